@@ -1,0 +1,255 @@
+"""`wxgptd --config FILE`: the process around the service, and the only user of the reactor.
+
+Exit status: 0 after a clean stop, 1 on a failure, 4 for a wrong configuration, 5 for a damaged
+log, 75 when the log cannot be written any more (systemd starts the daemon again then).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from twisted.internet import error as neterror
+from twisted.internet.base import ReactorBase
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.task import deferLater, react
+from twisted.internet.threads import deferToThread
+from twisted.logger import (
+    ILogObserver,
+    LogEvent,
+    Logger,
+    LogLevel,
+    eventAsText,
+    globalLogBeginner,
+)
+from twisted.web.client import Agent, HTTPConnectionPool
+from zope.interface import provider
+
+from treq.client import HTTPClient
+from wxgptd import __version__, config
+from wxgptd.errors import WxgptError
+from wxgptd.eventlog.store import LogStore, StoreUnavailable
+from wxgptd.service.notify import notify
+from wxgptd.service.site import BoundedSite
+from wxgptd.service.wiring import Service, World, link_key
+
+log = Logger(namespace="wxgptd")
+
+GRACE_S = 5.0
+"""How long a stop waits for held requests: WeChat's patience, then they are gone by themselves."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the daemon; see `--help`."""
+    parser = argparse.ArgumentParser(
+        prog="wxgptd", description="Connect WeChat Official Accounts to chat models."
+    )
+    parser.add_argument("--config", metavar="FILE", type=Path, help="default: ./wxgptd.toml, then /etc/wxgptd/wxgptd.toml")
+    parser.add_argument("--check", action="store_true", help="only check the configuration")
+    parser.add_argument("--version", action="version", version=f"wxgptd {__version__}")
+    options = parser.parse_args(arguments)
+    path = options.config or next(
+        (one for one in config.SEARCH_PATH if one.exists()), config.SEARCH_PATH[-1]
+    )
+    try:
+        configured = config.load(path)
+    except WxgptError as error:
+        _die(error)
+    if options.check:
+        print(f"{path}: ok")
+        sys.exit(0)
+    globalLogBeginner.beginLoggingTo([_to_stderr], redirectStandardIO=False)
+    _raise_file_limit()
+    react(_run, (configured,))
+
+
+def _die(error: WxgptError) -> NoReturn:
+    print(f"wxgptd: error: {error}", file=sys.stderr)
+    if error.hint:
+        print(f"wxgptd: hint: {error.hint}", file=sys.stderr)
+    sys.exit(error.exit_status)
+
+
+@provider(ILogObserver)
+def _to_stderr(event: LogEvent) -> None:
+    """Write one line an event: our own from `info` on, those of libraries from `warn` on."""
+    ours = str(event.get("log_namespace", "")).startswith("wxgptd")
+    level = event.get("log_level", LogLevel.info)
+    if level < (LogLevel.info if ours else LogLevel.warn):
+        return
+    text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(event["log_time"]))
+    print(f"{stamp} {level.name}: {text}", file=sys.stderr, flush=True)
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open files as the machine does: each held request is one, or two."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class _Stopped(SystemExit):
+    """The daemon cannot go on; what there is to say has been said."""
+
+
+def _run(reactor: Any, configured: config.Config) -> Deferred[None]:  # noqa: ANN401
+    # Timers must not follow a wall clock that is set forward or back.
+    reactor.seconds = time.monotonic
+    return Deferred.fromCoroutine(_Process(reactor, configured).run())
+
+
+class _Process:
+    """One run of the daemon."""
+
+    def __init__(self, reactor: ReactorBase, configured: config.Config) -> None:
+        self._reactor: Any = reactor
+        self._config = configured
+        self._failed: Deferred[None] = Deferred()
+
+    async def run(self) -> None:
+        """Start, and go on until the process is told to stop or cannot."""
+        try:
+            await self._start()
+            await self._failed
+        except WxgptError as error:
+            log.error("{error}", error=error)
+            if error.hint:
+                log.error("hint: {hint}", hint=error.hint)
+            raise _Stopped(error.exit_status) from None
+
+    async def _start(self) -> None:
+        reactor, server = self._reactor, self._config.server
+        store = LogStore(
+            server.state_dir,
+            in_reactor=reactor.callFromThread,
+            on_failure=self._log_failed,
+            segment_bytes=self._config.log.segment_size,
+        )
+        service = Service(
+            self._config,
+            World(
+                clock=reactor,
+                wall=time.time,
+                store=store,
+                http=HTTPClient(Agent(reactor, connectTimeout=10.0, pool=_pool(reactor))),
+                in_thread=lambda work: deferToThread(work),
+                link_key=link_key(server.state_dir),
+            ),
+        )
+        site = BoundedSite(
+            service.root,
+            reactor,
+            max_connections=min(server.max_connections, _connections_possible()),
+            max_connections_per_address=server.max_connections_per_address,
+        )
+        port = await self._listen(server.listen, site)
+        admin = self._listen_admin(service)
+        self._on_stop(port, admin, service, store)
+        await self._load(service, store)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        service.begin()
+        notify("READY=1")
+        log.info("ready, listening on {listen}", listen=server.listen)
+
+    async def _listen(self, endpoint: str, site: BoundedSite) -> Any:  # noqa: ANN401
+        try:
+            parsed = serverFromString(self._reactor, endpoint)
+        except Exception as error:  # noqa: BLE001 (endpoint plugins raise what they like)
+            raise config.ConfigError(
+                Path("server.listen"), [f'"{endpoint}" is not a server endpoint: {error}']
+            ) from None
+        try:
+            return await parsed.listen(site)
+        except neterror.CannotListenError as error:
+            raise ListenFailed(
+                f"cannot listen on {endpoint}: {_plainly(error.socketError)}",
+                hint="stop what uses the port, or set [server] listen to another one",
+            ) from None
+
+    def _listen_admin(self, service: Service) -> Any:  # noqa: ANN401
+        path = self._config.server.admin_socket
+        # The state directory is locked: a socket that is there already belongs to nobody.
+        path.unlink(missing_ok=True)
+        site = BoundedSite(
+            service.admin, self._reactor, max_connections=64, max_connections_per_address=64
+        )
+        try:
+            return self._reactor.listenUNIX(str(path), site, mode=0o600)
+        except (neterror.CannotListenError, OSError) as error:
+            why = getattr(error, "socketError", error)
+            raise ListenFailed(
+                f"cannot listen on the control socket {path}: {_plainly(why)}",
+                hint='set [server] admin = "unix:PATH" to a shorter path in a writable directory',
+            ) from None
+
+    async def _load(self, service: Service, store: LogStore) -> None:
+        began = time.monotonic()
+        gc.disable()
+        try:
+            last = await deferToThread(lambda: service.load(store.scan()))
+        finally:
+            gc.enable()
+        store.start()
+        if store.trimmed is not None:
+            log.warn(
+                "the log ended in {size} bytes that a crash had left unfinished; "
+                "they are kept in {kept}",
+                size=store.trimmed.size,
+                kept=store.trimmed.kept,
+            )
+        took = time.monotonic() - began
+        log.info("{count} events replayed in {took:.1f} s", count=last, took=took)
+
+    def _on_stop(self, port: Any, admin: Any, service: Service, store: LogStore) -> None:  # noqa: ANN401
+        async def stop() -> None:
+            notify("STOPPING=1")
+            log.info("stopping")
+            await port.stopListening()
+            deadline = self._reactor.seconds() + GRACE_S
+            while service.held and self._reactor.seconds() < deadline:
+                await deferLater(self._reactor, 0.05)
+            service.end()
+            await admin.stopListening()
+            store.close()
+            log.info("stopped, the log is sealed")
+
+        self._reactor.addSystemEventTrigger(
+            "before", "shutdown", lambda: Deferred.fromCoroutine(stop())
+        )
+
+    def _log_failed(self, error: StoreUnavailable) -> None:
+        if not self._failed.called:
+            self._failed.errback(error)
+
+
+class ListenFailed(WxgptError):
+    """the daemon cannot listen"""
+
+
+def _plainly(error: object) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _connections_possible() -> int:
+    """Return how many connections leave room for as many calls of models, and for files."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(64, (soft - 256) // 2)
+
+
+def _pool(reactor: Any) -> HTTPConnectionPool:  # noqa: ANN401
+    pool = HTTPConnectionPool(reactor, persistent=False)
+    pool.retryAutomatically = False  # a question is asked again by us, or not at all
+    return pool
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The control socket's resources. JSON in and out; metrics in Prometheus's text format.
+
+It listens on a UNIX socket that only the daemon's own user may open; that is all the
+authentication there is, and all that is needed.
+"""
+
+from __future__ import annotations
+
+import json
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from wxgptd.ports import Control
+
+log = Logger()
+
+
+class Admin(Resource):
+    """`/status`, `/sessions`, `/sessions/ID/stop` and `/metrics`."""
+
+    def __init__(self, control: Control, metrics: CollectorRegistry) -> None:
+        super().__init__()
+        self.putChild(b"status", _Status(control))
+        self.putChild(b"sessions", _Sessions(control))
+        self.putChild(b"metrics", _Metrics(metrics))
+
+
+def _json(request: Request, said: object) -> bytes:
+    request.setHeader(b"content-type", b"application/json; charset=utf-8")
+    return json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
+
+
+class _Status(Resource):
+    isLeaf = True
+
+    def __init__(self, control: Control) -> None:
+        super().__init__()
+        self._control = control
+
+    def render_GET(self, request: Request) -> bytes:
+        return _json(request, self._control.status())
+
+
+class _Sessions(Resource):
+    def __init__(self, control: Control) -> None:
+        super().__init__()
+        self._control = control
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        return self if not path else _Session(self._control, path.decode("utf-8", "replace"))
+
+    def render_GET(self, request: Request) -> bytes:
+        return _json(request, self._control.sessions())
+
+
+class _Session(Resource):
+    """One session; POST `stop` below it ends it."""
+
+    isLeaf = True
+
+    def __init__(self, control: Control, session: str) -> None:
+        super().__init__()
+        self._control = control
+        self._session = session
+
+    def render_POST(self, request: Request) -> bytes | int:
+        if request.postpath != [b"stop"]:
+            request.setResponseCode(404)
+            return _json(request, {"error": "not found"})
+        stopped = self._control.stop_session(self._session)
+        stopped.addCallback(lambda found: self._answer(request, found))
+        stopped.addErrback(_give_up, request)
+        return NOT_DONE_YET
+
+    def _answer(self, request: Request, found: bool) -> None:
+        if not found:
+            request.setResponseCode(404)
+        request.write(_json(request, {"stopped": found}))
+        request.finish()
+
+
+def _give_up(failure: Failure, request: Request) -> None:
+    """Log why a request could not be answered, and close its connection."""
+    log.failure("a request on the control socket failed", failure)
+    request.loseConnection()
+
+
+class _Metrics(Resource):
+    isLeaf = True
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__()
+        self._registry = registry
+
+    def render_GET(self, request: Request) -> bytes:
+        request.setHeader(b"content-type", CONTENT_TYPE_LATEST.encode("ascii"))
+        return generate_latest(self._registry)

@@ -1,0 +1,50 @@
+"""What the model gets to read: the system prompt, the turns of the session, the question.
+
+A question that failed leaves no dangling user turn. One whose answer broke off half-way stays,
+with the half: that is what lets the user say "continue". What a moderator refused leaves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from wxgptd.domain.session import Completed, Failed, Question, Session
+from wxgptd.domain.values import DeliveryKey, FailureReason
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a chat completion."""
+
+    role: Role
+    content: str
+
+
+def messages(session: Session, question: DeliveryKey, system_prompt: str) -> tuple[Message, ...]:
+    """Return the messages that put `question` to a model, oldest first.
+
+    Only what was asked before it counts: a later question may be answered already.
+    """
+    told: list[Message] = [Message("system", system_prompt)] if system_prompt else []
+    for turn in session.questions.values():
+        if turn.delivery == question:
+            told.append(Message("user", turn.text))
+            break
+        answer = _kept(turn)
+        if answer:
+            told.append(Message("user", turn.text))
+            told.append(Message("assistant", answer))
+    return tuple(told)
+
+
+def _kept(turn: Question) -> str:
+    match turn.answer:
+        case Completed(text=text):
+            return text
+        case Failed(reason=FailureReason.INTERRUPTED, text=text):
+            return text
+        case _:
+            return ""

@@ -1,0 +1,413 @@
+"""What happens when something is asked of a user's state: no event, one, or a few.
+
+`decide` proposes only what `evolve` accepts. A command that comes too late, or asks for what is
+so already, decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import assert_never
+
+from wxgptd.domain import commands as c
+from wxgptd.domain import events as e
+from wxgptd.domain import paging, slash
+from wxgptd.domain.reply_window import Settled
+from wxgptd.domain.session import Completed, Failed, Pending, Question, Session
+from wxgptd.domain.state import UserState
+from wxgptd.domain.values import (
+    AssistantName,
+    CloseReason,
+    DeliveryKey,
+    FailureReason,
+    Ignorable,
+    Notice,
+    ReplyKind,
+    SessionId,
+    Subscribe,
+    Text,
+    Unsubscribe,
+    Unsupported,
+)
+
+MAX_RESTARTS = 3
+"""A question that outlived this many stops of the daemon may be what stops it."""
+
+Events = tuple[e.Event, ...]
+
+
+def decide(state: UserState, command: c.Command) -> Events:
+    """Return the events that `command` leads to in `state`."""
+    match command:
+        case c.Receive():
+            return _receive(state, command)
+        case c.OfferReply():
+            return _offer(state, command)
+        case c.CompleteAnswer():
+            return _complete(state, command)
+        case c.FailAnswer():
+            return _fail(state, command)
+        case c.RestartAnswer():
+            return _restart(state, command)
+        case c.ExpireSession():
+            return _expired(state.live, command.at)
+        case c.CloseSession():
+            if state.live is None or state.live.id != command.session:
+                return ()
+            return _close(state, state.live, command.reason, command.at)
+        case c.OpenPage():
+            found = state.find(command.question)
+            if found is None or found[1].page_opened:
+                return ()
+            return (e.PageOpened(at=command.at, question=command.question),)
+        case _:
+            assert_never(command)
+
+
+def recover(state: UserState, now: float, link_ttl_s: float) -> tuple[c.Command, ...]:
+    """Return the commands that settle what a stop of the daemon left open.
+
+    The question whose turn it was is asked again; those behind it still wait. Given up are the
+    ones too old for anybody to see their answer, and the one that is there at every stop.
+    """
+    settled: list[c.Command] = []
+    for name in state.heads():
+        question = state.question(name)
+        outlived = isinstance(question.answer, Pending) and (
+            question.answer.restarts >= MAX_RESTARTS
+        )
+        if outlived or now - question.asked_at > link_ttl_s:
+            settled.append(
+                c.FailAnswer(
+                    at=now,
+                    question=name,
+                    reason=FailureReason.UNAVAILABLE,
+                    text="",
+                    detail="given up after a restart of the daemon",
+                )
+            )
+        else:
+            settled.append(c.RestartAnswer(at=now, question=name))
+    return tuple(settled)
+
+
+# A message arrives.
+
+
+def _receive(state: UserState, command: c.Receive) -> Events:
+    window = state.windows.get(command.delivery)
+    if window is not None:
+        return (
+            e.AttemptRepeated(
+                at=command.at, delivery=command.delivery, number=window.attempts + 1
+            ),
+        )
+    if state.find(command.delivery) is not None:
+        return ()  # its window is long forgotten, but it is never asked twice
+    over = _expired(state.live, command.at)
+    live = None if over else state.live
+    match command.content:
+        case Text(text=text):
+            answered = _line(state, live, command, text)
+        case Unsupported(kind=kind) if live is not None:
+            answered = _declined(command, Notice.NOT_UNDERSTOOD, kind)
+        case Subscribe(scene=scene):
+            subscribed = e.UserSubscribed(at=command.at, delivery=command.delivery, scene=scene)
+            if command.policy.welcome:
+                answered = (subscribed, _notice(command, Notice.WELCOME))
+            else:
+                answered = (subscribed,)
+        case Unsubscribe():
+            left = e.UserUnsubscribed(at=command.at, delivery=command.delivery)
+            closed = _close(state, live, CloseReason.UNSUBSCRIBED, command.at) if live else ()
+            answered = (left, *closed)
+        case Unsupported() | Ignorable():
+            answered = ()
+        case _:
+            assert_never(command.content)
+    return (*over, *answered)
+
+
+def _line(state: UserState, live: Session | None, command: c.Receive, text: str) -> Events:
+    line = slash.parse(text, command.assistants)
+    match line:
+        case slash.Open(assistant=assistant, question=question):
+            return _open(state, live, command, assistant, question)
+        case slash.Stop():
+            return _stop(state, live, command)
+        case slash.Clear():
+            return _clear(state, live, command)
+        case slash.History():
+            issued = e.HistoryLinkIssued(
+                at=command.at, delivery=command.delivery, link=command.link
+            )
+            given = _given(command, "history")
+            return (given, issued, _notice(command, Notice.HISTORY))
+        case slash.Help():
+            return (_given(command, "help"), _notice(command, Notice.HELP))
+        case slash.Continue():
+            return _continue(state, live, command, text)
+        case slash.Say():
+            return _ask(live, command, text) if live is not None else ()
+        case _:
+            assert_never(line)
+
+
+def _open(
+    state: UserState,
+    live: Session | None,
+    command: c.Receive,
+    assistant: AssistantName,
+    question: str,
+) -> Events:
+    if live is not None and live.assistant == assistant:
+        if question:
+            return _ask(live, command, question)
+        already = _notice(command, Notice.SESSION_ALREADY_OPEN, assistant)
+        return (_given(command, "open"), already)
+    closed = _close(state, live, CloseReason.REPLACED, command.at) if live else ()
+    opened = _session_opened(command, assistant)
+    if question:
+        return (*closed, opened, _asked(opened.session, command, question))
+    given = _given(command, "open")
+    return (given, *closed, opened, _notice(command, Notice.SESSION_OPENED, assistant))
+
+
+def _stop(state: UserState, live: Session | None, command: c.Receive) -> Events:
+    given = _given(command, "stop")
+    if live is None:
+        return (given, _notice(command, Notice.NO_SESSION))
+    closed = _close(state, live, CloseReason.STOPPED, command.at)
+    return (given, *closed, _notice(command, Notice.SESSION_STOPPED))
+
+
+def _clear(state: UserState, live: Session | None, command: c.Receive) -> Events:
+    assistant = _assistant_to_reopen(state, live, command)
+    closed = _close(state, live, CloseReason.CLEARED, command.at) if live else ()
+    opened = _session_opened(command, assistant)
+    notice = Notice.SESSION_CLEARED if live else Notice.SESSION_OPENED
+    return (_given(command, "clear"), *closed, opened, _notice(command, notice, assistant))
+
+
+def _assistant_to_reopen(
+    state: UserState, live: Session | None, command: c.Receive
+) -> AssistantName:
+    configured = tuple(command.assistants.values())
+    last = live or next(iter(state.past[-1:]), None)
+    if last is not None and last.assistant in configured:
+        return last.assistant
+    return configured[0]
+
+
+def _continue(state: UserState, live: Session | None, command: c.Receive, text: str) -> Events:
+    oldest = command.at - command.policy.link_ttl_s
+    for session in state.sessions():
+        if session.closed is CloseReason.CLEARED:
+            continue
+        for question in reversed(session.questions.values()):  # type: ignore[call-overload]
+            if question.asked_at >= oldest and question.has_more():
+                return (
+                    e.ContinuationAsked(
+                        at=command.at, delivery=command.delivery, question=question.delivery
+                    ),
+                )
+    return _ask(live, command, text) if live is not None else ()
+
+
+def _ask(live: Session, command: c.Receive, text: str) -> Events:
+    question = text.strip()
+    if not question:
+        return _declined(command, Notice.NOT_UNDERSTOOD, "text")
+    if len(question.encode("utf-8", "replace")) > command.policy.max_question_bytes:
+        return _declined(command, Notice.QUESTION_TOO_LONG, "")
+    # One runs and `max_waiting` wait behind it.
+    if live.waiting() > command.policy.max_waiting:
+        return _declined(command, Notice.TOO_MANY_WAITING, "")
+    return (_asked(live.id, command, question),)
+
+
+def _asked(session: SessionId, command: c.Receive, question: str) -> e.QuestionAsked:
+    return e.QuestionAsked(
+        at=command.at,
+        session=session,
+        delivery=command.delivery,
+        text=question,
+        link=command.link,
+    )
+
+
+def _declined(command: c.Receive, notice: Notice, about: str) -> Events:
+    declined = e.MessageDeclined(
+        at=command.at, delivery=command.delivery, reason=notice, about=about
+    )
+    return (declined, _notice(command, notice, about))
+
+
+def _given(command: c.Receive, name: str) -> e.CommandGiven:
+    return e.CommandGiven(at=command.at, delivery=command.delivery, command=name)
+
+
+def _session_opened(command: c.Receive, assistant: AssistantName) -> e.SessionOpened:
+    return e.SessionOpened(
+        at=command.at,
+        session=command.fresh_session,
+        assistant=assistant,
+        ttl_s=command.policy.session_ttl_s,
+    )
+
+
+def _notice(command: c.Receive, notice: Notice, about: str = "") -> e.ReplyOffered:
+    return _reply(command.at, command.delivery, ReplyKind.NOTICE, notice=notice, about=about)
+
+
+def _reply(
+    at: float,
+    delivery: DeliveryKey,
+    kind: ReplyKind,
+    *,
+    notice: str = "",
+    about: str = "",
+    question: DeliveryKey = DeliveryKey(""),
+    start: int = 0,
+    end: int = 0,
+    text: str = "",
+) -> e.ReplyOffered:
+    return e.ReplyOffered(
+        at=at,
+        delivery=delivery,
+        kind=kind,
+        notice=notice,
+        about=about,
+        question=question,
+        start=start,
+        end=end,
+        text=text,
+    )
+
+
+# A session ends.
+
+
+def _expired(live: Session | None, at: float) -> tuple[e.Event, ...]:
+    if live is None or at < live.expires_at:
+        return ()
+    return (e.SessionClosed(at=at, session=live.id, reason=CloseReason.EXPIRED),)
+
+
+def _close(state: UserState, live: Session, reason: CloseReason, at: float) -> Events:
+    """Close `live`, and drop what its user has no more use for.
+
+    `/stop` leaves the running answer to whoever waits for it and drops the questions behind it;
+    `/clear` and leaving drop that answer too, since its link dies with them.
+    """
+    pending = [name for name in live.questions if name in state.unanswered]
+    if reason in (CloseReason.STOPPED, CloseReason.OPERATOR):
+        dropped = pending[1:]
+    elif reason in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED):
+        dropped = pending
+    else:
+        dropped = []
+    stopped = (
+        e.AnswerFailed(
+            at=at,
+            question=name,
+            reason=FailureReason.STOPPED,
+            text="",
+            detail=f"session {reason}",
+            retry_after_s=0.0,
+        )
+        for name in dropped
+    )
+    return (*stopped, e.SessionClosed(at=at, session=live.id, reason=reason))
+
+
+# An answer comes, or does not.
+
+
+def _if_pending(
+    state: UserState, name: DeliveryKey, event: Callable[[Pending], e.Event]
+) -> Events:
+    found = state.find(name)
+    if found is None or not isinstance(found[1].answer, Pending):
+        return ()
+    return (event(found[1].answer),)
+
+
+def _complete(state: UserState, command: c.CompleteAnswer) -> Events:
+    return _if_pending(
+        state,
+        command.question,
+        lambda _: e.AnswerCompleted(
+            at=command.at,
+            question=command.question,
+            text=command.text,
+            finish=command.finish,
+            model=command.model,
+            prompt_tokens=command.prompt_tokens,
+            completion_tokens=command.completion_tokens,
+            first_text_s=command.first_text_s,
+            took_s=command.took_s,
+        ),
+    )
+
+
+def _fail(state: UserState, command: c.FailAnswer) -> Events:
+    return _if_pending(
+        state,
+        command.question,
+        lambda _: e.AnswerFailed(
+            at=command.at,
+            question=command.question,
+            reason=command.reason,
+            text=command.text,
+            detail=command.detail,
+            retry_after_s=command.retry_after_s,
+        ),
+    )
+
+
+def _restart(state: UserState, command: c.RestartAnswer) -> Events:
+    return _if_pending(
+        state,
+        command.question,
+        lambda _: e.AnswerRestarted(at=command.at, question=command.question),
+    )
+
+
+# A reply is settled.
+
+
+def _offer(state: UserState, command: c.OfferReply) -> Events:
+    window = state.windows.get(command.delivery)
+    if window is None or isinstance(window, Settled) or not window.question:
+        return ()
+    question = state.question(window.question)
+    answer = question.answer
+    growing = isinstance(answer, Pending)
+    text = command.written if growing else answer.text
+    start = question.offered
+    if text[start:].strip():
+        end = paging.cut(text, start, command.room, growing=growing)
+        kind = ReplyKind.PARTIAL if growing else ReplyKind.ANSWER
+    else:
+        start = end = 0
+        kind = _without_text(question)
+    return (
+        _reply(
+            command.at,
+            command.delivery,
+            kind,
+            question=question.delivery,
+            start=start,
+            end=end,
+            text=text[start:end] if kind is ReplyKind.PARTIAL else "",
+        ),
+    )
+
+
+def _without_text(question: Question) -> ReplyKind:
+    match question.answer:
+        case Failed():
+            return ReplyKind.FAILURE
+        case Pending() | Completed():
+            return ReplyKind.LINK

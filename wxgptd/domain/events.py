@@ -1,0 +1,191 @@
+"""Everything that can have happened to one user, as a closed union.
+
+Past tense, and no more than is known: `ReplyOffered`, since nobody can tell whether WeChat
+showed it. `at` is seconds since the epoch, stamped when the command was made. Tags, versions
+and the order of fields on disk belong to `eventlog.codec`, not to this module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wxgptd.domain.values import (
+    AssistantName,
+    CloseReason,
+    DeliveryKey,
+    FailureReason,
+    Finish,
+    LinkHash,
+    ReplyKind,
+    SessionId,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOpened:
+    """From here on the user's messages go to `assistant`, until `ttl_s` pass without one."""
+
+    at: float
+    session: SessionId
+    assistant: AssistantName
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionClosed:
+    """The session takes no more questions; the answers it has asked for still come."""
+
+    at: float
+    session: SessionId
+    reason: CloseReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandGiven:
+    """A chat command arrived for the first time; `command` is its canonical name."""
+
+    at: float
+    delivery: DeliveryKey
+    command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionAsked:
+    """A question arrived for the first time. It is named by `delivery` from now on."""
+
+    at: float
+    session: SessionId
+    delivery: DeliveryKey
+    text: str
+    link: LinkHash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContinuationAsked:
+    """The user asked for what has not been offered yet of the answer to `question`."""
+
+    at: float
+    delivery: DeliveryKey
+    question: DeliveryKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageDeclined:
+    """A message of an open session was not taken as a question; `reason` names the notice."""
+
+    at: float
+    delivery: DeliveryKey
+    reason: str
+    about: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserSubscribed:
+    """The user follows the account; `scene` is that of the QR code, where there was one."""
+
+    at: float
+    delivery: DeliveryKey
+    scene: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserUnsubscribed:
+    """The user left the account."""
+
+    at: float
+    delivery: DeliveryKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRepeated:
+    """WeChat delivered a known message again: earlier attempts went without a reply it took."""
+
+    at: float
+    delivery: DeliveryKey
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerCompleted:
+    """The model finished. Tokens are as the server reported them, 0 where it did not."""
+
+    at: float
+    question: DeliveryKey
+    text: str
+    finish: Finish
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    first_text_s: float
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerFailed:
+    """The model did not finish; `text` is as far as it came, `detail` is for the operator."""
+
+    at: float
+    question: DeliveryKey
+    reason: FailureReason
+    text: str
+    detail: str
+    retry_after_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerRestarted:
+    """A question that a stop of the daemon left without its answer is asked again."""
+
+    at: float
+    question: DeliveryKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyOffered:
+    """A reply was settled on for `delivery`: written to WeChat, which may or may not show it."""
+
+    at: float
+    delivery: DeliveryKey
+    kind: ReplyKind
+    notice: str
+    about: str
+    question: DeliveryKey
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryLinkIssued:
+    """A link to the user's own history was made."""
+
+    at: float
+    delivery: DeliveryKey
+    link: LinkHash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageOpened:
+    """Somebody who has the link looked at the answer to `question` for the first time."""
+
+    at: float
+    question: DeliveryKey
+
+
+Event = (
+    SessionOpened
+    | SessionClosed
+    | CommandGiven
+    | QuestionAsked
+    | ContinuationAsked
+    | MessageDeclined
+    | UserSubscribed
+    | UserUnsubscribed
+    | AttemptRepeated
+    | AnswerCompleted
+    | AnswerFailed
+    | AnswerRestarted
+    | ReplyOffered
+    | HistoryLinkIssued
+    | PageOpened
+)

@@ -1,0 +1,134 @@
+"""A session and its questions: what was asked, what came of it, what of it was offered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from wxgptd.domain.values import (
+    AssistantName,
+    CloseReason,
+    DeliveryKey,
+    FailureReason,
+    Finish,
+    LinkHash,
+    SessionId,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """No answer is on record yet. `restarts` counts the stops of the daemon it has outlived."""
+
+    restarts: int = 0
+
+    @property
+    def text(self) -> str:
+        """Nothing: what a running model has written is not on record."""
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The model finished."""
+
+    text: str
+    finish: Finish
+    model: str
+    at: float
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The model did not finish; `text` is as far as it came."""
+
+    reason: FailureReason
+    text: str
+    at: float
+    retry_after_s: float
+
+
+Answer = Pending | Completed | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question. `offered` is how many characters of its answer went out as replies."""
+
+    delivery: DeliveryKey
+    text: str
+    asked_at: float
+    link: LinkHash
+    answer: Answer
+    offered: int = 0
+    page_opened: bool = False
+
+    def with_answer(self, answer: Answer, offered: int) -> Question:
+        """Return the question with that answer."""
+        return Question(
+            self.delivery, self.text, self.asked_at, self.link, answer, offered, self.page_opened
+        )
+
+    def offered_to(self, end: int) -> Question:
+        """Return the question with its answer offered up to `end`."""
+        offered = max(self.offered, end)
+        return Question(
+            self.delivery, self.text, self.asked_at, self.link, self.answer, offered, self.page_opened
+        )
+
+    def seen(self) -> Question:
+        """Return the question with its page opened."""
+        return Question(
+            self.delivery, self.text, self.asked_at, self.link, self.answer, self.offered, page_opened=True
+        )
+
+    def has_more(self) -> bool:
+        """Tell whether something of the answer has not been offered, or is still to come."""
+        if isinstance(self.answer, Pending):
+            return True
+        return bool(self.answer.text[self.offered :].strip())
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session, open or closed. `last_at` is when its user was last heard of."""
+
+    id: SessionId
+    assistant: AssistantName
+    opened_at: float
+    last_at: float
+    ttl_s: float
+    questions: Mapping[DeliveryKey, Question] = field(default_factory=dict)
+    closed: CloseReason | None = None
+    closed_at: float = 0.0
+
+    @property
+    def expires_at(self) -> float:
+        """When the session ends if its user says nothing more, in seconds since the epoch."""
+        return self.last_at + self.ttl_s
+
+    def waiting(self) -> int:
+        """Count the questions without an answer, the running one included."""
+        return sum(isinstance(q.answer, Pending) for q in self.questions.values())
+
+    def touched(self, at: float) -> Session:
+        """Return the session after a message of its user's at `at`."""
+        return Session(
+            self.id, self.assistant, self.opened_at, max(self.last_at, at), self.ttl_s,
+            self.questions, self.closed, self.closed_at,
+        )  # fmt: skip
+
+    def with_question(self, question: Question) -> Session:
+        """Return the session with that question added or replaced."""
+        return Session(
+            self.id, self.assistant, self.opened_at, self.last_at, self.ttl_s,
+            {**self.questions, question.delivery: question}, self.closed, self.closed_at,
+        )  # fmt: skip
+
+    def closed_as(self, reason: CloseReason, at: float) -> Session:
+        """Return the session, ended."""
+        return Session(
+            self.id, self.assistant, self.opened_at, self.last_at, self.ttl_s,
+            self.questions, reason, at,
+        )  # fmt: skip

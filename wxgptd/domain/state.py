@@ -1,0 +1,261 @@
+"""The state of one user, and how each event changes it.
+
+State is immutable and shared freely between threads. `evolve` refuses, with `Inconsistent`,
+an event that cannot follow: a log that folds is a log that makes sense. What belongs to more
+than one user (links, budgets, metrics) is not here but in projections of the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import assert_never
+
+from wxgptd.domain import events as e
+from wxgptd.domain.reply_window import Open, Settled, Window
+from wxgptd.domain.session import (
+    Completed,
+    Failed,
+    Pending,
+    Question,
+    Session,
+)
+from wxgptd.domain.values import DeliveryKey, Reply, ReplyKind, SessionId
+from wxgptd.errors import WxgptError
+
+REMEMBERED_FOR_S = 900.0
+"""How long a window is kept: WeChat's attempts are 15 s apart at most, late pushes a minute."""
+
+_NOTHING = DeliveryKey("")
+
+
+class Inconsistent(WxgptError):
+    """an event in the log cannot follow the ones before it"""
+
+    exit_status = 5
+
+
+@dataclass(frozen=True, slots=True)
+class UserState:
+    """One user of one account. `version` counts the events that led here."""
+
+    version: int = 0
+    live: Session | None = None
+    past: tuple[Session, ...] = ()
+    windows: Mapping[DeliveryKey, Window] = field(default_factory=dict)
+    unanswered: tuple[DeliveryKey, ...] = ()
+
+    def sessions(self) -> Iterator[Session]:
+        """Yield the user's sessions, newest first."""
+        if self.live is not None:
+            yield self.live
+        yield from reversed(self.past)
+
+    def find(self, question: DeliveryKey) -> tuple[Session, Question] | None:
+        """Return the question of that name with its session, or None."""
+        for session in self.sessions():
+            found = session.questions.get(question)
+            if found is not None:
+                return session, found
+        return None
+
+    def question(self, name: DeliveryKey) -> Question:
+        """Return the question of that name.
+
+        Raises:
+            Inconsistent: there is none.
+        """
+        found = self.find(name)
+        if found is None:
+            raise Inconsistent(f"no question {name}")
+        return found[1]
+
+    def heads(self) -> tuple[DeliveryKey, ...]:
+        """Return the questions whose turn it is: the oldest unanswered one of each session."""
+        heads: dict[SessionId, DeliveryKey] = {}
+        for name in self.unanswered:
+            found = self.find(name)
+            if found is not None:
+                heads.setdefault(found[0].id, name)
+        return tuple(heads.values())
+
+
+EMPTY = UserState()
+
+
+def fold(events: Iterable[e.Event], state: UserState = EMPTY) -> UserState:
+    """Return what `state` becomes through `events`."""
+    return reduce(evolve, events, state)
+
+
+def evolve(state: UserState, event: e.Event) -> UserState:
+    """Return what `state` becomes through `event`.
+
+    Raises:
+        Inconsistent: `event` cannot follow.
+    """
+    match event:
+        case e.QuestionAsked():
+            return _asked(state, event)
+        case e.ReplyOffered():
+            return _offered(state, event)
+        case e.AnswerCompleted():
+            completed = Completed(
+                text=event.text,
+                finish=event.finish,
+                model=event.model,
+                at=event.at,
+                took_s=event.took_s,
+            )
+            return _answered(state, event.question, completed)
+        case e.AnswerFailed():
+            failed = Failed(
+                reason=event.reason,
+                text=event.text,
+                at=event.at,
+                retry_after_s=event.retry_after_s,
+            )
+            return _answered(state, event.question, failed)
+        case e.AttemptRepeated():
+            return _repeated(state, event)
+        case e.CommandGiven() | e.MessageDeclined() | e.UserSubscribed() | e.UserUnsubscribed():
+            return _opened_window(state, event.at, event.delivery, _NOTHING, state.live)
+        case e.ContinuationAsked():
+            state.question(event.question)
+            return _opened_window(state, event.at, event.delivery, event.question, state.live)
+        case e.SessionOpened():
+            if state.live is not None:
+                raise Inconsistent(f"session {event.session} opened beside {state.live.id}")
+            live = Session(
+                id=event.session,
+                assistant=event.assistant,
+                opened_at=event.at,
+                last_at=event.at,
+                ttl_s=event.ttl_s,
+            )
+            return UserState(
+                state.version + 1, live, state.past, state.windows, state.unanswered
+            )
+        case e.SessionClosed():
+            if state.live is None or state.live.id != event.session:
+                raise Inconsistent(f"session {event.session} closed, but it was not open")
+            past = (*state.past, state.live.closed_as(event.reason, event.at))
+            return UserState(state.version + 1, None, past, state.windows, state.unanswered)
+        case e.AnswerRestarted():
+            question = state.question(event.question)
+            if not isinstance(question.answer, Pending):
+                raise Inconsistent(f"question {event.question} restarted, but it has an answer")
+            # The new answer is another text: what was offered of the former one is no part of it.
+            again = Pending(restarts=question.answer.restarts + 1)
+            return _with_question(state, question.with_answer(again, offered=0))
+        case e.PageOpened():
+            return _with_question(state, state.question(event.question).seen())
+        case e.HistoryLinkIssued():
+            return UserState(
+                state.version + 1, state.live, state.past, state.windows, state.unanswered
+            )
+        case _:
+            assert_never(event)
+
+
+def _opened_window(
+    state: UserState,
+    at: float,
+    delivery: DeliveryKey,
+    question: DeliveryKey,
+    live: Session | None,
+    unanswered: tuple[DeliveryKey, ...] | None = None,
+) -> UserState:
+    if delivery in state.windows:
+        raise Inconsistent(f"delivery {delivery} arrived for the first time twice")
+    oldest = at - REMEMBERED_FOR_S
+    windows = {key: window for key, window in state.windows.items() if window.first_at > oldest}
+    windows[delivery] = Open(first_at=at, attempts=1, question=question)
+    return UserState(
+        state.version + 1,
+        live.touched(at) if live is not None else None,
+        state.past,
+        windows,
+        state.unanswered if unanswered is None else unanswered,
+    )
+
+
+def _asked(state: UserState, event: e.QuestionAsked) -> UserState:
+    if state.live is None or state.live.id != event.session:
+        raise Inconsistent(f"question {event.delivery} asked outside session {event.session}")
+    question = Question(
+        delivery=event.delivery,
+        text=event.text,
+        asked_at=event.at,
+        link=event.link,
+        answer=Pending(),
+    )
+    return _opened_window(
+        state,
+        event.at,
+        event.delivery,
+        event.delivery,
+        state.live.with_question(question),
+        (*state.unanswered, event.delivery),
+    )
+
+
+def _repeated(state: UserState, event: e.AttemptRepeated) -> UserState:
+    window = state.windows.get(event.delivery)
+    match window:
+        case None:
+            raise Inconsistent(f"delivery {event.delivery} repeated, but it never came")
+        case Open():
+            again: Window = Open(window.first_at, event.number, window.question)
+        case Settled():
+            again = Settled(window.first_at, event.number, window.reply, window.settled_at)
+        case _:
+            assert_never(window)
+    windows = {**state.windows, event.delivery: again}
+    return UserState(state.version + 1, state.live, state.past, windows, state.unanswered)
+
+
+def _offered(state: UserState, event: e.ReplyOffered) -> UserState:
+    window = state.windows.get(event.delivery)
+    if not isinstance(window, Open):
+        raise Inconsistent(f"a reply to {event.delivery} offered outside an open window")
+    reply = Reply(
+        kind=event.kind,
+        notice=event.notice,
+        about=event.about,
+        question=event.question,
+        start=event.start,
+        end=event.end,
+        text=event.text,
+    )
+    windows = {
+        **state.windows,
+        event.delivery: Settled(window.first_at, window.attempts, reply, event.at),
+    }
+    state = UserState(state.version, state.live, state.past, windows, state.unanswered)
+    if event.kind in (ReplyKind.ANSWER, ReplyKind.PARTIAL):
+        question = state.question(event.question)
+        return _with_question(state, question.offered_to(event.end))
+    return UserState(state.version + 1, state.live, state.past, windows, state.unanswered)
+
+
+def _answered(state: UserState, name: DeliveryKey, answer: Completed | Failed) -> UserState:
+    question = state.question(name)
+    if not isinstance(question.answer, Pending):
+        raise Inconsistent(f"question {name} answered twice")
+    changed = _with_question(state, question.with_answer(answer, offered=question.offered))
+    unanswered = tuple(other for other in state.unanswered if other != name)
+    return UserState(changed.version, changed.live, changed.past, changed.windows, unanswered)
+
+
+def _with_question(state: UserState, question: Question) -> UserState:
+    live, past = state.live, state.past
+    if live is not None and question.delivery in live.questions:
+        live = live.with_question(question)
+    else:
+        past = tuple(
+            session.with_question(question) if question.delivery in session.questions else session
+            for session in past
+        )
+    return UserState(state.version + 1, live, past, state.windows, state.unanswered)

@@ -1,0 +1,227 @@
+"""Every sentence that somebody in WeChat reads, and how a settled reply becomes one.
+
+Operators override any of them in `[texts]`. What stands in braces is filled in; which names a
+text may use is the field's own business and checked when the configuration is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from math import ceil
+from string import Formatter
+
+from wxgptd.domain.session import Completed, Failed, Question
+from wxgptd.domain.values import FailureReason, Finish, Reply, ReplyKind
+
+MAX_REPLY_BYTES = 2_048
+"""WeChat refuses a longer text, and the user sees its fault text."""
+
+PLANNED_REPLY_BYTES = 2_000
+"""What a reply is planned for, footer included."""
+
+MAX_TEXT_BYTES = 1_000
+"""The longest text an operator may configure: half a reply."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """The catalogue. The defaults are Chinese, as the users are."""
+
+    # Replies to commands.
+    session_opened: str = (
+        "已开启与 {assistant} 的对话，直接发送问题即可。\n"
+        "{minutes} 分钟没有新消息会自动结束。\n"
+        "/stop 结束，/clear 重新开始，/history 查看历史，/help 帮助"
+    )
+    session_already_open: str = "与 {assistant} 的对话正在进行，直接发送问题即可。发送 /clear 可重新开始。"
+    session_stopped: str = "对话已结束。发送 {commands} 可重新开始。"
+    session_cleared: str = "已清空上下文，开始新的对话，直接发送问题即可。"
+    no_session: str = "现在没有进行中的对话。发送 {commands} 开始。"
+    history: str = "点开下面的链接查看你的历史对话（链接 {days} 天内有效，请勿转发）：\n{link}"
+    help: str = (
+        "发送 {commands} 开始对话，之后直接提问。\n"
+        "继续：看没看完的回答\n"
+        "/clear：清空上下文，重新开始\n"
+        "/history：历史对话\n"
+        "/stop：结束对话"
+    )
+    welcome: str = "谢谢关注！发送 {commands} 就可以开始和 AI 对话。"
+
+    # Messages that are not taken as questions.
+    too_many_waiting: str = "前面的问题还在回答，请收到回答后再发新的问题。"
+    question_too_long: str = "这条消息太长了，请缩短后再发。"
+    not_understood: str = "暂时只看得懂文字消息，请用文字描述你的问题。"
+
+    # Answers that are not whole.
+    more: str = "（未完，回复“继续”看下一段，全文：\n{link} ）"
+    still_writing: str = "（还在写，回复“继续”看下文，或点开链接看完整回答：\n{link} ）"
+    waiting: str = "这个问题需要想一会儿。点开链接，回答写好就会出现；也可以稍后回复“继续”：\n{link}"
+    cut_short: str = "（回答已截断，回复“继续”接着写）"
+    interrupted: str = "（回答中断，回复“继续”重试）"
+
+    # Failures.
+    failure_misconfigured: str = "服务配置有误，已通知管理员"
+    failure_quota: str = "额度已用完，请稍后再来"
+    failure_busy: str = "当前咨询人数较多，请 {seconds} 秒后再试"
+    failure_too_long: str = "对话过长，请发送 /clear 重新开始"
+    failure_refused: str = "这个问题我无法回答"
+    failure_unavailable: str = "AI 服务暂时不可用，请稍后再试"
+    failure_interrupted: str = "AI 服务暂时不可用，请稍后再试"
+    failure_stopped: str = "对话已结束，这个问题没有继续回答。"
+
+    # Pages.
+    page_title: str = "回答"
+    page_question: str = "问题"
+    page_waiting: str = "排队中，前面还有问题在回答……"
+    page_thinking: str = "正在思考……"
+    page_writing: str = "正在书写……"
+    page_done: str = "回答完毕"
+    page_cut_short: str = "回答达到长度上限。回到聊天，回复“继续”接着写。"
+    page_interrupted: str = "回答中断了，以上是已经写好的部分。回到聊天，回复“继续”重试。"
+    page_reload: str = "没有自动更新时，请点这里刷新"
+    page_gone: str = "链接不存在或已过期。回到公众号发送 /history 可查看历史对话。"
+    page_ai_notice: str = "内容由 AI 生成，请自行核实"
+    history_title: str = "历史对话"
+    history_empty: str = "还没有对话。"
+    history_open: str = "进行中"
+    history_stopped: str = "已结束"
+    history_cleared: str = "已清空"
+    history_expired: str = "已超时"
+    history_replaced: str = "已切换"
+    history_unsubscribed: str = "已取消关注"
+    history_operator: str = "管理员已结束"
+    history_unanswered: str = "（没有回答）"
+    history_running: str = "（正在回答）"
+    history_older: str = "更早的对话"
+    history_newer: str = "更近的对话"
+
+
+PLACEHOLDERS: Mapping[str, frozenset[str]] = {
+    "session_opened": frozenset({"assistant", "minutes", "commands"}),
+    "session_already_open": frozenset({"assistant", "minutes", "commands"}),
+    "session_stopped": frozenset({"commands"}),
+    "session_cleared": frozenset({"assistant", "minutes", "commands"}),
+    "no_session": frozenset({"commands"}),
+    "history": frozenset({"link", "days"}),
+    "help": frozenset({"commands", "minutes"}),
+    "welcome": frozenset({"commands"}),
+    "not_understood": frozenset({"kind"}),
+    "more": frozenset({"link"}),
+    "still_writing": frozenset({"link"}),
+    "waiting": frozenset({"link"}),
+    "failure_busy": frozenset({"seconds"}),
+}
+
+
+def faults(name: str, text: str) -> Iterator[str]:
+    """Yield what is wrong with `text` as the catalogue's `name`."""
+    allowed = PLACEHOLDERS.get(name, frozenset())
+    if len(text.encode("utf-8", "replace")) > MAX_TEXT_BYTES:
+        yield f"is longer than {MAX_TEXT_BYTES} bytes"
+    try:
+        used = {field for _, field, _, _ in Formatter().parse(text) if field is not None}
+    except ValueError as error:
+        yield f"is not a text with placeholders: {error} (write {{{{ for a brace)"
+        return
+    for placeholder in sorted(used - allowed):
+        choice = ", ".join(f"{{{known}}}" for known in sorted(allowed)) or "none"
+        yield f"uses {{{placeholder}}}, but may use: {choice}"
+
+
+def names() -> tuple[str, ...]:
+    """Return the names in the catalogue, in its order."""
+    return tuple(field.name for field in fields(Texts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the texts of one account may speak of."""
+
+    commands: Mapping[str, str]
+    """Each assistant's name to its chat command."""
+    minutes: int
+    days: int
+    welcome: str = ""
+
+
+def room(texts: Texts, link: str) -> int:
+    """Return how many bytes of an answer fit a reply beside its longest footer."""
+    footers = (texts.more, texts.still_writing, texts.cut_short, texts.interrupted)
+    longest = max(len(_fill(footer, link=link).encode()) for footer in footers)
+    return PLANNED_REPLY_BYTES - longest - len("\n\n")
+
+
+def render(
+    reply: Reply, question: Question | None, link: str, texts: Texts, around: Surroundings
+) -> str:
+    """Return the text of a settled reply: the same one for each late attempt.
+
+    `question` is the one that the reply is about; `link` leads to its page, or to the history.
+    """
+    match reply.kind:
+        case ReplyKind.NOTICE:
+            return _notice(reply, link, texts, around)
+        case ReplyKind.LINK:
+            return _fill(texts.waiting, link=link)
+        case ReplyKind.FAILURE:
+            return _failure(question, texts)
+        case ReplyKind.PARTIAL:
+            footer = _fill(texts.still_writing, link=link)
+            return _with_footer(reply.text, footer)
+        case ReplyKind.ANSWER:
+            assert question is not None
+            body = question.answer.text[reply.start : reply.end]
+            return _with_footer(body, _footer(reply, question, link, texts))
+
+
+def _notice(reply: Reply, link: str, texts: Texts, around: Surroundings) -> str:
+    template = getattr(texts, reply.notice)
+    if reply.notice == "welcome" and around.welcome:
+        return around.welcome
+    return _fill(
+        template,
+        assistant=reply.about,
+        kind=reply.about,
+        minutes=around.minutes,
+        days=around.days,
+        link=link,
+        commands=" 或 ".join(around.commands.values()),
+    )
+
+
+def failure_text(reason: FailureReason, retry_after_s: float, texts: Texts) -> str:
+    """Return what a user reads when a question failed for `reason`."""
+    template: str = getattr(texts, f"failure_{reason}")
+    return _fill(template, seconds=max(10, ceil(retry_after_s)))
+
+
+def _failure(question: Question | None, texts: Texts) -> str:
+    if question is not None and isinstance(question.answer, Failed):
+        answer = question.answer
+        return failure_text(answer.reason, answer.retry_after_s, texts)
+    return failure_text(FailureReason.UNAVAILABLE, 0.0, texts)
+
+
+def _footer(reply: Reply, question: Question, link: str, texts: Texts) -> str:
+    if question.answer.text[reply.end :].strip():
+        return _fill(texts.more, link=link)
+    match question.answer:
+        case Completed(finish=Finish.LENGTH):
+            return texts.cut_short
+        case Failed(reason=FailureReason.INTERRUPTED):
+            return texts.interrupted
+        case Failed(reason=reason, retry_after_s=retry_after_s):
+            return f"（{failure_text(reason, retry_after_s, texts)}）"
+        case _:
+            return ""
+
+
+def _with_footer(body: str, footer: str) -> str:
+    body = body.strip("\n").rstrip()
+    return f"{body}\n\n{footer}" if footer else body
+
+
+def _fill(template: str, **values: object) -> str:
+    return template.format_map(values)
+

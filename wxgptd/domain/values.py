@@ -1,0 +1,152 @@
+"""The words that events, commands and state are written in.
+
+A user is one follower of one account: OpenIDs are unique within an account only (WeChat's
+"UnionID mechanism" document), so the pair is the identity, and the boundary of consistency.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, NewType
+
+AccountName = NewType("AccountName", str)
+OpenId = NewType("OpenId", str)
+SessionId = NewType("SessionId", str)
+AssistantName = NewType("AssistantName", str)
+
+DeliveryKey = NewType("DeliveryKey", str)
+"""One message of one user, however often WeChat delivers it. A question is named by the key of
+the delivery that asked it."""
+
+LinkHash = NewType("LinkHash", bytes)
+"""SHA-256 of the token in a link. The token itself is never written down."""
+
+
+class User(NamedTuple):
+    """One follower of one account: the aggregate."""
+
+    account: AccountName
+    openid: OpenId
+
+
+class CloseReason(StrEnum):
+    """Why a session ended."""
+
+    STOPPED = "stopped"
+    CLEARED = "cleared"
+    EXPIRED = "expired"
+    REPLACED = "replaced"
+    UNSUBSCRIBED = "unsubscribed"
+    OPERATOR = "operator"
+
+
+class FailureReason(StrEnum):
+    """Why a question has no (complete) answer. Each has a text for the user in the catalogue."""
+
+    MISCONFIGURED = "misconfigured"
+    QUOTA = "quota"
+    BUSY = "busy"
+    TOO_LONG = "too_long"
+    REFUSED = "refused"
+    UNAVAILABLE = "unavailable"
+    INTERRUPTED = "interrupted"
+    STOPPED = "stopped"
+
+
+class Finish(StrEnum):
+    """How a completed answer ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+class ReplyKind(StrEnum):
+    """What an offered reply consists of."""
+
+    NOTICE = "notice"
+    ANSWER = "answer"
+    PARTIAL = "partial"
+    LINK = "link"
+    FAILURE = "failure"
+
+
+class Notice(StrEnum):
+    """The fixed texts that answer a command or refuse a message; names in the catalogue."""
+
+    SESSION_OPENED = "session_opened"
+    SESSION_ALREADY_OPEN = "session_already_open"
+    SESSION_STOPPED = "session_stopped"
+    SESSION_CLEARED = "session_cleared"
+    NO_SESSION = "no_session"
+    HISTORY = "history"
+    HELP = "help"
+    TOO_MANY_WAITING = "too_many_waiting"
+    QUESTION_TOO_LONG = "question_too_long"
+    NOT_UNDERSTOOD = "not_understood"
+    WELCOME = "welcome"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a settled window says. Rendered anew for each late attempt, to the same text.
+
+    `start` and `end` are positions in the answer to `question`, in characters. `text` holds the
+    written part of an answer that was still growing, because nothing else on record does.
+    """
+
+    kind: ReplyKind
+    notice: str = ""
+    about: str = ""
+    question: DeliveryKey = DeliveryKey("")
+    start: int = 0
+    end: int = 0
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A message that is words: typed, or recognised from speech."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """A message of a kind that no model of ours reads."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """The user follows the account."""
+
+    scene: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """The user left the account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ignorable:
+    """An event that asks for nothing, the ones WeChat has yet to invent included."""
+
+    name: str
+
+
+Content = Text | Unsupported | Subscribe | Unsubscribe | Ignorable
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The numbers that `decide` is held to. They come from the configuration, inside commands."""
+
+    session_ttl_s: float = 300.0
+    max_waiting: int = 2
+    max_question_bytes: int = 16_384
+    settled_for_s: float = 60.0
+    link_ttl_s: float = 7 * 86_400.0
+    welcome: bool = False

@@ -1,0 +1,38 @@
+r"""The event log: an append-only sequence of events in segment files. Format version 1.
+
+All integers are big-endian. A log is a directory of segments, each named by the sequence number
+of its first event in 20 digits: ``00000000000000000001.wxlog``. The names sort as the events do.
+
+A segment is a header, frames, and a footer once it is sealed:
+
+========  =====================================================================================
+header    ``WXGPTLOG``, u16 format version, u16 zero, u64 first sequence number,
+          u64 creation time (ms since the epoch), u32 checksum key, u32 CRC-32 of all before
+frame     ``WXFR``, u32 length of the payload, u64 sequence number of its first event,
+          u32 number of events, u32 CRC-32 of (checksum key, the 20 bytes before, payload);
+          then the payload
+footer    the same 24 bytes with ``WXEN``, length 0, the next sequence number, number 0
+========  =====================================================================================
+
+A frame is a *commit group*: everything that was made durable by one fsync and acknowledged
+together. Its checksum is its own and not chained to the frame before, so that damage in one
+place hides nothing behind it. The key is random for each segment and goes into every checksum:
+text that a user sent can never pass for a frame.
+
+A payload is a msgpack array of events, each an array
+``[tag, version, at, account, openid, previous, body]``: the kind of event and the version of its
+body (`codec`), seconds since the epoch, the user, how many events of that user came before, and
+the array of what the event carries.
+
+**Torn or damaged.** A tail is *torn* if no valid frame or footer follows the first bad byte of
+the last, unsealed segment: that is what a crash leaves, no event of it was ever acknowledged,
+and it is trimmed at the next start with a copy kept as ``*.broken``. Everything else that does
+not check is *damage*: the daemon refuses to start and touches nothing. A sealed segment's footer
+covers its last frame, which a torn tail cannot be told from otherwise.
+
+**Writing.** Events are durable when the fdatasync behind their frame has returned, and are
+acknowledged then and not before. A new segment is durable when its directory has been synced as
+well. A failed write or sync is final: the writer stops, and the next start recovers.
+
+This package reads no clock but the one for a segment's creation time, and knows no reactor.
+"""

@@ -1,0 +1,172 @@
+"""Bytes of headers, frames and footers, and nothing of what is in them. Pure.
+
+The layout is specified in the package's docstring.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import NamedTuple
+from zlib import crc32
+
+FORMAT_VERSION = 1
+_HEADER = struct.Struct(">8sHHQQI")
+_CRC = struct.Struct(">I")
+_HEAD = struct.Struct(">4sIQI")
+_HEADER_MAGIC = b"WXGPTLOG"
+_FRAME_MAGIC = b"WXFR"
+_FOOTER_MAGIC = b"WXEN"
+
+HEADER_BYTES = _HEADER.size + _CRC.size
+HEAD_BYTES = _HEAD.size + _CRC.size
+MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
+
+
+class Header(NamedTuple):
+    """What the first bytes of a segment say. `created` is seconds since the epoch."""
+
+    first_seq: int
+    created: float
+    key: int
+    version: int = FORMAT_VERSION
+
+
+class Frame(NamedTuple):
+    """One commit group: its events from `first_seq` on, and where its bytes end."""
+
+    first_seq: int
+    count: int
+    payload: memoryview
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """The segment ends with its footer."""
+
+    end: int
+    next_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unsealed:
+    """The bytes end behind a whole frame."""
+
+    end: int
+    next_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Torn:
+    """The bytes from `end` on are no whole frame, and none follows them."""
+
+    end: int
+    next_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """The bytes at `end` are wrong although valid ones follow, or the order is broken."""
+
+    end: int
+    next_seq: int
+    why: str
+
+
+Tail = Sealed | Unsealed | Torn | Damaged
+
+
+def pack_header(header: Header) -> bytes:
+    """Return the header's bytes."""
+    head = _HEADER.pack(
+        _HEADER_MAGIC, header.version, 0, header.first_seq, int(header.created * 1000), header.key
+    )
+    return head + _CRC.pack(crc32(head))
+
+
+def unpack_header(data: bytes | memoryview) -> Header | None:
+    """Return the header that `data` begins with, or None if that is not one.
+
+    A header of another format version is returned: whoever reads it decides.
+    """
+    if len(data) < HEADER_BYTES:
+        return None
+    magic, version, _, first_seq, created_ms, key = _HEADER.unpack_from(data)
+    (checksum,) = _CRC.unpack_from(data, _HEADER.size)
+    if magic != _HEADER_MAGIC or checksum != crc32(data[: _HEADER.size]):
+        return None
+    return Header(first_seq, created_ms / 1000, key, version)
+
+
+def pack_frame(key: int, first_seq: int, count: int, payload: bytes) -> bytes:
+    """Return the bytes of a frame."""
+    head = _HEAD.pack(_FRAME_MAGIC, len(payload), first_seq, count)
+    checksum = crc32(payload, crc32(head, key))
+    return b"".join((head, _CRC.pack(checksum), payload))
+
+
+def pack_footer(key: int, next_seq: int) -> bytes:
+    """Return the bytes that seal a segment."""
+    head = _HEAD.pack(_FOOTER_MAGIC, 0, next_seq, 0)
+    return head + _CRC.pack(crc32(head, key))
+
+
+def frames(
+    data: memoryview, header: Header, start: int = HEADER_BYTES, expected: int | None = None
+) -> Generator[Frame, None, Tail]:
+    """Yield the frames of `data` from the offset `start` on; return how they end.
+
+    `expected` is the sequence number due at `start`, by default the segment's first.
+    """
+    position, due = start, header.first_seq if expected is None else expected
+    while position < len(data):
+        found = _unpack(data, header.key, position)
+        match found:
+            case None:
+                if any_valid_after(data, header.key, position + 1):
+                    return Damaged(position, due, "checksum does not match")
+                return Torn(position, due)
+            case Frame() if found.first_seq == due:
+                yield found
+                position, due = found.end, due + found.count
+            case Sealed() if found.next_seq == due:
+                if found.end != len(data):
+                    return Damaged(found.end, due, "bytes follow the footer")
+                return found
+            case Frame(first_seq=wrong) | Sealed(next_seq=wrong):
+                return Damaged(position, due, f"event {due} expected, {wrong} found")
+    return Unsealed(position, due)
+
+
+def any_valid_after(data: memoryview, key: int, start: int) -> bool:
+    """Tell whether a valid frame or footer begins anywhere in `data` from `start` on."""
+    haystack = bytes(data[start:])
+    for magic in (_FRAME_MAGIC, _FOOTER_MAGIC):
+        at = haystack.find(magic)
+        while at >= 0:
+            if _unpack(data, key, start + at) is not None:
+                return True
+            at = haystack.find(magic, at + 1)
+    return False
+
+
+def _unpack(data: memoryview, key: int, position: int) -> Frame | Sealed | None:
+    if len(data) - position < HEAD_BYTES:
+        return None
+    magic, length, first_seq, count = _HEAD.unpack_from(data, position)
+    begin = position + HEAD_BYTES
+    end = begin + length
+    if magic not in (_FRAME_MAGIC, _FOOTER_MAGIC) or length > MAX_PAYLOAD_BYTES:
+        return None
+    if end > len(data):
+        return None
+    (checksum,) = _CRC.unpack_from(data, position + _HEAD.size)
+    head = data[position : position + _HEAD.size]
+    payload = data[begin:end]
+    if checksum != crc32(payload, crc32(head, key)):
+        return None
+    if magic == _FOOTER_MAGIC:
+        return Sealed(end, first_seq) if length == 0 and count == 0 else None
+    return Frame(first_seq, count, payload, end)

@@ -1,0 +1,245 @@
+"""Read a log: all of it, what follows a number, or what is being written just now.
+
+Readers take no lock: a frame is visible when its checksum fits, and not before.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from wxgptd.domain.record import Recorded, RecordedUnreadable
+from wxgptd.errors import WxgptError
+from wxgptd.eventlog import codec, framing, segments
+
+AnyRecord = Recorded | RecordedUnreadable
+
+
+class LogDamaged(WxgptError):
+    """the event log is damaged"""
+
+    exit_status = 5
+
+
+class SegmentInfo(NamedTuple):
+    """What a look at one segment shows."""
+
+    path: Path
+    size: int
+    header: framing.Header | None
+    frames: int
+    events: int
+    tail: framing.Tail
+
+
+def damaged(path: Path, offset: int, why: str) -> LogDamaged:
+    """Return the error for damage at `offset` of the segment at `path`."""
+    return LogDamaged(
+        f"the event log is damaged: {path.name} at byte {offset}: {why}",
+        hint="nothing was changed; `wxgpt log verify` lists all damage. Restore the state "
+        "directory from a backup, or move the damaged segment and those after it away and start "
+        "again with the history before it",
+    )
+
+
+def scan(directory: Path, after: int = 0) -> Iterator[AnyRecord]:
+    """Yield the events behind number `after`, in order. A torn tail ends the log.
+
+    Raises:
+        LogDamaged: what is read does not check.
+    """
+    paths = segments.list_segments(directory)
+    due: int | None = None
+    for index, path in enumerate(paths):
+        last = index == len(paths) - 1
+        if not last and segments.first_seq_of(paths[index + 1]) <= after + 1:
+            continue
+        with mapped(path) as data:
+            header = read_header(path, data, last=last)
+            if header is None:
+                return
+            if due is not None and header.first_seq != due:
+                raise damaged(path, 0, f"event {due} expected, {header.first_seq} found")
+            due = yield from _records(path, data, header, after, last=last)
+
+
+def _records(
+    path: Path, data: memoryview, header: framing.Header, after: int, *, last: bool
+) -> Iterator[AnyRecord]:
+    walk = framing.frames(data, header)
+    while True:
+        try:
+            frame = next(walk)
+        except StopIteration as stop:
+            return require_tail(path, stop.value, last=last)  # type: ignore[return-value]
+        if frame.first_seq + frame.count <= after + 1:
+            continue
+        for record in decode_frame(path, frame):
+            if record.seq > after:
+                yield record
+
+
+def decode_frame(path: Path, frame: framing.Frame) -> Iterator[AnyRecord]:
+    """Yield the events of one frame.
+
+    Raises:
+        LogDamaged: the payload is not what its checksum was made over by any wxgptd.
+    """
+    try:
+        entries = codec.unpack(frame.payload)
+        if len(entries) != frame.count:
+            raise ValueError(f"{frame.count} events announced, {len(entries)} found")
+        for seq, entry in enumerate(entries, frame.first_seq):
+            yield codec.decode(seq, entry)
+    except (ValueError, TypeError, IndexError, KeyError) as error:
+        raise damaged(path, frame.end - len(frame.payload), f"unreadable: {error}") from error
+
+
+def read_header(path: Path, data: memoryview, *, last: bool) -> framing.Header | None:
+    """Return the segment's header; None where a crash came before it was whole.
+
+    Raises:
+        LogDamaged: it is wrong, of another segment, or of a newer format.
+    """
+    header = framing.unpack_header(data)
+    if header is None:
+        # A header is synced before the first frame is written, so nothing can be behind it.
+        if last and len(data) <= framing.HEADER_BYTES:
+            return None
+        raise damaged(path, 0, "the segment's header does not check")
+    if header.version != framing.FORMAT_VERSION:
+        raise LogDamaged(
+            f"{path.name} is written in format {header.version}, "
+            f"this wxgptd reads format {framing.FORMAT_VERSION}",
+            hint="a newer wxgptd wrote this log: install that version or a later one",
+        )
+    if header.first_seq != segments.first_seq_of(path):
+        raise damaged(path, 0, f"the name does not fit the first event, {header.first_seq}")
+    return header
+
+
+def require_tail(path: Path, tail: framing.Tail, *, last: bool) -> int:
+    """Return the number due after the segment.
+
+    Raises:
+        LogDamaged: the segment does not end as its place in the log demands.
+    """
+    match tail:
+        case framing.Sealed():
+            return tail.next_seq
+        case framing.Unsealed() | framing.Torn() if last:
+            return tail.next_seq
+        case framing.Damaged():
+            raise damaged(path, tail.end, tail.why)
+        case _:
+            raise damaged(path, tail.end, "the segment ends early, and another one follows")
+
+
+def inspect(path: Path) -> SegmentInfo:
+    """Return what there is in the segment at `path`, without judging it."""
+    with mapped(path) as data:
+        header = framing.unpack_header(data)
+        if header is None:
+            tail: framing.Tail = framing.Damaged(0, 0, "the segment's header does not check")
+            return SegmentInfo(path, len(data), None, 0, 0, tail)
+        count = events = 0
+        walk = framing.frames(data, header)
+        while True:
+            try:
+                frame = next(walk)
+            except StopIteration as stop:
+                return SegmentInfo(path, len(data), header, count, events, stop.value)
+            count, events = count + 1, events + frame.count
+
+
+class mapped:  # noqa: N801 (a context manager that reads as a word)
+    """The bytes of a file, mapped for the length of a `with`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> memoryview:
+        with self._path.open("rb") as file:
+            size = file.seek(0, 2)
+            if size == 0:
+                return memoryview(b"")
+            # Read-only and private: a reader must not be able to write into the log.
+            return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
+
+    def __exit__(self, *_: object) -> None:
+        # The map is freed with its last view; a frame's payload may still be one.
+        return
+
+
+class Follower:
+    """Reads a log that is being written: each `poll` gives what has come since the last one.
+
+    Steps over to the next segment when the current one has its footer. Never reads a frame
+    twice, and never past one that is not whole yet.
+    """
+
+    def __init__(self, directory: Path, after: int) -> None:
+        self._directory = directory
+        self._after = after
+        self._path: Path | None = None
+        self._header: framing.Header | None = None
+        self._offset = framing.HEADER_BYTES
+        self._due = 0
+
+    def poll(self) -> list[AnyRecord]:
+        """Return the events that have become visible since the last call, in order.
+
+        Raises:
+            LogDamaged: what is read does not check and is not merely unfinished.
+        """
+        found: list[AnyRecord] = []
+        while self._enter_segment():
+            path, header = self._path, self._header
+            assert path is not None
+            assert header is not None
+            with path.open("rb") as file:
+                file.seek(self._offset)
+                data = memoryview(file.read())
+            base = self._offset
+            walk = framing.frames(data, header, start=0, expected=self._due)
+            while True:
+                try:
+                    frame = next(walk)
+                except StopIteration as stop:
+                    tail: framing.Tail = stop.value
+                    break
+                found.extend(r for r in decode_frame(path, frame) if r.seq > self._after)
+                self._offset, self._due = base + frame.end, frame.first_seq + frame.count
+            if isinstance(tail, framing.Damaged):
+                raise damaged(path, base + tail.end, tail.why)
+            if not isinstance(tail, framing.Sealed):
+                break
+            self._path, self._due = None, tail.next_seq
+        if found:
+            self._after = found[-1].seq
+        return found
+
+    def _enter_segment(self) -> bool:
+        """Make the segment to read next the current one; tell whether there is one."""
+        if self._path is not None:
+            return True
+        paths = segments.list_segments(self._directory)
+        wanted = self._due or self._after + 1
+        for path in reversed(paths):
+            if segments.first_seq_of(path) <= wanted:
+                break
+        else:
+            if not paths:
+                return False
+            path = paths[0]
+        if self._due and segments.first_seq_of(path) != self._due:
+            return False  # sealed, and the next one is yet to come
+        with path.open("rb") as file:
+            header = framing.unpack_header(file.read(framing.HEADER_BYTES))
+        if header is None:
+            return False
+        self._path, self._header = path, header
+        self._offset, self._due = framing.HEADER_BYTES, header.first_seq
+        return True

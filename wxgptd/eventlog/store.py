@@ -1,0 +1,133 @@
+"""The event log as the service sees it: append and wait, scan, close.
+
+The one place where the writer's thread meets the reactor's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+
+from wxgptd.domain.events import Event
+from wxgptd.domain.record import Recorded
+from wxgptd.domain.values import User
+from wxgptd.errors import WxgptError
+from wxgptd.eventlog import codec, reader, repair, segments
+from wxgptd.eventlog.writer import SEGMENT_BYTES, Commits, Writer
+
+
+class StoreUnavailable(WxgptError):
+    """the event log cannot be written any more"""
+
+    exit_status = 75
+
+
+class LogStore:
+    """A log directory, locked for this process.
+
+    `in_reactor` runs a function in the reactor's thread, whichever thread calls it.
+    `on_failure` is called there, once, when the log can no longer be written.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        in_reactor: Callable[[Callable[[], None]], None],
+        on_failure: Callable[[StoreUnavailable], None],
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
+        segments.make_private_directory(state_dir)
+        self._lock = segments.StateLock(state_dir)
+        self._directory = segments.log_directory(state_dir)
+        self._in_reactor = in_reactor
+        self._on_failure = on_failure
+        self._segment_bytes = segment_bytes
+        self._waiting: dict[Deferred[int], int] = {}
+        self._failed: StoreUnavailable | None = None
+        self._writer: Writer | None = None
+        self.trimmed: repair.Trimmed | None = None
+
+    def scan(self) -> Iterator[Recorded]:
+        """Yield all events of the log. Changes nothing.
+
+        Raises:
+            LogDamaged: something does not check.
+            UnreadableEvent: a newer wxgptd wrote an event.
+        """
+        segments.make_private_directory(self._directory)
+        for record in reader.scan(self._directory):
+            yield codec.require(record)
+
+    def start(self) -> None:
+        """Trim a torn tail, and begin to write behind what `scan` has read.
+
+        Raises:
+            LogDamaged: the newest segment is damaged.
+        """
+        ready = repair.make_ready(self._directory)
+        self.trimmed = ready.trimmed
+        self._writer = Writer(
+            self._directory,
+            ready,
+            on_durable=self._durable,
+            on_failure=lambda error: self._in_reactor(lambda: self._fail(error)),
+            segment_bytes=self._segment_bytes,
+        )
+
+    def append(self, user: User, events: Sequence[Event], expected: int) -> Deferred[int]:
+        """Append `events`, which rest on version `expected` of `user`.
+
+        Fires with the number of the last one once they are durable. They are atomic: after a
+        crash all of them are there, or none.
+
+        Errs:
+            StoreUnavailable: the log cannot be written; nothing was acknowledged.
+        """
+        result: Deferred[int] = Deferred()
+        if self._failed is not None or self._writer is None:
+            result.errback(self._failed or StoreUnavailable("the event log is not open"))
+            return result
+        entries = [
+            codec.encode(user, previous, event) for previous, event in enumerate(events, expected)
+        ]
+        self._waiting[result] = self._writer.append(entries, result)
+        return result
+
+    def commits(self) -> Commits:
+        """Return what has been committed since the start."""
+        return self._writer.commits if self._writer is not None else Commits(0, 0, 0, 0.0)
+
+    def last_seq(self) -> int:
+        """Return the number of the newest event, durable or not."""
+        return self._writer.next_seq - 1 if self._writer is not None else 0
+
+    def close(self) -> None:
+        """Commit what waits, seal the log, unlock the directory. Blocks for as long."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self._lock.release()
+
+    def _durable(self, tokens: list[object]) -> None:
+        self._in_reactor(lambda: self._acknowledge(tokens))
+
+    def _acknowledge(self, tokens: list[object]) -> None:
+        for token in tokens:
+            assert isinstance(token, Deferred)
+            seq = self._waiting.pop(token, None)
+            if seq is not None:
+                token.callback(seq)
+
+    def _fail(self, error: Exception) -> None:
+        why = getattr(error, "strerror", None) or repr(error)
+        self._failed = StoreUnavailable(
+            f"the event log cannot be written: {why}",
+            hint="check the disk and its free space; the daemon recovers when it is started again",
+        )
+        waiting, self._waiting = self._waiting, {}
+        for result in waiting:
+            result.errback(self._failed)
+        self._on_failure(self._failed)

@@ -1,0 +1,178 @@
+"""Append to a log, in one thread of its own, with group commit.
+
+Whatever came while the last fdatasync ran goes out as one frame, one write and one fdatasync.
+Nothing is acknowledged before the sync behind it has returned. A failed write or sync is never
+tried again: the kernel may have dropped the very pages it failed on, so the file can no longer
+be trusted to hold what was written. The writer stops, and the next start recovers.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import NamedTuple
+
+from wxgptd.eventlog import codec, framing, segments
+from wxgptd.eventlog.repair import Ready
+
+SEGMENT_BYTES = 64 * 1024 * 1024
+MAX_GROUP_EVENTS = 4_096
+
+
+class _Append(NamedTuple):
+    entries: list[codec.Entry]
+    token: object
+
+
+class Commits(NamedTuple):
+    """What has been committed since the writer started; a reading, taken at any time."""
+
+    groups: int
+    events: int
+    bytes: int
+    sync_s: float
+
+
+class Writer:
+    """The only writer of a log directory.
+
+    `on_durable` is called in the writer's thread with the tokens of all appends that one commit
+    made durable, in their order; `on_failure` once, with the error, when nothing will be any
+    more. Neither may block.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        ready: Ready,
+        *,
+        on_durable: Callable[[list[object]], None],
+        on_failure: Callable[[Exception], None],
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
+        self._directory = directory
+        self._on_durable = on_durable
+        self._on_failure = on_failure
+        self._segment_bytes = segment_bytes
+        self._next_seq = ready.next_seq
+        self._queue: SimpleQueue[_Append | None] = SimpleQueue()
+        self._commits = Commits(0, 0, 0, 0.0)
+        # From here on the thread's own.
+        self._written_seq = ready.next_seq
+        self._descriptor = -1
+        self._size = 0
+        self._key = 0
+        self._ready = ready
+        self._thread = threading.Thread(target=self._run, name="wxgptd-log", daemon=True)
+        self._thread.start()
+
+    @property
+    def commits(self) -> Commits:
+        """What has been committed so far."""
+        return self._commits
+
+    @property
+    def next_seq(self) -> int:
+        """The number that the next event gets."""
+        return self._next_seq
+
+    def append(self, entries: list[codec.Entry], token: object) -> int:
+        """Queue `entries` as one atomic append; return the number of the last of them.
+
+        To be called from one thread only: the order of the calls is the order of the log.
+        """
+        self._next_seq += len(entries)
+        self._queue.put(_Append(entries, token))
+        return self._next_seq - 1
+
+    def close(self) -> None:
+        """Commit what is queued, seal the segment and end the thread. Waits for all that."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._open(self._ready)
+            while self._commit_group():
+                pass
+            self._seal()
+        except Exception as error:  # noqa: BLE001 (whatever it was, nothing more is durable)
+            self._on_failure(error)
+        finally:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+
+    def _commit_group(self) -> bool:
+        """Commit what has come; tell whether more may follow."""
+        group: list[_Append] = []
+        events = 0
+        item = self._queue.get()
+        while item is not None:
+            group.append(item)
+            events += len(item.entries)
+            if events >= MAX_GROUP_EVENTS:
+                break
+            try:
+                item = self._queue.get_nowait()
+            except Empty:
+                break
+        if group:
+            self._commit(group, events)
+        return item is not None
+
+    def _commit(self, group: list[_Append], events: int) -> None:
+        if self._size >= self._segment_bytes:
+            self._seal()
+            self._create(self._written_seq)
+        entries = [entry for append in group for entry in append.entries]
+        payload = codec.pack(entries)
+        frame = framing.pack_frame(self._key, self._written_seq, events, payload)
+        self._write(frame)
+        began = time.monotonic()
+        os.fdatasync(self._descriptor)
+        took = time.monotonic() - began
+        self._written_seq += events
+        done = self._commits
+        self._commits = Commits(
+            done.groups + 1, done.events + events, done.bytes + len(frame), done.sync_s + took
+        )
+        self._on_durable([append.token for append in group])
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+        self._size += len(data)
+
+    def _open(self, ready: Ready) -> None:
+        if ready.segment is None or ready.header is None:
+            self._create(ready.next_seq)
+            return
+        self._descriptor = os.open(ready.segment, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self._size, self._key = ready.offset, ready.header.key
+
+    def _create(self, first_seq: int) -> None:
+        path = self._directory / segments.segment_name(first_seq)
+        self._descriptor = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        self._key = secrets.randbits(32)
+        self._size = 0
+        self._write(framing.pack_header(framing.Header(first_seq, _now(), self._key)))
+        os.fsync(self._descriptor)
+        segments.sync_directory(self._directory)
+
+    def _seal(self) -> None:
+        self._write(framing.pack_footer(self._key, self._written_seq))
+        os.fsync(self._descriptor)
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+
+def _now() -> float:
+    return time.time()  # noqa: TID251 (a segment's creation time, for whoever looks at it)

@@ -1,0 +1,1 @@
+"""The model edge: chat completions of servers that speak OpenAI's dialect."""

@@ -1,0 +1,446 @@
+"""Ask a model server, and read its answer as it comes. Implements `wxgptd.ports.ChatModel`.
+
+Asks again only where that can help (a server that is busy, down or unreachable, before the
+first word of an answer), and only as long as the reply window is open: past it the user is
+better served by a sentence. Time and size are bounded, whatever the server does.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol
+
+from twisted.internet import error as neterror
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import Protocol as BytesProtocol
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone, ResponseFailed
+from twisted.web.iweb import IResponse
+
+from wxgptd.domain.context import Message
+from wxgptd.domain.values import FailureReason, Finish
+from wxgptd.llm import sse, wire
+from wxgptd.ports import Breakdown, Completion
+
+log = Logger()
+
+MAX_BODY_BYTES = 8 * 1024 * 1024
+"""What a stream may take up on the wire: some 300 bytes of JSON for each token of an answer."""
+
+MAX_ERROR_BYTES = 64 * 1024
+MAX_ANSWER_CHARS = 200_000
+
+MAX_RETRIES = 2
+RETRY_WITHIN_S = 12.0
+"""A retry that would begin later than this could not be answered in the chat any more."""
+
+LINGER_S = 1.0
+"""How long to wait behind a finish for the usage that some servers send last."""
+
+
+class HttpClient(Protocol):
+    """treq's HTTPClient, or a stand-in for it."""
+
+    def post(self, url: str, **kwargs: Any) -> Deferred[IResponse]: ...  # noqa: ANN401
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where and how a model is asked."""
+
+    url: str
+    api_key: str
+    model: str
+    max_tokens: int
+    idle_timeout_s: float
+    total_timeout_s: float
+
+    def __repr__(self) -> str:
+        return f"Server({self.url!r}, {self.model!r})"
+
+
+class Model:
+    """One model of one server."""
+
+    def __init__(
+        self,
+        server: Server,
+        http: HttpClient,
+        clock: IReactorTime,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._server = server
+        self._http = http
+        self._clock = clock
+        self._jitter = jitter
+        self._stream_options = True
+
+    def ask(
+        self, messages: Sequence[Message], on_text: Callable[[str], None]
+    ) -> Deferred[Completion | Breakdown]:
+        """Have `messages` answered; see `wxgptd.ports.ChatModel`."""
+        return Deferred.fromCoroutine(self._ask(messages, on_text))
+
+    async def _ask(
+        self, messages: Sequence[Message], on_text: Callable[[str], None]
+    ) -> Completion | Breakdown:
+        began = self._clock.seconds()
+        retries = 0
+        while True:
+            call = _Call(self._clock, self._server, began, on_text)
+            left = began + self._server.total_timeout_s - self._clock.seconds()
+            running = Deferred.fromCoroutine(self._call(call, messages))
+            try:
+                result = await running.addTimeout(max(left, 0.0), self._clock)
+            except TookTooLong:
+                seconds = self._server.total_timeout_s
+                result = call.give_up(f"not finished within {seconds:g} s", transient=False)
+            if isinstance(result, Completion | Breakdown):
+                return result
+            if self._stream_options and "stream_options" in result.detail:
+                self._stream_options = False  # remembered: this server does not know it
+                continue
+            delay = max(result.retry_after_s, 0.4 * 2**retries * (1 + self._jitter()))
+            late = self._clock.seconds() + delay > began + RETRY_WITHIN_S
+            if not result.transient or retries == MAX_RETRIES or late:
+                return Breakdown(
+                    reason=result.reason,
+                    text="",
+                    detail=self._censor(result.detail),
+                    retry_after_s=result.retry_after_s,
+                )
+            retries += 1
+            log.info(
+                "asking {url} again in {delay:.1f} s: {detail}",
+                url=self._server.url,
+                delay=delay,
+                detail=self._censor(result.detail),
+            )
+            await deferLater(self._clock, delay)
+
+    async def _call(
+        self, call: _Call, messages: Sequence[Message]
+    ) -> Completion | Breakdown | wire.Refusal:
+        server = self._server
+        body = wire.request_body(
+            server.model, messages, server.max_tokens, stream_options=self._stream_options
+        )
+        headers = {
+            "content-type": "application/json",
+            "accept": "text/event-stream, application/json",
+            "accept-encoding": "identity",
+            "user-agent": "wxgptd",
+        }
+        if server.api_key:
+            headers["authorization"] = f"Bearer {server.api_key}"
+        try:
+            response = await self._http.post(
+                server.url, data=body, headers=headers, unbuffered=True
+            ).addTimeout(server.idle_timeout_s, self._clock)
+        except TookTooLong:
+            return _unavailable(f"no response within {server.idle_timeout_s:g} s", transient=False)
+        except CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 (name resolution, TLS, resets: all alike here)
+            return _unavailable(_reason(error), transient=True)
+        if response.code != 200:
+            return await self._refusal(response)
+        return await call.read(response)
+
+    async def _refusal(self, response: IResponse) -> wire.Refusal:
+        reader = _ErrorReader(self._clock, self._server.idle_timeout_s)
+        response.deliverBody(reader)
+        body = (await reader.finished).decode("utf-8", "replace")
+        refusal = wire.classify(response.code, body, _retry_after(response))
+        if response.code == 404:
+            detail = f"{refusal.detail} (asked {self._server.url})"
+            return wire.Refusal(refusal.reason, detail)
+        if 300 <= response.code < 400:
+            where = response.headers.getRawHeaders("location", ["?"])[0]
+            detail = f"HTTP {response.code}: redirected to {where}, which is never followed"
+            return wire.Refusal(FailureReason.UNAVAILABLE, detail)
+        return refusal
+
+    def _censor(self, detail: str) -> str:
+        key = self._server.api_key
+        return detail.replace(key, "***") if key else detail
+
+
+def _unavailable(detail: str, *, transient: bool) -> wire.Refusal:
+    return wire.Refusal(FailureReason.UNAVAILABLE, detail, transient)
+
+
+def _reason(error: Exception) -> str:
+    reasons = getattr(error, "reasons", None)
+    if reasons:
+        inner = reasons[0]
+        error = inner.value if isinstance(inner, Failure) else inner
+    if isinstance(error, neterror.ConnectionDone | neterror.ConnectionLost):
+        return "the connection was closed without a response"
+    return " ".join(f"{type(error).__name__}: {error}".split())[: wire.MAX_DETAIL]
+
+
+def _retry_after(response: IResponse) -> float:
+    values = response.headers.getRawHeaders("retry-after", [])
+    if not values:
+        return 0.0
+    value = values[0].strip()
+    if value.replace(".", "", 1).isdigit():
+        return min(float(value), 86_400.0)
+    try:
+        then = parsedate_to_datetime(value)
+        date = parsedate_to_datetime(response.headers.getRawHeaders("date", [value])[0])
+        return min(max((then - date).total_seconds(), 0.0), 86_400.0)
+    except (ValueError, TypeError):
+        return 0.0
+
+
+class _Call:
+    """One call whose response is being read."""
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        server: Server,
+        began: float,
+        on_text: Callable[[str], None],
+    ) -> None:
+        self._clock = clock
+        self._server = server
+        self._began = began
+        self._on_text = on_text
+        self._cleaner = wire.Cleaner()
+        self._pieces: list[str] = []
+        self._chars = 0
+        self._first_text_s = 0.0
+        self._finish = ""
+        self._model = server.model
+        self._prompt_tokens = 0
+        self._completion_tokens = 0
+        self._chunks = 0
+        self._refusal: wire.Refusal | None = None
+
+    async def read(self, response: IResponse) -> Completion | Breakdown | wire.Refusal:
+        """Read the whole response; return what came of it."""
+        body = _StreamReader(
+            self._clock, self._server.idle_timeout_s, self._take, lambda: bool(self._finish)
+        )
+        response.deliverBody(body)
+        ending = await body.finished
+        return self._conclude(ending)
+
+    def give_up(self, why: str, *, transient: bool) -> Breakdown | wire.Refusal:
+        """Return what there is, for want of more."""
+        text = "".join(self._pieces)
+        if text:
+            return Breakdown(reason=FailureReason.INTERRUPTED, text=text, detail=why)
+        return _unavailable(why, transient=transient)
+
+    def _take(self, data: str) -> bool:
+        """Take the data of one event; tell whether nothing more is needed."""
+        if data.strip() == wire.DONE:
+            return True
+        if not data.strip():
+            return False
+        chunk = wire.parse_chunk(data)
+        if isinstance(chunk, wire.Refusal):
+            self._refusal = chunk
+            return True
+        self._chunks += 1
+        self._finish = chunk.finish or self._finish
+        self._model = chunk.model or self._model
+        self._prompt_tokens = chunk.prompt_tokens or self._prompt_tokens
+        self._completion_tokens = chunk.completion_tokens or self._completion_tokens
+        self._write(self._cleaner.feed(chunk.text) if chunk.text else "")
+        if self._chars > MAX_ANSWER_CHARS:
+            self._finish = "length"
+            return True
+        return False
+
+    def _write(self, text: str) -> None:
+        if not text:
+            return
+        if not self._pieces:
+            self._first_text_s = self._clock.seconds() - self._began
+        self._pieces.append(text)
+        self._chars += len(text)
+        self._on_text(text)
+
+    def _conclude(self, ending: str) -> Completion | Breakdown | wire.Refusal:
+        self._write(self._cleaner.close())
+        text = "".join(self._pieces)
+        if self._refusal is not None:
+            if text and self._refusal.reason is not FailureReason.REFUSED:
+                detail = self._refusal.detail
+                return Breakdown(reason=FailureReason.INTERRUPTED, text=text, detail=detail)
+            return self._refusal
+        if wire.moderated(self._finish):
+            return wire.Refusal(FailureReason.REFUSED, f"finish_reason {self._finish}")
+        if not self._finish:
+            if not self._chunks and not ending:
+                # How some servers say that the context is too long for them.
+                return wire.Refusal(FailureReason.TOO_LONG, "an empty stream")
+            return self.give_up(ending or "the stream ended without a finish", transient=True)
+        if not text.strip():
+            return _unavailable("the answer is empty", transient=True)
+        return Completion(
+            text=text,
+            finish=Finish.LENGTH if self._finish == "length" else Finish.STOP,
+            model=self._model,
+            prompt_tokens=self._prompt_tokens,
+            completion_tokens=self._completion_tokens,
+            first_text_s=round(self._first_text_s, 3),
+            took_s=round(self._clock.seconds() - self._began, 3),
+        )
+
+
+class _BodyReader(BytesProtocol):
+    """Reads a body within a limit of silence. `finished` can be cancelled."""
+
+    def __init__(self, clock: IReactorTime, idle_timeout_s: float) -> None:
+        self._clock = clock
+        self._idle_timeout_s = idle_timeout_s
+        self._idle: IDelayedCall | None = None
+        self._ended = False
+
+    def connectionMade(self) -> None:
+        self._idle = self._clock.callLater(self._idle_timeout_s, self._silent)
+
+    def _heard(self) -> None:
+        if self._idle is not None and self._idle.active():
+            self._idle.reset(self._idle_timeout_s)
+
+    def _silent(self) -> None:
+        raise NotImplementedError
+
+    def _stop(self) -> None:
+        """End the waiting, and the connection: nothing more is wanted of it."""
+        self._ended = True
+        if self._idle is not None and self._idle.active():
+            self._idle.cancel()
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+
+class _ErrorReader(_BodyReader):
+    """Reads the body of an error, as far as it is worth reading."""
+
+    def __init__(self, clock: IReactorTime, idle_timeout_s: float) -> None:
+        super().__init__(clock, idle_timeout_s)
+        self.finished: Deferred[bytes] = Deferred(lambda _: self._stop())
+        self._body = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        self._body += data
+        self._heard()
+        if len(self._body) >= MAX_ERROR_BYTES:
+            self._finish()
+
+    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment] # noqa: ARG002
+        self._finish()
+
+    def _silent(self) -> None:
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self._ended:
+            self._stop()
+            self.finished.callback(self._body[:MAX_ERROR_BYTES])
+
+
+class _StreamReader(_BodyReader):
+    """Reads a stream of events, or the JSON that some servers send instead.
+
+    `finished` fires with why the stream ended early, or with nothing if it came to its end.
+    `take` is called with the data of each event and tells whether nothing more is needed;
+    `answered` tells whether only the usage can still be missing, for which nobody waits long:
+    some servers close the connection seconds later.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        idle_timeout_s: float,
+        take: Callable[[str], bool],
+        answered: Callable[[], bool],
+    ) -> None:
+        super().__init__(clock, idle_timeout_s)
+        self.finished: Deferred[str] = Deferred(lambda _: self._stop())
+        self._take = take
+        self._answered = answered
+        self._parser = sse.Parser()
+        self._json: bytes | None = None
+        self._begun = False
+        self._received = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._ended:
+            return
+        self._received += len(data)
+        if self._received > MAX_BODY_BYTES:
+            self._finish(f"longer than {MAX_BODY_BYTES} bytes")
+            return
+        if not self._begun:
+            data = data.lstrip()
+            if not data:
+                return
+            self._begun = True
+            if data.startswith((b"{", b"[", b"<")):
+                self._json = b""
+        if self._json is not None:
+            self._json += data
+            self._heard()
+            return
+        try:
+            events = self._parser.feed(data)
+            # Comments keep a connection alive, but they are no sign of life of a model.
+            if events:
+                self._heard()
+            self._take_all(events)
+        except (wire.Unintelligible, sse.LineTooLong) as error:
+            self._finish(str(error))
+
+    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
+        if self._ended:
+            return
+        cut = "" if reason is None or reason.check(ResponseDone) else _lost(reason)
+        try:
+            events = (
+                [self._json.decode("utf-8", "replace")]
+                if self._json is not None
+                else self._parser.close()
+            )
+            self._take_all(events)
+        except wire.Unintelligible as error:
+            cut = cut or str(error)
+        self._finish(cut)
+
+    def _take_all(self, events: list[str]) -> None:
+        for event in events:
+            if self._ended:
+                return
+            if self._take(event):
+                self._finish("")
+        if self._answered() and self._idle is not None and self._idle.active():
+            self._idle.reset(LINGER_S)
+
+    def _silent(self) -> None:
+        self._finish("" if self._answered() else f"silent for {self._idle_timeout_s:g} s")
+
+    def _finish(self, why: str) -> None:
+        if not self._ended:
+            self._stop()
+            self.finished.callback(why)
+
+
+def _lost(reason: Failure) -> str:
+    if reason.check(ResponseFailed):
+        return _reason(reason.value)
+    return "the connection was lost"

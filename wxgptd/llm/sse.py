@@ -1,0 +1,73 @@
+"""Server-sent events, as bytes come in. Pure; no I/O.
+
+Source: the HTML standard's "Server-sent events", read liberally: lines end in CR, LF or CRLF,
+`data:` comes with or without a space, and an event that the end of the stream left without its
+blank line is handed out by `close`. Only `data` matters to chat completions.
+"""
+
+from __future__ import annotations
+
+from wxgptd.errors import WxgptError
+
+MAX_LINE_BYTES = 256 * 1024
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class LineTooLong(WxgptError):
+    """the server sends a line without end"""
+
+
+class Parser:
+    """Turns bytes, split and joined anywhere, into the data of events."""
+
+    def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+        self._max_line_bytes = max_line_bytes
+        self._rest = b""
+        self._data: list[str] = []
+        self._at_start = True
+
+    def feed(self, received: bytes) -> list[str]:
+        """Return the data of the events that `received` completes.
+
+        Raises:
+            LineTooLong: a line exceeds the limit.
+        """
+        pending = self._rest + received
+        if self._at_start:
+            if len(pending) < len(_BOM) and _BOM.startswith(pending):
+                self._rest = pending
+                return []
+            pending = pending.removeprefix(_BOM)
+            self._at_start = False
+        if b"\r" in pending:
+            # A CR at the very end may be the first half of a CRLF.
+            held = b"\r" if pending.endswith(b"\r") else b""
+            pending = pending[: len(pending) - len(held)]
+            pending = pending.replace(b"\r\n", b"\n").replace(b"\r", b"\n") + held
+        lines = pending.split(b"\n")
+        self._rest = lines.pop()
+        if len(self._rest) > self._max_line_bytes:
+            raise LineTooLong
+        events: list[str] = []
+        for line in lines:
+            self._line(line, events)
+        return events
+
+    def close(self) -> list[str]:
+        """Return the data of an event that the end of the stream left unterminated."""
+        events: list[str] = []
+        if self._rest:
+            self._line(self._rest.rstrip(b"\r"), events)
+            self._rest = b""
+        self._line(b"", events)
+        return events
+
+    def _line(self, line: bytes, events: list[str]) -> None:
+        if not line:
+            if self._data:
+                events.append("\n".join(self._data))
+                self._data = []
+        elif line.startswith(b"data:"):
+            value = line[6:] if line.startswith(b"data: ") else line[5:]
+            self._data.append(value.decode("utf-8", "replace"))

@@ -1,0 +1,274 @@
+"""What is said to a model server, and what its answers mean. Pure.
+
+Chat completions in OpenAI's dialect, read liberally: servers leave out what they like. The
+order in which an error is recognised follows what real servers send (docs of the providers, and
+llama.cpp, vLLM and one-api as measured).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from wxgptd.domain.context import Message
+from wxgptd.domain.values import FailureReason
+
+DONE = "[DONE]"
+MAX_DETAIL = 300
+
+
+def completions_url(base_url: str) -> str:
+    """Return where completions are asked for; never inserts a version, keeps a query."""
+    parts = urlsplit(base_url)
+    path = parts.path.rstrip("/")
+    if not path.endswith("/chat/completions"):
+        path += "/chat/completions"
+    return urlunsplit(parts._replace(path=path))
+
+
+def request_body(
+    model: str, messages: Sequence[Message], max_tokens: int, *, stream_options: bool
+) -> bytes:
+    """Return the body of a request for a streamed completion."""
+    asked: dict[str, object] = {
+        "model": model,
+        "messages": [{"role": one.role, "content": one.content} for one in messages],
+        "stream": True,
+        "max_tokens": max_tokens,
+    }
+    if stream_options:
+        asked["stream_options"] = {"include_usage": True}
+    text = json.dumps(asked, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one chunk, or a whole body, says. Empty where it does not."""
+
+    text: str = ""
+    finish: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The server refuses or fails; `transient` if asking again may help."""
+
+    reason: FailureReason
+    detail: str
+    transient: bool = False
+    retry_after_s: float = 0.0
+
+
+class Unintelligible(ValueError):
+    """The server sent what is no chunk."""
+
+
+def parse_chunk(data: str) -> Chunk | Refusal:
+    """Return what the data of one event says, or the body of an answer that was not streamed.
+
+    Raises:
+        Unintelligible: it is not JSON, or no object.
+    """
+    try:
+        said = json.loads(data)
+    except (ValueError, RecursionError):
+        raise Unintelligible(f"not JSON: {_printable(data)}") from None
+    if not isinstance(said, dict):
+        raise Unintelligible(f"no object: {_printable(data)}")
+    if said.get("error") or ("choices" not in said and ("code" in said or "message" in said)):
+        return classify(200, data)
+    choices = said.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else {}
+    if not isinstance(choice, dict):
+        choice = {}
+    delta = choice.get("delta") or choice.get("message") or {}
+    text = delta.get("content") if isinstance(delta, dict) else None
+    usage = said.get("usage") or choice.get("usage") or {}
+    model = said.get("model")
+    return Chunk(
+        text=_content(text),
+        finish=str(choice.get("finish_reason") or ""),
+        prompt_tokens=_count(usage, "prompt_tokens"),
+        completion_tokens=_count(usage, "completion_tokens"),
+        model=model[:100] if isinstance(model, str) else "",
+    )
+
+
+def _content(said: object) -> str:
+    """Return the text of a content, which some servers send as a list of parts."""
+    if isinstance(said, str):
+        return said
+    if isinstance(said, list):
+        parts = (part.get("text") for part in said if isinstance(part, dict))
+        return "".join(part for part in parts if isinstance(part, str))
+    return ""
+
+
+def _count(usage: object, name: str) -> int:
+    value = usage.get(name) if isinstance(usage, Mapping) else None
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+# What errors mean.
+
+_QUOTA = re.compile(
+    r"insufficient_quota|insufficient.?balance|arrearage|accountoverdue|billing|exceeded your "
+    r"current quota|\b1113\b|余额不足|欠费",
+    re.IGNORECASE,
+)
+_TOO_LONG = re.compile(
+    r"context_length_exceeded|exceed_context_size_error|tokens_too_long|\b1261\b|"
+    r"model_context_window_exceeded|maximum context length|context length is only|"
+    r"exceeds the available context size|range of input length|input token length too long|"
+    r"exceeded model token limit|prompt is too long",
+    re.IGNORECASE,
+)
+_REFUSED = re.compile(
+    r"content_filter|data_inspection_failed|RiskDetection|\b1301\b|high risk|content_policy",
+    re.IGNORECASE,
+)
+_MODERATED_FINISHES = frozenset({"content_filter", "sensitive"})
+
+
+def classify(status: int, body: str, retry_after_s: float = 0.0) -> Refusal:
+    """Return what an error response means. `status` is 200 for an error inside a stream."""
+    detail = f"HTTP {status}: {error_text(body)}" if status != 200 else error_text(body)
+    refused = _by_content(body) or _by_status(status)
+    if refused is not None:
+        return Refusal(refused, detail)
+    if status == 429:
+        return Refusal(FailureReason.BUSY, detail, transient=True, retry_after_s=retry_after_s)
+    transient = status in (200, 408, 409) or status >= 500
+    return Refusal(FailureReason.UNAVAILABLE, detail, transient, retry_after_s)
+
+
+def _by_content(body: str) -> FailureReason | None:
+    for pattern, reason in (
+        (_TOO_LONG, FailureReason.TOO_LONG),
+        (_REFUSED, FailureReason.REFUSED),
+        (_QUOTA, FailureReason.QUOTA),
+    ):
+        if pattern.search(body):
+            return reason
+    return None
+
+
+def _by_status(status: int) -> FailureReason | None:
+    match status:
+        case 401 | 403:
+            return FailureReason.MISCONFIGURED
+        case 402:
+            return FailureReason.QUOTA
+        case _:
+            return None
+
+
+def moderated(finish: str) -> bool:
+    """Tell whether a finish reason means that the provider suppressed the answer."""
+    return finish in _MODERATED_FINISHES
+
+
+def error_text(body: str) -> str:
+    """Return the message of an error body, fit for a log line."""
+    try:
+        said: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return _printable(body)
+    if isinstance(said, list) and said:
+        said = said[0]
+    if isinstance(said, dict):
+        error = said.get("error")
+        if isinstance(error, dict):
+            code = error.get("code") or error.get("type") or ""
+            message = error.get("message") or ""
+            if message or code:
+                return _printable(f"{code}: {message}" if code else str(message))
+        for name in ("message", "msg", "err", "error_msg", "detail"):
+            if said.get(name):
+                return _printable(str(said[name]))
+        if isinstance(error, str):
+            return _printable(error)
+    return _printable(body)
+
+
+def _printable(text: str) -> str:
+    shown = "".join(char if char.isprintable() else " " for char in text[: MAX_DETAIL * 2])
+    return " ".join(shown.split())[:MAX_DETAIL]
+
+
+# The text itself.
+
+_FORBIDDEN = re.compile("[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class Cleaner:
+    """Makes what a model writes fit to be shown, piece by piece.
+
+    Leaves out `<think>...</think>` and what neither XML nor a reader can take; joins the halves
+    of characters that were split over pieces; drops white space before the first word.
+    """
+
+    _OPEN, _CLOSE = "<think>", "</think>"
+
+    def __init__(self) -> None:
+        self._thinking = False
+        self._begun = False
+        self._held = ""
+        self._surrogate = ""
+
+    def feed(self, piece: str) -> str:
+        """Return what of `piece`, and of what was held back before, can be shown."""
+        return self._show(self._unthink(self._join(piece)))
+
+    def close(self) -> str:
+        """Return what was held back and turned out to be plain text."""
+        held, self._held = self._held, ""
+        return "" if self._thinking else self._show(held)
+
+    def _join(self, piece: str) -> str:
+        piece = self._surrogate + piece
+        self._surrogate = ""
+        if piece and "\ud800" <= piece[-1] <= "\udbff":
+            piece, self._surrogate = piece[:-1], piece[-1]
+        if any("\ud800" <= char <= "\udfff" for char in piece):
+            piece = piece.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return piece
+
+    def _unthink(self, piece: str) -> str:
+        pending = self._held + piece
+        if "<" not in pending and not self._thinking:
+            self._held = ""
+            return pending
+        shown: list[str] = []
+        while True:
+            mark = self._CLOSE if self._thinking else self._OPEN
+            before, found, after = pending.partition(mark)
+            if not found:
+                break
+            if not self._thinking:
+                shown.append(before)
+            self._thinking = not self._thinking
+            pending = after
+        # The end may be the first letters of a mark.
+        kept = next(
+            (size for size in range(len(mark) - 1, 0, -1) if pending.endswith(mark[:size])), 0
+        )
+        self._held = pending[len(pending) - kept :]
+        if not self._thinking:
+            shown.append(pending[: len(pending) - kept])
+        return "".join(shown)
+
+    def _show(self, text: str) -> str:
+        text = _FORBIDDEN.sub("", text)
+        if not self._begun:
+            text = text.lstrip()
+            self._begun = bool(text)
+        return text

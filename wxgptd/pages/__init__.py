@@ -1,0 +1,1 @@
+"""The pages: an answer that appears as it is written, and a user's own history."""

@@ -1,0 +1,99 @@
+"""What a model wrote, as HTML that is safe in anybody's browser. Pure.
+
+Two walls: markdown-it with HTML switched off, and nh3 with an allow-list of our own (its default
+one lets remote images through). Rendered block by block, so that a growing answer costs the
+block that grows and not the whole text again.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import nh3
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from markupsafe import escape
+from pygments import highlight
+from pygments.formatters.html import HtmlFormatter
+from pygments.lexers import get_lexer_by_name
+from pygments.util import ClassNotFound
+
+MAX_RENDERED_BYTES = 32 * 1024
+"""Hostile Markdown can take seconds a hundred kilobytes; the rest is shown as plain text."""
+
+MAX_HIGHLIGHTED_CHARS = 8_000
+
+_TAGS = {
+    "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li",
+    "ol", "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
+}  # fmt: skip
+_ATTRIBUTES = {
+    "a": {"href"},
+    "ol": {"start"},
+    "span": {"class"},
+    "code": {"class"},
+    "td": {"class"},
+    "th": {"class"},
+}
+_REL = "noopener noreferrer nofollow"
+
+
+def _highlighted(code: str, language: str, _attributes: str) -> str:
+    if not language or len(code) > MAX_HIGHLIGHTED_CHARS:
+        return ""  # markdown-it escapes it then
+    try:
+        lexer = get_lexer_by_name(language, stripnl=False)
+    except ClassNotFound:
+        return ""
+    return highlight(code, lexer, HtmlFormatter(nowrap=True))
+
+
+_markdown = MarkdownIt(
+    "commonmark", {"html": False, "linkify": False, "highlight": _highlighted, "maxNesting": 20}
+).enable(["table", "strikethrough"])
+# Pictures would be fetched from anywhere: their text is shown as a link instead.
+_markdown.disable("image")
+
+
+def blocks(text: str) -> tuple[str, ...]:
+    """Return `text`, Markdown as a model writes it, as the HTML of its top-level blocks."""
+    head, rest = _split(text)
+    shown = [_block(source) for source in _sources(head)]
+    if rest:
+        shown.append(f"<p class=\"plain\">{escape(rest)}</p>")
+    return tuple(shown)
+
+
+def _split(text: str) -> tuple[str, str]:
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= MAX_RENDERED_BYTES:
+        return text, ""
+    head = encoded[:MAX_RENDERED_BYTES].decode("utf-8", "ignore")
+    cut = head.rfind("\n\n")
+    if cut > len(head) // 2:
+        head = head[:cut]
+    return head, text[len(head) :].lstrip("\n")
+
+
+def _sources(text: str) -> list[str]:
+    """Return the source of each top-level block, reference definitions repeated in none."""
+    lines = text.split("\n")
+    tokens = _markdown.parse(text)
+    spans = [token.map for token in tokens if token.level == 0 and token.map and _opens(token)]
+    return ["\n".join(lines[begin:end]) for begin, end in spans]
+
+
+def _opens(token: Token) -> bool:
+    return token.nesting >= 0
+
+
+@lru_cache(maxsize=2_048)
+def _block(source: str) -> str:
+    rendered = _markdown.render(source)
+    return nh3.clean(
+        rendered,
+        tags=_TAGS,
+        attributes=_ATTRIBUTES,
+        url_schemes={"http", "https"},
+        link_rel=_REL,
+    ).strip()

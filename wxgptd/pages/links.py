@@ -1,0 +1,47 @@
+"""Links that lead to a page: capabilities, unguessable and never written down. Pure.
+
+The page cannot know who opens it (a personal account has no OAuth), so the link itself is the
+right to read. A token is 128 bits of HMAC-SHA-256 over the delivery, under a key that never
+leaves the state directory: the same link can be made again after a restart, although the log
+holds nothing but its hash.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import re
+from hashlib import sha256
+
+from wxgptd.domain.values import DeliveryKey, LinkHash, User
+
+KEY_BYTES = 32
+_TOKEN_BYTES = 16
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{22}")
+
+
+def make_token(key: bytes, user: User, delivery: DeliveryKey) -> str:
+    """Return the token for what `delivery` asked for."""
+    message = "\0".join((user.account, user.openid, delivery)).encode("utf-8", "surrogatepass")
+    digest = hmac.digest(key, message, sha256)
+    return base64.urlsafe_b64encode(digest[:_TOKEN_BYTES]).rstrip(b"=").decode("ascii")
+
+
+def hash_token(token: str) -> LinkHash:
+    """Return what the log knows of `token`."""
+    return LinkHash(sha256(token.encode("ascii", "replace")).digest())
+
+
+def well_formed(token: str) -> bool:
+    """Tell whether `token` can be one of ours."""
+    return _TOKEN.fullmatch(token) is not None
+
+
+def answer_url(public_url: str, token: str) -> str:
+    """Return the address of an answer's page."""
+    return f"{public_url.rstrip('/')}/a/{token}"
+
+
+def history_url(public_url: str, token: str) -> str:
+    """Return the address of a history page."""
+    return f"{public_url.rstrip('/')}/h/{token}"

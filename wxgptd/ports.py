@@ -1,0 +1,215 @@
+"""What the floors above speak to each other through, and the values that pass.
+
+An edge (WeChat, the model, the pages, the control socket) knows these protocols and nobody who
+implements them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+
+from wxgptd.domain.context import Message
+from wxgptd.domain.events import Event
+from wxgptd.domain.record import Recorded
+from wxgptd.domain.values import Content, DeliveryKey, FailureReason, Finish, User
+
+# The WeChat edge.
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Answer the attempt with this text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """Answer the attempt with `success`: it is for others, or for nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Close the connection without a byte, so that WeChat asks again."""
+
+
+Outcome = Say | Ignore | Silence
+
+
+class Conversations(Protocol):
+    """Whoever answers messages."""
+
+    def attempt(self, user: User, delivery: DeliveryKey, content: Content) -> Deferred[Outcome]:
+        """Answer one attempt to deliver a message.
+
+        Cancel the Deferred when the peer hangs up: that ends the waiting of this attempt, and
+        nothing else.
+        """
+        ...
+
+
+# The model.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """A whole answer. Tokens are as the server reported them, 0 where it did not."""
+
+    text: str
+    finish: Finish
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    first_text_s: float
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breakdown:
+    """No whole answer: `text` is as far as it came, `detail` is for the operator's eyes."""
+
+    reason: FailureReason
+    text: str
+    detail: str
+    retry_after_s: float = 0.0
+
+
+class ChatModel(Protocol):
+    """Whoever writes answers."""
+
+    def ask(
+        self, messages: Sequence[Message], on_text: Callable[[str], None]
+    ) -> Deferred[Completion | Breakdown]:
+        """Have `messages` answered; `on_text` is called with each piece of the answer.
+
+        The pieces joined are the answer's text. Cancelling ends the call.
+        """
+        ...
+
+
+# The log.
+
+
+class EventStore(Protocol):
+    """Whoever keeps events for good."""
+
+    def append(self, user: User, events: Sequence[Event], expected: int) -> Deferred[int]:
+        """Append `events`, which rest on version `expected` of `user`, all or none.
+
+        Fires with the position of the last one when they are durable.
+        """
+        ...
+
+    def scan(self) -> Iterator[Recorded]:
+        """Yield all events, in order."""
+        ...
+
+
+# The pages.
+
+
+class Progress(StrEnum):
+    """How far an answer is, for whoever looks at its page."""
+
+    WAITING = "waiting"
+    THINKING = "thinking"
+    WRITING = "writing"
+    DONE = "done"
+    CUT_SHORT = "cut_short"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will come."""
+        return self not in (Progress.WAITING, Progress.THINKING, Progress.WRITING)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerView:
+    """An answer as it stands. `failure` is the sentence to show if it is `FAILED`.
+
+    `generation` changes when the answer begins anew, so that positions in the former text mean
+    nothing any more.
+    """
+
+    question: str
+    asked_at: float
+    progress: Progress
+    text: str
+    failure: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One question of a history page and what came of it."""
+
+    asked_at: float
+    question: str
+    answer: str
+    progress: Progress
+    failure: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """One session of a history page; `ended` is the label of how it ended."""
+
+    opened_at: float
+    assistant: str
+    ended: str
+    turns: tuple[Turn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryView:
+    """One page of a user's sessions, newest first; `pages` is how many there are."""
+
+    dialogues: tuple[Dialogue, ...]
+    page: int
+    pages: int
+
+
+class Library(Protocol):
+    """Whoever knows what stands behind a link. A dead link and an unknown one look the same."""
+
+    def answer(self, token: str) -> AnswerView | None:
+        """Return the answer behind `token` as it stands, or None."""
+        ...
+
+    def opened(self, token: str) -> None:
+        """Note that the page behind `token` was asked for."""
+        ...
+
+    def changed(self, token: str) -> Deferred[None]:
+        """Fire when the answer behind `token` is not what it was."""
+        ...
+
+    def history(self, token: str, page: int) -> HistoryView | None:
+        """Return one page of the history behind `token`, counted from 1, or None."""
+        ...
+
+
+# The control socket.
+
+
+class Control(Protocol):
+    """Whoever can tell the operator how things are, and do what the operator says."""
+
+    def status(self) -> Mapping[str, object]:
+        """Return the daemon's condition, ready for JSON."""
+        ...
+
+    def sessions(self) -> Sequence[Mapping[str, object]]:
+        """Return the open sessions, ready for JSON."""
+        ...
+
+    def stop_session(self, session: str) -> Deferred[bool]:
+        """End a session; fires with whether there was one, once that is durable."""
+        ...

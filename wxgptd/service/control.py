@@ -1,0 +1,143 @@
+"""What the operator can see and do through the control socket, and the metrics.
+
+Implements `wxgptd.ports.Control`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from wxgptd import __version__
+from wxgptd.domain import commands as c
+from wxgptd.domain.values import AccountName, CloseReason, SessionId
+from wxgptd.eventlog.store import LogStore
+from wxgptd.service.conversations import Conversations
+from wxgptd.service.inflight import InFlight
+from wxgptd.service.journal import Journal
+from wxgptd.service.projections import DeliberateTimeouts, OpenSessions
+from wxgptd.service.timeline import Timeline
+
+
+class Control:
+    """Tells how things are, and ends sessions."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        conversations: Conversations,
+        flights: InFlight,
+        sessions: OpenSessions,
+        budget: DeliberateTimeouts,
+        accounts: Sequence[AccountName],
+        store: LogStore | None,
+        ready: Callable[[], bool],
+        clock: IReactorTime,
+        timeline: Timeline,
+    ) -> None:
+        self._journal = journal
+        self._conversations = conversations
+        self._flights = flights
+        self._sessions = sessions
+        self._budget = budget
+        self._accounts = accounts
+        self._store = store
+        self._ready = ready
+        self._clock = clock
+        self._timeline = timeline
+        self._started = clock.seconds()
+
+    def status(self) -> Mapping[str, object]:
+        """Return the daemon's condition."""
+        now = self._timeline.now()
+        found: dict[str, object] = {
+            "version": __version__,
+            "pid": os.getpid(),
+            "ready": self._ready(),
+            "uptime_s": round(self._clock.seconds() - self._started, 1),
+            "open_sessions": len(self._sessions),
+            "held_attempts": self._conversations.held,
+            "answers_running": self._flights.running(),
+            "answers_waiting": len(self._flights) - self._flights.running(),
+            "deliberate_timeouts_left": {
+                account: self._budget.left(account, now) for account in self._accounts
+            },
+        }
+        if self._store is not None:
+            commits = self._store.commits()
+            found["last_seq"] = self._store.last_seq()
+            found["commits"] = commits.groups
+            found["fsync_mean_ms"] = round(1000 * commits.sync_s / max(1, commits.groups), 3)
+        return found
+
+    def sessions(self) -> Sequence[Mapping[str, object]]:
+        """Return the open sessions."""
+        shown = []
+        for user in self._sessions:
+            live = self._journal.state(user).live
+            if live is not None:
+                shown.append(
+                    {
+                        "session": live.id,
+                        "account": user.account,
+                        "user": user.openid,
+                        "assistant": live.assistant,
+                        "opened_at": live.opened_at,
+                        "expires_at": live.expires_at,
+                        "questions": len(live.questions),
+                    }
+                )
+        return shown
+
+    def stop_session(self, session: str) -> Deferred[bool]:
+        """End a session."""
+        for user in self._sessions:
+            live = self._journal.state(user).live
+            if live is not None and live.id == session:
+                command = c.CloseSession(
+                    at=self._timeline.now(),
+                    session=SessionId(session),
+                    reason=CloseReason.OPERATOR,
+                )
+                self._conversations.carry_out(user, command)
+                return self._journal.committed().addCallback(lambda _: True)
+        return succeed(False)
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the metrics, for Prometheus."""
+        yield GaugeMetricFamily(
+            "wxgptd_open_sessions", "Sessions that take questions.", len(self._sessions)
+        )
+        yield GaugeMetricFamily(
+            "wxgptd_held_attempts", "Requests held in silence.", self._conversations.held
+        )
+        yield GaugeMetricFamily(
+            "wxgptd_running_answers", "Model calls under way.", self._flights.running()
+        )
+        left = GaugeMetricFamily(
+            "wxgptd_deliberate_timeouts_left",
+            "Silent attempts that an account may still afford in five minutes.",
+            labels=["account"],
+        )
+        for account in self._accounts:
+            left.add_metric([account], self._budget.left(account, self._timeline.now()))
+        yield left
+        if self._store is not None:
+            commits = self._store.commits()
+            yield CounterMetricFamily("wxgptd_log_commits", "Commit groups.", commits.groups)
+            yield CounterMetricFamily("wxgptd_log_events", "Events written.", commits.events)
+            yield CounterMetricFamily(
+                "wxgptd_log_fsync_seconds", "Time spent in fdatasync.", commits.sync_s
+            )
+
+    def registry(self) -> CollectorRegistry:
+        """Return a registry of its own with these metrics."""
+        registry = CollectorRegistry()
+        registry.register(self)
+        return registry

@@ -1,0 +1,359 @@
+"""Answer WeChat's attempts: hold them on one answer, and say what there is in time.
+
+This is where the reply window meets clocks and connections. What a message means and what a
+reply consists of is decided by the domain; this module waits, and acts on what is durable.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as WaitedLongEnough
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from wxgptd.domain import commands as c
+from wxgptd.domain import context, reply_window, texts
+from wxgptd.domain import events as e
+from wxgptd.domain.decider import recover
+from wxgptd.domain.reply_window import Settled
+from wxgptd.domain.session import Pending
+from wxgptd.domain.state import UserState
+from wxgptd.domain.values import (
+    AccountName,
+    AssistantName,
+    Content,
+    DeliveryKey,
+    FailureReason,
+    LinkHash,
+    Notice,
+    Policy,
+    SessionId,
+    User,
+)
+from wxgptd.errors import WxgptError
+from wxgptd.ports import Breakdown, ChatModel, Completion, Ignore, Outcome, Say, Silence
+from wxgptd.service.inflight import Flight, InFlight
+from wxgptd.service.journal import Entry, Journal
+from wxgptd.service.projections import DeliberateTimeouts
+from wxgptd.service.timeline import Timeline
+
+log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Assistant:
+    """Who answers the questions of a session."""
+
+    name: AssistantName
+    command: str
+    model: ChatModel
+    system_prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What differs from one 公众号 to the other."""
+
+    policy: Policy
+    welcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """How links are made: a token for each delivery, and the addresses it appears in."""
+
+    token: Callable[[User, DeliveryKey], str]
+    hash: Callable[[str], LinkHash]
+    answer: Callable[[str], str]
+    history: Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an operator configures about conversations."""
+
+    accounts: Mapping[AccountName, Account]
+    assistants: Mapping[AssistantName, Assistant]
+    texts: texts.Texts
+    reply_margin_s: float
+
+    def commands(self) -> Mapping[str, AssistantName]:
+        """Return which chat command opens a session with which assistant."""
+        return {assistant.command: name for name, assistant in self.assistants.items()}
+
+
+class Conversations:
+    """Answers attempts. Implements `wxgptd.ports.Conversations`."""
+
+    def __init__(
+        self,
+        *,
+        rules: Rules,
+        journal: Journal,
+        flights: InFlight,
+        budget: DeliberateTimeouts,
+        links: Links,
+        clock: IReactorTime,
+        timeline: Timeline,
+    ) -> None:
+        self._rules = rules
+        self._commands = rules.commands()
+        self._journal = journal
+        self._flights = flights
+        self._budget = budget
+        self._links = links
+        self._clock = clock
+        self._timeline = timeline
+        self._loaded: list[Deferred[None]] | None = []
+        self._held = 0
+
+    @property
+    def held(self) -> int:
+        """How many attempts are waiting for an answer just now."""
+        return self._held
+
+    def begin(self) -> None:
+        """Take up work once the log is loaded: ask again what a stop left without an answer."""
+        for user, state in self._journal.users():
+            if state.unanswered:
+                self._recover(user, state)
+        waiting, self._loaded = self._loaded or [], None
+        for attempt in waiting:
+            attempt.callback(None)
+
+    def _recover(self, user: User, state: UserState) -> None:
+        for name in state.unanswered:
+            answer = state.question(name).answer
+            generation = answer.restarts if isinstance(answer, Pending) else 0
+            self._flights.open(user, name, generation)
+        policy = self._account(user).policy
+        for command in recover(state, self._timeline.now(), policy.link_ttl_s):
+            self._act(user, self._journal.record(user, command))
+
+    def end(self) -> None:
+        """Stop all models. What they leave unanswered is asked again at the next start."""
+        self._flights.cancel_all()
+
+    # An attempt.
+
+    def attempt(self, user: User, delivery: DeliveryKey, content: Content) -> Deferred[Outcome]:
+        """Answer one attempt; see `wxgptd.ports.Conversations`."""
+        return Deferred.fromCoroutine(self._attempt(user, delivery, content))
+
+    async def _attempt(self, user: User, delivery: DeliveryKey, content: Content) -> Outcome:
+        arrived = self._clock.seconds()
+        if self._loaded is not None:
+            loaded: Deferred[None] = Deferred()
+            self._loaded.append(loaded)
+            await loaded
+        at = self._timeline.now()
+        account = self._account(user)
+        entry = self._journal.record(
+            user,
+            c.Receive(
+                at=at,
+                delivery=delivery,
+                content=content,
+                policy=account.policy,
+                assistants=self._commands,
+                fresh_session=SessionId(secrets.token_hex(5)),
+                link=self._links.hash(self._links.token(user, delivery)),
+            ),
+        )
+        self._act(user, entry)
+        window = entry.state.windows.get(delivery)
+        if window is None:
+            return Ignore()
+        if isinstance(window, Settled):
+            if not reply_window.still_answers(window, at, account.policy.settled_for_s):
+                return Ignore()
+            return await self._say(user, delivery)
+        if not window.question:
+            await self._journal.committed()
+            return Ignore()
+        self._held += 1
+        try:
+            return await self._hold(user, delivery, arrived, reply_window.is_last(window, at))
+        finally:
+            self._held -= 1
+
+    async def _hold(
+        self, user: User, delivery: DeliveryKey, arrived: float, last: bool
+    ) -> Outcome:
+        deadline = arrived + reply_window.WECHAT_PATIENCE_S - self._rules.reply_margin_s
+        if not await self._landed_by(deadline, user, delivery):
+            silent = not last and self._budget.spend(user.account, self._timeline.now())
+            if silent and not await self._landed_by(
+                arrived + reply_window.HANG_UP_AFTER_S, user, delivery
+            ):
+                return Silence()
+        self._offer(user, delivery)
+        return await self._say(user, delivery)
+
+    async def _landed_by(self, deadline: float, user: User, delivery: DeliveryKey) -> bool:
+        """Wait until the answer that `delivery` is about is on record, or `deadline`."""
+        window = self._journal.state(user).windows[delivery]
+        if isinstance(window, Settled):
+            return True
+        flight = self._flights.find(user, window.question)
+        if flight is None:
+            return True
+        left = deadline - self._clock.seconds()
+        if left <= 0:
+            return False
+        try:
+            await flight.landed().addTimeout(left, self._clock)
+        except WaitedLongEnough:
+            return False
+        return True
+
+    def _offer(self, user: User, delivery: DeliveryKey) -> None:
+        """Settle the window with what there is of the answer."""
+        window = self._journal.state(user).windows[delivery]
+        if isinstance(window, Settled):
+            return
+        flight = self._flights.find(user, window.question)
+        link = self._links.answer(self._links.token(user, window.question))
+        self._journal.record(
+            user,
+            c.OfferReply(
+                at=self._timeline.now(),
+                delivery=delivery,
+                written=flight.written if flight is not None else "",
+                room=texts.room(self._rules.texts, link),
+            ),
+        )
+
+    async def _say(self, user: User, delivery: DeliveryKey) -> Outcome:
+        """Return the settled reply, once everything it rests on is durable."""
+        state = self._journal.state(user)
+        window = state.windows[delivery]
+        assert isinstance(window, Settled)
+        await self._journal.committed()
+        reply = window.reply
+        account = self._account(user)
+        if reply.notice == Notice.HISTORY:
+            link = self._links.history(self._links.token(user, delivery))
+        else:
+            link = self._links.answer(self._links.token(user, reply.question))
+        around = texts.Surroundings(
+            commands={name: one.command for name, one in self._rules.assistants.items()},
+            minutes=round(account.policy.session_ttl_s / 60) or 1,
+            days=round(account.policy.link_ttl_s / 86_400) or 1,
+            welcome=account.welcome,
+        )
+        question = state.question(reply.question) if reply.question else None
+        return Say(texts.render(reply, question, link, self._rules.texts, around))
+
+    def _account(self, user: User) -> Account:
+        found = self._rules.accounts.get(user.account)
+        # A user of an account that is no longer configured still has a state to settle.
+        return found or Account(Policy(), "")
+
+    # What is done about events.
+
+    def carry_out(self, user: User, command: c.Command) -> None:
+        """Record `command` and act on what it leads to."""
+        self._act(user, self._journal.record(user, command))
+
+    def _act(self, user: User, entry: Entry) -> None:
+        """Do what `entry` asks for, independently of whoever waits for it."""
+        pursue = False
+        for event in entry.events:
+            match event:
+                case e.QuestionAsked():
+                    self._flights.open(user, event.delivery, generation=0)
+                    pursue = True
+                case e.AnswerRestarted():
+                    answer = entry.state.question(event.question).answer
+                    generation = answer.restarts if isinstance(answer, Pending) else 0
+                    self._flights.open(user, event.question, generation)
+                    pursue = True
+                case e.AnswerCompleted() | e.AnswerFailed():
+                    flight = self._flights.find(user, event.question)
+                    self._flights.land(user, event.question)
+                    if flight is not None:
+                        flight.cancel()
+                    pursue = True
+                case _:
+                    pass
+        if pursue:
+            self._pursue(user, entry.state)
+
+    def _pursue(self, user: User, state: UserState) -> None:
+        """Call the model for each question whose turn it is."""
+        for name in state.heads():
+            flight = self._flights.find(user, name)
+            if flight is not None and not flight.started:
+                flight.start(partial(self._run, user, name, flight))
+
+    async def _run(self, user: User, name: DeliveryKey, flight: Flight) -> None:
+        """Have one question answered, and the answer recorded."""
+        try:
+            await self._journal.committed()
+            command = await self._ask(user, name, flight)
+        except CancelledError:
+            return  # by `/clear`, or by a stop: whoever cancelled has settled what follows
+        except WxgptError:
+            return  # the log cannot be written any more, and the daemon is about to stop
+        except Exception:
+            log.failure("asking the model failed unexpectedly")
+            command = c.FailAnswer(
+                at=self._timeline.now(),
+                question=name,
+                reason=FailureReason.UNAVAILABLE,
+                text=flight.written,
+                detail="unexpected error, see the log",
+            )
+        flight.finished()
+        self.carry_out(user, command)
+
+    async def _ask(
+        self, user: User, name: DeliveryKey, flight: Flight
+    ) -> c.CompleteAnswer | c.FailAnswer:
+        found = self._journal.state(user).find(name)
+        assert found is not None
+        session, _ = found
+        assistant = self._rules.assistants.get(session.assistant)
+        if assistant is None:
+            detail = f"no [assistant.{session.assistant}] is configured any more"
+            result: Completion | Breakdown = Breakdown(
+                reason=FailureReason.MISCONFIGURED, text="", detail=detail
+            )
+        else:
+            told = context.messages(session, name, assistant.system_prompt)
+            result = await assistant.model.ask(told, flight.write)
+        at = self._timeline.now()
+        match result:
+            case Completion():
+                return c.CompleteAnswer(
+                    at=at,
+                    question=name,
+                    text=result.text,
+                    finish=result.finish,
+                    model=result.model,
+                    prompt_tokens=result.prompt_tokens,
+                    completion_tokens=result.completion_tokens,
+                    first_text_s=result.first_text_s,
+                    took_s=result.took_s,
+                )
+            case Breakdown():
+                log.warn(
+                    "answer {question} failed: {reason}: {detail}",
+                    question=name,
+                    reason=result.reason,
+                    detail=result.detail,
+                )
+                return c.FailAnswer(
+                    at=at,
+                    question=name,
+                    reason=result.reason,
+                    text=result.text,
+                    detail=result.detail,
+                    retry_after_s=result.retry_after_s,
+                )

@@ -1,0 +1,132 @@
+"""What stands behind the links, for the pages. Implements `wxgptd.ports.Library`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil
+
+from twisted.internet.defer import Deferred, succeed
+
+from wxgptd.domain import commands as c
+from wxgptd.domain.session import Completed, Failed, Pending, Question, Session
+from wxgptd.domain.texts import Texts, failure_text
+from wxgptd.domain.values import FailureReason, Finish, LinkHash, User
+from wxgptd.ports import AnswerView, Dialogue, HistoryView, Progress, Turn
+from wxgptd.service.inflight import Flight, InFlight
+from wxgptd.service.journal import Journal
+from wxgptd.service.projections import LinkIndex, Target
+from wxgptd.service.timeline import Timeline
+
+DIALOGUES_PER_PAGE = 10
+
+
+class Library:
+    """Finds answers and histories by the tokens of their links."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        flights: InFlight,
+        index: LinkIndex,
+        link_hash: Callable[[str], LinkHash],
+        texts: Texts,
+        timeline: Timeline,
+    ) -> None:
+        self._journal = journal
+        self._flights = flights
+        self._index = index
+        self._link_hash = link_hash
+        self._texts = texts
+        self._timeline = timeline
+
+    def answer(self, token: str) -> AnswerView | None:
+        """Return the answer behind `token` as it stands, or None."""
+        found = self._find_answer(token)
+        if found is None:
+            return None
+        target, question = found
+        flight = self._flights.find(target.user, target.question)
+        progress, text, failure = self._standing(question, flight)
+        generation = flight.generation if flight is not None else -1
+        return AnswerView(
+            question=question.text,
+            asked_at=question.asked_at,
+            progress=progress,
+            text=text,
+            failure=failure,
+            generation=generation,
+        )
+
+    def opened(self, token: str) -> None:
+        """Note that the page behind `token` was asked for."""
+        found = self._find_answer(token)
+        if found is not None and not found[1].page_opened:
+            target, _ = found
+            command = c.OpenPage(at=self._timeline.now(), question=target.question)
+            self._journal.record(target.user, command)
+
+    def changed(self, token: str) -> Deferred[None]:
+        """Fire when the answer behind `token` is not what it was."""
+        target = self._target(token)
+        flight = self._flights.find(target.user, target.question) if target is not None else None
+        return flight.changed() if flight is not None else succeed(None)
+
+    def history(self, token: str, page: int) -> HistoryView | None:
+        """Return one page of the history behind `token`, or None."""
+        target = self._target(token)
+        if target is None or target.question:
+            return None
+        sessions = list(self._journal.state(target.user).sessions())
+        pages = max(1, ceil(len(sessions) / DIALOGUES_PER_PAGE))
+        page = min(max(page, 1), pages)
+        shown = sessions[(page - 1) * DIALOGUES_PER_PAGE : page * DIALOGUES_PER_PAGE]
+        dialogues = tuple(self._dialogue(target.user, session) for session in shown)
+        return HistoryView(dialogues=dialogues, page=page, pages=pages)
+
+    def _target(self, token: str) -> Target | None:
+        return self._index.find(self._link_hash(token), self._timeline.now())
+
+    def _find_answer(self, token: str) -> tuple[Target, Question] | None:
+        target = self._target(token)
+        if target is None or not target.question:
+            return None
+        found = self._journal.state(target.user).find(target.question)
+        return (target, found[1]) if found is not None else None
+
+    def _dialogue(self, user: User, session: Session) -> Dialogue:
+        ended = f"history_{session.closed}" if session.closed is not None else "history_open"
+        return Dialogue(
+            opened_at=session.opened_at,
+            assistant=session.assistant,
+            ended=getattr(self._texts, ended),
+            turns=tuple(self._turn(user, question) for question in session.questions.values()),
+        )
+
+    def _turn(self, user: User, question: Question) -> Turn:
+        flight = self._flights.find(user, question.delivery)
+        progress, text, failure = self._standing(question, flight)
+        return Turn(
+            asked_at=question.asked_at,
+            question=question.text,
+            answer=text,
+            progress=progress,
+            failure=failure,
+        )
+
+    def _standing(self, question: Question, flight: Flight | None) -> tuple[Progress, str, str]:
+        """Return how far the answer is, its text, and the sentence about its failure."""
+        match question.answer:
+            case Completed(text=text, finish=Finish.LENGTH):
+                return Progress.CUT_SHORT, text, ""
+            case Completed(text=text):
+                return Progress.DONE, text, ""
+            case Failed(text=text, reason=FailureReason.INTERRUPTED) if text:
+                return Progress.INTERRUPTED, text, ""
+            case Failed(text=text, reason=reason, retry_after_s=retry_after_s):
+                return Progress.FAILED, text, failure_text(reason, retry_after_s, self._texts)
+            case Pending():
+                if flight is None or not flight.started:
+                    return Progress.WAITING, "", ""
+                written = flight.written
+                return (Progress.WRITING if written else Progress.THINKING), written, ""

@@ -1,0 +1,136 @@
+"""What is derived from the events of all users: links, open sessions, the timeouts spent.
+
+None of it is ever an input to `decide` but through a command, and all of it comes back by
+replaying the log.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from wxgptd.domain import events as e
+from wxgptd.domain.state import UserState
+from wxgptd.domain.values import AccountName, CloseReason, DeliveryKey, LinkHash, User
+
+BUDGET_PERIOD_S = 300.0
+"""The time that `deliberate_timeouts_per_5min` is for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a link leads to: the answer to `question`, or the user's history if that is empty."""
+
+    user: User
+    question: DeliveryKey
+    issued_at: float
+
+
+class LinkIndex:
+    """All links that lead somewhere, by the hash of their token.
+
+    A link dies with time, and with the `/clear` of the session it belongs to (that of a history,
+    with any).
+    """
+
+    def __init__(self, ttl_s: float) -> None:
+        self._ttl_s = ttl_s
+        self._targets: OrderedDict[LinkHash, Target] = OrderedDict()
+        self._histories: defaultdict[User, list[LinkHash]] = defaultdict(list)
+
+    def observe(self, user: User, event: e.Event, state: UserState) -> None:
+        """Note new links, forget revoked ones."""
+        match event:
+            case e.QuestionAsked():
+                self._targets[event.link] = Target(user, event.delivery, event.at)
+            case e.HistoryLinkIssued():
+                self._targets[event.link] = Target(user, DeliveryKey(""), event.at)
+                self._histories[user].append(event.link)
+            case e.SessionClosed(reason=CloseReason.CLEARED | CloseReason.UNSUBSCRIBED):
+                for question in state.past[-1].questions.values():
+                    self._targets.pop(question.link, None)
+                for link in self._histories.pop(user, ()):
+                    self._targets.pop(link, None)
+            case _:
+                pass
+
+    def find(self, link: LinkHash, now: float) -> Target | None:
+        """Return where `link` leads, or None if nowhere (any more)."""
+        target = self._targets.get(link)
+        if target is None or now - target.issued_at > self._ttl_s:
+            return None
+        return target
+
+    def forget_expired(self, now: float) -> None:
+        """Drop what `find` would not return any more."""
+        while self._targets:
+            link, target = next(iter(self._targets.items()))
+            if now - target.issued_at <= self._ttl_s:
+                return
+            del self._targets[link]
+            if not target.question:
+                remaining = [one for one in self._histories[target.user] if one != link]
+                if remaining:
+                    self._histories[target.user] = remaining
+                else:
+                    del self._histories[target.user]
+
+
+class OpenSessions:
+    """The users who have a session, the one silent for longest first."""
+
+    def __init__(self) -> None:
+        self._users: OrderedDict[User, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._users)
+
+    def __iter__(self) -> Iterator[User]:
+        return iter(tuple(self._users))
+
+    def observe(self, user: User, event: e.Event, state: UserState) -> None:
+        """Keep the order in which the users were last heard of."""
+        if state.live is None:
+            self._users.pop(user, None)
+        elif not isinstance(event, e.PageOpened | e.AnswerCompleted | e.AnswerFailed):
+            self._users[user] = None
+            self._users.move_to_end(user)
+
+    def silent_since(self, expired: Callable[[User], bool]) -> Iterator[User]:
+        """Yield users from the one silent for longest on, as long as `expired` says so."""
+        for user in self:
+            if not expired(user):
+                return
+            yield user
+
+
+class DeliberateTimeouts:
+    """How often each account may still leave WeChat without a reply on purpose.
+
+    WeChat counts silent attempts as failures of the account, and stops pushing for about a
+    minute where there are too many; the threshold is not published, hence a budget.
+    """
+
+    def __init__(self, per_5min: int) -> None:
+        self._per_5min = per_5min
+        self._spent: defaultdict[AccountName, deque[float]] = defaultdict(deque)
+
+    def observe(self, user: User, event: e.Event, state: UserState) -> None:  # noqa: ARG002
+        """Count a timeout that the log proves: WeChat came again. For replay only."""
+        if isinstance(event, e.AttemptRepeated):
+            self._spent[user.account].append(event.at)
+
+    def spend(self, account: AccountName, now: float) -> bool:
+        """Take one timeout from the budget; tell whether there was one left."""
+        if self.left(account, now) <= 0:
+            return False
+        self._spent[account].append(now)
+        return True
+
+    def left(self, account: AccountName, now: float) -> int:
+        """Return how many timeouts `account` has left at `now`."""
+        spent = self._spent[account]
+        while spent and spent[0] <= now - BUDGET_PERIOD_S:
+            spent.popleft()
+        return self._per_5min - len(spent)

@@ -1,0 +1,216 @@
+"""The daemon's HTTP server: what is where, and what no client may do to it.
+
+twisted.web has no limit on bodies, and a request that trickles in outlives its timeout; both
+are bounded here. The access log would write the signed URL, so there is none.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.web import http, server
+from twisted.web.resource import Resource
+
+MAX_BODY_BYTES = 64 * 1024
+
+READ_DEADLINE_S = 10.0
+"""From the first byte of a request to its last; WeChat needs milliseconds."""
+
+IDLE_TIMEOUT_S = 60.0
+
+_TOO_LARGE = (
+    b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+)
+
+
+class BoundedRequest(server.Request):
+    """A request whose body is refused before it is read if it is too long."""
+
+    _refused = False
+
+    def gotLength(self, length: int | None) -> None:
+        if length is not None and length > MAX_BODY_BYTES:
+            self._refuse()
+        else:
+            super().gotLength(length)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        if self._refused:
+            return
+        if self.content.tell() + len(data) > MAX_BODY_BYTES:
+            self._refuse()
+        else:
+            super().handleContentChunk(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        if not self._refused:
+            super().requestReceived(command, path, version)
+
+    def _refuse(self) -> None:
+        self._refused = True
+        self.channel.transport.write(_TOO_LARGE)
+        self.channel.loseConnection()
+
+
+class BoundedChannel(http.HTTPChannel):
+    """A connection on which a request must be complete within its deadline."""
+
+    _deadline: IDelayedCall | None = None
+    _address = ""
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._begin()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._deadline is None and not self._handlingRequest:
+            self._begin()
+        super().dataReceived(data)
+
+    def allContentReceived(self) -> None:
+        self._cancel()
+        super().allContentReceived()
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: ANN401
+        self._cancel()
+        self.site.release(self._address)
+        super().connectionLost(reason)
+
+    def _begin(self) -> None:
+        self._deadline = self.callLater(READ_DEADLINE_S, self._too_slow)
+
+    def _cancel(self) -> None:
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None and deadline.active():
+            deadline.cancel()
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        self.forceAbortClient()
+
+
+class BoundedSite(server.Site):
+    """Serves `root` to a bounded number of connections.
+
+    The bound for each address does not hold for loopback: that is where a reverse proxy is.
+    """
+
+    protocol = BoundedChannel
+    noisy = False
+
+    def __init__(
+        self,
+        root: Resource,
+        reactor: IReactorTime,
+        *,
+        max_connections: int,
+        max_connections_per_address: int,
+    ) -> None:
+        super().__init__(
+            root,
+            requestFactory=BoundedRequest,
+            reactor=reactor,
+            timeout=IDLE_TIMEOUT_S,
+            parsePOSTFormSubmission=False,
+        )
+        self.displayTracebacks = False
+        self._max_connections = max_connections
+        self._max_connections_per_address = max_connections_per_address
+        self._connections: Counter[str] = Counter()
+        self._total = 0
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return self._total
+
+    def buildProtocol(self, address: IAddress) -> http.HTTPChannel | None:
+        host = getattr(address, "host", "") or ""
+        bounded = bool(host) and not _loopback(host)
+        crowded = bounded and self._connections[host] >= self._max_connections_per_address
+        if crowded or self._total >= self._max_connections:
+            return None
+        channel: BoundedChannel = super().buildProtocol(address)
+        channel._address = host if bounded else ""
+        self._total += 1
+        if bounded:
+            self._connections[host] += 1
+        return channel
+
+    def release(self, host: str) -> None:
+        """Count a connection as gone."""
+        self._total -= 1
+        if host:
+            self._connections[host] -= 1
+            if self._connections[host] <= 0:
+                del self._connections[host]
+
+    def log(self, request: http.Request) -> None:
+        """Write no access log."""
+
+    def _openLogFile(self, path: object) -> None:
+        """Open no access log."""
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+class Root(Resource):
+    """What is where: webhooks by their whole path, all else by its first segment."""
+
+    def __init__(
+        self,
+        webhooks: Mapping[bytes, Resource],
+        others: Mapping[bytes, Resource],
+        ready: Callable[[], bool],
+    ) -> None:
+        super().__init__()
+        self._webhooks = dict(webhooks)
+        self._others = {
+            **others,
+            b"healthz": _Word(lambda: True),
+            b"readyz": _Word(ready),
+        }
+
+    def getChild(self, path: bytes, request: server.Request) -> Resource:
+        webhook = self._webhooks.get(request.path)
+        if webhook is not None:
+            return webhook
+        return self._others.get(path) or _Nothing()
+
+
+class _Word(Resource):
+    """`ok`, or `starting` with a 503."""
+
+    isLeaf = True
+
+    def __init__(self, good: Callable[[], bool]) -> None:
+        super().__init__()
+        self._good = good
+
+    def render_GET(self, request: server.Request) -> bytes:
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        request.setHeader(b"cache-control", b"no-store")
+        if self._good():
+            return b"ok\n"
+        request.setResponseCode(503)
+        return b"starting\n"
+
+
+class _Nothing(Resource):
+    """Nothing is here, and that is all to be said."""
+
+    isLeaf = True
+
+    def render(self, request: server.Request) -> bytes:
+        request.setResponseCode(404)
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        return b"not found\n"

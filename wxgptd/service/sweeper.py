@@ -1,0 +1,64 @@
+"""What has to happen although nobody asks: sessions end in time, dead links are forgotten."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+from wxgptd.domain import commands as c
+from wxgptd.domain.values import User
+from wxgptd.service.journal import Journal
+from wxgptd.service.projections import LinkIndex, OpenSessions
+from wxgptd.service.timeline import Timeline
+
+PERIOD_S = 1.0
+
+
+class CarryOut(Protocol):
+    """Record a command and act on what it leads to."""
+
+    def __call__(self, user: User, command: c.Command) -> None: ...
+
+
+class Sweeper:
+    """Looks around once a second."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        sessions: OpenSessions,
+        links: LinkIndex,
+        carry_out: CarryOut,
+        clock: IReactorTime,
+        timeline: Timeline,
+    ) -> None:
+        self._journal = journal
+        self._sessions = sessions
+        self._links = links
+        self._carry_out = carry_out
+        self._timeline = timeline
+        self._loop = LoopingCall(self.sweep)
+        self._loop.clock = clock
+
+    def start(self) -> None:
+        """Begin to look around."""
+        self._loop.start(PERIOD_S)
+
+    def stop(self) -> None:
+        """Leave things as they are."""
+        if self._loop.running:
+            self._loop.stop()
+
+    def sweep(self) -> None:
+        """Close the sessions whose time is over, and forget dead links."""
+        now = self._timeline.now()
+        for user in self._sessions.silent_since(lambda user: self._over(user, now)):
+            self._carry_out(user, c.ExpireSession(at=now))
+        self._links.forget_expired(now)
+
+    def _over(self, user: User, now: float) -> bool:
+        live = self._journal.state(user).live
+        return live is None or live.expires_at <= now

@@ -1,0 +1,251 @@
+"""The composition root: from a configuration to a service. Tests call it too, with fakes.
+
+What needs the outside world (the store, the HTTP client, clocks, threads) is an argument.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.resource import Resource
+
+from wxgptd import config as cfg
+from wxgptd.admin.resource import Admin
+from wxgptd.domain.record import Recorded
+from wxgptd.domain.values import AccountName, AssistantName, Policy
+from wxgptd.errors import WxgptError
+from wxgptd.eventlog import segments
+from wxgptd.eventlog.store import LogStore
+from wxgptd.llm import wire
+from wxgptd.llm.client import HttpClient, Model, Server
+from wxgptd.pages import links
+from wxgptd.pages.resource import InThread, Pages
+from wxgptd.ports import EventStore
+from wxgptd.service.control import Control
+from wxgptd.service.conversations import Account, Assistant, Conversations, Links, Rules
+from wxgptd.service.inflight import InFlight
+from wxgptd.service.journal import Journal
+from wxgptd.service.library import Library
+from wxgptd.service.observers import EventLines
+from wxgptd.service.projections import DeliberateTimeouts, LinkIndex, OpenSessions
+from wxgptd.service.site import Root
+from wxgptd.service.sweeper import Sweeper
+from wxgptd.service.timeline import Timeline
+from wxgptd.wechat import crypto
+from wxgptd.wechat.resource import Credentials, Webhook
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the service needs of the outside."""
+
+    clock: IReactorTime
+    wall: Callable[[], float]
+    store: EventStore
+    http: HttpClient
+    in_thread: InThread[tuple[str, ...]]
+    link_key: bytes
+
+
+class Service:
+    """A daemon without its sockets: `load` the log, `begin`, serve `root` and `admin`, `end`."""
+
+    def __init__(self, config: cfg.Config, world: World) -> None:
+        timeline = Timeline(world.clock, world.wall)
+        self._ready = False
+        self._world = world
+        self._index = LinkIndex(config.links.ttl)
+        self._sessions = OpenSessions()
+        self._lines = EventLines(world.link_key)
+        self._budget = DeliberateTimeouts(config.window.deliberate_timeouts_per_5min)
+        self.journal = Journal(world.store, (self._index, self._sessions, self._lines))
+        flights = InFlight()
+        self.conversations = Conversations(
+            rules=_rules(config, world),
+            journal=self.journal,
+            flights=flights,
+            budget=self._budget,
+            links=_links(config, world.link_key),
+            clock=world.clock,
+            timeline=timeline,
+        )
+        self._sweeper = Sweeper(
+            journal=self.journal,
+            sessions=self._sessions,
+            links=self._index,
+            carry_out=self.conversations.carry_out,
+            clock=world.clock,
+            timeline=timeline,
+        )
+        library = Library(
+            journal=self.journal,
+            flights=flights,
+            index=self._index,
+            link_hash=links.hash_token,
+            texts=config.texts,
+            timeline=timeline,
+        )
+        pages = Pages(
+            library,
+            config.texts,
+            clock=world.clock,
+            in_thread=world.in_thread,
+            root=_path_of(config.server.public_url),
+        )
+        self.root = Root(
+            webhooks=_webhooks(config, self.conversations, world.wall),
+            others=pages.resources(),
+            ready=lambda: self._ready,
+        )
+        control = Control(
+            journal=self.journal,
+            conversations=self.conversations,
+            flights=flights,
+            sessions=self._sessions,
+            budget=self._budget,
+            accounts=[AccountName(name) for name in config.account],
+            store=world.store if isinstance(world.store, LogStore) else None,
+            ready=lambda: self._ready,
+            clock=world.clock,
+            timeline=timeline,
+        )
+        self.admin = Admin(control, control.registry())
+
+    @property
+    def held(self) -> int:
+        """How many of WeChat's attempts are being held."""
+        return self.conversations.held
+
+    def load(self, records: Iterable[Recorded]) -> int:
+        """Fold the log into the state; return the number of its last event. Not for reactors."""
+        return self.journal.load(records, self._budget)
+
+    def begin(self) -> None:
+        """Take up work: from here on the service is ready."""
+        self._lines.begin()
+        self._ready = True
+        self.conversations.begin()
+        self._sweeper.start()
+
+    def end(self) -> None:
+        """Stop working; what is unanswered stays so until the next start."""
+        self._ready = False
+        self._sweeper.stop()
+        self.conversations.end()
+
+
+def _rules(config: cfg.Config, world: World) -> Rules:
+    return Rules(
+        accounts={
+            AccountName(name): Account(_policy(config, account), account.welcome)
+            for name, account in config.account.items()
+        },
+        assistants={
+            AssistantName(name): _assistant(name, one, world)
+            for name, one in config.assistant.items()
+        },
+        texts=config.texts,
+        reply_margin_s=config.window.reply_margin,
+    )
+
+
+def _policy(config: cfg.Config, account: cfg.Account) -> Policy:
+    return Policy(
+        session_ttl_s=config.session.ttl,
+        max_waiting=config.session.max_waiting,
+        max_question_bytes=config.session.max_question,
+        settled_for_s=config.window.settled_for,
+        link_ttl_s=config.links.ttl,
+        welcome=bool(account.welcome),
+    )
+
+
+def _assistant(name: str, one: cfg.Assistant, world: World) -> Assistant:
+    server = Server(
+        url=wire.completions_url(one.base_url),
+        api_key=one.api_key.reveal(),
+        model=one.model,
+        max_tokens=one.max_tokens,
+        idle_timeout_s=one.idle_timeout,
+        total_timeout_s=one.total_timeout,
+    )
+    return Assistant(
+        name=AssistantName(name),
+        command=cfg.chat_command(name, one),
+        model=Model(server, world.http, world.clock),
+        system_prompt=one.system_prompt,
+    )
+
+
+def _links(config: cfg.Config, key: bytes) -> Links:
+    url = config.server.public_url
+    return Links(
+        token=partial(links.make_token, key),
+        hash=links.hash_token,
+        answer=partial(links.answer_url, url),
+        history=partial(links.history_url, url),
+    )
+
+
+def _webhooks(
+    config: cfg.Config, conversations: Conversations, wall: Callable[[], float]
+) -> Mapping[bytes, Resource]:
+    webhooks: dict[bytes, Resource] = {}
+    for name, account in config.account.items():
+        keys = [key.reveal() for key in (account.aes_key, account.previous_aes_key) if key]
+        credentials = Credentials(
+            account.token.reveal(), account.app_id, [crypto.Key(key) for key in keys]
+        )
+        webhooks[cfg.webhook_path(name, account).encode()] = Webhook(
+            AccountName(name),
+            credentials,
+            conversations,
+            wall=wall,
+            timestamp_tolerance_s=config.server.timestamp_tolerance,
+        )
+    return webhooks
+
+
+def _path_of(public_url: str) -> str:
+    """Return the path below which a reverse proxy serves the pages, without its last slash."""
+    return "/" + public_url.split("/", 3)[3].strip("/") if public_url.count("/") > 2 else ""
+
+
+class KeyUnusable(WxgptError):
+    """the key that links are made with cannot be used"""
+
+
+def link_key(state_dir: Path) -> bytes:
+    """Return the key that links are made with; make it at the first start.
+
+    Raises:
+        KeyUnusable: the file is not what this function wrote.
+    """
+    directory = state_dir / "keys"
+    segments.make_private_directory(directory)
+    path = directory / "links"
+    try:
+        key = path.read_bytes()
+    except FileNotFoundError:
+        key = secrets.token_bytes(links.KEY_BYTES)
+        fresh = directory / "links.new"
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, key)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        fresh.rename(path)
+        segments.sync_directory(directory)
+    if len(key) != links.KEY_BYTES:
+        raise KeyUnusable(
+            f"{path} is damaged",
+            hint="restore it from a backup; without one delete it: links sent so far die then",
+        )
+    return key

@@ -1,0 +1,1 @@
+"""The WeChat edge: what WeChat posts, and what it takes for a reply."""

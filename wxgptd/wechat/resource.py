@@ -1,0 +1,218 @@
+"""The webhook: check who asks, read the message, answer the attempt, or say nothing at all."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import FORBIDDEN, BAD_REQUEST
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from wxgptd.domain.values import AccountName, DeliveryKey, User
+from wxgptd.ports import Conversations, Ignore, Outcome, Say, Silence
+from wxgptd.wechat import crypto, envelope, signature
+
+log = Logger()
+
+SUCCESS = b"success"
+"""WeChat's word for: received, there will be no reply."""
+
+REMEMBERED_SIGNATURES = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What an account shares with WeChat. Without keys, messages come in plain text."""
+
+    token: str
+    app_id: str
+    keys: Sequence[crypto.Key]
+
+    def __repr__(self) -> str:
+        return "Credentials(***)"
+
+
+class _SeenSignatures:
+    """Which message each signature came with.
+
+    In plain mode a signature covers the query and not the body: whoever has seen one could send
+    another message under it. The same message again is one of WeChat's attempts.
+    """
+
+    def __init__(self, remembered: int) -> None:
+        self._remembered = remembered
+        self._messages: OrderedDict[str, tuple[User, DeliveryKey]] = OrderedDict()
+
+    def belongs(self, signed: str, message: tuple[User, DeliveryKey]) -> bool:
+        first = self._messages.setdefault(signed, message)
+        if len(self._messages) > self._remembered:
+            self._messages.popitem(last=False)
+        return first == message
+
+
+class Webhook(Resource):
+    """One account's webhook.
+
+    `wall` is the wall clock, which WeChat's timestamps are compared with.
+    """
+
+    isLeaf = True
+
+    def __init__(
+        self,
+        account: AccountName,
+        credentials: Credentials,
+        conversations: Conversations,
+        *,
+        wall: Callable[[], float],
+        timestamp_tolerance_s: float,
+    ) -> None:
+        super().__init__()
+        self._account = account
+        self._credentials = credentials
+        self._conversations = conversations
+        self._wall = wall
+        self._tolerance_s = timestamp_tolerance_s
+        self._seen = _SeenSignatures(REMEMBERED_SIGNATURES)
+
+    def render_GET(self, request: Request) -> bytes:
+        """Answer WeChat's check of the URL: the echostr, if the signature is right."""
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        try:
+            signature.check(
+                self._credentials.token, request.args, self._wall(), self._tolerance_s
+            )
+            echo = signature.single(request.args, b"echostr")
+        except signature.Forged as error:
+            return self._refuse(request, FORBIDDEN, str(error))
+        log.info("{account}: WeChat has checked the URL", account=self._account)
+        return echo
+
+    def render_POST(self, request: Request) -> bytes | int:
+        """Answer one attempt of WeChat's to deliver a message."""
+        body = request.content.read()
+        encrypted = bool(self._credentials.keys)
+        try:
+            fields, key, signed = self._open(request, body)
+            user = User(self._account, envelope.sender(fields))
+            source = envelope.recipient(fields)
+            delivery = envelope.delivery_key(fields)
+            content = envelope.content(fields)
+        except signature.Forged as error:
+            return self._refuse(request, FORBIDDEN, str(error))
+        except crypto.Undecipherable as error:
+            return self._refuse(request, FORBIDDEN, str(error), tell=False)
+        except envelope.Malformed as error:
+            # In safe mode this was decrypted: nothing of it gets out.
+            return self._refuse(request, BAD_REQUEST, str(error), tell=not encrypted)
+        if not self._seen.belongs(signed, (user, delivery)):
+            return self._refuse(request, FORBIDDEN, "the signature came with another message")
+        attempt = self._conversations.attempt(user, delivery, content)
+        _Exchange(self, request, user.openid, source, key).follow(attempt)
+        return NOT_DONE_YET
+
+    def _open(
+        self, request: Request, body: bytes
+    ) -> tuple[envelope.Fields, crypto.Key | None, str]:
+        """Return the message, the key that it was encrypted with, and its signature."""
+        credentials, now = self._credentials, self._wall()
+        if not credentials.keys:
+            signed = signature.check(credentials.token, request.args, now, self._tolerance_s)
+            return envelope.parse(body), None, signed
+        if request.args.get(b"encrypt_type") != [b"aes"]:
+            raise signature.Forged("the message is not encrypted, but this account has an aes_key")
+        sealed = envelope.parse(body).get("Encrypt", "")
+        signed = signature.check(
+            credentials.token, request.args, now, self._tolerance_s, encrypted=sealed
+        )
+        for key in credentials.keys:
+            try:
+                return envelope.parse(key.decrypt(sealed, credentials.app_id)), key, signed
+            except crypto.Undecipherable:
+                continue
+        raise crypto.Undecipherable
+
+    def _refuse(self, request: Request, status: int, why: str, *, tell: bool = True) -> bytes:
+        log.warn(
+            "{account}: refused a request ({status}): {why}",
+            account=self._account,
+            status=status,
+            why=why,
+        )
+        request.setResponseCode(status)
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        return f"{why}\n".encode() if tell else b""
+
+    def seal(self, reply: str, key: crypto.Key) -> str:
+        """Return `reply` in safe mode, made with the key that decrypted the message."""
+        timestamp = str(int(self._wall()))
+        nonce = timestamp[::-1]
+        sealed = key.encrypt(reply, self._credentials.app_id)
+        signed = signature.sign(self._credentials.token, timestamp, nonce, sealed)
+        return envelope.encrypted_reply(sealed, signed, timestamp, nonce)
+
+    def reply(self, to: str, source: str, text: str, key: crypto.Key | None) -> bytes:
+        """Return the body that carries `text` to WeChat."""
+        xml = envelope.text_reply(to, source, self._wall(), text)
+        return (self.seal(xml, key) if key is not None else xml).encode()
+
+
+class _Exchange:
+    """One request waiting for what its attempt comes to."""
+
+    __slots__ = ("_attempt", "_key", "_request", "_source", "_to", "_webhook")
+
+    def __init__(
+        self, webhook: Webhook, request: Request, to: str, source: str, key: crypto.Key | None
+    ) -> None:
+        self._webhook = webhook
+        self._request = request
+        self._to = to
+        self._source = source
+        self._key = key
+        self._attempt: Deferred[Outcome] | None = None
+
+    def follow(self, attempt: Deferred[Outcome]) -> None:
+        """Answer the request when `attempt` is decided; cancel that when the peer hangs up."""
+        self._attempt = attempt
+        self._request.notifyFinish().addErrback(self._hung_up)
+        attempt.addCallbacks(self._answer, self._fail)
+
+    def _hung_up(self, _: Failure) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.cancel()
+
+    def _answer(self, outcome: Outcome) -> None:
+        if self._attempt is None:
+            return  # too late, the peer has hung up
+        self._attempt = None
+        match outcome:
+            case Say(text=text):
+                body = self._webhook.reply(self._to, self._source, text, self._key)
+                self._write(b"application/xml; charset=utf-8", body)
+            case Ignore():
+                self._write(b"text/plain", SUCCESS)
+            case Silence():
+                self._request.loseConnection()
+
+    def _write(self, content_type: bytes, body: bytes) -> None:
+        headers = self._request.responseHeaders
+        headers.setRawHeaders(b"content-type", [content_type])
+        headers.setRawHeaders(b"content-length", [b"%d" % len(body)])
+        self._request.write(body)
+        self._request.finish()
+
+    def _fail(self, failure: Failure) -> None:
+        if failure.check(CancelledError) is None:
+            # An error status would burn all of WeChat's attempts within a second; silence
+            # leaves the next one a chance.
+            log.failure("an attempt could not be answered", failure)
+        if self._attempt is not None:
+            self._attempt = None
+            self._request.loseConnection()

@@ -1,0 +1,80 @@
+"""Who signed a request: SHA-1 over the sorted token, timestamp and nonce. Pure.
+
+Source: WeChat's "Access guide" and, for safe mode, "Message encryption and decryption". Sorting
+and joining without separators is ambiguous (digits can move from one field to the next), and
+SHA-1 can be extended; both end with a strict form for each parameter.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+from hashlib import sha1
+
+from wxgptd.errors import WxgptError
+
+_TIMESTAMP = re.compile(rb"[0-9]{10}")
+_NONCE = re.compile(rb"[0-9A-Za-z]{1,32}")
+_DIGEST = re.compile(rb"[0-9a-f]{40}")
+
+Query = Mapping[bytes, Sequence[bytes]]
+
+
+class Forged(WxgptError):
+    """the signature does not match"""
+
+
+def sign(token: str, *parts: str) -> str:
+    """Return the signature over `token` and `parts`, as WeChat makes it."""
+    joined = "".join(sorted((token, *parts)))
+    return sha1(joined.encode(), usedforsecurity=False).hexdigest()
+
+
+def single(query: Query, name: bytes) -> bytes:
+    """Return the parameter `name`.
+
+    Raises:
+        Forged: it is missing, or there is more than one.
+    """
+    values = query.get(name, ())
+    if len(values) != 1:
+        count = "missing" if not values else "given more than once"
+        raise Forged(f"the parameter {name.decode()} is {count}")
+    return values[0]
+
+
+def check(
+    token: str, query: Query, now: float, tolerance_s: float, encrypted: str | None = None
+) -> str:
+    """Check that somebody who knows `token` made this query; return the signature.
+
+    `encrypted` is the Encrypt element in safe mode, which `msg_signature` covers too.
+    `tolerance_s` is how far the timestamp may be from `now`; 0 switches that off.
+
+    Raises:
+        Forged: nobody did, or too long ago.
+    """
+    timestamp = single(query, b"timestamp")
+    nonce = single(query, b"nonce")
+    name = b"signature" if encrypted is None else b"msg_signature"
+    given = single(query, name)
+    if not token:
+        raise Forged("no token is configured")
+    if not _TIMESTAMP.fullmatch(timestamp):
+        raise Forged("the parameter timestamp is not 10 digits")
+    if not _NONCE.fullmatch(nonce):
+        raise Forged("the parameter nonce is not 1 to 32 letters and digits")
+    if not _DIGEST.fullmatch(given):
+        raise Forged(f"the parameter {name.decode()} is not 40 hexadecimal digits")
+    parts = [timestamp.decode(), nonce.decode()]
+    if encrypted is not None:
+        parts.append(encrypted)
+    expected = sign(token, *parts)
+    if not hmac.compare_digest(expected.encode(), given):
+        raise Forged("the signature does not match: is the token the one in WeChat's backend?")
+    skew = now - int(timestamp)
+    if tolerance_s and abs(skew) > tolerance_s:
+        direction = "behind" if skew > 0 else "ahead of"
+        raise Forged(f"the timestamp is {abs(skew):.0f} s {direction} this machine's clock")
+    return expected
