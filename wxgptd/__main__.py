@@ -11,10 +11,11 @@ import gc
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
+from treq.client import HTTPClient
 from twisted.internet import error as neterror
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
@@ -32,10 +33,10 @@ from twisted.logger import (
 from twisted.web.client import Agent, HTTPConnectionPool
 from zope.interface import provider
 
-from treq.client import HTTPClient
 from wxgptd import __version__, config
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog.store import LogStore, StoreUnavailable
+from wxgptd.llm.client import HttpClient
 from wxgptd.service.notify import notify
 from wxgptd.service.site import BoundedSite
 from wxgptd.service.wiring import Service, World, link_key
@@ -51,7 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser = argparse.ArgumentParser(
         prog="wxgptd", description="Connect WeChat Official Accounts to chat models."
     )
-    parser.add_argument("--config", metavar="FILE", type=Path, help="default: ./wxgptd.toml, then /etc/wxgptd/wxgptd.toml")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help="default: ./wxgptd.toml, then /etc/wxgptd/wxgptd.toml",
+    )
     parser.add_argument("--check", action="store_true", help="only check the configuration")
     parser.add_argument("--version", action="version", version=f"wxgptd {__version__}")
     options = parser.parse_args(arguments)
@@ -138,8 +144,11 @@ class _Process:
                 clock=reactor,
                 wall=time.time,
                 store=store,
-                http=HTTPClient(Agent(reactor, connectTimeout=10.0, pool=_pool(reactor))),
-                in_thread=lambda work: deferToThread(work),
+                http=cast(
+                    "HttpClient",
+                    HTTPClient(Agent(reactor, connectTimeout=10.0, pool=_pool(reactor))),
+                ),
+                in_thread=deferToThread,
                 link_key=link_key(server.state_dir),
             ),
         )

@@ -96,8 +96,10 @@ class Server:
     @property
     def admin_socket(self) -> Path:
         """Where the control socket is."""
-        return Path(self.admin.removeprefix("unix:")) if self.admin else (
-            self.state_dir / "admin.sock"
+        return (
+            Path(self.admin.removeprefix("unix:"))
+            if self.admin
+            else (self.state_dir / "admin.sock")
         )
 
 
@@ -170,7 +172,7 @@ class Config:
     window: Window = Window()
     links: Links = Links()
     log: Log = Log()
-    texts: Texts = Texts()
+    texts: Texts = attrs.field(factory=Texts)
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
@@ -334,8 +336,10 @@ def _faults(error: BaseException, path: str) -> Iterator[tuple[str, str]]:
             for inner in error.exceptions:
                 yield from _faults(inner, _join(path, inner))
         case ForbiddenExtraKeysError():
-            known = [field.name for field in attrs.fields(error.cl)] if attrs.has(error.cl) else (
-                list(catalogue.names())
+            known = (
+                [field.name for field in attrs.fields(error.cl)]
+                if attrs.has(error.cl)
+                else (list(catalogue.names()))
             )
             for key in sorted(error.extra_fields):
                 near = difflib.get_close_matches(key, known, 1, cutoff=0.5)
@@ -403,7 +407,7 @@ def _check_server(server: Server) -> Iterator[str]:
     url = urlsplit(server.public_url)
     if url.scheme not in ("http", "https") or not url.netloc:
         yield (
-            'server.public_url: must begin with https:// or http://, such as '
+            "server.public_url: must begin with https:// or http://, such as "
             f'"https://chat.example.com", not "{server.public_url}"'
         )
     if url.query or url.fragment or len(server.public_url) > 200:

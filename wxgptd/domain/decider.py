@@ -98,9 +98,7 @@ def _receive(state: UserState, command: c.Receive) -> Events:
     window = state.windows.get(command.delivery)
     if window is not None:
         return (
-            e.AttemptRepeated(
-                at=command.at, delivery=command.delivery, number=window.attempts + 1
-            ),
+            e.AttemptRepeated(at=command.at, delivery=command.delivery, number=window.attempts + 1),
         )
     if state.find(command.delivery) is not None:
         return ()  # its window is long forgotten, but it is never asked twice
@@ -324,9 +322,7 @@ def _close(state: UserState, live: Session, reason: CloseReason, at: float) -> E
 # An answer comes, or does not.
 
 
-def _if_pending(
-    state: UserState, name: DeliveryKey, event: Callable[[Pending], e.Event]
-) -> Events:
+def _if_pending(state: UserState, name: DeliveryKey, event: Callable[[Pending], e.Event]) -> Events:
     found = state.find(name)
     if found is None or not isinstance(found[1].answer, Pending):
         return ()

@@ -11,7 +11,7 @@ import unicodedata
 
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n+")
 _LINE = re.compile(r"\n")
-_SENTENCE = re.compile(r"[。！？!?…]+[”’」』）)\"']*|\.[\"')]*(?=\s)")
+_SENTENCE = re.compile(r"[。！？!?…]+[”’」』）)\"']*|(?<!\d)\.[\"')]*(?=\s)")
 _CLAUSE = re.compile(r"[，、；：,;:—]+")
 _SPACE = re.compile(r"\s+")
 _FENCE = re.compile(r"^[^\S\n]{0,3}(```|~~~)", re.MULTILINE)

@@ -74,13 +74,25 @@ class Question:
         """Return the question with its answer offered up to `end`."""
         offered = max(self.offered, end)
         return Question(
-            self.delivery, self.text, self.asked_at, self.link, self.answer, offered, self.page_opened
+            self.delivery,
+            self.text,
+            self.asked_at,
+            self.link,
+            self.answer,
+            offered,
+            self.page_opened,
         )
 
     def seen(self) -> Question:
         """Return the question with its page opened."""
         return Question(
-            self.delivery, self.text, self.asked_at, self.link, self.answer, self.offered, page_opened=True
+            self.delivery,
+            self.text,
+            self.asked_at,
+            self.link,
+            self.answer,
+            self.offered,
+            page_opened=True,
         )
 
     def has_more(self) -> bool:

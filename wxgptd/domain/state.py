@@ -134,9 +134,7 @@ def evolve(state: UserState, event: e.Event) -> UserState:
                 last_at=event.at,
                 ttl_s=event.ttl_s,
             )
-            return UserState(
-                state.version + 1, live, state.past, state.windows, state.unanswered
-            )
+            return UserState(state.version + 1, live, state.past, state.windows, state.unanswered)
         case e.SessionClosed():
             if state.live is None or state.live.id != event.session:
                 raise Inconsistent(f"session {event.session} closed, but it was not open")

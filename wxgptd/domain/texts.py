@@ -34,7 +34,9 @@ class Texts:
         "{minutes} 分钟没有新消息会自动结束。\n"
         "/stop 结束，/clear 重新开始，/history 查看历史，/help 帮助"
     )
-    session_already_open: str = "与 {assistant} 的对话正在进行，直接发送问题即可。发送 /clear 可重新开始。"
+    session_already_open: str = (
+        "与 {assistant} 的对话正在进行，直接发送问题即可。发送 /clear 可重新开始。"
+    )
     session_stopped: str = "对话已结束。发送 {commands} 可重新开始。"
     session_cleared: str = "已清空上下文，开始新的对话，直接发送问题即可。"
     no_session: str = "现在没有进行中的对话。发送 {commands} 开始。"
@@ -56,7 +58,9 @@ class Texts:
     # Answers that are not whole.
     more: str = "（未完，回复“继续”看下一段，全文：\n{link} ）"
     still_writing: str = "（还在写，回复“继续”看下文，或点开链接看完整回答：\n{link} ）"
-    waiting: str = "这个问题需要想一会儿。点开链接，回答写好就会出现；也可以稍后回复“继续”：\n{link}"
+    waiting: str = (
+        "这个问题需要想一会儿。点开链接，回答写好就会出现；也可以稍后回复“继续”：\n{link}"
+    )
     cut_short: str = "（回答已截断，回复“继续”接着写）"
     interrupted: str = "（回答中断，回复“继续”重试）"
 
@@ -224,4 +228,3 @@ def _with_footer(body: str, footer: str) -> str:
 
 def _fill(template: str, **values: object) -> str:
     return template.format_map(values)
-

@@ -122,6 +122,7 @@ _KINDS = (
     ),
 )  # fmt: skip
 
+
 def _getter(fields: tuple[str, ...]) -> Callable[[e.Event], Body]:
     values = attrgetter(*fields)
     # attrgetter of a single name gives the bare value.

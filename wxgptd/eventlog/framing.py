@@ -33,7 +33,8 @@ class Header(NamedTuple):
     version: int = FORMAT_VERSION
 
 
-class Frame(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Frame:
     """One commit group: its events from `first_seq` on, and where its bytes end."""
 
     first_seq: int

@@ -6,7 +6,7 @@ Readers take no lock: a frame is visible when its checksum fits, and not before.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,13 +67,13 @@ def scan(directory: Path, after: int = 0) -> Iterator[AnyRecord]:
 
 def _records(
     path: Path, data: memoryview, header: framing.Header, after: int, *, last: bool
-) -> Iterator[AnyRecord]:
+) -> Generator[AnyRecord, None, int]:
     walk = framing.frames(data, header)
     while True:
         try:
             frame = next(walk)
         except StopIteration as stop:
-            return require_tail(path, stop.value, last=last)  # type: ignore[return-value]
+            return require_tail(path, stop.value, last=last)
         if frame.first_seq + frame.count <= after + 1:
             continue
         for record in decode_frame(path, frame):

@@ -98,7 +98,7 @@ class Model:
             left = began + self._server.total_timeout_s - self._clock.seconds()
             running = Deferred.fromCoroutine(self._call(call, messages))
             try:
-                result = await running.addTimeout(max(left, 0.0), self._clock)
+                result = await running.addTimeout(max(left, 0.0), self._clock, _too_long)
             except TookTooLong:
                 seconds = self._server.total_timeout_s
                 result = call.give_up(f"not finished within {seconds:g} s", transient=False)
@@ -143,12 +143,12 @@ class Model:
         try:
             response = await self._http.post(
                 server.url, data=body, headers=headers, unbuffered=True
-            ).addTimeout(server.idle_timeout_s, self._clock)
+            ).addTimeout(server.idle_timeout_s, self._clock, _too_long)
         except TookTooLong:
             return _unavailable(f"no response within {server.idle_timeout_s:g} s", transient=False)
-        except CancelledError:
-            raise
         except Exception as error:  # noqa: BLE001 (name resolution, TLS, resets: all alike here)
+            if _cancelled(error):
+                raise CancelledError from None
             return _unavailable(_reason(error), transient=True)
         if response.code != 200:
             return await self._refusal(response)
@@ -177,11 +177,24 @@ def _unavailable(detail: str, *, transient: bool) -> wire.Refusal:
     return wire.Refusal(FailureReason.UNAVAILABLE, detail, transient)
 
 
-def _reason(error: Exception) -> str:
+def _too_long(_value: object, _timeout: float) -> Failure:
+    """Whatever a client makes of being cancelled: its time was over."""
+    return Failure(TookTooLong())
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return what is behind an error of Twisted's client, which wraps what it meets."""
     reasons = getattr(error, "reasons", None)
-    if reasons:
-        inner = reasons[0]
-        error = inner.value if isinstance(inner, Failure) else inner
+    inner = reasons[0] if reasons else error
+    return inner.value or error if isinstance(inner, Failure) else inner
+
+
+def _cancelled(error: BaseException) -> bool:
+    return isinstance(_cause(error), CancelledError)
+
+
+def _reason(error: BaseException) -> str:
+    error = _cause(error)
     if isinstance(error, neterror.ConnectionDone | neterror.ConnectionLost):
         return "the connection was closed without a response"
     return " ".join(f"{type(error).__name__}: {error}".split())[: wire.MAX_DETAIL]
@@ -343,7 +356,7 @@ class _ErrorReader(_BodyReader):
         if len(self._body) >= MAX_ERROR_BYTES:
             self._finish()
 
-    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment] # noqa: ARG002
+    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         self._finish()
 
     def _silent(self) -> None:
@@ -442,5 +455,5 @@ class _StreamReader(_BodyReader):
 
 def _lost(reason: Failure) -> str:
     if reason.check(ResponseFailed):
-        return _reason(reason.value)
+        return _reason(reason.value or ResponseFailed([reason]))
     return "the connection was lost"

@@ -45,7 +45,8 @@ def _highlighted(code: str, language: str, _attributes: str) -> str:
         lexer = get_lexer_by_name(language, stripnl=False)
     except ClassNotFound:
         return ""
-    return highlight(code, lexer, HtmlFormatter(nowrap=True))
+    marked: str = highlight(code, lexer, HtmlFormatter(nowrap=True))
+    return marked
 
 
 _markdown = MarkdownIt(
@@ -60,7 +61,7 @@ def blocks(text: str) -> tuple[str, ...]:
     head, rest = _split(text)
     shown = [_block(source) for source in _sources(head)]
     if rest:
-        shown.append(f"<p class=\"plain\">{escape(rest)}</p>")
+        shown.append(f'<p class="plain">{escape(rest)}</p>')
     return tuple(shown)
 
 

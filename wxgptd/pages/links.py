@@ -22,7 +22,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{22}")
 
 def make_token(key: bytes, user: User, delivery: DeliveryKey) -> str:
     """Return the token for what `delivery` asked for."""
-    message = "\0".join((user.account, user.openid, delivery)).encode("utf-8", "surrogatepass")
+    message = f"{user.account}\0{user.openid}\0{delivery}".encode("utf-8", "surrogatepass")
     digest = hmac.digest(key, message, sha256)
     return base64.urlsafe_b64encode(digest[:_TOKEN_BYTES]).rstrip(b"=").decode("ascii")
 

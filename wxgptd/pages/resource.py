@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -259,7 +259,7 @@ def _asked_from(request: Request) -> str:
     resumed = request.getHeader("last-event-id")
     if resumed:
         return str(resumed)[:64]
-    values = request.args.get(b"position", [b""])
+    values: list[bytes] = request.args.get(b"position", [b""])
     return values[0].decode("ascii", "replace")[:64]
 
 
@@ -388,9 +388,7 @@ class HistoryPage(Resource):
         shown = [await self._dialogue(dialogue) for dialogue in dialogues]
         title = self._pages.texts.history_title
         request.write(
-            self._pages.render(
-                "history.html", title=title, dialogues=shown, page=page, pages=pages
-            )
+            self._pages.render("history.html", title=title, dialogues=shown, page=page, pages=pages)
         )
 
     async def _dialogue(self, dialogue: Dialogue) -> dict[str, object]:
@@ -422,5 +420,5 @@ class HistoryPage(Resource):
 
 def _local(at: float) -> str:
     """Return a time as the machine's own zone has it, which is its users' as a rule."""
-    local = datetime.fromtimestamp(at, timezone.utc).astimezone()
+    local = datetime.fromtimestamp(at, UTC).astimezone()
     return local.strftime("%Y-%m-%d %H:%M")

@@ -182,9 +182,7 @@ class Conversations:
         finally:
             self._held -= 1
 
-    async def _hold(
-        self, user: User, delivery: DeliveryKey, arrived: float, last: bool
-    ) -> Outcome:
+    async def _hold(self, user: User, delivery: DeliveryKey, arrived: float, last: bool) -> Outcome:
         deadline = arrived + reply_window.WECHAT_PATIENCE_S - self._rules.reply_margin_s
         if not await self._landed_by(deadline, user, delivery):
             silent = not last and self._budget.spend(user.account, self._timeline.now())
@@ -301,7 +299,7 @@ class Conversations:
             return  # by `/clear`, or by a stop: whoever cancelled has settled what follows
         except WxgptError:
             return  # the log cannot be written any more, and the daemon is about to stop
-        except Exception:
+        except Exception:  # noqa: BLE001 (whatever it was, the user gets a sentence)
             log.failure("asking the model failed unexpectedly")
             command = c.FailAnswer(
                 at=self._timeline.now(),

@@ -29,7 +29,7 @@ class EventLines:
         """Start writing: what comes from now on is news."""
         self._begun = True
 
-    def observe(self, user: User, event: e.Event, state: UserState) -> None:  # noqa: ARG002
+    def observe(self, user: User, event: e.Event, state: UserState) -> None:
         """Write the line for `event`, if it has one."""
         if not self._begun:
             return

@@ -116,7 +116,7 @@ class DeliberateTimeouts:
         self._per_5min = per_5min
         self._spent: defaultdict[AccountName, deque[float]] = defaultdict(deque)
 
-    def observe(self, user: User, event: e.Event, state: UserState) -> None:  # noqa: ARG002
+    def observe(self, user: User, event: e.Event, state: UserState) -> None:
         """Count a timeout that the log proves: WeChat came again. For replay only."""
         if isinstance(event, e.AttemptRepeated):
             self._spent[user.account].append(event.at)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import cast
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import Resource
 
@@ -22,9 +24,7 @@ READ_DEADLINE_S = 10.0
 
 IDLE_TIMEOUT_S = 60.0
 
-_TOO_LARGE = (
-    b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-)
+_TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class BoundedRequest(server.Request):
@@ -41,6 +41,7 @@ class BoundedRequest(server.Request):
     def handleContentChunk(self, data: bytes) -> None:
         if self._refused:
             return
+        assert self.content is not None
         if self.content.tell() + len(data) > MAX_BODY_BYTES:
             self._refuse()
         else:
@@ -52,6 +53,7 @@ class BoundedRequest(server.Request):
 
     def _refuse(self) -> None:
         self._refused = True
+        assert self.channel.transport is not None
         self.channel.transport.write(_TOO_LARGE)
         self.channel.loseConnection()
 
@@ -59,8 +61,9 @@ class BoundedRequest(server.Request):
 class BoundedChannel(http.HTTPChannel):
     """A connection on which a request must be complete within its deadline."""
 
+    site: BoundedSite
+    address = ""
     _deadline: IDelayedCall | None = None
-    _address = ""
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -75,9 +78,9 @@ class BoundedChannel(http.HTTPChannel):
         self._cancel()
         super().allContentReceived()
 
-    def connectionLost(self, reason: Any) -> None:  # noqa: ANN401
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._cancel()
-        self.site.release(self._address)
+        self.site.release(self.address)
         super().connectionLost(reason)
 
     def _begin(self) -> None:
@@ -99,7 +102,8 @@ class BoundedSite(server.Site):
     The bound for each address does not hold for loopback: that is where a reverse proxy is.
     """
 
-    protocol = BoundedChannel
+    # HTTP/1.1 directly: the stock factory puts a second protocol in front, to negotiate HTTP/2.
+    protocol = BoundedChannel  # type: ignore[assignment]
     noisy = False
 
     def __init__(
@@ -128,14 +132,14 @@ class BoundedSite(server.Site):
         """How many connections are open."""
         return self._total
 
-    def buildProtocol(self, address: IAddress) -> http.HTTPChannel | None:
+    def buildProtocol(self, address: IAddress | None) -> BoundedChannel | None:  # type: ignore[override]
         host = getattr(address, "host", "") or ""
         bounded = bool(host) and not _loopback(host)
         crowded = bounded and self._connections[host] >= self._max_connections_per_address
         if crowded or self._total >= self._max_connections:
             return None
-        channel: BoundedChannel = super().buildProtocol(address)
-        channel._address = host if bounded else ""
+        channel = cast("BoundedChannel", super().buildProtocol(address))
+        channel.address = host if bounded else ""
         self._total += 1
         if bounded:
             self._connections[host] += 1
@@ -152,7 +156,7 @@ class BoundedSite(server.Site):
     def log(self, request: http.Request) -> None:
         """Write no access log."""
 
-    def _openLogFile(self, path: object) -> None:
+    def _openLogFile(self, path: object) -> None:  # type: ignore[override]
         """Open no access log."""
 
 

@@ -46,9 +46,7 @@ class Key:
     ) -> str:
         """Return the base64 text that goes into the Encrypt element."""
         body = message.encode()
-        plain = b"".join(
-            (random(_PREFIX_BYTES), _LENGTH.pack(len(body)), body, app_id.encode())
-        )
+        plain = b"".join((random(_PREFIX_BYTES), _LENGTH.pack(len(body)), body, app_id.encode()))
         pad = BLOCK_BYTES - len(plain) % BLOCK_BYTES
         encryptor = self._cipher.encryptor()
         sealed = encryptor.update(plain + bytes([pad]) * pad) + encryptor.finalize()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import FORBIDDEN, BAD_REQUEST
+from twisted.web.http import BAD_REQUEST, FORBIDDEN
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -84,9 +84,7 @@ class Webhook(Resource):
         """Answer WeChat's check of the URL: the echostr, if the signature is right."""
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         try:
-            signature.check(
-                self._credentials.token, request.args, self._wall(), self._tolerance_s
-            )
+            signature.check(self._credentials.token, request.args, self._wall(), self._tolerance_s)
             echo = signature.single(request.args, b"echostr")
         except signature.Forged as error:
             return self._refuse(request, FORBIDDEN, str(error))
@@ -95,6 +93,7 @@ class Webhook(Resource):
 
     def render_POST(self, request: Request) -> bytes | int:
         """Answer one attempt of WeChat's to deliver a message."""
+        assert request.content is not None
         body = request.content.read()
         encrypted = bool(self._credentials.keys)
         try:

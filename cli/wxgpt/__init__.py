@@ -1,0 +1,1 @@
+"""wxgpt: the operator's command line for wxgptd."""

@@ -1,0 +1,5 @@
+"""`python -m wxgpt`"""
+
+from wxgpt.main import main
+
+main()

@@ -1,0 +1,49 @@
+"""`wxgpt chat`: `send` as a conversation at a prompt."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import click
+
+from wxgpt import options
+from wxgpt.commands import send
+from wxgpt.failures import UsageFailure
+
+
+@click.command("chat")
+@click.option("--user", default=send.DEFAULT_USER, show_default=True, metavar="OPENID")
+@click.option("--account", metavar="NAME", help="Which account; needed if there are several.")
+@click.option("--url", metavar="URL", help="Deliver here instead of where the daemon listens.")
+def command(user: str, account: str | None, url: str | None) -> None:
+    """Talk to the daemon as somebody in WeChat would; end with ^D.
+
+    \b
+    Examples:
+      wxgpt chat
+      wxgpt chat --user somebody
+    """
+    from wxgpt import peer
+    from wxgpt.reactor import run
+
+    if not sys.stdin.isatty():
+        raise UsageFailure("chat needs a terminal", hint="use `wxgpt send TEXT` in scripts")
+    hook = send.webhook(options.load_config(), account, url, None)
+
+    async def converse(reactor: Any) -> None:  # noqa: ANN401
+        from twisted.internet.threads import deferToThread
+
+        wechat = peer.Peer(hook, http=peer.real_client(reactor), clock=reactor, wall=time.time)
+        click.echo("Say something; /chatgpt opens a session, ^D ends.", err=True)
+        while True:
+            try:
+                line = await deferToThread(input, "> ")
+            except EOFError:
+                return
+            if line.strip():
+                delivery = await wechat.deliver(user, peer.text_message(line), send.show_attempt)
+                send.show_delivery(delivery)
+
+    run(converse)

@@ -1,0 +1,288 @@
+"""`wxgpt demo`: the whole thing, with no account and no key."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wxgpt.failures import Unreachable
+from wxgptd.errors import WxgptError
+
+if TYPE_CHECKING:
+    from wxgpt.peer import Delivery, Peer
+
+USER = "oDemoUser"
+
+CONFIG = """\
+[server]
+listen = "tcp:{port}:interface=127.0.0.1"
+public_url = "http://127.0.0.1:{port}"
+state_dir = "{state}"
+
+[account.demo]
+token = "{token}"
+
+[assistant.chatgpt]
+base_url = "{model}"
+model = "demo"
+system_prompt = "你是一个演示。"
+"""
+
+
+class DemoFailed(WxgptError):
+    """the demonstration did not go as it should"""
+
+
+@click.command("demo")
+@click.option("--keep", is_flag=True, help="Leave it running, and say what to type next.")
+def command(keep: bool) -> None:
+    """Play a short conversation through the real daemon, with a demonstration model.
+
+    \b
+    Examples:
+      wxgpt demo
+      wxgpt demo --keep
+    """
+    from wxgpt.reactor import run
+
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wxgptd-demo-")))
+        stage = _Stage(directory)
+        stack.callback(stage.end)
+        stage.begin()
+
+        async def play(reactor: Any) -> None:  # noqa: ANN401
+            await _play(reactor, stage)
+
+        run(play)
+        if keep:
+            _say_what_next(stage)
+            stage.wait()
+
+
+class _Stage:
+    """The processes of the demonstration, in a directory of their own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._token = secrets.token_hex(12)
+        self.port = _free_port()
+        self.config = directory / "wxgptd.toml"
+        self._model: subprocess.Popen[str] | None = None
+        self._daemon: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/wx/demo"
+
+    @property
+    def token(self) -> str:
+        return self._token
+
+    def begin(self) -> None:
+        """Start the model and the daemon."""
+        self._model = subprocess.Popen(
+            [sys.executable, "-m", "wxgpt", "demo-model", "--port", "0"],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self._model.stdout is not None
+        line = self._model.stdout.readline()
+        if not line.startswith("base_url"):
+            raise DemoFailed("the demonstration model does not start")
+        descriptor = os.open(self.config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(
+                CONFIG.format(
+                    port=self.port,
+                    state=self._directory / "state",
+                    token=self._token,
+                    model=line.split('"')[1],
+                )
+            )
+        self.start_daemon()
+
+    def start_daemon(self) -> None:
+        """Start the daemon; returns before it is ready."""
+        log = (self._directory / "wxgptd.log").open("ab")
+        self._daemon = subprocess.Popen(
+            [sys.executable, "-m", "wxgptd", "--config", str(self.config)],
+            stderr=log,
+            start_new_session=True,
+        )
+        log.close()
+
+    def kill_daemon(self) -> None:
+        """Kill the daemon as a crash would."""
+        assert self._daemon is not None
+        self._daemon.kill()
+        self._daemon.wait()
+
+    def wait_until_ready(self) -> None:
+        """Wait for the daemon to listen, at most 20 s."""
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            if self._daemon is None or self._daemon.poll() is not None:
+                break
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=1) as peer:
+                    peer.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+                    if b" 200 " in peer.recv(64):
+                        return
+            except OSError:
+                pass
+            time.sleep(0.05)
+        said = (self._directory / "wxgptd.log").read_text("utf-8", "replace").strip()
+        last = said.splitlines()[-1] if said else "it says nothing"
+        raise Unreachable(f"the daemon does not start: {last}")
+
+    def wait(self) -> None:
+        """Wait until ^C, or until the daemon ends."""
+        assert self._daemon is not None
+        self._daemon.wait()
+
+    def end(self) -> None:
+        """Stop everything."""
+        for process in (self._daemon, self._model):
+            if process is not None and process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in (self._daemon, self._model):
+            if process is not None:
+                try:
+                    process.wait(15)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                if process.stdout is not None:
+                    process.stdout.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def _play(reactor: Any, stage: _Stage) -> None:  # noqa: ANN401
+    from twisted.internet.defer import Deferred
+    from twisted.internet.task import deferLater
+    from twisted.internet.threads import deferToThread
+
+    from wxgpt import peer
+
+    await deferToThread(stage.wait_until_ready)
+    hook = peer.Webhook(url=stage.url, token=stage.token)
+    wechat = peer.Peer(hook, http=peer.real_client(reactor), clock=reactor, wall=time.time)
+
+    _chapter("A message outside a session is left to others: `success`, and no model call.")
+    delivery = await _say(wechat, "在吗？")
+    _require(delivery.shown is None and not delivery.fault, "a stray message was answered")
+
+    _chapter("/chatgpt opens a session. A quick answer fits WeChat's first attempt.")
+    await _say(wechat, "/chatgpt")
+    delivery = await _say(wechat, "什么是公众号？")
+    _require(len(delivery.attempts) == 1, "a quick answer took more than one attempt")
+
+    _chapter(
+        "An answer of 8 seconds: WeChat hangs up after 5 and asks again. The second attempt\n"
+        "joins the answer that the first one started: one model call."
+    )
+    delivery = await _say(wechat, "用 8 秒回答：微信为什么会重试？")
+    _require(len(delivery.attempts) == 2, "an answer of 8 s did not come on the second attempt")
+
+    _chapter(
+        "An answer of 25 seconds: past WeChat's three attempts. What is written by then goes\n"
+        "out, with a link to a page on which the rest appears as it is written."
+    )
+    delivery = await _say(wechat, "用 25 秒写 600 字，介绍一下 wxgptd")
+    link = _link(delivery)
+    page = await _final_page(reactor, link)
+    _require("演示结束" in page, "the page does not have the rest of the answer")
+    click.echo(f"  the page {link} has it all now ({len(page):,} characters of HTML).")
+
+    _chapter(
+        "The daemon is killed (SIGKILL) in the middle of an answer, and started again. The\n"
+        "question comes back from the log, and WeChat's next attempt gets its answer."
+    )
+
+    async def crash_soon() -> None:
+        await deferLater(reactor, 2.5)
+        click.echo("  (2.5 s: kill -9; starting again)")
+        await deferToThread(stage.kill_daemon)
+        await deferToThread(stage.start_daemon)
+
+    crashing = Deferred.fromCoroutine(crash_soon())
+    delivery = await _say(wechat, "用 4 秒回答：进程崩溃了怎么办？")
+    await crashing
+    _require(not delivery.fault and "崩溃" in (delivery.shown or ""), "the crash lost an answer")
+
+    _chapter("/stop ends it. That was everything; the log has it all.")
+    await _say(wechat, "/stop")
+
+
+def _chapter(text: str) -> None:
+    click.echo()
+    for line in text.split("\n"):
+        click.secho(line, bold=True)
+
+
+async def _say(wechat: Peer, text: str) -> Delivery:
+    from wxgpt import peer
+    from wxgpt.commands import send
+
+    click.echo(f"  user: {text}")
+    delivery = await wechat.deliver(USER, peer.text_message(text), send.show_attempt)
+    send.show_delivery(delivery)
+    return delivery
+
+
+def _require(good: bool, otherwise: str) -> None:
+    if not good:
+        raise DemoFailed(otherwise)
+
+
+def _link(delivery: Delivery) -> str:
+    match = re.search(r"http://\S+/a/[\w-]+", delivery.shown or "")
+    if match is None:
+        raise DemoFailed("the last attempt brought no link")
+    return match.group()
+
+
+async def _final_page(reactor: Any, link: str) -> str:  # noqa: ANN401
+    from twisted.internet.task import deferLater
+
+    from wxgpt import peer
+
+    http = peer.real_client(reactor)
+    for _ in range(60):
+        response = await http.get(link)
+        page: str = await response.text()
+        if "live.js" not in page:
+            return page
+        await deferLater(reactor, 0.5)
+    raise DemoFailed("the page never came to its end")
+
+
+def _say_what_next(stage: _Stage) -> None:
+    config = f"--config {stage.config}"
+    click.echo()
+    click.secho("It goes on running. In another terminal:", bold=True)
+    click.echo(f"  wxgpt {config} chat")
+    click.echo(f"  wxgpt {config} send /history --user {USER}")
+    click.echo(f"  wxgpt {config} tail -f")
+    click.echo(f"  wxgpt {config} replay --as-conversation")
+    click.echo(f"  wxgpt {config} status")
+    click.echo("^C ends it, and removes everything.", err=True)

@@ -1,0 +1,45 @@
+"""`wxgpt demo-model`: the demonstration model by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from wxgpt.failures import UsageFailure
+
+
+@click.command("demo-model")
+@click.option("--port", default=9006, show_default=True, help="Port on 127.0.0.1; 0 takes any.")
+def command(port: int) -> None:
+    """Run an OpenAI-compatible server that needs no model, for trying things out.
+
+    \b
+    Examples:
+      wxgpt demo-model
+      curl -N http://127.0.0.1:9006/v1/chat/completions -d '{"stream": true,
+        "messages": [{"role": "user", "content": "用 8 秒写 200 字"}]}'
+
+    How long an answer takes and how long it is, the prompt says: 8 秒, 8s, 200 字.
+    """
+    from wxgpt.reactor import run
+
+    async def serve(reactor: Any) -> None:  # noqa: ANN401
+        from twisted.internet.defer import Deferred
+        from twisted.internet.error import CannotListenError
+        from twisted.web.server import Site
+
+        from wxgpt.demo_model import DemoModel
+
+        site = Site(DemoModel(reactor), parsePOSTFormSubmission=False)
+        site.log = lambda _: None  # type: ignore[method-assign]
+        try:
+            listening = reactor.listenTCP(port, site, interface="127.0.0.1", backlog=10_000)
+        except CannotListenError:
+            raise UsageFailure(
+                f"port {port} is in use", hint="choose another one with --port, or --port 0"
+            ) from None
+        click.echo(f'base_url = "http://127.0.0.1:{listening.getHost().port}/v1"')
+        await Deferred()
+
+    run(serve)

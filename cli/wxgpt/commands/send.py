@@ -1,0 +1,196 @@
+"""`wxgpt send`: one message, delivered the way WeChat does."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wxgpt import options, render
+from wxgpt.failures import ExpectationUnmet, Unreachable, UsageFailure
+
+if TYPE_CHECKING:
+    from wxgpt.peer import Attempt, Delivery, Webhook
+    from wxgptd.config import Config
+
+DEFAULT_USER = "wxgpt-test-user"
+
+
+@click.command("send")
+@click.argument("text", required=False)
+@click.option(
+    "--user", default=DEFAULT_USER, show_default=True, metavar="OPENID", help="Who sends."
+)
+@click.option("--account", metavar="NAME", help="To which account; needed if there are several.")
+@click.option("--url", metavar="URL", help="Deliver here instead of where the daemon listens.")
+@click.option(
+    "--encrypt/--plain", default=None, help="Safe mode or not.  [default: as the account has it]"
+)
+@click.option("--image", metavar="URL", help="Send a picture.")
+@click.option("--event", metavar="NAME", help="Send an event, such as subscribe.")
+@click.option("--event-key", default="", metavar="KEY", help="The event's EventKey.")
+@click.option("--expect", metavar="REGEX", help="Fail with status 6 unless the reply matches.")
+@options.output_option("text", "json")
+def command(
+    text: str | None,
+    user: str,
+    account: str | None,
+    url: str | None,
+    encrypt: bool | None,
+    image: str | None,
+    event: str | None,
+    event_key: str,
+    expect: str | None,
+    output: str,
+) -> None:
+    """Send TEXT the way WeChat does: signed, 5 seconds of patience, up to three attempts.
+
+    \b
+    Examples:
+      wxgpt send /chatgpt
+      wxgpt send "为什么天是蓝的？"
+      wxgpt send --user somebody --expect 蓝 "为什么天是蓝的？"
+      wxgpt send --event subscribe
+    """
+    from wxgpt import peer
+    from wxgpt.reactor import run
+
+    if sum(given is not None for given in (text, image, event)) != 1:
+        raise UsageFailure("give one of TEXT, --image and --event", hint="see wxgpt send --help")
+    pattern = _compiled(expect)
+    if text is not None:
+        message = peer.text_message(text)
+    elif image is not None:
+        message = peer.image_message(image)
+    else:
+        message = peer.event_message(event or "", event_key)
+    config = options.load_config()
+    hook = webhook(config, account, url, encrypt)
+
+    async def deliver(reactor: Any) -> Delivery:  # noqa: ANN401
+        wechat = peer.Peer(hook, http=peer.real_client(reactor), clock=reactor, wall=time.time)
+        tell = show_attempt if output == "text" else _ignore
+        return await wechat.deliver(user, message, tell)
+
+    delivery = run(deliver)
+    if output == "text":
+        show_delivery(delivery)
+    else:
+        click.echo(render.dumps(as_json(message, user, delivery)))
+    _judge(delivery, pattern, hook)
+
+
+def webhook(
+    config: Config, account_name: str | None, url: str | None, encrypt: bool | None
+) -> Webhook:
+    """Return the webhook to deliver to, by the configuration and the options."""
+    from wxgpt.peer import Webhook
+    from wxgptd import config as cfg
+    from wxgptd.wechat.crypto import Key
+
+    name, account = options.pick_account(config, account_name)
+    if encrypt and not account.aes_key:
+        raise UsageFailure(
+            f"account {name} has no aes_key to encrypt with",
+            hint=f"set [account.{name}] app_id and aes_key, or leave --encrypt out",
+        )
+    safe = bool(account.aes_key) if encrypt is None else encrypt
+    return Webhook(
+        url=url or local_address(config.server.listen) + cfg.webhook_path(name, account),
+        token=account.token.reveal(),
+        app_id=account.app_id,
+        key=Key(account.aes_key.reveal()) if safe else None,
+    )
+
+
+def local_address(listen: str) -> str:
+    """Return the address on this machine of a server endpoint."""
+    kind, *rest = re.split(r"(?<!\\):", listen)
+    settings = dict(part.split("=", 1) for part in rest if "=" in part)
+    port = settings.get("port") or next((part for part in rest if part.isdigit()), "")
+    if kind not in ("tcp", "tcp6", "ssl") or not port:
+        raise UsageFailure(
+            f"where {listen!r} listens cannot be told from the configuration",
+            hint="name the address with --url http://127.0.0.1:PORT/wx/NAME",
+        )
+    host = settings.get("interface", "127.0.0.1").replace("\\", "")
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104 (to connect to, not to bind)
+        host = "127.0.0.1"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'https' if kind == 'ssl' else 'http'}://{shown}:{port}"
+
+
+def show_attempt(attempt: Attempt) -> None:
+    """Print one attempt."""
+    detail = "" if attempt.result == "reply" else render.printable(attempt.detail)
+    click.echo(
+        f"  attempt {attempt.number}  after {attempt.began_s:4.1f} s  "
+        f"took {attempt.took_s:4.1f} s  {attempt.result:<8} {detail}".rstrip()
+    )
+
+
+def show_delivery(delivery: Delivery) -> None:
+    """Print what the sender sees at the end."""
+    if delivery.shown is None:
+        click.echo(f"the user sees nothing (the answer was `success`, {delivery.took_s:.1f} s)")
+        return
+    seen = "WeChat's fault text" if delivery.fault else "this"
+    click.echo(f"the user sees {seen} after {delivery.took_s:.1f} s:")
+    for line in render.multiline(delivery.shown).split("\n"):
+        click.echo(f"  │ {line}".rstrip())
+
+
+def as_json(message: dict[str, str], user: str, delivery: Delivery) -> dict[str, object]:
+    """Return the delivery for scripts."""
+    return {
+        "user": user,
+        "delivery": message.get("MsgId"),
+        "attempts": [
+            {
+                "number": attempt.number,
+                "began_s": round(attempt.began_s, 3),
+                "took_s": round(attempt.took_s, 3),
+                "result": str(attempt.result),
+                "detail": attempt.detail if attempt.result != "reply" else "",
+            }
+            for attempt in delivery.attempts
+        ],
+        "took_s": round(delivery.took_s, 3),
+        "reply": None if delivery.fault else delivery.shown,
+        "fault": delivery.fault,
+    }
+
+
+def _ignore(_: Attempt) -> None:
+    return
+
+
+def _compiled(expect: str | None) -> re.Pattern[str] | None:
+    try:
+        return re.compile(expect, re.DOTALL) if expect is not None else None
+    except re.error as error:
+        raise UsageFailure(f"--expect is no regular expression: {error}") from None
+
+
+def _judge(delivery: Delivery, pattern: re.Pattern[str] | None, hook: Webhook) -> None:
+    if delivery.fault:
+        last = delivery.attempts[-1]
+        if all("refused" in attempt.detail for attempt in delivery.attempts):
+            raise Unreachable(
+                f"nobody listens at {hook.url}",
+                hint="start the daemon: wxgptd --config FILE",
+            )
+        if pattern is None:
+            raise UnansweredMessage(f"no reply: {render.printable(last.detail)}")
+    if (pattern is not None and not pattern.search(delivery.shown or "")) or (
+        pattern is not None and delivery.fault
+    ):
+        raise ExpectationUnmet(f"the reply does not match {pattern.pattern!r}")
+
+
+class UnansweredMessage(UsageFailure):
+    """WeChat would have shown its fault text"""
+
+    exit_status = 1

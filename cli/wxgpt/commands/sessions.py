@@ -1,0 +1,154 @@
+"""`wxgpt sessions`: who talks, and what was said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wxgpt import options, render
+from wxgpt.failures import UsageFailure
+
+if TYPE_CHECKING:
+    from wxgptd.domain.session import Session
+    from wxgptd.domain.values import User
+
+
+@click.group("sessions")
+def command() -> None:
+    """List, show and stop sessions.
+
+    \b
+    Examples:
+      wxgpt sessions list
+      wxgpt sessions list --all --user oXXXX
+      wxgpt sessions show 1f2e3d4c5b
+      wxgpt sessions stop 1f2e3d4c5b
+    """
+
+
+@command.command("list")
+@click.option("--all", "everything", is_flag=True, help="Closed ones, too.")
+@click.option("--user", metavar="OPENID", help="Of this user.")
+@options.output_option("text", "json", "ndjson")
+def list_(everything: bool, user: str | None, output: str) -> None:
+    """List the open sessions, from the log."""
+    found = [
+        (who, session)
+        for who, session in all_sessions()
+        if (everything or session.closed is None) and (user is None or who.openid == user)
+    ]
+    found.sort(key=lambda pair: pair[1].opened_at)
+    if output == "json":
+        click.echo(render.dumps([as_json(*pair) for pair in found]))
+    elif output == "ndjson":
+        for pair in found:
+            click.echo(render.dumps(as_json(*pair)))
+    else:
+        for who, session in found:
+            click.echo(_line(who, session))
+        if not found:
+            click.echo("no sessions" if everything else "no open sessions", err=True)
+
+
+@command.command("show")
+@click.argument("session_id", metavar="ID")
+@options.output_option("text", "json")
+def show(session_id: str, output: str) -> None:
+    """Show one session as a dialogue."""
+    for who, session in all_sessions():
+        if session.id == session_id:
+            if output == "json":
+                click.echo(render.dumps(as_json(who, session, turns=True)))
+            else:
+                show_dialogue(who, session)
+            return
+    raise UsageFailure(
+        f"there is no session {session_id} in the log",
+        hint="`wxgpt sessions list --all` lists them",
+    )
+
+
+@command.command("stop")
+@click.argument("session_id", metavar="ID")
+def stop(session_id: str) -> None:
+    """End an open session; its user can open another one."""
+    from wxgpt import control
+
+    status, _ = control.request("POST", f"/sessions/{session_id}/stop")
+    if status == 404:
+        raise UsageFailure(
+            f"there is no open session {session_id}", hint="`wxgpt sessions list` lists them"
+        )
+    click.echo(f"session {session_id} ended")
+
+
+def all_sessions() -> list[tuple[User, Session]]:
+    """Return every session in the log with its user."""
+    from wxgpt import records
+
+    states, _, _ = records.fold(options.log_directory())
+    return [(user, session) for user, state in states.items() for session in state.sessions()]
+
+
+def as_json(user: User, session: Session, *, turns: bool = False) -> dict[str, Any]:
+    """Return a session for scripts."""
+    said: dict[str, Any] = {
+        "session": session.id,
+        "account": user.account,
+        "user": user.openid,
+        "assistant": session.assistant,
+        "opened_at": render.rfc3339(session.opened_at),
+        "last_at": render.rfc3339(session.last_at),
+        "closed": session.closed,
+        "questions": len(session.questions),
+    }
+    if turns:
+        said["turns"] = [
+            {
+                "delivery": question.delivery,
+                "asked_at": render.rfc3339(question.asked_at),
+                "question": question.text,
+                "state": type(question.answer).__name__.lower(),
+                "answer": question.answer.text,
+                "offered": question.offered,
+            }
+            for question in session.questions.values()
+        ]
+    return said
+
+
+def _line(user: User, session: Session) -> str:
+    opened = render.clock_time(session.opened_at, utc=False)
+    who = f"{user.account}/{user.openid}"
+    state = str(session.closed or "open")
+    return (
+        f"{session.id}  {opened}  {render.pad(who, 36)}  {render.pad(session.assistant, 12)}"
+        f"  {len(session.questions):>4} questions  {state}"
+    )
+
+
+def show_dialogue(user: User, session: Session) -> None:
+    """Print a session with its timings."""
+    from wxgptd.domain.session import Completed, Failed
+
+    ended = f", {session.closed}" if session.closed else ""
+    click.echo(f"── {session.id} · {user.account}/{user.openid} · {session.assistant}{ended}")
+    for question in session.questions.values():
+        click.echo(f"{render.clock_time(question.asked_at, utc=False)}  user")
+        _indented(question.text)
+        answer = question.answer
+        match answer:
+            case Completed():
+                click.echo(f"  +{answer.took_s:.1f} s  {answer.model}")
+            case Failed():
+                click.echo(f"  +{answer.at - question.asked_at:.1f} s  failed: {answer.reason}")
+            case _:
+                click.echo("  (no answer yet)")
+        _indented(answer.text)
+
+
+def _indented(text: str) -> None:
+    shown = render.multiline(text.encode("utf-8", "replace").decode())
+    for line in shown.split("\n") if text else []:
+        click.echo(f"    {line}".rstrip())

@@ -1,0 +1,215 @@
+"""`wxgpt tail`: the log as it is written, read by itself: the daemon need not be up."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wxgpt import options, render
+from wxgpt.failures import UsageFailure
+
+if TYPE_CHECKING:
+    from wxgpt.render import AnyRecord
+
+POLL_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which events to show; an empty criterion admits all."""
+
+    users: frozenset[str]
+    sessions: frozenset[str]
+    kinds: frozenset[str]
+    accounts: frozenset[str]
+    grep: str
+    since: float | None
+    until: float | None
+
+    def admits(self, record: AnyRecord, session: str) -> bool:
+        """Tell whether to show the event."""
+        at = record.event.at
+        return (
+            (self.since is None or at >= self.since)
+            and (self.until is None or at <= self.until)
+            and (not self.kinds or render.kind(record) in self.kinds)
+            and (not self.users or record.user.openid in self.users)
+            and (not self.accounts or record.user.account in self.accounts)
+            and (not self.sessions or session in self.sessions)
+            and (not self.grep or self.grep in str(record.event))
+        )
+
+
+@click.command("tail")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
+@click.option(
+    "-n",
+    "--lines",
+    "count",
+    type=click.IntRange(min=0),
+    help="The last N events.  [default: 20 with text output, else all]",
+)
+@click.option("--since", type=options.Time(), help="From this time on.")
+@click.option("--until", type=options.Time(), help="Up to this time.")
+@click.option("--user", "users", metavar="OPENID,..", default="", help="Of these users.")
+@click.option("--account", "accounts", metavar="NAME,..", default="", help="Of these accounts.")
+@click.option("--session", "sessions", metavar="ID,..", default="", help="Of these sessions.")
+@click.option("--kind", "kinds", metavar="KIND,..", default="", help="Of these kinds.")
+@click.option("--grep", default="", metavar="TEXT", help="With this text in it.")
+@click.option("--after", type=click.IntRange(min=0), metavar="SEQ", help="Behind this number.")
+@click.option(
+    "--cursor-file",
+    type=click.Path(path_type=Path),
+    help="Resume behind the number in this file, and keep it there.",
+)
+@click.option("-r", "--reverse", is_flag=True, help="Newest first.")
+@click.option("--utc", is_flag=True, help="Times in UTC.")
+@options.output_option("text", "json", "ndjson")
+def command(
+    follow: bool,
+    count: int | None,
+    since: float | None,
+    until: float | None,
+    users: str,
+    accounts: str,
+    sessions: str,
+    kinds: str,
+    grep: str,
+    after: int | None,
+    cursor_file: Path | None,
+    reverse: bool,
+    utc: bool,
+    output: str,
+) -> None:
+    """Show the events of the log, and follow them.
+
+    \b
+    Examples:
+      wxgpt tail -f
+      wxgpt tail -n 100 --kind QuestionAsked,AnswerCompleted
+      wxgpt tail --since 2h --user oXXXX -o ndjson
+      wxgpt tail -f --cursor-file seen.seq -o ndjson
+    """
+    if follow and reverse:
+        raise UsageFailure("--follow and --reverse exclude each other")
+    if follow and output == "json":
+        output = "ndjson"  # a list that never ends is no JSON
+    resumed = _cursor(cursor_file)
+    after = resumed if after is None else after
+    wanted = Filter(
+        users=_choice(users),
+        accounts=_choice(accounts),
+        sessions=_choice(sessions),
+        kinds=_kinds(kinds),
+        grep=grep,
+        since=since,
+        until=until,
+    )
+    bounded = after is not None or since is not None or until is not None
+    if count is None and output == "text" and not bounded:
+        count = 20
+    directory = options.log_directory()
+    show = _Printer(output, utc=utc)
+    # Read from the beginning whatever is shown: a session begins before its events do.
+    from wxgptd.eventlog.reader import Follower
+
+    follower = Follower(directory, after=0)
+    tracker = render.Sessions()
+    shown: deque[tuple[AnyRecord, str]] = deque(maxlen=count)
+    for record, session in _read(follower, tracker):
+        if record.seq > (after or 0) and wanted.admits(record, session):
+            shown.append((record, session))
+    history = list(reversed(shown)) if reverse else list(shown)
+    show.all(history)
+    if history:
+        _keep_cursor(cursor_file, max(record.seq for record, _ in history))
+    if follow:
+        click.echo("following, ^C to quit", err=True)
+        _follow(follower, tracker, wanted, show, cursor_file)
+
+
+def _follow(
+    follower: object, tracker: render.Sessions, wanted: Filter, show: _Printer, cursor: Path | None
+) -> None:
+    from wxgptd.eventlog.reader import Follower
+
+    assert isinstance(follower, Follower)
+    while True:
+        if wanted.until is not None and time.time() > wanted.until:
+            return
+        for record, session in _read(follower, tracker):
+            if wanted.admits(record, session):
+                show.one(record, session)
+                _keep_cursor(cursor, record.seq)
+        time.sleep(POLL_S)
+
+
+def _read(follower: object, tracker: render.Sessions) -> Iterator[tuple[AnyRecord, str]]:
+    from wxgptd.eventlog.reader import Follower
+
+    assert isinstance(follower, Follower)
+    for record in follower.poll():
+        yield record, tracker.session_of(record)
+
+
+class _Printer:
+    def __init__(self, output: str, *, utc: bool) -> None:
+        self._output = output
+        self._utc = utc
+        wide = shutil.get_terminal_size((120, 24)).columns
+        self._width = wide if sys.stdout.isatty() else 100_000
+
+    def all(self, records: list[tuple[AnyRecord, str]]) -> None:
+        if self._output == "json":
+            click.echo(render.dumps([render.as_json(*pair) for pair in records]))
+            return
+        for record, session in records:
+            self.one(record, session)
+
+    def one(self, record: AnyRecord, session: str) -> None:
+        if self._output == "text":
+            line = render.as_line(record, session, utc=self._utc, width=self._width)
+            click.echo(line.encode("utf-8", "replace").decode())
+        else:
+            click.echo(render.dumps(render.as_json(record, session)))
+
+
+def _choice(given: str) -> frozenset[str]:
+    return frozenset(part.strip() for part in given.split(",") if part.strip())
+
+
+def _kinds(given: str) -> frozenset[str]:
+    from wxgptd.eventlog.codec import KINDS
+
+    known = {kind.lower(): kind for kind in KINDS}
+    chosen = _choice(given)
+    unknown = sorted(one for one in chosen if one.replace("_", "").lower() not in known)
+    if unknown:
+        raise UsageFailure(
+            f"there is no kind {', '.join(unknown)}", hint=f"known: {', '.join(KINDS)}"
+        )
+    return frozenset(known[one.replace("_", "").lower()] for one in chosen)
+
+
+def _cursor(path: Path | None) -> int | None:
+    if path is None or not path.exists():
+        return None
+    text = path.read_text("ascii", "replace").strip()
+    if not text.isdigit():
+        raise UsageFailure(f"{path} holds no event number", hint="delete it to begin anew")
+    return int(text)
+
+
+def _keep_cursor(path: Path | None, seq: int) -> None:
+    if path is not None:
+        fresh = path.with_name(path.name + ".new")
+        fresh.write_text(f"{seq}\n")
+        fresh.replace(path)

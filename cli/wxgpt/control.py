@@ -1,0 +1,53 @@
+"""Speak to a running daemon through its control socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from wxgpt import options
+from wxgpt.failures import Unreachable
+
+TIMEOUT_S = 5.0
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("wxgptd", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(TIMEOUT_S)
+        self.sock.connect(str(self._path))
+
+
+def request(method: str, path: str) -> tuple[int, Any]:
+    """Make a request of the daemon; return the status and the JSON it answers with.
+
+    Raises:
+        Unreachable: there is no daemon, or it may not be spoken to.
+    """
+    where = options.load_server().admin_socket
+    connection = _Connection(where)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read() or b"null")
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise Unreachable(
+            f"no daemon at {where}",
+            hint="start it: wxgptd --config FILE (or systemctl start wxgptd)",
+        ) from None
+    except PermissionError:
+        raise Unreachable(
+            f"the control socket {where} may not be opened by this user",
+            hint="run wxgpt as the daemon's user, or with sudo",
+        ) from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise Unreachable(f"the daemon at {where} does not answer: {error}") from None
+    finally:
+        connection.close()

@@ -1,0 +1,128 @@
+"""The demonstration model: an OpenAI-compatible server that needs no model.
+
+It streams Chinese filler at the pace and length that the prompt asks for (`8 秒`, `8s`, `600 字`),
+and says in each answer that it is the demonstration model, how many turns of context it
+received, and what was asked.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+NAME = "demo"
+MAX_SECONDS = 600.0
+MAX_CHARS = 100_000
+PIECE_EVERY_S = 0.1
+
+_SECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*(?:秒|seconds?\b|s\b)", re.IGNORECASE)
+_CHARS = re.compile(r"(\d+)\s*(?:个?字|chars\b|characters\b)", re.IGNORECASE)
+
+_FILLER = (
+    "微信只等五秒，然后挂断，再问一次，一共三次。",
+    "大模型写完一个像样的回答，往往要半分钟。",
+    "wxgptd 把这三次请求接到同一个回答上，模型只被调用一次。",
+    "十五秒以内写完的，直接出现在聊天里。",
+    "写不完的，先给出已经写好的部分，再附上一个链接。",
+    "点开链接，剩下的文字会一边写一边出现。",
+    "每一个事件都先写进日志，落盘之后才会发出去。",
+    "所以进程崩溃也不要紧，重启之后接着回答。",
+)
+
+
+def plan(messages: Sequence[Any]) -> tuple[str, float]:
+    """Return the answer to `messages`, and over how many seconds to write it."""
+    said = [one for one in messages if isinstance(one, dict)]
+    asked = next(
+        (str(one.get("content")) for one in reversed(said) if one.get("role") == "user"), ""
+    )
+    turns = sum(one.get("role") == "assistant" for one in said)
+    seconds = _SECONDS.search(asked)
+    chars = _CHARS.search(asked)
+    took = min(float(seconds.group(1)), MAX_SECONDS) if seconds else 0.8
+    length = min(int(chars.group(1)), MAX_CHARS) if chars else (240 if took > 2 else 60)
+    head = f"我是演示模型，不是真正的 AI。收到了 {turns} 轮上下文。\n\n你问的是：{asked}\n\n"
+    body, number = "", 0
+    while len(body) < length:
+        body += f"{number + 1}. {_FILLER[number % len(_FILLER)]}\n"
+        number += 1
+    return f"{head}{body}\n（演示结束）", took
+
+
+class DemoModel(Resource):
+    """`POST .../chat/completions`, whatever comes before it."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        super().__init__()
+        self._clock = clock
+        self.calls = 0
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        return self
+
+    def render_GET(self, request: Request) -> bytes:
+        request.setHeader("content-type", "text/plain; charset=utf-8")
+        return b"the demonstration model: POST to /v1/chat/completions\n"
+
+    def render_POST(self, request: Request) -> bytes | int:
+        assert request.content is not None
+        try:
+            asked = json.loads(request.content.read())
+            answer, took_s = plan(asked["messages"])
+        except (ValueError, KeyError, TypeError):
+            request.setResponseCode(400)
+            request.setHeader("content-type", "application/json")
+            return b'{"error": {"message": "this is no chat completion request"}}'
+        self.calls += 1
+        if not asked.get("stream"):
+            return self._whole(request, answer)
+        request.setHeader("content-type", "text/event-stream; charset=utf-8")
+        writing = Deferred.fromCoroutine(self._stream(request, answer, took_s))
+        request.notifyFinish().addErrback(lambda _: writing.cancel())
+        writing.addErrback(_unless_cancelled)
+        return NOT_DONE_YET
+
+    def _whole(self, request: Request, answer: str) -> bytes:
+        request.setHeader("content-type", "application/json; charset=utf-8")
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": answer},
+            "finish_reason": "stop",
+        }
+        return json.dumps({"model": NAME, "choices": [choice]}).encode()
+
+    async def _stream(self, request: Request, answer: str, took_s: float) -> None:
+        pieces = max(1, min(len(answer), round(took_s / PIECE_EVERY_S)))
+        began = self._clock.seconds()
+        for piece in range(pieces):
+            due = began + took_s * (piece + 1) / pieces
+            await deferLater(self._clock, max(0.0, due - self._clock.seconds()))
+            begin, end = (len(answer) * n // pieces for n in (piece, piece + 1))
+            _send(request, {"delta": {"content": answer[begin:end]}})
+        _send(request, {"delta": {}, "finish_reason": "stop"})
+        usage = {"prompt_tokens": 0, "completion_tokens": len(answer)}
+        _write(request, json.dumps({"model": NAME, "choices": [], "usage": usage}))
+        _write(request, "[DONE]")
+        request.finish()
+
+
+def _send(request: Request, choice: dict[str, object]) -> None:
+    chunk = {"model": NAME, "choices": [{"index": 0, "finish_reason": None, **choice}]}
+    _write(request, json.dumps(chunk, ensure_ascii=False))
+
+
+def _write(request: Request, data: str) -> None:
+    request.write(f"data: {data}\n\n".encode("utf-8", "replace"))
+
+
+def _unless_cancelled(failure: Failure) -> None:
+    failure.trap(CancelledError)

@@ -1,0 +1,116 @@
+"""The commands by name, and the one error boundary.
+
+A command's module is imported when it is run, and what is heavy in it when it is needed:
+`wxgpt --help` and `wxgpt tail` start at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from wxgpt.failures import EXIT_STATUSES
+from wxgptd import __version__
+from wxgptd.errors import WxgptError
+
+COMMANDS = {
+    "demo": "See it work: no account, no key, one minute.",
+    "check": "Check the configuration.",
+    "send": "Send one message the way WeChat does.",
+    "chat": "The same as a conversation at a prompt.",
+    "tail": "Follow sessions as they happen.",
+    "replay": "Show the state at any time, or send logged messages again.",
+    "sessions": "List, show and stop sessions.",
+    "status": "How the daemon is.",
+    "log": "Look after the event log.",
+    "demo-model": "Run the demonstration model by itself.",
+}
+
+EPILOG = "Exit status: " + ", ".join(f"{code} {what}" for code, what in EXIT_STATUSES.items()) + "."
+
+
+class Commands(click.Group):
+    """A group that imports a command when it is asked for, not when it is listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"wxgpt.commands.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EPILOG,
+)
+@click.option(
+    "--config",
+    "config_path",
+    metavar="FILE",
+    envvar="WXGPT_CONFIG",
+    help="The daemon's configuration.  [default: ./wxgptd.toml, then /etc/wxgptd/wxgptd.toml]",
+)
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.version_option(__version__, prog_name="wxgpt")
+@click.pass_context
+def cli(ctx: click.Context, config_path: str | None, debug: bool) -> None:
+    """The operator's side of wxgptd, the daemon between WeChat and a chat model.
+
+    \b
+    Examples:
+      wxgpt demo                      see it work, without an account or a key
+      wxgpt send "你好"                send a message the way WeChat does
+      wxgpt tail -f                   watch what people ask
+      wxgpt replay --as-conversation  read what was said
+    """
+    ctx.obj = {"config": config_path, "debug": debug}
+
+
+def main() -> NoReturn:
+    """Run the command line, and turn every failure into a sentence and an exit status."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        status = _say_interrupted()
+    except KeyboardInterrupt:
+        status = _say_interrupted()
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except WxgptError as error:
+        if debug:
+            raise
+        click.echo(f"error: {error}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
+        status = error.exit_status
+    except BrokenPipeError:
+        # The reader (`| head`) has had enough; nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except Exception as error:
+        if debug:
+            raise
+        click.echo(f"error: {type(error).__name__}: {error}", err=True)
+        click.echo("hint: this is a mistake in wxgpt; --debug shows where", err=True)
+        status = 1
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _say_interrupted() -> int:
+    click.echo(err=True)
+    return 130

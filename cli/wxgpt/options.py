@@ -1,0 +1,140 @@
+"""What several commands take: the configuration, times, output formats."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from wxgpt.failures import UsageFailure
+
+if TYPE_CHECKING:
+    from wxgptd.config import Account, Config, Server
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+TIME_FORMS = "10m, 2h, 3d, yesterday, today, 2026-01-31, 2026-01-31T08:00:00+08:00 or @1700000000"
+
+
+def output_option(*formats: str) -> Callable[[F], F]:
+    """Add `-o FORMAT`, and `--json` for short."""
+
+    def add(function: F) -> F:
+        function = click.option(
+            "--json", "output", flag_value="json", default=None, help="Short for -o json."
+        )(function)
+        return click.option(
+            "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True,
+            help="Output format.",
+        )(function)  # fmt: skip
+
+    return add
+
+
+def config_path() -> Path:
+    """Return where the configuration is, by option, environment and convention."""
+    from wxgptd.config import SEARCH_PATH
+
+    given = (click.get_current_context().find_root().obj or {}).get("config")
+    if given:
+        return Path(given)
+    for path in SEARCH_PATH:
+        if path.exists():
+            return path
+    raise UsageFailure(
+        "no configuration found: neither ./wxgptd.toml nor /etc/wxgptd/wxgptd.toml exists",
+        hint="name one with `wxgpt --config FILE` or WXGPT_CONFIG; `wxgpt demo` needs none",
+    )
+
+
+def load_config() -> Config:
+    """Return the whole configuration, secrets included."""
+    from wxgptd.config import load
+
+    return load(config_path())
+
+
+def load_server() -> Server:
+    """Return the `[server]` part, which is enough to find the log and the control socket."""
+    from wxgptd.config import load_server
+
+    return load_server(config_path())
+
+
+def log_directory() -> Path:
+    """Return where the log's segments are.
+
+    Raises:
+        UsageFailure: there are none.
+    """
+    from wxgptd.eventlog import segments
+
+    directory = segments.log_directory(load_server().state_dir)
+    try:
+        found = segments.list_segments(directory)
+    except PermissionError:
+        raise UsageFailure(
+            f"the log in {directory} may not be read by this user",
+            hint="run wxgpt as the daemon's user, or with sudo",
+        ) from None
+    if not found:
+        raise UsageFailure(
+            f"there is no log in {directory}",
+            hint="has the daemon run with this configuration yet?",
+        )
+    return directory
+
+
+def pick_account(config: Config, name: str | None) -> tuple[str, Account]:
+    """Return the account of that name, or the only one."""
+    known = ", ".join(config.account)
+    if name is None:
+        if len(config.account) > 1:
+            raise UsageFailure("there is more than one account", hint=f"--account: {known}")
+        name = next(iter(config.account))
+    if name not in config.account:
+        raise UsageFailure(f"there is no account {name}", hint=f"known: {known}")
+    return name, config.account[name]
+
+
+class Time(click.ParamType[float]):
+    """A point in time, as seconds since the epoch."""
+
+    name = "time"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return parse_time(str(value), time.time())
+        except ValueError:
+            self.fail(f"{value!r} is not a time; write {TIME_FORMS}", param, ctx)
+
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def parse_time(text: str, now: float) -> float:
+    """Return the point in time that `text` names, in seconds since the epoch.
+
+    Raises:
+        ValueError: it names none.
+    """
+    text = text.strip()
+    if match := re.fullmatch(r"@(\d+(?:\.\d+)?)", text):
+        return float(match.group(1))
+    if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", text):
+        return now - timedelta(**{_UNITS[match.group(2)]: float(match.group(1))}).total_seconds()
+    if text in ("today", "yesterday"):
+        local = datetime.fromtimestamp(now).astimezone()
+        midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
+        return (midnight - timedelta(days=text == "yesterday")).timestamp()
+    parsed = datetime.fromisoformat(text)
+    return (parsed if parsed.tzinfo else parsed.astimezone()).timestamp()

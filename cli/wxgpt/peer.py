@@ -1,0 +1,257 @@
+"""Play WeChat: sign, encrypt, deliver a message up to three times, and take what it takes.
+
+A new connection for each attempt, the same body, timestamp and nonce, 5 s of patience, and
+WeChat's judgement of what comes back: a reply, `success` or an empty body are final, anything
+else is an error. What WeChat does when a connection fails is not published; here the next
+attempt comes when the 5 s are over.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import urlencode
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as LostPatience
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+from wxgptd.domain.texts import MAX_REPLY_BYTES
+from wxgptd.wechat import crypto, envelope, signature
+
+PATIENCE_S = 5.0
+ATTEMPTS = 3
+
+FAULT_TEXT = "该公众号提供的服务出现故障，请稍后再试"
+"""What WeChat shows when an account's server did not answer."""
+
+
+class Result(StrEnum):
+    """What came of one attempt."""
+
+    REPLY = "reply"
+    NOTHING = "success"
+    TIMEOUT = "timeout"
+    CLOSED = "closed"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt; `began_s` counts from the first one."""
+
+    number: int
+    began_s: float
+    took_s: float
+    result: Result
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message, and what its sender sees: a text, nothing at all, or WeChat's fault text."""
+
+    attempts: tuple[Attempt, ...]
+    shown: str | None
+    fault: bool
+
+    @property
+    def took_s(self) -> float:
+        """How long the sender waited."""
+        last = self.attempts[-1]
+        return last.began_s + last.took_s
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where messages are delivered, and the secrets shared with whoever is there."""
+
+    url: str
+    token: str
+    app_id: str = ""
+    key: crypto.Key | None = None
+    to: str = "gh_wxgpt_local"
+
+
+def text_message(text: str) -> dict[str, str]:
+    """Return the fields of a text message."""
+    return {"MsgType": "text", "Content": text, "MsgId": message_id()}
+
+
+def image_message(url: str) -> dict[str, str]:
+    """Return the fields of a picture."""
+    return {
+        "MsgType": "image", "PicUrl": url, "MediaId": secrets.token_urlsafe(24),
+        "MsgId": message_id(),
+    }  # fmt: skip
+
+
+def event_message(event: str, key: str = "") -> dict[str, str]:
+    """Return the fields of an event."""
+    return {"MsgType": "event", "Event": event, "EventKey": key}
+
+
+def message_id() -> str:
+    """Return a message id of WeChat's kind: 64 bits, in decimal."""
+    return str(secrets.randbits(62) | 1 << 62)
+
+
+class Peer:
+    """WeChat, as far as one account's server can tell."""
+
+    def __init__(
+        self,
+        webhook: Webhook,
+        *,
+        http: Any,  # noqa: ANN401 (treq's client, or its stub)
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._webhook = webhook
+        self._http = http
+        self._clock = clock
+        self._wall = wall
+        self._patience_s = patience_s
+
+    async def deliver(
+        self,
+        user: str,
+        fields: Mapping[str, str],
+        on_attempt: Callable[[Attempt], None] = lambda _: None,
+        attempts: int = ATTEMPTS,
+    ) -> Delivery:
+        """Deliver one message of `user`'s, as often as it takes and WeChat would."""
+        url, body = self.request(user, fields)
+        began = self._clock.seconds()
+        made: list[Attempt] = []
+        for number in range(1, attempts + 1):
+            attempt = await self.attempt(url, body, user, number, began)
+            made.append(attempt)
+            on_attempt(attempt)
+            match attempt.result:
+                case Result.REPLY:
+                    return Delivery(tuple(made), attempt.detail, fault=False)
+                case Result.NOTHING:
+                    return Delivery(tuple(made), None, fault=False)
+                case Result.CLOSED if number < attempts:
+                    left = self._patience_s - attempt.took_s
+                    await deferLater(self._clock, max(0.0, left))
+                case _:
+                    pass
+        return Delivery(tuple(made), FAULT_TEXT, fault=True)
+
+    def request(self, user: str, fields: Mapping[str, str]) -> tuple[str, bytes]:
+        """Return the address and the body that every attempt at a message has in common."""
+        webhook, now = self._webhook, int(self._wall())
+        message = _xml(
+            {"ToUserName": webhook.to, "FromUserName": user, "CreateTime": str(now), **fields}
+        )
+        timestamp, nonce = str(now), str(secrets.randbelow(9 * 10**8) + 10**8)
+        query = {
+            "signature": signature.sign(webhook.token, timestamp, nonce),
+            "timestamp": timestamp,
+            "nonce": nonce,
+            "openid": user,
+        }
+        if webhook.key is not None:
+            sealed = webhook.key.encrypt(message, webhook.app_id)
+            query["encrypt_type"] = "aes"
+            query["msg_signature"] = signature.sign(webhook.token, timestamp, nonce, sealed)
+            message = _xml({"ToUserName": webhook.to, "Encrypt": sealed})
+        separator = "&" if "?" in webhook.url else "?"
+        return f"{webhook.url}{separator}{urlencode(query)}", message.encode()
+
+    async def attempt(self, url: str, body: bytes, user: str, number: int, began: float) -> Attempt:
+        """Make one attempt."""
+        start = self._clock.seconds()
+        exchange = Deferred.fromCoroutine(self._exchange(url, body))
+        try:
+            # However the client reports that it was cancelled: it was for want of patience.
+            status, answer = await exchange.addTimeout(
+                self._patience_s, self._clock, lambda *_: Failure(LostPatience())
+            )
+        except LostPatience:
+            result, detail = Result.TIMEOUT, "no reply, hung up"
+        except CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 (all that can go wrong with a connection)
+            result, detail = Result.CLOSED, _why(error)
+        else:
+            result, detail = self._judge(status, answer, user)
+        took = self._clock.seconds() - start
+        return Attempt(number, start - began, took, result, detail)
+
+    async def _exchange(self, url: str, body: bytes) -> tuple[int, bytes]:
+        headers = {
+            "User-Agent": "Mozilla/4.0",
+            "Content-Type": "text/xml",
+            "Connection": "close",
+        }
+        response = await self._http.post(url, data=body, headers=headers, allow_redirects=False)
+        return response.code, await response.content()
+
+    def _judge(self, status: int, body: bytes, user: str) -> tuple[Result, str]:
+        if status != 200:
+            said = body.decode("utf-8", "replace").strip()
+            return Result.ERROR, f"HTTP {status} {said}"[:200].strip()
+        if body in (b"", b"success"):
+            return Result.NOTHING, ""
+        try:
+            fields = self._open(body)
+        except (envelope.Malformed, crypto.Undecipherable, signature.Forged) as error:
+            return Result.ERROR, f"the reply is none: {error}"
+        if (fields.get("ToUserName"), fields.get("FromUserName")) != (user, self._webhook.to):
+            return Result.ERROR, "the reply is addressed to somebody else"
+        if fields.get("MsgType") != "text":
+            return Result.REPLY, f"[{fields.get('MsgType')}]"
+        content = fields.get("Content", "")
+        size = len(content.encode())
+        if not content or size > MAX_REPLY_BYTES:
+            return Result.ERROR, f"the reply has {size} bytes, WeChat takes 1 to {MAX_REPLY_BYTES}"
+        return Result.REPLY, content
+
+    def _open(self, body: bytes) -> envelope.Fields:
+        fields = envelope.parse(body)
+        webhook = self._webhook
+        if webhook.key is None:
+            return fields
+        sealed = fields.get("Encrypt", "")
+        expected = signature.sign(
+            webhook.token, fields.get("TimeStamp", ""), fields.get("Nonce", ""), sealed
+        )
+        if fields.get("MsgSignature") != expected:
+            raise signature.Forged("its signature does not match")
+        return envelope.parse(webhook.key.decrypt(sealed, webhook.app_id))
+
+
+def _xml(fields: Mapping[str, str]) -> str:
+    def element(name: str, text: str) -> str:
+        plain = text.isdigit() and name in ("CreateTime", "MsgId")
+        return f"<{name}>{text if plain else f'<![CDATA[{envelope.cdata(text)}]]>'}</{name}>"
+
+    return f"<xml>{''.join(element(name, text) for name, text in fields.items())}</xml>"
+
+
+def _why(error: Exception) -> str:
+    reasons = getattr(error, "reasons", None)
+    inner = reasons[0].value if reasons else error
+    name = type(inner).__name__
+    if name in ("ConnectionDone", "ConnectionLost", "ResponseNeverReceived"):
+        return "the connection was closed without a reply"
+    if name == "ConnectionRefusedError":
+        return "connection refused"
+    return " ".join(str(inner).split()) or name
+
+
+def real_client(reactor: Any) -> Any:  # noqa: ANN401
+    """Return an HTTP client that makes a new connection for each request."""
+    from treq.client import HTTPClient
+    from twisted.web.client import Agent
+
+    return HTTPClient(Agent(reactor, connectTimeout=PATIENCE_S))

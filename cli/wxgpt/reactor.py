@@ -1,0 +1,50 @@
+"""Run a coroutine in Twisted's reactor: the command line's only use of the global one."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def run(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+    """Run `work(reactor)` to its end and return its result, or raise what it raised.
+
+    ^C cancels it and raises KeyboardInterrupt; SIGTERM ends the process with 143.
+    """
+    from twisted.internet import reactor as untyped
+    from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
+
+    reactor: Any = untyped
+    reactor.seconds = time.monotonic
+    ended: list[T | Failure] = []
+    interrupted: list[bool] = []
+
+    def end(result: T | Failure) -> None:
+        ended.append(result)
+        reactor.stop()
+
+    def begin() -> None:
+        running = Deferred.fromCoroutine(work(reactor))
+
+        def interrupt(*_: object) -> None:
+            interrupted.append(True)
+            reactor.callFromThread(running.cancel)
+
+        signal.signal(signal.SIGINT, interrupt)
+        running.addBoth(end)
+
+    reactor.callWhenRunning(begin)
+    reactor.run(installSignalHandlers=True)
+    if interrupted:
+        raise KeyboardInterrupt
+    if not ended:
+        raise SystemExit(128 + signal.SIGTERM)
+    result = ended[0]
+    if isinstance(result, Failure):
+        result.raiseException()
+    return result

@@ -1,0 +1,189 @@
+"""Events as lines and as JSON; times; text that fits a terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import unicodedata
+from datetime import UTC, datetime
+from typing import Any
+
+from wxgptd.domain import events as e
+from wxgptd.domain.record import Recorded, RecordedUnreadable, Unreadable
+from wxgptd.domain.values import DeliveryKey, SessionId, User
+
+AnyRecord = Recorded | RecordedUnreadable
+
+
+class Sessions:
+    """Knows which session each event belongs to, from the events before it."""
+
+    def __init__(self) -> None:
+        self._live: dict[User, SessionId] = {}
+        self._of_delivery: dict[tuple[User, DeliveryKey], SessionId] = {}
+
+    def session_of(self, record: AnyRecord) -> str:
+        """Take note of `record`, and return its session or an empty text."""
+        user, event = record.user, record.event
+        match event:
+            case e.SessionOpened():
+                self._live[user] = event.session
+                return event.session
+            case e.SessionClosed():
+                self._live.pop(user, None)
+                return event.session
+            case e.QuestionAsked():
+                self._of_delivery[user, event.delivery] = event.session
+                return event.session
+            case e.AnswerCompleted() | e.AnswerFailed() | e.AnswerRestarted() | e.PageOpened():
+                return self._of_delivery.get((user, event.question), "")
+            case e.ContinuationAsked():
+                session = self._of_delivery.get((user, event.question), SessionId(""))
+                self._of_delivery[user, event.delivery] = session
+                return session
+            case Unreadable():
+                return ""
+            case _:
+                known = self._of_delivery.get((user, event.delivery))
+                if known is None:
+                    known = self._live.get(user, SessionId(""))
+                    self._of_delivery[user, event.delivery] = known
+                return known
+
+
+def kind(record: AnyRecord) -> str:
+    """Return the name of the event's kind."""
+    return type(record.event).__name__
+
+
+def as_json(record: AnyRecord, session: str) -> dict[str, Any]:
+    """Return the event as the JSON that scripts rely on: names may be added, none go away."""
+    event = record.event
+    if isinstance(event, Unreadable):
+        carried: dict[str, Any] = {"tag": event.tag, "version": event.version}
+    else:
+        carried = {
+            field.name: _plain(getattr(event, field.name)) for field in dataclasses.fields(event)
+        }
+    carried.pop("at", None)
+    delivery = carried.pop("delivery", None) or carried.get("question")
+    carried.pop("session", None)
+    return {
+        "seq": record.seq,
+        "at": rfc3339(event.at),
+        "type": kind(record),
+        "account": record.user.account,
+        "user": record.user.openid,
+        "session": session or None,
+        "delivery": delivery or None,
+        **carried,
+    }
+
+
+def _plain(value: object) -> object:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def dumps(said: object) -> str:
+    """Return JSON on one line, Chinese left readable, lone surrogates kept apart."""
+    text = json.dumps(said, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def rfc3339(at: float) -> str:
+    """Return a time in UTC, to the millisecond."""
+    stamp = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return stamp.replace("+00:00", "Z")
+
+
+def clock_time(at: float, *, utc: bool) -> str:
+    """Return a time for reading, in the operator's own zone or in UTC."""
+    moment = datetime.fromtimestamp(at, UTC)
+    return f"{moment if utc else moment.astimezone():%m-%d %H:%M:%S}"
+
+
+def as_line(record: AnyRecord, session: str, *, utc: bool, width: int) -> str:
+    """Return the event as a line for reading, at most `width` columns wide."""
+    who = f"{record.user.account}/{shorten(record.user.openid, 12)}"
+    label, said = _label(record)
+    line = (
+        f"{record.seq:>7}  {clock_time(record.event.at, utc=utc)}  {pad(who, 18)}"
+        f"  {pad(session, 10)}  {pad(label, 9)}  {printable(said)}"
+    )
+    return shorten(line, width)
+
+
+def _label(record: AnyRecord) -> tuple[str, str]:
+    match record.event:
+        case e.SessionOpened(assistant=assistant, ttl_s=ttl_s):
+            return "opened", f"{assistant}, {ttl_s:g} s without a message end it"
+        case e.SessionClosed(reason=reason):
+            return "closed", str(reason)
+        case e.CommandGiven(command=command):
+            return "command", command
+        case e.QuestionAsked(text=text):
+            return "asked", text
+        case e.ContinuationAsked(question=question):
+            return "more", f"of {question}"
+        case e.MessageDeclined(reason=reason, about=about):
+            return "declined", f"{reason} {about}"
+        case e.UserSubscribed(scene=scene):
+            return "follows", scene
+        case e.UserUnsubscribed():
+            return "left", ""
+        case e.AttemptRepeated(number=number, delivery=delivery):
+            return "attempt", f"number {number} of {delivery}"
+        case e.AnswerCompleted(text=text, took_s=took_s):
+            return "answered", f"({took_s:.1f} s) {text}"
+        case e.AnswerFailed(reason=reason, detail=detail):
+            return "failed", f"{reason}: {detail}"
+        case e.AnswerRestarted(question=question):
+            return "restarted", str(question)
+        case e.ReplyOffered(kind=what, notice=notice, start=start, end=end):
+            return "reply", notice or (f"{what} {start}..{end}" if end else str(what))
+        case e.HistoryLinkIssued():
+            return "link", "to the user's own history"
+        case e.PageOpened(question=question):
+            return "page", f"of {question} opened"
+        case Unreadable(tag=tag, version=version):
+            return "unknown", f"kind {tag} version {version}: a newer wxgptd wrote it"
+
+
+def printable(text: str) -> str:
+    """Return `text` on one line, without what a terminal would act on."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def multiline(text: str) -> str:
+    """Return `text` with its lines, without what a terminal would act on."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def columns(text: str) -> int:
+    """Return how many columns of a terminal `text` takes."""
+    return sum(_columns(char) for char in text)
+
+
+def _columns(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def shorten(text: str, width: int) -> str:
+    """Return `text` cut to `width` columns, with an ellipsis where something is missing."""
+    if columns(text) <= width:
+        return text
+    used, kept = 0, []
+    for char in text:
+        used += _columns(char)
+        if used > width - 1:
+            break
+        kept.append(char)
+    return "".join(kept) + "…"
+
+
+def pad(text: str, width: int) -> str:
+    """Return `text` in exactly `width` columns."""
+    text = shorten(text, width)
+    return text + " " * (width - columns(text))
