@@ -125,6 +125,7 @@ class Assistant:
     model: str = ""
     system_prompt: str = ""
     max_tokens: int = 4_096
+    first_text_timeout: Duration = Duration(60.0)
     idle_timeout: Duration = Duration(30.0)
     total_timeout: Duration = Duration(120.0)
 
@@ -473,7 +474,7 @@ def _check_assistant(name: str, assistant: Assistant) -> Iterator[str]:
         yield f"{where}.api_key: has a character that no API key has (a space or a line end?)"
     if assistant.max_tokens < 1:
         yield f"{where}.max_tokens: must be 1 or more"
-    for key in ("idle_timeout", "total_timeout"):
+    for key in ("first_text_timeout", "idle_timeout", "total_timeout"):
         if getattr(assistant, key) <= 0:
             yield f"{where}.{key}: must be more than 0"
 

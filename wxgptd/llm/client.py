@@ -59,6 +59,7 @@ class Server:
     api_key: str
     model: str
     max_tokens: int
+    first_text_timeout_s: float
     idle_timeout_s: float
     total_timeout_s: float
 
@@ -143,9 +144,10 @@ class Model:
         try:
             response = await self._http.post(
                 server.url, data=body, headers=headers, unbuffered=True
-            ).addTimeout(server.idle_timeout_s, self._clock, _too_long)
+            ).addTimeout(server.first_text_timeout_s, self._clock, _too_long)
         except TookTooLong:
-            return _unavailable(f"no response within {server.idle_timeout_s:g} s", transient=False)
+            seconds = server.first_text_timeout_s
+            return _unavailable(f"no response within {seconds:g} s", transient=False)
         except Exception as error:  # noqa: BLE001 (name resolution, TLS, resets: all alike here)
             if _cancelled(error):
                 raise CancelledError from None
@@ -243,7 +245,7 @@ class _Call:
     async def read(self, response: IResponse) -> Completion | Breakdown | wire.Refusal:
         """Read the whole response; return what came of it."""
         body = _StreamReader(
-            self._clock, self._server.idle_timeout_s, self._take, lambda: bool(self._finish)
+            self._clock, self._server, self._take, answered=lambda: bool(self._finish)
         )
         response.deliverBody(body)
         ending = await body.finished
@@ -319,12 +321,12 @@ class _BodyReader(BytesProtocol):
 
     def __init__(self, clock: IReactorTime, idle_timeout_s: float) -> None:
         self._clock = clock
-        self._idle_timeout_s = idle_timeout_s
+        self._first_timeout_s = self._idle_timeout_s = idle_timeout_s
         self._idle: IDelayedCall | None = None
         self._ended = False
 
     def connectionMade(self) -> None:
-        self._idle = self._clock.callLater(self._idle_timeout_s, self._silent)
+        self._idle = self._clock.callLater(self._first_timeout_s, self._silent)
 
     def _heard(self) -> None:
         if self._idle is not None and self._idle.active():
@@ -380,11 +382,13 @@ class _StreamReader(_BodyReader):
     def __init__(
         self,
         clock: IReactorTime,
-        idle_timeout_s: float,
+        server: Server,
         take: Callable[[str], bool],
         answered: Callable[[], bool],
     ) -> None:
-        super().__init__(clock, idle_timeout_s)
+        # A model that thinks first may be silent for long; one that writes may not.
+        super().__init__(clock, server.first_text_timeout_s)
+        self._idle_timeout_s = server.idle_timeout_s
         self.finished: Deferred[str] = Deferred(lambda _: self._stop())
         self._take = take
         self._answered = answered
@@ -445,7 +449,7 @@ class _StreamReader(_BodyReader):
             self._idle.reset(LINGER_S)
 
     def _silent(self) -> None:
-        self._finish("" if self._answered() else f"silent for {self._idle_timeout_s:g} s")
+        self._finish("" if self._answered() else "silent for too long")
 
     def _finish(self, why: str) -> None:
         if not self._ended:

@@ -172,6 +172,7 @@ def _assistant(name: str, one: cfg.Assistant, world: World) -> Assistant:
         api_key=one.api_key.reveal(),
         model=one.model,
         max_tokens=one.max_tokens,
+        first_text_timeout_s=one.first_text_timeout,
         idle_timeout_s=one.idle_timeout,
         total_timeout_s=one.total_timeout,
     )

@@ -32,7 +32,7 @@ def command(port: int) -> None:
         from wxgpt.demo_model import DemoModel
 
         site = Site(DemoModel(reactor), parsePOSTFormSubmission=False)
-        site.log = lambda _: None  # type: ignore[method-assign]
+        site.log = lambda request: None  # type: ignore[method-assign]  # noqa: ARG005
         try:
             listening = reactor.listenTCP(port, site, interface="127.0.0.1", backlog=10_000)
         except CannotListenError:

@@ -1,0 +1,243 @@
+"""The whole service on a virtual clock, with WeChat and the model faked at the wire.
+
+    story = Story(answer_at(8, "..."))
+    story.open()
+    sent = story.send("a question")
+    story.advance(9)
+    assert sent.reply == "..."
+
+An incarnation of the service has a clock of its own that stands still once it has crashed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from treq.testing import StubTreq
+from twisted.internet.defer import Deferred, execute
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from tests.support.memory_store import MemoryStore
+from tests.support.model_server import ModelServer, Script
+from wxgpt import peer
+from wxgptd import config as cfg
+from wxgptd.service.wiring import Service, World
+from wxgptd.wechat import crypto
+
+WALL = 1_700_000_000.0
+STEP_S = 0.05
+TOKEN = "storytoken"
+AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
+APP_ID = "wx0123456789abcdef"
+URL = "http://wxgptd.test"
+
+
+def configuration(**changes: Any) -> cfg.Config:
+    """A configuration; `window=`, `session=` and so on replace whole tables."""
+    tables: dict[str, Any] = {
+        "server": cfg.Server(public_url="https://chat.example.com", state_dir=Path("/nowhere")),
+        "account": {"main": cfg.Account(token=cfg.Secret(TOKEN))},
+        "assistant": {
+            "chatgpt": cfg.Assistant(base_url="http://model.test/v1", model="m-1", api_key=cfg.Secret("sk-secret")),
+        },
+    }
+    return cfg.Config(**{**tables, **changes})
+
+
+def safe_account(**more: Any) -> cfg.Account:
+    return cfg.Account(token=cfg.Secret(TOKEN), app_id=APP_ID, aes_key=cfg.Secret(AES_KEY), **more)
+
+
+class Sent:
+    """A message on its way."""
+
+    def __init__(self, delivery: Deferred[peer.Delivery]) -> None:
+        self.attempts: list[peer.Attempt] = []
+        self.delivery: peer.Delivery | None = None
+        self.failure: Failure | None = None
+        delivery.addCallbacks(self._done, self._failed)
+
+    def _done(self, delivery: peer.Delivery) -> None:
+        self.delivery = delivery
+
+    def _failed(self, failure: Failure) -> None:
+        self.failure = failure
+
+    @property
+    def done(self) -> bool:
+        if self.failure is not None:
+            self.failure.raiseException()
+        return self.delivery is not None
+
+    @property
+    def reply(self) -> str | None:
+        assert self.done, "no reply yet"
+        assert self.delivery is not None
+        assert not self.delivery.fault, [str(a) for a in self.delivery.attempts]
+        return self.delivery.shown
+
+    @property
+    def results(self) -> list[str]:
+        return [str(attempt.result) for attempt in self.attempts]
+
+
+class Story:
+    """One service, one model, and as many users as the test names."""
+
+    def __init__(
+        self,
+        respond: Script | Callable[[list[dict[str, str]]], Script],
+        config: cfg.Config | None = None,
+    ) -> None:
+        self.config = config or configuration()
+        self.store = MemoryStore()
+        self.world_clock = Clock()
+        script = respond
+        self.model = ModelServer(
+            self.world_clock, script if callable(script) else lambda _: script
+        )
+        self._wechats: dict[str, peer.Peer] = {}
+        self._stubs: list[StubTreq] = []
+        self.start()
+
+    # The service.
+
+    def start(self) -> None:
+        self.clock = Clock()
+        self.clock.rightNow = self.world_clock.rightNow
+        self._model_http = StubTreq(self.model)
+        self.service = Service(
+            self.config,
+            World(
+                clock=self.clock,
+                wall=self.wall,
+                store=self.store,
+                http=self._model_http,
+                in_thread=lambda work: execute(work),
+                link_key=b"k" * 32,
+            ),
+        )
+        self._wechat_http = StubTreq(self.service.root)
+        self.service.load(self.store.scan())
+        self.service.begin()
+        self._stubs = [self._model_http, self._wechat_http]
+        self.flush()
+
+    def wall(self) -> float:
+        return WALL + self.world_clock.seconds()
+
+    def crash(self) -> None:
+        """End the process without a word: every connection is gone, and what is not durable."""
+        self.store.crash()
+        self.clock = Clock()  # the old one never moves again
+        self.clock.rightNow = self.world_clock.rightNow
+        for stub in self._stubs:
+            for pump in list(stub._agent._pumps):
+                pump.serverIO.abortConnection()
+                pump.clientIO.abortConnection()
+        self.flush()
+
+    def restart(self) -> None:
+        self.crash()
+        self.start()
+
+    # Time.
+
+    def advance(self, seconds: float) -> None:
+        for _ in range(round(seconds / STEP_S)):
+            self.world_clock.advance(STEP_S)
+            if self.clock is not self.world_clock:
+                self.clock.advance(STEP_S)
+            self.flush()
+
+    def flush(self) -> None:
+        for _ in range(6):
+            for stub in self._stubs:
+                stub.flush()
+
+    # WeChat.
+
+    def webhook(self, account: str = "main") -> peer.Webhook:
+        configured = self.config.account[account]
+        key = configured.aes_key.reveal()
+        return peer.Webhook(
+            url=URL + cfg.webhook_path(account, configured),
+            token=configured.token.reveal(),
+            app_id=configured.app_id,
+            key=crypto.Key(key) if key else None,
+        )
+
+    def wechat(self, account: str = "main") -> peer.Peer:
+        if account not in self._wechats:
+            self._wechats[account] = peer.Peer(
+                self.webhook(account), http=_Current(self), clock=self.world_clock, wall=self.wall
+            )
+        return self._wechats[account]
+
+    def deliver(
+        self,
+        fields: dict[str, str],
+        user: str = "alice",
+        attempts: int = 3,
+        account: str = "main",
+        advance: bool = True,
+    ) -> Sent:
+        attempted: list[peer.Attempt] = []
+        work = self.wechat(account).deliver(user, fields, attempted.append, attempts)
+        sent = Sent(Deferred.fromCoroutine(work))
+        sent.attempts = attempted
+        self.flush()
+        if advance:
+            self.advance(STEP_S)
+        return sent
+
+    def send(self, text: str, user: str = "alice", **more: Any) -> Sent:
+        return self.deliver(peer.text_message(text), user, **more)
+
+    def say(self, text: str, user: str = "alice", **more: Any) -> str | None:
+        """Send a message that is answered at once, and return the reply."""
+        return self.send(text, user, **more).reply
+
+    def open(self, user: str = "alice", **more: Any) -> None:
+        self.say("/chatgpt", user, **more)
+
+    def attempt(self, url: str, body: bytes, user: str = "alice", number: int = 1) -> Sent:
+        """Make a single attempt of a prepared request."""
+        work = self.wechat().attempt(url, body, user, number, self.world_clock.seconds())
+
+        async def alone() -> peer.Delivery:
+            made = await work
+            fault = made.result not in ("reply", "success")
+            return peer.Delivery((made,), None if fault else made.detail, fault)
+
+        sent = Sent(Deferred.fromCoroutine(alone()))
+        self.flush()
+        return sent
+
+    # Pages.
+
+    def get(self, path: str, **headers: str) -> Any:
+        """GET a page, and return its response; its text is in `.body`."""
+        response: list[Any] = []
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self._wechat_http.get(URL + path, headers=named).addCallback(response.append)
+        self.flush()
+        assert response, f"no response to GET {path}"
+        texts: list[str] = []
+        self._wechat_http.text_content(response[0]).addCallback(texts.append)
+        self.flush()
+        response[0].body = texts[0] if texts else None
+        return response[0]
+
+
+class _Current:
+    """The HTTP client that reaches whichever incarnation runs at the moment."""
+
+    def __init__(self, story: Story) -> None:
+        self._story = story
+
+    def post(self, *args: Any, **kwargs: Any) -> Any:
+        return self._story._wechat_http.post(*args, **kwargs)
