@@ -54,7 +54,7 @@ def test_what_is_written_by_then_goes_out_cut_at_a_sentence(seconds):
 
 def path_of(reply: str) -> str:
     """The path of the link in a reply."""
-    return "/a/" + reply.split("/a/")[1].split()[0]
+    return "/a/" + reply.split("/a/")[1].split(maxsplit=1)[0]
 
 
 # Injuries.
@@ -135,7 +135,11 @@ def test_a_settled_window_says_nothing_more_after_its_time():
     story.advance(0.1)
     assert late.delivery.attempts[0].result == "success"
     story.advance(3_600)
-    much_later = story.attempt(*story.wechat().request("alice", {"MsgType": "text", "Content": "为什么？", "MsgId": msg_id(body)}))
+    much_later = story.attempt(
+        *story.wechat().request(
+            "alice", {"MsgType": "text", "Content": "为什么？", "MsgId": msg_id(body)}
+        )
+    )
     story.advance(0.1)
     assert much_later.delivery.attempts[0].result == "success"
     assert len(story.model.calls) == 1
@@ -232,7 +236,10 @@ def test_an_attempt_that_hangs_on_is_closed_without_a_byte():
     story = Story(answer_at(30, ANSWER))
     story.open()
     patient = peer.Peer(
-        story.webhook(), http=story.wechat()._http, clock=story.world_clock, wall=story.wall,
+        story.webhook(),
+        http=story.wechat()._http,
+        clock=story.world_clock,
+        wall=story.wall,
         patience_s=30.0,
     )
     url, body = patient.request("alice", peer.text_message("为什么？"))

@@ -28,14 +28,16 @@ class Script:
 
     steps: Sequence[Step]
     status: int = 200
-    headers: dict[str, str] = field(
-        default_factory=lambda: {"content-type": "text/event-stream"}
-    )
+    headers: dict[str, str] = field(default_factory=lambda: {"content-type": "text/event-stream"})
 
 
 def chunk(text: str | None = None, finish: str | None = None, **more: Any) -> bytes:
     delta = {} if text is None else {"content": text}
-    said = {"model": "m-1", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **more}
+    said = {
+        "model": "m-1",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+        **more,
+    }
     return f"data: {json.dumps(said)}\n\n".encode()
 
 

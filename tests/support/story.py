@@ -11,7 +11,7 @@ An incarnation of the service has a clock of its own that stands still once it h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ from tests.support.memory_store import MemoryStore
 from tests.support.model_server import ModelServer, Script
 from wxgpt import peer
 from wxgptd import config as cfg
+from wxgptd.domain.events import Event
+from wxgptd.domain.record import Recorded
+from wxgptd.domain.values import User
 from wxgptd.service.wiring import Service, World
 from wxgptd.wechat import crypto
 
@@ -41,7 +44,9 @@ def configuration(**changes: Any) -> cfg.Config:
         "server": cfg.Server(public_url="https://chat.example.com", state_dir=Path("/nowhere")),
         "account": {"main": cfg.Account(token=cfg.Secret(TOKEN))},
         "assistant": {
-            "chatgpt": cfg.Assistant(base_url="http://model.test/v1", model="m-1", api_key=cfg.Secret("sk-secret")),
+            "chatgpt": cfg.Assistant(
+                base_url="http://model.test/v1", model="m-1", api_key=cfg.Secret("sk-secret")
+            ),
         },
     }
     return cfg.Config(**{**tables, **changes})
@@ -96,9 +101,7 @@ class Story:
         self.store = MemoryStore()
         self.world_clock = Clock()
         script = respond
-        self.model = ModelServer(
-            self.world_clock, script if callable(script) else lambda _: script
-        )
+        self.model = ModelServer(self.world_clock, script if callable(script) else lambda _: script)
         self._wechats: dict[str, peer.Peer] = {}
         self._stubs: list[StubTreq] = []
         self.start()
@@ -109,14 +112,15 @@ class Story:
         self.clock = Clock()
         self.clock.rightNow = self.world_clock.rightNow
         self._model_http = StubTreq(self.model)
+        self._handle = _Handle(self.store)
         self.service = Service(
             self.config,
             World(
                 clock=self.clock,
                 wall=self.wall,
-                store=self.store,
+                store=self._handle,
                 http=self._model_http,
-                in_thread=lambda work: execute(work),
+                in_thread=execute,
                 link_key=b"k" * 32,
             ),
         )
@@ -131,6 +135,7 @@ class Story:
 
     def crash(self) -> None:
         """End the process without a word: every connection is gone, and what is not durable."""
+        self._handle.alive = False
         self.store.crash()
         self.clock = Clock()  # the old one never moves again
         self.clock.rightNow = self.world_clock.rightNow
@@ -231,6 +236,20 @@ class Story:
         self.flush()
         response[0].body = texts[0] if texts else None
         return response[0]
+
+
+class _Handle:
+    """The store as one incarnation has it: what a dead one still appends goes nowhere."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self.alive = True
+
+    def append(self, user: User, events: Sequence[Event], expected: int) -> Deferred[int]:
+        return self._store.append(user, events, expected) if self.alive else Deferred()
+
+    def scan(self) -> Iterator[Recorded]:
+        return self._store.scan()
 
 
 class _Current:
