@@ -223,13 +223,15 @@ class _Process:
             notify("STOPPING=1")
             log.info("stopping")
             await port.stopListening()
-            deadline = self._reactor.seconds() + GRACE_S
+            # Without a log nobody can be answered any more: there is nothing to wait for.
+            grace_s = 0.0 if self._failed.called else GRACE_S
+            deadline = self._reactor.seconds() + grace_s
             while service.held and self._reactor.seconds() < deadline:
                 await deferLater(self._reactor, 0.05)
             service.end()
             await admin.stopListening()
             store.close()
-            log.info("stopped, the log is sealed")
+            log.info("stopped")
 
         self._reactor.addSystemEventTrigger(
             "before", "shutdown", lambda: Deferred.fromCoroutine(stop())

@@ -191,6 +191,10 @@ class Library(Protocol):
         """Fire when the answer behind `token` is not what it was."""
         ...
 
+    def durable(self) -> Deferred[None]:
+        """Fire when all that was told so far is on record: before then nobody may be shown it."""
+        ...
+
     def history(self, token: str, page: int) -> HistoryView | None:
         """Return one page of the history behind `token`, counted from 1, or None."""
         ...

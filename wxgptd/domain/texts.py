@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from math import ceil
 from string import Formatter
 
+from wxgptd.domain import paging
 from wxgptd.domain.session import Completed, Failed, Question
 from wxgptd.domain.values import FailureReason, Finish, Reply, ReplyKind
 
@@ -163,6 +164,14 @@ def render(
 
     `question` is the one that the reply is about; `link` leads to its page, or to the history.
     """
+    text = _render(reply, question, link, texts, around)
+    # Answers are cut to fit; a fixed text may grow too long by what an operator fills it with.
+    return text[: paging.cut(text, 0, MAX_REPLY_BYTES)]
+
+
+def _render(
+    reply: Reply, question: Question | None, link: str, texts: Texts, around: Surroundings
+) -> str:
     match reply.kind:
         case ReplyKind.NOTICE:
             return _notice(reply, link, texts, around)

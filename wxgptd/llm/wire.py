@@ -214,6 +214,10 @@ class Cleaner:
 
     Leaves out `<think>...</think>` and what neither XML nor a reader can take; joins the halves
     of characters that were split over pieces; drops white space before the first word.
+
+    Thoughts come first, so one that the answer begins with and that never ends is dropped. A mark
+    further on that is never closed was a word of the answer, and is given back at the end; one
+    behind a backtick is a word at once.
     """
 
     _OPEN, _CLOSE = "<think>", "</think>"
@@ -222,6 +226,8 @@ class Cleaner:
         self._thinking = False
         self._begun = False
         self._held = ""
+        self._thought = ""
+        self._last = ""
         self._surrogate = ""
 
     def feed(self, piece: str) -> str:
@@ -231,7 +237,9 @@ class Cleaner:
     def close(self) -> str:
         """Return what was held back and turned out to be plain text."""
         held, self._held = self._held, ""
-        return "" if self._thinking else self._show(held)
+        if self._thinking:
+            held = self._thought + held if self._begun else ""
+        return self._show(held)
 
     def _join(self, piece: str) -> str:
         piece = self._surrogate + piece
@@ -244,26 +252,32 @@ class Cleaner:
 
     def _unthink(self, piece: str) -> str:
         pending = self._held + piece
-        if "<" not in pending and not self._thinking:
-            self._held = ""
-            return pending
         shown: list[str] = []
         while True:
             mark = self._CLOSE if self._thinking else self._OPEN
             before, found, after = pending.partition(mark)
             if not found:
                 break
-            if not self._thinking:
-                shown.append(before)
-            self._thinking = not self._thinking
             pending = after
+            if self._thinking:
+                self._thinking, self._thought = False, ""
+                continue
+            shown.append(before)
+            if (before or self._last).endswith("`"):
+                shown.append(mark)
+                self._last = mark
+            else:
+                self._thinking, self._thought, self._last = True, mark, ""
         # The end may be the first letters of a mark.
         kept = next(
             (size for size in range(len(mark) - 1, 0, -1) if pending.endswith(mark[:size])), 0
         )
-        self._held = pending[len(pending) - kept :]
-        if not self._thinking:
-            shown.append(pending[: len(pending) - kept])
+        certain, self._held = pending[: len(pending) - kept], pending[len(pending) - kept :]
+        if self._thinking:
+            self._thought += certain
+        else:
+            shown.append(certain)
+            self._last = certain or self._last
         return "".join(shown)
 
     def _show(self, text: str) -> str:

@@ -220,6 +220,7 @@ class AnswerPage(Resource):
             final=view.progress.final,
             token=self._token,
         )
+        await pages.library.durable()
         request.write(page)
 
 
@@ -297,6 +298,7 @@ class _Events(Resource):
                 update = _update(pages, view, blocks, seen)
                 position = str(update["position"])
                 if position != sent:
+                    await pages.library.durable()
                     data = json.dumps(update, ensure_ascii=False)
                     event = f"id: {position}\nevent: update\ndata: {data}\n\n"
                     request.write(event.encode("utf-8", "replace"))
@@ -357,6 +359,7 @@ class _Poll(Resource):
             changed.addErrback(lambda _: None)
             changed.cancel()
         update = _update(pages, view, await pages.blocks(view.text), seen)
+        await pages.library.durable()
         request.write(json.dumps(update, ensure_ascii=False).encode("utf-8", "replace"))
 
 
@@ -387,6 +390,7 @@ class HistoryPage(Resource):
     ) -> None:
         shown = [await self._dialogue(dialogue) for dialogue in dialogues]
         title = self._pages.texts.history_title
+        await self._pages.library.durable()
         request.write(
             self._pages.render("history.html", title=title, dialogues=shown, page=page, pages=pages)
         )

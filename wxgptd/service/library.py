@@ -72,6 +72,10 @@ class Library:
         flight = self._flights.find(target.user, target.question) if target is not None else None
         return flight.changed() if flight is not None else succeed(None)
 
+    def durable(self) -> Deferred[None]:
+        """Fire when all that was told so far is on record."""
+        return self._journal.committed()
+
     def history(self, token: str, page: int) -> HistoryView | None:
         """Return one page of the history behind `token`, or None."""
         target = self._target(token)

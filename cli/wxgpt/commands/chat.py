@@ -33,15 +33,12 @@ def command(user: str, account: str | None, url: str | None) -> None:
     hook = send.webhook(options.load_config(), account, url, None)
 
     async def converse(reactor: Any) -> None:  # noqa: ANN401
-        from twisted.internet.threads import deferToThread
+        from wxgpt.prompt import Prompt
 
         wechat = peer.Peer(hook, http=peer.real_client(reactor), clock=reactor, wall=time.time)
+        prompt = Prompt(reactor)
         click.echo("Say something; /chatgpt opens a session, ^D ends.", err=True)
-        while True:
-            try:
-                line = await deferToThread(input, "> ")
-            except EOFError:
-                return
+        while (line := await prompt.ask("> ")) is not None:
             if line.strip():
                 delivery = await wechat.deliver(user, peer.text_message(line), send.show_attempt)
                 send.show_delivery(delivery)

@@ -259,6 +259,8 @@ async def _play(
     messages: list[_Message],
     speed: float,
 ) -> list[tuple[_Message, Delivery]]:
+    from rich.console import Console
+    from rich.progress import Progress
     from twisted.internet.defer import Deferred, gatherResults
     from twisted.internet.task import deferLater
 
@@ -266,26 +268,21 @@ async def _play(
 
     done: list[tuple[_Message, Delivery]] = []
     began, first = reactor.seconds(), messages[0].at
+    bar = Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
+    task = bar.add_task("sending", total=len(messages))
 
     async def one(message: _Message) -> None:
         due = began + (message.at - first) / speed
         await deferLater(reactor, max(0.0, due - reactor.seconds()))
         delivery = await wechat.deliver(message.user, text_message(message.text))
         done.append((message, delivery))
-        _progress(len(done), len(messages))
+        bar.advance(task)
 
-    await gatherResults(
-        [Deferred.fromCoroutine(one(message)) for message in messages], consumeErrors=True
-    )
+    with bar:
+        await gatherResults(
+            [Deferred.fromCoroutine(one(message)) for message in messages], consumeErrors=True
+        )
     return sorted(done, key=lambda pair: pair[0].at)
-
-
-def _progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        filled = 30 * done // total
-        bar = "█" * filled + "░" * (30 - filled)
-        end = "\n" if done == total else ""
-        click.echo(f"\r{bar} {done}/{total}{end}", nl=False, err=True)
 
 
 def _summarise(done: list[tuple[_Message, Delivery]], output: str) -> None:

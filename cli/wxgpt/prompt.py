@@ -1,0 +1,70 @@
+"""Lines from a terminal while the reactor runs: no thread that ^C could not end.
+
+The terminal is read when there is something to read, and stays blocking: it is the same one that
+standard output writes to, which Twisted's own StandardIO would make non-blocking as well.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from typing import Any
+
+import click
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+
+@implementer(IReadDescriptor)
+class Prompt:
+    """Asks for lines, one at a time; what is typed ahead is kept."""
+
+    def __init__(self, reactor: Any) -> None:  # noqa: ANN401
+        self._reactor = reactor
+        self._rest = b""
+        self._typed: deque[str] = deque()
+        self._ended = False
+        self._asked: Deferred[str | None] | None = None
+        reactor.addReader(self)
+
+    async def ask(self, prompt: str) -> str | None:
+        """Return the next line, or None when there will be none."""
+        click.echo(prompt, nl=False, err=True)
+        if self._typed:
+            return self._typed.popleft()
+        if self._ended:
+            return None
+        self._asked = Deferred()
+        return await self._asked
+
+    def _answer(self) -> None:
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            asked.callback(self._typed.popleft() if self._typed else None)
+
+    # What the reactor wants of a descriptor.
+
+    def fileno(self) -> int:
+        """Return the terminal's descriptor."""
+        return sys.stdin.fileno()
+
+    def doRead(self) -> None:
+        """Read what has been typed: a line as a rule."""
+        received = os.read(self.fileno(), 65_536)
+        if not received:
+            self._ended = True
+            self._reactor.removeReader(self)
+        *lines, self._rest = (self._rest + received).split(b"\n")
+        self._typed.extend(line.decode("utf-8", "replace") for line in lines)
+        if lines or self._ended:
+            self._answer()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Do nothing: the terminal is not ours to close."""
+
+    def logPrefix(self) -> str:
+        """Return what this is, for Twisted's log."""
+        return "prompt"
