@@ -32,7 +32,8 @@ def cut(text: str, start: int, room: int, *, growing: bool = False) -> int:
         return _last(text, start, longest, 1, (_LINE, _SENTENCE)) or (
             _last(text, start, longest, 1, (_CLAUSE, _SPACE)) or longest
         )
-    least = max(1, (longest - start) // 2)
+    # No boundary is worth a slice that is less than half full.
+    least = max(1, _longest_fit(text, start, room // 2) - start)
     outside = _before_open_fence(text, start, longest)
     if outside - start >= least:
         longest = outside

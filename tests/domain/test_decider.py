@@ -1,0 +1,424 @@
+"""What happens when something is asked of a user's state."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.builders import (
+    ASSISTANTS,
+    History,
+    asked,
+    complete,
+    fail,
+    kinds,
+    offer,
+    opened,
+    receive,
+)
+from wxgptd.domain import commands as c
+from wxgptd.domain import events as e
+from wxgptd.domain.decider import MAX_RESTARTS, decide, recover
+from wxgptd.domain.session import Failed, Pending
+from wxgptd.domain.values import (
+    CloseReason,
+    DeliveryKey,
+    FailureReason,
+    Finish,
+    Ignorable,
+    Policy,
+    ReplyKind,
+    Subscribe,
+    Unsubscribe,
+    Unsupported,
+)
+
+TTL = Policy().session_ttl_s
+LINK_TTL = Policy().link_ttl_s
+
+
+# Outside a session.
+
+
+@pytest.mark.parametrize(
+    "said", ["你好", "", "/etc/hosts", Unsupported("image"), Ignorable("view")]
+)
+def test_outside_a_session_nothing_is_taken_note_of(said):
+    assert History().say(said, "m1") == []
+
+
+def test_an_opening_command_opens_a_session_and_says_so():
+    events = History().say("/chatgpt", "m1", session="s1")
+    assert kinds(events) == ["CommandGiven", "SessionOpened", "ReplyOffered"]
+    assert events[1].session == "s1"
+    assert events[1].assistant == "chatgpt"
+    assert events[2].notice == "session_opened"
+
+
+def test_an_opening_command_with_words_asks_them_at_once():
+    events = History().say("/chatgpt 为什么？", "m1")
+    assert kinds(events) == ["SessionOpened", "QuestionAsked"]
+    assert events[1].text == "为什么？"
+
+
+@pytest.mark.parametrize(
+    ("said", "notice"), [("/stop", "no_session"), ("/help", "help"), ("/clear", "session_opened")]
+)
+def test_commands_are_answered_outside_a_session_too(said, notice):
+    assert History().say(said, "m1")[-1].notice == notice
+
+
+def test_continue_with_nothing_to_continue_is_no_business_of_ours_outside_a_session():
+    assert History().say("继续", "m1") == []
+
+
+# Within one.
+
+
+def test_a_message_is_a_question():
+    events = opened().say("  为什么？ ", "q1", at=1.0)
+    assert kinds(events) == ["QuestionAsked"]
+    assert events[0].text == "为什么？"
+    assert events[0].delivery == "q1"
+
+
+def test_each_message_extends_the_session():
+    history = opened(at=0.0)
+    history.say("一？", "q1", at=TTL - 1)
+    assert kinds(history.say("二？", "q2", at=2 * TTL - 2)) == ["QuestionAsked"]
+
+
+def test_a_message_after_the_session_s_time_is_outside_it():
+    history = opened(at=0.0)
+    assert kinds(history.say("一？", "q1", at=TTL)) == ["SessionClosed"]
+    assert history.events[-1].reason is CloseReason.EXPIRED
+
+
+def test_the_same_command_again_leaves_the_session_as_it_is():
+    history = opened()
+    events = history.say("/chatgpt", "m2")
+    assert kinds(events) == ["CommandGiven", "ReplyOffered"]
+    assert events[1].notice == "session_already_open"
+
+
+def test_another_assistant_s_command_closes_the_first_session():
+    history = opened()
+    events = history.say("/claude", "m2", session="s2")
+    assert kinds(events) == ["CommandGiven", "SessionClosed", "SessionOpened", "ReplyOffered"]
+    assert events[1].reason is CloseReason.REPLACED
+    assert history.state.live.assistant == ASSISTANTS["/claude"]
+
+
+def test_stop_ends_the_session_and_leaves_the_running_answer_to_come():
+    history = asked("q1")
+    history.say("二？", "q2")
+    events = history.say("/stop", "m3")
+    assert kinds(events) == ["CommandGiven", "AnswerFailed", "SessionClosed", "ReplyOffered"]
+    assert events[1].question == "q2"
+    assert history.state.unanswered == ("q1",)
+
+
+def test_clear_drops_the_running_answer_as_its_link_dies():
+    history = asked("q1")
+    events = history.say("/clear", "m2", session="s2")
+    assert kinds(events) == [
+        "CommandGiven",
+        "AnswerFailed",
+        "SessionClosed",
+        "SessionOpened",
+        "ReplyOffered",
+    ]
+    assert history.state.unanswered == ()
+    assert history.state.live.id == "s2"
+
+
+def test_clear_opens_the_assistant_that_was_open():
+    history = History()
+    history.say("/claude", "m1")
+    history.say("/clear", "m2", session="s2")
+    assert history.state.live.assistant == ASSISTANTS["/claude"]
+
+
+@pytest.mark.parametrize("kind", ["image", "voice", "video", "location", "link"])
+def test_what_is_no_text_is_declined_with_a_word(kind):
+    events = opened().say(Unsupported(kind), "m2")
+    assert kinds(events) == ["MessageDeclined", "ReplyOffered"]
+    assert events[1].notice == "not_understood"
+
+
+def test_an_empty_message_is_declined():
+    assert kinds(opened().say(" \n", "m2")) == ["MessageDeclined", "ReplyOffered"]
+
+
+def test_a_question_over_the_limit_is_declined():
+    events = opened().say("长" * 6_000, "m2")
+    assert events[-1].notice == "question_too_long"
+
+
+def test_one_question_runs_two_wait_and_the_next_is_told_so():
+    history = asked("q1")
+    assert kinds(history.say("二？", "q2")) == ["QuestionAsked"]
+    assert kinds(history.say("三？", "q3")) == ["QuestionAsked"]
+    events = history.say("四？", "q4")
+    assert kinds(events) == ["MessageDeclined", "ReplyOffered"]
+    assert events[1].notice == "too_many_waiting"
+    assert history.state.heads() == ("q1",)
+    history.do(complete("q1", "一。"))
+    assert history.state.heads() == ("q2",)
+
+
+# Deliveries.
+
+
+def test_a_known_message_is_another_attempt_and_nothing_else():
+    history = asked("q1")
+    events = history.say("为什么？", "q1", at=5.0)
+    assert kinds(events) == ["AttemptRepeated"]
+    assert events[0].number == 2
+    assert history.state.windows["q1"].attempts == 2
+
+
+def test_a_question_is_never_asked_twice_however_late_it_comes_again():
+    history = asked("q1")
+    history.do(complete("q1", "因为。"))
+    for n in range(1, 9):
+        history.say("还有？", f"q{n + 1}", at=n * TTL * 0.9)
+        history.do(complete(f"q{n + 1}", "有。"))
+    assert "q1" not in history.state.windows
+    assert history.say("为什么？", "q1", at=8 * TTL * 0.9 + 1) == []
+
+
+def test_a_command_repeated_is_not_carried_out_twice():
+    history = opened()
+    history.say("/clear", "m2", session="s2")
+    history.say("一？", "q1")
+    assert kinds(history.say("/clear", "m2", session="s3")) == ["AttemptRepeated"]
+    assert history.state.live.id == "s2"
+
+
+# Following and leaving.
+
+
+def test_following_is_welcomed_where_there_is_a_welcome():
+    assert kinds(History().say(Subscribe("7"), "e1")) == ["UserSubscribed"]
+    events = History().say(Subscribe(), "e1", policy=Policy(welcome=True))
+    assert kinds(events) == ["UserSubscribed", "ReplyOffered"]
+    assert events[1].notice == "welcome"
+
+
+def test_leaving_closes_the_session():
+    history = asked("q1")
+    events = history.say(Unsubscribe(), "e1")
+    assert kinds(events) == ["UserUnsubscribed", "AnswerFailed", "SessionClosed"]
+    assert events[2].reason is CloseReason.UNSUBSCRIBED
+
+
+def test_history_issues_a_link():
+    events = History().say("/history", "m1")
+    assert kinds(events) == ["CommandGiven", "HistoryLinkIssued", "ReplyOffered"]
+
+
+# Replies.
+
+
+def test_a_whole_answer_is_offered_whole():
+    history = asked("q1")
+    history.do(complete("q1", "因为。"))
+    (event,) = history.do(offer("q1"))
+    assert (event.kind, event.start, event.end) == (ReplyKind.ANSWER, 0, 3)
+    assert event.text == "", "an answer that is on record need not be recorded again"
+
+
+def test_a_window_is_settled_once():
+    history = asked("q1")
+    history.do(complete("q1", "因为。"))
+    history.do(offer("q1"))
+    assert history.do(offer("q1")) == ()
+
+
+def test_what_is_written_is_offered_up_to_its_last_sentence_and_kept_in_the_log():
+    (event,) = asked("q1").do(offer("q1", written="第一句。第二句才"))
+    assert (event.kind, event.start, event.end, event.text) == (
+        ReplyKind.PARTIAL,
+        0,
+        4,
+        "第一句。",
+    )
+
+
+def test_where_nothing_is_written_a_link_is_offered():
+    (event,) = asked("q1").do(offer("q1", written=" \n"))
+    assert event.kind is ReplyKind.LINK
+
+
+def test_a_failure_is_offered_as_its_sentence():
+    history = asked("q1")
+    history.do(fail("q1"))
+    (event,) = history.do(offer("q1"))
+    assert event.kind is ReplyKind.FAILURE
+
+
+def test_an_answer_that_broke_off_is_offered_as_far_as_it_came():
+    history = asked("q1")
+    history.do(fail("q1", FailureReason.INTERRUPTED, "写了一半"))
+    (event,) = history.do(offer("q1"))
+    assert (event.kind, event.end) == (ReplyKind.ANSWER, 4)
+
+
+# 继续
+
+
+def pages_of(history: History, question: str, room: int = 40) -> list[str]:
+    text = history.state.question(DeliveryKey(question)).answer.text
+    (first,) = history.do(offer(question, room=room))
+    found = [text[first.start : first.end]]
+    for n in range(50):
+        events = history.say("继续", f"m{n}")
+        if kinds(events) != ["ContinuationAsked"]:
+            break
+        (event,) = history.do(offer(f"m{n}", room=room))
+        found.append(text[event.start : event.end])
+    return found
+
+
+def test_continue_gives_the_rest_slice_by_slice_and_then_is_a_question():
+    history = asked("q1")
+    text = "".join(f"这是第{n}句话。" for n in range(12))
+    history.do(complete("q1", text))
+    found = pages_of(history, "q1")
+    assert "".join(found) == text
+    assert len(found) > 4
+    assert kinds(history.events)[-1] == "QuestionAsked"
+    assert history.events[-1].text == "继续"
+
+
+def test_continue_works_when_the_session_has_ended():
+    history = asked("q1")
+    history.do(complete("q1", "很长的回答。" * 20))
+    history.do(offer("q1", room=40))
+    history.say("/stop", "m1")
+    assert kinds(history.say("继续", "m2")) == ["ContinuationAsked"]
+
+
+def test_continue_brings_back_nothing_that_clear_has_dropped():
+    history = asked("q1")
+    history.do(complete("q1", "很长的回答。" * 20))
+    history.do(offer("q1", room=40))
+    history.say("/clear", "m1")
+    assert kinds(history.say("继续", "m2")) == ["QuestionAsked"]
+
+
+def test_continue_waits_for_an_answer_that_is_still_written():
+    history = asked("q1")
+    history.do(offer("q1", written="第一句。第二"))
+    assert kinds(history.say("继续", "m2")) == ["ContinuationAsked"]
+    history.do(complete("q1", "第一句。第二句。"))
+    (event,) = history.do(offer("m2"))
+    assert (event.start, event.end) == (4, 8)
+
+
+def test_a_retried_continue_repeats_its_own_slice():
+    history = asked("q1")
+    history.do(complete("q1", "很长的回答。" * 20))
+    history.do(offer("q1", room=40))
+    history.say("继续", "m1")
+    history.do(offer("m1", room=40))
+    settled = history.state.windows["m1"]
+    assert kinds(history.say("继续", "m1")) == ["AttemptRepeated"]
+    assert history.state.windows["m1"].reply == settled.reply
+
+
+# Answers.
+
+
+def test_an_answer_that_comes_twice_counts_once():
+    history = asked("q1")
+    history.do(complete("q1", "因为。"))
+    assert history.do(complete("q1", "别的。")) == ()
+    assert history.do(fail("q1")) == ()
+
+
+def test_an_answer_to_an_unknown_question_is_nothing():
+    assert opened().do(complete("q9", "什么？")) == ()
+
+
+def test_an_answer_comes_although_its_session_has_ended():
+    history = asked("q1")
+    history.say("/stop", "m2")
+    assert kinds(history.do(complete("q1", "因为。", finish=Finish.LENGTH))) == ["AnswerCompleted"]
+
+
+# A restart.
+
+
+def test_recover_asks_again_what_has_no_answer_and_what_waited_behind_it_still_waits():
+    history = asked("q1")
+    history.say("二？", "q2")
+    assert recover(history.state, 10.0, LINK_TTL) == (c.RestartAnswer(at=10.0, question="q1"),)
+
+
+def test_recover_has_nothing_to_do_where_everything_is_answered():
+    history = asked("q1")
+    history.do(complete("q1", "因为。"))
+    assert recover(history.state, 10.0, LINK_TTL) == ()
+
+
+def test_an_answer_that_begins_anew_is_offered_from_its_beginning():
+    history = asked("q1")
+    history.do(offer("q1", written="旧的一句。旧的"))
+    history.do(c.RestartAnswer(at=1.0, question=DeliveryKey("q1")))
+    history.do(complete("q1", "全新的回答。"))
+    history.say("继续", "m2")
+    (event,) = history.do(offer("m2"))
+    assert (event.start, event.end) == (0, 6)
+
+
+def test_a_question_that_is_there_at_every_crash_is_given_up():
+    history = asked("q1")
+    for n in range(MAX_RESTARTS):
+        (command,) = recover(history.state, float(n), LINK_TTL)
+        assert isinstance(command, c.RestartAnswer)
+        history.do(command)
+    (command,) = recover(history.state, 9.0, LINK_TTL)
+    assert isinstance(command, c.FailAnswer)
+    history.do(command)
+    assert isinstance(history.state.question(DeliveryKey("q1")).answer, Failed)
+
+
+def test_a_question_whose_link_has_died_is_given_up():
+    (command,) = recover(asked("q1").state, LINK_TTL + 1, LINK_TTL)
+    assert isinstance(command, c.FailAnswer)
+
+
+# The rest.
+
+
+def test_a_session_is_closed_when_its_time_is_over_and_not_before():
+    history = opened(at=0.0)
+    assert history.do(c.ExpireSession(at=TTL - 0.1)) == ()
+    assert kinds(history.do(c.ExpireSession(at=TTL))) == ["SessionClosed"]
+    assert history.do(c.ExpireSession(at=TTL)) == ()
+
+
+def test_an_operator_closes_the_session_that_was_named_and_no_other():
+    history = opened()
+    close = c.CloseSession(at=1.0, session="s9", reason=CloseReason.OPERATOR)
+    assert history.do(close) == ()
+    close = c.CloseSession(at=1.0, session="s1", reason=CloseReason.OPERATOR)
+    assert kinds(history.do(close)) == ["SessionClosed"]
+
+
+def test_a_page_is_opened_for_the_first_time_once():
+    history = asked("q1")
+    command = c.OpenPage(at=1.0, question=DeliveryKey("q1"))
+    assert kinds(history.do(command)) == ["PageOpened"]
+    assert history.do(command) == ()
+
+
+def test_deciding_changes_nothing():
+    history = asked("q1")
+    before = history.state
+    decide(before, receive("二？", "q2"))
+    assert history.state is before
+    assert isinstance(before.question(DeliveryKey("q1")).answer, Pending)
+    assert all(isinstance(event.at, float) for event in history.events)
+    assert isinstance(history.events[0], e.CommandGiven)

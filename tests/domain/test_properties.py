@@ -1,0 +1,96 @@
+"""Whatever is asked of a user's state, in whatever order."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.builders import History, complete, fail, offer, receive
+from wxgptd.domain import commands as c
+from wxgptd.domain.decider import recover
+from wxgptd.domain.state import EMPTY, evolve, fold
+from wxgptd.domain.values import (
+    DeliveryKey,
+    FailureReason,
+    Ignorable,
+    Policy,
+    SessionId,
+    Subscribe,
+    Unsubscribe,
+    Unsupported,
+)
+
+DELIVERIES = st.sampled_from([f"m{n}" for n in range(8)])
+WORDS = st.sampled_from(
+    ["/chatgpt", "/claude", "/chatgpt 为什么？", "/stop", "/clear", "/history", "/help", "继续",
+     "为什么？", "", "x" * 40]
+)  # fmt: skip
+CONTENTS = st.one_of(
+    WORDS,
+    st.sampled_from([Unsupported("image"), Ignorable("view"), Subscribe("1"), Unsubscribe()]),
+)
+TEXTS = st.text(st.sampled_from("天空。\n a"), max_size=40)
+COMMANDS = st.one_of(
+    st.builds(
+        lambda said, delivery, session: receive(
+            said, delivery, session=session, policy=Policy(max_waiting=1, max_question_bytes=30)
+        ),
+        CONTENTS,
+        DELIVERIES,
+        st.uuids().map(lambda u: SessionId(u.hex)),
+    ),
+    st.builds(lambda d, w, r: offer(d, written=w, room=r), DELIVERIES, TEXTS, st.integers(8, 60)),
+    st.builds(complete, DELIVERIES, TEXTS),
+    st.builds(fail, DELIVERIES, st.sampled_from(list(FailureReason)), TEXTS),
+    st.builds(lambda q: c.RestartAnswer(at=0.0, question=DeliveryKey(q)), DELIVERIES),
+    st.just(c.ExpireSession(at=0.0)),
+    st.builds(lambda q: c.OpenPage(at=0.0, question=DeliveryKey(q)), DELIVERIES),
+)
+TIMED = st.lists(st.tuples(COMMANDS, st.floats(0.0, 400.0)), max_size=60)
+
+
+def played(commands) -> History:
+    """Carry the commands out, each so much later than the one before it."""
+    from dataclasses import replace
+
+    history, now = History(), 0.0
+    for command, later in commands:
+        now += later
+        history.do(replace(command, at=now))
+    return history
+
+
+@given(TIMED)
+def test_what_is_decided_is_accepted_and_folds_to_the_live_state(commands):
+    history = played(commands)  # `do` evolves by each event, which raises if it cannot follow
+    assert fold(history.events) == history.state
+    assert history.state.version == len(history.events)
+
+
+@given(TIMED, st.integers(0, 200))
+def test_a_prefix_of_the_events_folds_to_a_state_that_the_rest_can_follow(commands, cut):
+    events = played(commands).events
+    half = fold(events[:cut])
+    assert fold(events[cut:], half) == fold(events)
+
+
+@given(TIMED)
+def test_after_a_restart_every_session_has_at_most_one_question_asked_again(commands):
+    history = played(commands)
+    settled = recover(history.state, 1e6, Policy().link_ttl_s)
+    assert len(settled) == len(history.state.heads())
+    for command in settled:
+        assert len(history.do(command)) == 1
+
+
+@given(TIMED)
+def test_no_delivery_is_asked_or_settled_twice(commands):
+    events = played(commands).events
+    asked = [event.delivery for event in events if type(event).__name__ == "QuestionAsked"]
+    assert len(asked) == len(set(asked))
+    state = EMPTY
+    for event in events:
+        state = evolve(state, event)
+        assert all(
+            name in {q for s in state.sessions() for q in s.questions} for name in state.unanswered
+        )

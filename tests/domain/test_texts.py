@@ -1,0 +1,123 @@
+"""The catalogue of sentences, and how a settled reply becomes one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wxgptd.domain import texts
+from wxgptd.domain.session import Completed, Failed, Pending, Question
+from wxgptd.domain.texts import MAX_REPLY_BYTES, Surroundings, Texts
+from wxgptd.domain.values import (
+    DeliveryKey,
+    FailureReason,
+    Finish,
+    LinkHash,
+    Notice,
+    Reply,
+    ReplyKind,
+)
+
+LINK = "https://chat.example.com/a/abcdefghijklmnopqrstuv"
+AROUND = Surroundings(commands={"chatgpt": "/chatgpt", "claude": "/claude"}, minutes=5, days=7)
+
+
+def question(answer) -> Question:
+    return Question(DeliveryKey("q1"), "为什么？", 0.0, LinkHash(b""), answer)
+
+
+def completed(text: str, finish: Finish = Finish.STOP) -> Completed:
+    return Completed(text, finish, "m-1", 1.0, 1.0)
+
+
+def render(reply: Reply, answer=None, catalogue: Texts | None = None) -> str:
+    about = question(answer) if answer is not None else None
+    return texts.render(reply, about, LINK, catalogue or Texts(), AROUND)
+
+
+@pytest.mark.parametrize("notice", list(Notice))
+def test_every_notice_has_a_text_that_can_be_filled(notice):
+    said = render(Reply(ReplyKind.NOTICE, notice=notice, about="chatgpt"))
+    assert said
+    assert "{" not in said
+
+
+@pytest.mark.parametrize("reason", list(FailureReason))
+def test_every_failure_has_a_text_that_tells_no_detail(reason):
+    said = render(Reply(ReplyKind.FAILURE), Failed(reason, "", 0.0, 30.0))
+    assert said
+    assert "{" not in said
+
+
+def test_a_busy_server_s_text_says_when_to_come_again():
+    assert "31 秒" in render(Reply(ReplyKind.FAILURE), Failed(FailureReason.BUSY, "", 0.0, 30.2))
+
+
+def test_a_whole_answer_stands_alone():
+    assert render(Reply(ReplyKind.ANSWER, start=0, end=3), completed("因为。")) == "因为。"
+
+
+def test_an_answer_with_more_to_come_says_how_to_get_it():
+    said = render(Reply(ReplyKind.ANSWER, start=0, end=3), completed("因为。所以。"))
+    assert said.startswith("因为。\n\n（未完")
+    assert LINK in said
+
+
+def test_an_answer_that_was_cut_short_says_so():
+    said = render(Reply(ReplyKind.ANSWER, start=0, end=3), completed("因为。", Finish.LENGTH))
+    assert said.endswith(Texts().cut_short)
+
+
+def test_an_answer_that_broke_off_says_so():
+    broken = Failed(FailureReason.INTERRUPTED, "写了一半", 0.0, 0.0)
+    assert render(Reply(ReplyKind.ANSWER, start=0, end=4), broken).endswith(Texts().interrupted)
+
+
+def test_what_was_written_by_then_comes_with_the_link():
+    said = render(Reply(ReplyKind.PARTIAL, end=4, text="第一句。"), Pending())
+    assert said.startswith("第一句。\n\n（还在写")
+    assert LINK in said
+
+
+def test_an_account_s_own_welcome_takes_the_place_of_the_catalogue_s():
+    around = replace(AROUND, welcome="{欢迎}")
+    said = texts.render(Reply(ReplyKind.NOTICE, notice="welcome"), None, LINK, Texts(), around)
+    assert said == "{欢迎}"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "fault"),
+    [
+        ("no_session", "发送 {link}", "uses {link}, but may use: {commands}"),
+        ("cut_short", "发送 {commands}", "uses {commands}, but may use: none"),
+        ("help", "一个 { 括号", "is not a text with placeholders"),
+        ("help", "长" * 400, "is longer than 1000 bytes"),
+    ],
+)
+def test_a_text_that_cannot_be_filled_is_refused_beforehand(name, text, fault):
+    assert any(fault in found for found in texts.faults(name, text))
+
+
+def test_the_catalogue_itself_is_without_fault():
+    for name in texts.names():
+        assert list(texts.faults(name, getattr(Texts(), name))) == []
+
+
+@given(st.text(min_size=1, max_size=3_000), st.text(max_size=300))
+def test_no_reply_is_longer_than_wechat_takes(answer, footer):
+    from wxgptd.domain import paging
+
+    catalogue = Texts(more=footer.replace("{", "").replace("}", "")[:300])
+    end = paging.cut(answer, 0, texts.room(catalogue, LINK))
+    said = render(Reply(ReplyKind.ANSWER, start=0, end=end), completed(answer), catalogue)
+    assert len(said.encode("utf-8", "replace")) <= MAX_REPLY_BYTES
+
+
+def test_a_notice_that_grew_too_long_is_cut_rather_than_refused_by_wechat():
+    many = {f"a{n}": f"/assistant-number-{n}" for n in range(200)}
+    around = replace(AROUND, commands=many)
+    said = texts.render(Reply(ReplyKind.NOTICE, notice="help"), None, "", Texts(), around)
+    assert len(said.encode()) <= MAX_REPLY_BYTES

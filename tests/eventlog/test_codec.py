@@ -1,0 +1,82 @@
+"""Events to arrays and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+
+import pytest
+
+from tests.support.builders import ALICE, link
+from wxgptd.domain import events as e
+from wxgptd.domain.record import RecordedUnreadable
+from wxgptd.domain.values import CloseReason, FailureReason, Finish, ReplyKind
+from wxgptd.eventlog import codec
+from wxgptd.eventlog.upcast import upcast
+
+VALUES = {
+    "at": 1_700_000_000.25,
+    "session": "s1",
+    "assistant": "chatgpt",
+    "ttl_s": 300.0,
+    "delivery": "6054768590064713728",
+    "question": "q1",
+    "command": "stop",
+    "text": "天为什么是蓝的？\ud83d",
+    "link": link("x"),
+    "about": "image",
+    "scene": "7",
+    "number": 2,
+    "finish": Finish.LENGTH,
+    "model": "m-1",
+    "prompt_tokens": 12,
+    "completion_tokens": 34,
+    "first_text_s": 0.5,
+    "took_s": 12.5,
+    "detail": "HTTP 500",
+    "retry_after_s": 3.0,
+    "kind": ReplyKind.PARTIAL,
+    "notice": "",
+    "start": 3,
+    "end": 9,
+}
+REASONS = {"SessionClosed": CloseReason.CLEARED, "AnswerFailed": FailureReason.BUSY}
+ALL = typing.get_args(e.Event)
+
+
+def example(kind: type[e.Event]) -> e.Event:
+    values = {field.name: VALUES.get(field.name) for field in dataclasses.fields(kind)}
+    if "reason" in values:
+        values["reason"] = REASONS.get(kind.__name__, "not_understood")
+    return kind(**values)
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+def test_every_event_comes_back_as_it_was(kind):
+    event = example(kind)
+    packed = codec.pack([codec.encode(ALICE, 4, event)])
+    (entry,) = codec.unpack(memoryview(packed))
+    record = codec.decode(9, entry)
+    assert record == (9, ALICE, 4, event)
+    assert type(record.event) is kind
+
+
+def test_every_event_has_a_tag_and_no_two_share_one():
+    assert len(codec.KINDS) == len(ALL) == len(set(codec.KINDS))
+    tags = {codec.encode(ALICE, 0, example(kind))[0] for kind in ALL}
+    assert len(tags) == len(ALL)
+
+
+@pytest.mark.parametrize(("tag", "version"), [(999, 1), (1, 2)])
+def test_what_a_newer_version_wrote_is_shown_but_not_folded(tag, version):
+    record = codec.decode(3, (tag, version, 1.0, "main", "alice", 0, ()))
+    assert isinstance(record, RecordedUnreadable)
+    with pytest.raises(codec.UnreadableEvent, match=f"kind {tag} version {version}") as raised:
+        codec.require(record)
+    assert "install" in raised.value.hint
+
+
+def test_older_bodies_are_brought_up_one_step_at_a_time():
+    steps = {(7, 1): lambda body: (*body, "two"), (7, 2): lambda body: (*body, "three")}
+    assert upcast(7, 1, 3, ("one",), steps) == ("one", "two", "three")
+    assert upcast(7, 2, 3, ("one",), steps) == ("one", "three")

@@ -1,0 +1,101 @@
+"""Bytes of headers, frames and footers."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wxgptd.eventlog import framing
+from wxgptd.eventlog.framing import Damaged, Header, Sealed, Torn, Unsealed
+
+HEADER = Header(first_seq=5, created=1_700_000_000.0, key=0xDEADBEEF)
+PAYLOADS = [b"first", b"", b"third" * 30]
+
+
+def segment(*, sealed: bool) -> bytes:
+    data, seq = framing.pack_header(HEADER), HEADER.first_seq
+    for payload in PAYLOADS:
+        data += framing.pack_frame(HEADER.key, seq, 2, payload)
+        seq += 2
+    return data + (framing.pack_footer(HEADER.key, seq) if sealed else b"")
+
+
+def walk(data: bytes):
+    frames, found = framing.frames(memoryview(data), HEADER), []
+    while True:
+        try:
+            found.append(next(frames))
+        except StopIteration as stop:
+            return [bytes(frame.payload) for frame in found], stop.value
+
+
+def test_a_header_comes_back_as_it_was():
+    assert framing.unpack_header(framing.pack_header(HEADER)) == HEADER
+
+
+def test_frames_come_back_as_they_were():
+    assert walk(segment(sealed=True)) == (PAYLOADS, Sealed(len(segment(sealed=True)), 11))
+    assert walk(segment(sealed=False)) == (PAYLOADS, Unsealed(len(segment(sealed=False)), 11))
+
+
+def test_a_header_with_any_bit_flipped_is_none():
+    data = framing.pack_header(HEADER)
+    for position in range(len(data) * 8):
+        flipped = bytearray(data)
+        flipped[position // 8] ^= 1 << position % 8
+        assert framing.unpack_header(bytes(flipped)) is None
+
+
+def test_every_bit_flip_of_a_sealed_segment_is_damage():
+    data = segment(sealed=True)
+    footer = len(data) - framing.HEAD_BYTES
+    for position in range(framing.HEADER_BYTES * 8, len(data) * 8):
+        flipped = bytearray(data)
+        flipped[position // 8] ^= 1 << position % 8
+        payloads, tail = walk(bytes(flipped))
+        assert payloads == PAYLOADS[: len(payloads)], "a wrong record was read"
+        if position // 8 < footer:
+            assert isinstance(tail, Damaged), position
+        else:
+            assert not isinstance(tail, Sealed), position
+
+
+def test_every_truncation_gives_the_longest_whole_prefix():
+    data = segment(sealed=False)
+    ends, end = [framing.HEADER_BYTES], framing.HEADER_BYTES
+    for payload in PAYLOADS:
+        end += framing.HEAD_BYTES + len(payload)
+        ends.append(end)
+    for size in range(framing.HEADER_BYTES, len(data) + 1):
+        payloads, tail = walk(data[:size])
+        whole = max(n for n, end in enumerate(ends) if end <= size)
+        assert payloads == PAYLOADS[:whole]
+        assert isinstance(tail, Unsealed if size in ends else Torn)
+        assert tail.end == ends[whole]
+
+
+def test_frames_in_the_wrong_order_are_damage():
+    data = framing.pack_header(HEADER) + framing.pack_frame(HEADER.key, 6, 1, b"x")
+    _, tail = walk(data)
+    assert tail == Damaged(framing.HEADER_BYTES, 5, "event 5 expected, 6 found")
+
+
+def test_bytes_behind_the_footer_are_damage():
+    _, tail = walk(segment(sealed=True) + b"x")
+    assert isinstance(tail, Damaged)
+
+
+def test_a_frame_of_another_segment_is_no_frame():
+    """The key keeps a frame that a user sent as text, or that an old file left, from passing."""
+    foreign = framing.pack_frame(HEADER.key ^ 1, 11, 1, b"from elsewhere")
+    payloads, tail = walk(segment(sealed=False) + foreign)
+    assert payloads == PAYLOADS
+    assert isinstance(tail, Torn)
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_make_the_reader_fail(junk):
+    payloads, _ = walk(segment(sealed=False) + junk)
+    assert payloads[:3] == PAYLOADS
+    walk(framing.pack_header(HEADER) + junk)
+    framing.unpack_header(junk)

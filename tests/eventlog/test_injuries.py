@@ -1,0 +1,198 @@
+"""What is done to a log on disk, and what becomes of it; named by the injury."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support import injuries
+from tests.support.builders import BOB
+from tests.support.injuries import (
+    append,
+    conversation,
+    flip,
+    injure,
+    only_segment,
+    read,
+    truncate,
+    write,
+)
+from wxgptd.eventlog import framing, reader, repair, segments
+from wxgptd.eventlog.reader import LogDamaged
+
+EVENTS = conversation(4)
+
+
+@pytest.fixture
+def log(tmp_path):
+    return tmp_path / "log"
+
+
+def test_no_injury(log):
+    write(log, EVENTS)
+    assert injuries.events(log) == EVENTS
+    assert [record.seq for record in read(log)] == list(range(1, len(EVENTS) + 1))
+
+
+def test_an_empty_directory_is_an_empty_log(log):
+    segments.make_private_directory(log)
+    assert read(log) == []
+
+
+def test_every_truncation_of_an_unsealed_segment_leaves_the_exact_prefix(log):
+    snapshots = write(log, EVENTS, seal=False)
+    path, whole = only_segment(log), snapshots[-1]
+    for size in range(len(whole), -1, -7):
+        path.write_bytes(whole[:size])
+        kept = sum(len(snapshot) <= size for snapshot in snapshots)
+        assert injuries.events(log) == EVENTS[:kept], size
+        ready = repair.make_ready(log)
+        assert ready.next_seq == kept + 1
+        for broken in log.glob("*.broken"):
+            broken.unlink()
+
+
+def test_every_bit_flip_is_caught_or_leaves_the_exact_prefix(log):
+    """In an unsealed segment only a flip in the last frame can pass for a torn tail."""
+    snapshots = write(log, EVENTS[:6], seal=False)
+    path, whole = only_segment(log), snapshots[-1]
+    last_frame = len(snapshots[-2])
+    for position in range(len(whole) * 8):
+        path.write_bytes(flip(position // 8, position % 8)(whole))
+        try:
+            found = injuries.events(log)
+        except LogDamaged:
+            continue
+        assert position // 8 >= last_frame, position
+        assert found == EVENTS[:5]
+
+
+def test_every_bit_flip_of_a_sealed_segment_that_another_follows_is_refused(log):
+    write(log, EVENTS[:3])
+    sealed = only_segment(log)
+    write(log, EVENTS[3:6], previous=3)
+    whole = sealed.read_bytes()
+    for position in range(len(whole) * 8):
+        sealed.write_bytes(flip(position // 8, position % 8)(whole))
+        with pytest.raises(LogDamaged):
+            read(log)
+
+
+def test_a_torn_tail_is_cut_off_and_kept_and_writing_goes_on(log):
+    write(log, EVENTS[:4], seal=False)
+    injure(only_segment(log), append(b"WXFR\x00\x00torn"))
+    assert injuries.events(log) == EVENTS[:4]
+    write(log, EVENTS[4:], previous=4)
+    assert injuries.events(log) == EVENTS
+    (kept,) = log.glob("*.broken")
+    assert kept.read_bytes() == b"WXFR\x00\x00torn"
+
+
+def test_a_tail_torn_twice_is_kept_twice(log):
+    write(log, EVENTS[:4], seal=False)
+    for junk in (b"one", b"two"):
+        injure(only_segment(log), append(junk))
+        assert repair.make_ready(log).trimmed.size == 3
+    assert sorted(kept.read_bytes() for kept in log.glob("*.broken")) == [b"one", b"two"]
+
+
+def test_a_segment_whose_header_a_crash_cut_off_is_begun_anew(log):
+    write(log, EVENTS[:4])
+    (log / segments.segment_name(5)).write_bytes(b"WXGPTL")
+    write(log, EVENTS[4:], previous=4)
+    assert injuries.events(log) == EVENTS
+
+
+def test_damage_in_the_middle_touches_nothing(log):
+    snapshots = write(log, EVENTS, seal=False)
+    path = only_segment(log)
+    injure(path, flip(len(snapshots[2]) + 30))
+    before = path.read_bytes()
+    with pytest.raises(LogDamaged, match=rf"at byte {len(snapshots[2])}") as raised:
+        read(log)
+    assert "wxgpt log verify" in raised.value.hint
+    with pytest.raises(LogDamaged):
+        repair.make_ready(log)
+    assert path.read_bytes() == before
+    assert list(log.iterdir()) == [path]
+
+
+def small_segments(log):
+    write(log, EVENTS, segment_bytes=400)
+    paths = segments.list_segments(log)
+    assert len(paths) > 3
+    return paths
+
+
+def test_a_log_of_several_segments_is_one_log(log):
+    small_segments(log)
+    assert injuries.events(log) == EVENTS
+    for after in range(len(EVENTS) + 1):
+        assert [r.seq for r in read(log, after)] == list(range(after + 1, len(EVENTS) + 1))
+
+
+def test_a_missing_segment_is_refused(log):
+    small_segments(log)[1].unlink()
+    with pytest.raises(LogDamaged, match="expected"):
+        read(log)
+
+
+def test_a_sealed_segment_that_lost_its_end_is_refused(log):
+    path = small_segments(log)[1]
+    injure(path, truncate(path.stat().st_size - 1))
+    with pytest.raises(LogDamaged, match="ends early"):
+        read(log)
+
+
+def test_a_segment_under_another_s_name_is_refused(log):
+    paths = small_segments(log)
+    paths[-1].rename(log / segments.segment_name(10_000))
+    with pytest.raises(LogDamaged):
+        read(log)
+
+
+def test_a_newer_format_says_what_to_install(log):
+    write(log, EVENTS[:2])
+    path = only_segment(log)
+    header = framing.unpack_header(path.read_bytes())
+    newer = framing.pack_header(header._replace(version=2))
+    path.write_bytes(newer + path.read_bytes()[len(newer) :])
+    with pytest.raises(LogDamaged, match="format 2") as raised:
+        read(log)
+    assert "install" in raised.value.hint
+
+
+def test_two_users_share_a_log(log):
+    write(log, EVENTS)
+    write(log, EVENTS, user=BOB)
+    assert [r.event for r in read(log) if r.user == BOB] == EVENTS
+
+
+# Reading while it is written.
+
+
+def test_a_follower_misses_nothing_and_repeats_nothing_across_rotation(log):
+    follower, seen = reader.Follower(log, after=0), []
+    assert follower.poll() == []
+    for n in range(0, len(EVENTS), 3):
+        write(log, EVENTS[n : n + 3], previous=n, segment_bytes=300, seal=n % 2 == 0)
+        seen += follower.poll()
+    assert [record.event for record in seen] == EVENTS
+    assert follower.poll() == []
+
+
+def test_a_follower_resumes_behind_a_number(log):
+    write(log, EVENTS, segment_bytes=300)
+    for after in (0, 1, 5, len(EVENTS)):
+        found = reader.Follower(log, after).poll()
+        assert [record.seq for record in found] == list(range(after + 1, len(EVENTS) + 1))
+
+
+def test_a_follower_does_not_read_what_is_not_whole_yet(log):
+    snapshots = write(log, EVENTS[:5], seal=False)
+    path, follower, seen = only_segment(log), reader.Follower(log, after=0), []
+    for size in range(0, len(snapshots[-1]) + 1, 5):
+        path.write_bytes(snapshots[-1][:size])
+        seen += follower.poll()
+    path.write_bytes(snapshots[-1])
+    seen += follower.poll()
+    assert [record.event for record in seen] == EVENTS[:5]

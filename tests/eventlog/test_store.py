@@ -1,0 +1,173 @@
+"""The store as the service sees it: nothing is acknowledged before it is durable."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+
+from tests.support.builders import ALICE
+from tests.support.injuries import conversation, read
+from wxgptd.eventlog import segments
+from wxgptd.eventlog.segments import StateDirectoryLocked, StateLock
+from wxgptd.eventlog.store import LogStore, StoreUnavailable
+
+EVENTS = conversation(2)
+
+
+class Reactor:
+    """Runs what other threads hand over, when the test says so."""
+
+    def __init__(self) -> None:
+        self._calls: list = []
+        self._lock = threading.Lock()
+
+    def call_from_thread(self, function) -> None:
+        with self._lock:
+            self._calls.append(function)
+
+    def run_until(self, done, patience_s: float = 10.0) -> None:
+        deadline = time.monotonic() + patience_s
+        while not done():
+            assert time.monotonic() < deadline, "it never happened"
+            with self._lock:
+                calls, self._calls = self._calls, []
+            for call in calls:
+                call()
+            time.sleep(0.001)
+
+
+@pytest.fixture
+def reactor():
+    return Reactor()
+
+
+def opened(tmp_path, reactor, failures=None, **more) -> LogStore:
+    store = LogStore(
+        tmp_path,
+        in_reactor=reactor.call_from_thread,
+        on_failure=(failures if failures is not None else []).append,
+        **more,
+    )
+    assert list(store.scan()) is not None
+    store.start()
+    return store
+
+
+def test_an_append_fires_with_its_position_once_it_is_on_disk(tmp_path, reactor):
+    store = opened(tmp_path, reactor)
+    fired = []
+    store.append(ALICE, EVENTS[:3], 0).addCallback(fired.append)
+    store.append(ALICE, EVENTS[3:4], 3).addCallback(fired.append)
+    reactor.run_until(lambda: len(fired) == 2)
+    assert fired == [3, 4]
+    assert [r.event for r in read(segments.log_directory(tmp_path))] == EVENTS[:4]
+    store.close()
+
+
+def test_nothing_is_acknowledged_while_the_sync_is_under_way(tmp_path, reactor, monkeypatch):
+    sync, go, entered = os.fdatasync, threading.Event(), threading.Event()
+
+    def stalled(descriptor: int) -> None:
+        entered.set()
+        assert go.wait(10)
+        sync(descriptor)
+
+    store = opened(tmp_path, reactor)
+    monkeypatch.setattr(os, "fdatasync", stalled)
+    fired = []
+    store.append(ALICE, EVENTS[:1], 0).addCallback(fired.append)
+    assert entered.wait(10)
+    reactor.run_until(lambda: True)
+    assert fired == [], "acknowledged before the sync had returned"
+    go.set()
+    reactor.run_until(lambda: bool(fired))
+    store.close()
+
+
+def test_what_came_while_a_sync_ran_is_one_commit(tmp_path, reactor, monkeypatch):
+    sync, go = os.fdatasync, threading.Event()
+    store = opened(tmp_path, reactor)
+    monkeypatch.setattr(os, "fdatasync", lambda d: (go.wait(10), sync(d)))
+    fired = []
+    for number, event in enumerate(EVENTS):
+        store.append(ALICE, [event], number).addCallback(fired.append)
+    go.set()
+    reactor.run_until(lambda: len(fired) == len(EVENTS))
+    assert store.commits().groups <= 2
+    assert store.commits().events == len(EVENTS)
+    store.close()
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "write"])
+def test_a_failed_disk_call_is_final(tmp_path, reactor, monkeypatch, call):
+    failures: list = []
+    store = opened(tmp_path, reactor, failures)
+    fired = []
+    store.append(ALICE, EVENTS[:1], 0).addCallback(fired.append)
+    reactor.run_until(lambda: bool(fired))
+
+    def broken(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, call, broken)
+    refused = []
+    store.append(ALICE, EVENTS[1:2], 1).addErrback(lambda f: refused.append(f.value))
+    reactor.run_until(lambda: bool(refused))
+    monkeypatch.undo()
+    store.append(ALICE, EVENTS[2:3], 2).addErrback(lambda f: refused.append(f.value))
+    assert [type(error) for error in refused] == [StoreUnavailable] * 2
+    assert "Input/output error" in str(refused[0])
+    assert len(failures) == 1
+    assert failures[0].exit_status == 75
+    store.close()
+    assert len(read(tmp_path / "log")) <= 2
+
+
+def test_a_short_write_is_continued(tmp_path, reactor, monkeypatch):
+    write = os.write
+    store = opened(tmp_path, reactor)
+    monkeypatch.setattr(os, "write", lambda d, data: write(d, bytes(data)[:7]))
+    fired = []
+    store.append(ALICE, EVENTS, 0).addCallback(fired.append)
+    reactor.run_until(lambda: bool(fired))
+    monkeypatch.undo()
+    store.close()
+    assert [r.event for r in read(tmp_path / "log")] == EVENTS
+
+
+def test_one_process_at_a_time(tmp_path, reactor):
+    store = opened(tmp_path, reactor)
+    with pytest.raises(StateDirectoryLocked, match=str(os.getpid())):
+        opened(tmp_path, reactor)
+    store.close()
+    opened(tmp_path, reactor).close()
+
+
+def test_a_lock_outlives_nobody(tmp_path):
+    with StateLock(tmp_path):
+        pass
+    with StateLock(tmp_path):
+        pass
+
+
+def test_everything_is_private_to_its_user(tmp_path, reactor):
+    state = tmp_path / "state"
+    store = opened(state, reactor)
+    store.close()
+    for path in [state, *state.rglob("*")]:
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_sealed_log_goes_on_in_a_new_segment(tmp_path, reactor):
+    for expected in (0, 1):
+        store = opened(tmp_path, reactor)
+        fired = []
+        store.append(ALICE, EVENTS[expected : expected + 1], expected).addCallback(fired.append)
+        reactor.run_until(lambda fired=fired: bool(fired))
+        assert store.last_seq() == expected + 1
+        store.close()
+    assert len(segments.list_segments(tmp_path / "log")) == 2
+    assert [r.event for r in read(tmp_path / "log")] == EVENTS[:2]

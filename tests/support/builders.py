@@ -1,0 +1,114 @@
+"""Values with everything a test does not care about filled in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wxgptd.domain import commands as c
+from wxgptd.domain import events as e
+from wxgptd.domain.decider import decide
+from wxgptd.domain.state import EMPTY, UserState, evolve
+from wxgptd.domain.values import (
+    AccountName,
+    AssistantName,
+    Content,
+    DeliveryKey,
+    FailureReason,
+    Finish,
+    LinkHash,
+    OpenId,
+    Policy,
+    SessionId,
+    Text,
+    User,
+)
+
+ALICE = User(AccountName("main"), OpenId("alice"))
+BOB = User(AccountName("main"), OpenId("bob"))
+ASSISTANTS = {
+    "/chatgpt": AssistantName("chatgpt"),
+    "/claude": AssistantName("claude"),
+}
+ROOM = 1_900
+
+
+def link(name: str) -> LinkHash:
+    return LinkHash(name.encode().ljust(32, b".")[:32])
+
+
+def receive(said: str | Content, delivery: str, at: float = 0.0, **more: Any) -> c.Receive:
+    return c.Receive(
+        at=at,
+        delivery=DeliveryKey(delivery),
+        content=Text(said) if isinstance(said, str) else said,
+        policy=more.pop("policy", Policy()),
+        assistants=more.pop("assistants", ASSISTANTS),
+        fresh_session=SessionId(more.pop("session", f"s-{delivery}")),
+        link=link(delivery),
+        **more,
+    )
+
+
+def offer(delivery: str, at: float = 0.0, written: str = "", room: int = ROOM) -> c.OfferReply:
+    return c.OfferReply(at=at, delivery=DeliveryKey(delivery), written=written, room=room)
+
+
+def complete(question: str, text: str, at: float = 0.0, finish: Finish = Finish.STOP) -> c.Command:
+    return c.CompleteAnswer(
+        at=at,
+        question=DeliveryKey(question),
+        text=text,
+        finish=finish,
+        model="m-1",
+        prompt_tokens=3,
+        completion_tokens=4,
+        first_text_s=0.5,
+        took_s=1.5,
+    )
+
+
+def fail(
+    question: str,
+    reason: FailureReason = FailureReason.UNAVAILABLE,
+    text: str = "",
+    at: float = 0.0,
+) -> c.FailAnswer:
+    return c.FailAnswer(
+        at=at, question=DeliveryKey(question), reason=reason, text=text, detail="why"
+    )
+
+
+class History:
+    """One user's state, and all the events that led to it."""
+
+    def __init__(self, state: UserState = EMPTY) -> None:
+        self.state = state
+        self.events: list[e.Event] = []
+
+    def do(self, command: c.Command) -> tuple[e.Event, ...]:
+        events = decide(self.state, command)
+        for event in events:
+            self.state = evolve(self.state, event)
+        self.events.extend(events)
+        return events
+
+    def say(
+        self, said: str | Content, delivery: str, at: float = 0.0, **more: Any
+    ) -> list[e.Event]:
+        return list(self.do(receive(said, delivery, at, **more)))
+
+
+def opened(at: float = 0.0) -> History:
+    history = History()
+    history.say("/chatgpt", "open", at, session="s1")
+    return history
+
+
+def asked(question: str = "q1", text: str = "为什么？", at: float = 0.0) -> History:
+    history = opened(at)
+    history.say(text, question, at)
+    return history
+
+
+def kinds(events: Any) -> list[str]:
+    return [type(event).__name__ for event in events]
