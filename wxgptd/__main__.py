@@ -101,10 +101,6 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-class _Stopped(SystemExit):
-    """The daemon cannot go on; what there is to say has been said."""
-
-
 def _run(reactor: Any, configured: config.Config) -> Deferred[None]:  # noqa: ANN401
     # Timers must not follow a wall clock that is set forward or back.
     reactor.seconds = time.monotonic
@@ -128,7 +124,8 @@ class _Process:
             log.error("{error}", error=error)
             if error.hint:
                 log.error("hint: {hint}", hint=error.hint)
-            raise _Stopped(error.exit_status) from None
+            # Exactly this type: Twisted's `react` knows no subclass of it.
+            raise SystemExit(error.exit_status) from None
 
     async def _start(self) -> None:
         reactor, server = self._reactor, self._config.server
@@ -230,7 +227,10 @@ class _Process:
                 await deferLater(self._reactor, 0.05)
             service.end()
             await admin.stopListening()
-            store.close()
+            try:
+                store.close()
+            except StoreUnavailable as error:
+                self._log_failed(error)
             log.info("stopped")
 
         self._reactor.addSystemEventTrigger(

@@ -54,7 +54,7 @@ def example(kind: type[e.Event]) -> e.Event:
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_every_event_comes_back_as_it_was(kind):
     event = example(kind)
-    packed = codec.pack([codec.encode(ALICE, 4, event)])
+    packed = codec.join(1, [codec.pack([codec.encode(ALICE, 4, event)])])
     (entry,) = codec.unpack(memoryview(packed))
     record = codec.decode(9, entry)
     assert record == (9, ALICE, 4, event)

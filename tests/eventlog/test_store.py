@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 import time
@@ -11,6 +12,7 @@ import pytest
 from tests.support.builders import ALICE
 from tests.support.injuries import conversation, read
 from wxgptd.eventlog import segments
+from wxgptd.eventlog.codec import Unencodable
 from wxgptd.eventlog.segments import StateDirectoryLocked, StateLock
 from wxgptd.eventlog.store import LogStore, StoreUnavailable
 
@@ -122,7 +124,8 @@ def test_a_failed_disk_call_is_final(tmp_path, reactor, monkeypatch, call):
     assert "Input/output error" in str(refused[0])
     assert len(failures) == 1
     assert failures[0].exit_status == 75
-    store.close()
+    with pytest.raises(StoreUnavailable):
+        store.close()
     assert len(read(tmp_path / "log")) <= 2
 
 
@@ -136,6 +139,54 @@ def test_a_short_write_is_continued(tmp_path, reactor, monkeypatch):
     monkeypatch.undo()
     store.close()
     assert [r.event for r in read(tmp_path / "log")] == EVENTS
+
+
+def test_a_value_that_cannot_be_written_fails_its_append_and_not_the_log(tmp_path, reactor):
+    failures: list = []
+    store = opened(tmp_path, reactor, failures)
+    monstrous = dataclasses.replace(complete_event(), prompt_tokens=10**30)
+    with pytest.raises(Unencodable):
+        store.append(ALICE, [monstrous], 0)
+    fired = []
+    store.append(ALICE, EVENTS[:1], 0).addCallback(fired.append)
+    reactor.run_until(lambda: bool(fired))
+    assert fired == [1]
+    assert failures == []
+    store.close()
+
+
+def complete_event():
+    return next(event for event in EVENTS if type(event).__name__ == "AnswerCompleted")
+
+
+def test_starts_without_events_do_not_pile_up(tmp_path, reactor):
+    for _ in range(3):
+        opened(tmp_path, reactor).close()
+    store = opened(tmp_path, reactor)
+    fired = []
+    store.append(ALICE, EVENTS[:1], 0).addCallback(fired.append)
+    reactor.run_until(lambda: bool(fired))
+    store.close()
+    for _ in range(3):
+        opened(tmp_path, reactor).close()
+    assert [r.event for r in read(tmp_path / "log")] == EVENTS[:1]
+    assert len(segments.list_segments(tmp_path / "log")) == 2
+
+
+def test_a_failure_while_sealing_is_reported(tmp_path, reactor, monkeypatch):
+    store = opened(tmp_path, reactor)
+    fired = []
+    store.append(ALICE, EVENTS[:1], 0).addCallback(fired.append)
+    reactor.run_until(lambda: bool(fired))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(StoreUnavailable, match="No space left"):
+        store.close()
+    monkeypatch.undo()
+    assert [r.event for r in read(tmp_path / "log")] == EVENTS[:1]
 
 
 def test_one_process_at_a_time(tmp_path, reactor):

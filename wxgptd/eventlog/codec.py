@@ -144,10 +144,30 @@ def encode(user: User, previous: int, event: e.Event) -> Entry:
     return (tag, version, event.at, user.account, user.openid, previous, body(event))
 
 
+class Unencodable(WxgptError):
+    """an event has a value that the log cannot hold"""
+
+
 def pack(entries: list[Entry]) -> bytes:
-    """Return the payload of a frame. Lone surrogates survive, as they must in what users say."""
-    packed: bytes = msgpack.packb(entries, use_bin_type=True, unicode_errors="surrogatepass")
-    return packed
+    """Return the bytes of `entries`, one behind the other; `join` makes a payload of them.
+
+    Lone surrogates survive, as they must in what users say.
+
+    Raises:
+        Unencodable: a value is none that msgpack has bytes for.
+    """
+    try:
+        return b"".join(
+            msgpack.packb(entry, use_bin_type=True, unicode_errors="surrogatepass")
+            for entry in entries
+        )
+    except (OverflowError, TypeError, ValueError) as error:
+        raise Unencodable(f"an event cannot be written: {error}") from error
+
+
+def join(count: int, packed: list[bytes]) -> bytes:
+    """Return the payload of a frame: the array of `count` entries that were packed."""
+    return b"".join((msgpack.Packer().pack_array_header(count), *packed))
 
 
 def unpack(payload: memoryview) -> list[Entry]:

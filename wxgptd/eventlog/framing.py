@@ -103,6 +103,7 @@ def unpack_header(data: bytes | memoryview) -> Header | None:
 
 def pack_frame(key: int, first_seq: int, count: int, payload: bytes) -> bytes:
     """Return the bytes of a frame."""
+    assert len(payload) <= MAX_PAYLOAD_BYTES, "no reader would take it"
     head = _HEAD.pack(_FRAME_MAGIC, len(payload), first_seq, count)
     checksum = crc32(payload, crc32(head, key))
     return b"".join((head, _CRC.pack(checksum), payload))

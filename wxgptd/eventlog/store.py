@@ -105,11 +105,16 @@ class LogStore:
         return self._writer.next_seq - 1 if self._writer is not None else 0
 
     def close(self) -> None:
-        """Commit what waits, seal the log, unlock the directory. Blocks for as long."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        """Commit what waits, seal the log, unlock the directory. Blocks for as long.
+
+        Raises:
+            StoreUnavailable: not everything was committed and sealed.
+        """
+        error = self._writer.close() if self._writer is not None else None
+        self._writer = None
         self._lock.release()
+        if error is not None:
+            raise self._failed or _unavailable(error)
 
     def _durable(self, tokens: list[object]) -> None:
         self._in_reactor(lambda: self._acknowledge(tokens))
@@ -122,12 +127,16 @@ class LogStore:
                 token.callback(seq)
 
     def _fail(self, error: Exception) -> None:
-        why = getattr(error, "strerror", None) or repr(error)
-        self._failed = StoreUnavailable(
-            f"the event log cannot be written: {why}",
-            hint="check the disk and its free space; the daemon recovers when it is started again",
-        )
+        self._failed = _unavailable(error)
         waiting, self._waiting = self._waiting, {}
         for result in waiting:
             result.errback(self._failed)
         self._on_failure(self._failed)
+
+
+def _unavailable(error: Exception) -> StoreUnavailable:
+    why = getattr(error, "strerror", None) or repr(error)
+    return StoreUnavailable(
+        f"the event log cannot be written: {why}",
+        hint="check the disk and its free space; the daemon recovers when it is started again",
+    )

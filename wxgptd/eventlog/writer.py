@@ -21,11 +21,13 @@ from wxgptd.eventlog import codec, framing, segments
 from wxgptd.eventlog.repair import Ready
 
 SEGMENT_BYTES = 64 * 1024 * 1024
-MAX_GROUP_EVENTS = 4_096
+MAX_GROUP_BYTES = 4 * 1024 * 1024
+"""A commit group is closed at this size; readers refuse a frame of more than sixteen times that."""
 
 
 class _Append(NamedTuple):
-    entries: list[codec.Entry]
+    packed: bytes
+    events: int
     token: object
 
 
@@ -64,6 +66,8 @@ class Writer:
         self._commits = Commits(0, 0, 0, 0.0)
         # From here on the thread's own.
         self._written_seq = ready.next_seq
+        self._first_seq = ready.next_seq
+        self._error: Exception | None = None
         self._descriptor = -1
         self._size = 0
         self._key = 0
@@ -85,23 +89,34 @@ class Writer:
         """Queue `entries` as one atomic append; return the number of the last of them.
 
         To be called from one thread only: the order of the calls is the order of the log.
+
+        Raises:
+            Unencodable: an entry has a value that cannot be written; nothing was queued.
         """
+        packed = codec.pack(entries)
         self._next_seq += len(entries)
-        self._queue.put(_Append(entries, token))
+        self._queue.put(_Append(packed, len(entries), token))
         return self._next_seq - 1
 
-    def close(self) -> None:
-        """Commit what is queued, seal the segment and end the thread. Waits for all that."""
+    def close(self) -> Exception | None:
+        """Commit what is queued, seal the segment and end the thread. Waits for all that.
+
+        Return what went wrong, now or earlier.
+        """
         self._queue.put(None)
         self._thread.join()
+        return self._error
 
     def _run(self) -> None:
         try:
             self._open(self._ready)
             while self._commit_group():
                 pass
-            self._seal()
+            # One without events is gone on with: its successor would have the same name.
+            if self._written_seq > self._first_seq:
+                self._seal()
         except Exception as error:  # noqa: BLE001 (whatever it was, nothing more is durable)
+            self._error = error
             self._on_failure(error)
         finally:
             if self._descriptor >= 0:
@@ -110,27 +125,27 @@ class Writer:
     def _commit_group(self) -> bool:
         """Commit what has come; tell whether more may follow."""
         group: list[_Append] = []
-        events = 0
+        size = 0
         item = self._queue.get()
         while item is not None:
             group.append(item)
-            events += len(item.entries)
-            if events >= MAX_GROUP_EVENTS:
+            size += len(item.packed)
+            if size >= MAX_GROUP_BYTES:
                 break
             try:
                 item = self._queue.get_nowait()
             except Empty:
                 break
         if group:
-            self._commit(group, events)
+            self._commit(group)
         return item is not None
 
-    def _commit(self, group: list[_Append], events: int) -> None:
+    def _commit(self, group: list[_Append]) -> None:
         if self._size >= self._segment_bytes:
             self._seal()
             self._create(self._written_seq)
-        entries = [entry for append in group for entry in append.entries]
-        payload = codec.pack(entries)
+        events = sum(append.events for append in group)
+        payload = codec.join(events, [append.packed for append in group])
         frame = framing.pack_frame(self._key, self._written_seq, events, payload)
         self._write(frame)
         began = time.monotonic()
@@ -155,6 +170,7 @@ class Writer:
             return
         self._descriptor = os.open(ready.segment, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         self._size, self._key = ready.offset, ready.header.key
+        self._first_seq = ready.header.first_seq
 
     def _create(self, first_seq: int) -> None:
         path = self._directory / segments.segment_name(first_seq)
@@ -163,6 +179,7 @@ class Writer:
         )
         self._key = secrets.randbits(32)
         self._size = 0
+        self._first_seq = first_seq
         self._write(framing.pack_header(framing.Header(first_seq, _now(), self._key)))
         os.fsync(self._descriptor)
         segments.sync_directory(self._directory)

@@ -19,6 +19,8 @@ from wxgptd.domain.values import FailureReason
 
 DONE = "[DONE]"
 MAX_DETAIL = 300
+MAX_COUNT = 2**53
+"""Beyond what JSON numbers hold exactly no server has counted anything."""
 
 
 def completions_url(base_url: str) -> str:
@@ -114,7 +116,9 @@ def _content(said: object) -> str:
 
 def _count(usage: object, name: str) -> int:
     value = usage.get(name) if isinstance(usage, Mapping) else None
-    return value if isinstance(value, int) and value >= 0 else 0
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_COUNT:
+        return value
+    return 0
 
 
 # What errors mean.
