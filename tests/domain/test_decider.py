@@ -16,7 +16,6 @@ from tests.support.builders import (
     receive,
 )
 from wxgptd.domain import commands as c
-from wxgptd.domain import events as e
 from wxgptd.domain.decider import MAX_RESTARTS, decide, recover
 from wxgptd.domain.session import Failed, Pending
 from wxgptd.domain.values import (
@@ -48,9 +47,9 @@ def test_outside_a_session_nothing_is_taken_note_of(said):
 
 def test_an_opening_command_opens_a_session_and_says_so():
     events = History().say("/chatgpt", "m1", session="s1")
-    assert kinds(events) == ["CommandGiven", "SessionOpened", "ReplyOffered"]
-    assert events[1].session == "s1"
-    assert events[1].assistant == "chatgpt"
+    assert kinds(events) == ["SessionOpened", "CommandGiven", "ReplyOffered"]
+    assert events[0].session == "s1"
+    assert events[0].assistant == "chatgpt"
     assert events[2].notice == "session_opened"
 
 
@@ -103,8 +102,8 @@ def test_the_same_command_again_leaves_the_session_as_it_is():
 def test_another_assistant_s_command_closes_the_first_session():
     history = opened()
     events = history.say("/claude", "m2", session="s2")
-    assert kinds(events) == ["CommandGiven", "SessionClosed", "SessionOpened", "ReplyOffered"]
-    assert events[1].reason is CloseReason.REPLACED
+    assert kinds(events) == ["SessionClosed", "SessionOpened", "CommandGiven", "ReplyOffered"]
+    assert events[0].reason is CloseReason.REPLACED
     assert history.state.live.assistant == ASSISTANTS["/claude"]
 
 
@@ -121,10 +120,10 @@ def test_clear_drops_the_running_answer_as_its_link_dies():
     history = asked("q1")
     events = history.say("/clear", "m2", session="s2")
     assert kinds(events) == [
-        "CommandGiven",
         "AnswerFailed",
         "SessionClosed",
         "SessionOpened",
+        "CommandGiven",
         "ReplyOffered",
     ]
     assert history.state.unanswered == ()
@@ -152,6 +151,11 @@ def test_an_empty_message_is_declined():
 def test_a_question_over_the_limit_is_declined():
     events = opened().say("长" * 6_000, "m2")
     assert events[-1].notice == "question_too_long"
+
+
+def test_a_question_over_the_limit_is_declined_behind_an_opening_command_too():
+    events = History().say("/chatgpt " + "长" * 6_000, "m1")
+    assert kinds(events) == ["SessionOpened", "MessageDeclined", "ReplyOffered"]
 
 
 def test_one_question_runs_two_wait_and_the_next_is_told_so():
@@ -208,8 +212,19 @@ def test_following_is_welcomed_where_there_is_a_welcome():
 def test_leaving_closes_the_session():
     history = asked("q1")
     events = history.say(Unsubscribe(), "e1")
-    assert kinds(events) == ["UserUnsubscribed", "AnswerFailed", "SessionClosed"]
-    assert events[2].reason is CloseReason.UNSUBSCRIBED
+    assert kinds(events) == ["AnswerFailed", "SessionClosed", "UserUnsubscribed"]
+    assert events[1].reason is CloseReason.UNSUBSCRIBED
+
+
+def test_leaving_takes_the_answers_of_former_sessions_with_it():
+    history = asked("q1")
+    history.do(complete("q1", "很长的回答。" * 20))
+    history.do(offer("q1", room=40))
+    history.say("二？", "q2")
+    history.say("/stop", "m1")
+    assert kinds(history.say(Unsubscribe(), "e1")) == ["AnswerFailed", "UserUnsubscribed"]
+    history.say(Subscribe(), "e2")
+    assert history.say("继续", "m2") == []
 
 
 def test_history_issues_a_link():
@@ -316,6 +331,24 @@ def test_continue_waits_for_an_answer_that_is_still_written():
     assert (event.start, event.end) == (4, 8)
 
 
+def test_the_question_s_own_window_has_its_answer_even_where_continue_was_faster():
+    history = asked("q1")
+    history.say("继续", "m2")
+    history.do(complete("q1", "因为。"))
+    history.do(offer("m2"))
+    (event,) = history.do(offer("q1"))
+    assert (event.kind, event.start, event.end) == (ReplyKind.ANSWER, 0, 3)
+
+
+def test_continue_says_so_where_the_question_s_own_window_has_given_all():
+    history = asked("q1")
+    history.say("继续", "m2")
+    history.do(complete("q1", "因为。"))
+    history.do(offer("q1"))
+    (event,) = history.do(offer("m2"))
+    assert (event.kind, event.notice) == (ReplyKind.NOTICE, "all_said")
+
+
 def test_a_retried_continue_repeats_its_own_slice():
     history = asked("q1")
     history.do(complete("q1", "很长的回答。" * 20))
@@ -385,8 +418,10 @@ def test_a_question_that_is_there_at_every_crash_is_given_up():
 
 
 def test_a_question_whose_link_has_died_is_given_up():
-    (command,) = recover(asked("q1").state, LINK_TTL + 1, LINK_TTL)
-    assert isinstance(command, c.FailAnswer)
+    history = asked("q1")
+    history.say("二？", "q2")
+    commands = recover(history.state, LINK_TTL + 1, LINK_TTL)
+    assert [type(command) for command in commands] == [c.FailAnswer, c.FailAnswer]
 
 
 # The rest.
@@ -421,4 +456,3 @@ def test_deciding_changes_nothing():
     assert history.state is before
     assert isinstance(before.question(DeliveryKey("q1")).answer, Pending)
     assert all(isinstance(event.at, float) for event in history.events)
-    assert isinstance(history.events[0], e.CommandGiven)

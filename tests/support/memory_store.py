@@ -53,9 +53,7 @@ class MemoryStore:
             self._expected[record.user] = record.previous + 1
 
     def scan(self) -> Iterator[Recorded]:
-        kept = codec.unpack(
-            memoryview(codec.join(len(self._entries), [codec.pack(self._entries)]))
-        )
+        kept = codec.unpack(memoryview(codec.join(len(self._entries), [codec.pack(self._entries)])))
         for seq, entry in enumerate(kept, 1):
             yield codec.require(codec.decode(seq, entry))
 

@@ -6,14 +6,14 @@ so already, decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import assert_never
 
 from wxgptd.domain import commands as c
 from wxgptd.domain import events as e
 from wxgptd.domain import paging, slash
 from wxgptd.domain.reply_window import Settled
-from wxgptd.domain.session import Completed, Failed, Pending, Question, Session
+from wxgptd.domain.session import Completed, Pending, Session
 from wxgptd.domain.state import UserState
 from wxgptd.domain.values import (
     AssistantName,
@@ -71,12 +71,12 @@ def recover(state: UserState, now: float, link_ttl_s: float) -> tuple[c.Command,
     ones too old for anybody to see their answer, and the one that is there at every stop.
     """
     settled: list[c.Command] = []
-    for name in state.heads():
+    heads = state.heads()
+    for name in state.unanswered:
         question = state.question(name)
-        outlived = isinstance(question.answer, Pending) and (
-            question.answer.restarts >= MAX_RESTARTS
-        )
-        if outlived or now - question.asked_at > link_ttl_s:
+        if now - question.asked_at > link_ttl_s or (
+            name in heads and question.restarts >= MAX_RESTARTS
+        ):
             settled.append(
                 c.FailAnswer(
                     at=now,
@@ -86,7 +86,7 @@ def recover(state: UserState, now: float, link_ttl_s: float) -> tuple[c.Command,
                     detail="given up after a restart of the daemon",
                 )
             )
-        else:
+        elif name in heads:
             settled.append(c.RestartAnswer(at=now, question=name))
     return tuple(settled)
 
@@ -117,8 +117,9 @@ def _receive(state: UserState, command: c.Receive) -> Events:
                 answered = (subscribed,)
         case Unsubscribe():
             left = e.UserUnsubscribed(at=command.at, delivery=command.delivery)
-            closed = _close(state, live, CloseReason.UNSUBSCRIBED, command.at) if live else ()
-            answered = (left, *closed)
+            reason = CloseReason.UNSUBSCRIBED
+            closed = (_session_closed(live, reason, command.at),) if live else ()
+            answered = (*_dropped(state.unanswered, reason, command.at), *closed, left)
         case Unsupported() | Ignorable():
             answered = ()
         case _:
@@ -136,17 +137,13 @@ def _line(state: UserState, live: Session | None, command: c.Receive, text: str)
         case slash.Clear():
             return _clear(state, live, command)
         case slash.History():
-            issued = e.HistoryLinkIssued(
-                at=command.at, delivery=command.delivery, link=command.link
-            )
-            given = _given(command, "history")
-            return (given, issued, _notice(command, Notice.HISTORY))
+            return _history(command)
         case slash.Help():
             return (_given(command, "help"), _notice(command, Notice.HELP))
         case slash.Continue():
             return _continue(state, live, command, text)
         case slash.Say():
-            return _ask(live, command, text) if live is not None else ()
+            return _say(live, command, text)
         case _:
             assert_never(line)
 
@@ -158,17 +155,16 @@ def _open(
     assistant: AssistantName,
     question: str,
 ) -> Events:
+    given = _given(command, "open")
     if live is not None and live.assistant == assistant:
         if question:
-            return _ask(live, command, question)
-        already = _notice(command, Notice.SESSION_ALREADY_OPEN, assistant)
-        return (_given(command, "open"), already)
+            return _ask(live.id, live.unanswered(), command, question)
+        return (given, _notice(command, Notice.SESSION_ALREADY_OPEN, assistant))
     closed = _close(state, live, CloseReason.REPLACED, command.at) if live else ()
     opened = _session_opened(command, assistant)
     if question:
-        return (*closed, opened, _asked(opened.session, command, question))
-    given = _given(command, "open")
-    return (given, *closed, opened, _notice(command, Notice.SESSION_OPENED, assistant))
+        return (*closed, opened, *_ask(opened.session, 0, command, question))
+    return (*closed, opened, given, _notice(command, Notice.SESSION_OPENED, assistant))
 
 
 def _stop(state: UserState, live: Session | None, command: c.Receive) -> Events:
@@ -184,7 +180,13 @@ def _clear(state: UserState, live: Session | None, command: c.Receive) -> Events
     closed = _close(state, live, CloseReason.CLEARED, command.at) if live else ()
     opened = _session_opened(command, assistant)
     notice = Notice.SESSION_CLEARED if live else Notice.SESSION_OPENED
-    return (_given(command, "clear"), *closed, opened, _notice(command, notice, assistant))
+    given = _given(command, "clear")
+    return (*closed, opened, given, _notice(command, notice, assistant))
+
+
+def _history(command: c.Receive) -> Events:
+    issued = e.HistoryLinkIssued(at=command.at, delivery=command.delivery, link=command.link)
+    return (_given(command, "history"), issued, _notice(command, Notice.HISTORY))
 
 
 def _assistant_to_reopen(
@@ -200,7 +202,7 @@ def _assistant_to_reopen(
 def _continue(state: UserState, live: Session | None, command: c.Receive, text: str) -> Events:
     oldest = command.at - command.policy.link_ttl_s
     for session in state.sessions():
-        if session.closed is CloseReason.CLEARED:
+        if session.closed in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED):
             continue
         for question in reversed(session.questions.values()):  # type: ignore[call-overload]
             if question.asked_at >= oldest and question.has_more():
@@ -209,29 +211,30 @@ def _continue(state: UserState, live: Session | None, command: c.Receive, text: 
                         at=command.at, delivery=command.delivery, question=question.delivery
                     ),
                 )
-    return _ask(live, command, text) if live is not None else ()
+    return _say(live, command, text)
 
 
-def _ask(live: Session, command: c.Receive, text: str) -> Events:
+def _say(live: Session | None, command: c.Receive, text: str) -> Events:
+    return _ask(live.id, live.unanswered(), command, text) if live is not None else ()
+
+
+def _ask(session: SessionId, unanswered: int, command: c.Receive, text: str) -> Events:
     question = text.strip()
     if not question:
         return _declined(command, Notice.NOT_UNDERSTOOD, "text")
     if len(question.encode("utf-8", "replace")) > command.policy.max_question_bytes:
         return _declined(command, Notice.QUESTION_TOO_LONG, "")
-    # One runs and `max_waiting` wait behind it.
-    if live.waiting() > command.policy.max_waiting:
+    waiting = max(0, unanswered - 1)  # one of them runs
+    if unanswered and waiting >= command.policy.max_waiting:
         return _declined(command, Notice.TOO_MANY_WAITING, "")
-    return (_asked(live.id, command, question),)
-
-
-def _asked(session: SessionId, command: c.Receive, question: str) -> e.QuestionAsked:
-    return e.QuestionAsked(
+    asked = e.QuestionAsked(
         at=command.at,
         session=session,
         delivery=command.delivery,
         text=question,
         link=command.link,
     )
+    return (asked,)
 
 
 def _declined(command: c.Receive, notice: Notice, about: str) -> Events:
@@ -289,23 +292,28 @@ def _reply(
 def _expired(live: Session | None, at: float) -> tuple[e.Event, ...]:
     if live is None or at < live.expires_at:
         return ()
-    return (e.SessionClosed(at=at, session=live.id, reason=CloseReason.EXPIRED),)
+    return (_session_closed(live, CloseReason.EXPIRED, at),)
 
 
 def _close(state: UserState, live: Session, reason: CloseReason, at: float) -> Events:
     """Close `live`, and drop what its user has no more use for.
 
     `/stop` leaves the running answer to whoever waits for it and drops the questions behind it;
-    `/clear` and leaving drop that answer too, since its link dies with them.
+    `/clear` drops that answer too, since its link dies with the session.
     """
-    pending = [name for name in live.questions if name in state.unanswered]
-    if reason in (CloseReason.STOPPED, CloseReason.OPERATOR):
-        dropped = pending[1:]
-    elif reason in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED):
-        dropped = pending
-    else:
-        dropped = []
-    stopped = (
+    pending = [name for name in state.unanswered if name in live.questions]
+    match reason:
+        case CloseReason.STOPPED | CloseReason.OPERATOR:
+            dropped = pending[1:]
+        case CloseReason.CLEARED:
+            dropped = pending
+        case _:
+            dropped = []
+    return (*_dropped(dropped, reason, at), _session_closed(live, reason, at))
+
+
+def _dropped(questions: Iterable[DeliveryKey], reason: CloseReason, at: float) -> Events:
+    return tuple(
         e.AnswerFailed(
             at=at,
             question=name,
@@ -314,9 +322,12 @@ def _close(state: UserState, live: Session, reason: CloseReason, at: float) -> E
             detail=f"session {reason}",
             retry_after_s=0.0,
         )
-        for name in dropped
+        for name in questions
     )
-    return (*stopped, e.SessionClosed(at=at, session=live.id, reason=reason))
+
+
+def _session_closed(live: Session, reason: CloseReason, at: float) -> e.SessionClosed:
+    return e.SessionClosed(at=at, session=live.id, reason=reason)
 
 
 # An answer comes, or does not.
@@ -382,12 +393,17 @@ def _offer(state: UserState, command: c.OfferReply) -> Events:
     growing = isinstance(answer, Pending)
     text = command.written if growing else answer.text
     start = question.offered
+    if not text[start:].strip() and isinstance(answer, Completed):
+        # Another window has given all of it meanwhile.
+        if command.delivery != question.delivery:
+            return (_reply(command.at, command.delivery, ReplyKind.NOTICE, notice=Notice.ALL_SAID),)
+        start = 0
     if text[start:].strip():
         end = paging.cut(text, start, command.room, growing=growing)
         kind = ReplyKind.PARTIAL if growing else ReplyKind.ANSWER
     else:
         start = end = 0
-        kind = _without_text(question)
+        kind = ReplyKind.LINK if growing else ReplyKind.FAILURE
     return (
         _reply(
             command.at,
@@ -399,11 +415,3 @@ def _offer(state: UserState, command: c.OfferReply) -> Events:
             text=text[start:end] if kind is ReplyKind.PARTIAL else "",
         ),
     )
-
-
-def _without_text(question: Question) -> ReplyKind:
-    match question.answer:
-        case Failed():
-            return ReplyKind.FAILURE
-        case Pending() | Completed():
-            return ReplyKind.LINK

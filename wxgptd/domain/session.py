@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wxgptd.domain.values import (
     AssistantName,
@@ -18,9 +18,7 @@ from wxgptd.domain.values import (
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """No answer is on record yet. `restarts` counts the stops of the daemon it has outlived."""
-
-    restarts: int = 0
+    """No answer is on record yet."""
 
     @property
     def text(self) -> str:
@@ -54,46 +52,39 @@ Answer = Pending | Completed | Failed
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question. `offered` is how many characters of its answer went out as replies."""
+    """One question.
+
+    `offered` is how many characters of its answer went out as replies. `restarts` counts how
+    often it has been asked again: positions in an answer hold for one count only.
+    """
 
     delivery: DeliveryKey
     text: str
     asked_at: float
     link: LinkHash
-    answer: Answer
+    answer: Answer = Pending()
     offered: int = 0
+    restarts: int = 0
     page_opened: bool = False
 
-    def with_answer(self, answer: Answer, offered: int) -> Question:
+    def answered(self, answer: Answer) -> Question:
         """Return the question with that answer."""
-        return Question(
-            self.delivery, self.text, self.asked_at, self.link, answer, offered, self.page_opened
-        )
+        return replace(self, answer=answer)
+
+    def restarted(self) -> Question:
+        """Return the question asked again.
+
+        The new answer is another text: what was offered of the former one is no part of it.
+        """
+        return replace(self, offered=0, restarts=self.restarts + 1)
 
     def offered_to(self, end: int) -> Question:
         """Return the question with its answer offered up to `end`."""
-        offered = max(self.offered, end)
-        return Question(
-            self.delivery,
-            self.text,
-            self.asked_at,
-            self.link,
-            self.answer,
-            offered,
-            self.page_opened,
-        )
+        return replace(self, offered=max(self.offered, end))
 
     def seen(self) -> Question:
         """Return the question with its page opened."""
-        return Question(
-            self.delivery,
-            self.text,
-            self.asked_at,
-            self.link,
-            self.answer,
-            self.offered,
-            page_opened=True,
-        )
+        return replace(self, page_opened=True)
 
     def has_more(self) -> bool:
         """Tell whether something of the answer has not been offered, or is still to come."""
@@ -120,27 +111,18 @@ class Session:
         """When the session ends if its user says nothing more, in seconds since the epoch."""
         return self.last_at + self.ttl_s
 
-    def waiting(self) -> int:
-        """Count the questions without an answer, the running one included."""
+    def unanswered(self) -> int:
+        """Count the questions without an answer: the running one, and those behind it."""
         return sum(isinstance(q.answer, Pending) for q in self.questions.values())
 
     def touched(self, at: float) -> Session:
         """Return the session after a message of its user's at `at`."""
-        return Session(
-            self.id, self.assistant, self.opened_at, max(self.last_at, at), self.ttl_s,
-            self.questions, self.closed, self.closed_at,
-        )  # fmt: skip
+        return replace(self, last_at=max(self.last_at, at))
 
     def with_question(self, question: Question) -> Session:
         """Return the session with that question added or replaced."""
-        return Session(
-            self.id, self.assistant, self.opened_at, self.last_at, self.ttl_s,
-            {**self.questions, question.delivery: question}, self.closed, self.closed_at,
-        )  # fmt: skip
+        return replace(self, questions={**self.questions, question.delivery: question})
 
     def closed_as(self, reason: CloseReason, at: float) -> Session:
         """Return the session, ended."""
-        return Session(
-            self.id, self.assistant, self.opened_at, self.last_at, self.ttl_s,
-            self.questions, reason, at,
-        )  # fmt: skip
+        return replace(self, closed=reason, closed_at=at)

@@ -8,7 +8,7 @@ than one user (links, budgets, metrics) is not here but in projections of the lo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import assert_never
 
@@ -21,7 +21,7 @@ from wxgptd.domain.session import (
     Question,
     Session,
 )
-from wxgptd.domain.values import DeliveryKey, Reply, ReplyKind, SessionId
+from wxgptd.domain.values import CloseReason, DeliveryKey, Reply, ReplyKind, SessionId
 from wxgptd.errors import WxgptError
 
 REMEMBERED_FOR_S = 900.0
@@ -95,6 +95,10 @@ def evolve(state: UserState, event: e.Event) -> UserState:
     Raises:
         Inconsistent: `event` cannot follow.
     """
+    return replace(_evolved(state, event), version=state.version + 1)
+
+
+def _evolved(state: UserState, event: e.Event) -> UserState:
     match event:
         case e.QuestionAsked():
             return _asked(state, event)
@@ -119,11 +123,15 @@ def evolve(state: UserState, event: e.Event) -> UserState:
             return _answered(state, event.question, failed)
         case e.AttemptRepeated():
             return _repeated(state, event)
-        case e.CommandGiven() | e.MessageDeclined() | e.UserSubscribed() | e.UserUnsubscribed():
-            return _opened_window(state, event.at, event.delivery, _NOTHING, state.live)
+        case e.CommandGiven() | e.MessageDeclined() | e.UserSubscribed():
+            return _opened_window(state, event.at, event.delivery, _NOTHING)
         case e.ContinuationAsked():
             state.question(event.question)
-            return _opened_window(state, event.at, event.delivery, event.question, state.live)
+            return _opened_window(state, event.at, event.delivery, event.question)
+        case e.UserUnsubscribed():
+            left = _opened_window(state, event.at, event.delivery, _NOTHING)
+            past = tuple(one.closed_as(CloseReason.UNSUBSCRIBED, event.at) for one in state.past)
+            return replace(left, past=past)
         case e.SessionOpened():
             if state.live is not None:
                 raise Inconsistent(f"session {event.session} opened beside {state.live.id}")
@@ -134,84 +142,57 @@ def evolve(state: UserState, event: e.Event) -> UserState:
                 last_at=event.at,
                 ttl_s=event.ttl_s,
             )
-            return UserState(state.version + 1, live, state.past, state.windows, state.unanswered)
+            return replace(state, live=live)
         case e.SessionClosed():
             if state.live is None or state.live.id != event.session:
                 raise Inconsistent(f"session {event.session} closed, but it was not open")
             past = (*state.past, state.live.closed_as(event.reason, event.at))
-            return UserState(state.version + 1, None, past, state.windows, state.unanswered)
+            return replace(state, live=None, past=past)
         case e.AnswerRestarted():
-            question = state.question(event.question)
-            if not isinstance(question.answer, Pending):
-                raise Inconsistent(f"question {event.question} restarted, but it has an answer")
-            # The new answer is another text: what was offered of the former one is no part of it.
-            again = Pending(restarts=question.answer.restarts + 1)
-            return _with_question(state, question.with_answer(again, offered=0))
+            return _with_question(state, _pending(state, event.question).restarted())
         case e.PageOpened():
             return _with_question(state, state.question(event.question).seen())
         case e.HistoryLinkIssued():
-            return UserState(
-                state.version + 1, state.live, state.past, state.windows, state.unanswered
-            )
+            return state
         case _:
             assert_never(event)
 
 
 def _opened_window(
-    state: UserState,
-    at: float,
-    delivery: DeliveryKey,
-    question: DeliveryKey,
-    live: Session | None,
-    unanswered: tuple[DeliveryKey, ...] | None = None,
+    state: UserState, at: float, delivery: DeliveryKey, question: DeliveryKey
 ) -> UserState:
     if delivery in state.windows:
         raise Inconsistent(f"delivery {delivery} arrived for the first time twice")
     oldest = at - REMEMBERED_FOR_S
     windows = {key: window for key, window in state.windows.items() if window.first_at > oldest}
     windows[delivery] = Open(first_at=at, attempts=1, question=question)
-    return UserState(
-        state.version + 1,
-        live.touched(at) if live is not None else None,
-        state.past,
-        windows,
-        state.unanswered if unanswered is None else unanswered,
-    )
+    live = state.live.touched(at) if state.live is not None else None
+    return replace(state, live=live, windows=windows)
 
 
 def _asked(state: UserState, event: e.QuestionAsked) -> UserState:
     if state.live is None or state.live.id != event.session:
         raise Inconsistent(f"question {event.delivery} asked outside session {event.session}")
+    if state.find(event.delivery) is not None:
+        raise Inconsistent(f"question {event.delivery} asked twice")
     question = Question(
-        delivery=event.delivery,
-        text=event.text,
-        asked_at=event.at,
-        link=event.link,
-        answer=Pending(),
+        delivery=event.delivery, text=event.text, asked_at=event.at, link=event.link
     )
-    return _opened_window(
+    state = _opened_window(state, event.at, event.delivery, event.delivery)
+    assert state.live is not None
+    return replace(
         state,
-        event.at,
-        event.delivery,
-        event.delivery,
-        state.live.with_question(question),
-        (*state.unanswered, event.delivery),
+        live=state.live.with_question(question),
+        unanswered=(*state.unanswered, event.delivery),
     )
 
 
 def _repeated(state: UserState, event: e.AttemptRepeated) -> UserState:
     window = state.windows.get(event.delivery)
-    match window:
-        case None:
-            raise Inconsistent(f"delivery {event.delivery} repeated, but it never came")
-        case Open():
-            again: Window = Open(window.first_at, event.number, window.question)
-        case Settled():
-            again = Settled(window.first_at, event.number, window.reply, window.settled_at)
-        case _:
-            assert_never(window)
-    windows = {**state.windows, event.delivery: again}
-    return UserState(state.version + 1, state.live, state.past, windows, state.unanswered)
+    if window is None:
+        raise Inconsistent(f"delivery {event.delivery} repeated, but it never came")
+    again = replace(window, attempts=event.number)
+    return replace(state, windows={**state.windows, event.delivery: again})
 
 
 def _offered(state: UserState, event: e.ReplyOffered) -> UserState:
@@ -227,33 +208,32 @@ def _offered(state: UserState, event: e.ReplyOffered) -> UserState:
         end=event.end,
         text=event.text,
     )
-    windows = {
-        **state.windows,
-        event.delivery: Settled(window.first_at, window.attempts, reply, event.at),
-    }
-    state = UserState(state.version, state.live, state.past, windows, state.unanswered)
+    settled = Settled(window.first_at, window.attempts, reply, event.at)
+    state = replace(state, windows={**state.windows, event.delivery: settled})
     if event.kind in (ReplyKind.ANSWER, ReplyKind.PARTIAL):
-        question = state.question(event.question)
-        return _with_question(state, question.offered_to(event.end))
-    return UserState(state.version + 1, state.live, state.past, windows, state.unanswered)
+        return _with_question(state, state.question(event.question).offered_to(event.end))
+    return state
 
 
 def _answered(state: UserState, name: DeliveryKey, answer: Completed | Failed) -> UserState:
+    state = _with_question(state, _pending(state, name).answered(answer))
+    unanswered = tuple(other for other in state.unanswered if other != name)
+    return replace(state, unanswered=unanswered)
+
+
+def _pending(state: UserState, name: DeliveryKey) -> Question:
     question = state.question(name)
     if not isinstance(question.answer, Pending):
-        raise Inconsistent(f"question {name} answered twice")
-    changed = _with_question(state, question.with_answer(answer, offered=question.offered))
-    unanswered = tuple(other for other in state.unanswered if other != name)
-    return UserState(changed.version, changed.live, changed.past, changed.windows, unanswered)
+        raise Inconsistent(f"question {name} has its answer already")
+    return question
 
 
 def _with_question(state: UserState, question: Question) -> UserState:
     live, past = state.live, state.past
     if live is not None and question.delivery in live.questions:
-        live = live.with_question(question)
-    else:
-        past = tuple(
-            session.with_question(question) if question.delivery in session.questions else session
-            for session in past
-        )
-    return UserState(state.version + 1, live, past, state.windows, state.unanswered)
+        return replace(state, live=live.with_question(question))
+    past = tuple(
+        session.with_question(question) if question.delivery in session.questions else session
+        for session in past
+    )
+    return replace(state, past=past)

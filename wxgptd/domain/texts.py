@@ -50,6 +50,8 @@ class Texts:
         "/stop：结束对话"
     )
     welcome: str = "谢谢关注！发送 {commands} 就可以开始和 AI 对话。"
+    all_said: str = "以上就是完整的回答。"
+    between_commands: str = " 或 "
 
     # Messages that are not taken as questions.
     too_many_waiting: str = "前面的问题还在回答，请收到回答后再发新的问题。"
@@ -64,6 +66,7 @@ class Texts:
     )
     cut_short: str = "（回答已截断，回复“继续”接着写）"
     interrupted: str = "（回答中断，回复“继续”重试）"
+    failed_midway: str = "（{failure}）"
 
     # Failures.
     failure_misconfigured: str = "服务配置有误，已通知管理员"
@@ -115,6 +118,7 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "more": frozenset({"link"}),
     "still_writing": frozenset({"link"}),
     "waiting": frozenset({"link"}),
+    "failed_midway": frozenset({"failure"}),
     "failure_busy": frozenset({"seconds"}),
 }
 
@@ -152,8 +156,13 @@ class Surroundings:
 
 def room(texts: Texts, link: str) -> int:
     """Return how many bytes of an answer fit a reply beside its longest footer."""
-    footers = (texts.more, texts.still_writing, texts.cut_short, texts.interrupted)
-    longest = max(len(_fill(footer, link=link).encode()) for footer in footers)
+    footers = [_fill(text, link=link) for text in (texts.more, texts.still_writing)]
+    footers += [texts.cut_short, texts.interrupted]
+    footers += [
+        _fill(texts.failed_midway, failure=failure_text(reason, 86_400.0, texts))
+        for reason in FailureReason
+    ]
+    longest = max(len(footer.encode()) for footer in footers)
     return PLANNED_REPLY_BYTES - longest - len("\n\n")
 
 
@@ -199,7 +208,7 @@ def _notice(reply: Reply, link: str, texts: Texts, around: Surroundings) -> str:
         minutes=around.minutes,
         days=around.days,
         link=link,
-        commands=" 或 ".join(around.commands.values()),
+        commands=texts.between_commands.join(around.commands.values()),
     )
 
 
@@ -225,7 +234,8 @@ def _footer(reply: Reply, question: Question, link: str, texts: Texts) -> str:
         case Failed(reason=FailureReason.INTERRUPTED):
             return texts.interrupted
         case Failed(reason=reason, retry_after_s=retry_after_s):
-            return f"（{failure_text(reason, retry_after_s, texts)}）"
+            failure = failure_text(reason, retry_after_s, texts)
+            return _fill(texts.failed_midway, failure=failure)
         case _:
             return ""
 

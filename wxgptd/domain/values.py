@@ -85,6 +85,7 @@ class Notice(StrEnum):
     QUESTION_TOO_LONG = "question_too_long"
     NOT_UNDERSTOOD = "not_understood"
     WELCOME = "welcome"
+    ALL_SAID = "all_said"
 
 
 @dataclass(frozen=True, slots=True)

@@ -242,7 +242,7 @@ def _update(pages: Pages, view: AnswerView, blocks: tuple[str, ...], seen: str) 
     """Return what brings a reader who has seen `seen` up to date."""
     generation, _, rest = seen.partition(".")
     settled = rest.partition(".")[0]
-    same = generation == str(view.generation) or view.generation < 0
+    same = generation == str(view.generation)
     begin = int(settled) if same and settled.isdigit() and len(settled) < 6 else 0
     begin = min(begin, max(0, len(blocks) - 1)) if same else 0
     return {

@@ -110,6 +110,7 @@ class Conversations:
         self._clock = clock
         self._timeline = timeline
         self._loaded: list[Deferred[None]] | None = []
+        self._ended = False
         self._held = 0
 
     @property
@@ -128,15 +129,17 @@ class Conversations:
 
     def _recover(self, user: User, state: UserState) -> None:
         for name in state.unanswered:
-            answer = state.question(name).answer
-            generation = answer.restarts if isinstance(answer, Pending) else 0
-            self._flights.open(user, name, generation)
+            self._flights.open(user, name)
         policy = self._account(user).policy
         for command in recover(state, self._timeline.now(), policy.link_ttl_s):
             self._act(user, self._journal.record(user, command))
 
     def end(self) -> None:
-        """Stop all models. What they leave unanswered is asked again at the next start."""
+        """Stop all models. What they leave unanswered is asked again at the next start.
+
+        From here on every attempt ends in silence, so that WeChat asks the next process.
+        """
+        self._ended = True
         self._flights.cancel_all()
 
     # An attempt.
@@ -151,6 +154,8 @@ class Conversations:
             loaded: Deferred[None] = Deferred()
             self._loaded.append(loaded)
             await loaded
+        if self._ended:
+            return Silence()
         at = self._timeline.now()
         account = self._account(user)
         entry = self._journal.record(
@@ -190,17 +195,22 @@ class Conversations:
                 arrived + reply_window.HANG_UP_AFTER_S, user, delivery
             ):
                 return Silence()
+        if self._ended:
+            return Silence()
         self._offer(user, delivery)
         return await self._say(user, delivery)
 
     async def _landed_by(self, deadline: float, user: User, delivery: DeliveryKey) -> bool:
         """Wait until the answer that `delivery` is about is on record, or `deadline`."""
-        window = self._journal.state(user).windows[delivery]
+        state = self._journal.state(user)
+        window = state.windows[delivery]
         if isinstance(window, Settled):
+            return True
+        if not isinstance(state.question(window.question).answer, Pending):
             return True
         flight = self._flights.find(user, window.question)
         if flight is None:
-            return True
+            return False  # the service has ended
         left = deadline - self._clock.seconds()
         if left <= 0:
             return False
@@ -265,12 +275,10 @@ class Conversations:
         for event in entry.events:
             match event:
                 case e.QuestionAsked():
-                    self._flights.open(user, event.delivery, generation=0)
+                    self._flights.open(user, event.delivery)
                     pursue = True
                 case e.AnswerRestarted():
-                    answer = entry.state.question(event.question).answer
-                    generation = answer.restarts if isinstance(answer, Pending) else 0
-                    self._flights.open(user, event.question, generation)
+                    self._flights.open(user, event.question)
                     pursue = True
                 case e.AnswerCompleted() | e.AnswerFailed():
                     flight = self._flights.find(user, event.question)

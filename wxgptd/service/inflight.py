@@ -16,12 +16,10 @@ from wxgptd.domain.values import DeliveryKey, User
 class Flight:
     """One answer on its way: written so far, and observers.
 
-    `started` is false while the question waits in line; `generation` counts how often the
-    answer has begun anew.
+    `started` is false while the question waits in line.
     """
 
-    def __init__(self, generation: int) -> None:
-        self.generation = generation
+    def __init__(self) -> None:
         self.started = False
         self._run: Deferred[None] | None = None
         self._pieces: list[str] = []
@@ -104,9 +102,9 @@ class InFlight:
         """Return the flight of that question, or None if its answer is on record."""
         return self._flights.get((user, question))
 
-    def open(self, user: User, question: DeliveryKey, generation: int) -> None:
+    def open(self, user: User, question: DeliveryKey) -> None:
         """Begin a flight; the model need not have been called yet."""
-        self._flights[user, question] = Flight(generation)
+        self._flights[user, question] = Flight()
 
     def land(self, user: User, question: DeliveryKey) -> None:
         """End a flight whose answer is on record."""

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from wxgptd.domain import commands as c
 from wxgptd.domain.session import Completed, Failed, Pending, Question, Session
 from wxgptd.domain.texts import Texts, failure_text
-from wxgptd.domain.values import FailureReason, Finish, LinkHash, User
+from wxgptd.domain.values import CloseReason, FailureReason, Finish, LinkHash, User
 from wxgptd.ports import AnswerView, Dialogue, HistoryView, Progress, Turn
 from wxgptd.service.inflight import Flight, InFlight
 from wxgptd.service.journal import Journal
@@ -48,14 +48,13 @@ class Library:
         target, question = found
         flight = self._flights.find(target.user, target.question)
         progress, text, failure = self._standing(question, flight)
-        generation = flight.generation if flight is not None else -1
         return AnswerView(
             question=question.text,
             asked_at=question.asked_at,
             progress=progress,
             text=text,
             failure=failure,
-            generation=generation,
+            generation=question.restarts,
         )
 
     def opened(self, token: str) -> None:
@@ -81,7 +80,11 @@ class Library:
         target = self._target(token)
         if target is None or target.question:
             return None
-        sessions = list(self._journal.state(target.user).sessions())
+        sessions = [
+            session
+            for session in self._journal.state(target.user).sessions()
+            if session.closed is not CloseReason.UNSUBSCRIBED
+        ]
         pages = max(1, ceil(len(sessions) / DIALOGUES_PER_PAGE))
         page = min(max(page, 1), pages)
         shown = sessions[(page - 1) * DIALOGUES_PER_PAGE : page * DIALOGUES_PER_PAGE]

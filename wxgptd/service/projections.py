@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from wxgptd.domain import events as e
+from wxgptd.domain.session import Session
 from wxgptd.domain.state import UserState
 from wxgptd.domain.values import AccountName, CloseReason, DeliveryKey, LinkHash, User
 
@@ -30,8 +31,8 @@ class Target:
 class LinkIndex:
     """All links that lead somewhere, by the hash of their token.
 
-    A link dies with time, and with the `/clear` of the session it belongs to (that of a history,
-    with any).
+    A link dies with time, with the `/clear` of the session it belongs to (that of a history, with
+    any), and when its user leaves the account.
     """
 
     def __init__(self, ttl_s: float) -> None:
@@ -47,13 +48,24 @@ class LinkIndex:
             case e.HistoryLinkIssued():
                 self._targets[event.link] = Target(user, DeliveryKey(""), event.at)
                 self._histories[user].append(event.link)
-            case e.SessionClosed(reason=CloseReason.CLEARED | CloseReason.UNSUBSCRIBED):
-                for question in state.past[-1].questions.values():
-                    self._targets.pop(question.link, None)
-                for link in self._histories.pop(user, ()):
-                    self._targets.pop(link, None)
+            case e.SessionClosed(reason=CloseReason.CLEARED):
+                self._revoke(state.past[-1])
+            case e.CommandGiven(command="clear"):
+                self._revoke_histories(user)
+            case e.UserUnsubscribed():
+                for session in state.past:
+                    self._revoke(session)
+                self._revoke_histories(user)
             case _:
                 pass
+
+    def _revoke(self, session: Session) -> None:
+        for question in session.questions.values():
+            self._targets.pop(question.link, None)
+
+    def _revoke_histories(self, user: User) -> None:
+        for link in self._histories.pop(user, ()):
+            self._targets.pop(link, None)
 
     def find(self, link: LinkHash, now: float) -> Target | None:
         """Return where `link` leads, or None if nowhere (any more)."""
