@@ -413,8 +413,8 @@ def _check_server(server: Server) -> Iterator[str]:
         )
     if url.query or url.fragment or len(server.public_url) > 200:
         yield "server.public_url: must be short and without a query, links are built on it"
-    if server.admin and not server.admin.startswith("unix:"):
-        yield f'server.admin: must be "unix:PATH", not "{server.admin}"'
+    if server.admin and not server.admin.startswith("unix:/"):
+        yield f'server.admin: must be "unix:/PATH", not "{server.admin}"'
     for key in ("max_connections", "max_connections_per_address"):
         if getattr(server, key) < 1:
             yield f"server.{key}: must be 1 or more"

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 
 from wxgptd.domain.context import Message
 from wxgptd.domain.events import Event
-from wxgptd.domain.record import Recorded
+from wxgptd.domain.record import Recorded, StoreFigures
 from wxgptd.domain.values import Content, DeliveryKey, FailureReason, Finish, User
 
 # The WeChat edge.
@@ -107,6 +107,10 @@ class EventStore(Protocol):
 
     def scan(self) -> Iterator[Recorded]:
         """Yield all events, in order."""
+        ...
+
+    def figures(self) -> StoreFigures:
+        """Return what has been committed since the start."""
         ...
 
 
@@ -205,6 +209,10 @@ class Library(Protocol):
 
 class Control(Protocol):
     """Whoever can tell the operator how things are, and do what the operator says."""
+
+    def ready(self) -> bool:
+        """Tell whether the log is loaded: before that only `status` may be asked for."""
+        ...
 
     def status(self) -> Mapping[str, object]:
         """Return the daemon's condition, ready for JSON."""

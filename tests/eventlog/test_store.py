@@ -98,8 +98,8 @@ def test_what_came_while_a_sync_ran_is_one_commit(tmp_path, reactor, monkeypatch
         store.append(ALICE, [event], number).addCallback(fired.append)
     go.set()
     reactor.run_until(lambda: len(fired) == len(EVENTS))
-    assert store.commits().groups <= 2
-    assert store.commits().events == len(EVENTS)
+    assert store.figures().commits <= 2
+    assert store.figures().events == len(EVENTS)
     store.close()
 
 
@@ -218,7 +218,7 @@ def test_a_sealed_log_goes_on_in_a_new_segment(tmp_path, reactor):
         fired = []
         store.append(ALICE, EVENTS[expected : expected + 1], expected).addCallback(fired.append)
         reactor.run_until(lambda fired=fired: bool(fired))
-        assert store.last_seq() == expected + 1
+        assert store.figures().last_seq == expected + 1
         store.close()
     assert len(segments.list_segments(tmp_path / "log")) == 2
     assert [r.event for r in read(tmp_path / "log")] == EVENTS[:2]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from twisted.internet.defer import Deferred
 
 from wxgptd.domain.events import Event
-from wxgptd.domain.record import Recorded
+from wxgptd.domain.record import Recorded, StoreFigures
 from wxgptd.domain.values import User
 from wxgptd.eventlog import codec
 
@@ -56,6 +56,9 @@ class MemoryStore:
         kept = codec.unpack(memoryview(codec.join(len(self._entries), [codec.pack(self._entries)])))
         for seq, entry in enumerate(kept, 1):
             yield codec.require(codec.decode(seq, entry))
+
+    def figures(self) -> StoreFigures:
+        return StoreFigures(len(self._entries), 0, len(self._entries), 0.0)
 
     def events(self) -> list[Event]:
         return [record.event for record in self.scan()]

@@ -25,7 +25,7 @@ from tests.support.model_server import ModelServer, Script
 from wxgpt import peer
 from wxgptd import config as cfg
 from wxgptd.domain.events import Event
-from wxgptd.domain.record import Recorded
+from wxgptd.domain.record import Recorded, StoreFigures
 from wxgptd.domain.values import User
 from wxgptd.service.wiring import Service, World
 from wxgptd.wechat import crypto
@@ -250,6 +250,9 @@ class _Handle:
 
     def scan(self) -> Iterator[Recorded]:
         return self._store.scan()
+
+    def figures(self) -> StoreFigures:
+        return self._store.figures()
 
 
 class _Current:

@@ -51,10 +51,26 @@ class _Sessions(Resource):
         self._control = control
 
     def getChild(self, path: bytes, request: Request) -> Resource:
+        if not self._control.ready():
+            return _Starting()
         return self if not path else _Session(self._control, path.decode("utf-8", "replace"))
 
     def render_GET(self, request: Request) -> bytes:
+        if not self._control.ready():
+            return _Starting().render_GET(request)
         return _json(request, self._control.sessions())
+
+
+class _Starting(Resource):
+    """While the log is replayed nothing is known yet, and nothing may be changed."""
+
+    isLeaf = True
+
+    def render_GET(self, request: Request) -> bytes:
+        request.setResponseCode(503)
+        return _json(request, {"error": "starting"})
+
+    render_POST = render_GET
 
 
 class _Session(Resource):

@@ -1,4 +1,4 @@
-"""An event as the log has it: numbered, and saying whose it is and what it rests on."""
+"""Events as the log has them, numbered and saying what they rest on; and how the log is doing."""
 
 from __future__ import annotations
 
@@ -36,3 +36,12 @@ class RecordedUnreadable(NamedTuple):
     user: User
     previous: int
     event: Unreadable
+
+
+class StoreFigures(NamedTuple):
+    """How the store is doing: `last_seq` is its newest event, the rest counts from the start."""
+
+    last_seq: int
+    commits: int
+    events: int
+    sync_s: float

@@ -88,6 +88,7 @@ class Texts:
     page_cut_short: str = "回答达到长度上限。回到聊天，回复“继续”接着写。"
     page_interrupted: str = "回答中断了，以上是已经写好的部分。回到聊天，回复“继续”重试。"
     page_reload: str = "没有自动更新时，请点这里刷新"
+    page_starting: str = "服务正在启动，请稍候……"
     page_gone: str = "链接不存在或已过期。回到公众号发送 /history 可查看历史对话。"
     page_ai_notice: str = "内容由 AI 生成，请自行核实"
     history_title: str = "历史对话"

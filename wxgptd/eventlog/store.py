@@ -11,11 +11,11 @@ from pathlib import Path
 from twisted.internet.defer import Deferred
 
 from wxgptd.domain.events import Event
-from wxgptd.domain.record import Recorded
+from wxgptd.domain.record import Recorded, StoreFigures
 from wxgptd.domain.values import User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, reader, repair, segments
-from wxgptd.eventlog.writer import SEGMENT_BYTES, Commits, Writer
+from wxgptd.eventlog.writer import SEGMENT_BYTES, Writer
 
 
 class StoreUnavailable(WxgptError):
@@ -96,13 +96,17 @@ class LogStore:
         self._waiting[result] = self._writer.append(entries, result)
         return result
 
-    def commits(self) -> Commits:
+    def figures(self) -> StoreFigures:
         """Return what has been committed since the start."""
-        return self._writer.commits if self._writer is not None else Commits(0, 0, 0, 0.0)
-
-    def last_seq(self) -> int:
-        """Return the number of the newest event, durable or not."""
-        return self._writer.next_seq - 1 if self._writer is not None else 0
+        if self._writer is None:
+            return StoreFigures(0, 0, 0, 0.0)
+        commits = self._writer.commits
+        return StoreFigures(
+            last_seq=self._writer.next_seq - 1,
+            commits=commits.groups,
+            events=commits.events,
+            sync_s=commits.sync_s,
+        )
 
     def close(self) -> None:
         """Commit what waits, seal the log, unlock the directory. Blocks for as long.

@@ -36,7 +36,6 @@ class Commits(NamedTuple):
 
     groups: int
     events: int
-    bytes: int
     sync_s: float
 
 
@@ -63,7 +62,7 @@ class Writer:
         self._segment_bytes = segment_bytes
         self._next_seq = ready.next_seq
         self._queue: SimpleQueue[_Append | None] = SimpleQueue()
-        self._commits = Commits(0, 0, 0, 0.0)
+        self._commits = Commits(0, 0, 0.0)
         # From here on the thread's own.
         self._written_seq = ready.next_seq
         self._first_seq = ready.next_seq
@@ -153,9 +152,7 @@ class Writer:
         took = time.monotonic() - began
         self._written_seq += events
         done = self._commits
-        self._commits = Commits(
-            done.groups + 1, done.events + events, done.bytes + len(frame), done.sync_s + took
-        )
+        self._commits = Commits(done.groups + 1, done.events + events, done.sync_s + took)
         self._on_durable([append.token for append in group])
 
     def _write(self, data: bytes) -> None:

@@ -66,12 +66,13 @@ class Pages:
         *,
         clock: IReactorTime,
         in_thread: InThread[tuple[str, ...]],
+        ready: Callable[[], bool],
         root: str = "",
     ) -> None:
         self.library = library
         self.texts = texts
         self.clock = clock
-        self.readers = 0
+        self.ready = ready
         self._in_thread = in_thread
         self._environment = Environment(
             loader=PackageLoader("wxgptd.pages"),
@@ -89,8 +90,8 @@ class Pages:
     def resources(self) -> dict[bytes, Resource]:
         """Return the resources by the first segment of their paths."""
         return {
-            b"a": _Tokens(lambda token: AnswerPage(self, token)),
-            b"h": _Tokens(lambda token: HistoryPage(self, token)),
+            b"a": _Tokens(self, lambda token: AnswerPage(self, token)),
+            b"h": _Tokens(self, lambda token: HistoryPage(self, token)),
             b"static": _Static(),
         }
 
@@ -114,7 +115,7 @@ class Pages:
     def gone(self, request: Request) -> bytes:
         """Answer for a link that leads nowhere, whatever the reason."""
         request.setResponseCode(404)
-        return self.render("gone.html", title=self.texts.page_title)
+        return self.render("word.html", title=self.texts.page_title, word=self.texts.page_gone)
 
 
 def _prepare(request: Request, content_type: str) -> None:
@@ -147,12 +148,33 @@ def _serve(request: Request, work: Deferred[None]) -> int:
 class _Tokens(Resource):
     """The level on which a token is a name."""
 
-    def __init__(self, page: Callable[[str], Resource]) -> None:
+    def __init__(self, pages: Pages, page: Callable[[str], Resource]) -> None:
         super().__init__()
+        self._pages = pages
         self._page = page
 
     def getChild(self, path: bytes, request: Request) -> Resource:
+        if not self._pages.ready():
+            return _Starting(self._pages)
         return self._page(path.decode("ascii", "replace"))
+
+
+class _Starting(Resource):
+    """What there is to read while the log is replayed: come again in a moment."""
+
+    isLeaf = True
+
+    def __init__(self, pages: Pages) -> None:
+        super().__init__()
+        self._pages = pages
+
+    def render_GET(self, request: Request) -> bytes:
+        _prepare(request, "text/html; charset=utf-8")
+        request.setResponseCode(503)
+        request.setHeader("Retry-After", "2")
+        request.setHeader("Refresh", "2")
+        texts = self._pages.texts
+        return self._pages.render("word.html", title=texts.page_title, word=texts.page_starting)
 
 
 class _Static(Resource):
@@ -286,29 +308,25 @@ class _Events(Resource):
     async def _stream(self, request: Request) -> None:
         pages, seen = self._pages, _asked_from(request)
         request.write(b"retry: 2000\n\n")
-        pages.readers += 1
-        try:
-            sent = ""
-            while True:
-                view = _find(pages, self._token)
-                if view is None:
-                    return
-                changed = pages.library.changed(self._token)
-                blocks = await pages.blocks(view.text)
-                update = _update(pages, view, blocks, seen)
-                position = str(update["position"])
-                if position != sent:
-                    await pages.library.durable()
-                    data = json.dumps(update, ensure_ascii=False)
-                    event = f"id: {position}\nevent: update\ndata: {data}\n\n"
-                    request.write(event.encode("utf-8", "replace"))
-                    sent = seen = position
-                if view.progress.final:
-                    return
-                await deferLater(pages.clock, UPDATE_EVERY_S)
-                await self._until(changed, request)
-        finally:
-            pages.readers -= 1
+        sent = ""
+        while True:
+            view = _find(pages, self._token)
+            if view is None:
+                return
+            changed = pages.library.changed(self._token)
+            blocks = await pages.blocks(view.text)
+            update = _update(pages, view, blocks, seen)
+            position = str(update["position"])
+            if position != sent:
+                await pages.library.durable()
+                data = json.dumps(update, ensure_ascii=False)
+                event = f"id: {position}\nevent: update\ndata: {data}\n\n"
+                request.write(event.encode("utf-8", "replace"))
+                sent = seen = position
+            if view.progress.final:
+                return
+            await deferLater(pages.clock, UPDATE_EVERY_S)
+            await self._until(changed, request)
 
     async def _until(self, changed: Deferred[None], request: Request) -> None:
         """Wait for a change, with a comment now and then that keeps the connection alive."""

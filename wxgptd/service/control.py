@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from wxgptd import __version__
 from wxgptd.domain import commands as c
 from wxgptd.domain.values import AccountName, CloseReason, SessionId
-from wxgptd.eventlog.store import LogStore
+from wxgptd.ports import EventStore
 from wxgptd.service.conversations import Conversations
 from wxgptd.service.inflight import InFlight
 from wxgptd.service.journal import Journal
@@ -36,7 +36,7 @@ class Control:
         sessions: OpenSessions,
         budget: DeliberateTimeouts,
         accounts: Sequence[AccountName],
-        store: LogStore | None,
+        store: EventStore,
         ready: Callable[[], bool],
         clock: IReactorTime,
         timeline: Timeline,
@@ -48,7 +48,7 @@ class Control:
         self._budget = budget
         self._accounts = accounts
         self._store = store
-        self._ready = ready
+        self.ready = ready
         self._clock = clock
         self._timeline = timeline
         self._started = clock.seconds()
@@ -56,10 +56,11 @@ class Control:
     def status(self) -> Mapping[str, object]:
         """Return the daemon's condition."""
         now = self._timeline.now()
-        found: dict[str, object] = {
+        store = self._store.figures()
+        return {
             "version": __version__,
             "pid": os.getpid(),
-            "ready": self._ready(),
+            "ready": self.ready(),
             "uptime_s": round(self._clock.seconds() - self._started, 1),
             "open_sessions": len(self._sessions),
             "held_attempts": self._conversations.held,
@@ -68,13 +69,10 @@ class Control:
             "deliberate_timeouts_left": {
                 account: self._budget.left(account, now) for account in self._accounts
             },
+            "last_seq": store.last_seq,
+            "commits": store.commits,
+            "fsync_mean_ms": round(1000 * store.sync_s / max(1, store.commits), 3),
         }
-        if self._store is not None:
-            commits = self._store.commits()
-            found["last_seq"] = self._store.last_seq()
-            found["commits"] = commits.groups
-            found["fsync_mean_ms"] = round(1000 * commits.sync_s / max(1, commits.groups), 3)
-        return found
 
     def sessions(self) -> Sequence[Mapping[str, object]]:
         """Return the open sessions."""
@@ -128,13 +126,12 @@ class Control:
         for account in self._accounts:
             left.add_metric([account], self._budget.left(account, self._timeline.now()))
         yield left
-        if self._store is not None:
-            commits = self._store.commits()
-            yield CounterMetricFamily("wxgptd_log_commits", "Commit groups.", commits.groups)
-            yield CounterMetricFamily("wxgptd_log_events", "Events written.", commits.events)
-            yield CounterMetricFamily(
-                "wxgptd_log_fsync_seconds", "Time spent in fdatasync.", commits.sync_s
-            )
+        store = self._store.figures()
+        yield CounterMetricFamily("wxgptd_log_commits", "Commit groups.", store.commits)
+        yield CounterMetricFamily("wxgptd_log_events", "Events written.", store.events)
+        yield CounterMetricFamily(
+            "wxgptd_log_fsync_seconds", "Time spent in fdatasync.", store.sync_s
+        )
 
     def registry(self) -> CollectorRegistry:
         """Return a registry of its own with these metrics."""

@@ -7,8 +7,9 @@ replaying the log.
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from wxgptd.domain import events as e
 from wxgptd.domain.session import Session
@@ -90,31 +91,43 @@ class LinkIndex:
 
 
 class OpenSessions:
-    """The users who have a session, the one silent for longest first."""
+    """The users who have a session, and when each may have to be closed.
+
+    A session's end moves with every message, its entry in the heap does not: it is looked at
+    when its time has come, and put back if the session's has not.
+    """
 
     def __init__(self) -> None:
-        self._users: OrderedDict[User, None] = OrderedDict()
+        self._due_at: dict[User, float] = {}
+        self._heap: list[tuple[float, User]] = []
 
     def __len__(self) -> int:
-        return len(self._users)
+        return len(self._due_at)
 
     def __iter__(self) -> Iterator[User]:
-        return iter(tuple(self._users))
+        return iter(tuple(self._due_at))
 
     def observe(self, user: User, event: e.Event, state: UserState) -> None:
-        """Keep the order in which the users were last heard of."""
+        """Note who has a session."""
         if state.live is None:
-            self._users.pop(user, None)
-        elif not isinstance(event, e.PageOpened | e.AnswerCompleted | e.AnswerFailed):
-            self._users[user] = None
-            self._users.move_to_end(user)
+            self._due_at.pop(user, None)
+        elif user not in self._due_at:
+            self._look_at(user, state.live.expires_at)
 
-    def silent_since(self, expired: Callable[[User], bool]) -> Iterator[User]:
-        """Yield users from the one silent for longest on, as long as `expired` says so."""
-        for user in self:
-            if not expired(user):
-                return
-            yield user
+    def due(self, now: float) -> Iterator[User]:
+        """Yield the users whose session may be over, each once; `keep` those that are not."""
+        while self._heap and self._heap[0][0] <= now:
+            due_at, user = heappop(self._heap)
+            if self._due_at.get(user) == due_at:
+                yield user
+
+    def keep(self, user: User, expires_at: float) -> None:
+        """Look at the user's session again when it expires."""
+        self._look_at(user, expires_at)
+
+    def _look_at(self, user: User, at: float) -> None:
+        self._due_at[user] = at
+        heappush(self._heap, (at, user))
 
 
 class DeliberateTimeouts:

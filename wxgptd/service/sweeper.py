@@ -55,10 +55,10 @@ class Sweeper:
     def sweep(self) -> None:
         """Close the sessions whose time is over, and forget dead links."""
         now = self._timeline.now()
-        for user in self._sessions.silent_since(lambda user: self._over(user, now)):
-            self._carry_out(user, c.ExpireSession(at=now))
+        for user in self._sessions.due(now):
+            live = self._journal.state(user).live
+            if live is not None and live.expires_at > now:
+                self._sessions.keep(user, live.expires_at)
+            else:
+                self._carry_out(user, c.ExpireSession(at=now))
         self._links.forget_expired(now)
-
-    def _over(self, user: User, now: float) -> bool:
-        live = self._journal.state(user).live
-        return live is None or live.expires_at <= now

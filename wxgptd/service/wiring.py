@@ -21,7 +21,6 @@ from wxgptd.domain.record import Recorded
 from wxgptd.domain.values import AccountName, AssistantName, Policy
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import segments
-from wxgptd.eventlog.store import LogStore
 from wxgptd.llm import wire
 from wxgptd.llm.client import HttpClient, Model, Server
 from wxgptd.pages import links
@@ -96,6 +95,7 @@ class Service:
             config.texts,
             clock=world.clock,
             in_thread=world.in_thread,
+            ready=lambda: self._ready,
             root=_path_of(config.server.public_url),
         )
         self.root = Root(
@@ -110,7 +110,7 @@ class Service:
             sessions=self._sessions,
             budget=self._budget,
             accounts=[AccountName(name) for name in config.account],
-            store=world.store if isinstance(world.store, LogStore) else None,
+            store=world.store,
             ready=lambda: self._ready,
             clock=world.clock,
             timeline=timeline,

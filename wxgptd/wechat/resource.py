@@ -134,6 +134,8 @@ class Webhook(Resource):
                 return envelope.parse(key.decrypt(sealed, credentials.app_id)), key, signed
             except crypto.Undecipherable:
                 continue
+            except envelope.Malformed:
+                break  # what is wrong with it would tell of what was decrypted
         raise crypto.Undecipherable
 
     def _refuse(self, request: Request, status: int, why: str, *, tell: bool = True) -> bytes:
