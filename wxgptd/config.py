@@ -226,6 +226,20 @@ def load_server(path: Path) -> Server:
         ) from None
 
 
+def load_system_prompts(path: Path) -> dict[str, str]:
+    """Read only the assistants' system prompts: enough to tell what a model would be told.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    document, _ = _read(path)
+    return {
+        name: str(one.get("system_prompt", ""))
+        for name, one in document.get("assistant", {}).items()
+        if isinstance(one, dict)
+    }
+
+
 def _read(path: Path) -> tuple[dict[str, Any], int]:
     try:
         with path.open("rb") as file:

@@ -26,7 +26,7 @@ def output_option(*formats: str) -> Callable[[F], F]:
 
     def add(function: F) -> F:
         function = click.option(
-            "--json", "output", flag_value="json", default=None, help="Short for -o json."
+            "--json", "output", flag_value="json", default=formats[0], help="Short for -o json."
         )(function)
         return click.option(
             "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True,
@@ -64,6 +64,13 @@ def load_server() -> Server:
     from wxgptd.config import load_server
 
     return load_server(config_path())
+
+
+def system_prompts() -> dict[str, str]:
+    """Return each assistant's system prompt, with no secret resolved."""
+    from wxgptd.config import load_system_prompts
+
+    return load_system_prompts(config_path())
 
 
 def log_directory() -> Path:

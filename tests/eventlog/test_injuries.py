@@ -172,18 +172,18 @@ def test_two_users_share_a_log(log):
 
 def test_a_follower_misses_nothing_and_repeats_nothing_across_rotation(log):
     follower, seen = reader.Follower(log, after=0), []
-    assert follower.poll() == []
+    assert list(follower.poll()) == []
     for n in range(0, len(EVENTS), 3):
         write(log, EVENTS[n : n + 3], previous=n, segment_bytes=300, seal=n % 2 == 0)
         seen += follower.poll()
     assert [record.event for record in seen] == EVENTS
-    assert follower.poll() == []
+    assert list(follower.poll()) == []
 
 
 def test_a_follower_resumes_behind_a_number(log):
     write(log, EVENTS, segment_bytes=300)
     for after in (0, 1, 5, len(EVENTS)):
-        found = reader.Follower(log, after).poll()
+        found = list(reader.Follower(log, after).poll())
         assert [record.seq for record in found] == list(range(after + 1, len(EVENTS) + 1))
 
 

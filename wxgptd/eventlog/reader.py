@@ -22,16 +22,25 @@ class LogDamaged(WxgptError):
 
     exit_status = 5
 
+    def __init__(self, message: str, *, hint: str = "", offset: int = 0, why: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.offset = offset
+        self.why = why or message
+
 
 class SegmentInfo(NamedTuple):
-    """What a look at one segment shows."""
+    """What there is in one segment. `damage` is why it cannot be read, or empty; a torn tail is
+    none: that is what a crash leaves, and the next start trims it.
+    """
 
     path: Path
     size: int
-    header: framing.Header | None
     frames: int
     events: int
-    tail: framing.Tail
+    next_seq: int
+    offset: int
+    tail: type[framing.Tail]
+    damage: str
 
 
 def damaged(path: Path, offset: int, why: str) -> LogDamaged:
@@ -41,6 +50,8 @@ def damaged(path: Path, offset: int, why: str) -> LogDamaged:
         hint="nothing was changed; `wxgpt log verify` lists all damage. Restore the state "
         "directory from a backup, or move the damaged segment and those after it away and start "
         "again with the history before it",
+        offset=offset,
+        why=why,
     )
 
 
@@ -137,21 +148,42 @@ def require_tail(path: Path, tail: framing.Tail, *, last: bool) -> int:
             raise damaged(path, tail.end, "the segment ends early, and another one follows")
 
 
-def inspect(path: Path) -> SegmentInfo:
-    """Return what there is in the segment at `path`, without judging it."""
+def inspect(directory: Path) -> Iterator[SegmentInfo]:
+    """Yield what there is in each segment, every event of it decoded. Damage is not raised."""
+    paths, due = segments.list_segments(directory), None
+    for index, path in enumerate(paths):
+        info = _inspect(path, due, last=index == len(paths) - 1)
+        yield info
+        due = info.next_seq
+
+
+def _inspect(path: Path, due: int | None, *, last: bool) -> SegmentInfo:
+    count = events = 0
+    first = segments.first_seq_of(path)
     with mapped(path) as data:
-        header = framing.unpack_header(data)
-        if header is None:
-            tail: framing.Tail = framing.Damaged(0, 0, "the segment's header does not check")
-            return SegmentInfo(path, len(data), None, 0, 0, tail)
-        count = events = 0
-        walk = framing.frames(data, header)
-        while True:
-            try:
-                frame = next(walk)
-            except StopIteration as stop:
-                return SegmentInfo(path, len(data), header, count, events, stop.value)
-            count, events = count + 1, events + frame.count
+        tail: framing.Tail = framing.Torn(0, first)
+        damage = ""
+        try:
+            header = read_header(path, data, last=last)
+            if header is not None:
+                if due not in (None, first):
+                    damage = f"event {due} expected, {first} found"
+                walk = framing.frames(data, header)
+                while True:
+                    try:
+                        frame = next(walk)
+                    except StopIteration as stop:
+                        tail = stop.value
+                        break
+                    count, events = count + 1, events + sum(1 for _ in decode_frame(path, frame))
+                require_tail(path, tail, last=last)
+        except LogDamaged as error:
+            damage = damage or error.why
+            if not isinstance(tail, framing.Damaged):
+                tail = framing.Damaged(error.offset, first + events, damage)
+        return SegmentInfo(
+            path, len(data), count, events, tail.next_seq, tail.end, type(tail), damage
+        )
 
 
 class mapped:  # noqa: N801 (a context manager that reads as a word)
@@ -188,13 +220,12 @@ class Follower:
         self._offset = framing.HEADER_BYTES
         self._due = 0
 
-    def poll(self) -> list[AnyRecord]:
-        """Return the events that have become visible since the last call, in order.
+    def poll(self) -> Iterator[AnyRecord]:
+        """Yield the events that have become visible since the last call, in order.
 
         Raises:
             LogDamaged: what is read does not check and is not merely unfinished.
         """
-        found: list[AnyRecord] = []
         while self._enter_segment():
             path, header = self._path, self._header
             assert path is not None
@@ -210,16 +241,16 @@ class Follower:
                 except StopIteration as stop:
                     tail: framing.Tail = stop.value
                     break
-                found.extend(r for r in decode_frame(path, frame) if r.seq > self._after)
                 self._offset, self._due = base + frame.end, frame.first_seq + frame.count
+                for record in decode_frame(path, frame):
+                    if record.seq > self._after:
+                        self._after = record.seq
+                        yield record
             if isinstance(tail, framing.Damaged):
                 raise damaged(path, base + tail.end, tail.why)
             if not isinstance(tail, framing.Sealed):
-                break
+                return
             self._path, self._due = None, tail.next_seq
-        if found:
-            self._after = found[-1].seq
-        return found
 
     def _enter_segment(self) -> bool:
         """Make the segment to read next the current one; tell whether there is one."""

@@ -23,9 +23,9 @@ def command() -> None:
 @options.output_option("text", "json")
 def stat(output: str) -> None:
     """Show the segments: how many events, how large, how they end."""
-    from wxgptd.eventlog import reader, segments
+    from wxgptd.eventlog import reader
 
-    found = [reader.inspect(path) for path in segments.list_segments(options.log_directory())]
+    found = list(reader.inspect(options.log_directory()))
     if output == "json":
         rows = [
             {
@@ -33,17 +33,16 @@ def stat(output: str) -> None:
                 "bytes": info.size,
                 "frames": info.frames,
                 "events": info.events,
-                "ends": type(info.tail).__name__.lower(),
+                "ends": info.tail.__name__.lower(),
             }
             for info in found
         ]
         click.echo(render.dumps(rows))
         return
     for info in found:
-        ends = type(info.tail).__name__.lower()
         click.echo(
             f"{info.path.name}  {info.size:>12,} bytes  {info.frames:>9,} commits"
-            f"  {info.events:>9,} events  {ends}"
+            f"  {info.events:>9,} events  {info.tail.__name__.lower()}"
         )
     total = sum(info.events for info in found)
     click.echo(f"{len(found)} segments, {sum(i.size for i in found):,} bytes, {total:,} events")
@@ -52,44 +51,27 @@ def stat(output: str) -> None:
 @command.command("verify")
 def verify() -> None:
     """Read everything, and report every damage; exit status 5 if there is any."""
-    from wxgptd.eventlog import framing, reader, segments
+    from wxgptd.eventlog import framing, reader
 
-    paths = segments.list_segments(options.log_directory())
-    damages, due = 0, None
-    for index, path in enumerate(paths):
-        info, last = reader.inspect(path), index == len(paths) - 1
-        first = segments.first_seq_of(path)
-        problems: list[tuple[int, str]] = []
-        if info.header is None:
-            problems.append((0, "the header does not check"))
-        elif due is not None and info.header.first_seq != due:
-            problems.append((0, f"event {due} expected, {first} found"))
-        match info.tail:
-            case framing.Damaged() if info.header is not None:
-                problems.append((info.tail.end, info.tail.why))
-            case framing.Torn() | framing.Unsealed() if not last:
-                problems.append((info.tail.end, "ends early, and another segment follows"))
-            case framing.Torn():
-                click.echo(
-                    f"{path.name}: torn at byte {info.tail.end}: the unfinished end of a write, "
-                    "trimmed at the next start",
-                    err=True,
-                )
-            case _:
-                pass
-        for offset, why in problems:
-            click.echo(f"{path.name}: byte {offset}: {why}")
-        damages += len(problems)
-        due = info.tail.next_seq
+    damages, count, last = 0, 0, 0
+    for info in reader.inspect(options.log_directory()):
+        count, last = count + 1, info.next_seq - 1
+        if info.damage:
+            damages += 1
+            click.echo(f"{info.path.name}: byte {info.offset}: {info.damage}")
+        elif info.tail is framing.Torn:
+            click.echo(
+                f"{info.path.name}: torn at byte {info.offset}: the unfinished end of a write, "
+                "trimmed at the next start",
+                err=True,
+            )
     if damages:
         raise reader.LogDamaged(
-            f"{damages} damage{'s' if damages > 1 else ''} found",
-            hint="restore the state directory from a backup, or move the damaged segment and "
-            "those after it away: the history before it is whole",
+            f"{damages} damaged segment{'s' if damages > 1 else ''}",
+            hint="restore the state directory from a backup, or move the first damaged segment "
+            "and those after it away: the history before it is whole",
         )
-    for _ in reader.scan(options.log_directory()):
-        pass  # every payload is decoded, too
-    click.echo(f"ok: {len(paths)} segments, events 1 to {(due or 1) - 1}")
+    click.echo(f"ok: {count} segments, events 1 to {last}")
 
 
 @command.command("export")

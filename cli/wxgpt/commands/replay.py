@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
-import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import click
 
@@ -16,7 +13,6 @@ from wxgpt import options, render
 from wxgpt.failures import UsageFailure
 
 if TYPE_CHECKING:
-    from wxgpt.peer import Delivery, Peer
     from wxgpt.records import Point
     from wxgptd.domain.state import UserState
     from wxgptd.domain.values import User
@@ -52,7 +48,9 @@ def command(
     """
     point = _point(until)
     if to is not None:
-        _send_again(to, point, user, account, _speed(speed), allow_remote, output)
+        from wxgpt.resend import send_again
+
+        send_again(to, point, user, account, _speed(speed), allow_remote, output)
         return
     from wxgpt import records
 
@@ -99,7 +97,8 @@ def _conversations(states: dict[User, UserState], output: str) -> None:
 
 
 def _state(states: dict[User, UserState], seq: int, at: float, output: str) -> None:
-    shown = [_user_state(who, state, at) for who, state in states.items()]
+    prompts = options.system_prompts()
+    shown = [_user_state(who, state, at, prompts) for who, state in states.items()]
     if output == "json":
         then = render.rfc3339(at) if seq else None
         click.echo(render.dumps({"seq": seq, "at": then, "users": shown}))
@@ -122,7 +121,9 @@ def _state(states: dict[User, UserState], seq: int, at: float, output: str) -> N
             click.echo(f"  unanswered {delivery}")
 
 
-def _user_state(who: User, state: UserState, at: float) -> dict[str, Any]:
+def _user_state(
+    who: User, state: UserState, at: float, prompts: Mapping[str, str]
+) -> dict[str, Any]:
     from wxgptd.domain import context
     from wxgptd.domain.reply_window import Open
     from wxgptd.domain.values import DeliveryKey
@@ -130,7 +131,8 @@ def _user_state(who: User, state: UserState, at: float) -> dict[str, Any]:
     live = state.live if state.live is not None and at < state.live.expires_at else None
     session = None
     if live is not None:
-        told = context.messages(live, DeliveryKey(""), "")
+        newest = next(reversed(state.unanswered), DeliveryKey(""))
+        told = context.messages(live, newest, prompts.get(live.assistant, ""))
         session = {
             "id": live.id,
             "assistant": live.assistant,
@@ -151,171 +153,3 @@ def _user_state(who: User, state: UserState, at: float) -> dict[str, Any]:
         ],
         "unanswered": list(state.unanswered),
     }
-
-
-# Sending the logged messages again.
-
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    at: float
-    user: str
-    text: str
-    logged_s: float | None
-
-
-def _send_again(
-    to: str,
-    until: Point,
-    user: str | None,
-    account: str | None,
-    speed: float,
-    allow_remote: bool,
-    output: str,
-) -> None:
-    from wxgpt import peer
-    from wxgpt.commands import send
-    from wxgpt.reactor import run
-
-    if not allow_remote:
-        _refuse_remote(to)
-    config = options.load_config()
-    name, _ = options.pick_account(config, account)
-    messages = [one for one in _logged_messages(name, until, config) if user in (None, one.user)]
-    if not messages:
-        raise UsageFailure("there are no messages in the log to send again")
-    hook = send.webhook(config, name, to, None)
-
-    async def play(reactor: Any) -> list[tuple[_Message, Delivery]]:  # noqa: ANN401
-        wechat = peer.Peer(hook, http=peer.real_client(reactor), clock=reactor, wall=time.time)
-        return await _play(reactor, wechat, messages, speed)
-
-    _summarise(run(play), output)
-
-
-def _refuse_remote(url: str) -> None:
-    host = urlsplit(url).hostname or ""
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    if not local:
-        raise UsageFailure(
-            f"{host or url} is not this machine",
-            hint="what users wrote would be sent there; --allow-remote if that is meant",
-        )
-
-
-def _logged_messages(account: str, until: Point, config: Any) -> list[_Message]:  # noqa: ANN401
-    """Return what users said, in order, with how long the first reply to it took."""
-    from wxgpt import records
-    from wxgptd.config import chat_command
-    from wxgptd.domain import events as e
-
-    commands: dict[str, str] = {
-        name: chat_command(name, one) for name, one in config.assistant.items()
-    }
-    fallback = next(iter(commands.values()))
-    found: dict[tuple[User, str], tuple[float, str]] = {}
-    replied: dict[tuple[User, str], float] = {}
-    given: dict[User, str] = {}
-    opening: dict[User, str] = {}
-    for record in records.read(options.log_directory(), until):
-        who, event = record.user, record.event
-        if who.account != account:
-            continue
-        match event:
-            case e.CommandGiven():
-                found[who, event.delivery] = event.at, f"/{event.command}"
-                given[who] = event.delivery
-            case e.SessionOpened():
-                command = commands.get(event.assistant, fallback)
-                delivery = given.pop(who, "")
-                if not delivery:
-                    opening[who] = f"{command} "  # the question comes in the same message
-                elif found[who, delivery][1] == "/open":
-                    found[who, delivery] = event.at, command
-            case e.QuestionAsked():
-                found[who, event.delivery] = event.at, opening.pop(who, "") + event.text
-            case e.ContinuationAsked():
-                found[who, event.delivery] = event.at, "继续"
-            case e.ReplyOffered():
-                given.pop(who, None)
-                replied.setdefault((who, event.delivery), event.at)
-                if found.get((who, event.delivery), (0, ""))[1] == "/open":
-                    # The session was open already: any opening command says so again.
-                    found[who, event.delivery] = event.at, commands.get(event.about, fallback)
-            case _:
-                pass
-    return [
-        _Message(at, who.openid, text, replied[who, key] - at if (who, key) in replied else None)
-        for (who, key), (at, text) in found.items()
-    ]
-
-
-async def _play(
-    reactor: Any,  # noqa: ANN401
-    wechat: Peer,
-    messages: list[_Message],
-    speed: float,
-) -> list[tuple[_Message, Delivery]]:
-    from rich.console import Console
-    from rich.progress import Progress
-    from twisted.internet.defer import Deferred, gatherResults
-    from twisted.internet.task import deferLater
-
-    from wxgpt.peer import text_message
-
-    done: list[tuple[_Message, Delivery]] = []
-    began, first = reactor.seconds(), messages[0].at
-    bar = Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
-    task = bar.add_task("sending", total=len(messages))
-
-    async def one(message: _Message) -> None:
-        due = began + (message.at - first) / speed
-        await deferLater(reactor, max(0.0, due - reactor.seconds()))
-        delivery = await wechat.deliver(message.user, text_message(message.text))
-        done.append((message, delivery))
-        bar.advance(task)
-
-    with bar:
-        await gatherResults(
-            [Deferred.fromCoroutine(one(message)) for message in messages], consumeErrors=True
-        )
-    return sorted(done, key=lambda pair: pair[0].at)
-
-
-def _summarise(done: list[tuple[_Message, Delivery]], output: str) -> None:
-    rows = [
-        {
-            "user": message.user,
-            "text": message.text,
-            "logged_s": None if message.logged_s is None else round(message.logged_s, 3),
-            "now_s": round(delivery.took_s, 3),
-            "attempts": len(delivery.attempts),
-            "fault": delivery.fault,
-        }
-        for message, delivery in done
-    ]
-    faults = sum(bool(row["fault"]) for row in rows)
-    if output == "json":
-        click.echo(render.dumps({"messages": rows, "faults": faults}))
-        return
-    click.echo("  logged      now  attempts  message")
-    for (message, delivery), row in zip(done, rows, strict=True):
-        logged = "     –" if message.logged_s is None else f"{message.logged_s:6.1f}"
-        text = render.shorten(render.printable(message.text), 60)
-        mark = "  FAULT" if row["fault"] else ""
-        click.echo(f"{logged} s {delivery.took_s:6.1f} s  {row['attempts']:>8}  {text}{mark}")
-    both = [
-        (message.logged_s, delivery.took_s)
-        for message, delivery in done
-        if message.logged_s is not None
-    ]
-    if both:
-        mean_logged = sum(then for then, _ in both) / len(both)
-        mean_now = sum(now for _, now in both) / len(both)
-        click.echo(
-            f"{len(rows)} messages, {faults} faults; mean {mean_now:.2f} s now, "
-            f"{mean_logged:.2f} s logged"
-        )

@@ -18,6 +18,7 @@ from wxgpt.failures import UsageFailure
 
 if TYPE_CHECKING:
     from wxgpt.render import AnyRecord
+    from wxgptd.eventlog.reader import Follower
 
 POLL_S = 0.25
 
@@ -31,14 +32,20 @@ class Filter:
     kinds: frozenset[str]
     accounts: frozenset[str]
     grep: str
+    after: int
     since: float | None
     until: float | None
+
+    def over(self, now: float) -> bool:
+        """Tell whether nothing that is still to come can be meant."""
+        return self.until is not None and now > self.until
 
     def admits(self, record: AnyRecord, session: str) -> bool:
         """Tell whether to show the event."""
         at = record.event.at
         return (
-            (self.since is None or at >= self.since)
+            record.seq > self.after
+            and (self.since is None or at >= self.since)
             and (self.until is None or at <= self.until)
             and (not self.kinds or render.kind(record) in self.kinds)
             and (not self.users or record.user.openid in self.users)
@@ -110,6 +117,7 @@ def command(
         sessions=_choice(sessions),
         kinds=_kinds(kinds),
         grep=grep,
+        after=after or 0,
         since=since,
         until=until,
     )
@@ -125,7 +133,7 @@ def command(
     tracker = render.Sessions()
     shown: deque[tuple[AnyRecord, str]] = deque(maxlen=count)
     for record, session in _read(follower, tracker):
-        if record.seq > (after or 0) and wanted.admits(record, session):
+        if wanted.admits(record, session):
             shown.append((record, session))
     history = list(reversed(shown)) if reverse else list(shown)
     show.all(history)
@@ -133,29 +141,15 @@ def command(
         _keep_cursor(cursor_file, max(record.seq for record, _ in history))
     if follow:
         click.echo("following, ^C to quit", err=True)
-        _follow(follower, tracker, wanted, show, cursor_file)
-
-
-def _follow(
-    follower: object, tracker: render.Sessions, wanted: Filter, show: _Printer, cursor: Path | None
-) -> None:
-    from wxgptd.eventlog.reader import Follower
-
-    assert isinstance(follower, Follower)
-    while True:
-        if wanted.until is not None and time.time() > wanted.until:
-            return
+    while follow and not wanted.over(time.time()):
         for record, session in _read(follower, tracker):
             if wanted.admits(record, session):
                 show.one(record, session)
-                _keep_cursor(cursor, record.seq)
+                _keep_cursor(cursor_file, record.seq)
         time.sleep(POLL_S)
 
 
-def _read(follower: object, tracker: render.Sessions) -> Iterator[tuple[AnyRecord, str]]:
-    from wxgptd.eventlog.reader import Follower
-
-    assert isinstance(follower, Follower)
+def _read(follower: Follower, tracker: render.Sessions) -> Iterator[tuple[AnyRecord, str]]:
     for record in follower.poll():
         yield record, tracker.session_of(record)
 

@@ -2,73 +2,90 @@
 // ES2017, no module, no dependency: WeChat's browser on Android can be Chromium 78.
 (function () {
   "use strict";
-  var answer = document.getElementById("answer");
-  var status = document.getElementById("status");
-  var base = answer.dataset.live;
-  var position = answer.dataset.position;
-  var source = null, silence = null, retry = null, polling = false, failures = 0, done = false;
+  const SILENCE_MS = 4000; // some networks hold server-sent events back for ever
+  const answer = document.getElementById("answer");
+  const status = document.getElementById("status");
+  const base = answer.dataset.live;
+  let position = answer.dataset.position;
+  let polling = !window.EventSource;
+  let failures = 0, done = false;
+  // One connection at a time: what a former one still brings is not listened to.
+  let connection = 0, source = null, timer = null;
 
   function show(update) {
     failures = 0;
     position = update.position;
     while (answer.children.length > update.from) answer.removeChild(answer.lastElementChild);
     update.blocks.forEach(function (html) {
-      var block = document.createElement("div");
+      const block = document.createElement("div");
       block.className = "block";
       block.innerHTML = html; // rendered and sanitised by the server
       answer.appendChild(block);
     });
     status.textContent = update.status;
     status.className = "status " + update.progress;
-    if (update.final) { done = true; stop(); }
+    if (update.final) { done = true; close(); }
   }
 
-  function stop() {
-    clearTimeout(silence);
-    clearTimeout(retry);
-    retry = null;
+  function close() {
+    connection += 1;
+    clearTimeout(timer);
     if (source) { source.close(); source = null; }
   }
 
-  function again() {
-    if (done || retry) return;
-    failures += 1;
-    var wait = Math.min(15000, 500 * Math.pow(2, failures)) * (0.5 + Math.random());
-    retry = setTimeout(function () { retry = null; connect(); }, wait);
+  function connect() {
+    close();
+    if (done) return;
+    if (polling) poll(connection); else listen(connection);
   }
 
-  function connect() {
-    if (done || source) return;
-    if (polling || !window.EventSource) { poll(); return; }
-    source = new EventSource(base + "/events?position=" + encodeURIComponent(position));
-    silence = setTimeout(function () { stop(); polling = true; poll(); }, 4000);
+  function reconnect() {
+    close();
+    failures += 1;
+    const wait = Math.min(15000, 500 * Math.pow(2, failures)) * (0.5 + Math.random());
+    timer = setTimeout(connect, wait);
+  }
+
+  function address(kind) {
+    return base + "/" + kind + "?position=" + encodeURIComponent(position);
+  }
+
+  function listen(mine) {
+    let heard = false;
+    source = new EventSource(address("events"));
+    timer = setTimeout(function () { polling = true; connect(); }, SILENCE_MS);
     source.addEventListener("update", function (event) {
-      clearTimeout(silence);
+      if (mine !== connection) return;
+      heard = true;
+      clearTimeout(timer);
       show(JSON.parse(event.data));
     });
-    source.onerror = function () { stop(); again(); };
+    source.onerror = function () {
+      if (mine !== connection) return;
+      if (!heard) polling = true; // it also learns from the status why
+      reconnect();
+    };
   }
 
-  function poll() {
-    if (done) return;
-    fetch(base + "/poll?position=" + encodeURIComponent(position), { cache: "no-store" })
+  function poll(mine) {
+    fetch(address("poll"), { cache: "no-store" })
       .then(function (response) {
+        if (mine !== connection) return null;
         if (response.status === 404) { location.reload(); return null; }
         if (!response.ok) throw new Error(response.status);
         return response.json();
       })
       .then(function (update) {
-        if (!update) return;
+        if (!update || mine !== connection) return;
         show(update);
-        if (!done) setTimeout(poll, 200);
+        if (!done) timer = setTimeout(function () { poll(mine); }, 200);
       })
-      .catch(again);
+      .catch(function () { if (mine === connection) reconnect(); });
   }
 
   // iOS kills streams in the background without a word.
   function back() {
     if (document.visibilityState !== "visible" || done) return;
-    stop();
     failures = 0;
     connect();
   }
