@@ -178,9 +178,8 @@ def _event(fields: Fields) -> Content:
     name = fields.get("Event", "").lower()
     match name:
         case "subscribe":
-            key = fields.get("EventKey", "")
-            scene = EVENT_TYPES["subscribe_scan"](fields).scene_id if key else ""
-            return Subscribe(str(scene)[:128])
+            scene = str(EVENT_TYPES["subscribe_scan"](fields).scene_id or "")
+            return Subscribe(scene.removeprefix("qrscene_")[:128])
         case "unsubscribe":
             return Unsubscribe()
         case _:

@@ -1,0 +1,188 @@
+"""WeChat's XML: what is taken, what is refused, and what a reply looks like."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wechatpy import parse_message
+from wechatpy.replies import TextReply
+
+from wxgptd.domain.values import Ignorable, Subscribe, Text, Unsubscribe, Unsupported
+from wxgptd.wechat import envelope
+from wxgptd.wechat.envelope import MAX_BODY_BYTES, MAX_TAGS, Malformed
+
+HEAD = (
+    "<ToUserName><![CDATA[gh_1]]></ToUserName><FromUserName><![CDATA[oUser]]></FromUserName>"
+    "<CreateTime>1348831860</CreateTime>"
+)
+
+
+def message(rest: str) -> bytes:
+    return f"<xml>{HEAD}{rest}</xml>".encode()
+
+
+TEXT = message(
+    "<MsgType><![CDATA[text]]></MsgType><Content><![CDATA[this is a test]]></Content>"
+    "<MsgId>1234567890123456</MsgId>"
+)
+
+
+def said(rest: str):
+    return envelope.content(envelope.parse(message(rest)))
+
+
+def test_a_text_as_wechat_s_documents_show_it():
+    fields = envelope.parse(TEXT)
+    assert envelope.sender(fields) == "oUser"
+    assert envelope.recipient(fields) == "gh_1"
+    assert envelope.content(fields) == Text("this is a test")
+    assert envelope.delivery_key(fields) == "1234567890123456"
+
+
+@pytest.mark.parametrize(
+    ("rest", "content"),
+    [
+        ("<MsgType>image</MsgType><PicUrl><![CDATA[http://x]]></PicUrl>", Unsupported("image")),
+        ("<MsgType>voice</MsgType><Format>amr</Format>", Unsupported("voice")),
+        ("<MsgType>voice</MsgType><Recognition><![CDATA[你好]]></Recognition>", Text("你好")),
+        ("<MsgType>video</MsgType>", Unsupported("video")),
+        ("<MsgType>something_new</MsgType>", Unsupported("something_new")),
+        ("<MsgType>event</MsgType><Event>subscribe</Event><EventKey></EventKey>", Subscribe("")),
+        (
+            "<MsgType>event</MsgType><Event>subscribe</Event><EventKey>qrscene_7</EventKey>",
+            Subscribe("7"),
+        ),
+        ("<MsgType>event</MsgType><Event>unsubscribe</Event>", Unsubscribe()),
+        ("<MsgType>event</MsgType><Event>VIEW</Event>", Ignorable("view")),
+        ("<MsgType>event</MsgType><Event>yet_to_come</Event>", Ignorable("yet_to_come")),
+    ],
+)
+def test_each_kind_is_understood(rest, content):
+    assert said(rest) == content
+
+
+def test_wechatpy_reads_the_same():
+    theirs = parse_message(TEXT)
+    fields = envelope.parse(TEXT)
+    assert theirs.content == fields["Content"]
+    assert theirs.source == fields["FromUserName"]
+    assert str(theirs.id) == envelope.delivery_key(fields)
+
+
+def test_control_characters_that_xml_forbids_are_scrubbed():
+    body = message("<MsgType>text</MsgType><Content>a\x1db\x00c</Content>")
+    assert envelope.content(envelope.parse(body)) == Text("abc")
+
+
+def test_a_nested_event_is_read_at_its_first_level():
+    fields = envelope.parse(
+        message(
+            "<MsgType>event</MsgType><Event>pic_weixin</Event><SendPicsInfo><Count>2</Count>"
+            "<PicList><item><P>a</P></item><item><P>b</P></item></PicList></SendPicsInfo>"
+        )
+    )
+    assert fields["Event"] == "pic_weixin"
+    assert fields["SendPicsInfo"] == ""
+
+
+BAD = {
+    "nothing": b"",
+    "no XML": b"hello",
+    "JSON": b'{"a": 1}',
+    "another root": b"<root></root>",
+    "cut off": TEXT[:-10],
+    "two roots": TEXT + TEXT,
+    "a document type": b"<!DOCTYPE xml [<!ENTITY a 'b'>]>" + TEXT,
+    "billion laughs": b'<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><xml>&b;</xml>',
+    "an external entity": b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><xml>&a;</xml>',
+    "a processing instruction": b"<?php ?>" + TEXT,
+    "another encoding": b'<?xml version="1.0" encoding="gbk"?>' + TEXT,
+    "UTF-16": TEXT.decode().encode("utf-16"),
+    "not UTF-8": b"<xml><a>\xff\xfe\xfa</a></xml>",
+    "an element twice": message("<MsgType>text</MsgType><MsgType>text</MsgType>"),
+    "too deep": b"<xml>" + b"<a>" * 9 + b"</a>" * 9 + b"</xml>",
+    "too many": b"<xml><l>" + b"<a/>" * MAX_TAGS + b"</l></xml>",
+    "too long": b"<xml><a>" + b"x" * MAX_BODY_BYTES + b"</a></xml>",
+}
+
+
+@pytest.mark.parametrize("body", BAD.values(), ids=BAD.keys())
+def test_what_wechat_does_not_send_is_refused(body):
+    with pytest.raises(Malformed):
+        envelope.parse(body)
+
+
+@pytest.mark.parametrize("missing", ["ToUserName", "FromUserName", "MsgType"])
+def test_what_every_message_has_must_be_there(missing):
+    fields = envelope.parse(TEXT)
+    del fields[missing]
+    read = {
+        "ToUserName": envelope.recipient,
+        "FromUserName": envelope.sender,
+        "MsgType": envelope.content,
+    }
+    with pytest.raises(Malformed, match=missing):
+        read[missing](fields)
+
+
+@given(st.binary(max_size=200), st.integers(0, len(TEXT)))
+def test_mutations_raise_nothing_but_malformed(junk, at):
+    for body in (junk, TEXT[:at] + junk + TEXT[at:], TEXT[:at] + junk):
+        try:
+            fields = envelope.parse(body)
+            envelope.sender(fields)
+            envelope.recipient(fields)
+            envelope.content(fields)
+            envelope.delivery_key(fields)
+        except Malformed:
+            pass
+
+
+# Delivery keys.
+
+
+def key(**fields: str) -> str:
+    return envelope.delivery_key(
+        {"FromUserName": "o", "CreateTime": "1", "MsgType": "text", **fields}
+    )
+
+
+def test_messages_without_an_id_are_told_apart_by_what_they_say():
+    assert key(Content="a") == key(Content="a")
+    assert key(Content="a") != key(Content="b")
+    assert key(Content="a", MsgId="0x1") != "0x1"
+
+
+def test_events_are_known_by_time_name_and_key():
+    one = key(MsgType="event", Event="CLICK", EventKey="k")
+    assert one == "event:1:CLICK:k"
+    assert one != key(MsgType="event", Event="CLICK", EventKey="l")
+    assert one != key(MsgType="event", Event="CLICK", EventKey="k", CreateTime="2")
+    assert len(key(MsgType="event", Event="CLICK", EventKey="k" * 5_000)) < 100
+
+
+# Replies.
+
+
+def test_a_reply_is_what_wechatpy_would_write():
+    ours = envelope.parse(envelope.text_reply("oUser", "gh_1", 1_700_000_000.9, "你好").encode())
+    theirs = envelope.parse(
+        TextReply(target="oUser", source="gh_1", time=1_700_000_000, content="你好")
+        .render()
+        .encode()
+    )
+    assert ours == theirs
+
+
+@given(st.text())
+def test_a_reply_is_valid_whatever_the_model_wrote(text):
+    xml = envelope.text_reply("o", "g", 0.0, text).encode()
+    assert envelope.parse(xml)["Content"] == envelope._FORBIDDEN.sub("", text).replace(
+        "\r\n", "\n"
+    ).replace("\r", "\n")
+
+
+@pytest.mark.parametrize("text", ["]]>", "a]]>b]]>", "]]]]>>", "<xml>", "&amp;", "]]"])
+def test_what_looks_like_xml_stays_text(text):
+    assert envelope.parse(envelope.text_reply("o", "g", 0.0, text).encode())["Content"] == text
