@@ -13,9 +13,8 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
-from treq.client import HTTPClient
 from twisted.internet import error as neterror
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
@@ -30,13 +29,12 @@ from twisted.logger import (
     eventAsText,
     globalLogBeginner,
 )
-from twisted.web.client import Agent, HTTPConnectionPool
 from zope.interface import provider
 
 from wxgptd import __version__, config
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog.store import LogStore, StoreUnavailable
-from wxgptd.llm.client import HttpClient
+from wxgptd.llm.transport import http_client
 from wxgptd.service.notify import notify
 from wxgptd.service.site import BoundedSite
 from wxgptd.service.wiring import Service, World, link_key
@@ -141,10 +139,7 @@ class _Process:
                 clock=reactor,
                 wall=time.time,
                 store=store,
-                http=cast(
-                    "HttpClient",
-                    HTTPClient(Agent(reactor, connectTimeout=10.0, pool=_pool(reactor))),
-                ),
+                http=http_client(reactor),
                 in_thread=deferToThread,
                 link_key=link_key(server.state_dir),
             ),
@@ -254,12 +249,6 @@ def _connections_possible() -> int:
     """Return how many connections leave room for as many calls of models, and for files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(64, (soft - 256) // 2)
-
-
-def _pool(reactor: Any) -> HTTPConnectionPool:  # noqa: ANN401
-    pool = HTTPConnectionPool(reactor, persistent=False)
-    pool.retryAutomatically = False  # a question is asked again by us, or not at all
-    return pool
 
 
 if __name__ == "__main__":

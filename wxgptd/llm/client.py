@@ -136,14 +136,13 @@ class Model:
         headers = {
             "content-type": "application/json",
             "accept": "text/event-stream, application/json",
-            "accept-encoding": "identity",
             "user-agent": "wxgptd",
         }
         if server.api_key:
             headers["authorization"] = f"Bearer {server.api_key}"
         try:
             response = await self._http.post(
-                server.url, data=body, headers=headers, unbuffered=True
+                server.url, data=body, headers=headers, unbuffered=True, allow_redirects=False
             ).addTimeout(server.first_text_timeout_s, self._clock, _too_long)
         except TookTooLong:
             seconds = server.first_text_timeout_s
