@@ -9,16 +9,18 @@ from __future__ import annotations
 import argparse
 import gc
 import resource
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from twisted.internet import error as neterror
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.task import deferLater, react
 from twisted.internet.threads import deferToThread
 from twisted.logger import (
@@ -67,11 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except WxgptError as error:
         _die(error)
     if options.check:
+        _check_endpoint(path, configured)
         print(f"{path}: ok")
         sys.exit(0)
     globalLogBeginner.beginLoggingTo([_to_stderr], redirectStandardIO=False)
     _raise_file_limit()
-    react(_run, (configured,))
+    react(_run, (path, configured))
 
 
 def _die(error: WxgptError) -> NoReturn:
@@ -99,18 +102,45 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _run(reactor: Any, configured: config.Config) -> Deferred[None]:  # noqa: ANN401
+def _check_endpoint(path: Path, configured: config.Config) -> None:
+    from twisted.internet import reactor  # noqa: PLC0415 (installed when it is needed)
+
+    try:
+        _endpoint(reactor, path, configured.server.listen)
+    except WxgptError as error:
+        _die(error)
+
+
+def _endpoint(reactor: Any, path: Path, listen: str) -> IStreamServerEndpoint:  # noqa: ANN401
+    """Return the endpoint that `listen` describes.
+
+    Raises:
+        ConfigError: it describes none.
+    """
+    try:
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, listen)
+        return endpoint
+    except Exception as error:  # noqa: BLE001 (endpoint plugins raise what they like)
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise config.ConfigError(
+            path, [f'server.listen: "{listen}" is not a server endpoint: {why}']
+        ) from None
+
+
+def _run(reactor: Any, path: Path, configured: config.Config) -> Deferred[None]:  # noqa: ANN401
     # Timers must not follow a wall clock that is set forward or back.
     reactor.seconds = time.monotonic
-    return Deferred.fromCoroutine(_Process(reactor, configured).run())
+    return Deferred.fromCoroutine(_Process(reactor, path, configured).run())
 
 
 class _Process:
     """One run of the daemon."""
 
-    def __init__(self, reactor: ReactorBase, configured: config.Config) -> None:
+    def __init__(self, reactor: ReactorBase, path: Path, configured: config.Config) -> None:
         self._reactor: Any = reactor
+        self._path = path
         self._config = configured
+        self._stops = 0
         self._failed: Deferred[None] = Deferred()
 
     async def run(self) -> None:
@@ -127,6 +157,7 @@ class _Process:
 
     async def _start(self) -> None:
         reactor, server = self._reactor, self._config.server
+        reactor.callWhenRunning(self._take_signals)  # behind the reactor's own handlers
         store = LogStore(
             server.state_dir,
             in_reactor=reactor.callFromThread,
@@ -162,30 +193,27 @@ class _Process:
         log.info("ready, listening on {listen}", listen=server.listen)
 
     async def _listen(self, endpoint: str, site: BoundedSite) -> Any:  # noqa: ANN401
-        try:
-            parsed = serverFromString(self._reactor, endpoint)
-        except Exception as error:  # noqa: BLE001 (endpoint plugins raise what they like)
-            raise config.ConfigError(
-                Path("server.listen"), [f'"{endpoint}" is not a server endpoint: {error}']
-            ) from None
+        parsed = _endpoint(self._reactor, self._path, endpoint)
         try:
             return await parsed.listen(site)
-        except neterror.CannotListenError as error:
+        except Exception as error:  # noqa: BLE001 (what a path or a certificate can be wrong in)
+            why = getattr(error, "socketError", error)
             raise ListenFailed(
-                f"cannot listen on {endpoint}: {_plainly(error.socketError)}",
+                f"cannot listen on {endpoint}: {_plainly(why)}",
                 hint="stop what uses the port, or set [server] listen to another one",
             ) from None
 
     def _listen_admin(self, service: Service) -> Any:  # noqa: ANN401
         path = self._config.server.admin_socket
         # The state directory is locked: a socket that is there already belongs to nobody.
-        path.unlink(missing_ok=True)
+        if path.is_socket():
+            path.unlink()
         site = BoundedSite(
             service.admin, self._reactor, max_connections=64, max_connections_per_address=64
         )
         try:
             return self._reactor.listenUNIX(str(path), site, mode=0o600)
-        except (neterror.CannotListenError, OSError) as error:
+        except (CannotListenError, OSError) as error:
             why = getattr(error, "socketError", error)
             raise ListenFailed(
                 f"cannot listen on the control socket {path}: {_plainly(why)}",
@@ -218,7 +246,7 @@ class _Process:
             # Without a log nobody can be answered any more: there is nothing to wait for.
             grace_s = 0.0 if self._failed.called else GRACE_S
             deadline = self._reactor.seconds() + grace_s
-            while service.held and self._reactor.seconds() < deadline:
+            while service.held and self._reactor.seconds() < deadline and self._stops < 2:
                 await deferLater(self._reactor, 0.05)
             service.end()
             await admin.stopListening()
@@ -231,6 +259,16 @@ class _Process:
         self._reactor.addSystemEventTrigger(
             "before", "shutdown", lambda: Deferred.fromCoroutine(stop())
         )
+
+    def _take_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: self._reactor.callFromThread(self._told_to_stop))
+
+    def _told_to_stop(self) -> None:
+        """Stop; told again, wait for nobody."""
+        self._stops += 1
+        if self._stops == 1:
+            self._reactor.stop()
 
     def _log_failed(self, error: StoreUnavailable) -> None:
         if not self._failed.called:

@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NewType
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import attrs
 import cattrs
@@ -253,6 +253,8 @@ def _read(path: Path) -> tuple[dict[str, Any], int]:
 
 # Values.
 
+MAX_DURATION_S = 10 * 365 * 86_400.0
+
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _UNITS_BYTES = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
@@ -267,12 +269,12 @@ def _strict(kind: type, name: str) -> Any:  # noqa: ANN401 (cattrs hooks take an
 
 
 def _duration(value: Any, _: object) -> Duration:  # noqa: ANN401
-    if type(value) in (int, float) and value >= 0:
+    if type(value) in (int, float) and 0 <= value <= MAX_DURATION_S:
         return Duration(float(value))
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", value) if type(value) is str else None
     if match is None:
         raise ValueError(f"must be a time such as 400ms, 30s, 5m, 2h or 7d, not {value!r}")
-    return Duration(float(match.group(1)) * _UNITS_S[match.group(2)])
+    return Duration(min(float(match.group(1)) * _UNITS_S[match.group(2)], MAX_DURATION_S))
 
 
 def _size(value: Any, _: object) -> Size:  # noqa: ANN401
@@ -419,19 +421,35 @@ def _check_server(server: Server) -> Iterator[str]:
             "server.listen: must be a Twisted server endpoint such as "
             f'"tcp:9005:interface=127.0.0.1", not "{server.listen}"'
         )
-    url = urlsplit(server.public_url)
-    if url.scheme not in ("http", "https") or not url.netloc:
+    port = re.match(r"(?:tcp|ssl)6?:(?:port=)?(\d+)", server.listen)
+    if port is not None and int(port.group(1)) > 65_535:
+        yield f"server.listen: there is no port {port.group(1)}, they end at 65535"
+    url = _web_address(server.public_url)
+    if url is None:
         yield (
             "server.public_url: must begin with https:// or http://, such as "
             f'"https://chat.example.com", not "{server.public_url}"'
         )
-    if url.query or url.fragment or len(server.public_url) > 200:
+    elif url.query or url.fragment or len(server.public_url) > 200:
         yield "server.public_url: must be short and without a query, links are built on it"
     if server.admin and not server.admin.startswith("unix:/"):
         yield f'server.admin: must be "unix:/PATH", not "{server.admin}"'
+    for path in (str(server.state_dir), server.admin):
+        if "\0" in path:
+            yield "server.state_dir, server.admin: no path has a NUL character in it"
     for key in ("max_connections", "max_connections_per_address"):
         if getattr(server, key) < 1:
             yield f"server.{key}: must be 1 or more"
+
+
+def _web_address(text: str) -> SplitResult | None:
+    """Return the parts of `text` if it is the address of something on the web."""
+    try:
+        url = urlsplit(text)
+        known = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:
+        return None
+    return url if known and not re.search(r"[\s\0]", text) else None
 
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -477,11 +495,10 @@ def _check_assistant(name: str, assistant: Assistant) -> Iterator[str]:
         yield f'{where}.command: must be one word that begins with a slash, not "{command}"'
     elif command in slash.RESERVED_WORDS:
         yield f"{where}.command: {command} has a meaning of its own already"
-    url = urlsplit(assistant.base_url)
     if not assistant.base_url:
         yield f'{where}.base_url: is missing; for example "https://api.openai.com/v1"'
-    elif url.scheme not in ("http", "https") or not url.netloc:
-        yield f"{where}.base_url: must begin with https:// or http://"
+    elif _web_address(assistant.base_url) is None:
+        yield f"{where}.base_url: must be an address that begins with https:// or http://"
     if not assistant.model:
         yield f"{where}.model: is missing; it is the name the provider gives the model"
     if re.search(r"[^\x21-\x7e]", assistant.api_key.reveal()):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import NoReturn
 
 import click
@@ -82,6 +83,10 @@ def cli(ctx: click.Context, config_path: str | None, debug: bool) -> None:
 def main() -> NoReturn:
     """Run the command line, and turn every failure into a sentence and an exit status."""
     debug = "--debug" in sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A terminal that cannot show Chinese is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = cli.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -99,9 +104,20 @@ def main() -> NoReturn:
             click.echo(f"hint: {error.hint}", err=True)
         status = error.exit_status
     except BrokenPipeError:
-        # The reader (`| head`) has had enough; nothing may be written at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()  # the reader (`| head`) has had enough
         status = 0
+    except UnicodeError:
+        if debug:
+            raise
+        click.echo("error: an argument is not valid UTF-8", err=True)
+        status = 2
+    except OSError as error:
+        if debug:
+            raise
+        _write_no_more()
+        what = f"{error.filename}: " if error.filename else ""
+        click.echo(f"error: {what}{error.strerror or error}", err=True)
+        status = 1
     except Exception as error:
         if debug:
             raise
@@ -109,6 +125,11 @@ def main() -> NoReturn:
         click.echo("hint: this is a mistake in wxgpt; --debug shows where", err=True)
         status = 1
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _write_no_more() -> None:
+    """Let what is buffered go nowhere at exit, rather than fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say_interrupted() -> int:

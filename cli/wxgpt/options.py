@@ -135,13 +135,16 @@ def parse_time(text: str, now: float) -> float:
         ValueError: it names none.
     """
     text = text.strip()
-    if match := re.fullmatch(r"@(\d+(?:\.\d+)?)", text):
+    if match := re.fullmatch(r"@([0-9]{1,11}(?:\.[0-9]+)?)", text):
         return float(match.group(1))
-    if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", text):
+    if match := re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)\s*([smhd])", text):
         return now - timedelta(**{_UNITS[match.group(2)]: float(match.group(1))}).total_seconds()
     if text in ("today", "yesterday"):
         local = datetime.fromtimestamp(now).astimezone()
         midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
         return (midnight - timedelta(days=text == "yesterday")).timestamp()
-    parsed = datetime.fromisoformat(text)
-    return (parsed if parsed.tzinfo else parsed.astimezone()).timestamp()
+    try:
+        parsed = datetime.fromisoformat(text)
+        return (parsed if parsed.tzinfo else parsed.astimezone()).timestamp()
+    except OverflowError as error:
+        raise ValueError("out of range") from error

@@ -7,7 +7,6 @@ import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import click
 
@@ -55,8 +54,9 @@ def send_again(
     from wxgpt.commands import send
     from wxgpt.reactor import run
 
+    host = send.host_of(to)
     if not allow_remote:
-        _refuse_remote(to)
+        _refuse_remote(host)
     config = options.load_config()
     name, _ = options.pick_account(config, account)
     logged = Logged(config)
@@ -79,15 +79,14 @@ def send_again(
     _summarise(run(play), output)
 
 
-def _refuse_remote(url: str) -> None:
-    host = urlsplit(url).hostname or ""
+def _refuse_remote(host: str) -> None:
     try:
         local = ipaddress.ip_address(host).is_loopback
     except ValueError:
         local = host == "localhost"
     if not local:
         raise UsageFailure(
-            f"{host or url} is not this machine",
+            f"{host} is not this machine",
             hint="what users wrote would be sent there; --allow-remote if that is meant",
         )
 

@@ -402,7 +402,8 @@ def _offer(state: UserState, command: c.OfferReply) -> Events:
         end = paging.cut(text, start, command.room, growing=growing)
         kind = ReplyKind.PARTIAL if growing else ReplyKind.ANSWER
     else:
-        start = end = 0
+        # A failure comes behind whatever text there is.
+        start = end = 0 if growing else len(text)
         kind = ReplyKind.LINK if growing else ReplyKind.FAILURE
     return (
         _reply(

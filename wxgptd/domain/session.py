@@ -54,8 +54,9 @@ Answer = Pending | Completed | Failed
 class Question:
     """One question.
 
-    `offered` is how many characters of its answer went out as replies. `restarts` counts how
-    often it has been asked again: positions in an answer hold for one count only.
+    `offered` is how many characters of its answer went out as replies, `failure_told` whether the
+    user has read that it failed. `restarts` counts how often it has been asked again: positions
+    in an answer hold for one count only.
     """
 
     delivery: DeliveryKey
@@ -64,6 +65,7 @@ class Question:
     link: LinkHash
     answer: Answer = Pending()
     offered: int = 0
+    failure_told: bool = False
     restarts: int = 0
     page_opened: bool = False
 
@@ -79,8 +81,9 @@ class Question:
         return replace(self, offered=0, restarts=self.restarts + 1)
 
     def offered_to(self, end: int) -> Question:
-        """Return the question with its answer offered up to `end`."""
-        return replace(self, offered=max(self.offered, end))
+        """Return the question with its answer offered up to `end`, and its failure told there."""
+        told = isinstance(self.answer, Failed) and end >= len(self.answer.text)
+        return replace(self, offered=max(self.offered, end), failure_told=self.failure_told or told)
 
     def seen(self) -> Question:
         """Return the question with its page opened."""
@@ -88,9 +91,13 @@ class Question:
 
     def has_more(self) -> bool:
         """Tell whether something of the answer has not been offered, or is still to come."""
-        if isinstance(self.answer, Pending):
-            return True
-        return bool(self.answer.text[self.offered :].strip())
+        match self.answer:
+            case Pending():
+                return True
+            case Failed() if not self.failure_told:
+                return True
+            case Failed(text=text) | Completed(text=text):
+                return bool(text[self.offered :].strip())
 
 
 @dataclass(frozen=True, slots=True)

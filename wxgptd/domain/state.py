@@ -210,7 +210,7 @@ def _offered(state: UserState, event: e.ReplyOffered) -> UserState:
     )
     settled = Settled(window.first_at, window.attempts, reply, event.at)
     state = replace(state, windows={**state.windows, event.delivery: settled})
-    if event.kind in (ReplyKind.ANSWER, ReplyKind.PARTIAL):
+    if event.kind in (ReplyKind.ANSWER, ReplyKind.PARTIAL, ReplyKind.FAILURE):
         return _with_question(state, state.question(event.question).offered_to(event.end))
     return state
 

@@ -124,16 +124,25 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
 }
 
 
+MAY_BE_EMPTY = frozenset({"cut_short", "interrupted", "failed_midway", "page_ai_notice"})
+"""What is said beside something else, and so may be left unsaid."""
+
+
 def faults(name: str, text: str) -> Iterator[str]:
     """Yield what is wrong with `text` as the catalogue's `name`."""
     allowed = PLACEHOLDERS.get(name, frozenset())
     if len(text.encode("utf-8", "replace")) > MAX_TEXT_BYTES:
         yield f"is longer than {MAX_TEXT_BYTES} bytes"
+    if not text.strip() and name not in MAY_BE_EMPTY:
+        yield "is empty"
     try:
-        used = {field for _, field, _, _ in Formatter().parse(text) if field is not None}
+        parsed = [part for part in Formatter().parse(text) if part[1] is not None]
     except ValueError as error:
         yield f"is not a text with placeholders: {error} (write {{{{ for a brace)"
         return
+    if any(form or conversion for _, _, form, conversion in parsed):
+        yield "has a placeholder with a ! or a : in it (only names may stand in braces)"
+    used = {field for _, field, _, _ in parsed if field is not None}
     for placeholder in sorted(used - allowed):
         choice = ", ".join(f"{{{known}}}" for known in sorted(allowed)) or "none"
         yield f"uses {{{placeholder}}}, but may use: {choice}"

@@ -87,10 +87,14 @@ def _keep(path: Path, offset: int, size: int) -> Trimmed:
             break
         except FileExistsError:
             number += 1
-    with os.fdopen(descriptor, "wb") as copy, path.open("rb") as source:
-        source.seek(offset)
-        copy.write(source.read())
-        copy.flush()
-        os.fsync(copy.fileno())
+    try:
+        with os.fdopen(descriptor, "wb") as copy, path.open("rb") as source:
+            source.seek(offset)
+            copy.write(source.read())
+            copy.flush()
+            os.fsync(copy.fileno())
+    except OSError:
+        kept.unlink()  # a full disk: half a copy is none
+        raise
     segments.sync_directory(path.parent)
     return Trimmed(path, offset, size - offset, kept)

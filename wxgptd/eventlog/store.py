@@ -66,8 +66,12 @@ class LogStore:
 
         Raises:
             LogDamaged: the newest segment is damaged.
+            StoreUnavailable: the disk does not allow it.
         """
-        ready = repair.make_ready(self._directory)
+        try:
+            ready = repair.make_ready(self._directory)
+        except OSError as error:
+            raise _unavailable(error) from error
         self.trimmed = ready.trimmed
         self._writer = Writer(
             self._directory,
@@ -85,10 +89,16 @@ class LogStore:
 
         Errs:
             StoreUnavailable: the log cannot be written; nothing was acknowledged.
+
+        Raises:
+            StoreUnavailable: the log is not open (yet, or any more).
+            Unencodable: an event has a value that cannot be written.
         """
+        if self._writer is None:
+            raise StoreUnavailable("the event log is not open")
         result: Deferred[int] = Deferred()
-        if self._failed is not None or self._writer is None:
-            result.errback(self._failed or StoreUnavailable("the event log is not open"))
+        if self._failed is not None:
+            result.errback(self._failed)
             return result
         entries = [
             codec.encode(user, previous, event) for previous, event in enumerate(events, expected)

@@ -8,6 +8,7 @@ better served by a sentence. Time and size are bounded, whatever the server does
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -206,7 +207,7 @@ def _retry_after(response: IResponse) -> float:
     if not values:
         return 0.0
     value = values[0].strip()
-    if value.replace(".", "", 1).isdigit():
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]*)?", value):
         return min(float(value), 86_400.0)
     try:
         then = parsedate_to_datetime(value)

@@ -7,7 +7,9 @@ block that grows and not the whole text again.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
+from typing import Any
 
 import nh3
 from markdown_it import MarkdownIt
@@ -21,7 +23,18 @@ from pygments.util import ClassNotFound
 MAX_RENDERED_BYTES = 32 * 1024
 """Hostile Markdown can take seconds a hundred kilobytes; the rest is shown as plain text."""
 
-MAX_HIGHLIGHTED_CHARS = 8_000
+MAX_HIGHLIGHTED_CHARS = 3_000
+_UNHIGHLIGHTED = re.compile(r"[^\n]{201}|\s{60}")
+"""Many lexers of pygments take quadratic time on long lines and on blank ones."""
+
+_LANGUAGES = {
+    "Bash", "Bash Session", "C", "C#", "C++", "CSS", "Dart", "Diff", "Docker", "Go", "HTML",
+    "HTTP", "INI", "JSON", "JSX", "Java", "JavaScript", "Kotlin", "Lua", "Makefile",
+    "Nginx configuration file", "PHP", "Perl", "PowerShell", "Python", "Python console session",
+    "Ruby", "Rust", "S", "SQL", "Scala", "Swift", "TOML", "TSX", "TeX", "TypeScript", "XML",
+    "YAML",
+}  # fmt: skip
+"""Those whose lexers stay below half a second on the worst that the limits above let through."""
 
 _TAGS = {
     "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li",
@@ -39,11 +52,13 @@ _REL = "noopener noreferrer nofollow"
 
 
 def _highlighted(code: str, language: str, _attributes: str) -> str:
-    if not language or len(code) > MAX_HIGHLIGHTED_CHARS:
+    if not language or len(code) > MAX_HIGHLIGHTED_CHARS or _UNHIGHLIGHTED.search(code):
         return ""  # markdown-it escapes it then
     try:
         lexer = get_lexer_by_name(language, stripnl=False)
     except ClassNotFound:
+        return ""
+    if lexer.name not in _LANGUAGES:
         return ""
     marked: str = highlight(code, lexer, HtmlFormatter(nowrap=True))
     return marked
@@ -59,7 +74,12 @@ _markdown.disable("image")
 def blocks(text: str) -> tuple[str, ...]:
     """Return `text`, Markdown as a model writes it, as the HTML of its top-level blocks."""
     head, rest = _split(text)
-    shown = [_block(source) for source in _sources(head)]
+    definitions: dict[str, Any] = {}
+    tokens = _markdown.parse(head, definitions)
+    references = tuple(
+        (name, one["href"], one["title"]) for name, one in definitions.get("references", {}).items()
+    )
+    shown = [_block(source, references) for source in _sources(head, tokens)]
     if rest:
         shown.append(f'<p class="plain">{escape(rest)}</p>')
     return tuple(shown)
@@ -76,10 +96,9 @@ def _split(text: str) -> tuple[str, str]:
     return head, text[len(head) :].lstrip("\n")
 
 
-def _sources(text: str) -> list[str]:
-    """Return the source of each top-level block, reference definitions repeated in none."""
+def _sources(text: str, tokens: list[Token]) -> list[str]:
+    """Return the source of each top-level block; definitions of links are in none."""
     lines = text.split("\n")
-    tokens = _markdown.parse(text)
     spans = [token.map for token in tokens if token.level == 0 and token.map and _opens(token)]
     return ["\n".join(lines[begin:end]) for begin, end in spans]
 
@@ -89,8 +108,9 @@ def _opens(token: Token) -> bool:
 
 
 @lru_cache(maxsize=2_048)
-def _block(source: str) -> str:
-    rendered = _markdown.render(source)
+def _block(source: str, references: tuple[tuple[str, str, str], ...]) -> str:
+    known = {name: {"href": href, "title": title} for name, href, title in references}
+    rendered = _markdown.render(source, {"references": known})
     return nh3.clean(
         rendered,
         tags=_TAGS,

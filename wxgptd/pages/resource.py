@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -26,9 +26,9 @@ from wxgptd.ports import AnswerView, Dialogue, Library, Progress, Turn
 
 log = Logger()
 
-T = TypeVar("T")
-
-InThread = Callable[[Callable[[], T]], Deferred[T]]
+Blocks = tuple[str, ...]
+Rendered = list[Blocks]
+InThread = Callable[[Callable[[], Rendered]], Deferred[Rendered]]
 """Run a function where it does not hold up the reactor."""
 
 UPDATE_EVERY_S = 0.3
@@ -65,7 +65,7 @@ class Pages:
         texts: Texts,
         *,
         clock: IReactorTime,
-        in_thread: InThread[tuple[str, ...]],
+        in_thread: InThread,
         ready: Callable[[], bool],
         root: str = "",
     ) -> None:
@@ -100,11 +100,20 @@ class Pages:
         page = self._environment.get_template(template)
         return page.render(**self._shared, **values).encode("utf-8", "replace")
 
-    async def blocks(self, text: str) -> tuple[str, ...]:
+    async def blocks(self, text: str) -> Blocks:
         """Return `text` as the HTML of its blocks."""
-        if len(text) < RENDER_IN_THREAD_CHARS:
-            return html.blocks(text)
-        return await self._in_thread(lambda: html.blocks(text))
+        (blocks,) = await self.all_blocks([text])
+        return blocks
+
+    async def all_blocks(self, texts: Sequence[str]) -> Rendered:
+        """Return each of `texts` as the HTML of its blocks."""
+
+        def render() -> Rendered:
+            return [html.blocks(text) for text in texts]
+
+        if sum(map(len, texts)) < RENDER_IN_THREAD_CHARS:
+            return render()
+        return await self._in_thread(render)
 
     def status(self, progress: Progress, failure: str) -> str:
         """Return the sentence about how far an answer is."""
@@ -250,7 +259,7 @@ def _find(pages: Pages, token: str) -> AnswerView | None:
     return pages.library.answer(token) if links.well_formed(token) else None
 
 
-def _position(view: AnswerView, blocks: tuple[str, ...]) -> str:
+def _position(view: AnswerView, blocks: Blocks) -> str:
     """Return what a reader who has seen this need not be sent again.
 
     The generation of the answer, how many blocks are settled (all but the last, which may
@@ -260,13 +269,13 @@ def _position(view: AnswerView, blocks: tuple[str, ...]) -> str:
     return f"{view.generation}.{settled}.{len(view.text)}.{view.progress}"
 
 
-def _update(pages: Pages, view: AnswerView, blocks: tuple[str, ...], seen: str) -> dict[str, Any]:
+def _update(pages: Pages, view: AnswerView, blocks: Blocks, seen: str) -> dict[str, Any]:
     """Return what brings a reader who has seen `seen` up to date."""
     generation, _, rest = seen.partition(".")
     settled = rest.partition(".")[0]
     same = generation == str(view.generation)
-    begin = int(settled) if same and settled.isdigit() and len(settled) < 6 else 0
-    begin = min(begin, max(0, len(blocks) - 1)) if same else 0
+    begin = _number(settled) if same else 0
+    begin = min(begin, max(0, len(blocks) - 1))
     return {
         "position": _position(view, blocks),
         "from": begin,
@@ -277,11 +286,16 @@ def _update(pages: Pages, view: AnswerView, blocks: tuple[str, ...], seen: str) 
     }
 
 
+def _number(text: str) -> int:
+    """Return the number that `text` is, or 0: it comes from whoever has the link."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 6 else 0
+
+
 def _asked_from(request: Request) -> str:
     """Return the position that the reader has seen."""
     resumed = request.getHeader("last-event-id")
     if resumed:
-        return str(resumed)[:64]
+        return str(resumed)[:64].encode("ascii", "replace").decode("ascii")
     values: list[bytes] = request.args.get(b"position", [b""])
     return values[0].decode("ascii", "replace")[:64]
 
@@ -394,8 +408,7 @@ class HistoryPage(Resource):
     def render_GET(self, request: Request) -> bytes | int:
         """Serve one page of the user's sessions."""
         _prepare(request, "text/html; charset=utf-8")
-        asked = request.args.get(b"page", [b"1"])[0]
-        number = int(asked) if asked.isdigit() and len(asked) < 6 else 1
+        number = _number(request.args.get(b"page", [b"1"])[0].decode("ascii", "replace"))
         known = links.well_formed(self._token) and not request.postpath
         view = self._pages.library.history(self._token, number) if known else None
         if view is None:
@@ -406,22 +419,24 @@ class HistoryPage(Resource):
     async def _write(
         self, request: Request, dialogues: tuple[Dialogue, ...], page: int, pages: int
     ) -> None:
-        shown = [await self._dialogue(dialogue) for dialogue in dialogues]
+        answers = [turn.answer for dialogue in dialogues for turn in dialogue.turns]
+        rendered = iter(await self._pages.all_blocks(answers))
+        shown = [self._dialogue(dialogue, rendered) for dialogue in dialogues]
         title = self._pages.texts.history_title
         await self._pages.library.durable()
         request.write(
             self._pages.render("history.html", title=title, dialogues=shown, page=page, pages=pages)
         )
 
-    async def _dialogue(self, dialogue: Dialogue) -> dict[str, object]:
+    def _dialogue(self, dialogue: Dialogue, rendered: Iterator[Blocks]) -> dict[str, object]:
         return {
             "opened": _local(dialogue.opened_at),
             "assistant": dialogue.assistant,
             "ended": dialogue.ended,
-            "turns": [await self._turn(turn) for turn in dialogue.turns],
+            "turns": [self._turn(turn, next(rendered)) for turn in dialogue.turns],
         }
 
-    async def _turn(self, turn: Turn) -> dict[str, object]:
+    def _turn(self, turn: Turn, blocks: Blocks) -> dict[str, object]:
         texts = self._pages.texts
         match turn.progress:
             case Progress.DONE | Progress.CUT_SHORT:
@@ -432,7 +447,6 @@ class HistoryPage(Resource):
                 status = texts.page_interrupted
             case _:
                 status = texts.history_running
-        blocks = await self._pages.blocks(turn.answer)
         return {
             "question": turn.question,
             "blocks": [Markup(block) for block in blocks],  # noqa: S704 (sanitised by nh3)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import ceil
+from collections.abc import Callable, Iterable, Sequence
 
 from twisted.internet.defer import Deferred, succeed
 
@@ -17,7 +16,9 @@ from wxgptd.service.journal import Journal
 from wxgptd.service.projections import LinkIndex, Target
 from wxgptd.service.timeline import Timeline
 
-DIALOGUES_PER_PAGE = 10
+TURNS_PER_PAGE = 20
+
+Page = list[tuple[Session, Sequence[Question]]]
 
 
 class Library:
@@ -80,16 +81,14 @@ class Library:
         target = self._target(token)
         if target is None or target.question:
             return None
-        sessions = [
+        pages = _paged(
             session
             for session in self._journal.state(target.user).sessions()
             if session.closed is not CloseReason.UNSUBSCRIBED
-        ]
-        pages = max(1, ceil(len(sessions) / DIALOGUES_PER_PAGE))
-        page = min(max(page, 1), pages)
-        shown = sessions[(page - 1) * DIALOGUES_PER_PAGE : page * DIALOGUES_PER_PAGE]
-        dialogues = tuple(self._dialogue(target.user, session) for session in shown)
-        return HistoryView(dialogues=dialogues, page=page, pages=pages)
+        )
+        page = min(max(page, 1), len(pages))
+        dialogues = tuple(self._dialogue(target.user, *part) for part in pages[page - 1])
+        return HistoryView(dialogues=dialogues, page=page, pages=len(pages))
 
     def _target(self, token: str) -> Target | None:
         return self._index.find(self._link_hash(token), self._timeline.now())
@@ -101,13 +100,13 @@ class Library:
         found = self._journal.state(target.user).find(target.question)
         return (target, found[1]) if found is not None else None
 
-    def _dialogue(self, user: User, session: Session) -> Dialogue:
+    def _dialogue(self, user: User, session: Session, questions: Sequence[Question]) -> Dialogue:
         ended = f"history_{session.closed}" if session.closed is not None else "history_open"
         return Dialogue(
             opened_at=session.opened_at,
             assistant=session.assistant,
             ended=getattr(self._texts, ended),
-            turns=tuple(self._turn(user, question) for question in session.questions.values()),
+            turns=tuple(self._turn(user, question) for question in questions),
         )
 
     def _turn(self, user: User, question: Question) -> Turn:
@@ -137,3 +136,25 @@ class Library:
                     return Progress.WAITING, "", ""
                 written = flight.written
                 return (Progress.WRITING if written else Progress.THINKING), written, ""
+
+
+def _paged(sessions: Iterable[Session]) -> list[Page]:
+    """Return the sessions, newest first, in pages of a bounded number of turns.
+
+    A longer session goes on from page to page, its newest turns first as well.
+    """
+    pages: list[Page] = [[]]
+    room = TURNS_PER_PAGE
+    for session in sessions:
+        questions = list(session.questions.values())
+        while True:
+            if room == 0:
+                pages.append([])
+                room = TURNS_PER_PAGE
+            begin = max(0, len(questions) - room)
+            pages[-1].append((session, questions[begin:]))
+            room -= max(1, len(questions) - begin)
+            questions = questions[:begin]
+            if not questions:
+                break
+    return pages

@@ -48,7 +48,7 @@ class World:
     wall: Callable[[], float]
     store: EventStore
     http: HttpClient
-    in_thread: InThread[tuple[str, ...]]
+    in_thread: InThread
     link_key: bytes
 
 

@@ -96,7 +96,7 @@ class _Stage:
         self._model = subprocess.Popen(
             [sys.executable, "-m", "wxgpt", "demo-model", "--port", "0"],
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             start_new_session=True,
         )
         assert self._model.stdout is not None
@@ -104,7 +104,7 @@ class _Stage:
         if not line.startswith("base_url"):
             raise DemoFailed("the demonstration model does not start")
         descriptor = os.open(self.config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(
                 CONFIG.format(
                     port=self.port,

@@ -65,7 +65,7 @@ def command(
 def _point(until: str | None) -> Point:
     if until is None:
         return None, None
-    if until.isdigit():
+    if until.isascii() and until.isdecimal():
         return int(until), None
     try:
         return None, options.parse_time(until, time.time())

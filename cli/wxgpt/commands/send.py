@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -96,12 +97,31 @@ def webhook(
             f"account {name} has no aes_key to encrypt with",
             hint=f"set [account.{name}] app_id and aes_key, or leave --encrypt out",
         )
+    if url is not None:
+        host_of(url)
     safe = bool(account.aes_key) if encrypt is None else encrypt
     return Webhook(
         url=url or local_address(config.server.listen) + cfg.webhook_path(name, account),
         token=account.token.reveal(),
         app_id=account.app_id,
         key=Key(account.aes_key.reveal()) if safe else None,
+    )
+
+
+def host_of(url: str) -> str:
+    """Return the host that `url` names.
+
+    Raises:
+        UsageFailure: it is no address that messages can be delivered to.
+    """
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return parts.hostname
+    except ValueError:
+        pass
+    raise UsageFailure(
+        f"{url!r} is no address to deliver to", hint="write http://127.0.0.1:PORT/wx/NAME"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import click
 
@@ -75,7 +76,7 @@ def stop(session_id: str) -> None:
     """End an open session; its user can open another one."""
     from wxgpt import control
 
-    status, _ = control.request("POST", f"/sessions/{session_id}/stop")
+    status, _ = control.request("POST", f"/sessions/{quote(session_id, safe='')}/stop")
     if status == 404:
         raise UsageFailure(
             f"there is no open session {session_id}", hint="`wxgpt sessions list` lists them"

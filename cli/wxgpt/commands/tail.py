@@ -159,7 +159,7 @@ class _Printer:
         self._output = output
         self._utc = utc
         wide = shutil.get_terminal_size((120, 24)).columns
-        self._width = wide if sys.stdout.isatty() else 100_000
+        self._width = wide if sys.stdout and sys.stdout.isatty() else 100_000
 
     def all(self, records: list[tuple[AnyRecord, str]]) -> None:
         if self._output == "json":
