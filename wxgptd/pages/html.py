@@ -40,7 +40,8 @@ _TAGS = {
     "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li",
     "ol", "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
-_ATTRIBUTES = {
+_ATTRIBUTES: dict[str, set[str]] = {
+    "*": set(),  # nh3 would allow title and lang everywhere
     "a": {"href"},
     "ol": {"start"},
     "span": {"class"},
@@ -107,6 +108,11 @@ def _opens(token: Token) -> bool:
     return token.nesting >= 0
 
 
+def _attribute(_tag: str, name: str, value: str) -> str | None:
+    """Return the value to keep: no link may lead somewhere relative to the page."""
+    return None if name == "href" and not value.startswith(("http://", "https://")) else value
+
+
 @lru_cache(maxsize=2_048)
 def _block(source: str, references: tuple[tuple[str, str, str], ...]) -> str:
     known = {name: {"href": href, "title": title} for name, href, title in references}
@@ -116,5 +122,6 @@ def _block(source: str, references: tuple[tuple[str, str, str], ...]) -> str:
         tags=_TAGS,
         attributes=_ATTRIBUTES,
         url_schemes={"http", "https"},
+        attribute_filter=_attribute,
         link_rel=_REL,
     ).strip()

@@ -17,7 +17,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.resource import NoResource, Resource
+from twisted.web.pages import notFound
+from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from wxgptd.domain.texts import Texts
@@ -189,9 +190,9 @@ class _Starting(Resource):
 class _Static(Resource):
     """The style sheet and the script, from the package."""
 
-    def getChild(self, path: bytes, request: Request) -> Resource:
+    def getChild(self, path: bytes, request: Request) -> IResource:
         name = path.decode("ascii", "replace")
-        return _File(name) if name in _STATIC_TYPES else NoResource()
+        return _File(name) if name in _STATIC_TYPES else notFound()
 
 
 class _File(Resource):
@@ -216,7 +217,7 @@ class AnswerPage(Resource):
         self._pages = pages
         self._token = token
 
-    def getChild(self, path: bytes, request: Request) -> Resource:
+    def getChild(self, path: bytes, request: Request) -> IResource:
         match path:
             case b"events":
                 return _Events(self._pages, self._token)
@@ -225,7 +226,7 @@ class AnswerPage(Resource):
             case b"":
                 return self
             case _:
-                return NoResource()
+                return notFound()
 
     def render_GET(self, request: Request) -> bytes | int:
         """Serve the answer as it stands, complete and readable without a script."""

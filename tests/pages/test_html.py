@@ -1,0 +1,139 @@
+"""Model text as HTML: readable, and harmless whatever it holds."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wxgptd.pages import html
+
+ALLOWED = re.compile(
+    r"</?(?:a|blockquote|br|code|del|em|h[1-6]|hr|li|ol|p|pre|s|span|strong|table|tbody|td|th|thead|tr|ul)"
+    r'(?: (?:href|rel|class|start)="[^"<>]*")*\s*/?>'
+)
+
+
+def rendered(text: str) -> str:
+    return "".join(html.blocks(text))
+
+
+def harmless(page: str) -> None:
+    left = ALLOWED.sub("", page)
+    assert "<" not in left, left
+    for address in re.findall(r'href="([^"]*)"', page):
+        assert re.match(r"https?://", address), address
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("# 标题", "<h1>标题</h1>"),
+        (
+            "**粗** *斜* ~~删~~ `码`",
+            "<p><strong>粗</strong> <em>斜</em> <s>删</s> <code>码</code></p>",
+        ),
+        ("1. 一\n2. 二", "<ol>\n<li>一</li>\n<li>二</li>\n</ol>"),
+        ("> 引", "<blockquote>\n<p>引</p>\n</blockquote>"),
+        ("| a | b |\n|---|---|\n| 1 | 2 |", "<td>1</td>"),
+        (
+            "[链接](https://example.com/)",
+            '<a href="https://example.com/" rel="noopener noreferrer nofollow">',
+        ),
+        ("见[文档][1]。\n\n[1]: https://example.com/doc\n\n完", 'href="https://example.com/doc"'),
+        ("```python\nprint(1)\n```", 'class="language-python"'),
+        ("```\n<b>\n```", "&lt;b&gt;"),
+        ("![图](https://example.com/i.png)", 'href="https://example.com/i.png"'),
+        ("a < b && c > d", "a &lt; b &amp;&amp; c &gt; d"),
+    ],
+)
+def test_what_models_write_is_shown(text, shown):
+    page = rendered(text)
+    assert shown in page
+    harmless(page)
+
+
+ATTACKS = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<svg/onload=alert(1)>",
+    "<iframe src=//evil.test></iframe>",
+    "<a href='javascript:alert(1)'>x</a>",
+    "<style>*{background:url(//evil.test)}</style>",
+    "<link rel=stylesheet href=//evil.test>",
+    "<meta http-equiv=refresh content='0;url=//evil.test'>",
+    "<form action=//evil.test><input name=a></form>",
+    "<base href=//evil.test>",
+    "<object data=//evil.test></object>",
+    "<details open ontoggle=alert(1)>",
+    "[x](javascript:alert(1))",
+    "[x](JaVaScRiPt:alert(1))",
+    "[x](java\tscript:alert(1))",
+    "[x](&#106;avascript:alert(1))",
+    "[x](vbscript:msgbox)",
+    "[x](data:text/html,<script>alert(1)</script>)",
+    "[x](data:image/svg+xml;base64,PHN2Zz4=)",
+    "[x](file:///etc/passwd)",
+    "[x](//evil.test/path)",
+    "[x](mailto:a@evil.test)",
+    "[x]: javascript:alert(1)\n\n[x]",
+    "![x](javascript:alert(1))",
+    "![x](https://evil.test/pixel.gif)",
+    "<javascript:alert(1)>",
+    '[x](https://a.test/"onmouseover="alert(1))',
+    "[x](https://a.test 'a\"onmouseover=alert(1)')",
+    "```html\n<script>alert(1)</script>\n```",
+    "```<script>alert(1)</script>\nx\n```",
+    '```"onmouseover="alert(1)\nx\n```',
+    "`<script>`<script>alert(1)</script>",
+    "<!--><script>alert(1)</script>-->",
+    "<![CDATA[<script>alert(1)</script>]]>",
+    "&lt;script&gt;alert(1)&lt;/script&gt;",
+    "<p>\n\n<script>\n\nalert(1)\n\n</script>",
+    "| <script>alert(1)</script> |\n|---|\n| <img src=x onerror=alert(1)> |",
+    "* <script>alert(1)</script>\n  * <svg onload=alert(1)>",
+    "> > > <iframe srcdoc='<script>alert(1)</script>'>",
+    "# <script>alert(1)</script>",
+    "\\<script>alert(1)</script>",
+    "<scr<script>ipt>alert(1)</script>",
+    "<IMG SRC=&#x6A&#x61&#x76&#x61&#x73&#x63&#x72&#x69&#x70&#x74:alert(1)>",
+    "<math><mi xlink:href='data:x,<script>alert(1)</script>'>",
+    "<noscript><p title='</noscript><img src=x onerror=alert(1)>'>",
+    "\x00<script>alert(1)</script>",
+    "<a\x0bhref='javascript:alert(1)'>x</a>",
+    "{{ 7*7 }}{% raw %}",
+    "</article></main><script>alert(1)</script>",
+    "[a](https://user:pass@evil.test)<img/src=x/onerror=alert(1)>",
+]
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("around", ["%s", "前 %s 后", "- %s", "> %s"])
+def test_no_attack_becomes_active_or_remote(attack, around):
+    harmless(rendered(around % attack))
+
+
+@given(st.text(st.sampled_from("<>&\"'`[]()!*_#|-\\\n aσ:/=jscript"), max_size=200))
+def test_no_text_becomes_active_or_remote(text):
+    harmless(rendered(text))
+
+
+def test_a_text_past_the_limit_is_shown_as_it_is_written():
+    text = "字。\n\n" * 8_000
+    page = rendered(text)
+    assert 'class="plain"' in page
+    assert page.count("字") == 8_000
+    harmless(page)
+
+
+@pytest.mark.parametrize("code", [" " * 2_900, " \n" * 1_400, "a" * 2_900])
+def test_code_that_lexers_are_slow_at_is_not_highlighted(code):
+    assert html._highlighted(code, "c", "") == ""
+    assert code[:50].strip() in rendered(f"```c\n{code}\n```")
+
+
+def test_code_is_highlighted_in_languages_that_are_known():
+    assert "<span" in rendered("```python\ndef f(): pass\n```")
+    assert "<span" not in rendered("```autoit\ndef f(): pass\n```")

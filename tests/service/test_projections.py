@@ -1,0 +1,76 @@
+"""What is derived from all users' events."""
+
+from __future__ import annotations
+
+from tests.support.builders import ALICE, BOB, History, asked, link, opened
+from wxgptd.domain import commands as c
+from wxgptd.domain.values import DeliveryKey, Policy
+from wxgptd.service.projections import DeliberateTimeouts, LinkIndex, OpenSessions
+
+
+def observed(projection, user, history: History):
+    from wxgptd.domain.state import EMPTY, evolve
+
+    state = EMPTY
+    for event in history.events:
+        state = evolve(state, event)
+        projection.observe(user, event, state)
+    return projection
+
+
+def test_a_link_leads_to_its_answer_until_its_time_is_over():
+    index = observed(LinkIndex(ttl_s=100.0), ALICE, asked("q1", at=5.0))
+    assert index.find(link("q1"), 105.0).question == "q1"
+    assert index.find(link("q1"), 105.1) is None
+    index.forget_expired(105.1)
+    assert index.find(link("q1"), 5.0) is None
+
+
+def test_sessions_are_due_in_the_order_of_their_ends_whatever_their_length():
+    sessions = OpenSessions()
+    long = History()
+    long.say("/chatgpt", "m1", at=0.0, policy=Policy(session_ttl_s=7_200.0))
+    observed(sessions, ALICE, long)
+    observed(sessions, BOB, opened(at=10.0))
+    assert list(sessions.due(309.0)) == []
+    assert list(sessions.due(310.0)) == [BOB]
+    assert len(sessions) == 2
+    assert list(sessions.due(7_200.0)) == [ALICE]
+
+
+def test_a_session_that_was_extended_is_looked_at_again():
+    sessions = observed(OpenSessions(), ALICE, opened(at=0.0))
+    assert list(sessions.due(300.0)) == [ALICE]
+    sessions.keep(ALICE, 400.0)
+    assert list(sessions.due(399.0)) == []
+    assert list(sessions.due(400.0)) == [ALICE]
+
+
+def test_a_session_that_was_replaced_is_due_once():
+    history = opened(at=0.0)
+    history.say("/claude", "m2", at=100.0)
+    sessions = observed(OpenSessions(), ALICE, history)
+    assert list(sessions.due(1_000.0)) == [ALICE]
+    history.do(c.ExpireSession(at=1_000.0))
+    observed(sessions, ALICE, history)
+    assert len(sessions) == 0
+
+
+def test_the_budget_is_of_five_minutes_and_by_account():
+    budget = DeliberateTimeouts(per_5min=2)
+    assert budget.spend("main", 0.0)
+    assert budget.spend("main", 1.0)
+    assert not budget.spend("main", 299.9)
+    assert budget.spend("other", 1.0)
+    assert budget.spend("main", 300.0)
+    assert budget.left("main", 300.0) == 0
+    assert budget.left("main", 302.0) == 1
+
+
+def test_timeouts_that_the_log_proves_count_after_a_restart():
+    history = asked("q1", at=0.0)
+    history.say("为什么？", "q1", at=5.0)
+    history.say("为什么？", "q1", at=10.0)
+    budget = observed(DeliberateTimeouts(per_5min=3), ALICE, history)
+    assert budget.left("main", 11.0) == 1
+    assert DeliveryKey("q1") in history.state.windows

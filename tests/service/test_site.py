@@ -1,0 +1,138 @@
+"""The HTTP server's bounds, on the wire."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.protocol import connectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.web.resource import Resource
+
+from wxgptd.service.site import MAX_BODY_BYTES, READ_DEADLINE_S, BoundedSite, Root
+
+
+class Echo(Resource):
+    isLeaf = True
+
+    def render_POST(self, request):
+        return b"%d" % len(request.content.read())
+
+    def render_GET(self, request):
+        return b"ok"
+
+
+class Transport(StringTransport):
+    def abortConnection(self):
+        self.disconnecting = True
+        self.aborted = True
+
+    aborted = False
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def site(clock, **more):
+    root = Resource()
+    root.putChild(b"echo", Echo())
+    bounds = {"max_connections": 3, "max_connections_per_address": 2, **more}
+    return BoundedSite(root, clock, **bounds)
+
+
+def connect(server, host="203.0.113.7"):
+    protocol = server.buildProtocol(IPv4Address("TCP", host, 1))
+    if protocol is None:
+        return None, None
+    transport = Transport()
+    protocol.makeConnection(transport)
+    return protocol, transport
+
+
+def test_a_request_is_answered(clock):
+    protocol, transport = connect(site(clock))
+    protocol.dataReceived(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
+    assert transport.value().startswith(b"HTTP/1.1 200 OK")
+    assert transport.value().endswith(b"3")
+
+
+def test_a_long_body_is_refused_before_it_is_read(clock):
+    protocol, transport = connect(site(clock))
+    head = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1)
+    protocol.dataReceived(head)
+    assert transport.value().startswith(b"HTTP/1.1 413")
+    assert transport.disconnecting
+
+
+def test_a_chunked_body_is_refused_when_it_gets_too_long(clock):
+    protocol, transport = connect(site(clock))
+    protocol.dataReceived(b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(70):
+        if transport.disconnecting:
+            break
+        protocol.dataReceived(b"400\r\n" + b"x" * 1_024 + b"\r\n")
+    assert transport.value().startswith(b"HTTP/1.1 413")
+    assert transport.value().count(b"HTTP/1.1") == 1
+    protocol.connectionLost(connectionDone)
+
+
+def test_a_request_that_trickles_in_is_cut_off(clock):
+    protocol, transport = connect(site(clock))
+    for byte in b"POST /echo HTTP/1.1\r\n":
+        protocol.dataReceived(bytes([byte]))
+        clock.advance(0.45)
+    protocol.dataReceived(b"Host: x\r\n")
+    clock.advance(READ_DEADLINE_S)
+    assert transport.disconnecting
+
+
+def test_a_connection_that_says_nothing_is_cut_off(clock):
+    _, transport = connect(site(clock))
+    clock.advance(READ_DEADLINE_S + 0.1)
+    assert transport.disconnecting
+
+
+def test_a_second_request_on_a_connection_has_a_deadline_of_its_own(clock):
+    protocol, transport = connect(site(clock))
+    get = b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n"
+    protocol.dataReceived(get)
+    clock.advance(READ_DEADLINE_S + 5)
+    assert not transport.disconnecting, "between requests a connection may rest"
+    protocol.dataReceived(get)
+    assert transport.value().count(b"200 OK") == 2
+    protocol.dataReceived(get[:10])
+    clock.advance(READ_DEADLINE_S + 0.1)
+    assert transport.disconnecting
+
+
+def test_connections_are_bounded_by_address_and_in_all(clock):
+    server = site(clock)
+    one = connect(server, "203.0.113.1")
+    connect(server, "203.0.113.1")
+    assert connect(server, "203.0.113.1") == (None, None)
+    connect(server, "203.0.113.2")
+    assert connect(server, "203.0.113.3") == (None, None)
+    one[0].connectionLost(connectionDone)
+    assert connect(server, "203.0.113.3") != (None, None)
+
+
+def test_a_reverse_proxy_on_this_machine_may_have_as_many_as_there_are(clock):
+    server = site(clock)
+    for _ in range(3):
+        assert connect(server, "127.0.0.1") != (None, None)
+    assert connect(server, "127.0.0.1") == (None, None)
+
+
+def test_a_webhook_is_found_by_its_whole_path_and_by_no_other():
+    webhook = Resource()
+    root = Root({b"/wx/main": webhook}, {}, ready=lambda: True)
+
+    class Request:
+        def __init__(self, path):
+            self.path = path
+
+    assert root.getChild(b"wx", Request(b"/wx/main")) is webhook
+    for path in (b"/wx", b"/wx/main/", b"/wx/main/x", b"/wx/other"):
+        assert root.getChild(b"wx", Request(path)) is not webhook
