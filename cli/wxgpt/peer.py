@@ -17,9 +17,12 @@ from urllib.parse import urlencode
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as LostPatience
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionRefusedError as ConnectionRefused
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
+from twisted.web.client import ResponseNeverReceived
 
 from wxgptd.domain.texts import MAX_REPLY_BYTES
 from wxgptd.wechat import crypto, envelope, signature
@@ -38,6 +41,7 @@ class Result(StrEnum):
     NOTHING = "success"
     TIMEOUT = "timeout"
     CLOSED = "closed"
+    REFUSED = "refused"
     ERROR = "error"
 
 
@@ -181,7 +185,9 @@ class Peer:
         except CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 (all that can go wrong with a connection)
-            result, detail = Result.CLOSED, _why(error)
+            cause = _cause(error)
+            refused = isinstance(cause, ConnectionRefused)
+            result, detail = Result.REFUSED if refused else Result.CLOSED, _why(cause)
         else:
             result, detail = self._judge(status, answer, user)
         took = self._clock.seconds() - start
@@ -238,15 +244,18 @@ def _xml(fields: Mapping[str, str]) -> str:
     return f"<xml>{''.join(element(name, text) for name, text in fields.items())}</xml>"
 
 
-def _why(error: Exception) -> str:
+def _cause(error: BaseException) -> BaseException:
+    """Return what is behind an error of Twisted's client, which wraps what it meets."""
     reasons = getattr(error, "reasons", None)
-    inner = reasons[0].value if reasons else error
-    name = type(inner).__name__
-    if name in ("ConnectionDone", "ConnectionLost", "ResponseNeverReceived"):
+    return reasons[0].value if reasons else error
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, ConnectionDone | ConnectionLost | ResponseNeverReceived):
         return "the connection was closed without a reply"
-    if name == "ConnectionRefusedError":
-        return "connection refused"
-    return " ".join(str(inner).split()) or name
+    if isinstance(error, ConnectionRefused):
+        return "nobody listens there"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def real_client(reactor: Any) -> Any:  # noqa: ANN401

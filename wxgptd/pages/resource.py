@@ -22,6 +22,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from wxgptd.domain.texts import Texts
+from wxgptd.errors import WxgptError
 from wxgptd.pages import html, links
 from wxgptd.ports import AnswerView, Dialogue, Library, Progress, Turn
 
@@ -144,7 +145,10 @@ def _serve(request: Request, work: Deferred[None]) -> int:
 
     def finish(result: object) -> None:
         if isinstance(result, Failure) and not result.check(CancelledError):
-            log.failure("a page could not be served", result)
+            if result.check(WxgptError):
+                log.error("a page could not be served: {error}", error=result.value)
+            else:
+                log.failure("a page could not be served", result)
             if not left:
                 request.loseConnection()
         elif not left:

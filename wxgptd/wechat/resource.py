@@ -14,6 +14,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from wxgptd.domain.values import AccountName, DeliveryKey, User
+from wxgptd.errors import WxgptError
 from wxgptd.ports import Conversations, Ignore, Outcome, Say, Silence
 from wxgptd.wechat import crypto, envelope, signature
 
@@ -210,9 +211,11 @@ class _Exchange:
         self._request.finish()
 
     def _fail(self, failure: Failure) -> None:
-        if failure.check(CancelledError) is None:
-            # An error status would burn all of WeChat's attempts within a second; silence
-            # leaves the next one a chance.
+        # An error status would burn all of WeChat's attempts within a second; silence leaves
+        # the next one a chance.
+        if failure.check(WxgptError):
+            log.error("an attempt could not be answered: {error}", error=failure.value)
+        elif failure.check(CancelledError) is None:
             log.failure("an attempt could not be answered", failure)
         if self._attempt is not None:
             self._attempt = None

@@ -70,9 +70,16 @@ def command(
     config = options.load_config()
     hook = webhook(config, account, url, encrypt)
 
+    def tell(attempt: Attempt) -> None:
+        if attempt.number == 1 and attempt.result is peer.Result.REFUSED:
+            raise Unreachable(
+                f"nobody listens at {hook.url}", hint="start the daemon: wxgptd --config FILE"
+            )
+        if output == "text":
+            show_attempt(attempt)
+
     async def deliver(reactor: Any) -> Delivery:  # noqa: ANN401
         wechat = peer.Peer(hook, http=peer.real_client(reactor), clock=reactor, wall=time.time)
-        tell = show_attempt if output == "text" else _ignore
         return await wechat.deliver(user, message, tell)
 
     delivery = run(deliver)
@@ -80,7 +87,7 @@ def command(
         show_delivery(delivery)
     else:
         click.echo(render.dumps(as_json(message, user, delivery)))
-    _judge(delivery, pattern, hook)
+    _judge(delivery, pattern)
 
 
 def webhook(
@@ -183,10 +190,6 @@ def as_json(message: dict[str, str], user: str, delivery: Delivery) -> dict[str,
     }
 
 
-def _ignore(_: Attempt) -> None:
-    return
-
-
 def _compiled(expect: str | None) -> re.Pattern[str] | None:
     try:
         return re.compile(expect, re.DOTALL) if expect is not None else None
@@ -194,20 +197,12 @@ def _compiled(expect: str | None) -> re.Pattern[str] | None:
         raise UsageFailure(f"--expect is no regular expression: {error}") from None
 
 
-def _judge(delivery: Delivery, pattern: re.Pattern[str] | None, hook: Webhook) -> None:
+def _judge(delivery: Delivery, pattern: re.Pattern[str] | None) -> None:
+    if pattern is not None and (delivery.fault or not pattern.search(delivery.shown or "")):
+        raise ExpectationUnmet(f"the reply does not match {pattern.pattern!r}")
     if delivery.fault:
         last = delivery.attempts[-1]
-        if all("refused" in attempt.detail for attempt in delivery.attempts):
-            raise Unreachable(
-                f"nobody listens at {hook.url}",
-                hint="start the daemon: wxgptd --config FILE",
-            )
-        if pattern is None:
-            raise UnansweredMessage(f"no reply: {render.printable(last.detail)}")
-    if (pattern is not None and not pattern.search(delivery.shown or "")) or (
-        pattern is not None and delivery.fault
-    ):
-        raise ExpectationUnmet(f"the reply does not match {pattern.pattern!r}")
+        raise UnansweredMessage(f"no reply: {render.printable(last.detail)}")
 
 
 class UnansweredMessage(UsageFailure):

@@ -1,0 +1,188 @@
+"""The command line against a running daemon."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+
+import pytest
+
+from tests.support.processes import free_port
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture
+def running(stage):
+    stage.start_model()
+    stage.start_daemon()
+    return stage
+
+
+def test_send_shows_each_attempt_and_what_the_user_sees(running):
+    running.send("/chatgpt")
+    done = running.wxgpt("send", "用 6 秒回答：为什么？")
+    assert done.returncode == 0
+    assert "attempt 1" in done.stdout
+    assert "timeout" in done.stdout
+    assert "attempt 2" in done.stdout
+    assert "我是演示模型" in done.stdout
+
+
+def test_send_judges_what_it_gets(running):
+    assert running.wxgpt("send", "/chatgpt", "--expect", "已开启").returncode == 0
+    assert running.wxgpt("send", "/help", "--expect", "没有这句").returncode == 6
+    assert (
+        running.wxgpt("send", "--image", "http://mmbiz.qpic.cn/x", "--expect", "文字").returncode
+        == 0
+    )
+    stranger = running.wxgpt("send", "--event", "subscribe", "--user", "x", "--json")
+    assert json.loads(stranger.stdout)["reply"] is None
+
+
+def test_send_to_nobody_says_how_to_start_the_daemon(stage):
+    done = stage.wxgpt("send", "/help")
+    assert done.returncode == 3
+    assert "hint: start the daemon" in done.stderr
+
+
+def test_tail_follows_within_a_second_and_goes_on_after_a_restart(running):
+    running.send("/help")
+    tail = running.begin("tail", "-f", "-o", "ndjson")
+    lines = [json.loads(tail.stdout.readline()) for _ in range(2)]
+    assert [line["seq"] for line in lines] == [1, 2]
+    running.send("/chatgpt")
+    began = time.monotonic()
+    seen = [json.loads(tail.stdout.readline()) for _ in range(3)]
+    assert time.monotonic() - began < 2
+    assert {"seq", "at", "type", "account", "user", "session", "delivery"} <= set(seen[0])
+    assert {one["session"] for one in seen} == {seen[0]["session"]}
+    running.stop()
+    running.start_daemon()
+    running.send("/stop")
+    assert json.loads(tail.stdout.readline())["seq"] == 6
+    tail.send_signal(signal.SIGINT)
+    tail.communicate(timeout=10)
+    assert tail.returncode == 130
+
+
+def test_status_and_sessions_speak_to_the_daemon(running):
+    running.send("/chatgpt")
+    status = json.loads(running.wxgpt("status", "--json").stdout)
+    assert status["ready"] is True
+    assert status["open_sessions"] == 1
+    assert "deliberate timeouts left" in running.wxgpt("status").stdout
+    (session,) = json.loads(running.wxgpt("sessions", "list", "--json").stdout)
+    assert running.wxgpt("sessions", "stop", session["session"]).returncode == 0
+    assert running.wxgpt("sessions", "stop", session["session"]).returncode == 2
+    assert running.wxgpt("sessions", "stop", "a b/c").returncode == 2
+    assert running.send("在吗")["reply"] is None
+
+
+def test_without_a_daemon_status_is_a_3_with_a_hint(stage):
+    done = stage.wxgpt("status")
+    assert done.returncode == 3
+    assert "hint: start it" in done.stderr
+
+
+def test_the_metrics_are_on_the_control_socket(running):
+    import http.client
+    import socket
+
+    connection = http.client.HTTPConnection("x")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(str(running.state / "admin.sock"))
+    connection.request("GET", "/metrics")
+    said = connection.getresponse().read().decode()
+    connection.close()
+    assert "wxgptd_held_attempts 0.0" in said
+    assert running.get("/metrics")[0] == 404
+    assert (running.state / "admin.sock").stat().st_mode & 0o077 == 0
+
+
+def test_replay_sends_the_logged_messages_again_and_compares(running, tmp_path):
+    for text in ("/chatgpt", "一？", "/stop", "/chatgpt 二？", "/history"):
+        running.send(text)
+    running.stop()
+    copy = tmp_path / "copy"
+    running.state.rename(copy)
+    running.start_daemon()
+    text = running.config.read_text()
+    old = tmp_path / "old.toml"
+    old.write_text(text.replace(str(running.state), str(copy)))
+    old.chmod(0o600)
+    url = f"http://127.0.0.1:{running.port}/wx/main"
+    done = running.wxgpt("--config", str(old), "replay", "--to", url, "--speed", "20x", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert [one["text"] for one in said["messages"]] == [
+        "/chatgpt",
+        "一？",
+        "/stop",
+        "/chatgpt 二？",
+        "/history",
+    ]
+    assert said["faults"] == 0
+    types = [
+        json.loads(line)["type"]
+        for line in running.wxgpt("tail", "-o", "ndjson").stdout.splitlines()
+    ]
+    assert types.count("QuestionAsked") == 2
+    again = running.wxgpt("--config", str(old), "replay", "--to", url, "--speed", "100x")
+    assert "mean" in again.stdout
+
+
+def test_replay_refuses_to_send_what_users_wrote_to_another_machine(running):
+    running.send("/chatgpt")
+    done = running.wxgpt("replay", "--to", "https://chat.example.com/wx/main")
+    assert done.returncode == 2
+    assert "--allow-remote" in done.stderr
+
+
+def test_the_demonstration_model_does_what_the_prompt_says(running):
+    import urllib.request
+
+    base = running.config.read_text().split('base_url = "')[1].split('"')[0]
+    asked = {"messages": [{"role": "user", "content": "写 50 字"}]}
+    request = urllib.request.Request(f"{base}/chat/completions", json.dumps(asked).encode())
+    with urllib.request.urlopen(request, timeout=10) as response:
+        answer = json.loads(response.read())["choices"][0]["message"]["content"]
+    assert "我是演示模型" in answer
+    assert "收到了 0 轮上下文" in answer
+    assert "写 50 字" in answer
+
+
+def test_a_port_in_use_is_told_to_the_demonstration_model(running):
+    base = running.config.read_text().split('base_url = "')[1].split('"')[0]
+    done = running.wxgpt("demo-model", "--port", base.split(":")[2].split("/")[0])
+    assert done.returncode == 2
+    assert "in use" in done.stderr
+    assert free_port()
+
+
+def test_a_chat_at_a_terminal(running):
+    import os
+    import pty
+
+    parent, child = pty.openpty()
+    chat = __import__("subprocess").Popen(
+        running.command("chat"), stdin=child, stdout=child, stderr=child
+    )
+    os.close(child)
+
+    def read_until(mark: str) -> str:
+        said = b""
+        deadline = time.monotonic() + 20
+        while mark not in said.decode("utf-8", "replace"):
+            assert time.monotonic() < deadline, said.decode("utf-8", "replace")
+            said += os.read(parent, 4_096)
+        return said.decode("utf-8", "replace")
+
+    read_until("> ")
+    os.write(parent, b"/chatgpt\n")
+    read_until("已开启")
+    read_until("> ")
+    os.write(parent, b"\x04")
+    assert chat.wait(10) == 0
+    os.close(parent)

@@ -1,0 +1,216 @@
+"""The daemon as a process: crashes, stops, and every way it can refuse to start."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.support.processes import AES_KEY, API_KEY, TOKEN
+
+pytestmark = pytest.mark.processes
+
+
+def test_a_killed_daemon_s_answer_arrives_after_its_restart(stage):
+    stage.start_model()
+    stage.start_daemon()
+    stage.send("/chatgpt")
+    sending = stage.begin("send", "用 4 秒回答：天为什么是蓝的？", "-o", "json")
+    time.sleep(2)
+    stage.kill()
+    stage.start_daemon()
+    said, _ = sending.communicate(timeout=30)
+    assert sending.returncode == 0, said
+    assert '"timeout"' in said or '"closed"' in said
+    assert "天为什么是蓝的" in said
+    events = stage.wxgpt("tail", "-o", "ndjson").stdout
+    assert events.count("AnswerRestarted") == 1
+    assert events.count('"QuestionAsked"') == 1
+
+
+def test_a_stop_settles_and_the_next_start_asks_again(stage):
+    stage.start_model()
+    stage.start_daemon()
+    stage.send("/chatgpt")
+    sending = stage.begin("send", "用 7 秒回答：停了会怎样？", "-o", "json")
+    time.sleep(1.5)
+    assert stage.stop() == 0
+    assert "sealed" in stage.wxgpt("log", "stat").stdout
+    stage.start_daemon()
+    said, _ = sending.communicate(timeout=30)
+    assert "停了会怎样" in said
+    assert stage.stop() == 0
+    assert "Traceback" not in stage.said()
+
+
+def test_told_to_stop_twice_it_waits_for_nobody(stage):
+    stage.start_model()
+    stage.start_daemon()
+    stage.send("/chatgpt")
+    sending = stage.begin("send", "用 9 秒回答：急吗？", "-o", "json")
+    time.sleep(1)
+    stage.daemon.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    began = time.monotonic()
+    assert stage.stop() == 0
+    assert time.monotonic() - began < 3
+    assert "Traceback" not in stage.said()
+    sending.terminate()
+    sending.communicate()
+
+
+def test_a_hangup_is_a_stop_like_any_other(stage):
+    stage.start_daemon()
+    stage.daemon.send_signal(signal.SIGHUP)
+    assert stage.daemon.wait(15) == 0
+
+
+def test_a_page_shows_the_rest_of_an_answer_that_came_too_late(stage):
+    stage.start_model()
+    stage.start_daemon()
+    stage.send("/chatgpt")
+    sent = stage.send("用 17 秒写 400 字，介绍自己")
+    assert [one["result"] for one in sent["attempts"]] == ["timeout", "timeout", "reply"]
+    assert 14 < sent["took_s"] < 15.2
+    link = re.search(r"http://\S+/a/[\w-]+", sent["reply"]).group()
+    deadline = time.monotonic() + 20
+    while "演示结束" not in (page := stage.get(link)[1]) and time.monotonic() < deadline:
+        time.sleep(0.3)
+    assert "演示结束" in page
+    assert stage.wxgpt("tail", "-o", "ndjson").stdout.count('"AnswerCompleted"') == 1
+
+
+def test_safe_mode_on_real_sockets(stage):
+    stage.start_model(account=f'app_id = "wx0123456789abcdef"\naes_key = "{AES_KEY}"')
+    stage.start_daemon()
+    assert "已开启" in stage.send("/chatgpt", "--encrypt")["reply"]
+    assert stage.send("/help", "--plain")["fault"]
+
+
+def test_no_secret_and_no_word_of_a_user_reaches_the_daemon_s_log(stage):
+    stage.start_model(account=f'app_id = "wx0123456789abcdef"\naes_key = "{AES_KEY}"')
+    stage.start_daemon()
+    for text in ("/chatgpt", "这句话不该出现", "/history", "/stop"):
+        stage.send(text, "--user", "oSecretUser")
+    stage.get(f"/wx/main?signature={'0' * 40}&timestamp=1&nonce=x&echostr=e")
+    stage.stop()
+    said = stage.said()
+    assert "answered in" in said
+    for secret in (TOKEN, API_KEY, AES_KEY, "这句话", "oSecretUser", "signature="):
+        assert secret not in said
+
+
+# Refusing to start.
+
+
+def refused(stage, status: int) -> str:
+    stage.start_daemon(ready=False)
+    assert stage.daemon.wait(20) == status, stage.said()
+    said = stage.said()
+    assert "Traceback" not in said
+    return said
+
+
+def test_a_wrong_configuration_is_one_line_that_names_the_key(stage):
+    stage.configure("ftp://x")
+    said = refused(stage, 4)
+    assert said.count("\n") == 1
+    assert "assistant.chatgpt.base_url" in said
+    check = [sys.executable, "-m", "wxgptd", "--check", "--config", str(stage.config)]
+    assert subprocess.run(check, capture_output=True, text=True).returncode == 4
+
+
+@pytest.mark.parametrize("listen", ["tcp:abc", "foo:1", "ssl:18050:privateKey=nope.pem"])
+def test_an_endpoint_that_is_none_is_a_wrong_configuration(stage, listen):
+    text = stage.config.read_text()
+    stage.config.write_text(re.sub(r'listen = ".*"', f'listen = "{listen}"', text))
+    check = [sys.executable, "-m", "wxgptd", "--check", "--config", str(stage.config)]
+    checked = subprocess.run(check, capture_output=True, text=True)
+    assert checked.returncode == 4
+    assert "server.listen" in checked.stderr
+    assert "server.listen" in refused(stage, 4)
+
+
+def test_a_good_configuration_passes_the_check(stage):
+    check = [sys.executable, "-m", "wxgptd", "--check", "--config", str(stage.config)]
+    done = subprocess.run(check, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not stage.state.exists()
+
+
+def test_a_taken_port_is_named(stage):
+    with socket.create_server(("127.0.0.1", stage.port)):
+        assert str(stage.port) in refused(stage, 1)
+
+
+def test_a_control_socket_that_cannot_be_made_is_named(stage):
+    text = stage.config.read_text()
+    admin = stage.directory / ("x" * 200)
+    stage.config.write_text(text.replace("[account", f'admin = "unix:{admin}"\n[account', 1))
+    assert "control socket" in refused(stage, 1)
+
+
+def test_a_file_where_the_control_socket_belongs_is_left_alone(stage):
+    text = stage.config.read_text()
+    precious = stage.directory / "precious"
+    precious.write_text("keep me")
+    stage.config.write_text(text.replace("[account", f'admin = "unix:{precious}"\n[account', 1))
+    refused(stage, 1)
+    assert precious.read_text() == "keep me"
+
+
+def test_a_second_daemon_on_the_same_state_is_refused(stage, tmp_path_factory):
+    from tests.support.processes import Stage
+
+    stage.start_daemon()
+    other = Stage(tmp_path_factory.mktemp("other"))
+    other.state = stage.state
+    other.configure("http://127.0.0.1:9/v1")
+    assert f"process {stage.daemon.pid}" in refused(other, 1)
+
+
+def test_a_damaged_log_is_refused_and_left_as_it_is(stage):
+    stage.start_daemon()
+    for text in ("/chatgpt", "/help", "/stop"):
+        stage.send(text)
+    stage.stop()
+    (segment,) = (stage.state / "log").glob("*.wxlog")
+    data = bytearray(segment.read_bytes())
+    data[80] ^= 1
+    segment.write_bytes(data)
+    said = refused(stage, 5)
+    assert segment.name in said
+    assert "wxgpt log verify" in said
+    assert segment.read_bytes() == data
+    verified = stage.wxgpt("log", "verify")
+    assert verified.returncode == 5
+    assert segment.name in verified.stdout
+
+
+def test_quiet_starts_and_stops_do_no_harm(stage):
+    for _ in range(3):
+        stage.start_daemon()
+        assert stage.stop() == 0
+    stage.start_daemon()
+    assert "已开启" in stage.send("/chatgpt")["reply"]
+
+
+def test_a_log_that_cannot_be_written_any_more_ends_the_daemon_with_75(stage):
+    stage.start_daemon(max_file_bytes=2_000)
+    for _ in range(20):
+        if stage.daemon.poll() is not None:
+            break
+        stage.send("/help")
+    assert stage.daemon.wait(5) == 75
+    assert "Traceback" not in stage.said()
+    assert "hint:" in stage.said()
+    stage.start_daemon()
+    assert (
+        "/help" in stage.wxgpt("tail", "-o", "text").stdout
+        or "command" in stage.wxgpt("tail").stdout
+    )

@@ -1,0 +1,160 @@
+"""Real processes on real sockets: the daemon, the demonstration model, the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+TOKEN = "canarytoken"
+API_KEY = "sk-canary-key"
+AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
+CONFIG = """
+[server]
+listen = "tcp:{port}:interface=127.0.0.1"
+public_url = "http://127.0.0.1:{port}"
+state_dir = "{state}"
+[account.main]
+token = "{token}"
+[assistant.chatgpt]
+base_url = "{model}"
+api_key = "{key}"
+model = "demo"
+"""
+
+
+class Stage:
+    """A directory, a configuration in it, and what runs with it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.state = directory / "state"
+        self.port = free_port()
+        self.config = directory / "wxgptd.toml"
+        self.log = directory / "wxgptd.log"
+        self._model: subprocess.Popen[str] | None = None
+        self.daemon: subprocess.Popen[bytes] | None = None
+        self.configure("http://127.0.0.1:9/v1")
+
+    def configure(self, model: str, extra: str = "", account: str = "") -> None:
+        text = CONFIG.format(
+            port=self.port, state=self.state, token=TOKEN, model=model, key=API_KEY
+        )
+        self.config.write_text(
+            text.replace("[assistant", f"{account}\n[assistant") + extra, encoding="utf-8"
+        )
+        self.config.chmod(0o600)
+
+    def start_model(self, **config: str) -> None:
+        self._model = subprocess.Popen(
+            [sys.executable, "-m", "wxgpt", "demo-model", "--port", "0"],
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        assert self._model.stdout is not None
+        self.configure(self._model.stdout.readline().split('"')[1], **config)
+
+    def start_daemon(self, *, max_file_bytes: int | None = None, ready: bool = True) -> None:
+        def limit() -> None:
+            if max_file_bytes is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
+
+        with self.log.open("ab") as log:
+            self.daemon = subprocess.Popen(
+                [sys.executable, "-m", "wxgptd", "--config", str(self.config)],
+                stderr=log,
+                stdout=log,
+                preexec_fn=limit,
+            )
+        if ready:
+            self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            assert self.daemon is not None
+            assert self.daemon.poll() is None, self.said()
+            if self.get("/readyz")[0] == 200:
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"not ready: {self.said()}")
+
+    def get(self, path: str) -> tuple[int, str]:
+        url = path if path.startswith("http") else f"http://127.0.0.1:{self.port}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def said(self) -> str:
+        return self.log.read_text("utf-8", "replace") if self.log.exists() else ""
+
+    def kill(self) -> None:
+        assert self.daemon is not None
+        self.daemon.kill()
+        self.daemon.wait()
+
+    def stop(self, patience_s: float = 20.0) -> int:
+        assert self.daemon is not None
+        self.daemon.send_signal(signal.SIGTERM)
+        return self.daemon.wait(patience_s)
+
+    def wxgpt(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments),
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+            **more,
+        )
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "wxgpt", "--config", str(self.config), *arguments]
+
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command that goes on while the test does."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+
+    def send(self, text: str, *options: str) -> dict[str, Any]:
+        done = self.wxgpt("send", text, "-o", "json", *options)
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout)
+
+    def end(self) -> None:
+        for process in (self.daemon, self._model):
+            if process is None:
+                continue
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(10)
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

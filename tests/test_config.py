@@ -1,0 +1,260 @@
+"""The configuration: what is taken, and every mistake at once with its key."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import attrs
+import pytest
+
+from wxgptd import config as cfg
+from wxgptd.config import ConfigError, load
+from wxgptd.domain.texts import Texts
+
+ETC = Path(__file__).parent.parent / "etc" / "wxgptd.toml"
+GOOD = """
+[server]
+public_url = "https://chat.example.com"
+state_dir = "state"
+[account.main]
+token = "token123"
+[assistant.chatgpt]
+base_url = "https://api.openai.com/v1"
+api_key = "sk-canary"
+model = "gpt"
+"""
+AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
+
+
+def written(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
+    path = tmp_path / "wxgptd.toml"
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def faults(tmp_path: Path, text: str, environ=None, mode: int = 0o600) -> list[str]:
+    with pytest.raises(ConfigError) as raised:
+        load(written(tmp_path, text, mode), environ or {})
+    assert raised.value.exit_status == 4
+    assert "\n" not in str(raised.value)
+    assert "canary" not in str(raised.value)
+    return raised.value.faults
+
+
+def test_the_least_that_is_needed_is_enough(tmp_path):
+    config = load(written(tmp_path, GOOD), {})
+    assert config.session.ttl == 300.0
+    assert config.server.state_dir == tmp_path / "state"
+    assert config.server.admin_socket == tmp_path / "state" / "admin.sock"
+    assert cfg.webhook_path("main", config.account["main"]) == "/wx/main"
+    assert cfg.chat_command("chatgpt", config.assistant["chatgpt"]) == "/chatgpt"
+
+
+def test_times_and_sizes_are_written_as_people_write_them(tmp_path):
+    text = GOOD + '[session]\nttl = "90s"\nmax_question = "4KiB"\n[links]\nttl = 3600\n'
+    config = load(written(tmp_path, text), {})
+    assert (config.session.ttl, config.session.max_question, config.links.ttl) == (90, 4096, 3600)
+
+
+def test_a_secret_shows_itself_to_nobody(tmp_path):
+    config = load(written(tmp_path, GOOD), {})
+    assert "canary" not in repr(config)
+    assert "token123" not in repr(config)
+    assert config.assistant["chatgpt"].api_key.reveal() == "sk-canary"
+
+
+def test_secrets_come_from_the_environment_from_files_and_from_systemd(tmp_path):
+    (tmp_path / "token").write_text("fromfile1\n")
+    (tmp_path / "token").chmod(0o600)
+    (tmp_path / "creds").mkdir()
+    (tmp_path / "creds" / "aes").write_text(AES_KEY)
+    (tmp_path / "creds" / "aes").chmod(0o400)
+    text = (
+        GOOD.replace('"token123"', '"file:token"\napp_id = "wx1"\naes_key = "credential:aes"')
+    ).replace('"sk-canary"', '"env:KEY"')
+    environ = {"KEY": "sk-env", "CREDENTIALS_DIRECTORY": str(tmp_path / "creds")}
+    config = load(written(tmp_path, text, mode=0o644), environ)
+    assert config.account["main"].token.reveal() == "fromfile1"
+    assert config.account["main"].aes_key.reveal() == AES_KEY
+    assert config.assistant["chatgpt"].api_key.reveal() == "sk-env"
+
+
+@pytest.mark.parametrize(
+    ("secret", "why"),
+    [
+        ("env:NOT_SET", "environment variable NOT_SET, which is not set"),
+        ("file:missing", "cannot be read: No such file"),
+        ("file:open", "can be read by every user"),
+        ("credential:x", "systemd passed none"),
+    ],
+)
+def test_a_secret_that_cannot_be_had_says_why(tmp_path, secret, why):
+    (tmp_path / "open").write_text("x")
+    (tmp_path / "open").chmod(0o644)
+    found = faults(tmp_path, GOOD.replace('"sk-canary"', f'"{secret}"'))
+    assert len(found) == 1
+    assert found[0].startswith("assistant.chatgpt.api_key: ")
+    assert why in found[0]
+
+
+def test_a_file_with_secrets_that_others_can_read_is_refused(tmp_path):
+    (found,) = faults(tmp_path, GOOD, mode=0o644)
+    assert "chmod 600" in found
+
+
+def test_every_mistake_is_told_at_once_with_its_key(tmp_path):
+    text = """
+    [server]
+    public_ulr = "https://x.example.com"
+    max_connections = "many"
+    [account.main]
+    tokn = "x"
+    aes_key = "short"
+    [assistant.chatgpt]
+    base_url = "ftp://x"
+    command = "chatgpt"
+    [session]
+    ttl = "5 parsecs"
+    [texts]
+    no_session = "发送 {link}"
+    """
+    keys = {fault.split(": ")[0] for fault in faults(tmp_path, text)}
+    assert keys == {
+        "server.public_ulr",
+        "server.max_connections",
+        "account.main.tokn",
+        "account.main.token",
+        "account.main.aes_key",
+        "account.main.app_id",
+        "assistant.chatgpt.base_url",
+        "assistant.chatgpt.command",
+        "assistant.chatgpt.model",
+        "session.ttl",
+        "texts.no_session",
+    }
+
+
+def test_a_misspelt_key_is_told_with_the_one_that_was_meant(tmp_path):
+    (found,) = faults(tmp_path, GOOD + "[session]\nmax_wating = 3\n")
+    assert found == "session.max_wating: no such key, did you mean `max_waiting`?"
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ('[server]\nlisten = "9005"', "server.listen"),
+        ('[server]\nlisten = "tcp:99999:interface=127.0.0.1"', "server.listen"),
+        ('[server]\npublic_url = "http://[bad"', "server.public_url"),
+        ('[server]\npublic_url = "chat.example.com"', "server.public_url"),
+        ('[server]\nadmin = "tcp:1"', "server.admin"),
+        ('[server]\nadmin = "unix:relative"', "server.admin"),
+        ("[session]\nttl = inf", "session.ttl"),
+        ("[session]\nttl = nan", "session.ttl"),
+        ("[session]\nttl = -1", "session.ttl"),
+        ("[session]\nmax_waiting = true", "session.max_waiting"),
+        ("[session]\nmax_waiting = -1", "session.max_waiting"),
+        ('[window]\nreply_margin = "6s"', "window.reply_margin"),
+        ('[window]\nsettled_for = "1s"', "window.settled_for"),
+        ('[log]\nsegment_size = "1"', "log.segment_size"),
+        ('[texts]\nsession_opened = ""', "texts.session_opened"),
+        ('[texts]\nsession_opened = "{assistant:d}"', "texts.session_opened"),
+        ('[texts]\nsession_opened = "{assistant!z}"', "texts.session_opened"),
+        ('[account.two]\ntoken = "t123"\npath = "/wx/main"', "account.two.path"),
+        ('[account.two]\ntoken = "t123"\npath = "/wx/two/"', "account.two.path"),
+        ('[account.two]\ntoken = "t123"\npath = "/a/two"', "account.two.path"),
+        ('[account.two]\ntoken = "has space"', "account.two.token"),
+        ('[assistant.two]\nbase_url = "http://[::1"\nmodel = "m"', "assistant.two.base_url"),
+        (
+            '[assistant.two]\nbase_url = "http://h"\nmodel = "m"\ncommand = "/STOP"',
+            "assistant.two.command",
+        ),
+        (
+            '[assistant.two]\nbase_url = "http://h"\nmodel = "m"\ncommand = "/ChatGPT"',
+            "assistant.two.command",
+        ),
+        ("session = 3", "session"),
+        ("[sesion]\nttl = 3", "sesion"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_refused_by_its_key(tmp_path, change, key):
+    if change.startswith("[server]"):
+        text = GOOD.replace("[server]\n", change + "\n")
+        if "public_url" in change:
+            text = text.replace('public_url = "https://chat.example.com"\n', "")
+    elif change == "session = 3":
+        text = change + GOOD
+    else:
+        text = f"{GOOD}\n{change}\n"
+    found = faults(tmp_path, text)
+    assert [fault.split(": ")[0] for fault in found] == [key], found
+
+
+@pytest.mark.parametrize("text", ["", "[account]", "[account.main]\ntoken = 'abc'"])
+def test_without_an_account_or_an_assistant_there_is_nothing_to_do(tmp_path, text):
+    assert any(fault.startswith(("account", "assistant")) for fault in faults(tmp_path, text))
+
+
+def test_what_is_no_toml_says_where(tmp_path):
+    (found,) = faults(tmp_path, "[server\n")
+    assert "is not TOML" in found
+    assert "line 1" in found
+
+
+def test_a_file_that_is_not_there_says_so(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        load(tmp_path / "missing.toml", {})
+
+
+def test_the_log_is_found_without_any_secret(tmp_path):
+    path = written(tmp_path, GOOD.replace('"sk-canary"', '"env:NOT_SET"'))
+    assert cfg.load_server(path).state_dir == tmp_path / "state"
+
+
+# The annotated example.
+
+PLACEHOLDERS = {
+    "account.main.token",
+    "assistant.chatgpt.base_url",
+    "assistant.chatgpt.model",
+}
+
+
+def tables(config: type, example: dict, where: str = ""):
+    """Yield each key of the code with its default, and the example's value for it."""
+    for field in attrs.fields(config):
+        key = f"{where}{field.name}"
+        if field.name == "account":
+            yield from tables(cfg.Account, example["account"]["main"], "account.main.")
+        elif field.name == "assistant":
+            yield from tables(cfg.Assistant, example["assistant"]["chatgpt"], "assistant.chatgpt.")
+        elif field.name == "texts":
+            yield key, {n: getattr(Texts(), n) for n in example["texts"]}, example["texts"]
+            assert list(example["texts"]) == list(Texts.__dataclass_fields__)
+        elif attrs.has(type(field.default)):
+            yield from tables(type(field.default), example[field.name], f"{key}.")
+        else:
+            yield key, field.default, example[field.name]
+
+
+def test_the_example_has_every_key_at_its_default(tmp_path):
+    example = tomllib.loads(ETC.read_text())
+    loaded = load(written(tmp_path, ETC.read_text()), {})
+    seen = 0
+    for key, default, shown in tables(cfg.Config, example):
+        seen += 1
+        if key in PLACEHOLDERS:
+            continue
+        value = loaded
+        for name in key.split("."):
+            value = value[name] if isinstance(value, dict) else getattr(value, name)
+        if key != "texts":
+            assert value == default, key
+        else:
+            assert shown == default
+    assert seen > 25
+
+
+def test_the_example_has_no_key_that_the_code_does_not_know(tmp_path):
+    load(written(tmp_path, ETC.read_text()), {})
