@@ -1,0 +1,404 @@
+"""The commands that only read the log and the configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from tests.support import injuries
+from tests.support.builders import BOB
+from tests.support.injuries import conversation, write
+from wxgpt import options, render
+from wxgpt.main import cli
+from wxgptd.domain.values import User
+
+EVENTS = conversation(3)
+CONFIG = """
+[server]
+state_dir = "state"
+[account.main]
+token = "token123"
+[assistant.chatgpt]
+base_url = "http://127.0.0.1:9/v1"
+model = "m"
+system_prompt = "你是助手"
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    config = tmp_path / "wxgptd.toml"
+    config.write_text(CONFIG)
+    config.chmod(0o600)
+    write(tmp_path / "state" / "log", EVENTS)
+    write(tmp_path / "state" / "log", conversation(1), user=BOB)
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    yield tmp_path
+    monkeypatch.undo()
+    time.tzset()
+
+
+class Ran:
+    def __init__(self, place, *arguments, environ=None):
+        command = [
+            sys.executable,
+            "-m",
+            "wxgpt",
+            "--config",
+            str(place / "wxgptd.toml"),
+            *arguments,
+        ]
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", env={**os.environ, **(environ or {})}
+        )
+        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
+
+    @property
+    def lines(self):
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+def invoked(place, *arguments) -> str:
+    result = CliRunner().invoke(cli, ["--config", str(place / "wxgptd.toml"), *arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.stdout
+
+
+# tail
+
+
+def test_tail_shows_the_last_events_as_lines(place):
+    said = invoked(place, "tail", "-n", "3", "--utc").splitlines()
+    assert len(said) == 3
+    assert said[0].split() == [
+        "16",
+        "01-01",
+        "00:00:00",
+        "main/bob",
+        "s1",
+        "asked",
+        "问题",
+        "0：为什么？",
+    ]
+    assert "answered" in said[1]
+    assert "(1.5 s) 因为第 0 个原因。" in said[1]
+
+
+def test_tail_shows_twenty_lines_by_default_and_everything_as_ndjson(place):
+    write(place / "state" / "log", conversation(8), user=User("main", "carol"))
+    assert len(invoked(place, "tail").splitlines()) == 20
+    assert len(invoked(place, "tail", "-o", "ndjson").splitlines()) > 20
+
+
+def test_tail_s_json_has_what_scripts_rely_on(place):
+    (first, *_) = json.loads(invoked(place, "tail", "--json"))
+    assert first == {
+        "seq": 1,
+        "at": "1970-01-01T00:00:00.000Z",
+        "type": "SessionOpened",
+        "account": "main",
+        "user": "alice",
+        "session": "s1",
+        "delivery": None,
+        "assistant": "chatgpt",
+        "ttl_s": 300.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("filters", "count"),
+    [
+        (["--user", "bob"], 6),
+        (["--user", "alice,bob"], 18),
+        (["--kind", "QuestionAsked"], 4),
+        (["--kind", "question_asked,AnswerCompleted", "--user", "alice"], 6),
+        (["--session", "s1", "--user", "bob"], 6),
+        (["--session", "nobody"], 0),
+        (["--account", "other"], 0),
+        (["--grep", "问题 2"], 1),
+        (["--after", "16"], 2),
+        (["--since", "@2"], 3),
+        (["--until", "@0.5", "--user", "alice"], 5),
+        (["--since", "1970-01-01T08:00:02"], 3),
+    ],
+)
+def test_tail_s_filters_narrow_and_commas_widen(place, filters, count):
+    assert len(invoked(place, "tail", "-o", "ndjson", *filters).splitlines()) == count
+
+
+def test_tail_can_be_read_backwards(place):
+    seqs = [
+        json.loads(line)["seq"]
+        for line in invoked(place, "tail", "-r", "-o", "ndjson").splitlines()
+    ]
+    assert seqs == list(range(18, 0, -1))
+
+
+def test_tail_resumes_from_its_cursor(place):
+    cursor = str(place / "seen")
+    first = invoked(place, "tail", "-o", "ndjson", "--cursor-file", cursor, "--until", "@0.7")
+    second = invoked(place, "tail", "-o", "ndjson", "--cursor-file", cursor)
+    assert first
+    assert invoked(place, "tail", "-o", "ndjson", "--cursor-file", cursor) == ""
+    assert (place / "seen").read_text() == "18\n"
+    assert not set(first.splitlines()) & set(second.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["tail", "--kind", "Nonsense"], "known: SessionOpened"),
+        (["tail", "--since", "soon"], "10m, 2h, 3d, yesterday"),
+        (["tail", "--since", "99999999999d"], "10m, 2h, 3d, yesterday"),
+        (["tail", "-f", "-r"], "exclude each other"),
+        (["replay", "--until", "²"], "neither an event's number nor a time"),
+        (["replay", "--speed", "fast", "--to", "http://127.0.0.1:1/"], "no speed"),
+        (["replay", "--to", "http://[::1"], "no address"),
+        (["sessions", "show", "nobody"], "sessions list --all"),
+        (["send"], "give one of"),
+        (["send", "--url", "foo", "hi"], "no address"),
+        (["send", "--encrypt", "hi"], "no aes_key"),
+        (["send", "--account", "other", "hi"], "known: main"),
+        (["send", "--expect", "(", "hi"], "no regular expression"),
+        (["tial"], "No such command"),
+        (["tail", "--colour"], "No such option"),
+    ],
+)
+def test_a_wrong_call_says_what_would_be_right(place, arguments, said):
+    ran = Ran(place, *arguments)
+    assert ran.code == 2
+    assert said in ran.err
+    assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["tail", "--cursor-file", "/nonexistent/x"], 1), (["tail", "--cursor-file", "/tmp"], 1)],
+)
+def test_a_file_that_cannot_be_had_is_named(place, arguments, code):
+    ran = Ran(place, *arguments)
+    assert ran.code == code
+    assert arguments[-1] in ran.err
+    assert "mistake in wxgpt" not in ran.err
+
+
+def test_a_closed_pipe_is_silent(place):
+    command = f"{sys.executable} -m wxgpt --config {place}/wxgptd.toml tail -o ndjson | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_a_terminal_that_cannot_show_chinese_is_no_reason_to_fail(place):
+    ran = Ran(place, "tail", environ={"PYTHONIOENCODING": "latin-1"})
+    assert ran.code == 0, ran.err
+
+
+# Other looks at the log.
+
+
+def test_replay_shows_the_state_at_any_time(place):
+    state = json.loads(invoked(place, "replay", "--until", "3", "--json"))
+    (alice,) = state["users"]
+    assert state["seq"] == 3
+    assert alice["unanswered"] == []
+    state = json.loads(invoked(place, "replay", "--until", "4", "--json"))
+    (alice,) = state["users"]
+    assert alice["unanswered"] == ["q0"]
+    assert alice["open_windows"] == [{"delivery": "q0", "attempts": 1}]
+    assert alice["session"]["context"] == [
+        {"role": "system", "content": "你是助手"},
+        {"role": "user", "content": "问题 0：为什么？"},
+    ]
+    state = json.loads(invoked(place, "replay", "--user", "alice", "--json"))
+    roles = [one["role"] for one in state["users"][0]["session"]["context"]]
+    assert roles == ["system", *["user", "assistant"] * 3]
+    assert "after event 18" in invoked(place, "replay")
+
+
+def test_replay_reads_as_a_conversation(place):
+    said = invoked(place, "replay", "--as-conversation", "--user", "alice")
+    assert said.count("user\n") == 3
+    assert "+1.5 s  m-1" in said
+    assert "    因为第 2 个原因。" in said
+
+
+def test_sessions_are_listed_and_shown(place):
+    (alice, bob) = json.loads(invoked(place, "sessions", "list", "--json"))
+    assert (alice["user"], alice["questions"], alice["closed"]) == ("alice", 3, None)
+    assert bob["user"] == "bob"
+    assert "alice" in invoked(place, "sessions", "list")
+    shown = json.loads(invoked(place, "sessions", "show", "s1", "--json"))
+    assert [turn["state"] for turn in shown["turns"]] == ["completed"] * 3
+
+
+def test_the_log_is_counted_verified_and_exported(place):
+    assert invoked(place, "log", "stat").splitlines()[-1].endswith("18 events")
+    assert invoked(place, "log", "verify") == "ok: 2 segments, events 1 to 18\n"
+    stat = json.loads(invoked(place, "log", "stat", "--json"))
+    assert [one["ends"] for one in stat] == ["sealed", "sealed"]
+    assert len(invoked(place, "log", "export").splitlines()) == 18
+
+
+def test_damage_is_reported_with_its_place_and_a_torn_tail_is_none(place):
+    log = place / "state" / "log"
+    first, last = sorted(log.glob("*.wxlog"))
+    torn = last.read_bytes()[:-30]
+    last.write_bytes(torn)
+    ran = Ran(place, "log", "verify")
+    assert ran.code == 0
+    assert "torn" in ran.err
+    last.write_bytes(b"WXGP")
+    assert Ran(place, "log", "verify").code == 0
+    injuries.injure(first, injuries.flip(100))
+    ran = Ran(place, "log", "verify")
+    assert ran.code == 5
+    assert f"{first.name}: byte " in ran.out
+    assert Ran(place, "tail").code == 5
+
+
+def test_no_log_yet_is_told_as_such(tmp_path):
+    config = tmp_path / "wxgptd.toml"
+    config.write_text(CONFIG)
+    config.chmod(0o600)
+    ran = Ran(tmp_path, "tail")
+    assert ran.code == 2
+    assert "has the daemon run" in ran.err
+
+
+def test_without_a_configuration_it_says_where_one_is_looked_for(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "wxgpt", "tail"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if k != "WXGPT_CONFIG"},
+    )
+    assert done.returncode == 2
+    assert "wxgpt demo" in done.stderr
+
+
+def test_an_event_of_a_newer_version_is_shown_and_passed_over(place):
+    from wxgptd.eventlog import codec
+
+    log = place / "state" / "log"
+    from tests.support.injuries import segments
+    from wxgptd.eventlog import framing
+
+    payload = codec.join(1, [codec.pack([(999, 1, 5.0, "main", "alice", 12, ("x",))])])
+    path = log / segments.segment_name(19)
+    header = framing.Header(19, 0.0, 7)
+    path.write_bytes(framing.pack_header(header) + framing.pack_frame(7, 19, 1, payload))
+    assert "a newer wxgptd wrote it" in invoked(place, "tail", "-n", "1")
+    ran = Ran(place, "replay")
+    assert ran.code == 5
+    assert "install that version" in ran.err
+
+
+# check
+
+
+def test_check_lists_what_the_configuration_makes(place):
+    said = invoked(place, "check")
+    assert "account main: /wx/main, plain text" in said
+    assert "assistant chatgpt: /chatgpt asks m" in said
+
+
+def test_check_lists_every_mistake(place):
+    (place / "wxgptd.toml").write_text(
+        CONFIG.replace("token", "tokn").replace("model =", "modle =")
+    )
+    ran = Ran(place, "check")
+    assert ran.code == 4
+    assert "account.main.tokn" in ran.err
+    assert "did you mean `model`" in ran.err
+    assert "4 mistakes" in ran.err
+
+
+# Times.
+
+NOON = 1_700_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("10m", NOON - 600),
+        ("2h", NOON - 7_200),
+        ("1.5d", NOON - 129_600),
+        ("@1600000000", 1_600_000_000.0),
+        ("2023-11-14T22:13:20Z", NOON),
+        ("2023-11-15T06:13:20+08:00", NOON),
+    ],
+)
+def test_times_are_taken_in_every_form(text, at):
+    assert options.parse_time(text, NOON) == at
+
+
+def test_yesterday_begins_at_midnight():
+    yesterday = time.localtime(options.parse_time("yesterday", NOON))
+    assert (yesterday.tm_hour, yesterday.tm_min) == (0, 0)
+    assert options.parse_time("today", NOON) - options.parse_time("yesterday", NOON) == 86_400
+
+
+# Width.
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [
+        ("天空很蓝", 8, "天空很蓝"),
+        ("天空很蓝", 7, "天空很…"),
+        ("天空很蓝", 6, "天空…"),
+        ("abc", 2, "a…"),
+    ],
+)
+def test_chinese_takes_two_columns_and_is_never_halved(text, width, shown):
+    assert render.shorten(text, width) == shown
+    assert render.columns(render.pad(text, width)) == width
+
+
+# What is loaded.
+
+HEAVY = ("twisted", "treq", "wechatpy", "rich", "jinja2", "cryptography", "prometheus_client")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["tail"], ["tail", "--help"], ["sessions", "list"], ["log", "stat"], ["replay"]],
+)
+def test_what_only_reads_the_log_loads_nothing_heavy(place, arguments):
+    program = (
+        "import sys; sys.argv = sys.argv[:1] + sys.argv[2:]\n"
+        "from wxgpt.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "x",
+        "--config",
+        str(place / "wxgptd.toml"),
+        *arguments,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stderr.strip().splitlines()[-1] == "[]", done.stderr
+
+
+def test_every_command_s_help_begins_with_examples():
+    from wxgpt.main import COMMANDS
+
+    for name in COMMANDS:
+        said = CliRunner().invoke(cli, [name, "--help"]).output
+        assert said.index("Examples:") < said.index("Options:"), name
