@@ -55,7 +55,11 @@ _HEADERS = {
 }
 
 _STATIC = Path(__file__).parent / "static"
-_STATIC_TYPES = {"page.css": "text/css; charset=utf-8", "live.js": "text/javascript; charset=utf-8"}
+_STATIC_TYPES = {
+    "icon.svg": "image/svg+xml",
+    "live.js": "text/javascript; charset=utf-8",
+    "page.css": "text/css; charset=utf-8",
+}
 
 
 class Pages:
@@ -192,7 +196,7 @@ class _Starting(Resource):
 
 
 class _Static(Resource):
-    """The style sheet and the script, from the package."""
+    """The style sheet, the script and the icon, from the package."""
 
     def getChild(self, path: bytes, request: Request) -> IResource:
         name = path.decode("ascii", "replace")
