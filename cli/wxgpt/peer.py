@@ -143,7 +143,7 @@ class Peer:
                     return Delivery(tuple(made), attempt.detail, fault=False)
                 case Result.NOTHING:
                     return Delivery(tuple(made), None, fault=False)
-                case Result.CLOSED if number < attempts:
+                case Result.CLOSED | Result.REFUSED if number < attempts:
                     left = self._patience_s - attempt.took_s
                     await deferLater(self._clock, max(0.0, left))
                 case _:

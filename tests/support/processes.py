@@ -69,12 +69,17 @@ class Stage:
             if max_file_bytes is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
 
+        environ = dict(os.environ)
+        if max_file_bytes is not None:
+            # Coverage could not write its data either.
+            environ = {k: v for k, v in environ.items() if not k.startswith("COVERAGE")}
         with self.log.open("ab") as log:
             self.daemon = subprocess.Popen(
                 [sys.executable, "-m", "wxgptd", "--config", str(self.config)],
                 stderr=log,
                 stdout=log,
                 preexec_fn=limit,
+                env=environ,
             )
         if ready:
             self.wait_until_ready()

@@ -1,0 +1,40 @@
+# Everything sets up what it needs, in .venv, from pyproject.toml.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint format bench clean
+
+demo: .venv/ready            ## see it work: no account, no key, one minute
+	$(BIN)/wxgpt demo
+
+test: lint                   ## all checks and tests that run offline
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(PYTEST)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+lint: .venv/ready            ## style, types; the floors are a test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/ready           ## every measurement, one after the other
+	for one in bench/webhook.py bench/hold.py bench/replay.py; do $(BIN)/python $$one || exit 1; done
+
+.venv/ready: pyproject.toml
+	if command -v uv >/dev/null; then \
+	  uv venv --quiet --allow-existing --python $(PYTHON) .venv && \
+	  uv pip install --quiet --python $(BIN)/python -e '.[dev]'; \
+	else \
+	  $(PYTHON) -m venv .venv && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'; \
+	fi
+	touch $@
+
+clean:
+	rm -rf .venv build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
