@@ -8,7 +8,7 @@ just before WeChat gives up. Who holds connections and timers is none of this mo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from wxgptd.domain.values import DeliveryKey, Reply
 
@@ -25,8 +25,7 @@ LAST_AFTER_S = 9.0
 """From here on an attempt is the last whatever its number: one may never have reached us."""
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(NamedTuple):
     """Nothing has been said yet. `question` is what the reply will be about, if anything."""
 
     first_at: float
@@ -34,8 +33,7 @@ class Open:
     question: DeliveryKey
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """The reply is decided; later attempts get the same one."""
 
     first_at: float

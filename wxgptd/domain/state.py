@@ -8,9 +8,8 @@ than one user (links, budgets, metrics) is not here but in projections of the lo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from wxgptd.domain import events as e
 from wxgptd.domain.reply_window import Open, Settled, Window
@@ -28,6 +27,7 @@ REMEMBERED_FOR_S = 900.0
 """How long a window is kept: WeChat's attempts are 15 s apart at most, late pushes a minute."""
 
 _NOTHING = DeliveryKey("")
+_TELLING = frozenset({ReplyKind.ANSWER, ReplyKind.PARTIAL, ReplyKind.FAILURE})
 
 
 class Inconsistent(WxgptError):
@@ -36,14 +36,16 @@ class Inconsistent(WxgptError):
     exit_status = 5
 
 
-@dataclass(frozen=True, slots=True)
-class UserState:
+NO_WINDOWS: Mapping[DeliveryKey, Window] = {}
+
+
+class UserState(NamedTuple):
     """One user of one account. `version` counts the events that led here."""
 
     version: int = 0
     live: Session | None = None
     past: tuple[Session, ...] = ()
-    windows: Mapping[DeliveryKey, Window] = field(default_factory=dict)
+    windows: Mapping[DeliveryKey, Window] = NO_WINDOWS
     unanswered: tuple[DeliveryKey, ...] = ()
 
     def sessions(self) -> Iterator[Session]:
@@ -95,7 +97,10 @@ def evolve(state: UserState, event: e.Event) -> UserState:
     Raises:
         Inconsistent: `event` cannot follow.
     """
-    return replace(_evolved(state, event), version=state.version + 1)
+    changed = _evolved(state, event)
+    return UserState(
+        state.version + 1, changed.live, changed.past, changed.windows, changed.unanswered
+    )
 
 
 def _evolved(state: UserState, event: e.Event) -> UserState:
@@ -130,28 +135,30 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
             return _opened_window(state, event.at, event.delivery, event.question)
         case e.UserUnsubscribed():
             left = _opened_window(state, event.at, event.delivery, _NOTHING)
-            past = tuple(one.closed_as(CloseReason.UNSUBSCRIBED, event.at) for one in state.past)
-            return replace(left, past=past)
+            gone = tuple(one.closed_as(CloseReason.UNSUBSCRIBED, event.at) for one in state.past)
+            return left._replace(past=gone)
         case e.SessionOpened():
             if state.live is not None:
                 raise Inconsistent(f"session {event.session} opened beside {state.live.id}")
-            live = Session(
+            opened = Session(
                 id=event.session,
                 assistant=event.assistant,
                 opened_at=event.at,
                 last_at=event.at,
                 ttl_s=event.ttl_s,
             )
-            return replace(state, live=live)
+            return state._replace(live=opened)
         case e.SessionClosed():
             if state.live is None or state.live.id != event.session:
                 raise Inconsistent(f"session {event.session} closed, but it was not open")
-            past = (*state.past, state.live.closed_as(event.reason, event.at))
-            return replace(state, live=None, past=past)
+            closed = state.live.closed_as(event.reason, event.at)
+            return state._replace(live=None, past=(*state.past, closed))
         case e.AnswerRestarted():
-            return _with_question(state, _pending(state, event.question).restarted())
+            live, past = _with_question(state, _pending(state, event.question).restarted())
+            return state._replace(live=live, past=past)
         case e.PageOpened():
-            return _with_question(state, state.question(event.question).seen())
+            live, past = _with_question(state, state.question(event.question).seen())
+            return state._replace(live=live, past=past)
         case e.HistoryLinkIssued():
             return state
         case _:
@@ -163,25 +170,30 @@ def _opened_window(
 ) -> UserState:
     if delivery in state.windows:
         raise Inconsistent(f"delivery {delivery} arrived for the first time twice")
-    oldest = at - REMEMBERED_FOR_S
-    windows = {key: window for key, window in state.windows.items() if window.first_at > oldest}
-    windows[delivery] = Open(first_at=at, attempts=1, question=question)
+    windows = {**_remembered(state.windows, at), delivery: Open(at, 1, question)}
     live = state.live.touched(at) if state.live is not None else None
-    return replace(state, live=live, windows=windows)
+    return UserState(state.version, live, state.past, windows, state.unanswered)
+
+
+def _remembered(windows: Mapping[DeliveryKey, Window], at: float) -> Mapping[DeliveryKey, Window]:
+    oldest = at - REMEMBERED_FOR_S
+    first = next(iter(windows.values()), None)
+    if first is None or first.first_at > oldest:
+        return windows  # they stand in the order in which they were opened
+    return {key: window for key, window in windows.items() if window.first_at > oldest}
 
 
 def _asked(state: UserState, event: e.QuestionAsked) -> UserState:
     if state.live is None or state.live.id != event.session:
         raise Inconsistent(f"question {event.delivery} asked outside session {event.session}")
-    if state.find(event.delivery) is not None:
+    if event.delivery in state.live.questions:
         raise Inconsistent(f"question {event.delivery} asked twice")
     question = Question(
         delivery=event.delivery, text=event.text, asked_at=event.at, link=event.link
     )
     state = _opened_window(state, event.at, event.delivery, event.delivery)
     assert state.live is not None
-    return replace(
-        state,
+    return state._replace(
         live=state.live.with_question(question),
         unanswered=(*state.unanswered, event.delivery),
     )
@@ -191,8 +203,8 @@ def _repeated(state: UserState, event: e.AttemptRepeated) -> UserState:
     window = state.windows.get(event.delivery)
     if window is None:
         raise Inconsistent(f"delivery {event.delivery} repeated, but it never came")
-    again = replace(window, attempts=event.number)
-    return replace(state, windows={**state.windows, event.delivery: again})
+    again = window._replace(attempts=event.number)
+    return state._replace(windows={**state.windows, event.delivery: again})
 
 
 def _offered(state: UserState, event: e.ReplyOffered) -> UserState:
@@ -209,16 +221,17 @@ def _offered(state: UserState, event: e.ReplyOffered) -> UserState:
         text=event.text,
     )
     settled = Settled(window.first_at, window.attempts, reply, event.at)
-    state = replace(state, windows={**state.windows, event.delivery: settled})
-    if event.kind in (ReplyKind.ANSWER, ReplyKind.PARTIAL, ReplyKind.FAILURE):
-        return _with_question(state, state.question(event.question).offered_to(event.end))
-    return state
+    windows = {**state.windows, event.delivery: settled}
+    live, past = state.live, state.past
+    if event.kind in _TELLING:
+        live, past = _with_question(state, state.question(event.question).offered_to(event.end))
+    return UserState(state.version, live, past, windows, state.unanswered)
 
 
 def _answered(state: UserState, name: DeliveryKey, answer: Completed | Failed) -> UserState:
-    state = _with_question(state, _pending(state, name).answered(answer))
+    live, past = _with_question(state, _pending(state, name).answered(answer))
     unanswered = tuple(other for other in state.unanswered if other != name)
-    return replace(state, unanswered=unanswered)
+    return UserState(state.version, live, past, state.windows, unanswered)
 
 
 def _pending(state: UserState, name: DeliveryKey) -> Question:
@@ -228,12 +241,15 @@ def _pending(state: UserState, name: DeliveryKey) -> Question:
     return question
 
 
-def _with_question(state: UserState, question: Question) -> UserState:
+Sessions = tuple[Session | None, tuple[Session, ...]]
+
+
+def _with_question(state: UserState, question: Question) -> Sessions:
+    """Return the live session and the past ones with `question` changed in one of them."""
     live, past = state.live, state.past
     if live is not None and question.delivery in live.questions:
-        return replace(state, live=live.with_question(question))
-    past = tuple(
+        return live.with_question(question), past
+    return live, tuple(
         session.with_question(question) if question.delivery in session.questions else session
         for session in past
     )
-    return replace(state, past=past)

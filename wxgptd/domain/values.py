@@ -88,8 +88,7 @@ class Notice(StrEnum):
     ALL_SAID = "all_said"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What a settled window says. Rendered anew for each late attempt, to the same text.
 
     `start` and `end` are positions in the answer to `question`, in characters. `text` holds the

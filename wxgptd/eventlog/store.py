@@ -58,8 +58,7 @@ class LogStore:
             UnreadableEvent: a newer wxgptd wrote an event.
         """
         segments.make_private_directory(self._directory)
-        for record in reader.scan(self._directory):
-            yield codec.require(record)
+        return map(codec.require, reader.scan(self._directory))
 
     def start(self) -> None:
         """Trim a torn tail, and begin to write behind what `scan` has read.
