@@ -326,11 +326,22 @@ class _BodyReader(BytesProtocol):
         self._ended = False
 
     def connectionMade(self) -> None:
-        self._idle = self._clock.callLater(self._first_timeout_s, self._silent)
+        self._wait(self._first_timeout_s)
 
     def _heard(self) -> None:
-        if self._idle is not None and self._idle.active():
-            self._idle.reset(self._idle_timeout_s)
+        if not self._ended:
+            self._wait(self._idle_timeout_s)
+
+    def _wait(self, seconds: float) -> None:
+        """Have `_silent` called in `seconds`, unless something comes."""
+        idle = self._idle
+        if idle is not None and idle.active():
+            if idle.getTime() <= self._clock.seconds() + seconds:
+                idle.reset(seconds)
+                return
+            # To bring a call forward, Twisted would search all that are pending for it.
+            idle.cancel()
+        self._idle = self._clock.callLater(seconds, self._silent)
 
     def _silent(self) -> None:
         raise NotImplementedError
@@ -445,8 +456,8 @@ class _StreamReader(_BodyReader):
                 return
             if self._take(event):
                 self._finish("")
-        if self._answered() and self._idle is not None and self._idle.active():
-            self._idle.reset(LINGER_S)
+        if self._answered() and not self._ended:
+            self._wait(LINGER_S)
 
     def _silent(self) -> None:
         self._finish("" if self._answered() else "silent for too long")

@@ -1,0 +1,163 @@
+"""What the benchmarks share: the daemon as a process, and WeChat's messages as bytes."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+
+from wxgptd.wechat import crypto, signature
+
+TOKEN = "benchtoken"
+AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
+APP_ID = "wx0123456789abcdef"
+
+_CONFIG = """
+[server]
+listen = "tcp:{port}:interface=127.0.0.1"
+public_url = "http://127.0.0.1:{port}"
+state_dir = "{state}"
+timestamp_tolerance = 0
+max_connections = 30000
+[account.main]
+token = "{token}"
+[account.safe]
+token = "{token}"
+app_id = "{app_id}"
+aes_key = "{aes_key}"
+[assistant.chatgpt]
+base_url = "{model}"
+model = "bench"
+{extra}
+"""
+
+
+class Daemon:
+    """The real daemon, with a state directory of its own."""
+
+    def __init__(self, model: str = "http://127.0.0.1:9/v1", extra: str = "") -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="wxgptd-bench-")
+        self.port = free_port()
+        root = Path(self._directory.name)
+        config = root / "wxgptd.toml"
+        text = _CONFIG.format(
+            port=self.port, state=root / "state", token=TOKEN, app_id=APP_ID, aes_key=AES_KEY,
+            model=model, extra=extra,
+        )  # fmt: skip
+        config.write_text(text)
+        config.chmod(0o600)
+        self.log = root / "log.txt"
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "wxgptd", "--config", str(config)], stderr=log
+            )
+
+    @property
+    def pid(self) -> int:
+        """The daemon's process."""
+        return self._process.pid
+
+    def rss_bytes(self) -> int:
+        """Return how much memory the daemon has."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise RuntimeError("no VmRSS")
+
+    def __enter__(self) -> Daemon:
+        wait_for(self.port, "/readyz")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+        said = self.log.read_text("utf-8", "replace")
+        if "Traceback" in said or "error:" in said:
+            print(said[-4_000:], file=sys.stderr)
+        self._directory.cleanup()
+
+
+def wait_for(port: int, path: str) -> None:
+    """Wait until the server at `port` answers, at most 60 s."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError(f"nothing answers at port {port}")
+
+
+def free_port() -> int:
+    """Return a port that nobody uses just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def raise_file_limit() -> None:
+    """Allow as many open files as the machine does."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU time that a process has used, in seconds."""
+    import os
+
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def text_xml(user: str, number: int, text: str) -> str:
+    """Return a text message as WeChat's documents show it."""
+    return (
+        "<xml><ToUserName><![CDATA[gh_bench]]></ToUserName>"
+        f"<FromUserName><![CDATA[{user}]]></FromUserName><CreateTime>1700000000</CreateTime>"
+        f"<MsgType><![CDATA[text]]></MsgType><Content><![CDATA[{text}]]></Content>"
+        f"<MsgId>{7_000_000_000_000_000_000 + number}</MsgId></xml>"
+    )
+
+
+def text_request(
+    user: str,
+    number: int,
+    text: str,
+    port: int,
+    *,
+    path: str = "/wx/main",
+    keep_alive: bool = False,
+    key: crypto.Key | None = None,
+) -> tuple[bytes, bytes]:
+    """Return head and body of a signed request; its nonce is the message's number."""
+    timestamp, nonce = "1700000000", str(number)
+    body = text_xml(user, number, text)
+    query = (
+        f"signature={signature.sign(TOKEN, timestamp, nonce)}&timestamp={timestamp}&nonce={nonce}"
+    )
+    if key is not None:
+        sealed = key.encrypt(body, APP_ID)
+        signed = signature.sign(TOKEN, timestamp, nonce, sealed)
+        query += f"&encrypt_type=aes&msg_signature={signed}"
+        body = f"<xml><ToUserName>gh_bench</ToUserName><Encrypt>{sealed}</Encrypt></xml>"
+    encoded = body.encode()
+    head = (
+        f"POST {path}?{query}&openid={user} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+        "User-Agent: Mozilla/4.0\r\nContent-Type: text/xml\r\n"
+        f"Connection: {'keep-alive' if keep_alive else 'close'}\r\n"
+        f"Content-Length: {len(encoded)}\r\n\r\n"
+    )
+    return head.encode(), encoded
