@@ -1,12 +1,12 @@
 """Thousands of questions held at once: is each answered, how late, and at what memory?
 
-    python bench/hold.py [--questions 5000] [--model-seconds 6]
+    python bench/hold.py [--questions 5000] [--model-seconds 6] [--within 5]
 
-The real daemon; a model server that answers every question at the same time; and as many users
-as there are questions, each playing WeChat with its real patience: a new connection for each
-attempt, five seconds, then the next attempt. The delay of a reply is the time from the moment
-the model had answered to the moment the reply was there; the model's server and WeChat are
-processes of their own.
+The real daemon; a model server that takes six seconds for each answer; and as many users as
+there are questions, who ask within five seconds, so that all are held at once. Each plays WeChat
+with its real patience: a new connection for each attempt, five seconds, then the next attempt.
+The delay of a reply is the time from the moment the model sent its answer to the moment the reply
+was there; the model's server and WeChat are processes of their own, on the same machine.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ import asyncio
 import json
 import multiprocessing
 import re
-import resource
 import statistics
 import time
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import support
 
@@ -28,25 +26,20 @@ ANSWER = "天空是蓝色的，因为空气把蓝光散射得更多。"
 
 
 async def model(port: int, at_s: float, told: Connection) -> None:
-    """Answer every question `at_s` after the first one came."""
-    began: list[float] = []
-    calls = 0
+    """Answer every question `at_s` after it came, and note when."""
+    sent: list[tuple[int, float]] = []
     chunk = {"choices": [{"index": 0, "delta": {"content": ANSWER}, "finish_reason": None}]}
     end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
     body = f"data: {json.dumps(chunk)}\n\ndata: {json.dumps(end)}\n\ndata: [DONE]\n\n".encode()
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal calls
         try:
             asked = await reader.readuntil(b"\r\n\r\n")
             length = int(re.search(rb"(?i)content-length: (\d+)", asked).group(1))  # type: ignore[union-attr]
-            await reader.readexactly(length)
-            calls += 1
-            if not began:
-                began.append(time.monotonic())
-                told.send(began[0] + at_s)
-            await asyncio.sleep(began[0] + at_s - time.monotonic())
+            question = (await reader.readexactly(length)).decode()
+            await asyncio.sleep(at_s)
+            sent.append((int(re.findall(r"编号(\d+)", question)[-1]), time.monotonic()))
             writer.write(head + body)
             await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -59,7 +52,7 @@ async def model(port: int, at_s: float, told: Connection) -> None:
     while not told.poll():  # noqa: ASYNC110 (it is told by another process)
         await asyncio.sleep(0.1)
     told.recv()
-    told.send(calls)
+    told.send(sent)
     server.close()
 
 
@@ -90,7 +83,8 @@ async def exchange(port: int, head: bytes, body: bytes) -> bytes:
 
 async def ask(port: int, user: str, number: int, outcome: Outcome) -> None:
     """Deliver one message the way WeChat does."""
-    head, body = support.text_request(user, number, "为什么天是蓝的？", port)
+    text = f"为什么天是蓝的？编号{number}"
+    head, body = support.text_request(user, 10_000_000 + number, text, port)
     for attempt in (1, 2, 3):
         outcome.attempts = attempt
         try:
@@ -103,17 +97,17 @@ async def ask(port: int, user: str, number: int, outcome: Outcome) -> None:
             return
 
 
-async def users(port: int, count: int, open_sessions: bool) -> list[Outcome]:
-    """Have `count` users open a session, or ask, all within a second."""
+async def users(port: int, count: int, within_s: float, *, opening: bool) -> list[Outcome]:
+    """Have `count` users open a session, or ask, evenly spread over `within_s`."""
     outcomes = [Outcome() for _ in range(count)]
 
     async def one(number: int) -> None:
-        await asyncio.sleep(number / count)
-        if open_sessions:
+        await asyncio.sleep(within_s * number / count)
+        if opening:
             head, body = support.text_request(f"oUser{number:07d}", number, "/chatgpt", port)
             await exchange(port, head, body)
         else:
-            await ask(port, f"oUser{number:07d}", 10_000_000 + number, outcomes[number])
+            await ask(port, f"oUser{number:07d}", number, outcomes[number])
 
     await asyncio.gather(*(one(number) for number in range(count)))
     return outcomes
@@ -124,6 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--questions", type=int, default=5_000)
     parser.add_argument("--model-seconds", type=float, default=6.0)
+    parser.add_argument("--within", type=float, default=5.0)
     options = parser.parse_args()
     support.raise_file_limit()
     model_port = support.free_port()
@@ -137,9 +132,8 @@ def main() -> None:
         model=f"http://127.0.0.1:{model_port}/v1",
         extra="[window]\ndeliberate_timeouts_per_5min = 1000000\n",
     ) as daemon:
-        for begin in range(0, options.questions, 500):  # gently: this is not what is measured
-            asyncio.run(users(daemon.port, min(500, options.questions - begin), True))
-        asyncio.run(users(daemon.port, options.questions, True))
+        opening_s = options.questions / 400  # gently: this is not what is measured
+        asyncio.run(users(daemon.port, options.questions, opening_s, opening=True))
         before = daemon.rss_bytes()
         peak = before
 
@@ -153,19 +147,21 @@ def main() -> None:
                     peak = max(peak, daemon.rss_bytes())
 
             watching = asyncio.create_task(watch())
-            found = await users(daemon.port, options.questions, False)
+            found = await users(daemon.port, options.questions, options.within, opening=False)
             watching.cancel()
             return found
 
         outcomes = asyncio.run(measured())
-    ready_at = ours.recv()
     ours.send("stop")
-    calls = ours.recv()
+    sent = ours.recv()
     server.join()
+    ready_at = dict(sent)
     answered = [one for one in outcomes if ANSWER in one.reply]
-    delays = sorted(one.at - ready_at for one in answered)
+    delays = sorted(
+        one.at - ready_at[number] for number, one in enumerate(outcomes) if ANSWER in one.reply
+    )
     by_attempt = {n: sum(one.attempts == n for one in answered) for n in (1, 2, 3)}
-    print(f"questions {options.questions}, model calls {calls}")
+    print(f"questions {options.questions}, model calls {len(sent)}")
     print(
         f"answered {len(answered)}, by attempt {by_attempt}, lost {len(outcomes) - len(answered)}"
     )
@@ -174,8 +170,6 @@ def main() -> None:
         print(f"reply behind the model: median {statistics.median(delays):.2f} s, p99 {p99:.2f} s")
     per = (peak - before) / options.questions
     print(f"memory: {per / 1024:.1f} KiB a held question ({peak / 2**20:.0f} MiB in all)")
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(f"(children's CPU {usage.ru_utime + usage.ru_stime:.1f} s) {Path(__file__).name}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,271 @@
+"""CPU per request of the webhook, as a ratio to a stock twisted.web Site serving a constant.
+
+    python bench/webhook.py [--slices 10] [--seconds 0.4]
+
+Every server is a process of its own, asked over 32 connections, with keep-alive and with a
+connection for each request. What counts is the CPU time that the kernel accounts to the server
+(all its threads), in short slices that take turns, so that a noisy machine is noisy for all; the
+median of the slices, divided by the requests served in each. Above 1 is cheaper than the stock
+Site. WeRoBot, and wechatpy behind Flask, run in an environment that this makes at first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+import support
+
+from wxgptd.wechat.crypto import Key
+
+CONNECTIONS = 32
+OTHERS = Path(__file__).parent.parent / "build" / "bench-venv"
+
+STOCK = """
+import sys
+from twisted.internet import reactor
+from twisted.python import log
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+log.startLogging(open("/dev/null", "w"), setStdout=False)
+class Constant(Resource):
+    isLeaf = True
+    def render_GET(self, request): return b"success"
+    render_POST = render_GET
+reactor.listenTCP(int(sys.argv[1]), Site(Constant()), backlog=1024, interface="127.0.0.1")
+reactor.run()
+"""
+
+WEROBOT = """
+import logging, sys, werobot
+logging.disable(logging.CRITICAL)
+robot = werobot.WeRoBot(token="benchtoken")
+@robot.handler
+def echo(message): return "你说：" + message.content
+sys.stderr = open("/dev/null", "w")
+robot.run(host="127.0.0.1", port=int(sys.argv[1]))
+"""
+
+FLASK = """
+import logging, sys
+from flask import Flask, request
+from wechatpy import create_reply, parse_message
+from wechatpy.utils import check_signature
+logging.getLogger("werkzeug").disabled = True
+app = Flask(__name__)
+@app.route("/wx/main", methods=["GET", "POST"])
+def hook():
+    a = request.args
+    if request.method == "GET": return "ok"
+    check_signature("benchtoken", a["signature"], a["timestamp"], a["nonce"])
+    message = parse_message(request.data)
+    return create_reply("你说：" + message.content, message).render()
+app.run(port=int(sys.argv[1]), threaded=False)
+"""
+
+MODEL = """
+import asyncio, re, sys
+chunk = b'data: {"choices": [{"index": 0, "delta": {"content": "%s"}, "finish_reason": null}]}'
+chunk = chunk % "因为空气把蓝光散射得更多。".encode()
+end = b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}'
+body = b"\\n\\n".join((chunk, end, b"data: [DONE]", b""))
+head = b"HTTP/1.1 200 OK\\r\\nContent-Type: text/event-stream\\r\\nConnection: close\\r\\n\\r\\n"
+async def serve(reader, writer):
+    try:
+        asked = await reader.readuntil(b"\\r\\n\\r\\n")
+        match = re.search(rb"(?i)content-length: (\\d+)", asked)
+        await reader.readexactly(int(match.group(1)) if match else 0)
+        writer.write(head + body)
+    except Exception: pass
+    finally: writer.close()
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1]), backlog=1024)
+    await server.serve_forever()
+asyncio.run(main())
+"""
+
+
+class Target(NamedTuple):
+    """What is asked of which server: `request` makes the bytes for the n-th request."""
+
+    label: str
+    pid: int
+    port: int
+    request: Callable[[int, bool], bytes]
+
+
+def cpu_ns(pid: int) -> int:
+    """Return the CPU time of all threads of a process, as the scheduler has it."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            total += int((task / "schedstat").read_text().split()[0])
+        except FileNotFoundError:
+            continue
+    return total
+
+
+async def connection(target: Target, numbers: count[int], until: float, *, keep: bool) -> int:
+    """Ask one request after the other until the time is over; return how many."""
+    loop, served = asyncio.get_running_loop(), 0
+    reader = writer = None
+    while loop.time() < until:
+        if writer is None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+        assert reader is not None
+        writer.write(target.request(next(numbers), keep))
+        head = await reader.readuntil(b"\r\n\r\n")
+        if not head.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")):
+            raise RuntimeError(f"{target.label}: {head[:200]!r}")
+        length = re.search(rb"(?i)content-length: (\d+)", head)
+        if length is not None:
+            await reader.readexactly(int(length.group(1)))
+        else:
+            await reader.read()
+        served += 1
+        if not keep or b"close" in head.lower() or head.startswith(b"HTTP/1.0"):
+            writer.close()
+            writer = None
+    if writer is not None:
+        writer.close()
+    return served
+
+
+async def slice_of(target: Target, numbers: count[int], seconds: float, *, keep: bool) -> float:
+    """Return the CPU time of the server per request, in microseconds."""
+    until = asyncio.get_running_loop().time() + seconds
+    before = cpu_ns(target.pid)
+    served = await asyncio.gather(
+        *(connection(target, numbers, until, keep=keep) for _ in range(CONNECTIONS))
+    )
+    await asyncio.sleep(0.02)  # what is left to do behind the last reply belongs to it
+    return (cpu_ns(target.pid) - before) / 1_000 / max(1, sum(served))
+
+
+def started(program: str, port: int, python: str = sys.executable) -> subprocess.Popen[bytes]:
+    """Start a server, and wait for it to listen."""
+    process = subprocess.Popen([python, "-c", program, str(port)], stderr=subprocess.DEVNULL)
+    import socket
+    import time
+
+    for _ in range(200):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return process
+    raise RuntimeError("a server does not start")
+
+
+def others() -> str | None:
+    """Return the Python that has WeRoBot and Flask, or None where they cannot be had."""
+    python = OTHERS / "bin" / "python"
+    if not (OTHERS / "ready").exists():
+        venv.create(OTHERS, with_pip=True, clear=True)
+        packages = ["werobot", "flask", "wechatpy[cryptography]==1.8.18", "setuptools<81"]
+        done = subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=False)
+        if done.returncode:
+            print("WeRoBot and Flask cannot be installed here: left out", file=sys.stderr)
+            return None
+        (OTHERS / "ready").touch()
+    return str(python)
+
+
+def request_for(
+    text: str, port: int, *, path: str = "/wx/main", key: Key | None = None, users: int = 1_000
+) -> Callable[[int, bool], bytes]:
+    """Return what makes the n-th request with that text."""
+
+    def make(number: int, keep: bool) -> bytes:
+        user = f"oUser{number % users:022d}"
+        head, body = support.text_request(
+            user, number, text, port, path=path, keep_alive=keep, key=key
+        )
+        return head + body
+
+    return make
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--slices", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=0.4)
+    options = parser.parse_args()
+    support.raise_file_limit()
+    python = others()
+    model_port = support.free_port()
+    processes = [started(MODEL, model_port)]
+    with support.Daemon(model=f"http://127.0.0.1:{model_port}/v1") as daemon:
+        port, key = daemon.port, Key(support.AES_KEY)
+        stock_port = support.free_port()
+        processes.append(started(STOCK, stock_port))
+        safe = {"path": "/wx/safe", "key": key}
+        targets = [
+            Target("stock Site, a constant", processes[-1].pid, stock_port, request_for("你好", stock_port)),
+            Target("outside a session", daemon.pid, port, request_for("你好", port)),
+            Target("a command, with its commit", daemon.pid, port, request_for("/help", port)),
+            Target("safe mode, outside a session", daemon.pid, port, request_for("你好", port, **safe)),
+            Target("safe mode, a command", daemon.pid, port, request_for("/help", port, **safe)),
+            Target(
+                "a question, model at once", daemon.pid, port,
+                request_for("/chatgpt 为什么天是蓝的？", port, users=10_000_000),
+            ),
+        ]  # fmt: skip
+        if python is not None:
+            for label, program in (
+                ("WeRoBot, an echo", WEROBOT),
+                ("wechatpy + Flask, an echo", FLASK),
+            ):
+                other = support.free_port()
+                processes.append(started(program, other, python))
+                path = "/" if "WeRoBot" in label else "/wx/main"
+                targets.append(
+                    Target(label, processes[-1].pid, other, request_for("你好", other, path=path))
+                )
+        try:
+            measure(targets, options.slices, options.seconds)
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+
+
+def measure(targets: list[Target], slices: int, seconds: float) -> None:
+    """Let the targets take turns, and print their medians."""
+    numbers = count(1)
+    print(f"{'CPU per request, 32 connections':<32}{'keep-alive':>22}{'a connection each':>24}")
+    found: dict[tuple[str, bool], list[float]] = {}
+    for turn in range(slices + 1):
+        for keep in (True, False):
+            for target in targets:
+                spent = asyncio.run(slice_of(target, numbers, seconds, keep=keep))
+                if turn:  # the first one warms up
+                    found.setdefault((target.label, keep), []).append(spent)
+    rows = []
+    for target in targets:
+        row = f"{target.label:<32}"
+        for keep in (True, False):
+            bare = statistics.median(found[targets[0].label, keep])
+            middle = statistics.median(found[target.label, keep])
+            row += f"{middle:11.0f} µs {bare / middle:6.2f} x"
+            rows.append({"what": target.label, "keep_alive": keep, "us": middle})
+        print(row)
+    if os.environ.get("WXGPTD_BENCH_JSON"):
+        Path(os.environ["WXGPTD_BENCH_JSON"]).write_text(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()
