@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -161,6 +162,7 @@ class _Process:
         store = LogStore(
             server.state_dir,
             in_reactor=reactor.callFromThread,
+            soon=partial(reactor.callLater, 0),
             on_failure=self._log_failed,
             segment_bytes=self._config.log.segment_size,
         )

@@ -39,7 +39,9 @@ def site(clock, **more):
     root = Resource()
     root.putChild(b"echo", Echo())
     bounds = {"max_connections": 3, "max_connections_per_address": 2, **more}
-    return BoundedSite(root, clock, **bounds)
+    server = BoundedSite(root, clock, **bounds)
+    server.startFactory()
+    return server
 
 
 def connect(server, host="203.0.113.7"):
@@ -84,13 +86,13 @@ def test_a_request_that_trickles_in_is_cut_off(clock):
         protocol.dataReceived(bytes([byte]))
         clock.advance(0.45)
     protocol.dataReceived(b"Host: x\r\n")
-    clock.advance(READ_DEADLINE_S)
+    clock.pump([1.0] * int(READ_DEADLINE_S))
     assert transport.disconnecting
 
 
 def test_a_connection_that_says_nothing_is_cut_off(clock):
     _, transport = connect(site(clock))
-    clock.advance(READ_DEADLINE_S + 0.1)
+    clock.pump([1.0] * int(READ_DEADLINE_S + 1))
     assert transport.disconnecting
 
 
@@ -98,12 +100,12 @@ def test_a_second_request_on_a_connection_has_a_deadline_of_its_own(clock):
     protocol, transport = connect(site(clock))
     get = b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n"
     protocol.dataReceived(get)
-    clock.advance(READ_DEADLINE_S + 5)
+    clock.pump([1.0] * int(READ_DEADLINE_S + 5))
     assert not transport.disconnecting, "between requests a connection may rest"
     protocol.dataReceived(get)
     assert transport.value().count(b"200 OK") == 2
     protocol.dataReceived(get[:10])
-    clock.advance(READ_DEADLINE_S + 0.1)
+    clock.pump([1.0] * int(READ_DEADLINE_S + 1))
     assert transport.disconnecting
 
 

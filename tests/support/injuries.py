@@ -50,6 +50,7 @@ def write(
     snapshots = []
     for number, event in enumerate(events, previous):
         writer.append([codec.encode(user, number, event)], None)
+        writer.flush()
         assert durable.acquire(timeout=10), failures
         snapshots.append(segments.list_segments(directory)[-1].read_bytes())
     if seal:

@@ -27,8 +27,12 @@ class StoreUnavailable(WxgptError):
 class LogStore:
     """A log directory, locked for this process.
 
-    `in_reactor` runs a function in the reactor's thread, whichever thread calls it.
-    `on_failure` is called there, once, when the log can no longer be written.
+    `in_reactor` runs a function in the reactor's thread, whichever thread calls it; `soon` runs
+    one there when what the reactor is doing just now is done. `on_failure` is called there,
+    once, when the log can no longer be written.
+
+    Group commit: whatever is appended while one commit is under way is the next one, and so is
+    all that one turn of the reactor appends.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class LogStore:
         state_dir: Path,
         *,
         in_reactor: Callable[[Callable[[], None]], None],
+        soon: Callable[[Callable[[], None]], object],
         on_failure: Callable[[StoreUnavailable], None],
         segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
@@ -43,6 +48,8 @@ class LogStore:
         self._lock = segments.StateLock(state_dir)
         self._directory = segments.log_directory(state_dir)
         self._in_reactor = in_reactor
+        self._soon = soon
+        self._flushing = False
         self._on_failure = on_failure
         self._segment_bytes = segment_bytes
         self._waiting: dict[Deferred[int], int] = {}
@@ -103,7 +110,14 @@ class LogStore:
             codec.encode(user, previous, event) for previous, event in enumerate(events, expected)
         ]
         self._waiting[result] = self._writer.append(entries, result)
+        if not self._flushing:
+            self._flushing = True
+            self._soon(self._flush)
         return result
+
+    def _flush(self) -> None:
+        if self._writer is not None:
+            self._writer.flush()
 
     def figures(self) -> StoreFigures:
         """Return what has been committed since the start."""
@@ -138,6 +152,9 @@ class LogStore:
             seq = self._waiting.pop(token, None)
             if seq is not None:
                 token.callback(seq)
+        self._flushing = bool(self._waiting)
+        if self._waiting:
+            self._flush()
 
     def _fail(self, error: Exception) -> None:
         self._failed = _unavailable(error)

@@ -1,6 +1,6 @@
 """Append to a log, in one thread of its own, with group commit.
 
-Whatever came while the last fdatasync ran goes out as one frame, one write and one fdatasync.
+What is flushed together goes out as one frame, one write and one fdatasync.
 Nothing is acknowledged before the sync behind it has returned. A failed write or sync is never
 tried again: the kernel may have dropped the very pages it failed on, so the file can no longer
 be trusted to hold what was written. The writer stops, and the next start recovers.
@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import NamedTuple
 
 from wxgptd.eventlog import codec, framing, segments
@@ -61,7 +61,8 @@ class Writer:
         self._on_failure = on_failure
         self._segment_bytes = segment_bytes
         self._next_seq = ready.next_seq
-        self._queue: SimpleQueue[_Append | None] = SimpleQueue()
+        self._pending: list[_Append] = []
+        self._queue: SimpleQueue[list[_Append] | None] = SimpleQueue()
         self._commits = Commits(0, 0, 0.0)
         # From here on the thread's own.
         self._written_seq = ready.next_seq
@@ -85,23 +86,42 @@ class Writer:
         return self._next_seq
 
     def append(self, entries: list[codec.Entry], token: object) -> int:
-        """Queue `entries` as one atomic append; return the number of the last of them.
+        """Take `entries` as one atomic append; return the number of the last of them.
 
         To be called from one thread only: the order of the calls is the order of the log.
 
         Raises:
-            Unencodable: an entry has a value that cannot be written; nothing was queued.
+            Unencodable: an entry has a value that cannot be written; nothing was taken.
         """
         packed = codec.pack(entries)
         self._next_seq += len(entries)
-        self._queue.put(_Append(packed, len(entries), token))
+        self._pending.append(_Append(packed, len(entries), token))
         return self._next_seq - 1
 
+    def flush(self) -> None:
+        """Have all that was appended committed, as one group unless it is very large.
+
+        From the appending thread. To call it once for many appends, and not again before the
+        commit is durable, is what makes groups: a hand-over between threads costs more than all
+        else about an event.
+        """
+        group, size = [], 0
+        for append in self._pending:
+            group.append(append)
+            size += len(append.packed)
+            if size >= MAX_GROUP_BYTES:
+                self._queue.put(group)
+                group, size = [], 0
+        if group:
+            self._queue.put(group)
+        self._pending = []
+
     def close(self) -> Exception | None:
-        """Commit what is queued, seal the segment and end the thread. Waits for all that.
+        """Commit what was appended, seal the segment and end the thread. Waits for all that.
 
         Return what went wrong, now or earlier.
         """
+        self.flush()
         self._queue.put(None)
         self._thread.join()
         return self._error
@@ -109,8 +129,8 @@ class Writer:
     def _run(self) -> None:
         try:
             self._open(self._ready)
-            while self._commit_group():
-                pass
+            while (group := self._queue.get()) is not None:
+                self._commit(group)
             # One without events is gone on with: its successor would have the same name.
             if self._written_seq > self._first_seq:
                 self._seal()
@@ -120,24 +140,6 @@ class Writer:
         finally:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
-
-    def _commit_group(self) -> bool:
-        """Commit what has come; tell whether more may follow."""
-        group: list[_Append] = []
-        size = 0
-        item = self._queue.get()
-        while item is not None:
-            group.append(item)
-            size += len(item.packed)
-            if size >= MAX_GROUP_BYTES:
-                break
-            try:
-                item = self._queue.get_nowait()
-            except Empty:
-                break
-        if group:
-            self._commit(group)
-        return item is not None
 
     def _commit(self, group: list[_Append]) -> None:
         if self._size >= self._segment_bytes:

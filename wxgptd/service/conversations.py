@@ -6,12 +6,11 @@ reply consists of is decided by the domain; this module waits, and acts on what 
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.defer import TimeoutError as WaitedLongEnough
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -98,9 +97,11 @@ class Conversations:
         flights: InFlight,
         budget: DeliberateTimeouts,
         links: Links,
+        fresh_session: Callable[[], SessionId],
         clock: IReactorTime,
         timeline: Timeline,
     ) -> None:
+        self._fresh_session = fresh_session
         self._rules = rules
         self._commands = rules.commands()
         self._journal = journal
@@ -146,16 +147,24 @@ class Conversations:
 
     def attempt(self, user: User, delivery: DeliveryKey, content: Content) -> Deferred[Outcome]:
         """Answer one attempt; see `wxgptd.ports.Conversations`."""
-        return Deferred.fromCoroutine(self._attempt(user, delivery, content))
-
-    async def _attempt(self, user: User, delivery: DeliveryKey, content: Content) -> Outcome:
-        arrived = self._clock.seconds()
         if self._loaded is not None:
-            loaded: Deferred[None] = Deferred()
-            self._loaded.append(loaded)
-            await loaded
+            return Deferred.fromCoroutine(self._attempt_later(user, delivery, content))
+        return self._attempt(user, delivery, content, self._clock.seconds())
+
+    async def _attempt_later(self, user: User, delivery: DeliveryKey, content: Content) -> Outcome:
+        """Wait until the log is loaded, which is part of WeChat's patience."""
+        arrived = self._clock.seconds()
+        loaded: Deferred[None] = Deferred()
+        assert self._loaded is not None
+        self._loaded.append(loaded)
+        await loaded
+        return await self._attempt(user, delivery, content, arrived)
+
+    def _attempt(
+        self, user: User, delivery: DeliveryKey, content: Content, arrived: float
+    ) -> Deferred[Outcome]:
         if self._ended:
-            return Silence()
+            return succeed(Silence())
         at = self._timeline.now()
         account = self._account(user)
         entry = self._journal.record(
@@ -166,28 +175,31 @@ class Conversations:
                 content=content,
                 policy=account.policy,
                 assistants=self._commands,
-                fresh_session=SessionId(secrets.token_hex(5)),
+                fresh_session=self._fresh_session(),
                 link=self._links.hash(self._links.token(user, delivery)),
             ),
         )
         self._act(user, entry)
         window = entry.state.windows.get(delivery)
         if window is None:
-            return Ignore()
+            return succeed(Ignore())
         if isinstance(window, Settled):
             if not reply_window.still_answers(window, at, account.policy.settled_for_s):
-                return Ignore()
-            return await self._say(user, delivery)
+                return succeed(Ignore())
+            return Deferred.fromCoroutine(self._say(user, delivery))
         if not window.question:
-            await self._journal.committed()
-            return Ignore()
+            return self._journal.committed().addCallback(lambda _: Ignore())
+        last = reply_window.is_last(window, at)
+        return Deferred.fromCoroutine(self._hold(user, delivery, arrived, last))
+
+    async def _hold(self, user: User, delivery: DeliveryKey, arrived: float, last: bool) -> Outcome:
         self._held += 1
         try:
-            return await self._hold(user, delivery, arrived, reply_window.is_last(window, at))
+            return await self._wait(user, delivery, arrived, last)
         finally:
             self._held -= 1
 
-    async def _hold(self, user: User, delivery: DeliveryKey, arrived: float, last: bool) -> Outcome:
+    async def _wait(self, user: User, delivery: DeliveryKey, arrived: float, last: bool) -> Outcome:
         deadline = arrived + reply_window.WECHAT_PATIENCE_S - self._rules.reply_margin_s
         if not await self._landed_by(deadline, user, delivery):
             silent = not last and self._budget.spend(user.account, self._timeline.now())

@@ -9,10 +9,12 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import cast
 
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import connectionDone
+from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import Resource
@@ -59,41 +61,47 @@ class BoundedRequest(server.Request):
 
 
 class BoundedChannel(http.HTTPChannel):
-    """A connection on which a request must be complete within its deadline."""
+    """A connection on which a request must be complete within its deadline.
+
+    `due` is when it is cut off: the site looks at all connections once a second, which is
+    cheaper than a timer for each request, and Twisted's own two.
+    """
 
     site: BoundedSite
     address = ""
-    _deadline: IDelayedCall | None = None
+    due = inf
+    _resting = False
+    _host: IAddress | None = None
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self._begin()
+        self.due = self.site.now() + READ_DEADLINE_S
 
     def dataReceived(self, data: bytes) -> None:
-        if self._deadline is None and not self._handlingRequest:
-            self._begin()
+        if self._resting:
+            self.due = self.site.now() + READ_DEADLINE_S
+            self._resting = False
         super().dataReceived(data)
 
     def allContentReceived(self) -> None:
-        self._cancel()
+        self.due = inf
         super().allContentReceived()
 
+    def requestDone(self, request: http.Request) -> None:
+        super().requestDone(request)
+        if not self._handlingRequest:
+            self.due = self.site.now() + IDLE_TIMEOUT_S
+            self._resting = True
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._cancel()
-        self.site.release(self.address)
+        self.site.release(self)
         super().connectionLost(reason)
 
-    def _begin(self) -> None:
-        self._deadline = self.callLater(READ_DEADLINE_S, self._too_slow)
-
-    def _cancel(self) -> None:
-        deadline, self._deadline = self._deadline, None
-        if deadline is not None and deadline.active():
-            deadline.cancel()
-
-    def _too_slow(self) -> None:
-        self._deadline = None
-        self.forceAbortClient()
+    def getHost(self) -> IAddress:
+        # Asked for with every request, and a system call each time.
+        if self._host is None:
+            self._host = super().getHost()
+        return self._host
 
 
 class BoundedSite(server.Site):
@@ -118,36 +126,52 @@ class BoundedSite(server.Site):
             root,
             requestFactory=BoundedRequest,
             reactor=reactor,
-            timeout=IDLE_TIMEOUT_S,
+            timeout=None,  # see BoundedChannel.due
             parsePOSTFormSubmission=False,
         )
         self.displayTracebacks = False
         self._max_connections = max_connections
         self._max_connections_per_address = max_connections_per_address
+        self._clock = reactor
         self._connections: Counter[str] = Counter()
-        self._total = 0
+        self._channels: set[BoundedChannel] = set()
+        self._sweep = LoopingCall(self._cut_off)
+        self._sweep.clock = reactor
 
-    @property
-    def connections(self) -> int:
-        """How many connections are open."""
-        return self._total
+    def now(self) -> float:
+        """Return the monotonic time, in seconds."""
+        return self._clock.seconds()
+
+    def startFactory(self) -> None:
+        super().startFactory()
+        self._sweep.start(1.0)
+
+    def stopFactory(self) -> None:
+        self._sweep.stop()
+        super().stopFactory()
+
+    def _cut_off(self) -> None:
+        now = self.now()
+        for channel in [one for one in self._channels if one.due <= now]:
+            channel.forceAbortClient()
 
     def buildProtocol(self, address: IAddress | None) -> BoundedChannel | None:  # type: ignore[override]
         host = getattr(address, "host", "") or ""
         bounded = bool(host) and not _loopback(host)
         crowded = bounded and self._connections[host] >= self._max_connections_per_address
-        if crowded or self._total >= self._max_connections:
+        if crowded or len(self._channels) >= self._max_connections:
             return None
         channel = cast("BoundedChannel", super().buildProtocol(address))
         channel.address = host if bounded else ""
-        self._total += 1
+        self._channels.add(channel)
         if bounded:
             self._connections[host] += 1
         return channel
 
-    def release(self, host: str) -> None:
+    def release(self, channel: BoundedChannel) -> None:
         """Count a connection as gone."""
-        self._total -= 1
+        self._channels.discard(channel)
+        host = channel.address
         if host:
             self._connections[host] -= 1
             if self._connections[host] <= 0:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from random import Random
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
@@ -18,7 +19,7 @@ from twisted.web.resource import Resource
 from wxgptd import config as cfg
 from wxgptd.admin.resource import Admin
 from wxgptd.domain.record import Recorded
-from wxgptd.domain.values import AccountName, AssistantName, Policy
+from wxgptd.domain.values import AccountName, AssistantName, Policy, SessionId
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import segments
 from wxgptd.llm import wire
@@ -71,6 +72,7 @@ class Service:
             flights=flights,
             budget=self._budget,
             links=_links(config, world.link_key),
+            fresh_session=_session_ids(),
             clock=world.clock,
             timeline=timeline,
         )
@@ -182,6 +184,12 @@ def _assistant(name: str, one: cfg.Assistant, world: World) -> Assistant:
         model=Model(server, world.http, world.clock),
         system_prompt=one.system_prompt,
     )
+
+
+def _session_ids() -> Callable[[], SessionId]:
+    """Return what makes names for sessions. They are no secrets, and one a message is wanted."""
+    source = Random(secrets.token_bytes(32))  # noqa: S311
+    return lambda: SessionId(f"{source.getrandbits(40):010x}")
 
 
 def _links(config: cfg.Config, key: bytes) -> Links:
