@@ -257,9 +257,10 @@ class Conversations:
         await self._journal.committed()
         reply = window.reply
         account = self._account(user)
+        link = ""
         if reply.notice == Notice.HISTORY:
             link = self._links.history(self._links.token(user, delivery))
-        else:
+        elif reply.question:
             link = self._links.answer(self._links.token(user, reply.question))
         around = texts.Surroundings(
             commands={name: one.command for name, one in self._rules.assistants.items()},

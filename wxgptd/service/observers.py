@@ -31,33 +31,27 @@ class EventLines:
 
     def observe(self, user: User, event: e.Event, state: UserState) -> None:
         """Write the line for `event`, if it has one."""
-        if not self._begun:
-            return
-        who = f"{user.account}/{self._short(user)}"
-        match event:
-            case e.SessionOpened():
-                log.info("{who}: session {session} opened", who=who, session=event.session)
-            case e.SessionClosed():
-                log.info(
-                    "{who}: session {session} {reason}",
-                    who=who,
-                    session=event.session,
-                    reason=str(event.reason),
-                )
-            case e.AnswerCompleted():
-                log.info(
-                    "{who}: answered in {took:.1f} s ({tokens} tokens)",
-                    who=who,
-                    took=event.took_s,
-                    tokens=event.prompt_tokens + event.completion_tokens,
-                )
-            case e.AnswerFailed():
-                log.info("{who}: no answer: {reason}", who=who, reason=str(event.reason))
-            case e.AnswerRestarted():
-                log.info("{who}: a question is asked again after a restart", who=who)
-            case _:
-                pass
+        if self._begun and (line := _line(event)):
+            who = f"{user.account}/{self._short(user)}"
+            log.info("{who}: {line}", who=who, line=line)
 
     def _short(self, user: User) -> str:
         openid = user.openid.encode("utf-8", "surrogatepass")
         return hmac.digest(self._key, b"openid\0" + openid, sha256).hex()[:8]
+
+
+def _line(event: e.Event) -> str:
+    match event:
+        case e.SessionOpened():
+            return f"session {event.session} opened"
+        case e.SessionClosed():
+            return f"session {event.session} {event.reason}"
+        case e.AnswerCompleted():
+            tokens = event.prompt_tokens + event.completion_tokens
+            return f"answered in {event.took_s:.1f} s ({tokens} tokens)"
+        case e.AnswerFailed():
+            return f"no answer: {event.reason}"
+        case e.AnswerRestarted():
+            return "a question is asked again after a restart"
+        case _:
+            return ""
