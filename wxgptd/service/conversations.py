@@ -22,6 +22,7 @@ from wxgptd.domain.decider import recover
 from wxgptd.domain.reply_window import Settled
 from wxgptd.domain.session import Pending
 from wxgptd.domain.state import UserState
+from wxgptd.domain.texts import Surroundings
 from wxgptd.domain.values import (
     AccountName,
     AssistantName,
@@ -80,6 +81,15 @@ class Rules:
     assistants: Mapping[AssistantName, Assistant]
     texts: texts.Texts
     reply_margin_s: float
+
+    def around(self, account: Account) -> Surroundings:
+        """Return what the texts of an account may speak of."""
+        return Surroundings(
+            commands={name: one.command for name, one in self.assistants.items()},
+            minutes=round(account.policy.session_ttl_s / 60) or 1,
+            days=round(account.policy.link_ttl_s / 86_400) or 1,
+            welcome=account.welcome,
+        )
 
     def commands(self) -> Mapping[str, AssistantName]:
         """Return which chat command opens a session with which assistant."""
@@ -186,7 +196,7 @@ class Conversations:
         if isinstance(window, Settled):
             if not reply_window.still_answers(window, at, account.policy.settled_for_s):
                 return succeed(Ignore())
-            return Deferred.fromCoroutine(self._say(user, delivery))
+            return self._say(user, delivery)
         if not window.question:
             return self._journal.committed().addCallback(lambda _: Ignore())
         last = reply_window.is_last(window, at)
@@ -249,27 +259,21 @@ class Conversations:
             ),
         )
 
-    async def _say(self, user: User, delivery: DeliveryKey) -> Outcome:
-        """Return the settled reply, once everything it rests on is durable."""
+    def _say(self, user: User, delivery: DeliveryKey) -> Deferred[Outcome]:
+        """Fire with the settled reply once everything it rests on is durable."""
         state = self._journal.state(user)
         window = state.windows[delivery]
         assert isinstance(window, Settled)
-        await self._journal.committed()
         reply = window.reply
-        account = self._account(user)
         link = ""
         if reply.notice == Notice.HISTORY:
             link = self._links.history(self._links.token(user, delivery))
         elif reply.question:
             link = self._links.answer(self._links.token(user, reply.question))
-        around = texts.Surroundings(
-            commands={name: one.command for name, one in self._rules.assistants.items()},
-            minutes=round(account.policy.session_ttl_s / 60) or 1,
-            days=round(account.policy.link_ttl_s / 86_400) or 1,
-            welcome=account.welcome,
-        )
         question = state.question(reply.question) if reply.question else None
-        return Say(texts.render(reply, question, link, self._rules.texts, around))
+        around = self._rules.around(self._account(user))
+        said = Say(texts.render(reply, question, link, self._rules.texts, around))
+        return self._journal.committed().addCallback(lambda _: said)
 
     def _account(self, user: User) -> Account:
         found = self._rules.accounts.get(user.account)

@@ -182,8 +182,9 @@ class _Exchange:
     def follow(self, attempt: Deferred[Outcome]) -> None:
         """Answer the request when `attempt` is decided; cancel that when the peer hangs up."""
         self._attempt = attempt
-        self._request.notifyFinish().addErrback(self._hung_up)
         attempt.addCallbacks(self._answer, self._fail)
+        if self._attempt is not None:
+            self._request.notifyFinish().addErrback(self._hung_up)
 
     def _hung_up(self, _: Failure) -> None:
         attempt, self._attempt = self._attempt, None
