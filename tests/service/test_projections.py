@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+from twisted.logger import globalLogPublisher
+
 from tests.support.builders import ALICE, BOB, History, asked, link, opened
 from wxgptd.domain import commands as c
 from wxgptd.domain.values import DeliveryKey, Policy
@@ -65,6 +68,25 @@ def test_the_budget_is_of_five_minutes_and_by_account():
     assert budget.spend("main", 300.0)
     assert budget.left("main", 300.0) == 0
     assert budget.left("main", 302.0) == 1
+
+
+def test_that_the_budget_is_spent_is_told_once_each_time(logged):
+    budget = DeliberateTimeouts(per_5min=1)
+    budget.spend("main", 0.0)
+    assert not budget.spend("main", 1.0)
+    assert not budget.spend("main", 2.0)
+    assert len(logged) == 1
+    assert budget.spend("main", 301.0)
+    assert not budget.spend("main", 302.0)
+    assert len(logged) == 2
+
+
+@pytest.fixture
+def logged():
+    seen = []
+    globalLogPublisher.addObserver(seen.append)
+    yield seen
+    globalLogPublisher.removeObserver(seen.append)
 
 
 def test_timeouts_that_the_log_proves_count_after_a_restart():

@@ -11,10 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
+from twisted.logger import Logger
+
 from wxgptd.domain import events as e
 from wxgptd.domain.session import Session
 from wxgptd.domain.state import UserState
 from wxgptd.domain.values import AccountName, CloseReason, DeliveryKey, LinkHash, User
+
+log = Logger()
 
 BUDGET_PERIOD_S = 300.0
 """The time that `deliberate_timeouts_per_5min` is for."""
@@ -140,6 +144,7 @@ class DeliberateTimeouts:
     def __init__(self, per_5min: int) -> None:
         self._per_5min = per_5min
         self._spent: defaultdict[AccountName, deque[float]] = defaultdict(deque)
+        self._switched_over: set[AccountName] = set()
 
     def observe(self, user: User, event: e.Event, state: UserState) -> None:
         """Count a timeout that the log proves: WeChat came again. For replay only."""
@@ -149,7 +154,16 @@ class DeliberateTimeouts:
     def spend(self, account: AccountName, now: float) -> bool:
         """Take one timeout from the budget; tell whether there was one left."""
         if self.left(account, now) <= 0:
+            if self._per_5min and account not in self._switched_over:
+                self._switched_over.add(account)
+                log.warn(
+                    "{account}: the {budget} deliberate timeouts of five minutes are spent: until "
+                    "there are some again, first attempts are answered at once",
+                    account=account,
+                    budget=self._per_5min,
+                )
             return False
+        self._switched_over.discard(account)
         self._spent[account].append(now)
         return True
 
