@@ -174,6 +174,7 @@ def test_a_misspelt_key_is_told_with_the_one_that_was_meant(tmp_path):
             '[assistant.two]\nbase_url = "http://h"\nmodel = "m"\ncommand = "/ChatGPT"',
             "assistant.two.command",
         ),
+        ('[account.two]\ntoken = "t123"\nassistant = "nobody"', "account.two.assistant"),
         ("session = 3", "session"),
         ("[sesion]\nttl = 3", "sesion"),
     ],
@@ -225,11 +226,11 @@ def tables(config: type, example: dict, where: str = ""):
     """Yield each key of the code with its default, and the example's value for it."""
     for field in attrs.fields(config):
         key = f"{where}{field.name}"
-        if field.name == "account":
+        if key == "account":
             yield from tables(cfg.Account, example["account"]["main"], "account.main.")
-        elif field.name == "assistant":
+        elif key == "assistant":
             yield from tables(cfg.Assistant, example["assistant"]["chatgpt"], "assistant.chatgpt.")
-        elif field.name == "texts":
+        elif key == "texts":
             yield key, {n: getattr(Texts(), n) for n in example["texts"]}, example["texts"]
             assert list(example["texts"]) == list(Texts.__dataclass_fields__)
         elif attrs.has(type(field.default)):

@@ -113,6 +113,8 @@ class Account:
     aes_key: Secret = NO_SECRET
     previous_aes_key: Secret = NO_SECRET
     welcome: str = ""
+    open_without_command: bool = False
+    assistant: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -398,6 +400,8 @@ def _check(config: Config) -> Iterator[str]:
     paths: dict[str, str] = {}
     for name, account in config.account.items():
         yield from _check_account(name, account)
+        if account.assistant and account.assistant not in config.assistant:
+            yield f"account.{name}.assistant: there is no [assistant.{account.assistant}]"
         path = webhook_path(name, account)
         if path in paths:
             yield f"account.{name}.path: {path} is account.{paths[path]}'s already"

@@ -70,6 +70,17 @@ def test_continue_with_nothing_to_continue_is_no_business_of_ours_outside_a_sess
     assert History().say("继续", "m1") == []
 
 
+def test_where_no_command_is_needed_any_text_opens_a_session_and_asks():
+    policy = Policy(open_with=ASSISTANTS["/claude"])
+    history = History()
+    events = history.say("为什么？", "m1", policy=policy)
+    assert kinds(events) == ["SessionOpened", "QuestionAsked"]
+    assert events[0].assistant == "claude"
+    assert kinds(history.say("继续", "m2", at=1e4, policy=policy))[0] == "SessionClosed"
+    assert History().say("", "m1", policy=policy) == []
+    assert History().say(Unsupported("image"), "m1", policy=policy) == []
+
+
 # Within one.
 
 

@@ -72,6 +72,15 @@ def test_a_session_ends_by_itself_and_each_message_extends_it():
     assert len(story.model.calls) == 3
 
 
+def test_an_account_may_talk_without_a_command():
+    account = cfg.Account(token=cfg.Secret("storytoken"), open_without_command=True)
+    story = Story(answer_at(0.1, ANSWER), configuration(account={"main": account}))
+    sent = story.send("为什么？")
+    story.advance(1)
+    assert sent.reply == ANSWER
+    assert story.say("/stop").startswith("对话已结束")
+
+
 def test_two_accounts_do_not_know_each_other_s_users():
     config = configuration(
         account={

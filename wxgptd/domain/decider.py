@@ -215,7 +215,12 @@ def _continue(state: UserState, live: Session | None, command: c.Receive, text: 
 
 
 def _say(live: Session | None, command: c.Receive, text: str) -> Events:
-    return _ask(live.id, live.unanswered(), command, text) if live is not None else ()
+    if live is not None:
+        return _ask(live.id, live.unanswered(), command, text)
+    if command.policy.open_with and text.strip():
+        opened = _session_opened(command, command.policy.open_with)
+        return (opened, *_ask(opened.session, 0, command, text))
+    return ()
 
 
 def _ask(session: SessionId, unanswered: int, command: c.Receive, text: str) -> Events:

@@ -142,7 +142,10 @@ Content = Text | Unsupported | Subscribe | Unsubscribe | Ignorable
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The numbers that `decide` is held to. They come from the configuration, inside commands."""
+    """What `decide` is held to. It comes from the configuration, inside commands.
+
+    `open_with` is the assistant that any text outside a session opens one with; nobody if empty.
+    """
 
     session_ttl_s: float = 300.0
     max_waiting: int = 2
@@ -150,3 +153,4 @@ class Policy:
     settled_for_s: float = 60.0
     link_ttl_s: float = 7 * 86_400.0
     welcome: bool = False
+    open_with: AssistantName = AssistantName("")

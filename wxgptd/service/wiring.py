@@ -165,6 +165,11 @@ def _policy(config: cfg.Config, account: cfg.Account) -> Policy:
         settled_for_s=config.window.settled_for,
         link_ttl_s=config.links.ttl,
         welcome=bool(account.welcome),
+        open_with=AssistantName(
+            (account.assistant or next(iter(config.assistant)))
+            if account.open_without_command
+            else ""
+        ),
     )
 
 
