@@ -56,6 +56,14 @@ def test_a_busy_server_s_text_says_when_to_come_again():
     assert "31 秒" in render(Reply(ReplyKind.FAILURE), Failed(FailureReason.BUSY, "", 0.0, 30.2))
 
 
+@pytest.mark.parametrize("kind", ["image", "voice", "video", "sticker"])
+def test_what_is_not_understood_is_told_by_its_kind(kind):
+    said = render(Reply(ReplyKind.NOTICE, notice="not_understood", about=kind))
+    assert said == getattr(Texts(), f"not_understood_{kind}")
+    other = render(Reply(ReplyKind.NOTICE, notice="not_understood", about="music"))
+    assert other == Texts().not_understood
+
+
 def test_a_whole_answer_stands_alone():
     assert render(Reply(ReplyKind.ANSWER, start=0, end=3), completed("因为。")) == "因为。"
 

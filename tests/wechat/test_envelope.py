@@ -47,6 +47,29 @@ def test_a_text_as_wechat_s_documents_show_it():
         ("<MsgType>voice</MsgType><Format>amr</Format>", Unsupported("voice")),
         ("<MsgType>voice</MsgType><Recognition><![CDATA[你好]]></Recognition>", Text("你好")),
         ("<MsgType>video</MsgType>", Unsupported("video")),
+        ("<MsgType>shortvideo</MsgType>", Unsupported("video")),
+        (
+            "<MsgType>text</MsgType><Content>【收到不支持的消息类型，暂无法显示】</Content>",
+            Unsupported("sticker"),
+        ),
+        (
+            (
+                "<MsgType>location</MsgType><Location_X>23.134521</Location_X>"
+                "<Location_Y>113.358803</Location_Y><Scale>20</Scale><Label>越秀公园</Label>"
+            ),
+            Text("[位置] 越秀公园（纬度 23.134521，经度 113.358803）"),
+        ),
+        (
+            "<MsgType>location</MsgType><Location_X>1.0</Location_X><Location_Y>2.0</Location_Y>",
+            Text("[位置] 纬度 1.0，经度 2.0"),
+        ),
+        (
+            (
+                "<MsgType>link</MsgType><Title>官网</Title><Description>介绍</Description>"
+                "<Url>https://example.com/</Url>"
+            ),
+            Text("[链接]\n官网\n介绍\nhttps://example.com/"),
+        ),
         ("<MsgType>something_new</MsgType>", Unsupported("something_new")),
         ("<MsgType>event</MsgType><Event>subscribe</Event><EventKey></EventKey>", Subscribe("")),
         (

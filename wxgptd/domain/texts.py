@@ -57,6 +57,10 @@ class Texts:
     too_many_waiting: str = "前面的问题还在回答，请收到回答后再发新的问题。"
     question_too_long: str = "这条消息太长了，请缩短后再发。"
     not_understood: str = "暂时只看得懂文字消息，请用文字描述你的问题。"
+    not_understood_image: str = "暂时看不懂图片，请用文字描述你的问题。"
+    not_understood_voice: str = "这段语音没有附带文字，听不懂，请打字再问一次。"
+    not_understood_video: str = "暂时看不懂视频，请用文字描述你的问题。"
+    not_understood_sticker: str = "表情收到啦，不过有问题还是要打字问我。"
 
     # Answers that are not whole.
     more: str = "（未完，回复“继续”看下一段，全文：\n{link} ）"
@@ -116,6 +120,10 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "help": frozenset({"commands", "minutes"}),
     "welcome": frozenset({"commands"}),
     "not_understood": frozenset({"kind"}),
+    **{
+        f"not_understood_{kind}": frozenset({"kind"})
+        for kind in ("image", "voice", "video", "sticker")
+    },
     "more": frozenset({"link"}),
     "still_writing": frozenset({"link"}),
     "waiting": frozenset({"link"}),
@@ -209,6 +217,8 @@ def _render(
 
 def _notice(reply: Reply, link: str, texts: Texts, around: Surroundings) -> str:
     template = getattr(texts, reply.notice)
+    if reply.notice == "not_understood":
+        template = getattr(texts, f"not_understood_{reply.about}", template)
     if reply.notice == "welcome" and around.welcome:
         return around.welcome
     return _fill(

@@ -36,6 +36,9 @@ _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r")
 _FORBIDDEN_UTF8 = re.compile(rb"\xef\xbf[\xbe\xbf]|\xed[\xa0-\xbf][\x80-\xbf]")
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
+STICKER = "【收到不支持的消息类型，暂无法显示】"
+"""What stickers, and whatever else WeChat has no kind for, arrive as."""
+
 Fields = dict[str, str]
 
 
@@ -163,7 +166,14 @@ def content(fields: Fields) -> Content:
         case "":
             raise Malformed("MsgType is missing")
         case "text":
-            return Text(fields.get("Content", ""))
+            said = fields.get("Content", "")
+            return Unsupported("sticker") if said == STICKER else Text(said)
+        case "location":
+            return Text(_location(fields))
+        case "link":
+            return Text(_link(fields))
+        case "shortvideo":
+            return Unsupported("video")
         case "event":
             return _event(fields)
         case "voice":
@@ -172,6 +182,16 @@ def content(fields: Fields) -> Content:
             return Text(heard) if heard else Unsupported(kind)
         case _:
             return Unsupported(kind[:32])
+
+
+def _location(fields: Fields) -> str:
+    label, x, y = (fields.get(name, "").strip() for name in ("Label", "Location_X", "Location_Y"))
+    return f"[位置] {label}（纬度 {x}，经度 {y}）" if label else f"[位置] 纬度 {x}，经度 {y}"
+
+
+def _link(fields: Fields) -> str:
+    parts = (fields.get(name, "").strip() for name in ("Title", "Description", "Url"))
+    return "\n".join(["[链接]", *filter(None, parts)])
 
 
 def _event(fields: Fields) -> Content:
