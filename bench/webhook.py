@@ -50,7 +50,7 @@ reactor.run()
 WEROBOT = """
 import logging, sys, werobot
 logging.disable(logging.CRITICAL)
-robot = werobot.WeRoBot(token="benchtoken")
+robot = werobot.WeRoBot(token="benchtoken", enable_session=False)
 @robot.handler
 def echo(message): return "你说：" + message.content
 sys.stderr = open("/dev/null", "w")

@@ -175,6 +175,7 @@ def test_a_misspelt_key_is_told_with_the_one_that_was_meant(tmp_path):
             "assistant.two.command",
         ),
         ('[account.two]\ntoken = "t123"\nassistant = "nobody"', "account.two.assistant"),
+        ('[account.two]\ntoken = "t123"\nwelcome = "{link}"', "account.two.welcome"),
         ("session = 3", "session"),
         ("[sesion]\nttl = 3", "sesion"),
     ],

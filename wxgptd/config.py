@@ -479,8 +479,9 @@ def _check_account(name: str, account: Account) -> Iterator[str]:
         yield f"{where}.app_id: is needed beside aes_key"
     if account.previous_aes_key and not account.aes_key:
         yield f"{where}.aes_key: is needed beside previous_aes_key"
-    if len(account.welcome.encode()) > catalogue.PLANNED_REPLY_BYTES:
-        yield f"{where}.welcome: is longer than {catalogue.PLANNED_REPLY_BYTES} bytes"
+    if account.welcome:
+        for fault in catalogue.faults("welcome", account.welcome):
+            yield f"{where}.welcome: {fault}"
 
 
 def _is_aes_key(key: str) -> bool:

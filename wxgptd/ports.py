@@ -83,11 +83,12 @@ class ChatModel(Protocol):
     """Whoever writes answers."""
 
     def ask(
-        self, messages: Sequence[Message], on_text: Callable[[str], None]
+        self, messages: Sequence[Message], on_text: Callable[[str], None], retry_for_s: float
     ) -> Deferred[Completion | Breakdown]:
         """Have `messages` answered; `on_text` is called with each piece of the answer.
 
-        The pieces joined are the answer's text. Cancelling ends the call.
+        The pieces joined are the answer's text. Where asking again can help, that may begin
+        within `retry_for_s` seconds. Cancelling ends the call.
         """
         ...
 

@@ -38,8 +38,12 @@ def run(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
         signal.signal(signal.SIGINT, interrupt)
         running.addBoth(end)
 
+    before = signal.getsignal(signal.SIGINT)
     reactor.callWhenRunning(begin)
-    reactor.run(installSignalHandlers=True)
+    try:
+        reactor.run(installSignalHandlers=True)
+    finally:
+        signal.signal(signal.SIGINT, before)  # whatever follows can be interrupted again
     if interrupted:
         raise KeyboardInterrupt
     if not ended:

@@ -80,6 +80,15 @@ def as_json(record: AnyRecord, session: str) -> dict[str, Any]:
     }
 
 
+def texts(record: AnyRecord) -> str:
+    """Return all texts that the event carries, for searching in."""
+    event = record.event
+    if isinstance(event, Unreadable):
+        return ""
+    values = (getattr(event, field.name) for field in dataclasses.fields(event))
+    return "\n".join(value for value in values if isinstance(value, str))
+
+
 def _plain(value: object) -> object:
     return value.hex() if isinstance(value, bytes) else value
 

@@ -22,7 +22,9 @@ from wxgptd.domain.values import (
 )
 
 LINK = "https://chat.example.com/a/abcdefghijklmnopqrstuv"
-AROUND = Surroundings(commands={"chatgpt": "/chatgpt", "claude": "/claude"}, minutes=5, days=7)
+AROUND = Surroundings(
+    commands={"chatgpt": "/chatgpt", "claude": "/claude"}, minutes=5, days=7, welcome="欢迎"
+)
 
 
 def question(answer) -> Question:
@@ -90,10 +92,10 @@ def test_what_was_written_by_then_comes_with_the_link():
     assert LINK in said
 
 
-def test_an_account_s_own_welcome_takes_the_place_of_the_catalogue_s():
-    around = replace(AROUND, welcome="{欢迎}")
+def test_an_account_s_welcome_may_name_the_commands():
+    around = replace(AROUND, welcome="欢迎！发送 {commands}")
     said = texts.render(Reply(ReplyKind.NOTICE, notice="welcome"), None, LINK, Texts(), around)
-    assert said == "{欢迎}"
+    assert said == "欢迎！发送 /chatgpt 或 /claude"
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ class Asked:
 
     def ask(self) -> None:
         self.result = None
-        self.deferred = self.model.ask([Message("user", "为什么？")], self.pieces.append)
+        self.deferred = self.model.ask([Message("user", "为什么？")], self.pieces.append, 12.0)
         self.deferred.addBoth(self._done)
         self.agent.flush()
 

@@ -13,13 +13,14 @@ from wxgptd.domain import commands as c
 from wxgptd.domain import events as e
 from wxgptd.domain import paging, slash
 from wxgptd.domain.reply_window import Settled
-from wxgptd.domain.session import Completed, Pending, Session
+from wxgptd.domain.session import Completed, Failed, Pending, Session
 from wxgptd.domain.state import UserState
 from wxgptd.domain.values import (
     AssistantName,
     CloseReason,
     DeliveryKey,
     FailureReason,
+    Finish,
     Ignorable,
     Notice,
     ReplyKind,
@@ -143,7 +144,7 @@ def _line(state: UserState, live: Session | None, command: c.Receive, text: str)
         case slash.Continue():
             return _continue(state, live, command, text)
         case slash.Say():
-            return _say(live, command, text)
+            return _say(state, live, command, text)
         case _:
             assert_never(line)
 
@@ -158,12 +159,12 @@ def _open(
     given = _given(command, "open")
     if live is not None and live.assistant == assistant:
         if question:
-            return _ask(live.id, live.unanswered(), command, question)
+            return _ask(state, live.id, command, question)
         return (given, _notice(command, Notice.SESSION_ALREADY_OPEN, assistant))
     closed = _close(state, live, CloseReason.REPLACED, command.at) if live else ()
     opened = _session_opened(command, assistant)
     if question:
-        return (*closed, opened, *_ask(opened.session, 0, command, question))
+        return (*closed, opened, *_ask(state, opened.session, command, question))
     return (*closed, opened, given, _notice(command, Notice.SESSION_OPENED, assistant))
 
 
@@ -200,6 +201,8 @@ def _assistant_to_reopen(
 
 
 def _continue(state: UserState, live: Session | None, command: c.Receive, text: str) -> Events:
+    if live is not None and _asks_on(live):
+        return _say(state, live, command, text)
     oldest = command.at - command.policy.link_ttl_s
     for session in state.sessions():
         if session.closed in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED):
@@ -211,26 +214,38 @@ def _continue(state: UserState, live: Session | None, command: c.Receive, text: 
                         at=command.at, delivery=command.delivery, question=question.delivery
                     ),
                 )
-    return _say(live, command, text)
+    return _say(state, live, command, text)
 
 
-def _say(live: Session | None, command: c.Receive, text: str) -> Events:
+def _asks_on(live: Session) -> bool:
+    """Tell whether the newest answer has ended with the invitation to have it continued."""
+    newest = next(reversed(live.questions.values()), None)  # type: ignore[call-overload]
+    if newest is None or newest.has_more():
+        return False
+    match newest.answer:
+        case Completed(finish=Finish.LENGTH) | Failed(reason=FailureReason.INTERRUPTED):
+            return True
+        case _:
+            return False
+
+
+def _say(state: UserState, live: Session | None, command: c.Receive, text: str) -> Events:
     if live is not None:
-        return _ask(live.id, live.unanswered(), command, text)
+        return _ask(state, live.id, command, text)
     if command.policy.open_with and text.strip():
         opened = _session_opened(command, command.policy.open_with)
-        return (opened, *_ask(opened.session, 0, command, text))
+        return (opened, *_ask(state, opened.session, command, text))
     return ()
 
 
-def _ask(session: SessionId, unanswered: int, command: c.Receive, text: str) -> Events:
+def _ask(state: UserState, session: SessionId, command: c.Receive, text: str) -> Events:
     question = text.strip()
     if not question:
         return _declined(command, Notice.NOT_UNDERSTOOD, "text")
     if len(question.encode("utf-8", "replace")) > command.policy.max_question_bytes:
         return _declined(command, Notice.QUESTION_TOO_LONG, "")
-    waiting = max(0, unanswered - 1)  # one of them runs
-    if unanswered and waiting >= command.policy.max_waiting:
+    # Of all sessions: one that was closed leaves its running answer. One runs, the rest wait.
+    if len(state.unanswered) > command.policy.max_waiting:
         return _declined(command, Notice.TOO_MANY_WAITING, "")
     asked = e.QuestionAsked(
         at=command.at,

@@ -122,10 +122,6 @@ class Session(NamedTuple):
         """When the session ends if its user says nothing more, in seconds since the epoch."""
         return self.last_at + self.ttl_s
 
-    def unanswered(self) -> int:
-        """Count the questions without an answer: the running one, and those behind it."""
-        return sum(isinstance(q.answer, Pending) for q in self.questions.values())
-
     def touched(self, at: float) -> Session:
         """Return the session after a message of its user's at `at`."""
         return Session(

@@ -49,7 +49,6 @@ class Texts:
         "/history：历史对话\n"
         "/stop：结束对话"
     )
-    welcome: str = "谢谢关注！发送 {commands} 就可以开始和 AI 对话。"
     all_said: str = "以上就是完整的回答。"
     between_commands: str = " 或 "
 
@@ -216,11 +215,9 @@ def _render(
 
 
 def _notice(reply: Reply, link: str, texts: Texts, around: Surroundings) -> str:
-    template = getattr(texts, reply.notice)
+    template = around.welcome if reply.notice == "welcome" else getattr(texts, reply.notice)
     if reply.notice == "not_understood":
         template = getattr(texts, f"not_understood_{reply.about}", template)
-    if reply.notice == "welcome" and around.welcome:
-        return around.welcome
     return _fill(
         template,
         assistant=reply.about,

@@ -1,7 +1,7 @@
 """Ask a model server, and read its answer as it comes. Implements `wxgptd.ports.ChatModel`.
 
 Asks again only where that can help (a server that is busy, down or unreachable, before the
-first word of an answer), and only as long as the reply window is open: past it the user is
+first word of an answer), and only as long as the caller says: past the reply window the user is
 better served by a sentence. Time and size are bounded, whatever the server does.
 """
 
@@ -39,9 +39,6 @@ MAX_ERROR_BYTES = 64 * 1024
 MAX_ANSWER_CHARS = 200_000
 
 MAX_RETRIES = 2
-RETRY_WITHIN_S = 12.0
-"""A retry that would begin later than this could not be answered in the chat any more."""
-
 LINGER_S = 1.0
 """How long to wait behind a finish for the usage that some servers send last."""
 
@@ -85,13 +82,13 @@ class Model:
         self._stream_options = True
 
     def ask(
-        self, messages: Sequence[Message], on_text: Callable[[str], None]
+        self, messages: Sequence[Message], on_text: Callable[[str], None], retry_for_s: float
     ) -> Deferred[Completion | Breakdown]:
         """Have `messages` answered; see `wxgptd.ports.ChatModel`."""
-        return Deferred.fromCoroutine(self._ask(messages, on_text))
+        return Deferred.fromCoroutine(self._ask(messages, on_text, retry_for_s))
 
     async def _ask(
-        self, messages: Sequence[Message], on_text: Callable[[str], None]
+        self, messages: Sequence[Message], on_text: Callable[[str], None], retry_for_s: float
     ) -> Completion | Breakdown:
         began = self._clock.seconds()
         retries = 0
@@ -110,7 +107,7 @@ class Model:
                 self._stream_options = False  # remembered: this server does not know it
                 continue
             delay = max(result.retry_after_s, 0.4 * 2**retries * (1 + self._jitter()))
-            late = self._clock.seconds() + delay > began + RETRY_WITHIN_S
+            late = self._clock.seconds() + delay > began + retry_for_s
             if not result.transient or retries == MAX_RETRIES or late:
                 return Breakdown(
                     reason=result.reason,

@@ -44,6 +44,9 @@ from wxgptd.service.timeline import Timeline
 
 log = Logger()
 
+RETRY_WITHIN_S = 12.0
+"""A retry that begins later than this after the question could not be answered in the chat."""
+
 
 @dataclass(frozen=True, slots=True)
 class Assistant:
@@ -341,7 +344,7 @@ class Conversations:
     ) -> c.CompleteAnswer | c.FailAnswer:
         found = self._journal.state(user).find(name)
         assert found is not None
-        session, _ = found
+        session, question = found
         assistant = self._rules.assistants.get(session.assistant)
         if assistant is None:
             detail = f"no [assistant.{session.assistant}] is configured any more"
@@ -350,7 +353,9 @@ class Conversations:
             )
         else:
             told = context.messages(session, name, assistant.system_prompt)
-            result = await assistant.model.ask(told, flight.write)
+            waited_s = self._timeline.now() - question.asked_at
+            retry_for_s = max(0.0, RETRY_WITHIN_S - waited_s)
+            result = await assistant.model.ask(told, flight.write, retry_for_s)
         at = self._timeline.now()
         match result:
             case Completion():

@@ -277,12 +277,16 @@ async def _final_page(reactor: Any, link: str) -> str:  # noqa: ANN401
 
 
 def _say_what_next(stage: _Stage) -> None:
-    config = f"--config {stage.config}"
+    called = Path(sys.argv[0])
+    program = f"{sys.executable} -m wxgpt" if called.suffix == ".py" else str(called.absolute())
     click.echo()
     click.secho("It goes on running. In another terminal:", bold=True)
-    click.echo(f"  wxgpt {config} chat")
-    click.echo(f"  wxgpt {config} send /history --user {USER}")
-    click.echo(f"  wxgpt {config} tail -f")
-    click.echo(f"  wxgpt {config} replay --as-conversation")
-    click.echo(f"  wxgpt {config} status")
+    for what in (
+        "chat",
+        f"send /history --user {USER}",
+        "tail -f",
+        "replay --as-conversation",
+        "status",
+    ):
+        click.echo(f"  {program} --config {stage.config} {what}")
     click.echo("^C ends it, and removes everything.", err=True)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import click
 
 from wxgpt import options, render
-from wxgpt.failures import UsageFailure
+from wxgpt.failures import Unreachable, UsageFailure
 
 if TYPE_CHECKING:
     from wxgptd.domain.session import Session
@@ -77,7 +77,9 @@ def stop(session_id: str) -> None:
     from wxgpt import control
 
     status, _ = control.request("POST", f"/sessions/{quote(session_id, safe='')}/stop")
-    if status == 404:
+    if status == 503:
+        raise Unreachable("the daemon is still starting", hint="try again in a few seconds")
+    if status != 200:
         raise UsageFailure(
             f"there is no open session {session_id}", hint="`wxgpt sessions list` lists them"
         )

@@ -31,7 +31,7 @@ class Filter:
     sessions: frozenset[str]
     kinds: frozenset[str]
     accounts: frozenset[str]
-    grep: str
+    grep: frozenset[str]
     after: int
     since: float | None
     until: float | None
@@ -51,7 +51,7 @@ class Filter:
             and (not self.users or record.user.openid in self.users)
             and (not self.accounts or record.user.account in self.accounts)
             and (not self.sessions or session in self.sessions)
-            and (not self.grep or self.grep in str(record.event))
+            and (not self.grep or any(text in render.texts(record) for text in self.grep))
         )
 
 
@@ -70,7 +70,7 @@ class Filter:
 @click.option("--account", "accounts", metavar="NAME,..", default="", help="Of these accounts.")
 @click.option("--session", "sessions", metavar="ID,..", default="", help="Of these sessions.")
 @click.option("--kind", "kinds", metavar="KIND,..", default="", help="Of these kinds.")
-@click.option("--grep", default="", metavar="TEXT", help="With this text in it.")
+@click.option("--grep", default="", metavar="TEXT,..", help="With one of these texts in it.")
 @click.option("--after", type=click.IntRange(min=0), metavar="SEQ", help="Behind this number.")
 @click.option(
     "--cursor-file",
@@ -116,7 +116,7 @@ def command(
         accounts=_choice(accounts),
         sessions=_choice(sessions),
         kinds=_kinds(kinds),
-        grep=grep,
+        grep=_choice(grep),
         after=after or 0,
         since=since,
         until=until,
