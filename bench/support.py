@@ -114,14 +114,6 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def cpu_s(pid: int) -> float:
-    """Return the CPU time that a process has used, in seconds."""
-    import os
-
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def text_xml(user: str, number: int, text: str) -> str:
     """Return a text message as WeChat's documents show it."""
     return (

@@ -10,6 +10,7 @@ import argparse
 import gc
 import resource
 import signal
+import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -207,8 +208,12 @@ class _Process:
 
     def _listen_admin(self, service: Service) -> Any:  # noqa: ANN401
         path = self._config.server.admin_socket
-        # The state directory is locked: a socket that is there already belongs to nobody.
         if path.is_socket():
+            if _somebody_listens(path):
+                raise ListenFailed(
+                    f"another daemon listens on the control socket {path}",
+                    hint="give each daemon a [server] admin, or a state_dir, of its own",
+                )
             path.unlink()
         site = BoundedSite(
             service.admin, self._reactor, max_connections=64, max_connections_per_address=64
@@ -279,6 +284,15 @@ class _Process:
 
 class ListenFailed(WxgptError):
     """the daemon cannot listen"""
+
+
+def _somebody_listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
 
 
 def _plainly(error: object) -> str:

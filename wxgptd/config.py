@@ -1,7 +1,7 @@
 """The configuration: TOML in, one frozen `Config` out, or every mistake at once.
 
-Each key has its default here and nowhere else; `etc/wxgptd.toml` shows them all, and a test
-compares the two. Edges are handed the values they need, never this object.
+Each key has its default here; `etc/wxgptd.toml` shows them all, and a test compares the two.
+Edges are handed the values they need, never this object.
 """
 
 from __future__ import annotations

@@ -102,7 +102,8 @@ class EventStore(Protocol):
     def append(self, user: User, events: Sequence[Event], expected: int) -> Deferred[int]:
         """Append `events`, which rest on version `expected` of `user`, all or none.
 
-        Fires with the position of the last one when they are durable.
+        A store with one writer may take that writer's word for `expected`. Fires with the
+        position of the last one when they are durable.
         """
         ...
 

@@ -164,6 +164,14 @@ def test_a_question_over_the_limit_is_declined():
     assert events[-1].notice == "question_too_long"
 
 
+def test_closing_sessions_does_not_let_a_user_have_more_questions_running():
+    history = History()
+    for n in range(3):
+        assert kinds(history.say(f"/chatgpt 第 {n} 个？", f"q{n}"))[-1] == "QuestionAsked"
+        history.say("/stop", f"m{n}")
+    assert kinds(history.say("/chatgpt 第四个？", "q4"))[-2:] == ["MessageDeclined", "ReplyOffered"]
+
+
 def test_a_question_over_the_limit_is_declined_behind_an_opening_command_too():
     events = History().say("/chatgpt " + "长" * 6_000, "m1")
     assert kinds(events) == ["SessionOpened", "MessageDeclined", "ReplyOffered"]
@@ -358,6 +366,16 @@ def test_continue_says_so_where_the_question_s_own_window_has_given_all():
     history.do(offer("q1"))
     (event,) = history.do(offer("m2"))
     assert (event.kind, event.notice) == (ReplyKind.NOTICE, "all_said")
+
+
+def test_continue_goes_on_with_the_answer_that_invites_it():
+    history = asked("q1")
+    history.do(complete("q1", "很长的回答。" * 20))
+    history.do(offer("q1", room=40))
+    history.say("二？", "q2")
+    history.do(fail("q2", FailureReason.INTERRUPTED, "写了一半"))
+    history.do(offer("q2"))
+    assert kinds(history.say("继续", "m3")) == ["QuestionAsked"]
 
 
 def test_a_retried_continue_repeats_its_own_slice():

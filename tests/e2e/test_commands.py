@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -186,3 +187,33 @@ def test_a_chat_at_a_terminal(running):
     os.write(parent, b"\x04")
     assert chat.wait(10) == 0
     os.close(parent)
+
+
+def test_the_demonstration_runs_to_its_end_and_a_kept_one_ends_with_an_interrupt():
+    import os
+    import subprocess
+    import sys
+    import urllib.request
+
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "wxgpt", "demo", "--keep"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    said = ""
+    for line in demo.stdout:
+        said += line
+        if "removes everything" in line:
+            break
+    assert "one model call" in said
+    assert "has it all now" in said
+    config = Path(said.split("--config ")[1].split()[0])
+    base = config.read_text("utf-8").split('base_url = "')[1].split('"')[0]
+    demo.send_signal(signal.SIGINT)
+    assert demo.wait(30) == 130
+    demo.stdout.close()
+    assert not config.exists()
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(base, timeout=2)

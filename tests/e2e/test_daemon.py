@@ -210,7 +210,16 @@ def test_a_log_that_cannot_be_written_any_more_ends_the_daemon_with_75(stage):
     assert "Traceback" not in stage.said()
     assert "hint:" in stage.said()
     stage.start_daemon()
-    assert (
-        "/help" in stage.wxgpt("tail", "-o", "text").stdout
-        or "command" in stage.wxgpt("tail").stdout
-    )
+    assert "command    help" in stage.wxgpt("tail").stdout
+
+
+def test_a_control_socket_that_another_daemon_uses_is_left_to_it(stage, tmp_path_factory):
+    from tests.support.processes import Stage
+
+    stage.start_daemon()
+    other = Stage(tmp_path_factory.mktemp("other"))
+    text = other.config.read_text()
+    taken = stage.state / "admin.sock"
+    other.config.write_text(text.replace("[account", f'admin = "unix:{taken}"\n[account', 1))
+    assert "another daemon listens" in refused(other, 1)
+    assert stage.wxgpt("status").returncode == 0

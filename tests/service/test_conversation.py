@@ -323,6 +323,32 @@ def test_replaying_the_log_calls_nobody_and_gives_the_live_state():
     assert len(story.model.calls) == calls
 
 
+def test_what_comes_while_the_log_is_replayed_is_counted_from_when_it_came():
+    """An attempt that hung up before the log was loaded was WeChat's first all the same."""
+    story = Story(answer_at(40, ANSWER))
+    story.open()
+    story.crash()
+    story.prepare()
+    sent = story.send("为什么？")
+    story.advance(6)
+    story.begin()
+    story.advance(10)
+    assert sent.results == ["timeout", "timeout", "reply"]
+    assert "/a/" in sent.reply
+    assert len(story.model.calls) == 1
+
+
+def test_a_question_that_waited_is_not_retried_past_its_own_window():
+    scripts = [answer_at(11.7, "一。"), error(503, "down"), error(503, "down")]
+    story = Story(lambda _: scripts.pop(0))
+    story.open()
+    story.send("一？")
+    second = story.send("二？")
+    story.advance(13)
+    assert second.reply == TEXTS.failure_unavailable
+    assert len(story.model.calls) == 2
+
+
 # The budget of deliberate timeouts.
 
 

@@ -109,6 +109,11 @@ class Story:
     # The service.
 
     def start(self) -> None:
+        self.prepare()
+        self.begin()
+
+    def prepare(self) -> None:
+        """Start to listen; the log is not loaded yet."""
         self.clock = Clock()
         self.clock.rightNow = self.world_clock.rightNow
         self._model_http = StubTreq(self.model)
@@ -125,9 +130,12 @@ class Story:
             ),
         )
         self._wechat_http = StubTreq(self.service.root)
+        self._stubs = [self._model_http, self._wechat_http]
+
+    def begin(self) -> None:
+        """Load the log, and take up work."""
         self.service.load(self.store.scan())
         self.service.begin()
-        self._stubs = [self._model_http, self._wechat_http]
         self.flush()
 
     def wall(self) -> float:
@@ -154,8 +162,7 @@ class Story:
     def advance(self, seconds: float) -> None:
         for _ in range(round(seconds / STEP_S)):
             self.world_clock.advance(STEP_S)
-            if self.clock is not self.world_clock:
-                self.clock.advance(STEP_S)
+            self.clock.advance(STEP_S)
             self.flush()
 
     def flush(self) -> None:

@@ -34,5 +34,6 @@ covers its last frame, which a torn tail cannot be told from otherwise.
 acknowledged then and not before. A new segment is durable when its directory has been synced as
 well. A failed write or sync is final: the writer stops, and the next start recovers.
 
-This package reads no clock but the one for a segment's creation time, and knows no reactor.
+Bytes, files and the writer's thread know no reactor; only `store`, the log as the service sees it,
+hands Deferreds out.
 """

@@ -121,23 +121,32 @@ def _count(usage: object, name: str) -> int:
     return 0
 
 
-# What errors mean.
+# What errors mean. Codes are looked for where codes stand; sentences where people read them.
 
+_BUSY_CODES = frozenset({"rate_limit_exceeded", "1302", "1303", "1305", "1312"})
+_QUOTA_CODES = frozenset(
+    {"insufficient_quota", "arrearage", "accountoverdueerror", "1113", "insufficient_balance"}
+)
 _QUOTA = re.compile(
-    r"insufficient_quota|insufficient.?balance|arrearage|accountoverdue|billing|exceeded your "
-    r"current quota|\b1113\b|余额不足|欠费",
+    r"insufficient_quota|insufficient.?balance|arrearage|accountoverdue|exceeded your "
+    r"current quota|余额不足|欠费",
     re.IGNORECASE,
 )
+_TOO_LONG_CODES = frozenset(
+    {
+        "context_length_exceeded", "exceed_context_size_error", "tokens_too_long",
+        "model_context_window_exceeded", "1261",
+    }
+)  # fmt: skip
 _TOO_LONG = re.compile(
-    r"context_length_exceeded|exceed_context_size_error|tokens_too_long|\b1261\b|"
-    r"model_context_window_exceeded|maximum context length|context length is only|"
+    r"context_length_exceeded|maximum context length|context length is only|"
     r"exceeds the available context size|range of input length|input token length too long|"
     r"exceeded model token limit|prompt is too long",
     re.IGNORECASE,
 )
+_REFUSED_CODES = frozenset({"content_filter", "data_inspection_failed", "1301"})
 _REFUSED = re.compile(
-    r"content_filter|data_inspection_failed|RiskDetection|\b1301\b|high risk|content_policy",
-    re.IGNORECASE,
+    r"content_filter|content_policy|data_inspection_failed|RiskDetection|high risk", re.IGNORECASE
 )
 _MODERATED_FINISHES = frozenset({"content_filter", "sensitive"})
 
@@ -145,24 +154,44 @@ _MODERATED_FINISHES = frozenset({"content_filter", "sensitive"})
 def classify(status: int, body: str, retry_after_s: float = 0.0) -> Refusal:
     """Return what an error response means. `status` is 200 for an error inside a stream."""
     detail = f"HTTP {status}: {error_text(body)}" if status != 200 else error_text(body)
-    refused = _by_content(body) or _by_status(status)
+    refused = _by_status(status)
+    if refused is None and status < 500:
+        refused = _by_content(body)
+    if refused is FailureReason.BUSY or (refused is None and status == 429):
+        return Refusal(FailureReason.BUSY, detail, transient=True, retry_after_s=retry_after_s)
     if refused is not None:
         return Refusal(refused, detail)
-    if status == 429:
-        return Refusal(FailureReason.BUSY, detail, transient=True, retry_after_s=retry_after_s)
     transient = status in (200, 408, 409) or status >= 500
     return Refusal(FailureReason.UNAVAILABLE, detail, transient, retry_after_s)
 
 
 def _by_content(body: str) -> FailureReason | None:
-    for pattern, reason in (
-        (_TOO_LONG, FailureReason.TOO_LONG),
-        (_REFUSED, FailureReason.REFUSED),
-        (_QUOTA, FailureReason.QUOTA),
+    codes = _error_codes(body)
+    if codes & _BUSY_CODES:
+        return FailureReason.BUSY  # whose sentences speak of billing, too
+    for known, pattern, reason in (
+        (_TOO_LONG_CODES, _TOO_LONG, FailureReason.TOO_LONG),
+        (_REFUSED_CODES, _REFUSED, FailureReason.REFUSED),
+        (_QUOTA_CODES, _QUOTA, FailureReason.QUOTA),
     ):
-        if pattern.search(body):
+        if codes & known or pattern.search(body):
             return reason
     return None
+
+
+def _error_codes(body: str) -> set[str]:
+    """Return what stands in an error body where codes do."""
+    try:
+        said: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return set()
+    if isinstance(said, list) and said:
+        said = said[0]
+    places = [said, said.get("error")] if isinstance(said, dict) else []
+    found = (
+        place.get(name) for place in places if isinstance(place, dict) for name in ("code", "type")
+    )
+    return {str(code).lower() for code in found if isinstance(code, str | int)}
 
 
 def _by_status(status: int) -> FailureReason | None:

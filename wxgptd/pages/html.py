@@ -1,8 +1,8 @@
 """What a model wrote, as HTML that is safe in anybody's browser. Pure.
 
 Two walls: markdown-it with HTML switched off, and nh3 with an allow-list of our own (its default
-one lets remote images through). Rendered block by block, so that a growing answer costs the
-block that grows and not the whole text again.
+one lets remote images through). The text is parsed as a whole each time, and rendered block by
+block from a cache, so that a growing answer costs a parse and the block that grows.
 """
 
 from __future__ import annotations

@@ -99,6 +99,39 @@ class Rules:
         return {assistant.command: name for name, assistant in self.assistants.items()}
 
 
+class _Arrival:
+    """An attempt that came before the log was loaded, when it came: also one that has left since.
+
+    It is recorded with the time of its arrival, or WeChat's later attempts would be miscounted.
+    """
+
+    def __init__(
+        self, user: User, delivery: DeliveryKey, content: Content, arrived: float, at: float
+    ) -> None:
+        self.user = user
+        self.delivery = delivery
+        self.content = content
+        self.arrived = arrived
+        self.at = at
+        self.outcome: Deferred[Outcome] = Deferred(self._leave)
+        self._left = False
+        self._attempt: Deferred[Outcome] | None = None
+
+    def _leave(self, _: Deferred[Outcome]) -> None:
+        self._left = True
+        if self._attempt is not None:
+            self._attempt.cancel()
+
+    def follow(self, attempt: Deferred[Outcome]) -> None:
+        """Have `attempt` decide, unless the peer has left."""
+        if self._left:
+            attempt.addErrback(lambda _: None)
+            attempt.cancel()
+        else:
+            self._attempt = attempt
+            attempt.chainDeferred(self.outcome)
+
+
 class Conversations:
     """Answers attempts. Implements `wxgptd.ports.Conversations`."""
 
@@ -123,7 +156,7 @@ class Conversations:
         self._links = links
         self._clock = clock
         self._timeline = timeline
-        self._loaded: list[Deferred[None]] | None = []
+        self._arrivals: list[_Arrival] | None = []
         self._ended = False
         self._held = 0
 
@@ -137,13 +170,14 @@ class Conversations:
         for user, state in self._journal.users():
             if state.unanswered:
                 self._recover(user, state)
-        waiting, self._loaded = self._loaded or [], None
-        for attempt in waiting:
-            attempt.callback(None)
+        arrivals, self._arrivals = self._arrivals or [], None
+        for one in arrivals:
+            one.follow(self._attempt(one.user, one.delivery, one.content, one.arrived, one.at))
 
     def _recover(self, user: User, state: UserState) -> None:
         for name in state.unanswered:
-            self._flights.open(user, name)
+            if name not in state.heads():
+                self._flights.open(user, name)  # it waits, as before
         policy = self._account(user).policy
         for command in recover(state, self._timeline.now(), policy.link_ttl_s):
             self._act(user, self._journal.record(user, command))
@@ -160,25 +194,18 @@ class Conversations:
 
     def attempt(self, user: User, delivery: DeliveryKey, content: Content) -> Deferred[Outcome]:
         """Answer one attempt; see `wxgptd.ports.Conversations`."""
-        if self._loaded is not None:
-            return Deferred.fromCoroutine(self._attempt_later(user, delivery, content))
-        return self._attempt(user, delivery, content, self._clock.seconds())
-
-    async def _attempt_later(self, user: User, delivery: DeliveryKey, content: Content) -> Outcome:
-        """Wait until the log is loaded, which is part of WeChat's patience."""
-        arrived = self._clock.seconds()
-        loaded: Deferred[None] = Deferred()
-        assert self._loaded is not None
-        self._loaded.append(loaded)
-        await loaded
-        return await self._attempt(user, delivery, content, arrived)
+        arrived, at = self._clock.seconds(), self._timeline.now()
+        if self._arrivals is not None:
+            arrival = _Arrival(user, delivery, content, arrived, at)
+            self._arrivals.append(arrival)
+            return arrival.outcome
+        return self._attempt(user, delivery, content, arrived, at)
 
     def _attempt(
-        self, user: User, delivery: DeliveryKey, content: Content, arrived: float
+        self, user: User, delivery: DeliveryKey, content: Content, arrived: float, at: float
     ) -> Deferred[Outcome]:
         if self._ended:
             return succeed(Silence())
-        at = self._timeline.now()
         account = self._account(user)
         entry = self._journal.record(
             user,
@@ -220,7 +247,7 @@ class Conversations:
                 arrived + reply_window.HANG_UP_AFTER_S, user, delivery
             ):
                 return Silence()
-        if self._ended:
+        if self._ended or delivery not in self._journal.state(user).windows:
             return Silence()
         self._offer(user, delivery)
         return await self._say(user, delivery)
@@ -228,8 +255,8 @@ class Conversations:
     async def _landed_by(self, deadline: float, user: User, delivery: DeliveryKey) -> bool:
         """Wait until the answer that `delivery` is about is on record, or `deadline`."""
         state = self._journal.state(user)
-        window = state.windows[delivery]
-        if isinstance(window, Settled):
+        window = state.windows.get(delivery)
+        if window is None or isinstance(window, Settled):
             return True
         if not isinstance(state.question(window.question).answer, Pending):
             return True

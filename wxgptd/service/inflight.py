@@ -36,9 +36,9 @@ class Flight:
     def write(self, piece: str) -> None:
         """Add a piece of the answer."""
         self._pieces.append(piece)
-        self.tell_change()
+        self._tell_change()
 
-    def tell_change(self) -> None:
+    def _tell_change(self) -> None:
         """Wake whoever waits for a change."""
         _fire(self._changes)
 
@@ -59,7 +59,7 @@ class Flight:
         """Begin to have the question answered by `run`, rather than wait in line."""
         self.started = True
         self._run = Deferred.fromCoroutine(run())
-        self.tell_change()
+        self._tell_change()
 
     def finished(self) -> None:
         """Note that the model is done: from here on there is nothing to cancel."""

@@ -172,4 +172,6 @@ class DeliberateTimeouts:
         spent = self._spent[account]
         while spent and spent[0] <= now - BUDGET_PERIOD_S:
             spent.popleft()
+        while spent and spent[-1] > now:
+            spent.pop()  # the wall clock was set back before this start
         return self._per_5min - len(spent)

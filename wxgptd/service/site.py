@@ -15,9 +15,12 @@ from typing import cast
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import Resource
+
+log = Logger(namespace="wxgptd.site")
 
 MAX_BODY_BYTES = 64 * 1024
 
@@ -239,6 +242,12 @@ class _Nothing(Resource):
     isLeaf = True
 
     def render(self, request: server.Request) -> bytes:
+        if b"signature" in request.args:
+            log.warn(
+                "a signed request to {path}, where no account's webhook is: does the URL in "
+                "WeChat's backend end in a slash, or name another account?",
+                path=request.path[:100].decode("ascii", "replace"),
+            )
         request.setResponseCode(404)
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         return b"not found\n"

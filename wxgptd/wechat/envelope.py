@@ -49,8 +49,7 @@ class Malformed(WxgptError):
 def parse(body: bytes) -> Fields:
     """Return the texts of the elements directly below the root, by name.
 
-    Elements that have elements in them count as empty texts: what is deeper is for kinds of
-    message that carry lists.
+    What is deeper belongs to kinds of message that carry lists, and is passed over.
 
     Raises:
         Malformed: the body is not one of WeChat's.

@@ -32,6 +32,10 @@ def command(user: str, account: str | None, url: str | None) -> None:
         raise UsageFailure("chat needs a terminal", hint="use `wxgpt send TEXT` in scripts")
     hook = send.webhook(options.load_config(), account, url, None)
 
+    def tell(attempt: peer.Attempt) -> None:
+        send.require_somebody(attempt, hook)
+        send.show_attempt(attempt)
+
     async def converse(reactor: Any) -> None:  # noqa: ANN401
         from wxgpt.prompt import Prompt
 
@@ -40,7 +44,7 @@ def command(user: str, account: str | None, url: str | None) -> None:
         click.echo("Say something; /chatgpt opens a session, ^D ends.", err=True)
         while (line := await prompt.ask("> ")) is not None:
             if line.strip():
-                delivery = await wechat.deliver(user, peer.text_message(line), send.show_attempt)
+                delivery = await wechat.deliver(user, peer.text_message(line), tell)
                 send.show_delivery(delivery)
 
     run(converse)

@@ -11,6 +11,7 @@ import click
 
 from wxgpt import options, render
 from wxgpt.failures import ExpectationUnmet, Unreachable, UsageFailure
+from wxgptd.errors import WxgptError
 
 if TYPE_CHECKING:
     from wxgpt.peer import Attempt, Delivery, Webhook
@@ -71,10 +72,7 @@ def command(
     hook = webhook(config, account, url, encrypt)
 
     def tell(attempt: Attempt) -> None:
-        if attempt.number == 1 and attempt.result is peer.Result.REFUSED:
-            raise Unreachable(
-                f"nobody listens at {hook.url}", hint="start the daemon: wxgptd --config FILE"
-            )
+        require_somebody(attempt, hook)
         if output == "text":
             show_attempt(attempt)
 
@@ -149,6 +147,20 @@ def local_address(listen: str) -> str:
     return f"{'https' if kind == 'ssl' else 'http'}://{shown}:{port}"
 
 
+def require_somebody(attempt: Attempt, hook: Webhook) -> None:
+    """Give up at once where nobody listens.
+
+    Raises:
+        Unreachable: the first attempt was refused; later ones may meet a restart.
+    """
+    from wxgpt.peer import Result
+
+    if attempt.number == 1 and attempt.result is Result.REFUSED:
+        raise Unreachable(
+            f"nobody listens at {hook.url}", hint="start the daemon: wxgptd --config FILE"
+        )
+
+
 def show_attempt(attempt: Attempt) -> None:
     """Print one attempt."""
     detail = "" if attempt.result == "reply" else render.printable(attempt.detail)
@@ -205,7 +217,5 @@ def _judge(delivery: Delivery, pattern: re.Pattern[str] | None) -> None:
         raise UnansweredMessage(f"no reply: {render.printable(last.detail)}")
 
 
-class UnansweredMessage(UsageFailure):
+class UnansweredMessage(WxgptError):
     """WeChat would have shown its fault text"""
-
-    exit_status = 1
