@@ -101,7 +101,7 @@ def test_a_secret_that_cannot_be_had_says_why(tmp_path, secret, why):
 
 def test_a_file_with_secrets_that_others_can_read_is_refused(tmp_path):
     (found,) = faults(tmp_path, GOOD, mode=0o644)
-    assert "chmod 600" in found
+    assert "chmod o=" in found
 
 
 def test_every_mistake_is_told_at_once_with_its_key(tmp_path):
@@ -202,6 +202,13 @@ def test_what_is_no_toml_says_where(tmp_path):
     (found,) = faults(tmp_path, "[server\n")
     assert "is not TOML" in found
     assert "line 1" in found
+    (found,) = faults(tmp_path, "[account.main]\ntoken = “canary”\n")
+    assert "token = …" in found
+    assert "quotes must be straight" in found
+
+
+def test_a_mark_that_an_editor_put_at_the_beginning_does_no_harm(tmp_path):
+    load(written(tmp_path, "\ufeff" + GOOD), {})
 
 
 def test_a_file_that_is_not_there_says_so(tmp_path):

@@ -156,6 +156,12 @@ class _Process:
                 log.error("hint: {hint}", hint=error.hint)
             # Exactly this type: Twisted's `react` knows no subclass of it.
             raise SystemExit(error.exit_status) from None
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            log.error(
+                "the state directory cannot be used: {where}{why}", where=where, why=_plainly(error)
+            )
+            raise SystemExit(StoreUnavailable.exit_status) from None
 
     async def _start(self) -> None:
         reactor, server = self._reactor, self._config.server
@@ -203,7 +209,7 @@ class _Process:
             why = getattr(error, "socketError", error)
             raise ListenFailed(
                 f"cannot listen on {endpoint}: {_plainly(why)}",
-                hint="stop what uses the port, or set [server] listen to another one",
+                hint=_listening_hint(why),
             ) from None
 
     def _listen_admin(self, service: Service) -> Any:  # noqa: ANN401
@@ -253,8 +259,8 @@ class _Process:
             # Without a log nobody can be answered any more: there is nothing to wait for.
             grace_s = 0.0 if self._failed.called else GRACE_S
             deadline = self._reactor.seconds() + grace_s
-            while service.held and self._reactor.seconds() < deadline and self._stops < 2:
-                await deferLater(self._reactor, 0.05)
+            while self._waits(service) and self._reactor.seconds() < deadline:
+                await deferLater(self._reactor, 0.05)  # and then what was said is on its way
             service.end()
             await admin.stopListening()
             try:
@@ -267,8 +273,14 @@ class _Process:
             "before", "shutdown", lambda: Deferred.fromCoroutine(stop())
         )
 
+    def _waits(self, service: Service) -> bool:
+        """Tell whether somebody may still be answered, if nobody has said to hurry."""
+        return self._stops < 2 and service.held > 0
+
     def _take_signals(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        taken = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+        # `nohup` and the shell's `&` have some ignored, and mean it.
+        for number in [one for one in taken if signal.getsignal(one) is not signal.SIG_IGN]:
             signal.signal(number, lambda *_: self._reactor.callFromThread(self._told_to_stop))
 
     def _told_to_stop(self) -> None:
@@ -284,6 +296,12 @@ class _Process:
 
 class ListenFailed(WxgptError):
     """the daemon cannot listen"""
+
+
+def _listening_hint(why: object) -> str:
+    if isinstance(why, PermissionError):
+        return "ports below 1024 are root's: keep 9005, and put nginx or Caddy in front"
+    return "stop what uses the port, or set [server] listen to another one"
 
 
 def _somebody_listens(path: Path) -> bool:

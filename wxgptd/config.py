@@ -206,7 +206,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     if mode & stat.S_IROTH and any(secret.inline for secret in _secrets(config)):
         faults.append(
             "has secrets in it and can be read by every user of this machine "
-            f"(fix: chmod 600 {path})"
+            f"(fix: chmod o= {path})"
         )
     if faults:
         raise ConfigError(path, faults)
@@ -246,11 +246,31 @@ def _read(path: Path) -> tuple[dict[str, Any], int]:
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            return tomllib.load(file), mode
+            text = file.read().decode("utf-8-sig")  # some editors begin a file with a mark
+    except PermissionError:
+        why = "may not be read by this user (use sudo; for the daemon: chgrp wxgptd, chmod 640)"
+        raise ConfigError(path, [why]) from None
     except OSError as error:
         raise ConfigError(path, [f"cannot be read: {error.strerror}"]) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(path, [f"is not TOML: {error}"]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(path, [f"is not UTF-8: {error}"]) from None
+    try:
+        return tomllib.loads(text), mode
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(path, [f"is not TOML: {error}{_shown(text, str(error))}"]) from None
+
+
+def _shown(text: str, error: str) -> str:
+    """Return the line that `error` speaks of, and what is wrong with it if that is plain."""
+    match = re.search(r"line (\d+)", error)
+    lines = text.splitlines()
+    if match is None or not 1 <= int(match.group(1)) <= len(lines):
+        return ""
+    line = lines[int(match.group(1)) - 1].strip()
+    key, equals, _ = line.partition("=")
+    curly = ' (quotes must be straight: ")' if re.search("[“”‘’＂]", line) else ""
+    # Only the key: what stands behind it may be a secret.
+    return f": {key.strip()} = …{curly}" if equals else curly
 
 
 # Values.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from wxgpt.failures import UsageFailure
+from wxgptd.errors import WxgptError
 
 if TYPE_CHECKING:
     from wxgptd.config import Account, Config, Server
@@ -36,6 +37,12 @@ def output_option(*formats: str) -> Callable[[F], F]:
     return add
 
 
+class NoConfiguration(WxgptError):
+    """no configuration found"""
+
+    exit_status = 4
+
+
 def config_path() -> Path:
     """Return where the configuration is, by option, environment and convention."""
     from wxgptd.config import SEARCH_PATH
@@ -46,7 +53,7 @@ def config_path() -> Path:
     for path in SEARCH_PATH:
         if path.exists():
             return path
-    raise UsageFailure(
+    raise NoConfiguration(
         "no configuration found: neither ./wxgptd.toml nor /etc/wxgptd/wxgptd.toml exists",
         hint="name one with `wxgpt --config FILE` or WXGPT_CONFIG; `wxgpt demo` needs none",
     )

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as LostPatience
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionDone, ConnectionLost, DNSLookupError
 from twisted.internet.error import ConnectionRefusedError as ConnectionRefused
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -186,6 +186,8 @@ class Peer:
             raise
         except Exception as error:  # noqa: BLE001 (all that can go wrong with a connection)
             cause = _cause(error)
+            if isinstance(cause, CancelledError):
+                raise CancelledError from None  # ^C, in whatever the client wraps it
             refused = isinstance(cause, ConnectionRefused)
             result, detail = Result.REFUSED if refused else Result.CLOSED, _why(cause)
         else:
@@ -255,7 +257,12 @@ def _why(error: BaseException) -> str:
         return "the connection was closed without a reply"
     if isinstance(error, ConnectionRefused):
         return "nobody listens there"
-    return " ".join(str(error).split()) or type(error).__name__
+    said = " ".join(str(error).split())
+    if "certificate verify failed" in said:
+        return "its certificate is not valid: expired, self-signed, or for another name"
+    if isinstance(error, DNSLookupError):
+        return "no such host: is the name spelt right?"
+    return said or type(error).__name__
 
 
 def real_client(reactor: Any) -> Any:  # noqa: ANN401

@@ -10,15 +10,22 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+def _unheard(event: dict[str, Any]) -> None:
+    """Drop what Twisted logs."""
+
+
 def run(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
     """Run `work(reactor)` to its end and return its result, or raise what it raised.
 
-    ^C cancels it and raises KeyboardInterrupt; SIGTERM ends the process with 143.
+    ^C cancels it and raises KeyboardInterrupt; SIGTERM and SIGHUP end the process with 143.
     """
     from twisted.internet import reactor as untyped
     from twisted.internet.defer import Deferred
+    from twisted.logger import globalLogBeginner
     from twisted.python.failure import Failure
 
+    # What Twisted has to say about a connection is told by the command that made it.
+    globalLogBeginner.beginLoggingTo([_unheard], redirectStandardIO=False)  # type: ignore[list-item]
     reactor: Any = untyped
     reactor.seconds = time.monotonic
     ended: list[T | Failure] = []
@@ -36,14 +43,17 @@ def run(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
             reactor.callFromThread(running.cancel)
 
         signal.signal(signal.SIGINT, interrupt)
+        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reactor.stop))
         running.addBoth(end)
 
-    before = signal.getsignal(signal.SIGINT)
+    handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in handled]
     reactor.callWhenRunning(begin)
     try:
         reactor.run(installSignalHandlers=True)
     finally:
-        signal.signal(signal.SIGINT, before)  # whatever follows can be interrupted again
+        for number, handler in zip(handled, before, strict=True):
+            signal.signal(number, handler)  # whatever follows can be interrupted again
     if interrupted:
         raise KeyboardInterrupt
     if not ended:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wxgpt import options, records, render
-from wxgpt.failures import UsageFailure
+from wxgpt.failures import Unreachable, UsageFailure
 
 if TYPE_CHECKING:
     from wxgpt.peer import Delivery, Peer
@@ -49,6 +49,8 @@ def send_again(
 
     Raises:
         UsageFailure: `to` is not on this machine, or there is nothing to send.
+        Unreachable: nobody listens there.
+        UnansweredMessage: a message had no reply.
     """
     from wxgpt import peer
     from wxgpt.commands import send
@@ -71,12 +73,24 @@ def send_again(
             f"{logged.declined} declined messages are left out: the log keeps no text", err=True
         )
     hook = send.webhook(config, name, to, None)
+    click.echo(
+        f"sending {len(messages)} messages to {to}, under the users' own OpenIDs: whoever answers "
+        "there calls its model, and has them in its log",
+        err=True,
+    )
 
     async def play(reactor: Any) -> list[tuple[Message, Delivery]]:  # noqa: ANN401
         wechat = peer.Peer(hook, http=peer.real_client(reactor), clock=reactor, wall=time.time)
         return await _play(reactor, wechat, messages, speed)
 
-    _summarise(run(play), output)
+    done = run(play)
+    _summarise(done, output)
+    attempts = [attempt for _, delivery in done for attempt in delivery.attempts]
+    if all(attempt.result is peer.Result.REFUSED for attempt in attempts):
+        raise Unreachable(f"nobody listens at {to}", hint="start the daemon that is to be tried")
+    faults = sum(delivery.fault for _, delivery in done)
+    if faults:
+        raise send.UnansweredMessage(f"{faults} of {len(done)} messages had no reply")
 
 
 def _refuse_remote(host: str) -> None:

@@ -282,7 +282,7 @@ def test_without_a_configuration_it_says_where_one_is_looked_for(tmp_path):
         cwd=tmp_path,
         env={k: v for k, v in os.environ.items() if k != "WXGPT_CONFIG"},
     )
-    assert done.returncode == 2
+    assert done.returncode == 4
     assert "wxgpt demo" in done.stderr
 
 

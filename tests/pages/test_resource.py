@@ -251,6 +251,30 @@ def test_after_a_restart_the_page_never_joins_two_answers():
     assert shown == blocks_of(story.get(path).body)
 
 
+def test_a_settled_block_that_later_text_changes_is_sent_again():
+    pieces = ["见[文档][1]。\n\n", "第二段。\n\n", "第三段。\n\n", "[1]: https://example.com/doc\n"]
+    story, path = late(streamed(26, pieces))
+    reader = Reader(story, f"{path}/events")
+    story.advance(14)
+    assert reader.updates[-1]["final"]
+    assert assembled(reader.updates) == blocks_of(story.get(path).body)
+    assert "https://example.com/doc" in assembled(reader.updates)[0]
+
+
+def test_a_reader_who_takes_nothing_is_sent_nothing_more_and_dropped_in_the_end():
+    story, path = late(streamed(110, [f"第 {n} 句。" for n in range(300)], first_s=1))
+    reader = Reader(story, f"{path}/events")
+    story.advance(1)
+    channels = [pump.server._channel for pump in story._wechat_http._agent._pumps]
+    (channel,) = [one for one in channels if one._handlingRequest]
+    channel.pauseProducing()
+    sent = len(reader.data)
+    story.advance(30)
+    assert len(reader.data) == sent
+    story.advance(40)
+    assert reader.ended
+
+
 @pytest.mark.parametrize(
     "position", ["", "x", "0.²", "0.-1.0.writing", "9.9.9.done", "0." + "9" * 50]
 )

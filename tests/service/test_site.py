@@ -109,6 +109,14 @@ def test_a_second_request_on_a_connection_has_a_deadline_of_its_own(clock):
     assert transport.disconnecting
 
 
+def test_a_peer_that_does_not_take_its_response_is_cut_off(clock):
+    protocol, transport = connect(site(clock))
+    transport.loseConnection = lambda: None  # which waits for the peer to read
+    protocol.dataReceived(b"GET /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    clock.pump([1.0] * 61)
+    assert transport.aborted
+
+
 def test_connections_are_bounded_by_address_and_in_all(clock):
     server = site(clock)
     one = connect(server, "203.0.113.1")

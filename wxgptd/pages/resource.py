@@ -8,18 +8,20 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.defer import TimeoutError as WaitedLongEnough
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.pages import notFound
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
+from zope.interface import implementer
 
 from wxgptd.domain.texts import Texts
 from wxgptd.errors import WxgptError
@@ -38,6 +40,9 @@ UPDATE_EVERY_S = 0.3
 
 HEARTBEAT_S = 12.0
 """Proxies and phones drop connections on which nothing comes for longer."""
+
+STALLED_S = 60.0
+"""A reader who takes nothing for so long is gone, or means harm."""
 
 POLL_FOR_S = 20.0
 RENDER_IN_THREAD_CHARS = 4_000
@@ -271,20 +276,28 @@ def _find(pages: Pages, token: str) -> AnswerView | None:
 def _position(view: AnswerView, blocks: Blocks) -> str:
     """Return what a reader who has seen this need not be sent again.
 
-    The generation of the answer, how many blocks are settled (all but the last, which may
-    grow), how far the text was, and how far the answer.
+    How often the answer has begun anew, how many blocks are settled (all but the last, which may
+    grow) and a digest of them, how far the text was, and how far the answer.
     """
     settled = len(blocks) if view.progress.final else max(0, len(blocks) - 1)
-    return f"{view.generation}.{settled}.{len(view.text)}.{view.progress}"
+    digest = _digest(blocks[:settled])
+    return f"{view.generation}.{settled}.{digest}.{len(view.text)}.{view.progress}"
+
+
+def _digest(blocks: Blocks) -> str:
+    return f"{crc32(chr(0).join(blocks).encode('utf-8', 'replace')):08x}"
 
 
 def _update(pages: Pages, view: AnswerView, blocks: Blocks, seen: str) -> dict[str, Any]:
-    """Return what brings a reader who has seen `seen` up to date."""
-    generation, _, rest = seen.partition(".")
-    settled = rest.partition(".")[0]
-    same = generation == str(view.generation)
-    begin = _number(settled) if same else 0
-    begin = min(begin, max(0, len(blocks) - 1))
+    """Return what brings a reader who has seen `seen` up to date.
+
+    A block that later text has changed (a link defined further down) is sent again with all that
+    follow it: the reader's digest does not fit then.
+    """
+    generation, settled, digest, *_ = *seen.split("."), "", "", ""
+    begin = min(_number(settled), len(blocks)) if generation == str(view.generation) else 0
+    if _digest(blocks[:begin]) != digest:
+        begin = 0
     return {
         "position": _position(view, blocks),
         "from": begin,
@@ -330,9 +343,22 @@ class _Events(Resource):
 
     async def _stream(self, request: Request) -> None:
         pages, seen = self._pages, _asked_from(request)
+        flow = _Flow(pages.clock)
+        request.registerProducer(flow, streaming=True)
+        try:
+            await self._send(request, flow, seen)
+        except WaitedLongEnough:
+            # Somebody who has the link and takes nothing of it: not worth the memory.
+            request.channel.forceAbortClient()
+        finally:
+            request.unregisterProducer()
+
+    async def _send(self, request: Request, flow: _Flow, seen: str) -> None:
+        pages = self._pages
         request.write(b"retry: 2000\n\n")
         sent = ""
         while True:
+            await flow.drained()
             view = _find(pages, self._token)
             if view is None:
                 return
@@ -349,17 +375,56 @@ class _Events(Resource):
             if view.progress.final:
                 return
             await deferLater(pages.clock, UPDATE_EVERY_S)
-            await self._until(changed, request)
+            await self._until(changed, request, flow)
 
-    async def _until(self, changed: Deferred[None], request: Request) -> None:
+    async def _until(self, changed: Deferred[None], request: Request, flow: _Flow) -> None:
         """Wait for a change, with a comment now and then that keeps the connection alive."""
         while True:
             try:
                 await changed.addTimeout(HEARTBEAT_S, self._pages.clock)
                 return
             except WaitedLongEnough:
+                await flow.drained()
                 request.write(b": still here\n\n")
                 changed = self._pages.library.changed(self._token)
+
+
+@implementer(IPushProducer)
+class _Flow:
+    """Tells whether the reader takes what is written: what is not taken is not added to.
+
+    Updates are made when they can be sent, so a slow reader gets fewer of them, each complete.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._waiting: Deferred[None] | None = None
+        self._paused = False
+
+    def drained(self) -> Deferred[None]:
+        """Fire when more can be written.
+
+        Errs:
+            TimeoutError: nothing was taken for too long.
+        """
+        if not self._paused:
+            return succeed(None)
+        self._waiting = Deferred()
+        return self._waiting.addTimeout(STALLED_S, self._clock)
+
+    def pauseProducing(self) -> None:
+        """Note that the reader is behind."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """Note that the reader has caught up."""
+        self._paused = False
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not waiting.called:
+            waiting.callback(None)
+
+    def stopProducing(self) -> None:
+        """Nothing: that the reader has left is told elsewhere."""
 
 
 class _Poll(Resource):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.defer import TimeoutError as WaitedLongEnough
@@ -43,6 +44,8 @@ from wxgptd.service.projections import DeliberateTimeouts
 from wxgptd.service.timeline import Timeline
 
 log = Logger()
+
+T = TypeVar("T")
 
 RETRY_WITHIN_S = 12.0
 """A retry that begins later than this after the question could not be answered in the chat."""
@@ -162,7 +165,7 @@ class Conversations:
 
     @property
     def held(self) -> int:
-        """How many attempts are waiting for an answer just now."""
+        """How many attempts are waiting just now, for an answer or for the log."""
         return self._held
 
     def begin(self) -> None:
@@ -180,6 +183,8 @@ class Conversations:
                 self._flights.open(user, name)  # it waits, as before
         policy = self._account(user).policy
         for command in recover(state, self._timeline.now(), policy.link_ttl_s):
+            if isinstance(command, c.FailAnswer):
+                log.warn("answer {question} {why}", question=command.question, why=command.detail)
             self._act(user, self._journal.record(user, command))
 
     def end(self) -> None:
@@ -202,6 +207,19 @@ class Conversations:
         return self._attempt(user, delivery, content, arrived, at)
 
     def _attempt(
+        self, user: User, delivery: DeliveryKey, content: Content, arrived: float, at: float
+    ) -> Deferred[Outcome]:
+        outcome = self._decide(user, delivery, content, arrived, at)
+        if not outcome.called:
+            self._held += 1
+            outcome.addBoth(self._release)
+        return outcome
+
+    def _release(self, outcome: T) -> T:
+        self._held -= 1
+        return outcome
+
+    def _decide(
         self, user: User, delivery: DeliveryKey, content: Content, arrived: float, at: float
     ) -> Deferred[Outcome]:
         if self._ended:
@@ -230,14 +248,7 @@ class Conversations:
         if not window.question:
             return self._journal.committed().addCallback(lambda _: Ignore())
         last = reply_window.is_last(window, at)
-        return Deferred.fromCoroutine(self._hold(user, delivery, arrived, last))
-
-    async def _hold(self, user: User, delivery: DeliveryKey, arrived: float, last: bool) -> Outcome:
-        self._held += 1
-        try:
-            return await self._wait(user, delivery, arrived, last)
-        finally:
-            self._held -= 1
+        return Deferred.fromCoroutine(self._wait(user, delivery, arrived, last))
 
     async def _wait(self, user: User, delivery: DeliveryKey, arrived: float, last: bool) -> Outcome:
         deadline = arrived + reply_window.WECHAT_PATIENCE_S - self._rules.reply_margin_s

@@ -92,7 +92,10 @@ class BoundedChannel(http.HTTPChannel):
 
     def requestDone(self, request: http.Request) -> None:
         super().requestDone(request)
-        if not self._handlingRequest:
+        if not self.persistent:
+            # Closed as soon as the peer has taken the response, which it may never do.
+            self.due = self.site.now() + IDLE_TIMEOUT_S
+        elif not self._handlingRequest:
             self.due = self.site.now() + IDLE_TIMEOUT_S
             self._resting = True
 

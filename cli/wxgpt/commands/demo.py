@@ -57,6 +57,8 @@ def command(keep: bool) -> None:
     """
     from wxgpt.reactor import run
 
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(143))  # which takes the processes with it
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wxgptd-demo-")))
         stage = _Stage(directory)
