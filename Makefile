@@ -6,7 +6,7 @@ BIN := .venv/bin
 .PHONY: demo test lint format bench clean
 
 demo: .venv/ready            ## see it work: no account, no key, one minute
-	$(BIN)/wxgpt demo
+	@$(BIN)/wxgpt demo
 
 test: lint                   ## all checks and tests that run offline
 	$(BIN)/coverage erase
@@ -27,14 +27,15 @@ bench: .venv/ready           ## every measurement, one after the other
 	for one in bench/webhook.py bench/hold.py bench/replay.py; do $(BIN)/python $$one || exit 1; done
 
 .venv/ready: pyproject.toml
-	if command -v uv >/dev/null; then \
+	@echo "setting up .venv from pyproject.toml (once)"
+	@if command -v uv >/dev/null; then \
 	  uv venv --quiet --allow-existing --python $(PYTHON) .venv && \
 	  uv pip install --quiet --python $(BIN)/python -e '.[dev]'; \
 	else \
 	  $(PYTHON) -m venv .venv && \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'; \
 	fi
-	touch $@
+	@touch $@
 
 clean:
 	rm -rf .venv build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -71,7 +71,8 @@ class DemoModel(Resource):
 
     def render_GET(self, request: Request) -> bytes:
         request.setHeader("content-type", "text/plain; charset=utf-8")
-        return b"the demonstration model: POST to /v1/chat/completions\n"
+        said = f"the demonstration model: POST to /v1/chat/completions\n{self.calls} calls\n"
+        return said.encode()
 
     def render_POST(self, request: Request) -> bytes | int:
         assert request.content is not None

@@ -402,3 +402,17 @@ def test_every_command_s_help_begins_with_examples():
     for name in COMMANDS:
         said = CliRunner().invoke(cli, [name, "--help"]).output
         assert said.index("Examples:") < said.index("Options:"), name
+    for group, names in {
+        "sessions": ("list", "show", "stop"),
+        "log": ("stat", "verify", "export"),
+    }.items():
+        for name in names:
+            said = CliRunner().invoke(cli, [group, name, "--help"]).output
+            assert said.index("Examples:") < said.index("Options:"), name
+
+
+def test_the_help_of_tail_names_every_kind():
+    from wxgptd.eventlog.codec import KINDS
+
+    said = " ".join(CliRunner().invoke(cli, ["tail", "--help"]).output.split())
+    assert all(kind in said for kind in KINDS)

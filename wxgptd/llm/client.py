@@ -159,7 +159,7 @@ class Model:
         body = (await reader.finished).decode("utf-8", "replace")
         refusal = wire.classify(response.code, body, _retry_after(response))
         if response.code == 404:
-            detail = f"{refusal.detail} (asked {self._server.url})"
+            detail = f"{refusal.detail} (asked {self._server.url}: is /v1 missing from base_url?)"
             return wire.Refusal(refusal.reason, detail)
         if 300 <= response.code < 400:
             where = response.headers.getRawHeaders("location", ["?"])[0]

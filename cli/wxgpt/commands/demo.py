@@ -82,6 +82,7 @@ class _Stage:
         self._token = secrets.token_hex(12)
         self.port = _free_port()
         self.config = directory / "wxgptd.toml"
+        self.model_url = ""
         self._model: subprocess.Popen[str] | None = None
         self._daemon: subprocess.Popen[bytes] | None = None
 
@@ -105,6 +106,7 @@ class _Stage:
         line = self._model.stdout.readline()
         if not line.startswith("base_url"):
             raise DemoFailed("the demonstration model does not start")
+        self.model_url = line.split('"')[1]
         descriptor = os.open(self.config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(
@@ -112,7 +114,7 @@ class _Stage:
                     port=self.port,
                     state=self._directory / "state",
                     token=self._token,
-                    model=line.split('"')[1],
+                    model=self.model_url,
                 )
             )
         self.start_daemon()
@@ -197,6 +199,7 @@ async def _play(reactor: Any, stage: _Stage) -> None:  # noqa: ANN401
     await _say(wechat, "/chatgpt")
     delivery = await _say(wechat, "什么是公众号？")
     _require(len(delivery.attempts) == 1, "a quick answer took more than one attempt")
+    await _tell_calls(reactor, stage)
 
     _chapter(
         "An answer of 8 seconds: WeChat hangs up after 5 and asks again. The second attempt\n"
@@ -204,6 +207,7 @@ async def _play(reactor: Any, stage: _Stage) -> None:  # noqa: ANN401
     )
     delivery = await _say(wechat, "用 8 秒回答：微信为什么会重试？")
     _require(len(delivery.attempts) == 2, "an answer of 8 s did not come on the second attempt")
+    await _tell_calls(reactor, stage)
 
     _chapter(
         "An answer of 25 seconds: past WeChat's three attempts. What is written by then goes\n"
@@ -213,7 +217,9 @@ async def _play(reactor: Any, stage: _Stage) -> None:  # noqa: ANN401
     link = _link(delivery)
     page = await _final_page(reactor, link)
     _require("演示结束" in page, "the page does not have the rest of the answer")
-    click.echo(f"  the page {link} has it all now ({len(page):,} characters of HTML).")
+    click.echo(f"  the page {link}")
+    click.echo(f"  has it all now; it ends: … {_last_words(page)}")
+    await _tell_calls(reactor, stage)
 
     _chapter(
         "The daemon is killed (SIGKILL) in the middle of an answer, and started again. The\n"
@@ -233,6 +239,8 @@ async def _play(reactor: Any, stage: _Stage) -> None:  # noqa: ANN401
 
     _chapter("/stop ends it. That was everything; the log has it all.")
     await _say(wechat, "/stop")
+    click.echo()
+    click.echo("To try things yourself, `demo --keep`. For a real account, see README.md.")
 
 
 def _chapter(text: str) -> None:
@@ -261,6 +269,19 @@ def _link(delivery: Delivery) -> str:
     if match is None:
         raise DemoFailed("the last attempt brought no link")
     return match.group()
+
+
+def _last_words(page: str) -> str:
+    answer = page.partition("</article>")[0]
+    return re.sub(r"<[^>]+>|\s+", "", answer)[-40:]
+
+
+async def _tell_calls(reactor: Any, stage: _Stage) -> None:  # noqa: ANN401
+    from wxgpt import peer
+
+    response = await peer.real_client(reactor).get(stage.model_url)
+    said: str = await response.text()
+    click.echo(f"  (the model has been called {said.split()[-2]} times so far)")
 
 
 async def _final_page(reactor: Any, link: str) -> str:  # noqa: ANN401

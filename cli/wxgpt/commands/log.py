@@ -22,7 +22,13 @@ def command() -> None:
 @command.command("stat")
 @options.output_option("text", "json")
 def stat(output: str) -> None:
-    """Show the segments: how many events, how large, how they end."""
+    """Show the segments: how many events, how large, how they end.
+
+    \b
+    Examples:
+      wxgpt log stat
+      wxgpt log stat --json
+    """
     from wxgptd.eventlog import reader
 
     found = list(reader.inspect(options.log_directory()))
@@ -50,7 +56,14 @@ def stat(output: str) -> None:
 
 @command.command("verify")
 def verify() -> None:
-    """Read everything, and report every damage; exit status 5 if there is any."""
+    """Read everything, and report every damage.
+
+    \b
+    Examples:
+      wxgpt log verify
+
+    The exit status is 5 if there is any.
+    """
     from wxgptd.eventlog import framing, reader
 
     damages, count, last = 0, 0, 0
@@ -76,7 +89,12 @@ def verify() -> None:
 
 @command.command("export")
 def export() -> None:
-    """Write every event as a line of JSON."""
+    """Write every event as a line of JSON.
+
+    \b
+    Examples:
+      wxgpt log export > events.ndjson
+    """
     from wxgptd.eventlog import reader
 
     tracker = render.Sessions()

@@ -33,7 +33,13 @@ def command() -> None:
 @click.option("--user", metavar="OPENID", help="Of this user.")
 @options.output_option("text", "json", "ndjson")
 def list_(everything: bool, user: str | None, output: str) -> None:
-    """List the open sessions, from the log."""
+    """List the open sessions, from the log.
+
+    \b
+    Examples:
+      wxgpt sessions list
+      wxgpt sessions list --all -o ndjson
+    """
     found = [
         (who, session)
         for who, session in all_sessions()
@@ -56,7 +62,13 @@ def list_(everything: bool, user: str | None, output: str) -> None:
 @click.argument("session_id", metavar="ID")
 @options.output_option("text", "json")
 def show(session_id: str, output: str) -> None:
-    """Show one session as a dialogue."""
+    """Show one session as a dialogue.
+
+    \b
+    Examples:
+      wxgpt sessions show 1f2e3d4c5b
+      wxgpt sessions show 1f2e3d4c5b --json
+    """
     for who, session in all_sessions():
         if session.id == session_id:
             if output == "json":
@@ -73,7 +85,12 @@ def show(session_id: str, output: str) -> None:
 @command.command("stop")
 @click.argument("session_id", metavar="ID")
 def stop(session_id: str) -> None:
-    """End an open session; its user can open another one."""
+    """End an open session; its user can open another one.
+
+    \b
+    Examples:
+      wxgpt sessions stop 1f2e3d4c5b
+    """
     from wxgpt import control
 
     status, _ = control.request("POST", f"/sessions/{quote(session_id, safe='')}/stop")

@@ -104,6 +104,11 @@ def command(
       wxgpt tail -n 100 --kind QuestionAsked,AnswerCompleted
       wxgpt tail --since 2h --user oXXXX -o ndjson
       wxgpt tail -f --cursor-file seen.seq -o ndjson
+
+    Times are 10m, 2h, 3d, yesterday, today, a date, RFC 3339 or @epoch. Kinds are SessionOpened,
+    SessionClosed, CommandGiven, QuestionAsked, ContinuationAsked, MessageDeclined, UserSubscribed,
+    UserUnsubscribed, AttemptRepeated, AnswerCompleted, AnswerFailed, AnswerRestarted,
+    ReplyOffered, HistoryLinkIssued, PageOpened.
     """
     if follow and reverse:
         raise UsageFailure("--follow and --reverse exclude each other")
