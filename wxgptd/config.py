@@ -560,3 +560,21 @@ def webhook_path(name: str, account: Account) -> str:
 def chat_command(name: str, assistant: Assistant) -> str:
     """Return the lower-case chat command that opens a session with the assistant."""
     return (assistant.command or f"/{name}").lower()
+
+
+def doubts(config: Config) -> Iterator[str]:
+    """Yield what is allowed, but hardly meant."""
+    host = urlsplit(config.server.public_url).hostname or ""
+    if host in ("localhost", "::1") or host.startswith("127."):
+        yield f"server.public_url: no phone can open {config.server.public_url}"
+    elif host.endswith("example.com"):
+        yield f"server.public_url: {host} is an example, not your domain"
+    for name, account in config.account.items():
+        if account.token.reveal() in ("changeThisToken", "3To32LettersAndDigits"):
+            yield f"account.{name}.token: is the one from the example, which everybody knows"
+        if not account.aes_key:
+            yield f"account.{name}.aes_key: without one, messages travel in plain text"
+    for name, one in config.assistant.items():
+        remote = urlsplit(one.base_url).scheme == "https"
+        if one.api_key.reveal().rstrip(".") in (("", "sk-") if remote else ("sk-",)):
+            yield f"assistant.{name}.api_key: is empty or the one from the example"

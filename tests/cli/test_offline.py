@@ -312,6 +312,14 @@ def test_check_lists_what_the_configuration_makes(place):
     assert "assistant chatgpt: /chatgpt asks m" in said
 
 
+def test_check_warns_of_what_is_hardly_meant(place):
+    (place / "wxgptd.toml").write_text(CONFIG.replace("token123", "changeThisToken"))
+    ran = Ran(place, "check")
+    assert ran.code == 0
+    for warning in ("no phone can open", "from the example", "in plain text"):
+        assert warning in ran.err
+
+
 def test_check_lists_every_mistake(place):
     (place / "wxgptd.toml").write_text(
         CONFIG.replace("token", "tokn").replace("model =", "modle =")

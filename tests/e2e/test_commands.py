@@ -217,3 +217,22 @@ def test_the_demonstration_runs_to_its_end_and_a_kept_one_ends_with_an_interrupt
     assert not config.exists()
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(base, timeout=2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_send_ends_at_once(running, number):
+    running.send("/chatgpt")
+    sending = running.begin("send", "用 12 秒回答：还在吗？")
+    time.sleep(2)
+    began = time.monotonic()
+    sending.send_signal(number)
+    sending.communicate(timeout=10)
+    assert sending.returncode == (130 if number == signal.SIGINT else 143)
+    assert time.monotonic() - began < 3
+
+
+def test_replaying_to_nobody_says_so(running):
+    running.send("/help")
+    done = running.wxgpt("replay", "--to", f"http://127.0.0.1:{free_port()}/wx/main")
+    assert done.returncode == 3
+    assert "nobody listens" in done.stderr

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -223,3 +225,34 @@ def test_a_control_socket_that_another_daemon_uses_is_left_to_it(stage, tmp_path
     other.config.write_text(text.replace("[account", f'admin = "unix:{taken}"\n[account', 1))
     assert "another daemon listens" in refused(other, 1)
     assert stage.wxgpt("status").returncode == 0
+
+
+def test_a_state_directory_on_a_full_disk_is_one_line(stage):
+    """A limit on the size of files fails the first write as a full disk does."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
+    done = subprocess.run(
+        [sys.executable, "-m", "wxgptd", "--config", str(stage.config)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        preexec_fn=limit,
+        env=environ,
+    )
+    assert done.returncode == 75
+    assert "Traceback" not in done.stderr
+    assert "error: the state directory cannot be used: " in done.stderr
+
+
+def test_what_the_shell_has_ignored_stays_ignored(stage):
+    command = ["nohup", sys.executable, "-m", "wxgptd", "--config", str(stage.config)]
+    with stage.log.open("ab") as log:
+        stage.daemon = subprocess.Popen(command, stdout=log, stderr=log)
+    stage.wait_until_ready()
+    stage.daemon.send_signal(signal.SIGHUP)
+    time.sleep(1)
+    assert stage.get("/healthz")[0] == 200
+    assert stage.stop() == 0

@@ -16,7 +16,7 @@ def command() -> None:
       wxgpt check
       wxgpt --config /etc/wxgptd/wxgptd.toml check
     """
-    from wxgptd.config import ConfigError, chat_command, load, webhook_path
+    from wxgptd.config import ConfigError, chat_command, doubts, load, webhook_path
 
     path = options.config_path()
     try:
@@ -32,4 +32,6 @@ def command() -> None:
         click.echo(f"account {name}: {webhook_path(name, account)}, {mode}")
     for name, assistant in config.assistant.items():
         click.echo(f"assistant {name}: {chat_command(name, assistant)} asks {assistant.model}")
+    for doubt in doubts(config):
+        click.echo(f"warning: {doubt}", err=True)
     click.echo(f"{path}: ok")
