@@ -25,7 +25,8 @@ from wxgptd.eventlog import segments
 from wxgptd.llm import wire
 from wxgptd.llm.client import HttpClient, Model, Server
 from wxgptd.pages import links
-from wxgptd.pages.resource import InThread, Pages
+from wxgptd.pages.resource import resources
+from wxgptd.pages.serving import InThread, Pages
 from wxgptd.ports import EventStore
 from wxgptd.service.control import Control
 from wxgptd.service.conversations import Account, Assistant, Conversations, Links, Rules
@@ -102,7 +103,7 @@ class Service:
         )
         self.root = Root(
             webhooks=_webhooks(config, self.conversations, world.wall),
-            others=pages.resources(),
+            others=resources(pages),
             ready=lambda: self._ready,
         )
         control = Control(
