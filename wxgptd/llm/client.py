@@ -14,33 +14,25 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
-from twisted.internet import error as neterror
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.protocol import Protocol as BytesProtocol
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone, ResponseFailed
 from twisted.web.iweb import IResponse
 
 from wxgptd.domain.context import Message
 from wxgptd.domain.values import FailureReason, Finish
-from wxgptd.llm import sse, wire
+from wxgptd.llm import wire
+from wxgptd.llm.body import ErrorReader, StreamReader, reason_of, was_cancelled
 from wxgptd.ports import Breakdown, Completion
 
 log = Logger()
 
-MAX_BODY_BYTES = 8 * 1024 * 1024
-"""What a stream may take up on the wire: some 300 bytes of JSON for each token of an answer."""
-
-MAX_ERROR_BYTES = 64 * 1024
 MAX_ANSWER_CHARS = 200_000
 
 MAX_RETRIES = 2
-LINGER_S = 1.0
-"""How long to wait behind a finish for the usage that some servers send last."""
 
 
 class HttpClient(Protocol):
@@ -146,15 +138,15 @@ class Model:
             seconds = server.first_text_timeout_s
             return _unavailable(f"no response within {seconds:g} s", transient=False)
         except Exception as error:  # noqa: BLE001 (name resolution, TLS, resets: all alike here)
-            if _cancelled(error):
+            if was_cancelled(error):
                 raise CancelledError from None
-            return _unavailable(_reason(error), transient=True)
+            return _unavailable(reason_of(error), transient=True)
         if response.code != 200:
             return await self._refusal(response)
         return await call.read(response)
 
     async def _refusal(self, response: IResponse) -> wire.Refusal:
-        reader = _ErrorReader(self._clock, self._server.idle_timeout_s)
+        reader = ErrorReader(self._clock, self._server.idle_timeout_s)
         response.deliverBody(reader)
         body = (await reader.finished).decode("utf-8", "replace")
         refusal = wire.classify(response.code, body, _retry_after(response))
@@ -179,24 +171,6 @@ def _unavailable(detail: str, *, transient: bool) -> wire.Refusal:
 def _too_long(_value: object, _timeout: float) -> Failure:
     """Whatever a client makes of being cancelled: its time was over."""
     return Failure(TookTooLong())
-
-
-def _cause(error: BaseException) -> BaseException:
-    """Return what is behind an error of Twisted's client, which wraps what it meets."""
-    reasons = getattr(error, "reasons", None)
-    inner = reasons[0] if reasons else error
-    return inner.value or error if isinstance(inner, Failure) else inner
-
-
-def _cancelled(error: BaseException) -> bool:
-    return isinstance(_cause(error), CancelledError)
-
-
-def _reason(error: BaseException) -> str:
-    error = _cause(error)
-    if isinstance(error, neterror.ConnectionDone | neterror.ConnectionLost):
-        return "the connection was closed without a response"
-    return " ".join(f"{type(error).__name__}: {error}".split())[: wire.MAX_DETAIL]
 
 
 def _retry_after(response: IResponse) -> float:
@@ -241,8 +215,12 @@ class _Call:
 
     async def read(self, response: IResponse) -> Completion | Breakdown | wire.Refusal:
         """Read the whole response; return what came of it."""
-        body = _StreamReader(
-            self._clock, self._server, self._take, answered=lambda: bool(self._finish)
+        body = StreamReader(
+            self._clock,
+            first_timeout_s=self._server.first_text_timeout_s,
+            idle_timeout_s=self._server.idle_timeout_s,
+            take=self._take,
+            answered=lambda: bool(self._finish),
         )
         response.deliverBody(body)
         ending = await body.finished
@@ -311,161 +289,3 @@ class _Call:
             first_text_s=round(self._first_text_s, 3),
             took_s=round(self._clock.seconds() - self._began, 3),
         )
-
-
-class _BodyReader(BytesProtocol):
-    """Reads a body within a limit of silence. `finished` can be cancelled."""
-
-    def __init__(self, clock: IReactorTime, idle_timeout_s: float) -> None:
-        self._clock = clock
-        self._first_timeout_s = self._idle_timeout_s = idle_timeout_s
-        self._idle: IDelayedCall | None = None
-        self._ended = False
-
-    def connectionMade(self) -> None:
-        self._wait(self._first_timeout_s)
-
-    def _heard(self) -> None:
-        if not self._ended:
-            self._wait(self._idle_timeout_s)
-
-    def _wait(self, seconds: float) -> None:
-        """Have `_silent` called in `seconds`, unless something comes."""
-        idle = self._idle
-        if idle is not None and idle.active():
-            if idle.getTime() <= self._clock.seconds() + seconds:
-                idle.reset(seconds)
-                return
-            # To bring a call forward, Twisted would search all that are pending for it.
-            idle.cancel()
-        self._idle = self._clock.callLater(seconds, self._silent)
-
-    def _silent(self) -> None:
-        raise NotImplementedError
-
-    def _stop(self) -> None:
-        """End the waiting, and the connection: nothing more is wanted of it."""
-        self._ended = True
-        if self._idle is not None and self._idle.active():
-            self._idle.cancel()
-        if self.transport is not None:
-            self.transport.loseConnection()
-
-
-class _ErrorReader(_BodyReader):
-    """Reads the body of an error, as far as it is worth reading."""
-
-    def __init__(self, clock: IReactorTime, idle_timeout_s: float) -> None:
-        super().__init__(clock, idle_timeout_s)
-        self.finished: Deferred[bytes] = Deferred(lambda _: self._stop())
-        self._body = b""
-
-    def dataReceived(self, data: bytes) -> None:
-        self._body += data
-        self._heard()
-        if len(self._body) >= MAX_ERROR_BYTES:
-            self._finish()
-
-    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
-        self._finish()
-
-    def _silent(self) -> None:
-        self._finish()
-
-    def _finish(self) -> None:
-        if not self._ended:
-            self._stop()
-            self.finished.callback(self._body[:MAX_ERROR_BYTES])
-
-
-class _StreamReader(_BodyReader):
-    """Reads a stream of events, or the JSON that some servers send instead.
-
-    `finished` fires with why the stream ended early, or with nothing if it came to its end.
-    `take` is called with the data of each event and tells whether nothing more is needed;
-    `answered` tells whether only the usage can still be missing, for which nobody waits long:
-    some servers close the connection seconds later.
-    """
-
-    def __init__(
-        self,
-        clock: IReactorTime,
-        server: Server,
-        take: Callable[[str], bool],
-        answered: Callable[[], bool],
-    ) -> None:
-        # A model that thinks first may be silent for long; one that writes may not.
-        super().__init__(clock, server.first_text_timeout_s)
-        self._idle_timeout_s = server.idle_timeout_s
-        self.finished: Deferred[str] = Deferred(lambda _: self._stop())
-        self._take = take
-        self._answered = answered
-        self._parser = sse.Parser()
-        self._json: bytes | None = None
-        self._begun = False
-        self._received = 0
-
-    def dataReceived(self, data: bytes) -> None:
-        if self._ended:
-            return
-        self._received += len(data)
-        if self._received > MAX_BODY_BYTES:
-            self._finish(f"longer than {MAX_BODY_BYTES} bytes")
-            return
-        if not self._begun:
-            data = data.lstrip()
-            if not data:
-                return
-            self._begun = True
-            if data.startswith((b"{", b"[", b"<")):
-                self._json = b""
-        if self._json is not None:
-            self._json += data
-            self._heard()
-            return
-        try:
-            events = self._parser.feed(data)
-            # Comments keep a connection alive, but they are no sign of life of a model.
-            if events:
-                self._heard()
-            self._take_all(events)
-        except (wire.Unintelligible, sse.LineTooLong) as error:
-            self._finish(str(error))
-
-    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
-        if self._ended:
-            return
-        cut = "" if reason is None or reason.check(ResponseDone) else _lost(reason)
-        try:
-            events = (
-                [self._json.decode("utf-8", "replace")]
-                if self._json is not None
-                else self._parser.close()
-            )
-            self._take_all(events)
-        except wire.Unintelligible as error:
-            cut = cut or str(error)
-        self._finish(cut)
-
-    def _take_all(self, events: list[str]) -> None:
-        for event in events:
-            if self._ended:
-                return
-            if self._take(event):
-                self._finish("")
-        if self._answered() and not self._ended:
-            self._wait(LINGER_S)
-
-    def _silent(self) -> None:
-        self._finish("" if self._answered() else "silent for too long")
-
-    def _finish(self, why: str) -> None:
-        if not self._ended:
-            self._stop()
-            self.finished.callback(why)
-
-
-def _lost(reason: Failure) -> str:
-    if reason.check(ResponseFailed):
-        return _reason(reason.value or ResponseFailed([reason]))
-    return "the connection was lost"
