@@ -134,6 +134,16 @@ def test_tail_s_filters_narrow_and_commas_widen(place, filters, count):
     assert len(invoked(place, "tail", "-o", "ndjson", *filters).splitlines()) == count
 
 
+def test_tail_reads_no_further_back_than_it_has_to(place, monkeypatch):
+    from wxgpt.commands import tail
+
+    monkeypatch.setattr(tail, "LOOK_BACK_EVENTS", 1)
+    (event,) = json.loads(invoked(place, "tail", "-n", "1", "--json"))
+    assert event["seq"] == 18
+    assert event["session"] is None, "its session's opening was read after all"
+    assert len(invoked(place, "tail", "--after", "15", "-o", "ndjson").splitlines()) == 3
+
+
 def test_tail_can_be_read_backwards(place):
     seqs = [
         json.loads(line)["seq"]

@@ -187,6 +187,15 @@ def test_a_follower_resumes_behind_a_number(log):
         assert [record.seq for record in found] == list(range(after + 1, len(EVENTS) + 1))
 
 
+def test_the_newest_number_is_known_without_reading_the_events(log):
+    segments.make_private_directory(log)
+    assert reader.newest_seq(log) == 0
+    write(log, EVENTS, segment_bytes=300, seal=False)
+    assert reader.newest_seq(log) == len(EVENTS)
+    injure(segments.list_segments(log)[-1], append(b"WXFRtorn"))
+    assert reader.newest_seq(log) == len(EVENTS)
+
+
 def test_a_follower_does_not_read_what_is_not_whole_yet(log):
     snapshots = write(log, EVENTS[:5], seal=False)
     path, follower, seen = only_segment(log), reader.Follower(log, after=0), []

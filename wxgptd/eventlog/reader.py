@@ -148,6 +148,20 @@ def require_tail(path: Path, tail: framing.Tail, *, last: bool) -> int:
             raise damaged(path, tail.end, "the segment ends early, and another one follows")
 
 
+def newest_seq(directory: Path) -> int:
+    """Return the number of the newest whole event, without decoding any."""
+    for path in reversed(segments.list_segments(directory)):
+        with mapped(path) as data:
+            header = framing.unpack_header(data)
+            if header is None:
+                continue
+            newest = header.first_seq - 1
+            for frame in framing.frames(data, header):
+                newest = frame.first_seq + frame.count - 1
+            return newest
+    return 0
+
+
 def inspect(directory: Path) -> Iterator[SegmentInfo]:
     """Yield what there is in each segment, every event of it decoded. Damage is not raised."""
     paths, due = segments.list_segments(directory), None
@@ -242,6 +256,8 @@ class Follower:
                     tail: framing.Tail = stop.value
                     break
                 self._offset, self._due = base + frame.end, frame.first_seq + frame.count
+                if self._due <= self._after + 1:
+                    continue
                 for record in decode_frame(path, frame):
                     if record.seq > self._after:
                         self._after = record.seq

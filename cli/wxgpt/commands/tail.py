@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wxgptd.eventlog.reader import Follower
 
 POLL_S = 0.25
+LOOK_BACK_EVENTS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,12 @@ class Filter:
     after: int
     since: float | None
     until: float | None
+
+    @property
+    def searches(self) -> bool:
+        """Whether events are chosen by anything but their number."""
+        chosen = self.users or self.sessions or self.kinds or self.accounts or self.grep
+        return bool(chosen) or self.since is not None or self.until is not None
 
     def over(self, now: float) -> bool:
         """Tell whether nothing that is still to come can be meant."""
@@ -131,10 +138,9 @@ def command(
         count = 20
     directory = options.log_directory()
     show = _Printer(output, utc=utc)
-    # Read from the beginning whatever is shown: a session begins before its events do.
     from wxgptd.eventlog.reader import Follower
 
-    follower = Follower(directory, after=0)
+    follower = Follower(directory, after=_begin(directory, wanted, count))
     tracker = render.Sessions()
     shown: deque[tuple[AnyRecord, str]] = deque(maxlen=count)
     for record, session in _read(follower, tracker):
@@ -152,6 +158,20 @@ def command(
                 show.one(record, session)
                 _keep_cursor(cursor_file, record.seq)
         time.sleep(POLL_S)
+
+
+def _begin(directory: Path, wanted: Filter, count: int | None) -> int:
+    """Return the number behind which to begin to read.
+
+    From the beginning where something is searched for. Else some way before what is shown: an
+    event's session is known from the events before it.
+    """
+    if wanted.searches or (count is None and not wanted.after):
+        return 0
+    from wxgptd.eventlog.reader import newest_seq
+
+    shown = wanted.after if count is None else max(wanted.after, newest_seq(directory) - count)
+    return max(0, shown - LOOK_BACK_EVENTS)
 
 
 def _read(follower: Follower, tracker: render.Sessions) -> Iterator[tuple[AnyRecord, str]]:
