@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.builders import History, complete, fail, offer, receive
+from tests.support.builders import ASSISTANTS, History, complete, fail, offer, receive
 from wxgptd.domain import commands as c
-from wxgptd.domain.decider import recover
+from wxgptd.domain.decider import decide, disregards, recover
 from wxgptd.domain.state import EMPTY, evolve
 from wxgptd.domain.values import (
     DeliveryKey,
@@ -16,6 +16,7 @@ from wxgptd.domain.values import (
     Policy,
     SessionId,
     Subscribe,
+    Text,
     Unsubscribe,
     Unsupported,
 )
@@ -64,6 +65,14 @@ def played(commands) -> History:
 def test_what_is_decided_is_accepted(commands):
     history = played(commands)  # `do` evolves by each event, which raises if it cannot follow
     assert history.state.version == len(history.events)
+
+
+@given(TIMED, WORDS, DELIVERIES, st.booleans())
+def test_what_is_disregarded_would_lead_to_nothing(commands, text, delivery, talkative):
+    state = played(commands).state
+    policy = Policy(open_with=ASSISTANTS["/claude"] if talkative else "")
+    if disregards(state, DeliveryKey(delivery), Text(text), policy, ASSISTANTS):
+        assert decide(state, receive(text, delivery, 1e9, policy=policy)) == ()
 
 
 @given(TIMED)

@@ -6,7 +6,7 @@ so already, decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import assert_never
 
 from wxgptd.domain import commands as c
@@ -18,11 +18,13 @@ from wxgptd.domain.state import UserState
 from wxgptd.domain.values import (
     AssistantName,
     CloseReason,
+    Content,
     DeliveryKey,
     FailureReason,
     Finish,
     Ignorable,
     Notice,
+    Policy,
     ReplyKind,
     SessionId,
     Subscribe,
@@ -63,6 +65,26 @@ def decide(state: UserState, command: c.Command) -> Events:
             return (e.PageOpened(at=command.at, question=command.question),)
         case _:
             assert_never(command)
+
+
+def disregards(
+    state: UserState,
+    delivery: DeliveryKey,
+    content: Content,
+    policy: Policy,
+    assistants: Mapping[str, AssistantName],
+) -> bool:
+    """Tell whether a message is for others: nothing would be decided about it.
+
+    Most messages of most accounts are; this spares them the making of a command.
+    """
+    return (
+        state.live is None
+        and isinstance(content, Text)
+        and not policy.open_with
+        and delivery not in state.windows
+        and isinstance(slash.parse(content.text, assistants), slash.Say)
+    )
 
 
 def recover(state: UserState, now: float, link_ttl_s: float) -> tuple[c.Command, ...]:

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from wxgptd.domain import commands as c
 from wxgptd.domain import context, reply_window, texts
 from wxgptd.domain import events as e
-from wxgptd.domain.decider import recover
+from wxgptd.domain.decider import disregards, recover
 from wxgptd.domain.reply_window import Settled
 from wxgptd.domain.session import Pending
 from wxgptd.domain.state import UserState
@@ -225,6 +225,9 @@ class Conversations:
         if self._ended:
             return succeed(Silence())
         account = self._account(user)
+        state = self._journal.state(user)
+        if disregards(state, delivery, content, account.policy, self._commands):
+            return succeed(Ignore())
         entry = self._journal.record(
             user,
             c.Receive(
