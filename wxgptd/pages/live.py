@@ -10,11 +10,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.defer import TimeoutError as WaitedLongEnough
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.task import deferLater
-from twisted.web.resource import Resource
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from wxgptd.pages.serving import Blocks, Pages, find, prepare, serve
+from wxgptd.pages.serving import Blocks, Linked, Pages, find, prepare, serve
 from wxgptd.ports import AnswerView
 
 UPDATE_EVERY_S = 0.3
@@ -78,15 +77,10 @@ def _asked_from(request: Request) -> str:
     return values[0].decode("ascii", "replace")[:64]
 
 
-class Events(Resource):
+class Events(Linked):
     """The answer as server-sent events."""
 
     isLeaf = True
-
-    def __init__(self, pages: Pages, token: str) -> None:
-        super().__init__()
-        self._pages = pages
-        self._token = token
 
     def render_GET(self, request: Request) -> bytes | int:
         """Send what the reader has not seen, then each change, until the answer is final."""
@@ -183,15 +177,10 @@ class _Flow:
         """Nothing: that the reader has left is told elsewhere."""
 
 
-class Poll(Resource):
+class Poll(Linked):
     """The answer for readers whose network swallows events: one update a request."""
 
     isLeaf = True
-
-    def __init__(self, pages: Pages, token: str) -> None:
-        super().__init__()
-        self._pages = pages
-        self._token = token
 
     def render_GET(self, request: Request) -> bytes | int:
         """Send one update as soon as there is something that the reader has not seen."""

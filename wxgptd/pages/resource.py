@@ -13,7 +13,7 @@ from twisted.web.server import Request
 
 from wxgptd.pages import links
 from wxgptd.pages.live import Events, Poll, number, position_of
-from wxgptd.pages.serving import STATIC, STATIC_TYPES, Blocks, Pages, find, prepare, serve
+from wxgptd.pages.serving import STATIC, STATIC_TYPES, Blocks, Linked, Pages, find, prepare, serve
 from wxgptd.ports import AnswerView, Dialogue, Progress, Turn
 
 
@@ -80,13 +80,8 @@ class _File(Resource):
         return (STATIC / self._name).read_bytes()
 
 
-class AnswerPage(Resource):
+class AnswerPage(Linked):
     """`/a/TOKEN`, and below it `events` and `poll`."""
-
-    def __init__(self, pages: Pages, token: str) -> None:
-        super().__init__()
-        self._pages = pages
-        self._token = token
 
     def getChild(self, path: bytes, request: Request) -> IResource:
         match path:
@@ -127,15 +122,10 @@ class AnswerPage(Resource):
         request.write(page)
 
 
-class HistoryPage(Resource):
+class HistoryPage(Linked):
     """`/h/TOKEN`"""
 
     isLeaf = True
-
-    def __init__(self, pages: Pages, token: str) -> None:
-        super().__init__()
-        self._pages = pages
-        self._token = token
 
     def render_GET(self, request: Request) -> bytes | int:
         """Serve one page of the user's sessions."""

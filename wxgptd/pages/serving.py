@@ -11,6 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from wxgptd.domain.texts import Texts
@@ -108,6 +109,15 @@ class Pages:
         """Answer for a link that leads nowhere, whatever the reason."""
         request.setResponseCode(404)
         return self.render("word.html", title=self.texts.page_title, word=self.texts.page_gone)
+
+
+class Linked(Resource):
+    """Something behind a link."""
+
+    def __init__(self, pages: Pages, token: str) -> None:
+        super().__init__()
+        self._pages = pages
+        self._token = token
 
 
 def prepare(request: Request, content_type: str) -> None:
