@@ -42,7 +42,7 @@
   function reconnect() {
     close();
     failures += 1;
-    const wait = Math.min(15000, 500 * Math.pow(2, failures)) * (0.5 + Math.random());
+    const wait = Math.min(5000, 500 * Math.pow(2, failures)) * (0.5 + Math.random());
     timer = setTimeout(connect, wait);
   }
 
