@@ -15,6 +15,7 @@ from tests.support import injuries
 from tests.support.builders import BOB
 from tests.support.injuries import conversation, write
 from wxgpt import options, render
+from wxgpt.commands import tail
 from wxgpt.main import cli
 from wxgptd.domain.values import User
 
@@ -134,14 +135,25 @@ def test_tail_s_filters_narrow_and_commas_widen(place, filters, count):
     assert len(invoked(place, "tail", "-o", "ndjson", *filters).splitlines()) == count
 
 
-def test_tail_reads_no_further_back_than_it_has_to(place, monkeypatch):
-    from wxgpt.commands import tail
-
-    monkeypatch.setattr(tail, "LOOK_BACK_EVENTS", 1)
-    (event,) = json.loads(invoked(place, "tail", "-n", "1", "--json"))
-    assert event["seq"] == 18
-    assert event["session"] is None, "its session's opening was read after all"
-    assert len(invoked(place, "tail", "--after", "15", "-o", "ndjson").splitlines()) == 3
+@pytest.mark.parametrize(
+    ("chosen", "count", "begin"),
+    [
+        ({}, None, 0),
+        ({}, 1, 0),
+        ({"after": 60_000}, None, 60_000 - tail.LOOK_BACK_EVENTS),
+        ({"after": 60_000}, 1, 60_000 - tail.LOOK_BACK_EVENTS),
+        ({"after": 60_000, "grep": frozenset({"天"})}, None, 0),
+        ({"after": 60_000, "since": 1.0}, 1, 0),
+    ],
+)
+def test_tail_begins_near_what_it_shows_unless_it_searches(place, chosen, count, begin):
+    nobody = frozenset()
+    everything = {
+        "users": nobody, "sessions": nobody, "kinds": nobody, "accounts": nobody, "grep": nobody,
+        "after": 0, "since": None, "until": None,
+    }  # fmt: skip
+    wanted = tail.Filter(**{**everything, **chosen})
+    assert tail._begin(place / "state" / "log", wanted, count) == begin
 
 
 def test_tail_can_be_read_backwards(place):

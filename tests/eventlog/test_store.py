@@ -15,6 +15,7 @@ from wxgptd.eventlog import segments
 from wxgptd.eventlog.codec import Unencodable
 from wxgptd.eventlog.segments import StateDirectoryLocked, StateLock
 from wxgptd.eventlog.store import LogStore, StoreUnavailable
+from wxgptd.eventlog.writer import Disk
 
 EVENTS = conversation(2)
 
@@ -70,59 +71,85 @@ def test_an_append_fires_with_its_position_once_it_is_on_disk(tmp_path, reactor)
     store.close()
 
 
-def test_nothing_is_acknowledged_while_the_sync_is_under_way(tmp_path, reactor, monkeypatch):
-    sync, go, entered = os.fdatasync, threading.Event(), threading.Event()
+class StallingDisk(Disk):
+    """Syncs when it is told to."""
 
-    def stalled(descriptor: int) -> None:
-        entered.set()
-        assert go.wait(10)
-        sync(descriptor)
+    def __init__(self) -> None:
+        self.entered, self.go = threading.Event(), threading.Event()
 
-    store = opened(tmp_path, reactor)
-    monkeypatch.setattr(os, "fdatasync", stalled)
+    def sync(self, descriptor):
+        self.entered.set()
+        assert self.go.wait(10)
+        super().sync(descriptor)
+
+
+class FailingDisk(Disk):
+    """Fails at the calls that are named in `failing`, with `error`."""
+
+    def __init__(self, error: OSError) -> None:
+        self.failing: set[str] = set()
+        self._error = error
+
+    def write(self, descriptor, data):
+        if "write" in self.failing:
+            raise self._error
+        return super().write(descriptor, data)
+
+    def sync(self, descriptor):
+        if "sync" in self.failing:
+            raise self._error
+        super().sync(descriptor)
+
+
+class HaltingDisk(Disk):
+    """Writes seven bytes at a time."""
+
+    def write(self, descriptor, data):
+        return super().write(descriptor, data[:7])
+
+
+def test_nothing_is_acknowledged_while_the_sync_is_under_way(tmp_path, reactor):
+    disk = StallingDisk()
+    store = opened(tmp_path, reactor, disk=disk)
     fired = []
     store.append(ALICE, EVENTS[:1], 0).addCallback(fired.append)
-    reactor.run_until(entered.is_set)
+    reactor.run_until(disk.entered.is_set)
     reactor.run_until(lambda: True)
     assert fired == [], "acknowledged before the sync had returned"
-    go.set()
+    disk.go.set()
     reactor.run_until(lambda: bool(fired))
     store.close()
 
 
-def test_what_comes_together_is_committed_together(tmp_path, reactor, monkeypatch):
-    sync, go, entered = os.fdatasync, threading.Event(), threading.Event()
-    store = opened(tmp_path, reactor)
-    monkeypatch.setattr(os, "fdatasync", lambda d: (entered.set(), go.wait(10), sync(d)))
+def test_what_comes_together_is_committed_together(tmp_path, reactor):
+    disk = StallingDisk()
+    store = opened(tmp_path, reactor, disk=disk)
     fired = []
     for number, event in enumerate(EVENTS[:4]):  # in one turn of the reactor
         store.append(ALICE, [event], number).addCallback(fired.append)
-    reactor.run_until(entered.is_set)
+    reactor.run_until(disk.entered.is_set)
     for number, event in enumerate(EVENTS[4:], 4):  # while the sync runs
         store.append(ALICE, [event], number).addCallback(fired.append)
-    go.set()
+    disk.go.set()
     reactor.run_until(lambda: len(fired) == len(EVENTS))
     assert store.figures().commits == 2
     assert store.figures().events == len(EVENTS)
     store.close()
 
 
-@pytest.mark.parametrize("call", ["fdatasync", "write"])
-def test_a_failed_disk_call_is_final(tmp_path, reactor, monkeypatch, call):
+@pytest.mark.parametrize("call", ["sync", "write"])
+def test_a_failed_disk_call_is_final(tmp_path, reactor, call):
     failures: list = []
-    store = opened(tmp_path, reactor, failures)
+    disk = FailingDisk(OSError(5, "Input/output error"))
+    store = opened(tmp_path, reactor, failures, disk=disk)
     fired = []
     store.append(ALICE, EVENTS[:1], 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
-
-    def broken(*_):
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(os, call, broken)
+    disk.failing.add(call)
     refused = []
     store.append(ALICE, EVENTS[1:2], 1).addErrback(lambda f: refused.append(f.value))
     reactor.run_until(lambda: bool(refused))
-    monkeypatch.undo()
+    disk.failing.clear()
     store.append(ALICE, EVENTS[2:3], 2).addErrback(lambda f: refused.append(f.value))
     assert [type(error) for error in refused] == [StoreUnavailable] * 2
     assert "Input/output error" in str(refused[0])
@@ -133,14 +160,11 @@ def test_a_failed_disk_call_is_final(tmp_path, reactor, monkeypatch, call):
     assert len(read(tmp_path / "log")) <= 2
 
 
-def test_a_short_write_is_continued(tmp_path, reactor, monkeypatch):
-    write = os.write
-    store = opened(tmp_path, reactor)
-    monkeypatch.setattr(os, "write", lambda d, data: write(d, bytes(data)[:7]))
+def test_a_short_write_is_continued(tmp_path, reactor):
+    store = opened(tmp_path, reactor, disk=HaltingDisk())
     fired = []
     store.append(ALICE, EVENTS, 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
-    monkeypatch.undo()
     store.close()
     assert [r.event for r in read(tmp_path / "log")] == EVENTS
 
@@ -177,19 +201,15 @@ def test_starts_without_events_do_not_pile_up(tmp_path, reactor):
     assert len(segments.list_segments(tmp_path / "log")) == 2
 
 
-def test_a_failure_while_sealing_is_reported(tmp_path, reactor, monkeypatch):
-    store = opened(tmp_path, reactor)
+def test_a_failure_while_sealing_is_reported(tmp_path, reactor):
+    disk = FailingDisk(OSError(28, "No space left on device"))
+    store = opened(tmp_path, reactor, disk=disk)
     fired = []
     store.append(ALICE, EVENTS[:1], 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "write", full)
+    disk.failing.add("write")
     with pytest.raises(StoreUnavailable, match="No space left"):
         store.close()
-    monkeypatch.undo()
     assert [r.event for r in read(tmp_path / "log")] == EVENTS[:1]
 
 

@@ -15,7 +15,7 @@ from wxgptd.domain.record import Recorded, StoreFigures
 from wxgptd.domain.values import User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, reader, repair, segments
-from wxgptd.eventlog.writer import SEGMENT_BYTES, Writer
+from wxgptd.eventlog.writer import DISK, SEGMENT_BYTES, Disk, Writer
 
 
 class StoreUnavailable(WxgptError):
@@ -43,7 +43,9 @@ class LogStore:
         soon: Callable[[Callable[[], None]], object],
         on_failure: Callable[[StoreUnavailable], None],
         segment_bytes: int = SEGMENT_BYTES,
+        disk: Disk = DISK,
     ) -> None:
+        self._disk = disk
         segments.make_private_directory(state_dir)
         self._lock = segments.StateLock(state_dir)
         self._directory = segments.log_directory(state_dir)
@@ -85,6 +87,7 @@ class LogStore:
             on_durable=self._durable,
             on_failure=lambda error: self._in_reactor(lambda: self._fail(error)),
             segment_bytes=self._segment_bytes,
+            disk=self._disk,
         )
 
     def append(self, user: User, events: Sequence[Event], expected: int) -> Deferred[int]:

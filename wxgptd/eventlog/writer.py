@@ -25,6 +25,21 @@ MAX_GROUP_BYTES = 4 * 1024 * 1024
 """A commit group is closed at this size; readers refuse a frame of more than sixteen times that."""
 
 
+class Disk:
+    """The two system calls that events rest on: an argument, so that they can be seen to fail."""
+
+    def write(self, descriptor: int, data: memoryview) -> int:
+        """Write some of `data`; return how much."""
+        return os.write(descriptor, data)
+
+    def sync(self, descriptor: int) -> None:
+        """Make what was written durable."""
+        os.fdatasync(descriptor)
+
+
+DISK = Disk()
+
+
 class _Append(NamedTuple):
     packed: bytes
     events: int
@@ -55,7 +70,9 @@ class Writer:
         on_durable: Callable[[list[object]], None],
         on_failure: Callable[[Exception], None],
         segment_bytes: int = SEGMENT_BYTES,
+        disk: Disk = DISK,
     ) -> None:
+        self._disk = disk
         self._directory = directory
         self._on_durable = on_durable
         self._on_failure = on_failure
@@ -150,7 +167,7 @@ class Writer:
         frame = framing.pack_frame(self._key, self._written_seq, events, payload)
         self._write(frame)
         began = time.monotonic()
-        os.fdatasync(self._descriptor)
+        self._disk.sync(self._descriptor)
         took = time.monotonic() - began
         self._written_seq += events
         done = self._commits
@@ -160,7 +177,7 @@ class Writer:
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
-            view = view[os.write(self._descriptor, view) :]
+            view = view[self._disk.write(self._descriptor, view) :]
         self._size += len(data)
 
     def _open(self, ready: Ready) -> None:
