@@ -38,7 +38,7 @@ from zope.interface import provider
 from wxgptd import __version__, config
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog.store import LogStore, StoreUnavailable
-from wxgptd.llm.transport import http_client
+from wxgptd.outbound.client import http_client
 from wxgptd.service.notify import notify
 from wxgptd.service.site import BoundedSite
 from wxgptd.service.wiring import Service, World, link_key

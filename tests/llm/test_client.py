@@ -25,7 +25,7 @@ from tests.support.model_server import (
 from wxgptd.domain.context import Message
 from wxgptd.domain.values import FailureReason, Finish
 from wxgptd.llm.client import MAX_ANSWER_CHARS, Model, Server
-from wxgptd.llm.transport import IdentityAgent
+from wxgptd.outbound.client import IdentityAgent
 from wxgptd.ports import Breakdown, Completion
 
 URL = "http://model.test/v1/chat/completions"

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
@@ -25,7 +24,9 @@ from twisted.web.iweb import IResponse
 from wxgptd.domain.context import Message
 from wxgptd.domain.values import FailureReason, Finish
 from wxgptd.llm import wire
-from wxgptd.llm.body import ErrorReader, StreamReader, reason_of, was_cancelled
+from wxgptd.llm.body import StreamReader
+from wxgptd.outbound.client import HttpClient
+from wxgptd.outbound.reading import Excerpt, reason_of, was_cancelled
 from wxgptd.ports import Breakdown, Completion
 
 log = Logger()
@@ -34,11 +35,8 @@ MAX_ANSWER_CHARS = 200_000
 
 MAX_RETRIES = 2
 
-
-class HttpClient(Protocol):
-    """treq's HTTPClient, or a stand-in for it."""
-
-    def post(self, url: str, **kwargs: Any) -> Deferred[IResponse]: ...  # noqa: ANN401
+MAX_ERROR_BYTES = 64 * 1024
+"""How much of an error is worth reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +144,7 @@ class Model:
         return await call.read(response)
 
     async def _refusal(self, response: IResponse) -> wire.Refusal:
-        reader = ErrorReader(self._clock, self._server.idle_timeout_s)
+        reader = Excerpt(self._clock, self._server.idle_timeout_s, MAX_ERROR_BYTES)
         response.deliverBody(reader)
         body = (await reader.finished).decode("utf-8", "replace")
         refusal = wire.classify(response.code, body, _retry_after(response))

@@ -23,7 +23,8 @@ from wxgptd.domain.values import AccountName, AssistantName, Policy, SessionId
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import segments
 from wxgptd.llm import wire
-from wxgptd.llm.client import HttpClient, Model, Server
+from wxgptd.llm.client import Model, Server
+from wxgptd.outbound.client import HttpClient
 from wxgptd.pages import links
 from wxgptd.pages.resource import resources
 from wxgptd.pages.serving import InThread, Pages

@@ -1,4 +1,4 @@
-"""The HTTP client under the models: nothing decoded, nothing followed, nothing asked twice.
+"""The HTTP client under all requests: nothing decoded, nothing followed, nothing asked twice.
 
 treq decodes compressed bodies whatever was asked for, and a bomb of 200 KB takes half a gigabyte
 then; so a response in any encoding never gets as far as treq.
@@ -6,7 +6,7 @@ then; so a response in any encoding never gets as far as treq.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
@@ -16,9 +16,16 @@ from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from wxgptd.errors import WxgptError
-from wxgptd.llm.client import HttpClient
 
 CONNECT_TIMEOUT_S = 10.0
+
+
+class HttpClient(Protocol):
+    """treq's HTTPClient, or a stand-in for it."""
+
+    def get(self, url: str, **kwargs: Any) -> Deferred[IResponse]: ...  # noqa: ANN401
+
+    def post(self, url: str, **kwargs: Any) -> Deferred[IResponse]: ...  # noqa: ANN401
 
 
 class Encoded(WxgptError):
@@ -71,8 +78,8 @@ class _Dropped:
 
 
 def http_client(reactor: Any) -> HttpClient:  # noqa: ANN401
-    """Return the client that models are asked with: a connection for each question."""
+    """Return the client that everybody is asked with: a connection for each request."""
     pool = HTTPConnectionPool(reactor, persistent=False)
-    pool.retryAutomatically = False  # a question is asked again by us, or not at all
+    pool.retryAutomatically = False  # a request is made again by us, or not at all
     agent = Agent(reactor, connectTimeout=CONNECT_TIMEOUT_S, pool=pool)
     return cast("HttpClient", HTTPClient(IdentityAgent(agent)))

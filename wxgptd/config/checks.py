@@ -1,0 +1,181 @@
+"""What is wrong with a configuration that can be read, and what is hardly meant."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+from urllib.parse import SplitResult, urlsplit
+
+from wxgptd.config.tables import (
+    Account,
+    Assistant,
+    Config,
+    Server,
+    chat_command,
+    webhook_path,
+)
+from wxgptd.config.values import Secret
+from wxgptd.domain import slash
+from wxgptd.domain import texts as catalogue
+
+
+def mistakes(config: Config) -> Iterator[str]:
+    """Yield what is wrong, each with its key."""
+    yield from _check_server(config.server)
+    if not config.account:
+        yield "account: at least one [account.NAME] is needed"
+    if not config.assistant:
+        yield "assistant: at least one [assistant.NAME] is needed"
+    paths: dict[str, str] = {}
+    for name, account in config.account.items():
+        yield from _check_account(name, account)
+        if account.assistant and account.assistant not in config.assistant:
+            yield f"account.{name}.assistant: there is no [assistant.{account.assistant}]"
+        path = webhook_path(name, account)
+        if path in paths:
+            yield f"account.{name}.path: {path} is account.{paths[path]}'s already"
+        paths[path] = name
+    commands: dict[str, str] = {}
+    for name, assistant in config.assistant.items():
+        yield from _check_assistant(name, assistant)
+        command = chat_command(name, assistant)
+        if command in commands:
+            yield f"assistant.{name}.command: {command} is assistant.{commands[command]}'s already"
+        commands[command] = name
+    yield from _check_numbers(config)
+    for name in catalogue.names():
+        for fault in catalogue.faults(name, getattr(config.texts, name)):
+            yield f"texts.{name}: {fault}"
+
+
+def _check_server(server: Server) -> Iterator[str]:
+    if not re.match(r"[a-z0-9]+:", server.listen):
+        yield (
+            "server.listen: must be a Twisted server endpoint such as "
+            f'"tcp:9005:interface=127.0.0.1", not "{server.listen}"'
+        )
+    port = re.match(r"(?:tcp|ssl)6?:(?:port=)?(\d+)", server.listen)
+    if port is not None and int(port.group(1)) > 65_535:
+        yield f"server.listen: there is no port {port.group(1)}, they end at 65535"
+    url = _web_address(server.public_url)
+    if url is None:
+        yield (
+            "server.public_url: must begin with https:// or http://, such as "
+            f'"https://chat.example.com", not "{server.public_url}"'
+        )
+    elif url.query or url.fragment or len(server.public_url) > 200:
+        yield "server.public_url: must be short and without a query, links are built on it"
+    if server.admin and not server.admin.startswith("unix:/"):
+        yield f'server.admin: must be "unix:/PATH", not "{server.admin}"'
+    for path in (str(server.state_dir), server.admin):
+        if "\0" in path:
+            yield "server.state_dir, server.admin: no path has a NUL character in it"
+    for key in ("max_connections", "max_connections_per_address"):
+        if getattr(server, key) < 1:
+            yield f"server.{key}: must be 1 or more"
+
+
+def _web_address(text: str) -> SplitResult | None:
+    """Return the parts of `text` if it is the address of something on the web."""
+    try:
+        url = urlsplit(text)
+        known = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:
+        return None
+    return url if known and not re.search(r"[\s\0]", text) else None
+
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def _check_account(name: str, account: Account) -> Iterator[str]:
+    where = f"account.{name}"
+    if not _NAME.fullmatch(name):
+        yield f"{where}: a name consists of letters, digits, - and _"
+    if not account.token:
+        yield f"{where}.token: is missing; it is the Token you enter in WeChat's backend"
+    elif not re.fullmatch(r"[A-Za-z0-9]{3,32}", account.token.reveal()):
+        yield f"{where}.token: must be 3 to 32 letters and digits, as WeChat's backend demands"
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", account.path):
+        yield f'{where}.path: must be like "/wx/{name}", with no slash at the end'
+    elif account.path.startswith(("/a/", "/h/", "/healthz", "/readyz", "/static")):
+        yield f"{where}.path: {account.path} is used by wxgptd itself"
+    for key in ("aes_key", "previous_aes_key"):
+        secret: Secret = getattr(account, key)
+        if secret and not _is_aes_key(secret.reveal()):
+            yield f"{where}.{key}: must be the 43 characters of WeChat's EncodingAESKey"
+    if account.aes_key and not account.app_id:
+        yield f"{where}.app_id: is needed beside aes_key"
+    if account.previous_aes_key and not account.aes_key:
+        yield f"{where}.aes_key: is needed beside previous_aes_key"
+    if account.welcome:
+        for fault in catalogue.faults("welcome", account.welcome):
+            yield f"{where}.welcome: {fault}"
+
+
+def _is_aes_key(key: str) -> bool:
+    try:
+        return len(key) == 43 and len(base64.b64decode(f"{key}=", validate=True)) == 32
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _check_assistant(name: str, assistant: Assistant) -> Iterator[str]:
+    where = f"assistant.{name}"
+    if not _NAME.fullmatch(name):
+        yield f"{where}: a name consists of letters, digits, - and _"
+    command = chat_command(name, assistant)
+    if not command.startswith("/") or len(command.split()) != 1 or len(command) < 2:
+        yield f'{where}.command: must be one word that begins with a slash, not "{command}"'
+    elif command in slash.RESERVED_WORDS:
+        yield f"{where}.command: {command} has a meaning of its own already"
+    if not assistant.base_url:
+        yield f'{where}.base_url: is missing; for example "https://api.openai.com/v1"'
+    elif _web_address(assistant.base_url) is None:
+        yield f"{where}.base_url: must be an address that begins with https:// or http://"
+    if not assistant.model:
+        yield f"{where}.model: is missing; it is the name the provider gives the model"
+    if re.search(r"[^\x21-\x7e]", assistant.api_key.reveal()):
+        yield f"{where}.api_key: has a character that no API key has (a space or a line end?)"
+    if assistant.max_tokens < 1:
+        yield f"{where}.max_tokens: must be 1 or more"
+    for key in ("first_text_timeout", "idle_timeout", "total_timeout"):
+        if getattr(assistant, key) <= 0:
+            yield f"{where}.{key}: must be more than 0"
+
+
+def _check_numbers(config: Config) -> Iterator[str]:
+    if config.session.ttl < 1:
+        yield "session.ttl: must be 1s or more"
+    if config.session.max_waiting < 0:
+        yield "session.max_waiting: must be 0 or more"
+    if not 0.05 <= config.window.reply_margin <= 4:
+        yield "window.reply_margin: must be from 50ms to 4s"
+    if config.window.settled_for < 15:
+        yield "window.settled_for: must be 15s or more, WeChat asks for so long"
+    if config.window.deliberate_timeouts_per_5min < 0:
+        yield "window.deliberate_timeouts_per_5min: must be 0 or more"
+    if config.links.ttl < 60:
+        yield "links.ttl: must be 60s or more"
+    if config.log.segment_size < 4096:
+        yield "log.segment_size: must be 4KiB or more"
+
+
+def doubts(config: Config) -> Iterator[str]:
+    """Yield what is allowed, but hardly meant."""
+    host = urlsplit(config.server.public_url).hostname or ""
+    if host in ("localhost", "::1") or host.startswith("127."):
+        yield f"server.public_url: no phone can open {config.server.public_url}"
+    elif host.endswith("example.com"):
+        yield f"server.public_url: {host} is an example, not your domain"
+    for name, account in config.account.items():
+        if account.token.reveal() in ("changeThisToken", "3To32LettersAndDigits"):
+            yield f"account.{name}.token: is the one from the example, which everybody knows"
+        if not account.aes_key:
+            yield f"account.{name}.aes_key: without one, messages travel in plain text"
+    for name, one in config.assistant.items():
+        remote = urlsplit(one.base_url).scheme == "https"
+        if one.api_key.reveal().rstrip(".") in (("", "sk-") if remote else ("sk-",)):
+            yield f"assistant.{name}.api_key: is empty or the one from the example"

@@ -1,0 +1,188 @@
+"""Read a configuration: every mistake at once, each with its key."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+from cattrs.errors import (
+    AttributeValidationNote,
+    ClassValidationError,
+    ForbiddenExtraKeysError,
+    IterableValidationError,
+    IterableValidationNote,
+)
+
+from wxgptd.config.checks import mistakes
+from wxgptd.config.tables import Config, Server
+from wxgptd.config.values import Secret, converter
+from wxgptd.domain import texts as catalogue
+from wxgptd.errors import WxgptError
+
+SEARCH_PATH = (Path("wxgptd.toml"), Path("/etc/wxgptd/wxgptd.toml"))
+
+
+class ConfigError(WxgptError):
+    """the configuration is wrong"""
+
+    exit_status = 4
+
+    def __init__(self, path: Path, faults: list[str]) -> None:
+        self.faults = faults
+        super().__init__(f"{path}: " + "; ".join(faults))
+
+
+def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """Read and check the configuration at `path`.
+
+    Raises:
+        ConfigError: with every mistake, each with its key.
+    """
+    document, mode = _read(path)
+    reader = converter(environ, path.parent)
+    faults: list[str] = []
+    try:
+        config = reader.structure(document, Config)
+    except ClassValidationError as error:
+        malformed = sorted(_faults(error, ""))
+        faults = [f"{key}: {what}" for key, what in malformed]
+        # What is left without the malformed keys is checked as well, to say all at once.
+        for key, _ in malformed:
+            _remove(document, key.split("."))
+        try:
+            config = reader.structure(document, Config)
+        except ClassValidationError:
+            raise ConfigError(path, faults) from None
+        known = tuple(key for key, _ in malformed)
+        faults += [fault for fault in mistakes(config) if not fault.startswith(known)]
+    else:
+        faults = list(mistakes(config))
+    if mode & stat.S_IROTH and any(secret.inline for secret in _secrets(config)):
+        faults.append(
+            "has secrets in it and can be read by every user of this machine "
+            f"(fix: chmod o= {path})"
+        )
+    if faults:
+        raise ConfigError(path, faults)
+    return config
+
+
+def load_server(path: Path) -> Server:
+    """Read only `[server]`: enough to find the log, with no secret resolved.
+
+    Raises:
+        ConfigError: the file cannot be read, or `[server]` is wrong.
+    """
+    document, _ = _read(path)
+    try:
+        return converter({}, path.parent).structure(document.get("server", {}), Server)
+    except ClassValidationError as error:
+        raise ConfigError(
+            path, [f"{key}: {what}" for key, what in sorted(_faults(error, "server"))]
+        ) from None
+
+
+def load_system_prompts(path: Path) -> dict[str, str]:
+    """Read only the assistants' system prompts: enough to tell what a model would be told.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    document, _ = _read(path)
+    return {
+        name: str(one.get("system_prompt", ""))
+        for name, one in document.get("assistant", {}).items()
+        if isinstance(one, dict)
+    }
+
+
+def _read(path: Path) -> tuple[dict[str, Any], int]:
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read().decode("utf-8-sig")  # some editors begin a file with a mark
+    except PermissionError:
+        why = "may not be read by this user (use sudo; for the daemon: chgrp wxgptd, chmod 640)"
+        raise ConfigError(path, [why]) from None
+    except OSError as error:
+        raise ConfigError(path, [f"cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(path, [f"is not UTF-8: {error}"]) from None
+    try:
+        return tomllib.loads(text), mode
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(path, [f"is not TOML: {error}{_shown(text, str(error))}"]) from None
+
+
+def _shown(text: str, error: str) -> str:
+    """Return the line that `error` speaks of, and what is wrong with it if that is plain."""
+    match = re.search(r"line (\d+)", error)
+    lines = text.splitlines()
+    if match is None or not 1 <= int(match.group(1)) <= len(lines):
+        return ""
+    line = lines[int(match.group(1)) - 1].strip()
+    key, equals, _ = line.partition("=")
+    curly = ' (quotes must be straight: ")' if re.search("[“”‘’＂]", line) else ""
+    # Only the key: what stands behind it may be a secret.
+    return f": {key.strip()} = …{curly}" if equals else curly
+
+
+# Mistakes.
+
+
+def _remove(document: dict[str, Any], keys: list[str]) -> None:
+    for key in keys[:-1]:
+        document = document.get(key, {})
+        if not isinstance(document, dict):
+            return
+    document.pop(keys[-1], None)
+
+
+def _faults(error: BaseException, path: str) -> Iterator[tuple[str, str]]:
+    """Yield each mistake in the tree of errors that cattrs raises, with its key."""
+    match error:
+        case ClassValidationError() | IterableValidationError():
+            for inner in error.exceptions:
+                yield from _faults(inner, _join(path, inner))
+        case ForbiddenExtraKeysError():
+            known = (
+                [field.name for field in attrs.fields(error.cl)]
+                if attrs.has(error.cl)
+                else (list(catalogue.names()))
+            )
+            for key in sorted(error.extra_fields):
+                near = difflib.get_close_matches(key, known, 1, cutoff=0.5)
+                guess = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known)}"
+                yield _dotted(path, key), f"no such key, {guess}"
+        case TypeError() | AttributeError():
+            yield path, f"must be a table, written [{path}]"
+        case _:
+            yield path, str(error)
+
+
+def _join(path: str, error: BaseException) -> str:
+    for note in getattr(error, "__notes__", ()):
+        match note:
+            case AttributeValidationNote(name=name):
+                return _dotted(path, name)
+            case IterableValidationNote(index=index):
+                return _dotted(path, str(index))
+    return path
+
+
+def _dotted(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _secrets(config: Config) -> Iterator[Secret]:
+    for account in config.account.values():
+        yield from (account.token, account.aes_key, account.previous_aes_key)
+    for assistant in config.assistant.values():
+        yield assistant.api_key

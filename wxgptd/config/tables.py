@@ -1,0 +1,120 @@
+"""The tables of a configuration: each key, with its default.
+
+`etc/wxgptd.toml` shows them all, and a test compares the two.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from wxgptd.config.values import NO_SECRET, Duration, Secret, Size
+from wxgptd.domain.texts import Texts
+
+
+@attrs.frozen(kw_only=True)
+class Server:
+    """`[server]`"""
+
+    listen: str = "tcp:9005:interface=127.0.0.1"
+    public_url: str = "http://127.0.0.1:9005"
+    state_dir: Path = Path("/var/lib/wxgptd")
+    admin: str = ""
+    timestamp_tolerance: Duration = Duration(300.0)
+    max_connections: int = 10_000
+    max_connections_per_address: int = 500
+
+    @property
+    def admin_socket(self) -> Path:
+        """Where the control socket is."""
+        return (
+            Path(self.admin.removeprefix("unix:"))
+            if self.admin
+            else (self.state_dir / "admin.sock")
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Account:
+    """`[account.NAME]`"""
+
+    path: str = ""
+    token: Secret = NO_SECRET
+    app_id: str = ""
+    aes_key: Secret = NO_SECRET
+    previous_aes_key: Secret = NO_SECRET
+    welcome: str = ""
+    open_without_command: bool = False
+    assistant: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Assistant:
+    """`[assistant.NAME]`"""
+
+    command: str = ""
+    base_url: str = ""
+    api_key: Secret = NO_SECRET
+    model: str = ""
+    system_prompt: str = ""
+    max_tokens: int = 4_096
+    first_text_timeout: Duration = Duration(60.0)
+    idle_timeout: Duration = Duration(30.0)
+    total_timeout: Duration = Duration(120.0)
+
+
+@attrs.frozen(kw_only=True)
+class Session:
+    """`[session]`"""
+
+    ttl: Duration = Duration(300.0)
+    max_waiting: int = 2
+    max_question: Size = Size(16 * 1024)
+
+
+@attrs.frozen(kw_only=True)
+class Window:
+    """`[window]`"""
+
+    reply_margin: Duration = Duration(0.4)
+    settled_for: Duration = Duration(60.0)
+    deliberate_timeouts_per_5min: int = 60
+
+
+@attrs.frozen(kw_only=True)
+class Links:
+    """`[links]`"""
+
+    ttl: Duration = Duration(7 * 86_400.0)
+
+
+@attrs.frozen(kw_only=True)
+class Log:
+    """`[log]`"""
+
+    segment_size: Size = Size(64 * 1024 * 1024)
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """All of it."""
+
+    server: Server = Server()
+    account: dict[str, Account] = attrs.field(factory=dict)
+    assistant: dict[str, Assistant] = attrs.field(factory=dict)
+    session: Session = Session()
+    window: Window = Window()
+    links: Links = Links()
+    log: Log = Log()
+    texts: Texts = attrs.field(factory=Texts)
+
+
+def webhook_path(name: str, account: Account) -> str:
+    """Return the path that WeChat posts the account's messages to."""
+    return account.path or f"/wx/{name}"
+
+
+def chat_command(name: str, assistant: Assistant) -> str:
+    """Return the lower-case chat command that opens a session with the assistant."""
+    return (assistant.command or f"/{name}").lower()

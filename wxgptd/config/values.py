@@ -1,0 +1,129 @@
+"""The values in a configuration: times, sizes, secrets, and how each is written."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NewType
+
+import cattrs
+
+Duration = NewType("Duration", float)
+"""Seconds; written as a number of them or as `400ms`, `30s`, `5m`, `2h`, `7d`."""
+
+Size = NewType("Size", int)
+"""Bytes; written as a number of them or as `64KiB`, `64MiB`."""
+
+
+class Secret:
+    """A value that does not show in reprs, logs or tracebacks."""
+
+    __slots__ = ("_value", "inline")
+
+    def __init__(self, value: str, *, inline: bool = False) -> None:
+        self._value = value
+        self.inline = inline
+
+    def reveal(self) -> str:
+        """Return the value itself."""
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return "***"
+
+
+NO_SECRET = Secret("")
+
+
+MAX_DURATION_S = 10 * 365 * 86_400.0
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+_UNITS_BYTES = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+def _strict(kind: type, name: str) -> Any:  # noqa: ANN401 (cattrs hooks take and give anything)
+    def structure(value: Any, _: object) -> Any:  # noqa: ANN401
+        if type(value) is not kind:
+            raise ValueError(f"must be {name}, not {value!r}")
+        return value
+
+    return structure
+
+
+def _duration(value: Any, _: object) -> Duration:  # noqa: ANN401
+    if type(value) in (int, float) and 0 <= value <= MAX_DURATION_S:
+        return Duration(float(value))
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", value) if type(value) is str else None
+    if match is None:
+        raise ValueError(f"must be a time such as 400ms, 30s, 5m, 2h or 7d, not {value!r}")
+    return Duration(min(float(match.group(1)) * _UNITS_S[match.group(2)], MAX_DURATION_S))
+
+
+def _size(value: Any, _: object) -> Size:  # noqa: ANN401
+    if type(value) is int and value > 0:
+        return Size(value)
+    match = re.fullmatch(r"(\d+)\s*(B|KiB|MiB|GiB)?", value) if type(value) is str else None
+    if match is None or match.group(1) == "0":
+        raise ValueError(f"must be a size such as 16KiB or 64MiB, not {value!r}")
+    return Size(int(match.group(1)) * _UNITS_BYTES[match.group(2) or ""])
+
+
+def _secret_reader(environ: Mapping[str, str], base: Path) -> Any:  # noqa: ANN401
+    def structure(value: Any, _: object) -> Secret:  # noqa: ANN401
+        if type(value) is not str:
+            raise ValueError("must be a text (env:NAME, file:PATH and credential:NAME work too)")
+        scheme, _colon, name = value.partition(":")
+        match scheme:
+            case "env":
+                if name not in environ:
+                    raise ValueError(f"names the environment variable {name}, which is not set")
+                return Secret(environ[name])
+            case "file":
+                return _secret_file(base / name)
+            case "credential":
+                directory = environ.get("CREDENTIALS_DIRECTORY")
+                if directory is None:
+                    raise ValueError(
+                        f"names the credential {name}, but systemd passed none "
+                        "(add LoadCredential= to the unit)"
+                    )
+                return _secret_file(Path(directory) / name)
+            case _:
+                return Secret(value, inline=bool(value))
+
+    return structure
+
+
+def _secret_file(path: Path) -> Secret:
+    try:
+        if path.stat().st_mode & stat.S_IROTH:
+            raise ValueError(f"{path} can be read by every user of this machine (chmod 600 it)")
+        return Secret(path.read_text("utf-8").strip())
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def converter(environ: Mapping[str, str], base: Path) -> cattrs.Converter:
+    """Return what makes tables of TOML; relative paths begin at `base`."""
+    known = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
+    known.register_structure_hook(str, _strict(str, "a text in quotes"))
+    known.register_structure_hook(int, _strict(int, "a whole number"))
+    known.register_structure_hook(bool, _strict(bool, "true or false"))
+    known.register_structure_hook(Duration, _duration)
+    known.register_structure_hook(Size, _size)
+    known.register_structure_hook(Secret, _secret_reader(environ, base))
+    known.register_structure_hook(
+        Path, lambda value, _: base / _strict(str, "a path in quotes")(value, str)
+    )
+    return known

@@ -1,0 +1,161 @@
+"""Read the bodies of responses within limits of size, of silence and of time; say what failed."""
+
+from __future__ import annotations
+
+from twisted.internet import error as neterror
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import Protocol as BytesProtocol
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone, ResponseFailed
+from twisted.web.iweb import IResponse
+
+from wxgptd.errors import WxgptError
+
+MAX_REASON = 300
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Return what is behind an error of Twisted's client, which wraps what it meets."""
+    reasons = getattr(error, "reasons", None)
+    inner = reasons[0] if reasons else error
+    return inner.value or error if isinstance(inner, Failure) else inner
+
+
+def was_cancelled(error: BaseException) -> bool:
+    """Tell whether a call failed because we ended it."""
+    return isinstance(cause_of(error), CancelledError)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why a call failed, for a log line."""
+    error = cause_of(error)
+    if isinstance(error, neterror.ConnectionDone | neterror.ConnectionLost):
+        return "the connection was closed without a response"
+    return " ".join(f"{type(error).__name__}: {error}".split())[:MAX_REASON]
+
+
+class BodyReader(BytesProtocol):
+    """Reads a body within a limit of silence. `finished` can be cancelled."""
+
+    def __init__(self, clock: IReactorTime, idle_timeout_s: float) -> None:
+        self._clock = clock
+        self._first_timeout_s = self.idle_timeout_s = idle_timeout_s
+        self._idle: IDelayedCall | None = None
+        self.ended = False
+
+    def connectionMade(self) -> None:
+        self.wait(self._first_timeout_s)
+
+    def heard(self) -> None:
+        """Begin the waiting anew: something has come."""
+        if not self.ended:
+            self.wait(self.idle_timeout_s)
+
+    def wait(self, seconds: float) -> None:
+        """Have `silent` called in `seconds`, unless something comes."""
+        idle = self._idle
+        if idle is not None and idle.active():
+            if idle.getTime() <= self._clock.seconds() + seconds:
+                idle.reset(seconds)
+                return
+            # To bring a call forward, Twisted would search all that are pending for it.
+            idle.cancel()
+        self._idle = self._clock.callLater(seconds, self.silent)
+
+    def silent(self) -> None:
+        """Act on having heard nothing for too long."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End the waiting, and the connection: nothing more is wanted of it."""
+        self.ended = True
+        if self._idle is not None and self._idle.active():
+            self._idle.cancel()
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+
+def lost(reason: Failure) -> str:
+    """Return how a response was lost half-way, for a log line."""
+    if reason.check(ResponseFailed):
+        return reason_of(reason.value or ResponseFailed([reason]))
+    return "the connection was lost"
+
+
+class Excerpt(BodyReader):
+    """Reads a body as far as `limit` bytes; `finished` fires with that, however it ended."""
+
+    def __init__(self, clock: IReactorTime, idle_timeout_s: float, limit: int) -> None:
+        super().__init__(clock, idle_timeout_s)
+        self.finished: Deferred[bytes] = Deferred(lambda _: self.stop())
+        self._limit = limit
+        self._body = bytearray()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._body += data
+        self.heard()
+        if len(self._body) >= self._limit:
+            self._finish()
+
+    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
+        self._finish()
+
+    def silent(self) -> None:
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self.ended:
+            self.stop()
+            self.finished.callback(bytes(self._body[: self._limit]))
+
+
+class Incomplete(WxgptError):
+    """the response is not whole"""
+
+
+class _Whole(BodyReader):
+    """Reads a body that is worth something only as a whole, and of at most `limit` bytes."""
+
+    def __init__(self, clock: IReactorTime, idle_timeout_s: float, limit: int) -> None:
+        super().__init__(clock, idle_timeout_s)
+        self.finished: Deferred[bytes] = Deferred(lambda _: self.stop())
+        self._limit = limit
+        self._body = bytearray()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.ended:
+            return
+        self._body += data
+        self.heard()
+        if len(self._body) > self._limit:
+            self._fail(f"it is longer than {self._limit} bytes")
+
+    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
+        if self.ended:
+            return
+        if reason is None or reason.check(ResponseDone):
+            self.stop()
+            self.finished.callback(bytes(self._body))
+        else:
+            self._fail(lost(reason))
+
+    def silent(self) -> None:
+        self._fail("the server fell silent")
+
+    def _fail(self, why: str) -> None:
+        self.stop()
+        self.finished.errback(Incomplete(why))
+
+
+def read_whole(
+    response: IResponse, clock: IReactorTime, *, idle_timeout_s: float, limit: int
+) -> Deferred[bytes]:
+    """Fire with the whole body of `response`. Cancelling hangs up.
+
+    Errs:
+        Incomplete: it broke off, fell silent for `idle_timeout_s`, or is longer than `limit` bytes.
+    """
+    reader = _Whole(clock, idle_timeout_s, limit)
+    response.deliverBody(reader)
+    return reader.finished
