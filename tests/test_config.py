@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -176,6 +177,46 @@ def test_a_misspelt_key_is_told_with_the_one_that_was_meant(tmp_path):
         ),
         ('[account.two]\ntoken = "t123"\nassistant = "nobody"', "account.two.assistant"),
         ('[account.two]\ntoken = "t123"\nwelcome = "{link}"', "account.two.welcome"),
+        ('[[rule]]\nmatch = "keyword"\nreply = { text = "x" }', "rule.1.words"),
+        ('[[rule]]\nmatch = "keyword"\nwords = [""]\nreply = { text = "x" }', "rule.1.words"),
+        ('[[rule]]\nmatch = "keyword"\nwords = 3\nreply = { text = "x" }', "rule.1.words"),
+        ('[[rule]]\nmatch = "any"\nwords = "x"\nreply = { text = "x" }', "rule.1.words"),
+        ('[[rule]]\nmatch = "any"\npattern = "x"\nreply = { text = "x" }', "rule.1.pattern"),
+        ('[[rule]]\nmatch = "regex"\npattern = "(a"\nreply = { text = "x" }', "rule.1.pattern"),
+        ("[[rule]]\nmatch = 'regex'\npattern = '(a)\\1'\nforward = 'http://h'", "rule.1.pattern"),
+        ('[[rule]]\nmatch = "regex"\nreply = { text = "x" }', "rule.1.pattern"),
+        ('[[rule]]\nmatch = "kind:picture"\nreply = { text = "x" }', "rule.1.match"),
+        ('[[rule]]\nmatch = "event:"\nreply = { text = "x" }', "rule.1.match"),
+        ('[[rule]]\nmatch = "sometimes"\nreply = { text = "x" }', "rule.1.match"),
+        ('[[rule]]\nmatch = "any"', "rule.1"),
+        ('[[rule]]\nmatch = "any"\nforward = "http://h"\nreply = { text = "x" }', "rule.1"),
+        ('[[rule]]\nmatch = "any"\nforward = "h"', "rule.1.forward"),
+        (
+            '[[rule]]\nmatch = "any"\nforward = "https://chat.example.com/wx/main"',
+            "rule.1.forward",
+        ),
+        ('[[rule]]\nmatch = "any"\nreply = { text = "x", image = "m" }', "rule.1.reply"),
+        ('[[rule]]\nmatch = "any"\nreply = { title = "x" }', "rule.1.reply"),
+        ('[[rule]]\nmatch = "any"\nreply = { text = "x", txt = "x" }', "rule.1.reply.txt"),
+        (
+            f'[[rule]]\nmatch = "any"\nreply = {{ text = "{"x" * 2049}" }}',
+            "rule.1.reply.text",
+        ),
+        ('[[rule]]\nmatch = "any"\nreply = { music = "http://m" }', "rule.1.reply.cover"),
+        (
+            '[[rule]]\nmatch = "any"\nreply = { music = "m", cover = "c" }',
+            "rule.1.reply.music",
+        ),
+        ('[[rule]]\nmatch = "any"\nreply = { news = [{ title = "x" }] }', "rule.1.reply.news.1"),
+        (
+            (
+                '[[rule]]\nmatch = "any"\nreply = { news = ['
+                '{ title = "x", url = "http://h" }, { title = "x", url = "http://h" }] }'
+            ),
+            "rule.1.reply.news",
+        ),
+        ('[[rule]]\nmatch = "any"\naccount = "no"\nforward = "http://h"', "rule.1.account"),
+        ('[rule]\nmatch = "any"\nforward = "http://h"', "rule"),
         ("session = 3", "session"),
         ("[sesion]\nttl = 3", "sesion"),
     ],
@@ -238,6 +279,8 @@ def tables(config: type, example: dict, where: str = ""):
             yield from tables(cfg.Account, example["account"]["main"], "account.main.")
         elif key == "assistant":
             yield from tables(cfg.Assistant, example["assistant"]["chatgpt"], "assistant.chatgpt.")
+        elif key == "rule":
+            assert "rule" not in example  # only shown in comments: none is the default
         elif key == "texts":
             yield key, {n: getattr(Texts(), n) for n in example["texts"]}, example["texts"]
             assert list(example["texts"]) == list(Texts.__dataclass_fields__)
@@ -263,6 +306,12 @@ def test_the_example_has_every_key_at_its_default(tmp_path):
         else:
             assert shown == default
     assert seen > 25
+
+
+def test_what_the_example_shows_in_comments_is_taken(tmp_path):
+    text = re.sub(r"(?m)^#(?=[^\s#])", "", ETC.read_text())
+    config = load(written(tmp_path, text), {})
+    assert len(config.rule) > 5
 
 
 def test_the_example_has_no_key_that_the_code_does_not_know(tmp_path):

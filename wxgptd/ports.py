@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from wxgptd.domain.context import Message
 from wxgptd.domain.events import Event
 from wxgptd.domain.record import Recorded, StoreFigures
+from wxgptd.domain.rules import RuleReply
 from wxgptd.domain.values import Content, DeliveryKey, FailureReason, Finish, User
 
 # The WeChat edge.
@@ -38,7 +39,21 @@ class Silence:
     """Close the connection without a byte, so that WeChat asks again."""
 
 
-Outcome = Say | Ignore | Silence
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Answer the attempt with what an operator's rule has for it."""
+
+    reply: RuleReply
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Hand the attempt on to the server at `url`, as WeChat sent it, and answer as that does."""
+
+    url: str
+
+
+Outcome = Say | Present | Forward | Ignore | Silence
 
 
 class Conversations(Protocol):

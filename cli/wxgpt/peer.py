@@ -8,6 +8,7 @@ attempt comes when the 5 s are over.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -211,31 +212,40 @@ class Peer:
         if body in (b"", b"success"):
             return Result.NOTHING, ""
         try:
-            fields = self._open(body)
+            xml = self._open(body)
+            fields = envelope.parse(xml)
         except (envelope.Malformed, crypto.Undecipherable, signature.Forged) as error:
             return Result.ERROR, f"the reply is none: {error}"
         if (fields.get("ToUserName"), fields.get("FromUserName")) != (user, self._webhook.to):
             return Result.ERROR, "the reply is addressed to somebody else"
         if fields.get("MsgType") != "text":
-            return Result.REPLY, f"[{fields.get('MsgType')}]"
+            return Result.REPLY, _shown(fields.get("MsgType", ""), xml)
         content = fields.get("Content", "")
         size = len(content.encode())
         if not content or size > MAX_REPLY_BYTES:
             return Result.ERROR, f"the reply has {size} bytes, WeChat takes 1 to {MAX_REPLY_BYTES}"
         return Result.REPLY, content
 
-    def _open(self, body: bytes) -> envelope.Fields:
-        fields = envelope.parse(body)
+    def _open(self, body: bytes) -> bytes:
         webhook = self._webhook
         if webhook.key is None:
-            return fields
+            return body
+        fields = envelope.parse(body)
         sealed = fields.get("Encrypt", "")
         expected = signature.sign(
             webhook.token, fields.get("TimeStamp", ""), fields.get("Nonce", ""), sealed
         )
         if fields.get("MsgSignature") != expected:
             raise signature.Forged("its signature does not match")
-        return envelope.parse(webhook.key.decrypt(sealed, webhook.app_id))
+        return webhook.key.decrypt(sealed, webhook.app_id)
+
+
+def _shown(kind: str, xml: bytes) -> str:
+    """Return a word for a reply that is no text: its kind, and titles or media ids."""
+    named = re.findall(
+        r"<(?:Title|MediaId)>(?:<!\[CDATA\[)?(.*?)(?:\]\]>)?</", xml.decode("utf-8", "replace")
+    )
+    return " ".join([f"[{kind}]", *named])
 
 
 def _xml(fields: Mapping[str, str]) -> str:

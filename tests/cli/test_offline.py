@@ -446,3 +446,70 @@ def test_the_help_of_tail_names_every_kind():
 
     said = " ".join(CliRunner().invoke(cli, ["tail", "--help"]).output.split())
     assert all(kind in said for kind in KINDS)
+
+
+# check --message
+
+
+RULES = """
+[[rule]]
+match = "keyword"
+words = ["价格"]
+reply = { text = "十元" }
+[[rule]]
+match = "exact"
+words = "人工"
+always = true
+reply = { image = "m1" }
+[[rule]]
+match = "event:CLICK:NEW"
+reply = { news = [{ title = "最新", url = "https://e.example/1" }] }
+[[rule]]
+match = "kind:voice"
+forward = "https://old.example.com/?key=secret"
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "lines"),
+    [
+        (["--message", "人工"], ["always: rule 2 (exact 人工) replies with image"]),
+        (
+            ["--message", "/ChatGPT 你好"],
+            ["always: the chat command that opens a session with chatgpt"],
+        ),
+        (["--message", "/stop"], ["always: the chat command /stop"]),
+        (
+            ["--message", "价格？"],
+            [
+                "in a session: a question for the model",
+                "outside: rule 1 (keyword 价格) replies 十元",
+            ],
+        ),
+        (
+            ["--message", "你好"],
+            [
+                "in a session: a question for the model",
+                "outside: nobody; WeChat is told `success`",
+            ],
+        ),
+        (
+            ["--event", "click:NEW"],
+            [
+                "in a session: nobody; WeChat is told `success`",
+                "outside: rule 3 (event:CLICK:NEW) replies with news: 最新",
+            ],
+        ),
+        (
+            ["--kind", "voice"],
+            [
+                "in a session: a word that this kind is not understood",
+                "outside: rule 4 (kind:voice) forwards to https://old.example.com/",
+            ],
+        ),
+    ],
+)
+def test_check_says_who_would_take_a_message(place, asked, lines):
+    path = place / "wxgptd.toml"
+    path.write_text(path.read_text() + RULES)
+    assert invoked(place, "check", *asked).splitlines() == lines

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from tests.support.memory_store import MemoryStore
 from tests.support.model_server import ModelServer, Script
+from tests.support.outside import Outside
 from wxgpt import peer
 from wxgptd import config as cfg
 from wxgptd.domain.events import Event
@@ -102,6 +103,7 @@ class Story:
         self.world_clock = Clock()
         script = respond
         self.model = ModelServer(self.world_clock, script if callable(script) else lambda _: script)
+        self.outside = Outside(**{"model.test": self.model})
         self._wechats: dict[str, peer.Peer] = {}
         self._stubs: list[StubTreq] = []
         self.start()
@@ -116,7 +118,7 @@ class Story:
         """Start to listen; the log is not loaded yet."""
         self.clock = Clock()
         self.clock.rightNow = self.world_clock.rightNow
-        self._model_http = StubTreq(self.model)
+        self._model_http = StubTreq(self.outside)
         self._handle = _Handle(self.store)
         self.service = Service(
             self.config,

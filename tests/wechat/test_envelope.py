@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree as ET
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from wechatpy import parse_message
+from wechatpy import replies as theirs
 from wechatpy.replies import TextReply
 
-from wxgptd.domain.values import Ignorable, Subscribe, Text, Unsubscribe, Unsupported
+from wxgptd.domain import rules
+from wxgptd.domain.values import Ignorable, Picture, Subscribe, Text, Unsubscribe, Unsupported
 from wxgptd.wechat import envelope
 from wxgptd.wechat.envelope import MAX_BODY_BYTES, MAX_TAGS, Malformed
 
@@ -43,9 +47,12 @@ def test_a_text_as_wechat_s_documents_show_it():
 @pytest.mark.parametrize(
     ("rest", "content"),
     [
-        ("<MsgType>image</MsgType><PicUrl><![CDATA[http://x]]></PicUrl>", Unsupported("image")),
+        ("<MsgType>image</MsgType><PicUrl><![CDATA[http://x]]></PicUrl>", Picture("http://x")),
         ("<MsgType>voice</MsgType><Format>amr</Format>", Unsupported("voice")),
-        ("<MsgType>voice</MsgType><Recognition><![CDATA[你好]]></Recognition>", Text("你好")),
+        (
+            "<MsgType>voice</MsgType><Recognition><![CDATA[你好]]></Recognition>",
+            Text("你好", "voice"),
+        ),
         ("<MsgType>video</MsgType>", Unsupported("video")),
         ("<MsgType>shortvideo</MsgType>", Unsupported("video")),
         (
@@ -57,18 +64,18 @@ def test_a_text_as_wechat_s_documents_show_it():
                 "<MsgType>location</MsgType><Location_X>23.134521</Location_X>"
                 "<Location_Y>113.358803</Location_Y><Scale>20</Scale><Label>越秀公园</Label>"
             ),
-            Text("[位置] 越秀公园（纬度 23.134521，经度 113.358803）"),
+            Text("[位置] 越秀公园（纬度 23.134521，经度 113.358803）", "location"),
         ),
         (
             "<MsgType>location</MsgType><Location_X>1.0</Location_X><Location_Y>2.0</Location_Y>",
-            Text("[位置] 纬度 1.0，经度 2.0"),
+            Text("[位置] 纬度 1.0，经度 2.0", "location"),
         ),
         (
             (
                 "<MsgType>link</MsgType><Title>官网</Title><Description>介绍</Description>"
                 "<Url>https://example.com/</Url>"
             ),
-            Text("[链接]\n官网\n介绍\nhttps://example.com/"),
+            Text("[链接]\n官网\n介绍\nhttps://example.com/", "link"),
         ),
         ("<MsgType>something_new</MsgType>", Unsupported("something_new")),
         ("<MsgType>event</MsgType><Event>subscribe</Event><EventKey></EventKey>", Subscribe("")),
@@ -78,6 +85,18 @@ def test_a_text_as_wechat_s_documents_show_it():
         ),
         ("<MsgType>event</MsgType><Event>unsubscribe</Event>", Unsubscribe()),
         ("<MsgType>event</MsgType><Event>VIEW</Event>", Ignorable("view")),
+        (
+            "<MsgType>event</MsgType><Event>CLICK</Event><EventKey>PRICES</EventKey>",
+            Ignorable("click", "PRICES"),
+        ),
+        (
+            "<MsgType>event</MsgType><Event>SCAN</Event><EventKey>7</EventKey><Ticket>t</Ticket>",
+            Ignorable("scan", "7"),
+        ),
+        (
+            "<MsgType>event</MsgType><Event>LOCATION</Event><Latitude>23.1</Latitude>",
+            Ignorable("location"),
+        ),
         ("<MsgType>event</MsgType><Event>yet_to_come</Event>", Ignorable("yet_to_come")),
     ],
 )
@@ -196,6 +215,58 @@ def test_a_reply_is_what_wechatpy_would_write():
         .encode()
     )
     assert ours == theirs
+
+
+ADDRESSED = {"target": "oUser", "source": "gh_1", "time": 1_700_000_000}
+ARTICLE = {"title": "标题", "description": "说明", "image": "http://p/1.jpg", "url": "http://a/1"}
+
+
+def articles(count: int) -> theirs.ArticlesReply:
+    made = theirs.ArticlesReply(**ADDRESSED)
+    for _ in range(count):
+        made.add_article(dict(ARTICLE))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("ours", "by_wechatpy"),
+    [
+        (rules.TextReply("你好"), theirs.TextReply(**ADDRESSED, content="你好")),
+        (rules.ImageReply("m1"), theirs.ImageReply(**ADDRESSED, media_id="m1")),
+        (rules.VoiceReply("m1"), theirs.VoiceReply(**ADDRESSED, media_id="m1")),
+        (
+            rules.VideoReply("m1", "题", "述"),
+            theirs.VideoReply(**ADDRESSED, media_id="m1", title="题", description="述"),
+        ),
+        (
+            rules.MusicReply("http://m", "t1", "题", "述", "http://hq"),
+            theirs.MusicReply(
+                **ADDRESSED,
+                thumb_media_id="t1",
+                title="题",
+                description="述",
+                music_url="http://m",
+                hq_music_url="http://hq",
+            ),
+        ),
+        (
+            rules.NewsReply((rules.Article("标题", "http://a/1", "说明", "http://p/1.jpg"),) * 2),
+            articles(2),
+        ),
+    ],
+    ids=["text", "image", "voice", "video", "music", "news"],
+)
+def test_each_kind_of_reply_is_what_wechatpy_would_write(ours, by_wechatpy):
+    def tree(element):
+        children = sorted(tree(child) for child in element)
+        return element.tag, (element.text or "").strip(), children
+
+    xml = envelope.reply("oUser", "gh_1", 1_700_000_000, ours)
+    written, expected = (
+        {child.tag: tree(child) for child in ET.fromstring(text)}
+        for text in (xml, by_wechatpy.render())
+    )
+    assert written == expected
 
 
 @given(st.text())

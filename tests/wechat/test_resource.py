@@ -43,13 +43,24 @@ class Answerer:
 class Hook:
     def __init__(self, outcome=None, keys=()) -> None:
         self.answerer = Answerer(outcome)
+        self.forwarded: list = []
+        self.answered = None
         credentials = Credentials(TOKEN, APP_ID if keys else "", [crypto.Key(k) for k in keys])
         webhook = Webhook(
-            "main", credentials, self.answerer, wall=lambda: NOW, timestamp_tolerance_s=300.0
+            "main",
+            credentials,
+            self.answerer,
+            wall=lambda: NOW,
+            timestamp_tolerance_s=300.0,
+            forward=self.forward,
         )
         root = Resource()
         root.putChild(b"wx", webhook)
         self.http = StubTreq(root)
+
+    def forward(self, url, original):
+        self.forwarded.append((url, original))
+        return succeed(self.answered)
 
     def ask(self, method: str, query: dict, body: bytes = b""):
         found: list = []

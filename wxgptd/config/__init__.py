@@ -15,35 +15,44 @@ from wxgptd.config.loading import (
     load_server,
     load_system_prompts,
 )
+from wxgptd.config.rules import compiled as compiled_rules
 from wxgptd.config.tables import (
     Account,
+    Article,
     Assistant,
     Config,
     Links,
     Log,
+    Rule,
+    RuleReply,
     Server,
     Session,
     Window,
     chat_command,
     webhook_path,
 )
-from wxgptd.config.values import Duration, Secret, Size
+from wxgptd.config.values import Duration, Secret, Size, Words
 
 __all__ = [
     "SEARCH_PATH",
     "Account",
+    "Article",
     "Assistant",
     "Config",
     "ConfigError",
     "Duration",
     "Links",
     "Log",
+    "Rule",
+    "RuleReply",
     "Secret",
     "Server",
     "Session",
     "Size",
     "Window",
+    "Words",
     "chat_command",
+    "compiled_rules",
     "doubts",
     "load",
     "load_server",

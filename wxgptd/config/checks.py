@@ -6,8 +6,9 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
+from wxgptd.config import rules
 from wxgptd.config.tables import (
     Account,
     Assistant,
@@ -16,7 +17,7 @@ from wxgptd.config.tables import (
     chat_command,
     webhook_path,
 )
-from wxgptd.config.values import Secret
+from wxgptd.config.values import Secret, web_address
 from wxgptd.domain import slash
 from wxgptd.domain import texts as catalogue
 
@@ -44,6 +45,7 @@ def mistakes(config: Config) -> Iterator[str]:
         if command in commands:
             yield f"assistant.{name}.command: {command} is assistant.{commands[command]}'s already"
         commands[command] = name
+    yield from rules.mistakes(config)
     yield from _check_numbers(config)
     for name in catalogue.names():
         for fault in catalogue.faults(name, getattr(config.texts, name)):
@@ -59,7 +61,7 @@ def _check_server(server: Server) -> Iterator[str]:
     port = re.match(r"(?:tcp|ssl)6?:(?:port=)?(\d+)", server.listen)
     if port is not None and int(port.group(1)) > 65_535:
         yield f"server.listen: there is no port {port.group(1)}, they end at 65535"
-    url = _web_address(server.public_url)
+    url = web_address(server.public_url)
     if url is None:
         yield (
             "server.public_url: must begin with https:// or http://, such as "
@@ -75,16 +77,6 @@ def _check_server(server: Server) -> Iterator[str]:
     for key in ("max_connections", "max_connections_per_address"):
         if getattr(server, key) < 1:
             yield f"server.{key}: must be 1 or more"
-
-
-def _web_address(text: str) -> SplitResult | None:
-    """Return the parts of `text` if it is the address of something on the web."""
-    try:
-        url = urlsplit(text)
-        known = url.scheme in ("http", "https") and url.hostname and url.port != 0
-    except ValueError:
-        return None
-    return url if known and not re.search(r"[\s\0]", text) else None
 
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -133,7 +125,7 @@ def _check_assistant(name: str, assistant: Assistant) -> Iterator[str]:
         yield f"{where}.command: {command} has a meaning of its own already"
     if not assistant.base_url:
         yield f'{where}.base_url: is missing; for example "https://api.openai.com/v1"'
-    elif _web_address(assistant.base_url) is None:
+    elif web_address(assistant.base_url) is None:
         yield f"{where}.base_url: must be an address that begins with https:// or http://"
     if not assistant.model:
         yield f"{where}.model: is missing; it is the name the provider gives the model"

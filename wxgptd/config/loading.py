@@ -46,6 +46,8 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
         ConfigError: with every mistake, each with its key.
     """
     document, mode = _read(path)
+    if isinstance(document.get("rule"), dict):
+        raise ConfigError(path, ["rule: each one begins with [[rule]], in two pairs of brackets"])
     reader = converter(environ, path.parent)
     faults: list[str] = []
     try:
@@ -138,11 +140,15 @@ def _shown(text: str, error: str) -> str:
 
 
 def _remove(document: dict[str, Any], keys: list[str]) -> None:
+    inner: Any = document
     for key in keys[:-1]:
-        document = document.get(key, {})
-        if not isinstance(document, dict):
+        inner = inner[int(key) - 1] if isinstance(inner, list) else inner.get(key, {})
+        if not isinstance(inner, dict | list):
             return
-    document.pop(keys[-1], None)
+    if isinstance(inner, dict):
+        inner.pop(keys[-1], None)
+    else:
+        inner[int(keys[-1]) - 1] = {}
 
 
 def _faults(error: BaseException, path: str) -> Iterator[tuple[str, str]]:
@@ -173,7 +179,8 @@ def _join(path: str, error: BaseException) -> str:
             case AttributeValidationNote(name=name):
                 return _dotted(path, name)
             case IterableValidationNote(index=index):
-                return _dotted(path, str(index))
+                # Of a list, as people count; of tables, their names.
+                return _dotted(path, str(index + 1 if isinstance(index, int) else index))
     return path
 
 

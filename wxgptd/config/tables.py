@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from wxgptd.config.values import NO_SECRET, Duration, Secret, Size
+from wxgptd.config.values import NO_SECRET, Duration, Secret, Size, Words
 from wxgptd.domain.texts import Texts
 
 
@@ -65,6 +65,47 @@ class Assistant:
 
 
 @attrs.frozen(kw_only=True)
+class Article:
+    """One of `news` in a rule's reply."""
+
+    title: str = ""
+    description: str = ""
+    picture: str = ""
+    url: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class RuleReply:
+    """A rule's `reply`: one of text, image, voice, video, music and news, and what belongs to it.
+
+    Pictures, recordings, films and covers are named by the media_id that WeChat gave them.
+    """
+
+    text: str = ""
+    image: str = ""
+    voice: str = ""
+    video: str = ""
+    music: str = ""
+    news: tuple[Article, ...] = ()
+    title: str = ""
+    description: str = ""
+    cover: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Rule:
+    """`[[rule]]`"""
+
+    match: str = ""
+    words: Words = Words(())
+    pattern: str = ""
+    account: Words = Words(())
+    always: bool = False
+    reply: RuleReply = RuleReply()
+    forward: str = ""
+
+
+@attrs.frozen(kw_only=True)
 class Session:
     """`[session]`"""
 
@@ -103,6 +144,7 @@ class Config:
     server: Server = Server()
     account: dict[str, Account] = attrs.field(factory=dict)
     assistant: dict[str, Assistant] = attrs.field(factory=dict)
+    rule: tuple[Rule, ...] = ()
     session: Session = Session()
     window: Window = Window()
     links: Links = Links()

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NewType
+from urllib.parse import SplitResult, urlsplit
 
 import cattrs
 
@@ -15,6 +16,10 @@ Duration = NewType("Duration", float)
 
 Size = NewType("Size", int)
 """Bytes; written as a number of them or as `64KiB`, `64MiB`."""
+
+
+Words = NewType("Words", tuple[str, ...])
+"""Texts; a single one may be written without the brackets."""
 
 
 class Secret:
@@ -79,6 +84,23 @@ def _size(value: Any, _: object) -> Size:  # noqa: ANN401
     return Size(int(match.group(1)) * _UNITS_BYTES[match.group(2) or ""])
 
 
+def _words(value: Any, _: object) -> Words:  # noqa: ANN401
+    words = [value] if type(value) is str else value
+    if type(words) is not list or any(type(word) is not str for word in words):
+        raise ValueError(f"must be a text in quotes, or a list of them, not {value!r}")
+    return Words(tuple(words))
+
+
+def web_address(text: str) -> SplitResult | None:
+    """Return the parts of `text` if it is the address of something on the web."""
+    try:
+        url = urlsplit(text)
+        known = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:
+        return None
+    return url if known and not re.search(r"[\s\0]", text) else None
+
+
 def _secret_reader(environ: Mapping[str, str], base: Path) -> Any:  # noqa: ANN401
     def structure(value: Any, _: object) -> Secret:  # noqa: ANN401
         if type(value) is not str:
@@ -122,6 +144,7 @@ def converter(environ: Mapping[str, str], base: Path) -> cattrs.Converter:
     known.register_structure_hook(bool, _strict(bool, "true or false"))
     known.register_structure_hook(Duration, _duration)
     known.register_structure_hook(Size, _size)
+    known.register_structure_hook(Words, _words)
     known.register_structure_hook(Secret, _secret_reader(environ, base))
     known.register_structure_hook(
         Path, lambda value, _: base / _strict(str, "a path in quotes")(value, str)

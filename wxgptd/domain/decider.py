@@ -24,6 +24,7 @@ from wxgptd.domain.values import (
     Finish,
     Ignorable,
     Notice,
+    Picture,
     Policy,
     ReplyKind,
     SessionId,
@@ -130,6 +131,8 @@ def _receive(state: UserState, command: c.Receive) -> Events:
     match command.content:
         case Text(text=text):
             answered = _line(state, live, command, text)
+        case Picture() if live is not None:
+            answered = _declined(command, Notice.NOT_UNDERSTOOD, "image")
         case Unsupported(kind=kind) if live is not None:
             answered = _declined(command, Notice.NOT_UNDERSTOOD, kind)
         case Subscribe(scene=scene):
@@ -143,7 +146,7 @@ def _receive(state: UserState, command: c.Receive) -> Events:
             reason = CloseReason.UNSUBSCRIBED
             closed = (_session_closed(live, reason, command.at),) if live else ()
             answered = (*_dropped(state.unanswered, reason, command.at), *closed, left)
-        case Unsupported() | Ignorable():
+        case Picture() | Unsupported() | Ignorable():
             answered = ()
         case _:
             assert_never(command.content)

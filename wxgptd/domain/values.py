@@ -106,9 +106,17 @@ class Reply(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A message that is words: typed, or recognised from speech."""
+    """A message that is words: typed, recognised from speech, or made of a place or a link."""
 
     text: str
+    kind: str = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture; `url` is where WeChat keeps it."""
+
+    url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +143,10 @@ class Ignorable:
     """An event that asks for nothing, the ones WeChat has yet to invent included."""
 
     name: str
+    key: str = ""
 
 
-Content = Text | Unsupported | Subscribe | Unsubscribe | Ignorable
+Content = Text | Picture | Unsupported | Subscribe | Unsubscribe | Ignorable
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ reply consists of is decided by the domain; this module waits, and acts on what 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -17,10 +17,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from wxgptd.domain import commands as c
-from wxgptd.domain import context, reply_window, texts
+from wxgptd.domain import context, reply_window, rules, texts
 from wxgptd.domain import events as e
 from wxgptd.domain.decider import disregards, recover
 from wxgptd.domain.reply_window import Settled
+from wxgptd.domain.rules import Backend, Rule
 from wxgptd.domain.session import Pending
 from wxgptd.domain.state import UserState
 from wxgptd.domain.texts import Surroundings
@@ -34,10 +35,22 @@ from wxgptd.domain.values import (
     Notice,
     Policy,
     SessionId,
+    Subscribe,
+    Unsubscribe,
     User,
 )
 from wxgptd.errors import WxgptError
-from wxgptd.ports import Breakdown, ChatModel, Completion, Ignore, Outcome, Say, Silence
+from wxgptd.ports import (
+    Breakdown,
+    ChatModel,
+    Completion,
+    Forward,
+    Ignore,
+    Outcome,
+    Present,
+    Say,
+    Silence,
+)
 from wxgptd.service.inflight import Flight, InFlight
 from wxgptd.service.journal import Entry, Journal
 from wxgptd.service.projections import DeliberateTimeouts
@@ -67,6 +80,7 @@ class Account:
 
     policy: Policy
     welcome: str
+    rules: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +94,7 @@ class Links:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class Settings:
     """What an operator configures about conversations."""
 
     accounts: Mapping[AccountName, Account]
@@ -135,13 +149,28 @@ class _Arrival:
             attempt.chainDeferred(self.outcome)
 
 
+def _outcome(rule: Rule | None) -> Outcome:
+    match rule.action if rule is not None else None:
+        case None:
+            return Ignore()
+        case Backend(url=url):
+            return Forward(url)
+        case reply:
+            return Present(reply)
+
+
+def _is_membership(content: Content) -> bool:
+    """Tell whether it is to be recorded whatever a rule says to it."""
+    return isinstance(content, Subscribe | Unsubscribe)
+
+
 class Conversations:
     """Answers attempts. Implements `wxgptd.ports.Conversations`."""
 
     def __init__(
         self,
         *,
-        rules: Rules,
+        settings: Settings,
         journal: Journal,
         flights: InFlight,
         budget: DeliberateTimeouts,
@@ -151,8 +180,8 @@ class Conversations:
         timeline: Timeline,
     ) -> None:
         self._fresh_session = fresh_session
-        self._rules = rules
-        self._commands = rules.commands()
+        self._settings = settings
+        self._commands = settings.commands()
         self._journal = journal
         self._flights = flights
         self._budget = budget
@@ -226,15 +255,24 @@ class Conversations:
             return succeed(Silence())
         account = self._account(user)
         state = self._journal.state(user)
-        if disregards(state, delivery, content, account.policy, self._commands):
-            return succeed(Ignore())
+        rule: Rule | None = None
+        policy = account.policy
+        if account.rules and (delivery not in state.windows or _is_membership(content)):
+            rule = rules.first(account.rules, content, always=True)
+            if rule is not None and not _is_membership(content):
+                return succeed(_outcome(rule))
+            rule = rule or rules.first(account.rules, content, always=False)
+            if rule is not None:
+                policy = replace(policy, open_with=AssistantName(""), welcome=False)
+        if disregards(state, delivery, content, policy, self._commands):
+            return succeed(_outcome(rule))
         entry = self._journal.record(
             user,
             c.Receive(
                 at=at,
                 delivery=delivery,
                 content=content,
-                policy=account.policy,
+                policy=policy,
                 assistants=self._commands,
                 fresh_session=self._fresh_session(),
                 link=self._links.hash(self._links.token(user, delivery)),
@@ -243,18 +281,18 @@ class Conversations:
         self._act(user, entry)
         window = entry.state.windows.get(delivery)
         if window is None:
-            return succeed(Ignore())
+            return succeed(_outcome(rule))
         if isinstance(window, Settled):
             if not reply_window.still_answers(window, at, account.policy.settled_for_s):
                 return succeed(Ignore())
             return self._say(user, delivery)
         if not window.question:
-            return self._journal.committed().addCallback(lambda _: Ignore())
+            return self._journal.committed().addCallback(lambda _: _outcome(rule))
         last = reply_window.is_last(window, at)
         return Deferred.fromCoroutine(self._wait(user, delivery, arrived, last))
 
     async def _wait(self, user: User, delivery: DeliveryKey, arrived: float, last: bool) -> Outcome:
-        deadline = arrived + reply_window.WECHAT_PATIENCE_S - self._rules.reply_margin_s
+        deadline = arrived + reply_window.WECHAT_PATIENCE_S - self._settings.reply_margin_s
         if not await self._landed_by(deadline, user, delivery):
             silent = not last and self._budget.spend(user.account, self._timeline.now())
             if silent and not await self._landed_by(
@@ -299,7 +337,7 @@ class Conversations:
                 at=self._timeline.now(),
                 delivery=delivery,
                 written=flight.written if flight is not None else "",
-                room=texts.room(self._rules.texts, link),
+                room=texts.room(self._settings.texts, link),
             ),
         )
 
@@ -315,12 +353,12 @@ class Conversations:
         elif reply.question:
             link = self._links.answer(self._links.token(user, reply.question))
         question = state.question(reply.question) if reply.question else None
-        around = self._rules.around(self._account(user))
-        said = Say(texts.render(reply, question, link, self._rules.texts, around))
+        around = self._settings.around(self._account(user))
+        said = Say(texts.render(reply, question, link, self._settings.texts, around))
         return self._journal.committed().addCallback(lambda _: said)
 
     def _account(self, user: User) -> Account:
-        found = self._rules.accounts.get(user.account)
+        found = self._settings.accounts.get(user.account)
         # A user of an account that is no longer configured still has a state to settle.
         return found or Account(Policy(), "")
 
@@ -386,7 +424,7 @@ class Conversations:
         found = self._journal.state(user).find(name)
         assert found is not None
         session, question = found
-        assistant = self._rules.assistants.get(session.assistant)
+        assistant = self._settings.assistants.get(session.assistant)
         if assistant is None:
             detail = f"no [assistant.{session.assistant}] is configured any more"
             result: Completion | Breakdown = Breakdown(

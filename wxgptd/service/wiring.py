@@ -19,6 +19,7 @@ from twisted.web.resource import Resource
 from wxgptd import config as cfg
 from wxgptd.admin.resource import Admin
 from wxgptd.domain.record import Recorded
+from wxgptd.domain.reply_window import WECHAT_PATIENCE_S
 from wxgptd.domain.values import AccountName, AssistantName, Policy, SessionId
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import segments
@@ -30,7 +31,7 @@ from wxgptd.pages.resource import resources
 from wxgptd.pages.serving import InThread, Pages
 from wxgptd.ports import EventStore
 from wxgptd.service.control import Control
-from wxgptd.service.conversations import Account, Assistant, Conversations, Links, Rules
+from wxgptd.service.conversations import Account, Assistant, Conversations, Links, Settings
 from wxgptd.service.inflight import InFlight
 from wxgptd.service.journal import Journal
 from wxgptd.service.library import Library
@@ -40,6 +41,7 @@ from wxgptd.service.site import Root
 from wxgptd.service.sweeper import Sweeper
 from wxgptd.service.timeline import Timeline
 from wxgptd.wechat import crypto
+from wxgptd.wechat.forwarding import Forwarder
 from wxgptd.wechat.resource import Credentials, Webhook
 
 
@@ -69,7 +71,7 @@ class Service:
         self.journal = Journal(world.store, (self._index, self._sessions, self._lines))
         flights = InFlight()
         self.conversations = Conversations(
-            rules=_rules(config, world),
+            settings=_settings(config, world),
             journal=self.journal,
             flights=flights,
             budget=self._budget,
@@ -103,7 +105,7 @@ class Service:
             root=_path_of(config.server.public_url),
         )
         self.root = Root(
-            webhooks=_webhooks(config, self.conversations, world.wall),
+            webhooks=_webhooks(config, self.conversations, world),
             others=resources(pages),
             ready=lambda: self._ready,
         )
@@ -144,10 +146,12 @@ class Service:
         self.conversations.end()
 
 
-def _rules(config: cfg.Config, world: World) -> Rules:
-    return Rules(
+def _settings(config: cfg.Config, world: World) -> Settings:
+    return Settings(
         accounts={
-            AccountName(name): Account(_policy(config, account), account.welcome)
+            AccountName(name): Account(
+                _policy(config, account), account.welcome, cfg.compiled_rules(config, name)
+            )
             for name, account in config.account.items()
         },
         assistants={
@@ -210,9 +214,11 @@ def _links(config: cfg.Config, key: bytes) -> Links:
 
 
 def _webhooks(
-    config: cfg.Config, conversations: Conversations, wall: Callable[[], float]
+    config: cfg.Config, conversations: Conversations, world: World
 ) -> Mapping[bytes, Resource]:
     webhooks: dict[bytes, Resource] = {}
+    forwarder = Forwarder(world.http, world.clock)
+    forward = partial(forwarder.forward, within_s=WECHAT_PATIENCE_S - config.window.reply_margin)
     for name, account in config.account.items():
         keys = [key.reveal() for key in (account.aes_key, account.previous_aes_key) if key]
         credentials = Credentials(
@@ -222,8 +228,9 @@ def _webhooks(
             AccountName(name),
             credentials,
             conversations,
-            wall=wall,
+            wall=world.wall,
             timestamp_tolerance_s=config.server.timestamp_tolerance,
+            forward=forward,
         )
     return webhooks
 

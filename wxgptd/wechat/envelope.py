@@ -10,17 +10,27 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
-from typing import NoReturn
+from typing import NoReturn, assert_never
 from xml.parsers import expat
 
 from wechatpy.events import EVENT_TYPES
 from wechatpy.messages import MESSAGE_TYPES
 
+from wxgptd.domain.rules import (
+    ImageReply,
+    MusicReply,
+    NewsReply,
+    RuleReply,
+    TextReply,
+    VideoReply,
+    VoiceReply,
+)
 from wxgptd.domain.values import (
     Content,
     DeliveryKey,
     Ignorable,
     OpenId,
+    Picture,
     Subscribe,
     Text,
     Unsubscribe,
@@ -31,6 +41,8 @@ from wxgptd.errors import WxgptError
 MAX_BODY_BYTES = 64 * 1024
 MAX_DEPTH = 8
 MAX_TAGS = 512
+MAX_URL = 1_024
+"""WeChat's longest EventKey, the address of a menu entry, has this many bytes."""
 
 _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r")
 _FORBIDDEN_UTF8 = re.compile(rb"\xef\xbf[\xbe\xbf]|\xed[\xa0-\xbf][\x80-\xbf]")
@@ -168,9 +180,11 @@ def content(fields: Fields) -> Content:
             said = fields.get("Content", "")
             return Unsupported("sticker") if said == STICKER else Text(said)
         case "location":
-            return Text(_location(fields))
+            return Text(_location(fields), kind)
         case "link":
-            return Text(_link(fields))
+            return Text(_link(fields), kind)
+        case "image":
+            return Picture(fields.get("PicUrl", "").strip()[:MAX_URL])
         case "shortvideo":
             return Unsupported("video")
         case "event":
@@ -178,7 +192,7 @@ def content(fields: Fields) -> Content:
         case "voice":
             # WeChat is withdrawing recognition: most voice messages come without it.
             heard = str(MESSAGE_TYPES["voice"](fields).recognition or "").strip()
-            return Text(heard) if heard else Unsupported(kind)
+            return Text(heard, kind) if heard else Unsupported(kind)
         case _:
             return Unsupported(kind[:32])
 
@@ -202,13 +216,12 @@ def _event(fields: Fields) -> Content:
         case "unsubscribe":
             return Unsubscribe()
         case _:
-            return Ignorable(name[:64])
+            return Ignorable(name[:64], fields.get("EventKey", "")[:MAX_URL])
 
 
 _REPLY = (
     "<xml><ToUserName><![CDATA[%s]]></ToUserName><FromUserName><![CDATA[%s]]></FromUserName>"
-    "<CreateTime>%d</CreateTime><MsgType><![CDATA[text]]></MsgType>"
-    "<Content><![CDATA[%s]]></Content></xml>"
+    "<CreateTime>%d</CreateTime><MsgType><![CDATA[%s]]></MsgType>%s</xml>"
 )
 _ENCRYPTED = (
     "<xml><Encrypt><![CDATA[%s]]></Encrypt><MsgSignature><![CDATA[%s]]></MsgSignature>"
@@ -218,7 +231,66 @@ _ENCRYPTED = (
 
 def text_reply(to: str, source: str, created: float, text: str) -> str:
     """Return the XML of a text reply from `source` to `to`."""
-    return _REPLY % (cdata(to), cdata(source), created, cdata(text))
+    return _reply(to, source, created, "text", _element("Content", text))
+
+
+def reply(to: str, source: str, created: float, said: RuleReply) -> str:
+    """Return the XML of a reply of any kind from `source` to `to`.
+
+    Source: WeChat's "Passive user reply message".
+    """
+    match said:
+        case TextReply(text=text):
+            return text_reply(to, source, created, text)
+        case ImageReply(media_id=media_id):
+            kind, inner = "image", _element("MediaId", media_id)
+            body = f"<Image>{inner}</Image>"
+        case VoiceReply(media_id=media_id):
+            kind, inner = "voice", _element("MediaId", media_id)
+            body = f"<Voice>{inner}</Voice>"
+        case VideoReply():
+            kind = "video"
+            inner = _elements(MediaId=said.media_id, Title=said.title, Description=said.description)
+            body = f"<Video>{inner}</Video>"
+        case MusicReply():
+            kind = "music"
+            inner = _elements(
+                Title=said.title,
+                Description=said.description,
+                MusicUrl=said.url,
+                HQMusicUrl=said.hq_url or said.url,
+                ThumbMediaId=said.thumb_media_id,
+            )
+            body = f"<Music>{inner}</Music>"
+        case NewsReply(articles=articles):
+            kind = "news"
+            items = "".join(
+                "<item>"
+                + _elements(
+                    Title=one.title,
+                    Description=one.description,
+                    PicUrl=one.picture,
+                    Url=one.url,
+                )
+                + "</item>"
+                for one in articles
+            )
+            body = f"<ArticleCount>{len(articles)}</ArticleCount><Articles>{items}</Articles>"
+        case _:
+            assert_never(said)
+    return _reply(to, source, created, kind, body)
+
+
+def _reply(to: str, source: str, created: float, kind: str, body: str) -> str:
+    return _REPLY % (cdata(to), cdata(source), created, kind, body)
+
+
+def _element(name: str, text: str) -> str:
+    return f"<{name}><![CDATA[{cdata(text)}]]></{name}>"
+
+
+def _elements(**texts: str) -> str:
+    return "".join(_element(name, text) for name, text in texts.items())
 
 
 def encrypted_reply(encrypted: str, signature: str, timestamp: str, nonce: str) -> str:

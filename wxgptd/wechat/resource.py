@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -13,10 +14,12 @@ from twisted.web.http import BAD_REQUEST, FORBIDDEN
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from wxgptd.domain.rules import RuleReply, TextReply
 from wxgptd.domain.values import AccountName, DeliveryKey, User
 from wxgptd.errors import WxgptError
-from wxgptd.ports import Conversations, Ignore, Outcome, Say, Silence
+from wxgptd.ports import Conversations, Forward, Ignore, Outcome, Present, Say, Silence
 from wxgptd.wechat import crypto, envelope, signature
+from wxgptd.wechat.forwarding import Answered, Original
 
 log = Logger()
 
@@ -36,6 +39,10 @@ class Credentials:
 
     def __repr__(self) -> str:
         return "Credentials(***)"
+
+
+HandOn = Callable[[str, Original], Deferred[Answered | None]]
+"""Hand a message on to the backend at a URL; fires with what is to be passed on, if anything."""
 
 
 class _SeenSignatures:
@@ -59,7 +66,8 @@ class _SeenSignatures:
 class Webhook(Resource):
     """One account's webhook.
 
-    `wall` is the wall clock, which WeChat's timestamps are compared with.
+    `wall` is the wall clock, which WeChat's timestamps are compared with; `forward` hands a
+    message on to another backend, in the time that WeChat leaves.
     """
 
     isLeaf = True
@@ -72,8 +80,10 @@ class Webhook(Resource):
         *,
         wall: Callable[[], float],
         timestamp_tolerance_s: float,
+        forward: HandOn,
     ) -> None:
         super().__init__()
+        self.forward = forward
         self._account = account
         self._credentials = credentials
         self._conversations = conversations
@@ -112,8 +122,8 @@ class Webhook(Resource):
             return self._refuse(request, BAD_REQUEST, str(error), tell=not encrypted)
         if not self._seen.belongs(signed, (user, delivery)):
             return self._refuse(request, FORBIDDEN, "the signature came with another message")
-        attempt = self._conversations.attempt(user, delivery, content)
-        _Exchange(self, request, user.openid, source, key).follow(attempt)
+        exchange = _Exchange(self, request, body, user.openid, source, key)
+        exchange.follow(self._conversations.attempt(user, delivery, content))
         return NOT_DONE_YET
 
     def _open(
@@ -158,26 +168,33 @@ class Webhook(Resource):
         signed = signature.sign(self._credentials.token, timestamp, nonce, sealed)
         return envelope.encrypted_reply(sealed, signed, timestamp, nonce)
 
-    def reply(self, to: str, source: str, text: str, key: crypto.Key | None) -> bytes:
-        """Return the body that carries `text` to WeChat."""
-        xml = envelope.text_reply(to, source, self._wall(), text)
+    def reply(self, to: str, source: str, said: RuleReply, key: crypto.Key | None) -> bytes:
+        """Return the body that carries `said` to WeChat."""
+        xml = envelope.reply(to, source, self._wall(), said)
         return (self.seal(xml, key) if key is not None else xml).encode()
 
 
 class _Exchange:
     """One request waiting for what its attempt comes to."""
 
-    __slots__ = ("_attempt", "_key", "_request", "_source", "_to", "_webhook")
+    __slots__ = ("_attempt", "_body", "_key", "_request", "_source", "_to", "_webhook")
 
     def __init__(
-        self, webhook: Webhook, request: Request, to: str, source: str, key: crypto.Key | None
+        self,
+        webhook: Webhook,
+        request: Request,
+        body: bytes,
+        to: str,
+        source: str,
+        key: crypto.Key | None,
     ) -> None:
         self._webhook = webhook
         self._request = request
+        self._body = body
         self._to = to
         self._source = source
         self._key = key
-        self._attempt: Deferred[Outcome] | None = None
+        self._attempt: Deferred[Any] | None = None
 
     def follow(self, attempt: Deferred[Outcome]) -> None:
         """Answer the request when `attempt` is decided; cancel that when the peer hangs up."""
@@ -194,15 +211,42 @@ class _Exchange:
     def _answer(self, outcome: Outcome) -> None:
         if self._attempt is None:
             return  # too late, the peer has hung up
+        if isinstance(outcome, Forward):
+            self._attempt = self._webhook.forward(outcome.url, self._original())
+            self._attempt.addCallbacks(self._pass_on, self._fail)
+            return
         self._attempt = None
         match outcome:
             case Say(text=text):
-                body = self._webhook.reply(self._to, self._source, text, self._key)
-                self._write(b"application/xml; charset=utf-8", body)
+                self._present(TextReply(text))
+            case Present(reply=reply):
+                self._present(reply)
             case Ignore():
                 self._write(b"text/plain", SUCCESS)
             case Silence():
                 self._request.loseConnection()
+
+    def _present(self, reply: RuleReply) -> None:
+        body = self._webhook.reply(self._to, self._source, reply, self._key)
+        self._write(b"application/xml; charset=utf-8", body)
+
+    def _original(self) -> Original:
+        request = self._request
+        return Original(
+            query=request.uri.partition(b"?")[2],
+            body=self._body,
+            content_type=request.getHeader(b"content-type") or b"text/xml",
+            user_agent=request.getHeader(b"user-agent") or b"Mozilla/4.0",
+        )
+
+    def _pass_on(self, answered: Answered | None) -> None:
+        if self._attempt is None:
+            return  # too late, the peer has hung up
+        self._attempt = None
+        if answered is None:
+            self._write(b"text/plain", SUCCESS)
+        else:
+            self._write(answered.content_type, answered.body)
 
     def _write(self, content_type: bytes, body: bytes) -> None:
         headers = self._request.responseHeaders

@@ -1,20 +1,37 @@
-"""`wxgpt check`: the configuration, before the daemon meets it."""
+"""`wxgpt check`: the configuration, before the daemon meets it; and who would take a message."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from wxgpt import options
+from wxgpt import options, render
+from wxgpt.failures import UsageFailure
+
+if TYPE_CHECKING:
+    from wxgptd.config import Config
+    from wxgptd.domain.rules import Rule
+    from wxgptd.domain.values import Content
 
 
 @click.command("check")
-def command() -> None:
+@click.option("--message", metavar="TEXT", help="Say who would take this message.")
+@click.option("--event", metavar="NAME[:KEY]", help="Say who would take this event.")
+@click.option("--kind", metavar="KIND", help="Say who would take an image, a voice and so on.")
+@click.option("--account", metavar="NAME", help="Of which account; needed if there are several.")
+def command(message: str | None, event: str | None, kind: str | None, account: str | None) -> None:
     """Check the configuration, and say all that is wrong with it.
+
+    With --message, --event or --kind it says who would take that: a rule, a chat command, a
+    session, or nobody.
 
     \b
     Examples:
       wxgpt check
       wxgpt --config /etc/wxgptd/wxgptd.toml check
+      wxgpt check --message "你好"
+      wxgpt check --event CLICK:MENU_PRICES
     """
     from wxgptd.config import ConfigError, chat_command, doubts, load, webhook_path
 
@@ -27,11 +44,122 @@ def command() -> None:
         raise ConfigError(
             path, [f"{len(error.faults)} mistake{'s' if len(error.faults) > 1 else ''}"]
         ) from None
-    for name, account in config.account.items():
-        mode = "safe mode" if account.aes_key else "plain text"
-        click.echo(f"account {name}: {webhook_path(name, account)}, {mode}")
+    asked = [one for one in (message, event, kind) if one is not None]
+    if len(asked) > 1:
+        raise UsageFailure("give one of --message, --event and --kind")
+    if asked:
+        _explain(config, account, _content(message, event, kind))
+        return
+    for name, one in config.account.items():
+        mode = "safe mode" if one.aes_key else "plain text"
+        click.echo(f"account {name}: {webhook_path(name, one)}, {mode}")
     for name, assistant in config.assistant.items():
         click.echo(f"assistant {name}: {chat_command(name, assistant)} asks {assistant.model}")
     for doubt in doubts(config):
         click.echo(f"warning: {doubt}", err=True)
     click.echo(f"{path}: ok")
+
+
+def _content(message: str | None, event: str | None, kind: str | None) -> Content:
+    from wxgptd.domain import rules
+    from wxgptd.domain.values import Ignorable, Picture, Subscribe, Text, Unsubscribe, Unsupported
+
+    if message is not None:
+        return Text(message)
+    if event is not None:
+        name, _, key = event.partition(":")
+        match name.lower():
+            case "subscribe":
+                return Subscribe(key)
+            case "unsubscribe":
+                return Unsubscribe()
+            case other:
+                return Ignorable(other, key)
+    if kind not in rules.KINDS or kind in ("event", "text"):
+        known = ", ".join(one for one in rules.KINDS if one not in ("event", "text"))
+        raise UsageFailure(f"--kind {kind} is none", hint=f"known: {known}")
+    if kind == "image":
+        return Picture("")
+    return Text("", kind) if kind in ("location", "link") else Unsupported(kind)
+
+
+def _explain(config: Config, name: str | None, content: Content) -> None:
+    """Say who takes `content`, in a session and outside of one."""
+    from wxgptd.config import compiled_rules
+    from wxgptd.domain import rules
+
+    name, _ = options.pick_account(config, name)
+    known = compiled_rules(config, name)
+    always = rules.first(known, content, always=True)
+    if always is not None:
+        click.echo(f"always: {_told(always)}")
+        return
+    command = _command(config, content)
+    if command:
+        click.echo(f"always: {command}")
+        return
+    other = rules.first(known, content, always=False)
+    click.echo(f"in a session: {_in_session(content)}")
+    click.echo(
+        f"outside: {_told(other) if other is not None else _unclaimed(config, name, content)}"
+    )
+
+
+def _command(config: Config, content: Content) -> str:
+    from wxgptd.config import chat_command
+    from wxgptd.domain import slash
+    from wxgptd.domain.values import AssistantName, Text
+
+    if not isinstance(content, Text):
+        return ""
+    commands = {
+        chat_command(name, one): AssistantName(name) for name, one in config.assistant.items()
+    }
+    match slash.parse(content.text, commands):
+        case slash.Open(assistant=assistant):
+            return f"the chat command that opens a session with {assistant}"
+        case slash.Say() | slash.Continue():
+            return ""
+        case fixed:
+            return f"the chat command /{type(fixed).__name__.lower()}"
+
+
+def _in_session(content: Content) -> str:
+    from wxgptd.domain.values import Picture, Text, Unsupported
+
+    match content:
+        case Text():
+            return "a question for the model"
+        case Picture():
+            return "a question for a model that has vision, else a word that it has none"
+        case Unsupported():
+            return "a word that this kind is not understood"
+        case _:
+            return "nobody; WeChat is told `success`"
+
+
+def _unclaimed(config: Config, name: str, content: Content) -> str:
+    from wxgptd.domain.values import Subscribe, Text
+
+    account = config.account[name]
+    if isinstance(content, Text) and account.open_without_command:
+        assistant = account.assistant or next(iter(config.assistant))
+        return f"opens a session with {assistant} (open_without_command)"
+    if isinstance(content, Subscribe) and account.welcome:
+        return f"the welcome of account {name}"
+    return "nobody; WeChat is told `success`"
+
+
+def _told(rule: Rule) -> str:
+    from wxgptd.domain.rules import Backend, NewsReply, TextReply
+
+    match rule.action:
+        case Backend(url=url):
+            does = f"forwards to {url.split('?')[0]}"
+        case TextReply(text=text):
+            does = f"replies {render.shorten(render.printable(text), 60)}"
+        case NewsReply(articles=articles):
+            does = f"replies with news: {render.printable(articles[0].title)}"
+        case reply:
+            does = f"replies with {type(reply).__name__.removesuffix('Reply').lower()}"
+    return f"rule {rule.number} ({render.printable(rule.about)}) {does}"

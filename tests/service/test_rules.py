@@ -1,0 +1,192 @@
+"""What is not for the model, as WeChat and another backend see it."""
+
+from __future__ import annotations
+
+import time
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.support.model_server import answer_at
+from tests.support.outside import Recorder
+from tests.support.story import Story, configuration, safe_account
+from wxgpt import peer
+from wxgptd import config as cfg
+
+ANSWER = "因为空气。"
+TOKEN_ACCOUNT = cfg.Account(token=cfg.Secret("storytoken"))
+OLD = "https://old.example.com/wechat?site=7"
+REPLY = b"<xml><ToUserName>alice</ToUserName><FromUserName>gh_wxgpt_local</FromUserName><MsgType>text</MsgType><Content>old</Content></xml>"
+
+
+def keyword(word: str, text: str, **more) -> cfg.Rule:
+    return cfg.Rule(match="keyword", words=(word,), reply=cfg.RuleReply(text=text), **more)
+
+
+def everything_to(url: str, **more) -> cfg.Rule:
+    return cfg.Rule(match="any", forward=url, **more)
+
+
+def story(*rules: cfg.Rule, account: cfg.Account = TOKEN_ACCOUNT, answer=lambda *_: REPLY, **more):
+    told = Story(answer_at(0.1, ANSWER), configuration(rule=rules, account={"main": account}))
+    told.backend = Recorder(answer)
+    told.outside.hosts["old.example.com"] = told.backend
+    return told
+
+
+def test_a_keyword_is_answered_outside_a_session_and_is_a_question_inside():
+    told = story(keyword("价格", "十元"))
+    assert told.say("价格是多少") == "十元"
+    assert told.say("别的") is None
+    assert told.store.events() == []
+    told.open()
+    sent = told.send("价格是多少")
+    told.advance(1)
+    assert sent.reply == ANSWER
+
+
+def test_a_rule_that_is_always_tried_comes_before_sessions_and_commands():
+    told = story(keyword("chatgpt", "维护中", always=True), keyword("人工", "400", always=True))
+    assert told.say("/chatgpt") == "维护中"
+    told = story(keyword("人工", "400", always=True))
+    told.open()
+    assert told.say("转人工") == "400"
+    assert told.model.calls == []
+
+
+def test_commands_come_before_other_rules():
+    told = story(keyword("/", "规则"))
+    assert "已开启" in told.say("/chatgpt")
+    told.say("/stop")
+    assert told.say("/nothing") == "规则"
+    assert told.say("继续") is None
+
+
+def test_every_text_outside_rules_opens_a_session_where_that_is_configured():
+    account = cfg.Account(token=cfg.Secret("storytoken"), open_without_command=True)
+    told = story(keyword("价格", "十元"), account=account)
+    assert told.say("价格") == "十元"
+    sent = told.send("为什么")
+    told.advance(1)
+    assert sent.reply == ANSWER
+
+
+def test_a_session_that_is_over_is_outside():
+    told = story(keyword("价格", "十元"))
+    told.open()
+    told.advance(299.5)
+    told.clock.rightNow += 1  # not swept yet
+    told.world_clock.rightNow += 1
+    assert told.say("价格") == "十元"
+
+
+def test_a_rule_is_for_the_accounts_that_it_names():
+    accounts = {"main": TOKEN_ACCOUNT, "two": TOKEN_ACCOUNT}
+    rules = (keyword("价格", "十元", account=("two",)),)
+    told = Story(answer_at(1, ANSWER), configuration(rule=rules, account=accounts))
+    assert told.say("价格") is None
+    assert told.say("价格", account="two") == "十元"
+
+
+def test_a_rule_s_reply_to_a_follower_takes_the_place_of_the_welcome():
+    account = cfg.Account(token=cfg.Secret("storytoken"), welcome="欢迎")
+    rule = cfg.Rule(match="event:subscribe:7", reply=cfg.RuleReply(text="扫码欢迎"))
+    told = story(rule, account=account)
+    followed = peer.event_message("subscribe", "qrscene_7")
+    assert told.deliver(followed).reply == "扫码欢迎"
+    assert told.deliver(followed).reply == "扫码欢迎"
+    assert told.deliver(peer.event_message("subscribe", "qrscene_8")).reply == "欢迎"
+    assert next(type(event).__name__ for event in told.store.events()) == "UserSubscribed"
+
+
+def test_whoever_leaves_is_noted_and_the_other_backend_is_told():
+    told = story(everything_to(OLD, always=True))
+    told.deliver(peer.event_message("unsubscribe"))
+    assert [type(event).__name__ for event in told.store.events()] == ["UserUnsubscribed"]
+    assert len(told.backend.requests) == 1
+
+
+def test_a_menu_click_is_answered_and_other_events_are_not():
+    news = cfg.RuleReply(news=(cfg.Article(title="最新", url="https://e.example/1"),))
+    told = story(cfg.Rule(match="event:CLICK:LATEST", reply=news))
+    assert told.deliver(peer.event_message("CLICK", "LATEST")).reply == "[news] 最新"
+    assert told.deliver(peer.event_message("CLICK", "OTHER")).reply is None
+
+
+@pytest.mark.parametrize("account", [TOKEN_ACCOUNT, safe_account()], ids=["plain", "safe"])
+def test_a_message_goes_on_exactly_as_wechat_sent_it(account):
+    told = story(everything_to(OLD), account=account)
+    wechat = told.wechat()
+    url, body = wechat.request("alice", peer.text_message("你好 &+%"))
+    told.attempt(url, body)
+    (asked, sent, headers) = told.backend.requests[0]
+    query = parse_qs(urlsplit(asked.decode()).query, strict_parsing=True)
+    assert query.pop("site") == ["7"]
+    assert query == parse_qs(urlsplit(url).query)
+    assert sent == body
+    assert headers[b"content-type"] == b"text/xml"
+    assert headers[b"user-agent"] == b"Mozilla/4.0"
+    assert told.store.events() == []
+
+
+def test_what_the_other_backend_says_comes_back_unchanged():
+    def answer(request, _):
+        request.setHeader(b"content-type", b"text/xml;charset=gbk")
+        return b"\xff\x00 anything"
+
+    told = story(everything_to(OLD), answer=answer)
+    url, body = told.wechat().request("alice", peer.text_message("你好"))
+    found = []
+    told._wechat_http.post(url, data=body).addCallback(found.append)
+    told.flush()
+    assert found[0].headers.getRawHeaders("content-type") == ["text/xml;charset=gbk"]
+    said = []
+    told._wechat_http.content(found[0]).addCallback(said.append)
+    told.flush()
+    assert said == [b"\xff\x00 anything"]
+
+
+def test_a_backend_that_is_silent_ends_in_success_before_wechat_asks_again():
+    told = story(everything_to(OLD), answer=lambda *_: None)
+    sent = told.send("你好")
+    assert not sent.done
+    told.advance(4.7)
+    assert sent.results == ["success"]
+    assert told.backend.hung_up == 1
+
+
+@pytest.mark.parametrize("status", [201, 301, 404, 500])
+def test_a_backend_that_fails_ends_in_success(status):
+    def answer(request, _):
+        request.setResponseCode(status)
+        request.setHeader(b"location", b"http://elsewhere.example/")
+        return b"oops"
+
+    told = story(everything_to(OLD), answer=answer)
+    assert told.send("你好").results == ["success"]
+    assert len(told.backend.requests) == 1
+
+
+def test_a_backend_that_answers_without_end_ends_in_success():
+    told = story(everything_to(OLD), answer=lambda *_: b"x" * 300_000)
+    assert told.send("你好").results == ["success"]
+
+
+def test_when_wechat_hangs_up_so_do_we():
+    told = story(everything_to(OLD), answer=lambda *_: None)
+    url, body = told.wechat().request("alice", peer.text_message("你好"))
+    attempt = told._wechat_http.post(url, data=body)
+    attempt.addErrback(lambda _: None)
+    told.flush()
+    attempt.cancel()
+    told.flush()
+    assert told.backend.hung_up == 1
+
+
+def test_a_catastrophic_pattern_stalls_nobody():
+    rule = cfg.Rule(match="regex", pattern="(a+)+$", reply=cfg.RuleReply(text="x"))
+    told = story(rule)
+    began = time.process_time()
+    assert told.say("a" * 20_000 + "b") is None
+    assert time.process_time() - began < 5  # Python's own engine would not be done this year
+    assert told.say("baaa") == "x"

@@ -1,0 +1,55 @@
+"""The outside world by host name, for a client that knows no hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+
+class Outside(Resource):
+    """Hands each request to whoever is there under the name that it was sent to."""
+
+    isLeaf = True
+
+    def __init__(self, **hosts: Resource) -> None:
+        super().__init__()
+        self.hosts: dict[str, Resource] = dict(hosts)
+
+    def render(self, request: Request):
+        host = request.getRequestHostname().decode()
+        resource = self.hosts[host]
+        request.host_asked = host
+        while not resource.isLeaf and request.postpath:
+            request.prepath.append(request.postpath.pop(0))
+            resource = resource.getChildWithDefault(request.prepath[-1], request)
+        return resource.render(request)
+
+
+class Recorder(Resource):
+    """Remembers requests as (url, body, headers), and answers as the test says; or never."""
+
+    isLeaf = True
+
+    def __init__(self, answer: Callable[[Request, bytes], bytes | None]) -> None:
+        super().__init__()
+        self.answer = answer
+        self.requests: list[tuple[bytes, bytes, dict[bytes, bytes]]] = []
+        self.hung_up = 0
+
+    def render(self, request: Request):
+        body = request.content.read()
+        headers = {
+            name.lower(): values[0] for name, values in request.requestHeaders.getAllRawHeaders()
+        }
+        self.requests.append((request.uri, body, headers))
+        said = self.answer(request, body)
+        if said is None:
+
+            def gone(_):
+                self.hung_up += 1
+
+            request.notifyFinish().addErrback(gone)
+            return NOT_DONE_YET
+        return said

@@ -1,0 +1,184 @@
+"""`[[rule]]` tables made into rules, and what is wrong with those that cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from wxgptd.config.tables import Config, Rule, RuleReply, webhook_path
+from wxgptd.config.values import web_address
+from wxgptd.domain import rules
+from wxgptd.domain.texts import MAX_REPLY_BYTES
+
+MAX_ARTICLES = 8
+MAX_PATTERN_CHARS = 1_000
+
+_REPLIES = ("text", "image", "voice", "video", "music", "news")
+
+
+def compiled(config: Config, account: str) -> tuple[rules.Rule, ...]:
+    """Return the rules for the messages of `account`. The configuration has been checked."""
+    return tuple(
+        rules.Rule(
+            number=number,
+            about=_about(rule),
+            matches=_matcher(rule),
+            always=rule.always,
+            action=rules.Backend(rule.forward) if rule.forward else _reply(rule.reply),
+        )
+        for number, rule in enumerate(config.rule, 1)
+        if not rule.account or account in rule.account
+    )
+
+
+def _about(rule: Rule) -> str:
+    match rule.match:
+        case "keyword" | "exact":
+            return f"{rule.match} {', '.join(rule.words)}"
+        case "regex":
+            return f"regex {rule.pattern}"
+        case other:
+            return other
+
+
+def _matcher(rule: Rule) -> rules.Matcher:
+    kind, _, about = rule.match.partition(":")
+    match kind:
+        case "keyword":
+            return rules.keyword(rule.words)
+        case "exact":
+            return rules.exact(rule.words)
+        case "regex":
+            return rules.regex(_pattern(rule.pattern))
+        case "kind":
+            return rules.kind(about)
+        case "event":
+            name, _, key = about.partition(":")
+            return rules.event(name, key)
+        case _:
+            return rules.anything
+
+
+@lru_cache(maxsize=1_000)
+def _pattern(pattern: str) -> rules.Pattern:
+    """Compile `pattern` with RE2, which searches in linear time whatever the pattern.
+
+    Raises:
+        ValueError: RE2 does not take it.
+    """
+    import re2  # noqa: PLC0415 (only where there is something to compile)
+
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        found: rules.Pattern = re2.compile(pattern, options)
+    except re2.error as error:
+        said = error.args[0]
+        why = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        raise ValueError(why) from None
+    return found
+
+
+def _reply(said: RuleReply) -> rules.RuleReply:
+    if said.text:
+        return rules.TextReply(said.text)
+    if said.image:
+        return rules.ImageReply(said.image)
+    if said.voice:
+        return rules.VoiceReply(said.voice)
+    if said.video:
+        return rules.VideoReply(said.video, said.title, said.description)
+    if said.music:
+        return rules.MusicReply(said.music, said.cover, said.title, said.description)
+    return rules.NewsReply(
+        tuple(rules.Article(one.title, one.url, one.description, one.picture) for one in said.news)
+    )
+
+
+# Mistakes.
+
+
+def mistakes(config: Config) -> Iterator[str]:
+    """Yield what is wrong with the rules."""
+    for number, rule in enumerate(config.rule, 1):
+        where = f"rule.{number}"
+        for name in rule.account:
+            if name not in config.account:
+                yield f"{where}.account: there is no [account.{name}]"
+        yield from _matching_mistakes(where, rule)
+        if bool(rule.forward) == bool(rule.reply != RuleReply()):
+            yield f"{where}: needs a `reply` or a `forward`, and not both"
+        elif rule.forward:
+            yield from _forward_mistakes(where, rule.forward, config)
+        else:
+            yield from _reply_mistakes(where, rule)
+
+
+def _matching_mistakes(where: str, rule: Rule) -> Iterator[str]:
+    kind, colon, about = rule.match.partition(":")
+    if kind in ("keyword", "exact") and not colon:
+        if not [word for word in rule.words if word.strip()] or "" in rule.words:
+            yield f'{where}.words: needs the words to match, such as words = ["价格", "多少钱"]'
+    elif kind == "regex" and not colon:
+        yield from _pattern_mistakes(where, rule.pattern)
+    elif kind == "kind" and colon:
+        if about not in rules.KINDS:
+            yield f"{where}.match: kind:{about} is none, known: {', '.join(rules.KINDS)}"
+    elif kind == "event" and colon:
+        if not about.partition(":")[0]:
+            yield f"{where}.match: needs the event's name, such as event:CLICK:MENU_KEY"
+    elif rule.match != "any":
+        yield (
+            f'{where}.match: must be "keyword", "exact", "regex", "event:NAME:KEY", "kind:image" '
+            f'or "any", not "{rule.match}"'
+        )
+    if rule.words and kind not in ("keyword", "exact"):
+        yield f'{where}.words: belongs to match = "keyword" or "exact"'
+    if rule.pattern and kind != "regex":
+        yield f'{where}.pattern: belongs to match = "regex"'
+
+
+def _pattern_mistakes(where: str, pattern: str) -> Iterator[str]:
+    if not pattern:
+        yield f"{where}.pattern: is missing; for example '^[0-9]{{6}}$'"
+    elif len(pattern) > MAX_PATTERN_CHARS:
+        yield f"{where}.pattern: is longer than {MAX_PATTERN_CHARS} characters"
+    else:
+        try:
+            _pattern(pattern)
+        except ValueError as error:
+            yield f"{where}.pattern: is no regular expression that RE2 takes: {error}"
+
+
+def _forward_mistakes(where: str, url: str, config: Config) -> Iterator[str]:
+    address = web_address(url)
+    if address is None or address.fragment:
+        yield f"{where}.forward: must be an address that begins with https:// or http://"
+        return
+    own = urlsplit(config.server.public_url)
+    prefix = own.path.rstrip("/")
+    paths = {prefix + webhook_path(name, one) for name, one in config.account.items()}
+    if address.netloc == own.netloc and address.path in paths:
+        yield f"{where}.forward: is this daemon's own address, messages would go in circles"
+
+
+def _reply_mistakes(where: str, rule: Rule) -> Iterator[str]:
+    said = rule.reply
+    given = [name for name in _REPLIES if getattr(said, name)]
+    if len(given) != 1:
+        yield f"{where}.reply: needs one of {', '.join(_REPLIES)}"
+        return
+    if len(said.text.encode("utf-8", "replace")) > MAX_REPLY_BYTES:
+        yield f"{where}.reply.text: is longer than the {MAX_REPLY_BYTES} bytes that WeChat takes"
+    if said.music and not said.cover:
+        yield f"{where}.reply.cover: is needed beside music, a media_id"
+    if said.music and web_address(said.music) is None:
+        yield f"{where}.reply.music: must be an address that begins with https:// or http://"
+    most = MAX_ARTICLES if rule.match.startswith("event:") else 1
+    if len(said.news) > most:
+        taken = f"{most} as a reply to a message, {MAX_ARTICLES} to an event"
+        yield f"{where}.reply.news: WeChat takes {taken}"
+    for number, one in enumerate(said.news, 1):
+        if not one.title or web_address(one.url) is None:
+            yield f"{where}.reply.news.{number}: needs a title and a url"

@@ -1,0 +1,199 @@
+"""What is not for the model: the operator's own replies, and messages for another backend.
+
+Turning the server on switches off the keyword replies and menus of WeChat's backend; rules bring
+them back. Those that are `always` tried come before everything else, the others take what no
+session is interested in; both in the order in which they stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from wxgptd.domain.values import (
+    Content,
+    Ignorable,
+    Picture,
+    Subscribe,
+    Text,
+    Unsubscribe,
+    Unsupported,
+)
+
+# What a rule says.
+
+
+@dataclass(frozen=True, slots=True)
+class TextReply:
+    """Words."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageReply:
+    """A picture from WeChat's media library."""
+
+    media_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceReply:
+    """A recording from WeChat's media library."""
+
+    media_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class VideoReply:
+    """A film from WeChat's media library."""
+
+    media_id: str
+    title: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MusicReply:
+    """A piece of music; `thumb_media_id` is its cover, from WeChat's media library."""
+
+    url: str
+    thumb_media_id: str
+    title: str = ""
+    description: str = ""
+    hq_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Article:
+    """One entry of a news reply."""
+
+    title: str
+    url: str
+    description: str = ""
+    picture: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewsReply:
+    """Articles, shown as cards."""
+
+    articles: tuple[Article, ...]
+
+
+RuleReply = TextReply | ImageReply | VoiceReply | VideoReply | MusicReply | NewsReply
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Another server that the message goes on to, as WeChat sent it."""
+
+    url: str
+
+
+# What a rule is about.
+
+
+class Pattern(Protocol):
+    """A compiled regular expression whose search takes linear time, whatever it is."""
+
+    def search(self, text: str) -> object: ...
+
+
+Matcher = Callable[[Content], bool]
+
+
+def keyword(words: Sequence[str]) -> Matcher:
+    """Match what somebody says that has one of `words` in it, in any case."""
+    folded = tuple(word.casefold() for word in words)
+
+    def match(content: Content) -> bool:
+        said = _said(content).casefold()
+        return any(word in said for word in folded)
+
+    return match
+
+
+def exact(words: Sequence[str]) -> Matcher:
+    """Match what somebody says that is one of `words`, in any case."""
+    folded = frozenset(word.strip().casefold() for word in words)
+    return lambda content: _said(content).strip().casefold() in folded
+
+
+def regex(pattern: Pattern) -> Matcher:
+    """Match what somebody says that has `pattern` in it."""
+
+    def match(content: Content) -> bool:
+        said = _said(content)
+        return bool(said) and pattern.search(said) is not None
+
+    return match
+
+
+def event(name: str, key: str = "") -> Matcher:
+    """Match the event of that name, in any case; with that EventKey exactly, unless empty."""
+    folded = name.casefold()
+
+    def match(content: Content) -> bool:
+        match content:
+            case Ignorable(name=found, key=found_key):
+                pass
+            case Subscribe(scene=found_key):
+                found = "subscribe"
+            case Unsubscribe():
+                found, found_key = "unsubscribe", ""
+            case _:
+                return False
+        return found.casefold() == folded and key in ("", found_key)
+
+    return match
+
+
+def kind(name: str) -> Matcher:
+    """Match messages (or, as `event`, events) of that kind."""
+    return lambda content: kind_of(content) == name
+
+
+def anything(_content: Content) -> bool:
+    """Match every message and event."""
+    return True
+
+
+KINDS = (
+    "text", "image", "voice", "video", "location", "link", "sticker", "event",
+)  # fmt: skip
+
+
+def kind_of(content: Content) -> str:
+    """Return WeChat's name for the kind of message that `content` came as."""
+    match content:
+        case Text(kind=name) | Unsupported(kind=name):
+            return name
+        case Picture():
+            return "image"
+        case _:
+            return "event"
+
+
+def _said(content: Content) -> str:
+    """Return what somebody typed or spoke: a shared link's title is nobody's words."""
+    if isinstance(content, Text) and content.kind in ("text", "voice"):
+        return content.text
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule; `number` counts from 1, and `about` says in words what it matches."""
+
+    number: int
+    about: str
+    matches: Matcher
+    always: bool
+    action: RuleReply | Backend
+
+
+def first(rules: Iterable[Rule], content: Content, *, always: bool) -> Rule | None:
+    """Return the first rule that takes `content`, of those that are `always` tried or not."""
+    return next((rule for rule in rules if rule.always is always and rule.matches(content)), None)

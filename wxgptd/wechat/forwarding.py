@@ -1,0 +1,96 @@
+"""Hand a message on to another backend, exactly as WeChat sent it, and bring back what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from wxgptd.outbound.client import HttpClient
+from wxgptd.outbound.reading import read_whole, reason_of, was_cancelled
+
+log = Logger()
+
+MAX_ANSWER_BYTES = 256 * 1024
+"""Far more than any reply that WeChat takes, in safe mode too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What WeChat sent: the query as it stood in the URL, and the body byte for byte."""
+
+    query: bytes
+    body: bytes
+    content_type: bytes
+    user_agent: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What the backend said, to be passed on unchanged."""
+
+    content_type: bytes
+    body: bytes
+
+
+class Forwarder:
+    """Knows how to reach backends."""
+
+    def __init__(self, http: HttpClient, clock: IReactorTime) -> None:
+        self._http = http
+        self._clock = clock
+
+    def forward(self, url: str, original: Original, within_s: float) -> Deferred[Answered | None]:
+        """Post `original` to `url`; fires within `within_s` seconds, with None if nothing came.
+
+        Cancelling hangs up.
+        """
+        return Deferred.fromCoroutine(self._forward(url, original, within_s))
+
+    async def _forward(self, url: str, original: Original, within_s: float) -> Answered | None:
+        exchange = Deferred.fromCoroutine(self._exchange(url, original, within_s))
+        try:
+            return await exchange.addTimeout(
+                max(within_s, 0.0), self._clock, lambda *_: Failure(TookTooLong())
+            )
+        except TookTooLong:
+            why = f"no answer within {within_s:.1f} s"
+        except Exception as error:  # noqa: BLE001 (name resolution, TLS, resets: all alike here)
+            if was_cancelled(error):
+                raise CancelledError from None
+            why = reason_of(error)
+        # The query holds a signature, and some backends have secrets in theirs.
+        log.warn(
+            "forwarding to {url} failed: {why}; WeChat is told `success`",
+            url=url.split("?", maxsplit=1)[0],
+            why=why,
+        )
+        return None
+
+    async def _exchange(self, url: str, original: Original, within_s: float) -> Answered:
+        joined = f"{url}{'&' if '?' in url else '?'}{original.query.decode('latin-1')}"
+        response = await self._http.post(
+            joined,
+            data=original.body,
+            headers={
+                b"content-type": original.content_type,
+                b"user-agent": original.user_agent,
+            },
+            unbuffered=True,
+            allow_redirects=False,
+        )
+        body = await read_whole(
+            response, self._clock, idle_timeout_s=within_s, limit=MAX_ANSWER_BYTES
+        )
+        if response.code != 200:
+            raise BackendRefused(f"HTTP {response.code}")
+        kind = response.headers.getRawHeaders(b"content-type", [b"text/plain"])[0]
+        return Answered(kind, body)
+
+
+class BackendRefused(Exception):
+    """The backend answered, but not with what WeChat would take."""
