@@ -144,6 +144,7 @@ class _Process:
         self._config = configured
         self._stops = 0
         self._failed: Deferred[None] = Deferred()
+        self._service: Service | None = None
 
     async def run(self) -> None:
         """Start, and go on until the process is told to stop or cannot."""
@@ -192,6 +193,7 @@ class _Process:
         )
         port = await self._listen(server.listen, site)
         admin = self._listen_admin(service)
+        self._service = service
         self._on_stop(port, admin, service, store)
         await self._load(service, store)
         gc.collect()
@@ -278,10 +280,21 @@ class _Process:
         return self._stops < 2 and service.held > 0
 
     def _take_signals(self) -> None:
-        taken = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
-        # `nohup` and the shell's `&` have some ignored, and mean it.
-        for number in [one for one in taken if signal.getsignal(one) is not signal.SIG_IGN]:
-            signal.signal(number, lambda *_: self._reactor.callFromThread(self._told_to_stop))
+        taken = {
+            signal.SIGTERM: self._told_to_stop,
+            signal.SIGINT: self._told_to_stop,
+            # Who runs a daemon in a terminal and closes that wants it to stop.
+            signal.SIGHUP: self._told_to_stop if sys.stderr.isatty() else self._told_to_reload,
+        }
+        for number, act in taken.items():
+            # `nohup` and the shell's `&` have some ignored, and mean it.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, lambda *_, act=act: self._reactor.callFromThread(act))
+
+    def _told_to_reload(self) -> None:
+        """Read again what may change while the daemon runs."""
+        if self._service is not None:
+            self._service.reload()
 
     def _told_to_stop(self) -> None:
         """Stop; told again, wait for nobody."""

@@ -17,7 +17,7 @@ from wxgptd.domain.context import Message
 from wxgptd.domain.events import Event
 from wxgptd.domain.record import Recorded, StoreFigures
 from wxgptd.domain.rules import RuleReply
-from wxgptd.domain.values import Content, DeliveryKey, FailureReason, Finish, User
+from wxgptd.domain.values import Content, DeliveryKey, FailureReason, Finish, OpenId, User
 
 # The WeChat edge.
 
@@ -105,6 +105,42 @@ class ChatModel(Protocol):
         The pieces joined are the answer's text. Where asking again can help, that may begin
         within `retry_for_s` seconds. Cancelling ends the call.
         """
+        ...
+
+
+class Pictures(Protocol):
+    """Whoever can get the pictures that users send."""
+
+    def fetch(self, url: str) -> Deferred[str | None]:
+        """Fire with the picture at `url` as a data URL, or with None if it cannot be had."""
+        ...
+
+
+# Messages to users that they did not just ask for.
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """WeChat took the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """WeChat did not take the message, or nobody knows; `code` is WeChat's, or 0."""
+
+    code: int
+    detail: str
+
+
+class Messenger(Protocol):
+    """Whoever can send customer-service messages for an account."""
+
+    def usable(self) -> bool:
+        """Tell whether it makes sense to try, as far as is known."""
+        ...
+
+    def send(self, openid: OpenId, text: str) -> Deferred[Delivered | Undelivered]:
+        """Send `text` to a user; never more than once, as far as can be told."""
         ...
 
 
@@ -241,4 +277,17 @@ class Control(Protocol):
 
     def stop_session(self, session: str) -> Deferred[bool]:
         """End a session; fires with whether there was one, once that is durable."""
+        ...
+
+    def users(self) -> Sequence[Mapping[str, object]]:
+        """Return all users with their standing and what they asked for today, ready for JSON."""
+        ...
+
+    def change_standing(
+        self, account: str, openid: str, standing: str, for_s: float
+    ) -> Deferred[bool]:
+        """Block, allow or neither, for `for_s` seconds or (0) for good.
+
+        Fires with whether there is that account, once it is durable.
+        """
         ...

@@ -26,6 +26,7 @@ COMMANDS = {
     "tail": "Follow sessions as they happen.",
     "replay": "Show the state at any time, or send logged messages again.",
     "sessions": "List, show and stop sessions.",
+    "users": "Block, allow and list users.",
     "status": "How the daemon is.",
     "log": "Look after the event log.",
     "demo-model": "Run the demonstration model by itself.",

@@ -132,6 +132,20 @@ class Time(click.ParamType[float]):
             self.fail(f"{value!r} is not a time; write {TIME_FORMS}", param, ctx)
 
 
+class Span(click.ParamType[float]):
+    """A length of time, in seconds."""
+
+    name = "span"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)\s*([smhd])", str(value).strip())
+        if match is None or not float(match.group(1)):
+            self.fail(f"{value!r} is not a length of time; write 30m, 2h or 7d", param, ctx)
+        return timedelta(**{_UNITS[match.group(2)]: float(match.group(1))}).total_seconds()
+
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 

@@ -35,13 +35,21 @@ class Sessions:
             case e.QuestionAsked():
                 self._of_delivery[user, event.delivery] = event.session
                 return event.session
-            case e.AnswerCompleted() | e.AnswerFailed() | e.AnswerRestarted() | e.PageOpened():
+            case (
+                e.AnswerCompleted()
+                | e.AnswerFailed()
+                | e.AnswerRestarted()
+                | e.PageOpened()
+                | e.PushStarted()
+                | e.PushDelivered()
+                | e.PushFailed()
+            ):
                 return self._of_delivery.get((user, event.question), "")
             case e.ContinuationAsked():
                 session = self._of_delivery.get((user, event.question), SessionId(""))
                 self._of_delivery[user, event.delivery] = session
                 return session
-            case Unreadable():
+            case Unreadable() | e.StandingChanged():
                 return ""
             case _:
                 known = self._of_delivery.get((user, event.delivery))
@@ -130,8 +138,8 @@ def _label(record: AnyRecord) -> tuple[str, str]:
             return "closed", str(reason)
         case e.CommandGiven(command=command):
             return "command", command
-        case e.QuestionAsked(text=text):
-            return "asked", text
+        case e.QuestionAsked(text=text, image=image):
+            return "asked", f"[picture] {text}".rstrip() if image else text
         case e.ContinuationAsked(question=question):
             return "more", f"of {question}"
         case e.MessageDeclined(reason=reason, about=about):
@@ -154,6 +162,14 @@ def _label(record: AnyRecord) -> tuple[str, str]:
             return "link", "to the user's own history"
         case e.PageOpened(question=question):
             return "page", f"of {question} opened"
+        case e.PushStarted(question=question, start=start, end=end):
+            return "push", f"{start}..{end} of {question}"
+        case e.PushDelivered(question=question):
+            return "pushed", f"of {question}"
+        case e.PushFailed(code=code, detail=detail):
+            return "unpushed", f"{detail} ({code})" if code else detail
+        case e.StandingChanged(standing=standing, until=until):
+            return "standing", f"{standing} until {rfc3339(until)}" if until else str(standing)
         case Unreadable(tag=tag, version=version):
             return "unknown", f"kind {tag} version {version}: a newer wxgptd wrote it"
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wxgptd.domain import paging
+from tests.support.markdown import text
+from wxgptd.domain import paging, texts
+from wxgptd.domain.session import Completed, Question
+from wxgptd.domain.texts import Surroundings, Texts
+from wxgptd.domain.values import DeliveryKey, Finish, LinkHash, Reply, ReplyKind, Style
 
 TEXTS = st.text(
     st.one_of(
@@ -43,6 +49,65 @@ def test_a_growing_text_is_cut_at_no_other_place_than_it_has_bytes_for(text, roo
     assert end > 0 or not text
 
 
+LINK = "https://chat.example.com/a/abcdefghijklmnopqrstuv"
+CATALOGUE = Texts()
+AROUND = Surroundings(commands={}, minutes=5, days=7)
+
+
+def replies(answer: str, style: Style, room: int) -> tuple[str, list[str], list[str]]:
+    """The readable text, its slices, and the replies that they make."""
+    shown = paging.readable(answer, style)
+    completed = Completed(answer, Finish.STOP, "m", 0.0, 0.0)
+    about = Question(DeliveryKey("q"), "?", 0.0, LinkHash(b""), answer=completed)
+    slices, said, start = [], [], 0
+    while start < len(shown):
+        end = paging.cut(shown, start, room, style)
+        rest = bool(shown[end:].strip())
+        reply = Reply(ReplyKind.ANSWER, "", "", about.delivery, start, end, "", style, rest)
+        slices.append(shown[start:end])
+        said.append(texts.render(reply, about, LINK, CATALOGUE, AROUND))
+        start = end
+    return shown, slices, said
+
+
+@pytest.mark.parametrize("style", list(Style))
+def test_a_hundred_thousand_texts_come_back_whole_page_by_page(style):
+    random = Random(31_415)
+    room = texts.room(CATALOGUE, LINK)
+    for number in range(50_000):
+        answer = text(random, 30 if number % 20 else 400)
+        tight = random.randrange(60, room) if number % 2 else room
+        shown, slices, said = replies(answer, style, tight)
+        assert "".join(slices) == shown
+        assert all(len(one.encode("utf-8", "replace")) <= texts.MAX_REPLY_BYTES for one in said)
+
+
+def test_a_long_answer_s_pages_show_every_line_of_it_once():
+    lines = [f"第 {n} 行，说明第 {n} 件事。" for n in range(300)]
+    _, slices, said = replies("\n".join(lines), Style.PLAIN, texts.room(CATALOGUE, LINK))
+    assert len(slices) > 3
+    found = [line for one in said for line in one.split("\n") if line.startswith("第")]
+    assert found == lines
+
+
+def test_code_that_is_cut_in_two_is_code_in_both():
+    code = "\n".join(f"print({n})" for n in range(60))
+    answer = f"看：\n```python\n{code}\n```\n完。"
+    shown = paging.readable(answer, Style.MARKDOWN)
+    assert shown == answer
+    found, start = [], 0
+    while start < len(shown):
+        end = paging.cut(shown, start, 300, Style.MARKDOWN)
+        found.append(paging.page(shown, start, end, Style.MARKDOWN))
+        assert len(found[-1].encode()) <= 300
+        start = end
+    assert len(found) > 2
+    for one in found:
+        assert one.count("```") % 2 == 0, one
+    assert all(one.startswith("```python\nprint(") for one in found[1:-1])
+    assert found[-1].endswith("完。")
+
+
 def test_a_text_that_fits_is_not_cut():
     assert paging.cut("天是蓝的", 0, 100) == 4
 
@@ -71,10 +136,10 @@ def test_a_number_is_not_cut_at_its_point():
 
 
 def test_a_code_fence_is_left_whole_where_it_can_be():
-    text = "说明文字在这里，说明文字在这里。\n```python\nprint(1)\nprint(2)\n```\n"
-    end = paging.cut(text, 0, 70)
-    assert text[:end].endswith("。\n")
-    assert text[end:].startswith("```")
+    answer = "说明文字在这里，说明文字在这里。\n```python\nprint(1)\nprint(2)\n```\n"
+    end = paging.cut(answer, 0, 74, Style.MARKDOWN)
+    assert answer[:end].endswith("。\n")
+    assert answer[end:].startswith("```")
 
 
 def test_a_growing_text_ends_at_its_last_finished_sentence():

@@ -7,7 +7,7 @@ import pytest
 from tests.support.builders import asked, complete, link, opened
 from wxgptd.domain import events as e
 from wxgptd.domain.state import EMPTY, REMEMBERED_FOR_S, Inconsistent, evolve, fold
-from wxgptd.domain.values import CloseReason, DeliveryKey, ReplyKind
+from wxgptd.domain.values import CloseReason, DeliveryKey, ReplyKind, Style
 
 
 def q(name: str) -> DeliveryKey:
@@ -27,6 +27,9 @@ OFFERED = e.ReplyOffered(
     start=0,
     end=0,
     text="",
+    style=Style.PLAIN,
+    rest=False,
+    reminder=DeliveryKey(""),
 )
 
 
@@ -42,6 +45,9 @@ OFFERED = e.ReplyOffered(
         e.AnswerRestarted(at=0.0, question=q("q9")),
         e.PageOpened(at=0.0, question=q("q9")),
         e.CommandGiven(at=0.0, delivery=q("q1"), command="stop"),
+        e.PushStarted(at=0.0, question=q("q9"), start=0, end=1, style=Style.PLAIN, rest=False),
+        e.PushDelivered(at=0.0, question=q("q1")),
+        e.PushFailed(at=0.0, question=q("q1"), code=0, detail=""),
         ANSWERED,
         OFFERED,
     ],

@@ -19,6 +19,7 @@ from wxgptd.domain.values import (
     Notice,
     Reply,
     ReplyKind,
+    Style,
 )
 
 LINK = "https://chat.example.com/a/abcdefghijklmnopqrstuv"
@@ -28,7 +29,7 @@ AROUND = Surroundings(
 
 
 def question(answer) -> Question:
-    return Question(DeliveryKey("q1"), "为什么？", 0.0, LinkHash(b""), answer)
+    return Question(DeliveryKey("q1"), "为什么？", 0.0, LinkHash(b""), answer=answer)
 
 
 def completed(text: str, finish: Finish = Finish.STOP) -> Completed:
@@ -71,7 +72,7 @@ def test_a_whole_answer_stands_alone():
 
 
 def test_an_answer_with_more_to_come_says_how_to_get_it():
-    said = render(Reply(ReplyKind.ANSWER, start=0, end=3), completed("因为。所以。"))
+    said = render(Reply(ReplyKind.ANSWER, start=0, end=3, rest=True), completed("因为。所以。"))
     assert said.startswith("因为。\n\n（未完")
     assert LINK in said
 
@@ -121,9 +122,12 @@ def test_no_reply_is_longer_than_wechat_takes(answer, footer):
     from wxgptd.domain import paging
 
     catalogue = Texts(more=footer.replace("{", "").replace("}", "")[:300])
-    end = paging.cut(answer, 0, texts.room(catalogue, LINK))
-    said = render(Reply(ReplyKind.ANSWER, start=0, end=end), completed(answer), catalogue)
-    assert len(said.encode("utf-8", "replace")) <= MAX_REPLY_BYTES
+    for style in Style:
+        shown = paging.readable(answer, style)
+        end = paging.cut(shown, 0, texts.room(catalogue, LINK), style)
+        reply = Reply(ReplyKind.ANSWER, start=0, end=end, style=style, rest=end < len(shown))
+        said = render(reply, completed(answer), catalogue)
+        assert len(said.encode("utf-8", "replace")) <= MAX_REPLY_BYTES
 
 
 def test_a_notice_that_grew_too_long_is_cut_rather_than_refused_by_wechat():

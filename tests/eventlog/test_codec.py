@@ -10,7 +10,7 @@ import pytest
 from tests.support.builders import ALICE, link
 from wxgptd.domain import events as e
 from wxgptd.domain.record import RecordedUnreadable
-from wxgptd.domain.values import CloseReason, FailureReason, Finish, ReplyKind
+from wxgptd.domain.values import CloseReason, FailureReason, Finish, ReplyKind, Standing, Style
 from wxgptd.eventlog import codec
 from wxgptd.eventlog.upcast import upcast
 
@@ -39,6 +39,13 @@ VALUES = {
     "notice": "",
     "start": 3,
     "end": 9,
+    "image": "http://mmbiz.qpic.cn/x",
+    "style": Style.MARKDOWN,
+    "rest": True,
+    "reminder": "q0",
+    "code": 45015,
+    "standing": Standing.BLOCKED,
+    "until": 1_700_000_060.0,
 }
 REASONS = {"SessionClosed": CloseReason.CLEARED, "AnswerFailed": FailureReason.BUSY}
 ALL = typing.get_args(e.Event)

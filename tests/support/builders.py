@@ -30,6 +30,7 @@ ASSISTANTS = {
     "/claude": AssistantName("claude"),
 }
 ROOM = 1_900
+DAY_S = 86_400.0
 
 
 def link(name: str) -> LinkHash:
@@ -45,12 +46,22 @@ def receive(said: str | Content, delivery: str, at: float = 0.0, **more: Any) ->
         assistants=more.pop("assistants", ASSISTANTS),
         fresh_session=SessionId(more.pop("session", f"s-{delivery}")),
         link=link(delivery),
+        day_began_at=more.pop("day_began_at", at // DAY_S * DAY_S),
+        day_ends_at=more.pop("day_ends_at", (at // DAY_S + 1) * DAY_S),
         **more,
     )
 
 
-def offer(delivery: str, at: float = 0.0, written: str = "", room: int = ROOM) -> c.OfferReply:
-    return c.OfferReply(at=at, delivery=DeliveryKey(delivery), written=written, room=room)
+def offer(
+    delivery: str,
+    at: float = 0.0,
+    written: str = "",
+    room: int = ROOM,
+    policy: Policy = Policy(),
+) -> c.OfferReply:
+    return c.OfferReply(
+        at=at, delivery=DeliveryKey(delivery), written=written, room=room, policy=policy
+    )
 
 
 def complete(question: str, text: str, at: float = 0.0, finish: Finish = Finish.STOP) -> c.Command:

@@ -161,10 +161,10 @@ class Story:
 
     # Time.
 
-    def advance(self, seconds: float) -> None:
-        for _ in range(round(seconds / STEP_S)):
-            self.world_clock.advance(STEP_S)
-            self.clock.advance(STEP_S)
+    def advance(self, seconds: float, step: float = STEP_S) -> None:
+        for _ in range(round(seconds / step)):
+            self.world_clock.advance(step)
+            self.clock.advance(step)
             self.flush()
 
     def flush(self) -> None:

@@ -18,14 +18,18 @@ from wxgptd.ports import Control
 
 log = Logger()
 
+STANDINGS = ("default", "allowed", "blocked")
+MAX_STANDING_S = 100 * 365 * 86_400.0
+
 
 class Admin(Resource):
-    """`/status`, `/sessions`, `/sessions/ID/stop` and `/metrics`."""
+    """`/status`, `/sessions`, `/sessions/ID/stop`, `/users`, `/users/ACCOUNT/ID`, `/metrics`."""
 
     def __init__(self, control: Control, metrics: CollectorRegistry) -> None:
         super().__init__()
         self.putChild(b"status", _Status(control))
         self.putChild(b"sessions", _Sessions(control))
+        self.putChild(b"users", _Users(control))
         self.putChild(b"metrics", _Metrics(metrics))
 
 
@@ -103,6 +107,44 @@ def _give_up(failure: Failure, request: Request) -> None:
     """Log why a request could not be answered, and close its connection."""
     log.failure("a request on the control socket failed", failure)
     request.loseConnection()
+
+
+class _Users(Resource):
+    """All users; POST `standing` (and `for_s`, in seconds) to `ACCOUNT/OPENID` below it."""
+
+    isLeaf = True
+
+    def __init__(self, control: Control) -> None:
+        super().__init__()
+        self._control = control
+
+    def render_GET(self, request: Request) -> bytes:
+        if not self._control.ready():
+            return _Starting().render_GET(request)
+        return _json(request, self._control.users())
+
+    def render_POST(self, request: Request) -> bytes | int:
+        if not self._control.ready():
+            return _Starting().render_POST(request)
+        try:
+            account, openid = (part.decode() for part in request.postpath or ())
+            standing = request.args[b"standing"][0].decode()
+            for_s = float(request.args.get(b"for_s", [b"0"])[0])
+            if standing not in STANDINGS or not openid or not 0 <= for_s < MAX_STANDING_S:
+                raise ValueError
+        except (ValueError, KeyError):
+            request.setResponseCode(400)
+            return _json(request, {"error": "not understood"})
+        changed = self._control.change_standing(account, openid, standing, for_s)
+        changed.addCallback(lambda found: self._answer(request, found))
+        changed.addErrback(_give_up, request)
+        return NOT_DONE_YET
+
+    def _answer(self, request: Request, found: bool) -> None:
+        if not found:
+            request.setResponseCode(404)
+        request.write(_json(request, {"changed": found}))
+        request.finish()
 
 
 class _Metrics(Resource):

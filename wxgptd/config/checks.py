@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from wxgptd.config import rules
@@ -46,6 +47,7 @@ def mistakes(config: Config) -> Iterator[str]:
             yield f"assistant.{name}.command: {command} is assistant.{commands[command]}'s already"
         commands[command] = name
     yield from rules.mistakes(config)
+    yield from _check_words(config.moderation.words_file)
     yield from _check_numbers(config)
     for name in catalogue.names():
         for fault in catalogue.faults(name, getattr(config.texts, name)):
@@ -69,6 +71,8 @@ def _check_server(server: Server) -> Iterator[str]:
         )
     elif url.query or url.fragment or len(server.public_url) > 200:
         yield "server.public_url: must be short and without a query, links are built on it"
+    if web_address(server.wechat_api) is None:
+        yield "server.wechat_api: must be an address that begins with https:// or http://"
     if server.admin and not server.admin.startswith("unix:/"):
         yield f'server.admin: must be "unix:/PATH", not "{server.admin}"'
     for path in (str(server.state_dir), server.admin):
@@ -102,6 +106,10 @@ def _check_account(name: str, account: Account) -> Iterator[str]:
         yield f"{where}.app_id: is needed beside aes_key"
     if account.previous_aes_key and not account.aes_key:
         yield f"{where}.aes_key: is needed beside previous_aes_key"
+    if account.push not in ("auto", "never"):
+        yield f'{where}.push: must be "auto" or "never", not "{account.push}"'
+    if account.app_secret and not account.app_id:
+        yield f"{where}.app_id: is needed beside app_secret"
     if account.welcome:
         for fault in catalogue.faults("welcome", account.welcome):
             yield f"{where}.welcome: {fault}"
@@ -138,6 +146,17 @@ def _check_assistant(name: str, assistant: Assistant) -> Iterator[str]:
             yield f"{where}.{key}: must be more than 0"
 
 
+def _check_words(words_file: Path | None) -> Iterator[str]:
+    if words_file is None:
+        return
+    try:
+        words_file.read_text("utf-8-sig")
+    except OSError as error:
+        yield f"moderation.words_file: {words_file} cannot be read: {error.strerror}"
+    except UnicodeDecodeError:
+        yield f"moderation.words_file: {words_file} is not UTF-8"
+
+
 def _check_numbers(config: Config) -> Iterator[str]:
     if config.session.ttl < 1:
         yield "session.ttl: must be 1s or more"
@@ -149,6 +168,14 @@ def _check_numbers(config: Config) -> Iterator[str]:
         yield "window.settled_for: must be 15s or more, WeChat asks for so long"
     if config.window.deliberate_timeouts_per_5min < 0:
         yield "window.deliberate_timeouts_per_5min: must be 0 or more"
+    if config.reply.style not in ("plain", "markdown"):
+        yield f'reply.style: must be "plain" or "markdown", not "{config.reply.style}"'
+    for key in ("messages_per_minute", "questions_per_day", "tokens_per_day"):
+        if getattr(config.limits, key) < 0:
+            yield f"limits.{key}: must be 0 (no limit) or more"
+    for host in config.pictures.hosts:
+        if not re.fullmatch(r"[a-z0-9.-]+(:[0-9]{1,5})?", host):
+            yield f'pictures.hosts: must be names such as "qpic.cn", not "{host}"'
     if config.links.ttl < 60:
         yield "links.ttl: must be 60s or more"
     if config.log.segment_size < 4096:

@@ -190,6 +190,6 @@ def _dotted(path: str, key: str) -> str:
 
 def _secrets(config: Config) -> Iterator[Secret]:
     for account in config.account.values():
-        yield from (account.token, account.aes_key, account.previous_aes_key)
+        yield from (account.token, account.aes_key, account.previous_aes_key, account.app_secret)
     for assistant in config.assistant.values():
         yield assistant.api_key

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from wxgptd.config.values import NO_SECRET, Duration, Secret, Size, Words
+from wxgptd.config.values import NO_SECRET, Duration, OptionalPath, Secret, Size, Words
 from wxgptd.domain.texts import Texts
 
 
@@ -24,6 +24,7 @@ class Server:
     timestamp_tolerance: Duration = Duration(300.0)
     max_connections: int = 10_000
     max_connections_per_address: int = 500
+    wechat_api: str = "https://api.weixin.qq.com"
 
     @property
     def admin_socket(self) -> Path:
@@ -44,6 +45,8 @@ class Account:
     app_id: str = ""
     aes_key: Secret = NO_SECRET
     previous_aes_key: Secret = NO_SECRET
+    app_secret: Secret = NO_SECRET
+    push: str = "auto"
     welcome: str = ""
     open_without_command: bool = False
     assistant: str = ""
@@ -58,6 +61,7 @@ class Assistant:
     api_key: Secret = NO_SECRET
     model: str = ""
     system_prompt: str = ""
+    vision: bool = False
     max_tokens: int = 4_096
     first_text_timeout: Duration = Duration(60.0)
     idle_timeout: Duration = Duration(30.0)
@@ -124,6 +128,38 @@ class Window:
 
 
 @attrs.frozen(kw_only=True)
+class Reply:
+    """`[reply]`"""
+
+    style: str = "plain"
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """`[limits]`"""
+
+    messages_per_minute: int = 0
+    questions_per_day: int = 0
+    tokens_per_day: int = 0
+    only_allowed: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Moderation:
+    """`[moderation]`"""
+
+    words_file: OptionalPath = None
+
+
+@attrs.frozen(kw_only=True)
+class Pictures:
+    """`[pictures]`"""
+
+    hosts: Words = Words(("qpic.cn", "qlogo.cn"))
+    max_size: Size = Size(5 * 1024 * 1024)
+
+
+@attrs.frozen(kw_only=True)
 class Links:
     """`[links]`"""
 
@@ -147,6 +183,10 @@ class Config:
     rule: tuple[Rule, ...] = ()
     session: Session = Session()
     window: Window = Window()
+    reply: Reply = Reply()
+    limits: Limits = Limits()
+    moderation: Moderation = Moderation()
+    pictures: Pictures = Pictures()
     links: Links = Links()
     log: Log = Log()
     texts: Texts = attrs.field(factory=Texts)

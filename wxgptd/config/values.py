@@ -22,6 +22,10 @@ Words = NewType("Words", tuple[str, ...])
 """Texts; a single one may be written without the brackets."""
 
 
+OptionalPath = Path | None
+"""A path; nothing is written as an empty text."""
+
+
 class Secret:
     """A value that does not show in reprs, logs or tracebacks."""
 
@@ -146,6 +150,10 @@ def converter(environ: Mapping[str, str], base: Path) -> cattrs.Converter:
     known.register_structure_hook(Size, _size)
     known.register_structure_hook(Words, _words)
     known.register_structure_hook(Secret, _secret_reader(environ, base))
+    known.register_structure_hook(
+        OptionalPath,
+        lambda value, _: base / value if _strict(str, "a path in quotes")(value, str) else None,
+    )
     known.register_structure_hook(
         Path, lambda value, _: base / _strict(str, "a path in quotes")(value, str)
     )

@@ -15,6 +15,7 @@ from wxgptd.domain.values import (
     LinkHash,
     Policy,
     SessionId,
+    Standing,
 )
 
 
@@ -23,7 +24,8 @@ class Receive:
     """WeChat delivers a message: for the first time or again, which only the state knows.
 
     `fresh_session` and `link` are used if a session opens or a link is due. `assistants` maps
-    each chat command to its assistant; the first is the one that `/clear` falls back to.
+    each chat command to its assistant; the first is the one that `/clear` falls back to. The
+    day is the operator's, which limits count by; `moderated` tells whether the words list objects.
     """
 
     at: float
@@ -33,6 +35,9 @@ class Receive:
     assistants: Mapping[str, AssistantName]
     fresh_session: SessionId
     link: LinkHash
+    day_began_at: float
+    day_ends_at: float
+    moderated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +52,7 @@ class OfferReply:
     delivery: DeliveryKey
     written: str
     room: int
+    policy: Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +114,36 @@ class OpenPage:
     question: DeliveryKey
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartPush:
+    """Send the next part of a late answer, if there is one and WeChat still allows it."""
+
+    at: float
+    question: DeliveryKey
+    room: int
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlePush:
+    """Note what came of a push: `code` and `detail` say why it failed, if it did."""
+
+    at: float
+    question: DeliveryKey
+    delivered: bool
+    code: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeStanding:
+    """Block or allow the user, until a time or (0) for good."""
+
+    at: float
+    standing: Standing
+    until: float
+
+
 Command = (
     Receive
     | OfferReply
@@ -117,4 +153,7 @@ Command = (
     | ExpireSession
     | CloseSession
     | OpenPage
+    | StartPush
+    | SettlePush
+    | ChangeStanding
 )

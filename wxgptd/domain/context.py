@@ -6,7 +6,7 @@ with the half: that is what lets the user say "continue". What a moderator refus
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from wxgptd.domain.session import Completed, Failed, Question, Session
@@ -17,10 +17,15 @@ Role = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a chat completion."""
+    """One message of a chat completion; `picture` is the address of the one it comes with."""
 
     role: Role
     content: str
+    picture: str = ""
+
+
+MAX_PICTURES = 4
+"""Each is paid for with every question: older ones are left out."""
 
 
 def messages(session: Session, question: DeliveryKey, system_prompt: str) -> tuple[Message, ...]:
@@ -31,13 +36,16 @@ def messages(session: Session, question: DeliveryKey, system_prompt: str) -> tup
     told: list[Message] = [Message("system", system_prompt)] if system_prompt else []
     for turn in session.questions.values():
         if turn.delivery == question:
-            told.append(Message("user", turn.text))
+            told.append(Message("user", turn.text, turn.image))
             break
         answer = _kept(turn)
         if answer:
-            told.append(Message("user", turn.text))
+            told.append(Message("user", turn.text, turn.image))
             told.append(Message("assistant", answer))
-    return tuple(told)
+    pictured = [place for place, message in enumerate(told) if message.picture]
+    for place in pictured[:-MAX_PICTURES]:
+        told[place] = replace(told[place], picture="")
+    return tuple(message for message in told if message.content or message.picture)
 
 
 def _kept(turn: Question) -> str:

@@ -18,6 +18,8 @@ from wxgptd.domain.values import (
     LinkHash,
     ReplyKind,
     SessionId,
+    Standing,
+    Style,
 )
 
 
@@ -51,13 +53,17 @@ class CommandGiven:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionAsked:
-    """A question arrived for the first time. It is named by `delivery` from now on."""
+    """A question arrived for the first time. It is named by `delivery` from now on.
+
+    `image` is where WeChat keeps the picture that it is about, if it is about one.
+    """
 
     at: float
     session: SessionId
     delivery: DeliveryKey
     text: str
     link: LinkHash
+    image: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +148,10 @@ class AnswerRestarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyOffered:
-    """A reply was settled on for `delivery`: written to WeChat, which may or may not show it."""
+    """A reply was settled on for `delivery`: written to WeChat, which may or may not show it.
+
+    See `values.Reply`. `rest` is None in logs from before it was recorded.
+    """
 
     at: float
     delivery: DeliveryKey
@@ -153,6 +162,9 @@ class ReplyOffered:
     start: int
     end: int
     text: str
+    style: Style
+    rest: bool | None
+    reminder: DeliveryKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +184,48 @@ class PageOpened:
     question: DeliveryKey
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushStarted:
+    """A part of a late answer is about to be sent as a customer-service message.
+
+    What came of it is another event; without one (the daemon stopped in between), nobody knows.
+    """
+
+    at: float
+    question: DeliveryKey
+    start: int
+    end: int
+    style: Style
+    rest: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushDelivered:
+    """WeChat took the message."""
+
+    at: float
+    question: DeliveryKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushFailed:
+    """WeChat did not take the message, or nobody knows; `code` is WeChat's, or 0."""
+
+    at: float
+    question: DeliveryKey
+    code: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandingChanged:
+    """The operator blocked or allowed the user, until a time or (0) for good."""
+
+    at: float
+    standing: Standing
+    until: float
+
+
 Event = (
     SessionOpened
     | SessionClosed
@@ -188,4 +242,8 @@ Event = (
     | ReplyOffered
     | HistoryLinkIssued
     | PageOpened
+    | PushStarted
+    | PushDelivered
+    | PushFailed
+    | StandingChanged
 )

@@ -1,30 +1,61 @@
 """Cut an answer into replies that WeChat accepts, where a reader would cut it.
 
-`cut` returns positions, never text: consecutive slices `text[a:b]` are the whole text, with no
-character lost and none twice. Bytes are bytes of UTF-8.
+`cut` returns positions in what `readable` makes of the answer: consecutive slices `text[a:b]` are
+the whole of it, with no character lost and none twice; `page` dresses a slice. Bytes are bytes of
+UTF-8.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
+
+from wxgptd.domain.plain import plain
+from wxgptd.domain.values import Style
 
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n+")
 _LINE = re.compile(r"\n")
 _SENTENCE = re.compile(r"[。！？!?…]+[”’」』）)\"']*|(?<!\d)\.[\"')]*(?=\s)")
 _CLAUSE = re.compile(r"[，、；：,;:—]+")
 _SPACE = re.compile(r"\s+")
-_FENCE = re.compile(r"^[^\S\n]{0,3}(```|~~~)", re.MULTILINE)
+_FENCE = re.compile(
+    r"^[^\S\n]{0,12}(?P<marks>`{3,20}|~{3,20})(?P<info>[^`\n]{0,40})$", re.MULTILINE
+)
 
 _JOINERS = "\u200d\ufe0e\ufe0f"
 
 
-def cut(text: str, start: int, room: int, *, growing: bool = False) -> int:
-    """Return where the slice that begins at `start` ends, at most `room` bytes further.
+@lru_cache(maxsize=64)
+def readable(text: str, style: Style, *, growing: bool = False) -> str:
+    """Return an answer as the chat shows it; of a `growing` one, what will stay as it is."""
+    return text if style is Style.MARKDOWN else plain(text, growing=growing)
+
+
+def page(text: str, start: int, end: int, style: Style) -> str:
+    """Return the slice as a reply of its own: code that was cut in two is code in both."""
+    body = text[start:end]
+    if style is not Style.MARKDOWN:
+        return body
+    fence = _fence_at(text, end)
+    if fence is not None:
+        body = f"{body.rstrip(chr(10))}\n{fence['marks']}"
+    fence = _fence_at(text, start)
+    if fence is not None:
+        body = f"{fence[0].strip()}\n{body.removeprefix(chr(10))}"
+    return body
+
+
+def cut(
+    text: str, start: int, room: int, style: Style = Style.PLAIN, *, growing: bool = False
+) -> int:
+    """Return where the slice that begins at `start` ends, whose page has at most `room` bytes.
 
     A text that is still `growing` is cut at its last finished sentence even where all of it
     fits, so that nobody reads half a word. Moves on by at least one character unless at the end.
     """
+    if style is Style.MARKDOWN:
+        room = max(room - _dress(text, start), 1)
     longest = _longest_fit(text, start, room)
     if longest == len(text) and not growing:
         return longest
@@ -83,7 +114,26 @@ def _last(
 
 def _before_open_fence(text: str, start: int, end: int) -> int:
     """Return where the code fence that is open at `end` begins, or `end` if none is."""
-    fences = [match.start() for match in _FENCE.finditer(text, 0, end)]
-    if len(fences) % 2 == 0 or fences[-1] <= start:
-        return end
-    return fences[-1]
+    fence = _fence_at(text, end)
+    return fence.start() if fence is not None and fence.start() > start else end
+
+
+def _fence_at(text: str, at: int) -> re.Match[str] | None:
+    """Return the line that opened the code which `at` lies in, or None."""
+    fence: re.Match[str] | None = None
+    for match in _FENCE.finditer(text, 0):
+        if match.end() > at:
+            break
+        if fence is None:
+            fence = match
+        elif match["marks"].startswith(fence["marks"]) and not match["info"].strip():
+            fence = None
+    return fence
+
+
+def _dress(text: str, start: int) -> int:
+    """Return how many bytes fences may add to the page that begins at `start`."""
+    longest = max((len(match["marks"]) for match in _FENCE.finditer(text)), default=0)
+    fence = _fence_at(text, start)
+    opening = len(fence[0].strip().encode("utf-8", "replace")) + 1 if fence is not None else 0
+    return opening + (longest + 1 if longest else 0)

@@ -44,6 +44,9 @@ class Settled(NamedTuple):
 
 Window = Open | Settled
 
+OVER_AFTER_S = 20.0
+"""By now WeChat has asked three times, or the daemon was away and missed it."""
+
 
 def is_last(window: Window, at: float) -> bool:
     """Tell whether the newest attempt of `window`, arriving at `at`, is WeChat's last."""
@@ -53,3 +56,8 @@ def is_last(window: Window, at: float) -> bool:
 def still_answers(window: Settled, at: float, settled_for_s: float) -> bool:
     """Tell whether an attempt at `at` may still get the settled reply."""
     return at - window.settled_at <= settled_for_s
+
+
+def is_over(window: Window, at: float) -> bool:
+    """Tell whether nobody will come for the reply of `window` any more."""
+    return isinstance(window, Settled) or at - window.first_at > OVER_AFTER_S

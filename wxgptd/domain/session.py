@@ -18,6 +18,7 @@ from wxgptd.domain.values import (
     Finish,
     LinkHash,
     SessionId,
+    Style,
 )
 
 
@@ -39,6 +40,7 @@ class Completed(NamedTuple):
     model: str
     at: float
     took_s: float
+    tokens: int = 0
 
 
 class Failed(NamedTuple):
@@ -56,17 +58,21 @@ Answer = Pending | Completed | Failed
 class Question(NamedTuple):
     """One question.
 
-    `offered` is how many characters of its answer went out as replies, `failure_told` whether the
-    user has read that it failed. `restarts` counts how often it has been asked again: positions
-    in an answer hold for one count only.
+    `offered` is how many characters of its answer, as `style` shows it, went out as replies, and
+    `all_offered` whether that is all of it; `failure_told` whether the user has read that it
+    failed. `restarts` counts how often it has been asked again: positions in an answer hold for
+    one count only.
     """
 
     delivery: DeliveryKey
     text: str
     asked_at: float
     link: LinkHash
+    image: str = ""
     answer: Answer = Pending()
     offered: int = 0
+    all_offered: bool = False
+    style: Style | None = None
     failure_told: bool = False
     restarts: int = 0
     page_opened: bool = False
@@ -80,12 +86,17 @@ class Question(NamedTuple):
 
         The new answer is another text: what was offered of the former one is no part of it.
         """
-        return self._replace(offered=0, restarts=self.restarts + 1)
+        return self._replace(offered=0, all_offered=False, style=None, restarts=self.restarts + 1)
 
-    def offered_to(self, end: int) -> Question:
+    def offered_to(self, end: int, style: Style, *, rest: bool) -> Question:
         """Return the question with its answer offered up to `end`, and its failure told there."""
-        told = isinstance(self.answer, Failed) and end >= len(self.answer.text)
-        return self._replace(offered=max(self.offered, end), failure_told=self.failure_told or told)
+        told = isinstance(self.answer, Failed) and not rest
+        return self._replace(
+            offered=max(self.offered, end),
+            all_offered=self.all_offered or not rest,
+            style=style,
+            failure_told=self.failure_told or told,
+        )
 
     def seen(self) -> Question:
         """Return the question with its page opened."""
@@ -98,8 +109,8 @@ class Question(NamedTuple):
                 return True
             case Failed() if not self.failure_told:
                 return True
-            case Failed(text=text) | Completed(text=text):
-                return bool(text[self.offered :].strip())
+            case _:
+                return not self.all_offered
 
 
 NO_QUESTIONS: Mapping[DeliveryKey, Question] = {}

@@ -12,7 +12,8 @@ from functools import reduce
 from typing import NamedTuple, assert_never
 
 from wxgptd.domain import events as e
-from wxgptd.domain.reply_window import Open, Settled, Window
+from wxgptd.domain import tokens
+from wxgptd.domain.reply_window import Open, Settled, Window, is_over
 from wxgptd.domain.session import (
     Completed,
     Failed,
@@ -20,7 +21,16 @@ from wxgptd.domain.session import (
     Question,
     Session,
 )
-from wxgptd.domain.values import CloseReason, DeliveryKey, Reply, ReplyKind, SessionId
+from wxgptd.domain.values import (
+    CloseReason,
+    DeliveryKey,
+    FailureReason,
+    Notice,
+    Reply,
+    ReplyKind,
+    SessionId,
+    Standing,
+)
 from wxgptd.errors import WxgptError
 
 REMEMBERED_FOR_S = 900.0
@@ -36,17 +46,35 @@ class Inconsistent(WxgptError):
     exit_status = 5
 
 
+class Push(NamedTuple):
+    """A push on its way: what the question was like before, should it fail."""
+
+    before: Question
+    end: int
+
+
 NO_WINDOWS: Mapping[DeliveryKey, Window] = {}
 
 
 class UserState(NamedTuple):
-    """One user of one account. `version` counts the events that led here."""
+    """One user of one account. `version` counts the events that led here.
+
+    `unseen` are the questions whose answer came too late for their window, and which nobody has
+    been offered or shown since. `spoke_at` is when the user was last heard of, and `pushes` how
+    many messages were pushed since.
+    """
 
     version: int = 0
     live: Session | None = None
     past: tuple[Session, ...] = ()
     windows: Mapping[DeliveryKey, Window] = NO_WINDOWS
     unanswered: tuple[DeliveryKey, ...] = ()
+    unseen: tuple[DeliveryKey, ...] = ()
+    spoke_at: float = 0.0
+    pushes: int = 0
+    push: Push | None = None
+    standing: Standing = Standing.DEFAULT
+    standing_until: float = 0.0
 
     def sessions(self) -> Iterator[Session]:
         """Yield the user's sessions, newest first."""
@@ -82,6 +110,19 @@ class UserState(NamedTuple):
                 heads.setdefault(found[0].id, name)
         return tuple(heads.values())
 
+    def reminder(self, at: float, link_ttl_s: float) -> Question | None:
+        """Return the newest question whose unseen answer is still behind its link, or None."""
+        for name in reversed(self.unseen):
+            question = self.question(name)
+            if at - question.asked_at < link_ttl_s:
+                return question
+        return None
+
+    def stands(self, at: float) -> Standing:
+        """Return what the operator has decided about the user, as far as it holds at `at`."""
+        over = 0 < self.standing_until <= at
+        return Standing.DEFAULT if over else self.standing
+
 
 EMPTY = UserState()
 
@@ -97,10 +138,7 @@ def evolve(state: UserState, event: e.Event) -> UserState:
     Raises:
         Inconsistent: `event` cannot follow.
     """
-    changed = _evolved(state, event)
-    return UserState(
-        state.version + 1, changed.live, changed.past, changed.windows, changed.unanswered
-    )
+    return _evolved(state, event)._replace(version=state.version + 1)
 
 
 def _evolved(state: UserState, event: e.Event) -> UserState:
@@ -116,6 +154,7 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
                 model=event.model,
                 at=event.at,
                 took_s=event.took_s,
+                tokens=event.prompt_tokens + event.completion_tokens or tokens.estimate(event.text),
             )
             return _answered(state, event.question, completed)
         case e.AnswerFailed():
@@ -128,15 +167,19 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
             return _answered(state, event.question, failed)
         case e.AttemptRepeated():
             return _repeated(state, event)
-        case e.CommandGiven() | e.MessageDeclined() | e.UserSubscribed():
+        case e.CommandGiven() | e.MessageDeclined():
             return _opened_window(state, event.at, event.delivery, _NOTHING)
+        case e.UserSubscribed():
+            spoke_at, pushes = state.spoke_at, state.pushes  # following is no message
+            joined = _opened_window(state, event.at, event.delivery, _NOTHING)
+            return joined._replace(spoke_at=spoke_at, pushes=pushes)
         case e.ContinuationAsked():
             state.question(event.question)
             return _opened_window(state, event.at, event.delivery, event.question)
         case e.UserUnsubscribed():
             left = _opened_window(state, event.at, event.delivery, _NOTHING)
             gone = tuple(one.closed_as(CloseReason.UNSUBSCRIBED, event.at) for one in state.past)
-            return left._replace(past=gone)
+            return left._replace(past=gone, unseen=(), spoke_at=0.0)
         case e.SessionOpened():
             if state.live is not None:
                 raise Inconsistent(f"session {event.session} opened beside {state.live.id}")
@@ -152,15 +195,27 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
             if state.live is None or state.live.id != event.session:
                 raise Inconsistent(f"session {event.session} closed, but it was not open")
             closed = state.live.closed_as(event.reason, event.at)
-            return state._replace(live=None, past=(*state.past, closed))
+            unseen = state.unseen
+            if unseen and event.reason is CloseReason.CLEARED:
+                unseen = tuple(name for name in unseen if name not in closed.questions)
+            return state._replace(live=None, past=(*state.past, closed), unseen=unseen)
         case e.AnswerRestarted():
             live, past = _with_question(state, _pending(state, event.question).restarted())
             return state._replace(live=live, past=past)
         case e.PageOpened():
             live, past = _with_question(state, state.question(event.question).seen())
-            return state._replace(live=live, past=past)
+            return state._replace(live=live, past=past, unseen=_without(state, event.question))
         case e.HistoryLinkIssued():
             return state
+        case e.PushStarted():
+            return _push_started(state, event)
+        case e.PushDelivered():
+            _require_push(state, event.question)
+            return state._replace(push=None, unseen=_without(state, event.question))
+        case e.PushFailed():
+            return _push_failed(state, event)
+        case e.StandingChanged():
+            return state._replace(standing=event.standing, standing_until=event.until)
         case _:
             assert_never(event)
 
@@ -172,7 +227,7 @@ def _opened_window(
         raise Inconsistent(f"delivery {delivery} arrived for the first time twice")
     windows = {**_remembered(state.windows, at), delivery: Open(at, 1, question)}
     live = state.live.touched(at) if state.live is not None else None
-    return UserState(state.version, live, state.past, windows, state.unanswered)
+    return state._replace(live=live, windows=windows, spoke_at=at, pushes=0)
 
 
 def _remembered(windows: Mapping[DeliveryKey, Window], at: float) -> Mapping[DeliveryKey, Window]:
@@ -188,9 +243,7 @@ def _asked(state: UserState, event: e.QuestionAsked) -> UserState:
         raise Inconsistent(f"question {event.delivery} asked outside session {event.session}")
     if event.delivery in state.live.questions:
         raise Inconsistent(f"question {event.delivery} asked twice")
-    question = Question(
-        delivery=event.delivery, text=event.text, asked_at=event.at, link=event.link
-    )
+    question = Question(event.delivery, event.text, event.at, event.link, event.image)
     state = _opened_window(state, event.at, event.delivery, event.delivery)
     assert state.live is not None
     return state._replace(
@@ -211,27 +264,88 @@ def _offered(state: UserState, event: e.ReplyOffered) -> UserState:
     window = state.windows.get(event.delivery)
     if not isinstance(window, Open):
         raise Inconsistent(f"a reply to {event.delivery} offered outside an open window")
+    rest = event.rest
+    live, past, unseen = state.live, state.past, state.unseen
+    if event.kind in _TELLING or event.notice == Notice.ALL_SAID:
+        question = state.question(event.question)
+        if rest is None:  # an older log: positions are those of the answer as it was written
+            rest = isinstance(question.answer, Pending) or bool(
+                question.answer.text[event.end :].strip()
+            )
+        offered = question.offered_to(event.end, event.style, rest=rest)
+        live, past = _with_question(state, offered)
+        unseen = _without(state, event.question)
+    if event.reminder:
+        unseen = tuple(name for name in unseen if name != event.reminder)
     reply = Reply(
-        kind=event.kind,
-        notice=event.notice,
-        about=event.about,
-        question=event.question,
-        start=event.start,
-        end=event.end,
-        text=event.text,
+        event.kind,
+        event.notice,
+        event.about,
+        event.question,
+        event.start,
+        event.end,
+        event.text,
+        event.style,
+        bool(rest),
+        event.reminder,
     )
     settled = Settled(window.first_at, window.attempts, reply, event.at)
     windows = {**state.windows, event.delivery: settled}
-    live, past = state.live, state.past
-    if event.kind in _TELLING:
-        live, past = _with_question(state, state.question(event.question).offered_to(event.end))
-    return UserState(state.version, live, past, windows, state.unanswered)
+    return state._replace(live=live, past=past, windows=windows, unseen=unseen)
 
 
 def _answered(state: UserState, name: DeliveryKey, answer: Completed | Failed) -> UserState:
-    live, past = _with_question(state, _pending(state, name).answered(answer))
+    question = _pending(state, name)
+    live, past = _with_question(state, question.answered(answer))
     unanswered = tuple(other for other in state.unanswered if other != name)
-    return UserState(state.version, live, past, state.windows, unanswered)
+    unseen = state.unseen
+    if _too_late(state.windows.get(name), answer) and not question.page_opened:
+        unseen = (*unseen, name)
+    return state._replace(live=live, past=past, unanswered=unanswered, unseen=unseen)
+
+
+def _too_late(window: Window | None, answer: Completed | Failed) -> bool:
+    """Tell whether there is an answer worth a look, and nobody asks for it any more."""
+    if isinstance(answer, Failed) and (
+        answer.reason is not FailureReason.INTERRUPTED or not answer.text
+    ):
+        return False
+    return window is None or is_over(window, answer.at)
+
+
+def _without(state: UserState, name: DeliveryKey) -> tuple[DeliveryKey, ...]:
+    """Return the unseen questions without `name`."""
+    unseen = state.unseen
+    return tuple(other for other in unseen if other != name) if name in unseen else unseen
+
+
+def _push_started(state: UserState, event: e.PushStarted) -> UserState:
+    if state.push is not None:
+        raise Inconsistent(f"a push of {event.question} started beside another one")
+    before = state.question(event.question)
+    pushed = before.offered_to(event.end, event.style, rest=event.rest)
+    live, past = _with_question(state, pushed)
+    push = Push(before, event.end)
+    return state._replace(live=live, past=past, push=push, pushes=state.pushes + 1)
+
+
+def _push_failed(state: UserState, event: e.PushFailed) -> UserState:
+    before, end = _require_push(state, event.question)
+    state = state._replace(push=None)
+    question = state.question(event.question)
+    if question.offered != end:
+        return state  # more of it was asked for meanwhile
+    restored = question._replace(
+        offered=before.offered, all_offered=before.all_offered, failure_told=before.failure_told
+    )
+    live, past = _with_question(state, restored)
+    return state._replace(live=live, past=past)
+
+
+def _require_push(state: UserState, name: DeliveryKey) -> Push:
+    if state.push is None or state.push.before.delivery != name:
+        raise Inconsistent(f"a push of {name} ended, but none was on its way")
+    return state.push
 
 
 def _pending(state: UserState, name: DeliveryKey) -> Question:

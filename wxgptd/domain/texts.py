@@ -12,6 +12,7 @@ from math import ceil
 from string import Formatter
 
 from wxgptd.domain import paging
+from wxgptd.domain.events import PushStarted
 from wxgptd.domain.session import Completed, Failed, Question
 from wxgptd.domain.values import FailureReason, Finish, Reply, ReplyKind
 
@@ -20,6 +21,8 @@ MAX_REPLY_BYTES = 2_048
 
 PLANNED_REPLY_BYTES = 2_000
 """What a reply is planned for, footer included."""
+
+MAX_REMINDED_CHARS = 20
 
 MAX_TEXT_BYTES = 1_000
 """The longest text an operator may configure: half a reply."""
@@ -61,7 +64,19 @@ class Texts:
     not_understood_video: str = "暂时看不懂视频，请用文字描述你的问题。"
     not_understood_sticker: str = "表情收到啦，不过有问题还是要打字问我。"
 
-    # Answers that are not whole.
+    moderated: str = "这条消息含有不能处理的内容，请换个说法。"
+    blocked: str = "你不能使用对话功能。"
+    blocked_for: str = "你暂时不能使用对话功能，{when}再来。"
+    not_allowed: str = "对话功能只对受邀的用户开放。"
+    too_many_messages: str = "消息太频繁了，{when}再发。"
+    too_many_questions: str = "今天的提问次数用完了，{when}可以再问。"
+    too_many_tokens: str = "今天的用量用完了，{when}可以再问。"
+    in_seconds: str = "{count} 秒后"
+    in_minutes: str = "{count} 分钟后"
+    in_hours: str = "{count} 小时后"
+
+    # Answers that are not whole, or that nobody has seen.
+    unseen: str = "（你问的“{question}”写好了：\n{link} ）"
     more: str = "（未完，回复“继续”看下一段，全文：\n{link} ）"
     still_writing: str = "（还在写，回复“继续”看下文，或点开链接看完整回答：\n{link} ）"
     waiting: str = (
@@ -79,11 +94,14 @@ class Texts:
     failure_refused: str = "这个问题我无法回答"
     failure_unavailable: str = "AI 服务暂时不可用，请稍后再试"
     failure_interrupted: str = "AI 服务暂时不可用，请稍后再试"
+    failure_picture: str = "这张图片没能取到，请重新发送"
+    failure_moderated: str = "这个问题我无法回答"
     failure_stopped: str = "对话已结束，这个问题没有继续回答。"
 
     # Pages.
     page_title: str = "回答"
     page_question: str = "问题"
+    page_picture: str = "[图片]"
     page_waiting: str = "排队中，前面还有问题在回答……"
     page_thinking: str = "正在思考……"
     page_writing: str = "正在书写……"
@@ -117,7 +135,13 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "no_session": frozenset({"commands"}),
     "history": frozenset({"link", "days"}),
     "help": frozenset({"commands", "minutes"}),
-    "welcome": frozenset({"commands"}),
+    "welcome": frozenset({"commands", "scene"}),
+    **{
+        name: frozenset({"when"})
+        for name in ("blocked_for", "too_many_messages", "too_many_questions", "too_many_tokens")
+    },
+    **{name: frozenset({"count"}) for name in ("in_seconds", "in_minutes", "in_hours")},
+    "unseen": frozenset({"question", "link"}),
     "not_understood": frozenset({"kind"}),
     **{
         f"not_understood_{kind}": frozenset({"kind"})
@@ -131,7 +155,7 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
 }
 
 
-MAY_BE_EMPTY = frozenset({"cut_short", "interrupted", "failed_midway", "page_ai_notice"})
+MAY_BE_EMPTY = frozenset({"unseen", "cut_short", "interrupted", "failed_midway", "page_ai_notice"})
 """What is said beside something else, and so may be left unsaid."""
 
 
@@ -184,15 +208,40 @@ def room(texts: Texts, link: str) -> int:
 
 
 def render(
-    reply: Reply, question: Question | None, link: str, texts: Texts, around: Surroundings
+    reply: Reply,
+    question: Question | None,
+    link: str,
+    texts: Texts,
+    around: Surroundings,
+    reminder: str = "",
 ) -> str:
     """Return the text of a settled reply: the same one for each late attempt.
 
     `question` is the one that the reply is about; `link` leads to its page, or to the history.
+    `reminder` is the line about an answer that nobody has seen.
     """
-    text = _render(reply, question, link, texts, around)
+    text = _with_footer(_render(reply, question, link, texts, around), reminder)
     # Answers are cut to fit; a fixed text may grow too long by what an operator fills it with.
     return text[: paging.cut(text, 0, MAX_REPLY_BYTES)]
+
+
+def reminder(unseen: Question, link: str, texts: Texts) -> str:
+    """Return the line that tells of an answer which nobody has seen."""
+    asked = " ".join(unseen.text.split()) or texts.page_picture
+    if len(asked) > MAX_REMINDED_CHARS:
+        asked = asked[:MAX_REMINDED_CHARS] + "…"
+    return _fill(texts.unseen, question=asked, link=link)
+
+
+def pushed(push: PushStarted, question: Question, link: str, texts: Texts, *, last: bool) -> str:
+    """Return the text of a pushed part; the `last` one that may be sent says where the rest is."""
+    if push.start == push.end:
+        return _failure(question, texts)
+    whole = paging.readable(question.answer.text, push.style)
+    body = paging.page(whole, push.start, push.end, push.style)
+    if push.rest and not last:
+        return _with_footer(body, "")
+    return _with_footer(body, _footer(question, link, texts, rest=push.rest))
 
 
 def _render(
@@ -210,23 +259,40 @@ def _render(
             return _with_footer(reply.text, footer)
         case ReplyKind.ANSWER:
             assert question is not None
-            body = question.answer.text[reply.start : reply.end]
-            return _with_footer(body, _footer(reply, question, link, texts))
+            whole = paging.readable(question.answer.text, reply.style)
+            body = paging.page(whole, reply.start, reply.end, reply.style)
+            return _with_footer(body, _footer(question, link, texts, rest=reply.rest))
 
 
 def _notice(reply: Reply, link: str, texts: Texts, around: Surroundings) -> str:
     template = around.welcome if reply.notice == "welcome" else getattr(texts, reply.notice)
     if reply.notice == "not_understood":
         template = getattr(texts, f"not_understood_{reply.about}", template)
+    if reply.notice == "blocked" and reply.about:
+        template = texts.blocked_for
     return _fill(
         template,
         assistant=reply.about,
         kind=reply.about,
+        scene=reply.about,
+        when=_when(reply.about, texts),
         minutes=around.minutes,
         days=around.days,
         link=link,
         commands=texts.between_commands.join(around.commands.values()),
     )
+
+
+def _when(seconds: str, texts: Texts) -> str:
+    """Return in words how far off something is."""
+    if not seconds.isdigit():
+        return ""
+    count = int(seconds)
+    if count < 2 * 60:
+        return _fill(texts.in_seconds, count=count)
+    if count < 2 * 3_600:
+        return _fill(texts.in_minutes, count=ceil(count / 60))
+    return _fill(texts.in_hours, count=ceil(count / 3_600))
 
 
 def failure_text(reason: FailureReason, retry_after_s: float, texts: Texts) -> str:
@@ -242,8 +308,8 @@ def _failure(question: Question | None, texts: Texts) -> str:
     return failure_text(FailureReason.UNAVAILABLE, 0.0, texts)
 
 
-def _footer(reply: Reply, question: Question, link: str, texts: Texts) -> str:
-    if question.answer.text[reply.end :].strip():
+def _footer(question: Question, link: str, texts: Texts, *, rest: bool) -> str:
+    if rest:
         return _fill(texts.more, link=link)
     match question.answer:
         case Completed(finish=Finish.LENGTH):

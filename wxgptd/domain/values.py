@@ -52,6 +52,8 @@ class FailureReason(StrEnum):
     UNAVAILABLE = "unavailable"
     INTERRUPTED = "interrupted"
     STOPPED = "stopped"
+    PICTURE = "picture"
+    MODERATED = "moderated"
 
 
 class Finish(StrEnum):
@@ -86,13 +88,36 @@ class Notice(StrEnum):
     NOT_UNDERSTOOD = "not_understood"
     WELCOME = "welcome"
     ALL_SAID = "all_said"
+    MODERATED = "moderated"
+    BLOCKED = "blocked"
+    NOT_ALLOWED = "not_allowed"
+    TOO_MANY_MESSAGES = "too_many_messages"
+    TOO_MANY_QUESTIONS = "too_many_questions"
+    TOO_MANY_TOKENS = "too_many_tokens"
+
+
+class Style(StrEnum):
+    """What becomes of a model's Markdown in the chat."""
+
+    PLAIN = "plain"
+    MARKDOWN = "markdown"
+
+
+class Standing(StrEnum):
+    """What an operator has decided about a user."""
+
+    DEFAULT = "default"
+    ALLOWED = "allowed"
+    BLOCKED = "blocked"
 
 
 class Reply(NamedTuple):
     """What a settled window says. Rendered anew for each late attempt, to the same text.
 
-    `start` and `end` are positions in the answer to `question`, in characters. `text` holds the
-    written part of an answer that was still growing, because nothing else on record does.
+    `start` and `end` are positions in the answer to `question` as `style` shows it, in
+    characters; `rest` tells whether there is more behind them. `text` holds the written part of
+    an answer that was still growing, because nothing else on record does. `reminder` is another
+    question, whose answer nobody has seen yet.
     """
 
     kind: ReplyKind
@@ -102,6 +127,9 @@ class Reply(NamedTuple):
     start: int = 0
     end: int = 0
     text: str = ""
+    style: Style = Style.PLAIN
+    rest: bool = False
+    reminder: DeliveryKey = DeliveryKey("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +178,21 @@ Content = Text | Picture | Unsupported | Subscribe | Unsubscribe | Ignorable
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What one user may ask for; 0 is no limit. Whoever is `ALLOWED` has none."""
+
+    messages_per_minute: int = 0
+    questions_per_day: int = 0
+    tokens_per_day: int = 0
+    only_allowed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What `decide` is held to. It comes from the configuration, inside commands.
 
     `open_with` is the assistant that any text outside a session opens one with; nobody if empty.
+    `sighted` are the assistants whose models look at pictures.
     """
 
     session_ttl_s: float = 300.0
@@ -163,3 +202,6 @@ class Policy:
     link_ttl_s: float = 7 * 86_400.0
     welcome: bool = False
     open_with: AssistantName = AssistantName("")
+    sighted: frozenset[AssistantName] = frozenset()
+    style: Style = Style.PLAIN
+    limits: Limits = Limits()

@@ -20,6 +20,8 @@ from wxgptd.domain.values import (
     FailureReason,
     Finish,
     ReplyKind,
+    Standing,
+    Style,
     User,
 )
 from wxgptd.errors import WxgptError
@@ -57,9 +59,9 @@ _KINDS = (
         lambda at, b: e.CommandGiven(at=at, delivery=b[0], command=b[1]),
     ),
     _Kind(
-        4, 1, e.QuestionAsked, ("session", "delivery", "text", "link"),
+        4, 2, e.QuestionAsked, ("session", "delivery", "text", "link", "image"),
         lambda at, b: e.QuestionAsked(
-            at=at, session=b[0], delivery=b[1], text=b[2], link=b[3]
+            at=at, session=b[0], delivery=b[1], text=b[2], link=b[3], image=b[4]
         ),
     ),
     _Kind(
@@ -94,7 +96,7 @@ _KINDS = (
         ),
     ),
     _Kind(
-        11, 1, e.AnswerFailed, ("question", "reason", "text", "detail", "retry_after_s"),
+        11, 2, e.AnswerFailed, ("question", "reason", "text", "detail", "retry_after_s"),
         lambda at, b: e.AnswerFailed(
             at=at, question=b[0], reason=FailureReason(b[1]), text=b[2], detail=b[3],
             retry_after_s=b[4],
@@ -105,11 +107,14 @@ _KINDS = (
         lambda at, b: e.AnswerRestarted(at=at, question=b[0]),
     ),
     _Kind(
-        13, 1, e.ReplyOffered,
-        ("delivery", "kind", "notice", "about", "question", "start", "end", "text"),
+        13, 2, e.ReplyOffered,
+        (
+            "delivery", "kind", "notice", "about", "question", "start", "end", "text", "style",
+            "rest", "reminder",
+        ),
         lambda at, b: e.ReplyOffered(
             at=at, delivery=b[0], kind=ReplyKind(b[1]), notice=b[2], about=b[3], question=b[4],
-            start=b[5], end=b[6], text=b[7],
+            start=b[5], end=b[6], text=b[7], style=Style(b[8]), rest=b[9], reminder=b[10],
         ),
     ),
     _Kind(
@@ -119,6 +124,24 @@ _KINDS = (
     _Kind(
         15, 1, e.PageOpened, ("question",),
         lambda at, b: e.PageOpened(at=at, question=b[0]),
+    ),
+    _Kind(
+        16, 1, e.PushStarted, ("question", "start", "end", "style", "rest"),
+        lambda at, b: e.PushStarted(
+            at=at, question=b[0], start=b[1], end=b[2], style=Style(b[3]), rest=b[4]
+        ),
+    ),
+    _Kind(
+        17, 1, e.PushDelivered, ("question",),
+        lambda at, b: e.PushDelivered(at=at, question=b[0]),
+    ),
+    _Kind(
+        18, 1, e.PushFailed, ("question", "code", "detail"),
+        lambda at, b: e.PushFailed(at=at, question=b[0], code=b[1], detail=b[2]),
+    ),
+    _Kind(
+        19, 1, e.StandingChanged, ("standing", "until"),
+        lambda at, b: e.StandingChanged(at=at, standing=Standing(b[0]), until=b[1]),
     ),
 )  # fmt: skip
 

@@ -38,7 +38,7 @@ def request_body(
     """Return the body of a request for a streamed completion."""
     asked: dict[str, object] = {
         "model": model,
-        "messages": [{"role": one.role, "content": one.content} for one in messages],
+        "messages": [{"role": one.role, "content": _said(one)} for one in messages],
         "stream": True,
         "max_tokens": max_tokens,
     }
@@ -46,6 +46,14 @@ def request_body(
         asked["stream_options"] = {"include_usage": True}
     text = json.dumps(asked, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "replace")
+
+
+def _said(message: Message) -> object:
+    if not message.picture:
+        return message.content
+    picture = {"type": "image_url", "image_url": {"url": message.picture}}
+    words = [{"type": "text", "text": message.content}] if message.content else []
+    return [*words, picture]
 
 
 @dataclass(frozen=True, slots=True)

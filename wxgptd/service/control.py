@@ -15,13 +15,16 @@ from twisted.internet.interfaces import IReactorTime
 
 from wxgptd import __version__
 from wxgptd.domain import commands as c
-from wxgptd.domain.values import AccountName, CloseReason, SessionId
+from wxgptd.domain import limits
+from wxgptd.domain.values import AccountName, CloseReason, OpenId, SessionId, Standing, User
 from wxgptd.ports import EventStore
+from wxgptd.service.answering import Answering
 from wxgptd.service.conversations import Conversations
 from wxgptd.service.inflight import InFlight
 from wxgptd.service.journal import Journal
 from wxgptd.service.projections import DeliberateTimeouts, OpenSessions
 from wxgptd.service.timeline import Timeline
+from wxgptd.wechat.customer_service import CustomerService
 
 
 class Control:
@@ -32,6 +35,8 @@ class Control:
         *,
         journal: Journal,
         conversations: Conversations,
+        answering: Answering,
+        messengers: Mapping[AccountName, CustomerService],
         flights: InFlight,
         sessions: OpenSessions,
         budget: DeliberateTimeouts,
@@ -43,6 +48,8 @@ class Control:
     ) -> None:
         self._journal = journal
         self._conversations = conversations
+        self._answering = answering
+        self._messengers = messengers
         self._flights = flights
         self._sessions = sessions
         self._budget = budget
@@ -69,6 +76,7 @@ class Control:
             "deliberate_timeouts_left": {
                 account: self._budget.left(account, now) for account in self._accounts
             },
+            "push": {account: one.state for account, one in self._messengers.items()},
             "last_seq": store.last_seq,
             "commits": store.commits,
             "fsync_mean_ms": round(1000 * store.sync_s / max(1, store.commits), 3),
@@ -103,9 +111,42 @@ class Control:
                     session=SessionId(session),
                     reason=CloseReason.OPERATOR,
                 )
-                self._conversations.carry_out(user, command)
+                self._answering.carry_out(user, command)
                 return self._journal.committed().addCallback(lambda _: True)
         return succeed(False)
+
+    def users(self) -> Sequence[Mapping[str, object]]:
+        """Return all users, those who were heard of last first."""
+        now = self._timeline.now()
+        day_began_at, _ = self._timeline.day()
+        shown = []
+        for user, state in sorted(self._journal.users(), key=lambda pair: -pair[1].spoke_at):
+            today = list(limits.questions_since(state, day_began_at))
+            shown.append(
+                {
+                    "account": user.account,
+                    "user": user.openid,
+                    "standing": state.stands(now),
+                    "until": state.standing_until or None,
+                    "last_at": state.spoke_at or None,
+                    "questions_today": len(today),
+                    "tokens_today": limits.tokens_of(today),
+                }
+            )
+        return shown
+
+    def change_standing(
+        self, account: str, openid: str, standing: str, for_s: float
+    ) -> Deferred[bool]:
+        """Block or allow a user."""
+        if account not in self._accounts:
+            return succeed(False)
+        now = self._timeline.now()
+        command = c.ChangeStanding(
+            at=now, standing=Standing(standing), until=now + for_s if for_s else 0.0
+        )
+        self._answering.carry_out(User(AccountName(account), OpenId(openid)), command)
+        return self._journal.committed().addCallback(lambda _: True)
 
     def collect(self) -> Iterable[Metric]:
         """Yield the metrics, for Prometheus."""

@@ -50,7 +50,7 @@ class Library:
         flight = self._flights.find(target.user, target.question)
         progress, text, failure = self._standing(question, flight)
         return AnswerView(
-            question=question.text,
+            question=self._asked(question),
             asked_at=question.asked_at,
             progress=progress,
             text=text,
@@ -114,11 +114,15 @@ class Library:
         progress, text, failure = self._standing(question, flight)
         return Turn(
             asked_at=question.asked_at,
-            question=question.text,
+            question=self._asked(question),
             answer=text,
             progress=progress,
             failure=failure,
         )
+
+    def _asked(self, question: Question) -> str:
+        picture = self._texts.page_picture if question.image else ""
+        return f"{picture} {question.text}".strip()
 
     def _standing(self, question: Question, flight: Flight | None) -> tuple[Progress, str, str]:
         """Return how far the answer is, its text, and the sentence about its failure."""

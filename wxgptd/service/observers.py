@@ -53,5 +53,9 @@ def _line(event: e.Event) -> str:
             return f"no answer: {event.reason}"
         case e.AnswerRestarted():
             return "a question is asked again after a restart"
+        case e.PushDelivered():
+            return "a part of an answer was pushed"
+        case e.StandingChanged():
+            return f"now {event.standing}"
         case _:
             return ""

@@ -19,7 +19,7 @@ PERIOD_S = 1.0
 class CarryOut(Protocol):
     """Record a command and act on what it leads to."""
 
-    def __call__(self, user: User, command: c.Command) -> None: ...
+    def __call__(self, user: User, command: c.Command) -> object: ...
 
 
 class Sweeper:

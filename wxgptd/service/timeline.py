@@ -8,6 +8,7 @@ the new reading.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -18,7 +19,16 @@ class Timeline:
     def __init__(self, clock: IReactorTime, wall: Callable[[], float]) -> None:
         self._clock = clock
         self._offset = wall() - clock.seconds()
+        self._day = (0.0, 0.0)
 
     def now(self) -> float:
         """Return the time, in seconds since the epoch."""
         return self._offset + self._clock.seconds()
+
+    def day(self) -> tuple[float, float]:
+        """Return when today began and when it ends, where the daemon runs."""
+        now = self.now()
+        if not self._day[0] <= now < self._day[1]:
+            today = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
+            self._day = today.timestamp(), (today + timedelta(days=1)).timestamp()
+        return self._day

@@ -20,7 +20,7 @@ from wxgptd import config as cfg
 from wxgptd.admin.resource import Admin
 from wxgptd.domain.record import Recorded
 from wxgptd.domain.reply_window import WECHAT_PATIENCE_S
-from wxgptd.domain.values import AccountName, AssistantName, Policy, SessionId
+from wxgptd.domain.values import AccountName, AssistantName, Limits, Policy, SessionId, Style
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import segments
 from wxgptd.llm import wire
@@ -30,18 +30,24 @@ from wxgptd.pages import links
 from wxgptd.pages.resource import resources
 from wxgptd.pages.serving import InThread, Pages
 from wxgptd.ports import EventStore
+from wxgptd.service.answering import Answering
 from wxgptd.service.control import Control
-from wxgptd.service.conversations import Account, Assistant, Conversations, Links, Settings
+from wxgptd.service.conversations import Conversations
 from wxgptd.service.inflight import InFlight
 from wxgptd.service.journal import Journal
 from wxgptd.service.library import Library
+from wxgptd.service.moderation import Moderation
 from wxgptd.service.observers import EventLines
 from wxgptd.service.projections import DeliberateTimeouts, LinkIndex, OpenSessions
+from wxgptd.service.pushing import Pushing
+from wxgptd.service.settings import Account, Assistant, Links, Settings
 from wxgptd.service.site import Root
 from wxgptd.service.sweeper import Sweeper
 from wxgptd.service.timeline import Timeline
 from wxgptd.wechat import crypto
+from wxgptd.wechat.customer_service import App, CustomerService
 from wxgptd.wechat.forwarding import Forwarder
+from wxgptd.wechat.pictures import WeChatPictures
 from wxgptd.wechat.resource import Credentials, Webhook
 
 
@@ -70,12 +76,35 @@ class Service:
         self._budget = DeliberateTimeouts(config.window.deliberate_timeouts_per_5min)
         self.journal = Journal(world.store, (self._index, self._sessions, self._lines))
         flights = InFlight()
-        self.conversations = Conversations(
-            settings=_settings(config, world),
+        settings = _settings(config, world)
+        made_links = _links(config, world.link_key)
+        self.moderation = Moderation(config.moderation.words_file)
+        messengers = _messengers(config, world)
+        self.answering = Answering(
+            settings=settings,
             journal=self.journal,
             flights=flights,
+            pictures=WeChatPictures(
+                world.http, world.clock, config.pictures.hosts, config.pictures.max_size
+            ),
+            moderation=self.moderation,
+            pushing=Pushing(
+                settings=settings,
+                journal=self.journal,
+                links=made_links,
+                messengers=messengers,
+                timeline=timeline,
+            ),
+            timeline=timeline,
+        )
+        self.conversations = Conversations(
+            settings=settings,
+            journal=self.journal,
+            flights=flights,
+            answering=self.answering,
+            moderation=self.moderation,
             budget=self._budget,
-            links=_links(config, world.link_key),
+            links=made_links,
             fresh_session=_session_ids(),
             clock=world.clock,
             timeline=timeline,
@@ -84,7 +113,7 @@ class Service:
             journal=self.journal,
             sessions=self._sessions,
             links=self._index,
-            carry_out=self.conversations.carry_out,
+            carry_out=self.answering.carry_out,
             clock=world.clock,
             timeline=timeline,
         )
@@ -112,7 +141,9 @@ class Service:
         control = Control(
             journal=self.journal,
             conversations=self.conversations,
+            answering=self.answering,
             flights=flights,
+            messengers=messengers,
             sessions=self._sessions,
             budget=self._budget,
             accounts=[AccountName(name) for name in config.account],
@@ -136,6 +167,7 @@ class Service:
         """Take up work: from here on the service is ready."""
         self._lines.begin()
         self._ready = True
+        self.answering.begin()
         self.conversations.begin()
         self._sweeper.start()
 
@@ -144,6 +176,11 @@ class Service:
         self._ready = False
         self._sweeper.stop()
         self.conversations.end()
+        self.answering.end()
+
+    def reload(self) -> None:
+        """Read again what may change while the daemon runs."""
+        self.moderation.reload()
 
 
 def _settings(config: cfg.Config, world: World) -> Settings:
@@ -176,7 +213,31 @@ def _policy(config: cfg.Config, account: cfg.Account) -> Policy:
             if account.open_without_command
             else ""
         ),
+        sighted=frozenset(
+            AssistantName(name) for name, one in config.assistant.items() if one.vision
+        ),
+        style=Style(config.reply.style),
+        limits=Limits(
+            messages_per_minute=config.limits.messages_per_minute,
+            questions_per_day=config.limits.questions_per_day,
+            tokens_per_day=config.limits.tokens_per_day,
+            only_allowed=config.limits.only_allowed,
+        ),
     )
+
+
+def _messengers(config: cfg.Config, world: World) -> Mapping[AccountName, CustomerService]:
+    """Return who can push, for the accounts that have what it takes."""
+    return {
+        AccountName(name): CustomerService(
+            App(name, account.app_id, account.app_secret.reveal()),
+            world.http,
+            world.clock,
+            config.server.wechat_api,
+        )
+        for name, account in config.account.items()
+        if account.push == "auto" and account.app_secret
+    }
 
 
 def _assistant(name: str, one: cfg.Assistant, world: World) -> Assistant:
@@ -194,6 +255,7 @@ def _assistant(name: str, one: cfg.Assistant, world: World) -> Assistant:
         command=cfg.chat_command(name, one),
         model=Model(server, world.http, world.clock),
         system_prompt=one.system_prompt,
+        vision=one.vision,
     )
 
 

@@ -115,7 +115,8 @@ def command(
     Times are 10m, 2h, 3d, yesterday, today, a date, RFC 3339 or @epoch. Kinds are SessionOpened,
     SessionClosed, CommandGiven, QuestionAsked, ContinuationAsked, MessageDeclined, UserSubscribed,
     UserUnsubscribed, AttemptRepeated, AnswerCompleted, AnswerFailed, AnswerRestarted,
-    ReplyOffered, HistoryLinkIssued, PageOpened.
+    ReplyOffered, HistoryLinkIssued, PageOpened, PushStarted, PushDelivered, PushFailed,
+    StandingChanged.
     """
     if follow and reverse:
         raise UsageFailure("--follow and --reverse exclude each other")

@@ -1,0 +1,126 @@
+"""`wxgpt users`: who may ask, who may not, and who asks how much."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import click
+
+from wxgpt import control, options, render
+from wxgpt.failures import Unreachable, UsageFailure
+
+
+@click.group("users")
+def command() -> None:
+    """Block, allow and list users, in the running daemon.
+
+    \b
+    Examples:
+      wxgpt users list
+      wxgpt users block oXXXX --for 2d
+      wxgpt users allow oXXXX
+      wxgpt users reset oXXXX
+    """
+
+
+@command.command("list")
+@click.option("--standing", type=click.Choice(["allowed", "blocked"]), help="Only these.")
+@click.option("-n", "limit", default=50, show_default=True, metavar="N", help="At most so many.")
+@options.output_option("text", "json")
+def list_(standing: str | None, limit: int, output: str) -> None:
+    """List users, with what they asked for today; those who were heard of last come first.
+
+    \b
+    Examples:
+      wxgpt users list
+      wxgpt users list --standing blocked
+    """
+    status, said = control.request("GET", "/users")
+    _require_ready(status)
+    found = [one for one in said if standing in (None, one["standing"])][:limit]
+    if output == "json":
+        for one in found:
+            one["until"] = one["until"] and render.rfc3339(one["until"])
+            one["last_at"] = one["last_at"] and render.rfc3339(one["last_at"])
+        click.echo(render.dumps(found))
+        return
+    for one in found:
+        click.echo(_line(one))
+    if not found:
+        click.echo("no users", err=True)
+
+
+def _line(one: dict[str, Any]) -> str:
+    heard = render.clock_time(one["last_at"], utc=False) if one["last_at"] else "never"
+    standing = "" if one["standing"] == "default" else one["standing"]
+    if standing and one["until"]:
+        standing += f" until {render.clock_time(one['until'], utc=False)}"
+    return (
+        f"{render.pad(one['account'] + '/' + one['user'], 40)}  {heard:<14}  "
+        f"{one['questions_today']:>4} questions  {one['tokens_today']:>7} tokens today  {standing}"
+    ).rstrip()
+
+
+_for = click.option("--for", "for_s", type=options.Span(), metavar="TIME", help="Such as 2h or 7d.")
+_account = click.option("--account", metavar="NAME", help="Needed if there are several.")
+
+
+@command.command("block")
+@click.argument("openid")
+@_for
+@_account
+def block(openid: str, for_s: float | None, account: str | None) -> None:
+    """Let a user ask nothing more; an open session ends.
+
+    \b
+    Examples:
+      wxgpt users block oXXXX
+      wxgpt users block oXXXX --for 2d
+    """
+    _change(openid, account, "blocked", for_s)
+
+
+@command.command("allow")
+@click.argument("openid")
+@_for
+@_account
+def allow(openid: str, for_s: float | None, account: str | None) -> None:
+    """Let a user ask without limits, and where only those who are allowed may ask.
+
+    \b
+    Examples:
+      wxgpt users allow oXXXX
+    """
+    _change(openid, account, "allowed", for_s)
+
+
+@command.command("reset")
+@click.argument("openid")
+@_account
+def reset(openid: str, account: str | None) -> None:
+    """Neither block nor allow a user any more.
+
+    \b
+    Examples:
+      wxgpt users reset oXXXX
+    """
+    _change(openid, account, "default", None)
+
+
+def _change(openid: str, account: str | None, standing: str, for_s: float | None) -> None:
+    name, _ = options.pick_account(options.load_config(), account)
+    said = urlencode({"standing": standing, "for_s": for_s or 0})
+    path = f"/users/{quote(name, safe='')}/{quote(openid, safe='')}?{said}"
+    status, _ = control.request("POST", path)
+    _require_ready(status)
+    if status != 200:
+        raise UsageFailure(
+            f"the daemon has no account {name}", hint="was it restarted with this configuration?"
+        )
+    click.echo(f"{name}/{openid}: {standing}")
+
+
+def _require_ready(status: int) -> None:
+    if status == 503:
+        raise Unreachable("the daemon is still starting", hint="try again in a few seconds")

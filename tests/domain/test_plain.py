@@ -1,0 +1,114 @@
+"""Markdown as text that reads well in WeChat."""
+
+from __future__ import annotations
+
+import time
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.markdown import PIECES, text
+from wxgptd.domain.formula import formula
+from wxgptd.domain.plain import plain
+
+
+@pytest.mark.parametrize(
+    ("markdown", "shown"),
+    [
+        ("# 标题", "【标题】"),
+        ("### 标题 **粗** ##", "【标题 粗】"),
+        ("#标签", "#标签"),
+        ("这是**重点**和*斜体*，__也是__ _它_", "这是重点和斜体，也是 它"),
+        ("***都是***", "都是"),
+        ("~~删去~~", "删去"),
+        ("2 * 3 * 4 和 snake_case_name", "2 * 3 * 4 和 snake_case_name"),
+        ("运行 `ls -l **` 看看", "运行 ls -l ** 看看"),
+        ("`` a`b ``", "a`b"),
+        ("[官网](https://a.b/c_(d))", "官网 (https://a.b/c_(d))"),
+        ('[**官网**](https://a.b "标题")', "官网 (https://a.b)"),
+        ("[https://a.b](https://a.b)", "https://a.b"),
+        ("![图](https://a.b/x.png)", "图 (https://a.b/x.png)"),
+        ("<https://a.b>", "https://a.b"),
+        ("一<br>二", "一\n二"),
+        (r"\*不是斜体\*", "*不是斜体*"),
+        ("- 一\n* 二\n+ 三", "• 一\n• 二\n• 三"),
+        ("- 一\n  - 二\n    - 三", "• 一\n  ◦ 二\n    ◦ 三"),
+        ("1. 一\n2) 二", "1. 一\n2) 二"),
+        ("- [x] 做完\n- [ ] 没做", "☑ 做完\n☐ 没做"),
+        ("> 引用\n>> 再引", "│ 引用\n│ │ 再引"),
+        ("上\n\n---\n\n下", "上\n\n————————\n\n下"),
+        ("上\n\n\n\n下", "上\n\n下"),
+        ("看：\n```python\nx = 2 ** 3\n\n\ny\n```\n完", "看：\n\nx = 2 ** 3\n\n\ny\n\n完"),
+        ("```\n没写完", "没写完"),
+        ("````md\n```\n内\n```\n````", "```\n内\n```\n"),
+        ("| 名 | 价 |\n|---|--:|\n| 梨 | **5** |\n完", "名：价\n• 梨：5\n\n完"),
+        ("| a | b | c |\n|:-|-|-|\n| 1 | | 3 |", "• a: 1\n  c: 3"),
+        ("| 一行 | 不是表 |\n完", "| 一行 | 不是表 |\n完"),
+        ((r"| a\|b | c |" "\n|-|-|"), "a|b: c"),
+        ("价格 $5 和 $6。", "价格 $5 和 $6。"),
+        (r"设 $\alpha_1^2 \le 3$，则 \(x \times y\)", "设 α₁² ≤ 3，则 x × y"),
+        ("$$\nE = mc^2\n$$", "E = mc²"),
+        ("\\[\n\\sum_{i} x_i\n\\]\n完", "∑_{i} x_i\n完"),
+        (r"$$\frac{1}{2}$$", "1/2"),
+    ],
+)  # fmt: skip
+def test_marks_become_what_they_mean(markdown, shown):
+    assert plain(markdown) == shown
+
+
+@pytest.mark.parametrize(
+    ("tex", "shown"),
+    [
+        (r"\frac{-b \pm \sqrt{b^2-4ac}}{2a}", "(-b ± √(b²-4ac))/(2a)"),
+        (r"\text{速度} = \frac{\text{路程}}{\text{时间}}", "速度 = 路程/时间"),
+        (r"x^{10} + y_{12}", "x¹⁰ + y₁₂"),
+        (r"\unknown{x} \to \infty", r"\unknown{x} → ∞"),
+        (r"\left( a \right)", "( a )"),
+    ],
+)
+def test_a_formula_is_what_people_type(tex, shown):
+    assert formula(tex) == shown
+
+
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text(max_size=200)
+
+
+@given(TEXTS, st.data())
+def test_what_was_shown_of_a_growing_text_stays(whole, data):
+    at = data.draw(st.integers(0, len(whole)))
+    assert plain(whole).startswith(plain(whole[:at], growing=True))
+
+
+def test_what_was_shown_of_ten_thousand_growing_texts_stays():
+    random = Random(20_261)
+    for _ in range(10_000):
+        whole = text(random, 25)
+        at = random.randrange(len(whole) + 1)
+        assert plain(whole).startswith(plain(whole[:at], growing=True)), (whole, at)
+
+
+def test_of_a_growing_text_everything_finished_is_shown():
+    growing = "第一段 **粗**。\n\n- 一\n- 二，还在"
+    assert plain(growing, growing=True) == "第一段 粗。\n\n• 一\n• 二，还在"
+    assert plain("说到 **一半", growing=True) == "说到"
+    assert plain("| 可能 | 是表 |", growing=True) == ""
+    assert plain("```\ncode = 1", growing=True) == "code = 1"
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "`" * 200_000, "*" * 200_000, "[" * 200_000, "<" * 200_000, "**a" * 60_000, "$a" * 90_000,
+        "_a " * 60_000, "|a" * 60_000 + "\n|-|", "\\(" * 90_000, "~~a" * 60_000, "> " * 90_000,
+        "x\n" * 90_000, "![a](" * 40_000, "- " * 90_000, "*_" * 500 + "a" + "_*" * 500,
+        "[*" * 300 + "](u)" * 300, "$" + r"\frac{" * 30_000, "# " * 90_000, "(" * 200_000,
+    ],
+    ids=lambda text: text[:6],
+)  # fmt: skip
+def test_no_text_takes_long(hostile):
+    began = time.process_time()
+    plain(hostile)
+    plain(hostile, growing=True)
+    assert time.process_time() - began < 5

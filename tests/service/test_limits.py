@@ -1,0 +1,191 @@
+"""What one user may ask for, and who may ask at all."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import quote
+
+import pytest
+from treq.testing import StubTreq
+
+from tests.support.model_server import answer_at
+from tests.support.story import Story, configuration
+from wxgpt import peer
+from wxgptd import config as cfg
+
+ANSWER = "因为空气。"
+
+
+def told(respond=None, **limits) -> Story:
+    return Story(respond or answer_at(0.1, ANSWER), configuration(limits=cfg.Limits(**limits)))
+
+
+def ask(story: Story, text: str = "为什么？", user: str = "alice") -> str | None:
+    sent = story.send(text, user)
+    story.advance(0.5)
+    return sent.reply
+
+
+def admin(story: Story, method: str, path: str):
+    http, found = StubTreq(story.service.admin), []
+    http.request(method, f"http://admin.test{path}").addCallback(found.append)
+    http.flush()
+    text = []
+    http.content(found[0]).addCallback(text.append)
+    http.flush()
+    return found[0].code, json.loads(text[0])
+
+
+def change(story: Story, standing: str, user: str = "alice", for_s: float = 0):
+    path = f"/users/main/{quote(user)}?standing={standing}&for_s={for_s}"
+    return admin(story, "POST", path)
+
+
+def test_messages_a_minute_are_refused_with_the_time_when_it_works_again():
+    story = told(messages_per_minute=3)
+    story.open()
+    assert ask(story) == ANSWER
+    assert ask(story) == ANSWER
+    assert ask(story) == "消息太频繁了，59 秒后再发。"
+    story.advance(60)
+    assert ask(story) == ANSWER
+
+
+def test_there_is_one_refusal_a_minute_and_then_silence():
+    story = told(messages_per_minute=1)
+    story.open()
+    assert "太频繁" in ask(story)
+    before = len(story.store.events())
+    for _ in range(5):
+        assert ask(story) is None
+    assert len(story.store.events()) == before
+    story.advance(61)
+    assert ask(story) == ANSWER
+
+
+def test_a_refusal_is_the_same_for_each_attempt():
+    story = told(messages_per_minute=1)
+    story.open()
+    url, body = story.wechat().request("alice", peer.text_message("为什么？"))
+    first, second = story.attempt(url, body), story.attempt(url, body, number=2)
+    assert first.reply == second.reply
+    assert "太频繁" in first.reply
+
+
+def test_messages_for_others_are_neither_counted_nor_refused():
+    story = told(messages_per_minute=1)
+    for _ in range(5):
+        assert ask(story, "你好") is None
+    assert "已开启" in story.say("/chatgpt")
+
+
+def test_questions_a_day_are_counted_over_sessions_and_restarts():
+    story = told(questions_per_day=2)
+    story.open()
+    assert ask(story) == ANSWER
+    story.say("/clear")
+    assert ask(story) == ANSWER
+    story.crash()
+    story.start()
+    said = ask(story)
+    assert said.startswith("今天的提问次数用完了，")
+    assert "小时后" in said or "分钟后" in said
+    assert story.say("/stop") is not None
+    assert len(story.model.calls) == 2
+    assert ask(story, "/chatgpt", "bob") is not None
+    assert ask(story, "为什么？", "bob") == ANSWER
+
+
+def test_tomorrow_there_are_questions_again():
+    story = told(questions_per_day=1)
+    story.open()
+    assert ask(story) == ANSWER
+    assert "今天的提问次数用完了" in ask(story)
+    story.advance(86_400, step=100.0)
+    story.open()
+    assert ask(story) == ANSWER
+
+
+def test_tokens_a_day_are_counted_as_the_server_reports_them():
+    story = told(tokens_per_day=20)  # the model reports 12 for each question
+    story.open()
+    assert ask(story) == ANSWER
+    assert ask(story) == ANSWER
+    assert ask(story).startswith("今天的用量用完了")
+
+
+def test_where_only_the_invited_may_talk_nobody_else_does():
+    story = told(only_allowed=True)
+    assert story.say("/chatgpt") == "对话功能只对受邀的用户开放。"
+    assert ask(story, "你好") is None
+    assert change(story, "allowed") == (200, {"changed": True})
+    story.advance(61)
+    assert "已开启" in story.say("/chatgpt")
+    assert ask(story) == ANSWER
+
+
+def test_whoever_is_allowed_has_no_limits():
+    story = told(messages_per_minute=1, questions_per_day=1, tokens_per_day=1)
+    change(story, "allowed")
+    story.open()
+    for _ in range(4):
+        assert ask(story) == ANSWER
+
+
+def test_whoever_is_blocked_is_told_once_and_an_open_session_ends():
+    story = told()
+    story.open()
+    change(story, "blocked")
+    assert story.say("/chatgpt") == "你不能使用对话功能。"
+    assert story.say("/chatgpt") is None
+    assert ask(story) is None
+    assert story.say("/chatgpt", "bob") is not None
+    story.crash()
+    story.start()
+    story.advance(61)
+    assert story.say("/help") == "你不能使用对话功能。"
+    change(story, "default")
+    story.open()
+    assert ask(story) == ANSWER
+
+
+def test_a_block_for_some_time_says_for_how_long_and_ends():
+    story = told()
+    change(story, "blocked", for_s=7_200)
+    assert story.say("/chatgpt") == "你暂时不能使用对话功能，2 小时后再来。"
+    story.advance(7_201, step=60.0)
+    story.open()
+    assert ask(story) == ANSWER
+
+
+def test_the_operator_sees_who_asks_how_much():
+    story = told()
+    story.open()
+    ask(story)
+    change(story, "blocked", "mallory")
+    code, said = admin(story, "GET", "/users")
+    assert code == 200
+    assert [(one["user"], one["standing"], one["questions_today"]) for one in said] == [
+        ("alice", "default", 1),
+        ("mallory", "blocked", 0),
+    ]
+    assert said[0]["tokens_today"] == 12
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/users/nowhere/alice?standing=blocked", 404),
+        ("/users/main/alice?standing=loved", 400),
+        ("/users/main/alice", 400),
+        ("/users/main?standing=blocked", 400),
+        ("/users/main/?standing=blocked", 400),
+        ("/users/main/alice?standing=blocked&for_s=-1", 400),
+        ("/users/main/alice?standing=blocked&for_s=nan", 400),
+        ("/users/main/%ff?standing=blocked", 400),
+    ],
+)
+def test_what_is_not_understood_changes_nothing(path, status):
+    story = told()
+    assert admin(story, "POST", path)[0] == status
+    assert story.store.events() == []

@@ -1,0 +1,103 @@
+"""Words that are neither asked about nor answered with."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.model_server import DONE, Script, Step, answer_at, chunk
+from tests.support.story import Story, configuration
+from wxgptd import config as cfg
+from wxgptd.domain.words import WordList
+
+
+@pytest.fixture
+def told(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("# 词表\n违禁词\n\nBadWord\n", encoding="utf-8")
+
+    def tell(respond) -> Story:
+        story = Story(respond, configuration(moderation=cfg.Moderation(words_file=path)))
+        story.words = path
+        return story
+
+    return tell
+
+
+def in_pieces(*pieces: str, gap_s: float = 0.2) -> Script:
+    steps = [Step(gap_s * n, chunk(piece)) for n, piece in enumerate(pieces)]
+    return Script([*steps, Step(gap_s * len(pieces), chunk(finish="stop") + DONE, end=True)])
+
+
+def test_a_question_with_such_a_word_is_answered_by_a_text_and_asked_of_nobody(told):
+    story = told(answer_at(0.1, "好的。"))
+    story.open()
+    assert story.say("说说badword吧") == "这条消息含有不能处理的内容，请换个说法。"
+    assert story.model.calls == []
+    sent = story.send("说说别的吧")
+    story.advance(1)
+    assert sent.reply == "好的。"
+    assert story.model.messages() == [("user", "说说别的吧")]
+    assert not any("badword" in str(event) for event in story.store.events())
+
+
+def test_the_question_behind_an_opening_command_too(told):
+    story = told(answer_at(0.1, "好的。"))
+    assert "不能处理" in story.say("/chatgpt 违禁词")
+
+
+def test_outside_a_session_nothing_is_moderated(told):
+    assert told(answer_at(0.1, "好的。")).say("违禁词") is None
+
+
+def test_an_answer_with_such_a_word_ends_there_and_is_no_context(told):
+    story = told(lambda messages: in_pieces("这是违", "禁词，后面", "还有。"))
+    story.open()
+    sent = story.send("说说")
+    story.advance(2)
+    assert sent.reply == "这个问题我无法回答"
+    assert story.model.hung_up == 1
+    story.model.respond = lambda _: answer_at(0.1, "好的。")
+    sent = story.send("再说")
+    story.advance(1)
+    assert story.model.messages() == [("user", "再说")]
+    assert not any("禁词" in str(event) for event in story.store.events())
+
+
+def test_what_was_shown_before_the_word_came_is_taken_back(told):
+    story = told(in_pieces("第一句。", "第二句。", "违禁词", gap_s=8))
+    story.open()
+    sent = story.send("说说")
+    story.advance(15)
+    assert sent.reply.startswith("第一句。第二句。")
+    story.advance(10)
+    assert story.say("继续") == "这个问题我无法回答"
+
+
+def test_the_list_is_read_again_when_the_daemon_is_told_to(told, logged):
+    story = told(answer_at(0.1, "好的。"))
+    story.open()
+    story.words.write_text("新词\n")
+    assert "不能处理" in story.say("违禁词")
+    story.service.reload()
+    assert "不能处理" in story.say("新词")
+    sent = story.send("违禁词")
+    story.advance(1)
+    assert sent.reply == "好的。"
+    story.words.write_bytes(b"\xff\xff")
+    story.service.reload()
+    assert "不能处理" in story.say("新词")
+    assert any("cannot be read" in line for line in logged())
+
+
+WORDS = st.lists(st.text(st.sampled_from("abAB天"), min_size=1, max_size=4), max_size=6)
+
+
+@given(WORDS, st.lists(st.text(st.sampled_from("abAB天c"), max_size=5), max_size=8))
+def test_a_word_is_found_however_the_text_is_cut(words, pieces):
+    found = any(word.casefold() in "".join(pieces).casefold() for word in words)
+    known = WordList(words)
+    assert known.match("".join(pieces)) is found
+    watch = known.watch()
+    assert any(watch.objects(piece) for piece in pieces) is found

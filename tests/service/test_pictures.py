@@ -1,0 +1,164 @@
+"""Pictures go to the models that look at them."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from tests.support.model_server import answer_at
+from tests.support.outside import Recorder
+from tests.support.story import Story, configuration
+from wxgpt import peer
+from wxgptd import config as cfg
+
+URL = "http://mmbiz.qpic.cn/mmbiz_jpg/abc/0"
+JPEG = b"\xff\xd8\xff\xe0" + b"x" * 1_000
+DATA_URL = "data:image/jpeg;base64," + base64.b64encode(JPEG).decode()
+
+
+def told(answer=lambda *_: JPEG, *, vision: bool = True, **pictures) -> Story:
+    assistant = cfg.Assistant(base_url="http://model.test/v1", model="m", vision=vision)
+    config = configuration(assistant={"chatgpt": assistant}, pictures=cfg.Pictures(**pictures))
+    story = Story(answer_at(0.1, "一只猫。"), config)
+    story.wechat_pictures = Recorder(answer)
+    story.outside.hosts["mmbiz.qpic.cn"] = story.wechat_pictures
+    story.open()
+    return story
+
+
+def show(story: Story, url: str = URL) -> str | None:
+    sent = story.deliver(peer.image_message(url))
+    story.advance(1)
+    return sent.reply
+
+
+def test_a_picture_goes_to_the_model_as_a_data_url():
+    story = told()
+    assert show(story) == "一只猫。"
+    assert story.model.calls[0]["messages"] == [
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": DATA_URL}}]}
+    ]
+
+
+def test_questions_that_follow_come_with_the_picture_fetched_once():
+    story = told()
+    show(story)
+    story.send("它什么颜色？")
+    story.advance(1)
+    first, answer, second = story.model.calls[1]["messages"]
+    assert first["content"][0]["image_url"]["url"] == DATA_URL
+    assert (answer["content"], second["content"]) == ("一只猫。", "它什么颜色？")
+    assert len(story.wechat_pictures.requests) == 1
+
+
+def test_only_the_newest_pictures_are_paid_for_again():
+    story = told()
+    for n in range(6):
+        show(story, f"{URL}?n={n}")
+    pictured = [
+        one for one in story.model.calls[-1]["messages"] if isinstance(one["content"], list)
+    ]
+    assert len(pictured) == 4
+
+
+def test_an_earlier_picture_that_is_gone_is_left_out():
+    story = told()
+    show(story)
+    story.crash()
+    story.start()
+    story.outside.hosts["mmbiz.qpic.cn"] = Recorder(
+        lambda request, _: request.setResponseCode(404) or b""
+    )
+    sent = story.send("它什么颜色？")
+    story.advance(1)
+    assert sent.reply == "一只猫。"
+    assert story.model.messages()[0] == ("user", "[图片]")
+
+
+def test_without_vision_a_word_says_so():
+    story = told(vision=False)
+    assert show(story) == "暂时看不懂图片，请用文字描述你的问题。"
+    assert story.wechat_pictures.requests == []
+
+
+def test_outside_a_session_a_picture_is_for_others():
+    story = told()
+    story.say("/stop")
+    assert show(story) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://evil.example/mmbiz.qpic.cn/0",
+        "http://mmbiz.qpic.cn.evil.example/0",
+        "http://evilqpic.cn/0",
+        "http://mmbiz.qpic.cn@127.0.0.1/0",
+        "http://mmbiz.qpic.cn:8080/0",
+        "http://169.254.169.254/latest/meta-data",
+        "ftp://mmbiz.qpic.cn/0",
+        "file:///etc/passwd",
+        "http://[::1/0",
+        "http://mmbiz.qpic.cn:x/0",
+    ],
+)
+def test_nothing_is_fetched_from_anywhere_else(url):
+    story = told()
+    assert show(story, url) == "这张图片没能取到，请重新发送"
+    assert story.wechat_pictures.requests == []
+
+
+def _status(code: int):
+    def answer(request, _):
+        request.setResponseCode(code)
+        request.setHeader(b"location", b"http://169.254.169.254/")
+        return JPEG
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        _status(302),
+        _status(404),
+        lambda *_: b"<html>",
+        lambda *_: b"",
+        lambda *_: JPEG + b"x" * 9_000,
+        lambda *_: None,
+    ],
+    ids=["redirect", "missing", "no picture", "nothing", "too long", "silence"],
+)
+def test_a_picture_that_cannot_be_had_is_told(answer):
+    story = told(answer, max_size=8_000)
+    sent = story.deliver(peer.image_message(URL))
+    story.advance(12)
+    assert sent.reply == "这张图片没能取到，请重新发送"
+    assert story.model.calls == []
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"\x89PNG\r\n\x1a\n123", "image/png"),
+        (b"GIF89a123", "image/gif"),
+        (b"RIFF\0\0\0\0WEBPVP8 ", "image/webp"),
+    ],
+)
+def test_each_kind_of_picture_is_told_by_its_first_bytes(body, kind):
+    story = told(lambda *_: body)
+    show(story)
+    url = story.model.calls[0]["messages"][0]["content"][0]["image_url"]["url"]
+    assert url.startswith(f"data:{kind};base64,")
+
+
+def test_a_picture_is_asked_about_again_after_a_crash():
+    story = told(lambda *_: None)
+    sent = story.deliver(peer.image_message(URL))
+    story.advance(1)
+    story.crash()
+    story.outside.hosts["mmbiz.qpic.cn"] = Recorder(lambda *_: JPEG)
+    story.start()
+    story.advance(10)
+    assert sent.reply == "一只猫。"

@@ -1,0 +1,288 @@
+"""What came too late for its window goes out as customer-service messages, where that is allowed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.model_server import Script, Step, answer_at, chunk, error, streamed
+from tests.support.story import APP_ID, Story, configuration
+from tests.support.wechat_api import WeChatApi
+from wxgptd import config as cfg
+
+SECRET = "canarysecret"
+LATE = "因为空气把蓝光散射得更多。"
+
+
+def told(respond, **more) -> Story:
+    account = cfg.Account(
+        token=cfg.Secret("storytoken"), app_id=APP_ID, app_secret=cfg.Secret(SECRET), **more
+    )
+    story = Story(respond, configuration(account={"main": account}))
+    story.api = WeChatApi(APP_ID, SECRET, story.world_clock.seconds)
+    story.outside.hosts["api.weixin.qq.com"] = story.api
+    return story
+
+
+def late(text: str = LATE, **more) -> Story:
+    """A story in which a question was answered by a link, and its answer comes at 20 s."""
+    story = told(answer_at(20, text), **more)
+    story.open()
+    sent = story.send("为什么？")
+    story.advance(15)
+    assert "点开链接" in sent.reply
+    story.link = sent.reply.split("https://chat.example.com")[1].strip()
+    return story
+
+
+def kinds(story: Story) -> list[str]:
+    return [type(event).__name__ for event in story.store.events()]
+
+
+def test_a_late_answer_is_delivered_by_itself():
+    story = late()
+    story.advance(10)
+    assert story.api.sent == [("alice", LATE)]
+    assert kinds(story)[-2:] == ["PushStarted", "PushDelivered"]
+
+
+def test_what_was_pushed_is_not_offered_again():
+    story = late()
+    story.advance(10)
+    story.model.respond = lambda _: answer_at(0.1, "好的。")
+    sent = story.send("继续")
+    story.advance(1)
+    assert sent.reply == "好的。"  # a question like any other: nothing was left to offer
+
+
+def test_only_what_was_not_said_yet_is_pushed():
+    story = told(streamed(25, ["第一句。", "第二句。", "第三句。"], first_s=1))
+    story.open()
+    sent = story.send("为什么？")
+    story.advance(15)
+    assert sent.reply.startswith("第一句。第二句。")
+    story.advance(15)
+    assert story.api.sent == [("alice", "第三句。")]
+
+
+def test_a_long_answer_takes_as_many_messages_as_wechat_allows():
+    text = "".join(f"第 {n:04} 句话在这里说完了。" for n in range(500))
+    story = late(text)
+    story.advance(10)
+    said = [content for _, content in story.api.sent]
+    assert len(said) == 5
+    assert all(len(content.encode()) <= 2048 for content in said)
+    assert "未完" in said[-1]
+    assert not any("未完" in content for content in said[:-1])
+    shown = "".join(said[:-1]) + said[-1].split("\n\n（")[0]
+    assert text.startswith(shown)
+    more = story.say("继续")
+    assert text[len(shown) :].startswith(more.split("\n\n（")[0])
+
+
+def test_a_message_of_the_user_s_allows_as_many_again():
+    story = late("".join(f"第 {n:04} 句话在这里说完了。" for n in range(500)))
+    story.advance(10)
+    story.say("/clear")
+    story.model.respond = lambda _: answer_at(20, LATE)
+    story.send("再问？")
+    story.advance(30)
+    assert len(story.api.sent) == 6
+
+
+def test_an_answer_in_time_is_not_pushed():
+    story = told(answer_at(8, LATE))
+    story.open()
+    sent = story.send("为什么？")
+    story.advance(10)
+    assert sent.reply == LATE
+    assert story.api.calls == {}
+
+
+def test_an_answer_that_somebody_waits_for_is_not_pushed():
+    story = late()
+    more = story.send("继续")
+    story.advance(10)
+    assert more.reply == LATE
+    assert story.api.sent == []
+
+
+def test_an_answer_whose_page_was_opened_is_not_pushed():
+    story = late()
+    assert story.get(story.link).code == 200
+    story.advance(10)
+    assert story.api.sent == []
+
+
+def test_a_failure_past_the_window_is_told():
+    story = told(Script([Step(20, chunk("写到")), Step(21, hang_up=True)]))
+    story.open()
+    story.send("为什么？")
+    story.advance(30)
+    ((_, said),) = story.api.sent
+    assert said.startswith("写到")
+    assert "回答中断" in said
+    story = told(error(500, "{}", at_s=16))
+    story.open()
+    story.send("为什么？")
+    story.advance(40)
+    assert [said for _, said in story.api.sent] == ["AI 服务暂时不可用，请稍后再试"]
+
+
+def test_never_means_never():
+    story = late(push="never")
+    story.advance(10)
+    assert story.api.calls == {}
+
+
+def test_the_token_is_asked_for_once_and_refreshed_before_it_expires():
+    story = told(answer_at(16, LATE))
+    for user in ("alice", "bob", "carol"):
+        story.open(user)
+        story.send("为什么？", user)
+    story.advance(20)
+    assert len(story.api.sent) == 3
+    assert story.api.calls["/cgi-bin/stable_token"] == 1
+    story.advance(6_800)
+    story.open()
+    story.send("为什么？")
+    story.advance(20)
+    assert story.api.calls["/cgi-bin/stable_token"] == 1
+    story.advance(200)
+    story.open()
+    story.send("为什么？")
+    story.advance(20)
+    assert story.api.calls["/cgi-bin/stable_token"] == 2
+    assert len(story.api.sent) == 5
+    assert story.api.calls["forced"] == 0
+
+
+@pytest.mark.parametrize("code", [40001, 42001])
+def test_an_expired_token_is_replaced_and_the_message_sent_once(code):
+    story = late()
+    story.advance(10)
+    if code == 40001:
+        story.api.revoke()
+    else:
+        story.api.errors = [42001]
+    story.send("再问？")
+    story.advance(30)
+    assert len(story.api.sent) == 2
+    assert story.api.calls["/cgi-bin/message/custom/send"] >= 3
+
+
+def test_a_token_that_wechat_gives_again_although_it_is_no_good_is_forced():
+    story = late()
+    story.api.errors = [40001]
+    story.advance(10)
+    assert len(story.api.sent) == 1
+    assert story.api.calls["forced"] == 1
+
+
+def test_a_busy_wechat_is_asked_once_more():
+    story = late()
+    story.api.errors = [-1]
+    story.advance(10)
+    assert len(story.api.sent) == 1
+
+
+@pytest.mark.parametrize("code", [45015, 45047, 45002, 40003, -1])
+def test_a_push_that_failed_is_not_on_record_as_delivered_and_is_offered_in_the_chat(code):
+    story = late()
+    story.api.errors = [code, code]
+    story.advance(10)
+    assert story.api.sent == []
+    assert kinds(story)[-1] == "PushFailed"
+    assert story.store.events()[-1].code == code
+    assert story.say("继续") == LATE
+
+
+def test_an_account_that_may_not_push_is_found_out_once(logged):
+    story = late()
+    story.api.errors = [48001] * 9
+    story.advance(10)
+    story.send("再问？")
+    story.advance(40)
+    assert story.api.calls["/cgi-bin/message/custom/send"] == 1
+    assert kinds(story).count("PushStarted") == 1
+    said = [line for line in logged() if "48001" in line]
+    assert len(said) == 1
+    assert story.say("继续") is not None
+
+
+def test_what_only_the_operator_can_mend_is_told_with_the_fix_and_then_left_alone(logged):
+    story = told(answer_at(16, LATE))
+    story.api.token_errors = [40164] * 9
+    for _ in range(2):
+        story.open()
+        story.send("为什么？")
+        story.advance(60)
+        story.say("/stop")
+    assert story.api.calls == {"/cgi-bin/stable_token": 1}
+    assert any("IP白名单" in line for line in logged())
+    story.api.token_errors = []
+    story.advance(600)
+    story.open()
+    story.send("为什么？")
+    story.advance(30)
+    assert len(story.api.sent) == 1
+
+
+def test_neither_secret_nor_token_is_logged(logged):
+    story = late()
+    story.api.errors = [40001, 45015]
+    story.advance(10)
+    story.outside.hosts.pop("api.weixin.qq.com")
+    story.send("再问？")
+    story.advance(40)
+    said = "\n".join(logged())
+    assert "main" in said
+    assert SECRET not in said
+    assert "token-" not in said
+
+
+def test_after_a_crash_what_nobody_knows_is_not_pushed_again():
+    story = late()
+    story.api.hold()
+    story.advance(6)
+    assert kinds(story)[-1] == "PushStarted"
+    story.crash()
+    story.api.release()  # WeChat took it after all
+    story.start()
+    story.advance(30)
+    assert kinds(story)[-1] == "PushFailed"
+    assert len(story.api.sent) <= 1
+    assert story.say("继续") == LATE
+
+
+def test_a_crash_before_the_answer_pushes_it_afterwards():
+    story = late()
+    story.crash()
+    story.start()
+    story.advance(30)
+    assert story.api.sent == [("alice", LATE)]
+
+
+def test_while_a_part_is_on_its_way_it_is_not_offered():
+    story = late()
+    story.api.hold()
+    story.advance(6)
+    assert story.say("继续") == "以上就是完整的回答。"
+    story.api.release()
+    story.advance(1)
+    assert story.api.sent == [("alice", LATE)]
+
+
+def test_two_days_after_the_last_message_nothing_is_pushed():
+    from tests.support.builders import asked, complete, offer
+    from wxgptd.domain import commands as c
+    from wxgptd.domain.offering import PUSH_WITHIN_S
+    from wxgptd.domain.values import DeliveryKey, Policy
+
+    def push(at: float) -> c.StartPush:
+        return c.StartPush(at=at, question=DeliveryKey("q1"), room=1_900, policy=Policy())
+
+    history = asked("q1")
+    history.do(offer("q1", at=14.6))
+    history.do(complete("q1", LATE, at=20.0))
+    assert history.do(push(PUSH_WITHIN_S + 1)) == ()
+    assert len(history.do(push(PUSH_WITHIN_S - 1))) == 1

@@ -1,0 +1,24 @@
+"""Random texts of the kind that models write, and of kinds that they should not."""
+
+from __future__ import annotations
+
+from random import Random
+
+PIECES = (
+    "天空", "因为", "。", "！", "，", "；", " ", " ", "\n", "\n", "\n\n", "word", "a.b", "3.14", "snake_case",
+    "**粗**", "**", "*", "*斜*", "_", "__", "`code`", "`", "``", "~~", "~~删~~", "[文](http://a.b/c)", "[", "](",
+    ")", "![图](http://x/y.png)", "<http://a.b>", "<br>", "<", "# 标题\n", "## 二\n", "#", "- 项\n", "  - 项\n",
+    "- [x] 做完\n", "1. 一\n", "> 引\n", ">", "---\n", "***", "===\n", "```\n", "```python\nprint(1)\n```\n",
+    "~~~\n", "````\n", "| 名 | 价 |\n|---|---|\n| 梨 | 5 |\n", "| a | b | c |\n|:-|-:|---|\n| 1 | 2 | 3 |\n", "|",
+    "| x |\n", "$x^2$", "$", "$$\nE=mc^2\n$$\n", "$$", r"\(", r"\)", r"\[", r"\]", r"\frac{a}{b}", "\\", "\\*",
+    "👩🏽‍🚀", "e\u0301", "\r\n", "\t", "\u200d", "\ud83d", "\u2028", "&amp;", "]]>", "字" * 90, "x" * 200,
+)  # fmt: skip
+
+
+def text(random: Random, most: int = 60) -> str:
+    """A text of up to `most` pieces, now and then with characters from anywhere."""
+    pieces = random.choices(PIECES, k=random.randrange(1, most))
+    if random.random() < 0.3:
+        place = random.randrange(len(pieces))
+        pieces[place] = "".join(chr(random.randrange(1, 0x110000)) for _ in range(20))
+    return "".join(pieces)

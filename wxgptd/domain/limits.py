@@ -1,0 +1,104 @@
+"""What one user may ask for, and the sentence that refuses more.
+
+Each refusal says when it will work again, and there is at most one a minute: whoever floods an
+account is not answered as often as that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import ceil
+
+from wxgptd.domain import commands as c
+from wxgptd.domain import events as e
+from wxgptd.domain.offering import notice
+from wxgptd.domain.reply_window import Settled
+from wxgptd.domain.session import Completed, Question
+from wxgptd.domain.state import UserState
+from wxgptd.domain.values import Notice, Standing
+
+Events = tuple[e.Event, ...]
+
+SILENT_FOR_S = 60.0
+"""How long a user who was refused hears nothing more of it."""
+
+MINUTE_S = 60.0
+
+_REFUSALS = frozenset(
+    {
+        Notice.BLOCKED,
+        Notice.NOT_ALLOWED,
+        Notice.TOO_MANY_MESSAGES,
+        Notice.TOO_MANY_QUESTIONS,
+        Notice.TOO_MANY_TOKENS,
+    }
+)
+
+
+def refusal_of_message(state: UserState, command: c.Receive) -> Events | None:
+    """Return what refuses a message that is for a session, or None if nothing does."""
+    standing = state.stands(command.at)
+    limits = command.policy.limits
+    if standing is Standing.BLOCKED:
+        until = state.standing_until
+        return _refused(state, command, Notice.BLOCKED, until - command.at if until else 0.0)
+    if standing is Standing.ALLOWED:
+        return None
+    if limits.only_allowed:
+        return _refused(state, command, Notice.NOT_ALLOWED, 0.0)
+    if limits.messages_per_minute:
+        recent = [
+            window.first_at
+            for window in state.windows.values()
+            if window.first_at > command.at - MINUTE_S
+        ]
+        if len(recent) >= limits.messages_per_minute:
+            free_at = recent[-limits.messages_per_minute] + MINUTE_S
+            return _refused(state, command, Notice.TOO_MANY_MESSAGES, free_at - command.at)
+    return None
+
+
+def refusal_of_question(state: UserState, command: c.Receive) -> Events | None:
+    """Return what refuses a question, or None if nothing does."""
+    limits = command.policy.limits
+    if state.stands(command.at) is Standing.ALLOWED or not (
+        limits.questions_per_day or limits.tokens_per_day
+    ):
+        return None
+    today = list(questions_since(state, command.day_began_at))
+    tomorrow = command.day_ends_at - command.at
+    if limits.questions_per_day and len(today) >= limits.questions_per_day:
+        return _refused(state, command, Notice.TOO_MANY_QUESTIONS, tomorrow)
+    if limits.tokens_per_day and tokens_of(today) >= limits.tokens_per_day:
+        return _refused(state, command, Notice.TOO_MANY_TOKENS, tomorrow)
+    return None
+
+
+def questions_since(state: UserState, at: float) -> Iterator[Question]:
+    """Yield the questions that were asked from `at` on, newest first."""
+    for session in state.sessions():
+        if session.last_at < at:
+            return
+        for question in reversed(session.questions.values()):  # type: ignore[call-overload]
+            if question.asked_at >= at:
+                yield question
+
+
+def tokens_of(questions: list[Question]) -> int:
+    """Return how many tokens the questions took, as reported or else estimated."""
+    return sum(
+        question.answer.tokens for question in questions if isinstance(question.answer, Completed)
+    )
+
+
+def _refused(state: UserState, command: c.Receive, name: Notice, for_s: float) -> Events:
+    if any(
+        isinstance(window, Settled)
+        and window.reply.notice in _REFUSALS
+        and window.settled_at > command.at - SILENT_FOR_S
+        for window in state.windows.values()
+    ):
+        return ()
+    about = str(ceil(for_s)) if for_s > 0 else ""
+    declined = e.MessageDeclined(at=command.at, delivery=command.delivery, reason=name, about=about)
+    return (declined, notice(command.at, command.delivery, name, about))

@@ -1,0 +1,167 @@
+"""What is said to a user: fixed texts, parts of answers, and word of answers nobody has seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from wxgptd.domain import commands as c
+from wxgptd.domain import events as e
+from wxgptd.domain import paging
+from wxgptd.domain.reply_window import Open, Settled, is_over
+from wxgptd.domain.session import Completed, Failed, Pending, Question
+from wxgptd.domain.state import UserState
+from wxgptd.domain.values import CloseReason, DeliveryKey, Notice, Policy, ReplyKind, Style
+
+Events = tuple[e.Event, ...]
+
+PUSHES_PER_MESSAGE = 5
+"""So many customer-service messages WeChat allows after each message of the user's..."""
+
+PUSH_WITHIN_S = 48 * 3_600.0
+"""...and for so long."""
+
+
+def notice(
+    at: float,
+    delivery: DeliveryKey,
+    name: Notice,
+    about: str = "",
+    question: DeliveryKey = DeliveryKey(""),
+) -> e.ReplyOffered:
+    """Return what settles a window with a fixed text."""
+    return e.ReplyOffered(
+        at=at,
+        delivery=delivery,
+        kind=ReplyKind.NOTICE,
+        notice=name,
+        about=about,
+        question=question,
+        start=0,
+        end=0,
+        text="",
+        style=Style.PLAIN,
+        rest=False,
+        reminder=DeliveryKey(""),
+    )
+
+
+def offer(state: UserState, command: c.OfferReply) -> Events:
+    """Settle an open window with what there is of its answer."""
+    window = state.windows.get(command.delivery)
+    if window is None or isinstance(window, Settled) or not window.question:
+        return ()
+    question = state.question(window.question)
+    answer = question.answer
+    growing = isinstance(answer, Pending)
+    style = question.style or command.policy.style
+    text = paging.readable(command.written if growing else answer.text, style, growing=growing)
+    start = question.offered
+    if not text[start:].strip() and isinstance(answer, Completed):
+        # Another window has given all of it meanwhile.
+        if command.delivery != question.delivery:
+            return (notice(command.at, command.delivery, Notice.ALL_SAID, "", question.delivery),)
+        start = 0
+    if text[start:].strip():
+        end = paging.cut(text, start, command.room, style, growing=growing)
+        kind = ReplyKind.PARTIAL if growing else ReplyKind.ANSWER
+    else:
+        # A failure comes behind whatever text there is.
+        start = end = 0 if growing else len(text)
+        kind = ReplyKind.LINK if growing else ReplyKind.FAILURE
+    return (
+        e.ReplyOffered(
+            at=command.at,
+            delivery=command.delivery,
+            kind=kind,
+            notice="",
+            about="",
+            question=question.delivery,
+            start=start,
+            end=end,
+            text=paging.page(text, start, end, style) if kind is ReplyKind.PARTIAL else "",
+            style=style,
+            rest=growing or bool(text[end:].strip()),
+            reminder=DeliveryKey(""),
+        ),
+    )
+
+
+def with_reminder(state: UserState, events: Events, at: float, policy: Policy) -> Events:
+    """Have the reply among `events`, if there is one, tell of an answer that nobody has seen."""
+    if not state.unseen or any(
+        isinstance(event, e.SessionClosed) and event.reason is CloseReason.CLEARED
+        for event in events
+    ):
+        return events
+    unseen = state.reminder(at, policy.link_ttl_s)
+    if unseen is None:
+        return events
+    return tuple(
+        replace(event, reminder=unseen.delivery)
+        if isinstance(event, e.ReplyOffered) and event.question != unseen.delivery
+        else event
+        for event in events
+    )
+
+
+# Pushing.
+
+
+def start_push(state: UserState, command: c.StartPush) -> Events:
+    """Begin to push the next part of an answer that came too late for its window."""
+    found = state.find(command.question)
+    if found is None or state.push is not None:
+        return ()
+    session, question = found
+    if (
+        isinstance(question.answer, Pending)
+        or question.page_opened
+        or not question.has_more()
+        or session.closed in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED)
+        or state.pushes >= PUSHES_PER_MESSAGE
+        or command.at - state.spoke_at > PUSH_WITHIN_S
+        or _is_waited_for(state, question, command.at)
+    ):
+        return ()
+    style = question.style or command.policy.style
+    text = paging.readable(question.answer.text, style)
+    start = question.offered
+    if text[start:].strip():
+        end = paging.cut(text, start, command.room, style)
+    elif isinstance(question.answer, Failed) and not question.failure_told:
+        start = end = len(text)
+    else:
+        return ()
+    return (
+        e.PushStarted(
+            at=command.at,
+            question=question.delivery,
+            start=start,
+            end=end,
+            style=style,
+            rest=bool(text[end:].strip()),
+        ),
+    )
+
+
+def _is_waited_for(state: UserState, question: Question, at: float) -> bool:
+    """Tell whether a window is about to give the answer."""
+    return any(
+        isinstance(window, Open)
+        and window.question == question.delivery
+        and not is_over(window, at)
+        for window in state.windows.values()
+    )
+
+
+def settle_push(state: UserState, command: c.SettlePush) -> Events:
+    """Note what came of the push that is on its way."""
+    if state.push is None or state.push.before.delivery != command.question:
+        return ()
+    if command.delivered:
+        return (e.PushDelivered(at=command.at, question=command.question),)
+    return (
+        e.PushFailed(
+            at=command.at, question=command.question, code=command.code, detail=command.detail
+        ),
+    )

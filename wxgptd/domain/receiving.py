@@ -1,0 +1,256 @@
+"""What a message of a user's leads to."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from wxgptd.domain import commands as c
+from wxgptd.domain import events as e
+from wxgptd.domain import limits, offering, slash
+from wxgptd.domain.closing import close, dropped, expired, session_closed
+from wxgptd.domain.offering import with_reminder
+from wxgptd.domain.session import Completed, Failed, Session
+from wxgptd.domain.state import UserState
+from wxgptd.domain.values import (
+    AssistantName,
+    CloseReason,
+    FailureReason,
+    Finish,
+    Ignorable,
+    Notice,
+    Picture,
+    SessionId,
+    Subscribe,
+    Text,
+    Unsubscribe,
+    Unsupported,
+)
+
+Events = tuple[e.Event, ...]
+
+
+def receive(state: UserState, command: c.Receive) -> Events:
+    """Take a message: for the first time, or once more."""
+    window = state.windows.get(command.delivery)
+    if window is not None:
+        return (
+            e.AttemptRepeated(at=command.at, delivery=command.delivery, number=window.attempts + 1),
+        )
+    if state.find(command.delivery) is not None:
+        return ()  # its window is long forgotten, but it is never asked twice
+    over = expired(state.live, command.at)
+    live = None if over else state.live
+    match command.content:
+        case Text(text=text):
+            answered = _line(state, live, command, text)
+        case (Picture() | Unsupported()) as content if live is not None:
+            refused = limits.refusal_of_message(state, command)
+            answered = _other(state, live, command, content) if refused is None else refused
+        case Subscribe(scene=scene):
+            subscribed = e.UserSubscribed(at=command.at, delivery=command.delivery, scene=scene)
+            if command.policy.welcome:
+                answered = (subscribed, _notice(command, Notice.WELCOME, scene))
+            else:
+                answered = (subscribed,)
+        case Unsubscribe():
+            left = e.UserUnsubscribed(at=command.at, delivery=command.delivery)
+            reason = CloseReason.UNSUBSCRIBED
+            closed = (session_closed(live, reason, command.at),) if live else ()
+            answered = (*dropped(state.unanswered, reason, command.at), *closed, left)
+        case Picture() | Unsupported() | Ignorable():
+            answered = ()
+        case _:
+            assert_never(command.content)
+    return (*over, *with_reminder(state, answered, command.at, command.policy))
+
+
+def _other(
+    state: UserState, live: Session, command: c.Receive, content: Picture | Unsupported
+) -> Events:
+    """Answer what is no words."""
+    match content:
+        case Picture(url=url) if url and live.assistant in command.policy.sighted:
+            return _ask(state, live.id, command, "", url)
+        case Picture():
+            return _declined(command, Notice.NOT_UNDERSTOOD, "image")
+        case Unsupported(kind=kind):
+            return _declined(command, Notice.NOT_UNDERSTOOD, kind)
+
+
+def _line(state: UserState, live: Session | None, command: c.Receive, text: str) -> Events:
+    line = slash.parse(text, command.assistants)
+    if not _is_for_others(state, live, command, line):
+        refused = limits.refusal_of_message(state, command)
+        if refused is not None:
+            return refused
+    match line:
+        case slash.Open(assistant=assistant, question=question):
+            return _open(state, live, command, assistant, question)
+        case slash.Stop():
+            return _stop(state, live, command)
+        case slash.Clear():
+            return _clear(state, live, command)
+        case slash.History():
+            return _history(command)
+        case slash.Help():
+            return (_given(command, "help"), _notice(command, Notice.HELP))
+        case slash.Continue():
+            return _continue(state, live, command, text)
+        case slash.Say():
+            return _say(state, live, command, text)
+        case _:
+            assert_never(line)
+
+
+def _is_for_others(
+    state: UserState, live: Session | None, command: c.Receive, line: slash.Line
+) -> bool:
+    """Tell whether no session would have to do with it, whoever sent it."""
+    match line:
+        case slash.Say():
+            return live is None and not command.policy.open_with
+        case slash.Continue():
+            return live is None and not command.policy.open_with and not state.past
+        case _:
+            return False
+
+
+def _open(
+    state: UserState,
+    live: Session | None,
+    command: c.Receive,
+    assistant: AssistantName,
+    question: str,
+) -> Events:
+    given = _given(command, "open")
+    if live is not None and live.assistant == assistant:
+        if question:
+            return _ask(state, live.id, command, question)
+        return (given, _notice(command, Notice.SESSION_ALREADY_OPEN, assistant))
+    closed = close(state, live, CloseReason.REPLACED, command.at) if live else ()
+    opened = _session_opened(command, assistant)
+    if question:
+        return (*closed, opened, *_ask(state, opened.session, command, question))
+    return (*closed, opened, given, _notice(command, Notice.SESSION_OPENED, assistant))
+
+
+def _stop(state: UserState, live: Session | None, command: c.Receive) -> Events:
+    given = _given(command, "stop")
+    if live is None:
+        return (given, _notice(command, Notice.NO_SESSION))
+    closed = close(state, live, CloseReason.STOPPED, command.at)
+    return (given, *closed, _notice(command, Notice.SESSION_STOPPED))
+
+
+def _clear(state: UserState, live: Session | None, command: c.Receive) -> Events:
+    assistant = _assistant_to_reopen(state, live, command)
+    closed = close(state, live, CloseReason.CLEARED, command.at) if live else ()
+    opened = _session_opened(command, assistant)
+    notice = Notice.SESSION_CLEARED if live else Notice.SESSION_OPENED
+    given = _given(command, "clear")
+    return (*closed, opened, given, _notice(command, notice, assistant))
+
+
+def _history(command: c.Receive) -> Events:
+    issued = e.HistoryLinkIssued(at=command.at, delivery=command.delivery, link=command.link)
+    return (_given(command, "history"), issued, _notice(command, Notice.HISTORY))
+
+
+def _assistant_to_reopen(
+    state: UserState, live: Session | None, command: c.Receive
+) -> AssistantName:
+    configured = tuple(command.assistants.values())
+    last = live or next(iter(state.past[-1:]), None)
+    if last is not None and last.assistant in configured:
+        return last.assistant
+    return configured[0]
+
+
+def _continue(state: UserState, live: Session | None, command: c.Receive, text: str) -> Events:
+    if live is not None and _asks_on(live):
+        return _say(state, live, command, text)
+    oldest = command.at - command.policy.link_ttl_s
+    for session in state.sessions():
+        if session.closed in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED):
+            continue
+        for question in reversed(session.questions.values()):  # type: ignore[call-overload]
+            on_its_way = state.push is not None and state.push.before.delivery == question.delivery
+            if question.asked_at >= oldest and (question.has_more() or on_its_way):
+                return (
+                    e.ContinuationAsked(
+                        at=command.at, delivery=command.delivery, question=question.delivery
+                    ),
+                )
+    return _say(state, live, command, text)
+
+
+def _asks_on(live: Session) -> bool:
+    """Tell whether the newest answer has ended with the invitation to have it continued."""
+    newest = next(reversed(live.questions.values()), None)  # type: ignore[call-overload]
+    if newest is None or newest.has_more():
+        return False
+    match newest.answer:
+        case Completed(finish=Finish.LENGTH) | Failed(reason=FailureReason.INTERRUPTED):
+            return True
+        case _:
+            return False
+
+
+def _say(state: UserState, live: Session | None, command: c.Receive, text: str) -> Events:
+    if live is not None:
+        return _ask(state, live.id, command, text)
+    if command.policy.open_with and text.strip():
+        opened = _session_opened(command, command.policy.open_with)
+        return (opened, *_ask(state, opened.session, command, text))
+    return ()
+
+
+def _ask(
+    state: UserState, session: SessionId, command: c.Receive, text: str, image: str = ""
+) -> Events:
+    question = text.strip()
+    if not question and not image:
+        return _declined(command, Notice.NOT_UNDERSTOOD, "text")
+    if len(question.encode("utf-8", "replace")) > command.policy.max_question_bytes:
+        return _declined(command, Notice.QUESTION_TOO_LONG, "")
+    # Of all sessions: one that was closed leaves its running answer. One runs, the rest wait.
+    if len(state.unanswered) > command.policy.max_waiting:
+        return _declined(command, Notice.TOO_MANY_WAITING, "")
+    if command.moderated:
+        return _declined(command, Notice.MODERATED, "")
+    refused = limits.refusal_of_question(state, command)
+    if refused is not None:
+        return refused
+    asked = e.QuestionAsked(
+        at=command.at,
+        session=session,
+        delivery=command.delivery,
+        text=question,
+        link=command.link,
+        image=image,
+    )
+    return (asked,)
+
+
+def _declined(command: c.Receive, notice: Notice, about: str) -> Events:
+    declined = e.MessageDeclined(
+        at=command.at, delivery=command.delivery, reason=notice, about=about
+    )
+    return (declined, _notice(command, notice, about))
+
+
+def _given(command: c.Receive, name: str) -> e.CommandGiven:
+    return e.CommandGiven(at=command.at, delivery=command.delivery, command=name)
+
+
+def _session_opened(command: c.Receive, assistant: AssistantName) -> e.SessionOpened:
+    return e.SessionOpened(
+        at=command.at,
+        session=command.fresh_session,
+        assistant=assistant,
+        ttl_s=command.policy.session_ttl_s,
+    )
+
+
+def _notice(command: c.Receive, notice: Notice, about: str = "") -> e.ReplyOffered:
+    return offering.notice(command.at, command.delivery, notice, about)

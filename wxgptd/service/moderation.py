@@ -1,0 +1,50 @@
+"""The operator's list of words that are neither asked about nor answered with.
+
+The file has one word a line; empty lines and those that begin with `#` say nothing. It is read
+again when the daemon is told to (SIGHUP); a file that cannot be read then leaves the former list.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.logger import Logger
+
+from wxgptd.domain.values import Content, Text
+from wxgptd.domain.words import Watch, WordList
+
+log = Logger()
+
+
+class Moderation:
+    """The words of one file, or none."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._words = WordList()
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the file again."""
+        if self._path is None:
+            return
+        try:
+            lines = self._path.read_text("utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            log.error(
+                "the moderation list {path} cannot be read, {kept} words stay as they were: {why}",
+                path=str(self._path),
+                kept=len(self._words),
+                why=getattr(error, "strerror", None) or str(error),
+            )
+            return
+        self._words = WordList(line for line in lines if not line.startswith("#"))
+        log.info("{count} words to moderate by", count=len(self._words))
+
+    def objects(self, content: Content) -> bool:
+        """Tell whether a message has one of the words in it."""
+        return isinstance(content, Text) and self._words.match(content.text)
+
+    def watch(self) -> Watch:
+        """Return what looks at an answer as it is written."""
+        return self._words.watch()

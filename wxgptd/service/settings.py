@@ -1,0 +1,71 @@
+"""What an operator has configured, as the service uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from wxgptd.domain import texts
+from wxgptd.domain.rules import Rule
+from wxgptd.domain.texts import Surroundings
+from wxgptd.domain.values import AccountName, AssistantName, DeliveryKey, LinkHash, Policy, User
+from wxgptd.ports import ChatModel
+
+
+@dataclass(frozen=True, slots=True)
+class Assistant:
+    """Who answers the questions of a session."""
+
+    name: AssistantName
+    command: str
+    model: ChatModel
+    system_prompt: str
+    vision: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What differs from one 公众号 to the other."""
+
+    policy: Policy
+    welcome: str
+    rules: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """How links are made: a token for each delivery, and the addresses it appears in."""
+
+    token: Callable[[User, DeliveryKey], str]
+    hash: Callable[[str], LinkHash]
+    answer: Callable[[str], str]
+    history: Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator configures about conversations."""
+
+    accounts: Mapping[AccountName, Account]
+    assistants: Mapping[AssistantName, Assistant]
+    texts: texts.Texts
+    reply_margin_s: float
+
+    def around(self, account: Account) -> Surroundings:
+        """Return what the texts of an account may speak of."""
+        return Surroundings(
+            commands={name: one.command for name, one in self.assistants.items()},
+            minutes=round(account.policy.session_ttl_s / 60) or 1,
+            days=round(account.policy.link_ttl_s / 86_400) or 1,
+            welcome=account.welcome,
+        )
+
+    def commands(self) -> Mapping[str, AssistantName]:
+        """Return which chat command opens a session with which assistant."""
+        return {assistant.command: name for name, assistant in self.assistants.items()}
+
+    def account(self, user: User) -> Account:
+        """Return the user's account."""
+        found = self.accounts.get(user.account)
+        # A user of an account that is no longer configured still has a state to settle.
+        return found or Account(Policy(), "")

@@ -1,0 +1,255 @@
+"""Customer-service messages: WeChat's own API, for the accounts that may use it.
+
+Source: WeChat's "Customer service message" and "Get stable access token". A token lives two
+hours; `stable_token` gives the same one until five minutes before its end, however often it is
+asked, so that several programs of one account do not throw each other out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from wxgptd.domain.values import OpenId
+from wxgptd.errors import WxgptError
+from wxgptd.outbound.client import HttpClient
+from wxgptd.outbound.reading import read_whole, reason_of, was_cancelled
+from wxgptd.ports import Delivered, Undelivered
+
+log = Logger()
+
+API_URL = "https://api.weixin.qq.com"
+TIMEOUT_S = 10.0
+MAX_ANSWER_BYTES = 64 * 1024
+
+REFRESH_BEFORE_S = 300.0
+"""From five minutes before its end on, WeChat gives a new token."""
+
+PAUSE_S = 600.0
+"""How long to leave WeChat alone after an error that only the operator can mend."""
+
+BUSY = -1
+NOT_PERMITTED = 48001
+_TOKEN_EXPIRED = frozenset({40001, 40014, 42001})
+_OPERATOR_S = frozenset({40013, 40125, 40164, 41002, 41004})
+_MEANINGS = {
+    45002: "the message is too long",
+    45015: "the user has not written for 48 hours",
+    45047: "the user has got as many messages as WeChat allows after one of theirs",
+    40003: "no such user",
+    40013: "the app_id is wrong",
+    40125: "the app_secret is wrong",
+    40164: "this machine's address is not in the account's IP whitelist "
+    "(设置与开发 → 基本配置 → IP白名单)",
+    48001: "the account may not send customer-service messages",
+}
+
+
+class ApiError(WxgptError):
+    """WeChat's API refuses"""
+
+    def __init__(self, code: int, message: str) -> None:
+        self.code = code
+        super().__init__(_MEANINGS.get(code, "") or f"errcode {code}: {message}"[:200])
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """What an account shows WeChat's API. `name` is ours, for the log."""
+
+    name: str
+    app_id: str
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"App({self.name!r})"
+
+
+class CustomerService:
+    """One account's messenger. Implements `wxgptd.ports.Messenger`."""
+
+    def __init__(
+        self, app: App, http: HttpClient, clock: IReactorTime, api_url: str = API_URL
+    ) -> None:
+        self._app = app
+        self._clock = clock
+        self._api = _Api(http, clock, api_url.rstrip("/"))
+        self._token = ""
+        self._refresh_at = 0.0
+        self._refreshing: list[Deferred[None]] | None = None
+        self._permitted = True
+        self._paused_until = 0.0
+
+    def usable(self) -> bool:
+        """Tell whether it makes sense to try; see `wxgptd.ports.Messenger`."""
+        return self._permitted and self._clock.seconds() >= self._paused_until
+
+    @property
+    def state(self) -> str:
+        """In a word, for the operator."""
+        if not self._permitted:
+            return "not permitted"
+        return "on" if self.usable() else "paused"
+
+    def send(self, openid: OpenId, text: str) -> Deferred[Delivered | Undelivered]:
+        """Send `text`; see `wxgptd.ports.Messenger`."""
+        return Deferred.fromCoroutine(self._send(openid, text))
+
+    async def _send(self, openid: OpenId, text: str) -> Delivered | Undelivered:
+        try:
+            await self._deliver(openid, text)
+        except ApiError as error:
+            self._note(error)
+            return Undelivered(error.code, str(error))
+        except TookTooLong:
+            detail = f"WeChat did not answer within {TIMEOUT_S:g} s"
+        except Exception as error:  # noqa: BLE001 (name resolution, TLS, resets: all alike here)
+            if was_cancelled(error):
+                raise CancelledError from None
+            detail = reason_of(error)
+        else:
+            return Delivered()
+        log.warn(
+            "{account}: a message could not be pushed: {why}", account=self._app.name, why=detail
+        )
+        return Undelivered(0, detail)
+
+    async def _deliver(self, openid: OpenId, text: str) -> None:
+        """Send, once more if the token had expired or WeChat was busy: then nothing was sent."""
+        message = {"touser": openid, "msgtype": "text", "text": {"content": text}}
+        for last in (False, True):
+            token = await self._current_token()
+            try:
+                await self._api.call(f"/cgi-bin/message/custom/send?access_token={token}", message)
+            except ApiError as error:
+                if last or error.code not in (*_TOKEN_EXPIRED, BUSY):
+                    raise
+                if error.code == BUSY:
+                    await deferLater(self._clock, 1.0)
+                elif token == self._token:
+                    await self._replace_token(token)
+            else:
+                return
+
+    async def _replace_token(self, revoked: str) -> None:
+        """Get another token than `revoked`, by force if WeChat would give that one again."""
+        self._refresh_at = 0.0
+        if await self._current_token() == revoked:
+            self._refresh_at = 0.0
+            await self._current_token(force=True)
+
+    async def _current_token(self, *, force: bool = False) -> str:
+        """Return a token that is good; whoever needs one meanwhile waits for the same request."""
+        while self._clock.seconds() >= self._refresh_at:
+            if self._refreshing is not None:
+                waiting: Deferred[None] = Deferred(self._leave)
+                self._refreshing.append(waiting)
+                await waiting
+                continue
+            self._refreshing = []
+            failure: Failure | None = None
+            try:
+                await self._refresh(force=force)
+            except Exception:
+                failure = Failure()  # everybody's who waits for it
+                raise
+            finally:
+                woken, self._refreshing = self._refreshing, None
+                for one in woken:
+                    one.callback(None) if failure is None else one.errback(failure)
+        return self._token
+
+    def _leave(self, waiting: Deferred[None]) -> None:
+        if self._refreshing is not None and waiting in self._refreshing:
+            self._refreshing.remove(waiting)
+        waiting.errback(CancelledError())
+
+    async def _refresh(self, *, force: bool) -> None:
+        app = self._app
+        said = await self._api.call(
+            "/cgi-bin/stable_token",
+            {
+                "grant_type": "client_credential",
+                "appid": app.app_id,
+                "secret": app.secret,
+                "force_refresh": force,
+            },
+        )
+        token, lifetime_s = said.get("access_token"), said.get("expires_in")
+        if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]{1,2000}", token):
+            raise ApiError(0, "the answer has no access_token")
+        if not isinstance(lifetime_s, int | float) or not 0 < lifetime_s < 1e6:
+            lifetime_s = 7_200
+        self._token = token
+        self._refresh_at = self._clock.seconds() + max(lifetime_s - REFRESH_BEFORE_S, 1.0)
+
+    def _note(self, error: ApiError) -> None:
+        if error.code == NOT_PERMITTED:
+            if self._permitted:
+                log.warn(
+                    "{account}: pushing is off until the next start: {why} (errcode 48001)",
+                    account=self._app.name,
+                    why=str(error),
+                )
+            self._permitted = False
+            return
+        if error.code in _OPERATOR_S:
+            self._paused_until = self._clock.seconds() + PAUSE_S
+        log.warn(
+            "{account}: a message was not pushed: {why}", account=self._app.name, why=str(error)
+        )
+
+
+class _Api:
+    """WeChat's API over HTTP: JSON in, JSON out, an errcode that is not 0 is an error."""
+
+    def __init__(self, http: HttpClient, clock: IReactorTime, url: str) -> None:
+        self._http = http
+        self._clock = clock
+        self._url = url
+
+    async def call(self, path: str, said: object) -> dict[str, Any]:
+        """Post `said`; return the answer.
+
+        Raises:
+            ApiError: WeChat refuses.
+            TimeoutError: there is no answer in time. That, and whatever else goes wrong with a
+                connection, leaves open whether WeChat acted on it.
+        """
+        exchange = Deferred.fromCoroutine(self._exchange(path, said))
+        return await exchange.addTimeout(TIMEOUT_S, self._clock, lambda *_: Failure(TookTooLong()))
+
+    async def _exchange(self, path: str, said: object) -> dict[str, Any]:
+        # WeChat shows escaped characters as they stand.
+        body = json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
+        response = await self._http.post(
+            self._url + path,
+            data=body,
+            headers={b"content-type": b"application/json; charset=utf-8"},
+            unbuffered=True,
+            allow_redirects=False,
+        )
+        answer = await read_whole(
+            response, self._clock, idle_timeout_s=TIMEOUT_S, limit=MAX_ANSWER_BYTES
+        )
+        if response.code != 200:
+            raise ApiError(0, f"HTTP {response.code}")
+        try:
+            found = json.loads(answer)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise ApiError(0, "the answer is not JSON")
+        code = found.get("errcode", 0)
+        if code != 0:
+            raise ApiError(code if isinstance(code, int) else 0, str(found.get("errmsg", "")))
+        return found

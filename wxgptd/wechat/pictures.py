@@ -1,0 +1,123 @@
+"""Get the pictures that users send from where WeChat keeps them, and from nowhere else."""
+
+from __future__ import annotations
+
+import base64
+from collections import OrderedDict
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from wxgptd.errors import WxgptError
+from wxgptd.outbound.client import HttpClient
+from wxgptd.outbound.reading import read_whole, reason_of, was_cancelled
+
+log = Logger()
+
+TIMEOUT_S = 10.0
+
+REMEMBERED_BYTES = 32 * 1024 * 1024
+"""A picture is shown to the model with every question that follows it."""
+
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+)
+
+
+class NoPicture(WxgptError):
+    """what was fetched is no picture"""
+
+
+class WeChatPictures:
+    """Implements `wxgptd.ports.Pictures`.
+
+    `hosts` are names, each with all names below it, or `name:port`; `limit` is in bytes.
+    """
+
+    def __init__(
+        self, http: HttpClient, clock: IReactorTime, hosts: Sequence[str], limit: int
+    ) -> None:
+        self._http = http
+        self._clock = clock
+        self._hosts = tuple(hosts)
+        self._limit = limit
+        self._remembered: OrderedDict[str, str] = OrderedDict()
+        self._size = 0
+
+    def fetch(self, url: str) -> Deferred[str | None]:
+        """Fire with the picture as a data URL; see `wxgptd.ports.Pictures`."""
+        return Deferred.fromCoroutine(self._fetch(url))
+
+    async def _fetch(self, url: str) -> str | None:
+        known = self._remembered.get(url)
+        if known is not None:
+            self._remembered.move_to_end(url)
+            return known
+        if not self._is_allowed(url):
+            log.warn("a picture is not at a host of WeChat's, and is not fetched")
+            return None
+        try:
+            body = await Deferred.fromCoroutine(self._download(url)).addTimeout(
+                TIMEOUT_S, self._clock, lambda *_: Failure(TookTooLong())
+            )
+            picture = data_url(body)
+        except TookTooLong:
+            why = f"not there within {TIMEOUT_S:g} s"
+        except Exception as error:  # noqa: BLE001 (name resolution, TLS, resets: all alike here)
+            if was_cancelled(error):
+                raise CancelledError from None
+            why = reason_of(error)
+        else:
+            self._remember(url, picture)
+            return picture
+        log.warn("a picture could not be fetched: {why}", why=why)
+        return None
+
+    async def _download(self, url: str) -> bytes:
+        response = await self._http.get(url, unbuffered=True, allow_redirects=False)
+        body = await read_whole(response, self._clock, idle_timeout_s=TIMEOUT_S, limit=self._limit)
+        if response.code != 200:
+            raise NoPicture(f"HTTP {response.code}")
+        return body
+
+    def _is_allowed(self, url: str) -> bool:
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            return False
+        if parts.scheme not in ("http", "https") or parts.username is not None:
+            return False
+        host = (parts.hostname or "").rstrip(".")
+        if port is not None:
+            return f"{host}:{port}" in self._hosts
+        return any(host == one or host.endswith(f".{one}") for one in self._hosts)
+
+    def _remember(self, url: str, picture: str) -> None:
+        self._remembered[url] = picture
+        self._size += len(picture)
+        while self._size > REMEMBERED_BYTES:
+            _, forgotten = self._remembered.popitem(last=False)
+            self._size -= len(forgotten)
+
+
+def data_url(body: bytes) -> str:
+    """Return a picture as a data URL.
+
+    Raises:
+        NoPicture: its first bytes are those of no picture that models take.
+    """
+    kind = next((kind for signature, kind in _SIGNATURES if body.startswith(signature)), "")
+    if body[:4] == b"RIFF" and body[8:12] == b"WEBP":
+        kind = "image/webp"
+    if not kind:
+        raise NoPicture("neither JPEG, PNG, GIF nor WebP")
+    return f"data:{kind};base64,{base64.b64encode(body).decode('ascii')}"
