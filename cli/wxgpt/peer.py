@@ -83,27 +83,8 @@ class Webhook:
     to: str = "gh_wxgpt_local"
 
 
-def text_message(text: str) -> dict[str, str]:
-    """Return the fields of a text message."""
-    return {"MsgType": "text", "Content": text, "MsgId": message_id()}
-
-
-def image_message(url: str) -> dict[str, str]:
-    """Return the fields of a picture."""
-    return {
-        "MsgType": "image", "PicUrl": url, "MediaId": secrets.token_urlsafe(24),
-        "MsgId": message_id(),
-    }  # fmt: skip
-
-
-def event_message(event: str, key: str = "") -> dict[str, str]:
-    """Return the fields of an event."""
-    return {"MsgType": "event", "Event": event, "EventKey": key}
-
-
-def message_id() -> str:
-    """Return a message id of WeChat's kind: 64 bits, in decimal."""
-    return str(secrets.randbits(62) | 1 << 62)
+Message = Mapping[str, str] | str
+"""The fields of a message, or the whole of its XML."""
 
 
 class Peer:
@@ -127,12 +108,12 @@ class Peer:
     async def deliver(
         self,
         user: str,
-        fields: Mapping[str, str],
+        message: Message,
         on_attempt: Callable[[Attempt], None] = lambda _: None,
         attempts: int = ATTEMPTS,
     ) -> Delivery:
         """Deliver one message of `user`'s, as often as it takes and WeChat would."""
-        url, body = self.request(user, fields)
+        url, body = self.request(user, message)
         began = self._clock.seconds()
         made: list[Attempt] = []
         for number in range(1, attempts + 1):
@@ -151,12 +132,12 @@ class Peer:
                     pass
         return Delivery(tuple(made), FAULT_TEXT, fault=True)
 
-    def request(self, user: str, fields: Mapping[str, str]) -> tuple[str, bytes]:
+    def request(self, user: str, message: Message) -> tuple[str, bytes]:
         """Return the address and the body that every attempt at a message has in common."""
         webhook, now = self._webhook, int(self._wall())
-        message = _xml(
-            {"ToUserName": webhook.to, "FromUserName": user, "CreateTime": str(now), **fields}
-        )
+        if not isinstance(message, str):
+            head = {"ToUserName": webhook.to, "FromUserName": user, "CreateTime": str(now)}
+            message = _xml({**head, **message})
         timestamp, nonce = str(now), str(secrets.randbelow(9 * 10**8) + 10**8)
         query = {
             "signature": signature.sign(webhook.token, timestamp, nonce),

@@ -120,7 +120,7 @@ class Logged:
 
     def observe(self, record: Recorded) -> None:
         """Take note of an event. A session's opening stands before what opened it."""
-        from wxgpt.peer import event_message
+        from wxgpt.messages import event_message, image_message
         from wxgptd.domain import events as e
 
         who, event = record.user, record.event
@@ -132,6 +132,8 @@ class Logged:
                 self._say(
                     who, event.delivery, event.at, opening if command == "open" else f"/{command}"
                 )
+            case e.QuestionAsked(image=image) if image:
+                self._sent[who, event.delivery] = event.at, image_message(image)
             case e.QuestionAsked(text=text):
                 self._say(
                     who, event.delivery, event.at, f"{self._opened.pop(who, '')} {text}".strip()
@@ -155,7 +157,7 @@ class Logged:
                 pass
 
     def _say(self, who: User, delivery: str, at: float, text: str) -> None:
-        from wxgpt.peer import text_message
+        from wxgpt.messages import text_message
 
         self._sent[who, delivery] = at, text_message(text)
 

@@ -236,3 +236,61 @@ def test_replaying_to_nobody_says_so(running):
     done = running.wxgpt("replay", "--to", f"http://127.0.0.1:{free_port()}/wx/main")
     assert done.returncode == 3
     assert "nobody listens" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "reply"),
+    [
+        (["--kind", "voice"], "这段语音没有附带文字，听不懂，请打字再问一次。"),
+        (["--kind", "video"], "暂时看不懂视频，请用文字描述你的问题。"),
+        (["--kind", "shortvideo"], "暂时看不懂视频，请用文字描述你的问题。"),
+        (["--kind", "sticker"], "表情收到啦，不过有问题还是要打字问我。"),
+        (["--kind", "image"], "暂时看不懂图片，请用文字描述你的问题。"),
+        (["--event", "CLICK", "--event-key", "X"], None),
+        (["--event", "VIEW", "--event-key", "http://x"], None),
+        (["--event", "LOCATION"], None),
+    ],
+)
+def test_send_can_produce_every_kind(running, options, reply):
+    running.send("/chatgpt")
+    done = running.wxgpt("send", *options, "--json")
+    assert json.loads(done.stdout)["reply"] == reply
+
+
+@pytest.mark.parametrize("kind", ["location", "link", "voice", "text"])
+def test_send_can_ask_in_every_kind(running, kind):
+    running.send("/chatgpt")
+    done = running.wxgpt("send", "--kind", kind, "用 0 秒回答：在哪里", "--json")
+    assert json.loads(done.stdout)["reply"]
+
+
+def test_send_delivers_a_file_as_it_is(running):
+    path = running.directory / "message.xml"
+    path.write_text(
+        "<xml><ToUserName>gh_wxgpt_local</ToUserName><FromUserName>oFromFile</FromUserName>"
+        "<CreateTime>1348831860</CreateTime><MsgType>text</MsgType><Content>/help</Content>"
+        "<MsgId>1234567890123456</MsgId></xml>"
+    )
+    done = running.wxgpt("send", "--xml", str(path), "--json")
+    said = json.loads(done.stdout)
+    assert said["user"] == "oFromFile"
+    assert "发送 /chatgpt 开始对话" in said["reply"]
+    path.write_text("<html>")
+    done = running.wxgpt("send", "--xml", str(path))
+    assert done.returncode == 2
+    assert "that is no message" in done.stderr
+
+
+def test_the_operator_blocks_and_allows(running):
+    assert running.wxgpt("users", "block", "mallory", "--for", "2h").stdout == (
+        "main/mallory: blocked\n"
+    )
+    assert "暂时不能" in running.send("/chatgpt", "--user", "mallory")["reply"]
+    listed = running.wxgpt("users", "list").stdout
+    assert "mallory" in listed
+    assert "blocked until" in listed
+    (one,) = json.loads(running.wxgpt("users", "list", "--standing", "blocked", "--json").stdout)
+    assert (one["user"], one["standing"]) == ("mallory", "blocked")
+    assert running.wxgpt("users", "reset", "mallory").returncode == 0
+    assert "已开启" in running.send("/chatgpt", "--user", "mallory")["reply"]
+    assert running.wxgpt("users", "block", "x", "--for", "soon").returncode == 2

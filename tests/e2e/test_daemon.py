@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import resource
 import signal
@@ -66,10 +67,31 @@ def test_told_to_stop_twice_it_waits_for_nobody(stage):
     sending.communicate()
 
 
-def test_a_hangup_is_a_stop_like_any_other(stage):
-    stage.start_daemon()
+def test_a_hangup_of_the_terminal_is_a_stop_like_any_other(stage):
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-m", "wxgptd", "--config", str(stage.config)]
+    stage.daemon = subprocess.Popen(command, stdout=end, stderr=end)
+    os.close(end)
+    stage.wait_until_ready()
     stage.daemon.send_signal(signal.SIGHUP)
     assert stage.daemon.wait(15) == 0
+    os.close(terminal)
+
+
+def test_without_a_terminal_a_hangup_reads_the_moderation_words_again(stage):
+    words = stage.directory / "words.txt"
+    words.write_text("旧词\n")
+    stage.configure("http://127.0.0.1:9/v1", extra=f'[moderation]\nwords_file = "{words}"\n')
+    stage.start_daemon()
+    stage.send("/chatgpt")
+    assert "不能处理" in stage.send("说说旧词")["reply"]
+    words.write_text("新词\n")
+    stage.daemon.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 10
+    while stage.said().count("words to moderate by") < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert "不能处理" in stage.send("说说新词")["reply"]
+    assert stage.stop() == 0
 
 
 def test_a_page_shows_the_rest_of_an_answer_that_came_too_late(stage):

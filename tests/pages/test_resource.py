@@ -351,13 +351,13 @@ def test_the_history_s_link_dies_with_clear():
 
 
 def test_leaving_the_account_takes_all_links_with_it():
-    from wxgpt import peer
+    from wxgpt import messages
 
     story, path = late(answer_at(16, ANSWER))
     story.advance(2)
     history = history_of(story)
     story.say("/stop")
-    story.deliver(peer.event_message("unsubscribe"))
+    story.deliver(messages.event_message("unsubscribe"))
     assert story.get(path).code == 404
     assert story.get(history).code == 404
 

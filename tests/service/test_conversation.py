@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.model_server import Script, Step, answer_at, chunk, error, streamed
 from tests.support.story import Story, configuration, safe_account
-from wxgpt import peer
+from wxgpt import messages
 from wxgptd import config as cfg
 from wxgptd.domain.texts import Texts
 
@@ -21,10 +21,10 @@ def kinds(story: Story) -> list[str]:
 def test_outside_a_session_everything_is_left_to_others():
     story = Story(answer_at(1, ANSWER))
     for fields in (
-        peer.text_message("你好"),
-        peer.image_message("http://mmbiz.qpic.cn/x"),
-        peer.event_message("VIEW", "http://x"),
-        peer.event_message("something_new"),
+        messages.text_message("你好"),
+        messages.image_message("http://mmbiz.qpic.cn/x"),
+        messages.event_message("VIEW", "http://x"),
+        messages.event_message("something_new"),
     ):
         sent = story.deliver(fields)
         assert sent.reply is None
@@ -108,7 +108,7 @@ def test_safe_mode_from_end_to_end():
 def test_following_is_welcomed_once_however_often_wechat_asks():
     account = cfg.Account(token=cfg.Secret("storytoken"), welcome="欢迎！")
     story = Story(answer_at(1, ANSWER), configuration(account={"main": account}))
-    url, body = story.wechat().request("alice", peer.event_message("subscribe"))
+    url, body = story.wechat().request("alice", messages.event_message("subscribe"))
     assert story.attempt(url, body).reply == "欢迎！"
     assert story.attempt(url, body, number=2).reply == "欢迎！"
     assert kinds(story).count("UserSubscribed") == 1

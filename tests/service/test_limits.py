@@ -10,7 +10,7 @@ from treq.testing import StubTreq
 
 from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
-from wxgpt import peer
+from wxgpt import messages
 from wxgptd import config as cfg
 
 ANSWER = "因为空气。"
@@ -66,7 +66,7 @@ def test_there_is_one_refusal_a_minute_and_then_silence():
 def test_a_refusal_is_the_same_for_each_attempt():
     story = told(messages_per_minute=1)
     story.open()
-    url, body = story.wechat().request("alice", peer.text_message("为什么？"))
+    url, body = story.wechat().request("alice", messages.text_message("为什么？"))
     first, second = story.attempt(url, body), story.attempt(url, body, number=2)
     assert first.reply == second.reply
     assert "太频繁" in first.reply

@@ -9,7 +9,7 @@ import pytest
 from tests.support.model_server import answer_at
 from tests.support.outside import Recorder
 from tests.support.story import Story, configuration
-from wxgpt import peer
+from wxgpt import messages
 from wxgptd import config as cfg
 
 URL = "http://mmbiz.qpic.cn/mmbiz_jpg/abc/0"
@@ -28,7 +28,7 @@ def told(answer=lambda *_: JPEG, *, vision: bool = True, **pictures) -> Story:
 
 
 def show(story: Story, url: str = URL) -> str | None:
-    sent = story.deliver(peer.image_message(url))
+    sent = story.deliver(messages.image_message(url))
     story.advance(1)
     return sent.reply
 
@@ -132,7 +132,7 @@ def _status(code: int):
 )
 def test_a_picture_that_cannot_be_had_is_told(answer):
     story = told(answer, max_size=8_000)
-    sent = story.deliver(peer.image_message(URL))
+    sent = story.deliver(messages.image_message(URL))
     story.advance(12)
     assert sent.reply == "这张图片没能取到，请重新发送"
     assert story.model.calls == []
@@ -155,7 +155,7 @@ def test_each_kind_of_picture_is_told_by_its_first_bytes(body, kind):
 
 def test_a_picture_is_asked_about_again_after_a_crash():
     story = told(lambda *_: None)
-    sent = story.deliver(peer.image_message(URL))
+    sent = story.deliver(messages.image_message(URL))
     story.advance(1)
     story.crash()
     story.outside.hosts["mmbiz.qpic.cn"] = Recorder(lambda *_: JPEG)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.model_server import answer_at, streamed
 from tests.support.story import Story
-from wxgpt import peer
+from wxgpt import messages, peer
 
 ANSWER = "天空是蓝色的，因为空气把蓝光散射得更多。"
 IN_TIME = [(0.1, 1), (4.5, 1), (4.9, 1), (5.1, 2), (9.9, 2), (12.0, 3), (14.5, 3)]
@@ -71,7 +71,7 @@ def test_a_peer_that_hangs_up_early_costs_nothing_but_its_own_waiting(seconds, a
         wall=story.wall,
         patience_s=0.05,
     )
-    url, body = wechat.request("alice", peer.text_message("为什么？"))
+    url, body = wechat.request("alice", messages.text_message("为什么？"))
     hasty = [start(story, wechat, url, body, 1)]
     story.advance(0.2)
     assert hasty[0].results == ["timeout"]
@@ -107,7 +107,7 @@ def start(story, wechat, url, body, number):
 def test_a_lost_reply_is_given_again_to_a_late_attempt_word_for_word(seconds):
     story = Story(answer_at(seconds, ANSWER))
     story.open()
-    url, body = story.wechat().request("alice", peer.text_message("为什么？"))
+    url, body = story.wechat().request("alice", messages.text_message("为什么？"))
     replies = []
     for number in range(1, 6):
         sent = story.attempt(url, body, number=number)
@@ -122,7 +122,7 @@ def test_a_lost_reply_is_given_again_to_a_late_attempt_word_for_word(seconds):
 def test_a_settled_window_says_nothing_more_after_its_time():
     story = Story(answer_at(0.1, ANSWER))
     story.open()
-    url, body = story.wechat().request("alice", peer.text_message("为什么？"))
+    url, body = story.wechat().request("alice", messages.text_message("为什么？"))
     first = story.attempt(url, body)
     story.advance(1)
     assert first.reply == ANSWER
@@ -153,7 +153,7 @@ def msg_id(body: bytes) -> str:
 def test_a_fourth_attempt_gets_what_the_third_one_got(seconds):
     story = Story(streamed(seconds, ["第一句。", "第二句。", "第三句。", "第四句。"]))
     story.open()
-    url, body = story.wechat().request("alice", peer.text_message("为什么？"))
+    url, body = story.wechat().request("alice", messages.text_message("为什么？"))
     attempts = []
     for number in (1, 2, 3):
         attempts.append(story.attempt(url, body, number=number))
@@ -204,7 +204,7 @@ def test_a_restart_during_the_last_attempt_leaves_the_answer_to_be_asked_for(sec
 def test_a_restart_after_the_reply_gives_late_attempts_the_same_reply(seconds):
     story = Story(streamed(seconds, ["第一句。", "第二句。"], first_s=0.05))
     story.open()
-    fields = peer.text_message("为什么？")
+    fields = messages.text_message("为什么？")
     url, body = story.wechat().request("alice", fields)
     replies = []
     for number in (1, 2, 3):
@@ -242,7 +242,7 @@ def test_an_attempt_that_hangs_on_is_closed_without_a_byte():
         wall=story.wall,
         patience_s=30.0,
     )
-    url, body = patient.request("alice", peer.text_message("为什么？"))
+    url, body = patient.request("alice", messages.text_message("为什么？"))
     sent = start(story, patient, url, body, 1)
     story.advance(7.8)
     assert not sent.done
@@ -253,7 +253,7 @@ def test_an_attempt_that_hangs_on_is_closed_without_a_byte():
 def test_the_last_attempt_is_known_by_time_where_an_earlier_one_never_came():
     story = Story(answer_at(40, ANSWER))
     story.open()
-    url, body = story.wechat().request("alice", peer.text_message("为什么？"))
+    url, body = story.wechat().request("alice", messages.text_message("为什么？"))
     first = story.attempt(url, body)
     story.advance(10)
     assert first.delivery.fault
@@ -265,7 +265,7 @@ def test_the_last_attempt_is_known_by_time_where_an_earlier_one_never_came():
 def test_two_attempts_at_once_join_one_answer():
     story = Story(answer_at(2, ANSWER))
     story.open()
-    url, body = story.wechat().request("alice", peer.text_message("为什么？"))
+    url, body = story.wechat().request("alice", messages.text_message("为什么？"))
     both = [story.attempt(url, body), story.attempt(url, body)]
     story.advance(3)
     assert [one.reply for one in both] == [ANSWER, ANSWER]

@@ -10,7 +10,7 @@ import pytest
 from tests.support.model_server import answer_at
 from tests.support.outside import Recorder
 from tests.support.story import Story, configuration, safe_account
-from wxgpt import peer
+from wxgpt import messages
 from wxgptd import config as cfg
 
 ANSWER = "因为空气。"
@@ -92,16 +92,16 @@ def test_a_rule_s_reply_to_a_follower_takes_the_place_of_the_welcome():
     account = cfg.Account(token=cfg.Secret("storytoken"), welcome="欢迎")
     rule = cfg.Rule(match="event:subscribe:7", reply=cfg.RuleReply(text="扫码欢迎"))
     told = story(rule, account=account)
-    followed = peer.event_message("subscribe", "qrscene_7")
+    followed = messages.event_message("subscribe", "qrscene_7")
     assert told.deliver(followed).reply == "扫码欢迎"
     assert told.deliver(followed).reply == "扫码欢迎"
-    assert told.deliver(peer.event_message("subscribe", "qrscene_8")).reply == "欢迎"
+    assert told.deliver(messages.event_message("subscribe", "qrscene_8")).reply == "欢迎"
     assert next(type(event).__name__ for event in told.store.events()) == "UserSubscribed"
 
 
 def test_whoever_leaves_is_noted_and_the_other_backend_is_told():
     told = story(everything_to(OLD, always=True))
-    told.deliver(peer.event_message("unsubscribe"))
+    told.deliver(messages.event_message("unsubscribe"))
     assert [type(event).__name__ for event in told.store.events()] == ["UserUnsubscribed"]
     assert len(told.backend.requests) == 1
 
@@ -109,15 +109,15 @@ def test_whoever_leaves_is_noted_and_the_other_backend_is_told():
 def test_a_menu_click_is_answered_and_other_events_are_not():
     news = cfg.RuleReply(news=(cfg.Article(title="最新", url="https://e.example/1"),))
     told = story(cfg.Rule(match="event:CLICK:LATEST", reply=news))
-    assert told.deliver(peer.event_message("CLICK", "LATEST")).reply == "[news] 最新"
-    assert told.deliver(peer.event_message("CLICK", "OTHER")).reply is None
+    assert told.deliver(messages.event_message("CLICK", "LATEST")).reply == "[news] 最新"
+    assert told.deliver(messages.event_message("CLICK", "OTHER")).reply is None
 
 
 @pytest.mark.parametrize("account", [TOKEN_ACCOUNT, safe_account()], ids=["plain", "safe"])
 def test_a_message_goes_on_exactly_as_wechat_sent_it(account):
     told = story(everything_to(OLD), account=account)
     wechat = told.wechat()
-    url, body = wechat.request("alice", peer.text_message("你好 &+%"))
+    url, body = wechat.request("alice", messages.text_message("你好 &+%"))
     told.attempt(url, body)
     (asked, sent, headers) = told.backend.requests[0]
     query = parse_qs(urlsplit(asked.decode()).query, strict_parsing=True)
@@ -135,7 +135,7 @@ def test_what_the_other_backend_says_comes_back_unchanged():
         return b"\xff\x00 anything"
 
     told = story(everything_to(OLD), answer=answer)
-    url, body = told.wechat().request("alice", peer.text_message("你好"))
+    url, body = told.wechat().request("alice", messages.text_message("你好"))
     found = []
     told._wechat_http.post(url, data=body).addCallback(found.append)
     told.flush()
@@ -174,7 +174,7 @@ def test_a_backend_that_answers_without_end_ends_in_success():
 
 def test_when_wechat_hangs_up_so_do_we():
     told = story(everything_to(OLD), answer=lambda *_: None)
-    url, body = told.wechat().request("alice", peer.text_message("你好"))
+    url, body = told.wechat().request("alice", messages.text_message("你好"))
     attempt = told._wechat_http.post(url, data=body)
     attempt.addErrback(lambda _: None)
     told.flush()

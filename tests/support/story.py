@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from tests.support.memory_store import MemoryStore
 from tests.support.model_server import ModelServer, Script
 from tests.support.outside import Outside
-from wxgpt import peer
+from wxgpt import messages, peer
 from wxgptd import config as cfg
 from wxgptd.domain.events import Event
 from wxgptd.domain.record import Recorded, StoreFigures
@@ -209,7 +209,7 @@ class Story:
         return sent
 
     def send(self, text: str, user: str = "alice", **more: Any) -> Sent:
-        return self.deliver(peer.text_message(text), user, **more)
+        return self.deliver(messages.text_message(text), user, **more)
 
     def say(self, text: str, user: str = "alice", **more: Any) -> str | None:
         """Send a message that is answered at once, and return the reply."""

@@ -25,7 +25,7 @@ def command(user: str, account: str | None, url: str | None) -> None:
       wxgpt chat
       wxgpt chat --user somebody
     """
-    from wxgpt import peer
+    from wxgpt import messages, peer
     from wxgpt.reactor import run
 
     if not sys.stdin.isatty():
@@ -44,7 +44,7 @@ def command(user: str, account: str | None, url: str | None) -> None:
         click.echo("Say something; /chatgpt opens a session, ^D ends.", err=True)
         while (line := await prompt.ask("> ")) is not None:
             if line.strip():
-                delivery = await wechat.deliver(user, peer.text_message(line), tell)
+                delivery = await wechat.deliver(user, messages.text_message(line), tell)
                 send.show_delivery(delivery)
 
     run(converse)

@@ -250,11 +250,11 @@ def _chapter(text: str) -> None:
 
 
 async def _say(wechat: Peer, text: str) -> Delivery:
-    from wxgpt import peer
+    from wxgpt import messages
     from wxgpt.commands import send
 
     click.echo(f"  user: {text}")
-    delivery = await wechat.deliver(USER, peer.text_message(text), send.show_attempt)
+    delivery = await wechat.deliver(USER, messages.text_message(text), send.show_attempt)
     send.show_delivery(delivery)
     return delivery
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
@@ -14,7 +14,7 @@ from wxgpt.failures import ExpectationUnmet, Unreachable, UsageFailure
 from wxgptd.errors import WxgptError
 
 if TYPE_CHECKING:
-    from wxgpt.peer import Attempt, Delivery, Webhook
+    from wxgpt.peer import Attempt, Delivery, Message, Webhook
     from wxgptd.config import Config
 
 DEFAULT_USER = "wxgpt-test-user"
@@ -30,9 +30,19 @@ DEFAULT_USER = "wxgpt-test-user"
 @click.option(
     "--encrypt/--plain", default=None, help="Safe mode or not.  [default: as the account has it]"
 )
-@click.option("--image", metavar="URL", help="Send a picture.")
+@click.option(
+    "--kind", metavar="KIND", help="Send a voice, a location and so on; TEXT is what it says."
+)
+@click.option("--image", metavar="URL", help="Send a picture: short for --kind image URL.")
 @click.option("--event", metavar="NAME", help="Send an event, such as subscribe.")
 @click.option("--event-key", default="", metavar="KEY", help="The event's EventKey.")
+@click.option(
+    "--xml",
+    "xml_file",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="Send this XML as it is; - reads it from standard input.",
+)
 @click.option("--expect", metavar="REGEX", help="Fail with status 6 unless the reply matches.")
 @options.output_option("text", "json")
 def command(
@@ -41,9 +51,11 @@ def command(
     account: str | None,
     url: str | None,
     encrypt: bool | None,
+    kind: str | None,
     image: str | None,
     event: str | None,
     event_key: str,
+    xml_file: IO[bytes] | None,
     expect: str | None,
     output: str,
 ) -> None:
@@ -54,20 +66,19 @@ def command(
       wxgpt send /chatgpt
       wxgpt send "为什么天是蓝的？"
       wxgpt send --user somebody --expect 蓝 "为什么天是蓝的？"
-      wxgpt send --event subscribe
+      wxgpt send --event subscribe --event-key qrscene_7
+      wxgpt send --kind voice "语音识别出来的字"
+      wxgpt send --xml message.xml
+
+    Kinds are text, image, voice, video, shortvideo, location, link and sticker.
     """
     from wxgpt import peer
     from wxgpt.reactor import run
 
-    if sum(given is not None for given in (text, image, event)) != 1:
-        raise UsageFailure("give one of TEXT, --image and --event", hint="see wxgpt send --help")
     pattern = _compiled(expect)
-    if text is not None:
-        message = peer.text_message(text)
-    elif image is not None:
-        message = peer.image_message(image)
-    else:
-        message = peer.event_message(event or "", event_key)
+    message = _message(text, kind, image, event, event_key, xml_file)
+    if isinstance(message, str):
+        user = _sender(message)
     config = options.load_config()
     hook = webhook(config, account, url, encrypt)
 
@@ -86,6 +97,48 @@ def command(
     else:
         click.echo(render.dumps(as_json(message, user, delivery)))
     _judge(delivery, pattern)
+
+
+def _message(
+    text: str | None,
+    kind: str | None,
+    image: str | None,
+    event: str | None,
+    event_key: str,
+    xml_file: IO[bytes] | None,
+) -> Message:
+    from wxgpt import messages
+
+    if kind is not None and kind not in messages.KINDS:
+        raise UsageFailure(f"--kind {kind} is none", hint=f"known: {', '.join(messages.KINDS)}")
+    chosen = text if kind is None else kind
+    if sum(given is not None for given in (chosen, image, event, xml_file)) != 1 or (
+        kind is None and event_key and event is None
+    ):
+        raise UsageFailure(
+            "give one of TEXT, --kind, --image, --event and --xml", hint="see wxgpt send --help"
+        )
+    if xml_file is not None:
+        return xml_file.read().decode("utf-8", "replace")
+    if kind is not None:
+        return messages.message(kind, text or "")
+    if image is not None:
+        return messages.image_message(image)
+    if event is not None:
+        return messages.event_message(event, event_key)
+    return messages.text_message(text or "")
+
+
+def _sender(xml: str) -> str:
+    """Return who sends `xml`: WeChat repeats the OpenID in the query."""
+    from wxgptd.wechat import envelope
+
+    try:
+        return envelope.sender(envelope.parse(xml.encode()))
+    except envelope.Malformed as error:
+        raise UsageFailure(
+            f"that is no message: {error}", hint="WeChat's look like <xml>...</xml>"
+        ) from None
 
 
 def webhook(
@@ -181,11 +234,11 @@ def show_delivery(delivery: Delivery) -> None:
         click.echo(f"  │ {line}".rstrip())
 
 
-def as_json(message: dict[str, str], user: str, delivery: Delivery) -> dict[str, object]:
+def as_json(message: Message, user: str, delivery: Delivery) -> dict[str, object]:
     """Return the delivery for scripts."""
     return {
         "user": user,
-        "delivery": message.get("MsgId"),
+        "delivery": None if isinstance(message, str) else message.get("MsgId"),
         "attempts": [
             {
                 "number": attempt.number,

@@ -129,6 +129,7 @@ def as_json(user: User, session: Session, *, turns: bool = False) -> dict[str, A
                 "delivery": question.delivery,
                 "asked_at": render.rfc3339(question.asked_at),
                 "question": question.text,
+                "image": question.image or None,
                 "state": type(question.answer).__name__.lower(),
                 "answer": question.answer.text,
                 "offered": question.offered,
@@ -156,7 +157,7 @@ def show_dialogue(user: User, session: Session) -> None:
     click.echo(f"── {session.id} · {user.account}/{user.openid} · {session.assistant}{ended}")
     for question in session.questions.values():
         click.echo(f"{render.clock_time(question.asked_at, utc=False)}  user")
-        _indented(question.text)
+        _indented(f"[picture] {question.text}" if question.image else question.text)
         answer = question.answer
         match answer:
             case Completed():

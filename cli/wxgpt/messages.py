@@ -1,0 +1,62 @@
+"""Messages of every kind, as WeChat's documents show them: their fields without the addresses."""
+
+from __future__ import annotations
+
+import secrets
+
+from wxgptd.wechat.envelope import STICKER
+
+KINDS = ("text", "image", "voice", "video", "shortvideo", "location", "link", "sticker")
+
+
+def text_message(text: str) -> dict[str, str]:
+    """Return the fields of a text message."""
+    return {"MsgType": "text", "Content": text, "MsgId": message_id()}
+
+
+def image_message(url: str) -> dict[str, str]:
+    """Return the fields of a picture."""
+    return {"MsgType": "image", "PicUrl": url, "MediaId": _media_id(), "MsgId": message_id()}
+
+
+def event_message(event: str, key: str = "") -> dict[str, str]:
+    """Return the fields of an event."""
+    return {"MsgType": "event", "Event": event, "EventKey": key}
+
+
+def message(kind: str, text: str) -> dict[str, str]:
+    """Return the fields of a message of that kind; `text` is what it says, in its own way.
+
+    That is a picture's address, a recording's words, a place's name, a link's address.
+    """
+    match kind:
+        case "text":
+            return text_message(text)
+        case "sticker":
+            return text_message(STICKER)
+        case "image":
+            return image_message(text or "http://mmbiz.qpic.cn/mmbiz_jpg/wxgpt/0")
+        case "voice":
+            said = {"Recognition": text} if text else {}
+            fields = {"MediaId": _media_id(), "Format": "amr", **said, "MediaId16K": _media_id()}
+        case "location":
+            fields = {
+                "Location_X": "23.134521",
+                "Location_Y": "113.358803",
+                "Scale": "20",
+                "Label": text or "位置信息",
+            }
+        case "link":
+            fields = {"Title": "标题", "Description": "说明", "Url": text or "https://example.com/"}
+        case _:
+            fields = {"MediaId": _media_id(), "ThumbMediaId": _media_id()}
+    return {"MsgType": kind, **fields, "MsgId": message_id()}
+
+
+def message_id() -> str:
+    """Return a message id of WeChat's kind: 64 bits, in decimal."""
+    return str(secrets.randbits(62) | 1 << 62)
+
+
+def _media_id() -> str:
+    return secrets.token_urlsafe(24)
