@@ -20,6 +20,7 @@ from wxgptd.errors import WxgptError
 
 COMMANDS = {
     "demo": "See it work: no account, no key, one minute.",
+    "init": "Change what has to be changed: an account's key.",
     "check": "Check the configuration.",
     "send": "Send one message the way WeChat does.",
     "chat": "The same as a conversation at a prompt.",

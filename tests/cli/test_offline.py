@@ -513,3 +513,70 @@ def test_check_says_who_would_take_a_message(place, asked, lines):
     path = place / "wxgptd.toml"
     path.write_text(path.read_text() + RULES)
     assert invoked(place, "check", *asked).splitlines() == lines
+
+
+# init --rotate-aes-key
+
+
+OLD_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
+
+
+def safe(place, key: str = OLD_KEY):
+    path = place / "wxgptd.toml"
+    text = path.read_text().replace(
+        "[account.main]", f'[account.main]  # mine\napp_id = "wx1"\naes_key = "{key}"  # 43'
+    )
+    path.write_text(text)
+    path.chmod(0o640)
+    return path
+
+
+def account(path):
+    from wxgptd.config import load
+
+    return load(path).account["main"]
+
+
+def test_a_key_is_changed_with_the_former_one_beside_it(place):
+    path = safe(place)
+    said = invoked(place, "init", "--rotate-aes-key")
+    now = account(path)
+    assert now.previous_aes_key.reveal() == OLD_KEY
+    assert now.aes_key.reveal() != OLD_KEY
+    assert now.aes_key.reveal() in said
+    assert "# mine" in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert Ran(place, "init", "--rotate-aes-key").code == 2
+    invoked(place, "init", "--rotate-aes-key", "--finish")
+    assert account(path).previous_aes_key.reveal() == ""
+    assert account(path).aes_key == now.aes_key
+    assert Ran(place, "init", "--rotate-aes-key", "--finish").code == 2
+    assert [one.name for one in place.iterdir() if ".new" in one.name] == []
+
+
+def test_a_key_in_a_file_of_its_own_is_changed_there(place):
+    (place / "aes").write_text(OLD_KEY)
+    (place / "aes").chmod(0o600)
+    path = safe(place, "file:aes")
+    said = invoked(place, "init", "--rotate-aes-key")
+    now = account(path)
+    assert now.previous_aes_key.reveal() == OLD_KEY
+    assert now.aes_key.reveal() in said
+    assert (place / "aes.previous").stat().st_mode & 0o777 == 0o600
+    invoked(place, "init", "--rotate-aes-key", "--finish")
+    assert not (place / "aes.previous").exists()
+
+
+def test_a_key_that_is_elsewhere_is_left_to_the_operator(place):
+    path = safe(place, "env:AES")
+    before = path.read_text()
+    ran = Ran(place, "init", "--rotate-aes-key", environ={"AES": OLD_KEY})
+    assert ran.code == 2
+    assert "previous_aes_key" in ran.err
+    assert path.read_text() == before
+
+
+def test_without_a_key_there_is_none_to_change(place):
+    ran = Ran(place, "init", "--rotate-aes-key")
+    assert ran.code == 2
+    assert "plain text mode" in ran.err

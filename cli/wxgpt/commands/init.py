@@ -1,0 +1,132 @@
+"""`wxgpt init`: what has to be set up, and what has to be changed from time to time."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wxgpt import options
+from wxgpt.failures import UsageFailure
+
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
+
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+@click.command("init")
+@click.option("--rotate-aes-key", is_flag=True, help="Change an account's EncodingAESKey.")
+@click.option("--finish", is_flag=True, help="The last step of that: forget the former key.")
+@click.option("--account", metavar="NAME", help="Of which account; needed if there are several.")
+def command(rotate_aes_key: bool, finish: bool, account: str | None) -> None:
+    """Change an account's EncodingAESKey without losing a message.
+
+    The configuration is rewritten with a new key beside the former one, comments and all. The
+    daemon takes messages made with either, and answers with the one that a message came with.
+
+    \b
+    Examples:
+      wxgpt init --rotate-aes-key
+      wxgpt init --rotate-aes-key --finish
+    """
+    if not rotate_aes_key:
+        raise UsageFailure(
+            "there is nothing to do without --rotate-aes-key",
+            hint="a new configuration begins with etc/wxgptd.toml; the README goes through it",
+        )
+    path = options.config_path()
+    name, configured = options.pick_account(options.load_config(), account)
+    if not configured.aes_key:
+        raise UsageFailure(
+            f"account {name} has no aes_key to change",
+            hint="it is in plain text mode; for safe mode set app_id and aes_key",
+        )
+    if finish:
+        if not configured.previous_aes_key:
+            raise UsageFailure(f"account {name} has no former key to forget")
+        _finish(path, name)
+    else:
+        if configured.previous_aes_key:
+            raise UsageFailure(
+                f"account {name} still has a former key: a change is under way",
+                hint="finish it first: wxgpt init --rotate-aes-key --finish",
+            )
+        _begin(path, name)
+
+
+def _begin(path: Path, name: str) -> None:
+    fresh = "".join(secrets.choice(_ALPHABET) for _ in range(43))
+    document = _read(path)
+    table = document["account"][name]
+    former = str(table["aes_key"])
+    scheme, colon, where = former.partition(":")
+    match scheme if colon else "":
+        case "":
+            table["previous_aes_key"] = former
+            table["aes_key"] = fresh
+            _write(path, document.as_string())
+        case "file":
+            file = path.parent / where
+            kept = file.with_name(f"{file.name}.previous")
+            _write(kept, file.read_text("utf-8"), like=file)
+            _write(file, f"{fresh}\n")
+            table["previous_aes_key"] = f"file:{where}.previous"
+            _write(path, document.as_string())
+        case _:
+            raise UsageFailure(
+                f"the key of account {name} is {scheme}:{where}, which wxgpt cannot change",
+                hint=f"keep it as previous_aes_key, and put a new one there: {fresh}",
+            )
+    click.echo(f"{path}: account {name} has a new aes_key, and the former one beside it.")
+    click.echo(
+        f"""
+What is left to do, in this order:
+  1. systemctl restart wxgptd
+  2. In WeChat's backend (设置与开发 → 基本配置 → 服务器配置 → 修改配置), put this
+     EncodingAESKey, and 提交:
+       {fresh}
+  3. In ten minutes, when no message comes with the former key any more:
+       wxgpt init --rotate-aes-key --finish
+       systemctl restart wxgptd"""
+    )
+
+
+def _finish(path: Path, name: str) -> None:
+    document = _read(path)
+    table = document["account"][name]
+    former = str(table["previous_aes_key"])
+    table.remove("previous_aes_key")
+    _write(path, document.as_string())
+    if former.startswith("file:"):
+        (path.parent / former.removeprefix("file:")).unlink(missing_ok=True)
+    click.echo(f"{path}: account {name} has forgotten its former key.")
+    click.echo("What is left to do: systemctl restart wxgptd")
+
+
+def _read(path: Path) -> TOMLDocument:
+    import tomlkit
+
+    return tomlkit.parse(path.read_text("utf-8-sig"))
+
+
+def _write(path: Path, text: str, like: Path | None = None) -> None:
+    """Replace `path`, whole or not at all, with the owner and the mode that it (or `like`) has."""
+    was = (like or path).stat()
+    fresh = path.with_name(f".{path.name}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, text.encode())
+        if (was.st_uid, was.st_gid) != (os.geteuid(), os.getegid()):
+            os.fchown(descriptor, was.st_uid, was.st_gid)
+        os.fchmod(descriptor, was.st_mode & 0o777)
+        os.fsync(descriptor)
+    except OSError:
+        fresh.unlink()
+        raise
+    finally:
+        os.close(descriptor)
+    fresh.rename(path)
