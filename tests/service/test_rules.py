@@ -99,6 +99,16 @@ def test_a_rule_s_reply_to_a_follower_takes_the_place_of_the_welcome():
     assert next(type(event).__name__ for event in told.store.events()) == "UserSubscribed"
 
 
+def test_a_welcome_comes_before_rules_that_take_everything():
+    account = cfg.Account(token=cfg.Secret("storytoken"), welcome="欢迎")
+    told = story(everything_to(OLD), account=account)
+    assert told.deliver(messages.event_message("subscribe")).reply == "欢迎"
+    assert told.backend.requests == []
+    told = story(everything_to(OLD, always=True), account=account)
+    told.deliver(messages.event_message("subscribe"))
+    assert len(told.backend.requests) == 1
+
+
 def test_whoever_leaves_is_noted_and_the_other_backend_is_told():
     told = story(everything_to(OLD, always=True))
     told.deliver(messages.event_message("unsubscribe"))

@@ -26,6 +26,7 @@ def compiled(config: Config, account: str) -> tuple[rules.Rule, ...]:
             matches=_matcher(rule),
             always=rule.always,
             action=rules.Backend(rule.forward) if rule.forward else _reply(rule.reply),
+            names_event=rule.match.startswith("event:"),
         )
         for number, rule in enumerate(config.rule, 1)
         if not rule.account or account in rule.account

@@ -185,15 +185,32 @@ def _said(content: Content) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule; `number` counts from 1, and `about` says in words what it matches."""
+    """One rule; `number` counts from 1, and `about` says in words what it matches.
+
+    `names_event` tells whether it is about one event, rather than everything of some kind.
+    """
 
     number: int
     about: str
     matches: Matcher
     always: bool
     action: RuleReply | Backend
+    names_event: bool = False
 
 
-def first(rules: Iterable[Rule], content: Content, *, always: bool) -> Rule | None:
-    """Return the first rule that takes `content`, of those that are `always` tried or not."""
-    return next((rule for rule in rules if rule.always is always and rule.matches(content)), None)
+def first(
+    rules: Iterable[Rule], content: Content, *, always: bool, welcome: bool = False
+) -> Rule | None:
+    """Return the first rule that takes `content`, of those that are `always` tried or not.
+
+    Where there is a `welcome`, a rule has to name the event to take its place.
+    """
+    general = always or not (welcome and isinstance(content, Subscribe))
+    return next(
+        (
+            rule
+            for rule in rules
+            if rule.always is always and (general or rule.names_event) and rule.matches(content)
+        ),
+        None,
+    )

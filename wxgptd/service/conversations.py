@@ -174,7 +174,7 @@ class Conversations:
             rule = rules.first(account.rules, content, always=True)
             if rule is not None and not _is_membership(content):
                 return succeed(_outcome(rule))
-            rule = rule or rules.first(account.rules, content, always=False)
+            rule = rule or rules.first(account.rules, content, always=False, welcome=policy.welcome)
             if rule is not None:
                 policy = replace(policy, open_with=AssistantName(""), welcome=False)
         if disregards(state, delivery, content, policy, self._commands):

@@ -88,7 +88,7 @@ def _explain(config: Config, name: str | None, content: Content) -> None:
     from wxgptd.config import compiled_rules
     from wxgptd.domain import rules
 
-    name, _ = options.pick_account(config, name)
+    name, account = options.pick_account(config, name)
     known = compiled_rules(config, name)
     always = rules.first(known, content, always=True)
     if always is not None:
@@ -98,7 +98,7 @@ def _explain(config: Config, name: str | None, content: Content) -> None:
     if command:
         click.echo(f"always: {command}")
         return
-    other = rules.first(known, content, always=False)
+    other = rules.first(known, content, always=False, welcome=bool(account.welcome))
     click.echo(f"in a session: {_in_session(content)}")
     click.echo(
         f"outside: {_told(other) if other is not None else _unclaimed(config, name, content)}"
