@@ -64,6 +64,7 @@ def conversation(n: int, turns: int = 7) -> list[Event]:
         receive = c.Receive(
             at=at, delivery=delivery, content=Text(text), policy=Policy(), assistants=ASSISTANTS,
             fresh_session=SessionId(f"{n:010x}"), link=LinkHash(b"%032d" % (n * 100 + number)),
+            day_began_at=0.0, day_ends_at=86_400.0,
         )  # fmt: skip
         do(receive)
         if not text.startswith("/"):
@@ -74,7 +75,7 @@ def conversation(n: int, turns: int = 7) -> list[Event]:
                     prompt_tokens=120, completion_tokens=90, first_text_s=0.8, took_s=6.0,
                 )
             )  # fmt: skip
-            do(c.OfferReply(at=at + 6, delivery=delivery, written="", room=1_900))
+            do(c.OfferReply(at=at + 6, delivery=delivery, written="", room=1_900, policy=Policy()))
     return events
 
 

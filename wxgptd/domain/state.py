@@ -138,7 +138,8 @@ def evolve(state: UserState, event: e.Event) -> UserState:
     Raises:
         Inconsistent: `event` cannot follow.
     """
-    return _evolved(state, event)._replace(version=state.version + 1)
+    # A start does this millions of times: `_replace` takes four times as long.
+    return UserState(state.version + 1, *_evolved(state, event)[1:])
 
 
 def _evolved(state: UserState, event: e.Event) -> UserState:

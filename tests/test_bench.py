@@ -1,0 +1,31 @@
+"""The measurements run: each at a size that says nothing about speed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parent.parent / "bench"
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("replay.py", ["--events", "2000", "--rounds", "1"]),
+        ("hold.py", ["--questions", "20", "--model-seconds", "0.5", "--within", "0.5"]),
+        ("webhook.py", ["--slices", "1", "--seconds", "0.05"]),
+    ],
+)
+def test_a_measurement_runs(name, options):
+    done = subprocess.run(
+        [sys.executable, str(BENCH / name), *options],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
