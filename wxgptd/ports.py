@@ -279,8 +279,11 @@ class Control(Protocol):
         """End a session; fires with whether there was one, once that is durable."""
         ...
 
-    def users(self) -> Sequence[Mapping[str, object]]:
-        """Return all users with their standing and what they asked for today, ready for JSON."""
+    def users(self, limit: int, standing: str) -> Sequence[Mapping[str, object]]:
+        """Return users with their standing and what they asked for today, ready for JSON.
+
+        Those who were heard of last come first, `limit` at most; of one `standing` if not empty.
+        """
         ...
 
     def change_standing(

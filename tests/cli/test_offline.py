@@ -495,9 +495,14 @@ forward = "https://old.example.com/?key=secret"
         ),
         (
             ["--event", "click:NEW"],
+            ["in a session or outside: rule 3 (event:CLICK:NEW) replies with news: 最新"],
+        ),
+        (
+            ["--message", "继续"],
             [
-                "in a session: nobody; WeChat is told `success`",
-                "outside: rule 3 (event:CLICK:NEW) replies with news: 最新",
+                "first: the next part of an answer, if one of this user's has more; else",
+                "in a session: a question for the model",
+                "outside: nobody; WeChat is told `success`",
             ],
         ),
         (
@@ -552,6 +557,15 @@ def test_a_key_is_changed_with_the_former_one_beside_it(place):
     assert account(path).aes_key == now.aes_key
     assert Ran(place, "init", "--rotate-aes-key", "--finish").code == 2
     assert [one.name for one in place.iterdir() if ".new" in one.name] == []
+
+
+def test_a_configuration_behind_a_link_is_changed_where_it_is(place):
+    path = safe(place)
+    path.rename(place / "real.toml")
+    path.symlink_to("real.toml")
+    invoked(place, "init", "--rotate-aes-key")
+    assert path.is_symlink()
+    assert account(place / "real.toml").previous_aes_key.reveal() == OLD_KEY
 
 
 def test_a_key_in_a_file_of_its_own_is_changed_there(place):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.support.builders import asked, complete, offer
 from tests.support.markdown import text
 from wxgptd.domain import paging, texts
 from wxgptd.domain.session import Completed, Question
@@ -70,16 +72,53 @@ def replies(answer: str, style: Style, room: int) -> tuple[str, list[str], list[
     return shown, slices, said
 
 
+def squeezed(text: str) -> str:
+    return "".join(text.split())
+
+
 @pytest.mark.parametrize("style", list(Style))
 def test_a_hundred_thousand_texts_come_back_whole_page_by_page(style):
     random = Random(31_415)
     room = texts.room(CATALOGUE, LINK)
+    fences = re.compile(r"(?m)^[^\S\n]*(`{3,}|~{3,})[^`\n]*$")
     for number in range(50_000):
         answer = text(random, 30 if number % 20 else 400)
         tight = random.randrange(60, room) if number % 2 else room
         shown, slices, said = replies(answer, style, tight)
         assert "".join(slices) == shown
         assert all(len(one.encode("utf-8", "replace")) <= texts.MAX_REPLY_BYTES for one in said)
+        # What users read, put together again, is what the answer says; fences come and go.
+        more = texts._fill(CATALOGUE.more, link=LINK)
+        read = "\n".join(one.removesuffix(more).rstrip("\n") for one in said)
+        if style is Style.MARKDOWN:
+            read, shown = fences.sub("", read), fences.sub("", shown)
+            if len(said) > 1 and re.search("```|~~~", answer):
+                continue  # what a fence is and what belongs to one, pages change
+        assert squeezed(read) == squeezed(shown)
+
+
+def test_what_a_conversation_is_told_page_by_page_is_the_whole_answer():
+    """The same through decisions and state: the question, and `继续` until nothing is left."""
+    random = Random(27_182)
+    for _ in range(300):
+        answer = text(random, 500).strip() or "天"
+        history = asked("q1")
+        history.do(complete("q1", answer))
+        history.do(offer("q1"))
+        read, number = [], 0
+        while True:
+            delivery = f"m{number}" if number else "q1"
+            window = history.state.windows[delivery]
+            question = history.state.question("q1")
+            read.append(texts.render(window.reply, question, LINK, CATALOGUE, AROUND))
+            if not question.has_more():
+                break
+            number += 1
+            history.say("继续", f"m{number}", at=float(number))
+            history.do(offer(f"m{number}", at=float(number)))
+        more = texts._fill(CATALOGUE.more, link=LINK)
+        whole = "\n".join(one.removesuffix(more) for one in read)
+        assert squeezed(whole) == squeezed(paging.readable(answer, Style.PLAIN))
 
 
 def test_a_long_answer_s_pages_show_every_line_of_it_once():

@@ -50,8 +50,17 @@ from wxgptd.domain.plain import plain
         ("价格 $5 和 $6。", "价格 $5 和 $6。"),
         (r"设 $\alpha_1^2 \le 3$，则 \(x \times y\)", "设 α₁² ≤ 3，则 x × y"),
         ("$$\nE = mc^2\n$$", "E = mc²"),
-        ("\\[\n\\sum_{i} x_i\n\\]\n完", "∑_{i} x_i\n完"),
+        ("\\[\n\\sum_{i} x_i\n\\]\n完", "∑_i x_i\n完"),
         (r"$$\frac{1}{2}$$", "1/2"),
+        ("设置 $PATH，正则是 `^\\d+$`。", "设置 $PATH，正则是 ^\\d+$。"),
+        ("用 `$HOME` 和 $PATH 以及 `${x}`", "用 $HOME 和 $PATH 以及 ${x}"),
+        ("2*3*4=24，5*6*7，2**3**2", "2*3*4=24，5*6*7，2**3**2"),
+        ("正则 .*? 和 \\*转义\\* 结束", "正则 .*? 和 *转义* 结束"),
+        ("`__init__.py` 与 __init__.py", "__init__.py 与 __init__.py"),
+        ("/usr/*/bin/*", "/usr/*/bin/*"),
+        ("下一行\\\n在这里", "下一行\n在这里"),
+        ("a &lt; b &amp;&amp; c &#39;", "a < b && c '"),
+        ("[维基](https://zh.wikipedia.org/wiki/快)", "维基 (https://zh.wikipedia.org/wiki/%E5%BF%AB)"),
     ],
 )  # fmt: skip
 def test_marks_become_what_they_mean(markdown, shown):
@@ -66,6 +75,13 @@ def test_marks_become_what_they_mean(markdown, shown):
         (r"x^{10} + y_{12}", "x¹⁰ + y₁₂"),
         (r"\unknown{x} \to \infty", r"\unknown{x} → ∞"),
         (r"\left( a \right)", "( a )"),
+        (r"\begin{pmatrix} a & b \\ c & d \end{pmatrix}", "a   b\nc   d"),
+        (r"O(n \log n)，\lim_{x \to 0}", r"O(n log n)，lim_{x → 0}"),
+        (
+            r"\sqrt[3]{x+1}，50\%，90^\circ，\mathbb{N}，\binom{n}{k}",
+            "³√(x+1)，50%，90°，ℕ，C(n, k)",
+        ),
+        (r"\vec{v} \cdot \hat{n}，\sum_{i=1}^{n} y_{i}", "v · n，∑_{i=1}ⁿ y_i"),
     ],
 )
 def test_a_formula_is_what_people_type(tex, shown):
@@ -103,6 +119,10 @@ def test_of_a_growing_text_everything_finished_is_shown():
         "`" * 200_000, "*" * 200_000, "[" * 200_000, "<" * 200_000, "**a" * 60_000, "$a" * 90_000,
         "_a " * 60_000, "|a" * 60_000 + "\n|-|", "\\(" * 90_000, "~~a" * 60_000, "> " * 90_000,
         "x\n" * 90_000, "![a](" * 40_000, "- " * 90_000, "*_" * 500 + "a" + "_*" * 500,
+        "# a" + " " * 99_000 + "x", "# a" + "#" * 99_000 + "x", "~" * 99_000 + "`", " " * 99_000 + "x",
+        "[x](" + " " * 99_000, "[x](" + "(" * 99_000, "-" * 99_000 + "x", "- " * 50_000 + "x",
+        "|" + "-" * 99_000 + "x", "| a |\n|" + ":-" * 50_000, "> " * 9 + " " * 99_000 + "x", "\t" * 99_000,
+        "*" + " " * 99_000 + "[", "$$" + "a" * 99_000, "\\(" + "a" * 99_000, "<http://" + "a" * 99_000,
         "[*" * 300 + "](u)" * 300, "$" + r"\frac{" * 30_000, "# " * 90_000, "(" * 200_000,
     ],
     ids=lambda text: text[:6],

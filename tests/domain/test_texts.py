@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wxgptd.domain import texts
+from wxgptd.domain.limits import REFUSALS
 from wxgptd.domain.session import Completed, Failed, Pending, Question
 from wxgptd.domain.texts import MAX_REPLY_BYTES, Surroundings, Texts
 from wxgptd.domain.values import (
@@ -43,7 +44,8 @@ def render(reply: Reply, answer=None, catalogue: Texts | None = None) -> str:
 
 @pytest.mark.parametrize("notice", list(Notice))
 def test_every_notice_has_a_text_that_can_be_filled(notice):
-    said = render(Reply(ReplyKind.NOTICE, notice=notice, about="chatgpt"))
+    about = "90" if notice in REFUSALS else "chatgpt"
+    said = render(Reply(ReplyKind.NOTICE, notice=notice, about=about))
     assert said
     assert "{" not in said
 

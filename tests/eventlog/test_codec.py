@@ -43,6 +43,7 @@ VALUES = {
     "style": Style.MARKDOWN,
     "rest": True,
     "reminder": "q0",
+    "tokens": 31,
     "code": 45015,
     "standing": Standing.BLOCKED,
     "until": 1_700_000_060.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from urllib.parse import quote
 
 import pytest
@@ -49,6 +50,51 @@ def test_messages_a_minute_are_refused_with_the_time_when_it_works_again():
     assert ask(story) == "消息太频繁了，59 秒后再发。"
     story.advance(60)
     assert ask(story) == ANSWER
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_at_the_time_that_a_refusal_names_it_works_again(limit):
+    story = told(messages_per_minute=limit)
+    story.open()
+    for _ in range(limit - 1):
+        story.advance(7)
+        ask(story)
+    story.advance(3)
+    said = ask(story)
+    story.advance(1 + int(re.search(r"(\d+) 秒后", said)[1]))
+    assert ask(story) == ANSWER
+
+
+def test_reading_on_costs_nothing():
+    text = "".join(f"第 {n:04} 句话在这里说完了。" for n in range(500))
+    story = told(lambda _: answer_at(0.1, text), messages_per_minute=2)
+    story.open()
+    ask(story)
+    assert all("未完" in story.say("继续") for _ in range(4))
+
+
+def test_a_word_in_an_answer_costs_tokens_too(tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("违禁词")
+    config = configuration(
+        limits=cfg.Limits(tokens_per_day=5), moderation=cfg.Moderation(words_file=words)
+    )
+    story = Story(lambda _: answer_at(0.1, "这里有一个违禁词。"), config)
+    story.open()
+    assert ask(story) == "这个问题我无法回答"
+    assert ask(story).startswith("今天的用量用完了")
+
+
+def test_a_question_that_is_refused_opens_no_session():
+    account = cfg.Account(token=cfg.Secret("storytoken"), open_without_command=True)
+    config = configuration(account={"main": account}, limits=cfg.Limits(questions_per_day=1))
+    story = Story(answer_at(0.1, ANSWER), config)
+    ask(story)
+    story.say("/stop")
+    ask(story)
+    before = len(story.store.events())
+    assert ask(story) is None
+    assert len(story.store.events()) == before
 
 
 def test_there_is_one_refusal_a_minute_and_then_silence():
@@ -170,6 +216,8 @@ def test_the_operator_sees_who_asks_how_much():
         ("mallory", "blocked", 0),
     ]
     assert said[0]["tokens_today"] == 12
+    _, said = admin(story, "GET", "/users?standing=blocked&n=1")
+    assert [one["user"] for one in said] == ["mallory"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,6 +47,13 @@ def test_a_question_with_such_a_word_is_answered_by_a_text_and_asked_of_nobody(t
 def test_the_question_behind_an_opening_command_too(told):
     story = told(answer_at(0.1, "好的。"))
     assert "不能处理" in story.say("/chatgpt 违禁词")
+
+
+@pytest.mark.parametrize("text", ["违**禁**词", "违\u200b禁词", "`BAD`word", "_bad_Word"])
+def test_marks_between_the_letters_hide_nothing(told, text):
+    story = told(answer_at(0.1, "好的。"))
+    story.open()
+    assert "不能处理" in story.say(f"说说{text}吧")
 
 
 def test_outside_a_session_nothing_is_moderated(told):
@@ -101,3 +110,11 @@ def test_a_word_is_found_however_the_text_is_cut(words, pieces):
     assert known.match("".join(pieces)) is found
     watch = known.watch()
     assert any(watch.objects(piece) for piece in pieces) is found
+
+
+def test_many_words_that_begin_alike_cost_nobody_time():
+    words = WordList([f"www.bad{n}.com" for n in range(100_000)])
+    began = time.process_time()
+    assert not words.match("www " * 500 + "ww" * 1_000)
+    assert words.match("see www.bad77777.com")
+    assert time.process_time() - began < 1

@@ -105,7 +105,7 @@ def test_outside_a_session_a_picture_is_for_others():
 )
 def test_nothing_is_fetched_from_anywhere_else(url):
     story = told()
-    assert show(story, url) == "这张图片没能取到，请重新发送"
+    assert show(story, url) == "这张图片没能取到，也可能太大，请换一张再发"
     assert story.wechat_pictures.requests == []
 
 
@@ -134,7 +134,7 @@ def test_a_picture_that_cannot_be_had_is_told(answer):
     story = told(answer, max_size=8_000)
     sent = story.deliver(messages.image_message(URL))
     story.advance(12)
-    assert sent.reply == "这张图片没能取到，请重新发送"
+    assert sent.reply == "这张图片没能取到，也可能太大，请换一张再发"
     assert story.model.calls == []
 
 
@@ -162,3 +162,27 @@ def test_a_picture_is_asked_about_again_after_a_crash():
     story.start()
     story.advance(10)
     assert sent.reply == "一只猫。"
+
+
+def test_a_model_that_looks_at_pictures_no_more_gets_none():
+    story = told()
+    show(story)
+    story.crash()
+    story.config.assistant["chatgpt"] = cfg.Assistant(base_url="http://model.test/v1", model="m")
+    story.start()
+    story.send("它什么颜色？")
+    story.advance(1)
+    assert story.model.messages()[0] == ("user", "[图片]")
+
+
+def test_a_picture_that_many_ask_about_is_remembered_once():
+    story = told()
+    for user in ("bob", "carol"):
+        story.open(user)
+    for user in ("alice", "bob", "carol"):
+        story.deliver(messages.image_message(URL), user)
+    story.advance(1)
+    pictures = story.service.answering._pictures
+    assert list(pictures._remembered) == [URL]
+    assert pictures._size == len(DATA_URL)
+    assert len(story.wechat_pictures.requests) == 1

@@ -71,14 +71,18 @@ def test_the_budget_is_of_five_minutes_and_by_account():
 
 
 def test_that_the_budget_is_spent_is_told_once_each_time(logged):
-    budget = DeliberateTimeouts(per_5min=1)
-    budget.spend("main", 0.0)
-    assert not budget.spend("main", 1.0)
-    assert not budget.spend("main", 2.0)
+    budget = DeliberateTimeouts(per_5min=8)
+    for at in range(16):
+        budget.spend("main", 2.0 * at)
     assert len(logged) == 1
-    assert budget.spend("main", 301.0)
-    assert not budget.spend("main", 302.0)
-    assert len(logged) == 2
+    for at in range(8):  # one is free every two seconds, and taken at once
+        budget.spend("main", 300.5 + 2.0 * at)
+    assert len(logged) == 1
+    assert budget.spend("main", 700.0)
+    assert "held again" in str(logged[1]["log_format"])
+    for at in range(9):
+        budget.spend("main", 701.0 + at)
+    assert len(logged) == 3
 
 
 @pytest.fixture

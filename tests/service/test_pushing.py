@@ -7,6 +7,7 @@ import pytest
 from tests.support.model_server import Script, Step, answer_at, chunk, error, streamed
 from tests.support.story import APP_ID, Story, configuration
 from tests.support.wechat_api import WeChatApi
+from wxgpt import messages
 from wxgptd import config as cfg
 
 SECRET = "canarysecret"
@@ -262,14 +263,144 @@ def test_a_crash_before_the_answer_pushes_it_afterwards():
     assert story.api.sent == [("alice", LATE)]
 
 
-def test_while_a_part_is_on_its_way_it_is_not_offered():
+def test_while_a_part_is_on_its_way_whoever_asks_for_it_waits():
     story = late()
     story.api.hold()
     story.advance(6)
-    assert story.say("继续") == "以上就是完整的回答。"
+    more = story.send("继续")
+    story.advance(1)
+    assert not more.done
     story.api.release()
     story.advance(1)
+    assert more.reply == "以上就是完整的回答。"
     assert story.api.sent == [("alice", LATE)]
+
+
+def test_what_was_asked_for_beside_a_push_that_failed_is_not_lost():
+    text = "".join(f"第 {n:04} 句话在这里说完了。" for n in range(150))
+    story = late(text)
+    story.api.hold()
+    story.advance(6)
+    more = story.send("继续")
+    story.advance(1)
+    story.api.errors = [45047]
+    story.api.release()
+    story.advance(1)
+    read = more.reply.split("\n\n（")[0]
+    while len(read) < len(text):
+        read += story.say("继续").split("\n\n（")[0]
+    assert read == text
+    assert story.api.sent == []
+
+
+def test_an_answer_that_wechat_did_not_come_for_is_pushed():
+    story = told(answer_at(7, LATE))
+    story.open()
+    story.send("为什么？", attempts=1)
+    story.advance(20)
+    assert story.api.sent == []
+    story.advance(12)
+    assert story.api.sent == [("alice", LATE)]
+
+
+def test_a_long_answer_in_time_is_left_to_be_asked_for():
+    story = told(answer_at(3, "".join(f"第 {n:04} 句话在这里说完了。" for n in range(500))))
+    story.open()
+    sent = story.send("为什么？")
+    story.advance(60)
+    assert "未完" in sent.reply
+    assert story.api.calls == {}
+
+
+def test_nothing_is_pushed_to_whoever_is_blocked_or_has_stopped():
+    from wxgptd.domain import commands as c
+    from wxgptd.domain.values import Standing, User
+
+    story = late()
+    blocked = c.ChangeStanding(at=story.wall(), standing=Standing.BLOCKED, until=0.0)
+    story.service.answering.carry_out(User("main", "alice"), blocked)
+    story.advance(10)
+    assert story.api.calls == {}
+    story = late()
+    story.send("二？", attempts=1)
+    story.say("/stop")
+    story.advance(40)
+    assert story.api.sent == [("alice", LATE)]
+
+
+def test_whoever_will_get_it_by_itself_is_not_told_to_ask_for_it():
+    story = told(streamed(25, ["第一句。", "第二句。", "第三句。"], first_s=1))
+    story.open()
+    sent = story.send("为什么？")
+    story.advance(15)
+    assert "自动发来" in sent.reply
+    assert "继续" not in sent.reply
+    story = late()
+    story.advance(10)
+    assert "写好了" not in story.say("/help")
+
+
+def test_a_secret_that_is_no_good_is_not_tried_for_ever(logged):
+    story = told(answer_at(16, LATE))
+    story.api.errors = [40001] * 99
+    for user in ("alice", "bob", "carol"):
+        story.open(user)
+        story.send("为什么？", user)
+        story.advance(30)
+    assert story.api.calls["/cgi-bin/message/custom/send"] == 2
+    assert story.api.calls["forced"] == 1
+    assert any("pauses for 10 minutes" in line for line in logged())
+
+
+@pytest.mark.parametrize("last_words", ["/clear", "unsubscribe"])
+def test_whoever_leaves_while_a_part_is_on_its_way_gets_no_further_one(last_words):
+    story = late("".join(f"第 {n:04} 句话在这里说完了。" for n in range(500)))
+    story.api.hold()
+    story.advance(6)
+    if last_words == "unsubscribe":
+        story.deliver(messages.event_message("unsubscribe"))
+    else:
+        story.say(last_words)
+    story.api.release()
+    story.advance(5)
+    assert len(story.api.sent) <= 1
+
+
+def test_an_answer_that_was_done_just_before_a_crash_is_pushed_afterwards():
+    story = late(push="auto")
+    story.service.answering._pushing._messengers = {}  # the crash comes before the push is begun
+    story.advance(10)
+    story.crash()
+    story.start()
+    story.advance(1)
+    assert story.api.sent == [("alice", LATE)]
+    story.crash()
+    story.start()
+    story.advance(1)
+    assert len(story.api.sent) == 1
+
+
+def test_a_late_attempt_repeats_nothing_that_was_pushed():
+    story = told(answer_at(22, LATE))
+    story.open()
+    url, body = story.wechat().request("alice", messages.text_message("为什么？"))
+    story.attempt(url, body)
+    story.advance(44)
+    assert story.api.sent == [("alice", LATE)]
+    again = story.attempt(url, body, number=2)
+    story.advance(1)
+    assert again.reply == "以上就是完整的回答。"
+
+
+@pytest.mark.parametrize("code", [10**30, None, True, "45015"])
+def test_an_odd_errcode_is_a_failure_like_any_other(code):
+    story = late()
+    story.api.errors = [code or 0]
+    if code is None:
+        story.api._send = lambda *_: {"errcode": None}
+    story.advance(10)
+    assert kinds(story)[-1] == "PushFailed"
+    assert story.say("继续") == LATE
 
 
 def test_two_days_after_the_last_message_nothing_is_pushed():

@@ -19,6 +19,11 @@ OLD = "https://old.example.com/wechat?site=7"
 REPLY = b"<xml><ToUserName>alice</ToUserName><FromUserName>gh_wxgpt_local</FromUserName><MsgType>text</MsgType><Content>old</Content></xml>"
 
 
+def test_a_scene_may_be_named_as_wechat_does():
+    rule = cfg.Rule(match="event:subscribe:qrscene_7", reply=cfg.RuleReply(text="扫码欢迎"))
+    assert story(rule).deliver(messages.event_message("subscribe", "qrscene_7")).reply == "扫码欢迎"
+
+
 def keyword(word: str, text: str, **more) -> cfg.Rule:
     return cfg.Rule(match="keyword", words=(word,), reply=cfg.RuleReply(text=text), **more)
 
@@ -69,6 +74,40 @@ def test_every_text_outside_rules_opens_a_session_where_that_is_configured():
     sent = told.send("为什么")
     told.advance(1)
     assert sent.reply == ANSWER
+
+
+def test_what_a_session_refuses_in_silence_is_nobody_else_s():
+    told = Story(
+        answer_at(0.1, ANSWER),
+        configuration(rule=(everything_to(OLD),), limits=cfg.Limits(messages_per_minute=1)),
+    )
+    told.outside.hosts["old.example.com"] = told.backend = Recorder(lambda *_: REPLY)
+    told.open()
+    assert "太频繁" in told.say("你好")
+    assert told.say("秘密") is None
+    assert told.say("/help") is None
+    told.say("/chatgpt", "bob")
+    assert told.backend.requests == []
+    told.send("你好", "carol", attempts=1)
+    assert len(told.backend.requests) == 1
+
+
+def test_an_event_belongs_to_no_session():
+    told = story(cfg.Rule(match="event:CLICK:LATEST", reply=cfg.RuleReply(text="菜单")))
+    told.open()
+    assert told.deliver(messages.event_message("CLICK", "LATEST")).reply == "菜单"
+
+
+def test_the_time_that_a_backend_has_counts_from_the_arrival():
+    told = story(everything_to(OLD), answer=lambda *_: None)
+    told.crash()
+    told.prepare()
+    sent = told.send("你好")
+    told.advance(3)
+    told.service.load(told.store.scan())
+    told.service.begin()
+    told.advance(1.7)
+    assert sent.results == ["success"]
 
 
 def test_a_session_that_is_over_is_outside():
@@ -142,7 +181,7 @@ def test_a_message_goes_on_exactly_as_wechat_sent_it(account):
 def test_what_the_other_backend_says_comes_back_unchanged():
     def answer(request, _):
         request.setHeader(b"content-type", b"text/xml;charset=gbk")
-        return b"\xff\x00 anything"
+        return b"\n<xml>\xff\x00 anything"
 
     told = story(everything_to(OLD), answer=answer)
     url, body = told.wechat().request("alice", messages.text_message("你好"))
@@ -153,7 +192,7 @@ def test_what_the_other_backend_says_comes_back_unchanged():
     said = []
     told._wechat_http.content(found[0]).addCallback(said.append)
     told.flush()
-    assert said == [b"\xff\x00 anything"]
+    assert said == [b"\n<xml>\xff\x00 anything"]
 
 
 def test_a_backend_that_is_silent_ends_in_success_before_wechat_asks_again():
@@ -177,6 +216,15 @@ def test_a_backend_that_fails_ends_in_success(status):
     assert len(told.backend.requests) == 1
 
 
+@pytest.mark.parametrize("account", [TOKEN_ACCOUNT, safe_account()], ids=["plain", "safe"])
+def test_what_wechat_would_show_its_fault_text_for_ends_in_success(account, logged):
+    told = story(everything_to(OLD), account=account, answer=lambda *_: b"<html>oops</html>")
+    assert told.send("你好").results == ["success"]
+    assert any("no reply that WeChat takes" in line for line in logged())
+    told = story(everything_to(OLD), account=safe_account(), answer=lambda *_: REPLY)
+    assert told.send("你好").results == ["success"]
+
+
 def test_a_backend_that_answers_without_end_ends_in_success():
     told = story(everything_to(OLD), answer=lambda *_: b"x" * 300_000)
     assert told.send("你好").results == ["success"]
@@ -197,6 +245,37 @@ def test_a_catastrophic_pattern_stalls_nobody():
     rule = cfg.Rule(match="regex", pattern="(a+)+$", reply=cfg.RuleReply(text="x"))
     told = story(rule)
     began = time.process_time()
-    assert told.say("a" * 20_000 + "b") is None
+    assert told.say("a" * 1_500 + "b") is None
     assert time.process_time() - began < 5  # Python's own engine would not be done this year
     assert told.say("baaa") == "x"
+
+
+def test_a_backend_that_ends_its_answer_by_closing_is_heard(tmp_path):
+    """Over a real socket: a body without a length is whole when the connection ends."""
+    import socket
+    import subprocess
+    import sys
+
+    script = """
+import sys
+from twisted.internet import task
+from twisted.internet.defer import Deferred
+from wxgptd.outbound.client import http_client
+from wxgptd.wechat.forwarding import Forwarder, Original
+async def main(reactor):
+    forwarder = Forwarder(http_client(reactor), reactor, 5.0)
+    original = Original(b"a=1", b"<xml/>", b"text/xml", b"Mozilla/4.0")
+    print(await forwarder.forward(sys.argv[1], original, reactor.seconds()))
+task.react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
+"""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        asking = subprocess.Popen(
+            [sys.executable, "-c", script, url], stdout=subprocess.PIPE, encoding="utf-8"
+        )
+        connection, _ = server.accept()
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/xml\r\n\r\n<xml>hi</xml>")
+        connection.close()
+        said, _ = asking.communicate(timeout=20)
+    assert "<xml>hi</xml>" in said

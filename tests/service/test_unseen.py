@@ -69,6 +69,16 @@ def test_a_cleared_session_s_answer_is_not_told_of():
     assert "写好了" not in story.say("/help")
 
 
+def test_an_answer_that_wechat_did_not_come_for_is_told_of():
+    story = Story(answer_at(7, LATE))
+    story.open()
+    story.send("为什么？", attempts=1)
+    story.advance(10)
+    assert "写好了" not in story.say("/help")  # WeChat may come yet
+    story.advance(12)
+    assert "“为什么？”写好了" in story.say("/help")
+
+
 def test_a_failure_is_not_told_of():
     story = Story(error(500, "{}", at_s=20))
     story.open()
@@ -94,3 +104,16 @@ def test_an_answer_that_came_after_a_restart_without_wechat_is_told_of():
     story.start()
     story.advance(5)
     assert "“为什么？”写好了" in story.say("/help")
+
+
+def test_a_text_that_fills_a_reply_makes_room_for_it():
+    from tests.support.story import configuration
+    from wxgptd.domain.texts import Texts
+
+    story = Story(answer_at(20, LATE), configuration(texts=Texts(help="帮" * 660)))
+    story.open()
+    story.send("为什么？")
+    story.advance(30)
+    said = story.say("/help")
+    assert said.endswith(" ）")
+    assert len(said.encode()) <= 2048

@@ -52,13 +52,14 @@ class Hook:
             self.answerer,
             wall=lambda: NOW,
             timestamp_tolerance_s=300.0,
+            seconds=lambda: 0.0,
             forward=self.forward,
         )
         root = Resource()
         root.putChild(b"wx", webhook)
         self.http = StubTreq(root)
 
-    def forward(self, url, original):
+    def forward(self, url, original, _arrived):
         self.forwarded.append((url, original))
         return succeed(self.answered)
 
@@ -200,3 +201,15 @@ def test_all_that_fails_in_safe_mode_looks_the_same(body):
 
 def test_credentials_show_themselves_to_nobody():
     assert TOKEN not in repr(Credentials(TOKEN, "", []))
+
+
+def test_whatever_goes_wrong_no_error_status_is_sent(logged):
+    hook = Hook()
+
+    def fail(*_):
+        raise RuntimeError("a bug")
+
+    hook.answerer.attempt = fail
+    assert not hasattr(hook.post(), "code")
+    assert not isinstance(hook.post(), tuple)
+    assert any("a bug" in line for line in logged())

@@ -7,6 +7,7 @@ authentication there is, and all that is needed.
 from __future__ import annotations
 
 import json
+import re
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from twisted.logger import Logger
@@ -19,6 +20,7 @@ from wxgptd.ports import Control
 log = Logger()
 
 STANDINGS = ("default", "allowed", "blocked")
+MAX_USERS = 10_000
 MAX_STANDING_S = 100 * 365 * 86_400.0
 
 
@@ -110,7 +112,10 @@ def _give_up(failure: Failure, request: Request) -> None:
 
 
 class _Users(Resource):
-    """All users; POST `standing` (and `for_s`, in seconds) to `ACCOUNT/OPENID` below it."""
+    """Users, `n` of one `standing`; POST to `ACCOUNT/OPENID` below it changes that.
+
+    A POST has `standing` and, if not for good, `for_s` in seconds.
+    """
 
     isLeaf = True
 
@@ -121,7 +126,10 @@ class _Users(Resource):
     def render_GET(self, request: Request) -> bytes:
         if not self._control.ready():
             return _Starting().render_GET(request)
-        return _json(request, self._control.users())
+        limit = request.args.get(b"n", [b""])[0]
+        standing = request.args.get(b"standing", [b""])[0].decode("utf-8", "replace")
+        count = int(limit) if re.fullmatch(rb"[0-9]{1,9}", limit) else MAX_USERS
+        return _json(request, self._control.users(min(count, MAX_USERS), standing))
 
     def render_POST(self, request: Request) -> bytes | int:
         if not self._control.ready():

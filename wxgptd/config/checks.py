@@ -155,6 +155,8 @@ def _check_words(words_file: Path | None) -> Iterator[str]:
         yield f"moderation.words_file: {words_file} cannot be read: {error.strerror}"
     except UnicodeDecodeError:
         yield f"moderation.words_file: {words_file} is not UTF-8"
+    except ValueError:
+        yield "moderation.words_file: no path has a NUL character in it"
 
 
 def _check_numbers(config: Config) -> Iterator[str]:
@@ -194,6 +196,13 @@ def doubts(config: Config) -> Iterator[str]:
             yield f"account.{name}.token: is the one from the example, which everybody knows"
         if not account.aes_key:
             yield f"account.{name}.aes_key: without one, messages travel in plain text"
+    for number, rule in enumerate(config.rule, 1):
+        if rule.match == "any" and rule.always:
+            yield f"rule.{number}: takes everything, chat commands too: nobody can talk to a model"
+        elif rule.match == "any" and number < len(config.rule) and not rule.account:
+            behind = [later for later in config.rule[number:] if not later.always]
+            if behind:
+                yield f"rule.{number}: takes everything; the rules behind it are never reached"
     for name, one in config.assistant.items():
         remote = urlsplit(one.base_url).scheme == "https"
         if one.api_key.reveal().rstrip(".") in (("", "sk-") if remote else ("sk-",)):

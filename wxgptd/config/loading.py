@@ -63,6 +63,8 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
         except ClassValidationError:
             raise ConfigError(path, faults) from None
         known = tuple(key for key, _ in malformed)
+        # A rule that has lost a key to this would be said to lack it.
+        known += tuple(re.sub(r"^(rule\.[0-9]+)\..*", r"\1:", key) for key in known)
         faults += [fault for fault in mistakes(config) if not fault.startswith(known)]
     else:
         faults = list(mistakes(config))
@@ -168,7 +170,10 @@ def _faults(error: BaseException, path: str) -> Iterator[tuple[str, str]]:
                 guess = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known)}"
                 yield _dotted(path, key), f"no such key, {guess}"
         case TypeError() | AttributeError():
-            yield path, f"must be a table, written [{path}]"
+            last = path.rpartition(".")[2]
+            inline = path.count(".") > 1
+            written = f"{last} = {{ ... }}" if inline else f"[{path}]"
+            yield path, f"must be a table, written {written}"
         case _:
             yield path, str(error)
 

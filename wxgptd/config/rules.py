@@ -56,7 +56,8 @@ def _matcher(rule: Rule) -> rules.Matcher:
             return rules.kind(about)
         case "event":
             name, _, key = about.partition(":")
-            return rules.event(name, key)
+            # WeChat's own name for the scene of a new follower has this before it.
+            return rules.event(name, key.removeprefix("qrscene_"))
         case _:
             return rules.anything
 
@@ -108,8 +109,10 @@ def mistakes(config: Config) -> Iterator[str]:
             if name not in config.account:
                 yield f"{where}.account: there is no [account.{name}]"
         yield from _matching_mistakes(where, rule)
-        if bool(rule.forward) == bool(rule.reply != RuleReply()):
-            yield f"{where}: needs a `reply` or a `forward`, and not both"
+        if rule.forward and rule.reply != RuleReply():
+            yield f"{where}: has both a `reply` and a `forward`, of which a rule has one"
+        elif not rule.forward and rule.reply == RuleReply():
+            yield f"{where}: has neither a `reply` nor a `forward`"
         elif rule.forward:
             yield from _forward_mistakes(where, rule.forward, config)
         else:
@@ -125,10 +128,13 @@ def _matching_mistakes(where: str, rule: Rule) -> Iterator[str]:
         yield from _pattern_mistakes(where, rule.pattern)
     elif kind == "kind" and colon:
         if about not in rules.KINDS:
-            yield f"{where}.match: kind:{about} is none, known: {', '.join(rules.KINDS)}"
+            yield f"{where}.match: there is no kind {about}, known: {', '.join(rules.KINDS)}"
     elif kind == "event" and colon:
         if not about.partition(":")[0]:
             yield f"{where}.match: needs the event's name, such as event:CLICK:MENU_KEY"
+    elif not rule.match:
+        yield f'{where}.match: is missing; for example match = "keyword"'
+        return
     elif rule.match != "any":
         yield (
             f'{where}.match: must be "keyword", "exact", "regex", "event:NAME:KEY", "kind:image" '
@@ -157,6 +163,8 @@ def _forward_mistakes(where: str, url: str, config: Config) -> Iterator[str]:
     if address is None or address.fragment:
         yield f"{where}.forward: must be an address that begins with https:// or http://"
         return
+    if address.username is not None:
+        yield f"{where}.forward: may not have a user or a password in it, it is logged"
     own = urlsplit(config.server.public_url)
     prefix = own.path.rstrip("/")
     paths = {prefix + webhook_path(name, one) for name, one in config.account.items()}
@@ -167,7 +175,10 @@ def _forward_mistakes(where: str, url: str, config: Config) -> Iterator[str]:
 def _reply_mistakes(where: str, rule: Rule) -> Iterator[str]:
     said = rule.reply
     given = [name for name in _REPLIES if getattr(said, name)]
-    if len(given) != 1:
+    if len(given) > 1:
+        yield f"{where}.reply: has {' and '.join(given)}, of which a reply is one"
+        return
+    if not given:
         yield f"{where}.reply: needs one of {', '.join(_REPLIES)}"
         return
     if len(said.text.encode("utf-8", "replace")) > MAX_REPLY_BYTES:

@@ -46,6 +46,7 @@ def dropped(questions: Iterable[DeliveryKey], reason: CloseReason, at: float) ->
             text="",
             detail=f"session {reason}",
             retry_after_s=0.0,
+            tokens=0,
         )
         for name in questions
     )

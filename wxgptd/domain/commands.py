@@ -45,7 +45,7 @@ class OfferReply:
     """Settle the window of `delivery` with what there is.
 
     `written` is the whole of what a running model has produced so far; `room` is how many bytes
-    of UTF-8 the slice of an answer may take.
+    of UTF-8 the slice of an answer may take; `pushes` tells whether the rest will be pushed.
     """
 
     at: float
@@ -53,6 +53,7 @@ class OfferReply:
     written: str
     room: int
     policy: Policy
+    pushes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,7 @@ class FailAnswer:
     text: str
     detail: str
     retry_after_s: float = 0.0
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import assert_never
 from wxgptd.domain import closing, offering, slash
 from wxgptd.domain import commands as c
 from wxgptd.domain import events as e
-from wxgptd.domain.receiving import receive
+from wxgptd.domain.receiving import is_for_others, receive
 from wxgptd.domain.session import Pending
 from wxgptd.domain.state import UserState
 from wxgptd.domain.values import (
@@ -21,6 +21,7 @@ from wxgptd.domain.values import (
     Content,
     DeliveryKey,
     FailureReason,
+    Ignorable,
     Policy,
     Standing,
     Text,
@@ -85,6 +86,22 @@ def disregards(
         and delivery not in state.windows
         and isinstance(slash.parse(content.text, assistants), slash.Say)
     )
+
+
+def leaves_to_others(
+    state: UserState, content: Content, policy: Policy, assistants: Mapping[str, AssistantName]
+) -> bool:
+    """Tell whether a message that led to no reply is for others, rather than refused in silence.
+
+    Events belong to no session; everything else does while there is one.
+    """
+    match content:
+        case Ignorable():
+            return True
+        case Text(text=text):
+            return is_for_others(state, state.live, policy, slash.parse(text, assistants))
+        case _:
+            return state.live is None and not policy.open_with
 
 
 def recover(state: UserState, now: float, link_ttl_s: float) -> tuple[c.Command, ...]:
@@ -159,6 +176,7 @@ def _fail(state: UserState, command: c.FailAnswer) -> Events:
             text=command.text,
             detail=command.detail,
             retry_after_s=command.retry_after_s,
+            tokens=command.tokens,
         ),
     )
 
@@ -173,6 +191,10 @@ def _restart(state: UserState, command: c.RestartAnswer) -> Events:
 
 def _change_standing(state: UserState, command: c.ChangeStanding) -> Events:
     changed = e.StandingChanged(at=command.at, standing=command.standing, until=command.until)
-    if command.standing is Standing.BLOCKED and state.live is not None:
-        return (*closing.close(state, state.live, CloseReason.OPERATOR, command.at), changed)
-    return (changed,)
+    if command.standing is not Standing.BLOCKED:
+        return (changed,)
+    reason = CloseReason.OPERATOR
+    given_up = closing.dropped(state.unanswered, reason, command.at)
+    live = state.live
+    closed = (closing.session_closed(live, reason, command.at),) if live is not None else ()
+    return (*given_up, *closed, changed)

@@ -128,7 +128,10 @@ class AnswerCompleted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerFailed:
-    """The model did not finish; `text` is as far as it came, `detail` is for the operator."""
+    """The model did not finish; `text` is as far as it came, `detail` is for the operator.
+
+    `tokens` is about what it took all the same.
+    """
 
     at: float
     question: DeliveryKey
@@ -136,6 +139,7 @@ class AnswerFailed:
     text: str
     detail: str
     retry_after_s: float
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

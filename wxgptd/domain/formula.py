@@ -22,14 +22,29 @@ _SYMBOLS = {
     "to": "→", "rightarrow": "→", "Rightarrow": "⇒", "implies": "⇒", "leftarrow": "←",
     "leftrightarrow": "↔", "iff": "⇔", "ldots": "…", "cdots": "⋯", "dots": "…", "prime": "′",
     "angle": "∠", "degree": "°", "perp": "⊥", "parallel": "∥", "therefore": "∴", "because": "∵",
+    "log": "log", "ln": "ln", "lg": "lg", "exp": "exp", "sin": "sin", "cos": "cos", "tan": "tan",
+    "cot": "cot", "arcsin": "arcsin", "arccos": "arccos", "arctan": "arctan", "lim": "lim",
+    "max": "max", "min": "min", "sup": "sup", "inf": "inf", "det": "det", "gcd": "gcd",
+    "bmod": "mod", "deg": "deg", "dim": "dim", "ker": "ker", "mid": "|", "vert": "|",
+    "langle": "⟨", "rangle": "⟩", "lfloor": "⌊", "rfloor": "⌋", "lceil": "⌈", "rceil": "⌉",
+    "star": "⋆", "oplus": "⊕", "otimes": "⊗", "hbar": "ħ", "ell": "ℓ", "cong": "≅",
     "quad": " ", "qquad": "  ", "left": "", "right": "", "displaystyle": "", "limits": "",
 }  # fmt: skip
 _SUPER = str.maketrans("0123456789+-=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿ")
 _SUB = str.maketrans("0123456789+-=()", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎")
 _GROUP = r"\{([^{}]{0,400})\}"
-_WORDS = re.compile(rf"\\(?:text|mathrm|mathbf|mathit|operatorname|boldsymbol|boxed)\s*{_GROUP}")
+_WORDS = re.compile(
+    r"\\(?:text|textbf|mathrm|mathbf|mathit|mathcal|operatorname|boldsymbol|boxed|vec|hat|bar|tilde"
+    rf"|overline|underline|ce)\s*{_GROUP}"
+)
+_DOUBLE = re.compile(r"\\mathbb\s*(?:\{([A-Z])\}|([A-Z]))")
+_DOUBLED = str.maketrans("CHNPQRZ", "ℂℍℕℙℚℝℤ")
+_BINOMIAL = re.compile(rf"\\[dt]?binom\s*{_GROUP}\s*{_GROUP}")
+_FRAME = re.compile(r"\\(?:begin|end)\s*\{[A-Za-z]{1,20}\*?\}(?:\{[^{}]{0,40}\})?")
+_DEGREE = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))")
+_SINGLE = re.compile(r"([_^])\{(\w)\}")
 _FRACTION = re.compile(rf"\\[dt]?frac\s*{_GROUP}\s*{_GROUP}")
-_ROOT = re.compile(rf"\\sqrt\s*{_GROUP}")
+_ROOT = re.compile(rf"\\sqrt\s*(?:\[([0-9n]{{1,3}})\])?\s*{_GROUP}")
 _COMMAND = re.compile(r"\\([A-Za-z]+)( ?)")
 _RAISED = re.compile(r"\^(?:\{([0-9+\-=()n]{1,20})\}|([0-9n]))")
 _LOWERED = re.compile(r"_(?:\{([0-9+\-=()]{1,20})\}|([0-9]))")
@@ -38,20 +53,36 @@ _ALONE = re.compile(r"[0-9.]*|\w|[\u4e00-\u9fff]+|\\[A-Za-z]+")
 
 _DEPTH = 8
 
+_MARKS = {
+    "\\\\": "\n", r"\,": " ", r"\;": " ", r"\:": " ", r"\!": "", r"\%": "%", r"\{": "{", r"\}": "}",
+    r"\_": "_", r"\&": "\0", "&": " ", "\0": "&",
+}  # fmt: skip
+"""In this order: a row ends, spaces, what was escaped, columns."""
+
 
 def formula(tex: str) -> str:
     """Return `tex`, the inside of a formula, as a line of text."""
+    tex = _FRAME.sub("", _DEGREE.sub("°", tex))
+    tex = _DOUBLE.sub(lambda found: (found[1] or found[2]).translate(_DOUBLED), tex)
     for _ in range(_DEPTH):  # from the innermost groups outwards
         before = tex
         tex = _WORDS.sub(r"\1", tex)
-        tex = _ROOT.sub(lambda found: f"√{_grouped(found[1])}", tex)
+        tex = _ROOT.sub(_root, tex)
+        tex = _BINOMIAL.sub(r"C(\1, \2)", tex)
         tex = _FRACTION.sub(lambda found: f"{_grouped(found[1])}/{_grouped(found[2])}", tex)
         if tex == before:
             break
     tex = _RAISED.sub(lambda found: (found[1] or found[2]).translate(_SUPER), tex)
     tex = _LOWERED.sub(lambda found: (found[1] or found[2]).translate(_SUB), tex)
-    tex = _COMMAND.sub(_symbol, tex)
-    return tex.replace(r"\,", " ").replace(r"\;", " ").replace(r"\\", " ").strip()
+    tex = _COMMAND.sub(_symbol, _SINGLE.sub(r"\1\2", tex))
+    for mark, shown in _MARKS.items():
+        tex = tex.replace(mark, shown)
+    return "\n".join(line.strip() for line in tex.split("\n")).strip()
+
+
+def _root(found: re.Match[str]) -> str:
+    degree = "" if found[1] in (None, "2") else found[1].translate(_SUPER)
+    return f"{degree}√{_grouped(found[2])}"
 
 
 def _grouped(inner: str) -> str:

@@ -12,10 +12,10 @@ from math import ceil
 from wxgptd.domain import commands as c
 from wxgptd.domain import events as e
 from wxgptd.domain.offering import notice
-from wxgptd.domain.reply_window import Settled
-from wxgptd.domain.session import Completed, Question
+from wxgptd.domain.reply_window import Settled, Window
+from wxgptd.domain.session import Completed, Failed, Question
 from wxgptd.domain.state import UserState
-from wxgptd.domain.values import Notice, Standing
+from wxgptd.domain.values import EVENT_PREFIX, Notice, Standing
 
 Events = tuple[e.Event, ...]
 
@@ -24,7 +24,7 @@ SILENT_FOR_S = 60.0
 
 MINUTE_S = 60.0
 
-_REFUSALS = frozenset(
+REFUSALS = frozenset(
     {
         Notice.BLOCKED,
         Notice.NOT_ALLOWED,
@@ -35,8 +35,13 @@ _REFUSALS = frozenset(
 )
 
 
-def refusal_of_message(state: UserState, command: c.Receive) -> Events | None:
-    """Return what refuses a message that is for a session, or None if nothing does."""
+def refusal_of_message(
+    state: UserState, command: c.Receive, *, costs: bool = True
+) -> Events | None:
+    """Return what refuses a message that is for a session, or None if nothing does.
+
+    One that `costs` nothing may come as often as it likes.
+    """
     standing = state.stands(command.at)
     limits = command.policy.limits
     if standing is Standing.BLOCKED:
@@ -46,11 +51,13 @@ def refusal_of_message(state: UserState, command: c.Receive) -> Events | None:
         return None
     if limits.only_allowed:
         return _refused(state, command, Notice.NOT_ALLOWED, 0.0)
-    if limits.messages_per_minute:
+    if limits.messages_per_minute and costs:
         recent = [
             window.first_at
-            for window in state.windows.values()
+            for delivery, window in state.windows.items()
             if window.first_at > command.at - MINUTE_S
+            and not delivery.startswith(EVENT_PREFIX)
+            and not _is_refusal(window)
         ]
         if len(recent) >= limits.messages_per_minute:
             free_at = recent[-limits.messages_per_minute] + MINUTE_S
@@ -87,18 +94,22 @@ def questions_since(state: UserState, at: float) -> Iterator[Question]:
 def tokens_of(questions: list[Question]) -> int:
     """Return how many tokens the questions took, as reported or else estimated."""
     return sum(
-        question.answer.tokens for question in questions if isinstance(question.answer, Completed)
+        question.answer.tokens
+        for question in questions
+        if isinstance(question.answer, Completed | Failed)
     )
 
 
 def _refused(state: UserState, command: c.Receive, name: Notice, for_s: float) -> Events:
     if any(
-        isinstance(window, Settled)
-        and window.reply.notice in _REFUSALS
-        and window.settled_at > command.at - SILENT_FOR_S
+        _is_refusal(window) and window.first_at > command.at - SILENT_FOR_S
         for window in state.windows.values()
     ):
         return ()
     about = str(ceil(for_s)) if for_s > 0 else ""
     declined = e.MessageDeclined(at=command.at, delivery=command.delivery, reason=name, about=about)
     return (declined, notice(command.at, command.delivery, name, about))
+
+
+def _is_refusal(window: Window) -> bool:
+    return isinstance(window, Settled) and window.reply.notice in REFUSALS

@@ -7,10 +7,19 @@ from dataclasses import replace
 from wxgptd.domain import commands as c
 from wxgptd.domain import events as e
 from wxgptd.domain import paging
-from wxgptd.domain.reply_window import Open, Settled, is_over
-from wxgptd.domain.session import Completed, Failed, Pending, Question
+from wxgptd.domain.reply_window import Settled
+from wxgptd.domain.session import Completed, Failed, Pending
 from wxgptd.domain.state import UserState
-from wxgptd.domain.values import CloseReason, DeliveryKey, Notice, Policy, ReplyKind, Style
+from wxgptd.domain.values import (
+    CloseReason,
+    DeliveryKey,
+    FailureReason,
+    Notice,
+    Policy,
+    ReplyKind,
+    Standing,
+    Style,
+)
 
 Events = tuple[e.Event, ...]
 
@@ -19,6 +28,9 @@ PUSHES_PER_MESSAGE = 5
 
 PUSH_WITHIN_S = 48 * 3_600.0
 """...and for so long."""
+
+PUSHED = "pushed"
+"""What a reply is about that comes before the answer does: the rest will be sent by itself."""
 
 
 def notice(
@@ -57,8 +69,8 @@ def offer(state: UserState, command: c.OfferReply) -> Events:
     text = paging.readable(command.written if growing else answer.text, style, growing=growing)
     start = question.offered
     if not text[start:].strip() and isinstance(answer, Completed):
-        # Another window has given all of it meanwhile.
-        if command.delivery != question.delivery:
+        # Another window, or a push, has given all of it meanwhile.
+        if command.delivery != question.delivery or question.pushed:
             return (notice(command.at, command.delivery, Notice.ALL_SAID, "", question.delivery),)
         start = 0
     if text[start:].strip():
@@ -74,7 +86,7 @@ def offer(state: UserState, command: c.OfferReply) -> Events:
             delivery=command.delivery,
             kind=kind,
             notice="",
-            about="",
+            about=PUSHED if growing and command.pushes else "",
             question=question.delivery,
             start=start,
             end=end,
@@ -117,10 +129,13 @@ def start_push(state: UserState, command: c.StartPush) -> Events:
         isinstance(question.answer, Pending)
         or question.page_opened
         or not question.has_more()
+        or not (question.late or question.offered == 0)  # the reply in time had the first part
         or session.closed in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED)
         or state.pushes >= PUSHES_PER_MESSAGE
         or command.at - state.spoke_at > PUSH_WITHIN_S
-        or _is_waited_for(state, question, command.at)
+        or state.is_waited_for(question.delivery, command.at)
+        or state.stands(command.at) is Standing.BLOCKED
+        or (isinstance(question.answer, Failed) and question.answer.reason is FailureReason.STOPPED)
     ):
         return ()
     style = question.style or command.policy.style
@@ -141,16 +156,6 @@ def start_push(state: UserState, command: c.StartPush) -> Events:
             style=style,
             rest=bool(text[end:].strip()),
         ),
-    )
-
-
-def _is_waited_for(state: UserState, question: Question, at: float) -> bool:
-    """Tell whether a window is about to give the answer."""
-    return any(
-        isinstance(window, Open)
-        and window.question == question.delivery
-        and not is_over(window, at)
-        for window in state.windows.values()
     )
 
 

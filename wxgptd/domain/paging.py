@@ -26,7 +26,7 @@ _FENCE = re.compile(
 _JOINERS = "\u200d\ufe0e\ufe0f"
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def readable(text: str, style: Style, *, growing: bool = False) -> str:
     """Return an answer as the chat shows it; of a `growing` one, what will stay as it is."""
     return text if style is Style.MARKDOWN else plain(text, growing=growing)

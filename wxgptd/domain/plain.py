@@ -14,23 +14,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from html import unescape
+from urllib.parse import quote
 
 from wxgptd.domain.formula import formula
 
 RULE = "————————"
 
-_FENCE = re.compile(r"[^\S\n]*(?P<marks>`{3,}|~{3,})(?P<info>[^`]*)")
-_HEADING = re.compile(r" {0,3}#{1,6}[ \t]+(?P<title>.*?)[ \t]*#*[ \t]*")
-_EMPTY_HEADING = re.compile(r" {0,3}#{1,6}[ \t]*")
-_RULE = re.compile(r" {0,3}(?:(?:-[ \t]*){3,}|(?:\*[ \t]*){3,}|(?:_[ \t]*){3,})")
+_URL_SAFE = "!#$%&'()*+,/:;=?@[]~"
+"""What stands in addresses as it is. WeChat takes no Chinese character for part of one."""
+
+_FENCE = re.compile(r"[^\S\n]{0,40}(?P<marks>`{3,99}+|~{3,99}+)(?P<info>[^`]*)")
+_HEADING = re.compile(r" {0,3}#{1,6}(?:[ \t]|\Z)")
+_RULE = re.compile(r" {0,3}(?:(?:-[ \t]*+){3,}|(?:\*[ \t]*+){3,}|(?:_[ \t]*+){3,})")
 _UNDERLINE = re.compile(r" {0,3}={3,}[ \t]*")
 _QUOTE = re.compile(r"(?: {0,3}>[ \t]?){1,8}")
-_ITEM = re.compile(r"(?P<indent>[ \t]*)[-*+][ \t]+(?P<task>\[[ xX]\][ \t]+)?")
-_MATH = re.compile(r"[ \t]*(?:\$\$|\\\[)(?P<rest>(?:(?!\$\$|\\\]).)*)")
+_ITEM = re.compile(r"(?P<indent>[ \t]{0,40})[-*+][ \t]++(?P<task>\[[ xX]\][ \t]++)?")
+_MATH = re.compile(r"[ \t]{0,40}(?:\$\$|\\\[)(?P<rest>(?:(?!\$\$|\\\]).)*)")
 _MATH_END = re.compile(r"(?P<rest>.*?)(?:\$\$|\\\])(?P<behind>.*)")
-_ROW = re.compile(r"[ \t]*\|.*")
-_DELIMITER = re.compile(r"[ \t]*\|(?:[ \t]*:?-+:?[ \t]*\|)*[ \t]*(?::?-+:?[ \t]*)?")
-_CELL = re.compile(r"((?:[^|\\]|\\.)*)(?:\||$)")
+_ROW = re.compile(r"[ \t]{0,40}\|.*")
+_DELIMITER = re.compile(r"[ \t]{0,40}\|(?:[ \t]*+:?+-++:?+[ \t]*+\|)*+(?:[ \t]*+:?+-++:?+)?[ \t]*+")
+_CELL = re.compile(r"((?:[^|\\]|\\.)*+)(?:\||$)")
+
+_MAX_COLUMN, _MAX_COLUMNS = 30, 30
+"""How much of a table's head is said again in each row."""
 
 _SPAN = 400
 """How long emphasis, code or a formula within a line may be. A bound keeps time linear."""
@@ -39,24 +46,28 @@ _INLINE = re.compile(
     rf"""
     (?<!`)(?P<ticks>`++)(?P<code>.{{1,{_SPAN}}}?)(?<!`)(?P=ticks)(?!`)
   | !?\[(?P<label>(?:[^\[\]\\]|\\.){{0,{_SPAN}}})\]
-      \([ ]*<?(?P<url>(?:[^()\s<>]|\([^()\s<>]*\)){{0,2000}})>?(?:[ ]+"[^"]{{0,200}}")?[ ]*\)
+      \([ ]{{0,9}}<?(?P<url>(?:[^()\s<>]|\([^()\s<>]{{0,{_SPAN}}}\)){{0,2000}}+)>?
+      (?:[ ]{{1,9}}"[^"]{{0,200}}")?[ ]{{0,9}}\)
   | <(?P<auto>https?://[^<>\s]{{1,2000}})>
   | (?P<break><br[ ]?/?>)
-  | \\\((?P<round>.{{1,{_SPAN}}}?)\\\)
-  | \\\[(?P<square>.{{1,{_SPAN}}}?)\\\]
-  | \$\$(?P<display>[^$]{{1,{_SPAN}}})\$\$
-  | \$(?![\s$])(?P<math>(?:[^$\\]|\\.){{1,{_SPAN}}}?)(?<!\s)\$(?![\d$])
+  | (?P<entity>&(?:[a-zA-Z]{{2,8}}|\#[0-9]{{1,6}});)
+  | \\\((?P<round>[^`]{{1,{_SPAN}}}?)\\\)
+  | \\\[(?P<square>[^`]{{1,{_SPAN}}}?)\\\]
+  | \$\$(?P<display>[^$`]{{1,{_SPAN}}})\$\$
+  | \$(?![\s${{])(?P<math>(?:[^$\\`。，；！？]|\\.){{1,{_SPAN}}}?)(?<!\s)\$(?![\w$])
   | \\(?P<escaped>[!-'*-/:-@\\^-`{{-~])
-  | \*\*(?=\S)(?P<strong>.{{1,{_SPAN}}}?)(?<=\S)\*\*(?!\*)
-  | (?<!\w)__(?=\S)(?P<strong_>.{{1,{_SPAN}}}?)(?<=\S)__(?!\w)
-  | \*(?=[^\s*])(?P<em>[^*]{{1,{_SPAN}}}?)(?<=\S)\*(?!\*)
+  | (?<![0-9A-Za-z])\*\*(?=\S)(?P<strong>(?:[^\\]|\\.){{1,{_SPAN}}}?)(?<=\S)\*\*(?!\*)
+  | (?<!\w)__(?=\S)(?![A-Za-z0-9_]+__)(?P<strong_>.{{1,{_SPAN}}}?)(?<=\S)__(?!\w)
+  | (?<![0-9A-Za-z])\*(?=[^\s*/.,;:?+)|=])(?P<em>(?:[^*\\]|\\.){{1,{_SPAN}}}?)(?<=[^\s/])\*(?!\*)
   | (?<!\w)_(?=[^\s_])(?P<em_>[^_]{{1,{_SPAN}}}?)(?<=\S)_(?!\w)
   | ~~(?=\S)(?P<struck>.{{1,{_SPAN}}}?)(?<=\S)~~(?!~)
     """,
     re.VERBOSE,
 )
-_UNRESOLVED = re.compile(r"[`*_~\[\]<$\\|]|!(?=\[|\Z)")
-_MAY_BECOME = re.compile(r"[ \t]*(?:[#>|`~$\\].*|[-*+][ \t]+\[.{0,4}|[-*_+=\d.) \t]*)")
+_UNRESOLVED = re.compile(r"[`*_~\[\]<$\\|&]|!(?=\[|\Z)")
+_MAY_BECOME = re.compile(
+    r"[^\S\n]*+(?:[#>|`~$\\&].*|[-*+][ \t]++\[.{0,4}|[-*_+=\d.)\s]*+)", re.DOTALL
+)
 """Beginnings of lines that what follows can still make into something else."""
 
 
@@ -148,9 +159,10 @@ class _Writer:
         return False
 
     def _begin_table(self, columns: Sequence[str]) -> None:
-        self._columns = columns
+        wide = any(len(column) > _MAX_COLUMN for column in columns)
+        self._columns = [column[:_MAX_COLUMN] for column in columns[:_MAX_COLUMNS]]
         self._gap()
-        if len(columns) <= 2:
+        if len(columns) <= 2 or wide:
             self._text(_joined(columns))
 
     def _row(self, columns: Sequence[str], cells: Sequence[str]) -> None:
@@ -177,7 +189,8 @@ class _Writer:
         elif not line.strip():
             self._gap()
         else:
-            said = _line(line)
+            # A backslash at the end of a line is a line end, too.
+            said = _line(line.removesuffix("\\"))
             if said:
                 self._text(said)
 
@@ -224,11 +237,11 @@ def _line(line: str) -> str:
     """Return an ordinary line without its marks."""
     if _RULE.fullmatch(line):
         return RULE
-    if _UNDERLINE.fullmatch(line) or _EMPTY_HEADING.fullmatch(line):
+    if _UNDERLINE.fullmatch(line):
         return ""
-    heading = _HEADING.fullmatch(line)
-    if heading is not None:
-        return f"【{_inline(heading['title'])}】"
+    if _HEADING.match(line) is not None:
+        title = line.strip().lstrip("#").strip().rstrip("#").rstrip()
+        return f"【{_inline(title)}】" if title else ""
     quote = _QUOTE.match(line)
     if quote is not None:
         return "│ " * quote[0].count(">") + _line(line[quote.end() :].lstrip("> \t"))
@@ -256,10 +269,13 @@ def _unmarked(match: re.Match[str]) -> str:
             inner = match["code"]
             spaced = inner.startswith(" ") and inner.endswith(" ") and inner.strip()
             return inner[1:-1] if spaced else inner
+        case "entity":
+            return unescape(said)
         case "url":
+            said = quote(said, safe=_URL_SAFE)
             label = _inline(match["label"]).strip()
             return f"{label} ({said})" if said and label not in ("", said) else said or label
-        case "label" | "break" | "auto" | "escaped":
+        case "break" | "auto" | "escaped":
             return "\n" if kind == "break" else said
         case "round" | "square" | "display" | "math":
             return formula(said.strip())

@@ -19,7 +19,7 @@ from wxgptd.domain.values import (
     Ignorable,
     Notice,
     Picture,
-    SessionId,
+    Policy,
     Subscribe,
     Text,
     Unsubscribe,
@@ -43,7 +43,7 @@ def receive(state: UserState, command: c.Receive) -> Events:
     match command.content:
         case Text(text=text):
             answered = _line(state, live, command, text)
-        case (Picture() | Unsupported()) as content if live is not None:
+        case (Picture() | Unsupported()) as content if live or command.policy.open_with:
             refused = limits.refusal_of_message(state, command)
             answered = _other(state, live, command, content) if refused is None else refused
         case Subscribe(scene=scene):
@@ -65,12 +65,13 @@ def receive(state: UserState, command: c.Receive) -> Events:
 
 
 def _other(
-    state: UserState, live: Session, command: c.Receive, content: Picture | Unsupported
+    state: UserState, live: Session | None, command: c.Receive, content: Picture | Unsupported
 ) -> Events:
     """Answer what is no words."""
+    assistant = live.assistant if live is not None else command.policy.open_with
     match content:
-        case Picture(url=url) if url and live.assistant in command.policy.sighted:
-            return _ask(state, live.id, command, "", url)
+        case Picture(url=url) if url and assistant in command.policy.sighted:
+            return _ask(state, live, assistant, command, "", url)
         case Picture():
             return _declined(command, Notice.NOT_UNDERSTOOD, "image")
         case Unsupported(kind=kind):
@@ -79,8 +80,9 @@ def _other(
 
 def _line(state: UserState, live: Session | None, command: c.Receive, text: str) -> Events:
     line = slash.parse(text, command.assistants)
-    if not _is_for_others(state, live, command, line):
-        refused = limits.refusal_of_message(state, command)
+    if not is_for_others(state, live, command.policy, line):
+        costs = not isinstance(line, slash.Continue)
+        refused = limits.refusal_of_message(state, command, costs=costs)
         if refused is not None:
             return refused
     match line:
@@ -102,15 +104,13 @@ def _line(state: UserState, live: Session | None, command: c.Receive, text: str)
             assert_never(line)
 
 
-def _is_for_others(
-    state: UserState, live: Session | None, command: c.Receive, line: slash.Line
-) -> bool:
+def is_for_others(state: UserState, live: Session | None, policy: Policy, line: slash.Line) -> bool:
     """Tell whether no session would have to do with it, whoever sent it."""
     match line:
         case slash.Say():
-            return live is None and not command.policy.open_with
+            return live is None and not policy.open_with
         case slash.Continue():
-            return live is None and not command.policy.open_with and not state.past
+            return live is None and not policy.open_with and not state.past
         case _:
             return False
 
@@ -125,12 +125,13 @@ def _open(
     given = _given(command, "open")
     if live is not None and live.assistant == assistant:
         if question:
-            return _ask(state, live.id, command, question)
+            return _ask(state, live, assistant, command, question)
         return (given, _notice(command, Notice.SESSION_ALREADY_OPEN, assistant))
     closed = close(state, live, CloseReason.REPLACED, command.at) if live else ()
-    opened = _session_opened(command, assistant)
     if question:
-        return (*closed, opened, *_ask(state, opened.session, command, question))
+        asked = _ask(state, None, assistant, command, question)
+        return (*closed, *asked) if _has_opened(asked) else asked
+    opened = _session_opened(command, assistant)
     return (*closed, opened, given, _notice(command, Notice.SESSION_OPENED, assistant))
 
 
@@ -198,16 +199,21 @@ def _asks_on(live: Session) -> bool:
 
 def _say(state: UserState, live: Session | None, command: c.Receive, text: str) -> Events:
     if live is not None:
-        return _ask(state, live.id, command, text)
+        return _ask(state, live, live.assistant, command, text)
     if command.policy.open_with and text.strip():
-        opened = _session_opened(command, command.policy.open_with)
-        return (opened, *_ask(state, opened.session, command, text))
+        return _ask(state, None, command.policy.open_with, command, text)
     return ()
 
 
 def _ask(
-    state: UserState, session: SessionId, command: c.Receive, text: str, image: str = ""
+    state: UserState,
+    live: Session | None,
+    assistant: AssistantName,
+    command: c.Receive,
+    text: str,
+    image: str = "",
 ) -> Events:
+    """Take a question, in a session that is opened for it if none is `live`."""
     question = text.strip()
     if not question and not image:
         return _declined(command, Notice.NOT_UNDERSTOOD, "text")
@@ -221,15 +227,20 @@ def _ask(
     refused = limits.refusal_of_question(state, command)
     if refused is not None:
         return refused
+    opened = () if live is not None else (_session_opened(command, assistant),)
     asked = e.QuestionAsked(
         at=command.at,
-        session=session,
+        session=live.id if live is not None else command.fresh_session,
         delivery=command.delivery,
         text=question,
         link=command.link,
         image=image,
     )
-    return (asked,)
+    return (*opened, asked)
+
+
+def _has_opened(events: Events) -> bool:
+    return any(isinstance(event, e.SessionOpened) for event in events)
 
 
 def _declined(command: c.Receive, notice: Notice, about: str) -> Events:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from wxgptd.domain.values import (
@@ -101,6 +102,9 @@ class Pattern(Protocol):
     def search(self, text: str) -> object: ...
 
 
+MAX_CHARS = 2_000
+"""So much of a message is looked at: nobody types more."""
+
 Matcher = Callable[[Content], bool]
 
 
@@ -109,7 +113,7 @@ def keyword(words: Sequence[str]) -> Matcher:
     folded = tuple(word.casefold() for word in words)
 
     def match(content: Content) -> bool:
-        said = _said(content).casefold()
+        said = _folded(content)
         return any(word in said for word in folded)
 
     return match
@@ -118,7 +122,7 @@ def keyword(words: Sequence[str]) -> Matcher:
 def exact(words: Sequence[str]) -> Matcher:
     """Match what somebody says that is one of `words`, in any case."""
     folded = frozenset(word.strip().casefold() for word in words)
-    return lambda content: _said(content).strip().casefold() in folded
+    return lambda content: _folded(content).strip() in folded
 
 
 def regex(pattern: Pattern) -> Matcher:
@@ -179,8 +183,14 @@ def kind_of(content: Content) -> str:
 def _said(content: Content) -> str:
     """Return what somebody typed or spoke: a shared link's title is nobody's words."""
     if isinstance(content, Text) and content.kind in ("text", "voice"):
-        return content.text
+        return content.text[:MAX_CHARS]
     return ""
+
+
+@lru_cache(maxsize=1)
+def _folded(content: Content) -> str:
+    """Return the words of a message without their case; once for all rules."""
+    return _said(content).casefold()
 
 
 @dataclass(frozen=True, slots=True)

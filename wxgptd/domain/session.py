@@ -50,6 +50,7 @@ class Failed(NamedTuple):
     text: str
     at: float
     retry_after_s: float
+    tokens: int = 0
 
 
 Answer = Pending | Completed | Failed
@@ -61,7 +62,8 @@ class Question(NamedTuple):
     `offered` is how many characters of its answer, as `style` shows it, went out as replies, and
     `all_offered` whether that is all of it; `failure_told` whether the user has read that it
     failed. `restarts` counts how often it has been asked again: positions in an answer hold for
-    one count only.
+    one count only. `late` tells whether the answer came when its window was settled already;
+    `pushed` whether the last push of it was delivered, None if there was none.
     """
 
     delivery: DeliveryKey
@@ -76,10 +78,12 @@ class Question(NamedTuple):
     failure_told: bool = False
     restarts: int = 0
     page_opened: bool = False
+    late: bool = False
+    pushed: bool | None = None
 
-    def answered(self, answer: Answer) -> Question:
+    def answered(self, answer: Answer, *, late: bool) -> Question:
         """Return the question with that answer."""
-        return self._replace(answer=answer)
+        return self._replace(answer=answer, late=late)
 
     def restarted(self) -> Question:
         """Return the question asked again.

@@ -50,7 +50,6 @@ class Push(NamedTuple):
     """A push on its way: what the question was like before, should it fail."""
 
     before: Question
-    end: int
 
 
 NO_WINDOWS: Mapping[DeliveryKey, Window] = {}
@@ -59,8 +58,8 @@ NO_WINDOWS: Mapping[DeliveryKey, Window] = {}
 class UserState(NamedTuple):
     """One user of one account. `version` counts the events that led here.
 
-    `unseen` are the questions whose answer came too late for their window, and which nobody has
-    been offered or shown since. `spoke_at` is when the user was last heard of, and `pushes` how
+    `unseen` are the questions whose answer is there, and which nobody has been offered or shown
+    since. `spoke_at` is when the user was last heard of, and `pushes` how
     many messages were pushed since.
     """
 
@@ -111,12 +110,26 @@ class UserState(NamedTuple):
         return tuple(heads.values())
 
     def reminder(self, at: float, link_ttl_s: float) -> Question | None:
-        """Return the newest question whose unseen answer is still behind its link, or None."""
+        """Return the newest question whose unseen answer is still behind its link, or None.
+
+        One that a window or a push is about to give needs no reminder.
+        """
         for name in reversed(self.unseen):
             question = self.question(name)
-            if at - question.asked_at < link_ttl_s:
+            if (
+                at - question.asked_at < link_ttl_s
+                and not self.is_waited_for(name, at)
+                and (self.push is None or self.push.before.delivery != name)
+            ):
                 return question
         return None
+
+    def is_waited_for(self, question: DeliveryKey, at: float) -> bool:
+        """Tell whether a window is about to give the answer to `question`."""
+        return any(
+            isinstance(window, Open) and window.question == question and not is_over(window, at)
+            for window in self.windows.values()
+        )
 
     def stands(self, at: float) -> Standing:
         """Return what the operator has decided about the user, as far as it holds at `at`."""
@@ -164,6 +177,7 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
                 text=event.text,
                 at=event.at,
                 retry_after_s=event.retry_after_s,
+                tokens=event.tokens,
             )
             return _answered(state, event.question, failed)
         case e.AttemptRepeated():
@@ -212,7 +226,10 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
             return _push_started(state, event)
         case e.PushDelivered():
             _require_push(state, event.question)
-            return state._replace(push=None, unseen=_without(state, event.question))
+            pushed = state.question(event.question)._replace(pushed=True)
+            live, past = _with_question(state, pushed)
+            unseen = _without(state, event.question)
+            return state._replace(live=live, past=past, push=None, unseen=unseen)
         case e.PushFailed():
             return _push_failed(state, event)
         case e.StandingChanged():
@@ -273,9 +290,13 @@ def _offered(state: UserState, event: e.ReplyOffered) -> UserState:
             rest = isinstance(question.answer, Pending) or bool(
                 question.answer.text[event.end :].strip()
             )
-        offered = question.offered_to(event.end, event.style, rest=rest)
+        style = question.style or event.style  # a notice has none of its own
+        offered = question.offered_to(event.end, style, rest=rest)
         live, past = _with_question(state, offered)
-        unseen = _without(state, event.question)
+        if not (event.notice and state.push is not None):
+            unseen = _without(
+                state, event.question
+            )  # else it may fail yet, and be unseen after all
     if event.reminder:
         unseen = tuple(name for name in unseen if name != event.reminder)
     reply = Reply(
@@ -297,21 +318,19 @@ def _offered(state: UserState, event: e.ReplyOffered) -> UserState:
 
 def _answered(state: UserState, name: DeliveryKey, answer: Completed | Failed) -> UserState:
     question = _pending(state, name)
-    live, past = _with_question(state, question.answered(answer))
+    late = not isinstance(state.windows.get(name), Open)
+    live, past = _with_question(state, question.answered(answer, late=late))
     unanswered = tuple(other for other in state.unanswered if other != name)
     unseen = state.unseen
-    if _too_late(state.windows.get(name), answer) and not question.page_opened:
-        unseen = (*unseen, name)
+    if _is_worth_a_look(answer) and not question.page_opened:
+        unseen = (*unseen, name)  # a window that waits for it takes it out at once
     return state._replace(live=live, past=past, unanswered=unanswered, unseen=unseen)
 
 
-def _too_late(window: Window | None, answer: Completed | Failed) -> bool:
-    """Tell whether there is an answer worth a look, and nobody asks for it any more."""
-    if isinstance(answer, Failed) and (
-        answer.reason is not FailureReason.INTERRUPTED or not answer.text
-    ):
-        return False
-    return window is None or is_over(window, answer.at)
+def _is_worth_a_look(answer: Completed | Failed) -> bool:
+    return isinstance(answer, Completed) or (
+        answer.reason is FailureReason.INTERRUPTED and bool(answer.text)
+    )
 
 
 def _without(state: UserState, name: DeliveryKey) -> tuple[DeliveryKey, ...]:
@@ -326,21 +345,21 @@ def _push_started(state: UserState, event: e.PushStarted) -> UserState:
     before = state.question(event.question)
     pushed = before.offered_to(event.end, event.style, rest=event.rest)
     live, past = _with_question(state, pushed)
-    push = Push(before, event.end)
-    return state._replace(live=live, past=past, push=push, pushes=state.pushes + 1)
+    return state._replace(live=live, past=past, push=Push(before), pushes=state.pushes + 1)
 
 
 def _push_failed(state: UserState, event: e.PushFailed) -> UserState:
-    before, end = _require_push(state, event.question)
-    state = state._replace(push=None)
-    question = state.question(event.question)
-    if question.offered != end:
-        return state  # more of it was asked for meanwhile
-    restored = question._replace(
-        offered=before.offered, all_offered=before.all_offered, failure_told=before.failure_told
+    # Whatever was asked for meanwhile came behind it: better twice than never.
+    before = _require_push(state, event.question).before
+    restored = state.question(event.question)._replace(
+        offered=before.offered,
+        all_offered=before.all_offered,
+        failure_told=before.failure_told,
+        style=before.style,
+        pushed=False,
     )
     live, past = _with_question(state, restored)
-    return state._replace(live=live, past=past)
+    return state._replace(live=live, past=past, push=None)
 
 
 def _require_push(state: UserState, name: DeliveryKey) -> Push:

@@ -13,6 +13,8 @@ from string import Formatter
 
 from wxgptd.domain import paging
 from wxgptd.domain.events import PushStarted
+from wxgptd.domain.limits import REFUSALS
+from wxgptd.domain.offering import PUSHED
 from wxgptd.domain.session import Completed, Failed, Question
 from wxgptd.domain.values import FailureReason, Finish, Reply, ReplyKind
 
@@ -82,6 +84,8 @@ class Texts:
     waiting: str = (
         "这个问题需要想一会儿。点开链接，回答写好就会出现；也可以稍后回复“继续”：\n{link}"
     )
+    still_writing_pushed: str = "（还在写，写好后会自动发来，也可以点开链接看：\n{link} ）"
+    waiting_pushed: str = "这个问题需要想一会儿，回答写好后会自动发来，也可以点开链接看：\n{link}"
     cut_short: str = "（回答已截断，回复“继续”接着写）"
     interrupted: str = "（回答中断，回复“继续”重试）"
     failed_midway: str = "（{failure}）"
@@ -94,7 +98,7 @@ class Texts:
     failure_refused: str = "这个问题我无法回答"
     failure_unavailable: str = "AI 服务暂时不可用，请稍后再试"
     failure_interrupted: str = "AI 服务暂时不可用，请稍后再试"
-    failure_picture: str = "这张图片没能取到，请重新发送"
+    failure_picture: str = "这张图片没能取到，也可能太大，请换一张再发"
     failure_moderated: str = "这个问题我无法回答"
     failure_stopped: str = "对话已结束，这个问题没有继续回答。"
 
@@ -150,6 +154,8 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "more": frozenset({"link"}),
     "still_writing": frozenset({"link"}),
     "waiting": frozenset({"link"}),
+    "still_writing_pushed": frozenset({"link"}),
+    "waiting_pushed": frozenset({"link"}),
     "failed_midway": frozenset({"failure"}),
     "failure_busy": frozenset({"seconds"}),
 }
@@ -197,7 +203,8 @@ class Surroundings:
 
 def room(texts: Texts, link: str) -> int:
     """Return how many bytes of an answer fit a reply beside its longest footer."""
-    footers = [_fill(text, link=link) for text in (texts.more, texts.still_writing)]
+    linking = (texts.more, texts.still_writing, texts.still_writing_pushed)
+    footers = [_fill(text, link=link) for text in linking]
     footers += [texts.cut_short, texts.interrupted]
     footers += [
         _fill(texts.failed_midway, failure=failure_text(reason, 86_400.0, texts))
@@ -220,9 +227,10 @@ def render(
     `question` is the one that the reply is about; `link` leads to its page, or to the history.
     `reminder` is the line about an answer that nobody has seen.
     """
-    text = _with_footer(_render(reply, question, link, texts, around), reminder)
+    text = _render(reply, question, link, texts, around)
     # Answers are cut to fit; a fixed text may grow too long by what an operator fills it with.
-    return text[: paging.cut(text, 0, MAX_REPLY_BYTES)]
+    room = MAX_REPLY_BYTES - (len(f"\n\n{reminder}".encode()) if reminder else 0)
+    return _with_footer(text[: paging.cut(text, 0, room)], reminder)
 
 
 def reminder(unseen: Question, link: str, texts: Texts) -> str:
@@ -251,12 +259,14 @@ def _render(
         case ReplyKind.NOTICE:
             return _notice(reply, link, texts, around)
         case ReplyKind.LINK:
-            return _fill(texts.waiting, link=link)
+            pushed = reply.about == PUSHED
+            return _fill(texts.waiting_pushed if pushed else texts.waiting, link=link)
         case ReplyKind.FAILURE:
             return _failure(question, texts)
         case ReplyKind.PARTIAL:
-            footer = _fill(texts.still_writing, link=link)
-            return _with_footer(reply.text, footer)
+            pushed = reply.about == PUSHED
+            footer = texts.still_writing_pushed if pushed else texts.still_writing
+            return _with_footer(reply.text, _fill(footer, link=link))
         case ReplyKind.ANSWER:
             assert question is not None
             whole = paging.readable(question.answer.text, reply.style)
@@ -275,7 +285,7 @@ def _notice(reply: Reply, link: str, texts: Texts, around: Surroundings) -> str:
         assistant=reply.about,
         kind=reply.about,
         scene=reply.about,
-        when=_when(reply.about, texts),
+        when=_when(reply.about, texts) if reply.notice in REFUSALS else "",
         minutes=around.minutes,
         days=around.days,
         link=link,
@@ -285,7 +295,7 @@ def _notice(reply: Reply, link: str, texts: Texts, around: Surroundings) -> str:
 
 def _when(seconds: str, texts: Texts) -> str:
     """Return in words how far off something is."""
-    if not seconds.isdigit():
+    if not seconds:
         return ""
     count = int(seconds)
     if count < 2 * 60:

@@ -19,6 +19,9 @@ DeliveryKey = NewType("DeliveryKey", str)
 """One message of one user, however often WeChat delivers it. A question is named by the key of
 the delivery that asked it."""
 
+EVENT_PREFIX = "event:"
+"""What the delivery keys of events begin with; those of messages do not."""
+
 LinkHash = NewType("LinkHash", bytes)
 """SHA-256 of the token in a link. The token itself is never written down."""
 

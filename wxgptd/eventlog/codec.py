@@ -96,10 +96,10 @@ _KINDS = (
         ),
     ),
     _Kind(
-        11, 2, e.AnswerFailed, ("question", "reason", "text", "detail", "retry_after_s"),
+        11, 2, e.AnswerFailed, ("question", "reason", "text", "detail", "retry_after_s", "tokens"),
         lambda at, b: e.AnswerFailed(
             at=at, question=b[0], reason=FailureReason(b[1]), text=b[2], detail=b[3],
-            retry_after_s=b[4],
+            retry_after_s=b[4], tokens=b[5],
         ),
     ),
     _Kind(

@@ -19,7 +19,7 @@ def _reply_offered_1(body: Sequence[Any]) -> Sequence[Any]:
 
 STEPS: Mapping[tuple[int, int], Step] = {
     (4, 1): lambda body: (*body, ""),  # QuestionAsked: no pictures yet
-    (11, 1): lambda body: body,  # AnswerFailed: fewer reasons to fail
+    (11, 1): lambda body: (*body, 0),  # AnswerFailed: what it took was not counted
     (13, 1): _reply_offered_1,
 }
 

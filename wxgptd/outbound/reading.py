@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol as BytesProtocol
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone, ResponseFailed
+from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 
 from wxgptd.errors import WxgptError
@@ -134,7 +135,8 @@ class _Whole(BodyReader):
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         if self.ended:
             return
-        if reason is None or reason.check(ResponseDone):
+        # A body without a length ends with its connection: that is as whole as it can be told.
+        if reason is None or reason.check(ResponseDone, PotentialDataLoss):
             self.stop()
             self.finished.callback(bytes(self._body))
         else:

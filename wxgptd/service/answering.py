@@ -10,14 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, gatherResults
 from twisted.logger import Logger
 
 from wxgptd.domain import commands as c
-from wxgptd.domain import context
+from wxgptd.domain import context, tokens
 from wxgptd.domain import events as e
 from wxgptd.domain.context import Message
 from wxgptd.domain.decider import recover
+from wxgptd.domain.session import Session
 from wxgptd.domain.state import UserState
 from wxgptd.domain.values import DeliveryKey, FailureReason, User
 from wxgptd.errors import WxgptError
@@ -59,6 +60,7 @@ class Answering:
 
     def begin(self) -> None:
         """Settle what a stop left open: above all, ask again what it left without an answer."""
+        self._pushing.begin()
         for user, state in self._journal.users():
             if state.unanswered or state.push is not None:
                 self._recover(user, state)
@@ -178,7 +180,18 @@ class Answering:
                     text=result.text,
                     detail=result.detail,
                     retry_after_s=result.retry_after_s,
+                    tokens=self._taken(session, name, assistant, result.text),
                 )
+
+    def _taken(
+        self, session: Session, name: DeliveryKey, assistant: Assistant | None, written: str
+    ) -> int:
+        """Return about how many tokens an answer took that broke off: none if it never began."""
+        if not written:
+            return 0
+        prompt = assistant.system_prompt if assistant is not None else ""
+        told = context.messages(session, name, prompt)
+        return tokens.estimate(written) + sum(tokens.estimate(one.content) for one in told)
 
     async def _answer(
         self,
@@ -188,16 +201,27 @@ class Answering:
         told: Sequence[Message],
         flight: Flight,
     ) -> Completion | Breakdown:
-        seen = await self._with_pictures(told)
+        seen = await self._with_pictures(told if assistant.vision else self._without_pictures(told))
         if seen is None:
             return Breakdown(
                 reason=FailureReason.PICTURE, text="", detail="the picture could not be fetched"
             )
-        asked_at = self._journal.state(user).question(name).asked_at
+        found = self._journal.state(user).find(name)
+        assert found is not None
+        asked_at = found[1].asked_at
         waited_s = self._timeline.now() - asked_at
         retry_for_s = max(0.0, RETRY_WITHIN_S - waited_s)
-        write = self._moderated(user, name, flight)
+        session, _ = found
+        write = self._moderated(user, name, session, assistant, flight)
         return await assistant.model.ask(seen, write, retry_for_s)
+
+    def _without_pictures(self, told: Sequence[Message]) -> Sequence[Message]:
+        """Return the messages as a model gets them that does not look at pictures any more."""
+        text = self._settings.texts.page_picture
+        return [
+            replace(one, content=one.content or text, picture="") if one.picture else one
+            for one in told
+        ]
 
     async def _with_pictures(self, told: Sequence[Message]) -> Sequence[Message] | None:
         """Return the messages with their pictures fetched, or None without that of the question.
@@ -205,20 +229,30 @@ class Answering:
         WeChat keeps pictures for some days only: an earlier one that is gone is left out.
         """
         fetched = list(told)
-        for place, message in enumerate(told):
-            if message.picture:
-                picture = await self._pictures.fetch(message.picture)
-                if picture is None and place == len(told) - 1:
-                    return None
-                text = message.content or self._settings.texts.page_picture
-                fetched[place] = (
-                    replace(message, picture=picture)
-                    if picture is not None
-                    else replace(message, content=text, picture="")
-                )
+        pictured = [place for place, message in enumerate(told) if message.picture]
+        pictures = await gatherResults(
+            [self._pictures.fetch(told[place].picture) for place in pictured]
+        )
+        for place, picture in zip(pictured, pictures, strict=True):
+            message = told[place]
+            if picture is None and place == len(told) - 1:
+                return None
+            text = message.content or self._settings.texts.page_picture
+            fetched[place] = (
+                replace(message, picture=picture)
+                if picture is not None
+                else replace(message, content=text, picture="")
+            )
         return fetched
 
-    def _moderated(self, user: User, name: DeliveryKey, flight: Flight) -> Callable[[str], None]:
+    def _moderated(
+        self,
+        user: User,
+        name: DeliveryKey,
+        session: Session,
+        assistant: Assistant,
+        flight: Flight,
+    ) -> Callable[[str], None]:
         """Return what takes the pieces of an answer, and ends it where the words list objects."""
         watch = self._moderation.watch()
 
@@ -232,6 +266,7 @@ class Answering:
                         reason=FailureReason.MODERATED,
                         text="",
                         detail="the answer has a word from the moderation list in it",
+                        tokens=self._taken(session, name, assistant, flight.written + piece),
                     ),
                 )
             else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from heapq import nlargest
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -74,7 +75,7 @@ class Control:
             "answers_running": self._flights.running(),
             "answers_waiting": len(self._flights) - self._flights.running(),
             "deliberate_timeouts_left": {
-                account: self._budget.left(account, now) for account in self._accounts
+                account: max(0, self._budget.left(account, now)) for account in self._accounts
             },
             "push": {account: one.state for account, one in self._messengers.items()},
             "last_seq": store.last_seq,
@@ -115,12 +116,21 @@ class Control:
                 return self._journal.committed().addCallback(lambda _: True)
         return succeed(False)
 
-    def users(self) -> Sequence[Mapping[str, object]]:
-        """Return all users, those who were heard of last first."""
+    def users(self, limit: int, standing: str) -> Sequence[Mapping[str, object]]:
+        """Return users, those who were heard of last first."""
         now = self._timeline.now()
         day_began_at, _ = self._timeline.day()
+        found = nlargest(
+            limit,
+            (
+                (state.spoke_at, user)
+                for user, state in self._journal.users()
+                if standing in ("", state.stands(now))
+            ),
+        )
         shown = []
-        for user, state in sorted(self._journal.users(), key=lambda pair: -pair[1].spoke_at):
+        for spoke_at, user in found:
+            state = self._journal.state(user)
             today = list(limits.questions_since(state, day_began_at))
             shown.append(
                 {
@@ -128,7 +138,7 @@ class Control:
                     "user": user.openid,
                     "standing": state.stands(now),
                     "until": state.standing_until or None,
-                    "last_at": state.spoke_at or None,
+                    "last_at": spoke_at or None,
                     "questions_today": len(today),
                     "tokens_today": limits.tokens_of(today),
                 }

@@ -16,10 +16,11 @@ from twisted.internet.interfaces import IReactorTime
 
 from wxgptd.domain import commands as c
 from wxgptd.domain import reply_window, rules, texts
-from wxgptd.domain.decider import disregards
+from wxgptd.domain.decider import disregards, leaves_to_others
 from wxgptd.domain.reply_window import Settled
 from wxgptd.domain.rules import Backend, Rule
 from wxgptd.domain.session import Pending, Question
+from wxgptd.domain.state import UserState
 from wxgptd.domain.values import (
     AssistantName,
     Content,
@@ -36,6 +37,7 @@ from wxgptd.service.inflight import InFlight
 from wxgptd.service.journal import Journal
 from wxgptd.service.moderation import Moderation
 from wxgptd.service.projections import DeliberateTimeouts
+from wxgptd.service.pushing import Pushing
 from wxgptd.service.settings import Links, Settings
 from wxgptd.service.timeline import Timeline
 
@@ -101,6 +103,7 @@ class Conversations:
         flights: InFlight,
         answering: Answering,
         moderation: Moderation,
+        pushing: Pushing,
         budget: DeliberateTimeouts,
         links: Links,
         fresh_session: Callable[[], SessionId],
@@ -114,6 +117,7 @@ class Conversations:
         self._flights = flights
         self._answering = answering
         self._moderation = moderation
+        self._pushing = pushing
         self._budget = budget
         self._links = links
         self._clock = clock
@@ -197,7 +201,8 @@ class Conversations:
         )
         window = entry.state.windows.get(delivery)
         if window is None:
-            return succeed(_outcome(rule))
+            left = leaves_to_others(entry.state, content, policy, self._commands)
+            return succeed(_outcome(rule) if left else Ignore())
         if isinstance(window, Settled):
             if not reply_window.still_answers(window, at, account.policy.settled_for_s):
                 return succeed(Ignore())
@@ -226,19 +231,33 @@ class Conversations:
         window = state.windows.get(delivery)
         if window is None or isinstance(window, Settled):
             return True
-        if not isinstance(state.question(window.question).answer, Pending):
-            return True
-        flight = self._flights.find(user, window.question)
-        if flight is None:
-            return False  # the service has ended
+        landed = self._landing(user, state, window.question)
+        if landed is None:
+            return not isinstance(state.question(window.question).answer, Pending)
         left = deadline - self._clock.seconds()
         if left <= 0:
+            landed.cancel()
+            landed.addErrback(lambda _: None)
             return False
         try:
-            await flight.landed().addTimeout(left, self._clock)
+            await landed.addTimeout(left, self._clock)
         except WaitedLongEnough:
             return False
         return True
+
+    def _landing(
+        self, user: User, state: UserState, question: DeliveryKey
+    ) -> Deferred[None] | None:
+        """Return what fires when the answer is on record and no push of it is on its way.
+
+        None if that is so already, or never will be because the service has ended.
+        """
+        if isinstance(state.question(question).answer, Pending):
+            flight = self._flights.find(user, question)
+            return flight.landed() if flight is not None else None
+        if state.push is not None and state.push.before.delivery == question:
+            return self._pushing.settled(user)
+        return None
 
     def _offer(self, user: User, delivery: DeliveryKey) -> None:
         """Settle the window with what there is of the answer."""
@@ -258,6 +277,7 @@ class Conversations:
                 written=flight.written if flight is not None else "",
                 room=texts.room(settings.texts, link) - len(reminder.encode("utf-8", "replace")),
                 policy=policy,
+                pushes=self._pushing.would(user),
             ),
         )
 

@@ -39,7 +39,8 @@ class Moderation:
             )
             return
         self._words = WordList(line for line in lines if not line.startswith("#"))
-        log.info("{count} words to moderate by", count=len(self._words))
+        say = log.info if len(self._words) else log.warn
+        say("{count} words to moderate by", count=len(self._words))
 
     def objects(self, content: Content) -> bool:
         """Tell whether a message has one of the words in it."""

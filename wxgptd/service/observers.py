@@ -12,6 +12,7 @@ from hashlib import sha256
 from twisted.logger import Logger
 
 from wxgptd.domain import events as e
+from wxgptd.domain.offering import PUSHES_PER_MESSAGE
 from wxgptd.domain.state import UserState
 from wxgptd.domain.values import User
 
@@ -31,7 +32,7 @@ class EventLines:
 
     def observe(self, user: User, event: e.Event, state: UserState) -> None:
         """Write the line for `event`, if it has one."""
-        if self._begun and (line := _line(event)):
+        if self._begun and (line := _line(event, state)):
             who = f"{user.account}/{self._short(user)}"
             log.info("{who}: {line}", who=who, line=line)
 
@@ -40,7 +41,7 @@ class EventLines:
         return hmac.digest(self._key, b"openid\0" + openid, sha256).hex()[:8]
 
 
-def _line(event: e.Event) -> str:
+def _line(event: e.Event, state: UserState) -> str:
     match event:
         case e.SessionOpened():
             return f"session {event.session} opened"
@@ -54,7 +55,7 @@ def _line(event: e.Event) -> str:
         case e.AnswerRestarted():
             return "a question is asked again after a restart"
         case e.PushDelivered():
-            return "a part of an answer was pushed"
+            return f"a part of an answer was pushed ({state.pushes} of {PUSHES_PER_MESSAGE})"
         case e.StandingChanged():
             return f"now {event.standing}"
         case _:

@@ -163,8 +163,11 @@ class DeliberateTimeouts:
                     budget=self._per_5min,
                 )
             return False
-        self._switched_over.discard(account)
         self._spent[account].append(now)
+        # Not at the first one that is free again: the log would say so every few seconds.
+        if account in self._switched_over and self.left(account, now) >= self._per_5min // 4:
+            self._switched_over.discard(account)
+            log.info("{account}: first attempts are held again", account=account)
         return True
 
     def left(self, account: AccountName, now: float) -> int:

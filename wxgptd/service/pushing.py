@@ -6,6 +6,7 @@ Where the daemon stopped in between nobody knows: it is not pushed again, but of
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -15,9 +16,10 @@ from wxgptd.domain import commands as c
 from wxgptd.domain import events as e
 from wxgptd.domain import texts
 from wxgptd.domain.offering import PUSHES_PER_MESSAGE
-from wxgptd.domain.values import AccountName, DeliveryKey, User
+from wxgptd.domain.reply_window import OVER_AFTER_S
+from wxgptd.domain.values import AccountName, CloseReason, DeliveryKey, Standing, User
 from wxgptd.errors import WxgptError
-from wxgptd.ports import Delivered, Messenger
+from wxgptd.ports import Delivered, Messenger, Undelivered
 from wxgptd.service.journal import Journal
 from wxgptd.service.settings import Links, Settings
 from wxgptd.service.timeline import Timeline
@@ -44,11 +46,49 @@ class Pushing:
         self._timeline = timeline
         self._running: dict[User, Deferred[None]] = {}
         self._next: dict[User, list[DeliveryKey]] = {}
+        self._later: deque[tuple[float, User, DeliveryKey]] = deque()
+        self._settling: dict[User, list[Deferred[None]]] = {}
+
+    def would(self, user: User) -> bool:
+        """Tell whether an answer that comes too late will be pushed, as far as is known."""
+        messenger = self._messengers.get(user.account)
+        return messenger is not None and messenger.usable()
+
+    def settled(self, user: User) -> Deferred[None] | None:
+        """Return what fires when the push that is on its way to `user` has come to something."""
+        if user not in self._running:
+            return None
+
+        def forget(cancelled: Deferred[None]) -> None:
+            waiting = self._settling.get(user, [])
+            if cancelled in waiting:
+                waiting.remove(cancelled)
+            cancelled.errback(CancelledError())
+
+        observer: Deferred[None] = Deferred(forget)
+        self._settling.setdefault(user, []).append(observer)
+        return observer
+
+    def look_again(self) -> None:
+        """Consider again what a window was open for: by now WeChat may have come for it, or not."""
+        now = self._timeline.now()
+        while self._later and self._later[0][0] <= now:
+            _, user, question = self._later.popleft()
+            self._consider(user, question)
 
     def consider(self, user: User, question: DeliveryKey) -> None:
-        """Push the answer to `question` if it came too late, and if that may be done."""
-        messenger = self._messengers.get(user.account)
-        if messenger is None or not messenger.usable():
+        """Push the answer to `question` if it comes too late, and if that may be done."""
+        if not self.would(user):
+            return
+        now = self._timeline.now()
+        if self._journal.state(user).is_waited_for(question, now):
+            self._later.append((now + OVER_AFTER_S + 1.0, user, question))
+        else:
+            self._consider(user, question)
+
+    def _consider(self, user: User, question: DeliveryKey) -> None:
+        messenger = self._messengers[user.account]
+        if not messenger.usable():
             return
         self._next.setdefault(user, []).append(question)
         if user not in self._running:
@@ -60,6 +100,7 @@ class Pushing:
         """Send nothing more."""
         running, self._running = list(self._running.values()), {}
         self._next.clear()
+        self._later.clear()
         for run in running:
             run.cancel()
 
@@ -87,7 +128,11 @@ class Pushing:
             question = state.question(name)
             link = self._links.answer(self._links.token(user, name))
             text = texts.pushed(started, question, link, self._settings.texts, last=last)
-            outcome = await messenger.send(user.openid, text)
+            outcome: Delivered | Undelivered = (
+                await messenger.send(user.openid, text)
+                if self._is_wanted(user, name)
+                else Undelivered(0, "the user has left, cleared the session or was blocked")
+            )
             delivered = isinstance(outcome, Delivered)
             self._journal.record(
                 user,
@@ -99,8 +144,27 @@ class Pushing:
                     detail="" if isinstance(outcome, Delivered) else outcome.detail,
                 ),
             )
+            for observer in self._settling.pop(user, []):
+                observer.callback(None)
             if not delivered or not started.rest:
                 return
+
+    def _is_wanted(self, user: User, name: DeliveryKey) -> bool:
+        """Tell whether nothing has happened meanwhile that a push would be rude after."""
+        state = self._journal.state(user)
+        found = state.find(name)
+        return (
+            found is not None
+            and found[0].closed not in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED)
+            and state.stands(self._timeline.now()) is not Standing.BLOCKED
+        )
+
+    def begin(self) -> None:
+        """Push what was done just before a stop, and of which no push was begun."""
+        for user, state in self._journal.users():
+            for name in state.unseen:
+                if state.question(name).pushed is None and state.push is None:
+                    self.consider(user, name)
 
     def _start(self, user: User, name: DeliveryKey) -> e.PushStarted | None:
         link = self._links.answer(self._links.token(user, name))

@@ -11,6 +11,7 @@ from wxgptd.domain import commands as c
 from wxgptd.domain.values import User
 from wxgptd.service.journal import Journal
 from wxgptd.service.projections import LinkIndex, OpenSessions
+from wxgptd.service.pushing import Pushing
 from wxgptd.service.timeline import Timeline
 
 PERIOD_S = 1.0
@@ -32,6 +33,7 @@ class Sweeper:
         sessions: OpenSessions,
         links: LinkIndex,
         carry_out: CarryOut,
+        pushing: Pushing,
         clock: IReactorTime,
         timeline: Timeline,
     ) -> None:
@@ -39,6 +41,7 @@ class Sweeper:
         self._sessions = sessions
         self._links = links
         self._carry_out = carry_out
+        self._pushing = pushing
         self._timeline = timeline
         self._loop = LoopingCall(self.sweep)
         self._loop.clock = clock
@@ -53,7 +56,7 @@ class Sweeper:
             self._loop.stop()
 
     def sweep(self) -> None:
-        """Close the sessions whose time is over, and forget dead links."""
+        """Close the sessions whose time is over, forget dead links, push what nobody came for."""
         now = self._timeline.now()
         for user in self._sessions.due(now):
             live = self._journal.state(user).live
@@ -62,3 +65,4 @@ class Sweeper:
             else:
                 self._carry_out(user, c.ExpireSession(at=now))
         self._links.forget_expired(now)
+        self._pushing.look_again()

@@ -80,6 +80,13 @@ class Service:
         made_links = _links(config, world.link_key)
         self.moderation = Moderation(config.moderation.words_file)
         messengers = _messengers(config, world)
+        pushing = Pushing(
+            settings=settings,
+            journal=self.journal,
+            links=made_links,
+            messengers=messengers,
+            timeline=timeline,
+        )
         self.answering = Answering(
             settings=settings,
             journal=self.journal,
@@ -88,13 +95,7 @@ class Service:
                 world.http, world.clock, config.pictures.hosts, config.pictures.max_size
             ),
             moderation=self.moderation,
-            pushing=Pushing(
-                settings=settings,
-                journal=self.journal,
-                links=made_links,
-                messengers=messengers,
-                timeline=timeline,
-            ),
+            pushing=pushing,
             timeline=timeline,
         )
         self.conversations = Conversations(
@@ -103,6 +104,7 @@ class Service:
             flights=flights,
             answering=self.answering,
             moderation=self.moderation,
+            pushing=pushing,
             budget=self._budget,
             links=made_links,
             fresh_session=_session_ids(),
@@ -114,6 +116,7 @@ class Service:
             sessions=self._sessions,
             links=self._index,
             carry_out=self.answering.carry_out,
+            pushing=pushing,
             clock=world.clock,
             timeline=timeline,
         )
@@ -279,8 +282,7 @@ def _webhooks(
     config: cfg.Config, conversations: Conversations, world: World
 ) -> Mapping[bytes, Resource]:
     webhooks: dict[bytes, Resource] = {}
-    forwarder = Forwarder(world.http, world.clock)
-    forward = partial(forwarder.forward, within_s=WECHAT_PATIENCE_S - config.window.reply_margin)
+    forwarder = Forwarder(world.http, world.clock, WECHAT_PATIENCE_S - config.window.reply_margin)
     for name, account in config.account.items():
         keys = [key.reveal() for key in (account.aes_key, account.previous_aes_key) if key]
         credentials = Credentials(
@@ -292,7 +294,8 @@ def _webhooks(
             conversations,
             wall=world.wall,
             timestamp_tolerance_s=config.server.timestamp_tolerance,
-            forward=forward,
+            seconds=world.clock.seconds,
+            forward=forwarder.forward,
         )
     return webhooks
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -41,7 +42,11 @@ BUSY = -1
 NOT_PERMITTED = 48001
 _TOKEN_EXPIRED = frozenset({40001, 40014, 42001})
 _OPERATOR_S = frozenset({40013, 40125, 40164, 41002, 41004})
+_LIMITS = frozenset({45015, 45047})
+"""What WeChat's own rules bring about now and then: nobody has to do anything."""
+
 _MEANINGS = {
+    40001: "WeChat takes no token for the app_secret: was it changed?",
     45002: "the message is too long",
     45015: "the user has not written for 48 hours",
     45047: "the user has got as many messages as WeChat allows after one of theirs",
@@ -98,7 +103,8 @@ class CustomerService:
         """In a word, for the operator."""
         if not self._permitted:
             return "not permitted"
-        return "on" if self.usable() else "paused"
+        left_s = self._paused_until - self._clock.seconds()
+        return "on" if left_s <= 0 else f"paused for {ceil(left_s / 60)} min"
 
     def send(self, openid: OpenId, text: str) -> Deferred[Delivered | Undelivered]:
         """Send `text`; see `wxgptd.ports.Messenger`."""
@@ -202,11 +208,18 @@ class CustomerService:
                 )
             self._permitted = False
             return
-        if error.code in _OPERATOR_S:
+        if error.code in _OPERATOR_S or error.code in _TOKEN_EXPIRED:
             self._paused_until = self._clock.seconds() + PAUSE_S
-        log.warn(
-            "{account}: a message was not pushed: {why}", account=self._app.name, why=str(error)
-        )
+            log.error(
+                "{account}: pushing pauses for {minutes:g} minutes (a restart ends that): {why}",
+                account=self._app.name,
+                minutes=PAUSE_S / 60,
+                why=str(error),
+            )
+        elif error.code in _LIMITS:
+            log.info("{account}: not pushed: {why}", account=self._app.name, why=str(error))
+        else:
+            log.warn("{account}: not pushed: {why}", account=self._app.name, why=str(error))
 
 
 class _Api:
@@ -250,6 +263,7 @@ class _Api:
         if not isinstance(found, dict):
             raise ApiError(0, "the answer is not JSON")
         code = found.get("errcode", 0)
-        if code != 0:
-            raise ApiError(code if isinstance(code, int) else 0, str(found.get("errmsg", "")))
+        if code not in (0, "0"):
+            known = type(code) is int and abs(code) < 2**31
+            raise ApiError(code if known else 0, str(found.get("errmsg", code)))
         return found

@@ -26,6 +26,7 @@ from wxgptd.domain.rules import (
     VoiceReply,
 )
 from wxgptd.domain.values import (
+    EVENT_PREFIX,
     Content,
     DeliveryKey,
     Ignorable,
@@ -160,7 +161,7 @@ def delivery_key(fields: Fields) -> DeliveryKey:
     if fields.get("MsgType") == "event":
         name, key = fields.get("Event", ""), fields.get("EventKey", "")
         if len(name) + len(key) <= 96:
-            return DeliveryKey(f"event:{created}:{name}:{key}")
+            return DeliveryKey(f"{EVENT_PREFIX}{created}:{name}:{key}")
     said = "\0".join(f"{name}\0{text}" for name, text in sorted(fields.items()))
     digest = sha256(said.encode("utf-8", "replace")).hexdigest()
     return DeliveryKey(f"digest:{created}:{digest[:32]}")

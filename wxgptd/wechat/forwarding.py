@@ -38,24 +38,26 @@ class Answered:
 
 
 class Forwarder:
-    """Knows how to reach backends."""
+    """Knows how to reach backends, each within `patience_s` seconds of a message's arrival."""
 
-    def __init__(self, http: HttpClient, clock: IReactorTime) -> None:
+    def __init__(self, http: HttpClient, clock: IReactorTime, patience_s: float) -> None:
         self._http = http
         self._clock = clock
+        self._patience_s = patience_s
 
-    def forward(self, url: str, original: Original, within_s: float) -> Deferred[Answered | None]:
-        """Post `original` to `url`; fires within `within_s` seconds, with None if nothing came.
+    def forward(self, url: str, original: Original, arrived: float) -> Deferred[Answered | None]:
+        """Post `original`, which `arrived` then, to `url`; fires with None if nothing came in time.
 
         Cancelling hangs up.
         """
+        within_s = max(arrived + self._patience_s - self._clock.seconds(), 0.0)
         return Deferred.fromCoroutine(self._forward(url, original, within_s))
 
     async def _forward(self, url: str, original: Original, within_s: float) -> Answered | None:
         exchange = Deferred.fromCoroutine(self._exchange(url, original, within_s))
         try:
             return await exchange.addTimeout(
-                max(within_s, 0.0), self._clock, lambda *_: Failure(TookTooLong())
+                within_s, self._clock, lambda *_: Failure(TookTooLong())
             )
         except TookTooLong:
             why = f"no answer within {within_s:.1f} s"
@@ -88,8 +90,20 @@ class Forwarder:
         )
         if response.code != 200:
             raise BackendRefused(f"HTTP {response.code}")
+        _require_reply(body, encrypted=b"encrypt_type=aes" in original.query)
         kind = response.headers.getRawHeaders(b"content-type", [b"text/plain"])[0]
         return Answered(kind, body)
+
+
+def _require_reply(body: bytes, *, encrypted: bool) -> None:
+    """Raise BackendRefused for what WeChat would show its fault text for."""
+    said = body.strip()
+    if said in (b"", b"success"):
+        return
+    if not said.startswith((b"<xml", b"<?xml")):
+        raise BackendRefused("its answer is no reply that WeChat takes")
+    if encrypted and b"<Encrypt" not in said:
+        raise BackendRefused("its reply is not encrypted, but the message was")
 
 
 class BackendRefused(Exception):

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, succeed
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -20,6 +20,9 @@ from wxgptd.outbound.reading import read_whole, reason_of, was_cancelled
 log = Logger()
 
 TIMEOUT_S = 10.0
+
+AT_ONCE = 4
+"""How many are fetched at the same time: each may be as long as the limit."""
 
 REMEMBERED_BYTES = 32 * 1024 * 1024
 """A picture is shown to the model with every question that follows it."""
@@ -51,18 +54,26 @@ class WeChatPictures:
         self._limit = limit
         self._remembered: OrderedDict[str, str] = OrderedDict()
         self._size = 0
+        self._room = DeferredSemaphore(AT_ONCE)
 
     def fetch(self, url: str) -> Deferred[str | None]:
         """Fire with the picture as a data URL; see `wxgptd.ports.Pictures`."""
-        return Deferred.fromCoroutine(self._fetch(url))
+        known = self._remembered.get(url)
+        if known is not None:
+            self._remembered.move_to_end(url)
+            return succeed(known)
+        return self._room.run(lambda: Deferred.fromCoroutine(self._fetch(url)))
 
     async def _fetch(self, url: str) -> str | None:
         known = self._remembered.get(url)
         if known is not None:
-            self._remembered.move_to_end(url)
-            return known
+            return known  # somebody else was waiting for it, too
         if not self._is_allowed(url):
-            log.warn("a picture is not at a host of WeChat's, and is not fetched")
+            where = url.split("/")[2][:80] if url.count("/") > 2 else "no host"
+            log.warn(
+                "a picture is at {where}, which is not in [pictures] hosts, and is not fetched",
+                where=where,
+            )
             return None
         try:
             body = await Deferred.fromCoroutine(self._download(url)).addTimeout(
@@ -102,8 +113,8 @@ class WeChatPictures:
         return any(host == one or host.endswith(f".{one}") for one in self._hosts)
 
     def _remember(self, url: str, picture: str) -> None:
+        self._size += len(picture) - len(self._remembered.pop(url, ""))
         self._remembered[url] = picture
-        self._size += len(picture)
         while self._size > REMEMBERED_BYTES:
             _, forgotten = self._remembered.popitem(last=False)
             self._size -= len(forgotten)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import BAD_REQUEST, FORBIDDEN
@@ -41,8 +41,11 @@ class Credentials:
         return "Credentials(***)"
 
 
-HandOn = Callable[[str, Original], Deferred[Answered | None]]
-"""Hand a message on to the backend at a URL; fires with what is to be passed on, if anything."""
+HandOn = Callable[[str, Original, float], Deferred[Answered | None]]
+"""Hand a message that arrived at some time on to the backend at a URL.
+
+Fires, in the time that WeChat leaves, with what is to be passed on, if anything.
+"""
 
 
 class _SeenSignatures:
@@ -66,8 +69,8 @@ class _SeenSignatures:
 class Webhook(Resource):
     """One account's webhook.
 
-    `wall` is the wall clock, which WeChat's timestamps are compared with; `forward` hands a
-    message on to another backend, in the time that WeChat leaves.
+    `wall` is the wall clock, which WeChat's timestamps are compared with; `seconds` is the
+    monotonic one, which attempts arrive by. `forward` hands a message on to another backend.
     """
 
     isLeaf = True
@@ -80,9 +83,11 @@ class Webhook(Resource):
         *,
         wall: Callable[[], float],
         timestamp_tolerance_s: float,
+        seconds: Callable[[], float],
         forward: HandOn,
     ) -> None:
         super().__init__()
+        self.seconds = seconds
         self.forward = forward
         self._account = account
         self._credentials = credentials
@@ -123,7 +128,8 @@ class Webhook(Resource):
         if not self._seen.belongs(signed, (user, delivery)):
             return self._refuse(request, FORBIDDEN, "the signature came with another message")
         exchange = _Exchange(self, request, body, user.openid, source, key)
-        exchange.follow(self._conversations.attempt(user, delivery, content))
+        # Whatever goes wrong there: an error status would burn all of WeChat's attempts.
+        exchange.follow(maybeDeferred(self._conversations.attempt, user, delivery, content))
         return NOT_DONE_YET
 
     def _open(
@@ -177,7 +183,7 @@ class Webhook(Resource):
 class _Exchange:
     """One request waiting for what its attempt comes to."""
 
-    __slots__ = ("_attempt", "_body", "_key", "_request", "_source", "_to", "_webhook")
+    __slots__ = ("_arrived", "_attempt", "_body", "_key", "_request", "_source", "_to", "_webhook")
 
     def __init__(
         self,
@@ -190,6 +196,7 @@ class _Exchange:
     ) -> None:
         self._webhook = webhook
         self._request = request
+        self._arrived = webhook.seconds()
         self._body = body
         self._to = to
         self._source = source
@@ -212,7 +219,7 @@ class _Exchange:
         if self._attempt is None:
             return  # too late, the peer has hung up
         if isinstance(outcome, Forward):
-            self._attempt = self._webhook.forward(outcome.url, self._original())
+            self._attempt = self._webhook.forward(outcome.url, self._original(), self._arrived)
             self._attempt.addCallbacks(self._pass_on, self._fail)
             return
         self._attempt = None

@@ -70,14 +70,14 @@ def _content(message: str | None, event: str | None, kind: str | None) -> Conten
         name, _, key = event.partition(":")
         match name.lower():
             case "subscribe":
-                return Subscribe(key)
+                return Subscribe(key.removeprefix("qrscene_"))
             case "unsubscribe":
                 return Unsubscribe()
             case other:
                 return Ignorable(other, key)
     if kind not in rules.KINDS or kind in ("event", "text"):
         known = ", ".join(one for one in rules.KINDS if one not in ("event", "text"))
-        raise UsageFailure(f"--kind {kind} is none", hint=f"known: {known}")
+        raise UsageFailure(f"there is no kind {kind}", hint=f"known: {known}; or use --event")
     if kind == "image":
         return Picture("")
     return Text("", kind) if kind in ("location", "link") else Unsupported(kind)
@@ -95,14 +95,18 @@ def _explain(config: Config, name: str | None, content: Content) -> None:
         click.echo(f"always: {_told(always)}")
         return
     command = _command(config, content)
-    if command:
+    if command.startswith("the next part"):
+        click.echo(f"first: {command}")
+    elif command:
         click.echo(f"always: {command}")
         return
     other = rules.first(known, content, always=False, welcome=bool(account.welcome))
-    click.echo(f"in a session: {_in_session(content)}")
-    click.echo(
-        f"outside: {_told(other) if other is not None else _unclaimed(config, name, content)}"
-    )
+    outside = _told(other) if other is not None else _unclaimed(config, name, content)
+    if rules.kind_of(content) == "event":
+        click.echo(f"in a session or outside: {outside}")
+    else:
+        click.echo(f"in a session: {_in_session(content)}")
+        click.echo(f"outside: {outside}")
 
 
 def _command(config: Config, content: Content) -> str:
@@ -118,31 +122,34 @@ def _command(config: Config, content: Content) -> str:
     match slash.parse(content.text, commands):
         case slash.Open(assistant=assistant):
             return f"the chat command that opens a session with {assistant}"
-        case slash.Say() | slash.Continue():
+        case slash.Say():
             return ""
+        case slash.Continue():
+            return "the next part of an answer, if one of this user's has more; else"
         case fixed:
             return f"the chat command /{type(fixed).__name__.lower()}"
 
 
 def _in_session(content: Content) -> str:
-    from wxgptd.domain.values import Picture, Text, Unsupported
+    from wxgptd.domain.values import Picture, Text
 
     match content:
         case Text():
             return "a question for the model"
         case Picture():
             return "a question for a model that has vision, else a word that it has none"
-        case Unsupported():
-            return "a word that this kind is not understood"
         case _:
-            return "nobody; WeChat is told `success`"
+            return "a word that this kind is not understood"
 
 
 def _unclaimed(config: Config, name: str, content: Content) -> str:
+    from wxgptd.domain import rules
     from wxgptd.domain.values import Subscribe, Text
 
     account = config.account[name]
-    if isinstance(content, Text) and account.open_without_command:
+    if rules.kind_of(content) != "event" and account.open_without_command:
+        if not isinstance(content, Text):
+            return _in_session(content)
         assistant = account.assistant or next(iter(config.assistant))
         return f"opens a session with {assistant} (open_without_command)"
     if isinstance(content, Subscribe) and account.welcome:

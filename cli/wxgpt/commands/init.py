@@ -38,7 +38,7 @@ def command(rotate_aes_key: bool, finish: bool, account: str | None) -> None:
             "there is nothing to do without --rotate-aes-key",
             hint="a new configuration begins with etc/wxgptd.toml; the README goes through it",
         )
-    path = options.config_path()
+    path = options.config_path().resolve()
     name, configured = options.pick_account(options.load_config(), account)
     if not configured.aes_key:
         raise UsageFailure(
@@ -55,10 +55,10 @@ def command(rotate_aes_key: bool, finish: bool, account: str | None) -> None:
                 f"account {name} still has a former key: a change is under way",
                 hint="finish it first: wxgpt init --rotate-aes-key --finish",
             )
-        _begin(path, name)
+        _begin(path, name, account)
 
 
-def _begin(path: Path, name: str) -> None:
+def _begin(path: Path, name: str, account: str | None) -> None:
     fresh = "".join(secrets.choice(_ALPHABET) for _ in range(43))
     document = _read(path)
     table = document["account"][name]
@@ -72,15 +72,26 @@ def _begin(path: Path, name: str) -> None:
         case "file":
             file = path.parent / where
             kept = file.with_name(f"{file.name}.previous")
+            if kept.exists():
+                raise UsageFailure(
+                    f"{kept} exists: an earlier change was not finished",
+                    hint="if the key in it is in use nowhere any more, delete the file",
+                )
+            # In this order: interrupted at any point, no key is lost.
             _write(kept, file.read_text("utf-8"), like=file)
-            _write(file, f"{fresh}\n")
             table["previous_aes_key"] = f"file:{where}.previous"
             _write(path, document.as_string())
+            _write(file, f"{fresh}\n")
         case _:
             raise UsageFailure(
                 f"the key of account {name} is {scheme}:{where}, which wxgpt cannot change",
                 hint=f"keep it as previous_aes_key, and put a new one there: {fresh}",
             )
+    given = click.get_current_context().find_root().obj["config"]
+    prefix = f"wxgpt --config {given}" if given else "wxgpt"
+    finish = f"{prefix} init --rotate-aes-key --finish"
+    if account is not None:
+        finish += f" --account {account}"
     click.echo(f"{path}: account {name} has a new aes_key, and the former one beside it.")
     click.echo(
         f"""
@@ -90,7 +101,7 @@ What is left to do, in this order:
      EncodingAESKey, and 提交:
        {fresh}
   3. In ten minutes, when no message comes with the former key any more:
-       wxgpt init --rotate-aes-key --finish
+       {finish}
        systemctl restart wxgptd"""
     )
 
@@ -99,7 +110,7 @@ def _finish(path: Path, name: str) -> None:
     document = _read(path)
     table = document["account"][name]
     former = str(table["previous_aes_key"])
-    table.remove("previous_aes_key")
+    del table["previous_aes_key"]
     _write(path, document.as_string())
     if former.startswith("file:"):
         (path.parent / former.removeprefix("file:")).unlink(missing_ok=True)
@@ -110,16 +121,20 @@ def _finish(path: Path, name: str) -> None:
 def _read(path: Path) -> TOMLDocument:
     import tomlkit
 
-    return tomlkit.parse(path.read_text("utf-8-sig"))
+    # As bytes: a file keeps its line ends.
+    return tomlkit.parse(path.read_bytes().decode("utf-8-sig"))
 
 
 def _write(path: Path, text: str, like: Path | None = None) -> None:
     """Replace `path`, whole or not at all, with the owner and the mode that it (or `like`) has."""
+    from wxgptd.eventlog.segments import sync_directory
+
     was = (like or path).stat()
     fresh = path.with_name(f".{path.name}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, text.encode())
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(text.encode())
         if (was.st_uid, was.st_gid) != (os.geteuid(), os.getegid()):
             os.fchown(descriptor, was.st_uid, was.st_gid)
         os.fchmod(descriptor, was.st_mode & 0o777)
@@ -130,3 +145,4 @@ def _write(path: Path, text: str, like: Path | None = None) -> None:
     finally:
         os.close(descriptor)
     fresh.rename(path)
+    sync_directory(path.parent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -34,7 +35,9 @@ DEFAULT_USER = "wxgpt-test-user"
     "--kind", metavar="KIND", help="Send a voice, a location and so on; TEXT is what it says."
 )
 @click.option("--image", metavar="URL", help="Send a picture: short for --kind image URL.")
-@click.option("--event", metavar="NAME", help="Send an event, such as subscribe.")
+@click.option(
+    "--event", metavar="NAME[:KEY]", help="Send an event, such as subscribe or CLICK:KEY."
+)
 @click.option("--event-key", default="", metavar="KEY", help="The event's EventKey.")
 @click.option(
     "--xml",
@@ -77,10 +80,11 @@ def command(
 
     pattern = _compiled(expect)
     message = _message(text, kind, image, event, event_key, xml_file)
-    if isinstance(message, str):
-        user = _sender(message)
     config = options.load_config()
     hook = webhook(config, account, url, encrypt)
+    if isinstance(message, str):
+        user, to = _addresses(message)
+        hook = replace(hook, to=to)
 
     def tell(attempt: Attempt) -> None:
         require_somebody(attempt, hook)
@@ -110,7 +114,7 @@ def _message(
     from wxgpt import messages
 
     if kind is not None and kind not in messages.KINDS:
-        raise UsageFailure(f"--kind {kind} is none", hint=f"known: {', '.join(messages.KINDS)}")
+        raise UsageFailure(f"there is no kind {kind}", hint=f"known: {', '.join(messages.KINDS)}")
     chosen = text if kind is None else kind
     if sum(given is not None for given in (chosen, image, event, xml_file)) != 1 or (
         kind is None and event_key and event is None
@@ -125,16 +129,18 @@ def _message(
     if image is not None:
         return messages.image_message(image)
     if event is not None:
-        return messages.event_message(event, event_key)
+        name, _, key = event.partition(":")
+        return messages.event_message(name, event_key or key)
     return messages.text_message(text or "")
 
 
-def _sender(xml: str) -> str:
-    """Return who sends `xml`: WeChat repeats the OpenID in the query."""
+def _addresses(xml: str) -> tuple[str, str]:
+    """Return who sends `xml`, and to whom."""
     from wxgptd.wechat import envelope
 
     try:
-        return envelope.sender(envelope.parse(xml.encode()))
+        fields = envelope.parse(xml.encode())
+        return envelope.sender(fields), envelope.recipient(fields)
     except envelope.Malformed as error:
         raise UsageFailure(
             f"that is no message: {error}", hint="WeChat's look like <xml>...</xml>"

@@ -26,7 +26,15 @@ def command() -> None:
 
 @command.command("list")
 @click.option("--standing", type=click.Choice(["allowed", "blocked"]), help="Only these.")
-@click.option("-n", "limit", default=50, show_default=True, metavar="N", help="At most so many.")
+@click.option(
+    "-n",
+    "limit",
+    type=click.IntRange(1, 10_000),
+    default=50,
+    show_default=True,
+    metavar="N",
+    help="At most so many.",
+)
 @options.output_option("text", "json")
 def list_(standing: str | None, limit: int, output: str) -> None:
     """List users, with what they asked for today; those who were heard of last come first.
@@ -36,15 +44,17 @@ def list_(standing: str | None, limit: int, output: str) -> None:
       wxgpt users list
       wxgpt users list --standing blocked
     """
-    status, said = control.request("GET", "/users")
+    asked = urlencode({"n": limit, "standing": standing or ""})
+    status, found = control.request("GET", f"/users?{asked}")
     _require_ready(status)
-    found = [one for one in said if standing in (None, one["standing"])][:limit]
     if output == "json":
         for one in found:
             one["until"] = one["until"] and render.rfc3339(one["until"])
             one["last_at"] = one["last_at"] and render.rfc3339(one["last_at"])
         click.echo(render.dumps(found))
         return
+    if found:
+        click.echo(f"{render.pad('account/user', 40)}  last heard of   questions   tokens  today")
     for one in found:
         click.echo(_line(one))
     if not found:
@@ -58,7 +68,7 @@ def _line(one: dict[str, Any]) -> str:
         standing += f" until {render.clock_time(one['until'], utc=False)}"
     return (
         f"{render.pad(one['account'] + '/' + one['user'], 40)}  {heard:<14}  "
-        f"{one['questions_today']:>4} questions  {one['tokens_today']:>7} tokens today  {standing}"
+        f"{one['questions_today']:>9}  {one['tokens_today']:>7}         {standing}"
     ).rstrip()
 
 
@@ -118,7 +128,8 @@ def _change(openid: str, account: str | None, standing: str, for_s: float | None
         raise UsageFailure(
             f"the daemon has no account {name}", hint="was it restarted with this configuration?"
         )
-    click.echo(f"{name}/{openid}: {standing}")
+    shown = "neither blocked nor allowed" if standing == "default" else standing
+    click.echo(f"{name}/{openid}: {shown}")
 
 
 def _require_ready(status: int) -> None:
