@@ -59,6 +59,7 @@ from wxgptd.domain.plain import plain
         ("`__init__.py` 与 __init__.py", "__init__.py 与 __init__.py"),
         ("/usr/*/bin/*", "/usr/*/bin/*"),
         ("下一行\\\n在这里", "下一行\n在这里"),
+        ("[x](http://a.b/\ud83d)", "x (http://a.b/?)"),
         ("a &lt; b &amp;&amp; c &#39;", "a < b && c '"),
         ("[维基](https://zh.wikipedia.org/wiki/快)", "维基 (https://zh.wikipedia.org/wiki/%E5%BF%AB)"),
     ],

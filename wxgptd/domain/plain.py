@@ -272,7 +272,7 @@ def _unmarked(match: re.Match[str]) -> str:
         case "entity":
             return unescape(said)
         case "url":
-            said = quote(said, safe=_URL_SAFE)
+            said = quote(said, safe=_URL_SAFE, errors="replace")
             label = _inline(match["label"]).strip()
             return f"{label} ({said})" if said and label not in ("", said) else said or label
         case "break" | "auto" | "escaped":
