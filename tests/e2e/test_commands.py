@@ -165,6 +165,7 @@ def test_a_port_in_use_is_told_to_the_demonstration_model(running):
 def test_a_chat_at_a_terminal(running):
     import os
     import pty
+    import select
 
     parent, child = pty.openpty()
     chat = __import__("subprocess").Popen(
@@ -172,13 +173,17 @@ def test_a_chat_at_a_terminal(running):
     )
     os.close(child)
 
-    def read_until(mark: str) -> str:
-        said = b""
+    unread = ""
+
+    def read_until(mark: str) -> None:
+        """Read up to `mark`; what comes in one piece with it is still to be read."""
+        nonlocal unread
         deadline = time.monotonic() + 20
-        while mark not in said.decode("utf-8", "replace"):
-            assert time.monotonic() < deadline, said.decode("utf-8", "replace")
-            said += os.read(parent, 4_096)
-        return said.decode("utf-8", "replace")
+        while mark not in unread:
+            ready, _, _ = select.select([parent], [], [], 1.0)
+            assert time.monotonic() < deadline, unread
+            unread += os.read(parent, 4_096).decode("utf-8", "replace") if ready else ""
+        unread = unread.partition(mark)[2]
 
     read_until("> ")
     os.write(parent, b"/chatgpt\n")
