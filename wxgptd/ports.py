@@ -86,24 +86,44 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breakdown:
-    """No whole answer: `text` is as far as it came, `detail` is for the operator's eyes."""
+    """No whole answer: `text` is as far as it came, `detail` is for the operator's eyes.
+
+    `context_limit` is how many tokens the server says that it takes, where it says that.
+    """
 
     reason: FailureReason
     text: str
     detail: str
     retry_after_s: float = 0.0
+    context_limit: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What a model is asked.
+
+    `model` is another one than the configured one, if not empty. Where asking again can help,
+    that may begin within `retry_for_s` seconds. If there is no sign of an answer (or of
+    thinking) within `first_token_within_s` seconds, it is given up; 0 is as long as it takes.
+    A `probe` wants to know whether anybody answers: a single token will do, or none.
+    """
+
+    messages: Sequence[Message]
+    model: str = ""
+    retry_for_s: float = 0.0
+    first_token_within_s: float = 0.0
+    probe: bool = False
 
 
 class ChatModel(Protocol):
     """Whoever writes answers."""
 
     def ask(
-        self, messages: Sequence[Message], on_text: Callable[[str], None], retry_for_s: float
+        self, prompt: Prompt, on_text: Callable[[str], None]
     ) -> Deferred[Completion | Breakdown]:
-        """Have `messages` answered; `on_text` is called with each piece of the answer.
+        """Have `prompt` answered; `on_text` is called with each piece of the answer.
 
-        The pieces joined are the answer's text. Where asking again can help, that may begin
-        within `retry_for_s` seconds. Cancelling ends the call.
+        The pieces joined are the answer's text. Cancelling ends the call.
         """
         ...
 
@@ -292,5 +312,12 @@ class Control(Protocol):
         """Block, allow or neither, for `for_s` seconds or (0) for good.
 
         Fires with whether there is that account, once it is durable.
+        """
+        ...
+
+    def try_assistant(self, name: str) -> Deferred[Mapping[str, object] | None]:
+        """Ask a model for a single token; fires with what came of it.
+
+        None is for an assistant that there is not.
         """
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from typing import Any
 
 import pytest
 from treq.client import HTTPClient
@@ -24,18 +25,21 @@ from tests.support.model_server import (
 )
 from wxgptd.domain.context import Message
 from wxgptd.domain.values import FailureReason, Finish
-from wxgptd.llm.client import MAX_ANSWER_CHARS, Model, Server
+from wxgptd.llm.breaker import Breaker
+from wxgptd.llm.client import MAX_ANSWER_CHARS, Model, Server, key_headers
 from wxgptd.outbound.client import IdentityAgent
-from wxgptd.ports import Breakdown, Completion
+from wxgptd.ports import Breakdown, Completion, Prompt
 
 URL = "http://model.test/v1/chat/completions"
 KEY = "sk-very-secret"
+PARAMETERS = {"max_tokens": 100, "stream_options": {"include_usage": True}}
 
 
 class Asked:
     """A question on its way to a scripted server."""
 
-    def __init__(self, *scripts: Script, **limits: float) -> None:
+    def __init__(self, *scripts: Script, prompt: Any = None, **limits: Any) -> None:
+        self.prompt = prompt or {}
         self.clock = Clock()
         self._scripts = list(scripts)
         self.server = ModelServer(self.clock, self._next)
@@ -44,14 +48,16 @@ class Asked:
             "url": URL,
             "api_key": KEY,
             "model": "m-1",
-            "max_tokens": 100,
+            "parameters": dict(PARAMETERS),
+            "headers": key_headers("bearer", KEY),
             "first_text_timeout_s": 60.0,
             "idle_timeout_s": 30.0,
             "total_timeout_s": 120.0,
             **limits,
         }
         http = HTTPClient(IdentityAgent(self.agent), data_to_body_producer=_SynchronousProducer)
-        self.model = Model(Server(**configured), http, self.clock, jitter=lambda: 0.5)
+        self.breaker = Breaker("model", self.clock)
+        self.model = Model(Server(**configured), http, self.clock, self.breaker, jitter=lambda: 0.5)
         self.pieces: list[str] = []
         self.result = None
         self.ask()
@@ -61,7 +67,8 @@ class Asked:
 
     def ask(self) -> None:
         self.result = None
-        self.deferred = self.model.ask([Message("user", "为什么？")], self.pieces.append, 12.0)
+        prompt = Prompt(messages=[Message("user", "为什么？")], retry_for_s=12.0, **self.prompt)
+        self.deferred = self.model.ask(prompt, self.pieces.append)
         self.deferred.addBoth(self._done)
         self.agent.flush()
 
@@ -297,4 +304,180 @@ def test_usage_that_comes_after_the_finish_is_waited_for():
 
 
 def test_a_server_shows_its_key_to_nobody():
-    assert KEY not in repr(Server(URL, KEY, "m", 1, 1.0, 1.0, 1.0))
+    headers = key_headers("bearer", KEY)
+    assert KEY not in repr(Server(URL, KEY, "m", 1.0, 1.0, 1.0, PARAMETERS, headers))
+
+
+def test_azure_s_key_has_a_header_of_its_own():
+    asked = Asked(answer_at(0.1, "天"), headers=key_headers("api-key", KEY))
+    asked.advance(1)
+    headers = asked.server.headers[0]
+    assert headers.getRawHeaders("api-key") == [KEY]
+    assert not headers.hasHeader("authorization")
+
+
+# Parameters that a server does not take.
+
+
+@pytest.mark.parametrize(
+    ("complaint", "left"),
+    [
+        ("Unsupported parameter: 'temperature'", {"max_tokens", "seed", "enable_search"}),
+        ("extra inputs: body.seed", {"max_tokens", "temperature", "enable_search"}),
+        ("unknown field enable_search", {"max_tokens", "temperature", "seed"}),
+        (
+            "'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+            {"max_completion_tokens", "temperature", "seed", "enable_search"},
+        ),
+        ("max_tokens is too large: 4096", {"temperature", "seed", "enable_search"}),
+    ],
+)
+def test_what_an_error_names_is_left_out_from_then_on(complaint, left):
+    parameters = {"max_tokens": 9, "temperature": 1.0, "seed": 1, "enable_search": True}
+    refused = error(400, json.dumps({"error": {"message": complaint}}))
+    asked = Asked(refused, answer_at(0.1, "天"), parameters=parameters)
+    assert asked.advance(1).text == "天"
+    asked.ask()
+    asked.advance(1)
+    for call in asked.server.calls[1:]:
+        assert call.keys() - {"model", "messages", "stream"} == left
+
+
+def test_an_error_that_names_nothing_of_ours_is_no_reason_to_ask_again():
+    asked = Asked(error(400, '{"error": {"message": "temperatures are high"}}'))
+    failed(asked.advance(5))
+    assert asked.calls == 1
+
+
+def test_a_server_that_complains_about_everything_is_given_up():
+    asked = Asked(error(400, "max_tokens stream_options max_completion_tokens"))
+    failed(asked.advance(5))
+    assert asked.calls == 4
+
+
+# The first token.
+
+
+def test_a_model_that_has_not_begun_in_time_is_given_up():
+    asked = Asked(streamed(9.0, ["天", "地"], first_s=8.0), prompt={"first_token_within_s": 3.0})
+    assert asked.advance(2.9) is None
+    assert "not begun within 3 s" in failed(asked.advance(0.3)).detail
+    assert asked.calls == 1
+    asked.advance(1)
+    assert asked.server.hung_up == 1
+
+
+def test_a_server_that_does_not_respond_in_time_is_given_up():
+    asked = Asked(Script([]), prompt={"first_token_within_s": 3.0})
+    assert "not begun" in failed(asked.advance(3.2)).detail
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_thinking_is_a_beginning(name):
+    thought = {"choices": [{"delta": {name: "想"}}]}
+    steps = [
+        Step(1.0, f"data: {json.dumps(thought)}\n\n".encode()),
+        Step(9.0, chunk("天") + chunk(finish="stop") + DONE, end=True),
+    ]
+    asked = Asked(Script(steps), prompt={"first_token_within_s": 3.0})
+    assert asked.advance(10).text == "天"
+
+
+def test_a_comment_is_no_beginning():
+    asked = Asked(
+        Script([Step(n, b": alive\n\n") for n in range(1, 9)]),
+        prompt={"first_token_within_s": 3.0},
+    )
+    failed(asked.advance(3.2))
+
+
+def test_what_is_cancelled_by_its_asker_is_no_failure_of_the_server():
+    asked = Asked(streamed(9.0, ["天"], first_s=8.0), prompt={"first_token_within_s": 3.0})
+    asked.advance(1)
+    asked.deferred.cancel()
+    asked.advance(5)
+    assert asked.breaker.state == "closed"
+    assert asked.server.hung_up == 1
+
+
+# The breaker.
+
+
+def test_five_failures_in_a_row_and_nobody_asks_for_half_a_minute():
+    asked = Asked(error(503, "down"))
+    asked.advance(10)
+    asked.ask()
+    assert failed(asked.advance(10)).detail.startswith("HTTP 503")
+    assert asked.calls == 5
+    asked.ask()
+    assert "left alone" in failed(asked.result).detail
+    assert asked.calls == 5
+    asked.advance(31)
+    asked.ask()
+    asked.advance(5)
+    assert asked.calls == 6, "one call finds out, and it failed"
+    assert asked.breaker.state == "open"
+
+
+def test_one_answer_and_all_is_well():
+    asked = Asked(*[error(503, "down")] * 5, answer_at(0.1, "天"))
+    asked.advance(10)
+    asked.ask()
+    asked.advance(10)
+    assert asked.breaker.state == "open"
+    asked.advance(31)
+    asked.ask()
+    assert asked.advance(1).text == "天"
+    assert asked.breaker.state == "closed"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(401, FailureReason.MISCONFIGURED), (402, FailureReason.QUOTA)],
+)
+def test_what_only_the_operator_can_mend_opens_it_at_once(status, reason, logged):
+    asked = Asked(error(status, "no"))
+    failed(asked.advance(1), reason)
+    asked.ask()
+    failed(asked.result, reason)
+    assert asked.calls == 1
+    assert sum("left alone" in line for line in logged()) == 1
+
+
+@pytest.mark.parametrize(
+    "script",
+    [error(400, "what?"), error(429, "slow", retry_after="60"), error(400, "content_filter")],
+)
+def test_what_says_nothing_about_the_server_leaves_it_closed(script):
+    asked = Asked(script)
+    for _ in range(8):
+        asked.ask()
+        asked.advance(1)
+    assert asked.breaker.state == "closed"
+
+
+# Probes.
+
+
+def test_a_probe_asks_for_one_token_and_is_content_with_none():
+    asked = Asked(
+        Script([Step(0.1, chunk("") + chunk(finish="length") + DONE, end=True)]),
+        prompt={"probe": True},
+    )
+    assert asked.advance(1).finish is Finish.LENGTH
+    assert asked.server.calls[0]["max_tokens"] == 1
+
+
+def test_a_probe_finds_out_although_the_server_is_left_alone():
+    asked = Asked(error(401, "no"), answer_at(0.1, "天"))
+    asked.advance(1)
+    asked.prompt = {"probe": True}
+    asked.ask()
+    assert asked.advance(1).text == "天"
+    assert asked.breaker.state == "closed"
+
+
+def test_the_limit_that_a_server_names_is_told():
+    said = "This model's maximum context length is 8192 tokens. However, you requested 9000"
+    body = json.dumps({"error": {"code": "context_length_exceeded", "message": said}})
+    assert failed(Asked(error(400, body)).advance(1), FailureReason.TOO_LONG).context_limit == 8192

@@ -13,6 +13,8 @@ from wxgptd.domain.values import FailureReason
 from wxgptd.llm import wire
 from wxgptd.llm.wire import Chunk, Cleaner, Refusal, Unintelligible
 
+PARAMETERS = {"max_tokens": 100, "stream_options": {"include_usage": True}}
+
 
 @pytest.mark.parametrize(
     ("base_url", "url"),
@@ -35,7 +37,7 @@ def test_the_address_is_the_configured_one_and_what_is_missing(base_url, url):
 
 
 def test_a_request_asks_for_a_stream_and_its_usage():
-    body = json.loads(wire.request_body("m", [Message("user", "天")], 100, stream_options=True))
+    body = json.loads(wire.request_body("m", [Message("user", "天")], PARAMETERS))
     assert body == {
         "model": "m",
         "messages": [{"role": "user", "content": "天"}],
@@ -46,7 +48,7 @@ def test_a_request_asks_for_a_stream_and_its_usage():
 
 
 def test_what_a_user_says_can_always_be_sent():
-    wire.request_body("m", [Message("user", "\ud83d")], 100, stream_options=False)
+    wire.request_body("m", [Message("user", "\ud83d")], {})
 
 
 @pytest.mark.parametrize(
@@ -57,8 +59,9 @@ def test_what_a_user_says_can_always_be_sent():
         ({"choices": [{"delta": None}]}, Chunk()),
         ({"choices": [{"delta": {"content": None}}]}, Chunk()),
         ({"choices": [{"delta": {"content": "天"}}], "model": "m"}, Chunk("天", model="m")),
-        ({"choices": [{"delta": {"reasoning_content": "想"}}]}, Chunk()),
-        ({"choices": [{"delta": {"reasoning": "想", "content": ""}}]}, Chunk()),
+        ({"choices": [{"delta": {"reasoning_content": "想"}}]}, Chunk(thinking=True)),
+        ({"choices": [{"delta": {"reasoning": "想"}}]}, Chunk(thinking=True)),
+        ({"choices": [{"delta": {"reasoning": "想", "content": ""}}]}, Chunk(thinking=True)),
         ({"choices": [{"delta": {}, "finish_reason": "stop"}]}, Chunk(finish="stop")),
         (
             {"choices": [{"message": {"content": "全"}, "finish_reason": "stop"}]},
@@ -110,6 +113,26 @@ DOWN, WRONG, BUSY = FailureReason.UNAVAILABLE, FailureReason.MISCONFIGURED, Fail
             False,
         ),
         (400, '{"error": {"type": "exceed_context_size_error"}}', LONG, False),
+        (400, '{"error": {"code": "tokens_too_long"}}', LONG, False),
+        (400, '{"error": {"code": "model_context_window_exceeded"}}', LONG, False),
+        (400, "the context length is only 4096 tokens", LONG, False),
+        (400, "the request exceeds the available context size", LONG, False),
+        (400, "Range of input length should be [1, 30720]", LONG, False),
+        (400, "input token length too long", LONG, False),
+        (400, "exceeded model token limit: 8192", LONG, False),
+        (400, "prompt is too long: 210000 tokens", LONG, False),
+        (400, "litellm.ContextWindowExceededError: ...", LONG, False),
+        (
+            400,
+            '{"error": {"message": "No connected db.", "type": "no_db_connection"}}',
+            WRONG,
+            False,
+        ),
+        (400, '{"error": {"code": "invalid_api_key"}}', WRONG, False),
+        (403, '{"error": {"code": "AccountOverdueError"}}', WRONG, False),
+        (400, '{"error": {"code": "AccountOverdueError"}}', QUOTA, False),
+        (400, '{"error": {"code": "SensitiveContentRiskDetection"}}', NO, False),
+        (400, "Content Exists Risk: high risk", NO, False),
         (400, '{"error": {"code": "content_filter"}}', NO, False),
         (400, '{"code": "data_inspection_failed", "message": "inappropriate"}', NO, False),
         (400, '{"error": {"code": "1301", "message": "敏感"}}', NO, False),
@@ -192,3 +215,17 @@ def test_what_is_shown_can_always_be_encoded(pieces):
 def test_how_it_is_split_makes_no_difference(text, size):
     pieces = [text[n : n + size] for n in range(0, len(text), size)]
     assert clean(*pieces) == clean(text)
+
+
+@pytest.mark.parametrize(
+    ("body", "limit"),
+    [
+        ("This model's maximum context length is 8192 tokens. However, you requested 9000", 8192),
+        ("the context length is only 4096 tokens", 4096),
+        ("request (700 tokens) exceeds the available context size (512 tokens)", 512),
+        ("Range of input length should be [1, 30720]", 30720),
+        ("prompt is too long", 0),
+    ],
+)
+def test_the_limit_is_read_where_a_server_names_it(body, limit):
+    assert wire.context_limit(body) == limit

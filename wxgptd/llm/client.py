@@ -9,25 +9,26 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IResponse
 
-from wxgptd.domain.context import Message
 from wxgptd.domain.values import FailureReason, Finish
 from wxgptd.llm import wire
 from wxgptd.llm.body import StreamReader
+from wxgptd.llm.breaker import Breaker
 from wxgptd.outbound.client import HttpClient
 from wxgptd.outbound.reading import Excerpt, reason_of, was_cancelled
-from wxgptd.ports import Breakdown, Completion
+from wxgptd.ports import Breakdown, Completion, Prompt
 
 log = Logger()
 
@@ -35,24 +36,37 @@ MAX_ANSWER_CHARS = 200_000
 
 MAX_RETRIES = 2
 
+_ENDPOINT_S = frozenset(
+    {FailureReason.UNAVAILABLE, FailureReason.MISCONFIGURED, FailureReason.QUOTA}
+)
+"""What says something about the endpoint, and not about the question."""
+
 MAX_ERROR_BYTES = 64 * 1024
 """How much of an error is worth reading."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where and how a model is asked."""
+    """Where and how a model is asked. `headers` hold the key, `parameters` are the body's."""
 
     url: str
     api_key: str
     model: str
-    max_tokens: int
     first_text_timeout_s: float
     idle_timeout_s: float
     total_timeout_s: float
+    parameters: Mapping[str, object]
+    headers: Mapping[str, str]
 
     def __repr__(self) -> str:
         return f"Server({self.url!r}, {self.model!r})"
+
+
+def key_headers(auth: str, api_key: str) -> dict[str, str]:
+    """Return the header that shows the key: `bearer` for most, `api-key` for Azure."""
+    if not api_key:
+        return {}
+    return {"api-key": api_key} if auth == "api-key" else {"authorization": f"Bearer {api_key}"}
 
 
 class Model:
@@ -63,47 +77,54 @@ class Model:
         server: Server,
         http: HttpClient,
         clock: IReactorTime,
+        breaker: Breaker,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._server = server
         self._http = http
         self._clock = clock
+        self._breaker = breaker
         self._jitter = jitter
-        self._stream_options = True
+        self._parameters = wire.Parameters(server.parameters)
 
     def ask(
-        self, messages: Sequence[Message], on_text: Callable[[str], None], retry_for_s: float
+        self, prompt: Prompt, on_text: Callable[[str], None]
     ) -> Deferred[Completion | Breakdown]:
-        """Have `messages` answered; see `wxgptd.ports.ChatModel`."""
-        return Deferred.fromCoroutine(self._ask(messages, on_text, retry_for_s))
+        """Have `prompt` answered; see `wxgptd.ports.ChatModel`."""
+        return Deferred.fromCoroutine(self._ask(prompt, on_text))
 
-    async def _ask(
-        self, messages: Sequence[Message], on_text: Callable[[str], None], retry_for_s: float
-    ) -> Completion | Breakdown:
+    async def _ask(self, prompt: Prompt, on_text: Callable[[str], None]) -> Completion | Breakdown:
+        refused = self._breaker.refuses()
+        if refused is not None and not prompt.probe:
+            return Breakdown(reason=refused, text="", detail=f"{self._server.url} is left alone")
         began = self._clock.seconds()
         retries = 0
         while True:
-            call = _Call(self._clock, self._server, began, on_text)
-            left = began + self._server.total_timeout_s - self._clock.seconds()
-            running = Deferred.fromCoroutine(self._call(call, messages))
-            try:
-                result = await running.addTimeout(max(left, 0.0), self._clock, _too_long)
-            except TookTooLong:
-                seconds = self._server.total_timeout_s
-                result = call.give_up(f"not finished within {seconds:g} s", transient=False)
+            result = await self._attempt(prompt, on_text, began)
+            self._note(result)
             if isinstance(result, Completion | Breakdown):
                 return result
-            if self._stream_options and "stream_options" in result.detail:
-                self._stream_options = False  # remembered: this server does not know it
+            if result.complaint and self._parameters.give_way(result.detail):
+                log.info(
+                    "{url} takes no such parameter, it is left out from now on: {detail}",
+                    url=self._server.url,
+                    detail=self._censor(result.detail),
+                )
                 continue
             delay = max(result.retry_after_s, 0.4 * 2**retries * (1 + self._jitter()))
-            late = self._clock.seconds() + delay > began + retry_for_s
-            if not result.transient or retries == MAX_RETRIES or late:
+            late = self._clock.seconds() + delay > began + prompt.retry_for_s
+            if (
+                not result.transient
+                or retries == MAX_RETRIES
+                or late
+                or self._breaker.refuses() is not None
+            ):
                 return Breakdown(
                     reason=result.reason,
                     text="",
                     detail=self._censor(result.detail),
                     retry_after_s=result.retry_after_s,
+                    context_limit=result.context_limit,
                 )
             retries += 1
             log.info(
@@ -114,25 +135,51 @@ class Model:
             )
             await deferLater(self._clock, delay)
 
-    async def _call(
-        self, call: _Call, messages: Sequence[Message]
+    def _note(self, result: Completion | Breakdown | wire.Refusal) -> None:
+        """Tell the breaker what a call says about the endpoint."""
+        if isinstance(result, Completion) or result.reason not in _ENDPOINT_S:
+            self._breaker.succeeded()
+        elif not (isinstance(result, wire.Refusal) and result.complaint):
+            self._breaker.failed(result.reason, self._censor(result.detail))
+
+    async def _attempt(
+        self, prompt: Prompt, on_text: Callable[[str], None], began: float
     ) -> Completion | Breakdown | wire.Refusal:
+        """Ask once; what takes too long, in all or to begin, is given up."""
+        call = _Call(self._clock, self._server, began, on_text, prompt)
+        left = began + self._server.total_timeout_s - self._clock.seconds()
+        running = Deferred.fromCoroutine(self._call(call, prompt))
+        if prompt.first_token_within_s:
+            call.expect_within(prompt.first_token_within_s, running)
+        try:
+            return await running.addTimeout(max(left, 0.0), self._clock, _too_long)
+        except TookTooLong:
+            if call.slow:
+                seconds = prompt.first_token_within_s
+                return _unavailable(f"not begun within {seconds:g} s", transient=False)
+            seconds = self._server.total_timeout_s
+            return call.give_up(f"not finished within {seconds:g} s", transient=False)
+
+    async def _call(self, call: _Call, prompt: Prompt) -> Completion | Breakdown | wire.Refusal:
         server = self._server
         body = wire.request_body(
-            server.model, messages, server.max_tokens, stream_options=self._stream_options
+            prompt.model or server.model,
+            prompt.messages,
+            self._parameters.sent(probe=prompt.probe),
         )
         headers = {
             "content-type": "application/json",
             "accept": "text/event-stream, application/json",
             "user-agent": "wxgptd",
+            **server.headers,
         }
-        if server.api_key:
-            headers["authorization"] = f"Bearer {server.api_key}"
         try:
             response = await self._http.post(
                 server.url, data=body, headers=headers, unbuffered=True, allow_redirects=False
             ).addTimeout(server.first_text_timeout_s, self._clock, _too_long)
         except TookTooLong:
+            if call.slow:
+                raise
             seconds = server.first_text_timeout_s
             return _unavailable(f"no response within {seconds:g} s", transient=False)
         except Exception as error:  # noqa: BLE001 (name resolution, TLS, resets: all alike here)
@@ -195,6 +242,7 @@ class _Call:
         server: Server,
         began: float,
         on_text: Callable[[str], None],
+        prompt: Prompt,
     ) -> None:
         self._clock = clock
         self._server = server
@@ -205,11 +253,34 @@ class _Call:
         self._chars = 0
         self._first_text_s = 0.0
         self._finish = ""
-        self._model = server.model
+        self._model = prompt.model or server.model
+        self._probe = prompt.probe
         self._prompt_tokens = 0
         self._completion_tokens = 0
         self._chunks = 0
         self._refusal: wire.Refusal | None = None
+        self._impatient: IDelayedCall | None = None
+        self.slow = False
+
+    def expect_within(self, seconds: float, running: Deferred[Any]) -> None:
+        """Cancel `running` unless there is a sign of an answer within `seconds`."""
+
+        def give_up() -> None:
+            self.slow = True
+            running.cancel()
+
+        def settle(result: Any) -> Any:  # noqa: ANN401
+            self._begin()
+            # Whatever a client makes of being cancelled: its time was over.
+            return Failure(TookTooLong()) if self.slow else result
+
+        self._impatient = self._clock.callLater(seconds, give_up)
+        running.addBoth(settle)
+
+    def _begin(self) -> None:
+        impatient, self._impatient = self._impatient, None
+        if impatient is not None and impatient.active():
+            impatient.cancel()
 
     async def read(self, response: IResponse) -> Completion | Breakdown | wire.Refusal:
         """Read the whole response; return what came of it."""
@@ -242,6 +313,8 @@ class _Call:
             self._refusal = chunk
             return True
         self._chunks += 1
+        if chunk.thinking or chunk.text:
+            self._begin()
         self._finish = chunk.finish or self._finish
         self._model = chunk.model or self._model
         self._prompt_tokens = chunk.prompt_tokens or self._prompt_tokens
@@ -276,7 +349,7 @@ class _Call:
                 # How some servers say that the context is too long for them.
                 return wire.Refusal(FailureReason.TOO_LONG, "an empty stream")
             return self.give_up(ending or "the stream ended without a finish", transient=True)
-        if not text.strip():
+        if not text.strip() and not self._probe:
             return _unavailable("the answer is empty", transient=True)
         return Completion(
             text=text,

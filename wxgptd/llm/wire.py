@@ -32,20 +32,55 @@ def completions_url(base_url: str) -> str:
     return urlunsplit(parts._replace(path=path))
 
 
+MAX_TOKENS = "max_tokens"
+NEWER_MAX_TOKENS = "max_completion_tokens"
+STREAM_OPTIONS = "stream_options"
+
+
 def request_body(
-    model: str, messages: Sequence[Message], max_tokens: int, *, stream_options: bool
+    model: str, messages: Sequence[Message], parameters: Mapping[str, object]
 ) -> bytes:
     """Return the body of a request for a streamed completion."""
-    asked: dict[str, object] = {
+    asked = {
         "model": model,
         "messages": [{"role": one.role, "content": _said(one)} for one in messages],
         "stream": True,
-        "max_tokens": max_tokens,
+        **parameters,
     }
-    if stream_options:
-        asked["stream_options"] = {"include_usage": True}
     text = json.dumps(asked, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "replace")
+
+
+class Parameters:
+    """What is asked for beside the question, less what a server turned out not to take.
+
+    Servers differ in what they know, and say so when it is too late: a parameter that an error
+    names is left out from then on. The newer name for `max_tokens` is tried where that is what
+    the error asks for.
+    """
+
+    def __init__(self, parameters: Mapping[str, object]) -> None:
+        self._wanted = dict(parameters)
+
+    def sent(self, *, probe: bool) -> Mapping[str, object]:
+        """Return what is to be sent; a `probe` asks for a single token."""
+        if not probe:
+            return self._wanted
+        return {
+            name: 1 if name in (MAX_TOKENS, NEWER_MAX_TOKENS) else value
+            for name, value in self._wanted.items()
+        }
+
+    def give_way(self, complaint: str) -> bool:
+        """Leave out what an error is about; tell whether that changed anything."""
+        if MAX_TOKENS in self._wanted and NEWER_MAX_TOKENS in complaint:
+            self._wanted[NEWER_MAX_TOKENS] = self._wanted.pop(MAX_TOKENS)
+            return True
+        for name in self._wanted:
+            if re.search(rf"(?<![A-Za-z0-9_]){re.escape(name)}(?![A-Za-z0-9_])", complaint):
+                del self._wanted[name]
+                return True
+        return False
 
 
 def _said(message: Message) -> object:
@@ -58,23 +93,33 @@ def _said(message: Message) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What one chunk, or a whole body, says. Empty where it does not."""
+    """What one chunk, or a whole body, says. Empty where it does not.
+
+    `thinking` tells whether it has a piece of reasoning, which is not shown.
+    """
 
     text: str = ""
     finish: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     model: str = ""
+    thinking: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The server refuses or fails; `transient` if asking again may help."""
+    """The server refuses or fails; `transient` if asking again may help.
+
+    `complaint` tells whether it is about the request, so that another one may do.
+    `context_limit` is how many tokens the server says that it takes, or 0.
+    """
 
     reason: FailureReason
     detail: str
     transient: bool = False
     retry_after_s: float = 0.0
+    complaint: bool = False
+    context_limit: int = 0
 
 
 class Unintelligible(ValueError):
@@ -103,8 +148,14 @@ def parse_chunk(data: str) -> Chunk | Refusal:
     text = delta.get("content") if isinstance(delta, dict) else None
     usage = said.get("usage") or choice.get("usage") or {}
     model = said.get("model")
+    thoughts = (
+        (delta.get("reasoning_content") or delta.get("reasoning"))
+        if isinstance(delta, dict)
+        else None
+    )
     return Chunk(
         text=_content(text),
+        thinking=bool(thoughts),
         finish=str(choice.get("finish_reason") or ""),
         prompt_tokens=_count(usage, "prompt_tokens"),
         completion_tokens=_count(usage, "completion_tokens"),
@@ -149,9 +200,12 @@ _TOO_LONG_CODES = frozenset(
 _TOO_LONG = re.compile(
     r"context_length_exceeded|maximum context length|context length is only|"
     r"exceeds the available context size|range of input length|input token length too long|"
-    r"exceeded model token limit|prompt is too long",
+    r"exceeded model token limit|prompt is too long|ContextWindowExceeded",
     re.IGNORECASE,
 )
+_MISCONFIGURED_CODES = frozenset({"invalid_api_key", "no_db_connection"})
+"""The latter is what LiteLLM says to a key that it does not know."""
+
 _REFUSED_CODES = frozenset({"content_filter", "data_inspection_failed", "1301"})
 _REFUSED = re.compile(
     r"content_filter|content_policy|data_inspection_failed|RiskDetection|high risk", re.IGNORECASE
@@ -167,16 +221,35 @@ def classify(status: int, body: str, retry_after_s: float = 0.0) -> Refusal:
         refused = _by_content(body)
     if refused is FailureReason.BUSY or (refused is None and status == 429):
         return Refusal(FailureReason.BUSY, detail, transient=True, retry_after_s=retry_after_s)
+    if refused is FailureReason.TOO_LONG:
+        return Refusal(refused, detail, context_limit=context_limit(body))
     if refused is not None:
         return Refusal(refused, detail)
+    if status in (400, 422):
+        return Refusal(FailureReason.UNAVAILABLE, detail, complaint=True)
     transient = status in (200, 408, 409) or status >= 500
     return Refusal(FailureReason.UNAVAILABLE, detail, transient, retry_after_s)
+
+
+_LIMIT = re.compile(
+    r"(?:maximum context length|context length is only|available context size|range of input "
+    r"length should be|maximum|n_ctx)\D{0,40}?(?:\[1, ?)?(\d{3,8})",
+    re.IGNORECASE,
+)
+
+
+def context_limit(body: str) -> int:
+    """Return how many tokens the server says that it takes, or 0 if it does not say."""
+    found = _LIMIT.search(body)
+    return int(found[1]) if found is not None else 0
 
 
 def _by_content(body: str) -> FailureReason | None:
     codes = _error_codes(body)
     if codes & _BUSY_CODES:
         return FailureReason.BUSY  # whose sentences speak of billing, too
+    if codes & _MISCONFIGURED_CODES:
+        return FailureReason.MISCONFIGURED
     for known, pattern, reason in (
         (_TOO_LONG_CODES, _TOO_LONG, FailureReason.TOO_LONG),
         (_REFUSED_CODES, _REFUSED, FailureReason.REFUSED),

@@ -16,6 +16,7 @@ from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from wxgptd.errors import WxgptError
+from wxgptd.outbound.proxy import HttpProxyAgent
 
 CONNECT_TIMEOUT_S = 10.0
 
@@ -77,9 +78,21 @@ class _Dropped:
         """Forget it."""
 
 
-def http_client(reactor: Any) -> HttpClient:  # noqa: ANN401
-    """Return the client that everybody is asked with: a connection for each request."""
+def http_client(reactor: Any, proxy: str = "") -> HttpClient:  # noqa: ANN401
+    """Return the client that everybody is asked with: a connection for each request.
+
+    With a `proxy`, `http://[user:password@]host:port`, every request goes through that.
+    """
     pool = HTTPConnectionPool(reactor, persistent=False)
     pool.retryAutomatically = False  # a request is made again by us, or not at all
-    agent = Agent(reactor, connectTimeout=CONNECT_TIMEOUT_S, pool=pool)
+    agent: IAgent = (
+        HttpProxyAgent(
+            reactor,
+            proxy,
+            pool=pool,
+            timeout_s=CONNECT_TIMEOUT_S,
+        )
+        if proxy
+        else Agent(reactor, connectTimeout=CONNECT_TIMEOUT_S, pool=pool)
+    )
     return cast("HttpClient", HTTPClient(IdentityAgent(agent)))

@@ -1,0 +1,190 @@
+"""Requests through an HTTP proxy, on real sockets: plain ones, and https by CONNECT."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import ipaddress
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+pytestmark = pytest.mark.processes
+
+ASK = """
+import json, sys
+from twisted.internet import task
+from twisted.internet.defer import Deferred
+from wxgptd.outbound.client import http_client
+from wxgptd.outbound.reading import reason_of
+async def main(reactor):
+    try:
+        response = await http_client(reactor, sys.argv[1]).post(sys.argv[2], data=b"hello")
+        print(json.dumps([response.code, (await response.content()).decode()]))
+    except Exception as error:
+        print(json.dumps([0, reason_of(error)]))
+task.react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
+"""
+
+
+class Server(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        said = b"heard " + body
+        self.send_response(200)
+        self.send_header("content-length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def log_message(self, *_):
+        pass
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """Tunnels, and forwards requests with an absolute address; remembers both."""
+
+    def do_CONNECT(self):
+        self.server.seen.append(("CONNECT", self.path, self.headers["proxy-authorization"]))
+        if self.server.refuse:
+            self.send_response(403, "Forbidden by policy")
+            self.end_headers()
+            return
+        host, _, port = self.path.rpartition(":")
+        with socket.create_connection((host, int(port))) as upstream:
+            self.send_response(200)
+            self.end_headers()
+            ended = threading.Event()
+            for source, target in ((self.connection, upstream), (upstream, self.connection)):
+                pump = threading.Thread(target=self._pump, args=(source, target, ended))
+                pump.daemon = True
+                pump.start()
+            ended.wait(10)
+
+    def _pump(self, source, target, ended):
+        try:
+            while data := source.recv(65_536):
+                target.sendall(data)
+        except OSError:
+            pass
+        finally:
+            ended.set()
+
+    def do_POST(self):
+        self.server.seen.append(("POST", self.path, self.headers["proxy-authorization"]))
+        Server.do_POST(self)
+
+    def log_message(self, *_):
+        pass
+
+
+def started(handler, wrap=None):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    if wrap is not None:
+        server.socket = wrap(server.socket)
+    server.refuse = False
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A certificate for 127.0.0.1 that is its own authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "server.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+@pytest.fixture
+def proxy():
+    server = started(Proxy)
+    server.seen = []
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def ask(proxy: str, url: str, **environ: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, proxy, url],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=30,
+        env={**os.environ, **environ},
+    )
+    assert done.stdout, done.stderr
+    return tuple(json.loads(done.stdout))
+
+
+def test_a_plain_request_is_sent_to_the_proxy_with_its_whole_address(proxy):
+    found = ask(f"http://127.0.0.1:{proxy.server_port}", "http://model.invalid/v1/x")
+    assert found == (200, "heard hello")
+    assert proxy.seen == [("POST", "http://model.invalid/v1/x", None)]
+
+
+def test_an_encrypted_one_goes_through_a_tunnel(proxy, certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server = started(Server, lambda sock: context.wrap_socket(sock, server_side=True))
+    url = f"https://127.0.0.1:{server.server_port}/v1/x"
+    address = f"http://who:s%40cret@127.0.0.1:{proxy.server_port}"
+    found = ask(address, url, SSL_CERT_FILE=str(certificate))
+    assert found == (200, "heard hello")
+    token = base64.b64encode(b"who:s@cret").decode()
+    assert proxy.seen == [("CONNECT", f"127.0.0.1:{server.server_port}", f"Basic {token}")]
+    # The tunnel hides nothing of what is wrong at its other end.
+    code, why = ask(address, url)
+    assert code == 0
+    assert "certificate" in why.lower() or "SSL" in why
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_proxy_that_refuses_says_why(proxy):
+    proxy.refuse = True
+    code, why = ask(f"http://127.0.0.1:{proxy.server_port}", "https://model.invalid/v1/x")
+    assert code == 0
+    assert "the proxy opens no tunnel: 403 Forbidden by policy" in why
+
+
+def test_where_no_proxy_listens_nobody_is_asked():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code, why = ask(f"http://127.0.0.1:{port}", "https://127.0.0.1:9/v1/x")
+    assert code == 0
+    assert "refused" in why.lower()

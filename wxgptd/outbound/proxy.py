@@ -1,0 +1,175 @@
+"""HTTP proxies: absolute addresses for http, a tunnel by CONNECT for https.
+
+Source: RFC 9110, section 9.3.6. Twisted's Agent has neither by itself.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol
+from twisted.python.failure import Failure
+from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS, ProxyAgent
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import (
+    IAgent,
+    IAgentEndpointFactory,
+    IBodyProducer,
+    IPolicyForHTTPS,
+    IResponse,
+)
+from zope.interface import implementer
+
+from wxgptd.errors import WxgptError
+
+MAX_ANSWER_BYTES = 16 * 1024
+
+
+class ProxyRefused(WxgptError):
+    """the proxy does not open a tunnel"""
+
+
+class _Tunnel(Protocol):
+    """Asks the proxy for a tunnel, and hands the connection over to `inner` once it is there."""
+
+    def __init__(self, target: bytes, authorization: bytes, inner: IProtocol) -> None:
+        self._target = target
+        self._authorization = authorization
+        self._inner: Any = inner
+        self._answer = b""
+        self._open = False
+        self.opened: Deferred[IProtocol] = Deferred(lambda _: self._abort())
+
+    def connectionMade(self) -> None:
+        lines = [b"CONNECT %s HTTP/1.1" % self._target, b"Host: %s" % self._target]
+        if self._authorization:
+            lines.append(b"Proxy-Authorization: %s" % self._authorization)
+        self.transport.write(b"\r\n".join([*lines, b"", b""]))  # type: ignore[union-attr]
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._open:
+            self._inner.dataReceived(data)
+            return
+        self._answer += data
+        head, end, rest = self._answer.partition(b"\r\n\r\n")
+        if not end:
+            if len(self._answer) > MAX_ANSWER_BYTES:
+                self._refuse("its answer does not end")
+            return
+        status = head.split(b"\r\n")[0].split(b" ", 2)
+        if len(status) < 2 or not status[0].startswith(b"HTTP/1.") or status[1] != b"200":
+            self._refuse(b" ".join(status[1:]).decode("ascii", "replace")[:100])
+            return
+        self._open = True
+        self._inner.makeConnection(self.transport)
+        opened, self.opened = self.opened, Deferred()
+        opened.callback(self._inner)
+        if rest:
+            self._inner.dataReceived(rest)
+
+    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
+        if self._open:
+            self._inner.connectionLost(reason)
+        else:
+            self._refuse("it closed the connection")
+
+    def _refuse(self, why: str) -> None:
+        opened, self.opened = self.opened, Deferred()
+        self._abort()
+        if not opened.called:
+            opened.errback(ProxyRefused(f"the proxy opens no tunnel: {why}"))
+
+    def _abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abortConnection()  # type: ignore[attr-defined]
+
+
+@implementer(IStreamClientEndpoint)
+class _ThroughProxy:
+    """Connects to `target` (host:port) through a proxy."""
+
+    def __init__(self, proxy: IStreamClientEndpoint, target: bytes, authorization: bytes) -> None:
+        self._proxy = proxy
+        self._target = target
+        self._authorization = authorization
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect; see IStreamClientEndpoint."""
+        return Deferred.fromCoroutine(self._connect(protocolFactory))
+
+    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
+        inner = factory.buildProtocol(None)  # type: ignore[arg-type]  # no address is known yet
+        assert inner is not None
+        tunnel = _Tunnel(self._target, self._authorization, inner)
+        await self._proxy.connect(Factory.forProtocol(lambda: tunnel))
+        return await tunnel.opened
+
+
+@implementer(IAgentEndpointFactory)
+class _Endpoints:
+    """Gives an Agent a tunnel for each https address."""
+
+    def __init__(
+        self, proxy: IStreamClientEndpoint, authorization: bytes, policy: IPolicyForHTTPS
+    ) -> None:
+        self._proxy = proxy
+        self._authorization = authorization
+        self._policy = policy
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        """Return what connects to `uri`; see IAgentEndpointFactory."""
+        target = b"%s:%d" % (uri.host, uri.port)
+        connection = self._policy.creatorForNetloc(uri.host, uri.port)
+        through = _ThroughProxy(self._proxy, target, self._authorization)
+        endpoint: IStreamClientEndpoint = wrapClientTLS(connection, through)
+        return endpoint
+
+
+@implementer(IAgent)
+class HttpProxyAgent:
+    """An Agent whose every request goes through the proxy at `url`, `http://[user:pass@]host:port`."""
+
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401
+        url: str,
+        *,
+        pool: Any,  # noqa: ANN401
+        timeout_s: float,
+        policy: IPolicyForHTTPS | None = None,
+    ) -> None:
+        parts = urlsplit(url)
+        endpoint = HostnameEndpoint(
+            reactor, parts.hostname or "", parts.port or 8080, timeout=timeout_s
+        )
+        self._authorization = b""
+        if parts.username is not None:
+            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self._authorization = b"Basic " + base64.b64encode(pair.encode())
+        endpoints = _Endpoints(endpoint, self._authorization, policy or BrowserLikePolicyForHTTPS())
+        self._plain = ProxyAgent(endpoint, reactor, pool=pool)
+        self._tunnelled = Agent.usingEndpointFactory(reactor, endpoints, pool)
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """Request `uri`; see IAgent."""
+        if uri.lower().startswith(b"https:"):
+            tunnelled: Deferred[IResponse] = self._tunnelled.request(
+                method, uri, headers, bodyProducer
+            )
+            return tunnelled
+        sent = headers.copy() if headers is not None else Headers()
+        if self._authorization:
+            sent.setRawHeaders(b"proxy-authorization", [self._authorization])
+        plain: Deferred[IResponse] = self._plain.request(method, uri, sent, bodyProducer)
+        return plain
