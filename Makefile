@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test test-peers lint format bench clean
 
 demo: .venv/ready            ## see it work: no account, no key, one minute
 	@$(BIN)/wxgpt demo
@@ -23,8 +23,11 @@ format: .venv/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+test-peers: .venv/ready      ## talk to model servers of others, installed for it (minutes, 1 GB)
+	WXGPTD_PEERS=1 $(BIN)/python -m pytest tests/peers
+
 bench: .venv/ready           ## every measurement, one after the other
-	for one in bench/webhook.py bench/hold.py bench/replay.py; do $(BIN)/python $$one || exit 1; done
+	for one in bench/webhook.py bench/hold.py bench/replay.py bench/stream.py; do $(BIN)/python $$one || exit 1; done
 
 .venv/ready: pyproject.toml
 	@echo "setting up .venv from pyproject.toml (once)"
@@ -38,4 +41,4 @@ bench: .venv/ready           ## every measurement, one after the other
 	@touch $@
 
 clean:
-	rm -rf .venv build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .peers build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

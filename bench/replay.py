@@ -73,6 +73,7 @@ def conversation(n: int, turns: int = 7) -> list[Event]:
                 c.CompleteAnswer(
                     at=at + 6, question=delivery, text=ANSWER, finish=Finish.STOP, model="m-1",
                     prompt_tokens=120, completion_tokens=90, first_text_s=0.8, took_s=6.0,
+                    assistant=AssistantName("chatgpt"), estimated=False, prompt_bytes=400, cost=0.001,
                 )
             )  # fmt: skip
             do(c.OfferReply(at=at + 6, delivery=delivery, written="", room=1_900, policy=Policy()))

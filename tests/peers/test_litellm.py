@@ -1,0 +1,101 @@
+"""Conversations with LiteLLM's proxy: a server of others, with answers of its own making."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.peers.conftest import Peer
+
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(
+        "WXGPTD_PEERS" not in os.environ,
+        reason="installs 750 MB: `make test-peers` runs it",
+    ),
+]
+
+KEY = "sk-peer-key"
+ANSWER = "天空是蓝色的，因为空气把蓝光散射得更多。"
+CONFIG = f"""
+model_list:
+  - model_name: good
+    litellm_params: {{model: openai/fake, api_key: x, mock_response: "{ANSWER}"}}
+  - model_name: slow
+    litellm_params: {{model: openai/fake, api_key: x, mock_response: "慢慢来。", mock_delay: 6}}
+  - model_name: limited
+    litellm_params: {{model: openai/fake, api_key: x, mock_response: "litellm.RateLimitError"}}
+  - model_name: broken
+    litellm_params: {{model: openai/fake, api_key: x, mock_response: "litellm.InternalServerError"}}
+  - model_name: full
+    litellm_params:
+      {{model: openai/fake, api_key: x, mock_response: "litellm.ContextWindowExceededError"}}
+general_settings: {{master_key: "{KEY}"}}
+"""
+
+
+@pytest.fixture(scope="module")
+def litellm(tmp_path_factory):
+    peer = Peer("litellm", "litellm[proxy]==1.106.2")
+    home = tmp_path_factory.mktemp("litellm")
+    (home / "config.yaml").write_text(CONFIG, encoding="utf-8")
+    peer.start(
+        peer.bin / "litellm",
+        "--config",
+        home / "config.yaml",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(peer.port),
+        ready="/health/liveliness",
+        log=home / "litellm.log",
+    )
+    yield peer
+    peer.stop()
+
+
+def talk(stage, litellm: Peer, model: str, key: str = KEY) -> dict:
+    stage.configure(f"{litellm.url}/v1")
+    text = stage.config.read_text().replace('model = "demo"', f'model = "{model}"')
+    stage.config.write_text(text.replace("sk-canary-key", key))
+    stage.start_daemon()
+    stage.send("/chatgpt")
+    return stage.send("天为什么是蓝的？")
+
+
+def test_a_conversation(stage, litellm):
+    assert talk(stage, litellm, "good")["reply"] == ANSWER
+    assert stage.send("再说一次？")["reply"] == ANSWER
+    assert stage.wxgpt("doctor").returncode == 0
+    assert "good" in stage.wxgpt("doctor").stdout
+
+
+def test_an_answer_that_takes_a_second_attempt(stage, litellm):
+    sent = talk(stage, litellm, "slow")
+    assert sent["reply"] == "慢慢来。"
+    assert [one["result"] for one in sent["attempts"]] == ["timeout", "reply"]
+
+
+def test_a_wrong_key(stage, litellm):
+    assert talk(stage, litellm, "good", "sk-wrong")["reply"] == "服务配置有误，已通知管理员"
+    assert "api_key" in stage.wxgpt("doctor").stdout
+
+
+def test_an_unknown_model(stage, litellm):
+    assert talk(stage, litellm, "nobody")["reply"] == "AI 服务暂时不可用，请稍后再试"
+    assert stage.wxgpt("doctor").returncode == 1
+
+
+def test_too_many_questions(stage, litellm):
+    assert "当前咨询人数较多" in talk(stage, litellm, "limited")["reply"]
+
+
+def test_a_server_that_fails(stage, litellm):
+    # It takes four seconds to fail, so that asking again goes on behind the window.
+    assert not talk(stage, litellm, "broken")["fault"]
+    assert stage.send("继续")["reply"] == "AI 服务暂时不可用，请稍后再试"
+
+
+def test_too_long_a_context(stage, litellm):
+    assert talk(stage, litellm, "full")["reply"] == "对话过长，请发送 /clear 重新开始"
