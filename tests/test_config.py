@@ -290,6 +290,10 @@ def tables(config: type, example: dict, where: str = ""):
             yield from tables(cfg.Account, example["account"]["main"], "account.main.")
         elif key == "assistant":
             yield from tables(cfg.Assistant, example["assistant"]["chatgpt"], "assistant.chatgpt.")
+        elif field.default is None and field.name not in example:
+            continue  # only shown in comments: nothing is the default
+        elif isinstance(field.default, attrs.Factory) and key != "texts":
+            yield key, field.default.factory(), example[field.name]
         elif key == "rule":
             assert "rule" not in example  # only shown in comments: none is the default
         elif key == "texts":

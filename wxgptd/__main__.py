@@ -181,6 +181,7 @@ class _Process:
                 wall=time.time,
                 store=store,
                 http=http_client(reactor),
+                http_through=partial(http_client, reactor),
                 in_thread=deferToThread,
                 link_key=link_key(server.state_dir),
             ),

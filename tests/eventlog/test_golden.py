@@ -1,7 +1,7 @@
 """A log of every shape that events ever had stays readable: the fixtures are never rewritten.
 
 `v1` has all events in their first shape; `v2` the ones that came or changed with pictures,
-pushes, standings and readable text. What scripts read may gain names, and loses none.
+pushes, standings and readable text; `v3` those of several models and what they cost. What scripts read may gain names, and loses none.
 """
 
 from __future__ import annotations

@@ -75,6 +75,10 @@ def complete(question: str, text: str, at: float = 0.0, finish: Finish = Finish.
         completion_tokens=4,
         first_text_s=0.5,
         took_s=1.5,
+        assistant=AssistantName("chatgpt"),
+        estimated=False,
+        prompt_bytes=12,
+        cost=0.25,
     )
 
 

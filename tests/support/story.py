@@ -106,6 +106,7 @@ class Story:
         self.outside = Outside(**{"model.test": self.model})
         self._wechats: dict[str, peer.Peer] = {}
         self._stubs: list[StubTreq] = []
+        self.proxies: list[str] = []
         self.start()
 
     # The service.
@@ -127,12 +128,18 @@ class Story:
                 wall=self.wall,
                 store=self._handle,
                 http=self._model_http,
+                http_through=self.through_proxy,
                 in_thread=execute,
                 link_key=b"k" * 32,
             ),
         )
         self._wechat_http = StubTreq(self.service.root)
         self._stubs = [self._model_http, self._wechat_http]
+
+    def through_proxy(self, proxy: str) -> StubTreq:
+        """Requests through a proxy go where the others do; the story remembers which was named."""
+        self.proxies.append(proxy)
+        return self._model_http
 
     def begin(self) -> None:
         """Load the log, and take up work."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from twisted.logger import Logger
@@ -32,6 +33,7 @@ class Admin(Resource):
         self.putChild(b"status", _Status(control))
         self.putChild(b"sessions", _Sessions(control))
         self.putChild(b"users", _Users(control))
+        self.putChild(b"assistants", _Assistants(control))
         self.putChild(b"metrics", _Metrics(metrics))
 
 
@@ -152,6 +154,34 @@ class _Users(Resource):
         if not found:
             request.setResponseCode(404)
         request.write(_json(request, {"changed": found}))
+        request.finish()
+
+
+class _Assistants(Resource):
+    """POST to `NAME/try` below it asks a model for a single token."""
+
+    isLeaf = True
+
+    def __init__(self, control: Control) -> None:
+        super().__init__()
+        self._control = control
+
+    def render_POST(self, request: Request) -> bytes | int:
+        if not self._control.ready():
+            return _Starting().render_POST(request)
+        path = request.postpath or []
+        if len(path) != 2 or path[1] != b"try":
+            request.setResponseCode(404)
+            return _json(request, {"error": "not found"})
+        tried = self._control.try_assistant(path[0].decode("utf-8", "replace"))
+        tried.addCallback(lambda said: self._answer(request, said))
+        tried.addErrback(_give_up, request)
+        return NOT_DONE_YET
+
+    def _answer(self, request: Request, said: Mapping[str, object] | None) -> None:
+        if said is None:
+            request.setResponseCode(404)
+        request.write(_json(request, said))
         request.finish()
 
 

@@ -46,6 +46,9 @@ def mistakes(config: Config) -> Iterator[str]:
         if command in commands:
             yield f"assistant.{name}.command: {command} is assistant.{commands[command]}'s already"
         commands[command] = name
+        for other in assistant.fallback:
+            if other not in config.assistant or other == name:
+                yield f"assistant.{name}.fallback: there is no other [assistant.{other}]"
     yield from rules.mistakes(config)
     yield from _check_words(config.moderation.words_file)
     yield from _check_numbers(config)
@@ -135,15 +138,47 @@ def _check_assistant(name: str, assistant: Assistant) -> Iterator[str]:
         yield f'{where}.base_url: is missing; for example "https://api.openai.com/v1"'
     elif web_address(assistant.base_url) is None:
         yield f"{where}.base_url: must be an address that begins with https:// or http://"
-    if not assistant.model:
+    if not assistant.choice:
         yield f"{where}.model: is missing; it is the name the provider gives the model"
     if re.search(r"[^\x21-\x7e]", assistant.api_key.reveal()):
         yield f"{where}.api_key: has a character that no API key has (a space or a line end?)"
     if assistant.max_tokens < 1:
         yield f"{where}.max_tokens: must be 1 or more"
+    yield from _check_request(where, assistant)
+    for key in ("max_context_tokens", "daily_budget"):
+        if getattr(assistant, key) < 0:
+            yield f"{where}.{key}: must be 0 (none) or more"
+    for key in ("input", "output"):
+        if getattr(assistant.price_per_million, key) < 0:
+            yield f"{where}.price_per_million.{key}: must be 0 or more"
     for key in ("first_text_timeout", "idle_timeout", "total_timeout"):
         if getattr(assistant, key) <= 0:
             yield f"{where}.{key}: must be more than 0"
+
+
+_OURS = frozenset({"model", "messages", "stream"})
+
+
+def _check_request(where: str, assistant: Assistant) -> Iterator[str]:
+    if assistant.auth not in ("bearer", "api-key"):
+        yield f'{where}.auth: must be "bearer" or "api-key" (Azure), not "{assistant.auth}"'
+    if assistant.temperature is not None and not 0 <= assistant.temperature <= 2:
+        yield f"{where}.temperature: must be from 0 to 2"
+    if assistant.top_p is not None and not 0 < assistant.top_p <= 1:
+        yield f"{where}.top_p: must be more than 0, and 1 at most"
+    if assistant.seed is not None and assistant.seed != int(assistant.seed):
+        yield f"{where}.seed: must be a whole number"
+    if assistant.proxy:
+        proxy = web_address(assistant.proxy)
+        if proxy is None or proxy.scheme != "http":
+            yield f"{where}.proxy: must be like http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT"
+    for name in sorted(_OURS & assistant.extra_body.keys()):
+        yield f"{where}.extra_body.{name}: is wxgptd's own to say"
+    for name, value in assistant.extra_headers.items():
+        if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name) or not (
+            isinstance(value, str) and re.fullmatch(r"[\x20-\x7e]{0,4096}", value)
+        ):
+            yield f"{where}.extra_headers.{name}: must be a header's name and a text"
 
 
 def _check_words(words_file: Path | None) -> Iterator[str]:
@@ -162,6 +197,10 @@ def _check_words(words_file: Path | None) -> Iterator[str]:
 def _check_numbers(config: Config) -> Iterator[str]:
     if config.session.ttl < 1:
         yield "session.ttl: must be 1s or more"
+    if config.session.max_context_tokens < 0:
+        yield "session.max_context_tokens: must be 0 (no bound) or more"
+    if config.limits.daily_budget < 0:
+        yield "limits.daily_budget: must be 0 (none) or more"
     if config.session.max_waiting < 0:
         yield "session.max_waiting: must be 0 or more"
     if not 0.05 <= config.window.reply_margin <= 4:

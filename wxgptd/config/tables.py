@@ -9,7 +9,16 @@ from pathlib import Path
 
 import attrs
 
-from wxgptd.config.values import NO_SECRET, Duration, OptionalPath, Secret, Size, Words
+from wxgptd.config.values import (
+    NO_SECRET,
+    Body,
+    Duration,
+    OptionalNumber,
+    OptionalPath,
+    Secret,
+    Size,
+    Words,
+)
 from wxgptd.domain.texts import Texts
 
 
@@ -53,19 +62,47 @@ class Account:
 
 
 @attrs.frozen(kw_only=True)
+class Price:
+    """`price_per_million` of an assistant: what a million tokens cost."""
+
+    input: float = 0.0
+    output: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
 class Assistant:
     """`[assistant.NAME]`"""
 
     command: str = ""
     base_url: str = ""
     api_key: Secret = NO_SECRET
+    auth: str = "bearer"
     model: str = ""
+    models: Words = Words(())
     system_prompt: str = ""
+    language: str = ""
     vision: bool = False
     max_tokens: int = 4_096
+    max_context_tokens: int = 0
+    temperature: OptionalNumber = None
+    top_p: OptionalNumber = None
+    stop: Words = Words(())
+    seed: OptionalNumber = None
+    extra_body: Body = attrs.field(factory=lambda: Body({}))
+    extra_headers: Body = attrs.field(factory=lambda: Body({}))
+    proxy: str = ""
     first_text_timeout: Duration = Duration(60.0)
     idle_timeout: Duration = Duration(30.0)
     total_timeout: Duration = Duration(120.0)
+    fallback: Words = Words(())
+    first_token_within: Duration = Duration(6.0)
+    price_per_million: Price = Price()
+    daily_budget: float = 0.0
+
+    @property
+    def choice(self) -> tuple[str, ...]:
+        """The models that a user may choose from; the first one is the default."""
+        return tuple(dict.fromkeys((self.model, *self.models) if self.model else self.models))
 
 
 @attrs.frozen(kw_only=True)
@@ -115,6 +152,7 @@ class Session:
 
     ttl: Duration = Duration(300.0)
     max_waiting: int = 2
+    max_context_tokens: int = 0
     max_question: Size = Size(16 * 1024)
 
 
@@ -142,6 +180,7 @@ class Limits:
     questions_per_day: int = 0
     tokens_per_day: int = 0
     only_allowed: bool = False
+    daily_budget: float = 0.0
 
 
 @attrs.frozen(kw_only=True)

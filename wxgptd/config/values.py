@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any, NewType
 from urllib.parse import SplitResult, urlsplit
@@ -22,8 +23,15 @@ Words = NewType("Words", tuple[str, ...])
 """Texts; a single one may be written without the brackets."""
 
 
+OptionalNumber = float | None
+"""A number; nothing is written by leaving the key out."""
+
 OptionalPath = Path | None
 """A path; nothing is written as an empty text."""
+
+
+Body = NewType("Body", dict[str, Any])
+"""A table that is sent on as it is."""
 
 
 class Secret:
@@ -95,6 +103,18 @@ def _words(value: Any, _: object) -> Words:  # noqa: ANN401
     return Words(tuple(words))
 
 
+def _number(value: Any, _: object) -> float:  # noqa: ANN401
+    if type(value) not in (int, float) or not isfinite(value):
+        raise ValueError(f"must be a number, not {value!r}")
+    return float(value)
+
+
+def _table(value: Any, _: object) -> Any:  # noqa: ANN401
+    if type(value) is not dict:
+        raise ValueError(f"must be a table such as {{ name = 1 }}, not {value!r}")
+    return value
+
+
 def web_address(text: str) -> SplitResult | None:
     """Return the parts of `text` if it is the address of something on the web."""
     try:
@@ -149,6 +169,9 @@ def converter(environ: Mapping[str, str], base: Path) -> cattrs.Converter:
     known.register_structure_hook(Duration, _duration)
     known.register_structure_hook(Size, _size)
     known.register_structure_hook(Words, _words)
+    known.register_structure_hook(float, _number)
+    known.register_structure_hook(OptionalNumber, _number)
+    known.register_structure_hook(Body, _table)
     known.register_structure_hook(Secret, _secret_reader(environ, base))
     known.register_structure_hook(
         OptionalPath,

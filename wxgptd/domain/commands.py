@@ -25,7 +25,8 @@ class Receive:
 
     `fresh_session` and `link` are used if a session opens or a link is due. `assistants` maps
     each chat command to its assistant; the first is the one that `/clear` falls back to. The
-    day is the operator's, which limits count by; `moderated` tells whether the words list objects.
+    day is the operator's, which limits count by; `moderated` tells whether the words list
+    objects. `spent` are the assistants whose budget for the day is used up.
     """
 
     at: float
@@ -38,6 +39,7 @@ class Receive:
     day_began_at: float
     day_ends_at: float
     moderated: bool = False
+    spent: frozenset[AssistantName] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,10 @@ class CompleteAnswer:
     completion_tokens: int
     first_text_s: float
     took_s: float
+    assistant: AssistantName
+    estimated: bool
+    prompt_bytes: int
+    cost: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +152,15 @@ class ChangeStanding:
     until: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrimContext:
+    """Older turns had to be left out of what the model is told about a question."""
+
+    at: float
+    question: DeliveryKey
+    turns: int
+
+
 Command = (
     Receive
     | OfferReply
@@ -158,4 +173,5 @@ Command = (
     | StartPush
     | SettlePush
     | ChangeStanding
+    | TrimContext
 )

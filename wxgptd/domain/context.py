@@ -6,6 +6,7 @@ with the half: that is what lets the user say "continue". What a moderator refus
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -46,6 +47,21 @@ def messages(session: Session, question: DeliveryKey, system_prompt: str) -> tup
     for place in pictured[:-MAX_PICTURES]:
         told[place] = replace(told[place], picture="")
     return tuple(message for message in told if message.content or message.picture)
+
+
+def fitted(
+    told: Sequence[Message], limit: int, tokens_of: Callable[[Sequence[Message]], int]
+) -> tuple[Sequence[Message], int]:
+    """Return what of `told` fits `limit` tokens, and how many turns were left out.
+
+    The oldest turns go first, each as a whole; the system prompt and the question never do.
+    """
+    head = 1 if told and told[0].role == "system" else 0
+    dropped = 0
+    while limit and len(told) - head > 2 and tokens_of(told) > limit:
+        told = [*told[:head], *told[head + 2 :]]
+        dropped += 1
+    return told, dropped
 
 
 def _kept(turn: Question) -> str:

@@ -64,6 +64,8 @@ def decide(state: UserState, command: c.Command) -> Events:
             return offering.settle_push(state, command)
         case c.ChangeStanding():
             return _change_standing(state, command)
+        case c.TrimContext():
+            return _trim(state, command)
         case _:
             assert_never(command)
 
@@ -84,7 +86,7 @@ def disregards(
         and isinstance(content, Text)
         and not policy.open_with
         and delivery not in state.windows
-        and isinstance(slash.parse(content.text, assistants), slash.Say)
+        and isinstance(slash.parse(content.text, assistants), slash.Say | slash.ChooseModel)
     )
 
 
@@ -161,6 +163,10 @@ def _complete(state: UserState, command: c.CompleteAnswer) -> Events:
             completion_tokens=command.completion_tokens,
             first_text_s=command.first_text_s,
             took_s=command.took_s,
+            assistant=command.assistant,
+            estimated=command.estimated,
+            prompt_bytes=command.prompt_bytes,
+            cost=command.cost,
         ),
     )
 
@@ -187,6 +193,14 @@ def _restart(state: UserState, command: c.RestartAnswer) -> Events:
         command.question,
         lambda _: e.AnswerRestarted(at=command.at, question=command.question),
     )
+
+
+def _trim(state: UserState, command: c.TrimContext) -> Events:
+    found = state.find(command.question)
+    if found is None or found[0].trimmed or not isinstance(found[1].answer, Pending):
+        return ()  # told once in a session
+    trimmed = e.ContextTrimmed(at=command.at, question=command.question, turns=command.turns)
+    return (trimmed,)
 
 
 def _change_standing(state: UserState, command: c.ChangeStanding) -> Events:

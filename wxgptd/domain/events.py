@@ -113,7 +113,12 @@ class AttemptRepeated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerCompleted:
-    """The model finished. Tokens are as the server reported them, 0 where it did not."""
+    """The model finished.
+
+    `assistant` is whose model answered, which may be another one than the session's. Tokens are
+    as the server reported them or, if `estimated`, as we guess. `prompt_bytes` is how long what
+    the model was told is, in UTF-8; `cost` is by the operator's prices, in their currency.
+    """
 
     at: float
     question: DeliveryKey
@@ -124,6 +129,10 @@ class AnswerCompleted:
     completion_tokens: int
     first_text_s: float
     took_s: float
+    assistant: AssistantName
+    estimated: bool
+    prompt_bytes: int
+    cost: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +239,25 @@ class StandingChanged:
     until: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextTrimmed:
+    """For the first time in a session, older turns were left out of what the model is told."""
+
+    at: float
+    question: DeliveryKey
+    turns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelChosen:
+    """From here on the session's questions go to another one of the assistant's models."""
+
+    at: float
+    session: SessionId
+    delivery: DeliveryKey
+    model: str
+
+
 Event = (
     SessionOpened
     | SessionClosed
@@ -250,4 +278,6 @@ Event = (
     | PushDelivered
     | PushFailed
     | StandingChanged
+    | ContextTrimmed
+    | ModelChosen
 )

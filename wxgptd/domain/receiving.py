@@ -98,6 +98,8 @@ def _line(state: UserState, live: Session | None, command: c.Receive, text: str)
             return (_given(command, "help"), _notice(command, Notice.HELP))
         case slash.Continue():
             return _continue(state, live, command, text)
+        case slash.ChooseModel(model=model):
+            return _choose_model(state, live, command, text, model)
         case slash.Say():
             return _say(state, live, command, text)
         case _:
@@ -107,7 +109,7 @@ def _line(state: UserState, live: Session | None, command: c.Receive, text: str)
 def is_for_others(state: UserState, live: Session | None, policy: Policy, line: slash.Line) -> bool:
     """Tell whether no session would have to do with it, whoever sent it."""
     match line:
-        case slash.Say():
+        case slash.Say() | slash.ChooseModel():
             return live is None and not policy.open_with
         case slash.Continue():
             return live is None and not policy.open_with and not state.past
@@ -197,6 +199,21 @@ def _asks_on(live: Session) -> bool:
             return False
 
 
+def _choose_model(
+    state: UserState, live: Session | None, command: c.Receive, text: str, wanted: str
+) -> Events:
+    models = command.policy.models.get(live.assistant, ()) if live is not None else ()
+    if live is None or len(models) < 2:
+        return _say(state, live, command, text)  # nothing to choose from: words like any other
+    found = next((model for model in models if model.lower() == wanted.lower()), None)
+    if found is None:
+        current = live.model if live.model in models else models[0]
+        listed = ", ".join([current, *(model for model in models if model != current)])
+        return (_given(command, "model"), _notice(command, Notice.MODELS, listed))
+    chosen = e.ModelChosen(at=command.at, session=live.id, delivery=command.delivery, model=found)
+    return (chosen, _notice(command, Notice.MODEL_CHOSEN, found))
+
+
 def _say(state: UserState, live: Session | None, command: c.Receive, text: str) -> Events:
     if live is not None:
         return _ask(state, live, live.assistant, command, text)
@@ -224,6 +241,8 @@ def _ask(
         return _declined(command, Notice.TOO_MANY_WAITING, "")
     if command.moderated:
         return _declined(command, Notice.MODERATED, "")
+    if assistant in command.spent:
+        return _declined(command, Notice.BUDGET_SPENT, "")
     refused = limits.refusal_of_question(state, command)
     if refused is not None:
         return refused

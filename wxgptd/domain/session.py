@@ -63,7 +63,8 @@ class Question(NamedTuple):
     `all_offered` whether that is all of it; `failure_told` whether the user has read that it
     failed. `restarts` counts how often it has been asked again: positions in an answer hold for
     one count only. `late` tells whether the answer came when its window was settled already;
-    `pushed` whether the last push of it was delivered, None if there was none.
+    `pushed` whether the last push of it was delivered, None if there was none; `trimmed` whether
+    the user is to be told that older turns fell out.
     """
 
     delivery: DeliveryKey
@@ -80,6 +81,7 @@ class Question(NamedTuple):
     page_opened: bool = False
     late: bool = False
     pushed: bool | None = None
+    trimmed: bool = False
 
     def answered(self, answer: Answer, *, late: bool) -> Question:
         """Return the question with that answer."""
@@ -121,7 +123,10 @@ NO_QUESTIONS: Mapping[DeliveryKey, Question] = {}
 
 
 class Session(NamedTuple):
-    """One session, open or closed. `last_at` is when its user was last heard of."""
+    """One session, open or closed. `last_at` is when its user was last heard of.
+
+    `model` is the one that the user has chosen, if any.
+    """
 
     id: SessionId
     assistant: AssistantName
@@ -131,6 +136,8 @@ class Session(NamedTuple):
     questions: Mapping[DeliveryKey, Question] = NO_QUESTIONS
     closed: CloseReason | None = None
     closed_at: float = 0.0
+    model: str = ""
+    trimmed: bool = False
 
     @property
     def expires_at(self) -> float:
@@ -139,29 +146,11 @@ class Session(NamedTuple):
 
     def touched(self, at: float) -> Session:
         """Return the session after a message of its user's at `at`."""
-        return Session(
-            self.id,
-            self.assistant,
-            self.opened_at,
-            max(self.last_at, at),
-            self.ttl_s,
-            self.questions,
-            self.closed,
-            self.closed_at,
-        )
+        return self._replace(last_at=max(self.last_at, at))
 
     def with_question(self, question: Question) -> Session:
         """Return the session with that question added or replaced."""
-        return Session(
-            self.id,
-            self.assistant,
-            self.opened_at,
-            self.last_at,
-            self.ttl_s,
-            {**self.questions, question.delivery: question},
-            self.closed,
-            self.closed_at,
-        )
+        return self._replace(questions={**self.questions, question.delivery: question})
 
     def closed_as(self, reason: CloseReason, at: float) -> Session:
         """Return the session, ended."""

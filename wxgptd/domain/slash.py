@@ -50,11 +50,18 @@ class Continue:
 
 
 @dataclass(frozen=True, slots=True)
+class ChooseModel:
+    """Have another model answer; empty to ask which there are."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Say:
     """Anything else."""
 
 
-Line = Open | Stop | Clear | History | Help | Continue | Say
+Line = Open | Stop | Clear | History | Help | Continue | ChooseModel | Say
 
 _FIXED: Mapping[str, Line] = {
     "/stop": Stop(),
@@ -62,7 +69,8 @@ _FIXED: Mapping[str, Line] = {
     "/history": History(),
     "/help": Help(),
 }
-RESERVED_WORDS = frozenset(_FIXED) | CONTINUE_WORDS
+MODEL_WORD = "/model"
+RESERVED_WORDS = frozenset(_FIXED) | CONTINUE_WORDS | {MODEL_WORD}
 """What an assistant's command must not be."""
 
 
@@ -82,4 +90,6 @@ def parse(text: str, assistants: Mapping[str, AssistantName]) -> Line:
     words = re.split(r"\s", line, maxsplit=1)
     if len(words) > 1 and words[0].lower() in assistants:
         return Open(assistants[words[0].lower()], words[1].strip())
+    if words[0].lower() == MODEL_WORD:
+        return ChooseModel(words[1].strip() if len(words) > 1 else "")
     return Say()

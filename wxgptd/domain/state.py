@@ -232,6 +232,14 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
             return state._replace(live=live, past=past, push=None, unseen=unseen)
         case e.PushFailed():
             return _push_failed(state, event)
+        case e.ContextTrimmed():
+            return _trimmed(state, event)
+        case e.ModelChosen():
+            if state.live is None or state.live.id != event.session:
+                raise Inconsistent(f"a model chosen outside session {event.session}")
+            chosen = _opened_window(state, event.at, event.delivery, _NOTHING)
+            assert chosen.live is not None
+            return chosen._replace(live=chosen.live._replace(model=event.model))
         case e.StandingChanged():
             return state._replace(standing=event.standing, standing_until=event.until)
         case _:
@@ -331,6 +339,18 @@ def _is_worth_a_look(answer: Completed | Failed) -> bool:
     return isinstance(answer, Completed) or (
         answer.reason is FailureReason.INTERRUPTED and bool(answer.text)
     )
+
+
+def _trimmed(state: UserState, event: e.ContextTrimmed) -> UserState:
+    found = state.find(event.question)
+    if found is None:
+        raise Inconsistent(f"no question {event.question}")
+    session, question = found
+    changed = session.with_question(question._replace(trimmed=True))._replace(trimmed=True)
+    if state.live is not None and state.live.id == session.id:
+        return state._replace(live=changed)
+    past = tuple(changed if one.id == session.id else one for one in state.past)
+    return state._replace(past=past)
 
 
 def _without(state: UserState, name: DeliveryKey) -> tuple[DeliveryKey, ...]:

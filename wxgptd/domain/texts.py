@@ -73,12 +73,16 @@ class Texts:
     too_many_messages: str = "消息太频繁了，{when}再发。"
     too_many_questions: str = "今天的提问次数用完了，{when}可以再问。"
     too_many_tokens: str = "今天的用量用完了，{when}可以再问。"
+    budget_spent: str = "今天的额度用完了，明天再来吧。"
+    models: str = "现在用的是第一个：{models}。发送 /model 名字 切换。"
+    model_chosen: str = "已切换到 {model}，接着问吧。"
     in_seconds: str = "{count} 秒后"
     in_minutes: str = "{count} 分钟后"
     in_hours: str = "{count} 小时后"
 
     # Answers that are not whole, or that nobody has seen.
     unseen: str = "（你问的“{question}”写好了：\n{link} ）"
+    trimmed: str = "（对话较长，开头的内容已不再参考，发送 /clear 可重新开始）"
     more: str = "（未完，回复“继续”看下一段，全文：\n{link} ）"
     still_writing: str = "（还在写，回复“继续”看下文，或点开链接看完整回答：\n{link} ）"
     waiting: str = (
@@ -144,6 +148,8 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
         name: frozenset({"when"})
         for name in ("blocked_for", "too_many_messages", "too_many_questions", "too_many_tokens")
     },
+    "models": frozenset({"models"}),
+    "model_chosen": frozenset({"model"}),
     **{name: frozenset({"count"}) for name in ("in_seconds", "in_minutes", "in_hours")},
     "unseen": frozenset({"question", "link"}),
     "not_understood": frozenset({"kind"}),
@@ -161,7 +167,9 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
 }
 
 
-MAY_BE_EMPTY = frozenset({"unseen", "cut_short", "interrupted", "failed_midway", "page_ai_notice"})
+MAY_BE_EMPTY = frozenset(
+    {"unseen", "trimmed", "cut_short", "interrupted", "failed_midway", "page_ai_notice"}
+)
 """What is said beside something else, and so may be left unsaid."""
 
 
@@ -210,8 +218,8 @@ def room(texts: Texts, link: str) -> int:
         _fill(texts.failed_midway, failure=failure_text(reason, 86_400.0, texts))
         for reason in FailureReason
     ]
-    longest = max(len(footer.encode()) for footer in footers)
-    return PLANNED_REPLY_BYTES - longest - len("\n\n")
+    longest = max(len(footer.encode()) for footer in footers) + len("\n\n")
+    return PLANNED_REPLY_BYTES - longest - len(f"\n\n{texts.trimmed}".encode())
 
 
 def render(
@@ -228,6 +236,8 @@ def render(
     `reminder` is the line about an answer that nobody has seen.
     """
     text = _render(reply, question, link, texts, around)
+    if question is not None and question.trimmed and reply.start == 0 and reply.end:
+        text = _with_footer(text, texts.trimmed)
     # Answers are cut to fit; a fixed text may grow too long by what an operator fills it with.
     room = MAX_REPLY_BYTES - (len(f"\n\n{reminder}".encode()) if reminder else 0)
     return _with_footer(text[: paging.cut(text, 0, room)], reminder)
@@ -285,6 +295,8 @@ def _notice(reply: Reply, link: str, texts: Texts, around: Surroundings) -> str:
         assistant=reply.about,
         kind=reply.about,
         scene=reply.about,
+        models=reply.about,
+        model=reply.about,
         when=_when(reply.about, texts) if reply.notice in REFUSALS else "",
         minutes=around.minutes,
         days=around.days,

@@ -6,7 +6,8 @@ A user is one follower of one account: OpenIDs are unique within an account only
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, NewType
 
@@ -97,6 +98,9 @@ class Notice(StrEnum):
     TOO_MANY_MESSAGES = "too_many_messages"
     TOO_MANY_QUESTIONS = "too_many_questions"
     TOO_MANY_TOKENS = "too_many_tokens"
+    BUDGET_SPENT = "budget_spent"
+    MODELS = "models"
+    MODEL_CHOSEN = "model_chosen"
 
 
 class Style(StrEnum):
@@ -195,7 +199,8 @@ class Policy:
     """What `decide` is held to. It comes from the configuration, inside commands.
 
     `open_with` is the assistant that any text outside a session opens one with; nobody if empty.
-    `sighted` are the assistants whose models look at pictures.
+    `sighted` are the assistants whose models look at pictures; `models` are those that a user may
+    choose from, where an assistant has more than one.
     """
 
     session_ttl_s: float = 300.0
@@ -206,5 +211,6 @@ class Policy:
     welcome: bool = False
     open_with: AssistantName = AssistantName("")
     sighted: frozenset[AssistantName] = frozenset()
+    models: Mapping[AssistantName, tuple[str, ...]] = field(default_factory=dict)
     style: Style = Style.PLAIN
     limits: Limits = Limits()

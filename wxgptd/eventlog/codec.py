@@ -85,14 +85,15 @@ _KINDS = (
         lambda at, b: e.AttemptRepeated(at=at, delivery=b[0], number=b[1]),
     ),
     _Kind(
-        10, 1, e.AnswerCompleted,
+        10, 2, e.AnswerCompleted,
         (
             "question", "text", "finish", "model", "prompt_tokens", "completion_tokens",
-            "first_text_s", "took_s",
+            "first_text_s", "took_s", "assistant", "estimated", "prompt_bytes", "cost",
         ),
         lambda at, b: e.AnswerCompleted(
             at=at, question=b[0], text=b[1], finish=Finish(b[2]), model=b[3],
             prompt_tokens=b[4], completion_tokens=b[5], first_text_s=b[6], took_s=b[7],
+            assistant=b[8], estimated=b[9], prompt_bytes=b[10], cost=b[11],
         ),
     ),
     _Kind(
@@ -142,6 +143,14 @@ _KINDS = (
     _Kind(
         19, 1, e.StandingChanged, ("standing", "until"),
         lambda at, b: e.StandingChanged(at=at, standing=Standing(b[0]), until=b[1]),
+    ),
+    _Kind(
+        20, 1, e.ContextTrimmed, ("question", "turns"),
+        lambda at, b: e.ContextTrimmed(at=at, question=b[0], turns=b[1]),
+    ),
+    _Kind(
+        21, 1, e.ModelChosen, ("session", "delivery", "model"),
+        lambda at, b: e.ModelChosen(at=at, session=b[0], delivery=b[1], model=b[2]),
     ),
 )  # fmt: skip
 

@@ -19,6 +19,7 @@ def _reply_offered_1(body: Sequence[Any]) -> Sequence[Any]:
 
 STEPS: Mapping[tuple[int, int], Step] = {
     (4, 1): lambda body: (*body, ""),  # QuestionAsked: no pictures yet
+    (10, 1): lambda body: (*body, "", False, 0, 0.0),  # AnswerCompleted: nobody counted costs
     (11, 1): lambda body: (*body, 0),  # AnswerFailed: what it took was not counted
     (13, 1): _reply_offered_1,
 }

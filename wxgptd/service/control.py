@@ -17,13 +17,24 @@ from twisted.internet.interfaces import IReactorTime
 from wxgptd import __version__
 from wxgptd.domain import commands as c
 from wxgptd.domain import limits
-from wxgptd.domain.values import AccountName, CloseReason, OpenId, SessionId, Standing, User
-from wxgptd.ports import EventStore
+from wxgptd.domain.context import Message
+from wxgptd.domain.values import (
+    AccountName,
+    AssistantName,
+    CloseReason,
+    OpenId,
+    SessionId,
+    Standing,
+    User,
+)
+from wxgptd.llm.breaker import Breakers
+from wxgptd.ports import Breakdown, Completion, EventStore, Prompt
 from wxgptd.service.answering import Answering
 from wxgptd.service.conversations import Conversations
 from wxgptd.service.inflight import InFlight
 from wxgptd.service.journal import Journal
-from wxgptd.service.projections import DeliberateTimeouts, OpenSessions
+from wxgptd.service.projections import DeliberateTimeouts, OpenSessions, Spending
+from wxgptd.service.settings import Settings
 from wxgptd.service.timeline import Timeline
 from wxgptd.wechat.customer_service import CustomerService
 
@@ -38,6 +49,9 @@ class Control:
         conversations: Conversations,
         answering: Answering,
         messengers: Mapping[AccountName, CustomerService],
+        settings: Settings,
+        spending: Spending,
+        breakers: Breakers,
         flights: InFlight,
         sessions: OpenSessions,
         budget: DeliberateTimeouts,
@@ -51,6 +65,9 @@ class Control:
         self._conversations = conversations
         self._answering = answering
         self._messengers = messengers
+        self._settings = settings
+        self._spending = spending
+        self._breakers = breakers
         self._flights = flights
         self._sessions = sessions
         self._budget = budget
@@ -78,6 +95,8 @@ class Control:
                 account: max(0, self._budget.left(account, now)) for account in self._accounts
             },
             "push": {account: one.state for account, one in self._messengers.items()},
+            "models": dict(self._breakers.states()),
+            "spent_today": dict(self._spending.spent()),
             "last_seq": store.last_seq,
             "commits": store.commits,
             "fsync_mean_ms": round(1000 * store.sync_s / max(1, store.commits), 3),
@@ -158,6 +177,14 @@ class Control:
         self._answering.carry_out(User(AccountName(account), OpenId(openid)), command)
         return self._journal.committed().addCallback(lambda _: True)
 
+    def try_assistant(self, name: str) -> Deferred[Mapping[str, object] | None]:
+        """Ask a model for a single token."""
+        assistant = self._settings.assistants.get(AssistantName(name))
+        if assistant is None:
+            return succeed(None)
+        prompt = Prompt(messages=(Message("user", "1"),), probe=True)
+        return assistant.model.ask(prompt, lambda _: None).addCallback(_as_json)
+
     def collect(self) -> Iterable[Metric]:
         """Yield the metrics, for Prometheus."""
         yield GaugeMetricFamily(
@@ -177,6 +204,21 @@ class Control:
         for account in self._accounts:
             left.add_metric([account], self._budget.left(account, self._timeline.now()))
         yield left
+        cost = GaugeMetricFamily(
+            "wxgptd_cost_today", "What answers have cost since midnight.", labels=["assistant"]
+        )
+        for assistant, spent in self._spending.spent().items():
+            cost.add_metric([assistant], spent)
+        yield cost
+        exhausted = GaugeMetricFamily(
+            "wxgptd_budget_exhausted",
+            "Whether the budget of the day is spent.",
+            labels=["assistant"],
+        )
+        spent_up = self._spending.exhausted()
+        for assistant in self._settings.assistants:
+            exhausted.add_metric([assistant], float(assistant in spent_up))
+        yield exhausted
         store = self._store.figures()
         yield CounterMetricFamily("wxgptd_log_commits", "Commit groups.", store.commits)
         yield CounterMetricFamily("wxgptd_log_events", "Events written.", store.events)
@@ -189,3 +231,11 @@ class Control:
         registry = CollectorRegistry()
         registry.register(self)
         return registry
+
+
+def _as_json(result: Completion | Breakdown) -> Mapping[str, object]:
+    match result:
+        case Completion():
+            return {"ok": True, "model": result.model, "took_s": result.took_s}
+        case Breakdown():
+            return {"ok": False, "reason": result.reason, "detail": result.detail}

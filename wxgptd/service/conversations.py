@@ -36,7 +36,7 @@ from wxgptd.service.answering import Answering
 from wxgptd.service.inflight import InFlight
 from wxgptd.service.journal import Journal
 from wxgptd.service.moderation import Moderation
-from wxgptd.service.projections import DeliberateTimeouts
+from wxgptd.service.projections import DeliberateTimeouts, Spending
 from wxgptd.service.pushing import Pushing
 from wxgptd.service.settings import Links, Settings
 from wxgptd.service.timeline import Timeline
@@ -105,6 +105,7 @@ class Conversations:
         moderation: Moderation,
         pushing: Pushing,
         budget: DeliberateTimeouts,
+        spending: Spending,
         links: Links,
         fresh_session: Callable[[], SessionId],
         clock: IReactorTime,
@@ -119,6 +120,7 @@ class Conversations:
         self._moderation = moderation
         self._pushing = pushing
         self._budget = budget
+        self._spending = spending
         self._links = links
         self._clock = clock
         self._timeline = timeline
@@ -197,6 +199,7 @@ class Conversations:
                 day_began_at=day_began_at,
                 day_ends_at=day_ends_at,
                 moderated=self._moderation.objects(content),
+                spent=self._spending.exhausted(),
             ),
         )
         window = entry.state.windows.get(delivery)

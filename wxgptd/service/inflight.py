@@ -38,6 +38,11 @@ class Flight:
         self._pieces.append(piece)
         self._tell_change()
 
+    def discard(self) -> None:
+        """Drop what was written: the answer begins anew."""
+        self._pieces.clear()
+        self._tell_change()
+
     def _tell_change(self) -> None:
         """Wake whoever waits for a change."""
         _fire(self._changes)

@@ -7,7 +7,7 @@ replaying the log.
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
@@ -16,7 +16,15 @@ from twisted.logger import Logger
 from wxgptd.domain import events as e
 from wxgptd.domain.session import Session
 from wxgptd.domain.state import UserState
-from wxgptd.domain.values import AccountName, CloseReason, DeliveryKey, LinkHash, User
+from wxgptd.domain.tokens import Calibration
+from wxgptd.domain.values import (
+    AccountName,
+    AssistantName,
+    CloseReason,
+    DeliveryKey,
+    LinkHash,
+    User,
+)
 
 log = Logger()
 
@@ -178,3 +186,70 @@ class DeliberateTimeouts:
         while spent and spent[-1] > now:
             spent.pop()  # the wall clock was set back before this start
         return self._per_5min - len(spent)
+
+
+class Calibrated:
+    """How many tokens the assistants' models make of a text, as their servers have reported."""
+
+    def __init__(self) -> None:
+        self.calibration = Calibration()
+
+    def observe(self, user: User, event: e.Event, state: UserState) -> None:
+        """Learn from what a server reported."""
+        if isinstance(event, e.AnswerCompleted) and not event.estimated:
+            self.calibration.learn(event.assistant, event.prompt_bytes, event.prompt_tokens)
+
+
+class Spending:
+    """What the answers of the day have cost, and whose budget is used up."""
+
+    def __init__(
+        self,
+        budgets: Mapping[AssistantName, float],
+        daily_budget: float,
+        day: Callable[[], tuple[float, float]],
+    ) -> None:
+        self._budgets = dict(budgets)
+        self._daily_budget = daily_budget
+        self._day = day
+        self._began_at = 0.0
+        self._costs: defaultdict[AssistantName, float] = defaultdict(float)
+        self._told: set[str] = set()
+
+    def observe(self, user: User, event: e.Event, state: UserState) -> None:
+        """Add what an answer cost."""
+        if isinstance(event, e.AnswerCompleted) and event.cost and event.at >= self._today():
+            self._costs[event.assistant] += event.cost
+
+    def _today(self) -> float:
+        began_at, _ = self._day()
+        if began_at != self._began_at:
+            self._began_at = began_at
+            self._costs.clear()
+            self._told.clear()
+        return began_at
+
+    def spent(self) -> Mapping[AssistantName, float]:
+        """Return what each assistant has cost today."""
+        self._today()
+        return dict(self._costs)
+
+    def exhausted(self) -> frozenset[AssistantName]:
+        """Return the assistants that may not be asked any more today; tell the operator once."""
+        self._today()
+        if self._daily_budget and sum(self._costs.values()) >= self._daily_budget:
+            self._tell("all assistants together", self._daily_budget)
+            return frozenset(self._budgets)
+        over = frozenset(
+            name
+            for name, budget in self._budgets.items()
+            if budget and self._costs.get(name, 0.0) >= budget
+        )
+        for name in over:
+            self._tell(f"assistant {name}", self._budgets[name])
+        return over
+
+    def _tell(self, who: str, budget: float) -> None:
+        if who not in self._told:
+            self._told.add(who)
+            log.error("{who}: the budget of the day ({budget:g}) is spent", who=who, budget=budget)

@@ -13,14 +13,37 @@ from wxgptd.ports import ChatModel
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """What a million tokens cost, in the operator's currency."""
+
+    prompt: float = 0.0
+    completion: float = 0.0
+
+    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Return what an answer costs."""
+        cost = prompt_tokens * self.prompt + completion_tokens * self.completion
+        return round(cost / 1e6, 9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assistant:
-    """Who answers the questions of a session."""
+    """Who answers the questions of a session.
+
+    `fallback` are those who answer in its place when it cannot, or has not begun to within
+    `first_token_within_s`. `max_context_tokens` bounds what the model is told; 0 is no bound.
+    """
 
     name: AssistantName
     command: str
     model: ChatModel
     system_prompt: str
     vision: bool = False
+    fallback: tuple[AssistantName, ...] = ()
+    first_token_within_s: float = 0.0
+    max_context_tokens: int = 0
+    max_tokens: int = 0
+    price: Price = Price()
+    daily_budget: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +73,7 @@ class Settings:
     assistants: Mapping[AssistantName, Assistant]
     texts: texts.Texts
     reply_margin_s: float
+    daily_budget: float = 0.0
 
     def around(self, account: Account) -> Surroundings:
         """Return what the texts of an account may speak of."""

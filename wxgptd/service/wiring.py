@@ -24,13 +24,15 @@ from wxgptd.domain.values import AccountName, AssistantName, Limits, Policy, Ses
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import segments
 from wxgptd.llm import wire
-from wxgptd.llm.client import Model, Server
+from wxgptd.llm.breaker import Breakers
+from wxgptd.llm.client import Model, Server, key_headers
 from wxgptd.outbound.client import HttpClient
 from wxgptd.pages import links
 from wxgptd.pages.resource import resources
 from wxgptd.pages.serving import InThread, Pages
 from wxgptd.ports import EventStore
 from wxgptd.service.answering import Answering
+from wxgptd.service.asking import Asking
 from wxgptd.service.control import Control
 from wxgptd.service.conversations import Conversations
 from wxgptd.service.inflight import InFlight
@@ -38,9 +40,15 @@ from wxgptd.service.journal import Journal
 from wxgptd.service.library import Library
 from wxgptd.service.moderation import Moderation
 from wxgptd.service.observers import EventLines
-from wxgptd.service.projections import DeliberateTimeouts, LinkIndex, OpenSessions
+from wxgptd.service.projections import (
+    Calibrated,
+    DeliberateTimeouts,
+    LinkIndex,
+    OpenSessions,
+    Spending,
+)
 from wxgptd.service.pushing import Pushing
-from wxgptd.service.settings import Account, Assistant, Links, Settings
+from wxgptd.service.settings import Account, Assistant, Links, Price, Settings
 from wxgptd.service.site import Root
 from wxgptd.service.sweeper import Sweeper
 from wxgptd.service.timeline import Timeline
@@ -59,6 +67,7 @@ class World:
     wall: Callable[[], float]
     store: EventStore
     http: HttpClient
+    http_through: Callable[[str], HttpClient]
     in_thread: InThread
     link_key: bytes
 
@@ -74,9 +83,18 @@ class Service:
         self._sessions = OpenSessions()
         self._lines = EventLines(world.link_key)
         self._budget = DeliberateTimeouts(config.window.deliberate_timeouts_per_5min)
-        self.journal = Journal(world.store, (self._index, self._sessions, self._lines))
+        calibrated = Calibrated()
+        breakers = Breakers(world.clock)
+        settings = _settings(config, world, breakers)
+        spending = Spending(
+            {name: one.daily_budget for name, one in settings.assistants.items()},
+            config.limits.daily_budget,
+            timeline.day,
+        )
+        self.journal = Journal(
+            world.store, (self._index, self._sessions, self._lines, calibrated, spending)
+        )
         flights = InFlight()
-        settings = _settings(config, world)
         made_links = _links(config, world.link_key)
         self.moderation = Moderation(config.moderation.words_file)
         messengers = _messengers(config, world)
@@ -91,10 +109,17 @@ class Service:
             settings=settings,
             journal=self.journal,
             flights=flights,
-            pictures=WeChatPictures(
-                world.http, world.clock, config.pictures.hosts, config.pictures.max_size
+            asking=Asking(
+                settings=settings,
+                journal=self.journal,
+                pictures=WeChatPictures(
+                    world.http, world.clock, config.pictures.hosts, config.pictures.max_size
+                ),
+                moderation=self.moderation,
+                calibration=calibrated.calibration,
+                clock=world.clock,
+                timeline=timeline,
             ),
-            moderation=self.moderation,
             pushing=pushing,
             timeline=timeline,
         )
@@ -106,6 +131,7 @@ class Service:
             moderation=self.moderation,
             pushing=pushing,
             budget=self._budget,
+            spending=spending,
             links=made_links,
             fresh_session=_session_ids(),
             clock=world.clock,
@@ -147,6 +173,9 @@ class Service:
             answering=self.answering,
             flights=flights,
             messengers=messengers,
+            settings=settings,
+            spending=spending,
+            breakers=breakers,
             sessions=self._sessions,
             budget=self._budget,
             accounts=[AccountName(name) for name in config.account],
@@ -186,7 +215,7 @@ class Service:
         self.moderation.reload()
 
 
-def _settings(config: cfg.Config, world: World) -> Settings:
+def _settings(config: cfg.Config, world: World, breakers: Breakers) -> Settings:
     return Settings(
         accounts={
             AccountName(name): Account(
@@ -195,7 +224,7 @@ def _settings(config: cfg.Config, world: World) -> Settings:
             for name, account in config.account.items()
         },
         assistants={
-            AssistantName(name): _assistant(name, one, world)
+            AssistantName(name): _assistant(name, one, config, world, breakers)
             for name, one in config.assistant.items()
         },
         texts=config.texts,
@@ -216,6 +245,11 @@ def _policy(config: cfg.Config, account: cfg.Account) -> Policy:
             if account.open_without_command
             else ""
         ),
+        models={
+            AssistantName(name): one.choice
+            for name, one in config.assistant.items()
+            if len(one.choice) > 1
+        },
         sighted=frozenset(
             AssistantName(name) for name, one in config.assistant.items() if one.vision
         ),
@@ -243,23 +277,51 @@ def _messengers(config: cfg.Config, world: World) -> Mapping[AccountName, Custom
     }
 
 
-def _assistant(name: str, one: cfg.Assistant, world: World) -> Assistant:
+def _assistant(
+    name: str, one: cfg.Assistant, config: cfg.Config, world: World, breakers: Breakers
+) -> Assistant:
+    api_key = one.api_key.reveal()
     server = Server(
         url=wire.completions_url(one.base_url),
-        api_key=one.api_key.reveal(),
-        model=one.model,
-        max_tokens=one.max_tokens,
+        api_key=api_key,
+        model=one.choice[0],
         first_text_timeout_s=one.first_text_timeout,
         idle_timeout_s=one.idle_timeout,
         total_timeout_s=one.total_timeout,
+        parameters=_parameters(one),
+        headers={**key_headers(one.auth, api_key), **one.extra_headers},
     )
+    http = world.http_through(one.proxy) if one.proxy else world.http
+    asked_for = f"Answer in this language: {one.language}" if one.language else ""
     return Assistant(
         name=AssistantName(name),
         command=cfg.chat_command(name, one),
-        model=Model(server, world.http, world.clock),
-        system_prompt=one.system_prompt,
+        model=Model(server, http, world.clock, breakers.of(server.url, api_key)),
+        system_prompt="\n\n".join(filter(None, (one.system_prompt, asked_for))),
         vision=one.vision,
+        fallback=tuple(AssistantName(other) for other in one.fallback),
+        first_token_within_s=one.first_token_within,
+        max_context_tokens=one.max_context_tokens or config.session.max_context_tokens,
+        max_tokens=one.max_tokens,
+        price=Price(one.price_per_million.input, one.price_per_million.output),
+        daily_budget=one.daily_budget,
     )
+
+
+def _parameters(one: cfg.Assistant) -> Mapping[str, object]:
+    """Return what a request asks for beside the question; what is not configured is not sent."""
+    given = {
+        "temperature": one.temperature,
+        "top_p": one.top_p,
+        "stop": list(one.stop) or None,
+        "seed": int(one.seed) if one.seed is not None else None,
+    }
+    return {
+        wire.MAX_TOKENS: one.max_tokens,
+        wire.STREAM_OPTIONS: {"include_usage": True},
+        **{name: value for name, value in given.items() if value is not None},
+        **one.extra_body,
+    }
 
 
 def _session_ids() -> Callable[[], SessionId]:

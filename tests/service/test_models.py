@@ -1,0 +1,383 @@
+"""Several models: who answers when one cannot, what each is told, and what it costs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+
+from tests.support.model_server import ModelServer, Script, Step, answer_at, chunk, error, streamed
+from tests.support.story import Story, configuration
+from wxgptd import config as cfg
+
+ANSWER = "因为空气。"
+
+
+def assistant(host: str = "model.test", **more) -> cfg.Assistant:
+    return cfg.Assistant(
+        **{"base_url": f"http://{host}/v1", "model": "m", "api_key": cfg.Secret("sk"), **more}
+    )
+
+
+def two(first, second, **more) -> Story:
+    """A story with an assistant that falls back on another one."""
+    config = configuration(
+        assistant={
+            "chatgpt": assistant(fallback=("other",), **more),
+            "other": assistant("other.test", model="n", system_prompt="别的"),
+        }
+    )
+    story = Story(first, config)
+    script = second
+    story.other = ModelServer(story.world_clock, script if callable(script) else lambda _: script)
+    story.outside.hosts["other.test"] = story.other
+    story.open()
+    return story
+
+
+def ask(story: Story, text: str = "为什么？", seconds: float = 1.0) -> str | None:
+    sent = story.send(text)
+    story.advance(seconds)
+    return sent.reply
+
+
+def completed(story: Story):
+    return [e for e in story.store.events() if type(e).__name__ == "AnswerCompleted"]
+
+
+# Failover.
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        error(500, "down"),
+        error(401, "no"),
+        error(402, "no"),
+        error(429, "slow", retry_after="60"),
+        error(404, "no such model"),
+        Script([Step(0.1, hang_up=True)]),
+        Script([Step(0.1, b"<html>", end=True)]),
+    ],
+    ids=["500", "401", "402", "429", "404", "hang up", "html"],
+)
+def test_where_one_fails_another_answers_and_the_user_notices_nothing(failure):
+    story = two(failure, answer_at(0.1, ANSWER))
+    assert ask(story, seconds=5) == ANSWER
+    assert completed(story)[0].assistant == "other"
+    assert completed(story)[0].model == "m-1"
+
+
+def test_the_other_one_is_asked_the_same_with_the_same_context():
+    story = two(answer_at(0.1, "一。"), answer_at(0.1, "二。"), system_prompt="你是助手")
+    ask(story, "一？")
+    story.model.respond = lambda _: error(500, "down")
+    assert ask(story, "二？", 5) == "二。"
+    assert story.other.messages() == [
+        ("system", "你是助手"),
+        ("user", "一？"),
+        ("assistant", "一。"),
+        ("user", "二？"),
+    ]
+
+
+def test_where_the_first_token_does_not_come_in_time_another_answers():
+    story = two(streamed(30, ["慢。"], first_s=25), answer_at(0.5, ANSWER), first_token_within=4.0)
+    assert ask(story, seconds=6) == ANSWER
+    assert story.model.hung_up == 1
+
+
+def test_one_that_has_begun_is_left_to_finish():
+    story = two(
+        streamed(12, ["因为", "空气。"], first_s=3), answer_at(0.5, "不"), first_token_within=4.0
+    )
+    assert ask(story, seconds=13) == "因为空气。"
+    assert story.other.calls == []
+
+
+def test_while_the_breaker_is_open_the_other_one_answers_at_once():
+    story = two(error(401, "no"), answer_at(0.1, ANSWER))
+    for _ in range(3):
+        assert ask(story) == ANSWER
+    assert len(story.model.calls) == 1
+
+
+def test_a_refusal_is_no_reason_to_ask_somebody_else():
+    story = two(error(400, "content_filter"), answer_at(0.1, ANSWER))
+    assert ask(story) == "这个问题我无法回答"
+    assert story.other.calls == []
+
+
+def test_where_all_fail_the_log_says_why_each_did(logged):
+    story = two(error(500, "first is down"), error(500, "second is down"))
+    assert ask(story, seconds=15) == "AI 服务暂时不可用，请稍后再试"
+    (failed,) = [e for e in story.store.events() if type(e).__name__ == "AnswerFailed"]
+    assert "chatgpt: HTTP 500: first is down" in failed.detail
+    assert "other: HTTP 500: second is down" in failed.detail
+
+
+def test_an_answer_that_breaks_off_before_anybody_saw_it_is_begun_anew():
+    scripts = [Script([Step(1.0, chunk("写到")), Step(2.0, hang_up=True)]), answer_at(0.5, ANSWER)]
+    story = Story(lambda _: scripts.pop(0))
+    story.open()
+    assert ask(story, seconds=4) == ANSWER
+    assert completed(story)[0].text == ANSWER
+
+
+def test_an_answer_that_breaks_off_when_somebody_has_read_of_it_is_kept():
+    scripts = [
+        Script([Step(1.0, chunk("写到这里。")), Step(16.0, hang_up=True)]),
+        answer_at(0.5, ANSWER),
+    ]
+    story = Story(lambda _: scripts.pop(0))
+    story.open()
+    assert ask(story, seconds=15).startswith("写到这里。")
+    story.advance(5)
+    assert len(story.model.calls) == 1
+    assert story.say("继续").endswith("AI 服务暂时不可用，请稍后再试") or "中断" in story.say(
+        "/help"
+    )
+
+
+# The context.
+
+
+def numbered(tokens: int = 0):
+    """A model that reports so many tokens for each byte of its prompt."""
+
+    def respond(messages):
+        said = sum(len(str(one["content"]).encode()) for one in messages)
+        usage = (
+            f'data: {{"choices": [], "usage": {{"prompt_tokens": {said * tokens // 100}, '
+            f'"completion_tokens": 5}}}}\n\n'
+        ).encode()
+        return Script(
+            [Step(0.1, chunk("答。") + chunk(finish="stop") + (usage if tokens else b""), end=True)]
+        )
+
+    return respond
+
+
+def test_whole_turns_are_left_out_the_oldest_first_and_the_user_is_told_once():
+    config = configuration(
+        assistant={"chatgpt": assistant(max_context_tokens=120, system_prompt="你是助手")}
+    )
+    story = Story(numbered(), config)
+    story.open()
+    replies = [ask(story, f"{n}：" + "长" * 20) for n in range(5)]
+    messages = story.model.messages()
+    assert messages[0] == ("system", "你是助手")
+    assert messages[-1][1].startswith("4：")
+    assert len(messages) == 4  # the prompt, one turn, the question
+    assert [reply.count("不再参考") for reply in replies].count(1) == 1
+    trimmed = [e for e in story.store.events() if type(e).__name__ == "ContextTrimmed"]
+    assert len(trimmed) == 1
+    story.say("/clear")
+    replies = [ask(story, f"{n}：" + "长" * 20) for n in range(5)]
+    assert [reply.count("不再参考") for reply in replies].count(1) == 1
+
+
+def test_the_system_prompt_and_the_question_are_never_left_out():
+    config = configuration(
+        assistant={"chatgpt": assistant(max_context_tokens=1, system_prompt="你是助手" * 50)}
+    )
+    story = Story(numbered(), config)
+    story.open()
+    assert ask(story, "长" * 500) == "答。"
+    assert [role for role, _ in story.model.messages()] == ["system", "user"]
+
+
+def test_estimates_are_calibrated_by_what_the_server_reports_and_that_outlives_a_restart():
+    config = configuration(assistant={"chatgpt": assistant(max_context_tokens=150)})
+    story = Story(numbered(tokens=10), config)  # a tenth of a token for each byte
+    story.open()
+    for n in range(12):
+        ask(story, f"{n}：" + "长" * 30)
+    assert len(story.model.messages()) > 15
+    story.crash()
+    story.start()
+    ask(story, "还在吗？")
+    assert len(story.model.messages()) > 15
+
+
+def test_a_model_that_says_too_long_is_told_half_and_the_limit_is_remembered():
+    said = '{"error": {"code": "context_length_exceeded", "message": "maximum context length is 4200 tokens"}}'
+
+    def respond(messages):
+        return error(400, said) if len(messages) > 5 else answer_at(0.1, "答。")
+
+    story = Story(respond)
+    story.open()
+    replies = [ask(story, f"{n}：" + "长" * 20) for n in range(6)]
+    assert all(reply.startswith("答。") for reply in replies)
+    refused = [call for call in story.model.calls if len(call["messages"]) > 5]
+    assert len(refused) == 1
+    assert sum("不再参考" in reply for reply in replies) == 1
+
+
+def test_a_question_that_is_too_long_by_itself_is_told_so():
+    story = Story(error(400, '{"error": {"code": "context_length_exceeded"}}'))
+    story.open()
+    assert ask(story, "长" * 500) == "对话过长，请发送 /clear 重新开始"
+    assert len(story.model.calls) == 1
+
+
+# Costs.
+
+
+def test_an_answer_s_cost_is_on_record_by_what_the_server_reports():
+    config = configuration(
+        assistant={"chatgpt": assistant(price_per_million=cfg.Price(input=2.0, output=8.0))}
+    )
+    story = Story(answer_at(0.1, ANSWER), config)
+    story.open()
+    ask(story)
+    (answer,) = completed(story)
+    assert (answer.prompt_tokens, answer.completion_tokens, answer.estimated) == (7, 5, False)
+    assert answer.cost == pytest.approx((7 * 2 + 5 * 8) / 1e6)
+
+
+def test_where_the_server_reports_nothing_it_is_estimated_and_marked_so():
+    story = Story(numbered())
+    story.open()
+    ask(story)
+    (answer,) = completed(story)
+    assert answer.estimated
+    assert answer.prompt_tokens > 0
+    assert answer.completion_tokens > 0
+
+
+def budgeted(**limits) -> Story:
+    config = configuration(
+        assistant={
+            "chatgpt": assistant(
+                price_per_million=cfg.Price(input=1e6, output=0),
+                daily_budget=limits.pop("own", 0.0),
+            ),
+            "other": assistant("other.test"),
+        },
+        limits=cfg.Limits(**limits),
+    )
+    story = Story(answer_at(0.1, ANSWER), config)  # each answer costs 7
+    story.outside.hosts["other.test"] = ModelServer(
+        story.world_clock, lambda _: answer_at(0.1, "别的。")
+    )
+    story.open()
+    return story
+
+
+def test_a_budget_that_is_spent_is_told_to_users_and_once_to_the_operator(logged):
+    story = budgeted(own=14.0)
+    assert ask(story) == ANSWER
+    assert ask(story) == ANSWER
+    assert ask(story) == "今天的额度用完了，明天再来吧。"
+    assert ask(story) == "今天的额度用完了，明天再来吧。"
+    assert len(story.model.calls) == 2
+    assert len([line for line in logged() if "budget of the day (14)" in line]) == 1
+    story.say("/other")
+    assert ask(story) == "别的。"
+    story.crash()
+    story.start()
+    story.say("/chatgpt")
+    assert "额度用完" in ask(story)
+
+
+def test_a_budget_in_all_is_for_all(logged):
+    story = budgeted(daily_budget=7.0)
+    assert ask(story) == ANSWER
+    story.say("/other")
+    assert "额度用完" in ask(story)
+    assert any("all assistants together" in line for line in logged())
+
+
+def test_tomorrow_there_is_a_budget_again():
+    story = budgeted(own=7.0)
+    ask(story)
+    assert "额度用完" in ask(story)
+    story.advance(86_400, step=100.0)
+    story.open()
+    assert ask(story) == ANSWER
+
+
+# Parameters.
+
+
+def test_what_is_configured_is_asked_for_and_nothing_else():
+    config = configuration(
+        assistant={
+            "chatgpt": assistant(
+                temperature=0.5,
+                seed=7.0,
+                stop=("完",),
+                max_tokens=99,
+                extra_body={"enable_search": True},
+                extra_headers={"X-Title": "wxgptd"},
+            )
+        }
+    )
+    story = Story(answer_at(0.1, ANSWER), config)
+    story.open()
+    ask(story)
+    (call,) = story.model.calls
+    assert {name: value for name, value in call.items() if name != "messages"} == {
+        "model": "m",
+        "stream": True,
+        "max_tokens": 99,
+        "stream_options": {"include_usage": True},
+        "temperature": 0.5,
+        "stop": ["完"],
+        "seed": 7,
+        "enable_search": True,
+    }
+    assert story.model.headers[0].getRawHeaders("x-title") == ["wxgptd"]
+
+
+def test_a_proxy_is_asked_through():
+    config = configuration(assistant={"chatgpt": assistant(proxy="http://proxy.test:3128")})
+    story = Story(answer_at(0.1, ANSWER), config)
+    assert story.proxies == ["http://proxy.test:3128"]
+    story.open()
+    assert ask(story) == ANSWER
+
+
+def test_the_prompt_may_name_the_day_and_the_account():
+    prompt = '今天是 {date}，{weekday}，在 {account}。JSON 写成 {"a": 1}。'
+    config = configuration(assistant={"chatgpt": assistant(system_prompt=prompt, language="中文")})
+    story = Story(answer_at(0.1, ANSWER), config)
+    story.open()
+    ask(story)
+    today = datetime.fromtimestamp(story.wall())
+    said = story.model.messages()[0][1]
+    assert said.startswith(f"今天是 {today:%Y-%m-%d}，星期")
+    assert '在 main。JSON 写成 {"a": 1}。' in said
+    assert said.endswith("Answer in this language: 中文")
+
+
+def choosing() -> Story:
+    config = configuration(assistant={"chatgpt": assistant(model="small", models=("small", "Big"))})
+    story = Story(answer_at(0.1, ANSWER), config)
+    story.open()
+    return story
+
+
+def test_a_user_chooses_among_the_models():
+    story = choosing()
+    assert story.say("/model") == "现在用的是第一个：small, Big。发送 /model 名字 切换。"
+    assert story.say("/model big") == "已切换到 Big，接着问吧。"
+    assert ask(story) == ANSWER
+    assert story.model.calls[-1]["model"] == "Big"
+    assert story.say("/MODEL nobody") == "现在用的是第一个：Big, small。发送 /model 名字 切换。"
+    story.crash()
+    story.start()
+    ask(story)
+    assert story.model.calls[-1]["model"] == "Big"
+    story.say("/clear")
+    ask(story)
+    assert story.model.calls[-1]["model"] == "small"
+
+
+def test_where_there_is_nothing_to_choose_it_is_a_question():
+    story = Story(answer_at(0.1, ANSWER))
+    assert story.say("/model") is None
+    story.open()
+    assert ask(story, "/model") == ANSWER
