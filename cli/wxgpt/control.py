@@ -15,24 +15,24 @@ TIMEOUT_S = 5.0
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("wxgptd", timeout=TIMEOUT_S)
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("wxgptd", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(TIMEOUT_S)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
 
 
-def request(method: str, path: str) -> tuple[int, Any]:
+def request(method: str, path: str, timeout_s: float = TIMEOUT_S) -> tuple[int, Any]:
     """Make a request of the daemon; return the status and the JSON it answers with.
 
     Raises:
         Unreachable: there is no daemon, or it may not be spoken to.
     """
     where = options.load_server().admin_socket
-    connection = _Connection(where)
+    connection = _Connection(where, timeout_s)
     try:
         connection.request(method, path)
         response = connection.getresponse()

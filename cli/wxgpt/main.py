@@ -28,6 +28,8 @@ COMMANDS = {
     "replay": "Show the state at any time, or send logged messages again.",
     "sessions": "List, show and stop sessions.",
     "users": "Block, allow and list users.",
+    "usage": "Tokens and costs, by day, user or assistant.",
+    "doctor": "Find out whether each model answers, and what to mend.",
     "status": "How the daemon is.",
     "log": "Look after the event log.",
     "demo-model": "Run the demonstration model by itself.",

@@ -32,7 +32,7 @@ class Sessions:
             case e.SessionClosed():
                 self._live.pop(user, None)
                 return event.session
-            case e.QuestionAsked():
+            case e.QuestionAsked() | e.ModelChosen():
                 self._of_delivery[user, event.delivery] = event.session
                 return event.session
             case (
@@ -43,6 +43,7 @@ class Sessions:
                 | e.PushStarted()
                 | e.PushDelivered()
                 | e.PushFailed()
+                | e.ContextTrimmed()
             ):
                 return self._of_delivery.get((user, event.question), "")
             case e.ContinuationAsked():
@@ -168,6 +169,10 @@ def _label(record: AnyRecord) -> tuple[str, str]:
             return "pushed", f"of {question}"
         case e.PushFailed(code=code, detail=detail):
             return "unpushed", f"{detail} ({code})" if code else detail
+        case e.ContextTrimmed(turns=turns):
+            return "trimmed", f"{turns} turns left out"
+        case e.ModelChosen(model=model):
+            return "model", model
         case e.StandingChanged(standing=standing, until=until):
             return "standing", f"{standing} until {rfc3339(until)}" if until else str(standing)
         case Unreadable(tag=tag, version=version):

@@ -594,3 +594,36 @@ def test_without_a_key_there_is_none_to_change(place):
     ran = Ran(place, "init", "--rotate-aes-key")
     assert ran.code == 2
     assert "plain text mode" in ran.err
+
+
+# usage
+
+
+def test_usage_is_counted_by_day_user_assistant_and_model(place):
+    rows = json.loads(invoked(place, "usage", "--by", "user", "--json"))
+    assert [row["user"] for row in rows] == ["main/alice", "main/bob"]
+    assert rows[0] == {
+        "user": "main/alice",
+        "answers": 3,
+        "failures": 0,
+        "prompt_tokens": 9,
+        "completion_tokens": 12,
+        "estimated_tokens": 0,
+        "cost": 0.75,
+    }
+    (row,) = json.loads(invoked(place, "usage", "--by", "assistant", "--json"))
+    assert (row["assistant"], row["answers"]) == ("chatgpt", 4)
+    (row,) = json.loads(invoked(place, "usage", "--by", "model", "--json"))
+    assert row["model"] == "m-1"
+    assert invoked(place, "usage", "-o", "csv").splitlines() == [
+        "day,answers,failures,prompt_tokens,completion_tokens,estimated_tokens,cost",
+        "1970-01-01,4,0,12,16,0,1.0",
+    ]
+    assert invoked(place, "usage", "--since", "1h") == ""
+
+
+def test_usage_reads_well(place):
+    head, alice, _bob, total = invoked(place, "usage", "--by", "user").splitlines()
+    assert head.split() == ["user", "answers", "failed", "prompt", "completion", "cost"]
+    assert alice.split() == ["main/alice", "3", "0", "9", "12", "0.7500"]
+    assert total.split() == ["in", "all", "4", "0", "12", "16", "1.0000"]

@@ -299,3 +299,20 @@ def test_the_operator_blocks_and_allows(running):
     assert running.wxgpt("users", "reset", "mallory").returncode == 0
     assert "已开启" in running.send("/chatgpt", "--user", "mallory")["reply"]
     assert running.wxgpt("users", "block", "x", "--for", "soon").returncode == 2
+
+
+def test_doctor_says_what_works_and_what_to_mend(running):
+    done = running.wxgpt("doctor")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("✔ assistant chatgpt: demo answers in")
+    running.stop()
+    running.configure("http://127.0.0.1:9/v1")
+    running.start_daemon()
+    done = running.wxgpt("doctor")
+    assert done.returncode == 1
+    assert "✘ assistant chatgpt" in done.stdout
+    assert "fix: nobody listens at base_url" in done.stdout
+    (said,) = json.loads(running.wxgpt("doctor", "--json").stdout)
+    assert (said["ok"], said["reason"]) == (False, "unavailable")
+    running.stop()
+    assert running.wxgpt("doctor").returncode == 3

@@ -116,7 +116,7 @@ def command(
     SessionClosed, CommandGiven, QuestionAsked, ContinuationAsked, MessageDeclined, UserSubscribed,
     UserUnsubscribed, AttemptRepeated, AnswerCompleted, AnswerFailed, AnswerRestarted,
     ReplyOffered, HistoryLinkIssued, PageOpened, PushStarted, PushDelivered, PushFailed,
-    StandingChanged.
+    StandingChanged, ContextTrimmed, ModelChosen.
     """
     if follow and reverse:
         raise UsageFailure("--follow and --reverse exclude each other")

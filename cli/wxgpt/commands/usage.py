@@ -1,0 +1,150 @@
+"""`wxgpt usage`: what was asked, what it took, and what it cost."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from wxgpt import options, render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from wxgptd.domain.record import Recorded, RecordedUnreadable
+    from wxgptd.domain.values import AssistantName, SessionId
+
+COLUMNS = (
+    "answers", "failures", "prompt_tokens", "completion_tokens", "estimated_tokens", "cost",
+)  # fmt: skip
+
+
+@dataclass
+class Row:
+    """What was asked under one heading. Estimated tokens are part of the others."""
+
+    answers: int = 0
+    failures: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    estimated_tokens: int = 0
+    cost: float = 0.0
+
+
+@click.command("usage")
+@click.option(
+    "--by",
+    type=click.Choice(["day", "user", "assistant", "model"]),
+    default="day",
+    show_default=True,
+    help="What each row is about.",
+)
+@click.option("--since", type=options.Time(), metavar="TIME", help="From then on.")
+@click.option("--until", type=options.Time(), metavar="TIME", help="Until then.")
+@options.output_option("text", "json", "csv")
+def command(by: str, since: float | None, until: float | None, output: str) -> None:
+    """Show tokens and costs, from the log.
+
+    Costs are by the prices of the day of each answer ([assistant.NAME] price_per_million). Tokens
+    are as servers reported them; where one did not, they are estimated.
+
+    \b
+    Examples:
+      wxgpt usage
+      wxgpt usage --by user --since 7d
+      wxgpt usage --by assistant --since 2026-01-01 -o csv
+    """
+    from wxgptd.eventlog import reader
+
+    rows = count(reader.scan(options.log_directory(), 0), by, since, until)
+    ordered = sorted(rows.items(), key=lambda pair: pair[0] if by == "day" else -pair[1].cost)
+    if output == "json":
+        click.echo(render.dumps([{by: name, **_plain(row)} for name, row in ordered]))
+    elif output == "csv":
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([by, *COLUMNS])
+        writer.writerows([name, *_plain(row).values()] for name, row in ordered)
+        click.echo(text.getvalue(), nl=False)
+    elif ordered:
+        click.echo(_line(by, ("answers", "failed", "prompt", "completion", "cost")))
+        for name, row in ordered:
+            click.echo(_line(name, _cells(row)))
+        if len(ordered) > 1:
+            click.echo(_line("in all", _cells(_sum(rows.values()))))
+        if any(row.estimated_tokens for row in rows.values()):
+            click.echo("~ estimated, as far as a server did not report it", err=True)
+    else:
+        click.echo("nothing was asked", err=True)
+
+
+def count(
+    records: Iterable[Recorded | RecordedUnreadable],
+    by: str,
+    since: float | None,
+    until: float | None,
+) -> dict[str, Row]:
+    """Return a row for each heading."""
+    from wxgptd.domain import events as e
+
+    rows: dict[str, Row] = {}
+    sessions = render.Sessions()
+    assistants: dict[SessionId, AssistantName] = {}
+    for record in records:
+        session, event = sessions.session_of(record), record.event
+        if isinstance(event, e.SessionOpened):
+            assistants[event.session] = event.assistant
+        if not isinstance(event, e.AnswerCompleted | e.AnswerFailed):
+            continue
+        if not (since or 0.0) <= event.at < (until or float("inf")):
+            continue
+        own = assistants.get(session, "?")  # type: ignore[call-overload]
+        names = {
+            "day": f"{datetime.fromtimestamp(event.at):%Y-%m-%d}",
+            "user": f"{record.user.account}/{record.user.openid}",
+            "assistant": own,
+            "model": "?",
+        }
+        if isinstance(event, e.AnswerCompleted):
+            names |= {"assistant": event.assistant or own, "model": event.model}
+        row = rows.setdefault(names[by], Row())
+        if isinstance(event, e.AnswerFailed):
+            row.failures += 1
+            row.completion_tokens += event.tokens
+            row.estimated_tokens += event.tokens
+            continue
+        row.answers += 1
+        row.prompt_tokens += event.prompt_tokens
+        row.completion_tokens += event.completion_tokens
+        row.cost += event.cost
+        if event.estimated:
+            row.estimated_tokens += event.prompt_tokens + event.completion_tokens
+    return rows
+
+
+def _plain(row: Row) -> dict[str, float]:
+    return {name: getattr(row, name) for name in COLUMNS} | {"cost": round(row.cost, 6)}
+
+
+def _sum(rows: Iterable[Row]) -> Row:
+    found = list(rows)
+    return Row(*(sum(getattr(row, name) for row in found) for name in COLUMNS))
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    mark = "~" if row.estimated_tokens else ""
+    return (
+        str(row.answers),
+        str(row.failures),
+        f"{mark}{row.prompt_tokens}",
+        f"{mark}{row.completion_tokens}",
+        f"{mark}{row.cost:.4f}",
+    )
+
+
+def _line(name: str, cells: tuple[str, ...]) -> str:
+    return f"{render.pad(name, 40)}" + "".join(f"{cell:>12}" for cell in cells)
