@@ -58,7 +58,7 @@ from wxgptd.llm.client import Model, Server
 from wxgptd.outbound.client import http_client
 from wxgptd.ports import Completion, Prompt
 async def main(reactor):
-    server = Server(sys.argv[1], "", "m", 60.0, 30.0, 120.0, {"max_tokens": 100}, {})
+    server = Server("a", sys.argv[1], "m", 60.0, 30.0, 120.0, {"max_tokens": 100}, {})
     model = Model(server, http_client(reactor), reactor, Breaker("m", reactor))
     prompt = Prompt(messages=[Message("user", "?")])
     began = time.process_time()

@@ -127,6 +127,10 @@ class ChatModel(Protocol):
         """
         ...
 
+    def condition(self) -> str:
+        """Return how the server does as far as is known, in words; `ok` if all is well."""
+        ...
+
 
 class Pictures(Protocol):
     """Whoever can get the pictures that users send."""
@@ -315,8 +319,8 @@ class Control(Protocol):
         """
         ...
 
-    def try_assistant(self, name: str) -> Deferred[Mapping[str, object] | None]:
-        """Ask a model for a single token; fires with what came of it.
+    def try_assistant(self, name: str) -> Deferred[Sequence[Mapping[str, object]] | None]:
+        """Ask each model of an assistant for a single token; fires with what came of each.
 
         None is for an assistant that there is not.
         """

@@ -151,8 +151,8 @@ def _label(record: AnyRecord) -> tuple[str, str]:
             return "left", ""
         case e.AttemptRepeated(number=number, delivery=delivery):
             return "attempt", f"number {number} of {delivery}"
-        case e.AnswerCompleted(text=text, took_s=took_s):
-            return "answered", f"({took_s:.1f} s) {text}"
+        case e.AnswerCompleted(text=text, took_s=took_s, assistant=assistant):
+            return "answered", f"({took_s:.1f} s{assistant and f', {assistant}'}) {text}"
         case e.AnswerFailed(reason=reason, detail=detail):
             return "failed", f"{reason}: {detail}"
         case e.AnswerRestarted(question=question):

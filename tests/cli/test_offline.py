@@ -90,7 +90,7 @@ def test_tail_shows_the_last_events_as_lines(place):
         "0：为什么？",
     ]
     assert "answered" in said[1]
-    assert "(1.5 s) 因为第 0 个原因。" in said[1]
+    assert "(1.5 s, chatgpt) 因为第 0 个原因。" in said[1]
 
 
 def test_tail_shows_twenty_lines_by_default_and_everything_as_ndjson(place):

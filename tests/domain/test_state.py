@@ -15,7 +15,15 @@ def q(name: str) -> DeliveryKey:
 
 
 ANSWERED = e.AnswerFailed(
-    at=0.0, question=q("q9"), reason="stopped", text="", detail="", retry_after_s=0.0, tokens=0
+    at=0.0,
+    question=q("q9"),
+    reason="stopped",
+    text="",
+    detail="",
+    retry_after_s=0.0,
+    tokens=0,
+    assistant="",
+    cost=0.0,
 )
 OFFERED = e.ReplyOffered(
     at=0.0,

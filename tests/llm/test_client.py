@@ -45,9 +45,10 @@ class Asked:
         self.server = ModelServer(self.clock, self._next)
         self.agent = RequestTraversalAgent(self.server)
         configured = {
+            "name": "chatgpt",
             "url": URL,
-            "api_key": KEY,
             "model": "m-1",
+            "secrets": (KEY,),
             "parameters": dict(PARAMETERS),
             "headers": key_headers("bearer", KEY),
             "first_text_timeout_s": 60.0,
@@ -56,7 +57,7 @@ class Asked:
             **limits,
         }
         http = HTTPClient(IdentityAgent(self.agent), data_to_body_producer=_SynchronousProducer)
-        self.breaker = Breaker("model", self.clock)
+        self.breaker = Breaker("the endpoint", self.clock)
         self.model = Model(Server(**configured), http, self.clock, self.breaker, jitter=lambda: 0.5)
         self.pieces: list[str] = []
         self.result = None
@@ -305,7 +306,7 @@ def test_usage_that_comes_after_the_finish_is_waited_for():
 
 def test_a_server_shows_its_key_to_nobody():
     headers = key_headers("bearer", KEY)
-    assert KEY not in repr(Server(URL, KEY, "m", 1.0, 1.0, 1.0, PARAMETERS, headers))
+    assert KEY not in repr(Server("a", URL, "m", 1.0, 1.0, 1.0, PARAMETERS, headers, (KEY,)))
 
 
 def test_azure_s_key_has_a_header_of_its_own():
@@ -350,9 +351,35 @@ def test_an_error_that_names_nothing_of_ours_is_no_reason_to_ask_again():
 
 
 def test_a_server_that_complains_about_everything_is_given_up():
-    asked = Asked(error(400, "max_tokens stream_options max_completion_tokens"))
+    said = "unknown parameters: max_tokens, unknown parameter stream_options"
+    asked = Asked(error(400, said))
     failed(asked.advance(5))
-    assert asked.calls == 4
+    assert asked.calls == 3
+
+
+def test_a_word_that_stands_there_by_chance_is_no_parameter():
+    parameters = {"stop": ["x"], "seed": 1}
+    asked = Asked(error(400, "please stop and check your messages"), parameters=parameters)
+    failed(asked.advance(5))
+    assert asked.calls == 1
+
+
+def test_the_most_that_a_server_takes_is_asked_for_from_then_on():
+    said = "max_tokens is too large: 4096. This model supports at most 1,024 completion tokens"
+    asked = Asked(error(400, said), answer_at(0.1, "天"), parameters={"max_tokens": 4096})
+    assert asked.advance(1).text == "天"
+    assert asked.server.calls[1]["max_tokens"] == 1024
+
+
+def test_two_questions_that_find_out_at_once_are_both_answered():
+    said = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+    asked = Asked(error(400, said, at_s=0.1), error(400, said, at_s=0.1), answer_at(0.1, "天"))
+    found = []
+    prompt = Prompt(messages=[Message("user", "二？")], retry_for_s=12.0)
+    asked.model.ask(prompt, lambda _: None).addBoth(found.append)
+    assert asked.advance(2).text == "天"
+    assert found[0].text == "天"
+    assert [call.get("max_completion_tokens") for call in asked.server.calls[2:]] == [100, 100]
 
 
 # The first token.
@@ -361,7 +388,7 @@ def test_a_server_that_complains_about_everything_is_given_up():
 def test_a_model_that_has_not_begun_in_time_is_given_up():
     asked = Asked(streamed(9.0, ["天", "地"], first_s=8.0), prompt={"first_token_within_s": 3.0})
     assert asked.advance(2.9) is None
-    assert "not begun within 3 s" in failed(asked.advance(0.3)).detail
+    assert "not begun within 3.0 s" in failed(asked.advance(0.3)).detail
     assert asked.calls == 1
     asked.advance(1)
     assert asked.server.hung_up == 1
@@ -396,39 +423,63 @@ def test_what_is_cancelled_by_its_asker_is_no_failure_of_the_server():
     asked.advance(1)
     asked.deferred.cancel()
     asked.advance(5)
-    assert asked.breaker.state == "closed"
+    assert asked.model.condition() == "ok"
     assert asked.server.hung_up == 1
 
 
 # The breaker.
 
 
-def test_five_failures_in_a_row_and_nobody_asks_for_half_a_minute():
+def test_five_questions_in_a_row_that_fail_and_nobody_asks_for_half_a_minute():
     asked = Asked(error(503, "down"))
     asked.advance(10)
-    asked.ask()
-    assert failed(asked.advance(10)).detail.startswith("HTTP 503")
-    assert asked.calls == 5
+    for _ in range(4):
+        asked.ask()
+        assert failed(asked.advance(10)).detail.startswith("HTTP 503")
+    assert asked.calls == 15
     asked.ask()
     assert "left alone" in failed(asked.result).detail
-    assert asked.calls == 5
+    assert asked.calls == 15
+    assert asked.model.condition().startswith("left alone for ")
     asked.advance(31)
     asked.ask()
-    asked.advance(5)
-    assert asked.calls == 6, "one call finds out, and it failed"
-    assert asked.breaker.state == "open"
+    failed(asked.advance(10))
+    assert asked.calls == 18, "one question finds out, and it failed"
+    asked.ask()
+    assert "left alone" in failed(asked.result).detail
+
+
+def shut() -> Asked:
+    """A model that nobody asks any more, and whose server is well again."""
+    asked = Asked(error(404, "no such model"), answer_at(0.1, "天"))
+    asked.advance(1)
+    assert asked.model.condition() != "ok"
+    asked.advance(31)
+    return asked
 
 
 def test_one_answer_and_all_is_well():
-    asked = Asked(*[error(503, "down")] * 5, answer_at(0.1, "天"))
-    asked.advance(10)
-    asked.ask()
-    asked.advance(10)
-    assert asked.breaker.state == "open"
-    asked.advance(31)
+    asked = shut()
     asked.ask()
     assert asked.advance(1).text == "天"
-    assert asked.breaker.state == "closed"
+    assert asked.model.condition() == "ok"
+
+
+def test_whoever_was_to_find_out_and_left_makes_room_for_another():
+    asked = shut()
+    asked.ask()
+    asked.deferred.cancel()
+    asked.ask()
+    assert asked.advance(1).text == "天"
+
+
+def test_an_answer_that_has_begun_is_proof_enough():
+    asked = Asked(error(404, "no"), streamed(40, ["天", "地"], first_s=0.5))
+    asked.advance(1)
+    asked.advance(31)
+    asked.ask()
+    asked.advance(2)
+    assert asked.model.condition() == "ok"
 
 
 @pytest.mark.parametrize(
@@ -444,16 +495,126 @@ def test_what_only_the_operator_can_mend_opens_it_at_once(status, reason, logged
     assert sum("left alone" in line for line in logged()) == 1
 
 
+def neighbour(asked: Asked, model: str) -> Model:
+    """Another model at the same endpoint."""
+    configured = Server("other", URL, model, 60.0, 30.0, 120.0, dict(PARAMETERS), {})
+    http = HTTPClient(IdentityAgent(asked.agent), data_to_body_producer=_SynchronousProducer)
+    return Model(configured, http, asked.clock, asked.breaker, jitter=lambda: 0.5)
+
+
 @pytest.mark.parametrize(
-    "script",
-    [error(400, "what?"), error(429, "slow", retry_after="60"), error(400, "content_filter")],
+    ("script", "shared"),
+    [
+        (error(401, "no"), True),
+        (error(402, "no"), True),
+        (error(403, "no access to this model"), False),
+        (error(404, "no such model"), False),
+    ],
 )
-def test_what_says_nothing_about_the_server_leaves_it_closed(script):
-    asked = Asked(script)
+def test_a_model_that_fails_says_nothing_about_its_neighbour_and_a_key_does(script, shared):
+    asked = Asked(script, answer_at(0.1, "天"))
+    asked.advance(1)
+    found = []
+    prompt = Prompt(messages=[Message("user", "?")])
+    neighbour(asked, "m-2").ask(prompt, lambda _: None).addBoth(found.append)
+    asked.advance(1)
+    assert isinstance(found[0], Breakdown if shared else Completion)
+
+
+@pytest.mark.parametrize(
+    ("script", "prompt"),
+    [
+        (error(400, "what?"), {}),
+        (error(429, "slow", retry_after="60"), {}),
+        (error(400, "content_filter"), {}),
+        (streamed(9.0, ["天"], first_s=8.0), {"first_token_within_s": 1.0}),
+        (Script([Step(0.1, chunk("") + chunk(finish="length") + DONE, end=True)]), {}),
+    ],
+)
+def test_what_says_nothing_about_the_server_leaves_it_alone(script, prompt):
+    asked = Asked(script, prompt=prompt)
     for _ in range(8):
         asked.ask()
-        asked.advance(1)
-    assert asked.breaker.state == "closed"
+        asked.advance(2)
+    assert asked.model.condition() == "ok"
+
+
+# Secrets.
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        error(500, f"the key {KEY} is no good"),
+        error(500, "x" * 280 + KEY),
+        Script(
+            [
+                Step(
+                    0.1,
+                    chunk("天") + b'data: {"error": {"message": "%s"}}\n\n' % KEY.encode(),
+                    end=True,
+                )
+            ]
+        ),
+    ],
+)
+def test_a_key_that_a_server_repeats_gets_into_no_detail(script):
+    asked = Asked(script)
+    asked.advance(20)
+    assert KEY[:9] not in asked.result.detail
+
+
+# Endings.
+
+
+@pytest.mark.parametrize("finish", ["error", "network_error", "insufficient_system_resource"])
+def test_a_finish_that_means_a_failure_is_no_answer(finish):
+    result = failed(Asked(answer_at(0.1, "天", finish)).advance(1), FailureReason.INTERRUPTED)
+    assert result.text == "天"
+
+
+def test_a_window_that_is_full_cuts_an_answer_short_or_is_too_long_for_one():
+    full = "model_context_window_exceeded"
+    assert Asked(answer_at(0.1, "天", full)).advance(1).finish is Finish.LENGTH
+    failed(Asked(answer_at(0.1, "", full)).advance(1), FailureReason.TOO_LONG)
+
+
+def test_what_keeps_a_connection_open_behind_the_finish_puts_nothing_off():
+    steps = [Step(0.1, chunk("天") + chunk(finish="stop"))]
+    steps += [Step(0.2 * n, b": alive\n\n" + chunk("")) for n in range(2, 600)]
+    assert Asked(Script(steps)).advance(3).text == "天"
+
+
+@pytest.mark.parametrize("body", [DONE, b": hello\n\n", b"upstream connect error"])
+def test_what_is_no_answer_is_not_taken_for_too_long_a_context(body):
+    failed(Asked(Script([Step(0.1, body, end=True)])).advance(20))
+
+
+def test_json_with_a_mark_at_its_beginning_is_an_answer():
+    body = '{"choices": [{"message": {"content": "天"}, "finish_reason": "stop"}]}'
+    asked = Asked(Script([Step(0.1, b"\xef\xbb\xbf" + body.encode(), end=True)]))
+    assert asked.advance(1).text == "天"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (401, FailureReason.MISCONFIGURED),
+        (402, FailureReason.QUOTA),
+        (429, FailureReason.BUSY),
+        (502, FailureReason.UNAVAILABLE),
+    ],
+)
+def test_a_status_inside_a_stream_means_what_it_would_before_it(code, reason):
+    said = json.dumps({"error": {"code": code, "message": "no"}}).encode()
+    asked = Asked(Script([Step(0.1, b"data: " + said + b"\n\n", end=True)]))
+    failed(asked.advance(20), reason)
+
+
+@pytest.mark.parametrize("name", ["retry_after", "location"])
+def test_a_header_that_is_no_text_is_no_reason_to_fall_over(name):
+    script = error(302 if name == "location" else 503, "down", **{name: "x\u00ff"})
+    failed(Asked(script).advance(20))
 
 
 # Probes.
@@ -474,7 +635,7 @@ def test_a_probe_finds_out_although_the_server_is_left_alone():
     asked.prompt = {"probe": True}
     asked.ask()
     assert asked.advance(1).text == "天"
-    assert asked.breaker.state == "closed"
+    assert asked.breaker.closed()
 
 
 def test_the_limit_that_a_server_names_is_told():

@@ -25,6 +25,8 @@ pytestmark = pytest.mark.processes
 ASK = """
 import json, sys
 from twisted.internet import task
+from twisted.logger import globalLogBeginner, textFileLogObserver
+globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
 from twisted.internet.defer import Deferred
 from wxgptd.outbound.client import http_client
 from wxgptd.outbound.reading import reason_of
@@ -34,6 +36,7 @@ async def main(reactor):
         print(json.dumps([response.code, (await response.content()).decode()]))
     except Exception as error:
         print(json.dumps([0, reason_of(error)]))
+    import gc; gc.collect()  # a failure that nobody took is told then
 task.react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
 """
 
@@ -147,6 +150,7 @@ def ask(proxy: str, url: str, **environ: str) -> tuple[int, str]:
         env={**os.environ, **environ},
     )
     assert done.stdout, done.stderr
+    assert "Unhandled" not in done.stderr
     return tuple(json.loads(done.stdout))
 
 

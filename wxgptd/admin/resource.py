@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
@@ -109,6 +110,8 @@ class _Session(Resource):
 
 def _give_up(failure: Failure, request: Request) -> None:
     """Log why a request could not be answered, and close its connection."""
+    if failure.check(CancelledError) is not None:
+        return  # whoever asked has left
     log.failure("a request on the control socket failed", failure)
     request.loseConnection()
 
@@ -174,11 +177,12 @@ class _Assistants(Resource):
             request.setResponseCode(404)
             return _json(request, {"error": "not found"})
         tried = self._control.try_assistant(path[0].decode("utf-8", "replace"))
+        request.notifyFinish().addErrback(lambda _: tried.cancel())
         tried.addCallback(lambda said: self._answer(request, said))
         tried.addErrback(_give_up, request)
         return NOT_DONE_YET
 
-    def _answer(self, request: Request, said: Mapping[str, object] | None) -> None:
+    def _answer(self, request: Request, said: Sequence[Mapping[str, object]] | None) -> None:
         if said is None:
             request.setResponseCode(404)
         request.write(_json(request, said))

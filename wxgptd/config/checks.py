@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from wxgptd.config.tables import (
     Account,
     Assistant,
     Config,
+    Price,
     Server,
     chat_command,
     webhook_path,
@@ -47,8 +49,12 @@ def mistakes(config: Config) -> Iterator[str]:
             yield f"assistant.{name}.command: {command} is assistant.{commands[command]}'s already"
         commands[command] = name
         for other in assistant.fallback:
-            if other not in config.assistant or other == name:
-                yield f"assistant.{name}.fallback: there is no other [assistant.{other}]"
+            if other == name:
+                yield f"assistant.{name}.fallback: names itself"
+            elif other not in config.assistant:
+                yield f"assistant.{name}.fallback: there is no [assistant.{other}]"
+        if assistant.daily_budget and assistant.price_per_million == Price():
+            yield f"assistant.{name}.daily_budget: needs price_per_million, or nothing is counted"
     yield from rules.mistakes(config)
     yield from _check_words(config.moderation.words_file)
     yield from _check_numbers(config)
@@ -136,6 +142,8 @@ def _check_assistant(name: str, assistant: Assistant) -> Iterator[str]:
         yield f"{where}.command: {command} has a meaning of its own already"
     if not assistant.base_url:
         yield f'{where}.base_url: is missing; for example "https://api.openai.com/v1"'
+    elif re.search(r"\s", assistant.base_url):
+        yield f"{where}.base_url: has a space in it"
     elif web_address(assistant.base_url) is None:
         yield f"{where}.base_url: must be an address that begins with https:// or http://"
     if not assistant.choice:
@@ -157,28 +165,48 @@ def _check_assistant(name: str, assistant: Assistant) -> Iterator[str]:
 
 
 _OURS = frozenset({"model", "messages", "stream"})
+_OUR_HEADERS = frozenset(
+    {
+        "accept", "accept-encoding", "connection", "content-length", "content-type", "host", "te",
+        "trailer", "transfer-encoding", "upgrade", "user-agent",
+    }
+)  # fmt: skip
 
 
 def _check_request(where: str, assistant: Assistant) -> Iterator[str]:
     if assistant.auth not in ("bearer", "api-key"):
         yield f'{where}.auth: must be "bearer" or "api-key" (Azure), not "{assistant.auth}"'
     if assistant.temperature is not None and not 0 <= assistant.temperature <= 2:
-        yield f"{where}.temperature: must be from 0 to 2"
+        yield f"{where}.temperature: must be from 0 to 2, not {assistant.temperature:g}"
     if assistant.top_p is not None and not 0 < assistant.top_p <= 1:
-        yield f"{where}.top_p: must be more than 0, and 1 at most"
+        yield f"{where}.top_p: must be more than 0 and 1 at most, not {assistant.top_p:g}"
     if assistant.seed is not None and assistant.seed != int(assistant.seed):
         yield f"{where}.seed: must be a whole number"
     if assistant.proxy:
-        proxy = web_address(assistant.proxy)
+        proxy = web_address(assistant.proxy.reveal())
         if proxy is None or proxy.scheme != "http":
             yield f"{where}.proxy: must be like http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT"
     for name in sorted(_OURS & assistant.extra_body.keys()):
         yield f"{where}.extra_body.{name}: is wxgptd's own to say"
+    try:
+        json.dumps(assistant.extra_body, allow_nan=False)
+    except (TypeError, ValueError):
+        yield f"{where}.extra_body: has a date or a number in it that JSON does not know"
     for name, value in assistant.extra_headers.items():
-        if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name) or not (
-            isinstance(value, str) and re.fullmatch(r"[\x20-\x7e]{0,4096}", value)
+        if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name) or not re.fullmatch(
+            r"[\x20-\x7e]{0,4096}", value.reveal()
         ):
             yield f"{where}.extra_headers.{name}: must be a header's name and a text"
+        elif name.lower() in _OUR_HEADERS:
+            yield f"{where}.extra_headers.{name}: is wxgptd's own to say"
+        elif name.lower() in ("authorization", "api-key") and assistant.api_key:
+            yield f"{where}.extra_headers.{name}: is what api_key is for"
+    for model in assistant.choice:
+        if model != " ".join(model.split()) or not model:
+            yield f"{where}.models: has a name that nobody could type: {model!r}"
+    folded = [model.lower() for model in assistant.choice]
+    if len(set(folded)) < len(folded):
+        yield f"{where}.models: has names that differ only in case"
 
 
 def _check_words(words_file: Path | None) -> Iterator[str]:
@@ -242,6 +270,19 @@ def doubts(config: Config) -> Iterator[str]:
             behind = [later for later in config.rule[number:] if not later.always]
             if behind:
                 yield f"rule.{number}: takes everything; the rules behind it are never reached"
+    if config.limits.daily_budget:
+        for name, one in config.assistant.items():
+            if one.price_per_million == Price():
+                yield f"assistant.{name}.price_per_million: is 0, no budget counts its answers"
+    for name, one in config.assistant.items():
+        for placeholder in re.findall(r"\{([a-z]+)\}", one.system_prompt):
+            if placeholder not in ("date", "weekday", "account"):
+                yield (
+                    f"assistant.{name}.system_prompt: has {{{placeholder}}} in it; "
+                    "only {date}, {weekday} and {account} are filled in"
+                )
+        if one.fallback and one.first_token_within > 12:
+            yield f"assistant.{name}.first_token_within: leaves its fallback no time (15 s in all)"
     for name, one in config.assistant.items():
         remote = urlsplit(one.base_url).scheme == "https"
         if one.api_key.reveal().rstrip(".") in (("", "sk-") if remote else ("sk-",)):

@@ -197,4 +197,4 @@ def _secrets(config: Config) -> Iterator[Secret]:
     for account in config.account.values():
         yield from (account.token, account.aes_key, account.previous_aes_key, account.app_secret)
     for assistant in config.assistant.values():
-        yield assistant.api_key
+        yield from (assistant.api_key, assistant.proxy, *assistant.extra_headers.values())

@@ -89,8 +89,8 @@ class Assistant:
     stop: Words = Words(())
     seed: OptionalNumber = None
     extra_body: Body = attrs.field(factory=lambda: Body({}))
-    extra_headers: Body = attrs.field(factory=lambda: Body({}))
-    proxy: str = ""
+    extra_headers: dict[str, Secret] = attrs.field(factory=dict)
+    proxy: Secret = NO_SECRET
     first_text_timeout: Duration = Duration(60.0)
     idle_timeout: Duration = Duration(30.0)
     total_timeout: Duration = Duration(120.0)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from wxgptd.domain import events as e
 from wxgptd.domain.session import Session
 from wxgptd.domain.state import UserState
-from wxgptd.domain.values import CloseReason, DeliveryKey, FailureReason
+from wxgptd.domain.values import AssistantName, CloseReason, DeliveryKey, FailureReason
 
 Events = tuple[e.Event, ...]
 
@@ -47,6 +47,8 @@ def dropped(questions: Iterable[DeliveryKey], reason: CloseReason, at: float) ->
             detail=f"session {reason}",
             retry_after_s=0.0,
             tokens=0,
+            assistant=AssistantName(""),
+            cost=0.0,
         )
         for name in questions
     )

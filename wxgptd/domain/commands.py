@@ -88,6 +88,8 @@ class FailAnswer:
     detail: str
     retry_after_s: float = 0.0
     tokens: int = 0
+    assistant: AssistantName = AssistantName("")
+    cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,8 +45,8 @@ def messages(session: Session, question: DeliveryKey, system_prompt: str) -> tup
             told.append(Message("assistant", answer))
     pictured = [place for place, message in enumerate(told) if message.picture]
     for place in pictured[:-MAX_PICTURES]:
-        told[place] = replace(told[place], picture="")
-    return tuple(message for message in told if message.content or message.picture)
+        told[place] = replace(told[place], content=told[place].content or "[…]", picture="")
+    return tuple(told)
 
 
 def fitted(
@@ -57,11 +57,18 @@ def fitted(
     The oldest turns go first, each as a whole; the system prompt and the question never do.
     """
     head = 1 if told and told[0].role == "system" else 0
-    dropped = 0
-    while limit and len(told) - head > 2 and tokens_of(told) > limit:
-        told = [*told[:head], *told[head + 2 :]]
-        dropped += 1
-    return told, dropped
+    turns = (len(told) - head - 1) // 2
+    if not limit or tokens_of(told) <= limit:
+        return told, 0
+    # The fewer are left out the better: half of the rest is tried each time.
+    least, most = 1, turns
+    while least < most:
+        middle = (least + most) // 2
+        if tokens_of([*told[:head], *told[head + 2 * middle :]]) <= limit:
+            most = middle
+        else:
+            least = middle + 1
+    return ([*told[:head], *told[head + 2 * most :]], most) if turns else (told, 0)
 
 
 def _kept(turn: Question) -> str:

@@ -183,6 +183,8 @@ def _fail(state: UserState, command: c.FailAnswer) -> Events:
             detail=command.detail,
             retry_after_s=command.retry_after_s,
             tokens=command.tokens,
+            assistant=command.assistant,
+            cost=command.cost,
         ),
     )
 

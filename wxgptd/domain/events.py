@@ -139,7 +139,8 @@ class AnswerCompleted:
 class AnswerFailed:
     """The model did not finish; `text` is as far as it came, `detail` is for the operator.
 
-    `tokens` is about what it took all the same.
+    `tokens` is about what it took all the same, and `cost` what that costs at the prices of
+    `assistant`, who was asked last.
     """
 
     at: float
@@ -149,6 +150,8 @@ class AnswerFailed:
     detail: str
     retry_after_s: float
     tokens: int
+    assistant: AssistantName
+    cost: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -202,16 +202,24 @@ def _asks_on(live: Session) -> bool:
 def _choose_model(
     state: UserState, live: Session | None, command: c.Receive, text: str, wanted: str
 ) -> Events:
-    models = command.policy.models.get(live.assistant, ()) if live is not None else ()
-    if live is None or len(models) < 2:
+    assistant = live.assistant if live is not None else command.policy.open_with
+    models = command.policy.models.get(assistant, ())
+    if len(models) < 2:
         return _say(state, live, command, text)  # nothing to choose from: words like any other
     found = next((model for model in models if model.lower() == wanted.lower()), None)
     if found is None:
-        current = live.model if live.model in models else models[0]
-        listed = ", ".join([current, *(model for model in models if model != current)])
-        return (_given(command, "model"), _notice(command, Notice.MODELS, listed))
-    chosen = e.ModelChosen(at=command.at, session=live.id, delivery=command.delivery, model=found)
-    return (chosen, _notice(command, Notice.MODEL_CHOSEN, found))
+        current = live.model if live is not None and live.model in models else models[0]
+        about = "\n".join((current, *models))
+        name = Notice.NO_SUCH_MODEL if wanted else Notice.MODELS
+        return (_given(command, "model"), _notice(command, name, about))
+    opened = () if live is not None else (_session_opened(command, assistant),)
+    chosen = e.ModelChosen(
+        at=command.at,
+        session=live.id if live is not None else command.fresh_session,
+        delivery=command.delivery,
+        model=found,
+    )
+    return (*opened, chosen, _notice(command, Notice.MODEL_CHOSEN, found))
 
 
 def _say(state: UserState, live: Session | None, command: c.Receive, text: str) -> Events:

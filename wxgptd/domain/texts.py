@@ -74,7 +74,8 @@ class Texts:
     too_many_questions: str = "今天的提问次数用完了，{when}可以再问。"
     too_many_tokens: str = "今天的用量用完了，{when}可以再问。"
     budget_spent: str = "今天的额度用完了，明天再来吧。"
-    models: str = "现在用的是第一个：{models}。发送 /model 名字 切换。"
+    models: str = "正在使用 {model}。可选：{models}。发送“/model 名字”切换。"
+    no_such_model: str = "没有这个模型。正在使用 {model}，可选：{models}。"
     model_chosen: str = "已切换到 {model}，接着问吧。"
     in_seconds: str = "{count} 秒后"
     in_minutes: str = "{count} 分钟后"
@@ -101,7 +102,7 @@ class Texts:
     failure_too_long: str = "对话过长，请发送 /clear 重新开始"
     failure_refused: str = "这个问题我无法回答"
     failure_unavailable: str = "AI 服务暂时不可用，请稍后再试"
-    failure_interrupted: str = "AI 服务暂时不可用，请稍后再试"
+    failure_interrupted: str = "回答中断了，回复“继续”接着写"
     failure_picture: str = "这张图片没能取到，也可能太大，请换一张再发"
     failure_moderated: str = "这个问题我无法回答"
     failure_stopped: str = "对话已结束，这个问题没有继续回答。"
@@ -148,7 +149,8 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
         name: frozenset({"when"})
         for name in ("blocked_for", "too_many_messages", "too_many_questions", "too_many_tokens")
     },
-    "models": frozenset({"models"}),
+    "models": frozenset({"model", "models"}),
+    "no_such_model": frozenset({"model", "models"}),
     "model_chosen": frozenset({"model"}),
     **{name: frozenset({"count"}) for name in ("in_seconds", "in_minutes", "in_hours")},
     "unseen": frozenset({"question", "link"}),
@@ -295,8 +297,8 @@ def _notice(reply: Reply, link: str, texts: Texts, around: Surroundings) -> str:
         assistant=reply.about,
         kind=reply.about,
         scene=reply.about,
-        models=reply.about,
-        model=reply.about,
+        model=reply.about.split("\n")[0],
+        models="、".join(reply.about.split("\n")[1:]),
         when=_when(reply.about, texts) if reply.notice in REFUSALS else "",
         minutes=around.minutes,
         days=around.days,
@@ -320,7 +322,7 @@ def _when(seconds: str, texts: Texts) -> str:
 def failure_text(reason: FailureReason, retry_after_s: float, texts: Texts) -> str:
     """Return what a user reads when a question failed for `reason`."""
     template: str = getattr(texts, f"failure_{reason}")
-    return _fill(template, seconds=max(10, ceil(retry_after_s)))
+    return _fill(template, seconds=ceil(retry_after_s) or 10)
 
 
 def _failure(question: Question | None, texts: Texts) -> str:

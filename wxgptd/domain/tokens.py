@@ -6,7 +6,7 @@ have about as many tokens a byte as its earlier ones had.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import ceil
 
 from wxgptd.domain.context import Message
@@ -19,8 +19,11 @@ MESSAGE_TOKENS = 8
 
 PICTURE_TOKENS = 1_000
 
-_WEIGHT = 0.2
-"""How much the newest report counts beside all earlier ones."""
+LEARN_FROM_BYTES = 200
+"""Shorter prompts are mostly what messages cost beside their words."""
+
+_REMEMBERED_BYTES = 50_000
+"""How many bytes of prompts the newest reports outweigh."""
 
 
 def estimate(text: str) -> int:
@@ -39,27 +42,23 @@ def size(told: Sequence[Message]) -> int:
 
 
 class Calibration:
-    """What models have reported so far: tokens for each byte."""
+    """What models have reported so far: tokens for each byte, weighed by the bytes."""
 
     def __init__(self) -> None:
-        self._ratios: dict[str, float] = {}
+        self._known: dict[str, tuple[float, float]] = {}
 
     def learn(self, model: str, prompt_bytes: int, prompt_tokens: int) -> None:
         """Take a server's word for how many tokens a prompt had."""
-        if prompt_bytes < 1 or prompt_tokens < 1:
-            return
-        ratio = min(max(prompt_tokens / prompt_bytes, 0.05), 2.0)
-        known = self._ratios.get(model)
-        self._ratios[model] = ratio if known is None else known + _WEIGHT * (ratio - known)
-
-    def ratios(self) -> Mapping[str, float]:
-        """Return tokens for each byte, for each model."""
-        return self._ratios
+        if prompt_bytes < LEARN_FROM_BYTES or not 0 < prompt_tokens <= 4 * prompt_bytes:
+            return  # too short to tell, or nothing that anybody has counted
+        seen, counted = self._known.get(model, (0.0, 0.0))
+        kept = min(1.0, _REMEMBERED_BYTES / (seen + prompt_bytes))
+        self._known[model] = kept * seen + prompt_bytes, kept * counted + prompt_tokens
 
     def tokens(self, model: str, told: Sequence[Message]) -> int:
         """Return about how many tokens `told` is for `model`."""
         pictures = sum(PICTURE_TOKENS for one in told if one.picture)
-        ratio = self._ratios.get(model)
-        if ratio is None:
+        seen, counted = self._known.get(model, (0.0, 0.0))
+        if not seen:
             return ceil(size(told) * FIRST_GUESS) + MESSAGE_TOKENS * len(told) + pictures
-        return ceil(size(told) * ratio) + pictures  # what messages cost is in the ratio
+        return ceil(size(told) * counted / seen) + pictures  # what messages cost is in the ratio

@@ -101,6 +101,7 @@ class Notice(StrEnum):
     BUDGET_SPENT = "budget_spent"
     MODELS = "models"
     MODEL_CHOSEN = "model_chosen"
+    NO_SUCH_MODEL = "no_such_model"
 
 
 class Style(StrEnum):

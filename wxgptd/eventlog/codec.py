@@ -97,10 +97,14 @@ _KINDS = (
         ),
     ),
     _Kind(
-        11, 2, e.AnswerFailed, ("question", "reason", "text", "detail", "retry_after_s", "tokens"),
+        11, 3, e.AnswerFailed,
+        (
+            "question", "reason", "text", "detail", "retry_after_s", "tokens", "assistant",
+            "cost",
+        ),
         lambda at, b: e.AnswerFailed(
             at=at, question=b[0], reason=FailureReason(b[1]), text=b[2], detail=b[3],
-            retry_after_s=b[4], tokens=b[5],
+            retry_after_s=b[4], tokens=b[5], assistant=b[6], cost=b[7],
         ),
     ),
     _Kind(

@@ -21,6 +21,7 @@ STEPS: Mapping[tuple[int, int], Step] = {
     (4, 1): lambda body: (*body, ""),  # QuestionAsked: no pictures yet
     (10, 1): lambda body: (*body, "", False, 0, 0.0),  # AnswerCompleted: nobody counted costs
     (11, 1): lambda body: (*body, 0),  # AnswerFailed: what it took was not counted
+    (11, 2): lambda body: (*body, "", 0.0),  # AnswerFailed: nor by whose prices
     (13, 1): _reply_offered_1,
 }
 

@@ -15,6 +15,9 @@ from wxgptd.outbound.reading import BodyReader, lost
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """What a stream may take up on the wire: some 300 bytes of JSON for each token of an answer."""
 
+MAX_JSON_BYTES = 1024 * 1024
+"""What an answer that is not streamed may take: it is parsed at once."""
+
 LINGER_S = 1.0
 """How long to wait behind a finish for the usage that some servers send last."""
 
@@ -44,32 +47,35 @@ class StreamReader(BodyReader):
         self._take = take
         self._answered = answered
         self._parser = sse.Parser()
-        self._json: bytes | None = None
+        self._json: bytearray | None = None
+        self._lingering = False
         self._begun = False
-        self._received = 0
+        self.received = 0
 
     def dataReceived(self, data: bytes) -> None:
         if self.ended:
             return
-        self._received += len(data)
-        if self._received > MAX_BODY_BYTES:
+        self.received += len(data)
+        if self.received > MAX_BODY_BYTES:
             self._finish(f"longer than {MAX_BODY_BYTES} bytes")
             return
         if not self._begun:
-            data = data.lstrip()
+            data = data.lstrip().removeprefix(b"\xef\xbb\xbf").lstrip()
             if not data:
                 return
             self._begun = True
             if data.startswith((b"{", b"[", b"<")):
-                self._json = b""
+                self._json = bytearray()
         if self._json is not None:
             self._json += data
             self.heard()
+            if len(self._json) > MAX_JSON_BYTES:
+                self._finish(f"longer than {MAX_JSON_BYTES} bytes")
             return
         try:
             events = self._parser.feed(data)
             # Comments keep a connection alive, but they are no sign of life of a model.
-            if events:
+            if events and not self._lingering:
                 self.heard()
             self._take_all(events)
         except (wire.Unintelligible, sse.LineTooLong) as error:
@@ -96,7 +102,8 @@ class StreamReader(BodyReader):
                 return
             if self._take(event):
                 self._finish("")
-        if self._answered() and not self.ended:
+        if self._answered() and not self.ended and not self._lingering:
+            self._lingering = True  # once: whatever comes now may not put off the end
             self.wait(LINGER_S)
 
     def silent(self) -> None:

@@ -1,4 +1,7 @@
-"""A circuit breaker for one endpoint: whoever fails again and again is left alone for a while.
+"""A circuit breaker: whoever fails again and again is left alone for a while.
+
+There is one for each endpoint (its address and key), and one for each model there: a model that
+is not loaded says nothing about its neighbour.
 
 Closed, it lets everybody through and counts failures in a row. Open, it lets nobody through for
 `OPEN_S`; then it is half-open: one call is let through, and what comes of that decides.
@@ -7,6 +10,7 @@ Closed, it lets everybody through and counts failures in a row. Open, it lets no
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -17,9 +21,6 @@ log = Logger()
 
 FAILURES_IN_A_ROW = 5
 OPEN_S = 30.0
-
-_AT_ONCE = frozenset({FailureReason.MISCONFIGURED, FailureReason.QUOTA})
-"""What no repetition mends: only the operator can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +47,34 @@ class HalfOpen:
 
 
 class Breaker:
-    """The breaker of one endpoint; `name` is for the log."""
+    """The breaker of one endpoint, or of one model there; `name` is for the log."""
 
     def __init__(self, name: str, clock: IReactorTime) -> None:
-        self._name = name
+        self.name = name
         self._clock = clock
         self._state: Closed | Open | HalfOpen = Closed()
+        self._why = ""
 
     @property
     def state(self) -> str:
-        """In a word, for the operator."""
+        """In words, for the operator."""
         match self._state:
             case Closed():
-                return "closed"
-            case Open(until=until):
-                return "open" if self._clock.seconds() < until else "half-open"
-            case HalfOpen():
-                return "half-open"
+                return "ok"
+            case Open(until=until) | HalfOpen(until=until):
+                left_s = until - self._clock.seconds()
+                when = f"left alone for {ceil(left_s)} s" if left_s > 0 else "tried again next time"
+                return f"{when}: {self._why}"
 
-    def refuses(self) -> FailureReason | None:
-        """Return why nobody may ask just now, or None: then a call is to be made and settled."""
+    def closed(self) -> bool:
+        """Tell whether all is well."""
+        return isinstance(self._state, Closed)
+
+    def admit(self) -> FailureReason | None:
+        """Return why nobody may ask just now, or None: then a call is to be made and settled.
+
+        The first one after the pause finds out for all; until it is settled nobody else asks.
+        """
         now = self._clock.seconds()
         match self._state:
             case Open(until=until, reason=reason) | HalfOpen(until=until, reason=reason):
@@ -75,32 +84,46 @@ class Breaker:
                 self._state = HalfOpen(now + OPEN_S, reason)
         return None
 
+    def abandon(self) -> None:
+        """Note that a call was given up by whoever made it: it says nothing."""
+        if isinstance(self._state, HalfOpen):
+            self._state = Open(self._clock.seconds(), self._state.reason)
+
+    def answering(self) -> None:
+        """Note that an answer has begun: whoever was to find out has found out."""
+        if isinstance(self._state, HalfOpen):
+            self.succeeded()
+
     def succeeded(self) -> None:
         """Note that a call went well, or failed for a reason of its own."""
         if not isinstance(self._state, Closed):
-            log.info("{name} answers again", name=self._name)
+            log.info("{name} answers again", name=self.name)
         self._state = Closed()
 
-    def failed(self, reason: FailureReason, detail: str) -> None:
-        """Note that a call failed for a reason that the next one would meet, too."""
+    def failed(self, reason: FailureReason, detail: str, *, at_once: bool) -> None:
+        """Note that a call failed for a reason that the next one would meet, too.
+
+        `at_once` is for what no repetition mends: only the operator can.
+        """
         failures = self._state.failures + 1 if isinstance(self._state, Closed) else 1
         trial = isinstance(self._state, HalfOpen)
-        if reason not in _AT_ONCE and failures < FAILURES_IN_A_ROW and not trial:
+        if not at_once and failures < FAILURES_IN_A_ROW and not trial:
             if isinstance(self._state, Closed):
                 self._state = Closed(failures)
             return
         if not trial:
             log.error(
                 "{name} is left alone for {seconds:g} s at a time until it answers again: {detail}",
-                name=self._name,
+                name=self.name,
                 seconds=OPEN_S,
                 detail=detail,
             )
+        self._why = detail
         self._state = Open(self._clock.seconds() + OPEN_S, reason)
 
 
 class Breakers:
-    """All breakers: one for each endpoint and key, whoever asks there."""
+    """The breakers of endpoints: one for each address and key, whoever asks there."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
@@ -110,11 +133,10 @@ class Breakers:
         """Return the breaker of that endpoint."""
         found = self._breakers.get((url, api_key))
         if found is None:
-            found = self._breakers[url, api_key] = Breaker(
-                url.split("?", maxsplit=1)[0], self._clock
-            )
+            found = self._breakers[url, api_key] = Breaker(shown_url(url), self._clock)
         return found
 
-    def states(self) -> list[tuple[str, str]]:
-        """Return each endpoint with its breaker's state, for the operator."""
-        return [(url.split("?")[0], one.state) for (url, _), one in self._breakers.items()]
+
+def shown_url(url: str) -> str:
+    """Return an address for the log: some have a key in their query."""
+    return url.split("?", maxsplit=1)[0]

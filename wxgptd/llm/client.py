@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -25,7 +25,7 @@ from twisted.web.iweb import IResponse
 from wxgptd.domain.values import FailureReason, Finish
 from wxgptd.llm import wire
 from wxgptd.llm.body import StreamReader
-from wxgptd.llm.breaker import Breaker
+from wxgptd.llm.breaker import Breaker, shown_url
 from wxgptd.outbound.client import HttpClient
 from wxgptd.outbound.reading import Excerpt, reason_of, was_cancelled
 from wxgptd.ports import Breakdown, Completion, Prompt
@@ -36,30 +36,30 @@ MAX_ANSWER_CHARS = 200_000
 
 MAX_RETRIES = 2
 
-_ENDPOINT_S = frozenset(
-    {FailureReason.UNAVAILABLE, FailureReason.MISCONFIGURED, FailureReason.QUOTA}
-)
-"""What says something about the endpoint, and not about the question."""
-
 MAX_ERROR_BYTES = 64 * 1024
 """How much of an error is worth reading."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where and how a model is asked. `headers` hold the key, `parameters` are the body's."""
+    """Where and how a model is asked.
 
+    `name` is the assistant's, for the log. `headers` hold the key, `parameters` are the body's.
+    What is in `secrets` never gets into a detail.
+    """
+
+    name: str
     url: str
-    api_key: str
     model: str
     first_text_timeout_s: float
     idle_timeout_s: float
     total_timeout_s: float
     parameters: Mapping[str, object]
     headers: Mapping[str, str]
+    secrets: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return f"Server({self.url!r}, {self.model!r})"
+        return f"Server({self.name!r}, {shown_url(self.url)!r}, {self.model!r})"
 
 
 def key_headers(auth: str, api_key: str) -> dict[str, str]:
@@ -70,22 +70,23 @@ def key_headers(auth: str, api_key: str) -> dict[str, str]:
 
 
 class Model:
-    """One model of one server."""
+    """The models of one server that one assistant has. Implements `wxgptd.ports.ChatModel`."""
 
     def __init__(
         self,
         server: Server,
         http: HttpClient,
         clock: IReactorTime,
-        breaker: Breaker,
+        endpoint: Breaker,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._server = server
         self._http = http
         self._clock = clock
-        self._breaker = breaker
+        self._endpoint = endpoint
         self._jitter = jitter
         self._parameters = wire.Parameters(server.parameters)
+        self._breakers: dict[str, Breaker] = {}
 
     def ask(
         self, prompt: Prompt, on_text: Callable[[str], None]
@@ -93,80 +94,127 @@ class Model:
         """Have `prompt` answered; see `wxgptd.ports.ChatModel`."""
         return Deferred.fromCoroutine(self._ask(prompt, on_text))
 
+    def condition(self) -> str:
+        """Return how the endpoint and its models do, in words; `ok` if all is well."""
+        open_ones = [one for one in (self._endpoint, *self._breakers.values()) if not one.closed()]
+        return "; ".join(one.state for one in open_ones) or "ok"
+
+    def _breaker(self, model: str) -> Breaker:
+        found = self._breakers.get(model)
+        if found is None:
+            name = f"assistant {self._server.name} ({model} at {shown_url(self._server.url)})"
+            found = self._breakers[model] = Breaker(name, self._clock)
+        return found
+
     async def _ask(self, prompt: Prompt, on_text: Callable[[str], None]) -> Completion | Breakdown:
-        refused = self._breaker.refuses()
-        if refused is not None and not prompt.probe:
-            return Breakdown(reason=refused, text="", detail=f"{self._server.url} is left alone")
+        model = self._breaker(prompt.model or self._server.model)
+        for breaker in () if prompt.probe else (self._endpoint, model):
+            refused = breaker.admit()
+            if refused is not None:
+                return Breakdown(reason=refused, text="", detail=f"{breaker.name} is left alone")
+
+        def write(piece: str) -> None:
+            self._endpoint.answering()
+            model.answering()
+            on_text(piece)
+
+        try:
+            result = await self._insist(prompt, write)
+        except BaseException:  # cancelled, whatever by
+            self._endpoint.abandon()
+            model.abandon()
+            raise
+        if isinstance(result, wire.Refusal):
+            self._settle(result, model)
+            return Breakdown(
+                reason=result.reason,
+                text="",
+                detail=self._censor(result.detail),
+                retry_after_s=result.retry_after_s,
+                context_limit=result.context_limit,
+            )
+        self._endpoint.succeeded()
+        if isinstance(result, Completion):
+            model.succeeded()
+            return result
+        detail = self._censor(result.detail)
+        model.failed(FailureReason.UNAVAILABLE, detail, at_once=False)
+        return replace(result, detail=detail)
+
+    def _settle(self, refused: wire.Refusal, model: Breaker) -> None:
+        """Tell the breakers what a failed call says, once its retries are over."""
+        detail = self._censor(refused.detail)
+        hopeless = not refused.transient and refused.blame is not wire.Blame.QUESTION
+        match refused.blame:
+            case wire.Blame.QUESTION:
+                self._endpoint.succeeded()
+                model.succeeded()
+            case wire.Blame.MODEL:
+                self._endpoint.succeeded()
+                model.failed(refused.reason, detail, at_once=hopeless and not refused.slow)
+            case wire.Blame.ENDPOINT:
+                model.abandon()
+                self._endpoint.failed(refused.reason, detail, at_once=hopeless)
+
+    async def _insist(
+        self, prompt: Prompt, on_text: Callable[[str], None]
+    ) -> Completion | Breakdown | wire.Refusal:
+        """Ask, and ask again where that can help, as long as there is time."""
         began = self._clock.seconds()
         retries = 0
         while True:
-            result = await self._attempt(prompt, on_text, began)
-            self._note(result)
+            sent = self._parameters.sent(probe=prompt.probe)
+            result = await self._attempt(prompt, sent, on_text, began)
             if isinstance(result, Completion | Breakdown):
                 return result
-            if result.complaint and self._parameters.give_way(result.detail):
-                log.info(
-                    "{url} takes no such parameter, it is left out from now on: {detail}",
-                    url=self._server.url,
-                    detail=self._censor(result.detail),
-                )
+            change = self._parameters.give_way(result.complaint, sent) if result.complaint else ""
+            if change:
+                log.info("{assistant}: {change}", assistant=self._server.name, change=change)
                 continue
             delay = max(result.retry_after_s, 0.4 * 2**retries * (1 + self._jitter()))
             late = self._clock.seconds() + delay > began + prompt.retry_for_s
-            if (
-                not result.transient
-                or retries == MAX_RETRIES
-                or late
-                or self._breaker.refuses() is not None
-            ):
-                return Breakdown(
-                    reason=result.reason,
-                    text="",
-                    detail=self._censor(result.detail),
-                    retry_after_s=result.retry_after_s,
-                    context_limit=result.context_limit,
-                )
+            if not result.transient or retries == MAX_RETRIES or late:
+                return result
             retries += 1
             log.info(
-                "asking {url} again in {delay:.1f} s: {detail}",
-                url=self._server.url,
+                "{assistant}: asking again in {delay:.1f} s: {detail}",
+                assistant=self._server.name,
                 delay=delay,
                 detail=self._censor(result.detail),
             )
             await deferLater(self._clock, delay)
 
-    def _note(self, result: Completion | Breakdown | wire.Refusal) -> None:
-        """Tell the breaker what a call says about the endpoint."""
-        if isinstance(result, Completion) or result.reason not in _ENDPOINT_S:
-            self._breaker.succeeded()
-        elif not (isinstance(result, wire.Refusal) and result.complaint):
-            self._breaker.failed(result.reason, self._censor(result.detail))
-
     async def _attempt(
-        self, prompt: Prompt, on_text: Callable[[str], None], began: float
+        self,
+        prompt: Prompt,
+        sent: Mapping[str, object],
+        on_text: Callable[[str], None],
+        began: float,
     ) -> Completion | Breakdown | wire.Refusal:
         """Ask once; what takes too long, in all or to begin, is given up."""
         call = _Call(self._clock, self._server, began, on_text, prompt)
         left = began + self._server.total_timeout_s - self._clock.seconds()
-        running = Deferred.fromCoroutine(self._call(call, prompt))
+        running = Deferred.fromCoroutine(self._call(call, prompt, sent))
         if prompt.first_token_within_s:
-            call.expect_within(prompt.first_token_within_s, running)
+            begin_by = began + prompt.first_token_within_s
+            call.expect_within(max(begin_by - self._clock.seconds(), 0.0), running)
         try:
             return await running.addTimeout(max(left, 0.0), self._clock, _too_long)
         except TookTooLong:
             if call.slow:
                 seconds = prompt.first_token_within_s
-                return _unavailable(f"not begun within {seconds:g} s", transient=False)
+                detail = f"not begun within {seconds:.1f} s"
+                return wire.Refusal(FailureReason.UNAVAILABLE, detail)  # slow is not broken
+            if call.answered:
+                return call.conclude("")  # something that matters no more kept it open
             seconds = self._server.total_timeout_s
             return call.give_up(f"not finished within {seconds:g} s", transient=False)
 
-    async def _call(self, call: _Call, prompt: Prompt) -> Completion | Breakdown | wire.Refusal:
+    async def _call(
+        self, call: _Call, prompt: Prompt, sent: Mapping[str, object]
+    ) -> Completion | Breakdown | wire.Refusal:
         server = self._server
-        body = wire.request_body(
-            prompt.model or server.model,
-            prompt.messages,
-            self._parameters.sent(probe=prompt.probe),
-        )
+        body = wire.request_body(prompt.model or server.model, prompt.messages, sent)
         headers = {
             "content-type": "application/json",
             "accept": "text/event-stream, application/json",
@@ -181,11 +229,12 @@ class Model:
             if call.slow:
                 raise
             seconds = server.first_text_timeout_s
-            return _unavailable(f"no response within {seconds:g} s", transient=False)
+            return _late(f"no response within {seconds:g} s")
         except Exception as error:  # noqa: BLE001 (name resolution, TLS, resets: all alike here)
             if was_cancelled(error):
                 raise CancelledError from None
-            return _unavailable(reason_of(error), transient=True)
+            down = FailureReason.UNAVAILABLE
+            return wire.Refusal(down, reason_of(error), transient=True, blame=wire.Blame.ENDPOINT)
         if response.code != 200:
             return await self._refusal(response)
         return await call.read(response)
@@ -195,22 +244,37 @@ class Model:
         response.deliverBody(reader)
         body = (await reader.finished).decode("utf-8", "replace")
         refusal = wire.classify(response.code, body, _retry_after(response))
+        asked = shown_url(self._server.url)
         if response.code == 404:
-            detail = f"{refusal.detail} (asked {self._server.url}: is /v1 missing from base_url?)"
-            return wire.Refusal(refusal.reason, detail)
+            detail = f"{refusal.detail} (asked {asked}: is /v1 missing from base_url?)"
+            return replace(refusal, detail=detail)
         if 300 <= response.code < 400:
-            where = response.headers.getRawHeaders("location", ["?"])[0]
+            location = response.headers.getRawHeaders(b"location", [b"?"])[0]
+            where = wire.printable(shown_url(location.decode("latin-1")))
             detail = f"HTTP {response.code}: redirected to {where}, which is never followed"
-            return wire.Refusal(FailureReason.UNAVAILABLE, detail)
+            return replace(refusal, detail=detail)
         return refusal
 
     def _censor(self, detail: str) -> str:
-        key = self._server.api_key
-        return detail.replace(key, "***") if key else detail
+        for secret in self._server.secrets:
+            detail = detail.replace(secret, "***")
+            # A detail that is cut may end in the beginning of one.
+            for size in range(min(len(secret) - 1, len(detail)), 5, -1):
+                if detail.endswith(secret[:size]):
+                    detail = detail[:-size] + "***"
+                    break
+        return detail
 
 
 def _unavailable(detail: str, *, transient: bool) -> wire.Refusal:
-    return wire.Refusal(FailureReason.UNAVAILABLE, detail, transient)
+    return wire.Refusal(
+        FailureReason.UNAVAILABLE, detail, transient, blame=wire.Blame.MODEL, slow=not transient
+    )
+
+
+def _late(detail: str) -> wire.Refusal:
+    """Return that nothing came in time: asking once more would take as long again."""
+    return _unavailable(detail, transient=False)
 
 
 def _too_long(_value: object, _timeout: float) -> Failure:
@@ -219,15 +283,16 @@ def _too_long(_value: object, _timeout: float) -> Failure:
 
 
 def _retry_after(response: IResponse) -> float:
-    values = response.headers.getRawHeaders("retry-after", [])
+    values = response.headers.getRawHeaders(b"retry-after", [])
     if not values:
         return 0.0
-    value = values[0].strip()
+    value = values[0].decode("latin-1").strip()
     if re.fullmatch(r"[0-9]{1,9}(\.[0-9]*)?", value):
         return min(float(value), 86_400.0)
     try:
         then = parsedate_to_datetime(value)
-        date = parsedate_to_datetime(response.headers.getRawHeaders("date", [value])[0])
+        dates = response.headers.getRawHeaders(b"date", [values[0]])
+        date = parsedate_to_datetime(dates[0].decode("latin-1"))
         return min(max((then - date).total_seconds(), 0.0), 86_400.0)
     except (ValueError, TypeError):
         return 0.0
@@ -260,7 +325,13 @@ class _Call:
         self._chunks = 0
         self._refusal: wire.Refusal | None = None
         self._impatient: IDelayedCall | None = None
+        self._silent = False
         self.slow = False
+
+    @property
+    def answered(self) -> bool:
+        """Whether the server has said why the answer ended."""
+        return bool(self._finish)
 
     def expect_within(self, seconds: float, running: Deferred[Any]) -> None:
         """Cancel `running` unless there is a sign of an answer within `seconds`."""
@@ -293,7 +364,8 @@ class _Call:
         )
         response.deliverBody(body)
         ending = await body.finished
-        return self._conclude(ending)
+        self._silent = body.received == 0
+        return self.conclude(ending)
 
     def give_up(self, why: str, *, transient: bool) -> Breakdown | wire.Refusal:
         """Return what there is, for want of more."""
@@ -334,7 +406,8 @@ class _Call:
         self._chars += len(text)
         self._on_text(text)
 
-    def _conclude(self, ending: str) -> Completion | Breakdown | wire.Refusal:
+    def conclude(self, ending: str) -> Completion | Breakdown | wire.Refusal:
+        """Return what came of the call, whose stream ended early because of `ending`, if so."""
         self._write(self._cleaner.close())
         text = "".join(self._pieces)
         if self._refusal is not None:
@@ -344,16 +417,26 @@ class _Call:
             return self._refusal
         if wire.moderated(self._finish):
             return wire.Refusal(FailureReason.REFUSED, f"finish_reason {self._finish}")
+        if wire.broken(self._finish):
+            return self.give_up(f"finish_reason {self._finish}", transient=True)
         if not self._finish:
-            if not self._chunks and not ending:
+            if self._silent and not ending:
                 # How some servers say that the context is too long for them.
                 return wire.Refusal(FailureReason.TOO_LONG, "an empty stream")
             return self.give_up(ending or "the stream ended without a finish", transient=True)
+        if not text.strip() and self._finish == "model_context_window_exceeded":
+            return wire.Refusal(FailureReason.TOO_LONG, f"finish_reason {self._finish}")
         if not text.strip() and not self._probe:
-            return _unavailable("the answer is empty", transient=True)
+            # It may have thought all the tokens away: then it would again.
+            thought = wire.cut_short(self._finish)
+            return wire.Refusal(
+                FailureReason.UNAVAILABLE,
+                "the answer is empty" + (", max_tokens went into thinking" if thought else ""),
+                transient=not thought,
+            )
         return Completion(
             text=text,
-            finish=Finish.LENGTH if self._finish == "length" else Finish.STOP,
+            finish=Finish.LENGTH if wire.cut_short(self._finish) else Finish.STOP,
             model=self._model,
             prompt_tokens=self._prompt_tokens,
             completion_tokens=self._completion_tokens,

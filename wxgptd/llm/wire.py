@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -56,7 +57,7 @@ class Parameters:
 
     Servers differ in what they know, and say so when it is too late: a parameter that an error
     names is left out from then on. The newer name for `max_tokens` is tried where that is what
-    the error asks for.
+    the error asks for, and a lower number where it says how many there may be at most.
     """
 
     def __init__(self, parameters: Mapping[str, object]) -> None:
@@ -65,22 +66,64 @@ class Parameters:
     def sent(self, *, probe: bool) -> Mapping[str, object]:
         """Return what is to be sent; a `probe` asks for a single token."""
         if not probe:
-            return self._wanted
+            return dict(self._wanted)
         return {
             name: 1 if name in (MAX_TOKENS, NEWER_MAX_TOKENS) else value
             for name, value in self._wanted.items()
         }
 
-    def give_way(self, complaint: str) -> bool:
-        """Leave out what an error is about; tell whether that changed anything."""
-        if MAX_TOKENS in self._wanted and NEWER_MAX_TOKENS in complaint:
-            self._wanted[NEWER_MAX_TOKENS] = self._wanted.pop(MAX_TOKENS)
-            return True
-        for name in self._wanted:
-            if re.search(rf"(?<![A-Za-z0-9_]){re.escape(name)}(?![A-Za-z0-9_])", complaint):
-                del self._wanted[name]
-                return True
-        return False
+    def give_way(self, complaint: str, sent: Mapping[str, object]) -> str:
+        """Change what an error about `sent` is about; return in words what, or nothing.
+
+        Another question may have found it out meanwhile: then there is nothing to change.
+        """
+        wanted = self._wanted
+        if sent.keys() != wanted.keys():
+            return "another question has found out"
+        if MAX_TOKENS in wanted and NEWER_MAX_TOKENS in complaint:
+            wanted[NEWER_MAX_TOKENS] = wanted.pop(MAX_TOKENS)
+            return f"{MAX_TOKENS} is called {NEWER_MAX_TOKENS} from now on"
+        for name in wanted:
+            if not _names(complaint, name):
+                continue
+            most = _AT_MOST.search(complaint)
+            now = wanted[name]
+            if name in (MAX_TOKENS, NEWER_MAX_TOKENS) and most and isinstance(now, int):
+                lower = int(most[1].replace(",", ""))
+                if 0 < lower < now:
+                    wanted[name] = lower
+                    return f"{name} is {lower} from now on"
+            del wanted[name]
+            return f"{name} is left out from now on"
+        return ""
+
+
+_AT_MOST = re.compile(
+    r"(?:at most|maximum(?: allowed)?(?: value)?(?: is| of)?|less than or equal to|<=|up to)\s*"
+    r"([0-9][0-9,]{0,8})",
+    re.IGNORECASE,
+)
+
+
+def _names(complaint: str, parameter: str) -> bool:
+    """Tell whether an error is about `parameter`, rather than has the word in it by chance."""
+    name = re.escape(parameter)
+    return bool(
+        re.search(rf"""["'`.\[]{name}["'`\]:]""", complaint)
+        or re.search(
+            rf"(?i:parameters?|fields?|arguments?|inputs?|options?|property|body)[:. ]+{name}\b",
+            complaint,
+        )
+        or re.search(
+            rf"(?i:unsupported|unknown|unrecognized|unexpected|invalid|extra)\b[^.]{{0,40}}\b{name}\b",
+            complaint,
+        )
+        or re.search(
+            rf"\b{name}\b[^.]{{0,30}}(?i:not supported|unsupported|unknown|not permitted"
+            r"|not allowed|is too|must be|should be)",
+            complaint,
+        )
+    )
 
 
 def _said(message: Message) -> object:
@@ -106,20 +149,31 @@ class Chunk:
     thinking: bool = False
 
 
+class Blame(StrEnum):
+    """What a failure says something about: what the next one to ask would meet, too."""
+
+    QUESTION = "question"
+    MODEL = "model"
+    ENDPOINT = "endpoint"
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """The server refuses or fails; `transient` if asking again may help.
 
-    `complaint` tells whether it is about the request, so that another one may do.
-    `context_limit` is how many tokens the server says that it takes, or 0.
+    `complaint` is what the server says where it is about the request, so that another one may do.
+    `context_limit` is how many tokens the server says that it takes, or 0. `blame` says whom it
+    speaks of; `slow` that it took too long, which another time need not.
     """
 
     reason: FailureReason
     detail: str
     transient: bool = False
     retry_after_s: float = 0.0
-    complaint: bool = False
+    complaint: str = ""
     context_limit: int = 0
+    blame: Blame = Blame.QUESTION
+    slow: bool = False
 
 
 class Unintelligible(ValueError):
@@ -135,9 +189,9 @@ def parse_chunk(data: str) -> Chunk | Refusal:
     try:
         said = json.loads(data)
     except (ValueError, RecursionError):
-        raise Unintelligible(f"not JSON: {_printable(data)}") from None
+        raise Unintelligible(f"not JSON: {printable(data)}") from None
     if not isinstance(said, dict):
-        raise Unintelligible(f"no object: {_printable(data)}")
+        raise Unintelligible(f"no object: {printable(data)}")
     if said.get("error") or ("choices" not in said and ("code" in said or "message" in said)):
         return classify(200, data)
     choices = said.get("choices")
@@ -156,10 +210,10 @@ def parse_chunk(data: str) -> Chunk | Refusal:
     return Chunk(
         text=_content(text),
         thinking=bool(thoughts),
-        finish=str(choice.get("finish_reason") or ""),
+        finish=finish if isinstance(finish := choice.get("finish_reason"), str) else "",
         prompt_tokens=_count(usage, "prompt_tokens"),
         completion_tokens=_count(usage, "completion_tokens"),
-        model=model[:100] if isinstance(model, str) else "",
+        model=printable(model)[:100] if isinstance(model, str) else "",
     )
 
 
@@ -213,27 +267,40 @@ _REFUSED = re.compile(
 _MODERATED_FINISHES = frozenset({"content_filter", "sensitive"})
 
 
+_TOO_MANY_ASKED_FOR = re.compile(r"max_(?:completion_)?tokens\W{0,4} is too large", re.IGNORECASE)
+"""Some servers speak of the context's length as well, where the answer's is meant."""
+
+
 def classify(status: int, body: str, retry_after_s: float = 0.0) -> Refusal:
     """Return what an error response means. `status` is 200 for an error inside a stream."""
     detail = f"HTTP {status}: {error_text(body)}" if status != 200 else error_text(body)
+    if status == 200:
+        # What some servers would have said by a status, had they not begun to stream.
+        status = next((int(one) for one in _error_codes(body) if _STATUS.fullmatch(one)), 200)
     refused = _by_status(status)
+    if status in (400, 422) and _TOO_MANY_ASKED_FOR.search(body):
+        return Refusal(FailureReason.UNAVAILABLE, detail, complaint=body[:4_000])
     if refused is None and status < 500:
         refused = _by_content(body)
     if refused is FailureReason.BUSY or (refused is None and status == 429):
         return Refusal(FailureReason.BUSY, detail, transient=True, retry_after_s=retry_after_s)
     if refused is FailureReason.TOO_LONG:
         return Refusal(refused, detail, context_limit=context_limit(body))
+    if refused in (FailureReason.MISCONFIGURED, FailureReason.QUOTA):
+        # A key may be good for one model and not for another.
+        return Refusal(refused, detail, blame=Blame.MODEL if status == 403 else Blame.ENDPOINT)
     if refused is not None:
         return Refusal(refused, detail)
+    down = FailureReason.UNAVAILABLE
     if status in (400, 422):
-        return Refusal(FailureReason.UNAVAILABLE, detail, complaint=True)
+        return Refusal(down, detail, complaint=body[:4_000])
     transient = status in (200, 408, 409) or status >= 500
-    return Refusal(FailureReason.UNAVAILABLE, detail, transient, retry_after_s)
+    return Refusal(down, detail, transient, retry_after_s, blame=Blame.MODEL)
 
 
 _LIMIT = re.compile(
     r"(?:maximum context length|context length is only|available context size|range of input "
-    r"length should be|maximum|n_ctx)\D{0,40}?(?:\[1, ?)?(\d{3,8})",
+    r"length should be|model token limit|n_ctx)[^0-9]{0,40}?(?:\[1, ?)?([0-9][0-9,]{2,10})",
     re.IGNORECASE,
 )
 
@@ -241,7 +308,7 @@ _LIMIT = re.compile(
 def context_limit(body: str) -> int:
     """Return how many tokens the server says that it takes, or 0 if it does not say."""
     found = _LIMIT.search(body)
-    return int(found[1]) if found is not None else 0
+    return int(found[1].replace(",", "")) if found is not None else 0
 
 
 def _by_content(body: str) -> FailureReason | None:
@@ -258,6 +325,9 @@ def _by_content(body: str) -> FailureReason | None:
         if codes & known or pattern.search(body):
             return reason
     return None
+
+
+_STATUS = re.compile(r"[45][0-9]{2}")
 
 
 def _error_codes(body: str) -> set[str]:
@@ -285,6 +355,20 @@ def _by_status(status: int) -> FailureReason | None:
             return None
 
 
+_BROKEN_FINISHES = frozenset({"error", "network_error", "insufficient_system_resource"})
+_FULL_FINISHES = frozenset({"length", "max_tokens", "model_context_window_exceeded"})
+
+
+def broken(finish: str) -> bool:
+    """Tell whether a finish reason means that the answer broke off."""
+    return finish in _BROKEN_FINISHES
+
+
+def cut_short(finish: str) -> bool:
+    """Tell whether a finish reason means that there was no room for the rest."""
+    return finish in _FULL_FINISHES
+
+
 def moderated(finish: str) -> bool:
     """Tell whether a finish reason means that the provider suppressed the answer."""
     return finish in _MODERATED_FINISHES
@@ -295,7 +379,7 @@ def error_text(body: str) -> str:
     try:
         said: Any = json.loads(body)
     except (ValueError, RecursionError):
-        return _printable(body)
+        return printable(body)
     if isinstance(said, list) and said:
         said = said[0]
     if isinstance(said, dict):
@@ -304,16 +388,17 @@ def error_text(body: str) -> str:
             code = error.get("code") or error.get("type") or ""
             message = error.get("message") or ""
             if message or code:
-                return _printable(f"{code}: {message}" if code else str(message))
+                return printable(f"{code}: {message}" if code else str(message))
         for name in ("message", "msg", "err", "error_msg", "detail"):
             if said.get(name):
-                return _printable(str(said[name]))
+                return printable(str(said[name]))
         if isinstance(error, str):
-            return _printable(error)
-    return _printable(body)
+            return printable(error)
+    return printable(body)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Return `text` fit for a log line."""
     shown = "".join(char if char.isprintable() else " " for char in text[: MAX_DETAIL * 2])
     return " ".join(shown.split())[:MAX_DETAIL]
 
@@ -321,6 +406,9 @@ def _printable(text: str) -> str:
 # The text itself.
 
 _FORBIDDEN = re.compile("[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+MAX_THOUGHT_CHARS = 200_000
 
 
 class Cleaner:
@@ -340,7 +428,8 @@ class Cleaner:
         self._thinking = False
         self._begun = False
         self._held = ""
-        self._thought = ""
+        self._thought: list[str] = []
+        self._thought_chars = 0
         self._last = ""
         self._surrogate = ""
 
@@ -352,7 +441,7 @@ class Cleaner:
         """Return what was held back and turned out to be plain text."""
         held, self._held = self._held, ""
         if self._thinking:
-            held = self._thought + held if self._begun else ""
+            held = "".join((*self._thought, held)) if self._begun else ""
         return self._show(held)
 
     def _join(self, piece: str) -> str:
@@ -374,21 +463,24 @@ class Cleaner:
                 break
             pending = after
             if self._thinking:
-                self._thinking, self._thought = False, ""
+                self._thinking, self._thought, self._thought_chars = False, [], 0
                 continue
             shown.append(before)
             if (before or self._last).endswith("`"):
                 shown.append(mark)
                 self._last = mark
             else:
-                self._thinking, self._thought, self._last = True, mark, ""
+                self._thinking, self._thought, self._last = True, [mark], ""
         # The end may be the first letters of a mark.
         kept = next(
             (size for size in range(len(mark) - 1, 0, -1) if pending.endswith(mark[:size])), 0
         )
         certain, self._held = pending[: len(pending) - kept], pending[len(pending) - kept :]
         if self._thinking:
-            self._thought += certain
+            # Thoughts without end are dropped in any case: nobody would read so many.
+            if self._thought_chars < MAX_THOUGHT_CHARS:
+                self._thought.append(certain)
+                self._thought_chars += len(certain)
         else:
             shown.append(certain)
             self._last = certain or self._last

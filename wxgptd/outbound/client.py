@@ -16,6 +16,7 @@ from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from wxgptd.errors import WxgptError
+from wxgptd.outbound.heads import Direct
 from wxgptd.outbound.proxy import HttpProxyAgent
 
 CONNECT_TIMEOUT_S = 10.0
@@ -93,6 +94,6 @@ def http_client(reactor: Any, proxy: str = "") -> HttpClient:  # noqa: ANN401
             timeout_s=CONNECT_TIMEOUT_S,
         )
         if proxy
-        else Agent(reactor, connectTimeout=CONNECT_TIMEOUT_S, pool=pool)
+        else Agent.usingEndpointFactory(reactor, Direct(reactor, CONNECT_TIMEOUT_S), pool)
     )
     return cast("HttpClient", HTTPClient(IdentityAgent(agent)))

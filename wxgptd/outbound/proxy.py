@@ -6,6 +6,7 @@ Source: RFC 9110, section 9.3.6. Twisted's Agent has neither by itself.
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -26,6 +27,7 @@ from twisted.web.iweb import (
 from zope.interface import implementer
 
 from wxgptd.errors import WxgptError
+from wxgptd.outbound.heads import Bounded
 
 MAX_ANSWER_BYTES = 16 * 1024
 
@@ -43,6 +45,7 @@ class _Tunnel(Protocol):
         self._inner: Any = inner
         self._answer = b""
         self._open = False
+        self._refused = False
         self.opened: Deferred[IProtocol] = Deferred(lambda _: self._abort())
 
     def connectionMade(self) -> None:
@@ -55,20 +58,27 @@ class _Tunnel(Protocol):
         if self._open:
             self._inner.dataReceived(data)
             return
+        if self._refused:
+            return
         self._answer += data
+        while re.match(rb"HTTP/1\.\d 1\d\d", self._answer) and b"\r\n\r\n" in self._answer:
+            self._answer = self._answer.partition(b"\r\n\r\n")[2]
         head, end, rest = self._answer.partition(b"\r\n\r\n")
         if not end:
             if len(self._answer) > MAX_ANSWER_BYTES:
                 self._refuse("its answer does not end")
             return
         status = head.split(b"\r\n")[0].split(b" ", 2)
-        if len(status) < 2 or not status[0].startswith(b"HTTP/1.") or status[1] != b"200":
+        if (
+            len(status) < 2
+            or not status[0].startswith(b"HTTP/1.")
+            or not re.fullmatch(rb"2\d\d", status[1])
+        ):
             self._refuse(b" ".join(status[1:]).decode("ascii", "replace")[:100])
             return
         self._open = True
         self._inner.makeConnection(self.transport)
-        opened, self.opened = self.opened, Deferred()
-        opened.callback(self._inner)
+        self.opened.callback(self._inner)
         if rest:
             self._inner.dataReceived(rest)
 
@@ -79,12 +89,12 @@ class _Tunnel(Protocol):
             self._refuse("it closed the connection")
 
     def _refuse(self, why: str) -> None:
-        opened, self.opened = self.opened, Deferred()
-        self._abort()
-        if not opened.called:
-            opened.errback(ProxyRefused(f"the proxy opens no tunnel: {why}"))
+        if not self._refused:
+            self._abort()
+            self.opened.errback(ProxyRefused(f"the proxy opens no tunnel: {why}"))
 
     def _abort(self) -> None:
+        self._refused = True
         if self.transport is not None:
             self.transport.abortConnection()  # type: ignore[attr-defined]
 
@@ -123,11 +133,11 @@ class _Endpoints:
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """Return what connects to `uri`; see IAgentEndpointFactory."""
-        target = b"%s:%d" % (uri.host, uri.port)
+        host = b"[%s]" % uri.host if b":" in uri.host else uri.host
+        target = b"%s:%d" % (host, uri.port)
         connection = self._policy.creatorForNetloc(uri.host, uri.port)
         through = _ThroughProxy(self._proxy, target, self._authorization)
-        endpoint: IStreamClientEndpoint = wrapClientTLS(connection, through)
-        return endpoint
+        return Bounded(wrapClientTLS(connection, through))
 
 
 @implementer(IAgent)
@@ -152,7 +162,7 @@ class HttpProxyAgent:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             self._authorization = b"Basic " + base64.b64encode(pair.encode())
         endpoints = _Endpoints(endpoint, self._authorization, policy or BrowserLikePolicyForHTTPS())
-        self._plain = ProxyAgent(endpoint, reactor, pool=pool)
+        self._plain = ProxyAgent(Bounded(endpoint), reactor, pool=pool)
         self._tunnelled = Agent.usingEndpointFactory(reactor, endpoints, pool)
 
     def request(

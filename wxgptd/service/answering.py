@@ -19,6 +19,7 @@ from wxgptd.domain.values import DeliveryKey, FailureReason, User
 from wxgptd.errors import WxgptError
 from wxgptd.ports import Breakdown, Completion
 from wxgptd.service.asking import Asking
+from wxgptd.service.fitting import Facts
 from wxgptd.service.inflight import Flight, InFlight
 from wxgptd.service.journal import Entry, Journal
 from wxgptd.service.pushing import Pushing
@@ -164,9 +165,11 @@ class Answering:
                     detail=result.detail,
                     retry_after_s=result.retry_after_s,
                     tokens=facts.prompt_tokens + facts.completion_tokens,
+                    assistant=facts.assistant,
+                    cost=facts.cost,
                 )
 
-    def _stop_moderated(self, user: User, name: DeliveryKey, tokens: int) -> None:
+    def _stop_moderated(self, user: User, name: DeliveryKey, facts: Facts) -> None:
         self.carry_out(
             user,
             c.FailAnswer(
@@ -175,6 +178,8 @@ class Answering:
                 reason=FailureReason.MODERATED,
                 text="",
                 detail="the answer has a word from the moderation list in it",
-                tokens=tokens,
+                tokens=facts.prompt_tokens + facts.completion_tokens,
+                assistant=facts.assistant,
+                cost=facts.cost,
             ),
         )

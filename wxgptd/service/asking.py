@@ -1,8 +1,7 @@
-"""Put one question to the models: what they are told, who is asked next, what it cost.
+"""Put one question to the models: what they are told, and who is asked next.
 
 The session's own assistant is asked first; where it fails, or has not begun in time, its
-fallbacks are, with the same question and the same context. What does not fit a model is left
-out, oldest turns first.
+fallbacks are, with the same question and the same context.
 """
 
 from __future__ import annotations
@@ -10,23 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from wxgptd.domain import commands as c
-from wxgptd.domain import context, tokens
+from wxgptd.domain import context
 from wxgptd.domain.context import Message
 from wxgptd.domain.session import Session
-from wxgptd.domain.tokens import Calibration
-from wxgptd.domain.values import AssistantName, DeliveryKey, FailureReason, User
+from wxgptd.domain.values import DeliveryKey, FailureReason, User
 from wxgptd.ports import Breakdown, Completion, Pictures, Prompt
+from wxgptd.service.fitting import Facts, Fitting
 from wxgptd.service.inflight import Flight
 from wxgptd.service.journal import Journal
 from wxgptd.service.moderation import Moderation
+from wxgptd.service.projections import Spending
 from wxgptd.service.settings import Assistant, Settings
 from wxgptd.service.timeline import Timeline
 
@@ -41,56 +40,45 @@ BEGIN_ANEW_AFTER_S = 0.5
 RETRY_BESIDE_FALLBACK_S = 1.0
 """Where somebody else can answer, asking again is hardly worth the wait."""
 
+LEAST_FIRST_TOKEN_S = 1.0
+
 _NOBODY_ELSE_S = frozenset({FailureReason.REFUSED, FailureReason.MODERATED, FailureReason.STOPPED})
 """What another model should not be asked about."""
 
 WEEKDAYS = "一二三四五六日"
 
+Stop = Callable[[User, DeliveryKey, Facts], None]
+"""Told of an answer that the words list objects to, and what it took until then."""
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """Who answered, and what it took."""
 
-    assistant: AssistantName
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    estimated: bool = False
-    prompt_bytes: int = 0
-    cost: float = 0.0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What asking takes."""
+
+    settings: Settings
+    journal: Journal
+    pictures: Pictures
+    moderation: Moderation
+    fitting: Fitting
+    spending: Spending
+    clock: IReactorTime
+    timeline: Timeline
 
 
 class Asking:
     """Asks models."""
 
-    def __init__(
-        self,
-        *,
-        settings: Settings,
-        journal: Journal,
-        pictures: Pictures,
-        moderation: Moderation,
-        calibration: Calibration,
-        clock: IReactorTime,
-        timeline: Timeline,
-    ) -> None:
-        self._settings = settings
-        self._journal = journal
-        self._pictures = pictures
-        self._moderation = moderation
-        self._calibration = calibration
-        self.clock = clock
-        self._timeline = timeline
-        self._limits: dict[AssistantName, int] = {}
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._settings = around.settings
+        self._pictures = around.pictures
+        self._timeline = around.timeline
 
     async def ask(
-        self,
-        user: User,
-        name: DeliveryKey,
-        flight: Flight,
-        stop: Callable[[User, DeliveryKey, int], None],
+        self, user: User, name: DeliveryKey, flight: Flight, stop: Stop
     ) -> tuple[Completion | Breakdown, Facts]:
         """Have one question answered; `stop` is called where the words list objects to that."""
-        found = self._journal.state(user).find(name)
+        found = self._around.journal.state(user).find(name)
         assert found is not None
         session, _ = found
         own = self._settings.assistants.get(session.assistant)
@@ -99,18 +87,13 @@ class Asking:
             gone = Breakdown(reason=FailureReason.MISCONFIGURED, text="", detail=detail)
             return gone, Facts(session.assistant)
         told = context.messages(session, name, self._system_prompt(own, user))
-        sighted = own.vision or any(
-            self._settings.assistants[other].vision
-            for other in own.fallback
-            if other in self._settings.assistants
-        )
-        seen = await self._with_pictures(told) if sighted else told
+        seen = await self._with_pictures(told) if own.vision else told
         if seen is None:
             missing = Breakdown(
                 reason=FailureReason.PICTURE, text="", detail="the picture could not be fetched"
             )
             return missing, Facts(own.name)
-        return await _Question(self, user, name, flight, stop, session, own, seen).ask()
+        return await _Question(self._around, user, name, flight, stop, session, own, seen).ask()
 
     def _system_prompt(self, assistant: Assistant, user: User) -> str:
         today = datetime.fromtimestamp(self._timeline.now())
@@ -146,122 +129,22 @@ class Asking:
             )
         return fetched
 
-    # One model.
-
-    async def put(
-        self, question: _Question, assistant: Assistant, prompt: Prompt
-    ) -> tuple[Completion | Breakdown, Facts]:
-        """Ask one model, once more with less if that was too much for it."""
-        tokens_of = partial(self._calibration.tokens, assistant.name)
-        limit = self._limits.get(assistant.name, assistant.max_context_tokens)
-        messages, dropped = context.fitted(prompt.messages, limit, tokens_of)
-        question.note_trimmed(dropped)
-        result = await question.put(assistant, replace(prompt, messages=messages))
-        if isinstance(result, Breakdown) and result.reason is FailureReason.TOO_LONG:
-            limit = self._learn_limit(assistant, result, tokens_of(messages))
-            fewer, more_dropped = context.fitted(messages, limit, tokens_of)
-            if more_dropped:
-                log.info(
-                    "{assistant}: too much for the model, asking again with {turns} turns less",
-                    assistant=assistant.name,
-                    turns=more_dropped,
-                )
-                question.note_trimmed(dropped + more_dropped)
-                messages = fewer
-                result = await question.put(assistant, replace(prompt, messages=messages))
-        return result, self._facts(assistant, messages, result)
-
-    def _learn_limit(self, assistant: Assistant, refused: Breakdown, sent: int) -> int:
-        """Return, and remember, how much the model takes: what it says, and half of what failed."""
-        said = refused.context_limit
-        limit = sent // 2
-        if said:
-            limit = min(limit, max(said - assistant.max_tokens, said // 2))
-        self._limits[assistant.name] = max(limit, 1)
-        return self._limits[assistant.name]
-
-    def _facts(
-        self, assistant: Assistant, messages: Sequence[Message], result: Completion | Breakdown
-    ) -> Facts:
-        if isinstance(result, Breakdown):
-            if not result.text:
-                return Facts(assistant.name)
-            prompt = self._calibration.tokens(assistant.name, messages)
-            return Facts(assistant.name, prompt, tokens.estimate(result.text), estimated=True)
-        estimated = not (result.prompt_tokens and result.completion_tokens)
-        prompt = result.prompt_tokens or self._calibration.tokens(assistant.name, messages)
-        completion = result.completion_tokens or tokens.estimate(result.text)
-        return Facts(
-            assistant=assistant.name,
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            estimated=estimated,
-            prompt_bytes=0 if any(one.picture for one in messages) else tokens.size(messages),
-            cost=assistant.price.of(prompt, completion),
-        )
-
-    # What a question needs of this.
-
-    @property
-    def settings(self) -> Settings:
-        """What is configured."""
-        return self._settings
-
-    def waited_s(self, user: User, name: DeliveryKey) -> float:
-        """Return how long ago the question was asked."""
-        return self._timeline.now() - self._journal.state(user).question(name).asked_at
-
-    def may_begin_anew(self, user: User, name: DeliveryKey) -> bool:
-        """Tell whether nobody has been shown anything of the answer yet."""
-        question = self._journal.state(user).question(name)
-        return not question.offered and not question.page_opened
-
-    def record_trimmed(self, user: User, name: DeliveryKey, turns: int) -> None:
-        """Put on record that older turns were left out."""
-        self._journal.record(
-            user, c.TrimContext(at=self._timeline.now(), question=name, turns=turns)
-        )
-
-    def moderated(
-        self,
-        assistant: Assistant,
-        messages: Sequence[Message],
-        write: Callable[[str], None],
-        stop: Callable[[int], None],
-    ) -> Callable[[str], None]:
-        """Return what takes the pieces of an answer, and stops it where the words list objects.
-
-        `stop` is told about how many tokens it took until then.
-        """
-        watch = self._moderation.watch()
-        written: list[str] = []
-
-        def take(piece: str) -> None:
-            written.append(piece)
-            if watch.objects(piece):
-                told = self._calibration.tokens(assistant.name, messages)
-                stop(told + tokens.estimate("".join(written)))
-            else:
-                write(piece)
-
-        return take
-
 
 class _Question:
     """One question on its way from one model to the next."""
 
     def __init__(
         self,
-        asking: Asking,
+        around: Surroundings,
         user: User,
         name: DeliveryKey,
         flight: Flight,
-        stop: Callable[[User, DeliveryKey, int], None],
+        stop: Stop,
         session: Session,
         own: Assistant,
         told: Sequence[Message],
     ) -> None:
-        self._asking = asking
+        self._around = around
         self._user = user
         self._name = name
         self._flight = flight
@@ -269,72 +152,168 @@ class _Question:
         self._session = session
         self._own = own
         self._told = told
+        self._cost = 0.0
+        self._best: tuple[Breakdown, Facts] | None = None
 
     async def ask(self) -> tuple[Completion | Breakdown, Facts]:
         """Ask one model after the other until one answers."""
-        assistants = self._asking.settings.assistants
-        others = [assistants[name] for name in self._own.fallback if name in assistants]
-        candidates = [self._own, *others]
-        begun_anew = False
+        candidates = self._candidates()
+        if not candidates:
+            spent = "the budget of the day is spent"
+            nobody = Breakdown(reason=FailureReason.QUOTA, text="", detail=spent)
+            return nobody, Facts(self._own.name)
+        several, impatient, begun_anew = len(candidates) > 1, False, False
         why: list[str] = []
         while True:
             assistant = candidates.pop(0)
-            result, facts = await self._asking.put(
-                self, assistant, self._prompt(assistant, candidates)
-            )
+            result, facts = await self._put(assistant, candidates, patient=impatient)
             if isinstance(result, Completion):
                 return result, facts
-            why.append(f"{assistant.name}: {result.detail}" if others else result.detail)
-            result = replace(result, detail="; ".join(why))
-            if result.text:
-                late = self._asking.waited_s(self._user, self._name) > RETRY_WITHIN_S
-                shown = not self._asking.may_begin_anew(self._user, self._name)
-                if late or shown or begun_anew:
-                    return result, facts
+            why.append(f"{assistant.name}: {result.detail}" if several else result.detail)
+            failed = replace(result, detail="; ".join(dict.fromkeys(why)))
+            if failed.text:
+                self._best = failed, facts
+                if begun_anew or not self._may_begin_anew():
+                    return failed, facts
                 begun_anew = True
-                self._flight.discard()
                 if not candidates:
                     candidates = [assistant]
-                    await deferLater(self._asking.clock, BEGIN_ANEW_AFTER_S)
-            elif not candidates or result.reason in _NOBODY_ELSE_S:
-                return result, facts
+                    await deferLater(self._around.clock, BEGIN_ANEW_AFTER_S)
+            elif failed.reason in _NOBODY_ELSE_S:
+                return failed, facts
+            elif not candidates and several and not impatient and self._waited_s() < RETRY_WITHIN_S:
+                # Those who were to be quicker cannot; the first one may just have been slow.
+                candidates, impatient = [self._own], True
+            if not candidates:
+                return self._last_word(failed, facts)
             log.warn(
                 "{assistant} did not answer, {other} is asked now: {detail}",
                 assistant=assistant.name,
-                other="it" if candidates[0] is assistant else candidates[0].name,
+                other="once more it" if candidates[0] is assistant else candidates[0].name,
                 detail=result.detail,
             )
 
-    def _prompt(self, assistant: Assistant, others: Sequence[Assistant]) -> Prompt:
-        retry_for_s = max(0.0, RETRY_WITHIN_S - self._asking.waited_s(self._user, self._name))
-        own = assistant.name == self._own.name
-        told = (
-            self._told if assistant.vision else [self._without_picture(one) for one in self._told]
-        )
-        return Prompt(
-            messages=told,
-            model=self._session.model if own else "",
-            retry_for_s=min(retry_for_s, RETRY_BESIDE_FALLBACK_S) if others else retry_for_s,
-            first_token_within_s=self._own.first_token_within_s if others else 0.0,
-        )
+    def _last_word(self, failed: Breakdown, facts: Facts) -> tuple[Breakdown, Facts]:
+        """Return the failure, or the beginning of an answer that came before it."""
+        if self._best is None:
+            return failed, facts
+        beginning, taken = self._best
+        self._flight.rewrite(beginning.text)
+        return replace(beginning, detail=failed.detail), replace(taken, cost=self._cost)
 
-    def _without_picture(self, message: Message) -> Message:
+    def _candidates(self) -> list[Assistant]:
+        """Return who can be asked: with money left, and with eyes where there is a picture."""
+        known = self._around.settings.assistants
+        others = [known[name] for name in self._own.fallback if name in known]
+        exhausted = self._around.spending.exhausted()
+        pictured = bool(self._told[-1].picture)
+        return [
+            one
+            for one in (self._own, *others)
+            if one.name not in exhausted and (one.vision or not pictured)
+        ]
+
+    def _waited_s(self) -> float:
+        """Return how long ago the question was asked."""
+        asked_at = self._around.journal.state(self._user).question(self._name).asked_at
+        return self._around.timeline.now() - asked_at
+
+    def _may_begin_anew(self) -> bool:
+        """Tell whether there is time, and nobody has been shown anything of the answer yet."""
+        question = self._around.journal.state(self._user).question(self._name)
+        shown = question.offered or question.page_opened
+        return not shown and self._waited_s() < RETRY_WITHIN_S
+
+    # One model.
+
+    async def _put(
+        self, assistant: Assistant, others: Sequence[Assistant], *, patient: bool
+    ) -> tuple[Completion | Breakdown, Facts]:
+        """Ask one model, once more with less if that was too much for it."""
+        fitting = self._around.fitting
+        own = assistant is self._own
+        model = self._session.model if own and self._session.model in assistant.models else ""
+        told = self._told if assistant.vision else [self._blind(one) for one in self._told]
+        sent, dropped = fitting.fitted(assistant, model, told)
+        began = self._waited_s()
+        result = await self._call(assistant, model, sent, others, dropped, began, patient=patient)
+        if isinstance(result, Breakdown) and result.reason is FailureReason.TOO_LONG:
+            fewer, more = fitting.with_less(assistant, model, sent, result)
+            if more:
+                log.info(
+                    "{assistant}: too much for the model, asking again with {turns} turns less",
+                    assistant=assistant.name,
+                    turns=more,
+                )
+                sent, dropped = fewer, dropped + more
+                result = await self._call(
+                    assistant, model, sent, others, dropped, began, patient=patient
+                )
+        facts = fitting.facts(assistant, sent, result)
+        self._cost += facts.cost
+        return result, replace(facts, cost=round(self._cost, 9))
+
+    async def _call(
+        self,
+        assistant: Assistant,
+        model: str,
+        sent: Sequence[Message],
+        others: Sequence[Assistant],
+        dropped: int,
+        began: float,
+        *,
+        patient: bool,
+    ) -> Completion | Breakdown:
+        """Make one call; what it writes goes to whoever waits."""
+        waited = self._waited_s()
+        left = max(0.0, RETRY_WITHIN_S - waited)
+        first_token_within_s = 0.0
+        if others and not patient and self._own.first_token_within_s:
+            # Each one behind it has to have a share of the time.
+            share = min(self._own.first_token_within_s, left / (len(others) + 1))
+            first_token_within_s = max(share - (waited - began), LEAST_FIRST_TOKEN_S)
+        if dropped:
+            trimmed = c.TrimContext(
+                at=self._around.timeline.now(), question=self._name, turns=dropped
+            )
+            self._around.journal.record(self._user, trimmed)
+        prompt = Prompt(
+            messages=sent,
+            model=model,
+            retry_for_s=min(left, RETRY_BESIDE_FALLBACK_S) if others else left,
+            first_token_within_s=first_token_within_s,
+        )
+        try:
+            return await assistant.model.ask(prompt, self._taker(assistant, sent))
+        except CancelledError:
+            raise
+        except Exception:  # noqa: BLE001 (a bug of ours is no reason to ask nobody else)
+            log.failure("asking {assistant} failed unexpectedly", assistant=assistant.name)
+            return Breakdown(
+                reason=FailureReason.UNAVAILABLE, text="", detail="unexpected error, see the log"
+            )
+
+    def _taker(self, assistant: Assistant, sent: Sequence[Message]) -> Callable[[str], None]:
+        """Return what takes the pieces of an answer, and stops it where the words list objects."""
+        watch = self._around.moderation.watch()
+        written: list[str] = []
+
+        def take(piece: str) -> None:
+            if not written:
+                self._flight.rewrite("")  # what another one had written before
+            written.append(piece)
+            if watch.objects(piece):
+                taken = self._around.fitting.guessed(assistant, sent, "".join(written))
+                self._stop(
+                    self._user, self._name, replace(taken, cost=round(self._cost + taken.cost, 9))
+                )
+            else:
+                self._flight.write(piece)
+
+        return take
+
+    def _blind(self, message: Message) -> Message:
         if not message.picture:
             return message
-        text = message.content or self._asking.settings.texts.page_picture
+        text = message.content or self._around.settings.texts.page_picture
         return replace(message, content=text, picture="")
-
-    async def put(self, assistant: Assistant, prompt: Prompt) -> Completion | Breakdown:
-        """Ask one model; what it writes goes to whoever waits."""
-        take = self._asking.moderated(
-            assistant,
-            prompt.messages,
-            self._flight.write,
-            partial(self._stop, self._user, self._name),
-        )
-        return await assistant.model.ask(prompt, take)
-
-    def note_trimmed(self, turns: int) -> None:
-        """Have the user told, once in a session, that older turns were left out."""
-        if turns:
-            self._asking.record_trimmed(self._user, self._name, turns)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import nlargest
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from wxgptd import __version__
@@ -27,7 +28,6 @@ from wxgptd.domain.values import (
     Standing,
     User,
 )
-from wxgptd.llm.breaker import Breakers
 from wxgptd.ports import Breakdown, Completion, EventStore, Prompt
 from wxgptd.service.answering import Answering
 from wxgptd.service.conversations import Conversations
@@ -51,7 +51,6 @@ class Control:
         messengers: Mapping[AccountName, CustomerService],
         settings: Settings,
         spending: Spending,
-        breakers: Breakers,
         flights: InFlight,
         sessions: OpenSessions,
         budget: DeliberateTimeouts,
@@ -67,7 +66,6 @@ class Control:
         self._messengers = messengers
         self._settings = settings
         self._spending = spending
-        self._breakers = breakers
         self._flights = flights
         self._sessions = sessions
         self._budget = budget
@@ -95,7 +93,9 @@ class Control:
                 account: max(0, self._budget.left(account, now)) for account in self._accounts
             },
             "push": {account: one.state for account, one in self._messengers.items()},
-            "models": dict(self._breakers.states()),
+            "models": {
+                name: one.model.condition() for name, one in self._settings.assistants.items()
+            },
             "spent_today": dict(self._spending.spent()),
             "last_seq": store.last_seq,
             "commits": store.commits,
@@ -177,13 +177,19 @@ class Control:
         self._answering.carry_out(User(AccountName(account), OpenId(openid)), command)
         return self._journal.committed().addCallback(lambda _: True)
 
-    def try_assistant(self, name: str) -> Deferred[Mapping[str, object] | None]:
-        """Ask a model for a single token."""
+    def try_assistant(self, name: str) -> Deferred[Sequence[Mapping[str, object]] | None]:
+        """Ask each model of an assistant for a single token."""
         assistant = self._settings.assistants.get(AssistantName(name))
         if assistant is None:
             return succeed(None)
-        prompt = Prompt(messages=(Message("user", "1"),), probe=True)
-        return assistant.model.ask(prompt, lambda _: None).addCallback(_as_json)
+
+        def one(model: str) -> Deferred[Mapping[str, object]]:
+            prompt = Prompt(messages=(Message("user", "1"),), model=model, probe=True)
+            asked = assistant.model.ask(prompt, lambda _: None)
+            return asked.addCallback(lambda result: _as_json(model, result))
+
+        tried: Deferred[Any] = gatherResults([one(model) for model in assistant.models])
+        return tried
 
     def collect(self) -> Iterable[Metric]:
         """Yield the metrics, for Prometheus."""
@@ -210,6 +216,14 @@ class Control:
         for assistant, spent in self._spending.spent().items():
             cost.add_metric([assistant], spent)
         yield cost
+        alone = GaugeMetricFamily(
+            "wxgptd_model_left_alone",
+            "Whether a model is not asked for a while, because it failed.",
+            labels=["assistant"],
+        )
+        for name, one in self._settings.assistants.items():
+            alone.add_metric([name], float(one.model.condition() != "ok"))
+        yield alone
         exhausted = GaugeMetricFamily(
             "wxgptd_budget_exhausted",
             "Whether the budget of the day is spent.",
@@ -233,9 +247,14 @@ class Control:
         return registry
 
 
-def _as_json(result: Completion | Breakdown) -> Mapping[str, object]:
+def _as_json(model: str, result: Completion | Breakdown) -> Mapping[str, object]:
     match result:
         case Completion():
-            return {"ok": True, "model": result.model, "took_s": result.took_s}
+            return {"ok": True, "model": model, "took_s": result.took_s}
         case Breakdown():
-            return {"ok": False, "reason": result.reason, "detail": result.detail}
+            return {
+                "ok": False,
+                "model": model,
+                "reason": result.reason,
+                "detail": result.detail,
+            }

@@ -199,7 +199,7 @@ class Conversations:
                 day_began_at=day_began_at,
                 day_ends_at=day_ends_at,
                 moderated=self._moderation.objects(content),
-                spent=self._spending.exhausted(),
+                spent=self._spending.refusing(),
             ),
         )
         window = entry.state.windows.get(delivery)

@@ -38,10 +38,11 @@ class Flight:
         self._pieces.append(piece)
         self._tell_change()
 
-    def discard(self) -> None:
-        """Drop what was written: the answer begins anew."""
-        self._pieces.clear()
-        self._tell_change()
+    def rewrite(self, text: str) -> None:
+        """Have `text` in the place of what was written: the answer begins anew."""
+        if self.written != text:
+            self._pieces[:] = [text] if text else []
+            self._tell_change()
 
     def _tell_change(self) -> None:
         """Wake whoever waits for a change."""

@@ -48,8 +48,10 @@ def _line(event: e.Event, state: UserState) -> str:
         case e.SessionClosed():
             return f"session {event.session} {event.reason}"
         case e.AnswerCompleted():
-            tokens = event.prompt_tokens + event.completion_tokens
-            return f"answered in {event.took_s:.1f} s ({tokens} tokens)"
+            about = "~" if event.estimated else ""
+            tokens = f"{about}{event.prompt_tokens} + {event.completion_tokens} tokens"
+            cost = f", {about}{event.cost:.4f}" if event.cost else ""
+            return f"answered by {event.assistant} in {event.took_s:.1f} s ({tokens}{cost})"
         case e.AnswerFailed():
             return f"no answer: {event.reason}"
         case e.AnswerRestarted():

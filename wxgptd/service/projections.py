@@ -7,7 +7,7 @@ replaying the log.
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
@@ -201,25 +201,34 @@ class Calibrated:
 
 
 class Spending:
-    """What the answers of the day have cost, and whose budget is used up."""
+    """What the answers of the day have cost, and whose budget is used up.
+
+    An assistant with a fallback that still may be asked takes questions all the same.
+    """
 
     def __init__(
         self,
         budgets: Mapping[AssistantName, float],
         daily_budget: float,
+        fallbacks: Mapping[AssistantName, Sequence[AssistantName]],
         day: Callable[[], tuple[float, float]],
     ) -> None:
         self._budgets = dict(budgets)
         self._daily_budget = daily_budget
+        self._fallbacks = dict(fallbacks)
         self._day = day
         self._began_at = 0.0
         self._costs: defaultdict[AssistantName, float] = defaultdict(float)
         self._told: set[str] = set()
+        self._exhausted: frozenset[AssistantName] = frozenset()
 
     def observe(self, user: User, event: e.Event, state: UserState) -> None:
-        """Add what an answer cost."""
-        if isinstance(event, e.AnswerCompleted) and event.cost and event.at >= self._today():
+        """Add what an answer cost, or what broke off."""
+        if not isinstance(event, e.AnswerCompleted | e.AnswerFailed) or not event.cost:
+            return
+        if event.at >= self._today():
             self._costs[event.assistant] += event.cost
+            self._judge()
 
     def _today(self) -> float:
         began_at, _ = self._day()
@@ -227,29 +236,41 @@ class Spending:
             self._began_at = began_at
             self._costs.clear()
             self._told.clear()
+            self._exhausted = frozenset()
         return began_at
 
-    def spent(self) -> Mapping[AssistantName, float]:
-        """Return what each assistant has cost today."""
-        self._today()
-        return dict(self._costs)
-
-    def exhausted(self) -> frozenset[AssistantName]:
-        """Return the assistants that may not be asked any more today; tell the operator once."""
-        self._today()
-        if self._daily_budget and sum(self._costs.values()) >= self._daily_budget:
+    def _judge(self) -> None:
+        if 0 < self._daily_budget <= sum(self._costs.values()):
             self._tell("all assistants together", self._daily_budget)
-            return frozenset(self._budgets)
-        over = frozenset(
-            name
-            for name, budget in self._budgets.items()
-            if budget and self._costs.get(name, 0.0) >= budget
-        )
-        for name in over:
-            self._tell(f"assistant {name}", self._budgets[name])
-        return over
+            self._exhausted = frozenset(self._budgets)
+            return
+        for name, budget in self._budgets.items():
+            if 0 < budget <= self._costs.get(name, 0.0):
+                self._tell(f"assistant {name}", budget)
+                self._exhausted |= {name}
 
     def _tell(self, who: str, budget: float) -> None:
         if who not in self._told:
             self._told.add(who)
             log.error("{who}: the budget of the day ({budget:g}) is spent", who=who, budget=budget)
+
+    def spent(self) -> Mapping[AssistantName, float]:
+        """Return what each assistant has cost today."""
+        self._today()
+        return {name: round(cost, 6) for name, cost in self._costs.items()}
+
+    def exhausted(self) -> frozenset[AssistantName]:
+        """Return the assistants that may not be asked any more today."""
+        self._today()
+        return self._exhausted
+
+    def refusing(self) -> frozenset[AssistantName]:
+        """Return the assistants whose sessions take no question: nobody is left to ask."""
+        exhausted = self.exhausted()
+        if not exhausted:
+            return exhausted
+        return frozenset(
+            name
+            for name in exhausted
+            if all(other in exhausted for other in self._fallbacks.get(name, ()))
+        )

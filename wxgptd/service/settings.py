@@ -42,6 +42,7 @@ class Assistant:
     first_token_within_s: float = 0.0
     max_context_tokens: int = 0
     max_tokens: int = 0
+    models: tuple[str, ...] = ()
     price: Price = Price()
     daily_budget: float = 0.0
 
@@ -73,7 +74,6 @@ class Settings:
     assistants: Mapping[AssistantName, Assistant]
     texts: texts.Texts
     reply_margin_s: float
-    daily_budget: float = 0.0
 
     def around(self, account: Account) -> Surroundings:
         """Return what the texts of an account may speak of."""

@@ -32,9 +32,10 @@ from wxgptd.pages.resource import resources
 from wxgptd.pages.serving import InThread, Pages
 from wxgptd.ports import EventStore
 from wxgptd.service.answering import Answering
-from wxgptd.service.asking import Asking
+from wxgptd.service.asking import Asking, Surroundings
 from wxgptd.service.control import Control
 from wxgptd.service.conversations import Conversations
+from wxgptd.service.fitting import Fitting
 from wxgptd.service.inflight import InFlight
 from wxgptd.service.journal import Journal
 from wxgptd.service.library import Library
@@ -89,6 +90,7 @@ class Service:
         spending = Spending(
             {name: one.daily_budget for name, one in settings.assistants.items()},
             config.limits.daily_budget,
+            {name: one.fallback for name, one in settings.assistants.items()},
             timeline.day,
         )
         self.journal = Journal(
@@ -110,15 +112,18 @@ class Service:
             journal=self.journal,
             flights=flights,
             asking=Asking(
-                settings=settings,
-                journal=self.journal,
-                pictures=WeChatPictures(
-                    world.http, world.clock, config.pictures.hosts, config.pictures.max_size
-                ),
-                moderation=self.moderation,
-                calibration=calibrated.calibration,
-                clock=world.clock,
-                timeline=timeline,
+                Surroundings(
+                    settings=settings,
+                    journal=self.journal,
+                    pictures=WeChatPictures(
+                        world.http, world.clock, config.pictures.hosts, config.pictures.max_size
+                    ),
+                    moderation=self.moderation,
+                    fitting=Fitting(calibrated.calibration),
+                    spending=spending,
+                    clock=world.clock,
+                    timeline=timeline,
+                )
             ),
             pushing=pushing,
             timeline=timeline,
@@ -175,7 +180,6 @@ class Service:
             messengers=messengers,
             settings=settings,
             spending=spending,
-            breakers=breakers,
             sessions=self._sessions,
             budget=self._budget,
             accounts=[AccountName(name) for name in config.account],
@@ -281,17 +285,19 @@ def _assistant(
     name: str, one: cfg.Assistant, config: cfg.Config, world: World, breakers: Breakers
 ) -> Assistant:
     api_key = one.api_key.reveal()
+    headers = {header.lower(): value.reveal() for header, value in one.extra_headers.items()}
     server = Server(
+        name=name,
         url=wire.completions_url(one.base_url),
-        api_key=api_key,
         model=one.choice[0],
         first_text_timeout_s=one.first_text_timeout,
         idle_timeout_s=one.idle_timeout,
         total_timeout_s=one.total_timeout,
         parameters=_parameters(one),
-        headers={**key_headers(one.auth, api_key), **one.extra_headers},
+        headers={**key_headers(one.auth, api_key), **headers},
+        secrets=tuple(filter(None, (api_key, *headers.values(), one.proxy.reveal()))),
     )
-    http = world.http_through(one.proxy) if one.proxy else world.http
+    http = world.http_through(one.proxy.reveal()) if one.proxy else world.http
     asked_for = f"Answer in this language: {one.language}" if one.language else ""
     return Assistant(
         name=AssistantName(name),
@@ -303,6 +309,7 @@ def _assistant(
         first_token_within_s=one.first_token_within,
         max_context_tokens=one.max_context_tokens or config.session.max_context_tokens,
         max_tokens=one.max_tokens,
+        models=one.choice,
         price=Price(one.price_per_million.input, one.price_per_million.output),
         daily_budget=one.daily_budget,
     )
@@ -316,8 +323,9 @@ def _parameters(one: cfg.Assistant) -> Mapping[str, object]:
         "stop": list(one.stop) or None,
         "seed": int(one.seed) if one.seed is not None else None,
     }
+    newer = wire.NEWER_MAX_TOKENS in one.extra_body
     return {
-        wire.MAX_TOKENS: one.max_tokens,
+        **({} if newer else {wire.MAX_TOKENS: one.max_tokens}),
         wire.STREAM_OPTIONS: {"include_usage": True},
         **{name: value for name, value in given.items() if value is not None},
         **one.extra_body,

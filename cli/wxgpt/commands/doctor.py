@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import click
@@ -11,24 +12,42 @@ from wxgpt import control, options, render
 from wxgpt.failures import Unreachable
 from wxgptd.errors import WxgptError
 
-FIXES = {
-    "misconfigured": "the server refuses the key: check api_key (and auth, for Azure)",
+if TYPE_CHECKING:
+    from wxgptd.config import Assistant
+
+FIXES = (
+    (r"proxy opens no tunnel: 407|^HTTP 407", ("the proxy wants a user and a password: proxy = "
+     '"http://USER:PASSWORD@HOST:PORT"')),
+    (r"proxy opens no tunnel", "the proxy does not let this through: check `proxy`"),
+    (r"wrong version number", "base_url says https, but http is spoken there: write http://"),
+    (r"certificate|SSL routines", "the server's certificate is not valid for its name"),
+    (r"DNSLookupError|No such host|no results for hostname", ("the name in base_url (or proxy) is "
+     "not known: is it spelt right?")),
+    (r"Connection was refused|ConnectionRefused", ("nobody listens at base_url (or at `proxy`): is "
+     "the server running?")),
+    (r"not JSON: <|no object: <", "that is a web page and no API: is /v1 missing from base_url?"),
+    (r"^HTTP 404.*\bmodel\b(?!s)", "the server knows no such model: check `model`"),
+    (r"^HTTP 404", ("there is no such path: is /v1 missing from base_url (for Azure: the "
+     "api-version)?")),
+    (r"redirected to", ("base_url leads elsewhere: write the address that it leads to, without "
+     "/chat/completions")),
+    (r"^HTTP 5\d\d", "the server fails by itself: look at its log"),
+    (r"^HTTP 40[03].*model", "the key may not use this model, or it is misspelt: check `model`"),
+    (r"connection was (?:lost|closed)|without a finish", ("the server answers and breaks off: look "
+     "at its log, or at a proxy between")),
+    (r"within [0-9.]+ s", ("the server does not answer in time: is it reachable from here, or is "
+     "there a proxy to go through?")),
+)  # fmt: skip
+BY_REASON = {
+    "misconfigured": 'the server refuses the key: check api_key (for Azure: auth = "api-key")',
     "quota": "the account at the provider has nothing left: top it up",
     "busy": "the provider limits how often it is asked: wait, or ask for a higher limit",
     "refused": "the provider's moderation refuses even this: is it the right model?",
     "too_long": "the server says that one word is too long: is the model loaded?",
+    "unknown": "restart the daemon with this configuration: systemctl restart wxgptd",
 }
-UNAVAILABLE = (
-    ("No such host", "the name in base_url is not known: is it spelt right?"),
-    ("DNSLookupError", "the name in base_url is not known: is it spelt right?"),
-    ("refused", "nobody listens at base_url: is the server running?"),
-    ("404", "there is no such path or model: is /v1 missing from base_url, or `model` misspelt?"),
-    ("redirected", "base_url leads elsewhere: write the address that it leads to"),
-    ("certificate", "the server's certificate is not valid for its name"),
-    ("OpenSSL", "the server's certificate is not valid for its name"),
-    ("tunnel", "the proxy does not let this through: check `proxy`"),
-    ("within", "the server does not answer in time: is there a proxy to go through?"),
-)
+PATIENCE_S = 150.0
+IN_TIME_S = 12.0
 
 
 class SomethingIsWrong(WxgptError):
@@ -38,7 +57,7 @@ class SomethingIsWrong(WxgptError):
 @click.command("doctor")
 @options.output_option("text", "json")
 def command(output: str) -> None:
-    """Ask each assistant's model for one token, through the running daemon.
+    """Ask each model of each assistant for one token, through the running daemon.
 
     It costs a token or two for each. Exits with 1 where anything is wrong.
 
@@ -48,52 +67,58 @@ def command(output: str) -> None:
       wxgpt doctor --json
     """
     config = options.load_config()
-    found = [(name, one.choice[0], _try(name)) for name, one in config.assistant.items()]
+    found: list[dict[str, Any]] = []
+    for name, one in config.assistant.items():
+        for said in _try(name, one):
+            found.append({"assistant": name, **said, "fix": _fix(said)})
+            if output == "text":
+                click.echo(_line(found[-1]))
     if output == "json":
-        click.echo(
-            render.dumps(
-                [{"assistant": name, **said, "fix": _fix(said)} for name, _, said in found]
-            )
-        )
-    else:
-        for name, model, said in found:
-            click.echo(_line(name, model, said))
-    wrong = [name for name, _, said in found if not said["ok"]]
+        click.echo(render.dumps(found))
+    wrong = sum(not said["ok"] for said in found)
     if wrong:
-        raise SomethingIsWrong(f"{', '.join(wrong)}: no answer")
+        raise SomethingIsWrong(f"{wrong} of {len(found)} do not answer")
 
 
-def _try(name: str) -> dict[str, Any]:
+def _try(name: str, configured: Assistant) -> list[dict[str, Any]]:
+    """Have the daemon ask; what it does not know needs a restart."""
     path = f"/assistants/{quote(name, safe='')}/try"
-    status, said = control.request("POST", path, timeout_s=130.0)
-    if status == 404:
-        return {
-            "ok": False,
-            "reason": "unknown",
-            "detail": "the running daemon has no such assistant",
-        }
-    if status != 200:
+    patience_s = max(PATIENCE_S, configured.total_timeout + 10)
+    try:
+        status, said = control.request("POST", path, timeout_s=patience_s)
+    except Unreachable as error:
+        if "timed out" not in str(error):
+            raise
+        return [
+            _unknown(model, f"no answer within {patience_s:g} s") for model in configured.choice
+        ]
+    if status == 503:
         raise Unreachable("the daemon is still starting", hint="try again in a few seconds")
-    return dict(said)
+    if status != 200:
+        return [_unknown(model, "the daemon has no such assistant") for model in configured.choice]
+    asked = {one["model"] for one in said}
+    missing = [model for model in configured.choice if model not in asked]
+    return [
+        *(one for one in said if one["model"] in configured.choice),
+        *(_unknown(model, "the daemon runs an older configuration") for model in missing),
+    ]
+
+
+def _unknown(model: str, detail: str) -> dict[str, Any]:
+    return {"ok": False, "model": model, "reason": "unknown", "detail": detail}
 
 
 def _fix(said: dict[str, Any]) -> str:
     if said["ok"]:
         return ""
-    if said["reason"] == "unknown":
-        return "restart it with this configuration: systemctl restart wxgptd"
-    known = FIXES.get(said["reason"])
-    if known:
-        return known
-    detail = said["detail"].lower()
-    return next(
-        (fix for sign, fix in UNAVAILABLE if sign.lower() in detail),
-        "is the server up? The detail is what it said",
-    )
+    known = BY_REASON.get(said["reason"], "is the server up? The detail is what it said")
+    found = (fix for sign, fix in FIXES if re.search(sign, said["detail"], re.IGNORECASE))
+    return next(found, known) if said["reason"] == "unavailable" else known
 
 
-def _line(name: str, model: str, said: dict[str, Any]) -> str:
-    if said["ok"]:
-        return f"✔ assistant {name}: {model} answers in {said['took_s']:.1f} s"
-    detail = render.printable(said["detail"])
-    return f"✘ assistant {name}: {model}: {detail}\n  fix: {_fix(said)}"
+def _line(said: dict[str, Any]) -> str:
+    who = f"assistant {said['assistant']}: {said['model']}"
+    if not said["ok"]:
+        return f"✘ {who}: {render.printable(said['detail'])}\n  fix: {said['fix']}"
+    slow = ", too late for WeChat: users get a link" if said["took_s"] > IN_TIME_S else ""
+    return f"✔ {who} answers in {said['took_s']:.1f} s{slow}"

@@ -68,7 +68,7 @@ def command(by: str, since: float | None, until: float | None, output: str) -> N
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([by, *COLUMNS])
-        writer.writerows([name, *_plain(row).values()] for name, row in ordered)
+        writer.writerows([_harmless(name), *_plain(row).values()] for name, row in ordered)
         click.echo(text.getvalue(), nl=False)
     elif ordered:
         click.echo(_line(by, ("answers", "failed", "prompt", "completion", "cost")))
@@ -109,13 +109,15 @@ def count(
             "assistant": own,
             "model": "?",
         }
+        names["assistant"] = event.assistant or own
         if isinstance(event, e.AnswerCompleted):
-            names |= {"assistant": event.assistant or own, "model": event.model}
+            names["model"] = event.model
         row = rows.setdefault(names[by], Row())
         if isinstance(event, e.AnswerFailed):
             row.failures += 1
-            row.completion_tokens += event.tokens
+            row.prompt_tokens += event.tokens
             row.estimated_tokens += event.tokens
+            row.cost += event.cost
             continue
         row.answers += 1
         row.prompt_tokens += event.prompt_tokens
@@ -124,6 +126,11 @@ def count(
         if event.estimated:
             row.estimated_tokens += event.prompt_tokens + event.completion_tokens
     return rows
+
+
+def _harmless(name: str) -> str:
+    """Return a name that no spreadsheet takes for a formula."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
 def _plain(row: Row) -> dict[str, float]:
@@ -147,4 +154,4 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _line(name: str, cells: tuple[str, ...]) -> str:
-    return f"{render.pad(name, 40)}" + "".join(f"{cell:>12}" for cell in cells)
+    return f"{render.pad(render.printable(name), 40)}" + "".join(f"{cell:>12}" for cell in cells)

@@ -1,0 +1,90 @@
+"""Bound what a server may send before the body of its response.
+
+Twisted's parser bounds the length of a header, and not how many there are: a server that sends
+them without end would fill the memory until a time limit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.web.client import URI, BrowserLikePolicyForHTTPS
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
+
+MAX_HEAD_BYTES = 64 * 1024
+
+_END = b"\r\n\r\n"
+
+
+class _BoundedHead(ProtocolWrapper):
+    """Hangs up on a server whose head does not end."""
+
+    def __init__(self, factory: Any, wrapped: IProtocol) -> None:  # noqa: ANN401
+        super().__init__(factory, wrapped)
+        self._head: bytearray | None = bytearray()
+        self._size = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._head is not None:
+            self._look(data)
+        super().dataReceived(data)
+
+    def _look(self, data: bytes) -> None:
+        """Count the head's bytes, those of 1xx responses before it too."""
+        assert self._head is not None
+        self._size += len(data)
+        self._head += data
+        while (end := self._head.find(_END)) >= 0:
+            interim = self._head[9:10] == b"1"  # HTTP/1.1 1xx
+            del self._head[: end + len(_END)]
+            if not interim:
+                self._head = None
+                return
+        if self._size > MAX_HEAD_BYTES:
+            self._head = None
+            self.abortConnection()
+        elif len(self._head) > MAX_HEAD_BYTES:
+            del self._head[: -len(_END)]
+
+
+class _Factory(WrappingFactory):
+    protocol = _BoundedHead
+
+
+@implementer(IStreamClientEndpoint)
+class Bounded:
+    """Connects as another endpoint does, with bounded heads."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect; see IStreamClientEndpoint."""
+        connected: Deferred[Any] = self._endpoint.connect(_Factory(protocolFactory))
+        return connected.addCallback(lambda wrapper: wrapper.wrappedProtocol)
+
+
+@implementer(IAgentEndpointFactory)
+class Direct:
+    """Gives an Agent connections without a proxy."""
+
+    def __init__(self, reactor: Any, timeout_s: float) -> None:  # noqa: ANN401
+        self._reactor = reactor
+        self._timeout_s = timeout_s
+        self._policy = BrowserLikePolicyForHTTPS()
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        """Return what connects to `uri`; see IAgentEndpointFactory."""
+        host = uri.host.decode("ascii")
+        endpoint: IStreamClientEndpoint = HostnameEndpoint(
+            self._reactor, host, uri.port, timeout=self._timeout_s
+        )
+        if uri.scheme == b"https":
+            connection = self._policy.creatorForNetloc(uri.host, uri.port)
+            endpoint = wrapClientTLS(connection, endpoint)
+        return Bounded(endpoint)
