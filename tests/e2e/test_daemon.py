@@ -124,7 +124,7 @@ def test_no_secret_and_no_word_of_a_user_reaches_the_daemon_s_log(stage):
     stage.get(f"/wx/main?signature={'0' * 40}&timestamp=1&nonce=x&echostr=e")
     stage.stop()
     said = stage.said()
-    assert "answered in" in said
+    assert "answered by chatgpt in" in said
     for secret in (TOKEN, API_KEY, AES_KEY, "这句话", "oSecretUser", "signature="):
         assert secret not in said
 
