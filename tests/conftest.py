@@ -1,7 +1,17 @@
 from __future__ import annotations
 
+import signal
+
 import pytest
 from twisted.logger import LogEvent, eventAsText, globalLogPublisher
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _signals_as_in_a_terminal():
+    """Undo what `nohup` and a shell's `&` leave ignored: it would be for every process we start."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
