@@ -627,3 +627,38 @@ def test_usage_reads_well(place):
     assert head.split() == ["user", "answers", "failed", "prompt", "completion", "cost"]
     assert alice.split() == ["main/alice", "3", "0", "9", "12", "0.7500"]
     assert total.split() == ["in", "all", "4", "0", "12", "16", "1.0000"]
+
+
+# log repair
+
+
+def test_repair_says_what_it_would_save_and_then_saves_it(place):
+    from tests.support.injuries import flip, injure
+    from wxgptd.eventlog import segments
+
+    log = place / "state" / "log"
+    whole = invoked(place, "log", "repair")
+    assert "nothing is damaged" in whole
+    injure(segments.list_segments(log)[0], flip(700))
+    assert Ran(place, "log", "verify").code == 5
+    ran = Ran(place, "log", "repair", "--dry-run")
+    assert "lost: event" in ran.out
+    assert "nothing was changed" in ran.out
+    assert Ran(place, "log", "verify").code == 5
+    said = invoked(place, "log", "repair")
+    assert "events saved in" in said
+    assert (place / "state" / "log.damaged").is_dir()
+    assert Ran(place, "log", "verify").code == 0
+    assert invoked(place, "replay")
+
+
+def test_repair_leaves_a_log_alone_that_a_daemon_uses(place):
+    from tests.support.injuries import flip, injure
+    from wxgptd.eventlog import segments
+
+    log = place / "state" / "log"
+    injure(segments.list_segments(log)[0], flip(700))
+    with segments.StateLock(place / "state"):
+        ran = Ran(place, "log", "repair")
+    assert ran.code == 1
+    assert "is using" in ran.err

@@ -124,7 +124,7 @@ def frames(
     """
     position, due = start, header.first_seq if expected is None else expected
     while position < len(data):
-        found = _unpack(data, header.key, position)
+        found = unpack(data, header.key, position)
         match found:
             case None:
                 if any_valid_after(data, header.key, position + 1):
@@ -144,17 +144,25 @@ def frames(
 
 def any_valid_after(data: memoryview, key: int, start: int) -> bool:
     """Tell whether a valid frame or footer begins anywhere in `data` from `start` on."""
+    return next_valid(data, key, start) is not None
+
+
+def next_valid(data: memoryview, key: int, start: int) -> int | None:
+    """Return where the first valid frame or footer from `start` on begins, or None."""
     haystack = bytes(data[start:])
+    first: int | None = None
     for magic in (_FRAME_MAGIC, _FOOTER_MAGIC):
         at = haystack.find(magic)
-        while at >= 0:
-            if _unpack(data, key, start + at) is not None:
-                return True
+        while at >= 0 and (first is None or start + at < first):
+            if unpack(data, key, start + at) is not None:
+                first = start + at
+                break
             at = haystack.find(magic, at + 1)
-    return False
+    return first
 
 
-def _unpack(data: memoryview, key: int, position: int) -> Frame | Sealed | None:
+def unpack(data: memoryview, key: int, position: int) -> Frame | Sealed | None:
+    """Return the frame or footer that begins at `position`, or None if none that checks does."""
     if len(data) - position < HEAD_BYTES:
         return None
     magic, length, first_seq, count = _HEAD.unpack_from(data, position)

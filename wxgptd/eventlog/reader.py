@@ -47,9 +47,8 @@ def damaged(path: Path, offset: int, why: str) -> LogDamaged:
     """Return the error for damage at `offset` of the segment at `path`."""
     return LogDamaged(
         f"the event log is damaged: {path.name} at byte {offset}: {why}",
-        hint="nothing was changed; `wxgpt log verify` lists all damage. Restore the state "
-        "directory from a backup, or move the damaged segment and those after it away and start "
-        "again with the history before it",
+        hint="nothing was changed; `wxgpt log verify` lists all damage, `wxgpt log repair` saves "
+        "every commit that is whole (--dry-run says which); a backup may have more",
         offset=offset,
         why=why,
     )

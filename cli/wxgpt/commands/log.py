@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from wxgpt import options, render
+
+if TYPE_CHECKING:
+    from wxgptd.eventlog.salvage import Plan
 
 
 @click.group("log")
@@ -15,6 +20,7 @@ def command() -> None:
     Examples:
       wxgpt log stat
       wxgpt log verify
+      wxgpt log repair --dry-run
       wxgpt log export > events.ndjson
     """
 
@@ -81,10 +87,55 @@ def verify() -> None:
     if damages:
         raise reader.LogDamaged(
             f"{damages} damaged segment{'s' if damages > 1 else ''}",
-            hint="restore the state directory from a backup, or move the first damaged segment "
-            "and those after it away: the history before it is whole",
+            hint="`wxgpt log repair --dry-run` says what can be saved; a backup may have more",
         )
     click.echo(f"ok: {count} segments, events 1 to {last}")
+
+
+@command.command("repair")
+@click.option("--dry-run", is_flag=True, help="Only say what would be saved and what is lost.")
+def repair(dry_run: bool) -> None:
+    """Make a log that can be read again of one that is damaged. Stop the daemon first.
+
+    Every commit that is whole is kept; the damaged log is kept beside it, with what was lost.
+
+    \b
+    Examples:
+      wxgpt log repair --dry-run
+      wxgpt log repair
+    """
+    from wxgptd.eventlog import salvage, segments
+
+    directory = options.log_directory()
+    plan = salvage.plan(directory)
+    if plan.needed:
+        _show_plan(plan)
+    if plan.torn:
+        click.echo(f"{plan.torn} bytes at the end are what a crash left: the next start trims them")
+    if not plan.needed:
+        click.echo(f"nothing is damaged: {plan.kept} events")
+        return
+    if dry_run:
+        click.echo("nothing was changed (--dry-run)")
+        return
+    with segments.StateLock(directory.parent):
+        aside = directory.with_name(f"{directory.name}.damaged")
+        number = 1
+        while aside.exists():
+            aside, number = directory.with_name(f"{directory.name}.damaged.{number}"), number + 1
+        plan = salvage.repair(directory, aside)
+    click.echo(f"{plan.kept} events saved in {directory}")
+    click.echo(f"the damaged log is in {aside}" + (" with lost.ndjson" if plan.aside else ""))
+
+
+def _show_plan(plan: Plan) -> None:
+    for gap in plan.gaps:
+        click.echo(f"{gap.segment}: byte {gap.offset}: {gap.size} bytes: {gap.why}")
+    for first, last in plan.lost_seqs:
+        click.echo(f"lost: events {first} to {last}" if last > first else f"lost: event {first}")
+    if plan.aside:
+        click.echo(f"{plan.aside} events are whole, but rest on lost ones and cannot be kept")
+    click.echo(f"{plan.kept} events can be saved")
 
 
 @command.command("export")

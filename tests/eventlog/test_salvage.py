@@ -1,0 +1,143 @@
+"""What a repair saves of a damaged log, each case named by its injury."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.builders import BOB
+from tests.support.injuries import append, conversation, events, flip, injure, read, truncate, write
+from wxgptd.domain.state import EMPTY, evolve, fold
+from wxgptd.eventlog import framing, reader, salvage, segments
+
+EVENTS = conversation(6)
+
+
+@pytest.fixture
+def log(tmp_path):
+    """Two users' conversations in several sealed segments."""
+    directory = tmp_path / "log"
+    write(directory, EVENTS, segment_bytes=700)
+    write(directory, conversation(2), user=BOB, segment_bytes=700)
+    assert len(segments.list_segments(directory)) > 4
+    return directory
+
+
+def repaired(log: Path) -> salvage.Plan:
+    planned = salvage.plan(log)
+    before = {path.name: path.read_bytes() for path in log.iterdir()}
+    done = salvage.repair(log, log.with_name("aside"))
+    assert done == planned, "the plan is what happens"
+    kept = {path.name: path.read_bytes() for path in log.with_name("aside").iterdir()}
+    assert before.items() <= kept.items(), "the originals are kept as they were"
+    found = read(log)
+    assert [record.seq for record in found] == list(range(1, done.kept + 1))
+    states = {}
+    for record in found:  # the daemon would take it
+        state = states.get(record.user, EMPTY)
+        assert record.previous == state.version
+        states[record.user] = evolve(state, record.event)
+    assert [info.damage for info in reader.inspect(log)] == [""]
+    return done
+
+
+def third(log: Path) -> Path:
+    return segments.list_segments(log)[2]
+
+
+def test_a_log_that_is_whole_needs_none(log):
+    plan = salvage.plan(log)
+    assert not plan.needed
+    assert plan.kept == len(EVENTS) + len(conversation(2))
+
+
+def test_a_torn_tail_is_no_damage(tmp_path):
+    log = tmp_path / "log"
+    write(log, EVENTS, seal=False)
+    injure(segments.list_segments(log)[-1], append(b"WXFR half a frame"))
+    plan = salvage.plan(log)
+    assert not plan.needed
+    assert plan.torn == 17
+
+
+def test_a_flipped_bit_loses_its_commit_and_what_rests_on_it(log):
+    injure(third(log), flip(framing.HEADER_BYTES + 60))
+    plan = repaired(log)
+    assert len(plan.gaps) == 1
+    assert len(plan.lost_seqs) == 1
+    assert 0 < plan.kept < len(EVENTS) + len(conversation(2))
+    lost = (log.with_name("aside") / "lost.ndjson").read_text() if plan.aside else ""
+    assert len(lost.splitlines()) == plan.aside
+    assert all(json.loads(line)["why"] for line in lost.splitlines())
+    assert fold(record.event for record in read(log) if record.user == BOB) == fold(conversation(2))
+
+
+def test_a_missing_segment(log):
+    third(log).unlink()
+    plan = repaired(log)
+    assert plan.gaps == []
+    ((first, last),) = plan.lost_seqs
+    assert first < last
+
+
+def test_a_header_that_does_not_check(log):
+    injure(third(log), flip(9))
+    plan = repaired(log)
+    assert [gap.why for gap in plan.gaps] == ["its header does not check"]
+
+
+def test_a_segment_that_ends_early(log):
+    path = third(log)
+    injure(path, truncate(len(path.read_bytes()) - 40))
+    assert repaired(log).kept > 10
+
+
+def test_two_segments_that_overlap(log):
+    first, *_ = segments.list_segments(log)
+    copy = first.read_bytes()
+    (log / segments.segment_name(2)).write_bytes(copy)
+    plan = repaired(log)
+    assert plan.kept == len(EVENTS) + len(conversation(2)), "nothing twice, nothing lost"
+
+
+def test_garbage_in_the_middle(log):
+    path = third(log)
+    data = path.read_bytes()
+    path.write_bytes(data[:200] + b"\0" * 300 + data[200:])
+    plan = repaired(log)
+    assert sum(gap.size for gap in plan.gaps) >= 300
+
+
+def test_every_flipped_bit_of_a_segment_costs_no_more_than_its_commit(tmp_path):
+    log = tmp_path / "log"
+    write(log, EVENTS)
+    path = segments.list_segments(log)[0]
+    good = path.read_bytes()
+    whole = events(log)
+    for offset in range(0, len(good), 7):
+        path.write_bytes(flip(offset, offset % 8)(good))
+        plan = salvage.plan(log)
+        saved = len(whole) - plan.aside - sum(b - a + 1 for a, b in plan.lost_seqs)
+        assert plan.kept <= len(whole)
+        assert plan.kept == saved or not plan.lost_seqs
+        if offset >= framing.HEADER_BYTES and plan.kept < len(whole):
+            assert len(plan.lost_seqs) <= 1
+
+
+def test_where_nothing_can_be_saved_nothing_is_changed(log):
+    for path in segments.list_segments(log):
+        path.write_bytes(b"junk" * 100)
+    before = {path.name: path.read_bytes() for path in log.iterdir()}
+    with pytest.raises(salvage.NothingToSave):
+        salvage.repair(log, log.with_name("aside"))
+    assert {path.name: path.read_bytes() for path in log.iterdir()} == before
+
+
+def test_a_repair_that_was_interrupted_begins_anew(log):
+    injure(third(log), flip(framing.HEADER_BYTES + 60))
+    fresh = log.with_name("log.repaired")
+    fresh.mkdir()
+    (fresh / segments.segment_name(1)).write_bytes(b"half")
+    repaired(log)
