@@ -31,6 +31,8 @@ COMMANDS = {
     "usage": "Tokens and costs, by day, user or assistant.",
     "doctor": "Find out whether each model answers, and what to mend.",
     "status": "How the daemon is.",
+    "backup": "Write the state directory to a file.",
+    "restore": "Make the state directory of such a file.",
     "log": "Look after the event log.",
     "demo-model": "Run the demonstration model by itself.",
 }

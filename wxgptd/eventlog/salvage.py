@@ -10,7 +10,6 @@ Nothing is changed before the new log is complete and durable; the old one is th
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +18,7 @@ from wxgptd.domain.record import Recorded
 from wxgptd.domain.state import EMPTY, Inconsistent, UserState, evolve
 from wxgptd.domain.values import User
 from wxgptd.errors import WxgptError
-from wxgptd.eventlog import codec, framing, reader, segments
-
-GROUP_EVENTS = 512
+from wxgptd.eventlog import codec, framing, reader, segments, whole
 
 PutAside = Callable[[Recorded, str], None]
 """Told of an event that is whole and cannot be kept, and why."""
@@ -98,7 +95,7 @@ def repair(directory: Path, aside: Path) -> Plan:
         text = json.dumps(said, ensure_ascii=False)
         lost.append(text.encode("utf-8", "backslashreplace").decode())
 
-    found.kept = _write(fresh, _salvaged(directory, found, put_aside))
+    found.kept = whole.write(fresh, _salvaged(directory, found, put_aside))
     if not found.kept:
         raise NothingToSave(f"not one event of {directory} can be saved")
     # From here on the old log is only moved: interrupted, either name has a whole one.
@@ -177,33 +174,3 @@ def _frames(
                 end = len(data) if after is None else after
                 found.gaps.append(Gap(path.name, position, end - position, "no frame that checks"))
                 position = end
-
-
-def _write(directory: Path, records: Iterator[Recorded]) -> int:
-    """Write `records` as one sealed segment, durably; return how many there were."""
-    path = directory / segments.segment_name(1)
-    key = int.from_bytes(os.urandom(4))
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    count = 0
-    with os.fdopen(descriptor, "wb") as file:
-        created = directory.stat().st_mtime
-        file.write(framing.pack_header(framing.Header(1, created, key)))
-        group: list[codec.Entry] = []
-        for record in records:
-            group.append(codec.encode(record.user, record.previous, record.event))
-            count += 1
-            if len(group) == GROUP_EVENTS:
-                file.write(_frame(key, count, group))
-                group = []
-        if group:
-            file.write(_frame(key, count, group))
-        file.write(framing.pack_footer(key, count + 1))
-        file.flush()
-        os.fsync(file.fileno())
-    segments.sync_directory(directory)
-    return count
-
-
-def _frame(key: int, last_seq: int, group: list[codec.Entry]) -> bytes:
-    payload = codec.join(len(group), [codec.pack(group)])
-    return framing.pack_frame(key, last_seq - len(group) + 1, len(group), payload)

@@ -1,0 +1,27 @@
+"""`wxgpt restore`: a state directory from a backup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from wxgpt import options
+
+
+@click.command("restore")
+@click.argument("source", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+def command(source: Path) -> None:
+    """Make the state directory of FILE, a backup. There must be no log in it yet.
+
+    Run it as the user that the daemon runs as, and with the daemon stopped.
+
+    \b
+    Examples:
+      wxgpt restore /var/backups/wxgptd-2026-01-31.tar.gz
+    """
+    from wxgptd.eventlog import archive
+
+    state_dir = options.load_server().state_dir
+    found = archive.restore(source, state_dir)
+    click.echo(f"{state_dir}: events 1 to {found.last_seq} of {found.users} users, verified")

@@ -1,0 +1,88 @@
+"""Backups while somebody writes, and what comes of them."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+
+import pytest
+
+from tests.support.builders import BOB
+from tests.support.injuries import append, conversation, events, flip, injure, write
+from wxgptd.eventlog import archive, framing, reader, segments
+
+EVENTS = conversation(6)
+
+
+@pytest.fixture
+def state(tmp_path):
+    directory = tmp_path / "state"
+    write(directory / "log", EVENTS, segment_bytes=900, seal=False)
+    (directory / "keys").mkdir()
+    (directory / "keys" / "links").write_bytes(b"k" * 32)
+    return directory
+
+
+def test_a_restored_backup_is_the_state_directory(state, tmp_path):
+    made = archive.backup(state, tmp_path / "backup.tar.gz")
+    assert made == (len(EVENTS), 1)
+    assert (tmp_path / "backup.tar.gz").stat().st_mode & 0o777 == 0o600
+    restored = tmp_path / "other"
+    assert archive.restore(tmp_path / "backup.tar.gz", restored) == made
+    assert events(restored / "log") == EVENTS
+    assert (restored / "keys" / "links").read_bytes() == b"k" * 32
+    assert restored.stat().st_mode & 0o777 == 0o700
+    assert sorted(path.name for path in restored.iterdir()) == ["keys", "lock", "log"]
+    # and it can be written on
+    write(restored / "log", conversation(1), user=BOB)
+    assert len(events(restored / "log")) == len(EVENTS) + len(conversation(1))
+
+
+def test_a_commit_that_is_being_written_is_left_out(state, tmp_path):
+    injure(segments.list_segments(state / "log")[-1], append(b"WXFR\0\0\1\0 half a frame"))
+    assert archive.backup(state, tmp_path / "b").last_seq == len(EVENTS)
+    archive.restore(tmp_path / "b", tmp_path / "other")
+    assert events(tmp_path / "other" / "log") == EVENTS
+
+
+def test_a_damaged_log_gives_no_backup(state, tmp_path):
+    injure(segments.list_segments(state / "log")[0], flip(framing.HEADER_BYTES + 70))
+    with pytest.raises(reader.LogDamaged):
+        archive.backup(state, tmp_path / "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_nothing_is_written_over(state, tmp_path):
+    (tmp_path / "b").write_text("mine")
+    with pytest.raises(FileExistsError):
+        archive.backup(state, tmp_path / "b")
+    assert (tmp_path / "b").read_text() == "mine"
+    archive.backup(state, tmp_path / "c")
+    with pytest.raises(archive.NotEmpty):
+        archive.restore(tmp_path / "c", state)
+
+
+@pytest.mark.parametrize("injury", [b"", b"junk", "cut", "flip"])
+def test_a_backup_that_is_none_or_not_whole_restores_nothing(state, tmp_path, injury):
+    archive.backup(state, tmp_path / "b")
+    data = (tmp_path / "b").read_bytes()
+    if injury == "cut":
+        injury = data[: len(data) // 2]
+    elif injury == "flip":
+        injury = data[:200] + bytes([data[200] ^ 1]) + data[201:]
+    (tmp_path / "b").write_bytes(injury)
+    with pytest.raises((archive.NoBackup, reader.LogDamaged)):
+        archive.restore(tmp_path / "b", tmp_path / "other")
+    assert not segments.list_segments(tmp_path / "other" / "log")
+    assert not (tmp_path / "other" / "restoring").exists()
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "log/../../evil", "other/evil", "evil"])
+def test_a_backup_writes_nowhere_else(state, tmp_path, name):
+    with tarfile.open(tmp_path / "b", "w:gz") as made:
+        info = tarfile.TarInfo(name)
+        info.size = 4
+        made.addfile(info, io.BytesIO(b"evil"))
+    with pytest.raises(archive.NoBackup):
+        archive.restore(tmp_path / "b", tmp_path / "other")
+    assert not list(tmp_path.rglob("evil"))

@@ -1,0 +1,188 @@
+"""Back a state directory up while the daemon writes, and restore one.
+
+A backup is a tar file of the log's segments and the keys. The newest segment is taken as far as
+its last whole commit, so that what it holds is a beginning of the log: everything up to some
+event, and nothing behind it. It is read back before it counts as one.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from wxgptd.domain.state import EMPTY, UserState, evolve
+from wxgptd.domain.values import User
+from wxgptd.errors import WxgptError
+from wxgptd.eventlog import codec, framing, reader, segments
+
+KEYS = "keys"
+LOG = "log"
+
+
+class Backup(NamedTuple):
+    """What is in one: events up to that number, of so many users."""
+
+    last_seq: int
+    users: int
+
+
+class NoBackup(WxgptError):
+    """the file is no backup of wxgptd's"""
+
+
+class NotEmpty(WxgptError):
+    """there is a log already"""
+
+
+def backup(state_dir: Path, target: Path) -> Backup:
+    """Write a backup of `state_dir` to `target`, readable for its owner only.
+
+    Raises:
+        LogDamaged: the log is.
+        FileExistsError: there is such a file already.
+    """
+    if target.exists():
+        raise FileExistsError(17, "the file exists already", str(target))
+    fresh = target.with_name(f".{target.name}.new")
+    descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w+b") as file:
+            with tarfile.open(fileobj=file, mode="w:gz") as archive:
+                for name, data in _contents(state_dir):
+                    _add(archive, name, data)
+            file.flush()
+            os.fsync(file.fileno())
+        found = _verified(fresh, target.parent)
+        fresh.rename(target)
+        segments.sync_directory(target.parent)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    return found
+
+
+def restore(source: Path, state_dir: Path) -> Backup:
+    """Make a state directory of the backup in `source`.
+
+    Raises:
+        NoBackup: that is none.
+        NotEmpty: there is a log in `state_dir`.
+        LogDamaged: what is in the backup does not check.
+    """
+    log = segments.log_directory(state_dir)
+    if segments.list_segments(log):
+        raise NotEmpty(
+            f"there is a log in {log} already",
+            hint="restore into an empty directory: move that one away first",
+        )
+    segments.make_private_directory(state_dir)
+    fresh = state_dir / "restoring"
+    if fresh.exists():
+        shutil.rmtree(fresh)  # of a restore that was interrupted
+    segments.make_private_directory(fresh)
+    with segments.StateLock(state_dir):
+        try:
+            _extract(source, fresh)
+            found = _fold(fresh / LOG)
+            if log.exists():
+                log.rmdir()
+            (fresh / LOG).rename(log)
+            segments.make_private_directory(state_dir / KEYS)
+            for key in (fresh / KEYS).iterdir() if (fresh / KEYS).exists() else ():
+                key.rename(state_dir / KEYS / key.name)
+            segments.sync_directory(state_dir)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    return found
+
+
+def _contents(state_dir: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of a backup: keys, and then the log from its beginning."""
+    keys = state_dir / KEYS
+    for path in sorted(keys.iterdir()) if keys.exists() else ():
+        yield f"{KEYS}/{path.name}", path.read_bytes()
+    log = segments.log_directory(state_dir)
+    paths = segments.list_segments(log)
+    for path in paths:
+        with reader.mapped(path) as data:
+            yield f"{LOG}/{path.name}", bytes(data[: _whole(path, data, last=path == paths[-1])])
+
+
+def _whole(path: Path, data: memoryview, *, last: bool) -> int:
+    """Return how many bytes of a segment are whole commits."""
+    header = reader.read_header(path, data, last=last)
+    if header is None:
+        return 0
+    walk = framing.frames(data, header)
+    while True:
+        try:
+            next(walk)
+        except StopIteration as stop:
+            tail: framing.Tail = stop.value
+            break
+    if isinstance(tail, framing.Damaged):
+        reader.require_tail(path, tail, last=last)
+    return tail.end
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(data), 0o600
+    archive.addfile(info, io.BytesIO(data))
+
+
+def _extract(source: Path, target: Path) -> None:
+    """Write the files of a backup, durably; take nothing that is none of ours."""
+    try:
+        with tarfile.open(source, mode="r:gz") as archive:
+            for info in archive:
+                place = PurePosixPath(info.name)
+                if not info.isreg() or len(place.parts) != 2 or place.parts[0] not in (LOG, KEYS):
+                    raise NoBackup(f"{source} has {info.name} in it, which no backup has")
+                data = archive.extractfile(info)
+                assert data is not None
+                segments.make_private_directory(target / place.parts[0])
+                _write(target / place.parts[0] / place.name, data.read())
+    except (tarfile.TarError, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise NoBackup(f"{source} is no backup, or not whole: {error}") from None
+    for directory in target.iterdir():
+        segments.sync_directory(directory)
+
+
+def _write(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _verified(archive: Path, beside: Path) -> Backup:
+    """Read a backup as a restore would; return what is in it."""
+    trial = beside / f".{archive.name}.trial"
+    if trial.exists():
+        shutil.rmtree(trial)
+    trial.mkdir(mode=0o700)
+    try:
+        _extract(archive, trial)
+        return _fold(trial / LOG)
+    finally:
+        shutil.rmtree(trial, ignore_errors=True)
+
+
+def _fold(log: Path) -> Backup:
+    """Fold a log as the daemon does at its start."""
+    states: dict[User, UserState] = {}
+    seq = 0
+    for record in reader.scan(log):
+        known = codec.require(record)
+        states[known.user] = evolve(states.get(known.user, EMPTY), known.event)
+        seq = known.seq
+    return Backup(seq, len(states))
