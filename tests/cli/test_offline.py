@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -30,6 +32,9 @@ base_url = "http://127.0.0.1:9/v1"
 model = "m"
 system_prompt = "你是助手"
 """
+
+
+FIXTURES = Path(__file__).parent.parent / "fixtures" / "logs"
 
 
 @pytest.fixture
@@ -662,3 +667,67 @@ def test_repair_leaves_a_log_alone_that_a_daemon_uses(place):
         ran = Ran(place, "log", "repair")
     assert ran.code == 1
     assert "is using" in ran.err
+
+
+# log import, backup and restore
+
+
+def elsewhere(place, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    (other / "wxgptd.toml").write_text(CONFIG)
+    (other / "wxgptd.toml").chmod(0o600)
+    return other
+
+
+def golden(place, version: str) -> str:
+    """Put a golden log in place, and return its export."""
+    log = place / "state" / "log"
+    shutil.rmtree(log)
+    shutil.copytree(FIXTURES / version, log, ignore=shutil.ignore_patterns("*.ndjson"))
+    return invoked(place, "log", "export")
+
+
+@pytest.mark.parametrize("version", ["own", "v2", "v3"])
+def test_an_export_makes_the_log_again(place, tmp_path_factory, version):
+    exported = invoked(place, "log", "export") if version == "own" else golden(place, version)
+    other = elsewhere(place, tmp_path_factory)
+    (other / "events.ndjson").write_text(exported)
+    said = invoked(other, "log", "import", str(other / "events.ndjson"))
+    assert f"{len(exported.splitlines())} events" in said
+    assert invoked(other, "log", "export") == exported
+    assert Ran(other, "log", "verify").code == 0
+    ran = Ran(other, "log", "import", str(other / "events.ndjson"))
+    assert ran.code == 2
+    assert "already" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda lines: lines[1:], "event 1 expected, 2 found"),
+        (lambda lines: [*lines[:2], *lines[3:]], "event 3 expected, 4 found"),
+        (lambda lines: [*lines[:2], "{}", *lines[2:]], "line 3 is none of an export"),
+        (lambda lines: ["not json"], "line 1 is none of an export"),
+        (lambda lines: ["[]"], "line 1 is none of an export"),
+    ],
+)
+def test_what_is_no_whole_export_leaves_no_log(place, tmp_path_factory, change, why):
+    lines = invoked(place, "log", "export").splitlines()
+    other = elsewhere(place, tmp_path_factory)
+    (other / "events.ndjson").write_text("\n".join(change(lines)))
+    ran = Ran(other, "log", "import", str(other / "events.ndjson"))
+    assert ran.code == 2
+    assert why in ran.err
+    assert list((other / "state" / "log").iterdir()) == []
+
+
+def test_a_backup_is_restored_elsewhere(place, tmp_path_factory):
+    said = invoked(place, "backup", str(place / "b.tar.gz"))
+    assert "events 1 to 18 of 2 users, read back" in said
+    other = elsewhere(place, tmp_path_factory)
+    said = invoked(other, "restore", str(place / "b.tar.gz"))
+    assert "verified" in said
+    assert invoked(other, "log", "export") == invoked(place, "log", "export")
+    assert Ran(other, "restore", str(place / "b.tar.gz")).code == 1
+    assert Ran(place, "backup", str(place / "b.tar.gz")).code == 1
+    assert Ran(elsewhere(place, tmp_path_factory), "restore", str(place / "no.tar.gz")).code == 1

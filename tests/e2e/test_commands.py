@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -163,7 +164,6 @@ def test_a_port_in_use_is_told_to_the_demonstration_model(running):
 
 
 def test_a_chat_at_a_terminal(running):
-    import os
     import pty
     import select
 
@@ -195,7 +195,6 @@ def test_a_chat_at_a_terminal(running):
 
 
 def test_the_demonstration_runs_to_its_end_and_a_kept_one_ends_with_an_interrupt():
-    import os
     import subprocess
     import sys
     import urllib.request
@@ -316,3 +315,27 @@ def test_doctor_says_what_works_and_what_to_mend(running):
     assert (said["ok"], said["reason"]) == (False, "unavailable")
     running.stop()
     assert running.wxgpt("doctor").returncode == 3
+
+
+def test_a_tail_that_waits_costs_nothing_and_misses_nothing_across_a_restart(running):
+    running.send("/chatgpt")
+    tail = running.begin("tail", "-f", "-n", "0", "-o", "ndjson")
+    time.sleep(2.0)
+
+    def cpu_s() -> float:
+        fields = Path(f"/proc/{tail.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    before = cpu_s()
+    time.sleep(3.0)
+    assert cpu_s() - before <= 0.02
+    running.send("/help")
+    running.stop()
+    running.start_daemon()
+    running.send("/stop")
+    time.sleep(1.0)
+    tail.send_signal(signal.SIGINT)
+    said, _ = tail.communicate(timeout=10)
+    seqs = [json.loads(line)["seq"] for line in said.splitlines()]
+    assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
+    assert len(seqs) >= 5

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import click
 
 from wxgpt import options, render
+from wxgpt.failures import UsageFailure
 
 if TYPE_CHECKING:
     from wxgptd.eventlog.salvage import Plan
@@ -140,14 +141,46 @@ def _show_plan(plan: Plan) -> None:
 
 @command.command("export")
 def export() -> None:
-    """Write every event as a line of JSON.
+    """Write every event as a line of JSON; `log import` makes the log of that again.
 
     \b
     Examples:
       wxgpt log export > events.ndjson
     """
+    from wxgpt import exchange
     from wxgptd.eventlog import reader
 
     tracker = render.Sessions()
     for record in reader.scan(options.log_directory()):
-        click.echo(render.dumps(render.as_json(record, tracker.session_of(record))))
+        click.echo(render.dumps(exchange.as_json(record, tracker.session_of(record))))
+
+
+@command.command("import")
+@click.argument("source", metavar="FILE", type=click.File("r", encoding="utf-8"))
+def import_(source: IO[str]) -> None:
+    """Make a log of an export. There must be none yet, and no daemon.
+
+    \b
+    Examples:
+      wxgpt log import events.ndjson
+    """
+    from wxgpt import exchange
+    from wxgptd.eventlog import segments, whole
+
+    state_dir = options.load_server().state_dir
+    directory = segments.log_directory(state_dir)
+    segments.make_private_directory(state_dir)
+    with segments.StateLock(state_dir):
+        if segments.list_segments(directory):
+            raise UsageFailure(
+                f"there is a log in {directory} already",
+                hint="import into an empty directory: move that one away first",
+            )
+        segments.make_private_directory(directory)
+        try:
+            count = whole.write(directory, exchange.read(source))
+        except BaseException:
+            for path in segments.list_segments(directory):
+                path.unlink()
+            raise
+    click.echo(f"{directory}: {count} events")

@@ -15,12 +15,14 @@ import click
 
 from wxgpt import options, render
 from wxgpt.failures import UsageFailure
+from wxgpt.watch import Watch
 
 if TYPE_CHECKING:
     from wxgpt.render import AnyRecord
     from wxgptd.eventlog.reader import Follower
 
-POLL_S = 0.25
+LOOK_AGAIN_S = 30.0
+"""How long to wait at most for the kernel to say that something was written."""
 LOOK_BACK_EVENTS = 50_000
 
 
@@ -46,6 +48,10 @@ class Filter:
     def over(self, now: float) -> bool:
         """Tell whether nothing that is still to come can be meant."""
         return self.until is not None and now > self.until
+
+    def left(self, now: float, most: float) -> float:
+        """Return how many seconds to wait at most for what is still to come."""
+        return most if self.until is None else min(most, max(self.until - now, 0.0) + 0.01)
 
     def admits(self, record: AnyRecord, session: str) -> bool:
         """Tell whether to show the event."""
@@ -153,12 +159,13 @@ def command(
         _keep_cursor(cursor_file, max(record.seq for record, _ in history))
     if follow:
         click.echo("following, ^C to quit", err=True)
-    while follow and not wanted.over(time.time()):
+    watch = Watch(directory) if follow else None
+    while watch is not None and not wanted.over(time.time()):
         for record, session in _read(follower, tracker):
             if wanted.admits(record, session):
                 show.one(record, session)
                 _keep_cursor(cursor_file, record.seq)
-        time.sleep(POLL_S)
+        watch.wait(wanted.left(time.time(), LOOK_AGAIN_S))
 
 
 def _begin(directory: Path, wanted: Filter, count: int | None) -> int:

@@ -1,0 +1,56 @@
+"""Wait until something changes in a directory: inotify where there is it, else a look now and then.
+
+Waiting costs nothing: the kernel wakes the process when the daemon has written.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import time
+from pathlib import Path
+
+POLL_S = 0.5
+"""How often to look where the kernel does not tell."""
+
+_CLOEXEC, _NONBLOCK = os.O_CLOEXEC, os.O_NONBLOCK
+_MODIFY, _MOVED_TO, _CREATE, _DELETE = 0x2, 0x80, 0x100, 0x200
+
+
+class Watch:
+    """Watches one directory, until `close`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._descriptor = _watch(directory)
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when something has changed since the last call, or when the time is over."""
+        if self._descriptor < 0:
+            time.sleep(min(POLL_S, timeout_s))
+            return
+        ready, _, _ = select.select([self._descriptor], [], [], max(timeout_s, 0.0))
+        if ready:
+            os.read(self._descriptor, 65_536)  # what has changed is for the reader to see
+
+    def close(self) -> None:
+        """Watch no more."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _watch(directory: Path) -> int:
+    """Return a descriptor that is readable when something changes, or -1 if there is no such."""
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        descriptor: int = libc.inotify_init1(_CLOEXEC | _NONBLOCK)
+        if descriptor < 0:
+            return -1
+        wanted = _MODIFY | _MOVED_TO | _CREATE | _DELETE
+        if libc.inotify_add_watch(descriptor, os.fsencode(directory), wanted) < 0:
+            os.close(descriptor)
+            return -1
+    except (OSError, AttributeError):
+        return -1  # no Linux, or no such call
+    return descriptor
