@@ -190,6 +190,10 @@ class EventStore(Protocol):
         """Return what has been committed since the start."""
         ...
 
+    def full(self) -> bool:
+        """Tell whether there is hardly room for more: what can be refused should be."""
+        ...
+
 
 # The pages.
 

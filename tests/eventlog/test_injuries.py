@@ -16,7 +16,7 @@ from tests.support.injuries import (
     truncate,
     write,
 )
-from wxgptd.eventlog import framing, reader, repair, segments
+from wxgptd.eventlog import framing, reader, recovery, segments
 from wxgptd.eventlog.reader import LogDamaged
 
 EVENTS = conversation(4)
@@ -45,7 +45,7 @@ def test_every_truncation_of_an_unsealed_segment_leaves_the_exact_prefix(log):
         path.write_bytes(whole[:size])
         kept = sum(len(snapshot) <= size for snapshot in snapshots)
         assert injuries.events(log) == EVENTS[:kept], size
-        ready = repair.make_ready(log)
+        ready = recovery.make_ready(log)
         assert ready.next_seq == kept + 1
         for broken in log.glob("*.broken"):
             broken.unlink()
@@ -91,7 +91,7 @@ def test_a_tail_torn_twice_is_kept_twice(log):
     write(log, EVENTS[:4], seal=False)
     for junk in (b"one", b"two"):
         injure(only_segment(log), append(junk))
-        assert repair.make_ready(log).trimmed.size == 3
+        assert recovery.make_ready(log).trimmed.size == 3
     assert sorted(kept.read_bytes() for kept in log.glob("*.broken")) == [b"one", b"two"]
 
 
@@ -111,7 +111,7 @@ def test_damage_in_the_middle_touches_nothing(log):
         read(log)
     assert "wxgpt log verify" in raised.value.hint
     with pytest.raises(LogDamaged):
-        repair.make_ready(log)
+        recovery.make_ready(log)
     assert path.read_bytes() == before
     assert list(log.iterdir()) == [path]
 

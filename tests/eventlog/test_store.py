@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import threading
 import time
@@ -15,7 +16,7 @@ from wxgptd.eventlog import segments
 from wxgptd.eventlog.codec import Unencodable
 from wxgptd.eventlog.segments import StateDirectoryLocked, StateLock
 from wxgptd.eventlog.store import LogStore, StoreUnavailable
-from wxgptd.eventlog.writer import Disk
+from wxgptd.eventlog.writer import RESERVE_BYTES, Disk
 
 EVENTS = conversation(2)
 
@@ -99,6 +100,41 @@ class FailingDisk(Disk):
         if "sync" in self.failing:
             raise self._error
         super().sync(descriptor)
+
+
+class SmallDisk(Disk):
+    """Has `room` bytes for the log; a full one takes some bytes of a write first, as disks do."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.writes_refused = 0
+        self._kept: dict = {}
+
+    def write(self, descriptor, data):
+        self._gather()
+        if self.room <= 0:
+            self.writes_refused += 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = super().write(descriptor, data[: self.room])
+        self.room -= written
+        return written
+
+    def reserve(self, path, size):
+        self._gather()
+        if self.room < size:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        path.touch(0o600)
+        self._kept[path] = size
+        self.room -= size
+
+    def free(self, directory):
+        self._gather()
+        return self.room
+
+    def _gather(self):
+        """Take back what was kept for a file that is gone."""
+        for path in [path for path in self._kept if not path.exists()]:
+            self.room += self._kept.pop(path)
 
 
 class HaltingDisk(Disk):
@@ -211,6 +247,55 @@ def test_a_failure_while_sealing_is_reported(tmp_path, reactor):
     with pytest.raises(StoreUnavailable, match="No space left"):
         store.close()
     assert [r.event for r in read(tmp_path / "log")] == EVENTS[:1]
+
+
+def test_a_full_disk_gives_its_reserve_first_and_goes_on_when_there_is_room(tmp_path, reactor):
+    failures: list = []
+    disk = SmallDisk(RESERVE_BYTES + 300)
+    store = opened(tmp_path, reactor, failures, disk=disk)
+    fired = []
+    store.append(ALICE, EVENTS[:1], 0).addCallback(fired.append)
+    reactor.run_until(lambda: bool(fired))
+    assert not store.full()
+
+    for number, event in enumerate(EVENTS[1:], 1):
+        store.append(ALICE, [event], number).addCallback(fired.append)
+    reactor.run_until(lambda: len(fired) == len(EVENTS))
+    assert disk.writes_refused, "it was never full"
+    assert store.full(), "the reserve is used up, and nobody is told"
+
+    disk.room += 3 * RESERVE_BYTES
+    reactor.run_until(lambda: not store.full())
+    store.close()
+    assert failures == []
+    assert [r.event for r in read(tmp_path / "log")] == EVENTS
+
+
+def test_without_any_room_a_commit_waits_for_some(tmp_path, reactor):
+    failures: list = []
+    disk = SmallDisk(300)
+    store = opened(tmp_path, reactor, failures, disk=disk)
+    reactor.run_until(store.full)
+    fired = []
+    store.append(ALICE, EVENTS, 0).addCallback(fired.append)
+    reactor.run_until(lambda: disk.writes_refused > 0)
+    assert fired == [], "acknowledged without room"
+    disk.room += 3 * RESERVE_BYTES
+    reactor.run_until(lambda: bool(fired) and not store.full())
+    store.close()
+    assert failures == []
+    assert [r.event for r in read(tmp_path / "log")] == EVENTS
+
+
+def test_a_stop_does_not_wait_for_room(tmp_path, reactor):
+    disk = SmallDisk(300)
+    store = opened(tmp_path, reactor, disk=disk)
+    refused = []
+    store.append(ALICE, EVENTS, 0).addErrback(refused.append)
+    reactor.run_until(lambda: disk.writes_refused > 0)
+    with pytest.raises(StoreUnavailable, match="No space left"):
+        store.close()
+    assert read(tmp_path / "log") == []
 
 
 def test_one_process_at_a_time(tmp_path, reactor):

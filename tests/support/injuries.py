@@ -10,7 +10,7 @@ from tests.support.builders import ALICE, History, complete, offer
 from wxgptd.domain.events import Event
 from wxgptd.domain.record import Recorded
 from wxgptd.domain.values import User
-from wxgptd.eventlog import codec, reader, repair, segments
+from wxgptd.eventlog import codec, reader, recovery, segments
 from wxgptd.eventlog.writer import Writer
 
 Injury = Callable[[bytes], bytes]
@@ -42,7 +42,7 @@ def write(
     failures: list[Exception] = []
     writer = Writer(
         directory,
-        repair.make_ready(directory),
+        recovery.make_ready(directory),
         on_durable=lambda tokens: durable.release(len(tokens)),
         on_failure=failures.append,
         segment_bytes=segment_bytes,

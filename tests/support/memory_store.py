@@ -21,6 +21,7 @@ class MemoryStore:
         self._waiting: list[tuple[Deferred[int], int]] = []
         self._expected: dict[User, int] = {}
         self.stalled = False
+        self.is_full = False
 
     def append(self, user: User, events: Sequence[Event], expected: int) -> Deferred[int]:
         assert self._expected.get(user, 0) == expected, "an append rests on another version"
@@ -59,6 +60,9 @@ class MemoryStore:
 
     def figures(self) -> StoreFigures:
         return StoreFigures(len(self._entries), 0, len(self._entries), 0.0)
+
+    def full(self) -> bool:
+        return self.is_full
 
     def events(self) -> list[Event]:
         return [record.event for record in self.scan()]

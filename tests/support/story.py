@@ -270,6 +270,9 @@ class _Handle:
     def figures(self) -> StoreFigures:
         return self._store.figures()
 
+    def full(self) -> bool:
+        return self._store.full()
+
 
 class _Current:
     """The HTTP client that reaches whichever incarnation runs at the moment."""

@@ -77,6 +77,7 @@ class Texts:
     models: str = "正在使用 {model}。可选：{models}。发送“/model 名字”切换。"
     no_such_model: str = "没有这个模型。正在使用 {model}，可选：{models}。"
     model_chosen: str = "已切换到 {model}，接着问吧。"
+    storage_full: str = "服务暂时无法记录新的消息，请稍后再试。"
     in_seconds: str = "{count} 秒后"
     in_minutes: str = "{count} 分钟后"
     in_hours: str = "{count} 小时后"

@@ -1,100 +1,176 @@
-"""Make a log fit to be written after a crash: trim a torn tail, and keep what was trimmed.
+"""Make a log that can be read again of one that is damaged.
 
-Only what was never acknowledged is ever trimmed. Damage is not repaired here but refused.
+Every frame that is whole is kept, wherever it lies. What was between them is lost, and so is what
+rests on that: an event that cannot follow any more (an answer to a question that is gone) is put
+aside. What remains is numbered anew, since a log has no gaps.
+
+Nothing is changed before the new log is complete and durable; the old one is then moved aside.
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from wxgptd.eventlog import framing, reader, segments
+from wxgptd.domain.record import Recorded
+from wxgptd.domain.state import EMPTY, Inconsistent, UserState, evolve
+from wxgptd.domain.values import User
+from wxgptd.errors import WxgptError
+from wxgptd.eventlog import codec, framing, reader, segments, whole
+
+PutAside = Callable[[Recorded, str], None]
+"""Told of an event that is whole and cannot be kept, and why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trimmed:
-    """A torn tail was cut off `segment` at `offset`, and kept in `kept`."""
+class Gap:
+    """Bytes of a segment, or a whole one, that hold no frame that checks."""
 
-    segment: Path
+    segment: str
     offset: int
     size: int
-    kept: Path
+    why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """Where writing goes on: behind `offset` of `segment`, or in a new segment if it is None."""
+@dataclass(slots=True)
+class Plan:
+    """What can be saved, and what cannot.
 
-    segment: Path | None
-    header: framing.Header | None
-    offset: int
-    next_seq: int
-    trimmed: Trimmed | None
+    `lost_seqs` are ranges of event numbers that no frame has; `aside` counts events that are
+    whole but cannot follow what is left before them. `torn` is how many bytes a crash left at
+    the end: no event of those was ever acknowledged.
+    """
+
+    gaps: list[Gap] = field(default_factory=list)
+    lost_seqs: list[tuple[int, int]] = field(default_factory=list)
+    kept: int = 0
+    aside: int = 0
+    torn: int = 0
+
+    @property
+    def needed(self) -> bool:
+        """Whether anything is wrong at all."""
+        return bool(self.gaps or self.lost_seqs or self.aside)
 
 
-def make_ready(directory: Path) -> Ready:
-    """Trim what a crash left, and say where to go on.
+class NothingToSave(WxgptError):
+    """there is no event in this log that could be saved"""
+
+
+def plan(directory: Path) -> Plan:
+    """Return what a repair of the log in `directory` would save and lose. Changes nothing."""
+    found = Plan()
+    for _ in _salvaged(directory, found, lambda _record, _why: None):
+        found.kept += 1
+    return found
+
+
+def repair(directory: Path, aside: Path) -> Plan:
+    """Put a log that can be read in the place of `directory`; move that to `aside`.
+
+    Beside the old segments, `aside` gets `lost.ndjson`: the events that are whole and could not
+    be kept. The caller holds the state directory's lock.
 
     Raises:
-        LogDamaged: the last segment is damaged, not merely torn.
+        NothingToSave: not a single event can be kept.
     """
-    paths = segments.list_segments(directory)
-    if not paths:
-        return Ready(None, None, 0, 1, None)
-    path = paths[-1]
-    with reader.mapped(path) as data:
-        size = len(data)
-        header = reader.read_header(path, data, last=True)
-        if header is None:
-            first = segments.first_seq_of(path)
-            trimmed = _keep(path, 0, size)
-            path.unlink()
-            segments.sync_directory(directory)
-            return Ready(None, None, 0, first, trimmed)
-        walk = framing.frames(data, header)
-        while True:
-            try:
-                next(walk)
-            except StopIteration as stop:
-                tail: framing.Tail = stop.value
-                break
-    next_seq = reader.require_tail(path, tail, last=True)
-    if isinstance(tail, framing.Sealed):
-        return Ready(None, None, 0, next_seq, None)
-    cut = _trim(path, tail.end, size) if isinstance(tail, framing.Torn) else None
-    return Ready(path, header, tail.end, next_seq, cut)
+    fresh = directory.with_name(f"{directory.name}.repaired")
+    if fresh.exists():
+        for leftover in fresh.iterdir():
+            leftover.unlink()  # of an earlier repair that was interrupted
+    segments.make_private_directory(fresh)
+    found = Plan()
+    lost: list[str] = []
+
+    def put_aside(record: Recorded, why: str) -> None:
+        said = {
+            "seq": record.seq,
+            "account": record.user.account,
+            "user": record.user.openid,
+            "why": why,
+            "event": repr(record.event),
+        }
+        text = json.dumps(said, ensure_ascii=False)
+        lost.append(text.encode("utf-8", "backslashreplace").decode())
+
+    found.kept = whole.write(fresh, _salvaged(directory, found, put_aside))
+    if not found.kept:
+        raise NothingToSave(f"not one event of {directory} can be saved")
+    # From here on the old log is only moved: interrupted, either name has a whole one.
+    directory.rename(aside)
+    fresh.rename(directory)
+    segments.sync_directory(directory.parent)
+    if lost:
+        (aside / "lost.ndjson").write_text("\n".join([*lost, ""]), "utf-8")
+    return found
 
 
-def _trim(path: Path, offset: int, size: int) -> Trimmed:
-    trimmed = _keep(path, offset, size)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.ftruncate(descriptor, offset)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    return trimmed
-
-
-def _keep(path: Path, offset: int, size: int) -> Trimmed:
-    """Copy the bytes from `offset` on into a new file beside the segment, durably."""
-    number = 0
-    while True:
-        kept = path.with_name(f"{path.name}.{offset}.{number}.broken")
+def _salvaged(directory: Path, found: Plan, put_aside: PutAside) -> Iterator[Recorded]:
+    """Yield what can be kept, numbered anew; note in `found` what cannot."""
+    states: dict[User, UserState] = {}
+    seq = 0
+    for record in _whole(directory, found):
+        state = states.get(record.user, EMPTY)
         try:
-            descriptor = os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            break
-        except FileExistsError:
-            number += 1
-    try:
-        with os.fdopen(descriptor, "wb") as copy, path.open("rb") as source:
-            source.seek(offset)
-            copy.write(source.read())
-            copy.flush()
-            os.fsync(copy.fileno())
-    except OSError:
-        kept.unlink()  # a full disk: half a copy is none
-        raise
-    segments.sync_directory(path.parent)
-    return Trimmed(path, offset, size - offset, kept)
+            states[record.user] = evolve(state, record.event)
+        except Inconsistent as error:
+            found.aside += 1
+            put_aside(record, str(error))
+            continue
+        seq += 1
+        yield Recorded(seq, record.user, state.version, record.event)
+
+
+def _whole(directory: Path, found: Plan) -> Iterator[Recorded]:
+    """Yield the events of all whole frames, in the order of their numbers."""
+    due = 1
+    paths = segments.list_segments(directory)
+    for path in paths:
+        with reader.mapped(path) as data:
+            header = framing.unpack_header(data)
+            if header is None:
+                if path == paths[-1] and len(data) <= framing.HEADER_BYTES:
+                    found.torn = len(data)
+                    continue
+                found.gaps.append(Gap(path.name, 0, len(data), "its header does not check"))
+                continue
+            if header.version != framing.FORMAT_VERSION:
+                reader.read_header(path, data, last=False)  # raises: a newer format is no damage
+            for frame in _frames(path, data, header, found, last=path == paths[-1]):
+                if frame.first_seq > due:
+                    found.lost_seqs.append((due, frame.first_seq - 1))
+                try:
+                    records = list(reader.decode_frame(path, frame))
+                except reader.LogDamaged as error:
+                    size = frame.end - error.offset
+                    found.gaps.append(Gap(path.name, error.offset, size, error.why))
+                    records = []
+                for record in records:
+                    if record.seq >= due:  # overlapping segments have some twice
+                        yield codec.require(record)
+                due = max(due, frame.first_seq + frame.count)
+
+
+def _frames(
+    path: Path, data: memoryview, header: framing.Header, found: Plan, *, last: bool
+) -> Iterator[framing.Frame]:
+    """Yield the whole frames of a segment, whatever lies between them."""
+    position = framing.HEADER_BYTES
+    while position < len(data):
+        part = framing.unpack(data, header.key, position)
+        match part:
+            case framing.Frame():
+                yield part
+                position = part.end
+            case framing.Sealed():
+                position = part.end
+            case None:
+                after = framing.next_valid(data, header.key, position + 1)
+                if after is None and last:
+                    found.torn = len(data) - position
+                    return
+                end = len(data) if after is None else after
+                found.gaps.append(Gap(path.name, position, end - position, "no frame that checks"))
+                position = end

@@ -14,7 +14,7 @@ from wxgptd.domain.events import Event
 from wxgptd.domain.record import Recorded, StoreFigures
 from wxgptd.domain.values import User
 from wxgptd.errors import WxgptError
-from wxgptd.eventlog import codec, reader, repair, segments
+from wxgptd.eventlog import codec, reader, recovery, segments
 from wxgptd.eventlog.writer import DISK, SEGMENT_BYTES, Disk, Writer
 
 
@@ -57,7 +57,7 @@ class LogStore:
         self._waiting: dict[Deferred[int], int] = {}
         self._failed: StoreUnavailable | None = None
         self._writer: Writer | None = None
-        self.trimmed: repair.Trimmed | None = None
+        self.trimmed: recovery.Trimmed | None = None
 
     def scan(self) -> Iterator[Recorded]:
         """Yield all events of the log. Changes nothing.
@@ -77,7 +77,7 @@ class LogStore:
             StoreUnavailable: the disk does not allow it.
         """
         try:
-            ready = repair.make_ready(self._directory)
+            ready = recovery.make_ready(self._directory)
         except OSError as error:
             raise _unavailable(error) from error
         self.trimmed = ready.trimmed
@@ -133,6 +133,10 @@ class LogStore:
             events=commits.events,
             sync_s=commits.sync_s,
         )
+
+    def full(self) -> bool:
+        """Tell whether the disk is full: then only what has to be should be appended."""
+        return self._writer is not None and self._writer.full
 
     def close(self) -> None:
         """Commit what waits, seal the log, unlock the directory. Blocks for as long.

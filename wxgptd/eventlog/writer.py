@@ -4,29 +4,43 @@ What is flushed together goes out as one frame, one write and one fdatasync.
 Nothing is acknowledged before the sync behind it has returned. A failed write or sync is never
 tried again: the kernel may have dropped the very pages it failed on, so the file can no longer
 be trusted to hold what was written. The writer stops, and the next start recovers.
+
+A full disk is the one exception, since nothing is lost by it but time: what was written of the
+frame is cut off again, and a reserve is given up so that what has to be written still can be.
+Where even that is used up, the commit waits for room.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from wxgptd.eventlog import codec, framing, segments
-from wxgptd.eventlog.repair import Ready
+from wxgptd.eventlog.recovery import Ready
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 MAX_GROUP_BYTES = 4 * 1024 * 1024
 """A commit group is closed at this size; readers refuse a frame of more than sixteen times that."""
 
 
+RESERVE_NAME = "reserve"
+RESERVE_BYTES = 4 * 1024 * 1024
+"""Room for the answers that are held and for a stop, when the disk is full otherwise."""
+
+LOOK_FOR_ROOM_S = 1.0
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
 class Disk:
-    """The two system calls that events rest on: an argument, so that they can be seen to fail."""
+    """The system calls that events rest on: an argument, so that they can be seen to fail."""
 
     def write(self, descriptor: int, data: memoryview) -> int:
         """Write some of `data`; return how much."""
@@ -35,6 +49,26 @@ class Disk:
     def sync(self, descriptor: int) -> None:
         """Make what was written durable."""
         os.fdatasync(descriptor)
+
+    def reserve(self, path: Path, size: int) -> None:
+        """Keep `size` bytes of the disk in a file at `path`.
+
+        Raises:
+            OSError: there is not as much.
+        """
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
+
+    def free(self, directory: Path) -> int:
+        """Return how many bytes may still be written."""
+        found = os.statvfs(directory)
+        return found.f_bavail * found.f_frsize
 
 
 DISK = Disk()
@@ -59,7 +93,8 @@ class Writer:
 
     `on_durable` is called in the writer's thread with the tokens of all appends that one commit
     made durable, in their order; `on_failure` once, with the error, when nothing will be any
-    more. Neither may block.
+    more. Neither may block. `full` tells, to whichever thread asks, that the disk is: what can
+    be refused should be.
     """
 
     def __init__(
@@ -81,6 +116,7 @@ class Writer:
         self._pending: list[_Append] = []
         self._queue: SimpleQueue[list[_Append] | None] = SimpleQueue()
         self._commits = Commits(0, 0, 0.0)
+        self.full = False
         # From here on the thread's own.
         self._written_seq = ready.next_seq
         self._first_seq = ready.next_seq
@@ -89,6 +125,8 @@ class Writer:
         self._size = 0
         self._key = 0
         self._ready = ready
+        self._closing = threading.Event()
+        self._reserve = directory / RESERVE_NAME
         self._thread = threading.Thread(target=self._run, name="wxgptd-log", daemon=True)
         self._thread.start()
 
@@ -139,6 +177,7 @@ class Writer:
         Return what went wrong, now or earlier.
         """
         self.flush()
+        self._closing.set()
         self._queue.put(None)
         self._thread.join()
         return self._error
@@ -146,7 +185,8 @@ class Writer:
     def _run(self) -> None:
         try:
             self._open(self._ready)
-            while (group := self._queue.get()) is not None:
+            self._look_for_room()
+            while (group := self._next_group()) is not None:
                 self._commit(group)
             # One without events is gone on with: its successor would have the same name.
             if self._written_seq > self._first_seq:
@@ -157,6 +197,41 @@ class Writer:
         finally:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
+
+    def _next_group(self) -> list[_Append] | None:
+        """Return what is to be committed next; look for room meanwhile, if there was none."""
+        while self.full:
+            self._look_for_room()
+            try:
+                return self._queue.get(timeout=LOOK_FOR_ROOM_S)
+            except Empty:
+                continue
+        return self._queue.get()
+
+    def _look_for_room(self) -> None:
+        """Keep a reserve, if there is room for it; the disk is full as long as there is none."""
+        if not self._reserve.exists():
+            if self.full and self._disk.free(self._directory) < 2 * RESERVE_BYTES:
+                return
+            try:
+                self._disk.reserve(self._reserve, RESERVE_BYTES)
+            except OSError as error:
+                # Any other error is of a file system that knows no reserves.
+                self.full = error.errno in _FULL
+                return
+        self.full = False
+
+    def _make_room(self) -> None:
+        """Give up what is kept for that; without it, let some time pass.
+
+        Raises:
+            OSError: the writer is to stop, and there is no room.
+        """
+        self.full = True
+        if self._reserve.exists():
+            self._reserve.unlink()
+        elif self._closing.wait(LOOK_FOR_ROOM_S):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _commit(self, group: list[_Append]) -> None:
         if self._size >= self._segment_bytes:
@@ -175,10 +250,21 @@ class Writer:
         self._on_durable([append.token for append in group])
 
     def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[self._disk.write(self._descriptor, view) :]
-        self._size += len(data)
+        """Write all of `data`, or nothing of it."""
+        while True:
+            view = memoryview(data)
+            try:
+                while view:
+                    view = view[self._disk.write(self._descriptor, view) :]
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
+                # A full disk takes some bytes first. They are no frame, and nobody's.
+                os.ftruncate(self._descriptor, self._size)
+                self._make_room()
+            else:
+                self._size += len(data)
+                return
 
     def _open(self, ready: Ready) -> None:
         if ready.segment is None or ready.header is None:

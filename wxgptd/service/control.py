@@ -97,6 +97,7 @@ class Control:
                 name: one.model.condition() for name, one in self._settings.assistants.items()
             },
             "spent_today": dict(self._spending.spent()),
+            "disk_full": self._store.full(),
             "last_seq": store.last_seq,
             "commits": store.commits,
             "fsync_mean_ms": round(1000 * store.sync_s / max(1, store.commits), 3),
@@ -233,6 +234,11 @@ class Control:
         for assistant in self._settings.assistants:
             exhausted.add_metric([assistant], float(assistant in spent_up))
         yield exhausted
+        yield GaugeMetricFamily(
+            "wxgptd_disk_full",
+            "Whether new questions are refused for want of room.",
+            float(self._store.full()),
+        )
         store = self._store.figures()
         yield CounterMetricFamily("wxgptd_log_commits", "Commit groups.", store.commits)
         yield CounterMetricFamily("wxgptd_log_events", "Events written.", store.events)

@@ -6,7 +6,7 @@ reply consists of is decided by the domain; this module waits, and says what is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from twisted.internet.defer import TimeoutError as WaitedLongEnough
 from twisted.internet.interfaces import IReactorTime
 
 from wxgptd.domain import commands as c
-from wxgptd.domain import reply_window, rules, texts
+from wxgptd.domain import reply_window, rules, slash, texts
 from wxgptd.domain.decider import disregards, leaves_to_others
 from wxgptd.domain.reply_window import Settled
 from wxgptd.domain.rules import Backend, Rule
@@ -25,9 +25,11 @@ from wxgptd.domain.values import (
     AssistantName,
     Content,
     DeliveryKey,
+    Ignorable,
     Notice,
     SessionId,
     Subscribe,
+    Text,
     Unsubscribe,
     User,
 )
@@ -92,6 +94,19 @@ def _is_membership(content: Content) -> bool:
     return isinstance(content, Subscribe | Unsubscribe)
 
 
+def _adds(
+    state: UserState,
+    delivery: DeliveryKey,
+    content: Content,
+    commands: Mapping[str, AssistantName],
+) -> bool:
+    """Tell whether a message opens a session or asks: what a full disk has no room for."""
+    if delivery in state.windows or isinstance(content, Subscribe | Unsubscribe | Ignorable):
+        return False
+    line = slash.parse(content.text, commands) if isinstance(content, Text) else slash.Say()
+    return isinstance(line, slash.Open | slash.Say)
+
+
 class Conversations:
     """Answers attempts. Implements `wxgptd.ports.Conversations`."""
 
@@ -108,10 +123,12 @@ class Conversations:
         spending: Spending,
         links: Links,
         fresh_session: Callable[[], SessionId],
+        store_full: Callable[[], bool],
         clock: IReactorTime,
         timeline: Timeline,
     ) -> None:
         self._fresh_session = fresh_session
+        self._store_full = store_full
         self._settings = settings
         self._commands = settings.commands()
         self._journal = journal
@@ -185,6 +202,9 @@ class Conversations:
                 policy = replace(policy, open_with=AssistantName(""), welcome=False)
         if disregards(state, delivery, content, policy, self._commands):
             return succeed(_outcome(rule))
+        if self._store_full() and _adds(state, delivery, content, self._commands):
+            # Not on record, because that is what there is no room for.
+            return succeed(Say(self._settings.texts.storage_full))
         day_began_at, day_ends_at = self._timeline.day()
         entry = self._answering.carry_out(
             user,

@@ -139,6 +139,7 @@ class Service:
             spending=spending,
             links=made_links,
             fresh_session=_session_ids(),
+            store_full=world.store.full,
             clock=world.clock,
             timeline=timeline,
         )

@@ -10,7 +10,7 @@ from wxgpt import options, render
 from wxgpt.failures import UsageFailure
 
 if TYPE_CHECKING:
-    from wxgptd.eventlog.salvage import Plan
+    from wxgptd.eventlog.repair import Plan
 
 
 @click.group("log")
@@ -105,10 +105,10 @@ def repair(dry_run: bool) -> None:
       wxgpt log repair --dry-run
       wxgpt log repair
     """
-    from wxgptd.eventlog import salvage, segments
+    from wxgptd.eventlog import repair, segments
 
     directory = options.log_directory()
-    plan = salvage.plan(directory)
+    plan = repair.plan(directory)
     if plan.needed:
         _show_plan(plan)
     if plan.torn:
@@ -124,7 +124,7 @@ def repair(dry_run: bool) -> None:
         number = 1
         while aside.exists():
             aside, number = directory.with_name(f"{directory.name}.damaged.{number}"), number + 1
-        plan = salvage.repair(directory, aside)
+        plan = repair.repair(directory, aside)
     click.echo(f"{plan.kept} events saved in {directory}")
     click.echo(f"the damaged log is in {aside}" + (" with lost.ndjson" if plan.aside else ""))
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support.builders import BOB
 from tests.support.injuries import append, conversation, events, flip, injure, read, truncate, write
 from wxgptd.domain.state import EMPTY, evolve, fold
-from wxgptd.eventlog import framing, reader, salvage, segments
+from wxgptd.eventlog import framing, reader, repair, segments
 
 EVENTS = conversation(6)
 
@@ -25,10 +25,10 @@ def log(tmp_path):
     return directory
 
 
-def repaired(log: Path) -> salvage.Plan:
-    planned = salvage.plan(log)
+def repaired(log: Path) -> repair.Plan:
+    planned = repair.plan(log)
     before = {path.name: path.read_bytes() for path in log.iterdir()}
-    done = salvage.repair(log, log.with_name("aside"))
+    done = repair.repair(log, log.with_name("aside"))
     assert done == planned, "the plan is what happens"
     kept = {path.name: path.read_bytes() for path in log.with_name("aside").iterdir()}
     assert before.items() <= kept.items(), "the originals are kept as they were"
@@ -48,7 +48,7 @@ def third(log: Path) -> Path:
 
 
 def test_a_log_that_is_whole_needs_none(log):
-    plan = salvage.plan(log)
+    plan = repair.plan(log)
     assert not plan.needed
     assert plan.kept == len(EVENTS) + len(conversation(2))
 
@@ -57,7 +57,7 @@ def test_a_torn_tail_is_no_damage(tmp_path):
     log = tmp_path / "log"
     write(log, EVENTS, seal=False)
     injure(segments.list_segments(log)[-1], append(b"WXFR half a frame"))
-    plan = salvage.plan(log)
+    plan = repair.plan(log)
     assert not plan.needed
     assert plan.torn == 17
 
@@ -118,7 +118,7 @@ def test_every_flipped_bit_of_a_segment_costs_no_more_than_its_commit(tmp_path):
     whole = events(log)
     for offset in range(0, len(good), 7):
         path.write_bytes(flip(offset, offset % 8)(good))
-        plan = salvage.plan(log)
+        plan = repair.plan(log)
         saved = len(whole) - plan.aside - sum(b - a + 1 for a, b in plan.lost_seqs)
         assert plan.kept <= len(whole)
         assert plan.kept == saved or not plan.lost_seqs
@@ -130,8 +130,8 @@ def test_where_nothing_can_be_saved_nothing_is_changed(log):
     for path in segments.list_segments(log):
         path.write_bytes(b"junk" * 100)
     before = {path.name: path.read_bytes() for path in log.iterdir()}
-    with pytest.raises(salvage.NothingToSave):
-        salvage.repair(log, log.with_name("aside"))
+    with pytest.raises(repair.NothingToSave):
+        repair.repair(log, log.with_name("aside"))
     assert {path.name: path.read_bytes() for path in log.iterdir()} == before
 
 

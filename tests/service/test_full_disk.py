@@ -1,0 +1,38 @@
+"""A full disk: what is held goes on, and what is new is told so."""
+
+from __future__ import annotations
+
+from tests.support.model_server import answer_at
+from tests.support.story import Story, configuration
+
+FULL = configuration().texts.storage_full
+
+
+def test_new_questions_are_told_and_held_answers_are_given():
+    story = Story(answer_at(8, "四十二。"))
+    story.open()
+    held = story.send("生命的意义？")
+    story.advance(1)
+    recorded = len(story.store.events())
+    story.store.is_full = True
+
+    assert story.say("还有一个问题") == FULL
+    assert story.say("/chatgpt", user="bob") == FULL
+    assert len(story.store.events()) == recorded, "it was written nevertheless"
+    story.advance(9)
+    assert held.reply == "四十二。"
+    assert len(story.model.calls) == 1
+
+    story.store.is_full = False
+    story.send("还有一个问题")
+    story.advance(9)
+    assert len(story.model.calls) == 2
+
+
+def test_what_needs_next_to_nothing_goes_on():
+    story = Story(answer_at(1, "好。"))
+    story.open()
+    story.store.is_full = True
+    assert story.say("hello", user="bob") is None  # left to others, as ever
+    assert story.say("/stop") not in {None, FULL}
+    assert story.say("还在吗？") is None
