@@ -158,7 +158,11 @@ def decode(directory: Path) -> int:
 def replay(state_dir: Path) -> int:
     """Do what the daemon does before it is ready."""
     store = LogStore(
-        state_dir, in_reactor=lambda call: call(), soon=lambda call: call(), on_failure=print
+        state_dir,
+        in_reactor=lambda call: call(),
+        soon=lambda call: call(),
+        on_failure=print,
+        on_full=print,
     )
     journal = Journal(store, (LinkIndex(7 * 86_400.0), OpenSessions()))
     last = journal.load(store.scan(), DeliberateTimeouts(60))

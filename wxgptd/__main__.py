@@ -38,6 +38,7 @@ from zope.interface import provider
 from wxgptd import __version__, config
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog.store import LogStore, StoreUnavailable
+from wxgptd.eventlog.writer import ROOM_NEEDED_BYTES
 from wxgptd.outbound.client import http_client
 from wxgptd.service.notify import notify
 from wxgptd.service.site import BoundedSite
@@ -172,6 +173,7 @@ class _Process:
             in_reactor=reactor.callFromThread,
             soon=partial(reactor.callLater, 0),
             on_failure=self._log_failed,
+            on_full=_say_full,
             segment_bytes=self._config.log.segment_size,
         )
         service = Service(
@@ -316,6 +318,17 @@ def _listening_hint(why: object) -> str:
     if isinstance(why, PermissionError):
         return "ports below 1024 are root's: keep 9005, and put nginx or Caddy in front"
     return "stop what uses the port, or set [server] listen to another one"
+
+
+def _say_full(full: bool) -> None:
+    if full:
+        log.warn(
+            "the disk is full: new questions are refused until there is room ({needed} MB); "
+            "what is being answered goes on",
+            needed=ROOM_NEEDED_BYTES >> 20,
+        )
+    else:
+        log.info("there is room on the disk again: new questions are taken")
 
 
 def _somebody_listens(path: Path) -> bool:

@@ -48,12 +48,13 @@ def reactor():
     return Reactor()
 
 
-def opened(tmp_path, reactor, failures=None, **more) -> LogStore:
+def opened(tmp_path, reactor, failures=None, fullness=None, **more) -> LogStore:
     store = LogStore(
         tmp_path,
         in_reactor=reactor.call_from_thread,
         soon=reactor.call_from_thread,
         on_failure=(failures if failures is not None else []).append,
+        on_full=(fullness if fullness is not None else []).append,
         **more,
     )
     assert list(store.scan()) is not None
@@ -251,8 +252,9 @@ def test_a_failure_while_sealing_is_reported(tmp_path, reactor):
 
 def test_a_full_disk_gives_its_reserve_first_and_goes_on_when_there_is_room(tmp_path, reactor):
     failures: list = []
+    fullness: list = []
     disk = SmallDisk(RESERVE_BYTES + 300)
-    store = opened(tmp_path, reactor, failures, disk=disk)
+    store = opened(tmp_path, reactor, failures, fullness, disk=disk)
     fired = []
     store.append(ALICE, EVENTS[:1], 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
@@ -265,7 +267,8 @@ def test_a_full_disk_gives_its_reserve_first_and_goes_on_when_there_is_room(tmp_
     assert store.full(), "the reserve is used up, and nobody is told"
 
     disk.room += 3 * RESERVE_BYTES
-    reactor.run_until(lambda: not store.full())
+    reactor.run_until(lambda: fullness == [True, False])
+    assert not store.full()
     store.close()
     assert failures == []
     assert [r.event for r in read(tmp_path / "log")] == EVENTS

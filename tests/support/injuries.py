@@ -45,6 +45,7 @@ def write(
         recovery.make_ready(directory),
         on_durable=lambda tokens: durable.release(len(tokens)),
         on_failure=failures.append,
+        on_full=lambda full: None,
         segment_bytes=segment_bytes,
     )
     snapshots = []

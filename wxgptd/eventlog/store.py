@@ -42,6 +42,7 @@ class LogStore:
         in_reactor: Callable[[Callable[[], None]], None],
         soon: Callable[[Callable[[], None]], object],
         on_failure: Callable[[StoreUnavailable], None],
+        on_full: Callable[[bool], None],
         segment_bytes: int = SEGMENT_BYTES,
         disk: Disk = DISK,
     ) -> None:
@@ -53,6 +54,7 @@ class LogStore:
         self._soon = soon
         self._flushing = False
         self._on_failure = on_failure
+        self._on_full = on_full
         self._segment_bytes = segment_bytes
         self._waiting: dict[Deferred[int], int] = {}
         self._failed: StoreUnavailable | None = None
@@ -86,6 +88,7 @@ class LogStore:
             ready,
             on_durable=self._durable,
             on_failure=lambda error: self._in_reactor(lambda: self._fail(error)),
+            on_full=lambda full: self._in_reactor(lambda: self._on_full(full)),
             segment_bytes=self._segment_bytes,
             disk=self._disk,
         )

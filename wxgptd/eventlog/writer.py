@@ -34,6 +34,9 @@ RESERVE_NAME = "reserve"
 RESERVE_BYTES = 4 * 1024 * 1024
 """Room for the answers that are held and for a stop, when the disk is full otherwise."""
 
+ROOM_NEEDED_BYTES = 2 * RESERVE_BYTES
+"""A full disk is full until there is as much: the reserve itself, and something to write on."""
+
 LOOK_FOR_ROOM_S = 1.0
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -93,8 +96,8 @@ class Writer:
 
     `on_durable` is called in the writer's thread with the tokens of all appends that one commit
     made durable, in their order; `on_failure` once, with the error, when nothing will be any
-    more. Neither may block. `full` tells, to whichever thread asks, that the disk is: what can
-    be refused should be.
+    more; `on_full` whenever the disk becomes full, and when there is room again. None may block.
+    `full` tells the same to whichever thread asks: what can be refused should be.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class Writer:
         *,
         on_durable: Callable[[list[object]], None],
         on_failure: Callable[[Exception], None],
+        on_full: Callable[[bool], None],
         segment_bytes: int = SEGMENT_BYTES,
         disk: Disk = DISK,
     ) -> None:
@@ -111,6 +115,7 @@ class Writer:
         self._directory = directory
         self._on_durable = on_durable
         self._on_failure = on_failure
+        self._on_full = on_full
         self._segment_bytes = segment_bytes
         self._next_seq = ready.next_seq
         self._pending: list[_Append] = []
@@ -211,15 +216,20 @@ class Writer:
     def _look_for_room(self) -> None:
         """Keep a reserve, if there is room for it; the disk is full as long as there is none."""
         if not self._reserve.exists():
-            if self.full and self._disk.free(self._directory) < 2 * RESERVE_BYTES:
+            if self.full and self._disk.free(self._directory) < ROOM_NEEDED_BYTES:
                 return
             try:
                 self._disk.reserve(self._reserve, RESERVE_BYTES)
             except OSError as error:
                 # Any other error is of a file system that knows no reserves.
-                self.full = error.errno in _FULL
+                self._note(full=error.errno in _FULL)
                 return
-        self.full = False
+        self._note(full=False)
+
+    def _note(self, *, full: bool) -> None:
+        if full != self.full:
+            self.full = full
+            self._on_full(full)
 
     def _make_room(self) -> None:
         """Give up what is kept for that; without it, let some time pass.
@@ -227,7 +237,7 @@ class Writer:
         Raises:
             OSError: the writer is to stop, and there is no room.
         """
-        self.full = True
+        self._note(full=True)
         if self._reserve.exists():
             self._reserve.unlink()
         elif self._closing.wait(LOOK_FOR_ROOM_S):
