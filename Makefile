@@ -27,7 +27,7 @@ test-peers: .venv/ready      ## talk to model servers of others, installed for i
 	WXGPTD_PEERS=1 $(BIN)/python -m pytest tests/peers
 
 bench: .venv/ready           ## every measurement, one after the other
-	for one in bench/webhook.py bench/hold.py bench/replay.py bench/stream.py; do $(BIN)/python $$one || exit 1; done
+	for one in bench/webhook.py bench/hold.py bench/replay.py bench/log.py bench/stream.py; do $(BIN)/python $$one || exit 1; done
 
 .venv/ready: pyproject.toml
 	@echo "setting up .venv from pyproject.toml (once)"

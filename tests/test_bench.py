@@ -18,6 +18,7 @@ BENCH = Path(__file__).parent.parent / "bench"
         ("replay.py", ["--events", "2000", "--rounds", "1"]),
         ("hold.py", ["--questions", "20", "--model-seconds", "0.5", "--within", "0.5"]),
         ("webhook.py", ["--slices", "1", "--seconds", "0.05"]),
+        ("log.py", ["--appends", "640", "--rounds", "1"]),
         ("stream.py", ["--answers", "5", "--chunks", "5", "--rounds", "1"]),
     ],
 )
