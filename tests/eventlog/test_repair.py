@@ -11,6 +11,7 @@ from tests.support.builders import BOB
 from tests.support.injuries import append, conversation, events, flip, injure, read, truncate, write
 from wxgptd.domain.state import EMPTY, evolve, fold
 from wxgptd.eventlog import framing, reader, repair, segments
+from wxgptd.eventlog.store import LogStore
 
 EVENTS = conversation(6)
 
@@ -137,7 +138,17 @@ def test_where_nothing_can_be_saved_nothing_is_changed(log):
 
 def test_a_repair_that_was_interrupted_begins_anew(log):
     injure(third(log), flip(framing.HEADER_BYTES + 60))
-    fresh = log.with_name("log.repaired")
-    fresh.mkdir()
-    (fresh / segments.segment_name(1)).write_bytes(b"half")
+    for name in ("log.repairing", "log.repaired"):
+        fresh = log.with_name(name)
+        fresh.mkdir()
+        (fresh / segments.segment_name(1)).write_bytes(b"half")
     repaired(log)
+
+
+def test_a_repair_that_was_interrupted_between_its_renames_is_finished_by_the_next_start(log):
+    before = read(log)
+    log.rename(log.with_name("log.repaired"))  # what it looks like then
+    store = LogStore(log.parent, in_reactor=print, soon=print, on_failure=print, on_full=print)
+    assert list(store.scan()) == before
+    store.close()
+    assert log.exists()

@@ -19,6 +19,7 @@ from wxgptd.domain.state import EMPTY, UserState, evolve
 from wxgptd.domain.values import User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, framing, reader, segments
+from wxgptd.eventlog.writer import RESERVE_NAME
 
 KEYS = "keys"
 LOG = "log"
@@ -75,7 +76,7 @@ def restore(source: Path, state_dir: Path) -> Backup:
         LogDamaged: what is in the backup does not check.
     """
     log = segments.log_directory(state_dir)
-    if segments.list_segments(log):
+    if log.exists() and any(path.name != RESERVE_NAME for path in log.iterdir()):
         raise NotEmpty(
             f"there is a log in {log} already",
             hint="restore into an empty directory: move that one away first",
@@ -89,12 +90,14 @@ def restore(source: Path, state_dir: Path) -> Backup:
         try:
             _extract(source, fresh)
             found = _fold(fresh / LOG)
-            if log.exists():
-                log.rmdir()
-            (fresh / LOG).rename(log)
             segments.make_private_directory(state_dir / KEYS)
             for key in (fresh / KEYS).iterdir() if (fresh / KEYS).exists() else ():
                 key.rename(state_dir / KEYS / key.name)
+            segments.sync_directory(state_dir / KEYS)
+            # Last, since whatever came before it can be done again only while there is no log.
+            if log.exists():
+                shutil.rmtree(log)  # with a reserve at most
+            (fresh / LOG).rename(log)
             segments.sync_directory(state_dir)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)

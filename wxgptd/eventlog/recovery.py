@@ -1,5 +1,7 @@
 """Make a log fit to be written after a crash: trim a torn tail, and keep what was trimmed.
 
+A repair that was interrupted at its very end is finished, too.
+
 Only what was never acknowledged is ever trimmed. Damage is not repaired here but refused.
 """
 
@@ -31,6 +33,18 @@ class Ready:
     offset: int
     next_seq: int
     trimmed: Trimmed | None
+
+
+def repaired(directory: Path) -> Path:
+    """Return where a repair has a whole log before it takes the place of `directory`."""
+    return directory.with_name(f"{directory.name}.repaired")
+
+
+def finish_repair(directory: Path) -> None:
+    """Put a repaired log in its place, if the repair was interrupted when there was none."""
+    if not directory.exists() and repaired(directory).exists():
+        repaired(directory).rename(directory)
+        segments.sync_directory(directory.parent)
 
 
 def make_ready(directory: Path) -> Ready:

@@ -10,6 +10,7 @@ Nothing is changed before the new log is complete and durable; the old one is th
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from wxgptd.domain.record import Recorded
 from wxgptd.domain.state import EMPTY, Inconsistent, UserState, evolve
 from wxgptd.domain.values import User
 from wxgptd.errors import WxgptError
-from wxgptd.eventlog import codec, framing, reader, segments, whole
+from wxgptd.eventlog import codec, framing, reader, recovery, segments, whole
 
 PutAside = Callable[[Recorded, str], None]
 """Told of an event that is whole and cannot be kept, and why."""
@@ -76,10 +77,13 @@ def repair(directory: Path, aside: Path) -> Plan:
     Raises:
         NothingToSave: not a single event can be kept.
     """
-    fresh = directory.with_name(f"{directory.name}.repaired")
-    if fresh.exists():
-        for leftover in fresh.iterdir():
-            leftover.unlink()  # of an earlier repair that was interrupted
+    fresh, whole_log = (
+        directory.with_name(f"{directory.name}.repairing"),
+        recovery.repaired(directory),
+    )
+    for leftover in (fresh, whole_log):  # of an earlier repair that was interrupted
+        if leftover.exists():
+            shutil.rmtree(leftover)
     segments.make_private_directory(fresh)
     found = Plan()
     lost: list[str] = []
@@ -98,12 +102,14 @@ def repair(directory: Path, aside: Path) -> Plan:
     found.kept = whole.write(fresh, _salvaged(directory, found, put_aside))
     if not found.kept:
         raise NothingToSave(f"not one event of {directory} can be saved")
-    # From here on the old log is only moved: interrupted, either name has a whole one.
-    directory.rename(aside)
-    fresh.rename(directory)
-    segments.sync_directory(directory.parent)
     if lost:
-        (aside / "lost.ndjson").write_text("\n".join([*lost, ""]), "utf-8")
+        (directory / "lost.ndjson").write_text("\n".join([*lost, ""]), "utf-8")
+    # From here on it is only renamed; interrupted between the two, the next start does the other.
+    fresh.rename(whole_log)
+    segments.sync_directory(directory.parent)
+    directory.rename(aside)
+    whole_log.rename(directory)
+    segments.sync_directory(directory.parent)
     return found
 
 

@@ -68,6 +68,7 @@ class LogStore:
             LogDamaged: something does not check.
             UnreadableEvent: a newer wxgptd wrote an event.
         """
+        recovery.finish_repair(self._directory)
         segments.make_private_directory(self._directory)
         return map(codec.require, reader.scan(self._directory))
 
