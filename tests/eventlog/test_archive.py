@@ -86,3 +86,58 @@ def test_a_backup_writes_nowhere_else(state, tmp_path, name):
     with pytest.raises(archive.NoBackup):
         archive.restore(tmp_path / "b", tmp_path / "other")
     assert not list(tmp_path.rglob("evil"))
+
+
+def repacked(backup, change):
+    """Write a backup again with its files changed; gzip's own checksum is right."""
+    with tarfile.open(backup) as old:
+        files = {info.name: old.extractfile(info).read() for info in old}
+    change(files)
+    with tarfile.open(backup, "w:gz") as new:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            new.addfile(info, io.BytesIO(data))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda files: files.update({"keys/links": b"K" + files["keys/links"][1:]}),
+        lambda files: files.pop(min(name for name in files if name.startswith("log/"))),
+        lambda files: files.pop(max(name for name in files if name.startswith("log/"))),
+        lambda files: files.pop("keys/links"),
+        lambda files: files.pop("manifest.json"),
+    ],
+    ids=["a key", "the first segment", "the last segment", "no key", "no manifest"],
+)
+def test_a_backup_that_was_changed_is_none(state, tmp_path, change):
+    archive.backup(state, tmp_path / "b")
+    repacked(tmp_path / "b", change)
+    with pytest.raises(archive.NoBackup):
+        archive.restore(tmp_path / "b", tmp_path / "other")
+
+
+def test_a_backup_without_its_last_bytes_is_none(state, tmp_path):
+    archive.backup(state, tmp_path / "b")
+    (tmp_path / "b").write_bytes((tmp_path / "b").read_bytes()[:-8])
+    with pytest.raises(archive.NoBackup):
+        archive.restore(tmp_path / "b", tmp_path / "other")
+
+
+def test_another_key_is_not_written_over(state, tmp_path):
+    archive.backup(state, tmp_path / "b")
+    keys = tmp_path / "other" / "keys"
+    keys.mkdir(parents=True)
+    (keys / "links").write_bytes(b"other")
+    with pytest.raises(archive.NotEmpty, match="links"):
+        archive.restore(tmp_path / "b", tmp_path / "other")
+    assert (keys / "links").read_bytes() == b"other"
+
+
+def test_what_a_link_points_to_is_not_written_over(state, tmp_path):
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / "b").symlink_to(tmp_path / "victim")
+    with pytest.raises(FileExistsError):
+        archive.backup(state, tmp_path / "b")
+    assert (tmp_path / "victim").read_text() == "mine"

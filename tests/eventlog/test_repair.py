@@ -87,6 +87,7 @@ def test_a_header_that_does_not_check(log):
     injure(third(log), flip(9))
     plan = repaired(log)
     assert [gap.why for gap in plan.gaps] == ["its header does not check"]
+    assert plan.kept == len(EVENTS) + len(conversation(2)), "its frames check nevertheless"
 
 
 def test_a_segment_that_ends_early(log):
@@ -152,3 +153,19 @@ def test_a_repair_that_was_interrupted_between_its_renames_is_finished_by_the_ne
     assert list(store.scan()) == before
     store.close()
     assert log.exists()
+
+
+@pytest.mark.parametrize("injury", ["junk behind the footer", "no footer", "another name"])
+def test_whatever_a_start_refuses_is_repaired(log, injury):
+    if injury == "junk behind the footer":
+        injure(segments.list_segments(log)[-1], append(b"junk"))
+    elif injury == "no footer":
+        path = third(log)
+        path.write_bytes(path.read_bytes()[: -framing.HEAD_BYTES])
+    else:
+        path = segments.list_segments(log)[-1]
+        path.rename(path.with_name(segments.segment_name(segments.first_seq_of(path) + 1)))
+    with pytest.raises(reader.LogDamaged):
+        read(log)
+    assert repair.plan(log).needed
+    repaired(log)

@@ -7,22 +7,33 @@ event, and nothing behind it. It is read back before it counts as one.
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import io
+import json
 import os
+import re
 import shutil
 import tarfile
+import tempfile
+import zlib
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from pathlib import Path
+from typing import IO, NamedTuple
 
 from wxgptd.domain.state import EMPTY, UserState, evolve
 from wxgptd.domain.values import User
 from wxgptd.errors import WxgptError
-from wxgptd.eventlog import codec, framing, reader, segments
-from wxgptd.eventlog.writer import RESERVE_NAME
+from wxgptd.eventlog import codec, framing, reader, segments, whole
+
+CHUNK_BYTES = 1 << 20
 
 KEYS = "keys"
 LOG = "log"
+MANIFEST = "manifest.json"
+"""The last file of a backup: the SHA-256 of each of the others."""
+
+_NAMES = re.compile(r"log/\d{20}\.wxlog|keys/[a-z0-9_-]+|manifest\.json")
 
 
 class Backup(NamedTuple):
@@ -49,21 +60,23 @@ def backup(state_dir: Path, target: Path) -> Backup:
     """
     if target.exists():
         raise FileExistsError(17, "the file exists already", str(target))
-    fresh = target.with_name(f".{target.name}.new")
-    descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    fresh = Path(name)
     try:
         with os.fdopen(descriptor, "w+b") as file:
             with tarfile.open(fileobj=file, mode="w:gz") as archive:
+                manifest = {}
                 for name, data in _contents(state_dir):
                     _add(archive, name, data)
+                    manifest[name] = hashlib.sha256(data).hexdigest()
+                _add(archive, MANIFEST, json.dumps(manifest).encode())
             file.flush()
             os.fsync(file.fileno())
         found = _verified(fresh, target.parent)
-        fresh.rename(target)
+        os.link(fresh, target)  # fails where one has appeared since
         segments.sync_directory(target.parent)
-    except BaseException:
+    finally:
         fresh.unlink(missing_ok=True)
-        raise
     return found
 
 
@@ -76,7 +89,7 @@ def restore(source: Path, state_dir: Path) -> Backup:
         LogDamaged: what is in the backup does not check.
     """
     log = segments.log_directory(state_dir)
-    if log.exists() and any(path.name != RESERVE_NAME for path in log.iterdir()):
+    if not whole.is_empty(log):
         raise NotEmpty(
             f"there is a log in {log} already",
             hint="restore into an empty directory: move that one away first",
@@ -91,17 +104,25 @@ def restore(source: Path, state_dir: Path) -> Backup:
             _extract(source, fresh)
             found = _fold(fresh / LOG)
             segments.make_private_directory(state_dir / KEYS)
+            _require_no_other_keys(fresh / KEYS, state_dir / KEYS)
             for key in (fresh / KEYS).iterdir() if (fresh / KEYS).exists() else ():
                 key.rename(state_dir / KEYS / key.name)
             segments.sync_directory(state_dir / KEYS)
             # Last, since whatever came before it can be done again only while there is no log.
-            if log.exists():
-                shutil.rmtree(log)  # with a reserve at most
-            (fresh / LOG).rename(log)
-            segments.sync_directory(state_dir)
+            whole.place(fresh / LOG, log)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return found
+
+
+def _require_no_other_keys(restored: Path, present: Path) -> None:
+    for path in present.iterdir():
+        same = restored / path.name
+        if not same.exists() or same.read_bytes() != path.read_bytes():
+            raise NotEmpty(
+                f"there is a key already: {path}",
+                hint="it belongs to links that were sent; move it away if they may go dead",
+            )
 
 
 def _contents(state_dir: Path) -> Iterator[tuple[str, bytes]]:
@@ -141,38 +162,53 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
 
 def _extract(source: Path, target: Path) -> None:
     """Write the files of a backup, durably; take nothing that is none of ours."""
+    found: dict[str, str] = {}
+    manifest: dict[str, str] | None = None
     try:
-        with tarfile.open(source, mode="r:gz") as archive:
+        with (
+            gzip.open(source) as unpacked,
+            tarfile.open(fileobj=unpacked, mode="r:") as archive,
+        ):
             for info in archive:
-                place = PurePosixPath(info.name)
-                if not info.isreg() or len(place.parts) != 2 or place.parts[0] not in (LOG, KEYS):
-                    raise NoBackup(f"{source} has {info.name} in it, which no backup has")
+                name = info.name
+                if info.type != tarfile.REGTYPE or name in found or not _NAMES.fullmatch(name):
+                    raise NoBackup(f"{source} has {name} in it, which no backup has")
                 data = archive.extractfile(info)
                 assert data is not None
-                segments.make_private_directory(target / place.parts[0])
-                _write(target / place.parts[0] / place.name, data.read())
-    except (tarfile.TarError, EOFError, OSError) as error:
+                if name == MANIFEST:
+                    manifest = json.loads(data.read())
+                    continue
+                folder, _, own = name.partition("/")
+                segments.make_private_directory(target / folder)
+                found[name] = _write(target / folder / own, data)
+            while unpacked.read(CHUNK_BYTES):
+                pass  # to its end, where its checksum is
+    except (tarfile.TarError, EOFError, ValueError, zlib.error, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise NoBackup(f"{source} is no backup, or not whole: {error}") from None
+    if manifest != found or not any(name.startswith(f"{LOG}/") for name in found):
+        raise NoBackup(f"{source} is no backup, or not whole: its files are not those it lists")
     for directory in target.iterdir():
         segments.sync_directory(directory)
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: IO[bytes]) -> str:
+    """Write a file; return its SHA-256."""
+    digest = hashlib.sha256()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+        while chunk := data.read(CHUNK_BYTES):
+            file.write(chunk)
+            digest.update(chunk)
         file.flush()
         os.fsync(file.fileno())
+    return digest.hexdigest()
 
 
 def _verified(archive: Path, beside: Path) -> Backup:
     """Read a backup as a restore would; return what is in it."""
-    trial = beside / f".{archive.name}.trial"
-    if trial.exists():
-        shutil.rmtree(trial)
-    trial.mkdir(mode=0o700)
+    trial = Path(tempfile.mkdtemp(prefix=f"{archive.name}.", dir=beside))
     try:
         _extract(archive, trial)
         return _fold(trial / LOG)

@@ -21,6 +21,8 @@ from wxgptd.domain.values import User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, framing, reader, recovery, segments, whole
 
+_NO_HEADER = "its header does not check"
+
 PutAside = Callable[[Recorded, str], None]
 """Told of an event that is whole and cannot be kept, and why."""
 
@@ -39,11 +41,13 @@ class Gap:
 class Plan:
     """What can be saved, and what cannot.
 
-    `lost_seqs` are ranges of event numbers that no frame has; `aside` counts events that are
-    whole but cannot follow what is left before them. `torn` is how many bytes a crash left at
-    the end: no event of those was ever acknowledged.
+    `refused` is what a start refuses, a line each; `lost_seqs` are ranges of event numbers that
+    no frame has; `aside` counts events that are whole but cannot follow what is left before
+    them. `torn` is how many bytes a crash left at the end: no event of those was ever
+    acknowledged.
     """
 
+    refused: list[str] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     lost_seqs: list[tuple[int, int]] = field(default_factory=list)
     kept: int = 0
@@ -53,7 +57,7 @@ class Plan:
     @property
     def needed(self) -> bool:
         """Whether anything is wrong at all."""
-        return bool(self.gaps or self.lost_seqs or self.aside)
+        return bool(self.refused or self.gaps or self.lost_seqs or self.aside)
 
 
 class NothingToSave(WxgptError):
@@ -101,6 +105,7 @@ def repair(directory: Path, aside: Path) -> Plan:
 
     found.kept = whole.write(fresh, _salvaged(directory, found, put_aside))
     if not found.kept:
+        shutil.rmtree(fresh)
         raise NothingToSave(f"not one event of {directory} can be saved")
     if lost:
         (directory / "lost.ndjson").write_text("\n".join([*lost, ""]), "utf-8")
@@ -115,6 +120,11 @@ def repair(directory: Path, aside: Path) -> Plan:
 
 def _salvaged(directory: Path, found: Plan, put_aside: PutAside) -> Iterator[Recorded]:
     """Yield what can be kept, numbered anew; note in `found` what cannot."""
+    found.refused.extend(
+        f"{info.path.name}: byte {info.offset}: {info.damage}"
+        for info in reader.inspect(directory)
+        if info.damage
+    )
     states: dict[User, UserState] = {}
     seq = 0
     for record in _whole(directory, found):
@@ -140,9 +150,13 @@ def _whole(directory: Path, found: Plan) -> Iterator[Recorded]:
                 if path == paths[-1] and len(data) <= framing.HEADER_BYTES:
                     found.torn = len(data)
                     continue
-                found.gaps.append(Gap(path.name, 0, len(data), "its header does not check"))
-                continue
-            if header.version != framing.FORMAT_VERSION:
+                found.gaps.append(
+                    Gap(path.name, 0, min(len(data), framing.HEADER_BYTES), _NO_HEADER)
+                )
+                if len(data) <= framing.HEADER_BYTES:
+                    continue
+                header = framing.Header(due, 0.0, framing.presumed_key(data))
+            elif header.version != framing.FORMAT_VERSION:
                 reader.read_header(path, data, last=False)  # raises: a newer format is no damage
             for frame in _frames(path, data, header, found, last=path == paths[-1]):
                 if frame.first_seq > due:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import IO, TYPE_CHECKING
 
 import click
@@ -111,7 +112,7 @@ def repair(dry_run: bool) -> None:
     plan = repair.plan(directory)
     if plan.needed:
         _show_plan(plan)
-    if plan.torn:
+    if plan.torn and not plan.needed:
         click.echo(f"{plan.torn} bytes at the end are what a crash left: the next start trims them")
     if not plan.needed:
         click.echo(f"nothing is damaged: {plan.kept} events")
@@ -130,6 +131,8 @@ def repair(dry_run: bool) -> None:
 
 
 def _show_plan(plan: Plan) -> None:
+    for line in plan.refused:
+        click.echo(f"a start refuses {line}")
     for gap in plan.gaps:
         click.echo(f"{gap.segment}: byte {gap.offset}: {gap.size} bytes: {gap.why}")
     for first, last in plan.lost_seqs:
@@ -171,16 +174,19 @@ def import_(source: IO[str]) -> None:
     directory = segments.log_directory(state_dir)
     segments.make_private_directory(state_dir)
     with segments.StateLock(state_dir):
-        if segments.list_segments(directory):
+        if not whole.is_empty(directory):
             raise UsageFailure(
                 f"there is a log in {directory} already",
                 hint="import into an empty directory: move that one away first",
             )
-        segments.make_private_directory(directory)
+        fresh = directory.with_name(f"{directory.name}.importing")
+        shutil.rmtree(fresh, ignore_errors=True)  # of an import that was interrupted
+        segments.make_private_directory(fresh)
         try:
-            count = whole.write(directory, exchange.read(source))
-        except BaseException:
-            for path in segments.list_segments(directory):
-                path.unlink()
-            raise
+            count = whole.write(fresh, exchange.read(source))
+            if not count:
+                raise UsageFailure("there is no event in it", hint="is it what `log export` wrote?")
+            whole.place(fresh, directory)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
     click.echo(f"{directory}: {count} events")
