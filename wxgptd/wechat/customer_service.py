@@ -14,7 +14,6 @@ from math import ceil
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -23,7 +22,8 @@ from twisted.python.failure import Failure
 from wxgptd.domain.values import OpenId
 from wxgptd.errors import WxgptError
 from wxgptd.outbound.client import HttpClient
-from wxgptd.outbound.reading import read_whole, reason_of, was_cancelled
+from wxgptd.outbound.exchange import within
+from wxgptd.outbound.reading import read_whole
 from wxgptd.ports import Delivered, Undelivered
 
 log = Logger()
@@ -116,18 +116,12 @@ class CustomerService:
         except ApiError as error:
             self._note(error)
             return Undelivered(error.code, str(error))
-        except TookTooLong:
-            detail = f"WeChat did not answer within {TIMEOUT_S:g} s"
-        except Exception as error:  # noqa: BLE001 (name resolution, TLS, resets: all alike here)
-            if was_cancelled(error):
-                raise CancelledError from None
-            detail = reason_of(error)
-        else:
-            return Delivered()
-        log.warn(
-            "{account}: a message could not be pushed: {why}", account=self._app.name, why=detail
-        )
-        return Undelivered(0, detail)
+        except WxgptError as error:
+            log.warn(
+                "{account}: a message could not be pushed: {why}", account=self._app.name, why=error
+            )
+            return Undelivered(0, str(error))
+        return Delivered()
 
     async def _deliver(self, openid: OpenId, text: str) -> None:
         """Send, once more if the token had expired or WeChat was busy: then nothing was sent."""
@@ -235,11 +229,9 @@ class _Api:
 
         Raises:
             ApiError: WeChat refuses.
-            TimeoutError: there is no answer in time. That, and whatever else goes wrong with a
-                connection, leaves open whether WeChat acted on it.
+            NoAnswer, Incomplete: whether WeChat acted on it is not known.
         """
-        exchange = Deferred.fromCoroutine(self._exchange(path, said))
-        return await exchange.addTimeout(TIMEOUT_S, self._clock, lambda *_: Failure(TookTooLong()))
+        return await within(TIMEOUT_S, self._clock, self._exchange(path, said))
 
     async def _exchange(self, path: str, said: object) -> dict[str, Any]:
         # WeChat shows escaped characters as they stand.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
+from wxgptd.errors import WxgptError
 from wxgptd.outbound.client import HttpClient
-from wxgptd.outbound.reading import read_whole, reason_of, was_cancelled
+from wxgptd.outbound.exchange import within
+from wxgptd.outbound.reading import read_whole
 
 log = Logger()
 
@@ -54,24 +54,16 @@ class Forwarder:
         return Deferred.fromCoroutine(self._forward(url, original, within_s))
 
     async def _forward(self, url: str, original: Original, within_s: float) -> Answered | None:
-        exchange = Deferred.fromCoroutine(self._exchange(url, original, within_s))
         try:
-            return await exchange.addTimeout(
-                within_s, self._clock, lambda *_: Failure(TookTooLong())
+            return await within(within_s, self._clock, self._exchange(url, original, within_s))
+        except WxgptError as error:
+            # The query holds a signature, and some backends have secrets in theirs.
+            log.warn(
+                "forwarding to {url} failed: {why}; WeChat is told `success`",
+                url=url.split("?", maxsplit=1)[0],
+                why=error,
             )
-        except TookTooLong:
-            why = f"no answer within {within_s:.1f} s"
-        except Exception as error:  # noqa: BLE001 (name resolution, TLS, resets: all alike here)
-            if was_cancelled(error):
-                raise CancelledError from None
-            why = reason_of(error)
-        # The query holds a signature, and some backends have secrets in theirs.
-        log.warn(
-            "forwarding to {url} failed: {why}; WeChat is told `success`",
-            url=url.split("?", maxsplit=1)[0],
-            why=why,
-        )
-        return None
+            return None
 
     async def _exchange(self, url: str, original: Original, within_s: float) -> Answered:
         joined = f"{url}{'&' if '?' in url else '?'}{original.query.decode('latin-1')}"
@@ -106,5 +98,5 @@ def _require_reply(body: bytes, *, encrypted: bool) -> None:
         raise BackendRefused("its reply is not encrypted, but the message was")
 
 
-class BackendRefused(Exception):
-    """The backend answered, but not with what WeChat would take."""
+class BackendRefused(WxgptError):
+    """the backend answered, but not with what WeChat would take"""

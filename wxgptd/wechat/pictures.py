@@ -7,15 +7,14 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, succeed
-from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.defer import Deferred, DeferredSemaphore, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from wxgptd.errors import WxgptError
 from wxgptd.outbound.client import HttpClient
-from wxgptd.outbound.reading import read_whole, reason_of, was_cancelled
+from wxgptd.outbound.exchange import within
+from wxgptd.outbound.reading import read_whole
 
 log = Logger()
 
@@ -76,21 +75,12 @@ class WeChatPictures:
             )
             return None
         try:
-            body = await Deferred.fromCoroutine(self._download(url)).addTimeout(
-                TIMEOUT_S, self._clock, lambda *_: Failure(TookTooLong())
-            )
-            picture = data_url(body)
-        except TookTooLong:
-            why = f"not there within {TIMEOUT_S:g} s"
-        except Exception as error:  # noqa: BLE001 (name resolution, TLS, resets: all alike here)
-            if was_cancelled(error):
-                raise CancelledError from None
-            why = reason_of(error)
-        else:
-            self._remember(url, picture)
-            return picture
-        log.warn("a picture could not be fetched: {why}", why=why)
-        return None
+            picture = data_url(await within(TIMEOUT_S, self._clock, self._download(url)))
+        except WxgptError as error:
+            log.warn("a picture could not be fetched: {why}", why=error)
+            return None
+        self._remember(url, picture)
+        return picture
 
     async def _download(self, url: str) -> bytes:
         response = await self._http.get(url, unbuffered=True, allow_redirects=False)
