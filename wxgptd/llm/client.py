@@ -23,9 +23,11 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IResponse
 
 from wxgptd.domain.values import FailureReason, Finish
-from wxgptd.llm import wire
+from wxgptd.llm import refusals, wire
 from wxgptd.llm.body import StreamReader
 from wxgptd.llm.breaker import Breaker, shown_url
+from wxgptd.llm.cleaning import Cleaner
+from wxgptd.llm.parameters import Parameters
 from wxgptd.outbound.client import HttpClient
 from wxgptd.outbound.reading import Excerpt, reason_of, was_cancelled
 from wxgptd.ports import Breakdown, Completion, Prompt
@@ -85,7 +87,7 @@ class Model:
         self._clock = clock
         self._endpoint = endpoint
         self._jitter = jitter
-        self._parameters = wire.Parameters(server.parameters)
+        self._parameters = Parameters(server.parameters)
         self._breakers: dict[str, Breaker] = {}
 
     def ask(
@@ -124,7 +126,7 @@ class Model:
             self._endpoint.abandon()
             model.abandon()
             raise
-        if isinstance(result, wire.Refusal):
+        if isinstance(result, refusals.Refusal):
             self._settle(result, model)
             return Breakdown(
                 reason=result.reason,
@@ -141,24 +143,24 @@ class Model:
         model.failed(FailureReason.UNAVAILABLE, detail, at_once=False)
         return replace(result, detail=detail)
 
-    def _settle(self, refused: wire.Refusal, model: Breaker) -> None:
+    def _settle(self, refused: refusals.Refusal, model: Breaker) -> None:
         """Tell the breakers what a failed call says, once its retries are over."""
         detail = self._censor(refused.detail)
-        hopeless = not refused.transient and refused.blame is not wire.Blame.QUESTION
+        hopeless = not refused.transient and refused.blame is not refusals.Blame.QUESTION
         match refused.blame:
-            case wire.Blame.QUESTION:
+            case refusals.Blame.QUESTION:
                 self._endpoint.succeeded()
                 model.succeeded()
-            case wire.Blame.MODEL:
+            case refusals.Blame.MODEL:
                 self._endpoint.succeeded()
                 model.failed(refused.reason, detail, at_once=hopeless and not refused.slow)
-            case wire.Blame.ENDPOINT:
+            case refusals.Blame.ENDPOINT:
                 model.abandon()
                 self._endpoint.failed(refused.reason, detail, at_once=hopeless)
 
     async def _insist(
         self, prompt: Prompt, on_text: Callable[[str], None]
-    ) -> Completion | Breakdown | wire.Refusal:
+    ) -> Completion | Breakdown | refusals.Refusal:
         """Ask, and ask again where that can help, as long as there is time."""
         began = self._clock.seconds()
         retries = 0
@@ -190,7 +192,7 @@ class Model:
         sent: Mapping[str, object],
         on_text: Callable[[str], None],
         began: float,
-    ) -> Completion | Breakdown | wire.Refusal:
+    ) -> Completion | Breakdown | refusals.Refusal:
         """Ask once; what takes too long, in all or to begin, is given up."""
         call = _Call(self._clock, self._server, began, on_text, prompt)
         left = began + self._server.total_timeout_s - self._clock.seconds()
@@ -204,7 +206,7 @@ class Model:
             if call.slow:
                 seconds = prompt.first_token_within_s
                 detail = f"not begun within {seconds:.1f} s"
-                return wire.Refusal(FailureReason.UNAVAILABLE, detail)  # slow is not broken
+                return refusals.Refusal(FailureReason.UNAVAILABLE, detail)  # slow is not broken
             if call.answered:
                 return call.conclude("")  # something that matters no more kept it open
             seconds = self._server.total_timeout_s
@@ -212,7 +214,7 @@ class Model:
 
     async def _call(
         self, call: _Call, prompt: Prompt, sent: Mapping[str, object]
-    ) -> Completion | Breakdown | wire.Refusal:
+    ) -> Completion | Breakdown | refusals.Refusal:
         server = self._server
         body = wire.request_body(prompt.model or server.model, prompt.messages, sent)
         headers = {
@@ -234,23 +236,25 @@ class Model:
             if was_cancelled(error):
                 raise CancelledError from None
             down = FailureReason.UNAVAILABLE
-            return wire.Refusal(down, reason_of(error), transient=True, blame=wire.Blame.ENDPOINT)
+            return refusals.Refusal(
+                down, reason_of(error), transient=True, blame=refusals.Blame.ENDPOINT
+            )
         if response.code != 200:
             return await self._refusal(response)
         return await call.read(response)
 
-    async def _refusal(self, response: IResponse) -> wire.Refusal:
+    async def _refusal(self, response: IResponse) -> refusals.Refusal:
         reader = Excerpt(self._clock, self._server.idle_timeout_s, MAX_ERROR_BYTES)
         response.deliverBody(reader)
         body = (await reader.finished).decode("utf-8", "replace")
-        refusal = wire.classify(response.code, body, _retry_after(response))
+        refusal = refusals.classify(response.code, body, _retry_after(response))
         asked = shown_url(self._server.url)
         if response.code == 404:
             detail = f"{refusal.detail} (asked {asked}: is /v1 missing from base_url?)"
             return replace(refusal, detail=detail)
         if 300 <= response.code < 400:
             location = response.headers.getRawHeaders(b"location", [b"?"])[0]
-            where = wire.printable(shown_url(location.decode("latin-1")))
+            where = refusals.printable(shown_url(location.decode("latin-1")))
             detail = f"HTTP {response.code}: redirected to {where}, which is never followed"
             return replace(refusal, detail=detail)
         return refusal
@@ -266,13 +270,13 @@ class Model:
         return detail
 
 
-def _unavailable(detail: str, *, transient: bool) -> wire.Refusal:
-    return wire.Refusal(
-        FailureReason.UNAVAILABLE, detail, transient, blame=wire.Blame.MODEL, slow=not transient
+def _unavailable(detail: str, *, transient: bool) -> refusals.Refusal:
+    return refusals.Refusal(
+        FailureReason.UNAVAILABLE, detail, transient, blame=refusals.Blame.MODEL, slow=not transient
     )
 
 
-def _late(detail: str) -> wire.Refusal:
+def _late(detail: str) -> refusals.Refusal:
     """Return that nothing came in time: asking once more would take as long again."""
     return _unavailable(detail, transient=False)
 
@@ -313,7 +317,7 @@ class _Call:
         self._server = server
         self._began = began
         self._on_text = on_text
-        self._cleaner = wire.Cleaner()
+        self._cleaner = Cleaner()
         self._pieces: list[str] = []
         self._chars = 0
         self._first_text_s = 0.0
@@ -323,7 +327,7 @@ class _Call:
         self._prompt_tokens = 0
         self._completion_tokens = 0
         self._chunks = 0
-        self._refusal: wire.Refusal | None = None
+        self._refusal: refusals.Refusal | None = None
         self._impatient: IDelayedCall | None = None
         self._silent = False
         self.slow = False
@@ -353,7 +357,7 @@ class _Call:
         if impatient is not None and impatient.active():
             impatient.cancel()
 
-    async def read(self, response: IResponse) -> Completion | Breakdown | wire.Refusal:
+    async def read(self, response: IResponse) -> Completion | Breakdown | refusals.Refusal:
         """Read the whole response; return what came of it."""
         body = StreamReader(
             self._clock,
@@ -367,7 +371,7 @@ class _Call:
         self._silent = body.received == 0
         return self.conclude(ending)
 
-    def give_up(self, why: str, *, transient: bool) -> Breakdown | wire.Refusal:
+    def give_up(self, why: str, *, transient: bool) -> Breakdown | refusals.Refusal:
         """Return what there is, for want of more."""
         text = "".join(self._pieces)
         if text:
@@ -381,7 +385,7 @@ class _Call:
         if not data.strip():
             return False
         chunk = wire.parse_chunk(data)
-        if isinstance(chunk, wire.Refusal):
+        if isinstance(chunk, refusals.Refusal):
             self._refusal = chunk
             return True
         self._chunks += 1
@@ -406,7 +410,7 @@ class _Call:
         self._chars += len(text)
         self._on_text(text)
 
-    def conclude(self, ending: str) -> Completion | Breakdown | wire.Refusal:
+    def conclude(self, ending: str) -> Completion | Breakdown | refusals.Refusal:
         """Return what came of the call, whose stream ended early because of `ending`, if so."""
         self._write(self._cleaner.close())
         text = "".join(self._pieces)
@@ -416,20 +420,20 @@ class _Call:
                 return Breakdown(reason=FailureReason.INTERRUPTED, text=text, detail=detail)
             return self._refusal
         if wire.moderated(self._finish):
-            return wire.Refusal(FailureReason.REFUSED, f"finish_reason {self._finish}")
+            return refusals.Refusal(FailureReason.REFUSED, f"finish_reason {self._finish}")
         if wire.broken(self._finish):
             return self.give_up(f"finish_reason {self._finish}", transient=True)
         if not self._finish:
             if self._silent and not ending:
                 # How some servers say that the context is too long for them.
-                return wire.Refusal(FailureReason.TOO_LONG, "an empty stream")
+                return refusals.Refusal(FailureReason.TOO_LONG, "an empty stream")
             return self.give_up(ending or "the stream ended without a finish", transient=True)
         if not text.strip() and self._finish == "model_context_window_exceeded":
-            return wire.Refusal(FailureReason.TOO_LONG, f"finish_reason {self._finish}")
+            return refusals.Refusal(FailureReason.TOO_LONG, f"finish_reason {self._finish}")
         if not text.strip() and not self._probe:
             # It may have thought all the tokens away: then it would again.
             thought = wire.cut_short(self._finish)
-            return wire.Refusal(
+            return refusals.Refusal(
                 FailureReason.UNAVAILABLE,
                 "the answer is empty" + (", max_tokens went into thinking" if thought else ""),
                 transient=not thought,

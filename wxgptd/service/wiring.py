@@ -23,7 +23,7 @@ from wxgptd.domain.reply_window import WECHAT_PATIENCE_S
 from wxgptd.domain.values import AccountName, AssistantName, Limits, Policy, SessionId, Style
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import segments
-from wxgptd.llm import wire
+from wxgptd.llm import parameters, wire
 from wxgptd.llm.breaker import Breakers
 from wxgptd.llm.client import Model, Server, key_headers
 from wxgptd.outbound.client import HttpClient
@@ -324,10 +324,10 @@ def _parameters(one: cfg.Assistant) -> Mapping[str, object]:
         "stop": list(one.stop) or None,
         "seed": int(one.seed) if one.seed is not None else None,
     }
-    newer = wire.NEWER_MAX_TOKENS in one.extra_body
+    newer = parameters.NEWER_MAX_TOKENS in one.extra_body
     return {
-        **({} if newer else {wire.MAX_TOKENS: one.max_tokens}),
-        wire.STREAM_OPTIONS: {"include_usage": True},
+        **({} if newer else {parameters.MAX_TOKENS: one.max_tokens}),
+        parameters.STREAM_OPTIONS: {"include_usage": True},
         **{name: value for name, value in given.items() if value is not None},
         **one.extra_body,
     }

@@ -1,0 +1,99 @@
+"""What a server's refusals and failures mean."""
+
+from __future__ import annotations
+
+import pytest
+
+from wxgptd.domain.values import FailureReason
+from wxgptd.llm import refusals
+
+QUOTA, LONG, NO = FailureReason.QUOTA, FailureReason.TOO_LONG, FailureReason.REFUSED
+DOWN, WRONG, BUSY = FailureReason.UNAVAILABLE, FailureReason.MISCONFIGURED, FailureReason.BUSY
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason", "transient"),
+    [
+        (401, '{"error": {"message": "Incorrect API key"}}', WRONG, False),
+        (403, "", WRONG, False),
+        (402, '{"error": {"message": "Insufficient Balance"}}', QUOTA, False),
+        (429, '{"error": {"code": "insufficient_quota", "message": "billing"}}', QUOTA, False),
+        (400, '{"code": "Arrearage", "message": "overdue"}', QUOTA, False),
+        (429, '{"error": {"code": "1113", "message": "余额不足"}}', QUOTA, False),
+        (429, '{"error": {"message": "Rate limit reached"}}', BUSY, True),
+        (400, '{"error": {"code": "context_length_exceeded"}}', LONG, False),
+        (
+            400,
+            '{"error": {"message": "This model\'s maximum context length is 4096"}}',
+            LONG,
+            False,
+        ),
+        (400, '{"error": {"type": "exceed_context_size_error"}}', LONG, False),
+        (400, '{"error": {"code": "tokens_too_long"}}', LONG, False),
+        (400, '{"error": {"code": "model_context_window_exceeded"}}', LONG, False),
+        (400, "the context length is only 4096 tokens", LONG, False),
+        (400, "the request exceeds the available context size", LONG, False),
+        (400, "Range of input length should be [1, 30720]", LONG, False),
+        (400, "input token length too long", LONG, False),
+        (400, "exceeded model token limit: 8192", LONG, False),
+        (400, "prompt is too long: 210000 tokens", LONG, False),
+        (400, "litellm.ContextWindowExceededError: ...", LONG, False),
+        (
+            400,
+            '{"error": {"message": "No connected db.", "type": "no_db_connection"}}',
+            WRONG,
+            False,
+        ),
+        (400, '{"error": {"code": "invalid_api_key"}}', WRONG, False),
+        (403, '{"error": {"code": "AccountOverdueError"}}', WRONG, False),
+        (400, '{"error": {"code": "AccountOverdueError"}}', QUOTA, False),
+        (400, '{"error": {"code": "SensitiveContentRiskDetection"}}', NO, False),
+        (400, "Content Exists Risk: high risk", NO, False),
+        (400, '{"error": {"code": "content_filter"}}', NO, False),
+        (400, '{"code": "data_inspection_failed", "message": "inappropriate"}', NO, False),
+        (400, '{"error": {"code": "1301", "message": "敏感"}}', NO, False),
+        (400, '{"error": "bad parameter"}', DOWN, False),
+        (404, "not found", DOWN, False),
+        (408, "", DOWN, True),
+        (
+            429,
+            '{"error": {"code": "rate_limit_exceeded", "message": "add a payment method: billing"}}',
+            BUSY,
+            True,
+        ),
+        (429, '{"error": {"code": "1302", "message": "并发过高"}}', BUSY, True),
+        (400, '{"error": {"code": 1261, "message": "too long"}}', LONG, False),
+        (403, '{"error": {"code": "Arrearage"}}', WRONG, False),
+        (502, "<html>request id 1301 upstream, insufficient_quota</html>", DOWN, True),
+        (500, '{"error": {"message": "oops"}}', DOWN, True),
+        (502, "<html>Bad Gateway</html>", DOWN, True),
+        (529, '{"error": {"type": "overloaded_error"}}', DOWN, True),
+        (200, '{"error": {"message": "provider failed"}}', DOWN, True),
+    ],
+)
+def test_an_error_means_what_its_body_and_its_status_say(status, body, reason, transient):
+    refusal = refusals.classify(status, body)
+    assert (refusal.reason, refusal.transient) == (reason, transient)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['{"error": {"message": "why"}}', '{"message": "why"}', '{"msg": "why"}', '{"detail": "why"}',
+     '{"error": "why"}', '[{"error": {"message": "why"}}]', "why", '{"error_msg": "w\\u0000hy"}'],
+)  # fmt: skip
+def test_an_error_s_message_is_found_wherever_servers_put_it(body):
+    assert refusals.error_text(body).replace(" ", "") == "why"
+
+
+@pytest.mark.parametrize(
+    ("body", "limit"),
+    [
+        ("This model's maximum context length is 8192 tokens. However, you requested 9000", 8192),
+        ("the context length is only 4096 tokens", 4096),
+        ("request (700 tokens) exceeds the available context size (512 tokens)", 512),
+        ("Range of input length should be [1, 30720]", 30720),
+        ("prompt is too long", 0),
+    ],
+)
+def test_the_limit_is_read_where_a_server_names_it(body, limit):
+    assert refusals.context_limit(body) == limit

@@ -1,0 +1,84 @@
+"""What is asked for beside the question, and how it gives way to what a server takes. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+MAX_TOKENS = "max_tokens"
+NEWER_MAX_TOKENS = "max_completion_tokens"
+STREAM_OPTIONS = "stream_options"
+
+
+class Parameters:
+    """What is asked for beside the question, less what a server turned out not to take.
+
+    Servers differ in what they know, and say so when it is too late: a parameter that an error
+    names is left out from then on. The newer name for `max_tokens` is tried where that is what
+    the error asks for, and a lower number where it says how many there may be at most.
+    """
+
+    def __init__(self, parameters: Mapping[str, object]) -> None:
+        self._wanted = dict(parameters)
+
+    def sent(self, *, probe: bool) -> Mapping[str, object]:
+        """Return what is to be sent; a `probe` asks for a single token."""
+        if not probe:
+            return dict(self._wanted)
+        return {
+            name: 1 if name in (MAX_TOKENS, NEWER_MAX_TOKENS) else value
+            for name, value in self._wanted.items()
+        }
+
+    def give_way(self, complaint: str, sent: Mapping[str, object]) -> str:
+        """Change what an error about `sent` is about; return in words what, or nothing.
+
+        Another question may have found it out meanwhile: then there is nothing to change.
+        """
+        wanted = self._wanted
+        if sent.keys() != wanted.keys():
+            return "another question has found out"
+        if MAX_TOKENS in wanted and NEWER_MAX_TOKENS in complaint:
+            wanted[NEWER_MAX_TOKENS] = wanted.pop(MAX_TOKENS)
+            return f"{MAX_TOKENS} is called {NEWER_MAX_TOKENS} from now on"
+        for name in wanted:
+            if not _names(complaint, name):
+                continue
+            most = _AT_MOST.search(complaint)
+            now = wanted[name]
+            if name in (MAX_TOKENS, NEWER_MAX_TOKENS) and most and isinstance(now, int):
+                lower = int(most[1].replace(",", ""))
+                if 0 < lower < now:
+                    wanted[name] = lower
+                    return f"{name} is {lower} from now on"
+            del wanted[name]
+            return f"{name} is left out from now on"
+        return ""
+
+
+_AT_MOST = re.compile(
+    r"(?:at most|maximum(?: allowed)?(?: value)?(?: is| of)?|less than or equal to|<=|up to)\s*"
+    r"([0-9][0-9,]{0,8})",
+    re.IGNORECASE,
+)
+
+
+def _names(complaint: str, parameter: str) -> bool:
+    """Tell whether an error is about `parameter`, rather than has the word in it by chance."""
+    name = re.escape(parameter)
+    return bool(
+        re.search(rf"""["'`.\[]{name}["'`\]:]""", complaint)
+        or re.search(
+            rf"(?i:parameters?|fields?|arguments?|inputs?|options?|property|body)[:. ]+{name}\b",
+            complaint,
+        )
+        or re.search(
+            rf"(?i:unsupported|unknown|unrecognized|unexpected|invalid|extra)\b[^.]{{0,40}}\b{name}\b",
+            complaint,
+        )
+        or re.search(
+            rf"\b{name}\b[^.]{{0,30}}(?i:not supported|unsupported|unknown|not permitted"
+            r"|not allowed|is too|must be|should be)",
+            complaint,
+        )
+    )

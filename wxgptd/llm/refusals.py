@@ -1,0 +1,193 @@
+"""What a server's refusals and failures mean. Pure.
+
+The order in which an error is recognised follows what real servers send (docs of the providers,
+and llama.cpp, vLLM and one-api as measured).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from wxgptd.domain.values import FailureReason
+
+MAX_DETAIL = 300
+
+
+class Blame(StrEnum):
+    """What a failure says something about: what the next one to ask would meet, too."""
+
+    QUESTION = "question"
+    MODEL = "model"
+    ENDPOINT = "endpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The server refuses or fails; `transient` if asking again may help.
+
+    `complaint` is what the server says where it is about the request, so that another one may do.
+    `context_limit` is how many tokens the server says that it takes, or 0. `blame` says whom it
+    speaks of; `slow` that it took too long, which another time need not.
+    """
+
+    reason: FailureReason
+    detail: str
+    transient: bool = False
+    retry_after_s: float = 0.0
+    complaint: str = ""
+    context_limit: int = 0
+    blame: Blame = Blame.QUESTION
+    slow: bool = False
+
+
+# What errors mean. Codes are looked for where codes stand; sentences where people read them.
+
+_BUSY_CODES = frozenset({"rate_limit_exceeded", "1302", "1303", "1305", "1312"})
+_QUOTA_CODES = frozenset(
+    {"insufficient_quota", "arrearage", "accountoverdueerror", "1113", "insufficient_balance"}
+)
+_QUOTA = re.compile(
+    r"insufficient_quota|insufficient.?balance|arrearage|accountoverdue|exceeded your "
+    r"current quota|余额不足|欠费",
+    re.IGNORECASE,
+)
+_TOO_LONG_CODES = frozenset(
+    {
+        "context_length_exceeded", "exceed_context_size_error", "tokens_too_long",
+        "model_context_window_exceeded", "1261",
+    }
+)  # fmt: skip
+_TOO_LONG = re.compile(
+    r"context_length_exceeded|maximum context length|context length is only|"
+    r"exceeds the available context size|range of input length|input token length too long|"
+    r"exceeded model token limit|prompt is too long|ContextWindowExceeded",
+    re.IGNORECASE,
+)
+_MISCONFIGURED_CODES = frozenset({"invalid_api_key", "no_db_connection"})
+"""The latter is what LiteLLM says to a key that it does not know."""
+
+_REFUSED_CODES = frozenset({"content_filter", "data_inspection_failed", "1301"})
+_REFUSED = re.compile(
+    r"content_filter|content_policy|data_inspection_failed|RiskDetection|high risk", re.IGNORECASE
+)
+
+
+_TOO_MANY_ASKED_FOR = re.compile(r"max_(?:completion_)?tokens\W{0,4} is too large", re.IGNORECASE)
+"""Some servers speak of the context's length as well, where the answer's is meant."""
+
+
+def classify(status: int, body: str, retry_after_s: float = 0.0) -> Refusal:
+    """Return what an error response means. `status` is 200 for an error inside a stream."""
+    detail = f"HTTP {status}: {error_text(body)}" if status != 200 else error_text(body)
+    if status == 200:
+        # What some servers would have said by a status, had they not begun to stream.
+        status = next((int(one) for one in _error_codes(body) if _STATUS.fullmatch(one)), 200)
+    refused = _by_status(status)
+    if status in (400, 422) and _TOO_MANY_ASKED_FOR.search(body):
+        return Refusal(FailureReason.UNAVAILABLE, detail, complaint=body[:4_000])
+    if refused is None and status < 500:
+        refused = _by_content(body)
+    if refused is FailureReason.BUSY or (refused is None and status == 429):
+        return Refusal(FailureReason.BUSY, detail, transient=True, retry_after_s=retry_after_s)
+    if refused is FailureReason.TOO_LONG:
+        return Refusal(refused, detail, context_limit=context_limit(body))
+    if refused in (FailureReason.MISCONFIGURED, FailureReason.QUOTA):
+        # A key may be good for one model and not for another.
+        return Refusal(refused, detail, blame=Blame.MODEL if status == 403 else Blame.ENDPOINT)
+    if refused is not None:
+        return Refusal(refused, detail)
+    down = FailureReason.UNAVAILABLE
+    if status in (400, 422):
+        return Refusal(down, detail, complaint=body[:4_000])
+    transient = status in (200, 408, 409) or status >= 500
+    return Refusal(down, detail, transient, retry_after_s, blame=Blame.MODEL)
+
+
+_LIMIT = re.compile(
+    r"(?:maximum context length|context length is only|available context size|range of input "
+    r"length should be|model token limit|n_ctx)[^0-9]{0,40}?(?:\[1, ?)?([0-9][0-9,]{2,10})",
+    re.IGNORECASE,
+)
+
+
+def context_limit(body: str) -> int:
+    """Return how many tokens the server says that it takes, or 0 if it does not say."""
+    found = _LIMIT.search(body)
+    return int(found[1].replace(",", "")) if found is not None else 0
+
+
+def _by_content(body: str) -> FailureReason | None:
+    codes = _error_codes(body)
+    if codes & _BUSY_CODES:
+        return FailureReason.BUSY  # whose sentences speak of billing, too
+    if codes & _MISCONFIGURED_CODES:
+        return FailureReason.MISCONFIGURED
+    for known, pattern, reason in (
+        (_TOO_LONG_CODES, _TOO_LONG, FailureReason.TOO_LONG),
+        (_REFUSED_CODES, _REFUSED, FailureReason.REFUSED),
+        (_QUOTA_CODES, _QUOTA, FailureReason.QUOTA),
+    ):
+        if codes & known or pattern.search(body):
+            return reason
+    return None
+
+
+_STATUS = re.compile(r"[45][0-9]{2}")
+
+
+def _error_codes(body: str) -> set[str]:
+    """Return what stands in an error body where codes do."""
+    said = _object(body)
+    found = (
+        place.get(name)
+        for place in (said, said.get("error"))
+        if isinstance(place, dict)
+        for name in ("code", "type")
+    )
+    return {str(code).lower() for code in found if isinstance(code, str | int)}
+
+
+def _by_status(status: int) -> FailureReason | None:
+    match status:
+        case 401 | 403:
+            return FailureReason.MISCONFIGURED
+        case 402:
+            return FailureReason.QUOTA
+        case _:
+            return None
+
+
+def error_text(body: str) -> str:
+    """Return the message of an error body, fit for a log line."""
+    said = _object(body)
+    error = said.get("error")
+    if isinstance(error, dict):
+        code = error.get("code") or error.get("type") or ""
+        message = error.get("message") or ""
+        if message or code:
+            return printable(f"{code}: {message}" if code else str(message))
+    for name in ("message", "msg", "err", "error_msg", "detail"):
+        if said.get(name):
+            return printable(str(said[name]))
+    return printable(error if isinstance(error, str) else body)
+
+
+def _object(body: str) -> dict[str, Any]:
+    """Return the object of an error body, or the first of several; an empty one if it has none."""
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    if isinstance(said, list) and said:
+        said = said[0]
+    return said if isinstance(said, dict) else {}
+
+
+def printable(text: str) -> str:
+    """Return `text` fit for a log line."""
+    shown = "".join(char if char.isprintable() else " " for char in text[: MAX_DETAIL * 2])
+    return " ".join(shown.split())[:MAX_DETAIL]
