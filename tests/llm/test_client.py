@@ -26,7 +26,8 @@ from tests.support.model_server import (
 from wxgptd.domain.context import Message
 from wxgptd.domain.values import FailureReason, Finish
 from wxgptd.llm.breaker import Breaker
-from wxgptd.llm.client import MAX_ANSWER_CHARS, Model, Server, key_headers
+from wxgptd.llm.call import MAX_ANSWER_CHARS
+from wxgptd.llm.client import Model, Server, key_headers
 from wxgptd.outbound.client import IdentityAgent
 from wxgptd.ports import Breakdown, Completion, Prompt
 

@@ -12,29 +12,25 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IResponse
 
-from wxgptd.domain.values import FailureReason, Finish
+from wxgptd.domain.values import FailureReason
 from wxgptd.llm import refusals, wire
-from wxgptd.llm.body import StreamReader
 from wxgptd.llm.breaker import Breaker, shown_url
-from wxgptd.llm.cleaning import Cleaner
+from wxgptd.llm.call import Call
 from wxgptd.llm.parameters import Parameters
 from wxgptd.outbound.client import HttpClient
 from wxgptd.outbound.reading import Excerpt, reason_of, was_cancelled
 from wxgptd.ports import Breakdown, Completion, Prompt
 
 log = Logger()
-
-MAX_ANSWER_CHARS = 200_000
 
 MAX_RETRIES = 2
 
@@ -194,7 +190,15 @@ class Model:
         began: float,
     ) -> Completion | Breakdown | refusals.Refusal:
         """Ask once; what takes too long, in all or to begin, is given up."""
-        call = _Call(self._clock, self._server, began, on_text, prompt)
+        call = Call(
+            self._clock,
+            began,
+            on_text,
+            model=prompt.model or self._server.model,
+            probe=prompt.probe,
+            first_timeout_s=self._server.first_text_timeout_s,
+            idle_timeout_s=self._server.idle_timeout_s,
+        )
         left = began + self._server.total_timeout_s - self._clock.seconds()
         running = Deferred.fromCoroutine(self._call(call, prompt, sent))
         if prompt.first_token_within_s:
@@ -213,7 +217,7 @@ class Model:
             return call.give_up(f"not finished within {seconds:g} s", transient=False)
 
     async def _call(
-        self, call: _Call, prompt: Prompt, sent: Mapping[str, object]
+        self, call: Call, prompt: Prompt, sent: Mapping[str, object]
     ) -> Completion | Breakdown | refusals.Refusal:
         server = self._server
         body = wire.request_body(prompt.model or server.model, prompt.messages, sent)
@@ -270,15 +274,9 @@ class Model:
         return detail
 
 
-def _unavailable(detail: str, *, transient: bool) -> refusals.Refusal:
-    return refusals.Refusal(
-        FailureReason.UNAVAILABLE, detail, transient, blame=refusals.Blame.MODEL, slow=not transient
-    )
-
-
 def _late(detail: str) -> refusals.Refusal:
     """Return that nothing came in time: asking once more would take as long again."""
-    return _unavailable(detail, transient=False)
+    return refusals.unavailable(detail, transient=False)
 
 
 def _too_long(_value: object, _timeout: float) -> Failure:
@@ -300,150 +298,3 @@ def _retry_after(response: IResponse) -> float:
         return min(max((then - date).total_seconds(), 0.0), 86_400.0)
     except (ValueError, TypeError):
         return 0.0
-
-
-class _Call:
-    """One call whose response is being read."""
-
-    def __init__(
-        self,
-        clock: IReactorTime,
-        server: Server,
-        began: float,
-        on_text: Callable[[str], None],
-        prompt: Prompt,
-    ) -> None:
-        self._clock = clock
-        self._server = server
-        self._began = began
-        self._on_text = on_text
-        self._cleaner = Cleaner()
-        self._pieces: list[str] = []
-        self._chars = 0
-        self._first_text_s = 0.0
-        self._finish = ""
-        self._model = prompt.model or server.model
-        self._probe = prompt.probe
-        self._prompt_tokens = 0
-        self._completion_tokens = 0
-        self._chunks = 0
-        self._refusal: refusals.Refusal | None = None
-        self._impatient: IDelayedCall | None = None
-        self._silent = False
-        self.slow = False
-
-    @property
-    def answered(self) -> bool:
-        """Whether the server has said why the answer ended."""
-        return bool(self._finish)
-
-    def expect_within(self, seconds: float, running: Deferred[Any]) -> None:
-        """Cancel `running` unless there is a sign of an answer within `seconds`."""
-
-        def give_up() -> None:
-            self.slow = True
-            running.cancel()
-
-        def settle(result: Any) -> Any:  # noqa: ANN401
-            self._begin()
-            # Whatever a client makes of being cancelled: its time was over.
-            return Failure(TookTooLong()) if self.slow else result
-
-        self._impatient = self._clock.callLater(seconds, give_up)
-        running.addBoth(settle)
-
-    def _begin(self) -> None:
-        impatient, self._impatient = self._impatient, None
-        if impatient is not None and impatient.active():
-            impatient.cancel()
-
-    async def read(self, response: IResponse) -> Completion | Breakdown | refusals.Refusal:
-        """Read the whole response; return what came of it."""
-        body = StreamReader(
-            self._clock,
-            first_timeout_s=self._server.first_text_timeout_s,
-            idle_timeout_s=self._server.idle_timeout_s,
-            take=self._take,
-            answered=lambda: bool(self._finish),
-        )
-        response.deliverBody(body)
-        ending = await body.finished
-        self._silent = body.received == 0
-        return self.conclude(ending)
-
-    def give_up(self, why: str, *, transient: bool) -> Breakdown | refusals.Refusal:
-        """Return what there is, for want of more."""
-        text = "".join(self._pieces)
-        if text:
-            return Breakdown(reason=FailureReason.INTERRUPTED, text=text, detail=why)
-        return _unavailable(why, transient=transient)
-
-    def _take(self, data: str) -> bool:
-        """Take the data of one event; tell whether nothing more is needed."""
-        if data.strip() == wire.DONE:
-            return True
-        if not data.strip():
-            return False
-        chunk = wire.parse_chunk(data)
-        if isinstance(chunk, refusals.Refusal):
-            self._refusal = chunk
-            return True
-        self._chunks += 1
-        if chunk.thinking or chunk.text:
-            self._begin()
-        self._finish = chunk.finish or self._finish
-        self._model = chunk.model or self._model
-        self._prompt_tokens = chunk.prompt_tokens or self._prompt_tokens
-        self._completion_tokens = chunk.completion_tokens or self._completion_tokens
-        self._write(self._cleaner.feed(chunk.text) if chunk.text else "")
-        if self._chars > MAX_ANSWER_CHARS:
-            self._finish = "length"
-            return True
-        return False
-
-    def _write(self, text: str) -> None:
-        if not text:
-            return
-        if not self._pieces:
-            self._first_text_s = self._clock.seconds() - self._began
-        self._pieces.append(text)
-        self._chars += len(text)
-        self._on_text(text)
-
-    def conclude(self, ending: str) -> Completion | Breakdown | refusals.Refusal:
-        """Return what came of the call, whose stream ended early because of `ending`, if so."""
-        self._write(self._cleaner.close())
-        text = "".join(self._pieces)
-        if self._refusal is not None:
-            if text and self._refusal.reason is not FailureReason.REFUSED:
-                detail = self._refusal.detail
-                return Breakdown(reason=FailureReason.INTERRUPTED, text=text, detail=detail)
-            return self._refusal
-        if wire.moderated(self._finish):
-            return refusals.Refusal(FailureReason.REFUSED, f"finish_reason {self._finish}")
-        if wire.broken(self._finish):
-            return self.give_up(f"finish_reason {self._finish}", transient=True)
-        if not self._finish:
-            if self._silent and not ending:
-                # How some servers say that the context is too long for them.
-                return refusals.Refusal(FailureReason.TOO_LONG, "an empty stream")
-            return self.give_up(ending or "the stream ended without a finish", transient=True)
-        if not text.strip() and self._finish == "model_context_window_exceeded":
-            return refusals.Refusal(FailureReason.TOO_LONG, f"finish_reason {self._finish}")
-        if not text.strip() and not self._probe:
-            # It may have thought all the tokens away: then it would again.
-            thought = wire.cut_short(self._finish)
-            return refusals.Refusal(
-                FailureReason.UNAVAILABLE,
-                "the answer is empty" + (", max_tokens went into thinking" if thought else ""),
-                transient=not thought,
-            )
-        return Completion(
-            text=text,
-            finish=Finish.LENGTH if wire.cut_short(self._finish) else Finish.STOP,
-            model=self._model,
-            prompt_tokens=self._prompt_tokens,
-            completion_tokens=self._completion_tokens,
-            first_text_s=round(self._first_text_s, 3),
-            took_s=round(self._clock.seconds() - self._began, 3),
-        )

@@ -107,6 +107,13 @@ def classify(status: int, body: str, retry_after_s: float = 0.0) -> Refusal:
     return Refusal(down, detail, transient, retry_after_s, blame=Blame.MODEL)
 
 
+def unavailable(detail: str, *, transient: bool) -> Refusal:
+    """Return that a model gives no answer; unless that is `transient`, it took too long."""
+    return Refusal(
+        FailureReason.UNAVAILABLE, detail, transient, blame=Blame.MODEL, slow=not transient
+    )
+
+
 _LIMIT = re.compile(
     r"(?:maximum context length|context length is only|available context size|range of input "
     r"length should be|model token limit|n_ctx)[^0-9]{0,40}?(?:\[1, ?)?([0-9][0-9,]{2,10})",
