@@ -24,14 +24,18 @@ class Watch:
     def __init__(self, directory: Path) -> None:
         self._descriptor = _watch(directory)
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when something has changed since the last call, or when the time is over."""
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until something has changed since the last call, or the time is over.
+
+        Tell whether something may have changed; where the kernel does not tell, it always may.
+        """
         if self._descriptor < 0:
             time.sleep(min(POLL_S, timeout_s))
-            return
+            return True
         ready, _, _ = select.select([self._descriptor], [], [], max(timeout_s, 0.0))
         if ready:
             os.read(self._descriptor, 65_536)  # what has changed is for the reader to see
+        return bool(ready)
 
     def close(self) -> None:
         """Watch no more."""

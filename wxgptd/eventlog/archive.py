@@ -142,13 +142,7 @@ def _whole(path: Path, data: memoryview, *, last: bool) -> int:
     header = reader.read_header(path, data, last=last)
     if header is None:
         return 0
-    walk = framing.frames(data, header)
-    while True:
-        try:
-            next(walk)
-        except StopIteration as stop:
-            tail: framing.Tail = stop.value
-            break
+    tail = framing.tail_of(data, header)
     if isinstance(tail, framing.Damaged):
         reader.require_tail(path, tail, last=last)
     return tail.end

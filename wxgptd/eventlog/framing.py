@@ -6,7 +6,7 @@ The layout is specified in the package's docstring.
 from __future__ import annotations
 
 import struct
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 from zlib import crc32
@@ -148,6 +148,32 @@ def frames(
             case Frame(first_seq=wrong) | Sealed(next_seq=wrong):
                 return Damaged(position, due, f"event {due} expected, {wrong} found")
     return Unsealed(position, due)
+
+
+class Walk:
+    """The frames of `data`, as `frames` yields them; `tail` is how they end, once they have."""
+
+    tail: Tail
+
+    def __init__(
+        self,
+        data: memoryview,
+        header: Header,
+        start: int = HEADER_BYTES,
+        expected: int | None = None,
+    ) -> None:
+        self._frames = frames(data, header, start, expected)
+
+    def __iter__(self) -> Iterator[Frame]:
+        self.tail = yield from self._frames
+
+
+def tail_of(data: memoryview, header: Header) -> Tail:
+    """Return how the frames of `data` end."""
+    walk = Walk(data, header)
+    for _ in walk:
+        pass
+    return walk.tail
 
 
 def any_valid_after(data: memoryview, key: int, start: int) -> bool:

@@ -78,17 +78,14 @@ def scan(directory: Path, after: int = 0) -> Iterator[AnyRecord]:
 def _records(
     path: Path, data: memoryview, header: framing.Header, after: int, *, last: bool
 ) -> Generator[AnyRecord, None, int]:
-    walk = framing.frames(data, header)
-    while True:
-        try:
-            frame = next(walk)
-        except StopIteration as stop:
-            return require_tail(path, stop.value, last=last)
+    walk = framing.Walk(data, header)
+    for frame in walk:
         if frame.first_seq + frame.count <= after + 1:
             continue
         for record in decode_frame(path, frame):
             if record.seq > after:
                 yield record
+    return require_tail(path, walk.tail, last=last)
 
 
 def decode_frame(path: Path, frame: framing.Frame) -> Iterator[AnyRecord]:
@@ -181,14 +178,10 @@ def _inspect(path: Path, due: int | None, *, last: bool) -> SegmentInfo:
             if header is not None:
                 if due not in (None, first):
                     damage = f"event {due} expected, {first} found"
-                walk = framing.frames(data, header)
-                while True:
-                    try:
-                        frame = next(walk)
-                    except StopIteration as stop:
-                        tail = stop.value
-                        break
+                walk = framing.Walk(data, header)
+                for frame in walk:
                     count, events = count + 1, events + sum(1 for _ in decode_frame(path, frame))
+                tail = walk.tail
                 require_tail(path, tail, last=last)
         except LogDamaged as error:
             damage = damage or error.why
@@ -247,13 +240,8 @@ class Follower:
                 file.seek(self._offset)
                 data = memoryview(file.read())
             base = self._offset
-            walk = framing.frames(data, header, start=0, expected=self._due)
-            while True:
-                try:
-                    frame = next(walk)
-                except StopIteration as stop:
-                    tail: framing.Tail = stop.value
-                    break
+            walk = framing.Walk(data, header, start=0, expected=self._due)
+            for frame in walk:
                 self._offset, self._due = base + frame.end, frame.first_seq + frame.count
                 if self._due <= self._after + 1:
                     continue
@@ -261,6 +249,7 @@ class Follower:
                     if record.seq > self._after:
                         self._after = record.seq
                         yield record
+            tail = walk.tail
             if isinstance(tail, framing.Damaged):
                 raise damaged(path, base + tail.end, tail.why)
             if not isinstance(tail, framing.Sealed):

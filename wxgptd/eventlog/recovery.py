@@ -66,13 +66,7 @@ def make_ready(directory: Path) -> Ready:
             path.unlink()
             segments.sync_directory(directory)
             return Ready(None, None, 0, first, trimmed)
-        walk = framing.frames(data, header)
-        while True:
-            try:
-                next(walk)
-            except StopIteration as stop:
-                tail: framing.Tail = stop.value
-                break
+        tail = framing.tail_of(data, header)
     next_seq = reader.require_tail(path, tail, last=True)
     if isinstance(tail, framing.Sealed):
         return Ready(None, None, 0, next_seq, None)

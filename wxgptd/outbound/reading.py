@@ -84,14 +84,18 @@ def lost(reason: Failure) -> str:
     return "the connection was lost"
 
 
-class Excerpt(BodyReader):
-    """Reads a body as far as `limit` bytes; `finished` fires with that, however it ended."""
+class _Gathering(BodyReader):
+    """Keeps a body, of which `limit` bytes are of interest."""
 
     def __init__(self, clock: IReactorTime, idle_timeout_s: float, limit: int) -> None:
         super().__init__(clock, idle_timeout_s)
         self.finished: Deferred[bytes] = Deferred(lambda _: self.stop())
         self._limit = limit
         self._body = bytearray()
+
+
+class Excerpt(_Gathering):
+    """Reads a body as far as `limit` bytes; `finished` fires with that, however it ended."""
 
     def dataReceived(self, data: bytes) -> None:
         self._body += data
@@ -115,14 +119,8 @@ class Incomplete(WxgptError):
     """the response is not whole"""
 
 
-class _Whole(BodyReader):
+class _Whole(_Gathering):
     """Reads a body that is worth something only as a whole, and of at most `limit` bytes."""
-
-    def __init__(self, clock: IReactorTime, idle_timeout_s: float, limit: int) -> None:
-        super().__init__(clock, idle_timeout_s)
-        self.finished: Deferred[bytes] = Deferred(lambda _: self.stop())
-        self._limit = limit
-        self._body = bytearray()
 
     def dataReceived(self, data: bytes) -> None:
         if self.ended:

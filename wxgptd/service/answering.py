@@ -132,11 +132,10 @@ class Answering:
         self, user: User, name: DeliveryKey, flight: Flight
     ) -> c.CompleteAnswer | c.FailAnswer:
         result, facts = await self._asking.ask(user, name, flight, self._stop_moderated)
-        at = self._timeline.now()
         match result:
             case Completion():
                 return c.CompleteAnswer(
-                    at=at,
+                    at=self._timeline.now(),
                     question=name,
                     text=result.text,
                     finish=result.finish,
@@ -157,29 +156,25 @@ class Answering:
                     reason=result.reason,
                     detail=result.detail,
                 )
-                return c.FailAnswer(
-                    at=at,
-                    question=name,
-                    reason=result.reason,
-                    text=result.text,
-                    detail=result.detail,
-                    retry_after_s=result.retry_after_s,
-                    tokens=facts.prompt_tokens + facts.completion_tokens,
-                    assistant=facts.assistant,
-                    cost=facts.cost,
-                )
+                return self._failed(name, result, facts)
 
     def _stop_moderated(self, user: User, name: DeliveryKey, facts: Facts) -> None:
-        self.carry_out(
-            user,
-            c.FailAnswer(
-                at=self._timeline.now(),
-                question=name,
-                reason=FailureReason.MODERATED,
-                text="",
-                detail="the answer has a word from the moderation list in it",
-                tokens=facts.prompt_tokens + facts.completion_tokens,
-                assistant=facts.assistant,
-                cost=facts.cost,
-            ),
+        objection = Breakdown(
+            reason=FailureReason.MODERATED,
+            text="",
+            detail="the answer has a word from the moderation list in it",
+        )
+        self.carry_out(user, self._failed(name, objection, facts))
+
+    def _failed(self, name: DeliveryKey, result: Breakdown, facts: Facts) -> c.FailAnswer:
+        return c.FailAnswer(
+            at=self._timeline.now(),
+            question=name,
+            reason=result.reason,
+            text=result.text,
+            detail=result.detail,
+            retry_after_s=result.retry_after_s,
+            tokens=facts.prompt_tokens + facts.completion_tokens,
+            assistant=facts.assistant,
+            cost=facts.cost,
         )

@@ -42,7 +42,7 @@ RETRY_BESIDE_FALLBACK_S = 1.0
 
 LEAST_FIRST_TOKEN_S = 1.0
 
-_NOBODY_ELSE_S = frozenset({FailureReason.REFUSED, FailureReason.MODERATED, FailureReason.STOPPED})
+_NOBODY_ELSE = frozenset({FailureReason.REFUSED, FailureReason.MODERATED, FailureReason.STOPPED})
 """What another model should not be asked about."""
 
 WEEKDAYS = "一二三四五六日"
@@ -179,7 +179,7 @@ class _Question:
                 if not candidates:
                     candidates = [assistant]
                     await deferLater(self._around.clock, BEGIN_ANEW_AFTER_S)
-            elif failed.reason in _NOBODY_ELSE_S:
+            elif failed.reason in _NOBODY_ELSE:
                 return failed, facts
             elif not candidates and several and not impatient and self._waited_s() < RETRY_WITHIN_S:
                 # Those who were to be quicker cannot; the first one may just have been slow.
@@ -241,7 +241,7 @@ class _Question:
             fewer, more = fitting.with_less(assistant, model, sent, result)
             if more:
                 log.info(
-                    "{assistant}: too much for the model, asking again with {turns} turns less",
+                    "{assistant}: too much for the model, asking again with {turns} turns fewer",
                     assistant=assistant.name,
                     turns=more,
                 )
