@@ -269,6 +269,18 @@ def test_estimates_are_calibrated_by_what_the_server_reports_and_that_outlives_a
     assert len(story.model.messages()) > 15
 
 
+def test_estimates_are_each_model_s_own():
+    two = assistant(models=("small", "large"), max_context_tokens=400)
+    story = Story(numbered(tokens=10), configuration(assistant={"chatgpt": two}))
+    story.open()
+    for n in range(12):
+        ask(story, f"{n}：" + "长" * 90)
+    assert len(story.model.messages()) > 15
+    story.say("/model large")
+    ask(story, "还在吗？")
+    assert len(story.model.messages()) < 10, "the one's tokens were taken for the other's"
+
+
 def test_a_model_that_says_too_long_is_told_half_and_the_limit_is_remembered():
     said = '{"error": {"code": "context_length_exceeded", "message": "maximum context length is 4200 tokens"}}'
 

@@ -144,6 +144,10 @@ class Session(NamedTuple):
         """When the session ends if its user says nothing more, in seconds since the epoch."""
         return self.last_at + self.ttl_s
 
+    def model_of(self, assistant: AssistantName) -> str:
+        """Return which model of `assistant` its user has chosen; empty if none, or another's."""
+        return self.model if assistant == self.assistant else ""
+
     def touched(self, at: float) -> Session:
         """Return the session after a message of its user's at `at`."""
         return self._replace(last_at=max(self.last_at, at))

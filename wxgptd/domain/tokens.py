@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from math import ceil
 
 from wxgptd.domain.context import Message
+from wxgptd.domain.values import AssistantName
 
 FIRST_GUESS = 0.5
 """Tokens for each byte of UTF-8: enough for prose in six vocabularies, Chinese or not."""
@@ -41,13 +42,17 @@ def size(told: Sequence[Message]) -> int:
     return sum(len(one.content.encode("utf-8", "replace")) for one in told)
 
 
+ModelName = tuple[AssistantName, str]
+"""A model: its assistant, and which of that one's; empty for the first."""
+
+
 class Calibration:
     """What models have reported so far: tokens for each byte, weighed by the bytes."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[float, float]] = {}
+        self._known: dict[ModelName, tuple[float, float]] = {}
 
-    def learn(self, model: str, prompt_bytes: int, prompt_tokens: int) -> None:
+    def learn(self, model: ModelName, prompt_bytes: int, prompt_tokens: int) -> None:
         """Take a server's word for how many tokens a prompt had."""
         if prompt_bytes < LEARN_FROM_BYTES or not 0 < prompt_tokens <= 4 * prompt_bytes:
             return  # too short to tell, or nothing that anybody has counted
@@ -55,7 +60,7 @@ class Calibration:
         kept = min(1.0, _REMEMBERED_BYTES / (seen + prompt_bytes))
         self._known[model] = kept * seen + prompt_bytes, kept * counted + prompt_tokens
 
-    def tokens(self, model: str, told: Sequence[Message]) -> int:
+    def tokens(self, model: ModelName, told: Sequence[Message]) -> int:
         """Return about how many tokens `told` is for `model`."""
         pictures = sum(PICTURE_TOKENS for one in told if one.picture)
         seen, counted = self._known.get(model, (0.0, 0.0))

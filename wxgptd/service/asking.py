@@ -231,8 +231,8 @@ class _Question:
     ) -> tuple[Completion | Breakdown, Facts]:
         """Ask one model, once more with less if that was too much for it."""
         fitting = self._around.fitting
-        own = assistant is self._own
-        model = self._session.model if own and self._session.model in assistant.models else ""
+        chosen = self._session.model_of(assistant.name)
+        model = chosen if chosen in assistant.models else ""
         told = self._told if assistant.vision else [self._blind(one) for one in self._told]
         sent, dropped = fitting.fitted(assistant, model, told)
         began = self._waited_s()
@@ -249,7 +249,7 @@ class _Question:
                 result = await self._call(
                     assistant, model, sent, others, dropped, began, patient=patient
                 )
-        facts = fitting.facts(assistant, sent, result)
+        facts = fitting.facts(assistant, model, sent, result)
         self._cost += facts.cost
         return result, replace(facts, cost=round(self._cost, 9))
 
@@ -284,7 +284,7 @@ class _Question:
             first_token_within_s=first_token_within_s,
         )
         try:
-            return await assistant.model.ask(prompt, self._taker(assistant, sent))
+            return await assistant.model.ask(prompt, self._taker(assistant, model, sent))
         except CancelledError:
             raise
         except Exception:  # noqa: BLE001 (a bug of ours is no reason to ask nobody else)
@@ -293,7 +293,9 @@ class _Question:
                 reason=FailureReason.UNAVAILABLE, text="", detail="unexpected error, see the log"
             )
 
-    def _taker(self, assistant: Assistant, sent: Sequence[Message]) -> Callable[[str], None]:
+    def _taker(
+        self, assistant: Assistant, model: str, sent: Sequence[Message]
+    ) -> Callable[[str], None]:
         """Return what takes the pieces of an answer, and stops it where the words list objects."""
         watch = self._around.moderation.watch()
         written: list[str] = []
@@ -303,7 +305,7 @@ class _Question:
                 self._flight.rewrite("")  # what another one had written before
             written.append(piece)
             if watch.objects(piece):
-                taken = self._around.fitting.guessed(assistant, sent, "".join(written))
+                taken = self._around.fitting.guessed(assistant, model, sent, "".join(written))
                 self._stop(
                     self._user, self._name, replace(taken, cost=round(self._cost + taken.cost, 9))
                 )

@@ -8,7 +8,7 @@ from functools import partial
 
 from wxgptd.domain import context, tokens
 from wxgptd.domain.context import Message
-from wxgptd.domain.tokens import Calibration
+from wxgptd.domain.tokens import Calibration, ModelName
 from wxgptd.domain.values import AssistantName
 from wxgptd.ports import Breakdown, Completion
 from wxgptd.service.settings import Assistant
@@ -34,7 +34,7 @@ class Fitting:
 
     def __init__(self, calibration: Calibration) -> None:
         self._calibration = calibration
-        self._limits: dict[tuple[AssistantName, str], int] = {}
+        self._limits: dict[ModelName, int] = {}
 
     def fitted(
         self, assistant: Assistant, model: str, told: Sequence[Message]
@@ -43,7 +43,9 @@ class Fitting:
         found_out = self._limits.get((assistant.name, model), 0)
         limits = [one for one in (found_out, assistant.max_context_tokens) if one]
         limit = min(limits, default=0)
-        return context.fitted(told, limit, partial(self._calibration.tokens, assistant.name))
+        return context.fitted(
+            told, limit, partial(self._calibration.tokens, (assistant.name, model))
+        )
 
     def with_less(
         self, assistant: Assistant, model: str, sent: Sequence[Message], refused: Breakdown
@@ -53,7 +55,7 @@ class Fitting:
         Only where the server names its limit is that remembered: a refusal may have had another
         reason.
         """
-        tokens_of = partial(self._calibration.tokens, assistant.name)
+        tokens_of = partial(self._calibration.tokens, (assistant.name, model))
         size, said = tokens_of(sent), refused.context_limit
         fewer, dropped = context.fitted(sent, max(size // 2, 1), tokens_of)
         if said and dropped:
@@ -63,19 +65,25 @@ class Fitting:
         return fewer, dropped
 
     def facts(
-        self, assistant: Assistant, sent: Sequence[Message], result: Completion | Breakdown
+        self,
+        assistant: Assistant,
+        model: str,
+        sent: Sequence[Message],
+        result: Completion | Breakdown,
     ) -> Facts:
         """Return what an attempt took: as reported, else as we guess; nothing if it never began."""
         if isinstance(result, Breakdown):
             return (
-                self.guessed(assistant, sent, result.text) if result.text else Facts(assistant.name)
+                self.guessed(assistant, model, sent, result.text)
+                if result.text
+                else Facts(assistant.name)
             )
         size = tokens.size(sent)
         pictured = any(one.picture for one in sent)
         reported = 0 < result.prompt_tokens <= MAX_TOKENS_A_BYTE * (size + 1_000) or pictured
         most = MAX_TOKENS_A_BYTE * max(assistant.max_tokens, len(result.text))
         if not (reported and result.prompt_tokens and 0 < result.completion_tokens <= most):
-            return self.guessed(assistant, sent, result.text)
+            return self.guessed(assistant, model, sent, result.text)
         prompt, completion = result.prompt_tokens, result.completion_tokens
         return Facts(
             assistant=assistant.name,
@@ -85,9 +93,11 @@ class Fitting:
             cost=assistant.price.of(prompt, completion),
         )
 
-    def guessed(self, assistant: Assistant, sent: Sequence[Message], text: str) -> Facts:
+    def guessed(
+        self, assistant: Assistant, model: str, sent: Sequence[Message], text: str
+    ) -> Facts:
         """Return what an attempt took that nobody reports."""
-        prompt = self._calibration.tokens(assistant.name, sent)
+        prompt = self._calibration.tokens((assistant.name, model), sent)
         completion = tokens.estimate(text)
         return Facts(
             assistant=assistant.name,

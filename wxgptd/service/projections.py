@@ -189,7 +189,7 @@ class DeliberateTimeouts:
 
 
 class Calibrated:
-    """How many tokens the assistants' models make of a text, as their servers have reported."""
+    """How many tokens each model makes of a text, as its server has reported."""
 
     def __init__(self) -> None:
         self.calibration = Calibration()
@@ -197,7 +197,10 @@ class Calibrated:
     def observe(self, user: User, event: e.Event, state: UserState) -> None:
         """Learn from what a server reported."""
         if isinstance(event, e.AnswerCompleted) and not event.estimated:
-            self.calibration.learn(event.assistant, event.prompt_bytes, event.prompt_tokens)
+            found = state.find(event.question)
+            chosen = found[0].model_of(event.assistant) if found is not None else ""
+            model = event.assistant, chosen
+            self.calibration.learn(model, event.prompt_bytes, event.prompt_tokens)
 
 
 class Spending:
