@@ -125,6 +125,7 @@ def test_no_secret_and_no_word_of_a_user_reaches_the_daemon_s_log(stage):
     stage.stop()
     said = stage.said()
     assert "answered by chatgpt in" in said
+    assert "factory" not in said, "what Twisted does is nobody's business"
     for secret in (TOKEN, API_KEY, AES_KEY, "这句话", "oSecretUser", "signature="):
         assert secret not in said
 

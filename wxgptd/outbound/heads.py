@@ -54,6 +54,7 @@ class _BoundedHead(ProtocolWrapper):
 
 class _Factory(WrappingFactory):
     protocol = _BoundedHead
+    noisy = False  # a line for every connection would drown the log
 
 
 @implementer(IStreamClientEndpoint)

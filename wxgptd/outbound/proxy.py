@@ -116,7 +116,9 @@ class _ThroughProxy:
         inner = factory.buildProtocol(None)  # type: ignore[arg-type]  # no address is known yet
         assert inner is not None
         tunnel = _Tunnel(self._target, self._authorization, inner)
-        await self._proxy.connect(Factory.forProtocol(lambda: tunnel))
+        tunnelling = Factory.forProtocol(lambda: tunnel)
+        tunnelling.noisy = False
+        await self._proxy.connect(tunnelling)
         return await tunnel.opened
 
 
