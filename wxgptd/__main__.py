@@ -40,9 +40,10 @@ from wxgptd.errors import WxgptError
 from wxgptd.eventlog.store import LogStore, StoreUnavailable
 from wxgptd.eventlog.writer import ROOM_NEEDED_BYTES
 from wxgptd.outbound.client import http_client
+from wxgptd.service.keys import link_key
 from wxgptd.service.notify import notify
 from wxgptd.service.site import BoundedSite
-from wxgptd.service.wiring import Service, World, link_key
+from wxgptd.service.wiring import Service, World
 
 log = Logger(namespace="wxgptd")
 

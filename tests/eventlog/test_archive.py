@@ -45,6 +45,13 @@ def test_a_commit_that_is_being_written_is_left_out(state, tmp_path):
     assert events(tmp_path / "other" / "log") == EVENTS
 
 
+def test_a_key_that_was_never_finished_is_left_out(state, tmp_path):
+    (state / "keys" / "links.new").write_bytes(b"half")
+    archive.backup(state, tmp_path / "b")
+    archive.restore(tmp_path / "b", tmp_path / "other")
+    assert [path.name for path in (tmp_path / "other" / "keys").iterdir()] == ["links"]
+
+
 def test_a_damaged_log_gives_no_backup(state, tmp_path):
     injure(segments.list_segments(state / "log")[0], flip(framing.HEADER_BYTES + 70))
     with pytest.raises(reader.LogDamaged):

@@ -128,7 +128,9 @@ def _require_no_other_keys(restored: Path, present: Path) -> None:
 def _contents(state_dir: Path) -> Iterator[tuple[str, bytes]]:
     """Yield the files of a backup: keys, and then the log from its beginning."""
     keys = state_dir / KEYS
-    for path in sorted(keys.iterdir()) if keys.exists() else ():
+    for path in sorted(keys.glob("*")):
+        if path.suffix == ".new":
+            continue  # a first start that was cut short left it
         yield f"{KEYS}/{path.name}", path.read_bytes()
     log = segments.log_directory(state_dir)
     paths = segments.list_segments(log)

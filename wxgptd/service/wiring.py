@@ -5,12 +5,10 @@ What needs the outside world (the store, the HTTP client, clocks, threads) is an
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from random import Random
 
 from twisted.internet.interfaces import IReactorTime
@@ -21,8 +19,6 @@ from wxgptd.admin.resource import Admin
 from wxgptd.domain.record import Recorded
 from wxgptd.domain.reply_window import WECHAT_PATIENCE_S
 from wxgptd.domain.values import AccountName, AssistantName, Limits, Policy, SessionId, Style
-from wxgptd.errors import WxgptError
-from wxgptd.eventlog import segments
 from wxgptd.llm import parameters, wire
 from wxgptd.llm.breaker import Breakers
 from wxgptd.llm.client import Model, Server, key_headers
@@ -374,37 +370,3 @@ def _webhooks(
 def _path_of(public_url: str) -> str:
     """Return the path below which a reverse proxy serves the pages, without its last slash."""
     return "/" + public_url.split("/", 3)[3].strip("/") if public_url.count("/") > 2 else ""
-
-
-class KeyUnusable(WxgptError):
-    """the key that links are made with cannot be used"""
-
-
-def link_key(state_dir: Path) -> bytes:
-    """Return the key that links are made with; make it at the first start.
-
-    Raises:
-        KeyUnusable: the file is not what this function wrote.
-    """
-    directory = state_dir / "keys"
-    segments.make_private_directory(directory)
-    path = directory / "links"
-    try:
-        key = path.read_bytes()
-    except FileNotFoundError:
-        key = secrets.token_bytes(links.KEY_BYTES)
-        fresh = directory / "links.new"
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(descriptor, key)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        fresh.rename(path)
-        segments.sync_directory(directory)
-    if len(key) != links.KEY_BYTES:
-        raise KeyUnusable(
-            f"{path} is damaged",
-            hint="restore it from a backup; without one delete it: links sent so far die then",
-        )
-    return key
