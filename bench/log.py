@@ -28,7 +28,6 @@ from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.task import react
 
 from wxgptd.domain.events import Event, QuestionAsked
-from wxgptd.domain.record import Recorded
 from wxgptd.domain.values import AccountName, OpenId, User
 from wxgptd.eventlog import codec, framing, reader, segments
 from wxgptd.eventlog.store import LogStore
@@ -43,12 +42,13 @@ async def append(reactor: Any, state_dir: Path, writers: int, appends: int) -> f
     """Append `appends` events from `writers` writers; return how many seconds it took."""
     store = LogStore(
         state_dir,
+        replay.MASTER,
         in_reactor=reactor.callFromThread,
         soon=lambda call: reactor.callLater(0, call),
         on_failure=print,
         on_full=print,
     )
-    assert not list(store.scan())
+    store.load({})
     store.start()
     event = question()
 
@@ -65,27 +65,27 @@ async def append(reactor: Any, state_dir: Path, writers: int, appends: int) -> f
     return took
 
 
-def groups(directory: Path) -> list[list[Recorded]]:
-    """Return what each commit of a log made durable."""
+def groups(directory: Path) -> list[list[bytes]]:
+    """Return what each commit of a log made durable: packed entries."""
     found = []
     for path in segments.list_segments(directory):
         with reader.mapped(path) as data:
-            header = framing.unpack_header(data[: framing.HEADER_BYTES])
-            for frame in framing.frames(data, header):
-                entries = codec.unpack(frame.payload)
-                found.append([codec.decode(frame.first_seq, entry) for entry in entries])
+            header = framing.unpack_header(data)
+            assert header is not None
+            found += [
+                [codec.pack([entry]) for entry in codec.unpack(frame.payload)]
+                for frame in framing.Walk(data, header)
+            ]
     return found
 
 
-def frames(committed: list[list[Recorded]]) -> list[bytes]:
+def frames(committed: list[list[bytes]]) -> list[bytes]:
     """Return the frames of what was committed together."""
-    packed, seq = [], 1
-    for records in committed:
-        entries = [codec.encode(one.user, one.previous, one.event) for one in records]
-        payload = codec.join(len(entries), [codec.pack(entries)])
-        packed.append(framing.pack_frame(7, seq, len(entries), payload))
-        seq += len(entries)
-    return packed
+    made, seq = [], 1
+    for packed in committed:
+        made.append(framing.pack_frame(7, seq, len(packed), codec.join(len(packed), packed)))
+        seq += len(packed)
+    return made
 
 
 def bare(path: Path, packed: list[bytes]) -> float:
@@ -129,16 +129,12 @@ async def run_all(reactor: Any, place: Path, writers: int, appends: int) -> Roun
     took = await append(reactor, place / "state", writers, appends)
     committed = groups(segments.log_directory(place / "state"))
     packed = frames(committed)
-    rows = [
-        [codec.pack([codec.encode(one.user, one.previous, one.event)]) for one in records]
-        for records in committed
-    ]
-    single = [[row] for together in rows for row in together][: max(1, appends // 10)]
+    single = [[row] for together in committed for row in together][: max(1, appends // 10)]
     return Round(
         {
             "wxgptd": took / appends,
             "the bare disk": bare(place / "raw", packed) / appends,
-            "SQLite, the same groups": sqlite(place / "groups.db", rows) / appends,
+            "SQLite, the same groups": sqlite(place / "groups.db", committed) / appends,
             "SQLite, one by one": sqlite(place / "single.db", single) / len(single),
         },
         len(committed),

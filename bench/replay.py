@@ -1,21 +1,28 @@
-"""How long a start takes: replay a log of a million events, beside bare msgpack unpacking.
+"""What a start takes: read a log of a million events, beside bare msgpack unpacking.
 
     python bench/replay.py [--events 1000000] [--rounds 3]
 
 The log is what 20,000 users leave behind: sessions, questions, repeated attempts, answers and
-replies, some 250 bytes an event, 32 events a commit group. Three readings of it, in turn, in one
-process: the frames' payloads through msgpack alone; all records decoded; all records folded into
-state, projections included, which is what the daemon does before it is ready.
+replies, one session in five minutes, 32 events a commit group. In turn, in one process:
+
+- msgpack alone: the same events as plain arrays, not encrypted, unpacked and thrown away;
+- decoded: every record, decrypted, as `wxgpt tail` reads them;
+- a start: what the daemon does before it is ready, projections included;
+- a start with a snapshot that has nine tenths of the events, as `snapshot_every` makes them;
+- folded: a start, and then every user's state looked at, which no start does.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import gc
+import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import msgpack
@@ -23,6 +30,7 @@ import msgpack
 from wxgptd.domain import commands as c
 from wxgptd.domain.decider import decide
 from wxgptd.domain.events import Event
+from wxgptd.domain.record import Capture
 from wxgptd.domain.state import EMPTY, evolve
 from wxgptd.domain.values import (
     AccountName,
@@ -36,12 +44,16 @@ from wxgptd.domain.values import (
     Text,
     User,
 )
-from wxgptd.eventlog import codec, framing, reader, segments
+from wxgptd.eventlog import codec, framing, loading, reader, segments, snapshot
+from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.store import LogStore
 from wxgptd.service.journal import Journal
-from wxgptd.service.projections import DeliberateTimeouts, LinkIndex, OpenSessions
+from wxgptd.service.projections import Calibrated, DeliberateTimeouts, LinkIndex, OpenSessions
 
 GROUP = 32
+MASTER = b"m" * 32
+BEGAN_AT = 1_700_000_000.0
+SESSIONS_APART_S = 300.0
 SEGMENT_BYTES = 64 * 1024 * 1024
 ASSISTANTS = {"/chatgpt": AssistantName("chatgpt")}
 ANSWER = "天空呈现蓝色，是因为空气分子对短波长的蓝光散射得更强。" * 3
@@ -49,7 +61,7 @@ ANSWER = "天空呈现蓝色，是因为空气分子对短波长的蓝光散射�
 
 def conversation(n: int, turns: int = 7) -> list[Event]:
     """Return the events of one session, as the decider decides them."""
-    state, events, at = EMPTY, [], 1_700_000_000.0 + n
+    state, events, at = EMPTY, [], BEGAN_AT + n * SESSIONS_APART_S
     said = ["/chatgpt", *(f"第 {turn} 个问题：天为什么是蓝的？" for turn in range(turns)), "/stop"]
 
     def do(command: c.Command) -> None:
@@ -97,77 +109,108 @@ def stream(count: int, users: int) -> Iterator[tuple[User, int, Event]]:
         sessions[index].clear()
 
 
-def write(directory: Path, count: int) -> int:
-    """Write the log; return how many bytes it has."""
+def write(state_dir: Path, count: int) -> tuple[int, list[bytes]]:
+    """Write the log; return how many bytes it has, and the same events as plain msgpack."""
+    directory = segments.log_directory(state_dir)
+    segments.make_private_directory(segments.keys_directory(state_dir))
     segments.make_private_directory(directory)
-    file, size, total, seq, key = None, 0, 0, 1, 0x5EED
-    group: list[codec.Entry] = []
+    keys = Keyring(segments.keyring_path(state_dir), MASTER)
+    plain: list[bytes] = []
+    group: list[tuple[object, ...]] = []
 
-    def flush() -> None:
-        nonlocal file, size, total, seq
+    def entries() -> Iterator[codec.Entry]:
+        for user, previous, event in stream(count, users=max(1, count // 50)):
+            fields = [getattr(event, one.name) for one in dataclasses.fields(event)]
+            group.append((1, 1, event.at, *user, previous, fields))
+            if len(group) == GROUP:
+                plain.append(msgpack.packb(group))
+                group.clear()
+            key = keys.of(user) or keys.make(user)[0]
+            yield codec.encode(key, previous, event)
+
+    write_groups(directory, entries())
+    plain.append(msgpack.packb(group))
+    keys.write()
+    return sum(path.stat().st_size for path in segments.list_segments(directory)), plain
+
+
+def write_groups(directory: Path, entries: Iterator[codec.Entry]) -> None:
+    """Write `entries` in commit groups of the usual size."""
+    file, size, seq, key = None, 0, 1, 0x5EED
+    while group := list(islice(entries, GROUP)):
         if file is None or size >= SEGMENT_BYTES:
             if file is not None:
                 file.write(framing.pack_footer(key, seq))
                 file.close()
-            file = (directory / segments.segment_name(seq)).open("wb")
+            file, size = segments.create(directory / segments.segment_name(seq)), 0
             file.write(framing.pack_header(framing.Header(seq, time.time(), key)))
-            size = 0
         payload = codec.join(len(group), [codec.pack(group)])
-        frame = framing.pack_frame(key, seq, len(group), payload)
-        file.write(frame)
-        size, total, seq = size + len(frame), total + len(frame), seq + len(group)
-        group.clear()
-
-    for user, previous, event in stream(count, users=max(1, count // 50)):
-        group.append(codec.encode(user, previous, event))
-        if len(group) == GROUP:
-            flush()
-    if group:
-        flush()
+        size += file.write(framing.pack_frame(key, seq, len(group), payload))
+        seq += len(group)
     assert file is not None
     file.close()
-    return total
 
 
-def unpack_only(directory: Path) -> int:
-    """Read each frame's payload with msgpack, and nothing else."""
-    events = 0
-    for path in segments.list_segments(directory):
-        with reader.mapped(path) as data:
-            position = framing.HEADER_BYTES
-            while position + framing.HEAD_BYTES <= len(data):
-                length = int.from_bytes(data[position + 4 : position + 8], "big")
-                begin = position + framing.HEAD_BYTES
-                if length:
-                    events += len(
-                        msgpack.unpackb(
-                            data[begin : begin + length],
-                            use_list=False,
-                            unicode_errors="surrogatepass",
-                        )
-                    )
-                position = begin + length
-    return events
+def unpack_only(plain: list[bytes]) -> int:
+    """Unpack plain arrays with msgpack, and nothing else."""
+    return sum(len(msgpack.unpackb(one, use_list=False)) for one in plain)
 
 
-def decode(directory: Path) -> int:
+def decode(state_dir: Path) -> int:
     """Decode every record."""
-    return sum(1 for _ in reader.scan(directory))
+    keys = Keyring(segments.keyring_path(state_dir), MASTER)
+    return sum(1 for _ in reader.scan(segments.log_directory(state_dir), keys))
 
 
-def replay(state_dir: Path) -> int:
+def started(state_dir: Path, now: float) -> tuple[Journal, LogStore, int]:
     """Do what the daemon does before it is ready."""
     store = LogStore(
         state_dir,
+        MASTER,
         in_reactor=lambda call: call(),
         soon=lambda call: call(),
         on_failure=print,
         on_full=print,
     )
-    journal = Journal(store, (LinkIndex(7 * 86_400.0), OpenSessions()))
-    last = journal.load(store.scan(), DeliberateTimeouts(60))
+    projections = (LinkIndex(7 * 86_400.0), OpenSessions(), DeliberateTimeouts(60), Calibrated())
+    journal = Journal(store, projections, print)
+    loaded = store.load(journal.since(now))
+    journal.load(loaded, now)
+    return journal, store, loaded.last_seq
+
+
+def start(state_dir: Path, now: float) -> int:
+    """Start, and stop."""
+    _, store, last_seq = started(state_dir, now)
     store.close()
-    return last
+    return last_seq
+
+
+def fold(state_dir: Path, now: float) -> int:
+    """Start, and look at every user."""
+    journal, store, _ = started(state_dir, now)
+    for user in list(journal.asleep()):
+        journal.state(user)
+    store.close()
+    return sum(state.version for _, state in journal.awake())
+
+
+def with_snapshot(state_dir: Path, other: Path) -> None:
+    """Make a copy of the log that has a snapshot of its first nine tenths."""
+    shutil.copytree(state_dir, other)
+    directory = segments.log_directory(other)
+    keys = Keyring(segments.keyring_path(other), MASTER)
+    last_seq = reader.newest_seq(directory) * 9 // 10
+    index = loading.Index(keys, {})
+    for path in segments.list_segments(directory):
+        with reader.mapped(path) as data:
+            header = framing.unpack_header(data)
+            assert header is not None
+            for frame in framing.Walk(data, header):
+                entries = reader.entries_of(path, frame)
+                index.take(frame.first_seq, entries[: max(0, last_seq - frame.first_seq + 1)])
+    capture = Capture(last_seq, {}, index.users(), {}, 0.0)
+    snapshot.write(directory, last_seq, {}, loading.frozen([], capture, keys), keys)
 
 
 def timed(work: Callable[[], int], count: int) -> float:
@@ -184,20 +227,22 @@ def timed(work: Callable[[], int], count: int) -> float:
 
 def main() -> None:
     """Measure, and print."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        state_dir = Path(name) / "state"
-        segments.make_private_directory(state_dir)
-        directory = segments.log_directory(state_dir)
-        size = write(directory, options.events)
+        state_dir, other = Path(name) / "state", Path(name) / "other"
+        size, plain = write(state_dir, options.events)
+        with_snapshot(state_dir, other)
+        now = BEGAN_AT + options.events / 31 * SESSIONS_APART_S
         print(f"{options.events:,} events, {size / options.events:.0f} bytes each", flush=True)
         works = {
-            "msgpack alone": lambda: unpack_only(directory),
-            "decoded": lambda: decode(directory),
-            "replayed into state": lambda: replay(state_dir),
+            "msgpack alone": lambda: unpack_only(plain),
+            "decoded": lambda: decode(state_dir),
+            "a start": lambda: start(state_dir, now),
+            "a start with a snapshot": lambda: start(other, now),
+            "folded": lambda: fold(state_dir, now),
         }
         taken: dict[str, list[float]] = {label: [] for label in works}
         for _ in range(options.rounds):
@@ -207,7 +252,7 @@ def main() -> None:
         for label, seconds in taken.items():
             middle = statistics.median(seconds)
             print(
-                f"{label:<22}{middle:7.2f} s  {options.events / middle / 1e6:5.2f} M events/s  "
+                f"{label:<24}{middle:7.2f} s  {options.events / middle / 1e6:5.2f} M events/s  "
                 f"{bare / middle:5.2f} of msgpack's rate"
             )
 

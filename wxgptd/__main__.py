@@ -37,8 +37,9 @@ from zope.interface import provider
 
 from wxgptd import __version__, config
 from wxgptd.errors import WxgptError
+from wxgptd.eventlog import keyring
+from wxgptd.eventlog.disk import ROOM_NEEDED_BYTES
 from wxgptd.eventlog.store import LogStore, StoreUnavailable
-from wxgptd.eventlog.writer import ROOM_NEEDED_BYTES
 from wxgptd.outbound.client import http_client
 from wxgptd.service.keys import link_key
 from wxgptd.service.notify import notify
@@ -171,6 +172,7 @@ class _Process:
         reactor.callWhenRunning(self._take_signals)  # behind the reactor's own handlers
         store = LogStore(
             server.state_dir,
+            _master_key(self._config),
             in_reactor=reactor.callFromThread,
             soon=partial(reactor.callLater, 0),
             on_failure=self._log_failed,
@@ -187,6 +189,7 @@ class _Process:
                 http_through=partial(http_client, reactor),
                 in_thread=deferToThread,
                 link_key=link_key(server.state_dir),
+                on_damage=self._log_failed,
             ),
         )
         site = BoundedSite(
@@ -243,19 +246,28 @@ class _Process:
         began = time.monotonic()
         gc.disable()
         try:
-            last = await deferToThread(lambda: service.load(store.scan()))
+            loaded = await deferToThread(service.load)
         finally:
             gc.enable()
         store.start()
-        if store.trimmed is not None:
+        if (trimmed := store.trimmed) is not None:
             log.warn(
                 "the log ended in {size} bytes that a crash had left unfinished; "
                 "they are kept in {kept}",
-                size=store.trimmed.size,
-                kept=store.trimmed.kept,
+                size=trimmed.size,
+                kept=trimmed.kept,
             )
-        took = time.monotonic() - began
-        log.info("{count} events replayed in {took:.1f} s", count=last, took=took)
+            service.note_trimmed(trimmed.segment.name, trimmed.offset, trimmed.size)
+        for why in loaded.skipped:
+            log.warn("a snapshot is not used: {why}", why=why)
+        log.info(
+            "{count} events of {users} users, {replayed} of them behind the snapshot, "
+            "read in {took:.1f} s",
+            count=loaded.last_seq,
+            users=len(loaded.users),
+            replayed=loaded.last_seq - loaded.snapshot_seq,
+            took=time.monotonic() - began,
+        )
 
     def _on_stop(self, port: Any, admin: Any, service: Service, store: LogStore) -> None:  # noqa: ANN401
         async def stop() -> None:
@@ -306,9 +318,16 @@ class _Process:
         if self._stops == 1:
             self._reactor.stop()
 
-    def _log_failed(self, error: StoreUnavailable) -> None:
+    def _log_failed(self, error: WxgptError) -> None:
         if not self._failed.called:
             self._failed.errback(error)
+
+
+def _master_key(configured: config.Config) -> bytes:
+    """Return the master key of the log: the configured one, or the state directory's own."""
+    if configured.log.master_key:
+        return keyring.parse_master(configured.log.master_key.reveal())
+    return keyring.own_master(configured.server.state_dir)
 
 
 class ListenFailed(WxgptError):

@@ -6,18 +6,29 @@ implements them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 
 from wxgptd.domain.context import Message
 from wxgptd.domain.events import Event
-from wxgptd.domain.record import Recorded, StoreFigures
+from wxgptd.domain.record import Capture, Loaded, Retained, StoreFigures
 from wxgptd.domain.rules import RuleReply
 from wxgptd.domain.values import Content, DeliveryKey, FailureReason, Finish, OpenId, User
+
+T = TypeVar("T")
+
+
+class InThread(Protocol):
+    """Does work in another thread."""
+
+    def __call__(self, work: Callable[[], T], /) -> Deferred[T]:
+        """Fire with what `work` returns."""
+        ...
+
 
 # The WeChat edge.
 
@@ -182,8 +193,8 @@ class EventStore(Protocol):
         """
         ...
 
-    def scan(self) -> Iterator[Recorded]:
-        """Yield all events, in order."""
+    def load(self, since: Mapping[type[Event], float]) -> Loaded:
+        """Return what a start needs, with the events of these kinds from these times on."""
         ...
 
     def figures(self) -> StoreFigures:
@@ -192,6 +203,20 @@ class EventStore(Protocol):
 
     def full(self) -> bool:
         """Tell whether there is hardly room for more: what can be refused should be."""
+        ...
+
+    def snapshot(self, capture: Capture, *, only: bool) -> Callable[[], None]:
+        """Return what keeps `capture` so that a later start need not read what led there.
+
+        To be called in any thread once `capture` is durable. `only`: nothing older may be left.
+        """
+        ...
+
+    def retain(self, before: float, most_bytes: int) -> Retained:
+        """Delete events from before `before` and what is over `most_bytes`; 0 is no bound.
+
+        Only what a snapshot has is deleted. To be called in any thread.
+        """
         ...
 
 
@@ -254,11 +279,15 @@ class Dialogue:
 
 @dataclass(frozen=True, slots=True)
 class HistoryView:
-    """One page of a user's sessions, newest first; `pages` is how many there are."""
+    """One page of a user's sessions, newest first; `pages` is how many there are.
+
+    Sessions that ended before `since` are not kept any more; 0 is that all are.
+    """
 
     dialogues: tuple[Dialogue, ...]
     page: int
     pages: int
+    since: float = 0.0
 
 
 class Library(Protocol):
@@ -321,6 +350,14 @@ class Control(Protocol):
 
         Fires with whether there is that account, once it is durable.
         """
+        ...
+
+    def forget(self, account: str, openid: str) -> Deferred[bool]:
+        """Erase a user; fires with whether anything was known, once nothing is any more."""
+        ...
+
+    def vacuum(self) -> Deferred[Mapping[str, object]]:
+        """Take a snapshot and drop what is not to be kept; fires with that, ready for JSON."""
         ...
 
     def try_assistant(self, name: str) -> Deferred[Sequence[Mapping[str, object]] | None]:

@@ -51,3 +51,15 @@ def request(method: str, path: str, timeout_s: float = TIMEOUT_S) -> tuple[int, 
         raise Unreachable(f"the daemon at {where} does not answer: {error}") from None
     finally:
         connection.close()
+
+
+def require_ready(status: int) -> None:
+    """See to it that the daemon has done what it was asked for.
+
+    Raises:
+        Unreachable: it is still starting, or has failed.
+    """
+    if status == 503:
+        raise Unreachable("the daemon is still starting", hint="try again in a few seconds")
+    if status >= 500:
+        raise Unreachable("the daemon could not do it", hint="its log says why")

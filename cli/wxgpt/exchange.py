@@ -6,14 +6,19 @@ import dataclasses
 import json
 from collections.abc import Iterable, Iterator
 from enum import EnumType
+from hashlib import sha256
 from typing import Any, get_args, get_type_hints
 
 from wxgpt import render
 from wxgpt.failures import UsageFailure
 from wxgptd.domain import events as e
-from wxgptd.domain.record import Recorded, RecordedUnreadable
+from wxgptd.domain.record import Hidden, Recorded, RecordedUnreadable
 from wxgptd.domain.state import EMPTY, Inconsistent, UserState, evolve
 from wxgptd.domain.values import AccountName, OpenId, User
+from wxgptd.eventlog import codec
+
+END = "End"
+"""The type of the last line."""
 
 _EVENTS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(e.Event)}
 _FIELDS = {
@@ -22,42 +27,71 @@ _FIELDS = {
 }
 
 
-def as_json(record: Recorded | RecordedUnreadable, session: str) -> dict[str, Any]:
-    """Return the event as everywhere else, with what only a copy of the log needs beside it."""
-    said = render.as_json(record, session)
-    return {**said, "at_s": record.event.at, "previous": record.previous}
+def lines(records: Iterable[Recorded | RecordedUnreadable]) -> Iterator[bytes]:
+    """Yield the lines of an export; the last one says how many there are, and their SHA-256.
+
+    Raises:
+        UnreadableEvent: a newer wxgptd wrote an event.
+    """
+    tracker = render.Sessions()
+    digest, count = sha256(), 0
+    for record in records:
+        known = codec.require(record)
+        said = render.as_json(known, tracker.session_of(known))
+        # What only a copy of the log needs.
+        said |= {"at_s": known.event.at, "previous": known.previous}
+        line = f"{render.dumps(said)}\n".encode()
+        digest.update(line)
+        count += 1
+        yield line
+    end = {"type": END, "events": count, "sha256": digest.hexdigest()}
+    yield f"{json.dumps(end)}\n".encode()
 
 
-def read(lines: Iterable[str]) -> Iterator[Recorded]:
+def read(exported: Iterable[bytes]) -> Iterator[Recorded]:
     """Yield the events of an export, checked as the daemon would check them.
 
     Raises:
-        UsageFailure: a line is none of an export's, or does not follow the ones before it.
+        UsageFailure: a line is none of an export's, or does not follow the ones before it, or
+            the end is missing.
     """
     states: dict[User, UserState] = {}
-    seq = 0
-    for number, line in enumerate(lines, 1):
+    seq, ended, digest = 0, False, sha256()
+    for number, line in enumerate(exported, 1):
         if not line.strip():
             continue
         try:
-            record = _record(json.loads(line))
+            said = json.loads(line)
+            if said["type"] == END:
+                ended = said["sha256"] == digest.hexdigest() and said["events"] == seq
+                continue
+            record = _record(said)
         except (ValueError, KeyError, TypeError) as error:
             raise UsageFailure(
                 f"line {number} is none of an export: {type(error).__name__}: {error}",
                 hint="`wxgpt log export` writes what this takes",
             ) from None
+        digest.update(line)
         state = states.get(record.user, EMPTY)
         seq += 1
         if record.seq != seq or record.previous != state.version:
             raise UsageFailure(
                 f"line {number}: event {seq} expected, {record.seq} found",
-                hint="an export is taken as a whole, in its order",
+                hint="an export is taken as a whole, in its order; of a log that was shortened "
+                "([log] keep) only a backup can be taken back",
             )
         try:
             states[record.user] = evolve(state, record.event)
         except Inconsistent as error:
             raise UsageFailure(f"line {number}: {error}") from None
+        if isinstance(record.event, e.UserErased):
+            del states[record.user]
         yield record
+    if seq and not ended:
+        raise UsageFailure(
+            "the export is not whole, or was changed: its last line does not fit",
+            hint="export once more; `wxgpt log export` must run to its end",
+        )
 
 
 def _record(said: dict[str, Any]) -> Recorded:
@@ -67,11 +101,14 @@ def _record(said: dict[str, Any]) -> Recorded:
         for name, hint in _FIELDS[said["type"]].items()
     }
     user = User(AccountName(said["account"]), OpenId(said["user"]))
-    return Recorded(said["seq"], user, said["previous"], kind(**carried))
+    hidden = Hidden(said.get("hidden", ""))
+    return Recorded(said["seq"], user, said["previous"], kind(**carried), hidden)
 
 
 def _value(hint: Any, value: Any) -> Any:  # noqa: ANN401
     """Return what JSON says as what the event has."""
+    if value is None and hint is str:
+        return ""  # of a user who was erased
     supertype = getattr(hint, "__supertype__", hint)
     if isinstance(supertype, EnumType):
         return supertype(value)

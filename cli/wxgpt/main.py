@@ -28,6 +28,7 @@ COMMANDS = {
     "replay": "Show the state at any time, or send logged messages again.",
     "sessions": "List, show and stop sessions.",
     "users": "Block, allow and list users.",
+    "forget": "Erase a user, and all that was said.",
     "usage": "Tokens and costs, by day, user or assistant.",
     "doctor": "Find out whether each model answers, and what to mend.",
     "status": "How the daemon is.",

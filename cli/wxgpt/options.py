@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -16,6 +17,8 @@ from wxgptd.errors import WxgptError
 
 if TYPE_CHECKING:
     from wxgptd.config import Account, Config, Server
+    from wxgptd.config import Log as LogTable
+    from wxgptd.eventlog.keyring import Keyring
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -73,6 +76,13 @@ def load_server() -> Server:
     return load_server(config_path())
 
 
+def load_log() -> LogTable:
+    """Return the `[log]` part of the configuration."""
+    from wxgptd.config import load_log
+
+    return load_log(config_path())
+
+
 def system_prompts() -> dict[str, str]:
     """Return each assistant's system prompt, with no secret resolved."""
     from wxgptd.config import load_system_prompts
@@ -80,15 +90,28 @@ def system_prompts() -> dict[str, str]:
     return load_system_prompts(config_path())
 
 
-def log_directory() -> Path:
-    """Return where the log's segments are.
+class Log(NamedTuple):
+    """Where the log is, and the keys of what users have said; None if those cannot be had."""
+
+    directory: Path
+    keys: Keyring | None
+
+    @property
+    def state_dir(self) -> Path:
+        """What it is a part of."""
+        return self.directory.parent
+
+
+def open_log() -> Log:
+    """Return the log; say what will not be seen of it.
 
     Raises:
-        UsageFailure: there are none.
+        UsageFailure: there is none.
     """
     from wxgptd.eventlog import segments
 
-    directory = segments.log_directory(load_server().state_dir)
+    state_dir = load_server().state_dir
+    directory = segments.log_directory(state_dir)
     try:
         found = segments.list_segments(directory)
     except PermissionError:
@@ -101,7 +124,91 @@ def log_directory() -> Path:
             f"there is no log in {directory}",
             hint="has the daemon run with this configuration yet?",
         )
-    return directory
+    try:
+        return Log(directory, open_keys(state_dir))
+    except NoMasterKey as error:
+        click.echo(f"note: users and what they said are not shown: {error}", err=True)
+        return Log(directory, None)
+
+
+class NoMasterKey(WxgptError):
+    """the master key of the log cannot be had"""
+
+    exit_status = 4
+
+
+def open_keys(state_dir: Path) -> Keyring:
+    """Return the users' keys.
+
+    Raises:
+        NoMasterKey: the configuration or the file system does not let us have the master key.
+    """
+    from wxgptd.eventlog import segments
+    from wxgptd.eventlog.keyring import Keyring
+
+    master = master_key(state_dir)
+    try:
+        return Keyring(segments.keyring_path(state_dir), master)
+    except OSError as error:
+        raise NoMasterKey(f"{error.filename}: {error.strerror}") from None
+
+
+def master_key(state_dir: Path) -> bytes:
+    """Return the master key, as the daemon would find it.
+
+    Raises:
+        NoMasterKey: the configuration or the file system does not let us have it.
+    """
+    from wxgptd.eventlog import keyring
+
+    configured = configured_master_key()
+    if configured is not None:
+        return configured
+    path = keyring.master_path(state_dir)
+    try:
+        return keyring.read_master(path)
+    except OSError as error:
+        raise NoMasterKey(f"{path}: {error.strerror}") from None
+
+
+def configured_master_key() -> bytes | None:
+    """Return the master key that the configuration names, or None if it names none.
+
+    Raises:
+        NoMasterKey: it cannot be had.
+    """
+    from wxgptd.config import ConfigError, load_log
+    from wxgptd.eventlog import keyring
+
+    try:
+        configured = load_log(config_path()).master_key
+    except ConfigError as error:
+        raise NoMasterKey(str(error)) from None
+    return keyring.parse_master(configured.reveal()) if configured else None
+
+
+def require_own(state_dir: Path) -> None:
+    """See to it that what is written into the state directory will be the daemon's.
+
+    Raises:
+        UsageFailure: this user is another one than the directory's owner.
+    """
+    owner = state_dir.stat().st_uid if state_dir.exists() else os.geteuid()
+    if owner != os.geteuid():
+        name = _user_name(owner)
+        raise UsageFailure(
+            f"{state_dir} belongs to {name}: what another user writes there, the daemon cannot use",
+            hint=f"sudo -u {name} wxgpt ...",
+        )
+
+
+def _user_name(number: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
 
 
 def pick_account(config: Config, name: str | None) -> tuple[str, Account]:

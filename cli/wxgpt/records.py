@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+from wxgpt.failures import UsageFailure
+from wxgptd.domain import events as e
 from wxgptd.domain.record import Recorded
 from wxgptd.domain.state import EMPTY, UserState, evolve
-from wxgptd.domain.values import User
-from wxgptd.eventlog import codec, reader
+from wxgptd.domain.values import LOG_ITSELF, User
+from wxgptd.eventlog import codec, loading, reader, segments, snapshot
+
+if TYPE_CHECKING:
+    from wxgpt.options import Log
 
 Point = tuple[int | None, float | None]
 """A sequence number or a time, whichever is given, to read up to and including."""
 
 
-def read(directory: Path, until: Point = (None, None)) -> Iterator[Recorded]:
-    """Yield the events up to `until`."""
+def read(log: Log, until: Point = (None, None), after: int = 0) -> Iterator[Recorded]:
+    """Yield the events behind number `after` up to `until`."""
     seq, at = until
-    for record in reader.scan(directory):
+    for record in reader.scan(log.directory, log.keys, after):
         if seq is not None and record.seq > seq:
             return
         known = codec.require(record)
@@ -26,11 +31,54 @@ def read(directory: Path, until: Point = (None, None)) -> Iterator[Recorded]:
         yield known
 
 
-def fold(directory: Path, until: Point = (None, None)) -> tuple[dict[User, UserState], int, float]:
-    """Return all users' states, and the number and time of the last event in them."""
-    states: dict[User, UserState] = {}
-    seq, at = 0, 0.0
-    for record in read(directory, until):
-        states[record.user] = evolve(states.get(record.user, EMPTY), record.event)
+def fold(log: Log, until: Point = (None, None)) -> tuple[dict[User, UserState], int, float]:
+    """Return all users' states, and the number and time of the last event in them.
+
+    Raises:
+        UsageFailure: the log does not go back that far.
+    """
+    states, seq = _beginning(log, until[0])
+    at = 0.0
+    for record in read(log, until, seq):
         seq, at = record.seq, record.event.at
+        if record.user == LOG_ITSELF:
+            continue
+        if isinstance(record.event, e.UserErased):
+            states.pop(record.user, None)
+        else:
+            states[record.user] = evolve(states.get(record.user, EMPTY), record.event)
     return states, seq, at
+
+
+def begins_at(log: Log) -> int:
+    """Return the number of the first event that is still in the log."""
+    return segments.first_seq_of(segments.list_segments(log.directory)[0])
+
+
+def _beginning(log: Log, until: int | None) -> tuple[dict[User, UserState], int]:
+    """Return the states to begin with: those of a snapshot, where the log was shortened."""
+    first = begins_at(log)
+    if first == 1:
+        return {}, 0
+    reader.require_beginning(log.directory)
+    if log.keys is None:
+        raise UsageFailure(
+            f"the log begins with event {first}, and what came before needs the master key",
+            hint="run wxgpt as the daemon's user, or with sudo",
+        )
+    for path in segments.list_snapshots(log.directory):  # the oldest one that will do
+        if segments.last_seq_of(path) < first - 1:
+            continue
+        if until is not None and segments.last_seq_of(path) > until:
+            raise UsageFailure(
+                f"history begins behind event {segments.last_seq_of(path)}",
+                hint="older events were dropped ([log] keep, max_size)",
+            )
+        try:
+            found = snapshot.read(path, log.keys)
+        except ValueError:
+            continue
+        states = loading.states(found, log.keys)
+        users = {log.keys.find(reference): state for reference, state in states.items()}
+        return {key.user: state for key, state in users.items() if key}, found.last_seq
+    raise reader.LogDamaged(f"the log begins with event {first}, and no snapshot is whole")

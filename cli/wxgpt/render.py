@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from wxgptd.domain import events as e
-from wxgptd.domain.record import Recorded, RecordedUnreadable, Unreadable
+from wxgptd.domain.record import Hidden, Recorded, RecordedUnreadable, Unreadable
 from wxgptd.domain.values import DeliveryKey, SessionId, User
+from wxgptd.eventlog.codec import PERSONAL
 
 AnyRecord = Recorded | RecordedUnreadable
 
@@ -50,7 +51,10 @@ class Sessions:
                 session = self._of_delivery.get((user, event.question), SessionId(""))
                 self._of_delivery[user, event.delivery] = session
                 return session
-            case Unreadable() | e.StandingChanged():
+            case e.UserErased():
+                self._live.pop(user, None)
+                return ""
+            case Unreadable() | e.StandingChanged() | e.TailTrimmed():
                 return ""
             case _:
                 known = self._of_delivery.get((user, event.delivery))
@@ -68,11 +72,14 @@ def kind(record: AnyRecord) -> str:
 def as_json(record: AnyRecord, session: str) -> dict[str, Any]:
     """Return the event as the JSON that scripts rely on: names may be added, none go away."""
     event = record.event
+    hidden = record.hidden if isinstance(record, Recorded) else Hidden.READABLE
     if isinstance(event, Unreadable):
         carried: dict[str, Any] = {"tag": event.tag, "version": event.version}
     else:
+        unknown = PERSONAL[kind(record)] if hidden else ()
         carried = {
-            field.name: _plain(getattr(event, field.name)) for field in dataclasses.fields(event)
+            field.name: None if field.name in unknown else _plain(getattr(event, field.name))
+            for field in dataclasses.fields(event)
         }
     carried.pop("at", None)
     delivery = carried.pop("delivery", None) or carried.get("question")
@@ -86,6 +93,7 @@ def as_json(record: AnyRecord, session: str) -> dict[str, Any]:
         "session": session or None,
         "delivery": delivery or None,
         **carried,
+        **({"hidden": str(hidden)} if hidden else {}),
     }
 
 
@@ -124,6 +132,8 @@ def as_line(record: AnyRecord, session: str, *, utc: bool, width: int) -> str:
     """Return the event as a line for reading, at most `width` columns wide."""
     who = f"{record.user.account}/{shorten(record.user.openid, 12)}"
     label, said = _label(record)
+    if isinstance(record, Recorded) and record.hidden and PERSONAL[kind(record)]:
+        said = f"[{record.hidden}] {said}".rstrip()
     line = (
         f"{record.seq:>7}  {clock_time(record.event.at, utc=utc)}  {pad(who, 18)}"
         f"  {pad(session, 10)}  {pad(label, 9)}  {printable(said)}"
@@ -175,6 +185,10 @@ def _label(record: AnyRecord) -> tuple[str, str]:
             return "model", model
         case e.StandingChanged(standing=standing, until=until):
             return "standing", f"{standing} until {rfc3339(until)}" if until else str(standing)
+        case e.UserErased():
+            return "erased", ""
+        case e.TailTrimmed(segment=segment, offset=offset, size=size):
+            return "torn", f"{size} bytes that a crash left at {offset} of {segment} were cut off"
         case Unreadable(tag=tag, version=version):
             return "unknown", f"kind {tag} version {version}: a newer wxgptd wrote it"
 

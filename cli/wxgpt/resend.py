@@ -62,7 +62,7 @@ def send_again(
     config = options.load_config()
     name, _ = options.pick_account(config, account)
     logged = Logged(config)
-    for record in records.read(options.log_directory(), until):
+    for record in records.read(options.open_log(), until):
         if record.user.account == name and user in (None, record.user.openid):
             logged.observe(record)
     messages = logged.messages()

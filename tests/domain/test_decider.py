@@ -18,6 +18,7 @@ from tests.support.builders import (
 from wxgptd.domain import commands as c
 from wxgptd.domain.decider import MAX_RESTARTS, decide, recover
 from wxgptd.domain.session import Failed, Pending
+from wxgptd.domain.state import EMPTY
 from wxgptd.domain.values import (
     CloseReason,
     DeliveryKey,
@@ -229,11 +230,24 @@ def test_following_is_welcomed_where_there_is_a_welcome():
     assert events[1].notice == "welcome"
 
 
-def test_leaving_closes_the_session():
+def test_whoever_leaves_is_erased_and_the_session_closed_before():
     history = asked("q1")
     events = history.say(Unsubscribe(), "e1")
-    assert kinds(events) == ["AnswerFailed", "SessionClosed", "UserUnsubscribed"]
+    assert kinds(events) == ["AnswerFailed", "SessionClosed", "UserUnsubscribed", "UserErased"]
     assert events[1].reason is CloseReason.UNSUBSCRIBED
+    assert history.state == EMPTY._replace(version=len(history.events))
+
+
+def test_of_a_stranger_who_leaves_nothing_is_noted():
+    assert History().say(Unsubscribe(), "e1") == []
+
+
+def test_erasing_gives_up_everything_first():
+    history = asked("q1")
+    history.say("二？", "q2")
+    events = history.do(c.EraseUser(at=9.0))
+    assert kinds(events) == ["AnswerFailed", "AnswerFailed", "SessionClosed", "UserErased"]
+    assert History().do(c.EraseUser(at=9.0)) == ()
 
 
 def test_leaving_takes_the_answers_of_former_sessions_with_it():
@@ -242,7 +256,11 @@ def test_leaving_takes_the_answers_of_former_sessions_with_it():
     history.do(offer("q1", room=40))
     history.say("二？", "q2")
     history.say("/stop", "m1")
-    assert kinds(history.say(Unsubscribe(), "e1")) == ["AnswerFailed", "UserUnsubscribed"]
+    assert kinds(history.say(Unsubscribe(), "e1")) == [
+        "AnswerFailed",
+        "UserUnsubscribed",
+        "UserErased",
+    ]
     history.say(Subscribe(), "e2")
     assert history.say("继续", "m2") == []
 

@@ -8,7 +8,7 @@ import tarfile
 import pytest
 
 from tests.support.builders import BOB
-from tests.support.injuries import append, conversation, events, flip, injure, write
+from tests.support.injuries import MASTER, append, conversation, events, flip, injure, write
 from wxgptd.eventlog import archive, framing, reader, segments
 
 EVENTS = conversation(6)
@@ -18,17 +18,16 @@ EVENTS = conversation(6)
 def state(tmp_path):
     directory = tmp_path / "state"
     write(directory / "log", EVENTS, segment_bytes=900, seal=False)
-    (directory / "keys").mkdir()
     (directory / "keys" / "links").write_bytes(b"k" * 32)
     return directory
 
 
 def test_a_restored_backup_is_the_state_directory(state, tmp_path):
-    made = archive.backup(state, tmp_path / "backup.tar.gz")
+    made = archive.backup(state, tmp_path / "backup.tar.gz", MASTER)
     assert made == (len(EVENTS), 1)
     assert (tmp_path / "backup.tar.gz").stat().st_mode & 0o777 == 0o600
     restored = tmp_path / "other"
-    assert archive.restore(tmp_path / "backup.tar.gz", restored) == made
+    assert archive.restore(tmp_path / "backup.tar.gz", restored, MASTER) == made
     assert events(restored / "log") == EVENTS
     assert (restored / "keys" / "links").read_bytes() == b"k" * 32
     assert restored.stat().st_mode & 0o777 == 0o700
@@ -40,38 +39,41 @@ def test_a_restored_backup_is_the_state_directory(state, tmp_path):
 
 def test_a_commit_that_is_being_written_is_left_out(state, tmp_path):
     injure(segments.list_segments(state / "log")[-1], append(b"WXFR\0\0\1\0 half a frame"))
-    assert archive.backup(state, tmp_path / "b").last_seq == len(EVENTS)
-    archive.restore(tmp_path / "b", tmp_path / "other")
+    assert archive.backup(state, tmp_path / "b", MASTER).last_seq == len(EVENTS)
+    archive.restore(tmp_path / "b", tmp_path / "other", MASTER)
     assert events(tmp_path / "other" / "log") == EVENTS
 
 
 def test_a_key_that_was_never_finished_is_left_out(state, tmp_path):
     (state / "keys" / "links.new").write_bytes(b"half")
-    archive.backup(state, tmp_path / "b")
-    archive.restore(tmp_path / "b", tmp_path / "other")
-    assert [path.name for path in (tmp_path / "other" / "keys").iterdir()] == ["links"]
+    archive.backup(state, tmp_path / "b", MASTER)
+    archive.restore(tmp_path / "b", tmp_path / "other", MASTER)
+    assert sorted(path.name for path in (tmp_path / "other" / "keys").iterdir()) == [
+        "links",
+        "users",
+    ]
 
 
 def test_a_damaged_log_gives_no_backup(state, tmp_path):
     injure(segments.list_segments(state / "log")[0], flip(framing.HEADER_BYTES + 70))
     with pytest.raises(reader.LogDamaged):
-        archive.backup(state, tmp_path / "b")
+        archive.backup(state, tmp_path / "b", MASTER)
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
 
 def test_nothing_is_written_over(state, tmp_path):
     (tmp_path / "b").write_text("mine")
     with pytest.raises(FileExistsError):
-        archive.backup(state, tmp_path / "b")
+        archive.backup(state, tmp_path / "b", MASTER)
     assert (tmp_path / "b").read_text() == "mine"
-    archive.backup(state, tmp_path / "c")
+    archive.backup(state, tmp_path / "c", MASTER)
     with pytest.raises(archive.NotEmpty):
-        archive.restore(tmp_path / "c", state)
+        archive.restore(tmp_path / "c", state, MASTER)
 
 
 @pytest.mark.parametrize("injury", [b"", b"junk", "cut", "flip"])
 def test_a_backup_that_is_none_or_not_whole_restores_nothing(state, tmp_path, injury):
-    archive.backup(state, tmp_path / "b")
+    archive.backup(state, tmp_path / "b", MASTER)
     data = (tmp_path / "b").read_bytes()
     if injury == "cut":
         injury = data[: len(data) // 2]
@@ -79,7 +81,7 @@ def test_a_backup_that_is_none_or_not_whole_restores_nothing(state, tmp_path, in
         injury = data[:200] + bytes([data[200] ^ 1]) + data[201:]
     (tmp_path / "b").write_bytes(injury)
     with pytest.raises((archive.NoBackup, reader.LogDamaged)):
-        archive.restore(tmp_path / "b", tmp_path / "other")
+        archive.restore(tmp_path / "b", tmp_path / "other", MASTER)
     assert not segments.list_segments(tmp_path / "other" / "log")
     assert not (tmp_path / "other" / "restoring").exists()
 
@@ -91,7 +93,7 @@ def test_a_backup_writes_nowhere_else(state, tmp_path, name):
         info.size = 4
         made.addfile(info, io.BytesIO(b"evil"))
     with pytest.raises(archive.NoBackup):
-        archive.restore(tmp_path / "b", tmp_path / "other")
+        archive.restore(tmp_path / "b", tmp_path / "other", MASTER)
     assert not list(tmp_path.rglob("evil"))
 
 
@@ -119,26 +121,26 @@ def repacked(backup, change):
     ids=["a key", "the first segment", "the last segment", "no key", "no manifest"],
 )
 def test_a_backup_that_was_changed_is_none(state, tmp_path, change):
-    archive.backup(state, tmp_path / "b")
+    archive.backup(state, tmp_path / "b", MASTER)
     repacked(tmp_path / "b", change)
     with pytest.raises(archive.NoBackup):
-        archive.restore(tmp_path / "b", tmp_path / "other")
+        archive.restore(tmp_path / "b", tmp_path / "other", MASTER)
 
 
 def test_a_backup_without_its_last_bytes_is_none(state, tmp_path):
-    archive.backup(state, tmp_path / "b")
+    archive.backup(state, tmp_path / "b", MASTER)
     (tmp_path / "b").write_bytes((tmp_path / "b").read_bytes()[:-8])
     with pytest.raises(archive.NoBackup):
-        archive.restore(tmp_path / "b", tmp_path / "other")
+        archive.restore(tmp_path / "b", tmp_path / "other", MASTER)
 
 
 def test_another_key_is_not_written_over(state, tmp_path):
-    archive.backup(state, tmp_path / "b")
+    archive.backup(state, tmp_path / "b", MASTER)
     keys = tmp_path / "other" / "keys"
     keys.mkdir(parents=True)
     (keys / "links").write_bytes(b"other")
     with pytest.raises(archive.NotEmpty, match="links"):
-        archive.restore(tmp_path / "b", tmp_path / "other")
+        archive.restore(tmp_path / "b", tmp_path / "other", MASTER)
     assert (keys / "links").read_bytes() == b"other"
 
 
@@ -146,5 +148,5 @@ def test_what_a_link_points_to_is_not_written_over(state, tmp_path):
     (tmp_path / "victim").write_text("mine")
     (tmp_path / "b").symlink_to(tmp_path / "victim")
     with pytest.raises(FileExistsError):
-        archive.backup(state, tmp_path / "b")
+        archive.backup(state, tmp_path / "b", MASTER)
     assert (tmp_path / "victim").read_text() == "mine"

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from pathlib import Path
 
 import pytest
 
 from tests.support.builders import ALICE, link
+from tests.support.injuries import MASTER
 from wxgptd.domain import events as e
 from wxgptd.domain.record import RecordedUnreadable
 from wxgptd.domain.values import CloseReason, FailureReason, Finish, ReplyKind, Standing, Style
 from wxgptd.eventlog import codec
+from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.upcast import upcast
 
 VALUES = {
@@ -25,7 +28,7 @@ VALUES = {
     "text": "天为什么是蓝的？\ud83d",
     "link": link("x"),
     "about": "image",
-    "scene": "7",
+    "scene": "poster-7",
     "number": 2,
     "finish": Finish.LENGTH,
     "model": "m-1",
@@ -51,6 +54,9 @@ VALUES = {
     "code": 45015,
     "standing": Standing.BLOCKED,
     "until": 1_700_000_060.0,
+    "segment": "00000000000000000001.wxlog",
+    "offset": 77,
+    "size": 12,
 }
 REASONS = {"SessionClosed": CloseReason.CLEARED, "AnswerFailed": FailureReason.BUSY}
 ALL = typing.get_args(e.Event)
@@ -66,22 +72,49 @@ def example(kind: type[e.Event]) -> e.Event:
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_every_event_comes_back_as_it_was(kind):
     event = example(kind)
-    packed = codec.join(1, [codec.pack([codec.encode(ALICE, 4, event)])])
+    keys = Keyring(Path("/nowhere"), MASTER)
+    key, _ = keys.make(ALICE)
+    packed = codec.join(1, [codec.pack([codec.encode(key, 4, event)])])
     (entry,) = codec.unpack(memoryview(packed))
-    record = codec.decode(9, entry)
-    assert record == (9, ALICE, 4, event)
+    record = codec.decode(9, entry, keys)
+    assert record == (9, ALICE, 4, event, "")
     assert type(record.event) is kind
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+def test_nothing_personal_is_in_the_clear_and_without_a_key_it_is_empty(kind):
+    event = example(kind)
+    keys = Keyring(Path("/nowhere"), MASTER)
+    key, _ = keys.make(ALICE)
+    entry = codec.encode(key, 4, event)
+    packed = codec.pack([entry])
+    personal = codec.PERSONAL[kind.__name__]
+    for said in (ALICE.openid, *(getattr(event, name) for name in personal)):
+        assert said.encode("utf-8", "surrogatepass") not in packed
+    for withheld, keyring in (("sealed", None), ("erased", Keyring(Path("/nowhere"), MASTER))):
+        record = codec.decode(9, entry, keyring)
+        assert record.hidden == withheld
+        assert record.user == ("main", key.reference)
+        blank = dataclasses.replace(event, **dict.fromkeys(personal, ""))
+        assert record.event == blank
+
+
+def test_what_is_empty_needs_no_key():
+    keys = Keyring(Path("/nowhere"), MASTER)
+    event = dataclasses.replace(example(e.ReplyOffered), text="")
+    *_, sealed = codec.encode(keys.make(ALICE)[0], 0, event)
+    assert sealed == b""
 
 
 def test_every_event_has_a_tag_and_no_two_share_one():
     assert len(codec.KINDS) == len(ALL) == len(set(codec.KINDS))
-    tags = {codec.encode(ALICE, 0, example(kind))[0] for kind in ALL}
+    tags = set(codec.TAGS.values())
     assert len(tags) == len(ALL)
 
 
 @pytest.mark.parametrize(("tag", "version"), [(999, 1), (1, 2)])
 def test_what_a_newer_version_wrote_is_shown_but_not_folded(tag, version):
-    record = codec.decode(3, (tag, version, 1.0, "main", "alice", 0, ()))
+    record = codec.decode(3, (tag, version, 1.0, "main:0123", 0, b"", b""), None)
     assert isinstance(record, RecordedUnreadable)
     with pytest.raises(codec.UnreadableEvent, match=f"kind {tag} version {version}") as raised:
         codec.require(record)

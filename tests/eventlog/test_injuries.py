@@ -154,9 +154,9 @@ def test_a_newer_format_says_what_to_install(log):
     write(log, EVENTS[:2])
     path = only_segment(log)
     header = framing.unpack_header(path.read_bytes())
-    newer = framing.pack_header(header._replace(version=2))
+    newer = framing.pack_header(header._replace(version=3))
     path.write_bytes(newer + path.read_bytes()[len(newer) :])
-    with pytest.raises(LogDamaged, match="format 2") as raised:
+    with pytest.raises(LogDamaged, match="format 3") as raised:
         read(log)
     assert "install" in raised.value.hint
 
@@ -170,8 +170,12 @@ def test_two_users_share_a_log(log):
 # Reading while it is written.
 
 
+def follower_of(log, after=0):
+    return reader.Follower(log, injuries.keyring_of(log), after)
+
+
 def test_a_follower_misses_nothing_and_repeats_nothing_across_rotation(log):
-    follower, seen = reader.Follower(log, after=0), []
+    follower, seen = follower_of(log), []
     assert list(follower.poll()) == []
     for n in range(0, len(EVENTS), 3):
         write(log, EVENTS[n : n + 3], previous=n, segment_bytes=300, seal=n % 2 == 0)
@@ -183,7 +187,7 @@ def test_a_follower_misses_nothing_and_repeats_nothing_across_rotation(log):
 def test_a_follower_resumes_behind_a_number(log):
     write(log, EVENTS, segment_bytes=300)
     for after in (0, 1, 5, len(EVENTS)):
-        found = list(reader.Follower(log, after).poll())
+        found = list(follower_of(log, after).poll())
         assert [record.seq for record in found] == list(range(after + 1, len(EVENTS) + 1))
 
 
@@ -198,7 +202,7 @@ def test_the_newest_number_is_known_without_reading_the_events(log):
 
 def test_a_follower_does_not_read_what_is_not_whole_yet(log):
     snapshots = write(log, EVENTS[:5], seal=False)
-    path, follower, seen = only_segment(log), reader.Follower(log, after=0), []
+    path, follower, seen = only_segment(log), follower_of(log), []
     for size in range(0, len(snapshots[-1]) + 1, 5):
         path.write_bytes(snapshots[-1][:size])
         seen += follower.poll()

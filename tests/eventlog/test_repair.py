@@ -8,12 +8,30 @@ from pathlib import Path
 import pytest
 
 from tests.support.builders import BOB
-from tests.support.injuries import append, conversation, events, flip, injure, read, truncate, write
+from tests.support.injuries import (
+    MASTER,
+    append,
+    conversation,
+    events,
+    flip,
+    injure,
+    keyring_of,
+    read,
+    truncate,
+    write,
+)
 from wxgptd.domain.state import EMPTY, evolve, fold
 from wxgptd.eventlog import framing, reader, repair, segments
 from wxgptd.eventlog.store import LogStore
 
 EVENTS = conversation(6)
+
+
+SEGMENT_BYTES = 1 << 20
+
+
+def plan_of(log: Path) -> repair.Plan:
+    return repair.plan(log, keyring_of(log))
 
 
 @pytest.fixture
@@ -27,9 +45,9 @@ def log(tmp_path):
 
 
 def repaired(log: Path) -> repair.Plan:
-    planned = repair.plan(log)
+    planned = plan_of(log)
     before = {path.name: path.read_bytes() for path in log.iterdir()}
-    done = repair.repair(log, log.with_name("aside"))
+    done = repair.repair(log, log.with_name("aside"), keyring_of(log), SEGMENT_BYTES)
     assert done == planned, "the plan is what happens"
     kept = {path.name: path.read_bytes() for path in log.with_name("aside").iterdir()}
     assert before.items() <= kept.items(), "the originals are kept as they were"
@@ -40,7 +58,7 @@ def repaired(log: Path) -> repair.Plan:
         state = states.get(record.user, EMPTY)
         assert record.previous == state.version
         states[record.user] = evolve(state, record.event)
-    assert [info.damage for info in reader.inspect(log)] == [""]
+    assert [info.damage for info in reader.inspect(log, keyring_of(log))] == [""]
     return done
 
 
@@ -49,7 +67,7 @@ def third(log: Path) -> Path:
 
 
 def test_a_log_that_is_whole_needs_none(log):
-    plan = repair.plan(log)
+    plan = plan_of(log)
     assert not plan.needed
     assert plan.kept == len(EVENTS) + len(conversation(2))
 
@@ -58,7 +76,7 @@ def test_a_torn_tail_is_no_damage(tmp_path):
     log = tmp_path / "log"
     write(log, EVENTS, seal=False)
     injure(segments.list_segments(log)[-1], append(b"WXFR half a frame"))
-    plan = repair.plan(log)
+    plan = plan_of(log)
     assert not plan.needed
     assert plan.torn == 17
 
@@ -120,7 +138,7 @@ def test_every_flipped_bit_of_a_segment_costs_no_more_than_its_commit(tmp_path):
     whole = events(log)
     for offset in range(0, len(good), 7):
         path.write_bytes(flip(offset, offset % 8)(good))
-        plan = repair.plan(log)
+        plan = plan_of(log)
         saved = len(whole) - plan.aside - sum(b - a + 1 for a, b in plan.lost_seqs)
         assert plan.kept <= len(whole)
         assert plan.kept == saved or not plan.lost_seqs
@@ -133,7 +151,7 @@ def test_where_nothing_can_be_saved_nothing_is_changed(log):
         path.write_bytes(b"junk" * 100)
     before = {path.name: path.read_bytes() for path in log.iterdir()}
     with pytest.raises(repair.NothingToSave):
-        repair.repair(log, log.with_name("aside"))
+        repair.repair(log, log.with_name("aside"), keyring_of(log), SEGMENT_BYTES)
     assert {path.name: path.read_bytes() for path in log.iterdir()} == before
 
 
@@ -149,7 +167,10 @@ def test_a_repair_that_was_interrupted_begins_anew(log):
 def test_a_repair_that_was_interrupted_between_its_renames_is_finished_by_the_next_start(log):
     before = read(log)
     log.rename(log.with_name("log.repaired"))  # what it looks like then
-    store = LogStore(log.parent, in_reactor=print, soon=print, on_failure=print, on_full=print)
+    store = LogStore(
+        log.parent, MASTER, in_reactor=print, soon=print, on_failure=print, on_full=print
+    )
+    store.load({})
     assert list(store.scan()) == before
     store.close()
     assert log.exists()
@@ -167,5 +188,5 @@ def test_whatever_a_start_refuses_is_repaired(log, injury):
         path.rename(path.with_name(segments.segment_name(segments.first_seq_of(path) + 1)))
     with pytest.raises(reader.LogDamaged):
         read(log)
-    assert repair.plan(log).needed
+    assert plan_of(log).needed
     repaired(log)

@@ -11,12 +11,12 @@ import time
 import pytest
 
 from tests.support.builders import ALICE
-from tests.support.injuries import conversation, read
+from tests.support.injuries import MASTER, conversation, read
 from wxgptd.eventlog import segments
 from wxgptd.eventlog.codec import Unencodable
+from wxgptd.eventlog.disk import RESERVE_BYTES, ROOM_NEEDED_BYTES, Disk
 from wxgptd.eventlog.segments import StateDirectoryLocked, StateLock
 from wxgptd.eventlog.store import LogStore, StoreUnavailable
-from wxgptd.eventlog.writer import RESERVE_BYTES, Disk
 
 EVENTS = conversation(2)
 
@@ -51,13 +51,14 @@ def reactor():
 def opened(tmp_path, reactor, failures=None, fullness=None, **more) -> LogStore:
     store = LogStore(
         tmp_path,
+        MASTER,
         in_reactor=reactor.call_from_thread,
         soon=reactor.call_from_thread,
         on_failure=(failures if failures is not None else []).append,
         on_full=(fullness if fullness is not None else []).append,
         **more,
     )
-    assert list(store.scan()) is not None
+    store.load({})
     store.start()
     return store
 
@@ -74,15 +75,30 @@ def test_an_append_fires_with_its_position_once_it_is_on_disk(tmp_path, reactor)
 
 
 class StallingDisk(Disk):
-    """Syncs when it is told to."""
+    """Once it stalls, it syncs when it is told to."""
 
     def __init__(self) -> None:
         self.entered, self.go = threading.Event(), threading.Event()
+        self.go.set()
+
+    def stall(self):
+        self.go.clear()
+        self.entered.clear()
 
     def sync(self, descriptor):
         self.entered.set()
         assert self.go.wait(10)
         super().sync(descriptor)
+
+
+def stalled(tmp_path, reactor, disk) -> LogStore:
+    """A store with one event in it, on a disk that stalls from now on."""
+    store = opened(tmp_path, reactor, disk=disk)
+    fired = []
+    store.append(ALICE, EVENTS[:1], 0).addCallback(fired.append)
+    reactor.run_until(lambda: bool(fired))
+    disk.stall()
+    return store
 
 
 class FailingDisk(Disk):
@@ -120,17 +136,14 @@ class SmallDisk(Disk):
         self.room -= written
         return written
 
-    def reserve(self, path, size):
+    def reserve(self, path, size, room):
         self._gather()
-        if self.room < size:
+        if self.room < room:
             raise OSError(errno.ENOSPC, "No space left on device")
         path.touch(0o600)
+        os.truncate(path, size)
         self._kept[path] = size
         self.room -= size
-
-    def free(self, directory):
-        self._gather()
-        return self.room
 
     def _gather(self):
         """Take back what was kept for a file that is gone."""
@@ -147,9 +160,9 @@ class HaltingDisk(Disk):
 
 def test_nothing_is_acknowledged_while_the_sync_is_under_way(tmp_path, reactor):
     disk = StallingDisk()
-    store = opened(tmp_path, reactor, disk=disk)
+    store = stalled(tmp_path, reactor, disk)
     fired = []
-    store.append(ALICE, EVENTS[:1], 0).addCallback(fired.append)
+    store.append(ALICE, EVENTS[1:2], 1).addCallback(fired.append)
     reactor.run_until(disk.entered.is_set)
     reactor.run_until(lambda: True)
     assert fired == [], "acknowledged before the sync had returned"
@@ -160,16 +173,16 @@ def test_nothing_is_acknowledged_while_the_sync_is_under_way(tmp_path, reactor):
 
 def test_what_comes_together_is_committed_together(tmp_path, reactor):
     disk = StallingDisk()
-    store = opened(tmp_path, reactor, disk=disk)
+    store = stalled(tmp_path, reactor, disk)
     fired = []
-    for number, event in enumerate(EVENTS[:4]):  # in one turn of the reactor
+    for number, event in enumerate(EVENTS[1:4], 1):  # in one turn of the reactor
         store.append(ALICE, [event], number).addCallback(fired.append)
     reactor.run_until(disk.entered.is_set)
     for number, event in enumerate(EVENTS[4:], 4):  # while the sync runs
         store.append(ALICE, [event], number).addCallback(fired.append)
     disk.go.set()
-    reactor.run_until(lambda: len(fired) == len(EVENTS))
-    assert store.figures().commits == 2
+    reactor.run_until(lambda: len(fired) == len(EVENTS) - 1)
+    assert store.figures().commits == 1 + 2
     assert store.figures().events == len(EVENTS)
     store.close()
 
@@ -253,13 +266,14 @@ def test_a_failure_while_sealing_is_reported(tmp_path, reactor):
 def test_a_full_disk_gives_its_reserve_first_and_goes_on_when_there_is_room(tmp_path, reactor):
     failures: list = []
     fullness: list = []
-    disk = SmallDisk(RESERVE_BYTES + 300)
+    disk = SmallDisk(ROOM_NEEDED_BYTES + 100)
     store = opened(tmp_path, reactor, failures, fullness, disk=disk)
     fired = []
     store.append(ALICE, EVENTS[:1], 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
     assert not store.full()
 
+    disk.room = 0
     for number, event in enumerate(EVENTS[1:], 1):
         store.append(ALICE, [event], number).addCallback(fired.append)
     reactor.run_until(lambda: len(fired) == len(EVENTS))

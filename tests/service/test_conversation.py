@@ -315,11 +315,11 @@ def test_replaying_the_log_calls_nobody_and_gives_the_live_state():
         story.send("二？", user)
         story.advance(6)
         story.say("/history", user)
-    live = dict(story.service.journal.users())
+    live = dict(story.service.journal.awake())
     calls = len(story.model.calls)
     story.restart()
     story.advance(3)
-    assert dict(story.service.journal.users()) == live
+    assert {user: story.service.journal.state(user) for user in live} == live
     assert len(story.model.calls) == calls
 
 

@@ -104,7 +104,7 @@ def test_the_time_that_a_backend_has_counts_from_the_arrival():
     told.prepare()
     sent = told.send("你好")
     told.advance(3)
-    told.service.load(told.store.scan())
+    told.service.load()
     told.service.begin()
     told.advance(1.7)
     assert sent.results == ["success"]
@@ -150,9 +150,11 @@ def test_a_welcome_comes_before_rules_that_take_everything():
 
 def test_whoever_leaves_is_noted_and_the_other_backend_is_told():
     told = story(everything_to(OLD, always=True))
+    told.deliver(messages.event_message("subscribe"))
     told.deliver(messages.event_message("unsubscribe"))
-    assert [type(event).__name__ for event in told.store.events()] == ["UserUnsubscribed"]
-    assert len(told.backend.requests) == 1
+    kinds = [type(event).__name__ for event in told.store.events()]
+    assert kinds == ["UserSubscribed", "UserUnsubscribed", "UserErased"]
+    assert len(told.backend.requests) == 2
 
 
 def test_a_menu_click_is_answered_and_other_events_are_not():

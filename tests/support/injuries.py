@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,8 +11,19 @@ from tests.support.builders import ALICE, History, complete, offer
 from wxgptd.domain.events import Event
 from wxgptd.domain.record import Recorded
 from wxgptd.domain.values import User
-from wxgptd.eventlog import codec, reader, recovery, segments
+from wxgptd.eventlog import codec, keyring, reader, recovery, segments
+from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.writer import Writer
+
+MASTER = b"m" * 32
+
+
+def keep_master(state_dir: Path) -> None:
+    """Put the master key where the daemon would."""
+    path = keyring.master_path(state_dir)
+    segments.make_private_directory(path.parent)
+    segments.write_durably(path, base64.b64encode(MASTER))
+
 
 Injury = Callable[[bytes], bytes]
 
@@ -38,11 +50,15 @@ def write(
 ) -> list[bytes]:
     """Append `events` one commit each; return what the newest segment's bytes were after each."""
     segments.make_private_directory(directory)
+    keys = keyring_of(directory)
+    if not keys.is_whole:
+        keys.write()
     durable = threading.Semaphore(0)
     failures: list[Exception] = []
     writer = Writer(
         directory,
         recovery.make_ready(directory),
+        keys,
         on_durable=lambda tokens: durable.release(len(tokens)),
         on_failure=failures.append,
         on_full=lambda full: None,
@@ -50,7 +66,10 @@ def write(
     )
     snapshots = []
     for number, event in enumerate(events, previous):
-        writer.append([codec.encode(user, number, event)], None)
+        key, record = keys.of(user), b""
+        if key is None:
+            key, record = keys.make(user)
+        writer.append([codec.encode(key, number, event)], None, record)
         writer.flush()
         assert durable.acquire(timeout=10), failures
         snapshots.append(segments.list_segments(directory)[-1].read_bytes())
@@ -61,7 +80,14 @@ def write(
 
 
 def read(directory: Path, after: int = 0) -> list[Recorded]:
-    return [codec.require(record) for record in reader.scan(directory, after)]
+    keys = keyring_of(directory)
+    return [codec.require(record) for record in reader.scan(directory, keys, after)]
+
+
+def keyring_of(directory: Path) -> Keyring:
+    """The keys of the log in `directory`, which lie beside it."""
+    segments.make_private_directory(segments.keys_directory(directory.parent))
+    return Keyring(segments.keyring_path(directory.parent), MASTER)
 
 
 def events(directory: Path) -> list[Event]:

@@ -64,6 +64,11 @@ class Stage:
         assert self._model.stdout is not None
         self.configure(self._model.stdout.readline().split('"')[1], **config)
 
+    def configure_log(self, table: str) -> None:
+        """Add a `[log]` table to the configuration."""
+        with self.config.open("a", encoding="utf-8") as config:
+            config.write(f"\n[log]\n{table}\n")
+
     def start_daemon(self, *, max_file_bytes: int | None = None, ready: bool = True) -> None:
         def limit() -> None:
             if max_file_bytes is not None:

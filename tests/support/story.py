@@ -11,7 +11,7 @@ An incarnation of the service has a clock of its own that stands still once it h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from tests.support.outside import Outside
 from wxgpt import messages, peer
 from wxgptd import config as cfg
 from wxgptd.domain.events import Event
-from wxgptd.domain.record import Recorded, StoreFigures
+from wxgptd.domain.record import Capture, Loaded, Retained, StoreFigures
 from wxgptd.domain.values import User
 from wxgptd.service.wiring import Service, World
 from wxgptd.wechat import crypto
@@ -107,6 +107,7 @@ class Story:
         self._wechats: dict[str, peer.Peer] = {}
         self._stubs: list[StubTreq] = []
         self.proxies: list[str] = []
+        self.damages: list[Exception] = []
         self.start()
 
     # The service.
@@ -131,6 +132,7 @@ class Story:
                 http_through=self.through_proxy,
                 in_thread=execute,
                 link_key=b"k" * 32,
+                on_damage=self.damages.append,
             ),
         )
         self._wechat_http = StubTreq(self.service.root)
@@ -143,7 +145,7 @@ class Story:
 
     def begin(self) -> None:
         """Load the log, and take up work."""
-        self.service.load(self.store.scan())
+        self.service.load()
         self.service.begin()
         self.flush()
 
@@ -264,8 +266,15 @@ class _Handle:
     def append(self, user: User, events: Sequence[Event], expected: int) -> Deferred[int]:
         return self._store.append(user, events, expected) if self.alive else Deferred()
 
-    def scan(self) -> Iterator[Recorded]:
-        return self._store.scan()
+    def load(self, since: Mapping[type[Event], float]) -> Loaded:
+        return self._store.load(since)
+
+    def snapshot(self, capture: Capture, *, only: bool) -> Callable[[], None]:
+        write = self._store.snapshot(capture, only=only)
+        return lambda: write() if self.alive else None
+
+    def retain(self, before: float, most_bytes: int) -> Retained:
+        return self._store.retain(before, most_bytes)
 
     def figures(self) -> StoreFigures:
         return self._store.figures()

@@ -27,7 +27,7 @@ MAX_STANDING_S = 100 * 365 * 86_400.0
 
 
 class Admin(Resource):
-    """`/status`, `/sessions`, `/sessions/ID/stop`, `/users`, `/users/ACCOUNT/ID`, `/metrics`."""
+    """`/status`, `/sessions`, `/users`, `/assistants`, `/log`, `/metrics`, and what is below."""
 
     def __init__(self, control: Control, metrics: CollectorRegistry) -> None:
         super().__init__()
@@ -35,6 +35,7 @@ class Admin(Resource):
         self.putChild(b"sessions", _Sessions(control))
         self.putChild(b"users", _Users(control))
         self.putChild(b"assistants", _Assistants(control))
+        self.putChild(b"log", _Log(control))
         self.putChild(b"metrics", _Metrics(metrics))
 
 
@@ -119,7 +120,8 @@ def _give_up(failure: Failure, request: Request) -> None:
 class _Users(Resource):
     """Users, `n` of one `standing`; POST to `ACCOUNT/OPENID` below it changes that.
 
-    A POST has `standing` and, if not for good, `for_s` in seconds.
+    A POST has `standing` and, if not for good, `for_s` in seconds. POST to `ACCOUNT/OPENID/forget`
+    erases a user.
     """
 
     isLeaf = True
@@ -139,6 +141,18 @@ class _Users(Resource):
     def render_POST(self, request: Request) -> bytes | int:
         if not self._control.ready():
             return _Starting().render_POST(request)
+        match request.postpath:
+            case [account, openid, b"forget"]:
+                gone = self._control.forget(
+                    account.decode("utf-8", "replace"), openid.decode("utf-8", "replace")
+                )
+                gone.addCallback(lambda found: self._answer(request, found))
+                gone.addErrback(_give_up, request)
+                return NOT_DONE_YET
+            case _:
+                return self._change(request)
+
+    def _change(self, request: Request) -> bytes | int:
         try:
             account, openid = (part.decode() for part in request.postpath or ())
             standing = request.args[b"standing"][0].decode()
@@ -187,6 +201,27 @@ class _Assistants(Resource):
             request.setResponseCode(404)
         request.write(_json(request, said))
         request.finish()
+
+
+class _Log(Resource):
+    """POST to `vacuum` below it takes a snapshot and drops what is not to be kept."""
+
+    isLeaf = True
+
+    def __init__(self, control: Control) -> None:
+        super().__init__()
+        self._control = control
+
+    def render_POST(self, request: Request) -> bytes | int:
+        if not self._control.ready():
+            return _Starting().render_POST(request)
+        if request.postpath != [b"vacuum"]:
+            request.setResponseCode(404)
+            return _json(request, {"error": "not found"})
+        done = self._control.vacuum()
+        done.addCallback(lambda said: (request.write(_json(request, said)), request.finish()))
+        done.addErrback(_give_up, request)
+        return NOT_DONE_YET
 
 
 class _Metrics(Resource):

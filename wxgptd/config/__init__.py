@@ -12,6 +12,7 @@ from wxgptd.config.loading import (
     SEARCH_PATH,
     ConfigError,
     load,
+    load_log,
     load_server,
     load_system_prompts,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "compiled_rules",
     "doubts",
     "load",
+    "load_log",
     "load_server",
     "load_system_prompts",
     "webhook_path",

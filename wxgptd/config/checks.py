@@ -28,6 +28,7 @@ from wxgptd.domain import texts as catalogue
 def mistakes(config: Config) -> Iterator[str]:
     """Yield what is wrong, each with its key."""
     yield from _check_server(config.server)
+    yield from _check_log(config)
     if not config.account:
         yield "account: at least one [account.NAME] is needed"
     if not config.assistant:
@@ -61,6 +62,17 @@ def mistakes(config: Config) -> Iterator[str]:
     for name in catalogue.names():
         for fault in catalogue.faults(name, getattr(config.texts, name)):
             yield f"texts.{name}: {fault}"
+
+
+def _check_log(config: Config) -> Iterator[str]:
+    log = config.log
+    if log.snapshot_every < 1:
+        yield "log.snapshot_every: must be 1 or more"
+    least = max(config.links.ttl, 86_400.0)
+    if log.keep is not None and log.keep < least:
+        yield f"log.keep: must be at least {least / 86_400:g}d: links live as long (links.ttl)"
+    if log.max_size is not None and log.max_size < 2 * log.segment_size:
+        yield "log.max_size: must be at least twice log.segment_size"
 
 
 def _check_server(server: Server) -> Iterator[str]:

@@ -9,7 +9,7 @@ import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 from cattrs.errors import (
@@ -21,10 +21,12 @@ from cattrs.errors import (
 )
 
 from wxgptd.config.checks import mistakes
-from wxgptd.config.tables import Config, Server
+from wxgptd.config.tables import Config, Log, Server
 from wxgptd.config.values import Secret, converter
 from wxgptd.domain import texts as catalogue
 from wxgptd.errors import WxgptError
+
+T = TypeVar("T")
 
 SEARCH_PATH = (Path("wxgptd.toml"), Path("/etc/wxgptd/wxgptd.toml"))
 
@@ -84,12 +86,25 @@ def load_server(path: Path) -> Server:
     Raises:
         ConfigError: the file cannot be read, or `[server]` is wrong.
     """
+    return _table(path, "server", Server, {})
+
+
+def load_log(path: Path, environ: Mapping[str, str] = os.environ) -> Log:
+    """Read only `[log]`: what it takes to read the log, its master key included.
+
+    Raises:
+        ConfigError: the file cannot be read, or `[log]` is wrong.
+    """
+    return _table(path, "log", Log, environ)
+
+
+def _table(path: Path, name: str, table: type[T], environ: Mapping[str, str]) -> T:
     document, _ = _read(path)
     try:
-        return converter({}, path.parent).structure(document.get("server", {}), Server)
+        return converter(environ, path.parent).structure(document.get(name, {}), table)
     except ClassValidationError as error:
         raise ConfigError(
-            path, [f"{key}: {what}" for key, what in sorted(_faults(error, "server"))]
+            path, [f"{key}: {what}" for key, what in sorted(_faults(error, name))]
         ) from None
 
 
@@ -198,3 +213,4 @@ def _secrets(config: Config) -> Iterator[Secret]:
         yield from (account.token, account.aes_key, account.previous_aes_key, account.app_secret)
     for assistant in config.assistant.values():
         yield from (assistant.api_key, assistant.proxy, *assistant.extra_headers.values())
+    yield config.log.master_key

@@ -13,8 +13,10 @@ from wxgptd.config.values import (
     NO_SECRET,
     Body,
     Duration,
+    OptionalDuration,
     OptionalNumber,
     OptionalPath,
+    OptionalSize,
     Secret,
     Size,
     Words,
@@ -210,6 +212,10 @@ class Log:
     """`[log]`"""
 
     segment_size: Size = Size(64 * 1024 * 1024)
+    snapshot_every: int = 100_000
+    keep: OptionalDuration = None
+    max_size: OptionalSize = None
+    master_key: Secret = NO_SECRET
 
 
 @attrs.frozen(kw_only=True)

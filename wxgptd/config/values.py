@@ -26,6 +26,12 @@ Words = NewType("Words", tuple[str, ...])
 OptionalNumber = float | None
 """A number; nothing is written by leaving the key out."""
 
+OptionalDuration = Duration | None
+"""A time; an empty text is none."""
+
+OptionalSize = Size | None
+"""A size; an empty text is none."""
+
 OptionalPath = Path | None
 """A path; nothing is written as an empty text."""
 
@@ -168,6 +174,10 @@ def converter(environ: Mapping[str, str], base: Path) -> cattrs.Converter:
     known.register_structure_hook(bool, _strict(bool, "true or false"))
     known.register_structure_hook(Duration, _duration)
     known.register_structure_hook(Size, _size)
+    known.register_structure_hook(
+        OptionalDuration, lambda v, t: _duration(v, t) if v != "" else None
+    )
+    known.register_structure_hook(OptionalSize, lambda v, t: _size(v, t) if v != "" else None)
     known.register_structure_hook(Words, _words)
     known.register_structure_hook(float, _number)
     known.register_structure_hook(OptionalNumber, _number)

@@ -36,6 +36,14 @@ def close(state: UserState, live: Session, reason: CloseReason, at: float) -> Ev
     return (*dropped(useless, reason, at), session_closed(live, reason, at))
 
 
+def erased(state: UserState, reason: CloseReason, at: float) -> Events:
+    """Return what gives up on everything about the user, and has it erased."""
+    if not state.version:
+        return ()
+    closed = (session_closed(state.live, reason, at),) if state.live is not None else ()
+    return (*dropped(state.unanswered, reason, at), *closed, e.UserErased(at=at))
+
+
 def dropped(questions: Iterable[DeliveryKey], reason: CloseReason, at: float) -> Events:
     """Return what gives up on `questions` because their session ends."""
     return tuple(

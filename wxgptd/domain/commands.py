@@ -155,6 +155,23 @@ class ChangeStanding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoteTrimmed:
+    """Note that the log's torn tail was cut off; see `events.TailTrimmed`."""
+
+    at: float
+    segment: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EraseUser:
+    """Forget the user, and everything that was said."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrimContext:
     """Older turns had to be left out of what the model is told about a question."""
 
@@ -176,4 +193,6 @@ Command = (
     | SettlePush
     | ChangeStanding
     | TrimContext
+    | EraseUser
+    | NoteTrimmed
 )

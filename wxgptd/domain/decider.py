@@ -66,6 +66,10 @@ def decide(state: UserState, command: c.Command) -> Events:
             return _change_standing(state, command)
         case c.TrimContext():
             return _trim(state, command)
+        case c.NoteTrimmed(at=at, segment=segment, offset=offset, size=size):
+            return (e.TailTrimmed(at=at, segment=segment, offset=offset, size=size),)
+        case c.EraseUser():
+            return closing.erased(state, CloseReason.OPERATOR, command.at)
         case _:
             assert_never(command)
 

@@ -243,6 +243,26 @@ class StandingChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UserErased:
+    """The user's key is deleted behind this: nobody can read any more who it was and said what."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TailTrimmed:
+    """A start has cut off `size` bytes at `offset` of a segment: what a crash left of a write.
+
+    No event in them was ever acknowledged. It is nobody's event but the log's own.
+    """
+
+    at: float
+    segment: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContextTrimmed:
     """For the first time in a session, older turns were left out of what the model is told."""
 
@@ -283,4 +303,6 @@ Event = (
     | StandingChanged
     | ContextTrimmed
     | ModelChosen
+    | UserErased
+    | TailTrimmed
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from wxgptd.domain import closing, limits, offering, slash
 from wxgptd.domain import commands as c
 from wxgptd.domain import events as e
-from wxgptd.domain import limits, offering, slash
-from wxgptd.domain.closing import close, dropped, expired, session_closed
+from wxgptd.domain.closing import close, expired
 from wxgptd.domain.offering import with_reminder
 from wxgptd.domain.session import Completed, Failed, Session
 from wxgptd.domain.state import UserState
@@ -53,15 +53,21 @@ def receive(state: UserState, command: c.Receive) -> Events:
             else:
                 answered = (subscribed,)
         case Unsubscribe():
-            left = e.UserUnsubscribed(at=command.at, delivery=command.delivery)
-            reason = CloseReason.UNSUBSCRIBED
-            closed = (session_closed(live, reason, command.at),) if live else ()
-            answered = (*dropped(state.unanswered, reason, command.at), *closed, left)
+            return _left(state, command)
         case Picture() | Unsupported() | Ignorable():
             answered = ()
         case _:
             assert_never(command.content)
     return (*over, *with_reminder(state, answered, command.at, command.policy))
+
+
+def _left(state: UserState, command: c.Receive) -> Events:
+    """Erase who leaves. Of strangers there is nothing to erase, nor to note."""
+    erased = closing.erased(state, CloseReason.UNSUBSCRIBED, command.at)
+    if not erased:
+        return ()
+    left = e.UserUnsubscribed(at=command.at, delivery=command.delivery)
+    return (*erased[:-1], left, erased[-1])
 
 
 def _other(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple, Protocol
 
 from wxgptd.domain.events import Event
+from wxgptd.domain.state import UserState
 from wxgptd.domain.values import User
 
 
@@ -16,17 +19,31 @@ class Unreadable(NamedTuple):
     version: int
 
 
+class Hidden(StrEnum):
+    """Why an event's user and words cannot be read, if they cannot."""
+
+    READABLE = ""
+    SEALED = "sealed"
+    ERASED = "erased"
+
+
+READABLE, SEALED, ERASED = Hidden
+
+
 class Recorded(NamedTuple):
     """One event on record.
 
     `seq` numbers all events of the log from 1, without a gap. `previous` is the number of
-    events of this user that came before: the version of the state that it was decided on.
+    events of this user that came before: the version of the state that it was decided on. Where
+    it is `hidden`, the user is a pseudonym and what is personal is empty: without the master key
+    it is sealed, without the user's own it is erased.
     """
 
     seq: int
     user: User
     previous: int
     event: Event
+    hidden: Hidden = READABLE
 
 
 class RecordedUnreadable(NamedTuple):
@@ -45,3 +62,62 @@ class StoreFigures(NamedTuple):
     commits: int
     events: int
     sync_s: float
+
+
+class Asleep(Protocol):
+    """A user whose state has not been looked at since the start: it is folded when it is.
+
+    `last_at` is when the newest event of the user was; `unsettled` tells whether a session, a
+    question or a push may be open, `marked` whether an operator has ever decided about the user.
+    """
+
+    @property
+    def last_at(self) -> float: ...
+
+    @property
+    def unsettled(self) -> bool: ...
+
+    @property
+    def marked(self) -> bool: ...
+
+    def wake(self) -> UserState:
+        """Return the state."""
+        ...
+
+
+class Loaded(NamedTuple):
+    """A log as a start needs it.
+
+    `recent` are the events that were asked for, of all users. `notes` are what projections had
+    noted down behind event `snapshot_seq`, by their names; `skipped` is why newer snapshots are
+    not used. `stale` tells whether a snapshot may have something of users who were erased since.
+    """
+
+    last_seq: int
+    users: Mapping[User, Asleep]
+    recent: Sequence[tuple[User, Event]]
+    notes: Mapping[str, object]
+    snapshot_seq: int
+    skipped: Sequence[str]
+    stale: bool
+
+
+class Capture(NamedTuple):
+    """All states behind event `last_seq`, and what projections note down then: a snapshot to be.
+
+    Nothing of it changes any more. Past sessions that ended before `keep_since` are left out.
+    """
+
+    last_seq: int
+    awake: Mapping[User, UserState]
+    asleep: Mapping[User, Asleep]
+    notes: Mapping[str, object]
+    keep_since: float
+
+
+class Retained(NamedTuple):
+    """What a retention has deleted, and how many bytes of the log are left."""
+
+    segments: int
+    size: int
+    left: int

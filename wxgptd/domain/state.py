@@ -60,7 +60,9 @@ class UserState(NamedTuple):
 
     `unseen` are the questions whose answer is there, and which nobody has been offered or shown
     since. `spoke_at` is when the user was last heard of, and `pushes` how
-    many messages were pushed since.
+    many messages were pushed since; `is_marked` tells whether an operator has ever decided about
+    the user. Links to a history from before `cleared_at` are dead, and sessions that ended before
+    `history_since` are no more.
     """
 
     version: int = 0
@@ -74,6 +76,9 @@ class UserState(NamedTuple):
     push: Push | None = None
     standing: Standing = Standing.DEFAULT
     standing_until: float = 0.0
+    is_marked: bool = False
+    cleared_at: float = 0.0
+    history_since: float = 0.0
 
     def sessions(self) -> Iterator[Session]:
         """Yield the user's sessions, newest first."""
@@ -131,6 +136,18 @@ class UserState(NamedTuple):
             for window in self.windows.values()
         )
 
+    def trimmed(self, before: float) -> UserState:
+        """Return the state without the past sessions that ended before that time."""
+        kept = tuple(
+            one
+            for one in self.past
+            if one.closed_at >= before
+            or any(name in one.questions for name in (*self.unanswered, *self.unseen))
+        )
+        if len(kept) == len(self.past):
+            return self
+        return self._replace(past=kept, history_since=before)
+
     def stands(self, at: float) -> Standing:
         """Return what the operator has decided about the user, as far as it holds at `at`."""
         over = 0 < self.standing_until <= at
@@ -182,6 +199,9 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
             return _answered(state, event.question, failed)
         case e.AttemptRepeated():
             return _repeated(state, event)
+        case e.CommandGiven(command="clear"):
+            cleared = _opened_window(state, event.at, event.delivery, _NOTHING)
+            return cleared._replace(cleared_at=event.at)
         case e.CommandGiven() | e.MessageDeclined():
             return _opened_window(state, event.at, event.delivery, _NOTHING)
         case e.UserSubscribed():
@@ -194,7 +214,7 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
         case e.UserUnsubscribed():
             left = _opened_window(state, event.at, event.delivery, _NOTHING)
             gone = tuple(one.closed_as(CloseReason.UNSUBSCRIBED, event.at) for one in state.past)
-            return left._replace(past=gone, unseen=(), spoke_at=0.0)
+            return left._replace(past=gone, unseen=(), spoke_at=0.0, cleared_at=event.at)
         case e.SessionOpened():
             if state.live is not None:
                 raise Inconsistent(f"session {event.session} opened beside {state.live.id}")
@@ -220,7 +240,7 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
         case e.PageOpened():
             live, past = _with_question(state, state.question(event.question).seen())
             return state._replace(live=live, past=past, unseen=_without(state, event.question))
-        case e.HistoryLinkIssued():
+        case e.HistoryLinkIssued() | e.TailTrimmed():
             return state
         case e.PushStarted():
             return _push_started(state, event)
@@ -240,8 +260,12 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
             chosen = _opened_window(state, event.at, event.delivery, _NOTHING)
             assert chosen.live is not None
             return chosen._replace(live=chosen.live._replace(model=event.model))
+        case e.UserErased():
+            return EMPTY
         case e.StandingChanged():
-            return state._replace(standing=event.standing, standing_until=event.until)
+            return state._replace(
+                standing=event.standing, standing_until=event.until, is_marked=True
+            )
         case _:
             assert_never(event)
 

@@ -135,6 +135,7 @@ class Texts:
     history_running: str = "（正在回答）"
     history_older: str = "更早的对话"
     history_newer: str = "更近的对话"
+    history_dropped: str = "{date} 之前的对话已过保留期，不再显示。"
 
 
 PLACEHOLDERS: Mapping[str, frozenset[str]] = {
@@ -144,6 +145,7 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "session_cleared": frozenset({"assistant", "minutes", "commands"}),
     "no_session": frozenset({"commands"}),
     "history": frozenset({"link", "days"}),
+    "history_dropped": frozenset({"date"}),
     "help": frozenset({"commands", "minutes"}),
     "welcome": frozenset({"commands", "scene"}),
     **{
@@ -171,7 +173,15 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
 
 
 MAY_BE_EMPTY = frozenset(
-    {"unseen", "trimmed", "cut_short", "interrupted", "failed_midway", "page_ai_notice"}
+    {
+        "unseen",
+        "trimmed",
+        "cut_short",
+        "interrupted",
+        "failed_midway",
+        "page_ai_notice",
+        "history_dropped",
+    }
 )
 """What is said beside something else, and so may be left unsaid."""
 
@@ -210,6 +220,11 @@ class Surroundings:
     minutes: int
     days: int
     welcome: str = ""
+
+
+def history_dropped(date: str, texts: Texts) -> str:
+    """Return the line that says where a history begins of which older parts are gone."""
+    return _fill(texts.history_dropped, date=date)
 
 
 def room(texts: Texts, link: str) -> int:

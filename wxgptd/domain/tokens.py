@@ -50,20 +50,20 @@ class Calibration:
     """What models have reported so far: tokens for each byte, weighed by the bytes."""
 
     def __init__(self) -> None:
-        self._known: dict[ModelName, tuple[float, float]] = {}
+        self.known: dict[ModelName, tuple[float, float]] = {}
 
     def learn(self, model: ModelName, prompt_bytes: int, prompt_tokens: int) -> None:
         """Take a server's word for how many tokens a prompt had."""
         if prompt_bytes < LEARN_FROM_BYTES or not 0 < prompt_tokens <= 4 * prompt_bytes:
             return  # too short to tell, or nothing that anybody has counted
-        seen, counted = self._known.get(model, (0.0, 0.0))
+        seen, counted = self.known.get(model, (0.0, 0.0))
         kept = min(1.0, _REMEMBERED_BYTES / (seen + prompt_bytes))
-        self._known[model] = kept * seen + prompt_bytes, kept * counted + prompt_tokens
+        self.known[model] = kept * seen + prompt_bytes, kept * counted + prompt_tokens
 
     def tokens(self, model: ModelName, told: Sequence[Message]) -> int:
         """Return about how many tokens `told` is for `model`."""
         pictures = sum(PICTURE_TOKENS for one in told if one.picture)
-        seen, counted = self._known.get(model, (0.0, 0.0))
+        seen, counted = self.known.get(model, (0.0, 0.0))
         if not seen:
             return ceil(size(told) * FIRST_GUESS) + MESSAGE_TOKENS * len(told) + pictures
         return ceil(size(told) * counted / seen) + pictures  # what messages cost is in the ratio

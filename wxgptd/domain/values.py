@@ -34,6 +34,10 @@ class User(NamedTuple):
     openid: OpenId
 
 
+LOG_ITSELF = User(AccountName(""), OpenId(""))
+"""In whose name it is recorded what happened to the log."""
+
+
 class CloseReason(StrEnum):
     """Why a session ended."""
 

@@ -1,4 +1,4 @@
-r"""The event log: an append-only sequence of events in segment files. Format version 1.
+r"""The event log: an append-only sequence of events in segment files. Format version 2.
 
 All integers are big-endian. A log is a directory of segments, each named by the sequence number
 of its first event in 20 digits: ``00000000000000000001.wxlog``. The names sort as the events do.
@@ -20,9 +20,14 @@ place hides nothing behind it. The key is random for each segment and goes into 
 text that a user sent can never pass for a frame.
 
 A payload is a msgpack array of events, each an array
-``[tag, version, at, account, openid, previous, body]``: the kind of event and the version of its
-body (`codec`), seconds since the epoch, the user, how many events of that user came before, and
-the array of what the event carries.
+``[tag, version, at, reference, previous, carried, sealed]``: the kind of event and the version of
+what it carries (`codec`), seconds since the epoch, who it was, how many events of that user came
+before, and what the event carries, as the packed array of its fields. Of those, what somebody has
+said is nil, and stands in ``sealed``: a packed array, encrypted with the user's key. The reference
+is the account, a colon, and a random number; only the keyring (`keyring`), which is no part of the
+log, knows whose it is. To delete a key there is to erase a user here, however often the log was
+copied. In format 1 events are ``[tag, version, at, account, openid, previous, fields]`` in the
+clear; a start rewrites such a log.
 
 **Torn or damaged.** A tail is *torn* if no valid frame or footer follows the first bad byte of
 the last, unsealed segment: that is what a crash leaves, no event of it was ever acknowledged,
@@ -33,6 +38,11 @@ covers its last frame, which a torn tail cannot be told from otherwise.
 **Writing.** Events are durable when the fdatasync behind their frame has returned, and are
 acknowledged then and not before. A new segment is durable when its directory has been synced as
 well. A failed write or sync is final: the writer stops, and the next start recovers.
+
+**Starting.** Beside the segments there may be snapshots (`snapshot`): all users' states behind one
+event. A start reads the newest one that checks and what follows it (`loading`). Segments that all
+snapshots cover may be dropped, the oldest first (`retention`): then the log begins later than with
+event 1, and a snapshot is its beginning.
 
 Bytes, files and the writer's thread know no reactor; only `store`, the log as the service sees it,
 hands Deferreds out.

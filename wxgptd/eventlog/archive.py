@@ -1,12 +1,15 @@
 """Back a state directory up while the daemon writes, and restore one.
 
-A backup is a tar file of the log's segments and the keys. The newest segment is taken as far as
-its last whole commit, so that what it holds is a beginning of the log: everything up to some
-event, and nothing behind it. It is read back before it counts as one.
+A backup is a tar file of the log's segments and snapshots, and of the keys. The newest segment is
+taken as far as its last whole commit, so that what it holds is a beginning of the log: everything
+up to some event, and nothing behind it. It is read back before it counts as one.
+
+Whoever is erased after a backup is still in that: backups are to be deleted in their time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -21,10 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from wxgptd.domain.state import EMPTY, UserState, evolve
-from wxgptd.domain.values import User
 from wxgptd.errors import WxgptError
-from wxgptd.eventlog import codec, framing, reader, segments, whole
+from wxgptd.eventlog import framing, keyring, loading, reader, segments, whole
 
 CHUNK_BYTES = 1 << 20
 
@@ -33,7 +34,7 @@ LOG = "log"
 MANIFEST = "manifest.json"
 """The last file of a backup: the SHA-256 of each of the others."""
 
-_NAMES = re.compile(r"log/\d{20}\.wxlog|keys/[a-z0-9_-]+|manifest\.json")
+_NAMES = re.compile(r"log/\d{20}\.(wxlog|wxsnap)|keys/[a-z0-9_-]+|manifest\.json")
 
 
 class Backup(NamedTuple):
@@ -51,7 +52,7 @@ class NotEmpty(WxgptError):
     """there is a log already"""
 
 
-def backup(state_dir: Path, target: Path) -> Backup:
+def backup(state_dir: Path, target: Path, master: bytes) -> Backup:
     """Write a backup of `state_dir` to `target`, readable for its owner only.
 
     Raises:
@@ -72,7 +73,7 @@ def backup(state_dir: Path, target: Path) -> Backup:
                 _add(archive, MANIFEST, json.dumps(manifest).encode())
             file.flush()
             os.fsync(file.fileno())
-        found = _verified(fresh, target.parent)
+        found = _verified(fresh, target.parent, master)
         os.link(fresh, target)  # fails where one has appeared since
         segments.sync_directory(target.parent)
     finally:
@@ -80,8 +81,10 @@ def backup(state_dir: Path, target: Path) -> Backup:
     return found
 
 
-def restore(source: Path, state_dir: Path) -> Backup:
+def restore(source: Path, state_dir: Path, master: bytes | None) -> Backup:
     """Make a state directory of the backup in `source`.
+
+    `master` is the master key if it is not among the keys in the backup.
 
     Raises:
         NoBackup: that is none.
@@ -90,19 +93,18 @@ def restore(source: Path, state_dir: Path) -> Backup:
     """
     log = segments.log_directory(state_dir)
     if not whole.is_empty(log):
-        raise NotEmpty(
-            f"there is a log in {log} already",
-            hint="restore into an empty directory: move that one away first",
-        )
+        raise _not_empty(log)
     segments.make_private_directory(state_dir)
     fresh = state_dir / "restoring"
-    if fresh.exists():
-        shutil.rmtree(fresh)  # of a restore that was interrupted
-    segments.make_private_directory(fresh)
     with segments.StateLock(state_dir):
+        if not whole.is_empty(log):
+            raise _not_empty(log)
+        if fresh.exists():
+            shutil.rmtree(fresh)  # of a restore that was interrupted
+        segments.make_private_directory(fresh)
         try:
             _extract(source, fresh)
-            found = _fold(fresh / LOG)
+            found = _read(fresh, master)
             segments.make_private_directory(state_dir / KEYS)
             _require_no_other_keys(fresh / KEYS, state_dir / KEYS)
             for key in (fresh / KEYS).iterdir() if (fresh / KEYS).exists() else ():
@@ -115,28 +117,42 @@ def restore(source: Path, state_dir: Path) -> Backup:
     return found
 
 
+def _not_empty(log: Path) -> NotEmpty:
+    return NotEmpty(
+        f"there is a log in {log} already",
+        hint="restore into an empty directory: move that one away first",
+    )
+
+
 def _require_no_other_keys(restored: Path, present: Path) -> None:
     for path in present.iterdir():
         same = restored / path.name
         if not same.exists() or same.read_bytes() != path.read_bytes():
             raise NotEmpty(
                 f"there is a key already: {path}",
-                hint="it belongs to links that were sent; move it away if they may go dead",
+                hint="what was made with it is lost without it; move it away if that may be",
             )
 
 
 def _contents(state_dir: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of a backup: keys, and then the log from its beginning."""
-    keys = state_dir / KEYS
-    for path in sorted(keys.glob("*")):
-        if path.suffix == ".new":
-            continue  # a first start that was cut short left it
-        yield f"{KEYS}/{path.name}", path.read_bytes()
+    """Yield the files of a backup."""
+    ring = segments.keyring_path(state_dir)
+    before = ring.read_bytes() if ring.exists() else b""
     log = segments.log_directory(state_dir)
+    # Snapshots first: a segment that goes while we read is in one of them.
+    for path in segments.list_snapshots(log):
+        with contextlib.suppress(FileNotFoundError):
+            yield f"{LOG}/{path.name}", path.read_bytes()
     paths = segments.list_segments(log)
     for path in paths:
-        with reader.mapped(path) as data:
+        with contextlib.suppress(FileNotFoundError), reader.mapped(path) as data:
             yield f"{LOG}/{path.name}", bytes(data[: _whole(path, data, last=path == paths[-1])])
+    for path in sorted(segments.keys_directory(state_dir).glob("*")):
+        if path == ring:
+            # Keys that came while we read, and those that went: what we have read needs both.
+            yield f"{KEYS}/{path.name}", keyring.joined(before, path.read_bytes())
+        elif path.suffix != ".new":  # a first start that was cut short left that
+            yield f"{KEYS}/{path.name}", path.read_bytes()
 
 
 def _whole(path: Path, data: memoryview, *, last: bool) -> int:
@@ -202,22 +218,23 @@ def _write(path: Path, data: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _verified(archive: Path, beside: Path) -> Backup:
+def _verified(archive: Path, beside: Path, master: bytes) -> Backup:
     """Read a backup as a restore would; return what is in it."""
     trial = Path(tempfile.mkdtemp(prefix=f"{archive.name}.", dir=beside))
     try:
         _extract(archive, trial)
-        return _fold(trial / LOG)
+        return _read(trial, master)
     finally:
         shutil.rmtree(trial, ignore_errors=True)
 
 
-def _fold(log: Path) -> Backup:
-    """Fold a log as the daemon does at its start."""
-    states: dict[User, UserState] = {}
-    seq = 0
-    for record in reader.scan(log):
-        known = codec.require(record)
-        states[known.user] = evolve(states.get(known.user, EMPTY), known.event)
-        seq = known.seq
-    return Backup(seq, len(states))
+def _read(state_dir: Path, master: bytes | None) -> Backup:
+    """Read a log as the daemon does at its start, and fold all of it."""
+    if master is None:
+        master = keyring.read_master(keyring.master_path(state_dir))
+    log = state_dir / LOG
+    keys = keyring.Keyring(segments.keyring_path(state_dir), master)
+    loaded = loading.load(log, keys, {}).loaded
+    for user in loaded.users.values():
+        user.wake()
+    return Backup(loaded.last_seq, len(loaded.users))

@@ -3,6 +3,9 @@
 A tag is for ever: it is never given to another event. A change in what an event carries is a new
 version of its tag, and `upcast` turns the older bodies into it, so that the rest of the program
 knows the newest shape only.
+
+What users and models say is *personal*, and encrypted with the user's key; the rest of a body is
+not, so that an event whose key is gone still counts.
 """
 
 from __future__ import annotations
@@ -14,21 +17,39 @@ from typing import Any, NamedTuple
 import msgpack
 
 from wxgptd.domain import events as e
-from wxgptd.domain.record import Recorded, RecordedUnreadable, Unreadable
+from wxgptd.domain.record import (
+    ERASED,
+    READABLE,
+    SEALED,
+    Recorded,
+    RecordedUnreadable,
+    Unreadable,
+)
 from wxgptd.domain.values import (
+    AccountName,
     CloseReason,
     FailureReason,
     Finish,
+    OpenId,
     ReplyKind,
     Standing,
     Style,
     User,
 )
 from wxgptd.errors import WxgptError
+from wxgptd.eventlog.keyring import Keyring, UserKey
 from wxgptd.eventlog.upcast import upcast
 
 Body = Sequence[Any]
-Entry = tuple[int, int, float, str, str, int, Body]
+
+Entry = tuple[int, int, float, str, int, bytes, bytes]
+"""Tag, version, time, the user's reference, previous, the packed body, what of it is encrypted.
+
+Where the body has nil for a personal text, the text is the next one in the encrypted array.
+"""
+
+PlainEntry = tuple[int, int, float, str, str, int, Body]
+"""An entry of format 1: account and OpenID instead of the reference, and nothing encrypted."""
 
 
 class UnreadableEvent(WxgptError):
@@ -43,6 +64,7 @@ class _Kind(NamedTuple):
     event: type[e.Event]
     fields: tuple[str, ...]
     build: Callable[[float, Body], e.Event]
+    personal: tuple[str, ...] = ()
 
 
 _KINDS = (
@@ -63,6 +85,7 @@ _KINDS = (
         lambda at, b: e.QuestionAsked(
             at=at, session=b[0], delivery=b[1], text=b[2], link=b[3], image=b[4]
         ),
+        ("text", "image"),
     ),
     _Kind(
         5, 1, e.ContinuationAsked, ("delivery", "question"),
@@ -71,10 +94,12 @@ _KINDS = (
     _Kind(
         6, 1, e.MessageDeclined, ("delivery", "reason", "about"),
         lambda at, b: e.MessageDeclined(at=at, delivery=b[0], reason=b[1], about=b[2]),
+        ("about",),
     ),
     _Kind(
         7, 1, e.UserSubscribed, ("delivery", "scene"),
         lambda at, b: e.UserSubscribed(at=at, delivery=b[0], scene=b[1]),
+        ("scene",),
     ),
     _Kind(
         8, 1, e.UserUnsubscribed, ("delivery",),
@@ -95,6 +120,7 @@ _KINDS = (
             prompt_tokens=b[4], completion_tokens=b[5], first_text_s=b[6], took_s=b[7],
             assistant=b[8], estimated=b[9], prompt_bytes=b[10], cost=b[11],
         ),
+        ("text",),
     ),
     _Kind(
         11, 3, e.AnswerFailed,
@@ -106,6 +132,7 @@ _KINDS = (
             at=at, question=b[0], reason=FailureReason(b[1]), text=b[2], detail=b[3],
             retry_after_s=b[4], tokens=b[5], assistant=b[6], cost=b[7],
         ),
+        ("text", "detail"),
     ),
     _Kind(
         12, 1, e.AnswerRestarted, ("question",),
@@ -121,6 +148,7 @@ _KINDS = (
             at=at, delivery=b[0], kind=ReplyKind(b[1]), notice=b[2], about=b[3], question=b[4],
             start=b[5], end=b[6], text=b[7], style=Style(b[8]), rest=b[9], reminder=b[10],
         ),
+        ("text",),
     ),
     _Kind(
         14, 1, e.HistoryLinkIssued, ("delivery", "link"),
@@ -143,6 +171,7 @@ _KINDS = (
     _Kind(
         18, 1, e.PushFailed, ("question", "code", "detail"),
         lambda at, b: e.PushFailed(at=at, question=b[0], code=b[1], detail=b[2]),
+        ("detail",),
     ),
     _Kind(
         19, 1, e.StandingChanged, ("standing", "until"),
@@ -156,49 +185,110 @@ _KINDS = (
         21, 1, e.ModelChosen, ("session", "delivery", "model"),
         lambda at, b: e.ModelChosen(at=at, session=b[0], delivery=b[1], model=b[2]),
     ),
+    _Kind(22, 1, e.UserErased, (), lambda at, _: e.UserErased(at=at)),
+    _Kind(
+        23, 1, e.TailTrimmed, ("segment", "offset", "size"),
+        lambda at, b: e.TailTrimmed(at=at, segment=b[0], offset=b[1], size=b[2]),
+    ),
 )  # fmt: skip
 
 
 def _getter(fields: tuple[str, ...]) -> Callable[[e.Event], Body]:
-    values = attrgetter(*fields)
-    # attrgetter of a single name gives the bare value.
-    return values if len(fields) > 1 else lambda event: (values(event),)
+    match fields:
+        case ():
+            return lambda _: ()
+        case (name,):
+            value = attrgetter(name)
+            return lambda event: (value(event),)
+        case _:
+            return attrgetter(*fields)
 
 
-_ENCODE: dict[type[e.Event], tuple[int, int, Callable[[e.Event], Body]]] = {
-    kind.event: (kind.tag, kind.version, _getter(kind.fields)) for kind in _KINDS
+class _Encoding(NamedTuple):
+    tag: int
+    version: int
+    body: Callable[[e.Event], Body]
+    personal: tuple[int, ...]
+
+
+class _Decoding(NamedTuple):
+    version: int
+    build: Callable[[float, Body], e.Event]
+    personal: tuple[int, ...]
+
+
+def _indices(kind: _Kind) -> tuple[int, ...]:
+    return tuple(kind.fields.index(name) for name in kind.personal)
+
+
+_ENCODE = {
+    kind.event: _Encoding(
+        kind.tag,
+        kind.version,
+        _getter(kind.fields),
+        _indices(kind),
+    )
+    for kind in _KINDS
 }
-_DECODE = {kind.tag: (kind.version, kind.build) for kind in _KINDS}
+_DECODE = {kind.tag: _Decoding(kind.version, kind.build, _indices(kind)) for kind in _KINDS}
 
 KINDS: tuple[str, ...] = tuple(kind.event.__name__ for kind in _KINDS)
 """The names of all events, as JSON and the command line have them."""
 
+PERSONAL = {kind.event.__name__: kind.personal for kind in _KINDS}
+"""What of each kind's fields is encrypted."""
 
-def encode(user: User, previous: int, event: e.Event) -> Entry:
-    """Return the array that stands for `event` in a frame."""
-    tag, version, body = _ENCODE[type(event)]
-    return (tag, version, event.at, user.account, user.openid, previous, body(event))
+TAGS = {kind.event: kind.tag for kind in _KINDS}
+VERSIONS = {kind.tag: kind.version for kind in _KINDS}
 
 
 class Unencodable(WxgptError):
     """an event has a value that the log cannot hold"""
 
 
-def pack(entries: list[Entry]) -> bytes:
-    """Return the bytes of `entries`, one behind the other; `join` makes a payload of them.
-
-    Lone surrogates survive, as they must in what users say.
+def encode(key: UserKey, previous: int, event: e.Event) -> Entry:
+    """Return the array that stands for `event` in a frame.
 
     Raises:
         Unencodable: a value is none that msgpack has bytes for.
     """
+    return _entry(key.reference, key, previous, event)
+
+
+def encode_hidden(record: Recorded) -> Entry:
+    """Return the array for an event whose user is erased, as far as it is known."""
+    return _entry(record.user.openid, None, record.previous, record.event)
+
+
+def erasure(reference: str, previous: int, at: float) -> Entry:
+    """Return the entry that says that a user is erased whose key is not to be had."""
+    return _entry(reference, None, previous, e.UserErased(at=at))
+
+
+def _entry(reference: str, key: UserKey | None, previous: int, event: e.Event) -> Entry:
+    kind = _ENCODE[type(event)]
+    body = kind.body(event)
+    sealed = b""
+    if key is not None and kind.personal and (said := [body[i] for i in kind.personal if body[i]]):
+        sealed = key.seal(_packed(said))
+        body = [
+            None if value and index in kind.personal else value for index, value in enumerate(body)
+        ]
+    return (kind.tag, kind.version, event.at, reference, previous, _packed(body), sealed)
+
+
+def _packed(value: object) -> bytes:
+    """Return msgpack's bytes; lone surrogates survive, as they must in what users say."""
     try:
-        return b"".join(
-            msgpack.packb(entry, use_bin_type=True, unicode_errors="surrogatepass")
-            for entry in entries
-        )
+        packed: bytes = msgpack.packb(value, use_bin_type=True, unicode_errors="surrogatepass")
     except (OverflowError, TypeError, ValueError) as error:
         raise Unencodable(f"an event cannot be written: {error}") from error
+    return packed
+
+
+def pack(entries: Sequence[Entry]) -> bytes:
+    """Return the bytes of `entries`, one behind the other; `join` makes a payload of them."""
+    return b"".join(map(_packed, entries))
 
 
 def join(count: int, packed: list[bytes]) -> bytes:
@@ -206,25 +296,63 @@ def join(count: int, packed: list[bytes]) -> bytes:
     return b"".join((msgpack.Packer().pack_array_header(count), *packed))
 
 
-def unpack(payload: memoryview) -> list[Entry]:
+def unpack(payload: memoryview | bytes) -> Sequence[Any]:
     """Return the entries of a frame's payload."""
-    entries: list[Entry] = msgpack.unpackb(
+    entries: Sequence[Any] = msgpack.unpackb(
         payload, use_list=False, raw=False, unicode_errors="surrogatepass"
     )
     return entries
 
 
-def decode(seq: int, entry: Entry) -> Recorded | RecordedUnreadable:
-    """Return the event that `entry` stands for, as number `seq` of the log."""
-    tag, version, at, account, openid, previous, body = entry
-    user = User(account, openid)  # type: ignore[arg-type]
+def decode(seq: int, entry: Entry, keys: Keyring | None) -> Recorded | RecordedUnreadable:
+    """Return the event that `entry` stands for, as number `seq` of the log.
+
+    Without its key, what is personal is empty and the user is the reference: `hidden` says why.
+    """
+    tag, version, at, reference, previous, packed, sealed = entry
+    key = keys.find(reference) if keys is not None else None
+    if key is not None:
+        user, hidden = key.user, READABLE
+    else:
+        user, hidden = pseudonym(reference), SEALED if keys is None else ERASED
     known = _DECODE.get(tag)
-    if known is None or version > known[0]:
+    if known is None or version > known.version:
         return RecordedUnreadable(seq, user, previous, Unreadable(at, tag, version))
-    newest, build = known
-    if version != newest:
-        body = upcast(tag, version, newest, body)
-    return Recorded(seq, user, previous, build(at, body))
+    return Recorded(seq, user, previous, event(tag, version, at, packed, sealed, key), hidden)
+
+
+def event(
+    tag: int, version: int, at: float, packed: bytes, sealed: bytes, key: UserKey | None
+) -> e.Event:
+    """Return the event that was packed, without what is personal if there is no `key`."""
+    body = unpack(packed)
+    known = _DECODE[tag]
+    if sealed:
+        said = iter(unpack(key.open(sealed)) if key is not None else ())
+        body = list(body)
+        for index in known.personal:
+            if index < len(body) and body[index] is None:
+                body[index] = next(said, "")
+    if version != known.version:
+        body = upcast(tag, version, known.version, body)
+    return known.build(at, body)
+
+
+def decode_plain(seq: int, entry: PlainEntry) -> Recorded | RecordedUnreadable:
+    """Return the event that an entry of format 1 stands for."""
+    tag, version, at, account, openid, previous, body = entry
+    user = User(AccountName(account), OpenId(openid))
+    known = _DECODE.get(tag)
+    if known is None or version > known.version:
+        return RecordedUnreadable(seq, user, previous, Unreadable(at, tag, version))
+    if version != known.version:
+        body = upcast(tag, version, known.version, body)
+    return Recorded(seq, user, previous, known.build(at, body))
+
+
+def pseudonym(reference: str) -> User:
+    """Return what stands for a user nobody can name (any more)."""
+    return User(AccountName(reference.rpartition(":")[0]), OpenId(reference))
 
 
 def require(record: Recorded | RecordedUnreadable) -> Recorded:
@@ -234,9 +362,14 @@ def require(record: Recorded | RecordedUnreadable) -> Recorded:
         UnreadableEvent: a newer version of wxgptd wrote it.
     """
     if isinstance(record, RecordedUnreadable):
-        raise UnreadableEvent(
-            f"event {record.seq} is of kind {record.event.tag} version {record.event.version}, "
-            "which this version of wxgptd does not know",
-            hint="a newer wxgptd wrote this log: install that version or a later one",
-        )
+        raise unreadable(record.seq, record.event.tag, record.event.version)
     return record
+
+
+def unreadable(seq: int, tag: int, version: int) -> UnreadableEvent:
+    """Return the error for an event that a newer version of wxgptd wrote."""
+    return UnreadableEvent(
+        f"event {seq} is of kind {tag} version {version}, "
+        "which this version of wxgptd does not know",
+        hint="a newer wxgptd wrote this log: install that version or a later one",
+    )

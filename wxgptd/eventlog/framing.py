@@ -11,17 +11,24 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from zlib import crc32
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+PLAIN_VERSION = 1
+"""The format before users had keys: read, and rewritten at the next start."""
+
 _HEADER = struct.Struct(">8sHHQQI")
 _CRC = struct.Struct(">I")
 _HEAD = struct.Struct(">4sIQI")
-_HEADER_MAGIC = b"WXGPTLOG"
+LOG_MAGIC = b"WXGPTLOG"
 _FRAME_MAGIC = b"WXFR"
 _FOOTER_MAGIC = b"WXEN"
 
 HEADER_BYTES = _HEADER.size + _CRC.size
 HEAD_BYTES = _HEAD.size + _CRC.size
+MAX_GROUP_BYTES = 4 * 1024 * 1024
+"""A commit group is closed at this size."""
+
 MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
+"""More than this no reader takes."""
 
 
 class Header(NamedTuple):
@@ -79,34 +86,64 @@ class Damaged:
 Tail = Sealed | Unsealed | Torn | Damaged
 
 
-def pack_header(header: Header) -> bytes:
+def pack_header(header: Header, magic: bytes = LOG_MAGIC) -> bytes:
     """Return the header's bytes."""
     head = _HEADER.pack(
-        _HEADER_MAGIC, header.version, 0, header.first_seq, int(header.created * 1000), header.key
+        magic, header.version, 0, header.first_seq, int(header.created * 1000), header.key
     )
     return head + _CRC.pack(crc32(head))
 
 
-def unpack_header(data: bytes | memoryview) -> Header | None:
+def unpack_header(data: bytes | memoryview, magic: bytes = LOG_MAGIC) -> Header | None:
     """Return the header that `data` begins with, or None if that is not one.
 
     A header of another format version is returned: whoever reads it decides.
     """
     if len(data) < HEADER_BYTES:
         return None
-    magic, version, _, first_seq, created_ms, key = _HEADER.unpack_from(data)
+    found, version, _, first_seq, created_ms, key = _HEADER.unpack_from(data)
     (checksum,) = _CRC.unpack_from(data, _HEADER.size)
-    if magic != _HEADER_MAGIC or checksum != crc32(data[: _HEADER.size]):
+    if found != magic or checksum != crc32(data[: _HEADER.size]):
         return None
     return Header(first_seq, created_ms / 1000, key, version)
 
 
-def presumed_key(data: bytes | memoryview) -> int:
-    """Return the key of a header that does not check: right unless that is where the damage is.
+def key_of(data: memoryview) -> int | None:
+    """Return the key of a segment whose header does not check, or None if it cannot be told.
 
-    Frames that check by it prove it.
+    It is what the header says, or what a frame's checksum was begun with (a CRC runs backwards
+    as well); another frame that checks by it proves it.
     """
-    return int(_HEADER.unpack_from(data)[-1])
+    said = int(_HEADER.unpack_from(data)[-1])
+    if next_valid(data, said, HEADER_BYTES) is not None:
+        return said
+    haystack = bytes(data)
+    at = haystack.find(_FRAME_MAGIC, HEADER_BYTES)
+    while at >= 0:
+        head = haystack[at : at + HEAD_BYTES]
+        if len(head) == HEAD_BYTES:
+            _, length, _, _ = _HEAD.unpack_from(head)
+            end = at + HEAD_BYTES + length
+            if end <= len(haystack):
+                (checksum,) = _CRC.unpack_from(head, _HEAD.size)
+                begun = _begun_with(head[: _HEAD.size] + haystack[at + HEAD_BYTES : end], checksum)
+                if next_valid(data, begun, end) is not None:
+                    return begun
+        at = haystack.find(_FRAME_MAGIC, at + 1)
+    return None
+
+
+_CRC_TABLE = [crc32(bytes([n]), 0xFFFFFFFF) ^ 0xFFFFFFFF for n in range(256)]
+_CRC_INDEX = {value >> 24: n for n, value in enumerate(_CRC_TABLE)}
+
+
+def _begun_with(data: bytes, checksum: int) -> int:
+    """Return the value that CRC-32 was begun with if it has come to `checksum`."""
+    register = checksum ^ 0xFFFFFFFF
+    for byte in reversed(data):
+        index = _CRC_INDEX[register >> 24]
+        register = ((register ^ _CRC_TABLE[index]) << 8 & 0xFFFFFFFF) | (index ^ byte)
+    return register ^ 0xFFFFFFFF
 
 
 def pack_frame(key: int, first_seq: int, count: int, payload: bytes) -> bytes:
@@ -115,6 +152,11 @@ def pack_frame(key: int, first_seq: int, count: int, payload: bytes) -> bytes:
     head = _HEAD.pack(_FRAME_MAGIC, len(payload), first_seq, count)
     checksum = crc32(payload, crc32(head, key))
     return b"".join((head, _CRC.pack(checksum), payload))
+
+
+def is_footer(data: bytes) -> bool:
+    """Tell whether `data` looks like what seals a segment."""
+    return data.startswith(_FOOTER_MAGIC)
 
 
 def pack_footer(key: int, next_seq: int) -> bytes:

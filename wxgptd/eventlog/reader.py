@@ -1,18 +1,20 @@
 """Read a log: all of it, what follows a number, or what is being written just now.
 
-Readers take no lock: a frame is visible when its checksum fits, and not before.
+Readers take no lock: a frame is visible when its checksum fits, and not before. They are given
+the users' keys, or None: then they see everything but who it was and what was said.
 """
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wxgptd.domain.record import Recorded, RecordedUnreadable
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, framing, segments
+from wxgptd.eventlog.keyring import Keyring
 
 AnyRecord = Recorded | RecordedUnreadable
 
@@ -54,7 +56,7 @@ def damaged(path: Path, offset: int, why: str) -> LogDamaged:
     )
 
 
-def scan(directory: Path, after: int = 0) -> Iterator[AnyRecord]:
+def scan(directory: Path, keys: Keyring | None, after: int = 0) -> Iterator[AnyRecord]:
     """Yield the events behind number `after`, in order. A torn tail ends the log.
 
     Raises:
@@ -72,24 +74,32 @@ def scan(directory: Path, after: int = 0) -> Iterator[AnyRecord]:
                 return
             if due is not None and header.first_seq != due:
                 raise damaged(path, 0, f"event {due} expected, {header.first_seq} found")
-            due = yield from _records(path, data, header, after, last=last)
+            if keys is not None:
+                keys.refresh()  # a key is written before what is encrypted with it
+            due = yield from _records(path, data, header, keys, after, last=last)
 
 
 def _records(
-    path: Path, data: memoryview, header: framing.Header, after: int, *, last: bool
+    path: Path,
+    data: memoryview,
+    header: framing.Header,
+    keys: Keyring | None,
+    after: int,
+    *,
+    last: bool,
 ) -> Generator[AnyRecord, None, int]:
     walk = framing.Walk(data, header)
     for frame in walk:
         if frame.first_seq + frame.count <= after + 1:
             continue
-        for record in decode_frame(path, frame):
+        for record in decode_frame(path, header, frame, keys):
             if record.seq > after:
                 yield record
     return require_tail(path, walk.tail, last=last)
 
 
-def decode_frame(path: Path, frame: framing.Frame) -> Iterator[AnyRecord]:
-    """Yield the events of one frame.
+def entries_of(path: Path, frame: framing.Frame) -> Sequence[Any]:
+    """Return the entries of one frame as they are.
 
     Raises:
         LogDamaged: the payload is not what its checksum was made over by any wxgptd.
@@ -98,10 +108,32 @@ def decode_frame(path: Path, frame: framing.Frame) -> Iterator[AnyRecord]:
         entries = codec.unpack(frame.payload)
         if len(entries) != frame.count:
             raise ValueError(f"{frame.count} events announced, {len(entries)} found")
-        for seq, entry in enumerate(entries, frame.first_seq):
-            yield codec.decode(seq, entry)
+    except (ValueError, TypeError) as error:
+        raise unreadable(path, frame, error) from error
+    return entries
+
+
+def decode_frame(
+    path: Path, header: framing.Header, frame: framing.Frame, keys: Keyring | None
+) -> Iterator[AnyRecord]:
+    """Yield the events of one frame.
+
+    Raises:
+        LogDamaged: the payload is not what its checksum was made over by any wxgptd.
+    """
+    try:
+        for seq, entry in enumerate(entries_of(path, frame), frame.first_seq):
+            if header.version == framing.PLAIN_VERSION:
+                yield codec.decode_plain(seq, entry)
+            else:
+                yield codec.decode(seq, entry, keys)
     except (ValueError, TypeError, IndexError, KeyError) as error:
-        raise damaged(path, frame.end - len(frame.payload), f"unreadable: {error}") from error
+        raise unreadable(path, frame, error) from error
+
+
+def unreadable(path: Path, frame: framing.Frame, error: Exception) -> LogDamaged:
+    """Return the error for a frame that checks and makes no sense."""
+    return damaged(path, frame.end - len(frame.payload), f"unreadable: {error}")
 
 
 def read_header(path: Path, data: memoryview, *, last: bool) -> framing.Header | None:
@@ -116,10 +148,10 @@ def read_header(path: Path, data: memoryview, *, last: bool) -> framing.Header |
         if last and len(data) <= framing.HEADER_BYTES:
             return None
         raise damaged(path, 0, "the segment's header does not check")
-    if header.version != framing.FORMAT_VERSION:
+    if not framing.PLAIN_VERSION <= header.version <= framing.FORMAT_VERSION:
         raise LogDamaged(
             f"{path.name} is written in format {header.version}, "
-            f"this wxgptd reads format {framing.FORMAT_VERSION}",
+            f"this wxgptd reads formats up to {framing.FORMAT_VERSION}",
             hint="a newer wxgptd wrote this log: install that version or a later one",
         )
     if header.first_seq != segments.first_seq_of(path):
@@ -158,16 +190,34 @@ def newest_seq(directory: Path) -> int:
     return 0
 
 
-def inspect(directory: Path) -> Iterator[SegmentInfo]:
+def require_beginning(directory: Path) -> None:
+    """See to it that what came before the oldest segment is in a snapshot.
+
+    Raises:
+        LogDamaged: it is not.
+    """
+    for path in segments.list_segments(directory)[:1]:
+        if missing := _missing_before(path):
+            raise damaged(path, 0, missing)
+
+
+def _missing_before(path: Path) -> str:
+    """Return what is wrong with `path` being the oldest segment, if anything is."""
+    first = segments.first_seq_of(path)
+    covered = max(map(segments.last_seq_of, segments.list_snapshots(path.parent)), default=0)
+    return f"events {covered + 1} to {first - 1} are missing" if covered + 1 < first else ""
+
+
+def inspect(directory: Path, keys: Keyring | None = None) -> Iterator[SegmentInfo]:
     """Yield what there is in each segment, every event of it decoded. Damage is not raised."""
     paths, due = segments.list_segments(directory), None
     for index, path in enumerate(paths):
-        info = _inspect(path, due, last=index == len(paths) - 1)
+        info = _inspect(path, due, keys, last=index == len(paths) - 1)
         yield info
         due = info.next_seq
 
 
-def _inspect(path: Path, due: int | None, *, last: bool) -> SegmentInfo:
+def _inspect(path: Path, due: int | None, keys: Keyring | None, *, last: bool) -> SegmentInfo:
     count = events = 0
     first = segments.first_seq_of(path)
     with mapped(path) as data:
@@ -176,11 +226,14 @@ def _inspect(path: Path, due: int | None, *, last: bool) -> SegmentInfo:
         try:
             header = read_header(path, data, last=last)
             if header is not None:
-                if due not in (None, first):
+                if due is None:
+                    damage = _missing_before(path)
+                elif due != first:
                     damage = f"event {due} expected, {first} found"
                 walk = framing.Walk(data, header)
                 for frame in walk:
-                    count, events = count + 1, events + sum(1 for _ in decode_frame(path, frame))
+                    count += 1
+                    events += sum(1 for _ in decode_frame(path, header, frame, keys))
                 tail = walk.tail
                 require_tail(path, tail, last=last)
         except LogDamaged as error:
@@ -193,7 +246,10 @@ def _inspect(path: Path, due: int | None, *, last: bool) -> SegmentInfo:
 
 
 class mapped:  # noqa: N801 (a context manager that reads as a word)
-    """The bytes of a file, mapped for the length of a `with`."""
+    """The bytes of a file for the length of a `with`: mapped, if nobody will change it any more.
+
+    What is still written may be cut short by a crash's next start, and a map would end in SIGBUS.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -201,8 +257,10 @@ class mapped:  # noqa: N801 (a context manager that reads as a word)
     def __enter__(self) -> memoryview:
         with self._path.open("rb") as file:
             size = file.seek(0, 2)
-            if size == 0:
-                return memoryview(b"")
+            file.seek(max(0, size - framing.HEAD_BYTES))
+            if not framing.is_footer(file.read()):
+                file.seek(0)
+                return memoryview(file.read())
             # Read-only and private: a reader must not be able to write into the log.
             return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
 
@@ -215,11 +273,13 @@ class Follower:
     """Reads a log that is being written: each `poll` gives what has come since the last one.
 
     Steps over to the next segment when the current one has its footer. Never reads a frame
-    twice, and never past one that is not whole yet.
+    twice, and never past one that is not whole yet. Where the segment that it reads was dropped, it
+    goes on with the oldest one that is left.
     """
 
-    def __init__(self, directory: Path, after: int) -> None:
+    def __init__(self, directory: Path, keys: Keyring | None, after: int) -> None:
         self._directory = directory
+        self._keys = keys
         self._after = after
         self._path: Path | None = None
         self._header: framing.Header | None = None
@@ -236,16 +296,22 @@ class Follower:
             path, header = self._path, self._header
             assert path is not None
             assert header is not None
-            with path.open("rb") as file:
-                file.seek(self._offset)
-                data = memoryview(file.read())
+            try:
+                with path.open("rb") as file:
+                    file.seek(self._offset)
+                    data = memoryview(file.read())
+            except FileNotFoundError:
+                self._path, self._due = None, 0
+                continue
+            if self._keys is not None:
+                self._keys.refresh()  # a key is written before what is encrypted with it
             base = self._offset
             walk = framing.Walk(data, header, start=0, expected=self._due)
             for frame in walk:
                 self._offset, self._due = base + frame.end, frame.first_seq + frame.count
                 if self._due <= self._after + 1:
                     continue
-                for record in decode_frame(path, frame):
+                for record in decode_frame(path, header, frame, self._keys):
                     if record.seq > self._after:
                         self._after = record.seq
                         yield record
@@ -269,10 +335,13 @@ class Follower:
             if not paths:
                 return False
             path = paths[0]
-        if self._due and segments.first_seq_of(path) != self._due:
+        if segments.first_seq_of(path) < self._due:
             return False  # sealed, and the next one is yet to come
-        with path.open("rb") as file:
-            header = framing.unpack_header(file.read(framing.HEADER_BYTES))
+        try:
+            with path.open("rb") as file:
+                header = framing.unpack_header(file.read(framing.HEADER_BYTES))
+        except FileNotFoundError:
+            return self._enter_segment()
         if header is None:
             return False
         self._path, self._header = path, header

@@ -1,6 +1,7 @@
 """Make a log fit to be written after a crash: trim a torn tail, and keep what was trimmed.
 
-A repair that was interrupted at its very end is finished, too.
+A repair that was interrupted at its very end is finished, too, and a log from before users had
+keys is encrypted.
 
 Only what was never acknowledged is ever trimmed. Damage is not repaired here but refused.
 """
@@ -8,10 +9,13 @@ Only what was never acknowledged is ever trimmed. Damage is not repaired here bu
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from wxgptd.eventlog import framing, reader, segments
+from wxgptd.eventlog import codec, framing, reader, segments, whole
+from wxgptd.eventlog.disk import DISK, Reserve, says_full
+from wxgptd.eventlog.keyring import Keyring
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +44,55 @@ def repaired(directory: Path) -> Path:
     return directory.with_name(f"{directory.name}.repaired")
 
 
-def finish_repair(directory: Path) -> None:
-    """Put a repaired log in its place, if the repair was interrupted when there was none."""
+def finish_replacing(directory: Path) -> None:
+    """Put a new log in its place, if replacing the old one was interrupted when there was none."""
     if not directory.exists() and repaired(directory).exists():
         repaired(directory).rename(directory)
         segments.sync_directory(directory.parent)
+    if _plain(directory).exists():
+        shutil.rmtree(_plain(directory))
+
+
+def is_plain(directory: Path) -> bool:
+    """Tell whether a segment is from before users had keys."""
+    for path in segments.list_segments(directory):
+        with path.open("rb") as file:
+            header = framing.unpack_header(file.read(framing.HEADER_BYTES))
+        if header is not None and header.version == framing.PLAIN_VERSION:
+            return True
+    return False
+
+
+def encrypt(directory: Path, keys: Keyring, segment_bytes: int) -> None:
+    """Put the log encrypted in the place of one that is not, and delete that.
+
+    Raises:
+        LogDamaged: it is.
+    """
+    fresh = directory.with_name(f"{directory.name}.encrypting")
+    shutil.rmtree(fresh, ignore_errors=True)
+    segments.make_private_directory(fresh)
+    records = map(codec.require, reader.scan(directory, keys))
+    whole.write(fresh, whole.encoded(records, keys), segment_bytes)
+    replace(directory, fresh, _plain(directory))
+    shutil.rmtree(_plain(directory))
+
+
+def _plain(directory: Path) -> Path:
+    return directory.with_name(f"{directory.name}.plain")
+
+
+def replace(directory: Path, fresh: Path, aside: Path) -> None:
+    """Put `fresh` in the place of `directory`, and that in the place of `aside`.
+
+    It is only renamed; where that is interrupted, the next start does the rest.
+    """
+    shutil.rmtree(repaired(directory), ignore_errors=True)  # of one that was interrupted
+    fresh.rename(repaired(directory))
+    segments.sync_directory(directory.parent)
+    directory.rename(aside)
+    repaired(directory).rename(directory)
+    segments.sync_directory(directory.parent)
 
 
 def make_ready(directory: Path) -> Ready:
@@ -62,20 +110,22 @@ def make_ready(directory: Path) -> Ready:
         header = reader.read_header(path, data, last=True)
         if header is None:
             first = segments.first_seq_of(path)
-            trimmed = _keep(path, 0, size)
+            trimmed = _keep_somehow(path, 0, size)
             path.unlink()
             segments.sync_directory(directory)
             return Ready(None, None, 0, first, trimmed)
         tail = framing.tail_of(data, header)
     next_seq = reader.require_tail(path, tail, last=True)
     if isinstance(tail, framing.Sealed):
+        if next_seq == header.first_seq:
+            path.unlink()  # its successor would have the same name
         return Ready(None, None, 0, next_seq, None)
     cut = _trim(path, tail.end, size) if isinstance(tail, framing.Torn) else None
     return Ready(path, header, tail.end, next_seq, cut)
 
 
 def _trim(path: Path, offset: int, size: int) -> Trimmed:
-    trimmed = _keep(path, offset, size)
+    trimmed = _keep_somehow(path, offset, size)
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.ftruncate(descriptor, offset)
@@ -83,6 +133,16 @@ def _trim(path: Path, offset: int, size: int) -> Trimmed:
     finally:
         os.close(descriptor)
     return trimmed
+
+
+def _keep_somehow(path: Path, offset: int, size: int) -> Trimmed:
+    """Keep the bytes from `offset` on; on a full disk, in what is reserved."""
+    try:
+        return _keep(path, offset, size)
+    except OSError as error:
+        if not says_full(error) or not Reserve(path.parent, DISK).give_up():
+            raise
+        return _keep(path, offset, size)
 
 
 def _keep(path: Path, offset: int, size: int) -> Trimmed:

@@ -2,7 +2,11 @@
 
 Every frame that is whole is kept, wherever it lies. What was between them is lost, and so is what
 rests on that: an event that cannot follow any more (an answer to a question that is gone) is put
-aside. What remains is numbered anew, since a log has no gaps.
+aside. What remains is numbered anew, since a log has no gaps. Users whose keys are lost are given
+up: an event says that they are erased.
+
+Where there is a snapshot that is whole, the log goes on from that: it has everything up to its
+event, whatever is left of the segments.
 
 Nothing is changed before the new log is complete and durable; the old one is then moved aside.
 """
@@ -15,11 +19,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wxgptd.domain.record import Recorded
+from wxgptd.domain import events as e
+from wxgptd.domain.record import Hidden, Recorded
 from wxgptd.domain.state import EMPTY, Inconsistent, UserState, evolve
-from wxgptd.domain.values import User
 from wxgptd.errors import WxgptError
-from wxgptd.eventlog import codec, framing, reader, recovery, segments, whole
+from wxgptd.eventlog import (
+    codec,
+    framing,
+    loading,
+    reader,
+    recovery,
+    segments,
+    snapshot,
+    whole,
+)
+from wxgptd.eventlog.keyring import Keyring
 
 _NO_HEADER = "its header does not check"
 
@@ -43,8 +57,9 @@ class Plan:
 
     `refused` is what a start refuses, a line each; `lost_seqs` are ranges of event numbers that
     no frame has; `aside` counts events that are whole but cannot follow what is left before
-    them. `torn` is how many bytes a crash left at the end: no event of those was ever
-    acknowledged.
+    them, `keyless` users whose keys are lost. `torn` is how many bytes a crash left at the end: no
+    event of those was ever acknowledged. `begins_at` is the first event of the new log; what came
+    before it is in a snapshot.
     """
 
     refused: list[str] = field(default_factory=list)
@@ -52,44 +67,41 @@ class Plan:
     lost_seqs: list[tuple[int, int]] = field(default_factory=list)
     kept: int = 0
     aside: int = 0
+    keyless: int = 0
     torn: int = 0
+    begins_at: int = 1
 
     @property
     def needed(self) -> bool:
         """Whether anything is wrong at all."""
-        return bool(self.refused or self.gaps or self.lost_seqs or self.aside)
+        return bool(self.refused or self.gaps or self.lost_seqs or self.aside or self.keyless)
 
 
 class NothingToSave(WxgptError):
     """there is no event in this log that could be saved"""
 
 
-def plan(directory: Path) -> Plan:
+def plan(directory: Path, keys: Keyring) -> Plan:
     """Return what a repair of the log in `directory` would save and lose. Changes nothing."""
-    found = Plan()
-    for _ in _salvaged(directory, found, lambda _record, _why: None):
-        found.kept += 1
-    return found
+    salvage = _Salvage(directory, keys, lambda _record, _why: None)
+    for _ in salvage.entries():
+        salvage.plan.kept += 1
+    return salvage.plan
 
 
-def repair(directory: Path, aside: Path) -> Plan:
+def repair(directory: Path, aside: Path, keys: Keyring, segment_bytes: int) -> Plan:
     """Put a log that can be read in the place of `directory`; move that to `aside`.
 
     Beside the old segments, `aside` gets `lost.ndjson`: the events that are whole and could not
-    be kept. The caller holds the state directory's lock.
+    be kept, without what is personal. The caller holds the state directory's lock.
 
     Raises:
         NothingToSave: not a single event can be kept.
     """
-    fresh, whole_log = (
-        directory.with_name(f"{directory.name}.repairing"),
-        recovery.repaired(directory),
-    )
-    for leftover in (fresh, whole_log):  # of an earlier repair that was interrupted
-        if leftover.exists():
-            shutil.rmtree(leftover)
+    fresh = directory.with_name(f"{directory.name}.repairing")
+    if fresh.exists():
+        shutil.rmtree(fresh)  # of an earlier repair that was interrupted
     segments.make_private_directory(fresh)
-    found = Plan()
     lost: list[str] = []
 
     def put_aside(record: Recorded, why: str) -> None:
@@ -100,77 +112,132 @@ def repair(directory: Path, aside: Path) -> Plan:
             "why": why,
             "event": repr(record.event),
         }
-        text = json.dumps(said, ensure_ascii=False)
-        lost.append(text.encode("utf-8", "backslashreplace").decode())
+        lost.append(json.dumps(said, ensure_ascii=False))
 
-    found.kept = whole.write(fresh, _salvaged(directory, found, put_aside))
-    if not found.kept:
+    salvage = _Salvage(directory, keys, put_aside)
+    found = salvage.plan
+    found.kept = whole.write(fresh, salvage.entries(), segment_bytes, found.begins_at)
+    if not found.kept and salvage.snapshot is None:
         shutil.rmtree(fresh)
         raise NothingToSave(f"not one event of {directory} can be saved")
+    if salvage.snapshot is not None:
+        name = segments.snapshot_name(salvage.snapshot.last_seq)
+        segments.write_durably(fresh / name, (directory / name).read_bytes())
+        segments.sync_directory(fresh)
+    if salvage.makes_keys:
+        keys.write()
     if lost:
-        (directory / "lost.ndjson").write_text("\n".join([*lost, ""]), "utf-8")
-    # From here on it is only renamed; interrupted between the two, the next start does the other.
-    fresh.rename(whole_log)
-    segments.sync_directory(directory.parent)
-    directory.rename(aside)
-    whole_log.rename(directory)
-    segments.sync_directory(directory.parent)
+        segments.write_durably(directory / "lost.ndjson", "\n".join([*lost, ""]).encode())
+    recovery.replace(directory, fresh, aside)
     return found
 
 
-def _salvaged(directory: Path, found: Plan, put_aside: PutAside) -> Iterator[Recorded]:
-    """Yield what can be kept, numbered anew; note in `found` what cannot."""
-    found.refused.extend(
-        f"{info.path.name}: byte {info.offset}: {info.damage}"
-        for info in reader.inspect(directory)
-        if info.damage
-    )
-    states: dict[User, UserState] = {}
-    seq = 0
-    for record in _whole(directory, found):
-        state = states.get(record.user, EMPTY)
-        try:
-            states[record.user] = evolve(state, record.event)
-        except Inconsistent as error:
-            found.aside += 1
-            put_aside(record, str(error))
-            continue
-        seq += 1
-        yield Recorded(seq, record.user, state.version, record.event)
+class _Salvage:
+    """What can be kept of a log, numbered anew; `plan` notes what cannot."""
 
+    def __init__(self, directory: Path, keys: Keyring, put_aside: PutAside) -> None:
+        self._directory = directory
+        self._keys = keys
+        self._put_aside = put_aside
+        self._states: dict[str, UserState] = {}
+        self._last_at = 0.0
+        self.plan = Plan()
+        self.makes_keys = False
+        self.snapshot, skipped = snapshot.newest(directory, keys)
+        self.plan.refused.extend(skipped)
+        if self.snapshot is not None:
+            self.plan.begins_at = self.snapshot.last_seq + 1
+            self._states = loading.states(self.snapshot, keys)
 
-def _whole(directory: Path, found: Plan) -> Iterator[Recorded]:
-    """Yield the events of all whole frames, in the order of their numbers."""
-    due = 1
-    paths = segments.list_segments(directory)
-    for path in paths:
-        with reader.mapped(path) as data:
-            header = framing.unpack_header(data)
-            if header is None:
-                if path == paths[-1] and len(data) <= framing.HEADER_BYTES:
-                    found.torn = len(data)
+    def entries(self) -> Iterator[codec.Entry]:
+        """Yield what can be kept."""
+        self.plan.refused.extend(
+            f"{info.path.name}: byte {info.offset}: {info.damage}"
+            for info in reader.inspect(self._directory, self._keys)
+            if info.damage
+        )
+        erased: set[str] = set()
+        for seq, entry in self._whole():
+            record = codec.require(codec.decode(seq, entry, None))
+            reference = entry[3]
+            state = self._states.get(reference, EMPTY)
+            try:
+                self._states[reference] = evolve(state, record.event)
+            except Inconsistent as error:
+                self.plan.aside += 1
+                self._put_aside(record, str(error))
+                continue
+            if isinstance(record.event, e.UserErased):
+                erased.add(reference)
+            self._last_at = record.event.at
+            yield (*entry[:4], state.version, *entry[5:])
+        yield from self._given_up(erased)
+
+    def _given_up(self, erased: set[str]) -> Iterator[codec.Entry]:
+        for reference, state in self._states.items():
+            if reference not in erased and self._keys.find(reference) is None:
+                self.plan.keyless += 1
+                yield codec.erasure(reference, state.version, self._last_at)
+
+    def _whole(self) -> Iterator[tuple[int, codec.Entry]]:
+        """Yield the events of all whole frames behind the snapshot, in their order."""
+        found, due = self.plan, self.plan.begins_at
+        paths = segments.list_segments(self._directory)
+        for path in paths:
+            with reader.mapped(path) as data:
+                header = self._header(path, data, due, last=path == paths[-1])
+                if header is None:
                     continue
-                found.gaps.append(
-                    Gap(path.name, 0, min(len(data), framing.HEADER_BYTES), _NO_HEADER)
-                )
-                if len(data) <= framing.HEADER_BYTES:
-                    continue
-                header = framing.Header(due, 0.0, framing.presumed_key(data))
-            elif header.version != framing.FORMAT_VERSION:
+                for frame in _frames(path, data, header, found, last=path == paths[-1]):
+                    if frame.first_seq > due:
+                        found.lost_seqs.append((due, frame.first_seq - 1))
+                    for seq, entry in self._of_frame(path, header, frame):
+                        if seq >= due:  # overlapping segments have some twice
+                            yield seq, entry
+                    due = max(due, frame.first_seq + frame.count)
+
+    def _header(
+        self, path: Path, data: memoryview, due: int, *, last: bool
+    ) -> framing.Header | None:
+        header = framing.unpack_header(data)
+        if header is not None:
+            if not framing.PLAIN_VERSION <= header.version <= framing.FORMAT_VERSION:
                 reader.read_header(path, data, last=False)  # raises: a newer format is no damage
-            for frame in _frames(path, data, header, found, last=path == paths[-1]):
-                if frame.first_seq > due:
-                    found.lost_seqs.append((due, frame.first_seq - 1))
-                try:
-                    records = list(reader.decode_frame(path, frame))
-                except reader.LogDamaged as error:
-                    size = frame.end - error.offset
-                    found.gaps.append(Gap(path.name, error.offset, size, error.why))
-                    records = []
-                for record in records:
-                    if record.seq >= due:  # overlapping segments have some twice
-                        yield codec.require(record)
-                due = max(due, frame.first_seq + frame.count)
+            return header
+        if len(data) <= framing.HEADER_BYTES:
+            if last:
+                self.plan.torn = len(data)
+            else:
+                self.plan.gaps.append(Gap(path.name, 0, len(data), _NO_HEADER))
+            return None
+        key = framing.key_of(data)
+        if key is None:
+            self.plan.gaps.append(Gap(path.name, 0, len(data), _NO_HEADER))
+            return None
+        self.plan.gaps.append(Gap(path.name, 0, framing.HEADER_BYTES, _NO_HEADER))
+        return framing.Header(due, 0.0, key)
+
+    def _of_frame(
+        self, path: Path, header: framing.Header, frame: framing.Frame
+    ) -> list[tuple[int, codec.Entry]]:
+        try:
+            if header.version == framing.PLAIN_VERSION:
+                records = reader.decode_frame(path, header, frame, None)
+                return [(one.seq, self._encrypted(codec.require(one))) for one in records]
+            for _ in reader.decode_frame(path, header, frame, self._keys):
+                pass  # it can be decrypted
+            return list(enumerate(reader.entries_of(path, frame), frame.first_seq))
+        except reader.LogDamaged as error:
+            size = frame.end - error.offset
+            self.plan.gaps.append(Gap(path.name, error.offset, size, error.why))
+            return []
+
+    def _encrypted(self, record: Recorded) -> codec.Entry:
+        """Return the entry for an event from before users had keys."""
+        self.makes_keys = True
+        assert record.hidden is Hidden.READABLE
+        key = self._keys.of(record.user) or self._keys.make(record.user)[0]
+        return codec.encode(key, record.previous, record.event)
 
 
 def _frames(

@@ -6,12 +6,16 @@ import contextlib
 import fcntl
 import os
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from wxgptd.errors import WxgptError
 
 _NAME = re.compile(r"(\d{20})\.wxlog")
+_SNAPSHOT_NAME = re.compile(r"(\d{20})\.wxsnap")
 
 
 class StateDirectoryLocked(WxgptError):
@@ -27,6 +31,16 @@ def log_directory(state_dir: Path) -> Path:
     return state_dir / "log"
 
 
+def keys_directory(state_dir: Path) -> Path:
+    """Return where the keys are."""
+    return state_dir / "keys"
+
+
+def keyring_path(state_dir: Path) -> Path:
+    """Return the file with the users' keys."""
+    return keys_directory(state_dir) / "users"
+
+
 def segment_name(first_seq: int) -> str:
     """Return the name of the segment whose first event is number `first_seq`."""
     return f"{first_seq:020d}.wxlog"
@@ -40,22 +54,63 @@ def first_seq_of(path: Path) -> int:
     return int(match.group(1))
 
 
+def creation_time() -> float:
+    """Return the time for a header: for whoever looks at it, and for how long it is kept."""
+    return time.time()  # noqa: TID251 (as above: nothing is decided by it)
+
+
+def snapshot_name(last_seq: int) -> str:
+    """Return the name of the snapshot that has all events up to number `last_seq` in it."""
+    return f"{last_seq:020d}.wxsnap"
+
+
+def last_seq_of(snapshot: Path) -> int:
+    """Return the number of the last event in the snapshot, by its name."""
+    match = _SNAPSHOT_NAME.fullmatch(snapshot.name)
+    if match is None:
+        raise ValueError(f"{snapshot.name} is not the name of a snapshot")
+    return int(match.group(1))
+
+
+def list_snapshots(directory: Path) -> list[Path]:
+    """Return the snapshots in `directory`, oldest first."""
+    return _list(directory, _SNAPSHOT_NAME)
+
+
 def list_segments(directory: Path) -> list[Path]:
     """Return the segments in `directory`, oldest first; none if there is no such directory."""
+    return _list(directory, _NAME)
+
+
+def _list(directory: Path, wanted: re.Pattern[str]) -> list[Path]:
     try:
         names = os.listdir(directory)
     except FileNotFoundError:
         return []
-    return [directory / name for name in sorted(names) if _NAME.fullmatch(name)]
+    return [directory / name for name in sorted(names) if wanted.fullmatch(name)]
 
 
-def sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path, sync: Callable[[int], None] = os.fsync) -> None:
     """Make the names in `directory` durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def create(path: Path) -> IO[bytes]:
+    """Open an empty file at `path`, readable for its owner only."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    return os.fdopen(descriptor, "wb")
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a file of its own, readable for its owner only. Its name is not durable yet."""
+    with create(path) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def make_private_directory(path: Path) -> None:

@@ -1,21 +1,27 @@
-"""The event log as the service sees it: append and wait, scan, close.
+"""The event log as the service sees it: load, append and wait, take snapshots, close.
 
 The one place where the writer's thread meets the reactor's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
 
-from wxgptd.domain.events import Event
-from wxgptd.domain.record import Recorded, StoreFigures
+from wxgptd.domain.events import Event, UserErased
+from wxgptd.domain.record import Capture, Loaded, Recorded, Retained, StoreFigures
+from wxgptd.domain.state import UserState
 from wxgptd.domain.values import User
 from wxgptd.errors import WxgptError
-from wxgptd.eventlog import codec, reader, recovery, segments
-from wxgptd.eventlog.writer import DISK, SEGMENT_BYTES, Disk, Writer
+from wxgptd.eventlog import codec, loading, reader, recovery, retention, segments, snapshot
+from wxgptd.eventlog.disk import DISK, Disk
+from wxgptd.eventlog.keyring import Keyring, UserKey
+from wxgptd.eventlog.writer import SEGMENT_BYTES, Writer
+
+MAX_WAITING = 20_000
+"""Appends that may wait for a disk that has stalled, before new questions are refused."""
 
 
 class StoreUnavailable(WxgptError):
@@ -27,9 +33,9 @@ class StoreUnavailable(WxgptError):
 class LogStore:
     """A log directory, locked for this process.
 
-    `in_reactor` runs a function in the reactor's thread, whichever thread calls it; `soon` runs
-    one there when what the reactor is doing just now is done. `on_failure` is called there,
-    once, when the log can no longer be written.
+    `master` is the master key. `in_reactor` runs a function in the reactor's thread, whichever
+    thread calls it; `soon` runs one there when what the reactor is doing just now is done.
+    `on_failure` is called there, once, when the log can no longer be written.
 
     Group commit: whatever is appended while one commit is under way is the next one, and so is
     all that one turn of the reactor appends.
@@ -38,6 +44,7 @@ class LogStore:
     def __init__(
         self,
         state_dir: Path,
+        master: bytes,
         *,
         in_reactor: Callable[[Callable[[], None]], None],
         soon: Callable[[Callable[[], None]], object],
@@ -50,6 +57,8 @@ class LogStore:
         segments.make_private_directory(state_dir)
         self._lock = segments.StateLock(state_dir)
         self._directory = segments.log_directory(state_dir)
+        segments.make_private_directory(segments.keys_directory(state_dir))
+        self._keys = Keyring(segments.keyring_path(state_dir), master)
         self._in_reactor = in_reactor
         self._soon = soon
         self._flushing = False
@@ -59,21 +68,36 @@ class LogStore:
         self._waiting: dict[Deferred[int], int] = {}
         self._failed: StoreUnavailable | None = None
         self._writer: Writer | None = None
+        self._erased: Sequence[str] = ()
         self.trimmed: recovery.Trimmed | None = None
 
+    def load(self, since: Mapping[type[Event], float]) -> Loaded:
+        """Read the log, as `wxgptd.eventlog.loading` does. One without keys is encrypted first.
+
+        Raises:
+            LogDamaged: something does not check.
+            UnreadableEvent: a newer wxgptd wrote an event.
+            Inconsistent: an event rests on another version of its user than there is.
+        """
+        recovery.finish_replacing(self._directory)
+        segments.make_private_directory(self._directory)
+        if recovery.is_plain(self._directory):
+            recovery.encrypt(self._directory, self._keys, self._segment_bytes)
+        found = loading.load(self._directory, self._keys, since)
+        self._erased = found.erased
+        return found.loaded
+
     def scan(self) -> Iterator[Recorded]:
-        """Yield all events of the log. Changes nothing.
+        """Yield all events that are in the log. Changes nothing.
 
         Raises:
             LogDamaged: something does not check.
             UnreadableEvent: a newer wxgptd wrote an event.
         """
-        recovery.finish_repair(self._directory)
-        segments.make_private_directory(self._directory)
-        return map(codec.require, reader.scan(self._directory))
+        return map(codec.require, reader.scan(self._directory, self._keys))
 
     def start(self) -> None:
-        """Trim a torn tail, and begin to write behind what `scan` has read.
+        """Trim a torn tail, and begin to write behind what `load` has read.
 
         Raises:
             LogDamaged: the newest segment is damaged.
@@ -81,12 +105,16 @@ class LogStore:
         """
         try:
             ready = recovery.make_ready(self._directory)
+            # Also deletes what a stop has left of users who were erased, and half a record.
+            if self._erased or not self._keys.is_whole:
+                self._keys.write(without=self._erased)
         except OSError as error:
             raise _unavailable(error) from error
         self.trimmed = ready.trimmed
         self._writer = Writer(
             self._directory,
             ready,
+            self._keys,
             on_durable=self._durable,
             on_failure=lambda error: self._in_reactor(lambda: self._fail(error)),
             on_full=lambda full: self._in_reactor(lambda: self._on_full(full)),
@@ -98,7 +126,8 @@ class LogStore:
         """Append `events`, which rest on version `expected` of `user`.
 
         Fires with the number of the last one once they are durable. They are atomic: after a
-        crash all of them are there, or none.
+        crash all of them are there, or none. Behind `UserErased` the user's key is deleted, and
+        it fires when that is durable too.
 
         Errs:
             StoreUnavailable: the log cannot be written; nothing was acknowledged.
@@ -113,10 +142,20 @@ class LogStore:
         if self._failed is not None:
             result.errback(self._failed)
             return result
-        entries = [
-            codec.encode(user, previous, event) for previous, event in enumerate(events, expected)
-        ]
-        self._waiting[result] = self._writer.append(entries, result)
+        key, record = self._keys.of(user), b""
+        if key is None:
+            key, record = self._keys.make(user)
+        try:
+            entries = [codec.encode(key, n, event) for n, event in enumerate(events, expected)]
+        except codec.Unencodable:
+            if record:
+                self._keys.forget(key)
+            raise
+        erased = ""
+        if isinstance(events[-1], UserErased):
+            self._keys.forget(key)  # whoever comes back is somebody else
+            erased = key.reference
+        self._waiting[result] = self._writer.append(entries, result, record, erased)
         if not self._flushing:
             self._flushing = True
             self._soon(self._flush)
@@ -139,8 +178,39 @@ class LogStore:
         )
 
     def full(self) -> bool:
-        """Tell whether the disk is full: then only what has to be should be appended."""
+        """Tell whether the disk is full, or stalled: only what has to be should be appended."""
+        if len(self._waiting) > MAX_WAITING:
+            return True
         return self._writer is not None and self._writer.full
+
+    def snapshot(self, capture: Capture, *, only: bool) -> Callable[[], None]:
+        """Return what writes a snapshot, to be called in any thread, once that is durable.
+
+        Older ones are deleted: all of them if it is to be the `only` one.
+
+        Raises (when called):
+            OSError: there is none.
+        """
+        awake: list[tuple[UserKey, UserState]] = []
+        for user, state in capture.awake.items():
+            key = self._keys.of(user)
+            if key is not None:
+                awake.append((key, state))
+
+        def write() -> None:
+            users = loading.frozen(awake, capture, self._keys)
+            snapshot.write(self._directory, capture.last_seq, capture.notes, users, self._keys)
+            snapshot.drop_all_but(self._directory, 1 if only else snapshot.KEPT)
+
+        return write
+
+    def retain(self, before: float, most_bytes: int) -> Retained:
+        """Delete old segments; see `wxgptd.eventlog.retention`. In any thread.
+
+        Raises:
+            OSError: the file system does not allow it.
+        """
+        return retention.drop(self._directory, before, most_bytes)
 
     def close(self) -> None:
         """Commit what waits, seal the log, unlock the directory. Blocks for as long.

@@ -7,44 +7,81 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
-from wxgptd.domain.record import Recorded
+from wxgptd.domain.record import Hidden, Recorded
 from wxgptd.eventlog import codec, framing, segments
-from wxgptd.eventlog.writer import MAX_GROUP_BYTES, RESERVE_NAME
+from wxgptd.eventlog.disk import RESERVE_NAME
+from wxgptd.eventlog.framing import MAX_GROUP_BYTES
+from wxgptd.eventlog.keyring import Keyring
 
 GROUP_EVENTS = 512
 
 
-def write(directory: Path, records: Iterator[Recorded]) -> int:
-    """Write `records`, numbered from 1 without a gap, as one sealed segment; return how many.
+def encoded(records: Iterator[Recorded], keys: Keyring) -> Iterator[codec.Entry]:
+    """Yield the entries of `records`; make keys for users who have none, and write them last."""
+    for record in records:
+        if record.hidden is not Hidden.READABLE:
+            yield codec.encode_hidden(record)
+            continue
+        key = keys.of(record.user) or keys.make(record.user)[0]
+        yield codec.encode(key, record.previous, record.event)
+    keys.write()
 
-    Durable when it returns. `directory` is not the log's own yet: see `place`. Without a record
-    there is no segment either.
+
+def write(
+    directory: Path, entries: Iterator[codec.Entry], segment_bytes: int, first_seq: int = 1
+) -> int:
+    """Write `entries`, numbered from `first_seq` without a gap, as sealed segments.
+
+    Return how many there are. Durable when it returns. `directory` is not the log's own yet: see
+    `place`. Without an entry there is no segment either.
     """
-    path = directory / segments.segment_name(1)
-    key = secrets.randbits(32)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    count = 0
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(framing.pack_header(framing.Header(1, directory.stat().st_mtime, key)))
-        group: list[bytes] = []
-        size = 0
-        for record in records:
-            packed = codec.pack([codec.encode(record.user, record.previous, record.event)])
-            group.append(packed)
-            count, size = count + 1, size + len(packed)
-            if len(group) == GROUP_EVENTS or size >= MAX_GROUP_BYTES:
-                file.write(_frame(key, count, group))
-                group, size = [], 0
-        if group:
-            file.write(_frame(key, count, group))
-        file.write(framing.pack_footer(key, count + 1))
-        file.flush()
-        os.fsync(file.fileno())
-    if not count:
-        path.unlink()
+    writing = _Segments(directory, segment_bytes, first_seq)
+    group: list[bytes] = []
+    size = 0
+    for entry in entries:
+        packed = codec.pack([entry])
+        group.append(packed)
+        size += len(packed)
+        if len(group) == GROUP_EVENTS or size >= MAX_GROUP_BYTES:
+            writing.append(group)
+            group, size = [], 0
+    if group:
+        writing.append(group)
+    writing.seal()
     segments.sync_directory(directory)
-    return count
+    return writing.next_seq - first_seq
+
+
+class _Segments:
+    def __init__(self, directory: Path, segment_bytes: int, next_seq: int) -> None:
+        self._directory = directory
+        self._segment_bytes = segment_bytes
+        self._file: IO[bytes] | None = None
+        self._key = 0
+        self.next_seq = next_seq
+
+    def append(self, group: list[bytes]) -> None:
+        if self._file is None:
+            path = self._directory / segments.segment_name(self.next_seq)
+            self._key = secrets.randbits(32)
+            self._file = segments.create(path)
+            header = framing.Header(self.next_seq, segments.creation_time(), self._key)
+            self._file.write(framing.pack_header(header))
+        payload = codec.join(len(group), group)
+        self._file.write(framing.pack_frame(self._key, self.next_seq, len(group), payload))
+        self.next_seq += len(group)
+        if self._file.tell() >= self._segment_bytes:
+            self.seal()
+
+    def seal(self) -> None:
+        if self._file is not None:
+            self._file.write(framing.pack_footer(self._key, self.next_seq))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._file = None
 
 
 def is_empty(log: Path) -> bool:
@@ -58,8 +95,3 @@ def place(fresh: Path, log: Path) -> None:
         shutil.rmtree(log)
     fresh.rename(log)
     segments.sync_directory(log.parent)
-
-
-def _frame(key: int, last_seq: int, group: list[bytes]) -> bytes:
-    payload = codec.join(len(group), group)
-    return framing.pack_frame(key, last_seq - len(group) + 1, len(group), payload)

@@ -20,67 +20,42 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from wxgptd.eventlog import codec, framing, segments
+from wxgptd.eventlog.disk import DISK, Disk, Reserve, says_full
+from wxgptd.eventlog.framing import MAX_GROUP_BYTES
+from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.recovery import Ready
 
+T = TypeVar("T")
+
 SEGMENT_BYTES = 64 * 1024 * 1024
-MAX_GROUP_BYTES = 4 * 1024 * 1024
-"""A commit group is closed at this size; readers refuse a frame of more than sixteen times that."""
-
-
-RESERVE_NAME = "reserve"
-RESERVE_BYTES = 4 * 1024 * 1024
-"""Room for the answers that are held and for a stop, when the disk is full otherwise."""
-
-ROOM_NEEDED_BYTES = 2 * RESERVE_BYTES
-"""A full disk is full until there is as much: the reserve itself, and something to write on."""
-
 LOOK_FOR_ROOM_S = 1.0
-
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
-class Disk:
-    """The system calls that events rest on: an argument, so that they can be seen to fail."""
-
-    def write(self, descriptor: int, data: memoryview) -> int:
-        """Write some of `data`; return how much."""
-        return os.write(descriptor, data)
-
-    def sync(self, descriptor: int) -> None:
-        """Make what was written durable."""
-        os.fdatasync(descriptor)
-
-    def reserve(self, path: Path, size: int) -> None:
-        """Keep `size` bytes of the disk in a file at `path`.
-
-        Raises:
-            OSError: there is not as much.
-        """
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(descriptor, 0, size)
-        except OSError:
-            path.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(descriptor)
-
-    def free(self, directory: Path) -> int:
-        """Return how many bytes may still be written."""
-        found = os.statvfs(directory)
-        return found.f_bavail * found.f_frsize
-
-
-DISK = Disk()
 
 
 class _Append(NamedTuple):
     packed: bytes
     events: int
     token: object
+    keys: bytes
+    erased: str
+
+
+class _File:
+    """A file that is appended to: whole pieces, or nothing of them."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self.descriptor = descriptor
+        self.size = size
+
+    def close(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+_CLOSED = _File(-1, 0)
 
 
 class Commits(NamedTuple):
@@ -104,6 +79,7 @@ class Writer:
         self,
         directory: Path,
         ready: Ready,
+        keys: Keyring,
         *,
         on_durable: Callable[[list[object]], None],
         on_failure: Callable[[Exception], None],
@@ -126,12 +102,12 @@ class Writer:
         self._written_seq = ready.next_seq
         self._first_seq = ready.next_seq
         self._error: Exception | None = None
-        self._descriptor = -1
-        self._size = 0
+        self._segment = self._keys_file = _CLOSED
         self._key = 0
+        self._keys = keys
         self._ready = ready
         self._closing = threading.Event()
-        self._reserve = directory / RESERVE_NAME
+        self._reserve = Reserve(directory, disk)
         self._thread = threading.Thread(target=self._run, name="wxgptd-log", daemon=True)
         self._thread.start()
 
@@ -145,17 +121,21 @@ class Writer:
         """The number that the next event gets."""
         return self._next_seq
 
-    def append(self, entries: list[codec.Entry], token: object) -> int:
+    def append(
+        self, entries: list[codec.Entry], token: object, keys: bytes = b"", erased: str = ""
+    ) -> int:
         """Take `entries` as one atomic append; return the number of the last of them.
 
-        To be called from one thread only: the order of the calls is the order of the log.
+        `keys` are records of the keyring that are to be durable before, and `erased` is whose key
+        is to be deleted behind it. To be called from one thread only: the order of the calls is
+        the order of the log.
 
         Raises:
             Unencodable: an entry has a value that cannot be written; nothing was taken.
         """
         packed = codec.pack(entries)
         self._next_seq += len(entries)
-        self._pending.append(_Append(packed, len(entries), token))
+        self._pending.append(_Append(packed, len(entries), token, keys, erased))
         return self._next_seq - 1
 
     def flush(self) -> None:
@@ -190,7 +170,7 @@ class Writer:
     def _run(self) -> None:
         try:
             self._open(self._ready)
-            self._look_for_room()
+            self._note(full=not self._reserve.keep())
             while (group := self._next_group()) is not None:
                 self._commit(group)
             # One without events is gone on with: its successor would have the same name.
@@ -200,31 +180,18 @@ class Writer:
             self._error = error
             self._on_failure(error)
         finally:
-            if self._descriptor >= 0:
-                os.close(self._descriptor)
+            self._segment.close()
+            self._keys_file.close()
 
     def _next_group(self) -> list[_Append] | None:
         """Return what is to be committed next; look for room meanwhile, if there was none."""
         while self.full:
-            self._look_for_room()
+            self._note(full=not self._reserve.keep())
             try:
                 return self._queue.get(timeout=LOOK_FOR_ROOM_S)
             except Empty:
                 continue
         return self._queue.get()
-
-    def _look_for_room(self) -> None:
-        """Keep a reserve, if there is room for it; the disk is full as long as there is none."""
-        if not self._reserve.exists():
-            if self.full and self._disk.free(self._directory) < ROOM_NEEDED_BYTES:
-                return
-            try:
-                self._disk.reserve(self._reserve, RESERVE_BYTES)
-            except OSError as error:
-                # Any other error is of a file system that knows no reserves.
-                self._note(full=error.errno in _FULL)
-                return
-        self._note(full=False)
 
     def _note(self, *, full: bool) -> None:
         if full != self.full:
@@ -238,70 +205,87 @@ class Writer:
             OSError: the writer is to stop, and there is no room.
         """
         self._note(full=True)
-        if self._reserve.exists():
-            self._reserve.unlink()
-        elif self._closing.wait(LOOK_FOR_ROOM_S):
+        if not self._reserve.give_up() and self._closing.wait(LOOK_FOR_ROOM_S):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    def _with_room(self, action: Callable[[], T]) -> T:
+        """Do something that a full disk may refuse and that leaves nothing behind then."""
+        while True:
+            try:
+                return action()
+            except OSError as error:
+                if not says_full(error):
+                    raise
+                self._make_room()
+
     def _commit(self, group: list[_Append]) -> None:
-        if self._size >= self._segment_bytes:
+        if self._segment.size >= self._segment_bytes:
             self._seal()
             self._create(self._written_seq)
+        if keys := b"".join(append.keys for append in group):
+            self._write(self._keys_file, keys)
+            self._disk.sync(self._keys_file.descriptor)
         events = sum(append.events for append in group)
         payload = codec.join(events, [append.packed for append in group])
-        frame = framing.pack_frame(self._key, self._written_seq, events, payload)
-        self._write(frame)
+        self._write(
+            self._segment, framing.pack_frame(self._key, self._written_seq, events, payload)
+        )
         began = time.monotonic()
-        self._disk.sync(self._descriptor)
+        self._disk.sync(self._segment.descriptor)
         took = time.monotonic() - began
         self._written_seq += events
+        if erased := [append.erased for append in group if append.erased]:
+            self._with_room(lambda: self._keys.write(without=erased))
+            self._open_keys()
         done = self._commits
         self._commits = Commits(done.groups + 1, done.events + events, done.sync_s + took)
         self._on_durable([append.token for append in group])
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, file: _File, data: bytes) -> None:
         """Write all of `data`, or nothing of it."""
-        while True:
+
+        def write() -> None:
             view = memoryview(data)
             try:
                 while view:
-                    view = view[self._disk.write(self._descriptor, view) :]
+                    view = view[self._disk.write(file.descriptor, view) :]
             except OSError as error:
-                if error.errno not in _FULL:
-                    raise
                 # A full disk takes some bytes first. They are no frame, and nobody's.
-                os.ftruncate(self._descriptor, self._size)
-                self._make_room()
-            else:
-                self._size += len(data)
-                return
+                if says_full(error):
+                    os.ftruncate(file.descriptor, file.size)
+                raise
+
+        self._with_room(write)
+        file.size += len(data)
 
     def _open(self, ready: Ready) -> None:
+        self._open_keys()
         if ready.segment is None or ready.header is None:
             self._create(ready.next_seq)
             return
-        self._descriptor = os.open(ready.segment, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        self._size, self._key = ready.offset, ready.header.key
-        self._first_seq = ready.header.first_seq
+        descriptor = os.open(ready.segment, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self._segment = _File(descriptor, ready.offset)
+        self._key, self._first_seq = ready.header.key, ready.header.first_seq
+
+    def _open_keys(self) -> None:
+        self._keys_file.close()
+        descriptor = os.open(self._keys.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self._keys_file = _File(descriptor, os.fstat(descriptor).st_size)
 
     def _create(self, first_seq: int) -> None:
         path = self._directory / segments.segment_name(first_seq)
-        self._descriptor = os.open(
-            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600
-        )
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        self._segment = _File(self._with_room(lambda: os.open(path, flags, 0o600)), 0)
         self._key = secrets.randbits(32)
-        self._size = 0
         self._first_seq = first_seq
-        self._write(framing.pack_header(framing.Header(first_seq, _now(), self._key)))
-        os.fsync(self._descriptor)
-        segments.sync_directory(self._directory)
+        self._write(
+            self._segment,
+            framing.pack_header(framing.Header(first_seq, segments.creation_time(), self._key)),
+        )
+        self._disk.sync(self._segment.descriptor)
+        segments.sync_directory(self._directory, self._disk.sync_directory)
 
     def _seal(self) -> None:
-        self._write(framing.pack_footer(self._key, self._written_seq))
-        os.fsync(self._descriptor)
-        os.close(self._descriptor)
-        self._descriptor = -1
-
-
-def _now() -> float:
-    return time.time()  # noqa: TID251 (a segment's creation time, for whoever looks at it)
+        self._write(self._segment, framing.pack_footer(self._key, self._written_seq))
+        self._disk.sync(self._segment.descriptor)
+        self._segment.close()

@@ -11,10 +11,11 @@ from twisted.web.pages import notFound
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
+from wxgptd.domain.texts import history_dropped
 from wxgptd.pages import links
 from wxgptd.pages.live import Events, Poll, number, position_of
 from wxgptd.pages.serving import STATIC, STATIC_TYPES, Blocks, Linked, Pages, find, prepare, serve
-from wxgptd.ports import AnswerView, Dialogue, Progress, Turn
+from wxgptd.ports import AnswerView, Dialogue, HistoryView, Progress, Turn
 
 
 def resources(pages: Pages) -> dict[bytes, Resource]:
@@ -135,19 +136,23 @@ class HistoryPage(Linked):
         view = self._pages.library.history(self._token, page) if known else None
         if view is None:
             return self._pages.gone(request)
-        write = self._write(request, view.dialogues, view.page, view.pages)
-        return serve(request, Deferred.fromCoroutine(write))
+        return serve(request, Deferred.fromCoroutine(self._write(request, view)))
 
-    async def _write(
-        self, request: Request, dialogues: tuple[Dialogue, ...], page: int, pages: int
-    ) -> None:
-        answers = [turn.answer for dialogue in dialogues for turn in dialogue.turns]
+    async def _write(self, request: Request, view: HistoryView) -> None:
+        texts = self._pages.texts
+        answers = [turn.answer for dialogue in view.dialogues for turn in dialogue.turns]
         rendered = iter(await self._pages.all_blocks(answers))
-        shown = [self._dialogue(dialogue, rendered) for dialogue in dialogues]
-        title = self._pages.texts.history_title
+        ends = view.since and view.page == view.pages
         await self._pages.library.durable()
         request.write(
-            self._pages.render("history.html", title=title, dialogues=shown, page=page, pages=pages)
+            self._pages.render(
+                "history.html",
+                title=texts.history_title,
+                dialogues=[self._dialogue(dialogue, rendered) for dialogue in view.dialogues],
+                page=view.page,
+                pages=view.pages,
+                dropped=history_dropped(_day(view.since), texts) if ends else "",
+            )
         )
 
     def _dialogue(self, dialogue: Dialogue, rendered: Iterator[Blocks]) -> dict[str, object]:
@@ -174,6 +179,10 @@ class HistoryPage(Linked):
             "blocks": [Markup(block) for block in blocks],  # noqa: S704 (sanitised by nh3)
             "status": status,
         }
+
+
+def _day(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC).astimezone():%Y-%m-%d}"
 
 
 def _local(at: float) -> str:

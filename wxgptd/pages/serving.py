@@ -17,14 +17,12 @@ from twisted.web.server import NOT_DONE_YET, Request
 from wxgptd.domain.texts import Texts
 from wxgptd.errors import WxgptError
 from wxgptd.pages import html, links
-from wxgptd.ports import AnswerView, Library, Progress
+from wxgptd.ports import AnswerView, InThread, Library, Progress
 
 log = Logger()
 
 Blocks = tuple[str, ...]
 Rendered = list[Blocks]
-InThread = Callable[[Callable[[], Rendered]], Deferred[Rendered]]
-"""Run a function where it does not hold up the reactor."""
 
 RENDER_IN_THREAD_CHARS = 4_000
 

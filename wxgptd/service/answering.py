@@ -15,13 +15,14 @@ from wxgptd.domain import commands as c
 from wxgptd.domain import events as e
 from wxgptd.domain.decider import recover
 from wxgptd.domain.state import UserState
-from wxgptd.domain.values import DeliveryKey, FailureReason, User
+from wxgptd.domain.values import DeliveryKey, FailureReason, Standing, User
 from wxgptd.errors import WxgptError
 from wxgptd.ports import Breakdown, Completion
 from wxgptd.service.asking import Asking
 from wxgptd.service.fitting import Facts
 from wxgptd.service.inflight import Flight, InFlight
 from wxgptd.service.journal import Entry, Journal
+from wxgptd.service.keeping import Keeping
 from wxgptd.service.pushing import Pushing
 from wxgptd.service.settings import Settings
 from wxgptd.service.timeline import Timeline
@@ -40,8 +41,10 @@ class Answering:
         flights: InFlight,
         asking: Asking,
         pushing: Pushing,
+        keeping: Keeping,
         timeline: Timeline,
     ) -> None:
+        self._keeping = keeping
         self._settings = settings
         self._journal = journal
         self._flights = flights
@@ -52,7 +55,7 @@ class Answering:
     def begin(self) -> None:
         """Settle what a stop left open: above all, ask again what it left without an answer."""
         self._pushing.begin()
-        for user, state in self._journal.users():
+        for user, state in self._journal.awake():
             if state.unanswered or state.push is not None:
                 self._recover(user, state)
 
@@ -73,9 +76,22 @@ class Answering:
 
     def carry_out(self, user: User, command: c.Command) -> Entry:
         """Record `command`, act on what it leads to, and return that."""
+        before = self._journal.state(user)
         entry = self._journal.record(user, command)
         self._act(user, entry)
+        if entry.events and isinstance(entry.events[-1], e.UserErased):
+            self._keeping.note_erased()
+            if isinstance(command, c.Receive):
+                self._block_again(user, before)
         return entry
+
+    def _block_again(self, user: User, before: UserState) -> None:
+        """Keep a user blocked who has left: to come back must not be the way around it."""
+        now = self._timeline.now()
+        if before.stands(now) is Standing.BLOCKED:
+            until = before.standing_until
+            blocked = c.ChangeStanding(at=now, standing=Standing.BLOCKED, until=until)
+            self._journal.record(user, blocked)
 
     def _act(self, user: User, entry: Entry) -> None:
         """Do what `entry` asks for, independently of whoever waits for it."""

@@ -6,7 +6,7 @@ Implements `wxgptd.ports.Control`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import nlargest
 from typing import Any
 
@@ -20,6 +20,7 @@ from wxgptd.domain import commands as c
 from wxgptd.domain import limits
 from wxgptd.domain.context import Message
 from wxgptd.domain.values import (
+    LOG_ITSELF,
     AccountName,
     AssistantName,
     CloseReason,
@@ -33,6 +34,7 @@ from wxgptd.service.answering import Answering
 from wxgptd.service.conversations import Conversations
 from wxgptd.service.inflight import InFlight
 from wxgptd.service.journal import Journal
+from wxgptd.service.keeping import Keeping
 from wxgptd.service.projections import DeliberateTimeouts, OpenSessions, Spending
 from wxgptd.service.settings import Settings
 from wxgptd.service.timeline import Timeline
@@ -56,6 +58,7 @@ class Control:
         budget: DeliberateTimeouts,
         accounts: Sequence[AccountName],
         store: EventStore,
+        keeping: Keeping,
         ready: Callable[[], bool],
         clock: IReactorTime,
         timeline: Timeline,
@@ -71,6 +74,7 @@ class Control:
         self._budget = budget
         self._accounts = accounts
         self._store = store
+        self._keeping = keeping
         self.ready = ready
         self._clock = clock
         self._timeline = timeline
@@ -99,6 +103,7 @@ class Control:
             "spent_today": dict(self._spending.spent()),
             "disk_full": self._store.full(),
             "last_seq": store.last_seq,
+            "snapshot_seq": self._keeping.snapshot_seq,
             "commits": store.commits,
             "fsync_mean_ms": round(1000 * store.sync_s / max(1, store.commits), 3),
         }
@@ -140,16 +145,8 @@ class Control:
         """Return users, those who were heard of last first."""
         now = self._timeline.now()
         day_began_at, _ = self._timeline.day()
-        found = nlargest(
-            limit,
-            (
-                (state.spoke_at, user)
-                for user, state in self._journal.users()
-                if standing in ("", state.stands(now))
-            ),
-        )
         shown = []
-        for spoke_at, user in found:
+        for spoke_at, user in nlargest(limit, self._heard_of(standing, now)):
             state = self._journal.state(user)
             today = list(limits.questions_since(state, day_began_at))
             shown.append(
@@ -165,6 +162,18 @@ class Control:
             )
         return shown
 
+    def _heard_of(self, standing: str, now: float) -> Iterator[tuple[float, User]]:
+        """Yield when users were heard of last, those of one standing or all."""
+        default = standing in ("", Standing.DEFAULT)
+        for user, one in tuple(self._journal.asleep().items()):
+            if one.marked:
+                self._journal.state(user)  # wakes; of the others the standing is known
+            elif default and user != LOG_ITSELF:
+                yield one.last_at, user
+        for user, state in self._journal.awake():
+            if standing in ("", state.stands(now)) and user != LOG_ITSELF:
+                yield state.spoke_at, user
+
     def change_standing(
         self, account: str, openid: str, standing: str, for_s: float
     ) -> Deferred[bool]:
@@ -177,6 +186,26 @@ class Control:
         )
         self._answering.carry_out(User(AccountName(account), OpenId(openid)), command)
         return self._journal.committed().addCallback(lambda _: True)
+
+    def forget(self, account: str, openid: str) -> Deferred[bool]:
+        """Erase a user."""
+        user = User(AccountName(account), OpenId(openid))
+        entry = self._answering.carry_out(user, c.EraseUser(at=self._timeline.now()))
+        if not entry.events:
+            return succeed(False)
+        done = self._journal.committed().addCallback(lambda _: self._keeping.forgotten())
+        return done.addCallback(lambda _: True)
+
+    def vacuum(self) -> Deferred[Mapping[str, object]]:
+        """Take a snapshot and drop what is not to be kept."""
+        return self._keeping.vacuum().addCallback(
+            lambda retained: {
+                "snapshot": self._keeping.snapshot_seq,
+                "dropped_segments": retained.segments,
+                "dropped_bytes": retained.size,
+                "left_bytes": retained.left,
+            }
+        )
 
     def try_assistant(self, name: str) -> Deferred[Sequence[Mapping[str, object]] | None]:
         """Ask each model of an assistant for a single token."""

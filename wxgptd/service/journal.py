@@ -2,32 +2,30 @@
 
 decide -> append -> evolve -> (durable) -> act. State is evolved at once, so that the next
 command sees it; whoever wants to act on it awaits `Journal.committed` first.
+
+After a start most users are asleep: their state is folded when somebody looks at it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from wxgptd.domain.commands import Command
 from wxgptd.domain.decider import decide
-from wxgptd.domain.events import Event
-from wxgptd.domain.record import Recorded
-from wxgptd.domain.state import EMPTY, Inconsistent, UserState, evolve
+from wxgptd.domain.events import Event, UserErased
+from wxgptd.domain.record import Asleep, Capture, Loaded
+from wxgptd.domain.state import EMPTY, UserState, evolve
 from wxgptd.domain.values import User
+from wxgptd.errors import WxgptError
 from wxgptd.ports import EventStore
+from wxgptd.service.projections import Projection
 
-
-class Projection(Protocol):
-    """Something derived from the events of all users; told of each one in order."""
-
-    def observe(self, user: User, event: Event, state: UserState) -> None:
-        """Take note of `event`, which led to `state`. Causes no effects."""
-        ...
+RECENTLY_S = 900.0
+"""Users who were active in the last quarter of an hour of the log are woken at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,43 +64,94 @@ class _Commit:
 
 
 class Journal:
-    """All users' states. Create it, `load` the log into it, then `record` commands."""
+    """All users' states. Create it, `load` the log into it, then `record` commands.
 
-    def __init__(self, store: EventStore, projections: Sequence[Projection]) -> None:
+    `on_damage` is told when it turns out that a user's events make no sense.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        projections: Sequence[Projection],
+        on_damage: Callable[[WxgptError], None],
+    ) -> None:
         self._store = store
+        self._on_damage = on_damage
         self._projections = tuple(projections)
-        self._states: dict[User, UserState] = {}
+        self._awake: dict[User, UserState] = {}
+        self._asleep: dict[User, Asleep] = {}
         self._newest: _Commit | None = None
 
-    def load(self, records: Iterable[Recorded], *also: Projection) -> int:
-        """Fold `records` into the states; return the number of the last one.
+    def since(self, now: float) -> Mapping[type[Event], float]:
+        """Return which kinds of events `load` needs, and from what time on."""
+        wanted: dict[type[Event], float] = {}
+        for projection in self._projections:
+            for kind, age_s in projection.recalls.items():
+                wanted[kind] = min(wanted.get(kind, now), now - age_s)
+        return wanted
 
-        `also` is told of them as the projections are, but not of anything later.
+    def load(self, loaded: Loaded, now: float) -> None:
+        """Take over what the log has. Whoever was just active, or has something open, is woken.
 
         Raises:
             Inconsistent: an event cannot follow the ones before it.
         """
-        projections = (*self._projections, *also)
-        states, seq = self._states, 0
-        for seq, user, previous, event in records:
-            state = states.get(user, EMPTY)
-            if previous != state.version:
-                raise Inconsistent(
-                    f"event {seq} rests on version {previous} of its user, "
-                    f"but {state.version} events of that user came before"
-                )
-            states[user] = state = evolve(state, event)
-            for projection in projections:
-                projection.observe(user, event, state)
-        return seq
+        self._asleep = dict(loaded.users)
+        for projection in self._projections:
+            projection.restore(loaded.notes.get(projection.name))
+        for user, event in loaded.recent:
+            for projection in self._projections:
+                age_s = projection.recalls.get(type(event))
+                if age_s is not None and event.at >= now - age_s:
+                    projection.recall(user, event)
+        for projection in self._projections:
+            projection.recalled(self)
+        newest = max((one.last_at for one in self._asleep.values()), default=0.0)
+        for user, one in loaded.users.items():
+            if one.unsettled or one.last_at > newest - RECENTLY_S:
+                state = self.state(user)
+                for projection in self._projections:
+                    projection.meet(user, state)
 
     def state(self, user: User) -> UserState:
-        """Return the user's state: that of a stranger if nothing is known."""
-        return self._states.get(user, EMPTY)
+        """Return the user's state: that of a stranger if nothing is known.
 
-    def users(self) -> Iterable[tuple[User, UserState]]:
-        """Return all users with their states, as they are now."""
-        return tuple(self._states.items())
+        Raises:
+            WxgptError: the user was asleep, and the log makes no sense. `on_damage` was told.
+        """
+        state = self._awake.get(user)
+        if state is None:
+            one = self._asleep.get(user)
+            if one is None:
+                return EMPTY
+            try:
+                state = self._awake[user] = one.wake()
+            except WxgptError as error:
+                self._on_damage(error)
+                raise
+            del self._asleep[user]
+        return state
+
+    def awake(self) -> Iterable[tuple[User, UserState]]:
+        """Return the users whose states are at hand: all who have something open are."""
+        return tuple(self._awake.items())
+
+    def asleep(self) -> Mapping[User, Asleep]:
+        """Return the users who have not been looked at since the start."""
+        return self._asleep
+
+    def capture(self, keep_since: float) -> Capture:
+        """Return all there is, as it is now; drop past sessions that ended before `keep_since`."""
+        for user, state in self._awake.items():
+            if state.past and state.past[0].closed_at < keep_since:
+                self._awake[user] = state.trimmed(keep_since)
+        return Capture(
+            last_seq=self._store.figures().last_seq,
+            awake=dict(self._awake),
+            asleep=dict(self._asleep),
+            notes={one.name: one.notes() for one in self._projections if one.name},
+            keep_since=keep_since,
+        )
 
     def record(self, user: User, command: Command) -> Entry:
         """Decide on `command`, append what it leads to, and evolve the user's state."""
@@ -115,7 +164,10 @@ class Journal:
             state = evolve(state, event)
             for projection in self._projections:
                 projection.observe(user, event, state)
-        self._states[user] = state
+        if isinstance(events[-1], UserErased):
+            self._awake.pop(user, None)
+        else:
+            self._awake[user] = state
         return Entry(state, events)
 
     def committed(self) -> Deferred[None]:

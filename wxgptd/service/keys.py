@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 
@@ -21,7 +20,7 @@ def link_key(state_dir: Path) -> bytes:
     Raises:
         KeyUnusable: the file is not what this function wrote.
     """
-    directory = state_dir / "keys"
+    directory = segments.keys_directory(state_dir)
     segments.make_private_directory(directory)
     path = directory / "links"
     try:
@@ -29,12 +28,7 @@ def link_key(state_dir: Path) -> bytes:
     except FileNotFoundError:
         key = secrets.token_bytes(links.KEY_BYTES)
         fresh = directory / "links.new"
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(descriptor, key)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        segments.write_durably(fresh, key)
         fresh.rename(path)
         segments.sync_directory(directory)
     if len(key) != links.KEY_BYTES:

@@ -81,14 +81,19 @@ class Library:
         target = self._target(token)
         if target is None or target.question:
             return None
+        state = self._journal.state(target.user)
+        if not state.version or target.issued_at < state.cleared_at:
+            return None
         pages = _paged(
             session
-            for session in self._journal.state(target.user).sessions()
+            for session in state.sessions()
             if session.closed is not CloseReason.UNSUBSCRIBED
         )
         page = min(max(page, 1), len(pages))
         dialogues = tuple(self._dialogue(target.user, *part) for part in pages[page - 1])
-        return HistoryView(dialogues=dialogues, page=page, pages=len(pages))
+        return HistoryView(
+            dialogues=dialogues, page=page, pages=len(pages), since=state.history_since
+        )
 
     def _target(self, token: str) -> Target | None:
         return self._index.find(self._link_hash(token), self._timeline.now())
@@ -98,7 +103,9 @@ class Library:
         if target is None or not target.question:
             return None
         found = self._journal.state(target.user).find(target.question)
-        return (target, found[1]) if found is not None else None
+        if found is None or found[0].closed in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED):
+            return None
+        return target, found[1]
 
     def _dialogue(self, user: User, session: Session, questions: Sequence[Question]) -> Dialogue:
         ended = f"history_{session.closed}" if session.closed is not None else "history_open"

@@ -14,12 +14,13 @@ from twisted.logger import Logger
 from wxgptd.domain import events as e
 from wxgptd.domain.offering import PUSHES_PER_MESSAGE
 from wxgptd.domain.state import UserState
-from wxgptd.domain.values import User
+from wxgptd.domain.values import LOG_ITSELF, User
+from wxgptd.service.projections import Projection
 
 log = Logger(namespace="wxgptd.events")
 
 
-class EventLines:
+class EventLines(Projection):
     """Writes the lines, from `begin` on: replaying a log repeats none."""
 
     def __init__(self, key: bytes) -> None:
@@ -32,7 +33,7 @@ class EventLines:
 
     def observe(self, user: User, event: e.Event, state: UserState) -> None:
         """Write the line for `event`, if it has one."""
-        if self._begun and (line := _line(event, state)):
+        if self._begun and user != LOG_ITSELF and (line := _line(event, state)):
             who = f"{user.account}/{self._short(user)}"
             log.info("{who}: {line}", who=who, line=line)
 
@@ -58,6 +59,8 @@ def _line(event: e.Event, state: UserState) -> str:
             return "a question is asked again after a restart"
         case e.PushDelivered():
             return f"a part of an answer was pushed ({state.pushes} of {PUSHES_PER_MESSAGE})"
+        case e.UserErased():
+            return "erased"
         case e.StandingChanged():
             return f"now {event.standing}"
         case _:

@@ -1,7 +1,7 @@
 """What is derived from the events of all users: links, open sessions, the timeouts spent.
 
-None of it is ever an input to `decide` but through a command, and all of it comes back by
-replaying the log.
+None of it is ever an input to `decide` but through a command, and all of it comes back with the
+log: from what a snapshot has noted down, and from the recent events behind it.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from typing import Any, ClassVar, Protocol
 
 from twisted.logger import Logger
 
 from wxgptd.domain import events as e
-from wxgptd.domain.session import Session
-from wxgptd.domain.state import UserState
+from wxgptd.domain.state import EMPTY, UserState
 from wxgptd.domain.tokens import Calibration
 from wxgptd.domain.values import (
     AccountName,
     AssistantName,
-    CloseReason,
     DeliveryKey,
     LinkHash,
     User,
@@ -30,6 +29,54 @@ log = Logger()
 
 BUDGET_PERIOD_S = 300.0
 """The time that `deliberate_timeouts_per_5min` is for."""
+
+DAY_S = 25 * 3_600.0
+"""The longest there is."""
+
+ENOUGH_REPORTS = 200
+"""Of how many tokens a prompt had: what came before them weighs little."""
+
+
+class States(Protocol):
+    """Whoever knows all users' states."""
+
+    def state(self, user: User) -> UserState:
+        """Return the user's state."""
+        ...
+
+
+class Projection:
+    """Something derived from the events of all users; told of each one in order.
+
+    When the log is loaded it is given back what it had noted down, and told of the events of the
+    kinds in `recalls` behind that, as far as they are not older than that many seconds. What it
+    notes down is under its `name`; none is nothing. It causes no effects.
+    """
+
+    name: ClassVar[str] = ""
+
+    @property
+    def recalls(self) -> Mapping[type[e.Event], float]:
+        """The kinds of events to be told of when the log is loaded, and how old they may be."""
+        return {}
+
+    def observe(self, user: User, event: e.Event, state: UserState) -> None:
+        """Take note of `event`, which led to `state`."""
+
+    def recall(self, user: User, event: e.Event) -> None:
+        """Take note of an event of the past."""
+
+    def recalled(self, states: States) -> None:
+        """Take note that this was all."""
+
+    def meet(self, user: User, state: UserState) -> None:
+        """Take note of a user who may have something open, or was here just now."""
+
+    def notes(self) -> object:
+        """Return what is to be remembered, made of what msgpack knows."""
+
+    def restore(self, notes: Any) -> None:  # noqa: ANN401 (what `notes` returned, or None)
+        """Take up what was remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,44 +88,52 @@ class Target:
     issued_at: float
 
 
-class LinkIndex:
-    """All links that lead somewhere, by the hash of their token.
+class LinkIndex(Projection):
+    """All links that may lead somewhere, by the hash of their token.
 
-    A link dies with time, with the `/clear` of the session it belongs to (that of a history, with
-    any), and when its user leaves the account.
+    Whether they still do, the state of their user knows: a link dies with the `/clear` of the
+    session it belongs to (that of a history, with any), and with its user's erasure.
     """
+
+    name = "links"
 
     def __init__(self, ttl_s: float) -> None:
         self._ttl_s = ttl_s
         self._targets: OrderedDict[LinkHash, Target] = OrderedDict()
-        self._histories: defaultdict[User, list[LinkHash]] = defaultdict(list)
+
+    @property
+    def recalls(self) -> Mapping[type[e.Event], float]:
+        """Links that have not expired."""
+        return {e.QuestionAsked: self._ttl_s, e.HistoryLinkIssued: self._ttl_s}
 
     def observe(self, user: User, event: e.Event, state: UserState) -> None:
-        """Note new links, forget revoked ones."""
+        """Note new links, forget those of a user who is erased."""
         match event:
             case e.QuestionAsked():
                 self._targets[event.link] = Target(user, event.delivery, event.at)
             case e.HistoryLinkIssued():
                 self._targets[event.link] = Target(user, DeliveryKey(""), event.at)
-                self._histories[user].append(event.link)
-            case e.SessionClosed(reason=CloseReason.CLEARED):
-                self._revoke(state.past[-1])
-            case e.CommandGiven(command="clear"):
-                self._revoke_histories(user)
-            case e.UserUnsubscribed():
-                for session in state.past:
-                    self._revoke(session)
-                self._revoke_histories(user)
+            case e.UserErased():
+                for link in [one for one, to in self._targets.items() if to.user == user]:
+                    del self._targets[link]
             case _:
                 pass
 
-    def _revoke(self, session: Session) -> None:
-        for question in session.questions.values():
-            self._targets.pop(question.link, None)
+    def recall(self, user: User, event: e.Event) -> None:
+        """Note a link that was made."""
+        self.observe(user, event, EMPTY)
 
-    def _revoke_histories(self, user: User) -> None:
-        for link in self._histories.pop(user, ()):
-            self._targets.pop(link, None)
+    def notes(self) -> object:
+        """Return all links."""
+        return [
+            (link, *target.user, target.question, target.issued_at)
+            for link, target in self._targets.items()
+        ]
+
+    def restore(self, notes: Any) -> None:  # noqa: ANN401
+        """Take up the links."""
+        for link, account, openid, question, issued_at in notes or ():
+            self._targets[link] = Target(User(account, openid), question, issued_at)
 
     def find(self, link: LinkHash, now: float) -> Target | None:
         """Return where `link` leads, or None if nowhere (any more)."""
@@ -94,15 +149,9 @@ class LinkIndex:
             if now - target.issued_at <= self._ttl_s:
                 return
             del self._targets[link]
-            if not target.question:
-                remaining = [one for one in self._histories[target.user] if one != link]
-                if remaining:
-                    self._histories[target.user] = remaining
-                else:
-                    del self._histories[target.user]
 
 
-class OpenSessions:
+class OpenSessions(Projection):
     """The users who have a session, and when each may have to be closed.
 
     A session's end moves with every message, its entry in the heap does not: it is looked at
@@ -126,6 +175,11 @@ class OpenSessions:
         elif user not in self._due_at:
             self._look_at(user, state.live.expires_at)
 
+    def meet(self, user: User, state: UserState) -> None:
+        """Note whose session was open."""
+        if state.live is not None:
+            self._look_at(user, state.live.expires_at)
+
     def due(self, now: float) -> Iterator[User]:
         """Yield the users whose session may be over, each once; `keep` those that are not."""
         while self._heap and self._heap[0][0] <= now:
@@ -142,22 +196,37 @@ class OpenSessions:
         heappush(self._heap, (at, user))
 
 
-class DeliberateTimeouts:
+class DeliberateTimeouts(Projection):
     """How often each account may still leave WeChat without a reply on purpose.
 
     WeChat counts silent attempts as failures of the account, and stops pushing for about a
     minute where there are too many; the threshold is not published, hence a budget.
     """
 
+    name = "timeouts"
+
     def __init__(self, per_5min: int) -> None:
         self._per_5min = per_5min
         self._spent: defaultdict[AccountName, deque[float]] = defaultdict(deque)
         self._switched_over: set[AccountName] = set()
 
-    def observe(self, user: User, event: e.Event, state: UserState) -> None:
-        """Count a timeout that the log proves: WeChat came again. For replay only."""
-        if isinstance(event, e.AttemptRepeated):
-            self._spent[user.account].append(event.at)
+    @property
+    def recalls(self) -> Mapping[type[e.Event], float]:
+        """Timeouts that the log proves: WeChat came again. Live ones are spent as they are made."""
+        return {e.AttemptRepeated: BUDGET_PERIOD_S}
+
+    def recall(self, user: User, event: e.Event) -> None:
+        """Count a timeout."""
+        self._spent[user.account].append(event.at)
+
+    def notes(self) -> object:
+        """Return when timeouts were spent."""
+        return {account: list(spent) for account, spent in self._spent.items()}
+
+    def restore(self, notes: Any) -> None:  # noqa: ANN401
+        """Take up when timeouts were spent."""
+        for account, spent in (notes or {}).items():
+            self._spent[account] = deque(spent)
 
     def spend(self, account: AccountName, now: float) -> bool:
         """Take one timeout from the budget; tell whether there was one left."""
@@ -188,11 +257,14 @@ class DeliberateTimeouts:
         return self._per_5min - len(spent)
 
 
-class Calibrated:
+class Calibrated(Projection):
     """How many tokens each model makes of a text, as its server has reported."""
+
+    name = "calibration"
 
     def __init__(self) -> None:
         self.calibration = Calibration()
+        self._recalled: deque[tuple[User, e.Event]] = deque(maxlen=ENOUGH_REPORTS)
 
     def observe(self, user: User, event: e.Event, state: UserState) -> None:
         """Learn from what a server reported."""
@@ -202,12 +274,38 @@ class Calibrated:
             model = event.assistant, chosen
             self.calibration.learn(model, event.prompt_bytes, event.prompt_tokens)
 
+    @property
+    def recalls(self) -> Mapping[type[e.Event], float]:
+        """The answers of a day: what is older weighs little."""
+        return {e.AnswerCompleted: DAY_S}
 
-class Spending:
+    def recall(self, user: User, event: e.Event) -> None:
+        """Take note of what a server reported; the newest ones will do."""
+        self._recalled.append((user, event))
+
+    def recalled(self, states: States) -> None:
+        """Learn from what servers reported."""
+        for user, event in self._recalled:
+            self.observe(user, event, states.state(user))
+        self._recalled.clear()
+
+    def notes(self) -> object:
+        """Return what was learned."""
+        return [(*model, *known) for model, known in self.calibration.known.items()]
+
+    def restore(self, notes: Any) -> None:  # noqa: ANN401
+        """Take up what was learned."""
+        for assistant, model, seen, counted in notes or ():
+            self.calibration.known[assistant, model] = seen, counted
+
+
+class Spending(Projection):
     """What the answers of the day have cost, and whose budget is used up.
 
     An assistant with a fallback that still may be asked takes questions all the same.
     """
+
+    name = "spending"
 
     def __init__(
         self,
@@ -231,6 +329,25 @@ class Spending:
             return
         if event.at >= self._today():
             self._costs[event.assistant] += event.cost
+            self._judge()
+
+    @property
+    def recalls(self) -> Mapping[type[e.Event], float]:
+        """The answers that may be of today."""
+        return {e.AnswerCompleted: DAY_S, e.AnswerFailed: DAY_S}
+
+    def recall(self, user: User, event: e.Event) -> None:
+        """Add what an answer cost."""
+        self.observe(user, event, EMPTY)
+
+    def notes(self) -> object:
+        """Return what today has cost so far."""
+        return [self._today(), dict(self._costs)]
+
+    def restore(self, notes: Any) -> None:  # noqa: ANN401
+        """Take up what today has cost, if it is still today."""
+        if notes and notes[0] == self._today():
+            self._costs.update(notes[1])
             self._judge()
 
     def _today(self) -> float:

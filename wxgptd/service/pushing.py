@@ -124,6 +124,8 @@ class Pushing:
                 return
             await self._journal.committed()
             state = self._journal.state(user)
+            if state.find(name) is None:
+                return  # erased meanwhile
             last = state.pushes >= PUSHES_PER_MESSAGE
             question = state.question(name)
             link = self._links.answer(self._links.token(user, name))
@@ -161,7 +163,7 @@ class Pushing:
 
     def begin(self) -> None:
         """Push what was done just before a stop, and of which no push was begun."""
-        for user, state in self._journal.users():
+        for user, state in self._journal.awake():
             for name in state.unseen:
                 if state.question(name).pushed is None and state.push is None:
                     self.consider(user, name)

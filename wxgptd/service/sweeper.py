@@ -10,6 +10,7 @@ from twisted.internet.task import LoopingCall
 from wxgptd.domain import commands as c
 from wxgptd.domain.values import User
 from wxgptd.service.journal import Journal
+from wxgptd.service.keeping import Keeping
 from wxgptd.service.projections import LinkIndex, OpenSessions
 from wxgptd.service.pushing import Pushing
 from wxgptd.service.timeline import Timeline
@@ -34,6 +35,7 @@ class Sweeper:
         links: LinkIndex,
         carry_out: CarryOut,
         pushing: Pushing,
+        keeping: Keeping,
         clock: IReactorTime,
         timeline: Timeline,
     ) -> None:
@@ -42,6 +44,7 @@ class Sweeper:
         self._links = links
         self._carry_out = carry_out
         self._pushing = pushing
+        self._keeping = keeping
         self._timeline = timeline
         self._loop = LoopingCall(self.sweep)
         self._loop.clock = clock
@@ -56,7 +59,10 @@ class Sweeper:
             self._loop.stop()
 
     def sweep(self) -> None:
-        """Close the sessions whose time is over, forget dead links, push what nobody came for."""
+        """Close the sessions whose time is over, forget dead links, push what nobody came for.
+
+        And keep the log short.
+        """
         now = self._timeline.now()
         for user in self._sessions.due(now):
             live = self._journal.state(user).live
@@ -66,3 +72,4 @@ class Sweeper:
                 self._carry_out(user, c.ExpireSession(at=now))
         self._links.forget_expired(now)
         self._pushing.look_again()
+        self._keeping.look()

@@ -6,7 +6,7 @@ What needs the outside world (the store, the HTTP client, clocks, threads) is an
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -16,17 +16,27 @@ from twisted.web.resource import Resource
 
 from wxgptd import config as cfg
 from wxgptd.admin.resource import Admin
-from wxgptd.domain.record import Recorded
+from wxgptd.domain import commands as c
+from wxgptd.domain.record import Loaded
 from wxgptd.domain.reply_window import WECHAT_PATIENCE_S
-from wxgptd.domain.values import AccountName, AssistantName, Limits, Policy, SessionId, Style
+from wxgptd.domain.values import (
+    LOG_ITSELF,
+    AccountName,
+    AssistantName,
+    Limits,
+    Policy,
+    SessionId,
+    Style,
+)
+from wxgptd.errors import WxgptError
 from wxgptd.llm import parameters, wire
 from wxgptd.llm.breaker import Breakers
 from wxgptd.llm.client import Model, Server, key_headers
 from wxgptd.outbound.client import HttpClient
 from wxgptd.pages import links
 from wxgptd.pages.resource import resources
-from wxgptd.pages.serving import InThread, Pages
-from wxgptd.ports import EventStore
+from wxgptd.pages.serving import Pages
+from wxgptd.ports import EventStore, InThread
 from wxgptd.service.answering import Answering
 from wxgptd.service.asking import Asking, Surroundings
 from wxgptd.service.control import Control
@@ -34,6 +44,7 @@ from wxgptd.service.conversations import Conversations
 from wxgptd.service.fitting import Fitting
 from wxgptd.service.inflight import InFlight
 from wxgptd.service.journal import Journal
+from wxgptd.service.keeping import Keeping, Retention
 from wxgptd.service.library import Library
 from wxgptd.service.moderation import Moderation
 from wxgptd.service.observers import EventLines
@@ -67,6 +78,7 @@ class World:
     http_through: Callable[[str], HttpClient]
     in_thread: InThread
     link_key: bytes
+    on_damage: Callable[[WxgptError], None]
 
 
 class Service:
@@ -90,8 +102,21 @@ class Service:
             timeline.day,
         )
         self.journal = Journal(
-            world.store, (self._index, self._sessions, self._lines, calibrated, spending)
+            world.store,
+            (self._index, self._sessions, self._lines, self._budget, calibrated, spending),
+            world.on_damage,
         )
+        self._keeping = Keeping(
+            journal=self.journal,
+            store=world.store,
+            retention=Retention(
+                config.log.snapshot_every, config.log.keep or 0.0, config.log.max_size or 0
+            ),
+            in_thread=world.in_thread,
+            timeline=timeline,
+        )
+        self._timeline = timeline
+        self._loaded: Loaded | None = None
         flights = InFlight()
         made_links = _links(config, world.link_key)
         self.moderation = Moderation(config.moderation.words_file)
@@ -122,6 +147,7 @@ class Service:
                 )
             ),
             pushing=pushing,
+            keeping=self._keeping,
             timeline=timeline,
         )
         self.conversations = Conversations(
@@ -145,6 +171,7 @@ class Service:
             links=self._index,
             carry_out=self.answering.carry_out,
             pushing=pushing,
+            keeping=self._keeping,
             clock=world.clock,
             timeline=timeline,
         )
@@ -181,6 +208,7 @@ class Service:
             budget=self._budget,
             accounts=[AccountName(name) for name in config.account],
             store=world.store,
+            keeping=self._keeping,
             ready=lambda: self._ready,
             clock=world.clock,
             timeline=timeline,
@@ -192,13 +220,25 @@ class Service:
         """How many of WeChat's attempts are being held."""
         return self.conversations.held
 
-    def load(self, records: Iterable[Recorded]) -> int:
-        """Fold the log into the state; return the number of its last event. Not for reactors."""
-        return self.journal.load(records, self._budget)
+    def load(self) -> Loaded:
+        """Take over what the log has. Not for reactors: it takes a while."""
+        now = self._timeline.now()
+        self._loaded = self._world.store.load(self.journal.since(now))
+        self.journal.load(self._loaded, now)
+        return self._loaded
+
+    def note_trimmed(self, segment: str, offset: int, size: int) -> None:
+        """Record that a torn tail was cut off the log."""
+        now = self._timeline.now()
+        command = c.NoteTrimmed(at=now, segment=segment, offset=offset, size=size)
+        self.journal.record(LOG_ITSELF, command)
 
     def begin(self) -> None:
         """Take up work: from here on the service is ready."""
+        assert self._loaded is not None
         self._lines.begin()
+        self._keeping.begin(self._loaded.snapshot_seq, stale=self._loaded.stale)
+        self._loaded = None
         self._ready = True
         self.answering.begin()
         self.conversations.begin()

@@ -7,11 +7,17 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from wxgpt import options, render
+from wxgpt import control, options, render
 from wxgpt.failures import UsageFailure
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wxgptd.eventlog.keyring import Keyring
     from wxgptd.eventlog.repair import Plan
+
+
+VACUUM_S = 600.0
 
 
 @click.group("log")
@@ -37,9 +43,11 @@ def stat(output: str) -> None:
       wxgpt log stat
       wxgpt log stat --json
     """
-    from wxgptd.eventlog import reader
+    from wxgptd.eventlog import reader, segments
 
-    found = list(reader.inspect(options.log_directory()))
+    directory, keys = options.open_log()
+    found = list(reader.inspect(directory, keys))
+    snapshots = segments.list_snapshots(directory)
     if output == "json":
         rows = [
             {
@@ -51,6 +59,7 @@ def stat(output: str) -> None:
             }
             for info in found
         ]
+        rows += [{"snapshot": path.name, "bytes": path.stat().st_size} for path in snapshots]
         click.echo(render.dumps(rows))
         return
     for info in found:
@@ -58,13 +67,15 @@ def stat(output: str) -> None:
             f"{info.path.name}  {info.size:>12,} bytes  {info.frames:>9,} commits"
             f"  {info.events:>9,} events  {info.tail.__name__.lower()}"
         )
+    for path in snapshots:
+        click.echo(f"{path.name}  {path.stat().st_size:>11,} bytes  snapshot")
     total = sum(info.events for info in found)
     click.echo(f"{len(found)} segments, {sum(i.size for i in found):,} bytes, {total:,} events")
 
 
 @command.command("verify")
 def verify() -> None:
-    """Read everything, and report every damage.
+    """Read everything as a start does, and report every damage.
 
     \b
     Examples:
@@ -74,8 +85,10 @@ def verify() -> None:
     """
     from wxgptd.eventlog import framing, reader
 
-    damages, count, last = 0, 0, 0
-    for info in reader.inspect(options.log_directory()):
+    log = options.open_log()
+    damages, count, first, last = 0, 0, 0, 0
+    for info in reader.inspect(*log):
+        first = first or info.next_seq - info.events
         count, last = count + 1, info.next_seq - 1
         if info.damage:
             damages += 1
@@ -91,7 +104,25 @@ def verify() -> None:
             f"{damages} damaged segment{'s' if damages > 1 else ''}",
             hint="`wxgpt log repair --dry-run` says what can be saved; a backup may have more",
         )
-    click.echo(f"ok: {count} segments, events 1 to {last}")
+    if log.keys is not None:
+        _verify_users(log.directory, log.keys)
+    click.echo(f"ok: {count} segments, events {first} to {last}")
+
+
+def _verify_users(directory: Path, keys: Keyring) -> None:
+    """Fold what every user has done.
+
+    Raises:
+        LogDamaged: keys are missing, or the log ends before its snapshot.
+        Inconsistent: an event cannot follow the ones before it.
+    """
+    from wxgptd.eventlog import loading
+
+    loaded = loading.load(directory, keys, {}).loaded
+    for why in loaded.skipped:
+        click.echo(f"a snapshot is not used: {why}", err=True)
+    for user in loaded.users.values():
+        user.wake()
 
 
 @command.command("repair")
@@ -106,10 +137,12 @@ def repair(dry_run: bool) -> None:
       wxgpt log repair --dry-run
       wxgpt log repair
     """
-    from wxgptd.eventlog import repair, segments
+    from wxgptd.eventlog import reader, repair, segments
 
-    directory = options.log_directory()
-    plan = repair.plan(directory)
+    directory = options.open_log().directory
+    state_dir = directory.parent
+    keys = options.open_keys(state_dir)
+    plan = repair.plan(directory, keys)
     if plan.needed:
         _show_plan(plan)
     if plan.torn and not plan.needed:
@@ -118,14 +151,14 @@ def repair(dry_run: bool) -> None:
         click.echo(f"nothing is damaged: {plan.kept} events")
         return
     if dry_run:
-        click.echo("nothing was changed (--dry-run)")
-        return
-    with segments.StateLock(directory.parent):
+        raise reader.LogDamaged("the log is damaged; nothing was changed (--dry-run)")
+    options.require_own(state_dir)
+    with segments.StateLock(state_dir):
         aside = directory.with_name(f"{directory.name}.damaged")
         number = 1
         while aside.exists():
             aside, number = directory.with_name(f"{directory.name}.damaged.{number}"), number + 1
-        plan = repair.repair(directory, aside)
+        plan = repair.repair(directory, aside, keys, options.load_log().segment_size)
     click.echo(f"{plan.kept} events saved in {directory}")
     click.echo(f"the damaged log is in {aside}" + (" with lost.ndjson" if plan.aside else ""))
 
@@ -139,6 +172,10 @@ def _show_plan(plan: Plan) -> None:
         click.echo(f"lost: events {first} to {last}" if last > first else f"lost: event {first}")
     if plan.aside:
         click.echo(f"{plan.aside} events are whole, but rest on lost ones and cannot be kept")
+    if plan.keyless:
+        click.echo(f"{plan.keyless} users are given up: their keys are lost")
+    if plan.begins_at > 1:
+        click.echo(f"what came before event {plan.begins_at} is in a snapshot")
     click.echo(f"{plan.kept} events can be saved")
 
 
@@ -153,14 +190,16 @@ def export() -> None:
     from wxgpt import exchange
     from wxgptd.eventlog import reader
 
-    tracker = render.Sessions()
-    for record in reader.scan(options.log_directory()):
-        click.echo(render.dumps(exchange.as_json(record, tracker.session_of(record))))
+    log = options.open_log()
+    if log.keys is None:
+        raise options.NoMasterKey("an export without what was said is none")
+    for line in exchange.lines(reader.scan(log.directory, log.keys)):
+        click.echo(line, nl=False)  # bytes: an export is UTF-8, wherever it is made
 
 
 @command.command("import")
-@click.argument("source", metavar="FILE", type=click.File("r", encoding="utf-8"))
-def import_(source: IO[str]) -> None:
+@click.argument("source", metavar="FILE", type=click.File("rb"))
+def import_(source: IO[bytes]) -> None:
     """Make a log of an export. There must be none yet, and no daemon.
 
     \b
@@ -168,10 +207,11 @@ def import_(source: IO[str]) -> None:
       wxgpt log import events.ndjson
     """
     from wxgpt import exchange
-    from wxgptd.eventlog import segments, whole
+    from wxgptd.eventlog import keyring, segments, whole
 
     state_dir = options.load_server().state_dir
     directory = segments.log_directory(state_dir)
+    options.require_own(state_dir)
     segments.make_private_directory(state_dir)
     with segments.StateLock(state_dir):
         if not whole.is_empty(directory):
@@ -183,10 +223,35 @@ def import_(source: IO[str]) -> None:
         shutil.rmtree(fresh, ignore_errors=True)  # of an import that was interrupted
         segments.make_private_directory(fresh)
         try:
-            count = whole.write(fresh, exchange.read(source))
+            master = options.configured_master_key() or keyring.own_master(state_dir)
+            keys = keyring.Keyring(segments.keyring_path(state_dir), master)
+            entries = whole.encoded(exchange.read(source), keys)
+            count = whole.write(fresh, entries, options.load_log().segment_size)
             if not count:
                 raise UsageFailure("there is no event in it", hint="is it what `log export` wrote?")
             whole.place(fresh, directory)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     click.echo(f"{directory}: {count} events")
+
+
+@command.command("vacuum")
+@options.output_option("text", "json")
+def vacuum(output: str) -> None:
+    """Have the running daemon take a snapshot now, and drop what is not to be kept.
+
+    What is kept, [log] keep and max_size say; without them nothing is dropped.
+
+    \b
+    Examples:
+      wxgpt log vacuum
+    """
+    status, said = control.request("POST", "/log/vacuum", timeout_s=VACUUM_S)
+    control.require_ready(status)
+    if output == "json":
+        click.echo(render.dumps(said))
+        return
+    click.echo(
+        f"snapshot of event {said['snapshot']}; {said['dropped_segments']} segments dropped "
+        f"({said['dropped_bytes']:,} bytes), {said['left_bytes']:,} bytes of log left"
+    )

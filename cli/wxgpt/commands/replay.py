@@ -54,7 +54,7 @@ def command(
         return
     from wxgpt import records
 
-    states, seq, at = records.fold(options.log_directory(), point)
+    states, seq, at = records.fold(options.open_log(), point)
     chosen = {who: state for who, state in states.items() if user in (None, who.openid)}
     if as_conversation:
         _conversations(chosen, output)

@@ -23,5 +23,6 @@ def command(source: Path) -> None:
     from wxgptd.eventlog import archive
 
     state_dir = options.load_server().state_dir
-    found = archive.restore(source, state_dir)
-    click.echo(f"{state_dir}: events 1 to {found.last_seq} of {found.users} users, verified")
+    options.require_own(state_dir)
+    found = archive.restore(source, state_dir, options.configured_master_key())
+    click.echo(f"{state_dir}: events up to {found.last_seq} of {found.users} users, verified")

@@ -107,7 +107,7 @@ def all_sessions() -> list[tuple[User, Session]]:
     """Return every session in the log with its user."""
     from wxgpt import records
 
-    states, _, _ = records.fold(options.log_directory())
+    states, _, _ = records.fold(options.open_log())
     return [(user, session) for user, state in states.items() for session in state.sessions()]
 
 

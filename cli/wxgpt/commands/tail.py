@@ -122,7 +122,8 @@ def command(
     SessionClosed, CommandGiven, QuestionAsked, ContinuationAsked, MessageDeclined, UserSubscribed,
     UserUnsubscribed, AttemptRepeated, AnswerCompleted, AnswerFailed, AnswerRestarted,
     ReplyOffered, HistoryLinkIssued, PageOpened, PushStarted, PushDelivered, PushFailed,
-    StandingChanged, ContextTrimmed, ModelChosen.
+    StandingChanged, ContextTrimmed, ModelChosen, UserErased,
+    TailTrimmed.
     """
     if follow and reverse:
         raise UsageFailure("--follow and --reverse exclude each other")
@@ -143,11 +144,11 @@ def command(
     bounded = after is not None or since is not None or until is not None
     if count is None and output == "text" and not bounded:
         count = 20
-    directory = options.log_directory()
+    directory, keys = options.open_log()
     show = _Printer(output, utc=utc)
     from wxgptd.eventlog.reader import Follower
 
-    follower = Follower(directory, after=_begin(directory, wanted, count))
+    follower = Follower(directory, keys, after=_begin(directory, wanted, count))
     tracker = render.Sessions()
     shown: deque[tuple[AnyRecord, str]] = deque(maxlen=count)
     for record, session in _read(follower, tracker):

@@ -60,7 +60,8 @@ def command(by: str, since: float | None, until: float | None, output: str) -> N
     """
     from wxgptd.eventlog import reader
 
-    rows = count(reader.scan(options.log_directory(), 0), by, since, until)
+    log = options.open_log()
+    rows = count(reader.scan(log.directory, log.keys), by, since, until)
     ordered = sorted(rows.items(), key=lambda pair: pair[0] if by == "day" else -pair[1].cost)
     if output == "json":
         click.echo(render.dumps([{by: name, **_plain(row)} for name, row in ordered]))

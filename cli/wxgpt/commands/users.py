@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 import click
 
 from wxgpt import control, options, render
-from wxgpt.failures import Unreachable, UsageFailure
+from wxgpt.failures import UsageFailure
 
 
 @click.group("users")
@@ -46,7 +46,7 @@ def list_(standing: str | None, limit: int, output: str) -> None:
     """
     asked = urlencode({"n": limit, "standing": standing or ""})
     status, found = control.request("GET", f"/users?{asked}")
-    _require_ready(status)
+    control.require_ready(status)
     if output == "json":
         for one in found:
             one["until"] = one["until"] and render.rfc3339(one["until"])
@@ -123,15 +123,10 @@ def _change(openid: str, account: str | None, standing: str, for_s: float | None
     said = urlencode({"standing": standing, "for_s": for_s or 0})
     path = f"/users/{quote(name, safe='')}/{quote(openid, safe='')}?{said}"
     status, _ = control.request("POST", path)
-    _require_ready(status)
+    control.require_ready(status)
     if status != 200:
         raise UsageFailure(
             f"the daemon has no account {name}", hint="was it restarted with this configuration?"
         )
     shown = "neither blocked nor allowed" if standing == "default" else standing
     click.echo(f"{name}/{openid}: {shown}")
-
-
-def _require_ready(status: int) -> None:
-    if status == 503:
-        raise Unreachable("the daemon is still starting", hint="try again in a few seconds")

@@ -1,0 +1,40 @@
+"""`wxgpt forget`: a user, and everything that was said, is known no more."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import click
+
+from wxgpt import control, options
+from wxgpt.failures import UsageFailure
+
+TIMEOUT_S = 600.0
+
+
+@click.command("forget")
+@click.argument("openid")
+@click.option("--account", metavar="NAME", help="Needed if there are several.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def command(openid: str, account: str | None, yes: bool) -> None:
+    """Erase a user in the running daemon: who it was, and all that was said.
+
+    The user's key is deleted, so that nobody can read any more what the log has; snapshots are
+    written anew, links are dead. It cannot be taken back. Backups from before still have the user.
+
+    \b
+    Examples:
+      wxgpt forget oXXXX
+      wxgpt forget oXXXX --yes
+    """
+    name, _ = options.pick_account(options.load_config(), account)
+    if not yes:
+        click.confirm(f"Erase everything about {name}/{openid}?", abort=True)
+    path = f"/users/{quote(name, safe='')}/{quote(openid, safe='')}/forget"
+    status, _ = control.request("POST", path, timeout_s=TIMEOUT_S)
+    control.require_ready(status)
+    if status == 404:
+        raise UsageFailure(
+            f"nothing is known of {name}/{openid}", hint="`wxgpt users list` shows who is known"
+        )
+    click.echo(f"{name}/{openid}: erased")

@@ -1,0 +1,158 @@
+"""Whoever leaves, or is to be forgotten, is known no more."""
+
+from __future__ import annotations
+
+import re
+
+from tests.support.model_server import answer_at
+from tests.support.story import Story, configuration
+from wxgpt import messages
+from wxgptd import config as cfg
+from wxgptd.domain.values import User
+
+ANSWER = "因为空气分子对短波长的光散射得更强。"
+ALICE = User("main", "alice")
+
+
+def path_in(reply: str) -> str:
+    return re.search(r"/[ah]/[A-Za-z0-9_-]+", reply).group()
+
+
+def kinds(story: Story) -> list[str]:
+    return [type(event).__name__ for event in story.store.events()]
+
+
+def asked_story(**more) -> Story:
+    story = Story(answer_at(20, ANSWER), **more)
+    story.open()
+    return story
+
+
+def leave(story: Story, user: str = "alice") -> None:
+    story.deliver(messages.event_message("unsubscribe"), user)
+
+
+def forget(story: Story, user: str = "alice") -> list[bool]:
+    done: list[bool] = []
+    control = story.service.admin.children[b"users"]._control
+    control.forget("main", user).addCallback(done.append)
+    story.flush()
+    return done
+
+
+def test_whoever_leaves_leaves_nothing_behind():
+    story = asked_story()
+    sent = story.send("为什么天是蓝的？")
+    story.advance(30)
+    page, history = path_in(sent.reply), path_in(story.say("/history"))
+    assert story.get(page).code == story.get(history).code == 200
+    leave(story)
+    assert kinds(story)[-2:] == ["UserUnsubscribed", "UserErased"]
+    assert story.service.journal.state(ALICE).version == 0
+    assert story.get(page).code == story.get(history).code == 404
+    assert all(record.hidden == "erased" for record in story.store.scan())
+    story.restart()
+    assert story.service.journal.state(ALICE).version == 0
+    assert story.get(page).code == story.get(history).code == 404
+
+
+def test_whoever_comes_back_is_somebody_else():
+    story = asked_story()
+    leave(story)
+    story.open()
+    assert story.service.journal.state(ALICE).past == ()
+    references = {entry[3] for entry in story.store._entries}
+    assert len(references) == 2
+    before = story.service.journal.state(ALICE)
+    story.restart()
+    assert story.service.journal.state(ALICE) == before
+
+
+def test_an_answer_that_is_being_written_is_dropped_and_nobody_hangs():
+    story = asked_story()
+    sent = story.send("为什么？")
+    story.advance(3)
+    leave(story)
+    story.advance(30)
+    assert sent.done
+    assert not story.service.answering._flights
+    assert kinds(story)[-1] == "UserErased"
+
+
+def test_wechat_s_retries_of_the_event_are_answered_and_note_nothing():
+    story = asked_story()
+    fields = messages.event_message("unsubscribe")
+    assert story.deliver(fields).reply is None
+    count = len(kinds(story))
+    assert story.deliver(fields).reply is None
+    assert len(kinds(story)) == count
+
+
+def test_to_leave_and_come_back_is_no_way_around_a_block():
+    story = asked_story()
+    control = story.service.admin.children[b"users"]._control
+    control.change_standing("main", "alice", "blocked", 3_600.0)
+    leave(story)
+    story.restart()
+    assert "不能使用" in story.say("/chatgpt")
+    story.advance(3_600, step=60)
+    assert "已开启" in story.say("/chatgpt")
+
+
+def test_an_operator_s_word_erases_a_block_as_well():
+    story = asked_story()
+    control = story.service.admin.children[b"users"]._control
+    control.change_standing("main", "alice", "blocked", 0.0)
+    assert forget(story) == [True]
+    assert "已开启" in story.say("/chatgpt")
+
+
+def test_nobody_knows_a_user_who_was_never_there():
+    story = asked_story()
+    assert forget(story, "mallory") == [False]
+    assert kinds(story)[-1] != "UserErased"
+
+
+def test_costs_of_the_day_are_not_forgotten():
+    price = cfg.Price(input=1e6, output=1e6)
+    assistant = cfg.Assistant(base_url="http://model.test/v1", model="m", price_per_million=price)
+    story = Story(answer_at(1, ANSWER), configuration(assistant={"chatgpt": assistant}))
+    story.open()
+    story.send("为什么？")
+    story.advance(3)
+    control = story.service.admin.children[b"users"]._control
+    spent = control.status()["spent_today"]
+    assert spent["chatgpt"] > 0
+    leave(story)
+    story.restart()
+    control = story.service.admin.children[b"users"]._control
+    assert control.status()["spent_today"] == spent
+
+
+def test_a_snapshot_has_nothing_of_who_was_erased():
+    story = asked_story(config=configuration(log=cfg.Log(snapshot_every=1)))
+    story.send("你好")
+    story.advance(2)
+    assert story.store.snapshots
+    key = story.store.keys.of(ALICE)
+    assert key.reference in {one.reference for one in story.store._snapshot.users}
+    before = story.store.snapshots
+    assert forget(story) == [True]
+    assert story.store.snapshots > before
+    assert key.reference not in {one.reference for one in story.store._snapshot.users}
+    assert b"alice" not in repr(story.store._snapshot).encode()
+    assert not story.service.journal.capture(0.0).notes["links"]
+
+
+def test_the_operator_s_list_knows_who_is_there_and_nobody_else():
+    story = asked_story()
+    story.open("bob")
+    control = story.service.admin.children[b"users"]._control
+    leave(story)
+    assert [one["user"] for one in control.users(10, "")] == ["bob"]
+    story.advance(1_000, step=10)
+    story.open("carol")
+    story.restart()
+    control = story.service.admin.children[b"users"]._control
+    assert {one["user"] for one in control.users(10, "")} == {"bob", "carol"}
+    assert control.users(10, "blocked") == []

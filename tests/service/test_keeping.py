@@ -1,0 +1,104 @@
+"""Snapshots: when they are taken, what a start makes of them, and what history then is."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from tests.support.model_server import answer_at
+from tests.support.story import Story, configuration
+from wxgptd import config as cfg
+from wxgptd.domain.values import User
+
+DAY_S = 86_400.0
+ALICE = User("main", "alice")
+
+
+def story_with(**log) -> Story:
+    story = Story(answer_at(1, "因为。"), configuration(log=cfg.Log(**log)))
+    story.open()
+    return story
+
+
+def ask(story: Story, text: str = "为什么？") -> None:
+    story.send(text)
+    story.advance(2)
+
+
+def test_a_snapshot_is_taken_when_enough_has_happened():
+    story = story_with(snapshot_every=10)
+    assert story.store.snapshots == 0
+    while len(story.store._entries) < 10:
+        ask(story)
+    story.advance(1)
+    assert story.store.snapshots == 1
+    control = story.service.admin.children[b"status"]._control
+    assert control.status()["snapshot_seq"] == story.store._snapshot.last_seq
+
+
+def test_a_start_goes_on_from_a_snapshot():
+    story = story_with(snapshot_every=5)
+    ask(story)
+    ask(story, "再说一次？")
+    story.advance(2)
+    link = re.search(r"/h/\S+", story.say("/history")).group()
+    assert story.store.snapshots
+    state = story.service.journal.state(ALICE)
+    timeouts = story.service._budget.left("main", 0.0)
+    story.restart()
+    assert story.service.journal.state(ALICE) == state
+    assert story.service._budget.left("main", 0.0) == timeouts
+    assert "再说一次" in story.get(link).body
+    ask(story, "还在吗？")
+    assert story.model.messages()[-1] == ("user", "还在吗？")
+    assert len(story.model.messages()) == 5, "the context came out of the snapshot"
+
+
+def test_a_snapshot_is_never_ahead_of_the_log():
+    story = story_with(snapshot_every=5)
+    story.store.stalled = True
+    for _ in range(4):
+        story.send("/help")
+    story.advance(3)
+    assert story.store.snapshots == 0, "nothing is durable yet"
+    story.store.commit()
+    story.flush()
+    assert story.store.snapshots == 1
+
+
+def test_a_snapshot_that_cannot_be_written_is_tried_again_and_costs_nothing_else():
+    story = story_with(snapshot_every=5)
+    good = story._handle.snapshot
+    refused = []
+
+    def fail():
+        refused.append(1)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    story._handle.snapshot = lambda capture, *, only: fail
+    ask(story)
+    story.advance(3)
+    assert len(refused) == 1
+    assert story.say("/help")
+    story._handle.snapshot = good
+    story.advance(70, step=1)
+    assert story.store.snapshots == 1
+
+
+def test_sessions_that_are_too_old_go_with_the_events_they_rest_on():
+    story = story_with(snapshot_every=8, keep=7 * DAY_S)
+    ask(story, "很久以前的问题")
+    story.say("/stop")
+    story.advance(8 * DAY_S, step=3_600)
+    story.open()
+    for _ in range(4):
+        ask(story, "新的问题")
+    story.advance(2)
+    page = story.get(re.search(r"/h/\S+", story.say("/history")).group()).body
+    assert "新的问题" in page
+    assert "很久以前的问题" not in page
+    assert "之前的对话已过保留期" in page
+    story.restart()
+    again = story.get(re.search(r"/h/\S+", story.say("/history")).group()).body
+    assert "很久以前的问题" not in again
+    assert "之前的对话已过保留期" in again

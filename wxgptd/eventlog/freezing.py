@@ -1,0 +1,97 @@
+"""A user's state to bytes and back, for snapshots. Pure.
+
+States are tuples all the way down, and are packed as such; where there is a choice of two, their
+third field tells which it is. Fields are only ever appended to them,
+each with a default, which is what an older snapshot has; whatever else changes in the meaning of a
+field raises `STATE_VERSION`, and a snapshot of another version is not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgpack
+
+from wxgptd.domain.reply_window import Open, Settled, Window
+from wxgptd.domain.session import Answer, Completed, Failed, Pending, Question, Session
+from wxgptd.domain.state import Push, UserState
+from wxgptd.domain.values import (
+    CloseReason,
+    FailureReason,
+    Finish,
+    Reply,
+    ReplyKind,
+    Standing,
+    Style,
+)
+
+STATE_VERSION = 1
+
+_PENDING = Pending()
+
+
+def freeze(state: UserState) -> bytes:
+    """Return the bytes of `state`."""
+    packed: bytes = msgpack.packb(state, default=_nothing, unicode_errors="surrogatepass")
+    return packed
+
+
+def thaw(frozen: bytes) -> UserState:
+    """Return the state that `frozen` was made of."""
+    values = msgpack.unpackb(frozen, strict_map_key=False, unicode_errors="surrogatepass")
+    return _state(UserState(*values))
+
+
+def _nothing(value: object) -> None:
+    assert isinstance(value, Pending), value
+
+
+def _state(raw: Any) -> UserState:  # noqa: ANN401 (a UserState whose values are lists still)
+    state: UserState = raw._replace(
+        live=_session(raw.live) if raw.live is not None else None,
+        past=tuple(map(_session, raw.past)),
+        windows={key: _window(window) for key, window in raw.windows.items()},
+        unanswered=tuple(raw.unanswered),
+        unseen=tuple(raw.unseen),
+        push=Push(_question(raw.push[0])) if raw.push is not None else None,
+        standing=Standing(raw.standing),
+    )
+    return state
+
+
+def _session(values: Sequence[Any]) -> Session:
+    raw: Any = Session(*values)
+    session: Session = raw._replace(
+        questions={key: _question(question) for key, question in raw.questions.items()},
+        closed=CloseReason(raw.closed) if raw.closed is not None else None,
+    )
+    return session
+
+
+def _question(values: Sequence[Any]) -> Question:
+    raw: Any = Question(*values)
+    question: Question = raw._replace(
+        answer=_answer(raw.answer), style=Style(raw.style) if raw.style is not None else None
+    )
+    return question
+
+
+def _answer(values: Any) -> Answer:  # noqa: ANN401
+    if values is None:
+        return _PENDING
+    if isinstance(values[2], str):  # the model's name; of a failure, when it was
+        completed = Completed(*values)
+        return completed._replace(finish=Finish(completed.finish))
+    failed = Failed(*values)
+    return failed._replace(reason=FailureReason(failed.reason))
+
+
+def _window(values: Sequence[Any]) -> Window:
+    if isinstance(values[2], str):  # the question's name, and no reply yet
+        return Open(*values)
+    settled = Settled(*values)
+    reply = Reply(*settled.reply)
+    return settled._replace(
+        reply=reply._replace(kind=ReplyKind(reply.kind), style=Style(reply.style))
+    )

@@ -1,0 +1,284 @@
+"""The keys that make users' words readable, apart from the log: to delete a key is to erase a user.
+
+Each user has a key of their own, and a *reference*: the account and a random number, which is all
+that the log says about who it was. The keyring, one file, has for each reference the account, the
+OpenID and the key, encrypted with the master key. Where an entry is gone, nobody can say any more
+who the reference was, or read what belongs to it; a user who comes back gets another one.
+
+The file is a head, ``WXGPTKEY`` and u16 format version, and records: ``WXKY``, u32 length, u32
+CRC-32 of the rest, and that is a nonce of 12 bytes and AES-256-GCM of the msgpack array
+``[reference, account, openid, key]``; the first of them has the reference "" and proves the master
+key. A record is durable before any event that is encrypted with its key. The file is appended to,
+and rewritten as a whole, by a rename, when a key is deleted.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import secrets
+import stat
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from zlib import crc32
+
+import msgpack
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from wxgptd.domain.values import AccountName, OpenId, User
+from wxgptd.errors import WxgptError
+from wxgptd.eventlog import segments
+
+KEY_BYTES = 32
+_NONCE_BYTES = 12
+_HEAD = b"WXGPTKEY\x00\x01"
+_MAGIC = b"WXKY"
+_RECORD = struct.Struct(">4sII")
+_NOBODY = User(AccountName(""), OpenId(""))
+
+
+class MasterKeyUnusable(WxgptError):
+    """the master key of the log cannot be used"""
+
+    exit_status = 4
+
+
+class UserKey:
+    """Encrypts and decrypts what one user's events carry."""
+
+    __slots__ = ("_cipher", "key", "reference", "user")
+
+    def __init__(self, reference: str, user: User, key: bytes) -> None:
+        self.reference = reference
+        self.user = user
+        self.key = key
+        self._cipher: AESGCM | None = None
+
+    def seal(self, plain: bytes) -> bytes:
+        """Return `plain` encrypted, with a nonce of its own in front."""
+        return _seal(self._aead(), plain)
+
+    def open(self, sealed: bytes) -> bytes:
+        """Return what `seal` was given.
+
+        Raises:
+            ValueError: it is not what `seal` returned.
+        """
+        return _open(self._aead(), sealed)
+
+    def _aead(self) -> AESGCM:
+        if self._cipher is None:
+            self._cipher = AESGCM(self.key)
+        return self._cipher
+
+
+class Keyring:
+    """All keys. `path` need not be there yet: then there are none.
+
+    `is_whole` tells whether there is a file, and nothing in it but records.
+
+    Raises:
+        MasterKeyUnusable: the file was written with another master key.
+    """
+
+    def __init__(self, path: Path, master: bytes) -> None:
+        self.path = path
+        self._master = AESGCM(master)
+        self._by_reference: dict[str, UserKey] = {}
+        self._of_user: dict[User, UserKey] = {}
+        self._seen: tuple[int, int, int] | None = None
+        self.is_whole = False
+        self.refresh()
+
+    def refresh(self) -> bool:
+        """Read the file again if it has changed; tell whether it had."""
+        try:
+            with self.path.open("rb") as file:
+                found = os.fstat(file.fileno())
+                seen = (found.st_ino, found.st_size, found.st_mtime_ns)
+                if seen == self._seen:
+                    return False
+                data = file.read()
+        except FileNotFoundError:
+            return False
+        self._seen = seen
+        self._by_reference, self._of_user = {}, {}
+        for key in self._read(data):
+            self._note(key)
+        return True
+
+    def find(self, reference: str) -> UserKey | None:
+        """Return the key of that reference, or None if it was deleted."""
+        return self._by_reference.get(reference)
+
+    def of(self, user: User) -> UserKey | None:
+        """Return the key that the user's events are encrypted with from now on, if there is one."""
+        return self._of_user.get(user)
+
+    def make(self, user: User) -> tuple[UserKey, bytes]:
+        """Make a key for `user`; return it with its record, which has yet to be written."""
+        reference = f"{user.account}:{secrets.token_hex(8)}"
+        key = UserKey(reference, user, secrets.token_bytes(KEY_BYTES))
+        self._note(key)
+        return key, self.record(key)
+
+    def forget(self, key: UserKey) -> None:
+        """Use `key` no more for what its user does from now on; it still decrypts."""
+        if self._of_user.get(key.user) is key:
+            del self._of_user[key.user]
+
+    def record(self, key: UserKey) -> bytes:
+        """Return the record of `key`."""
+        user = key.user
+        said = (key.reference, user.account, user.openid, key.key)
+        packed: bytes = msgpack.packb(said, unicode_errors="surrogatepass")
+        payload = _seal(self._master, packed)
+        return _RECORD.pack(_MAGIC, len(payload), crc32(payload)) + payload
+
+    def seal(self, plain: bytes) -> bytes:
+        """Return `plain` encrypted with the master key: what is of no single user."""
+        return _seal(self._master, plain)
+
+    def open(self, sealed: bytes) -> bytes:
+        """Return what `seal` was given.
+
+        Raises:
+            ValueError: it is not what `seal` returned.
+        """
+        return _open(self._master, sealed)
+
+    def head(self) -> bytes:
+        """Return what the file begins with."""
+        return _HEAD + self.record(UserKey("", _NOBODY, b""))
+
+    def write(self, without: Iterable[str] = ()) -> None:
+        """Write the whole file anew, without the keys of those references. Durable on return."""
+        for reference in without:
+            key = self._by_reference.pop(reference, None)
+            if key is not None:
+                self.forget(key)
+        fresh = self.path.with_name(f"{self.path.name}.new")
+        kept = [self.record(key) for key in list(self._by_reference.values())]
+        segments.write_durably(fresh, b"".join((self.head(), *kept)))
+        fresh.rename(self.path)
+        segments.sync_directory(self.path.parent)
+        self.is_whole = True
+
+    def __len__(self) -> int:
+        return len(self._by_reference)
+
+    def _note(self, key: UserKey) -> None:
+        self._by_reference[key.reference] = key
+        self._of_user[key.user] = key
+
+    def _read(self, data: bytes) -> Iterator[UserKey]:
+        """Yield the keys of all records that check."""
+        self.is_whole = data[: len(_HEAD)] == _HEAD
+        position = due = len(_HEAD)
+        while (position := data.find(_MAGIC, position)) >= 0:
+            payload = _payload(data, position)
+            if payload is None:
+                position += 1
+                continue
+            self.is_whole &= position == due
+            position = due = position + _RECORD.size + len(payload)
+            key = self._unpack(payload)
+            if key.reference:
+                yield key
+        self.is_whole &= due == len(data) > len(_HEAD)
+
+    def _unpack(self, payload: bytes) -> UserKey:
+        try:
+            packed = _open(self._master, payload)
+        except ValueError:
+            raise MasterKeyUnusable(
+                f"the keys in {self.path} were written with another master key",
+                hint="[log] master_key must name the key that the state directory was made with",
+            ) from None
+        reference, account, openid, key = msgpack.unpackb(packed, unicode_errors="surrogatepass")
+        return UserKey(reference, User(account, openid), key)
+
+
+def joined(one: bytes, other: bytes) -> bytes:
+    """Return a keyring file with the records of two."""
+    return other if other.startswith(one) else one + other[len(_HEAD) :]
+
+
+def _payload(data: bytes, position: int) -> bytes | None:
+    if len(data) - position < _RECORD.size:
+        return None
+    _, length, checksum = _RECORD.unpack_from(data, position)
+    payload = data[position + _RECORD.size : position + _RECORD.size + length]
+    return payload if len(payload) == length and crc32(payload) == checksum else None
+
+
+def _seal(cipher: AESGCM, plain: bytes) -> bytes:
+    nonce = os.urandom(_NONCE_BYTES)
+    return nonce + cipher.encrypt(nonce, plain, None)
+
+
+def _open(cipher: AESGCM, sealed: bytes) -> bytes:
+    try:
+        return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None)
+    except (InvalidTag, ValueError):
+        raise ValueError("does not decrypt") from None
+
+
+# The master key.
+
+
+def parse_master(text: str) -> bytes:
+    """Return the master key that `text` is: 32 bytes, written in base64.
+
+    Raises:
+        MasterKeyUnusable: it is none.
+    """
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise MasterKeyUnusable(
+            "the master key of the log is not 32 bytes in base64",
+            hint="make one: (umask 077; head -c 32 /dev/urandom | base64 -w0 > master.key)",
+        )
+    return key
+
+
+def own_master(state_dir: Path) -> bytes:
+    """Return the master key that is kept in the state directory; make one if there is none.
+
+    Raises:
+        MasterKeyUnusable: what is there is none, or others can read it.
+    """
+    path = master_path(state_dir)
+    try:
+        return read_master(path)
+    except FileNotFoundError:
+        key = secrets.token_bytes(KEY_BYTES)
+    fresh = path.with_name("master.new")
+    segments.make_private_directory(path.parent)
+    segments.write_durably(fresh, base64.b64encode(key) + b"\n")
+    fresh.rename(path)
+    segments.sync_directory(path.parent)
+    return key
+
+
+def master_path(state_dir: Path) -> Path:
+    """Return where the state directory's own master key is."""
+    return segments.keys_directory(state_dir) / "master"
+
+
+def read_master(path: Path) -> bytes:
+    """Return the master key in the file at `path`.
+
+    Raises:
+        MasterKeyUnusable: it is none, or others can read it.
+        OSError: it cannot be read.
+    """
+    if path.stat().st_mode & (stat.S_IROTH | stat.S_IRGRP):
+        raise MasterKeyUnusable(f"{path} can be read by others", hint=f"chmod 600 {path}")
+    return parse_master(path.read_text("ascii", "replace").strip())

@@ -1,0 +1,289 @@
+"""Read a log for a start: sorted by users, each of which is folded when somebody looks.
+
+A start has to know who there is, whether the log is whole, and what spans users. What one user's
+events lead to can wait until that user, or a page, asks for it; most never do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import NamedTuple
+
+from wxgptd.domain import events as e
+from wxgptd.domain.record import Capture, Loaded
+from wxgptd.domain.state import EMPTY, Inconsistent, UserState, evolve
+from wxgptd.domain.values import User
+from wxgptd.eventlog import codec, framing, freezing, reader, segments
+from wxgptd.eventlog import snapshot as snapshots
+from wxgptd.eventlog.keyring import Keyring, UserKey
+
+_OPENS = (e.SessionOpened, e.QuestionAsked, e.PushStarted)
+_SETTLES = (
+    e.SessionClosed,
+    e.AnswerCompleted,
+    e.AnswerFailed,
+    e.PushDelivered,
+    e.PushFailed,
+)
+_BALANCE = {
+    **{codec.TAGS[kind]: 1 for kind in _OPENS},
+    **{codec.TAGS[kind]: -1 for kind in _SETTLES},
+}
+_ERASED = codec.TAGS[e.UserErased]
+_MARK = codec.TAGS[e.StandingChanged]
+_NEVER = float("inf")
+_UNKNOWN = 0, _NEVER
+
+
+class Sleeper:
+    """One user, as the log has them. Implements `wxgptd.domain.record.Asleep`."""
+
+    __slots__ = ("entries", "key", "reference", "snapshot", "version")
+
+    def __init__(self, reference: str, key: UserKey | None) -> None:
+        self.reference = reference
+        self.key = key
+        self.snapshot: snapshots.FrozenUser | None = None
+        self.entries: list[codec.Entry] = []
+        self.version = 0
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether a session, a question or a push may be open."""
+        balance = self.snapshot.balance if self.snapshot is not None else 0
+        return balance + sum(_BALANCE.get(entry[0], 0) for entry in self.entries) != 0
+
+    @property
+    def marked(self) -> bool:
+        """Whether an operator has ever decided about the user."""
+        before = self.snapshot is not None and self.snapshot.marked
+        return before or any(entry[0] == _MARK for entry in self.entries)
+
+    @property
+    def last_at(self) -> float:
+        """When the newest event of the user was, in seconds since the epoch."""
+        if self.entries:
+            return self.entries[-1][2]
+        return self.snapshot.last_at if self.snapshot is not None else 0.0
+
+    def wake(self) -> UserState:
+        """Return the state.
+
+        Raises:
+            Inconsistent: an event cannot follow the ones before it.
+            LogDamaged: something does not decrypt.
+        """
+        begin = EMPTY
+        try:
+            if self.snapshot is not None and self.key is not None:
+                begin = freezing.thaw(self.key.open(self.snapshot.frozen))
+            return reduce(evolve, map(self._event, self.entries), begin)
+        except (ValueError, TypeError, IndexError) as error:
+            raise reader.LogDamaged(
+                f"what user {self.reference} said cannot be read: {error}",
+                hint="`wxgpt log verify` says where it is, `wxgpt log repair` leaves it out",
+            ) from error
+
+    def frozen(self, before: float) -> snapshots.FrozenUser | None:
+        """Return what a snapshot is to have; nothing of who is erased.
+
+        Without past sessions from `before`.
+        """
+        if self.key is None:
+            return None
+        snapshot = self.snapshot
+        if snapshot is not None and not self.entries and not 0 < snapshot.oldest_at < before:
+            return snapshot
+        one = snapshots.of_state(self.key, self.wake().trimmed(before))
+        return one._replace(last_at=self.last_at)
+
+    def _event(self, entry: codec.Entry) -> e.Event:
+        tag, version, at, _, _, packed, sealed = entry
+        return codec.event(tag, version, at, packed, sealed, self.key)
+
+
+class Index:
+    """Events, sorted by their users."""
+
+    def __init__(self, keys: Keyring, since: Mapping[type[e.Event], float]) -> None:
+        self._keys = keys
+        wanted = {codec.TAGS[kind]: at for kind, at in since.items()}
+        wanted[_ERASED] = 0.0
+        self._since = {
+            tag: (version, wanted.get(tag, _NEVER)) for tag, version in codec.VERSIONS.items()
+        }
+        self._sleepers: dict[str, Sleeper] = {}
+        self.erased: set[str] = set()
+        self.recent: list[tuple[User, e.Event]] = []
+
+    def begin_with(self, snapshot: snapshots.Snapshot) -> None:
+        """Take the users of a snapshot."""
+        for one in snapshot.users:
+            sleeper = self._meet(one.reference)
+            sleeper.version, sleeper.snapshot = one.version, one
+
+    def take(self, first_seq: int, entries: Sequence[codec.Entry], after: int = 0) -> None:
+        """Take the events of a commit group, those behind number `after`.
+
+        Raises:
+            UnreadableEvent: a newer wxgptd wrote an event.
+            Inconsistent: an event rests on another version of its user than there is.
+        """
+        if first_seq <= after:
+            entries = entries[after + 1 - first_seq :]
+            first_seq = after + 1
+        sleepers, since = self._sleepers, self._since
+        for entry in entries:  # millions of times: this is what a start consists of
+            tag, version, at, reference, previous, _, _ = entry
+            sleeper = sleepers.get(reference) or self._meet(reference)
+            if previous != sleeper.version:
+                seq = first_seq + entries.index(entry)
+                raise Inconsistent(
+                    f"event {seq} rests on version {previous} of its user, "
+                    f"but {sleeper.version} events of that user came before"
+                )
+            sleeper.version = previous + 1
+            sleeper.entries.append(entry)
+            known, from_at = since.get(tag, _UNKNOWN)
+            if version > known:
+                raise codec.unreadable(first_seq + entries.index(entry), tag, version)
+            if at >= from_at:
+                self._note(sleeper, entry)
+
+    def _meet(self, reference: str) -> Sleeper:
+        sleeper = self._sleepers[reference] = Sleeper(reference, self._keys.find(reference))
+        return sleeper
+
+    def _note(self, sleeper: Sleeper, entry: codec.Entry) -> None:
+        tag, version, at, _, _, packed, sealed = entry
+        if tag == _ERASED:
+            self.erased.add(sleeper.reference)
+            return
+        user = sleeper.key.user if sleeper.key is not None else codec.pseudonym(sleeper.reference)
+        self.recent.append((user, codec.event(tag, version, at, packed, sealed, sleeper.key)))
+
+    def users(self) -> Mapping[User, Sleeper]:
+        """Return the users who are there, by who they are.
+
+        Raises:
+            LogDamaged: the keys of some are missing who were never erased.
+        """
+        found = {
+            sleeper.key.user: sleeper
+            for reference, sleeper in self._sleepers.items()
+            if sleeper.key is not None and reference not in self.erased
+        }
+        missing = len(self._sleepers) - len(self.erased) - len(found)
+        if missing:
+            raise reader.LogDamaged(
+                f"the keys of {missing} users are not in {self._keys.path}",
+                hint="restore that file from a backup; without one, `wxgpt log repair` "
+                "gives these users up",
+            )
+        return found
+
+
+class Found(NamedTuple):
+    """A log that was read, and the references of those whose keys were yet to be deleted."""
+
+    loaded: Loaded
+    erased: Sequence[str]
+
+
+def load(directory: Path, keys: Keyring, since: Mapping[type[e.Event], float]) -> Found:
+    """Read the log in `directory`: the newest snapshot, and what follows it.
+
+    `since` says of which kinds of events `recent` is to have those from what time on.
+
+    Raises:
+        LogDamaged: something does not check.
+        UnreadableEvent: a newer wxgptd wrote an event.
+        Inconsistent: an event rests on another version of its user than there is.
+    """
+    snapshot, skipped = snapshots.newest(directory, keys)
+    index = Index(keys, since)
+    if snapshot is not None:
+        index.begin_with(snapshot)
+    covered = snapshot.last_seq if snapshot is not None else 0
+    last_seq = _read(directory, index, covered)
+    loaded = Loaded(
+        last_seq=last_seq,
+        users=index.users(),
+        recent=index.recent,
+        notes=snapshot.notes if snapshot is not None else {},
+        snapshot_seq=covered,
+        skipped=skipped,
+        stale=bool(index.erased) and bool(segments.list_snapshots(directory)),
+    )
+    return Found(loaded, [one for one in index.erased if keys.find(one) is not None])
+
+
+def _read(directory: Path, index: Index, after: int) -> int:
+    """Have `index` take the events behind number `after`; return the number of the last one."""
+    paths = segments.list_segments(directory)
+    due: int | None = None
+    for number, path in enumerate(paths):
+        last = number == len(paths) - 1
+        if not last and segments.first_seq_of(paths[number + 1]) <= after + 1:
+            continue
+        first, expected = segments.first_seq_of(path), after + 1 if due is None else due
+        if first > expected or (due is not None and first != due):
+            raise reader.damaged(path, 0, f"event {expected} expected, {first} found")
+        due = _read_segment(path, index, after, last=last)
+    if (due or 1) <= after:
+        raise reader.LogDamaged(
+            f"the log in {directory} ends with event {(due or 1) - 1}, "
+            f"but there is a snapshot of event {after}",
+            hint="segments are missing: restore them, or a backup; without either, move the "
+            "*.wxsnap files away to start with what there is",
+        )
+    return (due or 1) - 1
+
+
+def _read_segment(path: Path, index: Index, after: int, *, last: bool) -> int:
+    with reader.mapped(path) as data:
+        header = reader.read_header(path, data, last=last)
+        if header is None:
+            return segments.first_seq_of(path)
+        walk = framing.Walk(data, header)
+        for frame in walk:
+            if frame.first_seq + frame.count > after + 1:
+                try:
+                    index.take(frame.first_seq, reader.entries_of(path, frame), after)
+                except (ValueError, TypeError) as error:
+                    raise reader.unreadable(path, frame, error) from error
+        return reader.require_tail(path, walk.tail, last=last)
+
+
+def states(snapshot: snapshots.Snapshot, keys: Keyring) -> dict[str, UserState]:
+    """Return the states in a snapshot by their references; of lost keys, no more than versions."""
+    found = {}
+    for one in snapshot.users:
+        key = keys.find(one.reference)
+        found[one.reference] = (
+            freezing.thaw(key.open(one.frozen))
+            if key is not None
+            else EMPTY._replace(version=one.version)
+        )
+    return found
+
+
+def frozen(
+    awake: Sequence[tuple[UserKey, UserState]], capture: Capture, keys: Keyring
+) -> Iterator[snapshots.FrozenUser]:
+    """Yield what a snapshot of `capture` has, without those who are erased meanwhile.
+
+    Who has not been awake, and has done nothing since the last snapshot, is as in that one.
+    """
+    before = capture.keep_since
+    for key, state in awake:
+        if keys.find(key.reference) is not None:
+            yield snapshots.of_state(key, state.trimmed(before))
+    for sleeper in capture.asleep.values():
+        assert isinstance(sleeper, Sleeper)
+        if keys.find(sleeper.reference) is not None:
+            one = sleeper.frozen(before)
+            if one is not None:
+                yield one

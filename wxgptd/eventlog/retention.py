@@ -1,0 +1,37 @@
+"""Drop the oldest segments of a log: what a snapshot has, and what is too old or too much."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+from wxgptd.domain.record import Retained
+from wxgptd.eventlog import framing, segments
+
+
+def drop(directory: Path, before: float, most_bytes: int) -> Retained:
+    """Delete the segments whose events are all from before `before`, and what is over `most_bytes`.
+
+    0 is no bound. Only sealed segments that every snapshot covers are deleted, the oldest first,
+    so that the log stays one piece; the newest is kept in any case.
+    """
+    paths = segments.list_segments(directory)
+    covered = min(map(segments.last_seq_of, segments.list_snapshots(directory)), default=0)
+    sizes = {path: path.stat().st_size for path in paths}
+    total, count, size = sum(sizes.values()), 0, 0
+    for path, following in pairwise(paths):
+        old = _created(following) < before
+        large = 0 < most_bytes < total - size
+        if segments.first_seq_of(following) > covered + 1 or not (old or large):
+            break
+        path.unlink()
+        count, size = count + 1, size + sizes[path]
+    if count:
+        segments.sync_directory(directory)
+    return Retained(count, size, total - size)
+
+
+def _created(path: Path) -> float:
+    with path.open("rb") as file:
+        header = framing.unpack_header(file.read(framing.HEADER_BYTES))
+    return header.created if header is not None else float("inf")
