@@ -1,0 +1,118 @@
+"""kill -9, at any time and again and again: of what was acknowledged nothing is lost."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import urllib.request
+
+import pytest
+from twisted.internet.task import Clock
+
+from tests.support.processes import TOKEN, Stage
+from tests.support.surviving import TORTURE, lost, running
+from wxgpt import messages, peer
+from wxgptd.domain import events as e
+from wxgptd.eventlog import keyring, reader, segments
+from wxgptd.eventlog.keyring import Keyring
+
+WRITER_CYCLES = 2_000 if TORTURE else 300
+DAEMON_CYCLES = 300 if TORTURE else 50
+
+pytestmark = pytest.mark.processes
+
+
+def test_a_writer_that_is_killed_loses_nothing(tmp_path, report):
+    chance = random.Random(20_261_125)
+    acknowledged, erased = 0, set()
+    for _ in range(WRITER_CYCLES):
+        with running(tmp_path / "state") as run:
+            run.wait_for("ack")
+            time.sleep(chance.uniform(0.0, 0.08))
+            run.kill()
+            acknowledged, erased = max(acknowledged, run.acknowledged), erased | run.erased
+            assert not [line for line in run.lines if line.startswith("refused")], run.lines[-1]
+        assert not (found := lost(tmp_path / "state", acknowledged, erased)), found
+    report(f"R1 writer: {WRITER_CYCLES} kills, {acknowledged} events acknowledged, 0 lost")
+
+
+def test_acknowledging_early_is_caught(tmp_path, report):
+    """The harness can fail: a writer that speaks too soon is found out."""
+    chance = random.Random(1)
+    caught, tries = 0, 10
+    for number in range(tries):
+        state_dir = tmp_path / f"state-{number}"
+        for _ in range(4):
+            with running(state_dir, "--mutant", "early") as run:
+                run.wait_for("ack")
+                time.sleep(chance.uniform(0.0, 0.03))
+                run.kill()
+                acknowledged = run.acknowledged
+            if lost(state_dir, acknowledged):
+                caught += 1
+                break
+    report(f"R1 mutant: acknowledging early is caught in {caught} of {tries} runs of 4 kills")
+    assert caught >= 9
+
+
+class Users:
+    """Whoever writes to the daemon, several at once; remembers which messages got their reply."""
+
+    def __init__(self, stage: Stage) -> None:
+        webhook = peer.Webhook(url=f"http://127.0.0.1:{stage.port}/wx/main", token=TOKEN)
+        self._wechat = peer.Peer(webhook, http=None, clock=Clock(), wall=time.time)
+        self._going = False
+        self._threads: list[threading.Thread] = []
+        self.replied: set[str] = set()
+
+    def begin(self) -> None:
+        self._going = True
+        self._threads = [threading.Thread(target=self._talk, args=(n,)) for n in range(4)]
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> None:
+        self._going = False
+        for thread in self._threads:
+            thread.join()
+
+    def _talk(self, number: int) -> None:
+        while self._going:
+            fields = messages.text_message("/help")
+            url, body = self._wechat.request(f"user{number}", fields)
+            try:
+                request = urllib.request.Request(url, body, {"Content-Type": "text/xml"})
+                with urllib.request.urlopen(request, timeout=5) as response:
+                    if response.read():
+                        self.replied.add(fields["MsgId"])
+            except OSError:
+                return
+
+
+def test_a_daemon_that_is_killed_has_every_reply_that_it_gave_on_record(tmp_path, report):
+    chance = random.Random(7)
+    stage = Stage(tmp_path)
+    stage.configure_log('segment_size = "16KiB"\nsnapshot_every = 300')
+    users = Users(stage)
+    try:
+        for _ in range(DAEMON_CYCLES):
+            stage.start_daemon()
+            users.begin()
+            time.sleep(chance.uniform(0.02, 0.4))
+            stage.kill()
+            users.end()
+        stage.start_daemon()
+        assert stage.stop() == 0
+    finally:
+        users.end()
+        stage.end()
+    keys = Keyring(segments.keyring_path(stage.state), keyring.own_master(stage.state))
+    offered = {
+        record.event.delivery
+        for record in reader.scan(segments.log_directory(stage.state), keys)
+        if isinstance(record.event, e.ReplyOffered)
+    }
+    assert users.replied
+    assert users.replied <= offered
+    report(f"R1 daemon: {DAEMON_CYCLES} kills, {len(users.replied)} replies given, 0 not on record")

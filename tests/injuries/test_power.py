@@ -1,0 +1,144 @@
+"""Power cuts on real file systems: what a sync has promised is there, and nothing else counts.
+
+A file system on a loop device is shut down under the writer, without its journal being flushed,
+which is what a cut does (`EXT4_IOC_SHUTDOWN`, `XFS_IOC_GOINGDOWN`: the same number). kill -9 cannot
+show any of this: the kernel would still write what no sync was asked for.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import shutil
+import struct
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.support.surviving import TORTURE, Run, lost
+
+CYCLES = 100 if TORTURE else 25
+MUTANT_RUNS = 10 if TORTURE else 5
+MUTANT_CUTS = 12
+
+_SHUTDOWN = 0x8004587D
+_WITHOUT_FLUSHING = struct.pack("I", 2)
+_SIZE_BYTES = {"ext4": 64 << 20, "xfs": 320 << 20}
+_MAKE = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f"]}
+
+pytestmark = pytest.mark.processes
+
+
+class Disk:
+    """A file system on a loop device."""
+
+    def __init__(self, kind: str, place: Path) -> None:
+        self._image, self.mount = place / "image", place / "mount"
+        self.mount.mkdir()
+        with self._image.open("wb") as image:
+            image.truncate(_SIZE_BYTES[kind])
+        subprocess.run([*_MAKE[kind], str(self._image)], check=True, capture_output=True)
+        self._mounted = False
+        self.plug_in()
+
+    def plug_in(self) -> None:
+        command = ["mount", "-o", "loop", str(self._image), str(self.mount)]
+        subprocess.run(command, check=True, capture_output=True)
+        self._mounted = True
+
+    def cut(self) -> None:
+        """Cut the power: from here on nothing reaches the device."""
+        descriptor = os.open(self.mount, os.O_RDONLY)
+        try:
+            fcntl.ioctl(descriptor, _SHUTDOWN, _WITHOUT_FLUSHING)
+        finally:
+            os.close(descriptor)
+
+    def unplug(self) -> None:
+        for _ in range(100):
+            done = subprocess.run(["umount", str(self.mount)], capture_output=True)
+            if done.returncode == 0:
+                self._mounted = False
+                return
+            time.sleep(0.02)
+        raise AssertionError(done.stderr)
+
+    def close(self) -> None:
+        if self._mounted:
+            self.unplug()
+
+
+@pytest.fixture(params=["ext4", "xfs"])
+def disk(request, tmp_path) -> Iterator[Disk]:
+    kind = request.param
+    if os.geteuid() != 0:
+        pytest.skip("mounting a file system needs root")
+    if shutil.which(_MAKE[kind][0]) is None:
+        pytest.skip(f"{_MAKE[kind][0]} is not installed")
+    try:
+        made = Disk(kind, tmp_path)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"no {kind} can be mounted here: {error.stderr.decode().strip()}")
+    try:
+        made.kind = kind
+        yield made
+    finally:
+        with suppress(OSError):
+            made.close()
+
+
+class Place:
+    """A state directory on such a disk, and what was promised about it."""
+
+    def __init__(self, disk: Disk, name: str, seed: int, mutant: str = "") -> None:
+        self._disk = disk
+        self.state_dir = disk.mount / name
+        self._chance = random.Random(seed)
+        self._mutant = ("--mutant", mutant) if mutant else ()
+        self.acknowledged = 0
+        self._erased: set[str] = set()
+
+    def cut(self) -> str:
+        """Run the workload, cut the power under it; return what is lost of what was promised.
+
+        Half of the cuts come while it writes, half when it rests: what it has done last is then
+        carried to the device by nothing that comes later.
+        """
+        rest = self._chance.random() < 0.5
+        appends = ("--appends", str(self._chance.randrange(1, 60)), "--rest") if rest else ()
+        run = Run(self.state_dir, *appends, *self._mutant)
+        try:
+            run.wait_for("erased" if rest else "ack")
+            time.sleep(0.0 if rest else self._chance.uniform(0.0, 0.06))
+            self.acknowledged = max(self.acknowledged, run.acknowledged)
+            self._erased |= run.erased
+            self._disk.cut()
+        finally:
+            run.close()
+        self._disk.unplug()
+        self._disk.plug_in()
+        return lost(self.state_dir, self.acknowledged, self._erased)
+
+
+def test_a_power_cut_loses_nothing_that_was_acknowledged(disk, report):
+    place = Place(disk, "state", seed=42)
+    for _ in range(CYCLES):
+        assert not (found := place.cut()), found
+    report(f"R2 {disk.kind}: {CYCLES} cuts, {place.acknowledged} events acknowledged, 0 lost")
+
+
+@pytest.mark.parametrize("mutant", ["no-sync", "no-directory-sync", "early"])
+def test_a_writer_that_leaves_something_out_is_caught(disk, report, mutant):
+    """The harness can fail: each of these writers loses something, and is found out."""
+    caught = 0
+    for number in range(MUTANT_RUNS):
+        place = Place(disk, f"state-{number}", seed=number, mutant=mutant)
+        caught += any(place.cut() for _ in range(MUTANT_CUTS))
+        shutil.rmtree(place.state_dir, ignore_errors=True)
+    report(f"R2 {disk.kind}, {mutant}: caught in {caught} of {MUTANT_RUNS} runs")
+    assert caught >= MUTANT_RUNS * 0.9

@@ -1,0 +1,44 @@
+"""System calls that fail, or are the process's last: see injected.c."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+
+
+@cache
+def library() -> Path:
+    """Return the library to preload; skip the test where there is no C compiler."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("there is no C compiler to build the injection with")
+    built = Path(mkdtemp(prefix="wxgptd-injected-")) / "injected.so"
+    source = Path(__file__).with_name("injected.c")
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-O1", "-o", str(built), str(source), "-ldl"], check=True
+    )
+    return built
+
+
+def environment(below: Path, what: str, at: str, **more: str) -> dict[str, str]:
+    """Return the environment in which call number `at` on a file below `below` is injured.
+
+    `more` are `calls`, `slow` and `while_`, as in injected.c.
+    """
+    named = {f"INJECT_{name.rstrip('_').upper()}": value for name, value in more.items()}
+    # Coverage would write its data in calls of its own, and be killed as well.
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
+    return {
+        **inherited,
+        "LD_PRELOAD": str(library()),
+        "INJECT_BELOW": f"{below}/",
+        "INJECT_WHAT": what,
+        "INJECT_AT": at,
+        **named,
+    }

@@ -1,0 +1,142 @@
+"""The driver of the injury tests: run the workload, injure it, and see what is left.
+
+What counts is what was acknowledged before the injury; see `tests.support.workload`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from tests.support import workload
+from tests.support.injuries import MASTER
+from wxgptd.domain import events as e
+from wxgptd.eventlog import codec, loading, reader, recovery, segments
+from wxgptd.eventlog.keyring import Keyring
+
+TORTURE = bool(os.environ.get("WXGPTD_TORTURE"))
+"""Whether to injure as often as `docs/reliability.md` says, and not as often as minutes allow."""
+
+PATIENCE_S = 60.0
+
+
+class Run:
+    """A workload that runs."""
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *options: str,
+        environ: dict[str, str] | None = None,
+    ) -> None:
+        command = [sys.executable, "-m", "tests.support.workload", str(state_dir), *options]
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
+        self._process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            env={**(environ or inherited), "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert self._process.stdout is not None
+        self._pipe = self._process.stdout.fileno()
+        os.set_blocking(self._pipe, False)
+        self._said = b""
+
+    @property
+    def lines(self) -> list[str]:
+        """What it has said so far."""
+        while True:
+            try:
+                data = os.read(self._pipe, 65_536)
+            except BlockingIOError:
+                break
+            if not data:
+                break
+            self._said += data
+        return self._said.decode().splitlines()
+
+    @property
+    def acknowledged(self) -> int:
+        """The last event that is acknowledged, as far as is read."""
+        return max((int(line[4:]) for line in self.lines if line.startswith("ack ")), default=0)
+
+    @property
+    def erased(self) -> set[str]:
+        """The references of the users who are erased, as far as is read."""
+        return {line[7:] for line in self.lines if line.startswith("erased ")}
+
+    def wait_for(self, word: str) -> None:
+        """Wait until it has said a line that begins so, or has ended."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not any(line.startswith(word) for line in self.lines):
+            if self._process.poll() is not None:
+                return
+            assert time.monotonic() < deadline, f"it never says {word}"
+            time.sleep(0.001)
+
+    def kill(self) -> None:
+        """Have it end without a word."""
+        self._process.kill()
+        self._process.wait()
+
+    def wait(self) -> int:
+        """Wait for its end; return its status."""
+        deadline = time.monotonic() + PATIENCE_S
+        while self._process.poll() is None:
+            _ = self.lines  # or it waits for us
+            assert time.monotonic() < deadline, "it hangs"
+            time.sleep(0.002)
+        _ = self.lines
+        return self._process.returncode
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        if self._process.poll() is None:
+            self.kill()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+@contextmanager
+def running(state_dir: Path, *options: str, environ: dict[str, str] | None = None) -> Iterator[Run]:
+    """Have a workload run, and end with the block at the latest."""
+    run = Run(state_dir, *options, environ=environ)
+    try:
+        yield run
+    finally:
+        run.close()
+
+
+def lost(state_dir: Path, acknowledged: int, erased: Iterable[str] = ()) -> str:
+    """Return what is lost or wrong in a log that had so many events acknowledged; "" if nothing is.
+
+    Reads it as a start does, which must not find damage, and every record of it. Of those who are
+    `erased` there may be no key.
+    """
+    directory = segments.log_directory(state_dir)
+    try:
+        recovery.finish_replacing(directory)
+        keys = Keyring(segments.keyring_path(state_dir), MASTER)
+        loaded = loading.load(directory, keys, {}).loaded
+        if loaded.last_seq < acknowledged:
+            return f"{acknowledged} acknowledged, {loaded.last_seq} there"
+        if back := [one for one in erased if keys.find(one) is not None]:
+            return f"{', '.join(back)} erased, and there again"
+        for user in loaded.users.values():
+            user.wake()
+        for record in reader.scan(directory, keys):
+            found = codec.require(record)
+            if isinstance(found.event, e.TailTrimmed | e.UserErased):
+                continue
+            right = workload.event(found.seq)
+            about = "" if found.hidden else right.about
+            if found.event != replace(right, about=about):
+                return f"event {found.seq} is {found.event}"
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is what the test is about)
+        return f"{type(error).__name__}: {error}"
+    return ""

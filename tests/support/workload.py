@@ -1,0 +1,181 @@
+"""Appends to a log as fast as it goes, and says what is acknowledged: a program to injure.
+
+    python -m tests.support.workload STATE_DIR [--appends N] [--rest] [--mutant NAME]
+
+It goes on where the log ends. What event number n says is known from n, so that whoever reads the
+log can tell whether it is right. Segments are small, snapshots, retention and erasure frequent.
+
+Prints `ack N` when everything up to event N is acknowledged, `erased REFERENCE` when the user of
+that name is erased, and `done`. With `--rest` it erases somebody at its end, and then does nothing
+any more. Ends with status 75 when the log cannot be written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+from typing import NoReturn
+
+from tests.support.injuries import MASTER
+from wxgptd.domain import events as e
+from wxgptd.domain.record import Capture
+from wxgptd.domain.state import EMPTY, UserState, evolve
+from wxgptd.domain.values import DeliveryKey, User
+from wxgptd.errors import WxgptError
+from wxgptd.eventlog import segments
+from wxgptd.eventlog.disk import Disk
+from wxgptd.eventlog.store import LogStore
+
+USERS = 5
+SEGMENT_BYTES = 2_000
+MAX_BYTES = 30_000
+SNAPSHOT_EVERY = 40
+ERASE_EVERY = 70
+AT_ONCE = 3
+
+
+class NoSync(Disk):
+    """Takes a write for durable."""
+
+    def sync(self, descriptor: int) -> None:
+        pass
+
+
+MUTANTS = ("no-sync", "no-directory-sync", "early")
+"""What a writer might leave out: the sync of a file, that of a directory, the waiting for either."""
+
+
+def event(seq: int) -> e.Event:
+    """Return what event number `seq` is, unless it erases."""
+    return e.MessageDeclined(
+        at=1_000.0 * seq,
+        delivery=DeliveryKey(f"d{seq}"),
+        reason="not_understood",
+        about=f"event {seq} says {'so ' * (seq % 17)}",
+    )
+
+
+class Workload:
+    """One run."""
+
+    def __init__(self, state_dir: Path, mutant: str) -> None:
+        self._turns: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._mutant = mutant
+        self._store = LogStore(
+            state_dir,
+            MASTER,
+            in_reactor=self._turns.put,
+            soon=self._turns.put,
+            on_failure=self._failed,
+            on_full=lambda full: None,
+            segment_bytes=SEGMENT_BYTES,
+            disk=NoSync() if mutant == "no-sync" else Disk(),
+        )
+        if mutant == "no-directory-sync":
+            segments.sync_directory = lambda *_: None  # takes a new name for durable
+        self._keys = self._store._keys
+        loaded = self._store.load({})
+        self._states: dict[User, UserState] = {
+            user: one.wake() for user, one in loaded.users.items()
+        }
+        self._seq = loaded.last_seq
+        self._waiting = 0
+        self._stale = loaded.stale
+        self._store.start()
+
+    def run(self, appends: int, *, rest: bool) -> None:
+        """Append so many events."""
+        last = self._seq + appends
+        while self._seq < last:
+            while self._waiting < AT_ONCE and self._seq < last:
+                self._append()
+            self._turn()
+            due = self._seq % SNAPSHOT_EVERY == 0
+            if due or self._stale:
+                self._snapshot()
+        if rest:
+            self._append(erase=True)
+        while self._waiting:
+            self._turn()
+        if rest:
+            time.sleep(3_600)
+        self._store.close()
+        say("done")
+
+    def _append(self, *, erase: bool = False) -> None:
+        self._seq += 1
+        user = User("main", f"openid-of-user-{self._seq % USERS}")
+        state = self._states.get(user, EMPTY)
+        erase = (erase or self._seq % ERASE_EVERY == 0) and state.version > 0
+        key = self._keys.of(user)
+        what = e.UserErased(at=1_000.0 * self._seq) if erase else event(self._seq)
+        appended = self._store.append(user, [what], state.version)
+        if erase:
+            del self._states[user]
+            self._stale = True
+        else:
+            self._states[user] = evolve(state, what)
+        self._waiting += 1
+        if self._mutant == "early":
+            say(f"ack {self._seq}")
+        reference = key.reference if erase and key is not None else ""
+        appended.addCallbacks(self._acknowledged, lambda *_: None, callbackArgs=(reference,))
+
+    def _acknowledged(self, seq: int, erased: str) -> None:
+        self._waiting -= 1
+        if self._mutant != "early":
+            say(f"ack {seq}")
+        if erased:
+            say(f"erased {erased}")
+
+    def _snapshot(self) -> None:
+        stale, self._stale = self._stale, False
+        capture = Capture(self._seq, dict(self._states), {}, {}, 0.0)
+        write = self._store.snapshot(capture, only=stale)
+        while self._waiting:
+            self._turn()
+        try:
+            write()
+            self._store.retain(0.0, MAX_BYTES)
+        except OSError as error:
+            say(f"no snapshot: {error}")
+            self._stale |= stale
+
+    def _turn(self) -> None:
+        self._turns.get()()
+
+    def _failed(self, error: WxgptError) -> NoReturn:
+        say(f"failed: {error}")
+        sys.exit(75)
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Run, as the arguments say."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("state_dir", type=Path)
+    parser.add_argument("--appends", type=int, default=1_000_000)
+    parser.add_argument("--rest", action="store_true")
+    parser.add_argument("--mutant", choices=MUTANTS, default="")
+    options = parser.parse_args()
+    try:
+        Workload(options.state_dir, options.mutant).run(options.appends, rest=options.rest)
+    except WxgptError as error:
+        say(f"refused: {error}")
+        sys.exit(error.exit_status)
+    except OSError as error:
+        say(f"refused: {error}")
+        sys.exit(75)
+
+
+if __name__ == "__main__":
+    main()
