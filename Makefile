@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-peers lint format bench clean
+.PHONY: demo test test-peers torture lint format bench clean
 
 demo: .venv/ready            ## see it work: no account, no key, one minute
 	@$(BIN)/wxgpt demo
@@ -25,6 +25,9 @@ format: .venv/ready
 
 test-peers: .venv/ready      ## talk to model servers of others, installed for it (minutes, 1 GB)
 	WXGPTD_PEERS=1 $(BIN)/python -m pytest tests/peers
+
+torture: .venv/ready         ## injure the log as often as docs/reliability.md says (half an hour, root)
+	WXGPTD_TORTURE=1 $(BIN)/python -m pytest -q tests/injuries
 
 bench: .venv/ready           ## every measurement, one after the other
 	for one in bench/webhook.py bench/hold.py bench/replay.py bench/log.py bench/stream.py; do $(BIN)/python $$one || exit 1; done

@@ -22,7 +22,7 @@ import pytest
 
 from tests.support.surviving import TORTURE, Run, lost
 
-CYCLES = 100 if TORTURE else 25
+CYCLES = 100 if TORTURE else 50
 MUTANT_RUNS = 10 if TORTURE else 5
 MUTANT_CUTS = 12
 

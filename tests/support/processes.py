@@ -64,17 +64,28 @@ class Stage:
         assert self._model.stdout is not None
         self.configure(self._model.stdout.readline().split('"')[1], **config)
 
+    def configure_server(self, line: str) -> None:
+        """Add a key to the `[server]` table of the configuration."""
+        text = self.config.read_text("utf-8").replace("[server]", f"[server]\n{line}", 1)
+        self.config.write_text(text, encoding="utf-8")
+
     def configure_log(self, table: str) -> None:
         """Add a `[log]` table to the configuration."""
         with self.config.open("a", encoding="utf-8") as config:
             config.write(f"\n[log]\n{table}\n")
 
-    def start_daemon(self, *, max_file_bytes: int | None = None, ready: bool = True) -> None:
+    def start_daemon(
+        self,
+        *,
+        max_file_bytes: int | None = None,
+        ready: bool = True,
+        environ: dict[str, str] | None = None,
+    ) -> None:
         def limit() -> None:
             if max_file_bytes is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
 
-        environ = dict(os.environ)
+        environ = dict(environ or os.environ)
         if max_file_bytes is not None:
             # Coverage could not write its data either.
             environ = {k: v for k, v in environ.items() if not k.startswith("COVERAGE")}

@@ -1,0 +1,141 @@
+"""What a daemon does while its disk stalls or fails, and while the wall clock is set."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.support import injected
+from tests.support.processes import Stage
+
+pytestmark = pytest.mark.processes
+
+STALL_S = 5.0
+
+
+@pytest.fixture
+def stage(tmp_path) -> Iterator[Stage]:
+    made = Stage(tmp_path)
+    yield made
+    made.end()
+
+
+class Pulse:
+    """Asks the daemon whether it is there, again and again; `gaps` are how long it took."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._url = f"http://127.0.0.1:{stage.port}/healthz"
+        self._going = True
+        self.gaps: list[float] = []
+        self._thread = threading.Thread(target=self._beat)
+        self._thread.start()
+
+    def _beat(self) -> None:
+        while self._going:
+            began = time.monotonic()
+            with urllib.request.urlopen(self._url, timeout=30) as response:
+                response.read()
+            self.gaps.append(time.monotonic() - began)
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        self._going = False
+        self._thread.join()
+
+
+def test_while_a_sync_stalls_the_daemon_goes_on_and_acknowledges_nothing(stage, report):
+    trigger = stage.directory / "trigger"
+    environ = injected.environment(
+        stage.state, "slow", "1", calls="fdatasync", slow=str(int(STALL_S * 1000)),
+        while_=str(trigger),
+    )  # fmt: skip
+    stage.start_daemon(environ=environ)
+    assert stage.send("/help")["reply"], "the disk is well yet"
+    trigger.touch()
+    pulse, began = Pulse(stage), time.monotonic()
+    # The first attempt is held in silence until it is on record, and WeChat asks again.
+    reply = stage.send("/help")["reply"]
+    took = time.monotonic() - began
+    pulse.stop()
+    assert reply
+    assert took >= STALL_S, "acknowledged before it was on disk"
+    assert len(pulse.gaps) > 50, "the daemon stood still"
+    report(f"R12 a sync stalled for {STALL_S:.0f} s: longest gap {max(pulse.gaps) * 1000:.0f} ms")
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "write"])
+def test_a_disk_that_fails_ends_the_daemon_at_once_with_75(stage, report, call):
+    trigger = stage.directory / "trigger"
+    environ = injected.environment(stage.state, "eio", "1+", calls=call, while_=str(trigger))
+    stage.start_daemon(environ=environ)
+    assert stage.send("/help")["reply"]
+    trigger.touch()
+    sending = stage.begin("send", "/help")
+    began = time.monotonic()
+    status = stage.daemon.wait(20)
+    took = time.monotonic() - began
+    sending.kill()
+    sending.communicate()
+    assert status == 75
+    assert "Input/output error" in stage.said()
+    assert "Traceback" not in stage.said()
+    trigger.unlink()
+    stage.start_daemon()
+    assert stage.send("/help")["reply"]
+    report(f"R5 a failed {call} ended the daemon with 75 within {took:.1f} s of a message's start")
+
+
+def faketime() -> str:
+    found = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+    if found is None:
+        pytest.skip("libfaketime is not installed")
+    return str(found)
+
+
+@pytest.mark.parametrize("step", ["+1h", "-30s"])
+def test_a_wall_clock_that_is_set_moves_no_timer(stage, report, step):
+    offset = stage.directory / "offset"
+    offset.write_text("+0s\n")
+    stage.start_model()
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")} | {
+        "LD_PRELOAD": faketime(),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_NO_CACHE": "1",
+    }
+    stage.configure_server('timestamp_tolerance = "0s"')
+    stage.start_daemon(environ=environ)
+    assert "已开启" in stage.send("/chatgpt")["reply"]
+    asking = stage.begin("send", "用 6 秒回答：为什么？", "-o", "json")
+    began = time.monotonic()
+    time.sleep(2.0)
+    offset.write_text(f"{step}\n")
+    said, _ = asking.communicate(timeout=60)
+    took = time.monotonic() - began
+    assert "我是演示模型" in said
+    assert 6.0 <= took < 9.5, "a timer followed the wall clock"
+    stage.get("/wx/main")  # a line in the log, with the time of its clock
+    assert stepped(stage, step), "the clock was never set: the test shows nothing"
+    # The session lives on: five minutes have not passed.
+    assert stage.send("/stop")["reply"].startswith("对话已结束")
+    report(f"R11 a clock set by {step}: an answer that takes 6 s came after {took:.1f} s")
+
+
+def stepped(stage: Stage, step: str) -> bool:
+    """Tell whether the times in the daemon's log have jumped."""
+    from datetime import datetime
+
+    stamps = [
+        datetime.fromisoformat(line.split(" ")[0][:19]).timestamp()
+        for line in stage.said().splitlines()
+        if line[:4].isdigit()
+    ]
+    jumps = [later - earlier for earlier, later in pairwise(stamps)]
+    return max(jumps) > 3_000 if step == "+1h" else min(jumps) < -20
