@@ -737,6 +737,6 @@ def test_a_backup_is_restored_elsewhere(place, tmp_path_factory):
     said = invoked(other, "restore", str(place / "b.tar.gz"))
     assert "verified" in said
     assert invoked(other, "log", "export") == invoked(place, "log", "export")
-    assert Ran(other, "restore", str(place / "b.tar.gz")).code == 1
+    assert Ran(other, "restore", str(place / "b.tar.gz")).code == 2
     assert Ran(place, "backup", str(place / "b.tar.gz")).code == 1
     assert Ran(elsewhere(place, tmp_path_factory), "restore", str(place / "no.tar.gz")).code == 1

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.builders import BOB
+from tests.eventlog.test_snapshot import take
+from tests.support.builders import ALICE, BOB
 from tests.support.injuries import (
     MASTER,
     append,
@@ -21,7 +22,7 @@ from tests.support.injuries import (
     write,
 )
 from wxgptd.domain.state import EMPTY, evolve, fold
-from wxgptd.eventlog import framing, reader, repair, segments
+from wxgptd.eventlog import framing, loading, reader, repair, segments
 from wxgptd.eventlog.store import LogStore
 
 EVENTS = conversation(6)
@@ -106,6 +107,55 @@ def test_a_header_that_does_not_check(log):
     plan = repaired(log)
     assert [gap.why for gap in plan.gaps] == ["its header does not check"]
     assert plan.kept == len(EVENTS) + len(conversation(2)), "its frames check nevertheless"
+
+
+def test_a_header_whose_key_is_hit_loses_nothing_either(log):
+    """The key can be told from the checksums: they were begun with it."""
+    for offset in range(28, 32):
+        path = third(log)
+        good = path.read_bytes()
+        injure(path, flip(offset, 5))
+        plan = plan_of(log)
+        assert [gap.why for gap in plan.gaps] == ["its header does not check"]
+        assert plan.kept == len(EVENTS) + len(conversation(2))
+        path.write_bytes(good)
+
+
+def test_users_whose_keys_are_lost_are_given_up(log):
+    keys = keyring_of(log)
+    keys.write(without=[keys.of(BOB).reference])
+    plan = repaired(log)
+    assert plan.keyless == 1
+    assert plan.lost_seqs == []
+    found = loading.load(log, keyring_of(log), {}).loaded
+    assert set(found.users) == {ALICE}
+
+
+def test_behind_a_snapshot_no_damage_before_it_costs_anything(log):
+    take(log, len(EVENTS))
+    injure(segments.list_segments(log)[0], flip(framing.HEADER_BYTES + 60))
+    whole = {user: one.wake() for user, one in found_in(log).users.items()}
+    plan = plan_of(log)
+    assert plan.needed
+    assert plan.begins_at == len(EVENTS) + 1
+    assert plan.lost_seqs == []
+    repair.repair(log, log.with_name("aside"), keyring_of(log), SEGMENT_BYTES)
+    after = found_in(log)
+    assert {user: one.wake() for user, one in after.users.items()} == whole
+    assert after.last_seq == len(EVENTS) + len(conversation(2))
+    assert [info.damage for info in reader.inspect(log)] == [""]
+
+
+def found_in(log):
+    return loading.load(log, keyring_of(log), {}).loaded
+
+
+def test_what_was_said_is_not_in_what_a_repair_writes_down(log):
+    injure(third(log), flip(framing.HEADER_BYTES + 60))
+    plan = repaired(log)
+    lost = (log.with_name("aside") / "lost.ndjson").read_text() if plan.aside else ""
+    for text in (ALICE.openid, "为什么", "原因"):
+        assert text not in lost
 
 
 def test_a_segment_that_ends_early(log):

@@ -51,6 +51,8 @@ class NoBackup(WxgptError):
 class NotEmpty(WxgptError):
     """there is a log already"""
 
+    exit_status = 2
+
 
 def backup(state_dir: Path, target: Path, master: bytes) -> Backup:
     """Write a backup of `state_dir` to `target`, readable for its owner only.

@@ -80,6 +80,8 @@ class Plan:
 class NothingToSave(WxgptError):
     """there is no event in this log that could be saved"""
 
+    exit_status = 5
+
 
 def plan(directory: Path, keys: Keyring) -> Plan:
     """Return what a repair of the log in `directory` would save and lose. Changes nothing."""

@@ -88,7 +88,7 @@ class Filter:
 @click.option(
     "--cursor-file",
     type=click.Path(path_type=Path),
-    help="Resume behind the number in this file, and keep it there.",
+    help="Resume behind the number in this file, and keep it there (shown at least once).",
 )
 @click.option("-r", "--reverse", is_flag=True, help="Newest first.")
 @click.option("--utc", is_flag=True, help="Times in UTC.")
