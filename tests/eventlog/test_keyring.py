@@ -131,6 +131,15 @@ def test_a_master_key_that_others_can_read_is_refused(tmp_path):
         keyring.own_master(tmp_path)
 
 
+def test_a_master_key_that_is_gone_is_not_made_anew(tmp_path):
+    keyring.own_master(tmp_path)
+    (tmp_path / "keys" / "users").touch()
+    (tmp_path / "keys" / "master").unlink()
+    with pytest.raises(MasterKeyUnusable, match="is gone"):
+        keyring.own_master(tmp_path)
+    assert not (tmp_path / "keys" / "master").exists()
+
+
 @pytest.mark.parametrize("text", ["", "short", base64.b64encode(b"k" * 31).decode(), "é" * 44])
 def test_what_is_no_master_key_is_told_with_what_makes_one(text):
     with pytest.raises(MasterKeyUnusable, match="32 bytes in base64") as raised:

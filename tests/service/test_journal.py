@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.domain.test_properties import TIMED
-from tests.support.builders import ALICE, BOB
+from tests.support.builders import ALICE, BOB, receive
 from tests.support.memory_store import MemoryStore
+from wxgptd.domain.values import User
 from wxgptd.eventlog import codec, framing, loading
 from wxgptd.eventlog.framing import Header
-from wxgptd.service.journal import Journal
+from wxgptd.service.journal import MANY_EVENTS, RECENTLY_S, Journal
 from wxgptd.service.projections import LinkIndex, OpenSessions
 
 USERS = st.lists(st.sampled_from([ALICE, BOB]), min_size=60, max_size=60)
@@ -68,6 +69,24 @@ def test_a_snapshot_and_the_rest_of_the_log_are_the_live_state(commands, users, 
     again = Service(store).load(now)
     store.snapshot(again.journal.capture(0.0), only=False)()
     assert Service(store).load(now).state() == live.state()
+
+
+def test_who_is_asleep_after_a_start_and_who_is_not():
+    """Awake are those who were just there, have something open, or would take long to wake."""
+    busy, asking, quiet, recent = (User("main", name) for name in ("busy", "asks", "quiet", "here"))
+    store = MemoryStore()
+    journal = Service(store).journal
+    for n in range(MANY_EVENTS // 2 + 1):
+        journal.record(busy, receive("/help", f"b{n}", at=n / 1_000))
+    journal.record(asking, receive("/chatgpt", "a1", at=10.0))
+    for user in (quiet, recent):
+        journal.record(user, receive("/help", "h1", at=20.0))
+    journal.record(recent, receive("/help", "h2", at=20.0 + 2 * RECENTLY_S))
+    after = Service(store).load(10_000.0).journal
+    assert set(after.asleep()) == {quiet}
+    assert {user for user, _ in after.awake()} == {busy, asking, recent}
+    assert after.state(quiet).version == 2
+    assert not after.asleep()
 
 
 @given(TIMED, USERS, st.data())

@@ -8,7 +8,9 @@ import re
 from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
 from wxgptd import config as cfg
+from wxgptd.domain import events as e
 from wxgptd.domain.values import User
+from wxgptd.eventlog import codec
 
 DAY_S = 86_400.0
 ALICE = User("main", "alice")
@@ -102,3 +104,50 @@ def test_sessions_that_are_too_old_go_with_the_events_they_rest_on():
     again = story.get(re.search(r"/h/\S+", story.say("/history")).group()).body
     assert "很久以前的问题" not in again
     assert "之前的对话已过保留期" in again
+
+
+def test_on_a_full_disk_no_snapshot_takes_the_room():
+    story = story_with(snapshot_every=5)
+    story.store.is_full = True
+    for _ in range(6):
+        story.send("/help")
+    story.advance(3)
+    assert story.store.snapshots == 0
+    story.store.is_full = False
+    story.advance(2)
+    assert story.store.snapshots == 1
+
+
+def test_whoever_is_erased_while_a_snapshot_is_written_is_not_in_the_next():
+    story = story_with(snapshot_every=5)
+    ask(story)
+    story.advance(2)
+    before, story.store.stalled = story.store.snapshots, True
+    for _ in range(3):
+        story.send("/help", "bob")
+    story.advance(2)
+    assert story.store.snapshots == before, "it waits for the log"
+    story.deliver({"MsgType": "event", "Event": "unsubscribe", "EventKey": ""})
+    story.store.stalled = False
+    story.store.commit()
+    story.advance(3)
+    assert story.store.snapshots >= before + 2
+    assert "alice" not in repr(story.store._snapshot)
+
+
+def test_events_that_make_no_sense_end_the_daemon_when_somebody_looks():
+    story = story_with()
+    story.say("/stop")
+    at = story.service._timeline.now()
+    story.advance(10_000, step=1_000)
+    story.open("bob")
+    state, key = story.service.journal.state(ALICE), story.store.keys.of(ALICE)
+    wrong = e.AttemptRepeated(at=at, delivery="never came", number=2)
+    story.store._entries.append(codec.encode(key, state.version, wrong))
+    story.store.commit()
+    story.restart()
+    assert story.damages == []
+    sent = story.send("/help")
+    story.advance(1)
+    assert "never came" in str(story.damages[0])
+    assert not sent.done

@@ -66,6 +66,13 @@ def mistakes(config: Config) -> Iterator[str]:
 
 def _check_log(config: Config) -> Iterator[str]:
     log = config.log
+    if log.segment_size < 4096:
+        yield "log.segment_size: must be 4KiB or more"
+    if log.master_key and not _is_base64_of(log.master_key.reveal(), 32):
+        yield (
+            "log.master_key: must be 32 bytes in base64; make one: "
+            "(umask 077; head -c 32 /dev/urandom | base64 -w0 > master.key)"
+        )
     if log.snapshot_every < 1:
         yield "log.snapshot_every: must be 1 or more"
     least = max(config.links.ttl, 86_400.0)
@@ -137,8 +144,12 @@ def _check_account(name: str, account: Account) -> Iterator[str]:
 
 
 def _is_aes_key(key: str) -> bool:
+    return len(key) == 43 and _is_base64_of(f"{key}=", 32)
+
+
+def _is_base64_of(text: str, size: int) -> bool:
     try:
-        return len(key) == 43 and len(base64.b64decode(f"{key}=", validate=True)) == 32
+        return len(base64.b64decode(text, validate=True)) == size
     except (binascii.Error, ValueError):
         return False
 
@@ -259,8 +270,6 @@ def _check_numbers(config: Config) -> Iterator[str]:
             yield f'pictures.hosts: must be names such as "qpic.cn", not "{host}"'
     if config.links.ttl < 60:
         yield "links.ttl: must be 60s or more"
-    if config.log.segment_size < 4096:
-        yield "log.segment_size: must be 4KiB or more"
 
 
 def doubts(config: Config) -> Iterator[str]:

@@ -67,9 +67,13 @@ class StoreFigures(NamedTuple):
 class Asleep(Protocol):
     """A user whose state has not been looked at since the start: it is folded when it is.
 
-    `last_at` is when the newest event of the user was; `unsettled` tells whether a session, a
-    question or a push may be open, `marked` whether an operator has ever decided about the user.
+    `events` is how many have to be folded, `last_at` when the newest one was; `unsettled` tells
+    whether a session, a question or a push may be open, `marked` whether an operator has ever
+    decided about the user.
     """
+
+    @property
+    def events(self) -> int: ...
 
     @property
     def last_at(self) -> float: ...

@@ -258,7 +258,12 @@ def own_master(state_dir: Path) -> bytes:
     try:
         return read_master(path)
     except FileNotFoundError:
-        key = secrets.token_bytes(KEY_BYTES)
+        if segments.keyring_path(state_dir).exists():
+            raise MasterKeyUnusable(
+                f"the master key {path} is gone: without it nobody can read what users said",
+                hint="restore it from a backup, or name the key with [log] master_key",
+            ) from None
+    key = secrets.token_bytes(KEY_BYTES)
     fresh = path.with_name("master.new")
     segments.make_private_directory(path.parent)
     segments.write_durably(fresh, base64.b64encode(key) + b"\n")

@@ -50,6 +50,11 @@ class Sleeper:
         self.version = 0
 
     @property
+    def events(self) -> int:
+        """How many events have to be folded."""
+        return len(self.entries)
+
+    @property
     def unsettled(self) -> bool:
         """Whether a session, a question or a push may be open."""
         balance = self.snapshot.balance if self.snapshot is not None else 0

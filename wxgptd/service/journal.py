@@ -25,7 +25,10 @@ from wxgptd.ports import EventStore
 from wxgptd.service.projections import Projection
 
 RECENTLY_S = 900.0
-"""Users who were active in the last quarter of an hour of the log are woken at once."""
+"""Users who were active in the last quarter of an hour of the log are woken at once..."""
+
+MANY_EVENTS = 2_000
+"""...and so are those of whom it would take a while later on, when others wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,8 @@ class Journal:
             projection.recalled(self)
         newest = max((one.last_at for one in self._asleep.values()), default=0.0)
         for user, one in loaded.users.items():
-            if one.unsettled or one.last_at > newest - RECENTLY_S:
+            recent = one.last_at > newest - RECENTLY_S
+            if recent or one.unsettled or one.events > MANY_EVENTS:
                 state = self.state(user)
                 for projection in self._projections:
                     projection.meet(user, state)

@@ -70,7 +70,9 @@ class Keeping:
     def look(self) -> None:
         """Take a snapshot if it is time for one, and drop what is too old then."""
         events = self._store.figures().last_seq - self._snapshot_seq
-        due = self._stale or events >= self._retention.snapshot_every
+        # On a full disk it would only take the room that the log is looking for.
+        wanted = events >= self._retention.snapshot_every and not self._store.full()
+        due = self._stale or wanted
         if due and not self._lock.locked and self._timeline.now() >= self._not_before:
             Deferred.fromCoroutine(self._keep()).addErrback(lambda _: None)
 
@@ -84,7 +86,7 @@ class Keeping:
 
     def note_erased(self) -> None:
         """Have all snapshots replaced soon, by one that has nothing of who was erased."""
-        if self._snapshot_seq:
+        if self._snapshot_seq or self._lock.locked:
             self._stale = True
             self.look()
 
