@@ -43,7 +43,7 @@ def test_acknowledging_early_is_caught(tmp_path, report):
     caught, tries = 0, 10
     for number in range(tries):
         state_dir = tmp_path / f"state-{number}"
-        for _ in range(4):
+        for _ in range(10):
             with running(state_dir, "--mutant", "early") as run:
                 run.wait_for("ack")
                 time.sleep(chance.uniform(0.0, 0.03))
@@ -52,7 +52,7 @@ def test_acknowledging_early_is_caught(tmp_path, report):
             if lost(state_dir, acknowledged):
                 caught += 1
                 break
-    report(f"R1 mutant: acknowledging early is caught in {caught} of {tries} runs of 4 kills")
+    report(f"R1 mutant: acknowledging early is caught in {caught} of {tries} runs of 10 kills at most")
     assert caught >= 9
 
 
