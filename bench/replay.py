@@ -125,7 +125,7 @@ def write(state_dir: Path, count: int) -> tuple[int, list[bytes]]:
             if len(group) == GROUP:
                 plain.append(msgpack.packb(group))
                 group.clear()
-            key = keys.of(user) or keys.make(user)[0]
+            key = keys.of(user) or keys.make(user)
             yield codec.encode(key, previous, event)
 
     write_groups(directory, entries())
@@ -195,7 +195,7 @@ def fold(state_dir: Path, now: float) -> int:
     return sum(state.version for _, state in journal.awake())
 
 
-def with_snapshot(state_dir: Path, other: Path) -> None:
+def with_snapshot(state_dir: Path, other: Path, now: float) -> None:
     """Make a copy of the log that has a snapshot of its first nine tenths."""
     shutil.copytree(state_dir, other)
     directory = segments.log_directory(other)
@@ -209,7 +209,7 @@ def with_snapshot(state_dir: Path, other: Path) -> None:
             for frame in framing.Walk(data, header):
                 entries = reader.entries_of(path, frame)
                 index.take(frame.first_seq, entries[: max(0, last_seq - frame.first_seq + 1)])
-    capture = Capture(last_seq, {}, index.users(), {}, 0.0)
+    capture = Capture(last_seq, {}, index.users(), {}, 0.0, now - 7 * 86_400.0)
     snapshot.write(directory, last_seq, {}, loading.frozen([], capture, keys), keys)
 
 
@@ -234,8 +234,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         state_dir, other = Path(name) / "state", Path(name) / "other"
         size, plain = write(state_dir, options.events)
-        with_snapshot(state_dir, other)
         now = BEGAN_AT + options.events / 31 * SESSIONS_APART_S
+        with_snapshot(state_dir, other, now)
         print(f"{options.events:,} events, {size / options.events:.0f} bytes each", flush=True)
         works = {
             "msgpack alone": lambda: unpack_only(plain),

@@ -107,9 +107,9 @@ def _record(said: dict[str, Any]) -> Recorded:
 
 def _value(hint: Any, value: Any) -> Any:  # noqa: ANN401
     """Return what JSON says as what the event has."""
-    if value is None and hint is str:
-        return ""  # of a user who was erased
     supertype = getattr(hint, "__supertype__", hint)
+    if value is None and supertype in (str, bytes):
+        return supertype()  # of a user who was erased
     if isinstance(supertype, EnumType):
         return supertype(value)
     return bytes.fromhex(value) if supertype is bytes else value

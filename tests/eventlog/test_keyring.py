@@ -58,11 +58,29 @@ def test_a_deleted_key_is_gone_from_the_directory(path):
     assert [one.name for one in path.parent.iterdir()] == ["users"]
 
 
+def test_a_key_is_deleted_where_it_stands_however_often_it_is_there(path):
+    keys = ring_of(path, ALICE, BOB)
+    gone = keys.of(ALICE)
+    with path.open("r+b") as file:
+        file.seek(0, 2)
+        file.write(gone.record)
+        file.flush()
+        size = path.stat().st_size
+        keys.overwrite(file.fileno(), [gone.reference])
+    assert path.stat().st_size == size, "it takes no room"
+    assert gone.record not in path.read_bytes()
+    again = Keyring(path, MASTER)
+    assert again.of(ALICE) is None
+    assert again.of(BOB) is not None
+    again.write()
+    assert Keyring(path, MASTER).is_whole
+
+
 def test_whoever_comes_back_has_another_key_and_another_reference(path):
     keys = ring_of(path, ALICE)
     first = keys.of(ALICE)
     keys.forget(first)
-    second, _ = keys.make(ALICE)
+    second = keys.make(ALICE)
     assert first.reference != second.reference
     assert first.key != second.key
     keys.write(without=[first.reference])
@@ -77,7 +95,7 @@ def test_another_master_key_is_told_at_once_even_where_nobody_is(path):
 
 def test_half_a_record_is_no_damage_and_goes_with_the_next_writing(path):
     keys = ring_of(path, ALICE)
-    _, record = keys.make(BOB)
+    record = keys.make(BOB).record
     whole = path.read_bytes()
     for size in range(1, len(record)):
         path.write_bytes(whole + record[:size])
@@ -107,7 +125,7 @@ def test_it_is_read_again_when_somebody_else_has_written(path):
     keys = ring_of(path, ALICE)
     reader = Keyring(path, MASTER)
     assert not reader.refresh()
-    _, record = keys.make(BOB)
+    record = keys.make(BOB).record
     with path.open("ab") as file:
         file.write(record)
     assert reader.refresh()

@@ -45,7 +45,7 @@ def take(log, last_seq: int, notes=None) -> None:
             for frame in reader.framing.Walk(data, reader.framing.unpack_header(data)):
                 entries = reader.entries_of(path, frame)
                 index.take(frame.first_seq, entries[: max(0, last_seq - frame.first_seq + 1)])
-    capture = Capture(last_seq, {}, index.users(), notes or {}, 0.0)
+    capture = Capture(last_seq, {}, index.users(), notes or {}, 0.0, 0.0)
     snapshot.write(log, last_seq, notes or {}, loading.frozen([], capture, keys), keys)
 
 

@@ -36,7 +36,7 @@ def segment() -> Segment:
     from wxgptd.domain.values import User
 
     keys = Keyring(Path("/nowhere"), MASTER)
-    key, _ = keys.make(User("main", "oUser"))
+    key = keys.make(User("main", "oUser"))
     data, payloads, ends = framing.pack_header(HEADER), [], []
     seq = 1
     while len(data) < SEGMENT_BYTES:

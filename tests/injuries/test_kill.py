@@ -52,7 +52,9 @@ def test_acknowledging_early_is_caught(tmp_path, report):
             if lost(state_dir, acknowledged):
                 caught += 1
                 break
-    report(f"R1 mutant: acknowledging early is caught in {caught} of {tries} runs of 10 kills at most")
+    report(
+        f"R1 mutant: acknowledging early is caught in {caught} of {tries} runs of 10 kills at most"
+    )
     assert caught >= 9
 
 

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.surviving import TORTURE, Run, lost
+from tests.support.surviving import TORTURE, Run, lost, running
 
 CYCLES = 100 if TORTURE else 50
 MUTANT_RUNS = 10 if TORTURE else 5
-MUTANT_CUTS = 12
+MUTANT_CUTS = 30
 
 _SHUTDOWN = 0x8004587D
 _WITHOUT_FLUSHING = struct.pack("I", 2)
@@ -100,7 +100,7 @@ class Place:
         self.state_dir = disk.mount / name
         self._chance = random.Random(seed)
         self._mutant = ("--mutant", mutant) if mutant else ()
-        self.acknowledged = 0
+        self.acknowledged = self._snapshot = 0
         self._erased: set[str] = set()
 
     def cut(self) -> str:
@@ -109,20 +109,29 @@ class Place:
         Half of the cuts come while it writes, half when it rests: what it has done last is then
         carried to the device by nothing that comes later.
         """
+        if self._chance.random() < 0.3:
+            # What a killed process has written and not synced is all there, until the cut.
+            with running(self.state_dir, *self._mutant) as killed:
+                killed.wait_for("ack")
+                time.sleep(self._chance.uniform(0.0, 0.02))
+                killed.kill()
+                self.acknowledged = max(self.acknowledged, killed.acknowledged)
+                self._erased |= killed.erased
         rest = self._chance.random() < 0.5
         appends = ("--appends", str(self._chance.randrange(1, 60)), "--rest") if rest else ()
         run = Run(self.state_dir, *appends, *self._mutant)
         try:
-            run.wait_for("erased" if rest else "ack")
+            run.wait_for("snapshot" if rest else "ack")
             time.sleep(0.0 if rest else self._chance.uniform(0.0, 0.06))
             self.acknowledged = max(self.acknowledged, run.acknowledged)
             self._erased |= run.erased
+            self._snapshot = max(self._snapshot, run.snapshot)
             self._disk.cut()
         finally:
             run.close()
         self._disk.unplug()
         self._disk.plug_in()
-        return lost(self.state_dir, self.acknowledged, self._erased)
+        return lost(self.state_dir, self.acknowledged, self._erased, self._snapshot)
 
 
 def test_a_power_cut_loses_nothing_that_was_acknowledged(disk, report):

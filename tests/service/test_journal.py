@@ -46,7 +46,7 @@ def lived(commands, users, snapshot_behind=None) -> tuple[MemoryStore, Service, 
         now += later
         service.journal.record(user, replace(command, at=now))
         if number == snapshot_behind:
-            store.snapshot(service.journal.capture(0.0), only=False)()
+            store.snapshot(service.journal.capture(0.0, 0.0), only=False)()
     return store, service, now
 
 
@@ -67,7 +67,7 @@ def test_a_snapshot_and_the_rest_of_the_log_are_the_live_state(commands, users, 
     assert replayed.state() == live.state()
     # and so is a snapshot of what nobody has looked at since the start
     again = Service(store).load(now)
-    store.snapshot(again.journal.capture(0.0), only=False)()
+    store.snapshot(again.journal.capture(0.0, 0.0), only=False)()
     assert Service(store).load(now).state() == live.state()
 
 

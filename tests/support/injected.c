@@ -93,6 +93,16 @@ ssize_t write(int fd, const void *data, size_t size)
     return REAL(write)(fd, data, size);
 }
 
+ssize_t pwrite(int fd, const void *data, size_t size, off_t at)
+{
+    FAIL_IF(wanted_fd("pwrite", fd));
+    return REAL(pwrite)(fd, data, size, at);
+}
+ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at)
+{
+    FAIL_IF(wanted_fd("pwrite", fd));
+    return REAL(pwrite64)(fd, data, size, at);
+}
 int fdatasync(int fd) { FAIL_IF(wanted_fd("fdatasync", fd)); return REAL(fdatasync)(fd); }
 int fsync(int fd) { FAIL_IF(wanted_fd("fsync", fd)); return REAL(fsync)(fd); }
 int ftruncate(int fd, off_t size)

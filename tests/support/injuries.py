@@ -66,9 +66,9 @@ def write(
     )
     snapshots = []
     for number, event in enumerate(events, previous):
-        key, record = keys.of(user), b""
-        if key is None:
-            key, record = keys.make(user)
+        known = keys.of(user)
+        key = known or keys.make(user)
+        record = b"" if known else key.record
         writer.append([codec.encode(key, number, event)], None, record)
         writer.flush()
         assert durable.acquire(timeout=10), failures

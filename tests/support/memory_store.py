@@ -31,13 +31,12 @@ class MemoryStore:
     def append(self, user: User, events: Sequence[Event], expected: int) -> Deferred[int]:
         assert self._expected.get(user, 0) == expected, "an append rests on another version"
         self._expected[user] = expected + len(events)
-        key = self.keys.of(user) or self.keys.make(user)[0]
+        key = self.keys.of(user) or self.keys.make(user)
         for previous, event in enumerate(events, expected):
             self._entries.append(codec.encode(key, previous, event))
         if isinstance(events[-1], UserErased):
             del self._expected[user]
-            self.keys._by_reference.pop(key.reference)
-            self.keys.forget(key)
+            self.keys.drop(key)
         result: Deferred[int] = Deferred()
         self._waiting.append((result, len(self._entries)))
         if not self.stalled:
@@ -81,6 +80,7 @@ class MemoryStore:
             last_seq=len(self._entries),
             users=index.users(),
             recent=index.recent,
+            links=[link for user in index.users().values() for link in user.links()],
             notes=self._snapshot.notes if self._snapshot is not None else {},
             snapshot_seq=covered,
             skipped=(),

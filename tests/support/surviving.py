@@ -70,6 +70,13 @@ class Run:
         """The references of the users who are erased, as far as is read."""
         return {line[7:] for line in self.lines if line.startswith("erased ")}
 
+    @property
+    def snapshot(self) -> int:
+        """The last event of the snapshot that it has said there is, as far as is read."""
+        return max(
+            (int(line[9:]) for line in self.lines if line.startswith("snapshot ")), default=0
+        )
+
     def wait_for(self, word: str) -> None:
         """Wait until it has said a line that begins so, or has ended."""
         deadline = time.monotonic() + PATIENCE_S
@@ -112,11 +119,11 @@ def running(state_dir: Path, *options: str, environ: dict[str, str] | None = Non
         run.close()
 
 
-def lost(state_dir: Path, acknowledged: int, erased: Iterable[str] = ()) -> str:
+def lost(state_dir: Path, acknowledged: int, erased: Iterable[str] = (), snapshot: int = 0) -> str:
     """Return what is lost or wrong in a log that had so many events acknowledged; "" if nothing is.
 
     Reads it as a start does, which must not find damage, and every record of it. Of those who are
-    `erased` there may be no key.
+    `erased` there may be no key, and a snapshot has to be of event `snapshot` or later.
     """
     directory = segments.log_directory(state_dir)
     try:
@@ -125,6 +132,8 @@ def lost(state_dir: Path, acknowledged: int, erased: Iterable[str] = ()) -> str:
         loaded = loading.load(directory, keys, {}).loaded
         if loaded.last_seq < acknowledged:
             return f"{acknowledged} acknowledged, {loaded.last_seq} there"
+        if loaded.snapshot_seq < snapshot:
+            return f"a snapshot of event {snapshot} promised, {loaded.snapshot_seq} there"
         if back := [one for one in erased if keys.find(one) is not None]:
             return f"{', '.join(back)} erased, and there again"
         for user in loaded.users.values():

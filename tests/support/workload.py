@@ -6,8 +6,8 @@ It goes on where the log ends. What event number n says is known from n, so that
 log can tell whether it is right. Segments are small, snapshots, retention and erasure frequent.
 
 Prints `ack N` when everything up to event N is acknowledged, `erased REFERENCE` when the user of
-that name is erased, and `done`. With `--rest` it erases somebody at its end, and then does nothing
-any more. Ends with status 75 when the log cannot be written.
+that name is erased, and `done`. With `--rest` it erases somebody at its end, takes a snapshot, says
+`snapshot N`, and then does nothing any more. Ends with status 75 when the log cannot be written.
 """
 
 from __future__ import annotations
@@ -102,6 +102,8 @@ class Workload:
         while self._waiting:
             self._turn()
         if rest:
+            self._snapshot()
+            say(f"snapshot {self._seq}")
             time.sleep(3_600)
         self._store.close()
         say("done")
@@ -134,7 +136,7 @@ class Workload:
 
     def _snapshot(self) -> None:
         stale, self._stale = self._stale, False
-        capture = Capture(self._seq, dict(self._states), {}, {}, 0.0)
+        capture = Capture(self._seq, dict(self._states), {}, {}, 0.0, 0.0)
         write = self._store.snapshot(capture, only=stale)
         while self._waiting:
             self._turn()

@@ -54,6 +54,7 @@ class Hook:
             timestamp_tolerance_s=300.0,
             seconds=lambda: 0.0,
             forward=self.forward,
+            secret=b"s" * 32,
         )
         root = Resource()
         root.putChild(b"wx", webhook)

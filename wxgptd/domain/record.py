@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from wxgptd.domain.events import Event
 from wxgptd.domain.state import UserState
-from wxgptd.domain.values import User
+from wxgptd.domain.values import DeliveryKey, LinkHash, User
 
 
 class Unreadable(NamedTuple):
@@ -92,7 +92,8 @@ class Asleep(Protocol):
 class Loaded(NamedTuple):
     """A log as a start needs it.
 
-    `recent` are the events that were asked for, of all users. `notes` are what projections had
+    `recent` are the events that were asked for, of all users, `links` those that lead to what is
+    older, by the user, to what and when. `notes` are what projections had
     noted down behind event `snapshot_seq`, by their names; `skipped` is why newer snapshots are
     not used. `stale` tells whether a snapshot may have something of users who were erased since.
     """
@@ -100,6 +101,7 @@ class Loaded(NamedTuple):
     last_seq: int
     users: Mapping[User, Asleep]
     recent: Sequence[tuple[User, Event]]
+    links: Sequence[tuple[User, LinkHash, DeliveryKey, float]]
     notes: Mapping[str, object]
     snapshot_seq: int
     skipped: Sequence[str]
@@ -109,7 +111,8 @@ class Loaded(NamedTuple):
 class Capture(NamedTuple):
     """All states behind event `last_seq`, and what projections note down then: a snapshot to be.
 
-    Nothing of it changes any more. Past sessions that ended before `keep_since` are left out.
+    Nothing of it changes any more. Past sessions that ended before `keep_since` are left out, and
+    links from before `links_since`.
     """
 
     last_seq: int
@@ -117,6 +120,7 @@ class Capture(NamedTuple):
     asleep: Mapping[User, Asleep]
     notes: Mapping[str, object]
     keep_since: float
+    links_since: float
 
 
 class Retained(NamedTuple):

@@ -25,6 +25,7 @@ from wxgptd.domain.values import (
     CloseReason,
     DeliveryKey,
     FailureReason,
+    LinkHash,
     Notice,
     Reply,
     ReplyKind,
@@ -35,6 +36,9 @@ from wxgptd.errors import WxgptError
 
 REMEMBERED_FOR_S = 900.0
 """How long a window is kept: WeChat's attempts are 15 s apart at most, late pushes a minute."""
+
+HISTORY_LINKS = 50
+"""How many links to a history a user may have: the oldest one dies then."""
 
 _NOTHING = DeliveryKey("")
 _TELLING = frozenset({ReplyKind.ANSWER, ReplyKind.PARTIAL, ReplyKind.FAILURE})
@@ -61,8 +65,8 @@ class UserState(NamedTuple):
     `unseen` are the questions whose answer is there, and which nobody has been offered or shown
     since. `spoke_at` is when the user was last heard of, and `pushes` how
     many messages were pushed since; `is_marked` tells whether an operator has ever decided about
-    the user. Links to a history from before `cleared_at` are dead, and sessions that ended before
-    `history_since` are no more.
+    the user. Sessions that ended before `history_since` are no more; `history_links` are the
+    links to the history that are not dead, and when they were made.
     """
 
     version: int = 0
@@ -77,8 +81,8 @@ class UserState(NamedTuple):
     standing: Standing = Standing.DEFAULT
     standing_until: float = 0.0
     is_marked: bool = False
-    cleared_at: float = 0.0
     history_since: float = 0.0
+    history_links: tuple[tuple[LinkHash, float], ...] = ()
 
     def sessions(self) -> Iterator[Session]:
         """Yield the user's sessions, newest first."""
@@ -104,6 +108,17 @@ class UserState(NamedTuple):
         if found is None:
             raise Inconsistent(f"no question {name}")
         return found[1]
+
+    def links(self, since: float) -> Iterator[tuple[LinkHash, DeliveryKey, float]]:
+        """Yield what leads here of what was made from `since` on: the link, to what, and when."""
+        for session in self.sessions():
+            if session.closed not in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED):
+                for question in session.questions.values():
+                    if question.asked_at >= since:
+                        yield question.link, question.delivery, question.asked_at
+        for link, at in self.history_links:
+            if at >= since:
+                yield link, _NOTHING, at
 
     def heads(self) -> tuple[DeliveryKey, ...]:
         """Return the questions whose turn it is: the oldest unanswered one of each session."""
@@ -201,7 +216,7 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
             return _repeated(state, event)
         case e.CommandGiven(command="clear"):
             cleared = _opened_window(state, event.at, event.delivery, _NOTHING)
-            return cleared._replace(cleared_at=event.at)
+            return cleared._replace(history_links=())
         case e.CommandGiven() | e.MessageDeclined():
             return _opened_window(state, event.at, event.delivery, _NOTHING)
         case e.UserSubscribed():
@@ -214,7 +229,7 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
         case e.UserUnsubscribed():
             left = _opened_window(state, event.at, event.delivery, _NOTHING)
             gone = tuple(one.closed_as(CloseReason.UNSUBSCRIBED, event.at) for one in state.past)
-            return left._replace(past=gone, unseen=(), spoke_at=0.0, cleared_at=event.at)
+            return left._replace(past=gone, unseen=(), spoke_at=0.0, history_links=())
         case e.SessionOpened():
             if state.live is not None:
                 raise Inconsistent(f"session {event.session} opened beside {state.live.id}")
@@ -240,7 +255,10 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
         case e.PageOpened():
             live, past = _with_question(state, state.question(event.question).seen())
             return state._replace(live=live, past=past, unseen=_without(state, event.question))
-        case e.HistoryLinkIssued() | e.TailTrimmed():
+        case e.HistoryLinkIssued():
+            issued = (*state.history_links, (event.link, event.at))
+            return state._replace(history_links=issued[-HISTORY_LINKS:])
+        case e.TailTrimmed():
             return state
         case e.PushStarted():
             return _push_started(state, event)

@@ -4,8 +4,9 @@ A tag is for ever: it is never given to another event. A change in what an event
 version of its tag, and `upcast` turns the older bodies into it, so that the rest of the program
 knows the newest shape only.
 
-What users and models say is *personal*, and encrypted with the user's key; the rest of a body is
-not, so that an event whose key is gone still counts.
+What users and models say is *personal*, and encrypted with the user's key, and so are the hashes of
+links, which are made of who the user is; the rest of a body is not, so that an event whose key is
+gone still counts.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ _KINDS = (
         lambda at, b: e.QuestionAsked(
             at=at, session=b[0], delivery=b[1], text=b[2], link=b[3], image=b[4]
         ),
-        ("text", "image"),
+        ("text", "link", "image"),
     ),
     _Kind(
         5, 1, e.ContinuationAsked, ("delivery", "question"),
@@ -148,11 +149,12 @@ _KINDS = (
             at=at, delivery=b[0], kind=ReplyKind(b[1]), notice=b[2], about=b[3], question=b[4],
             start=b[5], end=b[6], text=b[7], style=Style(b[8]), rest=b[9], reminder=b[10],
         ),
-        ("text",),
+        ("about", "text"),
     ),
     _Kind(
         14, 1, e.HistoryLinkIssued, ("delivery", "link"),
         lambda at, b: e.HistoryLinkIssued(at=at, delivery=b[0], link=b[1]),
+        ("link",),
     ),
     _Kind(
         15, 1, e.PageOpened, ("question",),
@@ -231,6 +233,9 @@ _ENCODE = {
     for kind in _KINDS
 }
 _DECODE = {kind.tag: _Decoding(kind.version, kind.build, _indices(kind)) for kind in _KINDS}
+
+_UNKNOWN = {(kind.tag, kind.fields.index("link")): b"" for kind in _KINDS if "link" in kind.fields}
+"""What stands for a personal field that cannot be read, where it is no text."""
 
 KINDS: tuple[str, ...] = tuple(kind.event.__name__ for kind in _KINDS)
 """The names of all events, as JSON and the command line have them."""
@@ -332,7 +337,7 @@ def event(
         body = list(body)
         for index in known.personal:
             if index < len(body) and body[index] is None:
-                body[index] = next(said, "")
+                body[index] = next(said, _UNKNOWN.get((tag, index), ""))
     if version != known.version:
         body = upcast(tag, version, known.version, body)
     return known.build(at, body)

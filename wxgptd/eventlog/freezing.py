@@ -56,6 +56,7 @@ def _state(raw: Any) -> UserState:  # noqa: ANN401 (a UserState whose values are
         unseen=tuple(raw.unseen),
         push=Push(_question(raw.push[0])) if raw.push is not None else None,
         standing=Standing(raw.standing),
+        history_links=tuple(map(tuple, raw.history_links)),
     )
     return state
 

@@ -8,8 +8,9 @@ who the reference was, or read what belongs to it; a user who comes back gets an
 The file is a head, ``WXGPTKEY`` and u16 format version, and records: ``WXKY``, u32 length, u32
 CRC-32 of the rest, and that is a nonce of 12 bytes and AES-256-GCM of the msgpack array
 ``[reference, account, openid, key]``; the first of them has the reference "" and proves the master
-key. A record is durable before any event that is encrypted with its key. The file is appended to,
-and rewritten as a whole, by a rename, when a key is deleted.
+key. A record is durable before any event that is encrypted with its key. The file is appended to;
+a record that is deleted is written over with zeros where it stands, which takes no room on a full
+disk. Each start writes the file anew, without gaps, so that nothing in it was never synced.
 """
 
 from __future__ import annotations
@@ -49,12 +50,13 @@ class MasterKeyUnusable(WxgptError):
 class UserKey:
     """Encrypts and decrypts what one user's events carry."""
 
-    __slots__ = ("_cipher", "key", "reference", "user")
+    __slots__ = ("_cipher", "key", "record", "reference", "user")
 
-    def __init__(self, reference: str, user: User, key: bytes) -> None:
+    def __init__(self, reference: str, user: User, key: bytes, record: bytes = b"") -> None:
         self.reference = reference
         self.user = user
         self.key = key
+        self.record = record
         self._cipher: AESGCM | None = None
 
     def seal(self, plain: bytes) -> bytes:
@@ -118,20 +120,43 @@ class Keyring:
         """Return the key that the user's events are encrypted with from now on, if there is one."""
         return self._of_user.get(user)
 
-    def make(self, user: User) -> tuple[UserKey, bytes]:
-        """Make a key for `user`; return it with its record, which has yet to be written."""
+    def make(self, user: User) -> UserKey:
+        """Make a key for `user`; its `record` has yet to be written."""
         reference = f"{user.account}:{secrets.token_hex(8)}"
         key = UserKey(reference, user, secrets.token_bytes(KEY_BYTES))
+        key.record = self._record(key)
         self._note(key)
-        return key, self.record(key)
+        return key
 
     def forget(self, key: UserKey) -> None:
         """Use `key` no more for what its user does from now on; it still decrypts."""
         if self._of_user.get(key.user) is key:
             del self._of_user[key.user]
 
-    def record(self, key: UserKey) -> bytes:
-        """Return the record of `key`."""
+    def drop(self, key: UserKey) -> None:
+        """Know nothing of `key` any more. In the file it is all the same."""
+        self._by_reference.pop(key.reference, None)
+        self.forget(key)
+
+    def overwrite(self, descriptor: int, references: Iterable[str]) -> None:
+        """Delete the keys of those references, in the open file. Not durable yet.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        data = b""
+        for reference in references:
+            key = self._by_reference.get(reference)
+            if key is None:
+                continue
+            data = data or self.path.read_bytes()
+            at = data.find(key.record)
+            while at >= 0:
+                os.pwrite(descriptor, bytes(len(key.record)), at)
+                at = data.find(key.record, at + 1)
+            self.drop(key)
+
+    def _record(self, key: UserKey) -> bytes:
         user = key.user
         said = (key.reference, user.account, user.openid, key.key)
         packed: bytes = msgpack.packb(said, unicode_errors="surrogatepass")
@@ -150,21 +175,26 @@ class Keyring:
         """
         return _open(self._master, sealed)
 
-    def head(self) -> bytes:
-        """Return what the file begins with."""
-        return _HEAD + self.record(UserKey("", _NOBODY, b""))
-
     def write(self, without: Iterable[str] = ()) -> None:
-        """Write the whole file anew, without the keys of those references. Durable on return."""
-        for reference in without:
-            key = self._by_reference.pop(reference, None)
-            if key is not None:
-                self.forget(key)
+        """Write the whole file anew, without the keys of those references. Durable on return.
+
+        Raises:
+            OSError: there is no room, or the file system does not allow it; it is as it was.
+        """
+        gone = frozenset(without)
+        kept = [key for key in list(self._by_reference.values()) if key.reference not in gone]
+        head = _HEAD + self._record(UserKey("", _NOBODY, b""))
         fresh = self.path.with_name(f"{self.path.name}.new")
-        kept = [self.record(key) for key in list(self._by_reference.values())]
-        segments.write_durably(fresh, b"".join((self.head(), *kept)))
+        try:
+            segments.write_durably(fresh, b"".join((head, *(key.record for key in kept))))
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise
         fresh.rename(self.path)
         segments.sync_directory(self.path.parent)
+        for reference in gone:
+            if (key := self._by_reference.get(reference)) is not None:
+                self.drop(key)
         self.is_whole = True
 
     def __len__(self) -> int:
@@ -184,13 +214,14 @@ class Keyring:
                 position += 1
                 continue
             self.is_whole &= position == due
-            position = due = position + _RECORD.size + len(payload)
-            key = self._unpack(payload)
+            begin, position = position, position + _RECORD.size + len(payload)
+            due = position
+            key = self._unpack(payload, data[begin:position])
             if key.reference:
                 yield key
         self.is_whole &= due == len(data) > len(_HEAD)
 
-    def _unpack(self, payload: bytes) -> UserKey:
+    def _unpack(self, payload: bytes, record: bytes) -> UserKey:
         try:
             packed = _open(self._master, payload)
         except ValueError:
@@ -199,7 +230,7 @@ class Keyring:
                 hint="[log] master_key must name the key that the state directory was made with",
             ) from None
         reference, account, openid, key = msgpack.unpackb(packed, unicode_errors="surrogatepass")
-        return UserKey(reference, User(account, openid), key)
+        return UserKey(reference, User(account, openid), key, record)
 
 
 def joined(one: bytes, other: bytes) -> bytes:
@@ -264,10 +295,15 @@ def own_master(state_dir: Path) -> bytes:
                 hint="restore it from a backup, or name the key with [log] master_key",
             ) from None
     key = secrets.token_bytes(KEY_BYTES)
-    fresh = path.with_name("master.new")
+    fresh = path.with_name(f"master.{os.getpid()}.new")
     segments.make_private_directory(path.parent)
     segments.write_durably(fresh, base64.b64encode(key) + b"\n")
-    fresh.rename(path)
+    try:
+        os.link(fresh, path)  # fails where another first start was faster
+    except FileExistsError:
+        key = read_master(path)
+    finally:
+        fresh.unlink()
     segments.sync_directory(path.parent)
     return key
 

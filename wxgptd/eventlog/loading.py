@@ -14,7 +14,7 @@ from typing import NamedTuple
 from wxgptd.domain import events as e
 from wxgptd.domain.record import Capture, Loaded
 from wxgptd.domain.state import EMPTY, Inconsistent, UserState, evolve
-from wxgptd.domain.values import User
+from wxgptd.domain.values import DeliveryKey, LinkHash, User
 from wxgptd.eventlog import codec, framing, freezing, reader, segments
 from wxgptd.eventlog import snapshot as snapshots
 from wxgptd.eventlog.keyring import Keyring, UserKey
@@ -82,7 +82,7 @@ class Sleeper:
         """
         begin = EMPTY
         try:
-            if self.snapshot is not None and self.key is not None:
+            if self.snapshot is not None and self.snapshot.frozen and self.key is not None:
                 begin = freezing.thaw(self.key.open(self.snapshot.frozen))
             return reduce(evolve, map(self._event, self.entries), begin)
         except (ValueError, TypeError, IndexError) as error:
@@ -91,18 +91,22 @@ class Sleeper:
                 hint="`wxgpt log verify` says where it is, `wxgpt log repair` leaves it out",
             ) from error
 
-    def frozen(self, before: float) -> snapshots.FrozenUser | None:
-        """Return what a snapshot is to have; nothing of who is erased.
-
-        Without past sessions from `before`.
-        """
-        if self.key is None:
-            return None
-        snapshot = self.snapshot
+    def frozen(self, capture: Capture) -> snapshots.FrozenUser:
+        """Return what a snapshot is to have; as in the last one if nothing was done since."""
+        assert self.key is not None
+        snapshot, before = self.snapshot, capture.keep_since
         if snapshot is not None and not self.entries and not 0 < snapshot.oldest_at < before:
             return snapshot
-        one = snapshots.of_state(self.key, self.wake().trimmed(before))
-        return one._replace(last_at=self.last_at)
+        state = self.wake().trimmed(before)
+        return snapshots.of_state(self.key, state, capture.links_since)._replace(
+            last_at=self.last_at
+        )
+
+    def links(self) -> Iterator[tuple[User, LinkHash, DeliveryKey, float]]:
+        """Yield the links that the snapshot has."""
+        if self.snapshot is not None and self.snapshot.links and self.key is not None:
+            for link, question, at in codec.unpack(self.key.open(self.snapshot.links)):
+                yield self.key.user, link, question, at
 
     def _event(self, entry: codec.Entry) -> e.Event:
         tag, version, at, _, _, packed, sealed = entry
@@ -175,6 +179,10 @@ class Index:
         Raises:
             LogDamaged: the keys of some are missing who were never erased.
         """
+        for sleeper in self._sleepers.values():
+            if sleeper.key is None and sleeper.reference not in self.erased:
+                self._keys.refresh()  # it may have come since they were read
+                sleeper.key = self._keys.find(sleeper.reference)
         found = {
             sleeper.key.user: sleeper
             for reference, sleeper in self._sleepers.items()
@@ -213,10 +221,12 @@ def load(directory: Path, keys: Keyring, since: Mapping[type[e.Event], float]) -
         index.begin_with(snapshot)
     covered = snapshot.last_seq if snapshot is not None else 0
     last_seq = _read(directory, index, covered)
+    users = index.users()
     loaded = Loaded(
         last_seq=last_seq,
-        users=index.users(),
+        users=users,
         recent=index.recent,
+        links=[link for user in users.values() for link in user.links()],
         notes=snapshot.notes if snapshot is not None else {},
         snapshot_seq=covered,
         skipped=skipped,
@@ -269,7 +279,7 @@ def states(snapshot: snapshots.Snapshot, keys: Keyring) -> dict[str, UserState]:
         key = keys.find(one.reference)
         found[one.reference] = (
             freezing.thaw(key.open(one.frozen))
-            if key is not None
+            if key is not None and one.frozen
             else EMPTY._replace(version=one.version)
         )
     return found
@@ -278,17 +288,19 @@ def states(snapshot: snapshots.Snapshot, keys: Keyring) -> dict[str, UserState]:
 def frozen(
     awake: Sequence[tuple[UserKey, UserState]], capture: Capture, keys: Keyring
 ) -> Iterator[snapshots.FrozenUser]:
-    """Yield what a snapshot of `capture` has, without those who are erased meanwhile.
+    """Yield what a snapshot of `capture` has.
 
-    Who has not been awake, and has done nothing since the last snapshot, is as in that one.
+    Whoever is erased since it was taken has no state in it, but is in it: the erasure, which
+    follows in the log, has to find somebody.
     """
-    before = capture.keep_since
     for key, state in awake:
-        if keys.find(key.reference) is not None:
-            yield snapshots.of_state(key, state.trimmed(before))
+        if keys.find(key.reference) is None:
+            yield snapshots.of_erased(key.reference, state.version)
+        else:
+            yield snapshots.of_state(key, state.trimmed(capture.keep_since), capture.links_since)
     for sleeper in capture.asleep.values():
         assert isinstance(sleeper, Sleeper)
-        if keys.find(sleeper.reference) is not None:
-            one = sleeper.frozen(before)
-            if one is not None:
-                yield one
+        if keys.find(sleeper.reference) is None:
+            yield snapshots.of_erased(sleeper.reference, sleeper.version)
+        else:
+            yield sleeper.frozen(capture)

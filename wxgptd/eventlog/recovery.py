@@ -45,12 +45,18 @@ def repaired(directory: Path) -> Path:
 
 
 def finish_replacing(directory: Path) -> None:
-    """Put a new log in its place, if replacing the old one was interrupted when there was none."""
+    """Put a new log in its place, if replacing the old one was interrupted when there was none.
+
+    And delete what else was interrupted. The caller holds the state directory's lock.
+    """
     if not directory.exists() and repaired(directory).exists():
         repaired(directory).rename(directory)
         segments.sync_directory(directory.parent)
-    if _plain(directory).exists():
-        shutil.rmtree(_plain(directory))
+    for leftover in ("plain", "repaired", "repairing", "encrypting", "importing"):
+        if (path := directory.with_name(f"{directory.name}.{leftover}")).exists():
+            shutil.rmtree(path)
+    if (path := directory.with_name("restoring")).exists():
+        shutil.rmtree(path)  # with keys of users who may be erased by now
 
 
 def is_plain(directory: Path) -> bool:
@@ -96,11 +102,17 @@ def replace(directory: Path, fresh: Path, aside: Path) -> None:
 
 
 def make_ready(directory: Path) -> Ready:
-    """Trim what a crash left, and say where to go on.
+    """Trim what a crash left, see to it that what it wrote is on disk, and say where to go on.
+
+    Whoever was killed may have written what was never synced, or what could not be: it can be
+    read, and may be gone with the next power cut. So an open segment is written anew.
 
     Raises:
         LogDamaged: the last segment is damaged, not merely torn.
     """
+    for leftover in directory.glob("*.new"):
+        leftover.unlink()
+    segments.sync_directory(directory)
     paths = segments.list_segments(directory)
     if not paths:
         return Ready(None, None, 0, 1, None)
@@ -115,24 +127,35 @@ def make_ready(directory: Path) -> Ready:
             segments.sync_directory(directory)
             return Ready(None, None, 0, first, trimmed)
         tail = framing.tail_of(data, header)
-    next_seq = reader.require_tail(path, tail, last=True)
-    if isinstance(tail, framing.Sealed):
-        if next_seq == header.first_seq:
-            path.unlink()  # its successor would have the same name
-        return Ready(None, None, 0, next_seq, None)
-    cut = _trim(path, tail.end, size) if isinstance(tail, framing.Torn) else None
+        next_seq = reader.require_tail(path, tail, last=True)
+        if isinstance(tail, framing.Sealed):
+            if next_seq == header.first_seq:
+                path.unlink()  # its successor would have the same name
+            return Ready(None, None, 0, next_seq, None)
+        cut = _keep_somehow(path, tail.end, size) if isinstance(tail, framing.Torn) else None
+        _write_anew(path, data[: tail.end])
     return Ready(path, header, tail.end, next_seq, cut)
 
 
-def _trim(path: Path, offset: int, size: int) -> Trimmed:
-    trimmed = _keep_somehow(path, offset, size)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+def _write_anew(path: Path, data: memoryview) -> None:
+    """Have exactly `data` in the segment at `path`, durably."""
+    fresh = path.with_name(f"{path.name}.new")
     try:
-        os.ftruncate(descriptor, offset)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    return trimmed
+        segments.write_durably(fresh, data)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        if not says_full(error):
+            raise
+        # No room for a copy: then in its place, which is as good unless a sync has failed before.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.ftruncate(descriptor, len(data))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        return
+    fresh.rename(path)
+    segments.sync_directory(path.parent)
 
 
 def _keep_somehow(path: Path, offset: int, size: int) -> Trimmed:

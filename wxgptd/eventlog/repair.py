@@ -238,7 +238,7 @@ class _Salvage:
         """Return the entry for an event from before users had keys."""
         self.makes_keys = True
         assert record.hidden is Hidden.READABLE
-        key = self._keys.of(record.user) or self._keys.make(record.user)[0]
+        key = self._keys.of(record.user) or self._keys.make(record.user)
         return codec.encode(key, record.previous, record.event)
 
 

@@ -105,7 +105,7 @@ def create(path: Path) -> IO[bytes]:
     return os.fdopen(descriptor, "wb")
 
 
-def write_durably(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes | memoryview) -> None:
     """Write a file of its own, readable for its owner only. Its name is not durable yet."""
     with create(path) as file:
         file.write(data)

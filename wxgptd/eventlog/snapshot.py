@@ -34,7 +34,9 @@ class FrozenUser(NamedTuple):
     """A user in a snapshot.
 
     `balance` counts what is open, as `loading` does; `oldest_at` is when the oldest past session
-    ended, or 0. `frozen` is the state, encrypted.
+    ended, or 0. `frozen` is the state, and `links` what leads to it, both encrypted with the user's
+    key. Of who was erased while the snapshot was written they are empty: that is still to come in
+    the log.
     """
 
     reference: str
@@ -43,6 +45,7 @@ class FrozenUser(NamedTuple):
     last_at: float
     marked: bool
     oldest_at: float
+    links: bytes
     frozen: bytes
 
 
@@ -64,8 +67,9 @@ class Newest(NamedTuple):
 # Writing.
 
 
-def of_state(key: UserKey, state: UserState) -> FrozenUser:
+def of_state(key: UserKey, state: UserState, links_since: float) -> FrozenUser:
     """Return what a snapshot has of a user."""
+    links = list(state.links(links_since))
     return FrozenUser(
         reference=key.reference,
         version=state.version,
@@ -73,8 +77,14 @@ def of_state(key: UserKey, state: UserState) -> FrozenUser:
         last_at=state.spoke_at,
         marked=state.is_marked,
         oldest_at=state.past[0].closed_at if state.past else 0.0,
+        links=key.seal(msgpack.packb(links)) if links else b"",
         frozen=key.seal(freezing.freeze(state)),
     )
+
+
+def of_erased(reference: str, version: int) -> FrozenUser:
+    """Return what a snapshot has of a user whose erasure comes behind it in the log."""
+    return FrozenUser(reference, version, 0, 0.0, False, 0.0, b"", b"")
 
 
 def write(

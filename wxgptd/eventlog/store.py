@@ -5,6 +5,7 @@ The one place where the writer's thread meets the reactor's.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from wxgptd.domain.state import UserState
 from wxgptd.domain.values import User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, loading, reader, recovery, retention, segments, snapshot
-from wxgptd.eventlog.disk import DISK, Disk
+from wxgptd.eventlog.disk import DISK, Disk, says_full
 from wxgptd.eventlog.keyring import Keyring, UserKey
 from wxgptd.eventlog.writer import SEGMENT_BYTES, Writer
 
@@ -105,9 +106,7 @@ class LogStore:
         """
         try:
             ready = recovery.make_ready(self._directory)
-            # Also deletes what a stop has left of users who were erased, and half a record.
-            if self._erased or not self._keys.is_whole:
-                self._keys.write(without=self._erased)
+            self._settle_keys()
         except OSError as error:
             raise _unavailable(error) from error
         self.trimmed = ready.trimmed
@@ -121,6 +120,20 @@ class LogStore:
             segment_bytes=self._segment_bytes,
             disk=self._disk,
         )
+
+    def _settle_keys(self) -> None:
+        """Have on disk what is in the keyring; delete what a stop has left of who was erased."""
+        try:
+            self._keys.write(without=self._erased)
+        except OSError as error:
+            if not says_full(error) or not self._keys.path.exists():
+                raise
+            descriptor = os.open(self._keys.path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                self._keys.overwrite(descriptor, self._erased)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
     def append(self, user: User, events: Sequence[Event], expected: int) -> Deferred[int]:
         """Append `events`, which rest on version `expected` of `user`.
@@ -142,19 +155,19 @@ class LogStore:
         if self._failed is not None:
             result.errback(self._failed)
             return result
-        key, record = self._keys.of(user), b""
-        if key is None:
-            key, record = self._keys.make(user)
+        known = self._keys.of(user)
+        key = known or self._keys.make(user)
         try:
             entries = [codec.encode(key, n, event) for n, event in enumerate(events, expected)]
         except codec.Unencodable:
-            if record:
-                self._keys.forget(key)
+            if known is None:
+                self._keys.drop(key)
             raise
         erased = ""
         if isinstance(events[-1], UserErased):
             self._keys.forget(key)  # whoever comes back is somebody else
             erased = key.reference
+        record = key.record if known is None else b""
         self._waiting[result] = self._writer.append(entries, result, record, erased)
         if not self._flushing:
             self._flushing = True

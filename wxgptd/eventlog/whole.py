@@ -24,7 +24,7 @@ def encoded(records: Iterator[Recorded], keys: Keyring) -> Iterator[codec.Entry]
         if record.hidden is not Hidden.READABLE:
             yield codec.encode_hidden(record)
             continue
-        key = keys.of(record.user) or keys.make(record.user)[0]
+        key = keys.of(record.user) or keys.make(record.user)
         yield codec.encode(key, record.previous, record.event)
     keys.write()
 

@@ -235,8 +235,8 @@ class Writer:
         took = time.monotonic() - began
         self._written_seq += events
         if erased := [append.erased for append in group if append.erased]:
-            self._with_room(lambda: self._keys.write(without=erased))
-            self._open_keys()
+            self._keys.overwrite(self._keys_file.descriptor, erased)
+            self._disk.sync(self._keys_file.descriptor)
         done = self._commits
         self._commits = Commits(done.groups + 1, done.events + events, done.sync_s + took)
         self._on_durable([append.token for append in group])
@@ -253,24 +253,22 @@ class Writer:
                 # A full disk takes some bytes first. They are no frame, and nobody's.
                 if says_full(error):
                     os.ftruncate(file.descriptor, file.size)
+                    os.lseek(file.descriptor, file.size, os.SEEK_SET)
                 raise
 
         self._with_room(write)
         file.size += len(data)
 
     def _open(self, ready: Ready) -> None:
-        self._open_keys()
+        # Not O_APPEND: on Linux `pwrite` would append, too, and nothing could be written over.
+        keys = os.open(self._keys.path, os.O_WRONLY | os.O_CLOEXEC)
+        self._keys_file = _File(keys, os.lseek(keys, 0, os.SEEK_END))
         if ready.segment is None or ready.header is None:
             self._create(ready.next_seq)
             return
         descriptor = os.open(ready.segment, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         self._segment = _File(descriptor, ready.offset)
         self._key, self._first_seq = ready.header.key, ready.header.first_seq
-
-    def _open_keys(self) -> None:
-        self._keys_file.close()
-        descriptor = os.open(self._keys.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        self._keys_file = _File(descriptor, os.fstat(descriptor).st_size)
 
     def _create(self, first_seq: int) -> None:
         path = self._directory / segments.segment_name(first_seq)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
@@ -102,6 +103,10 @@ class Journal:
         self._asleep = dict(loaded.users)
         for projection in self._projections:
             projection.restore(loaded.notes.get(projection.name))
+        # Older ones first: links are forgotten in the order in which they were made.
+        for link in sorted(loaded.links, key=itemgetter(3)):
+            for projection in self._projections:
+                projection.lead(*link)
         for user, event in loaded.recent:
             for projection in self._projections:
                 age_s = projection.recalls.get(type(event))
@@ -144,7 +149,7 @@ class Journal:
         """Return the users who have not been looked at since the start."""
         return self._asleep
 
-    def capture(self, keep_since: float) -> Capture:
+    def capture(self, keep_since: float, links_since: float) -> Capture:
         """Return all there is, as it is now; drop past sessions that ended before `keep_since`."""
         for user, state in self._awake.items():
             if state.past and state.past[0].closed_at < keep_since:
@@ -155,6 +160,7 @@ class Journal:
             asleep=dict(self._asleep),
             notes={one.name: one.notes() for one in self._projections if one.name},
             keep_since=keep_since,
+            links_since=links_since,
         )
 
     def record(self, user: User, command: Command) -> Entry:

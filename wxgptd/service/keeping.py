@@ -27,12 +27,13 @@ TRY_AGAIN_S = 60.0
 class Retention:
     """How much is kept: a snapshot each so many events; events for so long, and so many bytes.
 
-    0 is for ever, and without bound.
+    0 is for ever, and without bound. Links are dead after `links_s`.
     """
 
     snapshot_every: int
     keep_s: float
     max_bytes: int
+    links_s: float
 
 
 class Keeping:
@@ -125,7 +126,7 @@ class Keeping:
     async def _take(self) -> Retained:
         keep_s, now = self._retention.keep_s, self._timeline.now()
         before = now - keep_s if keep_s else 0.0
-        capture = self._journal.capture(before)
+        capture = self._journal.capture(before, now - self._retention.links_s)
         stale, self._stale = self._stale, False
         write = self._store.snapshot(capture, only=stale)
         try:

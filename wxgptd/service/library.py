@@ -82,7 +82,8 @@ class Library:
         if target is None or target.question:
             return None
         state = self._journal.state(target.user)
-        if not state.version or target.issued_at < state.cleared_at:
+        link = self._link_hash(token)
+        if not any(link == one for one, _ in state.history_links):
             return None
         pages = _paged(
             session

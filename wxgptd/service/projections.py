@@ -69,6 +69,9 @@ class Projection:
     def recalled(self, states: States) -> None:
         """Take note that this was all."""
 
+    def lead(self, user: User, link: LinkHash, question: DeliveryKey, issued_at: float) -> None:
+        """Take note of a link that was made: to an answer, or to a history."""
+
     def meet(self, user: User, state: UserState) -> None:
         """Take note of a user who may have something open, or was here just now."""
 
@@ -94,8 +97,6 @@ class LinkIndex(Projection):
     Whether they still do, the state of their user knows: a link dies with the `/clear` of the
     session it belongs to (that of a history, with any), and with its user's erasure.
     """
-
-    name = "links"
 
     def __init__(self, ttl_s: float) -> None:
         self._ttl_s = ttl_s
@@ -123,17 +124,9 @@ class LinkIndex(Projection):
         """Note a link that was made."""
         self.observe(user, event, EMPTY)
 
-    def notes(self) -> object:
-        """Return all links."""
-        return [
-            (link, *target.user, target.question, target.issued_at)
-            for link, target in self._targets.items()
-        ]
-
-    def restore(self, notes: Any) -> None:  # noqa: ANN401
-        """Take up the links."""
-        for link, account, openid, question, issued_at in notes or ():
-            self._targets[link] = Target(User(account, openid), question, issued_at)
+    def lead(self, user: User, link: LinkHash, question: DeliveryKey, issued_at: float) -> None:
+        """Note a link that was made."""
+        self._targets[link] = Target(user, question, issued_at)
 
     def find(self, link: LinkHash, now: float) -> Target | None:
         """Return where `link` leads, or None if nowhere (any more)."""

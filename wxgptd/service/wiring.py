@@ -110,7 +110,10 @@ class Service:
             journal=self.journal,
             store=world.store,
             retention=Retention(
-                config.log.snapshot_every, config.log.keep or 0.0, config.log.max_size or 0
+                config.log.snapshot_every,
+                config.log.keep or 0.0,
+                config.log.max_size or 0,
+                config.links.ttl,
             ),
             in_thread=world.in_thread,
             timeline=timeline,
@@ -403,6 +406,7 @@ def _webhooks(
             timestamp_tolerance_s=config.server.timestamp_tolerance,
             seconds=world.clock.seconds,
             forward=forwarder.forward,
+            secret=world.link_key,
         )
     return webhooks
 

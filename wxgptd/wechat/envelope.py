@@ -8,7 +8,9 @@ left out; wechatpy does neither, and is what this is tested against for all the 
 
 from __future__ import annotations
 
+import hmac
 import re
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import NoReturn, assert_never
 from xml.parsers import expat
@@ -148,11 +150,13 @@ def recipient(fields: Fields) -> str:
     return name
 
 
-def delivery_key(fields: Fields) -> DeliveryKey:
+def delivery_key(fields: Fields, secret: bytes) -> DeliveryKey:
     """Return what all attempts to deliver this message have in common.
 
     WeChat: messages by MsgId; events, which have none, by sender and CreateTime. A message
-    without MsgId is known by what it says: never may two such messages be one.
+    without MsgId is known by what it says: never may two such messages be one. Neither that nor
+    an event's key (the scene of a QR code may name somebody) is to be told from the result,
+    without `secret`.
     """
     message_id = fields.get("MsgId", "")
     if message_id.isascii() and message_id.isdigit() and len(message_id) <= 20:
@@ -160,11 +164,14 @@ def delivery_key(fields: Fields) -> DeliveryKey:
     created = fields.get("CreateTime", "")[:20]
     if fields.get("MsgType") == "event":
         name, key = fields.get("Event", ""), fields.get("EventKey", "")
-        if len(name) + len(key) <= 96:
-            return DeliveryKey(f"{EVENT_PREFIX}{created}:{name}:{key}")
-    said = "\0".join(f"{name}\0{text}" for name, text in sorted(fields.items()))
-    digest = sha256(said.encode("utf-8", "replace")).hexdigest()
-    return DeliveryKey(f"digest:{created}:{digest[:32]}")
+        return DeliveryKey(f"{EVENT_PREFIX}{created}:{_digest(secret, (name, key))}")
+    said = (part for item in sorted(fields.items()) if item[0] != "FromUserName" for part in item)
+    return DeliveryKey(f"digest:{created}:{_digest(secret, said)}")
+
+
+def _digest(secret: bytes, said: Iterable[str]) -> str:
+    data = "\0".join(said).encode("utf-8", "replace")
+    return hmac.digest(secret, data, sha256).hex()[:32]
 
 
 def content(fields: Fields) -> Content:

@@ -71,6 +71,7 @@ class Webhook(Resource):
 
     `wall` is the wall clock, which WeChat's timestamps are compared with; `seconds` is the
     monotonic one, which attempts arrive by. `forward` hands a message on to another backend.
+    `secret` is for the names of deliveries that would say too much.
     """
 
     isLeaf = True
@@ -85,8 +86,10 @@ class Webhook(Resource):
         timestamp_tolerance_s: float,
         seconds: Callable[[], float],
         forward: HandOn,
+        secret: bytes,
     ) -> None:
         super().__init__()
+        self._secret = secret
         self.seconds = seconds
         self.forward = forward
         self._account = account
@@ -116,7 +119,7 @@ class Webhook(Resource):
             fields, key, signed = self._open(request, body)
             user = User(self._account, envelope.sender(fields))
             source = envelope.recipient(fields)
-            delivery = envelope.delivery_key(fields)
+            delivery = envelope.delivery_key(fields, self._secret)
             content = envelope.content(fields)
         except signature.Forged as error:
             return self._refuse(request, FORBIDDEN, str(error))
