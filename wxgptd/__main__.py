@@ -41,6 +41,7 @@ from wxgptd.eventlog import keyring
 from wxgptd.eventlog.disk import ROOM_NEEDED_BYTES
 from wxgptd.eventlog.store import LogStore, StoreUnavailable
 from wxgptd.outbound.client import http_client
+from wxgptd.service.keeping import keeping_period_s
 from wxgptd.service.keys import link_key
 from wxgptd.service.notify import notify
 from wxgptd.service.site import BoundedSite
@@ -178,6 +179,7 @@ class _Process:
             on_failure=self._log_failed,
             on_full=_say_full,
             segment_bytes=self._config.log.segment_size,
+            segment_age_s=keeping_period_s(self._config.log.keep or 0.0),
         )
         service = Service(
             self._config,
@@ -280,6 +282,7 @@ class _Process:
             while self._waits(service) and self._reactor.seconds() < deadline:
                 await deferLater(self._reactor, 0.05)  # and then what was said is on its way
             service.end()
+            await service.settled()
             await admin.stopListening()
             try:
                 store.close()

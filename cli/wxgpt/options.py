@@ -147,8 +147,10 @@ def open_keys(state_dir: Path) -> Keyring:
     from wxgptd.eventlog.keyring import Keyring
 
     master = master_key(state_dir)
+    path = segments.keyring_path(state_dir)
     try:
-        return Keyring(segments.keyring_path(state_dir), master)
+        path.stat()
+        return Keyring(path, master)
     except OSError as error:
         raise NoMasterKey(f"{error.filename}: {error.strerror}") from None
 
@@ -209,6 +211,23 @@ def _user_name(number: int) -> str:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return f"user {number}"
+
+
+def only_account() -> str:
+    """Return the name of the account, with no secret resolved.
+
+    Raises:
+        UsageFailure: there are several.
+    """
+    from wxgptd.config import load_account_names
+
+    names = load_account_names(config_path())
+    if len(names) != 1:
+        raise UsageFailure(
+            "there is more than one account" if names else "there is no account",
+            hint=f"--account: {', '.join(names)}",
+        )
+    return names[0]
 
 
 def pick_account(config: Config, name: str | None) -> tuple[str, Account]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from wxgpt import render
 from wxgpt.failures import UsageFailure
 from wxgptd.domain import events as e
 from wxgptd.domain.record import Recorded
@@ -37,8 +38,7 @@ def fold(log: Log, until: Point = (None, None)) -> tuple[dict[User, UserState], 
     Raises:
         UsageFailure: the log does not go back that far.
     """
-    states, seq = _beginning(log, until[0])
-    at = 0.0
+    states, seq, at = _beginning(log, until)
     for record in read(log, until, seq):
         seq, at = record.seq, record.event.at
         if record.user == LOG_ITSELF:
@@ -55,11 +55,14 @@ def begins_at(log: Log) -> int:
     return segments.first_seq_of(segments.list_segments(log.directory)[0])
 
 
-def _beginning(log: Log, until: int | None) -> tuple[dict[User, UserState], int]:
-    """Return the states to begin with: those of a snapshot, where the log was shortened."""
+def _beginning(log: Log, until: Point) -> tuple[dict[User, UserState], int, float]:
+    """Return the states to begin with: those of a snapshot, where the log was shortened.
+
+    And the number of the last event in them, and when that was at the latest.
+    """
     first = begins_at(log)
     if first == 1:
-        return {}, 0
+        return {}, 0, 0.0
     reader.require_beginning(log.directory)
     if log.keys is None:
         raise UsageFailure(
@@ -69,16 +72,19 @@ def _beginning(log: Log, until: int | None) -> tuple[dict[User, UserState], int]
     for path in segments.list_snapshots(log.directory):  # the oldest one that will do
         if segments.last_seq_of(path) < first - 1:
             continue
-        if until is not None and segments.last_seq_of(path) > until:
-            raise UsageFailure(
-                f"history begins behind event {segments.last_seq_of(path)}",
-                hint="older events were dropped ([log] keep, max_size)",
-            )
         try:
             found = snapshot.read(path, log.keys)
         except ValueError:
             continue
+        seq, at = until
+        if (seq is not None and found.last_seq > seq) or (at is not None and found.created > at):
+            then = render.clock_time(found.created, utc=False)
+            raise UsageFailure(
+                f"history begins behind event {found.last_seq}, {then}",
+                hint="older events were dropped ([log] keep, max_size)",
+            )
         states = loading.states(found, log.keys)
         users = {log.keys.find(reference): state for reference, state in states.items()}
-        return {key.user: state for key, state in users.items() if key}, found.last_seq
+        known = {key.user: state for key, state in users.items() if key}
+        return known, found.last_seq, found.created
     raise reader.LogDamaged(f"the log begins with event {first}, and no snapshot is whole")

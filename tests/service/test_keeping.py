@@ -11,6 +11,7 @@ from wxgptd import config as cfg
 from wxgptd.domain import events as e
 from wxgptd.domain.values import User
 from wxgptd.eventlog import codec
+from wxgptd.eventlog.reader import LogDamaged
 
 DAY_S = 86_400.0
 ALICE = User("main", "alice")
@@ -121,7 +122,7 @@ def test_on_a_full_disk_no_snapshot_takes_the_room():
 def test_whoever_is_erased_while_a_snapshot_is_written_is_not_in_the_next():
     story = story_with(snapshot_every=5)
     ask(story)
-    story.advance(2)
+    story.advance(12)
     before, story.store.stalled = story.store.snapshots, True
     for _ in range(3):
         story.send("/help", "bob")
@@ -130,7 +131,7 @@ def test_whoever_is_erased_while_a_snapshot_is_written_is_not_in_the_next():
     story.deliver({"MsgType": "event", "Event": "unsubscribe", "EventKey": ""})
     story.store.stalled = False
     story.store.commit()
-    story.advance(3)
+    story.advance(25)
     assert story.store.snapshots >= before + 2
     assert "alice" not in repr(story.store._snapshot)
 
@@ -151,3 +152,29 @@ def test_events_that_make_no_sense_end_the_daemon_when_somebody_looks():
     story.advance(1)
     assert "never came" in str(story.damages[0])
     assert not sent.done
+
+
+def test_where_history_is_kept_for_a_time_there_is_a_snapshot_a_day_however_little_happens():
+    story = story_with(keep=7 * DAY_S)
+    before = story.store.snapshots
+    for _ in range(3):
+        story.say("/help")
+        story.advance(DAY_S + 60, step=600)
+    assert story.store.snapshots == before + 3
+
+
+def test_a_user_who_cannot_be_woken_is_told_of_and_not_tried_every_second():
+    story = story_with(snapshot_every=4)
+    good = story._handle.snapshot
+    tries = []
+
+    def damaged():
+        tries.append(1)
+        raise LogDamaged("what user main:1 said cannot be read")
+
+    story._handle.snapshot = lambda capture, *, only: damaged
+    ask(story)
+    story.advance(8)
+    assert len(tries) == 1
+    assert "cannot be read" in str(story.damages[0])
+    story._handle.snapshot = good

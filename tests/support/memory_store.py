@@ -93,7 +93,7 @@ class MemoryStore:
         def write() -> None:
             assert capture.last_seq <= self._durable, "a snapshot of what is not on disk"
             users = list(loading.frozen(awake, capture, self.keys))
-            self._snapshot = snapshot.Snapshot(capture.last_seq, capture.notes, users)
+            self._snapshot = snapshot.Snapshot(capture.last_seq, 0.0, capture.notes, users)
             self.snapshots += 1
 
         return write

@@ -108,6 +108,17 @@ def _table(path: Path, name: str, table: type[T], environ: Mapping[str, str]) ->
         ) from None
 
 
+def load_account_names(path: Path) -> tuple[str, ...]:
+    """Read only the names of the accounts.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    document, _ = _read(path)
+    accounts = document.get("account", {})
+    return tuple(accounts) if isinstance(accounts, dict) else ()
+
+
 def load_system_prompts(path: Path) -> dict[str, str]:
     """Read only the assistants' system prompts: enough to tell what a model would be told.
 

@@ -32,12 +32,14 @@ clear; a start rewrites such a log.
 **Torn or damaged.** A tail is *torn* if no valid frame or footer follows the first bad byte of
 the last, unsealed segment: that is what a crash leaves, no event of it was ever acknowledged,
 and it is trimmed at the next start with a copy kept as ``*.broken``. Everything else that does
-not check is *damage*: the daemon refuses to start and touches nothing. A sealed segment's footer
-covers its last frame, which a torn tail cannot be told from otherwise.
+not check is *damage*: the daemon refuses to start and touches nothing. (In an open segment a bit
+that was flipped in the last frame cannot be told from a torn tail. A sealed segment's footer covers
+its last frame as well.)
 
 **Writing.** Events are durable when the fdatasync behind their frame has returned, and are
 acknowledged then and not before. A new segment is durable when its directory has been synced as
-well. A failed write or sync is final: the writer stops, and the next start recovers.
+well. A failed write or sync is final: the writer stops, and the next start recovers. That writes an
+open segment anew, since what can be read of it may never have been synced.
 
 **Starting.** Beside the segments there may be snapshots (`snapshot`): all users' states behind one
 event. A start reads the newest one that checks and what follows it (`loading`). Segments that all

@@ -34,7 +34,7 @@ LOG = "log"
 MANIFEST = "manifest.json"
 """The last file of a backup: the SHA-256 of each of the others."""
 
-_NAMES = re.compile(r"log/\d{20}\.(wxlog|wxsnap)|keys/[a-z0-9_-]+|manifest\.json")
+_NAMES = re.compile(r"log/\d{20}\.(wxlog|wxsnap)|keys/(users|links|master)|manifest\.json")
 
 
 class Backup(NamedTuple):
@@ -147,14 +147,15 @@ def _contents(state_dir: Path) -> Iterator[tuple[str, bytes]]:
             yield f"{LOG}/{path.name}", path.read_bytes()
     paths = segments.list_segments(log)
     for path in paths:
-        with contextlib.suppress(FileNotFoundError), reader.mapped(path) as data:
+        with contextlib.suppress(reader.Dropped), reader.mapped(path) as data:
             yield f"{LOG}/{path.name}", bytes(data[: _whole(path, data, last=path == paths[-1])])
-    for path in sorted(segments.keys_directory(state_dir).glob("*")):
-        if path == ring:
-            # Keys that came while we read, and those that went: what we have read needs both.
-            yield f"{KEYS}/{path.name}", keyring.joined(before, path.read_bytes())
-        elif path.suffix != ".new":  # a first start that was cut short left that
-            yield f"{KEYS}/{path.name}", path.read_bytes()
+    # Keys that came while we read, and those that went: what we have read needs both.
+    after = ring.read_bytes() if ring.exists() else b""
+    yield f"{KEYS}/{ring.name}", keyring.joined(before, after)
+    for name in ("links", "master"):  # others are not ours
+        path = segments.keys_directory(state_dir) / name
+        if path.exists():
+            yield f"{KEYS}/{name}", path.read_bytes()
 
 
 def _whole(path: Path, data: memoryview, *, last: bool) -> int:

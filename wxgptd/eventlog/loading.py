@@ -15,6 +15,7 @@ from wxgptd.domain import events as e
 from wxgptd.domain.record import Capture, Loaded
 from wxgptd.domain.state import EMPTY, Inconsistent, UserState, evolve
 from wxgptd.domain.values import DeliveryKey, LinkHash, User
+from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, framing, freezing, reader, segments
 from wxgptd.eventlog import snapshot as snapshots
 from wxgptd.eventlog.keyring import Keyring, UserKey
@@ -35,6 +36,10 @@ _ERASED = codec.TAGS[e.UserErased]
 _MARK = codec.TAGS[e.StandingChanged]
 _NEVER = float("inf")
 _UNKNOWN = 0, _NEVER
+
+
+class NotEncrypted(WxgptError):
+    """the log is of an older format"""
 
 
 class Sleeper:
@@ -262,6 +267,12 @@ def _read_segment(path: Path, index: Index, after: int, *, last: bool) -> int:
         header = reader.read_header(path, data, last=last)
         if header is None:
             return segments.first_seq_of(path)
+        if header.version == framing.PLAIN_VERSION:
+            raise NotEncrypted(
+                f"the log in {path.parent} is from before what users say was encrypted",
+                hint="start this version of wxgptd once, which encrypts it; to keep what it was, "
+                "copy the state directory before, with the daemon stopped",
+            )
         walk = framing.Walk(data, header)
         for frame in walk:
             if frame.first_seq + frame.count > after + 1:

@@ -30,6 +30,10 @@ class LogDamaged(WxgptError):
         self.why = why or message
 
 
+class Dropped(WxgptError):
+    """a segment is there no more that was there just now"""
+
+
 class SegmentInfo(NamedTuple):
     """What there is in one segment. `damage` is why it cannot be read, or empty; a torn tail is
     none: that is what a crash leaves, and the next start trims it.
@@ -68,6 +72,8 @@ def scan(directory: Path, keys: Keyring | None, after: int = 0) -> Iterator[AnyR
         last = index == len(paths) - 1
         if not last and segments.first_seq_of(paths[index + 1]) <= after + 1:
             continue
+        if due is None and not path.exists():
+            continue  # dropped meanwhile
         with mapped(path) as data:
             header = read_header(path, data, last=last)
             if header is None:
@@ -255,6 +261,15 @@ class mapped:  # noqa: N801 (a context manager that reads as a word)
         self._path = path
 
     def __enter__(self) -> memoryview:
+        try:
+            return self._read()
+        except FileNotFoundError:
+            raise Dropped(
+                f"{self._path.name} was dropped while the log was read",
+                hint="old segments go when a snapshot has them; try again",
+            ) from None
+
+    def _read(self) -> memoryview:
         with self._path.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - framing.HEAD_BYTES))

@@ -72,6 +72,8 @@ def is_plain(directory: Path) -> bool:
 def encrypt(directory: Path, keys: Keyring, segment_bytes: int) -> None:
     """Put the log encrypted in the place of one that is not, and delete that.
 
+    A torn tail of it is not kept: it would be in the clear.
+
     Raises:
         LogDamaged: it is.
     """

@@ -58,7 +58,8 @@ class Plan:
     `refused` is what a start refuses, a line each; `lost_seqs` are ranges of event numbers that
     no frame has; `aside` counts events that are whole but cannot follow what is left before
     them, `keyless` users whose keys are lost. `torn` is how many bytes a crash left at the end: no
-    event of those was ever acknowledged. `begins_at` is the first event of the new log; what came
+    event of those was ever acknowledged. `plain` tells whether the old log has what users said in
+    the clear. `begins_at` is the first event of the new log; what came
     before it is in a snapshot.
     """
 
@@ -69,6 +70,7 @@ class Plan:
     aside: int = 0
     keyless: int = 0
     torn: int = 0
+    plain: bool = False
     begins_at: int = 1
 
     @property
@@ -145,8 +147,7 @@ class _Salvage:
         self._last_at = 0.0
         self.plan = Plan()
         self.makes_keys = False
-        self.snapshot, skipped = snapshot.newest(directory, keys)
-        self.plan.refused.extend(skipped)
+        self.snapshot, _ = snapshot.newest(directory, keys)
         if self.snapshot is not None:
             self.plan.begins_at = self.snapshot.last_seq + 1
             self._states = loading.states(self.snapshot, keys)
@@ -158,6 +159,7 @@ class _Salvage:
             for info in reader.inspect(self._directory, self._keys)
             if info.damage
         )
+        self.plan.refused.extend(_refused(self._directory, self._keys))
         erased: set[str] = set()
         for seq, entry in self._whole():
             record = codec.require(codec.decode(seq, entry, None))
@@ -223,12 +225,15 @@ class _Salvage:
         self, path: Path, header: framing.Header, frame: framing.Frame
     ) -> list[tuple[int, codec.Entry]]:
         try:
-            if header.version == framing.PLAIN_VERSION:
+            entries = reader.entries_of(path, frame)
+            if entries and isinstance(entries[0][4], str):  # an OpenID, in the clear
+                self.plan.plain = True
+                header = header._replace(version=framing.PLAIN_VERSION)
                 records = reader.decode_frame(path, header, frame, None)
                 return [(one.seq, self._encrypted(codec.require(one))) for one in records]
             for _ in reader.decode_frame(path, header, frame, self._keys):
                 pass  # it can be decrypted
-            return list(enumerate(reader.entries_of(path, frame), frame.first_seq))
+            return list(enumerate(entries, frame.first_seq))
         except reader.LogDamaged as error:
             size = frame.end - error.offset
             self.plan.gaps.append(Gap(path.name, error.offset, size, error.why))
@@ -263,3 +268,15 @@ def _frames(
                 end = len(data) if after is None else after
                 found.gaps.append(Gap(path.name, position, end - position, "no frame that checks"))
                 position = end
+
+
+def _refused(directory: Path, keys: Keyring) -> Iterator[str]:
+    """Yield what a start, or whoever looks at a user, refuses although every frame checks."""
+    try:
+        if not recovery.is_plain(directory):
+            for user in loading.load(directory, keys, {}).loaded.users.values():
+                user.wake()
+    except reader.LogDamaged:
+        return  # of a segment, or of keys: both are told elsewhere
+    except WxgptError as error:
+        yield str(error)

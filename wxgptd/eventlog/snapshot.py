@@ -13,6 +13,7 @@ log that one rests on may be gone. One that does not check is not used.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,9 +51,10 @@ class FrozenUser(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What is in one."""
+    """What is in one, and when it was made, in seconds since the epoch."""
 
     last_seq: int
+    created: float
     notes: Mapping[str, object]
     users: Sequence[FrozenUser]
 
@@ -161,6 +163,18 @@ def newest(directory: Path, keys: Keyring) -> Newest:
     return Newest(None, skipped)
 
 
+def require(directory: Path, last_seq: int, keys: Keyring) -> None:
+    """See to it that what was written can be read: others are deleted for it.
+
+    Raises:
+        OSError: it cannot.
+    """
+    try:
+        read(directory / segments.snapshot_name(last_seq), keys)
+    except (ValueError, TypeError) as error:
+        raise OSError(errno.EIO, f"what was written cannot be read: {error}") from error
+
+
 def read(path: Path, keys: Keyring) -> Snapshot:
     """Return what is in the snapshot at `path`.
 
@@ -182,4 +196,6 @@ def read(path: Path, keys: Keyring) -> Snapshot:
     if version != freezing.STATE_VERSION:
         raise ValueError(f"its states are of version {version}")
     notes = msgpack.unpackb(keys.open(sealed), use_list=False, strict_map_key=False)
-    return Snapshot(header.first_seq - 1, notes, [FrozenUser(*one) for one in users])
+    return Snapshot(
+        header.first_seq - 1, header.created, notes, [FrozenUser(*one) for one in users]
+    )

@@ -39,7 +39,8 @@ class LogStore:
     `on_failure` is called there, once, when the log can no longer be written.
 
     Group commit: whatever is appended while one commit is under way is the next one, and so is
-    all that one turn of the reactor appends.
+    all that one turn of the reactor appends. A segment is sealed at `segment_bytes`, or when it
+    is older than `segment_age_s` (0: however old).
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class LogStore:
         on_failure: Callable[[StoreUnavailable], None],
         on_full: Callable[[bool], None],
         segment_bytes: int = SEGMENT_BYTES,
+        segment_age_s: float = 0.0,
         disk: Disk = DISK,
     ) -> None:
         self._disk = disk
@@ -66,6 +68,7 @@ class LogStore:
         self._on_failure = on_failure
         self._on_full = on_full
         self._segment_bytes = segment_bytes
+        self._segment_age_s = segment_age_s
         self._waiting: dict[Deferred[int], int] = {}
         self._failed: StoreUnavailable | None = None
         self._writer: Writer | None = None
@@ -118,6 +121,7 @@ class LogStore:
             on_failure=lambda error: self._in_reactor(lambda: self._fail(error)),
             on_full=lambda full: self._in_reactor(lambda: self._on_full(full)),
             segment_bytes=self._segment_bytes,
+            segment_age_s=self._segment_age_s,
             disk=self._disk,
         )
 
@@ -213,6 +217,7 @@ class LogStore:
         def write() -> None:
             users = loading.frozen(awake, capture, self._keys)
             snapshot.write(self._directory, capture.last_seq, capture.notes, users, self._keys)
+            snapshot.require(self._directory, capture.last_seq, self._keys)
             snapshot.drop_all_but(self._directory, 1 if only else snapshot.KEPT)
 
         return write

@@ -85,6 +85,7 @@ class Writer:
         on_failure: Callable[[Exception], None],
         on_full: Callable[[bool], None],
         segment_bytes: int = SEGMENT_BYTES,
+        segment_age_s: float = 0.0,
         disk: Disk = DISK,
     ) -> None:
         self._disk = disk
@@ -93,6 +94,8 @@ class Writer:
         self._on_failure = on_failure
         self._on_full = on_full
         self._segment_bytes = segment_bytes
+        self._segment_age_s = segment_age_s
+        self._created = ready.header.created if ready.header is not None else 0.0
         self._next_seq = ready.next_seq
         self._pending: list[_Append] = []
         self._queue: SimpleQueue[list[_Append] | None] = SimpleQueue()
@@ -219,7 +222,7 @@ class Writer:
                 self._make_room()
 
     def _commit(self, group: list[_Append]) -> None:
-        if self._segment.size >= self._segment_bytes:
+        if self._segment.size >= self._segment_bytes or self._is_old():
             self._seal()
             self._create(self._written_seq)
         if keys := b"".join(append.keys for append in group):
@@ -240,6 +243,13 @@ class Writer:
         done = self._commits
         self._commits = Commits(done.groups + 1, done.events + events, done.sync_s + took)
         self._on_durable([append.token for append in group])
+
+    def _is_old(self) -> bool:
+        """Tell whether the segment is to be sealed so that it can be dropped in its time."""
+        return (
+            0 < self._segment_age_s < segments.creation_time() - self._created
+            and self._written_seq > self._first_seq
+        )
 
     def _write(self, file: _File, data: bytes) -> None:
         """Write all of `data`, or nothing of it."""
@@ -275,10 +285,10 @@ class Writer:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._segment = _File(self._with_room(lambda: os.open(path, flags, 0o600)), 0)
         self._key = secrets.randbits(32)
-        self._first_seq = first_seq
+        self._first_seq, self._created = first_seq, segments.creation_time()
         self._write(
             self._segment,
-            framing.pack_header(framing.Header(first_seq, segments.creation_time(), self._key)),
+            framing.pack_header(framing.Header(first_seq, self._created, self._key)),
         )
         self._disk.sync(self._segment.descriptor)
         segments.sync_directory(self._directory, self._disk.sync_directory)

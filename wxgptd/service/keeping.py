@@ -6,6 +6,7 @@ another one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred, DeferredLock
@@ -19,13 +20,15 @@ from wxgptd.service.timeline import Timeline
 
 log = Logger()
 
-TRY_AGAIN_S = 60.0
-"""After a snapshot that could not be written."""
+DAY_S = 86_400.0
+
+PAUSE_S = 10.0
+"""Between two snapshots, whether one could be written or not, unless somebody asks for one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much is kept: a snapshot each so many events; events for so long, and so many bytes.
+    """How much is kept: a snapshot each so many events, events for so long, and so many bytes.
 
     0 is for ever, and without bound. Links are dead after `links_s`.
     """
@@ -34,6 +37,11 @@ class Retention:
     keep_s: float
     max_bytes: int
     links_s: float
+
+
+def keeping_period_s(keep_s: float) -> float:
+    """Return how often to look for what is too old: a thirtieth of its time, a day at least."""
+    return max(DAY_S, keep_s / 30) if keep_s else 0.0
 
 
 class Keeping:
@@ -46,8 +54,10 @@ class Keeping:
         store: EventStore,
         retention: Retention,
         in_thread: InThread,
+        on_damage: Callable[[WxgptError], None],
         timeline: Timeline,
     ) -> None:
+        self._on_damage = on_damage
         self._journal = journal
         self._store = store
         self._retention = retention
@@ -55,6 +65,8 @@ class Keeping:
         self._timeline = timeline
         self._lock = DeferredLock()
         self._snapshot_seq = 0
+        self._exists = False
+        self._kept_at = 0.0
         self._not_before = 0.0
         self._stale = False
 
@@ -63,19 +75,29 @@ class Keeping:
         """The last event that is in a snapshot."""
         return self._snapshot_seq
 
-    def begin(self, snapshot_seq: int, *, stale: bool) -> None:
-        """Take up work where the log was left; a `stale` snapshot is to be replaced at once."""
-        self._snapshot_seq, self._stale = snapshot_seq, stale
+    def begin(self, snapshot_seq: int, *, exists: bool, stale: bool) -> None:
+        """Take up work where the log was left.
+
+        Whether a snapshot `exists` does not depend on whether it could be read; a `stale` one is
+        to be replaced at once.
+        """
+        self._snapshot_seq, self._exists, self._stale = snapshot_seq, exists, stale
         self.look()
 
     def look(self) -> None:
         """Take a snapshot if it is time for one, and drop what is too old then."""
-        events = self._store.figures().last_seq - self._snapshot_seq
-        # On a full disk it would only take the room that the log is looking for.
-        wanted = events >= self._retention.snapshot_every and not self._store.full()
-        due = self._stale or wanted
-        if due and not self._lock.locked and self._timeline.now() >= self._not_before:
+        now = self._timeline.now()
+        if now >= self._not_before and not self._lock.locked and (self._stale or self._is_due(now)):
             Deferred.fromCoroutine(self._keep()).addErrback(lambda _: None)
+
+    def _is_due(self, now: float) -> bool:
+        if self._store.full():
+            return False  # it would only take the room that the log is looking for
+        events = self._store.figures().last_seq - self._snapshot_seq
+        period_s = keeping_period_s(self._retention.keep_s)
+        return events >= self._retention.snapshot_every or (
+            events > 0 and 0 < period_s <= now - self._kept_at
+        )
 
     def vacuum(self) -> Deferred[Retained]:
         """Take a snapshot and drop what is not to be kept; fires with what that was.
@@ -87,7 +109,7 @@ class Keeping:
 
     def note_erased(self) -> None:
         """Have all snapshots replaced soon, by one that has nothing of who was erased."""
-        if self._snapshot_seq or self._lock.locked:
+        if self._exists or self._lock.locked:
             self._stale = True
             self.look()
 
@@ -105,22 +127,16 @@ class Keeping:
         if self._stale:
             await self._keep()
 
+    async def settled(self) -> None:
+        """Wait for what is being written."""
+        await self._lock.acquire()  # and never let go of it: nothing more is to be written
+
     async def _keep(self) -> Retained:
         await self._lock.acquire()
         try:
             return await self._take()
-        except OSError as error:
-            self._not_before = self._timeline.now() + TRY_AGAIN_S
-            why = error.strerror or error
-            log.error("no snapshot of the log could be written: {why}", why=why)
-            raise
-        except WxgptError:
-            raise  # the log cannot be written any more, and the daemon is about to stop
-        except Exception:
-            self._not_before = self._timeline.now() + TRY_AGAIN_S
-            log.failure("no snapshot of the log could be written")
-            raise
         finally:
+            self._not_before = self._timeline.now() + PAUSE_S
             self._lock.release()
 
     async def _take(self) -> Retained:
@@ -131,9 +147,27 @@ class Keeping:
         write = self._store.snapshot(capture, only=stale)
         try:
             await self._journal.committed()  # a snapshot may not be ahead of the log
-            await self._in_thread(write)
+            return await self._write(write, capture.last_seq, before)
         except BaseException:
             self._stale |= stale
             raise
-        self._snapshot_seq = capture.last_seq
-        return await self._in_thread(lambda: self._store.retain(before, self._retention.max_bytes))
+
+    async def _write(self, write: Callable[[], None], last_seq: int, before: float) -> Retained:
+        try:
+            await self._in_thread(write)
+            self._exists, self._snapshot_seq = True, last_seq
+            self._kept_at = self._timeline.now()
+            return await self._in_thread(
+                lambda: self._store.retain(before, self._retention.max_bytes)
+            )
+        except OSError as error:
+            why = error.strerror or error
+            log.error("no snapshot of the log could be written: {why}", why=why)
+            raise
+        except WxgptError as error:
+            log.error("no snapshot of the log could be written: {why}", why=error)
+            self._on_damage(error)
+            raise
+        except Exception:
+            log.failure("no snapshot of the log could be written")
+            raise

@@ -116,6 +116,7 @@ class Service:
                 config.links.ttl,
             ),
             in_thread=world.in_thread,
+            on_damage=world.on_damage,
             timeline=timeline,
         )
         self._timeline = timeline
@@ -240,7 +241,11 @@ class Service:
         """Take up work: from here on the service is ready."""
         assert self._loaded is not None
         self._lines.begin()
-        self._keeping.begin(self._loaded.snapshot_seq, stale=self._loaded.stale)
+        self._keeping.begin(
+            self._loaded.snapshot_seq,
+            exists=self._loaded.snapshot_seq > 0 or bool(self._loaded.skipped),
+            stale=self._loaded.stale,
+        )
         self._loaded = None
         self._ready = True
         self.answering.begin()
@@ -253,6 +258,10 @@ class Service:
         self._sweeper.stop()
         self.conversations.end()
         self.answering.end()
+
+    async def settled(self) -> None:
+        """Wait for what is still being written beside the log."""
+        await self._keeping.settled()
 
     def reload(self) -> None:
         """Read again what may change while the daemon runs."""

@@ -27,7 +27,7 @@ def command(openid: str, account: str | None, yes: bool) -> None:
       wxgpt forget oXXXX
       wxgpt forget oXXXX --yes
     """
-    name, _ = options.pick_account(options.load_config(), account)
+    name = account or options.only_account()
     if not yes:
         click.confirm(f"Erase everything about {name}/{openid}?", abort=True)
     path = f"/users/{quote(name, safe='')}/{quote(openid, safe='')}/forget"

@@ -161,6 +161,8 @@ def repair(dry_run: bool) -> None:
         plan = repair.repair(directory, aside, keys, options.load_log().segment_size)
     click.echo(f"{plan.kept} events saved in {directory}")
     click.echo(f"the damaged log is in {aside}" + (" with lost.ndjson" if plan.aside else ""))
+    if plan.plain:
+        click.echo("it has what users said in the clear: delete it when nobody needs it", err=True)
 
 
 def _show_plan(plan: Plan) -> None:
