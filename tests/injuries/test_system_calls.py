@@ -7,7 +7,6 @@ files, from the first to the last, is injured in a run of its own.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -52,21 +51,27 @@ def run_injured(place: Path, what: str, number: int, **more: str) -> Outcome:
     return Outcome(number, status, wrong, last_words)
 
 
-def every_call(place: Path, what: str, step: int, **more: str) -> Iterator[Outcome]:
-    """Yield what comes of injuring one call after the other, up to a run that has no more."""
+def count(place: Path, **more: str) -> int:
+    """Return how many calls a run makes that is left alone."""
+    total = place / "total"
+    environ = injected.environment(place / "whole", "none", "0", total=str(total), **more)
+    with running(place / "whole", "--appends", str(APPENDS), environ=environ) as run:
+        assert run.wait() == 0
+    return int(total.read_text())
+
+
+def every_call(place: Path, what: str, step: int, **more: str) -> list[Outcome]:
+    """Return what comes of injuring one call after the other."""
+    total = count(place, **more)
     with ThreadPoolExecutor(2) as pool:
-        for begin in range(1, 100_000, step * 8):
-            numbers = range(begin, begin + step * 8, step)
-            done = list(pool.map(lambda n: run_injured(place, what, n, **more), numbers))
-            yield from done
-            if all(one.last_words == "done" and one.status == 0 for one in done):
-                return
+        numbers = range(1, total + 1, step)
+        return list(pool.map(lambda n: run_injured(place, what, n, **more), numbers))
 
 
 @pytest.mark.parametrize("what", ["kill", "torn"])
 def test_killed_at_any_call_it_recovers(tmp_path, report, what):
     more = {"calls": "write"} if what == "torn" else {}
-    outcomes = list(every_call(tmp_path, what, 1, **more))
+    outcomes = every_call(tmp_path, what, 1, **more)
     assert [one for one in outcomes if one.wrong] == []
     died = sum(one.status == -9 for one in outcomes)
     assert died > 40
@@ -76,7 +81,7 @@ def test_killed_at_any_call_it_recovers(tmp_path, report, what):
 @pytest.mark.parametrize("what", ["eio", "enospc", "short"])
 def test_whichever_call_fails_nothing_is_acknowledged_that_is_not_there(tmp_path, report, what):
     more = {"calls": "write"} if what == "short" else {}
-    outcomes = list(every_call(tmp_path, what, STEP, **more))
+    outcomes = every_call(tmp_path, what, STEP, **more)
     assert [one for one in outcomes if one.wrong] == []
     # It goes on where that can be, and says with 75 where it cannot (1: there never was a place
     # to write in): never a traceback.
@@ -92,7 +97,7 @@ def test_whichever_call_fails_nothing_is_acknowledged_that_is_not_there(tmp_path
 @pytest.mark.parametrize("call", ["fdatasync", "fsync"])
 def test_a_sync_that_failed_is_never_tried_again(tmp_path, report, call):
     """The kernel may have dropped the pages that it failed on: the next success means nothing."""
-    outcomes = list(every_call(tmp_path, "eio", STEP, calls=call))
+    outcomes = every_call(tmp_path, "eio", STEP, calls=call)
     assert [one for one in outcomes if one.wrong] == []
     statuses = [one.status for one in outcomes]
     ends = statuses.count(75)

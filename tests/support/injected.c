@@ -5,6 +5,7 @@
    INJECT_CALLS  only these, such as "write,fdatasync"; all if not set
    INJECT_SLOW   for how many milliseconds a slow call sleeps
    INJECT_WHILE  only while there is a file of that name
+   INJECT_TOTAL  where to write, at the end, how many such calls there were
    Built and used by tests/support/injected.py. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -46,6 +47,16 @@ static int wanted_fd(const char *call, int fd)
         return 0;
     path[size] = 0;
     return wanted(call, path);
+}
+
+__attribute__((destructor)) static void tell(void)
+{
+    const char *path = getenv("INJECT_TOTAL");
+    FILE *file = path != NULL ? fopen(path, "w") : NULL;
+    if (file != NULL) {
+        fprintf(file, "%ld\n", (long)calls);
+        fclose(file);
+    }
 }
 
 static int is(const char *what)
