@@ -36,6 +36,7 @@ from twisted.logger import (
 from zope.interface import provider
 
 from wxgptd import __version__, config
+from wxgptd.domain.record import Loaded
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import keyring
 from wxgptd.eventlog.disk import ROOM_NEEDED_BYTES
@@ -204,13 +205,15 @@ class _Process:
         admin = self._listen_admin(service)
         self._service = service
         self._on_stop(port, admin, service, store)
-        await self._load(service, store)
+        loaded = await self._load(service, store)
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
         service.begin()
         notify("READY=1")
         log.info("ready, listening on {listen}", listen=server.listen)
+        for why in await deferToThread(store.damage_before, loaded.snapshot_seq):
+            log.error("older events are damaged, see `wxgpt log verify`: {why}", why=why)
 
     async def _listen(self, endpoint: str, site: BoundedSite) -> Any:  # noqa: ANN401
         parsed = _endpoint(self._reactor, self._path, endpoint)
@@ -244,7 +247,7 @@ class _Process:
                 hint='set [server] admin = "unix:PATH" to a shorter path in a writable directory',
             ) from None
 
-    async def _load(self, service: Service, store: LogStore) -> None:
+    async def _load(self, service: Service, store: LogStore) -> Loaded:
         began = time.monotonic()
         gc.disable()
         try:
@@ -270,6 +273,7 @@ class _Process:
             replayed=loaded.last_seq - loaded.snapshot_seq,
             took=time.monotonic() - began,
         )
+        return loaded
 
     def _on_stop(self, port: Any, admin: Any, service: Service, store: LogStore) -> None:  # noqa: ANN401
         async def stop() -> None:

@@ -128,7 +128,22 @@ def open_log() -> Log:
         return Log(directory, open_keys(state_dir))
     except NoMasterKey as error:
         click.echo(f"note: users and what they said are not shown: {error}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
         return Log(directory, None)
+
+
+def note_beginning(log: Log) -> None:
+    """Say where the log begins, if that is not with its first event."""
+    from wxgptd.eventlog import segments
+
+    first = segments.first_seq_of(segments.list_segments(log.directory)[0])
+    if first > 1:
+        click.echo(
+            f"note: the log begins with event {first}; what came before was dropped "
+            "([log] keep, max_size) or is in a snapshot only",
+            err=True,
+        )
 
 
 class NoMasterKey(WxgptError):
@@ -152,7 +167,7 @@ def open_keys(state_dir: Path) -> Keyring:
         path.stat()
         return Keyring(path, master)
     except OSError as error:
-        raise NoMasterKey(f"{error.filename}: {error.strerror}") from None
+        raise _no_key(path, error) from None
 
 
 def master_key(state_dir: Path) -> bytes:
@@ -170,7 +185,19 @@ def master_key(state_dir: Path) -> bytes:
     try:
         return keyring.read_master(path)
     except OSError as error:
-        raise NoMasterKey(f"{path}: {error.strerror}") from None
+        raise _no_key(path, error) from None
+
+
+def _no_key(path: Path, error: OSError) -> NoMasterKey:
+    if isinstance(error, PermissionError):
+        return NoMasterKey(
+            f"{path} may not be read by this user",
+            hint="run wxgpt as the daemon's user, or with sudo",
+        )
+    return NoMasterKey(
+        f"{path}: {error.strerror}",
+        hint="restore it from a backup: without it nobody can read what users said",
+    )
 
 
 def configured_master_key() -> bytes | None:

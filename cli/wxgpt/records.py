@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wxgpt import render
@@ -29,7 +30,18 @@ def read(log: Log, until: Point = (None, None), after: int = 0) -> Iterator[Reco
         known = codec.require(record)
         if at is not None and known.event.at > at:
             return
-        yield known
+        yield known if not known.hidden else _marked(known)
+
+
+def _marked(record: Recorded) -> Recorded:
+    """Return an event whose words cannot be read with a word for that in their place."""
+    match record.event:
+        case (
+            e.QuestionAsked() | e.AnswerCompleted() | e.AnswerFailed() | e.ReplyOffered()
+        ) as event:
+            return record._replace(event=replace(event, text=f"[{record.hidden}]"))
+        case _:
+            return record
 
 
 def fold(log: Log, until: Point = (None, None)) -> tuple[dict[User, UserState], int, float]:

@@ -64,6 +64,12 @@ class Sessions:
                 return known
 
 
+def names(user: User) -> tuple[str, ...]:
+    """Return how a user may be called: also as lines show one, and without the account."""
+    short = user.openid.removeprefix(f"{user.account}:")
+    return user.openid, short, f"{user.account}/{short}"
+
+
 def kind(record: AnyRecord) -> str:
     """Return the name of the event's kind."""
     return type(record.event).__name__
@@ -130,7 +136,8 @@ def clock_time(at: float, *, utc: bool) -> str:
 
 def as_line(record: AnyRecord, session: str, *, utc: bool, width: int) -> str:
     """Return the event as a line for reading, at most `width` columns wide."""
-    who = f"{record.user.account}/{shorten(record.user.openid, 12)}"
+    name = record.user.openid.removeprefix(f"{record.user.account}:")  # of a reference
+    who = f"{record.user.account}/{shorten(name, 12)}"
     label, said = _label(record)
     if isinstance(record, Recorded) and record.hidden and PERSONAL[kind(record)]:
         said = f"[{record.hidden}] {said}".rstrip()

@@ -54,7 +54,8 @@ def test_of_who_left_and_who_was_forgotten_no_file_has_anything(running):
     forgotten = stage.wxgpt("forget", FORGOTTEN, "--yes")
     assert forgotten.returncode == 0, forgotten.stderr
     assert "erased" in forgotten.stdout
-    assert stage.wxgpt("forget", FORGOTTEN, "--yes").returncode == 2
+    assert stage.wxgpt("forget", FORGOTTEN, "--yes").returncode == 1
+    assert "--yes" in stage.wxgpt("forget", STAYS).stderr
 
     for stopped in (False, True):
         if stopped:

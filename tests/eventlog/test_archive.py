@@ -78,7 +78,7 @@ def test_a_backup_that_is_none_or_not_whole_restores_nothing(state, tmp_path, in
     if injury == "cut":
         injury = data[: len(data) // 2]
     elif injury == "flip":
-        injury = data[:200] + bytes([data[200] ^ 1]) + data[201:]
+        injury = data[:200] + bytes([data[200] ^ 0xFF]) + data[201:]
     (tmp_path / "b").write_bytes(injury)
     with pytest.raises((archive.NoBackup, reader.LogDamaged)):
         archive.restore(tmp_path / "b", tmp_path / "other", MASTER)

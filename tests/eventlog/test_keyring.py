@@ -159,7 +159,7 @@ def test_a_master_key_that_is_gone_is_not_made_anew(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "short", base64.b64encode(b"k" * 31).decode(), "é" * 44])
-def test_what_is_no_master_key_is_told_with_what_makes_one(text):
-    with pytest.raises(MasterKeyUnusable, match="32 bytes in base64") as raised:
-        keyring.parse_master(text)
-    assert "/dev/urandom" in raised.value.hint
+def test_what_is_no_master_key_is_told_with_where_it_stands(text):
+    with pytest.raises(MasterKeyUnusable, match="in here is not 32 bytes in base64") as raised:
+        keyring.parse_master(text, "here")
+    assert "restore it" in raised.value.hint

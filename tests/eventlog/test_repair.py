@@ -137,13 +137,50 @@ def test_behind_a_snapshot_no_damage_before_it_costs_anything(log):
     whole = {user: one.wake() for user, one in found_in(log).users.items()}
     plan = plan_of(log)
     assert plan.needed
-    assert plan.begins_at == len(EVENTS) + 1
+    assert plan.begins_at == 2, "what follows the damage stays"
     assert plan.lost_seqs == []
     repair.repair(log, log.with_name("aside"), keyring_of(log), SEGMENT_BYTES)
     after = found_in(log)
     assert {user: one.wake() for user, one in after.users.items()} == whole
     assert after.last_seq == len(EVENTS) + len(conversation(2))
     assert [info.damage for info in reader.inspect(log)] == [""]
+
+
+def states_in(log):
+    return {user: one.wake() for user, one in found_in(log).users.items()}
+
+
+@pytest.mark.parametrize("injury", ["the last commit", "the last segment", "every segment", "keys"])
+def test_what_a_snapshot_has_survives_whatever_happens_to_the_segments(log, injury):
+    last = len(EVENTS) + len(conversation(2))
+    take(log, last)
+    whole = states_in(log)
+    paths = segments.list_segments(log)
+    if injury == "the last commit":
+        injure(paths[-1], flip(len(paths[-1].read_bytes()) - 60))
+    elif injury == "the last segment":
+        paths[-1].unlink()
+    elif injury == "every segment":
+        for path in paths:
+            path.write_bytes(b"junk" * 30)
+    else:
+        keys = keyring_of(log)
+        keys.write(without=[keys.of(BOB).reference])
+        del whole[BOB]
+    plan = plan_of(log)
+    assert plan.needed
+    if injury == "keys":
+        assert (plan.begins_at, plan.kept) == (1, last + 1), "everybody else's history stays"
+    assert repair.repair(log, log.with_name("aside"), keyring_of(log), SEGMENT_BYTES) == plan
+    assert states_in(log) == whole
+    # and a daemon starts on it, and goes on behind the snapshot
+    store = LogStore(
+        log.parent, MASTER, in_reactor=print, soon=print, on_failure=print, on_full=print
+    )
+    assert store.load({}).last_seq == last + plan.keyless
+    store.start()
+    store.close()
+    assert next(info.damage for info in reader.inspect(log)) == ""
 
 
 def found_in(log):

@@ -203,7 +203,7 @@ def test_a_reader_that_is_far_behind_goes_on_with_what_there_is(log):
 def test_a_missing_key_is_damage_and_an_erased_one_is_not(log, tmp_path):
     keys = keyring_of(log)
     keys.write(without=[keys.of(BOB).reference])
-    with pytest.raises(LogDamaged, match="keys of 1 users") as raised:
+    with pytest.raises(LogDamaged, match="keys of 1 user are not") as raised:
         states(log)
     assert "repair" in raised.value.hint
 

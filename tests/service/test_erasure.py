@@ -74,7 +74,7 @@ def test_an_answer_that_is_being_written_is_dropped_and_nobody_hangs():
     story.advance(3)
     leave(story)
     story.advance(30)
-    assert sent.done
+    assert sent.reply is None, "it was answered, so that WeChat does not ask again"
     assert not story.service.answering._flights
     assert kinds(story)[-1] == "UserErased"
 
@@ -193,3 +193,18 @@ def test_whoever_is_erased_while_a_snapshot_is_written_is_erased_at_the_next_sta
     assert story.service.journal.state(ALICE).version == 0
     assert story.service.journal.state(User("main", "bob")).live is not None
     assert story.damages == []
+
+
+def test_an_attempt_that_comes_after_the_erasure_brings_nobody_back():
+    """WeChat asks again for what was held when its sender left."""
+    story = asked_story()
+    sent = story.send("为什么？")
+    story.advance(5.5)  # the first attempt is over, the second is held
+    leave(story)
+    story.advance(20)
+    assert sent.done
+    assert kinds(story)[-1] == "UserErased"
+    assert story.service.journal.state(ALICE).version == 0
+    assert len(story.model.calls) == 1
+    story.open()
+    assert story.service.journal.state(ALICE).live is not None, "a new message is one"

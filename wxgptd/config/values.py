@@ -159,6 +159,8 @@ def _secret_reader(environ: Mapping[str, str], base: Path) -> Any:  # noqa: ANN4
 
 def _secret_file(path: Path) -> Secret:
     try:
+        if path.is_dir():
+            raise ValueError(f"{path} is a directory, not a file")
         if path.stat().st_mode & stat.S_IROTH:
             raise ValueError(f"{path} can be read by every user of this machine (chmod 600 it)")
         return Secret(path.read_text("utf-8").strip())

@@ -234,6 +234,11 @@ def _verified(archive: Path, beside: Path, master: bytes) -> Backup:
 def _read(state_dir: Path, master: bytes | None) -> Backup:
     """Read a log as the daemon does at its start, and fold all of it."""
     if master is None:
+        if not keyring.master_path(state_dir).exists():
+            raise NoBackup(
+                "the master key is not in the backup",
+                hint="it was kept elsewhere: name it with [log] master_key before you restore",
+            )
         master = keyring.read_master(keyring.master_path(state_dir))
     log = state_dir / LOG
     keys = keyring.Keyring(segments.keyring_path(state_dir), master)

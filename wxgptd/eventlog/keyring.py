@@ -261,8 +261,8 @@ def _open(cipher: AESGCM, sealed: bytes) -> bytes:
 # The master key.
 
 
-def parse_master(text: str) -> bytes:
-    """Return the master key that `text` is: 32 bytes, written in base64.
+def parse_master(text: str, where: str = "[log] master_key") -> bytes:
+    """Return the master key that `text`, which stands in `where`, is: 32 bytes in base64.
 
     Raises:
         MasterKeyUnusable: it is none.
@@ -273,8 +273,8 @@ def parse_master(text: str) -> bytes:
         key = b""
     if len(key) != KEY_BYTES:
         raise MasterKeyUnusable(
-            "the master key of the log is not 32 bytes in base64",
-            hint="make one: (umask 077; head -c 32 /dev/urandom | base64 -w0 > master.key)",
+            f"the master key in {where} is not 32 bytes in base64",
+            hint="restore it: what users have said cannot be read with another one",
         )
     return key
 
@@ -292,7 +292,8 @@ def own_master(state_dir: Path) -> bytes:
         if segments.keyring_path(state_dir).exists():
             raise MasterKeyUnusable(
                 f"the master key {path} is gone: without it nobody can read what users said",
-                hint="restore it from a backup, or name the key with [log] master_key",
+                hint="restore it from a backup, or name it with [log] master_key; without it, only "
+                "another state directory can be begun with",
             ) from None
     key = secrets.token_bytes(KEY_BYTES)
     fresh = path.with_name(f"master.{os.getpid()}.new")
@@ -322,4 +323,4 @@ def read_master(path: Path) -> bytes:
     """
     if path.stat().st_mode & (stat.S_IROTH | stat.S_IRGRP):
         raise MasterKeyUnusable(f"{path} can be read by others", hint=f"chmod 600 {path}")
-    return parse_master(path.read_text("ascii", "replace").strip())
+    return parse_master(path.read_text("ascii", "replace").strip(), str(path))

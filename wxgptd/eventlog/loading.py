@@ -196,7 +196,8 @@ class Index:
         missing = len(self._sleepers) - len(self.erased) - len(found)
         if missing:
             raise reader.LogDamaged(
-                f"the keys of {missing} users are not in {self._keys.path}",
+                f"the keys of {missing} user{'s' if missing > 1 else ''} are not in the keyring, "
+                f"{self._keys.path.parent.name}/{self._keys.path.name}",
                 hint="restore that file from a backup; without one, `wxgpt log repair` "
                 "gives these users up",
             )

@@ -214,13 +214,37 @@ def _missing_before(path: Path) -> str:
     return f"events {covered + 1} to {first - 1} are missing" if covered + 1 < first else ""
 
 
+def damage_before(directory: Path, seq: int) -> Sequence[str]:
+    """Return what is wrong with the sealed segments of the events up to `seq`, undecoded."""
+    found: list[str] = []
+    due = 0
+    for path in segments.list_segments(directory)[:-1]:
+        first = segments.first_seq_of(path)
+        if first > seq:
+            break
+        if due and first != due:
+            found.append(f"event {due} expected before {path.name}")
+        due = 0
+        try:
+            with mapped(path) as data:
+                header = read_header(path, data, last=False)
+                assert header is not None
+                due = require_tail(path, framing.tail_of(data, header), last=False)
+        except Dropped:
+            continue
+        except LogDamaged as error:
+            found.append(f"{path.name}: byte {error.offset}: {error.why}")
+    return found
+
+
 def inspect(directory: Path, keys: Keyring | None = None) -> Iterator[SegmentInfo]:
     """Yield what there is in each segment, every event of it decoded. Damage is not raised."""
     paths, due = segments.list_segments(directory), None
     for index, path in enumerate(paths):
         info = _inspect(path, due, keys, last=index == len(paths) - 1)
         yield info
-        due = info.next_seq
+        # Behind damage nobody knows what is due: what follows is not to blame.
+        due = 0 if info.damage else info.next_seq
 
 
 def _inspect(path: Path, due: int | None, keys: Keyring | None, *, last: bool) -> SegmentInfo:
@@ -234,7 +258,9 @@ def _inspect(path: Path, due: int | None, keys: Keyring | None, *, last: bool) -
             if header is not None:
                 if due is None:
                     damage = _missing_before(path)
-                elif due != first:
+                elif due and due < first:
+                    damage = f"events {due} to {first - 1} are missing before it"
+                elif due > first:
                     damage = f"event {due} expected, {first} found"
                 walk = framing.Walk(data, header)
                 for frame in walk:

@@ -5,8 +5,9 @@ rests on that: an event that cannot follow any more (an answer to a question tha
 aside. What remains is numbered anew, since a log has no gaps. Users whose keys are lost are given
 up: an event says that they are erased.
 
-Where there is a snapshot that is whole, the log goes on from that: it has everything up to its
-event, whatever is left of the segments.
+Where there is a snapshot that is whole, the states go on from that: it has everything up to its
+event, whatever is left of the segments. Of the events before it, those stay in the log that follow
+each other up to it.
 
 Nothing is changed before the new log is complete and durable; the old one is then moved aside.
 """
@@ -55,7 +56,7 @@ class Gap:
 class Plan:
     """What can be saved, and what cannot.
 
-    `refused` is what a start refuses, a line each; `lost_seqs` are ranges of event numbers that
+    `refused` is what is wrong, a line each; `lost_seqs` are ranges of event numbers that
     no frame has; `aside` counts events that are whole but cannot follow what is left before
     them, `keyless` users whose keys are lost. `torn` is how many bytes a crash left at the end: no
     event of those was ever acknowledged. `plain` tells whether the old log has what users said in
@@ -149,8 +150,19 @@ class _Salvage:
         self.makes_keys = False
         self.snapshot, _ = snapshot.newest(directory, keys)
         if self.snapshot is not None:
-            self.plan.begins_at = self.snapshot.last_seq + 1
+            self.plan.begins_at = self._first_that_follow(self.snapshot.last_seq)
             self._states = loading.states(self.snapshot, keys)
+
+    def _first_that_follow(self, last_seq: int) -> int:
+        """Return the first event from which on all are whole up to `last_seq`."""
+        first, due = last_seq + 1, 0
+        for seq, _ in self._whole(Plan(), 1):
+            if seq > last_seq:
+                break
+            if seq != due:
+                first = seq
+            due = seq + 1
+        return first if due == last_seq + 1 else last_seq + 1
 
     def entries(self) -> Iterator[codec.Entry]:
         """Yield what can be kept."""
@@ -159,9 +171,14 @@ class _Salvage:
             for info in reader.inspect(self._directory, self._keys)
             if info.damage
         )
-        self.plan.refused.extend(_refused(self._directory, self._keys))
+        if not self.plan.refused:
+            self.plan.refused.extend(_refused(self._directory, self._keys))
         erased: set[str] = set()
-        for seq, entry in self._whole():
+        covered = self.snapshot.last_seq if self.snapshot is not None else 0
+        for seq, entry in self._whole(self.plan, self.plan.begins_at):
+            if seq <= covered:
+                yield entry
+                continue
             record = codec.require(codec.decode(seq, entry, None))
             reference = entry[3]
             state = self._states.get(reference, EMPTY)
@@ -183,25 +200,30 @@ class _Salvage:
                 self.plan.keyless += 1
                 yield codec.erasure(reference, state.version, self._last_at)
 
-    def _whole(self) -> Iterator[tuple[int, codec.Entry]]:
-        """Yield the events of all whole frames behind the snapshot, in their order."""
-        found, due = self.plan, self.plan.begins_at
+    def _whole(self, found: Plan, due: int) -> Iterator[tuple[int, codec.Entry]]:
+        """Yield the events of all whole frames from number `due` on, in their order.
+
+        Note in `found` what is not whole; of what is before `due`, nothing is lost.
+        """
+        first = due
         paths = segments.list_segments(self._directory)
         for path in paths:
             with reader.mapped(path) as data:
-                header = self._header(path, data, due, last=path == paths[-1])
+                header = self._header(path, data, found, due, last=path == paths[-1])
                 if header is None:
                     continue
                 for frame in _frames(path, data, header, found, last=path == paths[-1]):
                     if frame.first_seq > due:
                         found.lost_seqs.append((due, frame.first_seq - 1))
-                    for seq, entry in self._of_frame(path, header, frame):
+                    if frame.first_seq + frame.count <= first:
+                        continue
+                    for seq, entry in self._of_frame(path, header, frame, found):
                         if seq >= due:  # overlapping segments have some twice
                             yield seq, entry
                     due = max(due, frame.first_seq + frame.count)
 
     def _header(
-        self, path: Path, data: memoryview, due: int, *, last: bool
+        self, path: Path, data: memoryview, found: Plan, due: int, *, last: bool
     ) -> framing.Header | None:
         header = framing.unpack_header(data)
         if header is not None:
@@ -210,24 +232,24 @@ class _Salvage:
             return header
         if len(data) <= framing.HEADER_BYTES:
             if last:
-                self.plan.torn = len(data)
+                found.torn = len(data)
             else:
-                self.plan.gaps.append(Gap(path.name, 0, len(data), _NO_HEADER))
+                found.gaps.append(Gap(path.name, 0, len(data), _NO_HEADER))
             return None
         key = framing.key_of(data)
         if key is None:
-            self.plan.gaps.append(Gap(path.name, 0, len(data), _NO_HEADER))
+            found.gaps.append(Gap(path.name, 0, len(data), _NO_HEADER))
             return None
-        self.plan.gaps.append(Gap(path.name, 0, framing.HEADER_BYTES, _NO_HEADER))
+        found.gaps.append(Gap(path.name, 0, framing.HEADER_BYTES, _NO_HEADER))
         return framing.Header(due, 0.0, key)
 
     def _of_frame(
-        self, path: Path, header: framing.Header, frame: framing.Frame
+        self, path: Path, header: framing.Header, frame: framing.Frame, found: Plan
     ) -> list[tuple[int, codec.Entry]]:
         try:
             entries = reader.entries_of(path, frame)
             if entries and isinstance(entries[0][4], str):  # an OpenID, in the clear
-                self.plan.plain = True
+                found.plain = True
                 header = header._replace(version=framing.PLAIN_VERSION)
                 records = reader.decode_frame(path, header, frame, None)
                 return [(one.seq, self._encrypted(codec.require(one))) for one in records]
@@ -236,7 +258,7 @@ class _Salvage:
             return list(enumerate(entries, frame.first_seq))
         except reader.LogDamaged as error:
             size = frame.end - error.offset
-            self.plan.gaps.append(Gap(path.name, error.offset, size, error.why))
+            found.gaps.append(Gap(path.name, error.offset, size, error.why))
             return []
 
     def _encrypted(self, record: Recorded) -> codec.Entry:
@@ -276,7 +298,5 @@ def _refused(directory: Path, keys: Keyring) -> Iterator[str]:
         if not recovery.is_plain(directory):
             for user in loading.load(directory, keys, {}).loaded.users.values():
                 user.wake()
-    except reader.LogDamaged:
-        return  # of a segment, or of keys: both are told elsewhere
     except WxgptError as error:
         yield str(error)

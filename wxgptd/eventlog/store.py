@@ -139,6 +139,13 @@ class LogStore:
             finally:
                 os.close(descriptor)
 
+    def damage_before(self, seq: int) -> Sequence[str]:
+        """Return what is wrong with the events up to `seq`, which a start need not read.
+
+        In any thread. Nothing is decrypted or decoded.
+        """
+        return reader.damage_before(self._directory, seq)
+
     def append(self, user: User, events: Sequence[Event], expected: int) -> Deferred[int]:
         """Append `events`, which rest on version `expected` of `user`.
 

@@ -35,7 +35,7 @@ def write(
     """Write `entries`, numbered from `first_seq` without a gap, as sealed segments.
 
     Return how many there are. Durable when it returns. `directory` is not the log's own yet: see
-    `place`. Without an entry there is no segment either.
+    `place`. Without an entry there is no segment either, but behind a snapshot.
     """
     writing = _Segments(directory, segment_bytes, first_seq)
     group: list[bytes] = []
@@ -49,6 +49,8 @@ def write(
             group, size = [], 0
     if group:
         writing.append(group)
+    elif writing.next_seq == first_seq > 1:
+        writing.append([])  # behind a snapshot a log goes on, although nothing has happened since
     writing.seal()
     segments.sync_directory(directory)
     return writing.next_seq - first_seq
@@ -69,6 +71,8 @@ class _Segments:
             self._file = segments.create(path)
             header = framing.Header(self.next_seq, segments.creation_time(), self._key)
             self._file.write(framing.pack_header(header))
+        if not group:
+            return
         payload = codec.join(len(group), group)
         self._file.write(framing.pack_frame(self._key, self.next_seq, len(group), payload))
         self.next_seq += len(group)

@@ -19,6 +19,7 @@ from wxgptd.domain.values import DeliveryKey, FailureReason, Standing, User
 from wxgptd.errors import WxgptError
 from wxgptd.ports import Breakdown, Completion
 from wxgptd.service.asking import Asking
+from wxgptd.service.departed import Departed
 from wxgptd.service.fitting import Facts
 from wxgptd.service.inflight import Flight, InFlight
 from wxgptd.service.journal import Entry, Journal
@@ -42,9 +43,11 @@ class Answering:
         asking: Asking,
         pushing: Pushing,
         keeping: Keeping,
+        departed: Departed,
         timeline: Timeline,
     ) -> None:
         self._keeping = keeping
+        self._departed = departed
         self._settings = settings
         self._journal = journal
         self._flights = flights
@@ -78,8 +81,11 @@ class Answering:
         """Record `command`, act on what it leads to, and return that."""
         before = self._journal.state(user)
         entry = self._journal.record(user, command)
+        erased = bool(entry.events) and isinstance(entry.events[-1], e.UserErased)
+        if erased:  # before those who wait are told that their answer will not come
+            self._departed.note(user, before, self._timeline.now())
         self._act(user, entry)
-        if entry.events and isinstance(entry.events[-1], e.UserErased):
+        if erased:
             self._keeping.note_erased()
             if isinstance(command, c.Receive):
                 self._block_again(user, before)

@@ -35,6 +35,7 @@ from wxgptd.domain.values import (
 )
 from wxgptd.ports import Forward, Ignore, Outcome, Present, Say, Silence
 from wxgptd.service.answering import Answering
+from wxgptd.service.departed import Departed
 from wxgptd.service.inflight import InFlight
 from wxgptd.service.journal import Journal
 from wxgptd.service.moderation import Moderation
@@ -121,12 +122,14 @@ class Conversations:
         pushing: Pushing,
         budget: DeliberateTimeouts,
         spending: Spending,
+        departed: Departed,
         links: Links,
         fresh_session: Callable[[], SessionId],
         store_full: Callable[[], bool],
         clock: IReactorTime,
         timeline: Timeline,
     ) -> None:
+        self._departed = departed
         self._fresh_session = fresh_session
         self._store_full = store_full
         self._settings = settings
@@ -189,6 +192,8 @@ class Conversations:
     ) -> Deferred[Outcome]:
         if self._ended:
             return succeed(Silence())
+        if self._departed.knows(user, delivery, at):
+            return succeed(Ignore())
         account = self._settings.account(user)
         state = self._journal.state(user)
         rule: Rule | None = None
@@ -243,8 +248,10 @@ class Conversations:
                 arrived + reply_window.HANG_UP_AFTER_S, user, delivery
             ):
                 return Silence()
-        if self._ended or delivery not in self._journal.state(user).windows:
+        if self._ended:
             return Silence()
+        if delivery not in self._journal.state(user).windows:
+            return Ignore()  # erased meanwhile; in silence WeChat would ask once more
         self._offer(user, delivery)
         return await self._say(user, delivery)
 

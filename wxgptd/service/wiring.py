@@ -41,6 +41,7 @@ from wxgptd.service.answering import Answering
 from wxgptd.service.asking import Asking, Surroundings
 from wxgptd.service.control import Control
 from wxgptd.service.conversations import Conversations
+from wxgptd.service.departed import Departed
 from wxgptd.service.fitting import Fitting
 from wxgptd.service.inflight import InFlight
 from wxgptd.service.journal import Journal
@@ -121,7 +122,7 @@ class Service:
         )
         self._timeline = timeline
         self._loaded: Loaded | None = None
-        flights = InFlight()
+        flights, departed = InFlight(), Departed()
         made_links = _links(config, world.link_key)
         self.moderation = Moderation(config.moderation.words_file)
         messengers = _messengers(config, world)
@@ -152,6 +153,7 @@ class Service:
             ),
             pushing=pushing,
             keeping=self._keeping,
+            departed=departed,
             timeline=timeline,
         )
         self.conversations = Conversations(
@@ -163,6 +165,7 @@ class Service:
             pushing=pushing,
             budget=self._budget,
             spending=spending,
+            departed=departed,
             links=made_links,
             fresh_session=_session_ids(),
             store_full=world.store.full,

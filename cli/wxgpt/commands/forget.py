@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from urllib.parse import quote
 
 import click
 
 from wxgpt import control, options
 from wxgpt.failures import UsageFailure
+from wxgptd.errors import WxgptError
 
 TIMEOUT_S = 600.0
+
+
+class NobodyKnown(WxgptError):
+    """there is no such user"""
 
 
 @click.command("forget")
@@ -29,12 +35,16 @@ def command(openid: str, account: str | None, yes: bool) -> None:
     """
     name = account or options.only_account()
     if not yes:
-        click.confirm(f"Erase everything about {name}/{openid}?", abort=True)
+        if not sys.stdin or not sys.stdin.isatty():
+            raise UsageFailure("it cannot be taken back, so it asks", hint="--yes answers that")
+        if not click.confirm(f"Erase everything about {name}/{openid}? A block ends with it, too."):
+            click.echo("nothing was done")
+            sys.exit(1)
     path = f"/users/{quote(name, safe='')}/{quote(openid, safe='')}/forget"
     status, _ = control.request("POST", path, timeout_s=TIMEOUT_S)
     control.require_ready(status)
     if status == 404:
-        raise UsageFailure(
+        raise NobodyKnown(
             f"nothing is known of {name}/{openid}", hint="`wxgpt users list` shows who is known"
         )
-    click.echo(f"{name}/{openid}: erased")
+    click.echo(f"{name}/{openid}: erased (backups from before still have the user)")

@@ -70,12 +70,17 @@ def stat(output: str) -> None:
     for path in snapshots:
         click.echo(f"{path.name}  {path.stat().st_size:>11,} bytes  snapshot")
     total = sum(info.events for info in found)
-    click.echo(f"{len(found)} segments, {sum(i.size for i in found):,} bytes, {total:,} events")
+    size = sum(info.size for info in found)
+    more = sum(path.stat().st_size for path in snapshots)
+    click.echo(
+        f"{len(found)} segments, {size:,} bytes, {total:,} events"
+        + (f"; {len(snapshots)} snapshots, {more:,} bytes" if snapshots else "")
+    )
 
 
 @command.command("verify")
 def verify() -> None:
-    """Read everything as a start does, and report every damage.
+    """Read everything, and report every damage. (A start reads what follows the newest snapshot.)
 
     \b
     Examples:
@@ -106,7 +111,8 @@ def verify() -> None:
         )
     if log.keys is not None:
         _verify_users(log.directory, log.keys)
-    click.echo(f"ok: {count} segments, events {first} to {last}")
+    unread = "" if log.keys is not None else "; what users said was not looked at"
+    click.echo(f"ok: {count} segments, events {first} to {last}{unread}")
 
 
 def _verify_users(directory: Path, keys: Keyring) -> None:
@@ -167,7 +173,7 @@ def repair(dry_run: bool) -> None:
 
 def _show_plan(plan: Plan) -> None:
     for line in plan.refused:
-        click.echo(f"a start refuses {line}")
+        click.echo(f"wrong: {line}")
     for gap in plan.gaps:
         click.echo(f"{gap.segment}: byte {gap.offset}: {gap.size} bytes: {gap.why}")
     for first, last in plan.lost_seqs:
@@ -177,13 +183,18 @@ def _show_plan(plan: Plan) -> None:
     if plan.keyless:
         click.echo(f"{plan.keyless} users are given up: their keys are lost")
     if plan.begins_at > 1:
-        click.echo(f"what came before event {plan.begins_at} is in a snapshot")
+        click.echo(
+            f"the log will begin with event {plan.begins_at}: what came before is in a snapshot, "
+            "so that no state is lost, but tail, usage and export will not show it any more"
+        )
     click.echo(f"{plan.kept} events can be saved")
 
 
 @command.command("export")
 def export() -> None:
     """Write every event as a line of JSON; `log import` makes the log of that again.
+
+    Of a log that does not begin with event 1 any more only a backup can be taken back.
 
     \b
     Examples:
@@ -195,6 +206,7 @@ def export() -> None:
     log = options.open_log()
     if log.keys is None:
         raise options.NoMasterKey("an export without what was said is none")
+    options.note_beginning(log)
     for line in exchange.lines(reader.scan(log.directory, log.keys)):
         click.echo(line, nl=False)  # bytes: an export is UTF-8, wherever it is made
 
@@ -253,6 +265,9 @@ def vacuum(output: str) -> None:
     if output == "json":
         click.echo(render.dumps(said))
         return
+    kept = options.load_log()
+    if kept.keep is None and kept.max_size is None:
+        click.echo("nothing is to be dropped: [log] keep and max_size are empty", err=True)
     click.echo(
         f"snapshot of event {said['snapshot']}; {said['dropped_segments']} segments dropped "
         f"({said['dropped_bytes']:,} bytes), {said['left_bytes']:,} bytes of log left"

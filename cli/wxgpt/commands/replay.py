@@ -54,7 +54,9 @@ def command(
         return
     from wxgpt import records
 
-    states, seq, at = records.fold(options.open_log(), point)
+    log = options.open_log()
+    options.note_beginning(log)
+    states, seq, at = records.fold(log, point)
     chosen = {who: state for who, state in states.items() if user in (None, who.openid)}
     if as_conversation:
         _conversations(chosen, output)

@@ -61,7 +61,7 @@ class Filter:
             and (self.since is None or at >= self.since)
             and (self.until is None or at <= self.until)
             and (not self.kinds or render.kind(record) in self.kinds)
-            and (not self.users or record.user.openid in self.users)
+            and (not self.users or not self.users.isdisjoint(render.names(record.user)))
             and (not self.accounts or record.user.account in self.accounts)
             and (not self.sessions or session in self.sessions)
             and (not self.grep or any(text in render.texts(record) for text in self.grep))
