@@ -174,8 +174,13 @@ class Messenger(Protocol):
         """Tell whether it makes sense to try, as far as is known."""
         ...
 
-    def send(self, openid: OpenId, text: str) -> Deferred[Delivered | Undelivered]:
-        """Send `text` to a user; never more than once, as far as can be told."""
+    def send(
+        self, openid: OpenId, text: str, wanted: Callable[[], bool]
+    ) -> Deferred[Delivered | Undelivered]:
+        """Send `text` to a user; never more than once, as far as can be told.
+
+        Whatever has to come first may take a while: it is sent if it is still `wanted` then.
+        """
         ...
 
 

@@ -11,7 +11,10 @@ import time
 import pytest
 
 from tests.support.builders import ALICE
-from tests.support.injuries import MASTER, conversation, read
+from tests.support.injuries import MASTER, conversation, keyring_of, read
+from wxgptd.domain.record import Capture
+from wxgptd.domain.state import fold
+from wxgptd.domain.values import User
 from wxgptd.eventlog import segments
 from wxgptd.eventlog.codec import Unencodable
 from wxgptd.eventlog.disk import RESERVE_BYTES, ROOM_NEEDED_BYTES, Disk
@@ -348,3 +351,42 @@ def test_a_sealed_log_goes_on_in_a_new_segment(tmp_path, reactor):
         store.close()
     assert len(segments.list_segments(tmp_path / "log")) == 2
     assert [r.event for r in read(tmp_path / "log")] == EVENTS[:2]
+
+
+def test_a_key_that_no_event_was_written_with_is_nobody_s(tmp_path, reactor):
+    """A commit writes new keys first: what is left of one that came to nothing must not count."""
+
+    def append(number: int) -> None:
+        store = opened(tmp_path, reactor)
+        fired = []
+        store.append(ALICE, EVENTS[number : number + 1], number).addCallback(fired.append)
+        reactor.run_until(lambda: bool(fired))
+        store.close()
+
+    append(0)
+    orphans = keyring_of(tmp_path / "log")
+    with orphans.path.open("ab") as file:
+        file.write(orphans.make(ALICE).record + orphans.make(User("main", "never")).record)
+    append(1)
+    append(2)
+    assert [r.event for r in read(tmp_path / "log")] == EVENTS[:3]
+    keys = keyring_of(tmp_path / "log")
+    assert len(keys) == 1
+    assert keys.is_whole
+
+
+def test_snapshots_that_cannot_be_read_cover_nothing(tmp_path, reactor):
+    store = opened(tmp_path, reactor)
+    fired = []
+    store.append(ALICE, EVENTS, 0).addCallback(fired.append)
+    reactor.run_until(lambda: bool(fired))
+    store.close()
+    junk = tmp_path / "log" / segments.snapshot_name(999_999)
+    junk.write_bytes(b"junk")
+    store = opened(tmp_path, reactor)
+    capture = Capture(len(EVENTS), {ALICE: fold(EVENTS)}, {}, {}, 0.0, 0.0)
+    store.snapshot(capture, only=True)()
+    store.retain(9e12, 1)
+    store.close()
+    assert not junk.exists()
+    assert opened(tmp_path, reactor).load({}).snapshot_seq == len(EVENTS)

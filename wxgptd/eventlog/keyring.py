@@ -21,7 +21,7 @@ import os
 import secrets
 import stat
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from zlib import crc32
 
@@ -127,6 +127,17 @@ class Keyring:
         key.record = self._record(key)
         self._note(key)
         return key
+
+    def keep(self, references: Container[str]) -> None:
+        """Know only the keys of those references.
+
+        A key that no event was ever encrypted with may be left of a commit that came to nothing;
+        its user's events are encrypted with another one.
+        """
+        kept = [key for key in self._by_reference.values() if key.reference in references]
+        self._by_reference, self._of_user = {}, {}
+        for key in kept:
+            self._note(key)
 
     def forget(self, key: UserKey) -> None:
         """Use `key` no more for what its user does from now on; it still decrypts."""

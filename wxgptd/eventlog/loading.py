@@ -6,7 +6,7 @@ events lead to can wait until that user, or a page, asks for it; most never do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import NamedTuple
@@ -129,8 +129,26 @@ class Index:
             tag: (version, wanted.get(tag, _NEVER)) for tag, version in codec.VERSIONS.items()
         }
         self._sleepers: dict[str, Sleeper] = {}
+        self._recent: list[tuple[Sleeper, e.Event]] = []
         self.erased: set[str] = set()
-        self.recent: list[tuple[User, e.Event]] = []
+
+    @property
+    def references(self) -> Collection[str]:
+        """All users, as the log knows them."""
+        return self._sleepers.keys()
+
+    @property
+    def recent(self) -> list[tuple[User, e.Event]]:
+        """The events that were asked for; nobody can say whose those of the erased were."""
+        return [
+            (
+                sleeper.key.user
+                if sleeper.key is not None and sleeper.reference not in self.erased
+                else codec.pseudonym(sleeper.reference),
+                event,
+            )
+            for sleeper, event in self._recent
+        ]
 
     def begin_with(self, snapshot: snapshots.Snapshot) -> None:
         """Take the users of a snapshot."""
@@ -175,8 +193,7 @@ class Index:
         if tag == _ERASED:
             self.erased.add(sleeper.reference)
             return
-        user = sleeper.key.user if sleeper.key is not None else codec.pseudonym(sleeper.reference)
-        self.recent.append((user, codec.event(tag, version, at, packed, sealed, sleeper.key)))
+        self._recent.append((sleeper, codec.event(tag, version, at, packed, sealed, sleeper.key)))
 
     def users(self) -> Mapping[User, Sleeper]:
         """Return the users who are there, by who they are.
@@ -205,10 +222,15 @@ class Index:
 
 
 class Found(NamedTuple):
-    """A log that was read, and the references of those whose keys were yet to be deleted."""
+    """A log that was read: the references of those whose keys were yet to be deleted, and of all.
+
+    `unreadable` are snapshots that are not whole.
+    """
 
     loaded: Loaded
     erased: Sequence[str]
+    references: Collection[str]
+    unreadable: Collection[Path]
 
 
 def load(directory: Path, keys: Keyring, since: Mapping[type[e.Event], float]) -> Found:
@@ -235,10 +257,11 @@ def load(directory: Path, keys: Keyring, since: Mapping[type[e.Event], float]) -
         links=[link for user in users.values() for link in user.links()],
         notes=snapshot.notes if snapshot is not None else {},
         snapshot_seq=covered,
-        skipped=skipped,
+        skipped=[f"{path.name}: {why}" for path, why in skipped.items()],
         stale=bool(index.erased) and bool(segments.list_snapshots(directory)),
     )
-    return Found(loaded, [one for one in index.erased if keys.find(one) is not None])
+    still_there = [one for one in index.erased if keys.find(one) is not None]
+    return Found(loaded, still_there, index.references, skipped.keys())
 
 
 def _read(directory: Path, index: Index, after: int) -> int:

@@ -63,7 +63,7 @@ class Newest(NamedTuple):
     """The newest snapshot that is whole, if there is one, and what is wrong with newer ones."""
 
     snapshot: Snapshot | None
-    skipped: Sequence[str]
+    skipped: Mapping[Path, str]
 
 
 # Writing.
@@ -154,12 +154,12 @@ def _groups(
 
 def newest(directory: Path, keys: Keyring) -> Newest:
     """Return the newest snapshot that is whole."""
-    skipped: list[str] = []
+    skipped: dict[Path, str] = {}
     for path in reversed(segments.list_snapshots(directory)):
         try:
             return Newest(read(path, keys), skipped)
         except (OSError, ValueError, TypeError) as error:
-            skipped.append(f"{path.name}: {error}")
+            skipped[path] = str(error)
     return Newest(None, skipped)
 
 

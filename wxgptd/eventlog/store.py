@@ -73,6 +73,7 @@ class LogStore:
         self._failed: StoreUnavailable | None = None
         self._writer: Writer | None = None
         self._erased: Sequence[str] = ()
+        self._unreadable: Sequence[Path] = ()
         self.trimmed: recovery.Trimmed | None = None
 
     def load(self, since: Mapping[type[Event], float]) -> Loaded:
@@ -88,7 +89,8 @@ class LogStore:
         if recovery.is_plain(self._directory):
             recovery.encrypt(self._directory, self._keys, self._segment_bytes)
         found = loading.load(self._directory, self._keys, since)
-        self._erased = found.erased
+        self._keys.keep(found.references)
+        self._erased, self._unreadable = found.erased, list(found.unreadable)
         return found.loaded
 
     def scan(self) -> Iterator[Recorded]:
@@ -225,6 +227,8 @@ class LogStore:
             users = loading.frozen(awake, capture, self._keys)
             snapshot.write(self._directory, capture.last_seq, capture.notes, users, self._keys)
             snapshot.require(self._directory, capture.last_seq, self._keys)
+            for path in self._unreadable:  # nothing is kept for them, and they cover nothing
+                path.unlink(missing_ok=True)
             snapshot.drop_all_but(self._directory, 1 if only else snapshot.KEPT)
 
         return write

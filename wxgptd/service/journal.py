@@ -84,6 +84,7 @@ class Journal:
         self._projections = tuple(projections)
         self._awake: dict[User, UserState] = {}
         self._asleep: dict[User, Asleep] = {}
+        self._keep_since = 0.0
         self._newest: _Commit | None = None
 
     def since(self, now: float) -> Mapping[type[Event], float]:
@@ -134,7 +135,7 @@ class Journal:
             if one is None:
                 return EMPTY
             try:
-                state = self._awake[user] = one.wake()
+                state = self._awake[user] = one.wake().trimmed(self._keep_since)
             except WxgptError as error:
                 self._on_damage(error)
                 raise
@@ -151,6 +152,7 @@ class Journal:
 
     def capture(self, keep_since: float, links_since: float) -> Capture:
         """Return all there is, as it is now; drop past sessions that ended before `keep_since`."""
+        self._keep_since = keep_since
         for user, state in self._awake.items():
             if state.past and state.past[0].closed_at < keep_since:
                 self._awake[user] = state.trimmed(keep_since)

@@ -19,7 +19,7 @@ from wxgptd.domain.offering import PUSHES_PER_MESSAGE
 from wxgptd.domain.reply_window import OVER_AFTER_S
 from wxgptd.domain.values import AccountName, CloseReason, DeliveryKey, Standing, User
 from wxgptd.errors import WxgptError
-from wxgptd.ports import Delivered, Messenger, Undelivered
+from wxgptd.ports import Delivered, Messenger
 from wxgptd.service.journal import Journal
 from wxgptd.service.settings import Links, Settings
 from wxgptd.service.timeline import Timeline
@@ -130,11 +130,7 @@ class Pushing:
             question = state.question(name)
             link = self._links.answer(self._links.token(user, name))
             text = texts.pushed(started, question, link, self._settings.texts, last=last)
-            outcome: Delivered | Undelivered = (
-                await messenger.send(user.openid, text)
-                if self._is_wanted(user, name)
-                else Undelivered(0, "the user has left, cleared the session or was blocked")
-            )
+            outcome = await messenger.send(user.openid, text, lambda: self._is_wanted(user, name))
             delivered = isinstance(outcome, Delivered)
             self._journal.record(
                 user,

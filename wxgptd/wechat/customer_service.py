@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -40,6 +41,7 @@ PAUSE_S = 600.0
 
 BUSY = -1
 NOT_PERMITTED = 48001
+NOT_WANTED = "the user has left, cleared the session or was blocked"
 _TOKEN_EXPIRED = frozenset({40001, 40014, 42001})
 _OPERATOR_S = frozenset({40013, 40125, 40164, 41002, 41004})
 _LIMITS = frozenset({45015, 45047})
@@ -106,13 +108,18 @@ class CustomerService:
         left_s = self._paused_until - self._clock.seconds()
         return "on" if left_s <= 0 else f"paused for {ceil(left_s / 60)} min"
 
-    def send(self, openid: OpenId, text: str) -> Deferred[Delivered | Undelivered]:
+    def send(
+        self, openid: OpenId, text: str, wanted: Callable[[], bool]
+    ) -> Deferred[Delivered | Undelivered]:
         """Send `text`; see `wxgptd.ports.Messenger`."""
-        return Deferred.fromCoroutine(self._send(openid, text))
+        return Deferred.fromCoroutine(self._send(openid, text, wanted))
 
-    async def _send(self, openid: OpenId, text: str) -> Delivered | Undelivered:
+    async def _send(
+        self, openid: OpenId, text: str, wanted: Callable[[], bool]
+    ) -> Delivered | Undelivered:
         try:
-            await self._deliver(openid, text)
+            if not await self._deliver(openid, text, wanted):
+                return Undelivered(0, NOT_WANTED)
         except ApiError as error:
             self._note(error)
             return Undelivered(error.code, str(error))
@@ -123,11 +130,16 @@ class CustomerService:
             return Undelivered(0, str(error))
         return Delivered()
 
-    async def _deliver(self, openid: OpenId, text: str) -> None:
-        """Send, once more if the token had expired or WeChat was busy: then nothing was sent."""
+    async def _deliver(self, openid: OpenId, text: str, wanted: Callable[[], bool]) -> bool:
+        """Send, once more if the token had expired or WeChat was busy: then nothing was sent.
+
+        Tell whether it was still wanted.
+        """
         message = {"touser": openid, "msgtype": "text", "text": {"content": text}}
         for last in (False, True):
             token = await self._current_token()
+            if not wanted():
+                return False
             try:
                 await self._api.call(f"/cgi-bin/message/custom/send?access_token={token}", message)
             except ApiError as error:
@@ -138,7 +150,8 @@ class CustomerService:
                 elif token == self._token:
                     await self._replace_token(token)
             else:
-                return
+                return True
+        raise AssertionError("the second error is raised")
 
     async def _replace_token(self, revoked: str) -> None:
         """Get another token than `revoked`, by force if WeChat would give that one again."""
