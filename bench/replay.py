@@ -32,8 +32,9 @@ import msgpack
 from wxgptd.domain import commands as c
 from wxgptd.domain.decider import decide
 from wxgptd.domain.events import Event
+from wxgptd.domain.folding import evolve
 from wxgptd.domain.record import Capture
-from wxgptd.domain.state import EMPTY, evolve
+from wxgptd.domain.state import EMPTY
 from wxgptd.domain.values import (
     AccountName,
     AssistantName,

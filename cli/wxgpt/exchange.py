@@ -12,8 +12,9 @@ from typing import Any, get_args, get_type_hints
 from wxgpt import render
 from wxgpt.failures import UsageFailure
 from wxgptd.domain import events as e
+from wxgptd.domain.folding import evolve
 from wxgptd.domain.record import Hidden, Recorded, RecordedUnreadable
-from wxgptd.domain.state import EMPTY, Inconsistent, UserState, evolve
+from wxgptd.domain.state import EMPTY, Inconsistent, UserState
 from wxgptd.domain.values import AccountName, OpenId, User
 from wxgptd.eventlog import codec
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from wxgpt import render
 from wxgpt.failures import UsageFailure
 from wxgptd.domain import events as e
+from wxgptd.domain.folding import evolve
 from wxgptd.domain.record import Recorded
-from wxgptd.domain.state import EMPTY, UserState, evolve
+from wxgptd.domain.state import EMPTY, UserState
 from wxgptd.domain.values import LOG_ITSELF, User
 from wxgptd.eventlog import codec, loading, reader, segments, snapshot
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tests.support.builders import ASSISTANTS, History, complete, fail, offer, receive
 from wxgptd.domain import commands as c
 from wxgptd.domain.decider import decide, disregards, recover
-from wxgptd.domain.state import EMPTY, evolve
+from wxgptd.domain.folding import evolve
+from wxgptd.domain.state import EMPTY
 from wxgptd.domain.values import (
     DeliveryKey,
     FailureReason,

@@ -6,7 +6,8 @@ import pytest
 
 from tests.support.builders import asked, complete, link, opened
 from wxgptd.domain import events as e
-from wxgptd.domain.state import EMPTY, REMEMBERED_FOR_S, Inconsistent, evolve, fold
+from wxgptd.domain.folding import REMEMBERED_FOR_S, evolve, fold
+from wxgptd.domain.state import EMPTY, Inconsistent
 from wxgptd.domain.values import CloseReason, DeliveryKey, ReplyKind, Style
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from tests.support.injuries import MASTER
 from wxgpt import render
+from wxgptd.domain.folding import fold
 from wxgptd.domain.record import Recorded
-from wxgptd.domain.state import fold
 from wxgptd.eventlog import codec, reader, segments
 from wxgptd.eventlog.codec import KINDS
 from wxgptd.eventlog.keyring import Keyring

@@ -21,7 +21,8 @@ from tests.support.injuries import (
     truncate,
     write,
 )
-from wxgptd.domain.state import EMPTY, evolve, fold
+from wxgptd.domain.folding import evolve, fold
+from wxgptd.domain.state import EMPTY
 from wxgptd.eventlog import framing, loading, reader, repair, segments
 from wxgptd.eventlog.store import LogStore
 

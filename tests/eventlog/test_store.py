@@ -12,8 +12,8 @@ import pytest
 
 from tests.support.builders import ALICE
 from tests.support.injuries import MASTER, conversation, keyring_of, read
+from wxgptd.domain.folding import fold
 from wxgptd.domain.record import Capture
-from wxgptd.domain.state import fold
 from wxgptd.domain.values import User
 from wxgptd.eventlog import segments
 from wxgptd.eventlog.codec import Unencodable

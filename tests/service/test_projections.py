@@ -12,7 +12,8 @@ from wxgptd.service.projections import DeliberateTimeouts, LinkIndex, OpenSessio
 
 
 def observed(projection, user, history: History):
-    from wxgptd.domain.state import EMPTY, evolve
+    from wxgptd.domain.folding import evolve
+    from wxgptd.domain.state import EMPTY
 
     state = EMPTY
     for event in history.events:

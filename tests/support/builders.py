@@ -7,7 +7,8 @@ from typing import Any
 from wxgptd.domain import commands as c
 from wxgptd.domain import events as e
 from wxgptd.domain.decider import decide
-from wxgptd.domain.state import EMPTY, UserState, evolve
+from wxgptd.domain.folding import evolve
+from wxgptd.domain.state import EMPTY, UserState
 from wxgptd.domain.values import (
     AccountName,
     AssistantName,

@@ -22,8 +22,9 @@ from typing import NoReturn
 
 from tests.support.injuries import MASTER
 from wxgptd.domain import events as e
+from wxgptd.domain.folding import evolve
 from wxgptd.domain.record import Capture
-from wxgptd.domain.state import EMPTY, UserState, evolve
+from wxgptd.domain.state import EMPTY, UserState
 from wxgptd.domain.values import DeliveryKey, User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import segments

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wxgptd.domain import events as e
+from wxgptd.domain.folding import evolve
 from wxgptd.domain.record import Capture, Loaded
-from wxgptd.domain.state import EMPTY, Inconsistent, UserState, evolve
+from wxgptd.domain.state import EMPTY, Inconsistent, UserState
 from wxgptd.domain.values import DeliveryKey, LinkHash, User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, framing, freezing, reader, segments

@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wxgptd.domain import events as e
+from wxgptd.domain.folding import evolve
 from wxgptd.domain.record import Hidden, Recorded
-from wxgptd.domain.state import EMPTY, Inconsistent, UserState, evolve
+from wxgptd.domain.state import EMPTY, Inconsistent, UserState
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import (
     codec,

@@ -18,8 +18,9 @@ from twisted.python.failure import Failure
 from wxgptd.domain.commands import Command
 from wxgptd.domain.decider import decide
 from wxgptd.domain.events import Event, UserErased
+from wxgptd.domain.folding import evolve
 from wxgptd.domain.record import Asleep, Capture, Loaded
-from wxgptd.domain.state import EMPTY, UserState, evolve
+from wxgptd.domain.state import EMPTY, UserState
 from wxgptd.domain.values import User
 from wxgptd.errors import WxgptError
 from wxgptd.ports import EventStore
