@@ -54,7 +54,8 @@ def fold(log: Log, until: Point = (None, None)) -> tuple[dict[User, UserState], 
     states, seq, at = _beginning(log, until)
     for record in read(log, until, seq):
         seq, at = record.seq, record.event.at
-        if record.user == LOG_ITSELF:
+        untold = record.hidden and record.previous and record.user not in states
+        if record.user == LOG_ITSELF or untold:  # erased since the snapshot that had the rest
             continue
         if isinstance(record.event, e.UserErased):
             states.pop(record.user, None)

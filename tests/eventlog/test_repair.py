@@ -21,8 +21,11 @@ from tests.support.injuries import (
     truncate,
     write,
 )
+from wxgpt import options, records
+from wxgptd.domain import closing
 from wxgptd.domain.folding import evolve, fold
 from wxgptd.domain.state import EMPTY
+from wxgptd.domain.values import CloseReason
 from wxgptd.eventlog import framing, loading, reader, repair, segments
 from wxgptd.eventlog.store import LogStore
 
@@ -182,6 +185,25 @@ def test_what_a_snapshot_has_survives_whatever_happens_to_the_segments(log, inju
     store.start()
     store.close()
     assert next(info.damage for info in reader.inspect(log)) == ""
+
+
+def test_who_was_erased_behind_a_snapshot_is_no_damage(log):
+    """The snapshot has what the last events rest on, and nobody can read that any more."""
+    last = len(EVENTS) + len(conversation(2))
+    take(log, last)
+    gone = closing.erased(fold(EVENTS), CloseReason.UNSUBSCRIBED, 99.0)
+    assert len(gone) > 1
+    write(log, gone, previous=len(EVENTS))
+    keys = keyring_of(log)
+    keys.write(without=[keys.of(ALICE).reference])
+    plan = plan_of(log)
+    assert not plan.needed
+    assert plan.aside == 0
+    for path in segments.list_segments(log)[:3]:  # and the log may begin behind them
+        path.unlink()
+    states, seq, _ = records.fold(options.Log(log, keyring_of(log)))
+    assert seq == last + len(gone)
+    assert set(states) == {BOB}
 
 
 def found_in(log):

@@ -281,8 +281,8 @@ def _read(directory: Path, index: Index, after: int) -> int:
         raise reader.LogDamaged(
             f"the log in {directory} ends with event {(due or 1) - 1}, "
             f"but there is a snapshot of event {after}",
-            hint="segments are missing: restore them, or a backup; without either, move the "
-            "*.wxsnap files away to start with what there is",
+            hint="segments are missing: restore them, or a backup; without either, "
+            "`wxgpt log repair` goes on from the snapshot",
         )
     return (due or 1) - 1
 

@@ -146,6 +146,7 @@ class _Salvage:
         self._keys = keys
         self._put_aside = put_aside
         self._states: dict[str, UserState] = {}
+        self._untold: set[str] = set()
         self._last_at = 0.0
         self.plan = Plan()
         self.makes_keys = False
@@ -153,6 +154,8 @@ class _Salvage:
         if self.snapshot is not None:
             self.plan.begins_at = self._first_that_follow(self.snapshot.last_seq)
             self._states = loading.states(self.snapshot, keys)
+            # What their events rest on, nobody can read any more.
+            self._untold = {one for one in self._states if keys.find(one) is None}
 
     def _first_that_follow(self, last_seq: int) -> int:
         """Return the first event from which on all are whole up to `last_seq`."""
@@ -184,7 +187,11 @@ class _Salvage:
             reference = entry[3]
             state = self._states.get(reference, EMPTY)
             try:
-                self._states[reference] = evolve(state, record.event)
+                self._states[reference] = (
+                    state._replace(version=state.version + 1)
+                    if reference in self._untold
+                    else evolve(state, record.event)
+                )
             except Inconsistent as error:
                 self.plan.aside += 1
                 self._put_aside(record, str(error))

@@ -56,7 +56,7 @@ def first_seq_of(path: Path) -> int:
 
 def creation_time() -> float:
     """Return the time for a header: for whoever looks at it, and for how long it is kept."""
-    return time.time()  # noqa: TID251 (as above: nothing is decided by it)
+    return time.time()  # noqa: TID251 (retention goes by the wall clock)
 
 
 def snapshot_name(last_seq: int) -> str:

@@ -5,10 +5,12 @@ What needs the outside world (the store, the HTTP client, clocks, threads) is an
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from random import Random
 
 from twisted.internet.interfaces import IReactorTime
@@ -418,7 +420,8 @@ def _webhooks(
             timestamp_tolerance_s=config.server.timestamp_tolerance,
             seconds=world.clock.seconds,
             forward=forwarder.forward,
-            secret=world.link_key,
+            # Of its own: no name of a delivery may ever be a link's token.
+            secret=hmac.digest(world.link_key, b"\0deliveries", sha256),
         )
     return webhooks
 
