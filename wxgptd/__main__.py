@@ -177,7 +177,7 @@ class _Process:
             _master_key(self._config),
             in_reactor=reactor.callFromThread,
             soon=partial(reactor.callLater, 0),
-            on_failure=self._log_failed,
+            on_failure=self._cannot_go_on,
             on_full=_say_full,
             segment_bytes=self._config.log.segment_size,
             segment_age_s=keeping_period_s(self._config.log.keep or 0.0),
@@ -192,7 +192,7 @@ class _Process:
                 http_through=partial(http_client, reactor),
                 in_thread=deferToThread,
                 link_key=link_key(server.state_dir),
-                on_damage=self._log_failed,
+                on_damage=self._cannot_go_on,
             ),
         )
         site = BoundedSite(
@@ -291,7 +291,7 @@ class _Process:
             try:
                 store.close()
             except StoreUnavailable as error:
-                self._log_failed(error)
+                self._cannot_go_on(error)
             log.info("stopped")
 
         self._reactor.addSystemEventTrigger(
@@ -325,7 +325,7 @@ class _Process:
         if self._stops == 1:
             self._reactor.stop()
 
-    def _log_failed(self, error: WxgptError) -> None:
+    def _cannot_go_on(self, error: WxgptError) -> None:
         if not self._failed.called:
             self._failed.errback(error)
 

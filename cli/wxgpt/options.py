@@ -137,7 +137,7 @@ def note_beginning(log: Log) -> None:
     """Say where the log begins, if that is not with its first event."""
     from wxgptd.eventlog import segments
 
-    first = segments.first_seq_of(segments.list_segments(log.directory)[0])
+    first = segments.begins_at(log.directory)
     if first > 1:
         click.echo(
             f"note: the log begins with event {first}; what came before was dropped "

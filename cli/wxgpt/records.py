@@ -64,17 +64,12 @@ def fold(log: Log, until: Point = (None, None)) -> tuple[dict[User, UserState], 
     return states, seq, at
 
 
-def begins_at(log: Log) -> int:
-    """Return the number of the first event that is still in the log."""
-    return segments.first_seq_of(segments.list_segments(log.directory)[0])
-
-
 def _beginning(log: Log, until: Point) -> tuple[dict[User, UserState], int, float]:
     """Return the states to begin with: those of a snapshot, where the log was shortened.
 
     And the number of the last event in them, and when that was at the latest.
     """
-    first = begins_at(log)
+    first = segments.begins_at(log.directory)
     if first == 1:
         return {}, 0, 0.0
     reader.require_beginning(log.directory)

@@ -45,6 +45,8 @@ def files_with(stage, *texts: str) -> list[str]:
 def test_of_who_left_and_who_was_forgotten_no_file_has_anything(running):
     stage = running
     assert list((stage.state / "log").glob("*.broken"))
+    torn = stage.wxgpt("tail", "--kind", "TailTrimmed", "-o", "ndjson").stdout
+    assert json.loads(torn)["size"] == 13
     assert segments.list_snapshots(stage.state / "log")
     # In the clear there never was anything.
     assert files_with(stage, LEAVER, FORGOTTEN, STAYS, QUESTION) == []

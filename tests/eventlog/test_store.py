@@ -19,7 +19,7 @@ from wxgptd.eventlog import segments
 from wxgptd.eventlog.codec import Unencodable
 from wxgptd.eventlog.disk import RESERVE_BYTES, ROOM_NEEDED_BYTES, Disk
 from wxgptd.eventlog.segments import StateDirectoryLocked, StateLock
-from wxgptd.eventlog.store import LogStore, StoreUnavailable
+from wxgptd.eventlog.store import MAX_WAITING, LogStore, StoreUnavailable
 
 EVENTS = conversation(2)
 
@@ -187,6 +187,21 @@ def test_what_comes_together_is_committed_together(tmp_path, reactor):
     reactor.run_until(lambda: len(fired) == len(EVENTS) - 1)
     assert store.figures().commits == 1 + 2
     assert store.figures().events == len(EVENTS)
+    store.close()
+
+
+def test_when_too_much_waits_for_a_stalled_disk_it_is_as_if_it_were_full(tmp_path, reactor):
+    disk = StallingDisk()
+    store = stalled(tmp_path, reactor, disk)
+    fired = []
+    for number in range(MAX_WAITING):
+        store.append(ALICE, EVENTS[1:2], 1 + number).addCallback(fired.append)
+    assert not store.full()
+    store.append(ALICE, EVENTS[1:2], 1 + MAX_WAITING).addCallback(fired.append)
+    assert store.full()
+    disk.go.set()
+    reactor.run_until(lambda: len(fired) == MAX_WAITING + 1)
+    assert not store.full()
     store.close()
 
 

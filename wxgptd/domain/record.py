@@ -27,9 +27,6 @@ class Hidden(StrEnum):
     ERASED = "erased"
 
 
-READABLE, SEALED, ERASED = Hidden
-
-
 class Recorded(NamedTuple):
     """One event on record.
 
@@ -43,7 +40,7 @@ class Recorded(NamedTuple):
     user: User
     previous: int
     event: Event
-    hidden: Hidden = READABLE
+    hidden: Hidden = Hidden.READABLE
 
 
 class RecordedUnreadable(NamedTuple):

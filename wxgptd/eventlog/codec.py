@@ -18,14 +18,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from wxgptd.domain import events as e
-from wxgptd.domain.record import (
-    ERASED,
-    READABLE,
-    SEALED,
-    Recorded,
-    RecordedUnreadable,
-    Unreadable,
-)
+from wxgptd.domain.record import Hidden, Recorded, RecordedUnreadable, Unreadable
 from wxgptd.domain.values import (
     AccountName,
     CloseReason,
@@ -317,9 +310,9 @@ def decode(seq: int, entry: Entry, keys: Keyring | None) -> Recorded | RecordedU
     tag, version, at, reference, previous, packed, sealed = entry
     key = keys.find(reference) if keys is not None else None
     if key is not None:
-        user, hidden = key.user, READABLE
+        user, hidden = key.user, Hidden.READABLE
     else:
-        user, hidden = pseudonym(reference), SEALED if keys is None else ERASED
+        user, hidden = pseudonym(reference), Hidden.SEALED if keys is None else Hidden.ERASED
     known = _DECODE.get(tag)
     if known is None or version > known.version:
         return RecordedUnreadable(seq, user, previous, Unreadable(at, tag, version))

@@ -82,6 +82,11 @@ def list_segments(directory: Path) -> list[Path]:
     return _list(directory, _NAME)
 
 
+def begins_at(directory: Path) -> int:
+    """Return the number of the first event that is still in the log; there is a segment."""
+    return first_seq_of(list_segments(directory)[0])
+
+
 def _list(directory: Path, wanted: re.Pattern[str]) -> list[Path]:
     try:
         names = os.listdir(directory)

@@ -50,7 +50,7 @@ def write(
     if group:
         writing.append(group)
     elif writing.next_seq == first_seq > 1:
-        writing.append([])  # behind a snapshot a log goes on, although nothing has happened since
+        writing.begin()  # behind a snapshot a log goes on, although nothing has happened since
     writing.seal()
     segments.sync_directory(directory)
     return writing.next_seq - first_seq
@@ -64,19 +64,19 @@ class _Segments:
         self._key = 0
         self.next_seq = next_seq
 
+    def begin(self) -> IO[bytes]:
+        self._key = secrets.randbits(32)
+        self._file = segments.create(self._directory / segments.segment_name(self.next_seq))
+        header = framing.Header(self.next_seq, segments.creation_time(), self._key)
+        self._file.write(framing.pack_header(header))
+        return self._file
+
     def append(self, group: list[bytes]) -> None:
-        if self._file is None:
-            path = self._directory / segments.segment_name(self.next_seq)
-            self._key = secrets.randbits(32)
-            self._file = segments.create(path)
-            header = framing.Header(self.next_seq, segments.creation_time(), self._key)
-            self._file.write(framing.pack_header(header))
-        if not group:
-            return
+        file = self._file or self.begin()
         payload = codec.join(len(group), group)
-        self._file.write(framing.pack_frame(self._key, self.next_seq, len(group), payload))
+        file.write(framing.pack_frame(self._key, self.next_seq, len(group), payload))
         self.next_seq += len(group)
-        if self._file.tell() >= self._segment_bytes:
+        if file.tell() >= self._segment_bytes:
             self.seal()
 
     def seal(self) -> None:

@@ -30,8 +30,8 @@ log = Logger()
 BUDGET_PERIOD_S = 300.0
 """The time that `deliberate_timeouts_per_5min` is for."""
 
-DAY_S = 25 * 3_600.0
-"""The longest there is."""
+LONGEST_DAY_S = 25 * 3_600.0
+"""When clocks are set back."""
 
 ENOUGH_REPORTS = 200
 """Of how many tokens a prompt had: what came before them weighs little."""
@@ -270,7 +270,7 @@ class Calibrated(Projection):
     @property
     def recalls(self) -> Mapping[type[e.Event], float]:
         """The answers of a day: what is older weighs little."""
-        return {e.AnswerCompleted: DAY_S}
+        return {e.AnswerCompleted: LONGEST_DAY_S}
 
     def recall(self, user: User, event: e.Event) -> None:
         """Take note of what a server reported; the newest ones will do."""
@@ -327,7 +327,7 @@ class Spending(Projection):
     @property
     def recalls(self) -> Mapping[type[e.Event], float]:
         """The answers that may be of today."""
-        return {e.AnswerCompleted: DAY_S, e.AnswerFailed: DAY_S}
+        return {e.AnswerCompleted: LONGEST_DAY_S, e.AnswerFailed: LONGEST_DAY_S}
 
     def recall(self, user: User, event: e.Event) -> None:
         """Add what an answer cost."""
