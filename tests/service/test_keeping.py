@@ -71,19 +71,12 @@ def test_a_snapshot_is_never_ahead_of_the_log():
 
 def test_a_snapshot_that_cannot_be_written_is_tried_again_and_costs_nothing_else():
     story = story_with(snapshot_every=5)
-    good = story._handle.snapshot
-    refused = []
-
-    def fail():
-        refused.append(1)
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    story._handle.snapshot = lambda capture, *, only: fail
+    story.store.refuses_snapshots = OSError(errno.ENOSPC, "No space left on device")
     ask(story)
     story.advance(3)
-    assert len(refused) == 1
+    assert story.store.snapshots_refused == 1
     assert story.say("/help")
-    story._handle.snapshot = good
+    story.store.refuses_snapshots = None
     story.advance(70, step=1)
     assert story.store.snapshots == 1
 
@@ -165,16 +158,8 @@ def test_where_history_is_kept_for_a_time_there_is_a_snapshot_a_day_however_litt
 
 def test_a_user_who_cannot_be_woken_is_told_of_and_not_tried_every_second():
     story = story_with(snapshot_every=4)
-    good = story._handle.snapshot
-    tries = []
-
-    def damaged():
-        tries.append(1)
-        raise LogDamaged("what user main:1 said cannot be read")
-
-    story._handle.snapshot = lambda capture, *, only: damaged
+    story.store.refuses_snapshots = LogDamaged("what user main:1 said cannot be read")
     ask(story)
     story.advance(8)
-    assert len(tries) == 1
+    assert story.store.snapshots_refused == 1
     assert "cannot be read" in str(story.damages[0])
-    story._handle.snapshot = good

@@ -25,6 +25,8 @@ class MemoryStore:
         self._expected: dict[User, int] = {}
         self._snapshot: snapshot.Snapshot | None = None
         self.snapshots = 0
+        self.snapshots_refused = 0
+        self.refuses_snapshots: Exception | None = None
         self.stalled = False
         self.is_full = False
 
@@ -91,6 +93,9 @@ class MemoryStore:
         awake = [(self.keys.of(user), state) for user, state in capture.awake.items()]
 
         def write() -> None:
+            if self.refuses_snapshots is not None:
+                self.snapshots_refused += 1
+                raise self.refuses_snapshots
             assert capture.last_seq <= self._durable, "a snapshot of what is not on disk"
             users = list(loading.frozen(awake, capture, self.keys))
             self._snapshot = snapshot.Snapshot(capture.last_seq, 0.0, capture.notes, users)

@@ -6,13 +6,13 @@ The one place where the writer's thread meets the reactor's.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
 
 from wxgptd.domain.events import Event, UserErased
-from wxgptd.domain.record import Capture, Loaded, Recorded, Retained, StoreFigures
+from wxgptd.domain.record import Capture, Loaded, Retained, StoreFigures
 from wxgptd.domain.state import UserState
 from wxgptd.domain.values import User
 from wxgptd.errors import WxgptError
@@ -92,15 +92,6 @@ class LogStore:
         self._keys.keep(found.references)
         self._erased, self._unreadable = found.erased, list(found.unreadable)
         return found.loaded
-
-    def scan(self) -> Iterator[Recorded]:
-        """Yield all events that are in the log. Changes nothing.
-
-        Raises:
-            LogDamaged: something does not check.
-            UnreadableEvent: a newer wxgptd wrote an event.
-        """
-        return map(codec.require, reader.scan(self._directory, self._keys))
 
     def start(self) -> None:
         """Trim a torn tail, and begin to write behind what `load` has read.
