@@ -27,7 +27,6 @@ from wxgptd.domain.record import Capture
 from wxgptd.domain.state import EMPTY, UserState
 from wxgptd.domain.values import DeliveryKey, User
 from wxgptd.errors import WxgptError
-from wxgptd.eventlog import segments
 from wxgptd.eventlog.disk import Disk
 from wxgptd.eventlog.store import LogStore
 
@@ -46,7 +45,15 @@ class NoSync(Disk):
         pass
 
 
-MUTANTS = ("no-sync", "no-directory-sync", "early")
+class NoDirectorySync(Disk):
+    """Takes a new name for durable."""
+
+    def sync_directory(self, descriptor: int) -> None:
+        pass
+
+
+DISKS: dict[str, type[Disk]] = {"no-sync": NoSync, "no-directory-sync": NoDirectorySync}
+MUTANTS = (*DISKS, "early")
 """What a writer might leave out: the sync of a file, that of a directory, the waiting for either."""
 
 
@@ -74,10 +81,8 @@ class Workload:
             on_failure=self._failed,
             on_full=lambda full: None,
             segment_bytes=SEGMENT_BYTES,
-            disk=NoSync() if mutant == "no-sync" else Disk(),
+            disk=DISKS.get(mutant, Disk)(),
         )
-        if mutant == "no-directory-sync":
-            segments.sync_directory = lambda *_: None  # takes a new name for durable
         self._keys = self._store._keys
         loaded = self._store.load({})
         self._states: dict[User, UserState] = {

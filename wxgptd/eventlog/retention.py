@@ -7,9 +7,10 @@ from pathlib import Path
 
 from wxgptd.domain.record import Retained
 from wxgptd.eventlog import framing, segments
+from wxgptd.eventlog.disk import DISK, Disk
 
 
-def drop(directory: Path, before: float, most_bytes: int) -> Retained:
+def drop(directory: Path, before: float, most_bytes: int, disk: Disk = DISK) -> Retained:
     """Delete the segments whose events are all from before `before`, and what is over `most_bytes`.
 
     0 is no bound. Only sealed segments that every snapshot covers are deleted, the oldest first,
@@ -27,7 +28,7 @@ def drop(directory: Path, before: float, most_bytes: int) -> Retained:
         path.unlink()
         count, size = count + 1, size + sizes[path]
     if count:
-        segments.sync_directory(directory)
+        segments.sync_directory(directory, disk.sync_directory)
     return Retained(count, size, total - size)
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ import msgpack
 
 from wxgptd.domain.state import UserState
 from wxgptd.eventlog import codec, framing, freezing, segments
+from wxgptd.eventlog.disk import DISK, Disk
 from wxgptd.eventlog.keyring import Keyring, UserKey
 
 MAGIC = b"WXGPTSNP"
@@ -95,6 +95,7 @@ def write(
     notes: Mapping[str, object],
     users: Iterator[FrozenUser],
     keys: Keyring,
+    disk: Disk = DISK,
 ) -> Path:
     """Write a snapshot; return where it is. Durable on return.
 
@@ -118,21 +119,21 @@ def write(
                 number += len(group)
             file.write(framing.pack_footer(key, number))
             file.flush()
-            os.fsync(file.fileno())
+            disk.sync(file.fileno())
         fresh.rename(path)
     except BaseException:
         with contextlib.suppress(OSError):
             fresh.unlink()
         raise
-    segments.sync_directory(directory)
+    segments.sync_directory(directory, disk.sync_directory)
     return path
 
 
-def drop_all_but(directory: Path, kept: int) -> None:
+def drop_all_but(directory: Path, kept: int, disk: Disk = DISK) -> None:
     """Delete all snapshots but the `kept` newest ones, and what was never finished."""
     for path in (*segments.list_snapshots(directory)[:-kept], *directory.glob("*.wxsnap.new")):
         path.unlink(missing_ok=True)
-    segments.sync_directory(directory)
+    segments.sync_directory(directory, disk.sync_directory)
 
 
 def _groups(

@@ -216,11 +216,13 @@ class LogStore:
 
         def write() -> None:
             users = loading.frozen(awake, capture, self._keys)
-            snapshot.write(self._directory, capture.last_seq, capture.notes, users, self._keys)
+            snapshot.write(
+                self._directory, capture.last_seq, capture.notes, users, self._keys, self._disk
+            )
             snapshot.require(self._directory, capture.last_seq, self._keys)
             for path in self._unreadable:  # nothing is kept for them, and they cover nothing
                 path.unlink(missing_ok=True)
-            snapshot.drop_all_but(self._directory, 1 if only else snapshot.KEPT)
+            snapshot.drop_all_but(self._directory, 1 if only else snapshot.KEPT, self._disk)
 
         return write
 
@@ -230,7 +232,7 @@ class LogStore:
         Raises:
             OSError: the file system does not allow it.
         """
-        return retention.drop(self._directory, before, most_bytes)
+        return retention.drop(self._directory, before, most_bytes, self._disk)
 
     def close(self) -> None:
         """Commit what waits, seal the log, unlock the directory. Blocks for as long.
