@@ -46,7 +46,8 @@ from wxgptd.service.keeping import keeping_period_s
 from wxgptd.service.keys import link_key
 from wxgptd.service.notify import notify
 from wxgptd.service.site import BoundedSite
-from wxgptd.service.wiring import Service, World
+from wxgptd.service.wiring import Service
+from wxgptd.service.world import World
 
 log = Logger(namespace="wxgptd")
 

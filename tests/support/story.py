@@ -28,7 +28,8 @@ from wxgptd import config as cfg
 from wxgptd.domain.events import Event
 from wxgptd.domain.record import Capture, Loaded, Retained, StoreFigures
 from wxgptd.domain.values import User
-from wxgptd.service.wiring import Service, World
+from wxgptd.service.wiring import Service
+from wxgptd.service.world import World
 from wxgptd.wechat import crypto
 
 WALL = 1_700_000_000.0

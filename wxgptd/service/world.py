@@ -1,0 +1,26 @@
+"""What the service needs of the outside: arguments, which tests fill with fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IReactorTime
+
+from wxgptd.errors import WxgptError
+from wxgptd.outbound.client import HttpClient
+from wxgptd.ports import EventStore, InThread
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the service needs of the outside."""
+
+    clock: IReactorTime
+    wall: Callable[[], float]
+    store: EventStore
+    http: HttpClient
+    http_through: Callable[[str], HttpClient]
+    in_thread: InThread
+    link_key: bytes
+    on_damage: Callable[[WxgptError], None]
