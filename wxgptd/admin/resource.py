@@ -39,27 +39,32 @@ class Admin(Resource):
         self.putChild(b"metrics", _Metrics(metrics))
 
 
+class _OfControl(Resource):
+    """A resource that speaks of what `control` knows and does."""
+
+    def __init__(self, control: Control) -> None:
+        super().__init__()
+        self._control = control
+
+
+def _not_found(request: Request) -> bytes:
+    request.setResponseCode(404)
+    return _json(request, {"error": "not found"})
+
+
 def _json(request: Request, said: object) -> bytes:
     request.setHeader(b"content-type", b"application/json; charset=utf-8")
     return json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
 
 
-class _Status(Resource):
+class _Status(_OfControl):
     isLeaf = True
-
-    def __init__(self, control: Control) -> None:
-        super().__init__()
-        self._control = control
 
     def render_GET(self, request: Request) -> bytes:
         return _json(request, self._control.status())
 
 
-class _Sessions(Resource):
-    def __init__(self, control: Control) -> None:
-        super().__init__()
-        self._control = control
-
+class _Sessions(_OfControl):
     def getChild(self, path: bytes, request: Request) -> Resource:
         if not self._control.ready():
             return _Starting()
@@ -95,8 +100,7 @@ class _Session(Resource):
 
     def render_POST(self, request: Request) -> bytes | int:
         if request.postpath != [b"stop"]:
-            request.setResponseCode(404)
-            return _json(request, {"error": "not found"})
+            return _not_found(request)
         stopped = self._control.stop_session(self._session)
         stopped.addCallback(lambda found: self._answer(request, found))
         stopped.addErrback(_give_up, request)
@@ -117,7 +121,7 @@ def _give_up(failure: Failure, request: Request) -> None:
     request.loseConnection()
 
 
-class _Users(Resource):
+class _Users(_OfControl):
     """Users, `n` of one `standing`; POST to `ACCOUNT/OPENID` below it changes that.
 
     A POST has `standing` and, if not for good, `for_s` in seconds. POST to `ACCOUNT/OPENID/forget`
@@ -125,10 +129,6 @@ class _Users(Resource):
     """
 
     isLeaf = True
-
-    def __init__(self, control: Control) -> None:
-        super().__init__()
-        self._control = control
 
     def render_GET(self, request: Request) -> bytes:
         if not self._control.ready():
@@ -174,22 +174,17 @@ class _Users(Resource):
         request.finish()
 
 
-class _Assistants(Resource):
+class _Assistants(_OfControl):
     """POST to `NAME/try` below it asks a model for a single token."""
 
     isLeaf = True
-
-    def __init__(self, control: Control) -> None:
-        super().__init__()
-        self._control = control
 
     def render_POST(self, request: Request) -> bytes | int:
         if not self._control.ready():
             return _Starting().render_POST(request)
         path = request.postpath or []
         if len(path) != 2 or path[1] != b"try":
-            request.setResponseCode(404)
-            return _json(request, {"error": "not found"})
+            return _not_found(request)
         tried = self._control.try_assistant(path[0].decode("utf-8", "replace"))
         request.notifyFinish().addErrback(lambda _: tried.cancel())
         tried.addCallback(lambda said: self._answer(request, said))
@@ -203,21 +198,16 @@ class _Assistants(Resource):
         request.finish()
 
 
-class _Log(Resource):
+class _Log(_OfControl):
     """POST to `vacuum` below it takes a snapshot and drops what is not to be kept."""
 
     isLeaf = True
-
-    def __init__(self, control: Control) -> None:
-        super().__init__()
-        self._control = control
 
     def render_POST(self, request: Request) -> bytes | int:
         if not self._control.ready():
             return _Starting().render_POST(request)
         if request.postpath != [b"vacuum"]:
-            request.setResponseCode(404)
-            return _json(request, {"error": "not found"})
+            return _not_found(request)
         done = self._control.vacuum()
         done.addCallback(lambda said: (request.write(_json(request, said)), request.finish()))
         done.addErrback(_give_up, request)
