@@ -32,11 +32,24 @@ class Service:
         return self
 
     def state(self):
-        return (
-            {user: self.journal.state(user) for user in (ALICE, BOB)},
-            dict(self.links._targets),
-            set(self.sessions),
-        )
+        """All states, where each link that leads anywhere leads to, and who has a session.
+
+        The index may have dead links as well: whether one leads anywhere, the state knows.
+        """
+        states = {user: self.journal.state(user) for user in (ALICE, BOB)}
+        alive = [link for one in states.values() for link, _, _ in one.links(0.0)]
+        return states, {link: self.links._targets[link] for link in alive}, set(self.sessions)
+
+
+def test_a_link_that_was_cleared_is_dead_whether_the_index_has_it_or_not():
+    commands = [
+        (receive("/chatgpt 为什么？", "m0"), 0.0),
+        (receive("/clear", "m1"), 0.0),
+    ]
+    store, live, now = lived(commands, [ALICE] * 2, snapshot_behind=1)
+    states, alive, _ = Service(store).load(now).state()
+    assert live.state()[1] == alive == {}
+    assert states[ALICE].past
 
 
 def lived(commands, users, snapshot_behind=None) -> tuple[MemoryStore, Service, float]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -119,7 +120,7 @@ def write(
                 number += len(group)
             file.write(framing.pack_footer(key, number))
             file.flush()
-            disk.sync(file.fileno())
+            os.fsync(file.fileno())
         fresh.rename(path)
     except BaseException:
         with contextlib.suppress(OSError):
