@@ -126,15 +126,23 @@ class Prompt:
     probe: bool = False
 
 
+def ignore(_piece: str) -> None:
+    """Take a piece of text, and do nothing with it."""
+
+
 class ChatModel(Protocol):
     """Whoever writes answers."""
 
     def ask(
-        self, prompt: Prompt, on_text: Callable[[str], None]
+        self,
+        prompt: Prompt,
+        on_text: Callable[[str], None],
+        on_thought: Callable[[str], None] = ignore,
     ) -> Deferred[Completion | Breakdown]:
         """Have `prompt` answered; `on_text` is called with each piece of the answer.
 
-        The pieces joined are the answer's text. Cancelling ends the call.
+        The pieces joined are the answer's text. `on_thought` gets what the model thinks, which
+        is no part of it. Cancelling ends the call.
         """
         ...
 
@@ -250,7 +258,8 @@ class AnswerView:
     """An answer as it stands. `failure` is the sentence to show if it is `FAILED`.
 
     `generation` changes when the answer begins anew, so that positions in the former text mean
-    nothing any more.
+    nothing any more. `thoughts` is what the model thought, where readers may see that; it is not
+    on record, and gone once the answer is. It has been asked `waited_s` seconds ago.
     """
 
     question: str
@@ -259,6 +268,8 @@ class AnswerView:
     text: str
     failure: str
     generation: int
+    thoughts: str
+    waited_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,12 +297,14 @@ class Dialogue:
 class HistoryView:
     """One page of a user's sessions, newest first; `pages` is how many there are.
 
-    Sessions that ended before `since` are not kept any more; 0 is that all are.
+    `turns` is how many questions are on all of them. Sessions that ended before `since` are not
+    kept any more; 0 is that all are.
     """
 
     dialogues: tuple[Dialogue, ...]
     page: int
     pages: int
+    turns: int
     since: float = 0.0
 
 
@@ -314,8 +327,22 @@ class Library(Protocol):
         """Fire when all that was told so far is on record: before then nobody may be shown it."""
         ...
 
-    def history(self, token: str, page: int) -> HistoryView | None:
-        """Return one page of the history behind `token`, counted from 1, or None."""
+    def history(self, token: str, page: int, words: Sequence[str] = ()) -> HistoryView | None:
+        """Return one page of the history behind `token`, counted from 1, or None.
+
+        Of the turns that hold all of `words`, in whatever case, if there are any.
+        """
+        ...
+
+    def whole_history(self, token: str) -> Sequence[Dialogue] | None:
+        """Return the history behind `token`, oldest first, or None."""
+        ...
+
+    def erase(self, token: str) -> Deferred[bool]:
+        """Erase the user whose history is behind `token`.
+
+        Fires with whether there is one, once nothing is known of them any more.
+        """
         ...
 
 

@@ -245,9 +245,9 @@ def test_of_a_stranger_who_leaves_nothing_is_noted():
 def test_erasing_gives_up_everything_first():
     history = asked("q1")
     history.say("二？", "q2")
-    events = history.do(c.EraseUser(at=9.0))
+    events = history.do(c.EraseUser(at=9.0, reason=CloseReason.OPERATOR))
     assert kinds(events) == ["AnswerFailed", "AnswerFailed", "SessionClosed", "UserErased"]
-    assert History().do(c.EraseUser(at=9.0)) == ()
+    assert History().do(c.EraseUser(at=9.0, reason=CloseReason.OPERATOR)) == ()
 
 
 def test_leaving_takes_the_answers_of_former_sessions_with_it():

@@ -57,9 +57,9 @@ def test_what_a_user_says_can_always_be_sent():
         ({"choices": [{"delta": None}]}, Chunk()),
         ({"choices": [{"delta": {"content": None}}]}, Chunk()),
         ({"choices": [{"delta": {"content": "天"}}], "model": "m"}, Chunk("天", model="m")),
-        ({"choices": [{"delta": {"reasoning_content": "想"}}]}, Chunk(thinking=True)),
-        ({"choices": [{"delta": {"reasoning": "想"}}]}, Chunk(thinking=True)),
-        ({"choices": [{"delta": {"reasoning": "想", "content": ""}}]}, Chunk(thinking=True)),
+        ({"choices": [{"delta": {"reasoning_content": "想"}}]}, Chunk(thoughts="想")),
+        ({"choices": [{"delta": {"reasoning": "想"}}]}, Chunk(thoughts="想")),
+        ({"choices": [{"delta": {"reasoning": "想", "content": ""}}]}, Chunk(thoughts="想")),
         ({"choices": [{"delta": {}, "finish_reason": "stop"}]}, Chunk(finish="stop")),
         (
             {"choices": [{"message": {"content": "全"}, "finish_reason": "stop"}]},

@@ -31,7 +31,9 @@ def late(script, **more) -> tuple[Story, str]:
 
 
 def blocks_of(page: str) -> list[str]:
-    return re.findall(r'<div class="block">(.*?)</div>', page, re.DOTALL)
+    (answer,) = re.findall(r"<article[^>]*>(.*)</article>", page, re.DOTALL)
+    begin, end = '<div class="block">', "</div>"
+    return answer.removeprefix(begin).removesuffix(end).split(end + begin) if answer else []
 
 
 def test_the_page_shows_question_and_answer_complete_and_without_a_script():
@@ -157,7 +159,11 @@ def assembled(updates: list[dict], begin: list[str] | None = None) -> list[str]:
     """What the script makes of the updates."""
     shown = list(begin or [])
     for update in updates:
-        shown[update["from"] :] = update["blocks"]
+        fresh = list(update["blocks"])
+        if update["keep"]:
+            kept = shown[update["from"]].encode("utf-16-le")[: 2 * update["keep"]]
+            fresh[0] = kept.decode("utf-16-le") + fresh[0]
+        shown[update["from"] :] = fresh
     return shown
 
 

@@ -100,6 +100,7 @@ class Assistant:
     first_token_within: Duration = Duration(6.0)
     price_per_million: Price = Price()
     daily_budget: float = 0.0
+    show_reasoning: bool = False
 
     @property
     def choice(self) -> tuple[str, ...]:
@@ -205,6 +206,7 @@ class Links:
     """`[links]`"""
 
     ttl: Duration = Duration(7 * 86_400.0)
+    clear_ends_history: bool = True
 
 
 @attrs.frozen(kw_only=True)

@@ -16,6 +16,7 @@ from wxgptd.domain.values import (
     Policy,
     SessionId,
     Standing,
+    Usage,
 )
 
 
@@ -26,7 +27,8 @@ class Receive:
     `fresh_session` and `link` are used if a session opens or a link is due. `assistants` maps
     each chat command to its assistant; the first is the one that `/clear` falls back to. The
     day is the operator's, which limits count by; `moderated` tells whether the words list
-    objects. `spent` are the assistants whose budget for the day is used up.
+    objects. `spent` are the assistants whose budget for the day is used up. `used` is what the
+    user had asked for today before being erased.
     """
 
     at: float
@@ -40,6 +42,7 @@ class Receive:
     day_ends_at: float
     moderated: bool = False
     spent: frozenset[AssistantName] = frozenset()
+    used: Usage = Usage()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,9 +169,10 @@ class NoteTrimmed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EraseUser:
-    """Forget the user, and everything that was said."""
+    """Forget the user, and everything that was said; `reason` ends what is open."""
 
     at: float
+    reason: CloseReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,8 +68,8 @@ def decide(state: UserState, command: c.Command) -> Events:
             return _trim(state, command)
         case c.NoteTrimmed(at=at, segment=segment, offset=offset, size=size):
             return (e.TailTrimmed(at=at, segment=segment, offset=offset, size=size),)
-        case c.EraseUser():
-            return closing.erased(state, CloseReason.OPERATOR, command.at)
+        case c.EraseUser(at=at, reason=reason):
+            return closing.erased(state, reason, at)
         case _:
             assert_never(command)
 

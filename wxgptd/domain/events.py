@@ -44,7 +44,11 @@ class SessionClosed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandGiven:
-    """A chat command arrived for the first time; `command` is its canonical name."""
+    """A chat command arrived for the first time; `command` is its canonical name.
+
+    `clear` ends the links to the user's history, `clear session` (which is the same in the chat)
+    does not.
+    """
 
     at: float
     delivery: DeliveryKey

@@ -74,9 +74,10 @@ def refusal_of_question(state: UserState, command: c.Receive) -> Events | None:
         return None
     today = list(questions_since(state, command.day_began_at))
     tomorrow = command.day_ends_at - command.at
-    if limits.questions_per_day and len(today) >= limits.questions_per_day:
+    asked, taken = len(today) + command.used.questions, tokens_of(today) + command.used.tokens
+    if limits.questions_per_day and asked >= limits.questions_per_day:
         return _refused(state, command, Notice.TOO_MANY_QUESTIONS, tomorrow)
-    if limits.tokens_per_day and tokens_of(today) >= limits.tokens_per_day:
+    if limits.tokens_per_day and taken >= limits.tokens_per_day:
         return _refused(state, command, Notice.TOO_MANY_TOKENS, tomorrow)
     return None
 

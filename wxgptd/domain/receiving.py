@@ -28,6 +28,9 @@ from wxgptd.domain.values import (
 
 Events = tuple[e.Event, ...]
 
+CLEAR_SESSION = "clear session"
+"""The name of a `/clear` that leaves the links to the history alone."""
+
 
 def receive(state: UserState, command: c.Receive) -> Events:
     """Take a message: for the first time, or once more."""
@@ -156,7 +159,7 @@ def _clear(state: UserState, live: Session | None, command: c.Receive) -> Events
     closed = close(state, live, CloseReason.CLEARED, command.at) if live else ()
     opened = _session_opened(command, assistant)
     notice = Notice.SESSION_CLEARED if live else Notice.SESSION_OPENED
-    given = _given(command, "clear")
+    given = _given(command, "clear" if command.policy.clear_ends_history else CLEAR_SESSION)
     return (*closed, opened, given, _notice(command, notice, assistant))
 
 

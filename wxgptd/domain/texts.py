@@ -118,6 +118,16 @@ class Texts:
     page_done: str = "回答完毕"
     page_cut_short: str = "回答达到长度上限。回到聊天，回复“继续”接着写。"
     page_interrupted: str = "回答中断了，以上是已经写好的部分。回到聊天，回复“继续”重试。"
+    page_elapsed: str = "已等 {count} 秒"
+    page_thoughts: str = "思考过程"
+    page_copy: str = "复制"
+    page_copy_all: str = "复制全文"
+    page_copied: str = "已复制"
+    page_copy_failed: str = "没能复制，请长按文字选择"
+    page_back: str = "回到聊天，可以接着提问。"
+    page_back_failed: str = "回到聊天，可以再问一次。"
+    page_close: str = "回到聊天"
+    page_offline: str = "连接断了，正在重连……"
     page_reload: str = "没有自动更新时，请点这里刷新"
     page_starting: str = "服务正在启动，请稍候……"
     page_gone: str = "链接不存在或已过期。回到公众号发送 /history 可查看历史对话。"
@@ -133,6 +143,20 @@ class Texts:
     history_operator: str = "管理员已结束"
     history_unanswered: str = "（没有回答）"
     history_running: str = "（正在回答）"
+    history_search: str = "搜索"
+    history_search_for: str = "搜索问题和回答"
+    history_found: str = "找到 {count} 个问答"
+    history_not_found: str = "没有找到。"
+    history_all: str = "显示全部"
+    history_download: str = "下载（Markdown）"
+    history_erase: str = "删除我的历史"
+    history_erase_warning: str = (
+        "删除后无法恢复：你的全部对话、所有回答页面和这个链接都会消失，正在写的回答也会停下。"
+    )
+    history_erase_yes: str = "全部删除"
+    history_erase_no: str = "不删了"
+    history_erased: str = "已全部删除，可以关闭这个页面了。"
+    history_erase_failed: str = "已经删除，但还有一份旧备份没能清理，系统会自动再试。"
     history_older: str = "更早的对话"
     history_newer: str = "更近的对话"
     history_dropped: str = "{date} 之前的对话已过保留期，不再显示。"
@@ -146,6 +170,8 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "no_session": frozenset({"commands"}),
     "history": frozenset({"link", "days"}),
     "history_dropped": frozenset({"date"}),
+    "history_found": frozenset({"count"}),
+    "page_elapsed": frozenset({"count"}),
     "help": frozenset({"commands", "minutes"}),
     "welcome": frozenset({"commands", "scene"}),
     **{
@@ -180,6 +206,8 @@ MAY_BE_EMPTY = frozenset(
         "interrupted",
         "failed_midway",
         "page_ai_notice",
+        "page_back",
+        "page_back_failed",
         "history_dropped",
     }
 )
@@ -225,6 +253,16 @@ class Surroundings:
 def history_dropped(date: str, texts: Texts) -> str:
     """Return the line that says where a history begins of which older parts are gone."""
     return _fill(texts.history_dropped, date=date)
+
+
+def history_found(count: int, texts: Texts) -> str:
+    """Return the line that says how much a search has found."""
+    return _fill(texts.history_found, count=str(count)) if count else texts.history_not_found
+
+
+def elapsed(seconds: str, texts: Texts) -> str:
+    """Return how long an answer has been waited for."""
+    return _fill(texts.page_elapsed, count=seconds)
 
 
 def room(texts: Texts, link: str) -> int:

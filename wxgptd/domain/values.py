@@ -200,12 +200,21 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """How much somebody has asked for."""
+
+    questions: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What `decide` is held to. It comes from the configuration, inside commands.
 
     `open_with` is the assistant that any text outside a session opens one with; nobody if empty.
     `sighted` are the assistants whose models look at pictures; `models` are those that a user may
-    choose from, where an assistant has more than one.
+    choose from, where an assistant has more than one. `clear_ends_history` tells whether
+    `/clear` also ends the links to the user's history.
     """
 
     session_ttl_s: float = 300.0
@@ -219,3 +228,4 @@ class Policy:
     models: Mapping[AssistantName, tuple[str, ...]] = field(default_factory=dict)
     style: Style = Style.PLAIN
     limits: Limits = Limits()
+    clear_ends_history: bool = True

@@ -29,6 +29,7 @@ class Call:
         clock: IReactorTime,
         began: float,
         on_text: Callable[[str], None],
+        on_thought: Callable[[str], None],
         *,
         model: str,
         probe: bool,
@@ -40,7 +41,8 @@ class Call:
         self._idle_timeout_s = idle_timeout_s
         self._began = began
         self._on_text = on_text
-        self._cleaner = Cleaner()
+        self._on_thought = on_thought
+        self._cleaner = Cleaner(on_thought)
         self._pieces: list[str] = []
         self._chars = 0
         self._first_text_s = 0.0
@@ -112,8 +114,10 @@ class Call:
             self._refusal = chunk
             return True
         self._chunks += 1
-        if chunk.thinking or chunk.text:
+        if chunk.thoughts or chunk.text:
             self._begin()
+        if chunk.thoughts:
+            self._on_thought(self._cleaner.thought(chunk.thoughts))
         self._finish = chunk.finish or self._finish
         self._model = chunk.model or self._model
         self._prompt_tokens = chunk.prompt_tokens or self._prompt_tokens

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 _FORBIDDEN = re.compile("[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -16,6 +17,8 @@ class Cleaner:
     Leaves out `<think>...</think>` and what neither XML nor a reader can take; joins the halves
     of characters that were split over pieces; drops white space before the first word.
 
+    What it leaves out as thoughts goes to `on_thought`.
+
     Thoughts come first, so one that the answer begins with and that never ends is dropped. A mark
     further on that is never closed was a word of the answer, and is given back at the end; one
     behind a backtick is a word at once.
@@ -23,7 +26,8 @@ class Cleaner:
 
     _OPEN, _CLOSE = "<think>", "</think>"
 
-    def __init__(self) -> None:
+    def __init__(self, on_thought: Callable[[str], None] = lambda _: None) -> None:
+        self._on_thought = on_thought
         self._thinking = False
         self._begun = False
         self._held = ""
@@ -42,6 +46,10 @@ class Cleaner:
         if self._thinking:
             held = "".join((*self._thought, held)) if self._begun else ""
         return self._show(held)
+
+    def thought(self, piece: str) -> str:
+        """Return what can be shown of a piece of reasoning that came by itself."""
+        return _FORBIDDEN.sub("", piece)
 
     def _join(self, piece: str) -> str:
         piece = self._surrogate + piece
@@ -62,6 +70,7 @@ class Cleaner:
                 break
             pending = after
             if self._thinking:
+                self._on_thought(_FORBIDDEN.sub("", before))
                 self._thinking, self._thought, self._thought_chars = False, [], 0
                 continue
             shown.append(before)
@@ -80,6 +89,7 @@ class Cleaner:
             if self._thought_chars < MAX_THOUGHT_CHARS:
                 self._thought.append(certain)
                 self._thought_chars += len(certain)
+                self._on_thought(_FORBIDDEN.sub("", certain))
         else:
             shown.append(certain)
             self._last = certain or self._last

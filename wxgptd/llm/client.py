@@ -28,7 +28,7 @@ from wxgptd.llm.call import Call
 from wxgptd.llm.parameters import Parameters
 from wxgptd.outbound.client import HttpClient
 from wxgptd.outbound.reading import Excerpt, reason_of, was_cancelled
-from wxgptd.ports import Breakdown, Completion, Prompt
+from wxgptd.ports import Breakdown, Completion, Prompt, ignore
 
 log = Logger()
 
@@ -87,10 +87,13 @@ class Model:
         self._breakers: dict[str, Breaker] = {}
 
     def ask(
-        self, prompt: Prompt, on_text: Callable[[str], None]
+        self,
+        prompt: Prompt,
+        on_text: Callable[[str], None],
+        on_thought: Callable[[str], None] = ignore,
     ) -> Deferred[Completion | Breakdown]:
         """Have `prompt` answered; see `wxgptd.ports.ChatModel`."""
-        return Deferred.fromCoroutine(self._ask(prompt, on_text))
+        return Deferred.fromCoroutine(self._ask(prompt, on_text, on_thought))
 
     def condition(self) -> str:
         """Return how the endpoint and its models do, in words; `ok` if all is well."""
@@ -104,7 +107,9 @@ class Model:
             found = self._breakers[model] = Breaker(name, self._clock)
         return found
 
-    async def _ask(self, prompt: Prompt, on_text: Callable[[str], None]) -> Completion | Breakdown:
+    async def _ask(
+        self, prompt: Prompt, on_text: Callable[[str], None], on_thought: Callable[[str], None]
+    ) -> Completion | Breakdown:
         model = self._breaker(prompt.model or self._server.model)
         for breaker in () if prompt.probe else (self._endpoint, model):
             refused = breaker.admit()
@@ -117,7 +122,7 @@ class Model:
             on_text(piece)
 
         try:
-            result = await self._insist(prompt, write)
+            result = await self._insist(prompt, write, on_thought)
         except BaseException:  # cancelled, whatever by
             self._endpoint.abandon()
             model.abandon()
@@ -155,14 +160,14 @@ class Model:
                 self._endpoint.failed(refused.reason, detail, at_once=hopeless)
 
     async def _insist(
-        self, prompt: Prompt, on_text: Callable[[str], None]
+        self, prompt: Prompt, on_text: Callable[[str], None], on_thought: Callable[[str], None]
     ) -> Completion | Breakdown | refusals.Refusal:
         """Ask, and ask again where that can help, as long as there is time."""
         began = self._clock.seconds()
         retries = 0
         while True:
             sent = self._parameters.sent(probe=prompt.probe)
-            result = await self._attempt(prompt, sent, on_text, began)
+            result = await self._attempt(prompt, sent, on_text, on_thought, began)
             if isinstance(result, Completion | Breakdown):
                 return result
             change = self._parameters.give_way(result.complaint, sent) if result.complaint else ""
@@ -187,6 +192,7 @@ class Model:
         prompt: Prompt,
         sent: Mapping[str, object],
         on_text: Callable[[str], None],
+        on_thought: Callable[[str], None],
         began: float,
     ) -> Completion | Breakdown | refusals.Refusal:
         """Ask once; what takes too long, in all or to begin, is given up."""
@@ -194,6 +200,7 @@ class Model:
             self._clock,
             began,
             on_text,
+            on_thought,
             model=prompt.model or self._server.model,
             probe=prompt.probe,
             first_timeout_s=self._server.first_text_timeout_s,

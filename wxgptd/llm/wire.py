@@ -53,7 +53,7 @@ def _said(message: Message) -> object:
 class Chunk:
     """What one chunk, or a whole body, says. Empty where it does not.
 
-    `thinking` tells whether it has a piece of reasoning, which is not shown.
+    `thoughts` is a piece of reasoning, which is no part of the answer.
     """
 
     text: str = ""
@@ -61,7 +61,7 @@ class Chunk:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     model: str = ""
-    thinking: bool = False
+    thoughts: str = ""
 
 
 class Unintelligible(ValueError):
@@ -97,7 +97,7 @@ def parse_chunk(data: str) -> Chunk | Refusal:
     )
     return Chunk(
         text=_content(text),
-        thinking=bool(thoughts),
+        thoughts=_content(thoughts),
         finish=finish if isinstance(finish := choice.get("finish_reason"), str) else "",
         prompt_tokens=_count(usage, "prompt_tokens"),
         completion_tokens=_count(usage, "completion_tokens"),

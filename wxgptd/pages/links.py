@@ -32,6 +32,12 @@ def hash_token(token: str) -> LinkHash:
     return LinkHash(sha256(token.encode("ascii", "replace")).digest())
 
 
+def make_confirmation(key: bytes, token: str) -> str:
+    """Return what a form on the page behind `token` has to bring to be from that page."""
+    digest = hmac.digest(key, f"confirmed\0{token}".encode("ascii", "replace"), sha256)
+    return base64.urlsafe_b64encode(digest[:_TOKEN_BYTES]).rstrip(b"=").decode("ascii")
+
+
 def well_formed(token: str) -> bool:
     """Tell whether `token` can be one of ours."""
     return _TOKEN.fullmatch(token) is not None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+import gzip
+from collections.abc import Callable
 
 from markupsafe import Markup
 from twisted.internet.defer import Deferred
@@ -11,11 +11,20 @@ from twisted.web.pages import notFound
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
-from wxgptd.domain.texts import history_dropped
-from wxgptd.pages import links
-from wxgptd.pages.live import Events, Poll, number, position_of
-from wxgptd.pages.serving import STATIC, STATIC_TYPES, Blocks, Linked, Pages, find, prepare, serve
-from wxgptd.ports import AnswerView, Dialogue, HistoryView, Progress, Turn
+from wxgptd.domain import texts as t
+from wxgptd.pages.history import HistoryPage
+from wxgptd.pages.live import Events, Poll
+from wxgptd.pages.serving import (
+    STATIC,
+    STATIC_TYPES,
+    Linked,
+    Pages,
+    find,
+    prepare,
+    send,
+    serve,
+    takes_gzip,
+)
 
 
 def resources(pages: Pages) -> dict[bytes, Resource]:
@@ -55,30 +64,39 @@ class _Starting(Resource):
         request.setResponseCode(503)
         request.setHeader("Retry-After", "2")
         request.setHeader("Refresh", "2")
-        texts = self._pages.texts
-        return self._pages.render("word.html", title=texts.page_title, word=texts.page_starting)
+        return self._pages.word(self._pages.texts.page_starting)
 
 
 class _Static(Resource):
-    """The style sheet, the script and the icon, from the package."""
+    """Style sheet, scripts and icon, from the package; their addresses change when they do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, content_type in STATIC_TYPES.items():
+            self.putChild(name.encode(), _File((STATIC / name).read_bytes(), content_type))
 
     def getChild(self, path: bytes, request: Request) -> IResource:
-        name = path.decode("ascii", "replace")
-        return _File(name) if name in STATIC_TYPES else notFound()
+        return notFound()
 
 
 class _File(Resource):
     isLeaf = True
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, content: bytes, content_type: str) -> None:
         super().__init__()
-        self._name = name
+        self._content = content
+        self._compressed = gzip.compress(content, 9, mtime=0)
+        self._type = content_type
 
     def render_GET(self, request: Request) -> bytes:
-        request.setHeader("Content-Type", STATIC_TYPES[self._name])
+        request.setHeader("Content-Type", self._type)
         request.setHeader("Cache-Control", "public, max-age=31536000, immutable")
         request.setHeader("X-Content-Type-Options", "nosniff")
-        return (STATIC / self._name).read_bytes()
+        request.setHeader("Vary", "Accept-Encoding")
+        if takes_gzip(request):
+            request.setHeader("Content-Encoding", "gzip")
+            return self._compressed
+        return self._content
 
 
 class AnswerPage(Linked):
@@ -98,94 +116,34 @@ class AnswerPage(Linked):
     def render_GET(self, request: Request) -> bytes | int:
         """Serve the answer as it stands, complete and readable without a script."""
         prepare(request, "text/html; charset=utf-8")
-        view = find(self._pages, self._token)
-        if view is None:
+        if find(self._pages, self._token) is None:
             return self._pages.gone(request)
         if request.method == b"GET":
             self._pages.library.opened(self._token)
-        return serve(request, Deferred.fromCoroutine(self._write(request, view)))
+        return serve(request, Deferred.fromCoroutine(self._write(request)))
 
-    async def _write(self, request: Request, view: AnswerView) -> None:
+    async def _write(self, request: Request) -> None:
         pages = self._pages
-        blocks = await pages.blocks(view.text)
+        rendition = await pages.renditions.of(self._token)
+        await pages.library.durable()
+        if rendition is None:
+            request.write(pages.gone(request))
+            return
+        view, texts = rendition.view, pages.texts
         page = pages.render(
             "answer.html",
-            title=pages.texts.page_title,
+            title=texts.page_title,
             question=view.question,
-            blocks=[Markup(block) for block in blocks],  # noqa: S704 (sanitised by nh3)
-            position=position_of(view, blocks),
+            blocks=[Markup(block) for block in rendition.blocks],  # noqa: S704 (sanitised by nh3)
+            position=rendition.position,
             progress=view.progress.value,
-            status=pages.status(view.progress, view.failure),
+            status=rendition.said.status,
+            thoughts=view.thoughts,
+            waited=int(view.waited_s),
+            elapsed=t.elapsed(str(int(view.waited_s)), texts),
+            elapsed_pattern=t.elapsed("#", texts),
             final=view.progress.final,
+            hint=rendition.said.hint,
             token=self._token,
         )
-        await pages.library.durable()
-        request.write(page)
-
-
-class HistoryPage(Linked):
-    """`/h/TOKEN`"""
-
-    isLeaf = True
-
-    def render_GET(self, request: Request) -> bytes | int:
-        """Serve one page of the user's sessions."""
-        prepare(request, "text/html; charset=utf-8")
-        page = number(request.args.get(b"page", [b"1"])[0].decode("ascii", "replace"))
-        known = links.well_formed(self._token) and not request.postpath
-        view = self._pages.library.history(self._token, page) if known else None
-        if view is None:
-            return self._pages.gone(request)
-        return serve(request, Deferred.fromCoroutine(self._write(request, view)))
-
-    async def _write(self, request: Request, view: HistoryView) -> None:
-        texts = self._pages.texts
-        answers = [turn.answer for dialogue in view.dialogues for turn in dialogue.turns]
-        rendered = iter(await self._pages.all_blocks(answers))
-        ends = view.since and view.page == view.pages
-        await self._pages.library.durable()
-        request.write(
-            self._pages.render(
-                "history.html",
-                title=texts.history_title,
-                dialogues=[self._dialogue(dialogue, rendered) for dialogue in view.dialogues],
-                page=view.page,
-                pages=view.pages,
-                dropped=history_dropped(_day(view.since), texts) if ends else "",
-            )
-        )
-
-    def _dialogue(self, dialogue: Dialogue, rendered: Iterator[Blocks]) -> dict[str, object]:
-        return {
-            "opened": _local(dialogue.opened_at),
-            "assistant": dialogue.assistant,
-            "ended": dialogue.ended,
-            "turns": [self._turn(turn, next(rendered)) for turn in dialogue.turns],
-        }
-
-    def _turn(self, turn: Turn, blocks: Blocks) -> dict[str, object]:
-        texts = self._pages.texts
-        match turn.progress:
-            case Progress.DONE | Progress.CUT_SHORT:
-                status = ""
-            case Progress.FAILED:
-                status = turn.failure or texts.history_unanswered
-            case Progress.INTERRUPTED:
-                status = texts.page_interrupted
-            case _:
-                status = texts.history_running
-        return {
-            "question": turn.question,
-            "blocks": [Markup(block) for block in blocks],  # noqa: S704 (sanitised by nh3)
-            "status": status,
-        }
-
-
-def _day(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC).astimezone():%Y-%m-%d}"
-
-
-def _local(at: float) -> str:
-    """Return a time as the machine's own zone has it, which is its users' as a rule."""
-    local = datetime.fromtimestamp(at, UTC).astimezone()
-    return local.strftime("%Y-%m-%d %H:%M")
+        send(request, page)

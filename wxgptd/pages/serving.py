@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import gzip
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,23 +17,24 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from wxgptd.domain.texts import Texts
 from wxgptd.errors import WxgptError
-from wxgptd.pages import html, links
+from wxgptd.pages import links
+from wxgptd.pages.audience import Audiences
+from wxgptd.pages.rendition import Sentences
+from wxgptd.pages.renditions import Renditions
 from wxgptd.ports import AnswerView, InThread, Library, Progress
 
 log = Logger()
 
-Blocks = tuple[str, ...]
-Rendered = list[Blocks]
+COMPRESSED_FROM_BYTES = 500
 
-RENDER_IN_THREAD_CHARS = 4_000
-
+_POLICY = "Content-Security-Policy"
 _HEADERS = {
     "Cache-Control": "no-store, no-transform",
     "Referrer-Policy": "no-referrer",
     "X-Robots-Tag": "noindex, nofollow, noarchive",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Content-Security-Policy": (
+    _POLICY: (
         "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
         "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
@@ -41,6 +43,7 @@ _HEADERS = {
 STATIC = Path(__file__).parent / "static"
 STATIC_TYPES = {
     "icon.svg": "image/svg+xml",
+    "copy.js": "text/javascript; charset=utf-8",
     "live.js": "text/javascript; charset=utf-8",
     "page.css": "text/css; charset=utf-8",
 }
@@ -57,18 +60,24 @@ class Pages:
         clock: IReactorTime,
         in_thread: InThread,
         ready: Callable[[], bool],
+        confirmation: Callable[[str], str],
         root: str = "",
     ) -> None:
         self.library = library
         self.texts = texts
         self.clock = clock
         self.ready = ready
-        self._in_thread = in_thread
+        self.in_thread = in_thread
+        self.confirmation = confirmation
+        self.root = root
+        self.renditions = Renditions(library, self.sentences, in_thread)
+        self.audiences = Audiences(self.renditions, library, clock)
         self._environment = Environment(
             loader=PackageLoader("wxgptd.pages"),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
+            lstrip_blocks=True,
         )
         contents = b"".join((STATIC / name).read_bytes() for name in sorted(STATIC_TYPES))
         self._shared = {
@@ -82,31 +91,25 @@ class Pages:
         page = self._environment.get_template(template)
         return page.render(**self._shared, **values).encode("utf-8", "replace")
 
-    async def blocks(self, text: str) -> Blocks:
-        """Return `text` as the HTML of its blocks."""
-        (blocks,) = await self.all_blocks([text])
-        return blocks
-
-    async def all_blocks(self, texts: Sequence[str]) -> Rendered:
-        """Return each of `texts` as the HTML of its blocks."""
-
-        def render() -> Rendered:
-            return [html.blocks(text) for text in texts]
-
-        if sum(map(len, texts)) < RENDER_IN_THREAD_CHARS:
-            return render()
-        return await self._in_thread(render)
-
-    def status(self, progress: Progress, failure: str) -> str:
-        """Return the sentence about how far an answer is."""
-        if progress is Progress.FAILED:
-            return failure
-        return str(getattr(self.texts, f"page_{progress}"))
+    def sentences(self, view: AnswerView) -> Sentences:
+        """Return how far an answer is, and what to do next where that does not say so itself."""
+        texts = self.texts
+        match view.progress:
+            case Progress.DONE:
+                return Sentences(texts.page_done, texts.page_back)
+            case Progress.FAILED:
+                return Sentences(view.failure, texts.page_back_failed)
+            case progress:
+                return Sentences(str(getattr(texts, f"page_{progress}")))
 
     def gone(self, request: Request) -> bytes:
         """Answer for a link that leads nowhere, whatever the reason."""
         request.setResponseCode(404)
-        return self.render("word.html", title=self.texts.page_title, word=self.texts.page_gone)
+        return self.word(self.texts.page_gone)
+
+    def word(self, word: str) -> bytes:
+        """Return a page that says one thing."""
+        return self.render("word.html", title=self.texts.page_title, word=word)
 
 
 class Linked(Resource):
@@ -118,11 +121,29 @@ class Linked(Resource):
         self._token = token
 
 
-def prepare(request: Request, content_type: str) -> None:
-    """Set the headers that keep a page private and inert."""
+def prepare(request: Request, content_type: str, *, forms: bool = False) -> None:
+    """Set the headers that keep a page private and inert; one with `forms` may send them here."""
     for name, value in _HEADERS.items():
         request.setHeader(name, value)
+    if forms:
+        policy = _HEADERS[_POLICY].replace("form-action 'none'", "form-action 'self'")
+        request.setHeader(_POLICY, policy)
     request.setHeader("Content-Type", content_type)
+
+
+def send(request: Request, body: bytes) -> None:
+    """Write all of a response, compressed if the reader takes that: phones pay by the byte."""
+    request.setHeader("Vary", "Accept-Encoding")
+    if len(body) > COMPRESSED_FROM_BYTES and takes_gzip(request):
+        request.setHeader("Content-Encoding", "gzip")
+        body = gzip.compress(body, 6, mtime=0)
+    request.setHeader("Content-Length", str(len(body)))
+    request.write(body)
+
+
+def takes_gzip(request: Request) -> bool:
+    """Tell whether the reader can unpack a response."""
+    return "gzip" in str(request.getHeader("accept-encoding") or "")
 
 
 def serve(request: Request, work: Deferred[None]) -> int:

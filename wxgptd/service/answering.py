@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from functools import partial
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 
 from wxgptd.domain import commands as c
 from wxgptd.domain import events as e
 from wxgptd.domain.decider import recover
 from wxgptd.domain.state import UserState
-from wxgptd.domain.values import DeliveryKey, FailureReason, Standing, User
+from wxgptd.domain.values import CloseReason, DeliveryKey, FailureReason, Standing, User
 from wxgptd.errors import WxgptError
 from wxgptd.ports import Breakdown, Completion
 from wxgptd.service.asking import Asking
@@ -84,15 +84,30 @@ class Answering:
         erased = bool(entry.events) and isinstance(entry.events[-1], e.UserErased)
         if erased:  # before those who wait are told that their answer will not come
             self._departed.note(user, before, self._timeline.now())
+            if not _by_operator(command):
+                day_began_at, _ = self._timeline.day()
+                self._departed.note_used(user, before, day_began_at)
         self._act(user, entry)
         if erased:
             self._keeping.note_erased()
-            if isinstance(command, c.Receive):
+            if not _by_operator(command):
                 self._block_again(user, before)
         return entry
 
+    def erase(self, user: User, reason: CloseReason) -> Deferred[bool]:
+        """Erase `user`; fires with whether anything was known, once nothing is any more.
+
+        Errs:
+            OSError: a snapshot could not be replaced; it is tried again.
+        """
+        entry = self.carry_out(user, c.EraseUser(at=self._timeline.now(), reason=reason))
+        if not entry.events:
+            return succeed(False)
+        done = self._journal.committed().addCallback(lambda _: self._keeping.forgotten())
+        return done.addCallback(lambda _: True)
+
     def _block_again(self, user: User, before: UserState) -> None:
-        """Keep a user blocked who has left: to come back must not be the way around it."""
+        """Keep a user blocked who is erased: that must not be the way around it."""
         now = self._timeline.now()
         if before.stands(now) is Standing.BLOCKED:
             until = before.standing_until
@@ -200,3 +215,7 @@ class Answering:
             assistant=facts.assistant,
             cost=facts.cost,
         )
+
+
+def _by_operator(command: c.Command) -> bool:
+    return isinstance(command, c.EraseUser) and command.reason is CloseReason.OPERATOR

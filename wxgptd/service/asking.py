@@ -20,7 +20,7 @@ from wxgptd.domain import context
 from wxgptd.domain.context import Message
 from wxgptd.domain.session import Session
 from wxgptd.domain.values import DeliveryKey, FailureReason, User
-from wxgptd.ports import Breakdown, Completion, Pictures, Prompt
+from wxgptd.ports import Breakdown, Completion, Pictures, Prompt, ignore
 from wxgptd.service.fitting import Facts, Fitting
 from wxgptd.service.inflight import Flight
 from wxgptd.service.journal import Journal
@@ -284,7 +284,8 @@ class _Question:
             first_token_within_s=first_token_within_s,
         )
         try:
-            return await assistant.model.ask(prompt, self._taker(assistant, model, sent))
+            taker = self._taker(assistant, model, sent)
+            return await assistant.model.ask(prompt, taker, self._thought_taker(assistant))
         except CancelledError:
             raise
         except Exception:  # noqa: BLE001 (a bug of ours is no reason to ask nobody else)
@@ -311,6 +312,28 @@ class _Question:
                 )
             else:
                 self._flight.write(piece)
+
+        return take
+
+    def _thought_taker(self, assistant: Assistant) -> Callable[[str], None]:
+        """Return what takes the pieces of what the model thinks.
+
+        Where the words list objects to one, none is shown.
+        """
+        self._flight.unthink()
+        if not assistant.show_reasoning:
+            return ignore
+        watch = self._around.moderation.watch()
+        unfit: list[str] = []
+
+        def take(piece: str) -> None:
+            if unfit:
+                return
+            if watch.objects(piece):
+                unfit.append(piece)
+                self._flight.unthink()
+            else:
+                self._flight.think(piece)
 
         return take
 

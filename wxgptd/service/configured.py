@@ -80,6 +80,7 @@ def _policy(config: cfg.Config, account: cfg.Account) -> Policy:
             tokens_per_day=config.limits.tokens_per_day,
             only_allowed=config.limits.only_allowed,
         ),
+        clear_ends_history=config.links.clear_ends_history,
     )
 
 
@@ -128,6 +129,7 @@ def _assistant(
         models=one.choice,
         price=Price(one.price_per_million.input, one.price_per_million.output),
         daily_budget=one.daily_budget,
+        show_reasoning=one.show_reasoning,
     )
 
 
@@ -162,6 +164,7 @@ def made_links(config: cfg.Config, key: bytes) -> Links:
         hash=links.hash_token,
         answer=partial(links.answer_url, url),
         history=partial(links.history_url, url),
+        confirmation=partial(links.make_confirmation, key),
     )
 
 

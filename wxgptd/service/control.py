@@ -190,11 +190,7 @@ class Control:
     def forget(self, account: str, openid: str) -> Deferred[bool]:
         """Erase a user."""
         user = User(AccountName(account), OpenId(openid))
-        entry = self._answering.carry_out(user, c.EraseUser(at=self._timeline.now()))
-        if not entry.events:
-            return succeed(False)
-        done = self._journal.committed().addCallback(lambda _: self._keeping.forgotten())
-        return done.addCallback(lambda _: True)
+        return self._answering.erase(user, CloseReason.OPERATOR)
 
     def vacuum(self) -> Deferred[Mapping[str, object]]:
         """Take a snapshot and drop what is not to be kept."""

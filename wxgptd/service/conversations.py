@@ -225,6 +225,7 @@ class Conversations:
                 day_ends_at=day_ends_at,
                 moderated=self._moderation.objects(content),
                 spent=self._spending.refusing(),
+                used=self._departed.used(user, day_began_at),
             ),
         )
         window = entry.state.windows.get(delivery)

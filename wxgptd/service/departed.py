@@ -1,21 +1,25 @@
-"""Who was erased just now, and which of their messages WeChat may still bring again.
+"""Who was erased lately, as far as that matters: in memory only, and for a day at most.
 
 WeChat asks three times, fifteen seconds long. Without this the second attempt of a message whose
-sender has left in between would be the first message of somebody new.
+sender has left in between would be the first message of somebody new. And to be erased must not
+be the way around the limits of a day.
 """
 
 from __future__ import annotations
 
+from wxgptd.domain import limits
 from wxgptd.domain.reply_window import OVER_AFTER_S
 from wxgptd.domain.state import UserState
-from wxgptd.domain.values import DeliveryKey, User
+from wxgptd.domain.values import DeliveryKey, Usage, User
 
 
 class Departed:
-    """Remembers them for as long as it matters, and in memory only."""
+    """Remembers which messages are from before, and what was asked for today."""
 
     def __init__(self) -> None:
         self._until: dict[tuple[User, DeliveryKey], float] = {}
+        self._day_began_at = 0.0
+        self._used: dict[User, Usage] = {}
 
     def note(self, user: User, before: UserState, now: float) -> None:
         """Take note that `user`, whose state was `before`, is erased."""
@@ -25,6 +29,25 @@ class Departed:
             if until > now:
                 self._until[user, delivery] = until
 
+    def note_used(self, user: User, before: UserState, day_began_at: float) -> None:
+        """Take note of what `user` has asked for on the day that began then."""
+        today = list(limits.questions_since(before, day_began_at))
+        if today:
+            former = self.used(user, day_began_at)
+            self._used[user] = Usage(
+                questions=former.questions + len(today),
+                tokens=former.tokens + limits.tokens_of(today),
+            )
+
     def knows(self, user: User, delivery: DeliveryKey, now: float) -> bool:
         """Tell whether the message is from before its sender was erased."""
         return self._until.get((user, delivery), 0.0) > now
+
+    def used(self, user: User, day_began_at: float) -> Usage:
+        """Return what `user` had asked for, on the day that began then, before being erased."""
+        if day_began_at != self._day_began_at:
+            self._day_began_at, self._used = day_began_at, {}
+        return self._used.get(user, _NOTHING)
+
+
+_NOTHING = Usage()

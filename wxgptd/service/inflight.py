@@ -12,6 +12,8 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from wxgptd.domain.values import DeliveryKey, User
 
+MAX_THOUGHT_CHARS = 50_000
+
 
 class Flight:
     """One answer on its way: written so far, and observers.
@@ -23,6 +25,8 @@ class Flight:
         self.started = False
         self._run: Deferred[None] | None = None
         self._pieces: list[str] = []
+        self._thoughts: list[str] = []
+        self._thought_chars = 0
         self._landing: list[Deferred[None]] = []
         self._changes: list[Deferred[None]] = []
 
@@ -37,6 +41,24 @@ class Flight:
         """Add a piece of the answer."""
         self._pieces.append(piece)
         self._tell_change()
+
+    @property
+    def thoughts(self) -> str:
+        """What the model has thought, where it may be shown."""
+        if len(self._thoughts) > 1:
+            self._thoughts[:] = ["".join(self._thoughts)]
+        return self._thoughts[0] if self._thoughts else ""
+
+    def think(self, piece: str) -> None:
+        """Add a piece of what the model thinks; nobody reads more than so much of it."""
+        if self._thought_chars < MAX_THOUGHT_CHARS:
+            self._thoughts.append(piece)
+            self._thought_chars += len(piece)
+            self._tell_change()
+
+    def unthink(self) -> None:
+        """Forget what was thought: somebody else thinks now, or it is not fit to be shown."""
+        self._thoughts, self._thought_chars = [], 0
 
     def rewrite(self, text: str) -> None:
         """Have `text` in the place of what was written: the answer begins anew."""

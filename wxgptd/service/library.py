@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from twisted.internet.defer import Deferred, succeed
 
 from wxgptd.domain import commands as c
 from wxgptd.domain.session import Completed, Failed, Pending, Question, Session
+from wxgptd.domain.state import UserState
 from wxgptd.domain.texts import Texts, failure_text
 from wxgptd.domain.values import CloseReason, FailureReason, Finish, LinkHash, User
 from wxgptd.ports import AnswerView, Dialogue, HistoryView, Progress, Turn
@@ -18,7 +19,8 @@ from wxgptd.service.timeline import Timeline
 
 TURNS_PER_PAGE = 20
 
-Page = list[tuple[Session, Sequence[Question]]]
+Part = tuple[Session, Sequence[Question]]
+Page = list[Part]
 
 
 class Library:
@@ -33,6 +35,7 @@ class Library:
         link_hash: Callable[[str], LinkHash],
         texts: Texts,
         timeline: Timeline,
+        erase: Callable[[User, CloseReason], Deferred[bool]],
     ) -> None:
         self._journal = journal
         self._flights = flights
@@ -40,6 +43,7 @@ class Library:
         self._link_hash = link_hash
         self._texts = texts
         self._timeline = timeline
+        self._erase = erase
 
     def answer(self, token: str) -> AnswerView | None:
         """Return the answer behind `token` as it stands, or None."""
@@ -56,6 +60,8 @@ class Library:
             text=text,
             failure=failure,
             generation=question.restarts,
+            thoughts=flight.thoughts if flight is not None else "",
+            waited_s=max(0.0, self._timeline.now() - question.asked_at),
         )
 
     def opened(self, token: str) -> None:
@@ -76,8 +82,46 @@ class Library:
         """Fire when all that was told so far is on record."""
         return self._journal.committed()
 
-    def history(self, token: str, page: int) -> HistoryView | None:
+    def history(self, token: str, page: int, words: Sequence[str] = ()) -> HistoryView | None:
         """Return one page of the history behind `token`, or None."""
+        found = self._find_history(token)
+        if found is None:
+            return None
+        user, state = found
+        wanted = [word.casefold() for word in words]
+        parts = [
+            (session, [one for one in session.questions.values() if self._holds(one, wanted)])
+            for session in _readable(state)
+        ]
+        if wanted:
+            parts = [(session, questions) for session, questions in parts if questions]
+        pages = _paged(parts)
+        page = min(max(page, 1), len(pages))
+        return HistoryView(
+            dialogues=tuple(self._dialogue(user, *part) for part in pages[page - 1]),
+            page=page,
+            pages=len(pages),
+            turns=sum(len(questions) for _, questions in parts),
+            since=state.history_since,
+        )
+
+    def whole_history(self, token: str) -> Sequence[Dialogue] | None:
+        """Return the history behind `token`, oldest first, or None."""
+        found = self._find_history(token)
+        if found is None:
+            return None
+        user, state = found
+        return [
+            self._dialogue(user, session, tuple(session.questions.values()))
+            for session in reversed(list(_readable(state)))
+        ]
+
+    def erase(self, token: str) -> Deferred[bool]:
+        """Erase the user whose history is behind `token`."""
+        found = self._find_history(token)
+        return succeed(False) if found is None else self._erase(found[0], CloseReason.CLEARED)
+
+    def _find_history(self, token: str) -> tuple[User, UserState] | None:
         target = self._target(token)
         if target is None or target.question:
             return None
@@ -85,16 +129,14 @@ class Library:
         link = self._link_hash(token)
         if not any(link == one for one, _ in state.history_links):
             return None
-        pages = _paged(
-            session
-            for session in state.sessions()
-            if session.closed is not CloseReason.UNSUBSCRIBED
-        )
-        page = min(max(page, 1), len(pages))
-        dialogues = tuple(self._dialogue(target.user, *part) for part in pages[page - 1])
-        return HistoryView(
-            dialogues=dialogues, page=page, pages=len(pages), since=state.history_since
-        )
+        return target.user, state
+
+    def _holds(self, question: Question, words: Sequence[str]) -> bool:
+        """Tell whether all of `words`, casefolded, are in a question or its answer."""
+        answer = question.answer
+        said = "" if isinstance(answer, Pending) else answer.text
+        text = f"{self._asked(question)}\n{said}".casefold() if words else ""
+        return all(word in text for word in words)
 
     def _target(self, token: str) -> Target | None:
         return self._index.find(self._link_hash(token), self._timeline.now())
@@ -150,15 +192,19 @@ class Library:
                 return (Progress.WRITING if written else Progress.THINKING), written, ""
 
 
-def _paged(sessions: Iterable[Session]) -> list[Page]:
+def _readable(state: UserState) -> Iterator[Session]:
+    return (one for one in state.sessions() if one.closed is not CloseReason.UNSUBSCRIBED)
+
+
+def _paged(parts: Iterable[Part]) -> list[Page]:
     """Return the sessions, newest first, in pages of a bounded number of turns.
 
     A longer session goes on from page to page, its newest turns first as well.
     """
     pages: list[Page] = [[]]
     room = TURNS_PER_PAGE
-    for session in sessions:
-        questions = list(session.questions.values())
+    for session, asked in parts:
+        questions = asked
         while True:
             if room == 0:
                 pages.append([])

@@ -45,6 +45,7 @@ class Assistant:
     models: tuple[str, ...] = ()
     price: Price = Price()
     daily_budget: float = 0.0
+    show_reasoning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,16 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """How links are made: a token for each delivery, and the addresses it appears in."""
+    """How links are made: a token for each delivery, and the addresses it appears in.
+
+    `confirmation` is what a form behind a token has to bring.
+    """
 
     token: Callable[[User, DeliveryKey], str]
     hash: Callable[[str], LinkHash]
     answer: Callable[[str], str]
     history: Callable[[str], str]
+    confirmation: Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)

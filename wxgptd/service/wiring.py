@@ -152,6 +152,7 @@ class Service:
             link_hash=links.hash_token,
             texts=config.texts,
             timeline=timeline,
+            erase=self.answering.erase,
         )
         pages = Pages(
             library,
@@ -159,6 +160,7 @@ class Service:
             clock=world.clock,
             in_thread=world.in_thread,
             ready=lambda: self._ready,
+            confirmation=made_links.confirmation,
             root=configured.path_of(config.server.public_url),
         )
         self.root = Root(

@@ -3,29 +3,113 @@
 (function () {
   "use strict";
   const SILENCE_MS = 4000; // some networks hold server-sent events back for ever
-  const answer = document.getElementById("answer");
-  const status = document.getElementById("status");
+  const MAX_WAIT_MS = 8000;
+  const byId = function (id) { return document.getElementById(id); };
+  const answer = byId("answer"), state = byId("state"), status = byId("status");
+  const thoughts = byId("thoughts"), thought = thoughts.querySelector("p");
   const base = answer.dataset.live;
   let position = answer.dataset.position;
-  let polling = !window.EventSource;
+  const shown = []; // what the server sent of each block, of those that it did send
+  let events = Boolean(window.EventSource), heardEver = false;
   let failures = 0, done = false;
   // One connection at a time: what a former one still brings is not listened to.
   let connection = 0, source = null, timer = null;
 
+  // What there is to see.
+
   function show(update) {
     failures = 0;
-    position = update.position;
-    while (answer.children.length > update.from) answer.removeChild(answer.lastElementChild);
-    update.blocks.forEach(function (html) {
-      const block = document.createElement("div");
-      block.className = "block";
-      block.innerHTML = html; // rendered and sanitised by the server
-      answer.appendChild(block);
+    const reading = window.scrollY > 0 &&
+      window.innerHeight + window.scrollY >= document.documentElement.scrollHeight - 60;
+    const count = update.from + update.blocks.length;
+    if (update.keep && shown[update.from] === undefined) { position = ""; connect(); return; }
+    update.blocks.forEach(function (html, offset) {
+      const index = update.from + offset;
+      if (offset === 0 && update.keep) html = shown[index].slice(0, update.keep) + html;
+      shown[index] = html;
+      if (!answer.children[index]) {
+        const block = document.createElement("div");
+        block.className = "block";
+        answer.appendChild(block);
+      }
+      const fresh = document.createElement("template");
+      fresh.innerHTML = html; // rendered and sanitised by the server
+      patch(answer.children[index], fresh.content);
     });
+    while (answer.children.length > count) answer.removeChild(answer.lastElementChild);
+    shown.length = count;
+    if (window.wxgptd) window.wxgptd.equip(answer);
+    think(update.thoughts);
+    position = update.position;
     status.textContent = update.status;
-    status.className = "status " + update.progress;
-    if (update.final) { done = true; close(); }
+    answer.className = "answer " + update.progress;
+    state.className = "state " + update.progress;
+    if (update.final) finish(update);
+    if (reading) window.scrollTo(0, document.documentElement.scrollHeight);
   }
+
+  function think(update) {
+    thought.textContent = thought.textContent.slice(0, update.from) + update.text;
+    // What has been shown stays: the server does not keep it.
+    if (thought.textContent) thoughts.hidden = false;
+  }
+
+  function finish(update) {
+    done = true;
+    close();
+    clearInterval(ticking);
+    answer.removeAttribute("aria-busy");
+    byId("elapsed").hidden = true;
+    byId("hint").textContent = update.hint;
+    byId("after").hidden = false;
+  }
+
+  // Make the children of `old` those of `fresh`, and touch only what differs: a table that was
+  // scrolled sideways, or a selection, stays.
+  function patch(old, fresh) {
+    let mine = old.firstChild, theirs = fresh.firstChild;
+    while (theirs) {
+      const next = theirs.nextSibling;
+      if (!mine) {
+        old.appendChild(theirs);
+      } else if (mine.nodeName === theirs.nodeName) {
+        if (mine.nodeType !== 1) {
+          if (mine.data !== theirs.data) mine.data = theirs.data;
+        } else if (!mine.isEqualNode(theirs)) {
+          attributes(mine, theirs);
+          patch(mine, theirs);
+        }
+        mine = mine.nextSibling;
+      } else {
+        const gone = mine;
+        mine = mine.nextSibling;
+        old.replaceChild(theirs, gone);
+      }
+      theirs = next;
+    }
+    while (mine) {
+      const gone = mine;
+      mine = mine.nextSibling;
+      if (gone.nodeName !== "BUTTON") old.removeChild(gone); // of code, and not from the server
+    }
+  }
+
+  function attributes(old, fresh) {
+    Array.from(old.attributes).forEach(function (one) {
+      if (!fresh.hasAttribute(one.name)) old.removeAttribute(one.name);
+    });
+    Array.from(fresh.attributes).forEach(function (one) {
+      if (old.getAttribute(one.name) !== one.value) old.setAttribute(one.name, one.value);
+    });
+  }
+
+  const elapsed = byId("elapsed"), opened = Date.now();
+  const ticking = setInterval(function () {
+    const waited = Number(elapsed.dataset.waited) + (Date.now() - opened) / 1000;
+    elapsed.textContent = elapsed.dataset.pattern.replace("#", String(Math.floor(waited)));
+  }, 1000);
+
+  // How it comes here.
 
   function close() {
     connection += 1;
@@ -36,14 +120,15 @@
   function connect() {
     close();
     if (done) return;
-    if (polling) poll(connection); else listen(connection);
+    if (events) listen(connection); else poll(connection);
   }
 
-  function reconnect() {
+  function again() {
     close();
     failures += 1;
-    const wait = Math.min(5000, 500 * Math.pow(2, failures)) * (0.5 + Math.random());
-    timer = setTimeout(connect, wait);
+    if (failures > 2) status.textContent = answer.dataset.offline;
+    const wait = Math.min(MAX_WAIT_MS, 400 * Math.pow(2, failures));
+    timer = setTimeout(connect, wait * (0.5 + Math.random() / 2));
   }
 
   function address(kind) {
@@ -53,17 +138,18 @@
   function listen(mine) {
     let heard = false;
     source = new EventSource(address("events"));
-    timer = setTimeout(function () { polling = true; connect(); }, SILENCE_MS);
+    timer = setTimeout(function () { events = false; connect(); }, SILENCE_MS);
     source.addEventListener("update", function (event) {
       if (mine !== connection) return;
-      heard = true;
+      heard = heardEver = true;
       clearTimeout(timer);
       show(JSON.parse(event.data));
     });
     source.onerror = function () {
       if (mine !== connection) return;
-      if (!heard) polling = true; // it also learns from the status why
-      reconnect();
+      close();
+      // A poll also tells why: whether there is nothing any more, or just nobody there.
+      if (heard) again(); else poll(connection);
     };
   }
 
@@ -77,10 +163,11 @@
       })
       .then(function (update) {
         if (!update || mine !== connection) return;
+        events = events && heardEver; // where none ever came, none will
         show(update);
-        if (!done) timer = setTimeout(function () { poll(mine); }, 200);
+        if (!done && mine === connection) timer = setTimeout(connect, 200);
       })
-      .catch(function () { if (mine === connection) reconnect(); });
+      .catch(function () { if (mine === connection) again(); });
   }
 
   // iOS kills streams in the background without a word.
@@ -90,6 +177,7 @@
     connect();
   }
   document.addEventListener("visibilitychange", back);
+  window.addEventListener("online", back);
   window.addEventListener("pageshow", function (event) { if (event.persisted) back(); });
   connect();
 })();

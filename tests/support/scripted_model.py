@@ -1,0 +1,92 @@
+"""A model server that says what a test has it say, when the test has it say that."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class Answer:
+    """What is answered to one question, piece by piece. The test writes, a connection sends."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.sent: queue.Queue[dict[str, Any] | None] = queue.Queue()
+
+    def write(self, text: str) -> Answer:
+        self.sent.put({"delta": {"content": text}})
+        return self
+
+    def think(self, text: str) -> Answer:
+        self.sent.put({"delta": {"reasoning_content": text}})
+        return self
+
+    def end(self, reason: str = "stop") -> Answer:
+        self.sent.put({"delta": {}, "finish_reason": reason})
+        self.sent.put(None)
+        return self
+
+    def refuse(self) -> None:
+        """Break off: where nothing was written, the answer has failed."""
+        self.sent.put(None)
+
+
+class ScriptedModel:
+    """An OpenAI-compatible server on a free port of 127.0.0.1, in threads of its own."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, list[Answer]] = {}
+        model = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                size = int(self.headers["Content-Length"])
+                asked = json.loads(self.rfile.read(size))["messages"][-1]["content"]
+                self.send_response(200)
+                self.send_header("Content-Type", "text/event-stream")
+                self.send_header("Connection", "close")
+                self.end_headers()
+                self.close_connection = True
+                answer = model._next(asked)
+                answer.asked.set()
+                try:
+                    while (said := answer.sent.get()) is not None:
+                        self._send(json.dumps({"choices": [said]}))
+                    self._send("[DONE]")
+                except OSError:
+                    pass  # the daemon is gone
+
+            def _send(self, data: str) -> None:
+                self.wfile.write(f"data: {data}\n\n".encode())
+                self.wfile.flush()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+        self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def expect(self, question: str) -> Answer:
+        """Return what the next call that asks `question` is answered with."""
+        answer = Answer()
+        self._answers.setdefault(question, []).append(answer)
+        return answer
+
+    def _next(self, question: str) -> Answer:
+        expected = self._answers.get(question)
+        return expected.pop(0) if expected else Answer().write("没有准备。").end()
+
+    def close(self) -> None:
+        for answers in self._answers.values():
+            for answer in answers:
+                answer.sent.put(None)
+        self._server.shutdown()
+        self._server.server_close()

@@ -1,0 +1,223 @@
+"""Those who read one answer while it is written: it is rendered once, and sent to all.
+
+What is sent follows from what a reader was sent before, so those who keep up get the same bytes.
+Whoever takes less gets fewer updates, each complete, and nothing is piled up for anybody.
+"""
+
+from __future__ import annotations
+
+import json
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as WaitedLongEnough
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+from zope.interface import implementer
+
+from wxgptd.errors import WxgptError
+from wxgptd.pages.rendition import Rendition
+from wxgptd.pages.renditions import Renditions
+from wxgptd.ports import Library
+
+log = Logger()
+
+UPDATE_EVERY_S = 0.3
+"""A reader sees no difference to more often, and each update is a rendering."""
+
+SHARE = 4.0
+"""How many times longer than a rendering took the next one is waited for, at least."""
+
+HEARTBEAT_S = 12.0
+"""Proxies and phones drop connections on which nothing comes for longer."""
+
+STALLED_S = 60.0
+"""A reader who takes nothing for so long is gone, or means harm."""
+
+
+class Audience:
+    """The readers of the answer behind one token."""
+
+    def __init__(
+        self, token: str, renditions: Renditions, library: Library, clock: IReactorTime
+    ) -> None:
+        self._token = token
+        self._renditions = renditions
+        self._library = library
+        self._clock = clock
+        self._readers: list[Reader] = []
+        self._shown: Rendition | None = None
+        self._frames: dict[Rendition | str, bytes] = {}
+        """What brings readers to what is shown, by where they are."""
+        self._showing: Deferred[None] | None = None
+
+    def join(self, request: Request, position: str) -> None:
+        """Keep the sender of `request`, who is at `position`, up to date to the end."""
+        reader = Reader(request, position, self, self._clock)
+        self._readers.append(reader)
+        request.notifyFinish().addErrback(lambda _: self.leave(reader))
+        request.registerProducer(reader, streaming=True)
+        request.write(b"retry: 2000\n\n")
+        if self._showing is None:
+            self._showing = Deferred.fromCoroutine(self._show_all())
+            self._showing.addErrback(self._broken).addBoth(self._shown_all)
+        elif self._shown is not None and not self._shown.is_before(position):
+            self._send(reader, self._shown)
+
+    def leave(self, reader: Reader) -> None:
+        """Forget a reader; with the last one, stop."""
+        if reader in self._readers:
+            self._readers.remove(reader)
+        reader.ended()
+        if not self._readers and self._showing is not None:
+            self._showing.cancel()
+
+    def catch_up(self, reader: Reader) -> None:
+        """Send what the reader has missed."""
+        if self._shown is not None:
+            self._send(reader, self._shown)
+
+    def is_empty(self) -> bool:
+        """Tell whether nobody is there."""
+        return not self._readers
+
+    async def _show_all(self) -> None:
+        clock = self._clock
+        while True:
+            changed = self._library.changed(self._token)
+            began = clock.seconds()
+            rendition = await self._renditions.of(self._token)
+            took = clock.seconds() - began
+            if rendition is None:
+                for reader in tuple(self._readers):
+                    self._finish(reader)
+                return
+            await self._library.durable()
+            if rendition is not self._shown:
+                self._shown, self._frames = rendition, {}
+            for reader in tuple(self._readers):
+                self._send(reader, rendition)
+            if rendition.view.progress.final:
+                return
+            await deferLater(clock, max(UPDATE_EVERY_S, SHARE * took))
+            await self._until(changed)
+
+    async def _until(self, changed: Deferred[None]) -> None:
+        """Wait for a change, with a comment now and then that keeps connections alive."""
+        while True:
+            try:
+                await changed.addTimeout(HEARTBEAT_S, self._clock)
+                return
+            except WaitedLongEnough:
+                for reader in tuple(self._readers):
+                    reader.write(b": still here\n\n")
+                changed = self._library.changed(self._token)
+
+    def _send(self, reader: Reader, rendition: Rendition) -> None:
+        if reader.is_behind:
+            return  # it is told once it can take more
+        if reader.at is not rendition:
+            reader.write(self._frame(rendition, reader.at or reader.position))
+            reader.at = rendition
+        if rendition.view.progress.final:
+            self._finish(reader)
+
+    def _frame(self, rendition: Rendition, where: Rendition | str) -> bytes:
+        frame = self._frames.get(where)
+        if frame is None:
+            since = rendition.after if isinstance(where, Rendition) else rendition.since
+            update = since(where)  # type: ignore[arg-type]
+            data = json.dumps(update, ensure_ascii=False, separators=(",", ":"))
+            event = f"id: {rendition.position}\nevent: update\ndata: {data}\n\n"
+            frame = self._frames[where] = event.encode("utf-8", "replace")
+        return frame
+
+    def _finish(self, reader: Reader) -> None:
+        self._readers.remove(reader)
+        reader.finish()
+
+    def _shown_all(self, _: object) -> None:
+        self._showing = None
+
+    def _broken(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return
+        if failure.check(WxgptError):
+            log.error("an answer could not be shown: {error}", error=failure.value)
+        else:
+            log.failure("an answer could not be shown", failure)
+        for reader in tuple(self._readers):
+            reader.abort()
+
+
+@implementer(IPushProducer)
+class Reader:
+    """One of an audience: where it is, and whether it takes what is written."""
+
+    def __init__(
+        self, request: Request, position: str, audience: Audience, clock: IReactorTime
+    ) -> None:
+        self.at: Rendition | None = None
+        self.position = position
+        self.is_behind = False
+        self._request = request
+        self._audience = audience
+        self._clock = clock
+        self._impatient: IDelayedCall | None = None
+
+    def write(self, data: bytes) -> None:
+        """Send `data`, unless the reader is behind."""
+        if not self.is_behind:
+            self._request.write(data)
+
+    def finish(self) -> None:
+        """End the response: there is no more."""
+        self.ended()
+        self._request.unregisterProducer()
+        self._request.finish()
+
+    def ended(self) -> None:
+        """Wait for the reader no longer."""
+        if self._impatient is not None and self._impatient.active():
+            self._impatient.cancel()
+
+    def abort(self) -> None:
+        """Cut the connection: whoever takes nothing is not worth the memory."""
+        self._request.channel.forceAbortClient()
+
+    def pauseProducing(self) -> None:
+        """Note that the reader is behind."""
+        self.ended()
+        self.is_behind = True
+        self._impatient = self._clock.callLater(STALLED_S, self.abort)
+
+    def resumeProducing(self) -> None:
+        """Note that the reader has caught up, and go on."""
+        self.ended()
+        self.is_behind = False
+        self._audience.catch_up(self)
+
+    def stopProducing(self) -> None:
+        """Nothing: that the reader has left is told elsewhere."""
+
+
+class Audiences:
+    """All audiences, by the tokens of the links."""
+
+    def __init__(self, renditions: Renditions, library: Library, clock: IReactorTime) -> None:
+        self._renditions = renditions
+        self._library = library
+        self._clock = clock
+        self._audiences: dict[str, Audience] = {}
+
+    def join(self, token: str, request: Request, position: str) -> None:
+        """Have `request` kept up to date with the answer behind `token`."""
+        for gone in [name for name, one in self._audiences.items() if one.is_empty()]:
+            del self._audiences[gone]
+        audience = self._audiences.get(token)
+        if audience is None:
+            audience = Audience(token, self._renditions, self._library, self._clock)
+            self._audiences[token] = audience
+        audience.join(request, position)

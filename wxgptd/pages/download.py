@@ -1,0 +1,42 @@
+"""A user's history as a Markdown file. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from wxgptd.domain.texts import Texts
+from wxgptd.pages.times import local
+from wxgptd.ports import Dialogue, Progress, Turn
+
+
+def as_markdown(dialogues: Sequence[Dialogue], texts: Texts) -> str:
+    """Return all that was said, oldest first: questions as quotations, answers as written."""
+    return "\n\n".join(_parts(dialogues, texts)) + "\n"
+
+
+def _parts(dialogues: Sequence[Dialogue], texts: Texts) -> Iterator[str]:
+    yield f"# {texts.history_title}"
+    if not any(dialogue.turns for dialogue in dialogues):
+        yield texts.history_empty
+    for dialogue in dialogues:
+        yield f"## {local(dialogue.opened_at)} · {dialogue.assistant} · {dialogue.ended}"
+        for turn in dialogue.turns:
+            quoted = "\n".join(f"> {line}".rstrip() for line in turn.question.splitlines())
+            yield f"**{texts.page_question}** · {local(turn.asked_at)}"
+            yield quoted or ">"
+            yield from filter(None, (turn.answer.strip(), note(turn, texts)))
+            yield "---"
+    yield texts.page_ai_notice
+
+
+def note(turn: Turn, texts: Texts) -> str:
+    """Return the sentence about an answer that is not whole."""
+    match turn.progress:
+        case Progress.DONE | Progress.CUT_SHORT:
+            return ""
+        case Progress.FAILED:
+            return turn.failure or texts.history_unanswered
+        case Progress.INTERRUPTED:
+            return texts.page_interrupted
+        case _:
+            return texts.history_running

@@ -1,0 +1,167 @@
+"""A user's own history: read, searched, taken away as a file, erased."""
+
+from __future__ import annotations
+
+import hmac
+from urllib.parse import parse_qs, urlencode
+
+from markupsafe import Markup, escape
+from twisted.internet.defer import Deferred
+from twisted.web.pages import notFound
+from twisted.web.resource import IResource
+from twisted.web.server import Request
+
+from wxgptd.domain import texts as t
+from wxgptd.pages import links, times
+from wxgptd.pages.document import Blocks, blocks
+from wxgptd.pages.download import as_markdown, note
+from wxgptd.pages.rendition import number
+from wxgptd.pages.search import mark, words_of
+from wxgptd.pages.serving import Linked, prepare, send, serve
+from wxgptd.ports import Dialogue, HistoryView, Turn
+
+HTML = "text/html; charset=utf-8"
+MAX_QUERY_CHARS = 200
+MAX_FORM_BYTES = 1_024
+
+
+class HistoryPage(Linked):
+    """`/h/TOKEN`, and below it `download` and `erase`."""
+
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        match path:
+            case b"download":
+                return Download(self._pages, self._token)
+            case b"erase":
+                return Erase(self._pages, self._token)
+            case b"":
+                return self
+            case _:
+                return notFound()
+
+    def render_GET(self, request: Request) -> bytes | int:
+        """Serve one page of the user's sessions, or of what a search finds in them."""
+        prepare(request, HTML, forms=True)
+        query = _argument(request, b"q")[:MAX_QUERY_CHARS].strip()
+        words = words_of(query)
+        page = number(_argument(request, b"page"))
+        known = links.well_formed(self._token)
+        view = self._pages.library.history(self._token, page, words) if known else None
+        if view is None:
+            return self._pages.gone(request)
+        return serve(request, Deferred.fromCoroutine(self._write(request, view, query)))
+
+    async def _write(self, request: Request, view: HistoryView, query: str) -> None:
+        pages, texts = self._pages, self._pages.texts
+        answers = [turn.answer for dialogue in view.dialogues for turn in dialogue.turns]
+        rendered = await pages.in_thread(lambda: {text: blocks(text) for text in answers})
+        ends = view.since and view.page == view.pages
+        words = words_of(query)
+        page = pages.render(
+            "history.html",
+            title=texts.history_title,
+            base=f"{pages.root}/h/{self._token}",
+            query=query,
+            found=t.history_found(view.turns, texts) if words else "",
+            dialogues=[self._dialogue(one, rendered, words) for one in view.dialogues],
+            page=view.page,
+            pages=view.pages,
+            newer=_address(view.page - 1, query),
+            older=_address(view.page + 1, query),
+            dropped=t.history_dropped(times.day(view.since), texts) if ends else "",
+        )
+        await pages.library.durable()
+        send(request, page)
+
+    def _dialogue(
+        self, dialogue: Dialogue, rendered: dict[str, Blocks], words: tuple[str, ...]
+    ) -> dict[str, object]:
+        return {
+            "opened": times.local(dialogue.opened_at),
+            "assistant": dialogue.assistant,
+            "ended": dialogue.ended,
+            "turns": [self._turn(turn, rendered[turn.answer], words) for turn in dialogue.turns],
+        }
+
+    def _turn(self, turn: Turn, shown: Blocks, words: tuple[str, ...]) -> dict[str, object]:
+        # What is marked is safe already: escaped here, and sanitised by nh3.
+        return {
+            "at": times.clock(turn.asked_at),
+            "question": Markup(mark(str(escape(turn.question)), words)),  # noqa: S704
+            "blocks": [Markup(mark(block, words)) for block in shown],  # noqa: S704
+            "status": note(turn, self._pages.texts),
+        }
+
+
+class Download(Linked):
+    """`/h/TOKEN/download`: all of it, as a Markdown file."""
+
+    isLeaf = True
+
+    def render_GET(self, request: Request) -> bytes | int:
+        """Serve the file."""
+        prepare(request, HTML)
+        known = links.well_formed(self._token)
+        dialogues = self._pages.library.whole_history(self._token) if known else None
+        if dialogues is None:
+            return self._pages.gone(request)
+        text = as_markdown(dialogues, self._pages.texts)
+        return serve(request, Deferred.fromCoroutine(self._write(request, text)))
+
+    async def _write(self, request: Request, text: str) -> None:
+        await self._pages.library.durable()
+        request.setHeader("Content-Type", "text/markdown; charset=utf-8")
+        request.setHeader("Content-Disposition", 'attachment; filename="history.md"')
+        send(request, text.encode("utf-8", "replace"))
+
+
+class Erase(Linked):
+    """`/h/TOKEN/erase`: asks whether that is meant, and does it."""
+
+    isLeaf = True
+
+    def render_GET(self, request: Request) -> bytes:
+        """Ask. Nothing happens by looking at a page: links are followed by machines, too."""
+        prepare(request, HTML, forms=True)
+        known = links.well_formed(self._token)
+        if not known or self._pages.library.history(self._token, 1) is None:
+            return self._pages.gone(request)
+        return self._pages.render(
+            "erase.html",
+            title=self._pages.texts.history_erase,
+            base=f"{self._pages.root}/h/{self._token}",
+            confirmation=self._pages.confirmation(self._token),
+        )
+
+    def render_POST(self, request: Request) -> bytes | int:
+        """Erase the user, where the form is from the page that asked."""
+        prepare(request, HTML, forms=True)
+        body = request.content.read(MAX_FORM_BYTES) if request.content is not None else b""
+        form = parse_qs(body.decode("ascii", "replace"))
+        confirmed = form.get("confirmation", [""])[0]
+        expected = self._pages.confirmation(self._token)
+        if not links.well_formed(self._token):
+            return self._pages.gone(request)
+        if not hmac.compare_digest(confirmed.encode("utf-8", "replace"), expected.encode()):
+            return self.render_GET(request)
+        return serve(request, Deferred.fromCoroutine(self._erase(request)))
+
+    async def _erase(self, request: Request) -> None:
+        texts = self._pages.texts
+        try:
+            erased = await self._pages.library.erase(self._token)
+        except OSError:
+            send(request, self._pages.word(texts.history_erase_failed))
+            return
+        blocks.cache_clear()
+        said = self._pages.word(texts.history_erased) if erased else self._pages.gone(request)
+        send(request, said)
+
+
+def _argument(request: Request, name: bytes) -> str:
+    values: list[bytes] = request.args.get(name, [b""])
+    return values[0].decode("utf-8", "replace")
+
+
+def _address(page: int, query: str) -> str:
+    return "?" + urlencode({"page": page, **({"q": query} if query else {})})

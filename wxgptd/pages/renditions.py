@@ -1,0 +1,113 @@
+"""Renders each answer once for all who look at it, off the reactor's thread where it is much."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from wxgptd.pages.document import Blocks, Document, blocks
+from wxgptd.pages.rendition import Rendition, Sentences, rendition
+from wxgptd.ports import AnswerView, InThread, Library
+
+IN_THREAD_CHARS = 2_000
+"""More than so much takes some ten milliseconds, in which WeChat would have to wait."""
+
+MAX_KEPT = 256
+MAX_KEPT_CHARS = 8_000_000
+
+
+@dataclass(eq=False, slots=True)
+class _Answer:
+    """One answer, what was rendered of it last, and who waits for more."""
+
+    document: Document = field(default_factory=Document)
+    shown: Rendition | None = None
+    waiting: list[Deferred[Rendition | None]] = field(default_factory=list)
+    busy: bool = False
+
+
+class Renditions:
+    """The answers that somebody looks at, or looked at lately, by the tokens of their links."""
+
+    def __init__(
+        self, library: Library, say: Callable[[AnswerView], Sentences], in_thread: InThread
+    ) -> None:
+        self._library = library
+        self._say = say
+        self._in_thread = in_thread
+        self._answers: OrderedDict[str, _Answer] = OrderedDict()
+
+    def of(self, token: str) -> Deferred[Rendition | None]:
+        """Fire with the answer behind `token` as it stands, or None if there is none (any more).
+
+        Whoever asks while it is being rendered waits for the next rendering, with all others.
+        """
+        answer = self._answers.setdefault(token, _Answer())
+        self._answers.move_to_end(token)
+
+        def leave(cancelled: Deferred[Rendition | None]) -> None:
+            if cancelled in answer.waiting:
+                answer.waiting.remove(cancelled)
+            cancelled.errback(CancelledError())
+
+        waiting: Deferred[Rendition | None] = Deferred(leave)
+        answer.waiting.append(waiting)
+        if not answer.busy:
+            answer.busy = True
+            Deferred.fromCoroutine(self._serve(token, answer))
+        return waiting
+
+    async def _serve(self, token: str, answer: _Answer) -> None:
+        while answer.waiting:
+            waiting, answer.waiting = answer.waiting, []
+            try:
+                shown = await self._render(token, answer)
+            except Exception as failed:  # noqa: BLE001 (each of them is told)
+                for one in waiting:
+                    one.errback(failed)
+                continue
+            for one in waiting:
+                if not one.called:
+                    one.callback(shown)
+        answer.busy = False
+        self._forget_some()
+
+    async def _render(self, token: str, answer: _Answer) -> Rendition | None:
+        view, former = self._library.answer(token), answer.shown
+        if view is None:
+            answer.shown = None
+            return None
+        if former is not None and former.view.text == view.text:
+            shown = former.blocks
+        elif view.progress.final and former is None:
+            shown = await self._made(lambda: blocks(view.text), len(view.text))
+        else:
+            document = answer.document
+            work = len(view.text) - document.settled_chars
+            shown = await self._made(lambda: document.update(view.text), work)
+        answer.shown = rendition(view, self._say(view), shown, former)
+        if view.progress.final:
+            answer.document = Document()  # it has done its work
+        return answer.shown
+
+    async def _made(self, make: Callable[[], Blocks], chars: int) -> Blocks:
+        if chars < IN_THREAD_CHARS:
+            return make()
+        return await self._in_thread(make)
+
+    def _forget_some(self) -> None:
+        """Drop what was looked at longest ago, where it has become much."""
+        size = sum(map(_size, self._answers.values()))
+        while len(self._answers) > MAX_KEPT or size > MAX_KEPT_CHARS:
+            _, dropped = self._answers.popitem(last=False)
+            size -= _size(dropped)
+            if not self._answers:
+                return
+
+
+def _size(answer: _Answer) -> int:
+    shown = answer.shown
+    return sum(map(len, shown.blocks)) + len(shown.view.thoughts) if shown is not None else 0

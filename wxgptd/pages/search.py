@@ -1,0 +1,32 @@
+"""What somebody searches a history for, and where that is in what is shown. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from markupsafe import escape
+
+MAX_WORDS = 8
+MAX_WORD_CHARS = 100
+
+_UNTOUCHED = r"<math.*?</math>|<(?:\"[^\"]*\"|[^\">])*>|&[#\w]+;"
+"""Formulas, tags and entities are no words."""
+
+
+def words_of(query: str) -> tuple[str, ...]:
+    """Return the words to look for."""
+    return tuple(word[:MAX_WORD_CHARS] for word in query.split()[:MAX_WORDS])
+
+
+def mark(html: str, words: Sequence[str]) -> str:
+    """Return `html`, which is safe, with `words` marked in what it shows."""
+    if not words:
+        return html
+    wanted = "|".join(re.escape(str(escape(word))) for word in sorted(words, key=len, reverse=True))
+    pattern = re.compile(f"({_UNTOUCHED})|({wanted})", re.IGNORECASE | re.DOTALL)
+    return pattern.sub(_marked, html)
+
+
+def _marked(found: re.Match[str]) -> str:
+    return found[1] or f"<mark>{found[2]}</mark>"

@@ -1,0 +1,96 @@
+// Buttons that copy code or the whole answer, and the way back to the chat.
+// ES2017, no module, no dependency: WeChat's browser on Android can be Chromium 78.
+(function () {
+  "use strict";
+  const texts = document.body.dataset;
+  const BLOCKS = /^(P|DIV|UL|OL|LI|TABLE|TR|BLOCKQUOTE|H[1-6]|HR)$/;
+  document.documentElement.classList.add("scripted");
+
+  // What a reader sees as plain text, fit for a chat: numbers of lists and LaTeX included.
+  function textOf(node) {
+    if (node.nodeType === 3) return node.data;
+    const name = node.nodeName;
+    if (name === "BUTTON" || name === "math" || name === "MATH") return "";
+    if (name === "BR") return "\n";
+    if (name === "PRE") return "\n\n" + node.textContent + "\n\n";
+    const inner = Array.from(node.childNodes).map(textOf).join("");
+    if (name === "LI") return "\n" + markerOf(node) + inner.trim();
+    if (name === "TD" || name === "TH") return inner.trim() + (node.nextElementSibling ? "\t" : "");
+    if (name === "TR") return "\n" + inner.replace(/\n/g, "");
+    return BLOCKS.test(name) ? "\n\n" + inner + "\n\n" : inner;
+  }
+
+  function markerOf(item) {
+    const list = item.parentNode;
+    if (list.nodeName !== "OL") return "• ";
+    return list.start + Array.prototype.indexOf.call(list.children, item) + ". ";
+  }
+
+  function plain(node) {
+    return textOf(node).replace(/[ \t]+\n/g, "\n").replace(/\n{3,}/g, "\n\n").trim();
+  }
+
+  function copy(text) {
+    if (navigator.clipboard && window.isSecureContext) {
+      return navigator.clipboard.writeText(text).catch(function () { copyBySelection(text); });
+    }
+    return new Promise(function (done) { copyBySelection(text); done(); });
+  }
+
+  function copyBySelection(text) {
+    const area = document.createElement("textarea");
+    area.value = text;
+    area.setAttribute("readonly", "");
+    area.className = "visually-hidden";
+    document.body.appendChild(area);
+    area.select();
+    area.setSelectionRange(0, text.length);
+    const copied = document.execCommand("copy");
+    document.body.removeChild(area);
+    if (!copied) throw new Error("not copied");
+  }
+
+  function tell(button, text) {
+    const before = button.dataset.label || button.textContent || texts.copy;
+    button.dataset.label = before;
+    button.textContent = text;
+    clearTimeout(button.timer);
+    button.timer = setTimeout(function () { button.textContent = before; }, 1600);
+  }
+
+  document.addEventListener("click", function (event) {
+    const button = event.target.closest("button");
+    if (!button) return;
+    if (button.id === "close") {
+      window.WeixinJSBridge.call("closeWindow");
+    } else if (button.classList.contains("copy")) {
+      const code = button.parentNode.querySelector("pre");
+      const text = code ? code.textContent : plain(document.getElementById("answer"));
+      copy(text).then(
+        function () { tell(button, texts.copied); },
+        function () { tell(button, texts.copyFailed); }
+      );
+    }
+  });
+
+  // Without a script there is nothing to press, so the buttons of code are made here.
+  function equip(within) {
+    within.querySelectorAll(".code").forEach(function (code) {
+      if (code.lastElementChild.nodeName === "BUTTON") return;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "copy";
+      button.textContent = texts.copy;
+      code.appendChild(button);
+    });
+  }
+  window.wxgptd = { equip: equip };
+  equip(document);
+
+  function canClose() {
+    const close = document.getElementById("close");
+    if (close) close.hidden = false;
+  }
+  if (window.WeixinJSBridge) canClose();
+  else document.addEventListener("WeixinJSBridgeReady", canClose);
+})();
