@@ -58,3 +58,16 @@ def test_thoughts_without_end_take_no_time():
         assert cleaner.feed("想一想" * 5) == ""
     assert cleaner.feed("</think>天") == "天"
     assert time.process_time() - began < 10
+
+
+@given(st.lists(st.text("a想</>think", max_size=8), max_size=8), st.data())
+def test_what_is_left_out_as_thoughts_is_told(pieces, data):
+    thoughts: list[str] = []
+    cleaner = Cleaner(thoughts.append)
+    whole = f"<think>{''.join(pieces).replace('</think>', '')}</think>答"
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=5)))
+    shown = "".join(
+        cleaner.feed(whole[begin:end]) for begin, end in zip([0, *cuts], [*cuts, len(whole)])
+    )
+    assert shown + cleaner.close() == "答"
+    assert "".join(thoughts) == whole[len("<think>") : -len("</think>答")]

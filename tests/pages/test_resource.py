@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 
 import pytest
+import treq
+from twisted.web.http_headers import Headers
 
-from tests.support.model_server import answer_at, streamed
+from tests.support.model_server import DONE, Script, Step, answer_at, chunk, streamed
 from tests.support.story import URL, Story, configuration
 from wxgptd import config as cfg
 from wxgptd.domain.texts import Texts
@@ -21,9 +24,9 @@ def path_of(reply: str) -> str:
     return re.search(r"/[ah]/[\w-]{22}", reply).group()
 
 
-def late(script, **more) -> tuple[Story, str]:
+def late(script, config=None, **more) -> tuple[Story, str]:
     """A story whose answer came too late for the chat, and its page."""
-    story = Story(script, **more)
+    story = Story(script, config or configuration(**more))
     story.open()
     sent = story.send("为什么 <b>？")
     story.advance(15)
@@ -304,64 +307,12 @@ def test_a_reader_who_leaves_is_forgotten():
     assert flight._changes == []
 
 
-# History.
-
-
-def history_of(story: Story) -> str:
-    return path_of(story.say("/history"))
-
-
-def test_the_history_shows_the_user_s_own_sessions_newest_first():
-    story = Story(answer_at(0.1, ANSWER))
-    for user in ("alice", "bob"):
-        story.open(user)
-        for n in range(2):
-            story.send(f"{user} 的问题 {n}", user)
-            story.advance(0.5)
-        story.say("/stop", user)
-        story.open(user)
-        story.send(f"{user} 的新问题", user)
-        story.advance(0.5)
-    body = story.get(history_of(story)).body
-    assert "bob" not in body
-    assert (
-        body.index("alice 的新问题") < body.index("alice 的问题 0") < body.index("alice 的问题 1")
-    )
-    assert TEXTS.history_stopped in body
-    assert "<strong>天空</strong>" in body
-
-
-def test_a_long_history_is_paged_and_every_turn_is_on_one_page():
-    story = Story(answer_at(0.1, "答。"))
-    for n in range(15):
-        if n % 5 == 0:
-            story.say("/clear") if n else story.open()
-        for m in range(3):
-            story.send(f"问题-{n}-{m}-完")
-            story.advance(0.3)
-    path = history_of(story)
-    pages = [story.get(f"{path}?page={number}").body for number in (1, 2, 3)]
-    found = [re.findall(r"问题-\d+-\d+-完", page) for page in pages]
-    assert [len(one) for one in found] == [20, 20, 5]
-    assert len({turn for page in found for turn in page}) == 45
-    assert story.get(f"{path}?page=99").code == story.get(f"{path}?page=x").code == 200
-
-
-def test_the_history_s_link_dies_with_clear():
-    story = Story(answer_at(0.1, ANSWER))
-    story.open()
-    path = history_of(story)
-    assert story.get(path).code == 200
-    story.say("/clear")
-    assert story.get(path).code == 404
-
-
 def test_leaving_the_account_takes_all_links_with_it():
     from wxgpt import messages
 
     story, path = late(answer_at(16, ANSWER))
     story.advance(2)
-    history = history_of(story)
+    history = path_of(story.say("/history"))
     story.say("/stop")
     story.deliver(messages.event_message("unsubscribe"))
     assert story.get(path).code == 404
@@ -386,3 +337,123 @@ def test_style_and_script_are_served_and_nothing_else():
     assert story.get("/static/live.js").code == 200
     for path in ("/static/", "/static/../resource.py", "/static/page.html", "/", "/etc/passwd"):
         assert story.get(path).code == 404
+
+
+# What it costs.
+
+
+def test_five_hundred_readers_of_one_answer_cost_one_rendering():
+    paragraph = "一段不短的话，用来把渲染送进线程里去。" * 120 + "\n\n"
+    story, path = late(streamed(20, [paragraph, "完。"], first_s=16))
+    readers = [Reader(story, f"{path}/events") for _ in range(500)]
+    before = story.threaded
+    story.advance(1.5)
+    assert story.threaded == before + 1
+    story.advance(6)
+    assert all(reader.ended for reader in readers)
+    assert len({reader.data for reader in readers}) == 1
+    assert readers[0].updates[-1]["final"]
+
+
+def test_what_grows_is_sent_as_what_is_new_of_it():
+    story, path = late(streamed(24, [f"第 {n} 句，没有分段。" for n in range(60)]))
+    reader = Reader(story, f"{path}/events")
+    story.advance(10)
+    assert reader.ended
+    assert any(update["keep"] for update in reader.updates)
+    assert len(reader.data) < 4 * len("".join(assembled(reader.updates)).encode()) + 8_000
+    assert assembled(reader.updates) == blocks_of(story.get(path).body)
+
+
+def raw(story: Story, path: str, accepted: str) -> tuple[Headers, bytes]:
+    """What is sent, before a client unpacks it."""
+    agent, read = story._wechat_http._agent, []
+    sent = agent.request(b"GET", f"{URL}{path}".encode(), Headers({"accept-encoding": [accepted]}))
+    body: list[bytes] = []
+    sent.addCallback(lambda response: read.append(response) or treq.collect(response, body.append))
+    for _ in range(5):
+        agent.flush()
+    return read[0].headers, b"".join(body)
+
+
+@pytest.mark.parametrize("where", ["", "/static/page.css", "/static/live.js"])
+def test_pages_and_files_are_compressed_for_those_who_take_that(where):
+    story, path = late(answer_at(16, ANSWER * 50))
+    story.advance(2)
+    headers, packed = raw(story, where or path, "br, gzip")
+    assert headers.getRawHeaders("Content-Encoding") == ["gzip"]
+    assert headers.getRawHeaders("Vary") == ["Accept-Encoding"]
+    plain_headers, plain = raw(story, where or path, "identity")
+    assert plain_headers.getRawHeaders("Content-Encoding") is None
+    assert len(packed) < len(plain)
+    assert gzip.decompress(packed) == plain
+
+
+def test_events_are_never_compressed():
+    story, path = late(answer_at(60, ANSWER))
+    headers, _ = raw(story, f"{path}/events", "gzip")
+    assert headers.getRawHeaders("Content-Encoding") is None
+
+
+# What the model thinks.
+
+
+def thinking(story: Story) -> str:
+    return re.search(r'<details id="thoughts"[^>]*>.*?</details>', story, re.DOTALL).group()
+
+
+def thoughtful(*, show: bool, words: str = "", path=None) -> tuple[Story, str]:
+    thought = b'data: {"choices": [{"delta": {"reasoning_content": "%s"}}]}\n\n'
+    steps = [
+        Step(1, thought % "先想<b>一想".encode()),
+        Step(15.5, thought % "，再想".encode()),
+        Step(30, chunk("答案。") + chunk(finish="stop") + DONE, end=True),
+    ]
+    assistant = cfg.Assistant(base_url="http://model.test/v1", model="m", show_reasoning=show)
+    moderation = cfg.Moderation()
+    if words:
+        (path / "words").write_text(words)
+        moderation = cfg.Moderation(words_file=path / "words")
+    return late(
+        Script(steps), config=configuration(assistant={"chatgpt": assistant}, moderation=moderation)
+    )
+
+
+def test_what_the_model_thinks_can_be_unfolded_where_the_operator_allows_it():
+    story, path = thoughtful(show=True)
+    details = thinking(story.get(path).body)
+    assert "先想&lt;b&gt;一想" in details
+    assert "open" not in details
+    assert "hidden" not in details
+    reader = Reader(story, f"{path}/events")
+    story.advance(20)
+    thoughts = ""
+    for update in reader.updates:
+        thoughts = thoughts[: update["thoughts"]["from"]] + update["thoughts"]["text"]
+        if thoughts.endswith("再想"):
+            break
+    assert thoughts == "先想<b>一想，再想"
+    assert assembled(reader.updates) == ["<p>答案。</p>"]
+    assert "先想" not in repr(story.store.events()), "thoughts are not recorded"
+
+
+def test_what_the_model_thinks_is_nobody_s_business_otherwise():
+    story, path = thoughtful(show=False)
+    assert "hidden" in thinking(story.get(path).body)
+    assert "先想" not in story.get(path).body
+
+
+def test_thoughts_that_the_words_list_objects_to_are_not_shown(tmp_path):
+    story, path = thoughtful(show=True, words="再想\n", path=tmp_path)
+    assert "先想" in story.get(path).body
+    story.advance(1)
+    assert "先想" not in story.get(path).body
+    story.advance(15)
+    assert "答案。" in story.get(path).body
+
+
+def test_while_one_waits_the_page_says_for_how_long():
+    story, path = late(answer_at(40, ANSWER))
+    assert 'data-waited="14"' in story.get(path).body or 'data-waited="15"' in story.get(path).body
+    story.advance(5)
+    assert "已等 20 秒" in story.get(path).body or "已等 19 秒" in story.get(path).body

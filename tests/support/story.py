@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from treq.testing import StubTreq
 from twisted.internet.defer import Deferred, execute
@@ -108,6 +109,7 @@ class Story:
         self._wechats: dict[str, peer.Peer] = {}
         self._stubs: list[StubTreq] = []
         self.proxies: list[str] = []
+        self.threaded = 0
         self.damages: list[Exception] = []
         self.start()
 
@@ -131,13 +133,17 @@ class Story:
                 store=self._handle,
                 http=self._model_http,
                 http_through=self.through_proxy,
-                in_thread=execute,
+                in_thread=self._in_thread,
                 link_key=b"k" * 32,
                 on_damage=self.damages.append,
             ),
         )
         self._wechat_http = StubTreq(self.service.root)
         self._stubs = [self._model_http, self._wechat_http]
+
+    def _in_thread(self, work: Callable[[], Any]) -> Deferred[Any]:
+        self.threaded += 1
+        return execute(work)
 
     def through_proxy(self, proxy: str) -> StubTreq:
         """Requests through a proxy go where the others do; the story remembers which was named."""
@@ -245,11 +251,22 @@ class Story:
 
     def get(self, path: str, **headers: str) -> Any:
         """GET a page, and return its response; its text is in `.body`."""
+        return self._request("GET", path, headers)
+
+    def post(self, path: str, form: Mapping[str, str], **headers: str) -> Any:
+        """POST a form as a browser does, and return the response."""
+        typed = {"content_type": "application/x-www-form-urlencoded", **headers}
+        return self._request("POST", path, typed, urlencode(form).encode())
+
+    def _request(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> Any:
         response: list[Any] = []
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self._wechat_http.get(URL + path, headers=named).addCallback(response.append)
+        sent = self._wechat_http.request(method, URL + path, headers=named, data=body)
+        sent.addCallback(response.append)
         self.flush()
-        assert response, f"no response to GET {path}"
+        assert response, f"no response to {method} {path}"
         texts: list[str] = []
         self._wechat_http.text_content(response[0]).addCallback(texts.append)
         self.flush()

@@ -78,4 +78,4 @@ def _piece(code: str, language: str) -> str:
     # Neither newlines at the ends nor a missing last one may be "corrected": pieces are joined.
     lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
     marked: str = highlight(code, lexer, _formatter)
-    return marked
+    return marked if code.endswith("\n") else marked.removesuffix("\n")  # the formatter adds one

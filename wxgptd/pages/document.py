@@ -31,7 +31,11 @@ MAX_RENDERED_CHARS = 100_000
 class Document:
     """A text as far as it has come, and its blocks."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_open_chars: int = MAX_OPEN_CHARS) -> None:
+        self._max_open_chars = max_open_chars
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
         self._text = ""
         self._begin = 0
         """Where the open part of the text begins."""
@@ -54,7 +58,7 @@ class Document:
         rest = text[MAX_RENDERED_CHARS:]
         text = text[:MAX_RENDERED_CHARS]
         if not text.startswith(self._text):
-            self.__init__()  # type: ignore[misc]
+            self._begin_anew()
         self._text = text
         while self._settle():
             pass
@@ -69,7 +73,7 @@ class Document:
 
     def _settle(self) -> bool:
         """Settle what can be settled now; tell whether that was anything."""
-        source = self._resumed + self._text[self._begin : self._begin + MAX_OPEN_CHARS]
+        source = self._resumed + self._text[self._begin : self._begin + self._max_open_chars]
         lines = source.split("\n")
         tokens = parse_blocks(source, dict(self._references))
         spans = _spans(tokens)
@@ -78,7 +82,7 @@ class Document:
             if begin + 2 < len(lines) and (ended == begin or not lines[begin - 1].strip()):
                 self._take("\n".join(lines[:begin]) + "\n")
                 return True
-        if len(self._text) - self._begin <= MAX_OPEN_CHARS:
+        if len(self._text) - self._begin <= self._max_open_chars:
             return False
         cut = source.rfind("\n", len(source) // 2) + 1 or len(source)
         self._take(source[:cut])

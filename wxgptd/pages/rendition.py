@@ -57,8 +57,8 @@ class Rendition:
         generation, settled, digest, thoughts, *_ = (*position.split("."), *("",) * 4)
         if generation != str(self.view.generation):
             return self._update(0, 0, 0)
-        begin = min(number(settled), len(self.blocks))
-        if f"{self.digests[begin]:08x}" != digest:
+        begin = number(settled)
+        if begin > len(self.blocks) or f"{self.digests[begin]:08x}" != digest:
             begin = 0
         return self._update(begin, 0, min(number(thoughts), len(self.view.thoughts)))
 
@@ -98,7 +98,7 @@ def rendition(
     begin = _common(former.blocks, blocks) if former is not None else 0
     digests = list(former.digests[: begin + 1]) if former is not None else [0]
     for block in blocks[begin:]:
-        digests.append(crc32(block.encode("utf-8", "replace"), digests[-1]))
+        digests.append(crc32(f"{block}\0".encode("utf-8", "replace"), digests[-1]))
     return Rendition(view=view, said=said, blocks=blocks, digests=tuple(digests))
 
 

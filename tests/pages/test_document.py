@@ -1,0 +1,95 @@
+"""Markdown that grows: the pieces it comes in make no difference, and what is settled stays."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wxgptd.pages import document
+from wxgptd.pages.document import Document, blocks
+from wxgptd.pages.html import parse_blocks, render
+
+LINES = [
+    "text", "# h", "- a", "  - b", "1. x", "2", "2.", "   c", "> q", "```", "```python", "~~~",
+    "    code", "| a | b |", "|---|---|", "| 1 | 2 |", "---", "===", "[a]: /u",
+    "[a]: https://x.test/", "'tit", "le'", "[a]", "[b][a]", "[b]: <", "", "", "", "***", "\\[",
+    "\\]", "$$", "x^2", "$x$", "\\begin{align}", "\\end{align}", "- ", "* * *", "+", "-", "\t",
+    "  ", "> ```", "> [a]: https://y.test", "**b", "字**", "\\[ x \\] w", "$$x$$,", "|", "`", "``",
+]  # fmt: skip
+SCRAPS = st.text("ab`*#->1.|[]:\\$ \t'\r\0", max_size=8)
+TEXTS = st.lists(st.one_of(st.sampled_from(LINES), SCRAPS), max_size=14).map("\n".join)
+
+
+@given(TEXTS, st.lists(st.integers(0, 200)))
+def test_a_streamed_text_is_shown_as_the_whole_text_at_once(text, cuts):
+    growing = Document()
+    for cut in sorted(cuts):
+        growing.update(text[:cut])
+    assert growing.update(text) == Document().update(text)
+
+
+@given(TEXTS)
+def test_settling_changes_nothing_of_what_markdown_means(text):
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
+    references = {}
+    tokens = parse_blocks(text, references)
+    expected = [render(one, references) for one in document._sources(text, tokens)]
+    assert list(Document().update(text)) == expected
+
+
+@given(st.data())
+def test_whatever_grows_stays_a_beginning_of_what_it_will_be(data):
+    # No link is defined further down here, so what is settled never changes.
+    pieces = data.draw(st.lists(st.sampled_from([one for one in LINES if "[" not in one])))
+    text = "\n".join(pieces)
+    growing = Document()
+    for cut in range(0, len(text), 7):
+        shown = growing.update(text[:cut])
+        settled = growing._settled[:]
+        assert list(shown[: len(settled)]) == settled
+        assert growing.update(text[: cut + 7])[: len(settled)] == tuple(settled)
+
+
+def test_only_what_is_open_is_rendered_again():
+    paragraphs = [f"第 {n} 段，**粗** `码`。" for n in range(50)]
+    growing = Document()
+    for n in range(2, 51):
+        before = growing._settled[:]
+        shown = growing.update("\n\n".join(paragraphs[:n]) + "\n\n")
+        assert all(now is then for now, then in zip(shown, before, strict=False))
+    assert len(growing._settled) >= 48
+    assert growing.settled_chars > 0.9 * len(growing._text)
+
+
+def test_a_link_whose_address_comes_later_is_made_then():
+    growing = Document()
+    text = "见[文档][1]。\n\n第二段。\n\n第三段。\n\n"
+    assert "href" not in "".join(growing.update(text))
+    assert 'href="https://example.com/"' in growing.update(text + "[1]: https://example.com/\n")[0]
+
+
+def test_a_text_that_is_not_what_it_was_begins_anew():
+    growing = Document()
+    growing.update("旧的。\n\n第二段。\n\n第三段。\n\n")
+    assert growing.update("新的。") == ("<p>新的。</p>",)
+
+
+@given(text=TEXTS, cuts=st.lists(st.integers(0, 300)))
+def test_the_pieces_make_no_difference_either_where_blocks_are_parted(text, cuts):
+    growing = Document(max_open_chars=40)
+    for cut in sorted(cuts):
+        growing.update(text[:cut])
+    assert growing.update(text) == Document(max_open_chars=40).update(text)
+
+
+def test_code_that_is_parted_goes_on_as_code():
+    code = "".join(f"print({n})  # 注\n" for n in range(20))
+    shown = Document(max_open_chars=60).update(f"```python\n{code}```\n\n# 标题\n")
+    assert shown[-1] == "<h1>标题</h1>"
+    assert len(shown) > 3
+    assert all('data-language="python"' in one for one in shown[:-1])
+    assert sum(one.count("print") for one in shown) == 20
+
+
+def test_whole_texts_are_rendered_once():
+    assert blocks("一段。") is blocks("一段。")

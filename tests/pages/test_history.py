@@ -1,0 +1,266 @@
+"""A user's own history: read, searched, taken away, erased."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.support.model_server import answer_at
+from tests.support.story import Story, configuration
+from wxgpt import messages
+from wxgptd import config as cfg
+from wxgptd.domain.texts import Texts
+from wxgptd.domain.values import User
+
+ANSWER = "**天空**是蓝色的。\n\n因为空气把蓝光散射得更多。"
+TEXTS = Texts()
+
+
+def path_of(reply: str) -> str:
+    return re.search(r"/[ah]/[\w-]{22}", reply).group()
+
+
+def history_of(story: Story) -> str:
+    return path_of(story.say("/history"))
+
+
+def test_the_history_shows_the_user_s_own_sessions_newest_first():
+    story = Story(answer_at(0.1, ANSWER))
+    for user in ("alice", "bob"):
+        story.open(user)
+        for n in range(2):
+            story.send(f"{user} 的问题 {n}", user)
+            story.advance(0.5)
+        story.say("/stop", user)
+        story.open(user)
+        story.send(f"{user} 的新问题", user)
+        story.advance(0.5)
+    body = story.get(history_of(story)).body
+    assert "bob" not in body
+    assert (
+        body.index("alice 的新问题") < body.index("alice 的问题 0") < body.index("alice 的问题 1")
+    )
+    assert TEXTS.history_stopped in body
+    assert "<strong>天空</strong>" in body
+
+
+def test_a_long_history_is_paged_and_every_turn_is_on_one_page():
+    story = Story(answer_at(0.1, "答。"))
+    for n in range(15):
+        if n % 5 == 0:
+            story.say("/clear") if n else story.open()
+        for m in range(3):
+            story.send(f"问题-{n}-{m}-完")
+            story.advance(0.3)
+    path = history_of(story)
+    pages = [story.get(f"{path}?page={number}").body for number in (1, 2, 3)]
+    found = [re.findall(r"问题-\d+-\d+-完", page) for page in pages]
+    assert [len(one) for one in found] == [20, 20, 5]
+    assert len({turn for page in found for turn in page}) == 45
+    assert story.get(f"{path}?page=99").code == story.get(f"{path}?page=x").code == 200
+
+
+def test_the_history_s_link_dies_with_clear():
+    story = Story(answer_at(0.1, ANSWER))
+    story.open()
+    path = history_of(story)
+    assert story.get(path).code == 200
+    story.say("/clear")
+    assert story.get(path).code == 404
+
+
+def asked(*questions: str, answer: str = ANSWER, **config) -> Story:
+    story = Story(answer_at(0.1, answer), configuration(**config))
+    story.open()
+    for question in questions:
+        story.send(question)
+        story.advance(0.5)
+    return story
+
+
+def test_links_to_the_history_outlive_clear_where_that_is_configured():
+    story = asked("一？", links=cfg.Links(clear_ends_history=False))
+    path = history_of(story)
+    story.say("/clear")
+    assert story.get(path).code == 200
+    story.restart()
+    assert story.get(path).code == 200
+    assert TEXTS.history_cleared in story.get(path).body
+
+
+# Search.
+
+
+def questions_in(body: str) -> list[str]:
+    found = re.findall(r'<div class="question"><p>(.*?)</p>', body, re.DOTALL)
+    return [re.sub("<[^>]*>", "", question) for question in found]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("gpu", ["GPU 是什么？"]),
+        ("是什么", ["GPU 是什么？", "“天空”是什么颜色？"]),
+        ("是什么 GPU", ["GPU 是什么？"]),
+        ("散射", ["GPU 是什么？", "“天空”是什么颜色？", "&lt;b&gt; 怎么用？"]),
+        ("<b>", ["&lt;b&gt; 怎么用？"]),
+        ("没有这个", []),
+    ],
+)
+def test_a_search_finds_questions_and_answers_that_have_all_words(query, found):
+    story = asked("GPU 是什么？", "“天空”是什么颜色？", "<b> 怎么用？")
+    from urllib.parse import quote
+
+    body = story.get(f"{history_of(story)}?q={quote(query)}").body
+    assert questions_in(body) == found
+    assert (TEXTS.history_not_found in body) == (not found)
+    assert (f"找到 {len(found)} 个问答" in body) == bool(found)
+
+
+def test_what_was_searched_for_is_marked_and_stays_in_the_field_and_the_links():
+    story = asked(*[f"问题 {n} 的答案？" for n in range(3)])
+    for n in range(30):
+        if n % 3 == 0:
+            story.say("/stop")
+            story.open()
+        story.send(f"更多 {n} 的答案？")
+        story.advance(0.3)
+    body = story.get(f"{history_of(story)}?q=%E7%AD%94%E6%A1%88").body
+    assert "更多 29 的<mark>答案</mark>？" in body
+    assert 'value="答案"' in body
+    assert "?page=2&amp;q=%E7%AD%94%E6%A1%88" in body
+
+
+@pytest.mark.parametrize("query", ["a" * 5_000, "%00", "%ff%fe", "&q=1&q=2", "%22%3E%3Cscript%3E"])
+def test_no_search_breaks_the_page(query):
+    story = asked("一？")
+    response = story.get(f"{history_of(story)}?q={query}")
+    assert response.code == 200
+    assert "<script>" not in response.body
+
+
+# Taking it away.
+
+
+def test_the_download_is_all_of_it_as_markdown_oldest_first():
+    story = asked("第一个\n问题？", "第二个问题？")
+    story.say("/stop")
+    story.open()
+    story.send("第三个问题？")
+    story.advance(0.5)
+    response = story.get(f"{history_of(story)}/download")
+    assert response.headers.getRawHeaders("Content-Type") == ["text/markdown; charset=utf-8"]
+    assert "attachment" in response.headers.getRawHeaders("Content-Disposition")[0]
+    text = response.body
+    assert "> 第一个\n> 问题？" in text
+    assert text.index("第一个") < text.index("第二个") < text.index("第三个")
+    assert text.count("**天空**是蓝色的。") == 3
+    assert re.search(r"## \d{4}-\d\d-\d\d \d\d:\d\d · chatgpt · 已结束", text)
+
+
+def test_nobody_downloads_by_a_link_that_leads_nowhere():
+    story = asked("一？")
+    path = history_of(story)
+    story.say("/clear")
+    assert story.get(f"{path}/download").code == 404
+    assert story.get(f"{path}/erase").code == 404
+    assert story.get(f"{path}/other").code == 404
+    assert story.get("/h/short/download").code == 404
+
+
+# Erasing it.
+
+
+def confirmation_in(body: str) -> str:
+    return re.search(r'name="confirmation" value="([^"]+)"', body).group(1)
+
+
+def test_a_user_erases_everything_after_saying_so_twice():
+    story = asked("一？")
+    page = path_of(story.say("/history"))
+    asking = story.get(f"{page}/erase")
+    assert TEXTS.history_erase_warning in asking.body
+    assert story.get(page).code == 200, "looking at the question is no answer to it"
+    done = story.post(f"{page}/erase", {"confirmation": confirmation_in(asking.body)})
+    assert (done.code, TEXTS.history_erased in done.body) == (200, True)
+    assert story.get(page).code == 404
+    assert type(story.store.events()[-1]).__name__ == "UserErased"
+    assert story.service.journal.state(User("main", "alice")).version == 0
+    story.restart()
+    assert story.get(page).code == 404
+
+
+@pytest.mark.parametrize("form", [{}, {"confirmation": ""}, {"confirmation": "x" * 22}])
+def test_a_form_that_is_not_from_the_page_erases_nothing(form):
+    story = asked("一？")
+    page = path_of(story.say("/history"))
+    response = story.post(f"{page}/erase", form)
+    assert TEXTS.history_erase_warning in response.body
+    assert story.get(page).code == 200
+
+
+def test_one_user_s_confirmation_does_not_erase_another():
+    story = asked("一？")
+    mine = path_of(story.say("/history"))
+    story.open("bob")
+    other = path_of(story.say("/history", "bob"))
+    confirmation = confirmation_in(story.get(f"{other}/erase").body)
+    story.post(f"{mine}/erase", {"confirmation": confirmation})
+    assert story.get(mine).code == 200
+
+
+def test_erasing_takes_the_answer_being_written_along_and_its_page():
+    story = Story(answer_at(60, ANSWER))
+    story.open()
+    sent = story.send("很久？")
+    story.advance(15)
+    answer = path_of(sent.reply)
+    page = path_of(story.say("/history"))
+    confirmation = confirmation_in(story.get(f"{page}/erase").body)
+    story.post(f"{page}/erase", {"confirmation": confirmation})
+    assert story.get(answer).code == 404
+    assert len(story.service.answering._flights) == 0
+
+
+def test_only_forms_of_the_history_may_be_sent_and_only_here():
+    story = asked("一？")
+    page = path_of(story.say("/history"))
+    for path in (page, f"{page}/erase"):
+        (policy,) = story.get(path).headers.getRawHeaders("Content-Security-Policy")
+        assert "form-action 'self'" in policy
+    (policy,) = story.get("/a/" + "A" * 22).headers.getRawHeaders("Content-Security-Policy")
+    assert "form-action 'none'" in policy
+
+
+def erase(story: Story) -> None:
+    page = path_of(story.say("/history"))
+    body = story.get(f"{page}/erase").body
+    story.post(f"{page}/erase", {"confirmation": confirmation_in(body)})
+
+
+@pytest.mark.parametrize("way", ["the page", "leaving"])
+def test_being_erased_is_no_way_around_the_limits_of_a_day(way):
+    story = asked("一？", "二？", limits=cfg.Limits(questions_per_day=2))
+    if way == "the page":
+        erase(story)
+    else:
+        story.deliver(messages.event_message("unsubscribe"))
+    story.open()
+    assert "今天的提问次数用完了" in story.say("三？")
+    story.world_clock.advance(0)
+    story.advance(86_400, step=3_600)
+    story.open()
+    story.send("第二天？")
+    story.advance(0.5)
+    assert "第二天？" in story.get(path_of(story.say("/history"))).body
+
+
+def test_whoever_is_blocked_stays_so_after_erasing():
+    story = asked("一？")
+    page = path_of(story.say("/history"))
+    control = story.service.admin.children[b"users"]._control
+    control.change_standing("main", "alice", "blocked", 0.0)
+    body = story.get(f"{page}/erase").body
+    story.post(f"{page}/erase", {"confirmation": confirmation_in(body)})
+    assert "不能使用" in story.say("/chatgpt")

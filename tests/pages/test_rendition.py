@@ -1,0 +1,94 @@
+"""What brings a reader up to date, from wherever that reader was."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wxgptd.pages.rendition import Rendition, Sentences, rendition
+from wxgptd.ports import AnswerView, Progress
+
+BLOCKS = st.lists(st.text("ab🙂\U0001f1e8é", max_size=6), max_size=5).map(tuple)
+
+
+def made(blocks, former=None, *, generation=0, progress=Progress.WRITING, thoughts="") -> Rendition:
+    view = AnswerView("问", 0.0, progress, "".join(blocks), "", generation, thoughts, 1.0)
+    return rendition(view, Sentences("正在书写"), tuple(blocks), former)
+
+
+class Reader:
+    """What the script on the page does."""
+
+    def __init__(self) -> None:
+        self.blocks: list[str] = []
+        self.thoughts = ""
+        self.position = ""
+
+    def take(self, update) -> None:
+        fresh = list(update["blocks"])
+        if update["keep"]:
+            shown = self.blocks[update["from"]].encode("utf-16-le", "surrogatepass")
+            fresh[0] = shown[: 2 * update["keep"]].decode("utf-16-le") + fresh[0]
+        self.blocks[update["from"] :] = fresh
+        self.thoughts = self.thoughts[: update["thoughts"]["from"]] + update["thoughts"]["text"]
+        self.position = update["position"]
+
+
+@given(st.lists(st.tuples(BLOCKS, st.integers(0, 1), st.booleans(), st.text("想", max_size=3))))
+def test_every_reader_sees_what_there_is(steps):
+    keeps_up, comes_back = Reader(), Reader()
+    former = None
+    generation = 0
+    for blocks, later, came_back, thoughts in steps:
+        generation += later
+        now = made(blocks, former, generation=generation, thoughts=thoughts)
+        keeps_up.take(now.since(keeps_up.position) if former is None else now.after(former))
+        assert (tuple(keeps_up.blocks), keeps_up.thoughts) == (blocks, thoughts)
+        if came_back:
+            comes_back.take(now.since(comes_back.position))
+            assert tuple(comes_back.blocks) == blocks
+        former = now
+
+
+def test_digests_do_not_depend_on_how_one_came_here():
+    first = made(["一", "二"])
+    assert made(["一", "二", "三"], first).digests == made(["一", "二", "三"]).digests
+
+
+def test_a_block_that_grows_is_sent_as_what_is_new_of_it():
+    former = made(["一", "<p>🙂二</p>"])
+    update = made(["一", "<p>🙂二三</p>"], former).after(former)
+    assert (update["from"], update["keep"], update["blocks"]) == (1, 6, ["三</p>"])
+
+
+def test_settled_blocks_are_not_sent_again_to_whoever_comes_back():
+    former = made(["一", "二", "三"])
+    update = made(["一", "二", "三四"]).since(former.position)
+    assert (update["from"], update["keep"], update["blocks"]) == (2, 0, ["三四"])
+    final = made(["一", "二", "三四"], progress=Progress.DONE)
+    assert final.since(final.position)["blocks"] == []
+
+
+def test_an_answer_that_began_anew_is_sent_whole():
+    former = made(["旧", "的"])
+    now = made(["旧", "的", "新"], generation=1)
+    assert now.since(former.position)["from"] == now.after(former)["from"] == 0
+
+
+def test_a_reader_may_be_ahead_of_what_others_are_shown():
+    behind, ahead = made(["一"]), made(["一", "二"])
+    assert behind.is_before(ahead.position)
+    assert not ahead.is_before(behind.position)
+    assert not behind.is_before(made(["一", "二"], generation=1).position)
+
+
+@pytest.mark.parametrize(
+    "position", ["", ".", "0.1.x", "0." * 40, "0.²", "0.-1", "9.9.9.9.9.9", "x"]
+)
+def test_whatever_is_said_for_a_position_leads_to_the_answer(position):
+    reader = Reader()
+    now = made(["一", "二"])
+    reader.take(now.since(position))
+    assert reader.blocks == ["一", "二"]
+    assert not now.is_before(position)
