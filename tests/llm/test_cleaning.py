@@ -67,7 +67,8 @@ def test_what_is_left_out_as_thoughts_is_told(pieces, data):
     whole = f"<think>{''.join(pieces).replace('</think>', '')}</think>答"
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=5)))
     shown = "".join(
-        cleaner.feed(whole[begin:end]) for begin, end in zip([0, *cuts], [*cuts, len(whole)])
+        cleaner.feed(whole[begin:end])
+        for begin, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)
     )
     assert shown + cleaner.close() == "答"
     assert "".join(thoughts) == whole[len("<think>") : -len("</think>答")]

@@ -8,7 +8,7 @@
 
   // What a reader sees as plain text, fit for a chat: numbers of lists and LaTeX included.
   function textOf(node) {
-    if (node.nodeType === 3) return node.data;
+    if (node.nodeType === 3) return /^\s*\n\s*$/.test(node.data) ? "" : node.data;
     const name = node.nodeName;
     if (name === "BUTTON" || name === "math" || name === "MATH") return "";
     if (name === "BR") return "\n";

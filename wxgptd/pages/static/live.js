@@ -39,7 +39,7 @@
     while (answer.children.length > count) answer.removeChild(answer.lastElementChild);
     shown.length = count;
     if (window.wxgptd) window.wxgptd.equip(answer);
-    think(update.thoughts);
+    if (!update.final) think(update.thoughts); // the server keeps none, the reader may
     position = update.position;
     status.textContent = update.status;
     answer.className = "answer " + update.progress;
@@ -50,8 +50,7 @@
 
   function think(update) {
     thought.textContent = thought.textContent.slice(0, update.from) + update.text;
-    // What has been shown stays: the server does not keep it.
-    if (thought.textContent) thoughts.hidden = false;
+    thoughts.hidden = !thought.textContent;
   }
 
   function finish(update) {

@@ -1,0 +1,156 @@
+"""A phone with a real browser in it, the real daemon, and a model that a test speaks for."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import Stage
+from tests.support.scripted_model import Answer, ScriptedModel
+
+CHROMIUM = shutil.which("chromium")
+ARTEFACTS = Path(os.environ.get("WXGPTD_ARTEFACTS", "build/screenshots"))
+SMALL = {"width": 360, "height": 740}
+LARGE = {"width": 412, "height": 915}
+PATIENCE_MS = 20_000
+
+
+def pytest_collection_modifyitems(items) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+            if CHROMIUM is None:
+                item.add_marker(pytest.mark.skip(reason="chromium is not installed"))
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-background-networking", "--disable-sync"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+class Theatre:
+    """The daemon, and what is asked of it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.model = ScriptedModel()
+        self.stage = Stage(directory)
+        # A first attempt is answered at once as if it were the last: the tests need not wait.
+        window = 'deliberate_timeouts_per_5min = 0\nreply_margin = "4s"'
+        self.stage.configure(
+            self.model.base_url, extra=f"show_reasoning = true\n[window]\n{window}\n"
+        )
+        self.stage.start_daemon()
+        self.origin = f"http://127.0.0.1:{self.stage.port}/"
+
+    def ask(self, question: str, user: str, *, opens: bool = True) -> tuple[Answer, str]:
+        """Ask, and return what can be answered and the link to where that appears."""
+        answer = self.model.expect(question)
+        if opens:
+            self.stage.send("/chatgpt", "--user", user)
+        reply = self.stage.send(question, "--user", user)["reply"]
+        return answer, re.search(r"http://\S+/a/[\w-]+", reply).group()
+
+    def answered(self, text: str, user: str, question: str = "请回答") -> str:
+        """Return the link to an answer that is done."""
+        answer, link = self.ask(question, user)
+        answer.write(text).end()
+        return link
+
+    def history(self, user: str) -> str:
+        reply = self.stage.send("/history", "--user", user)["reply"]
+        return re.search(r"http://\S+/h/[\w-]+", reply).group()
+
+    def restart(self) -> None:
+        """Kill the daemon, and start it again."""
+        self.stage.kill()
+        self.stage.start_daemon()
+
+    def end(self) -> None:
+        self.model.close()
+        self.stage.end()
+
+
+@pytest.fixture(scope="session")
+def theatre(tmp_path_factory):
+    theatre = Theatre(tmp_path_factory.mktemp("browser"))
+    yield theatre
+    theatre.end()
+
+
+class Phone:
+    """A page on a phone, what it asked for, and what went wrong on it."""
+
+    def __init__(self, browser, origin: str, *, viewport: dict[str, int], **context) -> None:
+        self.viewport = viewport
+        self.context = browser.new_context(viewport=viewport, **context)
+        self.page = self.context.new_page()
+        self.faults: list[str] = []
+        self.excused = re.compile(r"(?!)")
+        self.requests: list[str] = []
+        self._origin = origin
+        self.page.on("console", lambda one: one.type == "error" and self.faults.append(one.text))
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("request", lambda one: self.requests.append(one.url))
+
+    def open(self, link: str) -> None:
+        self.page.goto(link)
+
+    def see(self, text: str | re.Pattern[str], where: str = "body") -> None:
+        """Wait until that is there; `wait_for_function` would need what the policy forbids."""
+        from playwright.sync_api import expect
+
+        expect(self.page.locator(where)).to_contain_text(text, timeout=PATIENCE_MS)
+
+    @property
+    def answer(self) -> str:
+        return self.page.locator("#answer").inner_text()
+
+    @property
+    def html(self) -> str:
+        """The answer's HTML without what the script added to it."""
+        answer = self.page.locator("#answer").inner_html()
+        return re.sub(r"<button.*?</button>", "", answer)
+
+    def look(self, name: str, *, full: bool = True) -> None:
+        """Take a picture, and see that all is in order: nothing sticks out, all can be read."""
+        from axe_playwright_python.sync_playwright import Axe
+
+        ARTEFACTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=str(ARTEFACTS / f"{name}.png"), full_page=full)
+        width = self.page.locator("html").evaluate("page => page.scrollWidth")
+        assert width <= self.viewport["width"], f"{name} is {width} wide"
+        found = Axe().run(self.page).response["violations"]
+        serious = [one for one in found if one["impact"] in ("serious", "critical")]
+        assert not serious, [(one["id"], one["nodes"][0]["html"]) for one in serious]
+
+    def excuse(self, faults: str) -> None:
+        """Expect faults in the console: those of a network that a test has broken."""
+        self.excused = re.compile(faults)
+
+    def close(self) -> None:
+        self.context.close()
+        assert [one for one in self.faults if not self.excused.search(one)] == []
+        assert all(url.startswith((self._origin, "blob:")) for url in self.requests)
+
+
+@pytest.fixture
+def phone(browser, theatre):
+    phones: list[Phone] = []
+
+    def take(viewport=SMALL, **context) -> Phone:
+        phones.append(Phone(browser, theatre.origin, viewport=viewport, **context))
+        return phones[-1]
+
+    yield take
+    for one in phones:
+        one.close()

@@ -1,0 +1,228 @@
+"""How an answer comes to the page: over networks that are slow, broken or gone for a while."""
+
+from __future__ import annotations
+
+import re
+
+from tests.browser.texts import RICH
+
+BROKEN_NETWORK = r"ERR_|503|502"
+
+
+def test_what_grew_is_what_a_reload_shows(theatre, phone):
+    answer, link = theatre.ask("慢慢写", "grows")
+    page = phone()
+    page.open(link)
+    for begin in range(0, len(RICH), 97):
+        answer.write(RICH[begin : begin + 97])
+        if begin % 4 == 0:
+            page.page.wait_for_timeout(60)
+    answer.end()
+    page.see("回答完毕")
+    live = page.html
+    page.page.reload()
+    page.see("回答完毕")
+    assert page.html == live
+    assert sum("/events" in url for url in page.requests) == 1, "one connection is enough"
+
+
+def test_without_a_script_the_page_reloads_itself(theatre, phone):
+    answer, link = theatre.ask("没有脚本", "noscript")
+    page = phone(java_script_enabled=False)
+    page.open(link)
+    page.see("正在思考")
+    answer.write("开头，")
+    page.see("开头，")
+    answer.write("结尾。").end()
+    page.see("回答完毕")
+    assert page.answer == "开头，结尾。"
+    assert not page.page.locator("#copy-all").is_visible(), "nothing to press without a script"
+
+
+def test_the_first_paint_needs_no_script(theatre, phone):
+    link = theatre.answered(RICH, "paint")
+    page = phone()
+    page.page.route("**/*.js*", lambda route: route.abort())
+    page.excuse(BROKEN_NETWORK)
+    page.open(link)
+    assert "LRUCache" in page.answer
+
+
+def test_where_events_are_refused_polling_brings_the_answer(theatre, phone):
+    answer, link = theatre.ask("没有事件流", "refused")
+    page = phone()
+    page.page.route("**/events*", lambda route: route.abort())
+    page.excuse(BROKEN_NETWORK)
+    page.open(link)
+    answer.write("先到的，")
+    page.see("先到的，", "#answer")
+    answer.write("后到的。").end()
+    page.see("回答完毕")
+    assert page.answer == "先到的，后到的。"
+
+
+def test_where_events_never_come_polling_begins_after_four_seconds(theatre, phone):
+    answer, link = theatre.ask("事件被扣住", "held")
+    page = phone()
+    held = []
+    # Neither answered nor refused.
+    page.page.route("**/events*", lambda route: held.append(route))
+    page.open(link)
+    answer.write("还是到了。")
+    page.see("还是到了。", "#answer")
+    assert len(held) == 1
+    answer.end()
+    page.see("回答完毕")
+    for route in held:
+        route.abort()
+    page.excuse(BROKEN_NETWORK)
+
+
+def test_a_slow_network_shows_the_answer_as_it_comes(theatre, phone):
+    answer, link = theatre.ask("网络很慢", "slow")
+    answer.write(RICH[:300])
+    page = phone()
+    session = page.context.new_cdp_session(page.page)
+    session.send("Network.enable")
+    session.send(
+        "Network.emulateNetworkConditions",
+        {
+            "offline": False,
+            "latency": 400,
+            "downloadThroughput": 50_000,
+            "uploadThroughput": 20_000,
+        },
+    )
+    page.open(link)
+    page.see("LRU（Least Recently Used）", "#answer")
+    for begin in range(300, len(RICH), 200):
+        answer.write(RICH[begin : begin + 200])
+        page.page.wait_for_timeout(100)
+    answer.end()
+    page.see("回答完毕")
+    live = page.html
+    page.page.reload()
+    page.see("回答完毕")
+    assert page.html == live
+
+
+def test_the_page_goes_on_by_itself_after_a_restart_of_the_daemon(theatre, phone):
+    answer, link = theatre.ask("中途重启", "restart")
+    page = phone()
+    page.excuse(BROKEN_NETWORK)
+    page.open(link)
+    answer.write("旧的第一段。\n\n旧的第二段，")
+    page.see("旧的第二段", "#answer")
+    again = theatre.model.expect("中途重启")
+    theatre.restart()
+    answer.refuse()
+    again.write("新的第一段。\n\n")
+    page.see("新的第一段。", "#answer")
+    again.write("新的第二段。").end()
+    page.see("回答完毕")
+    assert page.answer == "新的第一段。\n\n新的第二段。"
+
+
+def test_an_answer_that_was_done_before_the_restart_is_not_sent_again(theatre, phone):
+    answer, link = theatre.ask("重启前写完", "restart-done")
+    page = phone()
+    page.excuse(BROKEN_NETWORK)
+    page.open(link)
+    answer.write("第一段。\n\n第二段。")
+    page.see("第二段。", "#answer")
+    page.context.set_offline(True)
+    answer.write("\n\n第三段。").end()
+    theatre.stage.send("继续", "--user", "restart-done")
+    theatre.restart()
+    page.context.set_offline(False)
+    page.see("回答完毕")
+    assert page.answer == "第一段。\n\n第二段。\n\n第三段。"
+
+
+def test_a_phone_that_comes_back_from_the_background_catches_up(theatre, phone):
+    answer, link = theatre.ask("切到后台", "background")
+    page = phone()
+    page.excuse(BROKEN_NETWORK)
+    page.open(link)
+    answer.write("第一段。\n\n")
+    page.see("第一段。", "#answer")
+    # What iOS does to a page in the background: nothing runs, and its connection is gone.
+    session = page.context.new_cdp_session(page.page)
+    session.send("Page.setWebLifecycleState", {"state": "frozen"})
+    answer.write("第二段。\n\n").write("第三段。").end()
+    page.page.wait_for_timeout(1_500)
+    session.send("Page.setWebLifecycleState", {"state": "active"})
+    page.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.see("回答完毕")
+    assert page.answer == "第一段。\n\n第二段。\n\n第三段。"
+
+
+def test_coming_back_opens_one_connection_and_closes_the_former(theatre, phone):
+    answer, link = theatre.ask("来回切换", "switching")
+    page = phone()
+    page.open(link)
+    answer.write("第一段。\n\n")
+    page.see("第一段。", "#answer")
+    for _ in range(5):
+        page.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    answer.write("第二段。")
+    page.see("第二段。", "#answer")
+    answer.end()
+    page.see("回答完毕")
+    assert page.answer == "第一段。\n\n第二段。"
+
+
+def test_going_back_to_the_page_shows_the_answer(theatre, phone):
+    answer, link = theatre.ask("离开再回来", "leaving")
+    page = phone()
+    page.excuse(r"ERR_|favicon|404")  # of the page in between, which is none of ours
+    page.open(link)
+    answer.write("第一段。")
+    page.see("第一段。", "#answer")
+    page.open(f"{theatre.origin}healthz")
+    answer.write("第二段。").end()
+    page.page.go_back()
+    page.see("回答完毕")
+    assert page.answer == "第一段。第二段。"
+
+
+def test_a_connection_that_stays_away_is_told_of(theatre, phone):
+    answer, link = theatre.ask("断网", "offline")
+    page = phone()
+    page.excuse(BROKEN_NETWORK)
+    page.open(link)
+    answer.write("第一段。")
+    page.see("第一段。", "#answer")
+    page.page.route(re.compile("/(events|poll)"), lambda route: route.abort())
+    page.page.evaluate("window.dispatchEvent(new Event('online'))")
+    page.see("正在重连")
+    page.page.unroute_all()
+    answer.write("第二段。").end()
+    page.see("回答完毕")
+
+
+def test_clearing_takes_an_open_page_away(theatre, phone):
+    answer, link = theatre.ask("然后清空", "cleared")
+    page = phone()
+    page.excuse("404")
+    page.open(link)
+    answer.write("第一段。")
+    page.see("第一段。", "#answer")
+    theatre.stage.send("/clear", "--user", "cleared")
+    page.see("链接不存在或已过期")
+
+
+def test_whoever_reads_the_end_stays_there_and_whoever_reads_the_beginning_too(theatre, phone):
+    answer, link = theatre.ask("读到哪里", "scrolling")
+    answer.write("一段话。\n\n" * 60)
+    page = phone()
+    page.open(link)
+    page.see("一段话。", "#answer")
+    answer.write("又一段。\n\n" * 5)
+    page.see("又一段。", "#answer")
+    assert page.page.evaluate("window.scrollY") == 0
+    page.page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight)")
+    answer.write("新的一段。\n\n" * 10).end()
+    page.see("回答完毕")
+    from_end = "document.documentElement.scrollHeight - window.innerHeight - window.scrollY"
+    assert page.page.evaluate(from_end) < 60
