@@ -19,6 +19,7 @@ BENCH = Path(__file__).parent.parent / "bench"
         ("hold.py", ["--questions", "20", "--model-seconds", "0.5", "--within", "0.5"]),
         ("webhook.py", ["--slices", "1", "--seconds", "0.05"]),
         ("log.py", ["--appends", "640", "--rounds", "1"]),
+        ("pages.py", ["--readers", "6", "--answers", "2", "--seconds", "1"]),
         ("stream.py", ["--answers", "5", "--chunks", "5", "--rounds", "1"]),
     ],
 )

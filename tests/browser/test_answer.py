@@ -84,6 +84,7 @@ def test_an_answer_that_is_not_whole_says_what_to_do(theatre, phone, end, said, 
     page.see(said)
     page.see("回到聊天")
     page.look(f"answer-{name}", full=False)
+    assert page.page.locator("#copy-all").is_visible() == bool(page.answer)
     live = page.page.locator("main").inner_text()
     page.page.reload()
     page.see(said)

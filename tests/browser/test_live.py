@@ -65,8 +65,11 @@ def test_where_events_never_come_polling_begins_after_four_seconds(theatre, phon
     answer, link = theatre.ask("事件被扣住", "held")
     page = phone()
     held = []
-    # Neither answered nor refused.
-    page.page.route("**/events*", lambda route: held.append(route))
+
+    def hold(route) -> None:
+        held.append(route)  # neither answered nor refused
+
+    page.page.route("**/events*", hold)
     page.open(link)
     answer.write("还是到了。")
     page.see("还是到了。", "#answer")

@@ -1,0 +1,227 @@
+"""Readers of answers that are being written: the daemon's CPU, and how late a chunk is on a page.
+
+    python bench/pages.py [--readers 500] [--answers 50] [--seconds 20]
+
+A model writes `answers` answers at once, a chunk every 50 ms, and each has its share of the
+`readers`, who take server-sent events. Each chunk says when it was sent, so a reader knows how
+late it is; updates go out every 0.3 s at most, so a steady stream is 0.15 s late on average.
+Beside it, a bare twisted.web resource broadcasts to as many readers the same bytes at the same
+moments: it renders nothing, reads no model and keeps no log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import support
+
+GAP_S = 0.05
+WINDOW = '[window]\ndeliberate_timeouts_per_5min = 0\nreply_margin = "4s"'
+Frames = list[tuple[float, bytes]]
+
+BARE = """
+import json, sys, time
+from twisted.internet import reactor
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Site
+topics = [[(at, data.encode()) for at, data in topic] for topic in json.load(open(sys.argv[2]))]
+readers = [[] for _ in topics]
+class Topic(Resource):
+    isLeaf = True
+    def render_GET(self, request):
+        request.setHeader("content-type", "text/event-stream")
+        request.write(b"retry: 2000\\n\\n")
+        readers[int(request.postpath[0])].append(request)
+        return NOT_DONE_YET
+class Begin(Resource):
+    isLeaf = True
+    def render_GET(self, request):
+        for place, topic in enumerate(topics):
+            for at, data in topic:
+                reactor.callLater(at, send, place, data)
+            reactor.callLater(topic[-1][0] + 0.5, end, place)
+        return b"begun"
+def send(place, data):
+    stamped = b": %.6f\\n" % time.monotonic() + data
+    for request in readers[place]: request.write(stamped)
+def end(place):
+    for request in readers[place]: request.finish()
+root = Resource(); root.putChild(b"topics", Topic()); root.putChild(b"begin", Begin())
+root.putChild(b"readyz", type("R", (Resource,), {"isLeaf": True, "render_GET": lambda *_: b"ok"})())
+reactor.listenTCP(int(sys.argv[1]), Site(root), interface="127.0.0.1", backlog=2000)
+reactor.run()
+"""
+
+
+def cpu_s(pid: int) -> float:
+    """Return what a process has used of the CPU so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Model:
+    """Answers with chunks that say when they were sent, once told to begin."""
+
+    def __init__(self, chunks: int) -> None:
+        self.begin = asyncio.Event()
+        self._chunks = chunks
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one call."""
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+        )
+        await self.begin.wait()
+        for number in range(self._chunks):
+            ends = "。\n\n" if number % 12 == 11 else "，"
+            said = f"说到这里@{time.monotonic():.6f}@是**第 {number} 句**{ends}"
+            writer.write(_event({"delta": {"content": said}}))
+            await asyncio.sleep(GAP_S)
+        writer.write(_event({"delta": {}, "finish_reason": "stop"}) + b"data: [DONE]\n\n")
+        await writer.drain()
+        writer.close()
+
+
+def _event(choice: object) -> bytes:
+    return f"data: {json.dumps({'choices': [choice]}, ensure_ascii=False)}\n\n".encode()
+
+
+async def say(port: int, user: str, number: int, text: str) -> str:
+    """Send a message as WeChat does, and return the reply."""
+    head, body = support.text_request(user, number, text, port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head + body)
+    reply = (await reader.read()).decode()
+    writer.close()
+    return reply
+
+
+async def ask(port: int, number: int) -> str:
+    """Open a session, ask, and return the path of the answer's page."""
+    await say(port, f"user{number}", 2 * number, "/chatgpt")
+    reply = await say(port, f"user{number}", 2 * number + 1, "问题")
+    found = re.search(r"/a/[\w-]{22}", reply)
+    assert found, reply
+    return found.group()
+
+
+async def read(port: int, path: str, late: list[float], frames: Frames, stamp: str) -> None:
+    """Take the events of one page, and note how late each of its chunks is."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**22)
+    writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    while True:
+        try:
+            event = await reader.readuntil(b"\n\n")
+        except asyncio.IncompleteReadError:
+            break
+        now = time.monotonic()
+        frames.append((now, event))
+        late += [now - float(one) for one in re.findall(stamp, event.decode())]
+    writer.close()
+
+
+async def measure_daemon(
+    arguments: argparse.Namespace,
+) -> tuple[float, list[float], list[Frames]]:
+    """Return the daemon's CPU, how late chunks were, and what one reader of each answer got."""
+    model = Model(int(arguments.seconds / GAP_S))
+    model_port = support.free_port()
+    server = await asyncio.start_server(model.serve, "127.0.0.1", model_port, backlog=1_000)
+    with support.Daemon(f"http://127.0.0.1:{model_port}/v1", WINDOW) as daemon:
+        paths = await asyncio.gather(*[ask(daemon.port, n) for n in range(arguments.answers)])
+        late: list[list[float]] = [[] for _ in range(arguments.readers)]
+        frames: list[Frames] = [[] for _ in range(arguments.readers)]
+        reading = [
+            asyncio.create_task(
+                read(
+                    daemon.port,
+                    f"{paths[n % len(paths)]}/events",
+                    late[n],
+                    frames[n],
+                    r"@([\d.]+)@",
+                )
+            )
+            for n in range(arguments.readers)
+        ]
+        await asyncio.sleep(1.0)
+        before = cpu_s(daemon.pid)
+        model.begin.set()
+        await asyncio.gather(*reading)
+        used = cpu_s(daemon.pid) - before
+    server.close()
+    whole = [b"".join(event for _, event in one) for one in frames]
+    assert all(b'"final":true' in one for one in whole), "an answer was not read to its end"
+    # The first two events are the greeting and the position of before.
+    return used, [one for each in late for one in each], [one[2:] for one in frames[: len(paths)]]
+
+
+async def measure_bare(
+    arguments: argparse.Namespace, topics: list[Frames], directory: Path
+) -> tuple[float, list[float]]:
+    """Return the CPU of a bare broadcast of the same bytes, and how late they were."""
+    began = min(topic[0][0] for topic in topics)
+    said = [[(at - began, event.decode()) for at, event in topic] for topic in topics]
+    script = directory / "topics.json"
+    script.write_text(json.dumps(said))
+    port = support.free_port()
+    bare = await asyncio.create_subprocess_exec(sys.executable, "-c", BARE, str(port), str(script))
+    try:
+        support.wait_for(port, "/readyz")
+        late: list[list[float]] = [[] for _ in range(arguments.readers)]
+        reading = [
+            asyncio.create_task(
+                read(port, f"/topics/{n % len(topics)}", late[n], [], r"^: (\d+\.\d{6})\n")
+            )
+            for n in range(arguments.readers)
+        ]
+        await asyncio.sleep(1.0)
+        before = cpu_s(bare.pid)
+        await read(port, "/begin", [], [], "never")
+        await asyncio.gather(*reading)
+        return cpu_s(bare.pid) - before, [one for each in late for one in each]
+    finally:
+        bare.kill()
+        await bare.wait()
+
+
+def shown(name: str, used: float, late: list[float], seconds: float) -> None:
+    """Print one line."""
+    p99 = statistics.quantiles(late, n=100)[98]
+    print(
+        f"{name:28} {used / seconds:7.1%} of a core   "
+        f"late p50 {statistics.median(late) * 1e3:6.1f} ms   p99 {p99 * 1e3:6.1f} ms"
+    )
+
+
+def main() -> None:
+    """Measure both, one after the other."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--readers", type=int, default=500)
+    parser.add_argument("--answers", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    arguments = parser.parse_args()
+    support.raise_file_limit()
+    used, late, topics = asyncio.run(measure_daemon(arguments))
+    with tempfile.TemporaryDirectory() as directory:
+        bare_used, bare_late = asyncio.run(measure_bare(arguments, topics, Path(directory)))
+    size = sum(len(event) for topic in topics for _, event in topic)
+    print(
+        f"{arguments.readers} readers of {arguments.answers} answers, {size / 1e3:.0f} kB of events"
+    )
+    shown("wxgptd, from the model", used, late, arguments.seconds)
+    shown("bare broadcast, from the write", bare_used, bare_late, arguments.seconds)
+    print(f"CPU: {used / max(bare_used, 0.01):.2f} times the bare broadcast")
+
+
+if __name__ == "__main__":
+    main()
