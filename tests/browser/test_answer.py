@@ -18,7 +18,7 @@ def test_an_answer_with_everything_in_it(theatre, phone, viewport, scheme):
     link = theatre.answered(RICH, user, "用 Python 写一个 LRU 缓存，并比较各种做法的复杂度")
     page = phone(viewport=viewport, color_scheme=scheme, device_scale_factor=2)
     page.open(link)
-    page.see("回答完毕")
+    page.see("已写完")
     page.look(f"answer-done-{scheme}-{viewport['width']}")
     formula = page.page.locator(".formula.block math").bounding_box()
     assert formula["height"] > 15, "the formula is not drawn as one"
@@ -44,13 +44,13 @@ def test_an_answer_is_waited_for_thought_about_and_written(theatre, phone):
     page.look("answer-thoughts", full=False)
     expect(page.page.locator("#elapsed")).not_to_have_text(waited)
     answer.write(RICH[:500])
-    page.see("正在书写")
+    page.see("正在写")
     assert not page.page.locator("#elapsed").is_visible()
     assert page.page.locator("#answer").get_attribute("aria-busy") == "true"
     page.page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight)")
     page.look("answer-writing", full=False)
     answer.write(RICH[500:]).end()
-    page.see("回答完毕")
+    page.see("已写完")
     assert page.page.locator("#answer").get_attribute("aria-busy") is None
     assert "先想清楚" in page.page.locator("#thoughts").inner_text(), "what was read stays"
     assert "回到聊天" in page.page.locator("#hint").inner_text()
@@ -105,7 +105,7 @@ def test_thirty_thousand_characters(theatre, phone):
     page = phone()
     sizes = transferred(page)
     page.open(link)
-    page.see("回答完毕")
+    page.see("已写完")
     assert len(page.answer) > 28_000
     assert sum(sizes) < 60_000, sizes
     page.look("answer-long", full=False)
@@ -125,7 +125,7 @@ def test_a_page_is_light(theatre, phone):
     page = phone()
     sizes = transferred(page)
     page.open(link)
-    page.see("回答完毕")
+    page.see("已写完")
     page.page.wait_for_load_state("networkidle")
     assert len(sizes) >= 3
     assert sum(sizes) < 20_000, sizes
@@ -156,7 +156,7 @@ def test_words_of_two_hundred_letters_break(theatre, phone):
     link = theatre.answered(f"{text}\n\n| {word} | b |\n|---|---|\n| a | b |", "words", word)
     page = phone()
     page.open(link)
-    page.see("回答完毕")
+    page.see("已写完")
     page.look("answer-words")
 
 
@@ -205,5 +205,5 @@ def test_in_wechat_a_button_leads_back_to_the_chat(theatre, phone):
 def test_elsewhere_there_is_no_such_button(theatre, phone):
     page = phone()
     page.open(theatre.answered("好的。", "no-bridge"))
-    page.see("回答完毕")
+    page.see("已写完")
     assert not page.page.locator("#close").is_visible()

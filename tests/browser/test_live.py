@@ -18,10 +18,10 @@ def test_what_grew_is_what_a_reload_shows(theatre, phone):
         if begin % 4 == 0:
             page.page.wait_for_timeout(60)
     answer.end()
-    page.see("回答完毕")
+    page.see("已写完")
     live = page.html
     page.page.reload()
-    page.see("回答完毕")
+    page.see("已写完")
     assert page.html == live
     assert sum("/events" in url for url in page.requests) == 1, "one connection is enough"
 
@@ -34,7 +34,7 @@ def test_without_a_script_the_page_reloads_itself(theatre, phone):
     answer.write("开头，")
     page.see("开头，")
     answer.write("结尾。").end()
-    page.see("回答完毕")
+    page.see("已写完")
     assert page.answer == "开头，结尾。"
     assert not page.page.locator("#copy-all").is_visible(), "nothing to press without a script"
 
@@ -57,7 +57,7 @@ def test_where_events_are_refused_polling_brings_the_answer(theatre, phone):
     answer.write("先到的，")
     page.see("先到的，", "#answer")
     answer.write("后到的。").end()
-    page.see("回答完毕")
+    page.see("已写完")
     assert page.answer == "先到的，后到的。"
 
 
@@ -75,7 +75,7 @@ def test_where_events_never_come_polling_begins_after_four_seconds(theatre, phon
     page.see("还是到了。", "#answer")
     assert len(held) == 1
     answer.end()
-    page.see("回答完毕")
+    page.see("已写完")
     for route in held:
         route.abort()
     page.excuse(BROKEN_NETWORK)
@@ -102,10 +102,10 @@ def test_a_slow_network_shows_the_answer_as_it_comes(theatre, phone):
         answer.write(RICH[begin : begin + 200])
         page.page.wait_for_timeout(100)
     answer.end()
-    page.see("回答完毕")
+    page.see("已写完")
     live = page.html
     page.page.reload()
-    page.see("回答完毕")
+    page.see("已写完")
     assert page.html == live
 
 
@@ -122,7 +122,7 @@ def test_the_page_goes_on_by_itself_after_a_restart_of_the_daemon(theatre, phone
     again.write("新的第一段。\n\n")
     page.see("新的第一段。", "#answer")
     again.write("新的第二段。").end()
-    page.see("回答完毕")
+    page.see("已写完")
     assert page.answer == "新的第一段。\n\n新的第二段。"
 
 
@@ -138,7 +138,7 @@ def test_an_answer_that_was_done_before_the_restart_is_not_sent_again(theatre, p
     theatre.stage.send("继续", "--user", "restart-done")
     theatre.restart()
     page.context.set_offline(False)
-    page.see("回答完毕")
+    page.see("已写完")
     assert page.answer == "第一段。\n\n第二段。\n\n第三段。"
 
 
@@ -156,7 +156,7 @@ def test_a_phone_that_comes_back_from_the_background_catches_up(theatre, phone):
     page.page.wait_for_timeout(1_500)
     session.send("Page.setWebLifecycleState", {"state": "active"})
     page.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-    page.see("回答完毕")
+    page.see("已写完")
     assert page.answer == "第一段。\n\n第二段。\n\n第三段。"
 
 
@@ -171,7 +171,7 @@ def test_coming_back_opens_one_connection_and_closes_the_former(theatre, phone):
     answer.write("第二段。")
     page.see("第二段。", "#answer")
     answer.end()
-    page.see("回答完毕")
+    page.see("已写完")
     assert page.answer == "第一段。\n\n第二段。"
 
 
@@ -185,7 +185,7 @@ def test_going_back_to_the_page_shows_the_answer(theatre, phone):
     page.open(f"{theatre.origin}healthz")
     answer.write("第二段。").end()
     page.page.go_back()
-    page.see("回答完毕")
+    page.see("已写完")
     assert page.answer == "第一段。第二段。"
 
 
@@ -201,7 +201,7 @@ def test_a_connection_that_stays_away_is_told_of(theatre, phone):
     page.see("正在重连")
     page.page.unroute_all()
     answer.write("第二段。").end()
-    page.see("回答完毕")
+    page.see("已写完")
 
 
 def test_clearing_takes_an_open_page_away(theatre, phone):
@@ -226,6 +226,6 @@ def test_whoever_reads_the_end_stays_there_and_whoever_reads_the_beginning_too(t
     assert page.page.evaluate("window.scrollY") == 0
     page.page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight)")
     answer.write("新的一段。\n\n" * 10).end()
-    page.see("回答完毕")
+    page.see("已写完")
     from_end = "document.documentElement.scrollHeight - window.innerHeight - window.scrollY"
     assert page.page.evaluate(from_end) < 60

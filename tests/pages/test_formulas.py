@@ -52,6 +52,10 @@ def test_what_is_not_closed_yet_is_shown_as_written_and_ends_with_its_paragraph(
     assert second == "<p>下一段</p>"
 
 
+def test_names_of_functions_do_not_stick_to_what_is_beside_them():
+    assert '<mo form="prefix" lspace=".17em" rspace=".17em">log</mo>' in shown(r"$n \log n$")
+
+
 def test_what_follows_a_formula_stays():
     assert "</span>。</p>" in shown("$$x$$。")
     assert "是面积" in shown("$$x$$ 是面积")
@@ -62,7 +66,7 @@ def test_what_follows_a_formula_stays():
     [
         r"\frac{", r"\left(", r"x^2^3", r"\begin{matrix} a", "{" * 500, r"\frac" * 500, "_" * 900,
         r"\newcommand{\a}{\b\b}\newcommand{\b}{\a\a}\a", r"\def\a{\a\a}\a", "x" * 2_001,
-        r"\DeclareMathOperator{\a}{b}",
+        r"\DeclareMathOperator{\a}{b}", r"\ce{H2O}",
     ],
 )  # fmt: skip
 def test_what_is_not_understood_is_shown_as_written(source):

@@ -48,6 +48,13 @@ def harmless(page: str) -> None:
         ("见[文档][1]。\n\n[1]: https://example.com/doc\n\n完", 'href="https://example.com/doc"'),
         ("```python\nprint(1)\n```", 'class="language-python"'),
         ("```\n<b>\n```", "&lt;b&gt;"),
+        (
+            "**注意：**后面，用**“它”**的。",
+            "<strong>注意：</strong>后面，用<strong>“它”</strong>的",
+        ),
+        ("**重点（必看）**吗？** 不 **", "<p><strong>重点（必看）</strong>吗？** 不 **</p>"),
+        ("a **b**c 2*3*4 _x_y", "<p>a <strong>b</strong>c 2<em>3</em>4 _x_y</p>"),
+        ("| a<br>b |\n|---|\n| 1<BR />2 |", "<td>1<br>\n2</td>"),
         ("| a |\n|--:|\n| 1 |", '<td class="right">1</td>'),
         ("![图](https://example.com/i.png)", 'href="https://example.com/i.png"'),
         ("a < b && c > d", "a &lt; b &amp;&amp; c &gt; d"),

@@ -14,7 +14,7 @@ BLOCKS = st.lists(st.text("ab🙂\U0001f1e8é", max_size=6), max_size=5).map(tup
 
 def made(blocks, former=None, *, generation=0, progress=Progress.WRITING, thoughts="") -> Rendition:
     view = AnswerView("问", 0.0, progress, "".join(blocks), "", generation, thoughts, 1.0)
-    return rendition(view, Sentences("正在书写"), tuple(blocks), former)
+    return rendition(view, Sentences("正在写"), tuple(blocks), former)
 
 
 class Reader:

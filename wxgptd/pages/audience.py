@@ -135,8 +135,9 @@ class Audience:
         return frame
 
     def _finish(self, reader: Reader) -> None:
-        self._readers.remove(reader)
-        reader.finish()
+        if reader in self._readers:
+            self._readers.remove(reader)
+            reader.finish()
 
     def _shown_all(self, _: object) -> None:
         self._showing = None

@@ -128,6 +128,12 @@ def _unclosed(tokens: list[Token]) -> str:
     return "" if is_closed else f"{last.markup}{last.info}\n"
 
 
+def closed(text: str) -> str:
+    """Return `text` such that what is written below it is not taken for its code."""
+    opened = _unclosed(parse_blocks(text, {}))
+    return f"{text}\n{opened[: len(opened) - len(opened.lstrip('`~'))]}" if opened else text
+
+
 def _addresses(references: dict[str, Any]) -> dict[str, str]:
     return {label: str(one["href"]) for label, one in references.items()}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from wxgptd.domain.texts import Texts
+from wxgptd.pages.document import closed
 from wxgptd.pages.times import local
 from wxgptd.ports import Dialogue, Progress, Turn
 
@@ -24,7 +25,8 @@ def _parts(dialogues: Sequence[Dialogue], texts: Texts) -> Iterator[str]:
             quoted = "\n".join(f"> {line}".rstrip() for line in turn.question.splitlines())
             yield f"**{texts.page_question}** · {local(turn.asked_at)}"
             yield quoted or ">"
-            yield from filter(None, (turn.answer.strip(), note(turn, texts)))
+            yield f"**{texts.page_title}**"
+            yield from filter(None, (closed(turn.answer).strip(), note(turn, texts)))
             yield "---"
     yield texts.page_ai_notice
 

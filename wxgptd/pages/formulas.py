@@ -52,6 +52,8 @@ _SYNONYM = re.compile(
     r"\\(begin|end)\{(?:(align|aligned|alignat|eqnarray|flalign)|gather|gathered|multline)\*?\}"
 )
 """Environments that the converter does not know, or numbers the lines of, and one it has."""
+_FUNCTION = re.compile(r"<mi>([a-z]{2,})</mi>(?!</m(?:sub|sup|under))")
+"""Names such as log, which would stick to what is beside them."""
 _DEFINITION = re.compile(r"\\(?:(?:re)?new(?:command|environment)|def|DeclareMathOperator)")
 """Macros that use macros grow without bound."""
 
@@ -178,6 +180,9 @@ def _as_mathml(source: str, display: str) -> str:
     if _DEFINITION.search(source):
         return ""
     try:
-        return convert(_SYNONYM.sub(_synonym, source), display=display)
+        math = convert(_SYNONYM.sub(_synonym, source), display=display)
     except Exception:  # noqa: BLE001 (on nonsense it raises whatever comes to hand)
         return ""
+    if "<mi>\\" in math:
+        return ""  # a command that it does not know
+    return _FUNCTION.sub(r'<mo form="prefix" lspace=".17em" rspace=".17em">\1</mo>', math)

@@ -13,9 +13,10 @@ from typing import Any
 
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
-from wxgptd.pages import formulas
+from wxgptd.pages import emphasis, formulas
 from wxgptd.pages.code import highlighted
 
 References = Mapping[str, Mapping[str, Any]]
@@ -36,11 +37,23 @@ _ATTRIBUTES: dict[str, set[str]] = {
     "td": {"class"},
     "th": {"class"},
 }
+_BR = re.compile(r"<br ?/?>", re.IGNORECASE)
 _ALIGNED = {"text-align:left": "left", "text-align:center": "center", "text-align:right": "right"}
 
 
 def _highlighted(code: str, language: str, _attributes: str) -> str:
     return highlighted(code, language)  # nothing: markdown-it escapes it then
+
+
+def _line_break(state: StateInline, silent: bool) -> bool:
+    """Take `<br>`, the one tag that models write: Markdown has no lines within a cell."""
+    found = _BR.match(state.src, state.pos)
+    if found is None:
+        return False
+    if not silent:
+        state.push("hardbreak", "br", 0)
+    state.pos = found.end()
+    return True
 
 
 def _attribute(_tag: str, name: str, value: str) -> str | None:
@@ -54,6 +67,8 @@ _markdown = MarkdownIt(
 # Pictures would be fetched from anywhere: their text is shown as a link instead.
 _markdown.disable("image")
 formulas.enable(_markdown)
+emphasis.enable(_markdown)
+_markdown.inline.ruler.before("autolink", "line_break", _line_break)
 
 _cleaner = nh3.Cleaner(
     tags=_TAGS,

@@ -67,7 +67,8 @@ class Renditions:
                 shown = await self._render(token, answer)
             except Exception as failed:  # noqa: BLE001 (each of them is told)
                 for one in waiting:
-                    one.errback(failed)
+                    if not one.called:  # those who left in the meantime know
+                        one.errback(failed)
                 continue
             for one in waiting:
                 if not one.called:

@@ -14,7 +14,8 @@
     if (name === "BR") return "\n";
     if (name === "PRE") return "\n\n" + node.textContent + "\n\n";
     const inner = Array.from(node.childNodes).map(textOf).join("");
-    if (name === "LI") return "\n" + markerOf(node) + inner.trim();
+    if (name === "LI") return "\n" + markerOf(node) + inner.trim().replace(/\n+/g, "\n  ");
+    if (node.className === "source") return "$" + inner + "$";
     if (name === "TD" || name === "TH") return inner.trim() + (node.nextElementSibling ? "\t" : "");
     if (name === "TR") return "\n" + inner.replace(/\n/g, "");
     return BLOCKS.test(name) ? "\n\n" + inner + "\n\n" : inner;

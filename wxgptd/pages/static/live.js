@@ -4,6 +4,7 @@
   "use strict";
   const SILENCE_MS = 4000; // some networks hold server-sent events back for ever
   const MAX_WAIT_MS = 8000;
+  const BLOCKS = /^(DIV|P|UL|OL|LI|BLOCKQUOTE|PRE|TABLE|THEAD|TBODY|TR|TD|TH|H[1-6])$/;
   const byId = function (id) { return document.getElementById(id); };
   const answer = byId("answer"), state = byId("state"), status = byId("status");
   const thoughts = byId("thoughts"), thought = thoughts.querySelector("p");
@@ -39,6 +40,7 @@
     while (answer.children.length > count) answer.removeChild(answer.lastElementChild);
     shown.length = count;
     if (window.wxgptd) window.wxgptd.equip(answer);
+    mark();
     if (!update.final) think(update.thoughts); // the server keeps none, the reader may
     position = update.position;
     status.textContent = update.status;
@@ -46,6 +48,23 @@
     state.className = "state " + update.progress;
     if (update.final) finish(update);
     if (reading) window.scrollTo(0, document.documentElement.scrollHeight);
+  }
+
+  // Where the next word will stand: in the last of what is within the last of the last.
+  function mark() {
+    const former = answer.querySelector(".cursor");
+    if (former) former.classList.remove("cursor");
+    let place = answer;
+    for (;;) {
+      const last = Array.from(place.childNodes).reverse().find(function (node) {
+        return node.nodeName !== "BUTTON" && (node.nodeType === 1 || node.data.trim());
+      });
+      const inside = last && last.nodeType === 1 && (BLOCKS.test(last.nodeName) ||
+        last.nodeName === "CODE" && place.nodeName === "PRE");
+      if (!inside) break;
+      place = last;
+    }
+    if (place !== answer) place.classList.add("cursor");
   }
 
   function think(update) {
