@@ -7,7 +7,7 @@ implements them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
@@ -269,7 +269,7 @@ class AnswerView:
     failure: str
     generation: int
     thoughts: str
-    waited_s: float
+    waited_s: float = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)

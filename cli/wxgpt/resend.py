@@ -129,9 +129,8 @@ class Logged:
                 self._opened[who] = self._commands.get(assistant, self._fallback)
             case e.CommandGiven(command=command):
                 opening = self._opened.pop(who, self._fallback)
-                self._say(
-                    who, event.delivery, event.at, opening if command == "open" else f"/{command}"
-                )
+                typed = opening if command == "open" else f"/{command.partition(' ')[0]}"
+                self._say(who, event.delivery, event.at, typed)
             case e.QuestionAsked(image=image) if image:
                 self._sent[who, event.delivery] = event.at, image_message(image)
             case e.QuestionAsked(text=text):

@@ -153,6 +153,8 @@ def test_words_of_two_hundred_letters_break(theatre, phone):
     text = (
         f"{word}\n\n`{word}`\n\n- {word}\n\n# {word}\n\n> {word}\n\n[{word}](https://{word}.test)"
     )
+    formula = " + ".join(f"a_{{{n}}}" for n in range(20))
+    text += f"\n\n${formula}$\n\n$${formula}$$"
     link = theatre.answered(f"{text}\n\n| {word} | b |\n|---|---|\n| a | b |", "words", word)
     page = phone()
     page.open(link)

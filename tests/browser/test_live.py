@@ -175,6 +175,44 @@ def test_coming_back_opens_one_connection_and_closes_the_former(theatre, phone):
     assert page.answer == "第一段。\n\n第二段。"
 
 
+def test_a_stream_that_dies_without_a_word_is_given_up(theatre, phone):
+    answer, link = theatre.ask("半开的连接", "half-open")
+    page = phone()
+    page.page.clock.install()
+    streams = []
+
+    def first_event_only(route) -> None:
+        streams.append(route)
+        if len(streams) == 1:
+            position = "0.0.00000000.0.0.thinking"
+            update = (
+                f'{{"position":"{position}","from":0,"keep":0,"blocks":[],"progress":"thinking",'
+                '"thoughts":{"from":0,"text":""},"status":"正在思考……","hint":"","final":false}'
+            )
+            body = f"id: {position}\nevent: update\ndata: {update}\n\n"
+            route.fulfill(content_type="text/event-stream", body=body)
+
+    page.page.route("**/events*", first_event_only)
+    polls = []
+
+    def never_the_first(route) -> None:
+        polls.append(route)
+        if len(polls) > 1:
+            route.continue_()
+
+    page.page.route("**/poll*", never_the_first)
+    page.open(link)
+    answer.write("活过来了。").end()
+    page.page.clock.run_for(2_000)
+    for _ in range(20):
+        page.page.clock.run_for(5_000)
+        page.page.wait_for_timeout(20)
+        if "活过来了" in page.answer:
+            break
+    page.see("活过来了。", "#answer")
+    assert len(streams) == 2, "the second one was never heard of, and given up"
+
+
 def test_going_back_to_the_page_shows_the_answer(theatre, phone):
     answer, link = theatre.ask("离开再回来", "leaving")
     page = phone()

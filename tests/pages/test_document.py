@@ -14,7 +14,7 @@ LINES = [
     "    code", "| a | b |", "|---|---|", "| 1 | 2 |", "---", "===", "[a]: /u",
     "[a]: https://x.test/", "'tit", "le'", "[a]", "[b][a]", "[b]: <", "", "", "", "***", "\\[",
     "\\]", "$$", "x^2", "$x$", "\\begin{align}", "\\end{align}", "- ", "* * *", "+", "-", "\t",
-    "  ", "> ```", "> [a]: https://y.test", "**b", "字**", "\\[ x \\] w", "$$x$$,", "|", "`", "``",
+    "  ", "> ```", "> [a]: https://y.test", "**b", "字**", "```" + "x" * 60, "~" * 90, "\\[ x \\] w", "$$x$$,", "|", "`", "``",
 ]  # fmt: skip
 SCRAPS = st.text("ab`*#->1.|[]:\\$ \t'\r\0", max_size=8)
 TEXTS = st.lists(st.one_of(st.sampled_from(LINES), SCRAPS), max_size=14).map("\n".join)
@@ -89,6 +89,24 @@ def test_code_that_is_parted_goes_on_as_code():
     assert len(shown) > 3
     assert all('data-language="python"' in one for one in shown[:-1])
     assert sum(one.count("print") for one in shown) == 20
+
+
+def test_a_line_that_is_longer_than_what_may_be_open_is_parted_too():
+    for text in ("```" + "x" * 40_000, "~" * 40_000, f"```{'A' * 20_000}\n{'B' * 20_000}\n"):
+        assert sum(map(len, Document().update(text))) < 200_000
+
+
+def test_tables_of_empty_cells_stay_small():
+    table = f"|{'a|' * 300}\n|{'-|' * 300}\n{'a' * 1}\n" + "a\n" * 217 + "\n\n"
+    assert sum(map(len, Document().update(table * 15))) < 1_000_000
+
+
+def test_deeply_nested_words_are_there():
+    assert "words" in "".join(Document().update("> " * 40 + "words"))
+
+
+def test_half_a_character_breaks_nothing():
+    assert Document().update("a\ud800b") == ("<p>a?b</p>",)
 
 
 def test_whole_texts_are_rendered_once():

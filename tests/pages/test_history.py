@@ -156,7 +156,14 @@ def test_the_download_is_all_of_it_as_markdown_oldest_first():
     assert "> 第一个\n> 问题？" in text
     assert text.index("第一个") < text.index("第二个") < text.index("第三个")
     assert text.count("**天空**是蓝色的。") == 3
+    assert text.count("**回答**") == 3
     assert re.search(r"## \d{4}-\d\d-\d\d \d\d:\d\d · chatgpt · 已结束", text)
+
+
+def test_code_without_an_end_does_not_swallow_the_rest_of_the_download():
+    story = asked("一？", "二？", answer="看：\n\n````python\nprint(1)")
+    text = story.get(f"{history_of(story)}/download").body
+    assert text.count("print(1)\n````\n\n---") == 2
 
 
 def test_nobody_downloads_by_a_link_that_leads_nowhere():

@@ -14,7 +14,7 @@ from wxgptd.pages.code import highlighted
 ALLOWED = re.compile(
     r"</?(?:a|blockquote|br|code|del|em|h[1-6]|hr|li|ol|p|pre|s|span|strong|table|tbody|td|th|thead|tr|ul"
     r"|math|menclose|m(?:frac|i|n|o|over|padded|phantom|root|row|space|sqrt|style|sub|subsup|sup|table|td|text|tr|under|underover))"
-    r'(?: (?:href|rel|class|start|display|stretchy|fence|form|columnalign|linethickness|width|accent|displaystyle|scriptlevel|largeop|separator|minsize|maxsize|mathvariant|lspace|rspace|movablelimits)="[^"<>]*")*\s*/?>'
+    r'(?: (?:href|rel|class|tabindex|start|display|stretchy|fence|form|columnalign|linethickness|width|accent|displaystyle|scriptlevel|largeop|separator|minsize|maxsize|mathvariant|lspace|rspace|movablelimits)="[^"<>]*")*\s*/?>'
     r'|<div class="code" data-language="[^"<>]*"><pre tabindex="0">|<div class="wide" tabindex="0" role="group">|</div>'
 )
 

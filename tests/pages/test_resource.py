@@ -154,7 +154,8 @@ class Reader:
     @property
     def updates(self) -> list[dict]:
         return [
-            json.loads(one) for one in re.findall(r"^data: (.*)$", self.data.decode(), re.MULTILINE)
+            json.loads(one)
+            for one in re.findall(r"^event: update\ndata: (.*)$", self.data.decode(), re.MULTILINE)
         ]
 
 
@@ -201,7 +202,7 @@ def test_a_stream_on_which_nothing_comes_is_kept_alive():
     story, path = late(answer_at(60, ANSWER))
     reader = Reader(story, f"{path}/events")
     story.advance(30)
-    assert reader.data.count(b": still here") >= 2
+    assert reader.data.count(b"event: beat") >= 2
 
 
 def test_the_last_update_waits_for_the_log():

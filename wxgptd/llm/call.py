@@ -43,6 +43,7 @@ class Call:
         self._on_text = on_text
         self._on_thought = on_thought
         self._cleaner = Cleaner(on_thought)
+        self._thinker = Cleaner()
         self._pieces: list[str] = []
         self._chars = 0
         self._first_text_s = 0.0
@@ -117,7 +118,7 @@ class Call:
         if chunk.thoughts or chunk.text:
             self._begin()
         if chunk.thoughts:
-            self._on_thought(self._cleaner.thought(chunk.thoughts))
+            self._think(chunk.thoughts)
         self._finish = chunk.finish or self._finish
         self._model = chunk.model or self._model
         self._prompt_tokens = chunk.prompt_tokens or self._prompt_tokens
@@ -127,6 +128,12 @@ class Call:
             self._finish = "length"
             return True
         return False
+
+    def _think(self, piece: str) -> None:
+        """Pass on a piece of reasoning; halves of characters that were split are joined."""
+        piece = self._thinker.feed(piece)
+        if piece:
+            self._on_thought(piece)
 
     def _write(self, text: str) -> None:
         if not text:

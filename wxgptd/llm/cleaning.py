@@ -17,7 +17,7 @@ class Cleaner:
     Leaves out `<think>...</think>` and what neither XML nor a reader can take; joins the halves
     of characters that were split over pieces; drops white space before the first word.
 
-    What it leaves out as thoughts goes to `on_thought`.
+    What it takes for thoughts goes to `on_thought` as it comes.
 
     Thoughts come first, so one that the answer begins with and that never ends is dropped. A mark
     further on that is never closed was a word of the answer, and is given back at the end; one
@@ -47,10 +47,6 @@ class Cleaner:
             held = "".join((*self._thought, held)) if self._begun else ""
         return self._show(held)
 
-    def thought(self, piece: str) -> str:
-        """Return what can be shown of a piece of reasoning that came by itself."""
-        return _FORBIDDEN.sub("", piece)
-
     def _join(self, piece: str) -> str:
         piece = self._surrogate + piece
         self._surrogate = ""
@@ -70,7 +66,7 @@ class Cleaner:
                 break
             pending = after
             if self._thinking:
-                self._on_thought(_FORBIDDEN.sub("", before))
+                self._tell_thought(before)
                 self._thinking, self._thought, self._thought_chars = False, [], 0
                 continue
             shown.append(before)
@@ -89,11 +85,16 @@ class Cleaner:
             if self._thought_chars < MAX_THOUGHT_CHARS:
                 self._thought.append(certain)
                 self._thought_chars += len(certain)
-                self._on_thought(_FORBIDDEN.sub("", certain))
+                self._tell_thought(certain)
         else:
             shown.append(certain)
             self._last = certain or self._last
         return "".join(shown)
+
+    def _tell_thought(self, piece: str) -> None:
+        shown = _FORBIDDEN.sub("", piece)
+        if shown:
+            self._on_thought(shown)
 
     def _show(self, text: str) -> str:
         text = _FORBIDDEN.sub("", text)

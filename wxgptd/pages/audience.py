@@ -33,6 +33,8 @@ SHARE = 4.0
 HEARTBEAT_S = 12.0
 """Proxies and phones drop connections on which nothing comes for longer."""
 
+MAX_FRAMES = 16
+
 STALLED_S = 60.0
 """A reader who takes nothing for so long is gone, or means harm."""
 
@@ -59,12 +61,12 @@ class Audience:
         self._readers.append(reader)
         request.notifyFinish().addErrback(lambda _: self.leave(reader))
         request.registerProducer(reader, streaming=True)
-        request.write(b"retry: 2000\n\n")
+        request.write(b": welcome\n\n")
         if self._showing is None:
             self._showing = Deferred.fromCoroutine(self._show_all())
             self._showing.addErrback(self._broken).addBoth(self._shown_all)
-        elif self._shown is not None and not self._shown.is_before(position):
-            self._send(reader, self._shown)
+        else:
+            self.catch_up(reader)
 
     def leave(self, reader: Reader) -> None:
         """Forget a reader; with the last one, stop."""
@@ -76,8 +78,10 @@ class Audience:
 
     def catch_up(self, reader: Reader) -> None:
         """Send what the reader has missed."""
-        if self._shown is not None:
-            self._send(reader, self._shown)
+        shown = self._shown
+        if shown is None or (reader.at is None and shown.is_before(reader.position)):
+            return  # the page was made later than this: what comes next is for it
+        self._send(reader, shown)
 
     def is_empty(self) -> bool:
         """Tell whether nobody is there."""
@@ -105,14 +109,14 @@ class Audience:
             await self._until(changed)
 
     async def _until(self, changed: Deferred[None]) -> None:
-        """Wait for a change, with a comment now and then that keeps connections alive."""
+        """Wait for a change, with a word now and then that keeps connections alive."""
         while True:
             try:
                 await changed.addTimeout(HEARTBEAT_S, self._clock)
                 return
             except WaitedLongEnough:
                 for reader in tuple(self._readers):
-                    reader.write(b": still here\n\n")
+                    reader.write(b": still here\nevent: beat\ndata: {}\n\n")
                 changed = self._library.changed(self._token)
 
     def _send(self, reader: Reader, rendition: Rendition) -> None:
@@ -131,7 +135,9 @@ class Audience:
             update = since(where)  # type: ignore[arg-type]
             data = json.dumps(update, ensure_ascii=False, separators=(",", ":"))
             event = f"id: {rendition.position}\nevent: update\ndata: {data}\n\n"
-            frame = self._frames[where] = event.encode("utf-8", "replace")
+            frame = event.encode("utf-8", "replace")
+            if len(self._frames) < MAX_FRAMES:  # positions are what readers say
+                self._frames[where] = frame
         return frame
 
     def _finish(self, reader: Reader) -> None:

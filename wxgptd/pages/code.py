@@ -71,6 +71,11 @@ def _pieces(code: str) -> list[str]:
     return [*pieces, code[begin:]]
 
 
+def forget_all() -> None:
+    """Drop what was highlighted."""
+    _piece.cache_clear()
+
+
 @lru_cache(maxsize=512)
 def _piece(code: str, language: str) -> str:
     if _UNHIGHLIGHTED.search(code):

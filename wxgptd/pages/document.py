@@ -55,6 +55,7 @@ class Document:
     def update(self, text: str) -> Blocks:
         """Return the blocks of `text`, of which the former text is the beginning as a rule."""
         text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
+        text = text.encode("utf-8", "replace").decode("utf-8")  # a lone half of a character
         rest = text[MAX_RENDERED_CHARS:]
         text = text[:MAX_RENDERED_CHARS]
         if not text.startswith(self._text):
@@ -84,7 +85,8 @@ class Document:
                 return True
         if len(self._text) - self._begin <= self._max_open_chars:
             return False
-        cut = source.rfind("\n", len(source) // 2) + 1 or len(source)
+        # Behind what was resumed, or nothing would be taken.
+        cut = source.rfind("\n", max(len(source) // 2, len(self._resumed))) + 1 or len(source)
         self._take(source[:cut])
         return True
 
@@ -124,7 +126,8 @@ def _unclosed(tokens: list[Token]) -> str:
     last = tokens[-1] if tokens else None
     if last is None or last.type != "fence" or last.level or last.map is None:
         return ""
-    is_closed = last.map[1] - last.map[0] > last.content.count("\n") + 1
+    lines = last.content.count("\n") + (last.content[-1:] not in ("", "\n"))
+    is_closed = last.map[1] - last.map[0] > lines + 1
     return "" if is_closed else f"{last.markup}{last.info}\n"
 
 
@@ -138,7 +141,7 @@ def _addresses(references: dict[str, Any]) -> dict[str, str]:
     return {label: str(one["href"]) for label, one in references.items()}
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=128)
 def blocks(text: str) -> Blocks:
     """Return the blocks of a text that is whole."""
     return Document().update(text)

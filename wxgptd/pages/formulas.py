@@ -23,6 +23,7 @@ from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import escape
 
 MAX_FORMULA_CHARS = 2_000
+MAX_NARROW_CHARS = 20
 
 TAGS = {
     "math", "menclose", "mfrac", "mi", "mmultiscripts", "mn", "mo", "mover", "mpadded",
@@ -167,9 +168,10 @@ def _shown(source: str, display: str) -> str:
     math = "" if len(source) > MAX_FORMULA_CHARS else _as_mathml(source, display)
     if not math:
         return f'<code class="written">{escape(source)}</code>'
-    return (
-        f'<span class="formula {display}">{math}<span class="source">{escape(source)}</span></span>'
-    )
+    # What may be wider than a phone scrolls by itself, and so has to be reachable by keys.
+    reachable = ' tabindex="0"' if display == "block" or len(source) > MAX_NARROW_CHARS else ""
+    beside = f'<span class="source">{escape(source)}</span>'
+    return f'<span class="formula {display}"{reachable}>{math}{beside}</span>'
 
 
 def _synonym(found: re.Match[str]) -> str:

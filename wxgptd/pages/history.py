@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import hmac
+from collections.abc import Sequence
+from html import escape
 from urllib.parse import parse_qs, urlencode
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from twisted.internet.defer import Deferred
 from twisted.web.pages import notFound
 from twisted.web.resource import IResource
@@ -13,7 +16,7 @@ from twisted.web.server import Request
 
 from wxgptd.domain import texts as t
 from wxgptd.pages import links, times
-from wxgptd.pages.document import Blocks, blocks
+from wxgptd.pages.document import Blocks, Document, blocks
 from wxgptd.pages.download import as_markdown, note
 from wxgptd.pages.rendition import number
 from wxgptd.pages.search import mark, words_of
@@ -53,8 +56,8 @@ class HistoryPage(Linked):
 
     async def _write(self, request: Request, view: HistoryView, query: str) -> None:
         pages, texts = self._pages, self._pages.texts
-        answers = [turn.answer for dialogue in view.dialogues for turn in dialogue.turns]
-        rendered = await pages.in_thread(lambda: {text: blocks(text) for text in answers})
+        turns = [turn for dialogue in view.dialogues for turn in dialogue.turns]
+        rendered = await pages.in_thread(lambda: {turn.answer: _blocks(turn) for turn in turns})
         ends = view.since and view.page == view.pages
         words = words_of(query)
         page = pages.render(
@@ -87,7 +90,7 @@ class HistoryPage(Linked):
         # What is marked is safe already: escaped here, and sanitised by nh3.
         return {
             "at": times.clock(turn.asked_at),
-            "question": Markup(mark(str(escape(turn.question)), words)),  # noqa: S704
+            "question": Markup(mark(escape(turn.question, quote=False), words)),  # noqa: S704
             "blocks": [Markup(mark(block, words)) for block in shown],  # noqa: S704
             "status": note(turn, self._pages.texts),
         }
@@ -105,14 +108,20 @@ class Download(Linked):
         dialogues = self._pages.library.whole_history(self._token) if known else None
         if dialogues is None:
             return self._pages.gone(request)
-        text = as_markdown(dialogues, self._pages.texts)
-        return serve(request, Deferred.fromCoroutine(self._write(request, text)))
+        return serve(request, Deferred.fromCoroutine(self._write(request, dialogues)))
 
-    async def _write(self, request: Request, text: str) -> None:
-        await self._pages.library.durable()
+    async def _write(self, request: Request, dialogues: Sequence[Dialogue]) -> None:
+        pages = self._pages
+
+        def make() -> tuple[bytes, bytes]:
+            plain = as_markdown(dialogues, pages.texts).encode("utf-8", "replace")
+            return plain, gzip.compress(plain, 6, mtime=0)
+
+        plain, packed = await pages.in_thread(make)
+        await pages.library.durable()
         request.setHeader("Content-Type", "text/markdown; charset=utf-8")
         request.setHeader("Content-Disposition", 'attachment; filename="history.md"')
-        send(request, text.encode("utf-8", "replace"))
+        send(request, plain, packed)
 
 
 class Erase(Linked):
@@ -148,14 +157,21 @@ class Erase(Linked):
 
     async def _erase(self, request: Request) -> None:
         texts = self._pages.texts
+        # A reader who leaves must not take back what is under way.
+        answer: Deferred[bool] = Deferred()
+        self._pages.library.erase(self._token).chainDeferred(answer)
         try:
-            erased = await self._pages.library.erase(self._token)
+            erased = await answer
         except OSError:
             send(request, self._pages.word(texts.history_erase_failed))
             return
-        blocks.cache_clear()
         said = self._pages.word(texts.history_erased) if erased else self._pages.gone(request)
         send(request, said)
+
+
+def _blocks(turn: Turn) -> Blocks:
+    # What is still being written is worth no place in the cache.
+    return blocks(turn.answer) if turn.progress.final else Document().update(turn.answer)
 
 
 def _argument(request: Request, name: bytes) -> str:

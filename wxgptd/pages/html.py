@@ -8,6 +8,7 @@ wall, and is the same whatever they hold.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,12 +33,13 @@ _ATTRIBUTES: dict[str, set[str]] = {
     "a": {"href"},
     "ol": {"start"},
     "p": {"class"},
-    "span": {"class"},
+    "span": {"class", "tabindex"},
     "code": {"class"},
     "td": {"class"},
     "th": {"class"},
 }
 _BR = re.compile(r"<br ?/?>", re.IGNORECASE)
+_WIDTH = re.compile(r"[+-]?[0-9]?(\.[0-9]{1,4})?(em|px)?|[a-z]+")
 _ALIGNED = {"text-align:left": "left", "text-align:center": "center", "text-align:right": "right"}
 
 
@@ -57,15 +59,23 @@ def _line_break(state: StateInline, silent: bool) -> bool:
 
 
 def _attribute(_tag: str, name: str, value: str) -> str | None:
-    """Return the value to keep: no link may lead somewhere relative to the page."""
-    return None if name == "href" and not value.startswith(("http://", "https://")) else value
+    """Return the value to keep: no link relative to the page, no gap as wide as a house."""
+    match name:
+        case "href" if not value.startswith(("http://", "https://")):
+            return None
+        case "width" if not _WIDTH.fullmatch(value):
+            return None
+        case _:
+            return value
 
 
 _markdown = MarkdownIt(
-    "commonmark", {"html": False, "linkify": False, "highlight": _highlighted, "maxNesting": 20}
+    "commonmark", {"html": False, "linkify": False, "highlight": _highlighted, "maxNesting": 60}
 ).enable(["table", "strikethrough"])
 # Pictures would be fetched from anywhere: their text is shown as a link instead.
 _markdown.disable("image")
+# Empty cells that a short row is filled up with, in a table: 65,536 of them take seconds.
+sys.modules["markdown_it.rules_block.table"].MAX_AUTOCOMPLETED_CELLS = 1_000  # type: ignore[attr-defined]
 formulas.enable(_markdown)
 emphasis.enable(_markdown)
 _markdown.inline.ruler.before("autolink", "line_break", _line_break)

@@ -56,7 +56,6 @@ class Poll(Linked):
     async def _write(self, request: Request) -> None:
         pages, seen = self._pages, _asked_from(request)
         changed = pages.library.changed(self._token)
-        changed.addErrback(lambda gone: gone.trap(CancelledError) and None)
         rendition = await pages.renditions.of(self._token)
         if rendition and rendition.position == seen and not rendition.view.progress.final:
             try:
@@ -66,6 +65,7 @@ class Poll(Linked):
                 pass
             rendition = await pages.renditions.of(self._token)
         else:
+            changed.addErrback(lambda gone: gone.trap(CancelledError) and None)
             changed.cancel()
         if rendition is None:
             request.setResponseCode(404)

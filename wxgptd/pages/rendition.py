@@ -46,7 +46,8 @@ class Rendition:
     def is_before(self, position: str) -> bool:
         """Tell whether a reader at `position` has seen more than this."""
         generation, *_, written, _progress = (*("",) * 2, *position.split("."))[-6:]
-        return generation == str(self.view.generation) and number(written) > len(self.view.text)
+        here = self.view.generation, len(self.view.text)
+        return (number(generation), number(written)) > here
 
     def since(self, position: str) -> Update:
         """Return what a reader lacks who was at `position`, as far as that can be known.

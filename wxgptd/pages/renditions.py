@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from twisted.internet.defer import CancelledError, Deferred
 
+from wxgptd.pages.code import forget_all as forget_code
 from wxgptd.pages.document import Blocks, Document, blocks
 from wxgptd.pages.rendition import Rendition, Sentences, rendition
 from wxgptd.ports import AnswerView, InThread, Library
@@ -45,7 +46,10 @@ class Renditions:
 
         Whoever asks while it is being rendered waits for the next rendering, with all others.
         """
-        answer = self._answers.setdefault(token, _Answer())
+        answer = self._answers.get(token)
+        if answer is None:
+            answer = self._answers[token] = _Answer()
+            self._forget_some()
         self._answers.move_to_end(token)
 
         def leave(cancelled: Deferred[Rendition | None]) -> None:
@@ -74,13 +78,20 @@ class Renditions:
                 if not one.called:
                     one.callback(shown)
         answer.busy = False
-        self._forget_some()
+
+    def forget_all(self) -> None:
+        """Drop what was rendered: somebody whose words are among it was erased."""
+        self._answers.clear()
+        blocks.cache_clear()
+        forget_code()
 
     async def _render(self, token: str, answer: _Answer) -> Rendition | None:
         view, former = self._library.answer(token), answer.shown
         if view is None:
             answer.shown = None
             return None
+        if former is not None and former.view == view:
+            return former
         if former is not None and former.view.text == view.text:
             shown = former.blocks
         elif view.progress.final and former is None:

@@ -116,13 +116,14 @@ class AnswerPage(Linked):
     def render_GET(self, request: Request) -> bytes | int:
         """Serve the answer as it stands, complete and readable without a script."""
         prepare(request, "text/html; charset=utf-8")
-        if find(self._pages, self._token) is None:
+        view = find(self._pages, self._token)
+        if view is None:
             return self._pages.gone(request)
         if request.method == b"GET":
             self._pages.library.opened(self._token)
-        return serve(request, Deferred.fromCoroutine(self._write(request)))
+        return serve(request, Deferred.fromCoroutine(self._write(request, int(view.waited_s))))
 
-    async def _write(self, request: Request) -> None:
+    async def _write(self, request: Request, waited_s: int) -> None:
         pages = self._pages
         rendition = await pages.renditions.of(self._token)
         await pages.library.durable()
@@ -139,8 +140,8 @@ class AnswerPage(Linked):
             progress=view.progress.value,
             status=rendition.said.status,
             thoughts=view.thoughts,
-            waited=int(view.waited_s),
-            elapsed=t.elapsed(str(int(view.waited_s)), texts),
+            waited=waited_s,
+            elapsed=t.elapsed(str(waited_s), texts),
             elapsed_pattern=t.elapsed("#", texts),
             final=view.progress.final,
             hint=rendition.said.hint,

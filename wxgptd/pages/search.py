@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-
-from markupsafe import escape
+from html import escape
 
 MAX_WORDS = 8
 MAX_WORD_CHARS = 100
@@ -23,7 +22,8 @@ def mark(html: str, words: Sequence[str]) -> str:
     """Return `html`, which is safe, with `words` marked in what it shows."""
     if not words:
         return html
-    wanted = "|".join(re.escape(str(escape(word))) for word in sorted(words, key=len, reverse=True))
+    longest_first = sorted(words, key=len, reverse=True)
+    wanted = "|".join(re.escape(escape(word, quote=False)) for word in longest_first)
     pattern = re.compile(f"({_UNTOUCHED})|({wanted})", re.IGNORECASE | re.DOTALL)
     return pattern.sub(_marked, html)
 

@@ -131,12 +131,15 @@ def prepare(request: Request, content_type: str, *, forms: bool = False) -> None
     request.setHeader("Content-Type", content_type)
 
 
-def send(request: Request, body: bytes) -> None:
-    """Write all of a response, compressed if the reader takes that: phones pay by the byte."""
+def send(request: Request, body: bytes, packed: bytes = b"") -> None:
+    """Write all of a response, compressed if the reader takes that: phones pay by the byte.
+
+    `packed` is the compressed body, if that is there already.
+    """
     request.setHeader("Vary", "Accept-Encoding")
     if len(body) > COMPRESSED_FROM_BYTES and takes_gzip(request):
         request.setHeader("Content-Encoding", "gzip")
-        body = gzip.compress(body, 6, mtime=0)
+        body = packed or gzip.compress(body, 6, mtime=0)
     request.setHeader("Content-Length", str(len(body)))
     request.write(body)
 

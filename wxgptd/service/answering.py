@@ -6,6 +6,7 @@ gets its answer on record, whether WeChat comes again or not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -45,6 +46,7 @@ class Answering:
         keeping: Keeping,
         departed: Departed,
         timeline: Timeline,
+        erased: Callable[[], None],
     ) -> None:
         self._keeping = keeping
         self._departed = departed
@@ -54,6 +56,7 @@ class Answering:
         self._asking = asking
         self._pushing = pushing
         self._timeline = timeline
+        self._erased = erased
 
     def begin(self) -> None:
         """Settle what a stop left open: above all, ask again what it left without an answer."""
@@ -90,6 +93,7 @@ class Answering:
         self._act(user, entry)
         if erased:
             self._keeping.note_erased()
+            self._erased()
             if not _by_operator(command):
                 self._block_again(user, before)
         return entry

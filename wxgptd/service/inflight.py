@@ -58,7 +58,9 @@ class Flight:
 
     def unthink(self) -> None:
         """Forget what was thought: somebody else thinks now, or it is not fit to be shown."""
-        self._thoughts, self._thought_chars = [], 0
+        if self._thoughts:
+            self._thoughts, self._thought_chars = [], 0
+            self._tell_change()
 
     def rewrite(self, text: str) -> None:
         """Have `text` in the place of what was written: the answer begins anew."""

@@ -118,6 +118,7 @@ class Service:
             keeping=self._keeping,
             departed=departed,
             timeline=timeline,
+            erased=self._forget_rendered,
         )
         self.conversations = Conversations(
             settings=settings,
@@ -154,7 +155,7 @@ class Service:
             timeline=timeline,
             erase=self.answering.erase,
         )
-        pages = Pages(
+        self._pages = Pages(
             library,
             config.texts,
             clock=world.clock,
@@ -165,7 +166,7 @@ class Service:
         )
         self.root = Root(
             webhooks=configured.webhooks(config, self.conversations, world),
-            others=resources(pages),
+            others=resources(self._pages),
             ready=lambda: self._ready,
         )
         control = Control(
@@ -186,6 +187,9 @@ class Service:
             timeline=timeline,
         )
         self.admin = Admin(control, control.registry())
+
+    def _forget_rendered(self) -> None:
+        self._pages.renditions.forget_all()
 
     @property
     def held(self) -> int:

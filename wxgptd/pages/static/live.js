@@ -4,6 +4,7 @@
   "use strict";
   const SILENCE_MS = 4000; // some networks hold server-sent events back for ever
   const MAX_WAIT_MS = 8000;
+  const LIFELESS_MS = 30000; // the server says something every 12 seconds; a poll takes 20 at most
   const BLOCKS = /^(DIV|P|UL|OL|LI|BLOCKQUOTE|PRE|TABLE|THEAD|TBODY|TR|TD|TH|H[1-6])$/;
   const byId = function (id) { return document.getElementById(id); };
   const answer = byId("answer"), state = byId("state"), status = byId("status");
@@ -14,7 +15,7 @@
   let events = Boolean(window.EventSource), heardEver = false;
   let failures = 0, done = false;
   // One connection at a time: what a former one still brings is not listened to.
-  let connection = 0, source = null, timer = null;
+  let connection = 0, source = null, asking = null, timer = null;
 
   // What there is to see.
 
@@ -40,7 +41,7 @@
     while (answer.children.length > count) answer.removeChild(answer.lastElementChild);
     shown.length = count;
     if (window.wxgptd) window.wxgptd.equip(answer);
-    mark();
+    mark(update.final);
     if (!update.final) think(update.thoughts); // the server keeps none, the reader may
     position = update.position;
     status.textContent = update.status;
@@ -51,9 +52,13 @@
   }
 
   // Where the next word will stand: in the last of what is within the last of the last.
-  function mark() {
+  function mark(final) {
     const former = answer.querySelector(".cursor");
-    if (former) former.classList.remove("cursor");
+    if (former) {
+      former.classList.remove("cursor");
+      if (!former.className) former.removeAttribute("class");
+    }
+    if (final) return;
     let place = answer;
     for (;;) {
       const last = Array.from(place.childNodes).reverse().find(function (node) {
@@ -133,6 +138,7 @@
     connection += 1;
     clearTimeout(timer);
     if (source) { source.close(); source = null; }
+    if (asking) { asking.abort(); asking = null; }
   }
 
   function connect() {
@@ -153,6 +159,12 @@
     return base + "/" + kind + "?position=" + encodeURIComponent(position);
   }
 
+  // A network can die without a word: then nothing comes any more, and nobody says so.
+  function watch() {
+    clearTimeout(timer);
+    timer = setTimeout(again, LIFELESS_MS);
+  }
+
   function listen(mine) {
     let heard = false;
     source = new EventSource(address("events"));
@@ -160,9 +172,10 @@
     source.addEventListener("update", function (event) {
       if (mine !== connection) return;
       heard = heardEver = true;
-      clearTimeout(timer);
+      watch();
       show(JSON.parse(event.data));
     });
+    source.addEventListener("beat", function () { if (mine === connection) watch(); });
     source.onerror = function () {
       if (mine !== connection) return;
       close();
@@ -172,7 +185,9 @@
   }
 
   function poll(mine) {
-    fetch(address("poll"), { cache: "no-store" })
+    asking = new AbortController();
+    watch();
+    fetch(address("poll"), { cache: "no-store", signal: asking.signal })
       .then(function (response) {
         if (mine !== connection) return null;
         if (response.status === 404) { location.reload(); return null; }
@@ -182,6 +197,7 @@
       .then(function (update) {
         if (!update || mine !== connection) return;
         events = events && heardEver; // where none ever came, none will
+        clearTimeout(timer);
         show(update);
         if (!done && mine === connection) timer = setTimeout(connect, 200);
       })
