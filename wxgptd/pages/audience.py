@@ -95,6 +95,7 @@ class Audience:
             rendition = await self._renditions.of(self._token)
             took = clock.seconds() - began
             if rendition is None:
+                self._shown, self._frames = None, {}  # it may be of somebody who was erased
                 for reader in tuple(self._readers):
                     self._finish(reader)
                 return
