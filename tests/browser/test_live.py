@@ -9,10 +9,17 @@ from tests.browser.texts import RICH
 BROKEN_NETWORK = r"ERR_|503|502"
 
 
-def test_what_grew_is_what_a_reload_shows(theatre, phone):
-    answer, link = theatre.ask("慢慢写", "grows")
+def opened(theatre, phone, question: str, user: str, *, excuse: str = "(?!)"):
+    """Ask, and return what can be answered and the page on which that appears."""
+    answer, link = theatre.ask(question, user)
     page = phone()
+    page.excuse(excuse)
     page.open(link)
+    return answer, page
+
+
+def test_what_grew_is_what_a_reload_shows(theatre, phone):
+    answer, page = opened(theatre, phone, "慢慢写", "grows")
     for begin in range(0, len(RICH), 97):
         answer.write(RICH[begin : begin + 97])
         if begin % 4 == 0:
@@ -110,10 +117,7 @@ def test_a_slow_network_shows_the_answer_as_it_comes(theatre, phone):
 
 
 def test_the_page_goes_on_by_itself_after_a_restart_of_the_daemon(theatre, phone):
-    answer, link = theatre.ask("中途重启", "restart")
-    page = phone()
-    page.excuse(BROKEN_NETWORK)
-    page.open(link)
+    answer, page = opened(theatre, phone, "中途重启", "restart", excuse=BROKEN_NETWORK)
     answer.write("旧的第一段。\n\n旧的第二段，")
     page.see("旧的第二段", "#answer")
     again = theatre.model.expect("中途重启")
@@ -127,10 +131,7 @@ def test_the_page_goes_on_by_itself_after_a_restart_of_the_daemon(theatre, phone
 
 
 def test_an_answer_that_was_done_before_the_restart_is_not_sent_again(theatre, phone):
-    answer, link = theatre.ask("重启前写完", "restart-done")
-    page = phone()
-    page.excuse(BROKEN_NETWORK)
-    page.open(link)
+    answer, page = opened(theatre, phone, "重启前写完", "restart-done", excuse=BROKEN_NETWORK)
     answer.write("第一段。\n\n第二段。")
     page.see("第二段。", "#answer")
     page.context.set_offline(True)
@@ -143,10 +144,7 @@ def test_an_answer_that_was_done_before_the_restart_is_not_sent_again(theatre, p
 
 
 def test_a_phone_that_comes_back_from_the_background_catches_up(theatre, phone):
-    answer, link = theatre.ask("切到后台", "background")
-    page = phone()
-    page.excuse(BROKEN_NETWORK)
-    page.open(link)
+    answer, page = opened(theatre, phone, "切到后台", "background", excuse=BROKEN_NETWORK)
     answer.write("第一段。\n\n")
     page.see("第一段。", "#answer")
     # What iOS does to a page in the background: nothing runs, and its connection is gone.
@@ -161,9 +159,7 @@ def test_a_phone_that_comes_back_from_the_background_catches_up(theatre, phone):
 
 
 def test_coming_back_opens_one_connection_and_closes_the_former(theatre, phone):
-    answer, link = theatre.ask("来回切换", "switching")
-    page = phone()
-    page.open(link)
+    answer, page = opened(theatre, phone, "来回切换", "switching")
     answer.write("第一段。\n\n")
     page.see("第一段。", "#answer")
     for _ in range(5):
@@ -214,10 +210,8 @@ def test_a_stream_that_dies_without_a_word_is_given_up(theatre, phone):
 
 
 def test_going_back_to_the_page_shows_the_answer(theatre, phone):
-    answer, link = theatre.ask("离开再回来", "leaving")
-    page = phone()
-    page.excuse(r"ERR_|favicon|404")  # of the page in between, which is none of ours
-    page.open(link)
+    # of the page in between, which is none of ours
+    answer, page = opened(theatre, phone, "离开再回来", "leaving", excuse=r"ERR_|favicon|404")
     answer.write("第一段。")
     page.see("第一段。", "#answer")
     page.open(f"{theatre.origin}healthz")
@@ -228,10 +222,7 @@ def test_going_back_to_the_page_shows_the_answer(theatre, phone):
 
 
 def test_a_connection_that_stays_away_is_told_of(theatre, phone):
-    answer, link = theatre.ask("断网", "offline")
-    page = phone()
-    page.excuse(BROKEN_NETWORK)
-    page.open(link)
+    answer, page = opened(theatre, phone, "断网", "offline", excuse=BROKEN_NETWORK)
     answer.write("第一段。")
     page.see("第一段。", "#answer")
     page.page.route(re.compile("/(events|poll)"), lambda route: route.abort())
@@ -243,10 +234,7 @@ def test_a_connection_that_stays_away_is_told_of(theatre, phone):
 
 
 def test_clearing_takes_an_open_page_away(theatre, phone):
-    answer, link = theatre.ask("然后清空", "cleared")
-    page = phone()
-    page.excuse("404")
-    page.open(link)
+    answer, page = opened(theatre, phone, "然后清空", "cleared", excuse="404")
     answer.write("第一段。")
     page.see("第一段。", "#answer")
     theatre.stage.send("/clear", "--user", "cleared")
