@@ -7,10 +7,11 @@ log, 75 when the log cannot be written any more (systemd starts the daemon again
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
+import os
 import resource
 import signal
-import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -20,20 +21,10 @@ from typing import Any, NoReturn
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.task import deferLater, react
 from twisted.internet.threads import deferToThread
-from twisted.logger import (
-    ILogObserver,
-    LogEvent,
-    Logger,
-    LogLevel,
-    eventAsText,
-    globalLogBeginner,
-)
-from zope.interface import provider
+from twisted.logger import Logger, globalLogBeginner, globalLogPublisher
+from twisted.web.resource import Resource
 
 from wxgptd import __version__, config
 from wxgptd.domain.record import Loaded
@@ -42,14 +33,26 @@ from wxgptd.eventlog import keyring
 from wxgptd.eventlog.disk import ROOM_NEEDED_BYTES
 from wxgptd.eventlog.store import LogStore, StoreUnavailable
 from wxgptd.outbound.client import http_client
+from wxgptd.service import log_format
 from wxgptd.service.keeping import keeping_period_s
 from wxgptd.service.keys import link_key
-from wxgptd.service.notify import notify
+from wxgptd.service.listening import (
+    endpoint,
+    listen,
+    listen_at,
+    listen_for_operator,
+    plainly,
+    where,
+)
 from wxgptd.service.site import BoundedSite
+from wxgptd.service.supervision import Supervision
 from wxgptd.service.wiring import Service
 from wxgptd.service.world import World
 
 log = Logger(namespace="wxgptd")
+
+HEARD_WITHIN_S = 1.0
+"""How long a stop waits for the requests of those who have just connected."""
 
 GRACE_S = 5.0
 """How long a stop waits for held requests: WeChat's patience, then they are gone by themselves."""
@@ -66,6 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         type=Path,
         help="default: ./wxgptd.toml, then /etc/wxgptd/wxgptd.toml",
     )
+    parser.add_argument(
+        "--log-format",
+        choices=log_format.FORMATS,
+        default="auto",
+        help="what is said on standard error; auto is the journal's format under systemd",
+    )
     parser.add_argument("--check", action="store_true", help="only check the configuration")
     parser.add_argument("--version", action="version", version=f"wxgptd {__version__}")
     options = parser.parse_args(arguments)
@@ -77,10 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except WxgptError as error:
         _die(error)
     if options.check:
-        _check_endpoint(path, configured)
+        _check_endpoints(path, configured)
         print(f"{path}: ok")
         sys.exit(0)
-    globalLogBeginner.beginLoggingTo([_to_stderr], redirectStandardIO=False)
+    said = log_format.observer(options.log_format, sys.stderr, os.environ)
+    globalLogBeginner.beginLoggingTo([said], redirectStandardIO=False)
     _raise_file_limit()
     react(_run, (path, configured))
 
@@ -92,47 +102,25 @@ def _die(error: WxgptError) -> NoReturn:
     sys.exit(error.exit_status)
 
 
-@provider(ILogObserver)
-def _to_stderr(event: LogEvent) -> None:
-    """Write one line an event: our own from `info` on, those of libraries from `warn` on."""
-    ours = str(event.get("log_namespace", "")).startswith("wxgptd")
-    level = event.get("log_level", LogLevel.info)
-    if level < (LogLevel.info if ours else LogLevel.warn):
-        return
-    text = eventAsText(event, includeTimestamp=False, includeSystem=False)
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(event["log_time"]))
-    print(f"{stamp} {level.name}: {text}", file=sys.stderr, flush=True)
-
-
 def _raise_file_limit() -> None:
     """Allow as many open files as the machine does: each held request is one, or two."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError):  # in a sandbox that allows no such thing
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _check_endpoint(path: Path, configured: config.Config) -> None:
+def _check_endpoints(path: Path, configured: config.Config) -> None:
     from twisted.internet import reactor  # noqa: PLC0415 (installed when it is needed)
 
+    server = configured.server
     try:
-        _endpoint(reactor, path, configured.server.listen)
+        if not server.listen.startswith("systemd:"):
+            endpoint(reactor, "server.listen", server.listen)
+        if server.metrics:
+            endpoint(reactor, "server.metrics", server.metrics)
     except WxgptError as error:
-        _die(error)
-
-
-def _endpoint(reactor: Any, path: Path, listen: str) -> IStreamServerEndpoint:  # noqa: ANN401
-    """Return the endpoint that `listen` describes.
-
-    Raises:
-        ConfigError: it describes none.
-    """
-    try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, listen)
-        return endpoint
-    except Exception as error:  # noqa: BLE001 (endpoint plugins raise what they like)
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise config.ConfigError(
-            path, [f'server.listen: "{listen}" is not a server endpoint: {why}']
-        ) from None
+        _die(config.ConfigError(path, [str(error)]))
 
 
 def _run(reactor: Any, path: Path, configured: config.Config) -> Deferred[None]:  # noqa: ANN401
@@ -166,7 +154,7 @@ class _Process:
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             log.error(
-                "the state directory cannot be used: {where}{why}", where=where, why=_plainly(error)
+                "the state directory cannot be used: {where}{why}", where=where, why=plainly(error)
             )
             raise SystemExit(StoreUnavailable.exit_status) from None
 
@@ -193,6 +181,7 @@ class _Process:
                 http_through=partial(http_client, reactor),
                 in_thread=deferToThread,
                 link_key=link_key(server.state_dir),
+                reread=partial(config.load, self._path),
                 on_damage=self._cannot_go_on,
             ),
         )
@@ -202,51 +191,37 @@ class _Process:
             max_connections=min(server.max_connections, _connections_possible()),
             max_connections_per_address=server.max_connections_per_address,
         )
-        port = await self._listen(server.listen, site)
-        admin = self._listen_admin(service)
+        ports = await self._listen(service, site)
+        supervision = Supervision(
+            os.environ,
+            reactor,
+            why_ill=lambda: service.health.why_ill,
+            summary=service.summary,
+        )
+        globalLogPublisher.addObserver(service.metrics.logged)  # type: ignore[arg-type]
         self._service = service
-        self._on_stop(port, admin, service, store)
+        self._on_stop(ports, site, supervision, service, store)
+        supervision.starting()
         loaded = await self._load(service, store)
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
         service.begin()
-        notify("READY=1")
-        log.info("ready, listening on {listen}", listen=server.listen)
+        supervision.ready()
+        log.info("ready, listening on {where}", where=", ".join(map(where, ports[:-1])))
         for why in await deferToThread(store.damage_before, loaded.snapshot_seq):
             log.error("older events are damaged, see `wxgpt log verify`: {why}", why=why)
 
-    async def _listen(self, endpoint: str, site: BoundedSite) -> Any:  # noqa: ANN401
-        parsed = _endpoint(self._reactor, self._path, endpoint)
-        try:
-            return await parsed.listen(site)
-        except Exception as error:  # noqa: BLE001 (what a path or a certificate can be wrong in)
-            why = getattr(error, "socketError", error)
-            raise ListenFailed(
-                f"cannot listen on {endpoint}: {_plainly(why)}",
-                hint=_listening_hint(why),
-            ) from None
-
-    def _listen_admin(self, service: Service) -> Any:  # noqa: ANN401
-        path = self._config.server.admin_socket
-        if path.is_socket():
-            if _somebody_listens(path):
-                raise ListenFailed(
-                    f"another daemon listens on the control socket {path}",
-                    hint="give each daemon a [server] admin, or a state_dir, of its own",
-                )
-            path.unlink()
-        site = BoundedSite(
-            service.admin, self._reactor, max_connections=64, max_connections_per_address=64
-        )
-        try:
-            return self._reactor.listenUNIX(str(path), site, mode=0o600)
-        except (CannotListenError, OSError) as error:
-            why = getattr(error, "socketError", error)
-            raise ListenFailed(
-                f"cannot listen on the control socket {path}: {_plainly(why)}",
-                hint='set [server] admin = "unix:PATH" to a shorter path in a writable directory',
-            ) from None
+    async def _listen(self, service: Service, site: BoundedSite) -> Sequence[Any]:
+        """Listen for WeChat, for readers of metrics, and (last of all) for the operator."""
+        reactor, server = self._reactor, self._config.server
+        ports = list(await listen(reactor, server.listen, site))
+        if server.metrics:
+            figures = _few(service.figures(), reactor)
+            ports.append(await listen_at(reactor, "server.metrics", server.metrics, figures))
+        admin = _few(service.admin, reactor)
+        ports.append(listen_for_operator(reactor, server.admin_socket, admin))
+        return ports
 
     async def _load(self, service: Service, store: LogStore) -> Loaded:
         began = time.monotonic()
@@ -276,15 +251,27 @@ class _Process:
         )
         return loaded
 
-    def _on_stop(self, port: Any, admin: Any, service: Service, store: LogStore) -> None:  # noqa: ANN401
+    def _on_stop(
+        self,
+        ports: Sequence[Any],
+        site: BoundedSite,
+        supervision: Supervision,
+        service: Service,
+        store: LogStore,
+    ) -> None:
+        *public, admin = ports
+
         async def stop() -> None:
-            notify("STOPPING=1")
+            supervision.stopping()
             log.info("stopping")
-            await port.stopListening()
+            for port in public:
+                await port.stopListening()
             # Without a log nobody can be answered any more: there is nothing to wait for.
             grace_s = 0.0 if self._failed.called else GRACE_S
-            deadline = self._reactor.seconds() + grace_s
-            while self._waits(service) and self._reactor.seconds() < deadline:
+            began = self._reactor.seconds()
+            while (waited_s := self._reactor.seconds() - began) < grace_s and (
+                self._waits(service) or (site.arriving and waited_s < HEARD_WITHIN_S)
+            ):
                 await deferLater(self._reactor, 0.05)  # and then what was said is on its way
             service.end()
             await service.settled()
@@ -318,7 +305,8 @@ class _Process:
     def _told_to_reload(self) -> None:
         """Read again what may change while the daemon runs."""
         if self._service is not None:
-            self._service.reload()
+            with contextlib.suppress(WxgptError):  # the log has said what is wrong
+                self._service.reloading.from_file()
 
     def _told_to_stop(self) -> None:
         """Stop; told again, wait for nobody."""
@@ -338,16 +326,6 @@ def _master_key(configured: config.Config) -> bytes:
     return keyring.own_master(configured.server.state_dir)
 
 
-class ListenFailed(WxgptError):
-    """the daemon cannot listen"""
-
-
-def _listening_hint(why: object) -> str:
-    if isinstance(why, PermissionError):
-        return "ports below 1024 are root's: keep 9005, and put nginx or Caddy in front"
-    return "stop what uses the port, or set [server] listen to another one"
-
-
 def _say_full(full: bool) -> None:
     if full:
         log.warn(
@@ -359,17 +337,9 @@ def _say_full(full: bool) -> None:
         log.info("there is room on the disk again: new questions are taken")
 
 
-def _somebody_listens(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-        return True
-
-
-def _plainly(error: object) -> str:
-    return getattr(error, "strerror", None) or str(error)
+def _few(root: Resource, reactor: Any) -> BoundedSite:  # noqa: ANN401
+    """Return a site for those who look after the daemon: few, and none of them strangers."""
+    return BoundedSite(root, reactor, max_connections=64, max_connections_per_address=64)
 
 
 def _connections_possible() -> int:

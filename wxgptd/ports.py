@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -177,6 +178,15 @@ class Undelivered:
 
 class Messenger(Protocol):
     """Whoever can send customer-service messages for an account."""
+
+    @property
+    def state(self) -> str:
+        """How it does, in a word for the operator; `on` if all is well."""
+        ...
+
+    def probe(self) -> Deferred[str]:
+        """Ask WeChat for a token; fires with what is wrong, or an empty text."""
+        ...
 
     def usable(self) -> bool:
         """Tell whether it makes sense to try, as far as is known."""
@@ -364,6 +374,10 @@ class Control(Protocol):
         """Return the open sessions, ready for JSON."""
         ...
 
+    def questions(self) -> Sequence[Mapping[str, object]]:
+        """Return the questions that have no answer yet, the oldest first, ready for JSON."""
+        ...
+
     def stop_session(self, session: str) -> Deferred[bool]:
         """End a session; fires with whether there was one, once that is durable."""
         ...
@@ -390,6 +404,21 @@ class Control(Protocol):
 
     def vacuum(self) -> Deferred[Mapping[str, object]]:
         """Take a snapshot and drop what is not to be kept; fires with that, ready for JSON."""
+        ...
+
+    def reload(self, given: tuple[str, Path] | None) -> Mapping[str, object]:
+        """Take up another configuration: `given` as its text and where that is from, or read again.
+
+        Returns what has `changed` and what `takes_restart`, as dotted keys; or the `faults` in
+        it, and nothing has changed.
+        """
+        ...
+
+    def try_push(self, account: str) -> Deferred[str] | None:
+        """Find out whether WeChat's API can be used; fires with what is wrong, if anything is.
+
+        None is for an account that pushes nothing.
+        """
         ...
 
     def try_assistant(self, name: str) -> Deferred[Sequence[Mapping[str, object]] | None]:

@@ -25,7 +25,9 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def request(method: str, path: str, timeout_s: float = TIMEOUT_S) -> tuple[int, Any]:
+def request(
+    method: str, path: str, body: bytes | None = None, timeout_s: float = TIMEOUT_S
+) -> tuple[int, Any]:
     """Make a request of the daemon; return the status and the JSON it answers with.
 
     Raises:
@@ -34,7 +36,7 @@ def request(method: str, path: str, timeout_s: float = TIMEOUT_S) -> tuple[int, 
     where = options.load_server().admin_socket
     connection = _Connection(where, timeout_s)
     try:
-        connection.request(method, path)
+        connection.request(method, path, body)
         response = connection.getresponse()
         return response.status, json.loads(response.read() or b"null")
     except (FileNotFoundError, ConnectionRefusedError):

@@ -32,6 +32,7 @@ COMMANDS = {
     "usage": "Tokens and costs, by day, user or assistant.",
     "doctor": "Find out whether each model answers, and what to mend.",
     "status": "How the daemon is.",
+    "reload": "Take up a changed configuration.",
     "backup": "Write the state directory to a file.",
     "restore": "Make the state directory of such a file.",
     "log": "Look after the event log.",

@@ -63,10 +63,17 @@ def config_path() -> Path:
 
 
 def load_config() -> Config:
-    """Return the whole configuration, secrets included."""
+    """Return the whole configuration, secrets included but for those that systemd passes."""
     from wxgptd.config import load
 
-    return load(config_path())
+    return load(config_path(), elsewhere=True)
+
+
+def read_config(path: Path) -> str:
+    """Return the configuration's text, as it stands."""
+    from wxgptd.config import read
+
+    return read(path)
 
 
 def load_server() -> Server:

@@ -89,13 +89,13 @@ def test_the_list_is_read_again_when_the_daemon_is_told_to(told, logged):
     story.open()
     story.words.write_text("新词\n")
     assert "不能处理" in story.say("违禁词")
-    story.service.reload()
+    story.service.reloading.from_file()
     assert "不能处理" in story.say("新词")
     sent = story.send("违禁词")
     story.advance(1)
     assert sent.reply == "好的。"
     story.words.write_bytes(b"\xff\xff")
-    story.service.reload()
+    story.service.reloading.from_file()
     assert "不能处理" in story.say("新词")
     assert any("cannot be read" in line for line in logged())
 

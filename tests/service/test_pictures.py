@@ -182,7 +182,7 @@ def test_a_picture_that_many_ask_about_is_remembered_once():
     for user in ("alice", "bob", "carol"):
         story.deliver(messages.image_message(URL), user)
     story.advance(1)
-    pictures = story.service.answering._asking._pictures
+    pictures = story.service._settings.pictures
     assert list(pictures._remembered) == [URL]
     assert pictures._size == len(DATA_URL)
     assert len(story.wechat_pictures.requests) == 1

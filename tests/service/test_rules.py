@@ -265,7 +265,7 @@ from twisted.internet.defer import Deferred
 from wxgptd.outbound.client import http_client
 from wxgptd.wechat.forwarding import Forwarder, Original
 async def main(reactor):
-    forwarder = Forwarder(http_client(reactor), reactor, 5.0)
+    forwarder = Forwarder(http_client(reactor), reactor, 5.0, lambda took_s, answered: None)
     original = Original(b"a=1", b"<xml/>", b"text/xml", b"Mozilla/4.0")
     print(await forwarder.forward(sys.argv[1], original, reactor.seconds()))
 task.react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
@@ -275,6 +275,7 @@ task.react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
         asking = subprocess.Popen(
             [sys.executable, "-c", script, url], stdout=subprocess.PIPE, encoding="utf-8"
         )
+        server.settimeout(20)
         connection, _ = server.accept()
         connection.recv(65_536)
         connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/xml\r\n\r\n<xml>hi</xml>")

@@ -107,7 +107,9 @@ class MemoryStore:
         return Retained(0, 0, 0)
 
     def figures(self) -> StoreFigures:
-        return StoreFigures(len(self._entries), 0, len(self._entries), 0.0)
+        return StoreFigures(
+            last_seq=len(self._entries), events=len(self._entries), pending=len(self._waiting)
+        )
 
     def full(self) -> bool:
         return self.is_full

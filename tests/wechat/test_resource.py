@@ -55,6 +55,7 @@ class Hook:
             seconds=lambda: 0.0,
             forward=self.forward,
             secret=b"s" * 32,
+            refused=lambda account, kind: None,
         )
         root = Resource()
         root.putChild(b"wx", webhook)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from twisted.internet.defer import CancelledError
@@ -27,16 +28,19 @@ MAX_STANDING_S = 100 * 365 * 86_400.0
 
 
 class Admin(Resource):
-    """`/status`, `/sessions`, `/users`, `/assistants`, `/log`, `/metrics`, and what is below."""
+    """What the operator's command line asks for, and metrics: a resource for each below."""
 
     def __init__(self, control: Control, metrics: CollectorRegistry) -> None:
         super().__init__()
         self.putChild(b"status", _Status(control))
         self.putChild(b"sessions", _Sessions(control))
+        self.putChild(b"questions", _Questions(control))
         self.putChild(b"users", _Users(control))
         self.putChild(b"assistants", _Assistants(control))
+        self.putChild(b"accounts", _Accounts(control))
         self.putChild(b"log", _Log(control))
-        self.putChild(b"metrics", _Metrics(metrics))
+        self.putChild(b"reload", _Reload(control))
+        self.putChild(b"metrics", Metrics(metrics))
 
 
 class _OfControl(Resource):
@@ -74,6 +78,15 @@ class _Sessions(_OfControl):
         if not self._control.ready():
             return _Starting().render_GET(request)
         return _json(request, self._control.sessions())
+
+
+class _Questions(_OfControl):
+    isLeaf = True
+
+    def render_GET(self, request: Request) -> bytes:
+        if not self._control.ready():
+            return _Starting().render_GET(request)
+        return _json(request, self._control.questions())
 
 
 class _Starting(Resource):
@@ -198,6 +211,28 @@ class _Assistants(_OfControl):
         request.finish()
 
 
+class _Accounts(_OfControl):
+    """POST to `NAME/try` below it asks WeChat's API for a token, where the account may push."""
+
+    isLeaf = True
+
+    def render_POST(self, request: Request) -> bytes | int:
+        path = request.postpath or []
+        tried = None
+        if len(path) == 2 and path[1] == b"try":
+            tried = self._control.try_push(path[0].decode("utf-8", "replace"))
+        if tried is None:
+            return _not_found(request)
+        request.notifyFinish().addErrback(lambda _: tried.cancel())
+        tried.addCallback(lambda why: self._answer(request, why))
+        tried.addErrback(_give_up, request)
+        return NOT_DONE_YET
+
+    def _answer(self, request: Request, why: str) -> None:
+        request.write(_json(request, {"ok": not why, "detail": why}))
+        request.finish()
+
+
 class _Log(_OfControl):
     """POST to `vacuum` below it takes a snapshot and drops what is not to be kept."""
 
@@ -214,7 +249,29 @@ class _Log(_OfControl):
         return NOT_DONE_YET
 
 
-class _Metrics(Resource):
+class _Reload(_OfControl):
+    """POST takes up the configuration in its body, which is from `path`, or that of the file."""
+
+    isLeaf = True
+
+    def render_POST(self, request: Request) -> bytes:
+        assert request.content is not None
+        body = request.content.read()
+        path = request.args.get(b"path", [b""])[0]
+        try:
+            given = (body.decode(), Path(path.decode())) if body else None
+        except UnicodeDecodeError:
+            request.setResponseCode(400)
+            return _json(request, {"faults": ["the configuration is not UTF-8"]})
+        said = self._control.reload(given)
+        if "faults" in said:
+            request.setResponseCode(400)
+        return _json(request, said)
+
+
+class Metrics(Resource):
+    """All metrics, in Prometheus's text format."""
+
     isLeaf = True
 
     def __init__(self, registry: CollectorRegistry) -> None:

@@ -7,6 +7,7 @@ this object.
 
 from __future__ import annotations
 
+from wxgptd.config.changes import changes
 from wxgptd.config.checks import doubts
 from wxgptd.config.loading import (
     SEARCH_PATH,
@@ -16,6 +17,8 @@ from wxgptd.config.loading import (
     load_log,
     load_server,
     load_system_prompts,
+    parse,
+    read,
 )
 from wxgptd.config.rules import compiled as compiled_rules
 from wxgptd.config.tables import (
@@ -63,6 +66,7 @@ __all__ = [
     "Size",
     "Window",
     "Words",
+    "changes",
     "chat_command",
     "compiled_rules",
     "doubts",
@@ -71,5 +75,7 @@ __all__ = [
     "load_log",
     "load_server",
     "load_system_prompts",
+    "parse",
+    "read",
     "webhook_path",
 ]

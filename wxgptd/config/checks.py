@@ -20,9 +20,16 @@ from wxgptd.config.tables import (
     chat_command,
     webhook_path,
 )
-from wxgptd.config.values import Secret, web_address
+from wxgptd.config.values import Elsewhere, Secret, web_address
 from wxgptd.domain import slash
 from wxgptd.domain import texts as catalogue
+
+_A_KEY = base64.b64encode(bytes(32)).decode()
+
+
+def _said(secret: Secret, otherwise: str = "") -> str:
+    """Return what `secret` says; `otherwise`, where only the daemon itself is given it."""
+    return otherwise if isinstance(secret, Elsewhere) else secret.reveal()
 
 
 def mistakes(config: Config) -> Iterator[str]:
@@ -68,7 +75,7 @@ def _check_log(config: Config) -> Iterator[str]:
     log = config.log
     if log.segment_size < 4096:
         yield "log.segment_size: must be 4KiB or more"
-    if log.master_key and not _is_base64_of(log.master_key.reveal(), 32):
+    if log.master_key and not _is_base64_of(_said(log.master_key, _A_KEY), 32):
         yield (
             "log.master_key: must be 32 bytes in base64; make one: "
             "(umask 077; head -c 32 /dev/urandom | base64 -w0 > master.key)"
@@ -88,9 +95,15 @@ def _check_server(server: Server) -> Iterator[str]:
             "server.listen: must be a Twisted server endpoint such as "
             f'"tcp:9005:interface=127.0.0.1", not "{server.listen}"'
         )
-    port = re.match(r"(?:tcp|ssl)6?:(?:port=)?(\d+)", server.listen)
-    if port is not None and int(port.group(1)) > 65_535:
-        yield f"server.listen: there is no port {port.group(1)}, they end at 65535"
+    if server.metrics and not re.match(r"(tcp6?|unix):", server.metrics):
+        yield (
+            'server.metrics: must be a Twisted server endpoint such as "tcp:9006:interface='
+            f'127.0.0.1", not "{server.metrics}"'
+        )
+    for key in ("listen", "metrics"):
+        port = re.match(r"(?:tcp|ssl)6?:(?:port=)?(\d+)", getattr(server, key))
+        if port is not None and int(port.group(1)) > 65_535:
+            yield f"server.{key}: there is no port {port.group(1)}, they end at 65535"
     url = web_address(server.public_url)
     if url is None:
         yield (
@@ -120,7 +133,7 @@ def _check_account(name: str, account: Account) -> Iterator[str]:
         yield f"{where}: a name consists of letters, digits, - and _"
     if not account.token:
         yield f"{where}.token: is missing; it is the Token you enter in WeChat's backend"
-    elif not re.fullmatch(r"[A-Za-z0-9]{3,32}", account.token.reveal()):
+    elif not re.fullmatch(r"[A-Za-z0-9]{3,32}", _said(account.token, "abc")):
         yield f"{where}.token: must be 3 to 32 letters and digits, as WeChat's backend demands"
     if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", account.path):
         yield f'{where}.path: must be like "/wx/{name}", with no slash at the end'
@@ -128,7 +141,7 @@ def _check_account(name: str, account: Account) -> Iterator[str]:
         yield f"{where}.path: {account.path} is used by wxgptd itself"
     for key in ("aes_key", "previous_aes_key"):
         secret: Secret = getattr(account, key)
-        if secret and not _is_aes_key(secret.reveal()):
+        if secret and not _is_aes_key(_said(secret, _A_KEY[:43])):
             yield f"{where}.{key}: must be the 43 characters of WeChat's EncodingAESKey"
     if account.aes_key and not account.app_id:
         yield f"{where}.app_id: is needed beside aes_key"
@@ -171,7 +184,7 @@ def _check_assistant(name: str, assistant: Assistant) -> Iterator[str]:
         yield f"{where}.base_url: must be an address that begins with https:// or http://"
     if not assistant.choice:
         yield f"{where}.model: is missing; it is the name the provider gives the model"
-    if re.search(r"[^\x21-\x7e]", assistant.api_key.reveal()):
+    if re.search(r"[^\x21-\x7e]", _said(assistant.api_key)):
         yield f"{where}.api_key: has a character that no API key has (a space or a line end?)"
     if assistant.max_tokens < 1:
         yield f"{where}.max_tokens: must be 1 or more"
@@ -206,7 +219,7 @@ def _check_request(where: str, assistant: Assistant) -> Iterator[str]:
     if assistant.seed is not None and assistant.seed != int(assistant.seed):
         yield f"{where}.seed: must be a whole number"
     if assistant.proxy:
-        proxy = web_address(assistant.proxy.reveal())
+        proxy = web_address(_said(assistant.proxy, "http://proxy"))
         if proxy is None or proxy.scheme != "http":
             yield f"{where}.proxy: must be like http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT"
     for name in sorted(_OURS & assistant.extra_body.keys()):
@@ -217,7 +230,7 @@ def _check_request(where: str, assistant: Assistant) -> Iterator[str]:
         yield f"{where}.extra_body: has a date or a number in it that JSON does not know"
     for name, value in assistant.extra_headers.items():
         if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name) or not re.fullmatch(
-            r"[\x20-\x7e]{0,4096}", value.reveal()
+            r"[\x20-\x7e]{0,4096}", _said(value)
         ):
             yield f"{where}.extra_headers.{name}: must be a header's name and a text"
         elif name.lower() in _OUR_HEADERS:
@@ -280,7 +293,7 @@ def doubts(config: Config) -> Iterator[str]:
     elif host.endswith("example.com"):
         yield f"server.public_url: {host} is an example, not your domain"
     for name, account in config.account.items():
-        if account.token.reveal() in ("changeThisToken", "3To32LettersAndDigits"):
+        if _said(account.token) in ("changeThisToken", "3To32LettersAndDigits"):
             yield f"account.{name}.token: is the one from the example, which everybody knows"
         if not account.aes_key:
             yield f"account.{name}.aes_key: without one, messages travel in plain text"
@@ -306,5 +319,5 @@ def doubts(config: Config) -> Iterator[str]:
             yield f"assistant.{name}.first_token_within: leaves its fallback no time (15 s in all)"
     for name, one in config.assistant.items():
         remote = urlsplit(one.base_url).scheme == "https"
-        if one.api_key.reveal().rstrip(".") in (("", "sk-") if remote else ("sk-",)):
+        if _said(one.api_key, "key").rstrip(".") in (("", "sk-") if remote else ("sk-",)):
             yield f"assistant.{name}.api_key: is empty or the one from the example"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
+from cattrs import Converter
 from cattrs.errors import (
     AttributeValidationNote,
     ClassValidationError,
@@ -41,16 +42,42 @@ class ConfigError(WxgptError):
         super().__init__(f"{path}: " + "; ".join(faults))
 
 
-def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
+def load(path: Path, environ: Mapping[str, str] = os.environ, *, elsewhere: bool = False) -> Config:
     """Read and check the configuration at `path`.
+
+    If the daemon that it is for runs `elsewhere`, its credentials need not be here.
 
     Raises:
         ConfigError: with every mistake, each with its key.
     """
-    document, mode = _read(path)
+    text, mode = _read(path)
+    reader = converter(environ, path.parent, elsewhere=elsewhere)
+    return _checked(_parsed(text, path), path, mode, reader)
+
+
+def read(path: Path) -> str:
+    """Return the text of the configuration at `path`, whatever it says.
+
+    Raises:
+        ConfigError: it cannot be read, or is no text.
+    """
+    text, _ = _read(path)
+    return text
+
+
+def parse(text: str, path: Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """Check a configuration that somebody else has read from `path`.
+
+    Raises:
+        ConfigError: with every mistake, each with its key.
+    """
+    document = _parsed(text.removeprefix("\ufeff"), path)
+    return _checked(document, path, 0, converter(environ, path.parent))
+
+
+def _checked(document: dict[str, Any], path: Path, mode: int, reader: Converter) -> Config:
     if isinstance(document.get("rule"), dict):
         raise ConfigError(path, ["rule: each one begins with [[rule]], in two pairs of brackets"])
-    reader = converter(environ, path.parent)
     faults: list[str] = []
     try:
         config = reader.structure(document, Config)
@@ -99,7 +126,7 @@ def load_log(path: Path, environ: Mapping[str, str] = os.environ) -> Log:
 
 
 def _table(path: Path, name: str, table: type[T], environ: Mapping[str, str]) -> T:
-    document, _ = _read(path)
+    document = _document(path)
     try:
         return converter(environ, path.parent).structure(document.get(name, {}), table)
     except ClassValidationError as error:
@@ -114,7 +141,7 @@ def load_account_names(path: Path) -> tuple[str, ...]:
     Raises:
         ConfigError: the file cannot be read.
     """
-    document, _ = _read(path)
+    document = _document(path)
     accounts = document.get("account", {})
     return tuple(accounts) if isinstance(accounts, dict) else ()
 
@@ -125,7 +152,7 @@ def load_system_prompts(path: Path) -> dict[str, str]:
     Raises:
         ConfigError: the file cannot be read.
     """
-    document, _ = _read(path)
+    document = _document(path)
     return {
         name: str(one.get("system_prompt", ""))
         for name, one in document.get("assistant", {}).items()
@@ -133,11 +160,17 @@ def load_system_prompts(path: Path) -> dict[str, str]:
     }
 
 
-def _read(path: Path) -> tuple[dict[str, Any], int]:
+def _document(path: Path) -> dict[str, Any]:
+    text, _ = _read(path)
+    return _parsed(text, path)
+
+
+def _read(path: Path) -> tuple[str, int]:
+    """Return the text at `path`, and the mode of that file."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            text = file.read().decode("utf-8-sig")  # some editors begin a file with a mark
+            return file.read().decode("utf-8-sig"), mode  # some editors begin a file with a mark
     except PermissionError:
         why = "may not be read by this user (use sudo; for the daemon: chgrp wxgptd, chmod 640)"
         raise ConfigError(path, [why]) from None
@@ -145,8 +178,11 @@ def _read(path: Path) -> tuple[dict[str, Any], int]:
         raise ConfigError(path, [f"cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError as error:
         raise ConfigError(path, [f"is not UTF-8: {error}"]) from None
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(text), mode
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, [f"is not TOML: {error}{_shown(text, str(error))}"]) from None
 

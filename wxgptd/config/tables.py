@@ -32,6 +32,7 @@ class Server:
     public_url: str = "http://127.0.0.1:9005"
     state_dir: Path = Path("/var/lib/wxgptd")
     admin: str = ""
+    metrics: str = ""
     timestamp_tolerance: Duration = Duration(300.0)
     max_connections: int = 10_000
     max_connections_per_address: int = 500

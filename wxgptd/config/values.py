@@ -12,6 +12,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import cattrs
 
+from wxgptd.errors import WxgptError
+
 Duration = NewType("Duration", float)
 """Seconds; written as a number of them or as `400ms`, `30s`, `5m`, `2h`, `7d`."""
 
@@ -64,6 +66,42 @@ class Secret:
 
     def __repr__(self) -> str:
         return "***"
+
+
+class Elsewhere(Secret):
+    """A secret that is there, but only for another process: systemd gives it to the daemon."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        super().__init__("")
+        self._name = name
+
+    def reveal(self) -> str:
+        """Refuse.
+
+        Raises:
+            NotRevealed: always.
+        """
+        raise NotRevealed(
+            f"the credential {self._name} is given to the daemon alone",
+            hint="this command needs it: write file:PATH in the configuration instead",
+        )
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Elsewhere) and self._name == other._name
+
+    def __hash__(self) -> int:
+        return hash(self._name)
+
+
+class NotRevealed(WxgptError):
+    """a secret is not to be had here"""
+
+    exit_status = 4
 
 
 NO_SECRET = Secret("")
@@ -131,7 +169,7 @@ def web_address(text: str) -> SplitResult | None:
     return url if known and not re.search(r"[\s\0]", text) else None
 
 
-def _secret_reader(environ: Mapping[str, str], base: Path) -> Any:  # noqa: ANN401
+def _secret_reader(environ: Mapping[str, str], base: Path, *, elsewhere: bool) -> Any:  # noqa: ANN401
     def structure(value: Any, _: object) -> Secret:  # noqa: ANN401
         if type(value) is not str:
             raise ValueError("must be a text (env:NAME, file:PATH and credential:NAME work too)")
@@ -142,9 +180,11 @@ def _secret_reader(environ: Mapping[str, str], base: Path) -> Any:  # noqa: ANN4
                     raise ValueError(f"names the environment variable {name}, which is not set")
                 return Secret(environ[name])
             case "file":
-                return _secret_file(base / name)
+                return _secret_file(_below(base, name, environ))
             case "credential":
                 directory = environ.get("CREDENTIALS_DIRECTORY")
+                if directory is None and elsewhere:
+                    return Elsewhere(name)
                 if directory is None:
                     raise ValueError(
                         f"names the credential {name}, but systemd passed none "
@@ -155,6 +195,14 @@ def _secret_reader(environ: Mapping[str, str], base: Path) -> Any:  # noqa: ANN4
                 return Secret(value, inline=bool(value))
 
     return structure
+
+
+def _below(base: Path, name: str, environ: Mapping[str, str]) -> Path:
+    """Return the path `name`, which if relative begins at `base`."""
+    path = base / name
+    if str(base) == environ.get("CREDENTIALS_DIRECTORY") and str(path) != name:
+        raise ValueError(f"must be an absolute path, since systemd hands the file on: {name}")
+    return path
 
 
 def _secret_file(path: Path) -> Secret:
@@ -168,8 +216,17 @@ def _secret_file(path: Path) -> Secret:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def converter(environ: Mapping[str, str], base: Path) -> cattrs.Converter:
-    """Return what makes tables of TOML; relative paths begin at `base`."""
+def converter(
+    environ: Mapping[str, str], base: Path, *, elsewhere: bool = False
+) -> cattrs.Converter:
+    """Return what makes tables of TOML; relative paths begin at `base`.
+
+    Credentials that systemd gives to another process are taken as they are if `elsewhere`.
+    """
+
+    def path(value: Any) -> Path:  # noqa: ANN401
+        return _below(base, _strict(str, "a path in quotes")(value, str), environ)
+
     known = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
     known.register_structure_hook(str, _strict(str, "a text in quotes"))
     known.register_structure_hook(int, _strict(int, "a whole number"))
@@ -184,12 +241,10 @@ def converter(environ: Mapping[str, str], base: Path) -> cattrs.Converter:
     known.register_structure_hook(float, _number)
     known.register_structure_hook(OptionalNumber, _number)
     known.register_structure_hook(Body, _table)
-    known.register_structure_hook(Secret, _secret_reader(environ, base))
+    known.register_structure_hook(Secret, _secret_reader(environ, base, elsewhere=elsewhere))
     known.register_structure_hook(
         OptionalPath,
-        lambda value, _: base / value if _strict(str, "a path in quotes")(value, str) else None,
+        lambda value, _: path(value) if value != "" else None,
     )
-    known.register_structure_hook(
-        Path, lambda value, _: base / _strict(str, "a path in quotes")(value, str)
-    )
+    known.register_structure_hook(Path, lambda value, _: path(value))
     return known

@@ -52,13 +52,23 @@ class RecordedUnreadable(NamedTuple):
     event: Unreadable
 
 
-class StoreFigures(NamedTuple):
-    """How the store is doing: `last_seq` is its newest event, the rest counts from the start."""
+SYNC_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+"""What the times of commits are sorted by; what took longer than the last one comes behind it."""
 
-    last_seq: int
-    commits: int
-    events: int
-    sync_s: float
+
+class StoreFigures(NamedTuple):
+    """How the store is doing: `last_seq` is its newest event, the rest counts from the start.
+
+    `syncs` are how many commits took no longer than each of `SYNC_BOUNDS_S`, and than the one
+    before took; `pending` is how many appends are not durable yet.
+    """
+
+    last_seq: int = 0
+    commits: int = 0
+    events: int = 0
+    sync_s: float = 0.0
+    syncs: tuple[int, ...] = (0,) * (len(SYNC_BOUNDS_S) + 1)
+    pending: int = 0
 
 
 class Asleep(Protocol):

@@ -185,13 +185,15 @@ class LogStore:
     def figures(self) -> StoreFigures:
         """Return what has been committed since the start."""
         if self._writer is None:
-            return StoreFigures(0, 0, 0, 0.0)
+            return StoreFigures()
         commits = self._writer.commits
         return StoreFigures(
             last_seq=self._writer.next_seq - 1,
             commits=commits.groups,
             events=commits.events,
             sync_s=commits.sync_s,
+            syncs=self._writer.syncs,
+            pending=len(self._waiting),
         )
 
     def full(self) -> bool:

@@ -17,11 +17,13 @@ import os
 import secrets
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import NamedTuple, TypeVar
 
+from wxgptd.domain.record import SYNC_BOUNDS_S
 from wxgptd.eventlog import codec, framing, segments
 from wxgptd.eventlog.disk import DISK, Disk, Reserve, says_full
 from wxgptd.eventlog.framing import MAX_GROUP_BYTES
@@ -100,6 +102,7 @@ class Writer:
         self._pending: list[_Append] = []
         self._queue: SimpleQueue[list[_Append] | None] = SimpleQueue()
         self._commits = Commits(0, 0, 0.0)
+        self._syncs = [0] * (len(SYNC_BOUNDS_S) + 1)
         self.full = False
         # From here on the thread's own.
         self._written_seq = ready.next_seq
@@ -118,6 +121,11 @@ class Writer:
     def commits(self) -> Commits:
         """What has been committed so far."""
         return self._commits
+
+    @property
+    def syncs(self) -> tuple[int, ...]:
+        """How many commits were how fast; see `wxgptd.domain.record.StoreFigures`."""
+        return tuple(self._syncs)
 
     @property
     def next_seq(self) -> int:
@@ -242,6 +250,7 @@ class Writer:
             self._disk.sync(self._keys_file.descriptor)
         done = self._commits
         self._commits = Commits(done.groups + 1, done.events + events, done.sync_s + took)
+        self._syncs[bisect_left(SYNC_BOUNDS_S, took)] += 1
         self._on_durable([append.token for append in group])
 
     def _is_old(self) -> bool:

@@ -55,6 +55,9 @@ class Audience:
         """What brings readers to what is shown, by where they are."""
         self._showing: Deferred[None] | None = None
 
+    def __len__(self) -> int:
+        return len(self._readers)
+
     def join(self, request: Request, position: str) -> None:
         """Keep the sender of `request`, who is at `position`, up to date to the end."""
         reader = Reader(request, position, self, self._clock)
@@ -219,6 +222,10 @@ class Audiences:
         self._library = library
         self._clock = clock
         self._audiences: dict[str, Audience] = {}
+
+    def __len__(self) -> int:
+        """Count the readers of all answers."""
+        return sum(len(one) for one in self._audiences.values())
 
     def join(self, token: str, request: Request, position: str) -> None:
         """Have `request` kept up to date with the answer behind `token`."""

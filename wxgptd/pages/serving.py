@@ -55,7 +55,7 @@ class Pages:
     def __init__(
         self,
         library: Library,
-        texts: Texts,
+        texts: Callable[[], Texts],
         *,
         clock: IReactorTime,
         in_thread: InThread,
@@ -64,7 +64,7 @@ class Pages:
         root: str = "",
     ) -> None:
         self.library = library
-        self.texts = texts
+        self._texts = texts
         self.clock = clock
         self.ready = ready
         self.in_thread = in_thread
@@ -81,15 +81,20 @@ class Pages:
         )
         contents = b"".join((STATIC / name).read_bytes() for name in sorted(STATIC_TYPES))
         self._shared = {
-            "texts": texts,
             "root": root,
             "version": sha256(contents).hexdigest()[:8],
         }
 
+    @property
+    def texts(self) -> Texts:
+        """The sentences that pages consist of, as they are now."""
+        return self._texts()
+
     def render(self, template: str, **values: object) -> bytes:
         """Return a page's bytes."""
         page = self._environment.get_template(template)
-        return page.render(**self._shared, **values).encode("utf-8", "replace")
+        shared = {"texts": self.texts, **self._shared}
+        return page.render(**shared, **values).encode("utf-8", "replace")
 
     def sentences(self, view: AnswerView) -> Sentences:
         """Return how far an answer is, and what to do next where that does not say so itself."""

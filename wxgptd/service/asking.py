@@ -20,7 +20,7 @@ from wxgptd.domain import context
 from wxgptd.domain.context import Message
 from wxgptd.domain.session import Session
 from wxgptd.domain.values import DeliveryKey, FailureReason, User
-from wxgptd.ports import Breakdown, Completion, Pictures, Prompt, ignore
+from wxgptd.ports import Breakdown, Completion, Prompt, ignore
 from wxgptd.service.fitting import Facts, Fitting
 from wxgptd.service.inflight import Flight
 from wxgptd.service.journal import Journal
@@ -57,7 +57,6 @@ class Surroundings:
 
     settings: Settings
     journal: Journal
-    pictures: Pictures
     moderation: Moderation
     fitting: Fitting
     spending: Spending
@@ -71,7 +70,6 @@ class Asking:
     def __init__(self, around: Surroundings) -> None:
         self._around = around
         self._settings = around.settings
-        self._pictures = around.pictures
         self._timeline = around.timeline
 
     async def ask(
@@ -115,7 +113,7 @@ class Asking:
         fetched = list(told)
         pictured = [place for place, message in enumerate(told) if message.picture]
         pictures = await gatherResults(
-            [self._pictures.fetch(told[place].picture) for place in pictured]
+            [self._settings.pictures.fetch(told[place].picture) for place in pictured]
         )
         for place, picture in zip(pictured, pictures, strict=True):
             message = told[place]

@@ -26,30 +26,125 @@ from wxgptd.llm.breaker import Breakers
 from wxgptd.llm.client import Model, Server, key_headers
 from wxgptd.pages import links
 from wxgptd.service.conversations import Conversations
+from wxgptd.service.keeping import Retention
+from wxgptd.service.metrics import Metrics
 from wxgptd.service.settings import Account, Assistant, Links, Price, Settings
 from wxgptd.service.world import World
 from wxgptd.wechat import crypto
 from wxgptd.wechat.customer_service import App, CustomerService
 from wxgptd.wechat.forwarding import Forwarder
+from wxgptd.wechat.pictures import WeChatPictures
 from wxgptd.wechat.resource import Credentials, Webhook
 
 
-def settings(config: cfg.Config, world: World, breakers: Breakers) -> Settings:
-    """Return what an operator configures about conversations."""
-    return Settings(
-        accounts={
-            AccountName(name): Account(
-                _policy(config, account), account.welcome, cfg.compiled_rules(config, name)
+class Configured:
+    """Makes of a configuration what the service works with, and of the next one what is new in it.
+
+    What has not changed is kept, because it has learned something: models know what their servers
+    take, messengers have a token, webhooks know which signatures they have seen.
+    """
+
+    def __init__(self, world: World, metrics: Metrics) -> None:
+        self._world = world
+        self._metrics = metrics
+        self._breakers = Breakers(world.clock)
+        self._models: dict[str, tuple[cfg.Assistant, Model]] = {}
+        self._messengers: dict[str, tuple[App, CustomerService]] = {}
+        self._pictures: tuple[cfg.Pictures, WeChatPictures] | None = None
+        self._webhooks: dict[str, Webhook] = {}
+
+    def settings(self, config: cfg.Config) -> Settings:
+        """Return what an operator configures about conversations."""
+        return Settings(
+            accounts={
+                AccountName(name): Account(
+                    _policy(config, account),
+                    account.welcome,
+                    cfg.compiled_rules(config, name),
+                    self._messenger(name, account, config.server.wechat_api),
+                )
+                for name, account in config.account.items()
+            },
+            assistants={
+                AssistantName(name): _assistant(name, one, config, self._model(name, one))
+                for name, one in config.assistant.items()
+            },
+            texts=config.texts,
+            pictures=self._fetcher(config.pictures),
+            reply_margin_s=config.window.reply_margin,
+            deliberate_timeouts_per_5min=config.window.deliberate_timeouts_per_5min,
+            daily_budget=config.limits.daily_budget,
+            link_ttl_s=config.links.ttl,
+        )
+
+    def _messenger(
+        self, name: str, account: cfg.Account, wechat_api: str
+    ) -> CustomerService | None:
+        """Return who can push for an account that has what it takes."""
+        if account.push != "auto" or not account.app_secret:
+            return None
+        app = App(name, account.app_id, account.app_secret.reveal())
+        known = self._messengers.get(name)
+        if known is None or known[0] != app:
+            world = self._world
+            known = app, CustomerService(app, world.http, world.clock, wechat_api)
+            self._messengers[name] = known
+        return known[1]
+
+    def _model(self, name: str, one: cfg.Assistant) -> Model:
+        known = self._models.get(name)
+        if known is None or known[0] != one:
+            world, proxy = self._world, one.proxy.reveal()
+            known = (
+                one,
+                Model(
+                    server := _server(name, one),
+                    world.http_through(proxy) if proxy else world.http,
+                    world.clock,
+                    self._breakers.of(server.url, one.api_key.reveal()),
+                ),
             )
-            for name, account in config.account.items()
-        },
-        assistants={
-            AssistantName(name): _assistant(name, one, config, world, breakers)
-            for name, one in config.assistant.items()
-        },
-        texts=config.texts,
-        reply_margin_s=config.window.reply_margin,
-    )
+            self._models[name] = known
+        return known[1]
+
+    def _fetcher(self, pictures: cfg.Pictures) -> WeChatPictures:
+        if self._pictures is None or self._pictures[0] != pictures:
+            world = self._world
+            fetcher = WeChatPictures(world.http, world.clock, pictures.hosts, pictures.max_size)
+            self._pictures = pictures, fetcher
+        return self._pictures[1]
+
+    def webhooks(
+        self, config: cfg.Config, conversations: Conversations
+    ) -> Mapping[bytes, Resource]:
+        """Return each account's webhook, by its path."""
+        world = self._world
+        patience_s = WECHAT_PATIENCE_S - config.window.reply_margin
+        forwarder = Forwarder(world.http, world.clock, patience_s, self._metrics.forwarded)
+        forward = forwarder.forward
+        found: dict[bytes, Resource] = {}
+        for name, account in config.account.items():
+            keys = [key.reveal() for key in (account.aes_key, account.previous_aes_key) if key]
+            credentials = Credentials(
+                account.token.reveal(), account.app_id, [crypto.Key(key) for key in keys]
+            )
+            webhook = self._webhooks.get(name)
+            if webhook is None:
+                webhook = self._webhooks[name] = Webhook(
+                    AccountName(name),
+                    credentials,
+                    conversations,
+                    wall=world.wall,
+                    timestamp_tolerance_s=config.server.timestamp_tolerance,
+                    seconds=world.clock.seconds,
+                    forward=forward,
+                    # Of its own: no name of a delivery may ever be a link's token.
+                    secret=hmac.digest(world.link_key, b"\0deliveries", sha256),
+                    refused=self._metrics.refused,
+                )
+            webhook.adopt(credentials, forward)
+            found[cfg.webhook_path(name, account).encode()] = webhook
+        return found
 
 
 def _policy(config: cfg.Config, account: cfg.Account) -> Policy:
@@ -84,26 +179,10 @@ def _policy(config: cfg.Config, account: cfg.Account) -> Policy:
     )
 
 
-def messengers(config: cfg.Config, world: World) -> Mapping[AccountName, CustomerService]:
-    """Return who can push, for the accounts that have what it takes."""
-    return {
-        AccountName(name): CustomerService(
-            App(name, account.app_id, account.app_secret.reveal()),
-            world.http,
-            world.clock,
-            config.server.wechat_api,
-        )
-        for name, account in config.account.items()
-        if account.push == "auto" and account.app_secret
-    }
-
-
-def _assistant(
-    name: str, one: cfg.Assistant, config: cfg.Config, world: World, breakers: Breakers
-) -> Assistant:
+def _server(name: str, one: cfg.Assistant) -> Server:
     api_key = one.api_key.reveal()
     headers = {header.lower(): value.reveal() for header, value in one.extra_headers.items()}
-    server = Server(
+    return Server(
         name=name,
         url=wire.completions_url(one.base_url),
         model=one.choice[0],
@@ -114,12 +193,14 @@ def _assistant(
         headers={**key_headers(one.auth, api_key), **headers},
         secrets=tuple(filter(None, (api_key, *headers.values(), one.proxy.reveal()))),
     )
-    http = world.http_through(one.proxy.reveal()) if one.proxy else world.http
+
+
+def _assistant(name: str, one: cfg.Assistant, config: cfg.Config, model: Model) -> Assistant:
     asked_for = f"Answer in this language: {one.language}" if one.language else ""
     return Assistant(
         name=AssistantName(name),
         command=cfg.chat_command(name, one),
-        model=Model(server, http, world.clock, breakers.of(server.url, api_key)),
+        model=model,
         system_prompt="\n\n".join(filter(None, (one.system_prompt, asked_for))),
         vision=one.vision,
         fallback=tuple(AssistantName(other) for other in one.fallback),
@@ -150,6 +231,12 @@ def _parameters(one: cfg.Assistant) -> Mapping[str, object]:
     }
 
 
+def retention(config: cfg.Config) -> Retention:
+    """Return how much is kept."""
+    log = config.log
+    return Retention(log.snapshot_every, log.keep or 0.0, log.max_size or 0, config.links.ttl)
+
+
 def session_ids() -> Callable[[], SessionId]:
     """Return what makes names for sessions. They are no secrets, and one a message is wanted."""
     source = Random(secrets.token_bytes(32))  # noqa: S311
@@ -166,31 +253,6 @@ def made_links(config: cfg.Config, key: bytes) -> Links:
         history=partial(links.history_url, url),
         confirmation=partial(links.make_confirmation, key),
     )
-
-
-def webhooks(
-    config: cfg.Config, conversations: Conversations, world: World
-) -> Mapping[bytes, Resource]:
-    """Return each account's webhook, by its path."""
-    webhooks: dict[bytes, Resource] = {}
-    forwarder = Forwarder(world.http, world.clock, WECHAT_PATIENCE_S - config.window.reply_margin)
-    for name, account in config.account.items():
-        keys = [key.reveal() for key in (account.aes_key, account.previous_aes_key) if key]
-        credentials = Credentials(
-            account.token.reveal(), account.app_id, [crypto.Key(key) for key in keys]
-        )
-        webhooks[cfg.webhook_path(name, account).encode()] = Webhook(
-            AccountName(name),
-            credentials,
-            conversations,
-            wall=world.wall,
-            timestamp_tolerance_s=config.server.timestamp_tolerance,
-            seconds=world.clock.seconds,
-            forward=forwarder.forward,
-            # Of its own: no name of a delivery may ever be a link's token.
-            secret=hmac.digest(world.link_key, b"\0deliveries", sha256),
-        )
-    return webhooks
 
 
 def path_of(public_url: str) -> str:

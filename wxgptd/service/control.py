@@ -6,16 +6,17 @@ Implements `wxgptd.ports.Control`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import nlargest
+from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from wxgptd import __version__
+from wxgptd.config import ConfigError
 from wxgptd.domain import commands as c
 from wxgptd.domain import limits
 from wxgptd.domain.context import Message
@@ -32,13 +33,14 @@ from wxgptd.domain.values import (
 from wxgptd.ports import Breakdown, Completion, EventStore, Prompt
 from wxgptd.service.answering import Answering
 from wxgptd.service.conversations import Conversations
+from wxgptd.service.health import Health
 from wxgptd.service.inflight import InFlight
 from wxgptd.service.journal import Journal
 from wxgptd.service.keeping import Keeping
 from wxgptd.service.projections import DeliberateTimeouts, OpenSessions, Spending
+from wxgptd.service.reloading import Reloading
 from wxgptd.service.settings import Settings
 from wxgptd.service.timeline import Timeline
-from wxgptd.wechat.customer_service import CustomerService
 
 
 class Control:
@@ -50,15 +52,16 @@ class Control:
         journal: Journal,
         conversations: Conversations,
         answering: Answering,
-        messengers: Mapping[AccountName, CustomerService],
         settings: Settings,
         spending: Spending,
         flights: InFlight,
         sessions: OpenSessions,
         budget: DeliberateTimeouts,
-        accounts: Sequence[AccountName],
         store: EventStore,
         keeping: Keeping,
+        reloading: Reloading,
+        health: Health,
+        readers: Callable[[], int],
         ready: Callable[[], bool],
         clock: IReactorTime,
         timeline: Timeline,
@@ -66,15 +69,16 @@ class Control:
         self._journal = journal
         self._conversations = conversations
         self._answering = answering
-        self._messengers = messengers
         self._settings = settings
         self._spending = spending
         self._flights = flights
         self._sessions = sessions
         self._budget = budget
-        self._accounts = accounts
         self._store = store
         self._keeping = keeping
+        self._reloading = reloading
+        self._health = health
+        self._readers = readers
         self.ready = ready
         self._clock = clock
         self._timeline = timeline
@@ -88,15 +92,22 @@ class Control:
             "version": __version__,
             "pid": os.getpid(),
             "ready": self.ready(),
+            "health": self._health.why_ill or "ok",
             "uptime_s": round(self._clock.seconds() - self._started, 1),
             "open_sessions": len(self._sessions),
             "held_attempts": self._conversations.held,
             "answers_running": self._flights.running(),
             "answers_waiting": len(self._flights) - self._flights.running(),
+            "page_readers": self._readers(),
             "deliberate_timeouts_left": {
-                account: max(0, self._budget.left(account, now)) for account in self._accounts
+                account: max(0, self._budget.left(account, now))
+                for account in self._settings.accounts
             },
-            "push": {account: one.state for account, one in self._messengers.items()},
+            "push": {
+                name: one.messenger.state
+                for name, one in self._settings.accounts.items()
+                if one.messenger is not None
+            },
             "models": {
                 name: one.model.condition() for name, one in self._settings.assistants.items()
             },
@@ -126,6 +137,33 @@ class Control:
                     }
                 )
         return shown
+
+    def questions(self) -> Sequence[Mapping[str, object]]:
+        """Return the questions that have no answer yet, the oldest first."""
+        now = self._timeline.now()
+        shown = []
+        for user, name, flight in self._flights:
+            state = self._journal.state(user)
+            found = state.find(name)
+            if found is None:
+                continue
+            session, question = found
+            window = state.windows.get(name)
+            shown.append(
+                {
+                    "account": user.account,
+                    "user": user.openid,
+                    "session": session.id,
+                    "assistant": session.assistant,
+                    "delivery": name,
+                    "asked_at": question.asked_at,
+                    "waited_s": round(max(0.0, now - question.asked_at), 1),
+                    "progress": flight.progress,
+                    "written_chars": len(flight.written),
+                    "attempts": window.attempts if window is not None else 0,
+                }
+            )
+        return sorted(shown, key=itemgetter("asked_at"))
 
     def stop_session(self, session: str) -> Deferred[bool]:
         """End a session."""
@@ -178,7 +216,7 @@ class Control:
         self, account: str, openid: str, standing: str, for_s: float
     ) -> Deferred[bool]:
         """Block or allow a user."""
-        if account not in self._accounts:
+        if account not in self._settings.accounts:
             return succeed(False)
         now = self._timeline.now()
         command = c.ChangeStanding(
@@ -203,6 +241,19 @@ class Control:
             }
         )
 
+    def reload(self, given: tuple[str, Path] | None) -> Mapping[str, object]:
+        """Take up another configuration."""
+        try:
+            adopted = self._reloading.from_text(*given) if given else self._reloading.from_file()
+        except ConfigError as error:
+            return {"faults": error.faults}
+        return {"changed": adopted.changed, "takes_restart": adopted.takes_restart}
+
+    def try_push(self, account: str) -> Deferred[str] | None:
+        """Find out whether WeChat's API can be used for an account."""
+        known = self._settings.accounts.get(AccountName(account))
+        return known.messenger.probe() if known is not None and known.messenger else None
+
     def try_assistant(self, name: str) -> Deferred[Sequence[Mapping[str, object]] | None]:
         """Ask each model of an assistant for a single token."""
         assistant = self._settings.assistants.get(AssistantName(name))
@@ -216,66 +267,6 @@ class Control:
 
         tried: Deferred[Any] = gatherResults([one(model) for model in assistant.models])
         return tried
-
-    def collect(self) -> Iterable[Metric]:
-        """Yield the metrics, for Prometheus."""
-        yield GaugeMetricFamily(
-            "wxgptd_open_sessions", "Sessions that take questions.", len(self._sessions)
-        )
-        yield GaugeMetricFamily(
-            "wxgptd_held_attempts", "Requests held in silence.", self._conversations.held
-        )
-        yield GaugeMetricFamily(
-            "wxgptd_running_answers", "Model calls under way.", self._flights.running()
-        )
-        left = GaugeMetricFamily(
-            "wxgptd_deliberate_timeouts_left",
-            "Silent attempts that an account may still afford in five minutes.",
-            labels=["account"],
-        )
-        for account in self._accounts:
-            left.add_metric([account], self._budget.left(account, self._timeline.now()))
-        yield left
-        cost = GaugeMetricFamily(
-            "wxgptd_cost_today", "What answers have cost since midnight.", labels=["assistant"]
-        )
-        for assistant, spent in self._spending.spent().items():
-            cost.add_metric([assistant], spent)
-        yield cost
-        alone = GaugeMetricFamily(
-            "wxgptd_model_left_alone",
-            "Whether a model is not asked for a while, because it failed.",
-            labels=["assistant"],
-        )
-        for name, one in self._settings.assistants.items():
-            alone.add_metric([name], float(one.model.condition() != "ok"))
-        yield alone
-        exhausted = GaugeMetricFamily(
-            "wxgptd_budget_exhausted",
-            "Whether the budget of the day is spent.",
-            labels=["assistant"],
-        )
-        spent_up = self._spending.exhausted()
-        for assistant in self._settings.assistants:
-            exhausted.add_metric([assistant], float(assistant in spent_up))
-        yield exhausted
-        yield GaugeMetricFamily(
-            "wxgptd_disk_full",
-            "Whether new questions are refused for want of room.",
-            float(self._store.full()),
-        )
-        store = self._store.figures()
-        yield CounterMetricFamily("wxgptd_log_commits", "Commit groups.", store.commits)
-        yield CounterMetricFamily("wxgptd_log_events", "Events written.", store.events)
-        yield CounterMetricFamily(
-            "wxgptd_log_fsync_seconds", "Time spent in fdatasync.", store.sync_s
-        )
-
-    def registry(self) -> CollectorRegistry:
-        """Return a registry of its own with these metrics."""
-        registry = CollectorRegistry()
-        registry.register(self)
-        return registry
 
 
 def _as_json(model: str, result: Completion | Breakdown) -> Mapping[str, object]:

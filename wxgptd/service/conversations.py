@@ -22,6 +22,7 @@ from wxgptd.domain.rules import Backend, Rule
 from wxgptd.domain.session import Pending, Question
 from wxgptd.domain.state import UserState
 from wxgptd.domain.values import (
+    AccountName,
     AssistantName,
     Content,
     DeliveryKey,
@@ -38,6 +39,7 @@ from wxgptd.service.answering import Answering
 from wxgptd.service.departed import Departed
 from wxgptd.service.inflight import InFlight
 from wxgptd.service.journal import Journal
+from wxgptd.service.metrics import Metrics
 from wxgptd.service.moderation import Moderation
 from wxgptd.service.projections import DeliberateTimeouts, Spending
 from wxgptd.service.pushing import Pushing
@@ -80,16 +82,6 @@ class _Arrival:
             attempt.chainDeferred(self.outcome)
 
 
-def _outcome(rule: Rule | None) -> Outcome:
-    match rule.action if rule is not None else None:
-        case None:
-            return Ignore()
-        case Backend(url=url):
-            return Forward(url)
-        case reply:
-            return Present(reply)
-
-
 def _is_membership(content: Content) -> bool:
     """Tell whether it is to be recorded whatever a rule says to it."""
     return isinstance(content, Subscribe | Unsubscribe)
@@ -124,16 +116,17 @@ class Conversations:
         spending: Spending,
         departed: Departed,
         links: Links,
+        metrics: Metrics,
         fresh_session: Callable[[], SessionId],
         store_full: Callable[[], bool],
         clock: IReactorTime,
         timeline: Timeline,
     ) -> None:
         self._departed = departed
+        self._metrics = metrics
         self._fresh_session = fresh_session
         self._store_full = store_full
         self._settings = settings
-        self._commands = settings.commands()
         self._journal = journal
         self._flights = flights
         self._answering = answering
@@ -178,14 +171,28 @@ class Conversations:
         self, user: User, delivery: DeliveryKey, content: Content, arrived: float, at: float
     ) -> Deferred[Outcome]:
         outcome = self._decide(user, delivery, content, arrived, at)
-        if not outcome.called:
+        if outcome.called:
+            self._metrics.attempt(user.account, outcome.result, 0.0)
+        else:
             self._held += 1
-            outcome.addBoth(self._release)
+            outcome.addBoth(self._release, user.account, arrived)
         return outcome
 
-    def _release(self, outcome: T) -> T:
+    def _release(self, outcome: T, account: AccountName, arrived: float) -> T:
         self._held -= 1
+        self._metrics.attempt(account, outcome, self._clock.seconds() - arrived)
         return outcome
+
+    def _by(self, rule: Rule | None, account: AccountName) -> Outcome:
+        """Return what becomes of a message that `rule` takes, or nobody."""
+        if rule is None:
+            return Ignore()
+        self._metrics.rule(account, rule.number)
+        match rule.action:
+            case Backend(url=url):
+                return Forward(url)
+            case reply:
+                return Present(reply)
 
     def _decide(
         self, user: User, delivery: DeliveryKey, content: Content, arrived: float, at: float
@@ -201,13 +208,13 @@ class Conversations:
         if account.rules and (delivery not in state.windows or _is_membership(content)):
             rule = rules.first(account.rules, content, always=True)
             if rule is not None and not _is_membership(content):
-                return succeed(_outcome(rule))
+                return succeed(self._by(rule, user.account))
             rule = rule or rules.first(account.rules, content, always=False, welcome=policy.welcome)
             if rule is not None:
                 policy = replace(policy, open_with=AssistantName(""), welcome=False)
-        if disregards(state, delivery, content, policy, self._commands):
-            return succeed(_outcome(rule))
-        if self._store_full() and _adds(state, delivery, content, self._commands):
+        if disregards(state, delivery, content, policy, self._settings.commands):
+            return succeed(self._by(rule, user.account))
+        if self._store_full() and _adds(state, delivery, content, self._settings.commands):
             # Not on record, because that is what there is no room for.
             return succeed(Say(self._settings.texts.storage_full))
         day_began_at, day_ends_at = self._timeline.day()
@@ -218,7 +225,7 @@ class Conversations:
                 delivery=delivery,
                 content=content,
                 policy=policy,
-                assistants=self._commands,
+                assistants=self._settings.commands,
                 fresh_session=self._fresh_session(),
                 link=self._links.hash(self._links.token(user, delivery)),
                 day_began_at=day_began_at,
@@ -230,14 +237,14 @@ class Conversations:
         )
         window = entry.state.windows.get(delivery)
         if window is None:
-            left = leaves_to_others(entry.state, content, policy, self._commands)
-            return succeed(_outcome(rule) if left else Ignore())
+            left = leaves_to_others(entry.state, content, policy, self._settings.commands)
+            return succeed(self._by(rule, user.account) if left else Ignore())
         if isinstance(window, Settled):
             if not reply_window.still_answers(window, at, account.policy.settled_for_s):
                 return succeed(Ignore())
             return self._say(user, delivery)
         if not window.question:
-            return self._journal.committed().addCallback(lambda _: _outcome(rule))
+            return self._journal.committed().addCallback(lambda _: self._by(rule, user.account))
         last = reply_window.is_last(window, at)
         return Deferred.fromCoroutine(self._wait(user, delivery, arrived, last))
 

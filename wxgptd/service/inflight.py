@@ -6,11 +6,12 @@ hangs up cancels its own waiting and nothing else. (The precedent is synapse's R
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 
 from twisted.internet.defer import CancelledError, Deferred
 
 from wxgptd.domain.values import DeliveryKey, User
+from wxgptd.ports import Progress
 
 MAX_THOUGHT_CHARS = 50_000
 
@@ -41,6 +42,13 @@ class Flight:
         """Add a piece of the answer."""
         self._pieces.append(piece)
         self._tell_change()
+
+    @property
+    def progress(self) -> Progress:
+        """How far the answer is."""
+        if not self.started:
+            return Progress.WAITING
+        return Progress.WRITING if self._pieces else Progress.THINKING
 
     @property
     def thoughts(self) -> str:
@@ -127,6 +135,9 @@ class InFlight:
 
     def __len__(self) -> int:
         return len(self._flights)
+
+    def __iter__(self) -> Iterator[tuple[User, DeliveryKey, Flight]]:
+        return iter([(user, name, one) for (user, name), one in self._flights.items()])
 
     def find(self, user: User, question: DeliveryKey) -> Flight | None:
         """Return the flight of that question, or None if its answer is on record."""

@@ -60,7 +60,7 @@ class Keeping:
         self._on_damage = on_damage
         self._journal = journal
         self._store = store
-        self._retention = retention
+        self.retention = retention
         self._in_thread = in_thread
         self._timeline = timeline
         self._lock = DeferredLock()
@@ -94,8 +94,8 @@ class Keeping:
         if self._store.full():
             return False  # it would only take the room that the log is looking for
         events = self._store.figures().last_seq - self._snapshot_seq
-        period_s = keeping_period_s(self._retention.keep_s)
-        return events >= self._retention.snapshot_every or (
+        period_s = keeping_period_s(self.retention.keep_s)
+        return events >= self.retention.snapshot_every or (
             events > 0 and 0 < period_s <= now - self._kept_at
         )
 
@@ -140,9 +140,9 @@ class Keeping:
             self._lock.release()
 
     async def _take(self) -> Retained:
-        keep_s, now = self._retention.keep_s, self._timeline.now()
+        keep_s, now = self.retention.keep_s, self._timeline.now()
         before = now - keep_s if keep_s else 0.0
-        capture = self._journal.capture(before, now - self._retention.links_s)
+        capture = self._journal.capture(before, now - self.retention.links_s)
         stale, self._stale = self._stale, False
         write = self._store.snapshot(capture, only=stale)
         try:
@@ -158,7 +158,7 @@ class Keeping:
             self._exists, self._snapshot_seq = True, last_seq
             self._kept_at = self._timeline.now()
             return await self._in_thread(
-                lambda: self._store.retain(before, self._retention.max_bytes)
+                lambda: self._store.retain(before, self.retention.max_bytes)
             )
         except OSError as error:
             why = error.strerror or error

@@ -9,12 +9,13 @@ from twisted.internet.defer import Deferred, succeed
 from wxgptd.domain import commands as c
 from wxgptd.domain.session import Completed, Failed, Pending, Question, Session
 from wxgptd.domain.state import UserState
-from wxgptd.domain.texts import Texts, failure_text
+from wxgptd.domain.texts import failure_text
 from wxgptd.domain.values import CloseReason, FailureReason, Finish, LinkHash, User
 from wxgptd.ports import AnswerView, Dialogue, HistoryView, Progress, Turn
 from wxgptd.service.inflight import Flight, InFlight
 from wxgptd.service.journal import Journal
 from wxgptd.service.projections import LinkIndex, Target
+from wxgptd.service.settings import Settings
 from wxgptd.service.timeline import Timeline
 
 TURNS_PER_PAGE = 20
@@ -33,7 +34,7 @@ class Library:
         flights: InFlight,
         index: LinkIndex,
         link_hash: Callable[[str], LinkHash],
-        texts: Texts,
+        settings: Settings,
         timeline: Timeline,
         erase: Callable[[User, CloseReason], Deferred[bool]],
     ) -> None:
@@ -41,7 +42,7 @@ class Library:
         self._flights = flights
         self._index = index
         self._link_hash = link_hash
-        self._texts = texts
+        self._settings = settings
         self._timeline = timeline
         self._erase = erase
 
@@ -155,7 +156,7 @@ class Library:
         return Dialogue(
             opened_at=session.opened_at,
             assistant=session.assistant,
-            ended=getattr(self._texts, ended),
+            ended=getattr(self._settings.texts, ended),
             turns=tuple(self._turn(user, question) for question in questions),
         )
 
@@ -171,7 +172,7 @@ class Library:
         )
 
     def _asked(self, question: Question) -> str:
-        picture = self._texts.page_picture if question.image else ""
+        picture = self._settings.texts.page_picture if question.image else ""
         return f"{picture} {question.text}".strip()
 
     def _standing(self, question: Question, flight: Flight | None) -> tuple[Progress, str, str]:
@@ -184,7 +185,11 @@ class Library:
             case Failed(text=text, reason=FailureReason.INTERRUPTED) if text:
                 return Progress.INTERRUPTED, text, ""
             case Failed(text=text, reason=reason, retry_after_s=retry_after_s):
-                return Progress.FAILED, text, failure_text(reason, retry_after_s, self._texts)
+                return (
+                    Progress.FAILED,
+                    text,
+                    failure_text(reason, retry_after_s, self._settings.texts),
+                )
             case Pending():
                 if flight is None or not flight.started:
                     return Progress.WAITING, "", ""

@@ -24,6 +24,13 @@ class Moderation:
         self._words = WordList()
         self.reload()
 
+    def adopt(self, path: Path | None) -> None:
+        """Read the file, which may be another one now."""
+        if path is None or path != self._path:
+            self._words = WordList()
+        self._path = path
+        self.reload()
+
     def reload(self) -> None:
         """Read the file again."""
         if self._path is None:

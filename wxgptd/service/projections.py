@@ -7,7 +7,7 @@ log: from what a snapshot has noted down, and from the recent events behind it.
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any, ClassVar, Protocol
@@ -24,6 +24,7 @@ from wxgptd.domain.values import (
     LinkHash,
     User,
 )
+from wxgptd.service.settings import Settings
 
 log = Logger()
 
@@ -99,13 +100,13 @@ class LinkIndex(Projection):
     """
 
     def __init__(self, ttl_s: float) -> None:
-        self._ttl_s = ttl_s
+        self.ttl_s = ttl_s
         self._targets: OrderedDict[LinkHash, Target] = OrderedDict()
 
     @property
     def recalls(self) -> Mapping[type[e.Event], float]:
         """Links that have not expired."""
-        return {e.QuestionAsked: self._ttl_s, e.HistoryLinkIssued: self._ttl_s}
+        return {e.QuestionAsked: self.ttl_s, e.HistoryLinkIssued: self.ttl_s}
 
     def observe(self, user: User, event: e.Event, state: UserState) -> None:
         """Note new links, forget those of a user who is erased."""
@@ -131,7 +132,7 @@ class LinkIndex(Projection):
     def find(self, link: LinkHash, now: float) -> Target | None:
         """Return where `link` leads, or None if nowhere (any more)."""
         target = self._targets.get(link)
-        if target is None or now - target.issued_at > self._ttl_s:
+        if target is None or now - target.issued_at > self.ttl_s:
             return None
         return target
 
@@ -139,7 +140,7 @@ class LinkIndex(Projection):
         """Drop what `find` would not return any more."""
         while self._targets:
             link, target = next(iter(self._targets.items()))
-            if now - target.issued_at <= self._ttl_s:
+            if now - target.issued_at <= self.ttl_s:
                 return
             del self._targets[link]
 
@@ -199,7 +200,7 @@ class DeliberateTimeouts(Projection):
     name = "timeouts"
 
     def __init__(self, per_5min: int) -> None:
-        self._per_5min = per_5min
+        self.per_5min = per_5min
         self._spent: defaultdict[AccountName, deque[float]] = defaultdict(deque)
         self._switched_over: set[AccountName] = set()
 
@@ -224,18 +225,18 @@ class DeliberateTimeouts(Projection):
     def spend(self, account: AccountName, now: float) -> bool:
         """Take one timeout from the budget; tell whether there was one left."""
         if self.left(account, now) <= 0:
-            if self._per_5min and account not in self._switched_over:
+            if self.per_5min and account not in self._switched_over:
                 self._switched_over.add(account)
                 log.warn(
                     "{account}: the {budget} deliberate timeouts of five minutes are spent: until "
                     "there are some again, first attempts are answered at once",
                     account=account,
-                    budget=self._per_5min,
+                    budget=self.per_5min,
                 )
             return False
         self._spent[account].append(now)
         # Not at the first one that is free again: the log would say so every few seconds.
-        if account in self._switched_over and self.left(account, now) >= self._per_5min // 4:
+        if account in self._switched_over and self.left(account, now) >= self.per_5min // 4:
             self._switched_over.discard(account)
             log.info("{account}: first attempts are held again", account=account)
         return True
@@ -247,7 +248,7 @@ class DeliberateTimeouts(Projection):
             spent.popleft()
         while spent and spent[-1] > now:
             spent.pop()  # the wall clock was set back before this start
-        return self._per_5min - len(spent)
+        return self.per_5min - len(spent)
 
 
 class Calibrated(Projection):
@@ -300,16 +301,8 @@ class Spending(Projection):
 
     name = "spending"
 
-    def __init__(
-        self,
-        budgets: Mapping[AssistantName, float],
-        daily_budget: float,
-        fallbacks: Mapping[AssistantName, Sequence[AssistantName]],
-        day: Callable[[], tuple[float, float]],
-    ) -> None:
-        self._budgets = dict(budgets)
-        self._daily_budget = daily_budget
-        self._fallbacks = dict(fallbacks)
+    def __init__(self, settings: Settings, day: Callable[[], tuple[float, float]]) -> None:
+        self._settings = settings
         self._day = day
         self._began_at = 0.0
         self._costs: defaultdict[AssistantName, float] = defaultdict(float)
@@ -352,14 +345,20 @@ class Spending(Projection):
             self._exhausted = frozenset()
         return began_at
 
+    def reconsider(self) -> None:
+        """Judge anew who may still be asked today: budgets may have changed."""
+        self._exhausted = frozenset()
+        self._judge()
+
     def _judge(self) -> None:
-        if 0 < self._daily_budget <= sum(self._costs.values()):
-            self._tell("all assistants together", self._daily_budget)
-            self._exhausted = frozenset(self._budgets)
+        daily_budget, assistants = self._settings.daily_budget, self._settings.assistants
+        if 0 < daily_budget <= sum(self._costs.values()):
+            self._tell("all assistants together", daily_budget)
+            self._exhausted = frozenset(assistants)
             return
-        for name, budget in self._budgets.items():
-            if 0 < budget <= self._costs.get(name, 0.0):
-                self._tell(f"assistant {name}", budget)
+        for name, one in assistants.items():
+            if 0 < one.daily_budget <= self._costs.get(name, 0.0):
+                self._tell(f"assistant {name}", one.daily_budget)
                 self._exhausted |= {name}
 
     def _tell(self, who: str, budget: float) -> None:
@@ -382,8 +381,9 @@ class Spending(Projection):
         exhausted = self.exhausted()
         if not exhausted:
             return exhausted
+        assistants = self._settings.assistants
         return frozenset(
             name
             for name in exhausted
-            if all(other in exhausted for other in self._fallbacks.get(name, ()))
+            if all(other in exhausted for other in assistants[name].fallback)
         )

@@ -7,7 +7,6 @@ Where the daemon stopped in between nobody knows: it is not pushed again, but of
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -17,7 +16,7 @@ from wxgptd.domain import events as e
 from wxgptd.domain import texts
 from wxgptd.domain.offering import PUSHES_PER_MESSAGE
 from wxgptd.domain.reply_window import OVER_AFTER_S
-from wxgptd.domain.values import AccountName, CloseReason, DeliveryKey, Standing, User
+from wxgptd.domain.values import CloseReason, DeliveryKey, Standing, User
 from wxgptd.errors import WxgptError
 from wxgptd.ports import Delivered, Messenger
 from wxgptd.service.journal import Journal
@@ -36,13 +35,11 @@ class Pushing:
         settings: Settings,
         journal: Journal,
         links: Links,
-        messengers: Mapping[AccountName, Messenger],
         timeline: Timeline,
     ) -> None:
         self._settings = settings
         self._journal = journal
         self._links = links
-        self._messengers = messengers
         self._timeline = timeline
         self._running: dict[User, Deferred[None]] = {}
         self._next: dict[User, list[DeliveryKey]] = {}
@@ -51,7 +48,7 @@ class Pushing:
 
     def would(self, user: User) -> bool:
         """Tell whether an answer that comes too late will be pushed, as far as is known."""
-        messenger = self._messengers.get(user.account)
+        messenger = self._settings.account(user).messenger
         return messenger is not None and messenger.usable()
 
     def settled(self, user: User) -> Deferred[None] | None:
@@ -87,8 +84,8 @@ class Pushing:
             self._consider(user, question)
 
     def _consider(self, user: User, question: DeliveryKey) -> None:
-        messenger = self._messengers[user.account]
-        if not messenger.usable():
+        messenger = self._settings.account(user).messenger
+        if messenger is None or not messenger.usable():
             return
         self._next.setdefault(user, []).append(question)
         if user not in self._running:

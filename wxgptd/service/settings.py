@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 from wxgptd.domain import texts
 from wxgptd.domain.rules import Rule
 from wxgptd.domain.texts import Surroundings
 from wxgptd.domain.values import AccountName, AssistantName, DeliveryKey, LinkHash, Policy, User
-from wxgptd.ports import ChatModel
+from wxgptd.ports import ChatModel, Messenger, Pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,12 @@ class Assistant:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What differs from one 公众号 to the other."""
+    """What differs from one 公众号 to the other; one with a `messenger` can push."""
 
     policy: Policy
     welcome: str
     rules: tuple[Rule, ...] = ()
+    messenger: Messenger | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +72,32 @@ class Links:
     confirmation: Callable[[str], str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, kw_only=True)
 class Settings:
-    """What an operator configures about conversations."""
+    """What an operator configures about conversations, as it is now.
+
+    Whoever needs it shares this one object, and keeps nothing of what is in it: a reload changes
+    everything in it at once.
+    """
 
     accounts: Mapping[AccountName, Account]
     assistants: Mapping[AssistantName, Assistant]
     texts: texts.Texts
+    pictures: Pictures
     reply_margin_s: float
+    deliberate_timeouts_per_5min: int
+    daily_budget: float
+    link_ttl_s: float
+    commands: Mapping[str, AssistantName] = field(init=False)
+    """Which chat command opens a session with which assistant."""
+
+    def __post_init__(self) -> None:
+        self.commands = {one.command: name for name, one in self.assistants.items()}
+
+    def adopt(self, fresh: Settings) -> None:
+        """Become what `fresh` is."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(fresh, each.name))
 
     def around(self, account: Account) -> Surroundings:
         """Return what the texts of an account may speak of."""
@@ -88,10 +107,6 @@ class Settings:
             days=round(account.policy.link_ttl_s / 86_400) or 1,
             welcome=account.welcome,
         )
-
-    def commands(self) -> Mapping[str, AssistantName]:
-        """Return which chat command opens a session with which assistant."""
-        return {assistant.command: name for name, assistant in self.assistants.items()}
 
     def account(self, user: User) -> Account:
         """Return the user's account."""

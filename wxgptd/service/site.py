@@ -67,13 +67,14 @@ class BoundedChannel(http.HTTPChannel):
     """A connection on which a request must be complete within its deadline.
 
     `due` is when it is cut off: the site looks at all connections once a second, which is
-    cheaper than a timer for each request, and Twisted's own two.
+    cheaper than a timer for each request, and Twisted's own two. It `rests` between requests,
+    and behind the last one.
     """
 
     site: BoundedSite
     address = ""
     due = inf
-    _resting = False
+    rests = False
     _host: IAddress | None = None
 
     def connectionMade(self) -> None:
@@ -81,9 +82,9 @@ class BoundedChannel(http.HTTPChannel):
         self.due = self.site.now() + READ_DEADLINE_S
 
     def dataReceived(self, data: bytes) -> None:
-        if self._resting:
+        if self.rests:
             self.due = self.site.now() + READ_DEADLINE_S
-            self._resting = False
+            self.rests = False
         super().dataReceived(data)
 
     def allContentReceived(self) -> None:
@@ -95,9 +96,10 @@ class BoundedChannel(http.HTTPChannel):
         if not self.persistent:
             # Closed as soon as the peer has taken the response, which it may never do.
             self.due = self.site.now() + IDLE_TIMEOUT_S
+            self.rests = True
         elif not self._handlingRequest:
             self.due = self.site.now() + IDLE_TIMEOUT_S
-            self._resting = True
+            self.rests = True
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.site.release(self)
@@ -143,6 +145,11 @@ class BoundedSite(server.Site):
         self._channels: set[BoundedChannel] = set()
         self._sweep = LoopingCall(self._cut_off)
         self._sweep.clock = reactor
+
+    @property
+    def arriving(self) -> int:
+        """How many have connected, or begun to ask, and not been heard to the end yet."""
+        return sum(one.due < inf and not one.rests for one in self._channels)
 
     def now(self) -> float:
         """Return the monotonic time, in seconds."""
@@ -205,30 +212,32 @@ class Root(Resource):
         webhooks: Mapping[bytes, Resource],
         others: Mapping[bytes, Resource],
         ready: Callable[[], bool],
+        healthy: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__()
-        self._webhooks = dict(webhooks)
+        self.webhooks = webhooks
         self._others = {
             **others,
-            b"healthz": _Word(lambda: True),
-            b"readyz": _Word(ready),
+            b"healthz": Word(healthy, b"unhealthy\n"),
+            b"readyz": Word(ready, b"starting\n"),
         }
 
     def getChild(self, path: bytes, request: server.Request) -> Resource:
-        webhook = self._webhooks.get(request.path)
+        webhook = self.webhooks.get(request.path)
         if webhook is not None:
             return webhook
         return self._others.get(path) or _Nothing()
 
 
-class _Word(Resource):
-    """`ok`, or `starting` with a 503."""
+class Word(Resource):
+    """`ok`, or `otherwise` with a 503."""
 
     isLeaf = True
 
-    def __init__(self, good: Callable[[], bool]) -> None:
+    def __init__(self, good: Callable[[], bool], otherwise: bytes) -> None:
         super().__init__()
         self._good = good
+        self._otherwise = otherwise
 
     def render_GET(self, request: server.Request) -> bytes:
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
@@ -236,7 +245,7 @@ class _Word(Resource):
         if self._good():
             return b"ok\n"
         request.setResponseCode(503)
-        return b"starting\n"
+        return self._otherwise
 
 
 class _Nothing(Resource):

@@ -5,29 +5,34 @@ What needs the outside world (the store, the HTTP client, clocks, threads) is an
 
 from __future__ import annotations
 
+import attrs
+from twisted.web.resource import Resource
+
 from wxgptd import config as cfg
 from wxgptd.admin.resource import Admin
+from wxgptd.admin.resource import Metrics as MetricsPage
 from wxgptd.domain import commands as c
 from wxgptd.domain.record import Loaded
 from wxgptd.domain.values import (
     LOG_ITSELF,
-    AccountName,
 )
-from wxgptd.llm.breaker import Breakers
 from wxgptd.pages import links
 from wxgptd.pages.resource import resources
 from wxgptd.pages.serving import Pages
 from wxgptd.service import configured
 from wxgptd.service.answering import Answering
 from wxgptd.service.asking import Asking, Surroundings
+from wxgptd.service.configured import Configured
 from wxgptd.service.control import Control
 from wxgptd.service.conversations import Conversations
 from wxgptd.service.departed import Departed
 from wxgptd.service.fitting import Fitting
+from wxgptd.service.health import Health
 from wxgptd.service.inflight import InFlight
 from wxgptd.service.journal import Journal
-from wxgptd.service.keeping import Keeping, Retention
+from wxgptd.service.keeping import Keeping
 from wxgptd.service.library import Library
+from wxgptd.service.metrics import Condition, Metrics
 from wxgptd.service.moderation import Moderation
 from wxgptd.service.observers import EventLines
 from wxgptd.service.projections import (
@@ -38,11 +43,11 @@ from wxgptd.service.projections import (
     Spending,
 )
 from wxgptd.service.pushing import Pushing
+from wxgptd.service.reloading import Adopted, Reloading
 from wxgptd.service.site import Root
 from wxgptd.service.sweeper import Sweeper
 from wxgptd.service.timeline import Timeline
 from wxgptd.service.world import World
-from wxgptd.wechat.pictures import WeChatPictures
 
 
 class Service:
@@ -52,33 +57,34 @@ class Service:
         timeline = Timeline(world.clock, world.wall)
         self._ready = False
         self._world = world
+        self._config = config
+        self.metrics = Metrics()
+        self._replay = 0.0, 0
+        self._configured = Configured(world, self.metrics)
+        self._settings = settings = self._configured.settings(config)
         self._index = LinkIndex(config.links.ttl)
         self._sessions = OpenSessions()
         self._lines = EventLines(world.link_key)
         self._budget = DeliberateTimeouts(config.window.deliberate_timeouts_per_5min)
         calibrated = Calibrated()
-        breakers = Breakers(world.clock)
-        settings = configured.settings(config, world, breakers)
-        spending = Spending(
-            {name: one.daily_budget for name, one in settings.assistants.items()},
-            config.limits.daily_budget,
-            {name: one.fallback for name, one in settings.assistants.items()},
-            timeline.day,
-        )
+        self._spending = spending = Spending(settings, timeline.day)
         self.journal = Journal(
             world.store,
-            (self._index, self._sessions, self._lines, self._budget, calibrated, spending),
+            (
+                self._index,
+                self._sessions,
+                self._lines,
+                self._budget,
+                calibrated,
+                spending,
+                self.metrics,
+            ),
             world.on_damage,
         )
         self._keeping = Keeping(
             journal=self.journal,
             store=world.store,
-            retention=Retention(
-                config.log.snapshot_every,
-                config.log.keep or 0.0,
-                config.log.max_size or 0,
-                config.links.ttl,
-            ),
+            retention=configured.retention(config),
             in_thread=world.in_thread,
             on_damage=world.on_damage,
             timeline=timeline,
@@ -88,12 +94,10 @@ class Service:
         flights, departed = InFlight(), Departed()
         made_links = configured.made_links(config, world.link_key)
         self.moderation = Moderation(config.moderation.words_file)
-        messengers = configured.messengers(config, world)
         pushing = Pushing(
             settings=settings,
             journal=self.journal,
             links=made_links,
-            messengers=messengers,
             timeline=timeline,
         )
         self.answering = Answering(
@@ -104,9 +108,6 @@ class Service:
                 Surroundings(
                     settings=settings,
                     journal=self.journal,
-                    pictures=WeChatPictures(
-                        world.http, world.clock, config.pictures.hosts, config.pictures.max_size
-                    ),
                     moderation=self.moderation,
                     fitting=Fitting(calibrated.calibration),
                     spending=spending,
@@ -131,6 +132,7 @@ class Service:
             spending=spending,
             departed=departed,
             links=made_links,
+            metrics=self.metrics,
             fresh_session=configured.session_ids(),
             store_full=world.store.full,
             clock=world.clock,
@@ -151,42 +153,82 @@ class Service:
             flights=flights,
             index=self._index,
             link_hash=links.hash_token,
-            texts=config.texts,
+            settings=settings,
             timeline=timeline,
             erase=self.answering.erase,
         )
         self._pages = Pages(
             library,
-            config.texts,
+            lambda: settings.texts,
             clock=world.clock,
             in_thread=world.in_thread,
             ready=lambda: self._ready,
             confirmation=made_links.confirmation,
             root=configured.path_of(config.server.public_url),
         )
+        self.health = Health(world.store, world.in_thread, world.clock)
         self.root = Root(
-            webhooks=configured.webhooks(config, self.conversations, world),
+            webhooks=self._configured.webhooks(config, self.conversations),
             others=resources(self._pages),
             ready=lambda: self._ready,
+            healthy=lambda: not self.health.why_ill,
         )
+        self.reloading = Reloading(world.reread, self.adopt)
         control = Control(
             journal=self.journal,
             conversations=self.conversations,
             answering=self.answering,
             flights=flights,
-            messengers=messengers,
             settings=settings,
             spending=spending,
             sessions=self._sessions,
             budget=self._budget,
-            accounts=[AccountName(name) for name in config.account],
             store=world.store,
             keeping=self._keeping,
             ready=lambda: self._ready,
+            reloading=self.reloading,
+            health=self.health,
+            readers=lambda: len(self._pages.audiences),
             clock=world.clock,
             timeline=timeline,
         )
-        self.admin = Admin(control, control.registry())
+        self._flights = flights
+        self.metrics.registry.register(self._condition())
+        self.admin = Admin(control, self.metrics.registry)
+
+    def _condition(self) -> Condition:
+        """Return what readers of metrics see of the moment."""
+        store, flights = self._world.store, self._flights
+        return Condition(
+            settings=self._settings,
+            store=store.figures,
+            full=store.full,
+            ready=lambda: self._ready,
+            healthy=lambda: not self.health.why_ill,
+            open_sessions=lambda: len(self._sessions),
+            held=lambda: self.conversations.held,
+            running=flights.running,
+            waiting=lambda: len(flights) - flights.running(),
+            readers=lambda: len(self._pages.audiences),
+            timeouts_left=lambda account: self._budget.left(account, self._timeline.now()),
+            spent=self._spending.spent,
+            exhausted=self._spending.exhausted,
+            replay=lambda: self._replay,
+            snapshot_seq=lambda: self._keeping.snapshot_seq,
+        )
+
+    def figures(self) -> Resource:
+        """Return what can be shown to whoever reads metrics, and nobody else can do harm with."""
+        root = Resource()
+        root.putChild(b"metrics", MetricsPage(self.metrics.registry))
+        return root
+
+    def summary(self) -> str:
+        """Return what the daemon does, in a line."""
+        return (
+            f"{len(self._sessions)} sessions, {self._flights.running()} answers being written, "
+            f"{self.held} requests held"
+        )
 
     def _forget_rendered(self) -> None:
         self._pages.renditions.forget_all()
@@ -198,10 +240,13 @@ class Service:
 
     def load(self) -> Loaded:
         """Take over what the log has. Not for reactors: it takes a while."""
-        now = self._timeline.now()
-        self._loaded = self._world.store.load(self.journal.since(now))
-        self.journal.load(self._loaded, now)
-        return self._loaded
+        began, now = self._world.clock.seconds(), self._timeline.now()
+        loaded = self._world.store.load(self.journal.since(now))
+        self.journal.load(loaded, now)
+        took_s = self._world.clock.seconds() - began
+        self._replay = took_s, loaded.last_seq - loaded.snapshot_seq
+        self._loaded = loaded
+        return loaded
 
     def note_trimmed(self, segment: str, offset: int, size: int) -> None:
         """Record that a torn tail was cut off the log."""
@@ -220,6 +265,7 @@ class Service:
         )
         self._loaded = None
         self._ready = True
+        self.health.begin()
         self.answering.begin()
         self.conversations.begin()
         self._sweeper.start()
@@ -227,6 +273,7 @@ class Service:
     def end(self) -> None:
         """Stop working; what is unanswered stays so until the next start."""
         self._ready = False
+        self.health.end()
         self._sweeper.stop()
         self.conversations.end()
         self.answering.end()
@@ -235,6 +282,18 @@ class Service:
         """Wait for what is still being written beside the log."""
         await self._keeping.settled()
 
-    def reload(self) -> None:
-        """Read again what may change while the daemon runs."""
-        self.moderation.reload()
+    def adopt(self, fresh: cfg.Config) -> Adopted:
+        """Go by another configuration from now on, but for what takes a restart."""
+        changed = tuple(cfg.changes(self._config, fresh))
+        server, log = self._config.server, self._config.log
+        now = attrs.evolve(fresh, server=server, log=log)
+        self._settings.adopt(self._configured.settings(now))
+        self.root.webhooks = self._configured.webhooks(now, self.conversations)
+        self._budget.per_5min = self._settings.deliberate_timeouts_per_5min
+        self._index.ttl_s = self._settings.link_ttl_s
+        self._keeping.retention = configured.retention(now)
+        self._spending.reconsider()
+        self.moderation.adopt(now.moderation.words_file)
+        self._forget_rendered()
+        self._config = now
+        return Adopted.of(changed)

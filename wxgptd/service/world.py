@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
 
+from wxgptd.config import Config
 from wxgptd.errors import WxgptError
 from wxgptd.outbound.client import HttpClient
 from wxgptd.ports import EventStore, InThread
@@ -23,4 +24,5 @@ class World:
     http_through: Callable[[str], HttpClient]
     in_thread: InThread
     link_key: bytes
+    reread: Callable[[], Config]
     on_damage: Callable[[WxgptError], None]

@@ -108,6 +108,17 @@ class CustomerService:
         left_s = self._paused_until - self._clock.seconds()
         return "on" if left_s <= 0 else f"paused for {ceil(left_s / 60)} min"
 
+    def probe(self) -> Deferred[str]:
+        """Ask WeChat for a token; see `wxgptd.ports.Messenger`."""
+        return Deferred.fromCoroutine(self._probe())
+
+    async def _probe(self) -> str:
+        try:
+            await self._current_token()
+        except WxgptError as error:
+            return str(error)
+        return ""
+
     def send(
         self, openid: OpenId, text: str, wanted: Callable[[], bool]
     ) -> Deferred[Delivered | Undelivered]:

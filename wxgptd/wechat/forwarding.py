@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -37,10 +38,22 @@ class Answered:
     body: bytes
 
 
-class Forwarder:
-    """Knows how to reach backends, each within `patience_s` seconds of a message's arrival."""
+class Told(Protocol):
+    """Takes note of a message that was handed on."""
 
-    def __init__(self, http: HttpClient, clock: IReactorTime, patience_s: float) -> None:
+    def __call__(self, took_s: float, *, answered: bool) -> None: ...
+
+
+class Forwarder:
+    """Knows how to reach backends, each within `patience_s` seconds of a message's arrival.
+
+    `tell` is told how long each took, in seconds, and whether it `answered`.
+    """
+
+    def __init__(
+        self, http: HttpClient, clock: IReactorTime, patience_s: float, tell: Told
+    ) -> None:
+        self._tell = tell
         self._http = http
         self._clock = clock
         self._patience_s = patience_s
@@ -54,8 +67,11 @@ class Forwarder:
         return Deferred.fromCoroutine(self._forward(url, original, within_s))
 
     async def _forward(self, url: str, original: Original, within_s: float) -> Answered | None:
+        began, answered = self._clock.seconds(), False
         try:
-            return await within(within_s, self._clock, self._exchange(url, original, within_s))
+            said = await within(within_s, self._clock, self._exchange(url, original, within_s))
+            answered = True
+            return said
         except WxgptError as error:
             # The query holds a signature, and some backends have secrets in theirs.
             log.warn(
@@ -64,6 +80,8 @@ class Forwarder:
                 why=error,
             )
             return None
+        finally:
+            self._tell(self._clock.seconds() - began, answered=answered)
 
     async def _exchange(self, url: str, original: Original, within_s: float) -> Answered:
         joined = f"{url}{'&' if '?' in url else '?'}{original.query.decode('latin-1')}"

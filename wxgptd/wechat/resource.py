@@ -71,7 +71,8 @@ class Webhook(Resource):
 
     `wall` is the wall clock, which WeChat's timestamps are compared with; `seconds` is the
     monotonic one, which attempts arrive by. `forward` hands a message on to another backend.
-    `secret` is for the names of deliveries that would say too much.
+    `secret` is for the names of deliveries that would say too much. `refused` is told of each
+    request that is refused, with the kind of what is wrong with it.
     """
 
     isLeaf = True
@@ -87,9 +88,11 @@ class Webhook(Resource):
         seconds: Callable[[], float],
         forward: HandOn,
         secret: bytes,
+        refused: Callable[[AccountName, str], None],
     ) -> None:
         super().__init__()
         self._secret = secret
+        self._refused = refused
         self.seconds = seconds
         self.forward = forward
         self._account = account
@@ -99,6 +102,11 @@ class Webhook(Resource):
         self._tolerance_s = timestamp_tolerance_s
         self._seen = _SeenSignatures(REMEMBERED_SIGNATURES)
 
+    def adopt(self, credentials: Credentials, forward: HandOn) -> None:
+        """Go by these from now on; what is under way is answered with what it came with."""
+        self._credentials = credentials
+        self.forward = forward
+
     def render_GET(self, request: Request) -> bytes:
         """Answer WeChat's check of the URL: the echostr, if the signature is right."""
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
@@ -106,7 +114,7 @@ class Webhook(Resource):
             signature.check(self._credentials.token, request.args, self._wall(), self._tolerance_s)
             echo = signature.single(request.args, b"echostr")
         except signature.Forged as error:
-            return self._refuse(request, FORBIDDEN, str(error))
+            return self._refuse(request, FORBIDDEN, "signature", str(error))
         log.info("{account}: WeChat has checked the URL", account=self._account)
         return echo
 
@@ -122,14 +130,15 @@ class Webhook(Resource):
             delivery = envelope.delivery_key(fields, self._secret)
             content = envelope.content(fields)
         except signature.Forged as error:
-            return self._refuse(request, FORBIDDEN, str(error))
+            return self._refuse(request, FORBIDDEN, "signature", str(error))
         except crypto.Undecipherable as error:
-            return self._refuse(request, FORBIDDEN, str(error), tell=False)
+            return self._refuse(request, FORBIDDEN, "encryption", str(error), tell=False)
         except envelope.Malformed as error:
             # In safe mode this was decrypted: nothing of it gets out.
-            return self._refuse(request, BAD_REQUEST, str(error), tell=not encrypted)
+            return self._refuse(request, BAD_REQUEST, "malformed", str(error), tell=not encrypted)
         if not self._seen.belongs(signed, (user, delivery)):
-            return self._refuse(request, FORBIDDEN, "the signature came with another message")
+            why = "the signature came with another message"
+            return self._refuse(request, FORBIDDEN, "replayed", why)
         exchange = _Exchange(self, request, body, user.openid, source, key)
         # Whatever goes wrong there: an error status would burn all of WeChat's attempts.
         exchange.follow(maybeDeferred(self._conversations.attempt, user, delivery, content))
@@ -158,7 +167,10 @@ class Webhook(Resource):
                 break  # what is wrong with it would tell of what was decrypted
         raise crypto.Undecipherable
 
-    def _refuse(self, request: Request, status: int, why: str, *, tell: bool = True) -> bytes:
+    def _refuse(
+        self, request: Request, status: int, kind: str, why: str, *, tell: bool = True
+    ) -> bytes:
+        self._refused(self._account, kind)
         log.warn(
             "{account}: refused a request ({status}): {why}",
             account=self._account,

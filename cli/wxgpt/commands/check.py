@@ -37,7 +37,7 @@ def command(message: str | None, event: str | None, kind: str | None, account: s
 
     path = options.config_path()
     try:
-        config = load(path)
+        config = load(path, elsewhere=True)
     except ConfigError as error:
         for fault in error.faults:
             click.echo(f"{path}: {fault}", err=True)

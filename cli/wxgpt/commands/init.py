@@ -1,148 +1,148 @@
-"""`wxgpt init`: what has to be set up, and what has to be changed from time to time."""
+"""`wxgpt init`: from nothing to a configuration, units and a site; and an account's key changed."""
 
 from __future__ import annotations
 
 import os
-import secrets
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from wxgpt import options
 from wxgpt.failures import UsageFailure
-
-if TYPE_CHECKING:
-    from tomlkit import TOMLDocument
-
-_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
 @click.command("init")
-@click.option("--rotate-aes-key", is_flag=True, help="Change an account's EncodingAESKey.")
+@click.option("--provider", metavar="NAME",
+              help="Whose model: deepseek, qwen, kimi, glm, doubao, siliconflow, openai, "
+              "openrouter, mistral, azure, ollama, vllm or other.")  # fmt: skip
+@click.option("--base-url", metavar="URL", help="Where its API is, if not known by --provider.")
+@click.option("--model", metavar="NAME", help="The model.")
+@click.option("--api-key-file", type=click.File("r"), metavar="FILE",
+              help="A file with the API key; - reads it from standard input.")  # fmt: skip
+@click.option("--domain", metavar="HOST", help="The domain that WeChat and phones reach you at.")
+@click.option("--app-id", metavar="ID", help="The account's AppID (开发者ID), for safe mode.")
+@click.option("--plain", is_flag=True, help="Plain text instead of safe mode: needs no AppID.")
+@click.option("--account", metavar="NAME", help="What to call the account.  [default: main]")
+@click.option("--assistant", default="chatgpt", show_default=True, metavar="NAME",
+              help="What to call the assistant; /NAME opens a session.")  # fmt: skip
+@click.option("--port", type=click.IntRange(1, 65_535), default=9005, show_default=True,
+              help="Where the daemon listens, on 127.0.0.1.")  # fmt: skip
+@click.option("--state-dir", type=click.Path(path_type=Path), metavar="DIR",
+              help="Where the log and its keys are.")  # fmt: skip
+@click.option("--systemd/--no-systemd", default=None, help="Write units for systemd, or not.")
+@click.option("--web", type=click.Choice(["caddy", "nginx", "none"]),
+              help="Write a site for the web server in front.")  # fmt: skip
+@click.option("--root", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="Write below DIR instead of /, as for an image.")  # fmt: skip
+@click.option("--rotate-aes-key", is_flag=True, help="Change an account's EncodingAESKey instead.")
 @click.option("--finish", is_flag=True, help="The last step of that: forget the former key.")
-@click.option("--account", metavar="NAME", help="Of which account; needed if there are several.")
-def command(rotate_aes_key: bool, finish: bool, account: str | None) -> None:
-    """Change an account's EncodingAESKey without losing a message.
+def command(rotate_aes_key: bool, finish: bool, account: str | None, **given: object) -> None:
+    """Write a first configuration, and say what to enter in WeChat's backend.
 
-    The configuration is rewritten with a new key beside the former one, comments and all. The
-    daemon takes messages made with either, and answers with the one that a message came with.
+    It asks for what was not given; without a terminal it asks for nothing, and names the option
+    that is missing. A Token and an EncodingAESKey are made. The API key is never an argument: it
+    is asked for, read from a file, or taken from the environment (WXGPT_API_KEY). Nothing that
+    exists is overwritten.
+
+    With --rotate-aes-key the configuration gets a new key beside the former one; the daemon takes
+    both until --finish, so that no message is lost.
 
     \b
     Examples:
+      sudo wxgpt init
+      sudo wxgpt init --provider deepseek --domain chat.example.com --app-id wx0123 --web caddy
+      wxgpt init --provider ollama --domain chat.example.com --plain --no-systemd
       wxgpt init --rotate-aes-key
       wxgpt init --rotate-aes-key --finish
     """
-    if not rotate_aes_key:
-        raise UsageFailure(
-            "there is nothing to do without --rotate-aes-key",
-            hint="a new configuration begins with etc/wxgptd.toml; the README goes through it",
-        )
-    path = options.config_path().resolve()
-    name, configured = options.pick_account(options.load_config(), account)
-    if not configured.aes_key:
-        raise UsageFailure(
-            f"account {name} has no aes_key to change",
-            hint="it is in plain text mode; for safe mode set app_id and aes_key",
-        )
-    if finish:
-        if not configured.previous_aes_key:
-            raise UsageFailure(f"account {name} has no former key to forget")
-        _finish(path, name)
+    if rotate_aes_key:
+        from wxgpt.setup.keys import rotate
+
+        rotate(account, finish=finish)
+    elif finish:
+        raise UsageFailure("--finish is the last step of --rotate-aes-key", hint="give both")
     else:
-        if configured.previous_aes_key:
+        _Setup(account or "main", given).run()
+
+
+class _Setup:
+    """One run of it: what was given, what is asked for, what is written."""
+
+    def __init__(self, account: str, given: dict[str, object]) -> None:
+        from wxgpt.setup.interview import SYSTEM_CONFIG, Interview, Place
+
+        system = os.geteuid() == 0 or given["root"] is not None
+        named = (click.get_current_context().find_root().obj or {}).get("config")
+        default = SYSTEM_CONFIG if system else Path.cwd() / "wxgptd.toml"
+        self._place = Place(
+            root=Path(str(given["root"] or "/")),
+            system=system,
+            config=Path(named).absolute() if named else default,
+            port=int(str(given["port"])),
+            account=account,
+        )
+        self._assistant = str(given["assistant"])
+        self._interview = Interview(self._place, given)
+
+    def run(self) -> None:
+        """Ask, write, and say what is next."""
+        from wxgpt.setup import configuration, files
+        from wxgpt.setup.steps import steps
+
+        place = self._place
+        target = place.below(place.config)
+        if target.exists():
             raise UsageFailure(
-                f"account {name} still has a former key: a change is under way",
-                hint="finish it first: wxgpt init --rotate-aes-key --finish",
+                f"{target} exists; nothing was changed",
+                hint="edit it and run `wxgpt check`, or name another one with --config",
             )
-        _begin(path, name, account)
+        for name in (place.account, self._assistant):
+            if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+                raise UsageFailure(f"{name!r} is no name: letters, digits, - and _ make one")
+        wanted = self._interview.wanted()
+        units = files.units(place.config, place.port) if self._interview.wants_units() else {}
+        web = self._interview.wants_web()
+        files.write_new(target, configuration.written(wanted), 0o600)
+        self._check(target)
+        click.echo(f"written: {target} (only its owner may read it)")
+        for name, text in units.items():
+            self._write_beside(Path("/etc/systemd/system") / name, text)
+        if web == "nginx":
+            text = files.site("nginx.conf", wanted.domain, place.port)
+            self._write_beside(Path("/etc/nginx/conf.d/wxgptd.conf"), text)
+        elif web == "caddy":
+            self._write_caddy(files.site("Caddyfile", wanted.domain, place.port))
+        click.echo("\nWhat to do now, in this order · 接下来按顺序：")
+        for number, step in enumerate(steps(wanted, place, units=bool(units), web=web), 1):
+            click.echo(f"  {number}. {step}")
 
+    def _check(self, target: Path) -> None:
+        """See to it that what was written is a configuration, or take it away again."""
+        from wxgptd.config import ConfigError, load
 
-def _begin(path: Path, name: str, account: str | None) -> None:
-    fresh = "".join(secrets.choice(_ALPHABET) for _ in range(43))
-    document = _read(path)
-    table = document["account"][name]
-    former = str(table["aes_key"])
-    scheme, colon, where = former.partition(":")
-    match scheme if colon else "":
-        case "":
-            table["previous_aes_key"] = former
-            table["aes_key"] = fresh
-            _write(path, document.as_string())
-        case "file":
-            file = path.parent / where
-            kept = file.with_name(f"{file.name}.previous")
-            if kept.exists():
-                raise UsageFailure(
-                    f"{kept} exists: an earlier change was not finished",
-                    hint="if the key in it is in use nowhere any more, delete the file",
-                )
-            # In this order: interrupted at any point, no key is lost.
-            _write(kept, file.read_text("utf-8"), like=file)
-            table["previous_aes_key"] = f"file:{where}.previous"
-            _write(path, document.as_string())
-            _write(file, f"{fresh}\n")
-        case _:
-            raise UsageFailure(
-                f"the key of account {name} is {scheme}:{where}, which wxgpt cannot change",
-                hint=f"keep it as previous_aes_key, and put a new one there: {fresh}",
-            )
-    given = click.get_current_context().find_root().obj["config"]
-    prefix = f"wxgpt --config {given}" if given else "wxgpt"
-    finish = f"{prefix} init --rotate-aes-key --finish"
-    if account is not None:
-        finish += f" --account {account}"
-    click.echo(f"{path}: account {name} has a new aes_key, and the former one beside it.")
-    click.echo(
-        f"""
-What is left to do, in this order:
-  1. systemctl restart wxgptd
-  2. In WeChat's backend (设置与开发 → 基本配置 → 服务器配置 → 修改配置), put this
-     EncodingAESKey, and 提交:
-       {fresh}
-  3. In ten minutes, when no message comes with the former key any more:
-       {finish}
-       systemctl restart wxgptd"""
-    )
+        try:
+            load(target)
+        except ConfigError:
+            target.unlink()
+            raise
 
+    def _write_beside(self, path: Path, text: str) -> None:
+        from wxgpt.setup import files
 
-def _finish(path: Path, name: str) -> None:
-    document = _read(path)
-    table = document["account"][name]
-    former = str(table["previous_aes_key"])
-    del table["previous_aes_key"]
-    _write(path, document.as_string())
-    if former.startswith("file:"):
-        (path.parent / former.removeprefix("file:")).unlink(missing_ok=True)
-    click.echo(f"{path}: account {name} has forgotten its former key.")
-    click.echo("What is left to do: systemctl restart wxgptd")
+        target = self._place.below(path)
+        try:
+            files.write_new(target, text, 0o644)
+        except UsageFailure:
+            click.echo(f"left as it was: {target}", err=True)
+        else:
+            click.echo(f"written: {target}")
 
-
-def _read(path: Path) -> TOMLDocument:
-    import tomlkit
-
-    # As bytes: a file keeps its line ends.
-    return tomlkit.parse(path.read_bytes().decode("utf-8-sig"))
-
-
-def _write(path: Path, text: str, like: Path | None = None) -> None:
-    """Replace `path`, whole or not at all, with the owner and the mode that it (or `like`) has."""
-    from wxgptd.eventlog.segments import sync_directory
-
-    was = (like or path).stat()
-    fresh = path.with_name(f".{path.name}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb", closefd=False) as file:
-            file.write(text.encode())
-        if (was.st_uid, was.st_gid) != (os.geteuid(), os.getegid()):
-            os.fchown(descriptor, was.st_uid, was.st_gid)
-        os.fchmod(descriptor, was.st_mode & 0o777)
-        os.fsync(descriptor)
-    except OSError:
-        fresh.unlink()
-        raise
-    finally:
-        os.close(descriptor)
-    fresh.rename(path)
-    sync_directory(path.parent)
+    def _write_caddy(self, text: str) -> None:
+        self._write_beside(Path("/etc/caddy/wxgptd.Caddyfile"), text)
+        main = self._place.below(Path("/etc/caddy/Caddyfile"))
+        line = "import /etc/caddy/wxgptd.Caddyfile"
+        said = main.read_text("utf-8") if main.exists() else ""
+        if line not in said.splitlines():
+            with main.open("a", encoding="utf-8") as file:
+                file.write(f"\n{line}\n" if said else f"{line}\n")
+            click.echo(f"written: {main}, one line: {line}")

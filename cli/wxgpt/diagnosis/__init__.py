@@ -1,0 +1,1 @@
+"""What `wxgpt doctor` looks at: a module for each corner, and what a finding is."""

@@ -1,0 +1,67 @@
+"""The configuration, who may read it, and the state directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wxgpt.diagnosis.finding import Finding, bad, good, skipped
+
+if TYPE_CHECKING:
+    from wxgptd.config import Config
+
+ENOUGH_ROOM_BYTES = 200 * 1024 * 1024
+
+
+def doubtful(path: Path, config: Config) -> Iterator[Finding]:
+    """Look at what is allowed in a configuration, but hardly meant."""
+    from wxgptd.config import doubts
+
+    yield good("configuration", f"{path}: no mistakes")
+    for doubt in doubts(config):
+        key, _, what = doubt.partition(": ")
+        yield bad("configuration", what, f"change {key} in {path}", key=key)
+
+
+def permissions(path: Path) -> Iterator[Finding]:
+    """Look at who may read and change the configuration."""
+    status = path.stat()
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        yield bad("permissions", f"{path} can be changed by others", f"chmod go-w {path}")
+    elif mode & stat.S_IROTH:
+        yield bad("permissions", f"{path} can be read by everybody here", f"chmod o= {path}")
+    else:
+        yield good("permissions", f"{path}: {stat.filemode(status.st_mode)}")
+
+
+def state_directory(config: Config) -> Iterator[Finding]:
+    """Look at where the log is: whether there is room, and whose it is."""
+    path = config.server.state_dir
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        yield skipped("state directory", f"{path} is made by the first start")
+        return
+    except PermissionError:
+        yield skipped("state directory", f"{path} may not be looked at; try sudo wxgpt doctor")
+        return
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        yield bad("state directory", f"{path} is open to others", f"chmod 700 {path}")
+    elif os.geteuid() != 0 and not os.access(path, os.W_OK):
+        yield skipped("state directory", f"{path} is another user's; try sudo wxgpt doctor")
+    else:
+        yield good("state directory", f"{path} is the daemon's alone")
+    free = shutil.disk_usage(path).free
+    shown = f"{free / 2**20:,.0f} MiB free"
+    if free < ENOUGH_ROOM_BYTES:
+        yield bad(
+            "disk", shown, "make room, or set [log] keep and max_size (`wxgpt log vacuum` acts now)",
+            free_bytes=free,
+        )  # fmt: skip
+    else:
+        yield good("disk", shown, free_bytes=free)

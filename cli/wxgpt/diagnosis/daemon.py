@@ -1,0 +1,74 @@
+"""The running daemon: whether it is well, whether it may push, and whether its log is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from wxgpt import control, options
+from wxgpt.diagnosis.finding import Finding, bad, good, skipped
+from wxgpt.failures import Unreachable
+from wxgptd import __version__
+from wxgptd.errors import WxgptError
+
+if TYPE_CHECKING:
+    from wxgptd.config import Config
+
+PUSH_PATIENCE_S = 20.0
+
+
+def running() -> Finding:
+    """Look whether there is a daemon, and how it is."""
+    try:
+        _, said = control.request("GET", "/status")
+    except Unreachable as error:
+        return bad("daemon", str(error), error.hint or "its log says why")
+    version = said.get("version")
+    if version != __version__:
+        fix = "systemctl restart wxgptd"
+        return bad("daemon", f"it is version {version}, and this is {__version__}", fix)
+    if not said.get("ready"):
+        return bad("daemon", "it is still reading its log", "look again in a minute")
+    if said.get("health", "ok") != "ok":
+        return bad("daemon", str(said["health"]), "journalctl -u wxgptd says more")
+    if said.get("disk_full"):
+        return bad("daemon", "it takes no new questions: the disk is full", "make room")
+    return good("daemon", f"version {version}, running for {said.get('uptime_s', 0):.0f} s")
+
+
+def pushing(config: Config) -> Iterator[Finding]:
+    """Look whether WeChat's API takes this machine, for the accounts that push."""
+    for name, account in config.account.items():
+        if account.push != "auto" or not account.app_secret:
+            continue
+        check = f"push {name}"
+        path = f"/accounts/{quote(name, safe='')}/try"
+        try:
+            status, said = control.request("POST", path, timeout_s=PUSH_PATIENCE_S)
+        except Unreachable as error:
+            yield bad(check, str(error), "is WeChat's API reachable from here?")
+            continue
+        if status != 200:
+            yield bad(check, "the daemon knows of no such account", "systemctl reload wxgptd")
+        elif said["ok"]:
+            yield good(check, "WeChat's API takes this machine")
+        else:
+            fix = "设置与开发 → 基本配置: AppSecret, IP白名单; or push = \"never\""
+            yield bad(check, said["detail"], fix)
+
+
+def log() -> Iterator[Finding]:
+    """Read all of the log, and see whether it is whole."""
+    from wxgptd.eventlog import reader
+
+    try:
+        found = options.open_log()
+        events = sum(1 for _ in reader.scan(found.directory, found.keys))
+    except (WxgptError, OSError) as error:
+        if isinstance(error, WxgptError) and error.exit_status == 5:
+            yield bad("log", str(error), "wxgpt log verify says where, wxgpt log repair saves the rest")
+        else:
+            yield skipped("log", str(error))
+        return
+    yield good("log", f"{events} events, whole", events=events)

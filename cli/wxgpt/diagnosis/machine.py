@@ -1,0 +1,76 @@
+"""The machine: versions of what wxgptd stands on, its clock, and the unit."""
+
+from __future__ import annotations
+
+import platform
+import pyexpat
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+
+from wxgpt.diagnosis.finding import Finding, bad, good, skipped
+
+PYTHONS = ((3, 11), (3, 14))
+EXPAT_NEEDED = (2, 4, 0)
+"""From here on it knows entities that multiply by themselves."""
+
+UNIT = "wxgptd.service"
+RESTARTS = 3
+
+
+def versions() -> Iterator[Finding]:
+    """Look at Python, Twisted, OpenSSL and expat."""
+    least, most = PYTHONS
+    number = platform.python_version()
+    if not least <= sys.version_info[:2] <= most:
+        known = f"{least[0]}.{least[1]} to {most[0]}.{most[1]}"
+        yield bad("python", f"{number} is none of {known}", "install it with a Python of those")
+    else:
+        yield good("python", number)
+    from OpenSSL import SSL
+
+    tls = SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode()
+    yield good("libraries", f"Twisted {version('twisted')}, treq {version('treq')}, {tls}")
+    expat = pyexpat.EXPAT_VERSION.removeprefix("expat_")
+    numbers = tuple(int(part) for part in re.findall(r"\d+", expat))
+    if numbers < EXPAT_NEEDED:
+        yield bad("expat", f"{expat} is too old to read XML of strangers", "upgrade libexpat")
+    else:
+        yield good("expat", expat)
+
+
+def unit() -> Iterator[Finding]:
+    """Look at the unit, where systemd is what runs this machine."""
+    found = _unit_properties()
+    if not found or found.get("LoadState") == "not-found":
+        yield skipped("unit", f"{UNIT} is not on this machine")
+        return
+    state, after = found.get("ActiveState", ""), found.get("UnitFileState", "")
+    restarts = int(found.get("NRestarts") or 0)
+    if state != "active":
+        how = f"{state} ({found.get('Result')}, exit status {found.get('ExecMainStatus')})"
+        yield bad("unit", f"{UNIT} is {how}", "journalctl -u wxgptd says why; systemctl start wxgptd")
+    elif restarts >= RESTARTS:
+        why = f"{UNIT} has been restarted {restarts} times since it was started"
+        yield bad("unit", why, "journalctl -u wxgptd -p warning says why")
+    elif after not in ("enabled", "enabled-runtime", "static", "generated"):
+        yield bad("unit", f"{UNIT} is {after}", "to come back after a boot: systemctl enable wxgptd")
+    else:
+        yield good("unit", f"{UNIT} is {state}, {after}")
+
+
+def _unit_properties() -> dict[str, str]:
+    if shutil.which("systemctl") is None:
+        return {}
+    names = "LoadState,ActiveState,UnitFileState,NRestarts,Result,ExecMainStatus"
+    try:
+        said = subprocess.run(
+            ["systemctl", "show", UNIT, "-p", names],
+            capture_output=True, encoding="utf-8", timeout=10, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    return dict(line.split("=", 1) for line in said.stdout.splitlines() if "=" in line)

@@ -1,0 +1,196 @@
+"""The way from WeChat to the daemon: its port, the web server in front, the certificate, clocks."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import secrets
+import ssl
+import time
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlencode, urlsplit
+
+from wxgpt.diagnosis.finding import Finding, bad, good, skipped
+from wxgptd.errors import WxgptError
+
+if TYPE_CHECKING:
+    from wxgptd.config import Account, Config
+
+PATIENCE_S = 10.0
+CERTIFICATE_DAYS = 14
+MOST_SKEW_S = 60.0
+
+
+class Unanswered(WxgptError):
+    """nothing came back"""
+
+    def __init__(self, why: str, fix: str) -> None:
+        super().__init__(why, hint=fix)
+
+
+class Answer(NamedTuple):
+    """What came back. `days` is how long the certificate is good for, None without one."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+    days: float | None
+
+
+def get(url: str) -> Answer:
+    """GET `url`, and follow nothing.
+
+    Raises:
+        Unanswered: nothing came back; with what to mend.
+    """
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=PATIENCE_S)
+    try:
+        path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+        connection.request("GET", path, headers={"User-Agent": "wxgpt doctor"})
+        socket = connection.sock
+        peer = socket.getpeercert() if isinstance(socket, ssl.SSLSocket) else None
+        response = connection.getresponse()
+        return Answer(response.status, response.headers, response.read(65_536), _days(peer))
+    except ssl.SSLCertVerificationError as error:
+        raise Unanswered(
+            f"the certificate is not valid: {error.verify_message}",
+            "get one for this name (certbot, or Caddy by itself), with all of its chain",
+        ) from None
+    except ssl.SSLError as error:
+        raise Unanswered(f"no TLS there: {error.reason}", "is https served on that port?") from None
+    except TimeoutError:
+        raise Unanswered(
+            f"nothing came within {PATIENCE_S:g} s", "is the port open in the firewall, and at the cloud?"
+        ) from None
+    except ConnectionRefusedError:
+        raise Unanswered(
+            "the connection is refused", "nobody listens there: is the web server running?"
+        ) from None
+    except OSError as error:
+        name = "does the name have a DNS record?" if "ame or service" in str(error) else "is it up?"
+        raise Unanswered(str(error.strerror or error), name) from None
+    except http.client.HTTPException as error:
+        raise Unanswered(f"no HTTP there: {error!r}", "another program uses that port") from None
+    finally:
+        connection.close()
+
+
+def _days(peer: object) -> float | None:
+    if not isinstance(peer, dict) or "notAfter" not in peer:
+        return None
+    return (ssl.cert_time_to_seconds(str(peer["notAfter"])) - time.time()) / 86_400
+
+
+def port(config: Config) -> Iterator[Finding]:
+    """Look whether the daemon answers where it listens."""
+    match = re.match(r"tcp:(?:port=)?(\d+)", config.server.listen)
+    if match is None:
+        yield skipped("port", f"{config.server.listen}: reached through the web server only")
+        return
+    host = re.search(r"interface=([0-9.]+)", config.server.listen)
+    url = f"http://{host.group(1) if host else '127.0.0.1'}:{match.group(1)}/healthz"
+    try:
+        answer = get(url)
+    except Unanswered as error:
+        yield bad("port", f"{url}: {error}", "start the daemon: systemctl start wxgptd")
+        return
+    if answer.body == b"ok\n":
+        yield good("port", f"{url} answers")
+    elif answer.status == 503:
+        yield bad("port", f"{url}: {answer.body.decode().strip()}", "its log says why")
+    else:
+        fix = "stop the other program, or choose another port for [server] listen"
+        yield bad("port", f"{url} is answered by something else", fix)
+
+
+def public(config: Config) -> Iterator[Finding]:
+    """Look at the public address: reached, by TLS, not redirected, and led to each webhook."""
+    base = config.server.public_url.rstrip("/")
+    try:
+        answer = get(f"{base}/healthz")
+    except Unanswered as error:
+        yield bad("public address", f"{base}: {error}", error.hint)
+        return
+    yield from _certificate(base, answer)
+    if 300 <= answer.status < 400:
+        where = answer.headers.get("Location", "elsewhere")
+        yield bad(
+            "public address", f"{base}/healthz is redirected to {where}",
+            "WeChat follows no redirect: write the address that it leads to as public_url",
+        )  # fmt: skip
+        return
+    if answer.body != b"ok\n":
+        yield bad(
+            "public address", f"{base}/healthz is not answered by wxgptd (HTTP {answer.status})",
+            "have the web server pass everything below that address on: etc/nginx.conf, etc/Caddyfile",
+        )  # fmt: skip
+        return
+    yield good("public address", f"{base} leads to this daemon")
+    for name, account in config.account.items():
+        yield _webhook(base, name, account)
+
+
+def _certificate(base: str, answer: Answer) -> Iterator[Finding]:
+    if answer.days is None:
+        yield skipped("certificate", f"{base} is not https")
+    elif answer.days < CERTIFICATE_DAYS:
+        yield bad(
+            "certificate", f"it ends in {answer.days:.0f} days",
+            "renew it, and see why that does not happen by itself (systemctl list-timers)",
+        )  # fmt: skip
+    else:
+        yield good("certificate", f"valid for {answer.days:.0f} days")
+
+
+def _webhook(base: str, name: str, account: Account) -> Finding:
+    """Check the URL the way WeChat's backend does, through everything that is in front."""
+    from wxgptd.config import webhook_path
+    from wxgptd.wechat import signature
+
+    check = f"webhook {name}"
+    url = f"{base}{webhook_path(name, account)}"
+    stamp, nonce, echo = str(int(time.time())), secrets.token_hex(8), secrets.token_hex(12)
+    signed = signature.sign(account.token.reveal(), stamp, nonce)
+    query = {"signature": signed, "timestamp": stamp, "nonce": nonce, "echostr": echo}
+    try:
+        answer = get(f"{url}?{urlencode(query)}")
+    except Unanswered as error:
+        return bad(check, f"{url}: {error}", error.hint)
+    if answer.status == 200 and answer.body == echo.encode():
+        return good(check, f"{url} answers WeChat's check of it")
+    if 300 <= answer.status < 400:
+        fix = "WeChat follows no redirect: take that out of the web server (a slash at the end?)"
+        return bad(check, f"{url} is redirected to {answer.headers.get('Location')}", fix)
+    if answer.status == 403:
+        why = answer.body.decode("utf-8", "replace").strip() or "refused"
+        return bad(check, f"{url}: {why}", "restart the daemon with this configuration, or set the clock")
+    return bad(
+        check, f"{url}: HTTP {answer.status}, not what was to be echoed",
+        "have the web server pass this path on, its query and all",
+    )  # fmt: skip
+
+
+def clock(config: Config) -> Iterator[Finding]:
+    """Compare this machine's clock with that of the first model server that tells the time."""
+    for name, one in config.assistant.items():
+        host = urlsplit(one.base_url)
+        if host.hostname in ("localhost", "127.0.0.1", "::1"):
+            continue
+        before = time.time()
+        try:
+            answer = get(f"{host.scheme}://{host.netloc}/")
+            theirs = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+        except (Unanswered, TypeError, ValueError):
+            continue
+        skew_s = (before + time.time()) / 2 - theirs
+        shown = f"{abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} {host.hostname}"
+        if abs(skew_s) > MOST_SKEW_S:
+            yield bad("clock", shown, "timedatectl set-ntp true", assistant=name, skew_s=round(skew_s))
+        else:
+            yield good("clock", shown, skew_s=round(skew_s))
+        return
+    yield skipped("clock", "no server out there has told the time")

@@ -1,0 +1,126 @@
+"""A first configuration: what has to be said, with a word about each, and what is often wanted."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import NamedTuple
+
+import tomlkit
+
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def make_token() -> str:
+    """Return what an account and WeChat's backend share: 32 letters and digits."""
+    return "".join(secrets.choice(ALPHABET) for _ in range(32))
+
+
+def make_aes_key() -> str:
+    """Return an EncodingAESKey: 43 letters and digits, the base64 of 32 bytes."""
+    return "".join(secrets.choice(ALPHABET) for _ in range(43))
+
+
+class Wanted(NamedTuple):
+    """What a first configuration says."""
+
+    domain: str
+    port: int
+    state_dir: Path
+    account: str
+    token: str
+    app_id: str
+    aes_key: str
+    assistant: str
+    base_url: str
+    api_key: str
+    model: str
+    more: str
+
+
+_TEMPLATE = """\
+# wxgptd 的配置，由 wxgpt init 写成；改完运行 wxgpt check，再 systemctl reload wxgptd。
+# The configuration of wxgptd, written by `wxgpt init`. After a change: wxgpt check, then
+# systemctl reload wxgptd.  全部的键 · Every key: docs/configuration.md
+#
+# 里面有密钥，不要给别人看。 · It holds secrets: keep it to yourself.
+
+[server]
+# 前面的网站服务器（nginx、Caddy）把请求转到这里。 · The web server in front passes requests on.
+listen = {listen}
+# 手机上能打开的地址，回答页面的链接以它开头。 · What links to answers begin with.
+public_url = {public_url}
+# 日志和密钥都在这里，要备份：wxgpt backup FILE。 · The log and its keys. Backup: wxgpt backup FILE
+state_dir = {state_dir}
+
+[account.{account}]
+# 这几个值要和微信后台里填的一样。 · The same values as in WeChat's backend.
+token = {token}
+{safe}
+# 关注时的回复，{{commands}} 会换成开始对话的命令。 · The reply to new followers.
+#welcome = "你好！发送 {{commands}} 开始对话。"
+# 对话之外的文字也直接开始对话，不用先发命令。 · Talk without a command first.
+#open_without_command = true
+
+[assistant.{assistant}]
+# 在微信里发 /{assistant} 开始对话。 · What opens a session in WeChat.
+command = {command}
+base_url = {base_url}
+api_key = {api_key}
+model = {model}
+{more}# 每次对话开头给模型的说明。 · What the model is told at the beginning.
+system_prompt = "你是公众号里的助手，回答简洁。"
+# 每百万 token 的价格和一天的预算，0 不限。 · Prices for a million tokens, and a daily budget.
+#price_per_million = {{ input = 2, output = 8 }}
+#daily_budget = 20
+
+[session]
+# 多久没有新消息，对话自动结束。 · How long a session lives without a message.
+ttl = "5m"
+
+[limits]
+# 每个用户的限制，0 不限。 · Limits for each user; 0 is none.
+messages_per_minute = 20
+questions_per_day = 100
+
+# 不归模型管的消息：关键词回复，或者交给原来的后台。
+# What is not for the model: keyword replies, or another backend.
+#[[rule]]
+#match = "keyword"
+#words = ["价格", "多少钱"]
+#reply = {{ text = "价目表：https://example.com/prices" }}
+"""
+
+_SAFE = """\
+# 安全模式：来往消息都加密。 · Safe mode: messages are encrypted both ways.
+app_id = {app_id}
+aes_key = {aes_key}"""
+
+_PLAIN = """\
+# 明文模式。换成安全模式（推荐）：填上这两个，微信后台也改。
+# Plain text. For safe mode, which is better: these two, and the same in WeChat's backend.
+#app_id = "wx..."
+#aes_key = {aes_key}"""
+
+
+def written(wanted: Wanted) -> str:
+    """Return the text of the configuration that says what is `wanted`."""
+
+    def quoted(text: str) -> str:
+        return tomlkit.string(text).as_string()
+
+    safe = _SAFE if wanted.app_id else _PLAIN
+    return _TEMPLATE.format(
+        listen=quoted(f"tcp:{wanted.port}:interface=127.0.0.1"),
+        public_url=quoted(f"https://{wanted.domain}"),
+        state_dir=quoted(str(wanted.state_dir)),
+        account=wanted.account,
+        token=quoted(wanted.token),
+        safe=safe.format(app_id=quoted(wanted.app_id), aes_key=quoted(wanted.aes_key)),
+        assistant=wanted.assistant,
+        command=quoted(f"/{wanted.assistant}"),
+        base_url=quoted(wanted.base_url),
+        api_key=quoted(wanted.api_key),
+        model=quoted(wanted.model),
+        more=f"{wanted.more}\n" if wanted.more else "",
+    )

@@ -1,0 +1,78 @@
+"""Files beside the configuration: units for systemd, a site for nginx or Caddy.
+
+They are the ones of `etc/`, with this installation's paths and the operator's domain in them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from wxgpt.failures import UsageFailure
+
+UNITS = ("wxgptd.service", "wxgptd.socket")
+EXAMPLE_DOMAIN = "chat.example.com"
+EXAMPLE_PORT = "127.0.0.1:9005"
+EXAMPLE_BIN = "/opt/wxgptd/bin"
+
+
+def shipped(name: str) -> str:
+    """Return the text of a file of `etc/`: it is in the package, or in the checkout."""
+    here = Path(__file__).resolve()
+    for base in (here.parent.parent / "etc", here.parents[3] / "etc"):
+        if (base / name).exists():
+            return (base / name).read_text("utf-8")
+    raise UsageFailure(f"{name} is missing from this installation", hint="install wxgptd again")
+
+
+def units(config: Path, port: int) -> dict[str, str]:
+    """Return the units by name, for this installation.
+
+    Raises:
+        UsageFailure: it is where the unit's sandbox lets nobody look.
+    """
+    programs = Path(sys.prefix) / "bin"
+    if str(programs).startswith(("/home/", "/root/", "/run/user/")):
+        raise UsageFailure(
+            f"wxgptd is installed in {programs}, which a service of systemd's may not read",
+            hint=f"python3 -m venv /opt/wxgptd && /opt/wxgptd/bin/pip install wxgptd, and then "
+            f"{EXAMPLE_BIN}/wxgpt init",
+        )
+    texts = {name: shipped(name) for name in UNITS}
+    return {
+        name: text.replace(EXAMPLE_BIN, str(programs))
+        .replace("/etc/wxgptd/wxgptd.toml", str(config))
+        .replace(EXAMPLE_PORT, f"127.0.0.1:{port}")
+        for name, text in texts.items()
+    }
+
+
+def site(name: str, domain: str, port: int) -> str:
+    """Return the site for a web server: `nginx.conf` or `Caddyfile`."""
+    text = shipped(name).replace(EXAMPLE_DOMAIN, domain)
+    return text.replace(EXAMPLE_PORT, f"127.0.0.1:{port}")
+
+
+def write_new(path: Path, text: str, mode: int) -> None:
+    """Write a file that is not there yet, whole or not at all.
+
+    Raises:
+        UsageFailure: it is there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, mode)
+    except FileExistsError:
+        raise UsageFailure(
+            f"{path} exists; nothing was changed",
+            hint="edit it, or move it away first",
+        ) from None
+    try:
+        os.fchmod(descriptor, mode)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError:
+        path.unlink()
+        raise

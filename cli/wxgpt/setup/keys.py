@@ -1,0 +1,136 @@
+"""Change an account's EncodingAESKey without losing a message.
+
+The configuration is rewritten with a new key beside the former one, comments and all. The daemon
+takes messages made with either, and answers with the one that a message came with.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wxgpt import options
+from wxgpt.failures import UsageFailure
+from wxgpt.setup.configuration import make_aes_key
+
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
+
+
+def rotate(account: str | None, *, finish: bool) -> None:
+    """Change the EncodingAESKey of an account, or end such a change.
+
+    Raises:
+        UsageFailure: there is nothing to change, or another change is under way.
+    """
+    path = options.config_path().resolve()
+    name, configured = options.pick_account(options.load_config(), account)
+    if not configured.aes_key:
+        raise UsageFailure(
+            f"account {name} has no aes_key to change",
+            hint="it is in plain text mode; for safe mode set app_id and aes_key",
+        )
+    if finish:
+        if not configured.previous_aes_key:
+            raise UsageFailure(f"account {name} has no former key to forget")
+        _finish(path, name)
+    else:
+        if configured.previous_aes_key:
+            raise UsageFailure(
+                f"account {name} still has a former key: a change is under way",
+                hint="finish it first: wxgpt init --rotate-aes-key --finish",
+            )
+        _begin(path, name, account)
+
+
+def _begin(path: Path, name: str, account: str | None) -> None:
+    fresh = make_aes_key()
+    document = _read(path)
+    table = document["account"][name]
+    former = str(table["aes_key"])
+    scheme, colon, where = former.partition(":")
+    match scheme if colon else "":
+        case "":
+            table["previous_aes_key"] = former
+            table["aes_key"] = fresh
+            _write(path, document.as_string())
+        case "file":
+            file = path.parent / where
+            kept = file.with_name(f"{file.name}.previous")
+            if kept.exists():
+                raise UsageFailure(
+                    f"{kept} exists: an earlier change was not finished",
+                    hint="if the key in it is in use nowhere any more, delete the file",
+                )
+            # In this order: interrupted at any point, no key is lost.
+            _write(kept, file.read_text("utf-8"), like=file)
+            table["previous_aes_key"] = f"file:{where}.previous"
+            _write(path, document.as_string())
+            _write(file, f"{fresh}\n")
+        case _:
+            raise UsageFailure(
+                f"the key of account {name} is {scheme}:{where}, which wxgpt cannot change",
+                hint=f"keep it as previous_aes_key, and put a new one there: {fresh}",
+            )
+    given = click.get_current_context().find_root().obj["config"]
+    prefix = f"wxgpt --config {given}" if given else "wxgpt"
+    finish = f"{prefix} init --rotate-aes-key --finish"
+    if account is not None:
+        finish += f" --account {account}"
+    click.echo(f"{path}: account {name} has a new aes_key, and the former one beside it.")
+    click.echo(
+        f"""
+What is left to do, in this order:
+  1. systemctl reload wxgptd
+  2. In WeChat's backend (设置与开发 → 基本配置 → 服务器配置 → 修改配置), put this
+     EncodingAESKey, and 提交:
+       {fresh}
+  3. In ten minutes, when no message comes with the former key any more:
+       {finish}
+       systemctl reload wxgptd"""
+    )
+
+
+def _finish(path: Path, name: str) -> None:
+    document = _read(path)
+    table = document["account"][name]
+    former = str(table["previous_aes_key"])
+    del table["previous_aes_key"]
+    _write(path, document.as_string())
+    if former.startswith("file:"):
+        (path.parent / former.removeprefix("file:")).unlink(missing_ok=True)
+    click.echo(f"{path}: account {name} has forgotten its former key.")
+    click.echo("What is left to do: systemctl reload wxgptd")
+
+
+def _read(path: Path) -> TOMLDocument:
+    import tomlkit
+
+    # As bytes: a file keeps its line ends.
+    return tomlkit.parse(path.read_bytes().decode("utf-8-sig"))
+
+
+def _write(path: Path, text: str, like: Path | None = None) -> None:
+    """Replace `path`, whole or not at all, with the owner and the mode that it (or `like`) has."""
+    from wxgptd.eventlog.segments import sync_directory
+
+    was = (like or path).stat()
+    fresh = path.with_name(f".{path.name}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(text.encode())
+        if (was.st_uid, was.st_gid) != (os.geteuid(), os.getegid()):
+            os.fchown(descriptor, was.st_uid, was.st_gid)
+        os.fchmod(descriptor, was.st_mode & 0o777)
+        os.fsync(descriptor)
+    except OSError:
+        fresh.unlink()
+        raise
+    finally:
+        os.close(descriptor)
+    fresh.rename(path)
+    sync_directory(path.parent)

@@ -1,0 +1,145 @@
+"""A changed configuration is taken up while the daemon runs: all of it that can be, or nothing."""
+
+import attrs
+import pytest
+
+from tests.support.model_server import answer_at
+from tests.support.story import Story, configuration, safe_account
+from wxgptd import config as cfg
+
+
+def assistant(**more):
+    key = cfg.Secret("sk-secret")
+    return cfg.Assistant(base_url="http://model.test/v1", model="m-1", api_key=key, **more)
+
+
+def changed(story, **tables):
+    """Have the story's daemon take up a configuration with other `tables`."""
+    story.config = attrs.evolve(story.config, **tables)
+    return story.service.reloading.from_file()
+
+
+@pytest.fixture
+def story():
+    return Story(answer_at(0.1, "好的。"))
+
+
+def test_another_assistant_can_be_opened_at_once(story):
+    assert story.say("/code") is None
+    adopted = changed(story, assistant={**story.config.assistant, "code": assistant()})
+    assert adopted.changed == ("assistant.code",)
+    assert "code" in story.say("/code")
+
+
+def test_texts_rules_and_limits_are_the_new_ones(story):
+    rule = cfg.Rule(match="keyword", words=cfg.Words(("价格",)), reply=cfg.RuleReply(text="十元"))
+    adopted = changed(
+        story,
+        texts=attrs_texts(story, no_session="没有对话"),
+        rule=(rule,),
+        limits=cfg.Limits(messages_per_minute=1),
+    )
+    assert set(adopted.changed) == {"texts.no_session", "rule", "limits.messages_per_minute"}
+    assert story.say("/stop", user="bob") == "没有对话"
+    assert story.say("价格", user="carol") == "十元"
+    story.open()
+    assert "太频繁" in story.say("问题")
+
+
+def attrs_texts(story, **texts):
+    import dataclasses
+
+    return dataclasses.replace(story.config.texts, **texts)
+
+
+def test_another_account_is_served_and_a_removed_one_is_not(story):
+    changed(story, account={"other": story.config.account["main"]})
+    story.open(account="other")
+    sent = story.send("/chatgpt", user="bob", account="other")
+    assert sent.reply
+    assert story.get("/wx/main").code == 404
+
+
+def test_a_token_that_changed_is_the_one_that_counts(story):
+    was = story.wechat()
+    changed(story, account={"main": cfg.Account(token=cfg.Secret("anothertoken"))})
+    refused = story.send("/chatgpt")
+    story.advance(20)
+    assert refused.delivery.fault
+    story._wechats.clear()
+    assert story.wechat() is not was
+    assert story.say("/chatgpt", user="bob")
+
+
+def test_an_account_goes_from_plain_text_to_safe_mode(story):
+    story.open()
+    changed(story, account={"main": safe_account()})
+    story._wechats.clear()
+    assert "已开启" in story.say("/chatgpt", user="bob")
+
+
+def test_an_answer_under_way_is_not_asked_for_again():
+    story = Story(answer_at(8, "慢慢来。"))
+    story.open()
+    sent = story.send("问题", advance=False)
+    story.advance(6)
+    changed(story, assistant={"chatgpt": assistant(system_prompt="简短")})
+    story.advance(10)
+    assert sent.reply == "慢慢来。"
+    assert len(story.model.calls) == 1
+
+
+def test_whoever_has_an_assistant_that_is_gone_is_told(story):
+    story.open()
+    changed(story, assistant={"other": assistant()})
+    sent = story.send("还在吗")
+    story.advance(1)
+    assert "服务配置有误" in sent.reply
+
+
+def test_a_budget_that_is_raised_lets_questions_through():
+    spent = assistant(price_per_million=cfg.Price(output=1e6), daily_budget=1.0)
+    story = Story(answer_at(0.1, "好的。"), configuration(assistant={"chatgpt": spent}))
+    story.open()
+    for _ in range(2):
+        sent = story.send("问题")
+        story.advance(1)
+    assert "额度用完" in sent.reply
+    more = attrs.evolve(spent, daily_budget=1000.0)
+    changed(story, assistant={"chatgpt": more})
+    sent = story.send("问题")
+    story.advance(1)
+    assert sent.reply == "好的。"
+
+
+def test_what_takes_a_restart_is_said_and_stays(story, logged):
+    server = attrs.evolve(story.config.server, public_url="https://elsewhere.example.com")
+    adopted = changed(story, server=server)
+    assert adopted.changed == ()
+    assert adopted.takes_restart == ("server.public_url",)
+    assert "https://chat.example.com/" in story.say("/history")
+    assert any("takes a restart: server.public_url" in line for line in logged())
+
+
+def test_a_wrong_one_changes_nothing(story, tmp_path):
+    path = tmp_path / "wxgptd.toml"
+    with pytest.raises(cfg.ConfigError, match=r"session\.ttl"):
+        story.service.reloading.from_text("[session]\nttl = 'soon'\n", path)
+    story.open()
+    sent = story.send("问题")
+    story.advance(1)
+    assert sent.reply == "好的。"
+
+
+def test_a_model_that_has_not_changed_keeps_what_it_has_learned(story):
+    before = story.service._settings.assistants["chatgpt"].model
+    changed(story, texts=attrs_texts(story, help="帮助"))
+    assert story.service._settings.assistants["chatgpt"].model is before
+    changed(story, assistant={"chatgpt": assistant(seed=1.0)})
+    assert story.service._settings.assistants["chatgpt"].model is not before
+
+
+def test_no_value_is_told_of_only_keys():
+    one = configuration()
+    other = configuration(account={"main": cfg.Account(token=cfg.Secret("another"))})
+    assert list(cfg.changes(one, other)) == ["account.main.token"]

@@ -1,0 +1,215 @@
+"""wxgptd installed on a machine of its own, from its wheel, with a model behind TLS."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.systemd.machine import CannotBoot, Machine
+
+REPOSITORY = Path(__file__).parent.parent.parent
+CONFIG = """
+[server]
+public_url = "https://chat.example.org"
+state_dir = "/var/lib/wxgptd"
+[account.main]
+token = "canarytoken"
+[assistant.chatgpt]
+base_url = "https://model.test:9443/v1"
+api_key = "sk-canary-key"
+model = "demo"
+"""
+MODEL = """
+import sys
+from twisted.internet import endpoints, reactor
+from twisted.web.server import Site
+from wxgpt.demo_model import DemoModel
+where = "ssl:9443:interface=127.0.0.1:privateKey=/srv/model.key:certKey=/srv/model.pem"
+endpoints.serverFromString(reactor, where).listen(Site(DemoModel(reactor)))
+reactor.run()
+"""
+
+
+@pytest.fixture(scope="package")
+def machine():
+    """A booted machine with wxgptd in /opt/wxgptd, its units, and the model."""
+    one = Machine()
+    try:
+        try:
+            one.prepare()
+            install(one)
+            one.boot()
+        except CannotBoot as error:
+            pytest.skip(f"no systemd can be booted here: {error}")
+        one.run("update-ca-certificates")
+        started = one.run(
+            "systemd-run", "--unit=model", "/opt/wxgptd/bin/python", "/srv/model.py"
+        )  # fmt: skip
+        assert started.returncode == 0, started.stderr
+        yield one
+    finally:
+        one.stop()
+
+
+def install(machine: Machine) -> None:
+    """Put the wheel, the units and what the model needs on the machine."""
+    root = machine.root
+    built = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(root / "srv")],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    (wheel,) = (root / "srv").glob("*.whl")
+    # Not yet booted, and with the network of where it is made.
+    for command in (
+        "/usr/bin/python3 -m venv /opt/wxgptd",
+        f"/opt/wxgptd/bin/python -m pip install --quiet /srv/{wheel.name}",
+        "/opt/wxgptd/bin/wxgpt --version",
+    ):
+        done = machine.run_before_boot(*command.split())
+        if "No matching distribution" in done.stderr:
+            raise CannotBoot("the package index cannot be reached")
+        assert done.returncode == 0, done.stderr
+    for name in ("wxgptd.service", "wxgptd.socket"):
+        (root / "etc/systemd/system" / name).write_bytes((REPOSITORY / "etc" / name).read_bytes())
+    (root / "etc/wxgptd").mkdir(exist_ok=True)
+    (root / "srv/model.py").write_text(MODEL)
+    with (root / "etc/hosts").open("a") as hosts:
+        hosts.write("127.0.0.1 model.test\n")
+    certify(root)
+
+
+def certify(root: Path) -> None:
+    """Make an authority that the machine trusts, and have it sign for `model.test`."""
+    now = datetime.now(UTC)
+
+    def named(name: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+    def certificate(subject: str, key, issuer_key, extension) -> bytes:  # type: ignore[no-untyped-def]
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(named(subject))
+            .issuer_name(named("wxgptd tests"))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(days=2))
+            .add_extension(extension, critical=False)
+            .sign(issuer_key, hashes.SHA256())
+        )
+        return made.public_bytes(serialization.Encoding.PEM)
+
+    authority, model = (
+        ec.generate_private_key(ec.SECP256R1()),
+        ec.generate_private_key(ec.SECP256R1()),
+    )
+    trusted = certificate(
+        "wxgptd tests", authority, authority, x509.BasicConstraints(ca=True, path_length=0)
+    )
+    names = [x509.DNSName("model.test"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    signed = certificate("model.test", model, authority, x509.SubjectAlternativeName(names))
+    local = root / "usr/local/share/ca-certificates"
+    local.mkdir(parents=True, exist_ok=True)
+    (local / "wxgptd-tests.crt").write_bytes(trusted)
+    (root / "srv/model.pem").write_bytes(signed)
+    (root / "srv/model.key").write_bytes(
+        model.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+
+
+class Unit:
+    """The daemon as a unit of that machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self._root = machine.root
+
+    def configure(self, text: str = CONFIG, extra: str = "") -> None:
+        path = self._root / "etc/wxgptd/wxgptd.toml"
+        path.write_text(text + extra)
+        path.chmod(0o600)
+
+    def override(self, text: str) -> None:
+        """Add to the unit, as `systemctl edit` does."""
+        directory = self._root / "etc/systemd/system/wxgptd.service.d"
+        directory.mkdir(exist_ok=True)
+        (directory / "override.conf").write_text(text)
+        self.systemctl("daemon-reload")
+
+    def systemctl(
+        self, *arguments: str, timeout_s: float = 60.0
+    ) -> subprocess.CompletedProcess[str]:
+        return self.machine.run("systemctl", *arguments, timeout_s=timeout_s)
+
+    def show(self, name: str) -> str:
+        return self.systemctl("show", "-P", name, "wxgptd").stdout.strip()
+
+    @property
+    def pid(self) -> int:
+        return int(self.show("MainPID"))
+
+    def wait_for(self, name: str, value: str, within_s: float = 30.0) -> None:
+        deadline = time.monotonic() + within_s
+        while self.show(name) != value:
+            assert time.monotonic() < deadline, (
+                f"{name} is {self.show(name)}: {self.journal()[-2_000:]}"
+            )
+            time.sleep(0.1)
+
+    def journal(self, *arguments: str) -> str:
+        said = self.machine.run("journalctl", "-u", "wxgptd", "-o", "cat", *arguments)
+        return said.stdout
+
+    def entries(self) -> list[dict[str, str]]:
+        said = self.machine.run("journalctl", "-u", "wxgptd", "-o", "json")
+        return [json.loads(line) for line in said.stdout.splitlines()]
+
+    def wxgpt(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+        return self.machine.run("/opt/wxgptd/bin/wxgpt", *arguments, timeout_s=timeout_s)
+
+    def ask(self, text: str) -> subprocess.Popen[str]:
+        """Have WeChat deliver a message; goes on by itself."""
+        return self.machine.start("/opt/wxgptd/bin/wxgpt", "send", text)
+
+    def reset(self) -> None:
+        """Have it as it was installed, with nothing on record."""
+        self.systemctl("stop", "wxgptd.service", "wxgptd.socket")
+        self.systemctl("clean", "--what=state", "wxgptd.service")
+        self.machine.run("rm", "-rf", "/etc/systemd/system/wxgptd.service.d")
+        self.systemctl("daemon-reload")
+        self.systemctl("reset-failed")
+        self.machine.run("journalctl", "--rotate")
+        self.machine.run("journalctl", "--vacuum-time=1s")
+        self.configure()
+
+
+@pytest.fixture
+def unit(machine):
+    """The unit, installed and not started."""
+    one = Unit(machine)
+    one.reset()
+    return one
+
+
+@pytest.fixture
+def running(unit):
+    """The unit, started."""
+    done = unit.systemctl("start", "wxgptd.socket", "wxgptd.service")
+    assert done.returncode == 0, unit.journal()
+    return unit

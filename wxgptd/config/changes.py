@@ -1,0 +1,45 @@
+"""What differs between two configurations, key by key. Values are not told: some are secrets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from wxgptd.config.tables import Config
+from wxgptd.domain.texts import Texts
+
+
+def changes(former: Config, fresh: Config) -> Iterator[str]:
+    """Yield the dotted key of everything that is not in `fresh` what it was in `former`."""
+    yield from _changes("", former, fresh)
+
+
+def _changes(key: str, former: Any, fresh: Any) -> Iterator[str]:  # noqa: ANN401
+    if former == fresh:
+        return
+    before, after = _inner(former), _inner(fresh)
+    if before is None or after is None:
+        yield key
+        return
+    for name in {**before, **after}:
+        inner = f"{key}.{name}" if key else str(name)
+        if name in before and name in after:
+            yield from _changes(inner, before[name], after[name])
+        else:
+            yield inner
+
+
+def _inner(value: Any) -> Mapping[Any, Any] | None:  # noqa: ANN401
+    """Return what a table consists of, or None of what is none."""
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, tuple) and any(attrs.has(type(one)) for one in value):
+        return dict(enumerate(value, 1))  # rules, as people count
+    if isinstance(value, Texts):
+        return dataclasses.asdict(value)
+    if attrs.has(type(value)):
+        return {field.name: getattr(value, field.name) for field in attrs.fields(type(value))}
+    return None

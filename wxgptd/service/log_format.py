@@ -1,0 +1,99 @@
+"""What the daemon says on standard error: for people, for the journal, or as JSON, a line each.
+
+Of libraries only warnings and worse are said.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from string import Formatter
+from typing import TextIO, cast
+
+from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText
+from zope.interface import provider
+
+FORMATS = ("auto", "text", "journal", "json")
+
+_PRIORITIES = {
+    LogLevel.debug: 7,
+    LogLevel.info: 6,
+    LogLevel.warn: 4,
+    LogLevel.error: 3,
+    LogLevel.critical: 2,
+}
+"""Of syslog, which the journal takes from a prefix (sd-daemon(3))."""
+
+
+def observer(name: str, stream: TextIO, environ: Mapping[str, str]) -> ILogObserver:
+    """Return what writes to `stream` in the format of that name.
+
+    `auto` is the journal's where `stream` goes there, else text.
+    """
+    if name == "auto":
+        name = "journal" if _is_journal(stream, environ) else "text"
+    line = _LINES[name]
+
+    @provider(ILogObserver)
+    def write(event: LogEvent) -> None:
+        ours = str(event.get("log_namespace", "")).startswith("wxgptd")
+        if _level(event) >= (LogLevel.info if ours else LogLevel.warn):
+            print(line(event), file=stream, flush=True)
+
+    return cast("ILogObserver", write)
+
+
+def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Tell whether `stream` is what systemd connected to the journal (systemd.exec(5))."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def _level(event: LogEvent) -> LogLevel:
+    level: LogLevel = event.get("log_level") or LogLevel.info
+    return level
+
+
+def _text(event: LogEvent) -> str:
+    text: str = eventAsText(event, includeTimestamp=False, includeSystem=False)
+    return text
+
+
+def _for_people(event: LogEvent) -> str:
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(event["log_time"]))
+    return f"{stamp} {_level(event).name}: {_text(event)}"
+
+
+def _for_journal(event: LogEvent) -> str:
+    """Return each line of what is said with its priority; the journal has its own clock."""
+    priority = _PRIORITIES[_level(event)]
+    return "\n".join(f"<{priority}>{line}" for line in _text(event).splitlines() or [""])
+
+
+def _as_json(event: LogEvent) -> str:
+    stamp = datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds")
+    said = {
+        "at": stamp.replace("+00:00", "Z"),
+        "level": _level(event).name,
+        "logger": event.get("log_namespace", ""),
+        "message": _text(event),
+    }
+    named = (name for _, name, _, _ in Formatter().parse(event.get("log_format") or "") if name)
+    for name in named:
+        value = event.get(name)
+        if name not in said and not name.startswith("log_"):
+            said[name] = value if isinstance(value, str | int | float | bool) else str(value)
+    return json.dumps(said, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+
+
+_LINES: dict[str, Callable[[LogEvent], str]] = {
+    "text": _for_people,
+    "journal": _for_journal,
+    "json": _as_json,
+}

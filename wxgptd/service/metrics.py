@@ -1,0 +1,271 @@
+"""What happens, counted; and what is, as gauges: for Prometheus.
+
+Names and units follow Prometheus's conventions. No label has a user, a text or an address in it,
+so that there are as many series as accounts and assistants make, and no more. All counts begin
+with the process.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import twisted
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from twisted.logger import LogEvent, LogLevel
+
+from wxgptd import __version__
+from wxgptd.domain import events as e
+from wxgptd.domain.record import SYNC_BOUNDS_S, StoreFigures
+from wxgptd.domain.reply_window import LAST_NUMBER
+from wxgptd.domain.state import UserState
+from wxgptd.domain.values import AccountName, AssistantName, User
+from wxgptd.ports import Ignore, Outcome, Present, Say, Silence
+from wxgptd.service.projections import Projection
+from wxgptd.service.settings import Settings
+
+HOLD_BOUNDS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 4.5, 5.0, 6.0, 8.0)
+MODEL_BOUNDS_S = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0)
+FORWARD_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 4.6)
+
+_OUTCOMES: Mapping[type[Outcome], str] = {
+    Say: "reply",
+    Present: "rule",
+    Ignore: "success",
+    Silence: "silence",
+}
+
+
+class Metrics(Projection):
+    """Counts what happens. Its registry is what readers are given; more can be registered there."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+
+        def counter(name: str, about: str, *labels: str) -> Counter:
+            return Counter(f"wxgptd_{name}", about, labels, registry=registry)
+
+        def histogram(name: str, about: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(f"wxgptd_{name}", about, labels, buckets=bounds, registry=registry)
+
+        self._attempts = counter(
+            "attempts", "Requests of WeChat's with a message, by what they came to.", "account",
+            "outcome",
+        )  # fmt: skip
+        self._held = histogram(
+            "hold_seconds", "How long the requests that had to wait were held.", HOLD_BOUNDS_S,
+            "account",
+        )  # fmt: skip
+        self._refused = counter(
+            "refused_requests", "Requests that were not WeChat's, or not understood.", "account",
+            "reason",
+        )  # fmt: skip
+        self._windows = counter(
+            "windows", "Settled reply windows, by what was said and on which attempt.", "account",
+            "outcome", "attempt",
+        )  # fmt: skip
+        self._rules = counter(
+            "rule_matches", "Messages that a rule took, by its number.", "account", "rule"
+        )
+        self._forwarded = histogram(
+            "forward_seconds", "Time that other backends took for a message.", FORWARD_BOUNDS_S,
+            "result",
+        )  # fmt: skip
+        self._sessions = counter("sessions_opened", "Sessions opened.", "account", "assistant")
+        self._questions = counter("questions", "Questions asked.", "account")
+        self._restarted = counter("restarted_answers", "Answers asked for again after a stop.")
+        self._answers = counter(
+            "answers", "Questions that are settled: `completed`, or why they are not answered.",
+            "assistant", "outcome",
+        )  # fmt: skip
+        self._first_token = histogram(
+            "model_first_token_seconds", "Time to the first word of a completed answer.",
+            MODEL_BOUNDS_S, "assistant",
+        )  # fmt: skip
+        self._model = histogram(
+            "model_answer_seconds", "Time to the end of a completed answer.", MODEL_BOUNDS_S,
+            "assistant",
+        )  # fmt: skip
+        self._tokens = counter("tokens", "Tokens of completed answers.", "assistant", "kind")
+        self._cost = counter("cost", "Cost, in the currency of the prices.", "assistant")
+        self._pages = counter("pages_opened", "Pages of answers opened by somebody.", "account")
+        self._pushes = counter("pushes", "Customer-service messages, by result.", "account", "code")
+        self._messages = counter("log_messages", "Warnings and errors in the log.", "level")
+        for level in ("warn", "error", "critical"):
+            self._messages.labels(level)
+        self._attempt_counts: dict[tuple[AccountName, str], Counter] = {}
+
+    # What happens at the edges.
+
+    def attempt(self, account: AccountName, outcome: object, held_s: float) -> None:
+        """Count a request that came to `outcome`, having waited for `held_s` seconds."""
+        what = _OUTCOMES.get(type(outcome), "hung_up")  # type: ignore[arg-type]
+        known = self._attempt_counts.get((account, what))
+        if known is None:  # to look one up costs more than to count
+            known = self._attempt_counts[account, what] = self._attempts.labels(account, what)
+        known.inc()
+        if held_s:
+            self._held.labels(account).observe(held_s)
+
+    def refused(self, account: AccountName, reason: str) -> None:
+        """Count a request that was refused."""
+        self._refused.labels(account, reason).inc()
+
+    def rule(self, account: AccountName, number: int) -> None:
+        """Count a message that a rule took."""
+        self._rules.labels(account, str(number)).inc()
+
+    def forwarded(self, took_s: float, *, answered: bool) -> None:
+        """Count a message that was handed on."""
+        self._forwarded.labels("answered" if answered else "failed").observe(took_s)
+
+    def logged(self, event: LogEvent) -> None:
+        """Count a warning, or worse. An observer of Twisted's log."""
+        level = event.get("log_level")
+        if level is not None and level >= LogLevel.warn:
+            self._messages.labels(level.name).inc()
+
+    # What happens in the service.
+
+    def observe(self, user: User, event: e.Event, state: UserState) -> None:
+        """Count `event`."""
+        account = user.account
+        match event:
+            case e.ReplyOffered():
+                window = state.windows.get(event.delivery)
+                attempt = min(window.attempts, LAST_NUMBER) if window is not None else 1
+                self._windows.labels(account, str(event.kind), str(attempt)).inc()
+            case e.QuestionAsked():
+                self._questions.labels(account).inc()
+            case e.AnswerCompleted():
+                self._completed(event)
+            case e.AnswerFailed():
+                self._answers.labels(event.assistant or "none", str(event.reason)).inc()
+                self._cost.labels(event.assistant or "none").inc(event.cost)
+            case e.AnswerRestarted():
+                self._restarted.inc()
+            case e.SessionOpened():
+                self._sessions.labels(account, event.assistant).inc()
+            case e.PageOpened():
+                self._pages.labels(account).inc()
+            case e.PushDelivered():
+                self._pushes.labels(account, "0").inc()
+            case e.PushFailed():
+                self._pushes.labels(account, str(event.code) if event.code else "unknown").inc()
+            case _:
+                pass
+
+    def _completed(self, event: e.AnswerCompleted) -> None:
+        name = event.assistant
+        self._answers.labels(name, "completed").inc()
+        self._first_token.labels(name).observe(event.first_text_s)
+        self._model.labels(name).observe(event.took_s)
+        self._tokens.labels(name, "prompt").inc(event.prompt_tokens)
+        self._tokens.labels(name, "completion").inc(event.completion_tokens)
+        self._cost.labels(name).inc(event.cost)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Condition(Collector):
+    """What is at the moment that somebody asks, each found by a call."""
+
+    settings: Settings
+    store: Callable[[], StoreFigures]
+    full: Callable[[], bool]
+    ready: Callable[[], bool]
+    healthy: Callable[[], bool]
+    open_sessions: Callable[[], int]
+    held: Callable[[], int]
+    running: Callable[[], int]
+    waiting: Callable[[], int]
+    readers: Callable[[], int]
+    timeouts_left: Callable[[AccountName], int]
+    spent: Callable[[], Mapping[AssistantName, float]]
+    exhausted: Callable[[], frozenset[AssistantName]]
+    replay: Callable[[], tuple[float, int]]
+    snapshot_seq: Callable[[], int]
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the gauges."""
+        yield _one("ready", "Whether the log is read and messages are taken.", self.ready())
+        yield _one("healthy", "Whether the log gets on and threads answer.", self.healthy())
+        yield _one("open_sessions", "Sessions that take questions.", self.open_sessions())
+        yield _one("held_attempts", "Requests held in silence.", self.held())
+        yield _one("running_answers", "Model calls under way.", self.running())
+        yield _one("waiting_questions", "Questions behind another one.", self.waiting())
+        yield _one("page_readers", "Readers of answers while they are written.", self.readers())
+        yield from self._of_accounts()
+        yield from self._of_assistants()
+        yield from self._of_log()
+        build = GaugeMetricFamily(
+            "wxgptd_build_info", "What runs.", labels=["version", "python", "twisted"]
+        )
+        build.add_metric([__version__, platform.python_version(), twisted.__version__], 1.0)
+        yield build
+
+    def _of_accounts(self) -> Iterable[Metric]:
+        left = GaugeMetricFamily(
+            "wxgptd_deliberate_timeouts_left",
+            "Silent attempts that an account may still afford in five minutes.",
+            labels=["account"],
+        )
+        push = GaugeMetricFamily(
+            "wxgptd_push_usable", "Whether late answers can be pushed.", labels=["account"]
+        )
+        for account, one in self.settings.accounts.items():
+            left.add_metric([account], max(0, self.timeouts_left(account)))
+            if one.messenger is not None:
+                push.add_metric([account], float(one.messenger.usable()))
+        yield left
+        yield push
+
+    def _of_assistants(self) -> Iterable[Metric]:
+        today = GaugeMetricFamily(
+            "wxgptd_cost_today", "What answers have cost since midnight.", labels=["assistant"]
+        )
+        alone = GaugeMetricFamily(
+            "wxgptd_model_left_alone",
+            "Whether a model is not asked for a while, because it failed.",
+            labels=["assistant"],
+        )
+        spent_up = GaugeMetricFamily(
+            "wxgptd_budget_exhausted", "Whether the budget of the day is spent.",
+            labels=["assistant"],
+        )  # fmt: skip
+        spent, exhausted = self.spent(), self.exhausted()
+        for name, one in self.settings.assistants.items():
+            today.add_metric([name], spent.get(name, 0.0))
+            alone.add_metric([name], float(one.model.condition() != "ok"))
+            spent_up.add_metric([name], float(name in exhausted))
+        yield from (today, alone, spent_up)
+
+    def _of_log(self) -> Iterable[Metric]:
+        store = self.store()
+        took_s, events = self.replay()
+        yield _one("disk_full", "Whether there is no room for new questions.", self.full())
+        yield _one("log_last_seq", "The newest event.", store.last_seq)
+        yield _one("log_snapshot_seq", "The last event in a snapshot.", self.snapshot_seq())
+        yield _one("log_pending_appends", "Appends that are not durable yet.", store.pending)
+        yield _one("replay_seconds", "How long this start took to read the log.", took_s)
+        yield _one("replay_events", "How many events this start read.", events)
+        written = Metric("wxgptd_log_events", "Events written.", "counter")
+        written.add_sample("wxgptd_log_events_total", {}, store.events)
+        yield written
+        reached, buckets = 0, []
+        for bound, count in zip((*map(str, SYNC_BOUNDS_S), "+Inf"), store.syncs, strict=True):
+            reached += count
+            buckets.append((bound, float(reached)))
+        yield HistogramMetricFamily(
+            "wxgptd_log_fsync_seconds",
+            "Time of a commit's fdatasync; its count is that of commits.",
+            buckets=buckets,
+            sum_value=store.sync_s,
+        )
+
+
+def _one(name: str, about: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"wxgptd_{name}", about, float(value))

@@ -1,0 +1,89 @@
+"""Tell systemd how the daemon is (sd_notify(3)); nothing happens where nobody listens.
+
+The watchdog (`WatchdogSec=` of the unit) is fed as long as the daemon is well, and no longer:
+then systemd ends it and starts it again.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+TELL_EVERY_S = 5.0
+
+STARTING_TAKES_S = 60
+"""While the log is read, each word of it gives the start so much more time."""
+
+
+class Supervision:
+    """Speaks to the service manager that `environ` names, if there is one.
+
+    `why_ill` is empty while the daemon is well; `summary` is what it does, in a line.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        clock: IReactorTime,
+        *,
+        why_ill: Callable[[], str],
+        summary: Callable[[], str],
+    ) -> None:
+        self._address = environ.get("NOTIFY_SOCKET", "")
+        self._period_s = TELL_EVERY_S
+        self._watched = False
+        if environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):
+            watchdog = environ.get("WATCHDOG_USEC", "")
+            if watchdog.isdecimal() and int(watchdog):
+                self._watched = True
+                self._period_s = min(TELL_EVERY_S, int(watchdog) / 1e6 / 3)
+        self._why_ill = why_ill
+        self._summary = summary
+        self._ready = False
+        self._loop = LoopingCall(self._tell)
+        self._loop.clock = clock
+
+    def starting(self) -> None:
+        """Say that the log is read, for as long as that takes."""
+        if self._address:
+            self._loop.start(self._period_s)
+
+    def ready(self) -> None:
+        """Say that messages are taken from here on."""
+        self._ready = True
+        self._notify("READY=1")
+        if self._loop.running:
+            self._tell()
+
+    def stopping(self) -> None:
+        """Say that the daemon is about to end."""
+        if self._loop.running:
+            self._loop.stop()
+        self._notify("STOPPING=1", "STATUS=stopping")
+
+    def _tell(self) -> None:
+        if not self._ready:
+            extended = f"EXTEND_TIMEOUT_USEC={STARTING_TAKES_S * 1_000_000}"
+            self._notify(extended, "STATUS=reading the log")
+        elif why := self._why_ill():
+            self._notify(f"STATUS=unhealthy: {why}")
+        else:
+            self._notify(*(("WATCHDOG=1",) if self._watched else ()), f"STATUS={self._summary()}")
+
+    def _notify(self, *states: str) -> None:
+        if not self._address:
+            return
+        # An abstract socket's name begins with a NUL, which an environment cannot have.
+        address = self._address
+        address = "\0" + address[1:] if address.startswith("@") else address
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as peer:
+            peer.setblocking(False)
+            try:
+                peer.connect(address)
+                peer.sendall("\n".join(states).encode())
+            except OSError:
+                return  # a service manager that does not listen is no reason to fail
