@@ -20,7 +20,7 @@ from wxgptd.errors import WxgptError
 
 COMMANDS = {
     "demo": "See it work: no account, no key, one minute.",
-    "init": "Change what has to be changed: an account's key.",
+    "init": "Write a first configuration; or change an account's key.",
     "check": "Check the configuration.",
     "send": "Send one message the way WeChat does.",
     "chat": "The same as a conversation at a prompt.",
@@ -30,7 +30,7 @@ COMMANDS = {
     "users": "Block, allow and list users.",
     "forget": "Erase a user, and all that was said.",
     "usage": "Tokens and costs, by day, user or assistant.",
-    "doctor": "Find out whether each model answers, and what to mend.",
+    "doctor": "Look at everything, and say what to mend.",
     "status": "How the daemon is.",
     "reload": "Take up a changed configuration.",
     "backup": "Write the state directory to a file.",

@@ -163,3 +163,8 @@ def test_what_is_no_master_key_is_told_with_where_it_stands(text):
     with pytest.raises(MasterKeyUnusable, match="in here is not 32 bytes in base64") as raised:
         keyring.parse_master(text, "here")
     assert "restore it" in raised.value.hint
+
+
+def test_a_state_directory_that_a_first_start_makes_is_its_owners_alone(tmp_path):
+    keyring.own_master(tmp_path / "state")
+    assert (tmp_path / "state").stat().st_mode & 0o077 == 0

@@ -308,6 +308,7 @@ def own_master(state_dir: Path) -> bytes:
             ) from None
     key = secrets.token_bytes(KEY_BYTES)
     fresh = path.with_name(f"master.{os.getpid()}.new")
+    segments.make_private_directory(state_dir)
     segments.make_private_directory(path.parent)
     segments.write_durably(fresh, base64.b64encode(key) + b"\n")
     try:

@@ -54,7 +54,7 @@ def pushing(config: Config) -> Iterator[Finding]:
         elif said["ok"]:
             yield good(check, "WeChat's API takes this machine")
         else:
-            fix = "设置与开发 → 基本配置: AppSecret, IP白名单; or push = \"never\""
+            fix = '设置与开发 → 基本配置: AppSecret, IP白名单; or push = "never"'
             yield bad(check, said["detail"], fix)
 
 
@@ -64,10 +64,10 @@ def log() -> Iterator[Finding]:
 
     try:
         found = options.open_log()
-        events = sum(1 for _ in reader.scan(found.directory, found.keys))
+        events = sum(info.events for info in reader.inspect(found.directory))
     except (WxgptError, OSError) as error:
         if isinstance(error, WxgptError) and error.exit_status == 5:
-            yield bad("log", str(error), "wxgpt log verify says where, wxgpt log repair saves the rest")
+            yield bad("log", str(error), "wxgpt log verify says where, wxgpt log repair mends it")
         else:
             yield skipped("log", str(error))
         return

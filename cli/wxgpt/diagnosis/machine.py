@@ -52,23 +52,24 @@ def unit() -> Iterator[Finding]:
     restarts = int(found.get("NRestarts") or 0)
     if state != "active":
         how = f"{state} ({found.get('Result')}, exit status {found.get('ExecMainStatus')})"
-        yield bad("unit", f"{UNIT} is {how}", "journalctl -u wxgptd says why; systemctl start wxgptd")
+        yield bad("unit", f"{UNIT} is {how}", "journalctl -u wxgptd; systemctl start wxgptd")
     elif restarts >= RESTARTS:
         why = f"{UNIT} has been restarted {restarts} times since it was started"
         yield bad("unit", why, "journalctl -u wxgptd -p warning says why")
     elif after not in ("enabled", "enabled-runtime", "static", "generated"):
-        yield bad("unit", f"{UNIT} is {after}", "to come back after a boot: systemctl enable wxgptd")
+        yield bad("unit", f"{UNIT} is {after}", "so that a boot starts it: systemctl enable wxgptd")
     else:
         yield good("unit", f"{UNIT} is {state}, {after}")
 
 
 def _unit_properties() -> dict[str, str]:
-    if shutil.which("systemctl") is None:
+    program = shutil.which("systemctl")
+    if program is None:
         return {}
     names = "LoadState,ActiveState,UnitFileState,NRestarts,Result,ExecMainStatus"
     try:
         said = subprocess.run(
-            ["systemctl", "show", UNIT, "-p", names],
+            [program, "show", UNIT, "-p", names],
             capture_output=True, encoding="utf-8", timeout=10, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):

@@ -1,19 +1,18 @@
-"""`wxgpt doctor`: what works and what does not, each with the fix."""
+"""Whether each model answers, and what to mend where one does not."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import click
-
-from wxgpt import control, options, render
+from wxgpt import control, render
+from wxgpt.diagnosis.finding import Finding, bad, good, skipped
 from wxgpt.failures import Unreachable
-from wxgptd.errors import WxgptError
 
 if TYPE_CHECKING:
-    from wxgptd.config import Assistant
+    from wxgptd.config import Assistant, Config
 
 FIXES = (
     (r"proxy opens no tunnel: 407|^HTTP 407", ("the proxy wants a user and a password: proxy = "
@@ -44,40 +43,30 @@ BY_REASON = {
     "busy": "the provider limits how often it is asked: wait, or ask for a higher limit",
     "refused": "the provider's moderation refuses even this: is it the right model?",
     "too_long": "the server says that one word is too long: is the model loaded?",
-    "unknown": "restart the daemon with this configuration: systemctl restart wxgptd",
+    "unknown": "have the daemon take up this configuration: systemctl reload wxgptd",
 }
 PATIENCE_S = 150.0
 IN_TIME_S = 12.0
 
 
-class SomethingIsWrong(WxgptError):
-    """something is wrong"""
-
-
-@click.command("doctor")
-@options.output_option("text", "json")
-def command(output: str) -> None:
-    """Ask each model of each assistant for one token, through the running daemon.
-
-    It costs a token or two for each. Exits with 1 where anything is wrong.
-
-    \b
-    Examples:
-      wxgpt doctor
-      wxgpt doctor --json
-    """
-    config = options.load_config()
-    found: list[dict[str, Any]] = []
+def models(config: Config, *, reachable: bool) -> Iterator[Finding]:
+    """Have the daemon ask each model of each assistant for one token, which costs that much."""
     for name, one in config.assistant.items():
+        if not reachable:
+            yield skipped(f"assistant {name}", "asked through the daemon, which does not run")
+            continue
         for said in _try(name, one):
-            found.append({"assistant": name, **said, "fix": _fix(said)})
-            if output == "text":
-                click.echo(_line(found[-1]))
-    if output == "json":
-        click.echo(render.dumps(found))
-    wrong = sum(not said["ok"] for said in found)
-    if wrong:
-        raise SomethingIsWrong(f"{wrong} of {len(found)} do not answer")
+            yield _found(name, said)
+
+
+def _found(name: str, said: dict[str, Any]) -> Finding:
+    check, more = f"assistant {name}", {"assistant": name, "model": said["model"]}
+    if not said["ok"]:
+        detail = f"{said['model']}: {render.printable(said['detail'])}"
+        return bad(check, detail, _fix(said), reason=said["reason"], **more)
+    slow = ", too late for WeChat: users get a link" if said["took_s"] > IN_TIME_S else ""
+    detail = f"{said['model']} answers in {said['took_s']:.1f} s{slow}"
+    return good(check, detail, took_s=said["took_s"], **more)
 
 
 def _try(name: str, configured: Assistant) -> list[dict[str, Any]]:
@@ -87,13 +76,11 @@ def _try(name: str, configured: Assistant) -> list[dict[str, Any]]:
     try:
         status, said = control.request("POST", path, timeout_s=patience_s)
     except Unreachable as error:
-        if "timed out" not in str(error):
-            raise
-        return [
-            _unknown(model, f"no answer within {patience_s:g} s") for model in configured.choice
-        ]
+        timed_out = "timed out" in str(error)
+        why = f"no answer within {patience_s:g} s" if timed_out else str(error)
+        return [_unknown(model, why) for model in configured.choice]
     if status == 503:
-        raise Unreachable("the daemon is still starting", hint="try again in a few seconds")
+        return [_unknown(model, "the daemon is still starting") for model in configured.choice]
     if status != 200:
         return [_unknown(model, "the daemon has no such assistant") for model in configured.choice]
     asked = {one["model"] for one in said}
@@ -109,16 +96,6 @@ def _unknown(model: str, detail: str) -> dict[str, Any]:
 
 
 def _fix(said: dict[str, Any]) -> str:
-    if said["ok"]:
-        return ""
     known = BY_REASON.get(said["reason"], "is the server up? The detail is what it said")
     found = (fix for sign, fix in FIXES if re.search(sign, said["detail"], re.IGNORECASE))
     return next(found, known) if said["reason"] == "unavailable" else known
-
-
-def _line(said: dict[str, Any]) -> str:
-    who = f"assistant {said['assistant']}: {said['model']}"
-    if not said["ok"]:
-        return f"✘ {who}: {render.printable(said['detail'])}\n  fix: {said['fix']}"
-    slow = ", too late for WeChat: users get a link" if said["took_s"] > IN_TIME_S else ""
-    return f"✔ {who} answers in {said['took_s']:.1f} s{slow}"

@@ -64,7 +64,8 @@ def get(url: str) -> Answer:
         raise Unanswered(f"no TLS there: {error.reason}", "is https served on that port?") from None
     except TimeoutError:
         raise Unanswered(
-            f"nothing came within {PATIENCE_S:g} s", "is the port open in the firewall, and at the cloud?"
+            f"nothing came within {PATIENCE_S:g} s",
+            "is the port open in the firewall, and at the cloud?",
         ) from None
     except ConnectionRefusedError:
         raise Unanswered(
@@ -126,7 +127,7 @@ def public(config: Config) -> Iterator[Finding]:
     if answer.body != b"ok\n":
         yield bad(
             "public address", f"{base}/healthz is not answered by wxgptd (HTTP {answer.status})",
-            "have the web server pass everything below that address on: etc/nginx.conf, etc/Caddyfile",
+            "have the web server pass everything below that address on",
         )  # fmt: skip
         return
     yield good("public address", f"{base} leads to this daemon")
@@ -167,7 +168,9 @@ def _webhook(base: str, name: str, account: Account) -> Finding:
         return bad(check, f"{url} is redirected to {answer.headers.get('Location')}", fix)
     if answer.status == 403:
         why = answer.body.decode("utf-8", "replace").strip() or "refused"
-        return bad(check, f"{url}: {why}", "restart the daemon with this configuration, or set the clock")
+        return bad(
+            check, f"{url}: {why}", "restart the daemon with this configuration, or set the clock"
+        )
     return bad(
         check, f"{url}: HTTP {answer.status}, not what was to be echoed",
         "have the web server pass this path on, its query and all",
@@ -176,7 +179,7 @@ def _webhook(base: str, name: str, account: Account) -> Finding:
 
 def clock(config: Config) -> Iterator[Finding]:
     """Compare this machine's clock with that of the first model server that tells the time."""
-    for name, one in config.assistant.items():
+    for one in config.assistant.values():
         host = urlsplit(one.base_url)
         if host.hostname in ("localhost", "127.0.0.1", "::1"):
             continue
@@ -189,7 +192,7 @@ def clock(config: Config) -> Iterator[Finding]:
         skew_s = (before + time.time()) / 2 - theirs
         shown = f"{abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} {host.hostname}"
         if abs(skew_s) > MOST_SKEW_S:
-            yield bad("clock", shown, "timedatectl set-ntp true", assistant=name, skew_s=round(skew_s))
+            yield bad("clock", shown, "timedatectl set-ntp true", skew_s=round(skew_s))
         else:
             yield good("clock", shown, skew_s=round(skew_s))
         return

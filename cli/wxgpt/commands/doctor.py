@@ -1,0 +1,84 @@
+"""`wxgpt doctor`: what works and what does not, each with the fix."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wxgpt import options, render
+from wxgptd.errors import WxgptError
+
+if TYPE_CHECKING:
+    from wxgpt.diagnosis.finding import Finding
+
+MARKS = {True: "✔", False: "✘", None: "–"}
+
+
+class SomethingIsWrong(WxgptError):
+    """something is wrong"""
+
+
+@click.command("doctor")
+@options.output_option("text", "json")
+def command(output: str) -> None:
+    """Look at everything between WeChat and the models, and say what to mend.
+
+    The configuration, the state directory, the daemon and its log, the port, the public address as
+    WeChat sees it, certificates, clocks, the unit, versions; each model is asked for one token,
+    which costs that much. Exits with 1 where anything is wrong (✘); – is what could not be
+    looked at.
+
+    \b
+    Examples:
+      wxgpt doctor
+      sudo wxgpt doctor               sees the daemon's files too
+      wxgpt doctor --json
+    """
+    found: list[Finding] = []
+    for finding in _look():
+        found.append(finding)
+        if output == "text":
+            click.echo(f"{MARKS[finding.ok]} {finding.check}: {render.printable(finding.detail)}")
+            if finding.fix:
+                click.echo(f"  fix: {finding.fix}")
+    if output == "json":
+        click.echo(render.dumps([_as_json(one) for one in found]))
+    wrong = sum(one.ok is False for one in found)
+    if wrong:
+        raise SomethingIsWrong(f"{wrong} of {len(found)} are wrong")
+
+
+def _look() -> Iterator[Finding]:
+    from wxgpt.diagnosis import configuration, daemon, machine, reach
+    from wxgpt.diagnosis.finding import bad
+    from wxgpt.diagnosis.models import models
+    from wxgptd.config import ConfigError
+
+    path = options.config_path()
+    yield from machine.versions()
+    try:
+        config = options.load_config()
+    except ConfigError as error:
+        for fault in error.faults:
+            yield bad("configuration", fault, f"mend it in {path}, then wxgpt doctor once more")
+        return
+    yield from configuration.doubtful(path, config)
+    yield from configuration.permissions(path)
+    yield from configuration.state_directory(config)
+    yield from machine.unit()
+    running = daemon.running()
+    yield running
+    yield from daemon.log()
+    yield from reach.port(config)
+    yield from reach.public(config)
+    yield from reach.clock(config)
+    yield from daemon.pushing(config)
+    yield from models(config, reachable=bool(running.ok))
+
+
+def _as_json(finding: Finding) -> dict[str, Any]:
+    said = dataclasses.asdict(finding)
+    return {**said.pop("more"), **said}
