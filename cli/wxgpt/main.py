@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from io import TextIOWrapper
 from typing import NoReturn
@@ -32,11 +33,14 @@ COMMANDS = {
     "usage": "Tokens and costs, by day, user or assistant.",
     "doctor": "Look at everything, and say what to mend.",
     "status": "How the daemon is.",
+    "top": "Watch what the daemon does.",
     "reload": "Take up a changed configuration.",
     "backup": "Write the state directory to a file.",
     "restore": "Make the state directory of such a file.",
     "log": "Look after the event log.",
     "demo-model": "Run the demonstration model by itself.",
+    "completion": "Have a shell complete commands, sessions and users.",
+    "help": "Explain exit codes, times, output and the environment.",
 }
 
 EPILOG = "Exit status: " + ", ".join(f"{code} {what}" for code, what in EXIT_STATUSES.items()) + "."
@@ -62,7 +66,11 @@ class Commands(click.Group):
 
 @click.group(
     cls=Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "auto_envvar_prefix": "WXGPT",
+    },
     epilog=EPILOG,
 )
 @click.option(
@@ -72,10 +80,16 @@ class Commands(click.Group):
     envvar="WXGPT_CONFIG",
     help="The daemon's configuration.  [default: ./wxgptd.toml, then /etc/wxgptd/wxgptd.toml]",
 )
+@click.option(
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    help="Whether to use colour; auto is on a terminal.",
+)
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.version_option(__version__, prog_name="wxgpt")
 @click.pass_context
-def cli(ctx: click.Context, config_path: str | None, debug: bool) -> None:
+def cli(ctx: click.Context, config_path: str | None, color: str, debug: bool) -> None:
     """The operator's side of wxgptd, the daemon between WeChat and a chat model.
 
     \b
@@ -86,6 +100,16 @@ def cli(ctx: click.Context, config_path: str | None, debug: bool) -> None:
       wxgpt replay --as-conversation  read what was said
     """
     ctx.obj = {"config": config_path, "debug": debug}
+    ctx.color = _wants_color(color, os.environ)
+
+
+def _wants_color(given: str, environ: Mapping[str, str]) -> bool | None:
+    """Return whether to use colour; None is where there is a terminal (no-color.org)."""
+    if given != "auto":
+        return given == "always"
+    if environ.get("NO_COLOR"):
+        return False
+    return True if environ.get("CLICOLOR_FORCE", "0") not in ("", "0") else None
 
 
 def main() -> NoReturn:
@@ -96,7 +120,7 @@ def main() -> NoReturn:
             # A terminal that cannot show Chinese is no reason to fail.
             stream.reconfigure(errors="backslashreplace")
     try:
-        status = cli.main(standalone_mode=False)
+        status = cli.main(prog_name="wxgpt", standalone_mode=False)
     except click.exceptions.Abort:
         status = _say_interrupted()
     except KeyboardInterrupt:

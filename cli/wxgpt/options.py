@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -223,19 +224,32 @@ def configured_master_key() -> bytes | None:
     return keyring.parse_master(configured.reveal()) if configured else None
 
 
-def require_own(state_dir: Path) -> None:
-    """See to it that what is written into the state directory will be the daemon's.
+@contextmanager
+def owned_by_daemon(state_dir: Path) -> Iterator[None]:
+    """See to it that what is written into the state directory meanwhile will be the daemon's.
+
+    Root may write there: what it has made belongs to the directory's owner afterwards.
 
     Raises:
-        UsageFailure: this user is another one than the directory's owner.
+        UsageFailure: this user is another one than the directory's owner, and not root.
     """
-    owner = state_dir.stat().st_uid if state_dir.exists() else os.geteuid()
+    status = state_dir.stat() if state_dir.exists() else None
+    owner = status.st_uid if status is not None else os.geteuid()
+    if status is not None and owner != 0 and os.geteuid() == 0:
+        try:
+            yield
+        finally:
+            for path in state_dir.rglob("*"):
+                if path.lstat().st_uid == 0:
+                    os.chown(path, owner, status.st_gid, follow_symlinks=False)
+        return
     if owner != os.geteuid():
         name = _user_name(owner)
         raise UsageFailure(
             f"{state_dir} belongs to {name}: what another user writes there, the daemon cannot use",
-            hint=f"sudo -u {name} wxgpt ...",
+            hint=f"sudo wxgpt ... (or sudo -u {name} wxgpt ...)",
         )
+    yield
 
 
 def _user_name(number: int) -> str:

@@ -8,6 +8,8 @@ import unicodedata
 from datetime import UTC, datetime
 from typing import Any
 
+import click
+
 from wxgptd.domain import events as e
 from wxgptd.domain.record import Hidden, Recorded, RecordedUnreadable, Unreadable
 from wxgptd.domain.values import DeliveryKey, SessionId, User
@@ -141,11 +143,29 @@ def as_line(record: AnyRecord, session: str, *, utc: bool, width: int) -> str:
     label, said = _label(record)
     if isinstance(record, Recorded) and record.hidden and PERSONAL[kind(record)]:
         said = f"[{record.hidden}] {said}".rstrip()
-    line = (
+    head = (
         f"{record.seq:>7}  {clock_time(record.event.at, utc=utc)}  {pad(who, 18)}"
-        f"  {pad(session, 10)}  {pad(label, 9)}  {printable(said)}"
+        f"  {pad(session, 10)}  "
     )
-    return shorten(line, width)
+    line = shorten(f"{head}{pad(label, 9)}  {printable(said)}", width)
+    colour = _COLOURS.get(label)
+    if colour is None or not line.startswith(f"{head}{label}"):
+        return line
+    rest = line.removeprefix(f"{head}{label}")
+    return f"{head}{click.style(label, fg=colour)}{rest}"
+
+
+_COLOURS = {
+    "asked": "cyan",
+    "answered": "green",
+    "failed": "red",
+    "unpushed": "red",
+    "torn": "red",
+    "declined": "yellow",
+    "restarted": "yellow",
+    "unknown": "yellow",
+}
+"""Of the labels that are looked for; `click.echo` takes them out where no colour is wanted."""
 
 
 def _label(record: AnyRecord) -> tuple[str, str]:

@@ -8,14 +8,25 @@ from typing import Any
 
 import click
 
-from wxgpt import options
+from wxgpt import completing, options
 from wxgpt.commands import send
 from wxgpt.failures import UsageFailure
 
 
 @click.command("chat")
-@click.option("--user", default=send.DEFAULT_USER, show_default=True, metavar="OPENID")
-@click.option("--account", metavar="NAME", help="Which account; needed if there are several.")
+@click.option(
+    "--user",
+    default=send.DEFAULT_USER,
+    show_default=True,
+    metavar="OPENID",
+    shell_complete=completing.user,
+)
+@click.option(
+    "--account",
+    metavar="NAME",
+    help="Which account; needed if there are several.",
+    shell_complete=completing.account,
+)
 @click.option("--url", metavar="URL", help="Deliver here instead of where the daemon listens.")
 def command(user: str, account: str | None, url: str | None) -> None:
     """Talk to the daemon as somebody in WeChat would; end with ^D.

@@ -6,21 +6,37 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wxgpt import options, render
+from wxgpt import completing, options, render
 from wxgpt.failures import UsageFailure
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wxgptd.config import Config
     from wxgptd.domain.rules import Rule
     from wxgptd.domain.values import Content
 
 
 @click.command("check")
+@click.option("--effective", is_flag=True, help="Show each value and where it comes from.")
+@options.output_option("text", "json")
 @click.option("--message", metavar="TEXT", help="Say who would take this message.")
 @click.option("--event", metavar="NAME[:KEY]", help="Say who would take this event.")
 @click.option("--kind", metavar="KIND", help="Say who would take an image, a voice and so on.")
-@click.option("--account", metavar="NAME", help="Of which account; needed if there are several.")
-def command(message: str | None, event: str | None, kind: str | None, account: str | None) -> None:
+@click.option(
+    "--account",
+    metavar="NAME",
+    help="Of which account; needed if there are several.",
+    shell_complete=completing.account,
+)
+def command(
+    message: str | None,
+    event: str | None,
+    kind: str | None,
+    account: str | None,
+    effective: bool,
+    output: str,
+) -> None:
     """Check the configuration, and say all that is wrong with it.
 
     With --message, --event or --kind it says who would take that: a rule, a chat command, a
@@ -30,6 +46,7 @@ def command(message: str | None, event: str | None, kind: str | None, account: s
     Examples:
       wxgpt check
       wxgpt --config /etc/wxgptd/wxgptd.toml check
+      wxgpt check --effective
       wxgpt check --message "你好"
       wxgpt check --event CLICK:MENU_PRICES
     """
@@ -50,6 +67,12 @@ def command(message: str | None, event: str | None, kind: str | None, account: s
     if asked:
         _explain(config, account, _content(message, event, kind))
         return
+    if effective:
+        _show_effective(config, path, output)
+        return
+    if output == "json":
+        click.echo(render.dumps({"ok": True, "path": str(path), "doubts": list(doubts(config))}))
+        return
     for name, one in config.account.items():
         mode = "safe mode" if one.aes_key else "plain text"
         click.echo(f"account {name}: {webhook_path(name, one)}, {mode}")
@@ -58,6 +81,20 @@ def command(message: str | None, event: str | None, kind: str | None, account: s
     for doubt in doubts(config):
         click.echo(f"warning: {doubt}", err=True)
     click.echo(f"{path}: ok")
+
+
+def _show_effective(config: Config, path: Path, output: str) -> None:
+    """Show every value, secrets masked."""
+    from wxgpt.effective import values
+
+    found = list(values(config, path))
+    if output == "json":
+        rows = {one.key: {"value": one.value, "from": one.source} for one in found}
+        click.echo(render.dumps(rows))
+        return
+    for one in found:
+        shown = "***" if one.value == "***" else render.dumps(one.value)
+        click.echo(f"{one.key} = {shown}  ({one.source})")
 
 
 def _content(message: str | None, event: str | None, kind: str | None) -> Content:

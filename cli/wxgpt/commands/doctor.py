@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wxgpt.diagnosis.finding import Finding
 
 MARKS = {True: "✔", False: "✘", None: "–"}
+COLOURS = {True: "green", False: "red", None: "yellow"}
 
 
 class SomethingIsWrong(WxgptError):
@@ -41,7 +42,8 @@ def command(output: str) -> None:
     for finding in _look():
         found.append(finding)
         if output == "text":
-            click.echo(f"{MARKS[finding.ok]} {finding.check}: {render.printable(finding.detail)}")
+            mark = click.style(MARKS[finding.ok], fg=COLOURS[finding.ok])
+            click.echo(f"{mark} {finding.check}: {render.printable(finding.detail)}")
             if finding.fix:
                 click.echo(f"  fix: {finding.fix}")
     if output == "json":

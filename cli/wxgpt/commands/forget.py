@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import click
 
-from wxgpt import control, options
+from wxgpt import completing, control, options
 from wxgpt.failures import UsageFailure
 from wxgptd.errors import WxgptError
 
@@ -19,10 +19,12 @@ class NobodyKnown(WxgptError):
 
 
 @click.command("forget")
-@click.argument("openid")
-@click.option("--account", metavar="NAME", help="Needed if there are several.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def command(openid: str, account: str | None, yes: bool) -> None:
+@click.argument("openid", shell_complete=completing.user)
+@click.option("--account", metavar="NAME", help="Needed if there are several.",
+              shell_complete=completing.account)  # fmt: skip
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be erased.")
+def command(openid: str, account: str | None, yes: bool, dry_run: bool) -> None:
     """Erase a user in the running daemon: who it was, and all that was said.
 
     The user's key is deleted, so that nobody can read any more what the log has; snapshots are
@@ -31,13 +33,22 @@ def command(openid: str, account: str | None, yes: bool) -> None:
     \b
     Examples:
       wxgpt forget oXXXX
-      wxgpt forget oXXXX --yes
+      wxgpt forget oXXXX --dry-run
+      wxgpt forget oXXXX -y
     """
     name = account or options.only_account()
+    plan = (
+        f"{name}/{openid}: the user's key is deleted, all that was said is lost, links are dead, "
+        "an answer being written is given up; a block ends"
+    )
+    if dry_run:
+        click.echo(f"would be erased: {plan}")
+        return
     if not yes:
+        click.echo(plan, err=True)
         if not sys.stdin or not sys.stdin.isatty():
-            raise UsageFailure("it cannot be taken back, so it asks", hint="--yes answers that")
-        if not click.confirm(f"Erase everything about {name}/{openid}? A block ends with it, too."):
+            raise UsageFailure("it cannot be taken back, so it asks", hint="-y answers that")
+        if not click.confirm(f"Erase everything about {name}/{openid}?"):
             click.echo("nothing was done")
             sys.exit(1)
     path = f"/users/{quote(name, safe='')}/{quote(openid, safe='')}/forget"

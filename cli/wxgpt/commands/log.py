@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 import click
@@ -158,8 +160,7 @@ def repair(dry_run: bool) -> None:
         return
     if dry_run:
         raise reader.LogDamaged("the log is damaged; nothing was changed (--dry-run)")
-    options.require_own(state_dir)
-    with segments.StateLock(state_dir):
+    with options.owned_by_daemon(state_dir), segments.StateLock(state_dir):
         aside = directory.with_name(f"{directory.name}.damaged")
         number = 1
         while aside.exists():
@@ -225,9 +226,7 @@ def import_(source: IO[bytes]) -> None:
 
     state_dir = options.load_server().state_dir
     directory = segments.log_directory(state_dir)
-    options.require_own(state_dir)
-    segments.make_private_directory(state_dir)
-    with segments.StateLock(state_dir):
+    with options.owned_by_daemon(state_dir), _locked(state_dir):
         if not whole.is_empty(directory):
             raise UsageFailure(
                 f"there is a log in {directory} already",
@@ -247,6 +246,16 @@ def import_(source: IO[bytes]) -> None:
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     click.echo(f"{directory}: {count} events")
+
+
+@contextmanager
+def _locked(state_dir: Path) -> Iterator[None]:
+    """Make the state directory if need be, and keep daemons out of it."""
+    from wxgptd.eventlog import segments
+
+    segments.make_private_directory(state_dir)
+    with segments.StateLock(state_dir):
+        yield
 
 
 @command.command("vacuum")

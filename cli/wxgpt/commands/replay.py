@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wxgpt import options, render
+from wxgpt import completing, options, render
 from wxgpt.failures import UsageFailure
 
 if TYPE_CHECKING:
@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 
 @click.command("replay")
 @click.option("--until", metavar="SEQ|TIME", help="Up to and including this event, or this time.")
-@click.option("--user", metavar="OPENID", help="Only this user.")
+@click.option("--user", metavar="OPENID", help="Only this user.", shell_complete=completing.user)
 @click.option("--as-conversation", is_flag=True, help="Print the sessions as dialogues.")
 @click.option("--to", metavar="URL", help="Send the logged messages to this endpoint again.")
 @click.option("--speed", default="1x", show_default=True, metavar="Nx", help="With --to: how fast.")
-@click.option("--account", metavar="NAME", help="With --to: which account's messages and secrets.")
+@click.option(
+    "--account",
+    metavar="NAME",
+    help="With --to: which account's messages and secrets.",
+    shell_complete=completing.account,
+)
 @click.option("--allow-remote", is_flag=True, help="With --to: another machine may be meant.")
 @options.output_option("text", "json")
 def command(

@@ -14,7 +14,7 @@ from wxgpt import options
 def command(source: Path) -> None:
     """Make the state directory of FILE, a backup. There must be no log in it yet.
 
-    Run it as the user that the daemon runs as, and with the daemon stopped.
+    Run it as root or as the user that the daemon runs as, and with the daemon stopped.
 
     \b
     Examples:
@@ -23,6 +23,6 @@ def command(source: Path) -> None:
     from wxgptd.eventlog import archive
 
     state_dir = options.load_server().state_dir
-    options.require_own(state_dir)
-    found = archive.restore(source, state_dir, options.configured_master_key())
+    with options.owned_by_daemon(state_dir):
+        found = archive.restore(source, state_dir, options.configured_master_key())
     click.echo(f"{state_dir}: events up to {found.last_seq} of {found.users} users, verified")

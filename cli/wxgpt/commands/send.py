@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from wxgpt import options, render
+from wxgpt import completing, options, render
 from wxgpt.failures import ExpectationUnmet, Unreachable, UsageFailure
 from wxgptd.errors import WxgptError
 
@@ -24,9 +24,19 @@ DEFAULT_USER = "wxgpt-test-user"
 @click.command("send")
 @click.argument("text", required=False)
 @click.option(
-    "--user", default=DEFAULT_USER, show_default=True, metavar="OPENID", help="Who sends."
+    "--user",
+    default=DEFAULT_USER,
+    show_default=True,
+    metavar="OPENID",
+    help="Who sends.",
+    shell_complete=completing.user,
 )
-@click.option("--account", metavar="NAME", help="To which account; needed if there are several.")
+@click.option(
+    "--account",
+    metavar="NAME",
+    help="To which account; needed if there are several.",
+    shell_complete=completing.account,
+)
 @click.option("--url", metavar="URL", help="Deliver here instead of where the daemon listens.")
 @click.option(
     "--encrypt/--plain", default=None, help="Safe mode or not.  [default: as the account has it]"

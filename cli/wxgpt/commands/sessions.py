@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import click
 
-from wxgpt import options, render
+from wxgpt import completing, options, render
 from wxgpt.failures import Unreachable, UsageFailure
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def command() -> None:
 
 @command.command("list")
 @click.option("--all", "everything", is_flag=True, help="Closed ones, too.")
-@click.option("--user", metavar="OPENID", help="Of this user.")
+@click.option("--user", metavar="OPENID", help="Of this user.", shell_complete=completing.user)
 @options.output_option("text", "json", "ndjson")
 def list_(everything: bool, user: str | None, output: str) -> None:
     """List the open sessions, from the log.
@@ -59,7 +59,7 @@ def list_(everything: bool, user: str | None, output: str) -> None:
 
 
 @command.command("show")
-@click.argument("session_id", metavar="ID")
+@click.argument("session_id", metavar="ID", shell_complete=completing.session)
 @options.output_option("text", "json")
 def show(session_id: str, output: str) -> None:
     """Show one session as a dialogue.
@@ -83,7 +83,7 @@ def show(session_id: str, output: str) -> None:
 
 
 @command.command("stop")
-@click.argument("session_id", metavar="ID")
+@click.argument("session_id", metavar="ID", shell_complete=completing.session)
 def stop(session_id: str) -> None:
     """End an open session; its user can open another one.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wxgpt import options, render
+from wxgpt import completing, options, render
 from wxgpt.failures import UsageFailure
 from wxgpt.watch import Watch
 
@@ -79,10 +79,38 @@ class Filter:
 )
 @click.option("--since", type=options.Time(), help="From this time on.")
 @click.option("--until", type=options.Time(), help="Up to this time.")
-@click.option("--user", "users", metavar="OPENID,..", default="", help="Of these users.")
-@click.option("--account", "accounts", metavar="NAME,..", default="", help="Of these accounts.")
-@click.option("--session", "sessions", metavar="ID,..", default="", help="Of these sessions.")
-@click.option("--kind", "kinds", metavar="KIND,..", default="", help="Of these kinds.")
+@click.option(
+    "--user",
+    "users",
+    metavar="OPENID,..",
+    default="",
+    help="Of these users.",
+    shell_complete=completing.users,
+)
+@click.option(
+    "--account",
+    "accounts",
+    metavar="NAME,..",
+    default="",
+    help="Of these accounts.",
+    shell_complete=completing.accounts,
+)
+@click.option(
+    "--session",
+    "sessions",
+    metavar="ID,..",
+    default="",
+    help="Of these sessions.",
+    shell_complete=completing.sessions,
+)
+@click.option(
+    "--kind",
+    "kinds",
+    metavar="KIND,..",
+    default="",
+    help="Of these kinds.",
+    shell_complete=completing.kinds,
+)
 @click.option("--grep", default="", metavar="TEXT,..", help="With one of these texts in it.")
 @click.option("--after", type=click.IntRange(min=0), metavar="SEQ", help="Behind this number.")
 @click.option(

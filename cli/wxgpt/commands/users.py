@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 import click
 
-from wxgpt import control, options, render
+from wxgpt import completing, control, options, render
 from wxgpt.failures import UsageFailure
 
 
@@ -73,11 +73,16 @@ def _line(one: dict[str, Any]) -> str:
 
 
 _for = click.option("--for", "for_s", type=options.Span(), metavar="TIME", help="Such as 2h or 7d.")
-_account = click.option("--account", metavar="NAME", help="Needed if there are several.")
+_account = click.option(
+    "--account",
+    metavar="NAME",
+    help="Needed if there are several.",
+    shell_complete=completing.account,
+)
 
 
 @command.command("block")
-@click.argument("openid")
+@click.argument("openid", shell_complete=completing.user)
 @_for
 @_account
 def block(openid: str, for_s: float | None, account: str | None) -> None:
@@ -92,7 +97,7 @@ def block(openid: str, for_s: float | None, account: str | None) -> None:
 
 
 @command.command("allow")
-@click.argument("openid")
+@click.argument("openid", shell_complete=completing.user)
 @_for
 @_account
 def allow(openid: str, for_s: float | None, account: str | None) -> None:
@@ -106,7 +111,7 @@ def allow(openid: str, for_s: float | None, account: str | None) -> None:
 
 
 @command.command("reset")
-@click.argument("openid")
+@click.argument("openid", shell_complete=completing.user)
 @_account
 def reset(openid: str, account: str | None) -> None:
     """Neither block nor allow a user any more.

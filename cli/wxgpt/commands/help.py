@@ -1,0 +1,40 @@
+"""`wxgpt help`: what holds for every command, and the help of each."""
+
+from __future__ import annotations
+
+import click
+
+from wxgpt.failures import UsageFailure
+from wxgpt.topics import TOPICS
+
+
+@click.command("help")
+@click.argument("topic", required=False)
+@click.pass_context
+def command(ctx: click.Context, topic: str | None) -> None:
+    """Explain a topic, or a command.
+
+    \b
+    Examples:
+      wxgpt help                  what there is
+      wxgpt help exit-codes
+      wxgpt help time
+      wxgpt help output
+      wxgpt help environment
+      wxgpt help tail             the same as wxgpt tail --help
+    """
+    from wxgpt.main import COMMANDS, cli
+
+    if topic is None:
+        click.echo("Topics:")
+        for name, (about, _) in TOPICS.items():
+            click.echo(f"  {name:<13} {about}")
+        click.echo("\nCommands: " + ", ".join(COMMANDS))
+    elif topic in TOPICS:
+        click.echo(TOPICS[topic][1], nl=False)
+    elif (found := cli.get_command(ctx, topic)) is not None:
+        assert ctx.parent is not None
+        with click.Context(found, parent=ctx.parent, info_name=topic) as inner:
+            click.echo(found.get_help(inner))
+    else:
+        raise UsageFailure(f"there is no topic {topic}", hint=f"topics: {', '.join(TOPICS)}")

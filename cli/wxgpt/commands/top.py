@@ -1,0 +1,142 @@
+"""`wxgpt top`: what the daemon does at this moment, and again every second."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wxgpt import control, options, render
+from wxgpt.failures import Unreachable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+SHORT_USER = 16
+PROGRESS = {"waiting": "waits its turn", "thinking": "no word yet", "writing": "being written"}
+
+
+@click.command("top")
+@click.option("-n", "--times", type=click.IntRange(min=1), help="Look so many times, then end.")
+@click.option(
+    "--every", type=click.FloatRange(min=0.2, max=3_600), default=1.0, show_default=True,
+    metavar="SECONDS", help="How long to wait between two looks.",
+)  # fmt: skip
+@options.output_option("text", "ndjson")
+def command(times: int | None, every: float, output: str) -> None:
+    """Watch the running daemon: what is held, what is written, how the models do.
+
+    Without a terminal it looks once.
+
+    \b
+    Examples:
+      wxgpt top
+      wxgpt top --every 5
+      wxgpt top -n 1
+      wxgpt top -n 60 -o ndjson
+    """
+    live = sys.stdout.isatty() and output == "text"
+    looks = times if times is not None else (0 if live or output == "ndjson" else 1)
+    if live:
+        _watch(looks, every)
+        return
+    number = 0
+    while True:
+        number += 1
+        said = _look()
+        if output == "ndjson":
+            click.echo(render.dumps(said))
+        else:
+            _print(said)
+        if number == looks:
+            return
+        time.sleep(every)
+
+
+def _look() -> dict[str, Any]:
+    _, status = control.request("GET", "/status")
+    found, questions = control.request("GET", "/questions")
+    at = render.rfc3339(time.time())
+    return {"at": at, **status, "questions": questions if found == 200 else []}
+
+
+def _watch(looks: int, every: float) -> None:
+    """Show it in place, until that was often enough or ^C; a daemon that restarts is waited for."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    shown: RenderableType = _table(_look())
+    number = 1
+    with Live(shown, console=Console(), screen=True, auto_refresh=False) as live:
+        live.refresh()
+        while number != looks:
+            number += 1
+            time.sleep(every)
+            try:
+                shown = _table(_look())
+            except Unreachable as error:
+                shown = Text(f"{error}; still looking, ^C to quit")
+            live.update(shown, refresh=True)
+
+
+def _print(said: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    Console(width=120 if not sys.stdout.isatty() else None, highlight=False).print(_table(said))
+
+
+def _table(said: dict[str, Any]) -> RenderableType:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    lines = [Text(line) for line in _head(said)]
+    if not said["questions"]:
+        return Group(*lines, Text("no question is waiting for an answer"))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("user", "session", "assistant", "asked", "attempt", "answer"):
+        table.add_column(name, justify="right" if name in ("asked", "attempt") else "left")
+    for one in said["questions"]:
+        user = render.shorten(one["user"].removeprefix(f"{one['account']}:"), SHORT_USER)
+        progress = PROGRESS.get(one["progress"], one["progress"])
+        written = f", {one['written_chars']} characters" if one["written_chars"] else ""
+        table.add_row(
+            render.printable(f"{one['account']}/{user}"), one["session"], one["assistant"],
+            f"{one['waited_s']:.0f} s ago", str(one["attempts"]), f"{progress}{written}",
+        )  # fmt: skip
+    return Group(*lines, table)
+
+
+def _head(said: dict[str, Any]) -> list[str]:
+    state = "ready" if said["ready"] else "reading its log"
+    well = "" if said["health"] == "ok" else f", UNHEALTHY: {said['health']}"
+    up = _span(said["uptime_s"])
+    return [
+        f"wxgptd {said['version']}, pid {said['pid']}, up {up}, {state}{well}",
+        (
+            f"{said['open_sessions']} sessions · {said['held_attempts']} requests held · "
+            f"{said['answers_running']} answers running, {said['answers_waiting']} waiting · "
+            f"{said['page_readers']} readers"
+        ),
+        "models: " + _pairs(said["models"]),
+        "timeouts left: " + _pairs(said["deliberate_timeouts_left"]),
+        "spent today: " + (_pairs(said["spent_today"]) or "nothing"),
+        (
+            f"log: event {said['last_seq']}, {said['commits']} commits, "
+            f"fsync {said['fsync_mean_ms']:.2f} ms{', DISK FULL' if said['disk_full'] else ''}"
+        ),
+        "",
+    ]
+
+
+def _pairs(said: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in said.items())
+
+
+def _span(seconds: float) -> str:
+    hours, rest = divmod(int(seconds), 3_600)
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if days else f"{hours}:{rest // 60:02}:{rest % 60:02}"

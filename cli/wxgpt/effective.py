@@ -1,0 +1,74 @@
+"""Every value of a configuration, and where it comes from; secrets are masked."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import attrs
+
+from wxgptd.config import Config, Secret, read
+from wxgptd.domain.texts import Texts
+
+DEFAULT = "default"
+
+
+class Value(NamedTuple):
+    """One key's value, ready for JSON. `source` is `default`, the file, or what that refers to."""
+
+    key: str
+    value: Any
+    source: str
+
+
+def values(config: Config, path: Path) -> Iterator[Value]:
+    """Yield every value that is in force."""
+    yield from _values("", config, tomllib.loads(read(path).removeprefix("\ufeff")), str(path))
+
+
+def _values(key: str, value: Any, said: Any, path: str) -> Iterator[Value]:  # noqa: ANN401
+    inner = _inner(value)
+    if inner is None:
+        yield Value(key, _shown(value), _source(value, said, path))
+        return
+    for name, one in inner.items():
+        known = said.get(name) if isinstance(said, Mapping) else None
+        yield from _values(f"{key}.{name}" if key else name, one, known, path)
+
+
+def _inner(value: Any) -> Mapping[str, Any] | None:  # noqa: ANN401
+    if isinstance(value, Texts):
+        return dataclasses.asdict(value)
+    if attrs.has(type(value)):
+        return {field.name: getattr(value, field.name) for field in attrs.fields(type(value))}
+    if isinstance(value, dict) and any(attrs.has(type(one)) for one in value.values()):
+        return value
+    return None
+
+
+def _source(value: Any, said: Any, path: str) -> str:  # noqa: ANN401
+    if said is None:
+        return DEFAULT
+    scheme, colon, _ = said.partition(":") if isinstance(said, str) else ("", "", "")
+    if isinstance(value, Secret) and colon and scheme in ("env", "file", "credential"):
+        return str(said)
+    return path
+
+
+def _shown(value: Any) -> Any:  # noqa: ANN401
+    match value:
+        case Secret():
+            return "***" if value else ""
+        case Path():
+            return str(value)
+        case tuple():
+            return [_shown(one) for one in value]
+        case dict():
+            return {name: _shown(one) for name, one in value.items()}
+        case _ if attrs.has(type(value)):
+            return attrs.asdict(value, value_serializer=lambda _i, _f, one: _shown(one))
+        case _:
+            return value
