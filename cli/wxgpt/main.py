@@ -126,7 +126,10 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         status = _say_interrupted()
     except click.ClickException as error:
-        error.show()
+        said = error.format_message()
+        click.echo(f"error: {said[:1].lower()}{said[1:].rstrip('.')}", err=True)
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            click.echo(f"hint: {error.ctx.command_path} --help", err=True)
         status = error.exit_code
     except WxgptError as error:
         if debug:

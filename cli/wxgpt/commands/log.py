@@ -81,38 +81,50 @@ def stat(output: str) -> None:
 
 
 @command.command("verify")
-def verify() -> None:
+@options.output_option("text", "json")
+def verify(output: str) -> None:
     """Read everything, and report every damage. (A start reads what follows the newest snapshot.)
 
     \b
     Examples:
       wxgpt log verify
+      wxgpt log verify --json
 
     The exit status is 5 if there is any.
     """
     from wxgptd.eventlog import framing, reader
 
     log = options.open_log()
-    damages, count, first, last = 0, 0, 0, 0
+    damages: list[dict[str, object]] = []
+    count, first, last = 0, 0, 0
     for info in reader.inspect(*log):
         first = first or info.next_seq - info.events
         count, last = count + 1, info.next_seq - 1
         if info.damage:
-            damages += 1
-            click.echo(f"{info.path.name}: byte {info.offset}: {info.damage}")
+            found = {"segment": info.path.name, "offset": info.offset, "why": info.damage}
+            damages.append(found)
+            if output == "text":
+                click.echo(f"{info.path.name}: byte {info.offset}: {info.damage}")
         elif info.tail is framing.Torn:
             click.echo(
                 f"{info.path.name}: torn at byte {info.offset}: the unfinished end of a write, "
                 "trimmed at the next start",
                 err=True,
             )
+    said = {"segments": count, "first_seq": first, "last_seq": last, "damages": damages}
+    if output == "json" and damages:
+        click.echo(render.dumps({"ok": False, **said}))
     if damages:
+        number = len(damages)
         raise reader.LogDamaged(
-            f"{damages} damaged segment{'s' if damages > 1 else ''}",
+            f"{number} damaged segment{'s' if number > 1 else ''}",
             hint="`wxgpt log repair --dry-run` says what can be saved; a backup may have more",
         )
     if log.keys is not None:
         _verify_users(log.directory, log.keys)
+    if output == "json":
+        click.echo(render.dumps({"ok": True, **said, "users_read": log.keys is not None}))
+        return
     unread = "" if log.keys is not None else "; what users said was not looked at"
     click.echo(f"ok: {count} segments, events {first} to {last}{unread}")
 

@@ -23,7 +23,7 @@ def command(output: str) -> None:
         return
     for name, value in said.items():
         shown = (
-            ", ".join(f"{key} {number}" for key, number in value.items())
+            ", ".join(f"{key} {number}" for key, number in value.items()) or "none"
             if isinstance(value, dict)
             else value
         )

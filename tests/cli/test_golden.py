@@ -1,0 +1,199 @@
+"""What every command prints, byte for byte: a change of it is to be seen, and meant.
+
+`WXGPTD_WRITE_GOLDEN=1 pytest tests/cli/test_golden.py` writes tests/fixtures/cli anew; look at the
+difference before it is committed. JSON may gain names, and loses none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import injuries
+from tests.support.control_socket import ControlSocket
+from tests.support.model_server import answer_at
+from tests.support.story import Story
+from wxgpt.main import COMMANDS
+from wxgptd import __version__
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+CONFIG = """
+[server]
+state_dir = "state"
+public_url = "https://chat.example.org"
+[account.main]
+token = "token123"
+[assistant.chatgpt]
+base_url = "http://127.0.0.1:9/v1"
+api_key = "sk-canary"
+model = "m"
+system_prompt = "你是助手"
+price_per_million = { input = 2, output = 8 }
+[[rule]]
+match = "keyword"
+words = ["价格"]
+reply = { text = "十元" }
+"""
+GROUPS = {"sessions": ("list", "show", "stop"), "users": ("list", "block", "allow", "reset"),
+          "log": ("stat", "verify", "repair", "export", "import", "vacuum")}  # fmt: skip
+
+OFFLINE = {
+    "check": "check",
+    "check-json": "check --json",
+    "check-effective": "check --effective",
+    "check-effective-json": "check --effective --json",
+    "check-message": "check --message 价格",
+    "check-event": "check --event CLICK:KEY",
+    "check-kind": "check --kind voice",
+    "tail": "tail -n 100",
+    "tail-color": "--color always tail -n 100",
+    "tail-json": "tail -n 3 -o json",
+    "tail-ndjson": "tail -n 3 -o ndjson",
+    "tail-unknown-kind": "tail --kind Nonsense",
+    "replay": "replay",
+    "replay-json": "replay -o json",
+    "replay-conversation": "replay --as-conversation",
+    "sessions-list": "sessions list --all",
+    "sessions-list-json": "sessions list --all --json",
+    "usage": "usage",
+    "usage-by-user": "usage --by user",
+    "usage-json": "usage --json",
+    "usage-csv": "usage -o csv",
+    "log-stat": "log stat",
+    "log-stat-json": "log stat --json",
+    "log-verify": "log verify",
+    "log-verify-json": "log verify --json",
+    "log-repair-dry-run": "log repair --dry-run",
+    "log-export": "log export",
+    "status-no-daemon": "status",
+    "forget-dry-run": "forget alice --dry-run",
+    "forget-no-terminal": "forget alice",
+    "help": "help",
+    "help-exit-codes": "help exit-codes",
+    "help-time": "help time",
+    "help-output": "help output",
+    "help-environment": "help environment",
+    "help-nonsense": "help nonsense",
+    "completion-bash": "completion bash",
+    "completion-zsh": "completion zsh",
+    "completion-fish": "completion fish",
+    "init-no-terminal": "init",
+    "send-usage": "send",
+    "nonsense": "nonsense",
+}
+ONLINE = {
+    "status": "status",
+    "status-json": "status --json",
+    "sessions-list-online": "sessions list",
+    "users-list": "users list",
+    "users-list-json": "users list --json",
+    "users-block": "users block bob --for 2h",
+    "users-allow": "users allow alice",
+    "users-reset": "users reset alice",
+    "top": "top",
+    "top-ndjson": "top -n 1 -o ndjson",
+    "reload": "reload",
+    "reload-json": "reload --json",
+    "log-vacuum": "log vacuum",
+    "log-vacuum-json": "log vacuum --json",
+    "forget": "forget alice -y",
+    "forget-nobody": "forget nobody -y",
+    "sessions-stop-unknown": "sessions stop nonsense",
+}
+HELP = {
+    f"help-of-{'-'.join((name, *inner))}": " ".join((name, *inner, "--help"))
+    for name in COMMANDS
+    for inner in ((), *((one,) for one in GROUPS.get(name, ())))
+}
+
+
+@pytest.fixture
+def place(tmp_path):
+    (tmp_path / "wxgptd.toml").write_text(CONFIG)
+    (tmp_path / "wxgptd.toml").chmod(0o600)
+    shutil.copytree(FIXTURES / "logs" / "v4", tmp_path / "state")
+    injuries.keep_master(tmp_path / "state")
+    return tmp_path
+
+
+def ran(place: Path, line: str) -> str:
+    """What a command says, with what differs from one run to the next taken out."""
+    words = line.split(" ")
+    at = 2 if words[0] == "--color" else 0
+    command = [*words[:at], "--config", str(place / "wxgptd.toml"), *words[at:]]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("WXGPT_")}
+    environ.pop("NO_COLOR", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "wxgpt", *command], cwd=place, stdin=subprocess.DEVNULL,
+        capture_output=True, encoding="utf-8", check=False,
+        env={**environ, "TZ": "Asia/Shanghai", "COLUMNS": "100"},
+    )  # fmt: skip
+    said = f"$ wxgpt {line}\n{done.stdout}"
+    if done.stderr:
+        said += f"--- standard error\n{done.stderr}"
+    said += f"--- exit status {done.returncode}\n"
+    said = said.replace(str(place), "/place").replace(__version__, "VERSION")
+    said = re.sub(r"(pid\"?:? +)\d+", r"\1PID", said)
+    said = re.sub(r'("at": )"[^"]+", ("version")', r'\1"NOW", \2', said)
+    return re.sub(r"[ \t]+\n", "\n", said)
+
+
+def compare(name: str, said: str) -> None:
+    path = FIXTURES / "cli" / f"{name}.txt"
+    if os.environ.get("WXGPTD_WRITE_GOLDEN"):
+        path.write_text(said, encoding="utf-8")
+    assert said == path.read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", [*OFFLINE, *HELP])
+def test_a_command_says_what_it_always_said(name, place):
+    compare(name, ran(place, {**OFFLINE, **HELP}[name]))
+
+
+@pytest.fixture
+def online(place):
+    story = Story(answer_at(8, "好的。"))
+    story.open()
+    story.open(user="bob")
+    story.send("天为什么是蓝的？")
+    story.send("第二个问题？")
+    story.advance(3)
+    (place / "state" / "admin.sock").unlink(missing_ok=True)
+    socket = ControlSocket(story, place / "state" / "admin.sock")
+    states = [state for _, state in story.service.journal.awake()]
+    yield place, [state.live.id for state in states if state.live is not None]
+    socket.close()
+
+
+@pytest.mark.parametrize("name", ONLINE)
+def test_a_command_that_speaks_to_the_daemon_says_what_it_always_said(name, online):
+    place, sessions = online
+    said = ran(place, ONLINE[name])
+    for session in sessions:
+        said = said.replace(session, "SESSION---")
+    compare(name, re.sub(r'"delivery": "[^"]+"', '"delivery": "ID"', said))
+
+
+def test_every_command_has_a_golden_output():
+    covered = {line.split()[0] for line in (*OFFLINE.values(), *ONLINE.values(), *HELP.values())}
+    assert set(COMMANDS) <= covered
+
+
+def test_the_help_of_every_command_begins_with_examples():
+    for name in HELP:
+        assert "Examples:" in (FIXTURES / "cli" / f"{name}.txt").read_text("utf-8"), name
+
+
+def test_json_is_json():
+    for path in (FIXTURES / "cli").glob("*json.txt"):
+        said = path.read_text("utf-8").split("\n--- ")[0].splitlines()[1:]
+        assert said, path
+        for line in said:
+            json.loads(re.sub(r"\bPID\b", "1", line))

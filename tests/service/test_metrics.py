@@ -1,0 +1,131 @@
+"""What Prometheus reads, and that a reader can rely on it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+from prometheus_client import generate_latest
+
+from tests.support.model_server import answer_at, error
+from tests.support.story import Story, configuration
+from wxgptd import config as cfg
+
+
+def value(story: Story, name: str, **labels: str) -> float:
+    found = story.service.metrics.registry.get_sample_value(f"wxgptd_{name}", labels)
+    return 0.0 if found is None else found
+
+
+@pytest.fixture
+def story():
+    return Story(answer_at(8, "好的。"))
+
+
+def test_windows_are_counted_by_what_was_said_and_on_which_attempt(story):
+    story.open()
+    sent = story.send("问题")
+    story.advance(10)
+    assert sent.reply == "好的。"
+    assert value(story, "windows_total", account="main", outcome="notice", attempt="1") == 1
+    assert value(story, "windows_total", account="main", outcome="answer", attempt="2") == 1
+
+
+def test_every_attempt_is_counted_and_how_long_it_was_held(story):
+    story.open()
+    story.send("问题")
+    story.advance(10)
+    story.say("路过", user="stranger")
+    assert value(story, "attempts_total", account="main", outcome="success") == 1
+    assert value(story, "attempts_total", account="main", outcome="hung_up") == 1
+    assert value(story, "attempts_total", account="main", outcome="reply") == 2
+    assert value(story, "hold_seconds_count", account="main") == 2
+    assert 7.9 < value(story, "hold_seconds_sum", account="main") < 8.5
+
+
+def test_the_model_s_times_tokens_and_cost_are_counted():
+    priced = cfg.Assistant(
+        base_url="http://model.test/v1", model="m-1", price_per_million=cfg.Price(output=1e6)
+    )
+    story = Story(answer_at(2, "好的。"), configuration(assistant={"chatgpt": priced}))
+    story.open()
+    story.send("问题")
+    story.advance(3)
+    assert value(story, "answers_total", assistant="chatgpt", outcome="completed") == 1
+    assert value(story, "model_answer_seconds_sum", assistant="chatgpt") == pytest.approx(2, abs=0.2)
+    tokens = value(story, "tokens_total", assistant="chatgpt", kind="completion")
+    assert tokens > 0
+    assert value(story, "cost_total", assistant="chatgpt") == pytest.approx(tokens, rel=0.01)
+    assert value(story, "cost_today", assistant="chatgpt") == pytest.approx(tokens, rel=0.01)
+
+
+def test_failures_are_counted_by_their_reason():
+    story = Story(error(401, '{"error": {"message": "no"}}'))
+    story.open()
+    story.send("问题")
+    story.advance(3)
+    assert value(story, "answers_total", assistant="chatgpt", outcome="misconfigured") == 1
+    assert value(story, "model_left_alone", assistant="chatgpt") == 1
+
+
+def test_rules_and_backends_are_counted():
+    rules = (
+        cfg.Rule(match="keyword", words=cfg.Words(("价格",)), reply=cfg.RuleReply(text="十元")),
+        cfg.Rule(match="any", forward="http://nobody.test/wx"),
+    )
+    story = Story(answer_at(1, "好的。"), configuration(rule=rules))
+    assert story.say("价格") == "十元"
+    story.send("别的")
+    story.advance(6)
+    assert value(story, "rule_matches_total", account="main", rule="1") == 1
+    assert value(story, "rule_matches_total", account="main", rule="2") == 1
+    assert value(story, "forward_seconds_count", result="failed") == 1
+    assert value(story, "attempts_total", account="main", outcome="rule") == 1
+
+
+def test_refusals_are_counted_by_their_kind(story):
+    story.get("/wx/main?signature=" + "0" * 40 + "&timestamp=1700000000&nonce=1&echostr=x")
+    assert value(story, "refused_requests_total", account="main", reason="signature") == 1
+
+
+def test_what_is_waited_for_is_a_gauge(story):
+    story.open()
+    story.send("一")
+    story.send("二")
+    story.advance(1)
+    assert value(story, "running_answers") == 1
+    assert value(story, "waiting_questions") == 1
+    assert value(story, "held_attempts") == 2
+    assert value(story, "open_sessions") == 1
+
+
+def test_replaying_a_log_counts_nothing(story):
+    story.open()
+    story.send("问题")
+    story.advance(10)
+    story.restart()
+    assert value(story, "questions_total", account="main") == 0
+    assert value(story, "sessions_opened_total", account="main", assistant="chatgpt") == 0
+    assert value(story, "replay_events") > 0
+
+
+def test_no_user_and_no_text_is_in_a_label(story):
+    story.open(user="oCanaryUser")
+    story.send("canary text", user="oCanaryUser")
+    story.advance(10)
+    said = generate_latest(story.service.metrics.registry).decode()
+    assert "anary" not in said
+
+
+def test_the_names_are_as_prometheus_wants_them(story):
+    """By the linter that Prometheus itself brings."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed (Debian: prometheus)")
+    story.open()
+    story.send("问题")
+    story.advance(10)
+    said = generate_latest(story.service.metrics.registry)
+    linted = subprocess.run([promtool, "check", "metrics"], input=said, capture_output=True)
+    assert linted.returncode == 0, linted.stdout + linted.stderr
