@@ -53,7 +53,9 @@ def test_the_model_s_times_tokens_and_cost_are_counted():
     story.send("问题")
     story.advance(3)
     assert value(story, "answers_total", assistant="chatgpt", outcome="completed") == 1
-    assert value(story, "model_answer_seconds_sum", assistant="chatgpt") == pytest.approx(2, abs=0.2)
+    assert value(story, "model_answer_seconds_sum", assistant="chatgpt") == pytest.approx(
+        2, abs=0.2
+    )
     tokens = value(story, "tokens_total", assistant="chatgpt", kind="completion")
     assert tokens > 0
     assert value(story, "cost_total", assistant="chatgpt") == pytest.approx(tokens, rel=0.01)

@@ -1,0 +1,156 @@
+"""The dashboard and the alerts speak of metrics that there are, and fire when they should."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from prometheus_client import generate_latest
+
+from tests.support.model_server import answer_at
+from tests.support.story import Story, configuration
+from wxgptd import config as cfg
+
+ETC = Path(__file__).parent.parent / "etc"
+ALERTS = ETC / "prometheus-alerts.yml"
+DASHBOARD = json.loads((ETC / "grafana-dashboard.json").read_text("utf-8"))
+EXPRESSIONS = [
+    target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", ())
+]
+
+
+@pytest.fixture(scope="module")
+def promtool() -> str:
+    found = shutil.which("promtool")
+    if found is None:
+        pytest.skip("promtool is not installed (Debian: prometheus)")
+    return found
+
+
+@pytest.fixture(scope="module")
+def known() -> set[str]:
+    """The names of all series that a daemon which has seen everything shows."""
+    rules = (
+        cfg.Rule(match="keyword", words=cfg.Words(("价格",)), reply=cfg.RuleReply(text="十元")),
+        cfg.Rule(match="any", forward="http://nobody.test/wx"),
+    )
+    account = cfg.Account(token=cfg.Secret("storytoken"), app_id="wx1", app_secret=cfg.Secret("x"))
+    story = Story(answer_at(1, "好的。"), configuration(rule=rules, account={"main": account}))
+    story.say("价格")
+    story.send("别的", user="stranger")
+    story.open()
+    story.send("问题")
+    story.get("/wx/main?signature=" + "0" * 40 + "&timestamp=1700000000&nonce=1&echostr=x")
+    story.advance(6)
+    said = generate_latest(story.service.metrics.registry).decode()
+    return set(re.findall(r"^([a-z_]+)[ {]", said, re.MULTILINE))
+
+
+def names(expression: str) -> set[str]:
+    return set(re.findall(r"\b((?:wxgptd|process)_[a-z_]+)\b", expression))
+
+
+def test_every_panel_shows_metrics_that_there_are(known):
+    assert len(EXPRESSIONS) > 25
+    for expression in EXPRESSIONS:
+        assert names(expression)
+        assert names(expression) <= known, expression
+
+
+def test_every_alert_is_about_metrics_that_there_are(known):
+    assert names(ALERTS.read_text("utf-8")) - {"wxgptd_alerts"} <= known
+
+
+def test_every_metric_is_on_the_dashboard(known):
+    shown = set().union(*map(names, EXPRESSIONS))
+    own = {name for name in known if name.startswith("wxgptd_")}
+    own = {re.sub(r"_(bucket|sum|count|created|total)$", "", name) for name in own}
+    shown = {re.sub(r"_(bucket|sum|count|total)$", "", name) for name in shown}
+    hidden = {
+        "wxgptd_build_info", "wxgptd_disk_full", "wxgptd_log_last_seq", "wxgptd_log_snapshot_seq",
+        "wxgptd_log_pending_appends", "wxgptd_replay_seconds", "wxgptd_replay_events",
+        "wxgptd_questions", "wxgptd_sessions_opened", "wxgptd_restarted_answers",
+        "wxgptd_pages_opened", "wxgptd_push_usable", "wxgptd_pushes",
+    }  # fmt: skip
+    assert own - shown <= hidden
+
+
+def test_panels_do_not_lie_on_each_other():
+    taken: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        at = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
+def test_prometheus_takes_the_alerts(promtool):
+    checked = subprocess.run([promtool, "check", "rules", ALERTS], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_prometheus_takes_every_expression_of_the_dashboard(promtool, tmp_path):
+    rules = [
+        {
+            "record": f"panel:{number}",
+            "expr": one.replace("$__rate_interval", "5m").replace("$instance", ".*"),
+        }
+        for number, one in enumerate(EXPRESSIONS)
+    ]
+    path = tmp_path / "panels.json"  # JSON is YAML
+    path.write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
+    checked = subprocess.run([promtool, "check", "rules", path], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def fires(alert: str, at: str, series: dict[str, str], **labels: str) -> dict[str, object]:
+    """A test of promtool's: `alert` fires `at` that time, given these series, a value a minute."""
+    expected = [{"exp_labels": labels}] if labels else []
+    return {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "alert_rule_test": [{"eval_time": at, "alertname": alert, "exp_alerts": expected}],
+    }
+
+
+def test_alerts_fire_when_they_should_and_not_before(promtool, tmp_path):
+    alone = {'wxgptd_model_left_alone{assistant="a",instance="i"}': "0 1x20"}
+    late = {
+        'wxgptd_windows_total{account="m",outcome="link",attempt="3",instance="i"}': "0+2x60",
+        'wxgptd_windows_total{account="m",outcome="answer",attempt="1",instance="i"}': "0+1x60",
+    }
+    quick = {name: values for name, values in late.items() if "answer" in name}
+    failing = {
+        'wxgptd_answers_total{assistant="a",outcome="unavailable",instance="i"}': "0+1x60",
+        'wxgptd_answers_total{assistant="a",outcome="completed",instance="i"}': "0+1x60",
+    }
+    tests = [
+        fires("WxgptdModelLeftAlone", "2m", alone),
+        fires("WxgptdModelLeftAlone", "4m", alone, assistant="a", instance="i", severity="critical"),
+        fires("WxgptdAnswersLate", "50m", late, account="m", instance="i", severity="warning"),
+        fires("WxgptdAnswersLate", "50m", quick),
+        fires("WxgptdAnswersFailing", "30m", failing, assistant="a", instance="i", severity="warning"),
+        fires("WxgptdTimeoutsSpent", "5m", {'wxgptd_deliberate_timeouts_left{account="m"}': "60 0x9"},
+              account="m", severity="warning"),
+        fires("WxgptdDown", "5m", {'up{job="wxgptd",instance="i"}': "1 0x9"},
+              job="wxgptd", instance="i", severity="critical"),
+    ]  # fmt: skip
+    # What an alert says is not compared: only that it fires, and about what.
+    text = re.sub(r"(?m)^        annotations:\n(          .*\n)+", "", ALERTS.read_text("utf-8"))
+    (tmp_path / "alerts.yml").write_text(text)
+    path = tmp_path / "tests.json"
+    path.write_text(
+        json.dumps({"rule_files": ["alerts.yml"], "evaluation_interval": "1m", "tests": tests})
+    )
+    ran = subprocess.run(
+        [promtool, "test", "rules", path], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
