@@ -30,7 +30,7 @@ torture: .venv/ready         ## injure the log as often as docs/reliability.md s
 	WXGPTD_TORTURE=1 $(BIN)/python -m pytest -q tests/injuries
 
 bench: .venv/ready           ## every measurement, one after the other
-	for one in bench/webhook.py bench/hold.py bench/replay.py bench/log.py bench/stream.py bench/pages.py; do $(BIN)/python $$one || exit 1; done
+	for one in bench/webhook.py bench/hold.py bench/replay.py bench/log.py bench/stream.py bench/pages.py bench/load.py; do $(BIN)/python $$one || exit 1; done
 
 .venv/ready: pyproject.toml
 	@echo "setting up .venv from pyproject.toml (once)"

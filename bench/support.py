@@ -9,10 +9,13 @@ import sys
 import tempfile
 import time
 import urllib.request
+import venv
 from pathlib import Path
 from types import TracebackType
 
 from wxgptd.wechat import crypto, signature
+
+OTHERS = Path(__file__).parent.parent / "build" / "bench-venv"
 
 TOKEN = "benchtoken"
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
@@ -65,10 +68,7 @@ class Daemon:
 
     def rss_bytes(self) -> int:
         """Return how much memory the daemon has."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-        raise RuntimeError("no VmRSS")
+        return rss_bytes(self.pid)
 
     def __enter__(self) -> Daemon:
         wait_for(self.port, "/readyz")
@@ -153,3 +153,48 @@ def text_request(
         f"Content-Length: {len(encoded)}\r\n\r\n"
     )
     return head.encode(), encoded
+
+
+def rss_bytes(pid: int) -> int:
+    """Return how much memory a process has."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("no VmRSS")
+
+
+def wait_for_port(port: int) -> None:
+    """Wait until somebody listens at `port`, at most 60 s."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError(f"nobody listens at port {port}")
+
+
+def cpu_ns(pid: int) -> int:
+    """Return the CPU time of all threads of a process, as the scheduler has it."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            total += int((task / "schedstat").read_text().split()[0])
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def others() -> str | None:
+    """Return the Python that has WeRoBot and Flask, or None where they cannot be had."""
+    python = OTHERS / "bin" / "python"
+    if not (OTHERS / "ready").exists():
+        venv.create(OTHERS, with_pip=True, clear=True)
+        packages = ["werobot", "flask", "wechatpy[cryptography]==1.8.18", "setuptools<81"]
+        done = subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=False)
+        if done.returncode:
+            print("WeRoBot and Flask cannot be installed here: left out", file=sys.stderr)
+            return None
+        (OTHERS / "ready").touch()
+    return str(python)

@@ -19,7 +19,6 @@ import re
 import statistics
 import subprocess
 import sys
-import venv
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -30,7 +29,6 @@ import support
 from wxgptd.wechat.crypto import Key
 
 CONNECTIONS = 32
-OTHERS = Path(__file__).parent.parent / "build" / "bench-venv"
 
 STOCK = """
 import sys
@@ -105,17 +103,6 @@ class Target(NamedTuple):
     request: Callable[[int, bool], bytes]
 
 
-def cpu_ns(pid: int) -> int:
-    """Return the CPU time of all threads of a process, as the scheduler has it."""
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            total += int((task / "schedstat").read_text().split()[0])
-        except FileNotFoundError:
-            continue
-    return total
-
-
 async def connection(target: Target, numbers: count[int], until: float, *, keep: bool) -> int:
     """Ask one request after the other until the time is over; return how many."""
     loop, served = asyncio.get_running_loop(), 0
@@ -145,12 +132,12 @@ async def connection(target: Target, numbers: count[int], until: float, *, keep:
 async def slice_of(target: Target, numbers: count[int], seconds: float, *, keep: bool) -> float:
     """Return the CPU time of the server per request, in microseconds."""
     until = asyncio.get_running_loop().time() + seconds
-    before = cpu_ns(target.pid)
+    before = support.cpu_ns(target.pid)
     served = await asyncio.gather(
         *(connection(target, numbers, until, keep=keep) for _ in range(CONNECTIONS))
     )
     await asyncio.sleep(0.02)  # what is left to do behind the last reply belongs to it
-    return (cpu_ns(target.pid) - before) / 1_000 / max(1, sum(served))
+    return (support.cpu_ns(target.pid) - before) / 1_000 / max(1, sum(served))
 
 
 def started(program: str, port: int, python: str = sys.executable) -> subprocess.Popen[bytes]:
@@ -167,20 +154,6 @@ def started(program: str, port: int, python: str = sys.executable) -> subprocess
         else:
             return process
     raise RuntimeError("a server does not start")
-
-
-def others() -> str | None:
-    """Return the Python that has WeRoBot and Flask, or None where they cannot be had."""
-    python = OTHERS / "bin" / "python"
-    if not (OTHERS / "ready").exists():
-        venv.create(OTHERS, with_pip=True, clear=True)
-        packages = ["werobot", "flask", "wechatpy[cryptography]==1.8.18", "setuptools<81"]
-        done = subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=False)
-        if done.returncode:
-            print("WeRoBot and Flask cannot be installed here: left out", file=sys.stderr)
-            return None
-        (OTHERS / "ready").touch()
-    return str(python)
 
 
 def request_for(
@@ -205,7 +178,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.4)
     options = parser.parse_args()
     support.raise_file_limit()
-    python = others()
+    python = support.others()
     model_port = support.free_port()
     processes = [started(MODEL, model_port)]
     with support.Daemon(model=f"http://127.0.0.1:{model_port}/v1") as daemon:

@@ -17,6 +17,10 @@ BENCH = Path(__file__).parent.parent / "bench"
     [
         ("replay.py", ["--events", "2000", "--rounds", "1"]),
         ("hold.py", ["--questions", "20", "--model-seconds", "0.5", "--within", "0.5"]),
+        (
+            "load.py",
+            ["--users", "4", "--seconds", "2", "--median", "0.5", "--tail", "2", "--only-ours"],
+        ),
         ("webhook.py", ["--slices", "1", "--seconds", "0.05"]),
         ("log.py", ["--appends", "640", "--rounds", "1"]),
         ("pages.py", ["--readers", "6", "--answers", "2", "--seconds", "1"]),

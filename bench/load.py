@@ -1,0 +1,361 @@
+"""Hundreds of WeChat users for a minute and a half: who gets an answer, when, and at what cost?
+
+    python bench/load.py [--users 500] [--seconds 90] [--median 6] [--tail 40]
+
+Each user plays WeChat with its real patience: a new connection for each attempt, five seconds,
+then the next attempt, three in all. Users ask, read for a while, and ask again. The model takes as
+long as it takes: log-normal, half of the answers within the median, none beyond the tail, and the
+same question takes the same time for whoever is asked it. It streams to whoever streams.
+
+Side by side, one after the other: wxgptd; wxgptd with its budget of deliberate timeouts as it is
+shipped, which 500 users at once are far too many for; the listing that this project began with
+(WeRoBot, the model called inline); and what many bots are, a thread for each request that calls
+the model, here a stand-in of forty lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import multiprocessing
+import random
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+import support
+
+PATIENCE_S = 5.0
+READING_S = (5.0, 20.0)
+SENTENCE = "天空是蓝色的，因为空气把蓝光散射得更多。"
+SENTENCES = 12
+MARK = "（完）"
+
+SEED = """
+import json, logging, sys, urllib.request, werobot
+logging.disable(logging.CRITICAL)
+robot = werobot.WeRoBot(token="benchtoken", enable_session=False)
+@robot.handler
+def handle(message):
+    body = json.dumps({"messages": [{"role": "user", "content": message.content}]}).encode()
+    asked = urllib.request.Request(sys.argv[2] + "/chat/completions", body)
+    return json.load(urllib.request.urlopen(asked))["choices"][0]["message"]["content"]
+sys.stderr = open("/dev/null", "w")
+robot.run(host="127.0.0.1", port=int(sys.argv[1]))
+"""
+
+THREADS = """
+import hashlib, http.server, json, socketserver, sys, urllib.request
+from urllib.parse import parse_qs, urlsplit
+from xml.etree import ElementTree
+reply = ("<xml><ToUserName>{to}</ToUserName><FromUserName>{me}</FromUserName><CreateTime>1</CreateTime>"
+         "<MsgType>text</MsgType><Content><![CDATA[{text}]]></Content></xml>")
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
+        signed = sorted(("benchtoken", query["timestamp"], query["nonce"]))
+        assert hashlib.sha1("".join(signed).encode()).hexdigest() == query["signature"]
+        message = ElementTree.fromstring(self.rfile.read(int(self.headers["Content-Length"])))
+        said = {one.tag: one.text for one in message}
+        body = json.dumps({"messages": [{"role": "user", "content": said["Content"]}]}).encode()
+        asked = urllib.request.Request(sys.argv[2] + "/chat/completions", body)
+        text = json.load(urllib.request.urlopen(asked))["choices"][0]["message"]["content"]
+        body = reply.format(to=said["FromUserName"], me=said["ToUserName"], text=text).encode()
+        try:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+        except OSError:
+            pass  # WeChat has hung up
+    def log_message(self, *_): pass
+class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    daemon_threads, request_queue_size = True, 4096
+Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+class Latency(NamedTuple):
+    """How long answers take, in seconds: half of them up to `median`, none beyond `tail`."""
+
+    median: float
+    tail: float
+
+    def of(self, number: int) -> float:
+        """Return how long the answer to that question takes, whoever is asked."""
+        sigma = math.log(self.tail / self.median) / 2.33  # the tail begins at 1 in 100
+        drawn = random.Random(number).lognormvariate(math.log(self.median), sigma)
+        return min(drawn, self.tail)
+
+
+def answer(number: int) -> str:
+    """Return what the model says."""
+    return f"答{number}：{SENTENCE * SENTENCES}{MARK}"
+
+
+async def model(port: int, latency: Latency, told: Connection) -> None:
+    """Answer questions by their number; count the calls, and note when each was answered."""
+    calls: list[tuple[int, float]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            asked = await reader.readuntil(b"\r\n\r\n")
+            length = int(re.search(rb"(?i)content-length: (\d+)", asked).group(1))  # type: ignore[union-attr]
+            said = json.loads(await reader.readexactly(length))
+            number = int(re.findall(r"编号(\d+)", said["messages"][-1]["content"])[-1])
+            calls.append((number, 0.0))
+            text, took_s = answer(number), latency.of(number)
+            if said.get("stream"):
+                await stream(writer, text, took_s)
+            else:
+                await asyncio.sleep(took_s)
+                choice = {
+                    "message": {"role": "assistant", "content": text},
+                    "finish_reason": "stop",
+                }
+                body = json.dumps({"choices": [choice]}).encode()
+                head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
+                writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            calls.append((number, time.monotonic()))
+            await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", port, backlog=10_000)
+    told.send("listening")
+    while True:
+        while not told.poll():  # noqa: ASYNC110 (it is told by another process)
+            await asyncio.sleep(0.1)
+        if told.recv() == "stop":
+            break
+        told.send(list(calls))
+        calls.clear()
+    server.close()
+
+
+async def stream(writer: asyncio.StreamWriter, text: str, took_s: float) -> None:
+    """Write an answer piece by piece, the last one when its time is over."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+    writer.write(head)
+    pieces = max(1, min(40, int(took_s / 0.25)))
+    for piece in range(pieces):
+        await asyncio.sleep(took_s / pieces)
+        begin, end = (len(text) * at // pieces for at in (piece, piece + 1))
+        choice = {"index": 0, "delta": {"content": text[begin:end]}, "finish_reason": None}
+        writer.write(f"data: {json.dumps({'choices': [choice]})}\n\n".encode())
+    last = {"index": 0, "delta": {}, "finish_reason": "stop"}
+    writer.write(f"data: {json.dumps({'choices': [last]})}\n\ndata: [DONE]\n\n".encode())
+
+
+def run_model(port: int, latency: Latency, told: Connection) -> None:
+    """Run the model in this process."""
+    support.raise_file_limit()
+    asyncio.run(model(port, latency, told))
+
+
+class Outcome(NamedTuple):
+    """What became of a question: `kind` is attempt 1, 2, 3, partial, link or lost."""
+
+    number: int
+    kind: str
+    attempt_at: float
+    at: float
+
+
+class Load:
+    """The users of one target."""
+
+    def __init__(self, port: int, path: str, users: int, seconds: float, first: int) -> None:
+        self._port = port
+        self._path = path
+        self._users = users
+        self._until = 0.0
+        self._seconds = seconds
+        self._next = first
+        self.outcomes: list[Outcome] = []
+
+    async def run(self, *, sessions: bool) -> None:
+        """Have all of them ask, until the time is over and each has its answer."""
+        if sessions:
+            await asyncio.gather(*(self._open(user) for user in range(self._users)))
+        self._until = time.monotonic() + self._seconds
+        await asyncio.gather(*(self._user(user) for user in range(self._users)))
+
+    async def _open(self, user: int) -> None:
+        await asyncio.sleep(5.0 * user / self._users)
+        await self._exchange(user, 1_000_000_000 + user, "/chatgpt")
+
+    async def _user(self, user: int) -> None:
+        dice = random.Random(user)
+        await asyncio.sleep(dice.uniform(0, READING_S[1]))
+        while time.monotonic() < self._until:
+            self._next += 1
+            self.outcomes.append(await self._ask(user, self._next))
+            await asyncio.sleep(dice.uniform(*READING_S))
+
+    async def _ask(self, user: int, number: int) -> Outcome:
+        began = 0.0
+        for attempt in (1, 2, 3):
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    said = await self._exchange(user, number, f"为什么天是蓝的？编号{number}")
+            except (TimeoutError, ConnectionError):
+                continue
+            if f"答{number}：" in said and MARK in said:
+                return Outcome(number, f"attempt {attempt}", began, time.monotonic())
+            if f"答{number}：" in said:
+                return Outcome(number, "partial", began, time.monotonic())
+            if "/a/" in said:
+                return Outcome(number, "link", began, time.monotonic())
+            if said:  # an empty body, or an error: WeChat shows its fault text, or nothing
+                break
+        return Outcome(number, "lost", began, time.monotonic())
+
+    async def _exchange(self, user: int, number: int, text: str) -> str:
+        head, body = support.text_request(
+            f"oUser{user:07d}", number, text, self._port, path=self._path
+        )
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            writer.write(head + body)
+            return (await reader.read()).partition(b"\r\n\r\n")[2].decode("utf-8", "replace")
+        finally:
+            writer.close()
+
+
+KINDS = ("attempt 1", "attempt 2", "attempt 3", "partial", "link", "lost")
+
+
+class Watched:
+    """The resources of one process."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._before = support.cpu_ns(pid)
+        self.peak = 0
+
+    async def watch(self) -> None:
+        """Look at its memory twice a second."""
+        while True:
+            self.peak = max(self.peak, support.rss_bytes(self._pid))
+            await asyncio.sleep(0.5)
+
+    def cpu_s(self) -> float:
+        """Return how much CPU time it has taken since."""
+        return (support.cpu_ns(self._pid) - self._before) / 1e9
+
+
+def row(label: str, load: Load, calls: Sequence[tuple[int, float]], watched: Watched) -> str:
+    """Return what became of a target's questions, as a line of the table."""
+    counts = Counter(one.kind for one in load.outcomes)
+    asked = max(1, len(load.outcomes))
+    made = sum(not at for _, at in calls)
+    ready_at: dict[int, float] = {}
+    for number, at in calls:
+        if at:
+            ready_at.setdefault(number, at)
+    # An answer that was there before the attempt waited for nobody but that.
+    delays = sorted(
+        one.at - max(ready_at[one.number], one.attempt_at)
+        for one in load.outcomes
+        if one.kind.startswith("attempt") and one.number in ready_at
+    )
+    p99 = f"{1000 * delays[int(len(delays) * 0.99)]:.0f}" if delays else "–"
+    cells = [f"{label:<34}", f"{len(load.outcomes):>5}"]
+    cells += [f"{100 * counts[kind] / asked:>6.1f} %" for kind in KINDS]
+    cells += [f"{made / asked:>6.2f}", f"{p99:>6}", f"{watched.peak / 2**20:>5.0f}"]
+    cells.append(f"{watched.cpu_s():>6.1f}")
+    return " | ".join(cells)
+
+
+def head() -> str:
+    """Return the table's head."""
+    names = [f"{'':<34}", "asked", *(f"{kind:>8}" for kind in KINDS)]
+    return " | ".join([*names, " calls", "p99 ms", "  MiB", " CPU s"])
+
+
+def measure(label: str, pid: int, load: Load, told: Connection, *, sessions: bool = False) -> None:
+    """Have a target asked, and print its line."""
+    watched = Watched(pid)
+
+    async def all_of_it() -> None:
+        watching = asyncio.create_task(watched.watch())
+        await load.run(sessions=sessions)
+        watching.cancel()
+
+    asyncio.run(all_of_it())
+    told.send("calls")
+    print(row(label, load, told.recv(), watched), flush=True)
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--users", type=int, default=500)
+    parser.add_argument("--seconds", type=float, default=90.0)
+    parser.add_argument("--median", type=float, default=6.0)
+    parser.add_argument("--tail", type=float, default=40.0)
+    parser.add_argument("--only-ours", action="store_true", help="leave the others out")
+    options = parser.parse_args()
+    support.raise_file_limit()
+    latency = Latency(options.median, options.tail)
+    model_port = support.free_port()
+    ours, theirs = multiprocessing.Pipe()
+    server = multiprocessing.Process(target=run_model, args=(model_port, latency, theirs))
+    server.start()
+    assert ours.recv() == "listening"
+    url = f"http://127.0.0.1:{model_port}/v1"
+    print(
+        f"{options.users} users, {options.seconds:g} s, answers after {options.median:g} s at the "
+        f"median, {options.tail:g} s at most"
+    )
+    print(head(), flush=True)
+    try:
+        for label, extra, first in (
+            ("wxgptd", "[window]\ndeliberate_timeouts_per_5min = 1000000\n", 0),
+            ("wxgptd, 60 timeouts in 5 min", "", 1_000_000),
+        ):
+            with support.Daemon(model=url, extra=extra) as daemon:
+                load = Load(daemon.port, "/wx/main", options.users, options.seconds, first)
+                measure(label, daemon.pid, load, ours, sessions=True)
+        if not options.only_ours:
+            others(url, options, ours)
+    finally:
+        ours.send("stop")
+        server.join(10)
+        server.kill()
+
+
+def others(url: str, options: argparse.Namespace, told: Connection) -> None:
+    """Measure what others do."""
+    python = support.others()
+    targets = [("a thread for each request", THREADS, sys.executable, 3_000_000)]
+    if python is not None:
+        targets.insert(0, ("WeRoBot, the model inline", SEED, python, 2_000_000))
+    for label, program, interpreter, first in targets:
+        port = support.free_port()
+        process = subprocess.Popen(
+            [interpreter, "-c", program, str(port), url], stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            support.wait_for_port(port)
+            load = Load(port, "/", options.users, options.seconds, first)
+            measure(label, process.pid, load, told)
+        finally:
+            process.kill()
+            process.wait()
+
+
+if __name__ == "__main__":
+    main()
