@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-peers torture lint format bench clean
+.PHONY: demo test test-peers torture lint format docs lock bench clean
 
 demo: .venv/ready            ## see it work: no account, no key, one minute
 	@$(BIN)/wxgpt demo
@@ -28,6 +28,13 @@ test-peers: .venv/ready      ## talk to model servers of others, installed for i
 
 torture: .venv/ready         ## injure the log as often as docs/reliability.md says (half an hour, root)
 	WXGPTD_TORTURE=1 $(BIN)/python -m pytest -q tests/injuries
+
+docs: .venv/ready            ## what is made of the code: the configuration reference, the manual
+	PYTHONPATH=.:cli $(BIN)/python docs/generate.py
+
+lock: .venv/ready            ## requirements.lock anew: what the container and careful people install
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+	  -o requirements.lock pyproject.toml
 
 bench: .venv/ready           ## every measurement, one after the other
 	for one in bench/webhook.py bench/hold.py bench/replay.py bench/log.py bench/stream.py bench/pages.py bench/load.py; do $(BIN)/python $$one || exit 1; done

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import math
 import multiprocessing
 import random
@@ -32,11 +33,14 @@ from typing import NamedTuple
 
 import support
 
+from wxgptd.domain.texts import Texts
+
 PATIENCE_S = 5.0
 READING_S = (5.0, 20.0)
 SENTENCE = "天空是蓝色的，因为空气把蓝光散射得更多。"
 SENTENCES = 12
 MARK = "（完）"
+TOO_MANY = Texts().too_many_waiting
 
 SEED = """
 import json, logging, sys, urllib.request, werobot
@@ -159,11 +163,15 @@ async def stream(writer: asyncio.StreamWriter, text: str, took_s: float) -> None
 def run_model(port: int, latency: Latency, told: Connection) -> None:
     """Run the model in this process."""
     support.raise_file_limit()
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # of those who have hung up
     asyncio.run(model(port, latency, told))
 
 
 class Outcome(NamedTuple):
-    """What became of a question: `kind` is attempt 1, 2, 3, partial, link or lost."""
+    """What became of a question: `kind` is attempt 1, 2, 3, partial, link, refused or lost.
+
+    Refused is told in words that earlier questions of the same user come first.
+    """
 
     number: int
     kind: str
@@ -217,6 +225,8 @@ class Load:
                 return Outcome(number, "partial", began, time.monotonic())
             if "/a/" in said:
                 return Outcome(number, "link", began, time.monotonic())
+            if TOO_MANY in said:
+                return Outcome(number, "refused", began, time.monotonic())
             if said:  # an empty body, or an error: WeChat shows its fault text, or nothing
                 break
         return Outcome(number, "lost", began, time.monotonic())
@@ -233,7 +243,7 @@ class Load:
             writer.close()
 
 
-KINDS = ("attempt 1", "attempt 2", "attempt 3", "partial", "link", "lost")
+KINDS = ("attempt 1", "attempt 2", "attempt 3", "partial", "link", "refused", "lost")
 
 
 class Watched:

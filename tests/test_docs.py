@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -27,16 +30,57 @@ def test_the_texts_of_what_is_not_whole_are_those_that_users_read():
     assert Texts().failure_busy.replace("{seconds}", "N") in MODELS
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "ARCHITECTURE.md"])
+DOCUMENTS = sorted(
+    str(path.relative_to(ROOT))
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/zh/*.md"))
+)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_link_to_a_file_leads_somewhere(name):
-    for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / name).read_text("utf-8")):
-        assert (ROOT / target).exists(), target
+    here = ROOT / name
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", here.read_text("utf-8")):
+        assert (here.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in ROOT.glob("docs/*.md")))
+def test_every_document_is_there_in_chinese_as_well(name):
+    assert (ROOT / "docs" / "zh" / name).exists()
+
+
+def test_what_is_made_of_the_code_is_what_the_code_makes():
+    """The configuration reference and the manual pages; `make docs` writes them."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "generate.py", "--check"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_daemon_s_manual_names_every_option_and_exit_status():
+    manual = (ROOT / "docs/man/man8/wxgptd.8").read_text("utf-8").replace("\\-", "-")
+    said = subprocess.run(
+        [sys.executable, "-m", "wxgptd", "--help"], capture_output=True, text=True
+    ).stdout
+    for option in re.findall(r"--[a-z-]+", said):
+        assert option in manual
+    for status in ("0", "1", "4", "5", "75"):
+        assert f".TP\n{status}\n" in manual
+
+
+def test_the_settings_that_the_documents_show_are_toml():
+    for name in DOCUMENTS:
+        for block in re.findall(
+            r"(?:^    .*\n|^\n(?=    ))+", (ROOT / name).read_text("utf-8"), re.MULTILINE
+        ):
+            text = re.sub(r"(?m)^    ", "", block)
+            if re.match(r"\s*\[", text) and "[Unit]" not in text:
+                tomllib.loads(text)
 
 
 def test_every_command_that_the_readmes_name_is_there():
     from wxgpt.main import COMMANDS
 
-    for name in ("README.md", "README.zh-CN.md"):
+    for name in DOCUMENTS:
         said = (ROOT / name).read_text("utf-8")
         for command in re.findall(r"(?m)^    wxgpt (?:--config \S+ )?([a-z-]+)", said):
             assert command in COMMANDS, command

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tarfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from wxgptd import __version__
 
@@ -38,8 +43,15 @@ def test_the_wheel_holds_the_two_packages_and_what_the_pages_need(wheel):
     assert {name.split("/")[0] for name in names} == {
         "wxgpt",
         "wxgptd",
+        f"wxgptd-{__version__}.data",
         f"wxgptd-{__version__}.dist-info",
     }
+    for name in ("wxgptd.service", "wxgptd.socket", "nginx.conf", "Caddyfile"):
+        assert f"wxgpt/etc/{name}" in names
+    shared = f"wxgptd-{__version__}.data/data/share"
+    assert f"{shared}/man/man8/wxgptd.8" in names
+    assert f"{shared}/man/man1/wxgpt-tail.1" in names
+    assert f"{shared}/doc/wxgptd/grafana-dashboard.json" in names
     for name in ("templates/answer.html", "static/live.js", "static/page.css", "static/icon.svg"):
         assert f"wxgptd/pages/{name}" in names
 
@@ -60,6 +72,62 @@ def test_the_wheel_works_in_an_empty_environment(wheel, tmp_path):
     config.chmod(0o600)
     checked = run(bin_ / "wxgpt", "--config", config, "check")
     assert checked.returncode == 0, checked.stderr
+    written = run(bin_ / "wxgpt", "init", "--root", tmp_path / "root", *["--provider", "ollama", "--domain", "chat.example.org", "--plain", "--systemd", "--web", "nginx"])  # fmt: skip
+    assert written.returncode == 0, written.stderr
+    unit = (tmp_path / "root/etc/systemd/system/wxgptd.service").read_text()
+    assert f"ExecStart={bin_}/wxgptd" in unit
     # All that the daemon imports, with nothing but what the wheel asks for.
     daemon = run(bin_ / "wxgptd", "--check", "--config", config)
     assert daemon.returncode == 0, daemon.stderr
+
+
+def test_the_sdist_makes_the_same_wheel(wheel, tmp_path):
+    built = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as source:
+        source.extractall(tmp_path, filter="data")
+    (unpacked,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    again = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")],
+        cwd=unpacked, capture_output=True, text=True,
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    (other,) = (tmp_path / "dist").glob("*.whl")
+    assert set(zipfile.ZipFile(other).namelist()) == set(zipfile.ZipFile(wheel).namelist())
+
+
+LOCK = (ROOT / "requirements.lock").read_text("utf-8")
+LOCKED = dict(re.findall(r"(?m)^([A-Za-z0-9._-]+)==([^ ;\\]+)", LOCK))
+
+
+def test_the_lock_has_every_dependency_in_a_version_that_is_allowed():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    for line in declared["dependencies"]:
+        wanted = Requirement(line)
+        assert LOCKED[canonicalize_name(wanted.name)] in wanted.specifier
+
+
+def test_the_lock_has_a_hash_for_everything_and_no_address():
+    for entry in re.split(r"(?m)^(?=[A-Za-z0-9])", LOCK)[1:]:
+        assert "--hash=sha256:" in entry, entry
+    assert "://" not in LOCK
+
+
+def test_the_container_is_as_its_linter_wants_it():
+    linted = run(Path(sys.executable).parent / "hadolint", ROOT / "Dockerfile")
+    assert linted.returncode == 0, linted.stdout
+    assert "USER 10001" in (ROOT / "Dockerfile").read_text()
+    checked = run(sys.executable, "-m", "check_jsonschema", "--builtin-schema",
+                  "vendor.compose-spec", ROOT / "compose.yaml")  # fmt: skip
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_what_the_container_copies_is_there():
+    copied = re.findall(r"(?m)^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text())
+    for names in copied:
+        for name in names.split():
+            assert (ROOT / name).exists(), name

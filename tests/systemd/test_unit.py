@@ -176,3 +176,40 @@ def test_the_operators_commands_work_beside_it(running):
     assert running.wxgpt("status").returncode == 0
     assert "opened" in running.wxgpt("tail").stdout
     assert running.wxgpt("log", "verify").returncode == 0
+
+
+def test_from_nothing_to_an_answer_by_what_init_says(unit):
+    """What the README has an operator type, but for the web server and WeChat itself."""
+    machine = unit.machine
+    machine.run(
+        "rm",
+        "-r",
+        "/etc/wxgptd",
+        *(f"/etc/systemd/system/wxgptd.{kind}" for kind in ("service", "socket")),
+    )
+    machine.run("tee", "/srv/key", text="sk-canary-key\n")
+    done = unit.wxgpt(
+        "init", *["--provider", "other", "--base-url", "https://model.test:9443/v1", "--model", "demo", "--api-key-file", "/srv/key", "--domain", "chat.example.org", "--app-id", "wx0123456789", "--web", "none"]
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    unit.systemctl("daemon-reload")
+    started = unit.systemctl("enable", "--now", "wxgptd.socket", "wxgptd.service")
+    assert started.returncode == 0, unit.journal()
+    reply_of(unit.ask("/chatgpt"))
+    assert "我是演示模型" in reply_of(unit.ask("你好"))
+    looked = unit.wxgpt("doctor")
+    for line in ("✔ configuration", "✔ permissions", "✔ state directory", "✔ unit", "✔ daemon",
+                 "✔ log", "✔ port", "✔ assistant chatgpt"):  # fmt: skip
+        assert line in looked.stdout, looked.stdout
+    assert "✘ public address" in looked.stdout, "there is no network in here"
+
+
+def test_root_may_put_the_state_in_order_and_the_daemon_can_use_it(running):
+    reply_of(running.ask("/chatgpt"))
+    assert running.wxgpt("backup", "/srv/backup.tar.gz").returncode == 0
+    running.systemctl("stop", "wxgptd.socket", "wxgptd.service")
+    running.systemctl("clean", "--what=state", "wxgptd.service")
+    restored = running.wxgpt("restore", "/srv/backup.tar.gz")
+    assert restored.returncode == 0, restored.stderr
+    assert running.systemctl("start", "wxgptd.service").returncode == 0, running.journal()
+    assert "正在进行" in reply_of(running.ask("/chatgpt"))

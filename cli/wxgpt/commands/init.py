@@ -25,8 +25,10 @@ from wxgpt.failures import UsageFailure
 @click.option("--account", metavar="NAME", help="What to call the account.  [default: main]")
 @click.option("--assistant", default="chatgpt", show_default=True, metavar="NAME",
               help="What to call the assistant; /NAME opens a session.")  # fmt: skip
+@click.option("--listen", default="127.0.0.1", show_default=True, metavar="ADDRESS",
+              help="Where the daemon listens; 0.0.0.0 in a container.")  # fmt: skip
 @click.option("--port", type=click.IntRange(1, 65_535), default=9005, show_default=True,
-              help="Where the daemon listens, on 127.0.0.1.")  # fmt: skip
+              help="And on which port.")  # fmt: skip
 @click.option("--state-dir", type=click.Path(path_type=Path), metavar="DIR",
               help="Where the log and its keys are.")  # fmt: skip
 @click.option("--systemd/--no-systemd", default=None, help="Write units for systemd, or not.")
@@ -78,6 +80,7 @@ class _Setup:
             root=Path(str(given["root"] or "/")),
             system=system,
             config=Path(named).absolute() if named else default,
+            listen=str(given["listen"]),
             port=int(str(given["port"])),
             account=account,
         )

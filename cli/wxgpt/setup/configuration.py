@@ -25,7 +25,7 @@ class Wanted(NamedTuple):
     """What a first configuration says."""
 
     domain: str
-    port: int
+    listen: str
     state_dir: Path
     account: str
     token: str
@@ -111,7 +111,7 @@ def written(wanted: Wanted) -> str:
 
     safe = _SAFE if wanted.app_id else _PLAIN
     return _TEMPLATE.format(
-        listen=quoted(f"tcp:{wanted.port}:interface=127.0.0.1"),
+        listen=quoted(wanted.listen),
         public_url=quoted(f"https://{wanted.domain}"),
         state_dir=quoted(str(wanted.state_dir)),
         account=wanted.account,

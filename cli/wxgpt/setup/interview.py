@@ -27,6 +27,7 @@ class Place(NamedTuple):
     root: Path
     system: bool
     config: Path
+    listen: str
     port: int
     account: str
 
@@ -58,7 +59,7 @@ class Interview:
         default = SYSTEM_STATE if self._place.system else self._place.config.parent / "state"
         return configuration.Wanted(
             domain=domain,
-            port=self._place.port,
+            listen=f"tcp:{self._place.port}:interface={self._place.listen}",
             state_dir=Path(str(state_dir)).absolute() if state_dir else default,
             account=self._place.account,
             token=configuration.make_token(),
