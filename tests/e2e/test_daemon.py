@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -279,3 +280,78 @@ def test_what_the_shell_has_ignored_stays_ignored(stage):
     time.sleep(1)
     assert stage.get("/healthz")[0] == 200
     assert stage.stop() == 0
+
+
+PASSING = """
+import os, socket, sys
+passed = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+os.dup2(passed.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="wxgptd.socket")
+os.execv(sys.executable, [sys.executable, "-m", "wxgptd", "--config", sys.argv[2]])
+"""
+
+
+def test_a_socket_that_is_passed_is_listened_on_in_the_place_of_the_configured_one(stage):
+    from tests.support.processes import free_port
+
+    port = free_port()
+    with stage.log.open("ab") as log:
+        stage.daemon = subprocess.Popen(
+            [sys.executable, "-c", PASSING, str(port), str(stage.config)], stderr=log, stdout=log
+        )
+    own, stage.port = stage.port, port
+    stage.wait_until_ready()
+    assert stage.get("/healthz") == (200, "ok\n")
+    stage.port = own
+    assert stage.get("/healthz")[0] == 0
+    assert f"ready, listening on 127.0.0.1:{port}" in stage.said()
+    assert "which is not used" in stage.said()
+
+
+def test_metrics_have_a_listener_of_their_own_that_can_do_no_harm(stage):
+    from tests.support.processes import free_port
+
+    port = free_port()
+    stage.configure_server(f'metrics = "tcp:{port}:interface=127.0.0.1"')
+    stage.start_daemon()
+    status, said = stage.get(f"http://127.0.0.1:{port}/metrics")
+    assert status == 200
+    assert "wxgptd_ready 1.0" in said
+    for path in ("/status", "/sessions", "/users", "/reload"):
+        assert stage.get(f"http://127.0.0.1:{port}{path}")[0] == 404
+
+
+def test_a_log_for_machines(stage):
+    with stage.log.open("ab") as log:
+        stage.daemon = subprocess.Popen(
+            [sys.executable, "-m", "wxgptd", "--config", str(stage.config), "--log-format", "json"],
+            stderr=log,
+        )
+    stage.wait_until_ready()
+    stage.stop()
+    for line in stage.said().splitlines():
+        assert {"at", "level", "logger", "message"} <= json.loads(line).keys()
+
+
+def test_a_reload_by_the_operator_by_a_signal_and_a_wrong_one(stage):
+    stage.start_daemon()
+    text = stage.config.read_text("utf-8")
+    stage.config.write_text(f'{text}\n[texts]\nno_session = "没有对话呀"\n', encoding="utf-8")
+    done = stage.wxgpt("reload")
+    assert (done.returncode, done.stdout) == (0, "reloaded: texts.no_session\n")
+    assert stage.send("/stop")["reply"] == "没有对话呀"
+    stage.config.write_text(f'{text}\n[texts]\nno_session = "没有"\n', encoding="utf-8")
+    stage.daemon.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 10
+    while stage.send("/stop")["reply"] != "没有":
+        assert time.monotonic() < deadline, stage.said()
+    stage.config.write_text(f'{text}\n[session]\nttl = "soon"\n', encoding="utf-8")
+    done = stage.wxgpt("reload")
+    assert done.returncode == 4
+    assert "session.ttl: must be a time" in done.stderr
+    stage.config.write_text(
+        text.replace("[server]", "[server]\nmax_connections = 7"), encoding="utf-8"
+    )
+    done = stage.wxgpt("reload")
+    assert "takes a restart: server.max_connections" in done.stderr

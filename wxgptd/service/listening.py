@@ -113,10 +113,16 @@ async def listen_at(
 
 
 async def _adopt(reactor: Any, descriptor: int, site: BoundedSite) -> IListeningPort:  # noqa: ANN401
-    with socket.socket(fileno=os.dup(descriptor)) as known:
-        family = known.family
-    adopted = AdoptedStreamServerEndpoint(reactor, descriptor, family)
-    port: IListeningPort = await adopted.listen(site)
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as known:
+            family = known.family
+        adopted = AdoptedStreamServerEndpoint(reactor, descriptor, family)
+        port: IListeningPort = await adopted.listen(site)
+    except OSError as error:
+        raise ListenFailed(
+            f"the socket that systemd has passed cannot be used: {plainly(error)}",
+            hint="see ListenStream= in wxgptd.socket",
+        ) from None
     return port
 
 

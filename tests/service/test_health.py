@@ -1,0 +1,188 @@
+"""Whether the daemon is well, and what systemd is told of it."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+
+from tests.support.model_server import answer_at
+from tests.support.story import Story
+from wxgptd.domain.record import StoreFigures
+from wxgptd.service.health import STUCK_AFTER_S, Health
+from wxgptd.service.supervision import Supervision
+
+
+class Store:
+    def __init__(self) -> None:
+        self.now = StoreFigures()
+        self.is_full = False
+
+    def figures(self) -> StoreFigures:
+        return self.now
+
+    def full(self) -> bool:
+        return self.is_full
+
+
+class Threads:
+    def __init__(self) -> None:
+        self.stuck: Deferred[None] | None = None
+        self.answers = True
+
+    def __call__(self, work):
+        if self.answers:
+            return succeed(work())
+        self.stuck = Deferred()
+        return self.stuck
+
+
+@pytest.fixture
+def watched():
+    store, threads, clock = Store(), Threads(), Clock()
+    health = Health(store, threads, clock)
+    health.begin()
+    return health, store, threads, clock
+
+
+def pass_(clock: Clock, seconds: float) -> None:
+    for _ in range(int(seconds)):
+        clock.advance(1.0)
+
+
+def test_a_log_that_gets_on_is_well(watched):
+    health, store, _, clock = watched
+    for commits in range(100):
+        store.now = StoreFigures(commits=commits, pending=3)
+        pass_(clock, 5)
+        assert health.why_ill == ""
+
+
+def test_a_log_that_has_nothing_to_do_is_well(watched):
+    health, _, _, clock = watched
+    pass_(clock, 10 * STUCK_AFTER_S)
+    assert health.why_ill == ""
+
+
+def test_a_commit_that_does_not_end_is_ill_and_its_end_is_well_again(watched, logged):
+    health, store, _, clock = watched
+    store.now = StoreFigures(commits=7, pending=1)
+    pass_(clock, STUCK_AFTER_S - 5)
+    assert health.why_ill == ""
+    pass_(clock, 15)
+    assert "no commit of the log" in health.why_ill
+    store.now = StoreFigures(commits=8)
+    pass_(clock, 5)
+    assert health.why_ill == ""
+    assert any("healthy again" in line for line in logged())
+
+
+def test_a_full_disk_waits_on_purpose(watched):
+    health, store, _, clock = watched
+    store.now, store.is_full = StoreFigures(commits=7, pending=1), True
+    pass_(clock, 10 * STUCK_AFTER_S)
+    assert health.why_ill == ""
+
+
+def test_threads_that_do_not_answer_are_ill(watched):
+    health, _, threads, clock = watched
+    threads.answers = False
+    pass_(clock, STUCK_AFTER_S + 15)
+    assert "no thread has answered" in health.why_ill
+    threads.answers = True
+    threads.stuck.callback(None)
+    pass_(clock, 6)
+    assert health.why_ill == ""
+
+
+def test_healthz_says_so():
+    story = Story(answer_at(1, "好的。"))
+    assert story.get("/healthz").body == "ok\n"
+    story.store.stalled = True
+    story.send("/chatgpt")
+    story.advance(STUCK_AFTER_S + 15, step=1.0)
+    unhealthy = story.get("/healthz")
+    assert (unhealthy.code, unhealthy.body) == (503, "unhealthy\n")
+    assert story.get("/readyz").code == 200
+
+
+# systemd.
+
+
+@pytest.fixture
+def manager(tmp_path):
+    """A service manager's socket, and what it was told."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.setblocking(False)
+
+        def told() -> list[str]:
+            found = []
+            while True:
+                try:
+                    found.append(listening.recv(4_096).decode())
+                except BlockingIOError:
+                    return found
+
+        yield str(tmp_path / "notify"), told
+
+
+def supervised(address: str, clock: Clock, why: list[str], **environ: str) -> Supervision:
+    return Supervision(
+        {"NOTIFY_SOCKET": address, **environ}, clock, why_ill=lambda: why[0], summary=lambda: "3 sessions"
+    )  # fmt: skip
+
+
+def test_the_watchdog_is_fed_while_the_daemon_is_well_and_no_longer(manager):
+    address, told = manager
+    clock, why = Clock(), [""]
+    supervision = supervised(address, clock, why, WATCHDOG_USEC="6000000")
+    supervision.starting()
+    supervision.ready()
+    told()
+    clock.advance(2.0)
+    assert told() == ["WATCHDOG=1\nSTATUS=3 sessions"]
+    why[0] = "no commit of the log for 31 s"
+    clock.advance(2.0)
+    assert told() == ["STATUS=unhealthy: no commit of the log for 31 s"]
+
+
+def test_reading_a_long_log_gives_the_start_more_time(manager):
+    address, told = manager
+    clock = Clock()
+    supervision = supervised(address, clock, [""])
+    supervision.starting()
+    clock.advance(5.0)
+    assert all("EXTEND_TIMEOUT_USEC=60000000" in one for one in told())
+    supervision.ready()
+    assert told()[0] == "READY=1"
+    supervision.stopping()
+    assert "STOPPING=1" in told()[-1]
+    clock.advance(60.0)
+    assert told() == []
+
+
+def test_a_watchdog_that_is_another_process_s_is_not_fed(manager):
+    address, told = manager
+    clock = Clock()
+    supervision = supervised(address, clock, [""], WATCHDOG_USEC="6000000", WATCHDOG_PID="1")
+    supervision.starting()
+    supervision.ready()
+    clock.advance(5.0)
+    assert not any("WATCHDOG=1" in one for one in told())
+
+
+def test_without_a_service_manager_nothing_happens():
+    clock = Clock()
+    supervision = Supervision({}, clock, why_ill=str, summary=str)
+    supervision.starting()
+    supervision.ready()
+    supervision.stopping()
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_service_manager_that_is_gone_is_no_reason_to_fail(tmp_path):
+    supervision = supervised(str(tmp_path / "nowhere"), Clock(), [""])
+    supervision.ready()
