@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from tests.support.builders import asked, complete, offer
 from tests.support.markdown import text
-from wxgptd.domain import paging, texts
+from wxgptd.domain import paging, wording
 from wxgptd.domain.session import Completed, Question
-from wxgptd.domain.texts import Surroundings, Texts
+from wxgptd.domain.texts import Texts
 from wxgptd.domain.values import DeliveryKey, Finish, LinkHash, Reply, ReplyKind, Style
+from wxgptd.domain.wording import Surroundings
 
 TEXTS = st.text(
     st.one_of(
@@ -67,7 +68,7 @@ def replies(answer: str, style: Style, room: int) -> tuple[str, list[str], list[
         rest = bool(shown[end:].strip())
         reply = Reply(ReplyKind.ANSWER, "", "", about.delivery, start, end, "", style, rest)
         slices.append(shown[start:end])
-        said.append(texts.render(reply, about, LINK, CATALOGUE, AROUND))
+        said.append(wording.render(reply, about, LINK, CATALOGUE, AROUND))
         start = end
     return shown, slices, said
 
@@ -79,16 +80,16 @@ def squeezed(text: str) -> str:
 @pytest.mark.parametrize("style", list(Style))
 def test_a_hundred_thousand_texts_come_back_whole_page_by_page(style):
     random = Random(31_415)
-    room = texts.room(CATALOGUE, LINK)
+    room = wording.room(CATALOGUE, LINK)
     fences = re.compile(r"(?m)^[^\S\n]*(`{3,}|~{3,})[^`\n]*$")
     for number in range(50_000):
         answer = text(random, 30 if number % 20 else 400)
         tight = random.randrange(60, room) if number % 2 else room
         shown, slices, said = replies(answer, style, tight)
         assert "".join(slices) == shown
-        assert all(len(one.encode("utf-8", "replace")) <= texts.MAX_REPLY_BYTES for one in said)
+        assert all(len(one.encode("utf-8", "replace")) <= wording.MAX_REPLY_BYTES for one in said)
         # What users read, put together again, is what the answer says; fences come and go.
-        more = texts._fill(CATALOGUE.more, link=LINK)
+        more = wording._fill(CATALOGUE.more, link=LINK)
         read = "\n".join(one.removesuffix(more).rstrip("\n") for one in said)
         if style is Style.MARKDOWN:
             read, shown = fences.sub("", read), fences.sub("", shown)
@@ -110,20 +111,20 @@ def test_what_a_conversation_is_told_page_by_page_is_the_whole_answer():
             delivery = f"m{number}" if number else "q1"
             window = history.state.windows[delivery]
             question = history.state.question("q1")
-            read.append(texts.render(window.reply, question, LINK, CATALOGUE, AROUND))
+            read.append(wording.render(window.reply, question, LINK, CATALOGUE, AROUND))
             if not question.has_more():
                 break
             number += 1
             history.say("继续", f"m{number}", at=float(number))
             history.do(offer(f"m{number}", at=float(number)))
-        more = texts._fill(CATALOGUE.more, link=LINK)
+        more = wording._fill(CATALOGUE.more, link=LINK)
         whole = "\n".join(one.removesuffix(more) for one in read)
         assert squeezed(whole) == squeezed(paging.readable(answer, Style.PLAIN))
 
 
 def test_a_long_answer_s_pages_show_every_line_of_it_once():
     lines = [f"第 {n} 行，说明第 {n} 件事。" for n in range(300)]
-    _, slices, said = replies("\n".join(lines), Style.PLAIN, texts.room(CATALOGUE, LINK))
+    _, slices, said = replies("\n".join(lines), Style.PLAIN, wording.room(CATALOGUE, LINK))
     assert len(slices) > 3
     found = [line for one in said for line in one.split("\n") if line.startswith("第")]
     assert found == lines

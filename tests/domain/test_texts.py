@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wxgptd.domain import texts
+from wxgptd.domain import texts, wording
 from wxgptd.domain.limits import REFUSALS
 from wxgptd.domain.session import Completed, Failed, Pending, Question
-from wxgptd.domain.texts import MAX_REPLY_BYTES, Surroundings, Texts
+from wxgptd.domain.texts import MAX_REPLY_BYTES, Texts
 from wxgptd.domain.values import (
     DeliveryKey,
     FailureReason,
@@ -22,6 +22,7 @@ from wxgptd.domain.values import (
     ReplyKind,
     Style,
 )
+from wxgptd.domain.wording import Surroundings
 
 LINK = "https://chat.example.com/a/abcdefghijklmnopqrstuv"
 AROUND = Surroundings(
@@ -39,7 +40,7 @@ def completed(text: str, finish: Finish = Finish.STOP) -> Completed:
 
 def render(reply: Reply, answer=None, catalogue: Texts | None = None) -> str:
     about = question(answer) if answer is not None else None
-    return texts.render(reply, about, LINK, catalogue or Texts(), AROUND)
+    return wording.render(reply, about, LINK, catalogue or Texts(), AROUND)
 
 
 @pytest.mark.parametrize("notice", list(Notice))
@@ -97,7 +98,7 @@ def test_what_was_written_by_then_comes_with_the_link():
 
 def test_an_account_s_welcome_may_name_the_commands():
     around = replace(AROUND, welcome="欢迎！发送 {commands}")
-    said = texts.render(Reply(ReplyKind.NOTICE, notice="welcome"), None, LINK, Texts(), around)
+    said = wording.render(Reply(ReplyKind.NOTICE, notice="welcome"), None, LINK, Texts(), around)
     assert said == "欢迎！发送 /chatgpt 或 /claude"
 
 
@@ -126,7 +127,7 @@ def test_no_reply_is_longer_than_wechat_takes(answer, footer):
     catalogue = Texts(more=footer.replace("{", "").replace("}", "")[:300])
     for style in Style:
         shown = paging.readable(answer, style)
-        end = paging.cut(shown, 0, texts.room(catalogue, LINK), style)
+        end = paging.cut(shown, 0, wording.room(catalogue, LINK), style)
         reply = Reply(ReplyKind.ANSWER, start=0, end=end, style=style, rest=end < len(shown))
         said = render(reply, completed(answer), catalogue)
         assert len(said.encode("utf-8", "replace")) <= MAX_REPLY_BYTES
@@ -135,5 +136,5 @@ def test_no_reply_is_longer_than_wechat_takes(answer, footer):
 def test_a_notice_that_grew_too_long_is_cut_rather_than_refused_by_wechat():
     many = {f"a{n}": f"/assistant-number-{n}" for n in range(200)}
     around = replace(AROUND, commands=many)
-    said = texts.render(Reply(ReplyKind.NOTICE, notice="help"), None, "", Texts(), around)
+    said = wording.render(Reply(ReplyKind.NOTICE, notice="help"), None, "", Texts(), around)
     assert len(said.encode()) <= MAX_REPLY_BYTES

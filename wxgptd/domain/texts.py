@@ -1,30 +1,18 @@
-"""Every sentence that somebody in WeChat reads, and how a settled reply becomes one.
+"""Every sentence that somebody in WeChat reads: the catalogue.
 
-Operators override any of them in `[texts]`. What stands in braces is filled in; which names a
-text may use is the field's own business and checked when the configuration is read.
+Operators override any of them in `[texts]`. What stands in braces is filled in by
+`wxgptd.domain.wording`; which names a text may use is the field's own business and checked when
+the configuration is read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from math import ceil
 from string import Formatter
-
-from wxgptd.domain import paging
-from wxgptd.domain.events import PushStarted
-from wxgptd.domain.limits import REFUSALS
-from wxgptd.domain.offering import PUSHED
-from wxgptd.domain.session import Completed, Failed, Question
-from wxgptd.domain.values import FailureReason, Finish, Reply, ReplyKind
 
 MAX_REPLY_BYTES = 2_048
 """WeChat refuses a longer text, and the user sees its fault text."""
-
-PLANNED_REPLY_BYTES = 2_000
-"""What a reply is planned for, footer included."""
-
-MAX_REMINDED_CHARS = 20
 
 MAX_TEXT_BYTES = 1_000
 """The longest text an operator may configure: half a reply."""
@@ -237,174 +225,3 @@ def faults(name: str, text: str) -> Iterator[str]:
 def names() -> tuple[str, ...]:
     """Return the names in the catalogue, in its order."""
     return tuple(field.name for field in fields(Texts))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What the texts of one account may speak of."""
-
-    commands: Mapping[str, str]
-    """Each assistant's name to its chat command."""
-    minutes: int
-    days: int
-    welcome: str = ""
-
-
-def history_dropped(date: str, texts: Texts) -> str:
-    """Return the line that says where a history begins of which older parts are gone."""
-    return _fill(texts.history_dropped, date=date)
-
-
-def history_found(count: int, texts: Texts) -> str:
-    """Return the line that says how much a search has found."""
-    return _fill(texts.history_found, count=str(count)) if count else texts.history_not_found
-
-
-def elapsed(seconds: str, texts: Texts) -> str:
-    """Return how long an answer has been waited for."""
-    return _fill(texts.page_elapsed, count=seconds)
-
-
-def room(texts: Texts, link: str) -> int:
-    """Return how many bytes of an answer fit a reply beside its longest footer."""
-    linking = (texts.more, texts.still_writing, texts.still_writing_pushed)
-    footers = [_fill(text, link=link) for text in linking]
-    footers += [texts.cut_short, texts.interrupted]
-    footers += [
-        _fill(texts.failed_midway, failure=failure_text(reason, 86_400.0, texts))
-        for reason in FailureReason
-    ]
-    longest = max(len(footer.encode()) for footer in footers) + len("\n\n")
-    return PLANNED_REPLY_BYTES - longest - len(f"\n\n{texts.trimmed}".encode())
-
-
-def render(
-    reply: Reply,
-    question: Question | None,
-    link: str,
-    texts: Texts,
-    around: Surroundings,
-    reminder: str = "",
-) -> str:
-    """Return the text of a settled reply: the same one for each late attempt.
-
-    `question` is the one that the reply is about; `link` leads to its page, or to the history.
-    `reminder` is the line about an answer that nobody has seen.
-    """
-    text = _render(reply, question, link, texts, around)
-    if question is not None and question.trimmed and reply.start == 0 and reply.end:
-        text = _with_footer(text, texts.trimmed)
-    # Answers are cut to fit; a fixed text may grow too long by what an operator fills it with.
-    room = MAX_REPLY_BYTES - (len(f"\n\n{reminder}".encode()) if reminder else 0)
-    return _with_footer(text[: paging.cut(text, 0, room)], reminder)
-
-
-def reminder(unseen: Question, link: str, texts: Texts) -> str:
-    """Return the line that tells of an answer which nobody has seen."""
-    asked = " ".join(unseen.text.split()) or texts.page_picture
-    if len(asked) > MAX_REMINDED_CHARS:
-        asked = asked[:MAX_REMINDED_CHARS] + "…"
-    return _fill(texts.unseen, question=asked, link=link)
-
-
-def pushed(push: PushStarted, question: Question, link: str, texts: Texts, *, last: bool) -> str:
-    """Return the text of a pushed part; the `last` one that may be sent says where the rest is."""
-    if push.start == push.end:
-        return _failure(question, texts)
-    whole = paging.readable(question.answer.text, push.style)
-    body = paging.page(whole, push.start, push.end, push.style)
-    if push.rest and not last:
-        return _with_footer(body, "")
-    return _with_footer(body, _footer(question, link, texts, rest=push.rest))
-
-
-def _render(
-    reply: Reply, question: Question | None, link: str, texts: Texts, around: Surroundings
-) -> str:
-    match reply.kind:
-        case ReplyKind.NOTICE:
-            return _notice(reply, link, texts, around)
-        case ReplyKind.LINK:
-            pushed = reply.about == PUSHED
-            return _fill(texts.waiting_pushed if pushed else texts.waiting, link=link)
-        case ReplyKind.FAILURE:
-            return _failure(question, texts)
-        case ReplyKind.PARTIAL:
-            pushed = reply.about == PUSHED
-            footer = texts.still_writing_pushed if pushed else texts.still_writing
-            return _with_footer(reply.text, _fill(footer, link=link))
-        case ReplyKind.ANSWER:
-            assert question is not None
-            whole = paging.readable(question.answer.text, reply.style)
-            body = paging.page(whole, reply.start, reply.end, reply.style)
-            return _with_footer(body, _footer(question, link, texts, rest=reply.rest))
-
-
-def _notice(reply: Reply, link: str, texts: Texts, around: Surroundings) -> str:
-    template = around.welcome if reply.notice == "welcome" else getattr(texts, reply.notice)
-    if reply.notice == "not_understood":
-        template = getattr(texts, f"not_understood_{reply.about}", template)
-    if reply.notice == "blocked" and reply.about:
-        template = texts.blocked_for
-    return _fill(
-        template,
-        assistant=reply.about,
-        kind=reply.about,
-        scene=reply.about,
-        model=reply.about.split("\n")[0],
-        models="、".join(reply.about.split("\n")[1:]),
-        when=_when(reply.about, texts) if reply.notice in REFUSALS else "",
-        minutes=around.minutes,
-        days=around.days,
-        link=link,
-        commands=texts.between_commands.join(around.commands.values()),
-    )
-
-
-def _when(seconds: str, texts: Texts) -> str:
-    """Return in words how far off something is."""
-    if not seconds:
-        return ""
-    count = int(seconds)
-    if count < 2 * 60:
-        return _fill(texts.in_seconds, count=count)
-    if count < 2 * 3_600:
-        return _fill(texts.in_minutes, count=ceil(count / 60))
-    return _fill(texts.in_hours, count=ceil(count / 3_600))
-
-
-def failure_text(reason: FailureReason, retry_after_s: float, texts: Texts) -> str:
-    """Return what a user reads when a question failed for `reason`."""
-    template: str = getattr(texts, f"failure_{reason}")
-    return _fill(template, seconds=ceil(retry_after_s) or 10)
-
-
-def _failure(question: Question | None, texts: Texts) -> str:
-    if question is not None and isinstance(question.answer, Failed):
-        answer = question.answer
-        return failure_text(answer.reason, answer.retry_after_s, texts)
-    return failure_text(FailureReason.UNAVAILABLE, 0.0, texts)
-
-
-def _footer(question: Question, link: str, texts: Texts, *, rest: bool) -> str:
-    if rest:
-        return _fill(texts.more, link=link)
-    match question.answer:
-        case Completed(finish=Finish.LENGTH):
-            return texts.cut_short
-        case Failed(reason=FailureReason.INTERRUPTED):
-            return texts.interrupted
-        case Failed(reason=reason, retry_after_s=retry_after_s):
-            failure = failure_text(reason, retry_after_s, texts)
-            return _fill(texts.failed_midway, failure=failure)
-        case _:
-            return ""
-
-
-def _with_footer(body: str, footer: str) -> str:
-    body = body.strip("\n").rstrip()
-    return f"{body}\n\n{footer}" if footer else body
-
-
-def _fill(template: str, **values: object) -> str:
-    return template.format_map(values)

@@ -14,7 +14,7 @@ from twisted.web.pages import notFound
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 
-from wxgptd.domain import texts as t
+from wxgptd.domain import wording
 from wxgptd.pages import links, times
 from wxgptd.pages.document import Blocks, Document, blocks
 from wxgptd.pages.download import as_markdown, note
@@ -65,13 +65,13 @@ class HistoryPage(Linked):
             title=texts.history_title,
             base=f"{pages.root}/h/{self._token}",
             query=query,
-            found=t.history_found(view.turns, texts) if words else "",
+            found=wording.history_found(view.turns, texts) if words else "",
             dialogues=[self._dialogue(one, rendered, words) for one in view.dialogues],
             page=view.page,
             pages=view.pages,
             newer=_address(view.page - 1, query),
             older=_address(view.page + 1, query),
-            dropped=t.history_dropped(times.day(view.since), texts) if ends else "",
+            dropped=wording.history_dropped(times.day(view.since), texts) if ends else "",
         )
         await pages.library.durable()
         send(request, page)

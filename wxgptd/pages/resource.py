@@ -11,7 +11,7 @@ from twisted.web.pages import notFound
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
-from wxgptd.domain import texts as t
+from wxgptd.domain import wording
 from wxgptd.pages.history import HistoryPage
 from wxgptd.pages.live import Events, Poll
 from wxgptd.pages.serving import (
@@ -141,8 +141,8 @@ class AnswerPage(Linked):
             status=rendition.said.status,
             thoughts=view.thoughts,
             waited=waited_s,
-            elapsed=t.elapsed(str(waited_s), texts),
-            elapsed_pattern=t.elapsed("#", texts),
+            elapsed=wording.elapsed(str(waited_s), texts),
+            elapsed_pattern=wording.elapsed("#", texts),
             final=view.progress.final,
             hint=rendition.said.hint,
             token=self._token,

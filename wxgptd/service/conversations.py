@@ -15,7 +15,7 @@ from twisted.internet.defer import TimeoutError as WaitedLongEnough
 from twisted.internet.interfaces import IReactorTime
 
 from wxgptd.domain import commands as c
-from wxgptd.domain import reply_window, rules, slash, texts
+from wxgptd.domain import reply_window, rules, slash, wording
 from wxgptd.domain.decider import disregards, leaves_to_others
 from wxgptd.domain.reply_window import Settled
 from wxgptd.domain.rules import Backend, Rule
@@ -313,7 +313,7 @@ class Conversations:
                 at=at,
                 delivery=delivery,
                 written=flight.written if flight is not None else "",
-                room=texts.room(settings.texts, link) - len(reminder.encode("utf-8", "replace")),
+                room=wording.room(settings.texts, link) - len(reminder.encode("utf-8", "replace")),
                 policy=policy,
                 pushes=self._pushing.would(user),
             ),
@@ -324,7 +324,7 @@ class Conversations:
         if unseen is None:
             return ""
         link = self._links.answer(self._links.token(user, unseen.delivery))
-        return texts.reminder(unseen, link, self._settings.texts)
+        return wording.reminder(unseen, link, self._settings.texts)
 
     def _say(self, user: User, delivery: DeliveryKey) -> Deferred[Outcome]:
         """Fire with the settled reply once everything it rests on is durable."""
@@ -341,5 +341,5 @@ class Conversations:
         around = self._settings.around(self._settings.account(user))
         reminded = state.find(reply.reminder) if reply.reminder else None
         reminder = self._reminder(user, reminded[1] if reminded is not None else None)
-        said = Say(texts.render(reply, question, link, self._settings.texts, around, reminder))
+        said = Say(wording.render(reply, question, link, self._settings.texts, around, reminder))
         return self._journal.committed().addCallback(lambda _: said)

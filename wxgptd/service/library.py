@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred, succeed
 from wxgptd.domain import commands as c
 from wxgptd.domain.session import Completed, Failed, Pending, Question, Session
 from wxgptd.domain.state import UserState
-from wxgptd.domain.texts import failure_text
 from wxgptd.domain.values import CloseReason, FailureReason, Finish, LinkHash, User
+from wxgptd.domain.wording import failure_text
 from wxgptd.ports import AnswerView, Dialogue, HistoryView, Progress, Turn
 from wxgptd.service.inflight import Flight, InFlight
 from wxgptd.service.journal import Journal

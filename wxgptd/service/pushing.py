@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from wxgptd.domain import commands as c
 from wxgptd.domain import events as e
-from wxgptd.domain import texts
+from wxgptd.domain import wording
 from wxgptd.domain.offering import PUSHES_PER_MESSAGE
 from wxgptd.domain.reply_window import OVER_AFTER_S
 from wxgptd.domain.values import CloseReason, DeliveryKey, Standing, User
@@ -126,7 +126,7 @@ class Pushing:
             last = state.pushes >= PUSHES_PER_MESSAGE
             question = state.question(name)
             link = self._links.answer(self._links.token(user, name))
-            text = texts.pushed(started, question, link, self._settings.texts, last=last)
+            text = wording.pushed(started, question, link, self._settings.texts, last=last)
             outcome = await messenger.send(user.openid, text, lambda: self._is_wanted(user, name))
             delivered = isinstance(outcome, Delivered)
             self._journal.record(
@@ -168,7 +168,7 @@ class Pushing:
             c.StartPush(
                 at=self._timeline.now(),
                 question=name,
-                room=texts.room(self._settings.texts, link),
+                room=wording.room(self._settings.texts, link),
                 policy=self._settings.account(user).policy,
             ),
         )

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields
 
 from wxgptd.domain import texts
 from wxgptd.domain.rules import Rule
-from wxgptd.domain.texts import Surroundings
 from wxgptd.domain.values import AccountName, AssistantName, DeliveryKey, LinkHash, Policy, User
+from wxgptd.domain.wording import Surroundings
 from wxgptd.ports import ChatModel, Messenger, Pictures
 
 
