@@ -72,7 +72,7 @@ def test_the_settings_that_the_documents_show_are_toml():
         for block in re.findall(
             r"(?:^    .*\n|^\n(?=    ))+", (ROOT / name).read_text("utf-8"), re.MULTILINE
         ):
-            text = re.sub(r"(?m)^    ", "", block)
+            text = re.sub(r"(?m)^    (wxgpt .*\n)?", "", block)
             if re.match(r"\s*\[", text) and "[Unit]" not in text:
                 tomllib.loads(text)
 

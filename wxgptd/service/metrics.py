@@ -10,6 +10,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import twisted
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -39,6 +40,23 @@ _OUTCOMES: Mapping[type[Outcome], str] = {
 }
 
 
+M = TypeVar("M", Counter, Histogram)
+
+
+class _Series(Generic[M]):
+    """The series of one metric by their labels: to look one up there costs more than to count."""
+
+    def __init__(self, metric: M) -> None:
+        self._metric: M = metric
+        self._known: dict[tuple[str, ...], M] = {}
+
+    def __getitem__(self, labels: tuple[str, ...]) -> M:
+        found = self._known.get(labels)
+        if found is None:
+            found = self._known[labels] = self._metric.labels(*map(str, labels))
+        return found
+
+
 class Metrics(Projection):
     """Counts what happens. Its registry is what readers are given; more can be registered there."""
 
@@ -46,11 +64,14 @@ class Metrics(Projection):
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
 
-        def counter(name: str, about: str, *labels: str) -> Counter:
-            return Counter(f"wxgptd_{name}", about, labels, registry=registry)
+        def counter(name: str, about: str, *labels: str) -> _Series[Counter]:
+            return _Series(Counter(f"wxgptd_{name}", about, labels, registry=registry))
 
-        def histogram(name: str, about: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(f"wxgptd_{name}", about, labels, buckets=bounds, registry=registry)
+        def histogram(
+            name: str, about: str, bounds: tuple[float, ...], *labels: str
+        ) -> _Series[Histogram]:
+            known = Histogram(f"wxgptd_{name}", about, labels, buckets=bounds, registry=registry)
+            return _Series(known)
 
         self._attempts = counter(
             "attempts", "Requests of WeChat's with a message, by what they came to.", "account",
@@ -77,7 +98,9 @@ class Metrics(Projection):
         )  # fmt: skip
         self._sessions = counter("sessions_opened", "Sessions opened.", "account", "assistant")
         self._questions = counter("questions", "Questions asked.", "account")
-        self._restarted = counter("restarted_answers", "Answers asked for again after a stop.")
+        self._restarted = Counter(
+            "wxgptd_restarted_answers", "Answers asked for again after a stop.", registry=registry
+        )
         self._answers = counter(
             "answers", "Questions that are settled: `completed`, or why they are not answered.",
             "assistant", "outcome",
@@ -96,77 +119,93 @@ class Metrics(Projection):
         self._pushes = counter("pushes", "Customer-service messages, by result.", "account", "code")
         self._messages = counter("log_messages", "Warnings and errors in the log.", "level")
         for level in ("warn", "error", "critical"):
-            self._messages.labels(level)
-        self._attempt_counts: dict[tuple[AccountName, str], Counter] = {}
+            self._messages[level,].inc(0)
+
+        self._counted: Mapping[type[e.Event], Callable[[AccountName, Any, UserState], None]] = {
+            e.ReplyOffered: self._settled,
+            e.QuestionAsked: self._asked,
+            e.SessionOpened: self._opened,
+            e.AnswerCompleted: self._completed,
+            e.AnswerFailed: self._failed,
+            e.AnswerRestarted: self._restart,
+            e.PageOpened: self._read,
+            e.PushDelivered: self._pushed,
+            e.PushFailed: self._unpushed,
+        }
 
     # What happens at the edges.
 
     def attempt(self, account: AccountName, outcome: object, held_s: float) -> None:
         """Count a request that came to `outcome`, having waited for `held_s` seconds."""
         what = _OUTCOMES.get(type(outcome), "hung_up")  # type: ignore[arg-type]
-        known = self._attempt_counts.get((account, what))
-        if known is None:  # to look one up costs more than to count
-            known = self._attempt_counts[account, what] = self._attempts.labels(account, what)
-        known.inc()
+        self._attempts[account, what].inc()
         if held_s:
-            self._held.labels(account).observe(held_s)
+            self._held[account,].observe(held_s)
 
     def refused(self, account: AccountName, reason: str) -> None:
         """Count a request that was refused."""
-        self._refused.labels(account, reason).inc()
+        self._refused[account, reason].inc()
 
     def rule(self, account: AccountName, number: int) -> None:
         """Count a message that a rule took."""
-        self._rules.labels(account, str(number)).inc()
+        self._rules[account, str(number)].inc()
 
     def forwarded(self, took_s: float, *, answered: bool) -> None:
         """Count a message that was handed on."""
-        self._forwarded.labels("answered" if answered else "failed").observe(took_s)
+        self._forwarded["answered" if answered else "failed",].observe(took_s)
 
     def logged(self, event: LogEvent) -> None:
         """Count a warning, or worse. An observer of Twisted's log."""
         level = event.get("log_level")
         if level is not None and level >= LogLevel.warn:
-            self._messages.labels(level.name).inc()
+            self._messages[level.name,].inc()
 
     # What happens in the service.
 
     def observe(self, user: User, event: e.Event, state: UserState) -> None:
         """Count `event`."""
-        account = user.account
-        match event:
-            case e.ReplyOffered():
-                window = state.windows.get(event.delivery)
-                attempt = min(window.attempts, LAST_NUMBER) if window is not None else 1
-                self._windows.labels(account, str(event.kind), str(attempt)).inc()
-            case e.QuestionAsked():
-                self._questions.labels(account).inc()
-            case e.AnswerCompleted():
-                self._completed(event)
-            case e.AnswerFailed():
-                self._answers.labels(event.assistant or "none", str(event.reason)).inc()
-                self._cost.labels(event.assistant or "none").inc(event.cost)
-            case e.AnswerRestarted():
-                self._restarted.inc()
-            case e.SessionOpened():
-                self._sessions.labels(account, event.assistant).inc()
-            case e.PageOpened():
-                self._pages.labels(account).inc()
-            case e.PushDelivered():
-                self._pushes.labels(account, "0").inc()
-            case e.PushFailed():
-                self._pushes.labels(account, str(event.code) if event.code else "unknown").inc()
-            case _:
-                pass
+        count = self._counted.get(type(event))
+        if count is not None:
+            count(user.account, event, state)
 
-    def _completed(self, event: e.AnswerCompleted) -> None:
+    def _settled(self, account: AccountName, event: e.ReplyOffered, state: UserState) -> None:
+        window = state.windows.get(event.delivery)
+        attempt = min(window.attempts, LAST_NUMBER) if window is not None else 1
+        self._windows[account, event.kind, str(attempt)].inc()
+
+    def _asked(self, account: AccountName, _event: e.QuestionAsked, _state: UserState) -> None:
+        self._questions[account,].inc()
+
+    def _opened(self, account: AccountName, event: e.SessionOpened, _state: UserState) -> None:
+        self._sessions[account, event.assistant].inc()
+
+    def _restart(self, _account: AccountName, _event: e.AnswerRestarted, _state: UserState) -> None:
+        self._restarted.inc()
+
+    def _read(self, account: AccountName, _event: e.PageOpened, _state: UserState) -> None:
+        self._pages[account,].inc()
+
+    def _pushed(self, account: AccountName, _event: e.PushDelivered, _state: UserState) -> None:
+        self._pushes[account, "0"].inc()
+
+    def _unpushed(self, account: AccountName, event: e.PushFailed, _state: UserState) -> None:
+        self._pushes[account, str(event.code) if event.code else "unknown"].inc()
+
+    def _failed(self, _account: AccountName, event: e.AnswerFailed, _state: UserState) -> None:
+        name = event.assistant or "none"
+        self._answers[name, event.reason].inc()
+        self._cost[name,].inc(event.cost)
+
+    def _completed(
+        self, _account: AccountName, event: e.AnswerCompleted, _state: UserState
+    ) -> None:
         name = event.assistant
-        self._answers.labels(name, "completed").inc()
-        self._first_token.labels(name).observe(event.first_text_s)
-        self._model.labels(name).observe(event.took_s)
-        self._tokens.labels(name, "prompt").inc(event.prompt_tokens)
-        self._tokens.labels(name, "completion").inc(event.completion_tokens)
-        self._cost.labels(name).inc(event.cost)
+        self._answers[name, "completed"].inc()
+        self._first_token[name,].observe(event.first_text_s)
+        self._model[name,].observe(event.took_s)
+        self._tokens[name, "prompt"].inc(event.prompt_tokens)
+        self._tokens[name, "completion"].inc(event.completion_tokens)
+        self._cost[name,].inc(event.cost)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
