@@ -1,0 +1,89 @@
+"""Whoever writes answers, and gets the pictures that they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+
+from wxgptd.domain.context import Message
+from wxgptd.domain.values import FailureReason, Finish
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """A whole answer. Tokens are as the server reported them, 0 where it did not."""
+
+    text: str
+    finish: Finish
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    first_text_s: float
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breakdown:
+    """No whole answer: `text` is as far as it came, `detail` is for the operator's eyes.
+
+    `context_limit` is how many tokens the server says that it takes, where it says that.
+    """
+
+    reason: FailureReason
+    text: str
+    detail: str
+    retry_after_s: float = 0.0
+    context_limit: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What a model is asked.
+
+    `model` is another one than the configured one, if not empty. Where asking again can help,
+    that may begin within `retry_for_s` seconds. If there is no sign of an answer (or of
+    thinking) within `first_token_within_s` seconds, it is given up; 0 is as long as it takes.
+    A `probe` wants to know whether anybody answers: a single token will do, or none.
+    """
+
+    messages: Sequence[Message]
+    model: str = ""
+    retry_for_s: float = 0.0
+    first_token_within_s: float = 0.0
+    probe: bool = False
+
+
+def ignore(_piece: str) -> None:
+    """Take a piece of text, and do nothing with it."""
+
+
+class ChatModel(Protocol):
+    """Whoever writes answers."""
+
+    def ask(
+        self,
+        prompt: Prompt,
+        on_text: Callable[[str], None],
+        on_thought: Callable[[str], None] = ignore,
+    ) -> Deferred[Completion | Breakdown]:
+        """Have `prompt` answered; `on_text` is called with each piece of the answer.
+
+        The pieces joined are the answer's text. `on_thought` gets what the model thinks, which
+        is no part of it. Cancelling ends the call.
+        """
+        ...
+
+    def condition(self) -> str:
+        """Return how the server does as far as is known, in words; `ok` if all is well."""
+        ...
+
+
+class Pictures(Protocol):
+    """Whoever can get the pictures that users send."""
+
+    def fetch(self, url: str) -> Deferred[str | None]:
+        """Fire with the picture at `url` as a data URL, or with None if it cannot be had."""
+        ...
