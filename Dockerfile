@@ -28,9 +28,9 @@ RUN useradd --system --uid 10001 --home-dir /var/lib/wxgptd --shell /usr/sbin/no
 USER 10001
 VOLUME /var/lib/wxgptd
 EXPOSE 9005
-# Answers while the log is read, too: 503 then, which is no reason to start anew before a minute.
+# Ready once the log is read; a minute is enough for many millions of events.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
-  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9005/healthz', timeout=4)"]
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9005/readyz', timeout=4)"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["wxgptd", "--log-format", "text"]
 CMD ["--config", "/etc/wxgptd/wxgptd.toml"]

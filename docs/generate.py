@@ -162,7 +162,7 @@ def halves(comments: list[str]) -> tuple[str, str]:
             english.append(other)
         else:
             han, latin = len(re.findall("[一-鿿]", line)), len(re.findall("[A-Za-z]", line))
-            (chinese if 2 * han > latin else english).append(line)
+            (chinese if 3 * han > latin else english).append(line)
     return "".join(chinese), " ".join(english)
 
 
@@ -246,6 +246,13 @@ def page(context: click.Context, commands: list[tuple[str, str]]) -> str:
     """Return one page in roff."""
     made = str(generate_man_page(context, version=__version__, date=__version__))
     made = re.sub(r"(?m)^\x08$\n?", "", made)
+    name = context.command_path.replace(" ", "-")
+    made = re.sub(r'(?m)^\.TH "[^"]*"', f'.TH "{name.upper()}"', made)
+    first = (context.command.help or "").split("\n\n")[0]
+    about = " ".join(first.split()).split(". ")[0].rstrip(".").replace("\\", "\\\\")
+    made = re.sub(
+        r"(?m)^(\.SH NAME\n).*$", lambda found: f"{found.group(1)}{name} \\- {about}", made
+    )
     if commands and ".SH COMMANDS" not in made:
         prefix = context.command_path.replace(" ", "-")
         rows = [

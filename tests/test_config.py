@@ -12,6 +12,7 @@ import pytest
 from wxgptd import config as cfg
 from wxgptd.config import ConfigError, load
 from wxgptd.domain.texts import Texts
+from wxgptd.errors import WxgptError
 
 ETC = Path(__file__).parent.parent / "etc" / "wxgptd.toml"
 GOOD = """
@@ -357,3 +358,107 @@ def test_what_the_example_shows_in_comments_is_taken(tmp_path):
 
 def test_the_example_has_no_key_that_the_code_does_not_know(tmp_path):
     load(written(tmp_path, ETC.read_text()), {})
+
+
+def test_what_systemd_hands_on_has_absolute_paths_also_when_it_is_reloaded(tmp_path):
+    text = """
+[account.main]
+token = "file:token"
+[assistant.chatgpt]
+base_url = "https://api.example.org/v1"
+model = "m"
+"""
+    (tmp_path / "token").write_text("token123")
+    (tmp_path / "token").chmod(0o600)
+    path = tmp_path / "wxgptd.toml"
+    assert cfg.parse(text, path, {})
+    environ = {"CREDENTIALS_DIRECTORY": "/run/credentials/wxgptd.service"}
+    with pytest.raises(ConfigError, match="absolute path"):
+        cfg.parse(text, path, environ)
+    path.write_text(text)
+    path.chmod(0o600)
+    with pytest.raises(ConfigError, match="absolute path"):
+        load(path, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+
+
+def test_what_others_can_read_is_refused_by_a_reload_as_well(tmp_path):
+    text = """
+[account.main]
+token = "token123"
+[assistant.chatgpt]
+base_url = "https://api.example.org/v1"
+model = "m"
+"""
+    path = tmp_path / "wxgptd.toml"
+    assert cfg.parse(text, path, {}, mode=0o600)
+    with pytest.raises(ConfigError, match="every user of this machine"):
+        cfg.parse(text, path, {}, mode=0o644)
+
+
+def test_a_credential_of_the_daemon_s_is_not_missed_elsewhere(tmp_path):
+    path = tmp_path / "wxgptd.toml"
+    path.write_text("""
+[account.main]
+token = "credential:token"
+app_id = "wx1"
+aes_key = "credential:aes"
+[assistant.chatgpt]
+base_url = "https://api.example.org/v1"
+api_key = "credential:key"
+model = "m"
+proxy = "credential:proxy"
+""")
+    path.chmod(0o600)
+    with pytest.raises(ConfigError, match="LoadCredential"):
+        load(path, {})
+    found = load(path, {}, elsewhere=True)
+    assert not any("account" in doubt or "assistant" in doubt for doubt in cfg.doubts(found))
+    with pytest.raises(WxgptError, match="given to the daemon alone"):
+        found.account["main"].token.reveal()
+    assert "***" in repr(found)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'master_key: "{secret}"',
+        'master_key "{secret}"',
+        "{secret}",
+        'x = "{secret}',
+        '{secret} = "1"',
+    ],
+)
+def test_a_line_that_is_no_toml_is_shown_without_what_may_be_a_secret(line, tmp_path):
+    secret = "Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2E="
+    path = tmp_path / "wxgptd.toml"
+    path.write_text(f"[log]\n{line.format(secret=secret)}\n")
+    path.chmod(0o600)
+    with pytest.raises(ConfigError) as refused:
+        load(path)
+    assert "line 2" in str(refused.value)
+    assert "Y2Fu" not in str(refused.value)
+
+
+def test_what_is_nested_too_deeply_is_refused_in_words(tmp_path):
+    with pytest.raises(ConfigError, match="nested"):
+        cfg.parse("x=" + "[" * 5_000, tmp_path / "wxgptd.toml", {})
+
+
+@pytest.mark.parametrize("listen", ["tcp:abc", "tcp:", "tcp:9005x", "tcp:port=x"])
+def test_an_endpoint_that_is_none_is_found_before_a_start(listen, tmp_path):
+    text = f"""
+[server]
+metrics = "{listen}"
+listen = "{listen}"
+[account.main]
+token = "token123"
+[assistant.chatgpt]
+base_url = "https://api.example.org/v1"
+model = "m"
+"""
+    with pytest.raises(ConfigError) as refused:
+        cfg.parse(text, tmp_path / "wxgptd.toml", {})
+    assert {fault.split(":")[0] for fault in refused.value.faults} == {
+        "server.listen",
+        "server.metrics",
+    }

@@ -54,6 +54,9 @@ log = Logger(namespace="wxgptd")
 HEARD_WITHIN_S = 1.0
 """How long a stop waits for the requests of those who have just connected."""
 
+MAX_CONFIGURATION_BYTES = 4 * 1024 * 1024
+"""What the control socket takes: a configuration may have many rules."""
+
 GRACE_S = 5.0
 """How long a stop waits for held requests: WeChat's patience, then they are gone by themselves."""
 
@@ -78,28 +81,25 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("--check", action="store_true", help="only check the configuration")
     parser.add_argument("--version", action="version", version=f"wxgptd {__version__}")
     options = parser.parse_args(arguments)
+    last_words = log_format.last_words(options.log_format, sys.stderr, os.environ)
     path = options.config or next(
         (one for one in config.SEARCH_PATH if one.exists()), config.SEARCH_PATH[-1]
     )
     try:
         configured = config.load(path)
+        if options.check:
+            _check_endpoints(path, configured)
+            print(f"{path}: ok")
+            sys.exit(0)
     except WxgptError as error:
-        _die(error)
-    if options.check:
-        _check_endpoints(path, configured)
-        print(f"{path}: ok")
-        sys.exit(0)
+        last_words(f"error: {error}")
+        if error.hint:
+            last_words(f"hint: {error.hint}")
+        sys.exit(error.exit_status)
     said = log_format.observer(options.log_format, sys.stderr, os.environ)
     globalLogBeginner.beginLoggingTo([said], redirectStandardIO=False)
     _raise_file_limit()
     react(_run, (path, configured))
-
-
-def _die(error: WxgptError) -> NoReturn:
-    print(f"wxgptd: error: {error}", file=sys.stderr)
-    if error.hint:
-        print(f"wxgptd: hint: {error.hint}", file=sys.stderr)
-    sys.exit(error.exit_status)
 
 
 def _raise_file_limit() -> None:
@@ -111,6 +111,11 @@ def _raise_file_limit() -> None:
 
 
 def _check_endpoints(path: Path, configured: config.Config) -> None:
+    """See to it that it can be listened where the configuration says.
+
+    Raises:
+        ConfigError: it describes no endpoint.
+    """
     from twisted.internet import reactor  # noqa: PLC0415 (installed when it is needed)
 
     server = configured.server
@@ -120,7 +125,7 @@ def _check_endpoints(path: Path, configured: config.Config) -> None:
         if server.metrics:
             endpoint(reactor, "server.metrics", server.metrics)
     except WxgptError as error:
-        _die(config.ConfigError(path, [str(error)]))
+        raise config.ConfigError(path, [str(error)]) from None
 
 
 def _run(reactor: Any, path: Path, configured: config.Config) -> Deferred[None]:  # noqa: ANN401
@@ -139,6 +144,7 @@ class _Process:
         self._stops = 0
         self._failed: Deferred[None] = Deferred()
         self._service: Service | None = None
+        self._reload_wanted = False
 
     async def run(self) -> None:
         """Start, and go on until the process is told to stop or cannot."""
@@ -181,6 +187,7 @@ class _Process:
                 http_through=partial(http_client, reactor),
                 in_thread=deferToThread,
                 link_key=link_key(server.state_dir),
+                config_path=self._path,
                 reread=partial(config.load, self._path),
                 on_damage=self._cannot_go_on,
             ),
@@ -208,6 +215,8 @@ class _Process:
         gc.set_threshold(50_000, 20, 100)
         service.begin()
         supervision.ready()
+        if self._reload_wanted:
+            self._told_to_reload()
         log.info("ready, listening on {where}", where=", ".join(map(where, ports[:-1])))
         for why in await deferToThread(store.damage_before, loaded.snapshot_seq):
             log.error("older events are damaged, see `wxgpt log verify`: {why}", why=why)
@@ -266,6 +275,7 @@ class _Process:
             log.info("stopping")
             for port in public:
                 await port.stopListening()
+            site.close()
             # Without a log nobody can be answered any more: there is nothing to wait for.
             grace_s = 0.0 if self._failed.called else GRACE_S
             began = self._reactor.seconds()
@@ -303,10 +313,19 @@ class _Process:
                 signal.signal(number, lambda *_, act=act: self._reactor.callFromThread(act))
 
     def _told_to_reload(self) -> None:
-        """Read again what may change while the daemon runs."""
-        if self._service is not None:
+        """Take up the configuration again, as soon as the log is read."""
+        service = self._service
+        if service is None or not service.ready:
+            self._reload_wanted = True
+        elif config.is_handed_on(self._path):
+            log.warn(
+                "SIGHUP: {path} is the copy that systemd made when it started the daemon; "
+                "`systemctl reload wxgptd` takes up what the configuration says now",
+                path=str(self._path),
+            )
+        else:
             with contextlib.suppress(WxgptError):  # the log has said what is wrong
-                self._service.reloading.from_file()
+                service.reloading.from_file()
 
     def _told_to_stop(self) -> None:
         """Stop; told again, wait for nobody."""
@@ -339,7 +358,13 @@ def _say_full(full: bool) -> None:
 
 def _few(root: Resource, reactor: Any) -> BoundedSite:  # noqa: ANN401
     """Return a site for those who look after the daemon: few, and none of them strangers."""
-    return BoundedSite(root, reactor, max_connections=64, max_connections_per_address=64)
+    return BoundedSite(
+        root,
+        reactor,
+        max_connections=64,
+        max_connections_per_address=64,
+        max_body_bytes=MAX_CONFIGURATION_BYTES,
+    )
 
 
 def _connections_possible() -> int:

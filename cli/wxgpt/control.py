@@ -7,6 +7,7 @@ import json
 import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from wxgpt import options
 from wxgpt.failures import Unreachable
@@ -65,3 +66,19 @@ def require_ready(status: int) -> None:
         raise Unreachable("the daemon is still starting", hint="try again in a few seconds")
     if status >= 500:
         raise Unreachable("the daemon could not do it", hint="its log says why")
+
+
+def hand_on(path: Path, text: str, *, dry: bool = False) -> dict[str, Any]:
+    """Hand a configuration on; return what that changes (or would), or the `faults` in it.
+
+    Raises:
+        Unreachable: there is no daemon, or it cannot take that.
+    """
+    where = f"/reload?path={quote(str(path))}&mode={path.stat().st_mode & 0o777:o}"
+    status, said = request("POST", f"{where}&dry=1" if dry else where, text.encode())
+    if status == 413:
+        raise Unreachable("the configuration is too large to be handed on", hint="restart wxgptd")
+    require_ready(status)
+    if status not in (200, 400) or not isinstance(said, dict):
+        raise Unreachable(f"the daemon answers {status}", hint="an older version? Restart it")
+    return said

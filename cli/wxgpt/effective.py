@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -32,11 +33,29 @@ def values(config: Config, path: Path) -> Iterator[Value]:
 def _values(key: str, value: Any, said: Any, path: str) -> Iterator[Value]:  # noqa: ANN401
     inner = _inner(value)
     if inner is None:
-        yield Value(key, _shown(value), _source(value, said, path))
+        yield Value(key, _masked(_shown(value)), _source(value, said, path))
         return
     for name, one in inner.items():
         known = said.get(name) if isinstance(said, Mapping) else None
         yield from _values(f"{key}.{name}" if key else name, one, known, path)
+
+
+def _masked(value: Any, name: str = "") -> Any:  # noqa: ANN401
+    """Return a value without what some have secrets in: queries, and what sounds like one.
+
+    `name` is what it is called within a table that is sent on as it is.
+    """
+    match value:
+        case dict():
+            return {one: _masked(inner, str(one)) for one, inner in value.items()}
+        case list():
+            return [_masked(inner, name) for inner in value]
+        case str() if re.search(r"(?i)key|token|secret|passw|auth", name):
+            return "***"
+        case str():
+            return re.sub(r"^(https?://[^?]*\?).+", r"\1***", value)
+        case _:
+            return value
 
 
 def _inner(value: Any) -> Mapping[str, Any] | None:  # noqa: ANN401

@@ -87,6 +87,17 @@ OFFLINE = {
     "init-no-terminal": "init",
     "send-usage": "send",
     "nonsense": "nonsense",
+    "init": "init --root /place/new --provider ollama --domain chat.example.org --app-id wx0123456789"
+    " --systemd --web caddy",
+    "init-exists": "init",
+    "doctor": "doctor",
+    "doctor-json": "doctor --json",
+    "send-no-daemon": "send 你好",
+    "backup": "backup /place/backup.tar.gz",
+    "restore": "restore /place/backup.tar.gz",
+    "chat-no-terminal": "chat",
+    "reload-no-daemon": "reload",
+    "top-no-daemon": "top",
 }
 ONLINE = {
     "status": "status",
@@ -126,6 +137,7 @@ def place(tmp_path):
 def ran(place: Path, line: str) -> str:
     """What a command says, with what differs from one run to the next taken out."""
     words = line.split(" ")
+    words = [word.replace("/place", str(place)) for word in words]
     at = 2 if words[0] == "--color" else 0
     command = [*words[:at], "--config", str(place / "wxgptd.toml"), *words[at:]]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("WXGPT_")}
@@ -140,6 +152,16 @@ def ran(place: Path, line: str) -> str:
         said += f"--- standard error\n{done.stderr}"
     said += f"--- exit status {done.returncode}\n"
     said = said.replace(str(place), "/place").replace(__version__, "VERSION")
+    # What the machine and chance have to say.
+    said = re.sub(r"(✔ (?:python|libraries|expat|disk): ).*", r"\1…", said)
+    said = re.sub(
+        r'(python|libraries|expat|disk)", "ok": true, "detail": "[^"]*"',
+        r'\1", "ok": true, "detail": "…"',
+        said,
+    )
+    said = re.sub(r"(the name is not known here )\([^)]*\)", r"\1(…)", said)
+    said = re.sub(r'"free_bytes": \d+', '"free_bytes": 0', said)
+    said = re.sub(r"((?:令牌\(Token\)|EncodingAESKey) +)\w+", r"\1SECRET", said)
     said = re.sub(r"(pid\"?:? +)\d+", r"\1PID", said)
     said = re.sub(r'("at": )"[^"]+", ("version")', r'\1"NOW", \2', said)
     return re.sub(r"[ \t]+\n", "\n", said)

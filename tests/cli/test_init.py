@@ -99,7 +99,7 @@ def test_every_provider_makes_a_configuration_that_checks(provider, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assistant = cfg.load(tmp_path / CONFIG).assistant["chatgpt"]
-    assert bool(assistant.api_key) == bool(preset.keys)
+    assert assistant.api_key.reveal() == "sk-1"
     assert assistant.base_url == (preset.base_url or address)
 
 
@@ -130,7 +130,7 @@ def test_without_a_terminal_it_names_the_option_that_is_missing(missing, named, 
         (["--domain", "localhost"], "no domain"),
         (["--domain", "chat.example.org/wx"], "no domain"),
         (["--domain", "1.2.3.4"], "no domain"),
-        (["--app-id", "0123456789"], "begins with wx"),
+        (["--app-id", "0123456789"], "is no AppID"),
         (["--plain"], "not both"),
         (["--account", "a b"], "no name"),
         (["--assistant", "a/b"], "no name"),
@@ -173,8 +173,8 @@ def test_at_a_terminal_it_asks_and_does_not_show_the_key(tmp_path):
     said = ""
     (tmp_path / "etc/systemd/system").mkdir(parents=True)
     answers = [
-        ("服务商 [deepseek]:", "qwen"), ("模型 [qwen-plus]:", ""), ("密钥:", "sk-canary"),
-        ("域名:", "https://chat.example.org/"), ("AppID:", "wx0123456789"), ("[Y/n]:", "y"),
+        ("服务商 [deepseek]:", "deepsek"), ("服务商 [deepseek]:", "2"), ("模型 [qwen-plus]:", ""), ("密钥:", "sk-canary"),
+        ("域名:", "chat"), ("域名:", "https://chat.example.org/"), ("AppID:", "wx0123456789"), ("[Y/n]:", "y"),
         ("网站服务器", "caddy"),
     ]  # fmt: skip
     deadline = time.monotonic() + 60
@@ -194,3 +194,59 @@ def test_at_a_terminal_it_asks_and_does_not_show_the_key(tmp_path):
     assert "canary" not in said
     assert cfg.load(tmp_path / CONFIG).assistant["chatgpt"].model == "qwen-plus"
     assert (tmp_path / "etc/systemd/system/wxgptd.socket").exists()
+
+
+def test_a_key_that_is_given_is_used_also_for_a_server_that_needs_none(tmp_path):
+    done = init(tmp_path, "--provider", "vllm", "--model", "m", "--domain", "chat.example.org",
+                "--plain", WXGPT_API_KEY="sk-1")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert cfg.load(tmp_path / CONFIG).assistant["chatgpt"].api_key.reveal() == "sk-1"
+
+
+def test_a_state_directory_that_the_unit_cannot_have_is_refused(tmp_path):
+    done = init(tmp_path, *given(tmp_path, "--systemd", "--state-dir", "/srv/x"))
+    assert done.returncode == 2
+    assert "--no-systemd" in done.stderr
+    assert not (tmp_path / CONFIG).exists()
+
+
+def test_the_socket_listens_where_the_daemon_is_to(tmp_path):
+    init(tmp_path, *given(tmp_path, "--systemd", "--listen", "0.0.0.0"))
+    socket = (tmp_path / "etc/systemd/system/wxgptd.socket").read_text()
+    assert "ListenStream=0.0.0.0:9005" in socket
+
+
+def test_a_site_that_cannot_be_written_does_not_hide_what_to_enter(tmp_path):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/nginx").write_text("a file")
+    done = init(tmp_path, *given(tmp_path, "--web", "nginx"))
+    assert done.returncode == 0
+    assert "not written" in done.stderr
+    assert "令牌(Token)" in done.stdout
+
+
+@pytest.mark.parametrize("listen", ["::1", "1.2.3.4:key=x", "not an address"])
+def test_what_cannot_be_listened_on_is_refused(listen, tmp_path):
+    done = init(tmp_path, *given(tmp_path, "--listen", listen))
+    assert done.returncode == 2
+    assert "no IPv4 address" in done.stderr
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):
+    done = subprocess.run(
+        [os.fsencode(sys.executable), b"-m", b"wxgpt", b"init", b"--root", os.fsencode(tmp_path),
+         *map(os.fsencode, given(tmp_path)), b"--model", b"\xff\xfe"],
+        stdin=subprocess.DEVNULL, capture_output=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert not (tmp_path / CONFIG).exists()
+
+
+def test_a_path_that_means_something_to_systemd_is_refused(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "wxgpt", "--config", "/etc/my conf/%n.toml", "init", "--root",
+         str(tmp_path), *given(tmp_path, "--systemd")],
+        stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "mean something to systemd" in done.stderr

@@ -740,3 +740,54 @@ def test_a_backup_is_restored_elsewhere(place, tmp_path_factory):
     assert Ran(other, "restore", str(place / "b.tar.gz")).code == 2
     assert Ran(place, "backup", str(place / "b.tar.gz")).code == 1
     assert Ran(elsewhere(place, tmp_path_factory), "restore", str(place / "no.tar.gz")).code == 1
+
+
+def test_effective_values_have_no_secret_in_them_wherever_it_is_hidden(place):
+    with (place / "wxgptd.toml").open("a") as config:
+        config.write(
+            'extra_body = { api_key = "canary", nested = { token = ["canary"] }, top_k = 5 }\n'
+            'extra_headers = { X-Key = "canary" }\n'
+            '[[rule]]\nmatch = "any"\nforward = "https://old.example.org/wx?key=canary"\n'
+        )
+    for output in ("text", "json"):
+        done = Ran(place, "check", "--effective", "-o", output)
+        assert "canary" not in done.out
+        assert "top_k" in done.out
+
+
+def test_colour_is_for_terminals_and_for_those_who_ask(place):
+    assert "\x1b[" not in Ran(place, "tail").out
+    assert "\x1b[" in Ran(place, "--color", "always", "tail").out
+    assert "\x1b[" in Ran(place, "tail", environ={"CLICOLOR_FORCE": "1"}).out
+    assert "\x1b[" not in Ran(place, "tail", environ={"CLICOLOR_FORCE": "1", "NO_COLOR": "1"}).out
+
+
+def test_an_option_may_come_from_the_environment_and_the_command_line_goes_before(place):
+    environ = {"WXGPT_TAIL_OUTPUT": "ndjson"}
+    assert Ran(place, "tail", environ=environ).out.startswith("{")
+    assert not Ran(place, "tail", "-o", "text", environ=environ).out.startswith("{")
+
+
+def test_a_shell_is_offered_kinds_accounts_and_commands(place):
+    def offered(words: str) -> list[str]:
+        environ = {
+            **os.environ, "_WXGPT_COMPLETE": "bash_complete", "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" ")), "WXGPT_CONFIG": str(place / "wxgptd.toml"),
+        }  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "wxgpt"], env=environ, capture_output=True, text=True
+        )
+        return [line.split(",", 1)[1] for line in done.stdout.split()]
+
+    assert "tail" in offered("wxgpt ta")
+    assert offered("wxgpt tail --kind QuestionAsked,An") == [
+        f"QuestionAsked,{kind}" for kind in ("AnswerCompleted", "AnswerFailed", "AnswerRestarted")
+    ]
+    assert offered("wxgpt tail --account m") == ["main"]
+    assert offered("wxgpt tail --session x") == []  # no daemon to ask
+
+
+def test_a_command_that_is_nearly_one_is_guessed(place):
+    done = Ran(place, "statsu")
+    assert done.code == 2
+    assert "did you mean status?" in done.err

@@ -345,3 +345,12 @@ def test_a_tail_that_waits_costs_nothing_and_misses_nothing_across_a_restart(run
     seqs = [json.loads(line)["seq"] for line in said.splitlines()]
     assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
     assert len(seqs) >= 5
+
+
+def test_doctor_goes_on_where_it_may_not_know_a_token(running):
+    text = running.config.read_text("utf-8")
+    running.config.write_text(text.replace('"canarytoken"', '"credential:token"'), encoding="utf-8")
+    done = running.wxgpt("doctor")
+    assert "– webhook main" in done.stdout
+    assert "✔ assistant chatgpt" in done.stdout
+    json.loads(running.wxgpt("doctor", "--json").stdout)

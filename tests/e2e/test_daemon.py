@@ -355,3 +355,14 @@ def test_a_reload_by_the_operator_by_a_signal_and_a_wrong_one(stage):
     )
     done = stage.wxgpt("reload")
     assert "takes a restart: server.max_connections" in done.stderr
+
+
+def test_a_configuration_with_hundreds_of_rules_is_reloaded(stage):
+    stage.start_daemon()
+    rule = '[[rule]]\nmatch = "exact"\nwords = ["词{n}"]\nreply = {{ text = "{text}" }}\n'
+    rules = "".join(rule.format(n=number, text="答" * 100) for number in range(400))
+    with stage.config.open("a", encoding="utf-8") as config:
+        config.write(f"\n{rules}")
+    assert stage.config.stat().st_size > 100_000
+    assert stage.wxgpt("reload").returncode == 0
+    assert stage.send("词399")["reply"] == "答" * 100

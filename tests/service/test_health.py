@@ -97,6 +97,24 @@ def test_threads_that_do_not_answer_are_ill(watched):
     assert health.why_ill == ""
 
 
+def test_what_cannot_be_found_out_is_ill(watched):
+    health, store, _, clock = watched
+    store.figures = lambda: 1 / 0
+    pass_(clock, 6)
+    assert "cannot be found out" in health.why_ill
+    store.figures = StoreFigures
+    pass_(clock, 6)
+    assert health.why_ill == ""
+
+
+def test_that_nobody_looks_any_more_is_ill(watched):
+    health, _, _, clock = watched
+    pass_(clock, 6)
+    health._loop.stop()
+    clock.advance(STUCK_AFTER_S + 5)
+    assert "nobody has looked" in health.why_ill
+
+
 def test_healthz_says_so():
     story = Story(answer_at(1, "好的。"))
     assert story.get("/healthz").body == "ok\n"
@@ -105,7 +123,7 @@ def test_healthz_says_so():
     story.advance(STUCK_AFTER_S + 15, step=1.0)
     unhealthy = story.get("/healthz")
     assert (unhealthy.code, unhealthy.body) == (503, "unhealthy\n")
-    assert story.get("/readyz").code == 200
+    assert story.get("/readyz").code == 503
 
 
 # systemd.
@@ -186,3 +204,28 @@ def test_without_a_service_manager_nothing_happens():
 def test_a_service_manager_that_is_gone_is_no_reason_to_fail(tmp_path):
     supervision = supervised(str(tmp_path / "nowhere"), Clock(), [""])
     supervision.ready()
+
+
+def test_a_process_without_a_file_left_goes_on_telling(manager, tmp_path):
+    import resource
+
+    address, told = manager
+    clock = Clock()
+    supervision = supervised(address, clock, [""], WATCHDOG_USEC="6000000")
+    supervision.starting()
+    supervision.ready()
+    told()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        clock.advance(2.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    clock.advance(2.0)
+    assert any("WATCHDOG=1" in one for one in told())
+
+
+@pytest.mark.parametrize("odd", ["0", "-1", "9" * 400, "soon", ""])
+def test_a_watchdog_that_makes_no_sense_is_none(odd, manager):
+    address, _ = manager
+    supervised(address, Clock(), [""], WATCHDOG_USEC=odd).starting()

@@ -11,6 +11,7 @@ from prometheus_client import generate_latest
 from tests.support.model_server import answer_at, error
 from tests.support.story import Story, configuration
 from wxgptd import config as cfg
+from wxgptd.eventlog.store import StoreUnavailable
 
 
 def value(story: Story, name: str, **labels: str) -> float:
@@ -40,7 +41,7 @@ def test_every_attempt_is_counted_and_how_long_it_was_held(story):
     assert value(story, "attempts_total", account="main", outcome="success") == 1
     assert value(story, "attempts_total", account="main", outcome="hung_up") == 1
     assert value(story, "attempts_total", account="main", outcome="reply") == 2
-    assert value(story, "hold_seconds_count", account="main") == 2
+    assert value(story, "hold_seconds_count", account="main") == 2  # the command was not held
     assert 7.9 < value(story, "hold_seconds_sum", account="main") < 8.5
 
 
@@ -69,6 +70,8 @@ def test_failures_are_counted_by_their_reason():
     story.advance(3)
     assert value(story, "answers_total", assistant="chatgpt", outcome="misconfigured") == 1
     assert value(story, "model_left_alone", assistant="chatgpt") == 1
+    story.advance(40, step=1.0)
+    assert value(story, "model_left_alone", assistant="chatgpt") == 0
 
 
 def test_rules_and_backends_are_counted():
@@ -84,6 +87,8 @@ def test_rules_and_backends_are_counted():
     assert value(story, "rule_matches_total", account="main", rule="2") == 1
     assert value(story, "forward_seconds_count", result="failed") == 1
     assert value(story, "attempts_total", account="main", outcome="rule") == 1
+    assert value(story, "attempts_total", account="main", outcome="forward") == 1
+    assert value(story, "attempts_total", account="main", outcome="hung_up") == 0
 
 
 def test_refusals_are_counted_by_their_kind(story):
@@ -131,3 +136,21 @@ def test_the_names_are_as_prometheus_wants_them(story):
     said = generate_latest(story.service.metrics.registry)
     linted = subprocess.run([promtool, "check", "metrics"], input=said, capture_output=True)
     assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+def test_an_attempt_that_fails_is_not_said_to_have_hung_up(story):
+    story.open()
+    story.store.stalled = True
+    story.send("/help")
+    story.advance(1)
+    story.store.fail(StoreUnavailable("the disk is gone"))
+    story.advance(1)
+    assert value(story, "attempts_total", account="main", outcome="failed") >= 1
+
+
+def test_an_account_without_deliberate_timeouts_has_none_to_be_spent():
+    story = Story(
+        answer_at(1, "好的。"), configuration(window=cfg.Window(deliberate_timeouts_per_5min=0))
+    )
+    said = generate_latest(story.service.metrics.registry).decode()
+    assert "wxgptd_deliberate_timeouts_left{" not in said

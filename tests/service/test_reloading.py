@@ -143,3 +143,44 @@ def test_no_value_is_told_of_only_keys():
     one = configuration()
     other = configuration(account={"main": cfg.Account(token=cfg.Secret("another"))})
     assert list(cfg.changes(one, other)) == ["account.main.token"]
+
+
+def test_what_is_held_is_answered_with_what_it_came_with():
+    story = Story(answer_at(3, "慢慢来。"), configuration(account={"main": safe_account()}))
+    story.open()
+    sent = story.send("问题")
+    story.advance(1)
+    later = attrs.evolve(story.config.account["main"], token=cfg.Secret("anothertoken"))
+    changed(story, account={"main": later})
+    story.advance(5)
+    assert sent.reply == "慢慢来。"
+    assert sent.results == ["reply"]
+
+
+def test_what_only_fits_another_log_waits_for_the_restart_with_it(story):
+    before = story.service._settings.link_ttl_s
+    with pytest.raises(cfg.ConfigError, match="wait for a restart"):
+        changed(
+            Story(answer_at(1, "x"), configuration(log=cfg.Log(keep=cfg.Duration(8 * 86_400.0)))),
+            log=cfg.Log(keep=cfg.Duration(90 * 86_400.0)),
+            links=cfg.Links(ttl=cfg.Duration(60 * 86_400.0)),
+        )
+    assert story.service._settings.link_ttl_s == before
+
+
+def test_whoever_changes_a_prompt_does_not_make_a_model_forget(story):
+    before = story.service._settings.assistants["chatgpt"].model
+    changed(story, assistant={"chatgpt": assistant(system_prompt="简短", daily_budget=0.0)})
+    assert story.service._settings.assistants["chatgpt"].model is before
+
+
+def test_yesterday_s_costs_are_not_complained_of_today(logged):
+    spent = assistant(price_per_million=cfg.Price(output=1e6), daily_budget=1.0)
+    story = Story(answer_at(0.1, "好的。"), configuration(assistant={"chatgpt": spent}))
+    story.open()
+    story.send("问题")
+    story.advance(1)
+    story.world_clock.advance(2 * 86_400)
+    seen = len(logged())
+    changed(story, texts=attrs_texts(story, help="帮助"))
+    assert not any("is spent" in line for line in logged()[seen:])

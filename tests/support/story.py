@@ -135,6 +135,7 @@ class Story:
                 http_through=self.through_proxy,
                 in_thread=self._in_thread,
                 link_key=b"k" * 32,
+                config_path=Path("/nowhere/wxgptd.toml"),
                 reread=lambda: self.config,
                 on_damage=self.damages.append,
             ),

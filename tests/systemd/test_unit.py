@@ -105,6 +105,23 @@ def test_a_reload_takes_up_a_changed_configuration(running):
     assert "reloaded: texts.no_session" in running.journal()
 
 
+def test_the_process_s_own_metrics_are_there_in_the_sandbox(running):
+    said = running.machine.run(
+        "curl", "-s", "--unix-socket", "/var/lib/wxgptd/admin.sock", "http://wxgptd/metrics"
+    ).stdout
+    for name in ("process_start_time_seconds", "process_resident_memory_bytes", "process_open_fds"):
+        assert f"\n{name} " in said
+
+
+def test_a_hangup_does_not_bring_back_what_was_configured_at_the_start(running):
+    running.configure(extra='[texts]\nno_session = "没有对话呀"\n')
+    assert running.systemctl("reload", "wxgptd").returncode == 0, running.journal()
+    running.machine.run("kill", "-HUP", str(running.pid))
+    time.sleep(1)
+    assert "没有对话呀" in reply_of(running.ask("/stop"))
+    assert "systemctl reload" in running.journal()
+
+
 def test_a_reload_of_a_wrong_configuration_fails_and_changes_nothing(running):
     running.configure(extra='[session]\nttl = "soon"\n')
     assert running.systemctl("reload", "wxgptd").returncode != 0
@@ -129,6 +146,8 @@ def test_a_wrong_configuration_is_not_started_again_and_again(unit):
     assert unit.systemctl("start", "wxgptd").returncode != 0
     time.sleep(2.5)
     assert unit.show("ExecMainStatus") == "4"
+    (why,) = [one for one in unit.entries() if "session.ttl" in one["MESSAGE"]]
+    assert why["PRIORITY"] == "3", "where people are sent to look"
     assert unit.show("ActiveState") == "failed"
     assert unit.show("NRestarts") == "0"
 

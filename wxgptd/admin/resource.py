@@ -250,20 +250,35 @@ class _Log(_OfControl):
 
 
 class _Reload(_OfControl):
-    """POST takes up the configuration in its body, which is from `path`, or that of the file."""
+    """POST takes up the configuration in its body, or the daemon's own file.
+
+    `path` and `mode` (in octal) are those of the file that the body was read from; with `dry` it
+    is only said what would change.
+    """
 
     isLeaf = True
 
     def render_POST(self, request: Request) -> bytes:
+        if not self._control.ready():
+            return _Starting().render_POST(request)
         assert request.content is not None
         body = request.content.read()
         path = request.args.get(b"path", [b""])[0]
+        mode = request.args.get(b"mode", [b"0"])[0]
         try:
-            given = (body.decode(), Path(path.decode())) if body else None
-        except UnicodeDecodeError:
+            given = (
+                (
+                    body.decode(),
+                    Path(path.decode("utf-8", "replace").replace("\0", "")),
+                    int(mode, 8),
+                )
+                if body
+                else None
+            )
+        except ValueError:
             request.setResponseCode(400)
             return _json(request, {"faults": ["the configuration is not UTF-8"]})
-        said = self._control.reload(given)
+        said = self._control.reload(given, dry=given is not None and b"dry" in request.args)
         if "faults" in said:
             request.setResponseCode(400)
         return _json(request, said)

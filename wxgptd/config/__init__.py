@@ -8,10 +8,11 @@ this object.
 from __future__ import annotations
 
 from wxgptd.config.changes import changes
-from wxgptd.config.checks import doubts
+from wxgptd.config.checks import doubts, mistakes
 from wxgptd.config.loading import (
     SEARCH_PATH,
     ConfigError,
+    is_handed_on,
     load,
     load_account_names,
     load_log,
@@ -41,7 +42,7 @@ from wxgptd.config.tables import (
     chat_command,
     webhook_path,
 )
-from wxgptd.config.values import Duration, Secret, Size, Words
+from wxgptd.config.values import Duration, Elsewhere, Secret, Size, Words
 
 __all__ = [
     "SEARCH_PATH",
@@ -51,6 +52,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Duration",
+    "Elsewhere",
     "Limits",
     "Links",
     "Log",
@@ -70,11 +72,13 @@ __all__ = [
     "chat_command",
     "compiled_rules",
     "doubts",
+    "is_handed_on",
     "load",
     "load_account_names",
     "load_log",
     "load_server",
     "load_system_prompts",
+    "mistakes",
     "parse",
     "read",
     "webhook_path",

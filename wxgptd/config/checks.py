@@ -90,12 +90,12 @@ def _check_log(config: Config) -> Iterator[str]:
 
 
 def _check_server(server: Server) -> Iterator[str]:
-    if not re.match(r"[a-z0-9]+:", server.listen):
+    if not re.match(r"(?!tcp6?:)[a-z0-9]+:|tcp6?:(port=)?\d+(:|$)", server.listen):
         yield (
             "server.listen: must be a Twisted server endpoint such as "
             f'"tcp:9005:interface=127.0.0.1", not "{server.listen}"'
         )
-    if server.metrics and not re.match(r"(tcp6?|unix):", server.metrics):
+    if server.metrics and not re.match(r"(tcp6?:(port=)?\d+(:|$)|unix:/)", server.metrics):
         yield (
             'server.metrics: must be a Twisted server endpoint such as "tcp:9006:interface='
             f'127.0.0.1", not "{server.metrics}"'
@@ -180,8 +180,10 @@ def _check_assistant(name: str, assistant: Assistant) -> Iterator[str]:
         yield f'{where}.base_url: is missing; for example "https://api.openai.com/v1"'
     elif re.search(r"\s", assistant.base_url):
         yield f"{where}.base_url: has a space in it"
-    elif web_address(assistant.base_url) is None:
+    elif (address := web_address(assistant.base_url)) is None:
         yield f"{where}.base_url: must be an address that begins with https:// or http://"
+    elif address.username is not None:
+        yield f"{where}.base_url: may not have a user or a password in it; see api_key"
     if not assistant.choice:
         yield f"{where}.model: is missing; it is the name the provider gives the model"
     if re.search(r"[^\x21-\x7e]", _said(assistant.api_key)):

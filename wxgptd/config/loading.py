@@ -22,7 +22,7 @@ from cattrs.errors import (
 )
 
 from wxgptd.config.checks import mistakes
-from wxgptd.config.tables import Config, Log, Server
+from wxgptd.config.tables import TABLES, Config, Log, Server
 from wxgptd.config.values import Secret, converter
 from wxgptd.domain import texts as catalogue
 from wxgptd.errors import WxgptError
@@ -51,8 +51,10 @@ def load(path: Path, environ: Mapping[str, str] = os.environ, *, elsewhere: bool
         ConfigError: with every mistake, each with its key.
     """
     text, mode = _read(path)
-    reader = converter(environ, path.parent, elsewhere=elsewhere)
-    return _checked(_parsed(text, path), path, mode, reader)
+    handed_on = is_handed_on(path, environ)
+    reader = converter(environ, path.parent, elsewhere=elsewhere, absolute=handed_on)
+    shown = Path(path.name) if handed_on else path  # nobody edits the copy
+    return _checked(_parsed(text, shown), shown, mode, reader)
 
 
 def read(path: Path) -> str:
@@ -65,14 +67,24 @@ def read(path: Path) -> str:
     return text
 
 
-def parse(text: str, path: Path, environ: Mapping[str, str] = os.environ) -> Config:
-    """Check a configuration that somebody else has read from `path`.
+def is_handed_on(path: Path, environ: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether `path` is a copy that systemd has made for this process."""
+    return str(path.parent) == environ.get("CREDENTIALS_DIRECTORY")
+
+
+def parse(
+    text: str, path: Path, environ: Mapping[str, str] = os.environ, *, mode: int = 0
+) -> Config:
+    """Check a configuration that somebody else has read from `path`, where it has that `mode`.
+
+    What a start of this process would refuse is refused.
 
     Raises:
         ConfigError: with every mistake, each with its key.
     """
     document = _parsed(text.removeprefix("\ufeff"), path)
-    return _checked(document, path, 0, converter(environ, path.parent))
+    handed_on = "CREDENTIALS_DIRECTORY" in environ  # as the next start will have it
+    return _checked(document, path, mode, converter(environ, path.parent, absolute=handed_on))
 
 
 def _checked(document: dict[str, Any], path: Path, mode: int, reader: Converter) -> Config:
@@ -172,7 +184,7 @@ def _read(path: Path) -> tuple[str, int]:
             mode = os.fstat(file.fileno()).st_mode
             return file.read().decode("utf-8-sig"), mode  # some editors begin a file with a mark
     except PermissionError:
-        why = "may not be read by this user (use sudo; for the daemon: chgrp wxgptd, chmod 640)"
+        why = "may not be read by this user (use sudo)"
         raise ConfigError(path, [why]) from None
     except OSError as error:
         raise ConfigError(path, [f"cannot be read: {error.strerror}"]) from None
@@ -183,8 +195,12 @@ def _read(path: Path) -> tuple[str, int]:
 def _parsed(text: str, path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError(path, ["is not TOML: nothing is nested so deeply"]) from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(path, [f"is not TOML: {error}{_shown(text, str(error))}"]) from None
+        twice = " (it is there already, higher up: put the keys into that one)"
+        more = twice if "twice" in str(error) else _shown(text, str(error))
+        raise ConfigError(path, [f"is not TOML: {error}{more}"]) from None
 
 
 def _shown(text: str, error: str) -> str:
@@ -194,10 +210,15 @@ def _shown(text: str, error: str) -> str:
     if match is None or not 1 <= int(match.group(1)) <= len(lines):
         return ""
     line = lines[int(match.group(1)) - 1].strip()
-    key, equals, _ = line.partition("=")
+    key = re.match(r"([a-z_]+)\s*=", line)
     curly = ' (quotes must be straight: ")' if re.search("[“”‘’＂]", line) else ""
-    # Only the key: what stands behind it may be a secret.
-    return f": {key.strip()} = …{curly}" if equals else curly
+    # Only a key that we know: everything else in the line may be a secret.
+    return f": {key.group(1)} = …{curly}" if key and key.group(1) in _KEYS else curly
+
+
+_KEYS = frozenset(field.name for table in TABLES for field in attrs.fields(table)) | frozenset(
+    catalogue.names()
+)
 
 
 # Mistakes.

@@ -240,6 +240,13 @@ class Config:
     texts: Texts = attrs.field(factory=Texts)
 
 
+TABLES = (
+    Config, Server, Account, Assistant, Price, Rule, RuleReply, Article, Session, Window, Reply,
+    Limits, Moderation, Pictures, Links, Log,
+)  # fmt: skip
+"""All of them."""
+
+
 def webhook_path(name: str, account: Account) -> str:
     """Return the path that WeChat posts the account's messages to."""
     return account.path or f"/wx/{name}"

@@ -155,7 +155,7 @@ def _number(value: Any, _: object) -> float:  # noqa: ANN401
 
 def _table(value: Any, _: object) -> Any:  # noqa: ANN401
     if type(value) is not dict:
-        raise ValueError(f"must be a table such as {{ name = 1 }}, not {value!r}")
+        raise ValueError("must be a table such as { name = 1 }")
     return value
 
 
@@ -169,7 +169,9 @@ def web_address(text: str) -> SplitResult | None:
     return url if known and not re.search(r"[\s\0]", text) else None
 
 
-def _secret_reader(environ: Mapping[str, str], base: Path, *, elsewhere: bool) -> Any:  # noqa: ANN401
+def _secret_reader(
+    environ: Mapping[str, str], base: Path, *, elsewhere: bool, absolute: bool
+) -> Any:  # noqa: ANN401
     def structure(value: Any, _: object) -> Secret:  # noqa: ANN401
         if type(value) is not str:
             raise ValueError("must be a text (env:NAME, file:PATH and credential:NAME work too)")
@@ -180,7 +182,7 @@ def _secret_reader(environ: Mapping[str, str], base: Path, *, elsewhere: bool) -
                     raise ValueError(f"names the environment variable {name}, which is not set")
                 return Secret(environ[name])
             case "file":
-                return _secret_file(_below(base, name, environ))
+                return _secret_file(_below(base, name, absolute=absolute))
             case "credential":
                 directory = environ.get("CREDENTIALS_DIRECTORY")
                 if directory is None and elsewhere:
@@ -197,10 +199,10 @@ def _secret_reader(environ: Mapping[str, str], base: Path, *, elsewhere: bool) -
     return structure
 
 
-def _below(base: Path, name: str, environ: Mapping[str, str]) -> Path:
-    """Return the path `name`, which if relative begins at `base`."""
+def _below(base: Path, name: str, *, absolute: bool) -> Path:
+    """Return the path `name`, which if relative begins at `base`, unless it may not be."""
     path = base / name
-    if str(base) == environ.get("CREDENTIALS_DIRECTORY") and str(path) != name:
+    if absolute and not Path(name).is_absolute():
         raise ValueError(f"must be an absolute path, since systemd hands the file on: {name}")
     return path
 
@@ -217,15 +219,15 @@ def _secret_file(path: Path) -> Secret:
 
 
 def converter(
-    environ: Mapping[str, str], base: Path, *, elsewhere: bool = False
+    environ: Mapping[str, str], base: Path, *, elsewhere: bool = False, absolute: bool = False
 ) -> cattrs.Converter:
-    """Return what makes tables of TOML; relative paths begin at `base`.
+    """Return what makes tables of TOML; relative paths begin at `base`, or may not be at all.
 
     Credentials that systemd gives to another process are taken as they are if `elsewhere`.
     """
 
     def path(value: Any) -> Path:  # noqa: ANN401
-        return _below(base, _strict(str, "a path in quotes")(value, str), environ)
+        return _below(base, _strict(str, "a path in quotes")(value, str), absolute=absolute)
 
     known = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
     known.register_structure_hook(str, _strict(str, "a text in quotes"))
@@ -241,7 +243,9 @@ def converter(
     known.register_structure_hook(float, _number)
     known.register_structure_hook(OptionalNumber, _number)
     known.register_structure_hook(Body, _table)
-    known.register_structure_hook(Secret, _secret_reader(environ, base, elsewhere=elsewhere))
+    known.register_structure_hook(
+        Secret, _secret_reader(environ, base, elsewhere=elsewhere, absolute=absolute)
+    )
     known.register_structure_hook(
         OptionalPath,
         lambda value, _: path(value) if value != "" else None,

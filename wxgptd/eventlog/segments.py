@@ -125,6 +125,8 @@ def make_private_directory(path: Path) -> None:
         StateDirectoryUnusable: it cannot be made, or is not ours to write in.
     """
     try:
+        if path.is_symlink() and not path.exists():
+            path = path.resolve()  # systemd's, of a directory that was moved away
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StateDirectoryUnusable(

@@ -70,6 +70,11 @@ class Breaker:
         """Tell whether all is well."""
         return isinstance(self._state, Closed)
 
+    def open(self) -> bool:
+        """Tell whether nobody may ask just now."""
+        state = self._state
+        return not isinstance(state, Closed) and self._clock.seconds() < state.until
+
     def admit(self) -> FailureReason | None:
         """Return why nobody may ask just now, or None: then a call is to be made and settled.
 

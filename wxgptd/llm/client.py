@@ -100,6 +100,11 @@ class Model:
         open_ones = [one for one in (self._endpoint, *self._breakers.values()) if not one.closed()]
         return "; ".join(one.state for one in open_ones) or "ok"
 
+    def left_alone(self) -> bool:
+        """Tell whether nobody would be asked just now; see `wxgptd.ports.ChatModel`."""
+        default = self._breakers.get(self._server.model)
+        return self._endpoint.open() or (default is not None and default.open())
+
     def _breaker(self, model: str) -> Breaker:
         found = self._breakers.get(model)
         if found is None:

@@ -56,11 +56,13 @@ class Control(Protocol):
         """Take a snapshot and drop what is not to be kept; fires with that, ready for JSON."""
         ...
 
-    def reload(self, given: tuple[str, Path] | None) -> Mapping[str, object]:
-        """Take up another configuration: `given` as its text and where that is from, or read again.
+    def reload(
+        self, given: tuple[str, Path, int] | None, *, dry: bool = False
+    ) -> Mapping[str, object]:
+        """Take up another configuration: `given` (text, path and mode of a file), or read again.
 
         Returns what has `changed` and what `takes_restart`, as dotted keys; or the `faults` in
-        it, and nothing has changed.
+        it, and nothing has changed. If `dry`, nothing changes in any case.
         """
         ...
 

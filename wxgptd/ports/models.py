@@ -76,6 +76,10 @@ class ChatModel(Protocol):
         """
         ...
 
+    def left_alone(self) -> bool:
+        """Tell whether nobody would be asked just now, because of failures before."""
+        ...
+
     def condition(self) -> str:
         """Return how the server does as far as is known, in words; `ok` if all is well."""
         ...

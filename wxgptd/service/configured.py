@@ -48,7 +48,7 @@ class Configured:
         self._world = world
         self._metrics = metrics
         self._breakers = Breakers(world.clock)
-        self._models: dict[str, tuple[cfg.Assistant, Model]] = {}
+        self._models: dict[str, tuple[tuple[Server, str], Model]] = {}
         self._messengers: dict[str, tuple[App, CustomerService]] = {}
         self._pictures: tuple[cfg.Pictures, WeChatPictures] | None = None
         self._webhooks: dict[str, Webhook] = {}
@@ -92,19 +92,16 @@ class Configured:
         return known[1]
 
     def _model(self, name: str, one: cfg.Assistant) -> Model:
+        world, proxy, server = self._world, one.proxy.reveal(), _server(name, one)
         known = self._models.get(name)
-        if known is None or known[0] != one:
-            world, proxy = self._world, one.proxy.reveal()
-            known = (
-                one,
-                Model(
-                    server := _server(name, one),
-                    world.http_through(proxy) if proxy else world.http,
-                    world.clock,
-                    self._breakers.of(server.url, one.api_key.reveal()),
-                ),
+        if known is None or known[0] != (server, proxy):
+            model = Model(
+                server,
+                world.http_through(proxy) if proxy else world.http,
+                world.clock,
+                self._breakers.of(server.url, one.api_key.reveal()),
             )
-            self._models[name] = known
+            known = self._models[name] = (server, proxy), model
         return known[1]
 
     def _fetcher(self, pictures: cfg.Pictures) -> WeChatPictures:

@@ -241,10 +241,16 @@ class Control:
             }
         )
 
-    def reload(self, given: tuple[str, Path] | None) -> Mapping[str, object]:
-        """Take up another configuration."""
+    def reload(
+        self, given: tuple[str, Path, int] | None, *, dry: bool = False
+    ) -> Mapping[str, object]:
+        """Take up another configuration, or say what that would change."""
+        reloading = self._reloading
         try:
-            adopted = self._reloading.from_text(*given) if given else self._reloading.from_file()
+            if given is None:
+                adopted = reloading.from_file()
+            else:
+                adopted = (reloading.compared if dry else reloading.from_text)(*given)
         except ConfigError as error:
             return {"faults": error.faults}
         return {"changed": adopted.changed, "takes_restart": adopted.takes_restart}

@@ -172,15 +172,15 @@ class Conversations:
     ) -> Deferred[Outcome]:
         outcome = self._decide(user, delivery, content, arrived, at)
         if outcome.called:
-            self._metrics.attempt(user.account, outcome.result, 0.0)
+            self._metrics.attempt(user.account, outcome.result)
         else:
             self._held += 1
-            outcome.addBoth(self._release, user.account, arrived)
+            outcome.addBoth(self._release, user.account)
         return outcome
 
-    def _release(self, outcome: T, account: AccountName, arrived: float) -> T:
+    def _release(self, outcome: T, account: AccountName) -> T:
         self._held -= 1
-        self._metrics.attempt(account, outcome, self._clock.seconds() - arrived)
+        self._metrics.attempt(account, outcome)
         return outcome
 
     def _by(self, rule: Rule | None, account: AccountName) -> Outcome:
@@ -249,6 +249,14 @@ class Conversations:
         return Deferred.fromCoroutine(self._wait(user, delivery, arrived, last))
 
     async def _wait(self, user: User, delivery: DeliveryKey, arrived: float, last: bool) -> Outcome:
+        try:
+            return await self._hold(user, delivery, arrived, last=last)
+        finally:
+            self._metrics.held(user.account, self._clock.seconds() - arrived)
+
+    async def _hold(
+        self, user: User, delivery: DeliveryKey, arrived: float, *, last: bool
+    ) -> Outcome:
         deadline = arrived + reply_window.WECHAT_PATIENCE_S - self._settings.reply_margin_s
         if not await self._landed_by(deadline, user, delivery):
             silent = not last and self._budget.spend(user.account, self._timeline.now())

@@ -28,13 +28,22 @@ class Health:
         self._store = store
         self._in_thread = in_thread
         self._clock = clock
-        self.why_ill = ""
+        self._why_ill = ""
+        self._looked_at: float | None = None
         self._committed = -1
         self._committed_at = 0.0
         self._asked_at = 0.0
         self._asking = False
         self._loop = LoopingCall(self.look)
         self._loop.clock = clock
+
+    @property
+    def why_ill(self) -> str:
+        """What is wrong; empty while nothing is."""
+        looked_at = self._looked_at
+        if looked_at is not None and self._clock.seconds() - looked_at > STUCK_AFTER_S:
+            return "nobody has looked how the daemon is"
+        return self._why_ill
 
     def begin(self) -> None:
         """Look now, and go on looking."""
@@ -44,17 +53,21 @@ class Health:
         """Look no more."""
         if self._loop.running:
             self._loop.stop()
+        self._looked_at = None
 
     def look(self) -> None:
         """Find out how the daemon is."""
-        now = self._clock.seconds()
-        why = self._of_log(now) or self._of_threads(now)
-        if why != self.why_ill:
+        now = self._looked_at = self._clock.seconds()
+        try:
+            why = self._of_log(now) or self._of_threads(now)
+        except Exception as error:  # noqa: BLE001 (whatever it is, nobody may go on feeding a watchdog)
+            why = f"it cannot be found out: {error!r}"
+        if bool(why) != bool(self._why_ill):
             if why:
                 log.error("unhealthy: {why}", why=why)
             else:
                 log.info("healthy again")
-        self.why_ill = why
+        self._why_ill = why
 
     def _of_log(self, now: float) -> str:
         figures = self._store.figures()

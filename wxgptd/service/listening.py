@@ -7,6 +7,7 @@ connects meanwhile waits, and is refused by nobody.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,6 +58,9 @@ def passed_sockets() -> Sequence[int]:
         return ()  # no Linux, and no systemd
     pairs = (one.partition("=") for one in os.fsdecode(began_with).split("\0") if "=" in one)
     environ = {name: value for name, _, value in pairs if name.startswith("LISTEN_")}
+    count = environ.get("LISTEN_FDS", "")
+    if re.fullmatch(r"[0-9]{1,4}", count):  # names are systemd's to leave out, and not Twisted's
+        environ.setdefault("LISTEN_FDNAMES", ":".join(["unknown"] * int(count)))
     return ListenFDs.fromEnvironment(environ).inheritedDescriptors()
 
 
@@ -116,6 +120,11 @@ async def _adopt(reactor: Any, descriptor: int, site: BoundedSite) -> IListening
     try:
         with socket.socket(fileno=os.dup(descriptor)) as known:
             family = known.family
+            if not known.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                raise ListenFailed(
+                    "the socket that systemd has passed does not listen for connections",
+                    hint="it is to be a ListenStream= in wxgptd.socket",
+                )
         adopted = AdoptedStreamServerEndpoint(reactor, descriptor, family)
         port: IListeningPort = await adopted.listen(site)
     except OSError as error:
@@ -130,7 +139,10 @@ def where(port: IListeningPort) -> str:
     """Return where a port listens, as people write it."""
     address = port.getHost()
     host = getattr(address, "host", None)
-    return f"{host}:{address.port}" if host is not None else str(getattr(address, "name", address))  # type: ignore[attr-defined]
+    if host is not None:
+        return f"{host}:{address.port}"  # type: ignore[attr-defined]
+    name = getattr(address, "name", None) or b"an unnamed socket"
+    return os.fsdecode(name)
 
 
 def _is(port: IListeningPort, described: str) -> bool:

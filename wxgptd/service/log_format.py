@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from string import Formatter
 from typing import TextIO, cast
 
-from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, eventAsText
 from zope.interface import provider
 
 FORMATS = ("auto", "text", "journal", "json")
@@ -44,6 +44,21 @@ def observer(name: str, stream: TextIO, environ: Mapping[str, str]) -> ILogObser
             print(line(event), file=stream, flush=True)
 
     return cast("ILogObserver", write)
+
+
+def last_words(name: str, stream: TextIO, environ: Mapping[str, str]) -> Callable[[str], None]:
+    """Return what says why the daemon cannot even start, in the format of that name."""
+    if name == "auto" and not _is_journal(stream, environ):
+        name = "text"
+    log = Logger(namespace="wxgptd", observer=observer(name, stream, environ))
+
+    def say(text: str) -> None:
+        if name == "text":
+            print(f"wxgptd: {text}", file=stream, flush=True)
+        else:
+            log.error("{text}", text=text)
+
+    return say
 
 
 def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:

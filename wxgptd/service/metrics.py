@@ -16,7 +16,9 @@ import twisted
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from twisted.internet.defer import CancelledError
 from twisted.logger import LogEvent, LogLevel
+from twisted.python.failure import Failure
 
 from wxgptd import __version__
 from wxgptd.domain import events as e
@@ -24,7 +26,7 @@ from wxgptd.domain.record import SYNC_BOUNDS_S, StoreFigures
 from wxgptd.domain.reply_window import LAST_NUMBER
 from wxgptd.domain.state import UserState
 from wxgptd.domain.values import AccountName, AssistantName, User
-from wxgptd.ports import Ignore, Outcome, Present, Say, Silence
+from wxgptd.ports import Forward, Ignore, Present, Say, Silence
 from wxgptd.service.projections import Projection
 from wxgptd.service.settings import Settings
 
@@ -32,11 +34,12 @@ HOLD_BOUNDS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 4.5, 5.0, 6.0, 
 MODEL_BOUNDS_S = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0)
 FORWARD_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 4.6)
 
-_OUTCOMES: Mapping[type[Outcome], str] = {
+_OUTCOMES: Mapping[type, str] = {
     Say: "reply",
     Present: "rule",
     Ignore: "success",
     Silence: "silence",
+    Forward: "forward",
 }
 
 
@@ -78,7 +81,7 @@ class Metrics(Projection):
             "outcome",
         )  # fmt: skip
         self._held = histogram(
-            "hold_seconds", "How long the requests that had to wait were held.", HOLD_BOUNDS_S,
+            "hold_seconds", "How long requests waited for an answer.", HOLD_BOUNDS_S,
             "account",
         )  # fmt: skip
         self._refused = counter(
@@ -135,12 +138,17 @@ class Metrics(Projection):
 
     # What happens at the edges.
 
-    def attempt(self, account: AccountName, outcome: object, held_s: float) -> None:
-        """Count a request that came to `outcome`, having waited for `held_s` seconds."""
-        what = _OUTCOMES.get(type(outcome), "hung_up")  # type: ignore[arg-type]
+    def attempt(self, account: AccountName, outcome: object) -> None:
+        """Count a request that came to `outcome`."""
+        what = _OUTCOMES.get(type(outcome))
+        if what is None:
+            left = isinstance(outcome, Failure) and outcome.check(CancelledError)
+            what = "hung_up" if left else "failed"
         self._attempts[account, what].inc()
-        if held_s:
-            self._held[account,].observe(held_s)
+
+    def held(self, account: AccountName, seconds: float) -> None:
+        """Count a request that waited for an answer, until there was one or the peer left."""
+        self._held[account,].observe(seconds)
 
     def refused(self, account: AccountName, reason: str) -> None:
         """Count a request that was refused."""
@@ -233,7 +241,7 @@ class Condition(Collector):
         yield _one("ready", "Whether the log is read and messages are taken.", self.ready())
         yield _one("healthy", "Whether the log gets on and threads answer.", self.healthy())
         yield _one("open_sessions", "Sessions that take questions.", self.open_sessions())
-        yield _one("held_attempts", "Requests held in silence.", self.held())
+        yield _one("held_attempts", "Requests that wait for an answer, or the log.", self.held())
         yield _one("running_answers", "Model calls under way.", self.running())
         yield _one("waiting_questions", "Questions behind another one.", self.waiting())
         yield _one("page_readers", "Readers of answers while they are written.", self.readers())
@@ -256,7 +264,8 @@ class Condition(Collector):
             "wxgptd_push_usable", "Whether late answers can be pushed.", labels=["account"]
         )
         for account, one in self.settings.accounts.items():
-            left.add_metric([account], max(0, self.timeouts_left(account)))
+            if self.settings.deliberate_timeouts_per_5min:  # else there are none to be spent
+                left.add_metric([account], max(0, self.timeouts_left(account)))
             if one.messenger is not None:
                 push.add_metric([account], float(one.messenger.usable()))
         yield left
@@ -278,7 +287,7 @@ class Condition(Collector):
         spent, exhausted = self.spent(), self.exhausted()
         for name, one in self.settings.assistants.items():
             today.add_metric([name], spent.get(name, 0.0))
-            alone.add_metric([name], float(one.model.condition() != "ok"))
+            alone.add_metric([name], float(one.model.left_alone()))
             spent_up.add_metric([name], float(name in exhausted))
         yield from (today, alone, spent_up)
 

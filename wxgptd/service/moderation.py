@@ -1,7 +1,7 @@
 """The operator's list of words that are neither asked about nor answered with.
 
 The file has one word a line; empty lines and those that begin with `#` say nothing. It is read
-again when the daemon is told to (SIGHUP); a file that cannot be read then leaves the former list.
+again with each reload; a file that cannot be read then leaves the former list.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Moderation:
 
     def adopt(self, path: Path | None) -> None:
         """Read the file, which may be another one now."""
-        if path is None or path != self._path:
+        if path is None:
             self._words = WordList()
         self._path = path
         self.reload()

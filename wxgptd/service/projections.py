@@ -347,6 +347,7 @@ class Spending(Projection):
 
     def reconsider(self) -> None:
         """Judge anew who may still be asked today: budgets may have changed."""
+        self._today()
         self._exhausted = frozenset()
         self._judge()
 

@@ -38,8 +38,12 @@ class Reloading:
     """Reads a configuration, and has it adopted if there is nothing wrong with it."""
 
     def __init__(
-        self, reread: Callable[[], cfg.Config], adopt: Callable[[cfg.Config], Adopted]
+        self,
+        reread: Callable[[], cfg.Config],
+        adopt: Callable[[cfg.Config], Adopted],
+        compare: Callable[[cfg.Config], Adopted],
     ) -> None:
+        self._compare = compare
         self._reread = reread
         self._adopt = adopt
 
@@ -51,13 +55,21 @@ class Reloading:
         """
         return self._take(self._reread)
 
-    def from_text(self, text: str, path: Path) -> Adopted:
-        """Take what an operator's command has read from `path`.
+    def from_text(self, text: str, path: Path, mode: int = 0) -> Adopted:
+        """Take what an operator's command has read from `path`, where it has that `mode`.
 
         Raises:
             ConfigError: with every mistake; nothing has changed.
         """
-        return self._take(lambda: cfg.parse(text, path))
+        return self._take(lambda: cfg.parse(text, path, mode=mode))
+
+    def compared(self, text: str, path: Path, mode: int = 0) -> Adopted:
+        """Return what taking that would change, and change nothing.
+
+        Raises:
+            ConfigError: with every mistake.
+        """
+        return self._compare(cfg.parse(text, path, mode=mode))
 
     def _take(self, read: Callable[[], cfg.Config]) -> Adopted:
         try:

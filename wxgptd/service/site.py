@@ -38,7 +38,7 @@ class BoundedRequest(server.Request):
     _refused = False
 
     def gotLength(self, length: int | None) -> None:
-        if length is not None and length > MAX_BODY_BYTES:
+        if length is not None and length > self._most():
             self._refuse()
         else:
             super().gotLength(length)
@@ -47,7 +47,7 @@ class BoundedRequest(server.Request):
         if self._refused:
             return
         assert self.content is not None
-        if self.content.tell() + len(data) > MAX_BODY_BYTES:
+        if self.content.tell() + len(data) > self._most():
             self._refuse()
         else:
             super().handleContentChunk(data)
@@ -55,6 +55,9 @@ class BoundedRequest(server.Request):
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         if not self._refused:
             super().requestReceived(command, path, version)
+
+    def _most(self) -> int:
+        return cast("BoundedChannel", self.channel).site.max_body_bytes
 
     def _refuse(self) -> None:
         self._refused = True
@@ -101,6 +104,13 @@ class BoundedChannel(http.HTTPChannel):
             self.due = self.site.now() + IDLE_TIMEOUT_S
             self.rests = True
 
+    def checkPersistence(self, request: http.Request, version: bytes) -> bool:
+        if self.site.closing:
+            request.responseHeaders.setRawHeaders(b"connection", [b"close"])
+            return False
+        persistent: bool = super().checkPersistence(request, version)
+        return persistent
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.site.release(self)
         super().connectionLost(reason)
@@ -129,6 +139,7 @@ class BoundedSite(server.Site):
         *,
         max_connections: int,
         max_connections_per_address: int,
+        max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         super().__init__(
             root,
@@ -138,6 +149,8 @@ class BoundedSite(server.Site):
             parsePOSTFormSubmission=False,
         )
         self.displayTracebacks = False
+        self.max_body_bytes = max_body_bytes
+        self.closing = False
         self._max_connections = max_connections
         self._max_connections_per_address = max_connections_per_address
         self._clock = reactor
@@ -145,6 +158,12 @@ class BoundedSite(server.Site):
         self._channels: set[BoundedChannel] = set()
         self._sweep = LoopingCall(self._cut_off)
         self._sweep.clock = reactor
+
+    def close(self) -> None:
+        """Take one more request at the most from whoever is connected, and none from who rests."""
+        self.closing = True
+        for channel in [one for one in self._channels if one.rests]:
+            channel.loseConnection()
 
     @property
     def arriving(self) -> int:
@@ -212,14 +231,14 @@ class Root(Resource):
         webhooks: Mapping[bytes, Resource],
         others: Mapping[bytes, Resource],
         ready: Callable[[], bool],
-        healthy: Callable[[], bool] = lambda: True,
+        why_ill: Callable[[], str] = str,
     ) -> None:
         super().__init__()
         self.webhooks = webhooks
         self._others = {
             **others,
-            b"healthz": Word(healthy, b"unhealthy\n"),
-            b"readyz": Word(ready, b"starting\n"),
+            b"healthz": Word(why_ill),
+            b"readyz": Word(lambda: why_ill() if ready() else "starting"),
         }
 
     def getChild(self, path: bytes, request: server.Request) -> Resource:
@@ -230,22 +249,22 @@ class Root(Resource):
 
 
 class Word(Resource):
-    """`ok`, or `otherwise` with a 503."""
+    """`ok`, or in a word `why` not, with a 503."""
 
     isLeaf = True
 
-    def __init__(self, good: Callable[[], bool], otherwise: bytes) -> None:
+    def __init__(self, why: Callable[[], str]) -> None:
         super().__init__()
-        self._good = good
-        self._otherwise = otherwise
+        self._why = why
 
     def render_GET(self, request: server.Request) -> bytes:
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         request.setHeader(b"cache-control", b"no-store")
-        if self._good():
+        why = self._why()
+        if not why:
             return b"ok\n"
         request.setResponseCode(503)
-        return self._otherwise
+        return f"{why}\n".encode()
 
 
 class _Nothing(Resource):

@@ -7,6 +7,7 @@ then systemd ends it and starts it again.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Callable, Mapping
 
@@ -14,6 +15,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 TELL_EVERY_S = 5.0
+
+LEAST_PERIOD_S = 0.1
 
 STARTING_TAKES_S = 60
 """While the log is read, each word of it gives the start so much more time."""
@@ -38,9 +41,9 @@ class Supervision:
         self._watched = False
         if environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):
             watchdog = environ.get("WATCHDOG_USEC", "")
-            if watchdog.isdecimal() and int(watchdog):
+            if re.fullmatch(r"[1-9][0-9]{0,14}", watchdog):
                 self._watched = True
-                self._period_s = min(TELL_EVERY_S, int(watchdog) / 1e6 / 3)
+                self._period_s = max(min(TELL_EVERY_S, int(watchdog) / 1e6 / 3), LEAST_PERIOD_S)
         self._why_ill = why_ill
         self._summary = summary
         self._ready = False
@@ -80,10 +83,10 @@ class Supervision:
         # An abstract socket's name begins with a NUL, which an environment cannot have.
         address = self._address
         address = "\0" + address[1:] if address.startswith("@") else address
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as peer:
-            peer.setblocking(False)
-            try:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as peer:
+                peer.setblocking(False)
                 peer.connect(address)
                 peer.sendall("\n".join(states).encode())
-            except OSError:
-                return  # a service manager that does not listen is no reason to fail
+        except (OSError, ValueError):
+            return  # nobody who listens, or no file left to open: no reason to fail

@@ -171,9 +171,10 @@ class Service:
             webhooks=self._configured.webhooks(config, self.conversations),
             others=resources(self._pages),
             ready=lambda: self._ready,
-            healthy=lambda: not self.health.why_ill,
+            # What is wrong is the operator's to know.
+            why_ill=lambda: "unhealthy" if self.health.why_ill else "",
         )
-        self.reloading = Reloading(world.reread, self.adopt)
+        self.reloading = Reloading(world.reread, self.adopt, self.compare)
         control = Control(
             journal=self.journal,
             conversations=self.conversations,
@@ -234,6 +235,11 @@ class Service:
         self._pages.renditions.forget_all()
 
     @property
+    def ready(self) -> bool:
+        """Whether the log is read, and work taken up."""
+        return self._ready
+
+    @property
     def held(self) -> int:
         """How many of WeChat's attempts are being held."""
         return self.conversations.held
@@ -282,11 +288,20 @@ class Service:
         """Wait for what is still being written beside the log."""
         await self._keeping.settled()
 
+    def compare(self, fresh: cfg.Config) -> Adopted:
+        """Return what adopting another configuration would change."""
+        return Adopted.of(tuple(cfg.changes(self._config, fresh)))
+
     def adopt(self, fresh: cfg.Config) -> Adopted:
         """Go by another configuration from now on, but for what takes a restart."""
-        changed = tuple(cfg.changes(self._config, fresh))
+        adopted = self.compare(fresh)
         server, log = self._config.server, self._config.log
         now = attrs.evolve(fresh, server=server, log=log)
+        if faults := set(cfg.mistakes(now)).difference(cfg.mistakes(fresh)):
+            restart = "as long as [server] and [log] wait for a restart"
+            raise cfg.ConfigError(
+                self._world.config_path, [f"{one} ({restart})" for one in sorted(faults)]
+            )
         self._settings.adopt(self._configured.settings(now))
         self.root.webhooks = self._configured.webhooks(now, self.conversations)
         self._budget.per_5min = self._settings.deliberate_timeouts_per_5min
@@ -296,4 +311,4 @@ class Service:
         self.moderation.adopt(now.moderation.words_file)
         self._forget_rendered()
         self._config = now
-        return Adopted.of(changed)
+        return adopted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -24,5 +25,6 @@ class World:
     http_through: Callable[[str], HttpClient]
     in_thread: InThread
     link_key: bytes
+    config_path: Path
     reread: Callable[[], Config]
     on_damage: Callable[[WxgptError], None]

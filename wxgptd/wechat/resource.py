@@ -115,7 +115,9 @@ class Webhook(Resource):
             echo = signature.single(request.args, b"echostr")
         except signature.Forged as error:
             return self._refuse(request, FORBIDDEN, "signature", str(error))
-        log.info("{account}: WeChat has checked the URL", account=self._account)
+        agent = (request.getHeader(b"user-agent") or b"").decode("ascii", "replace")
+        who = "wxgpt doctor" if agent == "wxgpt doctor" else "WeChat"
+        log.info("{account}: {who} has checked the URL", account=self._account, who=who)
         return echo
 
     def render_POST(self, request: Request) -> bytes | int:
@@ -139,7 +141,7 @@ class Webhook(Resource):
         if not self._seen.belongs(signed, (user, delivery)):
             why = "the signature came with another message"
             return self._refuse(request, FORBIDDEN, "replayed", why)
-        exchange = _Exchange(self, request, body, user.openid, source, key)
+        exchange = _Exchange(self, request, body, user.openid, source, key, self._credentials)
         # Whatever goes wrong there: an error status would burn all of WeChat's attempts.
         exchange.follow(maybeDeferred(self._conversations.attempt, user, delivery, content))
         return NOT_DONE_YET
@@ -181,24 +183,41 @@ class Webhook(Resource):
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         return f"{why}\n".encode() if tell else b""
 
-    def seal(self, reply: str, key: crypto.Key) -> str:
-        """Return `reply` in safe mode, made with the key that decrypted the message."""
+    def seal(self, reply: str, key: crypto.Key, credentials: Credentials) -> str:
+        """Return `reply` in safe mode, made with what the message came with."""
         timestamp = str(int(self._wall()))
         nonce = timestamp[::-1]
-        sealed = key.encrypt(reply, self._credentials.app_id)
-        signed = signature.sign(self._credentials.token, timestamp, nonce, sealed)
+        sealed = key.encrypt(reply, credentials.app_id)
+        signed = signature.sign(credentials.token, timestamp, nonce, sealed)
         return envelope.encrypted_reply(sealed, signed, timestamp, nonce)
 
-    def reply(self, to: str, source: str, said: RuleReply, key: crypto.Key | None) -> bytes:
+    def reply(
+        self,
+        to: str,
+        source: str,
+        said: RuleReply,
+        key: crypto.Key | None,
+        credentials: Credentials,
+    ) -> bytes:
         """Return the body that carries `said` to WeChat."""
         xml = envelope.reply(to, source, self._wall(), said)
-        return (self.seal(xml, key) if key is not None else xml).encode()
+        return (self.seal(xml, key, credentials) if key is not None else xml).encode()
 
 
 class _Exchange:
     """One request waiting for what its attempt comes to."""
 
-    __slots__ = ("_arrived", "_attempt", "_body", "_key", "_request", "_source", "_to", "_webhook")
+    __slots__ = (
+        "_arrived",
+        "_attempt",
+        "_body",
+        "_credentials",
+        "_key",
+        "_request",
+        "_source",
+        "_to",
+        "_webhook",
+    )
 
     def __init__(
         self,
@@ -208,7 +227,9 @@ class _Exchange:
         to: str,
         source: str,
         key: crypto.Key | None,
+        credentials: Credentials,
     ) -> None:
+        self._credentials = credentials  # a reload may bring others meanwhile
         self._webhook = webhook
         self._request = request
         self._arrived = webhook.seconds()
@@ -249,7 +270,7 @@ class _Exchange:
                 self._request.loseConnection()
 
     def _present(self, reply: RuleReply) -> None:
-        body = self._webhook.reply(self._to, self._source, reply, self._key)
+        body = self._webhook.reply(self._to, self._source, reply, self._key, self._credentials)
         self._write(b"application/xml; charset=utf-8", body)
 
     def _original(self) -> Original:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @click.option("--effective", is_flag=True, help="Show each value and where it comes from.")
+@click.option(
+    "--backend", is_flag=True, help="Show what to enter in WeChat's backend, secrets too."
+)
 @options.output_option("text", "json")
 @click.option("--message", metavar="TEXT", help="Say who would take this message.")
 @click.option("--event", metavar="NAME[:KEY]", help="Say who would take this event.")
@@ -35,6 +38,7 @@ def command(
     kind: str | None,
     account: str | None,
     effective: bool,
+    backend: bool,
     output: str,
 ) -> None:
     """Check the configuration, and say all that is wrong with it.
@@ -47,6 +51,7 @@ def command(
       wxgpt check
       wxgpt --config /etc/wxgptd/wxgptd.toml check
       wxgpt check --effective
+      wxgpt check --backend
       wxgpt check --message "你好"
       wxgpt check --event CLICK:MENU_PRICES
     """
@@ -67,6 +72,9 @@ def command(
     if asked:
         _explain(config, account, _content(message, event, kind))
         return
+    if backend:
+        _show_backend(config)
+        return
     if effective:
         _show_effective(config, path, output)
         return
@@ -81,6 +89,18 @@ def command(
     for doubt in doubts(config):
         click.echo(f"warning: {doubt}", err=True)
     click.echo(f"{path}: ok")
+
+
+def _show_backend(config: Config) -> None:
+    """Show the four values that WeChat's backend wants of each account."""
+    from wxgpt.setup.steps import backend_values
+    from wxgptd.config import webhook_path
+
+    for name, one in config.account.items():
+        url = config.server.public_url.rstrip("/") + webhook_path(name, one)
+        key = one.aes_key.reveal() if one.aes_key else "(any · 随机生成)"
+        click.echo(f"account {name}")
+        click.echo(backend_values(url, one.token.reveal(), key, safe=bool(one.aes_key)))
 
 
 def _show_effective(config: Config, path: Path, output: str) -> None:

@@ -61,24 +61,41 @@ def _look() -> Iterator[Finding]:
 
     path = options.config_path()
     yield from machine.versions()
+    yield from machine.zone()
     try:
         config = options.load_config()
     except ConfigError as error:
         for fault in error.faults:
-            yield bad("configuration", fault, f"mend it in {path}, then wxgpt doctor once more")
+            what, _, fix = fault.removesuffix(")").partition(" (fix: ")
+            yield bad("configuration", what, fix or f"in {path}; then wxgpt doctor once more")
         return
-    yield from configuration.doubtful(path, config)
-    yield from configuration.permissions(path)
-    yield from configuration.state_directory(config)
-    yield from machine.unit()
+    yield from _whole("configuration", configuration.doubtful(path, config))
+    yield from _whole("permissions", configuration.permissions(path))
+    yield from _whole("state directory", configuration.state_directory(config))
+    yield from _whole("unit", machine.unit())
     running = daemon.running()
     yield running
-    yield from daemon.log()
-    yield from reach.port(config)
-    yield from reach.public(config)
-    yield from reach.clock(config)
-    yield from daemon.pushing(config)
-    yield from models(config, reachable=bool(running.ok))
+    if running.ok:
+        yield from _whole("daemon", daemon.up_to_date(path))
+    yield from _whole("log", daemon.log())
+    yield from _whole("port", reach.port(config))
+    yield from _whole("public address", reach.public(config))
+    yield from _whole("clock", reach.clock(config))
+    yield from _whole("push", daemon.pushing(config))
+    yield from _whole("assistants", models(config, reachable=bool(running.ok)))
+
+
+def _whole(check: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Yield `findings`; what hinders one look is a finding, and hinders no other."""
+    from wxgpt.diagnosis.finding import bad
+
+    try:
+        yield from findings
+    except WxgptError as error:
+        yield bad(check, str(error), error.hint or "see above")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        yield bad(check, f"could not be looked at: {why}", "try sudo wxgpt doctor")
 
 
 def _as_json(finding: Finding) -> dict[str, Any]:

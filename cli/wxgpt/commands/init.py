@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -9,12 +10,11 @@ from pathlib import Path
 import click
 
 from wxgpt.failures import UsageFailure
+from wxgpt.setup.providers import PROVIDERS
 
 
 @click.command("init")
-@click.option("--provider", metavar="NAME",
-              help="Whose model: deepseek, qwen, kimi, glm, doubao, siliconflow, openai, "
-              "openrouter, mistral, azure, ollama, vllm or other.")  # fmt: skip
+@click.option("--provider", metavar="NAME", help=f"Whose model: {', '.join(PROVIDERS)}.")
 @click.option("--base-url", metavar="URL", help="Where its API is, if not known by --provider.")
 @click.option("--model", metavar="NAME", help="The model.")
 @click.option("--api-key-file", type=click.File("r"), metavar="FILE",
@@ -71,7 +71,8 @@ class _Setup:
     """One run of it: what was given, what is asked for, what is written."""
 
     def __init__(self, account: str, given: dict[str, object]) -> None:
-        from wxgpt.setup.interview import SYSTEM_CONFIG, Interview, Place
+        from wxgpt.setup.files import SYSTEM_CONFIG
+        from wxgpt.setup.interview import Interview, Place
 
         system = os.geteuid() == 0 or given["root"] is not None
         named = (click.get_current_context().find_root().obj or {}).get("config")
@@ -97,13 +98,24 @@ class _Setup:
         if target.exists():
             raise UsageFailure(
                 f"{target} exists; nothing was changed",
-                hint="edit it and run `wxgpt check`, or name another one with --config",
+                hint="edit it and run `wxgpt check`, or name another one with --config; "
+                "`wxgpt check --backend` shows what to enter in WeChat's backend",
             )
+        try:
+            ipaddress.IPv4Address(place.listen)
+        except ValueError:
+            raise UsageFailure(
+                f"{place.listen!r} is no IPv4 address to listen on", hint="--listen 127.0.0.1"
+            ) from None
         for name in (place.account, self._assistant):
             if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
                 raise UsageFailure(f"{name!r} is no name: letters, digits, - and _ make one")
         wanted = self._interview.wanted()
-        units = files.units(place.config, place.port) if self._interview.wants_units() else {}
+        units = (
+            files.units(place.config, place.listen, place.port)
+            if self._interview.wants_units()
+            else {}
+        )
         web = self._interview.wants_web()
         files.write_new(target, configuration.written(wanted), 0o600)
         self._check(target)
@@ -137,6 +149,8 @@ class _Setup:
             files.write_new(target, text, 0o644)
         except UsageFailure:
             click.echo(f"left as it was: {target}", err=True)
+        except OSError as error:
+            click.echo(f"not written: {target}: {error.strerror}", err=True)
         else:
             click.echo(f"written: {target}")
 
@@ -144,8 +158,11 @@ class _Setup:
         self._write_beside(Path("/etc/caddy/wxgptd.Caddyfile"), text)
         main = self._place.below(Path("/etc/caddy/Caddyfile"))
         line = "import /etc/caddy/wxgptd.Caddyfile"
-        said = main.read_text("utf-8") if main.exists() else ""
-        if line not in said.splitlines():
-            with main.open("a", encoding="utf-8") as file:
-                file.write(f"\n{line}\n" if said else f"{line}\n")
-            click.echo(f"written: {main}, one line: {line}")
+        try:
+            said = main.read_text("utf-8") if main.exists() else ""
+            if line not in said.splitlines():
+                with main.open("a", encoding="utf-8") as file:
+                    file.write(f"\n{line}\n" if said else f"{line}\n")
+                click.echo(f"written: {main}, one line: {line}")
+        except (OSError, UnicodeDecodeError) as error:
+            click.echo(f"not written: {main}: {error}; it needs the line: {line}", err=True)

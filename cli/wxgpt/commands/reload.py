@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 import click
 
 from wxgpt import control, options, render
 
 
 @click.command("reload")
+@click.option("--dry-run", is_flag=True, help="Only say what would change.")
 @options.output_option("text", "json")
-def command(output: str) -> None:
+def command(dry_run: bool, output: str) -> None:
     """Have the running daemon take up the configuration.
 
     All of it is checked first: where anything is wrong, nothing changes. Answers under way go on.
@@ -20,24 +19,24 @@ def command(output: str) -> None:
     \b
     Examples:
       wxgpt reload
-      systemctl reload wxgptd         the same
+      wxgpt reload --dry-run
+      systemctl reload wxgptd         the same as the first, but its words go to the journal
     """
     from wxgptd.config import ConfigError
 
     path = options.config_path().absolute()
-    text = options.read_config(path)
-    status, said = control.request("POST", f"/reload?path={quote(str(path))}", text.encode())
-    if status == 400:
+    said = control.hand_on(path, options.read_config(path), dry=dry_run)
+    if "faults" in said:
         for fault in said["faults"]:
             click.echo(f"{path}: {fault}", err=True)
         count = len(said["faults"])
         raise ConfigError(
             path, [f"{count} mistake{'s' if count > 1 else ''}; the daemon goes on as it was"]
         )
-    control.require_ready(status)
     if output == "json":
         click.echo(render.dumps(said))
         return
-    click.echo("reloaded: " + (", ".join(said["changed"]) or "nothing in it has changed"))
+    what = "would be reloaded" if dry_run else "reloaded"
+    click.echo(f"{what}: " + (", ".join(said["changed"]) or "nothing in it has changed"))
     for key in said["takes_restart"]:
         click.echo(f"takes a restart: {key}", err=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from wxgpt import control, options, render
-from wxgpt.failures import Unreachable
+from wxgpt.failures import Unreachable, UsageFailure
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -37,6 +38,8 @@ def command(times: int | None, every: float, output: str) -> None:
       wxgpt top -n 1
       wxgpt top -n 60 -o ndjson
     """
+    if not isfinite(every):
+        raise UsageFailure("--every is a number of seconds", hint="--every 5")
     live = sys.stdout.isatty() and output == "text"
     looks = times if times is not None else (0 if live or output == "ndjson" else 1)
     if live:

@@ -28,7 +28,7 @@ def doubtful(path: Path, config: Config) -> Iterator[Finding]:
     for doubt in doubts(config):
         key, _, what = doubt.partition(": ")
         if "no phone can open" in what or key.endswith(".aes_key"):
-            yield skipped("configuration", what)
+            yield skipped("configuration", doubt)
         else:
             yield bad("configuration", what, f"change {key} in {path}", key=key)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -35,6 +36,22 @@ def running() -> Finding:
     if said.get("disk_full"):
         return bad("daemon", "it takes no new questions: the disk is full", "make room")
     return good("daemon", f"version {version}, running for {said.get('uptime_s', 0):.0f} s")
+
+
+def up_to_date(path: Path) -> Iterator[Finding]:
+    """Look whether the daemon goes by the configuration as it is now."""
+    said = control.hand_on(path.absolute(), options.read_config(path), dry=True)
+    check = "daemon"
+    if faults := said.get("faults"):
+        yield bad(check, f"it would not take {path}: {faults[0]}", "wxgpt reload says all of it")
+        return
+    if said["changed"]:
+        yield bad(check, f"it goes by older values of {', '.join(said['changed'])}", "wxgpt reload")
+    if said["takes_restart"]:
+        keys = ", ".join(said["takes_restart"])
+        yield bad(check, f"it goes by older values of {keys}", "systemctl restart wxgptd")
+    if not said["changed"] and not said["takes_restart"]:
+        yield good(check, f"it goes by {path} as it is now")
 
 
 def pushing(config: Config) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
 
@@ -18,6 +19,7 @@ EXPAT_NEEDED = (2, 4, 0)
 """From here on it knows entities that multiply by themselves."""
 
 UNIT = "wxgptd.service"
+SOCKET = "wxgptd.socket"
 RESTARTS = 3
 
 
@@ -42,9 +44,22 @@ def versions() -> Iterator[Finding]:
         yield good("expat", expat)
 
 
+def zone() -> Iterator[Finding]:
+    """Look at the zone that times are shown in, and days begin by."""
+    name = time.tzname[0]
+    if name in ("UTC", "GMT"):
+        yield skipped(
+            "time zone", "UTC, so are times on pages and the days of limits; for another one: "
+            "timedatectl set-timezone Asia/Shanghai && systemctl restart wxgptd",
+        )  # fmt: skip
+    else:
+        yield good("time zone", name)
+
+
 def unit() -> Iterator[Finding]:
     """Look at the unit, where systemd is what runs this machine."""
-    found = _unit_properties()
+    names = "LoadState,ActiveState,UnitFileState,NRestarts,Result,ExecMainStatus"
+    found = _properties(UNIT, names)
     if not found or found.get("LoadState") == "not-found":
         yield skipped("unit", f"{UNIT} is not on this machine")
         return
@@ -60,16 +75,26 @@ def unit() -> Iterator[Finding]:
         yield bad("unit", f"{UNIT} is {after}", "so that a boot starts it: systemctl enable wxgptd")
     else:
         yield good("unit", f"{UNIT} is {state}, {after}")
+    socket = _properties(SOCKET, "LoadState,ActiveState")
+    if socket.get("LoadState") == "loaded" and socket.get("ActiveState") != "active":
+        fix = "systemctl enable --now wxgptd.socket, and then: systemctl restart wxgptd"
+        yield bad("unit", f"{SOCKET} is {socket.get('ActiveState')}: a restart refuses people", fix)
 
 
-def _unit_properties() -> dict[str, str]:
+def passed_socket() -> str:
+    """Return the address that systemd listens on for the daemon, or nothing if it does not."""
+    found = _properties(SOCKET, "ActiveState,Listen")
+    address = re.match(r"([0-9.]+:[0-9]+) \(Stream\)", found.get("Listen", ""))
+    return address.group(1) if address and found.get("ActiveState") == "active" else ""
+
+
+def _properties(unit: str, names: str) -> dict[str, str]:
     program = shutil.which("systemctl")
     if program is None:
         return {}
-    names = "LoadState,ActiveState,UnitFileState,NRestarts,Result,ExecMainStatus"
     try:
         said = subprocess.run(
-            [program, "show", UNIT, "-p", names],
+            [program, "show", unit, "-p", names],
             capture_output=True, encoding="utf-8", timeout=10, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):

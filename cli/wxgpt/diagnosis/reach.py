@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import re
 import secrets
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
+from wxgpt.diagnosis import machine
 from wxgpt.diagnosis.finding import Finding, bad, good, skipped
 from wxgptd.errors import WxgptError
 
@@ -48,11 +52,14 @@ def get(url: str) -> Answer:
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=PATIENCE_S)
+    deadline = threading.Timer(PATIENCE_S, _cut_off, (connection,))
+    deadline.daemon = True
+    deadline.start()
     try:
         path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
         connection.request("GET", path, headers={"User-Agent": "wxgpt doctor"})
-        socket = connection.sock
-        peer = socket.getpeercert() if isinstance(socket, ssl.SSLSocket) else None
+        made = connection.sock
+        peer = made.getpeercert() if isinstance(made, ssl.SSLSocket) else None
         response = connection.getresponse()
         return Answer(response.status, response.headers, response.read(65_536), _days(peer))
     except ssl.SSLCertVerificationError as error:
@@ -71,13 +78,28 @@ def get(url: str) -> Answer:
         raise Unanswered(
             "the connection is refused", "nobody listens there: is the web server running?"
         ) from None
+    except socket.gaierror as error:
+        raise Unanswered(
+            f"the name is not known here ({error.strerror})", "does it have a DNS record yet?"
+        ) from None
     except OSError as error:
-        name = "does the name have a DNS record?" if "ame or service" in str(error) else "is it up?"
-        raise Unanswered(str(error.strerror or error), name) from None
+        raise Unanswered(str(error.strerror or error), "is it up, and reachable?") from None
     except http.client.HTTPException as error:
-        raise Unanswered(f"no HTTP there: {error!r}", "another program uses that port") from None
+        said = type(error).__name__
+        raise Unanswered(f"no HTTP there ({said})", "another program uses that port") from None
+    except UnicodeError:
+        raise Unanswered("no name is like that", "is it spelt right?") from None
     finally:
+        deadline.cancel()
         connection.close()
+
+
+def _cut_off(connection: http.client.HTTPConnection) -> None:
+    """End an exchange that goes on and on: a timeout is for each piece of it only."""
+    made = connection.sock
+    if made is not None:
+        with contextlib.suppress(OSError):
+            made.shutdown(socket.SHUT_RDWR)
 
 
 def _days(peer: object) -> float | None:
@@ -86,14 +108,29 @@ def _days(peer: object) -> float | None:
     return (ssl.cert_time_to_seconds(str(peer["notAfter"])) - time.time()) / 86_400
 
 
+def _words(answer: Answer) -> str:
+    """Return the beginning of what was said, for showing."""
+    return " ".join(answer.body[:200].decode("utf-8", "replace").split())
+
+
+def _location(answer: Answer) -> str:
+    """Return where an answer leads; not its query, which has our signature in it."""
+    return str(answer.headers.get("Location", "elsewhere")).split("?", maxsplit=1)[0][:200]
+
+
 def port(config: Config) -> Iterator[Finding]:
     """Look whether the daemon answers where it listens."""
+    passed = machine.passed_socket()
     match = re.match(r"tcp:(?:port=)?(\d+)", config.server.listen)
-    if match is None:
+    if passed:
+        url = f"http://{passed.replace('0.0.0.0', '127.0.0.1')}/healthz"  # noqa: S104
+    elif match is not None:
+        host = re.search(r"interface=([0-9.]+)", config.server.listen)
+        address = host.group(1) if host and host.group(1) != "0.0.0.0" else "127.0.0.1"  # noqa: S104
+        url = f"http://{address}:{match.group(1)}/healthz"
+    else:
         yield skipped("port", f"{config.server.listen}: reached through the web server only")
         return
-    host = re.search(r"interface=([0-9.]+)", config.server.listen)
-    url = f"http://{host.group(1) if host else '127.0.0.1'}:{match.group(1)}/healthz"
     try:
         answer = get(url)
     except Unanswered as error:
@@ -102,7 +139,7 @@ def port(config: Config) -> Iterator[Finding]:
     if answer.body == b"ok\n":
         yield good("port", f"{url} answers")
     elif answer.status == 503:
-        yield bad("port", f"{url}: {answer.body.decode().strip()}", "its log says why")
+        yield bad("port", f"{url}: {_words(answer)}", "its log says why")
     else:
         fix = "stop the other program, or choose another port for [server] listen"
         yield bad("port", f"{url} is answered by something else", fix)
@@ -118,7 +155,7 @@ def public(config: Config) -> Iterator[Finding]:
         return
     yield from _certificate(base, answer)
     if 300 <= answer.status < 400:
-        where = answer.headers.get("Location", "elsewhere")
+        where = _location(answer)
         yield bad(
             "public address", f"{base}/healthz is redirected to {where}",
             "WeChat follows no redirect: write the address that it leads to as public_url",
@@ -149,10 +186,12 @@ def _certificate(base: str, answer: Answer) -> Iterator[Finding]:
 
 def _webhook(base: str, name: str, account: Account) -> Finding:
     """Check the URL the way WeChat's backend does, through everything that is in front."""
-    from wxgptd.config import webhook_path
+    from wxgptd.config import Elsewhere, webhook_path
     from wxgptd.wechat import signature
 
     check = f"webhook {name}"
+    if isinstance(account.token, Elsewhere):
+        return skipped(check, "its token is known to the daemon alone (credential:)")
     url = f"{base}{webhook_path(name, account)}"
     stamp, nonce, echo = str(int(time.time())), secrets.token_hex(8), secrets.token_hex(12)
     signed = signature.sign(account.token.reveal(), stamp, nonce)
@@ -165,9 +204,9 @@ def _webhook(base: str, name: str, account: Account) -> Finding:
         return good(check, f"{url} answers WeChat's check of it")
     if 300 <= answer.status < 400:
         fix = "WeChat follows no redirect: take that out of the web server (a slash at the end?)"
-        return bad(check, f"{url} is redirected to {answer.headers.get('Location')}", fix)
+        return bad(check, f"{url} is redirected to {_location(answer)}", fix)
     if answer.status == 403:
-        why = answer.body.decode("utf-8", "replace").strip() or "refused"
+        why = _words(answer) or "refused"
         return bad(
             check, f"{url}: {why}", "restart the daemon with this configuration, or set the clock"
         )
@@ -196,4 +235,4 @@ def clock(config: Config) -> Iterator[Finding]:
         else:
             yield good("clock", shown, skew_s=round(skew_s))
         return
-    yield skipped("clock", "no server out there has told the time")
+    yield skipped("clock", "no server out there could be asked for the time (nothing to mend)")

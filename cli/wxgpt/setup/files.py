@@ -6,11 +6,13 @@ They are the ones of `etc/`, with this installation's paths and the operator's d
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
 from wxgpt.failures import UsageFailure
 
+SYSTEM_CONFIG = Path("/etc/wxgptd/wxgptd.toml")
 UNITS = ("wxgptd.service", "wxgptd.socket")
 EXAMPLE_DOMAIN = "chat.example.com"
 EXAMPLE_PORT = "127.0.0.1:9005"
@@ -26,7 +28,7 @@ def shipped(name: str) -> str:
     raise UsageFailure(f"{name} is missing from this installation", hint="install wxgptd again")
 
 
-def units(config: Path, port: int) -> dict[str, str]:
+def units(config: Path, listen: str, port: int) -> dict[str, str]:
     """Return the units by name, for this installation.
 
     Raises:
@@ -39,11 +41,16 @@ def units(config: Path, port: int) -> dict[str, str]:
             hint=f"python3 -m venv /opt/wxgptd && /opt/wxgptd/bin/pip install wxgptd, and then "
             f"{EXAMPLE_BIN}/wxgpt init",
         )
+    if not re.fullmatch(r"/[A-Za-z0-9_./-]+", str(config)):
+        raise UsageFailure(
+            f"{config} has characters in it that mean something to systemd",
+            hint=f"keep the configuration in {SYSTEM_CONFIG}",
+        )
     texts = {name: shipped(name) for name in UNITS}
     return {
         name: text.replace(EXAMPLE_BIN, str(programs))
-        .replace("/etc/wxgptd/wxgptd.toml", str(config))
-        .replace(EXAMPLE_PORT, f"127.0.0.1:{port}")
+        .replace(str(SYSTEM_CONFIG), str(config))
+        .replace(EXAMPLE_PORT, f"{listen}:{port}")
         for name, text in texts.items()
     }
 
@@ -60,6 +67,7 @@ def write_new(path: Path, text: str, mode: int) -> None:
     Raises:
         UsageFailure: it is there.
     """
+    data = text.encode()  # what cannot be written must not leave an empty file
     path.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
@@ -71,8 +79,8 @@ def write_new(path: Path, text: str, mode: int) -> None:
         ) from None
     try:
         os.fchmod(descriptor, mode)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
     except OSError:
         path.unlink()
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -15,7 +15,6 @@ from wxgpt.failures import UsageFailure
 from wxgpt.setup import configuration
 from wxgpt.setup.providers import PROVIDERS, Provider
 
-SYSTEM_CONFIG = Path("/etc/wxgptd/wxgptd.toml")
 SYSTEM_STATE = Path("/var/lib/wxgptd")
 
 _DOMAIN = r"(?=.{4,190}$)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z][a-z0-9-]+"
@@ -45,6 +44,7 @@ class Interview:
     def __init__(self, place: Place, given: Mapping[str, object]) -> None:
         self._place = place
         self._given = given
+        self._units: bool | None = None
 
     def wanted(self) -> configuration.Wanted:
         """Return what the configuration is to say."""
@@ -52,10 +52,15 @@ class Interview:
         address = "Address of the API (base_url) · 接口地址"
         base_url = self._value("base_url", address, preset.base_url)
         model = self._value("model", "Model · 模型", preset.model, ask=not self._given["provider"])
-        api_key = self._api_key(preset) if preset.keys else ""
-        domain = self._domain()
+        api_key = self._api_key(preset)
+        domain = self._said("domain", "Domain, such as chat.example.com · 域名", _domain)
         app_id = self._app_id()
         state_dir = self._given["state_dir"]
+        if state_dir and self.wants_units():
+            raise UsageFailure(
+                f"under systemd the state is in {SYSTEM_STATE}, and nowhere else",
+                hint="leave --state-dir out, or write no units (--no-systemd)",
+            )
         default = SYSTEM_STATE if self._place.system else self._place.config.parent / "state"
         return configuration.Wanted(
             domain=domain,
@@ -73,91 +78,76 @@ class Interview:
         )
 
     def _provider(self) -> Provider:
-        name = self._given["provider"]
-        if not name and self._given["base_url"]:
-            name = "other"
-        if not name:
-            if _on_terminal():
-                click.echo("Whose model? · 用谁家的模型？", err=True)
-                for known, one in PROVIDERS.items():
-                    click.echo(f"  {known:<12} {one.title}", err=True)
-            name = self._required("provider", "Provider · 服务商", "deepseek")
-        if name not in PROVIDERS:
-            known_ones = ", ".join(PROVIDERS)
-            raise UsageFailure(f"there is no provider {name}", hint=f"known: {known_ones}")
-        return PROVIDERS[str(name)]
+        if not self._given["provider"] and self._given["base_url"]:
+            return PROVIDERS["other"]
+        if not self._given["provider"] and _on_terminal():
+            click.echo("Whose model? A name or a number · 用谁家的模型？填名字或编号", err=True)
+            for number, (known, one) in enumerate(PROVIDERS.items(), 1):
+                click.echo(f"  {number:>2}  {known:<12} {one.title}", err=True)
+        return PROVIDERS[self._said("provider", "Provider · 服务商", _provider, "deepseek")]
 
     def _value(self, key: str, prompt: str, default: str, *, ask: bool = False) -> str:
         """Return what was given, what is known, or what the operator says."""
-        if given := self._given[key]:
-            return str(given)
-        if default and not (ask and _on_terminal()):
+        if default and not self._given[key] and not (ask and _on_terminal()):
             return default
-        return self._required(key, prompt, default)
+        return self._said(key, prompt, _text, default)
 
-    def _required(self, key: str, prompt: str, default: str = "") -> str:
+    def _said(self, key: str, prompt: str, check: Callable[[str], str], default: str = "") -> str:
+        """Return what was given, or is said at the terminal: asked again until it can be."""
+        if given := self._given[key]:
+            return check(str(given).strip())
         if not _on_terminal():
             option = f"--{key.replace('_', '-')}"
             raise UsageFailure(f"{option} is missing, and there is no terminal to ask at")
-        said: str = click.prompt(prompt, default=default or None, err=True)
-        return said.strip()
+        return _asked(prompt, check, default or None)
 
     def _api_key(self, preset: Provider) -> str:
         file = self._given["api_key_file"]
         if file is not None:
             stream: IO[str] = file  # type: ignore[assignment]
-            key = stream.read().strip()
-        elif given := os.environ.get("WXGPT_API_KEY"):
-            key = given.strip()
-        elif _on_terminal():
-            click.echo(f"API key (made at · 在这里创建: {preset.keys})", err=True)
-            key = click.prompt("API key · 密钥", hide_input=True, err=True).strip()
-        else:
+            return _key(stream.read().strip())
+        if given := os.environ.get("WXGPT_API_KEY"):
+            return _key(given.strip())
+        if not preset.keys:
+            return ""
+        if not _on_terminal():
             raise UsageFailure(
                 "--api-key-file is missing, and there is no terminal to ask at",
                 hint="or set WXGPT_API_KEY in the environment",
             )
-        if not key or re.search(r"[^\x21-\x7e]", key):
-            raise UsageFailure("that is no API key: it is empty, or has a space in it")
-        return key
-
-    def _domain(self) -> str:
-        prompt = "Domain, such as chat.example.com · 域名"
-        said = str(self._given["domain"] or "") or self._required("domain", prompt)
-        host = re.sub(r"^https?://", "", said).strip("/").lower()
-        if not re.fullmatch(
-            r"(?=.{4,190}$)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z][a-z0-9-]+", host
-        ):
-            raise UsageFailure(
-                f"{said!r} is no domain",
-                hint="WeChat and phones need a name such as chat.example.com, without a path",
-            )
-        return host
+        click.echo(
+            f"API key, made at · 在这里创建: {preset.keys}\n"
+            "  (not shown as it is pasted · 粘贴时不显示)",
+            err=True,
+        )
+        return _asked("API key · 密钥", _key, None, hidden=True)
 
     def _app_id(self) -> str:
-        given = str(self._given["app_id"] or "")
         if self._given["plain"]:
-            if given:
+            if self._given["app_id"]:
                 raise UsageFailure("give --app-id (safe mode) or --plain, not both")
             return ""
-        if not given:
-            if not _on_terminal():
-                raise UsageFailure(
-                    "--app-id is missing, and there is no terminal to ask at",
-                    hint="it is in WeChat's backend: 设置与开发 → 基本配置; or use --plain",
-                )
-            click.echo(
-                "AppID: 设置与开发 → 基本配置 → 开发者ID(AppID). "
-                "Empty: plain text mode · 留空就是明文模式",
-                err=True,
+        if self._given["app_id"]:
+            return _app_id(str(self._given["app_id"]).strip())
+        if not _on_terminal():
+            raise UsageFailure(
+                "--app-id is missing, and there is no terminal to ask at",
+                hint="it is in WeChat's backend: 设置与开发 → 基本配置; or use --plain",
             )
-            given = click.prompt("AppID", default="", show_default=False, err=True).strip()
-        if given and not re.fullmatch(r"wx[0-9a-zA-Z]{6,30}", given):
-            raise UsageFailure(f"{given!r} is no AppID: it begins with wx")
-        return given
+        click.echo(
+            "AppID: 设置与开发 → 基本配置 → 开发者ID(AppID). "
+            "Empty: plain text mode · 留空就是明文模式",
+            err=True,
+        )
+        return _asked("AppID", lambda said: _app_id(said) if said else "", "", shown=False)
 
     def wants_units(self) -> bool:
         """Tell whether to write units."""
+        if self._units is None:
+            self._units = self._asked_for_units()
+        return self._units
+
+    def _asked_for_units(self) -> bool:
         wanted = self._given["systemd"]
         if wanted is not None:
             if wanted and not self._place.system:
@@ -182,6 +172,68 @@ class Interview:
                 err=True,
             )
         )
+
+
+def _asked(
+    prompt: str,
+    check: Callable[[str], str],
+    default: str | None,
+    *,
+    hidden: bool = False,
+    shown: bool = True,
+) -> str:
+    """Ask at the terminal until `check` takes what is said, and return what it makes of that."""
+
+    def take(said: str) -> str:
+        try:
+            return check(said.strip())
+        except UsageFailure as failure:
+            raise click.UsageError(f"{failure}{failure.hint and f' ({failure.hint})'}") from None
+
+    said: str = click.prompt(
+        prompt, default=default, value_proc=take, hide_input=hidden, show_default=shown, err=True
+    )
+    return said
+
+
+# What can be: each returns it as it is written down, or raises UsageFailure.
+
+
+def _text(said: str) -> str:
+    if not said:
+        raise UsageFailure("that is nothing")
+    return said
+
+
+def _provider(said: str) -> str:
+    names = list(PROVIDERS)
+    if re.fullmatch(r"[0-9]{1,3}", said) and 1 <= int(said) <= len(names):
+        return names[int(said) - 1]
+    if said not in PROVIDERS:
+        raise UsageFailure(f"there is no provider {said}", hint=f"known: {', '.join(names)}")
+    return said
+
+
+def _key(said: str) -> str:
+    if not said or re.search(r"[^\x21-\x7e]", said):
+        raise UsageFailure("that is no API key: it is empty, or has a space in it")
+    return said
+
+
+def _domain(said: str) -> str:
+    host = re.sub(r"^https?://", "", said).strip("/").lower()
+    if not re.fullmatch(_DOMAIN, host):
+        raise UsageFailure(
+            f"{said!r} is no domain",
+            hint="WeChat and phones need a name such as chat.example.com, without a path",
+        )
+    return host
+
+
+def _app_id(said: str) -> str:
+    if not re.fullmatch(r"wx[0-9a-zA-Z]{6,30}", said):
+        raise UsageFailure(f"{said!r} is no AppID: that is wx, and letters and digits behind it")
+    return said
 
 
 def _on_terminal() -> bool:

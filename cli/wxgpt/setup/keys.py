@@ -7,6 +7,7 @@ takes messages made with either, and answers with the one that a message came wi
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,8 +119,9 @@ def _write(path: Path, text: str, like: Path | None = None) -> None:
     from wxgptd.eventlog.segments import sync_directory
 
     was = (like or path).stat()
-    fresh = path.with_name(f".{path.name}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    # Of a name that nobody can have prepared.
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb", closefd=False) as file:
             file.write(text.encode())

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from wxgpt.render import pad
 from wxgpt.setup.configuration import Wanted
-from wxgpt.setup.interview import SYSTEM_CONFIG, Place
+from wxgpt.setup.files import SYSTEM_CONFIG
+from wxgpt.setup.interview import Place
 
 
 def steps(wanted: Wanted, place: Place, *, units: bool, web: str) -> Iterator[str]:
     """Yield each step; what belongs to one is behind its first line."""
+    if time.tzname[0] in ("UTC", "GMT") and place.system:
+        yield (
+            "This machine is on UTC; so would times and days be · 机器用的是 UTC 时间:\n"
+            "     timedatectl set-timezone Asia/Shanghai"
+        )
     if units:
         yield "systemctl daemon-reload && systemctl enable --now wxgptd.socket wxgptd.service"
     else:
@@ -29,10 +36,11 @@ def _web(web: str, domain: str, port: int) -> Iterator[str]:
             yield "systemctl reload caddy        (it gets the certificate · 证书它自己办)"
         case "nginx":
             yield (
-                "With nginx stopped, a certificate · 先停 nginx，申请证书:\n"
-                f"     certbot certonly --standalone -d {domain}"
+                "Get a certificate, while nginx still serves its own page on port 80 · 申请证书:\n"
+                f"     certbot certonly --webroot -w /var/www/html -d {domain} "
+                '--deploy-hook "systemctl reload nginx"'
             )
-            yield "nginx -t && systemctl restart nginx"
+            yield "nginx -t && systemctl reload nginx"
         case _:
             yield (
                 f"Have a web server with a certificate pass https://{domain}/ on to "
@@ -41,15 +49,21 @@ def _web(web: str, domain: str, port: int) -> Iterator[str]:
 
 
 def _backend(wanted: Wanted) -> str:
-    mode = "安全模式" if wanted.app_id else "明文模式"
-    rows = [
-        ("服务器地址(URL)", f"https://{wanted.domain}/wx/{wanted.account}"),
-        ("令牌(Token)", wanted.token),
-        ("EncodingAESKey", wanted.aes_key),
-        ("消息加解密方式", mode),
-    ]
-    table = "\n".join(f"       {pad(name, 16)}  {value}" for name, value in rows)
+    url = f"https://{wanted.domain}/wx/{wanted.account}"
+    table = backend_values(url, wanted.token, wanted.aes_key, safe=bool(wanted.app_id))
     return (
         "In WeChat's backend · 在公众号后台: 设置与开发 → 基本配置 → 服务器配置 → 修改配置\n"
-        f"{table}\n     提交, then · 然后 启用. (The URL ends without a slash · 末尾不要斜杠)"
+        f"{table}\n     提交, then · 然后 启用. (The URL ends without a slash · 末尾不要斜杠.\n"
+        "     To see this again · 再看一遍: wxgpt check --backend)"
     )
+
+
+def backend_values(url: str, token: str, aes_key: str, *, safe: bool) -> str:
+    """Return the four fields of WeChat's form, a line each."""
+    rows = [
+        ("服务器地址(URL)", url),
+        ("令牌(Token)", token),
+        ("EncodingAESKey", aes_key),
+        ("消息加解密方式", "安全模式" if safe else "明文模式"),
+    ]
+    return "\n".join(f"       {pad(name, 16)}  {value}" for name, value in rows)
