@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -131,3 +133,29 @@ def test_what_the_container_copies_is_there():
     for names in copied:
         for name in names.split():
             assert (ROOT / name).exists(), name
+
+
+@pytest.mark.processes
+def test_uv_makes_a_tool_of_the_wheel(wheel, tmp_path):
+    uv = Path(sys.executable).parent / "uv"
+    places = {"UV_TOOL_DIR": str(tmp_path / "tools"), "UV_TOOL_BIN_DIR": str(tmp_path / "bin")}
+    done = subprocess.run(
+        [uv, "tool", "install", "--quiet", "--python", sys.executable, wheel],
+        capture_output=True, text=True, env={**os.environ, **places, "UV_PYTHON_DOWNLOADS": "never"},
+    )  # fmt: skip
+    if done.returncode and "error sending request" in done.stderr:
+        pytest.skip("the package index cannot be reached, and the dependencies are there")
+    assert done.returncode == 0, done.stderr
+    for name in ("wxgpt", "wxgptd"):
+        assert __version__ in run(tmp_path / "bin" / name, "--version").stdout
+
+
+@pytest.mark.processes
+def test_the_container_is_built_where_there_is_an_engine(tmp_path):
+    docker = shutil.which("docker")
+    if docker is None or run(docker, "info").returncode:
+        pytest.skip("no container engine runs here")
+    built = run(docker, "build", "--quiet", "-t", "wxgptd-test", ROOT)
+    assert built.returncode == 0, built.stderr
+    said = run(docker, "run", "--rm", "wxgptd-test", "--version").stdout
+    assert said == f"wxgptd {__version__}\n"
