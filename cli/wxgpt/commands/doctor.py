@@ -38,6 +38,8 @@ def command(output: str) -> None:
       sudo wxgpt doctor               sees the daemon's files too
       wxgpt doctor --json
     """
+    from wxgpt.diagnosis.chinese import in_chinese
+
     found: list[Finding] = []
     for finding in _look():
         found.append(finding)
@@ -46,6 +48,8 @@ def command(output: str) -> None:
             click.echo(f"{mark} {finding.check}: {render.printable(finding.detail)}")
             if finding.fix:
                 click.echo(f"  fix: {finding.fix}")
+                if chinese := in_chinese(finding.fix):
+                    click.echo(f"  改法: {chinese}")
     if output == "json":
         click.echo(render.dumps([_as_json(one) for one in found]))
     wrong = sum(one.ok is False for one in found)

@@ -43,16 +43,16 @@ class Answer(NamedTuple):
     days: float | None
 
 
-def get(url: str) -> Answer:
-    """GET `url`, and follow nothing.
+def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
+    """GET `url` within `patience_s` seconds, and follow nothing.
 
     Raises:
         Unanswered: nothing came back; with what to mend.
     """
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=PATIENCE_S)
-    deadline = threading.Timer(PATIENCE_S, _cut_off, (connection,))
+    connection = kind(parts.hostname or "", parts.port, timeout=patience_s)
+    deadline = threading.Timer(patience_s, _cut_off, (connection,))
     deadline.daemon = True
     deadline.start()
     try:
@@ -71,7 +71,7 @@ def get(url: str) -> Answer:
         raise Unanswered(f"no TLS there: {error.reason}", "is https served on that port?") from None
     except TimeoutError:
         raise Unanswered(
-            f"nothing came within {PATIENCE_S:g} s",
+            f"nothing came within {patience_s:g} s",
             "is the port open in the firewall, and at the cloud?",
         ) from None
     except ConnectionRefusedError:
@@ -207,9 +207,7 @@ def _webhook(base: str, name: str, account: Account) -> Finding:
         return bad(check, f"{url} is redirected to {_location(answer)}", fix)
     if answer.status == 403:
         why = _words(answer) or "refused"
-        return bad(
-            check, f"{url}: {why}", "restart the daemon with this configuration, or set the clock"
-        )
+        return bad(check, f"{url}: {why}", "systemctl reload wxgptd, or set the clock")
     return bad(
         check, f"{url}: HTTP {answer.status}, not what was to be echoed",
         "have the web server pass this path on, its query and all",

@@ -1,0 +1,121 @@
+"""What `wxgpt doctor` says, beside the golden outputs."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from wxgpt import diagnosis
+from wxgpt.diagnosis import models, reach
+from wxgpt.diagnosis.chinese import in_chinese
+
+FOLDER = Path(diagnosis.__file__).parent
+COMMAND = re.compile(r"(chmod|systemctl|wxgpt|timedatectl|journalctl) ")
+
+
+def literals(node: ast.AST) -> list[str]:
+    """The texts that an expression may be, as far as they stand there."""
+    texts = [one.value for one in ast.walk(node) if isinstance(one, ast.Constant)]
+    return [one for one in texts if isinstance(one, str)][:1]
+
+
+def fixes() -> list[str]:
+    """What `bad` and `Unanswered` are given to mend, in all of the folder."""
+    found = [*(fix for _, fix in models.FIXES), *models.BY_REASON.values()]
+    for path in FOLDER.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                if node.func.id == "bad" and len(node.args) > 2:
+                    found += literals(node.args[2])
+                elif node.func.id == "Unanswered":
+                    found += literals(node.args[1])
+            elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "fix":
+                found += literals(node.value)
+    return [one for one in found if " " in one]
+
+
+def test_every_fix_is_said_in_chinese_as_well():
+    said = fixes()
+    assert len(said) > 40
+    for fix in said:
+        assert in_chinese(fix) or COMMAND.match(fix) or "设置与开发" in fix, fix
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://127.0.0.1:9/healthz", "refused"),
+        ("https://chat..example.com/", "no name is like that"),
+        ("http://nobody.invalid/", "not known here"),
+    ],
+)
+def test_what_cannot_be_reached_is_told_apart(url, why):
+    with pytest.raises(reach.Unanswered, match=why) as failed:
+        reach.get(url)
+    assert failed.value.hint
+
+
+class Odd:
+    """A server that says `said` to everybody, a piece at a time."""
+
+    def __init__(self, said: bytes, every_s: float = 0.0) -> None:
+        import socket
+        import threading
+        import time
+
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}/"
+
+        def serve() -> None:
+            while True:
+                try:
+                    peer, _ = self._server.accept()
+                except OSError:
+                    return
+                try:
+                    peer.recv(65_536)
+                    if not every_s:
+                        peer.sendall(said)
+                    for byte in said if every_s else b"":
+                        peer.sendall(bytes([byte]))
+                        time.sleep(every_s)
+                except OSError:
+                    pass
+                finally:
+                    peer.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.close()
+
+
+def test_a_server_that_trickles_is_given_up_in_time():
+    import time
+
+    odd = Odd(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000, every_s=0.2)
+    began = time.monotonic()
+    with pytest.raises(reach.Unanswered):
+        reach.get(odd.url, patience_s=1.0)
+    odd.close()
+    assert time.monotonic() - began < 60  # all of it would have taken minutes
+
+
+def test_where_it_is_redirected_to_is_told_without_its_query():
+    odd = Odd(
+        b"HTTP/1.1 302 Found\r\nLocation: https://e.example.org/wx?signature=SIGNED\r\n"
+        b"Content-Length: 0\r\n\r\n"
+    )
+    answer = reach.get(odd.url)
+    odd.close()
+    assert reach._location(answer) == "https://e.example.org/wx"
+
+
+def test_of_a_long_answer_only_the_beginning_is_told():
+    odd = Odd(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 60000\r\n\r\n" + b"\xff" * 60_000)
+    answer = reach.get(odd.url)
+    odd.close()
+    assert len(reach._words(answer)) <= 200
