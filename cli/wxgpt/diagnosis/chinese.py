@@ -39,6 +39,7 @@ _BEGINNINGS = {
     "is it up": "它在运行吗？从这台机器连得上吗？",
     "WeChat follows no redirect": "微信不跟随跳转：直接写最终的地址，末尾不要斜杠",
     "have the web server": "让网站服务器把这个地址下的请求原样转给 wxgptd（见 etc/nginx.conf）",
+    "is it spelt right": "拼写对吗？",
     "renew it": "续期证书，再看看为什么没有自动续期",
     "is WeChat's API": "这台机器连得上 api.weixin.qq.com 吗？",
     # Models.
