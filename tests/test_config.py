@@ -372,9 +372,8 @@ model = "m"
     (tmp_path / "token").chmod(0o600)
     path = tmp_path / "wxgptd.toml"
     assert cfg.parse(text, path, {})
-    environ = {"CREDENTIALS_DIRECTORY": "/run/credentials/wxgptd.service"}
     with pytest.raises(ConfigError, match="absolute path"):
-        cfg.parse(text, path, environ)
+        cfg.parse(text, path, {}, absolute=True)
     path.write_text(text)
     path.chmod(0o600)
     with pytest.raises(ConfigError, match="absolute path"):
@@ -442,6 +441,23 @@ def test_a_line_that_is_no_toml_is_shown_without_what_may_be_a_secret(line, tmp_
 def test_what_is_nested_too_deeply_is_refused_in_words(tmp_path):
     with pytest.raises(ConfigError, match="nested"):
         cfg.parse("x=" + "[" * 5_000, tmp_path / "wxgptd.toml", {})
+
+
+@pytest.mark.parametrize(
+    "listen", ["tcp:9006", "tcp:port=9006", "tcp:interface=127.0.0.1:port=9006"]
+)
+def test_every_way_to_write_an_endpoint_is_taken(listen, tmp_path):
+    text = f"""
+[server]
+metrics = "{listen}"
+listen = "{listen}"
+[account.main]
+token = "token123"
+[assistant.chatgpt]
+base_url = "https://api.example.org/v1"
+model = "m"
+"""
+    assert cfg.parse(text, tmp_path / "wxgptd.toml", {}).server.listen == listen
 
 
 @pytest.mark.parametrize("listen", ["tcp:abc", "tcp:", "tcp:9005x", "tcp:port=x"])

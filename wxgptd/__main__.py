@@ -44,7 +44,7 @@ from wxgptd.service.listening import (
     plainly,
     where,
 )
-from wxgptd.service.site import BoundedSite
+from wxgptd.service.site import MAX_BODY_BYTES, BoundedSite
 from wxgptd.service.supervision import Supervision
 from wxgptd.service.wiring import Service
 from wxgptd.service.world import World
@@ -85,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     path = options.config or next(
         (one for one in config.SEARCH_PATH if one.exists()), config.SEARCH_PATH[-1]
     )
+    path = path.absolute()
     try:
         configured = config.load(path)
         if options.check:
@@ -226,9 +227,9 @@ class _Process:
         reactor, server = self._reactor, self._config.server
         ports = list(await listen(reactor, server.listen, site))
         if server.metrics:
-            figures = _few(service.figures(), reactor)
+            figures = _few(service.figures(), reactor, MAX_BODY_BYTES)
             ports.append(await listen_at(reactor, "server.metrics", server.metrics, figures))
-        admin = _few(service.admin, reactor)
+        admin = _few(service.admin, reactor, MAX_CONFIGURATION_BYTES)
         ports.append(listen_for_operator(reactor, server.admin_socket, admin))
         return ports
 
@@ -356,14 +357,14 @@ def _say_full(full: bool) -> None:
         log.info("there is room on the disk again: new questions are taken")
 
 
-def _few(root: Resource, reactor: Any) -> BoundedSite:  # noqa: ANN401
-    """Return a site for those who look after the daemon: few, and none of them strangers."""
+def _few(root: Resource, reactor: Any, max_body_bytes: int) -> BoundedSite:  # noqa: ANN401
+    """Return a site for those who look after the daemon: there are few of them."""
     return BoundedSite(
         root,
         reactor,
         max_connections=64,
         max_connections_per_address=64,
-        max_body_bytes=MAX_CONFIGURATION_BYTES,
+        max_body_bytes=max_body_bytes,
     )
 
 

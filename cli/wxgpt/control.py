@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from wxgpt import options
-from wxgpt.failures import Unreachable
+from wxgpt.failures import Unreachable, UsageFailure
 
 TIMEOUT_S = 5.0
+
+MAX_CONFIGURATION_BYTES = 4 * 1024 * 1024
+"""What the daemon takes."""
 
 
 class _Connection(http.client.HTTPConnection):
@@ -74,10 +78,14 @@ def hand_on(path: Path, text: str, *, dry: bool = False) -> dict[str, Any]:
     Raises:
         Unreachable: there is no daemon, or it cannot take that.
     """
-    where = f"/reload?path={quote(str(path))}&mode={path.stat().st_mode & 0o777:o}"
-    status, said = request("POST", f"{where}&dry=1" if dry else where, text.encode())
-    if status == 413:
-        raise Unreachable("the configuration is too large to be handed on", hint="restart wxgptd")
+    where = f"/reload?path={quote(os.fsencode(path))}&mode={path.stat().st_mode & 0o777:o}"
+    body = text.encode()
+    if len(body) > MAX_CONFIGURATION_BYTES:
+        raise UsageFailure(
+            f"{path} is larger than {MAX_CONFIGURATION_BYTES >> 20} MiB, and cannot be handed on",
+            hint="systemctl restart wxgptd",
+        )
+    status, said = request("POST", f"{where}&dry=1" if dry else where, body)
     require_ready(status)
     if status not in (200, 400) or not isinstance(said, dict):
         raise Unreachable(f"the daemon answers {status}", hint="an older version? Restart it")

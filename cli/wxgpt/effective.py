@@ -46,14 +46,14 @@ def _masked(value: Any, name: str = "") -> Any:  # noqa: ANN401
     `name` is what it is called within a table that is sent on as it is.
     """
     match value:
+        case _ if re.search(r"(?i)key|token|secret|passw|auth", name):
+            return "***"
         case dict():
             return {one: _masked(inner, str(one)) for one, inner in value.items()}
         case list():
             return [_masked(inner, name) for inner in value]
-        case str() if re.search(r"(?i)key|token|secret|passw|auth", name):
-            return "***"
         case str():
-            return re.sub(r"^(https?://[^?]*\?).+", r"\1***", value)
+            return re.sub(r"(?i)^(https?://[^?]*\?).+", r"\1***", value)
         case _:
             return value
 

@@ -58,7 +58,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         near = get_close_matches(name, COMMANDS, 1) if name not in COMMANDS else []
-        if near:
+        if near and not ctx.resilient_parsing:
             ctx.fail(f"no such command '{name}'; did you mean {near[0]}?")
         return super().resolve_command(ctx, args)
 

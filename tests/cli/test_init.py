@@ -214,6 +214,14 @@ def test_the_socket_listens_where_the_daemon_is_to(tmp_path):
     init(tmp_path, *given(tmp_path, "--systemd", "--listen", "0.0.0.0"))
     socket = (tmp_path / "etc/systemd/system/wxgptd.socket").read_text()
     assert "ListenStream=0.0.0.0:9005" in socket
+    (tmp_path / CONFIG).unlink()
+    init(tmp_path, *given(tmp_path, "--listen", "10.0.0.5", "--web", "caddy"))
+    assert "reverse_proxy 10.0.0.5:9005" in (tmp_path / "etc/caddy/wxgptd.Caddyfile").read_text()
+
+
+def test_the_state_directory_that_the_unit_has_anyway_may_be_named(tmp_path):
+    done = init(tmp_path, *given(tmp_path, "--systemd", "--state-dir", "/var/lib/wxgptd"))
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_site_that_cannot_be_written_does_not_hide_what_to_enter(tmp_path):

@@ -366,3 +366,17 @@ def test_a_configuration_with_hundreds_of_rules_is_reloaded(stage):
     assert stage.config.stat().st_size > 100_000
     assert stage.wxgpt("reload").returncode == 0
     assert stage.send("词399")["reply"] == "答" * 100
+
+
+def test_an_empty_configuration_is_a_wrong_one_and_no_other(stage):
+    """It may be that somebody saves it at this moment."""
+    stage.start_daemon()
+    text = stage.config.read_text("utf-8")
+    socket_path = stage.state / "admin.sock"
+    stage.config.write_text(f'[server]\nadmin = "unix:{socket_path}"\n', encoding="utf-8")
+    for options in ((), ("--dry-run",)):
+        done = stage.wxgpt("reload", *options)
+        assert done.returncode == 4
+        assert "at least one [account.NAME]" in done.stderr
+    stage.config.write_text(text, encoding="utf-8")
+    assert stage.wxgpt("reload").stdout == "reloaded: nothing in it has changed\n"

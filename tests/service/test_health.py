@@ -227,5 +227,11 @@ def test_a_process_without_a_file_left_goes_on_telling(manager, tmp_path):
 
 @pytest.mark.parametrize("odd", ["0", "-1", "9" * 400, "soon", ""])
 def test_a_watchdog_that_makes_no_sense_is_none(odd, manager):
-    address, _ = manager
-    supervised(address, Clock(), [""], WATCHDOG_USEC=odd).starting()
+    address, told = manager
+    clock = Clock()
+    supervision = supervised(address, clock, [""], WATCHDOG_USEC=odd)
+    supervision.starting()
+    supervision.ready()
+    clock.advance(30.0)
+    assert told()
+    assert not any("WATCHDOG=1" in one for one in told())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.support.model_server import DONE, Script, Step, answer_at, chunk
 from tests.support.story import Story, configuration
 from wxgptd import config as cfg
+from wxgptd.config import ConfigError
 from wxgptd.domain.words import WordList
 
 
@@ -95,9 +96,10 @@ def test_the_list_is_read_again_when_the_daemon_is_told_to(told, logged):
     story.advance(1)
     assert sent.reply == "好的。"
     story.words.write_bytes(b"\xff\xff")
-    story.service.reloading.from_file()
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        story.service.reloading.from_file()
     assert "不能处理" in story.say("新词")
-    assert any("cannot be read" in line for line in logged())
+    assert any("stays as it was" in line for line in logged())
 
 
 WORDS = st.lists(st.text(st.sampled_from("abAB天"), min_size=1, max_size=4), max_size=6)

@@ -124,7 +124,9 @@ def test_what_takes_a_restart_is_said_and_stays(story, logged):
 def test_a_wrong_one_changes_nothing(story, tmp_path):
     path = tmp_path / "wxgptd.toml"
     with pytest.raises(cfg.ConfigError, match=r"session\.ttl"):
-        story.service.reloading.from_text("[session]\nttl = 'soon'\n", path)
+        story.service.reloading.take(
+            story.service.reloading.reader("[session]\nttl = 'soon'\n", path)
+        )
     story.open()
     sent = story.send("问题")
     story.advance(1)
@@ -150,22 +152,35 @@ def test_what_is_held_is_answered_with_what_it_came_with():
     story.open()
     sent = story.send("问题")
     story.advance(1)
-    later = attrs.evolve(story.config.account["main"], token=cfg.Secret("anothertoken"))
+    later = cfg.Account(
+        token=cfg.Secret("anothertoken"), app_id="wxanother", aes_key=cfg.Secret("B" * 42 + "A")
+    )
     changed(story, account={"main": later})
     story.advance(5)
     assert sent.reply == "慢慢来。"
     assert sent.results == ["reply"]
 
 
-def test_what_only_fits_another_log_waits_for_the_restart_with_it(story):
+def test_what_only_fits_another_log_waits_for_the_restart_with_it():
+    day = 86_400.0
+    story = Story(answer_at(1, "x"), configuration(log=cfg.Log(keep=cfg.Duration(8 * day))))
     before = story.service._settings.link_ttl_s
+    both = {
+        "log": cfg.Log(keep=cfg.Duration(90 * day)),
+        "links": cfg.Links(ttl=cfg.Duration(60 * day)),
+    }
     with pytest.raises(cfg.ConfigError, match="wait for a restart"):
-        changed(
-            Story(answer_at(1, "x"), configuration(log=cfg.Log(keep=cfg.Duration(8 * 86_400.0)))),
-            log=cfg.Log(keep=cfg.Duration(90 * 86_400.0)),
-            links=cfg.Links(ttl=cfg.Duration(60 * 86_400.0)),
-        )
+        changed(story, **both)
     assert story.service._settings.link_ttl_s == before
+    with pytest.raises(cfg.ConfigError, match="wait for a restart"):
+        story.service.reloading.compare(lambda: story.config)
+
+
+def test_what_would_change_can_be_asked_without_changing_it(story):
+    story.config = attrs.evolve(story.config, texts=attrs_texts(story, no_session="没有对话"))
+    told = story.service.reloading.compare(story.service.reloading.reader())
+    assert told.changed == ("texts.no_session",)
+    assert story.say("/stop", user="bob") != "没有对话"
 
 
 def test_whoever_changes_a_prompt_does_not_make_a_model_forget(story):

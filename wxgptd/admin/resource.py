@@ -249,6 +249,11 @@ class _Log(_OfControl):
         return NOT_DONE_YET
 
 
+def _refused(request: Request, fault: str) -> bytes:
+    request.setResponseCode(400)
+    return _json(request, {"faults": [fault]})
+
+
 class _Reload(_OfControl):
     """POST takes up the configuration in its body, or the daemon's own file.
 
@@ -263,22 +268,20 @@ class _Reload(_OfControl):
             return _Starting().render_POST(request)
         assert request.content is not None
         body = request.content.read()
-        path = request.args.get(b"path", [b""])[0]
-        mode = request.args.get(b"mode", [b"0"])[0]
-        try:
-            given = (
-                (
-                    body.decode(),
-                    Path(path.decode("utf-8", "replace").replace("\0", "")),
-                    int(mode, 8),
-                )
-                if body
-                else None
-            )
-        except ValueError:
-            request.setResponseCode(400)
-            return _json(request, {"faults": ["the configuration is not UTF-8"]})
-        said = self._control.reload(given, dry=given is not None and b"dry" in request.args)
+        given: tuple[str, Path, int] | None = None
+        if b"path" in request.args:  # else the daemon's own file is meant
+            path = request.args[b"path"][0].decode("utf-8", "replace").replace("\0", "")
+            mode = request.args.get(b"mode", [b"0"])[0]
+            try:
+                text = body.decode()
+            except UnicodeDecodeError:
+                return _refused(request, "the configuration is not UTF-8")
+            if not re.fullmatch(rb"[0-7]{1,4}", mode):
+                return _refused(request, "the mode of a file is an octal number")
+            given = text, Path(path), int(mode, 8)
+        elif body:
+            return _refused(request, "a configuration is handed on with the path that it is from")
+        said = self._control.reload(given, dry=b"dry" in request.args)
         if "faults" in said:
             request.setResponseCode(400)
         return _json(request, said)

@@ -90,12 +90,14 @@ def _check_log(config: Config) -> Iterator[str]:
 
 
 def _check_server(server: Server) -> Iterator[str]:
-    if not re.match(r"(?!tcp6?:)[a-z0-9]+:|tcp6?:(port=)?\d+(:|$)", server.listen):
+    if not re.match(r"(?!tcp6?:)[a-z0-9]+:|tcp6?:(.*:)?(port=)?\d+(:|$)", server.listen):
         yield (
             "server.listen: must be a Twisted server endpoint such as "
             f'"tcp:9005:interface=127.0.0.1", not "{server.listen}"'
         )
-    if server.metrics and not re.match(r"(tcp6?:(port=)?\d+(:|$)|unix:/)", server.metrics):
+    if server.metrics and not re.match(
+        r"tcp6?:(.*:)?(port=)?\d+(:|$)|unix:(address=)?/", server.metrics
+    ):
         yield (
             'server.metrics: must be a Twisted server endpoint such as "tcp:9006:interface='
             f'127.0.0.1", not "{server.metrics}"'

@@ -73,18 +73,23 @@ def is_handed_on(path: Path, environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def parse(
-    text: str, path: Path, environ: Mapping[str, str] = os.environ, *, mode: int = 0
+    text: str,
+    path: Path,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    mode: int = 0,
+    absolute: bool = False,
 ) -> Config:
     """Check a configuration that somebody else has read from `path`, where it has that `mode`.
 
-    What a start of this process would refuse is refused.
+    What a start would refuse is refused: a wrong `mode`, and where systemd hands the file on,
+    paths that are not `absolute`.
 
     Raises:
         ConfigError: with every mistake, each with its key.
     """
     document = _parsed(text.removeprefix("\ufeff"), path)
-    handed_on = "CREDENTIALS_DIRECTORY" in environ  # as the next start will have it
-    return _checked(document, path, mode, converter(environ, path.parent, absolute=handed_on))
+    return _checked(document, path, mode, converter(environ, path.parent, absolute=absolute))
 
 
 def _checked(document: dict[str, Any], path: Path, mode: int, reader: Converter) -> Config:
@@ -210,7 +215,7 @@ def _shown(text: str, error: str) -> str:
     if match is None or not 1 <= int(match.group(1)) <= len(lines):
         return ""
     line = lines[int(match.group(1)) - 1].strip()
-    key = re.match(r"([a-z_]+)\s*=", line)
+    key = re.match(r"([a-z0-9_]+)\s*=", line)
     curly = ' (quotes must be straight: ")' if re.search("[“”‘’＂]", line) else ""
     # Only a key that we know: everything else in the line may be a secret.
     return f": {key.group(1)} = …{curly}" if key and key.group(1) in _KEYS else curly

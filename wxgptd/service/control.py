@@ -247,10 +247,8 @@ class Control:
         """Take up another configuration, or say what that would change."""
         reloading = self._reloading
         try:
-            if given is None:
-                adopted = reloading.from_file()
-            else:
-                adopted = (reloading.compared if dry else reloading.from_text)(*given)
+            read = reloading.reader(*(given or ()))
+            adopted = reloading.compare(read) if dry else reloading.take(read)
         except ConfigError as error:
             return {"faults": error.faults}
         return {"changed": adopted.changed, "takes_restart": adopted.takes_restart}

@@ -34,44 +34,53 @@ class Adopted:
         return cls(tuple(key for key in changes if key not in waiting), waiting)
 
 
+Read = Callable[[], cfg.Config]
+"""Reads a configuration, and raises ConfigError for a wrong one."""
+
+
 class Reloading:
     """Reads a configuration, and has it adopted if there is nothing wrong with it."""
 
     def __init__(
         self,
-        reread: Callable[[], cfg.Config],
+        reread: Read,
+        handed_on: Callable[[], bool],
         adopt: Callable[[cfg.Config], Adopted],
         compare: Callable[[cfg.Config], Adopted],
     ) -> None:
-        self._compare = compare
         self._reread = reread
+        self._handed_on = handed_on
         self._adopt = adopt
+        self._compare = compare
 
-    def from_file(self) -> Adopted:
-        """Read again the file that the daemon was started with.
+    def reader(self, text: str | None = None, path: Path = Path(), mode: int = 0) -> Read:
+        """Return what reads the daemon's own file, or what somebody has read from `path`."""
+        if text is None:
+            return self._reread
+        return lambda: cfg.parse(text, path, mode=mode, absolute=self._handed_on())
 
-        Raises:
-            ConfigError: with every mistake; nothing has changed.
-        """
-        return self._take(self._reread)
-
-    def from_text(self, text: str, path: Path, mode: int = 0) -> Adopted:
-        """Take what an operator's command has read from `path`, where it has that `mode`.
-
-        Raises:
-            ConfigError: with every mistake; nothing has changed.
-        """
-        return self._take(lambda: cfg.parse(text, path, mode=mode))
-
-    def compared(self, text: str, path: Path, mode: int = 0) -> Adopted:
+    def compare(self, read: Read) -> Adopted:
         """Return what taking that would change, and change nothing.
 
         Raises:
             ConfigError: with every mistake.
         """
-        return self._compare(cfg.parse(text, path, mode=mode))
+        return self._compare(read())
 
-    def _take(self, read: Callable[[], cfg.Config]) -> Adopted:
+    def from_file(self) -> Adopted:
+        """Take what is in the file that the daemon was started with.
+
+        Raises:
+            ConfigError: with every mistake; nothing has changed.
+        """
+        return self.take(self._reread)
+
+    def take(self, read: Read) -> Adopted:
+        """Take a configuration, all of it or nothing, and say so in the log.
+
+        Raises:
+            ConfigError: with every mistake; nothing has changed.
+        """
         try:
             adopted = self._adopt(read())
         except cfg.ConfigError as error:

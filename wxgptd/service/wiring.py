@@ -174,7 +174,12 @@ class Service:
             # What is wrong is the operator's to know.
             why_ill=lambda: "unhealthy" if self.health.why_ill else "",
         )
-        self.reloading = Reloading(world.reread, self.adopt, self.compare)
+        self.reloading = Reloading(
+            world.reread,
+            lambda: cfg.is_handed_on(world.config_path),
+            self.adopt,
+            self.compare,
+        )
         control = Control(
             journal=self.journal,
             conversations=self.conversations,
@@ -289,19 +294,28 @@ class Service:
         await self._keeping.settled()
 
     def compare(self, fresh: cfg.Config) -> Adopted:
-        """Return what adopting another configuration would change."""
+        """Return what adopting another configuration would change.
+
+        Raises:
+            ConfigError: it could not be adopted, as long as what takes a restart waits for one.
+        """
+        if faults := list(cfg.mistakes(self._with_own(fresh))):
+            restart = "as long as [server] and [log] wait for a restart"
+            told = [f"{one} ({restart})" for one in faults]
+            raise cfg.ConfigError(self._world.config_path, told)
         return Adopted.of(tuple(cfg.changes(self._config, fresh)))
 
+    def _with_own(self, fresh: cfg.Config) -> cfg.Config:
+        """Return `fresh`, but for what takes a restart."""
+        return attrs.evolve(fresh, server=self._config.server, log=self._config.log)
+
     def adopt(self, fresh: cfg.Config) -> Adopted:
-        """Go by another configuration from now on, but for what takes a restart."""
-        adopted = self.compare(fresh)
-        server, log = self._config.server, self._config.log
-        now = attrs.evolve(fresh, server=server, log=log)
-        if faults := set(cfg.mistakes(now)).difference(cfg.mistakes(fresh)):
-            restart = "as long as [server] and [log] wait for a restart"
-            raise cfg.ConfigError(
-                self._world.config_path, [f"{one} ({restart})" for one in sorted(faults)]
-            )
+        """Go by another configuration from now on, but for what takes a restart.
+
+        Raises:
+            ConfigError: see `compare`; nothing has changed.
+        """
+        adopted, now = self.compare(fresh), self._with_own(fresh)
         self._settings.adopt(self._configured.settings(now))
         self.root.webhooks = self._configured.webhooks(now, self.conversations)
         self._budget.per_5min = self._settings.deliberate_timeouts_per_5min

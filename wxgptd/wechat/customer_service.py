@@ -56,7 +56,7 @@ _MEANINGS = {
     40013: "the app_id is wrong",
     40125: "the app_secret is wrong",
     40164: "this machine's address is not in the account's IP whitelist "
-    "(设置与开发 → 基本配置 → IP白名单)",
+    "(微信开发者平台 → 公众号 → 基础信息 → API IP白名单)",
     48001: "the account may not send customer-service messages",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -70,8 +71,9 @@ def _look() -> Iterator[Finding]:
         config = options.load_config()
     except ConfigError as error:
         for fault in error.faults:
-            what, _, fix = fault.removesuffix(")").partition(" (fix: ")
-            yield bad("configuration", what, fix or f"in {path}; then wxgpt doctor once more")
+            told = re.fullmatch(r"(.*) \(fix: (.*)\)", fault)
+            what, fix = told.groups() if told else (fault, f"in {path}; then wxgpt doctor again")
+            yield bad("configuration", what, fix)
         return
     yield from _whole("configuration", configuration.doubtful(path, config))
     yield from _whole("permissions", configuration.permissions(path))

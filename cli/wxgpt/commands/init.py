@@ -123,10 +123,10 @@ class _Setup:
         for name, text in units.items():
             self._write_beside(Path("/etc/systemd/system") / name, text)
         if web == "nginx":
-            text = files.site("nginx.conf", wanted.domain, place.port)
+            text = files.site("nginx.conf", wanted.domain, place.upstream)
             self._write_beside(Path("/etc/nginx/conf.d/wxgptd.conf"), text)
         elif web == "caddy":
-            self._write_caddy(files.site("Caddyfile", wanted.domain, place.port))
+            self._write_caddy(files.site("Caddyfile", wanted.domain, place.upstream))
         click.echo("\nWhat to do now, in this order · 接下来按顺序：")
         for number, step in enumerate(steps(wanted, place, units=bool(units), web=web), 1):
             click.echo(f"  {number}. {step}")

@@ -71,7 +71,7 @@ def pushing(config: Config) -> Iterator[Finding]:
         elif said["ok"]:
             yield good(check, "WeChat's API takes this machine")
         else:
-            fix = '设置与开发 → 基本配置: AppSecret, IP白名单; or push = "never"'
+            fix = 'check app_secret and the IP whitelist (基础信息 → 开发密钥); or push = "never"'
             yield bad(check, said["detail"], fix)
 
 

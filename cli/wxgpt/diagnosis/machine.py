@@ -47,7 +47,7 @@ def versions() -> Iterator[Finding]:
 def zone() -> Iterator[Finding]:
     """Look at the zone that times are shown in, and days begin by."""
     name = time.tzname[0]
-    if name in ("UTC", "GMT"):
+    if not time.timezone and not time.daylight:
         yield skipped(
             "time zone", "UTC, so are times on pages and the days of limits; for another one: "
             "timedatectl set-timezone Asia/Shanghai && systemctl restart wxgptd",
@@ -77,8 +77,9 @@ def unit() -> Iterator[Finding]:
         yield good("unit", f"{UNIT} is {state}, {after}")
     socket = _properties(SOCKET, "LoadState,ActiveState")
     if socket.get("LoadState") == "loaded" and socket.get("ActiveState") != "active":
-        fix = "systemctl enable --now wxgptd.socket, and then: systemctl restart wxgptd"
-        yield bad("unit", f"{SOCKET} is {socket.get('ActiveState')}: a restart refuses people", fix)
+        how = f"{SOCKET} is {socket.get('ActiveState')}, so a restart refuses people"
+        again = "systemctl stop wxgptd && systemctl enable --now wxgptd.socket wxgptd"
+        yield skipped("unit", f"{how}; to have it otherwise: {again}")
 
 
 def passed_socket() -> str:

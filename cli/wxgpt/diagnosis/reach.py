@@ -44,7 +44,7 @@ class Answer(NamedTuple):
 
 
 def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
-    """GET `url` within `patience_s` seconds, and follow nothing.
+    """GET `url`, and follow nothing. It may take `patience_s` seconds, once it is connected.
 
     Raises:
         Unanswered: nothing came back; with what to mend.
@@ -52,16 +52,25 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=patience_s)
-    deadline = threading.Timer(patience_s, _cut_off, (connection,))
+    cut: list[bool] = []
+    deadline = threading.Timer(patience_s, _cut_off, (connection, cut))
     deadline.daemon = True
-    deadline.start()
+    late = Unanswered(
+        f"nothing came within {patience_s:g} s, or not all of it",
+        "is the port open in the firewall, and at the cloud?",
+    )
     try:
+        connection.connect()
+        deadline.start()
         path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
         connection.request("GET", path, headers={"User-Agent": "wxgpt doctor"})
         made = connection.sock
         peer = made.getpeercert() if isinstance(made, ssl.SSLSocket) else None
         response = connection.getresponse()
-        return Answer(response.status, response.headers, response.read(65_536), _days(peer))
+        answer = Answer(response.status, response.headers, response.read(65_536), _days(peer))
+        if cut:
+            raise late
+        return answer
     except ssl.SSLCertVerificationError as error:
         raise Unanswered(
             f"the certificate is not valid: {error.verify_message}",
@@ -70,10 +79,7 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
     except ssl.SSLError as error:
         raise Unanswered(f"no TLS there: {error.reason}", "is https served on that port?") from None
     except TimeoutError:
-        raise Unanswered(
-            f"nothing came within {patience_s:g} s",
-            "is the port open in the firewall, and at the cloud?",
-        ) from None
+        raise late from None
     except ConnectionRefusedError:
         raise Unanswered(
             "the connection is refused", "nobody listens there: is the web server running?"
@@ -83,8 +89,12 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
             f"the name is not known here ({error.strerror})", "does it have a DNS record yet?"
         ) from None
     except OSError as error:
+        if cut:
+            raise late from None
         raise Unanswered(str(error.strerror or error), "is it up, and reachable?") from None
     except http.client.HTTPException as error:
+        if cut:
+            raise late from None
         said = type(error).__name__
         raise Unanswered(f"no HTTP there ({said})", "another program uses that port") from None
     except UnicodeError:
@@ -94,8 +104,9 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
         connection.close()
 
 
-def _cut_off(connection: http.client.HTTPConnection) -> None:
+def _cut_off(connection: http.client.HTTPConnection, cut: list[bool]) -> None:
     """End an exchange that goes on and on: a timeout is for each piece of it only."""
+    cut.append(True)
     made = connection.sock
     if made is not None:
         with contextlib.suppress(OSError):

@@ -32,7 +32,8 @@ def units(config: Path, listen: str, port: int) -> dict[str, str]:
     """Return the units by name, for this installation.
 
     Raises:
-        UsageFailure: it is where the unit's sandbox lets nobody look.
+        UsageFailure: it is where the unit's sandbox lets nobody look, or the configuration has a
+            name that means something to systemd.
     """
     programs = Path(sys.prefix) / "bin"
     if str(programs).startswith(("/home/", "/root/", "/run/user/")):
@@ -55,10 +56,9 @@ def units(config: Path, listen: str, port: int) -> dict[str, str]:
     }
 
 
-def site(name: str, domain: str, port: int) -> str:
+def site(name: str, domain: str, upstream: str) -> str:
     """Return the site for a web server: `nginx.conf` or `Caddyfile`."""
-    text = shipped(name).replace(EXAMPLE_DOMAIN, domain)
-    return text.replace(EXAMPLE_PORT, f"127.0.0.1:{port}")
+    return shipped(name).replace(EXAMPLE_DOMAIN, domain).replace(EXAMPLE_PORT, upstream)
 
 
 def write_new(path: Path, text: str, mode: int) -> None:

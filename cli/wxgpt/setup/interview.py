@@ -30,6 +30,12 @@ class Place(NamedTuple):
     port: int
     account: str
 
+    @property
+    def upstream(self) -> str:
+        """Where a web server on this machine reaches the daemon."""
+        everywhere = self.listen == "0.0.0.0"  # noqa: S104
+        return f"{'127.0.0.1' if everywhere else self.listen}:{self.port}"
+
     def below(self, path: Path) -> Path:
         """Return where `path` is, seen from here."""
         return self.root / path.relative_to("/")
@@ -48,6 +54,13 @@ class Interview:
 
     def wanted(self) -> configuration.Wanted:
         """Return what the configuration is to say."""
+        state_dir = self._given["state_dir"]
+        elsewhere = state_dir and Path(str(state_dir)).absolute() != SYSTEM_STATE
+        if elsewhere and self.wants_units():
+            raise UsageFailure(
+                f"under systemd the state is in {SYSTEM_STATE}, and nowhere else",
+                hint="leave --state-dir out, or write no units (--no-systemd)",
+            )
         preset = self._provider()
         address = "Address of the API (base_url) · 接口地址"
         base_url = self._value("base_url", address, preset.base_url)
@@ -55,12 +68,6 @@ class Interview:
         api_key = self._api_key(preset)
         domain = self._said("domain", "Domain, such as chat.example.com · 域名", _domain)
         app_id = self._app_id()
-        state_dir = self._given["state_dir"]
-        if state_dir and self.wants_units():
-            raise UsageFailure(
-                f"under systemd the state is in {SYSTEM_STATE}, and nowhere else",
-                hint="leave --state-dir out, or write no units (--no-systemd)",
-            )
         default = SYSTEM_STATE if self._place.system else self._place.config.parent / "state"
         return configuration.Wanted(
             domain=domain,
@@ -132,10 +139,10 @@ class Interview:
         if not _on_terminal():
             raise UsageFailure(
                 "--app-id is missing, and there is no terminal to ask at",
-                hint="it is in WeChat's backend: 设置与开发 → 基本配置; or use --plain",
+                hint="in WeChat's backend: 微信开发者平台 → 公众号 → 基础信息; or --plain",
             )
         click.echo(
-            "AppID: 设置与开发 → 基本配置 → 开发者ID(AppID). "
+            "AppID: 微信开发者平台 developers.weixin.qq.com/platform → 公众号 → 基础信息.\n  "
             "Empty: plain text mode · 留空就是明文模式",
             err=True,
         )
@@ -156,7 +163,7 @@ class Interview:
         if not self._place.system or not self._place.below(Path("/etc/systemd/system")).is_dir():
             return False
         return not _on_terminal() or click.confirm(
-            "Write units for systemd · 写 systemd 的单元文件?", default=True, err=True
+            "Write units for systemd · 装成系统服务，开机自动启动?", default=True, err=True
         )
 
     def wants_web(self) -> str:
@@ -166,7 +173,7 @@ class Interview:
             return str(wanted or "none")
         return str(
             click.prompt(
-                "Web server in front · 前面的网站服务器",
+                "Web server in front · 放在前面、负责 https 的网站服务器",
                 type=click.Choice(["caddy", "nginx", "none"]),
                 default="caddy",
                 err=True,
@@ -201,7 +208,7 @@ def _asked(
 
 def _text(said: str) -> str:
     if not said:
-        raise UsageFailure("that is nothing")
+        raise UsageFailure("that is nothing · 没有填")
     return said
 
 
@@ -216,7 +223,9 @@ def _provider(said: str) -> str:
 
 def _key(said: str) -> str:
     if not said or re.search(r"[^\x21-\x7e]", said):
-        raise UsageFailure("that is no API key: it is empty, or has a space in it")
+        raise UsageFailure(
+            "that is no API key, which has no space in it · 这不是密钥：是空的，或者有空格、中文"
+        )
     return said
 
 
@@ -225,14 +234,18 @@ def _domain(said: str) -> str:
     if not re.fullmatch(_DOMAIN, host):
         raise UsageFailure(
             f"{said!r} is no domain",
-            hint="WeChat and phones need a name such as chat.example.com, without a path",
+            hint="WeChat and phones need a name such as chat.example.com, without a path · "
+            "只填域名，后面不要带路径",
         )
     return host
 
 
 def _app_id(said: str) -> str:
     if not re.fullmatch(r"wx[0-9a-zA-Z]{6,30}", said):
-        raise UsageFailure(f"{said!r} is no AppID: that is wx, and letters and digits behind it")
+        raise UsageFailure(
+            f"{said!r} is no AppID: that is wx, and letters and digits behind it · "
+            "AppID 以 wx 开头（不是微信号，也不是 gh_ 开头的原始 ID）"
+        )
     return said
 
 

@@ -86,12 +86,14 @@ def _begin(path: Path, name: str, account: str | None) -> None:
         f"""
 What is left to do, in this order:
   1. systemctl reload wxgptd
-  2. In WeChat's backend (设置与开发 → 基本配置 → 服务器配置 → 修改配置), put this
+  2. In WeChat's backend (微信开发者平台 → 公众号 → 基础信息 → 域名与消息推送配置), put this
      EncodingAESKey, and 提交:
        {fresh}
   3. In ten minutes, when no message comes with the former key any more:
        {finish}
-       systemctl reload wxgptd"""
+       systemctl reload wxgptd
+接下来按顺序：1. systemctl reload wxgptd  2. 在公众号后台把 EncodingAESKey 换成上面这个，“提交”
+3. 十分钟之后运行 {finish}，再 systemctl reload wxgptd"""
     )
 
 

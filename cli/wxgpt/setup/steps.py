@@ -13,7 +13,7 @@ from wxgpt.setup.interview import Place
 
 def steps(wanted: Wanted, place: Place, *, units: bool, web: str) -> Iterator[str]:
     """Yield each step; what belongs to one is behind its first line."""
-    if time.tzname[0] in ("UTC", "GMT") and place.system:
+    if not time.timezone and not time.daylight and place.system:
         yield (
             "This machine is on UTC; so would times and days be · 机器用的是 UTC 时间:\n"
             "     timedatectl set-timezone Asia/Shanghai"
@@ -23,20 +23,21 @@ def steps(wanted: Wanted, place: Place, *, units: bool, web: str) -> Iterator[st
     else:
         yield f"wxgptd --config {place.config}        (in a terminal of its own · 另开一个终端)"
     yield f"Have the domain's DNS record point here · 把 {wanted.domain} 解析到这台机器"
-    yield from _web(web, wanted.domain, place.port)
+    yield from _web(web, wanted.domain, place.upstream)
     prefix = "wxgpt" if place.config == SYSTEM_CONFIG else f"wxgpt --config {place.config}"
     yield f"{prefix} doctor\n     looks at all of it, and says what to mend · 逐项检查，说该改什么"
     yield _backend(wanted)
     yield f"Say /{wanted.assistant} to the account · 对公众号说 /{wanted.assistant}"
 
 
-def _web(web: str, domain: str, port: int) -> Iterator[str]:
+def _web(web: str, domain: str, upstream: str) -> Iterator[str]:
     match web:
         case "caddy":
             yield "systemctl reload caddy        (it gets the certificate · 证书它自己办)"
         case "nginx":
             yield (
-                "Get a certificate, while nginx still serves its own page on port 80 · 申请证书:\n"
+                "Get a certificate, while nginx still serves its own page on port 80 ·\n"
+                "     先申请证书，这之前不要重新加载 nginx:\n"
                 f"     certbot certonly --webroot -w /var/www/html -d {domain} "
                 '--deploy-hook "systemctl reload nginx"'
             )
@@ -44,7 +45,8 @@ def _web(web: str, domain: str, port: int) -> Iterator[str]:
         case _:
             yield (
                 f"Have a web server with a certificate pass https://{domain}/ on to "
-                f"http://127.0.0.1:{port}/"
+                f"http://{upstream}/\n"
+                f"     让带证书的网站服务器把请求转到 http://{upstream}/"
             )
 
 
@@ -52,7 +54,9 @@ def _backend(wanted: Wanted) -> str:
     url = f"https://{wanted.domain}/wx/{wanted.account}"
     table = backend_values(url, wanted.token, wanted.aes_key, safe=bool(wanted.app_id))
     return (
-        "In WeChat's backend · 在公众号后台: 设置与开发 → 基本配置 → 服务器配置 → 修改配置\n"
+        "In WeChat's backend · 在公众号后台: developers.weixin.qq.com/platform\n"
+        "     微信开发者平台 → 我的业务 → 公众号 → 基础信息 → 域名与消息推送配置\n"
+        "     (formerly · 旧后台: 设置与开发 → 基本配置 → 服务器配置)\n"
         f"{table}\n     提交, then · 然后 启用. (The URL ends without a slash · 末尾不要斜杠.\n"
         "     To see this again · 再看一遍: wxgpt check --backend)"
     )
