@@ -196,8 +196,8 @@ def test_tail_resumes_from_its_cursor(place):
         (["send", "--encrypt", "hi"], "no aes_key"),
         (["send", "--account", "other", "hi"], "known: main"),
         (["send", "--expect", "(", "hi"], "no regular expression"),
-        (["tial"], "No such command"),
-        (["tail", "--colour"], "No such option"),
+        (["tial"], "did you mean tail?"),
+        (["tail", "--colour"], "no such option"),
     ],
 )
 def test_a_wrong_call_says_what_would_be_right(place, arguments, said):

@@ -47,7 +47,9 @@ def command(openid: str, account: str | None, yes: bool, dry_run: bool) -> None:
     if not yes:
         click.echo(plan, err=True)
         if not sys.stdin or not sys.stdin.isatty():
-            raise UsageFailure("it cannot be taken back, so it asks", hint="-y answers that")
+            raise UsageFailure(
+                "it cannot be taken back, so it asks", hint="--yes (-y) answers that"
+            )
         if not click.confirm(f"Erase everything about {name}/{openid}?"):
             click.echo("nothing was done")
             sys.exit(1)
