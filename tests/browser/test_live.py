@@ -183,7 +183,7 @@ def test_a_stream_that_dies_without_a_word_is_given_up(theatre, phone):
             position = "0.0.00000000.0.0.thinking"
             update = (
                 f'{{"position":"{position}","from":0,"keep":0,"blocks":[],"progress":"thinking",'
-                '"thoughts":{"from":0,"text":""},"status":"正在思考……","hint":"","final":false}'
+                '"thoughts":{"from":0,"text":""},"status":"第一个事件到了","hint":"","final":false}'
             )
             body = f"id: {position}\nevent: update\ndata: {update}\n\n"
             route.fulfill(content_type="text/event-stream", body=body)
@@ -198,6 +198,12 @@ def test_a_stream_that_dies_without_a_word_is_given_up(theatre, phone):
 
     page.page.route("**/poll*", never_the_first)
     page.open(link)
+    for _ in range(60):  # in the page's time less than it waits for a first event
+        page.page.clock.run_for(50)
+        page.page.wait_for_timeout(50)
+        if "第一个事件到了" in page.page.locator("body").inner_text():
+            break
+    page.see("第一个事件到了")
     answer.write("活过来了。").end()
     page.page.clock.run_for(2_000)
     for _ in range(20):
