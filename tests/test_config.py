@@ -443,37 +443,30 @@ def test_what_is_nested_too_deeply_is_refused_in_words(tmp_path):
         cfg.parse("x=" + "[" * 5_000, tmp_path / "wxgptd.toml", {})
 
 
+def listening_on(endpoint):
+    return f"""
+[server]
+metrics = "{endpoint}"
+listen = "{endpoint}"
+[account.main]
+token = "token123"
+[assistant.chatgpt]
+base_url = "https://api.example.org/v1"
+model = "m"
+"""
+
+
 @pytest.mark.parametrize(
     "listen", ["tcp:9006", "tcp:port=9006", "tcp:interface=127.0.0.1:port=9006"]
 )
 def test_every_way_to_write_an_endpoint_is_taken(listen, tmp_path):
-    text = f"""
-[server]
-metrics = "{listen}"
-listen = "{listen}"
-[account.main]
-token = "token123"
-[assistant.chatgpt]
-base_url = "https://api.example.org/v1"
-model = "m"
-"""
-    assert cfg.parse(text, tmp_path / "wxgptd.toml", {}).server.listen == listen
+    assert cfg.parse(listening_on(listen), tmp_path / "wxgptd.toml", {}).server.listen == listen
 
 
 @pytest.mark.parametrize("listen", ["tcp:abc", "tcp:", "tcp:9005x", "tcp:port=x"])
 def test_an_endpoint_that_is_none_is_found_before_a_start(listen, tmp_path):
-    text = f"""
-[server]
-metrics = "{listen}"
-listen = "{listen}"
-[account.main]
-token = "token123"
-[assistant.chatgpt]
-base_url = "https://api.example.org/v1"
-model = "m"
-"""
     with pytest.raises(ConfigError) as refused:
-        cfg.parse(text, tmp_path / "wxgptd.toml", {})
+        cfg.parse(listening_on(listen), tmp_path / "wxgptd.toml", {})
     assert {fault.split(":")[0] for fault in refused.value.faults} == {
         "server.listen",
         "server.metrics",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 import attrs
 
 from wxgptd.config import Config, Secret, read
-from wxgptd.domain.texts import Texts
+from wxgptd.config.changes import fields
 
 DEFAULT = "default"
 
@@ -59,13 +58,9 @@ def _masked(value: Any, name: str = "") -> Any:  # noqa: ANN401
 
 
 def _inner(value: Any) -> Mapping[str, Any] | None:  # noqa: ANN401
-    if isinstance(value, Texts):
-        return dataclasses.asdict(value)
-    if attrs.has(type(value)):
-        return {field.name: getattr(value, field.name) for field in attrs.fields(type(value))}
     if isinstance(value, dict) and any(attrs.has(type(one)) for one in value.values()):
         return value
-    return None
+    return fields(value)
 
 
 def _source(value: Any, said: Any, path: str) -> str:  # noqa: ANN401

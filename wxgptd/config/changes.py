@@ -32,14 +32,19 @@ def _changes(key: str, former: Any, fresh: Any) -> Iterator[str]:  # noqa: ANN40
             yield inner
 
 
+def fields(table: Any) -> dict[str, Any] | None:  # noqa: ANN401
+    """Return what a table consists of, by name, or None of what is no table."""
+    if isinstance(table, Texts):
+        return dataclasses.asdict(table)
+    if attrs.has(type(table)):
+        return {field.name: getattr(table, field.name) for field in attrs.fields(type(table))}
+    return None
+
+
 def _inner(value: Any) -> Mapping[Any, Any] | None:  # noqa: ANN401
-    """Return what a table consists of, or None of what is none."""
+    """Return what can differ in part, or None of what differs as a whole."""
     if isinstance(value, Mapping):
         return value
     if isinstance(value, tuple) and any(attrs.has(type(one)) for one in value):
         return dict(enumerate(value, 1))  # rules, as people count
-    if isinstance(value, Texts):
-        return dataclasses.asdict(value)
-    if attrs.has(type(value)):
-        return {field.name: getattr(value, field.name) for field in attrs.fields(type(value))}
-    return None
+    return fields(value)
