@@ -35,8 +35,8 @@ class Outcome(NamedTuple):
 def run_injured(place: Path, what: str, number: int, **more: str) -> Outcome:
     """Run the workload with one call injured, look at what is left, and have another run go on."""
     state_dir = place / f"{what}-{number}"
-    environ = injected.environment(state_dir, what, str(number), **more)
-    with running(state_dir, "--appends", str(APPENDS), environ=environ) as run:
+    injury = injected.variables(state_dir, what, str(number), **more)
+    with running(state_dir, "--appends", str(APPENDS), injury=injury) as run:
         status = run.wait()
         acknowledged, erased = run.acknowledged, run.erased
         last_words = run.lines[-1] if run.lines else ""
@@ -54,8 +54,8 @@ def run_injured(place: Path, what: str, number: int, **more: str) -> Outcome:
 def count(place: Path, **more: str) -> int:
     """Return how many calls a run makes that is left alone."""
     total = place / "total"
-    environ = injected.environment(place / "whole", "none", "0", total=str(total), **more)
-    with running(place / "whole", "--appends", str(APPENDS), environ=environ) as run:
+    injury = injected.variables(place / "whole", "none", "0", total=str(total), **more)
+    with running(place / "whole", "--appends", str(APPENDS), injury=injury) as run:
         assert run.wait() == 0
     return int(total.read_text())
 

@@ -26,19 +26,17 @@ def library() -> Path:
     return built
 
 
-def environment(below: Path, what: str, at: str, **more: str) -> dict[str, str]:
-    """Return the environment in which call number `at` on a file below `below` is injured.
+def variables(below: Path, what: str, at: str, **more: str) -> dict[str, str]:
+    """Return the variables by which call number `at` on a file below `below` is injured.
 
-    `more` are `calls`, `slow` and `while_`, as in injected.c.
+    `more` are `calls`, `slow`, `while_` and `total`, as in injected.c.
     """
     named = {f"INJECT_{name.rstrip('_').upper()}": value for name, value in more.items()}
+    return {"INJECT_BELOW": f"{below}/", "INJECT_WHAT": what, "INJECT_AT": at, **named}
+
+
+def environment(below: Path, what: str, at: str, **more: str) -> dict[str, str]:
+    """Return the environment of a process that is injured so."""
     # Coverage would write its data in calls of its own, and be killed as well.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
-    return {
-        **inherited,
-        "LD_PRELOAD": str(library()),
-        "INJECT_BELOW": f"{below}/",
-        "INJECT_WHAT": what,
-        "INJECT_AT": at,
-        **named,
-    }
+    return {**inherited, "LD_PRELOAD": str(library()), **variables(below, what, at, **more)}

@@ -6,16 +6,16 @@ What counts is what was acknowledged before the injury; see `tests.support.workl
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tests.support import workload
+from tests.support import injected, workload
 from tests.support.injuries import MASTER
+from tests.support.zygote import zygote
 from wxgptd.domain import events as e
 from wxgptd.eventlog import codec, loading, reader, recovery, segments
 from wxgptd.eventlog.keyring import Keyring
@@ -27,37 +27,30 @@ PATIENCE_S = 60.0
 
 
 class Run:
-    """A workload that runs."""
+    """A workload that runs, injured as the variables of injected.c in `injury` say."""
 
     def __init__(
-        self,
-        state_dir: Path,
-        *options: str,
-        environ: dict[str, str] | None = None,
+        self, state_dir: Path, *options: str, injury: Mapping[str, str] | None = None
     ) -> None:
-        command = [sys.executable, "-m", "tests.support.workload", str(state_dir), *options]
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
-        self._process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            env={**(environ or inherited), "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-        assert self._process.stdout is not None
-        self._pipe = self._process.stdout.fileno()
+        self._pipe, stdout = os.pipe()
+        self._zygote = zygote(str(injected.library()) if injury else "")
+        self._pid = self._zygote.start([str(state_dir), *options], dict(injury or {}), stdout)
+        os.close(stdout)
         os.set_blocking(self._pipe, False)
         self._said = b""
+        self._ended = False
+        self._status: int | None = None
 
     @property
     def lines(self) -> list[str]:
         """What it has said so far."""
-        while True:
+        while not self._ended:
             try:
                 data = os.read(self._pipe, 65_536)
             except BlockingIOError:
                 break
-            if not data:
-                break
             self._said += data
+            self._ended = not data
         return self._said.decode().splitlines()
 
     @property
@@ -81,38 +74,40 @@ class Run:
         """Wait until it has said a line that begins so, or has ended."""
         deadline = time.monotonic() + PATIENCE_S
         while not any(line.startswith(word) for line in self.lines):
-            if self._process.poll() is not None:
+            if self._ended:
                 return
             assert time.monotonic() < deadline, f"it never says {word}"
             time.sleep(0.001)
 
     def kill(self) -> None:
         """Have it end without a word."""
-        self._process.kill()
-        self._process.wait()
+        if self._status is None:
+            os.kill(self._pid, signal.SIGKILL)
+            self._status = self._zygote.wait(self._pid)
 
     def wait(self) -> int:
         """Wait for its end; return its status."""
         deadline = time.monotonic() + PATIENCE_S
-        while self._process.poll() is None:
+        while not self._ended:
             _ = self.lines  # or it waits for us
             assert time.monotonic() < deadline, "it hangs"
             time.sleep(0.002)
-        _ = self.lines
-        return self._process.returncode
+        if self._status is None:
+            self._status = self._zygote.wait(self._pid)
+        return self._status
 
     def close(self) -> None:
-        """Leave nothing behind."""
-        if self._process.poll() is None:
-            self.kill()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        """Leave nothing running."""
+        self.kill()
+        os.close(self._pipe)
 
 
 @contextmanager
-def running(state_dir: Path, *options: str, environ: dict[str, str] | None = None) -> Iterator[Run]:
+def running(
+    state_dir: Path, *options: str, injury: Mapping[str, str] | None = None
+) -> Iterator[Run]:
     """Have a workload run, and end with the block at the latest."""
-    run = Run(state_dir, *options, environ=environ)
+    run = Run(state_dir, *options, injury=injury)
     try:
         yield run
     finally:
