@@ -48,6 +48,7 @@ def test_every_document_is_there_in_chinese_as_well(name):
     assert (ROOT / "docs" / "zh" / name).exists()
 
 
+@pytest.mark.processes
 def test_what_is_made_of_the_code_is_what_the_code_makes():
     """The configuration reference and the manual pages; `make docs` writes them."""
     done = subprocess.run(
@@ -56,6 +57,7 @@ def test_what_is_made_of_the_code_is_what_the_code_makes():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.processes
 def test_the_daemon_s_manual_names_every_option_and_exit_status():
     manual = (ROOT / "docs/man/man8/wxgptd.8").read_text("utf-8").replace("\\-", "-")
     said = subprocess.run(

@@ -92,11 +92,13 @@ def test_panels_do_not_lie_on_each_other():
         taken |= cells
 
 
+@pytest.mark.processes
 def test_prometheus_takes_the_alerts(promtool):
     checked = subprocess.run([promtool, "check", "rules", ALERTS], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
 
 
+@pytest.mark.processes
 def test_prometheus_takes_every_expression_of_the_dashboard(promtool, tmp_path):
     rules = [
         {
@@ -121,6 +123,7 @@ def fires(alert: str, at: str, series: dict[str, str], **labels: str) -> dict[st
     }
 
 
+@pytest.mark.processes
 def test_alerts_fire_when_they_should_and_not_before(promtool, tmp_path):
     alone = {'wxgptd_model_left_alone{assistant="a",instance="i"}': "0 1x20"}
     late = {

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tarfile
 import tomllib
-import venv
 import zipfile
 from pathlib import Path
 
@@ -20,24 +19,11 @@ from packaging.utils import canonicalize_name
 from wxgptd import __version__
 
 ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.processes
 
 
 def run(*command: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(part) for part in command], capture_output=True, text=True)
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    target = tmp_path_factory.mktemp("dist")
-    done = subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    (path,) = target.glob("*.whl")
-    return path
 
 
 def test_the_wheel_holds_the_two_packages_and_what_the_pages_need(wheel):
@@ -58,15 +44,8 @@ def test_the_wheel_holds_the_two_packages_and_what_the_pages_need(wheel):
         assert f"wxgptd/pages/{name}" in names
 
 
-@pytest.mark.processes
-def test_the_wheel_works_in_an_empty_environment(wheel, tmp_path):
-    venv.create(tmp_path / "venv", with_pip=True)
-    python = tmp_path / "venv" / "bin" / "python"
-    installed = run(python, "-m", "pip", "install", "--quiet", wheel)
-    if installed.returncode and "No matching distribution" in installed.stderr:
-        pytest.skip("the package index cannot be reached, and the dependencies are there")
-    assert installed.returncode == 0, installed.stderr
-    bin_ = python.parent
+def test_the_wheel_works_in_an_empty_environment(wheel_environment, tmp_path):
+    bin_ = wheel_environment / "bin"
     assert run(bin_ / "wxgpt", "--version").stdout == f"wxgpt, version {__version__}\n"
     assert run(bin_ / "wxgptd", "--version").stdout == f"wxgptd {__version__}\n"
     config = tmp_path / "wxgptd.toml"
@@ -135,7 +114,6 @@ def test_what_the_container_copies_is_there():
             assert (ROOT / name).exists(), name
 
 
-@pytest.mark.processes
 def test_uv_makes_a_tool_of_the_wheel(wheel, tmp_path):
     uv = Path(sys.executable).parent / "uv"
     places = {"UV_TOOL_DIR": str(tmp_path / "tools"), "UV_TOOL_BIN_DIR": str(tmp_path / "bin")}
@@ -150,7 +128,6 @@ def test_uv_makes_a_tool_of_the_wheel(wheel, tmp_path):
         assert __version__ in run(tmp_path / "bin" / name, "--version").stdout
 
 
-@pytest.mark.processes
 def test_the_container_is_built_where_there_is_an_engine(tmp_path):
     docker = shutil.which("docker")
     if docker is None or run(docker, "info").returncode:

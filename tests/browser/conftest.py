@@ -22,7 +22,8 @@ PATIENCE_MS = 20_000
 def pytest_collection_modifyitems(items) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.processes)
+            item.add_marker(pytest.mark.xdist_group("browser"))
             if CHROMIUM is None:
                 item.add_marker(pytest.mark.skip(reason="chromium is not installed"))
 
@@ -56,8 +57,8 @@ class Theatre:
         """Ask, and return what can be answered and the link to where that appears."""
         answer = self.model.expect(question)
         if opens:
-            self.stage.send("/chatgpt", "--user", user)
-        reply = self.stage.send(question, "--user", user)["reply"]
+            self.stage.say("/chatgpt", user)
+        reply = self.stage.say(question, user)
         return answer, re.search(r"http://\S+/a/[\w-]+", reply).group()
 
     def answered(self, text: str, user: str, question: str = "请回答") -> str:
@@ -67,7 +68,7 @@ class Theatre:
         return link
 
     def history(self, user: str) -> str:
-        reply = self.stage.send("/history", "--user", user)["reply"]
+        reply = self.stage.say("/history", user)
         return re.search(r"http://\S+/h/[\w-]+", reply).group()
 
     def restart(self) -> None:

@@ -176,6 +176,7 @@ def compare(name: str, said: str) -> None:
     assert said == path.read_text("utf-8")
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", [*OFFLINE, *HELP])
 def test_a_command_says_what_it_always_said(name, place):
     compare(name, ran(place, {**OFFLINE, **HELP}[name]))
@@ -196,6 +197,7 @@ def online(place):
     socket.close()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", ONLINE)
 def test_a_command_that_speaks_to_the_daemon_says_what_it_always_said(name, online):
     place, sessions = online

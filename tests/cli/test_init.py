@@ -17,6 +17,8 @@ import pytest
 from wxgpt.setup.providers import PROVIDERS
 from wxgptd import config as cfg
 
+pytestmark = pytest.mark.processes
+
 
 def init(place: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

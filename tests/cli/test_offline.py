@@ -180,6 +180,7 @@ def test_tail_resumes_from_its_cursor(place):
     assert not set(first.splitlines()) & set(second.splitlines())
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -207,6 +208,7 @@ def test_a_wrong_call_says_what_would_be_right(place, arguments, said):
     assert "Traceback" not in ran.err
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [(["tail", "--cursor-file", "/nonexistent/x"], 1), (["tail", "--cursor-file", "/tmp"], 1)],
@@ -218,6 +220,7 @@ def test_a_file_that_cannot_be_had_is_named(place, arguments, code):
     assert "mistake in wxgpt" not in ran.err
 
 
+@pytest.mark.processes
 def test_a_closed_pipe_is_silent(place):
     command = f"{sys.executable} -m wxgpt --config {place}/wxgptd.toml tail -o ndjson | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
@@ -225,6 +228,7 @@ def test_a_closed_pipe_is_silent(place):
     assert len(done.stdout.splitlines()) == 1
 
 
+@pytest.mark.processes
 def test_a_terminal_that_cannot_show_chinese_is_no_reason_to_fail(place):
     ran = Ran(place, "tail", environ={"PYTHONIOENCODING": "latin-1"})
     assert ran.code == 0, ran.err
@@ -276,6 +280,7 @@ def test_the_log_is_counted_verified_and_exported(place):
     assert len(invoked(place, "log", "export").splitlines()) == 18 + 1
 
 
+@pytest.mark.processes
 def test_damage_is_reported_with_its_place_and_a_torn_tail_is_none(place):
     log = place / "state" / "log"
     first, last = sorted(log.glob("*.wxlog"))
@@ -293,6 +298,7 @@ def test_damage_is_reported_with_its_place_and_a_torn_tail_is_none(place):
     assert Ran(place, "tail").code == 5
 
 
+@pytest.mark.processes
 def test_no_log_yet_is_told_as_such(tmp_path):
     config = tmp_path / "wxgptd.toml"
     config.write_text(CONFIG)
@@ -302,6 +308,7 @@ def test_no_log_yet_is_told_as_such(tmp_path):
     assert "has the daemon run" in ran.err
 
 
+@pytest.mark.processes
 def test_without_a_configuration_it_says_where_one_is_looked_for(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "wxgpt", "tail"],
@@ -314,6 +321,7 @@ def test_without_a_configuration_it_says_where_one_is_looked_for(tmp_path):
     assert "wxgpt demo" in done.stderr
 
 
+@pytest.mark.processes
 def test_an_event_of_a_newer_version_is_shown_and_passed_over(place):
     from wxgptd.eventlog import codec
 
@@ -340,6 +348,7 @@ def test_check_lists_what_the_configuration_makes(place):
     assert "assistant chatgpt: /chatgpt asks m" in said
 
 
+@pytest.mark.processes
 def test_check_warns_of_what_is_hardly_meant(place):
     (place / "wxgptd.toml").write_text(CONFIG.replace("token123", "changeThisToken"))
     ran = Ran(place, "check")
@@ -348,6 +357,7 @@ def test_check_warns_of_what_is_hardly_meant(place):
         assert warning in ran.err
 
 
+@pytest.mark.processes
 def test_check_lists_every_mistake(place):
     (place / "wxgptd.toml").write_text(
         CONFIG.replace("token", "tokn").replace("model =", "modle =")
@@ -407,6 +417,7 @@ def test_chinese_takes_two_columns_and_is_never_halved(text, width, shown):
 HEAVY = ("twisted", "treq", "wechatpy", "rich", "jinja2", "prometheus_client")
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["tail"], ["tail", "--help"], ["sessions", "list"], ["log", "stat"], ["replay"]],
@@ -548,6 +559,7 @@ def account(path):
     return load(path).account["main"]
 
 
+@pytest.mark.processes
 def test_a_key_is_changed_with_the_former_one_beside_it(place):
     path = safe(place)
     said = invoked(place, "init", "--rotate-aes-key")
@@ -587,6 +599,7 @@ def test_a_key_in_a_file_of_its_own_is_changed_there(place):
     assert not (place / "aes.previous").exists()
 
 
+@pytest.mark.processes
 def test_a_key_that_is_elsewhere_is_left_to_the_operator(place):
     path = safe(place, "env:AES")
     before = path.read_text()
@@ -596,6 +609,7 @@ def test_a_key_that_is_elsewhere_is_left_to_the_operator(place):
     assert path.read_text() == before
 
 
+@pytest.mark.processes
 def test_without_a_key_there_is_none_to_change(place):
     ran = Ran(place, "init", "--rotate-aes-key")
     assert ran.code == 2
@@ -638,6 +652,7 @@ def test_usage_reads_well(place):
 # log repair
 
 
+@pytest.mark.processes
 def test_repair_says_what_it_would_save_and_then_saves_it(place):
     from tests.support.injuries import flip, injure
     from wxgptd.eventlog import segments
@@ -659,6 +674,7 @@ def test_repair_says_what_it_would_save_and_then_saves_it(place):
     assert invoked(place, "replay")
 
 
+@pytest.mark.processes
 def test_repair_leaves_a_log_alone_that_a_daemon_uses(place):
     from tests.support.injuries import flip, injure
     from wxgptd.eventlog import segments
@@ -693,6 +709,7 @@ def golden(place, version: str) -> str:
     return invoked(place, "log", "export")
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("version", ["own", "v2", "v3", "v4"])
 def test_an_export_makes_the_log_again(place, tmp_path_factory, version):
     exported = invoked(place, "log", "export") if version == "own" else golden(place, version)
@@ -707,6 +724,7 @@ def test_an_export_makes_the_log_again(place, tmp_path_factory, version):
     assert "already" in ran.err
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -730,6 +748,7 @@ def test_what_is_no_whole_export_leaves_no_log(place, tmp_path_factory, change, 
     assert sorted(path.name for path in (other / "state").iterdir()) == ["keys", "lock"]
 
 
+@pytest.mark.processes
 def test_a_backup_is_restored_elsewhere(place, tmp_path_factory):
     said = invoked(place, "backup", str(place / "b.tar.gz"))
     assert "events up to 18 of 2 users, read back" in said
@@ -742,6 +761,7 @@ def test_a_backup_is_restored_elsewhere(place, tmp_path_factory):
     assert Ran(elsewhere(place, tmp_path_factory), "restore", str(place / "no.tar.gz")).code == 1
 
 
+@pytest.mark.processes
 def test_effective_values_have_no_secret_in_them_wherever_it_is_hidden(place):
     with (place / "wxgptd.toml").open("a") as config:
         config.write(
@@ -755,6 +775,7 @@ def test_effective_values_have_no_secret_in_them_wherever_it_is_hidden(place):
         assert "top_k" in done.out
 
 
+@pytest.mark.processes
 def test_colour_is_for_terminals_and_for_those_who_ask(place):
     assert "\x1b[" not in Ran(place, "tail").out
     assert "\x1b[" in Ran(place, "--color", "always", "tail").out
@@ -762,12 +783,14 @@ def test_colour_is_for_terminals_and_for_those_who_ask(place):
     assert "\x1b[" not in Ran(place, "tail", environ={"CLICOLOR_FORCE": "1", "NO_COLOR": "1"}).out
 
 
+@pytest.mark.processes
 def test_an_option_may_come_from_the_environment_and_the_command_line_goes_before(place):
     environ = {"WXGPT_TAIL_OUTPUT": "ndjson"}
     assert Ran(place, "tail", environ=environ).out.startswith("{")
     assert not Ran(place, "tail", "-o", "text", environ=environ).out.startswith("{")
 
 
+@pytest.mark.processes
 def test_a_shell_is_offered_kinds_accounts_and_commands(place):
     def offered(words: str) -> list[str]:
         environ = {
@@ -787,6 +810,7 @@ def test_a_shell_is_offered_kinds_accounts_and_commands(place):
     assert offered("wxgpt tail --session x") == []  # no daemon to ask
 
 
+@pytest.mark.processes
 def test_a_command_that_is_nearly_one_is_guessed(place):
     done = Ran(place, "statsu")
     assert done.code == 2

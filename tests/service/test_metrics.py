@@ -125,6 +125,7 @@ def test_no_user_and_no_text_is_in_a_label(story):
     assert "anary" not in said
 
 
+@pytest.mark.processes
 def test_the_names_are_as_prometheus_wants_them(story):
     """By the linter that Prometheus itself brings."""
     promtool = shutil.which("promtool")

@@ -252,6 +252,7 @@ def test_a_catastrophic_pattern_stalls_nobody():
     assert told.say("baaa") == "x"
 
 
+@pytest.mark.processes
 def test_a_backend_that_ends_its_answer_by_closing_is_heard(tmp_path):
     """Over a real socket: a body without a length is whole when the connection ends."""
     import socket

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.support.wheel import copy_environment
 from tests.systemd.machine import CannotBoot, Machine
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -42,13 +42,13 @@ reactor.run()
 
 
 @pytest.fixture(scope="package")
-def machine():
+def machine(wheel_environment):
     """A booted machine with wxgptd in /opt/wxgptd, its units, and the model."""
     one = Machine()
     try:
         try:
             one.prepare()
-            install(one)
+            install(one, wheel_environment)
             one.boot()
         except CannotBoot as error:
             pytest.skip(f"no systemd can be booted here: {error}")
@@ -62,25 +62,12 @@ def machine():
         one.stop()
 
 
-def install(machine: Machine) -> None:
-    """Put the wheel, the units and what the model needs on the machine."""
+def install(machine: Machine, environment: Path) -> None:
+    """Put wxgptd, its units and what the model needs on the machine."""
     root = machine.root
-    built = subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(root / "srv")],
-        cwd=REPOSITORY, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert built.returncode == 0, built.stderr
-    (wheel,) = (root / "srv").glob("*.whl")
-    # Not yet booted, and with the network of where it is made.
-    for command in (
-        "/usr/bin/python3 -m venv /opt/wxgptd",
-        f"/opt/wxgptd/bin/python -m pip install --quiet /srv/{wheel.name}",
-        "/opt/wxgptd/bin/wxgpt --version",
-    ):
-        done = machine.run_before_boot(*command.split())
-        if "No matching distribution" in done.stderr:
-            raise CannotBoot("the package index cannot be reached")
-        assert done.returncode == 0, done.stderr
+    copy_environment(environment, root, "/opt/wxgptd")
+    warmed = machine.run_before_boot("/opt/wxgptd/bin/wxgpt", "--version")
+    assert warmed.returncode == 0, warmed.stderr
     for name in ("wxgptd.service", "wxgptd.socket"):
         (root / "etc/systemd/system" / name).write_bytes((REPOSITORY / "etc" / name).read_bytes())
     (root / "etc/wxgptd").mkdir(exist_ok=True)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.systemd.conftest import CONFIG
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("systemd")]
 
 
 def reply_of(asking, within_s: float = 40.0) -> str:

@@ -57,26 +57,26 @@ def raw(plain: bytes) -> str:
 SEALED = Key(KEY).encrypt("你好", APP_ID)
 
 
-@pytest.mark.parametrize(
-    "sealed",
-    [
-        "",
-        "not base64!",
-        "天",
-        SEALED[:-4],
-        SEALED + "AAAA",
-        base64.b64encode(b"x" * 31).decode(),
-        base64.b64encode(b"x" * 32).decode(),
-        raw(b"\x00" * 32),
-        raw(b"\x21" * 64),
-        raw(b"x" * 16 + b"\x00\x00\x00\x00" + b"\x0c" * 12),
-        raw(b"x" * 16 + b"\xff\xff\xff\xff" + b"\x0c" * 12),
-        raw(b"x" * 31 + b"\x02"),
-    ],
-)
-def test_whatever_is_wrong_there_is_one_error_that_says_nothing(sealed):
+MALFORMED = {
+    "empty": "",
+    "not base64": "not base64!",
+    "not ASCII": "天",
+    "one block short": SEALED[:-4],
+    "four characters more": SEALED + "AAAA",
+    "31 bytes": base64.b64encode(b"x" * 31).decode(),
+    "32 bytes of nonsense": base64.b64encode(b"x" * 32).decode(),
+    "padding of 0": raw(b"\x00" * 32),
+    "padding of 33": raw(b"\x21" * 64),
+    "length of 0": raw(b"x" * 16 + b"\x00\x00\x00\x00" + b"\x0c" * 12),
+    "length of 4 GiB": raw(b"x" * 16 + b"\xff\xff\xff\xff" + b"\x0c" * 12),
+    "uneven padding": raw(b"x" * 31 + b"\x02"),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_whatever_is_wrong_there_is_one_error_that_says_nothing(name):
     with pytest.raises(Undecipherable) as raised:
-        Key(KEY).decrypt(sealed, APP_ID)
+        Key(KEY).decrypt(MALFORMED[name], APP_ID)
     assert str(raised.value) == "the message cannot be decrypted"
     assert raised.value.__cause__ is None
 
