@@ -12,7 +12,7 @@ def talk(theatre, user: str) -> str:
     """Have a conversation, and return the link to the history."""
     for question, answer in (("天为什么是蓝的？", "因为**瑞利散射**。"), ("写一个 LRU 缓存", RICH)):
         theatre.answered(answer, user, question)
-    theatre.stage.send("/stop", "--user", user)
+    theatre.stage.say("/stop", user)
     theatre.answered("晚安。", user, "睡了")
     return theatre.history(user)
 

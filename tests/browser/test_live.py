@@ -136,7 +136,7 @@ def test_an_answer_that_was_done_before_the_restart_is_not_sent_again(theatre, p
     page.see("第二段。", "#answer")
     page.context.set_offline(True)
     answer.write("\n\n第三段。").end()
-    theatre.stage.send("继续", "--user", "restart-done")
+    theatre.stage.say("继续", "restart-done")
     theatre.restart()
     page.context.set_offline(False)
     page.see("已写完")
@@ -243,7 +243,7 @@ def test_clearing_takes_an_open_page_away(theatre, phone):
     answer, page = opened(theatre, phone, "然后清空", "cleared", excuse="404")
     answer.write("第一段。")
     page.see("第一段。", "#answer")
-    theatre.stage.send("/clear", "--user", "cleared")
+    theatre.stage.say("/clear", "cleared")
     page.see("链接不存在或已过期")
 
 

@@ -16,6 +16,11 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.task import Clock
+
+from wxgpt import messages, peer
+from wxgptd.wechat import envelope
+
 TOKEN = "canarytoken"
 API_KEY = "sk-canary-key"
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
@@ -159,6 +164,19 @@ class Stage:
         done = self.wxgpt("send", text, "-o", "json", *options)
         assert done.stdout, done.stderr
         return json.loads(done.stdout)
+
+    def say(self, text: str, user: str) -> str:
+        """Have WeChat deliver `text`, without starting a command; return the reply to one attempt.
+
+        Returns "" where the message is left to others. Raises OSError if nothing came in time.
+        """
+        webhook = peer.Webhook(url=f"http://127.0.0.1:{self.port}/wx/main", token=TOKEN)
+        wechat = peer.Peer(webhook, http=None, clock=Clock(), wall=time.time)
+        url, body = wechat.request(user, messages.text_message(text))
+        request = urllib.request.Request(url, body, {"Content-Type": "text/xml"})
+        with urllib.request.urlopen(request, timeout=peer.PATIENCE_S) as response:
+            reply = response.read()
+        return "" if reply in (b"", b"success") else envelope.parse(reply)["Content"]
 
     def end(self) -> None:
         for process in (self.daemon, self._model):
