@@ -1,43 +1,75 @@
-# Everything sets up what it needs, in .venv, from pyproject.toml.
+# Every target sets up what it needs, in .venv, from pyproject.toml.
 
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST ?=
 
-.PHONY: demo test test-peers torture lint format docs lock bench clean
+# Most tests of real processes wait for a clock, so twice as many workers as cores keep the cores busy.
+CORES := $(shell nproc 2>/dev/null || echo 2)
+WORKERS ?= $(shell echo $$((2 * $(CORES))))
+DISTRIBUTED := --dist loadgroup --no-loadscope-reorder
+
+# What is too slow for `make test`, one target each; `make nightly` runs them all.
+NIGHTLY := torture test-peers bench
+
+.DEFAULT_GOAL := help
+.PHONY: help demo check test nightly $(NIGHTLY) lint style types fast format docs lock clean
+
+help:                        ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do \
+	  printf '  make %-12s %s\n' "$$target" "$$what"; done
 
 demo: .venv/ready            ## see it work: no account, no key, one minute
 	@$(BIN)/wxgpt demo
 
-test: lint                   ## all checks and tests that run offline
+check: .venv/ready           ## while you write: style, types and every test that starts no process
+	@$(MAKE) --no-print-directory -j2 --output-sync=target types style fast
+
+fast: .venv/ready
+	$(BIN)/python -m pytest -q -n $(CORES) $(DISTRIBUTED) -m "not processes" $(PYTEST)
+
+# With CI set, what the tests reach is measured too; that takes half as long again.
+test: lint                   ## before you push: everything that runs offline, real processes included
+ifdef CI
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PYTEST)
+	$(BIN)/coverage run -m pytest -n $(WORKERS) $(DISTRIBUTED) $(PYTEST)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+else
+	$(BIN)/python -m pytest -n $(WORKERS) $(DISTRIBUTED) $(PYTEST)
+endif
 
-lint: .venv/ready            ## style, types; the floors are a test
+nightly: .venv/ready         ## all that is too slow for make test, and one table of how it went
+	@$(BIN)/python tests/nightly.py $(NIGHTLY)
+
+torture: .venv/ready         ## nightly: injure the log as often as docs/reliability.md says (root, 30 min)
+	WXGPTD_TORTURE=1 $(BIN)/python -m pytest -n $(WORKERS) $(DISTRIBUTED) tests/injuries
+
+test-peers: .venv/ready      ## nightly: converse with other people's model servers (installs 1 GB, 10 min)
+	WXGPTD_PEERS=1 $(BIN)/python -m pytest tests/peers
+
+bench: .venv/ready           ## nightly: every measurement, one after the other (15 min)
+	for name in webhook hold replay log stream pages load; do $(BIN)/python bench/$$name.py || exit 1; done
+
+lint: style types            ## style and types
+
+style: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: .venv/ready
 	$(BIN)/mypy
 
-format: .venv/ready
+format: .venv/ready          ## rewrite the sources in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test-peers: .venv/ready      ## talk to model servers of others, installed for it (minutes, 1 GB)
-	WXGPTD_PEERS=1 $(BIN)/python -m pytest tests/peers
-
-torture: .venv/ready         ## injure the log as often as docs/reliability.md says (half an hour, root)
-	WXGPTD_TORTURE=1 $(BIN)/python -m pytest -q tests/injuries
-
-docs: .venv/ready            ## what is made of the code: the configuration reference, the manual
+docs: .venv/ready            ## write what is generated: the configuration reference and the manual
 	PYTHONPATH=.:cli $(BIN)/python docs/generate.py
 
-lock: .venv/ready            ## requirements.lock anew: what the container and careful people install
+lock: .venv/ready            ## update requirements.lock, which the container installs
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	  -o requirements.lock pyproject.toml
-
-bench: .venv/ready           ## every measurement, one after the other
-	for one in bench/webhook.py bench/hold.py bench/replay.py bench/log.py bench/stream.py bench/pages.py bench/load.py; do $(BIN)/python $$one || exit 1; done
 
 .venv/ready: pyproject.toml
 	@echo "setting up .venv from pyproject.toml (once)"
@@ -50,5 +82,5 @@ bench: .venv/ready           ## every measurement, one after the other
 	fi
 	@touch $@
 
-clean:
+clean:                       ## remove everything that was made here
 	rm -rf .venv .peers build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
