@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wxgptd.pages import document
+from wxgptd.pages import document, html
 from wxgptd.pages.code import highlighted
 
 ALLOWED = re.compile(
@@ -148,3 +148,67 @@ def test_code_that_lexers_are_slow_at_is_not_highlighted(code):
 def test_code_is_highlighted_in_languages_that_are_known():
     assert "<span" in rendered("```python\ndef f(): pass\n```")
     assert "<span" not in rendered("```autoit\ndef f(): pass\n```")
+
+
+# The first wall alone: what markdown-it and the converter of formulas make of a text.
+
+FIRST_WALL = [
+    r"$\text{a<b}$", r"$\text{<!--}$ 后面", r"$\textbf{<b>x</b>}$", r"$\mbox{<i>}$", r"$x\tag{<u>1}$",
+    r"$\text{</mtext></math><script>alert(1)</script>}$", r"$\operatorname{<a>}$", r"$\mathrm{<p>}$",
+    r"$\color{\"><p>}x$", r"$\href{javascript:alert(1)}{x}$", r"$\class{formula}{x}$", r"$\style{x}{y}$",
+    r"$\text{&lt;b&gt;}$", r"$\text{&#x0003C;b&#x0003E;}$", r"$\hspace{\"<b>}$", r"\[\text{<table>}\]",
+    "| $\\text{<td>}$ |\n|---|\n| 1 |", *ATTACKS,
+]  # fmt: skip
+
+
+def behind_first_wall(text: str) -> str:
+    return html.first_wall(text, {})
+
+
+@pytest.mark.parametrize("text", FIRST_WALL)
+def test_the_first_wall_alone_lets_no_tag_through(text):
+    harmless_tags(behind_first_wall(text))
+
+
+_PIECES = [
+    "$", "$$", r"\(", r"\)", r"\[", r"\]", r"\text{", r"\textbf{", r"\mbox{", r"\tag{", r"\href{", r"\class{",
+    "{", "}", "<", ">", "<b>", "</mtext>", "<!--", "-->", "&lt;", "&#x0003C;", '"', "'", "`", "```", "|",
+    "\n", " ", "a", "天", r"\frac", "^", "_", "&", r"\\", r"\begin{cases}", r"\end{cases}", "[", "](http://x)",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=40).map("".join))
+@settings(max_examples=500, deadline=None)
+def test_whatever_is_written_the_first_wall_lets_no_tag_through(text):
+    harmless_tags(behind_first_wall(text))
+
+
+def harmless_tags(page: str) -> None:
+    """No tag but those that Markdown and formulas are made of, each with attributes of ours."""
+    left = TAG.sub("", page)
+    assert "<" not in left, left
+    assert "class=" not in CLASSES.sub("", page)
+
+
+TAG = re.compile(
+    r"</?(?:a|blockquote|br|code|del|em|h[1-6]|hr|li|ol|p|pre|s|span|strong|table|tbody|td|th|thead|tr|ul"
+    r"|math|menclose|m(?:frac|i|n|o|over|padded|phantom|root|row|space|sqrt|style|sub|subsup|sup|table|td|text|tr|under|underover|multiscripts))"
+    r'(?: [a-z]+="[^"<]*")*\s*/?>'
+)
+CLASSES = re.compile(
+    r'class="(?:[a-z]{1,2}|written|source|left|center|right|formula (?:inline|block)|language-[^"]*)"'
+)
+
+
+def test_words_in_a_formula_stay_and_swallow_nothing():
+    page = rendered(r"当 $\text{a<b}$ 时，$\text{<!--}$ 后面的话还在")
+    assert "a&lt;b" in page
+    assert "&lt;!--" in page
+    assert "后面的话还在" in page
+
+
+@pytest.mark.parametrize("name", ["formula", "page", "turn", "status", "code", "k turn"])
+def test_an_element_takes_no_class_of_the_page(name):
+    for tag in ("p", "span", "code", "td"):
+        element = f'<{tag} class="{name}">a</{tag}>'
+        assert "class" not in html._cleaner.clean(f"<table><tr>{element}</tr></table>")

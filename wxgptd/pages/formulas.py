@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from xml.etree.ElementTree import Element, tostring
 
-from latex2mathml.converter import convert
+from latex2mathml.converter import Converter
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererProtocol
 from markdown_it.ruler import RuleOptionsType
@@ -55,6 +56,8 @@ _SYNONYM = re.compile(
 """Environments that the converter does not know, or numbers the lines of, and one it has."""
 _FUNCTION = re.compile(r"<mi>([a-z]{2,})</mi>(?!</m(?:sub|sup|under))")
 """Names such as log, which would stick to what is beside them."""
+_ENTITY = re.compile(r"&#x([0-9A-F]{2,6});")
+"""How the converter writes a character that is not ASCII, into text as well."""
 _DEFINITION = re.compile(r"\\(?:(?:re)?new(?:command|environment)|def|DeclareMathOperator)")
 """Macros that use macros grow without bound."""
 
@@ -182,9 +185,27 @@ def _as_mathml(source: str, display: str) -> str:
     if _DEFINITION.search(source):
         return ""
     try:
-        math = convert(_SYNONYM.sub(_synonym, source), display=display)
+        formula = Converter(display=display).convert_to_element(_SYNONYM.sub(_synonym, source))
+        math = _serialised(formula)
     except Exception:  # noqa: BLE001 (on nonsense it raises whatever comes to hand)
         return ""
     if "<mi>\\" in math:
         return ""  # a command that it does not know
     return _FUNCTION.sub(r'<mo form="prefix" lspace=".17em" rspace=".17em">\1</mo>', math)
+
+
+def _serialised(formula: Element) -> str:
+    r"""Return MathML in which nothing that was written can be a tag.
+
+    The converter's own serialisation unescapes everything, so that `\text{<b>}` is one; and it
+    knows commands for any class, style and address.
+    """
+    for element in formula.iter():
+        element.text, element.tail = _decoded(element.text), _decoded(element.tail)
+        allowed = ATTRIBUTES.get(element.tag, set())
+        element.attrib = {name: value for name, value in element.attrib.items() if name in allowed}
+    return tostring(formula, encoding="unicode")
+
+
+def _decoded(text: str | None) -> str | None:
+    return _ENTITY.sub(lambda found: chr(int(found[1], 16)), text) if text else text

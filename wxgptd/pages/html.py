@@ -16,6 +16,7 @@ import nh3
 from markdown_it import MarkdownIt
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
+from pygments.token import STANDARD_TYPES
 
 from wxgptd.pages import emphasis, formulas
 from wxgptd.pages.code import highlighted
@@ -38,6 +39,16 @@ _ATTRIBUTES: dict[str, set[str]] = {
     "td": {"class"},
     "th": {"class"},
 }
+_ALIGNMENTS = frozenset({"left", "center", "right"})
+_CLASSES = {
+    "p": frozenset({"written"}),
+    "span": frozenset({"formula inline", "formula block", "source", *STANDARD_TYPES.values()}),
+    "code": frozenset({"written"}),
+    "td": _ALIGNMENTS,
+    "th": _ALIGNMENTS,
+}
+"""The values of `class` that an element may have: with others a text could look like the page."""
+_LANGUAGE = re.compile(r"language-[^\s\"<>]{1,60}")
 _BR = re.compile(r"<br ?/?>", re.IGNORECASE)
 _WIDTH = re.compile(r"[+-]?[0-9]?(\.[0-9]{1,4})?(em|px)?|[a-z]+")
 _ALIGNED = {"text-align:left": "left", "text-align:center": "center", "text-align:right": "right"}
@@ -58,15 +69,23 @@ def _line_break(state: StateInline, silent: bool) -> bool:
     return True
 
 
-def _attribute(_tag: str, name: str, value: str) -> str | None:
+def _attribute(tag: str, name: str, value: str) -> str | None:
     """Return the value to keep: no link relative to the page, no gap as wide as a house."""
     match name:
+        case "class":
+            return value if _known_classes(tag, value) else None
         case "href" if not value.startswith(("http://", "https://")):
             return None
         case "width" if not _WIDTH.fullmatch(value):
             return None
         case _:
             return value
+
+
+def _known_classes(tag: str, value: str) -> bool:
+    if tag == "code" and _LANGUAGE.fullmatch(value):
+        return True
+    return value in _CLASSES[tag]
 
 
 _markdown = MarkdownIt(
@@ -104,14 +123,19 @@ def parse_blocks(source: str, references: dict[str, Any]) -> list[Token]:
 
 def render(source: str, references: References) -> str:
     """Return `source`, a block of Markdown, as HTML."""
+    return _framed(_cleaner.clean(first_wall(source, references)).strip())
+
+
+def first_wall(source: str, references: References) -> str:
+    """Return `source` as HTML before it is cleaned, which already has no tag but our own."""
     tokens = _markdown.parse(source, {"references": dict(references)})
     for token in tokens:
         if token.type in ("td_open", "th_open"):  # a style would be refused, and rightly
             aligned = _ALIGNED.get(str(token.attrs.pop("style", "")))
             if aligned:
                 token.attrs["class"] = aligned
-    rendered = _markdown.renderer.render(tokens, _markdown.options, {})
-    return _framed(_cleaner.clean(rendered).strip())
+    rendered: str = _markdown.renderer.render(tokens, _markdown.options, {})
+    return rendered
 
 
 def _framed(html: str) -> str:
