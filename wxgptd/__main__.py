@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater, react
+from twisted.internet.task import LoopingCall, deferLater, react
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger, globalLogBeginner, globalLogPublisher
 from twisted.web.resource import Resource
@@ -36,6 +36,7 @@ from wxgptd.outbound.client import http_client
 from wxgptd.service import log_format
 from wxgptd.service.keeping import keeping_period_s
 from wxgptd.service.keys import link_key
+from wxgptd.service.line_limit import LineLimit
 from wxgptd.service.listening import (
     endpoint,
     listen,
@@ -97,10 +98,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if error.hint:
             last_words(f"hint: {error.hint}")
         sys.exit(error.exit_status)
-    said = log_format.observer(options.log_format, sys.stderr, os.environ)
-    globalLogBeginner.beginLoggingTo([said], redirectStandardIO=False)
+    written = log_format.observer(options.log_format, sys.stderr, os.environ)
+    limited = LineLimit(written, time.monotonic)
+    globalLogBeginner.beginLoggingTo([limited], redirectStandardIO=False)
     _raise_file_limit()
-    react(_run, (path, configured))
+    try:
+        react(_run, (path, configured, limited))
+    finally:
+        limited.flush(everything=True)
 
 
 def _raise_file_limit() -> None:
@@ -129,9 +134,17 @@ def _check_endpoints(path: Path, configured: config.Config) -> None:
         raise config.ConfigError(path, [str(error)]) from None
 
 
-def _run(reactor: Any, path: Path, configured: config.Config) -> Deferred[None]:  # noqa: ANN401
+def _run(
+    reactor: Any,  # noqa: ANN401
+    path: Path,
+    configured: config.Config,
+    limited: LineLimit,
+) -> Deferred[None]:
     # Timers must not follow a wall clock that is set forward or back.
     reactor.seconds = time.monotonic
+    flushing = LoopingCall(limited.flush)
+    flushing.clock = reactor
+    flushing.start(1.0, now=False)
     return Deferred.fromCoroutine(_Process(reactor, path, configured).run())
 
 

@@ -156,9 +156,13 @@ class Audience:
         if failure.check(CancelledError):
             return
         if failure.check(WxgptError):
-            log.error("an answer could not be shown: {error}", error=failure.value)
+            log.error(
+                "an answer could not be shown: {error}",
+                error=failure.value,
+                bounded_as="page failed",
+            )
         else:
-            log.failure("an answer could not be shown", failure)
+            log.failure("an answer could not be shown", failure, bounded_as="page failed")
         for reader in tuple(self._readers):
             reader.abort()
 

@@ -17,9 +17,9 @@ POLL_FOR_S = 20.0
 
 def _asked_from(request: Request) -> str:
     """Return the position that the reader has seen."""
-    resumed = request.getHeader("last-event-id")
+    resumed = request.getHeader(b"last-event-id")
     if resumed:
-        return str(resumed)[:64].encode("ascii", "replace").decode("ascii")
+        return resumed[:64].decode("ascii", "replace")
     values: list[bytes] = request.args.get(b"position", [b""])
     return values[0].decode("ascii", "replace")[:64]
 

@@ -28,7 +28,7 @@ log = Logger()
 COMPRESSED_FROM_BYTES = 500
 
 _POLICY = "Content-Security-Policy"
-_HEADERS = {
+PRIVATE_HEADERS = {
     "Cache-Control": "no-store, no-transform",
     "Referrer-Policy": "no-referrer",
     "X-Robots-Tag": "noindex, nofollow, noarchive",
@@ -39,6 +39,7 @@ _HEADERS = {
         "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
 }
+"""What keeps a page private and inert."""
 
 STATIC = Path(__file__).parent / "static"
 STATIC_TYPES = {
@@ -128,10 +129,10 @@ class Linked(Resource):
 
 def prepare(request: Request, content_type: str, *, forms: bool = False) -> None:
     """Set the headers that keep a page private and inert; one with `forms` may send them here."""
-    for name, value in _HEADERS.items():
+    for name, value in PRIVATE_HEADERS.items():
         request.setHeader(name, value)
     if forms:
-        policy = _HEADERS[_POLICY].replace("form-action 'none'", "form-action 'self'")
+        policy = PRIVATE_HEADERS[_POLICY].replace("form-action 'none'", "form-action 'self'")
         request.setHeader(_POLICY, policy)
     request.setHeader("Content-Type", content_type)
 
@@ -151,7 +152,7 @@ def send(request: Request, body: bytes, packed: bytes = b"") -> None:
 
 def takes_gzip(request: Request) -> bool:
     """Tell whether the reader can unpack a response."""
-    return "gzip" in str(request.getHeader("accept-encoding") or "")
+    return b"gzip" in (request.getHeader(b"accept-encoding") or b"")
 
 
 def serve(request: Request, work: Deferred[None]) -> int:
@@ -165,9 +166,13 @@ def serve(request: Request, work: Deferred[None]) -> int:
     def finish(result: object) -> None:
         if isinstance(result, Failure) and not result.check(CancelledError):
             if result.check(WxgptError):
-                log.error("a page could not be served: {error}", error=result.value)
+                log.error(
+                    "a page could not be served: {error}",
+                    error=result.value,
+                    bounded_as="page failed",
+                )
             else:
-                log.failure("a page could not be served", result)
+                log.failure("a page could not be served", result, bounded_as="page failed")
             if not left:
                 request.loseConnection()
         elif not left:

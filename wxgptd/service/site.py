@@ -18,7 +18,10 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http, server
-from twisted.web.resource import Resource
+from twisted.web.error import UnsupportedMethod
+from twisted.web.resource import IResource, Resource
+
+from wxgptd.pages.serving import PRIVATE_HEADERS
 
 log = Logger(namespace="wxgptd.site")
 
@@ -36,6 +39,45 @@ class BoundedRequest(server.Request):
     """A request whose body is refused before it is read if it is too long."""
 
     _refused = False
+
+    def render(self, resrc: IResource) -> None:
+        """Have `resrc` answer; one line, without the address, for a method it does not know."""
+        try:
+            body = resrc.render(self)
+        except UnsupportedMethod as error:
+            self.setResponseCode(http.NOT_ALLOWED)
+            self.setHeader(b"allow", b", ".join(error.allowedMethods))
+            body = self._word(b"method not allowed\n")
+        if body is server.NOT_DONE_YET:
+            return
+        assert isinstance(body, bytes)
+        self.setHeader(b"content-length", b"%d" % len(body))
+        self.write(body)
+        self.finish()
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        """Say that something went wrong here, and nothing about what."""
+        log.failure("a request could not be answered", reason, bounded_as="request failed")
+        self.setResponseCode(http.INTERNAL_SERVER_ERROR)
+        body = self._word(b"internal error\n")
+        self.setHeader(b"content-length", b"%d" % len(body))
+        self.write(body)
+        self.finish()
+        return reason
+
+    def _word(self, body: bytes) -> bytes:
+        self.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        return body
+
+    def write(self, data: bytes) -> None:
+        """Write; an error page has the headers of all pages, whoever made it."""
+        if not self.startedWriting:
+            self.responseHeaders.removeHeader(b"server")
+            if self.code != http.OK:
+                for name, value in PRIVATE_HEADERS.items():
+                    if not self.responseHeaders.hasHeader(name):
+                        self.setHeader(name, value)
+        super().write(data)
 
     def gotLength(self, length: int | None) -> None:
         if length is not None and length > self._most():
@@ -61,6 +103,7 @@ class BoundedRequest(server.Request):
 
     def _refuse(self) -> None:
         self._refused = True
+        self.requestHeaders.removeHeader(b"expect")  # or a 100 would follow
         assert self.channel.transport is not None
         self.channel.transport.write(_TOO_LARGE)
         self.channel.loseConnection()
@@ -278,6 +321,7 @@ class _Nothing(Resource):
                 "a signed request to {path}, where no account's webhook is: does the URL in "
                 "WeChat's backend end in a slash, or name another account?",
                 path=request.path[:100].decode("ascii", "replace"),
+                bounded_as="no webhook there",
             )
         request.setResponseCode(404)
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")

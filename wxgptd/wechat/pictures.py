@@ -77,7 +77,7 @@ class WeChatPictures:
         try:
             picture = data_url(await within(TIMEOUT_S, self._clock, self._download(url)))
         except WxgptError as error:
-            log.warn("a picture could not be fetched: {why}", why=error)
+            log.warn("a picture could not be fetched: {why}", why=error, bounded_as="picture")
             return None
         self._remember(url, picture)
         return picture

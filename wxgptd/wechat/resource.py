@@ -178,6 +178,7 @@ class Webhook(Resource):
             account=self._account,
             status=status,
             why=why,
+            bounded_as=f"refused {self._account} {kind}",
         )
         request.setResponseCode(status)
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
@@ -302,9 +303,13 @@ class _Exchange:
         # An error status would burn all of WeChat's attempts within a second; silence leaves
         # the next one a chance.
         if failure.check(WxgptError):
-            log.error("an attempt could not be answered: {error}", error=failure.value)
+            log.error(
+                "an attempt could not be answered: {error}",
+                error=failure.value,
+                bounded_as="attempt failed",
+            )
         elif failure.check(CancelledError) is None:
-            log.failure("an attempt could not be answered", failure)
+            log.failure("an attempt could not be answered", failure, bounded_as="attempt failed")
         if self._attempt is not None:
             self._attempt = None
             self._request.loseConnection()

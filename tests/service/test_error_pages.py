@@ -1,0 +1,131 @@
+"""What a stranger gets from the HTTP server, on the wire: whatever is sent, nothing is given away."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from tests.support.model_server import answer_at
+from tests.support.story import Story
+from wxgptd.pages.serving import PRIVATE_HEADERS
+from wxgptd.service.site import MAX_BODY_BYTES, BoundedSite
+
+TOKEN = "A" * 22
+
+
+class Wire:
+    """A connection to the whole service, byte for byte."""
+
+    def __init__(self, story: Story) -> None:
+        self._story = story
+        self._site = BoundedSite(
+            story.service.root, story.clock, max_connections=9, max_connections_per_address=9
+        )
+        self._site.startFactory()
+
+    def exchange(self, request: bytes) -> bytes:
+        channel = self._site.buildProtocol(IPv4Address("TCP", "203.0.113.7", 1))
+        transport = StringTransport()
+        transport.abortConnection = transport.loseConnection
+        channel.makeConnection(transport)
+        channel.dataReceived(request)
+        self._story.advance(1)
+        channel.connectionLost(Failure(ConnectionDone()))
+        return transport.value()
+
+
+@pytest.fixture
+def story():
+    made = Story(answer_at(30, "好的。"))
+    made.open()
+    made.send("问题")
+    return made
+
+
+@pytest.fixture
+def links(story):
+    story.advance(16)
+    history = re.search(r"/h/[\w-]+", story.say("/history", user="alice"))[0]
+    return [history, f"{history}/download", f"{history}/erase", f"/a/{TOKEN}", f"/a/{TOKEN}/events"]
+
+
+PATHS = [
+    f"/a/{TOKEN}", f"/a/{TOKEN}/events", f"/a/{TOKEN}/poll", f"/a/{TOKEN}/nothing", f"/h/{TOKEN}",
+    f"/h/{TOKEN}/download", f"/h/{TOKEN}/erase", f"/h/{TOKEN}/nothing", "/static/nothing", "/static/",
+    "/", "/nothing", "/wx/main", "/wx/nobody", "*", "/healthz", "/readyz", "/a/", "/h/",
+]  # fmt: skip
+METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "NONSENSE"]
+
+
+def head_of(response: bytes) -> dict[str, str]:
+    lines = response.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")[1:]
+    return {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_an_error_page_is_as_private_as_a_page(story, path):
+    wire = Wire(story)
+    for method in METHODS:
+        response = wire.exchange(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        status = int(response.split(b" ")[1])
+        head, body = head_of(response), response.partition(b"\r\n\r\n")[2]
+        assert status < 500, (method, status)
+        assert "server" not in head, method
+        assert TOKEN.encode() not in body, (method, body)
+        if status != 200:
+            for name, value in PRIVATE_HEADERS.items():
+                # Pages with a form may send it here, and nowhere else.
+                assert (
+                    head[name.lower()].replace("form-action 'self'", "form-action 'none'") == value
+                )
+
+
+HEADERS = [
+    "Accept-Encoding", "Last-Event-ID", "User-Agent", "Content-Type", "Host", "Cookie", "Expect", "If-None-Match",
+    "If-Modified-Since", "Range", "Connection", "Origin", "Referer", "X-Forwarded-For", "Authorization",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_no_byte_in_a_header_is_an_error_of_ours(story, links, name, logged):
+    wire = Wire(story)
+    for path in [*links, *PATHS]:
+        for value in (b"\xff", b"\xc3\x28", b"gzip;q=\xff", b"\x01", b" ", b"'" * 2_000):
+            request = b"GET %s HTTP/1.1\r\nHost: x\r\n%s: %s\r\n\r\n"
+            response = wire.exchange(request % (path.encode(), name.encode(), value))
+            if response:  # a stream begins, and a wrong head is cut off
+                assert int(response.split(b" ")[1]) < 500, (path, value)
+    assert not [line for line in logged() if "Traceback" in line]
+
+
+@pytest.mark.parametrize(
+    "query", ["q=%ff", "page=%ff", "position=%ff", "q=%00", "page=-1", "page=" + "9" * 400]
+)
+def test_no_byte_in_a_query_is_an_error_of_ours(story, links, query, logged):
+    wire = Wire(story)
+    for path in [*links, *PATHS]:
+        response = wire.exchange(f"GET {path}?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert int(response.split(b" ")[1]) < 500, path
+    assert not [line for line in logged() if "Traceback" in line]
+
+
+def test_a_body_that_is_too_long_is_refused_without_a_100_before_it(story):
+    head = f"POST /wx/main HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {MAX_BODY_BYTES + 1}\r\n\r\n"
+    response = Wire(story).exchange(head.encode())
+    assert response.startswith(b"HTTP/1.1 413 ")
+    assert b"100 Continue" not in response
+
+
+def test_a_failure_of_ours_says_nothing_about_itself(story, monkeypatch):
+    def fail(path, request):
+        raise ZeroDivisionError(TOKEN)
+
+    monkeypatch.setattr(story.service.root, "getChild", fail)
+    response = Wire(story).exchange(b"GET /a/x HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert response.startswith(b"HTTP/1.1 500 ")
+    assert response.endswith(b"\r\n\r\ninternal error\n")
