@@ -25,22 +25,27 @@ from tests.support.model_server import (
 )
 from wxgptd.domain.context import Message
 from wxgptd.domain.values import FailureReason, Finish
-from wxgptd.llm.breaker import Breaker
 from wxgptd.llm.call import MAX_ANSWER_CHARS
 from wxgptd.llm.client import Model, Server, key_headers
+from wxgptd.llm.probing import Endpoint
 from wxgptd.outbound.client import IdentityAgent
 from wxgptd.ports import Breakdown, Completion, Prompt
 
 URL = "http://model.test/v1/chat/completions"
 KEY = "sk-very-secret"
+PROBED = "1"
+"""What the daemon itself asks."""
 PARAMETERS = {"max_tokens": 100, "stream_options": {"include_usage": True}}
 
 
 class Asked:
     """A question on its way to a scripted server."""
 
-    def __init__(self, *scripts: Script, prompt: Any = None, **limits: Any) -> None:
+    def __init__(
+        self, *scripts: Script, prompt: Any = None, probe: Script | None = None, **limits: Any
+    ) -> None:
         self.prompt = prompt or {}
+        self.probe = probe
         self.clock = Clock()
         self._scripts = list(scripts)
         self.server = ModelServer(self.clock, self._next)
@@ -58,18 +63,23 @@ class Asked:
             **limits,
         }
         http = HTTPClient(IdentityAgent(self.agent), data_to_body_producer=_SynchronousProducer)
-        self.breaker = Breaker("the endpoint", self.clock)
-        self.model = Model(Server(**configured), http, self.clock, self.breaker, jitter=lambda: 0.5)
+        self.endpoint = Endpoint(URL, self.clock)
+        self.model = Model(
+            Server(**configured), http, self.clock, self.endpoint, jitter=lambda: 0.5
+        )
         self.pieces: list[str] = []
         self.result = None
         self.ask()
 
-    def _next(self, _messages) -> Script:
+    def _next(self, messages) -> Script:
+        if self.probe is not None and messages[-1]["content"] == PROBED:
+            return self.probe
         return self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
 
-    def ask(self) -> None:
+    def ask(self, words: str = "为什么？", asker: int = 1) -> None:
         self.result = None
-        prompt = Prompt(messages=[Message("user", "为什么？")], retry_for_s=12.0, **self.prompt)
+        given = {"retry_for_s": 12.0, "asker": asker, **self.prompt}
+        prompt = Prompt(messages=[Message("user", words)], **given)
         self.deferred = self.model.ask(prompt, self.pieces.append)
         self.deferred.addBoth(self._done)
         self.agent.flush()
@@ -86,7 +96,12 @@ class Asked:
 
     @property
     def calls(self) -> int:
-        return len(self.server.calls)
+        """How often the server was asked for users."""
+        return len(self.server.calls) - self.probes
+
+    @property
+    def probes(self) -> int:
+        return sum(call["messages"][-1]["content"] == PROBED for call in self.server.calls)
 
 
 def failed(result, reason=FailureReason.UNAVAILABLE) -> Breakdown:
@@ -428,118 +443,6 @@ def test_what_is_cancelled_by_its_asker_is_no_failure_of_the_server():
     assert asked.server.hung_up == 1
 
 
-# The breaker.
-
-
-def test_five_questions_in_a_row_that_fail_and_nobody_asks_for_half_a_minute():
-    asked = Asked(error(503, "down"))
-    asked.advance(10)
-    for _ in range(4):
-        asked.ask()
-        assert failed(asked.advance(10)).detail.startswith("HTTP 503")
-    assert asked.calls == 15
-    asked.ask()
-    assert "left alone" in failed(asked.result).detail
-    assert asked.calls == 15
-    assert asked.model.condition().startswith("left alone for ")
-    asked.advance(31)
-    asked.ask()
-    failed(asked.advance(10))
-    assert asked.calls == 18, "one question finds out, and it failed"
-    asked.ask()
-    assert "left alone" in failed(asked.result).detail
-
-
-def shut() -> Asked:
-    """A model that nobody asks any more, and whose server is well again."""
-    asked = Asked(error(404, "no such model"), answer_at(0.1, "天"))
-    asked.advance(1)
-    assert asked.model.condition() != "ok"
-    asked.advance(31)
-    return asked
-
-
-def test_one_answer_and_all_is_well():
-    asked = shut()
-    asked.ask()
-    assert asked.advance(1).text == "天"
-    assert asked.model.condition() == "ok"
-
-
-def test_whoever_was_to_find_out_and_left_makes_room_for_another():
-    asked = shut()
-    asked.ask()
-    asked.deferred.cancel()
-    asked.ask()
-    assert asked.advance(1).text == "天"
-
-
-def test_an_answer_that_has_begun_is_proof_enough():
-    asked = Asked(error(404, "no"), streamed(40, ["天", "地"], first_s=0.5))
-    asked.advance(1)
-    asked.advance(31)
-    asked.ask()
-    asked.advance(2)
-    assert asked.model.condition() == "ok"
-
-
-@pytest.mark.parametrize(
-    ("status", "reason"),
-    [(401, FailureReason.MISCONFIGURED), (402, FailureReason.QUOTA)],
-)
-def test_what_only_the_operator_can_mend_opens_it_at_once(status, reason, logged):
-    asked = Asked(error(status, "no"))
-    failed(asked.advance(1), reason)
-    asked.ask()
-    failed(asked.result, reason)
-    assert asked.calls == 1
-    assert sum("left alone" in line for line in logged()) == 1
-
-
-def neighbour(asked: Asked, model: str) -> Model:
-    """Another model at the same endpoint."""
-    configured = Server("other", URL, model, 60.0, 30.0, 120.0, dict(PARAMETERS), {})
-    http = HTTPClient(IdentityAgent(asked.agent), data_to_body_producer=_SynchronousProducer)
-    return Model(configured, http, asked.clock, asked.breaker, jitter=lambda: 0.5)
-
-
-@pytest.mark.parametrize(
-    ("script", "shared"),
-    [
-        (error(401, "no"), True),
-        (error(402, "no"), True),
-        (error(403, "no access to this model"), False),
-        (error(404, "no such model"), False),
-    ],
-)
-def test_a_model_that_fails_says_nothing_about_its_neighbour_and_a_key_does(script, shared):
-    asked = Asked(script, answer_at(0.1, "天"))
-    asked.advance(1)
-    found = []
-    prompt = Prompt(messages=[Message("user", "?")])
-    neighbour(asked, "m-2").ask(prompt, lambda _: None).addBoth(found.append)
-    asked.advance(1)
-    assert isinstance(found[0], Breakdown if shared else Completion)
-
-
-@pytest.mark.parametrize(
-    ("script", "prompt"),
-    [
-        (error(400, "what?"), {}),
-        (error(429, "slow", retry_after="60"), {}),
-        (error(400, "content_filter"), {}),
-        (streamed(9.0, ["天"], first_s=8.0), {"first_token_within_s": 1.0}),
-        (Script([Step(0.1, chunk("") + chunk(finish="length") + DONE, end=True)]), {}),
-    ],
-)
-def test_what_says_nothing_about_the_server_leaves_it_alone(script, prompt):
-    asked = Asked(script, prompt=prompt)
-    for _ in range(8):
-        asked.ask()
-        asked.advance(2)
-    assert asked.model.condition() == "ok"
-
-
 # Secrets.
 
 
@@ -628,15 +531,6 @@ def test_a_probe_asks_for_one_token_and_is_content_with_none():
     )
     assert asked.advance(1).finish is Finish.LENGTH
     assert asked.server.calls[0]["max_tokens"] == 1
-
-
-def test_a_probe_finds_out_although_the_server_is_left_alone():
-    asked = Asked(error(401, "no"), answer_at(0.1, "天"))
-    asked.advance(1)
-    asked.prompt = {"probe": True}
-    asked.ask()
-    assert asked.advance(1).text == "天"
-    assert asked.breaker.closed()
 
 
 def test_the_limit_that_a_server_names_is_told():

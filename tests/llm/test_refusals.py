@@ -6,6 +6,7 @@ import pytest
 
 from wxgptd.domain.values import FailureReason
 from wxgptd.llm import refusals
+from wxgptd.llm.why import printable
 
 QUOTA, LONG, NO = FailureReason.QUOTA, FailureReason.TOO_LONG, FailureReason.REFUSED
 DOWN, WRONG, BUSY = FailureReason.UNAVAILABLE, FailureReason.MISCONFIGURED, FailureReason.BUSY
@@ -82,7 +83,7 @@ def test_an_error_means_what_its_body_and_its_status_say(status, body, reason, t
      '{"error": "why"}', '[{"error": {"message": "why"}}]', "why", '{"error_msg": "w\\u0000hy"}'],
 )  # fmt: skip
 def test_an_error_s_message_is_found_wherever_servers_put_it(body):
-    assert refusals.error_text(body).replace(" ", "") == "why"
+    assert printable(refusals.error_sentence(body)).replace(" ", "") == "why"
 
 
 @pytest.mark.parametrize(
@@ -97,3 +98,36 @@ def test_an_error_s_message_is_found_wherever_servers_put_it(body):
 )
 def test_the_limit_is_read_where_a_server_names_it(body, limit):
     assert refusals.context_limit(body) == limit
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["余额不足", "why insufficient_quota?", "Arrearage 是什么", "maximum context length 是什么", "prompt is too long",
+     "content_filter", "RiskDetection", "high risk", "exceeded your current quota", "欠费"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"error": {"message": "cannot parse: %s"}}',
+        '{"message": "bad input %s"}',
+        "rejected: %s",
+        '{"input": "%s"}',
+    ],
+)
+def test_words_that_are_only_quoted_from_the_prompt_mean_nothing(words, body):
+    refusal = refusals.classify(400, body % words, asked=f"请问 {words}")
+    assert refusal.reason is DOWN
+    assert refusal.blame is refusals.Blame.QUESTION
+    assert refusals.classify(400, body % words).reason is not DOWN
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 429, 451, 500, 502])
+def test_what_a_server_says_is_kept_apart_from_what_may_be_logged(status):
+    body = '{"error": {"code": "bad_input", "type": "the words of 张三", "message": "张三的话"}}'
+    why = refusals.classify(status, body).why
+    assert why.said == f"HTTP {status} (bad_input …)"
+    assert "张三的话" in str(why)
+
+
+def test_a_request_that_is_too_large_is_too_long():
+    assert refusals.classify(413, "<html>413 Request Entity Too Large</html>").reason is LONG

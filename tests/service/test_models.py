@@ -99,7 +99,8 @@ def test_while_the_breaker_is_open_the_other_one_answers_at_once():
     story = two(error(401, "no"), answer_at(0.1, ANSWER))
     for _ in range(3):
         assert ask(story) == ANSWER
-    assert len(story.model.calls) == 1
+    asked = [story.model.messages(call)[-1][1] for call in range(len(story.model.calls))]
+    assert asked == ["为什么？", "1"], "the first question, and the daemon's own probe"
 
 
 def test_a_refusal_is_no_reason_to_ask_somebody_else():

@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
 from wxgptd.llm import sse, wire
+from wxgptd.llm.why import Why
 from wxgptd.outbound.reading import BodyReader, lost
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -43,7 +44,7 @@ class StreamReader(BodyReader):
         # A model that thinks first may be silent for long; one that writes may not.
         super().__init__(clock, first_timeout_s)
         self.idle_timeout_s = idle_timeout_s
-        self.finished: Deferred[str] = Deferred(lambda _: self.stop())
+        self.finished: Deferred[Why | None] = Deferred(lambda _: self.stop())
         self._take = take
         self._answered = answered
         self._parser = sse.Parser()
@@ -57,7 +58,7 @@ class StreamReader(BodyReader):
             return
         self.received += len(data)
         if self.received > MAX_BODY_BYTES:
-            self._finish(f"longer than {MAX_BODY_BYTES} bytes")
+            self._finish(Why(f"longer than {MAX_BODY_BYTES} bytes"))
             return
         if not self._begun:
             data = data.lstrip().removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -70,7 +71,7 @@ class StreamReader(BodyReader):
             self._json += data
             self.heard()
             if len(self._json) > MAX_JSON_BYTES:
-                self._finish(f"longer than {MAX_JSON_BYTES} bytes")
+                self._finish(Why(f"longer than {MAX_JSON_BYTES} bytes"))
             return
         try:
             events = self._parser.feed(data)
@@ -78,13 +79,15 @@ class StreamReader(BodyReader):
             if events and not self._lingering:
                 self.heard()
             self._take_all(events)
-        except (wire.Unintelligible, sse.LineTooLong) as error:
-            self._finish(str(error))
+        except wire.Unintelligible as error:
+            self._finish(error.why)
+        except sse.LineTooLong as error:
+            self._finish(Why(str(error)))
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         if self.ended:
             return
-        cut = "" if reason is None or reason.check(ResponseDone) else lost(reason)
+        cut = None if reason is None or reason.check(ResponseDone) else Why(lost(reason))
         try:
             events = (
                 [self._json.decode("utf-8", "replace")]
@@ -93,7 +96,7 @@ class StreamReader(BodyReader):
             )
             self._take_all(events)
         except wire.Unintelligible as error:
-            cut = cut or str(error)
+            cut = cut or error.why
         self._finish(cut)
 
     def _take_all(self, events: list[str]) -> None:
@@ -101,15 +104,15 @@ class StreamReader(BodyReader):
             if self.ended:
                 return
             if self._take(event):
-                self._finish("")
+                self._finish(None)
         if self._answered() and not self.ended and not self._lingering:
             self._lingering = True  # once: whatever comes now may not put off the end
             self.wait(LINGER_S)
 
     def silent(self) -> None:
-        self._finish("" if self._answered() else "silent for too long")
+        self._finish(None if self._answered() else Why("silent for too long"))
 
-    def _finish(self, why: str) -> None:
+    def _finish(self, why: Why | None) -> None:
         if not self.ended:
             self.stop()
             self.finished.callback(why)

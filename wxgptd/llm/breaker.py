@@ -1,10 +1,16 @@
-"""A circuit breaker: whoever fails again and again is left alone for a while.
+"""A circuit breaker: a server that fails for everybody is not asked for a while.
+
+What a server says to one person's words is about that person: a firewall refuses a prompt with
+`<script>` in it, a gateway quotes a user's "余额不足", a proxy refuses a large picture. If that
+opened a breaker, one message could silence the assistant for everybody. So:
+
+- Timeouts, resets and 5xx open a breaker after five in a row that at least two users met.
+- Everything else, and a third failure of a single user, is only a suspicion: the daemon asks the
+  server a question of its own (`probing.py`), and the answer to that opens the breaker, or not.
+- An open breaker is closed by such a probe as well, and never tried with a user's question.
 
 There is one for each endpoint (its address and key), and one for each model there: a model that
 is not loaded says nothing about its neighbour.
-
-Closed, it lets everybody through and counts failures in a row. Open, it lets nobody through for
-`OPEN_S`; then it is half-open: one call is let through, and what comes of that decides.
 """
 
 from __future__ import annotations
@@ -19,28 +25,27 @@ from wxgptd.domain.values import FailureReason
 
 log = Logger()
 
-FAILURES_IN_A_ROW = 5
+FAILURES_TO_OPEN = 5
+USERS_TO_OPEN = 2
+FAILURES_TO_PROBE = 3
+
 OPEN_S = 30.0
+"""How long an open breaker lets nobody through before the next probe."""
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """Everybody may ask; `failures` is how many calls in a row have failed."""
+    """Everybody may ask; `askers` are those whose calls have failed since the last good one."""
 
-    failures: int = 0
+    askers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Nobody may ask before `until`, on the monotonic clock; `reason` is what users are told."""
+    """Nobody may ask before a probe after `until`, on the monotonic clock, was answered.
 
-    until: float
-    reason: FailureReason
-
-
-@dataclass(frozen=True, slots=True)
-class HalfOpen:
-    """One call is under way that decides; nobody else may ask before `until`."""
+    `reason` is what users are told.
+    """
 
     until: float
     reason: FailureReason
@@ -52,7 +57,7 @@ class Breaker:
     def __init__(self, name: str, clock: IReactorTime) -> None:
         self.name = name
         self._clock = clock
-        self._state: Closed | Open | HalfOpen = Closed()
+        self._state: Closed | Open = Closed()
         self._why = ""
 
     @property
@@ -61,85 +66,57 @@ class Breaker:
         match self._state:
             case Closed():
                 return "ok"
-            case Open(until=until) | HalfOpen(until=until):
-                left_s = until - self._clock.seconds()
-                when = f"left alone for {ceil(left_s)} s" if left_s > 0 else "tried again next time"
-                return f"{when}: {self._why}"
+            case Open(until=until):
+                left_s = max(ceil(until - self._clock.seconds()), 0)
+                when = f"retrying in {left_s} s" if left_s else "retrying with the next question"
+                return f"circuit breaker open, {when}: {self._why}"
 
-    def closed(self) -> bool:
-        """Tell whether all is well."""
-        return isinstance(self._state, Closed)
+    @property
+    def open(self) -> FailureReason | None:
+        """Why nobody may ask, or None if everybody may."""
+        return self._state.reason if isinstance(self._state, Open) else None
 
-    def open(self) -> bool:
-        """Tell whether nobody may ask just now."""
-        state = self._state
-        return not isinstance(state, Closed) and self._clock.seconds() < state.until
+    @property
+    def due(self) -> bool:
+        """Whether an open breaker is to be probed."""
+        return isinstance(self._state, Open) and self._clock.seconds() >= self._state.until
 
-    def admit(self) -> FailureReason | None:
-        """Return why nobody may ask just now, or None: then a call is to be made and settled.
-
-        The first one after the pause finds out for all; until it is settled nobody else asks.
-        """
-        now = self._clock.seconds()
-        match self._state:
-            case Open(until=until, reason=reason) | HalfOpen(until=until, reason=reason):
-                if now < until:
-                    return reason
-                # A trial whose outcome is never told makes room for another one.
-                self._state = HalfOpen(now + OPEN_S, reason)
-        return None
-
-    def abandon(self) -> None:
-        """Note that a call was given up by whoever made it: it says nothing."""
-        if isinstance(self._state, HalfOpen):
-            self._state = Open(self._clock.seconds(), self._state.reason)
-
-    def answering(self) -> None:
-        """Note that an answer has begun: whoever was to find out has found out."""
-        if isinstance(self._state, HalfOpen):
-            self.succeeded()
+    @property
+    def suspected(self) -> bool:
+        """Whether enough calls have failed that a probe should say why."""
+        return isinstance(self._state, Closed) and len(self._state.askers) >= FAILURES_TO_PROBE
 
     def succeeded(self) -> None:
-        """Note that a call went well, or failed for a reason of its own."""
+        """Note that the server answered a user, be it that it refused one question."""
+        if isinstance(self._state, Closed):
+            self._state = Closed()
+
+    def passed(self) -> None:
+        """Note that a probe was answered. That closes an open breaker; it forgets no failures."""
+        if isinstance(self._state, Open):
+            log.info("{name} answers again, circuit breaker closed", name=self.name)
+            self._state = Closed()
+
+    def failed(self, asker: int, reason: FailureReason, why: str) -> None:
+        """Note that the call of one user failed for a reason that others would meet as well."""
         if not isinstance(self._state, Closed):
-            log.info("{name} answers again", name=self.name)
-        self._state = Closed()
-
-    def failed(self, reason: FailureReason, detail: str, *, at_once: bool) -> None:
-        """Note that a call failed for a reason that the next one would meet, too.
-
-        `at_once` is for what no repetition mends: only the operator can.
-        """
-        failures = self._state.failures + 1 if isinstance(self._state, Closed) else 1
-        trial = isinstance(self._state, HalfOpen)
-        if not at_once and failures < FAILURES_IN_A_ROW and not trial:
-            if isinstance(self._state, Closed):
-                self._state = Closed(failures)
             return
-        if not trial:
+        askers = (*self._state.askers, asker)[-FAILURES_TO_OPEN:]
+        self._state = Closed(askers)
+        if len(askers) == FAILURES_TO_OPEN and len(set(askers)) >= USERS_TO_OPEN:
+            self.trip(reason, why)
+
+    def trip(self, reason: FailureReason, why: str) -> None:
+        """Let nobody through: a probe failed, or the calls of several users did."""
+        if isinstance(self._state, Closed):
             log.error(
-                "{name} is left alone for {seconds:g} s at a time until it answers again: {detail}",
+                "{name}: circuit breaker open, retrying every {seconds:g} s: {why}",
                 name=self.name,
                 seconds=OPEN_S,
-                detail=detail,
+                why=why,
             )
-        self._why = detail
+        self._why = why
         self._state = Open(self._clock.seconds() + OPEN_S, reason)
-
-
-class Breakers:
-    """The breakers of endpoints: one for each address and key, whoever asks there."""
-
-    def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
-        self._breakers: dict[tuple[str, str], Breaker] = {}
-
-    def of(self, url: str, api_key: str) -> Breaker:
-        """Return the breaker of that endpoint."""
-        found = self._breakers.get((url, api_key))
-        if found is None:
-            found = self._breakers[url, api_key] = Breaker(shown_url(url), self._clock)
-        return found
 
 
 def shown_url(url: str) -> str:

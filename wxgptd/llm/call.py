@@ -16,6 +16,7 @@ from wxgptd.llm import wire
 from wxgptd.llm.body import StreamReader
 from wxgptd.llm.cleaning import Cleaner
 from wxgptd.llm.refusals import Refusal, unavailable
+from wxgptd.llm.why import Why, code
 from wxgptd.ports import Breakdown, Completion
 
 MAX_ANSWER_CHARS = 200_000
@@ -32,6 +33,7 @@ class Call:
         on_thought: Callable[[str], None],
         *,
         model: str,
+        asked: str,
         probe: bool,
         first_timeout_s: float,
         idle_timeout_s: float,
@@ -49,6 +51,7 @@ class Call:
         self._first_text_s = 0.0
         self._finish = ""
         self._model = model
+        self._asked = asked
         self._probe = probe
         self._prompt_tokens = 0
         self._completion_tokens = 0
@@ -97,11 +100,11 @@ class Call:
         self._silent = body.received == 0
         return self.conclude(ending)
 
-    def give_up(self, why: str, *, transient: bool) -> Breakdown | Refusal:
+    def give_up(self, why: Why, *, transient: bool) -> Breakdown | Refusal:
         """Return what there is, for want of more."""
         text = "".join(self._pieces)
         if text:
-            return Breakdown(reason=FailureReason.INTERRUPTED, text=text, detail=why)
+            return _interrupted(text, why)
         return unavailable(why, transient=transient)
 
     def _take(self, data: str) -> bool:
@@ -110,7 +113,7 @@ class Call:
             return True
         if not data.strip():
             return False
-        chunk = wire.parse_chunk(data)
+        chunk = wire.parse_chunk(data, self._asked)
         if isinstance(chunk, Refusal):
             self._refusal = chunk
             return True
@@ -144,32 +147,31 @@ class Call:
         self._chars += len(text)
         self._on_text(text)
 
-    def conclude(self, ending: str) -> Completion | Breakdown | Refusal:
+    def conclude(self, ending: Why | None) -> Completion | Breakdown | Refusal:
         """Return what came of the call, whose stream ended early because of `ending`, if so."""
         self._write(self._cleaner.close())
         text = "".join(self._pieces)
         if self._refusal is not None:
             if text and self._refusal.reason is not FailureReason.REFUSED:
-                detail = self._refusal.detail
-                return Breakdown(reason=FailureReason.INTERRUPTED, text=text, detail=detail)
+                return _interrupted(text, self._refusal.why)
             return self._refusal
         if wire.moderated(self._finish):
-            return Refusal(FailureReason.REFUSED, f"finish_reason {self._finish}")
+            return Refusal(FailureReason.REFUSED, self._finished_so())
         if wire.broken(self._finish):
-            return self.give_up(f"finish_reason {self._finish}", transient=True)
+            return self.give_up(self._finished_so(), transient=True)
         if not self._finish:
             if self._silent and not ending:
                 # How some servers say that the context is too long for them.
-                return Refusal(FailureReason.TOO_LONG, "an empty stream")
-            return self.give_up(ending or "the stream ended without a finish", transient=True)
+                return Refusal(FailureReason.TOO_LONG, Why("an empty stream"))
+            return self.give_up(ending or Why("the stream ended without a finish"), transient=True)
         if not text.strip() and self._finish == "model_context_window_exceeded":
-            return Refusal(FailureReason.TOO_LONG, f"finish_reason {self._finish}")
+            return Refusal(FailureReason.TOO_LONG, self._finished_so())
         if not text.strip() and not self._probe:
             # It may have thought all the tokens away: then it would again.
             thought = wire.cut_short(self._finish)
             return Refusal(
                 FailureReason.UNAVAILABLE,
-                "the answer is empty" + (", max_tokens went into thinking" if thought else ""),
+                Why("the answer is empty" + (", max_tokens went into thinking" if thought else "")),
                 transient=not thought,
             )
         return Completion(
@@ -181,3 +183,10 @@ class Call:
             first_text_s=round(self._first_text_s, 3),
             took_s=round(self._clock.seconds() - self._began, 3),
         )
+
+    def _finished_so(self) -> Why:
+        return Why(f"finish_reason {code(self._finish)}")
+
+
+def _interrupted(text: str, why: Why) -> Breakdown:
+    return Breakdown(reason=FailureReason.INTERRUPTED, text=text, detail=str(why), summary=why.said)

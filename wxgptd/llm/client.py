@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
+from functools import partial
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
@@ -21,11 +22,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IResponse
 
+from wxgptd.domain.context import Message
 from wxgptd.domain.values import FailureReason
 from wxgptd.llm import refusals, wire
-from wxgptd.llm.breaker import Breaker, shown_url
+from wxgptd.llm.breaker import shown_url
 from wxgptd.llm.call import Call
 from wxgptd.llm.parameters import Parameters
+from wxgptd.llm.probing import Endpoint
+from wxgptd.llm.why import Why, printable
 from wxgptd.outbound.client import HttpClient
 from wxgptd.outbound.reading import Excerpt, reason_of, was_cancelled
 from wxgptd.ports import Breakdown, Completion, Prompt, ignore
@@ -75,7 +79,7 @@ class Model:
         server: Server,
         http: HttpClient,
         clock: IReactorTime,
-        endpoint: Breaker,
+        endpoint: Endpoint,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._server = server
@@ -84,7 +88,7 @@ class Model:
         self._endpoint = endpoint
         self._jitter = jitter
         self._parameters = Parameters(server.parameters)
-        self._breakers: dict[str, Breaker] = {}
+        self._names = {server.model}
 
     def ask(
         self,
@@ -97,72 +101,92 @@ class Model:
 
     def condition(self) -> str:
         """Return how the endpoint and its models do, in words; `ok` if all is well."""
-        open_ones = [one for one in (self._endpoint, *self._breakers.values()) if not one.closed()]
-        return "; ".join(one.state for one in open_ones) or "ok"
+        breakers = self._endpoint.breaker, *map(self._endpoint.model, sorted(self._names))
+        return "; ".join(one.state for one in breakers if one.open) or "ok"
 
     def left_alone(self) -> bool:
         """Tell whether nobody would be asked just now; see `wxgptd.ports.ChatModel`."""
-        default = self._breakers.get(self._server.model)
-        return self._endpoint.open() or (default is not None and default.open())
-
-    def _breaker(self, model: str) -> Breaker:
-        found = self._breakers.get(model)
-        if found is None:
-            name = f"assistant {self._server.name} ({model} at {shown_url(self._server.url)})"
-            found = self._breakers[model] = Breaker(name, self._clock)
-        return found
+        breakers = self._endpoint.breaker, self._endpoint.model(self._server.model)
+        return any(one.open and not one.due for one in breakers)
 
     async def _ask(
         self, prompt: Prompt, on_text: Callable[[str], None], on_thought: Callable[[str], None]
     ) -> Completion | Breakdown:
-        model = self._breaker(prompt.model or self._server.model)
-        for breaker in () if prompt.probe else (self._endpoint, model):
-            refused = breaker.admit()
-            if refused is not None:
-                return Breakdown(reason=refused, text="", detail=f"{breaker.name} is left alone")
+        name = prompt.model or self._server.model
+        self._names.add(name)
+        if not prompt.probe:
+            await self._look_again(name)
+            for breaker in (self._endpoint.breaker, self._endpoint.model(name)):
+                if breaker.open is not None:
+                    detail = f"{breaker.name}: circuit breaker open"
+                    return Breakdown(reason=breaker.open, text="", detail=detail)
+        result = self._censored(await self._insist(prompt, on_text, on_thought))
+        if prompt.probe:
+            self._judge(result, name)
+        else:
+            result = await self._note(result, name, prompt.asker)
+        return _breakdown(result) if isinstance(result, refusals.Refusal) else result
 
-        def write(piece: str) -> None:
-            self._endpoint.answering()
-            model.answering()
-            on_text(piece)
+    # What a call says about the server: see `breaker.py`.
 
-        try:
-            result = await self._insist(prompt, write, on_thought)
-        except BaseException:  # cancelled, whatever by
-            self._endpoint.abandon()
-            model.abandon()
-            raise
-        if isinstance(result, refusals.Refusal):
-            self._settle(result, model)
-            return Breakdown(
-                reason=result.reason,
-                text="",
-                detail=self._censor(result.detail),
-                retry_after_s=result.retry_after_s,
-                context_limit=result.context_limit,
-            )
-        self._endpoint.succeeded()
+    async def _look_again(self, name: str) -> None:
+        """Probe a server whose breaker has been open for long enough."""
+        breakers = self._endpoint.breaker, self._endpoint.model(name)
+        closed_or_due = all(one.due or not one.open for one in breakers)
+        if closed_or_due and any(one.due for one in breakers):
+            await self._endpoint.probed(name, partial(self._probe, name))
+
+    async def _note(
+        self, result: Completion | Breakdown | refusals.Refusal, name: str, asker: int
+    ) -> Completion | Breakdown | refusals.Refusal:
+        """Note what came of a user's call, and have the server probed where that is suspicious."""
+        endpoint, model = self._endpoint.breaker, self._endpoint.model(name)
         if isinstance(result, Completion):
+            endpoint.succeeded()
             model.succeeded()
             return result
-        detail = self._censor(result.detail)
-        model.failed(FailureReason.UNAVAILABLE, detail, at_once=False)
-        return replace(result, detail=detail)
+        if isinstance(result, Breakdown):
+            endpoint.succeeded()
+            model.failed(asker, FailureReason.UNAVAILABLE, result.logged)
+        elif result.blame is refusals.Blame.QUESTION:
+            endpoint.succeeded()
+            model.succeeded()
+        elif result.transient or result.slow:
+            at_fault = endpoint if result.blame is refusals.Blame.ENDPOINT else model
+            at_fault.failed(asker, result.reason, result.why.said)
+        else:
+            return await self._question(result, name)
+        if endpoint.suspected or model.suspected:
+            self._endpoint.begin_probe(name, partial(self._probe, name))
+        return result
 
-    def _settle(self, refused: refusals.Refusal, model: Breaker) -> None:
-        """Tell the breakers what a failed call says, once its retries are over."""
-        detail = self._censor(refused.detail)
-        hopeless = not refused.transient and refused.blame is not refusals.Blame.QUESTION
-        match refused.blame:
-            case refusals.Blame.QUESTION:
-                self._endpoint.succeeded()
-                model.succeeded()
-            case refusals.Blame.MODEL:
-                self._endpoint.succeeded()
-                model.failed(refused.reason, detail, at_once=hopeless and not refused.slow)
-            case refusals.Blame.ENDPOINT:
-                model.abandon()
-                self._endpoint.failed(refused.reason, detail, at_once=hopeless)
+    async def _question(self, refused: refusals.Refusal, name: str) -> refusals.Refusal:
+        """Find out whether a server refuses everybody, or this question alone."""
+        judged = await self._endpoint.probed(name, partial(self._probe, name))
+        healthy = not (self._endpoint.breaker.open or self._endpoint.model(name).open)
+        if judged and healthy:
+            said = f"{refused.why.said}, which is about this question: a probe is answered"
+            why = refused.why._replace(said=said)
+            return replace(refused, reason=FailureReason.UNAVAILABLE, why=why)
+        return refused
+
+    async def _probe(self, name: str) -> None:
+        """Ask for one token, and judge the server by that."""
+        prompt = Prompt(messages=(Message("user", "1"),), model=name, probe=True)
+        self._judge(self._censored(await self._insist(prompt, ignore, ignore)), name)
+
+    def _judge(self, result: Completion | Breakdown | refusals.Refusal, name: str) -> None:
+        """Open or close the breakers by what came of a probe."""
+        endpoint, model = self._endpoint.breaker, self._endpoint.model(name)
+        blame = result.blame if isinstance(result, refusals.Refusal) else None
+        if isinstance(result, refusals.Refusal) and blame is refusals.Blame.ENDPOINT:
+            endpoint.trip(result.reason, str(result.why))
+            return
+        endpoint.passed()
+        if isinstance(result, refusals.Refusal) and blame is refusals.Blame.MODEL:
+            model.trip(result.reason, str(result.why))
+        else:
+            model.passed()
 
     async def _insist(
         self, prompt: Prompt, on_text: Callable[[str], None], on_thought: Callable[[str], None]
@@ -188,7 +212,7 @@ class Model:
                 "{assistant}: asking again in {delay:.1f} s: {detail}",
                 assistant=self._server.name,
                 delay=delay,
-                detail=self._censor(result.detail),
+                detail=self._censor(result.why.said),
             )
             await deferLater(self._clock, delay)
 
@@ -207,6 +231,7 @@ class Model:
             on_text,
             on_thought,
             model=prompt.model or self._server.model,
+            asked=_words(prompt),
             probe=prompt.probe,
             first_timeout_s=self._server.first_text_timeout_s,
             idle_timeout_s=self._server.idle_timeout_s,
@@ -221,12 +246,12 @@ class Model:
         except TookTooLong:
             if call.slow:
                 seconds = prompt.first_token_within_s
-                detail = f"not begun within {seconds:.1f} s"
-                return refusals.Refusal(FailureReason.UNAVAILABLE, detail)  # slow is not broken
+                why = Why(f"not begun within {seconds:.1f} s")
+                return refusals.Refusal(FailureReason.UNAVAILABLE, why)  # slow is not broken
             if call.answered:
-                return call.conclude("")  # something that matters no more kept it open
+                return call.conclude(None)  # something that matters no more kept it open
             seconds = self._server.total_timeout_s
-            return call.give_up(f"not finished within {seconds:g} s", transient=False)
+            return call.give_up(Why(f"not finished within {seconds:g} s"), transient=False)
 
     async def _call(
         self, call: Call, prompt: Prompt, sent: Mapping[str, object]
@@ -253,27 +278,38 @@ class Model:
                 raise CancelledError from None
             down = FailureReason.UNAVAILABLE
             return refusals.Refusal(
-                down, reason_of(error), transient=True, blame=refusals.Blame.ENDPOINT
+                down, Why(reason_of(error)), transient=True, blame=refusals.Blame.ENDPOINT
             )
         if response.code != 200:
-            return await self._refusal(response)
+            return await self._refusal(response, _words(prompt))
         return await call.read(response)
 
-    async def _refusal(self, response: IResponse) -> refusals.Refusal:
+    async def _refusal(self, response: IResponse, words: str) -> refusals.Refusal:
         reader = Excerpt(self._clock, self._server.idle_timeout_s, MAX_ERROR_BYTES)
         response.deliverBody(reader)
         body = (await reader.finished).decode("utf-8", "replace")
-        refusal = refusals.classify(response.code, body, _retry_after(response))
+        refusal = refusals.classify(response.code, body, _retry_after(response), words)
         asked = shown_url(self._server.url)
         if response.code == 404:
-            detail = f"{refusal.detail} (asked {asked}: is /v1 missing from base_url?)"
-            return replace(refusal, detail=detail)
+            said = f"{refusal.why.said} (asked {asked}: is /v1 missing from base_url?)"
+            return replace(refusal, why=refusal.why._replace(said=said))
         if 300 <= response.code < 400:
             location = response.headers.getRawHeaders(b"location", [b"?"])[0]
-            where = refusals.printable(shown_url(location.decode("latin-1")))
-            detail = f"HTTP {response.code}: redirected to {where}, which is never followed"
-            return replace(refusal, detail=detail)
+            where = printable(shown_url(location.decode("latin-1")))
+            said = f"HTTP {response.code}: redirected, which is never followed"
+            return replace(refusal, why=Why(said, f"to {where}"))
         return refusal
+
+    def _censored(
+        self, result: Completion | Breakdown | refusals.Refusal
+    ) -> Completion | Breakdown | refusals.Refusal:
+        if isinstance(result, refusals.Refusal):
+            why = Why(self._censor(result.why.said), self._censor(result.why.quoted))
+            return replace(result, why=why)
+        if isinstance(result, Breakdown):
+            detail, summary = self._censor(result.detail), self._censor(result.summary)
+            return replace(result, detail=detail, summary=summary)
+        return result
 
     def _censor(self, detail: str) -> str:
         for secret in self._server.secrets:
@@ -286,9 +322,25 @@ class Model:
         return detail
 
 
-def _late(detail: str) -> refusals.Refusal:
+def _breakdown(refused: refusals.Refusal) -> Breakdown:
+    return Breakdown(
+        reason=refused.reason,
+        text="",
+        detail=str(refused.why),
+        summary=refused.why.said,
+        retry_after_s=refused.retry_after_s,
+        context_limit=refused.context_limit,
+    )
+
+
+def _words(prompt: Prompt) -> str:
+    """Return all that the server could quote."""
+    return "\n".join(message.content for message in prompt.messages)
+
+
+def _late(said: str) -> refusals.Refusal:
     """Return that nothing came in time: asking once more would take as long again."""
-    return refusals.unavailable(detail, transient=False)
+    return refusals.unavailable(Why(said), transient=False)
 
 
 def _too_long(_value: object, _timeout: float) -> Failure:

@@ -13,8 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from wxgptd.domain.values import FailureReason
-
-MAX_DETAIL = 300
+from wxgptd.llm.why import Why, code, printable
 
 
 class Blame(StrEnum):
@@ -35,7 +34,7 @@ class Refusal:
     """
 
     reason: FailureReason
-    detail: str
+    why: Why
     transient: bool = False
     retry_after_s: float = 0.0
     complaint: str = ""
@@ -80,38 +79,39 @@ _TOO_MANY_ASKED_FOR = re.compile(r"max_(?:completion_)?tokens\W{0,4} is too larg
 """Some servers speak of the context's length as well, where the answer's is meant."""
 
 
-def classify(status: int, body: str, retry_after_s: float = 0.0) -> Refusal:
-    """Return what an error response means. `status` is 200 for an error inside a stream."""
-    detail = f"HTTP {status}: {error_text(body)}" if status != 200 else error_text(body)
+def classify(status: int, body: str, retry_after_s: float = 0.0, asked: str = "") -> Refusal:
+    """Return what an error response means. `status` is 200 for an error inside a stream.
+
+    `asked` is what the user wrote: words that a server only repeats from it mean nothing.
+    """
+    why = _why(status, body)
     if status == 200:
         # What some servers would have said by a status, had they not begun to stream.
         status = next((int(one) for one in _error_codes(body) if _STATUS.fullmatch(one)), 200)
     refused = _by_status(status)
     if status in (400, 422) and _TOO_MANY_ASKED_FOR.search(body):
-        return Refusal(FailureReason.UNAVAILABLE, detail, complaint=body[:4_000])
+        return Refusal(FailureReason.UNAVAILABLE, why, complaint=body[:4_000])
     if refused is None and status < 500:
-        refused = _by_content(body)
+        refused = _by_content(body, asked)
     if refused is FailureReason.BUSY or (refused is None and status == 429):
-        return Refusal(FailureReason.BUSY, detail, transient=True, retry_after_s=retry_after_s)
+        return Refusal(FailureReason.BUSY, why, transient=True, retry_after_s=retry_after_s)
     if refused is FailureReason.TOO_LONG:
-        return Refusal(refused, detail, context_limit=context_limit(body))
+        return Refusal(refused, why, context_limit=context_limit(body))
     if refused in (FailureReason.MISCONFIGURED, FailureReason.QUOTA):
         # A key may be good for one model and not for another.
-        return Refusal(refused, detail, blame=Blame.MODEL if status == 403 else Blame.ENDPOINT)
+        return Refusal(refused, why, blame=Blame.MODEL if status == 403 else Blame.ENDPOINT)
     if refused is not None:
-        return Refusal(refused, detail)
+        return Refusal(refused, why)
     down = FailureReason.UNAVAILABLE
     if status in (400, 422):
-        return Refusal(down, detail, complaint=body[:4_000])
+        return Refusal(down, why, complaint=body[:4_000])
     transient = status in (200, 408, 409) or status >= 500
-    return Refusal(down, detail, transient, retry_after_s, blame=Blame.MODEL)
+    return Refusal(down, why, transient, retry_after_s, blame=Blame.MODEL)
 
 
-def unavailable(detail: str, *, transient: bool) -> Refusal:
+def unavailable(why: Why, *, transient: bool) -> Refusal:
     """Return that a model gives no answer; unless that is `transient`, it took too long."""
-    return Refusal(
-        FailureReason.UNAVAILABLE, detail, transient, blame=Blame.MODEL, slow=not transient
-    )
+    return Refusal(FailureReason.UNAVAILABLE, why, transient, blame=Blame.MODEL, slow=not transient)
 
 
 _LIMIT = re.compile(
@@ -127,7 +127,9 @@ def context_limit(body: str) -> int:
     return int(found[1].replace(",", "")) if found is not None else 0
 
 
-def _by_content(body: str) -> FailureReason | None:
+def _by_content(body: str, asked: str) -> FailureReason | None:
+    """Return what an error says in its own fields: words of the user's among them do not count."""
+    text, asked = error_sentence(body), asked.lower()
     codes = _error_codes(body)
     if codes & _BUSY_CODES:
         return FailureReason.BUSY  # whose sentences speak of billing, too
@@ -138,7 +140,8 @@ def _by_content(body: str) -> FailureReason | None:
         (_REFUSED_CODES, _REFUSED, FailureReason.REFUSED),
         (_QUOTA_CODES, _QUOTA, FailureReason.QUOTA),
     ):
-        if codes & known or pattern.search(body):
+        named = codes & known or any(pattern.search(code) for code in codes)
+        if named or any(one[0].lower() not in asked for one in pattern.finditer(text)):
             return reason
     return None
 
@@ -164,23 +167,32 @@ def _by_status(status: int) -> FailureReason | None:
             return FailureReason.MISCONFIGURED
         case 402:
             return FailureReason.QUOTA
+        case 413:
+            return FailureReason.TOO_LONG
         case _:
             return None
 
 
-def error_text(body: str) -> str:
-    """Return the message of an error body, fit for a log line."""
+def error_sentence(body: str) -> str:
+    """Return the message of an error body from wherever servers put it, else all of the body."""
     said = _object(body)
     error = said.get("error")
-    if isinstance(error, dict):
-        code = error.get("code") or error.get("type") or ""
-        message = error.get("message") or ""
-        if message or code:
-            return printable(f"{code}: {message}" if code else str(message))
+    if isinstance(error, dict) and (error.get("message") or error.get("code") or error.get("type")):
+        return str(error.get("message") or "")
     for name in ("message", "msg", "err", "error_msg", "detail"):
         if said.get(name):
-            return printable(str(said[name]))
-    return printable(error if isinstance(error, str) else body)
+            return str(said[name])
+    return error if isinstance(error, str) else body
+
+
+def _why(status: int, body: str) -> Why:
+    said = _object(body)
+    error = said.get("error")
+    place = error if isinstance(error, dict) else said
+    names = [str(place[name]) for name in ("code", "type") if place.get(name)]
+    known = " ".join(dict.fromkeys(code(name) for name in names))
+    head = f"HTTP {status}" if status != 200 else "an error in the answer"
+    return Why(f"{head} ({known})" if known else head, printable(error_sentence(body)))
 
 
 def _object(body: str) -> dict[str, Any]:
@@ -192,9 +204,3 @@ def _object(body: str) -> dict[str, Any]:
     if isinstance(said, list) and said:
         said = said[0]
     return said if isinstance(said, dict) else {}
-
-
-def printable(text: str) -> str:
-    """Return `text` fit for a log line."""
-    shown = "".join(char if char.isprintable() else " " for char in text[: MAX_DETAIL * 2])
-    return " ".join(shown.split())[:MAX_DETAIL]

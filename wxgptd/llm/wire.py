@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from wxgptd.domain.context import Message
-from wxgptd.llm.refusals import Refusal, classify, printable
+from wxgptd.llm.refusals import Refusal, classify
+from wxgptd.llm.why import Why, printable
 
 DONE = "[DONE]"
 MAX_COUNT = 2**53
@@ -67,9 +68,15 @@ class Chunk:
 class Unintelligible(ValueError):
     """The server sent what is no chunk."""
 
+    def __init__(self, said: str, data: str) -> None:
+        super().__init__(said)
+        self.why = Why(said, printable(data))
 
-def parse_chunk(data: str) -> Chunk | Refusal:
+
+def parse_chunk(data: str, asked: str = "") -> Chunk | Refusal:
     """Return what the data of one event says, or the body of an answer that was not streamed.
+
+    `asked` is what the user wrote; see `classify`.
 
     Raises:
         Unintelligible: it is not JSON, or no object.
@@ -77,11 +84,11 @@ def parse_chunk(data: str) -> Chunk | Refusal:
     try:
         said = json.loads(data)
     except (ValueError, RecursionError):
-        raise Unintelligible(f"not JSON: {printable(data)}") from None
+        raise Unintelligible("not JSON", data) from None
     if not isinstance(said, dict):
-        raise Unintelligible(f"no object: {printable(data)}")
+        raise Unintelligible("no object", data)
     if said.get("error") or ("choices" not in said and ("code" in said or "message" in said)):
-        return classify(200, data)
+        return classify(200, data, asked=asked)
     choices = said.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else {}
     if not isinstance(choice, dict):

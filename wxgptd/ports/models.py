@@ -27,7 +27,10 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breakdown:
-    """No whole answer: `text` is as far as it came, `detail` is for the operator's eyes.
+    """No whole answer: `text` is as far as it came, `detail` is why.
+
+    A detail may quote the user's words, and belongs into the user's events alone; `summary` is as
+    much of it as may be logged.
 
     `context_limit` is how many tokens the server says that it takes, where it says that.
     """
@@ -37,6 +40,12 @@ class Breakdown:
     detail: str
     retry_after_s: float = 0.0
     context_limit: int = 0
+    summary: str = ""
+
+    @property
+    def logged(self) -> str:
+        """The detail as it may be logged."""
+        return self.summary or self.detail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +55,8 @@ class Prompt:
     `model` is another one than the configured one, if not empty. Where asking again can help,
     that may begin within `retry_for_s` seconds. If there is no sign of an answer (or of
     thinking) within `first_token_within_s` seconds, it is given up; 0 is as long as it takes.
-    A `probe` wants to know whether anybody answers: a single token will do, or none.
+    A `probe` wants to know whether anybody answers: a single token will do, or none. `asker`
+    tells one user from another.
     """
 
     messages: Sequence[Message]
@@ -54,6 +64,7 @@ class Prompt:
     retry_for_s: float = 0.0
     first_token_within_s: float = 0.0
     probe: bool = False
+    asker: int = 0
 
 
 def ignore(_piece: str) -> None:

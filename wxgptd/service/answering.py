@@ -195,7 +195,8 @@ class Answering:
                     "answer {question} failed: {reason}: {detail}",
                     question=name,
                     reason=result.reason,
-                    detail=result.detail,
+                    detail=result.logged,
+                    bounded_as=f"answer failed {facts.assistant} {result.reason}",
                 )
                 return self._failed(name, result, facts)
 

@@ -161,14 +161,16 @@ class _Question:
             nobody = Breakdown(reason=FailureReason.QUOTA, text="", detail=spent)
             return nobody, Facts(self._own.name)
         several, impatient, begun_anew = len(candidates) > 1, False, False
-        why: list[str] = []
+        why: list[tuple[str, str]] = []
         while True:
             assistant = candidates.pop(0)
             result, facts = await self._put(assistant, candidates, patient=impatient)
             if isinstance(result, Completion):
                 return result, facts
-            why.append(f"{assistant.name}: {result.detail}" if several else result.detail)
-            failed = replace(result, detail="; ".join(dict.fromkeys(why)))
+            who = f"{assistant.name}: " if several else ""
+            why.append((who + result.detail, who + result.logged))
+            details, logged = zip(*dict.fromkeys(why), strict=True)
+            failed = replace(result, detail="; ".join(details), summary="; ".join(logged))
             if failed.text:
                 self._best = failed, facts
                 if begun_anew or not self._may_begin_anew():
@@ -188,7 +190,7 @@ class _Question:
                 "{assistant} did not answer, {other} is asked now: {detail}",
                 assistant=assistant.name,
                 other="once more it" if candidates[0] is assistant else candidates[0].name,
-                detail=result.detail,
+                detail=result.logged,
             )
 
     def _last_word(self, failed: Breakdown, facts: Facts) -> tuple[Breakdown, Facts]:
@@ -197,7 +199,8 @@ class _Question:
             return failed, facts
         beginning, taken = self._best
         self._flight.rewrite(beginning.text)
-        return replace(beginning, detail=failed.detail), replace(taken, cost=self._cost)
+        told = replace(beginning, detail=failed.detail, summary=failed.summary)
+        return told, replace(taken, cost=self._cost)
 
     def _candidates(self) -> list[Assistant]:
         """Return who can be asked: with money left, and with eyes where there is a picture."""
@@ -280,6 +283,7 @@ class _Question:
             model=model,
             retry_for_s=min(left, RETRY_BESIDE_FALLBACK_S) if others else left,
             first_token_within_s=first_token_within_s,
+            asker=hash(self._user),
         )
         try:
             taker = self._taker(assistant, model, sent)

@@ -22,8 +22,8 @@ from wxgptd.domain.values import (
     Style,
 )
 from wxgptd.llm import parameters, wire
-from wxgptd.llm.breaker import Breakers
 from wxgptd.llm.client import Model, Server, key_headers
+from wxgptd.llm.probing import Endpoints
 from wxgptd.pages import links
 from wxgptd.service.conversations import Conversations
 from wxgptd.service.keeping import Retention
@@ -47,7 +47,7 @@ class Configured:
     def __init__(self, world: World, metrics: Metrics) -> None:
         self._world = world
         self._metrics = metrics
-        self._breakers = Breakers(world.clock)
+        self._endpoints = Endpoints(world.clock)
         self._models: dict[str, tuple[tuple[Server, str], Model]] = {}
         self._messengers: dict[str, tuple[App, CustomerService]] = {}
         self._pictures: tuple[cfg.Pictures, WeChatPictures] | None = None
@@ -99,7 +99,7 @@ class Configured:
                 server,
                 world.http_through(proxy) if proxy else world.http,
                 world.clock,
-                self._breakers.of(server.url, one.api_key.reveal()),
+                self._endpoints.of(server.url, one.api_key.reveal()),
             )
             known = self._models[name] = (server, proxy), model
         return known[1]

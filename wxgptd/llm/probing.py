@@ -1,0 +1,104 @@
+"""Endpoints, and the daemon's own question to each of their models, by which breakers are judged.
+
+A probe asks for one token. Each model of an endpoint is probed at most once in 30 s, and all who
+wait for the result share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from math import inf
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as StillRunning
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from wxgptd.llm.breaker import Breaker, shown_url
+
+log = Logger()
+
+PROBE_EVERY_S = 30.0
+
+PATIENCE_S = 3.0
+"""How long a question waits for a probe: longer, and its answer would not fit the reply window."""
+
+Probe = Callable[[], Coroutine[Deferred[Any], Any, None]]
+"""Asks a model for one token, and tells the breakers what came of it."""
+
+
+class Endpoint:
+    """An address with a key: its breaker, those of its models, and their probes."""
+
+    def __init__(self, url: str, clock: IReactorTime) -> None:
+        self._url = shown_url(url)
+        self._clock = clock
+        self.breaker = Breaker(self._url, clock)
+        self._models: dict[str, Breaker] = {}
+        self._probed_at: dict[str, float] = {}
+        self._waiting: dict[str, list[Deferred[None]]] = {}
+
+    def model(self, name: str) -> Breaker:
+        """Return the breaker of one model."""
+        breaker = self._models.get(name)
+        if breaker is None:
+            breaker = self._models[name] = Breaker(f"{name} at {self._url}", self._clock)
+        return breaker
+
+    async def probed(self, model: str, probe: Probe) -> bool:
+        """Have `model` probed, unless it was lately; tell whether its breakers are judged.
+
+        Waits for a running probe, but not for long: False is that it is still running.
+        """
+        self.begin_probe(model, probe)
+        if model not in self._waiting:
+            return True
+        judged: Deferred[None] = Deferred(lambda d: self._leave(model, d))
+        self._waiting[model].append(judged)
+        try:
+            await judged.addTimeout(PATIENCE_S, self._clock)
+        except StillRunning:
+            return False
+        return True
+
+    def begin_probe(self, model: str, probe: Probe) -> None:
+        """Have `model` probed, unless it is being, or was lately."""
+        now = self._clock.seconds()
+        lately = now < self._probed_at.get(model, -inf) + PROBE_EVERY_S
+        if model in self._waiting or lately:
+            return
+        self._probed_at[model] = now
+        self._waiting[model] = []
+        running = Deferred.fromCoroutine(probe())
+        running.addErrback(self._failed, model)
+        running.addBoth(self._judged, model)
+
+    def _leave(self, model: str, judged: Deferred[None]) -> None:
+        waiting = self._waiting.get(model, [])
+        if judged in waiting:
+            waiting.remove(judged)
+        judged.errback(CancelledError())
+
+    def _failed(self, failure: Failure, model: str) -> None:
+        log.failure("probing {model} failed unexpectedly", failure, model=model)
+
+    def _judged(self, _: object, model: str) -> None:
+        for judged in self._waiting.pop(model):
+            judged.callback(None)
+
+
+class Endpoints:
+    """All endpoints: whoever asks there, one address and key is one of them."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._endpoints: dict[tuple[str, str], Endpoint] = {}
+
+    def of(self, url: str, api_key: str) -> Endpoint:
+        """Return that endpoint."""
+        endpoint = self._endpoints.get((url, api_key))
+        if endpoint is None:
+            endpoint = self._endpoints[url, api_key] = Endpoint(url, self._clock)
+        return endpoint
