@@ -47,6 +47,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_turn)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse to run if pytest-xdist has not understood the groups: it would ignore them silently."""
+    if getattr(session.config.option, "loadgroup", False):
+        for item in session.items:
+            if item.get_closest_marker("xdist_group") and "@" not in item.nodeid:
+                raise pytest.UsageError(
+                    f"pytest-xdist cannot group tests with pytest {pytest.__version__}; "
+                    "install the version that pyproject.toml asks for"
+                )
+
+
 def _turn(item: pytest.Item) -> int:
     """Return when a test's turn comes: the long ones early, so that no process is left with one."""
     folder = item.path.relative_to(TESTS).parts[0]
