@@ -53,13 +53,13 @@ import sys, time
 from twisted.internet import task
 from twisted.internet.defer import Deferred, gatherResults
 from wxgptd.domain.context import Message
-from wxgptd.llm.breaker import Breaker
 from wxgptd.llm.client import Model, Server
+from wxgptd.llm.probing import Endpoint
 from wxgptd.outbound.client import http_client
 from wxgptd.ports import Completion, Prompt
 async def main(reactor):
     server = Server("a", sys.argv[1], "m", 60.0, 30.0, 120.0, {"max_tokens": 100}, {})
-    model = Model(server, http_client(reactor), reactor, Breaker("m", reactor))
+    model = Model(server, http_client(reactor), reactor, Endpoint(server.url, reactor))
     prompt = Prompt(messages=[Message("user", "?")])
     began = time.process_time()
     answers = await gatherResults([model.ask(prompt, lambda _: None) for _ in range(int(sys.argv[2]))])

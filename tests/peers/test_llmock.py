@@ -75,8 +75,8 @@ def test_no_fault_that_it_knows_is_dealt_with_wrongly(llmock, stage):
             assert "中断" not in sent["reply"]
         else:
             assert sent["reply"] == seen, fault
-    # One wrong key is enough for the breaker: it comes last.
-    provoke(llmock, type="fail", status=401, times=1)
+    # A key that is refused to the daemon's own probe as well opens the breaker: it comes last.
+    provoke(llmock, type="fail", status=401, times=2)
     assert stage.send("还在吗？")["reply"] == "服务配置有误，已通知管理员"
     judged = subprocess.run(
         [llmock.bin / "llmock", "report", "--strict", "--url", llmock.url],
