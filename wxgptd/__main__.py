@@ -22,7 +22,6 @@ from typing import Any, NoReturn
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater, react
-from twisted.internet.threads import deferToThread
 from twisted.logger import Logger, globalLogBeginner, globalLogPublisher
 from twisted.web.resource import Resource
 
@@ -33,6 +32,8 @@ from wxgptd.eventlog import keyring
 from wxgptd.eventlog.disk import ROOM_NEEDED_BYTES
 from wxgptd.eventlog.store import LogStore, StoreUnavailable
 from wxgptd.outbound.client import http_client
+from wxgptd.outbound.names import Names
+from wxgptd.ports import Threads
 from wxgptd.service import log_format
 from wxgptd.service.keeping import keeping_period_s
 from wxgptd.service.keys import link_key
@@ -47,6 +48,7 @@ from wxgptd.service.listening import (
 )
 from wxgptd.service.site import MAX_BODY_BYTES, BoundedSite
 from wxgptd.service.supervision import Supervision
+from wxgptd.service.threads import start_threads
 from wxgptd.service.wiring import Service
 from wxgptd.service.world import World
 
@@ -181,6 +183,8 @@ class _Process:
     async def _start(self) -> None:
         reactor, server = self._reactor, self._config.server
         reactor.callWhenRunning(self._take_signals)  # behind the reactor's own handlers
+        reactor.installNameResolver(Names(reactor))
+        threads = start_threads(reactor)
         store = LogStore(
             server.state_dir,
             _master_key(self._config),
@@ -199,7 +203,7 @@ class _Process:
                 store=store,
                 http=http_client(reactor),
                 http_through=partial(http_client, reactor),
-                in_thread=deferToThread,
+                threads=threads,
                 link_key=link_key(server.state_dir),
                 config_path=self._path,
                 reread=partial(config.load, self._path),
@@ -223,7 +227,7 @@ class _Process:
         self._service = service
         self._on_stop(ports, site, supervision, service, store)
         supervision.starting()
-        loaded = await self._load(service, store)
+        loaded = await self._load(service, store, threads)
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
@@ -232,7 +236,7 @@ class _Process:
         if self._reload_wanted:
             self._told_to_reload()
         log.info("ready, listening on {where}", where=", ".join(map(where, ports[:-1])))
-        for why in await deferToThread(store.damage_before, loaded.snapshot_seq):
+        for why in await threads.storage(lambda: store.damage_before(loaded.snapshot_seq)):
             log.error("older events are damaged, see `wxgpt log verify`: {why}", why=why)
 
     async def _listen(self, service: Service, site: BoundedSite) -> Sequence[Any]:
@@ -246,11 +250,11 @@ class _Process:
         ports.append(listen_for_operator(reactor, server.admin_socket, admin))
         return ports
 
-    async def _load(self, service: Service, store: LogStore) -> Loaded:
+    async def _load(self, service: Service, store: LogStore, threads: Threads) -> Loaded:
         began = time.monotonic()
         gc.disable()
         try:
-            loaded = await deferToThread(service.load)
+            loaded = await threads.storage(service.load)
         finally:
             gc.enable()
         store.start()

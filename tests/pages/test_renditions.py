@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 
 from wxgptd.pages.rendition import Sentences
 from wxgptd.pages.renditions import IN_THREAD_CHARS, Renditions
+from wxgptd.pages.workshop import Workshop
 from wxgptd.ports import AnswerView, Progress
 
 
@@ -36,7 +38,8 @@ class Thread:
 
 def renditions() -> tuple[Renditions, Thread]:
     thread = Thread()
-    return Renditions(Library(), lambda _: Sentences("正在写"), thread), thread
+    workshop = Workshop(thread, Clock())
+    return Renditions(Library(), lambda _: Sentences("正在写"), workshop), thread
 
 
 def results(*waiting: Deferred) -> list[list]:

@@ -29,6 +29,7 @@ from wxgptd import config as cfg
 from wxgptd.domain.events import Event
 from wxgptd.domain.record import Capture, Loaded, Retained, StoreFigures
 from wxgptd.domain.values import User
+from wxgptd.ports import Threads
 from wxgptd.service.wiring import Service
 from wxgptd.service.world import World
 from wxgptd.wechat import crypto
@@ -133,7 +134,7 @@ class Story:
                 store=self._handle,
                 http=self._model_http,
                 http_through=self.through_proxy,
-                in_thread=self._in_thread,
+                threads=Threads(self._in_thread, self._in_thread, self._in_thread),
                 link_key=b"k" * 32,
                 config_path=Path("/nowhere/wxgptd.toml"),
                 reread=lambda: self.config,

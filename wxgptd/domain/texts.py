@@ -118,6 +118,7 @@ class Texts:
     page_offline: str = "连接断了，正在重连……"
     page_reload: str = "没有自动更新时，请点这里刷新"
     page_starting: str = "服务正在启动，请稍候……"
+    page_busy: str = "打开得太频繁了，请稍后再试。"
     page_gone: str = "链接不存在或已过期。回到公众号发送 /history 可查看历史对话。"
     page_ai_notice: str = "内容由 AI 生成，请自行核实"
     history_title: str = "历史对话"

@@ -10,14 +10,15 @@ import json
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as WaitedLongEnough
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
-from zope.interface import implementer
 
 from wxgptd.errors import WxgptError
+from wxgptd.pages.limits import MAX_READERS
+from wxgptd.pages.outflow import Outflow
 from wxgptd.pages.rendition import Rendition
 from wxgptd.pages.renditions import Renditions
 from wxgptd.ports import Library
@@ -34,9 +35,6 @@ HEARTBEAT_S = 12.0
 """Proxies and phones drop connections on which nothing comes for longer."""
 
 MAX_FRAMES = 16
-
-STALLED_S = 60.0
-"""A reader who takes nothing for so long is gone, or means harm."""
 
 
 class Audience:
@@ -63,8 +61,7 @@ class Audience:
         reader = Reader(request, position, self, self._clock)
         self._readers.append(reader)
         request.notifyFinish().addErrback(lambda _: self.leave(reader))
-        request.registerProducer(reader, streaming=True)
-        request.write(b": welcome\n\n")
+        reader.write(b": welcome\n\n")
         if self._showing is None:
             self._showing = Deferred.fromCoroutine(self._show_all())
             self._showing.addErrback(self._broken).addBoth(self._shown_all)
@@ -129,7 +126,7 @@ class Audience:
         if reader.at is not rendition:
             reader.write(self._frame(rendition, reader.at or reader.position))
             reader.at = rendition
-        if rendition.view.progress.final:
+        if rendition.view.progress.final and not reader.is_behind:
             self._finish(reader)
 
     def _frame(self, rendition: Rendition, where: Rendition | str) -> bytes:
@@ -167,7 +164,6 @@ class Audience:
             reader.abort()
 
 
-@implementer(IPushProducer)
 class Reader:
     """One of an audience: where it is, and whether it takes what is written."""
 
@@ -176,46 +172,31 @@ class Reader:
     ) -> None:
         self.at: Rendition | None = None
         self.position = position
-        self.is_behind = False
         self._request = request
-        self._audience = audience
-        self._clock = clock
-        self._impatient: IDelayedCall | None = None
+        self._outflow = Outflow(request, clock, lambda: audience.catch_up(self))
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it has not taken what was written before."""
+        return self._outflow.behind
 
     def write(self, data: bytes) -> None:
         """Send `data`, unless the reader is behind."""
         if not self.is_behind:
-            self._request.write(data)
+            self._outflow.write(data)
 
     def finish(self) -> None:
         """End the response: there is no more."""
         self.ended()
-        self._request.unregisterProducer()
         self._request.finish()
 
     def ended(self) -> None:
         """Wait for the reader no longer."""
-        if self._impatient is not None and self._impatient.active():
-            self._impatient.cancel()
+        self._outflow.end()
 
     def abort(self) -> None:
         """Cut the connection: whoever takes nothing is not worth the memory."""
         self._request.channel.forceAbortClient()
-
-    def pauseProducing(self) -> None:
-        """Note that the reader is behind."""
-        self.ended()
-        self.is_behind = True
-        self._impatient = self._clock.callLater(STALLED_S, self.abort)
-
-    def resumeProducing(self) -> None:
-        """Note that the reader has caught up, and go on."""
-        self.ended()
-        self.is_behind = False
-        self._audience.catch_up(self)
-
-    def stopProducing(self) -> None:
-        """Nothing: that the reader has left is told elsewhere."""
 
 
 class Audiences:
@@ -230,6 +211,11 @@ class Audiences:
     def __len__(self) -> int:
         """Count the readers of all answers."""
         return sum(len(one) for one in self._audiences.values())
+
+    def crowded(self, token: str) -> bool:
+        """Tell whether an answer has as many readers as it may."""
+        audience = self._audiences.get(token)
+        return audience is not None and len(audience) >= MAX_READERS
 
     def join(self, token: str, request: Request, position: str) -> None:
         """Have `request` kept up to date with the answer behind `token`."""

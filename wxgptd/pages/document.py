@@ -11,7 +11,6 @@ Only links can then still change it, those whose address is defined further down
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from markdown_it.token import Token
@@ -141,7 +140,6 @@ def _addresses(references: dict[str, Any]) -> dict[str, str]:
     return {label: str(one["href"]) for label, one in references.items()}
 
 
-@lru_cache(maxsize=128)
 def blocks(text: str) -> Blocks:
     """Return the blocks of a text that is whole."""
     return Document().update(text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hmac
-from collections.abc import Sequence
 from html import escape
 from urllib.parse import parse_qs, urlencode
 
@@ -16,19 +15,31 @@ from twisted.web.server import Request
 
 from wxgptd.domain import wording
 from wxgptd.pages import links, times
-from wxgptd.pages.document import Blocks, Document, blocks
+from wxgptd.pages.document import Blocks
 from wxgptd.pages.download import as_markdown, note
+from wxgptd.pages.limits import CHANGE, DOWNLOAD, HISTORY, SEARCH
 from wxgptd.pages.rendition import number
 from wxgptd.pages.search import mark, words_of
-from wxgptd.pages.serving import Linked, prepare, send, serve
-from wxgptd.ports import Dialogue, HistoryView, Turn
+from wxgptd.pages.serving import HTML, Linked, prepare, send, serve
+from wxgptd.pages.workshop import as_written
+from wxgptd.ports import Dialogue, History, HistoryView, Turn
 
-HTML = "text/html; charset=utf-8"
+PAGE_BUDGET_S = 1.0
+"""CPU time for the answers of one page; those beyond it are shown as they were written."""
+
 MAX_QUERY_CHARS = 200
 MAX_FORM_BYTES = 1_024
 
 
-class HistoryPage(Linked):
+class _OfHistory(Linked):
+    """Something behind a link to a history."""
+
+    def _history(self) -> History | None:
+        known = links.well_formed(self._token)
+        return self._pages.library.history(self._token) if known else None
+
+
+class HistoryPage(_OfHistory):
     """`/h/TOKEN`, and below it `download` and `erase`."""
 
     def getChild(self, path: bytes, request: Request) -> IResource:
@@ -46,21 +57,46 @@ class HistoryPage(Linked):
         """Serve one page of the user's sessions, or of what a search finds in them."""
         prepare(request, HTML, forms=True)
         query = _argument(request, b"q")[:MAX_QUERY_CHARS].strip()
-        words = words_of(query)
-        page = number(_argument(request, b"page"))
-        known = links.well_formed(self._token)
-        view = self._pages.library.history(self._token, page, words) if known else None
-        if view is None:
+        history = self._history()
+        if history is None:
             return self._pages.gone(request)
-        return serve(request, Deferred.fromCoroutine(self._write(request, view, query)))
+        allowance = SEARCH if query else HISTORY
+        if refused := self._pages.refused(request, self._token, allowance):
+            return refused
+        work = self._write(request, history, number(_argument(request, b"page")), query)
+        return serve(self._pages, request, Deferred.fromCoroutine(work))
 
-    async def _write(self, request: Request, view: HistoryView, query: str) -> None:
+    async def _write(self, request: Request, history: History, wanted: int, query: str) -> None:
+        pages, words = self._pages, words_of(query)
+        view = await pages.workshop.run(self._token, lambda: history.page(wanted, words))
+        rendered = await self._rendered(view)
+
+        def make() -> tuple[bytes, bytes]:
+            page = self._page(view, rendered, query, words)
+            return page, gzip.compress(page, 6, mtime=0)
+
+        page, packed = await pages.workshop.run(self._token, make)
+        await pages.library.durable()
+        await send(pages, self._token, request, page, packed)
+
+    async def _rendered(self, view: HistoryView) -> dict[str, Blocks]:
+        """Render the answers of a page one after the other, as far as its budget goes."""
+        workshop, rendered = self._pages.workshop, dict[str, Blocks]()
+        left_s = workshop.left_s(self._token) - PAGE_BUDGET_S
+        for turn in (turn for dialogue in view.dialogues for turn in dialogue.turns):
+            if workshop.left_s(self._token) < left_s:
+                rendered[turn.answer] = as_written(turn.answer)
+            else:
+                rendered[turn.answer] = await workshop.blocks(self._token, turn.answer)
+        return rendered
+
+    def _page(
+        self, view: HistoryView, rendered: dict[str, Blocks], query: str, words: tuple[str, ...]
+    ) -> bytes:
+        """Return a page's bytes. In a thread: what is found is marked, however much it is."""
         pages, texts = self._pages, self._pages.texts
-        turns = [turn for dialogue in view.dialogues for turn in dialogue.turns]
-        rendered = await pages.in_thread(lambda: {turn.answer: _blocks(turn) for turn in turns})
         ends = view.since and view.page == view.pages
-        words = words_of(query)
-        page = pages.render(
+        return pages.render(
             "history.html",
             title=texts.history_title,
             base=f"{pages.root}/h/{self._token}",
@@ -73,8 +109,6 @@ class HistoryPage(Linked):
             older=_address(view.page + 1, query),
             dropped=wording.history_dropped(times.day(view.since), texts) if ends else "",
         )
-        await pages.library.durable()
-        send(request, page)
 
     def _dialogue(
         self, dialogue: Dialogue, rendered: dict[str, Blocks], words: tuple[str, ...]
@@ -96,7 +130,7 @@ class HistoryPage(Linked):
         }
 
 
-class Download(Linked):
+class Download(_OfHistory):
     """`/h/TOKEN/download`: all of it, as a Markdown file."""
 
     isLeaf = True
@@ -104,27 +138,28 @@ class Download(Linked):
     def render_GET(self, request: Request) -> bytes | int:
         """Serve the file."""
         prepare(request, HTML)
-        known = links.well_formed(self._token)
-        dialogues = self._pages.library.whole_history(self._token) if known else None
-        if dialogues is None:
+        history = self._history()
+        if history is None:
             return self._pages.gone(request)
-        return serve(request, Deferred.fromCoroutine(self._write(request, dialogues)))
+        if refused := self._pages.refused(request, self._token, DOWNLOAD):
+            return refused
+        return serve(self._pages, request, Deferred.fromCoroutine(self._write(request, history)))
 
-    async def _write(self, request: Request, dialogues: Sequence[Dialogue]) -> None:
+    async def _write(self, request: Request, history: History) -> None:
         pages = self._pages
 
         def make() -> tuple[bytes, bytes]:
-            plain = as_markdown(dialogues, pages.texts).encode("utf-8", "replace")
+            plain = as_markdown(history.whole(), pages.texts).encode("utf-8", "replace")
             return plain, gzip.compress(plain, 6, mtime=0)
 
-        plain, packed = await pages.in_thread(make)
+        plain, packed = await pages.workshop.run(self._token, make)
         await pages.library.durable()
         request.setHeader("Content-Type", "text/markdown; charset=utf-8")
         request.setHeader("Content-Disposition", 'attachment; filename="history.md"')
-        send(request, plain, packed)
+        await send(pages, self._token, request, plain, packed)
 
 
-class Erase(Linked):
+class Erase(_OfHistory):
     """`/h/TOKEN/erase`: asks whether that is meant, and does it."""
 
     isLeaf = True
@@ -132,8 +167,7 @@ class Erase(Linked):
     def render_GET(self, request: Request) -> bytes:
         """Ask. Nothing happens by looking at a page: links are followed by machines, too."""
         prepare(request, HTML, forms=True)
-        known = links.well_formed(self._token)
-        if not known or self._pages.library.history(self._token, 1) is None:
+        if self._history() is None:
             return self._pages.gone(request)
         return self._pages.render(
             "erase.html",
@@ -149,11 +183,13 @@ class Erase(Linked):
         form = parse_qs(body.decode("ascii", "replace"))
         confirmed = form.get("confirmation", [""])[0]
         expected = self._pages.confirmation(self._token)
-        if not links.well_formed(self._token):
+        if self._history() is None:
             return self._pages.gone(request)
+        if refused := self._pages.refused(request, self._token, CHANGE):
+            return refused
         if not hmac.compare_digest(confirmed.encode("utf-8", "replace"), expected.encode()):
             return self.render_GET(request)
-        return serve(request, Deferred.fromCoroutine(self._erase(request)))
+        return serve(self._pages, request, Deferred.fromCoroutine(self._erase(request)))
 
     async def _erase(self, request: Request) -> None:
         texts = self._pages.texts
@@ -163,15 +199,12 @@ class Erase(Linked):
         try:
             erased = await answer
         except OSError:
-            send(request, self._pages.word(texts.history_erase_failed))
+            await send(
+                self._pages, self._token, request, self._pages.word(texts.history_erase_failed)
+            )
             return
         said = self._pages.word(texts.history_erased) if erased else self._pages.gone(request)
-        send(request, said)
-
-
-def _blocks(turn: Turn) -> Blocks:
-    # What is still being written is worth no place in the cache.
-    return blocks(turn.answer) if turn.progress.final else Document().update(turn.answer)
+        await send(self._pages, self._token, request, said)
 
 
 def _argument(request: Request, name: bytes) -> str:

@@ -10,6 +10,7 @@ from twisted.internet.task import deferLater
 from twisted.web.server import NOT_DONE_YET, Request
 
 from wxgptd.pages.audience import UPDATE_EVERY_S
+from wxgptd.pages.limits import LIVE
 from wxgptd.pages.serving import Linked, find, prepare, send, serve
 
 POLL_FOR_S = 20.0
@@ -36,6 +37,10 @@ class Events(Linked):
         if find(self._pages, self._token) is None:
             request.setResponseCode(404)
             return b""
+        if self._pages.audiences.crowded(self._token):
+            return self._pages.busy(request)
+        if refused := self._pages.refused(request, self._token, LIVE):
+            return refused
         self._pages.audiences.join(self._token, request, _asked_from(request))
         return NOT_DONE_YET
 
@@ -51,7 +56,9 @@ class Poll(Linked):
         if find(self._pages, self._token) is None:
             request.setResponseCode(404)
             return b"{}"
-        return serve(request, Deferred.fromCoroutine(self._write(request)))
+        if refused := self._pages.refused(request, self._token, LIVE):
+            return refused
+        return serve(self._pages, request, Deferred.fromCoroutine(self._write(request)))
 
     async def _write(self, request: Request) -> None:
         pages, seen = self._pages, _asked_from(request)
@@ -73,4 +80,4 @@ class Poll(Linked):
             return
         await pages.library.durable()
         update = json.dumps(rendition.since(seen), ensure_ascii=False, separators=(",", ":"))
-        send(request, update.encode("utf-8", "replace"))
+        await send(pages, self._token, request, update.encode("utf-8", "replace"))

@@ -84,7 +84,10 @@ class Rendition:
             "from": begin,
             "keep": units,
             "blocks": blocks,
-            "thoughts": {"from": thought, "text": self.view.thoughts[thought:]},
+            "thoughts": {
+                "from": _utf16_units(self.view.thoughts[:thought]),
+                "text": self.view.thoughts[thought:],
+            },
             "progress": self.view.progress.value,
             "status": self.said.status,
             "hint": self.said.hint,

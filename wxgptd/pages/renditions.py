@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from twisted.internet.defer import CancelledError, Deferred
 
 from wxgptd.pages.code import forget_all as forget_code
-from wxgptd.pages.document import Blocks, Document, blocks
+from wxgptd.pages.document import Blocks, Document
 from wxgptd.pages.rendition import Rendition, Sentences, rendition
-from wxgptd.ports import AnswerView, InThread, Library
+from wxgptd.pages.workshop import Workshop
+from wxgptd.ports import AnswerView, Library
 
 IN_THREAD_CHARS = 2_000
 """More than so much takes some ten milliseconds, in which WeChat would have to wait."""
@@ -27,18 +28,25 @@ class _Answer:
     document: Document = field(default_factory=Document)
     shown: Rendition | None = None
     waiting: list[Deferred[Rendition | None]] = field(default_factory=list)
+    served: list[Deferred[Rendition | None]] = field(default_factory=list)
+    """Who waits for the rendering that is being made, `work`."""
+    work: Deferred[Rendition | None] | None = None
     busy: bool = False
+
+    def abandoned(self) -> bool:
+        """Tell whether nobody waits any longer."""
+        return not self.waiting and all(one.called for one in self.served)
 
 
 class Renditions:
     """The answers that somebody looks at, or looked at lately, by the tokens of their links."""
 
     def __init__(
-        self, library: Library, say: Callable[[AnswerView], Sentences], in_thread: InThread
+        self, library: Library, say: Callable[[AnswerView], Sentences], workshop: Workshop
     ) -> None:
         self._library = library
         self._say = say
-        self._in_thread = in_thread
+        self._workshop = workshop
         self._answers: OrderedDict[str, _Answer] = OrderedDict()
 
     def of(self, token: str) -> Deferred[Rendition | None]:
@@ -56,6 +64,8 @@ class Renditions:
             if cancelled in answer.waiting:
                 answer.waiting.remove(cancelled)
             cancelled.errback(CancelledError())
+            if answer.work is not None and answer.abandoned():
+                answer.work.cancel()
 
         waiting: Deferred[Rendition | None] = Deferred(leave)
         answer.waiting.append(waiting)
@@ -66,23 +76,31 @@ class Renditions:
 
     async def _serve(self, token: str, answer: _Answer) -> None:
         while answer.waiting:
-            waiting, answer.waiting = answer.waiting, []
+            answer.served, answer.waiting = answer.waiting, []
+            answer.work = Deferred.fromCoroutine(self._render(token, answer))
             try:
-                shown = await self._render(token, answer)
+                shown = await answer.work
+            except CancelledError:
+                answer.work = None
+                answer.document = Document()  # a thread may be at the former one
+                continue
             except Exception as failed:  # noqa: BLE001 (each of them is told)
-                for one in waiting:
+                answer.work = None
+                for one in answer.served:
                     if not one.called:  # those who left in the meantime know
                         one.errback(failed)
                 continue
-            for one in waiting:
+            answer.work = None
+            for one in answer.served:
                 if not one.called:
                     one.callback(shown)
+        answer.served = []
         answer.busy = False
 
     def forget_all(self) -> None:
         """Drop what was rendered: somebody whose words are among it was erased."""
         self._answers.clear()
-        blocks.cache_clear()
+        self._workshop.forget_all()
         forget_code()
 
     async def _render(self, token: str, answer: _Answer) -> Rendition | None:
@@ -95,20 +113,18 @@ class Renditions:
         if former is not None and former.view.text == view.text:
             shown = former.blocks
         elif view.progress.final and former is None:
-            shown = await self._made(lambda: blocks(view.text), len(view.text))
+            shown = await self._workshop.blocks(token, view.text)
         else:
-            document = answer.document
-            work = len(view.text) - document.settled_chars
-            shown = await self._made(lambda: document.update(view.text), work)
+            shown = await self._grown(token, answer.document, view.text)
         answer.shown = rendition(view, self._say(view), shown, former)
         if view.progress.final:
             answer.document = Document()  # it has done its work
         return answer.shown
 
-    async def _made(self, make: Callable[[], Blocks], chars: int) -> Blocks:
-        if chars < IN_THREAD_CHARS:
-            return make()
-        return await self._in_thread(make)
+    async def _grown(self, token: str, document: Document, text: str) -> Blocks:
+        if len(text) - document.settled_chars < IN_THREAD_CHARS:
+            return document.update(text)
+        return await self._workshop.run(token, lambda: document.update(text))
 
     def _forget_some(self) -> None:
         """Drop what was looked at longest ago, where it has become much."""

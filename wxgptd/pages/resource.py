@@ -13,6 +13,7 @@ from twisted.web.server import Request
 
 from wxgptd.domain import wording
 from wxgptd.pages.history import HistoryPage
+from wxgptd.pages.limits import ANSWER
 from wxgptd.pages.live import Events, Poll
 from wxgptd.pages.serving import (
     STATIC,
@@ -119,9 +120,13 @@ class AnswerPage(Linked):
         view = find(self._pages, self._token)
         if view is None:
             return self._pages.gone(request)
+        if refused := self._pages.refused(request, self._token, ANSWER):
+            return refused
         if request.method == b"GET":
             self._pages.library.opened(self._token)
-        return serve(request, Deferred.fromCoroutine(self._write(request, int(view.waited_s))))
+        return serve(
+            self._pages, request, Deferred.fromCoroutine(self._write(request, int(view.waited_s)))
+        )
 
     async def _write(self, request: Request, waited_s: int) -> None:
         pages = self._pages
@@ -147,4 +152,4 @@ class AnswerPage(Linked):
             hint=rendition.said.hint,
             token=self._token,
         )
-        send(request, page)
+        await send(pages, self._token, request, page)

@@ -19,13 +19,19 @@ from wxgptd.domain.texts import Texts
 from wxgptd.errors import WxgptError
 from wxgptd.pages import links
 from wxgptd.pages.audience import Audiences
+from wxgptd.pages.limits import Allowance, LinkLimits
+from wxgptd.pages.outflow import PIECE_BYTES, pour
 from wxgptd.pages.rendition import Sentences
 from wxgptd.pages.renditions import Renditions
+from wxgptd.pages.unsent import Unsent
+from wxgptd.pages.workshop import TooBusy, Workshop
 from wxgptd.ports import AnswerView, InThread, Library, Progress
 
 log = Logger()
 
 COMPRESSED_FROM_BYTES = 500
+BUSY_AGAIN_S = 5
+HTML = "text/html; charset=utf-8"
 
 _POLICY = "Content-Security-Policy"
 PRIVATE_HEADERS = {
@@ -68,10 +74,12 @@ class Pages:
         self._texts = texts
         self.clock = clock
         self.ready = ready
-        self.in_thread = in_thread
+        self.workshop = Workshop(in_thread, clock)
+        self.limits = LinkLimits(clock)
+        self.unsent = Unsent()
         self.confirmation = confirmation
         self.root = root
-        self.renditions = Renditions(library, self.sentences, in_thread)
+        self.renditions = Renditions(library, self.sentences, self.workshop)
         self.audiences = Audiences(self.renditions, library, clock)
         self._environment = Environment(
             loader=PackageLoader("wxgptd.pages"),
@@ -113,6 +121,24 @@ class Pages:
         request.setResponseCode(404)
         return self.word(self.texts.page_gone)
 
+    def refused(self, request: Request, token: str, allowance: Allowance) -> bytes:
+        """Use up one request of a link; return b"", or the page that says it was used too often."""
+        again_s = self.limits.admit(token, allowance)
+        if not again_s:
+            return b""
+        return self._later(request, 429, again_s)
+
+    def _later(self, request: Request, status: int, again_s: int) -> bytes:
+        request.setResponseCode(status)
+        request.setHeader("Retry-After", str(again_s))
+        if request.responseHeaders.getRawHeaders("content-type") != [HTML]:
+            return b"{}"
+        return self.word(self.texts.page_busy)
+
+    def busy(self, request: Request) -> bytes:
+        """Answer where more is asked for than the pages may take up."""
+        return self._later(request, 503, BUSY_AGAIN_S)
+
     def word(self, word: str) -> bytes:
         """Return a page that says one thing."""
         return self.render("word.html", title=self.texts.page_title, word=word)
@@ -137,17 +163,27 @@ def prepare(request: Request, content_type: str, *, forms: bool = False) -> None
     request.setHeader("Content-Type", content_type)
 
 
-def send(request: Request, body: bytes, packed: bytes = b"") -> None:
+async def send(
+    pages: Pages, token: str, request: Request, body: bytes, packed: bytes = b""
+) -> None:
     """Write all of a response, compressed if the reader takes that: phones pay by the byte.
 
     `packed` is the compressed body, if that is there already.
+
+    Raises:
+        TooBusy: too much is on its way to the readers of this link, or of all.
     """
     request.setHeader("Vary", "Accept-Encoding")
     if len(body) > COMPRESSED_FROM_BYTES and takes_gzip(request):
         request.setHeader("Content-Encoding", "gzip")
         body = packed or gzip.compress(body, 6, mtime=0)
-    request.setHeader("Content-Length", str(len(body)))
-    request.write(body)
+    if len(body) <= PIECE_BYTES:
+        request.setHeader("Content-Length", str(len(body)))
+        request.write(body)
+        return
+    with pages.unsent.counted(token, len(body)):
+        request.setHeader("Content-Length", str(len(body)))
+        await pour(request, body, pages.clock)
 
 
 def takes_gzip(request: Request) -> bool:
@@ -155,7 +191,7 @@ def takes_gzip(request: Request) -> bool:
     return b"gzip" in (request.getHeader(b"accept-encoding") or b"")
 
 
-def serve(request: Request, work: Deferred[None]) -> int:
+def serve(pages: Pages, request: Request, work: Deferred[None]) -> int:
     """Let `work` write the response; cancel it when the reader leaves."""
     left: list[bool] = []
 
@@ -164,7 +200,12 @@ def serve(request: Request, work: Deferred[None]) -> int:
         work.cancel()
 
     def finish(result: object) -> None:
-        if isinstance(result, Failure) and not result.check(CancelledError):
+        if isinstance(result, Failure) and result.check(TooBusy) and not request.startedWriting:
+            if not left:
+                request.responseHeaders.removeHeader("content-encoding")
+                request.write(pages.busy(request))
+                request.finish()
+        elif isinstance(result, Failure) and not result.check(CancelledError):
             if result.check(WxgptError):
                 log.error(
                     "a page could not be served: {error}",

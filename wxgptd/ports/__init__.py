@@ -9,9 +9,17 @@ from __future__ import annotations
 from wxgptd.ports.control import Control
 from wxgptd.ports.messengers import Delivered, Messenger, Undelivered
 from wxgptd.ports.models import Breakdown, ChatModel, Completion, Pictures, Prompt, ignore
-from wxgptd.ports.pages import AnswerView, Dialogue, HistoryView, Library, Progress, Turn
+from wxgptd.ports.pages import (
+    AnswerView,
+    Dialogue,
+    History,
+    HistoryView,
+    Library,
+    Progress,
+    Turn,
+)
 from wxgptd.ports.store import EventStore
-from wxgptd.ports.threads import InThread
+from wxgptd.ports.threads import InThread, Threads
 from wxgptd.ports.wechat import Conversations, Forward, Ignore, Outcome, Present, Say, Silence
 
 __all__ = [
@@ -25,6 +33,7 @@ __all__ = [
     "Dialogue",
     "EventStore",
     "Forward",
+    "History",
     "HistoryView",
     "Ignore",
     "InThread",
@@ -37,6 +46,7 @@ __all__ = [
     "Prompt",
     "Say",
     "Silence",
+    "Threads",
     "Turn",
     "Undelivered",
     "ignore",

@@ -82,6 +82,21 @@ class HistoryView:
     since: float = 0.0
 
 
+class History(Protocol):
+    """One user's history as it is at one moment. Another thread may read it."""
+
+    def page(self, number: int, words: Sequence[str] = ()) -> HistoryView:
+        """Return one page of it, counted from 1.
+
+        Of the turns that hold all of `words`, in whatever case, if there are any.
+        """
+        ...
+
+    def whole(self) -> Sequence[Dialogue]:
+        """Return all of it, oldest first."""
+        ...
+
+
 class Library(Protocol):
     """Whoever knows what stands behind a link. A dead link and an unknown one look the same."""
 
@@ -101,15 +116,8 @@ class Library(Protocol):
         """Fire when all that was told so far is on record: before then nobody may be shown it."""
         ...
 
-    def history(self, token: str, page: int, words: Sequence[str] = ()) -> HistoryView | None:
-        """Return one page of the history behind `token`, counted from 1, or None.
-
-        Of the turns that hold all of `words`, in whatever case, if there are any.
-        """
-        ...
-
-    def whole_history(self, token: str) -> Sequence[Dialogue] | None:
-        """Return the history behind `token`, oldest first, or None."""
+    def history(self, token: str) -> History | None:
+        """Return the history behind `token`, or None."""
         ...
 
     def erase(self, token: str) -> Deferred[bool]:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, succeed
 
 from wxgptd.domain import commands as c
-from wxgptd.domain.session import Completed, Failed, Pending, Question, Session
+from wxgptd.domain.session import Pending, Question
 from wxgptd.domain.state import UserState
-from wxgptd.domain.values import CloseReason, FailureReason, Finish, LinkHash, User
-from wxgptd.domain.wording import failure_text
-from wxgptd.ports import AnswerView, Dialogue, HistoryView, Progress, Turn
+from wxgptd.domain.values import CloseReason, LinkHash, User
+from wxgptd.ports import AnswerView, Progress
+from wxgptd.service.histories import Standing, UserHistory, asked, standing
 from wxgptd.service.inflight import Flight, InFlight
 from wxgptd.service.journal import Journal
 from wxgptd.service.projections import LinkIndex, Target
 from wxgptd.service.settings import Settings
 from wxgptd.service.timeline import Timeline
-
-TURNS_PER_PAGE = 20
-
-Part = tuple[Session, Sequence[Question]]
-Page = list[Part]
 
 
 class Library:
@@ -53,9 +48,9 @@ class Library:
             return None
         target, question = found
         flight = self._flights.find(target.user, target.question)
-        progress, text, failure = self._standing(question, flight)
+        progress, text, failure = self._progress(question, flight)
         return AnswerView(
-            question=self._asked(question),
+            question=asked(question, self._settings.texts),
             asked_at=question.asked_at,
             progress=progress,
             text=text,
@@ -83,39 +78,17 @@ class Library:
         """Fire when all that was told so far is on record."""
         return self._journal.committed()
 
-    def history(self, token: str, page: int, words: Sequence[str] = ()) -> HistoryView | None:
-        """Return one page of the history behind `token`, or None."""
+    def history(self, token: str) -> UserHistory | None:
+        """Return the history behind `token`, or None."""
         found = self._find_history(token)
         if found is None:
             return None
         user, state = found
-        wanted = [word.casefold() for word in words]
-        parts = [
-            (session, [one for one in session.questions.values() if self._holds(one, wanted)])
-            for session in _readable(state)
-        ]
-        if wanted:
-            parts = [(session, questions) for session, questions in parts if questions]
-        pages = _paged(parts)
-        page = min(max(page, 1), len(pages))
-        return HistoryView(
-            dialogues=tuple(self._dialogue(user, *part) for part in pages[page - 1]),
-            page=page,
-            pages=len(pages),
-            turns=sum(len(questions) for _, questions in parts),
-            since=state.history_since,
-        )
-
-    def whole_history(self, token: str) -> Sequence[Dialogue] | None:
-        """Return the history behind `token`, oldest first, or None."""
-        found = self._find_history(token)
-        if found is None:
-            return None
-        user, state = found
-        return [
-            self._dialogue(user, session, tuple(session.questions.values()))
-            for session in reversed(list(_readable(state)))
-        ]
+        unfinished = {
+            name: self._progress(state.question(name), self._flights.find(user, name))
+            for name in state.unanswered
+        }
+        return UserHistory(state, self._settings.texts, unfinished)
 
     def erase(self, token: str) -> Deferred[bool]:
         """Erase the user whose history is behind `token`."""
@@ -132,13 +105,6 @@ class Library:
             return None
         return target.user, state
 
-    def _holds(self, question: Question, words: Sequence[str]) -> bool:
-        """Tell whether all of `words`, casefolded, are in a question or its answer."""
-        answer = question.answer
-        said = "" if isinstance(answer, Pending) else answer.text
-        text = f"{self._asked(question)}\n{said}".casefold() if words else ""
-        return all(word in text for word in words)
-
     def _target(self, token: str) -> Target | None:
         return self._index.find(self._link_hash(token), self._timeline.now())
 
@@ -151,73 +117,11 @@ class Library:
             return None
         return target, found[1]
 
-    def _dialogue(self, user: User, session: Session, questions: Sequence[Question]) -> Dialogue:
-        ended = f"history_{session.closed}" if session.closed is not None else "history_open"
-        return Dialogue(
-            opened_at=session.opened_at,
-            assistant=session.assistant,
-            ended=getattr(self._settings.texts, ended),
-            turns=tuple(self._turn(user, question) for question in questions),
-        )
-
-    def _turn(self, user: User, question: Question) -> Turn:
-        flight = self._flights.find(user, question.delivery)
-        progress, text, failure = self._standing(question, flight)
-        return Turn(
-            asked_at=question.asked_at,
-            question=self._asked(question),
-            answer=text,
-            progress=progress,
-            failure=failure,
-        )
-
-    def _asked(self, question: Question) -> str:
-        picture = self._settings.texts.page_picture if question.image else ""
-        return f"{picture} {question.text}".strip()
-
-    def _standing(self, question: Question, flight: Flight | None) -> tuple[Progress, str, str]:
+    def _progress(self, question: Question, flight: Flight | None) -> Standing:
         """Return how far the answer is, its text, and the sentence about its failure."""
-        match question.answer:
-            case Completed(text=text, finish=Finish.LENGTH):
-                return Progress.CUT_SHORT, text, ""
-            case Completed(text=text):
-                return Progress.DONE, text, ""
-            case Failed(text=text, reason=FailureReason.INTERRUPTED) if text:
-                return Progress.INTERRUPTED, text, ""
-            case Failed(text=text, reason=reason, retry_after_s=retry_after_s):
-                return (
-                    Progress.FAILED,
-                    text,
-                    failure_text(reason, retry_after_s, self._settings.texts),
-                )
-            case Pending():
-                if flight is None or not flight.started:
-                    return Progress.WAITING, "", ""
-                written = flight.written
-                return (Progress.WRITING if written else Progress.THINKING), written, ""
-
-
-def _readable(state: UserState) -> Iterator[Session]:
-    return (one for one in state.sessions() if one.closed is not CloseReason.UNSUBSCRIBED)
-
-
-def _paged(parts: Iterable[Part]) -> list[Page]:
-    """Return the sessions, newest first, in pages of a bounded number of turns.
-
-    A longer session goes on from page to page, its newest turns first as well.
-    """
-    pages: list[Page] = [[]]
-    room = TURNS_PER_PAGE
-    for session, asked in parts:
-        questions = asked
-        while True:
-            if room == 0:
-                pages.append([])
-                room = TURNS_PER_PAGE
-            begin = max(0, len(questions) - room)
-            pages[-1].append((session, questions[begin:]))
-            room -= max(1, len(questions) - begin)
-            questions = questions[:begin]
-            if not questions:
-                break
-    return pages
+        if not isinstance(question.answer, Pending):
+            return standing(question.answer, self._settings.texts)
+        if flight is None or not flight.started:
+            return Progress.WAITING, "", ""
+        written = flight.written
+        return (Progress.WRITING if written else Progress.THINKING), written, ""

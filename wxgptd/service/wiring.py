@@ -85,7 +85,7 @@ class Service:
             journal=self.journal,
             store=world.store,
             retention=configured.retention(config),
-            in_thread=world.in_thread,
+            in_thread=world.threads.storage,
             on_damage=world.on_damage,
             timeline=timeline,
         )
@@ -161,12 +161,12 @@ class Service:
             library,
             lambda: settings.texts,
             clock=world.clock,
-            in_thread=world.in_thread,
+            in_thread=world.threads.pages,
             ready=lambda: self._ready,
             confirmation=made_links.confirmation,
             root=configured.path_of(config.server.public_url),
         )
-        self.health = Health(world.store, world.in_thread, world.clock)
+        self.health = Health(world.store, world.threads.health, world.clock)
         self.root = Root(
             webhooks=self._configured.webhooks(config, self.conversations),
             others=resources(self._pages),

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from wxgptd.config import Config
 from wxgptd.errors import WxgptError
 from wxgptd.outbound.client import HttpClient
-from wxgptd.ports import EventStore, InThread
+from wxgptd.ports import EventStore, Threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class World:
     store: EventStore
     http: HttpClient
     http_through: Callable[[str], HttpClient]
-    in_thread: InThread
+    threads: Threads
     link_key: bytes
     config_path: Path
     reread: Callable[[], Config]

@@ -1,0 +1,97 @@
+"""How often one link may be used."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.task import Clock
+
+from tests.support.model_server import answer_at
+from tests.support.story import Story
+from wxgptd.pages import limits
+from wxgptd.pages.limits import Allowance, LinkLimits
+
+FEW = Allowance(3, 0.5)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def test_a_burst_and_then_a_rate(clock):
+    links = LinkLimits(clock)
+    assert [links.admit("a", FEW) for _ in range(4)] == [0, 0, 0, 2]
+    clock.advance(2.0)
+    assert links.admit("a", FEW) == 0
+    assert links.admit("a", FEW) == 2
+    assert links.refused == 2
+
+
+def test_each_link_and_each_kind_has_its_own(clock):
+    links = LinkLimits(clock)
+    for _ in range(4):
+        links.admit("a", FEW)
+    assert links.admit("b", FEW) == 0
+    assert links.admit("a", Allowance(1, 1)) == 0
+
+
+def test_an_allowance_never_exceeds_its_burst(clock):
+    links = LinkLimits(clock)
+    links.admit("a", FEW)
+    clock.advance(10_000)
+    assert [bool(links.admit("a", FEW)) for _ in range(4)] == [False, False, False, True]
+
+
+def test_links_are_forgotten_where_there_are_too_many(clock, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_LINKS", 10)
+    links = LinkLimits(clock)
+    for number in range(100):
+        links.admit(f"link {number}", FEW)
+    assert len(links._buckets) == 10
+
+
+# On the pages.
+
+
+def history_of(story: Story) -> str:
+    import re
+
+    return re.search(r"/h/[\w-]+", story.say("/history")).group()
+
+
+@pytest.fixture
+def story():
+    made = Story(answer_at(1, "好的。"))
+    made.open()
+    made.send("问题")
+    made.advance(2)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("below", "allowance"),
+    [("", limits.HISTORY), ("?q=好", limits.SEARCH), ("/download", limits.DOWNLOAD)],
+)
+def test_a_history_that_is_asked_for_too_often_says_when_to_come_again(story, below, allowance):
+    path = history_of(story) + below
+    answered = [story.get(path).code for _ in range(int(allowance.burst) + 2)]
+    assert answered == [200] * int(allowance.burst) + [429] * 2
+    refused = story.get(path)
+    again = int(refused.headers.getRawHeaders("retry-after")[0])
+    assert 1 <= again <= 1 / allowance.per_s
+    assert "太频繁" in refused.body
+    story.advance(again + 1, step=0.5)
+    assert story.get(path).code == 200
+
+
+def test_another_link_is_not_affected(story):
+    mine, other = history_of(story), history_of(story)
+    for _ in range(int(limits.HISTORY.burst) + 2):
+        story.get(mine)
+    assert story.get(other).code == 200
+
+
+def test_a_link_that_leads_nowhere_takes_no_room(story):
+    for number in range(50):
+        assert story.get(f"/h/{'A' * 20}{number:02}").code == 404
+    assert story.service._pages.limits._buckets == {}

@@ -1,0 +1,70 @@
+"""How often one link may be used, and by how many at once. Links get into the wrong hands.
+
+Each link has an allowance for each kind of request: a burst, and a rate at which it comes back. A
+link in a group of five hundred is opened eight times a second and keeps well below them; a script
+that loads one page again and again does not.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from math import ceil
+from typing import NamedTuple
+
+from twisted.internet.interfaces import IReactorTime
+
+
+class Allowance(NamedTuple):
+    """`burst` requests at once, and `per_s` more each second."""
+
+    burst: float
+    per_s: float
+
+
+ANSWER = Allowance(200, 20)
+LIVE = Allowance(1_000, 100)
+"""Streams and polls, of which one reader without server-sent events takes three a second."""
+
+HISTORY = Allowance(20, 1)
+SEARCH = Allowance(6, 0.5)
+DOWNLOAD = Allowance(4, 0.1)
+CHANGE = Allowance(10, 0.2)
+"""What is written on a page: erasing."""
+
+MAX_READERS = 1_000
+"""How many may follow one answer at once."""
+
+MAX_LINKS = 20_000
+"""How many links are remembered; one that is forgotten has its full allowance again."""
+
+
+@dataclass(slots=True)
+class _Bucket:
+    left: float
+    at: float
+
+
+class LinkLimits:
+    """The allowances of the links that were used lately."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._buckets: OrderedDict[tuple[str, Allowance], _Bucket] = OrderedDict()
+        self.refused = 0
+
+    def admit(self, token: str, allowance: Allowance) -> int:
+        """Use up one request; return 0, or in how many seconds to come again if none is left."""
+        now = self._clock.seconds()
+        key = token, allowance
+        bucket = self._buckets.pop(key, None) or _Bucket(allowance.burst, now)
+        bucket.left = min(allowance.burst, bucket.left + (now - bucket.at) * allowance.per_s)
+        bucket.at = now
+        self._buckets[key] = bucket
+        if len(self._buckets) > MAX_LINKS:
+            self._buckets.popitem(last=False)
+        if bucket.left >= 1:
+            bucket.left -= 1
+            return 0
+        self.refused += 1
+        return ceil((1 - bucket.left) / allowance.per_s)

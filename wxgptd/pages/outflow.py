@@ -1,0 +1,104 @@
+"""Writes to readers as fast as they take it: one who takes nothing costs a few kilobytes.
+
+A transport copies all that is written into its buffer. 200 readers who ask for a long page and
+read none of it would take as many copies of it; here each has one piece in its buffer, and the
+page itself is shared.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.web.server import Request
+from zope.interface import implementer
+
+PIECE_BYTES = 32 * 1024
+
+STALLED_S = 60.0
+"""A reader who takes nothing for so long is gone, or means harm."""
+
+
+@implementer(IPushProducer)
+class Outflow:
+    """What one request is still to be sent. `drained` is called when the reader has it all."""
+
+    def __init__(
+        self, request: Request, clock: IReactorTime, drained: Callable[[], None] = lambda: None
+    ) -> None:
+        self._request = request
+        self._clock = clock
+        self._drained = drained
+        self._waiting: deque[memoryview] = deque()
+        self._paused = False
+        self._impatient: IDelayedCall | None = None
+        request.registerProducer(self, streaming=True)
+
+    @property
+    def behind(self) -> bool:
+        """Whether the reader has not taken all that was written."""
+        return self._paused or bool(self._waiting)
+
+    def write(self, data: bytes) -> None:
+        """Send `data`, which is not copied until its turn comes."""
+        self._waiting.append(memoryview(data))
+        self._pump()
+
+    def end(self) -> None:
+        """Send nothing more."""
+        self._waiting.clear()
+        self._stop_waiting()
+        if self._request.channel is not None:  # the reader is still there
+            self._request.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        """Wait for the reader."""
+        self._paused = True
+        self._stop_waiting()
+        self._impatient = self._clock.callLater(STALLED_S, self._abort)
+
+    def resumeProducing(self) -> None:
+        """Go on: the reader has taken what was in the buffer."""
+        self._paused = False
+        self._stop_waiting()
+        self._pump()
+        if not self.behind:
+            self._drained()
+
+    def stopProducing(self) -> None:
+        """Forget the rest: the reader has left."""
+        self._waiting.clear()
+        self._stop_waiting()
+
+    def _pump(self) -> None:
+        while self._waiting and not self._paused:
+            piece = self._waiting.popleft()
+            if len(piece) > PIECE_BYTES:
+                self._waiting.appendleft(piece[PIECE_BYTES:])
+            self._request.write(bytes(piece[:PIECE_BYTES]))
+
+    def _abort(self) -> None:
+        self._request.channel.forceAbortClient()
+
+    def _stop_waiting(self) -> None:
+        if self._impatient is not None and self._impatient.active():
+            self._impatient.cancel()
+
+
+async def pour(request: Request, body: bytes, clock: IReactorTime) -> None:
+    """Send all of `body`; return when the reader has taken it. Cancelling sends no more."""
+    taken: Deferred[None] = Deferred()
+
+    def drained() -> None:
+        if not taken.called:
+            taken.callback(None)
+
+    outflow = Outflow(request, clock, drained)
+    try:
+        outflow.write(body)
+        if outflow.behind:
+            await taken
+    finally:
+        outflow.end()

@@ -1,0 +1,237 @@
+"""Work for pages in a thread of their own: in turn by link, once for all who want it, in a budget.
+
+Rendering a long answer takes a tenth of a second, searching a long history as much, and whoever
+has one link can ask for either as often as they like. So:
+
+- Work is done one piece after the other, and links take turns: a link that wants a hundred pages
+  waits for its own, and not in front of everybody.
+- What nobody waits for any more is not begun.
+- A text is rendered once for all who want it at the time, and the result is kept.
+- A link has a budget of CPU time. Once that is used up, texts are shown as they were written.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from markupsafe import escape
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from wxgptd.errors import WxgptError
+from wxgptd.pages.document import Blocks, Document
+from wxgptd.ports import InThread
+
+T = TypeVar("T")
+
+MAX_WAITING = 256
+"""Pieces of work in line, of all links together; beyond, pages are refused with 503."""
+
+MAX_WAITING_PER_LINK = 32
+
+BUDGET_S = 3.0
+BUDGET_BACK = 0.05
+"""CPU seconds that a link may use at once, and how much of each second comes back."""
+
+MAX_LINKS = 10_000
+
+MAX_KEPT_CHARS = 4_000_000
+"""Of rendered texts that are kept, and MAX_KEPT of them."""
+
+MAX_KEPT = 256
+
+
+class TooBusy(WxgptError):
+    """the pages are too busy"""
+
+
+@dataclass(slots=True, eq=False)
+class _Work:
+    """A piece of work of one link, and who waits for it."""
+
+    link: str
+    do: Callable[[], Any]
+    text: str = ""
+    waiting: list[Deferred[Any]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Budget:
+    left_s: float
+    at: float
+
+
+class Workshop:
+    """Does the pages' work. `thread_time` is the CPU time of the thread that calls it."""
+
+    def __init__(
+        self,
+        in_thread: InThread,
+        clock: IReactorTime,
+        thread_time: Callable[[], float] = time.thread_time,
+    ) -> None:
+        self._in_thread = in_thread
+        self._clock = clock
+        self._thread_time = thread_time
+        self._lines: OrderedDict[str, deque[_Work]] = OrderedDict()
+        self._count = 0
+        self._busy = False
+        self._budgets: OrderedDict[str, _Budget] = OrderedDict()
+        self._rendering: dict[str, _Work] = {}
+        self._kept: OrderedDict[str, Blocks] = OrderedDict()
+        self._kept_chars = 0
+        self._generation = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many pieces of work are in line."""
+        return self._count
+
+    def run(self, link: str, do: Callable[[], T]) -> Deferred[T]:
+        """Fire with what `do` returns, once it was this link's turn. Cancelling gives it up.
+
+        Errs:
+            TooBusy: too much is in line.
+        """
+        work = _Work(link, do)
+        return self._enqueue(work, self._join(work))
+
+    def blocks(self, link: str, text: str) -> Deferred[Blocks]:
+        """Fire with the blocks of a whole text, as it was written if the budget is used up.
+
+        Errs:
+            TooBusy: too much is in line.
+        """
+        kept = self._kept.get(text)
+        if kept is not None:
+            self._kept.move_to_end(text)
+            return _done(kept)
+        work = self._rendering.get(text)
+        if work is None:
+            if self.left_s(link) <= 0:
+                return _done(as_written(text))
+            work = _Work(link, lambda: Document().update(text), text)
+            self._rendering[text] = work
+            joined = self._enqueue(work, self._join(work))
+        else:
+            joined = self._join(work)
+        return joined.addCallback(self._keep, text, self._generation)
+
+    def forget_all(self) -> None:
+        """Drop what was rendered: somebody whose words are among it was erased."""
+        self._generation += 1
+        self._kept.clear()
+        self._kept_chars = 0
+
+    # The line.
+
+    def _enqueue(self, work: _Work, joined: Deferred[Any]) -> Deferred[Any]:
+        line = self._lines.get(work.link)
+        if self._count >= MAX_WAITING or (line and len(line) >= MAX_WAITING_PER_LINK):
+            self._ended(work)
+            joined.errback(TooBusy("too much is to be rendered"))
+            return joined
+        if line is None:
+            line = self._lines[work.link] = deque()
+        line.append(work)
+        self._count += 1
+        if not self._busy:
+            self._busy = True
+            self._next()
+        return joined
+
+    def _join(self, work: _Work) -> Deferred[Any]:
+        def leave(cancelled: Deferred[Any]) -> None:
+            if cancelled in work.waiting:
+                work.waiting.remove(cancelled)
+            cancelled.errback(CancelledError())
+
+        joined: Deferred[Any] = Deferred(leave)
+        work.waiting.append(joined)
+        return joined
+
+    def _next(self) -> None:
+        """Begin the next piece of work that somebody waits for."""
+        while self._lines:
+            link, line = self._lines.popitem(last=False)
+            work = line.popleft()
+            self._count -= 1
+            if line:
+                self._lines[link] = line  # behind all other links
+            if work.waiting:
+                self._begin(work)
+                return
+            self._ended(work)
+        self._busy = False
+
+    def _begin(self, work: _Work) -> None:
+        def timed() -> tuple[Any, float]:
+            began = self._thread_time()
+            return work.do(), self._thread_time() - began
+
+        self._in_thread(timed).addCallbacks(
+            self._finished, self._failed, callbackArgs=(work,), errbackArgs=(work,)
+        )
+
+    def _finished(self, result: tuple[Any, float], work: _Work) -> None:
+        made, took_s = result
+        self._charge(work.link, took_s)
+        self._ended(work)
+        for joined in work.waiting:
+            joined.callback(made)
+        self._next()
+
+    def _failed(self, failure: Failure, work: _Work) -> None:
+        self._ended(work)
+        for joined in work.waiting:
+            joined.errback(failure)
+        self._next()
+
+    def _ended(self, work: _Work) -> None:
+        if self._rendering.get(work.text) is work:
+            del self._rendering[work.text]
+
+    # What was rendered.
+
+    def _keep(self, made: Blocks, text: str, generation: int) -> Blocks:
+        if generation == self._generation and text not in self._kept:
+            self._kept[text] = made
+            self._kept_chars += sum(map(len, made))
+            while self._kept_chars > MAX_KEPT_CHARS or len(self._kept) > MAX_KEPT:
+                _, dropped = self._kept.popitem(last=False)
+                self._kept_chars -= sum(map(len, dropped))
+        return made
+
+    # Budgets.
+
+    def left_s(self, link: str) -> float:
+        """Return how much CPU time a link may still use."""
+        now = self._clock.seconds()
+        budget = self._budgets.pop(link, None) or _Budget(BUDGET_S, now)
+        budget.left_s = min(BUDGET_S, budget.left_s + (now - budget.at) * BUDGET_BACK)
+        budget.at = now
+        self._budgets[link] = budget
+        if len(self._budgets) > MAX_LINKS:
+            self._budgets.popitem(last=False)
+        return budget.left_s
+
+    def _charge(self, link: str, took_s: float) -> None:
+        self.left_s(link)
+        self._budgets[link].left_s -= took_s
+
+
+def as_written(text: str) -> Blocks:
+    """Return a text that is not rendered, as the one block of its page."""
+    shown = text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
+    return (f'<p class="plain">{escape(shown)}</p>',)
+
+
+def _done(blocks: Blocks) -> Deferred[Blocks]:
+    done: Deferred[Blocks] = Deferred()
+    done.callback(blocks)
+    return done

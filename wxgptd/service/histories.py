@@ -1,0 +1,148 @@
+"""One user's history, in pages that a phone can hold, and searched.
+
+Implements `wxgptd.ports.History`. It is made of values that never change, so another thread may
+read it while the user goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from wxgptd.domain.session import Answer, Completed, Failed, Pending, Question, Session
+from wxgptd.domain.state import UserState
+from wxgptd.domain.texts import Texts
+from wxgptd.domain.values import CloseReason, DeliveryKey, FailureReason, Finish
+from wxgptd.domain.wording import failure_text
+from wxgptd.ports import Dialogue, HistoryView, Progress, Turn
+
+TURNS_PER_PAGE = 20
+
+CHARS_PER_PAGE = 40_000
+"""Where turns are long there are fewer on a page, and one at least."""
+
+Part = tuple[Session, Sequence[Question]]
+Page = list[Part]
+
+Standing = tuple[Progress, str, str]
+"""How far an answer is, its text, and the sentence about its failure."""
+
+
+class UserHistory:
+    """What is known of one user; `unfinished` is how far the answers are that are being written."""
+
+    def __init__(
+        self, state: UserState, texts: Texts, unfinished: Mapping[DeliveryKey, Standing]
+    ) -> None:
+        self._sessions = tuple(_readable(state))
+        self._since = state.history_since
+        self._texts = texts
+        self._unfinished = unfinished
+
+    def page(self, number: int, words: Sequence[str] = ()) -> HistoryView:
+        """Return one page; see `wxgptd.ports.History`."""
+        wanted = [word.casefold() for word in words]
+        parts: list[Part] = [
+            (session, [one for one in session.questions.values() if self._holds(one, wanted)])
+            for session in self._sessions
+        ]
+        if wanted:
+            parts = [(session, questions) for session, questions in parts if questions]
+        pages = _paged(parts)
+        number = min(max(number, 1), len(pages))
+        return HistoryView(
+            dialogues=tuple(self._dialogue(*part) for part in pages[number - 1]),
+            page=number,
+            pages=len(pages),
+            turns=sum(len(questions) for _, questions in parts),
+            since=self._since,
+        )
+
+    def whole(self) -> Sequence[Dialogue]:
+        """Return all of it, oldest first."""
+        return [
+            self._dialogue(session, tuple(session.questions.values()))
+            for session in reversed(self._sessions)
+        ]
+
+    def _holds(self, question: Question, words: Sequence[str]) -> bool:
+        """Tell whether all of `words`, casefolded, are in a question or its answer."""
+        if not words:
+            return True
+        text = f"{asked(question, self._texts)}\n{_said(question)}".casefold()
+        return all(word in text for word in words)
+
+    def _dialogue(self, session: Session, questions: Sequence[Question]) -> Dialogue:
+        ended = f"history_{session.closed}" if session.closed is not None else "history_open"
+        return Dialogue(
+            opened_at=session.opened_at,
+            assistant=session.assistant,
+            ended=getattr(self._texts, ended),
+            turns=tuple(map(self._turn, questions)),
+        )
+
+    def _turn(self, question: Question) -> Turn:
+        unfinished = self._unfinished.get(question.delivery)
+        progress, text, failure = unfinished or standing(question.answer, self._texts)
+        return Turn(
+            asked_at=question.asked_at,
+            question=asked(question, self._texts),
+            answer=text,
+            progress=progress,
+            failure=failure,
+        )
+
+
+def asked(question: Question, texts: Texts) -> str:
+    """Return a question as it is shown."""
+    picture = texts.page_picture if question.image else ""
+    return f"{picture} {question.text}".strip()
+
+
+def standing(answer: Answer, texts: Texts) -> Standing:
+    """Return how far an answer is that nobody writes at the moment."""
+    match answer:
+        case Completed(text=text, finish=Finish.LENGTH):
+            return Progress.CUT_SHORT, text, ""
+        case Completed(text=text):
+            return Progress.DONE, text, ""
+        case Failed(text=text, reason=FailureReason.INTERRUPTED) if text:
+            return Progress.INTERRUPTED, text, ""
+        case Failed(text=text, reason=reason, retry_after_s=retry_after_s):
+            return Progress.FAILED, text, failure_text(reason, retry_after_s, texts)
+        case Pending():
+            return Progress.WAITING, "", ""
+
+
+def _readable(state: UserState) -> Iterator[Session]:
+    return (one for one in state.sessions() if one.closed is not CloseReason.UNSUBSCRIBED)
+
+
+def _said(question: Question) -> str:
+    return "" if isinstance(question.answer, Pending) else question.answer.text
+
+
+def _paged(parts: Iterable[Part]) -> list[Page]:
+    """Return the sessions, newest first, in pages of bounded size.
+
+    A longer session goes on from page to page, its newest turns first as well.
+    """
+    pages: list[Page] = [[]]
+    turns = chars = 0
+    for session, questions in parts:
+        left = len(questions)
+        while True:
+            begin = left
+            while begin and turns < TURNS_PER_PAGE:
+                size = len(questions[begin - 1].text) + len(_said(questions[begin - 1]))
+                if turns and chars + size > CHARS_PER_PAGE:
+                    break
+                begin, turns, chars = begin - 1, turns + 1, chars + size
+            if begin < left or (not left and turns < TURNS_PER_PAGE):
+                pages[-1].append((session, questions[begin:left]))
+                turns += not questions  # one that was opened, and nothing asked
+                left = begin
+                if not left:
+                    break
+            pages.append([])
+            turns = chars = 0
+    return pages

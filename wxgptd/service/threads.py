@@ -1,0 +1,44 @@
+"""The daemon's thread pools: one for each kind of work, and none shared.
+
+With a single pool, a hundred requests for one history page took the threads that resolve names for
+every call of a model, write snapshots and feed the watchdog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+from wxgptd.ports import InThread, Threads
+from wxgptd.ports.threads import T
+
+PAGES = 1
+"""Rendering holds the interpreter's lock: a second thread would only take more of the reactor's."""
+
+STORAGE = 2
+HEALTH = 1
+
+
+def start_threads(reactor: Any) -> Threads:  # noqa: ANN401
+    """Start the pools; they stop with the reactor, and wait for what they are doing."""
+    return Threads(
+        pages=_pool(reactor, PAGES, "pages"),
+        storage=_pool(reactor, STORAGE, "storage"),
+        health=_pool(reactor, HEALTH, "health"),
+    )
+
+
+def _pool(reactor: Any, size: int, name: str) -> InThread:  # noqa: ANN401
+    pool = ThreadPool(0, size, f"wxgptd {name}")
+    pool.start()
+    reactor.addSystemEventTrigger("after", "shutdown", pool.stop)
+
+    def in_thread(work: Callable[[], T], /) -> Deferred[T]:
+        deferred: Deferred[T] = deferToThreadPool(reactor, pool, work)
+        return deferred
+
+    return in_thread
