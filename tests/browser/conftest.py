@@ -19,6 +19,7 @@ LARGE = {"width": 412, "height": 915}
 PATIENCE_MS = 20_000
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
