@@ -223,6 +223,7 @@ def test_the_demonstration_runs_to_its_end_and_a_kept_one_ends_with_an_interrupt
         urllib.request.urlopen(base, timeout=2)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_send_ends_at_once(running, number):
     running.send("/chatgpt")

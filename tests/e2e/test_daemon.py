@@ -20,6 +20,7 @@ from tests.support.processes import AES_KEY, API_KEY, TOKEN
 pytestmark = pytest.mark.processes
 
 
+@pytest.mark.alone
 def test_a_killed_daemon_s_answer_arrives_after_its_restart(stage):
     stage.start_model()
     stage.start_daemon()
@@ -37,6 +38,7 @@ def test_a_killed_daemon_s_answer_arrives_after_its_restart(stage):
     assert events.count('"QuestionAsked"') == 1
 
 
+@pytest.mark.alone
 def test_a_stop_settles_and_the_next_start_asks_again(stage):
     stage.start_model()
     stage.start_daemon()
@@ -52,6 +54,7 @@ def test_a_stop_settles_and_the_next_start_asks_again(stage):
     assert "Traceback" not in stage.said()
 
 
+@pytest.mark.alone
 def test_told_to_stop_twice_it_waits_for_nobody(stage):
     stage.start_model()
     stage.start_daemon()
@@ -95,6 +98,7 @@ def test_without_a_terminal_a_hangup_reads_the_moderation_words_again(stage):
     assert stage.stop() == 0
 
 
+@pytest.mark.alone
 def test_a_page_shows_the_rest_of_an_answer_that_came_too_late(stage):
     stage.start_model()
     stage.start_daemon()

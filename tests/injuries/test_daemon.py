@@ -99,6 +99,7 @@ def faketime() -> str:
     return str(found)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("step", ["+1h", "-30s"])
 def test_a_wall_clock_that_is_set_moves_no_timer(stage, report, step):
     offset = stage.directory / "offset"
