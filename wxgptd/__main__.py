@@ -204,6 +204,7 @@ class _Process:
                 http=http_client(reactor),
                 http_through=partial(http_client, reactor),
                 threads=threads,
+                max_running=_connections_possible(),
                 link_key=link_key(server.state_dir),
                 config_path=self._path,
                 reread=partial(config.load, self._path),
@@ -215,6 +216,7 @@ class _Process:
             reactor,
             max_connections=min(server.max_connections, _connections_possible()),
             max_connections_per_address=server.max_connections_per_address,
+            full=service.fullness.note,
         )
         ports = await self._listen(service, site)
         supervision = Supervision(
@@ -388,7 +390,7 @@ def _few(root: Resource, reactor: Any, max_body_bytes: int) -> BoundedSite:  # n
 def _connections_possible() -> int:
     """Return how many connections leave room for as many calls of models, and for files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(64, (soft - 256) // 2)
+    return max(4, (soft - min(256, soft // 2)) // 2)
 
 
 if __name__ == "__main__":

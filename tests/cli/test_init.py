@@ -176,6 +176,7 @@ def test_at_a_terminal_it_asks_and_does_not_show_the_key(tmp_path):
     (tmp_path / "etc/systemd/system").mkdir(parents=True)
     answers = [
         ("服务商 [deepseek]:", "deepsek"), ("服务商 [deepseek]:", "2"), ("模型 [qwen-plus]:", ""), ("密钥:", "sk-canary"),
+        ("预算 [20]:", "很多"), ("预算 [20]:", "5"),
         ("域名:", "chat"), ("域名:", "https://chat.example.org/"), ("AppID:", "wx0123456789"), ("[Y/n]:", "y"),
         ("网站服务器", "caddy"),
     ]  # fmt: skip
@@ -194,7 +195,8 @@ def test_at_a_terminal_it_asks_and_does_not_show_the_key(tmp_path):
     assert asking.wait(10) == 0, said
     assert not answers, said
     assert "canary" not in said
-    assert cfg.load(tmp_path / CONFIG).assistant["chatgpt"].model == "qwen-plus"
+    assistant = cfg.load(tmp_path / CONFIG).assistant["chatgpt"]
+    assert (assistant.model, assistant.daily_budget) == ("qwen-plus", 5)
     assert (tmp_path / "etc/systemd/system/wxgptd.socket").exists()
 
 
@@ -203,6 +205,24 @@ def test_a_key_that_is_given_is_used_also_for_a_server_that_needs_none(tmp_path)
                 "--plain", WXGPT_API_KEY="sk-1")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert cfg.load(tmp_path / CONFIG).assistant["chatgpt"].api_key.reveal() == "sk-1"
+
+
+def test_a_day_has_a_budget_and_a_user_has_limits_unless_told_otherwise(tmp_path):
+    assert init(tmp_path, *given(tmp_path)).returncode == 0
+    config = cfg.load(tmp_path / CONFIG)
+    assert config.assistant["chatgpt"].daily_budget > 0
+    assert config.assistant["chatgpt"].price_per_million.output > 0
+    assert config.limits.questions_per_day > 0
+    assert config.limits.tokens_per_day > 0
+    (tmp_path / CONFIG).unlink()
+    assert init(tmp_path, *given(tmp_path, "--daily-budget", "0")).returncode == 0
+    assert cfg.load(tmp_path / CONFIG).assistant["chatgpt"].daily_budget == 0
+
+
+def test_a_model_on_this_machine_costs_nothing(tmp_path):
+    done = init(tmp_path, "--provider", "ollama", "--domain", "chat.example.org", "--plain")
+    assert done.returncode == 0, done.stderr
+    assert cfg.load(tmp_path / CONFIG).assistant["chatgpt"].daily_budget == 0
 
 
 def test_a_state_directory_that_the_unit_cannot_have_is_refused(tmp_path):

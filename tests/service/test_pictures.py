@@ -186,3 +186,24 @@ def test_a_picture_that_many_ask_about_is_remembered_once():
     assert list(pictures._remembered) == [URL]
     assert pictures._size == len(DATA_URL)
     assert len(story.wechat_pictures.requests) == 1
+
+
+def test_beyond_the_room_for_pictures_questions_wait_and_others_do_not(monkeypatch):
+    monkeypatch.setattr("wxgptd.service.wiring.PICTURE_BYTES", 3_000_000)
+    story = told(max_size=1_000_000)
+    story.model.respond = lambda _: answer_at(4, "一只猫。")
+    for number in range(4):
+        story.open(f"user{number}")
+    story.outside.hosts["mmbiz.qpic.cn"] = Recorder(lambda *_: JPEG + b"x" * 900_000)
+    sent = [
+        story.deliver(messages.image_message(f"{URL}?n={number}"), f"user{number}")
+        for number in range(4)
+    ]
+    words = story.send("没有图片的问题")
+    story.advance(1)
+    assert len(story.model.calls) == 3, "two pictures, and the words"
+    assert "pictures" in story.service.fullness.recent()
+    story.advance(4)
+    assert words.reply == "一只猫。"
+    story.advance(5)
+    assert [one.reply for one in sent] == ["一只猫。"] * 4

@@ -8,6 +8,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
 
 from wxgptd.service.site import MAX_BODY_BYTES, READ_DEADLINE_S, BoundedSite, Root
 
@@ -133,6 +134,72 @@ def test_a_reverse_proxy_on_this_machine_may_have_as_many_as_there_are(clock):
     for _ in range(3):
         assert connect(server, "127.0.0.1") != (None, None)
     assert connect(server, "127.0.0.1") == (None, None)
+
+
+# Readers.
+
+GET_PAGE = b"GET /a/x HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Open(Resource):
+    """A page that goes on."""
+
+    isLeaf = True
+
+    def render_GET(self, request):
+        request.write(b"...")
+        return NOT_DONE_YET
+
+
+def reading_room(clock, seats=4, **more):
+    root = Resource()
+    root.putChild(b"a", Open())
+    root.putChild(b"echo", Echo())
+    server = BoundedSite(
+        root, clock, max_connections=seats, max_connections_per_address=seats, **more
+    )
+    server.startFactory()
+    return server
+
+
+def test_some_connections_are_kept_for_webhooks(clock):
+    full = []
+    server = reading_room(clock, full=full.append)
+    for _ in range(3):
+        protocol, transport = connect(server)
+        protocol.dataReceived(GET_PAGE)
+        assert b" 200 OK" in transport.value()
+    protocol, transport = connect(server)
+    protocol.dataReceived(GET_PAGE)
+    assert b" 503 " in transport.value()
+    assert full == ["readers"]
+    protocol.connectionLost(connectionDone)
+    protocol, transport = connect(server)
+    protocol.dataReceived(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na")
+    assert b" 200 OK" in transport.value()
+
+
+def test_who_stops_reading_makes_room_for_another(clock):
+    server = reading_room(clock)
+    readers = [connect(server)[0] for _ in range(3)]
+    for protocol in readers:
+        protocol.dataReceived(GET_PAGE)
+    readers[0].connectionLost(connectionDone)
+    protocol, transport = connect(server)
+    protocol.dataReceived(GET_PAGE)
+    assert b" 200 OK" in transport.value()
+
+
+def test_a_connection_that_rests_gives_way_to_one_that_asks(clock):
+    server = site(clock)
+    protocols = [connect(server, "127.0.0.1") for _ in range(3)]
+    protocols[1][0].dataReceived(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
+    protocol, transport = connect(server, "127.0.0.1")
+    assert protocols[1][1].disconnecting
+    protocol.dataReceived(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b" 200 OK" in transport.value()
+    protocols[1][0].connectionLost(connectionDone)
+    assert len(server._channels) == 3
 
 
 def test_a_webhook_is_found_by_its_whole_path_and_by_no_other():

@@ -114,6 +114,8 @@ class Story:
         self.damages: list[Exception] = []
         self.start()
 
+    max_running = 10_000
+
     # The service.
 
     def start(self) -> None:
@@ -135,6 +137,7 @@ class Story:
                 http=self._model_http,
                 http_through=self.through_proxy,
                 threads=Threads(self._in_thread, self._in_thread, self._in_thread),
+                max_running=self.max_running,
                 link_key=b"k" * 32,
                 config_path=Path("/nowhere/wxgptd.toml"),
                 reread=lambda: self.config,

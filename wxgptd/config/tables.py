@@ -99,6 +99,7 @@ class Assistant:
     total_timeout: Duration = Duration(120.0)
     fallback: Words = Words(())
     first_token_within: Duration = Duration(6.0)
+    max_running: int = 0
     price_per_million: Price = Price()
     daily_budget: float = 0.0
     show_reasoning: bool = False

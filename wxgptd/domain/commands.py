@@ -50,7 +50,8 @@ class OfferReply:
     """Settle the window of `delivery` with what there is.
 
     `written` is the whole of what a running model has produced so far; `room` is how many bytes
-    of UTF-8 the slice of an answer may take; `pushes` tells whether the rest will be pushed.
+    of UTF-8 the slice of an answer may take; `pushes` tells whether the rest will be pushed;
+    `in_line` that the model was not asked yet, for want of a place.
     """
 
     at: float
@@ -59,6 +60,7 @@ class OfferReply:
     room: int
     policy: Policy
     pushes: bool = False
+    in_line: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

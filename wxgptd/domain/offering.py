@@ -32,6 +32,9 @@ PUSH_WITHIN_S = 48 * 3_600.0
 PUSHED = "pushed"
 """What a reply is about that comes before the answer does: the rest will be sent by itself."""
 
+IN_LINE = "in_line"
+"""What a reply is about that comes before the model could be asked."""
+
 
 def notice(
     at: float,
@@ -86,7 +89,7 @@ def offer(state: UserState, command: c.OfferReply) -> Events:
             delivery=command.delivery,
             kind=kind,
             notice="",
-            about=PUSHED if growing and command.pushes else "",
+            about=_about(command, kind),
             question=question.delivery,
             start=start,
             end=end,
@@ -96,6 +99,12 @@ def offer(state: UserState, command: c.OfferReply) -> Events:
             reminder=DeliveryKey(""),
         ),
     )
+
+
+def _about(command: c.OfferReply, kind: ReplyKind) -> str:
+    if kind is ReplyKind.LINK and command.in_line:
+        return IN_LINE
+    return PUSHED if kind in (ReplyKind.LINK, ReplyKind.PARTIAL) and command.pushes else ""
 
 
 def with_reminder(state: UserState, events: Events, at: float, policy: Policy) -> Events:

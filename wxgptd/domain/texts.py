@@ -79,6 +79,10 @@ class Texts:
         "这个问题需要想一会儿。点开链接，回答写好就会出现；也可以稍后回复“继续”：\n{link}"
     )
     still_writing_pushed: str = "（还在写，写好后会自动发来，也可以点开链接看：\n{link} ）"
+    waiting_in_line: str = (
+        "现在提问的人比较多，你的问题在排队。点开链接，轮到时回答就会出现；"
+        "也可以稍后回复“继续”：\n{link}"
+    )
     waiting_pushed: str = "这个问题需要想一会儿，回答写好后会自动发来，也可以点开链接看：\n{link}"
     cut_short: str = "（回答已截断，回复“继续”接着写）"
     interrupted: str = "（回答中断，回复“继续”重试）"
@@ -181,6 +185,7 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "still_writing": frozenset({"link"}),
     "waiting": frozenset({"link"}),
     "still_writing_pushed": frozenset({"link"}),
+    "waiting_in_line": frozenset({"link"}),
     "waiting_pushed": frozenset({"link"}),
     "failed_midway": frozenset({"failure"}),
     "failure_busy": frozenset({"seconds"}),

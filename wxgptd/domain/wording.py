@@ -5,14 +5,14 @@ Pure: the same reply is the same text, however often WeChat asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
 
 from wxgptd.domain import paging
 from wxgptd.domain.events import PushStarted
 from wxgptd.domain.limits import REFUSALS
-from wxgptd.domain.offering import PUSHED
+from wxgptd.domain.offering import IN_LINE, PUSHED
 from wxgptd.domain.session import Completed, Failed, Question
 from wxgptd.domain.texts import MAX_REPLY_BYTES, Texts
 from wxgptd.domain.values import FailureReason, Finish, Reply, ReplyKind
@@ -102,6 +102,13 @@ def pushed(push: PushStarted, question: Question, link: str, texts: Texts, *, la
     return _with_footer(body, _footer(question, link, texts, rest=push.rest))
 
 
+_WAITING: Mapping[str, Callable[[Texts], str]] = {
+    PUSHED: lambda texts: texts.waiting_pushed,
+    IN_LINE: lambda texts: texts.waiting_in_line,
+    "": lambda texts: texts.waiting,
+}
+
+
 def _render(
     reply: Reply, question: Question | None, link: str, texts: Texts, around: Surroundings
 ) -> str:
@@ -109,8 +116,7 @@ def _render(
         case ReplyKind.NOTICE:
             return _notice(reply, link, texts, around)
         case ReplyKind.LINK:
-            pushed = reply.about == PUSHED
-            return _fill(texts.waiting_pushed if pushed else texts.waiting, link=link)
+            return _fill(_WAITING[reply.about](texts), link=link)
         case ReplyKind.FAILURE:
             return _failure(question, texts)
         case ReplyKind.PARTIAL:

@@ -68,6 +68,7 @@ class Pages:
         in_thread: InThread,
         ready: Callable[[], bool],
         confirmation: Callable[[str], str],
+        full: Callable[[str], None],
         root: str = "",
     ) -> None:
         self.library = library
@@ -78,6 +79,7 @@ class Pages:
         self.limits = LinkLimits(clock)
         self.unsent = Unsent()
         self.confirmation = confirmation
+        self._full = full
         self.root = root
         self.renditions = Renditions(library, self.sentences, self.workshop)
         self.audiences = Audiences(self.renditions, library, clock)
@@ -126,6 +128,7 @@ class Pages:
         again_s = self.limits.admit(token, allowance)
         if not again_s:
             return b""
+        self._full("link")
         return self._later(request, 429, again_s)
 
     def _later(self, request: Request, status: int, again_s: int) -> bytes:
@@ -137,6 +140,7 @@ class Pages:
 
     def busy(self, request: Request) -> bytes:
         """Answer where more is asked for than the pages may take up."""
+        self._full("pages")
         return self._later(request, 503, BUSY_AGAIN_S)
 
     def word(self, word: str) -> bytes:

@@ -99,6 +99,11 @@ class ChatModel(Protocol):
 class Pictures(Protocol):
     """Whoever can get the pictures that users send."""
 
+    @property
+    def largest(self) -> int:
+        """How many characters a picture has at most as a data URL."""
+        ...
+
     def fetch(self, url: str) -> Deferred[str | None]:
         """Fire with the picture at `url` as a data URL, or with None if it cannot be had."""
         ...

@@ -16,7 +16,14 @@ from wxgptd.domain import commands as c
 from wxgptd.domain import events as e
 from wxgptd.domain.decider import recover
 from wxgptd.domain.state import UserState
-from wxgptd.domain.values import CloseReason, DeliveryKey, FailureReason, Standing, User
+from wxgptd.domain.values import (
+    AssistantName,
+    CloseReason,
+    DeliveryKey,
+    FailureReason,
+    Standing,
+    User,
+)
 from wxgptd.errors import WxgptError
 from wxgptd.ports import Breakdown, Completion
 from wxgptd.service.asking import Asking
@@ -27,6 +34,7 @@ from wxgptd.service.journal import Entry, Journal
 from wxgptd.service.keeping import Keeping
 from wxgptd.service.pushing import Pushing
 from wxgptd.service.settings import Settings
+from wxgptd.service.slots import Slots
 from wxgptd.service.timeline import Timeline
 
 log = Logger()
@@ -47,7 +55,9 @@ class Answering:
         departed: Departed,
         timeline: Timeline,
         erased: Callable[[], None],
+        slots: Slots,
     ) -> None:
+        self._slots = slots
         self._keeping = keeping
         self._departed = departed
         self._settings = settings
@@ -145,8 +155,22 @@ class Answering:
         """Call the model for each question whose turn it is."""
         for name in state.heads():
             flight = self._flights.find(user, name)
-            if flight is not None and not flight.started:
-                flight.start(partial(self._run, user, name, flight))
+            if flight is not None and not flight.started and not flight.in_line:
+                flight.in_line = True
+                found = state.find(name)
+                assert found is not None
+                assistant = found[0].assistant
+                self._slots.take(assistant, partial(self._start, user, name, flight, assistant))
+
+    def _start(
+        self, user: User, name: DeliveryKey, flight: Flight, assistant: AssistantName
+    ) -> bool:
+        """Call the model, if that is still wanted; tell whether it is."""
+        if self._flights.find(user, name) is not flight or flight.started:
+            return False
+        run = partial(self._run, user, name, flight)
+        flight.start(run, partial(self._slots.give, assistant))
+        return True
 
     async def _run(self, user: User, name: DeliveryKey, flight: Flight) -> None:
         """Have one question answered, and the answer recorded."""

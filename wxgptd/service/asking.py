@@ -26,6 +26,7 @@ from wxgptd.service.inflight import Flight
 from wxgptd.service.journal import Journal
 from wxgptd.service.moderation import Moderation
 from wxgptd.service.projections import Spending
+from wxgptd.service.room import Room
 from wxgptd.service.settings import Assistant, Settings
 from wxgptd.service.timeline import Timeline
 
@@ -41,6 +42,9 @@ RETRY_BESIDE_FALLBACK_S = 1.0
 """Where somebody else can answer, asking again is hardly worth the wait."""
 
 LEAST_FIRST_TOKEN_S = 1.0
+
+PICTURE_BYTES = 64 * 1024 * 1024
+"""Room for the pictures of all questions that are being answered; the others wait in line."""
 
 _NOBODY_ELSE = frozenset({FailureReason.REFUSED, FailureReason.MODERATED, FailureReason.STOPPED})
 """What another model should not be asked about."""
@@ -60,6 +64,7 @@ class Surroundings:
     moderation: Moderation
     fitting: Fitting
     spending: Spending
+    picture_room: Room
     clock: IReactorTime
     timeline: Timeline
 
@@ -85,13 +90,22 @@ class Asking:
             gone = Breakdown(reason=FailureReason.MISCONFIGURED, text="", detail=detail)
             return gone, Facts(session.assistant)
         told = context.messages(session, name, self._system_prompt(own, user))
-        seen = await self._with_pictures(told) if own.vision else told
-        if seen is None:
-            missing = Breakdown(
-                reason=FailureReason.PICTURE, text="", detail="the picture could not be fetched"
-            )
-            return missing, Facts(own.name)
-        return await _Question(self._around, user, name, flight, stop, session, own, seen).ask()
+        count = sum(bool(message.picture) for message in told) if own.vision else 0
+        if not count:
+            return await _Question(self._around, user, name, flight, stop, session, own, told).ask()
+        # Each picture is copied several times on its way to the model.
+        place = await self._around.picture_room.enter(count * self._settings.pictures.largest)
+        try:
+            seen = await self._with_pictures(told)
+            if seen is None:
+                missing = Breakdown(
+                    reason=FailureReason.PICTURE, text="", detail="the picture could not be fetched"
+                )
+                return missing, Facts(own.name)
+            place.shrink(sum(len(message.picture) for message in seen))
+            return await _Question(self._around, user, name, flight, stop, session, own, seen).ask()
+        finally:
+            place.leave()
 
     def _system_prompt(self, assistant: Assistant, user: User) -> str:
         today = datetime.fromtimestamp(self._timeline.now())

@@ -33,6 +33,7 @@ from wxgptd.domain.values import (
 from wxgptd.ports import Breakdown, Completion, EventStore, Prompt
 from wxgptd.service.answering import Answering
 from wxgptd.service.conversations import Conversations
+from wxgptd.service.fullness import Fullness
 from wxgptd.service.health import Health
 from wxgptd.service.inflight import InFlight
 from wxgptd.service.journal import Journal
@@ -62,6 +63,7 @@ class Control:
         reloading: Reloading,
         health: Health,
         readers: Callable[[], int],
+        fullness: Fullness,
         ready: Callable[[], bool],
         clock: IReactorTime,
         timeline: Timeline,
@@ -79,6 +81,7 @@ class Control:
         self._reloading = reloading
         self._health = health
         self._readers = readers
+        self._fullness = fullness
         self.ready = ready
         self._clock = clock
         self._timeline = timeline
@@ -113,6 +116,7 @@ class Control:
             },
             "spent_today": dict(self._spending.spent()),
             "disk_full": self._store.full(),
+            "full_lately": self._fullness.recent(),
             "last_seq": store.last_seq,
             "snapshot_seq": self._keeping.snapshot_seq,
             "commits": store.commits,

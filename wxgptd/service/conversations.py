@@ -324,6 +324,7 @@ class Conversations:
                 room=wording.room(settings.texts, link) - len(reminder.encode("utf-8", "replace")),
                 policy=policy,
                 pushes=self._pushing.would(user),
+                in_line=flight is not None and flight.in_line,
             ),
         )
 

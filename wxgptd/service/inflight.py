@@ -19,11 +19,13 @@ MAX_THOUGHT_CHARS = 50_000
 class Flight:
     """One answer on its way: written so far, and observers.
 
-    `started` is false while the question waits in line.
+    `started` is false while the question waits; `in_line` is true while it waits for a place, and
+    not for another question of its user's.
     """
 
     def __init__(self) -> None:
         self.started = False
+        self.in_line = False
         self._run: Deferred[None] | None = None
         self._pieces: list[str] = []
         self._thoughts: list[str] = []
@@ -93,10 +95,16 @@ class Flight:
         _fire(self._landing)
         _fire(self._changes)
 
-    def start(self, run: Callable[[], Coroutine[Deferred[object], object, None]]) -> None:
-        """Begin to have the question answered by `run`, rather than wait in line."""
-        self.started = True
-        self._run = Deferred.fromCoroutine(run())
+    def start(
+        self,
+        run: Callable[[], Coroutine[Deferred[object], object, None]],
+        ended: Callable[[], None],
+    ) -> None:
+        """Begin to have the question answered by `run`; `ended` is called after that."""
+        self.started, self.in_line = True, False
+        running = Deferred.fromCoroutine(run())
+        self._run = None if running.called else running
+        running.addBoth(lambda _: ended())
         self._tell_change()
 
     def finished(self) -> None:

@@ -120,6 +120,9 @@ class Metrics(Projection):
         self._cost = counter("cost", "Cost, in the currency of the prices.", "assistant")
         self._pages = counter("pages_opened", "Pages of answers opened by somebody.", "account")
         self._pushes = counter("pushes", "Customer-service messages, by result.", "account", "code")
+        self._full = counter(
+            "full", "How often somebody was refused or had to wait, by what was full.", "what"
+        )
         self._messages = counter("log_messages", "Warnings and errors in the log.", "level")
         for level in ("warn", "error", "critical"):
             self._messages[level,].inc(0)
@@ -161,6 +164,10 @@ class Metrics(Projection):
     def forwarded(self, took_s: float, *, answered: bool) -> None:
         """Count a message that was handed on."""
         self._forwarded["answered" if answered else "failed",].observe(took_s)
+
+    def full(self, what: str) -> None:
+        """Count somebody who was refused, or has to wait, because `what` is full."""
+        self._full[what,].inc()
 
     def logged(self, event: LogEvent) -> None:
         """Count a warning, or worse. An observer of Twisted's log."""

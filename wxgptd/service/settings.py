@@ -30,7 +30,8 @@ class Assistant:
     """Who answers the questions of a session.
 
     `fallback` are those who answer in its place when it cannot, or has not begun to within
-    `first_token_within_s`. `max_context_tokens` bounds what the model is told; 0 is no bound.
+    `first_token_within_s`. `max_context_tokens` bounds what the model is told, `max_running` how
+    many answers are written at once; 0 is no bound.
     """
 
     name: AssistantName
@@ -46,6 +47,7 @@ class Assistant:
     price: Price = Price()
     daily_budget: float = 0.0
     show_reasoning: bool = False
+    max_running: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,11 @@ class Settings:
         """Become what `fresh` is."""
         for each in fields(self):
             setattr(self, each.name, getattr(fresh, each.name))
+
+    def max_running(self, assistant: AssistantName) -> int:
+        """Return how many answers of an assistant are written at once; 0 is no bound."""
+        known = self.assistants.get(assistant)
+        return known.max_running if known is not None else 0
 
     def around(self, account: Account) -> Surroundings:
         """Return what the texts of an account may speak of."""

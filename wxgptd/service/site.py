@@ -32,6 +32,11 @@ READ_DEADLINE_S = 10.0
 
 IDLE_TIMEOUT_S = 60.0
 
+KEPT_FOR_WEBHOOKS = 0.25
+"""The share of the connections that no reader of a page gets."""
+
+READERS_PATHS = (b"/a/", b"/h/", b"/static/")
+
 _TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -121,6 +126,8 @@ class BoundedChannel(http.HTTPChannel):
     address = ""
     due = inf
     rests = False
+    reads = False
+    """Whether it has one of the seats for readers of pages."""
     _host: IAddress | None = None
 
     def connectionMade(self) -> None:
@@ -139,6 +146,7 @@ class BoundedChannel(http.HTTPChannel):
 
     def requestDone(self, request: http.Request) -> None:
         super().requestDone(request)
+        self.site.leave_seat(self)
         if not self.persistent:
             # Closed as soon as the peer has taken the response, which it may never do.
             self.due = self.site.now() + IDLE_TIMEOUT_S
@@ -183,6 +191,7 @@ class BoundedSite(server.Site):
         max_connections: int,
         max_connections_per_address: int,
         max_body_bytes: int = MAX_BODY_BYTES,
+        full: Callable[[str], None] = lambda _: None,
     ) -> None:
         super().__init__(
             root,
@@ -196,6 +205,9 @@ class BoundedSite(server.Site):
         self.closing = False
         self._max_connections = max_connections
         self._max_connections_per_address = max_connections_per_address
+        self._max_reading = max_connections - max(1, round(max_connections * KEPT_FOR_WEBHOOKS))
+        self._reading = 0
+        self._full = full
         self._clock = reactor
         self._connections: Counter[str] = Counter()
         self._channels: set[BoundedChannel] = set()
@@ -234,7 +246,8 @@ class BoundedSite(server.Site):
         host = getattr(address, "host", "") or ""
         bounded = bool(host) and not _loopback(host)
         crowded = bounded and self._connections[host] >= self._max_connections_per_address
-        if crowded or len(self._channels) >= self._max_connections:
+        if crowded or (len(self._channels) >= self._max_connections and not self._make_room()):
+            self._full("connections")
             return None
         channel = cast("BoundedChannel", super().buildProtocol(address))
         channel.address = host if bounded else ""
@@ -243,9 +256,46 @@ class BoundedSite(server.Site):
             self._connections[host] += 1
         return channel
 
+    def _make_room(self) -> bool:
+        """Give up a connection on which nothing happens; tell whether there was one."""
+        resting = next((one for one in self._channels if one.rests), None)
+        if resting is None:
+            return False
+        self.release(resting)
+        resting.loseConnection()
+        return True
+
+    def take_seat(self, channel: BoundedChannel) -> bool:
+        """Let a connection read a page, unless as many do as may: some are kept for webhooks."""
+        if not channel.reads:
+            if self._reading >= self._max_reading:
+                self._full("readers")
+                return False
+            channel.reads = True
+            self._reading += 1
+        return True
+
+    def leave_seat(self, channel: BoundedChannel) -> None:
+        """Note that a connection reads no page any longer."""
+        if channel.reads:
+            channel.reads = False
+            self._reading -= 1
+
+    def getResourceFor(self, request: http.Request) -> IResource:
+        """Find what answers `request`; readers of pages need a seat."""
+        for_readers = request.path.startswith(READERS_PATHS)
+        channel = request.channel
+        if for_readers and isinstance(channel, BoundedChannel) and not self.take_seat(channel):
+            return Crowded()
+        found: IResource = super().getResourceFor(request)
+        return found
+
     def release(self, channel: BoundedChannel) -> None:
         """Count a connection as gone."""
+        if channel not in self._channels:
+            return
         self._channels.discard(channel)
+        self.leave_seat(channel)
         host = channel.address
         if host:
             self._connections[host] -= 1
@@ -264,6 +314,19 @@ def _loopback(host: str) -> bool:
         return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
         return False
+
+
+class Crowded(Resource):
+    """As many read pages as may: come again in a moment."""
+
+    isLeaf = True
+
+    def render(self, request: server.Request) -> bytes:
+        request.setResponseCode(503)
+        request.setHeader(b"retry-after", b"5")
+        request.setHeader(b"connection", b"close")
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        return b"too many readers, try again in a moment\n"
 
 
 class Root(Resource):

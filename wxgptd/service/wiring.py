@@ -5,6 +5,8 @@ What needs the outside world (the store, the HTTP client, clocks, threads) is an
 
 from __future__ import annotations
 
+from functools import partial
+
 import attrs
 from twisted.web.resource import Resource
 
@@ -21,12 +23,13 @@ from wxgptd.pages.resource import resources
 from wxgptd.pages.serving import Pages
 from wxgptd.service import configured
 from wxgptd.service.answering import Answering
-from wxgptd.service.asking import Asking, Surroundings
+from wxgptd.service.asking import PICTURE_BYTES, Asking, Surroundings
 from wxgptd.service.configured import Configured
 from wxgptd.service.control import Control
 from wxgptd.service.conversations import Conversations
 from wxgptd.service.departed import Departed
 from wxgptd.service.fitting import Fitting
+from wxgptd.service.fullness import Fullness
 from wxgptd.service.health import Health
 from wxgptd.service.inflight import InFlight
 from wxgptd.service.journal import Journal
@@ -44,7 +47,9 @@ from wxgptd.service.projections import (
 )
 from wxgptd.service.pushing import Pushing
 from wxgptd.service.reloading import Adopted, Reloading
+from wxgptd.service.room import Room
 from wxgptd.service.site import Root
+from wxgptd.service.slots import Slots
 from wxgptd.service.sweeper import Sweeper
 from wxgptd.service.timeline import Timeline
 from wxgptd.service.world import World
@@ -59,6 +64,7 @@ class Service:
         self._world = world
         self._config = config
         self.metrics = Metrics()
+        self.fullness = Fullness(world.clock.seconds, self.metrics.full)
         self._replay = 0.0, 0
         self._configured = Configured(world, self.metrics)
         self._settings = settings = self._configured.settings(config)
@@ -111,6 +117,7 @@ class Service:
                     moderation=self.moderation,
                     fitting=Fitting(calibrated.calibration),
                     spending=spending,
+                    picture_room=Room(PICTURE_BYTES, partial(self.fullness.note, "pictures")),
                     clock=world.clock,
                     timeline=timeline,
                 )
@@ -120,6 +127,9 @@ class Service:
             departed=departed,
             timeline=timeline,
             erased=self._forget_rendered,
+            slots=Slots(
+                world.max_running, settings.max_running, partial(self.fullness.note, "answers")
+            ),
         )
         self.conversations = Conversations(
             settings=settings,
@@ -164,6 +174,7 @@ class Service:
             in_thread=world.threads.pages,
             ready=lambda: self._ready,
             confirmation=made_links.confirmation,
+            full=self.fullness.note,
             root=configured.path_of(config.server.public_url),
         )
         self.health = Health(world.store, world.threads.health, world.clock)
@@ -195,6 +206,7 @@ class Service:
             reloading=self.reloading,
             health=self.health,
             readers=lambda: len(self._pages.audiences),
+            fullness=self.fullness,
             clock=world.clock,
             timeline=timeline,
         )

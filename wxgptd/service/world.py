@@ -24,6 +24,7 @@ class World:
     http: HttpClient
     http_through: Callable[[str], HttpClient]
     threads: Threads
+    max_running: int
     link_key: bytes
     config_path: Path
     reread: Callable[[], Config]

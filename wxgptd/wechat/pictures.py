@@ -55,6 +55,11 @@ class WeChatPictures:
         self._size = 0
         self._room = DeferredSemaphore(AT_ONCE)
 
+    @property
+    def largest(self) -> int:
+        """See `wxgptd.ports.Pictures`."""
+        return self._limit * 4 // 3 + 64
+
     def fetch(self, url: str) -> Deferred[str | None]:
         """Fire with the picture as a data URL; see `wxgptd.ports.Pictures`."""
         known = self._remembered.get(url)

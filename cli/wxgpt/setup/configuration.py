@@ -36,6 +36,7 @@ class Wanted(NamedTuple):
     api_key: str
     model: str
     more: str
+    daily_budget: float
 
 
 _TEMPLATE = """\
@@ -70,9 +71,7 @@ api_key = {api_key}
 model = {model}
 {more}# 每次对话开头给模型的说明。 · What the model is told at the beginning.
 system_prompt = "你是公众号里的助手，回答简洁。"
-# 每百万 token 的价格和一天的预算，0 不限。 · Prices for a million tokens, and a daily budget.
-#price_per_million = {{ input = 2, output = 8 }}
-#daily_budget = 20
+{budget}
 
 [session]
 # 多久没有新消息，对话自动结束。 · How long a session lives without a message.
@@ -82,6 +81,7 @@ ttl = "5m"
 # 每个用户的限制，0 不限。 · Limits for each user; 0 is none.
 messages_per_minute = 20
 questions_per_day = 100
+tokens_per_day = 200000
 
 # 不归模型管的消息：关键词回复，或者交给原来的后台。
 # What is not for the model: keyword replies, or another backend.
@@ -101,6 +101,18 @@ _PLAIN = """\
 # Plain text. For safe mode, which is better: these two, and the same in WeChat's backend.
 #app_id = "wx..."
 #aes_key = {aes_key}"""
+
+
+_BUDGET = """\
+# 每百万 token 的价格：请改成服务商网站上的。 · Prices for a million tokens: put in your provider's.
+price_per_million = {{ input = 4, output = 16 }}
+# 一天的预算，花完就停到第二天，0 不限。 · The budget of a day, in the same currency; 0 is none.
+daily_budget = {daily_budget:g}"""
+
+_FREE = """\
+# 每百万 token 的价格和一天的预算，0 不限。 · Prices for a million tokens, and a daily budget.
+#price_per_million = {{ input = 2, output = 8 }}
+#daily_budget = 20"""
 
 
 def written(wanted: Wanted) -> str:
@@ -123,4 +135,5 @@ def written(wanted: Wanted) -> str:
         api_key=quoted(wanted.api_key),
         model=quoted(wanted.model),
         more=f"{wanted.more}\n" if wanted.more else "",
+        budget=(_BUDGET if wanted.daily_budget else _FREE).format(daily_budget=wanted.daily_budget),
     )

@@ -16,6 +16,7 @@ from wxgpt.setup import configuration
 from wxgpt.setup.providers import PROVIDERS, Provider
 
 SYSTEM_STATE = Path("/var/lib/wxgptd")
+DAILY_BUDGET = 20.0
 
 _DOMAIN = r"(?=.{4,190}$)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z][a-z0-9-]+"
 
@@ -66,6 +67,7 @@ class Interview:
         base_url = self._value("base_url", address, preset.base_url)
         model = self._value("model", "Model · 模型", preset.model, ask=not self._given["provider"])
         api_key = self._api_key(preset)
+        daily_budget = self._daily_budget(preset)
         domain = self._said("domain", "Domain, such as chat.example.com · 域名", _domain)
         app_id = self._app_id()
         default = SYSTEM_STATE if self._place.system else self._place.config.parent / "state"
@@ -82,6 +84,7 @@ class Interview:
             api_key=api_key,
             model=model,
             more=preset.more,
+            daily_budget=daily_budget,
         )
 
     def _provider(self) -> Provider:
@@ -128,6 +131,21 @@ class Interview:
             err=True,
         )
         return _asked("API key · 密钥", _key, None, hidden=True)
+
+    def _daily_budget(self, preset: Provider) -> float:
+        """Return what a day may cost: without a budget, one follower could spend all there is."""
+        if self._given["daily_budget"] is not None:
+            return _budget(str(self._given["daily_budget"]))
+        if not preset.keys:
+            return 0.0
+        if not _on_terminal():
+            return DAILY_BUDGET
+        click.echo(
+            "How much may a day cost? Used up, the bot pauses until midnight; 0 is no bound ·\n"
+            "  一天最多花多少钱？花完就停到第二天，0 不限",
+            err=True,
+        )
+        return float(_asked("Budget · 每天预算", _amount, f"{DAILY_BUDGET:g}"))
 
     def _app_id(self) -> str:
         if self._given["plain"]:
@@ -227,6 +245,20 @@ def _key(said: str) -> str:
             "that is no API key, which has no space in it · 这不是密钥：是空的，或者有空格、中文"
         )
     return said
+
+
+def _budget(said: str) -> float:
+    try:
+        amount = float(said)
+    except ValueError:
+        amount = -1.0
+    if not 0 <= amount < 1e9:
+        raise UsageFailure(f"{said!r} is no amount of money · 要填一个数字，比如 20")
+    return amount
+
+
+def _amount(said: str) -> str:
+    return str(_budget(said))
 
 
 def _domain(said: str) -> str:

@@ -1,0 +1,150 @@
+"""How many answers are written at once, and who waits."""
+
+from __future__ import annotations
+
+from tests.support.model_server import answer_at
+from tests.support.story import Story, configuration
+from wxgptd import config as cfg
+from wxgptd.domain.texts import Texts
+from wxgptd.domain.values import AssistantName
+from wxgptd.service.slots import Slots
+
+A, B = AssistantName("a"), AssistantName("b")
+
+
+class Place:
+    """Slots, and what was started with them."""
+
+    def __init__(self, most: int, **of: int) -> None:
+        self.started: list[str] = []
+        self.waited = 0
+        self.slots = Slots(most, lambda name: of.get(name, 0), self._full)
+
+    def _full(self) -> None:
+        self.waited += 1
+
+    def take(self, assistant: AssistantName, name: str, *, wanted: bool = True) -> None:
+        def start() -> bool:
+            if wanted:
+                self.started.append(name)
+            return wanted
+
+        self.slots.take(assistant, start)
+
+
+def test_there_is_a_bound_in_all():
+    place = Place(2)
+    for name in ("1", "2", "3"):
+        place.take(A, name)
+    assert place.started == ["1", "2"]
+    assert place.waited == 1
+    place.slots.give(A)
+    assert place.started == ["1", "2", "3"]
+
+
+def test_an_assistant_has_a_bound_of_its_own_and_holds_up_no_other():
+    place = Place(10, a=1)
+    for name in ("a1", "a2", "a3"):
+        place.take(A, name)
+    place.take(B, "b1")
+    assert place.started == ["a1", "b1"]
+    place.slots.give(A)
+    assert place.started == ["a1", "b1", "a2"]
+
+
+def test_the_lines_of_assistants_take_turns():
+    place = Place(1)
+    for name in ("a1", "a2", "a3"):
+        place.take(A, name)
+    place.take(B, "b1")
+    place.slots.give(A)
+    place.slots.give(A)
+    place.slots.give(A)
+    assert place.started == ["a1", "a2", "b1", "a3"]
+
+
+def test_what_is_no_longer_wanted_takes_no_place():
+    place = Place(1)
+    place.take(A, "1")
+    place.take(A, "gone", wanted=False)
+    place.take(A, "3")
+    place.slots.give(A)
+    assert place.started == ["1", "3"]
+
+
+def test_places_come_back_one_by_one():
+    place = Place(3)
+    for number in range(100):
+        place.take(A, str(number))
+    for _ in range(97):
+        place.slots.give(A)
+    assert len(place.started) == 100
+
+
+# In the service.
+
+
+def crowd(most: int, users: int, **more) -> Story:
+    assistant = cfg.Assistant(base_url="http://model.test/v1", model="m", max_running=most, **more)
+    story = Story(answer_at(6, "好的。"), configuration(assistant={"chatgpt": assistant}))
+    for number in range(users):
+        story.open(f"user{number}")
+    return story
+
+
+def test_beyond_the_bound_questions_wait_in_line_and_are_told_so():
+    story = crowd(1, 4)
+    sent = [story.send(f"问题 {number}", f"user{number}") for number in range(4)]
+    story.advance(1)
+    assert len(story.model.calls) == 1
+    assert story.service.fullness.recent().keys() == {"answers"}
+    story.advance(14)
+    assert [one.reply for one in sent[:2]] == ["好的。"] * 2, "one after the other"
+    assert sent[2].reply.startswith(Texts().waiting[:10]), "it is being written"
+    assert sent[3].reply.startswith(Texts().waiting_in_line[:10])
+    story.advance(12)
+    assert story.say("继续", "user3") == "好的。"
+
+
+def test_who_leaves_the_line_takes_no_place():
+    story = crowd(1, 3)
+    for number in range(3):
+        story.send(f"问题 {number}", f"user{number}")
+    story.say("/clear", "user1")
+    story.advance(13)
+    asked = [story.model.messages(call)[-1][1] for call in range(len(story.model.calls))]
+    assert asked == ["问题 0", "问题 2"]
+
+
+def test_the_second_question_of_a_user_waits_for_the_first_and_for_no_place():
+    story = crowd(1, 1)
+    story.send("一", "user0")
+    story.send("二", "user0")
+    story.advance(1)
+    assert len(story.model.calls) == 1
+    story.advance(13)
+    assert len(story.model.calls) == 2
+
+
+def test_after_a_restart_questions_wait_in_line_as_well():
+    story = crowd(1, 3)
+    for number in range(3):
+        story.send(f"问题 {number}", f"user{number}")
+    story.advance(1)
+    story.restart()
+    story.advance(1)
+    assert len(story.model.calls) == 2, "one of each incarnation"
+    story.advance(20)
+    assert len(story.model.calls) == 4
+
+
+def test_an_answer_that_fails_gives_its_place_back():
+    from tests.support.model_server import error
+
+    assistant = cfg.Assistant(base_url="http://model.test/v1", model="m", max_running=1)
+    story = Story(error(400, "no"), configuration(assistant={"chatgpt": assistant}))
+    for user in ("alice", "bob"):
+        story.open(user)
+        story.send("问题", user)
+        story.advance(1)
+    assert len(story.model.calls) == 2

@@ -1,0 +1,66 @@
+"""How many answers may be written at once: in all, and by each assistant.
+
+Whoever comes when all are taken waits in line, first come, first served; the lines of the
+assistants take turns, so that the one that everybody asks does not hold up the others.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
+
+from wxgptd.domain.values import AssistantName
+
+Start = Callable[[], bool]
+"""Starts what waited in line; tells whether it was still wanted."""
+
+
+class Slots:
+    """Places for running answers.
+
+    There are `most` in all, and `most_of(assistant)` for each assistant, where 0 is no bound.
+    `full` is told when somebody has to wait.
+    """
+
+    def __init__(
+        self, most: int, most_of: Callable[[AssistantName], int], full: Callable[[], None]
+    ) -> None:
+        self._most = most
+        self._most_of = most_of
+        self._full = full
+        self._running: Counter[AssistantName] = Counter()
+        self._lines: OrderedDict[AssistantName, deque[Start]] = OrderedDict()
+
+    def take(self, assistant: AssistantName, start: Start) -> None:
+        """Have `start` called when there is a place: now, or later."""
+        line = self._lines.setdefault(assistant, deque())
+        line.append(start)
+        if len(line) > 1 or not self._has_room(assistant):
+            self._full()
+        self.fill()
+
+    def give(self, assistant: AssistantName) -> None:
+        """Take back the place of an answer that is done."""
+        self._running[assistant] -= 1
+        self.fill()
+
+    def fill(self) -> None:
+        """Start whoever can be started."""
+        for assistant in list(self._lines):
+            while (line := self._lines.get(assistant)) and self._has_room(assistant):
+                start = line.popleft()
+                self._lines.move_to_end(assistant)
+                self._running[assistant] += 1
+                if not start():
+                    self._running[assistant] -= 1
+                    continue
+                break
+        for assistant in [one for one, line in self._lines.items() if not line]:
+            del self._lines[assistant]
+        if any(self._has_room(assistant) for assistant in self._lines):
+            self.fill()
+
+    def _has_room(self, assistant: AssistantName) -> bool:
+        most = self._most_of(assistant)
+        of_this = self._running[assistant] < most if most else True
+        return of_this and self._running.total() < self._most
