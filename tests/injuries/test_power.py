@@ -31,7 +31,9 @@ _WITHOUT_FLUSHING = struct.pack("I", 2)
 _SIZE_BYTES = {"ext4": 64 << 20, "xfs": 320 << 20}
 _MAKE = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f"]}
 
-pytestmark = pytest.mark.processes
+# In one process: while `mount -o loop` looks for a free device it opens those of others, and a device
+# that was just given up is then taken away under a file system that is being mounted on it.
+pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("loop devices")]
 
 
 class Disk:
