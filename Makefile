@@ -10,7 +10,7 @@ WORKERS ?= $(shell echo $$((2 * $(CORES))))
 DISTRIBUTED := --dist loadgroup --no-loadscope-reorder
 
 # What is too slow for `make test`, one target each; `make nightly` runs them all.
-NIGHTLY := torture test-peers bench
+NIGHTLY := torture siege test-peers bench
 
 .DEFAULT_GOAL := help
 .PHONY: help demo check test nightly $(NIGHTLY) lint style types fast format docs lock clean
@@ -44,6 +44,9 @@ nightly: .venv/ready         ## all that is too slow for make test, and one tabl
 
 torture: .venv/ready         ## nightly: injure the log as often as docs/reliability.md says (root, 30 min)
 	WXGPTD_TORTURE=1 $(BIN)/python -m pytest -n $(WORKERS) $(DISTRIBUTED) tests/injuries
+
+siege: .venv/ready           ## nightly: attack the daemon for a minute in each way (15 min)
+	WXGPTD_SIEGE=60 $(BIN)/python -m pytest tests/siege
 
 test-peers: .venv/ready      ## nightly: converse with other people's model servers (installs 1 GB, 10 min)
 	WXGPTD_PEERS=1 $(BIN)/python -m pytest tests/peers

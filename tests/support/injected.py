@@ -13,13 +13,13 @@ import pytest
 
 
 @cache
-def library() -> Path:
-    """Return the library to preload; skip the test where there is no C compiler."""
+def library(name: str = "injected") -> Path:
+    """Return the library NAME.c to preload; skip the test where there is no C compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("there is no C compiler to build the injection with")
-    built = Path(mkdtemp(prefix="wxgptd-injected-")) / "injected.so"
-    source = Path(__file__).with_name("injected.c")
+    built = Path(mkdtemp(prefix="wxgptd-injected-")) / f"{name}.so"
+    source = Path(__file__).with_name(f"{name}.c")
     subprocess.run(
         [compiler, "-shared", "-fPIC", "-O1", "-o", str(built), str(source), "-ldl"], check=True
     )

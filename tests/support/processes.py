@@ -83,12 +83,15 @@ class Stage:
         self,
         *,
         max_file_bytes: int | None = None,
+        max_files: int | None = None,
         ready: bool = True,
         environ: dict[str, str] | None = None,
     ) -> None:
         def limit() -> None:
             if max_file_bytes is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
+            if max_files is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (max_files, max_files))
 
         environ = dict(environ or os.environ)
         if max_file_bytes is not None:
@@ -170,9 +173,20 @@ class Stage:
 
         Returns "" where the message is left to others. Raises OSError if nothing came in time.
         """
+        return self._deliver(messages.text_message(text), user)
+
+    def show(self, url: str, user: str) -> str:
+        """Have WeChat deliver a picture, in as many attempts as it takes; return the reply."""
+        fields = messages.image_message(url)
+        for _ in range(peer.ATTEMPTS):
+            with contextlib.suppress(OSError):
+                return self._deliver(fields, user)
+        return ""
+
+    def _deliver(self, fields: dict[str, str], user: str) -> str:
         webhook = peer.Webhook(url=f"http://127.0.0.1:{self.port}/wx/main", token=TOKEN)
         wechat = peer.Peer(webhook, http=None, clock=Clock(), wall=time.time)
-        url, body = wechat.request(user, messages.text_message(text))
+        url, body = wechat.request(user, fields)
         request = urllib.request.Request(url, body, {"Content-Type": "text/xml"})
         with urllib.request.urlopen(request, timeout=peer.PATIENCE_S) as response:
             reply = response.read()

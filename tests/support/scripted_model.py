@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -39,6 +40,9 @@ class ScriptedModel:
 
     def __init__(self) -> None:
         self._answers: dict[str, list[Answer]] = {}
+        self.refuses: Callable[[str], tuple[int, str] | None] = lambda _: None
+        """What status and body a question is refused with, if it is."""
+        self.asked: list[str] = []
         model = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -46,7 +50,11 @@ class ScriptedModel:
 
             def do_POST(self) -> None:
                 size = int(self.headers["Content-Length"])
-                asked = json.loads(self.rfile.read(size))["messages"][-1]["content"]
+                asked = _words(json.loads(self.rfile.read(size))["messages"][-1]["content"])
+                model.asked.append(asked)
+                if refused := model.refuses(asked):
+                    self._refuse(*refused)
+                    return
                 self.send_response(200)
                 self.send_header("Content-Type", "text/event-stream")
                 self.send_header("Connection", "close")
@@ -60,6 +68,12 @@ class ScriptedModel:
                     self._send("[DONE]")
                 except OSError:
                     pass  # the daemon is gone
+
+            def _refuse(self, status: int, body: str) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body.encode())))
+                self.end_headers()
+                self.wfile.write(body.encode())
 
             def _send(self, data: str) -> None:
                 self.wfile.write(f"data: {data}\n\n".encode())
@@ -90,3 +104,10 @@ class ScriptedModel:
                 answer.sent.put(None)
         self._server.shutdown()
         self._server.server_close()
+
+
+def _words(content: Any) -> str:
+    """Return the words of a message, whose pictures are parts of it."""
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", "") for part in content)

@@ -1,0 +1,71 @@
+"""Connections, files and the log are there for WeChat, whoever else wants them."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+
+import pytest
+
+from tests.siege import attack
+from tests.siege.conftest import SECONDS, many
+
+pytestmark = [pytest.mark.processes, pytest.mark.alone]
+
+WINDOW = '[window]\ndeliberate_timeouts_per_5min = 0\nreply_margin = "4s"\n'
+MOST_LOG_LINES = 40
+
+
+def growing(siege, user: str) -> str:
+    """Return the link to an answer that is being written."""
+    siege.stage.say("/chatgpt", user)
+    siege.model.expect("慢慢写").write("天")
+    return re.search(r"http://\S+/a/[\w-]+", siege.stage.say("慢慢写", user)).group()
+
+
+def follow(link: str, count: int) -> list[socket.socket]:
+    readers = []
+    for _ in range(count):
+        try:
+            reader, path = attack.connect(f"{link}/events")
+            reader.sendall(attack.request(path))
+        except OSError:
+            continue
+        readers.append(reader)
+    return readers
+
+
+def test_320_readers_do_not_crowd_wechat_out_of_300_connections(siege):
+    siege.start(extra=WINDOW, server="max_connections = 300\nmax_connections_per_address = 300")
+    readers = follow(growing(siege, "mallory"), 320)
+    with siege.under("320 readers of 300 connections"):
+        time.sleep(SECONDS)
+    for reader in readers:
+        reader.close()
+    assert "full: " in siege.stage.said()
+
+
+def test_a_genuine_message_is_answered_with_64_files(siege):
+    siege.start(extra=WINDOW, max_files=64)
+    readers = follow(growing(siege, "mallory"), 60)
+    with siege.under("60 readers of 64 files"):
+        time.sleep(SECONDS)
+        siege.stage.say("/chatgpt", "alice")
+        assert siege.ask("天为什么是蓝的？", "因为散射。", "alice") == "因为散射。"
+    for reader in readers:
+        reader.close()
+
+
+def test_forged_posts_write_a_bounded_log(siege):
+    siege.start()
+    webhook = f"http://127.0.0.1:{siege.stage.port}/wx/main"
+    missing = f"http://127.0.0.1:{siege.stage.port}/wx/main/"
+    attacks = [*many(attack.forge, 3, webhook), *many(attack.forge, 1, missing)]
+    with siege.under("forged posts", *attacks):
+        time.sleep(SECONDS)
+    lines = siege.stage.said().splitlines()
+    assert len(lines) < MOST_LOG_LINES + SECONDS, lines[-5:]
+    assert any("more like this" in line for line in lines) or SECONDS < 10
+    assert siege.stage.stop() == 0
+    assert "more like this" in siege.stage.said(), "what was counted is said at the end"

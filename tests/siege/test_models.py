@@ -1,0 +1,128 @@
+"""What a server says to one person, and one provider's trouble, stay where they are."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+from tests.siege.conftest import SECONDS
+from tests.support import injected
+
+pytestmark = [pytest.mark.processes, pytest.mark.alone]
+
+FIREWALL = 403, "<html>Request blocked: <script></html>"
+QUOTED = 400, '{"error": {"message": "cannot parse: 余额不足 insufficient_quota"}}'
+BROKEN = 500, "Internal Server Error"
+
+
+def talk(siege, user: str, text: str, going) -> None:
+    while going():
+        with contextlib.suppress(OSError):
+            siege.stage.say(text, user)
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("refused", [FIREWALL, QUOTED, BROKEN], ids=["403", "quoted", "500"])
+def test_one_person_s_messages_silence_nobody_else(siege, refused):
+    siege.model.refuses = lambda asked: refused if "<script>" in asked else None
+    siege.start()
+    others = [f"other{number}" for number in range(4)]
+    for user in (*others, "mallory"):
+        siege.stage.say("/chatgpt", user)
+    poison = partial(
+        talk, siege, "mallory", "<script>alert(1)</script> 余额不足 insufficient_quota"
+    )
+    wrong = []
+    with siege.under(f"poison ({refused[0]})", poison):
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            for user in others:
+                reply = siege.ask("天为什么是蓝的？", "因为散射。", user)
+                wrong += [reply] if reply != "因为散射。" else []
+    assert wrong == []
+    assert "circuit breaker open" not in siege.stage.said()
+    assert "<script>" not in siege.stage.said(), "words of a user in the log"
+    assert "余额不足" not in siege.stage.said()
+
+
+SLOW = """
+[assistant.slow]
+command = "/slow"
+base_url = "http://model.slow.test/v1"
+model = "m"
+first_token_within = "12s"
+"""
+
+
+def test_a_name_that_hangs_holds_up_no_other_assistant(siege):
+    environ = {**os.environ, "LD_PRELOAD": str(injected.library("slow_names"))}
+    siege.start(extra=SLOW, environ=environ)
+    siege.stage.say("/chatgpt", "alice")
+    victims = [f"victim{number}" for number in range(30)]
+    for user in victims:
+        siege.stage.say("/slow", user)
+    asking = [partial(talk, siege, user, "在吗？") for user in victims]
+    took = []
+    with siege.under("a name that hangs", *asking):
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            began = time.monotonic()
+            assert siege.ask("天为什么是蓝的？", "因为散射。", "alice") == "因为散射。"
+            took.append(time.monotonic() - began)
+            time.sleep(0.1)
+    assert max(took) < 1.0, took
+
+
+def pictures(size: int) -> ThreadingHTTPServer:
+    body = b"\xff\xd8\xff\xe0" + os.urandom(size)
+
+    class Pictures(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Pictures)
+    server.daemon_threads = True
+    Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def test_forty_pictures_at_once_take_bounded_memory_and_give_it_back(siege):
+    server = pictures(5_000_000)
+    host = f"127.0.0.1:{server.server_address[1]}"
+    try:
+        siege.start(extra=f'vision = true\n[pictures]\nhosts = ["{host}"]\n')
+        senders = [f"sender{number}" for number in range(40)]
+        for user in senders:
+            siege.stage.say("/chatgpt", user)
+        before, most = siege.memory_mb(), 0.0
+        with siege.under("40 pictures of 5 MB"):
+            sent = []
+            for number, user in enumerate(senders):
+                send = partial(siege.stage.show, f"http://{host}/{number}", user)
+                sent.append(Thread(target=send))
+                sent[-1].start()
+            while any(one.is_alive() for one in sent):
+                most = max(most, siege.memory_mb())
+                time.sleep(0.05)
+        time.sleep(1)
+        after = siege.memory_mb()
+        siege._report(
+            f"pictures: {before:.0f} MB, at most {most:.0f} MB, afterwards {after:.0f} MB"
+        )
+        assert most < before + 300
+        assert after < before + 150, "remembered pictures, and no more"
+    finally:
+        server.shutdown()
+        server.server_close()
