@@ -5,7 +5,7 @@
 
 FROM python:3.13-slim-bookworm AS build
 WORKDIR /src
-COPY requirements.lock pyproject.toml README.md LICENSE ./
+COPY requirements.lock requirements-build.lock pyproject.toml README.md LICENSE ./
 # What is locked, by hash, and nothing else; then the program itself.
 RUN python -m venv /opt/wxgptd \
  && /opt/wxgptd/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
@@ -13,7 +13,8 @@ COPY wxgptd wxgptd
 COPY cli cli
 COPY etc etc
 COPY docs/man docs/man
-RUN python -m venv /opt/hatchling && /opt/hatchling/bin/pip install --no-cache-dir hatchling==1.27.0 \
+RUN python -m venv /opt/hatchling \
+ && /opt/hatchling/bin/pip install --no-cache-dir --require-hashes -r requirements-build.lock \
  && /opt/hatchling/bin/python -m hatchling build -t wheel -d /dist \
  && /opt/wxgptd/bin/pip install --no-cache-dir --no-deps /dist/*.whl
 

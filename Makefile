@@ -71,9 +71,11 @@ format: .venv/ready          ## rewrite the sources in the project's style
 docs: .venv/ready            ## write what is generated: the configuration reference and the manual
 	PYTHONPATH=.:cli $(BIN)/python docs/generate.py
 
-lock: .venv/ready            ## update requirements.lock, which the container installs
+lock: .venv/ready            ## update the lock files, which the container installs
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	  -o requirements.lock pyproject.toml
+	echo hatchling | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-header -o requirements-build.lock -
 
 .venv/ready: pyproject.toml
 	@echo "setting up .venv from pyproject.toml (once)"

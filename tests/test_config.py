@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from wxgptd import config as cfg
-from wxgptd.config import ConfigError, load
+from wxgptd.config import ConfigError, doubts, load
 from wxgptd.domain.texts import Texts
 from wxgptd.errors import WxgptError
 
@@ -104,6 +104,18 @@ def test_a_secret_that_cannot_be_had_says_why(tmp_path, secret, why):
 def test_a_file_with_secrets_that_others_can_read_is_refused(tmp_path):
     (found,) = faults(tmp_path, GOOD, mode=0o644)
     assert "chmod o=" in found
+
+
+def test_a_file_that_everybody_can_change_is_refused(tmp_path):
+    (found,) = faults(tmp_path, GOOD, mode=0o602)
+    assert "can be changed by every user" in found
+
+
+def test_two_accounts_with_one_token_are_warned_of(tmp_path):
+    token = re.search(r'token = "(\w+)"', GOOD)[1]
+    text = f'{GOOD}\n[account.second]\ntoken = "{token}"\n'
+    config = load(written(tmp_path, text), {})
+    assert [one for one in doubts(config) if one.startswith("account.second.token")]
 
 
 def test_every_mistake_is_told_at_once_with_its_key(tmp_path):

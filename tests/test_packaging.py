@@ -93,7 +93,8 @@ def test_the_lock_has_every_dependency_in_a_version_that_is_allowed():
 
 
 def test_the_lock_has_a_hash_for_everything_and_no_address():
-    for entry in re.split(r"(?m)^(?=[A-Za-z0-9])", LOCK)[1:]:
+    build = (ROOT / "requirements-build.lock").read_text("utf-8")
+    for entry in re.split(r"(?m)^(?=[A-Za-z0-9])", f"\n{LOCK}\n{build}")[1:]:
         assert "--hash=sha256:" in entry, entry
     assert "://" not in LOCK
 
@@ -105,6 +106,14 @@ def test_the_container_is_as_its_linter_wants_it():
     checked = run(sys.executable, "-m", "check_jsonschema", "--builtin-schema",
                   "vendor.compose-spec", ROOT / "compose.yaml")  # fmt: skip
     assert checked.returncode == 0, checked.stdout
+
+
+def test_whatever_the_container_installs_is_locked_by_its_hash():
+    installs = re.findall(
+        r"pip install (.+?)(?: \\\\)?$", (ROOT / "Dockerfile").read_text(), re.MULTILINE
+    )
+    assert len(installs) == 3
+    assert all("--require-hashes" in one or "--no-deps /dist" in one for one in installs)
 
 
 def test_what_the_container_copies_is_there():

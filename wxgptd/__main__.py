@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import gc
 import os
 import resource
@@ -53,6 +54,9 @@ from wxgptd.service.wiring import Service
 from wxgptd.service.world import World
 
 log = Logger(namespace="wxgptd")
+
+PR_SET_DUMPABLE = 4
+"""prctl(2): whether a process may be dumped, and traced by others of its user."""
 
 HEARD_WITHIN_S = 1.0
 """How long a stop waits for the requests of those who have just connected."""
@@ -104,6 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     limited = LineLimit(written, time.monotonic)
     globalLogBeginner.beginLoggingTo([limited], redirectStandardIO=False)
     _raise_file_limit()
+    _keep_memory_private()
     try:
         react(_run, (path, configured, limited))
     finally:
@@ -116,6 +121,17 @@ def _raise_file_limit() -> None:
     if soft != hard:
         with contextlib.suppress(OSError):  # in a sandbox that allows no such thing
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _keep_memory_private() -> None:
+    """Leave no core dump: memory holds the master key, and words of people who were erased.
+
+    The watchdog ends a daemon that hangs with SIGABRT, which would write one.
+    """
+    with contextlib.suppress(OSError):  # in a sandbox that allows no such thing
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError, AttributeError):  # not Linux
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _check_endpoints(path: Path, configured: config.Config) -> None:

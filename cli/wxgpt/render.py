@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import unicodedata
 from datetime import UTC, datetime
 from typing import Any
@@ -118,9 +119,14 @@ def _plain(value: object) -> object:
     return value.hex() if isinstance(value, bytes) else value
 
 
+_ACTED_ON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What JSON may have in it as it is, and a terminal would act on: C1 controls, bidi controls."""
+
+
 def dumps(said: object) -> str:
-    """Return JSON on one line, Chinese left readable, lone surrogates kept apart."""
+    """Return JSON on one line, Chinese left readable, what a terminal would act on escaped."""
     text = json.dumps(said, ensure_ascii=False)
+    text = _ACTED_ON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     return text.encode("utf-8", "backslashreplace").decode()
 
 

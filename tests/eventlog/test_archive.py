@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from types import SimpleNamespace
 
 import pytest
 
@@ -150,3 +151,32 @@ def test_what_a_link_points_to_is_not_written_over(state, tmp_path):
     with pytest.raises(FileExistsError):
         archive.backup(state, tmp_path / "b", MASTER)
     assert (tmp_path / "victim").read_text() == "mine"
+
+
+def test_a_backup_is_looked_at_before_anything_of_it_is_written(state, tmp_path, monkeypatch):
+    archive.backup(state, tmp_path / "b", MASTER)
+    repacked(tmp_path / "b", lambda files: files.update({"log/passwd": b"x"}))
+    written = []
+    monkeypatch.setattr(archive, "_write", lambda path, data: written.append(path))
+    with pytest.raises(archive.NoBackup, match="log/passwd"):
+        archive.restore(tmp_path / "b", tmp_path / "other", MASTER)
+    assert written == []
+
+
+def test_a_backup_that_is_larger_than_the_disk_is_refused_before_it_fills_it(
+    state, tmp_path, monkeypatch
+):
+    archive.backup(state, tmp_path / "b", MASTER)
+    full = SimpleNamespace(free=1)
+    monkeypatch.setattr(archive.shutil, "disk_usage", lambda _: full)
+    with pytest.raises(archive.NoRoom, match="1 are free"):
+        archive.restore(tmp_path / "b", tmp_path / "other", MASTER)
+    assert sorted(path.name for path in (tmp_path / "other").iterdir()) == ["lock"]
+
+
+def test_a_list_of_files_without_end_is_none(state, tmp_path):
+    archive.backup(state, tmp_path / "b", MASTER)
+    endless = b"[" * (archive.MAX_MANIFEST_BYTES + 1)
+    repacked(tmp_path / "b", lambda files: files.update({archive.MANIFEST: endless}))
+    with pytest.raises(archive.NoBackup, match="too long"):
+        archive.restore(tmp_path / "b", tmp_path / "other", MASTER)

@@ -72,3 +72,16 @@ def test_what_is_left_out_as_thoughts_is_told(pieces, data):
     )
     assert shown + cleaner.close() == "答"
     assert "".join(thoughts) == whole[len("<think>") : -len("</think>答")]
+
+
+BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+@pytest.mark.parametrize("control", BIDI)
+def test_nothing_turns_the_text_around_it_about(control):
+    assert clean(f"天{control}是蓝的", f"。{control}") == "天是蓝的。"
+
+
+def test_right_to_left_text_stays():
+    text = "\u0634\u0643\u0631\u0627 \u200f\u05ea\u05d5\u05d3\u05d4"
+    assert clean(text) == text

@@ -31,11 +31,13 @@ class Reader:
             shown = self.blocks[update["from"]].encode("utf-16-le", "surrogatepass")
             fresh[0] = shown[: 2 * update["keep"]].decode("utf-16-le") + fresh[0]
         self.blocks[update["from"] :] = fresh
-        self.thoughts = self.thoughts[: update["thoughts"]["from"]] + update["thoughts"]["text"]
+        thoughts = self.thoughts.encode("utf-16-le", "surrogatepass")  # JavaScript's units
+        kept = thoughts[: 2 * update["thoughts"]["from"]].decode("utf-16-le", "replace")
+        self.thoughts = kept + update["thoughts"]["text"]
         self.position = update["position"]
 
 
-@given(st.lists(st.tuples(BLOCKS, st.integers(0, 1), st.booleans(), st.text("想", max_size=3))))
+@given(st.lists(st.tuples(BLOCKS, st.integers(0, 1), st.booleans(), st.text("想🙂", max_size=3))))
 def test_every_reader_sees_what_there_is(steps):
     keeps_up, comes_back = Reader(), Reader()
     former = None

@@ -301,6 +301,14 @@ def doubts(config: Config) -> Iterator[str]:
             yield f"account.{name}.token: is the one from the example, which everybody knows"
         if not account.aes_key:
             yield f"account.{name}.aes_key: without one, messages travel in plain text"
+    tokens: dict[str, str] = {}
+    for name, account in config.account.items():
+        other = tokens.setdefault(_said(account.token), name)
+        if other != name:
+            yield (
+                f"account.{name}.token: is that of account {other}; what WeChat signed for one "
+                "can be sent to the other"
+            )
     for number, rule in enumerate(config.rule, 1):
         if rule.match == "any" and rule.always:
             yield f"rule.{number}: takes everything, chat commands too: nobody can talk to a model"

@@ -119,6 +119,8 @@ def _checked(document: dict[str, Any], path: Path, mode: int, reader: Converter)
             "has secrets in it and can be read by every user of this machine "
             f"(fix: chmod o= {path})"
         )
+    if mode & stat.S_IWOTH:
+        faults.append(f"can be changed by every user of this machine (fix: chmod o-w {path})")
     if faults:
         raise ConfigError(path, faults)
     return config

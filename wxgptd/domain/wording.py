@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from wxgptd.domain import paging
+from wxgptd.domain.bidi import without_controls
 from wxgptd.domain.events import PushStarted
 from wxgptd.domain.limits import REFUSALS
 from wxgptd.domain.offering import IN_LINE, PUSHED
@@ -85,7 +86,7 @@ def render(
 
 def reminder(unseen: Question, link: str, texts: Texts) -> str:
     """Return the line that tells of an answer which nobody has seen."""
-    asked = " ".join(unseen.text.split()) or texts.page_picture
+    asked = " ".join(without_controls(unseen.text).split()) or texts.page_picture
     if len(asked) > MAX_REMINDED_CHARS:
         asked = asked[:MAX_REMINDED_CHARS] + "…"
     return _fill(texts.unseen, question=asked, link=link)

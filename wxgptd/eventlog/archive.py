@@ -28,6 +28,9 @@ from wxgptd.errors import WxgptError
 from wxgptd.eventlog import framing, keyring, loading, reader, segments, whole
 
 CHUNK_BYTES = 1 << 20
+MAX_MANIFEST_BYTES = 16 << 20
+MAX_PADDING_BYTES = 1 << 20
+"""What a tar file may end in: zeros up to the end of a block."""
 
 KEYS = "keys"
 LOG = "log"
@@ -46,6 +49,10 @@ class Backup(NamedTuple):
 
 class NoBackup(WxgptError):
     """the file is no backup of wxgptd's"""
+
+
+class NoRoom(WxgptError):
+    """there is not enough room for what is in the backup"""
 
 
 class NotEmpty(WxgptError):
@@ -175,10 +182,33 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     archive.addfile(info, io.BytesIO(data))
 
 
-def _extract(source: Path, target: Path) -> None:
-    """Write the files of a backup, durably; take nothing that is none of ours."""
-    found: dict[str, str] = {}
-    manifest: dict[str, str] | None = None
+def _look(source: Path, target: Path) -> None:
+    """See to it that `source` is like a backup and that there is room for what is in it.
+
+    Raises:
+        NoBackup: it has other things in it.
+        NoRoom: it is larger than what is free where `target` is.
+    """
+    size = 0
+    for info, _ in _members(source):
+        size += info.size
+        if info.name == MANIFEST and info.size > MAX_MANIFEST_BYTES:
+            raise NoBackup(f"{source} has a list of files that is too long for a backup")
+    free = shutil.disk_usage(target).free
+    if size > free:
+        raise NoRoom(
+            f"{source} takes {size:,} bytes, and {free:,} are free in {target}",
+            hint="make room, or restore elsewhere: [server] state_dir",
+        )
+
+
+def _members(source: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
+    """Yield the files of a backup, each with what reads it.
+
+    Raises:
+        NoBackup: there is something else among them, or the archive is broken.
+    """
+    seen: set[str] = set()
     try:
         with (
             gzip.open(source) as unpacked,
@@ -186,26 +216,47 @@ def _extract(source: Path, target: Path) -> None:
         ):
             for info in archive:
                 name = info.name
-                if info.type != tarfile.REGTYPE or name in found or not _NAMES.fullmatch(name):
+                if info.type != tarfile.REGTYPE or name in seen or not _NAMES.fullmatch(name):
                     raise NoBackup(f"{source} has {name} in it, which no backup has")
+                seen.add(name)
                 data = archive.extractfile(info)
                 assert data is not None
-                if name == MANIFEST:
-                    manifest = json.loads(data.read())
-                    continue
-                folder, _, own = name.partition("/")
-                segments.make_private_directory(target / folder)
-                found[name] = _write(target / folder / own, data)
-            while unpacked.read(CHUNK_BYTES):
-                pass  # to its end, where its checksum is
+                yield info, data
+            left = 0
+            while rest := unpacked.read(CHUNK_BYTES):  # to its end, where its checksum is
+                left += len(rest)
+                if left > MAX_PADDING_BYTES:
+                    raise NoBackup(f"{source} goes on after its last file, as no backup does")
     except (tarfile.TarError, EOFError, ValueError, zlib.error, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise NoBackup(f"{source} is no backup, or not whole: {error}") from None
+
+
+def _extract(source: Path, target: Path) -> None:
+    """Write the files of a backup, durably; take nothing that is none of ours."""
+    _look(source, target)
+    found: dict[str, str] = {}
+    manifest: dict[str, str] | None = None
+    for info, data in _members(source):
+        if info.name == MANIFEST:
+            manifest = _manifest(source, data)
+            continue
+        folder, _, own = info.name.partition("/")
+        segments.make_private_directory(target / folder)
+        found[info.name] = _write(target / folder / own, data)
     if manifest != found or not any(name.startswith(f"{LOG}/") for name in found):
         raise NoBackup(f"{source} is no backup, or not whole: its files are not those it lists")
     for directory in target.iterdir():
         segments.sync_directory(directory)
+
+
+def _manifest(source: Path, data: IO[bytes]) -> dict[str, str]:
+    try:
+        manifest: dict[str, str] = json.loads(data.read(MAX_MANIFEST_BYTES))
+    except ValueError:
+        raise NoBackup(f"{source} is no backup, or not whole: its list of files is none") from None
+    return manifest
 
 
 def _write(path: Path, data: IO[bytes]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from wxgptd.domain.bidi import without_controls
 from wxgptd.domain.session import Answer, Completed, Failed, Pending, Question, Session
 from wxgptd.domain.state import UserState
 from wxgptd.domain.texts import Texts
@@ -95,7 +96,7 @@ class UserHistory:
 def asked(question: Question, texts: Texts) -> str:
     """Return a question as it is shown."""
     picture = texts.page_picture if question.image else ""
-    return f"{picture} {question.text}".strip()
+    return f"{picture} {without_controls(question.text)}".strip()
 
 
 def standing(answer: Answer, texts: Texts) -> Standing:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
+from twisted.logger import Logger
+
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import segments
 from wxgptd.pages import links
+
+log = Logger()
 
 
 class KeyUnusable(WxgptError):
@@ -26,6 +30,12 @@ def link_key(state_dir: Path) -> bytes:
     try:
         key = path.read_bytes()
     except FileNotFoundError:
+        if segments.list_segments(segments.log_directory(state_dir)):
+            log.error(
+                "{path} is missing: a new one is made, and all links sent so far are dead; "
+                "restore the file from a backup if you have one",
+                path=str(path),
+            )
         key = secrets.token_bytes(links.KEY_BYTES)
         fresh = directory / "links.new"
         segments.write_durably(fresh, key)

@@ -15,9 +15,6 @@ from hashlib import sha256
 from typing import NoReturn, assert_never
 from xml.parsers import expat
 
-from wechatpy.events import EVENT_TYPES
-from wechatpy.messages import MESSAGE_TYPES
-
 from wxgptd.domain.rules import (
     ImageReply,
     MusicReply,
@@ -40,6 +37,7 @@ from wxgptd.domain.values import (
     Unsupported,
 )
 from wxgptd.errors import WxgptError
+from wxgptd.wechat.kinds import EVENTS, MESSAGES
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_DEPTH = 8
@@ -199,7 +197,7 @@ def content(fields: Fields) -> Content:
             return _event(fields)
         case "voice":
             # WeChat is withdrawing recognition: most voice messages come without it.
-            heard = str(MESSAGE_TYPES["voice"](fields).recognition or "").strip()
+            heard = str(MESSAGES["voice"](fields).recognition or "").strip()
             return Text(heard, kind) if heard else Unsupported(kind)
         case _:
             return Unsupported(kind[:32])
@@ -219,7 +217,7 @@ def _event(fields: Fields) -> Content:
     name = fields.get("Event", "").lower()
     match name:
         case "subscribe":
-            scene = str(EVENT_TYPES["subscribe_scan"](fields).scene_id or "")
+            scene = str(EVENTS["subscribe_scan"](fields).scene_id or "")
             return Subscribe(scene.removeprefix("qrscene_")[:128])
         case "unsubscribe":
             return Unsubscribe()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
@@ -27,6 +28,9 @@ SUCCESS = b"success"
 """WeChat's word for: received, there will be no reply."""
 
 REMEMBERED_SIGNATURES = 50_000
+
+MAX_KEY_BYTES = 64
+"""What BLAKE2b takes as a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +56,18 @@ class _SeenSignatures:
     """Which message each signature came with.
 
     In plain mode a signature covers the query and not the body: whoever has seen one could send
-    another message under it. The same message again is one of WeChat's attempts.
+    another message under it. The same message again is one of WeChat's attempts. Most senders are
+    strangers, and some were erased: a message is remembered by a keyed digest, and no OpenID.
     """
 
-    def __init__(self, remembered: int) -> None:
+    def __init__(self, remembered: int, secret: bytes) -> None:
         self._remembered = remembered
-        self._messages: OrderedDict[str, tuple[User, DeliveryKey]] = OrderedDict()
+        self._key = secret[:MAX_KEY_BYTES]
+        self._messages: OrderedDict[str, bytes] = OrderedDict()
 
-    def belongs(self, signed: str, message: tuple[User, DeliveryKey]) -> bool:
+    def belongs(self, signed: str, user: User, delivery: DeliveryKey) -> bool:
+        named = f"{user.account}\0{user.openid}\0{delivery}".encode()
+        message = blake2b(named, key=self._key, digest_size=16).digest()
         first = self._messages.setdefault(signed, message)
         if len(self._messages) > self._remembered:
             self._messages.popitem(last=False)
@@ -100,7 +108,7 @@ class Webhook(Resource):
         self._conversations = conversations
         self._wall = wall
         self._tolerance_s = timestamp_tolerance_s
-        self._seen = _SeenSignatures(REMEMBERED_SIGNATURES)
+        self._seen = _SeenSignatures(REMEMBERED_SIGNATURES, secret)
 
     def adopt(self, credentials: Credentials, forward: HandOn) -> None:
         """Go by these from now on; what is under way is answered with what it came with."""
@@ -138,7 +146,7 @@ class Webhook(Resource):
         except envelope.Malformed as error:
             # In safe mode this was decrypted: nothing of it gets out.
             return self._refuse(request, BAD_REQUEST, "malformed", str(error), tell=not encrypted)
-        if not self._seen.belongs(signed, (user, delivery)):
+        if not self._seen.belongs(signed, user, delivery):
             why = "the signature came with another message"
             return self._refuse(request, FORBIDDEN, "replayed", why)
         exchange = _Exchange(self, request, body, user.openid, source, key, self._credentials)

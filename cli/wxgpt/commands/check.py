@@ -55,6 +55,7 @@ def command(
       wxgpt check --message "你好"
       wxgpt check --event CLICK:MENU_PRICES
     """
+    from wxgpt.diagnosis.configuration import group_that_reads
     from wxgptd.config import ConfigError, chat_command, doubts, load, webhook_path
 
     path = options.config_path()
@@ -88,6 +89,8 @@ def command(
         click.echo(f"assistant {name}: {chat_command(name, assistant)} asks {assistant.model}")
     for doubt in doubts(config):
         click.echo(f"warning: {doubt}", err=True)
+    if group := group_that_reads(path):
+        click.echo(f"warning: {path} can be read by the group {group}", err=True)
     click.echo(f"{path}: ok")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import shutil
 import stat
@@ -41,8 +42,21 @@ def permissions(path: Path) -> Iterator[Finding]:
         yield bad("permissions", f"{path} can be changed by others", f"chmod go-w {path}")
     elif mode & stat.S_IROTH:
         yield bad("permissions", f"{path} can be read by everybody here", f"chmod o= {path}")
+    elif group := group_that_reads(path):
+        yield skipped("permissions", f"{path} can be read by the group {group}; is that meant?")
     else:
         yield good("permissions", f"{path}: {stat.filemode(status.st_mode)}")
+
+
+def group_that_reads(path: Path) -> str:
+    """Return the name of the group that may read the configuration, or "" if none may."""
+    status = path.stat()
+    if not status.st_mode & stat.S_IRGRP:
+        return ""
+    try:
+        return grp.getgrgid(status.st_gid).gr_name
+    except KeyError:
+        return str(status.st_gid)
 
 
 def state_directory(config: Config) -> Iterator[Finding]:

@@ -1,0 +1,40 @@
+"""The kinds of messages and events that WeChat has, from wechatpy's two tables.
+
+Importing wechatpy brings its HTTP client, requests and a hundred and seventy modules along, none of
+which is used here. So its two modules are imported beside the package, whose own module never runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+_TABLES = "wechatpy.messages", "wechatpy.events"
+
+Kinds = Mapping[str, Any]
+"""What takes the fields of a message of that kind, and has what it says as attributes."""
+
+
+def _tables() -> tuple[Kinds, Kinds]:
+    """Return wechatpy's tables, and leave no trace of the import."""
+    before = set(sys.modules)
+    if "wechatpy" not in before:
+        spec = find_spec("wechatpy")
+        assert spec is not None
+        package = ModuleType("wechatpy")
+        package.__path__ = list(spec.submodule_search_locations or ())
+        sys.modules["wechatpy"] = package
+    try:
+        messages, events = map(import_module, _TABLES)
+        return messages.MESSAGE_TYPES, events.EVENT_TYPES
+    finally:
+        for name in [one for one in sys.modules if one.split(".")[0] == "wechatpy"]:
+            if name not in before:
+                del sys.modules[name]
+
+
+MESSAGES, EVENTS = _tables()
