@@ -102,6 +102,7 @@ def test_forty_pictures_at_once_take_bounded_memory_and_give_it_back(siege):
     server = pictures(5_000_000)
     host = f"127.0.0.1:{server.server_address[1]}"
     try:
+        siege.model.delay_s = 3.0
         siege.start(extra=f'vision = true\n[pictures]\nhosts = ["{host}"]\n')
         senders = [f"sender{number}" for number in range(40)]
         for user in senders:

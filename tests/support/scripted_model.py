@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -43,6 +44,8 @@ class ScriptedModel:
         self.refuses: Callable[[str], tuple[int, str] | None] = lambda _: None
         """What status and body a question is refused with, if it is."""
         self.asked: list[str] = []
+        self.delay_s = 0.0
+        """How long the model takes to begin."""
         model = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -55,6 +58,7 @@ class ScriptedModel:
                 if refused := model.refuses(asked):
                     self._refuse(*refused)
                     return
+                time.sleep(model.delay_s)
                 self.send_response(200)
                 self.send_header("Content-Type", "text/event-stream")
                 self.send_header("Connection", "close")

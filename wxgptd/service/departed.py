@@ -2,10 +2,14 @@
 
 WeChat asks three times, fifteen seconds long. Without this the second attempt of a message whose
 sender has left in between would be the first message of somebody new. And to be erased must not
-be the way around the limits of a day.
+be the way around the limits of a day. Users are remembered by a keyed digest: whose OpenID it was
+is not known any longer.
 """
 
 from __future__ import annotations
+
+import secrets
+from hashlib import blake2b
 
 from wxgptd.domain import limits
 from wxgptd.domain.reply_window import OVER_AFTER_S
@@ -17,9 +21,10 @@ class Departed:
     """Remembers which messages are from before, and what was asked for today."""
 
     def __init__(self) -> None:
-        self._until: dict[tuple[User, DeliveryKey], float] = {}
+        self._key = secrets.token_bytes(32)
+        self._until: dict[tuple[bytes, DeliveryKey], float] = {}
         self._day_began_at = 0.0
-        self._used: dict[User, Usage] = {}
+        self._used: dict[bytes, Usage] = {}
 
     def note(self, user: User, before: UserState, now: float) -> None:
         """Take note that `user`, whose state was `before`, is erased."""
@@ -27,27 +32,31 @@ class Departed:
         for delivery, window in before.windows.items():
             until = window.first_at + OVER_AFTER_S
             if until > now:
-                self._until[user, delivery] = until
+                self._until[self._digest(user), delivery] = until
 
     def note_used(self, user: User, before: UserState, day_began_at: float) -> None:
         """Take note of what `user` has asked for on the day that began then."""
         today = list(limits.questions_since(before, day_began_at))
         if today:
             former = self.used(user, day_began_at)
-            self._used[user] = Usage(
+            self._used[self._digest(user)] = Usage(
                 questions=former.questions + len(today),
                 tokens=former.tokens + limits.tokens_of(today),
             )
 
     def knows(self, user: User, delivery: DeliveryKey, now: float) -> bool:
         """Tell whether the message is from before its sender was erased."""
-        return self._until.get((user, delivery), 0.0) > now
+        return bool(self._until) and self._until.get((self._digest(user), delivery), 0.0) > now
 
     def used(self, user: User, day_began_at: float) -> Usage:
         """Return what `user` had asked for, on the day that began then, before being erased."""
         if day_began_at != self._day_began_at:
             self._day_began_at, self._used = day_began_at, {}
-        return self._used.get(user, _NOTHING)
+        return self._used.get(self._digest(user), _NOTHING) if self._used else _NOTHING
+
+    def _digest(self, user: User) -> bytes:
+        named = f"{user.account}\0{user.openid}".encode()
+        return blake2b(named, key=self._key, digest_size=16).digest()
 
 
 _NOTHING = Usage()
