@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import gc
 import os
-import resource
 import signal
 import sys
 import time
@@ -47,6 +45,12 @@ from wxgptd.service.listening import (
     plainly,
     where,
 )
+from wxgptd.service.process_limits import (
+    connections_possible,
+    give_memory_back,
+    keep_memory_private,
+    raise_file_limit,
+)
 from wxgptd.service.site import MAX_BODY_BYTES, BoundedSite
 from wxgptd.service.supervision import Supervision
 from wxgptd.service.threads import start_threads
@@ -55,8 +59,13 @@ from wxgptd.service.world import World
 
 log = Logger(namespace="wxgptd")
 
-PR_SET_DUMPABLE = 4
-"""prctl(2): whether a process may be dumped, and traced by others of its user."""
+SWITCH_INTERVAL_S = 0.0002
+"""How long a thread that computes keeps the interpreter to itself.
+
+The reactor gives the interpreter up at each system call, and beside a page that is being rendered
+it waited 5 ms, Python's default, to get it back each time: a flood of requests for one page held
+other people's messages up for 1.3 s, and for 17 ms with this.
+"""
 
 HEARD_WITHIN_S = 1.0
 """How long a stop waits for the requests of those who have just connected."""
@@ -107,31 +116,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     written = log_format.observer(options.log_format, sys.stderr, os.environ)
     limited = LineLimit(written, time.monotonic)
     globalLogBeginner.beginLoggingTo([limited], redirectStandardIO=False)
-    _raise_file_limit()
-    _keep_memory_private()
+    raise_file_limit()
+    keep_memory_private()
+    give_memory_back()
     try:
         react(_run, (path, configured, limited))
     finally:
         limited.flush(everything=True)
-
-
-def _raise_file_limit() -> None:
-    """Allow as many open files as the machine does: each held request is one, or two."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(OSError):  # in a sandbox that allows no such thing
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _keep_memory_private() -> None:
-    """Leave no core dump: memory holds the master key, and words of people who were erased.
-
-    The watchdog ends a daemon that hangs with SIGABRT, which would write one.
-    """
-    with contextlib.suppress(OSError):  # in a sandbox that allows no such thing
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError, AttributeError):  # not Linux
-        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _check_endpoints(path: Path, configured: config.Config) -> None:
@@ -220,7 +211,7 @@ class _Process:
                 http=http_client(reactor),
                 http_through=partial(http_client, reactor),
                 threads=threads,
-                max_running=_connections_possible(),
+                max_running=connections_possible(),
                 link_key=link_key(server.state_dir),
                 config_path=self._path,
                 reread=partial(config.load, self._path),
@@ -230,7 +221,7 @@ class _Process:
         site = BoundedSite(
             service.root,
             reactor,
-            max_connections=min(server.max_connections, _connections_possible()),
+            max_connections=min(server.max_connections, connections_possible()),
             max_connections_per_address=server.max_connections_per_address,
             full=service.fullness.note,
         )
@@ -249,6 +240,7 @@ class _Process:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         service.begin()
         supervision.ready()
         if self._reload_wanted:
@@ -401,12 +393,6 @@ def _few(root: Resource, reactor: Any, max_body_bytes: int) -> BoundedSite:  # n
         max_connections_per_address=64,
         max_body_bytes=max_body_bytes,
     )
-
-
-def _connections_possible() -> int:
-    """Return how many connections leave room for as many calls of models, and for files."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(4, (soft - min(256, soft // 2)) // 2)
 
 
 if __name__ == "__main__":

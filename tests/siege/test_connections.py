@@ -29,7 +29,9 @@ def follow(link: str, count: int) -> list[socket.socket]:
     for _ in range(count):
         try:
             reader, path = attack.connect(f"{link}/events")
+            reader.settimeout(5)
             reader.sendall(attack.request(path))
+            reader.recv(4_096)  # a welcome, a refusal or the end
         except OSError:
             continue
         readers.append(reader)
