@@ -81,6 +81,18 @@ def test_places_come_back_one_by_one():
     assert len(place.started) == 100
 
 
+def test_a_bound_that_is_lifted_lets_all_in_at_once():
+    bounds = {"a": 1}
+    started: list[int] = []
+    slots = Slots(100_000, lambda name: bounds[name], lambda: None)
+    for number in range(5_000):
+        slots.take(A, lambda number=number: started.append(number) or True)
+    assert started == [0]
+    bounds["a"] = 0
+    slots.fill()
+    assert started == list(range(5_000))
+
+
 # In the service.
 
 

@@ -45,20 +45,23 @@ class Slots:
         self.fill()
 
     def fill(self) -> None:
-        """Start whoever can be started."""
-        for assistant in list(self._lines):
-            while (line := self._lines.get(assistant)) and self._has_room(assistant):
-                start = line.popleft()
-                self._lines.move_to_end(assistant)
-                self._running[assistant] += 1
-                if not start():
-                    self._running[assistant] -= 1
-                    continue
-                break
-        for assistant in [one for one, line in self._lines.items() if not line]:
-            del self._lines[assistant]
-        if any(self._has_room(assistant) for assistant in self._lines):
-            self.fill()
+        """Start whoever can be started: one of each line, and again, until nobody can."""
+        while waiting := [name for name in self._lines if self._has_room(name)]:
+            for assistant in waiting:
+                self._start_one(assistant)
+
+    def _start_one(self, assistant: AssistantName) -> None:
+        """Start the first of a line that is still wanted, and let the other lines come first then."""
+        line = self._lines.get(assistant)
+        while line and self._has_room(assistant):
+            start = line.popleft()
+            self._lines.move_to_end(assistant)
+            if not line:
+                del self._lines[assistant]
+            self._running[assistant] += 1
+            if start():
+                return
+            self._running[assistant] -= 1
 
     def _has_room(self, assistant: AssistantName) -> bool:
         most = self._most_of(assistant)

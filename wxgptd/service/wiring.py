@@ -106,6 +106,9 @@ class Service:
             links=made_links,
             timeline=timeline,
         )
+        self._slots = Slots(
+            world.max_running, settings.max_running, partial(self.fullness.note, "answers")
+        )
         self.answering = Answering(
             settings=settings,
             journal=self.journal,
@@ -127,9 +130,7 @@ class Service:
             departed=departed,
             timeline=timeline,
             erased=self._forget_rendered,
-            slots=Slots(
-                world.max_running, settings.max_running, partial(self.fullness.note, "answers")
-            ),
+            slots=self._slots,
         )
         self.conversations = Conversations(
             settings=settings,
@@ -334,6 +335,7 @@ class Service:
         self._index.ttl_s = self._settings.link_ttl_s
         self._keeping.retention = configured.retention(now)
         self._spending.reconsider()
+        self._slots.fill()
         self.moderation.adopt(now.moderation.words_file)
         self._forget_rendered()
         self._config = now
