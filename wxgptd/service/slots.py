@@ -51,7 +51,7 @@ class Slots:
                 self._start_one(assistant)
 
     def _start_one(self, assistant: AssistantName) -> None:
-        """Start the first of a line that is still wanted, and let the other lines come first then."""
+        """Start the first of a line that is still wanted; the other lines come first then."""
         line = self._lines.get(assistant)
         while line and self._has_room(assistant):
             start = line.popleft()
