@@ -264,9 +264,10 @@ def test_send_can_produce_every_kind(running, options, reply):
 
 @pytest.mark.parametrize("kind", ["location", "link", "voice", "text"])
 def test_send_can_ask_in_every_kind(running, kind):
-    running.send("/chatgpt")
-    done = running.wxgpt("send", "--kind", kind, "用 0 秒回答：在哪里", "--json")
-    assert json.loads(done.stdout)["reply"]
+    opened = running.send("/chatgpt")
+    assert opened["reply"], opened
+    said = json.loads(running.wxgpt("send", "--kind", kind, "用 0 秒回答：在哪里", "--json").stdout)
+    assert said["reply"], (said, running.said()[-1_000:])
 
 
 def test_send_delivers_a_file_as_it_is(running):
