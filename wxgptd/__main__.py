@@ -151,7 +151,12 @@ def _run(
 ) -> Deferred[None]:
     # Timers must not follow a wall clock that is set forward or back.
     reactor.seconds = time.monotonic
-    flushing = LoopingCall(limited.flush)
+
+    def flush() -> None:
+        with contextlib.suppress(OSError):  # a disk that is full for a moment: in a second again
+            limited.flush()
+
+    flushing = LoopingCall(flush)
     flushing.clock = reactor
     flushing.start(1.0, now=False)
     return Deferred.fromCoroutine(_Process(reactor, path, configured).run())
@@ -224,6 +229,7 @@ class _Process:
             max_connections=min(server.max_connections, connections_possible()),
             max_connections_per_address=server.max_connections_per_address,
             full=service.fullness.note,
+            reserved=service.root.is_reserved,
         )
         ports = await self._listen(service, site)
         supervision = Supervision(

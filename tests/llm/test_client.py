@@ -537,3 +537,21 @@ def test_the_limit_that_a_server_names_is_told():
     said = "This model's maximum context length is 8192 tokens. However, you requested 9000"
     body = json.dumps({"error": {"code": "context_length_exceeded", "message": said}})
     assert failed(Asked(error(400, body)).advance(1), FailureReason.TOO_LONG).context_limit == 8192
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["unknown parameter: temperature", "max_tokens is at most 1", "use max_completion_tokens",
+     "stream_options is not supported"],
+)  # fmt: skip
+def test_what_a_server_only_quotes_changes_nothing_for_others(words):
+    asked = Asked(answer_at(0.1, "天"), parameters={**PARAMETERS, "temperature": 1})
+    asked.advance(1)
+    before = asked.server.calls[0]
+    asked._scripts = [error(400, f"cannot parse the prompt: {words}")]
+    asked.ask(f"请解释：{words}")
+    failed(asked.advance(1))
+    asked._scripts = [answer_at(0.1, "天")]
+    asked.ask("别的问题")
+    asked.advance(1)
+    assert {**asked.server.calls[-1], "messages": 0} == {**before, "messages": 0}

@@ -156,10 +156,42 @@ def reading_room(clock, seats=4, **more):
     root.putChild(b"a", Open())
     root.putChild(b"echo", Echo())
     server = BoundedSite(
-        root, clock, max_connections=seats, max_connections_per_address=seats, **more
+        root,
+        clock,
+        max_connections=seats,
+        max_connections_per_address=seats,
+        reserved=lambda path: path == b"/echo",
+        **more,
     )
     server.startFactory()
     return server
+
+
+@pytest.mark.parametrize("path", [b"/a/x", b"/%61/x"])
+def test_however_a_page_is_spelt_it_needs_a_seat(clock, path):
+    server = reading_room(clock)
+    statuses = []
+    for _ in range(4):
+        protocol, transport = connect(server)
+        protocol.dataReceived(GET_PAGE.replace(b"/a/x", path))
+        statuses.append(int(transport.value().split(b" ")[1]))
+    assert statuses == [200, 200, 200, 503]
+
+
+def test_requests_that_are_sent_ahead_fill_no_memory(clock):
+    protocol, transport = connect(site(clock))
+    written = []
+
+    def write(data):
+        written.append(data)
+        if sum(map(len, written)) > 2_000:  # as a real one does beyond 64 KiB
+            protocol.pauseProducing()
+
+    transport.write = write
+    transport.writeSequence = lambda pieces: write(b"".join(pieces))
+    protocol.dataReceived(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n" * 5_000)
+    assert sum(map(len, written)) < 10_000
+    assert transport.disconnecting
 
 
 def test_some_connections_are_kept_for_webhooks(clock):

@@ -199,7 +199,9 @@ class Model:
             result = await self._attempt(prompt, sent, on_text, on_thought, began)
             if isinstance(result, Completion | Breakdown):
                 return result
-            change = self._parameters.give_way(result.complaint, sent) if result.complaint else ""
+            change = ""
+            if result.complaint:
+                change = self._parameters.give_way(result.complaint, sent, _words(prompt))
             if change:
                 log.info("{assistant}: {change}", assistant=self._server.name, change=change)
                 continue

@@ -30,28 +30,29 @@ class Parameters:
             for name, value in self._wanted.items()
         }
 
-    def give_way(self, complaint: str, sent: Mapping[str, object]) -> str:
+    def give_way(self, complaint: str, sent: Mapping[str, object], asked: str = "") -> str:
         """Change what an error about `sent` is about; return in words what, or nothing.
 
-        Another question may have found it out meanwhile: then there is nothing to change.
+        Another question may have found it out meanwhile: then there is nothing to change. A name
+        that is in the question, `asked`, may be quoted from it, and is no reason to change what is
+        sent for everybody.
         """
-        wanted = self._wanted
-        if sent.keys() != wanted.keys():
+        wanted = {name: value for name, value in self._wanted.items() if name not in asked}
+        if sent.keys() != self._wanted.keys():
             return "another question has found out"
-        if MAX_TOKENS in wanted and NEWER_MAX_TOKENS in complaint:
-            wanted[NEWER_MAX_TOKENS] = wanted.pop(MAX_TOKENS)
+        if MAX_TOKENS in wanted and NEWER_MAX_TOKENS in complaint and NEWER_MAX_TOKENS not in asked:
+            self._wanted[NEWER_MAX_TOKENS] = self._wanted.pop(MAX_TOKENS)
             return f"{MAX_TOKENS} is called {NEWER_MAX_TOKENS} from now on"
-        for name in wanted:
+        for name, now in wanted.items():
             if not _names(complaint, name):
                 continue
             most = _AT_MOST.search(complaint)
-            now = wanted[name]
             if name in (MAX_TOKENS, NEWER_MAX_TOKENS) and most and isinstance(now, int):
                 lower = int(most[1].replace(",", ""))
                 if 0 < lower < now:
-                    wanted[name] = lower
+                    self._wanted[name] = lower
                     return f"{name} is {lower} from now on"
-            del wanted[name]
+            del self._wanted[name]
             return f"{name} is left out from now on"
         return ""
 

@@ -16,6 +16,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 from threading import Thread
 from typing import Any
@@ -36,6 +37,8 @@ KEPT_FAILURE_S = 1.0
 
 MAX_LOOKUPS = 16
 """How many names may hang at once before further ones wait in line."""
+
+MAX_NAMES = 1_000
 
 LookUp = Callable[[str], Sequence[str]]
 """Returns the addresses of a name, or raises OSError."""
@@ -130,7 +133,10 @@ class Names:
         if _is_literal(hostName):
             resolution.answer([hostName.strip("[]")])
             return resolution
-        name = self._names.setdefault(hostName, _Name())
+        name = self._names.get(hostName)
+        if name is None:
+            self._forget_some()
+            name = self._names[hostName] = _Name()
         if not name.running and self._clock.seconds() < name.until:
             resolution.answer(name.addresses)
             return resolution
@@ -141,18 +147,28 @@ class Names:
             self._begin()
         return resolution
 
+    def _forget_some(self) -> None:
+        """Drop what is known no longer, where that has become much."""
+        if len(self._names) >= MAX_NAMES:
+            now = self._clock.seconds()
+            current = {k: v for k, v in self._names.items() if v.running or now < v.until}
+            self._names = current
+
     def _begin(self) -> None:
         """Start the lookups that there are threads for."""
         while self._in_line and self._running < MAX_LOOKUPS:
             self._running += 1
             name = self._in_line.popleft()
-            self._start(lambda name=name: self._work(name))  # type: ignore[misc]
+            try:
+                self._start(partial(self._work, name))
+            except RuntimeError:  # no thread can be started: ask again soon
+                self._found(name, ())
 
     def _work(self, name: str) -> None:
         """Look a name up; in a thread."""
         try:
             addresses = self._look_up(name)
-        except (OSError, UnicodeError):
+        except Exception:  # noqa: BLE001 (whatever it is: those who wait have to be told)
             addresses = ()
         self._in_reactor(self._found, name, addresses)
 

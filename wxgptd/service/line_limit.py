@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from twisted.logger import ILogObserver, LogEvent, Logger, eventAsText
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, eventAsText
 from zope.interface import implementer
 
 PERIOD_S = 10.0
@@ -44,6 +44,7 @@ class LineLimit:
     def __call__(self, event: LogEvent) -> None:
         kind = _kind(event)
         if kind:
+            self.flush()
             with self._lock:
                 repeated = self._kinds.get(kind)
                 if repeated is not None:
@@ -61,17 +62,20 @@ class LineLimit:
             ended = [self._kinds.pop(kind) for kind in due]
         for repeated in ended:
             if repeated.last is not None:
-                self._log.warn(
-                    "{count} more like this in {seconds:g} s, the last: {text}",
-                    count=repeated.count,
-                    seconds=PERIOD_S,
-                    text=eventAsText(
-                        repeated.last,
-                        includeTimestamp=False,
-                        includeSystem=False,
-                        includeTraceback=False,
-                    ),
-                )
+                self._say(repeated)
+
+    def _say(self, repeated: _Repeated) -> None:
+        last = repeated.last
+        assert last is not None
+        self._log.emit(
+            last.get("log_level", LogLevel.warn),
+            "{count} similar lines in {seconds:g} s left out, the last: {text}",
+            count=repeated.count,
+            seconds=PERIOD_S,
+            text=eventAsText(
+                last, includeTimestamp=False, includeSystem=False, includeTraceback=False
+            ),
+        )
 
 
 def _kind(event: LogEvent) -> str:

@@ -17,7 +17,7 @@ def raise_file_limit() -> None:
     """Allow as many open files as the machine does: each held request is one, or two."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        with contextlib.suppress(OSError):  # in a sandbox that allows no such thing
+        with contextlib.suppress(OSError, ValueError):  # in a sandbox that allows no such thing
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
@@ -26,7 +26,7 @@ def keep_memory_private() -> None:
 
     The watchdog ends a daemon that hangs with SIGABRT, which would write one.
     """
-    with contextlib.suppress(OSError):  # in a sandbox that allows no such thing
+    with contextlib.suppress(OSError, ValueError):  # in a sandbox that allows no such thing
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError, AttributeError):  # not Linux
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)

@@ -35,9 +35,18 @@ IDLE_TIMEOUT_S = 60.0
 KEPT_FOR_WEBHOOKS = 0.25
 """The share of the connections that no reader of a page gets."""
 
-READERS_PATHS = (b"/a/", b"/h/", b"/static/")
-
-_TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_TOO_LARGE = (
+    "\r\n".join(
+        (
+            "HTTP/1.1 413 Content Too Large",
+            "Connection: close",
+            "Content-Length: 0",
+            *(f"{name}: {value}" for name, value in PRIVATE_HEADERS.items()),
+            "",
+            "",
+        )
+    )
+).encode()
 
 
 class BoundedRequest(server.Request):
@@ -128,6 +137,8 @@ class BoundedChannel(http.HTTPChannel):
     rests = False
     reads = False
     """Whether it has one of the seats for readers of pages."""
+    _congested = False
+    """Whether the peer takes less than it is sent."""
     _host: IAddress | None = None
 
     def connectionMade(self) -> None:
@@ -144,7 +155,18 @@ class BoundedChannel(http.HTTPChannel):
         self.due = inf
         super().allContentReceived()
 
+    def pauseProducing(self) -> None:
+        self._congested = True
+        super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._congested = False
+        super().resumeProducing()
+
     def requestDone(self, request: http.Request) -> None:
+        if self._congested:
+            # Requests that were sent ahead would be answered into the memory of this process.
+            self.persistent = False
         super().requestDone(request)
         self.site.leave_seat(self)
         if not self.persistent:
@@ -176,6 +198,8 @@ class BoundedChannel(http.HTTPChannel):
 class BoundedSite(server.Site):
     """Serves `root` to a bounded number of connections.
 
+    Some of them are kept for the paths that are `reserved`; `full` is told what there is none of.
+
     The bound for each address does not hold for loopback: that is where a reverse proxy is.
     """
 
@@ -192,6 +216,7 @@ class BoundedSite(server.Site):
         max_connections_per_address: int,
         max_body_bytes: int = MAX_BODY_BYTES,
         full: Callable[[str], None] = lambda _: None,
+        reserved: Callable[[bytes], bool] = lambda _: True,
     ) -> None:
         super().__init__(
             root,
@@ -208,6 +233,7 @@ class BoundedSite(server.Site):
         self._max_reading = max_connections - max(1, round(max_connections * KEPT_FOR_WEBHOOKS))
         self._reading = 0
         self._full = full
+        self._reserved = reserved
         self._clock = reactor
         self._connections: Counter[str] = Counter()
         self._channels: set[BoundedChannel] = set()
@@ -283,9 +309,12 @@ class BoundedSite(server.Site):
 
     def getResourceFor(self, request: http.Request) -> IResource:
         """Find what answers `request`; readers of pages need a seat."""
-        for_readers = request.path.startswith(READERS_PATHS)
         channel = request.channel
-        if for_readers and isinstance(channel, BoundedChannel) and not self.take_seat(channel):
+        if (
+            isinstance(channel, BoundedChannel)
+            and not self._reserved(request.path)
+            and not self.take_seat(channel)
+        ):
             return Crowded()
         found: IResource = super().getResourceFor(request)
         return found
@@ -317,7 +346,7 @@ def _loopback(host: str) -> bool:
 
 
 class Crowded(Resource):
-    """As many read pages as may: come again in a moment."""
+    """All connections for readers are in use; retry later."""
 
     isLeaf = True
 
@@ -346,6 +375,10 @@ class Root(Resource):
             b"healthz": Word(why_ill),
             b"readyz": Word(lambda: why_ill() if ready() else "starting"),
         }
+
+    def is_reserved(self, path: bytes) -> bool:
+        """Tell whether `path` is for WeChat, or for who looks whether the daemon is well."""
+        return path in self.webhooks or path in (b"/healthz", b"/readyz")
 
     def getChild(self, path: bytes, request: server.Request) -> Resource:
         webhook = self.webhooks.get(request.path)

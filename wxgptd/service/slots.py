@@ -1,7 +1,7 @@
 """How many answers may be written at once: in all, and by each assistant.
 
-Whoever comes when all are taken waits in line, first come, first served; the lines of the
-assistants take turns, so that the one that everybody asks does not hold up the others.
+Further questions queue, first in, first out. The queues of the assistants take turns, so that one
+that everybody asks does not hold up the others.
 """
 
 from __future__ import annotations
@@ -59,9 +59,14 @@ class Slots:
             if not line:
                 del self._lines[assistant]
             self._running[assistant] += 1
-            if start():
+            wanted = False
+            try:
+                wanted = start()
+            finally:
+                if not wanted:
+                    self._running[assistant] -= 1
+            if wanted:
                 return
-            self._running[assistant] -= 1
 
     def _has_room(self, assistant: AssistantName) -> bool:
         most = self._most_of(assistant)
