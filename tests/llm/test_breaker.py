@@ -63,7 +63,9 @@ def test_one_person_s_messages_never_open_a_breaker_while_a_probe_is_answered(na
 @pytest.mark.parametrize("name", ["a firewall's 403", "401 to one question", "402 to one question"])
 def test_who_is_refused_alone_is_not_told_that_the_service_is_wrong(name):
     asked = Asked(ABOUT_ONE_QUESTION[name], probe=WELL)
-    assert "a probe is answered" in failed(asked.advance(1), FailureReason.UNAVAILABLE).detail
+    assert (
+        "a probe was answered 0 s ago" in failed(asked.advance(1), FailureReason.UNAVAILABLE).detail
+    )
 
 
 # The probe decides.
@@ -99,7 +101,7 @@ def test_the_account_of_a_single_user_is_protected_as_well():
 
 
 def test_five_failures_of_two_users_open_it_without_waiting_for_a_probe():
-    asked = Asked(DOWN, probe=Script([Step(1_000, b"")]))
+    asked = Asked(DOWN, probe=HANGS)
     fail_by(asked, 1, 2, 1, 2)
     assert "HTTP 503" in asked.model.condition()
     asked.ask(asker=3)
@@ -112,8 +114,18 @@ def test_five_failures_of_one_user_do_not():
     assert asked.model.condition() == "ok"
 
 
+HANGS = Script([Step(1_000, b"")])
+
+
+def test_two_users_cannot_open_it_either_while_a_probe_is_answered():
+    asked = Asked(DOWN, probe=WELL, prompt={"retry_for_s": 0.0})
+    for _ in range(20):
+        fail_by(asked, 1, 2)
+    assert asked.model.condition() == "ok"
+
+
 def test_a_good_answer_begins_the_count_again():
-    asked = Asked(error(400, "what?"), probe=WELL)
+    asked = Asked(WELL, probe=HANGS)
     asked._scripts = [DOWN]
     fail_by(asked, 1, 2)
     asked._scripts = [WELL]
@@ -123,6 +135,25 @@ def test_a_good_answer_begins_the_count_again():
     assert asked.model.condition() == "ok"
     fail_by(asked, 1)
     assert asked.model.condition() != "ok"
+
+
+@pytest.mark.parametrize(
+    "refused", [error(413, "too large"), error(400, "what?"), error(429, "slow")]
+)
+def test_one_person_s_refused_questions_hide_nothing_from_the_count(refused):
+    asked = Asked(WELL, probe=HANGS)
+    for asker in (1, 2, 3, 4, 5):
+        asked._scripts = [DOWN]
+        fail_by(asked, asker)
+        asked._scripts = [refused]
+        fail_by(asked, 9)
+    assert asked.model.condition() != "ok"
+
+
+def test_a_probe_that_fails_once_for_a_passing_reason_is_no_verdict():
+    asked = Asked(error(403, "no"), probe=DOWN)
+    asked.advance(10)
+    assert asked.model.condition() == "ok"
 
 
 def test_each_model_is_probed_at_most_once_in_its_time():

@@ -13,7 +13,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from wxgptd.pages.outflow import PIECE_BYTES, STALLED_S, pour
-from wxgptd.pages.unsent import MAX_BYTES, MAX_BYTES_PER_LINK, Unsent
+from wxgptd.pages.unsent import MAX_BYTES, MAX_BYTES_PER_OWNER, Unsent
 from wxgptd.pages.workshop import TooBusy
 from wxgptd.service.site import BoundedSite
 
@@ -113,11 +113,11 @@ def test_who_leaves_in_the_middle_is_forgotten(reader):
 
 def test_what_is_on_its_way_is_bounded_for_each_link_and_in_all():
     unsent = Unsent()
-    with unsent.counted("a", MAX_BYTES_PER_LINK):
+    with unsent.counted("a", MAX_BYTES_PER_OWNER):
         with pytest.raises(TooBusy), unsent.counted("a", 1):
             pass
         with unsent.counted("b", 1):
-            assert unsent.bytes == MAX_BYTES_PER_LINK + 1
+            assert unsent.bytes == MAX_BYTES_PER_OWNER + 1
         with pytest.raises(TooBusy), unsent.counted("c", MAX_BYTES):
             pass
     assert unsent.bytes == 0

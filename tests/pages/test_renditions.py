@@ -16,6 +16,9 @@ class Library:
 
     text = "一段话。" * IN_THREAD_CHARS
 
+    def owner(self, _token: str) -> str:
+        return "alice"
+
     def answer(self, _token: str) -> AnswerView:
         return AnswerView("问", 0.0, Progress.WRITING, self.text, "", 0, "", 1.0)
 

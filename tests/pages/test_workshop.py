@@ -10,7 +10,7 @@ from wxgptd.pages.workshop import (
     BUDGET_BACK,
     BUDGET_S,
     MAX_WAITING,
-    MAX_WAITING_PER_LINK,
+    MAX_WAITING_PER_OWNER,
     TooBusy,
     Workshop,
     as_written,
@@ -143,18 +143,18 @@ def test_a_budget_comes_back_with_time(shop):
 
 
 def test_the_line_is_bounded_for_each_link_and_in_all(shop):
-    mine = [shop.run("a", number) for number in range(MAX_WAITING_PER_LINK + 3)]
+    mine = [shop.run("a", number) for number in range(MAX_WAITING_PER_OWNER + 3)]
     refused = failures(*mine)
     assert [one.type for one in refused] == [TooBusy] * 2, "one is at work"
     others = [shop.run(f"link {number}", number) for number in range(MAX_WAITING)]
-    assert len(failures(*others)) == MAX_WAITING_PER_LINK
+    assert len(failures(*others)) == MAX_WAITING_PER_OWNER
     assert shop.workshop.waiting == MAX_WAITING
     shop.run_out()
     assert shop.workshop.waiting == 0
 
 
 def test_a_rendering_that_is_refused_can_be_asked_for_later(shop):
-    mine = [shop.run("a", number) for number in range(MAX_WAITING_PER_LINK + 1)]
+    mine = [shop.run("a", number) for number in range(MAX_WAITING_PER_OWNER + 1)]
     refused = failures(shop.workshop.blocks("a", "天"))
     assert refused[0].check(TooBusy)
     failures(*mine)

@@ -71,6 +71,10 @@ def test_failures_are_counted_by_their_reason():
     assert value(story, "answers_total", assistant="chatgpt", outcome="misconfigured") == 1
     assert value(story, "model_left_alone", assistant="chatgpt") == 1
     story.advance(40, step=1.0)
+    assert value(story, "model_left_alone", assistant="chatgpt") == 1, "until a probe is answered"
+    story.model.respond = lambda _: answer_at(0.1, "好的。")
+    story.send("问题")
+    story.advance(3)
     assert value(story, "model_left_alone", assistant="chatgpt") == 0
 
 

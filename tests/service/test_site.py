@@ -118,29 +118,6 @@ def test_a_peer_that_does_not_take_its_response_is_cut_off(clock):
     assert transport.aborted
 
 
-def test_connections_are_bounded_by_address_and_in_all(clock):
-    server = site(clock)
-    one = connect(server, "203.0.113.1")
-    connect(server, "203.0.113.1")
-    assert connect(server, "203.0.113.1") == (None, None)
-    connect(server, "203.0.113.2")
-    assert connect(server, "203.0.113.3") == (None, None)
-    one[0].connectionLost(connectionDone)
-    assert connect(server, "203.0.113.3") != (None, None)
-
-
-def test_a_reverse_proxy_on_this_machine_may_have_as_many_as_there_are(clock):
-    server = site(clock)
-    for _ in range(3):
-        assert connect(server, "127.0.0.1") != (None, None)
-    assert connect(server, "127.0.0.1") == (None, None)
-
-
-# Readers.
-
-GET_PAGE = b"GET /a/x HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
 class Open(Resource):
     """A page that goes on."""
 
@@ -149,6 +126,40 @@ class Open(Resource):
     def render_GET(self, request):
         request.write(b"...")
         return NOT_DONE_YET
+
+
+GET_OPEN = b"GET /open HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def test_connections_are_bounded_by_address_and_in_all(clock):
+    server = site(clock)
+    server.resource.putChild(b"open", Open())
+
+    def busy(host):
+        protocol, transport = connect(server, host)
+        if protocol is not None:
+            protocol.dataReceived(GET_OPEN)
+        return protocol, transport
+
+    one = busy("203.0.113.1")
+    busy("203.0.113.1")
+    assert busy("203.0.113.1") == (None, None)
+    busy("203.0.113.2")
+    assert busy("203.0.113.3") == (None, None)
+    one[0].connectionLost(connectionDone)
+    assert busy("203.0.113.3") != (None, None)
+
+
+def test_a_reverse_proxy_on_this_machine_may_have_as_many_as_there_are(clock):
+    server = site(clock)
+    for _ in range(3):
+        assert connect(server, "127.0.0.1") != (None, None)
+    assert len(server._channels) == 3
+
+
+# Readers.
+
+GET_PAGE = b"GET /a/x HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def reading_room(clock, seats=4, **more):
@@ -227,11 +238,43 @@ def test_a_connection_that_rests_gives_way_to_one_that_asks(clock):
     protocols = [connect(server, "127.0.0.1") for _ in range(3)]
     protocols[1][0].dataReceived(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
     protocol, transport = connect(server, "127.0.0.1")
-    assert protocols[1][1].disconnecting
+    assert protocols[1][1].aborted
     protocol.dataReceived(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
     assert b" 200 OK" in transport.value()
     protocols[1][0].connectionLost(connectionDone)
     assert len(server._channels) == 3
+
+
+def test_connections_that_say_nothing_give_way_to_one_that_asks(clock):
+    server = site(clock)
+    silent = []
+    for _ in range(3):
+        silent.append(connect(server, "127.0.0.1"))
+        clock.advance(0.1)
+    protocol, transport = connect(server, "127.0.0.1")
+    assert [one[1].aborted for one in silent] == [True, False, False], "the oldest"
+    protocol.dataReceived(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b" 200 OK" in transport.value()
+
+
+def test_a_stream_that_was_asked_for_ahead_takes_a_seat(clock):
+    server = reading_room(clock)
+    held = []
+
+    class Poll(Resource):
+        isLeaf = True
+
+        def render_GET(self, request):
+            held.append(request)
+            return NOT_DONE_YET
+
+    server.resource.putChild(b"poll", Poll())
+    for _ in range(3):
+        protocol, _ = connect(server)
+        protocol.dataReceived(GET_PAGE.replace(b"/a/x", b"/poll") + GET_PAGE)
+    for request in held:
+        request.finish()
+    assert server._reading == 3
 
 
 def test_a_webhook_is_found_by_its_whole_path_and_by_no_other():

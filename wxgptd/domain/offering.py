@@ -35,6 +35,8 @@ PUSHED = "pushed"
 IN_LINE = "in_line"
 """What a reply is about that comes before the model could be asked."""
 
+IN_LINE_PUSHED = "in_line_pushed"
+
 
 def notice(
     at: float,
@@ -103,7 +105,7 @@ def offer(state: UserState, command: c.OfferReply) -> Events:
 
 def _about(command: c.OfferReply, kind: ReplyKind) -> str:
     if kind is ReplyKind.LINK and command.in_line:
-        return IN_LINE
+        return IN_LINE_PUSHED if command.pushes else IN_LINE
     return PUSHED if kind in (ReplyKind.LINK, ReplyKind.PARTIAL) and command.pushes else ""
 
 

@@ -83,6 +83,9 @@ class Texts:
         "现在提问的人比较多，你的问题在排队。点开链接，轮到时回答就会出现；"
         "也可以稍后回复“继续”：\n{link}"
     )
+    waiting_in_line_pushed: str = (
+        "现在提问的人比较多，你的问题在排队，写好后会自动发来，也可以点开链接看：\n{link}"
+    )
     waiting_pushed: str = "这个问题需要想一会儿，回答写好后会自动发来，也可以点开链接看：\n{link}"
     cut_short: str = "（回答已截断，回复“继续”接着写）"
     interrupted: str = "（回答中断，回复“继续”重试）"
@@ -122,7 +125,7 @@ class Texts:
     page_offline: str = "连接断了，正在重连……"
     page_reload: str = "没有自动更新时，请点这里刷新"
     page_starting: str = "服务正在启动，请稍候……"
-    page_busy: str = "打开得太频繁了，请稍后再试。"
+    page_busy: str = "打开这个页面的人太多或者太频繁，请 {seconds} 秒后再刷新。"
     page_gone: str = "链接不存在或已过期。回到公众号发送 /history 可查看历史对话。"
     page_ai_notice: str = "内容由 AI 生成，请自行核实"
     history_title: str = "历史对话"
@@ -185,7 +188,9 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "still_writing": frozenset({"link"}),
     "waiting": frozenset({"link"}),
     "still_writing_pushed": frozenset({"link"}),
+    "page_busy": frozenset({"seconds"}),
     "waiting_in_line": frozenset({"link"}),
+    "waiting_in_line_pushed": frozenset({"link"}),
     "waiting_pushed": frozenset({"link"}),
     "failed_midway": frozenset({"failure"}),
     "failure_busy": frozenset({"seconds"}),

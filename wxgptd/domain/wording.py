@@ -13,7 +13,7 @@ from wxgptd.domain import paging
 from wxgptd.domain.bidi import without_controls
 from wxgptd.domain.events import PushStarted
 from wxgptd.domain.limits import REFUSALS
-from wxgptd.domain.offering import IN_LINE, PUSHED
+from wxgptd.domain.offering import IN_LINE, IN_LINE_PUSHED, PUSHED
 from wxgptd.domain.session import Completed, Failed, Question
 from wxgptd.domain.texts import MAX_REPLY_BYTES, Texts
 from wxgptd.domain.values import FailureReason, Finish, Reply, ReplyKind
@@ -43,6 +43,11 @@ def history_dropped(date: str, texts: Texts) -> str:
 def history_found(count: int, texts: Texts) -> str:
     """Return the line that says how much a search has found."""
     return _fill(texts.history_found, count=str(count)) if count else texts.history_not_found
+
+
+def page_busy(seconds: int, texts: Texts) -> str:
+    """Return the sentence of a page that is asked for more often than it may be."""
+    return _fill(texts.page_busy, seconds=str(seconds))
 
 
 def elapsed(seconds: str, texts: Texts) -> str:
@@ -106,6 +111,7 @@ def pushed(push: PushStarted, question: Question, link: str, texts: Texts, *, la
 _WAITING: Mapping[str, Callable[[Texts], str]] = {
     PUSHED: lambda texts: texts.waiting_pushed,
     IN_LINE: lambda texts: texts.waiting_in_line,
+    IN_LINE_PUSHED: lambda texts: texts.waiting_in_line_pushed,
     "": lambda texts: texts.waiting,
 }
 

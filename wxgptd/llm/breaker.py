@@ -4,7 +4,8 @@ What a server says to one person's words is about that person: a firewall refuse
 `<script>` in it, a gateway quotes a user's "余额不足", a proxy refuses a large picture. If that
 opened a breaker, one message could silence the assistant for everybody. So:
 
-- Timeouts, resets and 5xx open a breaker after five in a row that at least two users met.
+- Timeouts, resets and 5xx open a breaker after five in a row that at least two users met, unless a
+  probe was answered meanwhile: two users can agree to send what a server fails on.
 - Everything else, and a third failure of a single user, is only a suspicion: the daemon asks the
   server a question of its own (`probing.py`), and the answer to that opens the breaker, or not.
 - An open breaker is closed by such a probe as well, and never tried with a user's question.
@@ -30,7 +31,7 @@ USERS_TO_OPEN = 2
 FAILURES_TO_PROBE = 3
 
 OPEN_S = 30.0
-"""How long an open breaker lets nobody through before the next probe."""
+"""How long an open breaker rejects calls before the next probe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Nobody may ask before a probe after `until`, on the monotonic clock, was answered.
+    """Calls are rejected until a probe that was sent after `until` (monotonic) is answered.
 
     `reason` is what users are told.
     """
@@ -87,7 +88,7 @@ class Breaker:
         return isinstance(self._state, Closed) and len(self._state.askers) >= FAILURES_TO_PROBE
 
     def succeeded(self) -> None:
-        """Note that the server answered a user, be it that it refused one question."""
+        """Note that the server answered a user."""
         if isinstance(self._state, Closed):
             self._state = Closed()
 
@@ -97,12 +98,17 @@ class Breaker:
             log.info("{name} answers again, circuit breaker closed", name=self.name)
             self._state = Closed()
 
-    def failed(self, asker: int, reason: FailureReason, why: str) -> None:
-        """Note that the call of one user failed for a reason that others would meet as well."""
+    def failed(self, asker: int, reason: FailureReason, why: str, *, vouched: bool = False) -> None:
+        """Note that the call of one user failed for a reason that others would meet as well.
+
+        `vouched` is that a probe was answered lately, and the server is well for others.
+        """
         if not isinstance(self._state, Closed):
             return
         askers = (*self._state.askers, asker)[-FAILURES_TO_OPEN:]
         self._state = Closed(askers)
+        if vouched:
+            return
         if len(askers) == FAILURES_TO_OPEN and len(set(askers)) >= USERS_TO_OPEN:
             self.trip(reason, why)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from functools import partial
 
+from twisted.internet import error as neterror
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.interfaces import IReactorTime
@@ -31,12 +32,15 @@ from wxgptd.llm.parameters import Parameters
 from wxgptd.llm.probing import Endpoint
 from wxgptd.llm.why import Why, printable
 from wxgptd.outbound.client import HttpClient
-from wxgptd.outbound.reading import Excerpt, reason_of, was_cancelled
+from wxgptd.outbound.reading import Excerpt, cause_of, reason_of, was_cancelled
 from wxgptd.ports import Breakdown, Completion, Prompt, ignore
 
 log = Logger()
 
 MAX_RETRIES = 2
+
+THE_DAEMON = 0
+"""Who asks in a probe; users are told apart by other numbers."""
 
 MAX_ERROR_BYTES = 64 * 1024
 """How much of an error is worth reading."""
@@ -105,9 +109,9 @@ class Model:
         return "; ".join(one.state for one in breakers if one.open) or "ok"
 
     def left_alone(self) -> bool:
-        """Tell whether nobody would be asked just now; see `wxgptd.ports.ChatModel`."""
+        """Tell whether the circuit breaker is open; see `wxgptd.ports.ChatModel`."""
         breakers = self._endpoint.breaker, self._endpoint.model(self._server.model)
-        return any(one.open and not one.due for one in breakers)
+        return any(one.open for one in breakers)
 
     async def _ask(
         self, prompt: Prompt, on_text: Callable[[str], None], on_thought: Callable[[str], None]
@@ -145,15 +149,15 @@ class Model:
             endpoint.succeeded()
             model.succeeded()
             return result
+        vouched = self._endpoint.passed_s_ago(name) is not None
         if isinstance(result, Breakdown):
             endpoint.succeeded()
-            model.failed(asker, FailureReason.UNAVAILABLE, result.logged)
-        elif result.blame is refusals.Blame.QUESTION:
-            endpoint.succeeded()
-            model.succeeded()
+            model.failed(asker, FailureReason.UNAVAILABLE, result.logged, vouched=vouched)
+        elif result.blame in (refusals.Blame.NOBODY, refusals.Blame.QUESTION):
+            return result  # one user's refused questions must not hide what others meet
         elif result.transient or result.slow:
             at_fault = endpoint if result.blame is refusals.Blame.ENDPOINT else model
-            at_fault.failed(asker, result.reason, result.why.said)
+            at_fault.failed(asker, result.reason, result.why.said, vouched=vouched)
         else:
             return await self._question(result, name)
         if endpoint.suspected or model.suspected:
@@ -162,10 +166,10 @@ class Model:
 
     async def _question(self, refused: refusals.Refusal, name: str) -> refusals.Refusal:
         """Find out whether a server refuses everybody, or this question alone."""
-        judged = await self._endpoint.probed(name, partial(self._probe, name))
-        healthy = not (self._endpoint.breaker.open or self._endpoint.model(name).open)
-        if judged and healthy:
-            said = f"{refused.why.said}, which is about this question: a probe is answered"
+        await self._endpoint.probed(name, partial(self._probe, name))
+        passed_s = self._endpoint.passed_s_ago(name)
+        if passed_s is not None:
+            said = f"{refused.why.said}, but a probe was answered {passed_s:.0f} s ago"
             why = refused.why._replace(said=said)
             return replace(refused, reason=FailureReason.UNAVAILABLE, why=why)
         return refused
@@ -178,15 +182,24 @@ class Model:
     def _judge(self, result: Completion | Breakdown | refusals.Refusal, name: str) -> None:
         """Open or close the breakers by what came of a probe."""
         endpoint, model = self._endpoint.breaker, self._endpoint.model(name)
-        blame = result.blame if isinstance(result, refusals.Refusal) else None
-        if isinstance(result, refusals.Refusal) and blame is refusals.Blame.ENDPOINT:
-            endpoint.trip(result.reason, str(result.why))
-            return
-        endpoint.passed()
-        if isinstance(result, refusals.Refusal) and blame is refusals.Blame.MODEL:
-            model.trip(result.reason, str(result.why))
+        if not isinstance(result, refusals.Refusal):
+            blame = refusals.Blame.QUESTION  # there was an answer, if only the beginning of one
         else:
+            blame = result.blame
+        if blame is not refusals.Blame.ENDPOINT:
+            endpoint.passed()
+        if blame in (refusals.Blame.QUESTION, refusals.Blame.NOBODY):
             model.passed()
+            self._endpoint.note_passed(name)
+            return
+        assert isinstance(result, refusals.Refusal)
+        at_fault = endpoint if blame is refusals.Blame.ENDPOINT else model
+        passing = result.transient or result.slow
+        if passing and not at_fault.open and not at_fault.suspected:
+            # One that another try may pass is one failure more, and no verdict.
+            at_fault.failed(THE_DAEMON, result.reason, str(result.why))
+        else:
+            at_fault.trip(result.reason, str(result.why))
 
     async def _insist(
         self, prompt: Prompt, on_text: Callable[[str], None], on_thought: Callable[[str], None]
@@ -215,6 +228,7 @@ class Model:
                 assistant=self._server.name,
                 delay=delay,
                 detail=self._censor(result.why.said),
+                bounded_as=f"again {self._server.name}",
             )
             await deferLater(self._clock, delay)
 
@@ -249,7 +263,9 @@ class Model:
             if call.slow:
                 seconds = prompt.first_token_within_s
                 why = Why(f"not begun within {seconds:.1f} s")
-                return refusals.Refusal(FailureReason.UNAVAILABLE, why)  # slow is not broken
+                # Slow is not broken, and no sign of health either.
+                down = FailureReason.UNAVAILABLE
+                return refusals.Refusal(down, why, blame=refusals.Blame.NOBODY)
             if call.answered:
                 return call.conclude(None)  # something that matters no more kept it open
             seconds = self._server.total_timeout_s
@@ -280,7 +296,7 @@ class Model:
                 raise CancelledError from None
             down = FailureReason.UNAVAILABLE
             return refusals.Refusal(
-                down, Why(reason_of(error)), transient=True, blame=refusals.Blame.ENDPOINT
+                down, _why(error), transient=True, blame=refusals.Blame.ENDPOINT
             )
         if response.code != 200:
             return await self._refusal(response, _words(prompt))
@@ -333,6 +349,15 @@ def _breakdown(refused: refusals.Refusal) -> Breakdown:
         retry_after_s=refused.retry_after_s,
         context_limit=refused.context_limit,
     )
+
+
+def _why(error: BaseException) -> Why:
+    """Return why there was no response. What a server sent instead of one may quote the prompt."""
+    cause = cause_of(error)
+    ours = OSError, neterror.ConnectError, neterror.ConnectionClosed, neterror.DNSLookupError
+    if isinstance(cause, ours):
+        return Why(reason_of(error))
+    return Why(type(cause).__name__, printable(str(cause)))
 
 
 def _words(prompt: Prompt) -> str:

@@ -7,6 +7,7 @@ wait for the result share it.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from math import inf
 from typing import Any
 
@@ -38,6 +39,7 @@ class Endpoint:
         self.breaker = Breaker(self._url, clock)
         self._models: dict[str, Breaker] = {}
         self._probed_at: dict[str, float] = {}
+        self._passed_at: dict[str, float] = {}
         self._waiting: dict[str, list[Deferred[None]]] = {}
 
     def model(self, name: str) -> Breaker:
@@ -47,21 +49,27 @@ class Endpoint:
             breaker = self._models[name] = Breaker(f"{name} at {self._url}", self._clock)
         return breaker
 
-    async def probed(self, model: str, probe: Probe) -> bool:
-        """Have `model` probed, unless it was lately; tell whether its breakers are judged.
+    def note_passed(self, model: str) -> None:
+        """Note that a probe of `model` was answered."""
+        self._passed_at[model] = self._clock.seconds()
 
-        Waits for a running probe, but not for long: False is that it is still running.
-        """
+    def passed_s_ago(self, model: str) -> float | None:
+        """Return how long ago the last probe was answered; None if it was not, or long ago."""
+        passed_at = self._passed_at.get(model, -inf)
+        if model in self._waiting or passed_at < self._probed_at.get(model, -inf):
+            return None
+        ago_s = self._clock.seconds() - passed_at
+        return ago_s if ago_s <= PROBE_EVERY_S else None
+
+    async def probed(self, model: str, probe: Probe) -> None:
+        """Have `model` probed, unless it was lately, and wait for that, but not for long."""
         self.begin_probe(model, probe)
         if model not in self._waiting:
-            return True
+            return
         judged: Deferred[None] = Deferred(lambda d: self._leave(model, d))
         self._waiting[model].append(judged)
-        try:
+        with suppress(StillRunning):
             await judged.addTimeout(PATIENCE_S, self._clock)
-        except StillRunning:
-            return False
-        return True
 
     def begin_probe(self, model: str, probe: Probe) -> None:
         """Have `model` probed, unless it is being, or was lately."""

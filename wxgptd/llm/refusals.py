@@ -19,6 +19,7 @@ from wxgptd.llm.why import Why, code, printable
 class Blame(StrEnum):
     """What a failure says something about: what the next one to ask would meet, too."""
 
+    NOBODY = "nobody"
     QUESTION = "question"
     MODEL = "model"
     ENDPOINT = "endpoint"
@@ -96,7 +97,7 @@ def classify(status: int, body: str, retry_after_s: float = 0.0, asked: str = ""
     if refused is FailureReason.BUSY or (refused is None and status == 429):
         return Refusal(FailureReason.BUSY, why, transient=True, retry_after_s=retry_after_s)
     if refused is FailureReason.TOO_LONG:
-        return Refusal(refused, why, context_limit=context_limit(body))
+        return Refusal(refused, why, context_limit=context_limit(body, asked))
     if refused in (FailureReason.MISCONFIGURED, FailureReason.QUOTA):
         # A key may be good for one model and not for another.
         return Refusal(refused, why, blame=Blame.MODEL if status == 403 else Blame.ENDPOINT)
@@ -121,9 +122,9 @@ _LIMIT = re.compile(
 )
 
 
-def context_limit(body: str) -> int:
+def context_limit(body: str, asked: str = "") -> int:
     """Return how many tokens the server says that it takes, or 0 if it does not say."""
-    found = _LIMIT.search(body)
+    found = next((one for one in _LIMIT.finditer(body) if one[0] not in asked), None)
     return int(found[1].replace(",", "")) if found is not None else 0
 
 

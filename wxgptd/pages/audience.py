@@ -21,12 +21,16 @@ from wxgptd.pages.limits import MAX_READERS
 from wxgptd.pages.outflow import Outflow
 from wxgptd.pages.rendition import Rendition
 from wxgptd.pages.renditions import Renditions
+from wxgptd.pages.workshop import TooBusy
 from wxgptd.ports import Library
 
 log = Logger()
 
 UPDATE_EVERY_S = 0.3
 """A reader sees no difference to more often, and each update is a rendering."""
+
+BUSY_AGAIN_S = 1.0
+"""When to try again what there was no room for."""
 
 SHARE = 4.0
 """How many times longer than a rendering took the next one is waited for, at least."""
@@ -92,7 +96,11 @@ class Audience:
         while True:
             changed = self._library.changed(self._token)
             began = clock.seconds()
-            rendition = await self._renditions.of(self._token)
+            try:
+                rendition = await self._renditions.of(self._token)
+            except TooBusy:  # readers keep what they have, and get the next update
+                await deferLater(clock, BUSY_AGAIN_S)
+                continue
             took = clock.seconds() - began
             if rendition is None:
                 self._shown, self._frames = None, {}  # it may be of somebody who was erased

@@ -14,10 +14,10 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 
 from wxgptd.domain import wording
-from wxgptd.pages import links, times
+from wxgptd.pages import times
 from wxgptd.pages.document import Blocks
 from wxgptd.pages.download import as_markdown, note
-from wxgptd.pages.limits import CHANGE, DOWNLOAD, HISTORY, SEARCH
+from wxgptd.pages.limits import CHANGE, DOWNLOAD, HISTORY, SEARCH, Allowance
 from wxgptd.pages.rendition import number
 from wxgptd.pages.search import mark, words_of
 from wxgptd.pages.serving import HTML, Linked, prepare, send, serve
@@ -35,8 +35,17 @@ class _OfHistory(Linked):
     """Something behind a link to a history."""
 
     def _history(self) -> History | None:
-        known = links.well_formed(self._token)
-        return self._pages.library.history(self._token) if known else None
+        return self._pages.library.history(self._token)
+
+    def _refused(self, request: Request, allowance: Allowance) -> bytes | None:
+        """Use up one request; return the page that says why it is not answered, if so.
+
+        This comes before anything is looked up: what is refused costs next to nothing.
+        """
+        owner = self._owner
+        if not owner:
+            return self._pages.gone(request)
+        return self._pages.refused(request, owner, allowance)
 
 
 class HistoryPage(_OfHistory):
@@ -57,37 +66,38 @@ class HistoryPage(_OfHistory):
         """Serve one page of the user's sessions, or of what a search finds in them."""
         prepare(request, HTML, forms=True)
         query = _argument(request, b"q")[:MAX_QUERY_CHARS].strip()
+        if refused := self._refused(request, SEARCH if query else HISTORY):
+            return refused
         history = self._history()
         if history is None:
             return self._pages.gone(request)
-        allowance = SEARCH if query else HISTORY
-        if refused := self._pages.refused(request, self._token, allowance):
-            return refused
         work = self._write(request, history, number(_argument(request, b"page")), query)
         return serve(self._pages, request, Deferred.fromCoroutine(work))
 
     async def _write(self, request: Request, history: History, wanted: int, query: str) -> None:
         pages, words = self._pages, words_of(query)
-        view = await pages.workshop.run(self._token, lambda: history.page(wanted, words))
+        view = await pages.workshop.run(
+            self._owner, lambda: history.page(wanted, words), costly=bool(words)
+        )
         rendered = await self._rendered(view)
 
         def make() -> tuple[bytes, bytes]:
             page = self._page(view, rendered, query, words)
             return page, gzip.compress(page, 6, mtime=0)
 
-        page, packed = await pages.workshop.run(self._token, make)
+        page, packed = await pages.workshop.run(self._owner, make)
         await pages.library.durable()
-        await send(pages, self._token, request, page, packed)
+        await send(pages, self._owner, request, page, packed)
 
     async def _rendered(self, view: HistoryView) -> dict[str, Blocks]:
         """Render the answers of a page one after the other, as far as its budget goes."""
         workshop, rendered = self._pages.workshop, dict[str, Blocks]()
-        left_s = workshop.left_s(self._token) - PAGE_BUDGET_S
+        left_s = workshop.left_s(self._owner) - PAGE_BUDGET_S
         for turn in (turn for dialogue in view.dialogues for turn in dialogue.turns):
-            if workshop.left_s(self._token) < left_s:
+            if workshop.left_s(self._owner) < left_s:
                 rendered[turn.answer] = as_written(turn.answer)
             else:
-                rendered[turn.answer] = await workshop.blocks(self._token, turn.answer)
+                rendered[turn.answer] = await workshop.blocks(self._owner, turn.answer)
         return rendered
 
     def _page(
@@ -138,11 +148,11 @@ class Download(_OfHistory):
     def render_GET(self, request: Request) -> bytes | int:
         """Serve the file."""
         prepare(request, HTML)
+        if refused := self._refused(request, DOWNLOAD):
+            return refused
         history = self._history()
         if history is None:
             return self._pages.gone(request)
-        if refused := self._pages.refused(request, self._token, DOWNLOAD):
-            return refused
         return serve(self._pages, request, Deferred.fromCoroutine(self._write(request, history)))
 
     async def _write(self, request: Request, history: History) -> None:
@@ -152,11 +162,11 @@ class Download(_OfHistory):
             plain = as_markdown(history.whole(), pages.texts).encode("utf-8", "replace")
             return plain, gzip.compress(plain, 6, mtime=0)
 
-        plain, packed = await pages.workshop.run(self._token, make)
+        plain, packed = await pages.workshop.run(self._owner, make, costly=True)
         await pages.library.durable()
         request.setHeader("Content-Type", "text/markdown; charset=utf-8")
         request.setHeader("Content-Disposition", 'attachment; filename="history.md"')
-        await send(pages, self._token, request, plain, packed)
+        await send(pages, self._owner, request, plain, packed)
 
 
 class Erase(_OfHistory):
@@ -167,8 +177,11 @@ class Erase(_OfHistory):
     def render_GET(self, request: Request) -> bytes:
         """Ask. Nothing happens by looking at a page: links are followed by machines, too."""
         prepare(request, HTML, forms=True)
-        if self._history() is None:
-            return self._pages.gone(request)
+        if refused := self._refused(request, HISTORY):
+            return refused
+        return self._asked() if self._history() is not None else self._pages.gone(request)
+
+    def _asked(self) -> bytes:
         return self._pages.render(
             "erase.html",
             title=self._pages.texts.history_erase,
@@ -183,12 +196,12 @@ class Erase(_OfHistory):
         form = parse_qs(body.decode("ascii", "replace"))
         confirmed = form.get("confirmation", [""])[0]
         expected = self._pages.confirmation(self._token)
+        if refused := self._refused(request, CHANGE):
+            return refused
         if self._history() is None:
             return self._pages.gone(request)
-        if refused := self._pages.refused(request, self._token, CHANGE):
-            return refused
         if not hmac.compare_digest(confirmed.encode("utf-8", "replace"), expected.encode()):
-            return self.render_GET(request)
+            return self._asked()
         return serve(self._pages, request, Deferred.fromCoroutine(self._erase(request)))
 
     async def _erase(self, request: Request) -> None:
@@ -204,7 +217,7 @@ class Erase(_OfHistory):
             )
             return
         said = self._pages.word(texts.history_erased) if erased else self._pages.gone(request)
-        await send(self._pages, self._token, request, said)
+        await send(self._pages, self._owner, request, said)
 
 
 def _argument(request: Request, name: bytes) -> str:

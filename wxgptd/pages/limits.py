@@ -1,8 +1,9 @@
-"""How often one link may be used, and by how many at once. Links get into the wrong hands.
+"""How often the links of one owner may be used, and by how many at once.
 
-Each link has an allowance for each kind of request: a burst, and a rate at which it comes back. A
-link in a group of five hundred is opened eight times a second and keeps well below them; a script
-that loads one page again and again does not.
+Links get into the wrong hands, and a follower has many. The links of one owner share an allowance
+for each kind of request: a burst, and a rate at which it comes back. A link in a group of five
+hundred people is opened eight times a second and keeps well below it; a script that loads one page
+again and again does not.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ CHANGE = Allowance(10, 0.2)
 MAX_READERS = 1_000
 """How many may follow one answer at once."""
 
-MAX_LINKS = 20_000
-"""How many links are remembered; one that is forgotten has its full allowance again."""
+MAX_OWNERS = 20_000
+"""How many buckets are remembered; one that is forgotten is full again."""
 
 
 @dataclass(slots=True)
@@ -46,25 +47,23 @@ class _Bucket:
 
 
 class LinkLimits:
-    """The allowances of the links that were used lately."""
+    """The allowances of those whose links were used lately."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._buckets: OrderedDict[tuple[str, Allowance], _Bucket] = OrderedDict()
-        self.refused = 0
 
-    def admit(self, token: str, allowance: Allowance) -> int:
+    def admit(self, owner: str, allowance: Allowance) -> int:
         """Use up one request; return 0, or in how many seconds to come again if none is left."""
         now = self._clock.seconds()
-        key = token, allowance
+        key = owner, allowance
         bucket = self._buckets.pop(key, None) or _Bucket(allowance.burst, now)
         bucket.left = min(allowance.burst, bucket.left + (now - bucket.at) * allowance.per_s)
         bucket.at = now
         self._buckets[key] = bucket
-        if len(self._buckets) > MAX_LINKS:
+        if len(self._buckets) > MAX_OWNERS:
             self._buckets.popitem(last=False)
         if bucket.left >= 1:
             bucket.left -= 1
             return 0
-        self.refused += 1
         return ceil((1 - bucket.left) / allowance.per_s)

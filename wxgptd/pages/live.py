@@ -38,8 +38,8 @@ class Events(Linked):
             request.setResponseCode(404)
             return b""
         if self._pages.audiences.crowded(self._token):
-            return self._pages.busy(request)
-        if refused := self._pages.refused(request, self._token, LIVE):
+            return self._pages.crowded(request)
+        if refused := self._pages.refused(request, self._owner, LIVE):
             return refused
         self._pages.audiences.join(self._token, request, _asked_from(request))
         return NOT_DONE_YET
@@ -56,14 +56,18 @@ class Poll(Linked):
         if find(self._pages, self._token) is None:
             request.setResponseCode(404)
             return b"{}"
-        if refused := self._pages.refused(request, self._token, LIVE):
+        if refused := self._pages.refused(request, self._owner, LIVE):
             return refused
         return serve(self._pages, request, Deferred.fromCoroutine(self._write(request)))
 
     async def _write(self, request: Request) -> None:
         pages, seen = self._pages, _asked_from(request)
         changed = pages.library.changed(self._token)
-        rendition = await pages.renditions.of(self._token)
+        try:
+            rendition = await pages.renditions.of(self._token)
+        except BaseException:
+            _forget(changed)
+            raise
         if rendition and rendition.position == seen and not rendition.view.progress.final:
             try:
                 await changed.addTimeout(POLL_FOR_S, pages.clock)
@@ -72,12 +76,17 @@ class Poll(Linked):
                 pass
             rendition = await pages.renditions.of(self._token)
         else:
-            changed.addErrback(lambda gone: gone.trap(CancelledError) and None)
-            changed.cancel()
+            _forget(changed)
         if rendition is None:
             request.setResponseCode(404)
             request.write(b"{}")
             return
         await pages.library.durable()
         update = json.dumps(rendition.since(seen), ensure_ascii=False, separators=(",", ":"))
-        await send(pages, self._token, request, update.encode("utf-8", "replace"))
+        await send(pages, self._owner, request, update.encode("utf-8", "replace"))
+
+
+def _forget(changed: Deferred[None]) -> None:
+    """Wait for a change no longer."""
+    changed.addErrback(lambda gone: gone.trap(CancelledError) and None)
+    changed.cancel()

@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from wxgptd.pages.code import forget_all as forget_code
 from wxgptd.pages.document import Blocks, Document
 from wxgptd.pages.rendition import Rendition, Sentences, rendition
-from wxgptd.pages.workshop import Workshop
+from wxgptd.pages.workshop import Workshop, as_written
 from wxgptd.ports import AnswerView, Library
 
 IN_THREAD_CHARS = 2_000
@@ -113,7 +113,7 @@ class Renditions:
         if former is not None and former.view.text == view.text:
             shown = former.blocks
         elif view.progress.final and former is None:
-            shown = await self._workshop.blocks(token, view.text)
+            shown = await self._workshop.blocks(self._library.owner(token), view.text)
         else:
             shown = await self._grown(token, answer.document, view.text)
         answer.shown = rendition(view, self._say(view), shown, former)
@@ -124,7 +124,10 @@ class Renditions:
     async def _grown(self, token: str, document: Document, text: str) -> Blocks:
         if len(text) - document.settled_chars < IN_THREAD_CHARS:
             return document.update(text)
-        return await self._workshop.run(token, lambda: document.update(text))
+        owner = self._library.owner(token)
+        if self._workshop.left_s(owner) <= 0:
+            return as_written(text)
+        return await self._workshop.run(owner, lambda: document.update(text))
 
     def _forget_some(self) -> None:
         """Drop what was looked at longest ago, where it has become much."""

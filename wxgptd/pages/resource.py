@@ -120,7 +120,7 @@ class AnswerPage(Linked):
         view = find(self._pages, self._token)
         if view is None:
             return self._pages.gone(request)
-        if refused := self._pages.refused(request, self._token, ANSWER):
+        if refused := self._pages.refused(request, self._owner, ANSWER):
             return refused
         if request.method == b"GET":
             self._pages.library.opened(self._token)
@@ -152,4 +152,4 @@ class AnswerPage(Linked):
             hint=rendition.said.hint,
             token=self._token,
         )
-        await send(pages, self._token, request, page)
+        await send(pages, self._owner, request, page)

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from wxgptd.domain import wording
 from wxgptd.domain.texts import Texts
 from wxgptd.errors import WxgptError
 from wxgptd.pages import links
@@ -31,6 +32,7 @@ log = Logger()
 
 COMPRESSED_FROM_BYTES = 500
 BUSY_AGAIN_S = 5
+_LATER = {429: b"Too Many Requests", 503: b"Service Unavailable"}
 HTML = "text/html; charset=utf-8"
 
 _POLICY = "Content-Security-Policy"
@@ -123,20 +125,25 @@ class Pages:
         request.setResponseCode(404)
         return self.word(self.texts.page_gone)
 
-    def refused(self, request: Request, token: str, allowance: Allowance) -> bytes:
-        """Use up one request of a link; return b"", or the page that says it was used too often."""
-        again_s = self.limits.admit(token, allowance)
+    def refused(self, request: Request, owner: str, allowance: Allowance) -> bytes | None:
+        """Use up one request of an owner's links; return the page that says it is one too many."""
+        again_s = self.limits.admit(owner, allowance)
         if not again_s:
-            return b""
+            return None
         self._full("link")
         return self._later(request, 429, again_s)
 
     def _later(self, request: Request, status: int, again_s: int) -> bytes:
-        request.setResponseCode(status)
+        request.setResponseCode(status, _LATER[status])
         request.setHeader("Retry-After", str(again_s))
         if request.responseHeaders.getRawHeaders("content-type") != [HTML]:
             return b"{}"
-        return self.word(self.texts.page_busy)
+        return self.word(wording.page_busy(again_s, self.texts))
+
+    def crowded(self, request: Request) -> bytes:
+        """Answer where an answer has as many readers as it may."""
+        self._full("link")
+        return self._later(request, 429, BUSY_AGAIN_S)
 
     def busy(self, request: Request) -> bytes:
         """Answer where more is asked for than the pages may take up."""
@@ -156,6 +163,11 @@ class Linked(Resource):
         self._pages = pages
         self._token = token
 
+    @property
+    def _owner(self) -> str:
+        """Whose link it is; what may be used up is theirs."""
+        return self._pages.library.owner(self._token) if links.well_formed(self._token) else ""
+
 
 def prepare(request: Request, content_type: str, *, forms: bool = False) -> None:
     """Set the headers that keep a page private and inert; one with `forms` may send them here."""
@@ -168,14 +180,14 @@ def prepare(request: Request, content_type: str, *, forms: bool = False) -> None
 
 
 async def send(
-    pages: Pages, token: str, request: Request, body: bytes, packed: bytes = b""
+    pages: Pages, owner: str, request: Request, body: bytes, packed: bytes = b""
 ) -> None:
     """Write all of a response, compressed if the reader takes that: phones pay by the byte.
 
     `packed` is the compressed body, if that is there already.
 
     Raises:
-        TooBusy: too much is on its way to the readers of this link, or of all.
+        TooBusy: too much is on its way to the readers of this owner's links, or of all.
     """
     request.setHeader("Vary", "Accept-Encoding")
     if len(body) > COMPRESSED_FROM_BYTES and takes_gzip(request):
@@ -185,7 +197,7 @@ async def send(
         request.setHeader("Content-Length", str(len(body)))
         request.write(body)
         return
-    with pages.unsent.counted(token, len(body)):
+    with pages.unsent.counted(owner, len(body)):
         request.setHeader("Content-Length", str(len(body)))
         await pour(request, body, pages.clock)
 

@@ -1,13 +1,14 @@
-"""Work for pages in a thread of their own: in turn by link, once for all who want it, in a budget.
+"""Work for pages in a thread of its own: in turn, once for all who want it, within a budget.
 
-Rendering a long answer takes a tenth of a second, searching a long history as much, and whoever
-has one link can ask for either as often as they like. So:
+Rendering a long answer takes a tenth of a second, searching a long history as much, and anybody
+with a link can ask for either as often as they like. So:
 
-- Work is done one piece after the other, and links take turns: a link that wants a hundred pages
-  waits for its own, and not in front of everybody.
-- What nobody waits for any more is not begun.
+- One piece of work is done at a time, and the owners of links take turns: one whose links are asked
+  for a hundred times waits in a line of their own, and not in front of everybody.
+- Work that nobody waits for is not begun.
 - A text is rendered once for all who want it at the time, and the result is kept.
-- A link has a budget of CPU time. Once that is used up, texts are shown as they were written.
+- An owner has a budget of CPU time. Once it is used up, texts are shown as they were written, and
+  what takes long (a search, a download) is refused for a while.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from markupsafe import escape
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -30,15 +31,15 @@ from wxgptd.ports import InThread
 T = TypeVar("T")
 
 MAX_WAITING = 256
-"""Pieces of work in line, of all links together; beyond, pages are refused with 503."""
+"""Pieces of work in line, of all owners together; beyond, pages are refused with 503."""
 
-MAX_WAITING_PER_LINK = 32
+MAX_WAITING_PER_OWNER = 32
 
 BUDGET_S = 3.0
 BUDGET_BACK = 0.05
-"""CPU seconds that a link may use at once, and how much of each second comes back."""
+"""CPU seconds that an owner may use at once, and how much of each second comes back."""
 
-MAX_LINKS = 10_000
+MAX_OWNERS = 10_000
 
 MAX_KEPT_CHARS = 4_000_000
 """Of rendered texts that are kept, and MAX_KEPT of them."""
@@ -52,9 +53,9 @@ class TooBusy(WxgptError):
 
 @dataclass(slots=True, eq=False)
 class _Work:
-    """A piece of work of one link, and who waits for it."""
+    """A piece of work for one owner, and who waits for it."""
 
-    link: str
+    owner: str
     do: Callable[[], Any]
     text: str = ""
     waiting: list[Deferred[Any]] = field(default_factory=list)
@@ -92,16 +93,18 @@ class Workshop:
         """How many pieces of work are in line."""
         return self._count
 
-    def run(self, link: str, do: Callable[[], T]) -> Deferred[T]:
-        """Fire with what `do` returns, once it was this link's turn. Cancelling gives it up.
+    def run(self, owner: str, do: Callable[[], T], *, costly: bool = False) -> Deferred[T]:
+        """Fire with what `do` returns, once it was this owner's turn. Cancelling gives it up.
 
         Errs:
-            TooBusy: too much is in line.
+            TooBusy: too much is in line; or it is `costly`, and the budget is used up.
         """
-        work = _Work(link, do)
+        if costly and self.left_s(owner) <= 0:
+            return fail(TooBusy("the budget is used up"))
+        work = _Work(owner, do)
         return self._enqueue(work, self._join(work))
 
-    def blocks(self, link: str, text: str) -> Deferred[Blocks]:
+    def blocks(self, owner: str, text: str) -> Deferred[Blocks]:
         """Fire with the blocks of a whole text, as it was written if the budget is used up.
 
         Errs:
@@ -110,12 +113,12 @@ class Workshop:
         kept = self._kept.get(text)
         if kept is not None:
             self._kept.move_to_end(text)
-            return _done(kept)
+            return succeed(kept)
         work = self._rendering.get(text)
         if work is None:
-            if self.left_s(link) <= 0:
-                return _done(as_written(text))
-            work = _Work(link, lambda: Document().update(text), text)
+            if self.left_s(owner) <= 0:
+                return succeed(as_written(text))
+            work = _Work(owner, lambda: Document().update(text), text)
             self._rendering[text] = work
             joined = self._enqueue(work, self._join(work))
         else:
@@ -131,13 +134,13 @@ class Workshop:
     # The line.
 
     def _enqueue(self, work: _Work, joined: Deferred[Any]) -> Deferred[Any]:
-        line = self._lines.get(work.link)
-        if self._count >= MAX_WAITING or (line and len(line) >= MAX_WAITING_PER_LINK):
+        line = self._lines.get(work.owner)
+        if self._count >= MAX_WAITING or (line and len(line) >= MAX_WAITING_PER_OWNER):
             self._ended(work)
             joined.errback(TooBusy("too much is to be rendered"))
             return joined
         if line is None:
-            line = self._lines[work.link] = deque()
+            line = self._lines[work.owner] = deque()
         line.append(work)
         self._count += 1
         if not self._busy:
@@ -158,11 +161,11 @@ class Workshop:
     def _next(self) -> None:
         """Begin the next piece of work that somebody waits for."""
         while self._lines:
-            link, line = self._lines.popitem(last=False)
+            owner, line = self._lines.popitem(last=False)
             work = line.popleft()
             self._count -= 1
             if line:
-                self._lines[link] = line  # behind all other links
+                self._lines[owner] = line  # after all others
             if work.waiting:
                 self._begin(work)
                 return
@@ -180,7 +183,7 @@ class Workshop:
 
     def _finished(self, result: tuple[Any, float], work: _Work) -> None:
         made, took_s = result
-        self._charge(work.link, took_s)
+        self._charge(work.owner, took_s)
         self._ended(work)
         for joined in work.waiting:
             joined.callback(made)
@@ -201,28 +204,28 @@ class Workshop:
     def _keep(self, made: Blocks, text: str, generation: int) -> Blocks:
         if generation == self._generation and text not in self._kept:
             self._kept[text] = made
-            self._kept_chars += sum(map(len, made))
+            self._kept_chars += _size(text, made)
             while self._kept_chars > MAX_KEPT_CHARS or len(self._kept) > MAX_KEPT:
-                _, dropped = self._kept.popitem(last=False)
-                self._kept_chars -= sum(map(len, dropped))
+                self._kept_chars -= _size(*self._kept.popitem(last=False))
         return made
 
     # Budgets.
 
-    def left_s(self, link: str) -> float:
-        """Return how much CPU time a link may still use."""
+    def left_s(self, owner: str) -> float:
+        """Return how much CPU time an owner may still use, less than 0 if it was too much."""
         now = self._clock.seconds()
-        budget = self._budgets.pop(link, None) or _Budget(BUDGET_S, now)
+        budget = self._budgets.pop(owner, None) or _Budget(BUDGET_S, now)
         budget.left_s = min(BUDGET_S, budget.left_s + (now - budget.at) * BUDGET_BACK)
         budget.at = now
-        self._budgets[link] = budget
-        if len(self._budgets) > MAX_LINKS:
+        self._budgets[owner] = budget
+        if len(self._budgets) > MAX_OWNERS:
             self._budgets.popitem(last=False)
         return budget.left_s
 
-    def _charge(self, link: str, took_s: float) -> None:
-        self.left_s(link)
-        self._budgets[link].left_s -= took_s
+    def _charge(self, owner: str, took_s: float) -> None:
+        self.left_s(owner)
+        budget = self._budgets[owner]
+        budget.left_s = max(budget.left_s - took_s, -BUDGET_S)
 
 
 def as_written(text: str) -> Blocks:
@@ -231,7 +234,5 @@ def as_written(text: str) -> Blocks:
     return (f'<p class="plain">{escape(shown)}</p>',)
 
 
-def _done(blocks: Blocks) -> Deferred[Blocks]:
-    done: Deferred[Blocks] = Deferred()
-    done.callback(blocks)
-    return done
+def _size(text: str, blocks: Blocks) -> int:
+    return len(text) + sum(map(len, blocks))

@@ -88,7 +88,7 @@ class ChatModel(Protocol):
         ...
 
     def left_alone(self) -> bool:
-        """Tell whether nobody would be asked just now, because of failures before."""
+        """Tell whether nobody is asked, because of failures before."""
         ...
 
     def condition(self) -> str:

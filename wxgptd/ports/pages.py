@@ -100,6 +100,13 @@ class History(Protocol):
 class Library(Protocol):
     """Whoever knows what stands behind a link. A dead link and an unknown one look the same."""
 
+    def owner(self, token: str) -> str:
+        """Return what tells whose link it is from those of others, or "" if it leads nowhere.
+
+        A follower has many links: what is bounded for a link is bounded for all of one owner's.
+        """
+        ...
+
     def answer(self, token: str) -> AnswerView | None:
         """Return the answer behind `token` as it stands, or None."""
         ...

@@ -205,6 +205,7 @@ class _Question:
                 assistant=assistant.name,
                 other="once more it" if candidates[0] is assistant else candidates[0].name,
                 detail=result.logged,
+                bounded_as=f"fallback {assistant.name}",
             )
 
     def _last_word(self, failed: Breakdown, facts: Facts) -> tuple[Breakdown, Facts]:

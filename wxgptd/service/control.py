@@ -116,7 +116,7 @@ class Control:
             },
             "spent_today": dict(self._spending.spent()),
             "disk_full": self._store.full(),
-            "full_lately": self._fullness.recent(),
+            "seconds_since_full": self._fullness.recent(),
             "last_seq": store.last_seq,
             "snapshot_seq": self._keeping.snapshot_seq,
             "commits": store.commits,

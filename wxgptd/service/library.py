@@ -41,6 +41,11 @@ class Library:
         self._timeline = timeline
         self._erase = erase
 
+    def owner(self, token: str) -> str:
+        """Return what tells whose link it is; see `wxgptd.ports.Library`."""
+        target = self._target(token)
+        return f"{hash(target.user):x}" if target is not None else ""
+
     def answer(self, token: str) -> AnswerView | None:
         """Return the answer behind `token` as it stands, or None."""
         found = self._find_answer(token)

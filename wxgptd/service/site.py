@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import cast
 
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -167,8 +167,8 @@ class BoundedChannel(http.HTTPChannel):
         if self._congested:
             # Requests that were sent ahead would be answered into the memory of this process.
             self.persistent = False
+        self.site.leave_seat(self)  # before a request that was sent ahead takes one
         super().requestDone(request)
-        self.site.leave_seat(self)
         if not self.persistent:
             # Closed as soon as the peer has taken the response, which it may never do.
             self.due = self.site.now() + IDLE_TIMEOUT_S
@@ -176,6 +176,12 @@ class BoundedChannel(http.HTTPChannel):
         elif not self._handlingRequest:
             self.due = self.site.now() + IDLE_TIMEOUT_S
             self.rests = True
+
+    def forceAbortClient(self) -> None:
+        """Cut the connection; Twisted would log the address of the peer."""
+        transport = cast("ITCPTransport | None", self.transport)
+        if transport is not None:
+            transport.abortConnection()
 
     def checkPersistence(self, request: http.Request, version: bytes) -> bool:
         if self.site.closing:
@@ -283,12 +289,17 @@ class BoundedSite(server.Site):
         return channel
 
     def _make_room(self) -> bool:
-        """Give up a connection on which nothing happens; tell whether there was one."""
-        resting = next((one for one in self._channels if one.rests), None)
-        if resting is None:
+        """Give up a connection on which nothing happens; tell whether there was one.
+
+        One between two requests, or else the one whose request has been incomplete the longest:
+        WeChat's take milliseconds to arrive.
+        """
+        idle = [one for one in self._channels if one.rests or one.due < inf]
+        if not idle:
             return False
-        self.release(resting)
-        resting.loseConnection()
+        given_up = min(idle, key=lambda one: (not one.rests, one.due))
+        self.release(given_up)
+        given_up.forceAbortClient()
         return True
 
     def take_seat(self, channel: BoundedChannel) -> bool:

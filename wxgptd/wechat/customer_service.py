@@ -136,7 +136,10 @@ class CustomerService:
             return Undelivered(error.code, str(error))
         except WxgptError as error:
             log.warn(
-                "{account}: a message could not be pushed: {why}", account=self._app.name, why=error
+                "{account}: a message could not be pushed: {why}",
+                account=self._app.name,
+                why=error,
+                bounded_as="push",
             )
             return Undelivered(0, str(error))
         return Delivered()
@@ -235,9 +238,19 @@ class CustomerService:
                 why=str(error),
             )
         elif error.code in _LIMITS:
-            log.info("{account}: not pushed: {why}", account=self._app.name, why=str(error))
+            log.info(
+                "{account}: not pushed: {why}",
+                account=self._app.name,
+                why=str(error),
+                bounded_as=f"push {error.code}",
+            )
         else:
-            log.warn("{account}: not pushed: {why}", account=self._app.name, why=str(error))
+            log.warn(
+                "{account}: not pushed: {why}",
+                account=self._app.name,
+                why=str(error),
+                bounded_as=f"push {error.code}",
+            )
 
 
 class _Api:

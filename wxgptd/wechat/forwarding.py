@@ -78,6 +78,7 @@ class Forwarder:
                 "forwarding to {url} failed: {why}; WeChat is told `success`",
                 url=url.split("?", maxsplit=1)[0],
                 why=error,
+                bounded_as=f"forwarding {url}",
             )
             return None
         finally:

@@ -77,6 +77,7 @@ class WeChatPictures:
             log.warn(
                 "a picture is at {where}, which is not in [pictures] hosts, and is not fetched",
                 where=where,
+                bounded_as="picture elsewhere",
             )
             return None
         try:
