@@ -6,8 +6,6 @@ Whoever takes less gets fewer updates, each complete, and nothing is piled up fo
 
 from __future__ import annotations
 
-import json
-
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as WaitedLongEnough
 from twisted.internet.interfaces import IReactorTime
@@ -38,8 +36,6 @@ SHARE = 4.0
 HEARTBEAT_S = 12.0
 """Proxies and phones drop connections on which nothing comes for longer."""
 
-MAX_FRAMES = 16
-
 
 class Audience:
     """The readers of the answer behind one token."""
@@ -53,8 +49,6 @@ class Audience:
         self._clock = clock
         self._readers: list[Reader] = []
         self._shown: Rendition | None = None
-        self._frames: dict[Rendition | str, bytes] = {}
-        """What brings readers to what is shown, by where they are."""
         self._showing: Deferred[None] | None = None
 
     def __len__(self) -> int:
@@ -103,13 +97,12 @@ class Audience:
                 continue
             took = clock.seconds() - began
             if rendition is None:
-                self._shown, self._frames = None, {}  # it may be of somebody who was erased
+                self._shown = None  # it may be of somebody who was erased
                 for reader in tuple(self._readers):
                     self._finish(reader)
                 return
             await self._library.durable()
-            if rendition is not self._shown:
-                self._shown, self._frames = rendition, {}
+            self._shown = rendition
             for reader in tuple(self._readers):
                 self._send(reader, rendition)
             if rendition.view.progress.final:
@@ -132,22 +125,10 @@ class Audience:
         if reader.is_behind:
             return  # it is told once it can take more
         if reader.at is not rendition:
-            reader.write(self._frame(rendition, reader.at or reader.position))
+            reader.write(rendition.event(reader.at or reader.position))
             reader.at = rendition
         if rendition.view.progress.final and not reader.is_behind:
             self._finish(reader)
-
-    def _frame(self, rendition: Rendition, where: Rendition | str) -> bytes:
-        frame = self._frames.get(where)
-        if frame is None:
-            since = rendition.after if isinstance(where, Rendition) else rendition.since
-            update = since(where)  # type: ignore[arg-type]
-            data = json.dumps(update, ensure_ascii=False, separators=(",", ":"))
-            event = f"id: {rendition.position}\nevent: update\ndata: {data}\n\n"
-            frame = event.encode("utf-8", "replace")
-            if len(self._frames) < MAX_FRAMES:  # positions are what readers say
-                self._frames[where] = frame
-        return frame
 
     def _finish(self, reader: Reader) -> None:
         if reader in self._readers:

@@ -46,10 +46,13 @@ class Document:
         self._sources: list[str] = []
         self._settled: list[str] = []
 
-    @property
-    def settled_chars(self) -> int:
-        """How much of the text will not be looked at again."""
-        return self._begin
+    def work(self, text: str) -> int:
+        """Return how many characters an update to `text` may look at.
+
+        What is settled is looked at again where a link may be defined that it uses.
+        """
+        defines = "]:" in text[self._begin :]
+        return len(text) if defines else len(text) - self._begin
 
     def update(self, text: str) -> Blocks:
         """Return the blocks of `text`, of which the former text is the beginning as a rule."""
@@ -132,6 +135,8 @@ def _unclosed(tokens: list[Token]) -> str:
 
 def closed(text: str) -> str:
     """Return `text` such that what is written below it is not taken for its code."""
+    if "```" not in text and "~~~" not in text:
+        return text
     opened = _unclosed(parse_blocks(text, {}))
     return f"{text}\n{opened[: len(opened) - len(opened.lstrip('`~'))]}" if opened else text
 

@@ -10,12 +10,11 @@ from wxgptd.pages.times import local
 from wxgptd.ports import Dialogue, Progress, Turn
 
 
-def as_markdown(dialogues: Sequence[Dialogue], texts: Texts) -> str:
-    """Return all that was said, oldest first: questions as quotations, answers as written."""
-    return "\n\n".join(_parts(dialogues, texts)) + "\n"
+def as_markdown(dialogues: Sequence[Dialogue], texts: Texts) -> Iterator[str]:
+    """Yield the paragraphs of all that was said, oldest first.
 
-
-def _parts(dialogues: Sequence[Dialogue], texts: Texts) -> Iterator[str]:
+    Questions are quotations, answers are as they were written.
+    """
     yield f"# {texts.history_title}"
     if not any(dialogue.turns for dialogue in dialogues):
         yield texts.history_empty

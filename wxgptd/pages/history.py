@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import hmac
 from html import escape
+from itertools import islice
 from urllib.parse import parse_qs, urlencode
 
 from markupsafe import Markup
@@ -20,9 +20,11 @@ from wxgptd.pages.download import as_markdown, note
 from wxgptd.pages.limits import CHANGE, DOWNLOAD, HISTORY, SEARCH, Allowance
 from wxgptd.pages.rendition import number
 from wxgptd.pages.search import mark, words_of
-from wxgptd.pages.serving import HTML, Linked, prepare, send, serve
+from wxgptd.pages.serving import HTML, Linked, pack, prepare, send, serve
 from wxgptd.pages.workshop import as_written
 from wxgptd.ports import Dialogue, History, HistoryView, Turn
+
+PARAGRAPHS_AT_ONCE = 60
 
 PAGE_BUDGET_S = 1.0
 """CPU time for the answers of one page; those beyond it are shown as they were written."""
@@ -83,7 +85,7 @@ class HistoryPage(_OfHistory):
 
         def make() -> tuple[bytes, bytes]:
             page = self._page(view, rendered, query, words)
-            return page, gzip.compress(page, 6, mtime=0)
+            return page, pack(page)
 
         page, packed = await pages.workshop.run(self._owner, make)
         await pages.library.durable()
@@ -158,11 +160,21 @@ class Download(_OfHistory):
     async def _write(self, request: Request, history: History) -> None:
         pages = self._pages
 
-        def make() -> tuple[bytes, bytes]:
-            plain = as_markdown(history.whole(), pages.texts).encode("utf-8", "replace")
-            return plain, gzip.compress(plain, 6, mtime=0)
+        paragraphs = as_markdown(history.whole(), pages.texts)
+        parts: list[str] = []
+        while True:  # in pieces, between which others have their turn
+            part = await pages.workshop.run(
+                self._owner, lambda: list(islice(paragraphs, PARAGRAPHS_AT_ONCE)), costly=True
+            )
+            if not part:
+                break
+            parts += part
 
-        plain, packed = await pages.workshop.run(self._owner, make, costly=True)
+        def make() -> tuple[bytes, bytes]:
+            plain = ("\n\n".join(parts) + "\n").encode("utf-8", "replace")
+            return plain, pack(plain)
+
+        plain, packed = await pages.workshop.run(self._owner, make)
         await pages.library.durable()
         request.setHeader("Content-Type", "text/markdown; charset=utf-8")
         request.setHeader("Content-Disposition", 'attachment; filename="history.md"')

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as WaitedLongEnough
 from twisted.internet.task import deferLater
@@ -11,7 +9,17 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from wxgptd.pages.audience import UPDATE_EVERY_S
 from wxgptd.pages.limits import LIVE
-from wxgptd.pages.serving import Linked, find, prepare, send, serve
+from wxgptd.pages.rendition import Rendition
+from wxgptd.pages.serving import (
+    LONG_BYTES,
+    Linked,
+    find,
+    pack,
+    prepare,
+    send,
+    serve,
+    takes_gzip,
+)
 
 POLL_FOR_S = 20.0
 
@@ -82,8 +90,22 @@ class Poll(Linked):
             request.write(b"{}")
             return
         await pages.library.durable()
-        update = json.dumps(rendition.since(seen), ensure_ascii=False, separators=(",", ":"))
-        await send(pages, self._owner, request, update.encode("utf-8", "replace"))
+        update = rendition.json(seen)
+        await send(
+            pages, self._owner, request, update, await self._packed(request, rendition, seen)
+        )
+
+    async def _packed(self, request: Request, rendition: Rendition, seen: str) -> bytes:
+        """Return a long update compressed, once for all who are sent it, and in a thread."""
+        update = rendition.json(seen)
+        if len(update) < LONG_BYTES or not takes_gzip(request):
+            return b""
+        name = "gzip", update
+        packed = rendition.made.find(name)
+        if packed is None:
+            packed = await self._pages.workshop.run(self._owner, lambda: pack(update))
+            rendition.made.keep(name, packed)
+        return packed
 
 
 def _forget(changed: Deferred[None]) -> None:

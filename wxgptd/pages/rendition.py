@@ -8,13 +8,18 @@ to a daemon that was restarted in between, says what it need not be sent again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from zlib import crc32
 
 from wxgptd.pages.document import Blocks
 from wxgptd.ports import AnswerView
 
 Update = dict[str, object]
+
+MAX_MADE_BYTES = 8 * 1024 * 1024
+"""What is kept of one rendition: a page, and updates for readers who are at different places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,32 @@ class Sentences:
     hint: str = ""
 
 
+class Made:
+    """What was made of a rendition for one reader, and can be sent to all who are there."""
+
+    def __init__(self) -> None:
+        self._kept: dict[object, bytes] = {}
+        self._bytes = 0
+
+    def once(self, name: object, make: Callable[[], bytes]) -> bytes:
+        """Return what `make` returned when it was called for that name."""
+        made = self._kept.get(name)
+        return made if made is not None else self.keep(name, make())
+
+    def find(self, name: object) -> bytes | None:
+        """Return what was kept by that name."""
+        return self._kept.get(name)
+
+    def keep(self, name: object, made: bytes) -> bytes:
+        """Keep something, and drop everything else where it has become too much."""
+        if self._bytes + len(made) > MAX_MADE_BYTES:
+            self._kept.clear()
+            self._bytes = 0
+        self._kept[name] = made
+        self._bytes += len(made)
+        return made
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rendition:
     """What there is to see. `digests[n]` is that of the first `n` blocks."""
@@ -33,6 +64,7 @@ class Rendition:
     said: Sentences
     blocks: Blocks
     digests: tuple[int, ...]
+    made: Made = field(default_factory=Made)
 
     @property
     def position(self) -> str:
@@ -55,23 +87,49 @@ class Rendition:
         A block that later text has changed (a link defined further down) is sent again with all
         that follow it: the reader's digest does not fit then.
         """
-        generation, settled, digest, thoughts, *_ = (*position.split("."), *("",) * 4)
-        if generation != str(self.view.generation):
-            return self._update(0, 0, 0)
-        begin = number(settled)
-        if begin > len(self.blocks) or f"{self.digests[begin]:08x}" != digest:
-            begin = 0
-        return self._update(begin, 0, min(number(thoughts), len(self.view.thoughts)))
+        return self._update(*self._missing(position))
 
     def after(self, former: Rendition) -> Update:
         """Return what a reader lacks who was sent `former` and all that is before it."""
-        if former.view.generation != self.view.generation:
-            return self._update(0, 0, 0)
-        begin = _common(former.blocks, self.blocks)
+        return self._update(*self._missing(former))
+
+    def json(self, where: Rendition | str) -> bytes:
+        """Return what a reader lacks who is at `where`, as JSON: made once for all of them."""
+        missing = self._missing(where)
+
+        def make() -> bytes:
+            update = self._update(*missing)
+            text = json.dumps(update, ensure_ascii=False, separators=(",", ":"))
+            return text.encode("utf-8", "replace")
+
+        return self.made.once(("json", missing), make)
+
+    def event(self, where: Rendition | str) -> bytes:
+        """Return the same as a server-sent event."""
+        head = f"id: {self.position}\nevent: update\ndata: ".encode()
+        name = "event", self._missing(where)
+        return self.made.once(name, lambda: b"".join((head, self.json(where), b"\n\n")))
+
+    def _missing(self, where: Rendition | str) -> tuple[int, int, int]:
+        """Return from which block on a reader lacks something, and how much of that is there.
+
+        The third number is how much there is of the thoughts.
+        """
+        if isinstance(where, str):
+            generation, settled, digest, thoughts, *_ = (*where.split("."), *("",) * 4)
+            if generation != str(self.view.generation):
+                return 0, 0, 0
+            begin = number(settled)
+            if begin > len(self.blocks) or f"{self.digests[begin]:08x}" != digest:
+                begin = 0
+            return begin, 0, min(number(thoughts), len(self.view.thoughts))
+        if where.view.generation != self.view.generation:
+            return 0, 0, 0
+        begin = _common(where.blocks, self.blocks)
         kept = 0
-        if begin < min(len(former.blocks), len(self.blocks)):
-            kept = _common(former.blocks[begin], self.blocks[begin])
-        return self._update(begin, kept, _common(former.view.thoughts, self.view.thoughts))
+        if begin < min(len(where.blocks), len(self.blocks)):
+            kept = _common(where.blocks[begin], self.blocks[begin])
+        return begin, kept, _common(where.view.thoughts, self.view.thoughts)
 
     def _update(self, begin: int, kept: int, thought: int) -> Update:
         blocks = list(self.blocks[begin:])

@@ -122,7 +122,7 @@ class Renditions:
         return answer.shown
 
     async def _grown(self, token: str, document: Document, text: str) -> Blocks:
-        if len(text) - document.settled_chars < IN_THREAD_CHARS:
+        if document.work(text) < IN_THREAD_CHARS:
             return document.update(text)
         owner = self._library.owner(token)
         if self._workshop.left_s(owner) <= 0:

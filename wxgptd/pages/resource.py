@@ -15,12 +15,15 @@ from wxgptd.domain import wording
 from wxgptd.pages.history import HistoryPage
 from wxgptd.pages.limits import ANSWER
 from wxgptd.pages.live import Events, Poll
+from wxgptd.pages.rendition import Rendition
 from wxgptd.pages.serving import (
+    LONG_BYTES,
     STATIC,
     STATIC_TYPES,
     Linked,
     Pages,
     find,
+    pack,
     prepare,
     send,
     serve,
@@ -135,8 +138,31 @@ class AnswerPage(Linked):
         if rendition is None:
             request.write(pages.gone(request))
             return
-        view, texts = rendition.view, pages.texts
-        page = pages.render(
+        page, packed = await self._made(rendition, waited_s)
+        await send(pages, self._owner, request, page, packed)
+
+    async def _made(self, rendition: Rendition, waited_s: int) -> tuple[bytes, bytes]:
+        """Return the page, and if it is long also compressed: of a final answer once for all."""
+        made, view = rendition.made, rendition.view
+        page, packed = made.find("page"), made.find("packed page")
+        if page is None or packed is None:
+            if sum(map(len, rendition.blocks)) < LONG_BYTES:
+                page, packed = self._page(rendition, waited_s), b""
+            else:
+
+                def make() -> tuple[bytes, bytes]:
+                    page = self._page(rendition, waited_s)
+                    return page, pack(page)
+
+                page, packed = await self._pages.workshop.run(self._owner, make)
+            if view.progress.final:
+                made.keep("page", page)
+                made.keep("packed page", packed)
+        return page, packed
+
+    def _page(self, rendition: Rendition, waited_s: int) -> bytes:
+        view, texts = rendition.view, self._pages.texts
+        return self._pages.render(
             "answer.html",
             title=texts.page_title,
             question=view.question,
@@ -152,4 +178,3 @@ class AnswerPage(Linked):
             hint=rendition.said.hint,
             token=self._token,
         )
-        await send(pages, self._owner, request, page)

@@ -32,6 +32,10 @@ log = Logger()
 
 COMPRESSED_FROM_BYTES = 500
 BUSY_AGAIN_S = 5
+
+LONG_BYTES = 64 * 1024
+"""To make or to compress more takes milliseconds, which are a thread's."""
+
 _LATER = {429: b"Too Many Requests", 503: b"Service Unavailable"}
 HTML = "text/html; charset=utf-8"
 
@@ -192,7 +196,7 @@ async def send(
     request.setHeader("Vary", "Accept-Encoding")
     if len(body) > COMPRESSED_FROM_BYTES and takes_gzip(request):
         request.setHeader("Content-Encoding", "gzip")
-        body = packed or gzip.compress(body, 6, mtime=0)
+        body = packed or pack(body)
     if len(body) <= PIECE_BYTES:
         request.setHeader("Content-Length", str(len(body)))
         request.write(body)
@@ -200,6 +204,11 @@ async def send(
     with pages.unsent.counted(owner, len(body)):
         request.setHeader("Content-Length", str(len(body)))
         await pour(request, body, pages.clock)
+
+
+def pack(body: bytes) -> bytes:
+    """Return a body compressed."""
+    return gzip.compress(body, 6, mtime=0)
 
 
 def takes_gzip(request: Request) -> bool:
@@ -217,6 +226,7 @@ def serve(pages: Pages, request: Request, work: Deferred[None]) -> int:
 
     def finish(result: object) -> None:
         if isinstance(result, Failure) and result.check(TooBusy) and not request.startedWriting:
+            result.cleanFailure()  # its frames hold the page that was to be sent
             if not left:
                 request.responseHeaders.removeHeader("content-encoding")
                 request.write(pages.busy(request))
