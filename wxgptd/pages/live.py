@@ -90,10 +90,8 @@ class Poll(Linked):
             request.write(b"{}")
             return
         await pages.library.durable()
-        update = rendition.json(seen)
-        await send(
-            pages, self._owner, request, update, await self._packed(request, rendition, seen)
-        )
+        packed = await self._packed(request, rendition, seen)
+        await send(pages, self._owner, request, rendition.json(seen), packed)
 
     async def _packed(self, request: Request, rendition: Rendition, seen: str) -> bytes:
         """Return a long update compressed, once for all who are sent it, and in a thread."""

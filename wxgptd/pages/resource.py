@@ -143,21 +143,21 @@ class AnswerPage(Linked):
 
     async def _made(self, rendition: Rendition, waited_s: int) -> tuple[bytes, bytes]:
         """Return the page, and if it is long also compressed: of a final answer once for all."""
-        made, view = rendition.made, rendition.view
+        made = rendition.made
         page, packed = made.find("page"), made.find("packed page")
-        if page is None or packed is None:
-            if sum(map(len, rendition.blocks)) < LONG_BYTES:
-                page, packed = self._page(rendition, waited_s), b""
-            else:
+        if page is not None and packed is not None:
+            return page, packed
 
-                def make() -> tuple[bytes, bytes]:
-                    page = self._page(rendition, waited_s)
-                    return page, pack(page)
+        def make() -> tuple[bytes, bytes]:
+            page = self._page(rendition, waited_s)
+            return page, pack(page)
 
-                page, packed = await self._pages.workshop.run(self._owner, make)
-            if view.progress.final:
-                made.keep("page", page)
-                made.keep("packed page", packed)
+        if sum(map(len, rendition.blocks)) < LONG_BYTES:
+            return self._page(rendition, waited_s), b""
+        page, packed = await self._pages.workshop.run(self._owner, make)
+        if rendition.view.progress.final:
+            made.keep("page", page)
+            made.keep("packed page", packed)
         return page, packed
 
     def _page(self, rendition: Rendition, waited_s: int) -> bytes:
