@@ -144,9 +144,9 @@ class AnswerPage(Linked):
     async def _made(self, rendition: Rendition, waited_s: int) -> tuple[bytes, bytes]:
         """Return the page, and if it is long also compressed: of a final answer once for all."""
         made = rendition.made
-        page, packed = made.find("page"), made.find("packed page")
-        if page is not None and packed is not None:
-            return page, packed
+        kept, kept_packed = made.find("page"), made.find("packed page")
+        if kept is not None and kept_packed is not None:
+            return kept, kept_packed
 
         def make() -> tuple[bytes, bytes]:
             page = self._page(rendition, waited_s)
