@@ -25,7 +25,7 @@ demo: .venv/ready            ## see it work: no account, no key, one minute
 check: .venv/ready           ## while you write: style, types and every test that starts no process
 	@$(MAKE) --no-print-directory -j2 --output-sync=target types style fast
 
-fast: .venv/ready
+fast: .venv/ready            ## only the tests of make check
 	$(BIN)/python -m pytest -q -n $(CORES) $(DISTRIBUTED) -m "not processes" $(PYTEST)
 
 # With CI set, what the tests reach is measured too; that takes half as long again.

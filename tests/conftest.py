@@ -71,10 +71,14 @@ def _turn(item: pytest.Item) -> int:
 
 
 class ProcessGuard:
-    """Fails a test that starts a process and does not say so."""
+    """Fails a test that starts a process and does not say so.
+
+    What `multiprocessing` spawns, Python does not report to audit hooks.
+    """
 
     def __init__(self) -> None:
         self._item: pytest.Item | None = None
+        self._caught = ""
         sys.addaudithook(self._audit)
 
     def _audit(self, event: str, args: tuple[object, ...]) -> None:
@@ -82,15 +86,24 @@ class ProcessGuard:
         if item is None or event not in STARTS_A_PROCESS:
             return
         if item.get_closest_marker("processes") is None:
-            raise RuntimeError(f"{item.nodeid} starts a process: mark it with `processes`")
+            self._caught = f"{item.nodeid} starts a process: add @pytest.mark.processes"
+            raise RuntimeError(self._caught)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        self._item = item
+        self._item, self._caught = item, ""
         try:
             return (yield)
         finally:
             self._item = None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(self) -> Iterator[None]:
+        try:
+            return (yield)
+        finally:
+            if self._caught:  # what is tested may have swallowed the error
+                pytest.fail(self._caught, pytrace=False)
 
 
 class MachineLock:

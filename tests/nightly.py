@@ -3,7 +3,8 @@
     python tests/nightly.py TARGET...
 
 `make nightly` passes the list that the Makefile keeps. A target that fails does not stop the next
-one; the exit status is 1 if any failed. What each printed is in build/nightly/TARGET.log.
+one; the exit status is 1 if any failed. What each printed is in build/nightly/TARGET.log. Ctrl-C
+ends the run; the table says how far it got.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ LOGS = ROOT / "build" / "nightly"
 
 
 class Run(NamedTuple):
-    """How one target went: make's exit status, its duration, and what its tests amount to."""
+    """How one target went: make's exit status, its duration, and its closing line."""
 
     target: str
     status: int
@@ -40,29 +41,34 @@ def run(target: str) -> Run:
 
 
 def summary(output: str) -> str:
-    """Return pytest's closing line without its frame, or "" if the target runs no tests."""
+    """Return pytest's closing line without its frame, or the last line if there is none."""
     found = re.findall(r"(?m)^=* ?(\d+ (?:passed|failed|error|skipped).*?) in [\d.]+s", output)
-    return found[-1] if found else ""
+    if found:
+        return str(found[-1])
+    return next((line.strip()[:80] for line in output.splitlines()[::-1] if line.strip()), "")
 
 
 def table(runs: list[Run]) -> str:
     """Return the runs as lines of equal columns."""
-    head = f"{'target':<12} {'result':<8} {'minutes':>7}  tests"
-    return "\n".join(
-        [head, *(f"{r.target:<12} {'failed' if r.status else 'passed':<8} {r.minutes:>7.1f}  {r.summary}".rstrip()
-                 for r in runs)]
-    )  # fmt: skip
+    lines = [f"{'target':<12} {'result':<8} {'minutes':>7}  last line"]
+    for one in runs:
+        result = "failed" if one.status else "passed"
+        lines.append(f"{one.target:<12} {result:<8} {one.minutes:>7.1f}  {one.summary}".rstrip())
+    return "\n".join(lines)
 
 
 def main(targets: list[str]) -> int:
     """Run all `targets`, print the table, and return the exit status."""
     LOGS.mkdir(parents=True, exist_ok=True)
-    runs = []
-    for target in targets:
-        print(f"make {target}  (output: build/nightly/{target}.log)", flush=True)
-        runs.append(run(target))
+    runs: list[Run] = []
+    try:
+        for target in targets:
+            print(f"make {target}  (output: build/nightly/{target}.log)", flush=True)
+            runs.append(run(target))
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; not run to the end: {', '.join(targets[len(runs) :])}")
     print(f"\n{table(runs)}")
-    return int(any(r.status for r in runs))
+    return int(len(runs) < len(targets) or any(one.status for one in runs))
 
 
 if __name__ == "__main__":

@@ -59,14 +59,6 @@ from wxgptd.service.world import World
 
 log = Logger(namespace="wxgptd")
 
-SWITCH_INTERVAL_S = 0.0002
-"""How long a thread that computes keeps the interpreter to itself.
-
-The reactor gives the interpreter up at each system call, and beside a page that is being rendered
-it waited 5 ms, Python's default, to get it back each time: a flood of requests for one page held
-other people's messages up for 1.3 s, and for 17 ms with this.
-"""
-
 HEARD_WITHIN_S = 1.0
 """How long a stop waits for the requests of those who have just connected."""
 
@@ -246,7 +238,6 @@ class _Process:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
         service.begin()
         supervision.ready()
         if self._reload_wanted:

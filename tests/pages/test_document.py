@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.markdown import blocks
 from wxgptd.pages import document
-from wxgptd.pages.document import Document, blocks
+from wxgptd.pages.document import Document
 from wxgptd.pages.html import parse_blocks, render
 
 LINES = [

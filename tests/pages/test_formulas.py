@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wxgptd.pages.document import blocks
+from tests.support.markdown import blocks
 
 
 def shown(text: str) -> str:

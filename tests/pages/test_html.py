@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wxgptd.pages import document, html
+from tests.support.markdown import blocks
+from wxgptd.pages import html
 from wxgptd.pages.code import highlighted
 
 ALLOWED = re.compile(
@@ -20,7 +21,7 @@ ALLOWED = re.compile(
 
 
 def rendered(text: str) -> str:
-    return "".join(document.blocks(text))
+    return "".join(blocks(text))
 
 
 def harmless(page: str) -> None:
@@ -139,7 +140,9 @@ def test_a_text_past_the_limit_is_shown_as_it_is_written():
     harmless(page)
 
 
-@pytest.mark.parametrize("code", [" " * 2_900, " \n" * 1_400, "a" * 2_900])
+@pytest.mark.parametrize(
+    "code", [" " * 2_900, " \n" * 1_400, "a" * 2_900], ids=["spaces", "lines", "letters"]
+)
 def test_code_that_lexers_are_slow_at_is_not_highlighted(code):
     assert "<" not in highlighted(code, "c")
     assert code[:50].strip() in rendered(f"```c\n{code}\n```")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wxgptd.pages.document import blocks
+from tests.support.markdown import blocks
 from wxgptd.pages.search import MAX_WORDS, mark, words_of
 
 

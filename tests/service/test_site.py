@@ -10,7 +10,8 @@ from twisted.internet.testing import StringTransport
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from wxgptd.service.site import MAX_BODY_BYTES, READ_DEADLINE_S, BoundedSite, Root
+from wxgptd.service.channel import READ_DEADLINE_S
+from wxgptd.service.site import MAX_BODY_BYTES, BoundedSite, Root
 
 
 class Echo(Resource):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+from wxgptd.pages.document import Blocks, Document
+
 PIECES = (
     "天空", "因为", "。", "！", "，", "；", " ", " ", "\n", "\n", "\n\n", "word", "a.b", "3.14", "snake_case",
     "**粗**", "**", "*", "*斜*", "_", "__", "`code`", "`", "``", "~~", "~~删~~", "[文](http://a.b/c)", "[", "](",
@@ -22,3 +24,8 @@ def text(random: Random, most: int = 60) -> str:
         place = random.randrange(len(pieces))
         pieces[place] = "".join(chr(random.randrange(1, 0x110000)) for _ in range(20))
     return "".join(pieces)
+
+
+def blocks(text: str) -> Blocks:
+    """Render a text that is whole."""
+    return Document().update(text)

@@ -116,7 +116,7 @@ class Breaker:
         """Let nobody through: a probe failed, or the calls of several users did."""
         if isinstance(self._state, Closed):
             log.error(
-                "{name}: circuit breaker open, retrying every {seconds:g} s: {why}",
+                "{name}: circuit breaker open, next probe in {seconds:g} s: {why}",
                 name=self.name,
                 seconds=OPEN_S,
                 why=why,

@@ -143,8 +143,3 @@ def closed(text: str) -> str:
 
 def _addresses(references: dict[str, Any]) -> dict[str, str]:
     return {label: str(one["href"]) for label, one in references.items()}
-
-
-def blocks(text: str) -> Blocks:
-    """Return the blocks of a text that is whole."""
-    return Document().update(text)

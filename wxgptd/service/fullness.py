@@ -16,12 +16,12 @@ RECENT_S = 300.0
 """How long `status` shows what was full."""
 
 WHAT = {
-    "connections": "as many connections are open as may be: [server] max_connections",
-    "readers": "as many connections read pages as may: some are kept for WeChat",
-    "link": "a link is used too often, or by too many at once",
-    "pages": "more pages are asked for than can be rendered",
-    "answers": "as many answers are being written as may be",
-    "pictures": "as many pictures are in memory as may be",
+    "connections": "connection limit reached: raise [server] max_connections",
+    "readers": "reader limit reached: a quarter of [server] max_connections is kept for WeChat",
+    "link": "the links of one follower are used too often, or by too many readers at once",
+    "pages": "more pages are requested than can be rendered",
+    "answers": "answer limit reached, questions wait in line: see max_running",
+    "pictures": "picture memory limit reached, questions with pictures wait",
 }
 
 

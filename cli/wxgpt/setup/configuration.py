@@ -78,7 +78,7 @@ system_prompt = "你是公众号里的助手，回答简洁。"
 ttl = "5m"
 
 [limits]
-# 每个用户的限制，0 不限。 · Limits for each user; 0 is none.
+# 每个用户的限制，0 不限。 · Limits for each user; 0 is no limit.
 messages_per_minute = 20
 questions_per_day = 100
 tokens_per_day = 200000
@@ -106,7 +106,8 @@ _PLAIN = """\
 _BUDGET = """\
 # 每百万 token 的价格：请改成服务商网站上的。 · Prices for a million tokens: put in your provider's.
 price_per_million = {{ input = 4, output = 16 }}
-# 一天的预算，花完就停到第二天，0 不限。 · The budget of a day, in the same currency; 0 is none.
+# 一天的预算，和上面的价格同一种货币，花完就停到第二天，0 不限。
+# The budget of a day, in the currency of the prices above; 0 is no limit.
 daily_budget = {daily_budget:g}"""
 
 _FREE = """\

@@ -141,8 +141,9 @@ class Interview:
         if not _on_terminal():
             return DAILY_BUDGET
         click.echo(
-            "How much may a day cost? Used up, the bot pauses until midnight; 0 is no bound ·\n"
-            "  一天最多花多少钱？花完就停到第二天，0 不限",
+            "How much may a day cost, in your provider's currency? When it is spent, the bot\n"
+            "  pauses until midnight; 0 is no limit ·\n"
+            "  一天最多花多少钱（服务商收费的货币）？花完就停到第二天，0 不限",
             err=True,
         )
         return float(_asked("Budget · 每天预算", _amount, f"{DAILY_BUDGET:g}"))

@@ -18,6 +18,11 @@ def steps(wanted: Wanted, place: Place, *, units: bool, web: str) -> Iterator[st
             "This machine is on UTC; so would times and days be · 机器用的是 UTC 时间:\n"
             "     timedatectl set-timezone Asia/Shanghai"
         )
+    if wanted.daily_budget:
+        yield (
+            f"Check the price in {place.config} (price_per_million): the budget is counted by it\n"
+            "     核对配置里的价格（price_per_million），预算按它计算"
+        )
     if units:
         yield "systemctl daemon-reload && systemctl enable --now wxgptd.socket wxgptd.service"
     else:
