@@ -236,14 +236,29 @@ def test_who_stops_reading_makes_room_for_another(clock):
 
 def test_a_connection_that_rests_gives_way_to_one_that_asks(clock):
     server = site(clock)
-    protocols = [connect(server, "127.0.0.1") for _ in range(3)]
-    protocols[1][0].dataReceived(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
+    rested, its_transport = connect(server, "127.0.0.1")
+    rested.dataReceived(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
+    clock.advance(0.1)
+    for _ in range(2):
+        connect(server, "127.0.0.1")
     protocol, transport = connect(server, "127.0.0.1")
-    assert protocols[1][1].aborted
+    assert its_transport.aborted
     protocol.dataReceived(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
     assert b" 200 OK" in transport.value()
-    protocols[1][0].connectionLost(connectionDone)
+    rested.connectionLost(connectionDone)
     assert len(server._channels) == 3
+
+
+def test_a_response_just_sent_is_not_cut_off_for_who_has_been_silent_longer(clock):
+    server = site(clock)
+    silent = connect(server, "127.0.0.1")[1]
+    clock.advance(0.1)
+    others = [connect(server, "127.0.0.1") for _ in range(2)]
+    for protocol, _ in others:
+        protocol.dataReceived(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
+    connect(server, "127.0.0.1")
+    assert silent.aborted
+    assert not any(transport.aborted for _, transport in others)
 
 
 def test_connections_that_say_nothing_give_way_to_one_that_asks(clock):

@@ -52,8 +52,8 @@ def read_all(url: str, going: Going) -> None:
                     pass
 
 
-def take_nothing(url: str, going: Going, count: int = 100) -> None:
-    """Ask for a page on many connections, and read none of it."""
+def take_nothing(url: str, going: Going, begun: list[bytes], count: int = 100) -> None:
+    """Ask for a page on many connections, and take its status (into `begun`) and no more."""
     connections: list[socket.socket] = []
     try:
         for _ in range(count):
@@ -61,11 +61,43 @@ def take_nothing(url: str, going: Going, count: int = 100) -> None:
                 return
             with contextlib.suppress(OSError):
                 connection, path = connect(url)
+                connections.append(connection)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
                 connection.sendall(request(path))
-                connections.append(connection)
+                connection.settimeout(5)
+                begun.append(connection.recv(len("HTTP/1.1 200"))[-3:])
         while going():
             time.sleep(0.05)
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def ask_ahead(url: str, more: tuple[str, ...], going: Going) -> None:
+    """Send requests for a page, and for what is below it, without waiting for any response."""
+    while going():
+        with contextlib.suppress(OSError):
+            connection, path = connect(url)
+            with connection:
+                connection.settimeout(0.5)
+                connection.sendall(b"".join(request(path + below) for below in more) * 20)
+                connection.recv(4_096)
+                time.sleep(0.2)
+
+
+def say_nothing(url: str, going: Going, count: int = 100) -> None:
+    """Connect, and keep the connection without a word, or with half a request."""
+    connections: list[socket.socket] = []
+    try:
+        while going():
+            if len(connections) >= count:
+                connections.pop(0).close()
+            with contextlib.suppress(OSError):
+                connection, path = connect(url)
+                connections.append(connection)
+                if len(connections) % 2:
+                    connection.sendall(request(path)[:20])
+            time.sleep(0.01)
     finally:
         for connection in connections:
             connection.close()

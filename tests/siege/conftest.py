@@ -27,14 +27,25 @@ MOST_S = 1.0
 
 
 class Bystander:
-    """Somebody else, who sends a command four times a second and notes how long each took."""
+    """Other people, who send four messages a second and note how long each reply took.
 
-    def __init__(self, stage: Stage) -> None:
+    Every second message is a command; if they are to ask, the others are questions.
+    """
+
+    PEOPLE = 4
+    ANSWER = "没有准备。"
+    """What the model says to a question that no test has prepared."""
+
+    def __init__(self, stage: Stage, *, asks: bool) -> None:
         self._stage = stage
+        self._asks = asks
+        if asks:
+            for number in range(self.PEOPLE):
+                stage.say("/chatgpt", f"bystander{number}")
         self._going = True
         self.waits: list[float] = []
-        self.unanswered = 0
-        self.unwell = 0
+        self.unanswered: list[str] = []
+        self.unwell: list[object] = []
         self._threads = [threading.Thread(target=one) for one in (self._talk, self._look)]
         for thread in self._threads:
             thread.start()
@@ -43,18 +54,30 @@ class Bystander:
         number = 0
         while self._going:
             number += 1
+            user = f"bystander{number // 2 % self.PEOPLE}"
             began = time.monotonic()
             try:
-                answered = bool(self._stage.say("/help", f"bystander{number % 20}"))
-            except OSError:
-                answered = False
+                if self._asks and number % 2:
+                    reply = self._stage.say("你在吗？", user)
+                    answered = reply == self.ANSWER
+                else:
+                    reply = self._stage.say("/help", user)
+                    answered = bool(reply)
+            except OSError as error:
+                reply, answered = repr(error), False
             self.waits.append(time.monotonic() - began)
-            self.unanswered += not answered
+            if not answered:
+                self.unanswered.append(reply)
             time.sleep(0.25)
 
     def _look(self) -> None:
         while self._going:
-            self.unwell += self._stage.get("/healthz")[0] != 200
+            try:
+                well = self._stage.get("/healthz")
+            except OSError as error:
+                self.unwell.append(repr(error))
+            else:
+                self.unwell += [] if well[0] == 200 else [well]
             time.sleep(0.5)
 
     def stop(self) -> None:
@@ -97,7 +120,7 @@ class Siege:
         going.set()
         threads = [threading.Thread(target=attack, args=(going.is_set,)) for attack in attacks]
         before = self.memory_mb()
-        bystander = Bystander(self.stage)
+        bystander = Bystander(self.stage, asks=not self.model.delay_s)
         for thread in threads:
             thread.start()
         try:
@@ -110,12 +133,12 @@ class Siege:
             bystander.stop()
         waits = sorted(bystander.waits)
         self._report(
-            f"{name}: {len(waits)} messages of others, {bystander.unanswered} unanswered, "
+            f"{name}: {len(waits)} messages of others, {len(bystander.unanswered)} unanswered, "
             f"p50 {waits[len(waits) // 2] * 1000:.0f} ms, longest {waits[-1] * 1000:.0f} ms, "
             f"memory {before:.0f} -> {after:.0f} MB"
         )
-        assert bystander.unanswered == 0, self.stage.said()[-2_000:]
-        assert bystander.unwell == 0, "/healthz was not 200"
+        assert bystander.unanswered == [], self.stage.said()[-2_000:]
+        assert bystander.unwell == [], "/healthz was not 200"
         assert waits[-1] < MOST_S, waits
 
     def end(self) -> None:

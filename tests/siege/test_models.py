@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import Counter
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -109,14 +110,19 @@ def test_forty_pictures_at_once_take_bounded_memory_and_give_it_back(siege):
             siege.stage.say("/chatgpt", user)
         before, most = siege.memory_mb(), 0.0
         with siege.under("40 pictures of 5 MB"):
-            sent = []
+            sent, replies = [], []
+
+            def show(number: int, user: str) -> None:
+                replies.append(siege.stage.show(f"http://{host}/{number}", user))
+
             for number, user in enumerate(senders):
-                send = partial(siege.stage.show, f"http://{host}/{number}", user)
-                sent.append(Thread(target=send))
+                sent.append(Thread(target=show, args=(number, user)))
                 sent[-1].start()
             while any(one.is_alive() for one in sent):
                 most = max(most, siege.memory_mb())
                 time.sleep(0.05)
+        assert len(replies) == 40
+        assert set(replies) == {"没有准备。"}, Counter(replies)
         time.sleep(1)
         after = siege.memory_mb()
         siege._report(

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
+from functools import partial
 
 import pytest
 
 from tests.siege import attack
 from tests.siege.conftest import SECONDS, many
+from tests.support.scripted_model import Answer
 
 pytestmark = [pytest.mark.processes, pytest.mark.alone]
 
+LATE = '[window]\ndeliberate_timeouts_per_5min = 0\nreply_margin = "4s"\n'
+"""The answer goes on in the page after 11 seconds, and nobody waits on purpose."""
+
 SLOW_TO_RENDER = "[" * 16_000
-MOST_GROWTH_MB = 150
+LONG_ANSWER = ["天空是蓝色的。" * 100] * 120
+"""84,000 characters, in pieces as a model sends them."""
+
+MOST_GROWTH_MB = 100
+"""64 MiB may be on their way to readers, and the buffers of 200 connections."""
 
 
 @pytest.fixture
@@ -41,19 +51,52 @@ def test_a_history_that_is_downloaded(siege, history):
         time.sleep(SECONDS)
 
 
-def test_readers_who_take_nothing(siege, history):
-    siege.stage.get(history)
-    before = siege.memory_mb()
-    with siege.under("200 readers who take nothing", *many(attack.take_nothing, 2, history)):
+def written_slowly(siege, user: str) -> tuple[str, Answer]:
+    """Return the link to an answer that goes on in the page, and that answer."""
+    siege.stage.say("/chatgpt", user)
+    growing = siege.model.expect("慢慢写").write("天")
+    reply = siege.stage.say("慢慢写", user)
+    return re.search(r"http://\S+/a/[\w-]+", reply).group(), growing
+
+
+def test_readers_who_take_nothing(siege):
+    siege.start(extra=LATE)
+    links = []
+    for number in range(4):
+        link, answer = written_slowly(siege, f"mallory{number}")
+        for piece in LONG_ANSWER:
+            answer.write(piece)
+        answer.end()
+        siege.stage.get(link)
+        links.append(link)
+    before, begun = siege.memory_mb(), []
+    attacks = [partial(attack.take_nothing, link, begun=begun, count=50) for link in links]
+    with siege.under("200 readers who take nothing", *attacks):
         time.sleep(SECONDS)
         assert siege.memory_mb() < before + MOST_GROWTH_MB
+    assert len(begun) == 200
+    assert begun.count(b"200") > 50, Counter(begun)
+    assert set(begun) <= {b"200", b"429", b"503"}, Counter(begun)
+
+
+def test_connections_that_ask_ahead_or_say_nothing(siege):
+    siege.start(extra=LATE, server="max_connections = 200\nmax_connections_per_address = 200")
+    link, growing = written_slowly(siege, "mallory")
+    for piece in LONG_ANSWER:
+        growing.write(piece)
+    attacks = [
+        *many(attack.ask_ahead, 4, link, ("", "/poll", "/events")),
+        *many(attack.ask_ahead, 2, link.replace("/a/", "/%61/"), ("/poll", "/events")),
+        *many(attack.say_nothing, 3, link),
+    ]
+    with siege.under("requests sent ahead, and silence", *attacks):
+        time.sleep(SECONDS)
+    growing.end()
 
 
 def test_an_answer_that_is_asked_for_streamed_and_polled(siege):
-    siege.start(extra='[window]\ndeliberate_timeouts_per_5min = 0\nreply_margin = "4s"\n')
-    siege.stage.say("/chatgpt", "mallory")
-    growing = siege.model.expect("慢慢写")
-    link = re.search(r"http://\S+/a/[\w-]+", siege.stage.say("慢慢写", "mallory")).group()
+    siege.start(extra=LATE)
+    link, growing = written_slowly(siege, "mallory")
     growing.write(SLOW_TO_RENDER)
     attacks = [
         *many(attack.ask_and_hang_up, 3, link),

@@ -134,6 +134,11 @@ class BoundedChannel(http.HTTPChannel):
     """Whether the peer takes less than it is sent."""
     _host: IAddress | None = None
 
+    @property
+    def idle_since(self) -> float:
+        """When it began to wait for its peer; infinity while a request is being answered."""
+        return self.due - (IDLE_TIMEOUT_S if self.rests else READ_DEADLINE_S)
+
     def connectionMade(self) -> None:
         super().connectionMade()
         self.due = self.site.now() + READ_DEADLINE_S

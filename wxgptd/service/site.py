@@ -115,15 +115,15 @@ class BoundedSite(server.Site):
         return channel
 
     def _make_room(self) -> bool:
-        """Give up a connection on which nothing happens; tell whether there was one.
+        """Give up the connection that has been idle the longest; tell whether there was one.
 
-        One between two requests, or else the one whose request has been incomplete the longest:
-        WeChat's take milliseconds to arrive.
+        Idle is who rests, and whose request is incomplete: WeChat's take milliseconds to arrive. To
+        take those who rest first would cut off people whose response has just been sent.
         """
-        idle = [one for one in self._channels if one.rests or one.due < inf]
+        idle = [one for one in self._channels if one.idle_since < inf]
         if not idle:
             return False
-        given_up = min(idle, key=lambda one: (not one.rests, one.due))
+        given_up = min(idle, key=lambda one: one.idle_since)
         self.release(given_up)
         given_up.forceAbortClient()
         return True
