@@ -109,7 +109,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     limited = LineLimit(written, time.monotonic)
     globalLogBeginner.beginLoggingTo([limited], redirectStandardIO=False)
     raise_file_limit()
-    keep_memory_private()
     give_memory_back()
     try:
         react(_run, (path, configured, limited))
@@ -224,6 +223,8 @@ class _Process:
             reserved=service.root.is_reserved,
         )
         ports = await self._listen(service, site)
+        # Not before: then only root may read the environment that names the sockets of systemd.
+        keep_memory_private()
         supervision = Supervision(
             os.environ,
             reactor,

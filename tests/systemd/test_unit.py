@@ -168,6 +168,7 @@ def test_a_daemon_that_does_nothing_any_more_is_killed_by_the_watchdog(unit):
     unit.override("[Service]\nWatchdogSec=3\n")
     unit.systemctl("start", "wxgptd")
     before = unit.pid
+    assert before, unit.journal()  # 0 would stop this process and its family
     time.sleep(4)
     assert unit.pid == before, "fed"
     unit.machine.run("kill", "-STOP", str(before))
