@@ -11,6 +11,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from wxgptd.domain.inert import inert
 from wxgptd.domain.plain import plain
 from wxgptd.domain.values import Style
 
@@ -29,7 +30,8 @@ _JOINERS = "\u200d\ufe0e\ufe0f"
 @lru_cache(maxsize=16)
 def readable(text: str, style: Style, *, growing: bool = False) -> str:
     """Return an answer as the chat shows it; of a `growing` one, what will stay as it is."""
-    return text if style is Style.MARKDOWN else plain(text, growing=growing)
+    shown = text if style is Style.MARKDOWN else plain(text, growing=growing)
+    return inert(shown, growing=growing)
 
 
 def page(text: str, start: int, end: int, style: Style) -> str:

@@ -12,6 +12,7 @@ from math import ceil
 from wxgptd.domain import paging
 from wxgptd.domain.bidi import without_controls
 from wxgptd.domain.events import PushStarted
+from wxgptd.domain.inert import inert
 from wxgptd.domain.limits import REFUSALS
 from wxgptd.domain.offering import IN_LINE, IN_LINE_PUSHED, PUSHED
 from wxgptd.domain.session import Completed, Failed, Question
@@ -91,7 +92,7 @@ def render(
 
 def reminder(unseen: Question, link: str, texts: Texts) -> str:
     """Return the line that tells of an answer which nobody has seen."""
-    asked = " ".join(without_controls(unseen.text).split()) or texts.page_picture
+    asked = inert(" ".join(without_controls(unseen.text).split())) or texts.page_picture
     if len(asked) > MAX_REMINDED_CHARS:
         asked = asked[:MAX_REMINDED_CHARS] + "…"
     return _fill(texts.unseen, question=asked, link=link)
@@ -129,7 +130,8 @@ def _render(
         case ReplyKind.PARTIAL:
             pushed = reply.about == PUSHED
             footer = texts.still_writing_pushed if pushed else texts.still_writing
-            return _with_footer(reply.text, _fill(footer, link=link))
+            # Of an earlier version, it may be on record with a link in it.
+            return _with_footer(inert(reply.text), _fill(footer, link=link))
         case ReplyKind.ANSWER:
             assert question is not None
             whole = paging.readable(question.answer.text, reply.style)
@@ -143,13 +145,14 @@ def _notice(reply: Reply, link: str, texts: Texts, around: Surroundings) -> str:
         template = getattr(texts, f"not_understood_{reply.about}", template)
     if reply.notice == "blocked" and reply.about:
         template = texts.blocked_for
+    about = inert(reply.about)
     return _fill(
         template,
-        assistant=reply.about,
-        kind=reply.about,
-        scene=reply.about,
-        model=reply.about.split("\n")[0],
-        models="、".join(reply.about.split("\n")[1:]),
+        assistant=about,
+        kind=about,
+        scene=about,
+        model=about.split("\n")[0],
+        models="、".join(about.split("\n")[1:]),
         when=_when(reply.about, texts) if reply.notice in REFUSALS else "",
         minutes=around.minutes,
         days=around.days,

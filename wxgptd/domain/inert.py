@@ -1,0 +1,50 @@
+"""Words that others wrote, such that WeChat makes no link of them. Pure.
+
+WeChat shows `<a href="…">` in a text reply as a link with any label: one that opens a page, or one
+that sends `/clear` when it is tapped (`weixin://bizmsgmenu`). What a model or a user wrote must not
+become one. So a `<` that could begin such a tag, an entity that could stand for it, and the colon
+of WeChat's own schemes are shown in their full-width forms: an example in HTML still reads as HTML.
+One character stands for one, so that positions in a text stay what they are.
+
+This has to be the last thing that is done to a text: to remove anything may join `<` and `a`.
+"""
+
+from __future__ import annotations
+
+import re
+
+_UNSEEN = (
+    r"[\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2000-\u200f"
+    r"\u2028-\u202f\u205f-\u206f\u3000\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff"
+    r"\U000e0000-\U000e0fff]*+"
+)
+"""Blanks and what is invisible: a client may skip it, and a program on the way may remove it."""
+
+_A = rf"{_UNSEEN}a(?![0-9a-z])"
+_SCHEME = "|".join(_UNSEEN.join(name) for name in ("weixin", "wechat"))
+
+_LINK = re.compile(
+    rf"<(?={_A})"
+    rf"|&(?=(?:lt|#0*+60|#x0*+3c);?{_A})"
+    rf"|(?:{_SCHEME}){_UNSEEN}:(?={_UNSEEN}/{_UNSEEN}/)",
+    re.IGNORECASE | re.ASCII,
+)
+
+_UNDECIDED = re.compile(
+    rf"<{_UNSEEN}a?\Z"
+    rf"|&(?:l?|lt;?{_UNSEEN}a?|#(?:0*+6?|0*+60;?{_UNSEEN}a?|x0*+3?|x0*+3c;?{_UNSEEN}a?))\Z"
+    rf"|(?:{_SCHEME}){_UNSEEN}:{_UNSEEN}/?{_UNSEEN}\Z",
+    re.IGNORECASE | re.ASCII,
+)
+
+_SHOWN = {"<": "＜", "&": "＆", ":": "："}
+
+
+def inert(text: str, *, growing: bool = False) -> str:
+    """Return `text` with no link in it but bare addresses, as long as it was.
+
+    Of a `growing` text, as much as no continuation can change.
+    """
+    if growing and (undecided := _UNDECIDED.search(text)):
+        text = text[: undecided.start()]
+    return _LINK.sub(lambda match: match[0][:-1] + _SHOWN[match[0][-1]], text)
