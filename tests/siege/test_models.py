@@ -122,7 +122,10 @@ def test_forty_pictures_at_once_take_bounded_memory_and_give_it_back(siege):
                 most = max(most, siege.memory_mb())
                 time.sleep(0.05)
         assert len(replies) == 40
-        assert set(replies) == {"没有准备。"}, Counter(replies)
+        answered = replies.count("没有准备。")
+        late = sum("/a/" in reply for reply in replies)  # who waited too long for room has a link
+        assert answered + late == 40, Counter(replies)
+        assert answered >= 20, Counter(replies)
         time.sleep(1)
         after = siege.memory_mb()
         siege._report(
