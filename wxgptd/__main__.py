@@ -188,16 +188,7 @@ class _Process:
         reactor.callWhenRunning(self._take_signals)  # behind the reactor's own handlers
         reactor.installNameResolver(Names(reactor))
         threads = start_threads(reactor)
-        store = LogStore(
-            server.state_dir,
-            _master_key(self._config),
-            in_reactor=reactor.callFromThread,
-            soon=partial(reactor.callLater, 0),
-            on_failure=self._cannot_go_on,
-            on_full=_say_full,
-            segment_bytes=self._config.log.segment_size,
-            segment_age_s=keeping_period_s(self._config.log.keep or 0.0),
-        )
+        store = self._open_store()
         service = Service(
             self._config,
             World(
@@ -246,6 +237,18 @@ class _Process:
         log.info("ready, listening on {where}", where=", ".join(map(where, ports[:-1])))
         for why in await threads.storage(lambda: store.damage_before(loaded.snapshot_seq)):
             log.error("older events are damaged, see `wxgpt log verify`: {why}", why=why)
+
+    def _open_store(self) -> LogStore:
+        return LogStore(
+            self._config.server.state_dir,
+            _master_key(self._config),
+            in_reactor=self._reactor.callFromThread,
+            soon=partial(self._reactor.callLater, 0),
+            on_failure=self._cannot_go_on,
+            on_full=_say_full,
+            segment_bytes=self._config.log.segment_size,
+            segment_age_s=keeping_period_s(self._config.log.keep or 0.0),
+        )
 
     async def _listen(self, service: Service, site: BoundedSite) -> Sequence[Any]:
         """Listen for WeChat, for readers of metrics, and (last of all) for the operator."""

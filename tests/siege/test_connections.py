@@ -1,4 +1,4 @@
-"""Connections, files and the log are there for WeChat, whoever else wants them."""
+"""No flood of connections, files or log lines keeps WeChat from being answered."""
 
 from __future__ import annotations
 

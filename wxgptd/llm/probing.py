@@ -98,7 +98,7 @@ class Endpoint:
 
 
 class Endpoints:
-    """All endpoints: whoever asks there, one address and key is one of them."""
+    """All endpoints. Assistants with the same address and key share one."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock

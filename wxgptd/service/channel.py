@@ -77,7 +77,7 @@ class BoundedRequest(server.Request):
         return body
 
     def write(self, data: bytes) -> None:
-        """Write; an error page has the headers of all pages, whoever made it."""
+        """Write to the peer; every error page gets the headers that all pages have."""
         if not self.startedWriting:
             self.responseHeaders.removeHeader(b"server")
             if self.code != http.OK:
@@ -120,8 +120,8 @@ class BoundedChannel(http.HTTPChannel):
     """A connection on which a request must be complete within its deadline.
 
     `due` is when it is cut off: the site looks at all connections once a second, which is
-    cheaper than a timer for each request, and Twisted's own two. It `rests` between requests,
-    and behind the last one.
+    cheaper than a timer for each request, and Twisted's own two. It `rests` between requests
+    and after the last one.
     """
 
     site: BoundedSite

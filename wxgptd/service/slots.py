@@ -45,7 +45,7 @@ class Slots:
         self.fill()
 
     def fill(self) -> None:
-        """Start whoever can be started: one of each line, and again, until nobody can."""
+        """Start waiting questions, one from each line in turn, until no slot is free."""
         while waiting := [name for name in self._lines if self._has_room(name)]:
             for assistant in waiting:
                 self._start_one(assistant)
