@@ -12,7 +12,14 @@ from twisted.internet.interfaces import IResolutionReceiver
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from wxgptd.outbound.names import KEPT_FAILURE_S, KEPT_S, MAX_LOOKUPS, Names
+from wxgptd.outbound.names import (
+    KEPT_FAILURE_S,
+    KEPT_S,
+    LONGEST_S,
+    MAX_LOOKUPS,
+    SHORTEST_S,
+    Names,
+)
 
 
 class Reactor(Clock):
@@ -50,13 +57,18 @@ class Asked:
         self.lookups: Counter[str] = Counter()
         self.hanging: list = []
         self.known = {"model.test": ["192.0.2.1", "2001:db8::1"], "other.test": ["192.0.2.2"]}
-        self.names = Names(self.reactor, self._look_up, self.hanging.append)
+        self.lives: dict[str, tuple[float, bool]] = {}
+        self.names = Names(self.reactor, self._look_up, self._life_of, self.hanging.append)
 
     def _look_up(self, name):
         self.lookups[name] += 1
         if name not in self.known:
             raise socket.gaierror("no such name")
         return self.known[name]
+
+    def _life_of(self, name, addresses):
+        assert addresses == self.known[name]
+        return self.lives.get(name)
 
     def ask(self, name, **more) -> Receiver:
         receiver = Receiver()
@@ -101,6 +113,55 @@ def test_what_is_known_is_kept_for_a_while_and_not_longer(asked):
     asked.let_go()
     assert moved.hosts == ["192.0.2.9"]
     assert asked.lookups["model.test"] == 2
+
+
+@pytest.mark.parametrize(
+    ("life", "kept_s"),
+    [
+        ((5.0, True), 5.0),
+        ((300.0, True), 300.0),
+        ((0.0, True), SHORTEST_S),  # not to be kept at all
+        ((604_800.0, True), LONGEST_S),
+        ((5.0, False), 5.0),  # a balancer that answers each question otherwise
+        ((300.0, False), KEPT_S),  # /etc/hosts says otherwise than DNS
+        (None, KEPT_S),
+    ],
+)
+def test_what_is_known_is_kept_for_as_long_as_its_record_lives(asked, life, kept_s):
+    if life is not None:
+        asked.lives["model.test"] = life
+    asked.ask("model.test")
+    asked.let_go()
+    asked.reactor.advance(kept_s - 0.1)
+    assert asked.ask("model.test").complete
+    asked.reactor.advance(0.2)
+    assert not asked.ask("model.test").complete
+    asked.let_go()
+    assert asked.lookups["model.test"] == 2
+
+
+def test_nobody_waits_for_the_life_of_a_record(asked):
+    seen = []
+
+    def life_of(name, addresses):
+        seen.append(received.hosts)
+        raise RuntimeError("whatever a library may do")
+
+    asked.names = Names(asked.reactor, asked._look_up, life_of, asked.hanging.append)
+    received = asked.ask("model.test")
+    others = [asked.ask(f"host{number}.test") for number in range(MAX_LOOKUPS)]
+    asked.let_go()
+    assert seen == [["192.0.2.1", "2001:db8::1"]]
+    assert all(one.complete for one in others)  # and the failure gave its place back
+
+
+def test_without_threads_everybody_is_told_and_asks_again_later(asked):
+    def no_thread(work):
+        raise RuntimeError("can't start new thread")
+
+    asked.names = Names(asked.reactor, asked._look_up, asked._life_of, no_thread)
+    received = [asked.ask(f"host{number}.test") for number in range(MAX_LOOKUPS + 3)]
+    assert all(one.complete and not one.hosts for one in received)
 
 
 def test_a_name_that_is_not_found_is_looked_for_again_soon(asked):
@@ -155,7 +216,7 @@ def test_by_default_lookups_run_in_threads_that_a_stop_does_not_wait_for():
         stopped.set()
         return ["192.0.2.1"]
 
-    Names(Reactor(), look_up).resolveHostName(Receiver(), "model.test")
+    Names(Reactor(), look_up, lambda *_: None).resolveHostName(Receiver(), "model.test")
     assert stopped.wait(10)
     assert threads[0].daemon
     assert threads[0] is not threading.main_thread()

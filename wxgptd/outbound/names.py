@@ -3,11 +3,12 @@
 Twisted looks names up in the reactor's one pool of ten threads, again for each connection and even
 for an address that needs no lookup: one name server that does not answer, and no call of any model
 gets through. Here an IP literal is its own answer, a name is looked up once for all who ask at the
-time, the result is kept for a while, and lookups have threads that nothing else waits for.
+time, the result is kept for as long as its record lives, and lookups have threads that nothing
+else waits for.
 
-`getaddrinfo` does not say how long a record lives. It stays the way to look up, because it knows
-/etc/hosts, search domains and whatever else the machine is configured for; so a result is kept for
-`KEPT_S`, which is not longer than the records of hosts that move.
+`getaddrinfo` stays the way to look up, because it knows /etc/hosts, search domains and whatever
+else the machine is configured for. How long its result may be kept is asked of DNS afterwards
+(`lifetimes.py`), when those who waited have long been answered.
 """
 
 from __future__ import annotations
@@ -31,7 +32,16 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
+from wxgptd.outbound.lifetimes import time_to_live
+
 KEPT_S = 30.0
+"""How long addresses are kept of which DNS does not tell, such as those of /etc/hosts."""
+
+SHORTEST_S = 1.0
+"""For records that want not to be kept at all: a burst of connections looks up once."""
+
+LONGEST_S = 3_600.0
+"""For records of days and weeks: what an administrator corrects is seen within the hour."""
 
 KEPT_FAILURE_S = 1.0
 
@@ -42,6 +52,9 @@ MAX_NAMES = 1_000
 
 LookUp = Callable[[str], Sequence[str]]
 """Returns the addresses of a name, or raises OSError."""
+
+LifeOf = Callable[[str, Sequence[str]], tuple[float, bool] | None]
+"""Tells how long the addresses of a name live; see `lifetimes.time_to_live`."""
 
 
 def system_addresses(name: str) -> Sequence[str]:
@@ -97,6 +110,7 @@ class _Name:
     """What is known of a name until `until`, or who waits for it while it is looked up."""
 
     addresses: Sequence[str] = ()
+    found_at: float = 0.0
     until: float = 0.0
     waiting: list[_Resolution] = field(default_factory=list)
     running: bool = False
@@ -110,11 +124,13 @@ class Names:
         self,
         reactor: Any,  # noqa: ANN401 (its clock and its way back from threads)
         look_up: LookUp = system_addresses,
+        life_of: LifeOf = time_to_live,
         start: Callable[[Callable[[], None]], None] = in_own_thread,
     ) -> None:
         self._clock: IReactorTime = reactor
         self._in_reactor: Callable[..., None] = reactor.callFromThread
         self._look_up = look_up
+        self._life_of = life_of
         self._start = start
         self._names: dict[str, _Name] = {}
         self._running = 0
@@ -163,24 +179,39 @@ class Names:
                 self._start(partial(self._work, name))
             except RuntimeError:  # no thread can be started: ask again soon
                 self._found(name, ())
+                self._running -= 1
 
     def _work(self, name: str) -> None:
-        """Look a name up; in a thread."""
+        """Look a name up, then find out for how long that holds; in a thread."""
         try:
             addresses = self._look_up(name)
         except Exception:  # noqa: BLE001 (whatever it is: those who wait have to be told)
             addresses = ()
         self._in_reactor(self._found, name, addresses)
+        try:
+            life = self._life_of(name, addresses) if addresses else None
+        except Exception:  # noqa: BLE001 (the next lookup must begin)
+            life = None
+        self._in_reactor(self._ended, name, addresses, life)
 
     def _found(self, name: str, addresses: Sequence[str]) -> None:
-        self._running -= 1
-        known = self._names[name]
+        """Tell those who wait."""
+        known, now = self._names[name], self._clock.seconds()
         kept_s = KEPT_S if addresses else KEPT_FAILURE_S
-        known.addresses, known.until = addresses, self._clock.seconds() + kept_s
+        known.addresses, known.found_at, known.until = addresses, now, now + kept_s
         known.running = False
         waiting, known.waiting = known.waiting, []
         for resolution in waiting:
             resolution.answer(addresses)
+
+    def _ended(self, name: str, addresses: Sequence[str], life: tuple[float, bool] | None) -> None:
+        """Keep what was found for as long as it lives, and let the next lookup begin."""
+        known = self._names.get(name)
+        if life is not None and known is not None and known.addresses is addresses:
+            seconds, certain = life
+            longest = LONGEST_S if certain else KEPT_S
+            known.until = known.found_at + min(max(seconds, SHORTEST_S), longest)
+        self._running -= 1
         self._begin()
 
 
