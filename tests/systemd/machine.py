@@ -27,6 +27,7 @@ class Machine:
     """`boot` it, `run` commands in it, `stop` it. `root` is its file system, also while it runs."""
 
     def __init__(self) -> None:
+        # Its name is the machine's, too: of two machines of one name, the second does not boot.
         self._base = Path(tempfile.mkdtemp(prefix="wxgptd-systemd-"))
         self.root = self._base / "root"
         self._booted: subprocess.Popen[bytes] | None = None
@@ -63,7 +64,7 @@ class Machine:
         """Start its systemd, and wait until that has settled."""
         command = [
             "systemd-nspawn", "-q", "-D", str(self.root), "-b", "--console=pipe", "--register=no",
-            "--keep-unit", "--private-network",
+            "--keep-unit", "--private-network", f"--machine={self._base.name}",
         ]  # fmt: skip
         with self.console.open("wb") as console:
             self._booted = subprocess.Popen(
@@ -92,7 +93,7 @@ class Machine:
         """Run a command on its files, with the network of the machine that this is made on."""
         return subprocess.run(
             ["systemd-nspawn", "-q", "-D", str(self.root), "--register=no", "--keep-unit", "--pipe",
-             "--resolv-conf=off", *(f"-E{name}={value}" for name, value in os.environ.items()
+             "--resolv-conf=off", f"--machine={self._base.name}", *(f"-E{name}={value}" for name, value in os.environ.items()
                                     if name.startswith("PIP_")), *command],
             stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace",
             env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}, timeout=600, check=False,
