@@ -194,31 +194,38 @@ class Load:
     async def run(self, *, sessions: bool) -> None:
         """Have all of them ask, until the time is over and each has its answer."""
         if sessions:
-            await asyncio.gather(*(self._open(user) for user in range(self._users)))
+            await self.open()
         self._until = time.monotonic() + self._seconds
         await asyncio.gather(*(self._user(user) for user in range(self._users)))
 
+    async def open(self) -> None:
+        """Open a session for each user."""
+        await asyncio.gather(*(self._open(user) for user in range(self._users)))
+
     async def _open(self, user: int) -> None:
         await asyncio.sleep(5.0 * user / self._users)
-        await self._exchange(user, 1_000_000_000 + user, "/chatgpt")
+        await self._exchange(user, 1_000_000_000 + user, "/chatgpt", int(time.time()))
 
     async def _user(self, user: int) -> None:
         dice = random.Random(user)
         await asyncio.sleep(dice.uniform(0, READING_S[1]))
         while time.monotonic() < self._until:
             self._next += 1
-            self.outcomes.append(await self._ask(user, self._next))
+            self.outcomes.append(await self.ask(user, self._next))
             await asyncio.sleep(dice.uniform(*READING_S))
 
-    async def _ask(self, user: int, number: int) -> Outcome:
-        began = 0.0
+    async def ask(self, user: int, number: int) -> Outcome:
+        """Deliver a question as often as WeChat would."""
+        began, sent_at = 0.0, int(time.time())
         for attempt in (1, 2, 3):
             began = time.monotonic()
             try:
                 async with asyncio.timeout(PATIENCE_S):
-                    said = await self._exchange(user, number, f"为什么天是蓝的？编号{number}")
+                    said = await self._exchange(
+                        user, number, f"为什么天是蓝的？编号{number}", sent_at
+                    )
             except (TimeoutError, ConnectionError):
-                continue
+                said = ""
             if f"答{number}：" in said and MARK in said:
                 return Outcome(number, f"attempt {attempt}", began, time.monotonic())
             if f"答{number}：" in said:
@@ -227,13 +234,14 @@ class Load:
                 return Outcome(number, "link", began, time.monotonic())
             if TOO_MANY in said:
                 return Outcome(number, "refused", began, time.monotonic())
-            if said:  # an empty body, or an error: WeChat shows its fault text, or nothing
+            if said:  # an error: WeChat shows its fault text
                 break
+            await asyncio.sleep(max(0.0, began + PATIENCE_S - time.monotonic()))
         return Outcome(number, "lost", began, time.monotonic())
 
-    async def _exchange(self, user: int, number: int, text: str) -> str:
+    async def _exchange(self, user: int, number: int, text: str, sent_at: int) -> str:
         head, body = support.text_request(
-            f"oUser{user:07d}", number, text, self._port, path=self._path
+            f"oUser{user:07d}", number, text, self._port, path=self._path, sent_at=sent_at
         )
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         try:

@@ -51,7 +51,8 @@ from wxgptd.eventlog import codec, framing, loading, reader, segments, snapshot
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.store import LogStore
 from wxgptd.service.journal import Journal
-from wxgptd.service.projections import Calibrated, DeliberateTimeouts, LinkIndex, OpenSessions
+from wxgptd.service.projections import Calibrated, LinkIndex, OpenSessions
+from wxgptd.service.timeouts import DeliberateTimeouts
 
 GROUP = 32
 MASTER = b"m" * 32
@@ -175,7 +176,8 @@ def started(state_dir: Path, now: float) -> tuple[Journal, LogStore, int]:
         on_failure=print,
         on_full=print,
     )
-    projections = (LinkIndex(7 * 86_400.0), OpenSessions(), DeliberateTimeouts(60), Calibrated())
+    timeouts = DeliberateTimeouts(None, lambda: None)
+    projections = (LinkIndex(7 * 86_400.0), OpenSessions(), timeouts, Calibrated())
     journal = Journal(store, projections, print)
     loaded = store.load(journal.since(now))
     journal.load(loaded, now)

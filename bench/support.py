@@ -44,9 +44,15 @@ model = "bench"
 class Daemon:
     """The real daemon, with a state directory of its own."""
 
-    def __init__(self, model: str = "http://127.0.0.1:9/v1", extra: str = "") -> None:
+    def __init__(
+        self,
+        model: str = "http://127.0.0.1:9/v1",
+        extra: str = "",
+        listening: socket.socket | None = None,
+    ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="wxgptd-bench-")
-        self.port = free_port()
+        self._listening = listening
+        self.port = free_port() if listening is None else listening.getsockname()[1]
         root = Path(self._directory.name)
         config = root / "wxgptd.toml"
         text = _CONFIG.format(
@@ -55,11 +61,28 @@ class Daemon:
         )  # fmt: skip
         config.write_text(text)
         config.chmod(0o600)
+        self._config = config
         self.log = root / "log.txt"
-        with self.log.open("wb") as log:
+        self.start()
+
+    def start(self) -> None:
+        """Start it, with the socket that was passed to it, as systemd does."""
+        command = [sys.executable, "-m", "wxgptd", "--config", str(self._config)]
+        with self.log.open("ab") as log:
+            if self._listening is None:
+                self._process = subprocess.Popen(command, stderr=log)
+                return
+            passed = f'exec 3<&{self._listening.fileno()}; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "wxgptd", "--config", str(config)], stderr=log
+                ["bash", "-c", passed, "bash", *command],
+                stderr=log,
+                pass_fds=[self._listening.fileno()],
             )
+
+    def kill(self) -> None:
+        """End it without a word."""
+        self._process.kill()
+        self._process.wait()
 
     @property
     def pid(self) -> int:
@@ -114,11 +137,11 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def text_xml(user: str, number: int, text: str) -> str:
+def text_xml(user: str, number: int, text: str, sent_at: int) -> str:
     """Return a text message as WeChat's documents show it."""
     return (
         "<xml><ToUserName><![CDATA[gh_bench]]></ToUserName>"
-        f"<FromUserName><![CDATA[{user}]]></FromUserName><CreateTime>1700000000</CreateTime>"
+        f"<FromUserName><![CDATA[{user}]]></FromUserName><CreateTime>{sent_at}</CreateTime>"
         f"<MsgType><![CDATA[text]]></MsgType><Content><![CDATA[{text}]]></Content>"
         f"<MsgId>{7_000_000_000_000_000_000 + number}</MsgId></xml>"
     )
@@ -133,10 +156,11 @@ def text_request(
     path: str = "/wx/main",
     keep_alive: bool = False,
     key: crypto.Key | None = None,
+    sent_at: int = 1_700_000_000,
 ) -> tuple[bytes, bytes]:
     """Return head and body of a signed request; its nonce is the message's number."""
     timestamp, nonce = "1700000000", str(number)
-    body = text_xml(user, number, text)
+    body = text_xml(user, number, text, sent_at)
     query = (
         f"signature={signature.sign(TOKEN, timestamp, nonce)}&timestamp={timestamp}&nonce={nonce}"
     )

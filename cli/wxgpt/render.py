@@ -57,7 +57,7 @@ class Sessions:
             case e.UserErased():
                 self._live.pop(user, None)
                 return ""
-            case Unreadable() | e.StandingChanged() | e.TailTrimmed():
+            case Unreadable() | e.StandingChanged() | e.TailTrimmed() | e.TimeoutBudgetSet():
                 return ""
             case _:
                 known = self._of_delivery.get((user, event.delivery))
@@ -222,6 +222,9 @@ def _label(record: AnyRecord) -> tuple[str, str]:
             return "erased", ""
         case e.TailTrimmed(segment=segment, offset=offset, size=size):
             return "torn", f"{size} bytes that a crash left at {offset} of {segment} were cut off"
+        case e.TimeoutBudgetSet(size=size, timeouts=timeouts):
+            why = f", after a suspension that {timeouts} led to" if timeouts else ""
+            return "timeouts", f"{size} in five minutes{why}"
         case Unreadable(tag=tag, version=version):
             return "unknown", f"kind {tag} version {version}: a newer wxgptd wrote it"
 

@@ -710,7 +710,7 @@ def golden(place, version: str) -> str:
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("version", ["own", "v2", "v3", "v4"])
+@pytest.mark.parametrize("version", ["own", "v2", "v3", "v4", "v5"])
 def test_an_export_makes_the_log_again(place, tmp_path_factory, version):
     exported = invoked(place, "log", "export") if version == "own" else golden(place, version)
     other = elsewhere(place, tmp_path_factory)

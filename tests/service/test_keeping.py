@@ -47,10 +47,10 @@ def test_a_start_goes_on_from_a_snapshot():
     link = re.search(r"/h/\S+", story.say("/history")).group()
     assert story.store.snapshots
     state = story.service.journal.state(ALICE)
-    timeouts = story.service._budget.left("main", 0.0)
+    timeouts = story.service._timeouts.left("main", 0.0)
     story.restart()
     assert story.service.journal.state(ALICE) == state
-    assert story.service._budget.left("main", 0.0) == timeouts
+    assert story.service._timeouts.left("main", 0.0) == timeouts
     assert "再说一次" in story.get(link).body
     ask(story, "还在吗？")
     assert story.model.messages()[-1] == ("user", "还在吗？")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-from twisted.logger import globalLogPublisher
-
 from tests.support.builders import ALICE, BOB, History, asked, link, opened
 from wxgptd.domain import commands as c
-from wxgptd.domain.values import DeliveryKey, Policy
-from wxgptd.service.projections import DeliberateTimeouts, LinkIndex, OpenSessions
+from wxgptd.domain.values import Policy
+from wxgptd.service.projections import LinkIndex, OpenSessions
 
 
 def observed(projection, user, history: History):
@@ -58,49 +55,3 @@ def test_a_session_that_was_replaced_is_due_once():
     history.do(c.ExpireSession(at=1_000.0))
     observed(sessions, ALICE, history)
     assert len(sessions) == 0
-
-
-def test_the_budget_is_of_five_minutes_and_by_account():
-    budget = DeliberateTimeouts(per_5min=2)
-    assert budget.spend("main", 0.0)
-    assert budget.spend("main", 1.0)
-    assert not budget.spend("main", 299.9)
-    assert budget.spend("other", 1.0)
-    assert budget.spend("main", 300.0)
-    assert budget.left("main", 300.0) == 0
-    assert budget.left("main", 302.0) == 1
-
-
-def test_that_the_budget_is_spent_is_told_once_each_time(logged):
-    budget = DeliberateTimeouts(per_5min=8)
-    for at in range(16):
-        budget.spend("main", 2.0 * at)
-    assert len(logged) == 1
-    for at in range(8):  # one is free every two seconds, and taken at once
-        budget.spend("main", 300.5 + 2.0 * at)
-    assert len(logged) == 1
-    assert budget.spend("main", 700.0)
-    assert "held again" in str(logged[1]["log_format"])
-    for at in range(9):
-        budget.spend("main", 701.0 + at)
-    assert len(logged) == 3
-
-
-@pytest.fixture
-def logged():
-    seen = []
-    globalLogPublisher.addObserver(seen.append)
-    yield seen
-    globalLogPublisher.removeObserver(seen.append)
-
-
-def test_timeouts_that_the_log_proves_count_after_a_restart():
-    history = asked("q1", at=0.0)
-    history.say("为什么？", "q1", at=5.0)
-    history.say("为什么？", "q1", at=10.0)
-    budget = DeliberateTimeouts(per_5min=3)
-    for event in history.events:
-        if type(event) in budget.recalls:
-            budget.recall(ALICE, event)
-    assert budget.left("main", 11.0) == 1
-    assert DeliveryKey("q1") in history.state.windows

@@ -406,7 +406,7 @@ def test_an_odd_errcode_is_a_failure_like_any_other(code):
 def test_two_days_after_the_last_message_nothing_is_pushed():
     from tests.support.builders import asked, complete, offer
     from wxgptd.domain import commands as c
-    from wxgptd.domain.offering import PUSH_WITHIN_S
+    from wxgptd.domain.push_quota import WITHIN_S as PUSH_WITHIN_S
     from wxgptd.domain.values import DeliveryKey, Policy
 
     def push(at: float) -> c.StartPush:

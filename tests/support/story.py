@@ -17,7 +17,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from treq.testing import StubTreq
-from twisted.internet.defer import Deferred, execute
+from twisted.internet.defer import Deferred, execute, fail
+from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
@@ -100,6 +101,7 @@ class Story:
         self,
         respond: Script | Callable[[list[dict[str, str]]], Script],
         config: cfg.Config | None = None,
+        clock_offset: float = 0.0,
     ) -> None:
         self.config = config or configuration()
         self.store = MemoryStore()
@@ -112,6 +114,9 @@ class Story:
         self.proxies: list[str] = []
         self.threaded = 0
         self.damages: list[Exception] = []
+        self.clock_offset = clock_offset
+        self.backlog: list[_Queued] | None = None
+        self.is_down = False
         self.start()
 
     max_running = 10_000
@@ -132,7 +137,7 @@ class Story:
             self.config,
             World(
                 clock=self.clock,
-                wall=self.wall,
+                wall=lambda: self.wall() + self.clock_offset,
                 store=self._handle,
                 http=self._model_http,
                 http_through=self.through_proxy,
@@ -160,6 +165,10 @@ class Story:
         """Load the log, and take up work."""
         self.service.load()
         self.service.begin()
+        self.is_down = False
+        queued, self.backlog = self.backlog or [], None
+        for one in queued:
+            one.arrive(self._wechat_http)
         self.flush()
 
     def wall(self) -> float:
@@ -176,6 +185,12 @@ class Story:
                 pump.serverIO.abortConnection()
                 pump.clientIO.abortConnection()
         self.flush()
+
+    def go_down(self, *, listening: bool = False) -> None:
+        """End the process; who connects until the next start waits in a queue if `listening`."""
+        self.crash()
+        self.is_down = True
+        self.backlog = [] if listening else None
 
     def restart(self) -> None:
         self.crash()
@@ -314,4 +329,34 @@ class _Current:
         self._story = story
 
     def post(self, *args: Any, **kwargs: Any) -> Any:
-        return self._story._wechat_http.post(*args, **kwargs)
+        story = self._story
+        if not story.is_down:
+            return story._wechat_http.post(*args, **kwargs)
+        if story.backlog is None:
+            return fail(Refused())
+        story.backlog.append(_Queued(args, kwargs))
+        return story.backlog[-1].response
+
+
+class _Queued:
+    """A request that the kernel has taken and nobody reads yet; it stays if its peer hangs up."""
+
+    def __init__(self, args: Any, kwargs: Any) -> None:
+        self._request = args, kwargs
+        self._sent: Any = None
+        self._hung_up = False
+        self.response: Deferred[Any] = Deferred(self._hang_up)
+
+    def _hang_up(self, _: Any) -> None:
+        self._hung_up = True
+        if self._sent is not None:
+            self._sent.cancel()
+
+    def arrive(self, http: Any) -> None:
+        args, kwargs = self._request
+        self._sent = http.post(*args, **kwargs)
+        if self._hung_up:
+            self._sent.addErrback(lambda _: None)
+            self._sent.cancel()
+        else:
+            self._sent.chainDeferred(self.response)

@@ -29,7 +29,7 @@ class Answerer:
         self.attempts: list = []
         self.cancelled = 0
 
-    def attempt(self, user, delivery, content):
+    def attempt(self, user, delivery, content, sent_at):
         self.attempts.append((user, delivery, content))
         if self.outcome is not None:
             return succeed(self.outcome)

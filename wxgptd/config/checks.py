@@ -275,8 +275,6 @@ def _check_numbers(config: Config) -> Iterator[str]:
         yield "window.reply_margin: must be from 50ms to 4s"
     if config.window.settled_for < 15:
         yield "window.settled_for: must be 15s or more, WeChat asks for so long"
-    if config.window.deliberate_timeouts_per_5min < 0:
-        yield "window.deliberate_timeouts_per_5min: must be 0 or more"
     if config.reply.style not in ("plain", "markdown"):
         yield f'reply.style: must be "plain" or "markdown", not "{config.reply.style}"'
     for key in ("messages_per_minute", "questions_per_day", "tokens_per_day"):

@@ -11,6 +11,7 @@ import attrs
 
 from wxgptd.config.values import (
     NO_SECRET,
+    AutoOrNumber,
     Body,
     Duration,
     OptionalDuration,
@@ -167,7 +168,7 @@ class Window:
 
     reply_margin: Duration = Duration(0.4)
     settled_for: Duration = Duration(60.0)
-    deliberate_timeouts_per_5min: int = 60
+    deliberate_timeouts_per_5min: AutoOrNumber = "auto"
 
 
 @attrs.frozen(kw_only=True)

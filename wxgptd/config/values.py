@@ -7,7 +7,7 @@ import stat
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
-from typing import Any, NewType
+from typing import Any, Literal, NewType
 from urllib.parse import SplitResult, urlsplit
 
 import cattrs
@@ -33,6 +33,9 @@ OptionalDuration = Duration | None
 
 OptionalSize = Size | None
 """A size; an empty text is none."""
+
+AutoOrNumber = int | Literal["auto"]
+"""A number, or `auto`."""
 
 OptionalPath = Path | None
 """A path; nothing is written as an empty text."""
@@ -153,6 +156,12 @@ def _number(value: Any, _: object) -> float:  # noqa: ANN401
     return float(value)
 
 
+def _auto_or_number(value: Any, _: object) -> AutoOrNumber:  # noqa: ANN401
+    if value == "auto" or (type(value) is int and value >= 0):
+        return value  # type: ignore[no-any-return]
+    raise ValueError(f'must be "auto" or a number from 0 on, not {value!r}')
+
+
 def _table(value: Any, _: object) -> Any:  # noqa: ANN401
     if type(value) is not dict:
         raise ValueError("must be a table such as { name = 1 }")
@@ -242,6 +251,7 @@ def converter(
     known.register_structure_hook(Words, _words)
     known.register_structure_hook(float, _number)
     known.register_structure_hook(OptionalNumber, _number)
+    known.register_structure_hook(AutoOrNumber, _auto_or_number)
     known.register_structure_hook(Body, _table)
     known.register_structure_hook(
         Secret, _secret_reader(environ, base, elsewhere=elsewhere, absolute=absolute)

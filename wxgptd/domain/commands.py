@@ -16,6 +16,7 @@ from wxgptd.domain.values import (
     Policy,
     SessionId,
     Standing,
+    Text,
     Usage,
 )
 
@@ -28,7 +29,8 @@ class Receive:
     each chat command to its assistant; the first is the one that `/clear` falls back to. The
     day is the operator's, which limits count by; `moderated` tells whether the words list
     objects. `spent` are the assistants whose budget for the day is used up. `used` is what the
-    user had asked for today before being erased.
+    user had asked for today before being erased. `sent_at` is the message's CreateTime, or 0;
+    `delay_s` is how long it was on its way when it arrived for the first time.
     """
 
     at: float
@@ -43,6 +45,13 @@ class Receive:
     moderated: bool = False
     spent: frozenset[AssistantName] = frozenset()
     used: Usage = Usage()
+    sent_at: int = 0
+    delay_s: float = 0.0
+
+    @property
+    def tapped(self) -> bool:
+        """Whether it is the words of a link that was tapped."""
+        return isinstance(self.content, Text) and self.content.tapped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +179,16 @@ class NoteTrimmed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetTimeoutBudget:
+    """Note what an account may afford from now on; see `events.TimeoutBudgetSet`."""
+
+    at: float
+    size: int
+    ceiling: int
+    timeouts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EraseUser:
     """Forget the user, and everything that was said; `reason` ends what is open."""
 
@@ -201,4 +220,5 @@ Command = (
     | TrimContext
     | EraseUser
     | NoteTrimmed
+    | SetTimeoutBudget
 )

@@ -68,6 +68,8 @@ def decide(state: UserState, command: c.Command) -> Events:
             return _trim(state, command)
         case c.NoteTrimmed(at=at, segment=segment, offset=offset, size=size):
             return (e.TailTrimmed(at=at, segment=segment, offset=offset, size=size),)
+        case c.SetTimeoutBudget(at=at, size=size, ceiling=ceiling, timeouts=timeouts):
+            return (e.TimeoutBudgetSet(at=at, size=size, ceiling=ceiling, timeouts=timeouts),)
         case c.EraseUser(at=at, reason=reason):
             return closing.erased(state, reason, at)
         case _:

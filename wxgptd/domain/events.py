@@ -47,19 +47,23 @@ class CommandGiven:
     """A chat command arrived for the first time; `command` is its canonical name.
 
     `clear` ends the links to the user's history, `clear session` (which is the same in the chat)
-    does not.
+    does not. `sent_at` and `tapped` are as in `QuestionAsked`.
     """
 
     at: float
     delivery: DeliveryKey
     command: str
+    sent_at: int = 0
+    tapped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionAsked:
     """A question arrived for the first time. It is named by `delivery` from now on.
 
-    `image` is where WeChat keeps the picture that it is about, if it is about one.
+    `image` is where WeChat keeps the picture that it is about, if it is about one. `sent_at` is
+    when it was sent by WeChat's clock, in whole seconds since the epoch, or 0 if that is not known;
+    `delay_s` is how long it had been on its way, as far as that tells. `tapped` is as in `Text`.
     """
 
     at: float
@@ -68,15 +72,24 @@ class QuestionAsked:
     text: str
     link: LinkHash
     image: str = ""
+    sent_at: int = 0
+    delay_s: float = 0.0
+    tapped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContinuationAsked:
-    """The user asked for what has not been offered yet of the answer to `question`."""
+    """The user asked for what has not been offered yet of the answer to `question`.
+
+    `sent_at`, `delay_s` and `tapped` are as in `QuestionAsked`.
+    """
 
     at: float
     delivery: DeliveryKey
     question: DeliveryKey
+    sent_at: int = 0
+    delay_s: float = 0.0
+    tapped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +100,7 @@ class MessageDeclined:
     delivery: DeliveryKey
     reason: str
     about: str
+    tapped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,6 +281,20 @@ class TailTrimmed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TimeoutBudgetSet:
+    """From here on the account lets WeChat time out `size` times in five minutes at most.
+
+    `timeouts` is how many had led to a suspension that was just over, 0 if there was none;
+    `ceiling` is that number as of the last one. It is nobody's event but the account's own.
+    """
+
+    at: float
+    size: int
+    ceiling: int
+    timeouts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContextTrimmed:
     """For the first time in a session, older turns were left out of what the model is told."""
 
@@ -283,6 +311,7 @@ class ModelChosen:
     session: SessionId
     delivery: DeliveryKey
     model: str
+    tapped: bool = False
 
 
 Event = (
@@ -309,4 +338,5 @@ Event = (
     | ModelChosen
     | UserErased
     | TailTrimmed
+    | TimeoutBudgetSet
 )

@@ -11,7 +11,7 @@ from functools import reduce
 from typing import assert_never
 
 from wxgptd.domain import events as e
-from wxgptd.domain import tokens
+from wxgptd.domain import push_quota, tokens
 from wxgptd.domain.reply_window import Open, Settled, Window
 from wxgptd.domain.session import (
     Completed,
@@ -83,21 +83,23 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
         case e.AttemptRepeated():
             return _repeated(state, event)
         case e.CommandGiven(command="clear"):
-            cleared = _opened_window(state, event.at, event.delivery, _NOTHING)
+            cleared = _opened_window(state, event.at, event.delivery, _NOTHING, tapped=event.tapped)
             return cleared._replace(history_links=())
         case e.CommandGiven() | e.MessageDeclined():
-            return _opened_window(state, event.at, event.delivery, _NOTHING)
+            return _opened_window(state, event.at, event.delivery, _NOTHING, tapped=event.tapped)
         case e.UserSubscribed():
             spoke_at, pushes = state.spoke_at, state.pushes  # following is no message
             joined = _opened_window(state, event.at, event.delivery, _NOTHING)
             return joined._replace(spoke_at=spoke_at, pushes=pushes)
         case e.ContinuationAsked():
             state.question(event.question)
-            return _opened_window(state, event.at, event.delivery, event.question)
+            return _opened_window(state, event.at, event.delivery, event.question, event.delay_s)
         case e.UserUnsubscribed():
             left = _opened_window(state, event.at, event.delivery, _NOTHING)
             gone = tuple(one.closed_as(CloseReason.UNSUBSCRIBED, event.at) for one in state.past)
-            return left._replace(past=gone, unseen=(), spoke_at=0.0, history_links=())
+            return left._replace(
+                past=gone, unseen=(), spoke_at=0.0, tapped_at=0.0, history_links=()
+            )
         case e.SessionOpened():
             if state.live is not None:
                 raise Inconsistent(f"session {event.session} opened beside {state.live.id}")
@@ -126,7 +128,7 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
         case e.HistoryLinkIssued():
             issued = (*state.history_links, (event.link, event.at))
             return state._replace(history_links=issued[-HISTORY_LINKS:])
-        case e.TailTrimmed():
+        case e.TailTrimmed() | e.TimeoutBudgetSet():
             return state
         case e.PushStarted():
             return _push_started(state, event)
@@ -143,7 +145,7 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
         case e.ModelChosen():
             if state.live is None or state.live.id != event.session:
                 raise Inconsistent(f"a model chosen outside session {event.session}")
-            chosen = _opened_window(state, event.at, event.delivery, _NOTHING)
+            chosen = _opened_window(state, event.at, event.delivery, _NOTHING, tapped=event.tapped)
             assert chosen.live is not None
             return chosen._replace(live=chosen.live._replace(model=event.model))
         case e.UserErased():
@@ -157,12 +159,21 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
 
 
 def _opened_window(
-    state: UserState, at: float, delivery: DeliveryKey, question: DeliveryKey
+    state: UserState,
+    at: float,
+    delivery: DeliveryKey,
+    question: DeliveryKey,
+    delay_s: float = 0.0,
+    *,
+    tapped: bool = False,
 ) -> UserState:
     if delivery in state.windows:
         raise Inconsistent(f"delivery {delivery} arrived for the first time twice")
-    windows = {**_remembered(state.windows, at), delivery: Open(at, 1, question)}
+    window = Open(at - delay_s, 1, question)
+    windows = {**_remembered(state.windows, at), delivery: window}
     live = state.live.touched(at) if state.live is not None else None
+    if tapped:
+        return state._replace(live=live, windows=windows, tapped_at=at, tap_pushes=0)
     return state._replace(live=live, windows=windows, spoke_at=at, pushes=0)
 
 
@@ -170,7 +181,7 @@ def _remembered(windows: Mapping[DeliveryKey, Window], at: float) -> Mapping[Del
     oldest = at - REMEMBERED_FOR_S
     first = next(iter(windows.values()), None)
     if first is None or first.first_at > oldest:
-        return windows  # they stand in the order in which they were opened
+        return windows  # they stand (but for delays) in the order in which they were opened
     return {key: window for key, window in windows.items() if window.first_at > oldest}
 
 
@@ -180,7 +191,9 @@ def _asked(state: UserState, event: e.QuestionAsked) -> UserState:
     if event.delivery in state.live.questions:
         raise Inconsistent(f"question {event.delivery} asked twice")
     question = Question(event.delivery, event.text, event.at, event.link, event.image)
-    state = _opened_window(state, event.at, event.delivery, event.delivery)
+    state = _opened_window(
+        state, event.at, event.delivery, event.delivery, event.delay_s, tapped=event.tapped
+    )
     assert state.live is not None
     return state._replace(
         live=state.live.with_question(question),
@@ -275,7 +288,8 @@ def _push_started(state: UserState, event: e.PushStarted) -> UserState:
     before = state.question(event.question)
     pushed = before.offered_to(event.end, event.style, rest=event.rest)
     live, past = _with_question(state, pushed)
-    return state._replace(live=live, past=past, push=Push(before), pushes=state.pushes + 1)
+    counted = push_quota.with_one_more(state, event.at)
+    return counted._replace(live=live, past=past, push=Push(before))
 
 
 def _push_failed(state: UserState, event: e.PushFailed) -> UserState:

@@ -108,7 +108,13 @@ def _refused(state: UserState, command: c.Receive, name: Notice, for_s: float) -
     ):
         return ()
     about = str(ceil(for_s)) if for_s > 0 else ""
-    declined = e.MessageDeclined(at=command.at, delivery=command.delivery, reason=name, about=about)
+    declined = e.MessageDeclined(
+        at=command.at,
+        delivery=command.delivery,
+        reason=name,
+        about=about,
+        tapped=command.tapped,
+    )
     return (declined, notice(command.at, command.delivery, name, about))
 
 

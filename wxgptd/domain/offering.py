@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from wxgptd.domain import commands as c
 from wxgptd.domain import events as e
-from wxgptd.domain import paging
+from wxgptd.domain import paging, push_quota
 from wxgptd.domain.reply_window import Settled
 from wxgptd.domain.session import Completed, Failed, Pending
 from wxgptd.domain.state import UserState
@@ -22,12 +22,6 @@ from wxgptd.domain.values import (
 )
 
 Events = tuple[e.Event, ...]
-
-PUSHES_PER_MESSAGE = 5
-"""So many customer-service messages WeChat allows after each message of the user's..."""
-
-PUSH_WITHIN_S = 48 * 3_600.0
-"""...and for so long."""
 
 PUSHED = "pushed"
 """What a reply is about that comes before the answer does: the rest will be sent by itself."""
@@ -142,8 +136,7 @@ def start_push(state: UserState, command: c.StartPush) -> Events:
         or not question.has_more()
         or not (question.late or question.offered == 0)  # the reply in time had the first part
         or session.closed in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED)
-        or state.pushes >= PUSHES_PER_MESSAGE
-        or command.at - state.spoke_at > PUSH_WITHIN_S
+        or not push_quota.allows(state, command.at)
         or state.is_waited_for(question.delivery, command.at)
         or state.stands(command.at) is Standing.BLOCKED
         or (isinstance(question.answer, Failed) and question.answer.reason is FailureReason.STOPPED)

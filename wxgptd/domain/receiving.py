@@ -190,7 +190,12 @@ def _continue(state: UserState, live: Session | None, command: c.Receive, text: 
             if question.asked_at >= oldest and (question.has_more() or on_its_way):
                 return (
                     e.ContinuationAsked(
-                        at=command.at, delivery=command.delivery, question=question.delivery
+                        at=command.at,
+                        delivery=command.delivery,
+                        question=question.delivery,
+                        sent_at=command.sent_at,
+                        delay_s=command.delay_s,
+                        tapped=command.tapped,
                     ),
                 )
     return _say(state, live, command, text)
@@ -227,6 +232,7 @@ def _choose_model(
         session=live.id if live is not None else command.fresh_session,
         delivery=command.delivery,
         model=found,
+        tapped=command.tapped,
     )
     return (*opened, chosen, _notice(command, Notice.MODEL_CHOSEN, found))
 
@@ -271,6 +277,9 @@ def _ask(
         text=question,
         link=command.link,
         image=image,
+        sent_at=command.sent_at,
+        delay_s=command.delay_s,
+        tapped=command.tapped,
     )
     return (*opened, asked)
 
@@ -281,13 +290,23 @@ def _has_opened(events: Events) -> bool:
 
 def _declined(command: c.Receive, notice: Notice, about: str) -> Events:
     declined = e.MessageDeclined(
-        at=command.at, delivery=command.delivery, reason=notice, about=about
+        at=command.at,
+        delivery=command.delivery,
+        reason=notice,
+        about=about,
+        tapped=command.tapped,
     )
     return (declined, _notice(command, notice, about))
 
 
 def _given(command: c.Receive, name: str) -> e.CommandGiven:
-    return e.CommandGiven(at=command.at, delivery=command.delivery, command=name)
+    return e.CommandGiven(
+        at=command.at,
+        delivery=command.delivery,
+        command=name,
+        sent_at=command.sent_at,
+        tapped=command.tapped,
+    )
 
 
 def _session_opened(command: c.Receive, assistant: AssistantName) -> e.SessionOpened:

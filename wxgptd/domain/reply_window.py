@@ -4,6 +4,10 @@ WeChat delivers a message, waits 5 s, hangs up and delivers it again, three time
 ("Passive user reply message"). An attempt that is not the last is held in silence, because
 `success`, an empty body or an error status would be taken as final; the last one is answered
 just before WeChat gives up. Who holds connections and timers is none of this module's business.
+
+WeChat's time runs from when it first sent the message, which may be well before this process saw
+it: attempts wait in a queue while the daemon starts, or never arrive. The message says when it was
+sent (CreateTime), in whole seconds of WeChat's clock.
 """
 
 from __future__ import annotations
@@ -21,12 +25,21 @@ HANG_UP_AFTER_S = 8.0
 LAST_NUMBER = 3
 """WeChat asks this often, and then shows its fault text."""
 
+ALL_PATIENCE_S = 15.0
+"""How long WeChat waits in all three attempts, from the first sending."""
+
+CREATE_TIME_UNIT_S = 1.0
+"""CreateTime has whole seconds: what seems to be late by less than this may have come at once."""
+
 LAST_AFTER_S = 9.0
 """From here on an attempt is the last whatever its number: one may never have reached us."""
 
 
 class Open(NamedTuple):
-    """Nothing has been said yet. `question` is what the reply will be about, if anything."""
+    """Nothing has been said yet. `question` is what the reply will be about, if anything.
+
+    `first_at` is when WeChat sent the message for the first time, as far as is known.
+    """
 
     first_at: float
     attempts: int
@@ -46,6 +59,30 @@ Window = Open | Settled
 
 OVER_AFTER_S = 20.0
 """By now WeChat has asked three times, or the daemon was away and missed it."""
+
+
+def delay(at: float, sent_at: int, clock_offset: float) -> float:
+    """Return how many seconds before its arrival at `at` WeChat first sent a message.
+
+    `sent_at` is its CreateTime, or 0. `clock_offset` is by how much our clock is ahead of WeChat's;
+    it was learned from whole seconds, too, and may be less by one, so a late message is taken to be
+    later by that. A CreateTime that cannot be right is no evidence, and the arrival counts: 0 is
+    returned.
+    """
+    apparent = at - sent_at - clock_offset
+    if CREATE_TIME_UNIT_S <= apparent < ALL_PATIENCE_S:
+        return apparent + min(clock_offset, CREATE_TIME_UNIT_S)
+    return 0.0
+
+
+def patience(window: Window, at: float, *, last: bool) -> float:
+    """Return for how many seconds WeChat still waits for a reply to the attempt of `at`.
+
+    The `last` one may have waited in a queue before it was seen.
+    """
+    if not last:
+        return WECHAT_PATIENCE_S
+    return min(WECHAT_PATIENCE_S, window.first_at + ALL_PATIENCE_S - at)
 
 
 def is_last(window: Window, at: float) -> bool:

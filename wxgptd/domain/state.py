@@ -46,10 +46,10 @@ class UserState(NamedTuple):
     """One user of one account. `version` counts the events that led here.
 
     `unseen` are the questions whose answer is there, and which nobody has been offered or shown
-    since. `spoke_at` is when the user was last heard of, and `pushes` how
-    many messages were pushed since; `is_marked` tells whether an operator has ever decided about
-    the user. Sessions that ended before `history_since` are no more; `history_links` are the
-    links to the history that are not dead, and when they were made.
+    since. `spoke_at` is when the user last wrote, and `pushes` how many messages were pushed since;
+    `tapped_at` and `tap_pushes` are so for the last tap on a link. `is_marked` tells whether an
+    operator has ever decided about the user. Sessions that ended before `history_since` are no
+    more; `history_links` are the links to the history that are not dead, and when they were made.
     """
 
     version: int = 0
@@ -66,6 +66,13 @@ class UserState(NamedTuple):
     is_marked: bool = False
     history_since: float = 0.0
     history_links: tuple[tuple[LinkHash, float], ...] = ()
+    tapped_at: float = 0.0
+    tap_pushes: int = 0
+
+    @property
+    def heard_at(self) -> float:
+        """When the user was last heard of."""
+        return max(self.spoke_at, self.tapped_at)
 
     def sessions(self) -> Iterator[Session]:
         """Yield the user's sessions, newest first."""

@@ -38,6 +38,11 @@ LOG_ITSELF = User(AccountName(""), OpenId(""))
 """In whose name it is recorded what happened to the log."""
 
 
+def account_itself(account: AccountName) -> User:
+    """Return in whose name it is recorded what happened to an account. No follower is like that."""
+    return User(account, OpenId(""))
+
+
 class CloseReason(StrEnum):
     """Why a session ended."""
 
@@ -146,10 +151,14 @@ class Reply(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A message that is words: typed, recognised from speech, or made of a place or a link."""
+    """A message that is words: typed, recognised from speech, or made of a place or a link.
+
+    `tapped` tells that the words were not typed, but are those of a link that was tapped.
+    """
 
     text: str
     kind: str = "text"
+    tapped: bool = False
 
 
 @dataclass(frozen=True, slots=True)

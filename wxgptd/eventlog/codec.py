@@ -71,23 +71,31 @@ _KINDS = (
         lambda at, b: e.SessionClosed(at=at, session=b[0], reason=CloseReason(b[1])),
     ),
     _Kind(
-        3, 1, e.CommandGiven, ("delivery", "command"),
-        lambda at, b: e.CommandGiven(at=at, delivery=b[0], command=b[1]),
+        3, 2, e.CommandGiven, ("delivery", "command", "sent_at", "tapped"),
+        lambda at, b: e.CommandGiven(
+            at=at, delivery=b[0], command=b[1], sent_at=b[2], tapped=b[3]
+        ),
     ),
     _Kind(
-        4, 2, e.QuestionAsked, ("session", "delivery", "text", "link", "image"),
+        4, 3, e.QuestionAsked,
+        ("session", "delivery", "text", "link", "image", "sent_at", "delay_s", "tapped"),
         lambda at, b: e.QuestionAsked(
-            at=at, session=b[0], delivery=b[1], text=b[2], link=b[3], image=b[4]
+            at=at, session=b[0], delivery=b[1], text=b[2], link=b[3], image=b[4],
+            sent_at=b[5], delay_s=b[6], tapped=b[7],
         ),
         ("text", "link", "image"),
     ),
     _Kind(
-        5, 1, e.ContinuationAsked, ("delivery", "question"),
-        lambda at, b: e.ContinuationAsked(at=at, delivery=b[0], question=b[1]),
+        5, 2, e.ContinuationAsked, ("delivery", "question", "sent_at", "delay_s", "tapped"),
+        lambda at, b: e.ContinuationAsked(
+            at=at, delivery=b[0], question=b[1], sent_at=b[2], delay_s=b[3], tapped=b[4]
+        ),
     ),
     _Kind(
-        6, 1, e.MessageDeclined, ("delivery", "reason", "about"),
-        lambda at, b: e.MessageDeclined(at=at, delivery=b[0], reason=b[1], about=b[2]),
+        6, 2, e.MessageDeclined, ("delivery", "reason", "about", "tapped"),
+        lambda at, b: e.MessageDeclined(
+            at=at, delivery=b[0], reason=b[1], about=b[2], tapped=b[3]
+        ),
         ("about",),
     ),
     _Kind(
@@ -177,13 +185,19 @@ _KINDS = (
         lambda at, b: e.ContextTrimmed(at=at, question=b[0], turns=b[1]),
     ),
     _Kind(
-        21, 1, e.ModelChosen, ("session", "delivery", "model"),
-        lambda at, b: e.ModelChosen(at=at, session=b[0], delivery=b[1], model=b[2]),
+        21, 2, e.ModelChosen, ("session", "delivery", "model", "tapped"),
+        lambda at, b: e.ModelChosen(
+            at=at, session=b[0], delivery=b[1], model=b[2], tapped=b[3]
+        ),
     ),
     _Kind(22, 1, e.UserErased, (), lambda at, _: e.UserErased(at=at)),
     _Kind(
         23, 1, e.TailTrimmed, ("segment", "offset", "size"),
         lambda at, b: e.TailTrimmed(at=at, segment=b[0], offset=b[1], size=b[2]),
+    ),
+    _Kind(
+        24, 1, e.TimeoutBudgetSet, ("size", "ceiling", "timeouts"),
+        lambda at, b: e.TimeoutBudgetSet(at=at, size=b[0], ceiling=b[1], timeouts=b[2]),
     ),
 )  # fmt: skip
 

@@ -77,7 +77,7 @@ def of_state(key: UserKey, state: UserState, links_since: float) -> FrozenUser:
         reference=key.reference,
         version=state.version,
         balance=len(state.unanswered) + (state.live is not None) + (state.push is not None),
-        last_at=state.spoke_at,
+        last_at=state.heard_at,
         marked=state.is_marked,
         oldest_at=state.past[0].closed_at if state.past else 0.0,
         links=key.seal(msgpack.packb(links)) if links else b"",

@@ -18,11 +18,16 @@ def _reply_offered_1(body: Sequence[Any]) -> Sequence[Any]:
 
 
 STEPS: Mapping[tuple[int, int], Step] = {
+    (3, 1): lambda body: (*body, 0, False),  # CommandGiven: when it was sent was not noted
     (4, 1): lambda body: (*body, ""),  # QuestionAsked: no pictures yet
+    (4, 2): lambda body: (*body, 0, 0.0, False),  # QuestionAsked: time ran from the arrival
+    (5, 1): lambda body: (*body, 0, 0.0, False),  # ContinuationAsked: so here
+    (6, 1): lambda body: (*body, False),  # MessageDeclined: there was nothing to tap
     (10, 1): lambda body: (*body, "", False, 0, 0.0),  # AnswerCompleted: nobody counted costs
     (11, 1): lambda body: (*body, 0),  # AnswerFailed: what it took was not counted
     (11, 2): lambda body: (*body, "", 0.0),  # AnswerFailed: nor by whose prices
     (13, 1): _reply_offered_1,
+    (21, 1): lambda body: (*body, False),  # ModelChosen: nor here
 }
 
 

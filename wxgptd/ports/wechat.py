@@ -48,8 +48,12 @@ Outcome = Say | Present | Forward | Ignore | Silence
 class Conversations(Protocol):
     """Whoever answers messages."""
 
-    def attempt(self, user: User, delivery: DeliveryKey, content: Content) -> Deferred[Outcome]:
+    def attempt(
+        self, user: User, delivery: DeliveryKey, content: Content, sent_at: int
+    ) -> Deferred[Outcome]:
         """Answer one attempt to deliver a message.
+
+        `sent_at` is when WeChat sent it first, by its own clock: seconds since the epoch, or 0.
 
         Cancel the Deferred when the peer hangs up: that ends the waiting of this attempt, and
         nothing else.

@@ -55,6 +55,7 @@ class Configured:
 
     def settings(self, config: cfg.Config) -> Settings:
         """Return what an operator configures about conversations."""
+        timeouts = config.window.deliberate_timeouts_per_5min
         return Settings(
             accounts={
                 AccountName(name): Account(
@@ -72,7 +73,7 @@ class Configured:
             texts=config.texts,
             pictures=self._fetcher(config.pictures),
             reply_margin_s=config.window.reply_margin,
-            deliberate_timeouts_per_5min=config.window.deliberate_timeouts_per_5min,
+            deliberate_timeouts_per_5min=None if timeouts == "auto" else timeouts,
             daily_budget=config.limits.daily_budget,
             link_ttl_s=config.links.ttl,
         )

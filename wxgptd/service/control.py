@@ -21,7 +21,6 @@ from wxgptd.domain import commands as c
 from wxgptd.domain import limits
 from wxgptd.domain.context import Message
 from wxgptd.domain.values import (
-    LOG_ITSELF,
     AccountName,
     AssistantName,
     CloseReason,
@@ -32,16 +31,18 @@ from wxgptd.domain.values import (
 )
 from wxgptd.ports import Breakdown, Completion, EventStore, Prompt
 from wxgptd.service.answering import Answering
+from wxgptd.service.clock_offset import ClockOffset
 from wxgptd.service.conversations import Conversations
 from wxgptd.service.fullness import Fullness
 from wxgptd.service.health import Health
 from wxgptd.service.inflight import InFlight
 from wxgptd.service.journal import Journal
 from wxgptd.service.keeping import Keeping
-from wxgptd.service.projections import DeliberateTimeouts, OpenSessions, Spending
+from wxgptd.service.projections import OpenSessions, Spending
 from wxgptd.service.reloading import Reloading
 from wxgptd.service.settings import Settings
 from wxgptd.service.timeline import Timeline
+from wxgptd.service.timeouts import DeliberateTimeouts
 
 
 class Control:
@@ -57,7 +58,8 @@ class Control:
         spending: Spending,
         flights: InFlight,
         sessions: OpenSessions,
-        budget: DeliberateTimeouts,
+        timeouts: DeliberateTimeouts,
+        clock_offset: ClockOffset,
         store: EventStore,
         keeping: Keeping,
         reloading: Reloading,
@@ -75,7 +77,8 @@ class Control:
         self._spending = spending
         self._flights = flights
         self._sessions = sessions
-        self._budget = budget
+        self._timeouts = timeouts
+        self._clock_offset = clock_offset
         self._store = store
         self._keeping = keeping
         self._reloading = reloading
@@ -102,10 +105,10 @@ class Control:
             "answers_running": self._flights.running(),
             "answers_waiting": len(self._flights) - self._flights.running(),
             "page_readers": self._readers(),
-            "deliberate_timeouts_left": {
-                account: max(0, self._budget.left(account, now))
-                for account in self._settings.accounts
+            "deliberate_timeouts": {
+                account: self._timeouts_of(account, now) for account in self._settings.accounts
             },
+            "clock_offset_s": _rounded(self._clock_offset.measured(now)),
             "push": {
                 name: one.messenger.state
                 for name, one in self._settings.accounts.items()
@@ -121,6 +124,14 @@ class Control:
             "snapshot_seq": self._keeping.snapshot_seq,
             "commits": store.commits,
             "fsync_mean_ms": round(1000 * store.sync_s / max(1, store.commits), 3),
+        }
+
+    def _timeouts_of(self, account: AccountName, now: float) -> Mapping[str, object]:
+        return {
+            "budget": self._timeouts.size(account),
+            "left": self._timeouts.left(account, now),
+            "suspended_at": self._timeouts.suspended_at(account),
+            "suspected": self._timeouts.is_suspected(account, now),
         }
 
     def sessions(self) -> Sequence[Mapping[str, object]]:
@@ -188,7 +199,7 @@ class Control:
         now = self._timeline.now()
         day_began_at, _ = self._timeline.day()
         shown = []
-        for spoke_at, user in nlargest(limit, self._heard_of(standing, now)):
+        for heard_at, user in nlargest(limit, self._heard_of(standing, now)):
             state = self._journal.state(user)
             today = list(limits.questions_since(state, day_began_at))
             shown.append(
@@ -197,7 +208,7 @@ class Control:
                     "user": user.openid,
                     "standing": state.stands(now),
                     "until": state.standing_until or None,
-                    "last_at": spoke_at or None,
+                    "last_at": heard_at or None,
                     "questions_today": len(today),
                     "tokens_today": limits.tokens_of(today),
                 }
@@ -210,11 +221,11 @@ class Control:
         for user, one in tuple(self._journal.asleep().items()):
             if one.marked:
                 self._journal.state(user)  # wakes; of the others the standing is known
-            elif default and user != LOG_ITSELF:
+            elif default and user.openid:
                 yield one.last_at, user
         for user, state in self._journal.awake():
-            if standing in ("", state.stands(now)) and user != LOG_ITSELF:
-                yield state.spoke_at, user
+            if standing in ("", state.stands(now)) and user.openid:
+                yield state.heard_at, user
 
     def change_standing(
         self, account: str, openid: str, standing: str, for_s: float
@@ -288,3 +299,7 @@ def _as_json(model: str, result: Completion | Breakdown) -> Mapping[str, object]
                 "reason": result.reason,
                 "detail": result.detail,
             }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.defer import TimeoutError as WaitedLongEnough
@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from wxgptd.domain import commands as c
 from wxgptd.domain import reply_window, rules, slash, wording
 from wxgptd.domain.decider import disregards, leaves_to_others
-from wxgptd.domain.reply_window import Settled
+from wxgptd.domain.reply_window import Open, Settled
 from wxgptd.domain.rules import Backend, Rule
 from wxgptd.domain.session import Pending, Question
 from wxgptd.domain.state import UserState
@@ -33,53 +33,65 @@ from wxgptd.domain.values import (
     Text,
     Unsubscribe,
     User,
+    account_itself,
 )
 from wxgptd.ports import Forward, Ignore, Outcome, Present, Say, Silence
 from wxgptd.service.answering import Answering
+from wxgptd.service.clock_offset import ClockOffset
 from wxgptd.service.departed import Departed
 from wxgptd.service.inflight import InFlight
 from wxgptd.service.journal import Journal
 from wxgptd.service.metrics import Metrics
 from wxgptd.service.moderation import Moderation
-from wxgptd.service.projections import DeliberateTimeouts, Spending
+from wxgptd.service.projections import Spending
 from wxgptd.service.pushing import Pushing
 from wxgptd.service.settings import Links, Settings
 from wxgptd.service.timeline import Timeline
+from wxgptd.service.timeouts import DeliberateTimeouts
 
 T = TypeVar("T")
 
 
-class _Arrival:
-    """An attempt that came before the log was loaded, when it came: also one that has left since.
+class _Attempt(NamedTuple):
+    """One of WeChat's attempts to deliver a message.
+
+    `sent_at` is when WeChat sent the message first, by its clock; the attempt arrived at `arrived`
+    by the monotonic clock, which is `at` on the timeline.
+    """
+
+    user: User
+    delivery: DeliveryKey
+    content: Content
+    sent_at: int
+    arrived: float
+    at: float
+
+
+class _Early:
+    """An attempt that came before the log was loaded: also one that has left since.
 
     It is recorded with the time of its arrival, or WeChat's later attempts would be miscounted.
     """
 
-    def __init__(
-        self, user: User, delivery: DeliveryKey, content: Content, arrived: float, at: float
-    ) -> None:
-        self.user = user
-        self.delivery = delivery
-        self.content = content
-        self.arrived = arrived
-        self.at = at
+    def __init__(self, attempt: _Attempt) -> None:
+        self.attempt = attempt
         self.outcome: Deferred[Outcome] = Deferred(self._leave)
         self._left = False
-        self._attempt: Deferred[Outcome] | None = None
+        self._answering: Deferred[Outcome] | None = None
 
     def _leave(self, _: Deferred[Outcome]) -> None:
         self._left = True
-        if self._attempt is not None:
-            self._attempt.cancel()
+        if self._answering is not None:
+            self._answering.cancel()
 
-    def follow(self, attempt: Deferred[Outcome]) -> None:
-        """Have `attempt` decide, unless the peer has left."""
+    def follow(self, answering: Deferred[Outcome]) -> None:
+        """Have `answering` decide, unless the peer has left."""
         if self._left:
-            attempt.addErrback(lambda _: None)
-            attempt.cancel()
+            answering.addErrback(lambda _: None)
+            answering.cancel()
         else:
-            self._attempt = attempt
-            attempt.chainDeferred(self.outcome)
+            self._answering = answering
+            answering.chainDeferred(self.outcome)
 
 
 def _is_membership(content: Content) -> bool:
@@ -112,7 +124,8 @@ class Conversations:
         answering: Answering,
         moderation: Moderation,
         pushing: Pushing,
-        budget: DeliberateTimeouts,
+        timeouts: DeliberateTimeouts,
+        clock_offset: ClockOffset,
         spending: Spending,
         departed: Departed,
         links: Links,
@@ -132,12 +145,13 @@ class Conversations:
         self._answering = answering
         self._moderation = moderation
         self._pushing = pushing
-        self._budget = budget
+        self._timeouts = timeouts
+        self._clock_offset = clock_offset
         self._spending = spending
         self._links = links
         self._clock = clock
         self._timeline = timeline
-        self._arrivals: list[_Arrival] | None = []
+        self._early: list[_Early] | None = []
         self._ended = False
         self._held = 0
 
@@ -148,9 +162,9 @@ class Conversations:
 
     def begin(self) -> None:
         """Take up work once the log is loaded."""
-        arrivals, self._arrivals = self._arrivals or [], None
-        for one in arrivals:
-            one.follow(self._attempt(one.user, one.delivery, one.content, one.arrived, one.at))
+        early, self._early = self._early or [], None
+        for one in early:
+            one.follow(self._answer(one.attempt))
 
     def end(self) -> None:
         """Let every attempt from here on end in silence, so that WeChat asks the next process."""
@@ -158,24 +172,29 @@ class Conversations:
 
     # An attempt.
 
-    def attempt(self, user: User, delivery: DeliveryKey, content: Content) -> Deferred[Outcome]:
+    def attempt(
+        self, user: User, delivery: DeliveryKey, content: Content, sent_at: int
+    ) -> Deferred[Outcome]:
         """Answer one attempt; see `wxgptd.ports.Conversations`."""
         arrived, at = self._clock.seconds(), self._timeline.now()
-        if self._arrivals is not None:
-            arrival = _Arrival(user, delivery, content, arrived, at)
-            self._arrivals.append(arrival)
-            return arrival.outcome
-        return self._attempt(user, delivery, content, arrived, at)
+        attempt = _Attempt(user, delivery, content, sent_at, arrived, at)
+        if self._early is not None:
+            early = _Early(attempt)
+            self._early.append(early)
+            return early.outcome
+        return self._answer(attempt)
 
-    def _attempt(
-        self, user: User, delivery: DeliveryKey, content: Content, arrived: float, at: float
-    ) -> Deferred[Outcome]:
-        outcome = self._decide(user, delivery, content, arrived, at)
+    def _answer(self, attempt: _Attempt) -> Deferred[Outcome]:
+        account = attempt.user.account
+        changed = self._timeouts.arrived(attempt.user, attempt.delivery, attempt.at)
+        if changed is not None:
+            self._journal.record(account_itself(account), changed)
+        outcome = self._decide(attempt)
         if outcome.called:
-            self._metrics.attempt(user.account, outcome.result)
+            self._metrics.attempt(account, outcome.result)
         else:
             self._held += 1
-            outcome.addBoth(self._release, user.account)
+            outcome.addBoth(self._release, account)
         return outcome
 
     def _release(self, outcome: T, account: AccountName) -> T:
@@ -194,9 +213,8 @@ class Conversations:
             case reply:
                 return Present(reply)
 
-    def _decide(
-        self, user: User, delivery: DeliveryKey, content: Content, arrived: float, at: float
-    ) -> Deferred[Outcome]:
+    def _decide(self, attempt: _Attempt) -> Deferred[Outcome]:
+        user, delivery, content, sent_at, _, at = attempt
         if self._ended:
             return succeed(Silence())
         if self._departed.knows(user, delivery, at):
@@ -233,6 +251,8 @@ class Conversations:
                 moderated=self._moderation.objects(content),
                 spent=self._spending.refusing(),
                 used=self._departed.used(user, day_began_at),
+                sent_at=sent_at,
+                delay_s=reply_window.delay(at, sent_at, self._clock_offset.seconds(at)),
             ),
         )
         window = entry.state.windows.get(delivery)
@@ -245,25 +265,28 @@ class Conversations:
             return self._say(user, delivery)
         if not window.question:
             return self._journal.committed().addCallback(lambda _: self._by(rule, user.account))
-        last = reply_window.is_last(window, at)
-        return Deferred.fromCoroutine(self._wait(user, delivery, arrived, last))
+        return Deferred.fromCoroutine(self._wait(attempt, window))
 
-    async def _wait(self, user: User, delivery: DeliveryKey, arrived: float, last: bool) -> Outcome:
+    async def _wait(self, attempt: _Attempt, window: Open) -> Outcome:
         try:
-            return await self._hold(user, delivery, arrived, last=last)
+            return await self._hold(attempt, window)
         finally:
-            self._metrics.held(user.account, self._clock.seconds() - arrived)
+            held_s = self._clock.seconds() - attempt.arrived
+            self._metrics.held(attempt.user.account, held_s)
 
-    async def _hold(
-        self, user: User, delivery: DeliveryKey, arrived: float, *, last: bool
-    ) -> Outcome:
-        deadline = arrived + reply_window.WECHAT_PATIENCE_S - self._settings.reply_margin_s
+    async def _hold(self, attempt: _Attempt, window: Open) -> Outcome:
+        user, delivery, arrived = attempt.user, attempt.delivery, attempt.arrived
+        last = reply_window.is_last(window, attempt.at)
+        patience_s = reply_window.patience(window, attempt.at, last=last)
+        deadline = arrived + patience_s - self._settings.reply_margin_s
         if not await self._landed_by(deadline, user, delivery):
-            silent = not last and self._budget.spend(user.account, self._timeline.now())
-            if silent and not await self._landed_by(
-                arrived + reply_window.HANG_UP_AFTER_S, user, delivery
-            ):
-                return Silence()
+            now = self._timeline.now()
+            if not last and self._timeouts.spend(user, delivery, now):
+                if not await self._landed_by(
+                    arrived + reply_window.HANG_UP_AFTER_S, user, delivery
+                ):
+                    return Silence()
+                self._timeouts.give_back(user, delivery)  # it has not hung up after all
         if self._ended:
             return Silence()
         if delivery not in self._journal.state(user).windows:

@@ -14,7 +14,12 @@ from typing import Any, Generic, TypeVar
 
 import twisted
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 from twisted.internet.defer import CancelledError
 from twisted.logger import LogEvent, LogLevel
@@ -238,6 +243,9 @@ class Condition(Collector):
     waiting: Callable[[], int]
     readers: Callable[[], int]
     timeouts_left: Callable[[AccountName], int]
+    timeout_budget: Callable[[AccountName], int]
+    suspensions: Callable[[AccountName], int]
+    clock_offset: Callable[[], float]
     spent: Callable[[], Mapping[AssistantName, float]]
     exhausted: Callable[[], frozenset[AssistantName]]
     replay: Callable[[], tuple[float, int]]
@@ -252,6 +260,9 @@ class Condition(Collector):
         yield _one("running_answers", "Model calls under way.", self.running())
         yield _one("waiting_questions", "Questions behind another one.", self.waiting())
         yield _one("page_readers", "Readers of answers while they are written.", self.readers())
+        yield _one(
+            "clock_offset_seconds", "How far our clock is ahead of WeChat's.", self.clock_offset()
+        )
         yield from self._of_accounts()
         yield from self._of_assistants()
         yield from self._of_log()
@@ -270,11 +281,25 @@ class Condition(Collector):
         push = GaugeMetricFamily(
             "wxgptd_push_usable", "Whether late answers can be pushed.", labels=["account"]
         )
+        budget = GaugeMetricFamily(
+            "wxgptd_deliberate_timeouts_budget",
+            "Silent attempts that an account may afford in five minutes.",
+            labels=["account"],
+        )
+        suspensions = CounterMetricFamily(
+            "wxgptd_suspensions",
+            "How often WeChat delivered nothing to an account for about a minute.",
+            labels=["account"],
+        )
         for account, one in self.settings.accounts.items():
-            if self.settings.deliberate_timeouts_per_5min:  # else there are none to be spent
-                left.add_metric([account], max(0, self.timeouts_left(account)))
+            suspensions.add_metric([account], self.suspensions(account))
+            if size := self.timeout_budget(account):  # else there are none to be spent
+                budget.add_metric([account], size)
+                left.add_metric([account], self.timeouts_left(account))
             if one.messenger is not None:
                 push.add_metric([account], float(one.messenger.usable()))
+        yield suspensions
+        yield budget
         yield left
         yield push
 

@@ -12,9 +12,9 @@ from hashlib import sha256
 from twisted.logger import Logger
 
 from wxgptd.domain import events as e
-from wxgptd.domain.offering import PUSHES_PER_MESSAGE
+from wxgptd.domain import push_quota
 from wxgptd.domain.state import UserState
-from wxgptd.domain.values import LOG_ITSELF, User
+from wxgptd.domain.values import User
 from wxgptd.service.projections import Projection
 
 log = Logger(namespace="wxgptd.events")
@@ -33,7 +33,7 @@ class EventLines(Projection):
 
     def observe(self, user: User, event: e.Event, state: UserState) -> None:
         """Write the line for `event`, if it has one."""
-        if self._begun and user != LOG_ITSELF and (line := _line(event, state)):
+        if self._begun and user.openid and (line := _line(event, state)):
             who = f"{user.account}/{self._short(user)}"
             log.info("{who}: {line}", who=who, line=line)
 
@@ -58,7 +58,7 @@ def _line(event: e.Event, state: UserState) -> str:
         case e.AnswerRestarted():
             return "a question is asked again after a restart"
         case e.PushDelivered():
-            return f"a part of an answer was pushed ({state.pushes} of {PUSHES_PER_MESSAGE})"
+            return f"a part of an answer was pushed ({state.pushes} of {push_quota.PER_MESSAGE})"
         case e.UserErased():
             return "erased"
         case e.StandingChanged():

@@ -1,4 +1,4 @@
-"""What is derived from the events of all users: links, open sessions, the timeouts spent.
+"""What is derived from the events of all users: links, open sessions, what was spent.
 
 None of it is ever an input to `decide` but through a command, and all of it comes back with the
 log: from what a snapshot has noted down, and from the recent events behind it.
@@ -18,7 +18,6 @@ from wxgptd.domain import events as e
 from wxgptd.domain.state import EMPTY, UserState
 from wxgptd.domain.tokens import Calibration
 from wxgptd.domain.values import (
-    AccountName,
     AssistantName,
     DeliveryKey,
     LinkHash,
@@ -27,9 +26,6 @@ from wxgptd.domain.values import (
 from wxgptd.service.settings import Settings
 
 log = Logger()
-
-BUDGET_PERIOD_S = 300.0
-"""The time that `deliberate_timeouts_per_5min` is for."""
 
 LONGEST_DAY_S = 25 * 3_600.0
 """When clocks are set back."""
@@ -188,67 +184,6 @@ class OpenSessions(Projection):
     def _look_at(self, user: User, at: float) -> None:
         self._due_at[user] = at
         heappush(self._heap, (at, user))
-
-
-class DeliberateTimeouts(Projection):
-    """How often each account may still leave WeChat without a reply on purpose.
-
-    WeChat counts silent attempts as failures of the account, and stops pushing for about a
-    minute where there are too many; the threshold is not published, hence a budget.
-    """
-
-    name = "timeouts"
-
-    def __init__(self, per_5min: int) -> None:
-        self.per_5min = per_5min
-        self._spent: defaultdict[AccountName, deque[float]] = defaultdict(deque)
-        self._switched_over: set[AccountName] = set()
-
-    @property
-    def recalls(self) -> Mapping[type[e.Event], float]:
-        """Timeouts that the log proves: WeChat came again. Live ones are spent as they are made."""
-        return {e.AttemptRepeated: BUDGET_PERIOD_S}
-
-    def recall(self, user: User, event: e.Event) -> None:
-        """Count a timeout."""
-        self._spent[user.account].append(event.at)
-
-    def notes(self) -> object:
-        """Return when timeouts were spent."""
-        return {account: list(spent) for account, spent in self._spent.items()}
-
-    def restore(self, notes: Any) -> None:  # noqa: ANN401
-        """Take up when timeouts were spent."""
-        for account, spent in (notes or {}).items():
-            self._spent[account] = deque(spent)
-
-    def spend(self, account: AccountName, now: float) -> bool:
-        """Take one timeout from the budget; tell whether there was one left."""
-        if self.left(account, now) <= 0:
-            if self.per_5min and account not in self._switched_over:
-                self._switched_over.add(account)
-                log.warn(
-                    "{account}: the {budget} deliberate timeouts of five minutes are spent: until "
-                    "there are some again, first attempts are answered at once",
-                    account=account,
-                    budget=self.per_5min,
-                )
-            return False
-        self._spent[account].append(now)
-        # Not at the first one that is free again: the log would say so every few seconds.
-        if account in self._switched_over and self.left(account, now) >= self.per_5min // 4:
-            self._switched_over.discard(account)
-            log.info("{account}: first attempts are held again", account=account)
-        return True
-
-    def left(self, account: AccountName, now: float) -> int:
-        """Return how many timeouts `account` has left at `now`."""
-        spent = self._spent[account]
-        while spent and spent[0] <= now - BUDGET_PERIOD_S:
-            spent.popleft()
-        while spent and spent[-1] > now:
-            spent.pop()  # the wall clock was set back before this start
-        return self.per_5min - len(spent)
 
 
 class Calibrated(Projection):

@@ -13,8 +13,7 @@ from twisted.logger import Logger
 
 from wxgptd.domain import commands as c
 from wxgptd.domain import events as e
-from wxgptd.domain import wording
-from wxgptd.domain.offering import PUSHES_PER_MESSAGE
+from wxgptd.domain import push_quota, wording
 from wxgptd.domain.reply_window import OVER_AFTER_S
 from wxgptd.domain.values import CloseReason, DeliveryKey, Standing, User
 from wxgptd.errors import WxgptError
@@ -123,7 +122,7 @@ class Pushing:
             state = self._journal.state(user)
             if state.find(name) is None:
                 return  # erased meanwhile
-            last = state.pushes >= PUSHES_PER_MESSAGE
+            last = not push_quota.allows(state, self._timeline.now())
             question = state.question(name)
             link = self._links.answer(self._links.token(user, name))
             text = wording.pushed(started, question, link, self._settings.texts, last=last)

@@ -87,7 +87,7 @@ class Settings:
     texts: texts.Texts
     pictures: Pictures
     reply_margin_s: float
-    deliberate_timeouts_per_5min: int
+    deliberate_timeouts_per_5min: int | None
     daily_budget: float
     link_ttl_s: float
     commands: Mapping[str, AssistantName] = field(init=False)

@@ -24,6 +24,7 @@ from wxgptd.pages.serving import Pages
 from wxgptd.service import configured
 from wxgptd.service.answering import Answering
 from wxgptd.service.asking import PICTURE_BYTES, Asking, Surroundings
+from wxgptd.service.clock_offset import ClockOffset
 from wxgptd.service.configured import Configured
 from wxgptd.service.control import Control
 from wxgptd.service.conversations import Conversations
@@ -40,11 +41,11 @@ from wxgptd.service.moderation import Moderation
 from wxgptd.service.observers import EventLines
 from wxgptd.service.projections import (
     Calibrated,
-    DeliberateTimeouts,
     LinkIndex,
     OpenSessions,
     Spending,
 )
+from wxgptd.service.pulse import Pulse
 from wxgptd.service.pushing import Pushing
 from wxgptd.service.reloading import Adopted, Reloading
 from wxgptd.service.room import Room
@@ -52,6 +53,7 @@ from wxgptd.service.site import Root
 from wxgptd.service.slots import Slots
 from wxgptd.service.sweeper import Sweeper
 from wxgptd.service.timeline import Timeline
+from wxgptd.service.timeouts import DeliberateTimeouts
 from wxgptd.service.world import World
 
 
@@ -71,7 +73,11 @@ class Service:
         self._index = LinkIndex(config.links.ttl)
         self._sessions = OpenSessions()
         self._lines = EventLines(world.link_key)
-        self._budget = DeliberateTimeouts(config.window.deliberate_timeouts_per_5min)
+        self._pulse = Pulse(world.clock, timeline)
+        self._timeouts = DeliberateTimeouts(
+            settings.deliberate_timeouts_per_5min, self._steady_since
+        )
+        self._clock_offset = ClockOffset()
         calibrated = Calibrated()
         self._spending = spending = Spending(settings, timeline.day)
         self.journal = Journal(
@@ -80,7 +86,8 @@ class Service:
                 self._index,
                 self._sessions,
                 self._lines,
-                self._budget,
+                self._timeouts,
+                self._clock_offset,
                 calibrated,
                 spending,
                 self.metrics,
@@ -139,7 +146,8 @@ class Service:
             answering=self.answering,
             moderation=self.moderation,
             pushing=pushing,
-            budget=self._budget,
+            timeouts=self._timeouts,
+            clock_offset=self._clock_offset,
             spending=spending,
             departed=departed,
             links=made_links,
@@ -200,7 +208,8 @@ class Service:
             settings=settings,
             spending=spending,
             sessions=self._sessions,
-            budget=self._budget,
+            timeouts=self._timeouts,
+            clock_offset=self._clock_offset,
             store=world.store,
             keeping=self._keeping,
             ready=lambda: self._ready,
@@ -229,7 +238,10 @@ class Service:
             running=flights.running,
             waiting=lambda: len(flights) - flights.running(),
             readers=lambda: len(self._pages.audiences),
-            timeouts_left=lambda account: self._budget.left(account, self._timeline.now()),
+            timeouts_left=lambda account: self._timeouts.left(account, self._timeline.now()),
+            timeout_budget=self._timeouts.size,
+            suspensions=self._timeouts.suspensions,
+            clock_offset=lambda: self._clock_offset.seconds(self._timeline.now()),
             spent=self._spending.spent,
             exhausted=self._spending.exhausted,
             replay=lambda: self._replay,
@@ -248,6 +260,14 @@ class Service:
             f"{len(self._sessions)} sessions, {self._flights.running()} answers being written, "
             f"{self.held} requests held"
         )
+
+    def _steady_since(self) -> float | None:
+        """Return from when on WeChat could always reach this daemon; None if it cannot now."""
+        since = self._pulse.steady_since()
+        full_s_ago = self.fullness.recent().get("connections")
+        if since is None or full_s_ago is None:
+            return since
+        return max(since, self._timeline.now() - full_s_ago)
 
     def _forget_rendered(self) -> None:
         self._pages.renditions.forget_all()
@@ -290,6 +310,7 @@ class Service:
         self._loaded = None
         self._ready = True
         self.health.begin()
+        self._pulse.begin()
         self.answering.begin()
         self.conversations.begin()
         self._sweeper.start()
@@ -298,6 +319,7 @@ class Service:
         """Stop working; what is unanswered stays so until the next start."""
         self._ready = False
         self.health.end()
+        self._pulse.end()
         self._sweeper.stop()
         self.conversations.end()
         self.answering.end()
@@ -331,7 +353,7 @@ class Service:
         adopted, now = self.compare(fresh), self._with_own(fresh)
         self._settings.adopt(self._configured.settings(now))
         self.root.webhooks = self._configured.webhooks(now, self.conversations)
-        self._budget.per_5min = self._settings.deliberate_timeouts_per_5min
+        self._timeouts.fixed = self._settings.deliberate_timeouts_per_5min
         self._index.ttl_s = self._settings.link_ttl_s
         self._keeping.retention = configured.retention(now)
         self._spending.reconsider()

@@ -167,6 +167,12 @@ def delivery_key(fields: Fields, secret: bytes) -> DeliveryKey:
     return DeliveryKey(f"digest:{created}:{_digest(secret, said)}")
 
 
+def sent_at(fields: Fields) -> int:
+    """Return the message's CreateTime, in seconds since the epoch by WeChat's clock; 0 if none."""
+    created = fields.get("CreateTime", "")
+    return int(created) if created.isascii() and created.isdigit() and len(created) <= 11 else 0
+
+
 def _digest(secret: bytes, said: Iterable[str]) -> str:
     data = "\0".join(said).encode("utf-8", "replace")
     return hmac.digest(secret, data, sha256).hex()[:32]
@@ -184,7 +190,9 @@ def content(fields: Fields) -> Content:
             raise Malformed("MsgType is missing")
         case "text":
             said = fields.get("Content", "")
-            return Unsupported("sticker") if said == STICKER else Text(said)
+            if said == STICKER:
+                return Unsupported("sticker")
+            return Text(said, tapped="bizmsgmenuid" in fields)
         case "location":
             return Text(_location(fields), kind)
         case "link":

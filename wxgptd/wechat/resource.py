@@ -139,6 +139,7 @@ class Webhook(Resource):
             source = envelope.recipient(fields)
             delivery = envelope.delivery_key(fields, self._secret)
             content = envelope.content(fields)
+            sent_at = envelope.sent_at(fields)
         except signature.Forged as error:
             return self._refuse(request, FORBIDDEN, "signature", str(error))
         except crypto.Undecipherable as error:
@@ -151,7 +152,9 @@ class Webhook(Resource):
             return self._refuse(request, FORBIDDEN, "replayed", why)
         exchange = _Exchange(self, request, body, user.openid, source, key, self._credentials)
         # Whatever goes wrong there: an error status would burn all of WeChat's attempts.
-        exchange.follow(maybeDeferred(self._conversations.attempt, user, delivery, content))
+        exchange.follow(
+            maybeDeferred(self._conversations.attempt, user, delivery, content, sent_at)
+        )
         return NOT_DONE_YET
 
     def _open(

@@ -150,8 +150,7 @@ def command(
     SessionClosed, CommandGiven, QuestionAsked, ContinuationAsked, MessageDeclined, UserSubscribed,
     UserUnsubscribed, AttemptRepeated, AnswerCompleted, AnswerFailed, AnswerRestarted,
     ReplyOffered, HistoryLinkIssued, PageOpened, PushStarted, PushDelivered, PushFailed,
-    StandingChanged, ContextTrimmed, ModelChosen, UserErased,
-    TailTrimmed.
+    StandingChanged, ContextTrimmed, ModelChosen, UserErased, TailTrimmed, TimeoutBudgetSet.
     """
     if follow and reverse:
         raise UsageFailure("--follow and --reverse exclude each other")

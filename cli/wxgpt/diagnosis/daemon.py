@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from wxgpt import control, options
-from wxgpt.diagnosis.finding import Finding, bad, good, skipped
+from wxgpt.diagnosis.finding import MOST_SKEW_S, Finding, bad, good, skipped
 from wxgpt.failures import Unreachable
 from wxgptd import __version__
 from wxgptd.errors import WxgptError
@@ -52,6 +52,21 @@ def up_to_date(path: Path) -> Iterator[Finding]:
         yield bad(check, f"it goes by older values of {keys}", "systemctl restart wxgptd")
     if not said["changed"] and not said["takes_restart"]:
         yield good(check, f"it goes by {path} as it is now")
+
+
+def clock() -> Iterator[Finding]:
+    """Tell how far the machine's clock is from WeChat's, as the day's messages have shown."""
+    _, said = control.request("GET", "/status")
+    ahead_s = said.get("clock_offset_s")
+    if ahead_s is None:
+        yield skipped("clock", "no message has come since yesterday that tells WeChat's time")
+        return
+    where = "ahead of" if ahead_s > 0 else "behind"
+    shown = f"at most {abs(ahead_s):.1f} s {where} WeChat's, as its messages tell"
+    if abs(ahead_s) > MOST_SKEW_S:
+        yield bad("clock", shown, "timedatectl set-ntp true", offset_s=ahead_s)
+    else:
+        yield good("clock", shown, offset_s=ahead_s)
 
 
 def pushing(config: Config) -> Iterator[Finding]:

@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+MOST_SKEW_S = 60.0
+"""By how much a clock may be wrong before somebody should look after it."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from wxgpt.diagnosis import machine
-from wxgpt.diagnosis.finding import Finding, bad, good, skipped
+from wxgpt.diagnosis.finding import MOST_SKEW_S, Finding, bad, good, skipped
 from wxgptd.errors import WxgptError
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 10.0
 CERTIFICATE_DAYS = 14
-MOST_SKEW_S = 60.0
 
 
 class Unanswered(WxgptError):

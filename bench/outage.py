@@ -1,0 +1,102 @@
+"""Who is left with nothing when the daemon is killed and comes back some seconds later?
+
+    python bench/outage.py [--seconds 1 3 5 8] [--rate 5]
+
+For fifteen seconds somebody asks a question `--rate` times a second, each of them somebody else. In
+the middle the daemon is killed, and started again after so many seconds. WeChat is played with its
+real patience: three attempts of five seconds, a new connection each. While the daemon is away,
+connections are refused, or they wait in the queue of a socket that systemd would hold. Answers take
+6 s at the median and 40 s at most.
+
+Nobody can help somebody whose last attempt falls wholly into the outage: those are counted apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import multiprocessing
+import socket
+import time
+from collections import Counter
+
+import load
+import support
+
+ASKING_S = 15.0
+LATENCY = load.Latency(6.0, 40.0)
+
+
+async def outage(
+    daemon: support.Daemon, users: load.Load, asked: int, away_s: float, *, queued: bool
+) -> Counter[str]:
+    """Kill the daemon in the middle of it; return what became of the questions."""
+    await users.open()
+
+    async def ask(user: int) -> load.Outcome:
+        await asyncio.sleep(ASKING_S * user / asked)
+        return await users.ask(user, user)
+
+    async def strike() -> float:
+        await asyncio.sleep(ASKING_S / 2)
+        daemon.kill()
+        await asyncio.sleep(away_s)
+        daemon.start()
+        await asyncio.to_thread(support.wait_for, daemon.port, "/readyz")
+        return time.monotonic()
+
+    striking = asyncio.create_task(strike())
+    outcomes = await asyncio.gather(*(ask(user) for user in range(asked)))
+    back_at = await striking
+    waits_s = load.PATIENCE_S if queued else 0.0
+    return Counter(
+        "beyond" if one.kind == "lost" and one.attempt_at + waits_s < back_at else one.kind
+        for one in outcomes
+    )
+
+
+def measure(url: str, asked: int, away_s: float, *, queued: bool) -> str:
+    """Return what became of the questions of one outage, as a line of the table."""
+    listening = socket.create_server(("127.0.0.1", 0), backlog=1_024) if queued else None
+    with support.Daemon(
+        model=url, extra="[window]\ndeliberate_timeouts_per_5min = 1000000\n", listening=listening
+    ) as daemon:
+        users = load.Load(daemon.port, "/wx/main", asked, ASKING_S, 0)
+        counts = asyncio.run(outage(daemon, users, asked, away_s, queued=queued))
+    if listening is not None:
+        listening.close()
+    whole = sum(count for kind, count in counts.items() if kind.startswith("attempt"))
+    cells = [f"{away_s:g} s, {'queued' if queued else 'refused'}".ljust(14), f"{asked:>5}"]
+    cells += [f"{number:>8}" for number in (whole, counts["partial"], counts["link"])]
+    cells += [f"{number:>8}" for number in (counts["lost"] + counts["refused"], counts["beyond"])]
+    return " | ".join(cells)
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seconds", type=float, nargs="+", default=[1.0, 3.0, 5.0, 8.0])
+    parser.add_argument("--rate", type=float, default=5.0)
+    options = parser.parse_args()
+    support.raise_file_limit()
+    port = support.free_port()
+    ours, theirs = multiprocessing.Pipe()
+    server = multiprocessing.Process(target=load.run_model, args=(port, LATENCY, theirs))
+    server.start()
+    assert ours.recv() == "listening"
+    names = ("whole", "partial", "link", "nothing", "beyond")
+    print(" | ".join(["away".ljust(14), "asked", *(f"{name:>8}" for name in names)]), flush=True)
+    try:
+        for away_s in options.seconds:
+            for queued in (False, True):
+                url = f"http://127.0.0.1:{port}/v1"
+                asked = round(options.rate * ASKING_S)
+                print(measure(url, asked, away_s, queued=queued), flush=True)
+    finally:
+        ours.send("stop")
+        server.join(10)
+        server.kill()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""WeChat's three attempts, by the clock."""
+
+from __future__ import annotations
+
+import pytest
+
+from wxgptd.domain import reply_window
+from wxgptd.domain.reply_window import Open
+from wxgptd.domain.values import DeliveryKey
+
+SENT = 1_700_000_000
+QUESTION = DeliveryKey("q")
+
+
+@pytest.mark.parametrize(
+    ("arrival", "sent_at", "offset", "delay"),
+    [
+        (SENT + 0.4, SENT, 0.0, 0.0),
+        (SENT + 0.99, SENT, 0.0, 0.0),  # sent within this second
+        (SENT + 1.5, SENT, 0.0, 1.5),
+        (SENT + 14.0, SENT, 0.0, 14.0),
+        (SENT + 14.9, SENT, 0.0, 14.9),
+        (SENT + 15.0, SENT, 0.0, 0.0),  # WeChat would have given up
+        (SENT + 3_600.0, SENT, 0.0, 0.0),
+        (SENT - 1.0, SENT, 0.0, 0.0),  # from the future
+        (SENT + 0.4, 0, 0.0, 0.0),  # it does not say
+        (SENT + 7.9, SENT, 7.5, 0.0),  # our clock is ahead
+        (SENT + 12.5, SENT, 7.5, 6.0),  # as the offset may be 6.5
+        (SENT + 6.3, SENT, 0.3, 6.3),
+        (SENT + 3_600.2, SENT, 3_600.0, 0.0),
+    ],
+)
+def test_how_long_a_message_was_on_its_way(arrival, sent_at, offset, delay):
+    assert reply_window.delay(arrival, sent_at, offset) == pytest.approx(delay)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "age", "last", "patience"),
+    [
+        (1, 0.0, False, 5.0),
+        (2, 5.0, False, 5.0),
+        (3, 10.0, True, 5.0),
+        (1, 8.9, False, 5.0),
+        (1, 9.0, True, 5.0),  # two that never arrived
+        (2, 10.0, True, 5.0),
+        (1, 12.5, True, 2.5),  # and this one waited in a queue
+        (3, 12.5, True, 2.5),
+        (3, 2.0, True, 5.0),  # somebody answered the others with an error
+        (3, 16.0, True, -1.0),  # nobody waits any more
+    ],
+)
+def test_how_long_wechat_still_waits(attempts, age, last, patience):
+    window = Open(first_at=100.0, attempts=attempts, question=QUESTION)
+    assert reply_window.is_last(window, 100.0 + age) is last
+    assert reply_window.patience(window, 100.0 + age, last=last) == pytest.approx(patience)

@@ -1,0 +1,88 @@
+"""The budget of deliberate timeouts, as arithmetic."""
+
+from __future__ import annotations
+
+import pytest
+
+from wxgptd.domain.timeout_budget import (
+    FIRST_SIZE,
+    LATELY_S,
+    SMALLEST_SIZE,
+    Budget,
+    Expected,
+    is_suspicious,
+    was_suspension,
+)
+from wxgptd.domain.values import OpenId
+
+NOW = 1_700_000_000.0
+
+
+def missing(*users: str) -> list[Expected]:
+    return [Expected(OpenId(user), NOW) for user in users]
+
+
+def test_it_doubles_until_the_first_suspension():
+    budget, sizes = Budget(), []
+    for _ in range(5):
+        budget = budget.grown(NOW)
+        sizes.append(budget.size)
+    assert sizes == [2 * FIRST_SIZE, 4 * FIRST_SIZE, 8 * FIRST_SIZE, 16 * FIRST_SIZE, 1_920]
+
+
+def test_a_suspension_leaves_most_of_what_led_to_it_and_then_it_grows_by_a_tenth_below_that():
+    budget = Budget(480).suspended(300, NOW)
+    assert budget == Budget(255, 300, NOW)
+    budget = budget.grown(NOW + 300)
+    assert budget.size == 280
+    budget = budget.grown(NOW + 600)
+    assert budget.size == 285  # 95 % of what led to it
+    assert budget.grown(NOW + 900) == budget
+    assert budget.grown(NOW + LATELY_S).size == 313  # nobody knows after a week
+
+
+def test_a_second_suspension_within_a_week_halves_it():
+    budget = Budget(255, 300, NOW)
+    assert budget.suspended(290, NOW + 3_600).size == 127
+    assert budget.suspended(40, NOW + 3_600).size == 34  # and it may have taken fewer yet
+    assert budget.suspended(290, NOW + LATELY_S).size == 246
+
+
+def test_it_can_always_find_out_more():
+    budget = Budget()
+    for hour in range(20):
+        budget = budget.suspended(1, NOW + 3_600 * hour)
+    assert budget.size == SMALLEST_SIZE
+    assert budget.grown(NOW + LATELY_S + 80_000).size == SMALLEST_SIZE + 1
+
+
+@pytest.mark.parametrize(
+    ("users", "suspicious"),
+    [
+        ("abcab", True),
+        ("abc", False),
+        ("ababab", False),  # two users, whose network it may be
+        ("aaaaaaaaaa", False),
+        ("abcd", False),
+        ("", False),
+    ],
+)
+def test_when_a_silence_is_suspicious(users, suspicious):
+    assert is_suspicious(missing(*users)) is suspicious
+
+
+@pytest.mark.parametrize(
+    ("users", "silent_s", "usual_arrivals", "suspended"),
+    [
+        ("abcab", 60.0, 3.0, True),
+        ("abcab", 45.0, 3.0, True),
+        ("abcab", 120.0, 3.0, True),
+        ("abcab", 44.0, 3.0, False),  # a network that hiccups
+        ("abcab", 121.0, 3.0, False),  # one that is down
+        ("ab", 60.0, 3.0, False),  # too little is known
+        ("ab", 60.0, 20.0, True),  # but here twenty others should have come
+        ("", 60.0, 20.0, False),  # nothing was owed
+    ],
+)
+def test_what_a_silence_was(users, silent_s, usual_arrivals, suspended):
+    assert was_suspension(missing(*users), silent_s, usual_arrivals) is suspended

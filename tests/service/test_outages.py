@@ -1,0 +1,138 @@
+"""Everybody gets text or a link, whatever WeChat's attempts met on their way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.model_server import answer_at
+from tests.support.story import WALL, Story
+from wxgpt import messages
+
+STEP_S = 0.25
+SLOW = answer_at(40, "终于写完了。")
+TEXTS_OF_LATE = "https://chat.example.com/a/"
+
+
+def can_be_helped(up: float, *, listening: bool) -> bool:
+    """Tell whether an attempt comes, or still waits, once the daemon is back `up`.
+
+    `up` is seen from the message's sending; attempts are made at 0, 5 and 10 s.
+    """
+    waits_until = 14.5 if listening else 10.0
+    return up < waits_until
+
+
+def stories(length: float, *, listening: bool, clock_offset: float) -> Iterator[tuple[float, str]]:
+    """Yield phases and replies: `phase` is when an outage begins, seen from a message's sending."""
+    for phase in (0.25 + 0.75 * step for step in range(-20, 13)):  # never just as one is made
+        if phase + length < 0 or not can_be_helped(phase + length, listening=listening):
+            continue
+        story = Story(SLOW, clock_offset=clock_offset)
+        story.advance(0.75)
+        story.open()
+        story.advance(30, STEP_S)
+        if phase < 0:
+            story.go_down(listening=listening)
+            story.advance(-phase, STEP_S)
+        sent = story.send("一问", advance=False)
+        if phase >= 0:
+            story.advance(phase, STEP_S)
+            story.go_down(listening=listening)
+            story.advance(length, STEP_S)
+        else:
+            story.advance(length + phase, STEP_S)
+        story.start()
+        story.advance(16, STEP_S)
+        assert sent.delivery is not None
+        yield phase, sent.delivery.shown or "nothing"
+
+
+@pytest.mark.parametrize("listening", [True, False], ids=["queued", "refused"])
+@pytest.mark.parametrize("length", range(1, 15))
+def test_an_outage_leaves_nobody_without_a_reply(length, listening):
+    for phase, shown in stories(length, listening=listening, clock_offset=0.0):
+        assert TEXTS_OF_LATE in shown, f"an outage of {length} s from {phase} on: {shown}"
+
+
+@pytest.mark.parametrize("clock_offset", [0.4, 3.0, 30.0, 200.0])
+@pytest.mark.parametrize("length", [2, 5, 7, 11])
+def test_a_clock_that_is_ahead_is_found_out(length, clock_offset):
+    for phase, shown in stories(length, listening=True, clock_offset=clock_offset):
+        assert TEXTS_OF_LATE in shown, f"an outage of {length} s from {phase} on: {shown}"
+
+
+@pytest.mark.parametrize("clock_offset", [0.0, 0.9, 7.3, 200.0, -0.9, -200.0])
+def test_an_undisturbed_question_keeps_its_whole_time(clock_offset):
+    story = Story(answer_at(13.9, "刚好。"), clock_offset=clock_offset)
+    for tenths in range(0, 10, 3):  # wherever in its second it is sent
+        story.open()
+        story.advance(20.05 + tenths / 10)
+        sent = story.send("问")
+        story.advance(15)
+        assert sent.reply == "刚好。"
+        assert sent.results == ["timeout", "timeout", "reply"]
+
+
+@pytest.mark.parametrize("created", ["0", "1", "", "x", "99999999999", "9" * 30, "-5", "１２"])
+def test_a_createtime_of_nonsense_is_no_evidence(created):
+    story = Story(answer_at(13.9, "刚好。"))
+    story.open()
+    story.advance(20)
+    for question in ("一", "二"):  # nor does it spoil the next one
+        sent = story.deliver({**messages.text_message(question), "CreateTime": created})
+        story.advance(15)
+        assert sent.reply == "刚好。"
+    sent = story.send("三")
+    story.advance(15)
+    assert sent.reply == "刚好。"
+
+
+def test_the_only_message_of_an_hour_sent_just_before_the_daemon_came_up():
+    story = Story(SLOW, clock_offset=2.0)
+    story.open()
+    story.advance(240, 1.0)
+    story.send("早先的问题")
+    story.advance(60, 1.0)
+    story.go_down(listening=True)
+    story.advance(3_600, 5.0)
+    sent = story.send("/chatgpt 一小时里唯一的问题", advance=False)
+    story.advance(5, STEP_S)
+    story.start()
+    story.advance(9.5)
+    assert TEXTS_OF_LATE in sent.reply
+    assert [round(one.began_s) for one in sent.attempts] == [0, 5, 10]
+
+
+def test_the_offset_is_learned_once_and_survives_a_restart():
+    def shown() -> float:
+        return story.service.metrics.registry.get_sample_value("wxgptd_clock_offset_seconds")
+
+    story = Story(SLOW, clock_offset=3.0)
+    story.advance(0.5)
+    assert shown() == 0.0
+    story.open()
+    assert shown() == pytest.approx(3.5, abs=0.06)
+    story.advance(59.75, STEP_S)
+    story.say("/help")
+    learned = shown()
+    assert learned == pytest.approx(3.3, abs=0.06)
+    story.advance(30.5, STEP_S)
+    story.say("/help")
+    story.restart()
+    assert shown() == learned
+    story.advance(90_000, 900.0)
+    assert shown() == 0.0  # a day later nothing tells any more
+
+
+def test_when_a_message_was_sent_is_in_the_log():
+    story = Story(SLOW)
+    story.open()
+    story.advance(10)
+    url, body = story.wechat().request("alice", messages.text_message("问"))
+    story.advance(6)
+    story.attempt(url, body)
+    [asked] = [one for one in story.store.events() if type(one).__name__ == "QuestionAsked"]
+    assert asked.sent_at == int(WALL) + 10
+    assert asked.delay_s == pytest.approx(6.0, abs=0.1)

@@ -1,0 +1,282 @@
+"""Deliberate timeouts: what is left of the budget, and how it finds its own size."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.logger import globalLogPublisher
+
+from tests.support.builders import ALICE, asked
+from tests.support.model_server import answer_at
+from tests.support.story import Story, configuration
+from wxgptd import config as cfg
+from wxgptd.domain import commands as c
+from wxgptd.domain import events as e
+from wxgptd.domain.timeout_budget import FIRST_SIZE
+from wxgptd.domain.values import AccountName, DeliveryKey, OpenId, User, account_itself
+from wxgptd.service.timeouts import DeliberateTimeouts
+
+MAIN, OTHER = AccountName("main"), AccountName("other")
+
+
+class Account:
+    """One account's timeouts, seconds as its clock, a new message each time."""
+
+    def __init__(self, fixed: int | None = None) -> None:
+        self.steady_since: float | None = 0.0
+        self.timeouts = DeliberateTimeouts(fixed, lambda: self.steady_since)
+        self.changes: list[c.SetTimeoutBudget] = []
+        self._next = 0
+
+    def arrive(self, at: float, user: str = "alice", delivery: str = "") -> str:
+        self._next += 1
+        name = delivery or f"m{self._next}"
+        changed = self.timeouts.arrived(User(MAIN, OpenId(user)), DeliveryKey(name), at)
+        if changed is not None:
+            self.changes.append(changed)
+            event = e.TimeoutBudgetSet(
+                at=at, size=changed.size, ceiling=changed.ceiling, timeouts=changed.timeouts
+            )
+            self.timeouts.recall(account_itself(MAIN), event)
+        return name
+
+    def time_out(self, at: float, user: str = "alice", *, comes_again: bool = True) -> bool:
+        """A message arrives at `at`, and is left to time out if that may be."""
+        name = self.arrive(at, user)
+        spent = self.timeouts.spend(User(MAIN, OpenId(user)), DeliveryKey(name), at + 4.6)
+        if spent and comes_again:
+            self.arrive(at + 5.0, user, name)
+        return spent
+
+    def left(self, at: float) -> int:
+        return self.timeouts.left(MAIN, at)
+
+    def silence(self, at: float, users: str = "abcde") -> None:
+        """Attempts that time out, for which WeChat does not come again."""
+        for number, user in enumerate(users):
+            self.time_out(at + 0.1 * number, user, comes_again=False)
+
+
+@pytest.fixture
+def logged():
+    seen = []
+    globalLogPublisher.addObserver(seen.append)
+    yield seen
+    globalLogPublisher.removeObserver(seen.append)
+
+
+def spend(timeouts: DeliberateTimeouts, at: float, account: AccountName = MAIN) -> bool:
+    return timeouts.spend(User(account, OpenId("o")), DeliveryKey(str(at)), at)
+
+
+def test_a_budget_is_of_five_minutes_and_by_account():
+    timeouts = DeliberateTimeouts(2, lambda: None)
+    assert spend(timeouts, 0.0)
+    assert spend(timeouts, 1.0)
+    assert not spend(timeouts, 5.9)
+    assert spend(timeouts, 1.0, OTHER)
+    assert timeouts.left(MAIN, 299.0) == 0
+    assert timeouts.left(MAIN, 300.0) == 1
+    assert timeouts.left(MAIN, 302.0) == 2
+
+
+def test_that_the_budget_is_spent_is_told_once_each_time(logged):
+    account = Account(fixed=8)
+    for at in range(16):
+        account.time_out(10.0 * at)
+    assert len(logged) == 1
+    for at in range(8):  # one is free every ten seconds, and taken at once
+        account.time_out(300.5 + 10.0 * at)
+    assert len(logged) == 1
+    assert account.time_out(900.0)
+    assert "held again" in str(logged[1]["log_format"])
+
+
+def test_timeouts_that_the_log_proves_count_after_a_restart():
+    history = asked("q1", at=0.0)
+    history.say("为什么？", "q1", at=5.0)
+    history.say("为什么？", "q1", at=10.0)
+    timeouts = DeliberateTimeouts(3, lambda: None)
+    for event in history.events:
+        if type(event) in timeouts.recalls:
+            timeouts.recall(ALICE, event)
+    assert timeouts.left(MAIN, 11.0) == 1
+
+
+def test_an_answer_that_comes_before_wechat_hangs_up_costs_nothing():
+    account = Account(fixed=1)
+    name = account.arrive(0.0)
+    user, delivery = User(MAIN, OpenId("alice")), DeliveryKey(name)
+    assert account.timeouts.spend(user, delivery, 4.6)
+    account.timeouts.give_back(user, delivery)
+    assert account.left(4.9) == 1
+    account.silence(10.0, "abcd")
+    assert not account.timeouts.is_suspected(MAIN, 30.0)
+
+
+# It finds its own size.
+
+
+def busy(account: Account, began: float, seconds: float = 305.0, every_s: float = 2.0) -> None:
+    """More questions than the budget has timeouts for."""
+    for number in range(int(seconds / every_s)):
+        account.time_out(began + every_s * number, f"u{number % 9}")
+
+
+def test_a_budget_that_is_used_up_doubles_every_five_minutes():
+    account = Account()
+    busy(account, 0.0, 1_000.0)
+    assert [one.size for one in account.changes] == [120, 240]
+    assert all(one.timeouts == 0 for one in account.changes)
+
+
+def test_a_budget_that_is_enough_stays():
+    account = Account()
+    busy(account, 0.0, 2_000.0, every_s=10.0)
+    assert account.changes == []
+
+
+def test_a_fixed_budget_stays_whatever_happens():
+    account = Account(fixed=10)
+    busy(account, 0.0, 700.0)
+    assert account.changes == []
+    assert account.timeouts.size(MAIN) == 10
+
+
+def test_no_growth_where_wechat_does_not_come_again_as_it_should():
+    account = Account()
+    for number in range(400):
+        account.time_out(2.0 * number, f"u{number % 9}", comes_again=number % 3 > 0)
+    assert account.changes == []
+
+
+def test_a_suspicion_has_first_attempts_answered_until_somebody_comes():
+    account = Account()
+    account.silence(100.0)
+    assert not account.timeouts.is_suspected(MAIN, 109.0)
+    assert account.timeouts.is_suspected(MAIN, 112.0)
+    assert not account.timeouts.spend(User(MAIN, OpenId("f")), DeliveryKey("held"), 112.0)
+    account.arrive(115.0)
+    assert not account.timeouts.is_suspected(MAIN, 115.0)
+    assert account.changes == []
+
+
+def test_a_suspension_is_confirmed_by_the_minute_it_takes():
+    account = Account()
+    busy(account, 0.0, 100.0)
+    account.silence(101.0)
+    account.arrive(162.0)
+    [change] = account.changes
+    assert change.timeouts == 51  # up to the first one that WeChat did not come again for
+    assert change.ceiling == 51
+    assert change.size == account.timeouts.size(MAIN) == 43
+    assert account.timeouts.suspended_at(MAIN) == 162.0
+
+
+@pytest.mark.parametrize("back_after_s", [20.0, 44.0, 130.0, 3_600.0])
+def test_a_network_that_was_away_leaves_the_budget_alone(back_after_s):
+    account = Account()
+    account.silence(100.0)
+    account.arrive(100.4 + back_after_s)
+    assert account.changes == []
+
+
+@pytest.mark.parametrize("steady_since", [None, 130.0])
+def test_a_daemon_that_was_away_itself_blames_nobody(steady_since):
+    account = Account()
+    account.silence(100.0)
+    account.steady_since = steady_since
+    account.arrive(160.0)
+    assert account.changes == []
+
+
+def test_others_who_get_through_show_that_nobody_is_suspended():
+    account = Account()
+    account.silence(100.0)
+    account.arrive(112.0)
+    account.arrive(172.0)
+    assert account.changes == []
+
+
+def test_what_was_found_out_survives_a_restart_and_a_snapshot():
+    account = Account()
+    busy(account, 0.0, 100.0)
+    account.silence(101.0)
+    account.arrive(162.0)
+    again = DeliberateTimeouts(None, lambda: None)
+    again.restore(account.timeouts.notes())
+    assert again.size(MAIN) == 43
+    assert again.left(MAIN, 162.0) == account.left(162.0) == 0
+    assert again.suspended_at(MAIN) == 162.0
+    again.fixed = 7
+    assert again.size(MAIN) == 7
+
+
+# In the service.
+
+
+def crowd(story: Story, users: int) -> list:
+    for number in range(users):
+        story.open(f"u{number}")
+    return [story.send(f"问{number}", f"u{number}", attempts=1) for number in range(users)]
+
+
+def status(story: Story) -> dict:
+    control = story.service.admin.children[b"status"]._control
+    return control.status()["deliberate_timeouts"]["main"]
+
+
+def test_a_suspension_is_in_status_log_and_metric_and_leaves_a_smaller_budget():
+    story = Story(answer_at(40, "好的。"))
+    crowd(story, 8)
+    story.advance(12)
+    assert status(story) == {
+        "budget": FIRST_SIZE, "left": FIRST_SIZE - 8, "suspended_at": None, "suspected": True,
+    }  # fmt: skip
+    story.advance(50, 0.5)
+    story.say("/help", "late")
+    assert status(story)["budget"] == 6
+    assert status(story)["suspended_at"] == pytest.approx(story.wall(), abs=1)
+    assert not status(story)["suspected"]
+    counted = story.service.metrics.registry.get_sample_value(
+        "wxgptd_suspensions_total", {"account": "main"}
+    )
+    assert counted == 1
+    story.restart()
+    assert status(story)["budget"] == 6
+    assert [one for one in story.store.events() if isinstance(one, e.TimeoutBudgetSet)]
+
+
+def test_a_daemon_that_was_restarted_meanwhile_confirms_nothing():
+    story = Story(answer_at(40, "好的。"))
+    crowd(story, 8)
+    story.advance(12)
+    story.restart()
+    story.advance(50, 0.5)
+    story.say("/help", "late")
+    assert status(story)["budget"] == FIRST_SIZE
+
+
+def test_a_daemon_that_lagged_meanwhile_confirms_nothing():
+    story = Story(answer_at(40, "好的。"))
+    crowd(story, 8)
+    story.advance(20)
+    story.advance(20, 20)  # its reactor was kept from its work
+    story.advance(25, 0.5)
+    story.say("/help", "late")
+    assert status(story)["budget"] == FIRST_SIZE
+
+
+def test_a_daemon_that_had_no_room_for_connections_meanwhile_confirms_nothing():
+    story = Story(answer_at(40, "好的。"))
+    crowd(story, 8)
+    story.advance(12)
+    story.service.fullness.note("connections")
+    story.advance(50, 0.5)
+    story.say("/help", "late")
+    assert status(story)["budget"] == FIRST_SIZE
+
+
+def test_a_fixed_number_is_what_the_configuration_says():
+    window = cfg.Window(deliberate_timeouts_per_5min=3)
+    story = Story(answer_at(40, "好的。"), configuration(window=window))
+    assert status(story) == {"budget": 3, "left": 3, "suspended_at": None, "suspected": False}

@@ -1,0 +1,33 @@
+"""How many customer-service messages WeChat takes, and after what.
+
+WeChat ("Customer service messages"): five within 48 hours of a message of the user's, three within
+one minute of a tap on a menu. A tap on a link in a message counts as one on a menu, and does not
+renew the five.
+"""
+
+from __future__ import annotations
+
+from wxgptd.domain.state import UserState
+
+PER_MESSAGE = 5
+WITHIN_S = 48 * 3_600.0
+
+PER_TAP = 3
+WITHIN_OF_TAP_S = 60.0
+
+
+def allows(state: UserState, at: float) -> bool:
+    """Tell whether WeChat takes one more message to the user at `at`."""
+    return is_by_tap(state, at) or (state.pushes < PER_MESSAGE and at - state.spoke_at <= WITHIN_S)
+
+
+def is_by_tap(state: UserState, at: float) -> bool:
+    """Tell whether a message at `at` goes by the user's last tap."""
+    return state.tap_pushes < PER_TAP and at - state.tapped_at <= WITHIN_OF_TAP_S
+
+
+def with_one_more(state: UserState, at: float) -> UserState:
+    """Return the state after a message was sent at `at`."""
+    if is_by_tap(state, at):
+        return state._replace(tap_pushes=state.tap_pushes + 1)
+    return state._replace(pushes=state.pushes + 1)
