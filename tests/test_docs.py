@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from wxgptd.domain.texts import Texts
+from wxgptd.domain.texts import Texts, in_words
 
 ROOT = Path(__file__).parent.parent
 MODELS = (ROOT / "docs" / "models.md").read_text("utf-8")
@@ -21,12 +21,12 @@ MODELS = (ROOT / "docs" / "models.md").read_text("utf-8")
     ["misconfigured", "quota", "too_long", "refused", "unavailable"],
 )
 def test_the_text_of_each_failure_is_the_one_that_users_read(name):
-    assert getattr(Texts(), f"failure_{name}") in MODELS
+    assert getattr(in_words(Texts()), f"failure_{name}") in MODELS
 
 
 def test_the_texts_of_what_is_not_whole_are_those_that_users_read():
-    assert Texts().interrupted in MODELS
-    assert Texts().cut_short in MODELS
+    assert in_words(Texts()).interrupted in MODELS
+    assert in_words(Texts()).cut_short in MODELS
     assert Texts().failure_busy.replace("{seconds}", "N") in MODELS
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.builders import filled, words_of
 from wxgptd.domain import texts, wording
 from wxgptd.domain.limits import REFUSALS
 from wxgptd.domain.session import Completed, Failed, Pending, Question
@@ -82,12 +83,14 @@ def test_an_answer_with_more_to_come_says_how_to_get_it():
 
 def test_an_answer_that_was_cut_short_says_so():
     said = render(Reply(ReplyKind.ANSWER, start=0, end=3), completed("因为。", Finish.LENGTH))
-    assert said.endswith(Texts().cut_short)
+    assert said.endswith(filled(Texts().cut_short))
 
 
 def test_an_answer_that_broke_off_says_so():
     broken = Failed(FailureReason.INTERRUPTED, "写了一半", 0.0, 0.0)
-    assert render(Reply(ReplyKind.ANSWER, start=0, end=4), broken).endswith(Texts().interrupted)
+    assert render(Reply(ReplyKind.ANSWER, start=0, end=4), broken).endswith(
+        filled(Texts().interrupted)
+    )
 
 
 def test_what_was_written_by_then_comes_with_the_link():
@@ -99,14 +102,14 @@ def test_what_was_written_by_then_comes_with_the_link():
 def test_an_account_s_welcome_may_name_the_commands():
     around = replace(AROUND, welcome="欢迎！发送 {commands}")
     said = wording.render(Reply(ReplyKind.NOTICE, notice="welcome"), None, LINK, Texts(), around)
-    assert said == "欢迎！发送 /chatgpt 或 /claude"
+    assert words_of(said) == "欢迎！发送 /chatgpt 或 /claude"
 
 
 @pytest.mark.parametrize(
     ("name", "text", "fault"),
     [
-        ("no_session", "发送 {link}", "uses {link}, but may use: {commands}"),
-        ("cut_short", "发送 {commands}", "uses {commands}, but may use: none"),
+        ("no_session", "发送 {link}", "uses {link}, but may use: {commands}, {tap:WORDS}"),
+        ("cut_short", "发送 {commands}", "uses {commands}, but may use: {tap:WORDS}"),
         ("help", "一个 { 括号", "is not a text with placeholders"),
         ("help", "长" * 400, "is longer than 1000 bytes"),
     ],

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from tests.peers.conftest import Peer
+from tests.support.builders import words_of
 
 pytestmark = [
     pytest.mark.processes,
@@ -106,4 +107,4 @@ def test_a_server_that_fails(stage, litellm):
 
 
 def test_too_long_a_context(stage, litellm):
-    assert talk(stage, litellm, "full")["reply"] == "对话过长，请发送 /clear 重新开始"
+    assert words_of(talk(stage, litellm, "full")["reply"]) == "对话过长，请发送 /clear 重新开始"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.builders import filled
 from tests.support.model_server import Script, Step, answer_at, chunk, error, streamed
 from tests.support.story import Story, configuration, safe_account
 from wxgpt import messages
@@ -225,7 +226,7 @@ def test_an_answer_that_broke_off_is_asked_on_by_continue():
     story.open()
     sent = story.send("一？")
     story.advance(1)
-    assert sent.reply == f"写了一半\n\n{TEXTS.interrupted}"
+    assert sent.reply == f"写了一半\n\n{filled(TEXTS.interrupted)}"
     more = story.send("继续")
     story.advance(1)
     assert more.reply == "，这是另一半。"
@@ -241,7 +242,7 @@ def test_an_answer_that_broke_off_is_asked_on_by_continue():
         (error(401, "bad key sk-secret"), TEXTS.failure_misconfigured),
         (error(402, "no money"), TEXTS.failure_quota),
         (error(429, "later", retry_after="60"), TEXTS.failure_busy.format(seconds=60)),
-        (error(400, "context_length_exceeded"), TEXTS.failure_too_long),
+        (error(400, "context_length_exceeded"), filled(TEXTS.failure_too_long)),
         (error(400, "content_filter"), TEXTS.failure_refused),
         (error(400, "what?"), TEXTS.failure_unavailable),
         (error(500, "oops"), TEXTS.failure_unavailable),

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import pytest
 
+from tests.support.builders import words_of
 from tests.support.model_server import ModelServer, Script, Step, answer_at, chunk, error, streamed
 from tests.support.story import Story, configuration
 from wxgptd import config as cfg
@@ -204,7 +205,7 @@ def test_an_answer_that_breaks_off_when_somebody_has_read_of_it_is_kept():
     assert ask(story, seconds=15).startswith("写到这里。")
     story.advance(5)
     assert len(story.model.calls) == 1
-    assert story.say("继续") == "回答中断了，回复“继续”接着写"
+    assert words_of(story.say("继续")) == "回答中断了，回复“继续”接着写"
     assert ask(story, "继续") == ANSWER
     assert ("assistant", "写到这里。") in story.model.messages()
 
@@ -253,7 +254,7 @@ def test_the_system_prompt_and_the_question_are_never_left_out():
     )
     story = Story(numbered(), config)
     story.open()
-    assert ask(story, "长" * 500) == "答。"
+    assert words_of(ask(story, "长" * 500)) == "答。"
     assert [role for role, _ in story.model.messages()] == ["system", "user"]
 
 
@@ -300,7 +301,7 @@ def test_a_model_that_says_too_long_is_told_half_and_the_limit_is_remembered():
 def test_a_question_that_is_too_long_by_itself_is_told_so():
     story = Story(error(400, '{"error": {"code": "context_length_exceeded"}}'))
     story.open()
-    assert ask(story, "长" * 500) == "对话过长，请发送 /clear 重新开始"
+    assert words_of(ask(story, "长" * 500)) == "对话过长，请发送 /clear 重新开始"
     assert len(story.model.calls) == 1
 
 
@@ -447,11 +448,11 @@ def choosing() -> Story:
 def test_a_user_chooses_among_the_models():
     story = choosing()
     listed = "可选：small、Big。发送“/model 名字”切换。"
-    assert story.say("/model") == f"正在使用 small。{listed}"
+    assert words_of(story.say("/model")) == f"正在使用 small。{listed}"
     assert story.say("/model big") == "已切换到 Big，接着问吧。"
     assert ask(story) == ANSWER
     assert story.model.calls[-1]["model"] == "Big"
-    assert story.say("/MODEL nobody") == "没有这个模型。正在使用 Big，可选：small、Big。"
+    assert words_of(story.say("/MODEL nobody")) == "没有这个模型。正在使用 Big，可选：small、Big。"
     story.crash()
     story.start()
     ask(story)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from wxgptd.domain import commands as c
 from wxgptd.domain import events as e
+from wxgptd.domain import taps
 from wxgptd.domain.decider import decide
 from wxgptd.domain.folding import evolve
 from wxgptd.domain.state import EMPTY, UserState
@@ -30,8 +32,18 @@ ASSISTANTS = {
     "/chatgpt": AssistantName("chatgpt"),
     "/claude": AssistantName("claude"),
 }
-ROOM = 1_900
+ROOM = 1_600
 DAY_S = 86_400.0
+
+
+def filled(template: str, **values: Any) -> str:
+    """A text of the catalogue as a user reads it."""
+    return template.format_map({"tap": taps.Placeholder(), **values})
+
+
+def words_of(reply: str | None) -> str | None:
+    """What a client shows that knows no links."""
+    return re.sub(r"</?a\b[^>]*>", "", reply) if reply is not None else None
 
 
 def link(name: str) -> LinkHash:

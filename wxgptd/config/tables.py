@@ -176,6 +176,7 @@ class Reply:
     """`[reply]`"""
 
     style: str = "plain"
+    taps: bool = True
 
 
 @attrs.frozen(kw_only=True)

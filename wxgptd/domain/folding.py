@@ -83,19 +83,15 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
         case e.AttemptRepeated():
             return _repeated(state, event)
         case e.CommandGiven(command="clear"):
-            cleared = _opened_window(state, event.at, event.delivery, _NOTHING, tapped=event.tapped)
+            cleared = _opened_window(state, event)
             return cleared._replace(history_links=())
-        case e.CommandGiven() | e.MessageDeclined():
-            return _opened_window(state, event.at, event.delivery, _NOTHING, tapped=event.tapped)
-        case e.UserSubscribed():
-            spoke_at, pushes = state.spoke_at, state.pushes  # following is no message
-            joined = _opened_window(state, event.at, event.delivery, _NOTHING)
-            return joined._replace(spoke_at=spoke_at, pushes=pushes)
+        case e.CommandGiven() | e.MessageDeclined() | e.UserSubscribed():
+            return _opened_window(state, event)
         case e.ContinuationAsked():
             state.question(event.question)
-            return _opened_window(state, event.at, event.delivery, event.question, event.delay_s)
+            return _opened_window(state, event, event.question, event.delay_s)
         case e.UserUnsubscribed():
-            left = _opened_window(state, event.at, event.delivery, _NOTHING)
+            left = _opened_window(state, event)
             gone = tuple(one.closed_as(CloseReason.UNSUBSCRIBED, event.at) for one in state.past)
             return left._replace(
                 past=gone, unseen=(), spoke_at=0.0, tapped_at=0.0, history_links=()
@@ -145,7 +141,7 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
         case e.ModelChosen():
             if state.live is None or state.live.id != event.session:
                 raise Inconsistent(f"a model chosen outside session {event.session}")
-            chosen = _opened_window(state, event.at, event.delivery, _NOTHING, tapped=event.tapped)
+            chosen = _opened_window(state, event)
             assert chosen.live is not None
             return chosen._replace(live=chosen.live._replace(model=event.model))
         case e.UserErased():
@@ -158,23 +154,36 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
             assert_never(event)
 
 
+_Arrived = (
+    e.QuestionAsked
+    | e.ContinuationAsked
+    | e.CommandGiven
+    | e.MessageDeclined
+    | e.ModelChosen
+    | e.UserSubscribed
+    | e.UserUnsubscribed
+)
+
+
 def _opened_window(
     state: UserState,
-    at: float,
-    delivery: DeliveryKey,
-    question: DeliveryKey,
+    event: _Arrived,
+    question: DeliveryKey = _NOTHING,
     delay_s: float = 0.0,
-    *,
-    tapped: bool = False,
 ) -> UserState:
+    at, delivery = event.at, event.delivery
     if delivery in state.windows:
         raise Inconsistent(f"delivery {delivery} arrived for the first time twice")
     window = Open(at - delay_s, 1, question)
     windows = {**_remembered(state.windows, at), delivery: window}
     live = state.live.touched(at) if state.live is not None else None
-    if tapped:
-        return state._replace(live=live, windows=windows, tapped_at=at, tap_pushes=0)
-    return state._replace(live=live, windows=windows, spoke_at=at, pushes=0)
+    match event:
+        case e.UserSubscribed() | e.UserUnsubscribed():  # following is no message
+            return state._replace(live=live, windows=windows)
+        case _ if event.tapped:
+            return state._replace(live=live, windows=windows, tapped_at=at, tap_pushes=0)
+        case _:
+            return state._replace(live=live, windows=windows, spoke_at=at, pushes=0)
 
 
 def _remembered(windows: Mapping[DeliveryKey, Window], at: float) -> Mapping[DeliveryKey, Window]:
@@ -191,9 +200,7 @@ def _asked(state: UserState, event: e.QuestionAsked) -> UserState:
     if event.delivery in state.live.questions:
         raise Inconsistent(f"question {event.delivery} asked twice")
     question = Question(event.delivery, event.text, event.at, event.link, event.image)
-    state = _opened_window(
-        state, event.at, event.delivery, event.delivery, event.delay_s, tapped=event.tapped
-    )
+    state = _opened_window(state, event, event.delivery, event.delay_s)
     assert state.live is not None
     return state._replace(
         live=state.live.with_question(question),

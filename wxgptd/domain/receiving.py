@@ -9,6 +9,7 @@ from wxgptd.domain import commands as c
 from wxgptd.domain import events as e
 from wxgptd.domain.closing import close, expired
 from wxgptd.domain.offering import with_reminder
+from wxgptd.domain.reply_window import Settled
 from wxgptd.domain.session import Completed, Failed, Session
 from wxgptd.domain.state import UserState
 from wxgptd.domain.values import (
@@ -30,6 +31,11 @@ Events = tuple[e.Event, ...]
 
 CLEAR_SESSION = "clear session"
 """The name of a `/clear` that leaves the links to the history alone."""
+
+CLEAR_ASKED = "clear asked"
+"""The name of a `/clear` that was tapped, which is easily done by mistake: it asks first."""
+
+CONFIRM_WITHIN_S = 300.0
 
 
 def receive(state: UserState, command: c.Receive) -> Events:
@@ -155,12 +161,23 @@ def _stop(state: UserState, live: Session | None, command: c.Receive) -> Events:
 
 
 def _clear(state: UserState, live: Session | None, command: c.Receive) -> Events:
+    if command.tapped and (live or state.past) and not _was_asked_to_confirm(state, command.at):
+        return (_given(command, CLEAR_ASKED), _notice(command, Notice.CONFIRM_CLEAR))
     assistant = _assistant_to_reopen(state, live, command)
     closed = close(state, live, CloseReason.CLEARED, command.at) if live else ()
     opened = _session_opened(command, assistant)
     notice = Notice.SESSION_CLEARED if live else Notice.SESSION_OPENED
     given = _given(command, "clear" if command.policy.clear_ends_history else CLEAR_SESSION)
     return (*closed, opened, given, _notice(command, notice, assistant))
+
+
+def _was_asked_to_confirm(state: UserState, at: float) -> bool:
+    return any(
+        isinstance(window, Settled)
+        and window.reply.notice == Notice.CONFIRM_CLEAR
+        and at - window.settled_at <= CONFIRM_WITHIN_S
+        for window in state.windows.values()
+    )
 
 
 def _history(command: c.Receive) -> Events:

@@ -79,6 +79,8 @@ def parse(text: str, assistants: Mapping[str, AssistantName]) -> Line:
     line = text.strip()
     if line.startswith("／"):
         line = "/" + line[1:]
+    if line.startswith("/"):
+        line = line.replace("%20", " ")  # of a link that was tapped, some clients send it as it is
     folded = line.lower()
     fixed = _FIXED.get(folded)
     if fixed is not None:

@@ -8,8 +8,10 @@ the configuration is read.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from string import Formatter
+
+from wxgptd.domain import taps
 
 MAX_REPLY_BYTES = 2_048
 """WeChat refuses a longer text, and the user sees its fault text."""
@@ -26,10 +28,11 @@ class Texts:
     session_opened: str = (
         "已开启与 {assistant} 的对话，直接发送问题即可。\n"
         "{minutes} 分钟没有新消息会自动结束。\n"
-        "/stop 结束，/clear 重新开始，/history 查看历史，/help 帮助"
+        "/stop {tap:/stop|结束}，/clear {tap:/clear|重新开始}，"
+        "/history {tap:/history|查看历史}，/help {tap:/help|帮助}"
     )
     session_already_open: str = (
-        "与 {assistant} 的对话正在进行，直接发送问题即可。发送 /clear 可重新开始。"
+        "与 {assistant} 的对话正在进行，直接发送问题即可。发送 /clear 可{tap:/clear|重新开始}。"
     )
     session_stopped: str = "对话已结束。发送 {commands} 可重新开始。"
     session_cleared: str = "已清空上下文，开始新的对话，直接发送问题即可。"
@@ -37,11 +40,12 @@ class Texts:
     history: str = "点开下面的链接查看你的历史对话（链接 {days} 天内有效，请勿转发）：\n{link}"
     help: str = (
         "发送 {commands} 开始对话，之后直接提问。\n"
-        "继续：看没看完的回答\n"
-        "/clear：清空上下文，重新开始\n"
-        "/history：历史对话\n"
-        "/stop：结束对话"
+        "继续：{tap:继续|看没看完的回答}\n"
+        "/clear：{tap:/clear|清空上下文，重新开始}\n"
+        "/history：{tap:/history|历史对话}\n"
+        "/stop：{tap:/stop|结束对话}"
     )
+    confirm_clear: str = "要清空上下文、重新开始吗？再发送一次 /clear {tap:/clear|确定清空}。"
     all_said: str = "以上就是完整的回答。"
     between_commands: str = " 或 "
 
@@ -72,33 +76,34 @@ class Texts:
 
     # Answers that are not whole, or that nobody has seen.
     unseen: str = "（你问的“{question}”写好了：\n{link} ）"
-    trimmed: str = "（对话较长，开头的内容已不再参考，发送 /clear 可重新开始）"
-    more: str = "（未完，回复“继续”看下一段，全文：\n{link} ）"
-    still_writing: str = "（还在写，回复“继续”看下文，或点开链接看完整回答：\n{link} ）"
+    trimmed: str = "（对话较长，开头的内容已不再参考，发送 /clear 可{tap:/clear|重新开始}）"
+    more: str = "（未完，回复“继续”{tap:继续|看下一段}，全文：\n{link} ）"
+    still_writing: str = "（还在写，回复“继续”{tap:继续|看下文}，或点开链接看完整回答：\n{link} ）"
     waiting: str = (
-        "这个问题需要想一会儿。点开链接，回答写好就会出现；也可以稍后回复“继续”：\n{link}"
+        "这个问题需要想一会儿。点开链接，回答写好就会出现；"
+        "也可以稍后回复“继续”{tap:继续|来看}：\n{link}"
     )
     still_writing_pushed: str = "（还在写，写好后会自动发来，也可以点开链接看：\n{link} ）"
     waiting_in_line: str = (
         "现在提问的人比较多，你的问题在排队。点开链接，轮到时回答就会出现；"
-        "也可以稍后回复“继续”：\n{link}"
+        "也可以稍后回复“继续”{tap:继续|来看}：\n{link}"
     )
     waiting_in_line_pushed: str = (
         "现在提问的人比较多，你的问题在排队，写好后会自动发来，也可以点开链接看：\n{link}"
     )
     waiting_pushed: str = "这个问题需要想一会儿，回答写好后会自动发来，也可以点开链接看：\n{link}"
-    cut_short: str = "（回答已截断，回复“继续”接着写）"
-    interrupted: str = "（回答中断，回复“继续”重试）"
+    cut_short: str = "（回答已截断，回复“继续”{tap:继续|接着写}）"
+    interrupted: str = "（回答中断，回复“继续”{tap:继续|重试}）"
     failed_midway: str = "（{failure}）"
 
     # Failures.
     failure_misconfigured: str = "服务配置有误，已通知管理员"
     failure_quota: str = "额度已用完，请稍后再来"
     failure_busy: str = "当前咨询人数较多，请 {seconds} 秒后再试"
-    failure_too_long: str = "对话过长，请发送 /clear 重新开始"
+    failure_too_long: str = "对话过长，请发送 /clear {tap:/clear|重新开始}"
     failure_refused: str = "这个问题我无法回答"
     failure_unavailable: str = "AI 服务暂时不可用，请稍后再试"
-    failure_interrupted: str = "回答中断了，回复“继续”接着写"
+    failure_interrupted: str = "回答中断了，回复“继续”{tap:继续|接着写}"
     failure_picture: str = "这张图片没能取到，也可能太大，请换一张再发"
     failure_moderated: str = "这个问题我无法回答"
     failure_stopped: str = "对话已结束，这个问题没有继续回答。"
@@ -225,12 +230,20 @@ def faults(name: str, text: str) -> Iterator[str]:
     except ValueError as error:
         yield f"is not a text with placeholders: {error} (write {{{{ for a brace)"
         return
-    if any(form or conversion for _, _, form, conversion in parsed):
-        yield "has a placeholder with a ! or a : in it (only names may stand in braces)"
-    used = {field for _, field, _, _ in parsed if field is not None}
+    for _, field, form, conversion in parsed:
+        if field == "tap" and not conversion:
+            yield from taps.faults(form or "")
+        elif form or conversion:
+            yield "has a placeholder with a ! or a : in it (only names may stand in braces)"
+    used = {field for _, field, _, _ in parsed if field is not None} - {"tap"}
     for placeholder in sorted(used - allowed):
-        choice = ", ".join(f"{{{known}}}" for known in sorted(allowed)) or "none"
+        choice = ", ".join(f"{{{known}}}" for known in (*sorted(allowed), "tap:WORDS"))
         yield f"uses {{{placeholder}}}, but may use: {choice}"
+
+
+def in_words(texts: Texts) -> Texts:
+    """Return the catalogue without links that send words: the words stand for themselves."""
+    return replace(texts, **{name: taps.in_words(getattr(texts, name)) for name in names()})
 
 
 def names() -> tuple[str, ...]:

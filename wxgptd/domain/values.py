@@ -101,6 +101,7 @@ class Notice(StrEnum):
     NOT_UNDERSTOOD = "not_understood"
     WELCOME = "welcome"
     ALL_SAID = "all_said"
+    CONFIRM_CLEAR = "confirm_clear"
     MODERATED = "moderated"
     BLOCKED = "blocked"
     NOT_ALLOWED = "not_allowed"

@@ -6,23 +6,25 @@ Pure: the same reply is the same text, however often WeChat asks for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
-from wxgptd.domain import paging
+from wxgptd.domain import paging, taps
 from wxgptd.domain.bidi import without_controls
 from wxgptd.domain.events import PushStarted
 from wxgptd.domain.inert import inert
 from wxgptd.domain.limits import REFUSALS
 from wxgptd.domain.offering import IN_LINE, IN_LINE_PUSHED, PUSHED
 from wxgptd.domain.session import Completed, Failed, Question
-from wxgptd.domain.texts import MAX_REPLY_BYTES, Texts
+from wxgptd.domain.texts import MAX_REPLY_BYTES, Texts, in_words
 from wxgptd.domain.values import FailureReason, Finish, Reply, ReplyKind
 
 PLANNED_REPLY_BYTES = 2_000
 """What a reply is planned for, footer included."""
 
 MAX_REMINDED_CHARS = 20
+
+_TAP = taps.Placeholder()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,7 @@ class Surroundings:
     minutes: int
     days: int
     welcome: str = ""
+    taps: bool = True
 
 
 def history_dropped(date: str, texts: Texts) -> str:
@@ -51,6 +54,11 @@ def page_busy(seconds: int, texts: Texts) -> str:
     return _fill(texts.page_busy, seconds=str(seconds))
 
 
+def storage_full(texts: Texts) -> str:
+    """Return what is said while there is no room for new messages."""
+    return _fill(texts.storage_full)
+
+
 def elapsed(seconds: str, texts: Texts) -> str:
     """Return how long an answer has been waited for."""
     return _fill(texts.page_elapsed, count=seconds)
@@ -60,13 +68,13 @@ def room(texts: Texts, link: str) -> int:
     """Return how many bytes of an answer fit a reply beside its longest footer."""
     linking = (texts.more, texts.still_writing, texts.still_writing_pushed)
     footers = [_fill(text, link=link) for text in linking]
-    footers += [texts.cut_short, texts.interrupted]
+    footers += [_fill(texts.cut_short), _fill(texts.interrupted)]
     footers += [
         _fill(texts.failed_midway, failure=failure_text(reason, 86_400.0, texts))
         for reason in FailureReason
     ]
     longest = max(len(footer.encode()) for footer in footers) + len("\n\n")
-    return PLANNED_REPLY_BYTES - longest - len(f"\n\n{texts.trimmed}".encode())
+    return PLANNED_REPLY_BYTES - longest - len(f"\n\n{_fill(texts.trimmed)}".encode())
 
 
 def render(
@@ -84,9 +92,12 @@ def render(
     """
     text = _render(reply, question, link, texts, around)
     if question is not None and question.trimmed and reply.start == 0 and reply.end:
-        text = _with_footer(text, texts.trimmed)
+        text = _with_footer(text, _fill(texts.trimmed))
     # Answers are cut to fit; a fixed text may grow too long by what an operator fills it with.
     room = MAX_REPLY_BYTES - (len(f"\n\n{reminder}".encode()) if reminder else 0)
+    if len(text.encode("utf-8", "replace")) > room:
+        # Nothing is cut in the middle of a link.
+        text = _render(reply, question, link, in_words(texts), replace(around, taps=False))
     return _with_footer(text[: paging.cut(text, 0, room)], reminder)
 
 
@@ -152,13 +163,21 @@ def _notice(reply: Reply, link: str, texts: Texts, around: Surroundings) -> str:
         kind=about,
         scene=about,
         model=about.split("\n")[0],
-        models="、".join(about.split("\n")[1:]),
+        models="、".join(
+            _tappable(f"/model {name}", name, around) for name in about.split("\n")[1:]
+        ),
         when=_when(reply.about, texts) if reply.notice in REFUSALS else "",
         minutes=around.minutes,
         days=around.days,
         link=link,
-        commands=texts.between_commands.join(around.commands.values()),
+        commands=texts.between_commands.join(
+            _tappable(command, command, around) for command in around.commands.values()
+        ),
     )
+
+
+def _tappable(words: str, label: str, around: Surroundings) -> str:
+    return taps.link(words, label) if around.taps else label
 
 
 def _when(seconds: str, texts: Texts) -> str:
@@ -191,9 +210,9 @@ def _footer(question: Question, link: str, texts: Texts, *, rest: bool) -> str:
         return _fill(texts.more, link=link)
     match question.answer:
         case Completed(finish=Finish.LENGTH):
-            return texts.cut_short
+            return _fill(texts.cut_short)
         case Failed(reason=FailureReason.INTERRUPTED):
-            return texts.interrupted
+            return _fill(texts.interrupted)
         case Failed(reason=reason, retry_after_s=retry_after_s):
             failure = failure_text(reason, retry_after_s, texts)
             return _fill(texts.failed_midway, failure=failure)
@@ -207,4 +226,4 @@ def _with_footer(body: str, footer: str) -> str:
 
 
 def _fill(template: str, **values: object) -> str:
-    return template.format_map(values)
+    return template.format_map({"tap": _TAP, **values})

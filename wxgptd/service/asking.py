@@ -133,7 +133,7 @@ class Asking:
             message = told[place]
             if picture is None and place == len(told) - 1:
                 return None
-            text = message.content or self._settings.texts.page_picture
+            text = message.content or self._settings.page_texts.page_picture
             fetched[place] = (
                 replace(message, picture=picture)
                 if picture is not None
@@ -357,5 +357,5 @@ class _Question:
     def _blind(self, message: Message) -> Message:
         if not message.picture:
             return message
-        text = message.content or self._around.settings.texts.page_picture
+        text = message.content or self._around.settings.page_texts.page_picture
         return replace(message, content=text, picture="")

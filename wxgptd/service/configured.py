@@ -12,6 +12,7 @@ from random import Random
 from twisted.web.resource import Resource
 
 from wxgptd import config as cfg
+from wxgptd.domain import taps, texts
 from wxgptd.domain.reply_window import WECHAT_PATIENCE_S
 from wxgptd.domain.values import (
     AccountName,
@@ -56,11 +57,13 @@ class Configured:
     def settings(self, config: cfg.Config) -> Settings:
         """Return what an operator configures about conversations."""
         timeouts = config.window.deliberate_timeouts_per_5min
+        in_words = texts.in_words(config.texts)
+        welcome = str if config.reply.taps else taps.in_words
         return Settings(
             accounts={
                 AccountName(name): Account(
                     _policy(config, account),
-                    account.welcome,
+                    welcome(account.welcome),
                     cfg.compiled_rules(config, name),
                     self._messenger(name, account, config.server.wechat_api),
                 )
@@ -70,7 +73,9 @@ class Configured:
                 AssistantName(name): _assistant(name, one, config, self._model(name, one))
                 for name, one in config.assistant.items()
             },
-            texts=config.texts,
+            texts=config.texts if config.reply.taps else in_words,
+            page_texts=in_words,
+            taps=config.reply.taps,
             pictures=self._fetcher(config.pictures),
             reply_margin_s=config.window.reply_margin,
             deliberate_timeouts_per_5min=None if timeouts == "auto" else timeouts,

@@ -234,7 +234,7 @@ class Conversations:
             return succeed(self._by(rule, user.account))
         if self._store_full() and _adds(state, delivery, content, self._settings.commands):
             # Not on record, because that is what there is no room for.
-            return succeed(Say(self._settings.texts.storage_full))
+            return succeed(Say(wording.storage_full(self._settings.texts)))
         day_began_at, day_ends_at = self._timeline.day()
         entry = self._answering.carry_out(
             user,

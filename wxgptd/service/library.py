@@ -55,7 +55,7 @@ class Library:
         flight = self._flights.find(target.user, target.question)
         progress, text, failure = self._progress(question, flight)
         return AnswerView(
-            question=asked(question, self._settings.texts),
+            question=asked(question, self._settings.page_texts),
             asked_at=question.asked_at,
             progress=progress,
             text=text,
@@ -93,7 +93,7 @@ class Library:
             name: self._progress(state.question(name), self._flights.find(user, name))
             for name in state.unanswered
         }
-        return UserHistory(state, self._settings.texts, unfinished)
+        return UserHistory(state, self._settings.page_texts, unfinished)
 
     def erase(self, token: str) -> Deferred[bool]:
         """Erase the user whose history is behind `token`."""
@@ -125,7 +125,7 @@ class Library:
     def _progress(self, question: Question, flight: Flight | None) -> Standing:
         """Return how far the answer is, its text, and the sentence about its failure."""
         if not isinstance(question.answer, Pending):
-            return standing(question.answer, self._settings.texts)
+            return standing(question.answer, self._settings.page_texts)
         if flight is None or not flight.started:
             return Progress.WAITING, "", ""
         written = flight.written

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 
-from wxgptd.domain import texts
 from wxgptd.domain.rules import Rule
+from wxgptd.domain.texts import Texts
 from wxgptd.domain.values import AccountName, AssistantName, DeliveryKey, LinkHash, Policy, User
 from wxgptd.domain.wording import Surroundings
 from wxgptd.ports import ChatModel, Messenger, Pictures
@@ -79,12 +79,15 @@ class Settings:
     """What an operator configures about conversations, as it is now.
 
     Whoever needs it shares this one object, and keeps nothing of what is in it: a reload changes
-    everything in it at once.
+    everything in it at once. `texts` are for the chat, where words may be tapped, `page_texts` for
+    pages, where they may not.
     """
 
     accounts: Mapping[AccountName, Account]
     assistants: Mapping[AssistantName, Assistant]
-    texts: texts.Texts
+    texts: Texts
+    page_texts: Texts
+    taps: bool
     pictures: Pictures
     reply_margin_s: float
     deliberate_timeouts_per_5min: int | None
@@ -113,6 +116,7 @@ class Settings:
             minutes=round(account.policy.session_ttl_s / 60) or 1,
             days=round(account.policy.link_ttl_s / 86_400) or 1,
             welcome=account.welcome,
+            taps=self.taps,
         )
 
     def account(self, user: User) -> Account:

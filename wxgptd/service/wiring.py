@@ -178,7 +178,7 @@ class Service:
         )
         self._pages = Pages(
             library,
-            lambda: settings.texts,
+            lambda: settings.page_texts,
             clock=world.clock,
             in_thread=world.threads.pages,
             ready=lambda: self._ready,

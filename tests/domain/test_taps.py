@@ -1,0 +1,291 @@
+"""Links that send words when they are tapped."""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.domain.test_inert import PIECES, has_link
+from tests.support.builders import asked, complete, filled, offer, receive
+from wxgptd.domain import taps, texts, wording
+from wxgptd.domain.session import Completed, Question
+from wxgptd.domain.texts import MAX_REPLY_BYTES, Texts
+from wxgptd.domain.values import (
+    DeliveryKey,
+    Finish,
+    LinkHash,
+    Policy,
+    Reply,
+    ReplyKind,
+    Text,
+)
+from wxgptd.domain.wording import Surroundings
+
+LINK = "https://chat.example.com/a/abcdefghijklmnopqrstuv"
+AROUND = Surroundings(commands={"chatgpt": "/chatgpt", "claude": "/claude"}, minutes=5, days=7)
+
+
+class Client(HTMLParser):
+    """What a client makes of a reply: the text that it shows, and what each link would send."""
+
+    def __init__(self, reply: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.sends: list[str] = []
+        self.shown = ""
+        self.feed(reply)
+        self.close()
+
+    def handle_starttag(self, tag, attributes) -> None:
+        assert tag == "a"
+        [(name, address)] = attributes
+        assert name == "href"
+        parts = urlsplit(address)
+        assert (parts.scheme, parts.netloc) == ("weixin", "bizmsgmenu")
+        query = parse_qs(parts.query)
+        assert query.pop("msgmenuid") == ["1"]
+        [words] = query.pop("msgmenucontent")
+        assert not query
+        self.sends.append(words)
+
+    def handle_data(self, data) -> None:
+        self.shown += data
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["继续", "/clear", "/model gpt-4o", "a&b", 'say "hi"', "it's", "<b>", "100%", "a+b", "x=1#y", "a\nb"],
+)  # fmt: skip
+def test_a_tap_sends_exactly_its_words(words):
+    client = Client(taps.link(words, "点我"))
+    assert client.sends == [words]
+    assert client.shown == "点我"
+
+
+def test_plain_words_stand_in_the_address_as_they_are():
+    assert (
+        taps.link("继续", "继续看")
+        == '<a href="weixin://bizmsgmenu?msgmenucontent=继续&msgmenuid=1">继续看</a>'
+    )
+
+
+@pytest.mark.parametrize(
+    ("template", "in_words"),
+    [
+        ("{tap:继续}", "继续"),
+        ("{tap:继续|看下一段}", "继续"),
+        ("回复“继续”{tap:继续|看下一段}", "回复“继续”看下一段"),
+        ("{tap:/stop|停} 或 {tap:/help}", "/stop 或 /help"),
+        ("{{tap:x}} {link}", "{{tap:x}} {link}"),
+        ("没有", "没有"),
+    ],
+)
+def test_without_taps_there_are_words(template, in_words):
+    assert taps.in_words(template) == in_words
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("{tap:}", "without words to send"),
+        ("{tap:|标签}", "without words to send"),
+        ("{tap}", "without words to send"),
+        ("{tap:{link}}", "with braces in it"),
+        ("{tap:一|二|三}", "more than one |"),
+        ("{tap!r:一}", "a ! or a :"),
+        ("{link:一}", "a ! or a :"),
+    ],
+)
+def test_a_tap_that_makes_no_sense_is_refused(text, fault):
+    assert any(fault in found for found in texts.faults("more", text))
+
+
+@pytest.mark.parametrize("name", texts.names())
+def test_a_tap_may_stand_in_every_text(name):
+    assert list(texts.faults(name, "说 {tap:继续|看} 吧")) == []
+
+
+NAMING = [name for name in texts.names() if not name.startswith(("page_", "history"))]
+
+
+@pytest.mark.parametrize("name", NAMING)
+def test_whatever_names_words_to_send_offers_them_as_a_tap_and_as_words(name):
+    text = getattr(Texts(), name)
+    beside = re.sub(r"\{tap:[^}]*\}", "", text)
+    for words in ("继续", "/clear", "/stop", "/help", "/history"):
+        named = re.search(r"“继续”|^继续：", beside, re.MULTILINE) if words == "继续" else words in beside
+        assert bool(named) == (f"{{tap:{words}" in text), words
+
+
+def test_pages_have_words_and_no_taps():
+    pages = texts.in_words(Texts())
+    assert not [name for name in texts.names() if "{tap" in getattr(pages, name)]
+    assert "回复“继续”接着写" in pages.failure_interrupted
+
+
+def rendered(notice: str, about: str = "", catalogue: Texts = Texts(), around=AROUND) -> str:
+    return wording.render(
+        Reply(ReplyKind.NOTICE, notice=notice, about=about), None, LINK, catalogue, around
+    )
+
+
+def test_help_and_models_are_menus():
+    assert Client(rendered("help")).sends == [
+        "/chatgpt", "/claude", "继续", "/clear", "/history", "/stop",
+    ]  # fmt: skip
+    client = Client(rendered("models", "small\nsmall\nBig one"))
+    assert client.sends == ["/model small", "/model Big one"]
+    assert "可选：small、Big one。" in client.shown
+
+
+def test_a_menu_that_is_too_long_for_links_is_words():
+    names = [f"vendor/model-{number:02}-instruct" for number in range(40)]
+    said = rendered("models", "\n".join((names[0], *names)))
+    assert Client(said).sends == []
+    assert len(said.encode()) <= MAX_REPLY_BYTES
+    assert names[-1] in said
+
+
+def test_taps_can_be_turned_off():
+    plain = texts.in_words(Texts())
+    around = replace(AROUND, taps=False)
+    for notice, about in (("help", ""), ("models", "a\na\nb"), ("session_opened", "chatgpt")):
+        assert "<" not in rendered(notice, about, plain, around)
+
+
+# Answers.
+
+
+def answered(text: str) -> Question:
+    done = Completed(text=text, finish=Finish.STOP, model="m", at=0.0, took_s=1.0, tokens=1)
+    asked_for = Question(DeliveryKey("q1"), "问", 0.0, LinkHash(b"."))
+    return asked_for.answered(done, late=False)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=60).map("".join), st.integers(0, 80))
+def test_no_reply_has_a_link_but_ours(text, end):
+    """The property of all replies: what is left without our own taps is no link to any client."""
+    question = answered(text)
+    ours = {filled(getattr(Texts(), name), link=LINK, failure="") for name in (
+        "more", "cut_short", "interrupted", "failed_midway",
+    )}  # fmt: skip
+    for rest in (True, False):
+        said = wording.render(
+            Reply(ReplyKind.ANSWER, question=DeliveryKey("q1"), end=end, rest=rest),
+            question, LINK, Texts(), AROUND,
+        )  # fmt: skip
+        for footer in ours:
+            said = said.removesuffix(footer)
+        assert not has_link(said)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=60).map("".join))
+def test_nothing_quoted_becomes_a_link(text):
+    for name, about in (
+        ("not_understood", text), ("no_such_model", f"m\n{text}"), ("session_opened", text),
+        ("welcome", text),
+    ):  # fmt: skip
+        said = rendered(name, about, around=replace(AROUND, welcome="来自 {scene}", taps=False),
+                        catalogue=texts.in_words(Texts()))  # fmt: skip
+        assert not has_link(said)
+    question = Question(DeliveryKey("q1"), text, 0.0, LinkHash(b"."))
+    assert not has_link(wording.reminder(question, LINK, Texts()))
+
+
+def test_the_bytes_of_a_tap_count():
+    history = asked("q1")
+    history.do(complete("q1", "很长的回答。" * 600))
+    read = []
+    for number, delivery in enumerate(("q1", "m1", "m2", "m3", "m4", "m5", "m6", "m7")):
+        if number:
+            if not history.state.question("q1").has_more():
+                break
+            history.say("继续", delivery, at=float(number))
+        history.do(offer(delivery, at=float(number), room=wording.room(Texts(), LINK)))
+        said = wording.render(
+            history.state.windows[delivery].reply,
+            history.state.question("q1"),
+            LINK,
+            Texts(),
+            AROUND,
+        )
+        assert len(said.encode()) <= MAX_REPLY_BYTES
+        assert Client(said).sends == (["继续"] if history.state.question("q1").has_more() else [])
+        read.append(said.removesuffix(filled(Texts().more, link=LINK)).strip())
+    assert "".join(read) == "很长的回答。" * 600
+
+
+# Taps that come back.
+
+
+def tapped(words: str, delivery: str, at: float, **more):
+    return receive(Text(words, tapped=True), delivery, at, **more)
+
+
+def notice_of(history, delivery: str) -> str:
+    return history.state.windows[delivery].reply.notice
+
+
+def test_a_tapped_clear_asks_once():
+    history = asked("q1")
+    history.do(complete("q1", "好"))
+    history.do(tapped("/clear", "m1", 10.0))
+    assert notice_of(history, "m1") == "confirm_clear"
+    assert history.state.live.questions
+    history.do(tapped("/clear", "m2", 20.0))
+    assert notice_of(history, "m2") == "session_cleared"
+    assert not history.state.live.questions
+
+
+def test_what_was_asked_long_ago_is_asked_again():
+    history = asked("q1")
+    history.do(tapped("/clear", "m1", 10.0))
+    history.say("/help", "m2", at=200.0)
+    history.do(tapped("/clear", "m3", 10.0 + 301.0))
+    assert notice_of(history, "m3") == "confirm_clear"
+
+
+def test_a_typed_clear_is_meant():
+    history = asked("q1")
+    history.say("/clear", "m1", at=10.0)
+    assert notice_of(history, "m1") == "session_cleared"
+
+
+def test_where_nothing_is_lost_a_tapped_clear_does_not_ask():
+    history = asked("q1").__class__()
+    history.do(tapped("/clear", "m1", 10.0))
+    assert notice_of(history, "m1") == "session_opened"
+
+
+def test_what_some_clients_send_encoded_is_understood():
+    history = asked("q1")
+    policy = Policy(models={"chatgpt": ("small", "big one")})
+    history.do(tapped("/model%20big%20one", "m1", 10.0, policy=policy))
+    assert notice_of(history, "m1") == "model_chosen"
+    assert html.unescape(history.state.live.model) == "big one"
+
+
+def test_a_tap_counts_as_one_on_a_menu():
+    from wxgptd.domain import push_quota
+
+    history = asked("q1", at=0.0)
+    state = history.state
+    for _ in range(5):
+        state = push_quota.with_one_more(state, 100.0)
+    assert not push_quota.allows(state, 100.0)
+    history.do(tapped("继续", "m1", 200.0))
+    state = history.state._replace(pushes=5)
+    for _ in range(3):
+        assert push_quota.allows(state, 230.0)
+        state = push_quota.with_one_more(state, 230.0)
+    assert not push_quota.allows(state, 230.0)
+    assert not push_quota.allows(history.state._replace(pushes=5), 261.0)
+    assert push_quota.allows(history.state, 261.0), "a tap takes nothing from the five either"
+    history.say("继续", "m2", at=300.0)
+    assert push_quota.allows(history.state, 300.0 + 47 * 3_600)
