@@ -9,9 +9,10 @@ from wxgptd.wechat.envelope import STICKER
 KINDS = ("text", "image", "voice", "video", "shortvideo", "location", "link", "sticker")
 
 
-def text_message(text: str) -> dict[str, str]:
-    """Return the fields of a text message."""
-    return {"MsgType": "text", "Content": text, "MsgId": message_id()}
+def text_message(text: str, *, tapped: bool = False) -> dict[str, str]:
+    """Return the fields of a text message: typed, or those of a link that was tapped."""
+    message = {"MsgType": "text", "Content": text, "MsgId": message_id()}
+    return {**message, "bizmsgmenuid": "1"} if tapped else message
 
 
 def image_message(url: str) -> dict[str, str]:

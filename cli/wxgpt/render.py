@@ -234,6 +234,16 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
+_TAP = re.compile(r'<a href="weixin://bizmsgmenu[^"]*">([^<]*)</a>')
+
+
+def with_blue_words(reply: str) -> str:
+    """Return `reply` as a phone shows it: words to tap are blue, and in brackets without colour."""
+    return _TAP.sub(
+        lambda found: click.style(f"[{found.group(1)}]", fg="blue", underline=True), reply
+    )
+
+
 def multiline(text: str) -> str:
     """Return `text` with its lines, without what a terminal would act on."""
     return "\n".join(printable(line) for line in text.split("\n"))

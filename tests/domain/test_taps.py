@@ -119,7 +119,11 @@ def test_whatever_names_words_to_send_offers_them_as_a_tap_and_as_words(name):
     text = getattr(Texts(), name)
     beside = re.sub(r"\{tap:[^}]*\}", "", text)
     for words in ("继续", "/clear", "/stop", "/help", "/history"):
-        named = re.search(r"“继续”|^继续：", beside, re.MULTILINE) if words == "继续" else words in beside
+        named = (
+            re.search(r"“继续”|^继续：", beside, re.MULTILINE)
+            if words == "继续"
+            else words in beside
+        )
         assert bool(named) == (f"{{tap:{words}" in text), words
 
 

@@ -222,6 +222,13 @@ async def _play(reactor: Any, stage: _Stage) -> None:  # noqa: ANN401
     await _tell_calls(reactor, stage)
 
     _chapter(
+        "The words in [brackets] are blue in WeChat. A tap sends 继续, which nobody has to type:\n"
+        "what comes next of that answer."
+    )
+    delivery = await _say(wechat, "继续", tapped=True)
+    _require(not delivery.fault and bool(delivery.shown), "a tap brought nothing")
+
+    _chapter(
         "The daemon is killed (SIGKILL) in the middle of an answer, and started again. The\n"
         "question comes back from the log, and WeChat's next attempt gets its answer."
     )
@@ -249,13 +256,14 @@ def _chapter(text: str) -> None:
         click.secho(line, bold=True)
 
 
-async def _say(wechat: Peer, text: str) -> Delivery:
+async def _say(wechat: Peer, text: str, *, tapped: bool = False) -> Delivery:
     from wxgpt import messages
     from wxgpt.commands import send
 
-    click.echo(f"  user: {text}")
-    delivery = await wechat.deliver(USER, messages.text_message(text), send.show_attempt)
-    send.show_delivery(delivery)
+    click.echo(f"  user {'taps, which sends' if tapped else 'says'}: {text}")
+    message = messages.text_message(text, tapped=tapped)
+    delivery = await wechat.deliver(USER, message, send.show_attempt)
+    send.show_delivery(delivery, as_on_phone=True)
     return delivery
 
 

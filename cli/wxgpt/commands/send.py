@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ DEFAULT_USER = "wxgpt-test-user"
 @click.option(
     "--kind", metavar="KIND", help="Send a voice, a location and so on; TEXT is what it says."
 )
+@click.option("--tap", is_flag=True, help="Send TEXT as the words of a link that was tapped.")
 @click.option("--image", metavar="URL", help="Send a picture: short for --kind image URL.")
 @click.option(
     "--event", metavar="NAME[:KEY]", help="Send an event, such as subscribe or CLICK:KEY."
@@ -65,6 +67,7 @@ def command(
     url: str | None,
     encrypt: bool | None,
     kind: str | None,
+    tap: bool,
     image: str | None,
     event: str | None,
     event_key: str,
@@ -79,6 +82,7 @@ def command(
       wxgpt send /chatgpt
       wxgpt send "为什么天是蓝的？"
       wxgpt send --user somebody --expect 蓝 "为什么天是蓝的？"
+      wxgpt send --tap 继续
       wxgpt send --event subscribe --event-key qrscene_7
       wxgpt send --kind voice "语音识别出来的字"
       wxgpt send --xml message.xml
@@ -89,7 +93,7 @@ def command(
     from wxgpt.reactor import run
 
     pattern = _compiled(expect)
-    message = _message(text, kind, image, event, event_key, xml_file)
+    message = _message(text, kind, image, event, event_key, xml_file, tap=tap)
     config = options.load_config()
     hook = webhook(config, account, url, encrypt)
     if isinstance(message, str):
@@ -120,12 +124,16 @@ def _message(
     event: str | None,
     event_key: str,
     xml_file: IO[bytes] | None,
+    *,
+    tap: bool,
 ) -> Message:
     from wxgpt import messages
 
     if kind is not None and kind not in messages.KINDS:
         raise UsageFailure(f"there is no kind {kind}", hint=f"known: {', '.join(messages.KINDS)}")
     chosen = text if kind is None else kind
+    if tap and (kind is not None or text is None):
+        raise UsageFailure("--tap goes with TEXT", hint="see wxgpt send --help")
     if sum(given is not None for given in (chosen, image, event, xml_file)) != 1 or (
         kind is None and event_key and event is None
     ):
@@ -141,7 +149,7 @@ def _message(
     if event is not None:
         name, _, key = event.partition(":")
         return messages.event_message(name, event_key or key)
-    return messages.text_message(text or "")
+    return messages.text_message(text or "", tapped=tap)
 
 
 def _addresses(xml: str) -> tuple[str, str]:
@@ -239,14 +247,17 @@ def show_attempt(attempt: Attempt) -> None:
     )
 
 
-def show_delivery(delivery: Delivery) -> None:
-    """Print what the sender sees at the end."""
+def show_delivery(delivery: Delivery, *, as_on_phone: bool | None = None) -> None:
+    """Print what the sender sees at the end, by default with blue words only on a terminal."""
     if delivery.shown is None:
         click.echo(f"the user sees nothing (the answer was `success`, {delivery.took_s:.1f} s)")
         return
     seen = "WeChat's fault text" if delivery.fault else "this"
     click.echo(f"the user sees {seen} after {delivery.took_s:.1f} s:")
-    for line in render.multiline(delivery.shown).split("\n"):
+    shown = render.multiline(delivery.shown)
+    if sys.stdout.isatty() if as_on_phone is None else as_on_phone:
+        shown = render.with_blue_words(shown)
+    for line in shown.split("\n"):
         click.echo(f"  │ {line}".rstrip())
 
 

@@ -59,7 +59,7 @@ state_dir = {state_dir}
 token = {token}
 {safe}
 # 关注时的回复，{{commands}} 会换成开始对话的命令。 · The reply to new followers.
-#welcome = "你好！发送 {{commands}} 开始对话。"
+#welcome = "你好！发送 {{commands}} 开始对话，{{tap:/help|看看还能做什么}}（/help）。"
 # 对话之外的文字也直接开始对话，不用先发命令。 · Talk without a command first.
 #open_without_command = true
 

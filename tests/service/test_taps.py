@@ -1,0 +1,83 @@
+"""Taps from the message to what becomes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.domain.test_taps import Client
+from tests.support.model_server import answer_at
+from tests.support.story import Story, configuration
+from wxgpt import messages
+from wxgptd import config as cfg
+
+LONG = "很长的回答。" * 500
+
+
+def tap(story: Story, words: str, user: str = "alice") -> str | None:
+    return story.deliver(messages.text_message(words, tapped=True), user).reply
+
+
+def test_what_is_tapped_is_what_was_typed():
+    story = Story(answer_at(0.5, LONG))
+    [command] = Client(story.say("/help")).sends[:1]
+    assert "已开启" in tap(story, command)
+    sent = story.send("为什么？")
+    story.advance(1)
+    client = Client(sent.reply)
+    assert client.sends == ["继续"]
+    assert "回复“继续”看下一段" in client.shown
+    assert "很长的回答" in tap(story, client.sends[0])
+    assert [one.tapped for one in story.store.events() if hasattr(one, "tapped")] == [
+        False, True, False, True,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("with_id", [True, False])
+def test_decisions_go_by_the_words(with_id):
+    story = Story(answer_at(0.5, LONG))
+    story.open()
+    story.send("为什么？")
+    story.advance(1)
+    fields = messages.text_message("继续", tapped=with_id)
+    assert "很长的回答" in story.deliver(fields).reply
+
+
+def test_a_tapped_clear_asks_before_it_clears():
+    story = Story(answer_at(0.5, "好的。"))
+    story.open()
+    story.send("为什么？")
+    story.advance(1)
+    asked = Client(tap(story, "/clear"))
+    assert asked.sends == ["/clear"]
+    assert "再发送一次 /clear 确定清空" in asked.shown
+    assert "已清空" in tap(story, "/clear")
+
+
+def test_a_link_that_never_ended_is_a_link_to_what_there_is():
+    story = Story(answer_at(60, "好的。"))
+    story.open()
+    sent = story.send("为什么？")
+    story.advance(16)
+    client = Client(sent.reply.split("http", maxsplit=1)[0])
+    assert client.sends == ["继续"]
+
+
+def test_without_taps_nothing_is_a_link():
+    story = Story(answer_at(0.5, LONG), configuration(reply=cfg.Reply(taps=False)))
+    said = [story.say("/help"), story.say("/chatgpt")]
+    sent = story.send("为什么？")
+    story.advance(1)
+    for one in (*said, sent.reply):
+        assert "<" not in one
+        assert "weixin:" not in one
+    assert "回复“继续”看下一段" in sent.reply
+    assert "已清空" not in (tap(story, "/clear") or ""), "somebody may have an older reply"
+
+
+def test_an_account_s_welcome_is_a_menu():
+    welcome = "你好！{tap:/chatgpt|开始对话}，或看看{tap:/help|帮助}。"
+    account = cfg.Account(token=cfg.Secret("storytoken"), welcome=welcome)
+    story = Story(answer_at(1, "好"), configuration(account={"main": account}))
+    assert Client(story.deliver(messages.event_message("subscribe")).reply).sends == [
+        "/chatgpt", "/help",
+    ]  # fmt: skip
