@@ -53,7 +53,7 @@ def test_a_growing_text_is_cut_at_no_other_place_than_it_has_bytes_for(text, roo
 
 
 LINK = "https://chat.example.com/a/abcdefghijklmnopqrstuv"
-CATALOGUE = Texts()
+CATALOGUE = Texts(ai_label="")
 AROUND = Surroundings(commands={}, minutes=5, days=7)
 
 

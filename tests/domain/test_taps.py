@@ -221,7 +221,9 @@ def test_the_bytes_of_a_tap_count():
         )
         assert len(said.encode()) <= MAX_REPLY_BYTES
         assert Client(said).sends == (["继续"] if history.state.question("q1").has_more() else [])
-        read.append(said.removesuffix(filled(Texts().more, link=LINK)).strip())
+        said = said.removesuffix(filled(Texts().more, link=LINK)).strip()
+        assert said.endswith(Texts().ai_label) == (number == 0)
+        read.append(said.removesuffix(Texts().ai_label).strip())
     assert "".join(read) == "很长的回答。" * 600
 
 

@@ -71,13 +71,33 @@ def test_what_is_not_understood_is_told_by_its_kind(kind):
     assert other == Texts().not_understood
 
 
-def test_a_whole_answer_stands_alone():
-    assert render(Reply(ReplyKind.ANSWER, start=0, end=3), completed("因为。")) == "因为。"
+LABEL = "内容由 AI 生成"
+
+
+def test_a_whole_answer_has_its_label_and_nothing_else():
+    whole = Reply(ReplyKind.ANSWER, start=0, end=3)
+    assert render(whole, completed("因为。")) == f"因为。\n\n{LABEL}"
+    assert render(whole, completed("因为。"), Texts(ai_label="")) == "因为。"
+
+
+def test_only_the_first_part_of_an_answer_is_labelled():
+    parts = completed("因为。所以。")
+    assert LABEL in render(Reply(ReplyKind.ANSWER, start=0, end=3, rest=True), parts)
+    assert render(Reply(ReplyKind.ANSWER, start=3, end=6), parts) == "所以。"
+    assert LABEL in render(Reply(ReplyKind.PARTIAL, start=0, end=4, text="第一句。"), Pending())
+    assert LABEL not in render(Reply(ReplyKind.PARTIAL, start=4, end=8, text="第二句。"), Pending())
+
+
+@pytest.mark.parametrize("kind", [ReplyKind.LINK, ReplyKind.FAILURE])
+def test_what_no_model_wrote_is_not_labelled(kind):
+    refused = Failed(FailureReason.REFUSED, "", 0.0, 0.0)
+    assert LABEL not in render(Reply(kind), refused)
+    assert LABEL not in render(Reply(ReplyKind.NOTICE, notice="help"))
 
 
 def test_an_answer_with_more_to_come_says_how_to_get_it():
     said = render(Reply(ReplyKind.ANSWER, start=0, end=3, rest=True), completed("因为。所以。"))
-    assert said.startswith("因为。\n\n（未完")
+    assert said.startswith(f"因为。\n\n{LABEL}\n\n（未完")
     assert LINK in said
 
 
@@ -95,7 +115,7 @@ def test_an_answer_that_broke_off_says_so():
 
 def test_what_was_written_by_then_comes_with_the_link():
     said = render(Reply(ReplyKind.PARTIAL, end=4, text="第一句。"), Pending())
-    assert said.startswith("第一句。\n\n（还在写")
+    assert said.startswith(f"第一句。\n\n{LABEL}\n\n（还在写")
     assert LINK in said
 
 

@@ -29,6 +29,7 @@ from wxgpt import messages, peer
 from wxgptd import config as cfg
 from wxgptd.domain.events import Event
 from wxgptd.domain.record import Capture, Loaded, Retained, StoreFigures
+from wxgptd.domain.texts import Texts
 from wxgptd.domain.values import User
 from wxgptd.ports import Threads
 from wxgptd.service.wiring import Service
@@ -44,8 +45,12 @@ URL = "http://wxgptd.test"
 
 
 def configuration(**changes: Any) -> cfg.Config:
-    """A configuration; `window=`, `session=` and so on replace whole tables."""
+    """A configuration; `window=`, `session=` and so on replace whole tables.
+
+    Answers are not labelled: most stories are about the answer, and `test_labels` about its label.
+    """
     tables: dict[str, Any] = {
+        "texts": Texts(ai_label=""),
         "server": cfg.Server(public_url="https://chat.example.com", state_dir=Path("/nowhere")),
         "account": {"main": cfg.Account(token=cfg.Secret(TOKEN))},
         "assistant": {

@@ -39,6 +39,9 @@ class WeChatApi(Resource):
         self._token = ""
         self._expires_at = 0.0
         self.sent: list[tuple[str, str]] = []
+        self.labelled: list[bool] = []
+        self.typing: list[tuple[str, str]] = []
+        self.typing_error = 0
         self.errors: list[int] = []
         self.token_errors: list[int] = []
         self.calls: Counter[str] = Counter()
@@ -77,6 +80,9 @@ class WeChatApi(Resource):
             case "/cgi-bin/message/custom/send":
                 token = request.args.get(b"access_token", [b""])[0].decode()
                 return _json(self._send(token, said))
+            case "/cgi-bin/message/custom/typing":
+                self.typing.append((said["touser"], said["command"]))
+                return _json(_error(self.typing_error))
         request.setResponseCode(404)
         return b"<html>"
 
@@ -110,6 +116,7 @@ class WeChatApi(Resource):
             return _error(code)
         assert said["msgtype"] == "text"
         self.sent.append((said["touser"], said["text"]["content"]))
+        self.labelled.append(said.get("aimsgcontext") == {"is_ai_msg": 1})
         return {"errcode": 0, "errmsg": "ok"}
 
 

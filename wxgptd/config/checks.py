@@ -121,6 +121,8 @@ def _check_server(server: Server) -> Iterator[str]:
     for path in (str(server.state_dir), server.admin):
         if "\0" in path:
             yield "server.state_dir, server.admin: no path has a NUL character in it"
+    if server.verify_files is not None and not server.verify_files.is_dir():
+        yield f"server.verify_files: {server.verify_files} is not a directory that can be read"
     for key in ("max_connections", "max_connections_per_address"):
         if getattr(server, key) < 1:
             yield f"server.{key}: must be 1 or more"

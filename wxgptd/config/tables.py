@@ -38,6 +38,7 @@ class Server:
     max_connections: int = 10_000
     max_connections_per_address: int = 500
     wechat_api: str = "https://api.weixin.qq.com"
+    verify_files: OptionalPath = None
 
     @property
     def admin_socket(self) -> Path:

@@ -74,7 +74,8 @@ class Texts:
     in_minutes: str = "{count} 分钟后"
     in_hours: str = "{count} 小时后"
 
-    # Answers that are not whole, or that nobody has seen.
+    # Beside an answer.
+    ai_label: str = "内容由 AI 生成"
     unseen: str = "（你问的“{question}”写好了：\n{link} ）"
     trimmed: str = "（对话较长，开头的内容已不再参考，发送 /clear 可{tap:/clear|重新开始}）"
     more: str = "（未完，回复“继续”{tap:继续|看下一段}，全文：\n{link} ）"
@@ -204,6 +205,7 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
 
 MAY_BE_EMPTY = frozenset(
     {
+        "ai_label",
         "unseen",
         "trimmed",
         "cut_short",

@@ -74,7 +74,8 @@ def room(texts: Texts, link: str) -> int:
         for reason in FailureReason
     ]
     longest = max(len(footer.encode()) for footer in footers) + len("\n\n")
-    return PLANNED_REPLY_BYTES - longest - len(f"\n\n{_fill(texts.trimmed)}".encode())
+    beside = "".join(f"\n\n{_fill(text)}" for text in (texts.trimmed, texts.ai_label))
+    return PLANNED_REPLY_BYTES - longest - len(beside.encode())
 
 
 def render(
@@ -142,12 +143,19 @@ def _render(
             pushed = reply.about == PUSHED
             footer = texts.still_writing_pushed if pushed else texts.still_writing
             # Of an earlier version, it may be on record with a link in it.
-            return _with_footer(inert(reply.text), _fill(footer, link=link))
+            body = _labelled(inert(reply.text), reply, texts)
+            return _with_footer(body, _fill(footer, link=link))
         case ReplyKind.ANSWER:
             assert question is not None
             whole = paging.readable(question.answer.text, reply.style)
             body = paging.page(whole, reply.start, reply.end, reply.style)
-            return _with_footer(body, _footer(question, link, texts, rest=reply.rest))
+            footer = _footer(question, link, texts, rest=reply.rest)
+            return _with_footer(_labelled(body, reply, texts), footer)
+
+
+def _labelled(body: str, reply: Reply, texts: Texts) -> str:
+    """Return `body` with the label of generated text, if it is the first part of an answer."""
+    return _with_footer(body, _fill(texts.ai_label)) if reply.start == 0 else body
 
 
 def _notice(reply: Reply, link: str, texts: Texts, around: Surroundings) -> str:

@@ -10,11 +10,13 @@ from wxgptd.pages.times import local
 from wxgptd.ports import Dialogue, Progress, Turn
 
 
-def as_markdown(dialogues: Sequence[Dialogue], texts: Texts) -> Iterator[str]:
+def as_markdown(dialogues: Sequence[Dialogue], texts: Texts, aigc: str) -> Iterator[str]:
     """Yield the paragraphs of all that was said, oldest first.
 
-    Questions are quotations, answers are as they were written.
+    Questions are quotations, answers are as they were written. `aigc` is the file's metadata, as
+    JSON, which is YAML as well.
     """
+    yield f"---\nAIGC: {aigc}\n---"
     yield f"# {texts.history_title}"
     if not any(dialogue.turns for dialogue in dialogues):
         yield texts.history_empty
@@ -27,7 +29,7 @@ def as_markdown(dialogues: Sequence[Dialogue], texts: Texts) -> Iterator[str]:
             yield f"**{texts.page_title}**"
             yield from filter(None, (closed(turn.answer).strip(), note(turn, texts)))
             yield "---"
-    yield texts.page_ai_notice
+    yield texts.page_ai_notice or texts.ai_label
 
 
 def note(turn: Turn, texts: Texts) -> str:

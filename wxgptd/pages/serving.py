@@ -76,7 +76,9 @@ class Pages:
         confirmation: Callable[[str], str],
         full: Callable[[str], None],
         root: str = "",
+        producer: str = "",
     ) -> None:
+        self.producer = producer
         self.library = library
         self._texts = texts
         self.clock = clock

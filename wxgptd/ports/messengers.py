@@ -41,10 +41,15 @@ class Messenger(Protocol):
         ...
 
     def send(
-        self, openid: OpenId, text: str, wanted: Callable[[], bool]
+        self, openid: OpenId, text: str, wanted: Callable[[], bool], *, generated: bool
     ) -> Deferred[Delivered | Undelivered]:
         """Send `text` to a user; never more than once, as far as can be told.
 
-        Whatever has to come first may take a while: it is sent if it is still `wanted` then.
+        Whatever has to come first may take a while: it is sent if it is still `wanted` then. What
+        is `generated` by a model is labelled as such.
         """
+        ...
+
+    def show_typing(self, openid: OpenId, *, on: bool) -> Deferred[None]:
+        """Show a user that somebody is typing, or that nobody is; if that fails, never mind."""
         ...

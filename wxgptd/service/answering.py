@@ -36,6 +36,7 @@ from wxgptd.service.pushing import Pushing
 from wxgptd.service.settings import Settings
 from wxgptd.service.slots import Slots
 from wxgptd.service.timeline import Timeline
+from wxgptd.service.typing_indicator import TypingIndicator
 
 log = Logger()
 
@@ -56,7 +57,9 @@ class Answering:
         timeline: Timeline,
         erased: Callable[[], None],
         slots: Slots,
+        typing: TypingIndicator,
     ) -> None:
+        self._typing = typing
         self._slots = slots
         self._keeping = keeping
         self._departed = departed
@@ -170,6 +173,7 @@ class Answering:
             return False
         run = partial(self._run, user, name, flight)
         flight.start(run, partial(self._slots.give, assistant))
+        self._typing.begin(user, flight)
         return True
 
     async def _run(self, user: User, name: DeliveryKey, flight: Flight) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import sha256
 from random import Random
+from urllib.parse import urlsplit
 
 from twisted.web.resource import Resource
 
@@ -257,6 +258,11 @@ def made_links(config: cfg.Config, key: bytes) -> Links:
         history=partial(links.history_url, url),
         confirmation=partial(links.make_confirmation, key),
     )
+
+
+def host_of(public_url: str) -> str:
+    """Return the name of the site that the pages are on."""
+    return urlsplit(public_url).hostname or ""
 
 
 def path_of(public_url: str) -> str:

@@ -126,7 +126,12 @@ class Pushing:
             question = state.question(name)
             link = self._links.answer(self._links.token(user, name))
             text = wording.pushed(started, question, link, self._settings.texts, last=last)
-            outcome = await messenger.send(user.openid, text, lambda: self._is_wanted(user, name))
+            outcome = await messenger.send(
+                user.openid,
+                text,
+                lambda: self._is_wanted(user, name),
+                generated=started.start < started.end,
+            )
             delivered = isinstance(outcome, Delivered)
             self._journal.record(
                 user,

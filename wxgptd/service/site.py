@@ -9,6 +9,7 @@ import ipaddress
 from collections import Counter
 from collections.abc import Callable, Mapping
 from math import inf
+from pathlib import Path
 from typing import cast
 
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -17,6 +18,7 @@ from twisted.logger import Logger
 from twisted.web import http, server
 from twisted.web.resource import IResource, Resource
 
+from wxgptd.service import verify_files
 from wxgptd.service.channel import BoundedChannel, BoundedRequest
 
 log = Logger(namespace="wxgptd.site")
@@ -204,9 +206,11 @@ class Root(Resource):
         others: Mapping[bytes, Resource],
         ready: Callable[[], bool],
         why_ill: Callable[[], str] = str,
+        verify_files: Path | None = None,
     ) -> None:
         super().__init__()
         self.webhooks = webhooks
+        self._verify_files = verify_files
         self._others = {
             **others,
             b"healthz": Word(why_ill),
@@ -221,7 +225,8 @@ class Root(Resource):
         webhook = self.webhooks.get(request.path)
         if webhook is not None:
             return webhook
-        return self._others.get(path) or _Nothing()
+        found = self._others.get(path) or verify_files.find(self._verify_files, request.path)
+        return found or _Nothing()
 
 
 class Word(Resource):

@@ -54,6 +54,7 @@ from wxgptd.service.slots import Slots
 from wxgptd.service.sweeper import Sweeper
 from wxgptd.service.timeline import Timeline
 from wxgptd.service.timeouts import DeliberateTimeouts
+from wxgptd.service.typing_indicator import TypingIndicator
 from wxgptd.service.world import World
 
 
@@ -138,6 +139,7 @@ class Service:
             timeline=timeline,
             erased=self._forget_rendered,
             slots=self._slots,
+            typing=TypingIndicator(settings, world.clock),
         )
         self.conversations = Conversations(
             settings=settings,
@@ -185,6 +187,7 @@ class Service:
             confirmation=made_links.confirmation,
             full=self.fullness.note,
             root=configured.path_of(config.server.public_url),
+            producer=configured.host_of(config.server.public_url),
         )
         self.health = Health(world.store, world.threads.health, world.clock)
         self.root = Root(
@@ -193,6 +196,7 @@ class Service:
             ready=lambda: self._ready,
             # What is wrong is the operator's to know.
             why_ill=lambda: "unhealthy" if self.health.why_ill else "",
+            verify_files=config.server.verify_files,
         )
         self.reloading = Reloading(
             world.reread,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -94,6 +94,7 @@ class CustomerService:
         self._refresh_at = 0.0
         self._refreshing: list[Deferred[None]] | None = None
         self._permitted = True
+        self._typing_permitted = True
         self._paused_until = 0.0
 
     def usable(self) -> bool:
@@ -119,17 +120,46 @@ class CustomerService:
             return str(error)
         return ""
 
+    def show_typing(self, openid: OpenId, *, on: bool) -> Deferred[None]:
+        """Show that somebody is typing; see `wxgptd.ports.Messenger`."""
+        return Deferred.fromCoroutine(self._show_typing(openid, on=on))
+
+    async def _show_typing(self, openid: OpenId, *, on: bool) -> None:
+        if not self._typing_permitted:
+            return
+        said = {"touser": openid, "command": "Typing" if on else "CancelTyping"}
+        try:
+            token = await self._current_token()
+        except ApiError as error:
+            self._note(error)
+            return
+        except WxgptError:
+            return  # WeChat's API cannot be reached: sending says so
+        try:
+            await self._api.call(f"/cgi-bin/message/custom/typing?access_token={token}", said)
+        except ApiError as error:
+            self._typing_permitted = error.code != NOT_PERMITTED
+        except WxgptError:
+            pass
+
     def send(
-        self, openid: OpenId, text: str, wanted: Callable[[], bool]
+        self, openid: OpenId, text: str, wanted: Callable[[], bool], *, generated: bool
     ) -> Deferred[Delivered | Undelivered]:
         """Send `text`; see `wxgptd.ports.Messenger`."""
-        return Deferred.fromCoroutine(self._send(openid, text, wanted))
+        message: dict[str, object] = {
+            "touser": openid,
+            "msgtype": "text",
+            "text": {"content": text},
+        }
+        if generated:
+            message["aimsgcontext"] = {"is_ai_msg": 1}
+        return Deferred.fromCoroutine(self._send(message, wanted))
 
     async def _send(
-        self, openid: OpenId, text: str, wanted: Callable[[], bool]
+        self, message: Mapping[str, object], wanted: Callable[[], bool]
     ) -> Delivered | Undelivered:
         try:
-            if not await self._deliver(openid, text, wanted):
+            if not await self._deliver(message, wanted):
                 return Undelivered(0, NOT_WANTED)
         except ApiError as error:
             self._note(error)
@@ -144,12 +174,11 @@ class CustomerService:
             return Undelivered(0, str(error))
         return Delivered()
 
-    async def _deliver(self, openid: OpenId, text: str, wanted: Callable[[], bool]) -> bool:
+    async def _deliver(self, message: Mapping[str, object], wanted: Callable[[], bool]) -> bool:
         """Send, once more if the token had expired or WeChat was busy: then nothing was sent.
 
         Tell whether it was still wanted.
         """
-        message = {"touser": openid, "msgtype": "text", "text": {"content": text}}
         for last in (False, True):
             token = await self._current_token()
             if not wanted():

@@ -31,6 +31,12 @@
     return textOf(node).replace(/[ \t]+\n/g, "\n").replace(/\n{3,}/g, "\n\n").trim();
   }
 
+  // What is copied as a whole says that it was generated, as the page does.
+  function labelled(text) {
+    const label = document.body.dataset.aiLabel;
+    return label ? text + "\n\n" + label : text;
+  }
+
   function copy(text) {
     if (navigator.clipboard && window.isSecureContext) {
       return navigator.clipboard.writeText(text).catch(function () { copyBySelection(text); });
@@ -66,7 +72,7 @@
       window.WeixinJSBridge.call("closeWindow");
     } else if (button.classList.contains("copy")) {
       const code = button.parentNode.querySelector("pre");
-      const text = code ? code.textContent : plain(document.getElementById("answer"));
+      const text = code ? code.textContent : labelled(plain(document.getElementById("answer")));
       copy(text).then(
         function () { tell(button, texts.copied); },
         function () { tell(button, texts.copyFailed); }

@@ -1,0 +1,34 @@
+"""What files with generated text have to say about themselves.
+
+人工智能生成合成内容标识办法 and GB 45438-2025, in force since 2025-09-01: a visible label, and
+metadata named AIGC. The label is a text of the catalogue; this is the metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+
+GENERATED = "1"
+"""The value of `Label` for what is generated, rather than what may be."""
+
+
+def metadata(producer: str, token: str) -> str:
+    """Return the value of AIGC, as JSON: who has made and who spreads it, and what it is called.
+
+    The name is made of a link's `token`, and the token is not to be told from it.
+    """
+    name = sha256(b"AIGC\0" + token.encode("utf-8", "replace")).hexdigest()[:32]
+    return json.dumps(
+        {
+            "Label": GENERATED,
+            "ContentProducer": producer,
+            "ProduceID": name,
+            "ReservedCode1": "",
+            "ContentPropagator": producer,
+            "PropagateID": name,
+            "ReservedCode2": "",
+        },
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )

@@ -1,0 +1,65 @@
+"""The files by which WeChat learns whose a domain is, served at its root: and no others.
+
+WeChat (业务域名, JS接口安全域名) hands out `MP_verify_….txt`, WeCom `WW_verify_….txt`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+from twisted.logger import Logger
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+
+log = Logger()
+
+NAME = re.compile(r"(?:MP|WW)_verify_[A-Za-z0-9_-]{1,64}\.txt")
+
+MAX_BYTES = 4_096
+"""They have some sixteen characters."""
+
+
+def find(directory: Path | None, path: bytes) -> Resource | None:
+    """Return what serves the file that `path` asks for; None if it asks for no such file."""
+    name = path.decode("ascii", "replace").removeprefix("/")
+    if directory is None or not NAME.fullmatch(name):
+        return None
+    return _File(directory / name)
+
+
+class _File(Resource):
+    isLeaf = True
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def render_GET(self, request: Request) -> bytes:
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        request.setHeader(b"x-content-type-options", b"nosniff")
+        try:
+            return _contents(self._path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.warn(
+                "{path} is not served: {why}",
+                path=str(self._path),
+                why=error.strerror or str(error),
+                bounded_as="verify file",
+            )
+        request.setResponseCode(404)
+        return b"not found\n"
+
+
+def _contents(path: Path) -> bytes:
+    """Return a small regular file's bytes: no link, no device, nothing that blocks."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
+            raise OSError("it is not a small text file")
+        return file.read(MAX_BYTES)
