@@ -195,6 +195,8 @@ def _check_assistant(name: str, assistant: Assistant) -> Iterator[str]:
     if assistant.max_tokens < 1:
         yield f"{where}.max_tokens: must be 1 or more"
     yield from _check_request(where, assistant)
+    if assistant.fit not in ("off", "window"):
+        yield f'{where}.fit: must be "off" or "window", not "{assistant.fit}"'
     for key in ("max_context_tokens", "daily_budget", "max_running"):
         if getattr(assistant, key) < 0:
             yield f"{where}.{key}: must be 0 (none) or more"

@@ -102,6 +102,7 @@ class Assistant:
     fallback: Words = Words(())
     first_token_within: Duration = Duration(6.0)
     max_running: int = 0
+    fit: str = "off"
     price_per_million: Price = Price()
     daily_budget: float = 0.0
     show_reasoning: bool = False

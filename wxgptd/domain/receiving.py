@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from wxgptd.domain import closing, limits, offering, slash
+from wxgptd.domain import brevity, closing, limits, offering, slash
 from wxgptd.domain import commands as c
 from wxgptd.domain import events as e
 from wxgptd.domain.closing import close, expired
@@ -226,6 +226,8 @@ def _asks_on(live: Session) -> bool:
     match newest.answer:
         case Completed(finish=Finish.LENGTH) | Failed(reason=FailureReason.INTERRUPTED):
             return True
+        case Completed(text=text):
+            return brevity.offers_more(text)
         case _:
             return False
 

@@ -85,6 +85,15 @@ def patience(window: Window, at: float, *, last: bool) -> float:
     return min(WECHAT_PATIENCE_S, window.first_at + ALL_PATIENCE_S - at)
 
 
+def time_left(window: Window, at: float, *, may_wait: bool) -> float:
+    """Return how many seconds from `at` on WeChat will wait for the reply of `window`.
+
+    In all its attempts, or only in the newest where the others may not be waited for.
+    """
+    patience_s = ALL_PATIENCE_S if may_wait else WECHAT_PATIENCE_S * window.attempts
+    return window.first_at + min(patience_s, ALL_PATIENCE_S) - at
+
+
 def is_last(window: Window, at: float) -> bool:
     """Tell whether the newest attempt of `window`, arriving at `at`, is WeChat's last."""
     return window.attempts >= LAST_NUMBER or at - window.first_at >= LAST_AFTER_S

@@ -15,16 +15,18 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from wxgptd.domain import brevity, context, reply_window, wording
 from wxgptd.domain import commands as c
-from wxgptd.domain import context
 from wxgptd.domain.context import Message
+from wxgptd.domain.reply_window import Open
 from wxgptd.domain.session import Session
-from wxgptd.domain.values import DeliveryKey, FailureReason, User
+from wxgptd.domain.values import AccountName, DeliveryKey, FailureReason, User
 from wxgptd.ports import Breakdown, Completion, Prompt, ignore
 from wxgptd.service.fitting import Facts, Fitting
 from wxgptd.service.inflight import Flight
 from wxgptd.service.journal import Journal
 from wxgptd.service.moderation import Moderation
+from wxgptd.service.pace import Paces
 from wxgptd.service.projections import Spending
 from wxgptd.service.room import Room
 from wxgptd.service.settings import Assistant, Settings
@@ -57,13 +59,20 @@ Stop = Callable[[User, DeliveryKey, Facts], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What asking takes."""
+    """What asking takes.
+
+    `may_wait` tells whether an account may let WeChat time out and ask again; `link` is that to an
+    answer's page.
+    """
 
     settings: Settings
     journal: Journal
     moderation: Moderation
     fitting: Fitting
     spending: Spending
+    paces: Paces
+    may_wait: Callable[[AccountName, float], bool]
+    link: Callable[[User, DeliveryKey], str]
     picture_room: Room
     clock: IReactorTime
     timeline: Timeline
@@ -90,6 +99,9 @@ class Asking:
             gone = Breakdown(reason=FailureReason.MISCONFIGURED, text="", detail=detail)
             return gone, Facts(session.assistant)
         told = context.messages(session, name, self._system_prompt(own, user))
+        if own.fits_window and (chars := self._chars_in_time(own, user, name)):
+            question = replace(told[-1], content=brevity.asked_for(told[-1].content, chars))
+            told = (*told[:-1], question)
         count = sum(bool(message.picture) for message in told) if own.vision else 0
         if not count:
             return await _Question(self._around, user, name, flight, stop, session, own, told).ask()
@@ -106,6 +118,18 @@ class Asking:
             return await _Question(self._around, user, name, flight, stop, session, own, seen).ask()
         finally:
             place.leave()
+
+    def _chars_in_time(self, assistant: Assistant, user: User, name: DeliveryKey) -> int:
+        """Return how long an answer may be that comes in time for its window; 0 for any length."""
+        window = self._around.journal.state(user).windows.get(name)
+        if not isinstance(window, Open):
+            return 0
+        now = self._timeline.now()
+        may_wait = self._around.may_wait(user.account, now)
+        left_s = reply_window.time_left(window, now, may_wait=may_wait)
+        room = wording.room(self._settings.texts, self._around.link(user, name))
+        pace = self._around.paces.of(assistant.name)
+        return pace.chars_in(left_s - self._settings.reply_margin_s, room)
 
     def _system_prompt(self, assistant: Assistant, user: User) -> str:
         today = datetime.fromtimestamp(self._timeline.now())

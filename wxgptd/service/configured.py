@@ -210,6 +210,7 @@ def _assistant(name: str, one: cfg.Assistant, config: cfg.Config, model: Model) 
         fallback=tuple(AssistantName(other) for other in one.fallback),
         first_token_within_s=one.first_token_within,
         max_running=one.max_running,
+        fits_window=one.fit == "window",
         max_context_tokens=one.max_context_tokens or config.session.max_context_tokens,
         max_tokens=one.max_tokens,
         models=one.choice,

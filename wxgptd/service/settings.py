@@ -31,7 +31,8 @@ class Assistant:
 
     `fallback` are those who answer in its place when it cannot, or has not begun to within
     `first_token_within_s`. `max_context_tokens` bounds what the model is told, `max_running` how
-    many answers are written at once; 0 is no bound.
+    many answers are written at once; 0 is no bound. `fits_window` tells whether the model is asked
+    for answers that fit the reply window.
     """
 
     name: AssistantName
@@ -48,6 +49,7 @@ class Assistant:
     daily_budget: float = 0.0
     show_reasoning: bool = False
     max_running: int = 0
+    fits_window: bool = False
 
 
 @dataclass(frozen=True, slots=True)

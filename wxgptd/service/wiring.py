@@ -39,6 +39,7 @@ from wxgptd.service.library import Library
 from wxgptd.service.metrics import Condition, Metrics
 from wxgptd.service.moderation import Moderation
 from wxgptd.service.observers import EventLines
+from wxgptd.service.pace import Paces
 from wxgptd.service.projections import (
     Calibrated,
     LinkIndex,
@@ -79,7 +80,7 @@ class Service:
             settings.deliberate_timeouts_per_5min, self._steady_since
         )
         self._clock_offset = ClockOffset()
-        calibrated = Calibrated()
+        calibrated, paces = Calibrated(), Paces()
         self._spending = spending = Spending(settings, timeline.day)
         self.journal = Journal(
             world.store,
@@ -90,6 +91,7 @@ class Service:
                 self._timeouts,
                 self._clock_offset,
                 calibrated,
+                paces,
                 spending,
                 self.metrics,
             ),
@@ -128,6 +130,9 @@ class Service:
                     moderation=self.moderation,
                     fitting=Fitting(calibrated.calibration),
                     spending=spending,
+                    paces=paces,
+                    may_wait=lambda account, now: self._timeouts.left(account, now) > 0,
+                    link=lambda user, name: made_links.answer(made_links.token(user, name)),
                     picture_room=Room(PICTURE_BYTES, partial(self.fullness.note, "pictures")),
                     clock=world.clock,
                     timeline=timeline,

@@ -37,6 +37,7 @@ class Wanted(NamedTuple):
     model: str
     more: str
     daily_budget: float
+    fits_window: bool = False
 
 
 _TEMPLATE = """\
@@ -71,6 +72,8 @@ api_key = {api_key}
 model = {model}
 {more}# 每次对话开头给模型的说明。 · What the model is told at the beginning.
 system_prompt = "你是公众号里的助手，回答简洁。"
+# 让模型在微信等得及的时间里写完，回复 “继续” 再展开。 · Answers that fit the time WeChat waits.
+{fit}fit = "window"
 {budget}
 
 [session]
@@ -136,5 +139,6 @@ def written(wanted: Wanted) -> str:
         api_key=quoted(wanted.api_key),
         model=quoted(wanted.model),
         more=f"{wanted.more}\n" if wanted.more else "",
+        fit="" if wanted.fits_window else "#",
         budget=(_BUDGET if wanted.daily_budget else _FREE).format(daily_budget=wanted.daily_budget),
     )

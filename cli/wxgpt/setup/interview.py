@@ -85,6 +85,7 @@ class Interview:
             model=model,
             more=preset.more,
             daily_budget=daily_budget,
+            fits_window=bool(self._given["fit"]),
         )
 
     def _provider(self) -> Provider:

@@ -1,0 +1,78 @@
+"""How much a model can write before a reply window closes."""
+
+from __future__ import annotations
+
+import pytest
+
+from wxgptd.domain.brevity import Pace, asked_for
+from wxgptd.domain.reply_window import Open, time_left
+from wxgptd.domain.values import DeliveryKey
+
+
+def steady(first_s: float, chars_a_second: float, answers: int = 5) -> Pace:
+    pace = Pace()
+    for _ in range(answers):
+        pace = pace.learned(first_s, first_s + 300 / chars_a_second, 300)
+    return pace
+
+
+def test_a_steady_model_fills_the_time_there_is():
+    assert steady(1.0, 30.0).chars_in(14.6, 1_650) == 390  # (14.6 - 0.5 - 1) s at 30 a second
+
+
+@pytest.mark.parametrize(
+    ("pace", "left_s", "chars"),
+    [
+        (steady(1.0, 500.0), 14.6, 550),  # no more than the reply has room for
+        (steady(14.0, 30.0), 14.6, 0),  # it thinks until the window closes
+        (steady(20.0, 30.0), 14.6, 0),
+        (steady(1.0, 30.0), 2.0, 0),  # too few characters for an answer
+        (steady(1.0, 30.0), -3.0, 0),
+        (Pace(), 14.6, 0),  # nothing is known
+        (steady(1.0, 30.0, answers=1), 14.6, 0),
+        (steady(0.0, 1e9), 14.6, 550),
+    ],
+)
+def test_how_long_an_answer_may_be(pace, left_s, chars):
+    assert pace.chars_in(left_s, 1_650) == chars
+
+
+def test_a_model_that_varies_is_asked_for_less():
+    pace = Pace()
+    for number in range(20):
+        first_s = 1.0 if number % 2 else 5.0
+        pace = pace.learned(first_s, first_s + 10.0, 300)
+    assert 4.5 < pace.first_s + pace.first_varies_s < 6.0
+    assert pace.chars_in(14.6, 1_650) < steady(3.0, 30.0).chars_in(14.6, 1_650)
+
+
+def test_it_goes_by_the_newest_answers():
+    pace = steady(1.0, 100.0, answers=50)
+    for _ in range(15):
+        pace = pace.learned(6.0, 6.0 + 300 / 20.0, 300)
+    assert pace.first_s > 5.5
+    assert 1 / pace.char_s < 24
+
+
+@pytest.mark.parametrize(
+    ("first_s", "took_s", "chars"), [(1.0, 2.0, 5), (3.0, 2.0, 300), (-1.0, 2.0, 300)]
+)
+def test_what_tells_nothing_changes_nothing(first_s, took_s, chars):
+    assert Pace().learned(first_s, took_s, chars) == Pace()
+
+
+def test_the_question_stays_the_beginning_of_what_is_asked():
+    said = asked_for("为什么天是蓝的？", 390)
+    assert said.startswith("为什么天是蓝的？\n\n")
+    assert "390" in said
+    assert "继续" in said
+
+
+@pytest.mark.parametrize(
+    ("attempts", "at", "may_wait", "left_s"),
+    [(1, 0.0, True, 15.0), (1, 3.0, True, 12.0), (1, 0.0, False, 5.0), (2, 6.0, False, 4.0),
+     (3, 11.0, False, 4.0), (3, 16.0, True, -1.0)],
+)  # fmt: skip
+def test_how_long_wechat_waits_in_all(attempts, at, may_wait, left_s):
+    window = Open(first_at=0.0, attempts=attempts, question=DeliveryKey("q"))
+    assert time_left(window, at, may_wait=may_wait) == left_s
