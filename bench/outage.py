@@ -2,7 +2,7 @@
 
     python bench/outage.py [--seconds 1 3 5 8] [--rate 5]
 
-For fifteen seconds somebody asks a question `--rate` times a second, each of them somebody else. In
+For a while somebody asks a question `--rate` times a second, each of them somebody else. In
 the middle the daemon is killed, and started again after so many seconds. WeChat is played with its
 real patience: three attempts of five seconds, a new connection each. While the daemon is away,
 connections are refused, or they wait in the queue of a socket that systemd would hold. Answers take
@@ -23,22 +23,27 @@ from collections import Counter
 import load
 import support
 
-ASKING_S = 15.0
 LATENCY = load.Latency(6.0, 40.0)
 
 
 async def outage(
-    daemon: support.Daemon, users: load.Load, asked: int, away_s: float, *, queued: bool
+    daemon: support.Daemon,
+    users: load.Load,
+    asked: int,
+    asking_s: float,
+    away_s: float,
+    *,
+    queued: bool,
 ) -> Counter[str]:
     """Kill the daemon in the middle of it; return what became of the questions."""
     await users.open()
 
     async def ask(user: int) -> load.Outcome:
-        await asyncio.sleep(ASKING_S * user / asked)
+        await asyncio.sleep(asking_s * user / asked)
         return await users.ask(user, user)
 
     async def strike() -> float:
-        await asyncio.sleep(ASKING_S / 2)
+        await asyncio.sleep(asking_s / 2)
         daemon.kill()
         await asyncio.sleep(away_s)
         daemon.start()
@@ -55,14 +60,14 @@ async def outage(
     )
 
 
-def measure(url: str, asked: int, away_s: float, *, queued: bool) -> str:
+def measure(url: str, asked: int, asking_s: float, away_s: float, *, queued: bool) -> str:
     """Return what became of the questions of one outage, as a line of the table."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=1_024) if queued else None
     with support.Daemon(
         model=url, extra="[window]\ndeliberate_timeouts_per_5min = 1000000\n", listening=listening
     ) as daemon:
-        users = load.Load(daemon.port, "/wx/main", asked, ASKING_S, 0)
-        counts = asyncio.run(outage(daemon, users, asked, away_s, queued=queued))
+        users = load.Load(daemon.port, "/wx/main", asked, asking_s, 0)
+        counts = asyncio.run(outage(daemon, users, asked, asking_s, away_s, queued=queued))
     if listening is not None:
         listening.close()
     whole = sum(count for kind, count in counts.items() if kind.startswith("attempt"))
@@ -77,6 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seconds", type=float, nargs="+", default=[1.0, 3.0, 5.0, 8.0])
     parser.add_argument("--rate", type=float, default=5.0)
+    parser.add_argument("--asking", type=float, default=15.0, help="for how many seconds")
     options = parser.parse_args()
     support.raise_file_limit()
     port = support.free_port()
@@ -90,8 +96,9 @@ def main() -> None:
         for away_s in options.seconds:
             for queued in (False, True):
                 url = f"http://127.0.0.1:{port}/v1"
-                asked = round(options.rate * ASKING_S)
-                print(measure(url, asked, away_s, queued=queued), flush=True)
+                asked = round(options.rate * options.asking)
+                shown = measure(url, asked, options.asking, away_s, queued=queued)
+                print(shown, flush=True)
     finally:
         ours.send("stop")
         server.join(10)

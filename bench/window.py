@@ -157,8 +157,10 @@ def main() -> None:
     """Simulate, and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--hours", type=float, default=2.0)
+    parser.add_argument("--rates", type=int, nargs="+", default=RATES)
+    parser.add_argument("--medians", type=float, nargs="+", default=MEDIANS_S)
     options = parser.parse_args()
-    loads = [(rate, median_s) for rate in RATES for median_s in MEDIANS_S]
+    loads = [(rate, median_s) for rate in options.rates for median_s in options.medians]
     cases = [
         Case(budget, threshold, rate, median_s, options.hours)
         for rate, median_s in loads
