@@ -39,7 +39,9 @@ from wxgptd.domain.texts import Texts
 PATIENCE_S = 5.0
 READING_S = (5.0, 20.0)
 SENTENCE = "天空是蓝色的，因为空气把蓝光散射得更多。"
-SENTENCES = 12
+FIRST_S = 0.8
+CHARS_A_SECOND = 13
+"""Answers take as long as they are: the longest one just fits a reply."""
 MARK = "（完）"
 TOO_MANY = Texts().too_many_waiting
 
@@ -100,11 +102,16 @@ class Latency(NamedTuple):
         return min(drawn, self.tail)
 
 
-def answer(number: int, at_most: int = 0) -> str:
-    """Return what the model says; if asked for `at_most` so many characters, within 20 % of that."""
-    whole = f"答{number}：{SENTENCE * SENTENCES}"
-    chars = round(at_most * random.Random(number).uniform(0.8, 1.2)) if at_most else len(whole)
-    return whole[:chars] + MARK
+def answer(number: int, took_s: float, at_most: int = 0) -> tuple[str, float]:
+    """Return what the model says, and how long that takes: `took_s` if it is asked for no less.
+
+    If it is asked for `at_most` so many characters, it keeps to that within 20 %.
+    """
+    chars = max(20, round((took_s - FIRST_S) * CHARS_A_SECOND))
+    if at_most:
+        chars = min(chars, round(at_most * random.Random(number).uniform(0.8, 1.2)))
+    text = f"答{number}：{SENTENCE * (chars // len(SENTENCE) + 1)}"[:chars] + MARK
+    return text, min(took_s, FIRST_S + chars / CHARS_A_SECOND)
 
 
 async def model(port: int, latency: Latency, told: Connection) -> None:
@@ -120,8 +127,8 @@ async def model(port: int, latency: Latency, told: Connection) -> None:
             number = int(re.findall(r"编号(\d+)", asked_for)[-1])
             calls.append((number, 0.0))
             limit = re.search(r"不超过 (\d+) 个字", asked_for)
-            text = answer(number, int(limit.group(1)) if limit else 0)
-            took_s = latency.of(number) * len(text) / len(answer(number))
+            at_most = int(limit.group(1)) if limit else 0
+            text, took_s = answer(number, latency.of(number), at_most)
             if said.get("stream"):
                 await stream(writer, text, took_s)
             else:
@@ -156,9 +163,11 @@ async def stream(writer: asyncio.StreamWriter, text: str, took_s: float) -> None
     """Write an answer piece by piece, the last one when its time is over."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
     writer.write(head)
-    pieces = max(1, min(40, int(took_s / 0.25)))
+    first_s = min(FIRST_S, took_s)
+    pieces = max(1, min(40, int((took_s - first_s) / 0.25)))
+    await asyncio.sleep(first_s)
     for piece in range(pieces):
-        await asyncio.sleep(took_s / pieces)
+        await asyncio.sleep((took_s - first_s) / pieces)
         begin, end = (len(text) * at // pieces for at in (piece, piece + 1))
         choice = {"index": 0, "delta": {"content": text[begin:end]}, "finish_reason": None}
         writer.write(f"data: {json.dumps({'choices': [choice]})}\n\n".encode())

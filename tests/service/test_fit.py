@@ -51,7 +51,7 @@ def test_a_model_whose_pace_is_known_is_told_what_it_can_write():
     assert told(story) == ["先问一个。", "先问一个。"]
     sent = story.send("为什么？")
     story.advance(15)
-    assert re.search(r"为什么？\n\n（请用不超过 (3[0-9]0) 个字", told(story)[-1])
+    assert re.search(r"为什么？\n\n（请用不超过 (3[0-3]0) 个字", told(story)[-1])
     assert sent.reply.endswith(OFFER)
     assert "http" not in sent.reply
 

@@ -19,6 +19,9 @@ RECKONED_CHARS = 20
 SLACK_S = 0.5
 """What the way to the model and back may take longer than it did."""
 
+OVERSHOT = 1.2
+"""By how much models write more than they are asked for, as a rule of thumb."""
+
 LEAST_CHARS = 40
 """In less nobody can say anything: then the answer may take its time."""
 
@@ -57,16 +60,17 @@ class Pace(NamedTuple):
         )
 
     def chars_in(self, left_s: float, room_bytes: int) -> int:
-        """Return how many characters can be written in `left_s` seconds, as most answers go.
+        """Return how many characters to ask for, so that they are written in `left_s` seconds.
 
-        No more than a reply has room for. 0 if that is too few for an answer, or not known.
+        As most answers go, and no more than a reply has room for. 0 if that is too few for an
+        answer, or not known.
         """
         if self.answers < ENOUGH_ANSWERS:
             return 0
         writing_s = left_s - SLACK_S - self.first_s - self.first_varies_s
         char_s = self.char_s + self.char_varies_s
         most = room_bytes // BYTES_A_CHAR
-        chars = most if writing_s > char_s * most else int(writing_s / char_s)
+        chars = int((most if writing_s > char_s * most else writing_s / char_s) / OVERSHOT)
         return chars // 10 * 10 if writing_s > 0 and chars >= LEAST_CHARS else 0
 
 
