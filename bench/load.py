@@ -34,6 +34,7 @@ from typing import NamedTuple
 
 import support
 
+from wxgptd.domain.answer_length import limit_in
 from wxgptd.domain.texts import Texts
 
 PATIENCE_S = 5.0
@@ -123,11 +124,9 @@ async def model(port: int, latency: Latency, told: Connection) -> None:
             asked = await reader.readuntil(b"\r\n\r\n")
             length = int(re.search(rb"(?i)content-length: (\d+)", asked).group(1))  # type: ignore[union-attr]
             said = json.loads(await reader.readexactly(length))
-            asked_for = said["messages"][-1]["content"]
-            number = int(re.findall(r"编号(\d+)", asked_for)[-1])
+            question, at_most = limit_in(said["messages"][-1]["content"])
+            number = int(re.findall(r"编号(\d+)", question)[-1])
             calls.append((number, 0.0))
-            limit = re.search(r"不超过 (\d+) 个字", asked_for)
-            at_most = int(limit.group(1)) if limit else 0
             text, took_s = answer(number, latency.of(number), at_most)
             if said.get("stream"):
                 await stream(writer, text, took_s)

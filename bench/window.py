@@ -141,7 +141,7 @@ def simulate(case: Case) -> Result:
             elif attempt.number == LAST_NUMBER or not timeouts.spend(user, delivery, now):
                 count("partial", attempt)
             elif attempt.ready_at <= now + MARGIN_S:
-                timeouts.give_back(user, delivery)
+                timeouts.refund(user, delivery)
                 count("whole", attempt)
             else:
                 push(now + MARGIN_S, "hung up", attempt)

@@ -19,6 +19,8 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from wxgptd.domain.answer_length import limit_in
+
 NAME = "demo"
 MAX_SECONDS = 600.0
 MAX_CHARS = 100_000
@@ -27,7 +29,7 @@ PIECE_EVERY_S = 0.1
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*(?:秒|seconds?\b|s\b)", re.IGNORECASE)
 _CHARS = re.compile(r"(\d+)\s*(?:个?字|chars\b|characters\b)", re.IGNORECASE)
 
-_LIMIT = re.compile(r"\n\n（请用不超过 (\d+) 个字回答：.*）$", re.DOTALL)
+_OFFER = "\n\n想看更多，回复“继续”。"
 
 _FILLER = (
     "微信只等五秒，然后挂断，再问一次，一共三次。",
@@ -48,8 +50,7 @@ def plan(messages: Sequence[Any]) -> tuple[str, float]:
         (str(one.get("content")) for one in reversed(said) if one.get("role") == "user"), ""
     )
     turns = sum(one.get("role") == "assistant" for one in said)
-    limit = _LIMIT.search(asked)
-    asked = _LIMIT.sub("", asked)
+    asked, limit = limit_in(asked)
     seconds = _SECONDS.search(asked)
     chars = _CHARS.search(asked)
     took = min(float(seconds.group(1)), MAX_SECONDS) if seconds else 0.8
@@ -60,11 +61,12 @@ def plan(messages: Sequence[Any]) -> tuple[str, float]:
         body += f"{number + 1}. {_FILLER[number % len(_FILLER)]}\n"
         number += 1
     answer = f"{head}{body}\n（演示结束）"
-    if limit and len(answer) > int(limit.group(1)):
-        # A model keeps to a wish for brevity more or less: this one writes a tenth less.
-        short = max(1, int(limit.group(1)) * 9 // 10)
-        return answer[:short], took * short / len(answer)
-    return answer, took
+    if not 0 < limit < len(answer):
+        return answer, took
+    # Whole sentences, and the offer of more: what a model is asked for beside the limit.
+    short = answer[: max(limit - len(_OFFER), 0)].rpartition("。")[0]
+    short = f"{short}。{_OFFER}" if short else _OFFER
+    return short, took * len(short) / len(answer)
 
 
 class DemoModel(Resource):

@@ -12,7 +12,10 @@ from wxgptd.domain import events as e
 from wxgptd.domain.folding import evolve
 from wxgptd.domain.record import Recorded
 from wxgptd.domain.state import EMPTY, UserState
-from wxgptd.domain.values import User
+from wxgptd.domain.values import (
+    User,
+    is_follower,
+)
 from wxgptd.eventlog import codec, loading, reader, segments, snapshot
 
 if TYPE_CHECKING:
@@ -55,7 +58,7 @@ def fold(log: Log, until: Point = (None, None)) -> tuple[dict[User, UserState], 
     for record in read(log, until, seq):
         seq, at = record.seq, record.event.at
         untold = record.hidden and record.previous and record.user not in states
-        if not record.user.openid or untold:  # erased since the snapshot that had the rest
+        if not is_follower(record.user) or untold:  # erased since the snapshot that had the rest
             continue
         if isinstance(record.event, e.UserErased):
             states.pop(record.user, None)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 import unicodedata
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -223,8 +224,8 @@ def _label(record: AnyRecord) -> tuple[str, str]:
         case e.TailTrimmed(segment=segment, offset=offset, size=size):
             return "torn", f"{size} bytes that a crash left at {offset} of {segment} were cut off"
         case e.TimeoutBudgetSet(size=size, timeouts=timeouts):
-            why = f", after a suspension that {timeouts} led to" if timeouts else ""
-            return "timeouts", f"{size} in five minutes{why}"
+            why = f", after {timeouts} timeouts caused a suspension" if timeouts else ""
+            return "timeouts", f"budget {size} per 5 min{why}"
         case Unreadable(tag=tag, version=version):
             return "unknown", f"kind {tag} version {version}: a newer wxgptd wrote it"
 
@@ -234,11 +235,21 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
+def timeouts(accounts: Mapping[str, Any]) -> str:
+    """Return the deliberate timeouts of each account, as `/status` has them, in words."""
+    return ", ".join(
+        f"{name} {one['left']} of {one['budget']} left{' (auto)' if one['auto'] else ''}"
+        + (f", last suspended {rfc3339(one['suspended_at'])}" if one["suspended_at"] else "")
+        + (", suspension suspected" if one["suspected"] else "")
+        for name, one in accounts.items()
+    )
+
+
 _TAP = re.compile(r'<a href="weixin://bizmsgmenu[^"]*">([^<]*)</a>')
 
 
-def with_blue_words(reply: str) -> str:
-    """Return `reply` as a phone shows it: words to tap are blue, and in brackets without colour."""
+def with_taps_shown(reply: str) -> str:
+    """Return `reply` as a phone shows it: taps are in [brackets], blue on a colour terminal."""
     return _TAP.sub(
         lambda found: click.style(f"[{found.group(1)}]", fg="blue", underline=True), reply
     )

@@ -18,6 +18,8 @@ from wxgptd.domain.values import Style
 TAP = "weixin://bizmsgmenu?msgmenucontent=/clear&msgmenuid=1"
 
 SPELLINGS = [
+    f"&\u0001lt;a href={TAP}>x</a>",
+    f"&#\u00016\u00010;a href={TAP}>x</a>",
     f'<a href="{TAP}">查看完整答案</a>',
     f'<A HREF="{TAP}">x</A>',
     f"<\na\nhref='{TAP}'>x</a>",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -13,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.domain.test_inert import PIECES, has_link
-from tests.support.builders import asked, complete, filled, offer, receive
-from wxgptd.domain import taps, texts, wording
+from tests.support.builders import History, asked, complete, filled, offer, receive
+from wxgptd.domain import paging, taps, texts, wording
+from wxgptd.domain.events import PushStarted
 from wxgptd.domain.session import Completed, Question
 from wxgptd.domain.texts import MAX_REPLY_BYTES, Texts
 from wxgptd.domain.values import (
@@ -24,6 +24,7 @@ from wxgptd.domain.values import (
     Policy,
     Reply,
     ReplyKind,
+    Style,
     Text,
 )
 from wxgptd.domain.wording import Surroundings
@@ -79,9 +80,11 @@ def test_plain_words_stand_in_the_address_as_they_are():
     ("template", "in_words"),
     [
         ("{tap:继续}", "继续"),
-        ("{tap:继续|看下一段}", "继续"),
+        ("{tap:继续|看下一段}", "看下一段（继续）"),
+        ("点{tap:/chatgpt|开始}（在 /chatgpts）", "点开始（/chatgpt）（在 /chatgpts）"),
+        ("{{{tap:继续}}}", "{{继续}}"),
         ("回复“继续”{tap:继续|看下一段}", "回复“继续”看下一段"),
-        ("{tap:/stop|停} 或 {tap:/help}", "/stop 或 /help"),
+        ("{tap:/stop|停} 或 {tap:/help}", "停（/stop） 或 /help"),
         ("{{tap:x}} {link}", "{{tap:x}} {link}"),
         ("没有", "没有"),
     ],
@@ -96,9 +99,12 @@ def test_without_taps_there_are_words(template, in_words):
         ("{tap:}", "without words to send"),
         ("{tap:|标签}", "without words to send"),
         ("{tap}", "without words to send"),
-        ("{tap:{link}}", "with braces in it"),
+        ("{tap:{link}}", "braces inside"),
         ("{tap:一|二|三}", "more than one |"),
-        ("{tap!r:一}", "a ! or a :"),
+        ("{tap!r:一}", "did you mean {tap:WORDS}"),
+        ("{tap：继续}", "did you mean {tap:WORDS}"),
+        ("{Tap:继续}", "did you mean {tap:WORDS}"),
+        ("{tap:继续}" * 14, "with its taps"),
         ("{link:一}", "a ! or a :"),
     ],
 )
@@ -111,7 +117,9 @@ def test_a_tap_may_stand_in_every_text(name):
     assert list(texts.faults(name, "说 {tap:继续|看} 吧")) == []
 
 
-NAMING = [name for name in texts.names() if not name.startswith(("page_", "history"))]
+NAMING = [
+    name for name in texts.names() if not name.startswith(("page_", "history", "offered_more"))
+]
 
 
 @pytest.mark.parametrize("name", NAMING)
@@ -189,17 +197,76 @@ def test_no_reply_has_a_link_but_ours(text, end):
         assert not has_link(said)
 
 
-@given(st.lists(st.sampled_from(PIECES), max_size=60).map("".join))
+def without_ours(said: str) -> str:
+    return re.sub(
+        r'<a href="weixin://bizmsgmenu\?msgmenucontent=[^"<>]*&msgmenuid=1">[^<>]*</a>', "", said
+    )
+
+
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=60).map("".join) | st.text(max_size=100)
+
+
+@given(TEXTS)
 def test_nothing_quoted_becomes_a_link(text):
     for name, about in (
         ("not_understood", text), ("no_such_model", f"m\n{text}"), ("session_opened", text),
         ("welcome", text),
     ):  # fmt: skip
-        said = rendered(name, about, around=replace(AROUND, welcome="来自 {scene}", taps=False),
-                        catalogue=texts.in_words(Texts()))  # fmt: skip
-        assert not has_link(said)
+        said = rendered(name, about, around=replace(AROUND, welcome="来自 {scene}"))
+        assert not has_link(without_ours(said))
     question = Question(DeliveryKey("q1"), text, 0.0, LinkHash(b"."))
     assert not has_link(wording.reminder(question, LINK, Texts()))
+
+
+@given(TEXTS, st.integers(0, 40), st.integers(0, 80), st.sampled_from(list(Style)))
+def test_no_part_of_an_answer_has_a_link_wherever_it_is_cut(text, start, end, style):
+    question = answered(text)
+    whole = paging.readable(text, style)
+    reply = Reply(
+        ReplyKind.ANSWER, question=DeliveryKey("q1"), start=start, end=end, style=style, rest=True
+    )
+    assert not has_link(without_ours(wording.render(reply, question, LINK, Texts(), AROUND)))
+    growing = Reply(ReplyKind.PARTIAL, start=start, end=end, text=whole[start:end], style=style)
+    assert not has_link(without_ours(wording.render(growing, question, LINK, Texts(), AROUND)))
+    push = PushStarted(
+        at=0.0, question=DeliveryKey("q1"), start=start, end=end, style=style, rest=True
+    )
+    for last in (True, False):
+        said = wording.pushed(push, question, LINK, Texts(), last=last)
+        assert not has_link(without_ours(said))
+
+
+def test_a_fence_that_is_said_again_makes_no_link():
+    text = "```<\nx\n" + 'a href="https://evil.example/">x</a>\n' * 100 + "```\n"
+    whole = paging.readable(text, Style.MARKDOWN)
+    for start in range(5, 60):
+        assert not has_link(paging.page(whole, start, start + 500, Style.MARKDOWN))
+
+
+def test_texts_of_many_taps_leave_room_for_the_answer():
+    crowded = replace(
+        Texts(),
+        more="{tap:继续|点}" * 9 + "{link}",
+        unseen="{tap:继续|点}" * 9 + "{question}{link}",
+    )
+    assert not list(texts.faults("more", crowded.more))
+    room = wording.room(crowded, LINK)
+    assert room >= wording.LEAST_ROOM_BYTES
+    question = answered("很长的回答。" * 600)
+    end = paging.cut(question.answer.text, 0, room)
+    reminder = wording.reminder(question, LINK, crowded)
+    said = wording.render(
+        Reply(ReplyKind.ANSWER, question=DeliveryKey("q1"), end=end, rest=True),
+        question, LINK, crowded, AROUND, reminder,
+    )  # fmt: skip
+    assert len(said.encode()) <= MAX_REPLY_BYTES
+
+
+def test_a_welcome_of_many_taps_is_never_cut_in_a_link():
+    around = replace(AROUND, welcome="{tap:/help|看看}。" * 60)
+    said = rendered("welcome", around=around)
+    assert len(said.encode()) <= MAX_REPLY_BYTES
+    assert not has_link(without_ours(said))
 
 
 def test_the_bytes_of_a_tap_count():
@@ -247,6 +314,18 @@ def test_a_tapped_clear_asks_once():
     history.do(tapped("/clear", "m2", 20.0))
     assert notice_of(history, "m2") == "session_cleared"
     assert not history.state.live.questions
+    history.say("又一个问题？", "q2", at=30.0)
+    history.do(tapped("/clear", "m3", 40.0))
+    assert notice_of(history, "m3") == "confirm_clear", "a confirmation is good for one time"
+
+
+def test_a_confirmation_that_something_else_came_after_is_none():
+    history = asked("q1")
+    history.do(complete("q1", "好"))
+    history.do(tapped("/clear", "m1", 10.0))
+    history.say("/help", "m2", at=20.0)
+    history.do(tapped("/clear", "m3", 30.0))
+    assert notice_of(history, "m3") == "confirm_clear"
 
 
 def test_what_was_asked_long_ago_is_asked_again():
@@ -264,7 +343,7 @@ def test_a_typed_clear_is_meant():
 
 
 def test_where_nothing_is_lost_a_tapped_clear_does_not_ask():
-    history = asked("q1").__class__()
+    history = History()
     history.do(tapped("/clear", "m1", 10.0))
     assert notice_of(history, "m1") == "session_opened"
 
@@ -272,9 +351,11 @@ def test_where_nothing_is_lost_a_tapped_clear_does_not_ask():
 def test_what_some_clients_send_encoded_is_understood():
     history = asked("q1")
     policy = Policy(models={"chatgpt": ("small", "big one")})
+    history.say("/chatgpt 看 https://a.b/c%20d", "q2", at=5.0)
+    assert history.state.question("q2").text == "看 https://a.b/c%20d", "only there"
     history.do(tapped("/model%20big%20one", "m1", 10.0, policy=policy))
     assert notice_of(history, "m1") == "model_chosen"
-    assert html.unescape(history.state.live.model) == "big one"
+    assert history.state.live.model == "big one"
 
 
 def test_a_tap_counts_as_one_on_a_menu():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from wxgptd.domain.timeout_budget import (
-    FIRST_SIZE,
-    LATELY_S,
-    SMALLEST_SIZE,
+    INITIAL_SIZE,
+    MIN_SIZE,
+    SUSPENSION_MEMORY_S,
     Budget,
-    Expected,
+    ExpectedRetry,
     is_suspicious,
     was_suspension,
 )
@@ -18,42 +18,42 @@ from wxgptd.domain.values import OpenId
 NOW = 1_700_000_000.0
 
 
-def missing(*users: str) -> list[Expected]:
-    return [Expected(OpenId(user), NOW) for user in users]
+def missing(*users: str) -> list[ExpectedRetry]:
+    return [ExpectedRetry(OpenId(user), NOW) for user in users]
 
 
 def test_it_doubles_until_the_first_suspension():
     budget, sizes = Budget(), []
     for _ in range(5):
-        budget = budget.grown(NOW)
+        budget = budget.after_growth(NOW)
         sizes.append(budget.size)
-    assert sizes == [2 * FIRST_SIZE, 4 * FIRST_SIZE, 8 * FIRST_SIZE, 16 * FIRST_SIZE, 1_920]
+    assert sizes == [2 * INITIAL_SIZE, 4 * INITIAL_SIZE, 8 * INITIAL_SIZE, 16 * INITIAL_SIZE, 1_920]
 
 
 def test_a_suspension_leaves_most_of_what_led_to_it_and_then_it_grows_by_a_tenth_below_that():
-    budget = Budget(480).suspended(300, NOW)
+    budget = Budget(480).after_suspension(300, NOW)
     assert budget == Budget(255, 300, NOW)
-    budget = budget.grown(NOW + 300)
+    budget = budget.after_growth(NOW + 300)
     assert budget.size == 280
-    budget = budget.grown(NOW + 600)
+    budget = budget.after_growth(NOW + 600)
     assert budget.size == 285  # 95 % of what led to it
-    assert budget.grown(NOW + 900) == budget
-    assert budget.grown(NOW + LATELY_S).size == 313  # nobody knows after a week
+    assert budget.after_growth(NOW + 900) == budget
+    assert budget.after_growth(NOW + SUSPENSION_MEMORY_S).size == 313  # nobody knows after a week
 
 
 def test_a_second_suspension_within_a_week_halves_it():
     budget = Budget(255, 300, NOW)
-    assert budget.suspended(290, NOW + 3_600).size == 127
-    assert budget.suspended(40, NOW + 3_600).size == 34  # and it may have taken fewer yet
-    assert budget.suspended(290, NOW + LATELY_S).size == 246
+    assert budget.after_suspension(290, NOW + 3_600).size == 127
+    assert budget.after_suspension(40, NOW + 3_600).size == 34  # and it may have taken fewer yet
+    assert budget.after_suspension(290, NOW + SUSPENSION_MEMORY_S).size == 246
 
 
 def test_it_can_always_find_out_more():
     budget = Budget()
     for hour in range(20):
-        budget = budget.suspended(1, NOW + 3_600 * hour)
-    assert budget.size == SMALLEST_SIZE
-    assert budget.grown(NOW + LATELY_S + 80_000).size == SMALLEST_SIZE + 1
+        budget = budget.after_suspension(1, NOW + 3_600 * hour)
+    assert budget.size == MIN_SIZE
+    assert budget.after_growth(NOW + 80_000).size == MIN_SIZE + 1
 
 
 @pytest.mark.parametrize(
@@ -85,4 +85,17 @@ def test_when_a_silence_is_suspicious(users, suspicious):
     ],
 )
 def test_what_a_silence_was(users, silent_s, usual_arrivals, suspended):
-    assert was_suspension(missing(*users), silent_s, usual_arrivals) is suspended
+    assert was_suspension(missing(*users), silent_s, usual_arrivals, 50) is suspended
+
+
+def test_traffic_alone_is_no_evidence_where_there_were_hardly_any_timeouts():
+    assert was_suspension(missing("a"), 60.0, 30.0, 20)
+    assert not was_suspension(missing("a"), 60.0, 30.0, 19)
+
+
+def test_an_implausibly_low_ceiling_limits_nothing():
+    budget, sizes = Budget().after_suspension(5, NOW), []
+    for period in range(30):
+        budget = budget.after_growth(NOW + 300 * period)
+        sizes.append(budget.size)
+    assert sizes[-1] > INITIAL_SIZE

@@ -27,7 +27,7 @@ def stage(tmp_path) -> Iterator[Stage]:
     made.end()
 
 
-class Pulse:
+class LagMonitor:
     """Asks the daemon whether it is there, again and again; `gaps` are how long it took."""
 
     def __init__(self, stage: Stage) -> None:
@@ -59,7 +59,7 @@ def test_while_a_sync_stalls_the_daemon_goes_on_and_acknowledges_nothing(stage, 
     stage.start_daemon(environ=environ)
     assert stage.send("/help")["reply"], "the disk is well yet"
     trigger.touch()
-    pulse, began = Pulse(stage), time.monotonic()
+    pulse, began = LagMonitor(stage), time.monotonic()
     # The first attempt is held in silence until it is on record, and WeChat asks again.
     reply = stage.send("/help")["reply"]
     took = time.monotonic() - began

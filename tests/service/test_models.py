@@ -452,7 +452,10 @@ def test_a_user_chooses_among_the_models():
     assert story.say("/model big") == "已切换到 Big，接着问吧。"
     assert ask(story) == ANSWER
     assert story.model.calls[-1]["model"] == "Big"
-    assert words_of(story.say("/MODEL nobody")) == "没有这个模型。正在使用 Big，可选：small、Big。"
+    assert (
+        words_of(story.say("/MODEL nobody"))
+        == "没有这个模型。正在使用 Big，可选：small、Big。发送“/model 名字”切换。"
+    )
     story.crash()
     story.start()
     ask(story)

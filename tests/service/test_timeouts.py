@@ -11,7 +11,7 @@ from tests.support.story import Story, configuration
 from wxgptd import config as cfg
 from wxgptd.domain import commands as c
 from wxgptd.domain import events as e
-from wxgptd.domain.timeout_budget import FIRST_SIZE
+from wxgptd.domain.timeout_budget import INITIAL_SIZE
 from wxgptd.domain.values import AccountName, DeliveryKey, OpenId, User, account_itself
 from wxgptd.service.timeouts import DeliberateTimeouts
 
@@ -22,8 +22,8 @@ class Account:
     """One account's timeouts, seconds as its clock, a new message each time."""
 
     def __init__(self, fixed: int | None = None) -> None:
-        self.steady_since: float | None = 0.0
-        self.timeouts = DeliberateTimeouts(fixed, lambda: self.steady_since)
+        self.responsive_since: float | None = 0.0
+        self.timeouts = DeliberateTimeouts(fixed, lambda: self.responsive_since)
         self.changes: list[c.SetTimeoutBudget] = []
         self._next = 0
 
@@ -88,7 +88,7 @@ def test_that_the_budget_is_spent_is_told_once_each_time(logged):
         account.time_out(300.5 + 10.0 * at)
     assert len(logged) == 1
     assert account.time_out(900.0)
-    assert "held again" in str(logged[1]["log_format"])
+    assert "available again" in str(logged[1]["log_format"])
 
 
 def test_timeouts_that_the_log_proves_count_after_a_restart():
@@ -107,10 +107,18 @@ def test_an_answer_that_comes_before_wechat_hangs_up_costs_nothing():
     name = account.arrive(0.0)
     user, delivery = User(MAIN, OpenId("alice")), DeliveryKey(name)
     assert account.timeouts.spend(user, delivery, 4.6)
-    account.timeouts.give_back(user, delivery)
+    account.timeouts.refund(user, delivery)
     assert account.left(4.9) == 1
     account.silence(10.0, "abcd")
     assert not account.timeouts.is_suspected(MAIN, 30.0)
+
+
+def test_a_budget_that_becomes_automatic_was_not_used_up_yet():
+    account = Account(fixed=5)
+    busy(account, 0.0, 100.0)
+    account.timeouts.fixed = None
+    account.arrive(400.0)
+    assert account.changes == []
 
 
 # It finds its own size.
@@ -180,11 +188,11 @@ def test_a_network_that_was_away_leaves_the_budget_alone(back_after_s):
     assert account.changes == []
 
 
-@pytest.mark.parametrize("steady_since", [None, 130.0])
-def test_a_daemon_that_was_away_itself_blames_nobody(steady_since):
+@pytest.mark.parametrize("responsive_since", [None, 130.0])
+def test_a_daemon_that_was_away_itself_blames_nobody(responsive_since):
     account = Account()
     account.silence(100.0)
-    account.steady_since = steady_since
+    account.responsive_since = responsive_since
     account.arrive(160.0)
     assert account.changes == []
 
@@ -230,7 +238,8 @@ def test_a_suspension_is_in_status_log_and_metric_and_leaves_a_smaller_budget():
     crowd(story, 8)
     story.advance(12)
     assert status(story) == {
-        "budget": FIRST_SIZE, "left": FIRST_SIZE - 8, "suspended_at": None, "suspected": True,
+        "budget": INITIAL_SIZE, "auto": True, "left": INITIAL_SIZE - 8, "suspended_at": None,
+        "suspected": True,
     }  # fmt: skip
     story.advance(50, 0.5)
     story.say("/help", "late")
@@ -253,7 +262,7 @@ def test_a_daemon_that_was_restarted_meanwhile_confirms_nothing():
     story.restart()
     story.advance(50, 0.5)
     story.say("/help", "late")
-    assert status(story)["budget"] == FIRST_SIZE
+    assert status(story)["budget"] == INITIAL_SIZE
 
 
 def test_a_daemon_that_lagged_meanwhile_confirms_nothing():
@@ -263,7 +272,7 @@ def test_a_daemon_that_lagged_meanwhile_confirms_nothing():
     story.advance(20, 20)  # its reactor was kept from its work
     story.advance(25, 0.5)
     story.say("/help", "late")
-    assert status(story)["budget"] == FIRST_SIZE
+    assert status(story)["budget"] == INITIAL_SIZE
 
 
 def test_a_daemon_that_had_no_room_for_connections_meanwhile_confirms_nothing():
@@ -273,10 +282,12 @@ def test_a_daemon_that_had_no_room_for_connections_meanwhile_confirms_nothing():
     story.service.fullness.note("connections")
     story.advance(50, 0.5)
     story.say("/help", "late")
-    assert status(story)["budget"] == FIRST_SIZE
+    assert status(story)["budget"] == INITIAL_SIZE
 
 
 def test_a_fixed_number_is_what_the_configuration_says():
     window = cfg.Window(deliberate_timeouts_per_5min=3)
     story = Story(answer_at(40, "好的。"), configuration(window=window))
-    assert status(story) == {"budget": 3, "left": 3, "suspended_at": None, "suspected": False}
+    assert status(story) == {
+        "budget": 3, "auto": False, "left": 3, "suspended_at": None, "suspected": False,
+    }  # fmt: skip

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from wxgptd.config.tables import Config, Rule, RuleReply, webhook_path
 from wxgptd.config.values import web_address
-from wxgptd.domain import rules
+from wxgptd.domain import rules, taps
 from wxgptd.domain.texts import MAX_REPLY_BYTES
 
 MAX_ARTICLES = 8
@@ -25,7 +25,9 @@ def compiled(config: Config, account: str) -> tuple[rules.Rule, ...]:
             about=_about(rule),
             matches=_matcher(rule),
             always=rule.always,
-            action=rules.Backend(rule.forward) if rule.forward else _reply(rule.reply),
+            action=rules.Backend(rule.forward)
+            if rule.forward
+            else _reply(rule.reply, links=config.reply.taps),
             names_event=rule.match.startswith("event:"),
         )
         for number, rule in enumerate(config.rule, 1)
@@ -82,9 +84,10 @@ def _pattern(pattern: str) -> rules.Pattern:
     return found
 
 
-def _reply(said: RuleReply) -> rules.RuleReply:
+def _reply(said: RuleReply, *, links: bool) -> rules.RuleReply:
+    """Return what a rule says; the taps of a text as `links`, or as words."""
     if said.text:
-        return rules.TextReply(said.text)
+        return rules.TextReply(taps.filled(said.text, links=links))
     if said.image:
         return rules.ImageReply(said.image)
     if said.voice:

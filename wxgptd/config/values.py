@@ -156,10 +156,14 @@ def _number(value: Any, _: object) -> float:  # noqa: ANN401
     return float(value)
 
 
+def _as_toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
 def _auto_or_number(value: Any, _: object) -> AutoOrNumber:  # noqa: ANN401
     if value == "auto" or (type(value) is int and value >= 0):
         return value  # type: ignore[no-any-return]
-    raise ValueError(f'must be "auto" or a number from 0 on, not {value!r}')
+    raise ValueError(f'must be "auto" or a whole number, 0 or more, not {_as_toml(value)}')
 
 
 def _table(value: Any, _: object) -> Any:  # noqa: ANN401

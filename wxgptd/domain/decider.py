@@ -106,8 +106,9 @@ def leaves_to_others(
     match content:
         case Ignorable():
             return True
-        case Text(text=text):
-            return is_for_others(state, state.live, policy, slash.parse(text, assistants))
+        case Text(text=text, tapped=tapped):
+            line = slash.parse(text, assistants)
+            return is_for_others(state, state.live, policy, line, tapped=tapped)
         case _:
             return state.live is None and not policy.open_with
 

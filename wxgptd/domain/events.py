@@ -47,7 +47,7 @@ class CommandGiven:
     """A chat command arrived for the first time; `command` is its canonical name.
 
     `clear` ends the links to the user's history, `clear session` (which is the same in the chat)
-    does not, and `clear asked` has not done anything yet. `sent_at` and `tapped` are as in
+    does not, and `clear unconfirmed` has not done anything yet. `sent_at` and `tapped` are as in
     `QuestionAsked`.
     """
 

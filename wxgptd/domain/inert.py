@@ -14,25 +14,43 @@ from __future__ import annotations
 import re
 
 _UNSEEN = (
-    r"[\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2000-\u200f"
-    r"\u2028-\u202f\u205f-\u206f\u3000\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff"
-    r"\U000e0000-\U000e0fff]*+"
+    r"[\x00-\x20\x7f-\xa0\xad\u0300-\u036f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2000-\u200f"
+    r"\u2028-\u202f\u205f-\u206f\u20d0-\u20f0\u3000\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff"
+    r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]*+"
 )
 """Blanks and what is invisible: a client may skip it, and a program on the way may remove it."""
 
 _A = rf"{_UNSEEN}a(?![0-9a-z])"
 _SCHEME = "|".join(_UNSEEN.join(name) for name in ("weixin", "wechat"))
+_LESS_THAN = "|".join(
+    _UNSEEN.join(parts)
+    for parts in (
+        ["l", "t"],
+        ["#", rf"(?:0{_UNSEEN})*+6", "0"],
+        ["#", "x", rf"(?:0{_UNSEEN})*+3", "c"],
+    )
+)
+"""The entities for `<`, behind their ampersand."""
+_PART_OF_LESS_THAN = "|".join(
+    _UNSEEN.join(parts)
+    for parts in (
+        ["l?"],
+        ["#?"],
+        ["#", rf"(?:0{_UNSEEN})*+6?"],
+        ["#", "x", rf"(?:0{_UNSEEN})*+3?"],
+    )
+)
 
 _LINK = re.compile(
     rf"<(?={_A})"
-    rf"|&(?=(?:lt|#0*+60|#x0*+3c);?{_A})"
+    rf"|&(?={_UNSEEN}(?:{_LESS_THAN}){_UNSEEN};?{_A})"
     rf"|(?:{_SCHEME}){_UNSEEN}:(?={_UNSEEN}/{_UNSEEN}/)",
     re.IGNORECASE | re.ASCII,
 )
 
 _UNDECIDED = re.compile(
     rf"<{_UNSEEN}a?\Z"
-    rf"|&(?:l?|lt;?{_UNSEEN}a?|#(?:0*+6?|0*+60;?{_UNSEEN}a?|x0*+3?|x0*+3c;?{_UNSEEN}a?))\Z"
+    rf"|&{_UNSEEN}(?:(?:{_PART_OF_LESS_THAN})|(?:{_LESS_THAN}){_UNSEEN};?{_UNSEEN}a?){_UNSEEN}\Z"
     rf"|(?:{_SCHEME}){_UNSEEN}:{_UNSEEN}/?{_UNSEEN}\Z",
     re.IGNORECASE | re.ASCII,
 )
@@ -45,6 +63,7 @@ def inert(text: str, *, growing: bool = False) -> str:
 
     Of a `growing` text, as much as no continuation can change.
     """
+    shown = _LINK.sub(lambda match: match[0][:-1] + _SHOWN[match[0][-1]], text)
     if growing and (undecided := _UNDECIDED.search(text)):
-        text = text[: undecided.start()]
-    return _LINK.sub(lambda match: match[0][:-1] + _SHOWN[match[0][-1]], text)
+        return shown[: undecided.start()]
+    return shown

@@ -38,14 +38,14 @@ def page(text: str, start: int, end: int, style: Style) -> str:
     """Return the slice as a reply of its own: code that was cut in two is code in both."""
     body = text[start:end]
     if style is not Style.MARKDOWN:
-        return body
+        return inert(body)  # what is cut off may have been what made it no link
     fence = _fence_at(text, end)
     if fence is not None:
         body = f"{body.rstrip(chr(10))}\n{fence['marks']}"
     fence = _fence_at(text, start)
     if fence is not None:
         body = f"{fence[0].strip()}\n{body.removeprefix(chr(10))}"
-    return body
+    return inert(body)
 
 
 def cut(

@@ -26,6 +26,13 @@ def is_by_tap(state: UserState, at: float) -> bool:
     return state.tap_pushes < PER_TAP and at - state.tapped_at <= WITHIN_OF_TAP_S
 
 
+def used(state: UserState, at: float) -> tuple[int, int]:
+    """Return how many messages were sent by the quota that applies at `at`, and its limit."""
+    if state.tap_pushes and at - state.tapped_at <= WITHIN_OF_TAP_S:
+        return state.tap_pushes, PER_TAP
+    return state.pushes, PER_MESSAGE
+
+
 def with_one_more(state: UserState, at: float) -> UserState:
     """Return the state after a message was sent at `at`."""
     if is_by_tap(state, at):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from wxgptd.domain import brevity, closing, limits, offering, slash
+from wxgptd.domain import answer_length, closing, limits, offering, slash
 from wxgptd.domain import commands as c
 from wxgptd.domain import events as e
 from wxgptd.domain.closing import close, expired
@@ -32,7 +32,7 @@ Events = tuple[e.Event, ...]
 CLEAR_SESSION = "clear session"
 """The name of a `/clear` that leaves the links to the history alone."""
 
-CLEAR_ASKED = "clear asked"
+CLEAR_UNCONFIRMED = "clear unconfirmed"
 """The name of a `/clear` that was tapped, which is easily done by mistake: it asks first."""
 
 CONFIRM_WITHIN_S = 300.0
@@ -95,7 +95,7 @@ def _other(
 
 def _line(state: UserState, live: Session | None, command: c.Receive, text: str) -> Events:
     line = slash.parse(text, command.assistants)
-    if not is_for_others(state, live, command.policy, line):
+    if not is_for_others(state, live, command.policy, line, tapped=command.tapped):
         costs = not isinstance(line, slash.Continue)
         refused = limits.refusal_of_message(state, command, costs=costs)
         if refused is not None:
@@ -121,13 +121,20 @@ def _line(state: UserState, live: Session | None, command: c.Receive, text: str)
             assert_never(line)
 
 
-def is_for_others(state: UserState, live: Session | None, policy: Policy, line: slash.Line) -> bool:
+def is_for_others(
+    state: UserState,
+    live: Session | None,
+    policy: Policy,
+    line: slash.Line,
+    *,
+    tapped: bool = False,
+) -> bool:
     """Tell whether no session would have to do with it, whoever sent it."""
     match line:
         case slash.Say() | slash.ChooseModel():
             return live is None and not policy.open_with
         case slash.Continue():
-            return live is None and not policy.open_with and not state.past
+            return live is None and not policy.open_with and not state.past and not tapped
         case _:
             return False
 
@@ -162,7 +169,7 @@ def _stop(state: UserState, live: Session | None, command: c.Receive) -> Events:
 
 def _clear(state: UserState, live: Session | None, command: c.Receive) -> Events:
     if command.tapped and (live or state.past) and not _was_asked_to_confirm(state, command.at):
-        return (_given(command, CLEAR_ASKED), _notice(command, Notice.CONFIRM_CLEAR))
+        return (_given(command, CLEAR_UNCONFIRMED), _notice(command, Notice.CONFIRM_CLEAR))
     assistant = _assistant_to_reopen(state, live, command)
     closed = close(state, live, CloseReason.CLEARED, command.at) if live else ()
     opened = _session_opened(command, assistant)
@@ -172,11 +179,12 @@ def _clear(state: UserState, live: Session | None, command: c.Receive) -> Events
 
 
 def _was_asked_to_confirm(state: UserState, at: float) -> bool:
-    return any(
-        isinstance(window, Settled)
-        and window.reply.notice == Notice.CONFIRM_CLEAR
-        and at - window.settled_at <= CONFIRM_WITHIN_S
-        for window in state.windows.values()
+    """Tell whether the last thing that was said to the user is that question."""
+    newest = next(reversed(state.windows.values()), None)  # type: ignore[call-overload]
+    return (
+        isinstance(newest, Settled)
+        and newest.reply.notice == Notice.CONFIRM_CLEAR
+        and at - newest.settled_at <= CONFIRM_WITHIN_S
     )
 
 
@@ -215,6 +223,9 @@ def _continue(state: UserState, live: Session | None, command: c.Receive, text: 
                         tapped=command.tapped,
                     ),
                 )
+    if command.tapped:  # an old link is no question
+        nothing = Notice.ALL_SAID if live is not None or state.past else Notice.NO_SESSION
+        return (_given(command, "continue"), _notice(command, nothing))
     return _say(state, live, command, text)
 
 
@@ -227,7 +238,7 @@ def _asks_on(live: Session) -> bool:
         case Completed(finish=Finish.LENGTH) | Failed(reason=FailureReason.INTERRUPTED):
             return True
         case Completed(text=text):
-            return brevity.offers_more(text)
+            return answer_length.offers_more(text)
         case _:
             return False
 

@@ -25,7 +25,7 @@ HANG_UP_AFTER_S = 8.0
 LAST_NUMBER = 3
 """WeChat asks this often, and then shows its fault text."""
 
-ALL_PATIENCE_S = 15.0
+WINDOW_S = 15.0
 """How long WeChat waits in all three attempts, from the first sending."""
 
 CREATE_TIME_UNIT_S = 1.0
@@ -70,7 +70,7 @@ def delay(at: float, sent_at: int, clock_offset: float) -> float:
     returned.
     """
     apparent = at - sent_at - clock_offset
-    if CREATE_TIME_UNIT_S <= apparent < ALL_PATIENCE_S:
+    if CREATE_TIME_UNIT_S <= apparent < WINDOW_S:
         return apparent + min(clock_offset, CREATE_TIME_UNIT_S)
     return 0.0
 
@@ -82,7 +82,7 @@ def patience(window: Window, at: float, *, last: bool) -> float:
     """
     if not last:
         return WECHAT_PATIENCE_S
-    return min(WECHAT_PATIENCE_S, window.first_at + ALL_PATIENCE_S - at)
+    return min(WECHAT_PATIENCE_S, window.first_at + WINDOW_S - at)
 
 
 def time_left(window: Window, at: float, *, may_wait: bool) -> float:
@@ -90,8 +90,8 @@ def time_left(window: Window, at: float, *, may_wait: bool) -> float:
 
     In all its attempts, or only in the newest where the others may not be waited for.
     """
-    patience_s = ALL_PATIENCE_S if may_wait else WECHAT_PATIENCE_S * window.attempts
-    return window.first_at + min(patience_s, ALL_PATIENCE_S) - at
+    patience_s = WINDOW_S if may_wait else WECHAT_PATIENCE_S * window.attempts
+    return window.first_at + min(patience_s, WINDOW_S) - at
 
 
 def is_last(window: Window, at: float) -> bool:

@@ -79,8 +79,6 @@ def parse(text: str, assistants: Mapping[str, AssistantName]) -> Line:
     line = text.strip()
     if line.startswith("／"):
         line = "/" + line[1:]
-    if line.startswith("/"):
-        line = line.replace("%20", " ")  # of a link that was tapped, some clients send it as it is
     folded = line.lower()
     fixed = _FIXED.get(folded)
     if fixed is not None:
@@ -89,6 +87,8 @@ def parse(text: str, assistants: Mapping[str, AssistantName]) -> Line:
         return Continue()
     if folded in assistants:
         return Open(assistants[folded], "")
+    if folded.startswith(f"{MODEL_WORD}%20"):
+        line = line.replace("%20", " ")  # some clients send a tapped link's words as they are
     words = re.split(r"\s", line, maxsplit=1)
     if len(words) > 1 and words[0].lower() in assistants:
         return Open(assistants[words[0].lower()], words[1].strip())

@@ -2,8 +2,8 @@
 
 WeChat shows `<a href="weixin://bizmsgmenu?msgmenucontent=WORDS&msgmenuid=1">LABEL</a>` in a text
 as blue LABEL; a tap on it sends WORDS as a message. It is how WeChat renders its own menu
-messages, and is not documented as a link: a client may show LABEL as plain text, or nothing. So
-whoever writes a text names the words as well.
+messages, and is not documented as a link: an old client may show LABEL as plain text. Every text
+must therefore also spell the words out, in the label or beside it.
 
 In a text of the catalogue it is written `{tap:WORDS|LABEL}`, or `{tap:WORDS}`.
 """
@@ -12,17 +12,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from string import Formatter
 from urllib.parse import quote
 
 _LINK = '<a href="weixin://bizmsgmenu?msgmenucontent={}&msgmenuid=1">{}</a>'
 _UNSAFE = re.compile(r"""[\s"'<>&#%+=]""")
+_FULL_WIDTH = str.maketrans("<>&", "＜＞＆")
 _PLACEHOLDER = re.compile(r"(?<!\{)\{tap:([^{}|]*)(?:\|([^{}]*))?\}")
 
 
 def link(words: str, label: str = "") -> str:
     """Return blue text `label` that sends `words` when tapped."""
     sent = _UNSAFE.sub(lambda found: quote(found.group(), safe=""), words)
-    shown = (label or words).replace("<", "＜").replace("&", "＆")
+    shown = (label or words).translate(_FULL_WIDTH)
     return _LINK.format(sent, shown)
 
 
@@ -34,18 +36,38 @@ class Placeholder:
         return link(words, label)
 
 
+def filled(text: str, *, links: bool = True) -> str:
+    """Return `text`, which is no template, with `links` or words where it has taps."""
+    if links:
+        return _PLACEHOLDER.sub(lambda found: link(found[1], found[2] or ""), text)
+    beside = _PLACEHOLDER.sub("", text)
+    return _PLACEHOLDER.sub(lambda found: _in_words(found[1], found[2] or "", beside), text)
+
+
 def in_words(template: str) -> str:
     """Return `template` with words where it has taps, and no link.
 
-    Those are the words to send, or the label where the text names the words to send anyway.
+    Those are the words to send, with the label if there is one: alone where the text names the
+    words to send anyway.
     """
-    beside = _PLACEHOLDER.sub("", template)
+    parts = list(Formatter().parse(template))
+    beside = "".join(literal for literal, *_ in parts)
+    written = []
+    for literal, field, said, _ in parts:
+        written.append(literal.replace("{", "{{").replace("}", "}}"))
+        if field == "tap":
+            words, _, label = (said or "").partition("|")
+            written.append(_in_words(words, label, beside))
+        elif field is not None:
+            written.append(f"{{{field}}}")
+    return "".join(written)
 
-    def shown(found: re.Match[str]) -> str:
-        words, label = found.groups()
-        return label if label and words in beside else words
 
-    return _PLACEHOLDER.sub(shown, template)
+def _in_words(words: str, label: str, beside: str) -> str:
+    if not label:
+        return words
+    named = rf"(?<![A-Za-z0-9_/]){re.escape(words)}(?![A-Za-z0-9_])"
+    return label if re.search(named, beside) else f"{label}（{words}）"
 
 
 def faults(said: str) -> Iterator[str]:
@@ -54,6 +76,6 @@ def faults(said: str) -> Iterator[str]:
     if not words.strip():
         yield "has a {tap:} without words to send"
     if "{" in said or "}" in said:
-        yield "has a {tap:} with braces in it (only words may stand there)"
+        yield "has braces inside {tap:…}; only plain text is allowed"
     if "|" in label:
         yield "has a {tap:} with more than one | in it"

@@ -7,6 +7,7 @@ the configuration is read.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from string import Formatter
@@ -40,12 +41,16 @@ class Texts:
     history: str = "点开下面的链接查看你的历史对话（链接 {days} 天内有效，请勿转发）：\n{link}"
     help: str = (
         "发送 {commands} 开始对话，之后直接提问。\n"
-        "继续：{tap:继续|看没看完的回答}\n"
+        "继续：{tap:继续|接着看上一个回答}\n"
         "/clear：{tap:/clear|清空上下文，重新开始}\n"
         "/history：{tap:/history|历史对话}\n"
         "/stop：{tap:/stop|结束对话}"
     )
-    confirm_clear: str = "要清空上下文、重新开始吗？再发送一次 /clear {tap:/clear|确定清空}。"
+    confirm_clear: str = (
+        "要清空上下文、重新开始吗？之前回答的链接也会失效。"
+        "再发送一次 /clear {tap:/clear|确定清空}；不清空就不用理会。"
+    )
+    help_models: str = "/model：{tap:/model|换一个模型}"
     all_said: str = "以上就是完整的回答。"
     between_commands: str = " 或 "
 
@@ -67,7 +72,7 @@ class Texts:
     too_many_tokens: str = "今天的用量用完了，{when}可以再问。"
     budget_spent: str = "今天的额度用完了，明天再来吧。"
     models: str = "正在使用 {model}。可选：{models}。发送“/model 名字”切换。"
-    no_such_model: str = "没有这个模型。正在使用 {model}，可选：{models}。"
+    no_such_model: str = "没有这个模型。正在使用 {model}，可选：{models}。发送“/model 名字”切换。"
     model_chosen: str = "已切换到 {model}，接着问吧。"
     storage_full: str = "服务暂时无法记录新的消息，请稍后再试。"
     in_seconds: str = "{count} 秒后"
@@ -82,17 +87,18 @@ class Texts:
     still_writing: str = "（还在写，回复“继续”{tap:继续|看下文}，或点开链接看完整回答：\n{link} ）"
     waiting: str = (
         "这个问题需要想一会儿。点开链接，回答写好就会出现；"
-        "也可以稍后回复“继续”{tap:继续|来看}：\n{link}"
+        "也可以稍后回复“继续”{tap:继续|查看}。\n{link}"
     )
     still_writing_pushed: str = "（还在写，写好后会自动发来，也可以点开链接看：\n{link} ）"
     waiting_in_line: str = (
         "现在提问的人比较多，你的问题在排队。点开链接，轮到时回答就会出现；"
-        "也可以稍后回复“继续”{tap:继续|来看}：\n{link}"
+        "也可以稍后回复“继续”{tap:继续|查看}。\n{link}"
     )
     waiting_in_line_pushed: str = (
         "现在提问的人比较多，你的问题在排队，写好后会自动发来，也可以点开链接看：\n{link}"
     )
     waiting_pushed: str = "这个问题需要想一会儿，回答写好后会自动发来，也可以点开链接看：\n{link}"
+    offered_more: str = "{tap:继续|接着看}"
     cut_short: str = "（回答已截断，回复“继续”{tap:继续|接着写}）"
     interrupted: str = "（回答中断，回复“继续”{tap:继续|重试}）"
     failed_midway: str = "（{failure}）"
@@ -206,6 +212,7 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
 MAY_BE_EMPTY = frozenset(
     {
         "ai_label",
+        "offered_more",
         "unseen",
         "trimmed",
         "cut_short",
@@ -225,6 +232,8 @@ def faults(name: str, text: str) -> Iterator[str]:
     allowed = PLACEHOLDERS.get(name, frozenset())
     if len(text.encode("utf-8", "replace")) > MAX_TEXT_BYTES:
         yield f"is longer than {MAX_TEXT_BYTES} bytes"
+    elif len(taps.filled(text).encode("utf-8", "replace")) > MAX_TEXT_BYTES:
+        yield f"is longer than {MAX_TEXT_BYTES} bytes with its taps, which take some 90 each"
     if not text.strip() and name not in MAY_BE_EMPTY:
         yield "is empty"
     try:
@@ -232,12 +241,16 @@ def faults(name: str, text: str) -> Iterator[str]:
     except ValueError as error:
         yield f"is not a text with placeholders: {error} (write {{{{ for a brace)"
         return
+    used: set[str] = set()
     for _, field, form, conversion in parsed:
         if field == "tap" and not conversion:
             yield from taps.faults(form or "")
+        elif re.match(r"\s*taps?\s*(?:[：:]|\Z)", field or "", re.IGNORECASE):
+            yield f"uses {{{field}}}: did you mean {{tap:WORDS}}, with a plain colon?"
         elif form or conversion:
-            yield "has a placeholder with a ! or a : in it (only names may stand in braces)"
-    used = {field for _, field, _, _ in parsed if field is not None} - {"tap"}
+            yield "has a placeholder with a ! or a : in it (only tap has a : behind it)"
+        elif field is not None:
+            used.add(field)
     for placeholder in sorted(used - allowed):
         choice = ", ".join(f"{{{known}}}" for known in (*sorted(allowed), "tap:WORDS"))
         yield f"uses {{{placeholder}}}, but may use: {choice}"
@@ -245,7 +258,9 @@ def faults(name: str, text: str) -> Iterator[str]:
 
 def in_words(texts: Texts) -> Texts:
     """Return the catalogue without links that send words: the words stand for themselves."""
-    return replace(texts, **{name: taps.in_words(getattr(texts, name)) for name in names()})
+    words = {name: taps.in_words(getattr(texts, name)) for name in names()}
+    # It is beside an answer that names the word.
+    return replace(texts, **{**words, "offered_more": ""})
 
 
 def names() -> tuple[str, ...]:

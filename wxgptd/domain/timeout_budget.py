@@ -14,88 +14,105 @@ from typing import NamedTuple
 from wxgptd.domain.values import OpenId
 
 PERIOD_S = 300.0
-"""The budget is for five minutes, and judged after as much."""
+"""The budget covers this long, and is reviewed as often."""
 
-FIRST_SIZE = 60
+INITIAL_SIZE = 60
 
-SMALLEST_SIZE = 6
-"""With fewer, five users could not tell any more whether WeChat comes again."""
+MIN_SIZE = 6
+"""Below this a suspension could no longer be detected: that takes SUSPICIOUS_MISSES retries."""
 
-OF_CEILING = 0.85
-"""What a suspension leaves of the timeouts that led to it."""
+BACKOFF_FACTOR = 0.85
+"""What a suspension leaves of the timeouts that caused it."""
 
-BELOW_CEILING = 0.95
-"""How near to those the budget may grow again."""
+REGROWTH_LIMIT = 0.95
+"""Share of the ceiling that the budget may regrow to..."""
 
-LATELY_S = 7 * 86_400.0
-"""How long a suspension is remembered."""
+SUSPENSION_MEMORY_S = 7 * 86_400.0
+"""...for this long after a suspension."""
 
-COMES_WITHIN_S = 6.0
-"""An attempt is given up just before WeChat hangs up; about 5 s later WeChat has come again."""
+RETRY_WITHIN_S = 6.0
+"""A timeout is counted just before WeChat hangs up. The retry follows at once, or 5 s later at the
+latest, by the reports there are."""
 
 SUSPICIOUS_MISSES = 5
 SUSPICIOUS_USERS = 3
-"""So many attempts that were expected, of so many users: one user's network is not WeChat."""
+"""So many retries must be missing, of so many users: one user's network is not a suspension."""
 
 SHORTEST_SUSPENSION_S = 45.0
 LONGEST_SUSPENSION_S = 120.0
 
-TELLING_ARRIVALS = 10.0
-"""An account with few users misses few attempts at once; but that so many messages fail to come,
-as its traffic has been, is no chance either (1 in 20,000)."""
+CONCLUSIVE_ARRIVALS = 10.0
+"""A quiet account rarely misses five retries at once. If its usual traffic predicts this many
+messages and none comes, chance is ruled out (Poisson: e^-10, 1 in 22,000)."""
+
+PLAUSIBLE_TIMEOUTS = 20
+"""Fewer timeouts than this in five minutes are no reason for a suspension that anybody has seen. It
+takes that many where traffic alone is the evidence, and for a ceiling to limit regrowth."""
+
+TOLERATED_LOSS = 0.1
+"""Share of the expected retries that may go missing while WeChat still counts as well."""
 
 
 class Budget(NamedTuple):
     """How many timeouts fit into five minutes.
 
-    `ceiling` is how many led to the last suspension, which was at `suspended_at`; both are 0
-    where there was none.
+    `ceiling` is how many caused the last suspension, which ended at `suspended_at`; both are 0
+    if there was none.
     """
 
-    size: int = FIRST_SIZE
+    size: int = INITIAL_SIZE
     ceiling: int = 0
     suspended_at: float = 0.0
 
-    def grown(self, at: float) -> Budget:
-        """Return the budget after five minutes in which it was used up and all was well."""
+    def after_growth(self, at: float) -> Budget:
+        """Return the budget after a period in which it was used up and all was well."""
         if not self.suspended_at:
             return self._replace(size=2 * self.size)
         size = max(self.size + 1, int(self.size * 1.1))
-        if at - self.suspended_at < LATELY_S:
-            size = min(size, int(self.ceiling * BELOW_CEILING))
+        limited = self.ceiling >= PLAUSIBLE_TIMEOUTS
+        if limited and at - self.suspended_at < SUSPENSION_MEMORY_S:
+            size = min(size, int(self.ceiling * REGROWTH_LIMIT))
         return self._replace(size=max(size, self.size))
 
-    def suspended(self, timeouts: int, at: float) -> Budget:
-        """Return the budget after a suspension that `timeouts` in five minutes led to."""
-        size = int(timeouts * OF_CEILING)
-        if self.suspended_at and at - self.suspended_at < LATELY_S:
+    def after_suspension(self, timeouts: int, at: float) -> Budget:
+        """Return the budget after a suspension that `timeouts` in five minutes caused."""
+        size = int(timeouts * BACKOFF_FACTOR)
+        if self.suspended_at and at - self.suspended_at < SUSPENSION_MEMORY_S:
             size = min(size, self.size // 2)
-        return Budget(max(size, SMALLEST_SIZE), timeouts, at)
+        return Budget(max(size, MIN_SIZE), timeouts, at)
 
 
-class Expected(NamedTuple):
-    """An attempt that WeChat has to make, since one of this user's was left to time out."""
+class ExpectedRetry(NamedTuple):
+    """A retry that WeChat has to make, since an attempt of this user's was left to time out."""
 
     openid: OpenId
     spent_at: float
 
 
-def is_suspicious(missing: Sequence[Expected]) -> bool:
-    """Tell whether these expected attempts, none of which came, suggest a suspension.
+def is_well(came: int, missed: int) -> bool:
+    """Tell whether WeChat came again as it should: so many retries came, so many did not."""
+    return came > 0 and missed <= TOLERATED_LOSS * (came + missed)
 
-    Nothing else has come either since the first of them was due.
+
+def is_suspicious(missing: Sequence[ExpectedRetry]) -> bool:
+    """Tell whether these missing retries suggest a suspension.
+
+    Nothing else has arrived either since the first of them was due.
     """
     users = {one.openid for one in missing}
     return len(missing) >= SUSPICIOUS_MISSES and len(users) >= SUSPICIOUS_USERS
 
 
-def was_suspension(missing: Sequence[Expected], silent_s: float, usual_arrivals: float) -> bool:
+def was_suspension(
+    missing: Sequence[ExpectedRetry], silent_s: float, usual_arrivals: float, timeouts: int
+) -> bool:
     """Tell whether a silence that is over now was a suspension.
 
-    `missing` are the expected attempts that did not come, and `usual_arrivals` is how many messages
-    come in `silent_s` otherwise. A network that fails is silent for as long as it likes, WeChat for
-    about a minute.
+    `missing` are the retries that did not come, `usual_arrivals` is how many messages usually
+    arrive in `silent_s`, and `timeouts` is how many there were in the five minutes before. A
+    network that fails is silent for any length of time, WeChat for about a minute.
     """
     if not SHORTEST_SUSPENSION_S <= silent_s <= LONGEST_SUSPENSION_S:
         return False
-    return is_suspicious(missing) or (bool(missing) and usual_arrivals >= TELLING_ARRIVALS)
+    by_traffic = usual_arrivals >= CONCLUSIVE_ARRIVALS and timeouts >= PLAUSIBLE_TIMEOUTS
+    return is_suspicious(missing) or (bool(missing) and by_traffic)

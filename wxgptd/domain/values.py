@@ -39,8 +39,13 @@ LOG_ITSELF = User(AccountName(""), OpenId(""))
 
 
 def account_itself(account: AccountName) -> User:
-    """Return in whose name it is recorded what happened to an account. No follower is like that."""
+    """Return the pseudo-user that account-level events are recorded under; its OpenID is empty."""
     return User(account, OpenId(""))
+
+
+def is_follower(user: User) -> bool:
+    """Tell whether `user` is a person, and not an account or the log itself."""
+    return bool(user.openid)
 
 
 class CloseReason(StrEnum):

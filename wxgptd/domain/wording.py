@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from wxgptd.domain import paging, taps
+from wxgptd.domain.answer_length import offers_more
 from wxgptd.domain.bidi import without_controls
 from wxgptd.domain.events import PushStarted
 from wxgptd.domain.inert import inert
@@ -21,6 +22,9 @@ from wxgptd.domain.values import FailureReason, Finish, Reply, ReplyKind
 
 PLANNED_REPLY_BYTES = 2_000
 """What a reply is planned for, footer included."""
+
+LEAST_ROOM_BYTES = 300
+"""Of an answer, however long the texts beside it are: those lose their taps, or are cut."""
 
 MAX_REMINDED_CHARS = 20
 
@@ -37,6 +41,11 @@ class Surroundings:
     days: int
     welcome: str = ""
     taps: bool = True
+    several_models: bool = False
+
+    def in_words(self) -> Surroundings:
+        """Return the same without taps."""
+        return replace(self, welcome=taps.in_words(self.welcome), taps=False)
 
 
 def history_dropped(date: str, texts: Texts) -> str:
@@ -75,7 +84,7 @@ def room(texts: Texts, link: str) -> int:
     ]
     longest = max(len(footer.encode()) for footer in footers) + len("\n\n")
     beside = "".join(f"\n\n{_fill(text)}" for text in (texts.trimmed, texts.ai_label))
-    return PLANNED_REPLY_BYTES - longest - len(beside.encode())
+    return max(PLANNED_REPLY_BYTES - longest - len(beside.encode()), LEAST_ROOM_BYTES)
 
 
 def render(
@@ -91,15 +100,22 @@ def render(
     `question` is the one that the reply is about; `link` leads to its page, or to the history.
     `reminder` is the line about an answer that nobody has seen.
     """
+    text = _whole(reply, question, link, texts, around)
+    # Answers are cut to fit; a fixed text may grow too long by what an operator fills it with.
+    room = MAX_REPLY_BYTES - (len(f"\n\n{reminder}".encode("utf-8", "replace")) if reminder else 0)
+    if len(text.encode("utf-8", "replace")) > room:
+        # Nothing is cut in the middle of a link.
+        text = _whole(reply, question, link, in_words(texts), around.in_words())
+    return _with_footer(text[: paging.cut(text, 0, room)], reminder)
+
+
+def _whole(
+    reply: Reply, question: Question | None, link: str, texts: Texts, around: Surroundings
+) -> str:
     text = _render(reply, question, link, texts, around)
     if question is not None and question.trimmed and reply.start == 0 and reply.end:
         text = _with_footer(text, _fill(texts.trimmed))
-    # Answers are cut to fit; a fixed text may grow too long by what an operator fills it with.
-    room = MAX_REPLY_BYTES - (len(f"\n\n{reminder}".encode()) if reminder else 0)
-    if len(text.encode("utf-8", "replace")) > room:
-        # Nothing is cut in the middle of a link.
-        text = _render(reply, question, link, in_words(texts), replace(around, taps=False))
-    return _with_footer(text[: paging.cut(text, 0, room)], reminder)
+    return text
 
 
 def reminder(unseen: Question, link: str, texts: Texts) -> str:
@@ -155,13 +171,16 @@ def _render(
 
 def _labelled(body: str, reply: Reply, texts: Texts) -> str:
     """Return `body` with the label of generated text, if it is the first part of an answer."""
-    return _with_footer(body, _fill(texts.ai_label)) if reply.start == 0 else body
+    first = reply.start == 0 and bool(body.strip())
+    return _with_footer(body, _fill(texts.ai_label)) if first else body
 
 
 def _notice(reply: Reply, link: str, texts: Texts, around: Surroundings) -> str:
     template = around.welcome if reply.notice == "welcome" else getattr(texts, reply.notice)
     if reply.notice == "not_understood":
         template = getattr(texts, f"not_understood_{reply.about}", template)
+    if reply.notice == "help" and around.several_models:
+        template = f"{template}\n{texts.help_models}"
     if reply.notice == "blocked" and reply.about:
         template = texts.blocked_for
     about = inert(reply.about)
@@ -219,6 +238,8 @@ def _footer(question: Question, link: str, texts: Texts, *, rest: bool) -> str:
     match question.answer:
         case Completed(finish=Finish.LENGTH):
             return _fill(texts.cut_short)
+        case Completed(text=text) if offers_more(text):
+            return _fill(texts.offered_more)
         case Failed(reason=FailureReason.INTERRUPTED):
             return _fill(texts.interrupted)
         case Failed(reason=reason, retry_after_s=retry_after_s):

@@ -14,7 +14,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 
 from wxgptd.domain import wording
-from wxgptd.pages import labels, times
+from wxgptd.pages import aigc, times
 from wxgptd.pages.document import Blocks
 from wxgptd.pages.download import as_markdown, note
 from wxgptd.pages.limits import CHANGE, DOWNLOAD, HISTORY, SEARCH, Allowance
@@ -111,7 +111,7 @@ class HistoryPage(_OfHistory):
         return pages.render(
             "history.html",
             title=texts.history_title,
-            aigc=labels.metadata(pages.producer, self._token),
+            aigc=aigc.metadata(pages.producer, self._token),
             base=f"{pages.root}/h/{self._token}",
             query=query,
             found=wording.history_found(view.turns, texts) if words else "",
@@ -161,8 +161,8 @@ class Download(_OfHistory):
     async def _write(self, request: Request, history: History) -> None:
         pages = self._pages
 
-        aigc = labels.metadata(pages.producer, self._token)
-        paragraphs = as_markdown(history.whole(), pages.texts, aigc)
+        label = aigc.metadata(pages.producer, self._token)
+        paragraphs = as_markdown(history.whole(), pages.texts, label)
         parts: list[str] = []
         while True:  # in pieces, between which others have their turn
             part = await pages.workshop.run(

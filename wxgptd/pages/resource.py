@@ -12,7 +12,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
 from wxgptd.domain import wording
-from wxgptd.pages import labels
+from wxgptd.pages import aigc
 from wxgptd.pages.history import HistoryPage
 from wxgptd.pages.limits import ANSWER
 from wxgptd.pages.live import Events, Poll
@@ -166,7 +166,7 @@ class AnswerPage(Linked):
         return self._pages.render(
             "answer.html",
             title=texts.page_title,
-            aigc=labels.metadata(self._pages.producer, self._token),
+            aigc=aigc.metadata(self._pages.producer, self._token),
             question=view.question,
             blocks=[Markup(block) for block in rendition.blocks],  # noqa: S704 (sanitised by nh3)
             position=rendition.position,

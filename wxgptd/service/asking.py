@@ -15,18 +15,19 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from wxgptd.domain import brevity, context, reply_window, wording
+from wxgptd.domain import answer_length, context, reply_window, wording
 from wxgptd.domain import commands as c
+from wxgptd.domain.answer_length import Pace
 from wxgptd.domain.context import Message
 from wxgptd.domain.reply_window import Open
 from wxgptd.domain.session import Session
+from wxgptd.domain.tokens import ModelName
 from wxgptd.domain.values import AccountName, DeliveryKey, FailureReason, User
 from wxgptd.ports import Breakdown, Completion, Prompt, ignore
 from wxgptd.service.fitting import Facts, Fitting
 from wxgptd.service.inflight import Flight
 from wxgptd.service.journal import Journal
 from wxgptd.service.moderation import Moderation
-from wxgptd.service.pace import Paces
 from wxgptd.service.projections import Spending
 from wxgptd.service.room import Room
 from wxgptd.service.settings import Assistant, Settings
@@ -70,7 +71,7 @@ class Surroundings:
     moderation: Moderation
     fitting: Fitting
     spending: Spending
-    paces: Paces
+    pace: Callable[[ModelName], Pace]
     may_wait: Callable[[AccountName, float], bool]
     link: Callable[[User, DeliveryKey], str]
     picture_room: Room
@@ -99,9 +100,6 @@ class Asking:
             gone = Breakdown(reason=FailureReason.MISCONFIGURED, text="", detail=detail)
             return gone, Facts(session.assistant)
         told = context.messages(session, name, self._system_prompt(own, user))
-        if own.fits_window and (chars := self._chars_in_time(own, user, name)):
-            question = replace(told[-1], content=brevity.asked_for(told[-1].content, chars))
-            told = (*told[:-1], question)
         count = sum(bool(message.picture) for message in told) if own.vision else 0
         if not count:
             return await _Question(self._around, user, name, flight, stop, session, own, told).ask()
@@ -118,18 +116,6 @@ class Asking:
             return await _Question(self._around, user, name, flight, stop, session, own, seen).ask()
         finally:
             place.leave()
-
-    def _chars_in_time(self, assistant: Assistant, user: User, name: DeliveryKey) -> int:
-        """Return how long an answer may be that comes in time for its window; 0 for any length."""
-        window = self._around.journal.state(user).windows.get(name)
-        if not isinstance(window, Open):
-            return 0
-        now = self._timeline.now()
-        may_wait = self._around.may_wait(user.account, now)
-        left_s = reply_window.time_left(window, now, may_wait=may_wait)
-        room = wording.room(self._settings.texts, self._around.link(user, name))
-        pace = self._around.paces.of(assistant.name)
-        return pace.chars_in(left_s - self._settings.reply_margin_s, room)
 
     def _system_prompt(self, assistant: Assistant, user: User) -> str:
         today = datetime.fromtimestamp(self._timeline.now())
@@ -274,6 +260,8 @@ class _Question:
         chosen = self._session.model_of(assistant.name)
         model = chosen if chosen in assistant.models else ""
         told = self._told if assistant.vision else [self._blind(one) for one in self._told]
+        if assistant.fits_window:
+            told = self._with_limit(told, self._chars_in_time(assistant, model))
         sent, dropped = fitting.fitted(assistant, model, told)
         began = self._waited_s()
         result = await self._call(assistant, model, sent, others, dropped, began, patient=patient)
@@ -383,3 +371,23 @@ class _Question:
             return message
         text = message.content or self._around.settings.page_texts.page_picture
         return replace(message, content=text, picture="")
+
+    def _with_limit(self, told: Sequence[Message], chars: int) -> Sequence[Message]:
+        """Return the messages with a limit for the answer behind the question, if there is one."""
+        question = told[-1]
+        if not chars or not question.content:
+            return told
+        limited = answer_length.with_limit(question.content, chars)
+        return [*told[:-1], replace(question, content=limited)]
+
+    def _chars_in_time(self, assistant: Assistant, model: str) -> int:
+        """Return how long an answer may be that comes in time for its window; 0 for any length."""
+        around, user = self._around, self._user
+        window = around.journal.state(user).windows.get(self._name)
+        if not isinstance(window, Open):
+            return 0
+        now = around.timeline.now()
+        left_s = reply_window.time_left(window, now, may_wait=around.may_wait(user.account, now))
+        room = wording.room(around.settings.texts, around.link(user, self._name))
+        pace = around.pace((assistant.name, model))
+        return pace.chars_in(left_s - around.settings.reply_margin_s, room)

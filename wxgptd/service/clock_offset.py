@@ -1,8 +1,8 @@
 """By how much the daemon's clock is ahead of WeChat's, learned from when messages arrive.
 
-A message says in whole seconds of WeChat's clock when it was sent, and arrives a moment later, or
-seconds later if it had to wait. The smallest difference that was seen for a while is that of a
-message that did not wait: so much is the clocks' and not the way's.
+A message says in whole seconds of WeChat's clock when it was sent. It arrives a moment later, or
+seconds later if it had to wait. The smallest difference seen in a day is that of a message that did
+not wait: what remains is clock offset, not latency.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from wxgptd.domain.state import UserState
 from wxgptd.domain.values import User
 from wxgptd.service.projections import Projection
 
-MEASURED_FOR_S = 86_400.0
-"""How old a difference may be that still counts."""
+SAMPLE_LIFETIME_S = 86_400.0
+"""How long a sample counts."""
 
 SLOT_S = 600.0
 """Of the differences of ten minutes only the smallest is remembered."""
 
-IMPOSSIBLE_S = -60.0
-"""A message from further in the future than this says nothing about clocks."""
+MIN_PLAUSIBLE_S = -300.0
+"""A message apparently sent further in the future than a signature may be is no usable sample."""
 
 
 class ClockOffset(Projection):
@@ -36,7 +36,8 @@ class ClockOffset(Projection):
     @property
     def recalls(self) -> Mapping[type[e.Event], float]:
         """The messages that say when they were sent."""
-        return dict.fromkeys((e.QuestionAsked, e.ContinuationAsked, e.CommandGiven), MEASURED_FOR_S)
+        kinds = e.QuestionAsked, e.ContinuationAsked, e.CommandGiven
+        return dict.fromkeys(kinds, SAMPLE_LIFETIME_S)
 
     def observe(self, user: User, event: e.Event, state: UserState) -> None:
         """Note how long after its sending a message arrived."""
@@ -47,7 +48,7 @@ class ClockOffset(Projection):
         """Note how long after its sending a message arrived."""
         assert isinstance(event, e.QuestionAsked | e.ContinuationAsked | e.CommandGiven)
         late_s = event.at - event.sent_at
-        if not event.sent_at or late_s < IMPOSSIBLE_S:
+        if not event.sent_at or late_s < MIN_PLAUSIBLE_S:
             return
         slot = _slot(event.at)
         if slot not in self._smallest:
@@ -60,7 +61,7 @@ class ClockOffset(Projection):
 
     def measured(self, now: float) -> float | None:
         """Return the smallest difference of the last day, or None if no message told."""
-        oldest = _slot(now - MEASURED_FOR_S)
+        oldest = _slot(now - SAMPLE_LIFETIME_S)
         current = (late_s for slot, late_s in self._smallest.items() if slot >= oldest)
         return min(current, default=None)
 
@@ -73,7 +74,7 @@ class ClockOffset(Projection):
         self._smallest = dict(notes or ())
 
     def _forget(self, newest: int) -> None:
-        oldest = newest - _slot(MEASURED_FOR_S)
+        oldest = newest - _slot(SAMPLE_LIFETIME_S)
         self._smallest = {slot: one for slot, one in self._smallest.items() if slot >= oldest}
 
 

@@ -28,6 +28,7 @@ from wxgptd.domain.values import (
     SessionId,
     Standing,
     User,
+    is_follower,
 )
 from wxgptd.ports import Breakdown, Completion, EventStore, Prompt
 from wxgptd.service.answering import Answering
@@ -129,6 +130,7 @@ class Control:
     def _timeouts_of(self, account: AccountName, now: float) -> Mapping[str, object]:
         return {
             "budget": self._timeouts.size(account),
+            "auto": self._timeouts.fixed is None,
             "left": self._timeouts.left(account, now),
             "suspended_at": self._timeouts.suspended_at(account),
             "suspected": self._timeouts.is_suspected(account, now),
@@ -221,10 +223,10 @@ class Control:
         for user, one in tuple(self._journal.asleep().items()):
             if one.marked:
                 self._journal.state(user)  # wakes; of the others the standing is known
-            elif default and user.openid:
+            elif default and is_follower(user):
                 yield one.last_at, user
         for user, state in self._journal.awake():
-            if standing in ("", state.stands(now)) and user.openid:
+            if standing in ("", state.stands(now)) and is_follower(user):
                 yield state.heard_at, user
 
     def change_standing(

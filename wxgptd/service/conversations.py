@@ -186,9 +186,6 @@ class Conversations:
 
     def _answer(self, attempt: _Attempt) -> Deferred[Outcome]:
         account = attempt.user.account
-        changed = self._timeouts.arrived(attempt.user, attempt.delivery, attempt.at)
-        if changed is not None:
-            self._journal.record(account_itself(account), changed)
         outcome = self._decide(attempt)
         if outcome.called:
             self._metrics.attempt(account, outcome.result)
@@ -217,6 +214,9 @@ class Conversations:
         user, delivery, content, sent_at, _, at = attempt
         if self._ended:
             return succeed(Silence())
+        changed = self._timeouts.arrived(user, delivery, at)
+        if changed is not None:
+            self._journal.record(account_itself(user.account), changed)
         if self._departed.knows(user, delivery, at):
             return succeed(Ignore())
         account = self._settings.account(user)
@@ -286,7 +286,7 @@ class Conversations:
                     arrived + reply_window.HANG_UP_AFTER_S, user, delivery
                 ):
                     return Silence()
-                self._timeouts.give_back(user, delivery)  # it has not hung up after all
+                self._timeouts.refund(user, delivery)  # WeChat was still connected
         if self._ended:
             return Silence()
         if delivery not in self._journal.state(user).windows:
@@ -344,7 +344,10 @@ class Conversations:
                 at=at,
                 delivery=delivery,
                 written=flight.written if flight is not None else "",
-                room=wording.room(settings.texts, link) - len(reminder.encode("utf-8", "replace")),
+                room=max(
+                    wording.room(settings.texts, link) - len(reminder.encode("utf-8", "replace")),
+                    wording.LEAST_ROOM_BYTES,
+                ),
                 policy=policy,
                 pushes=self._pushing.would(user),
                 in_line=flight is not None and flight.in_line,

@@ -14,7 +14,10 @@ from twisted.logger import Logger
 from wxgptd.domain import events as e
 from wxgptd.domain import push_quota
 from wxgptd.domain.state import UserState
-from wxgptd.domain.values import User
+from wxgptd.domain.values import (
+    User,
+    is_follower,
+)
 from wxgptd.service.projections import Projection
 
 log = Logger(namespace="wxgptd.events")
@@ -33,7 +36,7 @@ class EventLines(Projection):
 
     def observe(self, user: User, event: e.Event, state: UserState) -> None:
         """Write the line for `event`, if it has one."""
-        if self._begun and user.openid and (line := _line(event, state)):
+        if self._begun and is_follower(user) and (line := _line(event, state)):
             who = f"{user.account}/{self._short(user)}"
             log.info("{who}: {line}", who=who, line=line)
 
@@ -58,7 +61,8 @@ def _line(event: e.Event, state: UserState) -> str:
         case e.AnswerRestarted():
             return "a question is asked again after a restart"
         case e.PushDelivered():
-            return f"a part of an answer was pushed ({state.pushes} of {push_quota.PER_MESSAGE})"
+            count, limit = push_quota.used(state, event.at)
+            return f"a part of an answer was pushed ({count} of {limit})"
         case e.UserErased():
             return "erased"
         case e.StandingChanged():

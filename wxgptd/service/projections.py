@@ -15,8 +15,9 @@ from typing import Any, ClassVar, Protocol
 from twisted.logger import Logger
 
 from wxgptd.domain import events as e
+from wxgptd.domain.answer_length import Pace
 from wxgptd.domain.state import EMPTY, UserState
-from wxgptd.domain.tokens import Calibration
+from wxgptd.domain.tokens import Calibration, ModelName
 from wxgptd.domain.values import (
     AssistantName,
     DeliveryKey,
@@ -187,21 +188,31 @@ class OpenSessions(Projection):
 
 
 class Calibrated(Projection):
-    """How many tokens each model makes of a text, as its server has reported."""
+    """How many tokens each model makes of a text, as its server has reported; how quick it is."""
 
     name = "calibration"
 
     def __init__(self) -> None:
         self.calibration = Calibration()
+        self._paces: dict[ModelName, Pace] = {}
         self._recalled: deque[tuple[User, e.Event]] = deque(maxlen=ENOUGH_REPORTS)
 
     def observe(self, user: User, event: e.Event, state: UserState) -> None:
-        """Learn from what a server reported."""
-        if isinstance(event, e.AnswerCompleted) and not event.estimated:
-            found = state.find(event.question)
-            chosen = found[0].model_of(event.assistant) if found is not None else ""
-            model = event.assistant, chosen
+        """Learn from an answer."""
+        if not isinstance(event, e.AnswerCompleted):
+            return
+        found = state.find(event.question)
+        chosen = found[0].model_of(event.assistant) if found is not None else ""
+        model = event.assistant, chosen
+        self._paces[model] = self.pace(model).learned(
+            event.first_text_s, event.took_s, len(event.text)
+        )
+        if not event.estimated:
             self.calibration.learn(model, event.prompt_bytes, event.prompt_tokens)
+
+    def pace(self, model: ModelName) -> Pace:
+        """Return how quickly a model writes, as far as is known."""
+        return self._paces.get(model, Pace())
 
     @property
     def recalls(self) -> Mapping[type[e.Event], float]:
@@ -220,12 +231,18 @@ class Calibrated(Projection):
 
     def notes(self) -> object:
         """Return what was learned."""
-        return [(*model, *known) for model, known in self.calibration.known.items()]
+        known = self.calibration.known
+        return [
+            (*model, *known.get(model, (0, 0)), *self.pace(model))
+            for model in {*known, *self._paces}
+        ]
 
     def restore(self, notes: Any) -> None:  # noqa: ANN401
         """Take up what was learned."""
-        for assistant, model, seen, counted in notes or ():
-            self.calibration.known[assistant, model] = seen, counted
+        for assistant, model, seen, counted, *pace in notes or ():
+            if seen:
+                self.calibration.known[assistant, model] = seen, counted
+            self._paces[assistant, model] = Pace(*pace)
 
 
 class Spending(Projection):

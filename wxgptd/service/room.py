@@ -33,7 +33,7 @@ class Room:
         self._let_in()
         return entering
 
-    def give_back(self, size: int) -> None:
+    def refund(self, size: int) -> None:
         """Make room for others."""
         self.taken -= size
         self._let_in()
@@ -56,7 +56,7 @@ class Place:
         """Give back what is not needed after all."""
         size = min(size, self._size)
         given, self._size = self._size - size, size
-        self._room.give_back(given)
+        self._room.refund(given)
 
     def leave(self) -> None:
         """Give everything back."""

@@ -119,6 +119,7 @@ class Settings:
             days=round(account.policy.link_ttl_s / 86_400) or 1,
             welcome=account.welcome,
             taps=self.taps,
+            several_models=any(len(one.models) > 1 for one in self.assistants.values()),
         )
 
     def account(self, user: User) -> Account:

@@ -206,11 +206,11 @@ class Root(Resource):
         others: Mapping[bytes, Resource],
         ready: Callable[[], bool],
         why_ill: Callable[[], str] = str,
-        verify_files: Path | None = None,
+        verification: Path | None = None,
     ) -> None:
         super().__init__()
         self.webhooks = webhooks
-        self._verify_files = verify_files
+        self._verification = verification
         self._others = {
             **others,
             b"healthz": Word(why_ill),
@@ -225,7 +225,7 @@ class Root(Resource):
         webhook = self.webhooks.get(request.path)
         if webhook is not None:
             return webhook
-        found = self._others.get(path) or verify_files.find(self._verify_files, request.path)
+        found = self._others.get(path) or verify_files.find(self._verification, request.path)
         return found or _Nothing()
 
 

@@ -1,7 +1,7 @@
-"""The deliberate timeouts of each account: how many are spent, how many are left, what came of it.
+"""The deliberate timeouts of each account: how many are spent, how many are left.
 
-What is spent, and how large the budget has become, comes back with the log. What WeChat owes us in
-return, another attempt within seconds, is known only to a process that was there.
+Spent timeouts and the size of the budget come back with the log. The retries that WeChat still has
+to make are in memory only: a restart forgets them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from wxgptd.domain import events as e
 from wxgptd.domain import timeout_budget
 from wxgptd.domain.state import UserState
 from wxgptd.domain.timeout_budget import (
-    COMES_WITHIN_S,
     LONGEST_SUSPENSION_S,
     PERIOD_S,
+    RETRY_WITHIN_S,
     Budget,
-    Expected,
+    ExpectedRetry,
 )
 from wxgptd.domain.values import AccountName, DeliveryKey, OpenId, User
 from wxgptd.service.projections import Projection
@@ -33,9 +33,6 @@ log = Logger()
 REMEMBERED_S = 400 * 86_400.0
 """How old the last change of a budget may be."""
 
-FEW = 0.1
-"""The part of the attempts expected in five minutes that may be lost on the way, all being well."""
-
 
 class _Account:
     """One account's timeouts."""
@@ -44,10 +41,10 @@ class _Account:
         self.budget = Budget()
         self.suspensions = 0
         self.spent: deque[float] = deque()
-        self.expected: dict[tuple[OpenId, DeliveryKey], Expected] = {}
+        self.expected: dict[tuple[OpenId, DeliveryKey], ExpectedRetry] = {}
         self.last_arrival: float | None = None
         self.arrivals = 0.0
-        """Messages of the last minutes, the older the less."""
+        """Exponentially decayed count of messages (time constant PERIOD_S)."""
         self.switched_over = False
         self.period_began: float | None = None
         self.used_up = False
@@ -66,14 +63,17 @@ class _Account:
     def _spent_between(self, after: float, until: float) -> int:
         return bisect_right(self.spent, until) - bisect_right(self.spent, after)
 
-    def missing(self, now: float) -> list[Expected]:
-        """Return the attempts that should have come since the last one did, oldest first."""
+    def missing(self, now: float) -> list[ExpectedRetry]:
+        """Return the retries that should have come since the last arrival, oldest first.
+
+        Those that were overdue at that arrival are counted as missed, and no longer here.
+        """
         return [one for _, one in self._overdue(now)]
 
-    def _overdue(self, now: float) -> list[tuple[tuple[OpenId, DeliveryKey], Expected]]:
+    def _overdue(self, now: float) -> list[tuple[tuple[OpenId, DeliveryKey], ExpectedRetry]]:
         overdue = []
         for key, one in self.expected.items():  # in the order in which they are due
-            if one.spent_at + COMES_WITHIN_S > now:
+            if one.spent_at + RETRY_WITHIN_S > now:
                 break
             overdue.append((key, one))
         return overdue
@@ -83,7 +83,7 @@ class _Account:
         return timeout_budget.is_suspicious(self.missing(now))
 
     def arrived(self, openid: OpenId, delivery: DeliveryKey, now: float) -> None:
-        """Note that WeChat came; what is overdue by now will not come any more."""
+        """Note an arrival; overdue retries are counted as missed."""
         if self.last_arrival is not None:
             self.arrivals *= exp(min(0.0, self.last_arrival - now) / PERIOD_S)
         self.arrivals += 1.0
@@ -94,52 +94,64 @@ class _Account:
             del self.expected[key]
             self.missed += 1
 
-    def suspension(self, now: float, steady_since: Callable[[], float | None]) -> int:
+    def suspension(self, now: float, responsive_since: Callable[[], float | None]) -> int:
         """Return how many timeouts led to a suspension that is just over; 0 if none is."""
         missing = self.missing(now)
         if not missing or self.last_arrival is None:
             return 0
+        last_straw = missing[0].spent_at  # the first one that WeChat did not come for again
+        timeouts = self._spent_between(last_straw - PERIOD_S, last_straw)
         silent_s = now - self.last_arrival
         usual_arrivals = self.arrivals / PERIOD_S * silent_s
-        if not timeout_budget.was_suspension(missing, silent_s, usual_arrivals):
+        if not timeout_budget.was_suspension(missing, silent_s, usual_arrivals, timeouts):
             return 0
-        since = steady_since()
+        since = responsive_since()
         if since is None or since > self.last_arrival:
             return 0  # it may have been this process that did not hear
-        last_straw = missing[0].spent_at  # the first one that WeChat did not come for again
-        return max(1, self._spent_between(last_straw - PERIOD_S, last_straw))
+        return max(1, timeouts)
 
-    def judged(self, now: float) -> Budget:
-        """Return the budget for the next five minutes, at the end of five."""
+    def close_period(self, now: float) -> Budget:
+        """Return the budget for the next period, or the present one while its period lasts."""
         if self.period_began is None or now - self.period_began < PERIOD_S:
             return self.budget
-        well = self.came > 0 and self.missed <= FEW * (self.came + self.missed)
-        grows = self.used_up and well
-        self.begin_period(None)
-        return self.budget.grown(now) if grows else self.budget
+        grows = self.used_up and timeout_budget.is_well(self.came, self.missed)
+        self.reset_period()
+        return self.budget.after_growth(now) if grows else self.budget
+
+    def reset_period(self) -> None:
+        """Count anew, from the next timeout on."""
+        self.period_began, self.used_up, self.came, self.missed = None, False, 0, 0
 
     def forget(self, openid: OpenId) -> None:
-        """Expect this user's attempts no longer."""
+        """Expect this user's retries no longer."""
         self.expected = {key: one for key, one in self.expected.items() if one.openid != openid}
-
-    def begin_period(self, now: float | None) -> None:
-        """Count anew; None is from the next timeout on."""
-        self.period_began, self.used_up, self.came, self.missed = now, False, 0, 0
 
 
 class DeliberateTimeouts(Projection):
     """How often each account may still leave WeChat without a reply on purpose.
 
     `fixed` is a budget that does not change, or None for one that finds its own size.
-    `steady_since` tells from when on this process has been up, listening and not lagging.
+    `responsive_since` tells since when this process has been up, listening and not lagging.
     """
 
     name = "timeout_budgets"
 
-    def __init__(self, fixed: int | None, steady_since: Callable[[], float | None]) -> None:
-        self.fixed = fixed
-        self._steady_since = steady_since
+    def __init__(self, fixed: int | None, responsive_since: Callable[[], float | None]) -> None:
+        self._fixed = fixed
+        self._responsive_since = responsive_since
         self._accounts: dict[AccountName, _Account] = {}
+
+    @property
+    def fixed(self) -> int | None:
+        """The budget of each account, or None if each finds its own."""
+        return self._fixed
+
+    @fixed.setter
+    def fixed(self, fixed: int | None) -> None:
+        if fixed != self._fixed:
+            for account in self._accounts.values():
+                account.reset_period()  # what was used up was another budget
+        self._fixed = fixed
 
     # What the log tells.
 
@@ -171,15 +183,17 @@ class DeliberateTimeouts(Projection):
         if event.timeouts:
             account.suspensions += 1
             log.warn(
-                "{account}: WeChat suspended delivery for about a minute, after {timeouts} "
-                "timeouts in five minutes; from now on {size} are allowed",
+                "{account}: WeChat suspended delivery for about a minute after {timeouts} timeouts "
+                "in 5 min; {then}",
                 account=user.account,
                 timeouts=event.timeouts,
-                size=self.size(user.account),
+                then=f"the budget is now {event.size}"
+                if self.fixed is None
+                else f'the fixed budget of {self.fixed} is unchanged: lower it, or use "auto"',
             )
         elif self.fixed is None:
             log.info(
-                "{account}: {size} deliberate timeouts in five minutes are allowed",
+                "{account}: deliberate timeout budget raised to {size} per 5 min",
                 account=user.account,
                 size=event.size,
             )
@@ -199,52 +213,58 @@ class DeliberateTimeouts(Projection):
     def arrived(self, user: User, delivery: DeliveryKey, now: float) -> c.SetTimeoutBudget | None:
         """Note that WeChat came; return what is to be recorded of that, if anything is."""
         account = self._account(user.account)
-        timeouts = account.suspension(now, self._steady_since)
+        timeouts = account.suspension(now, self._responsive_since)
         account.arrived(user.openid, delivery, now)
         if timeouts:
-            account.begin_period(None)
-            changed = account.budget.suspended(timeouts, now)
+            account.reset_period()
+            changed = account.budget.after_suspension(timeouts, now)
         else:
-            changed = account.judged(now) if self.fixed is None else account.budget
+            changed = account.close_period(now) if self.fixed is None else account.budget
         if changed == account.budget:
             return None
         return c.SetTimeoutBudget(
             at=now, size=changed.size, ceiling=changed.ceiling, timeouts=timeouts
         )
 
-    def spend(self, user: User, delivery: DeliveryKey, now: float) -> bool:
-        """Take one timeout from the budget of the user's account; tell whether that may be.
+    def may_spend(self, account: AccountName, now: float) -> bool:
+        """Tell whether an attempt may be left to time out.
 
-        It may not where the budget is used up, or WeChat seems to have suspended the account: it
-        would not come again for this answer.
+        Not if the budget is used up, or if WeChat seems to have suspended the account: it would not
+        come again for the answer.
         """
-        name, size = user.account, self.size(user.account)
-        account = self._account(name)
-        left = size - account.recently_spent(now)
-        if account.is_suspicious(now):
-            return False
-        if left <= 0:
-            account.used_up = True
-            if size and not account.switched_over:
-                account.switched_over = True
-                log.warn(
-                    "{account}: the {size} deliberate timeouts of five minutes are spent: until "
-                    "there are some again, first attempts are answered at once",
-                    account=name,
-                    size=size,
-                )
+        return self.left(account, now) > 0 and not self.is_suspected(account, now)
+
+    def spend(self, user: User, delivery: DeliveryKey, now: float) -> bool:
+        """Spend one timeout of the user's account; tell whether that was possible."""
+        name = user.account
+        account, left, size = self._account(name), self.left(name, now), self.size(name)
+        if not self.may_spend(name, now):
+            if left <= 0:
+                account.used_up = True
+                self._tell_used_up(name, size)
             return False
         account.spent.append(now)
-        account.expected[user.openid, delivery] = Expected(user.openid, now)
+        account.expected[user.openid, delivery] = ExpectedRetry(user.openid, now)
         if account.period_began is None:
-            account.begin_period(now)
+            account.period_began = now
         # Not at the first one that is free again: the log would say so every few seconds.
         if account.switched_over and left - 1 >= size // 4:
             account.switched_over = False
-            log.info("{account}: first attempts are held again", account=name)
+            log.info("{account}: deliberate timeouts are available again", account=name)
         return True
 
-    def give_back(self, user: User, delivery: DeliveryKey) -> None:
+    def _tell_used_up(self, name: AccountName, size: int) -> None:
+        account = self._account(name)
+        if size and not account.switched_over:
+            account.switched_over = True
+            log.warn(
+                "{account}: deliberate timeout budget used up ({size} in 5 min): slow answers go "
+                "out on the first attempt, as far as they are written, until some expire",
+                account=name,
+                size=size,
+            )
+
+    def refund(self, user: User, delivery: DeliveryKey) -> None:
         """Take back the timeout that was spent on a message, which was answered in time."""
         account = self._account(user.account)
         expected = account.expected.pop((user.openid, delivery), None)

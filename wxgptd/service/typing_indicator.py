@@ -15,7 +15,7 @@ from wxgptd.service.inflight import Flight
 from wxgptd.service.settings import Settings
 
 PAUSES_S = (1.0, 14.0, 13.0)
-"""Between the beginning of an answer and each time that it is shown: quick ones need none."""
+"""Delays before each call. Answers within a second never show it."""
 
 
 class TypingIndicator:
@@ -43,5 +43,5 @@ class TypingIndicator:
                 shown = True
                 await messenger.show_typing(user.openid, on=True)
         except CancelledError:
-            if shown:
+            if shown and messenger.usable():
                 messenger.show_typing(user.openid, on=False)

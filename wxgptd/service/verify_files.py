@@ -1,4 +1,4 @@
-"""The files by which WeChat learns whose a domain is, served at its root: and no others.
+"""WeChat's domain verification files, served at the root. Nothing else is.
 
 WeChat (业务域名, JS接口安全域名) hands out `MP_verify_….txt`, WeCom `WW_verify_….txt`.
 """
@@ -58,8 +58,10 @@ class _File(Resource):
 def _contents(path: Path) -> bytes:
     """Return a small regular file's bytes: no link, no device, nothing that blocks."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
             raise OSError("it is not a small text file")
-        return file.read(MAX_BYTES)
+        return os.read(descriptor, MAX_BYTES)
+    finally:
+        os.close(descriptor)

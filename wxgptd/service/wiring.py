@@ -35,18 +35,17 @@ from wxgptd.service.health import Health
 from wxgptd.service.inflight import InFlight
 from wxgptd.service.journal import Journal
 from wxgptd.service.keeping import Keeping
+from wxgptd.service.lag import LagMonitor
 from wxgptd.service.library import Library
 from wxgptd.service.metrics import Condition, Metrics
 from wxgptd.service.moderation import Moderation
 from wxgptd.service.observers import EventLines
-from wxgptd.service.pace import Paces
 from wxgptd.service.projections import (
     Calibrated,
     LinkIndex,
     OpenSessions,
     Spending,
 )
-from wxgptd.service.pulse import Pulse
 from wxgptd.service.pushing import Pushing
 from wxgptd.service.reloading import Adopted, Reloading
 from wxgptd.service.room import Room
@@ -75,12 +74,14 @@ class Service:
         self._index = LinkIndex(config.links.ttl)
         self._sessions = OpenSessions()
         self._lines = EventLines(world.link_key)
-        self._pulse = Pulse(world.clock, timeline)
+        self._lag = LagMonitor(
+            world.clock, timeline, lambda: self.fullness.recent().get("connections")
+        )
         self._timeouts = DeliberateTimeouts(
-            settings.deliberate_timeouts_per_5min, self._steady_since
+            settings.deliberate_timeouts_per_5min, self._lag.responsive_since
         )
         self._clock_offset = ClockOffset()
-        calibrated, paces = Calibrated(), Paces()
+        calibrated = Calibrated()
         self._spending = spending = Spending(settings, timeline.day)
         self.journal = Journal(
             world.store,
@@ -91,7 +92,6 @@ class Service:
                 self._timeouts,
                 self._clock_offset,
                 calibrated,
-                paces,
                 spending,
                 self.metrics,
             ),
@@ -130,8 +130,8 @@ class Service:
                     moderation=self.moderation,
                     fitting=Fitting(calibrated.calibration),
                     spending=spending,
-                    paces=paces,
-                    may_wait=lambda account, now: self._timeouts.left(account, now) > 0,
+                    pace=calibrated.pace,
+                    may_wait=self._timeouts.may_spend,
                     link=lambda user, name: made_links.answer(made_links.token(user, name)),
                     picture_room=Room(PICTURE_BYTES, partial(self.fullness.note, "pictures")),
                     clock=world.clock,
@@ -201,7 +201,7 @@ class Service:
             ready=lambda: self._ready,
             # What is wrong is the operator's to know.
             why_ill=lambda: "unhealthy" if self.health.why_ill else "",
-            verify_files=config.server.verify_files,
+            verification=config.server.verify_files,
         )
         self.reloading = Reloading(
             world.reread,
@@ -270,14 +270,6 @@ class Service:
             f"{self.held} requests held"
         )
 
-    def _steady_since(self) -> float | None:
-        """Return from when on WeChat could always reach this daemon; None if it cannot now."""
-        since = self._pulse.steady_since()
-        full_s_ago = self.fullness.recent().get("connections")
-        if since is None or full_s_ago is None:
-            return since
-        return max(since, self._timeline.now() - full_s_ago)
-
     def _forget_rendered(self) -> None:
         self._pages.renditions.forget_all()
 
@@ -319,7 +311,7 @@ class Service:
         self._loaded = None
         self._ready = True
         self.health.begin()
-        self._pulse.begin()
+        self._lag.begin()
         self.answering.begin()
         self.conversations.begin()
         self._sweeper.start()
@@ -328,7 +320,7 @@ class Service:
         """Stop working; what is unanswered stays so until the next start."""
         self._ready = False
         self.health.end()
-        self._pulse.end()
+        self._lag.end()
         self._sweeper.stop()
         self.conversations.end()
         self.answering.end()

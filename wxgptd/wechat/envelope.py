@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable
 from hashlib import sha256
 from typing import NoReturn, assert_never
+from urllib.parse import unquote
 from xml.parsers import expat
 
 from wxgptd.domain.rules import (
@@ -192,7 +193,9 @@ def content(fields: Fields) -> Content:
             said = fields.get("Content", "")
             if said == STICKER:
                 return Unsupported("sticker")
-            return Text(said, tapped="bizmsgmenuid" in fields)
+            # Some clients send the words of a tapped link as they stand in its address.
+            tapped = "bizmsgmenuid" in fields
+            return Text(unquote(said) if tapped else said, tapped=tapped)
         case "location":
             return Text(_location(fields), kind)
         case "link":

@@ -263,7 +263,7 @@ async def _say(wechat: Peer, text: str, *, tapped: bool = False) -> Delivery:
     click.echo(f"  user {'taps, which sends' if tapped else 'says'}: {text}")
     message = messages.text_message(text, tapped=tapped)
     delivery = await wechat.deliver(USER, message, send.show_attempt)
-    send.show_delivery(delivery, as_on_phone=True)
+    send.show_delivery(delivery)
     return delivery
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any
@@ -45,7 +44,7 @@ DEFAULT_USER = "wxgpt-test-user"
 @click.option(
     "--kind", metavar="KIND", help="Send a voice, a location and so on; TEXT is what it says."
 )
-@click.option("--tap", is_flag=True, help="Send TEXT as the words of a link that was tapped.")
+@click.option("--tap", is_flag=True, help="Send TEXT as if the user had tapped it.")
 @click.option("--image", metavar="URL", help="Send a picture: short for --kind image URL.")
 @click.option(
     "--event", metavar="NAME[:KEY]", help="Send an event, such as subscribe or CLICK:KEY."
@@ -247,16 +246,14 @@ def show_attempt(attempt: Attempt) -> None:
     )
 
 
-def show_delivery(delivery: Delivery, *, as_on_phone: bool | None = None) -> None:
-    """Print what the sender sees at the end, by default with blue words only on a terminal."""
+def show_delivery(delivery: Delivery) -> None:
+    """Print what the sender sees at the end."""
     if delivery.shown is None:
         click.echo(f"the user sees nothing (the answer was `success`, {delivery.took_s:.1f} s)")
         return
     seen = "WeChat's fault text" if delivery.fault else "this"
     click.echo(f"the user sees {seen} after {delivery.took_s:.1f} s:")
-    shown = render.multiline(delivery.shown)
-    if sys.stdout.isatty() if as_on_phone is None else as_on_phone:
-        shown = render.with_blue_words(shown)
+    shown = render.with_taps_shown(render.multiline(delivery.shown))
     for line in shown.split("\n"):
         click.echo(f"  │ {line}".rstrip())
 

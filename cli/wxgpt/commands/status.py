@@ -22,9 +22,12 @@ def command(output: str) -> None:
         click.echo(render.dumps(said))
         return
     for name, value in said.items():
-        shown = (
-            ", ".join(f"{key} {number}" for key, number in value.items()) or "none"
-            if isinstance(value, dict)
-            else value
-        )
-        click.echo(f"{name.replace('_', ' '):<26}{shown}")
+        click.echo(f"{name.replace('_', ' '):<26}{_shown(name, value)}")
+
+
+def _shown(name: str, value: object) -> object:
+    if name == "deliberate_timeouts" and isinstance(value, dict):
+        return render.timeouts(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {number}" for key, number in value.items()) or "none"
+    return "unknown" if value is None else value

@@ -125,7 +125,7 @@ def _head(said: dict[str, Any]) -> list[str]:
             f"{said['page_readers']} readers"
         ),
         "models: " + _pairs(said["models"]),
-        "timeouts left: " + _timeouts(said["deliberate_timeouts"]),
+        "timeouts: " + render.timeouts(said["deliberate_timeouts"]),
         "spent today: " + (_pairs(said["spent_today"]) or "nothing"),
         (
             f"log: event {said['last_seq']}, {said['commits']} commits, "
@@ -133,13 +133,6 @@ def _head(said: dict[str, Any]) -> list[str]:
         ),
         "",
     ]
-
-
-def _timeouts(accounts: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{name} {one['left']} of {one['budget']}{' (suspended?)' if one['suspected'] else ''}"
-        for name, one in accounts.items()
-    )
 
 
 def _pairs(said: dict[str, Any]) -> str:

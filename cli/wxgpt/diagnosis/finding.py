@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MOST_SKEW_S = 60.0
-"""By how much a clock may be wrong before somebody should look after it."""
+"""Clock skew above this is reported as a failure."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

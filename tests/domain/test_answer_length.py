@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wxgptd.domain.brevity import Pace, asked_for
+from wxgptd.domain.answer_length import Pace, with_limit
 from wxgptd.domain.reply_window import Open, time_left
 from wxgptd.domain.values import DeliveryKey
 
@@ -62,7 +62,7 @@ def test_what_tells_nothing_changes_nothing(first_s, took_s, chars):
 
 
 def test_the_question_stays_the_beginning_of_what_is_asked():
-    said = asked_for("为什么天是蓝的？", 390)
+    said = with_limit("为什么天是蓝的？", 390)
     assert said.startswith("为什么天是蓝的？\n\n")
     assert "390" in said
     assert "继续" in said
