@@ -52,7 +52,7 @@ test-peers: .venv/ready      ## nightly: converse with other people's model serv
 	WXGPTD_PEERS=1 $(BIN)/python -m pytest tests/peers
 
 bench: .venv/ready           ## nightly: every measurement, one after the other (15 min)
-	for name in webhook hold replay log stream pages load; do $(BIN)/python bench/$$name.py || exit 1; done
+	for name in webhook hold replay log stream pages load outage window; do $(BIN)/python bench/$$name.py || exit 1; done
 
 lint: style types            ## style and types
 

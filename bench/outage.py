@@ -2,13 +2,13 @@
 
     python bench/outage.py [--seconds 1 3 5 8] [--rate 5]
 
-For a while somebody asks a question `--rate` times a second, each of them somebody else. In
-the middle the daemon is killed, and started again after so many seconds. WeChat is played with its
-real patience: three attempts of five seconds, a new connection each. While the daemon is away,
-connections are refused, or they wait in the queue of a socket that systemd would hold. Answers take
-6 s at the median and 40 s at most.
+`--rate` questions arrive per second, each from a different user. In the middle the daemon is killed,
+and started again after so many seconds. WeChat is played with its real patience: three attempts of
+five seconds, a new connection each. While the daemon is away, connections are refused, or they wait in
+the queue of a socket that systemd would hold. Answers take 6 s at the median and 40 s at most.
 
-Nobody can help somebody whose last attempt falls wholly into the outage: those are counted apart.
+A question whose last attempt falls entirely within the outage cannot be saved; those are counted
+separately ("beyond"). The exit status is 1 if anybody else got nothing.
 """
 
 from __future__ import annotations
@@ -60,8 +60,10 @@ async def outage(
     )
 
 
-def measure(url: str, asked: int, asking_s: float, away_s: float, *, queued: bool) -> str:
-    """Return what became of the questions of one outage, as a line of the table."""
+def measure(
+    url: str, asked: int, asking_s: float, away_s: float, *, queued: bool
+) -> tuple[str, int]:
+    """Return what became of the questions of one outage, as a line, and how many got nothing."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=1_024) if queued else None
     with support.Daemon(
         model=url, extra="[window]\ndeliberate_timeouts_per_5min = 1000000\n", listening=listening
@@ -73,8 +75,9 @@ def measure(url: str, asked: int, asking_s: float, away_s: float, *, queued: boo
     whole = sum(count for kind, count in counts.items() if kind.startswith("attempt"))
     cells = [f"{away_s:g} s, {'queued' if queued else 'refused'}".ljust(14), f"{asked:>5}"]
     cells += [f"{number:>8}" for number in (whole, counts["partial"], counts["link"])]
-    cells += [f"{number:>8}" for number in (counts["lost"] + counts["refused"], counts["beyond"])]
-    return " | ".join(cells)
+    nothing = counts["lost"] + counts["refused"]
+    cells += [f"{number:>8}" for number in (nothing, counts["beyond"])]
+    return " | ".join(cells), nothing
 
 
 def main() -> None:
@@ -92,17 +95,20 @@ def main() -> None:
     assert ours.recv() == "listening"
     names = ("whole", "partial", "link", "nothing", "beyond")
     print(" | ".join(["away".ljust(14), "asked", *(f"{name:>8}" for name in names)]), flush=True)
+    lost = 0
     try:
         for away_s in options.seconds:
             for queued in (False, True):
                 url = f"http://127.0.0.1:{port}/v1"
                 asked = round(options.rate * options.asking)
-                shown = measure(url, asked, options.asking, away_s, queued=queued)
-                print(shown, flush=True)
+                line, nothing = measure(url, asked, options.asking, away_s, queued=queued)
+                lost += nothing
+                print(line, flush=True)
     finally:
         ours.send("stop")
         server.join(10)
         server.kill()
+    raise SystemExit(bool(lost))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from click_man.core import generate_man_page
 
 from wxgpt.main import COMMANDS, cli
 from wxgptd import __version__, config
+from wxgptd.config.values import AutoOrNumber
 from wxgptd.domain import texts
 from wxgptd.service.reloading import TAKES_RESTART
 
@@ -60,6 +61,7 @@ ENGLISH = Language(
         "str": "text", "bool": "yes or no", "int": "number", "float": "number", "Duration": "time",
         "Size": "size", "Secret": "secret", "Words": "texts", "Path": "path", "Body": "table",
         "dict": "table", "Price": "table", "RuleReply": "table", "tuple": "tables",
+        "AutoOrNumber": '`"auto"` or a number',
     },
     "Every sentence that people in WeChat read; what stands in braces is filled in.",
     "| key | default |\n| --- | --- |",
@@ -94,6 +96,7 @@ CHINESE = Language(
         "str": "文字", "bool": "是或否", "int": "数字", "float": "数字", "Duration": "时间",
         "Size": "大小", "Secret": "密钥", "Words": "文字，可以几个", "Path": "路径", "Body": "表",
         "dict": "表", "Price": "表", "RuleReply": "表", "tuple": "几个表",
+        "AutoOrNumber": '`"auto"` 或数字',
     },
     "微信用户看到的每一句话。花括号里的名字会被换掉。",
     "| 键 | 默认值 |\n| --- | --- |",
@@ -171,6 +174,8 @@ def halves(comments: list[str]) -> tuple[str, str]:
 
 def kind_of(hint: Any) -> str:
     """Return the name of a field's kind, as `Language.kinds` has it."""
+    if hint == AutoOrNumber:
+        return "AutoOrNumber"
     arguments = [one for one in get_args(hint) if one is not NoneType]
     if get_origin(hint) in (dict, tuple):
         return str(get_origin(hint).__name__)

@@ -286,7 +286,7 @@ class TimeoutBudgetSet:
     """From here on the account lets WeChat time out `size` times in five minutes at most.
 
     `timeouts` is how many had led to a suspension that was just over, 0 if there was none;
-    `ceiling` is that number as of the last one. It is nobody's event but the account's own.
+    `ceiling` is that number as of the last one. Recorded for the account, not for a user.
     """
 
     at: float

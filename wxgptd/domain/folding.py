@@ -190,7 +190,7 @@ def _remembered(windows: Mapping[DeliveryKey, Window], at: float) -> Mapping[Del
     oldest = at - REMEMBERED_FOR_S
     first = next(iter(windows.values()), None)
     if first is None or first.first_at > oldest:
-        return windows  # they stand (but for delays) in the order in which they were opened
+        return windows  # roughly in order of opening (delays can reorder them)
     return {key: window for key, window in windows.items() if window.first_at > oldest}
 
 

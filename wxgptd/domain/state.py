@@ -47,7 +47,7 @@ class UserState(NamedTuple):
 
     `unseen` are the questions whose answer is there, and which nobody has been offered or shown
     since. `spoke_at` is when the user last wrote, and `pushes` how many messages were pushed since;
-    `tapped_at` and `tap_pushes` are so for the last tap on a link. `is_marked` tells whether an
+    `tapped_at` and `tap_pushes` are the same for the last tap. `is_marked` tells whether an
     operator has ever decided about the user. Sessions that ended before `history_since` are no
     more; `history_links` are the links to the history that are not dead, and when they were made.
     """

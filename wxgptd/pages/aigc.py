@@ -14,9 +14,9 @@ GENERATED = "1"
 
 
 def metadata(producer: str, token: str) -> str:
-    """Return the value of AIGC, as JSON: who has made and who spreads it, and what it is called.
+    """Return the value of AIGC, as JSON: producer, distributor and content ID.
 
-    The name is made of a link's `token`, and the token is not to be told from it.
+    The ID is a hash of the link's `token`, so it does not reveal the token.
     """
     name = sha256(b"AIGC\0" + token.encode("utf-8", "replace")).hexdigest()[:32]
     return json.dumps(

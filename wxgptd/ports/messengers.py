@@ -51,5 +51,5 @@ class Messenger(Protocol):
         ...
 
     def show_typing(self, openid: OpenId, *, on: bool) -> Deferred[None]:
-        """Show a user that somebody is typing, or that nobody is; if that fails, never mind."""
+        """Show or hide the typing indicator. Best effort."""
         ...

@@ -275,7 +275,7 @@ class Condition(Collector):
     def _of_accounts(self) -> Iterable[Metric]:
         left = GaugeMetricFamily(
             "wxgptd_deliberate_timeouts_left",
-            "Silent attempts that an account may still afford in five minutes.",
+            "Deliberate timeouts that are left of that.",
             labels=["account"],
         )
         push = GaugeMetricFamily(
@@ -283,7 +283,7 @@ class Condition(Collector):
         )
         budget = GaugeMetricFamily(
             "wxgptd_deliberate_timeouts_budget",
-            "Silent attempts that an account may afford in five minutes.",
+            "Deliberate timeouts allowed per account in five minutes.",
             labels=["account"],
         )
         suspensions = CounterMetricFamily(
