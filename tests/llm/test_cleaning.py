@@ -11,27 +11,120 @@ from hypothesis import strategies as st
 from wxgptd.llm.cleaning import Cleaner
 
 
+class Shown:
+    """What a reader sees of an answer that comes in pieces, and what is taken for thoughts."""
+
+    def __init__(self, *pieces: str) -> None:
+        self.text = ""
+        self.thoughts = ""
+        self.withdrawn = 0
+        cleaner = Cleaner(self._think, self._withdraw)
+        for piece in pieces:
+            shown = cleaner.feed(piece)
+            self.text += shown
+        shown = cleaner.close()
+        self.text += shown
+        self.thought = cleaner.thought
+
+    def _think(self, piece: str) -> None:
+        self.thoughts += piece
+
+    def _withdraw(self) -> None:
+        self.text = ""
+        self.withdrawn += 1
+
+
 def clean(*pieces: str) -> str:
-    cleaner = Cleaner()
-    return "".join(cleaner.feed(piece) for piece in pieces) + cleaner.close()
+    return Shown(*pieces).text
+
+
+HARMONY = (
+    "<|channel|>analysis<|message|>嗯，想想<|end|><|start|>assistant<|channel|>final<|message|>"
+    "天是蓝的<|return|>"
+)
 
 
 @pytest.mark.parametrize(
-    ("written", "shown"),
+    "written",
     [
-        ("<think>嗯</think>天是蓝的", "天是蓝的"),
-        ("\n<think>\n嗯\n</think>\n\n天是蓝的", "天是蓝的"),
-        ("天<think>嗯</think>是蓝的", "天是蓝的"),
-        ("<think>没想完", ""),
-        ("a < b 而且 b <th", "a < b 而且 b <th"),
-        ("用 <think> 标记思考", "用 <think> 标记思考"),
-        ("用 `<think>` 和 `</think>` 标记", "用 `<think>` 和 `</think>` 标记"),
-        ("</think>天", "</think>天"),
+        "<think>嗯</think>天是蓝的",
+        "\n<think>\n嗯\n</think>\n\n天是蓝的",
+        "<THINK>嗯</THINK>天是蓝的",
+        "<thinking>\n嗯\n</thinking>\n\n天是蓝的",
+        "<thought>嗯</thought>天是蓝的",
+        "<thoughts>嗯</thoughts>天是蓝的",
+        "<reasoning>嗯</reasoning>天是蓝的",
+        "<seed:think>嗯</seed:think>天是蓝的",
+        "[THINK]嗯[/THINK]天是蓝的",
+        "◁think▷嗯◁/think▷天是蓝的",
+        "<|begin_of_thought|>嗯<|end_of_thought|>\n天是蓝的",
+        '<details type="reasoning" open>嗯</details>\n天是蓝的',
+        "<think></think>\n\n天是蓝的",
+        "<think>一</think>\n<think>二</think>天是蓝的",
+        "用户问天，嗯。\n</think>\n\n天是蓝的",
+        "用户问天，嗯。</think>天是蓝的",
+        "用户问天，嗯。</think>\n天是蓝的",
+        "</think>\n天是蓝的",
+        "嗯[/THINK]天是蓝的",
+        "嗯\n◁/think▷天是蓝的",
+        HARMONY,
+        HARMONY.removesuffix("<|return|>"),
+        "<|start|>assistant" + HARMONY,
+        "<|channel|>final<|message|>天是蓝的<|return|>",
+        "<|channel|>commentary<|message|>嗯<|end|>" + HARMONY,
+        "analysis用户问天assistantfinal天是蓝的",
     ],
 )
-def test_thoughts_are_left_out_and_words_are_not(written, shown):
-    assert clean(written) == shown
-    assert clean(*written) == shown, "split after every character"
+def test_thoughts_are_left_out_however_they_are_marked(written):
+    assert clean(written) == "天是蓝的"
+    assert clean(*written) == "天是蓝的", "split after every character"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "a < b 而且 b <th",
+        "用 <think> 标记思考",
+        "用 <think> 和 </think> 包住思考过程",
+        "用 `<think>` 和 `</think>` 标记",
+        "模型写完 `</think>` 之后才回答",
+        "它写出 “</think>” 就停",
+        "它写出 </think> 之后才是回答",
+        "天<think>嗯</think>是蓝的",
+        "```\n嗯\n</think>\n答\n```\n完",
+        "[THIN",
+        "analysis of the sky: assistantfinal is a word",
+        "◁ 和 ▷",
+        "<details>\n<summary>更多</summary>\n</details>",
+        "<thin",
+        "<|chan",
+    ],
+)
+def test_words_that_look_like_marks_stay(written):
+    assert clean(written) == written
+    assert clean(*written) == written, "split after every character"
+
+
+@pytest.mark.parametrize(
+    "mark", ["<think>", "<thinking>", "[THINK]", "<|channel|>analysis<|message|>"]
+)
+def test_thoughts_without_end_are_no_answer(mark):
+    shown = Shown(f"{mark}没想完")
+    assert shown.text == ""
+    assert shown.thought
+    assert shown.thoughts == "没想完"
+
+
+def test_what_was_shown_before_a_closing_mark_is_taken_back():
+    shown = Shown("用户问天，", "嗯。", "\n</think>\n\n", "天是", "蓝的")
+    assert shown.withdrawn == 1
+    assert shown.text == "天是蓝的"
+    assert shown.thoughts == "用户问天，嗯。\n"
+
+
+def test_only_the_first_closing_mark_takes_anything_back():
+    assert clean("<think>嗯</think>它写出\n</think>\n为止") == "它写出\n</think>\n为止"
+    assert clean("嗯\n</think>\n它写出\n</think>\n为止") == "它写出\n</think>\n为止"
 
 
 def test_the_halves_of_a_character_are_joined():
@@ -45,33 +138,42 @@ def test_what_is_shown_can_always_be_encoded(pieces):
     assert "\x00" not in shown
 
 
-@given(st.text(st.sampled_from("ab<think>/`天\n"), max_size=60), st.integers(1, 5))
+PIECES = st.sampled_from(
+    ["<think>", "</think>", "<thinking>", "</thinking>", "[THINK]", "[/THINK]", "◁think▷", "◁/think▷",
+     "<|channel|>", "analysis", "final", "<|message|>", "<|end|>", "<|start|>", "assistant", "`", "```\n",
+     "天", "a", " ", "\n", "<", "</", "[", "◁", "think", ">", "|", "assistantfinal", "“"]
+)  # fmt: skip
+
+
+@given(st.lists(PIECES, max_size=30).map("".join), st.integers(1, 5))
 def test_how_it_is_split_makes_no_difference(text, size):
     pieces = [text[n : n + size] for n in range(0, len(text), size)]
-    assert clean(*pieces) == clean(text)
+    split, whole = Shown(*pieces), Shown(text)
+    assert split.text == whole.text
+    assert split.thoughts.split() == whole.thoughts.split()
 
 
-def test_thoughts_without_end_take_no_time():
-    cleaner, began = Cleaner(), time.process_time()
-    cleaner.feed("<think>")
-    for _ in range(200_000):
-        assert cleaner.feed("想一想" * 5) == ""
-    assert cleaner.feed("</think>天") == "天"
-    assert time.process_time() - began < 10
+@pytest.mark.parametrize(
+    "hostile",
+    ["想一想" * 5, "</think", "` </think>", "<", "[/THIN", "◁", "analysis", "assistantfina"],
+)
+def test_nothing_takes_long(hostile):
+    for beginning in ("<think>", "", "analysis"):
+        began = time.process_time()
+        Shown(beginning, *([hostile] * 20_000))
+        assert time.process_time() - began < 10
 
 
 @given(st.lists(st.text("a想</>think", max_size=8), max_size=8), st.data())
 def test_what_is_left_out_as_thoughts_is_told(pieces, data):
-    thoughts: list[str] = []
-    cleaner = Cleaner(thoughts.append)
-    whole = f"<think>{''.join(pieces).replace('</think>', '')}</think>答"
+    thought = "".join(pieces).replace("</think>", "")
+    whole = f"<think>{thought}</think>答"
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=5)))
-    shown = "".join(
-        cleaner.feed(whole[begin:end])
-        for begin, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)
+    shown = Shown(
+        *(whole[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(whole)], strict=True))
     )
-    assert shown + cleaner.close() == "答"
-    assert "".join(thoughts) == whole[len("<think>") : -len("</think>答")]
+    assert shown.text == "答"
+    assert shown.thoughts == thought
 
 
 BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"

@@ -95,6 +95,10 @@ class Asked:
         return self.result
 
     @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    @property
     def calls(self) -> int:
         """How often the server was asked for users."""
         return len(self.server.calls) - self.probes
@@ -152,11 +156,180 @@ def test_an_answer_is_complete_with_its_finish_however_long_the_connection_stays
     assert asked.advance(1.5).text == "天"
 
 
-def test_done_alone_proves_nothing():
-    asked = Asked(Script([Step(0.1, chunk("天") + DONE, end=True)]))
-    result = failed(asked.advance(20), FailureReason.INTERRUPTED)
-    assert result.text == "天"
+@pytest.mark.parametrize(
+    "sign", [DONE, USAGE, b'data: {"choices": [], "usage": {"total_tokens": 9}}\n\n']
+)
+@pytest.mark.parametrize("ending", [{"end": True}, {"hang_up": True}])
+def test_text_with_a_sign_of_the_end_is_whole_although_no_finish_reason_came(sign, ending):
+    asked = Asked(Script([Step(0.1, chunk("天") + sign), Step(0.2, **ending)]))
+    assert asked.advance(20).text == "天"
     assert asked.calls == 1
+
+
+@pytest.mark.parametrize("finish", ["", 0, None, [], {}])
+def test_a_finish_reason_that_is_none_ends_nothing(finish):
+    first, second = chunk("天", finish), chunk("是")
+    asked = Asked(Script([Step(0.1, first), Step(3.0, second + DONE, end=True)]))
+    assert asked.advance(5).text == "天是"
+
+
+def test_usage_with_every_piece_is_no_sign_of_the_end():
+    usage = {"usage": {"completion_tokens": 1}}
+    asked = Asked(Script([Step(0.1, chunk("天", **usage) + chunk("是", **usage), hang_up=True)]))
+    assert failed(asked.advance(20), FailureReason.INTERRUPTED).text == "天是"
+
+
+@pytest.mark.parametrize("finish", ["stop", "tool_calls", "STOP", "weird"])
+def test_a_finish_reason_beside_text_is_not_the_end(finish):
+    pieces = [Step(2.0 * n, chunk(text, finish)) for n, text in enumerate("天是蓝的")]
+    asked = Asked(Script([*pieces, Step(8.0, DONE, end=True)]))
+    assert asked.advance(10).text == "天是蓝的"
+
+
+def test_a_finish_reason_that_something_followed_is_never_trusted_again():
+    steps = [
+        Step(0.1, chunk("天") + chunk(finish="stop")),
+        Step(0.5, chunk("是") + chunk(finish="stop")),
+        Step(4.0, chunk("蓝的") + DONE, end=True),
+    ]
+    assert Asked(Script(steps)).advance(6).text == "天是蓝的"
+
+
+def test_a_finish_reason_of_thoughts_is_not_the_end():
+    thought = chunk(
+        None, "stop", choices=[{"delta": {"reasoning_content": "想"}, "finish_reason": "stop"}]
+    )
+    steps = [Step(0.1, thought), Step(4.0, chunk("天") + DONE, end=True)]
+    assert Asked(Script(steps)).advance(6).text == "天"
+
+
+def test_a_finish_reason_that_cannot_be_trusted_counts_once_nothing_more_comes():
+    asked = Asked(Script([Step(0.1, chunk("天", "stop"))]), idle_timeout_s=5.0)
+    assert asked.advance(3) is None
+    assert asked.advance(3).text == "天"
+
+
+def test_a_connection_that_is_lost_behind_a_doubtful_finish_reason_has_cut_the_answer():
+    asked = Asked(Script([Step(0.1, chunk("天", "stop")), Step(0.2, hang_up=True)]))
+    assert failed(asked.advance(20), FailureReason.INTERRUPTED).text == "天"
+
+
+@pytest.mark.parametrize("finish", ["eos_token", "end_turn", "COMPLETE", "STOP", "null"])
+def test_an_unknown_finish_reason_ends_an_answer_without_harm(finish):
+    assert Asked(answer_at(0.1, "天", finish)).advance(2).text == "天"
+
+
+@pytest.mark.parametrize("junk", [b"data: ping\n\n", b"data: null\n\n", b"data: 1700000000\n\n",
+                                  b"data: [HEARTBEAT]\n\n", b"data: []\n\n", b"event: ping\ndata: x\n\n"])  # fmt: skip
+def test_an_event_that_is_not_json_is_passed_over(junk):
+    said = junk + chunk("天") + junk + chunk("是") + chunk(finish="stop") + junk + DONE
+    assert Asked(Script([Step(0.1, said, end=True)])).advance(2).text == "天是"
+    asked = Asked(Script([Step(0.1, junk * 3, end=True)]))
+    failed(asked.advance(20))
+
+
+@pytest.mark.parametrize("total", [
+    {"message": {"content": "天是蓝的，因为散射。"}},
+    {"delta": {"content": ""}, "message": {"content": "天是蓝的，因为散射。"}},
+    {"delta": {"content": "天是蓝的，因为散射。"}},
+    {"delta": {}, "message": {"content": [{"type": "text", "text": "天是蓝的，因为散射。"}]}},
+])  # fmt: skip
+def test_a_total_at_the_end_is_no_piece(total):
+    last = json.dumps({"choices": [{"index": 0, "finish_reason": "stop", **total}]})
+    said = chunk("天是蓝的，") + chunk("因为散射。") + f"data: {last}\n\n".encode() + DONE
+    assert Asked(Script([Step(0.1, said, end=True)])).advance(3).text == "天是蓝的，因为散射。"
+
+
+def test_a_total_that_nothing_came_before_is_the_answer():
+    last = json.dumps({"choices": [{"message": {"content": "天"}, "finish_reason": "stop"}]})
+    assert (
+        Asked(Script([Step(0.1, f"data: {last}\n\n".encode(), end=True)])).advance(3).text == "天"
+    )
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\n\n"])
+def test_lines_of_json_are_a_stream(end):
+    lines = [chunk(text).removeprefix(b"data: ").strip() for text in "天是蓝的"]
+    asked = Asked(Script([Step(0.5 * n, line + end) for n, line in enumerate(lines)] + [
+        Step(3.0, chunk(finish="stop").removeprefix(b"data: ").strip() + end, end=True)]))  # fmt: skip
+    asked.advance(1.2)
+    assert asked.text == "天是蓝"
+    assert asked.advance(3).text == "天是蓝的"
+
+
+def test_a_json_body_without_a_finish_reason_is_whole():
+    body = b'{"choices": [{"message": {"content": "\xe5\xa4\xa9"}}]}'
+    for written in (body, body + b"\n", b"{\n" + body[1:]):
+        asked = Asked(Script([Step(0.1, written, end=True)]))
+        assert asked.advance(2).text == "天"
+        assert asked.calls == 1
+
+
+def test_a_server_that_speaks_ollama_s_own_language_is_understood():
+    lines = [
+        {"model": "q", "message": {"role": "assistant", "content": "天是"}, "done": False},
+        {"model": "q", "message": {"role": "assistant", "content": "蓝的"}, "done": False},
+        {"model": "q", "message": {"content": ""}, "done": True, "done_reason": "stop",
+         "prompt_eval_count": 3, "eval_count": 4},
+    ]  # fmt: skip
+    body = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    result = Asked(Script([Step(0.1, body, end=True)])).advance(2)
+    assert (result.text, result.prompt_tokens, result.completion_tokens) == ("天是蓝的", 3, 4)
+
+
+@pytest.mark.parametrize("status", [201, 202])
+def test_any_success_is_one(status):
+    script = Script([Step(0.1, chunk("天") + chunk(finish="stop") + DONE, end=True)], status)
+    assert Asked(script).advance(2).text == "天"
+
+
+def said(**delta) -> Script:
+    first = json.dumps({"choices": [{"delta": delta}]})
+    return Script(
+        [Step(0.1, f"data: {first}\n\n".encode() + chunk(finish="stop") + DONE, end=True)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (said(reasoning_content="想"), FailureReason.ONLY_THOUGHTS),
+        (said(content="<think>想</think>"), FailureReason.ONLY_THOUGHTS),
+        (said(content=[{"type": "thinking", "thinking": "想"}]), FailureReason.ONLY_THOUGHTS),
+        (said(tool_calls=[{"index": 0, "function": {"name": "f"}}]), FailureReason.ONLY_TOOLS),
+        (said(function_call={"name": "f"}), FailureReason.ONLY_TOOLS),
+        (said(images=[{"image_url": {"url": "data:"}}]), FailureReason.ONLY_MEDIA),
+        (said(content=[{"type": "image_url"}]), FailureReason.ONLY_MEDIA),
+        (said(content=""), FailureReason.EMPTY),
+        (said(content=None), FailureReason.EMPTY),
+    ],
+)
+def test_what_came_instead_of_text_is_told_after_one_call(script, reason):
+    asked = Asked(script)
+    failed(asked.advance(20), reason)
+    assert asked.calls == 1
+
+
+def test_a_refusal_is_shown():
+    assert Asked(said(refusal="这个我不能说。")).advance(2).text == "这个我不能说。"
+
+
+@pytest.mark.parametrize("place", [{"reasoning_details": [{"text": "想"}]}, {"reasoning": {"text": "想"}},
+                                   {"thinking": "想"}, {"reasoning": ["x"]}])  # fmt: skip
+def test_thoughts_in_other_fields_are_no_answer(place):
+    first = json.dumps({"choices": [{"delta": {**place, "content": "天"}}]})
+    body = f"data: {first}\n\n".encode() + chunk(finish="stop") + DONE
+    assert Asked(Script([Step(0.1, body, end=True)])).advance(2).text == "天"
+
+
+def test_what_turns_out_to_be_thoughts_is_taken_back():
+    pieces = [chunk("想一想，"), chunk("\n</think>\n\n"), chunk("天"), chunk(finish="stop")]
+    asked = Asked(
+        Script([Step(0.1 * n, piece) for n, piece in enumerate(pieces)] + [Step(1, DONE, end=True)])
+    )
+    result = asked.advance(3)
+    assert result.text == "天"
+    assert result.withdrawn
 
 
 @pytest.mark.parametrize("ending", [{"end": True}, {"hang_up": True}])
@@ -489,9 +662,16 @@ def test_what_keeps_a_connection_open_behind_the_finish_puts_nothing_off():
     assert Asked(Script(steps)).advance(3).text == "天"
 
 
-@pytest.mark.parametrize("body", [DONE, b": hello\n\n", b"upstream connect error"])
-def test_what_is_no_answer_is_not_taken_for_too_long_a_context(body):
-    failed(Asked(Script([Step(0.1, body, end=True)])).advance(20))
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (DONE, FailureReason.EMPTY),
+        (b": hello\n\n", FailureReason.UNAVAILABLE),
+        (b"upstream connect error", FailureReason.UNAVAILABLE),
+    ],
+)
+def test_what_is_no_answer_is_not_taken_for_too_long_a_context(body, reason):
+    failed(Asked(Script([Step(0.1, body, end=True)])).advance(20), reason)
 
 
 def test_json_with_a_mark_at_its_beginning_is_an_answer():

@@ -63,12 +63,12 @@ def test_what_a_user_says_can_always_be_sent():
         ({"choices": [{"delta": {}, "finish_reason": "stop"}]}, Chunk(finish="stop")),
         (
             {"choices": [{"message": {"content": "全"}, "finish_reason": "stop"}]},
-            Chunk("全", "stop"),
+            Chunk("全", "stop", is_total=True, is_whole=True),
         ),
         ({"choices": [{"delta": {"content": [{"type": "text", "text": "块"}]}}]}, Chunk("块")),
         (
             {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}},
-            Chunk(prompt_tokens=3, completion_tokens=4),
+            Chunk(prompt_tokens=3, completion_tokens=4, has_usage=True),
         ),
         (
             {"choices": [{"delta": {}, "finish_reason": "stop", "usage": {"prompt_tokens": 3}}]},

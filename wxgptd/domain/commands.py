@@ -89,6 +89,7 @@ class CompleteAnswer:
     estimated: bool
     prompt_bytes: int
     cost: float
+    withdrawn: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

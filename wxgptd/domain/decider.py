@@ -174,6 +174,7 @@ def _complete(state: UserState, command: c.CompleteAnswer) -> Events:
             estimated=command.estimated,
             prompt_bytes=command.prompt_bytes,
             cost=command.cost,
+            withdrawn=command.withdrawn,
         ),
     )
 

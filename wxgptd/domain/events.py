@@ -137,6 +137,7 @@ class AnswerCompleted:
     `assistant` is whose model answered, which may be another one than the session's. Tokens are
     as the server reported them or, if `estimated`, as we guess. `prompt_bytes` is how long what
     the model was told is, in UTF-8; `cost` is by the operator's prices, in their currency.
+    `withdrawn` tells that parts which were offered already were thoughts, and not of this text.
     """
 
     at: float
@@ -152,6 +153,7 @@ class AnswerCompleted:
     estimated: bool
     prompt_bytes: int
     cost: float
+    withdrawn: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

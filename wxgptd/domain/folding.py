@@ -70,7 +70,7 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
                 took_s=event.took_s,
                 tokens=event.prompt_tokens + event.completion_tokens or tokens.estimate(event.text),
             )
-            return _answered(state, event.question, completed)
+            return _answered(state, event.question, completed, withdrawn=event.withdrawn)
         case e.AnswerFailed():
             failed = Failed(
                 reason=event.reason,
@@ -254,8 +254,12 @@ def _offered(state: UserState, event: e.ReplyOffered) -> UserState:
     return state._replace(live=live, past=past, windows=windows, unseen=unseen)
 
 
-def _answered(state: UserState, name: DeliveryKey, answer: Completed | Failed) -> UserState:
+def _answered(
+    state: UserState, name: DeliveryKey, answer: Completed | Failed, *, withdrawn: bool = False
+) -> UserState:
     question = _pending(state, name)
+    if withdrawn:
+        question = question._replace(offered=0)
     late = not isinstance(state.windows.get(name), Open)
     live, past = _with_question(state, question.answered(answer, late=late))
     unanswered = tuple(other for other in state.unanswered if other != name)

@@ -113,6 +113,10 @@ class Texts:
     failure_interrupted: str = "回答中断了，回复“继续”{tap:继续|接着写}"
     failure_picture: str = "这张图片没能取到，也可能太大，请换一张再发"
     failure_moderated: str = "这个问题我无法回答"
+    failure_empty: str = "模型什么也没写，换个问法再试试"
+    failure_only_thoughts: str = "模型想了一阵，没有写出回答，换个问法再试试"
+    failure_only_tools: str = "模型想去调用工具，没有写出回答，换个问法再试试"
+    failure_only_media: str = "模型给的不是文字，这里显示不了，换个问法再试试"
     failure_stopped: str = "对话已结束，这个问题没有继续回答。"
 
     # Pages.

@@ -72,6 +72,10 @@ class FailureReason(StrEnum):
     STOPPED = "stopped"
     PICTURE = "picture"
     MODERATED = "moderated"
+    EMPTY = "empty"
+    ONLY_THOUGHTS = "only_thoughts"
+    ONLY_TOOLS = "only_tools"
+    ONLY_MEDIA = "only_media"
 
 
 class Finish(StrEnum):

@@ -112,15 +112,16 @@ _KINDS = (
         lambda at, b: e.AttemptRepeated(at=at, delivery=b[0], number=b[1]),
     ),
     _Kind(
-        10, 2, e.AnswerCompleted,
+        10, 3, e.AnswerCompleted,
         (
             "question", "text", "finish", "model", "prompt_tokens", "completion_tokens",
             "first_text_s", "took_s", "assistant", "estimated", "prompt_bytes", "cost",
+            "withdrawn",
         ),
         lambda at, b: e.AnswerCompleted(
             at=at, question=b[0], text=b[1], finish=Finish(b[2]), model=b[3],
             prompt_tokens=b[4], completion_tokens=b[5], first_text_s=b[6], took_s=b[7],
-            assistant=b[8], estimated=b[9], prompt_bytes=b[10], cost=b[11],
+            assistant=b[8], estimated=b[9], prompt_bytes=b[10], cost=b[11], withdrawn=b[12],
         ),
         ("text",),
     ),

@@ -24,6 +24,7 @@ STEPS: Mapping[tuple[int, int], Step] = {
     (5, 1): lambda body: (*body, 0, 0.0, False),  # ContinuationAsked: so here
     (6, 1): lambda body: (*body, False),  # MessageDeclined: there was nothing to tap
     (10, 1): lambda body: (*body, "", False, 0, 0.0),  # AnswerCompleted: nobody counted costs
+    (10, 2): lambda body: (*body, False),  # AnswerCompleted: nothing was taken back
     (11, 1): lambda body: (*body, 0),  # AnswerFailed: what it took was not counted
     (11, 2): lambda body: (*body, "", 0.0),  # AnswerFailed: nor by whose prices
     (13, 1): _reply_offered_1,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
 
-from wxgptd.llm import sse, wire
+from wxgptd.llm import sse
 from wxgptd.llm.why import Why
 from wxgptd.outbound.reading import BodyReader, lost
 
@@ -26,7 +28,8 @@ LINGER_S = 1.0
 class StreamReader(BodyReader):
     """Reads a stream of events, or the JSON that some servers send instead.
 
-    `finished` fires with why the stream ended early, or with nothing if it came to its end.
+    `finished` fires with why the stream ended early, or with nothing if it came to its end;
+    `fell_silent` tells whether it was given up because nothing more came.
     `take` is called with the data of each event and tells whether nothing more is needed;
     `answered` tells whether only the usage can still be missing, for which nobody waits long:
     some servers close the connection seconds later.
@@ -49,7 +52,10 @@ class StreamReader(BodyReader):
         self._answered = answered
         self._parser = sse.Parser()
         self._json: bytearray | None = None
+        self._by_line = False
+        """Whether it is JSON that ends with its line, and more may follow (NDJSON)."""
         self._lingering = False
+        self.fell_silent = False
         self._begun = False
         self.received = 0
 
@@ -67,37 +73,48 @@ class StreamReader(BodyReader):
             self._begun = True
             if data.startswith((b"{", b"[", b"<")):
                 self._json = bytearray()
-        if self._json is not None:
-            self._json += data
-            self.heard()
-            if len(self._json) > MAX_JSON_BYTES:
-                self._finish(Why(f"longer than {MAX_JSON_BYTES} bytes"))
-            return
         try:
-            events = self._parser.feed(data)
-            # Comments keep a connection alive, but they are no sign of life of a model.
-            if events and not self._lingering:
-                self.heard()
-            self._take_all(events)
-        except wire.Unintelligible as error:
-            self._finish(error.why)
+            if self._json is not None:
+                self._read_json(data)
+            else:
+                self._read_events(data)
         except sse.LineTooLong as error:
             self._finish(Why(str(error)))
+
+    def _read_events(self, data: bytes) -> None:
+        events = self._parser.feed(data)
+        # Comments keep a connection alive, but they are no sign of life of a model.
+        if events and not self._lingering:
+            self.heard()
+        self._take_all(events)
+
+    def _read_json(self, data: bytes) -> None:
+        """Read a body that begins as JSON does: all of it is one object, or each line is."""
+        assert self._json is not None
+        searched = len(self._json)
+        self._json += data
+        if not self._lingering:
+            self.heard()
+        if not self._by_line and b"\n" in data and b"\n" not in self._json[:searched]:
+            self._by_line = _is_object(bytes(self._json.partition(b"\n")[0]))
+        if self._by_line:
+            *lines, rest = self._json.split(b"\n")
+            self._json = rest
+            self._take_all([line.decode("utf-8", "replace") for line in lines])
+        if len(self._json) > MAX_JSON_BYTES:
+            self._finish(Why(f"longer than {MAX_JSON_BYTES} bytes"))
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         if self.ended:
             return
-        cut = None if reason is None or reason.check(ResponseDone) else Why(lost(reason))
-        try:
-            events = (
-                [self._json.decode("utf-8", "replace")]
-                if self._json is not None
-                else self._parser.close()
-            )
-            self._take_all(events)
-        except wire.Unintelligible as error:
-            cut = cut or error.why
-        self._finish(cut)
+        whole = reason is None or reason.check(ResponseDone, PotentialDataLoss)
+        events = (
+            [self._json.decode("utf-8", "replace")]
+            if self._json is not None
+            else self._parser.close()
+        )
+        self._take_all(events)
+        self._finish(None if whole else Why(lost(reason)))
 
     def _take_all(self, events: list[str]) -> None:
         for event in events:
@@ -105,14 +122,27 @@ class StreamReader(BodyReader):
                 return
             if self._take(event):
                 self._finish(None)
-        if self._answered() and not self.ended and not self._lingering:
-            self._lingering = True  # once: whatever comes now may not put off the end
+        if self.ended:
+            return
+        if self._answered() and not self._lingering:
+            self._lingering = True  # once: whatever comes now may not put off the end...
             self.wait(LINGER_S)
+        elif self._lingering and not self._answered():
+            self._lingering = False  # ...unless the answer goes on
+            self.heard()
 
     def silent(self) -> None:
+        self.fell_silent = True
         self._finish(None if self._answered() else Why("silent for too long"))
 
     def _finish(self, why: Why | None) -> None:
         if not self.ended:
             self.stop()
             self.finished.callback(why)
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False

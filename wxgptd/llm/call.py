@@ -14,12 +14,21 @@ from twisted.web.iweb import IResponse
 from wxgptd.domain.values import FailureReason, Finish
 from wxgptd.llm import wire
 from wxgptd.llm.body import StreamReader
-from wxgptd.llm.cleaning import Cleaner
+from wxgptd.llm.cleaning import Cleaner, Joiner
 from wxgptd.llm.refusals import Refusal, unavailable
 from wxgptd.llm.why import Why, code
 from wxgptd.ports import Breakdown, Completion
 
 MAX_ANSWER_CHARS = 200_000
+
+LEAST_TOTAL_CHARS = 8
+"""A shorter piece may be said twice."""
+
+_ELSEWHERE = {
+    wire.TOOLS: FailureReason.ONLY_TOOLS,
+    wire.IMAGES: FailureReason.ONLY_MEDIA,
+    wire.AUDIO: FailureReason.ONLY_MEDIA,
+}
 
 
 class Call:
@@ -31,6 +40,7 @@ class Call:
         began: float,
         on_text: Callable[[str], None],
         on_thought: Callable[[str], None],
+        on_withdrawn: Callable[[], None],
         *,
         model: str,
         asked: str,
@@ -44,12 +54,25 @@ class Call:
         self._began = began
         self._on_text = on_text
         self._on_thought = on_thought
-        self._cleaner = Cleaner(on_thought)
-        self._thinker = Cleaner()
+        self._cleaner = Cleaner(on_thought, self._withdraw)
+        self._thinker = Joiner()
+        self._on_withdrawn = on_withdrawn
         self._pieces: list[str] = []
+        self._sent: list[str] = []
+        """The text as the server sent it, thoughts in it included."""
         self._chars = 0
         self._first_text_s = 0.0
         self._finish = ""
+        self._finish_is_trusted = True
+        self._goes_on = False
+        """Whether something followed a finish reason, which means nothing then."""
+        self._thoughts = False
+        self._elsewhere = ""
+        self._done = False
+        self._usage_behind = False
+        self._usages = 0
+        self._unintelligible: Why | None = None
+        self._withdrawn = False
         self._model = model
         self._asked = asked
         self._probe = probe
@@ -63,8 +86,8 @@ class Call:
 
     @property
     def answered(self) -> bool:
-        """Whether the server has said why the answer ended."""
-        return bool(self._finish)
+        """Whether the server has said why the answer ended, in a way that can be trusted."""
+        return bool(self._finish) and self._finish_is_trusted
 
     def expect_within(self, seconds: float, running: Deferred[Any]) -> None:
         """Cancel `running` unless there is a sign of an answer within `seconds`."""
@@ -98,7 +121,8 @@ class Call:
         response.deliverBody(body)
         ending = await body.finished
         self._silent = body.received == 0
-        return self.conclude(ending)
+        # A server that has said why it ended, and then says nothing, has ended.
+        return self.conclude(None if body.fell_silent and self._finish else ending)
 
     def give_up(self, why: Why, *, transient: bool) -> Breakdown | Refusal:
         """Return what there is, for want of more."""
@@ -109,28 +133,77 @@ class Call:
 
     def _take(self, data: str) -> bool:
         """Take the data of one event; tell whether nothing more is needed."""
-        if data.strip() == wire.DONE:
+        said = data.strip()
+        if said == wire.DONE:
+            self._done = True
             return True
-        if not data.strip():
+        if not said:
             return False
-        chunk = wire.parse_chunk(data, self._asked)
+        try:
+            chunk = wire.parse_chunk(said, self._asked)
+        except wire.Unintelligible as error:
+            # A heartbeat, or what a proxy adds: one such event says nothing about the others.
+            self._unintelligible = self._unintelligible or error.why
+            return False
         if isinstance(chunk, Refusal):
             self._refusal = chunk
             return True
         self._chunks += 1
-        if chunk.thoughts or chunk.text:
-            self._begin()
-        if chunk.thoughts:
-            self._think(chunk.thoughts)
-        self._finish = chunk.finish or self._finish
-        self._model = chunk.model or self._model
-        self._prompt_tokens = chunk.prompt_tokens or self._prompt_tokens
-        self._completion_tokens = chunk.completion_tokens or self._completion_tokens
-        self._write(self._cleaner.feed(chunk.text) if chunk.text else "")
+        self._read(chunk)
         if self._chars > MAX_ANSWER_CHARS:
             self._finish = "length"
             return True
         return False
+
+    def _read(self, chunk: wire.Chunk) -> None:
+        text = chunk.text
+        if text and self._repeats(chunk):
+            text = ""
+        if chunk.thoughts or text:
+            self._begin()
+        self._judge_finish(chunk, goes_on=bool(text or chunk.thoughts))
+        if chunk.thoughts:
+            self._thoughts = True
+            self._think(chunk.thoughts)
+        self._elsewhere = chunk.elsewhere or self._elsewhere
+        self._done = self._done or chunk.is_whole
+        self._usages += chunk.has_usage
+        if text or chunk.has_usage:
+            # Where every piece has one, it says nothing about the end.
+            self._usage_behind = chunk.has_usage and (not text or self._usages == 1)
+        self._model = chunk.model or self._model
+        self._prompt_tokens = chunk.prompt_tokens or self._prompt_tokens
+        self._completion_tokens = chunk.completion_tokens or self._completion_tokens
+        if text:
+            self._sent.append(text)
+            self._write(self._cleaner.feed(text))
+
+    def _repeats(self, chunk: wire.Chunk) -> bool:
+        """Tell whether the text of `chunk` is all that was said already: a total is no piece."""
+        if not self._sent or chunk.is_total:
+            return bool(self._sent)
+        is_last = bool(chunk.finish) or chunk.has_usage
+        if not is_last or len(chunk.text) < LEAST_TOTAL_CHARS:
+            return False
+        return chunk.text == "".join(self._sent)
+
+    def _judge_finish(self, chunk: wire.Chunk, *, goes_on: bool) -> None:
+        """Take note of a finish reason, and of whether it can be trusted."""
+        if self._finish and goes_on:
+            self._goes_on, self._finish_is_trusted = True, False
+        if not chunk.finish:
+            return
+        self._finish = chunk.finish
+        self._finish_is_trusted = not (
+            self._goes_on or goes_on or not self._pieces or wire.of_tools(chunk.finish)
+        )
+
+    def _withdraw(self) -> None:
+        """Take back what was written: it was thoughts."""
+        self._pieces.clear()
+        self._chars = 0
+        self._withdrawn = True
+        self._on_withdrawn()
 
     def _think(self, piece: str) -> None:
         """Pass on a piece of reasoning; halves of characters that were split are joined."""
@@ -159,7 +232,13 @@ class Call:
             return Refusal(FailureReason.REFUSED, self._finished_so())
         if wire.broken(self._finish):
             return self.give_up(self._finished_so(), transient=True)
-        if not self._finish:
+        if not self._finish and text.strip() and (self._done or self._usage_behind):
+            self._finish = "stop"  # complete by every sign but one
+        if ending is not None and not self._finish_is_trusted and not self._done:
+            return self.give_up(ending, transient=True)
+        if not self._finish and not self._done:
+            if self._unintelligible is not None and not self._chunks:
+                return self.give_up(self._unintelligible, transient=True)
             if self._silent and not ending:
                 # How some servers say that the context is too long for them.
                 return Refusal(FailureReason.TOO_LONG, Why("an empty stream"))
@@ -167,13 +246,7 @@ class Call:
         if not text.strip() and self._finish == "model_context_window_exceeded":
             return Refusal(FailureReason.TOO_LONG, self._finished_so())
         if not text.strip() and not self._probe:
-            # It may have thought all the tokens away: then it would again.
-            thought = wire.cut_short(self._finish)
-            return Refusal(
-                FailureReason.UNAVAILABLE,
-                Why("the answer is empty" + (", max_tokens went into thinking" if thought else "")),
-                transient=not thought,
-            )
+            return self._nothing_written()
         return Completion(
             text=text,
             finish=Finish.LENGTH if wire.cut_short(self._finish) else Finish.STOP,
@@ -182,7 +255,19 @@ class Call:
             completion_tokens=self._completion_tokens,
             first_text_s=round(self._first_text_s, 3),
             took_s=round(self._clock.seconds() - self._began, 3),
+            withdrawn=self._withdrawn,
         )
+
+    def _nothing_written(self) -> Refusal:
+        """Return why there is no text in an answer that came whole: to ask again would not help."""
+        if self._elsewhere:
+            reason = _ELSEWHERE[self._elsewhere]
+            return Refusal(reason, Why(f"nothing but {self._elsewhere}"))
+        if self._thoughts or self._cleaner.thought:
+            full = wire.cut_short(self._finish)
+            why = Why("nothing but thoughts" + (", max_tokens went into thinking" if full else ""))
+            return Refusal(FailureReason.ONLY_THOUGHTS, why)
+        return Refusal(FailureReason.EMPTY, Why("the answer is empty"))
 
     def _finished_so(self) -> Why:
         return Why(f"finish_reason {code(self._finish)}")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from functools import partial
+from typing import NamedTuple
 
 from twisted.internet import error as neterror
 from twisted.internet.defer import CancelledError, Deferred
@@ -68,6 +69,17 @@ class Server:
         return f"Server({self.name!r}, {shown_url(self.url)!r}, {self.model!r})"
 
 
+class _Told(NamedTuple):
+    """Who is told of an answer's text, of thoughts, and of text that turned out to be thoughts."""
+
+    text: Callable[[str], None]
+    thought: Callable[[str], None]
+    withdrawn: Callable[[], None]
+
+
+_NOBODY = _Told(ignore, ignore, lambda: None)
+
+
 def key_headers(auth: str, api_key: str) -> dict[str, str]:
     """Return the header that shows the key: `bearer` for most, `api-key` for Azure."""
     if not api_key:
@@ -99,9 +111,11 @@ class Model:
         prompt: Prompt,
         on_text: Callable[[str], None],
         on_thought: Callable[[str], None] = ignore,
+        on_withdrawn: Callable[[], None] = lambda: None,
     ) -> Deferred[Completion | Breakdown]:
         """Have `prompt` answered; see `wxgptd.ports.ChatModel`."""
-        return Deferred.fromCoroutine(self._ask(prompt, on_text, on_thought))
+        told = _Told(on_text, on_thought, on_withdrawn)
+        return Deferred.fromCoroutine(self._ask(prompt, told))
 
     def condition(self) -> str:
         """Return how the endpoint and its models do, in words; `ok` if all is well."""
@@ -113,9 +127,7 @@ class Model:
         breakers = self._endpoint.breaker, self._endpoint.model(self._server.model)
         return any(one.open for one in breakers)
 
-    async def _ask(
-        self, prompt: Prompt, on_text: Callable[[str], None], on_thought: Callable[[str], None]
-    ) -> Completion | Breakdown:
+    async def _ask(self, prompt: Prompt, told: _Told) -> Completion | Breakdown:
         name = prompt.model or self._server.model
         self._names.add(name)
         if not prompt.probe:
@@ -124,7 +136,7 @@ class Model:
                 if breaker.open is not None:
                     detail = f"{breaker.name}: circuit breaker open"
                     return Breakdown(reason=breaker.open, text="", detail=detail)
-        result = self._censored(await self._insist(prompt, on_text, on_thought))
+        result = self._censored(await self._insist(prompt, told))
         if prompt.probe:
             self._judge(result, name)
         else:
@@ -177,7 +189,7 @@ class Model:
     async def _probe(self, name: str) -> None:
         """Ask for one token, and judge the server by that."""
         prompt = Prompt(messages=(Message("user", "1"),), model=name, probe=True)
-        self._judge(self._censored(await self._insist(prompt, ignore, ignore)), name)
+        self._judge(self._censored(await self._insist(prompt, _NOBODY)), name)
 
     def _judge(self, result: Completion | Breakdown | refusals.Refusal, name: str) -> None:
         """Open or close the breakers by what came of a probe."""
@@ -202,14 +214,14 @@ class Model:
             at_fault.trip(result.reason, str(result.why))
 
     async def _insist(
-        self, prompt: Prompt, on_text: Callable[[str], None], on_thought: Callable[[str], None]
+        self, prompt: Prompt, told: _Told
     ) -> Completion | Breakdown | refusals.Refusal:
         """Ask, and ask again where that can help, as long as there is time."""
         began = self._clock.seconds()
         retries = 0
         while True:
             sent = self._parameters.sent(probe=prompt.probe)
-            result = await self._attempt(prompt, sent, on_text, on_thought, began)
+            result = await self._attempt(prompt, sent, told, began)
             if isinstance(result, Completion | Breakdown):
                 return result
             change = ""
@@ -236,16 +248,16 @@ class Model:
         self,
         prompt: Prompt,
         sent: Mapping[str, object],
-        on_text: Callable[[str], None],
-        on_thought: Callable[[str], None],
+        told: _Told,
         began: float,
     ) -> Completion | Breakdown | refusals.Refusal:
         """Ask once; what takes too long, in all or to begin, is given up."""
         call = Call(
             self._clock,
             began,
-            on_text,
-            on_thought,
+            told.text,
+            told.thought,
+            told.withdrawn,
             model=prompt.model or self._server.model,
             asked=_words(prompt),
             probe=prompt.probe,
@@ -298,7 +310,7 @@ class Model:
             return refusals.Refusal(
                 down, _why(error), transient=True, blame=refusals.Blame.ENDPOINT
             )
-        if response.code != 200:
+        if not 200 <= response.code < 300:
             return await self._refusal(response, _words(prompt))
         return await call.read(response)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -47,6 +48,11 @@ class Refusal:
 # What errors mean. Codes are looked for where codes stand; sentences where people read them.
 
 _BUSY_CODES = frozenset({"rate_limit_exceeded", "1302", "1303", "1305", "1312"})
+_BUSY = re.compile(
+    r"qps (?:request )?limit|rate.?limit|too many requests|"
+    r"(?:请求|访问)过于频繁|并发数?(?:已达|超过)",
+    re.IGNORECASE,
+)
 _QUOTA_CODES = frozenset(
     {"insufficient_quota", "arrearage", "accountoverdueerror", "1113", "insufficient_balance"}
 )
@@ -140,6 +146,7 @@ def _by_content(body: str, asked: str) -> FailureReason | None:
         (_TOO_LONG_CODES, _TOO_LONG, FailureReason.TOO_LONG),
         (_REFUSED_CODES, _REFUSED, FailureReason.REFUSED),
         (_QUOTA_CODES, _QUOTA, FailureReason.QUOTA),
+        (_BUSY_CODES, _BUSY, FailureReason.BUSY),
     ):
         named = codes & known or any(pattern.search(code) for code in codes)
         if named or any(one[0].lower() not in asked for one in pattern.finditer(text)):
@@ -150,16 +157,60 @@ def _by_content(body: str, asked: str) -> FailureReason | None:
 _STATUS = re.compile(r"[45][0-9]{2}")
 
 
+_SENTENCES = (
+    "message", "error_message", "error_msg", "errmsg", "err_msg", "status_msg", "msg", "err",
+    "detail",
+)  # fmt: skip
+_CODES = ("code", "error_code", "errcode", "err_code", "status_code")
+_TYPES = ("type", "error_type")
+_GOOD = frozenset({"", "0", "200", "success", "succeeded", "ok", "none", "null"})
+"""What codes and sentences say where all is well."""
+
+
+def is_error(said: Mapping[str, Any], *, has_answer: bool) -> bool:
+    """Tell whether an object in a 200 is an error; `has_answer` if there is a choice in it.
+
+    Gateways say that there is none by an error that is empty, or by a code that is good.
+    """
+    error = said.get("error")
+    if isinstance(error, dict) and (_codes(error) - _GOOD or _sentence(error)):
+        return True
+    if isinstance(error, str) and error.strip():
+        return True
+    if has_answer:
+        return False
+    for place in (said, _base(said)):
+        codes = _codes(place)
+        if codes - _GOOD or (_sentence(place) and not codes):
+            return True
+    return False
+
+
+def _base(said: Mapping[str, Any]) -> Mapping[str, Any]:
+    base = said.get("base_resp")
+    return base if isinstance(base, dict) else {}
+
+
+def _codes(place: Mapping[str, Any]) -> set[str]:
+    found = (place.get(name) for name in _CODES)
+    return {str(code).lower() for code in found if isinstance(code, str | int)}
+
+
+def _sentence(place: Mapping[str, Any]) -> str:
+    """Return what an object says in words, unless that is that all is well."""
+    found = (place.get(name) for name in _SENTENCES)
+    return next((one for one in found if isinstance(one, str) and one.lower() not in _GOOD), "")
+
+
 def _error_codes(body: str) -> set[str]:
     """Return what stands in an error body where codes do."""
     said = _object(body)
-    found = (
-        place.get(name)
-        for place in (said, said.get("error"))
-        if isinstance(place, dict)
-        for name in ("code", "type")
-    )
-    return {str(code).lower() for code in found if isinstance(code, str | int)}
+    error = said.get("error")
+    places = (said, _base(said), error if isinstance(error, dict) else {})
+    types = (place.get(name) for place in places for name in _TYPES)
+    return {str(one).lower() for one in types if isinstance(one, str)} | {
+        code for place in places for code in _codes(place)
+    }
 
 
 def _by_status(status: int) -> FailureReason | None:
@@ -178,19 +229,17 @@ def error_sentence(body: str) -> str:
     """Return the message of an error body from wherever servers put it, else all of the body."""
     said = _object(body)
     error = said.get("error")
-    if isinstance(error, dict) and (error.get("message") or error.get("code") or error.get("type")):
-        return str(error.get("message") or "")
-    for name in ("message", "msg", "err", "error_msg", "detail"):
-        if said.get(name):
-            return str(said[name])
-    return error if isinstance(error, str) else body
+    if isinstance(error, dict) and (_sentence(error) or _codes(error) or error.get("type")):
+        return _sentence(error)
+    found = _sentence(said) or _sentence(_base(said))
+    return found or (error if isinstance(error, str) else body)
 
 
 def _why(status: int, body: str) -> Why:
     said = _object(body)
     error = said.get("error")
-    place = error if isinstance(error, dict) else said
-    names = [str(place[name]) for name in ("code", "type") if place.get(name)]
+    places = [error] if isinstance(error, dict) else [said, _base(said)]
+    names = [str(place[name]) for place in places for name in (*_CODES, *_TYPES) if place.get(name)]
     known = " ".join(dict.fromkeys(code(name) for name in names))
     head = f"HTTP {status}" if status != 200 else "an error in the answer"
     return Why(f"{head} ({known})" if known else head, printable(error_sentence(body)))

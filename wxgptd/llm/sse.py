@@ -1,11 +1,14 @@
 """Server-sent events, as bytes come in. Pure; no I/O.
 
 Source: the HTML standard's "Server-sent events", read liberally: lines end in CR, LF or CRLF,
-`data:` comes with or without a space, and an event that the end of the stream left without its
-blank line is handed out by `close`. Only `data` matters to chat completions.
+`data:` comes with or without a space, an event whose data is a whole JSON object needs no blank
+line behind it, and one that the end of the stream left without is handed out by `close`. Only
+`data` matters to chat completions.
 """
 
 from __future__ import annotations
+
+import json
 
 from wxgptd.errors import WxgptError
 
@@ -16,6 +19,25 @@ _BOM = b"\xef\xbb\xbf"
 
 class LineTooLong(WxgptError):
     """the server sends a line without end"""
+
+
+def _looks_whole(data: str) -> bool:
+    """Tell whether the first line of an event is an object by the look of it."""
+    return (
+        data.startswith("{") and data.rstrip().endswith("}") and data.count("{") == data.count("}")
+    )
+
+
+def _is_whole(lines: list[str]) -> bool:
+    """Tell whether nothing can be missing of an event's data."""
+    data = "\n".join(lines).strip()
+    if data == "[DONE]":
+        return True
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 class Parser:
@@ -70,4 +92,10 @@ class Parser:
                 self._data = []
         elif line.startswith(b"data:"):
             value = line[6:] if line.startswith(b"data: ") else line[5:]
+            if self._data and _is_whole(self._data):
+                # Some servers leave out the empty line that ends an event.
+                events.append("\n".join(self._data))
+                self._data = []
             self._data.append(value.decode("utf-8", "replace"))
+            if len(self._data) == 1 and _looks_whole(self._data[0]):
+                events.append(self._data.pop())

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from wxgptd.domain.context import Message
+from wxgptd.llm import refusals
 from wxgptd.llm.refusals import Refusal, classify
 from wxgptd.llm.why import Why, printable
 
@@ -54,7 +56,10 @@ def _said(message: Message) -> object:
 class Chunk:
     """What one chunk, or a whole body, says. Empty where it does not.
 
-    `thoughts` is a piece of reasoning, which is no part of the answer.
+    `text` is a piece of the answer, or all of it if `is_total`: some servers repeat it at the end.
+    `thoughts` is a piece of reasoning, which is no part of the answer. `finish` is in lower case.
+    `has_usage` tells whether it counts tokens; `is_whole` that it is a body which was not streamed,
+    or an event that says that it is the last. `elsewhere` names what came instead of text.
     """
 
     text: str = ""
@@ -63,6 +68,10 @@ class Chunk:
     completion_tokens: int = 0
     model: str = ""
     thoughts: str = ""
+    is_total: bool = False
+    has_usage: bool = False
+    is_whole: bool = False
+    elsewhere: str = ""
 
 
 class Unintelligible(ValueError):
@@ -85,41 +94,121 @@ def parse_chunk(data: str, asked: str = "") -> Chunk | Refusal:
         said = json.loads(data)
     except (ValueError, RecursionError):
         raise Unintelligible("not JSON", data) from None
+    if isinstance(said, list) and len(said) == 1:
+        said = said[0]
     if not isinstance(said, dict):
         raise Unintelligible("no object", data)
-    if said.get("error") or ("choices" not in said and ("code" in said or "message" in said)):
-        return classify(200, data, asked=asked)
     choices = said.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else {}
     if not isinstance(choice, dict):
         choice = {}
-    delta = choice.get("delta") or choice.get("message") or {}
-    text = delta.get("content") if isinstance(delta, dict) else None
+    if refusals.is_error(said, has_answer=bool(choice) or _is_native(said)):
+        return classify(200, data, asked=asked)
+    delta, message = _object(choice.get("delta")), _object(choice.get("message"))
+    native = not choice and _is_native(said)
+    if native:  # of Ollama's own API
+        delta = _object(said.get("message"))
+    is_total = bool(message) and not _parted(delta.get("content"))[0]
+    place = message if is_total else delta
+    text, thoughts = _parted(place.get("content"))
+    legacy = choice.get("text")
     usage = said.get("usage") or choice.get("usage") or {}
     model = said.get("model")
-    thoughts = (
-        (delta.get("reasoning_content") or delta.get("reasoning"))
-        if isinstance(delta, dict)
-        else None
-    )
     return Chunk(
-        text=_content(text),
-        thoughts=_content(thoughts),
-        finish=finish if isinstance(finish := choice.get("finish_reason"), str) else "",
-        prompt_tokens=_count(usage, "prompt_tokens"),
-        completion_tokens=_count(usage, "completion_tokens"),
+        text=text or _words(place.get("refusal")) or _words(legacy),
+        thoughts=_thoughts(delta or place) or thoughts,
+        finish=_finish(choice) or (_native_finish(said) if native else ""),
+        prompt_tokens=_count(usage, "prompt_tokens") or _count(said, "prompt_eval_count"),
+        completion_tokens=_count(usage, "completion_tokens") or _count(said, "eval_count"),
         model=printable(model)[:100] if isinstance(model, str) else "",
+        is_total=is_total,
+        has_usage=any(_count(usage, name) for name in ("completion_tokens", "total_tokens")),
+        is_whole=is_total or (native and said.get("done") is True),
+        elsewhere=_elsewhere(place),
     )
 
 
-def _content(said: object) -> str:
-    """Return the text of a content, which some servers send as a list of parts."""
-    if isinstance(said, str):
-        return said
-    if isinstance(said, list):
-        parts = (part.get("text") for part in said if isinstance(part, dict))
-        return "".join(part for part in parts if isinstance(part, str))
+def _is_native(said: Mapping[str, object]) -> bool:
+    return isinstance(said.get("message"), dict) and "choices" not in said
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _words(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _finish(choice: Mapping[str, object]) -> str:
+    for name in ("finish_reason", "finishReason"):
+        finish = choice.get(name)
+        if isinstance(finish, str) and finish.strip():
+            return finish.strip().lower()
     return ""
+
+
+def _native_finish(said: Mapping[str, object]) -> str:
+    if said.get("done") is not True:
+        return ""
+    return _words(said.get("done_reason")).lower() or "stop"
+
+
+_THOUGHT_PARTS = frozenset(
+    {"reasoning", "thinking", "thought", "reasoning_text", "reasoning_content"}
+)
+
+
+def _parted(said: object) -> tuple[str, str]:
+    """Return the text and the thoughts of a content, which some servers send as a list of parts."""
+    if isinstance(said, str):
+        return said, ""
+    text, thoughts = "", ""
+    for part in said if isinstance(said, list) else ():
+        if not isinstance(part, dict):
+            continue
+        if part.get("type") in _THOUGHT_PARTS or part.get("thought") is True:
+            thoughts += _thought_of(part)
+        else:
+            text += _words(part.get("text"))
+    return text, thoughts
+
+
+def _thought_of(part: Mapping[str, object]) -> str:
+    for name in ("text", "thinking", "reasoning", "content", "summary"):
+        said = part.get(name)
+        if isinstance(said, str) and said:
+            return said
+        if isinstance(said, list):
+            return "".join(_words(_object(one).get("text")) for one in said)
+    return ""
+
+
+def _thoughts(place: Mapping[str, object]) -> str:
+    for name in ("reasoning_content", "reasoning", "thinking", "thought"):
+        said = place.get(name)
+        if isinstance(said, str) and said:
+            return said
+        if isinstance(said, list | dict):
+            parts = said if isinstance(said, list) else [said]
+            found = "".join(_thought_of(part) for part in parts if isinstance(part, dict))
+            if found:
+                return found
+    return ""
+
+
+TOOLS, IMAGES, AUDIO = "tool calls", "images", "audio"
+
+
+def _elsewhere(place: Mapping[str, object]) -> str:
+    """Return what came that is no text."""
+    if place.get("tool_calls") or place.get("function_call"):
+        return TOOLS
+    parts = place.get("content")
+    kinds = {_object(part).get("type") for part in parts} if isinstance(parts, list) else set()
+    if place.get("images") or kinds & {"image_url", "image", "output_image"}:
+        return IMAGES
+    return AUDIO if place.get("audio") or "audio" in kinds else ""
 
 
 def _count(usage: object, name: str) -> int:
@@ -129,9 +218,19 @@ def _count(usage: object, name: str) -> int:
     return 0
 
 
-_BROKEN_FINISHES = frozenset({"error", "network_error", "insufficient_system_resource"})
-_FULL_FINISHES = frozenset({"length", "max_tokens", "model_context_window_exceeded"})
-_MODERATED_FINISHES = frozenset({"content_filter", "sensitive"})
+_BROKEN_FINISHES = frozenset(
+    {"error", "network_error", "insufficient_system_resource", "abort", "aborted", "cancelled",
+     "canceled", "timeout", "overloaded"}
+)  # fmt: skip
+_FULL_FINISHES = frozenset(
+    {"length", "max_tokens", "max_output_tokens", "model_length", "token_limit",
+     "model_context_window_exceeded"}
+)  # fmt: skip
+_MODERATED_FINISHES = frozenset(
+    {"content_filter", "content_filtered", "sensitive", "safety", "prohibited_content", "blocklist",
+     "recitation", "spii", "risk"}
+)  # fmt: skip
+_OF_TOOLS = frozenset({"tool_calls", "function_call", "tool_use"})
 
 
 def broken(finish: str) -> bool:
@@ -147,3 +246,8 @@ def cut_short(finish: str) -> bool:
 def moderated(finish: str) -> bool:
     """Tell whether a finish reason means that the provider suppressed the answer."""
     return finish in _MODERATED_FINISHES
+
+
+def of_tools(finish: str) -> bool:
+    """Tell whether a finish reason is about tools, of which we offer none: text may follow."""
+    return finish in _OF_TOOLS

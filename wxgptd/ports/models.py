@@ -14,7 +14,10 @@ from wxgptd.domain.values import FailureReason, Finish
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """A whole answer. Tokens are as the server reported them, 0 where it did not."""
+    """A whole answer. Tokens are as the server reported them, 0 where it did not.
+
+    `withdrawn` tells whether text that was told of was taken back: it was thoughts.
+    """
 
     text: str
     finish: Finish
@@ -23,6 +26,7 @@ class Completion:
     completion_tokens: int
     first_text_s: float
     took_s: float
+    withdrawn: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +83,13 @@ class ChatModel(Protocol):
         prompt: Prompt,
         on_text: Callable[[str], None],
         on_thought: Callable[[str], None] = ignore,
+        on_withdrawn: Callable[[], None] = lambda: None,
     ) -> Deferred[Completion | Breakdown]:
         """Have `prompt` answered; `on_text` is called with each piece of the answer.
 
-        The pieces joined are the answer's text. `on_thought` gets what the model thinks, which
-        is no part of it. Cancelling ends the call.
+        The pieces joined are the answer's text; those before `on_withdrawn` is called are not, it
+        turned out that they were thoughts. `on_thought` gets what the model thinks, which is no
+        part of it. Cancelling ends the call.
         """
         ...
 

@@ -217,6 +217,7 @@ class Answering:
                     estimated=facts.estimated,
                     prompt_bytes=facts.prompt_bytes,
                     cost=facts.cost,
+                    withdrawn=result.withdrawn,
                 )
             case Breakdown():
                 log.warn(

@@ -314,7 +314,10 @@ class _Question:
         )
         try:
             taker = self._taker(assistant, model, sent)
-            return await assistant.model.ask(prompt, taker, self._thought_taker(assistant))
+            thought_taker = self._thought_taker(assistant)
+            return await assistant.model.ask(
+                prompt, taker, thought_taker, lambda: self._flight.rewrite("")
+            )
         except CancelledError:
             raise
         except Exception:  # noqa: BLE001 (a bug of ours is no reason to ask nobody else)
