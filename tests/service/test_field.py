@@ -1,0 +1,150 @@
+"""What people reported of real model servers, played at the wire."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.support.builders import words_of
+from tests.support.field import files, script
+from tests.support.model_server import answer_at
+from tests.support.story import Story, configuration
+from wxgptd.domain.texts import Texts
+
+POEM = "春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。"
+HALF = "春眠不觉晓，处处闻啼鸟。"
+THOUGHT = "用户问诗"
+TEXTS = Texts()
+
+
+class Told:
+    """What became of a question: in the chat, on the history page, and in the next prompt."""
+
+    def __init__(self, path) -> None:
+        self.story = Story(
+            lambda _: script(path), configuration(texts=Texts(ai_label="", unseen=""))
+        )
+        self.story.open()
+        self.story.open("bob")
+        sent = self.story.send("背一首诗")
+        self.story.advance(16)
+        self.reply = words_of(sent.reply)
+        self.calls = len(self.story.model.calls)
+
+    @property
+    def history(self) -> str:
+        link = re.search(r"/h/[\w-]+", self.story.say("/history")).group()
+        return self.story.get(f"{link}/download").body
+
+    @property
+    def next_prompt(self) -> str:
+        self.story.model.respond = lambda _: answer_at(0.1, "好")
+        self.story.send("再来")
+        self.story.advance(2)
+        return "\n".join(one["content"] for one in self.story.model.calls[-1]["messages"])
+
+
+def ids(path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+WHOLE = [
+    *files("01-stop-in-every-chunk", "a-*"),
+    *files("02-whole-message-at-the-end", "*"),
+    *files("03-no-finish-reason", "[ae]-*"),
+    *files("04-thoughts-in-other-marks", "*"),
+    *files("06-what-a-200-says", "[def]-*"),
+    *files("25-ok-odd-http", "[abcdeijlmnopq]-*"),
+]
+
+
+@pytest.mark.parametrize("path", WHOLE, ids=ids)
+def test_the_whole_answer_is_told_once_and_nothing_else_is(path):
+    told = Told(path)
+    assert told.reply == POEM
+    assert told.calls == 1
+    history = told.history
+    assert history.count("春眠不觉晓") == 1
+    assert THOUGHT not in history + told.reply
+    prompt = told.next_prompt
+    assert prompt.count("春眠不觉晓") == 1
+    assert THOUGHT not in prompt
+
+
+def test_text_behind_tool_calls_belongs_to_the_answer():
+    [path] = files("01-stop-in-every-chunk", "c-*")
+    assert Told(path).reply == HALF
+
+
+def test_what_was_really_cut_is_told_as_that():
+    [path] = files("03-no-finish-reason", "g-*")
+    told = Told(path)
+    assert HALF in told.reply
+    assert "回答中断" in told.reply
+
+
+def test_servers_that_never_say_why_they_end_are_not_left_alone():
+    [path] = files("03-no-finish-reason", "a-*")
+    story = Story(lambda _: script(path))
+    for user in "abcd":
+        story.open(user)
+        sent = story.send("背一首诗", user)
+        story.advance(2)
+        assert sent.reply == POEM
+    assert len(story.model.calls) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("a-*", TEXTS.failure_too_long.split("{")[0].strip()),
+        ("b-*", TEXTS.failure_quota),
+        ("c-*", TEXTS.failure_busy.split("{")[0].strip()),
+    ],
+)
+def test_an_error_in_a_200_is_one_by_any_name(name, sentence):
+    [path] = files("06-what-a-200-says", name)
+    told = Told(path)
+    assert sentence in told.reply
+    [failed] = [one for one in told.story.store.events() if type(one).__name__ == "AnswerFailed"]
+    assert "connection was lost" not in failed.detail
+    assert any(word in failed.detail for word in ("maximum context", "insufficient balance", "qps"))
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("f-*", "回答已截断"),
+        ("s-*", "回答已截断"),
+        ("g-*", TEXTS.failure_refused),
+        ("r-*", TEXTS.failure_refused),
+        ("h-*", "回答中断"),
+        ("t-*", TEXTS.failure_misconfigured),
+        ("u-*", TEXTS.failure_unavailable),
+        ("v-*", TEXTS.failure_unavailable),
+        ("x-*", TEXTS.failure_refused),
+        ("y-*", TEXTS.failure_quota),
+        ("z-*", "回答中断"),
+    ],
+)
+def test_what_was_cut_withheld_or_refused_is_not_told_as_whole(name, shown):
+    [path] = files("25-ok-odd-http", name)
+    assert shown in Told(path).reply
+
+
+def test_line_separators_in_an_answer_are_words_of_it():
+    [path] = files("25-ok-odd-http", "k-*")
+    assert Told(path).reply.startswith("春眠")
+
+
+def test_a_push_of_a_late_answer_says_the_same():
+    from tests.service.test_pushing import told
+
+    [path] = files("24-ok-push-unescaped", "*.http")
+    story = told(lambda _: script(path))
+    story.open()
+    story.send("背一首诗")
+    story.advance(60)
+    [(_, said)] = story.api.sent
+    assert said == '慢慢来：1<2 & 3>2 <b>粗</b> 😀 “引号” 反斜杠 "双引号"\n第二行'
