@@ -11,6 +11,7 @@ from wechatpy import parse_message
 from wechatpy import replies as theirs
 from wechatpy.replies import TextReply
 
+from tests.support.field import FIELD
 from wxgptd.domain import rules
 from wxgptd.domain.values import Ignorable, Picture, Subscribe, Text, Unsubscribe, Unsupported
 from wxgptd.wechat import envelope
@@ -156,6 +157,23 @@ BAD = {
 def test_what_wechat_does_not_send_is_refused(body):
     with pytest.raises(Malformed):
         envelope.parse(body)
+
+
+LISTS = sorted((FIELD / "17-events-with-lists").glob("*.xml"))
+
+
+@pytest.mark.parametrize("path", LISTS, ids=lambda path: path.name)
+def test_events_that_carry_lists_are_read(path):
+    fields = envelope.parse(path.read_bytes())
+    assert envelope.sender(fields) == "OPENID"
+    assert not isinstance(envelope.content(fields), Text)
+
+
+def test_of_an_element_that_an_event_repeats_the_first_counts():
+    inside = "<Event>subscribe</Event><EventKey>a</EventKey><EventKey><b>c</b>d</EventKey>"
+    fields = envelope.parse(message(f"<MsgType>event</MsgType>{inside}<Event>x</Event>"))
+    assert fields["EventKey"] == "a"
+    assert envelope.content(fields) == Subscribe("a")
 
 
 @pytest.mark.parametrize("missing", ["ToUserName", "FromUserName", "MsgType"])

@@ -63,7 +63,8 @@ class Malformed(WxgptError):
 def parse(body: bytes) -> Fields:
     """Return the texts of the elements directly below the root, by name.
 
-    What is deeper belongs to kinds of message that carry lists, and is passed over.
+    What is deeper belongs to kinds of message that carry lists, and is passed over. So are the
+    repeats in an event: some carry lists at the top.
 
     Raises:
         Malformed: the body is not one of WeChat's.
@@ -84,15 +85,19 @@ def parse(body: bytes) -> Fields:
         parser.Parse(scrubbed, True)
     except expat.ExpatError as error:
         raise Malformed(f"the body is not XML: {expat.ErrorString(error.code)}") from None
+    if reader.repeated and reader.fields.get("MsgType", "").lower() != "event":
+        raise Malformed(f"the element {reader.repeated} is there twice")
     return reader.fields
 
 
 class _Reader:
     def __init__(self) -> None:
         self.fields: Fields = {}
+        self.repeated = ""
         self._depth = 0
         self._tags = 0
         self._name = ""
+        self._is_repeat = False
 
     def start(self, name: str, _attributes: object) -> None:
         self._depth += 1
@@ -102,16 +107,18 @@ class _Reader:
         if self._depth > MAX_DEPTH or self._tags > MAX_TAGS:
             raise Malformed("the body is nested too deep or has too many elements")
         if self._depth == 2:
-            if name in self.fields:
-                raise Malformed(f"the element {name} is there twice")
-            self._name = name
-            self.fields[name] = ""
+            self._is_repeat = name in self.fields
+            if self._is_repeat:
+                self.repeated = name
+            else:
+                self._name = name
+                self.fields[name] = ""
 
     def end(self, _name: str) -> None:
         self._depth -= 1
 
     def text(self, data: str) -> None:
-        if self._depth == 2:
+        if self._depth == 2 and not self._is_repeat:
             self.fields[self._name] += data
 
     def refuse_doctype(self, *_: object) -> NoReturn:
