@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import tracemalloc
+import zlib
 from typing import Any
 
 import pytest
@@ -472,12 +474,103 @@ def test_an_endless_body_is_cut():
     assert "longer than" in failed(asked.advance(20)).detail
 
 
-def test_a_compressed_answer_is_never_unpacked():
-    bomb = gzip.compress(b"data: " + b"x" * 10_000_000)
-    headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
+# Bodies that come compressed although nobody asked for that.
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+COMPRESSIONS = {
+    "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
+    "GZIP": gzip.compress,
+    "deflate": zlib.compress,
+    "deflate ": raw_deflate,
+    "identity, gzip": gzip.compress,
+}
+
+
+def compressed(encoding: str, data: bytes) -> tuple[dict[str, str], bytes]:
+    headers = {"content-type": "text/event-stream", "content-encoding": encoding.strip()}
+    return headers, COMPRESSIONS[encoding](data)
+
+
+ANSWER = chunk("天是") + chunk("蓝的。") + chunk(finish="stop") + DONE
+
+
+@pytest.mark.parametrize("encoding", COMPRESSIONS)
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_a_compressed_answer_is_read_however_it_is_cut(encoding, size):
+    headers, body = compressed(encoding, ANSWER)
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    steps = [Step(0.1 + 0.001 * n, piece) for n, piece in enumerate(pieces)]
+    asked = Asked(Script([*steps, Step(2.0, end=True)], headers=headers))
+    assert asked.advance(3).text == "天是蓝的。"
+
+
+def test_a_compressed_answer_is_read_as_it_comes():
+    packer = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
+    first = packer.compress(chunk("天")) + packer.flush(zlib.Z_SYNC_FLUSH)
+    rest = packer.compress(chunk("是", "stop") + DONE) + packer.flush()
+    headers, _ = compressed("gzip", b"")
+    asked = Asked(Script([Step(0.1, first), Step(5.0, rest, end=True)], headers=headers))
+    asked.advance(1)
+    assert asked.pieces == ["天"]
+    assert asked.advance(5).text == "天是"
+
+
+def test_several_compressed_members_are_one_body():
+    headers, body = compressed("gzip", chunk("天"))
+    body += gzip.compress(chunk("是", "stop") + DONE)
+    asked = Asked(Script([Step(0.1, body, end=True)], headers=headers))
+    assert asked.advance(3).text == "天是"
+
+
+@pytest.mark.parametrize("encoding", COMPRESSIONS)
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (b"data: " + b"x" * 60_000_000, "a line without end"),
+        ((b":" + b" " * 4_000 + b"\n") * 15_000, "longer than"),
+    ],
+    ids=["a line", "lines"],
+)
+def test_of_a_compressed_bomb_no_more_is_unpacked_than_a_body_may_have(encoding, said, why):
+    headers, bomb = compressed(encoding, said)
+    tracemalloc.start()
     asked = Asked(Script([Step(0.1, bomb, end=True)], headers=headers))
-    assert "encoded: gzip" in failed(asked.advance(20)).detail
+    result = failed(asked.advance(20))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert why in result.detail
     assert asked.pieces == []
+    assert peak < 20_000_000
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, gzip", "nonsense"])
+def test_an_encoding_that_is_not_known_is_named(encoding):
+    headers = {"content-type": "text/event-stream", "content-encoding": encoding}
+    asked = Asked(Script([Step(0.1, b"\x8b\x08packed", end=True)], headers=headers))
+    assert f"encoded: {encoding}" in failed(asked.advance(20)).detail
+
+
+@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(ANSWER)[:9] + b"\xff" * 50])
+def test_a_body_that_is_not_compressed_as_it_says_is_named(body):
+    headers, _ = compressed("gzip", b"")
+    asked = Asked(Script([Step(0.1, body, end=True)], headers=headers))
+    assert "not encoded as it says" in failed(asked.advance(20)).detail
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br"])
+def test_the_status_is_read_before_the_encoding(encoding):
+    body = gzip.compress(b'{"error": {"message": "Incorrect API key provided"}}')
+    headers = {"content-type": "application/json", "content-encoding": encoding}
+    asked = Asked(Script([Step(0.1, body, end=True)], 401, headers))
+    result = failed(asked.advance(20), FailureReason.MISCONFIGURED)
+    assert result.detail.startswith("HTTP 401")
+    assert ("Incorrect API key" in result.detail) == (encoding == "gzip")
 
 
 def test_cancelling_ends_the_call():

@@ -20,7 +20,7 @@ from wxgptd.config.tables import (
     chat_command,
     webhook_path,
 )
-from wxgptd.config.values import Elsewhere, Secret, web_address
+from wxgptd.config.values import Elsewhere, Secret, web_address, why_no_address
 from wxgptd.domain import slash
 from wxgptd.domain import texts as catalogue
 
@@ -109,13 +109,13 @@ def _check_server(server: Server) -> Iterator[str]:
     url = web_address(server.public_url)
     if url is None:
         yield (
-            "server.public_url: must begin with https:// or http://, such as "
+            f"server.public_url: {why_no_address(server.public_url)}; for example "
             f'"https://chat.example.com", not "{server.public_url}"'
         )
     elif url.query or url.fragment or len(server.public_url) > 200:
         yield "server.public_url: must be short and without a query, links are built on it"
     if web_address(server.wechat_api) is None:
-        yield "server.wechat_api: must be an address that begins with https:// or http://"
+        yield f"server.wechat_api: {why_no_address(server.wechat_api)}"
     if server.admin and not server.admin.startswith("unix:/"):
         yield f'server.admin: must be "unix:/PATH", not "{server.admin}"'
     for path in (str(server.state_dir), server.admin):
@@ -182,10 +182,8 @@ def _check_assistant(name: str, assistant: Assistant) -> Iterator[str]:
         yield f"{where}.command: {command} has a meaning of its own already"
     if not assistant.base_url:
         yield f'{where}.base_url: is missing; for example "https://api.openai.com/v1"'
-    elif re.search(r"\s", assistant.base_url):
-        yield f"{where}.base_url: has a space in it"
     elif (address := web_address(assistant.base_url)) is None:
-        yield f"{where}.base_url: must be an address that begins with https:// or http://"
+        yield f"{where}.base_url: {why_no_address(assistant.base_url)}"
     elif address.username is not None:
         yield f"{where}.base_url: may not have a user or a password in it; see api_key"
     if not assistant.choice:
@@ -217,6 +215,18 @@ _OUR_HEADERS = frozenset(
 )  # fmt: skip
 
 
+def _proxy_mistakes(where: str, proxy: str) -> Iterator[str]:
+    address = web_address(proxy)
+    scheme = proxy.partition("://")[0].lower()
+    if scheme.startswith("socks"):
+        yield (
+            f"{where}: SOCKS proxies ({scheme}://) are not supported; give the address of an HTTP "
+            "proxy, which most proxy programs offer on a port of its own"
+        )
+    elif address is None or address.scheme != "http":
+        yield f"{where}: must be like http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT"
+
+
 def _check_request(where: str, assistant: Assistant) -> Iterator[str]:
     if assistant.auth not in ("bearer", "api-key"):
         yield f'{where}.auth: must be "bearer" or "api-key" (Azure), not "{assistant.auth}"'
@@ -227,9 +237,7 @@ def _check_request(where: str, assistant: Assistant) -> Iterator[str]:
     if assistant.seed is not None and assistant.seed != int(assistant.seed):
         yield f"{where}.seed: must be a whole number"
     if assistant.proxy:
-        proxy = web_address(_said(assistant.proxy, "http://proxy"))
-        if proxy is None or proxy.scheme != "http":
-            yield f"{where}.proxy: must be like http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT"
+        yield from _proxy_mistakes(f"{where}.proxy", _said(assistant.proxy, "http://proxy"))
     for name in sorted(_OURS & assistant.extra_body.keys()):
         yield f"{where}.extra_body.{name}: is wxgptd's own to say"
     try:

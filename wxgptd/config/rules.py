@@ -7,7 +7,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from wxgptd.config.tables import Config, Rule, RuleReply, webhook_path
-from wxgptd.config.values import web_address
+from wxgptd.config.values import web_address, why_no_address
 from wxgptd.domain import rules, taps
 from wxgptd.domain.texts import MAX_REPLY_BYTES
 
@@ -163,9 +163,11 @@ def _pattern_mistakes(where: str, pattern: str) -> Iterator[str]:
 
 def _forward_mistakes(where: str, url: str, config: Config) -> Iterator[str]:
     address = web_address(url)
-    if address is None or address.fragment:
-        yield f"{where}.forward: must be an address that begins with https:// or http://"
+    if address is None:
+        yield f"{where}.forward: {why_no_address(url)}"
         return
+    if address.fragment:
+        yield f"{where}.forward: has a part after #, which is never sent to a server"
     if address.username is not None:
         yield f"{where}.forward: may not have a user or a password in it, it is logged"
     own = urlsplit(config.server.public_url)
@@ -189,7 +191,7 @@ def _reply_mistakes(where: str, rule: Rule) -> Iterator[str]:
     if said.music and not said.cover:
         yield f"{where}.reply.cover: is needed beside music, a media_id"
     if said.music and web_address(said.music) is None:
-        yield f"{where}.reply.music: must be an address that begins with https:// or http://"
+        yield f"{where}.reply.music: {why_no_address(said.music)}"
     most = MAX_ARTICLES if rule.match.startswith("event:") else 1
     if len(said.news) > most:
         taken = f"{most} as a reply to a message, {MAX_ARTICLES} to an event"

@@ -182,6 +182,22 @@ def web_address(text: str) -> SplitResult | None:
     return url if known and not re.search(r"[\s\0]", text) else None
 
 
+def why_no_address(text: str) -> str:
+    """Return what is wrong with `text`, which `web_address` refuses."""
+    if re.search(r"[\s\0]", text):
+        return "has a space in it"
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        return "has brackets that are not around an IPv6 address, as in http://[::1]:11434/v1"
+    if url.scheme not in ("http", "https"):
+        return "must be an address that begins with https:// or http://"
+    if not url.hostname:
+        return f"names no host after {url.scheme}://"
+    port = url.netloc.rpartition("@")[2].rpartition(":")[2]
+    return f'has "{port}" as its port, which must be a number from 1 to 65535'
+
+
 def _secret_reader(
     environ: Mapping[str, str], base: Path, *, elsewhere: bool, absolute: bool
 ) -> Any:  # noqa: ANN401

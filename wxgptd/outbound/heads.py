@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.web.client import URI, BrowserLikePolicyForHTTPS
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
+
+from wxgptd.outbound.addresses import AnyHostEndpoint
 
 MAX_HEAD_BYTES = 64 * 1024
 
@@ -82,7 +84,7 @@ class Direct:
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """Return what connects to `uri`; see IAgentEndpointFactory."""
         host = uri.host.decode("ascii")
-        endpoint: IStreamClientEndpoint = HostnameEndpoint(
+        endpoint: IStreamClientEndpoint = AnyHostEndpoint(
             self._reactor, host, uri.port, timeout=self._timeout_s
         )
         if uri.scheme == b"https":

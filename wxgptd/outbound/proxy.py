@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
@@ -27,6 +27,7 @@ from twisted.web.iweb import (
 from zope.interface import implementer
 
 from wxgptd.errors import WxgptError
+from wxgptd.outbound.addresses import AnyHostEndpoint
 from wxgptd.outbound.heads import Bounded
 
 MAX_ANSWER_BYTES = 16 * 1024
@@ -156,7 +157,7 @@ class HttpProxyAgent:
         policy: IPolicyForHTTPS | None = None,
     ) -> None:
         parts = urlsplit(url)
-        endpoint = HostnameEndpoint(
+        endpoint = AnyHostEndpoint(
             reactor, parts.hostname or "", parts.port or 8080, timeout=timeout_s
         )
         self._authorization = b""

@@ -1,0 +1,48 @@
+"""Addresses whose hosts are taken as they are written, where IDNA would refuse them.
+
+IP literals, and names with an underscore or a hyphen at the end, are no names of the domain name
+system, but curl, browsers and operating systems take them: docker compose makes such names.
+"""
+
+from __future__ import annotations
+
+from hyperlink import EncodedURL
+from treq.client import HTTPClient
+from twisted.internet.endpoints import HostnameEndpoint
+
+
+class _Address(EncodedURL):
+    """An address whose host may be any ASCII."""
+
+    def to_uri(self) -> EncodedURL:
+        """Return the address in ASCII; its host is that already, or becomes so by IDNA."""
+        try:
+            return super().to_uri()
+        except UnicodeError:
+            if not self.host.isascii():
+                raise
+        named = EncodedURL.from_text(self.replace(host="localhost").to_text())
+        with_any_host: EncodedURL = named.to_uri().replace(host=self.host)
+        return with_any_host
+
+
+class Client(HTTPClient):
+    """treq's client, for such addresses, too."""
+
+    def request(self, method, url, **kwargs):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
+        """Make a request; see treq's HTTPClient."""
+        text = url if isinstance(url, str) else url.decode("ascii")
+        kwargs.setdefault("_stacklevel", 3)
+        return super().request(method, _Address.from_text(text), **kwargs)
+
+
+class AnyHostEndpoint(HostnameEndpoint):
+    """Connects to a host of any ASCII name."""
+
+    @staticmethod
+    def _hostAsBytesAndText(host: bytes | str) -> tuple[bool, bytes, str]:
+        invalid, as_bytes, as_text = HostnameEndpoint._hostAsBytesAndText(host)  # noqa: SLF001
+        text = host if isinstance(host, str) else host.decode("charmap")
+        if invalid and text.isascii() and text.isprintable():
+            return False, text.encode("ascii"), text
+        return invalid, as_bytes, as_text

@@ -1,0 +1,126 @@
+"""Bodies that come compressed although nobody asked for that: inflated a little at a time.
+
+A compressed bomb of 200 KB takes half a gigabyte where it is unpacked at once, as treq does. Here
+readers get 64 KB at a time, and nothing more is unpacked once they have had enough.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+from twisted.internet.interfaces import IProtocol, ITransport
+from twisted.python.components import proxyForInterface
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseFailed
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
+
+from wxgptd.errors import WxgptError
+
+PIECE_BYTES = 64 * 1024
+
+_GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
+
+
+class Encoded(WxgptError):
+    """the server encoded its response although it was asked not to"""
+
+
+def plain(response: IResponse) -> IResponse:
+    """Return `response` such that its body is delivered as it was before it was encoded.
+
+    One that cannot be read for its encoding, but says by its status what it means, has no body.
+
+    Raises:
+        Encoded: it is a success in an encoding that is not known.
+    """
+    headers: Headers = response.headers
+    encodings = [
+        one.strip().lower()
+        for line in headers.getRawHeaders(b"content-encoding", [])
+        for one in line.split(b",")
+        if one.strip().lower() not in (b"", b"identity")
+    ]
+    if not encodings:
+        return response
+    headers.removeHeader(b"content-encoding")
+    if len(encodings) == 1 and encodings[0] in (b"gzip", b"x-gzip", b"deflate"):
+        return _Inflated(response, encodings[0])
+    if 200 <= response.code < 300:
+        response.deliverBody(_Dropped())
+        named = b", ".join(encodings).decode("ascii", "replace")[:40]
+        raise Encoded(f"the response is encoded: {named}")
+    return _Inflated(response, b"")
+
+
+class _Inflated(proxyForInterface(IResponse)):  # type: ignore[misc]
+    """A response whose body is inflated; without an encoding it has none."""
+
+    def __init__(self, response: IResponse, encoding: bytes) -> None:
+        super().__init__(response)
+        self._encoding = encoding
+        self.length = UNKNOWN_LENGTH
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        """Deliver the body to `protocol`; see IResponse."""
+        self.original.deliverBody(_Inflating(protocol, self._encoding))
+
+
+class _Inflating:
+    """Takes a body as it comes and gives its reader what it inflates to."""
+
+    def __init__(self, reader: Any, encoding: bytes) -> None:  # noqa: ANN401
+        self._reader = reader
+        self._encoding = encoding
+        self._decoder: Any = None
+        self._transport: Any = None
+        self._broken: Exception | None = None
+
+    def makeConnection(self, transport: ITransport) -> None:
+        self._transport = transport
+        self._reader.makeConnection(transport)
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self._encoding or self._broken is not None:
+            return
+        try:
+            while data and not getattr(self._reader, "ended", False):
+                if self._decoder is None:
+                    self._decoder = self._new_decoder(data)
+                inflated = self._decoder.decompress(data, PIECE_BYTES)
+                data = self._decoder.unconsumed_tail
+                if self._decoder.eof:
+                    data, self._decoder = self._decoder.unused_data, None
+                if inflated:
+                    self._reader.dataReceived(inflated)
+        except zlib.error as error:
+            self._broken = error
+            self._transport.loseConnection()
+
+    def _new_decoder(self, data: bytes) -> Any:  # noqa: ANN401
+        if self._encoding != b"deflate":
+            return zlib.decompressobj(_GZIP)
+        # What is called deflate is zlib's format, by the standard; some servers leave that out.
+        sums_up = len(data) < 2 or int.from_bytes(data[:2], "big") % 31 == 0
+        is_zlib = data[0] & 0x0F == 8 and sums_up
+        return zlib.decompressobj(_ZLIB if is_zlib else _RAW)
+
+    def connectionLost(self, reason: Failure) -> None:
+        if self._broken is not None:
+            broken = Encoded(f"the response is not encoded as it says: {self._broken}")
+            reason = Failure(ResponseFailed([Failure(broken)]))
+        self._reader.connectionLost(reason)
+
+
+class _Dropped:
+    """Takes a body by closing its connection."""
+
+    def makeConnection(self, transport: Any) -> None:  # noqa: ANN401
+        transport.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Drop what was under way already."""
+
+    def connectionLost(self, reason: object) -> None:
+        """Forget it."""
