@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import LARGE, SMALL
 from tests.browser.texts import RICH, long_answer, wide_table
+from wxgptd.domain.texts import Texts
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -190,7 +191,8 @@ def test_copying_works_where_the_browser_has_no_clipboard_to_write_to(theatre, p
     page.open(link)
     page.page.get_by_role("button", name="复制全文").click()
     page.see("已复制", "#after")
-    assert page.page.evaluate("navigator.clipboard.readText()") == "要复制的话。"
+    copied = page.page.evaluate("navigator.clipboard.readText()")
+    assert copied == f"要复制的话。\n\n{Texts().ai_label}"
 
 
 def test_in_wechat_a_button_leads_back_to_the_chat(theatre, phone):

@@ -67,9 +67,12 @@ class ScriptedModel:
                 answer = model._next(asked)
                 answer.asked.set()
                 try:
+                    finish = None
                     while (said := answer.sent.get()) is not None:
                         self._send(json.dumps({"choices": [said]}))
-                    self._send("[DONE]")
+                        finish = said.get("finish_reason")
+                    if finish:
+                        self._send("[DONE]")
                 except OSError:
                     pass  # the daemon is gone
 
