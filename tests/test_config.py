@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -9,10 +10,13 @@ from pathlib import Path
 import attrs
 import pytest
 
+from tests.support.field import FIELD
 from wxgptd import config as cfg
 from wxgptd.config import ConfigError, doubts, load
 from wxgptd.domain.texts import Texts
+from wxgptd.domain.values import Text
 from wxgptd.errors import WxgptError
+from wxgptd.service.moderation import Moderation
 
 ETC = Path(__file__).parent.parent / "etc" / "wxgptd.toml"
 GOOD = """
@@ -483,3 +487,103 @@ def test_an_endpoint_that_is_none_is_found_before_a_start(listen, tmp_path):
         "server.listen",
         "server.metrics",
     }
+
+
+KEY_FROM_ENV = GOOD.replace('"sk-canary"', '"env:FIELD_KEY"')
+
+
+def environ_of(path: Path) -> dict[str, str]:
+    name, _, value = path.read_text("utf-8").strip().partition("=")
+    return {name: ast.literal_eval(value)}
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("a-double-quotes", "has quotes around its value"),
+        ("b-single-quotes", "has quotes around its value"),
+        ("f-bearer", "begins with Bearer"),
+        ("g-curly-quotes", "has quotes around its value"),
+        ("h-empty", "FIELD_KEY is empty"),
+    ],
+)
+def test_what_a_file_format_left_on_a_key_is_named(tmp_path, name, why):
+    [path] = (FIELD / "15-keys-from-env-files").glob(f"{name}.env")
+    [fault] = faults(tmp_path, KEY_FROM_ENV, environ_of(path))
+    assert why in fault
+    assert "abc123" not in fault
+
+
+@pytest.mark.parametrize("name", ["c-carriage-return", "d-bom", "e-newline"])
+def test_a_line_end_or_a_mark_around_a_key_is_taken_off(tmp_path, name):
+    [path] = (FIELD / "15-keys-from-env-files").glob(f"{name}.env")
+    config = load(written(tmp_path, KEY_FROM_ENV), environ_of(path))
+    assert config.assistant["chatgpt"].api_key.reveal() == "sk-abc123"
+
+
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-with-mark", "utf-16-be-with-mark"]
+
+
+def encoded(text: str, encoding: str) -> bytes:
+    mark = "\ufeff" if encoding.endswith("with-mark") else ""
+    return (mark + text).encode(encoding.removesuffix("-with-mark"))
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_files_are_read_as_windows_writes_them(tmp_path, encoding):
+    (tmp_path / "key").write_bytes(encoded("sk-abc123\r\n", encoding))
+    (tmp_path / "key").chmod(0o600)
+    (tmp_path / "words").write_bytes(encoded("坏词\r\n", encoding))
+    path = written(tmp_path, "")
+    text = GOOD.replace("sk-canary", "file:key") + '[moderation]\nwords_file = "words"\n'
+    path.write_bytes(encoded(text, encoding))
+    config = load(path, {})
+    assert config.assistant["chatgpt"].api_key.reveal() == "sk-abc123"
+    assert Moderation(config.moderation.words_file).objects(Text("有坏词"))
+
+
+@pytest.mark.parametrize("data", [b"sk-\xff\xfe", "密钥".encode("gbk"), b"\xff\xfea"])
+def test_a_key_file_in_another_encoding_is_named(tmp_path, data):
+    (tmp_path / "key").write_bytes(data)
+    (tmp_path / "key").chmod(0o600)
+    [fault] = faults(tmp_path, GOOD.replace("sk-canary", "file:key"))
+    assert "is not UTF-8" in fault
+    assert "save it as UTF-8" in fault
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://localhost:99999/v1", '"99999" as its port'),
+        ("http://localhost:0/v1", '"0" as its port'),
+        ("http://localhost:abc/v1", '"abc" as its port'),
+        ("http://[::1]:70000/v1", '"70000" as its port'),
+        ("http://:11434/v1", "names no host"),
+        ("https:///v1", "names no host"),
+        ("http://[::1/v1", "brackets"),
+        ("localhost:11434/v1", "begins with https:// or http://"),
+        ("ftp://localhost/v1", "begins with https:// or http://"),
+        ("http://local host/v1", "has a space in it"),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_named(tmp_path, url, why):
+    [fault] = faults(tmp_path, GOOD.replace("https://api.openai.com/v1", url))
+    assert fault.startswith("assistant.chatgpt.base_url: ")
+    assert why in fault
+
+
+@pytest.mark.parametrize(
+    "host", ["[::1]", "one_api", "stack_ollama_1", "[::ffff:127.0.0.1]", "模型"]
+)
+def test_hosts_that_are_no_names_of_the_web_are_taken(tmp_path, host):
+    url = f"http://{host}:3000/v1"
+    config = load(written(tmp_path, GOOD.replace("https://api.openai.com/v1", url)), {})
+    assert config.assistant["chatgpt"].base_url == url
+
+
+@pytest.mark.parametrize("scheme", ["socks", "socks4", "socks5", "socks5h", "SOCKS5"])
+def test_a_socks_proxy_is_refused_by_name(tmp_path, scheme):
+    proxy = f'model = "gpt"\nproxy = "{scheme}://u:canary@127.0.0.1:1080"'
+    [fault] = faults(tmp_path, GOOD.replace('model = "gpt"', proxy))
+    assert "SOCKS proxies" in fault
+    assert "HTTP proxy" in fault

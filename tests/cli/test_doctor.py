@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.field import FIELD
 from wxgpt import diagnosis
 from wxgpt.diagnosis import models, reach
 from wxgpt.diagnosis.chinese import in_chinese
+from wxgpt.diagnosis.proxies import proxies
+from wxgptd.config.tables import Assistant
+from wxgptd.config.values import Secret
 
 FOLDER = Path(diagnosis.__file__).parent
 COMMAND = re.compile(r"(chmod|systemctl|wxgpt|timedatectl|journalctl) ")
@@ -28,7 +32,7 @@ def fixes() -> list[str]:
     for path in FOLDER.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                if node.func.id == "bad" and len(node.args) > 2:
+                if node.func.id in ("bad", "noticed") and len(node.args) > 2:
                     found += literals(node.args[2])
                 elif node.func.id == "Unanswered":
                     found += literals(node.args[1])
@@ -126,3 +130,33 @@ def test_of_a_long_answer_only_the_beginning_is_told():
     answer = reach.get(odd.url)
     odd.close()
     assert len(reach._words(answer)) <= 200
+
+
+@pytest.mark.parametrize(
+    "path", sorted((FIELD / "20-proxy-from-the-environment").glob("*.env")), ids=lambda p: p.name
+)
+def test_a_proxy_in_the_environment_that_is_not_used_is_named(path, monkeypatch):
+    name, _, value = path.read_text().strip().partition("=")
+    for known in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(known, raising=False)
+        monkeypatch.delenv(known.lower(), raising=False)
+    far = Assistant(base_url="https://api.openai.com/v1")
+    near = Assistant(base_url="http://127.0.0.1:11434/v1")
+    used = Assistant(base_url="https://api.openai.com/v1", proxy=Secret("http://p:1"))
+    assert list(proxies(Configured({"far": far}))) == []
+    monkeypatch.setenv(name, value.strip("'").replace("//", "//user:canary@"))
+    assert list(proxies(Configured({"near": near, "used": used}))) == []
+    [finding] = proxies(Configured({"near": near, "far": far, "used": used}))
+    assert finding.ok is None
+    assert f"{name} is set in the environment, and not used" in finding.detail
+    assert "assistant far has no proxy" in finding.detail
+    assert "proxy" in finding.fix
+    assert "canary" not in finding.detail + finding.fix
+    assert ("SOCKS" in finding.fix) == value.strip("'").startswith("socks")
+
+
+class Configured:
+    """As much of a configuration as is looked at here."""
+
+    def __init__(self, assistant) -> None:
+        self.assistant = assistant

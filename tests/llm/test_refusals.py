@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from wxgptd.domain.values import FailureReason
@@ -131,3 +133,32 @@ def test_what_a_server_says_is_kept_apart_from_what_may_be_logged(status):
 
 def test_a_request_that_is_too_large_is_too_long():
     assert refusals.classify(413, "<html>413 Request Entity Too Large</html>").reason is LONG
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("Rate limit reached for gpt-4o. Please try again in 8.2s. Visit ...", 8.2),
+        ("Please try again in 20ms.", 0.02),
+        ("Please try again in 1m12.5s.", 72.5),
+        ("Please try again in 6m0s", 360.0),
+        ("Try again in 2 minutes", 120.0),
+        ("Please retry after 57 seconds.", 57.0),
+        ("quota exceeded. Please retry in 32.514s.", 32.514),
+        ('", "retryDelay": "32s"', 32.0),
+        ("访问过于频繁，请 10 秒后重试", 10.0),
+        ("请在30秒后再试", 30.0),
+        ("try again in 400000 hours", 86_400.0),
+        ("try again later", 0.0),
+        ("limit 3 requests in 5 slots", 0.0),
+    ],
+)
+def test_how_long_to_wait_is_read_where_it_is_said_in_words(said, seconds):
+    body = json.dumps({"error": {"message": said}}, ensure_ascii=False)
+    if "retryDelay" in said:
+        body = '{"error": {"message": "x", "details": [{"a": "b' + said + "}]}}"
+    refusal = refusals.classify(429, body)
+    assert refusal.reason is FailureReason.BUSY
+    assert refusal.retry_after_s == pytest.approx(seconds)
+    assert refusals.classify(429, body, 3.0).retry_after_s == 3.0, "a header says it better"
+    assert refusals.classify(429, body, asked=f"user: {said}").retry_after_s == 0.0

@@ -8,6 +8,7 @@ import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
+from twisted.logger import eventAsText, globalLogPublisher
 from twisted.python.failure import Failure
 
 from tests.support.model_server import answer_at
@@ -83,6 +84,23 @@ def test_an_error_page_is_as_private_as_a_page(story, path):
                 assert (
                     head[name.lower()].replace("form-action 'self'", "form-action 'none'") == value
                 )
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_nothing_of_an_address_is_logged_whatever_the_method(story, links, path):
+    events = []
+    globalLogPublisher.addObserver(events.append)
+    try:
+        wire = Wire(story)
+        for method in METHODS:
+            for address in [path, *links]:
+                query = "signature=canary&timestamp=1&nonce=1&openid=canary"
+                wire.exchange(f"{method} {address}?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    finally:
+        globalLogPublisher.removeObserver(events.append)
+    logged = "\n".join(eventAsText(event) for event in events)
+    assert "canary" not in logged
+    assert not [link for link in links if link.split("/")[2] in logged]
 
 
 HEADERS = [

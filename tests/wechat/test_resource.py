@@ -9,6 +9,7 @@ from treq.testing import StubTreq
 from twisted.internet.defer import Deferred, succeed
 from twisted.web.resource import Resource
 
+from tests.support.field import FIELD
 from tests.wechat.test_envelope import BAD, TEXT, message
 from wxgptd.ports import Ignore, Say, Silence
 from wxgptd.wechat import crypto, envelope, signature
@@ -215,3 +216,23 @@ def test_whatever_goes_wrong_no_error_status_is_sent(logged):
     assert not hasattr(hook.post(), "code")
     assert not isinstance(hook.post(), tuple)
     assert any("a bug" in line for line in logged())
+
+
+CASE = FIELD / "14-safe-mode-without-its-key"
+SEALED = b"<xml><ToUserName>gh_1</ToUserName><Encrypt>QUJD</Encrypt></xml>"
+
+
+@pytest.mark.parametrize("body", [(CASE / "safe-text.xml").read_bytes(), SEALED])
+def test_an_encrypted_message_without_a_key_is_named_as_that(body):
+    hook = Hook(Ignore())
+    status, said = hook.post(body, encrypt_type="aes")
+    assert status == 400
+    assert "no aes_key" in said.decode()
+    assert "EncodingAESKey" in said.decode()
+    assert hook.answerer.attempts == []
+
+
+def test_in_compatible_mode_the_plain_message_is_taken():
+    hook = Hook(Ignore())
+    assert hook.post((CASE / "safe-compat-passes.xml").read_bytes(), encrypt_type="aes")[0] == 200
+    assert len(hook.answerer.attempts) == 1

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from wxgptd.config import rules
+from wxgptd.config.encodings import decoded
 from wxgptd.config.tables import (
     Account,
     Assistant,
@@ -188,7 +189,9 @@ def _check_assistant(name: str, assistant: Assistant) -> Iterator[str]:
         yield f"{where}.base_url: may not have a user or a password in it; see api_key"
     if not assistant.choice:
         yield f"{where}.model: is missing; it is the name the provider gives the model"
-    if re.search(r"[^\x21-\x7e]", _said(assistant.api_key)):
+    if re.match(r"bearer\s", _said(assistant.api_key), re.IGNORECASE):
+        yield f"{where}.api_key: begins with Bearer, which wxgptd adds by itself: take it off"
+    elif re.search(r"[^\x21-\x7e]", _said(assistant.api_key)):
         yield f"{where}.api_key: has a character that no API key has (a space or a line end?)"
     if assistant.max_tokens < 1:
         yield f"{where}.max_tokens: must be 1 or more"
@@ -265,13 +268,16 @@ def _check_words(words_file: Path | None) -> Iterator[str]:
     if words_file is None:
         return
     try:
-        words_file.read_text("utf-8-sig")
+        data = words_file.read_bytes()
     except OSError as error:
         yield f"moderation.words_file: {words_file} cannot be read: {error.strerror}"
-    except UnicodeDecodeError:
-        yield f"moderation.words_file: {words_file} is not UTF-8"
     except ValueError:
         yield "moderation.words_file: no path has a NUL character in it"
+    else:
+        try:
+            decoded(data)
+        except ValueError as error:
+            yield f"moderation.words_file: {words_file} {error}"
 
 
 def _check_numbers(config: Config) -> Iterator[str]:

@@ -22,6 +22,7 @@ from cattrs.errors import (
 )
 
 from wxgptd.config.checks import mistakes
+from wxgptd.config.encodings import decoded
 from wxgptd.config.tables import TABLES, Config, Log, Server
 from wxgptd.config.values import Secret, converter
 from wxgptd.domain import texts as catalogue
@@ -189,14 +190,14 @@ def _read(path: Path) -> tuple[str, int]:
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            return file.read().decode("utf-8-sig"), mode  # some editors begin a file with a mark
+            return decoded(file.read()), mode
     except PermissionError:
         why = "may not be read by this user (use sudo)"
         raise ConfigError(path, [why]) from None
     except OSError as error:
         raise ConfigError(path, [f"cannot be read: {error.strerror}"]) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(path, [f"is not UTF-8: {error}"]) from None
+    except ValueError as error:
+        raise ConfigError(path, [str(error)]) from None
 
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import cattrs
 
+from wxgptd.config.encodings import decoded
 from wxgptd.errors import WxgptError
 
 Duration = NewType("Duration", float)
@@ -209,7 +210,7 @@ def _secret_reader(
             case "env":
                 if name not in environ:
                     raise ValueError(f"names the environment variable {name}, which is not set")
-                return Secret(environ[name])
+                return _bare(environ[name], f"the environment variable {name}")
             case "file":
                 return _secret_file(_below(base, name, absolute=absolute))
             case "credential":
@@ -242,9 +243,33 @@ def _secret_file(path: Path) -> Secret:
             raise ValueError(f"{path} is a directory, not a file")
         if path.stat().st_mode & stat.S_IROTH:
             raise ValueError(f"{path} can be read by every user of this machine (chmod 600 it)")
-        return Secret(path.read_text("utf-8").strip())
+        data = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        text = decoded(data)
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from None
+    return _bare(text, str(path))
+
+
+_QUOTES = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019", "`": "`"}
+
+
+def _bare(text: str, origin: str) -> Secret:
+    """Return the secret that `origin` holds, without the line end that editors add.
+
+    Raises:
+        ValueError: it is empty, or has quotes around it that some format should have taken off.
+    """
+    text = text.strip("\ufeff \t\r\n")
+    if not text:
+        raise ValueError(f"{origin} is empty")
+    if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
+        raise ValueError(
+            f"{origin} has quotes around its value: take them off (docker's --env-file does not)"
+        )
+    return Secret(text)
 
 
 def converter(

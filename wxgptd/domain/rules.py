@@ -120,9 +120,15 @@ def keyword(words: Sequence[str]) -> Matcher:
 
 
 def exact(words: Sequence[str]) -> Matcher:
-    """Match what somebody says that is one of `words`, in any case."""
-    folded = frozenset(word.strip().casefold() for word in words)
-    return lambda content: _folded(content).strip() in folded
+    """Match what somebody says that is one of `words`, in any case, with or without a full stop."""
+    known = frozenset(_unended(word.casefold()) for word in words)
+    return lambda content: _unended(_folded(content)) in known
+
+
+def _unended(said: str) -> str:
+    """Return `said` without what a phone's keyboard ends sentences with."""
+    said = said.strip()
+    return said.rstrip("。！.! ") or said
 
 
 def regex(pattern: Pattern) -> Matcher:

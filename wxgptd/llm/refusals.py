@@ -101,6 +101,7 @@ def classify(status: int, body: str, retry_after_s: float = 0.0, asked: str = ""
     if refused is None and status < 500:
         refused = _by_content(body, asked)
     if refused is FailureReason.BUSY or (refused is None and status == 429):
+        retry_after_s = retry_after_s or _said_wait_s(body, asked)
         return Refusal(FailureReason.BUSY, why, transient=True, retry_after_s=retry_after_s)
     if refused is FailureReason.TOO_LONG:
         return Refusal(refused, why, context_limit=context_limit(body, asked))
@@ -119,6 +120,30 @@ def classify(status: int, body: str, retry_after_s: float = 0.0, asked: str = ""
 def unavailable(why: Why, *, transient: bool) -> Refusal:
     """Return that a model gives no answer; unless that is `transient`, it took too long."""
     return Refusal(FailureReason.UNAVAILABLE, why, transient, blame=Blame.MODEL, slow=not transient)
+
+
+_WAIT = re.compile(
+    r"(?:(?:try|retry)(?: again)? (?:in|after)|retrydelay\W{1,5}|请(?:在|于)?) ?"
+    r"(?P<time>(?:[0-9]{1,6}(?:\.[0-9]{1,6})? ?"
+    r"(?:ms|milliseconds?|hours?|h|minutes?|min|m|seconds?|s|毫秒|秒|分钟|小时)(?![a-z]) ?)+)",
+    re.IGNORECASE,
+)
+"""OpenAI: "try again in 1m12.5s"; Gemini: "retryDelay": "32s"; 请 10 秒后重试."""
+
+_PART = re.compile(r"([0-9.]+) ?(ms|mil|毫秒|h|小时|m|分钟|s|秒)", re.IGNORECASE)
+_UNITS_S = {
+    "ms": 0.001, "mil": 0.001, "毫秒": 0.001, "h": 3_600.0, "小时": 3_600.0,
+    "m": 60.0, "分钟": 60.0, "s": 1.0, "秒": 1.0,
+}  # fmt: skip
+
+
+def _said_wait_s(body: str, asked: str) -> float:
+    """Return how many seconds an error asks to wait for in words, or 0; a day at most."""
+    found = next((one for one in _WAIT.finditer(body) if one[0] not in asked), None)
+    if found is None:
+        return 0.0
+    parts = _PART.findall(found["time"])
+    return min(sum(float(number) * _UNITS_S[unit.lower()] for number, unit in parts), 86_400.0)
 
 
 _LIMIT = re.compile(

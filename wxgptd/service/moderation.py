@@ -10,6 +10,7 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
+from wxgptd.config.encodings import decoded
 from wxgptd.domain.values import Content, Text
 from wxgptd.domain.words import Watch, WordList
 
@@ -36,8 +37,8 @@ class Moderation:
         if self._path is None:
             return
         try:
-            lines = self._path.read_text("utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            lines = decoded(self._path.read_bytes()).splitlines()
+        except (OSError, ValueError) as error:
             log.error(
                 "the moderation list {path} cannot be read, {kept} words stay as they were: {why}",
                 path=str(self._path),

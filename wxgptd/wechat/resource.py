@@ -164,7 +164,13 @@ class Webhook(Resource):
         credentials, now = self._credentials, self._wall()
         if not credentials.keys:
             signed = signature.check(credentials.token, request.args, now, self._tolerance_s)
-            return envelope.parse(body), None, signed
+            fields = envelope.parse(body)
+            if "Encrypt" in fields and "MsgType" not in fields:
+                raise envelope.Malformed(
+                    "the message is encrypted (安全模式), but this account has no aes_key: copy "
+                    "EncodingAESKey from WeChat's backend, or choose 明文模式 there"
+                )
+            return fields, None, signed
         if request.args.get(b"encrypt_type") != [b"aes"]:
             raise signature.Forged("the message is not encrypted, but this account has an aes_key")
         sealed = envelope.parse(body).get("Encrypt", "")

@@ -62,6 +62,7 @@ def _look() -> Iterator[Finding]:
     from wxgpt.diagnosis import configuration, daemon, machine, reach
     from wxgpt.diagnosis.finding import bad
     from wxgpt.diagnosis.models import models
+    from wxgpt.diagnosis.proxies import proxies
     from wxgptd.config import ConfigError
 
     path = options.config_path()
@@ -89,6 +90,7 @@ def _look() -> Iterator[Finding]:
     yield from _whole("public address", reach.public(config))
     yield from _whole("clock", reach.clock(config))
     yield from _whole("push", daemon.pushing(config))
+    yield from _whole("proxy", proxies(config))
     yield from _whole("assistants", models(config, reachable=bool(running.ok)))
 
 

@@ -17,7 +17,7 @@ from wxgpt.setup.providers import PROVIDERS
 @click.option("--provider", metavar="NAME", help=f"Whose model: {', '.join(PROVIDERS)}.")
 @click.option("--base-url", metavar="URL", help="Where its API is, if not known by --provider.")
 @click.option("--model", metavar="NAME", help="The model.")
-@click.option("--api-key-file", type=click.File("r"), metavar="FILE",
+@click.option("--api-key-file", type=click.File("rb"), metavar="FILE",
               help="A file with the API key; - reads it from standard input.")  # fmt: skip
 @click.option("--daily-budget", type=click.FloatRange(0), metavar="AMOUNT",
               help="What a day may cost, in the prices' currency; 0: no bound.")  # fmt: skip

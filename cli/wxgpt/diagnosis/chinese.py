@@ -63,6 +63,8 @@ _BEGINNINGS = {
     "renew it": "续期证书，再看看为什么没有自动续期",
     "is WeChat's API": "这台机器连得上 api.weixin.qq.com 吗？",
     # Models.
+    "to use it: ": "环境变量里的代理 wxgptd 不会用：要走代理，就在配置里写上 proxy（见上一行）",
+    "SOCKS proxies": "不支持 SOCKS 代理：把 proxy 设成代理软件的 HTTP 端口",
     "the server refuses the key": "密钥不对：检查 api_key",
     "the account at the provider": "服务商那里的余额用完了：充值",
     "the provider limits": "服务商限制了调用频率：等一等，或者申请提高限额",

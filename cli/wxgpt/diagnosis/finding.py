@@ -34,6 +34,11 @@ def bad(check: str, detail: str, fix: str, **more: object) -> Finding:
     return Finding(check=check, ok=False, detail=detail, fix=fix, more=more)
 
 
+def noticed(check: str, detail: str, fix: str, **more: object) -> Finding:
+    """Return what need not be wrong, but explains what may be."""
+    return Finding(check=check, ok=None, detail=detail, fix=fix, more=more)
+
+
 def skipped(check: str, detail: str) -> Finding:
     """Return that nothing was looked at, and why."""
     return Finding(check=check, ok=None, detail=detail)

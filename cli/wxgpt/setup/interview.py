@@ -14,6 +14,7 @@ import click
 from wxgpt.failures import UsageFailure
 from wxgpt.setup import configuration
 from wxgpt.setup.providers import PROVIDERS, Provider
+from wxgptd.config.encodings import decoded
 
 SYSTEM_STATE = Path("/var/lib/wxgptd")
 DAILY_BUDGET = 20.0
@@ -115,8 +116,11 @@ class Interview:
     def _api_key(self, preset: Provider) -> str:
         file = self._given["api_key_file"]
         if file is not None:
-            stream: IO[str] = file  # type: ignore[assignment]
-            return _key(stream.read().strip())
+            stream: IO[bytes] = file  # type: ignore[assignment]
+            try:
+                return _key(decoded(stream.read()).strip())
+            except ValueError as error:
+                raise UsageFailure(f"{stream.name} {error}") from None
         if given := os.environ.get("WXGPT_API_KEY"):
             return _key(given.strip())
         if not preset.keys:
@@ -242,6 +246,8 @@ def _provider(said: str) -> str:
 
 
 def _key(said: str) -> str:
+    if len(said) > 1 and said[0] in "\"'`" and said[0] == said[-1]:
+        raise UsageFailure("the key has quotes around it: take them off · 去掉密钥两边的引号")
     if not said or re.search(r"[^\x21-\x7e]", said):
         raise UsageFailure(
             "that is no API key, which has no space in it · 这不是密钥：是空的，或者有空格、中文"

@@ -1,0 +1,44 @@
+"""Proxies that other programs take from the environment, and wxgptd does not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from wxgpt.diagnosis.finding import Finding, noticed
+
+if TYPE_CHECKING:
+    from wxgptd.config import Config
+
+_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+_HERE = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def proxies(config: Config) -> Iterator[Finding]:
+    """Say which variables name a proxy, if there is an assistant that could mean to use it.
+
+    The daemon reads none of them: under systemd it does not even get them, and a variable that a
+    shell happens to have must not decide which way the questions of users go.
+    """
+    names = [name for pair in _VARIABLES for name in (pair, pair.lower()) if os.environ.get(name)]
+    direct = [
+        name
+        for name, assistant in config.assistant.items()
+        if not assistant.proxy and urlsplit(assistant.base_url).hostname not in _HERE
+    ]
+    if not names or not direct:
+        return
+    value = os.environ[names[0]]
+    address = value.rpartition("@")[2].removeprefix("http://").rstrip("/")
+    fix = f'to use it: [assistant.{direct[0]}] proxy = "http://{address}"'
+    if value.lower().startswith("socks"):
+        fix = "SOCKS proxies are not supported: set proxy to the HTTP port of the proxy program"
+    yield noticed(
+        "proxy",
+        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} set in the environment, and not "
+        f"used by wxgptd: assistant {', '.join(direct)} has no proxy",
+        fix,
+        variables=names,
+    )

@@ -1,0 +1,26 @@
+"""Files that people write with whatever editor they have, as text."""
+
+from __future__ import annotations
+
+import codecs
+
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+"""What Windows' Notepad and PowerShell begin files with."""
+
+
+def decoded(data: bytes) -> str:
+    """Return `data` as text: UTF-8, or UTF-16 that begins with a byte order mark.
+
+    Raises:
+        ValueError: it is neither; its message says what to do.
+    """
+    mark = next((mark for mark in _MARKS if data.startswith(mark)), b"")
+    try:
+        return data[len(mark) :].decode(_MARKS.get(mark, "utf-8"))
+    except UnicodeDecodeError as error:
+        at = f"byte {error.start + len(mark)}"
+        raise ValueError(f"is not UTF-8 ({at}): save it as UTF-8") from None
