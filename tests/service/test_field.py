@@ -148,3 +148,13 @@ def test_a_push_of_a_late_answer_says_the_same():
     story.advance(60)
     [(_, said)] = story.api.sent
     assert said == '慢慢来：1<2 & 3>2 <b>粗</b> 😀 “引号” 反斜杠 "双引号"\n第二行'
+
+
+@pytest.mark.parametrize("path", files("12-picture-as-text", "*.http"), ids=ids)
+def test_a_picture_in_the_text_is_a_sign_everywhere(path):
+    told = Told(path)
+    assert told.reply == "画好了：\n[图片]"
+    assert told.calls == 1
+    assert "base64" not in told.history
+    assert "画好了：\n[图片]" in told.next_prompt
+    assert "base64" not in told.next_prompt

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from wxgptd.domain import bidi
+from wxgptd.llm.pictures import PictureFilter
 from wxgptd.llm.thoughts import Parting
 
 _FORBIDDEN = re.compile(f"[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|{bidi.CONTROLS}")
@@ -36,8 +37,8 @@ class Joiner:
 class Cleaner:
     """Makes an answer fit to be shown, piece by piece.
 
-    Leaves out thoughts and what neither XML nor a reader can take; joins the halves of characters
-    that were split over pieces; drops white space before the first word.
+    Leaves out thoughts, pictures, and what neither XML nor a reader can take; joins the halves of
+    characters that were split over pieces; drops white space before the first word.
 
     What it takes for thoughts goes to `on_thought` as it comes; for `on_withdrawn` see `Parting`.
     """
@@ -51,6 +52,7 @@ class Cleaner:
         self._on_withdrawn = on_withdrawn
         self._joiner = Joiner()
         self._parting = Parting(self._tell_thought, self._withdraw)
+        self._pictures = PictureFilter()
         self._begun = False
 
     @property
@@ -60,11 +62,13 @@ class Cleaner:
 
     def feed(self, piece: str) -> str:
         """Return what of `piece`, and of what was held back before, can be shown."""
-        return self._show(self._parting.feed(self._joiner.join(piece)))
+        text = self._parting.feed(self._joiner.join(piece))  # which may begin all over
+        return self._show(self._pictures.feed(text))
 
     def close(self) -> str:
         """Return what was held back and turned out to be plain text."""
-        return self._show(self._parting.close())
+        text = self._parting.close()
+        return self._show(self._pictures.feed(text) + self._pictures.close())
 
     def _tell_thought(self, piece: str) -> None:
         shown = _FORBIDDEN.sub("", piece)
@@ -73,6 +77,7 @@ class Cleaner:
 
     def _withdraw(self) -> None:
         self._begun = False
+        self._pictures = PictureFilter()
         self._on_withdrawn()
 
     def _show(self, text: str) -> str:

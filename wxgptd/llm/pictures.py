@@ -1,0 +1,75 @@
+"""Pictures that a model writes into its text as data URIs: megabytes that nobody can read. Pure.
+
+Neither the chat nor a page shows them, and as a part of the conversation they would fill the
+context of the next question. So a sign takes the place of each, before anything else sees it.
+"""
+
+from __future__ import annotations
+
+import re
+
+SIGN = "[图片]"
+
+LEAST_CHARS = 200
+"""A data URI outside a picture's Markdown is one of an example in code, if it is shorter."""
+
+_PICTURE = r"!?\[[^\[\]\n]{0,200}\]\([ ]?<?data:"
+_BARE = (
+    r"data:[a-z]{1,20}/[\w.+-]{1,60}(?:;[\w=.-]{1,40}){0,2};base64,"
+    rf"[\w+/=%-]{{{LEAST_CHARS}}}"
+)
+_OPENING = re.compile(rf"(?P<picture>{_PICTURE})|{_BARE}", re.IGNORECASE | re.ASCII)
+_UNDECIDED = re.compile(
+    r"(?:!|!?\[[^\[\]\n]{0,200}(?:\](?:\([ ]?<?(?:d|da|dat|data)?)?)?"
+    rf"|d(?:a(?:t(?:a(?::[\w.+;=/-]{{0,160}}(?:,[\w+/=%-]{{0,{LEAST_CHARS - 1}}})?)?)?)?)?)\Z",
+    re.IGNORECASE | re.ASCII,
+)
+"""What the end of a text may become the beginning of."""
+
+_END_OF_PICTURE = re.compile(r"\)|\n")
+_END_OF_BARE = re.compile(r"[^\w+/=%-]", re.ASCII)
+
+
+class PictureFilter:
+    """Puts a sign in the place of each picture, in a text that comes in pieces."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._end: re.Pattern[str] | None = None
+        """What ends the picture that is being left out."""
+
+    def feed(self, piece: str) -> str:
+        """Return what of `piece`, and of what was held back before, is text."""
+        text = self._held + piece
+        self._held = ""
+        shown: list[str] = []
+        while text:
+            if self._end is not None:
+                text = self._left_out(text)
+                continue
+            opening = _OPENING.search(text)
+            if opening is None:
+                undecided = _UNDECIDED.search(text)
+                end = undecided.start() if undecided is not None else len(text)
+                self._held = text[end:]
+                shown.append(text[:end])
+                break
+            shown += text[: opening.start()], SIGN
+            self._end = _END_OF_PICTURE if opening["picture"] else _END_OF_BARE
+            text = text[opening.end() :]
+        return "".join(shown)
+
+    def _left_out(self, text: str) -> str:
+        """Return `text` without what belongs to the picture."""
+        assert self._end is not None
+        end = self._end.search(text)
+        if end is None:
+            return ""
+        is_its_own = self._end is _END_OF_PICTURE and end[0] == ")"
+        self._end = None
+        return text[end.end() if is_its_own else end.start() :]
+
+    def close(self) -> str:
+        """Return what was held back and turned out to be text."""
+        held, self._held = self._held, ""
+        return held
