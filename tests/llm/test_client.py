@@ -230,6 +230,22 @@ def test_an_event_that_is_not_json_is_passed_over(junk):
     failed(asked.advance(20))
 
 
+@pytest.mark.parametrize("cut", [b'{"choices": [{"delta": {"con', b'{ "llmock": "malformed'])
+@pytest.mark.parametrize("first", [b"", chunk("天")])
+def test_an_event_that_began_as_a_piece_may_have_been_one(cut, first):
+    rest = chunk("蓝的", "stop") + DONE
+    asked = Asked(
+        Script([Step(0.1, first + b"data: " + cut + b"\n\n" + rest, end=True)]),
+        answer_at(0.1, "天是蓝的"),
+    )
+    result = asked.advance(20)
+    if first:
+        assert (result.reason, result.text) == (FailureReason.INTERRUPTED, "天")
+        assert result.detail.startswith("not JSON")
+    else:
+        assert result.text == "天是蓝的"
+
+
 @pytest.mark.parametrize("total", [
     {"message": {"content": "天是蓝的，因为散射。"}},
     {"delta": {"content": ""}, "message": {"content": "天是蓝的，因为散射。"}},

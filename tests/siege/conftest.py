@@ -95,7 +95,8 @@ class Siege:
         self._report = report
 
     def start(self, extra: str = "", server: str = "", **more) -> None:
-        self.stage.configure(self.model.base_url, extra=extra)
+        unlabelled = '\n[texts]\nai_label = ""\n'
+        self.stage.configure(self.model.base_url, extra=extra + unlabelled)
         for line in server.splitlines():
             self.stage.configure_server(line)
         self.stage.start_daemon(**more)

@@ -27,8 +27,9 @@ class Machine:
     """`boot` it, `run` commands in it, `stop` it. `root` is its file system, also while it runs."""
 
     def __init__(self) -> None:
-        # Its name is the machine's, too: of two machines of one name, the second does not boot.
         self._base = Path(tempfile.mkdtemp(prefix="wxgptd-systemd-"))
+        # Of two machines of one name the second does not boot; a name has no underscore.
+        self._name = self._base.name.replace("_", "x").strip("-")
         self.root = self._base / "root"
         self._booted: subprocess.Popen[bytes] | None = None
         self._mounted = False
@@ -64,7 +65,7 @@ class Machine:
         """Start its systemd, and wait until that has settled."""
         command = [
             "systemd-nspawn", "-q", "-D", str(self.root), "-b", "--console=pipe", "--register=no",
-            "--keep-unit", "--private-network", f"--machine={self._base.name}",
+            "--keep-unit", "--private-network", f"--machine={self._name}",
         ]  # fmt: skip
         with self.console.open("wb") as console:
             self._booted = subprocess.Popen(
@@ -93,7 +94,7 @@ class Machine:
         """Run a command on its files, with the network of the machine that this is made on."""
         return subprocess.run(
             ["systemd-nspawn", "-q", "-D", str(self.root), "--register=no", "--keep-unit", "--pipe",
-             "--resolv-conf=off", f"--machine={self._base.name}", *(f"-E{name}={value}" for name, value in os.environ.items()
+             "--resolv-conf=off", f"--machine={self._name}", *(f"-E{name}={value}" for name, value in os.environ.items()
                                     if name.startswith("PIP_")), *command],
             stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace",
             env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}, timeout=600, check=False,

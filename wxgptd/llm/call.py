@@ -72,6 +72,7 @@ class Call:
         self._usage_behind = False
         self._usages = 0
         self._unintelligible: Why | None = None
+        self._damaged: Why | None = None
         self._withdrawn = False
         self._model = model
         self._asked = asked
@@ -144,7 +145,8 @@ class Call:
         except wire.Unintelligible as error:
             # A heartbeat, or what a proxy adds: one such event says nothing about the others.
             self._unintelligible = self._unintelligible or error.why
-            return False
+            self._damaged = error.why if error.is_damaged else None
+            return error.is_damaged
         if isinstance(chunk, Refusal):
             self._refusal = chunk
             return True
@@ -228,6 +230,8 @@ class Call:
             if text and self._refusal.reason is not FailureReason.REFUSED:
                 return _interrupted(text, self._refusal.why)
             return self._refusal
+        if self._damaged is not None:
+            return self.give_up(self._damaged, transient=True)
         if wire.moderated(self._finish):
             return Refusal(FailureReason.REFUSED, self._finished_so())
         if wire.broken(self._finish):

@@ -6,6 +6,7 @@ Chat completions in OpenAI's dialect, read liberally: servers leave out what the
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,12 +75,19 @@ class Chunk:
     elsewhere: str = ""
 
 
-class Unintelligible(ValueError):
-    """The server sent what is no chunk."""
+_OBJECT_BEGINS = re.compile(r'\s*\{\s*"')
 
-    def __init__(self, said: str, data: str) -> None:
+
+class Unintelligible(ValueError):
+    """The server sent what is no chunk.
+
+    `is_damaged` if it began as one: then a piece of the answer may be lost with it.
+    """
+
+    def __init__(self, said: str, data: str, *, is_damaged: bool = False) -> None:
         super().__init__(said)
         self.why = Why(said, printable(data))
+        self.is_damaged = is_damaged
 
 
 def parse_chunk(data: str, asked: str = "") -> Chunk | Refusal:
@@ -93,7 +101,8 @@ def parse_chunk(data: str, asked: str = "") -> Chunk | Refusal:
     try:
         said = json.loads(data)
     except (ValueError, RecursionError):
-        raise Unintelligible("not JSON", data) from None
+        damaged = _OBJECT_BEGINS.match(data) is not None
+        raise Unintelligible("not JSON", data, is_damaged=damaged) from None
     if isinstance(said, list) and len(said) == 1:
         said = said[0]
     if not isinstance(said, dict):
