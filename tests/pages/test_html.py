@@ -54,7 +54,7 @@ def harmless(page: str) -> None:
             "<strong>注意：</strong>后面，用<strong>“它”</strong>的",
         ),
         ("**重点（必看）**吗？** 不 **", "<p><strong>重点（必看）</strong>吗？** 不 **</p>"),
-        ("a **b**c 2*3*4 _x_y", "<p>a <strong>b</strong>c 2<em>3</em>4 _x_y</p>"),
+        ("a **b**c 2*3*4 _x_y", "<p>a **b**c 2*3*4 _x_y</p>"),
         ("| a<br>b |\n|---|\n| 1<BR />2 |", "<td>1<br>\n2</td>"),
         ("| a |\n|--:|\n| 1 |", '<td class="right">1</td>'),
         ("![图](https://example.com/i.png)", 'href="https://example.com/i.png"'),

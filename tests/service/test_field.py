@@ -7,8 +7,8 @@ import re
 import pytest
 
 from tests.support.builders import words_of
-from tests.support.field import files, script
-from tests.support.model_server import answer_at
+from tests.support.field import files, script, written
+from tests.support.model_server import answer_at, streamed
 from tests.support.story import Story, configuration
 from wxgptd.domain.texts import Texts
 
@@ -158,3 +158,84 @@ def test_a_picture_in_the_text_is_a_sign_everywhere(path):
     assert "base64" not in told.history
     assert "画好了：\n[图片]" in told.next_prompt
     assert "base64" not in told.next_prompt
+
+
+# What a model writes, as the chat and the page show it.
+
+
+class Shown:
+    """What became of what a model wrote, in the chat and on the page."""
+
+    def __init__(self, markdown: str, size: int = 10_000) -> None:
+        pieces = [markdown[at : at + size] for at in range(0, len(markdown), size)]
+        self.story = Story(streamed(1, pieces), configuration(texts=Texts(ai_label="", unseen="")))
+        self.story.open()
+        sent = self.story.send("写")
+        self.story.advance(16)
+        self.raw = sent.reply
+        self.chat = words_of(sent.reply)
+        history = re.search(r"/h/[\w-]+", self.story.say("/history")).group()
+        body = self.story.get(history).body
+        self.page = body[body.index('<div class="answer') :]
+
+
+CHAT = {
+    "09-asterisks-in-chat/a-*": "使用Python装饰器来实现缓存功能。",
+    "09-asterisks-in-chat/d-*": "2**10=1024，a*b*c",
+    "10-addresses-on-the-page/a-*": (
+        "源码在 https://git.example.com/team/tool/blob/main/src/__main__.py 里"
+    ),
+    "10-addresses-on-the-page/d-*": "见 https://example.com/a?b=1，或 https://example.com/c。",
+    "12-picture-as-text/d-*": "图 (https://example.com/a.png) 和 https://example.com/b.png",
+    "19-page-against-chat/a-*": "总结如下：一段话\n————————\n下一段",
+    "19-page-against-chat/b-*": "计算过程：\n\n456\n+456\n————————\n912",
+    "19-page-against-chat/c-*": "☐ 待办\n☑ 完成",
+    "19-page-against-chat/d-*": "│ 引用\n│\n│ code\n│\n│ 结束",
+    "19-page-against-chat/e-*": "四格缩进的普通段落",
+}
+PAGE = {
+    "09-asterisks-in-chat/a-*": ["<strong>装饰器</strong>", "<strong>缓存</strong>"],
+    "09-asterisks-in-chat/d-*": ["<p>2**10=1024，a*b*c</p>"],
+    "10-addresses-on-the-page/a-*": [
+        (
+            '<a href="https://git.example.com/team/tool/blob/main/src/__main__.py" '
+            'rel="noopener noreferrer nofollow">'
+            "https://git.example.com/team/tool/blob/main/src/__main__.py</a> 里"
+        )
+    ],
+    "10-addresses-on-the-page/d-*": [
+        (
+            '<a href="https://example.com/a?b=1" rel="noopener noreferrer nofollow">'
+            "https://example.com/a?b=1</a>，或"
+        ),
+        ">https://example.com/c</a>。",
+    ],
+    "12-picture-as-text/d-*": [
+        '<p><a href="https://example.com/a.png" rel="noopener noreferrer nofollow">图</a> 和 ',
+        ">[图片]</a></p>",
+    ],
+    "19-page-against-chat/a-*": ["<p>总结如下：一段话</p>", "<hr>", "<p>下一段</p>"],
+    "19-page-against-chat/b-*": ["456\n+456</p>", "<hr>", "<p>912</p>"],
+    "19-page-against-chat/c-*": ["<li>☐ 待办</li>", "<li>☑ 完成</li>"],
+    "19-page-against-chat/d-*": ["<blockquote>", "<pre tabindex", "<code>code\n</code>", "结束"],
+    "19-page-against-chat/e-*": ["<p>四格缩进的普通段落</p>"],
+}
+
+
+@pytest.mark.parametrize("case", CHAT)
+@pytest.mark.parametrize("size", [1, 5, 10_000])
+def test_chat_and_page_show_what_was_meant(case, size):
+    [path] = files(*case.split("/"))
+    shown = Shown(written(path), size)
+    assert shown.chat == CHAT[case]
+    for part in PAGE[case]:
+        assert part in shown.page, shown.page
+    assert not re.search(r"<h[1-6]", shown.page)
+
+
+@pytest.mark.parametrize("path", files("26-links-that-a-model-writes", "*.md"), ids=ids)
+@pytest.mark.parametrize("size", [1, 5])
+def test_nothing_that_a_model_writes_is_a_link_with_a_label_in_the_chat(path, size):
+    shown = Shown(written(path), size)
+    assert "<a" not in shown.raw
+    assert "查看完整答案" in shown.raw

@@ -1,10 +1,12 @@
 """Markdown as text that reads well in WeChat, which shows text and nothing else.
 
-Line by line and from left to right, so that an answer can be shown while it is written: what a
-growing text is made into is a beginning of what the whole will be. That is what no Markdown
-library does, whose later lines change earlier ones; for the same reason a heading has to be
-written with `#`, a table's lines have to begin with `|`, and nothing spans two lines but code,
-formulas and tables.
+It is read as the pages read it (`wxgptd.markdown`), but for definitions of links: they stand below
+what they change, and would change what was said already.
+
+An answer can be shown while it is written: what a growing text is made into is a beginning of what
+the whole will be. Lines decide by themselves what block they belong to, but for the head of a
+table; so all whole lines are read, and the last one as far as it can be nothing but words. Within
+the last paragraph everything is shown up to the first mark that may still find its other half.
 
 Code is kept as it is. Emphasis loses its marks, links become `text (address)`, tables lines of
 `column：cell`.
@@ -12,63 +14,23 @@ Code is kept as it is. Emphasis loses its marks, links become `text (address)`, 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from html import unescape
-from urllib.parse import quote
+
+from markdown_it.token import Token
 
 from wxgptd.domain.formula import formula
+from wxgptd.markdown.growing import decided, held, reader
 
 RULE = "————————"
-
-_URL_SAFE = "!#$%&'()*+,/:;=?@[]~"
-"""What stands in addresses as it is. WeChat takes no Chinese character for part of one."""
-
-_FENCE = re.compile(r"[^\S\n]{0,40}(?P<marks>`{3,99}+|~{3,99}+)(?P<info>[^`]*)")
-_HEADING = re.compile(r" {0,3}#{1,6}(?:[ \t]|\Z)")
-_RULE = re.compile(r" {0,3}(?:(?:-[ \t]*+){3,}|(?:\*[ \t]*+){3,}|(?:_[ \t]*+){3,})")
-_UNDERLINE = re.compile(r" {0,3}={3,}[ \t]*")
-_QUOTE = re.compile(r"(?: {0,3}>[ \t]?){1,8}")
-_ITEM = re.compile(r"(?P<indent>[ \t]{0,40})[-*+][ \t]++(?P<task>\[[ xX]\][ \t]++)?")
-_MATH = re.compile(r"[ \t]{0,40}(?:\$\$|\\\[)(?P<rest>(?:(?!\$\$|\\\]).)*)")
-_MATH_END = re.compile(r"(?P<rest>.*?)(?:\$\$|\\\])(?P<behind>.*)")
-_ROW = re.compile(r"[ \t]{0,40}\|.*")
-_DELIMITER = re.compile(r"[ \t]{0,40}\|(?:[ \t]*+:?+-++:?+[ \t]*+\|)*+(?:[ \t]*+:?+-++:?+)?[ \t]*+")
-_CELL = re.compile(r"((?:[^|\\]|\\.)*+)(?:\||$)")
+MARGIN = "│ "
 
 _MAX_COLUMN, _MAX_COLUMNS = 30, 30
 """How much of a table's head is said again in each row."""
 
-_SPAN = 400
-"""How long emphasis, code or a formula within a line may be. A bound keeps time linear."""
+MAX_CHARS = 100_000
+"""What is beyond is shown as it is written: hostile Markdown takes a second for so much."""
 
-_INLINE = re.compile(
-    rf"""
-    (?<!`)(?P<ticks>`++)(?P<code>.{{1,{_SPAN}}}?)(?<!`)(?P=ticks)(?!`)
-  | !?\[(?P<label>(?:[^\[\]\\]|\\.){{0,{_SPAN}}})\]
-      \([ ]{{0,9}}<?(?P<url>(?:[^()\s<>]|\([^()\s<>]{{0,{_SPAN}}}\)){{0,2000}}+)>?
-      (?:[ ]{{1,9}}"[^"]{{0,200}}")?[ ]{{0,9}}\)
-  | <(?P<auto>https?://[^<>\s]{{1,2000}})>
-  | (?P<break><br[ ]?/?>)
-  | (?P<entity>&(?:[a-zA-Z]{{2,8}}|\#[0-9]{{1,6}});)
-  | \\\((?P<round>[^`]{{1,{_SPAN}}}?)\\\)
-  | \\\[(?P<square>[^`]{{1,{_SPAN}}}?)\\\]
-  | \$\$(?P<display>[^$`]{{1,{_SPAN}}})\$\$
-  | \$(?![\s${{])(?P<math>(?:[^$\\`。，；！？]|\\.){{1,{_SPAN}}}?)(?<!\s)\$(?![\w$])
-  | \\(?P<escaped>[!-'*-/:-@\\^-`{{-~])
-  | (?<![0-9A-Za-z])\*\*(?=\S)(?P<strong>(?:[^\\]|\\.){{1,{_SPAN}}}?)(?<=\S)\*\*(?!\*)
-  | (?<!\w)__(?=\S)(?![A-Za-z0-9_]+__)(?P<strong_>.{{1,{_SPAN}}}?)(?<=\S)__(?!\w)
-  | (?<![0-9A-Za-z])\*(?=[^\s*/.,;:?+)|=])(?P<em>(?:[^*\\]|\\.){{1,{_SPAN}}}?)(?<=[^\s/])\*(?!\*)
-  | (?<!\w)_(?=[^\s_])(?P<em_>[^_]{{1,{_SPAN}}}?)(?<=\S)_(?!\w)
-  | ~~(?=\S)(?P<struck>.{{1,{_SPAN}}}?)(?<=\S)~~(?!~)
-    """,
-    re.VERBOSE,
-)
-_UNRESOLVED = re.compile(r"[`*_~\[\]<$\\|&]|!(?=\[|\Z)")
-_MAY_BECOME = re.compile(
-    r"[^\S\n]*+(?:[#>|`~$\\&].*|[-*+][ \t]++\[.{0,4}|[-*_+=\d.)\s]*+)", re.DOTALL
-)
-"""Beginnings of lines that what follows can still make into something else."""
+_parser = reader()
 
 
 def plain(text: str, *, growing: bool = False) -> str:
@@ -76,233 +38,199 @@ def plain(text: str, *, growing: bool = False) -> str:
 
     Of a `growing` text, as much as no continuation can change.
     """
-    writer = _Writer()
-    lines = text.split("\n")
-    for line in lines[:-1]:
-        writer.take(line)
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
+    text, beyond = text[:MAX_CHARS], text[MAX_CHARS:]
     if growing:
-        writer.begin(lines[-1])
-    else:
-        writer.take(lines[-1])
-        writer.end()
-    return "".join(writer.written)
+        text = text[: held(text, _parser)]
+    writer = _Writer(text.split("\n"), growing=growing)
+    writer.blocks(_parser.parse(text))
+    return "\n".join(writer.lines) + ("" if growing else beyond)
 
 
 class _Writer:
-    def __init__(self) -> None:
-        self.written: list[str] = []
-        self._fence = ""
-        self._math = False
-        self._header: str | None = None
-        self._columns: Sequence[str] | None = None
-        self._blank = True  # whether nothing, or an empty line, came before
-        self._lines = 0
+    """Writes blocks as lines."""
 
-    # Whole lines.
+    def __init__(self, source: Sequence[str], *, growing: bool) -> None:
+        self.lines: list[str] = []
+        self._source = source
+        self._growing = growing
+        self._margins: list[str] = []
+        """What each line begins with, for each block around it."""
+        self._bullet: str | None = None
+        """What the first line of an item begins with instead of its margin."""
+        self._items = 0
+        self._apart = False
+        """Whether an empty line has to follow what was written."""
 
-    def take(self, line: str) -> None:
-        """Take a line that is complete."""
-        if self._fence:
-            self._in_code(line)
-        elif self._math:
-            self._in_math(line)
-        elif not self._in_table(line):
-            self._outside(line)
+    def blocks(self, tokens: Sequence[Token]) -> None:
+        """Write all of `tokens`."""
+        last = max((at for at, one in enumerate(tokens) if one.type == "inline"), default=-1)
+        at = 0
+        while at < len(tokens):
+            token = tokens[at]
+            end = _end(tokens, at)
+            if token.type == "table_open":
+                self._table(tokens[at:end], token)
+                at = end
+            else:
+                self._block(token, tokens[at - 1], is_last=at == last)
+                at += 1
 
-    def end(self) -> None:
-        """Take note that no line follows."""
-        header, self._header = self._header, None
-        if header is not None:
-            self._outside(header)
+    def _block(self, token: Token, around: Token, *, is_last: bool) -> None:
+        match token.type:
+            case "blockquote_open":
+                self._margins.append(MARGIN)
+            case "blockquote_close":
+                self._margins.pop()
+            case "list_item_open":
+                self._item(token)
+            case "list_item_close":
+                self._bullet = None
+                self._margins.pop()
+            case "bullet_list_open" | "ordered_list_open":
+                self._items += 1
+            case "bullet_list_close" | "ordered_list_close":
+                self._items -= 1
+            case "hr":
+                self._write(RULE, token)
+            case "fence" | "code_block":
+                self._code(token)
+            case "formula_block":
+                self._formula(token)
+            case "inline":
+                self._inline(token, around, is_open=is_last and self._is_open(token))
+            case _:
+                pass
 
-    def _in_code(self, line: str) -> None:
-        match = _FENCE.fullmatch(line)
-        if (
-            match is not None
-            and match["marks"].startswith(self._fence)
-            and not match["info"].strip()
-        ):
-            self._fence = ""
-            self._gap()
+    def _item(self, token: Token) -> None:
+        if (token.meta or {}).get("task"):
+            bullet = ""
+        elif token.info:
+            bullet = f"{token.info}{token.markup} "
         else:
-            self._emit(line)
+            bullet = f"{'•' if self._items == 1 else '◦'} "
+        self._bullet = bullet
+        self._margins.append("  ")
 
-    def _in_math(self, line: str) -> None:
-        match = _MATH_END.fullmatch(line)
-        if match is None:
-            self._text(formula(line.strip()))
-            return
-        self._math = False
-        if match["rest"].strip():
-            self._text(formula(match["rest"].strip()))
-        if match["behind"].strip():
-            self._text(_inline(match["behind"].strip()))
+    def _is_open(self, token: Token) -> bool:
+        """Tell whether what follows the text may belong to the paragraph whose words `token` is."""
+        return self._growing and token.map is not None and token.map[1] >= len(self._source) - 1
 
-    def _in_table(self, line: str) -> bool:
-        """Take `line` if it belongs to a table, or may begin one."""
-        if self._columns is not None:
-            if _ROW.fullmatch(line):
-                self._row(self._columns, _cells(line))
-                return True
-            self._columns = None
-            self._gap()
-            return False
-        header, self._header = self._header, None
-        if header is not None and _DELIMITER.fullmatch(line) and "-" in line:
-            self._begin_table(_cells(header))
-            return True
-        if header is not None:
-            self._outside(header)
-        if _ROW.fullmatch(line):
-            self._header = line
-            return True
-        return False
+    def _inline(self, token: Token, around: Token, *, is_open: bool) -> None:
+        tokens = token.children or []
+        if is_open and around.type == "paragraph_open":
+            said = _words(decided(token.content, _parser)).rstrip()
+        else:
+            said = _words(tokens)
+        if around.type == "heading_open":
+            said = f"【{said}】" if said.strip() else ""
+        elif around.type == "footnote_open":
+            said = f"[{around.info}] {said}"
+        if said.strip():
+            self._write(said, around)
 
-    def _begin_table(self, columns: Sequence[str]) -> None:
+    def _code(self, token: Token) -> None:
+        self._apart = True
+        content = token.content.removesuffix("\n")
+        if token.content:
+            self._write(content, token, rstrip=False)
+        self._apart = True
+
+    def _formula(self, token: Token) -> None:
+        if token.meta["closed"]:
+            self._write(formula(token.content.strip()) + token.info, token)
+        else:
+            written = (
+                token.content
+                if token.markup.startswith("\\begin")
+                else token.markup + token.content
+            )
+            self._write(written, token)
+
+    def _table(self, tokens: Sequence[Token], table: Token) -> None:
+        rows: list[list[str]] = []
+        for token in tokens:
+            if token.type == "tr_open":
+                rows.append([])
+            elif token.type == "inline":
+                said = _words(token.children or [])
+                rows[-1].append(said.replace("\n", " ").strip())
+        columns, *rest = rows
         wide = any(len(column) > _MAX_COLUMN for column in columns)
-        self._columns = [column[:_MAX_COLUMN] for column in columns[:_MAX_COLUMNS]]
-        self._gap()
-        if len(columns) <= 2 or wide:
-            self._text(_joined(columns))
+        self._apart = True
+        if len(columns) <= 2 or wide or not (rest or self._growing):
+            self._write(_joined(columns), table)
+        names = [column[:_MAX_COLUMN] for column in columns[:_MAX_COLUMNS]]
+        for cells in rest:
+            self._row(names, cells, table)
+        self._apart = True
 
-    def _row(self, columns: Sequence[str], cells: Sequence[str]) -> None:
+    def _row(self, columns: Sequence[str], cells: Sequence[str], table: Token) -> None:
         if len(columns) <= 2 and len(cells) <= 2:
-            self._text(f"• {_joined(cells)}")
+            self._write(f"• {_joined(cells)}", table)
             return
         mark = "• "
         for number, cell in enumerate(cells):
             if cell:
                 column = columns[number] if number < len(columns) else ""
-                self._text(f"{mark}{_joined([column, cell])}")
+                self._write(f"{mark}{_joined([column, cell])}", table)
                 mark = "  "
 
-    def _outside(self, line: str) -> None:
-        fence = _FENCE.fullmatch(line)
-        math = _MATH.fullmatch(line)
-        if fence is not None:
-            self._fence = fence["marks"]
-            self._gap()
-        elif math is not None:
-            self._math = True
-            if math["rest"].strip():
-                self._text(formula(math["rest"].strip()))
-        elif not line.strip():
-            self._gap()
-        else:
-            # A backslash at the end of a line is a line end, too.
-            said = _line(line.removesuffix("\\"))
-            if said:
-                self._text(said)
-
-    # What is written.
-
-    def _text(self, said: str) -> None:
-        self._emit(said.rstrip(" \t\r"))
-
-    def _emit(self, said: str) -> None:
-        if self._lines:
-            self.written.append("\n")
-        self._lines += 1
-        self.written.append(said)
-        self._blank = not said.strip()
-
-    def _gap(self) -> None:
-        """Leave one line empty, unless there is one already."""
-        if not self._blank:
-            self._emit("")
-
-    # The line that is still being written.
-
-    def begin(self, line: str) -> None:
-        """Write as much of an unfinished `line` as no continuation can change."""
-        if self._fence:
-            if line.strip() and not line.lstrip().startswith(("`", "~")):
-                self._emit(line)
-            return
-        if self._math or _MAY_BECOME.fullmatch(line):
-            return
-        if self._columns is not None:
-            self._gap()  # it begins with no `|`, so the table is over
-        elif self._header is not None:
-            self.end()
-        item = _ITEM.match(line)
-        behind = item.end() if item is not None else 0
-        stable = _stable(line, behind)
-        said = (_bullet(item) if item is not None else "") + _inline(line[behind:stable])
-        if said.strip():
-            self._text(said)
+    def _write(self, said: str, block: Token, *, rstrip: bool = True) -> None:
+        """Write lines that belong to `block`, apart from what is above if the source has it so."""
+        begin = block.map[0] if block.map else 0
+        blank = begin > 0 and not self._source[begin - 1].strip(" \t>")
+        margin = "".join(self._margins)
+        if self.lines and (self._apart or blank) and self.lines[-1].strip(f" {MARGIN}"):
+            self.lines.append("".join(one for one in self._margins if one == MARGIN).rstrip())
+        self._apart = False
+        first = margin if self._bullet is None else "".join(self._margins[:-1]) + self._bullet
+        self._bullet = None
+        for line in said.split("\n"):
+            written = first + line
+            self.lines.append(written.rstrip(" \t") if rstrip else written)
+            first = margin
 
 
-def _line(line: str) -> str:
-    """Return an ordinary line without its marks."""
-    if _RULE.fullmatch(line):
-        return RULE
-    if _UNDERLINE.fullmatch(line):
-        return ""
-    if _HEADING.match(line) is not None:
-        title = line.strip().lstrip("#").strip().rstrip("#").rstrip()
-        return f"【{_inline(title)}】" if title else ""
-    quote = _QUOTE.match(line)
-    if quote is not None:
-        return "│ " * quote[0].count(">") + _line(line[quote.end() :].lstrip("> \t"))
-    item = _ITEM.match(line)
-    if item is not None:
-        return _bullet(item) + _inline(line[item.end() :])
-    return _inline(line)
+def _end(tokens: Sequence[Token], begin: int) -> int:
+    """Return the index after the token that closes the one at `begin`."""
+    level = tokens[begin].level
+    for at in range(begin + 1, len(tokens)):
+        if tokens[at].level <= level and tokens[at].nesting <= 0:
+            return at + 1
+    return len(tokens)
 
 
-def _bullet(item: re.Match[str]) -> str:
-    indent = item["indent"].replace("\t", "    ")
-    if item["task"]:
-        return f"{indent}{'☐' if item['task'][1] == ' ' else '☑'} "
-    return f"{indent}{'◦' if len(indent) >= 2 else '•'} "
+def _words(tokens: Sequence[Token]) -> str:
+    """Return the words of `tokens`, without their marks."""
+    said: list[str] = []
+    links: list[tuple[int, Token]] = []
+    for token in tokens:
+        match token.type:
+            case "softbreak" | "hardbreak":
+                said.append("\n")
+            case "formula":
+                said.append(formula(token.content.strip()))
+            case "footnote_reference":
+                said.append(f"[{token.content}]")
+            case "image":
+                label = _words(token.children or [])
+                said.append(_linked(label.strip(), str(token.attrs.get("src", ""))))
+            case "link_open":
+                links.append((len(said), token))
+            case "link_close":
+                begin, opening = links.pop()
+                label = "".join(said[begin:])
+                if opening.markup not in ("linkify", "autolink"):  # whose label is the address
+                    label = _linked(label.strip(), str(opening.attrs["href"]))
+                said[begin:] = [label]
+            case _:
+                said.append(token.content)
+    return "".join(said)
 
 
-def _inline(text: str) -> str:
-    return _INLINE.sub(_unmarked, text)
-
-
-def _unmarked(match: re.Match[str]) -> str:
-    kind, said = match.lastgroup, match[match.lastgroup or 0]
-    match kind:
-        case "code":
-            inner = match["code"]
-            spaced = inner.startswith(" ") and inner.endswith(" ") and inner.strip()
-            return inner[1:-1] if spaced else inner
-        case "entity":
-            return unescape(said)
-        case "url":
-            said = quote(said, safe=_URL_SAFE, errors="replace")
-            label = _inline(match["label"]).strip()
-            return f"{label} ({said})" if said and label not in ("", said) else said or label
-        case "break" | "auto" | "escaped":
-            return "\n" if kind == "break" else said
-        case "round" | "square" | "display" | "math":
-            return formula(said.strip())
-        case _:
-            return _inline(said)
-
-
-def _stable(line: str, begin: int) -> int:
-    """Return up to where `line` means the same whatever follows."""
-    at = begin
-    for match in _INLINE.finditer(line, begin):
-        loose = _UNRESOLVED.search(line, at, match.start())
-        if loose is not None:
-            return loose.start()
-        if match.end() == len(line):
-            return match.start()
-        at = match.end()
-    loose = _UNRESOLVED.search(line, at)
-    return loose.start() if loose is not None else len(line)
-
-
-def _cells(line: str) -> list[str]:
-    inner = line.strip().removeprefix("|")
-    found = [match[1] for match in _CELL.finditer(inner)]
-    if found and not found[-1].strip():
-        found.pop()
-    return [_inline(cell.strip()).replace("\n", " ") for cell in found]
+def _linked(label: str, address: str) -> str:
+    return f"{label} ({address})" if address and label not in ("", address) else address or label
 
 
 def _joined(cells: Sequence[str]) -> str:

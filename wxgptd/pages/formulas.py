@@ -1,8 +1,6 @@
-r"""LaTeX in Markdown as MathML: `\(x\)` and `$x$` in a line, `\[x\]` and `$$x$$` apart. Pure.
+r"""LaTeX as MathML. Pure.
 
-A formula that stands by itself begins where its first line says so, and ends with its closing
-mark or with the first blank line, as LaTeX has it: what follows never changes what came before.
-One that is not closed (yet), or not understood, is shown as it was written.
+A formula that is not closed (yet), or not understood, is shown as it was written.
 
 The source is kept beside the MathML, for browsers that have none and for copying.
 """
@@ -16,14 +14,12 @@ from xml.etree.ElementTree import Element, tostring
 from latex2mathml.converter import Converter
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererProtocol
-from markdown_it.ruler import RuleOptionsType
-from markdown_it.rules_block import StateBlock
-from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import escape
 
-MAX_FORMULA_CHARS = 2_000
+from wxgptd.markdown.formulas import MAX_FORMULA_CHARS
+
 MAX_NARROW_CHARS = 20
 
 TAGS = {
@@ -45,11 +41,6 @@ ATTRIBUTES: dict[str, set[str]] = {
     "mtd": {"columnalign"},
 }  # fmt: skip
 
-_ENVIRONMENTS = "align|aligned|cases|equation|eqnarray|gather|gathered|multline|split"
-_OPENING = re.compile(rf"\$\$|\\\[|\\begin\{{(?:{_ENVIRONMENTS})\*?\}}")
-_CLOSING = {"\\(": "\\)", "\\[": "\\]", "$$": "$$", "$": "$"}
-_HAN = re.compile("[\u2e80-\u9fff\uff00-\uffef]")
-_TEXT = re.compile(r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}")
 _SYNONYM = re.compile(
     r"\\(begin|end)\{(?:(align|aligned|alignat|eqnarray|flalign)|gather|gathered|multline)\*?\}"
 )
@@ -63,81 +54,9 @@ _DEFINITION = re.compile(r"\\(?:(?:re)?new(?:command|environment)|def|DeclareMat
 
 
 def enable(markdown: MarkdownIt) -> None:
-    """Have `markdown` take formulas."""
-    interrupts: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote", "list", "table"]}
-    markdown.block.ruler.before("fence", "formula_block", _block, interrupts)
-    markdown.inline.ruler.before("escape", "formula", _inline)
+    """Have `markdown` render formulas."""
     markdown.add_render_rule("formula_block", _render_block)
     markdown.add_render_rule("formula", _render_inline)
-
-
-def _block(state: StateBlock, begin: int, end: int, silent: bool) -> bool:
-    if state.is_code_block(begin):
-        return False
-    first = _line(state, begin)
-    opening = _OPENING.match(first)
-    if opening is None:
-        return False
-    environment = opening[0].startswith("\\begin")
-    closing = _CLOSING.get(opening[0]) or opening[0].replace("begin", "end")
-    said = first if environment else first[opening.end() :]
-    before, closed, after = said.partition(closing)
-    if closed and after.strip(" \t.,;。，；"):
-        return False  # words follow: it stands in a line
-    if silent:
-        return True
-    lines, line = [before], begin + 1
-    while not closed and line < end and not state.isEmpty(line):
-        if state.sCount[line] < state.blkIndent:
-            break
-        before, closed, after = _line(state, line).partition(closing)
-        lines.append(before)
-        line += 1
-    state.line = line
-    token = state.push("formula_block", "", 0)
-    token.content = "\n".join(lines) + (closing if environment and closed else "")
-    token.info = after.strip() if closed else ""
-    token.meta = {"closed": bool(closed)}
-    token.markup = opening[0]
-    token.map = [begin, line]
-    return True
-
-
-def _line(state: StateBlock, line: int) -> str:
-    return state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]]
-
-
-def _inline(state: StateInline, silent: bool) -> bool:
-    source, begin = state.src, state.pos
-    opening = next((one for one in _CLOSING if source.startswith(one, begin)), "")
-    if not opening:
-        return False
-    closing = _CLOSING[opening]
-    inside = begin + len(opening)
-    limit = min(state.posMax, inside + MAX_FORMULA_CHARS)
-    end = source.find(closing, inside, limit)
-    if end < 0:
-        return False
-    content = source[inside:end]
-    if not content.strip() or (opening == "$" and not _is_formula(source, begin, end, content)):
-        return False
-    if not silent:
-        token = state.push("formula", "", 0)
-        token.content, token.markup = content, opening
-    state.pos = end + len(closing)
-    return True
-
-
-def _is_formula(source: str, begin: int, end: int, content: str) -> bool:
-    """Tell whether what stands between two dollar signs is no price, no variable of a shell."""
-    around = source[begin - 1 : begin] + source[end + 1 : end + 2]
-    return not (
-        content[0].isspace()
-        or content[-1].isspace()
-        or content.endswith("\\")
-        or any(char.isascii() and (char.isalnum() or char == "$") for char in around)
-        or _HAN.search(_TEXT.sub("", content))
-    )
 
 
 def _render_inline(

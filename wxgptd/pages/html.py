@@ -8,17 +8,18 @@ wall, and is the same whatever they hold.
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import nh3
-from markdown_it import MarkdownIt
-from markdown_it.rules_inline import StateInline
+from markdown_it.renderer import RendererProtocol
 from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
+from markupsafe import escape
 from pygments.token import STANDARD_TYPES
 
-from wxgptd.pages import emphasis, formulas
+from wxgptd.markdown.reading import reader
+from wxgptd.pages import formulas
 from wxgptd.pages.code import highlighted
 
 References = Mapping[str, Mapping[str, Any]]
@@ -26,7 +27,8 @@ References = Mapping[str, Mapping[str, Any]]
 
 _TAGS = formulas.TAGS | {
     "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li",
-    "ol", "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
+    "ol", "p", "pre", "s", "span", "strong", "sup", "table", "tbody", "td", "th", "thead", "tr",
+    "ul",
 }  # fmt: skip
 _ATTRIBUTES: dict[str, set[str]] = {
     **formulas.ATTRIBUTES,
@@ -39,9 +41,12 @@ _ATTRIBUTES: dict[str, set[str]] = {
     "td": {"class"},
     "th": {"class"},
 }
+PICTURE = "[图片]"
+"""What a picture without words is called."""
+
 _ALIGNMENTS = frozenset({"left", "center", "right"})
 _CLASSES = {
-    "p": frozenset({"written"}),
+    "p": frozenset({"written", "footnote"}),
     "span": frozenset({"formula inline", "formula block", "source", *STANDARD_TYPES.values()}),
     "code": frozenset({"written"}),
     "td": _ALIGNMENTS,
@@ -49,7 +54,6 @@ _CLASSES = {
 }
 """The values of `class` that an element may have: with others a text could look like the page."""
 _LANGUAGE = re.compile(r"language-[^\s\"<>]{1,60}")
-_BR = re.compile(r"<br ?/?>", re.IGNORECASE)
 _WIDTH = re.compile(r"[+-]?[0-9]?(\.[0-9]{1,4})?(em|px)?|[a-z]+")
 _ALIGNED = {"text-align:left": "left", "text-align:center": "center", "text-align:right": "right"}
 
@@ -58,15 +62,33 @@ def _highlighted(code: str, language: str, _attributes: str) -> str:
     return highlighted(code, language)  # nothing: markdown-it escapes it then
 
 
-def _line_break(state: StateInline, silent: bool) -> bool:
-    """Take `<br>`, the one tag that models write: Markdown has no lines within a cell."""
-    found = _BR.match(state.src, state.pos)
-    if found is None:
-        return False
-    if not silent:
-        state.push("hardbreak", "br", 0)
-    state.pos = found.end()
-    return True
+def _picture(
+    self: RendererProtocol, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
+) -> str:
+    """Return a link: pictures would be fetched from anywhere."""
+    token = tokens[index]
+    words = self.renderInlineAsText(token.children or [], options, env) or PICTURE  # type: ignore[attr-defined]
+    return f'<a href="{escape(str(token.attrs.get("src", "")))}">{escape(words)}</a>'
+
+
+def _footnote_reference(
+    _self: RendererProtocol,
+    tokens: Sequence[Token],
+    index: int,
+    _options: OptionsDict,
+    _env: EnvType,
+) -> str:
+    return f"<sup>{escape(tokens[index].content)}</sup>"
+
+
+def _footnote_open(
+    _self: RendererProtocol,
+    tokens: Sequence[Token],
+    index: int,
+    _options: OptionsDict,
+    _env: EnvType,
+) -> str:
+    return f'<p class="footnote"><sup>{escape(tokens[index].info)}</sup> '
 
 
 def _attribute(tag: str, name: str, value: str) -> str | None:
@@ -88,16 +110,12 @@ def _known_classes(tag: str, value: str) -> bool:
     return value in _CLASSES[tag]
 
 
-_markdown = MarkdownIt(
-    "commonmark", {"html": False, "linkify": False, "highlight": _highlighted, "maxNesting": 60}
-).enable(["table", "strikethrough"])
-# Pictures would be fetched from anywhere: their text is shown as a link instead.
-_markdown.disable("image")
-# Empty cells that a short row is filled up with, in a table: 65,536 of them take seconds.
-sys.modules["markdown_it.rules_block.table"].MAX_AUTOCOMPLETED_CELLS = 1_000  # type: ignore[attr-defined]
+_markdown = reader()
+_markdown.options["highlight"] = _highlighted
 formulas.enable(_markdown)
-emphasis.enable(_markdown)
-_markdown.inline.ruler.before("autolink", "line_break", _line_break)
+_markdown.add_render_rule("image", _picture)
+_markdown.add_render_rule("footnote_reference", _footnote_reference)
+_markdown.add_render_rule("footnote_open", _footnote_open)
 
 _cleaner = nh3.Cleaner(
     tags=_TAGS,

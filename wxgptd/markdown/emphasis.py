@@ -1,8 +1,12 @@
-"""Emphasis as Chinese is written: without spaces, and with marks beside punctuation. Pure.
+"""Emphasis as Chinese is written, and as names, products and paths are not. Pure.
 
 CommonMark takes `**注意：**后面` for no emphasis, because punctuation stands before the closing
-marks and a letter behind them. Here Han characters and their punctuation count as neither, as the
-proposal "CommonMark CJK-friendly" has it; texts without them mean what they always meant.
+marks and a letter after them. Here Han characters and their punctuation count as neither, as the
+proposal "CommonMark CJK-friendly" has it.
+
+CommonMark takes `2*3*4`, `/usr/*/bin/*` and `__init__.py` for emphasis. Models do not mean it, and
+a number that loses its marks is another number: so no mark between two Latin letters or digits, or
+beside a slash or a dot on its inner side, and no word between double underscores.
 """
 
 from __future__ import annotations
@@ -16,10 +20,13 @@ from markdown_it.rules_inline.state_inline import Delimiter
 
 _CJK = re.compile("[\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef"
                   "\U00020000-\U0003ffff]")  # fmt: skip
+_DUNDER = re.compile(r"__[A-Za-z0-9]\w*?__(?![\w_])", re.ASCII)
+_NEVER_BEGINS = frozenset("/.,;:?+)|=*")
+"""What a single asterisk before it is part of: a path, a pattern, a product, a pointer."""
 
 
 def enable(markdown: MarkdownIt) -> None:
-    """Have `markdown` understand emphasis beside Han characters."""
+    """Have `markdown` understand emphasis beside Han characters, and none in names."""
     markdown.inline.ruler.at("emphasis", _tokenize)
 
 
@@ -27,6 +34,10 @@ def _tokenize(state: StateInline, silent: bool) -> bool:
     marker = state.src[state.pos]
     if silent or marker not in "_*":
         return False
+    if marker == "_" and (word := _DUNDER.match(state.src, state.pos, state.posMax)):
+        state.pending += word[0]
+        state.pos = word.end()
+        return True
     scanned = state.scanDelims(state.pos, marker == "*")
     opens, closes = scanned.can_open, scanned.can_close
     if marker == "*":
@@ -35,6 +46,11 @@ def _tokenize(state: StateInline, silent: bool) -> bool:
         after = state.src[end] if end < state.posMax else " "
         opens = opens or _leans(before, after)
         closes = closes or _leans(after, before)
+        if _is_latin(before) and _is_latin(after):
+            opens = closes = False
+        elif scanned.length == 1:
+            opens = opens and after not in _NEVER_BEGINS
+            closes = closes and before != "/"
     for _ in range(scanned.length):
         token = state.push("text", "", 0)
         token.content = marker
@@ -50,6 +66,10 @@ def _tokenize(state: StateInline, silent: bool) -> bool:
         )
     state.pos += scanned.length
     return True
+
+
+def _is_latin(char: str) -> bool:
+    return char.isascii() and char.isalnum()
 
 
 def _leans(outside: str, inside: str) -> bool:

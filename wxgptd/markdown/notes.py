@@ -1,0 +1,139 @@
+"""What models write besides CommonMark: addresses, footnotes, citations, tasks, line breaks. Pure.
+
+Addresses are found before emphasis is, so that `__main__` in one stays, and end at the first
+character that is not ASCII: Chinese follows them without a space, and WeChat has it the same way.
+
+Footnotes are read line by line and not as the plugins for them do, which number them over the
+whole text and collect them at its end: an answer is shown while it grows.
+"""
+
+from __future__ import annotations
+
+import re
+
+from linkify_it import LinkifyIt
+from markdown_it import MarkdownIt
+from markdown_it.common.utils import normalizeReference
+from markdown_it.rules_block import StateBlock
+from markdown_it.rules_core import StateCore
+from markdown_it.rules_inline import StateInline
+
+_SCHEME = re.compile(r"(?<![A-Za-z0-9])https?\Z", re.IGNORECASE)
+_ASCII = re.compile(r"[!-;=?-_a-z~]*")
+"""What an address consists of, without `<`, `>`, backticks and braces."""
+_BR = re.compile(r"<br ?/?>", re.IGNORECASE)
+_FOOTNOTE = re.compile(r"\[\^([^\s\[\]]{1,40})\]")
+_DEFINITION = re.compile(r"\[\^([^\s\[\]]{1,40})\]:[ \t]*")
+_CITATION = re.compile(r"\[([0-9]{1,3})\](?=\[[0-9]{1,3}\])")
+_TASK = re.compile(r"\[([ xX])\][ \t]+(?=\S)")
+
+_linkify = LinkifyIt(options={"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
+
+
+def enable(markdown: MarkdownIt) -> None:
+    """Have `markdown` understand them."""
+    markdown.inline.ruler.before("escape", "address", _address)
+    markdown.inline.ruler.before("autolink", "line_break", _line_break)
+    markdown.inline.ruler.before("link", "footnote_reference", _footnote_reference)
+    markdown.inline.ruler.before("link", "citation", _citation)
+    markdown.block.ruler.before(
+        "reference", "footnote", _footnote, {"alt": ["paragraph", "reference"]}
+    )
+    markdown.core.ruler.before("inline", "tasks", _tasks)
+
+
+def _address(state: StateInline, silent: bool) -> bool:
+    if not state.src.startswith("://", state.pos) or state.linkLevel > 0:
+        return False
+    scheme = _SCHEME.search(state.pending)
+    if scheme is None:
+        return False
+    begin = state.pos - len(scheme[0])
+    written = _ASCII.match(state.src, begin)
+    found = _linkify.match_at_start(written[0]) if written is not None else None
+    if found is None:
+        return False
+    url = found.url.rstrip("*_~")
+    href = state.md.normalizeLink(url)
+    if not state.md.validateLink(href):
+        return False
+    if not silent:
+        state.pending = state.pending[: -len(scheme[0])]
+        token = state.push("link_open", "a", 1)
+        token.attrs = {"href": href}
+        token.markup = "linkify"
+        state.push("text", "", 0).content = url
+        state.push("link_close", "a", -1).markup = "linkify"
+    state.pos += len(url) - len(scheme[0])
+    return True
+
+
+def _line_break(state: StateInline, silent: bool) -> bool:
+    """Take `<br>`, the one tag that models write: Markdown has no lines within a cell."""
+    found = _BR.match(state.src, state.pos)
+    if found is None:
+        return False
+    if not silent:
+        state.push("hardbreak", "br", 0)
+    state.pos = found.end()
+    return True
+
+
+def _footnote_reference(state: StateInline, silent: bool) -> bool:
+    found = _FOOTNOTE.match(state.src, state.pos, state.posMax)
+    if found is None or state.src.startswith("(", found.end()):
+        return False
+    if not silent:
+        token = state.push("footnote_reference", "sup", 0)
+        token.content = found[1]
+    state.pos = found.end()
+    return True
+
+
+def _citation(state: StateInline, silent: bool) -> bool:
+    """Take `[1]` of `[1][2]` for itself: by CommonMark it would be one link, to what 2 is."""
+    found = _CITATION.match(state.src, state.pos, state.posMax)
+    if found is None:
+        return False
+    if not silent:
+        reference = state.env.get("references", {}).get(normalizeReference(found[1]))
+        if reference is not None:
+            state.push("link_open", "a", 1).attrs = {"href": reference["href"]}
+        state.push("text", "", 0).content = found[1] if reference is not None else found[0]
+        if reference is not None:
+            state.push("link_close", "a", -1)
+    state.pos = found.end()
+    return True
+
+
+def _footnote(state: StateBlock, begin: int, _end: int, silent: bool) -> bool:
+    """Take a line that says what a footnote says."""
+    if state.is_code_block(begin):
+        return False
+    first = state.bMarks[begin] + state.tShift[begin]
+    found = _DEFINITION.match(state.src, first, state.eMarks[begin])
+    if found is None:
+        return False
+    if silent:
+        return True
+    state.line = begin + 1
+    token = state.push("footnote_open", "p", 1)
+    token.map, token.info = [begin, begin + 1], found[1]
+    token = state.push("inline", "", 0)
+    token.content = state.src[found.end() : state.eMarks[begin]].strip()
+    token.map, token.children = [begin, begin + 1], []
+    state.push("footnote_close", "p", -1)
+    return True
+
+
+def _tasks(state: StateCore) -> None:
+    """Have list items that begin with `[ ]` or `[x]` begin with a box."""
+    for item, paragraph, inline in zip(
+        state.tokens, state.tokens[1:], state.tokens[2:], strict=False
+    ):
+        if item.type == "list_item_open" and paragraph.type == "paragraph_open":
+            found = _TASK.match(inline.content)
+            if found is not None:
+                box = "☐" if found[1] == " " else "☑"
+                item.meta = {"task": box}
+                inline.content = f"{box} {inline.content[found.end() :]}"
