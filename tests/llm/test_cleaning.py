@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wxgptd.llm.cleaning import Cleaner
@@ -146,6 +146,9 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES, max_size=30).map("".join), st.integers(1, 5))
+@example("analysisassistantfinal</think>", 1)
+@example("analysisassistantfinal<thinking></think>", 1)
+@example("[</think></think>", 3)
 def test_how_it_is_split_makes_no_difference(text, size):
     pieces = [text[n : n + size] for n in range(0, len(text), size)]
     split, whole = Shown(*pieces), Shown(text)

@@ -92,6 +92,8 @@ class Parting:
         self._start = ""
         self._words = 0
         """How many closing marks were words of the answer."""
+        self._judged = 0
+        """Up to where in what is pending they were counted."""
         self.thought = False
         """Whether there were thoughts."""
 
@@ -209,6 +211,7 @@ class Parting:
             kept = _prefix_kept(self._pending, _STRIPPED_END)
         shown = self._pending[: len(self._pending) - kept]
         self._pending = self._pending[len(shown) :]
+        self._judged = max(self._judged - len(shown), 0)
         if shown:
             self._answered.append(shown)
             self._start = (self._start + shown[:20])[:20]
@@ -222,20 +225,20 @@ class Parting:
 
     def _closing_mark(self, *, last: bool) -> tuple[int, int] | None:
         """Return where a mark stands that closes thoughts which nothing opened."""
-        for found in _CLOSE.finditer(self._pending):
+        at = self._pending.find(_STRIPPED_END) if self._is_stripped() else -1
+        for found in _CLOSE.finditer(self._pending, self._judged):
+            if 0 <= at < found.start():
+                break
             if not last and found.end() >= len(self._pending):
                 return None  # what follows tells
             if self._closes(found):
                 return found.span()
             self._words += 1
+            self._judged = found.end()
             if self._words == MAX_WORDS:
                 self._may_be_thought = False
                 return None
-        if self._is_stripped():
-            at = self._pending.find(_STRIPPED_END)
-            if at >= 0:
-                return at, at + len(_STRIPPED_END)
-        return None
+        return (at, at + len(_STRIPPED_END)) if at >= 0 else None
 
     def _closes(self, found: re.Match[str]) -> bool:
         before = "".join(self._answered) + self._pending[: found.start()]
