@@ -190,3 +190,31 @@ def test_nothing_turns_the_text_around_it_about(control):
 def test_right_to_left_text_stays():
     text = "\u0634\u0643\u0631\u0627 \u200f\u05ea\u05d5\u05d3\u05d4"
     assert clean(text) == text
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "**</think>** 是结束标记", "把 </think>、<think> 都去掉", "| 标记 |</think>|", "`{% if x %}</think>`",
+        "> ```\n> </think>\n> ```", "    ```\n    </think>\n    ```",
+    ],
+)  # fmt: skip
+def test_a_closing_mark_that_is_a_word_takes_nothing_back(said):
+    assert clean(said) == said.lstrip()
+    assert clean(*said) == said.lstrip()
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        ("<think>İstanbul</think>Merhaba", "Merhaba"),
+        ("<|begin▁of▁thought|>想<|end▁of▁thought|>答", "答"),
+        (
+            "<|channel|>analysis<|message|>想<|start|>assistant<|channel|>final<|message|>答<|end|>",
+            "答",
+        ),
+    ],
+)
+def test_thoughts_end_where_they_end(said, left):
+    assert clean(said) == left
+    assert clean(*said) == left

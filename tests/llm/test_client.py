@@ -168,7 +168,7 @@ def test_text_with_a_sign_of_the_end_is_whole_although_no_finish_reason_came(sig
     assert asked.calls == 1
 
 
-@pytest.mark.parametrize("finish", ["", 0, None, [], {}])
+@pytest.mark.parametrize("finish", ["", 0, None, [], {}, "null", "None"])
 def test_a_finish_reason_that_is_none_ends_nothing(finish):
     first, second = chunk("天", finish), chunk("是")
     asked = Asked(Script([Step(0.1, first), Step(3.0, second + DONE, end=True)]))
@@ -844,3 +844,83 @@ def test_what_a_server_only_quotes_changes_nothing_for_others(words):
     asked.ask("别的问题")
     asked.advance(1)
     assert {**asked.server.calls[-1], "messages": 0} == {**before, "messages": 0}
+
+
+# Found by readers of the code.
+
+
+@pytest.mark.parametrize("junk", [b"data: ping\n", b"data: [HEARTBEAT]\n\n", b"[HEARTBEAT]\n\n"])
+def test_a_heartbeat_does_not_take_what_follows_with_it(junk):
+    pieces = b"".join(one.replace(b"\n\n", b"\n") for one in (chunk("天"), chunk("是", "stop")))
+    asked = Asked(Script([Step(0.1, junk + pieces + b"data: [DONE]\n", end=True)]))
+    assert asked.advance(5).text == "天是"
+
+
+def test_done_needs_no_empty_line_behind_it():
+    asked = Asked(Script([Step(0.1, chunk("天") + b"data: [DONE]\n"), Step(60.0, end=True)]))
+    assert asked.advance(0.5).text == "天"
+
+
+@pytest.mark.parametrize("held", ["[1, 2]", "太好了!", "d", "[图"])
+def test_text_that_may_become_a_picture_is_text_for_the_finish(held):
+    asked = Asked(Script([Step(0.1, chunk(held) + chunk(finish="stop")), Step(60.0, end=True)]))
+    assert asked.advance(1.5).text == held
+
+
+def test_a_total_that_repeats_thoughts_repeats_nothing():
+    thought = b'data: {"choices": [{"delta": {"reasoning_content": "T"}}]}\n\n'
+    total = {"reasoning_content": "T", "content": "天是蓝的"}
+    body = {"choices": [{"message": total, "finish_reason": "stop"}]}
+    last = b"data: " + json.dumps(body).encode() + b"\n\n"
+    asked = Asked(Script([Step(0.1, thought + chunk("天是蓝的") + last), Step(60.0, end=True)]))
+    assert asked.advance(2).text == "天是蓝的"
+
+
+def test_a_short_total_in_a_delta_is_no_piece_where_pieces_came_before():
+    steps = [Step(0.1, chunk("答案") + chunk("是42") + chunk("答案是42", "stop") + DONE, end=True)]
+    assert Asked(Script(steps)).advance(2).text == "答案是42"
+
+
+def test_usage_in_every_chunk_is_no_sign_of_the_end():
+    piece = b'data: {"choices": [{"delta": {"content": "%s"}}], "usage": {"total_tokens": 9}}\n\n'
+    steps = [Step(0.1, piece % "天".encode()), Step(0.2, end=True)]
+    assert failed(
+        Asked(Script(steps), Script(steps), Script(steps)).advance(20), FailureReason.INTERRUPTED
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"error": {"type": "overloaded_error"}}, "overloaded_error"),
+        ({"choices": [{"delta": {}}], "error_message": "out of order"}, "out of order"),
+        (
+            {"choices": [{"delta": {}}], "base_resp": {"status_code": 1999, "status_msg": "bad"}},
+            "1999",
+        ),
+        ({"choices": [{"error": {"message": "worker died", "code": 502}}]}, "worker died"),
+    ],
+)
+def test_the_reason_of_an_error_is_told_wherever_it_is(said, why):
+    body = b"data: " + json.dumps(said).encode() + b"\n\n"
+    script = Script([Step(0.1, body, end=True)])
+    result = Asked(script, script, script).advance(20)
+    assert why in result.detail
+
+
+def test_deflate_gives_all_there_is_and_gzip_takes_padding():
+    answer = chunk("天") + b": " + b"a" * 65_600 + b"\n" + chunk("是", "stop") + DONE
+    for encoding, body in (
+        ("deflate", raw_deflate(answer)),
+        ("gzip", gzip.compress(answer) + b"\0" * 9),
+    ):
+        headers = {"content-type": "text/event-stream", "content-encoding": encoding}
+        asked = Asked(Script([Step(0.1, body, end=True)], headers=headers))
+        assert asked.advance(3).text == "天是"
+
+
+def test_a_compressed_body_that_is_cut_off_is_no_whole_one():
+    headers, body = compressed("gzip", chunk("天"))
+    script = Script([Step(0.1, body[:-4], end=True)], headers=headers)
+    result = failed(Asked(script, script, script).advance(20), FailureReason.INTERRUPTED)
+    assert "cut off" in result.detail

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
@@ -20,6 +21,9 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 
 MAX_JSON_BYTES = 1024 * 1024
 """What an answer that is not streamed may take: it is parsed at once."""
+
+_HEARTBEAT = re.compile(rb"\[[A-Za-z]")
+"""What begins like a list and is none: a line such as [HEARTBEAT]."""
 
 LINGER_S = 1.0
 """How long to wait behind a finish for the usage that some servers send last."""
@@ -71,7 +75,7 @@ class StreamReader(BodyReader):
             if not data:
                 return
             self._begun = True
-            if data.startswith((b"{", b"[", b"<")):
+            if _HEARTBEAT.match(data) is None and data.startswith((b"{", b"[", b"<")):
                 self._json = bytearray()
         try:
             if self._json is not None:

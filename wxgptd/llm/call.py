@@ -22,7 +22,7 @@ from wxgptd.ports import Breakdown, Completion
 MAX_ANSWER_CHARS = 200_000
 
 LEAST_TOTAL_CHARS = 8
-"""A shorter piece may be said twice."""
+"""A shorter piece may be said twice; half of it where several pieces came before."""
 
 _ELSEWHERE = {
     wire.TOOLS: FailureReason.ONLY_TOOLS,
@@ -158,21 +158,24 @@ class Call:
         return False
 
     def _read(self, chunk: wire.Chunk) -> None:
-        text = chunk.text
+        text, thoughts = chunk.text, chunk.thoughts
         if text and self._repeats(chunk):
             text = ""
-        if chunk.thoughts or text:
+        if chunk.is_total and self._thoughts:
+            thoughts = ""  # they were all sent already
+        if thoughts or text:
             self._begin()
-        self._judge_finish(chunk, goes_on=bool(text or chunk.thoughts))
-        if chunk.thoughts:
+        self._judge_finish(chunk, goes_on=bool(text or thoughts))
+        if thoughts:
             self._thoughts = True
-            self._think(chunk.thoughts)
+            self._think(thoughts)
         self._elsewhere = chunk.elsewhere or self._elsewhere
         self._done = self._done or chunk.is_whole
         self._usages += chunk.has_usage
         if text or chunk.has_usage:
             # Where every piece has one, it says nothing about the end.
-            self._usage_behind = chunk.has_usage and (not text or self._usages == 1)
+            is_first_usage = chunk.has_usage and self._usages == 1
+            self._usage_behind = is_first_usage and bool(self._sent or not text)
         self._model = chunk.model or self._model
         self._prompt_tokens = chunk.prompt_tokens or self._prompt_tokens
         self._completion_tokens = chunk.completion_tokens or self._completion_tokens
@@ -185,7 +188,8 @@ class Call:
         if not self._sent or chunk.is_total:
             return bool(self._sent)
         is_last = bool(chunk.finish) or chunk.has_usage
-        if not is_last or len(chunk.text) < LEAST_TOTAL_CHARS:
+        least = LEAST_TOTAL_CHARS if len(self._sent) == 1 else LEAST_TOTAL_CHARS // 2
+        if not is_last or len(chunk.text) < least:
             return False
         return chunk.text == "".join(self._sent)
 
@@ -197,7 +201,10 @@ class Call:
             return
         self._finish = chunk.finish
         self._finish_is_trusted = not (
-            self._goes_on or goes_on or not self._pieces or wire.of_tools(chunk.finish)
+            self._goes_on
+            or goes_on
+            or not (self._pieces or self._cleaner.holds_text)
+            or wire.of_tools(chunk.finish)
         )
 
     def _withdraw(self) -> None:

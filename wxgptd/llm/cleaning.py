@@ -60,6 +60,11 @@ class Cleaner:
         """Whether there were thoughts."""
         return self._parting.thought
 
+    @property
+    def holds_text(self) -> bool:
+        """Whether some of the answer is held back, because it may be a mark or a picture."""
+        return self._parting.holds_answer or self._pictures.holds
+
     def feed(self, piece: str) -> str:
         """Return what of `piece`, and of what was held back before, can be shown."""
         text = self._parting.feed(self._joiner.join(piece))  # which may begin all over

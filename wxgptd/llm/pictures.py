@@ -13,20 +13,21 @@ SIGN = "[图片]"
 LEAST_CHARS = 200
 """A data URI outside a picture's Markdown is one of an example in code, if it is shorter."""
 
-_PICTURE = r"!?\[[^\[\]\n]{0,200}\]\([ ]?<?data:"
+_PICTURE = r"!?\[[^\[\]\n]{0,200}\]\([ ]?<?data:[a-z]{1,20}/"
 _BARE = (
     r"data:[a-z]{1,20}/[\w.+-]{1,60}(?:;[\w=.-]{1,40}){0,2};base64,"
     rf"[\w+/=%-]{{{LEAST_CHARS}}}"
 )
 _OPENING = re.compile(rf"(?P<picture>{_PICTURE})|{_BARE}", re.IGNORECASE | re.ASCII)
 _UNDECIDED = re.compile(
-    r"(?:!|!?\[[^\[\]\n]{0,200}(?:\](?:\([ ]?<?(?:d|da|dat|data)?)?)?"
+    r"(?:!|!?\[[^\[\]\n]{0,200}(?:\](?:\([ ]?<?(?:d|da|dat|data|data:[a-z]{0,20})?)?)?"
     rf"|d(?:a(?:t(?:a(?::[\w.+;=/-]{{0,160}}(?:,[\w+/=%-]{{0,{LEAST_CHARS - 1}}})?)?)?)?)?)\Z",
     re.IGNORECASE | re.ASCII,
 )
 """What the end of a text may become the beginning of."""
 
-_END_OF_PICTURE = re.compile(r"\)|\n")
+_END_OF_PICTURE = re.compile(r"\)|\n\s*(?=[^\w+/=%)\s])|\n[^\S\n]*\n", re.ASCII)
+"""Its bracket; or where that is missing, a line that cannot be more of the data."""
 _END_OF_BARE = re.compile(r"[^\w+/=%-]", re.ASCII)
 
 
@@ -37,6 +38,11 @@ class PictureFilter:
         self._held = ""
         self._end: re.Pattern[str] | None = None
         """What ends the picture that is being left out."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether something is held back until more comes."""
+        return bool(self._held)
 
     def feed(self, piece: str) -> str:
         """Return what of `piece`, and of what was held back before, is text."""
@@ -64,6 +70,9 @@ class PictureFilter:
         assert self._end is not None
         end = self._end.search(text)
         if end is None:
+            line_end = text.rfind("\n")
+            if line_end >= 0 and not text[line_end:].strip():
+                self._held = text[line_end:]  # what follows tells whether that ends it
             return ""
         is_its_own = self._end is _END_OF_PICTURE and end[0] == ")"
         self._end = None
@@ -72,4 +81,4 @@ class PictureFilter:
     def close(self) -> str:
         """Return what was held back and turned out to be text."""
         held, self._held = self._held, ""
-        return held
+        return held if self._end is None else held.rstrip()

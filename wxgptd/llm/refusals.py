@@ -123,12 +123,15 @@ def unavailable(why: Why, *, transient: bool) -> Refusal:
 
 
 _WAIT = re.compile(
-    r"(?:(?:try|retry)(?: again)? (?:in|after)|retrydelay\W{1,5}|请(?:在|于)?) ?"
+    r"(?:(?:try|retry)(?: again)? (?:in|after)|retrydelay\W{1,5}|请(?:等待|稍等|在|于)?) ?"
     r"(?P<time>(?:[0-9]{1,6}(?:\.[0-9]{1,6})? ?"
-    r"(?:ms|milliseconds?|hours?|h|minutes?|min|m|seconds?|s|毫秒|秒|分钟|小时)(?![a-z]) ?)+)",
+    r"(?:ms|milliseconds?|hours?|h|minutes?|mins?|m|seconds?|secs?|s|毫秒|秒|分钟|小时)"
+    r"(?![a-z]) ?)+)",
     re.IGNORECASE,
 )
 """OpenAI: "try again in 1m12.5s"; Gemini: "retryDelay": "32s"; 请 10 秒后重试."""
+
+_WAIT_THEN = re.compile(r"(?P<time>[0-9]{1,6} ?(?:毫秒|秒|分钟|小时))(?:钟|之)?后(?:再|重)?试?")
 
 _PART = re.compile(r"([0-9.]+) ?(ms|mil|毫秒|h|小时|m|分钟|s|秒)", re.IGNORECASE)
 _UNITS_S = {
@@ -139,7 +142,8 @@ _UNITS_S = {
 
 def _said_wait_s(body: str, asked: str) -> float:
     """Return how many seconds an error asks to wait for in words, or 0; a day at most."""
-    found = next((one for one in _WAIT.finditer(body) if one[0] not in asked), None)
+    all_found = (*_WAIT.finditer(body), *_WAIT_THEN.finditer(body))
+    found = next((one for one in all_found if one[0] not in asked), None)
     if found is None:
         return 0.0
     parts = _PART.findall(found["time"])
@@ -188,8 +192,15 @@ _SENTENCES = (
 )  # fmt: skip
 _CODES = ("code", "error_code", "errcode", "err_code", "status_code")
 _TYPES = ("type", "error_type")
-_GOOD = frozenset({"", "0", "200", "success", "succeeded", "ok", "none", "null"})
+_GOOD = frozenset(
+    {
+        "", "0", "200", "success", "succeeded", "ok", "none", "null", "heartbeat", "ping", "pong",
+        "keep-alive", "keepalive",
+    }
+)  # fmt: skip
 """What codes and sentences say where all is well."""
+_SENTENCES_OF_ERRORS = ("error_message", "error_msg", "errmsg", "err_msg")
+"""Names that say what they are even beside a choice."""
 
 
 def is_error(said: Mapping[str, Any], *, has_answer: bool) -> bool:
@@ -197,18 +208,29 @@ def is_error(said: Mapping[str, Any], *, has_answer: bool) -> bool:
 
     Gateways say that there is none by an error that is empty, or by a code that is good.
     """
-    error = said.get("error")
-    if isinstance(error, dict) and (_codes(error) - _GOOD or _sentence(error)):
+    error = _error(said)
+    if isinstance(error, dict) and (_codes(error) - _GOOD or _sentence(error) or error.get("type")):
         return True
     if isinstance(error, str) and error.strip():
         return True
     if has_answer:
-        return False
+        words = (said.get(name) for name in _SENTENCES_OF_ERRORS)
+        told = any(isinstance(one, str) and one.lower() not in _GOOD for one in words)
+        return told or bool(_codes(_base(said)) - _GOOD)
     for place in (said, _base(said)):
         codes = _codes(place)
         if codes - _GOOD or (_sentence(place) and not codes):
             return True
     return False
+
+
+def _error(said: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """Return what an object has as its error: of its own, or of its first choice."""
+    if said.get("error"):
+        return said["error"]
+    choices = said.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    return choice.get("error") if isinstance(choice, dict) else None
 
 
 def _base(said: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -230,7 +252,7 @@ def _sentence(place: Mapping[str, Any]) -> str:
 def _error_codes(body: str) -> set[str]:
     """Return what stands in an error body where codes do."""
     said = _object(body)
-    error = said.get("error")
+    error = _error(said)
     places = (said, _base(said), error if isinstance(error, dict) else {})
     types = (place.get(name) for place in places for name in _TYPES)
     return {str(one).lower() for one in types if isinstance(one, str)} | {
@@ -253,7 +275,7 @@ def _by_status(status: int) -> FailureReason | None:
 def error_sentence(body: str) -> str:
     """Return the message of an error body from wherever servers put it, else all of the body."""
     said = _object(body)
-    error = said.get("error")
+    error = _error(said)
     if isinstance(error, dict) and (_sentence(error) or _codes(error) or error.get("type")):
         return _sentence(error)
     found = _sentence(said) or _sentence(_base(said))
@@ -262,7 +284,7 @@ def error_sentence(body: str) -> str:
 
 def _why(status: int, body: str) -> Why:
     said = _object(body)
-    error = said.get("error")
+    error = _error(said)
     places = [error] if isinstance(error, dict) else [said, _base(said)]
     names = [str(place[name]) for place in places for name in (*_CODES, *_TYPES) if place.get(name)]
     known = " ".join(dict.fromkeys(code(name) for name in names))

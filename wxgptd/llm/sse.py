@@ -14,6 +14,8 @@ from wxgptd.errors import WxgptError
 
 MAX_LINE_BYTES = 256 * 1024
 
+DONE = "[DONE]"
+
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -31,13 +33,20 @@ def _looks_whole(data: str) -> bool:
 def _is_whole(lines: list[str]) -> bool:
     """Tell whether nothing can be missing of an event's data."""
     data = "\n".join(lines).strip()
-    if data == "[DONE]":
+    if data == DONE:
         return True
     try:
         json.loads(data)
     except (ValueError, RecursionError):
         return False
     return True
+
+
+def _is_another(data: str, line: str) -> bool:
+    """Tell whether `line` begins another event than `data`, which is no JSON: a heartbeat."""
+    return not data.lstrip().startswith(("{", "[")) and (
+        line.lstrip().startswith("{") or line.strip() == DONE
+    )
 
 
 class Parser:
@@ -92,10 +101,13 @@ class Parser:
                 self._data = []
         elif line.startswith(b"data:"):
             value = line[6:] if line.startswith(b"data: ") else line[5:]
-            if self._data and _is_whole(self._data):
+            text = value.decode("utf-8", "replace")
+            if self._data and (_is_whole(self._data) or _is_another(self._data[0], text)):
                 # Some servers leave out the empty line that ends an event.
                 events.append("\n".join(self._data))
                 self._data = []
-            self._data.append(value.decode("utf-8", "replace"))
-            if len(self._data) == 1 and _looks_whole(self._data[0]):
+            self._data.append(text)
+            if len(self._data) == 1 and (
+                _looks_whole(self._data[0]) or self._data[0].strip() == DONE
+            ):
                 events.append(self._data.pop())

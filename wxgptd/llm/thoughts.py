@@ -21,7 +21,8 @@ _OPENINGS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"<(?P<name>{_NAMES})>", re.IGNORECASE), "</{name}>"),
     (re.compile(r"\[(?P<name>THINK)\]", re.IGNORECASE), "[/{name}]"),
     (re.compile(r"◁(?P<name>think)▷", re.IGNORECASE), "◁/{name}▷"),
-    (re.compile(r"<\|(?:begin_of_thought|begin▁of▁thought)\|>"), "<|end_of_thought|>"),
+    (re.compile(r"<\|begin_of_thought\|>"), "<|end_of_thought|>"),
+    (re.compile(r"<\|begin▁of▁thought\|>"), "<|end▁of▁thought|>"),
     (
         re.compile(r"<details\b[^<>]{0,60}\btype=\"reasoning\"[^<>]{0,60}>", re.IGNORECASE),
         "</details>",
@@ -35,6 +36,8 @@ _HARMONY = re.compile(
 )
 """How gpt-oss begins a message: https://github.com/openai/harmony."""
 _HARMONY_END = re.compile(r"<\|(?:end|return|call)\|>")
+_HARMONY_ENDS = re.compile(rf"{_HARMONY_END.pattern}|(?=<\|start\|>|<\|channel\|>)")
+"""Where thoughts end: at their own end, or where the next message begins without one."""
 _FINAL = "final"
 
 _BEGINNINGS = (
@@ -45,7 +48,7 @@ _LONG_BEGINNINGS = ("<details", "<|channel|>", "<|start|>")
 _LONGEST_OPENING = 200
 
 _CLOSE = re.compile(
-    rf"</(?:{_NAMES})>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>",
+    rf"</(?:{_NAMES})>|\[/THINK\]|◁/think▷|<\|end[_▁]of[_▁]thought\|>",
     re.IGNORECASE,
 )
 _LONGEST_CLOSE = 20
@@ -57,8 +60,9 @@ _STRIPPED = "analysis"
 _STRIPPED_END = "assistantfinal"
 """...and what then stands before the answer."""
 
-_WORD_BEFORE = re.compile(r"[`'\"“‘「『（(]\s?$")
-_FENCE = re.compile(r"^[^\S\n]{0,3}(?:```|~~~)", re.MULTILINE)
+_WORD_BEFORE = re.compile(r"[`'\"“‘「『（(*|]\s?$")
+_WORD_AFTER = re.compile(r"\s?[、，,|`'\"”’」』）)*]")
+_FENCE = re.compile(r"^[\s>]*(?:```|~~~)", re.MULTILINE)
 
 
 class _Place(Enum):
@@ -96,6 +100,11 @@ class Parting:
         """Up to where in what is pending they were counted."""
         self.thought = False
         """Whether there were thoughts."""
+
+    @property
+    def holds_answer(self) -> bool:
+        """Whether some of the answer is held back, because it may be a mark."""
+        return self._place is _Place.ANSWER and bool(self._pending)
 
     def feed(self, piece: str) -> str:
         """Return what of `piece`, and of what was held back before, is the answer."""
@@ -158,14 +167,12 @@ class Parting:
     def _close_thoughts(self, *, last: bool) -> bool:
         self.thought = True
         if self._harmony:
-            found = _HARMONY_END.search(self._pending) or re.search(
-                r"(?=<\|start\|>|<\|channel\|>)", self._pending
-            )
+            found = _HARMONY_ENDS.search(self._pending)
             begin, end = (found.start(), found.end()) if found else (-1, -1)
             longest = 12
         else:
-            begin = self._pending.lower().find(self._closing.lower())
-            end = begin + len(self._closing)
+            found = re.search(re.escape(self._closing), self._pending, re.IGNORECASE)
+            begin, end = found.span() if found else (-1, -1)
             longest = len(self._closing)
         if begin >= 0:
             self._think(self._pending[:begin])
@@ -249,6 +256,8 @@ class Parting:
         if opening in before.lower():
             return False  # a text that speaks of both
         line = before.rpartition("\n")[2]
+        if line.count("`") % 2 or (line.strip() and _WORD_AFTER.match(after)):
+            return False
         spoken_of = line.endswith(" ") and after.startswith(" ") and line.strip()
         return not spoken_of
 

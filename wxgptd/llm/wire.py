@@ -152,7 +152,7 @@ def _words(value: object) -> str:
 def _finish(choice: Mapping[str, object]) -> str:
     for name in ("finish_reason", "finishReason"):
         finish = choice.get(name)
-        if isinstance(finish, str) and finish.strip():
+        if isinstance(finish, str) and finish.strip().lower() not in ("", "null", "none"):
             return finish.strip().lower()
     return ""
 

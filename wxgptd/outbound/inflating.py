@@ -20,6 +20,8 @@ from wxgptd.errors import WxgptError
 
 PIECE_BYTES = 64 * 1024
 
+_GZIP_BEGINS = 0x1F
+
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 
 
@@ -76,6 +78,8 @@ class _Inflating:
         self._decoder: Any = None
         self._transport: Any = None
         self._broken: Exception | None = None
+        self._is_whole = True
+        self._begun = False
 
     def makeConnection(self, transport: ITransport) -> None:
         self._transport = transport
@@ -85,18 +89,27 @@ class _Inflating:
         if not self._encoding or self._broken is not None:
             return
         try:
-            while data and not getattr(self._reader, "ended", False):
-                if self._decoder is None:
-                    self._decoder = self._new_decoder(data)
-                inflated = self._decoder.decompress(data, PIECE_BYTES)
-                data = self._decoder.unconsumed_tail
-                if self._decoder.eof:
-                    data, self._decoder = self._decoder.unused_data, None
-                if inflated:
-                    self._reader.dataReceived(inflated)
+            self._inflate(data)
         except zlib.error as error:
             self._broken = error
             self._transport.loseConnection()
+
+    def _inflate(self, data: bytes) -> None:
+        is_more = False
+        while (data or is_more) and not getattr(self._reader, "ended", False):
+            if self._decoder is None:
+                if self._begun and (self._encoding == b"deflate" or data[0] != _GZIP_BEGINS):
+                    return  # padding
+                self._begun = True
+                self._decoder = self._new_decoder(data)
+            inflated = self._decoder.decompress(data, PIECE_BYTES)
+            data = self._decoder.unconsumed_tail
+            is_more = len(inflated) == PIECE_BYTES  # there may be more although all data is taken
+            self._is_whole = self._decoder.eof
+            if self._is_whole:
+                data, self._decoder, is_more = self._decoder.unused_data, None, False
+            if inflated:
+                self._reader.dataReceived(inflated)
 
     def _new_decoder(self, data: bytes) -> Any:  # noqa: ANN401
         if self._encoding != b"deflate":
@@ -107,6 +120,8 @@ class _Inflating:
         return zlib.decompressobj(_ZLIB if is_zlib else _RAW)
 
     def connectionLost(self, reason: Failure) -> None:
+        if self._broken is None and self._decoder is not None and not self._is_whole:
+            self._broken = zlib.error("it is cut off")
         if self._broken is not None:
             broken = Encoded(f"the response is not encoded as it says: {self._broken}")
             reason = Failure(ResponseFailed([Failure(broken)]))
