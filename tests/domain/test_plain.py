@@ -60,6 +60,11 @@ from wxgptd.domain.plain import plain
         ("/usr/*/bin/*", "/usr/*/bin/*"),
         ("下一行\\\n在这里", "下一行\n在这里"),
         ("[x](http://a.b/\ud83d)", "x (http://a.b/%EF%BF%BD)"),
+        ("价格~~100~~80元，5~~10元，8~~12元", "价格~~100~~80元，5~~10元，8~~12元"),
+        ("面积 2*π*r，(1+2)*(3+4)*(5+6)，(2)**(3)**(4)", "面积 2*π*r，(1+2)*(3+4)*(5+6)，(2)**(3)**(4)"),
+        ("456\n+ 456\n- 12\n\n= 900", "456\n+ 456\n- 12\n\n= 900"),
+        ("1. [ ] 买\n2. [x] 卖", "1. ☐ 买\n2. ☑ 卖"),
+        ("iPhone**Pro**版，a**b**c，x**2**y", "iPhonePro版，a**b**c，x**2**y"),
         ("a &lt; b &amp;&amp; c &#39;", "a < b && c '"),
         ("[维基](https://zh.wikipedia.org/wiki/快)", "维基 (https://zh.wikipedia.org/wiki/%E5%BF%AB)"),
     ],
@@ -90,6 +95,14 @@ def test_a_formula_is_what_people_type(tex, shown):
 
 
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text(max_size=200)
+
+
+@pytest.mark.parametrize(
+    "whole", ["---]", '--- "', "- - -:", "甲\n\n---&", "123)", "a\n=]", "1.)x", "- [ ]("]
+)
+def test_what_was_shown_of_a_growing_line_of_marks_stays(whole):
+    for at in range(len(whole) + 1):
+        assert plain(whole).startswith(plain(whole[:at], growing=True))
 
 
 @given(TEXTS, st.data())

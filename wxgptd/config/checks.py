@@ -299,7 +299,7 @@ def _check_numbers(config: Config) -> Iterator[str]:
         if getattr(config.limits, key) < 0:
             yield f"limits.{key}: must be 0 (no limit) or more"
     for host in config.pictures.hosts:
-        if not re.fullmatch(r"[a-z0-9.-]+(:[0-9]{1,5})?", host):
+        if not re.fullmatch(r"(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", host):
             yield f'pictures.hosts: must be names such as "qpic.cn", not "{host}"'
     if config.links.ttl < 60:
         yield "links.ttl: must be 60s or more"

@@ -186,7 +186,9 @@ def web_address(text: str) -> SplitResult | None:
 def why_no_address(text: str) -> str:
     """Return what is wrong with `text`, which `web_address` refuses."""
     if re.search(r"[\s\0]", text):
-        return "has a space in it"
+        return "has a space or an invisible character in it"
+    if odd := re.search(r"[：／．。，]", text):
+        return f'has "{odd[0]}" in it, which is a full-width character: type it in ASCII'
     try:
         url = urlsplit(text)
     except ValueError:
@@ -194,7 +196,10 @@ def why_no_address(text: str) -> str:
     if url.scheme not in ("http", "https"):
         return "must be an address that begins with https:// or http://"
     if not url.hostname:
-        return f"names no host after {url.scheme}://"
+        return (
+            f"names no host after {url.scheme}:// (an IPv6 address has brackets around it, as in "
+            "http://[::1]:11434/v1)"
+        )
     port = url.netloc.rpartition("@")[2].rpartition(":")[2]
     return f'has "{port}" as its port, which must be a number from 1 to 65535'
 

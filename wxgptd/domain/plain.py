@@ -14,6 +14,7 @@ Code is kept as it is. Emphasis loses its marks, links become `text (address)`, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from markdown_it.token import Token
@@ -29,6 +30,8 @@ _MAX_COLUMN, _MAX_COLUMNS = 30, 30
 
 MAX_CHARS = 100_000
 """What is beyond is shown as it is written: hostile Markdown takes a second for so much."""
+
+_NUMBER = re.compile(r"[0-9]")
 
 _parser = reader()
 
@@ -73,17 +76,18 @@ class _Writer:
                 self._table(tokens[at:end], token)
                 at = end
             else:
-                self._block(token, tokens[at - 1], is_last=at == last)
+                following = tokens[at + 2] if at + 2 < len(tokens) else token
+                self._block(token, tokens[at - 1], following, is_last=at == last)
                 at += 1
 
-    def _block(self, token: Token, around: Token, *, is_last: bool) -> None:
+    def _block(self, token: Token, around: Token, following: Token, *, is_last: bool) -> None:
         match token.type:
             case "blockquote_open":
                 self._margins.append(MARGIN)
             case "blockquote_close":
                 self._margins.pop()
             case "list_item_open":
-                self._item(token)
+                self._item(token, number=_is_number(following))
             case "list_item_close":
                 self._bullet = None
                 self._margins.pop()
@@ -102,11 +106,13 @@ class _Writer:
             case _:
                 pass
 
-    def _item(self, token: Token) -> None:
-        if (token.meta or {}).get("task"):
-            bullet = ""
-        elif token.info:
+    def _item(self, token: Token, *, number: bool) -> None:
+        if token.info:
             bullet = f"{token.info}{token.markup} "
+        elif (token.meta or {}).get("task"):
+            bullet = ""
+        elif number and token.markup != "*":
+            bullet = f"{token.markup} "  # it may be a sign
         else:
             bullet = f"{'•' if self._items == 1 else '◦'} "
         self._bullet = bullet
@@ -190,6 +196,11 @@ class _Writer:
             written = first + line
             self.lines.append(written.rstrip(" \t") if rstrip else written)
             first = margin
+
+
+def _is_number(token: Token) -> bool:
+    """Tell whether what an item begins with is nothing but a number, or may become one."""
+    return token.type == "inline" and _NUMBER.match(token.content) is not None
 
 
 def _end(tokens: Sequence[Token], begin: int) -> int:

@@ -4,9 +4,11 @@ CommonMark takes `**注意：**后面` for no emphasis, because punctuation stan
 marks and a letter after them. Here Han characters and their punctuation count as neither, as the
 proposal "CommonMark CJK-friendly" has it.
 
-CommonMark takes `2*3*4`, `/usr/*/bin/*` and `__init__.py` for emphasis. Models do not mean it, and
-a number that loses its marks is another number: so no mark between two Latin letters or digits, or
-beside a slash or a dot on its inner side, and no word between double underscores.
+CommonMark takes `2*3*4`, `(a+b)*(c+d)*e`, `/usr/*/bin/*` and `__init__.py` for emphasis, and the
+tildes of `价格~~100~~80元` for a number that is struck out. Models do not intend that, and a number
+that loses its marks is another number. So an asterisk is no emphasis between two letters or digits
+that are not Han, between brackets, or with a slash or a dot on its inner side; but two of them
+after a letter may open it, for `iPhone**Pro**版`. Tildes between two letters or digits are tildes.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from markdown_it.rules_inline.state_inline import Delimiter
 _CJK = re.compile("[\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef"
                   "\U00020000-\U0003ffff]")  # fmt: skip
 _DUNDER = re.compile(r"__[A-Za-z0-9]\w*?__(?![\w_])", re.ASCII)
+_TILDES = re.compile(r"~+")
+_CLOSING, _OPENING = frozenset(")]}）"), frozenset("([{（")
 _NEVER_BEGINS = frozenset("/.,;:?+)|=*")
 """What a single asterisk before it is part of: a path, a pattern, a product, a pointer."""
 
@@ -28,6 +32,7 @@ _NEVER_BEGINS = frozenset("/.,;:?+)|=*")
 def enable(markdown: MarkdownIt) -> None:
     """Have `markdown` understand emphasis beside Han characters, and none in names."""
     markdown.inline.ruler.at("emphasis", _tokenize)
+    markdown.inline.ruler.before("strikethrough", "tildes", _tildes)
 
 
 def _tokenize(state: StateInline, silent: bool) -> bool:
@@ -46,7 +51,10 @@ def _tokenize(state: StateInline, silent: bool) -> bool:
         after = state.src[end] if end < state.posMax else " "
         opens = opens or _leans(before, after)
         closes = closes or _leans(after, before)
-        if _is_latin(before) and _is_latin(after):
+        if _is_word(before) and _is_word(after):
+            opens = scanned.length == 2 and before.isalpha() and after.isalpha()
+            closes = False
+        elif before in _CLOSING and after in _OPENING:
             opens = closes = False
         elif scanned.length == 1:
             opens = opens and after not in _NEVER_BEGINS
@@ -68,8 +76,23 @@ def _tokenize(state: StateInline, silent: bool) -> bool:
     return True
 
 
-def _is_latin(char: str) -> bool:
-    return char.isascii() and char.isalnum()
+def _tildes(state: StateInline, silent: bool) -> bool:
+    """Take tildes between two digits, or a letter and a digit, for what they are."""
+    found = _TILDES.match(state.src, state.pos, state.posMax)
+    if found is None:
+        return False
+    before = state.src[state.pos - 1] if state.pos else " "
+    after = state.src[found.end()] if found.end() < state.posMax else " "
+    if not (_is_word(before) and _is_word(after)):
+        return False
+    if not silent:
+        state.pending += found[0]
+    state.pos = found.end()
+    return True
+
+
+def _is_word(char: str) -> bool:
+    return char.isalnum() and not _CJK.match(char)
 
 
 def _leans(outside: str, inside: str) -> bool:

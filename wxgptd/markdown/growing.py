@@ -14,6 +14,7 @@ from markdown_it.token import Token
 
 from wxgptd.markdown import reading
 from wxgptd.markdown.formulas import may_become_formula
+from wxgptd.markdown.notes import address_at
 
 _CONTAINERS = re.compile(r"[\s>]*(?:(?:[-*+]|[0-9]{1,9}[.)])[ \t]+[\s>]*)*")
 """The marks of quotes and items that a line begins with."""
@@ -36,6 +37,7 @@ def reader() -> MarkdownIt:
     """
     markdown = reading.reader()
     markdown.disable("reference")
+    markdown.inline.ruler.before("address", "undecided_address", _address)
     markdown.inline.ruler.before("escape", "undecided_formula", _formula)
     markdown.inline.ruler.before("backticks", "undecided_code", _code)
     markdown.inline.ruler.push("undecided", _other)
@@ -55,7 +57,9 @@ def held(text: str, markdown: MarkdownIt) -> int:
         return previous
     leaf = _leaf(text, markdown) if rest.strip() else ""
     if leaf == "paragraph" and not _MAY_BECOME.fullmatch(words) and "|" not in rest:
-        return len(text.rstrip().rstrip(_TAIL).rstrip()) if words.rstrip(_TAIL).strip() else begin
+        certain = words.rstrip().rstrip(_TAIL).rstrip()
+        end = len(text) - len(words) + len(certain)
+        return begin if _MAY_BECOME.fullmatch(certain) else end
     if leaf == "fence" and words and words[0] not in "`~":
         return len(text)
     end = begin
@@ -120,6 +124,19 @@ def _undecided(state: StateInline) -> bool:
     state.push("undecided", "", 0).content = state.src[state.pos : state.posMax]
     state.pos = state.posMax
     return True
+
+
+def _address(state: StateInline, silent: bool) -> bool:
+    """Take an address that may go on: its last characters may be marks otherwise."""
+    if silent or not state.env.get("growing"):
+        return False
+    written = address_at(state)
+    if written is None or written.end() < state.posMax:
+        return False
+    scheme = state.pos - written.start()
+    state.pending = state.pending[:-scheme]
+    state.pos -= scheme
+    return _undecided(state)
 
 
 def _formula(state: StateInline, silent: bool) -> bool:

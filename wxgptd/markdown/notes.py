@@ -42,29 +42,32 @@ def enable(markdown: MarkdownIt) -> None:
     markdown.core.ruler.before("inline", "tasks", _tasks)
 
 
-def _address(state: StateInline, silent: bool) -> bool:
+def address_at(state: StateInline) -> re.Match[str] | None:
+    """Return what an address can be part of whose scheme ends where `state` is, if one does."""
     if not state.src.startswith("://", state.pos) or state.linkLevel > 0:
-        return False
+        return None
     scheme = _SCHEME.search(state.pending)
-    if scheme is None:
-        return False
-    begin = state.pos - len(scheme[0])
-    written = _ASCII.match(state.src, begin)
+    return _ASCII.match(state.src, state.pos - len(scheme[0])) if scheme is not None else None
+
+
+def _address(state: StateInline, silent: bool) -> bool:
+    written = address_at(state)
     found = _linkify.match_at_start(written[0]) if written is not None else None
-    if found is None:
+    if written is None or found is None:
         return False
+    scheme = state.src[written.start() : state.pos]
     url = found.url.rstrip("*_~")
     href = state.md.normalizeLink(url)
     if not state.md.validateLink(href):
         return False
     if not silent:
-        state.pending = state.pending[: -len(scheme[0])]
+        state.pending = state.pending[: -len(scheme)]
         token = state.push("link_open", "a", 1)
         token.attrs = {"href": href}
         token.markup = "linkify"
         state.push("text", "", 0).content = url
         state.push("link_close", "a", -1).markup = "linkify"
-    state.pos += len(url) - len(scheme[0])
+    state.pos += len(url) - len(scheme)
     return True
 
 

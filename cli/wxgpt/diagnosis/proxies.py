@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -31,7 +32,7 @@ def proxies(config: Config) -> Iterator[Finding]:
     if not names or not direct:
         return
     value = os.environ[names[0]]
-    address = value.rpartition("@")[2].removeprefix("http://").rstrip("/")
+    address = re.sub(r"^https?://", "", value.rpartition("@")[2], flags=re.IGNORECASE).rstrip("/")
     fix = f'to use it: [assistant.{direct[0]}] proxy = "http://{address}"'
     if value.lower().startswith("socks"):
         fix = "SOCKS proxies are not supported: set proxy to the HTTP port of the proxy program"
