@@ -195,7 +195,7 @@ def test_right_to_left_text_stays():
 @pytest.mark.parametrize(
     "said",
     [
-        "**</think>** 是结束标记", "把 </think>、<think> 都去掉", "| 标记 |</think>|", "`{% if x %}</think>`",
+        "在HTML里没有</think>这个标签。", "模型输出以</think>结束思考。", "**</think>** 是结束标记", "把 </think>、<think> 都去掉", "| 标记 |</think>|", "`{% if x %}</think>`",
         "> ```\n> </think>\n> ```", "    ```\n    </think>\n    ```",
     ],
 )  # fmt: skip
@@ -208,6 +208,8 @@ def test_a_closing_mark_that_is_a_word_takes_nothing_back(said):
     ("said", "left"),
     [
         ("<think>İstanbul</think>Merhaba", "Merhaba"),
+        ("<thinking>想</think>答案是42。", "答案是42。"),
+        ("\ufeff<think>想</think>答", "答"),
         ("<|begin▁of▁thought|>想<|end▁of▁thought|>答", "答"),
         (
             "<|channel|>analysis<|message|>想<|start|>assistant<|channel|>final<|message|>答<|end|>",

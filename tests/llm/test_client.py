@@ -924,3 +924,28 @@ def test_a_compressed_body_that_is_cut_off_is_no_whole_one():
     script = Script([Step(0.1, body[:-4], end=True)], headers=headers)
     result = failed(Asked(script, script, script).advance(20), FailureReason.INTERRUPTED)
     assert "cut off" in result.detail
+
+
+@pytest.mark.parametrize("before", [b"[HEARTBEAT]\n\n", b'{"status": "queued"}\n', b"[1]\n\n"])
+def test_events_are_read_whatever_comes_before_them(before):
+    asked = Asked(Script([Step(0.1, before), Step(0.2, chunk("天", "stop") + DONE, end=True)]))
+    assert asked.advance(3).text == "天"
+
+
+def test_lines_of_json_are_read_after_a_word():
+    line = json.dumps({"choices": [{"delta": {"content": "天"}, "finish_reason": "stop"}]}).encode()
+    asked = Asked(Script([Step(0.1, b"ping\n" + line + b"\n", end=True)]))
+    assert asked.advance(3).text == "天"
+
+
+@pytest.mark.parametrize("error", ["none", "null", {"code": "200", "message": "请求成功"}, {}, ""])
+def test_an_error_that_says_that_there_is_none_is_none(error):
+    said = {"error": error, "choices": [{"delta": {"content": "a\tb"}, "finish_reason": "stop"}]}
+    body = b"data: " + json.dumps(said).encode().replace(b"\\t", b"\t") + b"\n\n"
+    assert Asked(Script([Step(0.1, body, end=True)])).advance(3).text == "a\tb"
+
+
+def test_a_long_total_is_none_wherever_it_comes():
+    total = "春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。"
+    pieces = [chunk(total[:12]), chunk(total[12:]), chunk(total), chunk(finish="stop"), DONE]
+    assert Asked(Script([Step(0.1, b"".join(pieces), end=True)])).advance(3).text == total

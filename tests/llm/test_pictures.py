@@ -33,6 +33,7 @@ def shown(*pieces: str) -> str:
         (f"示例：`{SHORT}`", f"示例：`{SHORT}`"),
         ("[文](http://a.b/c) 和 ![图](https://a.b/c.png)", None),
         ("数组 a[1]、![、data:、metadata 与 data: 见[d](data", None),
+        (f"![图](data:image/png;base64,{DATA}。这是结论：一共42元。", f"{SIGN}。这是结论：一共42元。"),
         ("[EVENT](data: string): void {}", None),
         (f"![a](data:image/png;base64,{DATA}\n{DATA}\n{DATA})完", f"{SIGN}完"),
         ("[" * 300 + "未闭合", None),

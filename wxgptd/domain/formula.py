@@ -37,6 +37,8 @@ _WORDS = re.compile(
     r"\\(?:text|textbf|mathrm|mathbf|mathit|mathcal|operatorname|boldsymbol|boxed|vec|hat|bar|tilde"
     rf"|overline|underline|ce)\s*{_GROUP}"
 )
+_OVERLINE = re.compile(r"\\overline\s*\{([0-9]{1,20})\}")
+"""Digits that repeat, as in 0.3̅."""
 _DOUBLE = re.compile(r"\\mathbb\s*(?:\{([A-Z])\}|([A-Z]))")
 _DOUBLED = str.maketrans("CHNPQRZ", "ℂℍℕℙℚℝℤ")
 _BINOMIAL = re.compile(rf"\\[dt]?binom\s*{_GROUP}\s*{_GROUP}")
@@ -66,10 +68,11 @@ def formula(tex: str) -> str:
     tex = _DOUBLE.sub(lambda found: (found[1] or found[2]).translate(_DOUBLED), tex)
     for _ in range(_DEPTH):  # from the innermost groups outwards
         before = tex
+        tex = _OVERLINE.sub(lambda found: "".join(f"{one}\u0305" for one in found[1]), tex)
         tex = _WORDS.sub(r"\1", tex)
         tex = _ROOT.sub(_root, tex)
         tex = _BINOMIAL.sub(r"C(\1, \2)", tex)
-        tex = _FRACTION.sub(lambda found: f"{_grouped(found[1])}/{_grouped(found[2])}", tex)
+        tex = _FRACTION.sub(_fraction, tex)
         if tex == before:
             break
     tex = _RAISED.sub(lambda found: (found[1] or found[2]).translate(_SUPER), tex)
@@ -80,9 +83,18 @@ def formula(tex: str) -> str:
     return "\n".join(line.strip() for line in tex.split("\n")).strip()
 
 
+def _fraction(found: re.Match[str]) -> str:
+    """Return a fraction in one line, apart from numbers beside it: 1 1/2 is not 11/2."""
+    before, after = found.string[: found.start()][-1:], found.string[found.end() :][:1]
+    gap = " " if before.isdigit() else "·" if before == "}" else ""
+    times = "·" if after.isalnum() else ""
+    return f"{gap}{_grouped(found[1])}/{_grouped(found[2])}{times}"
+
+
 def _root(found: re.Match[str]) -> str:
     degree = "" if found[1] in (None, "2") else found[1].translate(_SUPER)
-    return f"{degree}√{_grouped(found[2])}"
+    times = "·" if found.string[found.end() :][:1].isalnum() else ""
+    return f"{degree}√{_grouped(found[2])}{times}"
 
 
 def _grouped(inner: str) -> str:

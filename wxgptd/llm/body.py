@@ -97,6 +97,11 @@ class StreamReader(BodyReader):
         assert self._json is not None
         searched = len(self._json)
         self._json += data
+        if b"\ndata:" in self._json[max(searched - 6, 0) :]:
+            # Events after all, with something before them.
+            events, self._json = bytes(self._json), None
+            self._read_events(events)
+            return
         if not self._lingering:
             self.heard()
         if not self._by_line and b"\n" in data and b"\n" not in self._json[:searched]:

@@ -24,6 +24,9 @@ MAX_ANSWER_CHARS = 200_000
 LEAST_TOTAL_CHARS = 8
 """A shorter piece may be said twice; half of it where several pieces came before."""
 
+LEAST_ECHO_CHARS = 20
+"""A longer piece that says all that was said is a total, wherever it comes."""
+
 _ELSEWHERE = {
     wire.TOOLS: FailureReason.ONLY_TOOLS,
     wire.IMAGES: FailureReason.ONLY_MEDIA,
@@ -187,7 +190,11 @@ class Call:
         """Tell whether the text of `chunk` is all that was said already: a total is no piece."""
         if not self._sent or chunk.is_total:
             return bool(self._sent)
-        is_last = bool(chunk.finish) or chunk.has_usage
+        is_last = (
+            bool(chunk.finish)
+            or chunk.has_usage
+            or (len(chunk.text) >= LEAST_ECHO_CHARS and len(self._sent) > 1)
+        )
         least = LEAST_TOTAL_CHARS if len(self._sent) == 1 else LEAST_TOTAL_CHARS // 2
         if not is_last or len(chunk.text) < least:
             return False
@@ -228,6 +235,12 @@ class Call:
         self._pieces.append(text)
         self._chars += len(text)
         self._on_text(text)
+
+    def release(self) -> None:
+        """Forget who is told of the answer; see `Cleaner.release`."""
+        self._cleaner.release()
+        self._on_text = self._on_thought = lambda _: None
+        self._on_withdrawn = lambda: None
 
     def conclude(self, ending: Why | None) -> Completion | Breakdown | Refusal:
         """Return what came of the call, whose stream ended early because of `ending`, if so."""

@@ -75,6 +75,14 @@ class Cleaner:
         text = self._parting.close()
         return self._show(self._pictures.feed(text) + self._pictures.close())
 
+    def release(self) -> None:
+        """Forget who is told: whoever that is holds a question, with its pictures.
+
+        This and the parting refer to each other, and would keep it until garbage is collected.
+        """
+        self._on_thought = lambda _: None
+        self._on_withdrawn = lambda: None
+
     def _tell_thought(self, piece: str) -> None:
         shown = _FORBIDDEN.sub("", piece)
         if shown:

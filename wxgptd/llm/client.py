@@ -245,11 +245,7 @@ class Model:
             await deferLater(self._clock, delay)
 
     async def _attempt(
-        self,
-        prompt: Prompt,
-        sent: Mapping[str, object],
-        told: _Told,
-        began: float,
+        self, prompt: Prompt, sent: Mapping[str, object], told: _Told, began: float
     ) -> Completion | Breakdown | refusals.Refusal:
         """Ask once; what takes too long, in all or to begin, is given up."""
         call = Call(
@@ -273,15 +269,16 @@ class Model:
             return await running.addTimeout(max(left, 0.0), self._clock, _too_long)
         except TookTooLong:
             if call.slow:
-                seconds = prompt.first_token_within_s
-                why = Why(f"not begun within {seconds:.1f} s")
+                why = Why(f"not begun within {prompt.first_token_within_s:.1f} s")
                 # Slow is not broken, and no sign of health either.
                 down = FailureReason.UNAVAILABLE
                 return refusals.Refusal(down, why, blame=refusals.Blame.NOBODY)
             if call.answered:
-                return call.conclude(None)  # something that matters no more kept it open
+                return call.conclude(None)  # it is complete; only the connection was kept open
             seconds = self._server.total_timeout_s
             return call.give_up(Why(f"not finished within {seconds:g} s"), transient=False)
+        finally:
+            call.release()
 
     async def _call(
         self, call: Call, prompt: Prompt, sent: Mapping[str, object]

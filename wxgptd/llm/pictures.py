@@ -26,7 +26,9 @@ _UNDECIDED = re.compile(
 )
 """What the end of a text may become the beginning of."""
 
-_END_OF_PICTURE = re.compile(r"\)|\n\s*(?=[^\w+/=%)\s])|\n[^\S\n]*\n", re.ASCII)
+_END_OF_PICTURE = re.compile(
+    r"\)|\n\s*(?=[^\w+/=%)\s])|\n[^\S\n]*\n|(?=[\u3000-\u303f\uff00-\uffef])", re.ASCII
+)
 """Its bracket; or where that is missing, a line that cannot be more of the data."""
 _END_OF_BARE = re.compile(r"[^\w+/=%-]", re.ASCII)
 

@@ -123,25 +123,29 @@ def unavailable(why: Why, *, transient: bool) -> Refusal:
 
 
 _WAIT = re.compile(
-    r"(?:(?:try|retry)(?: again)? (?:in|after)|retrydelay\W{1,5}|请(?:等待|稍等|在|于)?) ?"
+    r"(?:(?:try|retry)(?: again)? (?:in|after)(?: about)?|wait(?: for)?|retrydelay\W{1,5}"
+    r"|请(?:等待|稍等|在|于)?) ?"
     r"(?P<time>(?:[0-9]{1,6}(?:\.[0-9]{1,6})? ?"
-    r"(?:ms|milliseconds?|hours?|h|minutes?|mins?|m|seconds?|secs?|s|毫秒|秒|分钟|小时)"
+    r"(?:ms|milliseconds?|hours?|h|minutes?|mins?|m|seconds?|secs?|s|毫秒|秒|分钟?|小时)"
     r"(?![a-z]) ?)+)",
     re.IGNORECASE,
 )
 """OpenAI: "try again in 1m12.5s"; Gemini: "retryDelay": "32s"; 请 10 秒后重试."""
 
-_WAIT_THEN = re.compile(r"(?P<time>[0-9]{1,6} ?(?:毫秒|秒|分钟|小时))(?:钟|之)?后(?:再|重)?试?")
+_WAIT_THEN = re.compile(
+    r"(?P<time>(?:[0-9]{1,6} ?(?:毫秒|秒|分钟?|小时))+)(?:钟|之)?后(?:再|重)?试?"
+)
 
-_PART = re.compile(r"([0-9.]+) ?(ms|mil|毫秒|h|小时|m|分钟|s|秒)", re.IGNORECASE)
+_PART = re.compile(r"([0-9.]+) ?(ms|mil|毫秒|h|小时|m|分|s|秒)", re.IGNORECASE)
 _UNITS_S = {
     "ms": 0.001, "mil": 0.001, "毫秒": 0.001, "h": 3_600.0, "小时": 3_600.0,
-    "m": 60.0, "分钟": 60.0, "s": 1.0, "秒": 1.0,
+    "m": 60.0, "分": 60.0, "s": 1.0, "秒": 1.0,
 }  # fmt: skip
 
 
 def _said_wait_s(body: str, asked: str) -> float:
     """Return how many seconds an error asks to wait for in words, or 0; a day at most."""
+    body = f"{body}\n{error_sentence(body)}"  # which may have Chinese in escapes
     all_found = (*_WAIT.finditer(body), *_WAIT_THEN.finditer(body))
     found = next((one for one in all_found if one[0] not in asked), None)
     if found is None:
@@ -209,9 +213,11 @@ def is_error(said: Mapping[str, Any], *, has_answer: bool) -> bool:
     Gateways say that there is none by an error that is empty, or by a code that is good.
     """
     error = _error(said)
-    if isinstance(error, dict) and (_codes(error) - _GOOD or _sentence(error) or error.get("type")):
-        return True
-    if isinstance(error, str) and error.strip():
+    if isinstance(error, dict):
+        codes = _codes(error)
+        if codes - _GOOD or (not codes and (_sentence(error) or error.get("type"))):
+            return True
+    if isinstance(error, str) and error.strip().lower() not in _GOOD:
         return True
     if has_answer:
         words = (said.get(name) for name in _SENTENCES_OF_ERRORS)

@@ -111,3 +111,6 @@ class Parser:
                 _looks_whole(self._data[0]) or self._data[0].strip() == DONE
             ):
                 events.append(self._data.pop())
+        elif line.startswith(b"{") and not self._data:
+            # JSON without a field's name: a server that began with something else.
+            events.append(line.decode("utf-8", "replace"))

@@ -51,6 +51,7 @@ _CLOSE = re.compile(
     rf"</(?:{_NAMES})>|\[/THINK\]|◁/think▷|<\|end[_▁]of[_▁]thought\|>",
     re.IGNORECASE,
 )
+_ANY_CLOSE = rf"</(?:{_NAMES}|details)>"
 _LONGEST_CLOSE = 20
 MAX_WORDS = 20
 """A text with so many closing marks speaks of them."""
@@ -62,7 +63,12 @@ _STRIPPED_END = "assistantfinal"
 
 _WORD_BEFORE = re.compile(r"[`'\"“‘「『（(*|]\s?$")
 _WORD_AFTER = re.compile(r"\s?[、，,|`'\"”’」』）)*]")
+_SENTENCE_END = re.compile(r"[\s。！？!?.…~～”’」』）)\]}>;；:：]$")
 _FENCE = re.compile(r"^[\s>]*(?:```|~~~)", re.MULTILINE)
+
+
+_BLANK = " \t\r\n\v\f\x85\xa0\u2028\u2029\u3000\ufeff\u200b"
+"""What may stand before a mark at the beginning."""
 
 
 class _Place(Enum):
@@ -137,7 +143,7 @@ class Parting:
 
     def _begin(self, *, last: bool) -> bool:
         """Find out what the answer begins with; tell whether that is known."""
-        said = self._pending.lstrip()
+        said = self._pending.lstrip(_BLANK)
         harmony = _HARMONY.match(said)
         if harmony is not None:
             self._pending = said[harmony.end() :]
@@ -171,9 +177,10 @@ class Parting:
             begin, end = (found.start(), found.end()) if found else (-1, -1)
             longest = 12
         else:
-            found = re.search(re.escape(self._closing), self._pending, re.IGNORECASE)
+            pattern = _ANY_CLOSE if self._closing.startswith("</") else re.escape(self._closing)
+            found = re.search(pattern, self._pending, re.IGNORECASE)
             begin, end = found.span() if found else (-1, -1)
-            longest = len(self._closing)
+            longest = max(len(self._closing), _LONGEST_CLOSE)
         if begin >= 0:
             self._think(self._pending[:begin])
             self._pending = self._pending[end:]
@@ -257,6 +264,15 @@ class Parting:
             return False  # a text that speaks of both
         line = before.rpartition("\n")[2]
         if line.count("`") % 2 or (line.strip() and _WORD_AFTER.match(after)):
+            return False
+        is_tag = found.group().startswith("<")
+        if (
+            is_tag
+            and line.strip()
+            and not _SENTENCE_END.search(line)
+            and after
+            and after[0] not in "\r\n"
+        ):
             return False
         spoken_of = line.endswith(" ") and after.startswith(" ") and line.strip()
         return not spoken_of

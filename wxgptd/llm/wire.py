@@ -99,7 +99,7 @@ def parse_chunk(data: str, asked: str = "") -> Chunk | Refusal:
         Unintelligible: it is not JSON, or no object.
     """
     try:
-        said = json.loads(data)
+        said = json.loads(data, strict=False)
     except (ValueError, RecursionError):
         damaged = _OBJECT_BEGINS.match(data) is not None
         raise Unintelligible("not JSON", data, is_damaged=damaged) from None

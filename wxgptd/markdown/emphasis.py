@@ -7,8 +7,9 @@ proposal "CommonMark CJK-friendly" has it.
 CommonMark takes `2*3*4`, `(a+b)*(c+d)*e`, `/usr/*/bin/*` and `__init__.py` for emphasis, and the
 tildes of `价格~~100~~80元` for a number that is struck out. Models do not intend that, and a number
 that loses its marks is another number. So an asterisk is no emphasis between two letters or digits
-that are not Han, between brackets, or with a slash or a dot on its inner side; but two of them
-after a letter may open it, for `iPhone**Pro**版`. Tildes between two letters or digits are tildes.
+that are not Han, beside a digit, between brackets, or with a slash or a dot on its inner side; but
+two of them after a letter may open it, for `iPhone**Pro**版`. Tildes between two letters or digits
+are tildes.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from markdown_it.rules_inline.state_inline import Delimiter
 
 _CJK = re.compile("[\u1100-\u11ff\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef"
                   "\U00020000-\U0003ffff]")  # fmt: skip
-_DUNDER = re.compile(r"__[A-Za-z0-9]\w*?__(?![\w_])", re.ASCII)
+_DUNDER = re.compile(r"__[A-Za-z0-9]\w{0,60}?__(?![\w_])", re.ASCII)
 _TILDES = re.compile(r"~+")
-_CLOSING, _OPENING = frozenset(")]}）"), frozenset("([{（")
+_BRACKETS = frozenset("()[]{}（）")
 _NEVER_BEGINS = frozenset("/.,;:?+)|=*")
 """What a single asterisk before it is part of: a path, a pattern, a product, a pointer."""
 
@@ -54,11 +55,12 @@ def _tokenize(state: StateInline, silent: bool) -> bool:
         if _is_word(before) and _is_word(after):
             opens = scanned.length == 2 and before.isalpha() and after.isalpha()
             closes = False
-        elif before in _CLOSING and after in _OPENING:
+        elif before in _BRACKETS and after in _BRACKETS:
             opens = closes = False
         elif scanned.length == 1:
-            opens = opens and after not in _NEVER_BEGINS
-            closes = closes and before != "/"
+            beside_digit = before.isdigit() or after.isdigit()
+            opens = opens and after not in _NEVER_BEGINS and not beside_digit
+            closes = closes and before != "/" and not beside_digit
     for _ in range(scanned.length):
         token = state.push("text", "", 0)
         token.content = marker

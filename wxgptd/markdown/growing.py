@@ -71,7 +71,10 @@ def held(text: str, markdown: MarkdownIt) -> int:
 def decided(words: str, markdown: MarkdownIt) -> list[Token]:
     """Return the tokens of `words`, a paragraph that goes on, which stay whatever follows."""
     tokens: list[Token] = []
-    markdown.inline.parse(words, markdown, {"growing": True}, tokens)
+    words = words.rstrip().rstrip(_TAIL)
+    for part in reading.parts(words):
+        is_open = len(part) < reading.MAX_PART_CHARS
+        markdown.inline.parse(part, markdown, {"growing": is_open}, tokens)
     end = next((at for at, one in enumerate(tokens) if one.type == "undecided"), len(tokens))
     opened: list[int] = []
     for at, token in enumerate(tokens[:end]):

@@ -36,6 +36,7 @@ def enable(markdown: MarkdownIt) -> None:
     markdown.inline.ruler.before("autolink", "line_break", _line_break)
     markdown.inline.ruler.before("link", "footnote_reference", _footnote_reference)
     markdown.inline.ruler.before("link", "citation", _citation)
+    markdown.inline.ruler.before("link", "lonely_bracket", _lonely_bracket)
     markdown.block.ruler.before(
         "reference", "footnote", _footnote, {"alt": ["paragraph", "reference"]}
     )
@@ -46,7 +47,7 @@ def address_at(state: StateInline) -> re.Match[str] | None:
     """Return what an address can be part of whose scheme ends where `state` is, if one does."""
     if not state.src.startswith("://", state.pos) or state.linkLevel > 0:
         return None
-    scheme = _SCHEME.search(state.pending)
+    scheme = _SCHEME.search(state.pending[-6:])
     return _ASCII.match(state.src, state.pos - len(scheme[0])) if scheme is not None else None
 
 
@@ -106,6 +107,20 @@ def _citation(state: StateInline, silent: bool) -> bool:
         if reference is not None:
             state.push("link_close", "a", -1)
     state.pos = found.end()
+    return True
+
+
+def _lonely_bracket(state: StateInline, silent: bool) -> bool:
+    """Take a bracket that nothing closes for a character: to look for its end takes long."""
+    char = state.src[state.pos]
+    is_picture = char == "!" and state.src.startswith("[", state.pos + 1)
+    if not (char == "[" or is_picture) or state.env.get("growing"):
+        return False
+    if state.src.find("]", state.pos, state.posMax) >= 0:
+        return False
+    if not silent:
+        state.pending += char
+    state.pos += 1
     return True
 
 

@@ -6,11 +6,14 @@ import sys
 
 from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock, table
+from markdown_it.rules_core import StateCore
 
 from wxgptd.markdown import emphasis, formulas, notes
 
 MAX_NESTING = 60
 MIN_TABLE_LINES = 2
+MAX_PART_CHARS = 2_000
+"""Hostile words take quadratic time: a longer paragraph is read in parts, each by itself."""
 
 # Empty cells that a short row is filled up with, in a table: 65,536 of them take seconds.
 sys.modules["markdown_it.rules_block.table"].MAX_AUTOCOMPLETED_CELLS = 1_000  # type: ignore[attr-defined]
@@ -27,10 +30,23 @@ def reader() -> MarkdownIt:
     markdown.enable(["table", "strikethrough"])
     markdown.disable(["code", "lheading"])
     markdown.block.ruler.at("table", _table, {"alt": ["paragraph", "reference"]})
+    markdown.core.ruler.at("inline", _inline)
     formulas.enable(markdown)
     emphasis.enable(markdown)
     notes.enable(markdown)
     return markdown
+
+
+def parts(words: str) -> list[str]:
+    """Return what `words` is read in; where it is parted does not depend on what follows."""
+    return [words[at : at + MAX_PART_CHARS] for at in range(0, len(words), MAX_PART_CHARS)]
+
+
+def _inline(state: StateCore) -> None:
+    for token in state.tokens:
+        if token.type == "inline" and token.children is not None:
+            for part in parts(token.content):
+                state.md.inline.parse(part, state.md, state.env, token.children)
 
 
 def _table(state: StateBlock, begin: int, end: int, silent: bool) -> bool:

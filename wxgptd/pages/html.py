@@ -96,7 +96,7 @@ def _attribute(tag: str, name: str, value: str) -> str | None:
     match name:
         case "class":
             return value if _known_classes(tag, value) else None
-        case "href" if not value.startswith(("http://", "https://")):
+        case "href" if not value.lower().startswith(("http://", "https://")):
             return None
         case "width" if not _WIDTH.fullmatch(value):
             return None
