@@ -148,7 +148,7 @@ def test_a_proxy_in_the_environment_that_is_not_used_is_named(path, monkeypatch)
     assert list(proxies(Configured({"near": near, "used": used}))) == []
     [finding] = proxies(Configured({"near": near, "far": far, "used": used}))
     assert finding.ok is None
-    assert f"{name} is set in the environment, and not used" in finding.detail
+    assert f"{name} is set in the environment, but wxgptd ignores it" in finding.detail
     assert "assistant far has no proxy" in finding.detail
     assert "proxy" in finding.fix
     assert "canary" not in finding.detail + finding.fix

@@ -177,7 +177,8 @@ def web_address(text: str) -> SplitResult | None:
     """Return the parts of `text` if it is the address of something on the web."""
     try:
         url = urlsplit(text)
-        known = url.scheme in ("http", "https") and url.hostname and url.port != 0
+        host = url.hostname or "%"
+        known = url.scheme in ("http", "https") and "%" not in host and url.port != 0
     except ValueError:
         return None
     return url if known and not re.search(r"[\s\0]", text) else None
@@ -195,6 +196,8 @@ def why_no_address(text: str) -> str:
         return "has brackets that are not around an IPv6 address, as in http://[::1]:11434/v1"
     if url.scheme not in ("http", "https"):
         return "must be an address that begins with https:// or http://"
+    if "%" in (url.hostname or ""):
+        return "has a % in its host: addresses with a zone, such as fe80::1%eth0, are not supported"
     if not url.hostname:
         return (
             f"names no host after {url.scheme}:// (an IPv6 address has brackets around it, as in "

@@ -129,7 +129,7 @@ class Call:
         return self.conclude(None if body.fell_silent and self._finish else ending)
 
     def give_up(self, why: Why, *, transient: bool) -> Breakdown | Refusal:
-        """Return what there is, for want of more."""
+        """Return the answer as far as it came, or a refusal if nothing did."""
         text = "".join(self._pieces)
         if text:
             return _interrupted(text, why)

@@ -10,7 +10,7 @@ from wxgptd.llm.pictures import PictureFilter
 from wxgptd.llm.thoughts import Parting
 
 _FORBIDDEN = re.compile(f"[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|{bidi.CONTROLS}")
-"""What XML cannot carry, and what would turn the text around it about."""
+"""What XML cannot carry, and controls that would reorder the text around them."""
 
 
 class Joiner:

@@ -11,7 +11,7 @@ import re
 SIGN = "[图片]"
 
 LEAST_CHARS = 200
-"""A data URI outside a picture's Markdown is one of an example in code, if it is shorter."""
+"""Shorter data URIs outside a picture's Markdown are taken for examples in code."""
 
 _PICTURE = r"!?\[[^\[\]\n]{0,200}\]\([ ]?<?data:[a-z]{1,20}/"
 _BARE = (

@@ -1,4 +1,4 @@
-"""Bodies that come compressed although nobody asked for that: inflated a little at a time.
+"""Bodies that are compressed without our asking: inflated a little at a time.
 
 A compressed bomb of 200 KB takes half a gigabyte where it is unpacked at once, as treq does. Here
 readers get 64 KB at a time, and nothing more is unpacked once they have had enough.
@@ -32,7 +32,7 @@ class Encoded(WxgptError):
 def plain(response: IResponse) -> IResponse:
     """Return `response` such that its body is delivered as it was before it was encoded.
 
-    One that cannot be read for its encoding, but says by its status what it means, has no body.
+    An error response in an unknown encoding has no body: its status says enough.
 
     Raises:
         Encoded: it is a success in an encoding that is not known.

@@ -92,7 +92,7 @@ def _footnote_open(
 
 
 def _attribute(tag: str, name: str, value: str) -> str | None:
-    """Return the value to keep: no link relative to the page, no gap as wide as a house."""
+    """Return the value to keep: no link relative to the page, no oversized gap."""
     match name:
         case "class":
             return value if _known_classes(tag, value) else None

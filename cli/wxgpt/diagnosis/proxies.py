@@ -38,8 +38,9 @@ def proxies(config: Config) -> Iterator[Finding]:
         fix = "SOCKS proxies are not supported: set proxy to the HTTP port of the proxy program"
     yield noticed(
         "proxy",
-        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} set in the environment, and not "
-        f"used by wxgptd: assistant {', '.join(direct)} has no proxy",
+        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} set in the environment, but "
+        f"wxgptd ignores {'it' if len(names) == 1 else 'them'}: assistant {', '.join(direct)} has "
+        "no proxy",
         fix,
         variables=names,
     )
