@@ -898,6 +898,7 @@ def test_usage_in_every_chunk_is_no_sign_of_the_end():
             {"choices": [{"delta": {}}], "base_resp": {"status_code": 1999, "status_msg": "bad"}},
             "1999",
         ),
+        ({"errors": [{"message": "too deep"}]}, "too deep"),
         ({"choices": [{"error": {"message": "worker died", "code": 502}}]}, "worker died"),
     ],
 )
@@ -949,3 +950,11 @@ def test_a_long_total_is_none_wherever_it_comes():
     total = "春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。"
     pieces = [chunk(total[:12]), chunk(total[12:]), chunk(total), chunk(finish="stop"), DONE]
     assert Asked(Script([Step(0.1, b"".join(pieces), end=True)])).advance(3).text == total
+
+
+def test_of_several_answers_the_first_is_read():
+    other = (
+        b'data: {"choices": [{"index": 1, "delta": {"content": "B"}, "finish_reason": "stop"}]}\n\n'
+    )
+    body = chunk("天") + other + chunk("是", "stop") + DONE
+    assert Asked(Script([Step(0.1, body, end=True)])).advance(3).text == "天是"

@@ -234,6 +234,9 @@ def _error(said: Mapping[str, Any]) -> Any:  # noqa: ANN401
     """Return what an object has as its error: of its own, or of its first choice."""
     if said.get("error"):
         return said["error"]
+    errors = said.get("errors")
+    if isinstance(errors, list) and errors:
+        return errors[0]
     choices = said.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     return choice.get("error") if isinstance(choice, dict) else None

@@ -109,8 +109,8 @@ def parse_chunk(data: str, asked: str = "") -> Chunk | Refusal:
         raise Unintelligible("no object", data)
     choices = said.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else {}
-    if not isinstance(choice, dict):
-        choice = {}
+    if not isinstance(choice, dict) or choice.get("index") not in (None, 0, "0"):
+        choice = {}  # of several answers, the first is the answer
     if refusals.is_error(said, has_answer=bool(choice) or _is_native(said)):
         return classify(200, data, asked=asked)
     delta, message = _object(choice.get("delta")), _object(choice.get("message"))
