@@ -34,7 +34,7 @@ def test_a_measurement_runs(name, options):
         [sys.executable, str(BENCH / name), *options],
         capture_output=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=300,  # window.py lives through days, and coverage watches
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
