@@ -159,4 +159,4 @@ def test_no_text_takes_long(hostile):
     began = time.process_time()
     plain(hostile)
     plain(hostile, growing=True)
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 10  # quadratic time would take minutes
