@@ -13,7 +13,7 @@ from wxgptd.pages import html
 from wxgptd.pages.code import highlighted
 
 ALLOWED = re.compile(
-    r"</?(?:a|blockquote|br|code|del|em|h[1-6]|hr|li|ol|p|pre|s|span|strong|table|tbody|td|th|thead|tr|ul"
+    r"</?(?:a|blockquote|br|code|del|em|h[1-6]|hr|li|ol|p|pre|s|span|strong|sup|table|tbody|td|th|thead|tr|ul"
     r"|math|menclose|m(?:frac|i|n|o|over|padded|phantom|root|row|space|sqrt|style|sub|subsup|sup|table|td|text|tr|under|underover))"
     r'(?: (?:href|rel|class|tabindex|start|display|stretchy|fence|form|columnalign|linethickness|width|accent|displaystyle|scriptlevel|largeop|separator|minsize|maxsize|mathvariant|lspace|rspace|movablelimits)="[^"<>]*")*\s*/?>'
     r'|<div class="code" data-language="[^"<>]*"><pre tabindex="0">|<div class="wide" tabindex="0" role="group">|</div>'
@@ -28,7 +28,7 @@ def harmless(page: str) -> None:
     left = ALLOWED.sub("", page)
     assert "<" not in left, left
     for address in re.findall(r'href="([^"]*)"', page):
-        assert re.match(r"https?://", address), address
+        assert re.match(r"(?i)https?://", address), address
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,21 @@ def harmless(page: str) -> None:
         ("| a<br>b |\n|---|\n| 1<BR />2 |", "<td>1<br>\n2</td>"),
         ("| a |\n|--:|\n| 1 |", '<td class="right">1</td>'),
         ("![图](https://example.com/i.png)", 'href="https://example.com/i.png"'),
+        ("据[1][2]所说", "<p>据[1][2]所说</p>"),
+        (
+            "据[1][2]所说\n\n[1]: https://a.b/1\n[2]: https://a.b/2",
+            '<a href="https://a.b/2" rel="noopener noreferrer nofollow">[2]</a>所说',
+        ),
+        (
+            "据[1]所说\n\n[1]: https://a.b/1",
+            '据<a href="https://a.b/1" rel="noopener noreferrer nofollow">[1]</a>所说',
+        ),
+        ("见[^1]。\n\n[^1]: 第一条 **粗**", "<p>见<sup>1</sup>。</p>"),
+        (
+            "见[^1]。\n\n[^1]: 第一条 **粗**",
+            '<p class="footnote"><sup>1</sup> 第一条 <strong>粗</strong></p>',
+        ),
+        ("看 www.example.com 或 HTTPS://EXAMPLE.COM/a。", '<a href="HTTPS://EXAMPLE.COM/a"'),
         ("a < b && c > d", "a &lt; b &amp;&amp; c &gt; d"),
     ],
 )
@@ -194,7 +209,7 @@ def harmless_tags(page: str) -> None:
 
 
 TAG = re.compile(
-    r"</?(?:a|blockquote|br|code|del|em|h[1-6]|hr|li|ol|p|pre|s|span|strong|table|tbody|td|th|thead|tr|ul"
+    r"</?(?:a|blockquote|br|code|del|em|h[1-6]|hr|li|ol|p|pre|s|span|strong|sup|table|tbody|td|th|thead|tr|ul"
     r"|math|menclose|m(?:frac|i|n|o|over|padded|phantom|root|row|space|sqrt|style|sub|subsup|sup|table|td|text|tr|under|underover|multiscripts))"
     r'(?: [a-z]+="[^"<]*")*\s*/?>'
 )

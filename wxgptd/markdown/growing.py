@@ -24,7 +24,7 @@ _DELIMITERS = re.compile(r"[\s|:>-]*")
 """What the line below a table's head consists of."""
 _TAIL = "`*_~$()[]{}!<>&\\:|^\"'"
 """What may be part of a mark together with what follows."""
-_BRACKETS = re.compile(r"!?\[[^\[\]]*\](?=[^(\[])", re.DOTALL)
+_BRACKETS = re.compile(r"!?\[(?:[^\[\]\\]|\\.)*+\](?=[^(\[])", re.DOTALL)
 _TAG = re.compile(r"<(?:[A-Za-z][^\s<>]*|/[^\s<>]*|br? ?/?)?\Z", re.IGNORECASE)
 _ENTITY = re.compile(r"&#?\w{0,31}\Z")
 _TICKS = re.compile(r"`+")

@@ -24,7 +24,7 @@ _ASCII = re.compile(r"[!-;=?-_a-z~]*")
 _BR = re.compile(r"<br ?/?>", re.IGNORECASE)
 _FOOTNOTE = re.compile(r"\[\^([^\s\[\]]{1,40})\]")
 _DEFINITION = re.compile(r"\[\^([^\s\[\]]{1,40})\]:[ \t]*")
-_CITATION = re.compile(r"\[([0-9]{1,3})\](?=\[[0-9]{1,3}\])")
+_CITATION = re.compile(r"\[([0-9]{1,3})\](?!\(|\[(?![0-9]{1,3}\]))")
 _TASK = re.compile(r"\[([ xX])\][ \t]+(?=\S)")
 
 _linkify = LinkifyIt(options={"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
@@ -95,7 +95,11 @@ def _footnote_reference(state: StateInline, silent: bool) -> bool:
 
 
 def _citation(state: StateInline, silent: bool) -> bool:
-    """Take `[1]` of `[1][2]` for itself: by CommonMark it would be one link, to what 2 is."""
+    """Take `[1]` for itself, brackets and all.
+
+    By CommonMark, `[1][2]` is one link, to what 2 is, and a link's brackets are gone: 第[1]条 would
+    be another number.
+    """
     found = _CITATION.match(state.src, state.pos, state.posMax)
     if found is None:
         return False
@@ -103,7 +107,7 @@ def _citation(state: StateInline, silent: bool) -> bool:
         reference = state.env.get("references", {}).get(normalizeReference(found[1]))
         if reference is not None:
             state.push("link_open", "a", 1).attrs = {"href": reference["href"]}
-        state.push("text", "", 0).content = found[1] if reference is not None else found[0]
+        state.push("text", "", 0).content = found[0]
         if reference is not None:
             state.push("link_close", "a", -1)
     state.pos = found.end()
