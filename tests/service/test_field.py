@@ -216,7 +216,7 @@ PAGE = {
     ],
     "19-page-against-chat/a-*": ["<p>总结如下：一段话</p>", "<hr>", "<p>下一段</p>"],
     "19-page-against-chat/b-*": ["456\n+456</p>", "<hr>", "<p>912</p>"],
-    "19-page-against-chat/c-*": ["<li>☐ 待办</li>", "<li>☑ 完成</li>"],
+    "19-page-against-chat/c-*": ['<li class="task">☐ 待办</li>', '<li class="task">☑ 完成</li>'],
     "19-page-against-chat/d-*": ["<blockquote>", "<pre tabindex", "<code>code\n</code>", "结束"],
     "19-page-against-chat/e-*": ["<p>四格缩进的普通段落</p>"],
 }

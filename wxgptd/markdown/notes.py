@@ -158,4 +158,6 @@ def _tasks(state: StateCore) -> None:
             if found is not None:
                 box = "☐" if found[1] == " " else "☑"
                 item.meta = {"task": box}
+                if not item.info:  # its box is its bullet
+                    item.attrs["class"] = "task"
                 inline.content = f"{box} {inline.content[found.end() :]}"

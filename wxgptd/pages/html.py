@@ -35,6 +35,7 @@ _ATTRIBUTES: dict[str, set[str]] = {
     "*": set(),  # nh3 would allow title and lang everywhere
     "a": {"href"},
     "ol": {"start"},
+    "li": {"class"},
     "p": {"class"},
     "span": {"class", "tabindex"},
     "code": {"class"},
@@ -47,6 +48,7 @@ PICTURE = "[图片]"
 _ALIGNMENTS = frozenset({"left", "center", "right"})
 _CLASSES = {
     "p": frozenset({"written", "footnote"}),
+    "li": frozenset({"task"}),
     "span": frozenset({"formula inline", "formula block", "source", *STANDARD_TYPES.values()}),
     "code": frozenset({"written"}),
     "td": _ALIGNMENTS,
