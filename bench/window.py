@@ -4,7 +4,7 @@
 
 A simulation on a virtual clock: questions come at random, answers take as long as they take
 (log-normal, none beyond 40 s). WeChat makes its three attempts, and suspends an account for a
-minute when it has timed out more often in five minutes than a threshold that nobody knows; what is
+minute when it has timed out more often in five minutes than an unknown threshold; what is
 sent to the account meanwhile, retries included, is lost. The daemon's part is its own code
 (`wxgptd.service.timeouts`): with budgets that are fixed, and with the one that finds its own size.
 

@@ -46,7 +46,7 @@ def test_how_long_a_message_was_on_its_way(arrival, sent_at, offset, delay):
         (1, 12.5, True, 2.5),  # and this one waited in a queue
         (3, 12.5, True, 2.5),
         (3, 2.0, True, 5.0),  # somebody answered the others with an error
-        (3, 16.0, True, -1.0),  # nobody waits any more
+        (3, 16.0, True, -1.0),  # WeChat has given up
     ],
 )
 def test_how_long_wechat_still_waits(attempts, age, last, patience):

@@ -38,7 +38,7 @@ def test_a_suspension_leaves_most_of_what_led_to_it_and_then_it_grows_by_a_tenth
     budget = budget.after_growth(NOW + 600)
     assert budget.size == 285  # 95 % of what led to it
     assert budget.after_growth(NOW + 900) == budget
-    assert budget.after_growth(NOW + SUSPENSION_MEMORY_S).size == 313  # nobody knows after a week
+    assert budget.after_growth(NOW + SUSPENSION_MEMORY_S).size == 313  # forgotten after a week
 
 
 def test_a_second_suspension_within_a_week_halves_it():

@@ -2,7 +2,7 @@
 
 `v1` has all events in their first shape; `v2` the ones that came or changed with pictures,
 pushes, standings and readable text; `v3` those of several models and what they cost; `v4` is of
-format 2, encrypted, with a user who was erased; `v5` is that log gone on with when it was noted when
+format 2, encrypted, with a user who was erased; `v5` is that log continued when it was noted when
 messages were sent and what was tapped, and budgets of timeouts. What scripts read may gain names, and loses none.
 """
 

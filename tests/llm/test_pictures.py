@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wxgptd.llm.pictures import LEAST_CHARS, SIGN, PictureFilter
+from wxgptd.llm.pictures import LEAST_CHARS, PictureFilter
+from wxgptd.markdown.reading import PICTURE_SIGN as SIGN
 
 DATA = "iVBORw0KGgo+/=" * 50
 SHORT = "data:image/gif;base64,R0lGODlhAQABAAAAACw="

@@ -123,7 +123,7 @@ def test_the_offset_is_learned_once_and_survives_a_restart():
     story.restart()
     assert shown() == learned
     story.advance(90_000, 900.0)
-    assert shown() == 0.0  # a day later nothing tells any more
+    assert shown() == 0.0  # samples older than a day do not count
 
 
 def test_when_a_message_was_sent_is_in_the_log():

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from markdown_it.token import Token
 
 from wxgptd.domain.formula import formula
+from wxgptd.markdown.formulas import as_written
 from wxgptd.markdown.growing import decided, held, reader
 
 RULE = "————————"
@@ -71,8 +72,8 @@ class _Writer:
         at = 0
         while at < len(tokens):
             token = tokens[at]
-            end = _end(tokens, at)
             if token.type == "table_open":
+                end = _end(tokens, at)
                 self._table(tokens[at:end], token)
                 at = end
             else:
@@ -130,8 +131,6 @@ class _Writer:
             said = _words(tokens)
         if around.type == "heading_open":
             said = f"【{said}】" if said.strip() else ""
-        elif around.type == "footnote_open":
-            said = f"[{around.info}] {said}"
         if said.strip():
             self._write(said, around)
 
@@ -146,12 +145,7 @@ class _Writer:
         if token.meta["closed"]:
             self._write(formula(token.content.strip()) + token.info, token)
         else:
-            written = (
-                token.content
-                if token.markup.startswith("\\begin")
-                else token.markup + token.content
-            )
-            self._write(written, token)
+            self._write(as_written(token), token)
 
     def _table(self, tokens: Sequence[Token], table: Token) -> None:
         rows: list[list[str]] = []
@@ -222,8 +216,10 @@ def _words(tokens: Sequence[Token]) -> str:
                 said.append("\n")
             case "formula":
                 said.append(formula(token.content.strip()))
-            case "footnote_reference":
-                said.append(f"[{token.content}]")
+            case "footnote_reference_open":
+                said.append("[")
+            case "footnote_reference_close":
+                said.append("]")
             case "image":
                 label = _words(token.children or [])
                 said.append(_linked(label.strip(), str(token.attrs.get("src", ""))))

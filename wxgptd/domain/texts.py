@@ -252,7 +252,7 @@ def faults(name: str, text: str) -> Iterator[str]:
         elif re.match(r"\s*taps?\s*(?:[：:]|\Z)", field or "", re.IGNORECASE):
             yield f"uses {{{field}}}: did you mean {{tap:WORDS}}, with a plain colon?"
         elif form or conversion:
-            yield "has a placeholder with a ! or a : in it (only tap has a : behind it)"
+            yield "has a placeholder with a ! or a : in it (only tap takes a :)"
         elif field is not None:
             used.add(field)
     for placeholder in sorted(used - allowed):

@@ -237,7 +237,7 @@ class Call:
         self._on_text(text)
 
     def release(self) -> None:
-        """Forget who is told of the answer; see `Cleaner.release`."""
+        """Drop the callbacks; see `Cleaner.release`."""
         self._cleaner.release()
         self._on_text = self._on_thought = lambda _: None
         self._on_withdrawn = lambda: None

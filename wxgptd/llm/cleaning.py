@@ -76,9 +76,9 @@ class Cleaner:
         return self._show(self._pictures.feed(text) + self._pictures.close())
 
     def release(self) -> None:
-        """Forget who is told: whoever that is holds a question, with its pictures.
+        """Drop the callbacks, which hold on to the question and its pictures.
 
-        This and the parting refer to each other, and would keep it until garbage is collected.
+        The cleaner and its parting refer to each other: only garbage collection would free it.
         """
         self._on_thought = lambda _: None
         self._on_withdrawn = lambda: None

@@ -70,7 +70,7 @@ class Server:
 
 
 class _Told(NamedTuple):
-    """Who is told of an answer's text, of thoughts, and of text that turned out to be thoughts."""
+    """Callbacks for text, for thoughts, and for text that turned out to be thoughts."""
 
     text: Callable[[str], None]
     thought: Callable[[str], None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-SIGN = "[图片]"
+from wxgptd.markdown.reading import PICTURE_SIGN
 
 LEAST_CHARS = 200
 """Shorter data URIs outside a picture's Markdown are taken for examples in code."""
@@ -62,7 +62,7 @@ class PictureFilter:
                 self._held = text[end:]
                 shown.append(text[:end])
                 break
-            shown += text[: opening.start()], SIGN
+            shown += text[: opening.start()], PICTURE_SIGN
             self._end = _END_OF_PICTURE if opening["picture"] else _END_OF_BARE
             text = text[opening.end() :]
         return "".join(shown)

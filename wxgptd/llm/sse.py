@@ -2,7 +2,7 @@
 
 Source: the HTML standard's "Server-sent events", read liberally: lines end in CR, LF or CRLF,
 `data:` comes with or without a space, an event whose data is a whole JSON object needs no blank
-line behind it, and one that the end of the stream left without is handed out by `close`. Only
+line after it, and `close` returns one that the end of the stream left unterminated. Only
 `data` matters to chat completions.
 """
 
@@ -43,7 +43,7 @@ def _is_whole(lines: list[str]) -> bool:
 
 
 def _is_another(data: str, line: str) -> bool:
-    """Tell whether `line` begins another event than `data`, which is no JSON: a heartbeat."""
+    """Tell whether `line` begins another event than `data`, which is not JSON but a heartbeat."""
     return not data.lstrip().startswith(("{", "[")) and (
         line.lstrip().startswith("{") or line.strip() == DONE
     )

@@ -4,7 +4,7 @@ A formula that stands by itself begins where its first line says so, and ends wi
 mark or with the first blank line, as LaTeX has it: what follows never changes what came before.
 
 The tokens are `formula` and `formula_block`. Their content is the LaTeX; `meta["closed"]` tells
-whether a block has its closing mark, and `info` what stands behind that.
+whether a block has its closing mark, and `info` is the text after it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 from markdown_it.ruler import RuleOptionsType
 from markdown_it.rules_block import StateBlock
 from markdown_it.rules_inline import StateInline
+from markdown_it.token import Token
 
 MAX_FORMULA_CHARS = 2_000
 
@@ -99,6 +100,11 @@ def _is_formula(source: str, begin: int, end: int, content: str) -> bool:
         or any(char.isascii() and (char.isalnum() or char == "$") for char in around)
         or _HAN.search(_TEXT.sub("", content))
     )
+
+
+def as_written(block: Token) -> str:
+    """Return the source of a `formula_block` that has no closing mark."""
+    return block.content if block.markup.startswith("\\begin") else block.markup + block.content
 
 
 def may_become_formula(rest: str, before: str) -> bool:

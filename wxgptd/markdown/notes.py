@@ -88,8 +88,9 @@ def _footnote_reference(state: StateInline, silent: bool) -> bool:
     if found is None or state.src.startswith("(", found.end()):
         return False
     if not silent:
-        token = state.push("footnote_reference", "sup", 0)
-        token.content = found[1]
+        state.push("footnote_reference_open", "sup", 1)
+        state.push("text", "", 0).content = found[1]
+        state.push("footnote_reference_close", "sup", -1)
     state.pos = found.end()
     return True
 
@@ -140,9 +141,10 @@ def _footnote(state: StateBlock, begin: int, _end: int, silent: bool) -> bool:
         return True
     state.line = begin + 1
     token = state.push("footnote_open", "p", 1)
-    token.map, token.info = [begin, begin + 1], found[1]
+    token.map, token.attrs = [begin, begin + 1], {"class": "footnote"}
     token = state.push("inline", "", 0)
-    token.content = state.src[found.end() : state.eMarks[begin]].strip()
+    words = state.src[found.end() : state.eMarks[begin]].strip()
+    token.content = f"[^{found[1]}] {words}"
     token.map, token.children = [begin, begin + 1], []
     state.push("footnote_close", "p", -1)
     return True

@@ -10,6 +10,9 @@ from markdown_it.rules_core import StateCore
 
 from wxgptd.markdown import emphasis, formulas, notes
 
+PICTURE_SIGN = "[图片]"
+"""What is written instead of a picture that cannot be shown and has no words."""
+
 MAX_NESTING = 60
 MIN_TABLE_LINES = 2
 MAX_PART_CHARS = 2_000

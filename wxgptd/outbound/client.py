@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from wxgptd.outbound.addresses import Client
 from wxgptd.outbound.heads import Direct
-from wxgptd.outbound.inflating import plain
+from wxgptd.outbound.inflating import inflated
 from wxgptd.outbound.proxy import HttpProxyAgent
 
 CONNECT_TIMEOUT_S = 10.0
@@ -52,7 +52,7 @@ class IdentityAgent:
         sent = headers.copy() if headers is not None else Headers()
         sent.setRawHeaders(b"accept-encoding", [b"identity"])
         response: Deferred[IResponse] = self._agent.request(method, uri, sent, bodyProducer)
-        return response.addCallback(plain)
+        return response.addCallback(inflated)
 
 
 def http_client(reactor: Any, proxy: str = "") -> HttpClient:  # noqa: ANN401

@@ -29,7 +29,7 @@ class Encoded(WxgptError):
     """the server encoded its response although it was asked not to"""
 
 
-def plain(response: IResponse) -> IResponse:
+def inflated(response: IResponse) -> IResponse:
     """Return `response` such that its body is delivered as it was before it was encoded.
 
     An error response in an unknown encoding has no body: its status says enough.

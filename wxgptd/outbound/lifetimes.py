@@ -14,7 +14,7 @@ from dns.rdatatype import AAAA, A
 from dns.resolver import Resolver
 
 QUERY_S = 2.0
-"""How long a server of DNS has to say it; nobody waits for that."""
+"""How long a DNS server has to answer. No request waits for it."""
 
 
 def time_to_live(name: str, addresses: Sequence[str]) -> tuple[float, bool] | None:

@@ -18,7 +18,7 @@ from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import escape
 
-from wxgptd.markdown.formulas import MAX_FORMULA_CHARS
+from wxgptd.markdown.formulas import MAX_FORMULA_CHARS, as_written
 
 MAX_NARROW_CHARS = 20
 
@@ -79,9 +79,7 @@ def _render_block(
 ) -> str:
     token = tokens[index]
     if not token.meta["closed"]:
-        environment = token.markup.startswith("\\begin")
-        written = token.content if environment else token.markup + token.content
-        return f'<p class="written">{escape(written)}</p>\n'
+        return f'<p class="written">{escape(as_written(token))}</p>\n'
     return f"<p>{_shown(token.content, 'block')}{escape(token.info)}</p>\n"
 
 

@@ -18,7 +18,7 @@ from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import escape
 from pygments.token import STANDARD_TYPES
 
-from wxgptd.markdown.reading import reader
+from wxgptd.markdown.reading import PICTURE_SIGN, reader
 from wxgptd.pages import formulas
 from wxgptd.pages.code import highlighted
 
@@ -42,9 +42,6 @@ _ATTRIBUTES: dict[str, set[str]] = {
     "td": {"class"},
     "th": {"class"},
 }
-PICTURE = "[图片]"
-"""What a picture without words is called."""
-
 _ALIGNMENTS = frozenset({"left", "center", "right"})
 _CLASSES = {
     "p": frozenset({"written", "footnote"}),
@@ -69,28 +66,8 @@ def _picture(
 ) -> str:
     """Return a link: pictures would be fetched from anywhere."""
     token = tokens[index]
-    words = self.renderInlineAsText(token.children or [], options, env) or PICTURE  # type: ignore[attr-defined]
+    words = self.renderInlineAsText(token.children or [], options, env) or PICTURE_SIGN  # type: ignore[attr-defined]
     return f'<a href="{escape(str(token.attrs.get("src", "")))}">{escape(words)}</a>'
-
-
-def _footnote_reference(
-    _self: RendererProtocol,
-    tokens: Sequence[Token],
-    index: int,
-    _options: OptionsDict,
-    _env: EnvType,
-) -> str:
-    return f"<sup>{escape(tokens[index].content)}</sup>"
-
-
-def _footnote_open(
-    _self: RendererProtocol,
-    tokens: Sequence[Token],
-    index: int,
-    _options: OptionsDict,
-    _env: EnvType,
-) -> str:
-    return f'<p class="footnote"><sup>{escape(tokens[index].info)}</sup> '
 
 
 def _attribute(tag: str, name: str, value: str) -> str | None:
@@ -116,8 +93,6 @@ _markdown = reader()
 _markdown.options["highlight"] = _highlighted
 formulas.enable(_markdown)
 _markdown.add_render_rule("image", _picture)
-_markdown.add_render_rule("footnote_reference", _footnote_reference)
-_markdown.add_render_rule("footnote_open", _footnote_open)
 
 _cleaner = nh3.Cleaner(
     tags=_TAGS,

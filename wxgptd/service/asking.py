@@ -376,7 +376,7 @@ class _Question:
         return replace(message, content=text, picture="")
 
     def _with_limit(self, told: Sequence[Message], chars: int) -> Sequence[Message]:
-        """Return the messages with a limit for the answer behind the question, if there is one."""
+        """Return the messages; a limit for the answer, if any, is appended to the question."""
         question = told[-1]
         if not chars or not question.content:
             return told
