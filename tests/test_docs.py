@@ -86,3 +86,10 @@ def test_every_command_that_the_readmes_name_is_there():
         said = (ROOT / name).read_text("utf-8")
         for command in re.findall(r"(?m)^    wxgpt (?:--config \S+ )?([a-z-]+)", said):
             assert command in COMMANDS, command
+
+
+def test_every_module_that_the_architecture_names_is_there():
+    named = re.findall(r"`([a-z_]+/[a-z_]+\.py)`", (ROOT / "ARCHITECTURE.md").read_text("utf-8"))
+    assert len(named) > 30
+    places = (ROOT / "wxgptd", ROOT / "cli" / "wxgpt", ROOT)
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []
