@@ -78,7 +78,6 @@ class _Inflating:
         self._decoder: Any = None
         self._transport: Any = None
         self._broken: Exception | None = None
-        self._is_whole = True
         self._begun = False
 
     def makeConnection(self, transport: ITransport) -> None:
@@ -105,8 +104,7 @@ class _Inflating:
             inflated = self._decoder.decompress(data, PIECE_BYTES)
             data = self._decoder.unconsumed_tail
             is_more = len(inflated) == PIECE_BYTES  # there may be more although all data is taken
-            self._is_whole = self._decoder.eof
-            if self._is_whole:
+            if self._decoder.eof:
                 data, self._decoder, is_more = self._decoder.unused_data, None, False
             if inflated:
                 self._reader.dataReceived(inflated)
@@ -120,7 +118,7 @@ class _Inflating:
         return zlib.decompressobj(_ZLIB if is_zlib else _RAW)
 
     def connectionLost(self, reason: Failure) -> None:
-        if self._broken is None and self._decoder is not None and not self._is_whole:
+        if self._broken is None and self._decoder is not None:
             self._broken = zlib.error("it is cut off")
         if self._broken is not None:
             broken = Encoded(f"the response is not encoded as it says: {self._broken}")
