@@ -584,6 +584,11 @@ def test_hosts_that_are_no_names_of_the_web_are_taken(tmp_path, host):
     assert config.assistant["chatgpt"].base_url == url
 
 
+def test_pictures_may_come_from_such_hosts(tmp_path):
+    hosts = '[pictures]\nhosts = ["qpic.cn", "one_api:3000", "[::1]:9000", "[::1]"]\n'
+    assert len(load(written(tmp_path, GOOD + hosts), {}).pictures.hosts) == 4
+
+
 @pytest.mark.parametrize("scheme", ["socks", "socks4", "socks5", "socks5h", "SOCKS5"])
 def test_a_socks_proxy_is_refused_by_name(tmp_path, scheme):
     proxy = f'model = "gpt"\nproxy = "{scheme}://u:canary@127.0.0.1:1080"'

@@ -89,6 +89,22 @@ def test_outside_a_session_a_picture_is_for_others():
 
 
 @pytest.mark.parametrize(
+    ("host", "name", "another"),
+    [
+        ("[::1]:9000", "::1", "[::1]:9001"),
+        ("[::1]", "::1", "[::11]"),
+        ("one_api:3000", "one_api", "one_api:3001"),
+        ("pictures_1", "pictures_1", "xpictures_1"),
+    ],
+)
+def test_a_configured_host_is_one_however_it_is_named(host, name, another):
+    story = told(hosts=[host])
+    story.outside.hosts[name] = story.wechat_pictures
+    assert show(story, f"http://{host}/0") == "一只猫。"
+    assert show(story, f"http://{another}/0") == "这张图片没能取到，也可能太大，请换一张再发"
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "http://evil.example/mmbiz.qpic.cn/0",

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from treq.testing import RequestTraversalAgent, _SynchronousProducer
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
+
+from wxgptd.outbound.addresses import Client
+from wxgptd.outbound.client import IdentityAgent
 
 
 class Outside(Resource):
@@ -25,6 +29,19 @@ class Outside(Resource):
             request.prepath.append(request.postpath.pop(0))
             resource = resource.getChildWithDefault(request.prepath[-1], request)
         return resource.render(request)
+
+
+class OutsideHttp:
+    """The client that the daemon has, with `outside` at the other end of its wire."""
+
+    def __init__(self, outside: Outside) -> None:
+        self._agent = RequestTraversalAgent(outside)
+        client = Client(IdentityAgent(self._agent), data_to_body_producer=_SynchronousProducer)
+        self.get, self.post = client.get, client.post
+
+    def flush(self) -> None:
+        """Deliver what is on the wire."""
+        self._agent.flush()
 
 
 class Recorder(Resource):

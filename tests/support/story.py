@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 
 from tests.support.memory_store import MemoryStore
 from tests.support.model_server import ModelServer, Script
-from tests.support.outside import Outside
+from tests.support.outside import Outside, OutsideHttp
 from wxgpt import messages, peer
 from wxgptd import config as cfg
 from wxgptd.domain.events import Event
@@ -136,7 +136,7 @@ class Story:
         """Start to listen; the log is not loaded yet."""
         self.clock = Clock()
         self.clock.rightNow = self.world_clock.rightNow
-        self._model_http = StubTreq(self.outside)
+        self._model_http = OutsideHttp(self.outside)
         self._handle = _Handle(self.store)
         self.service = Service(
             self.config,

@@ -104,6 +104,7 @@ class WeChatPictures:
         if parts.scheme not in ("http", "https") or parts.username is not None:
             return False
         host = (parts.hostname or "").rstrip(".")
+        host = f"[{host}]" if ":" in host else host  # as addresses write it
         if port is not None:
             return f"{host}:{port}" in self._hosts
         return any(host == one or host.endswith(f".{one}") for one in self._hosts)

@@ -1,0 +1,52 @@
+"""Hosts that IDNA refuses, for everything that the daemon asks others for; pictures have their own."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.service.test_rules import everything_to, story
+from tests.support.model_server import answer_at
+from tests.support.story import Story, configuration
+from tests.support.wechat_api import WeChatApi
+from wxgptd import config as cfg
+
+HOSTS = [
+    ("http://[::1]:11434", "::1"),
+    ("http://one_api:3000", "one_api"),
+    ("http://ends-", "ends-"),
+]
+APP_ID, SECRET = "wx0123456789abcdef", "app-secret"
+
+
+@pytest.mark.parametrize(("address", "host"), HOSTS)
+def test_a_model_answers(address, host):
+    assistant = cfg.Assistant(base_url=f"{address}/v1", model="m")
+    told = Story(answer_at(0.1, "好的。"), configuration(assistant={"chatgpt": assistant}))
+    told.outside.hosts[host] = told.model
+    told.open()
+    sent = told.send("问")
+    told.advance(1)
+    assert sent.reply == "好的。"
+
+
+@pytest.mark.parametrize(("address", "host"), HOSTS)
+def test_a_message_is_forwarded(address, host):
+    told = story(everything_to(f"{address}/wechat"))
+    told.outside.hosts[host] = told.backend
+    assert told.say("在吗") == "old"
+    assert len(told.backend.requests) == 1
+
+
+@pytest.mark.parametrize(("address", "host"), HOSTS)
+def test_a_late_answer_is_pushed(address, host):
+    account = cfg.Account(
+        token=cfg.Secret("storytoken"), app_id=APP_ID, app_secret=cfg.Secret(SECRET)
+    )
+    server = cfg.Server(public_url="https://chat.example.com", wechat_api=address)
+    config = configuration(account={"main": account}, server=server)
+    told = Story(answer_at(20, "因为散射。"), config)
+    told.outside.hosts[host] = api = WeChatApi(APP_ID, SECRET, told.world_clock.seconds)
+    told.open()
+    told.send("为什么？")
+    told.advance(26)
+    assert api.sent == [("alice", "因为散射。")]
