@@ -572,7 +572,9 @@ def test_an_encoding_that_is_not_known_is_named(encoding):
     assert f"encoded: {encoding}" in failed(asked.advance(20)).detail
 
 
-@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(ANSWER)[:9] + b"\xff" * 50])
+@pytest.mark.parametrize(
+    "body", [b"no gzip", gzip.compress(ANSWER)[:9] + b"\xff" * 50], ids=["text", "half gzip"]
+)
 def test_a_body_that_is_not_compressed_as_it_says_is_named(body):
     headers, _ = compressed("gzip", b"")
     asked = Asked(Script([Step(0.1, body, end=True)], headers=headers))
