@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from random import Random
 
@@ -104,9 +105,6 @@ def test_a_formula_is_what_people_type(tex, shown):
     assert formula(tex) == shown
 
 
-LONG_CHARS = 30_000
-"""Longer than answers get; coverage makes the parser five times slower."""
-
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text(max_size=200)
 
 
@@ -156,8 +154,8 @@ def test_of_a_growing_text_everything_finished_is_shown():
     ids=lambda text: text[:6],
 )  # fmt: skip
 def test_no_text_takes_long(hostile):
-    hostile = hostile[:LONG_CHARS]
     began = time.process_time()
     plain(hostile)
     plain(hostile, growing=True)
-    assert time.process_time() - began < 10  # quadratic time would take minutes
+    most = 5 if sys.gettrace() is None else 30  # coverage makes the parser five times slower
+    assert time.process_time() - began < most
