@@ -30,9 +30,10 @@ _SHUTDOWN = 0x8004587D
 _WITHOUT_FLUSHING = struct.pack("I", 2)
 _SIZE_BYTES = {"ext4": 64 << 20, "xfs": 320 << 20}
 _MAKE = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f"]}
+_MOUNT = {"ext4": ["mount"], "xfs": ["mount", "-o", "nouuid"]}
 
-# In one process: while `mount -o loop` looks for a free device it opens those of others, and a device
-# that was just given up is then taken away under a file system that is being mounted on it.
+# In one process: while a free loop device is looked for, those of others are opened, and a device that
+# was just given up is then taken away under a file system that is being mounted on it.
 pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("loop devices")]
 
 
@@ -40,7 +41,7 @@ class Disk:
     """A file system on a loop device."""
 
     def __init__(self, kind: str, place: Path) -> None:
-        self._image, self.mount = place / "image", place / "mount"
+        self._kind, self._image, self.mount = kind, place / "image", place / "mount"
         self.mount.mkdir()
         with self._image.open("wb") as image:
             image.truncate(_SIZE_BYTES[kind])
@@ -49,8 +50,20 @@ class Disk:
         self.plug_in()
 
     def plug_in(self) -> None:
-        command = ["mount", "-o", "loop", str(self._image), str(self.mount)]
-        subprocess.run(command, check=True, capture_output=True)
+        """Mount the image, on a device of its own.
+
+        A container that starts in the meantime copies all mounts into a namespace of its own, and the
+        file system that was cut off lives on there. `mount -o loop` would find its device, and mount
+        that one again.
+        """
+        attach = ["losetup", "--find", "--show", str(self._image)]
+        attached = subprocess.run(attach, check=True, capture_output=True, text=True)
+        device = attached.stdout.strip()
+        try:
+            command = [*_MOUNT[self._kind], device, str(self.mount)]
+            subprocess.run(command, check=True, capture_output=True)
+        finally:  # once nothing has it mounted any longer
+            subprocess.run(["losetup", "--detach", device], check=True, capture_output=True)
         self._mounted = True
 
     def cut(self) -> None:
