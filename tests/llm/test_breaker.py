@@ -192,7 +192,7 @@ def test_the_first_question_after_the_pause_is_answered_after_a_probe():
 def test_nobody_s_question_is_the_trial():
     asked = shut(probe=error(404, "no such model"))
     asked.ask("<script>", asker=7)
-    failed(asked.advance(1))
+    failed(asked.advance(1), FailureReason.MISCONFIGURED)
     assert asked.calls == 1, "that of before"
     assert "retrying in" in asked.model.condition()
 
@@ -200,7 +200,7 @@ def test_nobody_s_question_is_the_trial():
 def test_a_probe_that_takes_long_holds_up_no_question_for_long():
     asked = shut(probe=answer_at(10, "天"))
     asked.ask()
-    failed(asked.advance(PATIENCE_S + 0.2))
+    failed(asked.advance(PATIENCE_S + 0.2), FailureReason.MISCONFIGURED)
     asked.advance(10)
     asked.ask()
     assert asked.advance(1).text == "天"

@@ -57,6 +57,29 @@ DOWN, WRONG, BUSY = FailureReason.UNAVAILABLE, FailureReason.MISCONFIGURED, Fail
         (400, '{"error": {"code": "1301", "message": "敏感"}}', NO, False),
         (400, '{"error": "bad parameter"}', DOWN, False),
         (404, "not found", DOWN, False),
+        (404, '{"error": {"code": "model_not_found", "message": "no"}}', WRONG, False),
+        (404, '{"error": {"message": "The model `gpt-9` does not exist."}}', WRONG, False),
+        (404, '{"error": "model \\"llama9\\" not found, try pulling it first"}', WRONG, False),
+        (
+            404,
+            '{"error": {"message": "Not found the model moon-9 or Permission denied"}}',
+            WRONG,
+            False,
+        ),
+        (404, '{"error": {"code": "InvalidEndpointOrModel.NotFound"}}', WRONG, False),
+        (400, '{"error": {"message": "Model Not Exist"}}', WRONG, False),
+        (400, '{"code": 20012, "message": "Model does not exist."}', WRONG, False),
+        (400, '{"error": {"message": "nothing/x is not a valid model ID"}}', WRONG, False),
+        (
+            400,
+            '{"error": {"code": "1211", "message": "模型不存在，请检查模型代码。"}}',
+            WRONG,
+            False,
+        ),
+        (503, '{"error": {"code": "model_not_found", "message": "无可用渠道"}}', WRONG, False),
+        (404, '{"detail": "Not Found"}', DOWN, False),
+        (404, "<html>404 Not Found</html>", DOWN, False),
+        (500, '{"error": {"message": "model not found in cache"}}', DOWN, True),
         (408, "", DOWN, True),
         (
             429,
@@ -105,7 +128,7 @@ def test_the_limit_is_read_where_a_server_names_it(body, limit):
 @pytest.mark.parametrize(
     "words",
     ["余额不足", "why insufficient_quota?", "Arrearage 是什么", "maximum context length 是什么", "prompt is too long",
-     "content_filter", "RiskDetection", "high risk", "exceeded your current quota", "欠费"],
+     "content_filter", "model not found", "RiskDetection", "high risk", "exceeded your current quota", "欠费"],
 )  # fmt: skip
 @pytest.mark.parametrize(
     "body",

@@ -8,10 +8,8 @@ better served by a sentence. Time and size are bounded, whatever the server does
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import NamedTuple
 
@@ -31,6 +29,7 @@ from wxgptd.llm.breaker import shown_url
 from wxgptd.llm.call import Call
 from wxgptd.llm.parameters import Parameters
 from wxgptd.llm.probing import Endpoint
+from wxgptd.llm.retry_after import retry_after
 from wxgptd.llm.why import Why, printable
 from wxgptd.outbound.client import HttpClient
 from wxgptd.outbound.reading import Excerpt, cause_of, reason_of, was_cancelled
@@ -105,6 +104,7 @@ class Model:
         self._jitter = jitter
         self._parameters = Parameters(server.parameters)
         self._names = {server.model}
+        self._failure: tuple[float, str] | None = None
 
     def ask(
         self,
@@ -122,6 +122,13 @@ class Model:
         breakers = self._endpoint.breaker, *map(self._endpoint.model, sorted(self._names))
         return "; ".join(one.state for one in breakers if one.open) or "ok"
 
+    def last_failure(self) -> str:
+        """Return what came of the last call if it failed; see `wxgptd.ports.ChatModel`."""
+        if self._failure is None:
+            return ""
+        at, why = self._failure
+        return f"{why}, {self._clock.seconds() - at:.0f} s ago"
+
     def left_alone(self) -> bool:
         """Tell whether the circuit breaker is open; see `wxgptd.ports.ChatModel`."""
         breakers = self._endpoint.breaker, self._endpoint.model(self._server.model)
@@ -137,11 +144,16 @@ class Model:
                     detail = f"{breaker.name}: circuit breaker open"
                     return Breakdown(reason=breaker.open, text="", detail=detail)
         result = self._censored(await self._insist(prompt, told))
+        self._failure = None if isinstance(result, Completion) else self._failed(result)
         if prompt.probe:
             self._judge(result, name)
         else:
             result = await self._note(result, name, prompt.asker)
         return _breakdown(result) if isinstance(result, refusals.Refusal) else result
+
+    def _failed(self, result: Breakdown | refusals.Refusal) -> tuple[float, str]:
+        why = result.logged if isinstance(result, Breakdown) else result.why.said
+        return self._clock.seconds(), f"{result.reason}: {why}"
 
     # What a call says about the server: see `breaker.py`.
 
@@ -315,10 +327,12 @@ class Model:
         reader = Excerpt(self._clock, self._server.idle_timeout_s, MAX_ERROR_BYTES)
         response.deliverBody(reader)
         body = (await reader.finished).decode("utf-8", "replace")
-        refusal = refusals.classify(response.code, body, _retry_after(response), words)
+        refusal = refusals.classify(response.code, body, retry_after(response), words)
         asked = shown_url(self._server.url)
         if response.code == 404:
-            said = f"{refusal.why.said} (asked {asked}: is /v1 missing from base_url?)"
+            wrong = refusal.reason is FailureReason.MISCONFIGURED
+            doubt = "is `model` right?" if wrong else "is /v1 missing from base_url?"
+            said = f"{refusal.why.said} (asked {asked}: {doubt})"
             return replace(refusal, why=refusal.why._replace(said=said))
         if 300 <= response.code < 400:
             location = response.headers.getRawHeaders(b"location", [b"?"])[0]
@@ -382,19 +396,3 @@ def _late(said: str) -> refusals.Refusal:
 def _too_long(_value: object, _timeout: float) -> Failure:
     """Whatever a client makes of being cancelled: its time was over."""
     return Failure(TookTooLong())
-
-
-def _retry_after(response: IResponse) -> float:
-    values = response.headers.getRawHeaders(b"retry-after", [])
-    if not values:
-        return 0.0
-    value = values[0].decode("latin-1").strip()
-    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]*)?", value):
-        return min(float(value), 86_400.0)
-    try:
-        then = parsedate_to_datetime(value)
-        dates = response.headers.getRawHeaders(b"date", [values[0]])
-        date = parsedate_to_datetime(dates[0].decode("latin-1"))
-        return min(max((then - date).total_seconds(), 0.0), 86_400.0)
-    except (ValueError, TypeError):
-        return 0.0

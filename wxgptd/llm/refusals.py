@@ -76,6 +76,19 @@ _TOO_LONG = re.compile(
 _MISCONFIGURED_CODES = frozenset({"invalid_api_key", "no_db_connection"})
 """The latter is what LiteLLM says to a key that it does not know."""
 
+_NO_MODEL_CODES = frozenset(
+    {
+        "model_not_found", "model_not_exist", "modelnotfound", "invalid_model", "1211", "20012",
+        "invalidendpointormodel.notfound",
+    }
+)  # fmt: skip
+_NO_MODEL = re.compile(
+    r"\b(?:no such|unknown|invalid|not found the) model\b|\bnot a valid model\b|"
+    r"\bmodel\b[^.\n]{0,120}?\b(?:not found|(?:does )?not exist|is not (?:available|supported))|"
+    r"模型不存在|没有这个模型|无此模型",
+    re.IGNORECASE,
+)
+
 _REFUSED_CODES = frozenset({"content_filter", "data_inspection_failed", "1301"})
 _REFUSED = re.compile(
     r"content_filter|content_policy|data_inspection_failed|RiskDetection|high risk", re.IGNORECASE
@@ -95,6 +108,8 @@ def classify(status: int, body: str, retry_after_s: float = 0.0, asked: str = ""
     if status == 200:
         # What some servers would have said by a status, had they not begun to stream.
         status = next((int(one) for one in _error_codes(body) if _STATUS.fullmatch(one)), 200)
+    if _is_about_the_model(status, body, asked):
+        return Refusal(FailureReason.MISCONFIGURED, why, blame=Blame.MODEL)
     refused = _by_status(status)
     if status in (400, 422) and _TOO_MANY_ASKED_FOR.search(body):
         return Refusal(FailureReason.UNAVAILABLE, why, complaint=body[:4_000])
@@ -115,6 +130,15 @@ def classify(status: int, body: str, retry_after_s: float = 0.0, asked: str = ""
         return Refusal(down, why, complaint=body[:4_000])
     transient = status in (200, 408, 409) or status >= 500
     return Refusal(down, why, transient, retry_after_s, blame=Blame.MODEL)
+
+
+def _is_about_the_model(status: int, body: str, asked: str) -> bool:
+    """Tell whether the server knows no such model: `model` is wrong, and not the address."""
+    if _error_codes(body) & _NO_MODEL_CODES:
+        return status in (200, 400, 404, 422, 503)
+    asked = asked.lower()
+    found = _NO_MODEL.finditer(error_sentence(body)) if status in (400, 404, 422) else ()
+    return any(one[0].lower() not in asked for one in found)
 
 
 def unavailable(why: Why, *, transient: bool) -> Refusal:
