@@ -159,3 +159,29 @@ def test_no_text_takes_long(hostile):
     plain(hostile, growing=True)
     most = 5 if sys.gettrace() is None else 60  # coverage makes the parser five times slower
     assert time.process_time() - began < most
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ln", "lg", "log", "exp", "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arctan", "sinh",
+     "cosh", "tanh", "lim", "max", "min", "sup", "inf", "det", "gcd", "deg", "dim", "ker", "arg",
+     "hom", "Pr"],
+)  # fmt: skip
+@pytest.mark.parametrize("written", [r"$\%s x$", r"\(\%s(x)\)", r"$$2\%s x + 1$$", r"$e^{\%s x}$"])
+def test_the_name_of_a_function_survives(name, written):
+    shown = plain(written % name)
+    assert name in shown
+    assert "\\" not in shown
+
+
+@pytest.mark.parametrize(
+    ("tex", "shown"),
+    [
+        (r"$a \equiv b \pmod{n}$", "a ≡ b (mod n)"),
+        (r"$a \bmod 3$", "a mod 3"),
+        (r"$\limsup_{n} a_n$", "lim sup_n a_n"),
+        (r"结果是 \ln x 的导数", r"结果是 \ln x 的导数"),
+    ],
+)
+def test_the_kin_of_functions_reads_well(tex, shown):
+    assert plain(tex) == shown

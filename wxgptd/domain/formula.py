@@ -25,7 +25,10 @@ _SYMBOLS = {
     "log": "log", "ln": "ln", "lg": "lg", "exp": "exp", "sin": "sin", "cos": "cos", "tan": "tan",
     "cot": "cot", "arcsin": "arcsin", "arccos": "arccos", "arctan": "arctan", "lim": "lim",
     "max": "max", "min": "min", "sup": "sup", "inf": "inf", "det": "det", "gcd": "gcd",
-    "bmod": "mod", "deg": "deg", "dim": "dim", "ker": "ker", "mid": "|", "vert": "|",
+    "bmod": "mod", "mod": "mod", "sec": "sec", "csc": "csc", "sinh": "sinh", "cosh": "cosh",
+    "tanh": "tanh", "coth": "coth", "arg": "arg", "hom": "hom", "Pr": "Pr", "limsup": "lim sup",
+    "liminf": "lim inf", "injlim": "inj lim", "projlim": "proj lim", "deg": "deg", "dim": "dim",
+    "ker": "ker", "mid": "|", "vert": "|",
     "langle": "⟨", "rangle": "⟩", "lfloor": "⌊", "rfloor": "⌋", "lceil": "⌈", "rceil": "⌉",
     "star": "⋆", "oplus": "⊕", "otimes": "⊗", "hbar": "ħ", "ell": "ℓ", "cong": "≅",
     "quad": " ", "qquad": "  ", "left": "", "right": "", "displaystyle": "", "limits": "",
@@ -43,6 +46,7 @@ _DOUBLE = re.compile(r"\\mathbb\s*(?:\{([A-Z])\}|([A-Z]))")
 _DOUBLED = str.maketrans("CHNPQRZ", "ℂℍℕℙℚℝℤ")
 _BINOMIAL = re.compile(rf"\\[dt]?binom\s*{_GROUP}\s*{_GROUP}")
 _FRAME = re.compile(r"\\(?:begin|end)\s*\{[A-Za-z]{1,20}\*?\}(?:\{[^{}]{0,40}\})?")
+_MODULO = re.compile(r"\\pmod\s*(?:\{([^{}]{0,60})\}|(\w))")
 _DEGREE = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))")
 _SINGLE = re.compile(r"([_^])\{(\w)\}")
 _FRACTION = re.compile(rf"\\[dt]?frac\s*{_GROUP}\s*{_GROUP}")
@@ -64,7 +68,7 @@ _MARKS = {
 
 def formula(tex: str) -> str:
     """Return `tex`, the inside of a formula, as a line of text."""
-    tex = _FRAME.sub("", _DEGREE.sub("°", tex))
+    tex = _FRAME.sub("", _DEGREE.sub("°", _MODULO.sub(r"(\\mod \1\2)", tex)))
     tex = _DOUBLE.sub(lambda found: (found[1] or found[2]).translate(_DOUBLED), tex)
     for _ in range(_DEPTH):  # from the innermost groups outwards
         before = tex
