@@ -22,6 +22,7 @@ from click_man.core import generate_man_page
 
 from wxgpt.main import COMMANDS, cli
 from wxgptd import __version__, config
+from wxgptd.config.tables import key_of
 from wxgptd.config.values import AutoOrNumber
 from wxgptd.domain import texts
 from wxgptd.service.reloading import TAKES_RESTART
@@ -121,6 +122,7 @@ TABLES = (
     ("account", "[account.NAME]", config.Account),
     ("assistant", "[assistant.NAME]", config.Assistant),
     ("session", "[session]", config.Session),
+    ("commands", "[commands]", config.Commands),
     ("window", "[window]", config.Window),
     ("reply", "[reply]", config.Reply),
     ("limits", "[limits]", config.Limits),
@@ -209,12 +211,12 @@ def reference(language: Language) -> str:
         lines += [f"## `{head}`{mark}", "", language.head]
         hints = get_type_hints(kind)
         for field in attrs.fields(kind):
-            about = known.get(f"{table}.{field.name}", ("", ""))[0 if chinese else 1]
+            about = known.get(f"{table}.{key_of(field.name)}", ("", ""))[0 if chinese else 1]
             about = language.rules.get(field.name, "") if table == "rule" else about
             shown = language.kinds[kind_of(hints[field.name])]
             default = "" if table == "rule" else default_of(field, table)
             lines.append(
-                f"| `{field.name}` | {shown} | {default} | {about.replace('|', chr(92) + '|')} |"
+                f"| `{key_of(field.name)}` | {shown} | {default} | {about.replace('|', chr(92) + '|')} |"
             )
         lines.append("")
     lines += ["## `[texts]`", "", language.texts, "", language.texts_head]

@@ -328,24 +328,25 @@ PLACEHOLDERS = {
 def tables(config: type, example: dict, where: str = ""):
     """Yield each key of the code with its default, and the example's value for it."""
     for field in attrs.fields(config):
-        key = f"{where}{field.name}"
+        name = field.name.removesuffix("_")
+        key = f"{where}{name}"
         if key == "account":
             yield from tables(cfg.Account, example["account"]["main"], "account.main.")
         elif key == "assistant":
             yield from tables(cfg.Assistant, example["assistant"]["chatgpt"], "assistant.chatgpt.")
-        elif field.default is None and field.name not in example:
+        elif field.default is None and name not in example:
             continue  # only shown in comments: nothing is the default
         elif isinstance(field.default, attrs.Factory) and key != "texts":
-            yield key, field.default.factory(), example[field.name]
+            yield key, field.default.factory(), example[name]
         elif key == "rule":
             assert "rule" not in example  # only shown in comments: none is the default
         elif key == "texts":
             yield key, {n: getattr(Texts(), n) for n in example["texts"]}, example["texts"]
             assert list(example["texts"]) == list(Texts.__dataclass_fields__)
         elif attrs.has(type(field.default)):
-            yield from tables(type(field.default), example[field.name], f"{key}.")
+            yield from tables(type(field.default), example[name], f"{key}.")
         else:
-            yield key, field.default, example[field.name]
+            yield key, field.default, example[name]
 
 
 def test_the_example_has_every_key_at_its_default(tmp_path):
@@ -358,7 +359,8 @@ def test_the_example_has_every_key_at_its_default(tmp_path):
             continue
         value = loaded
         for name in key.split("."):
-            value = value[name] if isinstance(value, dict) else getattr(value, name)
+            field = "continue_" if name == "continue" else name
+            value = value[name] if isinstance(value, dict) else getattr(value, field)
         if key != "texts":
             assert value == default, key
         else:

@@ -27,7 +27,7 @@ def test_the_text_of_each_failure_is_the_one_that_users_read(name):
 def test_the_texts_of_what_is_not_whole_are_those_that_users_read():
     assert in_words(Texts()).interrupted in MODELS
     assert in_words(Texts()).cut_short in MODELS
-    assert Texts().failure_busy.replace("{seconds}", "N") in MODELS
+    assert in_words(Texts()).failure_busy.replace("{seconds}", "N") in MODELS
 
 
 DOCUMENTS = sorted(

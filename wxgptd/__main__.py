@@ -35,7 +35,7 @@ from wxgptd.outbound.names import Names
 from wxgptd.ports import Threads
 from wxgptd.service import log_format
 from wxgptd.service.keeping import keeping_period_s
-from wxgptd.service.keys import link_key
+from wxgptd.service.keys import link_key, passing_keys
 from wxgptd.service.line_limit import LineLimit
 from wxgptd.service.listening import (
     endpoint,
@@ -52,7 +52,7 @@ from wxgptd.service.process_limits import (
     raise_file_limit,
 )
 from wxgptd.service.site import MAX_BODY_BYTES, BoundedSite
-from wxgptd.service.supervision import Supervision
+from wxgptd.service.supervision import Supervision, in_terminal
 from wxgptd.service.threads import start_threads
 from wxgptd.service.wiring import Service
 from wxgptd.service.world import World
@@ -200,6 +200,7 @@ class _Process:
                 threads=threads,
                 max_running=connections_possible(),
                 link_key=link_key(server.state_dir),
+                passing_keys=passing_keys(server.state_dir),
                 config_path=self._path,
                 reread=partial(config.load, self._path),
                 on_damage=self._cannot_go_on,
@@ -330,12 +331,8 @@ class _Process:
         return self._stops < 2 and service.held > 0
 
     def _take_signals(self) -> None:
-        taken = {
-            signal.SIGTERM: self._told_to_stop,
-            signal.SIGINT: self._told_to_stop,
-            # Who runs a daemon in a terminal and closes that wants it to stop.
-            signal.SIGHUP: self._told_to_stop if sys.stderr.isatty() else self._told_to_reload,
-        }
+        taken = dict.fromkeys((signal.SIGTERM, signal.SIGINT), self._told_to_stop)
+        taken[signal.SIGHUP] = self._told_to_stop if in_terminal() else self._told_to_reload
         for number, act in taken.items():
             # `nohup` and the shell's `&` have some ignored, and mean it.
             if signal.getsignal(number) is not signal.SIG_IGN:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from wxgpt import options
 from wxgpt.failures import Unreachable, UsageFailure
+from wxgptd.errors import WxgptError
 
 TIMEOUT_S = 5.0
 
@@ -70,6 +71,30 @@ def require_ready(status: int) -> None:
         raise Unreachable("the daemon is still starting", hint="try again in a few seconds")
     if status >= 500:
         raise Unreachable("the daemon could not do it", hint="its log says why")
+
+
+class UnknownUser(WxgptError):
+    """no user of that OpenID has been seen"""
+
+
+def unknown(account: str, openid: str) -> UnknownUser:
+    """Return the error for a user of whom nothing is known."""
+    return UnknownUser(
+        f"nothing is known of {account}/{openid}", hint="`wxgpt users list` shows who is known"
+    )
+
+
+def require_known(account: str, openid: str) -> None:
+    """See to it that the daemon has seen that user.
+
+    Raises:
+        UnknownUser: it has not.
+        Unreachable: there is no daemon that could tell.
+    """
+    status, _ = request("GET", f"/users/{quote(account, safe='')}/{quote(openid, safe='')}")
+    require_ready(status)
+    if status != 200:
+        raise unknown(account, openid)
 
 
 def hand_on(path: Path, text: str, *, dry: bool = False) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Sessions:
         """Take note of `record`, and return its session or an empty text."""
         user, event = record.user, record.event
         match event:
-            case e.SessionOpened():
+            case e.SessionOpened() | e.SessionResumed():
                 self._live[user] = event.session
                 return event.session
             case e.SessionClosed():
@@ -58,7 +58,13 @@ class Sessions:
             case e.UserErased():
                 self._live.pop(user, None)
                 return ""
-            case Unreadable() | e.StandingChanged() | e.TailTrimmed() | e.TimeoutBudgetSet():
+            case (
+                Unreadable()
+                | e.StandingChanged()
+                | e.TailTrimmed()
+                | e.TimeoutBudgetSet()
+                | e.MessagesUnanswered()
+            ):
                 return ""
             case _:
                 known = self._of_delivery.get((user, event.delivery))
@@ -91,7 +97,8 @@ def as_json(record: AnyRecord, session: str) -> dict[str, Any]:
             field.name: None if field.name in unknown else _plain(getattr(event, field.name))
             for field in dataclasses.fields(event)
         }
-    carried.pop("at", None)
+    for name in ("at", "sealed"):
+        carried.pop(name, None)
     delivery = carried.pop("delivery", None) or carried.get("question")
     carried.pop("session", None)
     return {
@@ -169,6 +176,7 @@ _COLOURS = {
     "unpushed": "red",
     "torn": "red",
     "declined": "yellow",
+    "unanswered": "yellow",
     "restarted": "yellow",
     "unknown": "yellow",
 }
@@ -181,10 +189,15 @@ def _label(record: AnyRecord) -> tuple[str, str]:
             return "opened", f"{assistant}, {ttl_s:g} s without a message end it"
         case e.SessionClosed(reason=reason):
             return "closed", str(reason)
+        case e.SessionResumed():
+            return "resumed", ""
+        case e.MessageHeld():
+            return "held", "after the session's expiry; for no model unless its sender says so"
         case e.CommandGiven(command=command):
             return "command", command
-        case e.QuestionAsked(text=text, image=image):
-            return "asked", f"[picture] {text}".rstrip() if image else text
+        case e.QuestionAsked(text=text, image=image, retries=retries):
+            again = "again: " if retries else ""
+            return "asked", f"{again}[picture] {text}".rstrip() if image else f"{again}{text}"
         case e.ContinuationAsked(question=question):
             return "more", f"of {question}"
         case e.MessageDeclined(reason=reason, about=about):
@@ -226,6 +239,8 @@ def _label(record: AnyRecord) -> tuple[str, str]:
         case e.TimeoutBudgetSet(size=size, timeouts=timeouts):
             why = f", after {timeouts} timeouts caused a suspension" if timeouts else ""
             return "timeouts", f"budget {size} per 5 min{why}"
+        case e.MessagesUnanswered(count=count):
+            return "unanswered", f"{count} {'message' if count == 1 else 'messages'}"
         case Unreadable(tag=tag, version=version):
             return "unknown", f"kind {tag} version {version}: a newer wxgptd wrote it"
 
@@ -241,6 +256,14 @@ def timeouts(accounts: Mapping[str, Any]) -> str:
         f"{name} {one['left']} of {one['budget']} left{' (auto)' if one['auto'] else ''}"
         + (f", last suspended {rfc3339(one['suspended_at'])}" if one["suspended_at"] else "")
         + (", suspension suspected" if one["suspected"] else "")
+        for name, one in accounts.items()
+    )
+
+
+def unanswered(accounts: Mapping[str, Any]) -> str:
+    """Return how many messages of each account went unanswered, as `/status` has them, in words."""
+    return ", ".join(
+        f"{name} {one['today']} today, {one['yesterday']} yesterday"
         for name, one in accounts.items()
     )
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import select
 import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -36,19 +38,29 @@ class Message:
         return self.fields.get("Content") or self.fields.get("Event", "")
 
 
-def send_again(
-    to: str,
-    until: Point,
-    user: str | None,
-    account: str | None,
-    speed: float,
-    allow_remote: bool,
-    output: str,
-) -> None:
-    """Send the logged messages to `to`, `speed` times as fast as they came; print a summary.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to be sent again, where to, and how fast.
+
+    `commands` tells whether chat commands, follows and unfollows are sent, too; `yes` that nobody
+    is asked.
+    """
+
+    to: str
+    until: Point
+    user: str | None
+    account: str | None
+    speed: float
+    allow_remote: bool
+    commands: bool
+    yes: bool
+
+
+def send_again(plan: Plan, output: str) -> None:
+    """Send the logged messages again as `plan` says; print what becomes of each.
 
     Raises:
-        UsageFailure: `to` is not on this machine, or there is nothing to send.
+        UsageFailure: that is not on this machine, or the daemon of this log, or nothing to send.
         Unreachable: nobody listens there.
         UnansweredMessage: a message had no reply.
     """
@@ -56,41 +68,101 @@ def send_again(
     from wxgpt.commands import send
     from wxgpt.reactor import run
 
-    host = send.host_of(to)
-    if not allow_remote:
+    host = send.host_of(plan.to)
+    if not plan.allow_remote:
         _refuse_remote(host)
     config = options.load_config()
-    name, _ = options.pick_account(config, account)
-    logged = Logged(config)
-    for record in records.read(options.open_log(), until):
-        if record.user.account == name and user in (None, record.user.openid):
+    name, _ = options.pick_account(config, plan.account)
+    who = _require_another(plan.to, config)
+    logged = Logged(config, commands=plan.commands)
+    for record in records.read(options.open_log(), plan.until):
+        if record.user.account == name and plan.user in (None, record.user.openid):
             logged.observe(record)
     messages = logged.messages()
     if not messages:
         raise UsageFailure("there are no messages in the log to send again")
-    if logged.declined:
-        click.echo(
-            f"{logged.declined} declined messages are left out: the log keeps no text", err=True
-        )
-    hook = send.webhook(config, name, to, None)
-    click.echo(
-        f"sending {len(messages)} messages to {to}, under the users' own OpenIDs: whoever answers "
-        "there calls its model, and has them in its log",
-        err=True,
-    )
+    hook = send.webhook(config, name, plan.to, None)
+    _confirm(plan, logged, messages, who)
+    show = _Rows(output)
 
     async def play(reactor: Any) -> list[tuple[Message, Delivery]]:  # noqa: ANN401
         wechat = peer.Peer(hook, http=peer.real_client(reactor), clock=reactor, wall=time.time)
-        return await _play(reactor, wechat, messages, speed)
+        return await _play(reactor, wechat, messages, plan.speed, show)
 
     done = run(play)
-    _summarise(done, output)
+    show.summary(done)
     attempts = [attempt for _, delivery in done for attempt in delivery.attempts]
     if all(attempt.result is peer.Result.REFUSED for attempt in attempts):
-        raise Unreachable(f"nobody listens at {to}", hint="start the daemon that is to be tried")
+        raise Unreachable(
+            f"nobody listens at {plan.to}", hint="start the daemon that is to be tried"
+        )
     faults = sum(delivery.fault for _, delivery in done)
     if faults:
         raise send.UnansweredMessage(f"{faults} of {len(done)} messages had no reply")
+
+
+def _require_another(to: str, config: Config) -> str:
+    """Ask the server at `to` who it is; return that in words.
+
+    Raises:
+        UsageFailure: it is the daemon that wrote this log.
+    """
+    from wxgpt import instance
+
+    there = instance.asked(to)
+    here = instance.own(config.server.state_dir)
+    if there is not None and there == here:
+        raise UsageFailure(
+            f"{to} is the daemon that wrote this log: its users would ask everything again",
+            hint="start another one with a state directory of its own, and name that one",
+        )
+    if there is None and _same_port(to, config.server.listen):
+        raise UsageFailure(
+            f"{to} is where [server] listen has the daemon of this log",
+            hint="start another one on another port, and name that one",
+        )
+    return f"wxgptd {there}" if there is not None else "a server that does not say who it is"
+
+
+def _same_port(to: str, listen: str) -> bool:
+    from wxgpt.commands import send
+
+    try:
+        own = urlsplit(send.local_address(listen)).port
+    except UsageFailure:
+        return False
+    return urlsplit(to).port == own
+
+
+def _confirm(plan: Plan, logged: Logged, messages: list[Message], who: str) -> None:
+    """Show what would be done, and ask.
+
+    Raises:
+        UsageFailure: there is no terminal to ask at, and no --yes.
+    """
+    users = len({message.user for message in messages})
+    seconds = (messages[-1].at - messages[0].at) / plan.speed
+    click.echo(
+        f"{len(messages)} messages of {users} users go to {plan.to} ({who}) within "
+        f"{seconds:.0f} s, under the users' own OpenIDs.\n"
+        "It calls its model for each question, and has all of it in its log.",
+        err=True,
+    )
+    if logged.stripped:
+        click.echo(
+            f"{logged.stripped} commands, follows and unfollows are left out (--commands sends "
+            "them, too)",
+            err=True,
+        )
+    if logged.declined:
+        click.echo(f"{logged.declined} declined messages are left out: no text is kept", err=True)
+    if plan.yes:
+        return
+    if not sys.stdin or not sys.stdin.isatty():
+        raise UsageFailure("it calls a model, so it asks", hint="--yes (-y) answers that")
+    if not click.confirm("Send them?", err=True):
+        click.echo("nothing was sent", err=True)
+        sys.exit(1)
 
 
 def _refuse_remote(host: str) -> None:
@@ -105,13 +177,21 @@ def _refuse_remote(host: str) -> None:
         )
 
 
-class Logged:
-    """What users sent, from the events that it led to."""
+TYPED = {"interrupt": "停止", "resume": "接着聊", "continue": "继续"}
+"""What is typed for a command that has no slash."""
 
-    def __init__(self, config: Config) -> None:
+
+class Logged:
+    """What users sent, from the events that it led to.
+
+    Without `commands`, what opened a session goes with its first question.
+    """
+
+    def __init__(self, config: Config, *, commands: bool) -> None:
         from wxgptd.config import chat_command
 
-        self.declined = 0
+        self.declined = self.stripped = 0
+        self._with_commands = commands
         self._commands = {name: chat_command(name, one) for name, one in config.assistant.items()}
         self._fallback = next(iter(self._commands.values()))
         self._sent: dict[tuple[User, str], tuple[float, dict[str, str]]] = {}
@@ -127,10 +207,17 @@ class Logged:
         match event:
             case e.SessionOpened(assistant=assistant):
                 self._opened[who] = self._commands.get(assistant, self._fallback)
+            case (
+                e.CommandGiven()
+                | e.UserSubscribed()
+                | e.UserUnsubscribed()
+                | e.ReplyOffered(notice="session_already_open")
+            ) if not self._with_commands:
+                self.stripped += not isinstance(event, e.ReplyOffered)
             case e.CommandGiven(command=command):
                 opening = self._opened.pop(who, self._fallback)
-                typed = opening if command == "open" else f"/{command.partition(' ')[0]}"
-                self._say(who, event.delivery, event.at, typed)
+                typed = TYPED.get(command) or f"/{command.partition(' ')[0]}"
+                self._say(who, event.delivery, event.at, opening if command == "open" else typed)
             case e.QuestionAsked(image=image) if image:
                 self._sent[who, event.delivery] = event.at, image_message(image)
             case e.QuestionAsked(text=text):
@@ -175,62 +262,86 @@ async def _play(
     wechat: Peer,
     messages: list[Message],
     speed: float,
+    show: _Rows,
 ) -> list[tuple[Message, Delivery]]:
-    from rich.console import Console
-    from rich.progress import Progress
+    """Send each message when its time has come; give up once nobody reads what is printed."""
     from twisted.internet.defer import Deferred, gatherResults
     from twisted.internet.task import deferLater
 
     done: list[tuple[Message, Delivery]] = []
     began, first = reactor.seconds(), messages[0].at
-    bar = Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
-    task = bar.add_task("sending", total=len(messages))
 
     async def one(message: Message) -> None:
         due = began + (message.at - first) / speed
         await deferLater(reactor, max(0.0, due - reactor.seconds()))
+        show.require_reader()
         delivery = await wechat.deliver(message.user, message.fields)
         done.append((message, delivery))
-        bar.advance(task)
+        show.row(message, delivery)
 
-    with bar:
-        await gatherResults(
-            [Deferred.fromCoroutine(one(message)) for message in messages], consumeErrors=True
-        )
+    await gatherResults(
+        [Deferred.fromCoroutine(one(message)) for message in messages], consumeErrors=True
+    )
     return sorted(done, key=lambda pair: pair[0].at)
 
 
-def _summarise(done: list[tuple[Message, Delivery]], output: str) -> None:
-    rows = [
-        {
-            "user": message.user,
-            "text": message.label,
-            "logged_s": None if message.logged_s is None else round(message.logged_s, 3),
-            "now_s": round(delivery.took_s, 3),
-            "attempts": len(delivery.attempts),
-            "fault": delivery.fault,
-        }
-        for message, delivery in done
-    ]
-    faults = sum(bool(row["fault"]) for row in rows)
-    if output == "json":
-        click.echo(render.dumps({"messages": rows, "faults": faults}))
-        return
-    click.echo("  logged      now  attempts  message")
-    for (message, delivery), row in zip(done, rows, strict=True):
+class _Rows:
+    """Prints what becomes of each message, as it does; as JSON all of it at the end."""
+
+    def __init__(self, output: str) -> None:
+        self._output = output
+        if output == "text":
+            click.echo("  logged      now  attempts  message")
+
+    def require_reader(self) -> None:
+        """See to it that somebody still reads.
+
+        Raises:
+            BrokenPipeError: the pipe that is written to was closed.
+        """
+        pipe = select.poll()
+        pipe.register(sys.stdout.fileno(), 0)
+        if any(event & select.POLLERR for _, event in pipe.poll(0)):
+            raise BrokenPipeError
+
+    def row(self, message: Message, delivery: Delivery) -> None:
+        """Print a line."""
+        if self._output != "text":
+            return
         logged = "     –" if message.logged_s is None else f"{message.logged_s:6.1f}"
         text = render.shorten(render.printable(message.label), 60)
-        mark = "  FAULT" if row["fault"] else ""
-        click.echo(f"{logged} s {delivery.took_s:6.1f} s  {row['attempts']:>8}  {text}{mark}")
-    both = [
-        (message.logged_s, delivery.took_s)
-        for message, delivery in done
-        if message.logged_s is not None
-    ]
-    if both:
-        mean_logged = sum(then for then, _ in both) / len(both)
-        mean_now = sum(now for _, now in both) / len(both)
-        click.echo(
-            f"{len(rows)} messages, {faults} faults; mean {mean_now:.2f} s now, "
-            f"{mean_logged:.2f} s logged"
-        )
+        mark = "  FAULT" if delivery.fault else ""
+        attempts = len(delivery.attempts)
+        click.echo(f"{logged} s {delivery.took_s:6.1f} s  {attempts:>8}  {text}{mark}")
+        sys.stdout.flush()
+
+    def summary(self, done: list[tuple[Message, Delivery]]) -> None:
+        """Print how it went."""
+        faults = sum(delivery.fault for _, delivery in done)
+        if self._output == "json":
+            rows = [_as_json(*pair) for pair in done]
+            click.echo(render.dumps({"messages": rows, "faults": faults}))
+            return
+        both = [
+            (message.logged_s, delivery.took_s)
+            for message, delivery in done
+            if message.logged_s is not None
+        ]
+        if both:
+            mean_logged = sum(then for then, _ in both) / len(both)
+            mean_now = sum(now for _, now in both) / len(both)
+            click.echo(
+                f"{len(done)} messages, {faults} faults; mean {mean_now:.2f} s now, "
+                f"{mean_logged:.2f} s logged"
+            )
+
+
+def _as_json(message: Message, delivery: Delivery) -> dict[str, object]:
+    return {
+        "user": message.user,
+        "text": message.label,
+        "logged_s": None if message.logged_s is None else round(message.logged_s, 3),
+        "now_s": round(delivery.took_s, 3),
+        "attempts": len(delivery.attempts),
+        "fault": delivery.fault,
+    }

@@ -74,7 +74,7 @@ def test_a_question_in_line_says_so(theatre, phone):
     [
         (lambda answer: answer.write("写到一半").end("length"), "回答达到长度上限", "cut-short"),
         (lambda answer: answer.write("写到一半").refuse(), "回答中断了", "interrupted"),
-        (lambda answer: answer.end("content_filter"), "这个问题我无法回答", "failed"),
+        (lambda answer: answer.end("content_filter"), "抱歉，这个问题我回答不了。", "failed"),
     ],
 )
 def test_an_answer_that_is_not_whole_says_what_to_do(theatre, phone, end, said, name):

@@ -54,6 +54,23 @@ def test_what_is_given_becomes_a_configuration_that_only_its_owner_reads(tmp_pat
     assert list(cfg.doubts(config)) == []
 
 
+@pytest.mark.parametrize(
+    ("option", "open_without_command", "ttl_s", "said"),
+    [("--only-ai", True, 7_200, "对公众号说 你好"), ("--shared", False, 300, "说 /chatgpt")],
+)
+def test_what_the_account_is_for_decides_how_a_session_opens_and_how_long_it_lives(
+    option, open_without_command, ttl_s, said, tmp_path
+):
+    done = init(tmp_path, *given(tmp_path, option))
+    config = cfg.load(tmp_path / CONFIG)
+    account = config.account["main"]
+    assert account.open_without_command is open_without_command
+    assert bool(account.welcome) is open_without_command
+    assert config.session.ttl == ttl_s
+    assert said in done.stdout
+    assert list(cfg.doubts(config)) == []
+
+
 def test_it_says_what_to_enter_and_never_the_api_key(tmp_path):
     done = init(tmp_path, *given(tmp_path))
     account = cfg.load(tmp_path / CONFIG).account["main"]
@@ -177,7 +194,8 @@ def test_at_a_terminal_it_asks_and_does_not_show_the_key(tmp_path):
     answers = [
         ("服务商 [deepseek]:", "deepsek"), ("服务商 [deepseek]:", "2"), ("模型 [qwen-plus]:", ""), ("密钥:", "sk-canary"),
         ("预算 [20]:", "很多"), ("预算 [20]:", "5"),
-        ("域名:", "chat"), ("域名:", "https://chat.example.org/"), ("AppID:", "wx0123456789"), ("[Y/n]:", "y"),
+        ("域名:", "chat"), ("域名:", "https://chat.example.org/"), ("AppID:", "wx0123456789"),
+        ("就选 n) [Y/n]:", "y"), ("开机自动启动? [Y/n]:", "y"),
         ("网站服务器", "caddy"),
     ]  # fmt: skip
     deadline = time.monotonic() + 60
@@ -197,6 +215,7 @@ def test_at_a_terminal_it_asks_and_does_not_show_the_key(tmp_path):
     assert "canary" not in said
     assistant = cfg.load(tmp_path / CONFIG).assistant["chatgpt"]
     assert (assistant.model, assistant.daily_budget) == ("qwen-plus", 5)
+    assert cfg.load(tmp_path / CONFIG).account["main"].open_without_command
     assert (tmp_path / "etc/systemd/system/wxgptd.socket").exists()
 
 

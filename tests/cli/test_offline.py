@@ -468,6 +468,10 @@ def test_the_help_of_tail_names_every_kind():
 # check --message
 
 
+HELD_BACK = (
+    "after one that expired: held back; a hint says so, and a tap resumes the session "
+    "(after_expiry)"
+)
 RULES = """
 [[rule]]
 match = "keyword"
@@ -507,6 +511,7 @@ forward = "https://old.example.com/?key=secret"
             ["--message", "你好"],
             [
                 "in a session: a question for the model",
+                HELD_BACK,
                 "outside: nobody; WeChat is told `success`",
             ],
         ),
@@ -519,6 +524,7 @@ forward = "https://old.example.com/?key=secret"
             [
                 "first: the next part of an answer, if one of this user's has more; else",
                 "in a session: a question for the model",
+                HELD_BACK,
                 "outside: nobody; WeChat is told `success`",
             ],
         ),
@@ -630,14 +636,15 @@ def test_usage_is_counted_by_day_user_assistant_and_model(place):
         "completion_tokens": 12,
         "estimated_tokens": 0,
         "cost": 0.75,
+        "unanswered": 0,
     }
     (row,) = json.loads(invoked(place, "usage", "--by", "assistant", "--json"))
     assert (row["assistant"], row["answers"]) == ("chatgpt", 4)
     (row,) = json.loads(invoked(place, "usage", "--by", "model", "--json"))
     assert row["model"] == "m-1"
     assert invoked(place, "usage", "-o", "csv").splitlines() == [
-        "day,answers,failures,prompt_tokens,completion_tokens,estimated_tokens,cost",
-        "1970-01-01,4,0,12,16,0,1.0",
+        "day,answers,failures,prompt_tokens,completion_tokens,estimated_tokens,cost,unanswered",
+        "1970-01-01,4,0,12,16,0,1.0,0",
     ]
     assert invoked(place, "usage", "--since", "1h") == ""
 

@@ -49,11 +49,11 @@ def test_what_a_moderator_refused_leaves_the_context():
 def test_an_answer_that_broke_off_stays_with_its_half():
     history = asked("q1", "一？")
     history.do(fail("q1", FailureReason.INTERRUPTED, "写了一半"))
-    history.say("接着说", "q2")
+    history.say("后来呢", "q2")
     assert told(history, "q2", "") == [
         ("user", "一？"),
         ("assistant", "写了一半"),
-        ("user", "接着说"),
+        ("user", "后来呢"),
     ]
 
 

@@ -77,6 +77,8 @@ def test_where_no_command_is_needed_any_text_opens_a_session_and_asks():
     events = history.say("为什么？", "m1", policy=policy)
     assert kinds(events) == ["SessionOpened", "QuestionAsked"]
     assert events[0].assistant == "claude"
+    history.do(complete("m1", "因为。"))
+    history.do(offer("m1"))
     assert kinds(history.say("继续", "m2", at=1e4, policy=policy))[0] == "SessionClosed"
     assert History().say("", "m1", policy=policy) == []
     events = History().say(Unsupported("voice"), "m1", policy=policy)
@@ -120,13 +122,45 @@ def test_another_assistant_s_command_closes_the_first_session():
     assert history.state.live.assistant == ASSISTANTS["/claude"]
 
 
-def test_stop_ends_the_session_and_leaves_the_running_answer_to_come():
+WRITTEN = c.Written(
+    question=DeliveryKey("q1"),
+    text="写了一半",
+    tokens=7,
+    assistant=ASSISTANTS["/chatgpt"],
+    cost=0.5,
+)
+
+
+def test_stop_ends_the_session_and_its_answers_and_keeps_what_was_written():
     history = asked("q1")
     history.say("二？", "q2")
-    events = history.say("/stop", "m3")
-    assert kinds(events) == ["CommandGiven", "AnswerFailed", "SessionClosed", "ReplyOffered"]
-    assert events[1].question == "q2"
-    assert history.state.unanswered == ("q1",)
+    events = history.say("/stop", "m3", written=WRITTEN)
+    assert kinds(events) == [
+        "CommandGiven",
+        "AnswerFailed",
+        "AnswerFailed",
+        "SessionClosed",
+        "ReplyOffered",
+    ]
+    first, second = events[1:3]
+    assert (first.question, first.text, first.tokens, first.cost) == ("q1", "写了一半", 7, 0.5)
+    assert (second.question, second.text, second.tokens) == ("q2", "", 0)
+    assert history.state.unanswered == ()
+
+
+@pytest.mark.parametrize("word", ["停止", "停止。", "停一下", "stop"])
+def test_the_word_stops_the_running_answer_and_not_the_session(word):
+    history = asked("q1")
+    history.say("二？", "q2")
+    events = history.say(word, "m3", written=WRITTEN)
+    assert kinds(events) == ["CommandGiven", "AnswerFailed", "ReplyOffered"]
+    assert events[1].text == "写了一半"
+    assert events[2].notice == "answer_stopped"
+    assert history.state.live is not None
+    assert history.state.heads() == ("q2",)
+    history.say(word, "m4")
+    assert history.state.unanswered == ()
+    assert kinds(history.say(word, "m5")) == ["CommandGiven", "SessionClosed", "ReplyOffered"]
 
 
 def test_clear_drops_the_running_answer_as_its_link_dies():
@@ -169,9 +203,9 @@ def test_a_question_over_the_limit_is_declined():
 def test_closing_sessions_does_not_let_a_user_have_more_questions_running():
     history = History()
     for n in range(3):
-        assert kinds(history.say(f"/chatgpt 第 {n} 个？", f"q{n}"))[-1] == "QuestionAsked"
-        history.say("/stop", f"m{n}")
-    assert kinds(history.say("/chatgpt 第四个？", "q4"))[-2:] == ["MessageDeclined", "ReplyOffered"]
+        other = ("/chatgpt", "/claude")[n % 2]
+        assert kinds(history.say(f"{other} 第 {n} 个？", f"q{n}"))[-1] == "QuestionAsked"
+    assert kinds(history.say("/claude 第四个？", "q4"))[-2:] == ["MessageDeclined", "ReplyOffered"]
 
 
 def test_a_question_over_the_limit_is_declined_behind_an_opening_command_too():
@@ -255,9 +289,10 @@ def test_leaving_takes_the_answers_of_former_sessions_with_it():
     history.do(complete("q1", "很长的回答。" * 20))
     history.do(offer("q1", room=40))
     history.say("二？", "q2")
-    history.say("/stop", "m1")
+    history.say("/claude", "m1")
     assert kinds(history.say(Unsubscribe(), "e1")) == [
         "AnswerFailed",
+        "SessionClosed",
         "UserUnsubscribed",
         "UserErased",
     ]
@@ -424,7 +459,7 @@ def test_an_answer_to_an_unknown_question_is_nothing():
 
 def test_an_answer_comes_although_its_session_has_ended():
     history = asked("q1")
-    history.say("/stop", "m2")
+    history.say("/claude", "m2")
     assert kinds(history.do(complete("q1", "因为。", finish=Finish.LENGTH))) == ["AnswerCompleted"]
 
 

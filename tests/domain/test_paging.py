@@ -54,7 +54,7 @@ def test_a_growing_text_is_cut_at_no_other_place_than_it_has_bytes_for(text, roo
 
 LINK = "https://chat.example.com/a/abcdefghijklmnopqrstuv"
 CATALOGUE = Texts(ai_label="")
-AROUND = Surroundings(commands={}, minutes=5, days=7)
+AROUND = Surroundings(commands={}, titles={}, ttl_s=300.0, days=7)
 
 
 def replies(answer: str, style: Style, room: int) -> tuple[str, list[str], list[str]]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.builders import ASSISTANTS, History, complete, fail, offer, receive
+from tests.support.builders import ASSISTANTS, History, complete, fail, kinds, offer, receive
 from wxgptd.domain import commands as c
-from wxgptd.domain.decider import decide, disregards, recover
+from wxgptd.domain import routing
+from wxgptd.domain.decider import decide, recover
 from wxgptd.domain.folding import evolve
 from wxgptd.domain.state import EMPTY
 from wxgptd.domain.values import (
+    AfterExpiry,
     DeliveryKey,
     FailureReason,
     Ignorable,
@@ -19,7 +21,6 @@ from wxgptd.domain.values import (
     SessionId,
     Standing,
     Subscribe,
-    Text,
     Unsubscribe,
     Unsupported,
 )
@@ -27,7 +28,7 @@ from wxgptd.domain.values import (
 DELIVERIES = st.sampled_from([f"m{n}" for n in range(8)])
 WORDS = st.sampled_from(
     ["/chatgpt", "/claude", "/chatgpt 为什么？", "/stop", "/clear", "/history", "/help", "继续",
-     "为什么？", "", "x" * 40]
+     "停止", "重试", "接着聊", "/model", "/modle", "为什么？", "", "x" * 40]
 )  # fmt: skip
 CONTENTS = st.one_of(
     WORDS,
@@ -44,12 +45,19 @@ CONTENTS = st.one_of(
 TEXTS = st.text(st.sampled_from("天空。\n a"), max_size=40)
 COMMANDS = st.one_of(
     st.builds(
-        lambda said, delivery, session: receive(
-            said, delivery, session=session, policy=Policy(max_waiting=1, max_question_bytes=30)
+        lambda said, delivery, session, after, held: receive(
+            said,
+            delivery,
+            session=session,
+            policy=Policy(max_waiting=1, max_question_bytes=30, after_expiry=after),
+            sealed=b"sealed",
+            held=held,
         ),
         CONTENTS,
         DELIVERIES,
         st.uuids().map(lambda u: SessionId(u.hex)),
+        st.sampled_from(list(AfterExpiry)),
+        st.sampled_from(["", "还在吗？"]),
     ),
     st.builds(lambda d, w, r: offer(d, written=w, room=r), DELIVERIES, TEXTS, st.integers(8, 60)),
     st.builds(complete, DELIVERIES, TEXTS),
@@ -91,12 +99,18 @@ def test_what_is_decided_is_accepted(commands):
     assert history.state.version == len(history.events)
 
 
-@given(TIMED, WORDS, DELIVERIES, st.booleans())
-def test_what_is_disregarded_would_lead_to_nothing(commands, text, delivery, talkative):
+@given(TIMED, WORDS, DELIVERIES, st.booleans(), st.sampled_from(list(AfterExpiry)))
+def test_what_is_left_to_others_leads_to_nothing(commands, text, delivery, talkative, after):
     state = played(commands).state
-    policy = Policy(open_with=ASSISTANTS["/claude"] if talkative else "")
-    if disregards(state, DeliveryKey(delivery), Text(text), policy, ASSISTANTS):
-        assert decide(state, receive(text, delivery, 1e9, policy=policy)) == ()
+    policy = Policy(open_with=ASSISTANTS["/claude"] if talkative else "", after_expiry=after)
+    at = state.heard_at + 400.0
+    command = receive(text, delivery, at, policy=policy)
+    found = routing.route(state, command.message, policy, at)
+    decided = decide(state, command)
+    if isinstance(found, routing.Left | routing.Ruled | routing.Full):
+        assert kinds(decided) in ([], ["SessionClosed"])
+    else:
+        assert decided
 
 
 @given(TIMED)

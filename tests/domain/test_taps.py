@@ -15,6 +15,7 @@ from tests.domain.test_inert import PIECES, has_link
 from tests.support.builders import History, asked, complete, filled, offer, receive
 from wxgptd.domain import paging, taps, texts, wording
 from wxgptd.domain.events import PushStarted
+from wxgptd.domain.phrases import Interrupt, Say, Vocabulary
 from wxgptd.domain.session import Completed, Question
 from wxgptd.domain.texts import MAX_REPLY_BYTES, Texts
 from wxgptd.domain.values import (
@@ -30,7 +31,9 @@ from wxgptd.domain.values import (
 from wxgptd.domain.wording import Surroundings
 
 LINK = "https://chat.example.com/a/abcdefghijklmnopqrstuv"
-AROUND = Surroundings(commands={"chatgpt": "/chatgpt", "claude": "/claude"}, minutes=5, days=7)
+AROUND = Surroundings(
+    commands={"chatgpt": "/chatgpt", "claude": "/claude"}, titles={}, ttl_s=300.0, days=7
+)
 
 
 class Client(HTMLParser):
@@ -117,28 +120,36 @@ def test_a_tap_may_stand_in_every_text(name):
     assert list(texts.faults(name, "说 {tap:继续|看} 吧")) == []
 
 
-NAMING = [
-    name for name in texts.names() if not name.startswith(("page_", "history", "offered_more"))
-]
+ALL = re.compile(r"\{tap:([^}|]*)(?:\|([^}]*))?\}")
+VOCABULARY = Vocabulary({})
 
 
-@pytest.mark.parametrize("name", NAMING)
-def test_whatever_names_words_to_send_offers_them_as_a_tap_and_as_words(name):
+@pytest.mark.parametrize("name", texts.names())
+def test_what_a_tap_sends_can_be_typed_from_what_is_read(name):
     text = getattr(Texts(), name)
-    beside = re.sub(r"\{tap:[^}]*\}", "", text)
-    for words in ("继续", "/clear", "/stop", "/help", "/history"):
-        named = (
-            re.search(r"“继续”|^继续：", beside, re.MULTILINE)
-            if words == "继续"
-            else words in beside
-        )
-        assert bool(named) == (f"{{tap:{words}" in text), words
+    beside = ALL.sub("", text)
+    for words, label in ALL.findall(text):
+        sent, typed = VOCABULARY.read(Text(words)), VOCABULARY.read(Text(label or words))
+        assert sent.action != Say(), words
+        same = isinstance(typed.action, type(sent.action) | Interrupt) and typed.action != Say()
+        assert same or words in beside or name == "offered_more", (words, label)
+
+
+@pytest.mark.parametrize("name", texts.names())
+def test_a_text_that_names_words_offers_them_as_a_tap(name):
+    text = getattr(Texts(), name)
+    beside = ALL.sub("", text)
+    if name.startswith(("page_", "history")):
+        return  # nothing can be tapped there
+    for words in ("“继续”", "/clear", "/stop", "/help", "/history"):
+        if words in beside:
+            assert f"{{tap:{words.strip('“”')}" in text
 
 
 def test_pages_have_words_and_no_taps():
     pages = texts.in_words(Texts())
     assert not [name for name in texts.names() if "{tap" in getattr(pages, name)]
-    assert "回复“继续”接着写" in pages.failure_interrupted
+    assert pages.failure_interrupted == "回答中断了。发送“继续”接着写，或者重试。"
 
 
 def rendered(notice: str, about: str = "", catalogue: Texts = Texts(), around=AROUND) -> str:
@@ -149,11 +160,22 @@ def rendered(notice: str, about: str = "", catalogue: Texts = Texts(), around=AR
 
 def test_help_and_models_are_menus():
     assert Client(rendered("help")).sends == [
-        "/chatgpt", "/claude", "继续", "/clear", "/history", "/stop",
+        "/chatgpt", "/claude", "继续", "重试", "停止", "/clear", "/history", "/stop",
     ]  # fmt: skip
     client = Client(rendered("models", "small\nsmall\nBig one"))
     assert client.sends == ["/model small", "/model Big one"]
     assert "可选：small、Big one。" in client.shown
+
+
+def test_help_is_true_where_no_command_is_needed():
+    around = replace(AROUND, without_command=True, several_models=True)
+    client = Client(rendered("help", around=around))
+    assert "/chatgpt" not in client.sends
+    assert client.sends[-1] == "/model"
+    assert client.shown.startswith("直接发送问题即可开始。")
+    for notice in ("session_stopped", "no_session"):
+        assert "直接发送问题" in rendered(notice, around=around)
+        assert "直接发送问题" not in rendered(notice)
 
 
 def test_a_menu_that_is_too_long_for_links_is_words():

@@ -27,7 +27,11 @@ from wxgptd.domain.wording import Surroundings
 
 LINK = "https://chat.example.com/a/abcdefghijklmnopqrstuv"
 AROUND = Surroundings(
-    commands={"chatgpt": "/chatgpt", "claude": "/claude"}, minutes=5, days=7, welcome="欢迎"
+    commands={"chatgpt": "/chatgpt", "claude": "/claude"},
+    titles={"chatgpt": "AI 助手"},
+    ttl_s=300.0,
+    days=7,
+    welcome="欢迎",
 )
 
 
@@ -97,7 +101,7 @@ def test_what_no_model_wrote_is_not_labelled(kind):
 
 def test_an_answer_with_more_to_come_says_how_to_get_it():
     said = render(Reply(ReplyKind.ANSWER, start=0, end=3, rest=True), completed("因为。所以。"))
-    assert said.startswith(f"因为。\n\n{LABEL}\n\n（未完")
+    assert said.startswith(f"因为。\n\n{LABEL}\n\n──────────\n<a ")
     assert LINK in said
 
 
@@ -115,7 +119,7 @@ def test_an_answer_that_broke_off_says_so():
 
 def test_what_was_written_by_then_comes_with_the_link():
     said = render(Reply(ReplyKind.PARTIAL, end=4, text="第一句。"), Pending())
-    assert said.startswith(f"第一句。\n\n{LABEL}\n\n（还在写")
+    assert said.startswith(f"第一句。\n\n{LABEL}\n\n──────────\n<a ")
     assert LINK in said
 
 
@@ -128,7 +132,7 @@ def test_an_account_s_welcome_may_name_the_commands():
 @pytest.mark.parametrize(
     ("name", "text", "fault"),
     [
-        ("no_session", "发送 {link}", "uses {link}, but may use: {commands}, {tap:WORDS}"),
+        ("no_session", "发送 {link}", "uses {link}, but may use: {commands}, {start}, {tap:WORDS}"),
         ("cut_short", "发送 {commands}", "uses {commands}, but may use: {tap:WORDS}"),
         ("help", "一个 { 括号", "is not a text with placeholders"),
         ("help", "长" * 400, "is longer than 1000 bytes"),

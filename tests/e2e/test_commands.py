@@ -35,7 +35,7 @@ def test_send_shows_each_attempt_and_what_the_user_sees(running):
 
 
 def test_send_judges_what_it_gets(running):
-    assert running.wxgpt("send", "/chatgpt", "--expect", "已开启").returncode == 0
+    assert running.wxgpt("send", "/chatgpt", "--expect", "已就绪").returncode == 0
     assert running.wxgpt("send", "/help", "--expect", "没有这句").returncode == 6
     assert (
         running.wxgpt("send", "--image", "http://mmbiz.qpic.cn/x", "--expect", "文字").returncode
@@ -190,7 +190,7 @@ def test_a_chat_at_a_terminal(running):
 
     read_until("> ")
     os.write(parent, b"/chatgpt\n")
-    read_until("已开启")
+    read_until("已就绪")
     read_until("> ")
     os.write(parent, b"\x04")
     assert chat.wait(10) == 0
@@ -253,7 +253,7 @@ def test_replaying_to_nobody_says_so(running):
         (["--kind", "video"], "暂时看不懂视频，请用文字描述你的问题。"),
         (["--kind", "shortvideo"], "暂时看不懂视频，请用文字描述你的问题。"),
         (["--kind", "sticker"], "表情收到啦，不过有问题还是要打字问我。"),
-        (["--kind", "image"], "暂时看不懂图片，请用文字描述你的问题。"),
+        (["--kind", "image"], "目前看不了图片，请用文字描述你的问题。"),
         (["--event", "CLICK", "--event-key", "X"], None),
         (["--event", "VIEW", "--event-key", "http://x"], None),
         (["--event", "LOCATION"], None),
@@ -301,7 +301,7 @@ def test_the_operator_blocks_and_allows(running):
     (one,) = json.loads(running.wxgpt("users", "list", "--standing", "blocked", "--json").stdout)
     assert (one["user"], one["standing"]) == ("mallory", "blocked")
     assert running.wxgpt("users", "reset", "mallory").returncode == 0
-    assert "已开启" in running.send("/chatgpt", "--user", "mallory")["reply"]
+    assert "已就绪" in running.send("/chatgpt", "--user", "mallory")["reply"]
     assert running.wxgpt("users", "block", "x", "--for", "soon").returncode == 2
 
 

@@ -71,15 +71,26 @@ def test_told_to_stop_twice_it_waits_for_nobody(stage):
     sending.communicate()
 
 
-def test_a_hangup_of_the_terminal_is_a_stop_like_any_other(stage):
+@pytest.mark.parametrize("logged", [False, True], ids=["to it", "to a file"])
+def test_a_terminal_that_is_closed_ends_the_daemon_in_it(stage, logged):
+    import fcntl
+    import termios
+
+    def take_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
     terminal, end = pty.openpty()
     command = [sys.executable, "-m", "wxgptd", "--config", str(stage.config)]
-    stage.daemon = subprocess.Popen(command, stdout=end, stderr=end)
+    with (stage.directory / "daemon.log").open("wb") as file:
+        output = file if logged else end
+        stage.daemon = subprocess.Popen(
+            command, stdin=end, stdout=output, stderr=output, preexec_fn=take_terminal
+        )
     os.close(end)
     stage.wait_until_ready()
-    stage.daemon.send_signal(signal.SIGHUP)
-    assert stage.daemon.wait(15) == 0
     os.close(terminal)
+    assert stage.daemon.wait(15) == 0
 
 
 def test_without_a_terminal_a_hangup_reads_the_moderation_words_again(stage):
@@ -117,7 +128,7 @@ def test_a_page_shows_the_rest_of_an_answer_that_came_too_late(stage):
 def test_safe_mode_on_real_sockets(stage):
     stage.start_model(account=f'app_id = "wx0123456789abcdef"\naes_key = "{AES_KEY}"')
     stage.start_daemon()
-    assert "已开启" in stage.send("/chatgpt", "--encrypt")["reply"]
+    assert "已就绪" in stage.send("/chatgpt", "--encrypt")["reply"]
     assert stage.send("/help", "--plain")["fault"]
 
 
@@ -227,7 +238,7 @@ def test_quiet_starts_and_stops_do_no_harm(stage):
         stage.start_daemon()
         assert stage.stop() == 0
     stage.start_daemon()
-    assert "已开启" in stage.send("/chatgpt")["reply"]
+    assert "已就绪" in stage.send("/chatgpt")["reply"]
 
 
 def test_a_log_that_cannot_be_written_any_more_ends_the_daemon_with_75(stage):

@@ -57,6 +57,9 @@ VALUES = {
     "segment": "00000000000000000001.wxlog",
     "offset": 77,
     "size": 12,
+    "retries": "q0",
+    "sealed": b"sealed words",
+    "count": 37,
 }
 AS_IS = "utf-8", "surrogatepass"
 REASONS = {"SessionClosed": CloseReason.CLEARED, "AnswerFailed": FailureReason.BUSY}

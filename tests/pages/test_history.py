@@ -270,4 +270,4 @@ def test_whoever_is_blocked_stays_so_after_erasing():
     control.change_standing("main", "alice", "blocked", 0.0)
     body = story.get(f"{page}/erase").body
     story.post(f"{page}/erase", {"confirmation": confirmation_in(body)})
-    assert "不能使用" in story.say("/chatgpt")
+    assert "无法使用" in story.say("/chatgpt")

@@ -299,7 +299,7 @@ def test_whatever_a_reader_says_it_has_seen_it_gets_the_answer(position):
 def test_a_reader_who_leaves_is_forgotten():
     story, path = late(answer_at(60, ANSWER))
     Reader(story, f"{path}/events")
-    (flight,) = story.service.conversations._flights._flights.values()
+    (flight,) = story.service._flights._flights.values()
     story.advance(1)
     assert len(flight._changes) == 1, "the reader does not wait for a change"
     for pump in list(story._wechat_http._agent._pumps):

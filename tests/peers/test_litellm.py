@@ -79,12 +79,15 @@ def test_an_answer_that_takes_a_second_attempt(stage, litellm):
 
 
 def test_a_wrong_key(stage, litellm):
-    assert talk(stage, litellm, "good", "sk-wrong")["reply"] == "服务配置有误，已通知管理员"
+    assert (
+        talk(stage, litellm, "good", "sk-wrong")["reply"]
+        == "抱歉，AI 服务暂时出了问题，请稍后再试。"
+    )
     assert "api_key" in stage.wxgpt("doctor").stdout
 
 
 def test_an_unknown_model(stage, litellm):
-    assert talk(stage, litellm, "nobody")["reply"] == "AI 服务暂时不可用，请稍后再试"
+    assert talk(stage, litellm, "nobody")["reply"] == "抱歉，AI 服务暂时出了问题，请稍后重试。"
     assert stage.wxgpt("doctor").returncode == 1
 
 
@@ -103,8 +106,11 @@ def test_too_many_questions(stage, litellm):
 
 def test_a_server_that_fails(stage, litellm):
     refused = outcome(stage, talk(stage, litellm, "broken"))
-    assert refused == "AI 服务暂时不可用，请稍后再试"
+    assert refused == "抱歉，AI 服务暂时出了问题，请稍后重试。"
 
 
 def test_too_long_a_context(stage, litellm):
-    assert words_of(talk(stage, litellm, "full")["reply"]) == "对话过长，请发送 /clear 重新开始"
+    assert (
+        words_of(talk(stage, litellm, "full")["reply"])
+        == "这次对话太长了，AI 已经记不下。请清空对话后再问。"
+    )

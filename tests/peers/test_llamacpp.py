@@ -109,9 +109,13 @@ def test_old_turns_give_way_where_the_context_is_full(stage, llamacpp):
 
 def test_a_question_that_is_too_long_by_itself(stage, llamacpp):
     assert (
-        words_of(talk(stage, llamacpp, "x" * 2_000)["reply"]) == "对话过长，请发送 /clear 重新开始"
+        words_of(talk(stage, llamacpp, "x" * 2_000)["reply"])
+        == "这次对话太长了，AI 已经记不下。请清空对话后再问。"
     )
 
 
 def test_a_wrong_key(stage, llamacpp):
-    assert talk(stage, llamacpp, "hello", "sk-wrong")["reply"] == "服务配置有误，已通知管理员"
+    assert (
+        talk(stage, llamacpp, "hello", "sk-wrong")["reply"]
+        == "抱歉，AI 服务暂时出了问题，请稍后再试。"
+    )

@@ -69,7 +69,7 @@ def test_a_session_ends_by_itself_and_each_message_extends_it():
         assert sent.reply == ANSWER
     story.advance(301)
     assert kinds(story)[-1] == "SessionClosed"
-    assert story.say("还在吗？") is None
+    assert "没有发给 AI" in story.say("还在吗？")
     assert len(story.model.calls) == 3
 
 
@@ -159,16 +159,17 @@ def test_two_hundred_users_do_not_wait_for_each_other():
     assert len(story.model.calls) == 200
 
 
-def test_stop_drops_what_waits_and_lets_the_running_answer_come():
-    story = Story(answer_at(4, ANSWER))
+def test_stop_ends_the_running_answer_and_what_waits():
+    story = Story(streamed(10, ["天空", "是蓝色的。", "因为……"], first_s=1))
     story.open()
     first, second = story.send("一？"), story.send("二？")
-    story.advance(1)
+    story.advance(1.2)
     assert story.say("/stop").startswith("对话已结束")
-    story.advance(4)
-    assert first.reply == ANSWER
+    story.advance(0.1)
+    assert first.reply == f"天空\n\n（{TEXTS.failure_stopped}）"
     assert second.reply == TEXTS.failure_stopped
     assert len(story.model.calls) == 1
+    assert story.model.hung_up == 1
 
 
 def test_clear_stops_the_model():
@@ -192,11 +193,11 @@ def test_continue_pages_through_a_long_answer_and_no_character_is_lost():
     sent = story.send("说长一点")
     story.advance(1)
     pages = [sent.reply]
-    while "未完" in pages[-1]:
+    while "看下一段" in pages[-1]:
         pages.append(story.say("继续"))
     assert len(pages) >= 3
     assert all(len(page.encode()) <= 2_048 for page in pages)
-    assert "".join(page.split("\n\n（")[0] for page in pages) == text
+    assert "".join(page.split("\n\n──")[0] for page in pages) == text
 
 
 def test_continue_waits_in_its_own_window_for_an_answer_still_written():
@@ -204,7 +205,7 @@ def test_continue_waits_in_its_own_window_for_an_answer_still_written():
     story.open()
     sent = story.send("一？")
     story.advance(15)
-    begun = sent.reply.split("\n\n（")[0]
+    begun = sent.reply.split("\n\n──")[0]
     more = story.send("继续")
     story.advance(9)
     assert begun + more.reply == "".join(f"第{n}句。" for n in range(22))
@@ -239,14 +240,14 @@ def test_an_answer_that_broke_off_is_asked_on_by_continue():
 @pytest.mark.parametrize(
     ("script", "text"),
     [
-        (error(401, "bad key sk-secret"), TEXTS.failure_misconfigured),
-        (error(402, "no money"), TEXTS.failure_quota),
-        (error(429, "later", retry_after="60"), TEXTS.failure_busy.format(seconds=60)),
+        (error(401, "bad key sk-secret"), filled(TEXTS.failure_misconfigured)),
+        (error(402, "no money"), filled(TEXTS.failure_quota)),
+        (error(429, "later", retry_after="60"), filled(TEXTS.failure_busy, seconds=60)),
         (error(400, "context_length_exceeded"), filled(TEXTS.failure_too_long)),
-        (error(400, "content_filter"), TEXTS.failure_refused),
-        (error(400, "what?"), TEXTS.failure_unavailable),
-        (error(500, "oops"), TEXTS.failure_unavailable),
-        (Script([Step(0.1, b"data: {", end=True)]), TEXTS.failure_unavailable),
+        (error(400, "content_filter"), filled(TEXTS.failure_refused)),
+        (error(400, "what?"), filled(TEXTS.failure_unavailable)),
+        (error(500, "oops"), filled(TEXTS.failure_unavailable)),
+        (Script([Step(0.1, b"data: {", end=True)]), filled(TEXTS.failure_unavailable)),
     ],
 )
 def test_each_failure_is_a_sentence_within_the_window(script, text):
@@ -346,7 +347,7 @@ def test_a_question_that_waited_is_not_retried_past_its_own_window():
     story.send("一？")
     second = story.send("二？")
     story.advance(13)
-    assert second.reply == TEXTS.failure_unavailable
+    assert second.reply == filled(TEXTS.failure_unavailable)
     assert len(story.model.calls) == 2
 
 

@@ -47,7 +47,7 @@ def test_messages_a_minute_are_refused_with_the_time_when_it_works_again():
     story.open()
     assert ask(story) == ANSWER
     assert ask(story) == ANSWER
-    assert ask(story) == "消息太频繁了，59 秒后再发。"
+    assert ask(story) == "消息发得有点快，请 59 秒后再发。"
     story.advance(60)
     assert ask(story) == ANSWER
 
@@ -70,7 +70,7 @@ def test_reading_on_costs_nothing():
     story = told(lambda _: answer_at(0.1, text), messages_per_minute=2)
     story.open()
     ask(story)
-    assert all("未完" in story.say("继续") for _ in range(4))
+    assert all("看下一段" in story.say("继续") for _ in range(4))
 
 
 def test_a_word_in_an_answer_costs_tokens_too(tmp_path):
@@ -81,7 +81,7 @@ def test_a_word_in_an_answer_costs_tokens_too(tmp_path):
     )
     story = Story(lambda _: answer_at(0.1, "这里有一个违禁词。"), config)
     story.open()
-    assert ask(story) == "这个问题我无法回答"
+    assert ask(story) == "抱歉，这个问题我回答不了。"
     assert ask(story).startswith("今天的用量用完了")
 
 
@@ -100,7 +100,7 @@ def test_a_question_that_is_refused_opens_no_session():
 def test_there_is_one_refusal_a_minute_and_then_silence():
     story = told(messages_per_minute=1)
     story.open()
-    assert "太频繁" in ask(story)
+    assert "有点快" in ask(story)
     before = len(story.store.events())
     for _ in range(5):
         assert ask(story) is None
@@ -115,14 +115,14 @@ def test_a_refusal_is_the_same_for_each_attempt():
     url, body = story.wechat().request("alice", messages.text_message("为什么？"))
     first, second = story.attempt(url, body), story.attempt(url, body, number=2)
     assert first.reply == second.reply
-    assert "太频繁" in first.reply
+    assert "有点快" in first.reply
 
 
 def test_messages_for_others_are_neither_counted_nor_refused():
     story = told(messages_per_minute=1)
     for _ in range(5):
         assert ask(story, "你好") is None
-    assert "已开启" in story.say("/chatgpt")
+    assert "已就绪" in story.say("/chatgpt")
 
 
 def test_questions_a_day_are_counted_over_sessions_and_restarts():
@@ -162,11 +162,13 @@ def test_tokens_a_day_are_counted_as_the_server_reports_them():
 
 def test_where_only_the_invited_may_talk_nobody_else_does():
     story = told(only_allowed=True)
-    assert story.say("/chatgpt") == "对话功能只对受邀的用户开放。"
+    assert (
+        story.say("/chatgpt") == "抱歉，AI 对话目前只对受邀用户开放。如有疑问，请联系公众号运营者。"
+    )
     assert ask(story, "你好") is None
     assert change(story, "allowed") == (200, {"changed": True})
     story.advance(61)
-    assert "已开启" in story.say("/chatgpt")
+    assert "已就绪" in story.say("/chatgpt")
     assert ask(story) == ANSWER
 
 
@@ -182,14 +184,14 @@ def test_whoever_is_blocked_is_told_once_and_an_open_session_ends():
     story = told()
     story.open()
     change(story, "blocked")
-    assert story.say("/chatgpt") == "你不能使用对话功能。"
+    assert story.say("/chatgpt") == "抱歉，你暂时无法使用 AI 对话。如有疑问，请联系公众号运营者。"
     assert story.say("/chatgpt") is None
     assert ask(story) is None
     assert story.say("/chatgpt", "bob") is not None
     story.crash()
     story.start()
     story.advance(61)
-    assert story.say("/help") == "你不能使用对话功能。"
+    assert story.say("/help") == "抱歉，你暂时无法使用 AI 对话。如有疑问，请联系公众号运营者。"
     change(story, "default")
     story.open()
     assert ask(story) == ANSWER
@@ -198,7 +200,7 @@ def test_whoever_is_blocked_is_told_once_and_an_open_session_ends():
 def test_a_block_for_some_time_says_for_how_long_and_ends():
     story = told()
     change(story, "blocked", for_s=7_200)
-    assert story.say("/chatgpt") == "你暂时不能使用对话功能，2 小时后再来。"
+    assert story.say("/chatgpt") == "抱歉，你暂时无法使用 AI 对话，请 2 小时后再来。"
     story.advance(7_201, step=60.0)
     story.open()
     assert ask(story) == ANSWER

@@ -106,13 +106,13 @@ def test_while_the_breaker_is_open_the_other_one_answers_at_once():
 
 def test_a_refusal_is_no_reason_to_ask_somebody_else():
     story = two(error(400, "content_filter"), answer_at(0.1, ANSWER))
-    assert ask(story) == "这个问题我无法回答"
+    assert ask(story) == "抱歉，这个问题我回答不了。"
     assert story.other.calls == []
 
 
 def test_where_all_fail_the_log_says_why_each_did(logged):
     story = two(error(500, "first is down"), error(500, "second is down"))
-    assert ask(story, seconds=15) == "AI 服务暂时不可用，请稍后再试"
+    assert words_of(ask(story, seconds=15)) == "抱歉，AI 服务暂时出了问题，请稍后重试。"
     (failed,) = [e for e in story.store.events() if type(e).__name__ == "AnswerFailed"]
     assert "chatgpt: HTTP 500: first is down" in failed.detail
     assert "other: HTTP 500: second is down" in failed.detail
@@ -140,7 +140,7 @@ def test_a_fallback_is_asked_within_its_budget_and_a_spent_one_has_its_fallback(
     story.crash()
     story.start()
     assert ask(story, seconds=5) == ANSWER
-    assert ask(story, seconds=5) == "AI 服务暂时不可用，请稍后再试"
+    assert words_of(ask(story, seconds=5)) == "抱歉，AI 服务暂时出了问题，请稍后重试。"
     assert len(story.other.calls) == 1
     story = two(
         answer_at(0.1, "一。"),
@@ -178,7 +178,7 @@ def test_a_picture_is_nothing_for_a_fallback_without_eyes():
     story.outside.hosts["mmbiz.qpic.cn"] = Recorder(lambda *_: b"\xff\xd8\xff1")
     sent = story.deliver(messages.image_message("http://mmbiz.qpic.cn/1"))
     story.advance(14)
-    assert sent.reply == "AI 服务暂时不可用，请稍后再试"
+    assert words_of(sent.reply) == "抱歉，AI 服务暂时出了问题，请稍后重试。"
     assert story.other.calls == []
 
 
@@ -205,7 +205,7 @@ def test_an_answer_that_breaks_off_when_somebody_has_read_of_it_is_kept():
     assert ask(story, seconds=15).startswith("写到这里。")
     story.advance(5)
     assert len(story.model.calls) == 1
-    assert words_of(story.say("继续")) == "回答中断了，回复“继续”接着写"
+    assert words_of(story.say("继续")) == "回答中断了。发送“继续”接着写，或者重试。"
     assert ask(story, "继续") == ANSWER
     assert ("assistant", "写到这里。") in story.model.messages()
 
@@ -301,7 +301,7 @@ def test_a_model_that_says_too_long_is_told_half_and_the_limit_is_remembered():
 def test_a_question_that_is_too_long_by_itself_is_told_so():
     story = Story(error(400, '{"error": {"code": "context_length_exceeded"}}'))
     story.open()
-    assert words_of(ask(story, "长" * 500)) == "对话过长，请发送 /clear 重新开始"
+    assert words_of(ask(story, "长" * 500)) == "这次对话太长了，AI 已经记不下。请清空对话后再问。"
     assert len(story.model.calls) == 1
 
 
@@ -353,8 +353,8 @@ def test_a_budget_that_is_spent_is_told_to_users_and_once_to_the_operator(logged
     story = budgeted(own=14.0)
     assert ask(story) == ANSWER
     assert ask(story) == ANSWER
-    assert ask(story) == "今天的额度用完了，明天再来吧。"
-    assert ask(story) == "今天的额度用完了，明天再来吧。"
+    assert ask(story) == "今天的 AI 额度用完了，请明天再来。"
+    assert ask(story) == "今天的 AI 额度用完了，请明天再来。"
     assert len(story.model.calls) == 2
     assert len([line for line in logged() if "budget of the day (14)" in line]) == 1
     story.say("/other")
@@ -447,14 +447,14 @@ def choosing() -> Story:
 
 def test_a_user_chooses_among_the_models():
     story = choosing()
-    listed = "可选：small、Big。发送“/model 名字”切换。"
-    assert words_of(story.say("/model")) == f"正在使用 small。{listed}"
+    listed = "可选：small、Big。发送“/model 名字”可切换。"
+    assert words_of(story.say("/model")) == f"现在用的是 small。{listed}"
     assert story.say("/model big") == "已切换到 Big，接着问吧。"
     assert ask(story) == ANSWER
     assert story.model.calls[-1]["model"] == "Big"
     assert (
         words_of(story.say("/MODEL nobody"))
-        == "没有这个模型。正在使用 Big，可选：small、Big。发送“/model 名字”切换。"
+        == "没有这个模型。现在用的是 Big，可选：small、Big。发送“/model 名字”可切换。"
     )
     story.crash()
     story.start()
@@ -471,8 +471,10 @@ def test_a_user_chooses_among_the_models():
     assert story.model.calls[-1]["model"] == "small", "the other one is not there any more"
 
 
-def test_where_there_is_nothing_to_choose_it_is_a_question():
+def test_where_there_is_nothing_to_choose_a_sentence_says_so():
     story = Story(answer_at(0.1, ANSWER))
     assert story.say("/model") is None
     story.open()
-    assert ask(story, "/model") == ANSWER
+    for words in ("/model", "/model m-2", "切换模型"):
+        assert ask(story, words) == "现在只有一个模型，不用切换。"
+    assert story.model.calls == []

@@ -36,7 +36,7 @@ def in_pieces(*pieces: str, gap_s: float = 0.2) -> Script:
 def test_a_question_with_such_a_word_is_answered_by_a_text_and_asked_of_nobody(told):
     story = told(answer_at(0.1, "好的。"))
     story.open()
-    assert story.say("说说badword吧") == "这条消息含有不能处理的内容，请换个说法。"
+    assert story.say("说说badword吧") == "抱歉，这条消息里有不能处理的内容，请换个说法。"
     assert story.model.calls == []
     sent = story.send("说说别的吧")
     story.advance(1)
@@ -66,7 +66,7 @@ def test_an_answer_with_such_a_word_ends_there_and_is_no_context(told):
     story.open()
     sent = story.send("说说")
     story.advance(2)
-    assert sent.reply == "这个问题我无法回答"
+    assert sent.reply == "抱歉，这个问题我回答不了。"
     assert story.model.hung_up == 1
     story.model.respond = lambda _: answer_at(0.1, "好的。")
     sent = story.send("再说")
@@ -82,7 +82,7 @@ def test_what_was_shown_before_the_word_came_is_taken_back(told):
     story.advance(15)
     assert sent.reply.startswith("第一句。第二句。")
     story.advance(10)
-    assert story.say("继续") == "这个问题我无法回答"
+    assert story.say("继续") == "抱歉，这个问题我回答不了。"
 
 
 def test_the_list_is_read_again_when_the_daemon_is_told_to(told, logged):

@@ -78,7 +78,7 @@ def test_an_earlier_picture_that_is_gone_is_left_out():
 
 def test_without_vision_a_word_says_so():
     story = told(vision=False)
-    assert show(story) == "暂时看不懂图片，请用文字描述你的问题。"
+    assert show(story) == "目前看不了图片，请用文字描述你的问题。"
     assert story.wechat_pictures.requests == []
 
 
@@ -101,7 +101,7 @@ def test_a_configured_host_is_one_however_it_is_named(host, name, another):
     story = told(hosts=[host])
     story.outside.hosts[name] = story.wechat_pictures
     assert show(story, f"http://{host}/0") == "一只猫。"
-    assert show(story, f"http://{another}/0") == "这张图片没能取到，也可能太大，请换一张再发"
+    assert show(story, f"http://{another}/0") == "这张图片没能打开，也可能太大了，请换一张再发。"
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_configured_host_is_one_however_it_is_named(host, name, another):
 )
 def test_nothing_is_fetched_from_anywhere_else(url):
     story = told()
-    assert show(story, url) == "这张图片没能取到，也可能太大，请换一张再发"
+    assert show(story, url) == "这张图片没能打开，也可能太大了，请换一张再发。"
     assert story.wechat_pictures.requests == []
 
 
@@ -150,7 +150,7 @@ def test_a_picture_that_cannot_be_had_is_told(answer):
     story = told(answer, max_size=8_000)
     sent = story.deliver(messages.image_message(URL))
     story.advance(12)
-    assert sent.reply == "这张图片没能取到，也可能太大，请换一张再发"
+    assert sent.reply == "这张图片没能打开，也可能太大了，请换一张再发。"
     assert story.model.calls == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.builders import words_of
 from tests.support.model_server import Script, Step, answer_at, chunk, error, streamed
 from tests.support.story import APP_ID, Story, configuration
 from tests.support.wechat_api import WeChatApi
@@ -31,7 +32,7 @@ def late(text: str = LATE, **more) -> Story:
     story.open()
     sent = story.send("为什么？")
     story.advance(15)
-    assert "点开链接" in sent.reply
+    assert "也可以在这里看" in sent.reply
     story.link = sent.reply.split("https://chat.example.com")[1].strip()
     return story
 
@@ -73,12 +74,12 @@ def test_a_long_answer_takes_as_many_messages_as_wechat_allows():
     said = [content for _, content in story.api.sent]
     assert len(said) == 5
     assert all(len(content.encode()) <= 2048 for content in said)
-    assert "未完" in said[-1]
-    assert not any("未完" in content for content in said[:-1])
-    shown = "".join(said[:-1]) + said[-1].split("\n\n（")[0]
+    assert "看下一段" in said[-1]
+    assert not any("看下一段" in content for content in said[:-1])
+    shown = "".join(said[:-1]) + said[-1].split("\n\n──")[0]
     assert text.startswith(shown)
     more = story.say("继续")
-    assert text[len(shown) :].startswith(more.split("\n\n（")[0])
+    assert text[len(shown) :].startswith(more.split("\n\n──")[0])
 
 
 def test_a_message_of_the_user_s_allows_as_many_again():
@@ -127,7 +128,9 @@ def test_a_failure_past_the_window_is_told():
     story.open()
     story.send("为什么？")
     story.advance(40)
-    assert [said for _, said in story.api.sent] == ["AI 服务暂时不可用，请稍后再试"]
+    assert [words_of(said) for _, said in story.api.sent] == [
+        "抱歉，AI 服务暂时出了问题，请稍后重试。"
+    ]
 
 
 def test_never_means_never():
@@ -287,9 +290,9 @@ def test_what_was_asked_for_beside_a_push_that_failed_is_not_lost():
     story.api.errors = [45047]
     story.api.release()
     story.advance(1)
-    read = more.reply.split("\n\n（")[0]
+    read = more.reply.split("\n\n──")[0]
     while len(read) < len(text):
-        read += story.say("继续").split("\n\n（")[0]
+        read += story.say("继续").split("\n\n──")[0]
     assert read == text
     assert story.api.sent == []
 
@@ -309,7 +312,7 @@ def test_a_long_answer_in_time_is_left_to_be_asked_for():
     story.open()
     sent = story.send("为什么？")
     story.advance(60)
-    assert "未完" in sent.reply
+    assert "看下一段" in sent.reply
     assert story.api.sent == []
 
 
@@ -326,7 +329,7 @@ def test_nothing_is_pushed_to_whoever_is_blocked_or_has_stopped():
     story.send("二？", attempts=1)
     story.say("/stop")
     story.advance(40)
-    assert story.api.sent == [("alice", LATE)]
+    assert story.api.sent == []
 
 
 def test_whoever_will_get_it_by_itself_is_not_told_to_ask_for_it():
@@ -338,7 +341,7 @@ def test_whoever_will_get_it_by_itself_is_not_told_to_ask_for_it():
     assert "继续" not in sent.reply
     story = late()
     story.advance(10)
-    assert "写好了" not in story.say("/help")
+    assert "有回答了" not in story.say("/help")
 
 
 def test_a_secret_that_is_no_good_is_not_tried_for_ever(logged):

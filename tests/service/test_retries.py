@@ -46,7 +46,7 @@ def test_what_is_written_by_then_goes_out_cut_at_a_sentence(seconds):
     story.open()
     sent = story.send("为什么？")
     story.advance(16)
-    text = sent.reply.split("\n\n（")[0]
+    text = sent.reply.split("\n\n──")[0]
     assert "".join(sentences).startswith(text)
     assert text.endswith("。")
     assert "还在写" in sent.reply

@@ -61,7 +61,7 @@ def test_a_rule_that_is_always_tried_comes_before_sessions_and_commands():
 
 def test_commands_come_before_other_rules():
     told = story(keyword("/", "规则"))
-    assert "已开启" in told.say("/chatgpt")
+    assert "已就绪" in told.say("/chatgpt")
     told.say("/stop")
     assert told.say("/nothing") == "规则"
     assert told.say("继续") is None
@@ -83,9 +83,10 @@ def test_what_a_session_refuses_in_silence_is_nobody_else_s():
     )
     told.outside.hosts["old.example.com"] = told.backend = Recorder(lambda *_: REPLY)
     told.open()
-    assert "太频繁" in told.say("你好")
+    assert "有点快" in told.say("你好")
     assert told.say("秘密") is None
-    assert told.say("/help") is None
+    assert "有点快" in told.say("/clear"), "a command is told each time"
+    assert "/history" in told.say("/help")
     told.say("/chatgpt", "bob")
     assert told.backend.requests == []
     told.send("你好", "carol", attempts=1)

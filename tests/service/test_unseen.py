@@ -23,9 +23,9 @@ def test_the_next_reply_carries_its_link_once():
     story = late()
     said = story.say("/help")
     assert said.endswith(
-        f"（你问的“天空为什么是蓝色的？”写好了：\nhttps://chat.example.com{story.link} ）"
+        f"（你之前问的“天空为什么是蓝色的？”有回答了：\nhttps://chat.example.com{story.link} ）"
     )
-    assert "写好了" not in story.say("/help")
+    assert "有回答了" not in story.say("/help")
 
 
 def test_an_answer_carries_it_too_and_still_fits():
@@ -37,7 +37,7 @@ def test_an_answer_carries_it_too_and_still_fits():
     assert story.link in sent.reply
     assert "“很长的问题很长的问题很长的问题很长的问题…”" in sent.reply
     assert len(sent.reply.encode()) <= 2048
-    assert "未完" in sent.reply
+    assert "看下一段" in sent.reply
 
 
 def test_a_late_attempt_gets_the_same_reply():
@@ -54,19 +54,19 @@ def test_a_late_attempt_gets_the_same_reply():
 def test_whoever_opened_the_page_is_not_told():
     story = late()
     story.get(story.link)
-    assert "写好了" not in story.say("/help")
+    assert "有回答了" not in story.say("/help")
 
 
 def test_whoever_asked_for_it_in_the_chat_is_not_told():
     story = late()
     assert story.say("继续") == LATE
-    assert "写好了" not in story.say("/help")
+    assert "有回答了" not in story.say("/help")
 
 
 def test_a_cleared_session_s_answer_is_not_told_of():
     story = late()
-    assert "写好了" not in story.say("/clear")
-    assert "写好了" not in story.say("/help")
+    assert "有回答了" not in story.say("/clear")
+    assert "有回答了" not in story.say("/help")
 
 
 def test_an_answer_that_wechat_did_not_come_for_is_told_of():
@@ -74,9 +74,9 @@ def test_an_answer_that_wechat_did_not_come_for_is_told_of():
     story.open()
     story.send("为什么？", attempts=1)
     story.advance(10)
-    assert "写好了" not in story.say("/help")  # WeChat may come yet
+    assert "有回答了" not in story.say("/help")  # WeChat may come yet
     story.advance(12)
-    assert "“为什么？”写好了" in story.say("/help")
+    assert "“为什么？”有回答了" in story.say("/help")
 
 
 def test_a_failure_is_not_told_of():
@@ -84,7 +84,7 @@ def test_a_failure_is_not_told_of():
     story.open()
     story.send("为什么？")
     story.advance(60)
-    assert "写好了" not in story.say("/help")
+    assert "有回答了" not in story.say("/help")
 
 
 def test_it_is_remembered_across_a_restart():
@@ -103,7 +103,7 @@ def test_an_answer_that_came_after_a_restart_without_wechat_is_told_of():
     story.world_clock.rightNow += 60
     story.start()
     story.advance(5)
-    assert "“为什么？”写好了" in story.say("/help")
+    assert "“为什么？”有回答了" in story.say("/help")
 
 
 def test_a_text_that_fills_a_reply_makes_room_for_it():

@@ -10,6 +10,8 @@ from wxgptd.domain import events as e
 from wxgptd.domain import taps
 from wxgptd.domain.decider import decide
 from wxgptd.domain.folding import evolve
+from wxgptd.domain.phrases import Vocabulary
+from wxgptd.domain.routing import Message
 from wxgptd.domain.state import EMPTY, UserState
 from wxgptd.domain.values import (
     AccountName,
@@ -51,12 +53,19 @@ def link(name: str) -> LinkHash:
 
 
 def receive(said: str | Content, delivery: str, at: float = 0.0, **more: Any) -> c.Receive:
+    content = Text(said) if isinstance(said, str) else said
+    assistants = more.pop("assistants", ASSISTANTS)
+    message = Message(
+        delivery=DeliveryKey(delivery),
+        content=content,
+        phrase=Vocabulary(assistants).read(content),
+        assistants=assistants,
+        **{name: more.pop(name) for name in ("always", "otherwise", "full") if name in more},
+    )
     return c.Receive(
         at=at,
-        delivery=DeliveryKey(delivery),
-        content=Text(said) if isinstance(said, str) else said,
+        message=message,
         policy=more.pop("policy", Policy()),
-        assistants=more.pop("assistants", ASSISTANTS),
         fresh_session=SessionId(more.pop("session", f"s-{delivery}")),
         link=link(delivery),
         day_began_at=more.pop("day_began_at", at // DAY_S * DAY_S),

@@ -100,6 +100,7 @@ class Stage:
         with self.log.open("ab") as log:
             self.daemon = subprocess.Popen(
                 [sys.executable, "-m", "wxgptd", "--config", str(self.config)],
+                stdin=subprocess.DEVNULL,
                 stderr=log,
                 stdout=log,
                 preexec_fn=limit,

@@ -138,7 +138,8 @@ class _Users(_OfControl):
     """Users, `n` of one `standing`; POST to `ACCOUNT/OPENID` below it changes that.
 
     A POST has `standing` and, if not for good, `for_s` in seconds. POST to `ACCOUNT/OPENID/forget`
-    erases a user.
+    erases a user. GET of `ACCOUNT/OPENID` is a 404 where nothing is known of a user, and POST to
+    `ACCOUNT/OPENID/whose` tells whose the text in its body would be.
     """
 
     isLeaf = True
@@ -146,6 +147,8 @@ class _Users(_OfControl):
     def render_GET(self, request: Request) -> bytes:
         if not self._control.ready():
             return _Starting().render_GET(request)
+        if request.postpath and request.postpath != [b""]:
+            return self._known(request)
         limit = request.args.get(b"n", [b""])[0]
         standing = request.args.get(b"standing", [b""])[0].decode("utf-8", "replace")
         count = int(limit) if re.fullmatch(rb"[0-9]{1,9}", limit) else MAX_USERS
@@ -162,8 +165,22 @@ class _Users(_OfControl):
                 gone.addCallback(lambda found: self._answer(request, found))
                 gone.addErrback(_give_up, request)
                 return NOT_DONE_YET
+            case [account, openid, b"whose"]:
+                assert request.content is not None
+                text = request.content.read().decode("utf-8", "replace")
+                whose = self._control.whose(
+                    account.decode("utf-8", "replace"), openid.decode("utf-8", "replace"), text
+                )
+                return _json(request, {"whose": whose})
             case _:
                 return self._change(request)
+
+    def _known(self, request: Request) -> bytes:
+        path = [part.decode("utf-8", "replace") for part in request.postpath or ()]
+        known = len(path) == 2 and self._control.knows(*path)
+        if not known:
+            request.setResponseCode(404)
+        return _json(request, {"known": known})
 
     def _change(self, request: Request) -> bytes | int:
         try:

@@ -21,11 +21,13 @@ from wxgptd.config.loading import (
     parse,
     read,
 )
+from wxgptd.config.policies import chat_commands, policy
 from wxgptd.config.rules import compiled as compiled_rules
 from wxgptd.config.tables import (
     Account,
     Article,
     Assistant,
+    Commands,
     Config,
     Limits,
     Links,
@@ -49,6 +51,7 @@ __all__ = [
     "Account",
     "Article",
     "Assistant",
+    "Commands",
     "Config",
     "ConfigError",
     "Duration",
@@ -70,6 +73,7 @@ __all__ = [
     "Words",
     "changes",
     "chat_command",
+    "chat_commands",
     "compiled_rules",
     "doubts",
     "is_handed_on",
@@ -80,6 +84,7 @@ __all__ = [
     "load_system_prompts",
     "mistakes",
     "parse",
+    "policy",
     "read",
     "webhook_path",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from wxgptd.config.tables import Config
+from wxgptd.config.tables import Config, key_of
 from wxgptd.domain.texts import Texts
 
 
@@ -37,7 +37,8 @@ def fields(table: Any) -> dict[str, Any] | None:  # noqa: ANN401
     if isinstance(table, Texts):
         return dataclasses.asdict(table)
     if attrs.has(type(table)):
-        return {field.name: getattr(table, field.name) for field in attrs.fields(type(table))}
+        known = attrs.fields(type(table))
+        return {key_of(field.name): getattr(table, field.name) for field in known}
     return None
 
 

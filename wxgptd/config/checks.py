@@ -15,6 +15,7 @@ from wxgptd.config.encodings import decoded
 from wxgptd.config.tables import (
     Account,
     Assistant,
+    Commands,
     Config,
     Price,
     Server,
@@ -22,8 +23,12 @@ from wxgptd.config.tables import (
     webhook_path,
 )
 from wxgptd.config.values import Elsewhere, Secret, web_address, why_no_address
-from wxgptd.domain import slash
+from wxgptd.domain import phrases
 from wxgptd.domain import texts as catalogue
+
+AFTER_EXPIRY = ("auto", "resume", "hint", "ignore")
+
+MAX_TITLE_CHARS = 40
 
 _A_KEY = base64.b64encode(bytes(32)).decode()
 
@@ -65,6 +70,7 @@ def mistakes(config: Config) -> Iterator[str]:
         if assistant.daily_budget and assistant.price_per_million == Price():
             yield f"assistant.{name}.daily_budget: needs price_per_million, or nothing is counted"
     yield from rules.mistakes(config)
+    yield from _check_commands(config.commands)
     yield from _check_words(config.moderation.words_file)
     yield from _check_numbers(config)
     for name in catalogue.names():
@@ -179,8 +185,10 @@ def _check_assistant(name: str, assistant: Assistant) -> Iterator[str]:
     command = chat_command(name, assistant)
     if not command.startswith("/") or len(command.split()) != 1 or len(command) < 2:
         yield f'{where}.command: must be one word that begins with a slash, not "{command}"'
-    elif command in slash.RESERVED_WORDS:
+    elif command in phrases.RESERVED:
         yield f"{where}.command: {command} has a meaning of its own already"
+    if not assistant.title.strip() or len(assistant.title) > MAX_TITLE_CHARS:
+        yield f"{where}.title: must have 1 to {MAX_TITLE_CHARS} characters"
     if not assistant.base_url:
         yield f'{where}.base_url: is missing; for example "https://api.openai.com/v1"'
     elif (address := web_address(assistant.base_url)) is None:
@@ -264,6 +272,18 @@ def _check_request(where: str, assistant: Assistant) -> Iterator[str]:
         yield f"{where}.models: has names that differ only in case"
 
 
+def _check_commands(commands: Commands) -> Iterator[str]:
+    meanings: dict[str, str] = {}
+    for key, words in commands.words.items():
+        for word in words:
+            if not word.strip() or len(word) > phrases.MAX_COMMAND_CHARS:
+                most = phrases.MAX_COMMAND_CHARS
+                yield f"commands.{key}: a word has 1 to {most} characters, not {len(word)}"
+            other = meanings.setdefault(phrases.core(word), key)
+            if other != key:
+                yield f"commands.{key}: {word} is one of commands.{other} already"
+
+
 def _check_words(words_file: Path | None) -> Iterator[str]:
     if words_file is None:
         return
@@ -283,6 +303,11 @@ def _check_words(words_file: Path | None) -> Iterator[str]:
 def _check_numbers(config: Config) -> Iterator[str]:
     if config.session.ttl < 1:
         yield "session.ttl: must be 1s or more"
+    if config.session.resume_within < 0:
+        yield "session.resume_within: must be 0s or more"
+    if config.session.after_expiry not in AFTER_EXPIRY:
+        known = ", ".join(f'"{one}"' for one in AFTER_EXPIRY)
+        yield f'session.after_expiry: must be one of {known}, not "{config.session.after_expiry}"'
     if config.session.max_context_tokens < 0:
         yield "session.max_context_tokens: must be 0 (no bound) or more"
     if config.limits.daily_budget < 0:

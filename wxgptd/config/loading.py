@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
-from cattrs import Converter
+from cattrs import Converter, override
 from cattrs.errors import (
     AttributeValidationNote,
     ClassValidationError,
@@ -20,10 +20,11 @@ from cattrs.errors import (
     IterableValidationError,
     IterableValidationNote,
 )
+from cattrs.gen import make_dict_structure_fn
 
 from wxgptd.config.checks import mistakes
 from wxgptd.config.encodings import decoded
-from wxgptd.config.tables import TABLES, Config, Log, Server
+from wxgptd.config.tables import TABLES, Commands, Config, Log, Server, key_of
 from wxgptd.config.values import Secret, converter
 from wxgptd.domain import texts as catalogue
 from wxgptd.errors import WxgptError
@@ -53,7 +54,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ, *, elsewhere: bool
     """
     text, mode = _read(path)
     handed_on = is_handed_on(path, environ)
-    reader = converter(environ, path.parent, elsewhere=elsewhere, absolute=handed_on)
+    reader = _reader(environ, path.parent, elsewhere=elsewhere, absolute=handed_on)
     shown = Path(path.name) if handed_on else path  # nobody edits the copy
     return _checked(_parsed(text, shown), shown, mode, reader)
 
@@ -90,7 +91,17 @@ def parse(
         ConfigError: with every mistake, each with its key.
     """
     document = _parsed(text.removeprefix("\ufeff"), path)
-    return _checked(document, path, mode, converter(environ, path.parent, absolute=absolute))
+    return _checked(document, path, mode, _reader(environ, path.parent, absolute=absolute))
+
+
+def _reader(
+    environ: Mapping[str, str], base: Path, *, elsewhere: bool = False, absolute: bool = False
+) -> Converter:
+    """Return what makes a `Config` of TOML; see `values.converter`."""
+    known = converter(environ, base, elsewhere=elsewhere, absolute=absolute)
+    words = make_dict_structure_fn(Commands, known, continue_=override(rename="continue"))
+    known.register_structure_hook(Commands, words)
+    return known
 
 
 def _checked(document: dict[str, Any], path: Path, mode: int, reader: Converter) -> Config:
@@ -224,9 +235,9 @@ def _shown(text: str, error: str) -> str:
     return f": {key.group(1)} = …{curly}" if key and key.group(1) in _KEYS else curly
 
 
-_KEYS = frozenset(field.name for table in TABLES for field in attrs.fields(table)) | frozenset(
-    catalogue.names()
-)
+_KEYS = frozenset(
+    key_of(field.name) for table in TABLES for field in attrs.fields(table)
+) | frozenset(catalogue.names())
 
 
 # Mistakes.
@@ -252,7 +263,7 @@ def _faults(error: BaseException, path: str) -> Iterator[tuple[str, str]]:
                 yield from _faults(inner, _join(path, inner))
         case ForbiddenExtraKeysError():
             known = (
-                [field.name for field in attrs.fields(error.cl)]
+                [key_of(field.name) for field in attrs.fields(error.cl)]
                 if attrs.has(error.cl)
                 else (list(catalogue.names()))
             )
@@ -273,7 +284,7 @@ def _join(path: str, error: BaseException) -> str:
     for note in getattr(error, "__notes__", ()):
         match note:
             case AttributeValidationNote(name=name):
-                return _dotted(path, name)
+                return _dotted(path, key_of(name))
             case IterableValidationNote(index=index):
                 # Of a list, as people count; of tables, their names.
                 return _dotted(path, str(index + 1 if isinstance(index, int) else index))

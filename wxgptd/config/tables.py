@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
@@ -22,6 +23,7 @@ from wxgptd.config.values import (
     Size,
     Words,
 )
+from wxgptd.domain import phrases
 from wxgptd.domain.texts import Texts
 
 
@@ -79,6 +81,7 @@ class Assistant:
     """`[assistant.NAME]`"""
 
     command: str = ""
+    title: str = "AI 助手"
     base_url: str = ""
     api_key: Secret = NO_SECRET
     auth: str = "bearer"
@@ -162,6 +165,32 @@ class Session:
     max_waiting: int = 2
     max_context_tokens: int = 0
     max_question: Size = Size(16 * 1024)
+    resume_within: Duration = Duration(86_400.0)
+    after_expiry: str = "auto"
+
+
+@attrs.frozen(kw_only=True)
+class Commands:
+    """`[commands]`; see `phrases.WORDS`."""
+
+    help: Words = Words(phrases.WORDS["help"])
+    stop: Words = Words(phrases.WORDS["stop"])
+    end: Words = Words(phrases.WORDS["end"])
+    clear: Words = Words(phrases.WORDS["clear"])
+    history: Words = Words(phrases.WORDS["history"])
+    model: Words = Words(phrases.WORDS["model"])
+    retry: Words = Words(phrases.WORDS["retry"])
+    continue_: Words = Words(phrases.WORDS["continue"])
+
+    @property
+    def words(self) -> Mapping[str, Words]:
+        """The words of each key."""
+        return {key_of(field.name): getattr(self, field.name) for field in attrs.fields(type(self))}
+
+
+def key_of(name: str) -> str:
+    """Return the key that the field of that name is: one may be a word of Python's."""
+    return name.removesuffix("_")
 
 
 @attrs.frozen(kw_only=True)
@@ -235,6 +264,7 @@ class Config:
     assistant: dict[str, Assistant] = attrs.field(factory=dict)
     rule: tuple[Rule, ...] = ()
     session: Session = Session()
+    commands: Commands = Commands()
     window: Window = Window()
     reply: Reply = Reply()
     limits: Limits = Limits()
@@ -246,8 +276,8 @@ class Config:
 
 
 TABLES = (
-    Config, Server, Account, Assistant, Price, Rule, RuleReply, Article, Session, Window, Reply,
-    Limits, Moderation, Pictures, Links, Log,
+    Config, Server, Account, Assistant, Price, Rule, RuleReply, Article, Session, Commands, Window,
+    Reply, Limits, Moderation, Pictures, Links, Log,
 )  # fmt: skip
 """All of them."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from wxgptd.domain import events as e
+from wxgptd.domain.commands import Written
 from wxgptd.domain.session import Session
 from wxgptd.domain.state import UserState
 from wxgptd.domain.values import AssistantName, CloseReason, DeliveryKey, FailureReason
@@ -12,28 +13,23 @@ from wxgptd.domain.values import AssistantName, CloseReason, DeliveryKey, Failur
 Events = tuple[e.Event, ...]
 
 
-def expired(live: Session | None, at: float) -> Events:
-    """Return what closes `live` if its time is over at `at`."""
-    if live is None or at < live.expires_at:
+def expired(state: UserState, at: float) -> Events:
+    """Return what closes the session if its time is over at `at`."""
+    if state.live is None or state.live_at(at) is not None:
         return ()
-    return (session_closed(live, CloseReason.EXPIRED, at),)
+    return (session_closed(state.live, CloseReason.EXPIRED, at),)
 
 
-def close(state: UserState, live: Session, reason: CloseReason, at: float) -> Events:
-    """Close `live`, and drop what its user has no more use for.
+def close(
+    state: UserState, live: Session, reason: CloseReason, at: float, written: Written | None = None
+) -> Events:
+    """Close `live`, and stop its answers, where the user has ended it or the operator.
 
-    `/stop` leaves the running answer to whoever waits for it and drops the questions behind it;
-    `/clear` drops that answer too, since its link dies with the session.
+    What is `written` of the running one is kept.
     """
-    pending = [name for name in state.unanswered if name in live.questions]
-    match reason:
-        case CloseReason.STOPPED | CloseReason.OPERATOR:
-            useless = pending[1:]
-        case CloseReason.CLEARED:
-            useless = pending
-        case _:
-            useless = []
-    return (*dropped(useless, reason, at), session_closed(live, reason, at))
+    ended = reason in (CloseReason.STOPPED, CloseReason.OPERATOR, CloseReason.CLEARED)
+    pending = [name for name in state.unanswered if ended and name in live.questions]
+    return (*dropped(pending, reason, at, written), session_closed(live, reason, at))
 
 
 def erased(state: UserState, reason: CloseReason, at: float) -> Events:
@@ -44,21 +40,31 @@ def erased(state: UserState, reason: CloseReason, at: float) -> Events:
     return (*dropped(state.unanswered, reason, at), *closed, e.UserErased(at=at))
 
 
-def dropped(questions: Iterable[DeliveryKey], reason: CloseReason, at: float) -> Events:
+def dropped(
+    questions: Iterable[DeliveryKey],
+    reason: CloseReason,
+    at: float,
+    written: Written | None = None,
+) -> Events:
     """Return what gives up on `questions` because their session ends."""
-    return tuple(
-        e.AnswerFailed(
-            at=at,
-            question=name,
-            reason=FailureReason.STOPPED,
-            text="",
-            detail=f"session {reason}",
-            retry_after_s=0.0,
-            tokens=0,
-            assistant=AssistantName(""),
-            cost=0.0,
-        )
-        for name in questions
+    return tuple(stopped(name, f"session {reason}", at, written) for name in questions)
+
+
+def stopped(
+    question: DeliveryKey, why: str, at: float, written: Written | None = None
+) -> e.AnswerFailed:
+    """Return what stops the answer to `question`; of the one that is `written`, that is kept."""
+    known = written if written is not None and written.question == question else None
+    return e.AnswerFailed(
+        at=at,
+        question=question,
+        reason=FailureReason.STOPPED,
+        text=known.text if known is not None else "",
+        detail=why,
+        retry_after_s=0.0,
+        tokens=known.tokens if known is not None else 0,
+        assistant=known.assistant if known is not None else AssistantName(""),
+        cost=known.cost if known is not None else 0.0,
     )
 
 

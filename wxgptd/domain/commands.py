@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from wxgptd.domain.routing import Message
 from wxgptd.domain.values import (
     AssistantName,
     CloseReason,
-    Content,
     DeliveryKey,
     FailureReason,
     Finish,
@@ -16,28 +16,36 @@ from wxgptd.domain.values import (
     Policy,
     SessionId,
     Standing,
-    Text,
     Usage,
 )
+
+
+class Written(NamedTuple):
+    """What a running answer has come to, should it be stopped: as in `events.AnswerFailed`."""
+
+    question: DeliveryKey
+    text: str
+    tokens: int
+    assistant: AssistantName
+    cost: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receive:
     """WeChat delivers a message: for the first time or again, which only the state knows.
 
-    `fresh_session` and `link` are used if a session opens or a link is due. `assistants` maps
-    each chat command to its assistant; the first is the one that `/clear` falls back to. The
-    day is the operator's, which limits count by; `moderated` tells whether the words list
-    objects. `spent` are the assistants whose budget for the day is used up. `used` is what the
-    user had asked for today before being erased. `sent_at` is the message's CreateTime, or 0;
-    `delay_s` is how long it was on its way when it arrived for the first time.
+    `fresh_session` and `link` are used if a session opens or a link is due. The day is the
+    operator's, which limits count by; `moderated` tells whether the words list objects. `spent` are
+    the assistants whose budget for the day is used up. `used` is what the user had asked for today
+    before being erased. `sent_at` is the message's CreateTime, or 0; `delay_s` is how long it was
+    on its way when it arrived for the first time. `written` is what the user's running answer has
+    come to. `sealed` are the words, should the message be held back, and `held` those of the one
+    that was.
     """
 
     at: float
-    delivery: DeliveryKey
-    content: Content
+    message: Message
     policy: Policy
-    assistants: Mapping[str, AssistantName]
     fresh_session: SessionId
     link: LinkHash
     day_began_at: float
@@ -47,11 +55,19 @@ class Receive:
     used: Usage = Usage()
     sent_at: int = 0
     delay_s: float = 0.0
+    written: Written | None = None
+    sealed: bytes = b""
+    held: str = ""
+
+    @property
+    def delivery(self) -> DeliveryKey:
+        """Which message it is."""
+        return self.message.delivery
 
     @property
     def tapped(self) -> bool:
         """Whether it is the words of a link that was tapped."""
-        return isinstance(self.content, Text) and self.content.tapped
+        return self.message.tapped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,11 +140,12 @@ class ExpireSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloseSession:
-    """Close the session, whatever its age."""
+    """Close the session, whatever its age; `written` is what its running answer has come to."""
 
     at: float
     session: SessionId
     reason: CloseReason
+    written: Written | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +207,14 @@ class SetTimeoutBudget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoteUnanswered:
+    """Note how many messages nobody has answered; see `events.MessagesUnanswered`."""
+
+    at: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EraseUser:
     """Forget the user, and everything that was said; `reason` ends what is open."""
 
@@ -222,4 +247,5 @@ Command = (
     | EraseUser
     | NoteTrimmed
     | SetTimeoutBudget
+    | NoteUnanswered
 )

@@ -1,7 +1,8 @@
 """What the model gets to read: the system prompt, the turns of the session, the question.
 
-A question that failed leaves no dangling user turn. One whose answer broke off half-way stays,
-with the half: that is what lets the user say "continue". What a moderator refused leaves.
+A question that failed leaves no dangling user turn. One whose answer broke off half-way, or was
+stopped there, stays with the half: that is what lets the user say "continue". What a moderator
+refused leaves.
 """
 
 from __future__ import annotations
@@ -32,10 +33,14 @@ MAX_PICTURES = 4
 def messages(session: Session, question: DeliveryKey, system_prompt: str) -> tuple[Message, ...]:
     """Return the messages that put `question` to a model, oldest first.
 
-    Only what was asked before it counts: a later question may be answered already.
+    Only what was asked before it counts: a later question may be answered already. A question that
+    was asked again is there once.
     """
     told: list[Message] = [Message("system", system_prompt)] if system_prompt else []
+    retried = _retried(session, question)
     for turn in session.questions.values():
+        if turn.delivery in retried:
+            continue
         if turn.delivery == question:
             told.append(Message("user", turn.text, turn.image))
             break
@@ -47,6 +52,16 @@ def messages(session: Session, question: DeliveryKey, system_prompt: str) -> tup
     for place in pictured[:-MAX_PICTURES]:
         told[place] = replace(told[place], content=told[place].content or "[…]", picture="")
     return tuple(told)
+
+
+def _retried(session: Session, question: DeliveryKey) -> frozenset[DeliveryKey]:
+    """Return the questions up to `question` that were asked again by another one of those."""
+    retried: set[DeliveryKey] = set()
+    for turn in session.questions.values():
+        retried.add(turn.retries)
+        if turn.delivery == question:
+            break
+    return frozenset(retried)
 
 
 def fitted(
@@ -75,7 +90,7 @@ def _kept(turn: Question) -> str:
     match turn.answer:
         case Completed(text=text):
             return text
-        case Failed(reason=FailureReason.INTERRUPTED, text=text):
+        case Failed(reason=FailureReason.INTERRUPTED | FailureReason.STOPPED, text=text):
             return text
         case _:
             return ""

@@ -6,25 +6,20 @@ so already, decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import assert_never
 
-from wxgptd.domain import closing, offering, slash
+from wxgptd.domain import closing, offering
 from wxgptd.domain import commands as c
 from wxgptd.domain import events as e
-from wxgptd.domain.receiving import is_for_others, receive
+from wxgptd.domain.receiving import receive
 from wxgptd.domain.session import Pending
 from wxgptd.domain.state import UserState
 from wxgptd.domain.values import (
-    AssistantName,
     CloseReason,
-    Content,
     DeliveryKey,
     FailureReason,
-    Ignorable,
-    Policy,
     Standing,
-    Text,
 )
 
 MAX_RESTARTS = 3
@@ -48,11 +43,11 @@ def decide(state: UserState, command: c.Command) -> Events:
         case c.RestartAnswer():
             return _restart(state, command)
         case c.ExpireSession():
-            return closing.expired(state.live, command.at)
+            return closing.expired(state, command.at)
         case c.CloseSession():
             if state.live is None or state.live.id != command.session:
                 return ()
-            return closing.close(state, state.live, command.reason, command.at)
+            return closing.close(state, state.live, command.reason, command.at, command.written)
         case c.OpenPage():
             found = state.find(command.question)
             if found is None or found[1].page_opened:
@@ -70,47 +65,12 @@ def decide(state: UserState, command: c.Command) -> Events:
             return (e.TailTrimmed(at=at, segment=segment, offset=offset, size=size),)
         case c.SetTimeoutBudget(at=at, size=size, ceiling=ceiling, timeouts=timeouts):
             return (e.TimeoutBudgetSet(at=at, size=size, ceiling=ceiling, timeouts=timeouts),)
+        case c.NoteUnanswered(at=at, count=count):
+            return (e.MessagesUnanswered(at=at, count=count),)
         case c.EraseUser(at=at, reason=reason):
             return closing.erased(state, reason, at)
         case _:
             assert_never(command)
-
-
-def disregards(
-    state: UserState,
-    delivery: DeliveryKey,
-    content: Content,
-    policy: Policy,
-    assistants: Mapping[str, AssistantName],
-) -> bool:
-    """Tell whether a message is for others: nothing would be decided about it.
-
-    Most messages of most accounts are; this spares them the making of a command.
-    """
-    return (
-        state.live is None
-        and isinstance(content, Text)
-        and not policy.open_with
-        and delivery not in state.windows
-        and isinstance(slash.parse(content.text, assistants), slash.Say | slash.ChooseModel)
-    )
-
-
-def leaves_to_others(
-    state: UserState, content: Content, policy: Policy, assistants: Mapping[str, AssistantName]
-) -> bool:
-    """Tell whether a message that led to no reply is for others, rather than refused in silence.
-
-    Events belong to no session; everything else does while there is one.
-    """
-    match content:
-        case Ignorable():
-            return True
-        case Text(text=text, tapped=tapped):
-            line = slash.parse(text, assistants)
-            return is_for_others(state, state.live, policy, line, tapped=tapped)
-        case _:
-            return state.live is None and not policy.open_with
 
 
 def recover(state: UserState, now: float, link_ttl_s: float) -> tuple[c.Command, ...]:

@@ -25,7 +25,10 @@ from wxgptd.domain.values import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionOpened:
-    """From here on the user's messages go to `assistant`, until `ttl_s` pass without one."""
+    """From here on the user's messages go to `assistant`.
+
+    It lasts until `ttl_s` pass without a sign of life; see `session.Session`.
+    """
 
     at: float
     session: SessionId
@@ -40,6 +43,28 @@ class SessionClosed:
     at: float
     session: SessionId
     reason: CloseReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionResumed:
+    """The last session, which had expired, takes questions again, with all that was said in it."""
+
+    at: float
+    session: SessionId
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageHeld:
+    """A message came after the session's expiry. It is for no model, unless its sender says so.
+
+    `sealed` has the words, encrypted with a key that is deleted after a few minutes.
+    """
+
+    at: float
+    delivery: DeliveryKey
+    sealed: bytes
+    tapped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +90,7 @@ class QuestionAsked:
     `image` is where WeChat keeps the picture that it is about, if it is about one. `sent_at` is
     when it was sent by WeChat's clock, in whole seconds since the epoch, or 0 if that is not known;
     `delay_s` is how long it had been on its way, as far as that tells. `tapped` is as in `Text`.
+    `retries` is the question of the same session that is asked again by this one, if one is.
     """
 
     at: float
@@ -76,6 +102,7 @@ class QuestionAsked:
     sent_at: int = 0
     delay_s: float = 0.0
     tapped: bool = False
+    retries: DeliveryKey = DeliveryKey("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,6 +325,17 @@ class TimeoutBudgetSet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MessagesUnanswered:
+    """Nobody answered `count` messages since the last of these events: no session, no rule.
+
+    Recorded for the account, not for a user, and without a word of theirs.
+    """
+
+    at: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContextTrimmed:
     """For the first time in a session, older turns were left out of what the model is told."""
 
@@ -320,6 +358,8 @@ class ModelChosen:
 Event = (
     SessionOpened
     | SessionClosed
+    | SessionResumed
+    | MessageHeld
     | CommandGiven
     | QuestionAsked
     | ContinuationAsked
@@ -342,4 +382,5 @@ Event = (
     | UserErased
     | TailTrimmed
     | TimeoutBudgetSet
+    | MessagesUnanswered
 )

@@ -20,7 +20,7 @@ from wxgptd.domain.session import (
     Question,
     Session,
 )
-from wxgptd.domain.state import EMPTY, Inconsistent, Push, UserState
+from wxgptd.domain.state import EMPTY, Held, Inconsistent, Push, UserState
 from wxgptd.domain.values import (
     CloseReason,
     DeliveryKey,
@@ -70,7 +70,7 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
                 took_s=event.took_s,
                 tokens=event.prompt_tokens + event.completion_tokens or tokens.estimate(event.text),
             )
-            return _answered(state, event.question, completed, withdrawn=event.withdrawn)
+            return _answered(state, event.question, completed, event.at, withdrawn=event.withdrawn)
         case e.AnswerFailed():
             failed = Failed(
                 reason=event.reason,
@@ -79,7 +79,7 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
                 retry_after_s=event.retry_after_s,
                 tokens=event.tokens,
             )
-            return _answered(state, event.question, failed)
+            return _answered(state, event.question, failed, event.at)
         case e.AttemptRepeated():
             return _repeated(state, event)
         case e.CommandGiven(command="clear"):
@@ -107,6 +107,11 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
                 ttl_s=event.ttl_s,
             )
             return state._replace(live=opened)
+        case e.SessionResumed():
+            return _resumed(state, event)
+        case e.MessageHeld():
+            held = Held(event.sealed, event.at) if event.sealed else None
+            return _opened_window(state, event)._replace(held=held, hinted_at=event.at)
         case e.SessionClosed():
             if state.live is None or state.live.id != event.session:
                 raise Inconsistent(f"session {event.session} closed, but it was not open")
@@ -120,11 +125,12 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
             return state._replace(live=live, past=past)
         case e.PageOpened():
             live, past = _with_question(state, state.question(event.question).seen())
+            live = _touched(live, event.question, event.at)
             return state._replace(live=live, past=past, unseen=_without(state, event.question))
         case e.HistoryLinkIssued():
             issued = (*state.history_links, (event.link, event.at))
             return state._replace(history_links=issued[-HISTORY_LINKS:])
-        case e.TailTrimmed() | e.TimeoutBudgetSet():
+        case e.TailTrimmed() | e.TimeoutBudgetSet() | e.MessagesUnanswered():
             return state
         case e.PushStarted():
             return _push_started(state, event)
@@ -156,6 +162,7 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
 
 _Arrived = (
     e.QuestionAsked
+    | e.MessageHeld
     | e.ContinuationAsked
     | e.CommandGiven
     | e.MessageDeclined
@@ -199,13 +206,30 @@ def _asked(state: UserState, event: e.QuestionAsked) -> UserState:
         raise Inconsistent(f"question {event.delivery} asked outside session {event.session}")
     if event.delivery in state.live.questions:
         raise Inconsistent(f"question {event.delivery} asked twice")
-    question = Question(event.delivery, event.text, event.at, event.link, event.image)
+    question = Question(
+        event.delivery, event.text, event.at, event.link, event.image, retries=event.retries
+    )
     state = _opened_window(state, event, event.delivery, event.delay_s)
     assert state.live is not None
     return state._replace(
         live=state.live.with_question(question),
         unanswered=(*state.unanswered, event.delivery),
+        held=None,
     )
+
+
+def _resumed(state: UserState, event: e.SessionResumed) -> UserState:
+    last = next(iter(state.past[-1:]), None)
+    if state.live is not None or last is None or last.id != event.session:
+        raise Inconsistent(f"session {event.session} resumed, but it was not the last one")
+    if last.closed is not CloseReason.EXPIRED:
+        raise Inconsistent(f"session {event.session} resumed, but it had not expired")
+    return state._replace(live=last.resumed(event.at, event.ttl_s), past=state.past[:-1])
+
+
+def _touched(live: Session | None, question: DeliveryKey, at: float) -> Session | None:
+    """Return the open session after a sign of life, if `question` is one of its own."""
+    return live.touched(at) if live is not None and question in live.questions else live
 
 
 def _repeated(state: UserState, event: e.AttemptRepeated) -> UserState:
@@ -255,13 +279,19 @@ def _offered(state: UserState, event: e.ReplyOffered) -> UserState:
 
 
 def _answered(
-    state: UserState, name: DeliveryKey, answer: Completed | Failed, *, withdrawn: bool = False
+    state: UserState,
+    name: DeliveryKey,
+    answer: Completed | Failed,
+    at: float,
+    *,
+    withdrawn: bool = False,
 ) -> UserState:
     question = _pending(state, name)
     if withdrawn:
         question = question._replace(offered=0)
     late = not isinstance(state.windows.get(name), Open)
     live, past = _with_question(state, question.answered(answer, late=late))
+    live = _touched(live, name, at)
     unanswered = tuple(other for other in state.unanswered if other != name)
     unseen = state.unseen
     if _is_worth_a_look(answer) and not question.page_opened:

@@ -1,7 +1,7 @@
 """What one user may ask for, and the sentence that refuses more.
 
-Each refusal says when it will work again, and there is at most one a minute: whoever floods an
-account is not answered as often as that.
+Each refusal says when it will work again, and there is at most one a minute: a flood of messages is
+not answered as often as that. A command is told each time, unless the user is blocked.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from wxgptd.domain.offering import notice
 from wxgptd.domain.reply_window import Settled, Window
 from wxgptd.domain.session import Completed, Failed, Question
 from wxgptd.domain.state import UserState
-from wxgptd.domain.values import EVENT_PREFIX, Notice, Standing
+from wxgptd.domain.values import EVENT_PREFIX, DeliveryKey, Notice, Standing
 
 Events = tuple[e.Event, ...]
 
@@ -36,11 +36,12 @@ REFUSALS = frozenset(
 
 
 def refusal_of_message(
-    state: UserState, command: c.Receive, *, costs: bool = True
+    state: UserState, command: c.Receive, *, costs: bool = True, silent: bool = True
 ) -> Events | None:
     """Return what refuses a message that is for a session, or None if nothing does.
 
-    One that `costs` nothing may come as often as it likes.
+    One that `costs` nothing may come as often as it likes. Unless `silent`, a limit is named each
+    time that it refuses something.
     """
     standing = state.stands(command.at)
     limits = command.policy.limits
@@ -50,19 +51,37 @@ def refusal_of_message(
     if standing is Standing.ALLOWED:
         return None
     if limits.only_allowed:
-        return _refused(state, command, Notice.NOT_ALLOWED, 0.0)
+        return _refused(state, command, Notice.NOT_ALLOWED, 0.0, silent=silent)
     if limits.messages_per_minute and costs:
         recent = [
             window.first_at
             for delivery, window in state.windows.items()
-            if window.first_at > command.at - MINUTE_S
-            and not delivery.startswith(EVENT_PREFIX)
-            and not _is_refusal(window)
+            if window.first_at > command.at - MINUTE_S and _costs(delivery, window)
         ]
         if len(recent) >= limits.messages_per_minute:
             free_at = recent[-limits.messages_per_minute] + MINUTE_S
-            return _refused(state, command, Notice.TOO_MANY_MESSAGES, free_at - command.at)
+            for_s = free_at - command.at
+            return _refused(state, command, Notice.TOO_MANY_MESSAGES, for_s, silent=silent)
     return None
+
+
+def _costs(delivery: DeliveryKey, window: Window) -> bool:
+    """Tell whether a message counts as one of its minute: help and reading on do not."""
+    question = window.reply.question if isinstance(window, Settled) else window.question
+    if question:
+        return question == delivery
+    free = isinstance(window, Settled) and window.reply.notice in FREE
+    return not free and not delivery.startswith(EVENT_PREFIX)
+
+
+FREE = REFUSALS | {
+    Notice.HELP,
+    Notice.HISTORY,
+    Notice.NO_SUCH_COMMAND,
+    Notice.ALL_SAID,
+    Notice.EXPIRED_HINT,
+}
+"""What a message was answered with that does not count as one of its minute."""
 
 
 def refusal_of_question(state: UserState, command: c.Receive) -> Events | None:
@@ -101,8 +120,10 @@ def tokens_of(questions: list[Question]) -> int:
     )
 
 
-def _refused(state: UserState, command: c.Receive, name: Notice, for_s: float) -> Events:
-    if any(
+def _refused(
+    state: UserState, command: c.Receive, name: Notice, for_s: float, *, silent: bool = True
+) -> Events:
+    if silent and any(
         _is_refusal(window) and window.first_at > command.at - SILENT_FOR_S
         for window in state.windows.values()
     ):

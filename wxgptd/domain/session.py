@@ -64,7 +64,8 @@ class Question(NamedTuple):
     failed. `restarts` counts how often it has been asked again: positions in an answer hold for
     one count only. `late` tells whether the answer came when its window was settled already;
     `pushed` whether the last push of it was delivered, None if there was none; `trimmed` whether
-    the user is to be told that older turns fell out.
+    the user is to be told that older turns fell out. `retries` is the question that this one asks
+    again, if it does.
     """
 
     delivery: DeliveryKey
@@ -82,6 +83,7 @@ class Question(NamedTuple):
     late: bool = False
     pushed: bool | None = None
     trimmed: bool = False
+    retries: DeliveryKey = DeliveryKey("")
 
     def answered(self, answer: Answer, *, late: bool) -> Question:
         """Return the question with that answer."""
@@ -123,7 +125,9 @@ NO_QUESTIONS: Mapping[DeliveryKey, Question] = {}
 
 
 class Session(NamedTuple):
-    """One session, open or closed. `last_at` is when its user was last heard of.
+    """One session, open or closed. `last_at` is when there was last a sign of life.
+
+    That is a message of its user's, the end of an answer, or the first opening of an answer's page.
 
     `model` is the one that the user has chosen, if any.
     """
@@ -141,7 +145,7 @@ class Session(NamedTuple):
 
     @property
     def expires_at(self) -> float:
-        """When the session ends if its user says nothing more, in seconds since the epoch."""
+        """When the session ends if there is no sign of life, in seconds since the epoch."""
         return self.last_at + self.ttl_s
 
     def model_of(self, assistant: AssistantName) -> str:
@@ -149,8 +153,17 @@ class Session(NamedTuple):
         return self.model if assistant == self.assistant else ""
 
     def touched(self, at: float) -> Session:
-        """Return the session after a message of its user's at `at`."""
+        """Return the session after a sign of life at `at`."""
         return self._replace(last_at=max(self.last_at, at))
+
+    def resumed(self, at: float, ttl_s: float) -> Session:
+        """Return the session, which had expired, open again."""
+        return self._replace(closed=None, closed_at=0.0, ttl_s=ttl_s).touched(at)
+
+    @property
+    def newest(self) -> Question | None:
+        """The newest question."""
+        return next(reversed(self.questions.values()), None)  # type: ignore[call-overload]
 
     def with_question(self, question: Question) -> Session:
         """Return the session with that question added or replaced."""

@@ -33,6 +33,17 @@ class Inconsistent(WxgptError):
     exit_status = 5
 
 
+HELD_FOR_S = 600.0
+"""How long a message that was held back can still be asked."""
+
+
+class Held(NamedTuple):
+    """A message that came after the session's expiry: sealed, with a key that dies in time."""
+
+    sealed: bytes
+    at: float
+
+
 class Push(NamedTuple):
     """A push on its way: what the question was like before, should it fail."""
 
@@ -50,6 +61,8 @@ class UserState(NamedTuple):
     `tapped_at` and `tap_pushes` are the same for the last tap. `is_marked` tells whether an
     operator has ever decided about the user. Sessions that ended before `history_since` are no
     more; `history_links` are the links to the history that are not dead, and when they were made.
+    `held` is the message that was held back when the user was last told, at `hinted_at`, that the
+    session has expired.
     """
 
     version: int = 0
@@ -68,11 +81,25 @@ class UserState(NamedTuple):
     history_links: tuple[tuple[LinkHash, float], ...] = ()
     tapped_at: float = 0.0
     tap_pushes: int = 0
+    held: Held | None = None
+    hinted_at: float = 0.0
 
     @property
     def heard_at(self) -> float:
         """When the user was last heard of."""
         return max(self.spoke_at, self.tapped_at)
+
+    def live_at(self, at: float) -> Session | None:
+        """Return the session that is open at `at`: one does not expire during its answer."""
+        live = self.live
+        if live is None or at < live.expires_at:
+            return live
+        return live if any(name in live.questions for name in self.unanswered) else None
+
+    def held_at(self, at: float) -> Held | None:
+        """Return the message that is still held back at `at`, or None."""
+        held = self.held
+        return held if held is not None and at - held.at <= HELD_FOR_S else None
 
     def sessions(self) -> Iterator[Session]:
         """Yield the user's sessions, newest first."""

@@ -27,108 +27,119 @@ class Texts:
 
     # Replies to commands.
     session_opened: str = (
-        "已开启与 {assistant} 的对话，直接发送问题即可。\n"
-        "{minutes} 分钟没有新消息会自动结束。\n"
-        "/stop {tap:/stop|结束}，/clear {tap:/clear|重新开始}，"
-        "/history {tap:/history|查看历史}，/help {tap:/help|帮助}"
+        "{assistant}已就绪，直接发送问题即可。\n"
+        "{ttl}没有新消息，对话会自动结束。\n"
+        "{tap:/help|帮助} · {tap:/history|历史记录} · {tap:/clear|清空对话} · {tap:/stop|结束对话}"
     )
     session_already_open: str = (
-        "与 {assistant} 的对话正在进行，直接发送问题即可。发送 /clear 可{tap:/clear|重新开始}。"
+        "对话正在进行，直接发送问题即可。想换个话题，可以{tap:/clear|清空对话}。"
     )
-    session_stopped: str = "对话已结束。发送 {commands} 可重新开始。"
-    session_cleared: str = "已清空上下文，开始新的对话，直接发送问题即可。"
-    no_session: str = "现在没有进行中的对话。发送 {commands} 开始。"
-    history: str = "点开下面的链接查看你的历史对话（链接 {days} 天内有效，请勿转发）：\n{link}"
+    session_stopped: str = "对话已结束。想再聊时，{start}。"
+    session_cleared: str = "好的，前面的内容已清空，直接发送新的问题即可。"
+    session_resumed: str = "好的，已接上之前的对话，请发送问题。"
+    no_session: str = "现在没有进行中的对话。{start}。"
+    start: str = "发送 {commands} 即可开始"
+    start_directly: str = "直接发送问题即可开始"
+    history: str = "点开链接查看你的历史对话（{days} 天内有效，请勿转发）：\n{link}"
     help: str = (
-        "发送 {commands} 开始对话，之后直接提问。\n"
-        "继续：{tap:继续|接着看上一个回答}\n"
-        "/clear：{tap:/clear|清空上下文，重新开始}\n"
-        "/history：{tap:/history|历史对话}\n"
-        "/stop：{tap:/stop|结束对话}"
+        "{start}。也可以点蓝字，或者照着发送：\n"
+        "{tap:继续} 看回答的下一段\n"
+        "{tap:重试} 重新回答上一个问题\n"
+        "{tap:停止} 停止回答\n"
+        "{tap:/clear|清空对话} 忘掉前面的内容，重新开始\n"
+        "{tap:/history|历史记录} 查看以前的对话\n"
+        "{tap:/stop|结束对话} 不再聊了"
     )
+    help_models: str = "{tap:/model|切换模型} 换一个模型来回答"
     confirm_clear: str = (
-        "要清空上下文、重新开始吗？之前回答的链接也会失效。"
+        "要清空对话、重新开始吗？之前回答的链接也会失效。"
         "再发送一次 /clear {tap:/clear|确定清空}；不清空就不用理会。"
     )
-    help_models: str = "/model：{tap:/model|换一个模型}"
     all_said: str = "以上就是完整的回答。"
+    answer_stopped: str = "已停止回答这个问题。可以接着提问，也可以{tap:重试}。"
+    no_such_command: str = "没有这个命令，你要发的是 {nearest} 吗？"
+    no_such_command_help: str = "没有这个命令。发送 /help 可{tap:/help|查看帮助}。"
+    nothing_to_retry: str = "还没有可以重试的问题，直接发送问题即可。"
+    expired_hint: str = "上次的对话已结束，这条消息没有发给 AI。想让 AI 回答，请点 {tap:接着聊}。"
+    models: str = "现在用的是 {model}。可选：{models}。发送“/model 名字”可切换。"
+    no_such_model: str = (
+        "没有这个模型。现在用的是 {model}，可选：{models}。发送“/model 名字”可切换。"
+    )
+    only_model: str = "现在只有一个模型，不用切换。"
+    model_chosen: str = "已切换到 {model}，接着问吧。"
     between_commands: str = " 或 "
+    for_minutes: str = "{count} 分钟"
+    for_hours: str = "{count} 小时"
+    for_days: str = "{count} 天"
 
     # Messages that are not taken as questions.
-    too_many_waiting: str = "前面的问题还在回答，请收到回答后再发新的问题。"
+    too_many_waiting: str = "前面还有问题正在回答，请收到回答后再问。"
     question_too_long: str = "这条消息太长了，请缩短后再发。"
-    not_understood: str = "暂时只看得懂文字消息，请用文字描述你的问题。"
-    not_understood_image: str = "暂时看不懂图片，请用文字描述你的问题。"
-    not_understood_voice: str = "这段语音没有附带文字，听不懂，请打字再问一次。"
-    not_understood_video: str = "暂时看不懂视频，请用文字描述你的问题。"
-    not_understood_sticker: str = "表情收到啦，不过有问题还是要打字问我。"
-
-    moderated: str = "这条消息含有不能处理的内容，请换个说法。"
-    blocked: str = "你不能使用对话功能。"
-    blocked_for: str = "你暂时不能使用对话功能，{when}再来。"
-    not_allowed: str = "对话功能只对受邀的用户开放。"
-    too_many_messages: str = "消息太频繁了，{when}再发。"
-    too_many_questions: str = "今天的提问次数用完了，{when}可以再问。"
-    too_many_tokens: str = "今天的用量用完了，{when}可以再问。"
-    budget_spent: str = "今天的额度用完了，明天再来吧。"
-    models: str = "正在使用 {model}。可选：{models}。发送“/model 名字”切换。"
-    no_such_model: str = "没有这个模型。正在使用 {model}，可选：{models}。发送“/model 名字”切换。"
-    model_chosen: str = "已切换到 {model}，接着问吧。"
-    storage_full: str = "服务暂时无法记录新的消息，请稍后再试。"
+    not_understood: str = "目前只支持文字消息，请用文字提问。"
+    not_understood_image: str = "目前看不了图片，请用文字描述你的问题。"
+    not_understood_voice: str = "没能识别这段语音，请改用文字提问。"
+    not_understood_video: str = "目前看不了视频，请用文字描述你的问题。"
+    not_understood_sticker: str = "收到你的表情啦。有问题的话，请用文字告诉我。"
+    moderated: str = "抱歉，这条消息里有不能处理的内容，请换个说法。"
+    blocked: str = "抱歉，你暂时无法使用 AI 对话。如有疑问，请联系公众号运营者。"
+    blocked_for: str = "抱歉，你暂时无法使用 AI 对话，请 {when}再来。"
+    not_allowed: str = "抱歉，AI 对话目前只对受邀用户开放。如有疑问，请联系公众号运营者。"
+    too_many_messages: str = "消息发得有点快，请 {when}再发。"
+    too_many_questions: str = "今天的提问次数用完了，请 {when}再来。"
+    too_many_tokens: str = "今天的用量用完了，请 {when}再来。"
+    budget_spent: str = "今天的 AI 额度用完了，请明天再来。"
+    storage_full: str = "抱歉，暂时无法接收新的问题，请稍后再试。"
     in_seconds: str = "{count} 秒后"
     in_minutes: str = "{count} 分钟后"
     in_hours: str = "{count} 小时后"
 
     # Beside an answer.
     ai_label: str = "内容由 AI 生成"
-    unseen: str = "（你问的“{question}”写好了：\n{link} ）"
-    trimmed: str = "（对话较长，开头的内容已不再参考，发送 /clear 可{tap:/clear|重新开始}）"
-    more: str = "（未完，回复“继续”{tap:继续|看下一段}，全文：\n{link} ）"
-    still_writing: str = "（还在写，回复“继续”{tap:继续|看下文}，或点开链接看完整回答：\n{link} ）"
-    waiting: str = (
-        "这个问题需要想一会儿。点开链接，回答写好就会出现；"
-        "也可以稍后回复“继续”{tap:继续|查看}。\n{link}"
-    )
-    still_writing_pushed: str = "（还在写，写好后会自动发来，也可以点开链接看：\n{link} ）"
+    unseen: str = "（你之前问的“{question}”有回答了：\n{link} ）"
+    trimmed: str = "（对话较长，不再参考开头的内容。想重新开始，可以{tap:/clear|清空对话}）"
+    more: str = "──────────\n{tap:继续|看下一段}（或发送“继续”）\n全文：{link}"
+    still_writing: str = "──────────\n{tap:继续|看下文}（或发送“继续”），还在写……\n全文：{link}"
+    still_writing_pushed: str = "──────────\n还在写，写好后会自动发来\n全文：{link}"
+    waiting: str = "{tap:继续|查看回答}（或稍后发送“继续”），还在想……\n写好后也可以在这里看：{link}"
+    waiting_pushed: str = "还在想，写好后会自动发来\n也可以在这里看：{link}"
     waiting_in_line: str = (
-        "现在提问的人比较多，你的问题在排队。点开链接，轮到时回答就会出现；"
-        "也可以稍后回复“继续”{tap:继续|查看}。\n{link}"
+        "{tap:继续|查看回答}（或稍后发送“继续”），现在提问的人较多，正在排队……\n"
+        "写好后也可以在这里看：{link}"
     )
     waiting_in_line_pushed: str = (
-        "现在提问的人比较多，你的问题在排队，写好后会自动发来，也可以点开链接看：\n{link}"
+        "现在提问的人较多，正在排队，写好后会自动发来\n也可以在这里看：{link}"
     )
-    waiting_pushed: str = "这个问题需要想一会儿，回答写好后会自动发来，也可以点开链接看：\n{link}"
     offered_more: str = "{tap:继续|接着看}"
-    cut_short: str = "（回答已截断，回复“继续”{tap:继续|接着写}）"
-    interrupted: str = "（回答中断，回复“继续”{tap:继续|重试}）"
+    cut_short: str = "（回答较长，先写到这里。发送“继续”{tap:继续|接着写}）"
+    interrupted: str = "（回答中断了。发送“继续”{tap:继续|接着写}，或者{tap:重试}）"
     failed_midway: str = "（{failure}）"
 
     # Failures.
-    failure_misconfigured: str = "服务配置有误，已通知管理员"
-    failure_quota: str = "额度已用完，请稍后再来"
-    failure_busy: str = "当前咨询人数较多，请 {seconds} 秒后再试"
-    failure_too_long: str = "对话过长，请发送 /clear {tap:/clear|重新开始}"
-    failure_refused: str = "这个问题我无法回答"
-    failure_unavailable: str = "AI 服务暂时不可用，请稍后再试"
-    failure_interrupted: str = "回答中断了，回复“继续”{tap:继续|接着写}"
-    failure_picture: str = "这张图片没能取到，也可能太大，请换一张再发"
-    failure_moderated: str = "这个问题我无法回答"
-    failure_empty: str = "模型什么也没写，换个问法再试试"
-    failure_only_thoughts: str = "模型想了一阵，没有写出回答，换个问法再试试"
-    failure_only_tools: str = "模型想去调用工具，没有写出回答，换个问法再试试"
-    failure_only_media: str = "模型给的不是文字，这里显示不了，换个问法再试试"
-    failure_stopped: str = "对话已结束，这个问题没有继续回答。"
+    failure_misconfigured: str = "抱歉，AI 服务暂时出了问题，请稍后再试。"
+    failure_quota: str = "抱歉，AI 服务的额度用完了，请过些时候再来。"
+    failure_busy: str = "现在提问的人较多，请 {seconds} 秒后{tap:重试}。"
+    failure_too_long: str = "这次对话太长了，AI 已经记不下。请{tap:/clear|清空对话}后再问。"
+    failure_refused: str = "抱歉，这个问题我回答不了。"
+    failure_unavailable: str = "抱歉，AI 服务暂时出了问题，请稍后{tap:重试}。"
+    failure_interrupted: str = "回答中断了。发送“继续”{tap:继续|接着写}，或者{tap:重试}。"
+    failure_picture: str = "这张图片没能打开，也可能太大了，请换一张再发。"
+    failure_moderated: str = "抱歉，这个问题我回答不了。"
+    failure_empty: str = "AI 这次什么也没写。请{tap:重试}，或者换个问法。"
+    failure_only_thoughts: str = "AI 想了一阵，没有写出回答。请{tap:重试}，或者换个问法。"
+    failure_only_tools: str = "AI 这次没有写出回答。请{tap:重试}，或者换个问法。"
+    failure_only_media: str = "AI 给的不是文字，这里显示不了。请换个问法再试。"
+    failure_stopped: str = "已停止回答这个问题。"
 
     # Pages.
     page_title: str = "回答"
     page_question: str = "问题"
     page_picture: str = "[图片]"
-    page_waiting: str = "排队中，前面还有问题在回答……"
+    page_waiting: str = "排队中，正在回答你前面的问题……"
     page_thinking: str = "正在思考……"
     page_writing: str = "正在写……"
     page_done: str = "已写完"
-    page_cut_short: str = "回答达到长度上限。回到聊天，回复“继续”接着写。"
-    page_interrupted: str = "回答中断了，以上是已经写好的部分。回到聊天，回复“继续”重试。"
+    page_cut_short: str = "回答较长，先写到这里。回到聊天发送“继续”，就会接着写。"
+    page_interrupted: str = "回答中断了，以上是已经写好的部分。回到聊天发送“继续”，就会接着写。"
     page_elapsed: str = "已等 {count} 秒"
     page_thoughts: str = "思考过程"
     page_copy: str = "复制"
@@ -141,8 +152,8 @@ class Texts:
     page_offline: str = "连接断了，正在重连……"
     page_reload: str = "没有自动更新时，请点这里刷新"
     page_starting: str = "服务正在启动，请稍候……"
-    page_busy: str = "打开这个页面的人太多或者太频繁，请 {seconds} 秒后再刷新。"
-    page_gone: str = "链接不存在或已过期。回到公众号发送 /history 可查看历史对话。"
+    page_busy: str = "打开这个页面的人较多，请 {seconds} 秒后再刷新。"
+    page_gone: str = "这个链接已失效。回到公众号发送 /history，可以查看历史对话。"
     page_ai_notice: str = "内容由 AI 生成，请自行核实"
     history_title: str = "历史对话"
     history_empty: str = "还没有对话。"
@@ -152,7 +163,7 @@ class Texts:
     history_expired: str = "已超时"
     history_replaced: str = "已切换"
     history_unsubscribed: str = "已取消关注"
-    history_operator: str = "管理员已结束"
+    history_operator: str = "运营者已结束"
     history_unanswered: str = "（没有回答）"
     history_running: str = "（正在回答）"
     history_search: str = "搜索"
@@ -175,17 +186,23 @@ class Texts:
 
 
 PLACEHOLDERS: Mapping[str, frozenset[str]] = {
-    "session_opened": frozenset({"assistant", "minutes", "commands"}),
-    "session_already_open": frozenset({"assistant", "minutes", "commands"}),
-    "session_stopped": frozenset({"commands"}),
-    "session_cleared": frozenset({"assistant", "minutes", "commands"}),
-    "no_session": frozenset({"commands"}),
+    **{
+        name: frozenset({"assistant", "minutes", "ttl", "commands", "start"})
+        for name in ("session_opened", "session_already_open", "session_cleared")
+    },
+    **{
+        name: frozenset({"commands", "start"})
+        for name in ("session_stopped", "no_session", "session_resumed", "nothing_to_retry")
+    },
+    "start": frozenset({"commands"}),
+    "no_such_command": frozenset({"nearest"}),
+    **{name: frozenset({"count"}) for name in ("for_minutes", "for_hours", "for_days")},
     "history": frozenset({"link", "days"}),
     "history_dropped": frozenset({"date"}),
     "history_found": frozenset({"count"}),
     "page_elapsed": frozenset({"count"}),
-    "help": frozenset({"commands", "minutes"}),
-    "welcome": frozenset({"commands", "scene"}),
+    "help": frozenset({"commands", "minutes", "ttl", "start"}),
+    "welcome": frozenset({"commands", "scene", "start"}),
     **{
         name: frozenset({"when"})
         for name in ("blocked_for", "too_many_messages", "too_many_questions", "too_many_tokens")

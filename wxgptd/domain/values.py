@@ -118,6 +118,12 @@ class Notice(StrEnum):
     TOO_MANY_QUESTIONS = "too_many_questions"
     TOO_MANY_TOKENS = "too_many_tokens"
     BUDGET_SPENT = "budget_spent"
+    ANSWER_STOPPED = "answer_stopped"
+    NO_SUCH_COMMAND = "no_such_command"
+    NOTHING_TO_RETRY = "nothing_to_retry"
+    EXPIRED_HINT = "expired_hint"
+    SESSION_RESUMED = "session_resumed"
+    ONLY_MODEL = "only_model"
     MODELS = "models"
     MODEL_CHOSEN = "model_chosen"
     NO_SUCH_MODEL = "no_such_model"
@@ -136,6 +142,14 @@ class Standing(StrEnum):
     DEFAULT = "default"
     ALLOWED = "allowed"
     BLOCKED = "blocked"
+
+
+class AfterExpiry(StrEnum):
+    """What becomes of a message whose sender's session expired not long ago."""
+
+    RESUME = "resume"
+    HINT = "hint"
+    IGNORE = "ignore"
 
 
 class Reply(NamedTuple):
@@ -233,7 +247,8 @@ class Policy:
     `open_with` is the assistant that any text outside a session opens one with; nobody if empty.
     `sighted` are the assistants whose models look at pictures; `models` are those that a user may
     choose from, where an assistant has more than one. `clear_ends_history` tells whether
-    `/clear` also ends the links to the user's history.
+    `/clear` also ends the links to the user's history. A session that expired less than
+    `resume_within_s` ago is treated as `after_expiry` says.
     """
 
     session_ttl_s: float = 300.0
@@ -248,3 +263,5 @@ class Policy:
     style: Style = Style.PLAIN
     limits: Limits = Limits()
     clear_ends_history: bool = True
+    resume_within_s: float = 86_400.0
+    after_expiry: AfterExpiry = AfterExpiry.IGNORE

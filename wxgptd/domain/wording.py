@@ -37,8 +37,11 @@ class Surroundings:
 
     commands: Mapping[str, str]
     """Each assistant's name to its chat command."""
-    minutes: int
+    titles: Mapping[str, str]
+    """Each assistant's name to what users call it."""
+    ttl_s: float
     days: int
+    without_command: bool = False
     welcome: str = ""
     taps: bool = True
     several_models: bool = False
@@ -176,31 +179,57 @@ def _labelled(body: str, reply: Reply, texts: Texts) -> str:
 
 
 def _notice(reply: Reply, link: str, texts: Texts, around: Surroundings) -> str:
-    template = around.welcome if reply.notice == "welcome" else getattr(texts, reply.notice)
-    if reply.notice == "not_understood":
-        template = getattr(texts, f"not_understood_{reply.about}", template)
-    if reply.notice == "help" and around.several_models:
-        template = f"{template}\n{texts.help_models}"
-    if reply.notice == "blocked" and reply.about:
-        template = texts.blocked_for
     about = inert(reply.about)
+    commands = texts.between_commands.join(
+        _tappable(command, command, around) for command in around.commands.values()
+    )
+    start = texts.start_directly if around.without_command else texts.start
     return _fill(
-        template,
-        assistant=about,
+        _template(reply, texts, around),
+        assistant=around.titles.get(reply.about, about),
         kind=about,
         scene=about,
         model=about.split("\n")[0],
         models="、".join(
             _tappable(f"/model {name}", name, around) for name in about.split("\n")[1:]
         ),
+        nearest=_tappable(about, about, around),
         when=_when(reply.about, texts) if reply.notice in REFUSALS else "",
-        minutes=around.minutes,
+        minutes=round(around.ttl_s / 60) or 1,
+        ttl=_span(around.ttl_s, texts),
         days=around.days,
         link=link,
-        commands=texts.between_commands.join(
-            _tappable(command, command, around) for command in around.commands.values()
-        ),
+        commands=commands,
+        start=_fill(start, commands=commands),
     )
+
+
+def _template(reply: Reply, texts: Texts, around: Surroundings) -> str:
+    """Return the text of a notice, with its placeholders."""
+    template: str = getattr(texts, reply.notice, "")
+    match reply.notice:
+        case "welcome":
+            return around.welcome
+        case "not_understood":
+            return getattr(texts, f"not_understood_{reply.about}", template)
+        case "help" if around.several_models:
+            return f"{template}\n{texts.help_models}"
+        case "blocked" if reply.about:
+            return texts.blocked_for
+        case "no_such_command" if not reply.about:
+            return texts.no_such_command_help
+        case _:
+            return template
+
+
+def _span(seconds: float, texts: Texts) -> str:
+    """Return in words how long something is: in the largest unit that is exact, or nearly so."""
+    minutes = max(round(seconds / 60), 1)
+    if minutes % (24 * 60) == 0:
+        return _fill(texts.for_days, count=minutes // (24 * 60))
+    if minutes % 60 == 0:
+        return _fill(texts.for_hours, count=minutes // 60)
+    return _fill(texts.for_minutes, count=minutes)
 
 
 def _tappable(words: str, label: str, around: Surroundings) -> str:

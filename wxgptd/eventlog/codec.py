@@ -77,11 +77,11 @@ _KINDS = (
         ),
     ),
     _Kind(
-        4, 3, e.QuestionAsked,
-        ("session", "delivery", "text", "link", "image", "sent_at", "delay_s", "tapped"),
+        4, 4, e.QuestionAsked,
+        ("session", "delivery", "text", "link", "image", "sent_at", "delay_s", "tapped", "retries"),
         lambda at, b: e.QuestionAsked(
             at=at, session=b[0], delivery=b[1], text=b[2], link=b[3], image=b[4],
-            sent_at=b[5], delay_s=b[6], tapped=b[7],
+            sent_at=b[5], delay_s=b[6], tapped=b[7], retries=b[8],
         ),
         ("text", "link", "image"),
     ),
@@ -200,6 +200,19 @@ _KINDS = (
         24, 1, e.TimeoutBudgetSet, ("size", "ceiling", "timeouts"),
         lambda at, b: e.TimeoutBudgetSet(at=at, size=b[0], ceiling=b[1], timeouts=b[2]),
     ),
+    _Kind(
+        25, 1, e.SessionResumed, ("session", "ttl_s"),
+        lambda at, b: e.SessionResumed(at=at, session=b[0], ttl_s=b[1]),
+    ),
+    _Kind(
+        26, 1, e.MessageHeld, ("delivery", "sealed", "tapped"),
+        lambda at, b: e.MessageHeld(at=at, delivery=b[0], sealed=b[1], tapped=b[2]),
+        ("sealed",),
+    ),
+    _Kind(
+        27, 1, e.MessagesUnanswered, ("count",),
+        lambda at, b: e.MessagesUnanswered(at=at, count=b[0]),
+    ),
 )  # fmt: skip
 
 
@@ -242,7 +255,12 @@ _ENCODE = {
 }
 _DECODE = {kind.tag: _Decoding(kind.version, kind.build, _indices(kind)) for kind in _KINDS}
 
-_UNKNOWN = {(kind.tag, kind.fields.index("link")): b"" for kind in _KINDS if "link" in kind.fields}
+_UNKNOWN = {
+    (kind.tag, kind.fields.index(name)): b""
+    for kind in _KINDS
+    for name in ("link", "sealed")
+    if name in kind.fields
+}
 """What stands for a personal field that cannot be read, where it is no text."""
 
 KINDS: tuple[str, ...] = tuple(kind.event.__name__ for kind in _KINDS)

@@ -15,7 +15,7 @@ import msgpack
 
 from wxgptd.domain.reply_window import Open, Settled, Window
 from wxgptd.domain.session import Answer, Completed, Failed, Pending, Question, Session
-from wxgptd.domain.state import Push, UserState
+from wxgptd.domain.state import Held, Push, UserState
 from wxgptd.domain.values import (
     CloseReason,
     FailureReason,
@@ -57,6 +57,7 @@ def _state(raw: Any) -> UserState:  # noqa: ANN401 (a UserState whose values are
         push=Push(_question(raw.push[0])) if raw.push is not None else None,
         standing=Standing(raw.standing),
         history_links=tuple(map(tuple, raw.history_links)),
+        held=Held(*raw.held) if raw.held is not None else None,
     )
     return state
 

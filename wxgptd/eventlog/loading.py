@@ -21,7 +21,7 @@ from wxgptd.eventlog import codec, framing, freezing, reader, segments
 from wxgptd.eventlog import snapshot as snapshots
 from wxgptd.eventlog.keyring import Keyring, UserKey
 
-_OPENS = (e.SessionOpened, e.QuestionAsked, e.PushStarted)
+_OPENS = (e.SessionOpened, e.SessionResumed, e.QuestionAsked, e.PushStarted)
 _SETTLES = (
     e.SessionClosed,
     e.AnswerCompleted,

@@ -41,6 +41,11 @@ def keyring_path(state_dir: Path) -> Path:
     return keys_directory(state_dir) / "users"
 
 
+def passing_keys_path(state_dir: Path) -> Path:
+    """Return the file with the keys that are deleted after some minutes."""
+    return keys_directory(state_dir) / "passing"
+
+
 def segment_name(first_seq: int) -> str:
     """Return the name of the segment whose first event is number `first_seq`."""
     return f"{first_seq:020d}.wxlog"

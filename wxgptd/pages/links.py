@@ -38,6 +38,11 @@ def make_confirmation(key: bytes, token: str) -> str:
     return base64.urlsafe_b64encode(digest[:_TOKEN_BYTES]).rstrip(b"=").decode("ascii")
 
 
+def instance_name(key: bytes) -> str:
+    """Return what tells one daemon from another, and nothing else about either."""
+    return hmac.digest(key, b"\0instance", sha256).hex()[:16]
+
+
 def well_formed(token: str) -> bool:
     """Tell whether `token` can be one of ours."""
     return _TOKEN.fullmatch(token) is not None

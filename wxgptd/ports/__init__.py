@@ -7,6 +7,7 @@ implements them.
 from __future__ import annotations
 
 from wxgptd.ports.control import Control
+from wxgptd.ports.keys import PassingKeys
 from wxgptd.ports.messengers import Delivered, Messenger, Undelivered
 from wxgptd.ports.models import Breakdown, ChatModel, Completion, Pictures, Prompt, ignore
 from wxgptd.ports.pages import (
@@ -40,6 +41,7 @@ __all__ = [
     "Library",
     "Messenger",
     "Outcome",
+    "PassingKeys",
     "Pictures",
     "Present",
     "Progress",

@@ -39,6 +39,14 @@ class Control(Protocol):
         """
         ...
 
+    def knows(self, account: str, openid: str) -> bool:
+        """Tell whether anything is known of a user."""
+        ...
+
+    def whose(self, account: str, openid: str, text: str) -> str:
+        """Return whose a text of a user would be if it came now: a name, see `routing`."""
+        ...
+
     def change_standing(
         self, account: str, openid: str, standing: str, for_s: float
     ) -> Deferred[bool]:

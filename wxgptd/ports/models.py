@@ -97,6 +97,13 @@ class ChatModel(Protocol):
         """Tell whether nobody is asked, because of failures before."""
         ...
 
+    def last_failure(self) -> str:
+        """Return why the last call failed, and how long ago; empty if it did not fail.
+
+        Nothing of what a user wrote is in it.
+        """
+        ...
+
     def condition(self) -> str:
         """Return how the server does as far as is known, in words; `ok` if all is well."""
         ...

@@ -111,6 +111,21 @@ class Answering:
                 self._block_again(user, before)
         return entry
 
+    def written(self, user: User) -> c.Written | None:
+        """Return what the answer that the user waits for has come to, if one is running."""
+        running = next(reversed(self._journal.state(user).heads()), None)
+        flight = self._flights.find(user, running) if running is not None else None
+        if running is None or flight is None:
+            return None
+        facts = flight.charge() if flight.charge is not None else Facts(AssistantName(""))
+        return c.Written(
+            question=running,
+            text=flight.written,
+            tokens=facts.prompt_tokens + facts.completion_tokens,
+            assistant=facts.assistant,
+            cost=facts.cost,
+        )
+
     def erase(self, user: User, reason: CloseReason) -> Deferred[bool]:
         """Erase `user`; fires with whether anything was known, once nothing is any more.
 

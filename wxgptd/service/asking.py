@@ -333,15 +333,18 @@ class _Question:
         watch = self._around.moderation.watch()
         written: list[str] = []
 
+        def charge() -> Facts:
+            taken = self._around.fitting.guessed(assistant, model, sent, "".join(written))
+            return replace(taken, cost=round(self._cost + taken.cost, 9))
+
+        self._flight.charge = charge
+
         def take(piece: str) -> None:
             if not written:
                 self._flight.rewrite("")  # what another one had written before
             written.append(piece)
             if watch.objects(piece):
-                taken = self._around.fitting.guessed(assistant, model, sent, "".join(written))
-                self._stop(
-                    self._user, self._name, replace(taken, cost=round(self._cost + taken.cost, 9))
-                )
+                self._stop(self._user, self._name, charge())
             else:
                 self._flight.write(piece)
 

@@ -18,10 +18,7 @@ from wxgptd.domain.reply_window import WECHAT_PATIENCE_S
 from wxgptd.domain.values import (
     AccountName,
     AssistantName,
-    Limits,
-    Policy,
     SessionId,
-    Style,
 )
 from wxgptd.llm import parameters, wire
 from wxgptd.llm.client import Model, Server, key_headers
@@ -63,7 +60,7 @@ class Configured:
         return Settings(
             accounts={
                 AccountName(name): Account(
-                    _policy(config, account),
+                    cfg.policy(config, account),
                     welcome(account.welcome),
                     cfg.compiled_rules(config, name),
                     self._messenger(name, account, config.server.wechat_api),
@@ -82,6 +79,7 @@ class Configured:
             deliberate_timeouts_per_5min=None if timeouts == "auto" else timeouts,
             daily_budget=config.limits.daily_budget,
             link_ttl_s=config.links.ttl,
+            words=config.commands.words,
         )
 
     def _messenger(
@@ -151,38 +149,6 @@ class Configured:
         return found
 
 
-def _policy(config: cfg.Config, account: cfg.Account) -> Policy:
-    return Policy(
-        session_ttl_s=config.session.ttl,
-        max_waiting=config.session.max_waiting,
-        max_question_bytes=config.session.max_question,
-        settled_for_s=config.window.settled_for,
-        link_ttl_s=config.links.ttl,
-        welcome=bool(account.welcome),
-        open_with=AssistantName(
-            (account.assistant or next(iter(config.assistant)))
-            if account.open_without_command
-            else ""
-        ),
-        models={
-            AssistantName(name): one.choice
-            for name, one in config.assistant.items()
-            if len(one.choice) > 1
-        },
-        sighted=frozenset(
-            AssistantName(name) for name, one in config.assistant.items() if one.vision
-        ),
-        style=Style(config.reply.style),
-        limits=Limits(
-            messages_per_minute=config.limits.messages_per_minute,
-            questions_per_day=config.limits.questions_per_day,
-            tokens_per_day=config.limits.tokens_per_day,
-            only_allowed=config.limits.only_allowed,
-        ),
-        clear_ends_history=config.links.clear_ends_history,
-    )
-
-
 def _server(name: str, one: cfg.Assistant) -> Server:
     api_key = one.api_key.reveal()
     headers = {header.lower(): value.reveal() for header, value in one.extra_headers.items()}
@@ -204,6 +170,7 @@ def _assistant(name: str, one: cfg.Assistant, config: cfg.Config, model: Model) 
     return Assistant(
         name=AssistantName(name),
         command=cfg.chat_command(name, one),
+        title=one.title,
         model=model,
         system_prompt="\n\n".join(filter(None, (one.system_prompt, asked_for))),
         vision=one.vision,

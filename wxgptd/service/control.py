@@ -20,6 +20,7 @@ from wxgptd.config import ConfigError
 from wxgptd.domain import commands as c
 from wxgptd.domain import limits
 from wxgptd.domain.context import Message
+from wxgptd.domain.routing import Left
 from wxgptd.domain.values import (
     AccountName,
     AssistantName,
@@ -27,6 +28,7 @@ from wxgptd.domain.values import (
     OpenId,
     SessionId,
     Standing,
+    Text,
     User,
     is_follower,
 )
@@ -44,6 +46,7 @@ from wxgptd.service.reloading import Reloading
 from wxgptd.service.settings import Settings
 from wxgptd.service.timeline import Timeline
 from wxgptd.service.timeouts import DeliberateTimeouts
+from wxgptd.service.unanswered import Unanswered
 
 
 class Control:
@@ -67,6 +70,7 @@ class Control:
         health: Health,
         readers: Callable[[], int],
         fullness: Fullness,
+        unanswered: Unanswered,
         ready: Callable[[], bool],
         clock: IReactorTime,
         timeline: Timeline,
@@ -86,6 +90,7 @@ class Control:
         self._health = health
         self._readers = readers
         self._fullness = fullness
+        self._unanswered = unanswered
         self.ready = ready
         self._clock = clock
         self._timeline = timeline
@@ -109,6 +114,9 @@ class Control:
             "deliberate_timeouts": {
                 account: self._timeouts_of(account, now) for account in self._settings.accounts
             },
+            "unanswered": {
+                account: self._unanswered_of(account) for account in self._settings.accounts
+            },
             "clock_offset_s": _rounded(self._clock_offset.measured(now)),
             "push": {
                 name: one.messenger.state
@@ -117,6 +125,11 @@ class Control:
             },
             "models": {
                 name: one.model.condition() for name, one in self._settings.assistants.items()
+            },
+            "model_failures": {
+                name: failure
+                for name, one in self._settings.assistants.items()
+                if (failure := one.model.last_failure())
             },
             "spent_today": dict(self._spending.spent()),
             "disk_full": self._store.full(),
@@ -134,6 +147,14 @@ class Control:
             "left": self._timeouts.left(account, now),
             "suspended_at": self._timeouts.suspended_at(account),
             "suspected": self._timeouts.is_suspected(account, now),
+        }
+
+    def _unanswered_of(self, account: AccountName) -> Mapping[str, int]:
+        today, tomorrow = self._timeline.day()
+        yesterday = today - 86_400.0
+        return {
+            "today": self._unanswered.between(account, today, tomorrow),
+            "yesterday": self._unanswered.between(account, yesterday, today),
         }
 
     def sessions(self) -> Sequence[Mapping[str, object]]:
@@ -191,6 +212,7 @@ class Control:
                     at=self._timeline.now(),
                     session=SessionId(session),
                     reason=CloseReason.OPERATOR,
+                    written=self._answering.written(user),
                 )
                 self._answering.carry_out(user, command)
                 return self._journal.committed().addCallback(lambda _: True)
@@ -228,6 +250,16 @@ class Control:
         for user, state in self._journal.awake():
             if standing in ("", state.stands(now)) and is_follower(user):
                 yield state.heard_at, user
+
+    def knows(self, account: str, openid: str) -> bool:
+        """Tell whether anything is known of a user."""
+        return bool(self._journal.state(User(AccountName(account), OpenId(openid))).version)
+
+    def whose(self, account: str, openid: str, text: str) -> str:
+        """Return whose a text of a user would be if it came now."""
+        user = User(AccountName(account), OpenId(openid))
+        route = self._conversations.whose(user, Text(text))
+        return route.why if isinstance(route, Left) else type(route).__name__.lower()
 
     def change_standing(
         self, account: str, openid: str, standing: str, for_s: float

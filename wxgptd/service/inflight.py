@@ -12,6 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from wxgptd.domain.values import DeliveryKey, User
 from wxgptd.ports import Progress
+from wxgptd.service.fitting import Facts
 
 MAX_THOUGHT_CHARS = 50_000
 
@@ -20,12 +21,14 @@ class Flight:
     """One answer on its way: written so far, and observers.
 
     `started` is false while the question waits; `in_line` is true while it waits for a place, and
-    not for another question of its user's.
+    not for another question of its user's. `charge` tells what the answer has taken so far, once a
+    model was asked.
     """
 
     def __init__(self) -> None:
         self.started = False
         self.in_line = False
+        self.charge: Callable[[], Facts] | None = None
         self._run: Deferred[None] | None = None
         self._pieces: list[str] = []
         self._thoughts: list[str] = []

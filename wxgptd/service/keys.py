@@ -1,4 +1,4 @@
-"""The key that links are made with, in the state directory."""
+"""The keys in the state directory that are not the log's own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import segments
+from wxgptd.eventlog.passing_keys import PassingKeyFile
 from wxgptd.pages import links
 
 log = Logger()
@@ -47,3 +48,8 @@ def link_key(state_dir: Path) -> bytes:
             hint="restore it from a backup; without one delete it: links sent so far die then",
         )
     return key
+
+
+def passing_keys(state_dir: Path) -> PassingKeyFile:
+    """Return the keys that messages are held back with."""
+    return PassingKeyFile(segments.passing_keys_path(state_dir))

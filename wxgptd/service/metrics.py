@@ -106,6 +106,9 @@ class Metrics(Projection):
         )  # fmt: skip
         self._sessions = counter("sessions_opened", "Sessions opened.", "account", "assistant")
         self._questions = counter("questions", "Questions asked.", "account")
+        self._unanswered = counter(
+            "messages_unanswered", "Messages that nobody answered: no session, no rule.", "account"
+        )
         self._restarted = Counter(
             "wxgptd_restarted_answers", "Answers asked for again after a stop.", registry=registry
         )
@@ -142,6 +145,7 @@ class Metrics(Projection):
             e.PageOpened: self._read,
             e.PushDelivered: self._pushed,
             e.PushFailed: self._unpushed,
+            e.MessagesUnanswered: self._left,
         }
 
     # What happens at the edges.
@@ -195,6 +199,9 @@ class Metrics(Projection):
 
     def _asked(self, account: AccountName, _event: e.QuestionAsked, _state: UserState) -> None:
         self._questions[account,].inc()
+
+    def _left(self, account: AccountName, event: e.MessagesUnanswered, _state: UserState) -> None:
+        self._unanswered[account,].inc(event.count)
 
     def _opened(self, account: AccountName, event: e.SessionOpened, _state: UserState) -> None:
         self._sessions[account, event.assistant].inc()

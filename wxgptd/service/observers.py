@@ -51,6 +51,8 @@ def _line(event: e.Event, state: UserState) -> str:
             return f"session {event.session} opened"
         case e.SessionClosed():
             return f"session {event.session} {event.reason}"
+        case e.SessionResumed():
+            return f"session {event.session} resumed"
         case e.AnswerCompleted():
             about = "~" if event.estimated else ""
             tokens = f"{about}{event.prompt_tokens} + {event.completion_tokens} tokens"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
+from wxgptd.domain.phrases import Vocabulary
 from wxgptd.domain.rules import Rule
 from wxgptd.domain.texts import Texts
 from wxgptd.domain.values import AccountName, AssistantName, DeliveryKey, LinkHash, Policy, User
@@ -27,7 +28,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assistant:
-    """Who answers the questions of a session.
+    """Who answers the questions of a session; `title` is what users read.
 
     `fallback` are those who answer in its place when it cannot, or has not begun to within
     `first_token_within_s`. `max_context_tokens` bounds what the model is told, `max_running` how
@@ -37,6 +38,7 @@ class Assistant:
 
     name: AssistantName
     command: str
+    title: str
     model: ChatModel
     system_prompt: str
     vision: bool = False
@@ -82,7 +84,7 @@ class Settings:
 
     Whoever needs it shares this one object, and keeps nothing of what is in it: a reload changes
     everything in it at once. `texts` are for the chat, where words may be tapped, `page_texts` for
-    pages, where they may not.
+    pages, where they may not. `words` do what chat commands do, see `phrases.WORDS`.
     """
 
     accounts: Mapping[AccountName, Account]
@@ -95,11 +97,14 @@ class Settings:
     deliberate_timeouts_per_5min: int | None
     daily_budget: float
     link_ttl_s: float
+    words: Mapping[str, Sequence[str]]
     commands: Mapping[str, AssistantName] = field(init=False)
     """Which chat command opens a session with which assistant."""
+    vocabulary: Vocabulary = field(init=False)
 
     def __post_init__(self) -> None:
         self.commands = {one.command: name for name, one in self.assistants.items()}
+        self.vocabulary = Vocabulary(self.commands, self.words)
 
     def adopt(self, fresh: Settings) -> None:
         """Become what `fresh` is."""
@@ -115,7 +120,9 @@ class Settings:
         """Return what the texts of an account may speak of."""
         return Surroundings(
             commands={name: one.command for name, one in self.assistants.items()},
-            minutes=round(account.policy.session_ttl_s / 60) or 1,
+            titles={name: one.title for name, one in self.assistants.items()},
+            without_command=bool(account.policy.open_with),
+            ttl_s=account.policy.session_ttl_s,
             days=round(account.policy.link_ttl_s / 86_400) or 1,
             welcome=account.welcome,
             taps=self.taps,

@@ -207,13 +207,14 @@ class Root(Resource):
         ready: Callable[[], bool],
         why_ill: Callable[[], str] = str,
         verification: Path | None = None,
+        instance: str = "",
     ) -> None:
         super().__init__()
         self.webhooks = webhooks
         self._verification = verification
         self._others = {
             **others,
-            b"healthz": Word(why_ill),
+            b"healthz": Word(why_ill, instance),
             b"readyz": Word(lambda: why_ill() if ready() else "starting"),
         }
 
@@ -230,17 +231,20 @@ class Root(Resource):
 
 
 class Word(Resource):
-    """`ok`, or in a word `why` not, with a 503."""
+    """`ok`, or in a word `why` not, with a 503; and the name of the `instance` that says so."""
 
     isLeaf = True
 
-    def __init__(self, why: Callable[[], str]) -> None:
+    def __init__(self, why: Callable[[], str], instance: str = "") -> None:
         super().__init__()
         self._why = why
+        self._instance = instance.encode()
 
     def render_GET(self, request: server.Request) -> bytes:
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         request.setHeader(b"cache-control", b"no-store")
+        if self._instance:
+            request.setHeader(b"x-wxgptd", self._instance)
         why = self._why()
         if not why:
             return b"ok\n"

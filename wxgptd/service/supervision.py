@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -20,6 +20,11 @@ LEAST_PERIOD_S = 0.1
 
 STARTING_TAKES_S = 60
 """While the log is read, each word of it gives the start so much more time."""
+
+
+def in_terminal(descriptors: Iterable[int] = (0, 1, 2)) -> bool:
+    """Tell whether the process was started in a terminal: it is to end when that is closed."""
+    return any(os.isatty(one) for one in descriptors)
 
 
 class Supervision:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from wxgptd.domain import commands as c
-from wxgptd.domain.values import User
+from wxgptd.domain.values import User, account_itself
+from wxgptd.ports import PassingKeys
 from wxgptd.service.journal import Journal
 from wxgptd.service.keeping import Keeping
 from wxgptd.service.projections import LinkIndex, OpenSessions
 from wxgptd.service.pushing import Pushing
 from wxgptd.service.timeline import Timeline
+from wxgptd.service.unanswered import Unanswered
 
 PERIOD_S = 1.0
 
@@ -36,6 +39,8 @@ class Sweeper:
         carry_out: CarryOut,
         pushing: Pushing,
         keeping: Keeping,
+        unanswered: Unanswered,
+        passing_keys: PassingKeys,
         clock: IReactorTime,
         timeline: Timeline,
     ) -> None:
@@ -45,6 +50,8 @@ class Sweeper:
         self._carry_out = carry_out
         self._pushing = pushing
         self._keeping = keeping
+        self._unanswered = unanswered
+        self._passing_keys = passing_keys
         self._timeline = timeline
         self._loop = LoopingCall(self.sweep)
         self._loop.clock = clock
@@ -59,17 +66,24 @@ class Sweeper:
             self._loop.stop()
 
     def sweep(self) -> None:
-        """Close the sessions whose time is over, forget dead links, push what nobody came for.
+        """Close the sessions whose time is over, forget dead links and keys, push what is late.
 
-        And keep the log short.
+        And record how many messages went unanswered, and keep the log short.
         """
         now = self._timeline.now()
         for user in self._sessions.due(now):
-            live = self._journal.state(user).live
-            if live is not None and live.expires_at > now:
-                self._sessions.keep(user, live.expires_at)
+            live = self._journal.state(user).live_at(now)
+            if live is not None:  # or its answer is still being written
+                self._sessions.keep(user, max(live.expires_at, now + PERIOD_S))
             else:
                 self._carry_out(user, c.ExpireSession(at=now))
         self._links.forget_expired(now)
+        self._record_unanswered(now)
+        with suppress(OSError):  # it is tried again
+            self._passing_keys.forget(now)
         self._pushing.look_again()
         self._keeping.look()
+
+    def _record_unanswered(self, now: float) -> None:
+        for account, count in self._unanswered.due(now):
+            self._journal.record(account_itself(account), c.NoteUnanswered(at=now, count=count))

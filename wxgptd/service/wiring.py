@@ -32,6 +32,7 @@ from wxgptd.service.departed import Departed
 from wxgptd.service.fitting import Fitting
 from wxgptd.service.fullness import Fullness
 from wxgptd.service.health import Health
+from wxgptd.service.holding import Holding
 from wxgptd.service.inflight import InFlight
 from wxgptd.service.journal import Journal
 from wxgptd.service.keeping import Keeping
@@ -55,6 +56,7 @@ from wxgptd.service.sweeper import Sweeper
 from wxgptd.service.timeline import Timeline
 from wxgptd.service.timeouts import DeliberateTimeouts
 from wxgptd.service.typing_indicator import TypingIndicator
+from wxgptd.service.unanswered import Unanswered
 from wxgptd.service.world import World
 
 
@@ -81,6 +83,7 @@ class Service:
             settings.deliberate_timeouts_per_5min, self._lag.responsive_since
         )
         self._clock_offset = ClockOffset()
+        self._unanswered = Unanswered()
         calibrated = Calibrated()
         self._spending = spending = Spending(settings, timeline.day)
         self.journal = Journal(
@@ -93,6 +96,7 @@ class Service:
                 self._clock_offset,
                 calibrated,
                 spending,
+                self._unanswered,
                 self.metrics,
             ),
             world.on_damage,
@@ -149,10 +153,19 @@ class Service:
         self.conversations = Conversations(
             settings=settings,
             journal=self.journal,
-            flights=flights,
             answering=self.answering,
+            holding=Holding(
+                settings=settings,
+                journal=self.journal,
+                flights=flights,
+                pushing=pushing,
+                timeouts=self._timeouts,
+                links=made_links,
+                metrics=self.metrics,
+                clock=world.clock,
+                timeline=timeline,
+            ),
             moderation=self.moderation,
-            pushing=pushing,
             timeouts=self._timeouts,
             clock_offset=self._clock_offset,
             spending=spending,
@@ -161,6 +174,8 @@ class Service:
             metrics=self.metrics,
             fresh_session=configured.session_ids(),
             store_full=world.store.full,
+            passing_keys=world.passing_keys,
+            unanswered=self._unanswered,
             clock=world.clock,
             timeline=timeline,
         )
@@ -171,6 +186,8 @@ class Service:
             carry_out=self.answering.carry_out,
             pushing=pushing,
             keeping=self._keeping,
+            unanswered=self._unanswered,
+            passing_keys=world.passing_keys,
             clock=world.clock,
             timeline=timeline,
         )
@@ -202,6 +219,7 @@ class Service:
             # What is wrong is the operator's to know.
             why_ill=lambda: "unhealthy" if self.health.why_ill else "",
             verification=config.server.verify_files,
+            instance=links.instance_name(world.link_key),
         )
         self.reloading = Reloading(
             world.reread,
@@ -226,6 +244,7 @@ class Service:
             health=self.health,
             readers=lambda: len(self._pages.audiences),
             fullness=self.fullness,
+            unanswered=self._unanswered,
             clock=world.clock,
             timeline=timeline,
         )

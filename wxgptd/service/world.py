@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from wxgptd.config import Config
 from wxgptd.errors import WxgptError
 from wxgptd.outbound.client import HttpClient
-from wxgptd.ports import EventStore, Threads
+from wxgptd.ports import EventStore, PassingKeys, Threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class World:
     threads: Threads
     max_running: int
     link_key: bytes
+    passing_keys: PassingKeys
     config_path: Path
     reread: Callable[[], Config]
     on_damage: Callable[[WxgptError], None]

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from wxgpt import completing, options
+from wxgpt import completing, options, silence
 from wxgpt.commands import send
 from wxgpt.failures import UsageFailure
 
@@ -41,7 +41,8 @@ def command(user: str, account: str | None, url: str | None) -> None:
 
     if not sys.stdin.isatty():
         raise UsageFailure("chat needs a terminal", hint="use `wxgpt send TEXT` in scripts")
-    hook = send.webhook(options.load_config(), account, url, None)
+    config = options.load_config()
+    hook = send.webhook(config, account, url, None)
 
     def tell(attempt: peer.Attempt) -> None:
         send.require_somebody(attempt, hook)
@@ -55,7 +56,10 @@ def command(user: str, account: str | None, url: str | None) -> None:
         click.echo("Say something; /chatgpt opens a session, ^D ends.", err=True)
         while (line := await prompt.ask("> ")) is not None:
             if line.strip():
-                delivery = await wechat.deliver(user, messages.text_message(line), tell)
-                send.show_delivery(delivery)
+                message = messages.text_message(line)
+                delivery = await wechat.deliver(user, message, tell)
+                silent = delivery.shown is None and url is None
+                why = silence.why(config, account, user, message) if silent else None
+                send.show_delivery(delivery, why)
 
     run(converse)

@@ -10,11 +10,14 @@ from wxgpt import completing, options, render
 from wxgpt.failures import UsageFailure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from wxgptd.config import Config
+    from wxgptd.domain.routing import Route
     from wxgptd.domain.rules import Rule
-    from wxgptd.domain.values import Content
+    from wxgptd.domain.state import UserState
+    from wxgptd.domain.values import Content, Policy
 
 
 @click.command("check")
@@ -144,77 +147,110 @@ def _content(message: str | None, event: str | None, kind: str | None) -> Conten
 
 
 def _explain(config: Config, name: str | None, content: Content) -> None:
-    """Say who takes `content`, in a session and outside of one."""
-    from wxgptd.config import compiled_rules
-    from wxgptd.domain import rules
+    """Say whose `content` is: in a session, after one that expired, and outside of one."""
+    from wxgptd.config import chat_commands, compiled_rules, policy
+    from wxgptd.domain import routing, rules
+    from wxgptd.domain.phrases import Continue, Vocabulary
+    from wxgptd.domain.values import DeliveryKey
 
     name, account = options.pick_account(config, name)
-    known = compiled_rules(config, name)
-    always = rules.first(known, content, always=True)
-    if always is not None:
-        click.echo(f"always: {_told(always)}")
-        return
-    command = _command(config, content)
-    if command.startswith("the next part"):
-        click.echo(f"first: {command}")
-    elif command:
-        click.echo(f"always: {command}")
-        return
-    other = rules.first(known, content, always=False, welcome=bool(account.welcome))
-    outside = _told(other) if other is not None else _unclaimed(config, name, content)
-    if rules.kind_of(content) == "event":
-        click.echo(f"in a session or outside: {outside}")
-    else:
-        click.echo(f"in a session: {_in_session(content)}")
-        click.echo(f"outside: {outside}")
-
-
-def _command(config: Config, content: Content) -> str:
-    from wxgptd.config import chat_command
-    from wxgptd.domain import slash
-    from wxgptd.domain.values import AssistantName, Text
-
-    if not isinstance(content, Text):
-        return ""
-    commands = {
-        chat_command(name, one): AssistantName(name) for name, one in config.assistant.items()
+    known, commands = compiled_rules(config, name), chat_commands(config)
+    message = routing.Message(
+        delivery=DeliveryKey(""),
+        content=content,
+        phrase=Vocabulary(commands, config.commands.words).read(content),
+        assistants=commands,
+        always=rules.first(known, content, always=True),
+        otherwise=rules.first(known, content, always=False, welcome=bool(account.welcome)),
+    )
+    chosen = policy(config, account)
+    found = {
+        when: _shown(routing.route(state, message, chosen, at), config, name, content)
+        for when, state, at in _situations(config, chosen)
     }
-    match slash.parse(content.text, commands):
-        case slash.Open(assistant=assistant):
+    if isinstance(message.phrase.action, Continue):
+        click.echo("first: the next part of an answer, if one of this user's has more; else")
+    if found.get("after one that expired") == found["outside"]:
+        del found["after one that expired"]
+    if len(set(found.values())) == 1:
+        event = rules.kind_of(content) == "event" and message.always is None
+        when = "in a session or outside" if event else "always"
+        click.echo(f"{when}: {found['outside']}")
+        return
+    for when, whose in found.items():
+        click.echo(f"{when}: {whose}")
+
+
+def _situations(config: Config, policy: Policy) -> Iterator[tuple[str, UserState, float]]:
+    """Yield what a user may be doing, in words, as a state, and at what time."""
+    from wxgptd.domain.session import Session
+    from wxgptd.domain.state import EMPTY
+    from wxgptd.domain.values import AssistantName, SessionId
+
+    first = AssistantName(next(iter(config.assistant)))
+    live = Session(SessionId(""), first, 0.0, 0.0, policy.session_ttl_s)
+    talking = EMPTY._replace(version=1, live=live)
+    yield "in a session", talking, 0.0
+    if policy.resume_within_s:
+        yield "after one that expired", talking, policy.session_ttl_s
+    yield "outside", EMPTY, 0.0
+
+
+def _shown(route: Route, config: Config, name: str, content: Content) -> str:
+    """Return in words whose a message is."""
+    from wxgptd.domain import phrases, routing
+    from wxgptd.domain.values import Subscribe
+
+    account = config.account[name]
+    match route:
+        case routing.Ruled(rule=rule) | routing.Membership(rule=rule) if rule is not None:
+            return _told(rule)
+        case routing.Membership() if account.welcome and isinstance(content, Subscribe):
+            return f"the welcome of account {name}"
+        case routing.Command(action=phrases.Open(assistant=assistant)):
             return f"the chat command that opens a session with {assistant}"
-        case slash.Say():
-            return ""
-        case slash.Continue():
-            return "the next part of an answer, if one of this user's has more; else"
-        case fixed:
-            return f"the chat command /{type(fixed).__name__.lower()}"
+        case routing.Command(action=phrases.Unknown(nearest=nearest)):
+            return f"no chat command; {nearest or '/help'} is suggested"
+        case routing.Command(action=action, resumes=resumes):
+            again = " (the session is resumed)" if resumes else ""
+            return f"the chat command {COMMAND_NAMES[type(action).__name__]}{again}"
+        case routing.Ask(resumes=True):
+            return "resumes the session, and is its next question (after_expiry)"
+        case routing.Ask():
+            return _question(config, name, content)
+        case routing.Hint():
+            return "held back; a hint says so, and a tap resumes the session (after_expiry)"
+        case _:
+            return "nobody; WeChat is told `success`"
 
 
-def _in_session(content: Content) -> str:
+COMMAND_NAMES = {
+    "Stop": "/stop",
+    "Interrupt": "停止",
+    "Clear": "/clear",
+    "History": "/history",
+    "Help": "/help",
+    "Retry": "/retry",
+    "Resume": "接着聊",
+    "ChooseModel": "/model",
+    "Continue": "继续",
+}
+
+
+def _question(config: Config, name: str, content: Content) -> str:
     from wxgptd.domain.values import Picture, Text
 
+    account = config.account[name]
     match content:
+        case Text() if account.open_without_command:
+            assistant = account.assistant or next(iter(config.assistant))
+            return f"a question; outside a session it opens one with {assistant}"
         case Text():
             return "a question for the model"
         case Picture():
             return "a question for a model that has vision, else a word that it has none"
         case _:
             return "a word that this kind is not understood"
-
-
-def _unclaimed(config: Config, name: str, content: Content) -> str:
-    from wxgptd.domain import rules
-    from wxgptd.domain.values import Subscribe, Text
-
-    account = config.account[name]
-    if rules.kind_of(content) != "event" and account.open_without_command:
-        if not isinstance(content, Text):
-            return _in_session(content)
-        assistant = account.assistant or next(iter(config.assistant))
-        return f"opens a session with {assistant} (open_without_command)"
-    if isinstance(content, Subscribe) and account.welcome:
-        return f"the welcome of account {name}"
-    return "nobody; WeChat is told `success`"
 
 
 def _told(rule: Rule) -> str:

@@ -10,14 +10,14 @@ from wxgpt.failures import UsageFailure
 
 
 @click.command("demo-model")
-@click.option("--port", default=9006, show_default=True, help="Port on 127.0.0.1; 0 takes any.")
+@click.option("--port", default=9008, show_default=True, help="Port on 127.0.0.1; 0 takes any.")
 def command(port: int) -> None:
     """Run an OpenAI-compatible server that needs no model, for trying things out.
 
     \b
     Examples:
       wxgpt demo-model
-      curl -N http://127.0.0.1:9006/v1/chat/completions -d '{"stream": true,
+      curl -N http://127.0.0.1:9008/v1/chat/completions -d '{"stream": true,
         "messages": [{"role": "user", "content": "用 8 秒写 200 字"}]}'
 
     How long an answer takes and how long it is, the prompt says: 8 秒, 8s, 200 字.

@@ -85,6 +85,7 @@ def _look() -> Iterator[Finding]:
     if running.ok:
         yield from _whole("daemon", daemon.up_to_date(path))
         yield from _whole("clock", daemon.clock())
+        yield from _whole("messages", daemon.unanswered(config))
     yield from _whole("log", daemon.log())
     yield from _whole("port", reach.port(config))
     yield from _whole("public address", reach.public(config))

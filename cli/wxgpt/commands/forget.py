@@ -9,13 +9,8 @@ import click
 
 from wxgpt import completing, control, options
 from wxgpt.failures import UsageFailure
-from wxgptd.errors import WxgptError
 
 TIMEOUT_S = 600.0
-
-
-class NobodyKnown(WxgptError):
-    """there is no such user"""
 
 
 @click.command("forget")
@@ -41,6 +36,7 @@ def command(openid: str, account: str | None, yes: bool, dry_run: bool) -> None:
         f"{name}/{openid}: the user's key is deleted, all that was said is lost, links are dead, "
         "an answer being written is given up; a block ends"
     )
+    control.require_known(name, openid)
     if dry_run:
         click.echo(f"would be erased: {plan}")
         return
@@ -57,7 +53,5 @@ def command(openid: str, account: str | None, yes: bool, dry_run: bool) -> None:
     status, _ = control.request("POST", path, timeout_s=TIMEOUT_S)
     control.require_ready(status)
     if status == 404:
-        raise NobodyKnown(
-            f"nothing is known of {name}/{openid}", hint="`wxgpt users list` shows who is known"
-        )
+        raise control.unknown(name, openid)
     click.echo(f"{name}/{openid}: erased (backups from before still have the user)")

@@ -23,6 +23,8 @@ from wxgpt.setup.providers import PROVIDERS
               help="What a day may cost, in the prices' currency; 0: no bound.")  # fmt: skip
 @click.option("--fit/--no-fit", default=False,
               help="Ask the model for answers that fit the time WeChat waits.")  # fmt: skip
+@click.option("--only-ai/--shared", default=None,
+              help="Whether nothing but the AI answers: no command is needed then.")  # fmt: skip
 @click.option("--domain", metavar="HOST", help="The domain that WeChat and phones reach you at.")
 @click.option("--app-id", metavar="ID", help="The account's AppID (开发者ID), for safe mode.")
 @click.option("--plain", is_flag=True, help="Plain text instead of safe mode: needs no AppID.")

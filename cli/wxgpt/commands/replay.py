@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     help="With --to: which account's messages and secrets.",
     shell_complete=completing.account,
 )
+@click.option("--commands", is_flag=True, help="With --to: chat commands and follows, too.")
+@click.option("-y", "--yes", is_flag=True, help="With --to: do not ask.")
 @click.option("--allow-remote", is_flag=True, help="With --to: another machine may be meant.")
 @options.output_option("text", "json")
 def command(
@@ -39,23 +41,38 @@ def command(
     to: str | None,
     speed: str,
     account: str | None,
+    commands: bool,
+    yes: bool,
     allow_remote: bool,
     output: str,
 ) -> None:
     """Fold the log up to some point, and show the state then.
+
+    With --to it sends the logged questions to another daemon once more, never to the one that wrote
+    the log: that one needs another port and a state directory of its own.
 
     \b
     Examples:
       wxgpt replay
       wxgpt replay --until 1200
       wxgpt replay --until yesterday --as-conversation
-      wxgpt replay --to http://127.0.0.1:9005/wx/main --speed 10x
+      wxgpt replay --to http://127.0.0.1:9015/wx/main --speed 10x
     """
     point = _point(until)
     if to is not None:
-        from wxgpt.resend import send_again
+        from wxgpt.resend import Plan, send_again
 
-        send_again(to, point, user, account, _speed(speed), allow_remote, output)
+        plan = Plan(
+            to=to,
+            until=point,
+            user=user,
+            account=account,
+            speed=_speed(speed),
+            allow_remote=allow_remote,
+            commands=commands,
+            yes=yes,
+        )
+        send_again(plan, output)
         return
     from wxgpt import records
 

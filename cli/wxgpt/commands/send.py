@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from wxgpt import completing, options, render
+from wxgpt import completing, options, render, silence
 from wxgpt.failures import ExpectationUnmet, Unreachable, UsageFailure
 from wxgptd.errors import WxgptError
 
@@ -109,10 +109,12 @@ def command(
         return await wechat.deliver(user, message, tell)
 
     delivery = run(deliver)
+    silent = delivery.shown is None and url is None
+    why = silence.why(config, account, user, message) if silent else None
     if output == "text":
-        show_delivery(delivery)
+        show_delivery(delivery, why)
     else:
-        click.echo(render.dumps(as_json(message, user, delivery)))
+        click.echo(render.dumps({**as_json(message, user, delivery), "why": why}))
     _judge(delivery, pattern)
 
 
@@ -246,10 +248,12 @@ def show_attempt(attempt: Attempt) -> None:
     )
 
 
-def show_delivery(delivery: Delivery) -> None:
-    """Print what the sender sees at the end."""
+def show_delivery(delivery: Delivery, why: str | None = None) -> None:
+    """Print what the sender sees at the end; `why`, where that is nothing and the reason known."""
     if delivery.shown is None:
         click.echo(f"the user sees nothing (the answer was `success`, {delivery.took_s:.1f} s)")
+        if why is not None:
+            click.echo(f"  {silence.REASONS.get(why, why)}")
         return
     seen = "WeChat's fault text" if delivery.fault else "this"
     click.echo(f"the user sees {seen} after {delivery.took_s:.1f} s:")

@@ -28,6 +28,8 @@ def command(output: str) -> None:
 def _shown(name: str, value: object) -> object:
     if name == "deliberate_timeouts" and isinstance(value, dict):
         return render.timeouts(value)
+    if name == "unanswered" and isinstance(value, dict):
+        return render.unanswered(value)
     if isinstance(value, dict):
         return ", ".join(f"{key} {number}" for key, number in value.items()) or "none"
     return "unknown" if value is None else value

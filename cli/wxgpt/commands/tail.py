@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wxgpt import completing, options, render
+from wxgpt.control import UnknownUser
 from wxgpt.failures import UsageFailure
 from wxgpt.watch import Watch
 
@@ -147,10 +148,11 @@ def command(
       wxgpt tail -f --cursor-file seen.seq -o ndjson
 
     Times are 10m, 2h, 3d, yesterday, today, a date, RFC 3339 or @epoch. Kinds are SessionOpened,
-    SessionClosed, CommandGiven, QuestionAsked, ContinuationAsked, MessageDeclined, UserSubscribed,
-    UserUnsubscribed, AttemptRepeated, AnswerCompleted, AnswerFailed, AnswerRestarted,
-    ReplyOffered, HistoryLinkIssued, PageOpened, PushStarted, PushDelivered, PushFailed,
-    StandingChanged, ContextTrimmed, ModelChosen, UserErased, TailTrimmed, TimeoutBudgetSet.
+    SessionClosed, SessionResumed, MessageHeld, CommandGiven, QuestionAsked, ContinuationAsked,
+    MessageDeclined, MessagesUnanswered, UserSubscribed, UserUnsubscribed, AttemptRepeated,
+    AnswerCompleted, AnswerFailed, AnswerRestarted, ReplyOffered, HistoryLinkIssued, PageOpened,
+    PushStarted, PushDelivered, PushFailed, StandingChanged, ContextTrimmed, ModelChosen,
+    UserErased, TailTrimmed, TimeoutBudgetSet.
     """
     if follow and reverse:
         raise UsageFailure("--follow and --reverse exclude each other")
@@ -178,13 +180,18 @@ def command(
     follower = Follower(directory, keys, after=_begin(directory, wanted, count))
     tracker = render.Sessions()
     shown: deque[tuple[AnyRecord, str]] = deque(maxlen=count)
+    unseen = set(wanted.users)
     for record, session in _read(follower, tracker):
+        if unseen:
+            unseen.difference_update(render.names(record.user))
         if wanted.admits(record, session):
             shown.append((record, session))
     history = list(reversed(shown)) if reverse else list(shown)
     show.all(history)
     if history:
         _keep_cursor(cursor_file, max(record.seq for record, _ in history))
+    if unseen:
+        _say_unseen(unseen, give_up=not follow)
     if follow:
         click.echo("following, ^C to quit", err=True)
     watch = Watch(directory) if follow else None
@@ -194,6 +201,18 @@ def command(
                 show.one(record, session)
                 _keep_cursor(cursor_file, record.seq)
         watch.wait(wanted.left(time.time(), LOOK_AGAIN_S))
+
+
+def _say_unseen(users: set[str], *, give_up: bool) -> None:
+    """Say that nothing is known of some users; an end of it unless more is to come.
+
+    Raises:
+        UnknownUser: `give_up`.
+    """
+    said = f"nothing is known of {', '.join(sorted(users))}"
+    if give_up:
+        raise UnknownUser(said, hint="`wxgpt users list` shows who is known")
+    click.echo(said, err=True)
 
 
 def _begin(directory: Path, wanted: Filter, count: int | None) -> int:

@@ -125,7 +125,9 @@ def _head(said: dict[str, Any]) -> list[str]:
             f"{said['page_readers']} readers"
         ),
         "models: " + _pairs(said["models"]),
+        "last failures: " + (_pairs(said["model_failures"]) or "none"),
         "timeouts: " + render.timeouts(said["deliberate_timeouts"]),
+        "messages unanswered: " + render.unanswered(said["unanswered"]),
         "spent today: " + (_pairs(said["spent_today"]) or "nothing"),
         (
             f"log: event {said['last_seq']}, {said['commits']} commits, "

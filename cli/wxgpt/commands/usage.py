@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "answers", "failures", "prompt_tokens", "completion_tokens", "estimated_tokens", "cost",
+    "unanswered",
 )  # fmt: skip
 
 
 @dataclass
 class Row:
-    """What was asked under one heading. Estimated tokens are part of the others."""
+    """What was asked under one heading. Estimated tokens are part of the others.
+
+    `unanswered` are messages that nobody answered, which is known of days only.
+    """
 
     answers: int = 0
     failures: int = 0
@@ -33,6 +37,7 @@ class Row:
     completion_tokens: int = 0
     estimated_tokens: int = 0
     cost: float = 0.0
+    unanswered: int = 0
 
 
 @click.command("usage")
@@ -73,11 +78,12 @@ def command(by: str, since: float | None, until: float | None, output: str) -> N
         writer.writerows([_harmless(name), *_plain(row).values()] for name, row in ordered)
         click.echo(text.getvalue(), nl=False)
     elif ordered:
-        click.echo(_line(by, ("answers", "failed", "prompt", "completion", "cost")))
+        titles = ("answers", "failed", "prompt", "completion", "cost")
+        click.echo(_line(by, (*titles, "unanswered") if by == "day" else titles))
         for name, row in ordered:
-            click.echo(_line(name, _cells(row)))
+            click.echo(_line(name, _cells(row, by)))
         if len(ordered) > 1:
-            click.echo(_line("in all", _cells(_sum(rows.values()))))
+            click.echo(_line("in all", _cells(_sum(rows.values()), by)))
         if any(row.estimated_tokens for row in rows.values()):
             click.echo("~ estimated, as far as a server did not report it", err=True)
     else:
@@ -100,14 +106,20 @@ def count(
         session, event = sessions.session_of(record), record.event
         if isinstance(event, e.SessionOpened):
             assistants[event.session] = event.assistant
-        if not isinstance(event, e.AnswerCompleted | e.AnswerFailed):
+        counted = e.AnswerCompleted | e.AnswerFailed | e.MessagesUnanswered
+        if not isinstance(event, counted):
             continue
         if not (since or 0.0) <= event.at < (until or float("inf")):
             continue
         own = assistants.get(session, "?")  # type: ignore[call-overload]
+        if isinstance(event, e.MessagesUnanswered):
+            if by == "day":
+                day = f"{datetime.fromtimestamp(event.at):%Y-%m-%d}"
+                rows.setdefault(day, Row()).unanswered += event.count
+            continue
         names = {
             "day": f"{datetime.fromtimestamp(event.at):%Y-%m-%d}",
-            "user": f"{record.user.account}/{record.user.openid}",
+            "user": _whose(record),
             "assistant": own,
             "model": "?",
         }
@@ -130,6 +142,14 @@ def count(
     return rows
 
 
+def _whose(record: Recorded | RecordedUnreadable) -> str:
+    """Return the name of a row of a user's; the erased, whom nobody can name, share one."""
+    from wxgptd.domain.record import Hidden, Recorded
+
+    erased = isinstance(record, Recorded) and record.hidden is Hidden.ERASED
+    return f"{record.user.account}/{'(erased)' if erased else record.user.openid}"
+
+
 def _harmless(name: str) -> str:
     """Return a name that no spreadsheet takes for a formula."""
     return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
@@ -144,14 +164,16 @@ def _sum(rows: Iterable[Row]) -> Row:
     return Row(*(sum(getattr(row, name) for row in found) for name in COLUMNS))
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row, by: str) -> tuple[str, ...]:
     mark = "~" if row.estimated_tokens else ""
+    unanswered = (str(row.unanswered),) if by == "day" else ()
     return (
         str(row.answers),
         str(row.failures),
         f"{mark}{row.prompt_tokens}",
         f"{mark}{row.completion_tokens}",
         f"{mark}{row.cost:.4f}",
+        *unanswered,
     )
 
 

@@ -84,8 +84,9 @@ _account = click.option(
 @command.command("block")
 @click.argument("openid", shell_complete=completing.user)
 @_for
+@click.option("--unseen", is_flag=True, help="Also if no user of that OpenID has been seen.")
 @_account
-def block(openid: str, for_s: float | None, account: str | None) -> None:
+def block(openid: str, for_s: float | None, unseen: bool, account: str | None) -> None:
     """Let a user ask nothing more; an open session ends.
 
     \b
@@ -93,7 +94,7 @@ def block(openid: str, for_s: float | None, account: str | None) -> None:
       wxgpt users block oXXXX
       wxgpt users block oXXXX --for 2d
     """
-    _change(openid, account, "blocked", for_s)
+    _change(openid, account, "blocked", for_s, unseen=unseen)
 
 
 @command.command("allow")
@@ -103,11 +104,13 @@ def block(openid: str, for_s: float | None, account: str | None) -> None:
 def allow(openid: str, for_s: float | None, account: str | None) -> None:
     """Let a user ask without limits, and where only those who are allowed may ask.
 
+    The user need not have written yet: that is how one is invited.
+
     \b
     Examples:
       wxgpt users allow oXXXX
     """
-    _change(openid, account, "allowed", for_s)
+    _change(openid, account, "allowed", for_s, unseen=True)
 
 
 @command.command("reset")
@@ -120,11 +123,15 @@ def reset(openid: str, account: str | None) -> None:
     Examples:
       wxgpt users reset oXXXX
     """
-    _change(openid, account, "default", None)
+    _change(openid, account, "default", None, unseen=False)
 
 
-def _change(openid: str, account: str | None, standing: str, for_s: float | None) -> None:
+def _change(
+    openid: str, account: str | None, standing: str, for_s: float | None, *, unseen: bool
+) -> None:
     name, _ = options.pick_account(options.load_config(), account)
+    if not unseen:
+        control.require_known(name, openid)
     said = urlencode({"standing": standing, "for_s": for_s or 0})
     path = f"/users/{quote(name, safe='')}/{quote(openid, safe='')}?{said}"
     status, _ = control.request("POST", path)

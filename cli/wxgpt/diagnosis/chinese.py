@@ -42,6 +42,11 @@ _BEGINNINGS = {
     "change ": "改配置文件里的这一项（英文那行里的名字），再 wxgpt reload",
     "in /": "照上面一行说的键改配置文件，再运行一次 wxgpt doctor",
     "run wxgpt as": "用 sudo 运行",
+    "set open_without_command": (
+        "有人发了消息却没有回音：公众号只用来和 AI 对话，就设 open_without_command = true；"
+        "否则加一条关键词规则（[[rule]]），或者转发给原来的后台（forward）"
+    ),
+    "set a rule": "有人发了消息却没有回音：加一条规则（[[rule]]）",
     # The way from WeChat to here.
     "does it have a DNS": "域名解析了吗？到域名服务商那里加一条 A 记录，指向这台机器",
     "is the port open": "防火墙和云服务商的安全组放行 443 端口了吗？",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from wxgpt import control, options
-from wxgpt.diagnosis.finding import MOST_SKEW_S, Finding, bad, good, skipped
+from wxgpt.diagnosis.finding import MOST_SKEW_S, Finding, bad, good, noticed, skipped
 from wxgpt.failures import Unreachable
 from wxgptd import __version__
 from wxgptd.errors import WxgptError
@@ -68,6 +68,21 @@ def clock() -> Iterator[Finding]:
         yield bad("clock", shown, "timedatectl set-ntp true", offset_s=ahead_s)
     else:
         yield good("clock", shown, offset_s=ahead_s)
+
+
+def unanswered(config: Config) -> Iterator[Finding]:
+    """Tell how many messages went unanswered yesterday: somebody wrote, and read nothing."""
+    _, said = control.request("GET", "/status")
+    for name, counts in said.get("unanswered", {}).items():
+        check, count = f"messages {name}", counts["yesterday"]
+        if not count:
+            yield good(check, "none went unanswered yesterday")
+            continue
+        many = f"{count} messages" if count > 1 else "1 message"
+        account = config.account.get(name)
+        alone = account is not None and not account.open_without_command
+        fix = "set open_without_command, a rule, or a backend" if alone else "set a rule"
+        yield noticed(check, f"{many} went unanswered yesterday", fix, unanswered=count)
 
 
 def pushing(config: Config) -> Iterator[Finding]:

@@ -25,7 +25,8 @@ FIXES = (
     (r"Connection was refused|ConnectionRefused", ("nobody listens at base_url (or at `proxy`): is "
      "the server running?")),
     (r"not JSON: <|no object: <", "that is a web page and no API: is /v1 missing from base_url?"),
-    (r"^HTTP 404.*\bmodel\b(?!s)", "the server knows no such model: check `model`"),
+    (r"^HTTP [45]\d\d.*(?:is `model` right|model_not_found|\bmodel\b(?!s).*\bnot\b)",
+     "the server knows no such model: check `model`"),
     (r"^HTTP 404", ("there is no such path: is /v1 missing from base_url (for Azure: the "
      "api-version)?")),
     (r"redirected to", ("base_url leads elsewhere: write the address that it leads to, without "
@@ -98,4 +99,5 @@ def _unknown(model: str, detail: str) -> dict[str, Any]:
 def _fix(said: dict[str, Any]) -> str:
     known = BY_REASON.get(said["reason"], "is the server up? The detail is what it said")
     found = (fix for sign, fix in FIXES if re.search(sign, said["detail"], re.IGNORECASE))
-    return next(found, known) if said["reason"] == "unavailable" else known
+    named = said["reason"] in ("unavailable", "misconfigured")
+    return next(found, known) if named else known

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 import tomlkit
 
+ONLY_AI_TTL = "2h"
+"""Where nothing else answers, a session is in nobody's way."""
+
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -38,6 +41,7 @@ class Wanted(NamedTuple):
     more: str
     daily_budget: float
     fits_window: bool = False
+    only_ai: bool = False
 
 
 _TEMPLATE = """\
@@ -59,10 +63,7 @@ state_dir = {state_dir}
 # 这几个值要和微信后台里填的一样。 · The same values as in WeChat's backend.
 token = {token}
 {safe}
-# 关注时的回复，{{commands}} 会换成开始对话的命令。 · The reply to new followers.
-#welcome = "你好！发送 {{commands}} 开始对话，{{tap:/help|看看还能做什么}}（/help）。"
-# 对话之外的文字也直接开始对话，不用先发命令。 · Talk without a command first.
-#open_without_command = true
+{opening}
 
 [assistant.{assistant}]
 # 在微信里发 /{assistant} 开始对话。 · What opens a session in WeChat.
@@ -77,8 +78,8 @@ system_prompt = "你是公众号里的助手，回答简洁。"
 {budget}
 
 [session]
-# 多久没有新消息，对话自动结束。 · How long a session lives without a message.
-ttl = "5m"
+# 多久没有动静，对话自动结束。 · How long a session lives without a sign of life.
+ttl = {ttl}
 
 [limits]
 # 每个用户的限制，0 不限。 · Limits for each user; 0 is no limit.
@@ -93,6 +94,18 @@ tokens_per_day = 200000
 #words = ["价格", "多少钱"]
 #reply = {{ text = "价目表：https://example.com/prices" }}
 """
+
+_ONLY_AI = """\
+# 关注时的回复。 · The reply to new followers.
+welcome = "你好！直接发送问题，AI 就会回答。发送“帮助”可以{tap:/help|看看还能做什么}。"
+# 这个公众号只用来和 AI 对话：什么都不用先发，直接问。 · Only for AI: no command is needed.
+open_without_command = true"""
+
+_SHARED = """\
+# 关注时的回复，{commands} 会换成开始对话的命令。 · The reply to new followers.
+#welcome = "你好！发送 {commands} 开始对话，{tap:/help|看看还能做什么}（/help）。"
+# 公众号只用来和 AI 对话时：不用先发命令，直接问。 · Only for AI: no command is needed.
+#open_without_command = true"""
 
 _SAFE = """\
 # 安全模式：来往消息都加密。 · Safe mode: messages are encrypted both ways.
@@ -140,5 +153,7 @@ def written(wanted: Wanted) -> str:
         model=quoted(wanted.model),
         more=f"{wanted.more}\n" if wanted.more else "",
         fit="" if wanted.fits_window else "#",
+        opening=_ONLY_AI if wanted.only_ai else _SHARED,
+        ttl=quoted(ONLY_AI_TTL if wanted.only_ai else "5m"),
         budget=(_BUDGET if wanted.daily_budget else _FREE).format(daily_budget=wanted.daily_budget),
     )

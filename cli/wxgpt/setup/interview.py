@@ -87,6 +87,20 @@ class Interview:
             more=preset.more,
             daily_budget=daily_budget,
             fits_window=bool(self._given["fit"]),
+            only_ai=self._only_ai(),
+        )
+
+    def _only_ai(self) -> bool:
+        """Tell whether nothing but the AI answers the account's messages."""
+        given = self._given["only_ai"]
+        if given is not None or not _on_terminal():
+            return bool(given)
+        return click.confirm(
+            "Is this account only for talking to the AI · 这个公众号只用来和 AI 对话吗？\n"
+            "  (if it has keyword replies or another backend, say n · "
+            "还有关键词回复或别的后台，就选 n)",
+            default=True,
+            err=True,
         )
 
     def _provider(self) -> Provider:

@@ -32,7 +32,8 @@ def steps(wanted: Wanted, place: Place, *, units: bool, web: str) -> Iterator[st
     prefix = "wxgpt" if place.config == SYSTEM_CONFIG else f"wxgpt --config {place.config}"
     yield f"{prefix} doctor\n     looks at all of it, and says what to mend · 逐项检查，说该改什么"
     yield _backend(wanted)
-    yield f"Say /{wanted.assistant} to the account · 对公众号说 /{wanted.assistant}"
+    said = "你好" if wanted.only_ai else f"/{wanted.assistant}"
+    yield f"Say {said} to the account · 对公众号说 {said}"
 
 
 def _web(web: str, domain: str, upstream: str) -> Iterator[str]:

@@ -1,0 +1,153 @@
+"""What a line of chat means, however a phone spells it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.builders import ASSISTANTS
+from wxgptd.domain import phrases
+from wxgptd.domain.phrases import (
+    ChooseModel,
+    Clear,
+    Continue,
+    Help,
+    History,
+    Interrupt,
+    Open,
+    Phrase,
+    Reach,
+    Resume,
+    Retry,
+    Stop,
+    Unknown,
+    Vocabulary,
+)
+from wxgptd.domain.values import Picture, Text
+
+CHATGPT, CLAUDE = ASSISTANTS["/chatgpt"], ASSISTANTS["/claude"]
+ANYWHERE, CONVERSATION, OUTSIDE = Reach.ANYWHERE, Reach.CONVERSATION, Reach.OUTSIDE
+VOCABULARY = Vocabulary(ASSISTANTS)
+
+SPELLINGS = [
+    # Commands, as keyboards write them.
+    ("/chatgpt", Open(CHATGPT, ""), ANYWHERE),
+    ("/ChatGPT", Open(CHATGPT, ""), ANYWHERE),
+    ("  /CHATGPT\n", Open(CHATGPT, ""), ANYWHERE),
+    ("／chatgpt", Open(CHATGPT, ""), ANYWHERE),
+    ("／ｃｈａｔｇｐｔ", Open(CHATGPT, ""), ANYWHERE),
+    ("、chatgpt", Open(CHATGPT, ""), ANYWHERE),
+    ("/ chatgpt", Open(CHATGPT, ""), ANYWHERE),
+    ("/chatgpt。", Open(CHATGPT, ""), ANYWHERE),
+    ("/claude 你好", Open(CLAUDE, "你好"), ANYWHERE),
+    ("/CLAUDE\n你好 ", Open(CLAUDE, "你好"), ANYWHERE),
+    ("/claude　你好", Open(CLAUDE, "你好"), ANYWHERE),
+    ("/claude你好？", Open(CLAUDE, "你好？"), ANYWHERE),
+    ("／claude，ＡＢＣ是什么？", Open(CLAUDE, "ＡＢＣ是什么？"), ANYWHERE),
+    ("/stop", Stop(), ANYWHERE),
+    ("／STOP ", Stop(), ANYWHERE),
+    ("/Stop！", Stop(), ANYWHERE),
+    ("\\stop", Stop(), ANYWHERE),
+    ("/clear", Clear(), ANYWHERE),
+    ("/Clear~", Clear(), ANYWHERE),
+    ("/history", History(), ANYWHERE),
+    ("、history", History(), ANYWHERE),
+    ("/help", Help(), ANYWHERE),
+    ("/help？", Help(), ANYWHERE),
+    ("/帮助", Help(), ANYWHERE),
+    ("/more", Continue(), ANYWHERE),
+    ("/retry", Retry(), ANYWHERE),
+    ("/model", ChooseModel(""), ANYWHERE),
+    ("/models", ChooseModel(""), ANYWHERE),
+    ("/model  Big", ChooseModel("Big"), ANYWHERE),
+    ("/model%20big", ChooseModel("big"), ANYWHERE),
+    ("/model：big。", ChooseModel("big"), ANYWHERE),
+    # Words.
+    ("继续", Continue(), ANYWHERE),
+    ("继续！", Continue(), ANYWHERE),
+    ("继续。", Continue(), ANYWHERE),
+    ("“继续”", Continue(), ANYWHERE),
+    ("繼續", Continue(), ANYWHERE),
+    ("Continue", Continue(), ANYWHERE),
+    ("继续吧", Continue(), CONVERSATION),
+    ("接着说~", Continue(), CONVERSATION),
+    ("下一页", Continue(), CONVERSATION),
+    ("回复“继续”", Continue(), CONVERSATION),
+    ("go on", Continue(), CONVERSATION),
+    ("帮助", Help(), CONVERSATION),
+    ("帮助。", Help(), CONVERSATION),
+    ("Help!", Help(), CONVERSATION),
+    ("ｈｅｌｐ", Help(), CONVERSATION),
+    ("停止", Interrupt(), CONVERSATION),
+    ("停一下！", Interrupt(), CONVERSATION),
+    ("别说了……", Interrupt(), CONVERSATION),
+    ("结束对话", Stop(), CONVERSATION),
+    ("清空对话", Clear(), CONVERSATION),
+    ("新对话", Clear(), CONVERSATION),
+    ("清空對話", Clear(), CONVERSATION),
+    ("New  Chat", Clear(), CONVERSATION),
+    ("历史记录", History(), CONVERSATION),
+    ("切换模型", ChooseModel(""), CONVERSATION),
+    ("重试", Retry(), CONVERSATION),
+    ("重试。", Retry(), CONVERSATION),
+    ("重新回答", Retry(), CONVERSATION),
+    ("接着聊", Resume(), CONVERSATION),
+    # Words that also answer a question.
+    ("历史", History(), OUTSIDE),
+    ("模型", ChooseModel(""), OUTSIDE),
+    ("菜单", Help(), OUTSIDE),
+    # No command, with the one that may be meant.
+    ("/histroy", Unknown("/history"), CONVERSATION),
+    ("/hlep", Unknown("/help"), CONVERSATION),
+    ("/ stpo", Unknown("/stop"), CONVERSATION),
+    ("/chatgtp", Unknown("/chatgpt"), CONVERSATION),
+    ("/chatgptx", Unknown("/chatgpt"), CONVERSATION),
+    ("/unknown", Unknown(""), CONVERSATION),
+    ("／unknown", Unknown(""), CONVERSATION),
+    ("/你好", Unknown(""), CONVERSATION),
+]
+
+
+@pytest.mark.parametrize(("text", "action", "reach"), SPELLINGS)
+def test_a_phrase_is_understood_as_phones_spell_it(text, action, reach):
+    assert VOCABULARY.read(Text(text)) == Phrase(action, reach)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", " ", "/", "。", "、", "/etc/hosts 是什么", "/etc/hosts", "/stop it", "/clear 是什么意思",
+        "请解释 /clear 命令", "继续讲讲长城的历史", "怎么清空对话", "帮助我写一封信", "停止犯罪的最好办法",
+        "历史和模型", "、不对", "/::)", "/:rose", "1/2", "我想重试", "重试和重启有什么区别？",
+        "下一页是什么", "model", "新对话的写法", "你好", "你好/help", "停止" * 30, "/" + "a" * 90,
+    ],
+)  # fmt: skip
+def test_anything_else_is_something_to_say(text):
+    found = VOCABULARY.read(Text(text))
+    # "model" alone counts outside a session only, where it answers nobody's question.
+    assert found == phrases.SAY or found.reach is OUTSIDE
+
+
+def test_what_is_spoken_is_understood_and_a_shared_link_s_title_is_not():
+    assert VOCABULARY.read(Text("停止。", "voice")).action == Interrupt()
+    assert VOCABULARY.read(Text("停止", "link")) == phrases.SAY
+    assert VOCABULARY.read(Picture("http://p")) == phrases.SAY
+
+
+def test_words_are_configured_and_what_the_texts_offer_is_always_understood():
+    mine = Vocabulary(ASSISTANTS, {**dict.fromkeys(phrases.WORDS, ()), "help": ("救命！", "历史")})
+    assert mine.read(Text("救命")) == Phrase(Help(), CONVERSATION)
+    assert mine.read(Text("历史")) == Phrase(Help(), OUTSIDE)
+    assert mine.read(Text("帮助")) == phrases.SAY
+    for words in ("继续", "重试", "停止", "接着聊"):
+        assert mine.read(Text(words)) != phrases.SAY
+
+
+def test_no_word_means_two_things():
+    words = [phrases.core(word) for known in phrases.WORDS.values() for word in known]
+    assert len(words) == len(set(words))
+
+
+def test_the_longest_command_wins():
+    both = Vocabulary({"/chat": CLAUDE, "/chatgpt": CHATGPT})
+    assert both.read(Text("/chatgpt你好")).action == Open(CHATGPT, "你好")
+    assert both.read(Text("/chat你好")).action == Open(CLAUDE, "你好")

@@ -1,0 +1,220 @@
+"""Whose message it is: one table for rules, sessions, commands, a full disk and erased users."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.builders import ASSISTANTS, History, complete, offer, receive
+from wxgptd.domain import phrases, routing
+from wxgptd.domain.routing import (
+    Ask,
+    Command,
+    Full,
+    Hint,
+    Known,
+    Left,
+    Membership,
+    Proceed,
+    Ruled,
+    Why,
+)
+from wxgptd.domain.rules import Rule, TextReply, anything
+from wxgptd.domain.values import (
+    AfterExpiry,
+    CloseReason,
+    Ignorable,
+    Picture,
+    Policy,
+    Subscribe,
+    Text,
+    Unsubscribe,
+)
+
+TTL = Policy().session_ttl_s
+RULE = Rule(1, "any", anything, False, TextReply("好"))
+ALWAYS = Rule(2, "any", anything, True, TextReply("好"))
+ONLY_AI = ASSISTANTS["/claude"]
+MODELS = {ASSISTANTS["/chatgpt"]: ("a", "b"), ASSISTANTS["/claude"]: ("a", "b")}
+
+
+def stranger() -> tuple[History, float]:
+    return History(), 0.0
+
+
+def talking() -> tuple[History, float]:
+    history = History()
+    history.say("/chatgpt 为什么？", "q1")
+    history.do(complete("q1", "因为。"))
+    history.do(offer("q1"))
+    return history, 1.0
+
+
+def expired() -> tuple[History, float]:
+    return talking()[0], TTL + 60.0
+
+
+def long_expired() -> tuple[History, float]:
+    return talking()[0], 2 * 86_400.0
+
+
+def stopped() -> tuple[History, float]:
+    history, _ = talking()
+    history.say("/stop", "s1", 1.0)
+    return history, 60.0
+
+
+def asked() -> tuple[History, float]:
+    history = History()
+    history.say("/chatgpt 为什么？", "q1")
+    return history, 1.0
+
+
+RESUME, HINT, IGNORE = AfterExpiry.RESUME, AfterExpiry.HINT, AfterExpiry.IGNORE
+HELP, STOP = Command(phrases.Help()), Command(phrases.Interrupt())
+
+TABLE = [
+    # who, only for AI, after expiry, the message, what else, whose it is
+    (stranger, False, HINT, "你好", {}, Left(Why.OUTSIDE)),
+    (stranger, False, HINT, "帮助", {}, Left(Why.OUTSIDE)),
+    (stranger, False, HINT, "/histroy", {}, Left(Why.OUTSIDE)),
+    (stranger, False, HINT, "/model", {}, Left(Why.OUTSIDE)),
+    (stranger, False, HINT, "继续", {}, Left(Why.OUTSIDE)),
+    (stranger, False, HINT, "接着聊", {}, Left(Why.OUTSIDE)),
+    (stranger, False, HINT, "/help", {}, HELP),
+    (stranger, False, HINT, "你好", {"otherwise": RULE}, Ruled(RULE)),
+    (stranger, False, HINT, "/help", {"otherwise": RULE}, HELP),
+    (stranger, False, HINT, "/help", {"always": ALWAYS}, Ruled(ALWAYS)),
+    (stranger, False, HINT, Picture("http://p"), {}, Left(Why.OUTSIDE)),
+    (stranger, False, HINT, Ignorable("view"), {}, Left(Why.EVENT)),
+    (stranger, False, HINT, Ignorable("view"), {"otherwise": RULE}, Ruled(RULE)),
+    (stranger, False, HINT, Subscribe(), {}, Membership(None)),
+    (stranger, False, HINT, Subscribe(), {"always": ALWAYS}, Membership(ALWAYS)),
+    (stranger, False, HINT, Unsubscribe(), {"otherwise": RULE}, Membership(RULE)),
+    (stranger, False, HINT, "你好", {"erased": True}, Left(Why.ERASED)),
+    (stranger, False, HINT, "/help", {"erased": True, "always": ALWAYS}, Left(Why.ERASED)),
+    (stranger, False, HINT, "你好", {"full": True}, Left(Why.OUTSIDE)),
+    (stranger, False, HINT, "/chatgpt", {"full": True}, Full()),
+    (stranger, False, HINT, "/help", {"full": True}, HELP),
+    # An account that is only for AI.
+    (stranger, True, RESUME, "你好", {}, Ask()),
+    (stranger, True, RESUME, "", {}, Left(Why.OUTSIDE)),
+    (stranger, True, RESUME, "帮助", {}, HELP),
+    (stranger, True, RESUME, "菜单", {}, HELP),
+    (stranger, True, RESUME, "/histroy", {}, Command(phrases.Unknown("/history"))),
+    (stranger, True, RESUME, "/model", {}, Command(phrases.ChooseModel(""))),
+    (stranger, True, RESUME, Picture("http://p"), {}, Ask()),
+    (stranger, True, RESUME, "你好", {"otherwise": RULE}, Ruled(RULE)),
+    (stranger, True, RESUME, "帮助", {"otherwise": RULE}, Ruled(RULE)),
+    (stranger, True, RESUME, "你好", {"full": True}, Full()),
+    # In a session.
+    (talking, False, HINT, "你好", {}, Ask()),
+    (talking, False, HINT, "", {}, Ask()),
+    (talking, False, HINT, "你好", {"otherwise": RULE}, Ask()),
+    (talking, False, HINT, "你好", {"always": ALWAYS}, Ruled(ALWAYS)),
+    (talking, False, HINT, "你好", {"full": True}, Full()),
+    (talking, False, HINT, "帮助", {}, HELP),
+    (talking, False, HINT, "帮助", {"otherwise": RULE}, HELP),
+    (talking, False, HINT, "菜单", {}, Ask()),
+    (talking, True, RESUME, "历史", {}, Ask()),
+    (talking, False, HINT, "停止", {}, STOP),
+    (talking, False, HINT, "/histroy", {}, Command(phrases.Unknown("/history"))),
+    (talking, False, HINT, "/clear 是什么", {}, Ask()),
+    (talking, False, HINT, "继续", {}, Ask()),
+    (talking, False, HINT, "接着聊", {}, Ask()),
+    (talking, False, HINT, "重试", {}, Command(phrases.Retry())),
+    (talking, False, HINT, "重试", {"full": True}, Full()),
+    (talking, False, HINT, Text("继续", tapped=True), {}, Command(phrases.Continue())),
+    (talking, False, HINT, Picture("http://p"), {}, Ask()),
+    (asked, False, HINT, "继续", {}, Proceed("q1")),
+    (asked, False, HINT, "下一页", {}, Proceed("q1")),
+    (asked, False, HINT, "继续", {"full": True}, Proceed("q1")),
+    # After one.
+    (expired, False, HINT, "你好", {}, Hint()),
+    (expired, False, HINT, "你好", {"otherwise": RULE}, Ruled(RULE)),
+    (expired, False, HINT, "你好", {"full": True}, Left(Why.OUTSIDE)),
+    (expired, False, HINT, "帮助", {}, HELP),
+    (expired, False, HINT, "帮助", {"otherwise": RULE}, Ruled(RULE)),
+    (expired, False, HINT, "接着聊", {}, Command(phrases.Resume(), resumes=True)),
+    (expired, False, HINT, "接着聊", {"otherwise": RULE}, Ruled(RULE)),
+    (expired, False, HINT, "重试", {}, Command(phrases.Retry(), resumes=True)),
+    (expired, False, HINT, "/model a", {}, Command(phrases.ChooseModel("a"), resumes=True)),
+    (expired, False, HINT, "", {}, Left(Why.IGNORED)),
+    (expired, False, HINT, Picture("http://p"), {}, Left(Why.IGNORED)),
+    (expired, False, HINT, Text("长城", "link"), {}, Left(Why.IGNORED)),
+    (expired, False, RESUME, "你好", {}, Ask(resumes=True)),
+    (expired, False, RESUME, Picture("http://p"), {}, Ask(resumes=True)),
+    (expired, False, RESUME, "你好", {"otherwise": RULE}, Ruled(RULE)),
+    (expired, False, RESUME, "你好", {"full": True}, Full()),
+    (expired, True, RESUME, "你好", {}, Ask(resumes=True)),
+    (expired, True, IGNORE, "你好", {}, Ask()),
+    (expired, False, IGNORE, "你好", {}, Left(Why.IGNORED)),
+    (expired, False, IGNORE, "帮助", {}, Left(Why.IGNORED)),
+    (expired, False, IGNORE, "接着聊", {}, Left(Why.IGNORED)),
+    (
+        expired, False, IGNORE, Text("接着聊", tapped=True), {},
+        Command(phrases.Resume(), resumes=True),
+    ),
+    (expired, False, IGNORE, Text("重试", tapped=True), {}, Command(phrases.Retry(), resumes=True)),
+    (long_expired, False, RESUME, "你好", {}, Left(Why.OUTSIDE)),
+    (long_expired, False, HINT, "你好", {}, Left(Why.OUTSIDE)),
+    (long_expired, True, RESUME, "你好", {}, Ask()),
+    (stopped, False, RESUME, "你好", {}, Left(Why.OUTSIDE)),
+    (stopped, False, HINT, "接着聊", {}, Left(Why.OUTSIDE)),
+    (stopped, False, HINT, Text("接着聊", tapped=True), {}, Command(phrases.Resume())),
+    (stopped, True, RESUME, "你好", {}, Ask()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("who", "only_ai", "after", "said", "known", "expected"), TABLE)
+def test_whose_a_message_is(who, only_ai, after, said, known, expected):
+    history, at = who()
+    policy = Policy(open_with=ONLY_AI if only_ai else "", after_expiry=after, models=MODELS)
+    message = receive(said, "m9", at).message._replace(**known)
+    assert routing.route(history.state, message, policy, at) == expected
+
+
+def test_whoever_delivers_a_known_message_again_joins_the_first_attempt():
+    history, at = asked()
+    for known in ({}, {"always": ALWAYS}, {"full": True}):
+        message = receive("为什么？", "q1", at).message._replace(**known)
+        assert routing.route(history.state, message, Policy(), at) == Known(None)
+
+
+def test_what_was_asked_is_never_asked_again_even_once_its_window_is_forgotten():
+    history, _ = asked()
+    history.do(complete("q1", "因为。"))
+    history.say("二？", "q2", 290.0)
+    history.do(complete("q2", "因为。", 290.0))
+    history.say("三？", "q3", 580.0)
+    history.do(complete("q3", "因为。", 580.0))
+    history.say("四？", "q4", 870.0)
+    history.do(complete("q4", "因为。", 870.0))
+    history.say("五？", "q5", 1_100.0)
+    message = receive("为什么？", "q1", 1_100.0).message
+    assert routing.route(history.state, message, Policy(), 1_100.0) == Left(Why.LATE)
+
+
+def test_there_is_one_hint_an_hour():
+    history, at = expired()
+    policy = Policy(after_expiry=HINT)
+    history.say("在吗", "m1", at, policy=policy, sealed=b"sealed")
+    for later, expected in ((10.0, Left(Why.HINTED)), (3_700.0, Hint())):
+        message = receive("在吗", "m2", at + later).message
+        assert routing.route(history.state, message, policy, at + later) == expected
+
+
+def test_a_session_whose_assistant_is_gone_or_whose_user_is_blocked_is_not_resumed():
+    history, at = expired()
+    policy = Policy(after_expiry=RESUME)
+    gone = receive("你好", "m1", at, assistants={"/claude": ASSISTANTS["/claude"]}).message
+    assert routing.route(history.state, gone, policy, at) == Left(Why.OUTSIDE)
+
+
+def test_a_session_that_an_operator_or_another_assistant_ended_is_not_resumed():
+    policy = Policy(after_expiry=RESUME)
+    for reason in set(CloseReason) - {CloseReason.EXPIRED}:
+        history, at = expired()
+        closed = history.state.live.closed_as(reason, 1.0)
+        state = history.state._replace(live=None, past=(closed,))
+        message = receive("你好", "m1", at).message
+        assert routing.route(state, message, policy, at) == Left(Why.OUTSIDE)

@@ -1,0 +1,265 @@
+"""The session lives from the last sign of life; what becomes of a message that comes after it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.support.builders import words_of
+from tests.support.model_server import answer_at
+from tests.support.story import Story, configuration
+from wxgpt import messages
+from wxgptd import config as cfg
+
+ANSWER = "因为空气。"
+HINT = "上次的对话已结束，这条消息没有发给 AI。想让 AI 回答，请点 接着聊。"
+HOUR_S, DAY_S = 3_600.0, 86_400.0
+BACKEND = cfg.Rule(match="any", reply=cfg.RuleReply(text="十元"))
+
+
+def told(
+    after: str = "auto", respond=None, only_ai: bool = False, rules=(), **session: float
+) -> Story:
+    account = cfg.Account(token=cfg.Secret("storytoken"), open_without_command=only_ai)
+    times = {name: cfg.Duration(value) for name, value in session.items()}
+    return Story(
+        respond or (lambda _: answer_at(0.1, ANSWER)),
+        configuration(
+            account={"main": account},
+            session=cfg.Session(after_expiry=after, **times),
+            rule=tuple(rules),
+        ),
+    )
+
+
+def ask(story: Story, text: str = "为什么？", **more) -> str | None:
+    sent = story.send(text, **more)
+    story.advance(1)
+    return words_of(sent.reply)
+
+
+def later(story: Story, seconds: float) -> None:
+    story.advance(seconds, step=max(seconds / 400, 0.05))
+
+
+def talked(story: Story) -> Story:
+    story.say("/chatgpt")
+    assert ask(story, "一？") == ANSWER
+    return story
+
+
+# Follow-ups.
+
+
+@pytest.mark.parametrize(
+    ("after", "only_ai", "replies"),
+    [
+        # after the answer: 1 s, 4 min, 6 min, 2 h, 2 days
+        ("resume", False, [ANSWER, ANSWER, ANSWER, ANSWER, None]),
+        ("hint", False, [ANSWER, ANSWER, HINT, HINT, None]),
+        ("ignore", False, [ANSWER, ANSWER, None, None, None]),
+        ("auto", False, [ANSWER, ANSWER, HINT, HINT, None]),
+        ("auto", True, [ANSWER, ANSWER, ANSWER, ANSWER, ANSWER]),
+        ("resume", True, [ANSWER, ANSWER, ANSWER, ANSWER, ANSWER]),
+        ("ignore", True, [ANSWER, ANSWER, ANSWER, ANSWER, ANSWER]),
+    ],
+)
+def test_a_follow_up_is_treated_as_configured(after, only_ai, replies):
+    for seconds, reply in zip((1, 240, 360, 2 * HOUR_S, 2 * DAY_S), replies, strict=True):
+        story = talked(told(after, only_ai=only_ai))
+        later(story, seconds - 1)
+        assert ask(story, "二？") == reply, f"{seconds} s after the answer"
+        if reply == ANSWER:
+            context = [text for role, text in story.model.messages() if role == "user"]
+            resumed = seconds < DAY_S and (seconds < 300 or after in ("resume", "auto"))
+            assert context == (["一？", "二？"] if resumed else ["二？"])
+
+
+@pytest.mark.parametrize("after", ["resume", "hint", "ignore"])
+def test_what_a_rule_takes_is_the_rule_s(after):
+    story = talked(told(after, rules=[BACKEND]))
+    assert ask(story, "价格") == ANSWER, "in the session it is a question"
+    later(story, 400)
+    assert story.say("价格") == "十元"
+    assert story.say("帮助") == "十元"
+
+
+def test_what_was_stopped_is_not_taken_up_again():
+    story = talked(told("resume"))
+    story.say("/stop")
+    later(story, 400)
+    assert story.say("在吗") is None
+    story.say("/chatgpt")
+    ask(story, "二？")
+    assert [text for role, text in story.model.messages() if role == "user"] == ["二？"]
+
+
+def test_how_long_ago_is_configured():
+    story = talked(told("resume", resume_within=600.0))
+    later(story, 290 + 590)
+    assert ask(story, "二？") == ANSWER
+    later(story, 300 + 610)
+    assert story.say("三？") is None
+
+
+def test_a_picture_is_part_of_a_resumed_session_and_no_reason_for_a_hint():
+    story = talked(told("resume"))
+    later(story, 400)
+    sent = story.deliver(messages.image_message("http://mmbiz.qpic.cn/x"))
+    assert "看不了图片" in sent.reply
+    story = talked(told("hint"))
+    later(story, 400)
+    assert story.deliver(messages.image_message("http://mmbiz.qpic.cn/x")).reply is None
+    spoken = story.deliver(messages.message("voice", "在吗。"))
+    assert words_of(spoken.reply) == HINT
+
+
+# Signs of life.
+
+
+def test_the_session_lives_from_the_end_of_its_answer():
+    story = told("ignore", lambda _: answer_at(100, ANSWER))
+    story.say("/chatgpt")
+    story.send("一？")
+    later(story, 100 + 240)
+    sent = story.send("二？")
+    story.advance(1)
+    assert not sent.done, "the question was ignored"
+
+
+def test_a_session_does_not_expire_while_its_answer_is_being_written():
+    story = told("ignore", lambda _: answer_at(30, ANSWER), ttl=10.0)
+    story.say("/chatgpt")
+    story.send("一？")
+    later(story, 35)
+    assert story.service.summary().startswith("1 sessions")
+    later(story, 10)
+    assert story.service.summary().startswith("0 sessions")
+
+
+def test_reading_on_is_a_sign_of_life():
+    text = "".join(f"第 {n:04} 句话在这里说完了。" for n in range(300))
+    story = told("ignore", lambda _: answer_at(0.1, text))
+    story.say("/chatgpt")
+    ask(story)
+    for _ in range(2):
+        later(story, 250)
+        story.say("继续")
+    later(story, 250)
+    assert ask(story, "二？") is not None
+
+
+def test_the_first_opening_of_a_page_is_a_sign_of_life_and_no_later_one():
+    story = told("ignore", lambda _: answer_at(16, ANSWER))
+    story.say("/chatgpt")
+    sent = story.send("一？")
+    later(story, 17)
+    path = re.search(r"https://chat.example.com(\S+)", sent.reply)[1]
+    later(story, 200)
+    assert story.get(path).code == 200
+    later(story, 200)
+    assert story.get(path).code == 200
+    assert story.service.summary().startswith("1 sessions")
+    later(story, 110)
+    assert story.service.summary().startswith("0 sessions")
+
+
+# The hint.
+
+
+def held(after: str = "hint", **session) -> Story:
+    story = talked(told(after, **session))
+    later(story, 400)
+    assert ask(story, "还记得吗？") == HINT
+    return story
+
+
+@pytest.mark.parametrize("tapped", [True, False])
+def test_its_tap_resumes_the_session_and_asks_what_was_held_back(tapped):
+    story = held()
+    assert len(story.model.calls) == 1
+    sent = story.deliver(messages.text_message("接着聊", tapped=tapped))
+    story.advance(1)
+    assert sent.reply == ANSWER
+    assert [text for role, text in story.model.messages() if role == "user"] == [
+        "一？",
+        "还记得吗？",
+    ]
+    again = story.deliver(messages.text_message("接着聊", tapped=True))
+    assert "已接上" in again.reply
+    assert len(story.model.calls) == 2
+
+
+def test_what_was_held_back_survives_a_crash():
+    story = held()
+    story.restart()
+    sent = story.deliver(messages.text_message("接着聊", tapped=True))
+    story.advance(1)
+    assert sent.reply == ANSWER
+    assert story.model.messages()[-1] == ("user", "还记得吗？")
+
+
+def test_after_ten_minutes_the_words_are_gone_and_the_session_is_not():
+    story = held()
+    later(story, 605)
+    assert "已接上" in story.deliver(messages.text_message("接着聊", tapped=True)).reply
+    assert len(story.model.calls) == 1
+    assert story.passing_keys.sealed == {}
+    ask(story, "二？")
+    assert [text for role, text in story.model.messages() if role == "user"] == ["一？", "二？"]
+
+
+def test_there_is_one_an_hour_and_it_is_its_message_that_is_asked():
+    story = held()
+    assert story.say("别的事") is None
+    sent = story.deliver(messages.text_message("接着聊", tapped=True))
+    story.advance(1)
+    assert story.model.messages()[-1] == ("user", "还记得吗？")
+    assert sent.reply == ANSWER
+    later(story, HOUR_S)
+    assert ask(story, "还在吗") == HINT
+
+
+def test_the_words_are_in_no_event():
+    story = held()
+    assert "还记得吗" not in str(story.store.events())
+
+
+def test_what_was_held_back_is_erased_with_its_user():
+    story = held()
+    story.deliver(messages.event_message("unsubscribe"))
+    story.deliver(messages.event_message("subscribe"))
+    reply = story.deliver(messages.text_message("接着聊", tapped=True)).reply
+    assert "没有进行中的对话" in reply
+    assert len(story.model.calls) == 1
+
+
+def test_a_held_message_is_moderated_and_counted_when_it_is_asked(tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("违禁词")
+    story = Story(
+        lambda _: answer_at(0.1, ANSWER),
+        configuration(moderation=cfg.Moderation(words_file=words)),
+    )
+    talked(story)
+    later(story, 400)
+    assert ask(story, "违禁词是什么") == HINT
+    reply = story.deliver(messages.text_message("接着聊", tapped=True)).reply
+    assert "不能处理的内容" in reply
+    assert len(story.model.calls) == 1
+
+
+def test_a_message_that_is_too_long_is_not_held_back():
+    story = talked(told("hint"))
+    later(story, 400)
+    assert ask(story, "长" * 6_000) == HINT
+    assert "已接上" in story.deliver(messages.text_message("接着聊", tapped=True)).reply
+
+
+def test_help_costs_nothing_after_expiry_either():
+    story = talked(told("hint"))
+    later(story, 400)
+    assert "/chatgpt" in story.say("帮助")
+    assert words_of(story.say("/histroy")) == "没有这个命令，你要发的是 /history 吗？"
+    assert len(story.model.calls) == 1

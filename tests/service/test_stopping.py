@@ -1,0 +1,182 @@
+"""Stop means stop, and 重试 asks again."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.support.builders import words_of
+from tests.support.model_server import answer_at, error, streamed
+from tests.support.story import Story, configuration
+from wxgpt import messages
+from wxgptd import config as cfg
+
+ANSWER = "因为空气。"
+STOPPED = "已停止回答这个问题。"
+PIECES = ["第一句。", "第二句。", "第三句。", "第四句。"]
+
+
+def writing(**tables) -> Story:
+    story = Story(lambda _: streamed(20, PIECES, first_s=1), configuration(**tables))
+    story.open()
+    return story
+
+
+@pytest.mark.parametrize("word", ["停止", "停止。", "停一下", "/stop", "结束对话"])
+def test_each_attempt_and_the_page_say_so_in_the_same_words(word):
+    story = writing()
+    url, body = story.wechat().request("alice", messages.text_message("一？"))
+    first = story.attempt(url, body)
+    story.advance(2)
+    told = story.say(word)
+    story.advance(0.1)
+    assert first.reply == f"第一句。\n\n（{STOPPED}）"
+    assert story.attempt(url, body, number=2).reply == first.reply
+    assert STOPPED in told or told.startswith("对话已结束")
+    assert story.model.hung_up == 1
+
+
+def test_the_page_keeps_what_was_written_and_says_the_same():
+    story = writing()
+    sent = story.send("一？")
+    story.advance(15)
+    path = re.search(r"https://chat.example.com(\S+)", sent.reply)[1]
+    story.say("停止")
+    story.advance(1)
+    page = story.get(path).body
+    assert "第一句。" in page
+    assert STOPPED in page
+    assert STOPPED in words_of(story.say("继续"))
+
+
+def test_the_word_leaves_the_session_open_and_the_next_question_runs():
+    story = writing()
+    first, second = story.send("一？"), story.send("二？")
+    story.advance(2)
+    assert words_of(story.say("停止")) == f"{STOPPED}可以接着提问，也可以重试。"
+    story.advance(1.5)
+    assert STOPPED in first.reply
+    assert not second.done
+    assert len(story.model.calls) == 2
+    story.advance(20)
+    assert second.done
+
+
+def test_what_a_stopped_answer_took_is_counted():
+    prices = cfg.Assistant(
+        base_url="http://model.test/v1", model="m-1", price_per_million=cfg.Price(input=1e6)
+    )
+    story = writing(assistant={"chatgpt": prices})
+    story.send("一？")
+    story.advance(2)
+    story.say("停止")
+    (failed,) = [one for one in story.store.events() if type(one).__name__ == "AnswerFailed"]
+    assert failed.text == "第一句。"
+    assert failed.tokens > 5
+    assert failed.cost > 1.0
+
+
+def test_what_was_stopped_can_be_gone_on_with():
+    story = writing()
+    story.send("一？")
+    story.advance(2)
+    story.say("停止")
+    story.advance(1)
+    story.model.respond = lambda _: answer_at(0.1, ANSWER)
+    story.send("接下来呢")
+    story.advance(1)
+    assert story.model.messages() == [
+        ("user", "一？"),
+        ("assistant", "第一句。"),
+        ("user", "接下来呢"),
+    ]
+
+
+def test_an_operator_s_stop_keeps_what_was_written_too():
+    from wxgptd.domain.values import User
+
+    story = writing()
+    sent = story.send("一？")
+    story.advance(2)
+    control = story.service.admin
+    session = story.service.journal.state(User("main", "alice")).live.id
+    from treq.testing import StubTreq
+
+    http = StubTreq(control)
+    http.post(f"http://admin.test/sessions/{session}/stop")
+    http.flush()
+    story.advance(0.1)
+    assert sent.reply == f"第一句。\n\n（{STOPPED}）"
+
+
+# 重试
+
+
+@pytest.mark.parametrize("words", ["重试", "重试！", "/retry", "重新回答", "再答一次"])
+def test_the_last_question_is_asked_again(words):
+    story = Story(lambda _: answer_at(0.1, ANSWER))
+    story.open()
+    for text in ("一？", "二？"):
+        story.send(text)
+        story.advance(1)
+    sent = story.send(words)
+    story.advance(1)
+    assert sent.reply == ANSWER
+    assert story.model.messages() == [
+        ("user", "一？"),
+        ("assistant", ANSWER),
+        ("user", "二？"),
+    ], "the answer that was not good enough is not told"
+
+
+def test_a_failure_offers_it_as_a_tap_and_it_works_again():
+    scripts = [error(400, "what?"), answer_at(0.1, ANSWER)]
+    story = Story(lambda _: scripts.pop(0))
+    story.open()
+    failed = story.send("一？")
+    story.advance(1)
+    assert "msgmenucontent=重试" in failed.reply
+    again = story.deliver(messages.text_message("重试", tapped=True))
+    story.advance(1)
+    assert again.reply == ANSWER
+
+
+def test_it_works_after_the_session_has_expired():
+    scripts = [error(400, "what?"), answer_at(0.1, ANSWER)]
+    story = Story(lambda _: scripts.pop(0))
+    story.open()
+    story.send("一？")
+    story.advance(400, step=1)
+    again = story.deliver(messages.text_message("重试", tapped=True))
+    story.advance(1)
+    assert again.reply == ANSWER
+
+
+def test_while_the_answer_is_still_being_written_it_is_waited_for():
+    story = Story(lambda _: answer_at(20, ANSWER))
+    story.open()
+    story.send("一？")
+    story.advance(16)
+    again = story.send("重试")
+    story.advance(6)
+    assert again.reply == ANSWER
+    assert len(story.model.calls) == 1
+
+
+def test_with_nothing_to_ask_again_there_is_a_sentence():
+    story = Story(answer_at(0.1, ANSWER))
+    story.open()
+    assert "没有可以重试的问题" in story.say("重试")
+    story.say("/stop")
+    assert "没有可以重试的问题" in story.say("/retry")
+
+
+def test_it_counts_as_a_question():
+    story = Story(
+        lambda _: answer_at(0.1, ANSWER), configuration(limits=cfg.Limits(questions_per_day=1))
+    )
+    story.open()
+    story.send("一？")
+    story.advance(1)
+    assert "提问次数用完" in story.say("重试")

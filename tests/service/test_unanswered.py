@@ -1,0 +1,72 @@
+"""Messages that nobody answers are counted, and seen by the operator."""
+
+from __future__ import annotations
+
+import json
+
+from prometheus_client import generate_latest
+from treq.testing import StubTreq
+
+from tests.support.model_server import answer_at
+from tests.support.story import Story, configuration
+from wxgpt import messages
+from wxgptd import config as cfg
+from wxgptd.domain import events as e
+
+
+def status(story: Story):
+    http, found = StubTreq(story.service.admin), []
+    http.get("http://admin.test/status").addCallback(found.append)
+    http.flush()
+    text = []
+    http.content(found[0]).addCallback(text.append)
+    http.flush()
+    return json.loads(text[0])["unanswered"]
+
+
+def counts(story: Story) -> list[int]:
+    return [one.count for one in story.store.events() if isinstance(one, e.MessagesUnanswered)]
+
+
+def test_they_are_recorded_at_once_and_then_once_a_minute_without_a_word_of_theirs():
+    story = Story(answer_at(0.1, "好。"))
+    assert story.say("私房话") is None
+    story.advance(2)
+    assert counts(story) == [1]
+    for _ in range(7):
+        story.say("私房话", user="bob")
+    story.advance(30)
+    assert counts(story) == [1]
+    story.advance(31)
+    assert counts(story) == [1, 7]
+    assert "私房话" not in str(story.store.events())
+    assert status(story) == {"main": {"today": 8, "yesterday": 0}}
+    text = generate_latest(story.service.metrics.registry).decode()
+    assert 'wxgptd_messages_unanswered_total{account="main"} 8.0' in text
+
+
+def test_only_messages_of_people_count_and_only_those_that_nobody_answers():
+    rule = cfg.Rule(match="keyword", words=("价格",), reply=cfg.RuleReply(text="十元"))
+    story = Story(answer_at(0.1, "好。"), configuration(rule=(rule,)))
+    story.say("价格")
+    story.say("/help")
+    story.open()
+    story.send("在吗")
+    story.deliver(messages.event_message("VIEW", "menu"))
+    story.advance(2)
+    assert counts(story) == []
+    story.deliver(messages.image_message("http://mmbiz.qpic.cn/x"), user="bob")
+    story.advance(2)
+    assert counts(story) == [1]
+
+
+def test_a_restart_remembers_them_until_the_day_after():
+    story = Story(answer_at(0.1, "好。"))
+    story.say("在吗")
+    story.advance(2)
+    story.restart()
+    assert status(story)["main"]["today"] == 1
+    story.advance(86_400, step=600)
+    assert status(story)["main"] == {"today": 0, "yesterday": 1}
+    story.advance(86_400, step=600)
+    assert status(story)["main"] == {"today": 0, "yesterday": 0}

@@ -1,0 +1,27 @@
+"""Keys that die, in memory: what is sealed is a number."""
+
+from __future__ import annotations
+
+LIFE_S = 600.0
+
+
+class MemoryPassingKeys:
+    """Implements `wxgptd.ports.PassingKeys`. Like the file, it outlives a crash."""
+
+    def __init__(self) -> None:
+        self.sealed: dict[bytes, tuple[bytes, float]] = {}
+
+    def seal(self, plain: bytes, now: float) -> bytes:
+        name = b"sealed %d" % len(self.sealed)
+        self.sealed[name] = plain, now
+        return name
+
+    def open(self, sealed: bytes, now: float) -> bytes | None:
+        self.forget(now)
+        known = self.sealed.get(sealed)
+        return known[0] if known is not None else None
+
+    def forget(self, now: float) -> None:
+        self.sealed = {
+            name: known for name, known in self.sealed.items() if now - known[1] <= LIFE_S
+        }

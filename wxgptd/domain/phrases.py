@@ -1,0 +1,297 @@
+"""What a line of chat means before any state is looked at: the only place where one is parsed.
+
+Phones spoil commands: a Chinese keyboard writes ／ or 、 for the slash, full-width letters, a full
+stop at the end, no space or two. All of that is understood. Words do what commands do, where they
+are the whole message: 帮助 is `/help`. Which words those are is configured (`[commands]`); where
+they count is decided in `routing`, since on an account with keyword replies 帮助 may be one of
+them. Words after an opening command are the session's first question; words after any other
+command make it a line of chat, as in "/clear 是什么意思".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+from typing import NamedTuple
+
+from wxgptd.domain.values import AssistantName, Content, Text
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open a session with `assistant`, and ask `question` if there is one."""
+
+    assistant: AssistantName
+    question: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Stop the running answer, and end the session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """Stop the running answer; end the session if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """End the session and open another one with the same assistant."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Ask for the link to one's own history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    """Ask what can be said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Ask for the next part of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Ask the last question again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Take up the session that expired, with the message that was held back since."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChooseModel:
+    """Have another model answer; empty to ask which there are."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A command that there is not; `nearest` is the one that looks most like it, or empty."""
+
+    nearest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Anything else."""
+
+
+Action = (
+    Open
+    | Stop
+    | Interrupt
+    | Clear
+    | History
+    | Help
+    | Continue
+    | Retry
+    | Resume
+    | ChooseModel
+    | Unknown
+    | Say
+)
+
+
+class Reach(StrEnum):
+    """Where a phrase is more than words."""
+
+    ANYWHERE = "anywhere"
+    CONVERSATION = "conversation"
+    """In a session, after one that expired, and on accounts that are only for AI."""
+    OUTSIDE = "outside"
+    """Outside a session, on accounts that are only for AI: in one it may answer a question."""
+
+
+class Phrase(NamedTuple):
+    """What a line asks for, and where that counts."""
+
+    action: Action
+    reach: Reach
+
+
+SAY = Phrase(Say(), Reach.ANYWHERE)
+
+RESUME_WORDS = "接着聊"
+"""What the tap in the hint after a session's expiry sends."""
+
+_COMMANDS: Mapping[str, Action] = {
+    "stop": Stop(),
+    "clear": Clear(),
+    "history": History(),
+    "help": Help(),
+    "more": Continue(),
+    "retry": Retry(),
+    "model": ChooseModel(""),
+    "models": ChooseModel(""),
+}
+RESERVED = frozenset(f"/{name}" for name in _COMMANDS)
+"""What an assistant's command must not be."""
+
+_ACTIONS: Mapping[str, Action] = {
+    "help": Help(),
+    "stop": Interrupt(),
+    "end": Stop(),
+    "clear": Clear(),
+    "history": History(),
+    "model": ChooseModel(""),
+    "retry": Retry(),
+    "continue": Continue(),
+}
+
+WORDS: Mapping[str, tuple[str, ...]] = {
+    "help": ("帮助", "使用帮助", "查看帮助", "help", "菜单", "功能", "使用说明"),
+    "stop": (
+        "停止", "停止回答", "停止生成", "停一下", "停下", "停下来", "别说了", "别写了", "不用说了",
+        "stop",
+    ),
+    "end": (
+        "结束对话", "结束会话", "结束聊天", "退出对话", "退出会话", "退出聊天", "end chat",
+    ),
+    "clear": (
+        "清空对话", "清空上下文", "清空聊天", "清除对话", "清除上下文", "重置对话", "新对话",
+        "新的对话", "新会话", "新聊天", "新建对话", "新建会话", "开始新对话", "开启新对话",
+        "重新开始对话", "换个话题", "new chat", "clear chat",
+    ),
+    "history": (
+        "历史记录", "历史对话", "对话记录", "对话历史", "聊天记录", "查看历史", "查看历史记录",
+        "我的历史", "历史", "history",
+    ),
+    "model": (
+        "切换模型", "更换模型", "换模型", "换个模型", "选择模型", "查看模型", "模型列表", "模型",
+        "switch model",
+    ),
+    "retry": (
+        "重试", "重新回答", "重新生成", "再答一次", "再回答一次", "重答", "换个回答", "retry",
+        "regenerate", "try again",
+    ),
+    "continue": (
+        "继续吧", "请继续", "继续说", "继续写", "继续讲", "继续看", "继续回答", "回复继续",
+        "接着说", "接着写", "接着讲", "接着看", "往下说", "往下写", "说下去", "写下去", "下一页",
+        "下一段", "go on", "next page",
+    ),
+}  # fmt: skip
+"""The words that do what a command does, unless configured otherwise, by `[commands]` key."""
+
+ANSWERS_TOO = frozenset({"历史", "模型", "菜单", "功能", "使用说明", "history", "model", "menu"})
+"""Words that also answer a model's question, such as 你想聊什么？"""
+
+_OFFERED: Mapping[str, Phrase] = {
+    "继续": Phrase(Continue(), Reach.ANYWHERE),
+    "continue": Phrase(Continue(), Reach.ANYWHERE),
+    "重试": Phrase(Retry(), Reach.CONVERSATION),
+    "停止": Phrase(Interrupt(), Reach.CONVERSATION),
+    RESUME_WORDS: Phrase(Resume(), Reach.CONVERSATION),
+}
+"""What the catalogue's texts have to be tapped: understood whatever is configured."""
+
+MAX_COMMAND_CHARS = 40
+"""A whole message that is longer is no phrase."""
+
+_NARROW = {0xFF01 + place: 0x21 + place for place in range(94)} | {0x3000: 0x20}
+"""Full-width letters and marks to the plain ones, each to exactly one character."""
+
+_SIMPLIFIED = str.maketrans(
+    "繼續幫對話會歷記錄換試著說頁單寫講開啟", "继续帮对话会历记录换试着说页单写讲开启"
+)
+
+_SLASHES = "/、\\"
+"""A Chinese keyboard writes 、 where the slash is."""
+
+_ENDS = " 。.！!？?～~…，,、;；"
+_UNQUOTED = str.maketrans("", "", '“”"「」『』‘’【】')
+_NAME_GOES_ON = re.compile(r"[A-Za-z0-9_-]")
+_ONE_WORD = re.compile(r"[\w-]{1,32}")
+
+
+def spoken(content: Content) -> str:
+    """Return what the user typed or spoke; a shared link's title is nobody's words."""
+    if isinstance(content, Text) and content.kind in ("text", "voice"):
+        return content.text
+    return ""
+
+
+class Vocabulary:
+    """Knows the commands and words of one configuration.
+
+    `assistants` maps lower-case commands, slash included, to assistants; `words` has those of each
+    key of `WORDS`, empty where it has none.
+    """
+
+    def __init__(
+        self,
+        assistants: Mapping[str, AssistantName],
+        words: Mapping[str, Iterable[str]] = WORDS,
+    ) -> None:
+        self.assistants = assistants
+        self._commands: dict[str, Action] = {
+            **_COMMANDS,
+            **{command[1:]: Open(name, "") for command, name in assistants.items()},
+        }
+        self._words: dict[str, Phrase] = dict(_OFFERED)
+        for key, chosen in words.items():
+            for word in filter(None, map(core, chosen)):
+                outside = Reach.OUTSIDE if word in ANSWERS_TOO else Reach.CONVERSATION
+                self._words.setdefault(word, Phrase(_ACTIONS[key], outside))
+        # The longest first: /chat must not take what is meant for /chatgpt.
+        self._openers = sorted(self.assistants, key=len, reverse=True)
+
+    def read(self, content: Content) -> Phrase:
+        """Return what a message asks for."""
+        line = spoken(content).strip()
+        if not line:
+            return SAY
+        if line[0] in _SLASHES or line[0] == "／":
+            return self._command(line)
+        if len(line) > MAX_COMMAND_CHARS:
+            return SAY
+        return self._words.get(core(line), SAY)
+
+    def _command(self, line: str) -> Phrase:
+        """Return what a line with a slash asks for."""
+        plain = line.translate(_NARROW)  # as long as `line`
+        name = plain[1:].lstrip()
+        head = len(plain) - len(name)
+        if len(name) <= MAX_COMMAND_CHARS:
+            bare = core(name)
+            action = self._commands.get(bare)
+            if action is None and bare in self._words:
+                action = self._words[bare].action
+            if action is not None:
+                return Phrase(action, Reach.ANYWHERE)
+        folded = name[: MAX_COMMAND_CHARS * 2].lower()
+        for command in self._openers:
+            if folded.startswith(command[1:]):
+                rest = head + len(command) - 1
+                if not _NAME_GOES_ON.match(plain, rest):
+                    question = line[rest:].lstrip(_ENDS).strip()
+                    return Phrase(Open(self.assistants[command], question), Reach.ANYWHERE)
+        if folded.startswith("model") and not _NAME_GOES_ON.match(name, len("model")):
+            # Some clients send a tapped link's words as they are.
+            wanted = name[len("model") :].replace("%20", " ").strip(_ENDS + ":")
+            return Phrase(ChooseModel(wanted), Reach.ANYWHERE)
+        if plain[0] == "/" and _ONE_WORD.fullmatch(name.strip(_ENDS)):
+            return Phrase(Unknown(self._nearest(core(name))), Reach.CONVERSATION)
+        return SAY
+
+    def _nearest(self, bare: str) -> str:
+        """Return the command that looks most like what was typed, or nothing."""
+        known = [name for name in self._commands if name not in ("more", "models")]
+        found = get_close_matches(bare, known, n=1, cutoff=0.6)
+        return f"/{found[0]}" if found else ""
+
+
+def core(line: str) -> str:
+    """Return a line without what phones and habits put around its words, in one spelling."""
+    bare = line.translate(_NARROW).translate(_UNQUOTED).strip(_ENDS)
+    return " ".join(bare.lower().translate(_SIMPLIFIED).split())

@@ -1,0 +1,310 @@
+"""Whose message it is: the precedence of rules, sessions, commands, a full disk and erased users.
+
+One pure function with a closed result. From the top, the first that applies decides:
+
+1. what was sent before its user was erased is answered by nobody;
+2. WeChat's further attempts at a message that is known go the way of the first;
+3. a rule that is `always` tried;
+4. who follows or leaves the account;
+5. commands, and words that do what commands do (see `phrases.Reach`);
+6. an open session;
+7. the other rules, backends among them;
+8. a session that expired not long ago: it is resumed, or a hint says how, or neither;
+9. an account that opens sessions without a command;
+10. nobody.
+
+What would have to be recorded at length while the disk is full gets a sentence instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+from wxgptd.domain import answer_length, phrases
+from wxgptd.domain.phrases import Action, Phrase, Reach
+from wxgptd.domain.rules import Rule
+from wxgptd.domain.session import Completed, Failed, Question, Session
+from wxgptd.domain.state import UserState
+from wxgptd.domain.values import (
+    AfterExpiry,
+    AssistantName,
+    CloseReason,
+    Content,
+    DeliveryKey,
+    FailureReason,
+    Finish,
+    Ignorable,
+    Policy,
+    Standing,
+    Subscribe,
+    Text,
+    Unsubscribe,
+)
+
+HINT_EVERY_S = 3_600.0
+"""There is at most one hint in this time: the account may be full of other things."""
+
+
+class Message(NamedTuple):
+    """A message, and what is known about it apart from its sender's state.
+
+    `always` and `otherwise` are the first rules that take it, of those that are always tried and
+    of the others. `erased` tells whether it was sent before its user was erased, `full` that the
+    disk has no room. `assistants` maps each chat command to its assistant; the first is the one
+    that `/clear` falls back to.
+    """
+
+    delivery: DeliveryKey
+    content: Content
+    phrase: Phrase
+    assistants: Mapping[str, AssistantName]
+    always: Rule | None = None
+    otherwise: Rule | None = None
+    erased: bool = False
+    full: bool = False
+
+    @property
+    def tapped(self) -> bool:
+        """Whether it is the words of a link that was tapped."""
+        return isinstance(self.content, Text) and self.content.tapped
+
+
+class Why(StrEnum):
+    """Why nothing is said to a message."""
+
+    ERASED = "erased"
+    LATE = "late"
+    EVENT = "event"
+    OUTSIDE = "outside"
+    IGNORED = "ignored"
+    HINTED = "hinted"
+
+
+UNANSWERED = frozenset({Why.OUTSIDE, Why.IGNORED, Why.HINTED})
+"""Of these there is a person who waits for an answer."""
+
+
+class Left(NamedTuple):
+    """Nobody answers: WeChat is told `success`."""
+
+    why: Why
+
+
+class Ruled(NamedTuple):
+    """The operator's own reply, or another backend."""
+
+    rule: Rule
+
+
+class Full(NamedTuple):
+    """A sentence says that there is no room; nothing is recorded."""
+
+
+class Known(NamedTuple):
+    """One more attempt at a message on record. Of events, `rule` has the reply."""
+
+    rule: Rule | None
+
+
+class Membership(NamedTuple):
+    """The user follows or leaves, which is recorded; `rule` or the welcome replies."""
+
+    rule: Rule | None
+
+
+class Command(NamedTuple):
+    """A command, or words that do what one does. `resumes` tells whether in the last session."""
+
+    action: Action
+    resumes: bool = False
+
+
+class Proceed(NamedTuple):
+    """The next part of the answer to `question`."""
+
+    question: DeliveryKey
+
+
+class Ask(NamedTuple):
+    """A question: of the open session, of the last one if it `resumes`, else of a new one."""
+
+    resumes: bool = False
+
+
+class Hint(NamedTuple):
+    """The session has expired: the message is held back, and the user told how to go on."""
+
+
+Route = Left | Ruled | Full | Known | Membership | Command | Proceed | Ask | Hint
+
+
+def route(state: UserState, message: Message, policy: Policy, at: float) -> Route:
+    """Return whose `message` is that arrives at `at`."""
+    if message.erased:
+        return Left(Why.ERASED)
+    membership = isinstance(message.content, Subscribe | Unsubscribe)
+    if message.delivery in state.windows:
+        return Known((message.always or message.otherwise) if membership else None)
+    if membership:
+        return Membership(message.always or message.otherwise)
+    if message.always is not None:
+        return Ruled(message.always)
+    if isinstance(message.content, Ignorable):
+        return Ruled(message.otherwise) if message.otherwise else Left(Why.EVENT)
+    found = _of_conversation(state, message, policy, at)
+    if message.full and _grows(found):
+        return Left(Why.OUTSIDE) if isinstance(found, Hint) else Full()
+    return found
+
+
+def _grows(found: Route) -> bool:
+    """Tell whether there has to be room for it."""
+    match found:
+        case Command(action=phrases.Open() | phrases.Retry(), resumes=_) | Command(resumes=True):
+            return True
+        case Ask() | Hint():
+            return True
+        case _:
+            return False
+
+
+def _of_conversation(state: UserState, message: Message, policy: Policy, at: float) -> Route:
+    live = state.live_at(at)
+    if live is None and message.otherwise is not None:
+        # The other rules give way to commands alone.
+        command = _command(state, message, policy, at, conversing=False)
+        found: Route = command or Ruled(message.otherwise)
+    elif not (live or state.version or policy.open_with) and _is_idle(message):
+        return Left(Why.OUTSIDE)  # most messages of most accounts
+    else:
+        found = _unruled(state, live, message, policy, at)
+    if not isinstance(found, Left | Ruled) and state.find(message.delivery) is not None:
+        return Left(Why.LATE)  # its window is long forgotten, but it is never asked twice
+    return found
+
+
+def _unruled(
+    state: UserState, live: Session | None, message: Message, policy: Policy, at: float
+) -> Route:
+    """Return whose a message is that no rule takes."""
+    lapsed = lapsed_session(state, message.assistants, policy, at) if live is None else None
+    after = policy.after_expiry if lapsed is not None else AfterExpiry.IGNORE
+    conversing = bool(live or policy.open_with or after is not AfterExpiry.IGNORE)
+    command = _command(state, message, policy, at, conversing=conversing)
+    if command is not None:
+        return command
+    if live is not None:
+        return Ask()
+    if after is AfterExpiry.RESUME and _is_something(message.content):
+        return Ask(resumes=True)
+    hinted = bool(state.hinted_at) and at - state.hinted_at < HINT_EVERY_S
+    if after is AfterExpiry.HINT and not hinted and phrases.spoken(message.content).strip():
+        return Hint()
+    if policy.open_with and _is_something(message.content):
+        return Ask()
+    if lapsed is None:
+        return Left(Why.OUTSIDE)
+    return Left(Why.HINTED if after is AfterExpiry.HINT and hinted else Why.IGNORED)
+
+
+def _is_idle(message: Message) -> bool:
+    action = message.phrase.action
+    return not message.tapped and isinstance(action, phrases.Say | phrases.ChooseModel)
+
+
+def _is_something(content: Content) -> bool:
+    return not isinstance(content, Text) or bool(content.text.strip())
+
+
+def lapsed_session(
+    state: UserState, assistants: Mapping[str, AssistantName], policy: Policy, at: float
+) -> Session | None:
+    """Return the session that a message at `at` could take up again, if there is one.
+
+    It is the last one, and expired: what its user has stopped is not taken up again by itself.
+    """
+    last = state.live or next(iter(state.past[-1:]), None)
+    if (
+        last is None
+        or last.closed not in (None, CloseReason.EXPIRED)
+        or at - last.expires_at >= policy.resume_within_s
+        or state.live_at(at) is not None
+        or last.assistant not in assistants.values()
+        or state.stands(at) is Standing.BLOCKED
+    ):
+        return None
+    return last
+
+
+def _command(
+    state: UserState, message: Message, policy: Policy, at: float, *, conversing: bool
+) -> Route | None:
+    """Return what the command in `message` asks for, or None where it is words like any other."""
+    action, reach = message.phrase
+    live = state.live_at(at)
+    free = message.otherwise is None
+    if isinstance(action, phrases.Say):
+        return None
+    if isinstance(action, phrases.Continue):
+        return _continue(state, message, policy, at, conversing=conversing)
+    tapped = message.tapped and free
+    counts = (
+        tapped
+        or reach is Reach.ANYWHERE
+        or (reach is Reach.CONVERSATION and conversing)
+        or (reach is Reach.OUTSIDE and live is None and bool(policy.open_with) and free)
+    )
+    if not counts:
+        return None
+    lapsed = live is None and lapsed_session(state, message.assistants, policy, at) is not None
+    match action:
+        case phrases.Retry():
+            return Command(action, resumes=lapsed)
+        case phrases.Resume():
+            known = lapsed or tapped or state.held_at(at) is not None
+            return Command(action, resumes=lapsed) if known else None
+        case phrases.ChooseModel():
+            return Command(action, resumes=lapsed) if conversing else None
+        case _:
+            return Command(action)
+
+
+def _continue(
+    state: UserState, message: Message, policy: Policy, at: float, *, conversing: bool
+) -> Route | None:
+    """Return the answer that goes on; a tapped 继续 is never a question."""
+    live = state.live_at(at)
+    if not (conversing or message.tapped or message.phrase.reach is Reach.ANYWHERE):
+        return None
+    if live is None or not _asks_on(live):
+        question = next(_unfinished(state, at - policy.link_ttl_s), None)
+        if question is not None:
+            return Proceed(question.delivery)
+    return Command(phrases.Continue()) if message.tapped and not _asks_on(live) else None
+
+
+def _unfinished(state: UserState, since: float) -> Iterator[Question]:
+    """Yield the questions with something that was not offered, newest first."""
+    for session in state.sessions():
+        if session.closed in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED):
+            continue
+        for question in reversed(session.questions.values()):  # type: ignore[call-overload]
+            on_its_way = state.push is not None and state.push.before.delivery == question.delivery
+            if question.asked_at >= since and (question.has_more() or on_its_way):
+                yield question
+
+
+def _asks_on(live: Session | None) -> bool:
+    """Tell whether the newest answer has ended with the invitation to have it continued."""
+    newest: Question | None = live.newest if live is not None else None
+    if newest is None or newest.has_more():
+        return False
+    match newest.answer:
+        case Completed(finish=Finish.LENGTH) | Failed(reason=FailureReason.INTERRUPTED):
+            return True
+        case Completed(text=text):
+            return answer_length.offers_more(text)
+        case _:
+            return False
