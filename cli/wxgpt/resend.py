@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from wxgptd.domain.values import User
 
 
+WATCH_EVERY_S = 0.5
+"""How often to look whether somebody still reads what is printed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """What a user sent; `logged_s` is how long the first reply to it took then."""
@@ -265,7 +269,7 @@ async def _play(
     show: _Rows,
 ) -> list[tuple[Message, Delivery]]:
     """Send each message when its time has come; give up once nobody reads what is printed."""
-    from twisted.internet.defer import Deferred, gatherResults
+    from twisted.internet.defer import Deferred, FirstError, gatherResults
     from twisted.internet.task import deferLater
 
     done: list[tuple[Message, Delivery]] = []
@@ -274,14 +278,20 @@ async def _play(
     async def one(message: Message) -> None:
         due = began + (message.at - first) / speed
         await deferLater(reactor, max(0.0, due - reactor.seconds()))
-        show.require_reader()
         delivery = await wechat.deliver(message.user, message.fields)
         done.append((message, delivery))
         show.row(message, delivery)
 
-    await gatherResults(
-        [Deferred.fromCoroutine(one(message)) for message in messages], consumeErrors=True
-    )
+    async def watch() -> None:
+        while len(done) < len(messages):
+            show.require_reader()
+            await deferLater(reactor, WATCH_EVERY_S)
+
+    work = [watch(), *map(one, messages)]
+    try:
+        await gatherResults(map(Deferred.fromCoroutine, work), consumeErrors=True)
+    except FirstError as error:
+        error.subFailure.raiseException()
     return sorted(done, key=lambda pair: pair[0].at)
 
 

@@ -96,7 +96,7 @@ def test_a_link_that_leads_nowhere_says_where_to_go(theatre, phone):
     page = phone()
     page.excuse("404")
     page.open(f"{theatre.origin}a/{'A' * 22}")
-    page.see("链接不存在或已过期")
+    page.see("这个链接已失效")
     page.look("answer-gone", full=False)
 
 

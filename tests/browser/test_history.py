@@ -78,7 +78,7 @@ def test_the_history_is_erased_by_its_user(theatre, phone, script):
     page.page.get_by_role("button", name="全部删除").click()
     page.see("已全部删除")
     page.open(link)
-    page.see("链接不存在或已过期")
+    page.see("这个链接已失效")
 
 
 def test_an_empty_history_says_so(theatre, phone):

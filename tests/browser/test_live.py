@@ -244,7 +244,7 @@ def test_clearing_takes_an_open_page_away(theatre, phone):
     answer.write("第一段。")
     page.see("第一段。", "#answer")
     theatre.stage.say("/clear", "cleared")
-    page.see("链接不存在或已过期")
+    page.see("这个链接已失效")
 
 
 def test_whoever_reads_the_end_stays_there_and_whoever_reads_the_beginning_too(theatre, phone):

@@ -106,36 +106,111 @@ def test_the_metrics_are_on_the_control_socket(running):
     assert (running.state / "admin.sock").stat().st_mode & 0o077 == 0
 
 
-def test_replay_sends_the_logged_messages_again_and_compares(running, tmp_path):
+def old_log(running, tmp_path) -> Path:
+    """Have a second daemon run, and return the configuration of the first one's log."""
     for text in ("/chatgpt", "一？", "/stop", "/chatgpt 二？", "/history"):
         running.send(text)
     running.stop()
     copy = tmp_path / "copy"
     running.state.rename(copy)
     running.start_daemon()
-    text = running.config.read_text()
     old = tmp_path / "old.toml"
-    old.write_text(text.replace(str(running.state), str(copy)))
+    text = running.config.read_text().replace(str(running.state), str(copy))
+    other_port = text.replace(f"tcp:{running.port}:", f"tcp:{free_port()}:")
+    old.write_text(other_port)
     old.chmod(0o600)
+    return old
+
+
+def test_replay_sends_the_logged_questions_again_and_compares(running, tmp_path):
+    old = old_log(running, tmp_path)
     url = f"http://127.0.0.1:{running.port}/wx/main"
-    done = running.wxgpt("--config", str(old), "replay", "--to", url, "--speed", "20x", "--json")
+    replay = ("--config", str(old), "replay", "--to", url, "-y")
+    done = running.wxgpt(*replay, "--speed", "20x", "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert [one["text"] for one in said["messages"]] == [
+    assert [one["text"] for one in said["messages"]] == ["/chatgpt 一？", "/chatgpt 二？"]
+    assert said["faults"] == 0
+    assert "2 messages of 1 users go to" in done.stderr
+    assert "commands, follows and unfollows are left out" in done.stderr
+    types = [
+        json.loads(line)["type"]
+        for line in running.wxgpt("tail", "-o", "ndjson").stdout.splitlines()
+    ]
+    assert types.count("QuestionAsked") == 2
+    assert types.count("CommandGiven") == 0
+    again = running.wxgpt(*replay, "--speed", "100x", "--commands", "--json")
+    assert [one["text"] for one in json.loads(again.stdout)["messages"]] == [
         "/chatgpt",
         "一？",
         "/stop",
         "/chatgpt 二？",
         "/history",
     ]
-    assert said["faults"] == 0
-    types = [
-        json.loads(line)["type"]
-        for line in running.wxgpt("tail", "-o", "ndjson").stdout.splitlines()
-    ]
-    assert types.count("QuestionAsked") == 2
-    again = running.wxgpt("--config", str(old), "replay", "--to", url, "--speed", "100x")
-    assert "mean" in again.stdout
+    assert "mean" in running.wxgpt(*replay, "--speed", "100x").stdout
+
+
+def test_replay_asks_first_and_ends_with_its_pipe(running, tmp_path):
+    old = old_log(running, tmp_path)
+    url = f"http://127.0.0.1:{running.port}/wx/main"
+    unasked = running.wxgpt("--config", str(old), "replay", "--to", url)
+    assert unasked.returncode == 2
+    assert "--yes" in unasked.stderr
+    sending = running.begin("--config", str(old), "replay", "--to", url, "-y", "--speed", "0.01x")
+    assert sending.stdout.readline()
+    assert sending.stdout.readline().endswith("/chatgpt 一？\n")
+    sending.stdout.close()
+    sending.wait(20)  # else it went on after its pipe was closed
+    assert "Traceback" not in sending.stderr.read()
+    sending.stderr.close()
+    questions = running.wxgpt("tail", "--kind", "QuestionAsked", "-o", "ndjson").stdout
+    assert len(questions.splitlines()) == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_replay_refuses_the_daemon_that_wrote_the_log(running, host):
+    running.send("/chatgpt 一？")
+    before = running.wxgpt("log", "stat", "--json").stdout
+    url = f"http://{host}:{running.port}/wx/main"
+    done = running.wxgpt("replay", "--to", url, "-y")
+    assert done.returncode == 2
+    assert "is the daemon that wrote this log" in done.stderr
+    assert running.wxgpt("log", "stat", "--json").stdout == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("forget", "nobody", "-y"), ("forget", "nobody", "--dry-run"), ("users", "block", "nobody"),
+     ("users", "reset", "nobody"), ("tail", "--user", "nobody")],
+    ids=" ".join,
+)  # fmt: skip
+def test_an_openid_that_nobody_has_seen_is_said_to_be_unknown(running, command):
+    running.send("/chatgpt")
+    done = running.wxgpt(*command)
+    assert done.returncode == 1
+    assert "nothing is known of" in done.stderr
+    assert "nobody" in done.stderr
+    assert "hint: " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [("在吗", "outside a session"), ("你好", "outside a session")],
+)
+def test_send_says_why_nothing_came(running, said, why):
+    done = running.wxgpt("send", said)
+    assert done.returncode == 0
+    assert why in done.stdout
+    assert json.loads(running.wxgpt("send", said, "--json").stdout)["why"] == "outside"
+    status = ""
+    deadline = time.monotonic() + 10
+    while "2 today" not in status and time.monotonic() < deadline:
+        status = running.wxgpt("status").stdout
+        time.sleep(0.3)
+        if "1 today" in status:
+            break
+    assert "unanswered" in status
+    assert "MessagesUnanswered" in running.wxgpt("tail", "-o", "ndjson").stdout
 
 
 def test_replay_refuses_to_send_what_users_wrote_to_another_machine(running):
@@ -240,8 +315,8 @@ def test_an_interrupted_send_ends_at_once(running, number):
 
 
 def test_replaying_to_nobody_says_so(running):
-    running.send("/help")
-    done = running.wxgpt("replay", "--to", f"http://127.0.0.1:{free_port()}/wx/main")
+    running.send("/chatgpt 一？")
+    done = running.wxgpt("replay", "-y", "--to", f"http://127.0.0.1:{free_port()}/wx/main")
     assert done.returncode == 3
     assert "nobody listens" in done.stderr
 
@@ -249,10 +324,10 @@ def test_replaying_to_nobody_says_so(running):
 @pytest.mark.parametrize(
     ("options", "reply"),
     [
-        (["--kind", "voice"], "这段语音没有附带文字，听不懂，请打字再问一次。"),
-        (["--kind", "video"], "暂时看不懂视频，请用文字描述你的问题。"),
-        (["--kind", "shortvideo"], "暂时看不懂视频，请用文字描述你的问题。"),
-        (["--kind", "sticker"], "表情收到啦，不过有问题还是要打字问我。"),
+        (["--kind", "voice"], "没能识别这段语音，请改用文字提问。"),
+        (["--kind", "video"], "目前看不了视频，请用文字描述你的问题。"),
+        (["--kind", "shortvideo"], "目前看不了视频，请用文字描述你的问题。"),
+        (["--kind", "sticker"], "收到你的表情啦。有问题的话，请用文字告诉我。"),
         (["--kind", "image"], "目前看不了图片，请用文字描述你的问题。"),
         (["--event", "CLICK", "--event-key", "X"], None),
         (["--event", "VIEW", "--event-key", "http://x"], None),
@@ -283,7 +358,7 @@ def test_send_delivers_a_file_as_it_is(running):
     done = running.wxgpt("send", "--xml", str(path), "--json")
     said = json.loads(done.stdout)
     assert said["user"] == "oFromFile"
-    assert "发送 /chatgpt 开始对话" in words_of(said["reply"])
+    assert "发送 /chatgpt 即可开始" in words_of(said["reply"])
     path.write_text("<html>")
     done = running.wxgpt("send", "--xml", str(path))
     assert done.returncode == 2
@@ -291,10 +366,10 @@ def test_send_delivers_a_file_as_it_is(running):
 
 
 def test_the_operator_blocks_and_allows(running):
-    assert running.wxgpt("users", "block", "mallory", "--for", "2h").stdout == (
-        "main/mallory: blocked\n"
-    )
-    assert "暂时不能" in running.send("/chatgpt", "--user", "mallory")["reply"]
+    block = ("users", "block", "mallory", "--for", "2h")
+    assert running.wxgpt(*block).returncode == 1
+    assert running.wxgpt(*block, "--unseen").stdout == "main/mallory: blocked\n"
+    assert "暂时无法" in running.send("/chatgpt", "--user", "mallory")["reply"]
     listed = running.wxgpt("users", "list").stdout
     assert "mallory" in listed
     assert "blocked until" in listed
