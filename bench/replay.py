@@ -33,7 +33,9 @@ from wxgptd.domain import commands as c
 from wxgptd.domain.decider import decide
 from wxgptd.domain.events import Event
 from wxgptd.domain.folding import evolve
+from wxgptd.domain.phrases import Vocabulary
 from wxgptd.domain.record import Capture
+from wxgptd.domain.routing import Message
 from wxgptd.domain.state import EMPTY
 from wxgptd.domain.values import (
     AccountName,
@@ -60,6 +62,7 @@ BEGAN_AT = 1_700_000_000.0
 SESSIONS_APART_S = 300.0
 SEGMENT_BYTES = 64 * 1024 * 1024
 ASSISTANTS = {"/chatgpt": AssistantName("chatgpt")}
+VOCABULARY = Vocabulary(ASSISTANTS)
 ANSWER = "天空呈现蓝色，是因为空气分子对短波长的蓝光散射得更强。" * 3
 
 
@@ -77,8 +80,12 @@ def conversation(n: int, turns: int = 7) -> list[Event]:
     for number, text in enumerate(said):
         at += 20
         delivery = DeliveryKey(str(6_000_000_000_000_000_000 + n * 100 + number))
+        message = Message(
+            delivery=delivery, content=Text(text), phrase=VOCABULARY.read(Text(text)),
+            assistants=ASSISTANTS,
+        )  # fmt: skip
         receive = c.Receive(
-            at=at, delivery=delivery, content=Text(text), policy=Policy(), assistants=ASSISTANTS,
+            at=at, message=message, policy=Policy(),
             fresh_session=SessionId(f"{n:010x}"), link=LinkHash(b"%032d" % (n * 100 + number)),
             day_began_at=0.0, day_ends_at=86_400.0,
         )  # fmt: skip

@@ -188,8 +188,9 @@ def kind_of(hint: Any) -> str:
 
 def default_of(field: attrs.Attribute[Any], key: str) -> str:
     """Return a field's default as it is written."""
-    match = re.search(rf"(?m)^{field.name} = (.+)$", section(key))
-    written = match.group(1) if match else ""
+    match = re.search(rf"(?m)^{key_of(field.name)} = (\[$(?:\n .*)*\n\]|.+)$", section(key))
+    written = re.sub(r"\s+", " ", match.group(1)) if match else ""
+    written = written.replace("[ ", "[").replace(", ]", "]")
     if written in ("", '""', '"""'):
         return ""
     return f"`{written}`"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import MISSING
 from enum import EnumType
 from hashlib import sha256
 from typing import Any, get_args, get_type_hints
@@ -97,9 +98,11 @@ def read(exported: Iterable[bytes]) -> Iterator[Recorded]:
 
 def _record(said: dict[str, Any]) -> Recorded:
     kind = _EVENTS[said["type"]]
+    optional = {one.name for one in dataclasses.fields(kind) if one.default is not MISSING}
     carried = {
         name: _value(hint, said["at_s"] if name == "at" else said[name])
         for name, hint in _FIELDS[said["type"]].items()
+        if name in said or name not in optional  # an older export has less
     }
     user = User(AccountName(said["account"]), OpenId(said["user"]))
     hidden = Hidden(said.get("hidden", ""))

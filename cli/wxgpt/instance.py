@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import http.client
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+from wxgpt.failures import Unreachable
 from wxgptd.eventlog import segments
 from wxgptd.pages import links
 
@@ -13,15 +14,29 @@ PATIENCE_S = 5.0
 
 
 def asked(url: str) -> str | None:
-    """Return what the server at `url` calls itself, or None where it does not say."""
+    """Return what the server at `url` calls itself, or None where it does not say.
+
+    The webhook itself says it, too: a proxy need not pass anything else.
+
+    Raises:
+        Unreachable: nothing listens there.
+    """
     parts = urlsplit(url)
+    return _asked(parts, "/healthz") or _asked(parts, parts.path or "/")
+
+
+def _asked(parts: SplitResult, path: str) -> str | None:
     secure = parts.scheme == "https"
     kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=PATIENCE_S)
     try:
-        connection.request("GET", "/healthz")
+        connection.request("GET", path)
         return connection.getresponse().getheader("X-Wxgptd")
-    except (OSError, http.client.HTTPException):
+    except ConnectionRefusedError:
+        raise Unreachable(
+            f"nothing listens at {parts.geturl()}", hint="start the target daemon"
+        ) from None
+    except (OSError, ValueError, http.client.HTTPException):
         return None
     finally:
         connection.close()

@@ -176,7 +176,7 @@ _COLOURS = {
     "unpushed": "red",
     "torn": "red",
     "declined": "yellow",
-    "unanswered": "yellow",
+    "silent": "yellow",
     "restarted": "yellow",
     "unknown": "yellow",
 }
@@ -192,7 +192,7 @@ def _label(record: AnyRecord) -> tuple[str, str]:
         case e.SessionResumed():
             return "resumed", ""
         case e.MessageHeld():
-            return "held", "after the session's expiry; for no model unless its sender says so"
+            return "held", "after the session's expiry; not sent to a model unless its sender asks"
         case e.CommandGiven(command=command):
             return "command", command
         case e.QuestionAsked(text=text, image=image, retries=retries):
@@ -240,7 +240,7 @@ def _label(record: AnyRecord) -> tuple[str, str]:
             why = f", after {timeouts} timeouts caused a suspension" if timeouts else ""
             return "timeouts", f"budget {size} per 5 min{why}"
         case e.MessagesUnanswered(count=count):
-            return "unanswered", f"{count} {'message' if count == 1 else 'messages'}"
+            return "silent", f"{count} {'message' if count == 1 else 'messages'} unanswered"
         case Unreadable(tag=tag, version=version):
             return "unknown", f"kind {tag} version {version}: a newer wxgptd wrote it"
 

@@ -46,8 +46,8 @@ class Message:
 class Plan:
     """What is to be sent again, where to, and how fast.
 
-    `commands` tells whether chat commands, follows and unfollows are sent, too; `yes` that nobody
-    is asked.
+    `commands` tells whether chat commands, follows and unfollows are sent, too; `yes` skips the
+    confirmation.
     """
 
     to: str
@@ -84,7 +84,8 @@ def send_again(plan: Plan, output: str) -> None:
             logged.observe(record)
     messages = logged.messages()
     if not messages:
-        raise UsageFailure("there are no messages in the log to send again")
+        hint = "use --commands to include commands" if logged.stripped else ""
+        raise UsageFailure("there are no questions in the log to send again", hint=hint)
     hook = send.webhook(config, name, plan.to, None)
     _confirm(plan, logged, messages, who)
     show = _Rows(output)
@@ -117,7 +118,7 @@ def _require_another(to: str, config: Config) -> str:
     here = instance.own(config.server.state_dir)
     if there is not None and there == here:
         raise UsageFailure(
-            f"{to} is the daemon that wrote this log: its users would ask everything again",
+            f"{to} is the daemon that wrote this log: it would answer every question again",
             hint="start another one with a state directory of its own, and name that one",
         )
     if there is None and _same_port(to, config.server.listen):
@@ -145,17 +146,19 @@ def _confirm(plan: Plan, logged: Logged, messages: list[Message], who: str) -> N
         UsageFailure: there is no terminal to ask at, and no --yes.
     """
     users = len({message.user for message in messages})
+    what = f"{len(messages)} {'message' if len(messages) == 1 else 'messages'}"
+    whose = f"{users} {'user' if users == 1 else 'users'}"
     seconds = (messages[-1].at - messages[0].at) / plan.speed
     click.echo(
-        f"{len(messages)} messages of {users} users go to {plan.to} ({who}) within "
-        f"{seconds:.0f} s, under the users' own OpenIDs.\n"
-        "It calls its model for each question, and has all of it in its log.",
+        f"{what} from {whose} will be sent to {plan.to} ({who}) within {seconds:.0f} s, under the "
+        "users' own OpenIDs.\n"
+        "The target calls its model for each question and logs everything.",
         err=True,
     )
     if logged.stripped:
         click.echo(
-            f"{logged.stripped} commands, follows and unfollows are left out (--commands sends "
-            "them, too)",
+            f"{logged.stripped} commands, follows and unfollows are left out (use --commands to "
+            "include them)",
             err=True,
         )
     if logged.declined:
@@ -163,7 +166,9 @@ def _confirm(plan: Plan, logged: Logged, messages: list[Message], who: str) -> N
     if plan.yes:
         return
     if not sys.stdin or not sys.stdin.isatty():
-        raise UsageFailure("it calls a model, so it asks", hint="--yes (-y) answers that")
+        raise UsageFailure(
+            "confirmation is required, because this calls a model", hint="pass --yes (-y)"
+        )
     if not click.confirm("Send them?", err=True):
         click.echo("nothing was sent", err=True)
         sys.exit(1)
@@ -203,7 +208,7 @@ class Logged:
         self._opened: dict[User, str] = {}
 
     def observe(self, record: Recorded) -> None:
-        """Take note of an event. A session's opening stands before what opened it."""
+        """Take note of an event. `SessionOpened` precedes the event that caused it."""
         from wxgpt.messages import event_message, image_message
         from wxgptd.domain import events as e
 
@@ -211,6 +216,8 @@ class Logged:
         match event:
             case e.SessionOpened(assistant=assistant):
                 self._opened[who] = self._commands.get(assistant, self._fallback)
+            case e.CommandGiven(command="clear unconfirmed"):
+                self.stripped += 1  # sent again, it would be a confirmation
             case (
                 e.CommandGiven()
                 | e.UserSubscribed()
@@ -235,8 +242,12 @@ class Logged:
                 self._sent[who, event.delivery] = event.at, event_message("subscribe", key)
             case e.UserUnsubscribed():
                 self._sent[who, event.delivery] = event.at, event_message("unsubscribe")
-            case e.MessageDeclined():
+            case e.MessageDeclined() | e.MessageHeld():
                 self.declined += 1
+            case e.ModelChosen(model=model):
+                if self._with_commands:
+                    self._say(who, event.delivery, event.at, f"/model {model}")
+                self.stripped += not self._with_commands
             case e.ReplyOffered(notice="session_already_open"):
                 command = self._commands.get(event.about, self._fallback)
                 self._say(who, event.delivery, self._sent[who, event.delivery][0], command)

@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from wxgpt import control, options
 from wxgptd.errors import WxgptError
+from wxgptd.wechat.envelope import STICKER
 
 if TYPE_CHECKING:
     from wxgpt.peer import Message
     from wxgptd.config import Config
 
 REASONS = {
-    "outside": "outside a session, and no rule takes it: /chatgpt opens a session, or set "
-    "open_without_command",
+    "outside": "outside a session, and no rule takes it: an assistant's command opens a session, "
+    "or set open_without_command",
     "ignored": "the session has expired, and [session] after_expiry leaves such messages to others",
-    "hinted": "the session has expired, and the hint that says so is given once an hour at most",
+    "hinted": "the session has expired, and the hint that says so is sent at most once an hour",
     "event": "an event that no rule takes",
     "late": "this message was answered before",
     "erased": "it was sent before its user was erased",
-    "ask": "a limit refuses it, as a sentence has said less than a minute ago",
-    "command": "the user is blocked, as a sentence has said less than a minute ago",
+    "ruled": "a rule or another backend takes it, and had nothing to say",
+    "ask": "a limit or a block refuses it; the user was told so less than a minute ago",
+    "command": "a block refuses it; the user was told so less than a minute ago",
 }
 """Why nothing is said, by the name of whose a message is (`wxgptd.domain.routing`)."""
 
 
 def why(config: Config, account: str | None, user: str, message: Message) -> str | None:
-    """Ask the daemon why it said nothing to a text; None if it cannot be asked, or is no text."""
-    name, _ = options.pick_account(config, account)
-    if isinstance(message, str) or "Content" not in message:
+    """Ask the daemon why it said nothing to a message; None if it cannot be asked."""
+    if isinstance(message, str):
         return None
-    path = f"/users/{quote(name, safe='')}/{quote(user, safe='')}/whose"
+    name, _ = options.pick_account(config, account)
+    kind, text = _said(message)
+    asked = urlencode({"kind": kind, **({"tapped": 1} if "bizmsgmenuid" in message else {})})
+    path = f"/users/{quote(name, safe='')}/{quote(user, safe='')}/whose?{asked}"
     try:
-        status, said = control.request("POST", path, message["Content"].encode())
+        status, said = control.request("POST", path, text.encode())
     except WxgptError:
         return None
     return str(said["whose"]) if status == 200 else None
+
+
+def _said(message: Mapping[str, str]) -> tuple[str, str]:
+    """Return the kind of a message, and its words if it has any."""
+    kind = message["MsgType"]
+    text = message.get("Content") or message.get("Recognition") or ""
+    return ("sticker", "") if text == STICKER else (kind, text)

@@ -72,9 +72,13 @@ def test_a_question_in_line_says_so(theatre, phone):
 @pytest.mark.parametrize(
     ("end", "said", "name"),
     [
-        (lambda answer: answer.write("写到一半").end("length"), "回答达到长度上限", "cut-short"),
+        (
+            lambda answer: answer.write("写到一半").end("length"),
+            "回答较长，先写到这里",
+            "cut-short",
+        ),
         (lambda answer: answer.write("写到一半").refuse(), "回答中断了", "interrupted"),
-        (lambda answer: answer.end("content_filter"), "抱歉，这个问题我回答不了。", "failed"),
+        (lambda answer: answer.end("content_filter"), "抱歉，这个问题 AI 回答不了。", "failed"),
     ],
 )
 def test_an_answer_that_is_not_whole_says_what_to_do(theatre, phone, end, said, name):

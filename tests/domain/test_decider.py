@@ -134,7 +134,7 @@ WRITTEN = c.Written(
 def test_stop_ends_the_session_and_its_answers_and_keeps_what_was_written():
     history = asked("q1")
     history.say("二？", "q2")
-    events = history.say("/stop", "m3", written=WRITTEN)
+    events = history.say("/stop", "m3", written=(WRITTEN,))
     assert kinds(events) == [
         "CommandGiven",
         "AnswerFailed",
@@ -152,7 +152,7 @@ def test_stop_ends_the_session_and_its_answers_and_keeps_what_was_written():
 def test_the_word_stops_the_running_answer_and_not_the_session(word):
     history = asked("q1")
     history.say("二？", "q2")
-    events = history.say(word, "m3", written=WRITTEN)
+    events = history.say(word, "m3", written=(WRITTEN,))
     assert kinds(events) == ["CommandGiven", "AnswerFailed", "ReplyOffered"]
     assert events[1].text == "写了一半"
     assert events[2].notice == "answer_stopped"

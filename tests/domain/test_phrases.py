@@ -10,15 +10,15 @@ from wxgptd.domain.phrases import (
     ChooseModel,
     Clear,
     Continue,
+    EndSession,
     Help,
     History,
-    Interrupt,
     Open,
     Phrase,
     Reach,
     Resume,
     Retry,
-    Stop,
+    StopAnswer,
     Unknown,
     Vocabulary,
 )
@@ -43,10 +43,10 @@ SPELLINGS = [
     ("/claude　你好", Open(CLAUDE, "你好"), ANYWHERE),
     ("/claude你好？", Open(CLAUDE, "你好？"), ANYWHERE),
     ("／claude，ＡＢＣ是什么？", Open(CLAUDE, "ＡＢＣ是什么？"), ANYWHERE),
-    ("/stop", Stop(), ANYWHERE),
-    ("／STOP ", Stop(), ANYWHERE),
-    ("/Stop！", Stop(), ANYWHERE),
-    ("\\stop", Stop(), ANYWHERE),
+    ("/stop", EndSession(), ANYWHERE),
+    ("／STOP ", EndSession(), ANYWHERE),
+    ("/Stop！", EndSession(), ANYWHERE),
+    ("\\stop", EndSession(), ANYWHERE),
     ("/clear", Clear(), ANYWHERE),
     ("/Clear~", Clear(), ANYWHERE),
     ("/history", History(), ANYWHERE),
@@ -54,7 +54,7 @@ SPELLINGS = [
     ("/help", Help(), ANYWHERE),
     ("/help？", Help(), ANYWHERE),
     ("/帮助", Help(), ANYWHERE),
-    ("/more", Continue(), ANYWHERE),
+    ("/more", Continue(may_ask=False), ANYWHERE),
     ("/retry", Retry(), ANYWHERE),
     ("/model", ChooseModel(""), ANYWHERE),
     ("/models", ChooseModel(""), ANYWHERE),
@@ -77,10 +77,10 @@ SPELLINGS = [
     ("帮助。", Help(), CONVERSATION),
     ("Help!", Help(), CONVERSATION),
     ("ｈｅｌｐ", Help(), CONVERSATION),
-    ("停止", Interrupt(), CONVERSATION),
-    ("停一下！", Interrupt(), CONVERSATION),
-    ("别说了……", Interrupt(), CONVERSATION),
-    ("结束对话", Stop(), CONVERSATION),
+    ("停止", StopAnswer(), CONVERSATION),
+    ("停一下！", StopAnswer(), CONVERSATION),
+    ("别说了……", StopAnswer(), CONVERSATION),
+    ("结束对话", EndSession(), CONVERSATION),
     ("清空对话", Clear(), CONVERSATION),
     ("新对话", Clear(), CONVERSATION),
     ("清空對話", Clear(), CONVERSATION),
@@ -100,10 +100,22 @@ SPELLINGS = [
     ("/hlep", Unknown("/help"), CONVERSATION),
     ("/ stpo", Unknown("/stop"), CONVERSATION),
     ("/chatgtp", Unknown("/chatgpt"), CONVERSATION),
-    ("/chatgptx", Unknown("/chatgpt"), CONVERSATION),
     ("/unknown", Unknown(""), CONVERSATION),
     ("／unknown", Unknown(""), CONVERSATION),
-    ("/你好", Unknown(""), CONVERSATION),
+    ("/chatgptx", Unknown("/chatgpt"), CONVERSATION),
+    ("/modeldemo-pro", Unknown("/model"), CONVERSATION),
+    ("、histroy", Unknown("/history"), CONVERSATION),
+    ("/清空对化", Unknown("清空对话"), CONVERSATION),
+    # What copies and keyboards leave beside words.
+    ("停止\u200b", StopAnswer(), CONVERSATION),
+    ("\ufeff停止", StopAnswer(), CONVERSATION),
+    ("停止\ufe0f", StopAnswer(), CONVERSATION),
+    ("/stop\u2060", EndSession(), ANYWHERE),
+    # Marks that belong to the question, and the one that does not.
+    ("/chatgpt .net 是什么", Open(CHATGPT, ".net 是什么"), ANYWHERE),
+    ("/chatgpt ~/.ssh 是什么", Open(CHATGPT, "~/.ssh 是什么"), ANYWHERE),
+    ("/chatgpt：你好", Open(CHATGPT, "你好"), ANYWHERE),
+    ("/chatgpt 👨‍👩‍👧 是谁", Open(CHATGPT, "👨‍👩‍👧 是谁"), ANYWHERE),
 ]
 
 
@@ -118,17 +130,15 @@ def test_a_phrase_is_understood_as_phones_spell_it(text, action, reach):
         "", " ", "/", "。", "、", "/etc/hosts 是什么", "/etc/hosts", "/stop it", "/clear 是什么意思",
         "请解释 /clear 命令", "继续讲讲长城的历史", "怎么清空对话", "帮助我写一封信", "停止犯罪的最好办法",
         "历史和模型", "、不对", "/::)", "/:rose", "1/2", "我想重试", "重试和重启有什么区别？",
-        "下一页是什么", "model", "新对话的写法", "你好", "你好/help", "停止" * 30, "/" + "a" * 90,
+        "下一页是什么", "/你好", "/你好吗", "/24", "/笑哭", "model", "新对话的写法", "你好", "你好/help", "停止" * 30, "/" + "a" * 90,
     ],
 )  # fmt: skip
 def test_anything_else_is_something_to_say(text):
-    found = VOCABULARY.read(Text(text))
-    # "model" alone counts outside a session only, where it answers nobody's question.
-    assert found == phrases.SAY or found.reach is OUTSIDE
+    assert VOCABULARY.read(Text(text)) == phrases.SAY
 
 
 def test_what_is_spoken_is_understood_and_a_shared_link_s_title_is_not():
-    assert VOCABULARY.read(Text("停止。", "voice")).action == Interrupt()
+    assert VOCABULARY.read(Text("停止。", "voice")).action == StopAnswer()
     assert VOCABULARY.read(Text("停止", "link")) == phrases.SAY
     assert VOCABULARY.read(Picture("http://p")) == phrases.SAY
 
@@ -140,6 +150,16 @@ def test_words_are_configured_and_what_the_texts_offer_is_always_understood():
     assert mine.read(Text("帮助")) == phrases.SAY
     for words in ("继续", "重试", "停止", "接着聊"):
         assert mine.read(Text(words)) != phrases.SAY
+
+
+def test_every_word_is_understood_in_traditional_characters():
+    traditional: dict[str, str] = {}
+    for old in phrases.TRADITIONAL:
+        traditional.setdefault(phrases.core(old), old)
+    for words in phrases.WORDS.values():
+        for word in words:
+            spelt = word.translate(str.maketrans(traditional))
+            assert VOCABULARY.read(Text(spelt)) == VOCABULARY.read(Text(word)), spelt
 
 
 def test_no_word_means_two_things():

@@ -21,6 +21,7 @@ from wxgptd.domain.values import (
     SessionId,
     Standing,
     Subscribe,
+    Text,
     Unsubscribe,
     Unsupported,
 )
@@ -32,6 +33,7 @@ WORDS = st.sampled_from(
 )  # fmt: skip
 CONTENTS = st.one_of(
     WORDS,
+    st.builds(lambda words: Text(words, tapped=True), WORDS),
     st.sampled_from(
         [
             Picture("http://p"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.support.builders import ASSISTANTS, History, complete, offer, receive
+from wxgptd.domain import events as e
 from wxgptd.domain import phrases, routing
 from wxgptd.domain.routing import (
     Ask,
@@ -22,9 +25,11 @@ from wxgptd.domain.rules import Rule, TextReply, anything
 from wxgptd.domain.values import (
     AfterExpiry,
     CloseReason,
+    Finish,
     Ignorable,
     Picture,
     Policy,
+    Standing,
     Subscribe,
     Text,
     Unsubscribe,
@@ -53,6 +58,14 @@ def expired() -> tuple[History, float]:
     return talking()[0], TTL + 60.0
 
 
+def cut_short() -> tuple[History, float]:
+    history = History()
+    history.say("/chatgpt 为什么？", "q1")
+    history.do(complete("q1", "因为。", finish=Finish.LENGTH))
+    history.do(offer("q1"))
+    return history, TTL + 60.0
+
+
 def long_expired() -> tuple[History, float]:
     return talking()[0], 2 * 86_400.0
 
@@ -70,7 +83,7 @@ def asked() -> tuple[History, float]:
 
 
 RESUME, HINT, IGNORE = AfterExpiry.RESUME, AfterExpiry.HINT, AfterExpiry.IGNORE
-HELP, STOP = Command(phrases.Help()), Command(phrases.Interrupt())
+HELP, STOP = Command(phrases.Help()), Command(phrases.StopAnswer())
 
 TABLE = [
     # who, only for AI, after expiry, the message, what else, whose it is
@@ -124,6 +137,9 @@ TABLE = [
     (talking, False, HINT, "重试", {}, Command(phrases.Retry())),
     (talking, False, HINT, "重试", {"full": True}, Full()),
     (talking, False, HINT, Text("继续", tapped=True), {}, Command(phrases.Continue())),
+    (talking, False, HINT, "/more", {}, Command(phrases.Continue(may_ask=False))),
+    (talking, False, HINT, "/model 是什么意思", {}, Ask()),
+    (talking, False, HINT, "/model b", {}, Command(phrases.ChooseModel("b"))),
     (talking, False, HINT, Picture("http://p"), {}, Ask()),
     (asked, False, HINT, "继续", {}, Proceed("q1")),
     (asked, False, HINT, "下一页", {}, Proceed("q1")),
@@ -131,16 +147,27 @@ TABLE = [
     # After one.
     (expired, False, HINT, "你好", {}, Hint()),
     (expired, False, HINT, "你好", {"otherwise": RULE}, Ruled(RULE)),
-    (expired, False, HINT, "你好", {"full": True}, Left(Why.OUTSIDE)),
+    (expired, False, HINT, "你好", {"full": True}, Full()),
+    (expired, False, HINT, "接着聊", {"full": True}, Full()),
     (expired, False, HINT, "帮助", {}, HELP),
     (expired, False, HINT, "帮助", {"otherwise": RULE}, Ruled(RULE)),
     (expired, False, HINT, "接着聊", {}, Command(phrases.Resume(), resumes=True)),
     (expired, False, HINT, "接着聊", {"otherwise": RULE}, Ruled(RULE)),
+    (
+        expired, False, HINT, Text("重试", tapped=True), {"otherwise": RULE},
+        Command(phrases.Retry(), resumes=True),
+    ),
+    (cut_short, False, HINT, "继续", {}, Ask(resumes=True)),
+    (cut_short, False, HINT, "继续", {"otherwise": RULE}, Ruled(RULE)),
+    (cut_short, False, HINT, Text("继续", tapped=True), {"otherwise": RULE}, Ask(resumes=True)),
+    (expired, False, HINT, Text("继续", tapped=True), {}, Command(phrases.Continue())),
     (expired, False, HINT, "重试", {}, Command(phrases.Retry(), resumes=True)),
     (expired, False, HINT, "/model a", {}, Command(phrases.ChooseModel("a"), resumes=True)),
-    (expired, False, HINT, "", {}, Left(Why.IGNORED)),
-    (expired, False, HINT, Picture("http://p"), {}, Left(Why.IGNORED)),
-    (expired, False, HINT, Text("长城", "link"), {}, Left(Why.IGNORED)),
+    (expired, False, HINT, "", {}, Left(Why.OUTSIDE)),
+    (expired, False, HINT, Picture("http://p"), {}, Left(Why.OUTSIDE)),
+    (expired, False, HINT, Text("长城", "link"), {}, Left(Why.OUTSIDE)),
+    (expired, True, RESUME, "历史", {}, Ask(resumes=True)),
+    (expired, True, IGNORE, "历史", {}, Command(phrases.History())),
     (expired, False, RESUME, "你好", {}, Ask(resumes=True)),
     (expired, False, RESUME, Picture("http://p"), {}, Ask(resumes=True)),
     (expired, False, RESUME, "你好", {"otherwise": RULE}, Ruled(RULE)),
@@ -169,8 +196,13 @@ TABLE = [
 def test_whose_a_message_is(who, only_ai, after, said, known, expected):
     history, at = who()
     policy = Policy(open_with=ONLY_AI if only_ai else "", after_expiry=after, models=MODELS)
-    message = receive(said, "m9", at).message._replace(**known)
+    command = receive(said, "m9", at, policy=policy, sealed=b"sealed", held="还在吗")
+    message = command.message._replace(**known)
     assert routing.route(history.state, message, policy, at) == expected
+    decided = history.do(replace(command, message=message))  # and that can follow
+    stranger_leaves = isinstance(said, Unsubscribe) and not history.state.version
+    silent = isinstance(expected, Left | Ruled | Full) or stranger_leaves
+    assert bool([one for one in decided if not isinstance(one, e.SessionClosed)]) is not silent
 
 
 def test_whoever_delivers_a_known_message_again_joins_the_first_attempt():
@@ -208,6 +240,10 @@ def test_a_session_whose_assistant_is_gone_or_whose_user_is_blocked_is_not_resum
     policy = Policy(after_expiry=RESUME)
     gone = receive("你好", "m1", at, assistants={"/claude": ASSISTANTS["/claude"]}).message
     assert routing.route(history.state, gone, policy, at) == Left(Why.OUTSIDE)
+    message = receive("你好", "m1", at).message
+    blocked = history.state._replace(standing=Standing.BLOCKED)
+    assert routing.route(blocked, message, policy, at) == Left(Why.OUTSIDE)
+    assert routing.route(history.state, message, policy, at) == Ask(resumes=True)
 
 
 def test_a_session_that_an_operator_or_another_assistant_ended_is_not_resumed():

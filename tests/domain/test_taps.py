@@ -15,7 +15,7 @@ from tests.domain.test_inert import PIECES, has_link
 from tests.support.builders import History, asked, complete, filled, offer, receive
 from wxgptd.domain import paging, taps, texts, wording
 from wxgptd.domain.events import PushStarted
-from wxgptd.domain.phrases import Interrupt, Say, Vocabulary
+from wxgptd.domain.phrases import Say, StopAnswer, Vocabulary
 from wxgptd.domain.session import Completed, Question
 from wxgptd.domain.texts import MAX_REPLY_BYTES, Texts
 from wxgptd.domain.values import (
@@ -131,7 +131,7 @@ def test_what_a_tap_sends_can_be_typed_from_what_is_read(name):
     for words, label in ALL.findall(text):
         sent, typed = VOCABULARY.read(Text(words)), VOCABULARY.read(Text(label or words))
         assert sent.action != Say(), words
-        same = isinstance(typed.action, type(sent.action) | Interrupt) and typed.action != Say()
+        same = isinstance(typed.action, type(sent.action) | StopAnswer) and typed.action != Say()
         assert same or words in beside or name == "offered_more", (words, label)
 
 
@@ -164,7 +164,7 @@ def test_help_and_models_are_menus():
     ]  # fmt: skip
     client = Client(rendered("models", "small\nsmall\nBig one"))
     assert client.sends == ["/model small", "/model Big one"]
-    assert "可选：small、Big one。" in client.shown
+    assert "可以换成：small、Big one（" in client.shown
 
 
 def test_help_is_true_where_no_command_is_needed():
@@ -172,10 +172,16 @@ def test_help_is_true_where_no_command_is_needed():
     client = Client(rendered("help", around=around))
     assert "/chatgpt" not in client.sends
     assert client.sends[-1] == "/model"
-    assert client.shown.startswith("直接发送问题即可开始。")
+    assert client.shown.startswith("直接提问就能开始，")
     for notice in ("session_stopped", "no_session"):
-        assert "直接发送问题" in rendered(notice, around=around)
-        assert "直接发送问题" not in rendered(notice)
+        assert "直接提问" in rendered(notice, around=around)
+        assert "直接提问" not in rendered(notice)
+
+
+def test_help_is_true_in_a_session():
+    client = Client(rendered("help", "open"))
+    assert client.shown.startswith("直接提问就行，")
+    assert "/chatgpt" not in client.sends
 
 
 def test_a_menu_that_is_too_long_for_links_is_words():

@@ -101,7 +101,7 @@ def test_what_no_model_wrote_is_not_labelled(kind):
 
 def test_an_answer_with_more_to_come_says_how_to_get_it():
     said = render(Reply(ReplyKind.ANSWER, start=0, end=3, rest=True), completed("因为。所以。"))
-    assert said.startswith(f"因为。\n\n{LABEL}\n\n──────────\n<a ")
+    assert said.startswith(f"因为。\n\n{LABEL}\n\n──────────\n发送“<a ")
     assert LINK in said
 
 
@@ -119,7 +119,7 @@ def test_an_answer_that_broke_off_says_so():
 
 def test_what_was_written_by_then_comes_with_the_link():
     said = render(Reply(ReplyKind.PARTIAL, end=4, text="第一句。"), Pending())
-    assert said.startswith(f"第一句。\n\n{LABEL}\n\n──────────\n<a ")
+    assert said.startswith(f"第一句。\n\n{LABEL}\n\n──────────\n发送“<a ")
     assert LINK in said
 
 

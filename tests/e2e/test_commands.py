@@ -35,7 +35,7 @@ def test_send_shows_each_attempt_and_what_the_user_sees(running):
 
 
 def test_send_judges_what_it_gets(running):
-    assert running.wxgpt("send", "/chatgpt", "--expect", "已就绪").returncode == 0
+    assert running.wxgpt("send", "/chatgpt", "--expect", "我是 AI 助手").returncode == 0
     assert running.wxgpt("send", "/help", "--expect", "没有这句").returncode == 6
     assert (
         running.wxgpt("send", "--image", "http://mmbiz.qpic.cn/x", "--expect", "文字").returncode
@@ -131,7 +131,7 @@ def test_replay_sends_the_logged_questions_again_and_compares(running, tmp_path)
     said = json.loads(done.stdout)
     assert [one["text"] for one in said["messages"]] == ["/chatgpt 一？", "/chatgpt 二？"]
     assert said["faults"] == 0
-    assert "2 messages of 1 users go to" in done.stderr
+    assert "2 messages from 1 user will be sent to" in done.stderr
     assert "commands, follows and unfollows are left out" in done.stderr
     types = [
         json.loads(line)["type"]
@@ -265,7 +265,7 @@ def test_a_chat_at_a_terminal(running):
 
     read_until("> ")
     os.write(parent, b"/chatgpt\n")
-    read_until("已就绪")
+    read_until("我是 AI 助手")
     read_until("> ")
     os.write(parent, b"\x04")
     assert chat.wait(10) == 0
@@ -358,7 +358,7 @@ def test_send_delivers_a_file_as_it_is(running):
     done = running.wxgpt("send", "--xml", str(path), "--json")
     said = json.loads(done.stdout)
     assert said["user"] == "oFromFile"
-    assert "发送 /chatgpt 即可开始" in words_of(said["reply"])
+    assert "发送 /chatgpt 就能开始" in words_of(said["reply"])
     path.write_text("<html>")
     done = running.wxgpt("send", "--xml", str(path))
     assert done.returncode == 2
@@ -376,7 +376,7 @@ def test_the_operator_blocks_and_allows(running):
     (one,) = json.loads(running.wxgpt("users", "list", "--standing", "blocked", "--json").stdout)
     assert (one["user"], one["standing"]) == ("mallory", "blocked")
     assert running.wxgpt("users", "reset", "mallory").returncode == 0
-    assert "已就绪" in running.send("/chatgpt", "--user", "mallory")["reply"]
+    assert "我是 AI 助手" in running.send("/chatgpt", "--user", "mallory")["reply"]
     assert running.wxgpt("users", "block", "x", "--for", "soon").returncode == 2
 
 

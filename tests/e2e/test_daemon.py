@@ -128,7 +128,7 @@ def test_a_page_shows_the_rest_of_an_answer_that_came_too_late(stage):
 def test_safe_mode_on_real_sockets(stage):
     stage.start_model(account=f'app_id = "wx0123456789abcdef"\naes_key = "{AES_KEY}"')
     stage.start_daemon()
-    assert "已就绪" in stage.send("/chatgpt", "--encrypt")["reply"]
+    assert "我是 AI 助手" in stage.send("/chatgpt", "--encrypt")["reply"]
     assert stage.send("/help", "--plain")["fault"]
 
 
@@ -238,7 +238,7 @@ def test_quiet_starts_and_stops_do_no_harm(stage):
         stage.start_daemon()
         assert stage.stop() == 0
     stage.start_daemon()
-    assert "已就绪" in stage.send("/chatgpt")["reply"]
+    assert "我是 AI 助手" in stage.send("/chatgpt")["reply"]
 
 
 def test_a_log_that_cannot_be_written_any_more_ends_the_daemon_with_75(stage):

@@ -85,7 +85,7 @@ def test_of_who_left_and_who_was_forgotten_no_file_has_anything(running):
 
     stage.start_daemon()
     assert stage.send("继续", "--user", LEAVER)["reply"] is None
-    assert "已就绪" in stage.send("/chatgpt", "--user", LEAVER)["reply"]
+    assert "我是 AI 助手" in stage.send("/chatgpt", "--user", LEAVER)["reply"]
     assert LEAVER not in stage.said()
     assert QUESTION not in stage.said()
 

@@ -113,7 +113,7 @@ def test_a_wall_clock_that_is_set_moves_no_timer(stage, report, step):
     }
     stage.configure_server('timestamp_tolerance = "0s"')
     stage.start_daemon(environ=environ)
-    assert "已就绪" in stage.send("/chatgpt")["reply"]
+    assert "我是 AI 助手" in stage.send("/chatgpt")["reply"]
     asking = stage.begin("send", "用 6 秒回答：为什么？", "-o", "json")
     began = time.monotonic()
     time.sleep(2.0)

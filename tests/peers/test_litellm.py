@@ -80,14 +80,14 @@ def test_an_answer_that_takes_a_second_attempt(stage, litellm):
 
 def test_a_wrong_key(stage, litellm):
     assert (
-        talk(stage, litellm, "good", "sk-wrong")["reply"]
-        == "抱歉，AI 服务暂时出了问题，请稍后再试。"
+        talk(stage, litellm, "good", "sk-wrong")["reply"] == "抱歉，AI 服务暂时用不了，请稍后再试。"
     )
     assert "api_key" in stage.wxgpt("doctor").stdout
 
 
 def test_an_unknown_model(stage, litellm):
-    assert talk(stage, litellm, "nobody")["reply"] == "抱歉，AI 服务暂时出了问题，请稍后重试。"
+    reply = talk(stage, litellm, "nobody")["reply"]
+    assert reply == "抱歉，AI 服务暂时用不了，请稍后再试。"
     assert stage.wxgpt("doctor").returncode == 1
 
 
@@ -97,16 +97,16 @@ def outcome(stage, sent) -> str:
     This server takes some seconds to refuse, so that asking again goes on behind the window.
     """
     assert not sent["fault"]
-    return stage.send("继续")["reply"] if "点开链接" in sent["reply"] else sent["reply"]
+    return stage.send("继续")["reply"] if "也可以在这里看" in sent["reply"] else sent["reply"]
 
 
 def test_too_many_questions(stage, litellm):
-    assert "当前咨询人数较多" in outcome(stage, talk(stage, litellm, "limited"))
+    assert "现在提问的人较多" in outcome(stage, talk(stage, litellm, "limited"))
 
 
 def test_a_server_that_fails(stage, litellm):
     refused = outcome(stage, talk(stage, litellm, "broken"))
-    assert refused == "抱歉，AI 服务暂时出了问题，请稍后重试。"
+    assert words_of(refused) == "抱歉，AI 服务暂时出了问题，请稍后重试。"
 
 
 def test_too_long_a_context(stage, litellm):

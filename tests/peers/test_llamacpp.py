@@ -117,5 +117,5 @@ def test_a_question_that_is_too_long_by_itself(stage, llamacpp):
 def test_a_wrong_key(stage, llamacpp):
     assert (
         talk(stage, llamacpp, "hello", "sk-wrong")["reply"]
-        == "抱歉，AI 服务暂时出了问题，请稍后再试。"
+        == "抱歉，AI 服务暂时用不了，请稍后再试。"
     )

@@ -12,6 +12,8 @@ import urllib.request
 import pytest
 
 from tests.peers.conftest import Peer
+from tests.support.builders import filled
+from wxgptd.domain.texts import Texts
 
 pytestmark = pytest.mark.processes
 
@@ -46,7 +48,7 @@ def provoke(llmock: Peer, **behavior: object) -> None:
         assert response.status == 201
 
 
-DOWN = "抱歉，AI 服务暂时出了问题，请稍后重试。"
+DOWN = filled(Texts().failure_unavailable)
 # A 429 whose Retry-After does not fit the window is given up on purpose, and so has no place here:
 # tests/llm/test_client.py has it.
 FAULTS = [
@@ -77,7 +79,7 @@ def test_no_fault_that_it_knows_is_dealt_with_wrongly(llmock, stage):
             assert sent["reply"] == seen, fault
     # A key that is refused to the daemon's own probe as well opens the breaker: it comes last.
     provoke(llmock, type="fail", status=401, times=2)
-    assert stage.send("还在吗？")["reply"] == "抱歉，AI 服务暂时出了问题，请稍后再试。"
+    assert stage.send("还在吗？")["reply"] == "抱歉，AI 服务暂时用不了，请稍后再试。"
     judged = subprocess.run(
         [llmock.bin / "llmock", "report", "--strict", "--url", llmock.url],
         capture_output=True,

@@ -164,7 +164,7 @@ def test_stop_ends_the_running_answer_and_what_waits():
     story.open()
     first, second = story.send("一？"), story.send("二？")
     story.advance(1.2)
-    assert story.say("/stop").startswith("对话已结束")
+    assert story.say("/stop").startswith("已停止回答这个问题，对话也结束了。")
     story.advance(0.1)
     assert first.reply == f"天空\n\n（{TEXTS.failure_stopped}）"
     assert second.reply == TEXTS.failure_stopped

@@ -96,7 +96,7 @@ def test_to_leave_and_come_back_is_no_way_around_a_block():
     story.restart()
     assert "无法使用" in story.say("/chatgpt")
     story.advance(3_600, step=60)
-    assert "已就绪" in story.say("/chatgpt")
+    assert "我是 AI 助手" in story.say("/chatgpt")
 
 
 def test_an_operator_s_word_erases_a_block_as_well():
@@ -104,7 +104,7 @@ def test_an_operator_s_word_erases_a_block_as_well():
     control = story.service.admin.children[b"users"]._control
     control.change_standing("main", "alice", "blocked", 0.0)
     assert forget(story) == [True]
-    assert "已就绪" in story.say("/chatgpt")
+    assert "我是 AI 助手" in story.say("/chatgpt")
 
 
 def test_nobody_knows_a_user_who_was_never_there():

@@ -13,7 +13,7 @@ from wxgpt import messages
 from wxgptd import config as cfg
 
 ANSWER = "因为空气。"
-HINT = "上次的对话已结束，这条消息没有发给 AI。想让 AI 回答，请点 接着聊。"
+HINT = "对话已超时，这条没有发给 AI。发送“接着聊”，AI 就会回答。"
 HOUR_S, DAY_S = 3_600.0, 86_400.0
 BACKEND = cfg.Rule(match="any", reply=cfg.RuleReply(text="十元"))
 
@@ -187,7 +187,7 @@ def test_its_tap_resumes_the_session_and_asks_what_was_held_back(tapped):
         "还记得吗？",
     ]
     again = story.deliver(messages.text_message("接着聊", tapped=True))
-    assert "已接上" in again.reply
+    assert "对话已经开着" in again.reply
     assert len(story.model.calls) == 2
 
 
@@ -205,7 +205,13 @@ def test_after_ten_minutes_the_words_are_gone_and_the_session_is_not():
     later(story, 605)
     assert "已接上" in story.deliver(messages.text_message("接着聊", tapped=True)).reply
     assert len(story.model.calls) == 1
+    assert story.passing_keys.sealed, "the key is there for longer"
+    later(story, 600)
     assert story.passing_keys.sealed == {}
+    story.say("/chatgpt")
+    story = held()
+    later(story, 605)
+    story.deliver(messages.text_message("接着聊", tapped=True))
     ask(story, "二？")
     assert [text for role, text in story.model.messages() if role == "user"] == ["一？", "二？"]
 
@@ -263,3 +269,49 @@ def test_help_costs_nothing_after_expiry_either():
     assert "/chatgpt" in story.say("帮助")
     assert words_of(story.say("/histroy")) == "没有这个命令，你要发的是 /history 吗？"
     assert len(story.model.calls) == 1
+
+
+def test_what_the_hint_has_promised_is_kept_although_another_session_was_opened():
+    story = held()
+    story.send("/chatgpt 别的？")
+    story.advance(1)
+    sent = story.deliver(messages.text_message("接着聊", tapped=True))
+    story.advance(1)
+    assert sent.reply == ANSWER
+    assert story.model.messages()[-1] == ("user", "还记得吗？")
+
+
+def test_it_is_kept_at_the_edge_of_the_time_as_well():
+    story = talked(told("hint", resume_within=600.0))
+    later(story, 300 + 590)
+    assert ask(story, "还记得吗？") == HINT
+    later(story, 60)
+    sent = story.deliver(messages.text_message("接着聊", tapped=True))
+    story.advance(1)
+    assert sent.reply == ANSWER
+
+
+def test_after_a_conversation_there_may_be_another_hint_within_the_hour():
+    story = held()
+    story.deliver(messages.text_message("接着聊", tapped=True))
+    story.advance(1)
+    later(story, 400)
+    assert ask(story, "还在吗") == HINT
+
+
+def test_who_may_not_ask_is_given_no_hint():
+    story = talked(told("hint"))
+    later(story, 400)
+    policy = cfg.Limits(only_allowed=True)
+    story.config = configuration(limits=policy)
+    story.restart()
+    assert story.say("在吗") is None
+
+
+def test_an_export_with_a_held_message_can_be_imported():
+    from wxgpt import exchange
+
+    story = held()
+    exported = list(exchange.lines(story.store.scan()))
+    assert b"sealed" not in b"".join(exported)
+    assert [type(one.event).__name__ for one in exchange.read(exported)].count("MessageHeld") == 1

@@ -93,11 +93,11 @@ def test_sessions_that_are_too_old_go_with_the_events_they_rest_on():
     page = story.get(re.search(r"/h/\S+", story.say("/history")).group()).body
     assert "新的问题" in page
     assert "很久以前的问题" not in page
-    assert "之前的对话已过保留期" in page
+    assert "之前的对话已按期删除" in page
     story.restart()
     again = story.get(re.search(r"/h/\S+", story.say("/history")).group()).body
     assert "很久以前的问题" not in again
-    assert "之前的对话已过保留期" in again
+    assert "之前的对话已按期删除" in again
 
 
 def test_on_a_full_disk_no_snapshot_takes_the_room():

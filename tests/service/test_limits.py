@@ -81,8 +81,8 @@ def test_a_word_in_an_answer_costs_tokens_too(tmp_path):
     )
     story = Story(lambda _: answer_at(0.1, "这里有一个违禁词。"), config)
     story.open()
-    assert ask(story) == "抱歉，这个问题我回答不了。"
-    assert ask(story).startswith("今天的用量用完了")
+    assert ask(story) == "抱歉，这个问题 AI 回答不了。"
+    assert ask(story).startswith("今天能聊的量用完了")
 
 
 def test_a_question_that_is_refused_opens_no_session():
@@ -122,7 +122,7 @@ def test_messages_for_others_are_neither_counted_nor_refused():
     story = told(messages_per_minute=1)
     for _ in range(5):
         assert ask(story, "你好") is None
-    assert "已就绪" in story.say("/chatgpt")
+    assert "我是 AI 助手" in story.say("/chatgpt")
 
 
 def test_questions_a_day_are_counted_over_sessions_and_restarts():
@@ -157,7 +157,7 @@ def test_tokens_a_day_are_counted_as_the_server_reports_them():
     story.open()
     assert ask(story) == ANSWER
     assert ask(story) == ANSWER
-    assert ask(story).startswith("今天的用量用完了")
+    assert ask(story).startswith("今天能聊的量用完了")
 
 
 def test_where_only_the_invited_may_talk_nobody_else_does():
@@ -168,7 +168,7 @@ def test_where_only_the_invited_may_talk_nobody_else_does():
     assert ask(story, "你好") is None
     assert change(story, "allowed") == (200, {"changed": True})
     story.advance(61)
-    assert "已就绪" in story.say("/chatgpt")
+    assert "我是 AI 助手" in story.say("/chatgpt")
     assert ask(story) == ANSWER
 
 

@@ -106,7 +106,7 @@ def test_while_the_breaker_is_open_the_other_one_answers_at_once():
 
 def test_a_refusal_is_no_reason_to_ask_somebody_else():
     story = two(error(400, "content_filter"), answer_at(0.1, ANSWER))
-    assert ask(story) == "抱歉，这个问题我回答不了。"
+    assert ask(story) == "抱歉，这个问题 AI 回答不了。"
     assert story.other.calls == []
 
 
@@ -447,14 +447,14 @@ def choosing() -> Story:
 
 def test_a_user_chooses_among_the_models():
     story = choosing()
-    listed = "可选：small、Big。发送“/model 名字”可切换。"
-    assert words_of(story.say("/model")) == f"现在用的是 small。{listed}"
+    listed = "可以换成：small、Big（或发送“/model 名字”）"
+    assert words_of(story.say("/model")) == f"现在用的是 small，{listed}"
     assert story.say("/model big") == "已切换到 Big，接着问吧。"
     assert ask(story) == ANSWER
     assert story.model.calls[-1]["model"] == "Big"
     assert (
         words_of(story.say("/MODEL nobody"))
-        == "没有这个模型。现在用的是 Big，可选：small、Big。发送“/model 名字”可切换。"
+        == "没有叫这个名字的模型。现在用的是 Big，可以换成：small、Big（或发送“/model 名字”）"
     )
     story.crash()
     story.start()

@@ -66,7 +66,7 @@ def test_an_answer_with_such_a_word_ends_there_and_is_no_context(told):
     story.open()
     sent = story.send("说说")
     story.advance(2)
-    assert sent.reply == "抱歉，这个问题我回答不了。"
+    assert sent.reply == "抱歉，这个问题 AI 回答不了。"
     assert story.model.hung_up == 1
     story.model.respond = lambda _: answer_at(0.1, "好的。")
     sent = story.send("再说")
@@ -82,7 +82,7 @@ def test_what_was_shown_before_the_word_came_is_taken_back(told):
     story.advance(15)
     assert sent.reply.startswith("第一句。第二句。")
     story.advance(10)
-    assert story.say("继续") == "抱歉，这个问题我回答不了。"
+    assert story.say("继续") == "抱歉，这个问题 AI 回答不了。"
 
 
 def test_the_list_is_read_again_when_the_daemon_is_told_to(told, logged):

@@ -28,7 +28,7 @@ def test_another_assistant_can_be_opened_at_once(story):
     assert story.say("/code") is None
     adopted = changed(story, assistant={**story.config.assistant, "code": assistant()})
     assert adopted.changed == ("assistant.code",)
-    assert "已就绪" in story.say("/code")
+    assert "我是 AI 助手" in story.say("/code")
 
 
 def test_texts_rules_and_limits_are_the_new_ones(story):
@@ -75,7 +75,7 @@ def test_an_account_goes_from_plain_text_to_safe_mode(story):
     story.open()
     changed(story, account={"main": safe_account()})
     story._wechats.clear()
-    assert "已就绪" in story.say("/chatgpt", user="bob")
+    assert "我是 AI 助手" in story.say("/chatgpt", user="bob")
 
 
 def test_an_answer_under_way_is_not_asked_for_again():
@@ -94,7 +94,7 @@ def test_whoever_has_an_assistant_that_is_gone_is_told(story):
     changed(story, assistant={"other": assistant()})
     sent = story.send("还在吗")
     story.advance(1)
-    assert "暂时出了问题" in sent.reply
+    assert "暂时用不了" in sent.reply
 
 
 def test_a_budget_that_is_raised_lets_questions_through():

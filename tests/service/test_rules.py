@@ -61,7 +61,7 @@ def test_a_rule_that_is_always_tried_comes_before_sessions_and_commands():
 
 def test_commands_come_before_other_rules():
     told = story(keyword("/", "规则"))
-    assert "已就绪" in told.say("/chatgpt")
+    assert "我是 AI 助手" in told.say("/chatgpt")
     told.say("/stop")
     assert told.say("/nothing") == "规则"
     assert told.say("继续") is None

@@ -33,7 +33,7 @@ def test_each_attempt_and_the_page_say_so_in_the_same_words(word):
     story.advance(0.1)
     assert first.reply == f"第一句。\n\n（{STOPPED}）"
     assert story.attempt(url, body, number=2).reply == first.reply
-    assert STOPPED in told or told.startswith("对话已结束")
+    assert told.startswith("已停止回答这个问题")
     assert story.model.hung_up == 1
 
 
@@ -169,7 +169,7 @@ def test_with_nothing_to_ask_again_there_is_a_sentence():
     story.open()
     assert "没有可以重试的问题" in story.say("重试")
     story.say("/stop")
-    assert "没有可以重试的问题" in story.say("/retry")
+    assert "没有进行中的对话" in story.say("/retry")
 
 
 def test_it_counts_as_a_question():
@@ -180,3 +180,161 @@ def test_it_counts_as_a_question():
     story.send("一？")
     story.advance(1)
     assert "提问次数用完" in story.say("重试")
+
+
+# What is left of an answer, and what stops what.
+
+
+@pytest.mark.parametrize("ended", ["", "/stop", "later"])
+def test_a_tap_where_nothing_is_left_is_a_sentence_and_the_log_can_be_read(ended):
+    story = Story(lambda _: answer_at(0.1, ANSWER))
+    story.open()
+    story.send("一？")
+    story.advance(1)
+    if ended == "later":
+        story.advance(400, step=1)
+    elif ended:
+        story.say(ended)
+    reply = story.deliver(messages.text_message("继续", tapped=True)).reply
+    assert reply == "以上就是完整的回答。"
+    story.restart()
+    assert "/history" in story.say("/help")
+
+
+def test_an_answer_that_was_cut_short_goes_on_after_the_session_has_expired():
+    scripts = [answer_at(0.1, "前一半", finish="length"), answer_at(0.1, "后一半")]
+    story = Story(lambda _: scripts.pop(0))
+    story.open()
+    sent = story.send("一？")
+    story.advance(1)
+    assert "接着写" in sent.reply
+    story.advance(400, step=1)
+    more = story.deliver(messages.text_message("继续", tapped=True))
+    story.advance(1)
+    assert more.reply == "后一半"
+    assert ("assistant", "前一半") in story.model.messages()
+
+
+@pytest.mark.parametrize("word", ["/stop", "停止"])
+def test_the_answer_of_a_session_that_was_replaced_is_stopped_as_well(word):
+    assistants = {
+        name: cfg.Assistant(base_url="http://model.test/v1", model="m-1")
+        for name in ("chatgpt", "claude")
+    }
+    story = writing(assistant=assistants)
+    sent = story.send("一？")
+    story.advance(2)
+    story.say("/claude")
+    assert "已停止回答这个问题" in story.say(word)
+    story.advance(0.1)
+    assert story.model.hung_up == 1
+    assert sent.reply == f"第一句。\n\n（{STOPPED}）"
+
+
+def test_a_session_that_its_user_ends_after_its_expiry_is_not_resumed():
+    story = Story(
+        lambda _: answer_at(0.1, ANSWER),
+        configuration(session=cfg.Session(after_expiry="resume")),
+    )
+    story.open()
+    story.send("一？")
+    story.advance(400, step=1)
+    assert story.say("/stop").startswith("对话已结束")
+    assert story.say("二？") is None
+
+
+@pytest.mark.parametrize("words", ["/stop", "停止", "/help", "帮助", "/history", "历史记录"])
+def test_past_a_limit_there_is_still_help_and_an_end(words):
+    story = Story(
+        lambda _: answer_at(0.1, ANSWER), configuration(limits=cfg.Limits(messages_per_minute=1))
+    )
+    story.open()
+    assert "有点快" in story.say("一？")
+    assert "有点快" not in story.say(words)
+
+
+def test_past_a_limit_a_command_is_told_each_time():
+    limits = cfg.Limits(questions_per_day=1)
+    story = Story(lambda _: answer_at(0.1, ANSWER), configuration(limits=limits))
+    story.open()
+    story.send("一？")
+    story.advance(1)
+    for words in ("重试", "重试", "/retry", "/chatgpt 二？", "/chatgpt 二？"):
+        assert "提问次数用完" in story.say(words)
+    assert story.say("二？") is None, "a question was refused less than a minute ago"
+    assert len(story.model.calls) == 1
+
+
+def test_a_stranger_who_may_not_ask_does_not_fill_the_log():
+    story = Story(
+        lambda _: answer_at(0.1, ANSWER), configuration(limits=cfg.Limits(only_allowed=True))
+    )
+    for _ in range(20):
+        story.say("/help")
+    assert len(story.store.events()) == 2
+
+
+# What 重试 asks.
+
+
+def test_a_retry_that_fails_leaves_the_answer_before_it_in_the_context():
+    scripts = [answer_at(0.1, ANSWER), error(400, "what?"), answer_at(0.1, "好")]
+    story = Story(lambda _: scripts.pop(0))
+    story.open()
+    for text in ("一？", "重试", "二？"):
+        story.send(text)
+        story.advance(1)
+    assert story.model.messages() == [("user", "一？"), ("assistant", ANSWER), ("user", "二？")]
+
+
+def test_a_retry_of_a_retry_asks_once():
+    story = Story(lambda _: answer_at(0.1, ANSWER))
+    story.open()
+    for text in ("一？", "重试", "重试"):
+        story.send(text)
+        story.advance(1)
+    assert story.model.messages() == [("user", "一？")]
+
+
+def test_what_the_words_list_objects_to_by_now_is_not_asked_again(tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("")
+    story = Story(
+        lambda _: answer_at(0.1, ANSWER),
+        configuration(moderation=cfg.Moderation(words_file=words)),
+    )
+    story.open()
+    story.send("违禁词是什么")
+    story.advance(1)
+    words.write_text("违禁词")
+    story.service.moderation.adopt(words)
+    assert "不能处理的内容" in story.say("重试")
+    assert len(story.model.calls) == 1
+
+
+def test_a_picture_is_not_asked_again_of_a_model_that_sees_none():
+    from dataclasses import replace
+
+    from tests.support.builders import History, complete, receive
+    from wxgptd.domain.values import AssistantName, Picture, Policy
+
+    sighted = Policy(sighted=frozenset({AssistantName("chatgpt")}))
+    history = History()
+    history.say("/chatgpt", "m1")
+    history.say(Picture("http://mmbiz.qpic.cn/x"), "q1", policy=sighted)
+    history.do(complete("q1", "一只猫。"))
+    declined = history.do(receive("重试", "m2", policy=replace(sighted, sighted=frozenset())))
+    assert [type(event).__name__ for event in declined] == ["MessageDeclined", "ReplyOffered"]
+    asked = history.do(receive("重试", "m3", policy=sighted))
+    assert asked[0].image == "http://mmbiz.qpic.cn/x"
+
+
+def test_the_model_can_be_chosen_by_a_tap_wherever_it_was_offered():
+    models = cfg.Words(("m-1", "m-2"))
+    assistant = cfg.Assistant(base_url="http://model.test/v1", model="m-1", models=models)
+    story = Story(lambda _: answer_at(0.1, ANSWER), configuration(assistant={"chatgpt": assistant}))
+    story.open()
+    story.say("/stop")
+    tapped = story.deliver(messages.text_message("/model m-2", tapped=True))
+    assert "没有进行中的对话" in tapped.reply
+    assert story.say("/model m-2") is None

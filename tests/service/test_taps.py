@@ -20,12 +20,12 @@ def tap(story: Story, words: str, user: str = "alice") -> str | None:
 def test_what_is_tapped_is_what_was_typed():
     story = Story(answer_at(0.5, LONG))
     [command] = Client(story.say("/help")).sends[:1]
-    assert "已就绪" in tap(story, command)
+    assert "我是 AI 助手" in tap(story, command)
     sent = story.send("为什么？")
     story.advance(1)
     client = Client(sent.reply)
     assert client.sends == ["继续"]
-    assert "看下一段（或发送“继续”）" in client.shown
+    assert "发送“继续”看下一段" in client.shown
     assert "很长的回答" in tap(story, client.sends[0])
     assert [one.tapped for one in story.store.events() if hasattr(one, "tapped")] == [
         False, True, False, True,
@@ -49,7 +49,7 @@ def test_a_tapped_clear_asks_before_it_clears():
     story.advance(1)
     asked = Client(tap(story, "/clear"))
     assert asked.sends == ["/clear"]
-    assert "再发送一次 /clear 确定清空" in asked.shown
+    assert "确定清空（或再发送一次 /clear）" in asked.shown
     assert "已清空" in tap(story, "/clear")
 
 
@@ -70,7 +70,7 @@ def test_without_taps_nothing_is_a_link():
     for one in (*said, sent.reply):
         assert "<" not in one
         assert "weixin:" not in one
-    assert "看下一段（或发送“继续”）" in sent.reply
+    assert "发送“继续”看下一段" in sent.reply
     assert "已清空" not in (tap(story, "/clear") or ""), "somebody may have an older reply"
 
 

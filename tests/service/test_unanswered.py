@@ -70,3 +70,13 @@ def test_a_restart_remembers_them_until_the_day_after():
     assert status(story)["main"] == {"today": 0, "yesterday": 1}
     story.advance(86_400, step=600)
     assert status(story)["main"] == {"today": 0, "yesterday": 0}
+
+
+def test_what_was_counted_is_recorded_at_a_stop():
+    story = Story(answer_at(0.1, "好。"))
+    story.say("一")
+    story.advance(2)
+    for _ in range(5):
+        story.say("二")
+    story.service.end()
+    assert counts(story) == [1, 5]

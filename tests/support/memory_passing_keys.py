@@ -1,8 +1,9 @@
-"""Keys that die, in memory: what is sealed is a number."""
+"""Keys that are deleted after some time, in memory: what is sealed is a number."""
 
 from __future__ import annotations
 
-LIFE_S = 600.0
+LIFE_S = 1_200.0
+"""As long as the file may keep a key."""
 
 
 class MemoryPassingKeys:
@@ -10,9 +11,11 @@ class MemoryPassingKeys:
 
     def __init__(self) -> None:
         self.sealed: dict[bytes, tuple[bytes, float]] = {}
+        self._count = 0
 
     def seal(self, plain: bytes, now: float) -> bytes:
-        name = b"sealed %d" % len(self.sealed)
+        self._count += 1
+        name = b"sealed %d" % self._count
         self.sealed[name] = plain, now
         return name
 

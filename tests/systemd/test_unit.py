@@ -128,7 +128,7 @@ def test_a_reload_of_a_wrong_configuration_fails_and_changes_nothing(running):
     assert "session.ttl: must be a time" in running.journal()
     assert running.show("ActiveState") == "active"
     running.configure()
-    assert "已就绪" in reply_of(running.ask("/chatgpt"))
+    assert "我是 AI 助手" in reply_of(running.ask("/chatgpt"))
 
 
 def test_what_is_said_has_its_priority_in_the_journal_and_no_time_of_its_own(running):

@@ -139,7 +139,7 @@ class _Users(_OfControl):
 
     A POST has `standing` and, if not for good, `for_s` in seconds. POST to `ACCOUNT/OPENID/forget`
     erases a user. GET of `ACCOUNT/OPENID` is a 404 where nothing is known of a user, and POST to
-    `ACCOUNT/OPENID/whose` tells whose the text in its body would be.
+    `ACCOUNT/OPENID/whose` tells who would handle a message of `kind` with the text in its body.
     """
 
     isLeaf = True
@@ -169,8 +169,14 @@ class _Users(_OfControl):
                 assert request.content is not None
                 text = request.content.read().decode("utf-8", "replace")
                 whose = self._control.whose(
-                    account.decode("utf-8", "replace"), openid.decode("utf-8", "replace"), text
+                    account.decode("utf-8", "replace"),
+                    openid.decode("utf-8", "replace"),
+                    text,
+                    kind=request.args.get(b"kind", [b"text"])[0].decode("utf-8", "replace"),
+                    tapped=b"tapped" in request.args,
                 )
+                if whose is None:
+                    request.setResponseCode(404)
                 return _json(request, {"whose": whose})
             case _:
                 return self._change(request)

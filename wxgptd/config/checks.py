@@ -187,8 +187,9 @@ def _check_assistant(name: str, assistant: Assistant) -> Iterator[str]:
         yield f'{where}.command: must be one word that begins with a slash, not "{command}"'
     elif command in phrases.RESERVED:
         yield f"{where}.command: {command} has a meaning of its own already"
-    if not assistant.title.strip() or len(assistant.title) > MAX_TITLE_CHARS:
-        yield f"{where}.title: must have 1 to {MAX_TITLE_CHARS} characters"
+    title = assistant.title
+    if not title.strip() or len(title) > MAX_TITLE_CHARS or not title.isprintable():
+        yield f"{where}.title: must have 1 to {MAX_TITLE_CHARS} characters, on one line"
     if not assistant.base_url:
         yield f'{where}.base_url: is missing; for example "https://api.openai.com/v1"'
     elif (address := web_address(assistant.base_url)) is None:
@@ -276,12 +277,17 @@ def _check_commands(commands: Commands) -> Iterator[str]:
     meanings: dict[str, str] = {}
     for key, words in commands.words.items():
         for word in words:
-            if not word.strip() or len(word) > phrases.MAX_COMMAND_CHARS:
+            bare = phrases.core(word)
+            if word.startswith(("/", "／")):
+                yield f"commands.{key}: write {word} without the slash; it works with one as well"
+            elif not bare or len(bare) > phrases.MAX_COMMAND_CHARS:
                 most = phrases.MAX_COMMAND_CHARS
-                yield f"commands.{key}: a word has 1 to {most} characters, not {len(word)}"
-            other = meanings.setdefault(phrases.core(word), key)
-            if other != key:
-                yield f"commands.{key}: {word} is one of commands.{other} already"
+                yield f"commands.{key}: {word!r} is no word of 1 to {most} characters"
+            elif phrases.OFFERED_BY.get(bare, "" if bare in phrases.OFFERED else key) != key:
+                yield f"commands.{key}: {word} always has a meaning of its own: take it out"
+            elif meanings.setdefault(bare, key) != key:
+                both = f"commands.{meanings[bare]} and commands.{key}"
+                yield f"commands.{key}: {word} is in {both}: take it out of one of them"
 
 
 def _check_words(words_file: Path | None) -> Iterator[str]:

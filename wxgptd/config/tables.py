@@ -24,7 +24,7 @@ from wxgptd.config.values import (
     Words,
 )
 from wxgptd.domain import phrases
-from wxgptd.domain.texts import Texts
+from wxgptd.domain.texts import DEFAULT_TITLE, Texts
 
 
 @attrs.frozen(kw_only=True)
@@ -81,7 +81,7 @@ class Assistant:
     """`[assistant.NAME]`"""
 
     command: str = ""
-    title: str = "AI 助手"
+    title: str = DEFAULT_TITLE
     base_url: str = ""
     api_key: Secret = NO_SECRET
     auth: str = "bearer"

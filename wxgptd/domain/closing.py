@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from wxgptd.domain import events as e
 from wxgptd.domain.commands import Written
@@ -21,14 +21,24 @@ def expired(state: UserState, at: float) -> Events:
 
 
 def close(
-    state: UserState, live: Session, reason: CloseReason, at: float, written: Written | None = None
+    state: UserState,
+    live: Session,
+    reason: CloseReason,
+    at: float,
+    written: Sequence[Written] = (),
 ) -> Events:
     """Close `live`, and stop its answers, where the user has ended it or the operator.
 
-    What is `written` of the running one is kept.
+    The user's `/stop` stops those of sessions before it as well. What is `written` is kept.
     """
-    ended = reason in (CloseReason.STOPPED, CloseReason.OPERATOR, CloseReason.CLEARED)
-    pending = [name for name in state.unanswered if ended and name in live.questions]
+    pending: Sequence[DeliveryKey] = ()
+    match reason:
+        case CloseReason.STOPPED:
+            pending = state.unanswered
+        case CloseReason.OPERATOR | CloseReason.CLEARED:
+            pending = tuple(name for name in state.unanswered if name in live.questions)
+        case _:
+            pass
     return (*dropped(pending, reason, at, written), session_closed(live, reason, at))
 
 
@@ -44,17 +54,17 @@ def dropped(
     questions: Iterable[DeliveryKey],
     reason: CloseReason,
     at: float,
-    written: Written | None = None,
+    written: Sequence[Written] = (),
 ) -> Events:
     """Return what gives up on `questions` because their session ends."""
     return tuple(stopped(name, f"session {reason}", at, written) for name in questions)
 
 
 def stopped(
-    question: DeliveryKey, why: str, at: float, written: Written | None = None
+    question: DeliveryKey, why: str, at: float, written: Sequence[Written] = ()
 ) -> e.AnswerFailed:
-    """Return what stops the answer to `question`; of the one that is `written`, that is kept."""
-    known = written if written is not None and written.question == question else None
+    """Return what stops the answer to `question`; what is `written` of it is kept."""
+    known = next((one for one in written if one.question == question), None)
     return e.AnswerFailed(
         at=at,
         question=question,

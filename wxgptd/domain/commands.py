@@ -38,7 +38,7 @@ class Receive:
     operator's, which limits count by; `moderated` tells whether the words list objects. `spent` are
     the assistants whose budget for the day is used up. `used` is what the user had asked for today
     before being erased. `sent_at` is the message's CreateTime, or 0; `delay_s` is how long it was
-    on its way when it arrived for the first time. `written` is what the user's running answer has
+    on its way when it arrived for the first time. `written` is what the user's running answers have
     come to. `sealed` are the words, should the message be held back, and `held` those of the one
     that was.
     """
@@ -55,7 +55,7 @@ class Receive:
     used: Usage = Usage()
     sent_at: int = 0
     delay_s: float = 0.0
-    written: Written | None = None
+    written: tuple[Written, ...] = ()
     sealed: bytes = b""
     held: str = ""
 
@@ -140,12 +140,12 @@ class ExpireSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloseSession:
-    """Close the session, whatever its age; `written` is what its running answer has come to."""
+    """Close the session, whatever its age; `written` is what its running answers have come to."""
 
     at: float
     session: SessionId
     reason: CloseReason
-    written: Written | None = None
+    written: tuple[Written, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

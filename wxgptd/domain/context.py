@@ -55,10 +55,13 @@ def messages(session: Session, question: DeliveryKey, system_prompt: str) -> tup
 
 
 def _retried(session: Session, question: DeliveryKey) -> frozenset[DeliveryKey]:
-    """Return the questions up to `question` that were asked again by another one of those."""
+    """Return the questions before `question` that it repeats, or another one that has an answer."""
     retried: set[DeliveryKey] = set()
     for turn in session.questions.values():
-        retried.add(turn.retries)
+        repeated = turn.retries if turn.delivery == question or _kept(turn) else DeliveryKey("")
+        while repeated and repeated not in retried:
+            retried.add(repeated)
+            repeated = session.questions[repeated].retries
         if turn.delivery == question:
             break
     return frozenset(retried)

@@ -27,7 +27,7 @@ from wxgptd.domain.values import (
 class SessionOpened:
     """From here on the user's messages go to `assistant`.
 
-    It lasts until `ttl_s` pass without a sign of life; see `session.Session`.
+    It lasts until `ttl_s` pass without activity; see `session.Session`.
     """
 
     at: float
@@ -56,14 +56,14 @@ class SessionResumed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageHeld:
-    """A message came after the session's expiry. It is for no model, unless its sender says so.
+    """A message came after the session's expiry. It is not sent to a model unless its sender asks.
 
     `sealed` has the words, encrypted with a key that is deleted after a few minutes.
     """
 
     at: float
     delivery: DeliveryKey
-    sealed: bytes
+    sealed: bytes = b""
     tapped: bool = False
 
 
@@ -90,7 +90,8 @@ class QuestionAsked:
     `image` is where WeChat keeps the picture that it is about, if it is about one. `sent_at` is
     when it was sent by WeChat's clock, in whole seconds since the epoch, or 0 if that is not known;
     `delay_s` is how long it had been on its way, as far as that tells. `tapped` is as in `Text`.
-    `retries` is the question of the same session that is asked again by this one, if one is.
+    `retries` is the question of the same session that this one repeats, if it does; `held` tells
+    that these are the words of a `MessageHeld`.
     """
 
     at: float
@@ -103,6 +104,7 @@ class QuestionAsked:
     delay_s: float = 0.0
     tapped: bool = False
     retries: DeliveryKey = DeliveryKey("")
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,7 +328,7 @@ class TimeoutBudgetSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessagesUnanswered:
-    """Nobody answered `count` messages since the last of these events: no session, no rule.
+    """`count` messages have gone unanswered since the last of these events: no session, no rule.
 
     Recorded for the account, not for a user, and without a word of theirs.
     """

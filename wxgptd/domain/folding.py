@@ -82,6 +82,8 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
             return _answered(state, event.question, failed, event.at)
         case e.AttemptRepeated():
             return _repeated(state, event)
+        case e.CommandGiven(command="stop"):
+            return _stopped(_opened_window(state, event))
         case e.CommandGiven(command="clear"):
             cleared = _opened_window(state, event)
             return cleared._replace(history_links=())
@@ -214,8 +216,17 @@ def _asked(state: UserState, event: e.QuestionAsked) -> UserState:
     return state._replace(
         live=state.live.with_question(question),
         unanswered=(*state.unanswered, event.delivery),
-        held=None,
+        held=None if event.held else state.held,
     )
+
+
+def _stopped(state: UserState) -> UserState:
+    """Return the state after a `/stop`: what has expired is over for good, too."""
+    last = next(iter(state.past[-1:]), None)
+    if state.live is not None or last is None or last.closed is not CloseReason.EXPIRED:
+        return state._replace(held=None)
+    ended = last.closed_as(CloseReason.STOPPED, last.closed_at)
+    return state._replace(past=(*state.past[:-1], ended), held=None)
 
 
 def _resumed(state: UserState, event: e.SessionResumed) -> UserState:
@@ -224,11 +235,12 @@ def _resumed(state: UserState, event: e.SessionResumed) -> UserState:
         raise Inconsistent(f"session {event.session} resumed, but it was not the last one")
     if last.closed is not CloseReason.EXPIRED:
         raise Inconsistent(f"session {event.session} resumed, but it had not expired")
-    return state._replace(live=last.resumed(event.at, event.ttl_s), past=state.past[:-1])
+    resumed = last.resumed(event.at, event.ttl_s)
+    return state._replace(live=resumed, past=state.past[:-1], hinted_at=0.0)
 
 
 def _touched(live: Session | None, question: DeliveryKey, at: float) -> Session | None:
-    """Return the open session after a sign of life, if `question` is one of its own."""
+    """Return the open session after some activity, if `question` is one of its own."""
     return live.touched(at) if live is not None and question in live.questions else live
 
 
@@ -246,7 +258,7 @@ def _offered(state: UserState, event: e.ReplyOffered) -> UserState:
         raise Inconsistent(f"a reply to {event.delivery} offered outside an open window")
     rest = event.rest
     live, past, unseen = state.live, state.past, state.unseen
-    if event.kind in _TELLING or event.notice == Notice.ALL_SAID:
+    if event.kind in _TELLING or (event.notice == Notice.ALL_SAID and event.question):
         question = state.question(event.question)
         if rest is None:  # an older log: positions are those of the answer as it was written
             rest = isinstance(question.answer, Pending) or bool(

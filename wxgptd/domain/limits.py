@@ -1,7 +1,7 @@
 """What one user may ask for, and the sentence that refuses more.
 
-Each refusal says when it will work again, and there is at most one a minute: a flood of messages is
-not answered as often as that. A command is told each time, unless the user is blocked.
+Each refusal says when it will work again. At most one is sent in a minute, so that a flood of
+messages does not cause a flood of replies; a command past a limit gets a reply each time.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def refusal_of_message(
     if standing is Standing.ALLOWED:
         return None
     if limits.only_allowed:
-        return _refused(state, command, Notice.NOT_ALLOWED, 0.0, silent=silent)
+        return _refused(state, command, Notice.NOT_ALLOWED, 0.0)
     if limits.messages_per_minute and costs:
         recent = [
             window.first_at
@@ -79,13 +79,18 @@ FREE = REFUSALS | {
     Notice.HISTORY,
     Notice.NO_SUCH_COMMAND,
     Notice.ALL_SAID,
+    Notice.NO_SESSION,
+    Notice.SESSION_STOPPED,
+    Notice.ANSWER_STOPPED,
     Notice.EXPIRED_HINT,
 }
 """What a message was answered with that does not count as one of its minute."""
 
 
-def refusal_of_question(state: UserState, command: c.Receive) -> Events | None:
-    """Return what refuses a question, or None if nothing does."""
+def refusal_of_question(
+    state: UserState, command: c.Receive, *, silent: bool = True
+) -> Events | None:
+    """Return what refuses a question, or None if nothing does; `silent` as for a message."""
     limits = command.policy.limits
     if state.stands(command.at) is Standing.ALLOWED or not (
         limits.questions_per_day or limits.tokens_per_day
@@ -95,9 +100,9 @@ def refusal_of_question(state: UserState, command: c.Receive) -> Events | None:
     tomorrow = command.day_ends_at - command.at
     asked, taken = len(today) + command.used.questions, tokens_of(today) + command.used.tokens
     if limits.questions_per_day and asked >= limits.questions_per_day:
-        return _refused(state, command, Notice.TOO_MANY_QUESTIONS, tomorrow)
+        return _refused(state, command, Notice.TOO_MANY_QUESTIONS, tomorrow, silent=silent)
     if limits.tokens_per_day and taken >= limits.tokens_per_day:
-        return _refused(state, command, Notice.TOO_MANY_TOKENS, tomorrow)
+        return _refused(state, command, Notice.TOO_MANY_TOKENS, tomorrow, silent=silent)
     return None
 
 

@@ -31,6 +31,12 @@ IN_LINE = "in_line"
 
 IN_LINE_PUSHED = "in_line_pushed"
 
+OPEN = "open"
+"""What help is about in a session: nothing need be sent to open one."""
+
+ANSWER = "answer"
+"""What the end of a session is about that has stopped an answer, too."""
+
 
 def notice(
     at: float,

@@ -29,12 +29,12 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class EndSession:
     """Stop the running answer, and end the session."""
 
 
 @dataclass(frozen=True, slots=True)
-class Interrupt:
+class StopAnswer:
     """Stop the running answer; end the session if there is none."""
 
 
@@ -50,12 +50,14 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Help:
-    """Ask what can be said."""
+    """Ask for help."""
 
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """Ask for the next part of an answer."""
+    """Ask for the next part of an answer; where nothing is left, words `may_ask` the model."""
+
+    may_ask: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Take up the session that expired, with the message that was held back since."""
+    """Resume the session that expired, together with the message that was held back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class ChooseModel:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A command that there is not; `nearest` is the one that looks most like it, or empty."""
+    """A command that does not exist; `nearest` is the one that looks most like it, or empty."""
 
     nearest: str
 
@@ -89,8 +91,8 @@ class Say:
 
 Action = (
     Open
-    | Stop
-    | Interrupt
+    | EndSession
+    | StopAnswer
     | Clear
     | History
     | Help
@@ -126,11 +128,11 @@ RESUME_WORDS = "接着聊"
 """What the tap in the hint after a session's expiry sends."""
 
 _COMMANDS: Mapping[str, Action] = {
-    "stop": Stop(),
+    "stop": EndSession(),
     "clear": Clear(),
     "history": History(),
     "help": Help(),
-    "more": Continue(),
+    "more": Continue(may_ask=False),
     "retry": Retry(),
     "model": ChooseModel(""),
     "models": ChooseModel(""),
@@ -140,8 +142,8 @@ RESERVED = frozenset(f"/{name}" for name in _COMMANDS)
 
 _ACTIONS: Mapping[str, Action] = {
     "help": Help(),
-    "stop": Interrupt(),
-    "end": Stop(),
+    "stop": StopAnswer(),
+    "end": EndSession(),
     "clear": Clear(),
     "history": History(),
     "model": ChooseModel(""),
@@ -150,7 +152,7 @@ _ACTIONS: Mapping[str, Action] = {
 }
 
 WORDS: Mapping[str, tuple[str, ...]] = {
-    "help": ("帮助", "使用帮助", "查看帮助", "help", "菜单", "功能", "使用说明"),
+    "help": ("帮助", "使用帮助", "查看帮助", "help", "菜单", "功能", "怎么用", "使用说明"),
     "stop": (
         "停止", "停止回答", "停止生成", "停一下", "停下", "停下来", "别说了", "别写了", "不用说了",
         "stop",
@@ -183,17 +185,20 @@ WORDS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """The words that do what a command does, unless configured otherwise, by `[commands]` key."""
 
-ANSWERS_TOO = frozenset({"历史", "模型", "菜单", "功能", "使用说明", "history", "model", "menu"})
+ANSWERS_TOO = frozenset({"历史", "模型", "菜单", "功能", "怎么用", "使用说明", "history"})
 """Words that also answer a model's question, such as 你想聊什么？"""
 
-_OFFERED: Mapping[str, Phrase] = {
+OFFERED: Mapping[str, Phrase] = {
     "继续": Phrase(Continue(), Reach.ANYWHERE),
     "continue": Phrase(Continue(), Reach.ANYWHERE),
     "重试": Phrase(Retry(), Reach.CONVERSATION),
-    "停止": Phrase(Interrupt(), Reach.CONVERSATION),
+    "停止": Phrase(StopAnswer(), Reach.CONVERSATION),
     RESUME_WORDS: Phrase(Resume(), Reach.CONVERSATION),
 }
-"""What the catalogue's texts have to be tapped: understood whatever is configured."""
+"""The words that the catalogue's taps send: always understood."""
+
+OFFERED_BY = {"继续": "continue", "continue": "continue", "重试": "retry", "停止": "stop"}
+"""Under which key each of them may be configured, too."""
 
 MAX_COMMAND_CHARS = 40
 """A whole message that is longer is no phrase."""
@@ -201,21 +206,27 @@ MAX_COMMAND_CHARS = 40
 _NARROW = {0xFF01 + place: 0x21 + place for place in range(94)} | {0x3000: 0x20}
 """Full-width letters and marks to the plain ones, each to exactly one character."""
 
-_SIMPLIFIED = str.maketrans(
-    "繼續幫對話會歷記錄換試著說頁單寫講開啟", "继续帮对话会历记录换试着说页单写讲开启"
-)
+TRADITIONAL = "繼續幫對話會歷記錄換試著說頁單寫講開啟選擇題個別結啓請來"
+_SIMPLIFIED = str.maketrans(TRADITIONAL, "继续帮对话会历记录换试着说页单写讲开启选择题个别结启请来")
 
-_SLASHES = "/、\\"
+_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200e\u200f\u2060\ufeff\ufe0e\ufe0f\u00ad"))
+"""What keyboards and copies leave beside words; not the joiner inside an emoji."""
+
+_SLASHES = "/／、\\"
 """A Chinese keyboard writes 、 where the slash is."""
 
 _ENDS = " 。.！!？?～~…，,、;；"
 _UNQUOTED = str.maketrans("", "", '“”"「」『』‘’【】')
 _NAME_GOES_ON = re.compile(r"[A-Za-z0-9_-]")
+_JOINT = re.compile(r"^[，,：:、]?\s*")
+"""What may be between a command and its question."""
+
 _ONE_WORD = re.compile(r"[\w-]{1,32}")
+_LATIN = re.compile(r"[A-Za-z][A-Za-z_-]*")
 
 
 def spoken(content: Content) -> str:
-    """Return what the user typed or spoke; a shared link's title is nobody's words."""
+    """Return what the user typed or spoke; the title of a shared link does not count."""
     if isinstance(content, Text) and content.kind in ("text", "voice"):
         return content.text
     return ""
@@ -238,7 +249,7 @@ class Vocabulary:
             **_COMMANDS,
             **{command[1:]: Open(name, "") for command, name in assistants.items()},
         }
-        self._words: dict[str, Phrase] = dict(_OFFERED)
+        self._words: dict[str, Phrase] = dict(OFFERED)
         for key, chosen in words.items():
             for word in filter(None, map(core, chosen)):
                 outside = Reach.OUTSIDE if word in ANSWERS_TOO else Reach.CONVERSATION
@@ -248,10 +259,10 @@ class Vocabulary:
 
     def read(self, content: Content) -> Phrase:
         """Return what a message asks for."""
-        line = spoken(content).strip()
+        line = spoken(content).translate(_INVISIBLE).strip()
         if not line:
             return SAY
-        if line[0] in _SLASHES or line[0] == "／":
+        if line[0] in _SLASHES:
             return self._command(line)
         if len(line) > MAX_COMMAND_CHARS:
             return SAY
@@ -274,24 +285,29 @@ class Vocabulary:
             if folded.startswith(command[1:]):
                 rest = head + len(command) - 1
                 if not _NAME_GOES_ON.match(plain, rest):
-                    question = line[rest:].lstrip(_ENDS).strip()
+                    question = _JOINT.sub("", line[rest:], count=1).strip()
                     return Phrase(Open(self.assistants[command], question), Reach.ANYWHERE)
         if folded.startswith("model") and not _NAME_GOES_ON.match(name, len("model")):
             # Some clients send a tapped link's words as they are.
             wanted = name[len("model") :].replace("%20", " ").strip(_ENDS + ":")
             return Phrase(ChooseModel(wanted), Reach.ANYWHERE)
-        if plain[0] == "/" and _ONE_WORD.fullmatch(name.strip(_ENDS)):
-            return Phrase(Unknown(self._nearest(core(name))), Reach.CONVERSATION)
+        word = core(name)
+        if _ONE_WORD.fullmatch(word):
+            nearest = self._nearest(word)
+            if nearest or (plain[0] == "/" and _LATIN.fullmatch(word)):  # else a face, a number
+                return Phrase(Unknown(nearest), Reach.CONVERSATION)
         return SAY
 
     def _nearest(self, bare: str) -> str:
-        """Return the command that looks most like what was typed, or nothing."""
-        known = [name for name in self._commands if name not in ("more", "models")]
-        found = get_close_matches(bare, known, n=1, cutoff=0.6)
-        return f"/{found[0]}" if found else ""
+        """Return the command, or the word, that looks most like what was typed, or nothing."""
+        known = {name: f"/{name}" for name in self._commands if name not in ("more", "models")}
+        known.update({word: word for word in self._words if not word.isascii()})
+        begun = [name for name in known if len(name) > 3 and bare.startswith(name)]
+        found = begun or get_close_matches(bare, known, n=1, cutoff=0.6)
+        return known[found[0]] if found else ""
 
 
 def core(line: str) -> str:
     """Return a line without what phones and habits put around its words, in one spelling."""
-    bare = line.translate(_NARROW).translate(_UNQUOTED).strip(_ENDS)
+    bare = line.translate(_INVISIBLE).translate(_NARROW).translate(_UNQUOTED).strip(_ENDS)
     return " ".join(bare.lower().translate(_SIMPLIFIED).split())

@@ -1,24 +1,25 @@
-"""Whose message it is: the precedence of rules, sessions, commands, a full disk and erased users.
+"""Who handles a message: the precedence of rules, sessions, commands, a full disk, erased users.
 
-One pure function with a closed result. From the top, the first that applies decides:
+One pure function with a closed result. The first of these that applies decides:
 
-1. what was sent before its user was erased is answered by nobody;
-2. WeChat's further attempts at a message that is known go the way of the first;
-3. a rule that is `always` tried;
-4. who follows or leaves the account;
-5. commands, and words that do what commands do (see `phrases.Reach`);
-6. an open session;
-7. the other rules, backends among them;
-8. a session that expired not long ago: it is resumed, or a hint says how, or neither;
-9. an account that opens sessions without a command;
-10. nobody.
+1. a message sent before its user was erased is not answered;
+2. another attempt at a known message goes the way of the first;
+3. a rule that is `always` tried takes the message;
+4. following and leaving the account are recorded;
+5. commands, and words that do what commands do (see `phrases.Reach`), are obeyed;
+6. an open session takes the message as a question;
+7. the other rules, backends among them, take it;
+8. a session that expired not long ago is resumed, or a hint says how, or neither;
+9. an account that opens sessions without a command takes it as a question;
+10. otherwise it is not answered.
 
-What would have to be recorded at length while the disk is full gets a sentence instead.
+While the disk is full, anything that needs space in the log gets a fixed reply instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ from wxgptd.domain import answer_length, phrases
 from wxgptd.domain.phrases import Action, Phrase, Reach
 from wxgptd.domain.rules import Rule
 from wxgptd.domain.session import Completed, Failed, Question, Session
-from wxgptd.domain.state import UserState
+from wxgptd.domain.state import HELD_FOR_S, UserState
 from wxgptd.domain.values import (
     AfterExpiry,
     AssistantName,
@@ -44,7 +45,7 @@ from wxgptd.domain.values import (
 )
 
 HINT_EVERY_S = 3_600.0
-"""There is at most one hint in this time: the account may be full of other things."""
+"""At most one hint is sent in this time, because the account may serve other purposes."""
 
 
 class Message(NamedTuple):
@@ -67,7 +68,7 @@ class Message(NamedTuple):
 
     @property
     def tapped(self) -> bool:
-        """Whether it is the words of a link that was tapped."""
+        """Whether the message was sent by tapping a link."""
         return isinstance(self.content, Text) and self.content.tapped
 
 
@@ -83,57 +84,66 @@ class Why(StrEnum):
 
 
 UNANSWERED = frozenset({Why.OUTSIDE, Why.IGNORED, Why.HINTED})
-"""Of these there is a person who waits for an answer."""
+"""The reasons that leave a person waiting for an answer."""
 
 
-class Left(NamedTuple):
-    """Nobody answers: WeChat is told `success`."""
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The message is not answered: WeChat is told `success`."""
 
     why: Why
 
 
-class Ruled(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Ruled:
     """The operator's own reply, or another backend."""
 
     rule: Rule
 
 
-class Full(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Full:
     """A sentence says that there is no room; nothing is recorded."""
 
 
-class Known(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Known:
     """One more attempt at a message on record. Of events, `rule` has the reply."""
 
     rule: Rule | None
 
 
-class Membership(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Membership:
     """The user follows or leaves, which is recorded; `rule` or the welcome replies."""
 
     rule: Rule | None
 
 
-class Command(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Command:
     """A command, or words that do what one does. `resumes` tells whether in the last session."""
 
     action: Action
     resumes: bool = False
 
 
-class Proceed(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Proceed:
     """The next part of the answer to `question`."""
 
     question: DeliveryKey
 
 
-class Ask(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Ask:
     """A question: of the open session, of the last one if it `resumes`, else of a new one."""
 
     resumes: bool = False
 
 
-class Hint(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Hint:
     """The session has expired: the message is held back, and the user told how to go on."""
 
 
@@ -141,7 +151,7 @@ Route = Left | Ruled | Full | Known | Membership | Command | Proceed | Ask | Hin
 
 
 def route(state: UserState, message: Message, policy: Policy, at: float) -> Route:
-    """Return whose `message` is that arrives at `at`."""
+    """Return who handles `message`, which arrives at `at`."""
     if message.erased:
         return Left(Why.ERASED)
     membership = isinstance(message.content, Subscribe | Unsubscribe)
@@ -154,17 +164,15 @@ def route(state: UserState, message: Message, policy: Policy, at: float) -> Rout
     if isinstance(message.content, Ignorable):
         return Ruled(message.otherwise) if message.otherwise else Left(Why.EVENT)
     found = _of_conversation(state, message, policy, at)
-    if message.full and _grows(found):
-        return Left(Why.OUTSIDE) if isinstance(found, Hint) else Full()
-    return found
+    return Full() if message.full and _grows(found) else found
 
 
 def _grows(found: Route) -> bool:
     """Tell whether there has to be room for it."""
     match found:
-        case Command(action=phrases.Open() | phrases.Retry(), resumes=_) | Command(resumes=True):
+        case Command(action=phrases.Open() | phrases.Retry() | phrases.Resume()):
             return True
-        case Ask() | Hint():
+        case Command(resumes=True) | Ask() | Hint():
             return True
         case _:
             return False
@@ -188,10 +196,11 @@ def _of_conversation(state: UserState, message: Message, policy: Policy, at: flo
 def _unruled(
     state: UserState, live: Session | None, message: Message, policy: Policy, at: float
 ) -> Route:
-    """Return whose a message is that no rule takes."""
+    """Return who handles a message that no rule takes."""
     lapsed = lapsed_session(state, message.assistants, policy, at) if live is None else None
     after = policy.after_expiry if lapsed is not None else AfterExpiry.IGNORE
-    conversing = bool(live or policy.open_with or after is not AfterExpiry.IGNORE)
+    answering = bool(state.unanswered)  # of a session that was replaced
+    conversing = bool(live or policy.open_with or after is not AfterExpiry.IGNORE or answering)
     command = _command(state, message, policy, at, conversing=conversing)
     if command is not None:
         return command
@@ -204,9 +213,9 @@ def _unruled(
         return Hint()
     if policy.open_with and _is_something(message.content):
         return Ask()
-    if lapsed is None:
-        return Left(Why.OUTSIDE)
-    return Left(Why.HINTED if after is AfterExpiry.HINT and hinted else Why.IGNORED)
+    if lapsed is not None and policy.after_expiry is AfterExpiry.IGNORE:
+        return Left(Why.IGNORED)
+    return Left(Why.HINTED if after is AfterExpiry.HINT and hinted else Why.OUTSIDE)
 
 
 def _is_idle(message: Message) -> bool:
@@ -226,13 +235,16 @@ def lapsed_session(
     It is the last one, and expired: what its user has stopped is not taken up again by itself.
     """
     last = state.live or next(iter(state.past[-1:]), None)
+    # What the hint has promised is kept, also where that was said at the last moment.
+    promised_s = HELD_FOR_S if state.held_at(at) is not None else 0.0
     if (
         last is None
         or last.closed not in (None, CloseReason.EXPIRED)
-        or at - last.expires_at >= policy.resume_within_s
+        or at - last.expires_at >= policy.resume_within_s + promised_s
         or state.live_at(at) is not None
         or last.assistant not in assistants.values()
         or state.stands(at) is Standing.BLOCKED
+        or (policy.limits.only_allowed and state.stands(at) is not Standing.ALLOWED)
     ):
         return None
     return last
@@ -243,30 +255,35 @@ def _command(
 ) -> Route | None:
     """Return what the command in `message` asks for, or None where it is words like any other."""
     action, reach = message.phrase
-    live = state.live_at(at)
-    free = message.otherwise is None
     if isinstance(action, phrases.Say):
         return None
     if isinstance(action, phrases.Continue):
         return _continue(state, message, policy, at, conversing=conversing)
-    tapped = message.tapped and free
+    live = state.live_at(at)
+    lapsed = lapsed_session(state, message.assistants, policy, at) if live is None else None
+    resumes = lapsed is not None
+    going_on = live is not None or (resumes and policy.after_expiry is AfterExpiry.RESUME)
     counts = (
-        tapped
+        message.tapped
         or reach is Reach.ANYWHERE
         or (reach is Reach.CONVERSATION and conversing)
-        or (reach is Reach.OUTSIDE and live is None and bool(policy.open_with) and free)
+        or (reach is Reach.OUTSIDE and conversing and bool(policy.open_with) and not going_on)
     )
     if not counts:
         return None
-    lapsed = live is None and lapsed_session(state, message.assistants, policy, at) is not None
     match action:
         case phrases.Retry():
-            return Command(action, resumes=lapsed)
+            return Command(action, resumes)
         case phrases.Resume():
-            known = lapsed or tapped or state.held_at(at) is not None
-            return Command(action, resumes=lapsed) if known else None
-        case phrases.ChooseModel():
-            return Command(action, resumes=lapsed) if conversing else None
+            known = resumes or message.tapped or state.held_at(at) is not None
+            return Command(action, resumes) if known else None
+        case phrases.ChooseModel(model=wanted):
+            session = live or lapsed
+            assistant = session.assistant if session is not None else policy.open_with
+            names = [model.lower() for model in policy.models.get(assistant, ())]
+            is_question = not wanted.isascii() and wanted.lower() not in names
+            counts = conversing or message.tapped
+            return Command(action, resumes) if counts and not is_question else None
         case _:
             return Command(action)
 
@@ -274,7 +291,9 @@ def _command(
 def _continue(
     state: UserState, message: Message, policy: Policy, at: float, *, conversing: bool
 ) -> Route | None:
-    """Return the answer that goes on; a tapped 继续 is never a question."""
+    """Return the answer that goes on; what is tapped, or has a slash, is never a question."""
+    action = message.phrase.action
+    assert isinstance(action, phrases.Continue)
     live = state.live_at(at)
     if not (conversing or message.tapped or message.phrase.reach is Reach.ANYWHERE):
         return None
@@ -282,7 +301,15 @@ def _continue(
         question = next(_unfinished(state, at - policy.link_ttl_s), None)
         if question is not None:
             return Proceed(question.delivery)
-    return Command(phrases.Continue()) if message.tapped and not _asks_on(live) else None
+    if live is None and (message.tapped or message.otherwise is None):
+        lapsed = lapsed_session(state, message.assistants, policy, at)
+        if lapsed is not None and _asks_on(lapsed):
+            return Ask(resumes=True)  # the answer has said that it goes on
+    if _asks_on(live):
+        return None
+    asks = action.may_ask and not message.tapped
+    known = live is not None or bool(state.past) or message.tapped
+    return None if asks or not known else Command(action)
 
 
 def _unfinished(state: UserState, since: float) -> Iterator[Question]:

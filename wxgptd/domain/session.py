@@ -125,7 +125,7 @@ NO_QUESTIONS: Mapping[DeliveryKey, Question] = {}
 
 
 class Session(NamedTuple):
-    """One session, open or closed. `last_at` is when there was last a sign of life.
+    """One session, open or closed. `last_at` is the time of the last activity.
 
     That is a message of its user's, the end of an answer, or the first opening of an answer's page.
 
@@ -145,7 +145,7 @@ class Session(NamedTuple):
 
     @property
     def expires_at(self) -> float:
-        """When the session ends if there is no sign of life, in seconds since the epoch."""
+        """When the session ends if there is no activity, in seconds since the epoch."""
         return self.last_at + self.ttl_s
 
     def model_of(self, assistant: AssistantName) -> str:
@@ -153,7 +153,7 @@ class Session(NamedTuple):
         return self.model if assistant == self.assistant else ""
 
     def touched(self, at: float) -> Session:
-        """Return the session after a sign of life at `at`."""
+        """Return the session after some activity at `at`."""
         return self._replace(last_at=max(self.last_at, at))
 
     def resumed(self, at: float, ttl_s: float) -> Session:

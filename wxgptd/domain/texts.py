@@ -1,8 +1,7 @@
-"""Every sentence that somebody in WeChat reads: the catalogue.
+"""Every sentence shown to WeChat users: the catalogue.
 
-Operators override any of them in `[texts]`. What stands in braces is filled in by
-`wxgptd.domain.wording`; which names a text may use is the field's own business and checked when
-the configuration is read.
+Operators override any of them in `[texts]`. Placeholders in braces are filled in by
+`wxgptd.domain.wording`; which ones a text may use is checked when the configuration is read.
 """
 
 from __future__ import annotations
@@ -21,49 +20,54 @@ MAX_TEXT_BYTES = 1_000
 """The longest text an operator may configure: half a reply."""
 
 
+DEFAULT_TITLE = "AI 助手"
+"""What users call an assistant, unless that is configured."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Texts:
     """The catalogue. The defaults are Chinese, as the users are."""
 
     # Replies to commands.
     session_opened: str = (
-        "{assistant}已就绪，直接发送问题即可。\n"
-        "{ttl}没有新消息，对话会自动结束。\n"
-        "{tap:/help|帮助} · {tap:/history|历史记录} · {tap:/clear|清空对话} · {tap:/stop|结束对话}"
+        "你好，我是 {assistant}，直接提问就行。\n"
+        "{ttl}没有动静，对话会自动结束。\n"
+        "{tap:/help|帮助}  {tap:/history|历史记录}  {tap:/clear|清空对话}  {tap:/stop|结束对话}"
     )
-    session_already_open: str = (
-        "对话正在进行，直接发送问题即可。想换个话题，可以{tap:/clear|清空对话}。"
-    )
+    session_already_open: str = "对话已经开着，直接提问就行。"
     session_stopped: str = "对话已结束。想再聊时，{start}。"
-    session_cleared: str = "好的，前面的内容已清空，直接发送新的问题即可。"
-    session_resumed: str = "好的，已接上之前的对话，请发送问题。"
+    session_stopped_answer: str = "已停止回答这个问题，对话也结束了。想再聊时，{start}。"
+    session_cleared: str = "好的，前面的内容已清空，直接提问就行。"
+    session_resumed: str = "好的，已接上之前的对话，直接提问就行。"
     no_session: str = "现在没有进行中的对话。{start}。"
-    start: str = "发送 {commands} 即可开始"
-    start_directly: str = "直接发送问题即可开始"
+    start: str = "发送 {commands} 就能开始"
+    start_directly: str = "直接提问就能开始"
+    start_open: str = "直接提问就行"
     history: str = "点开链接查看你的历史对话（{days} 天内有效，请勿转发）：\n{link}"
     help: str = (
-        "{start}。也可以点蓝字，或者照着发送：\n"
+        "{start}，也可以发送：\n"
         "{tap:继续} 看回答的下一段\n"
         "{tap:重试} 重新回答上一个问题\n"
-        "{tap:停止} 停止回答\n"
+        "{tap:停止} 停下正在写的回答\n"
         "{tap:/clear|清空对话} 忘掉前面的内容，重新开始\n"
         "{tap:/history|历史记录} 查看以前的对话\n"
         "{tap:/stop|结束对话} 不再聊了"
     )
     help_models: str = "{tap:/model|切换模型} 换一个模型来回答"
     confirm_clear: str = (
-        "要清空对话、重新开始吗？之前回答的链接也会失效。"
-        "再发送一次 /clear {tap:/clear|确定清空}；不清空就不用理会。"
+        "要清空对话、重新开始吗？\n"
+        "之前回答的链接也会失效。\n"
+        "{tap:/clear|确定清空}（或再发送一次 /clear）"
     )
     all_said: str = "以上就是完整的回答。"
     answer_stopped: str = "已停止回答这个问题。可以接着提问，也可以{tap:重试}。"
     no_such_command: str = "没有这个命令，你要发的是 {nearest} 吗？"
-    no_such_command_help: str = "没有这个命令。发送 /help 可{tap:/help|查看帮助}。"
-    nothing_to_retry: str = "还没有可以重试的问题，直接发送问题即可。"
-    expired_hint: str = "上次的对话已结束，这条消息没有发给 AI。想让 AI 回答，请点 {tap:接着聊}。"
-    models: str = "现在用的是 {model}。可选：{models}。发送“/model 名字”可切换。"
+    no_such_command_help: str = "没有这个命令，看看{tap:/help|帮助}吧。"
+    nothing_to_retry: str = "还没有可以重试的问题，直接提问就行。"
+    expired_hint: str = "对话已超时，这条没有发给 AI。发送“{tap:接着聊}”，AI 就会回答。"
+    models: str = "现在用的是 {model}，可以换成：{models}（或发送“/model 名字”）"
     no_such_model: str = (
-        "没有这个模型。现在用的是 {model}，可选：{models}。发送“/model 名字”可切换。"
+        "没有叫这个名字的模型。现在用的是 {model}，可以换成：{models}（或发送“/model 名字”）"
     )
     only_model: str = "现在只有一个模型，不用切换。"
     model_chosen: str = "已切换到 {model}，接着问吧。"
@@ -76,6 +80,7 @@ class Texts:
     too_many_waiting: str = "前面还有问题正在回答，请收到回答后再问。"
     question_too_long: str = "这条消息太长了，请缩短后再发。"
     not_understood: str = "目前只支持文字消息，请用文字提问。"
+    not_understood_text: str = "没有看到文字，请写下你的问题。"
     not_understood_image: str = "目前看不了图片，请用文字描述你的问题。"
     not_understood_voice: str = "没能识别这段语音，请改用文字提问。"
     not_understood_video: str = "目前看不了视频，请用文字描述你的问题。"
@@ -86,7 +91,7 @@ class Texts:
     not_allowed: str = "抱歉，AI 对话目前只对受邀用户开放。如有疑问，请联系公众号运营者。"
     too_many_messages: str = "消息发得有点快，请 {when}再发。"
     too_many_questions: str = "今天的提问次数用完了，请 {when}再来。"
-    too_many_tokens: str = "今天的用量用完了，请 {when}再来。"
+    too_many_tokens: str = "今天能聊的量用完了，请 {when}再来。"
     budget_spent: str = "今天的 AI 额度用完了，请明天再来。"
     storage_full: str = "抱歉，暂时无法接收新的问题，请稍后再试。"
     in_seconds: str = "{count} 秒后"
@@ -97,33 +102,28 @@ class Texts:
     ai_label: str = "内容由 AI 生成"
     unseen: str = "（你之前问的“{question}”有回答了：\n{link} ）"
     trimmed: str = "（对话较长，不再参考开头的内容。想重新开始，可以{tap:/clear|清空对话}）"
-    more: str = "──────────\n{tap:继续|看下一段}（或发送“继续”）\n全文：{link}"
-    still_writing: str = "──────────\n{tap:继续|看下文}（或发送“继续”），还在写……\n全文：{link}"
+    more: str = "──────────\n发送“{tap:继续}”看下一段\n全文：{link}"
+    still_writing: str = "──────────\n发送“{tap:继续}”看下文，还在写……\n全文：{link}"
     still_writing_pushed: str = "──────────\n还在写，写好后会自动发来\n全文：{link}"
-    waiting: str = "{tap:继续|查看回答}（或稍后发送“继续”），还在想……\n写好后也可以在这里看：{link}"
+    waiting: str = "发送“{tap:继续}”看回答，还在想……\n也可以在这里看：{link}"
     waiting_pushed: str = "还在想，写好后会自动发来\n也可以在这里看：{link}"
-    waiting_in_line: str = (
-        "{tap:继续|查看回答}（或稍后发送“继续”），现在提问的人较多，正在排队……\n"
-        "写好后也可以在这里看：{link}"
-    )
-    waiting_in_line_pushed: str = (
-        "现在提问的人较多，正在排队，写好后会自动发来\n也可以在这里看：{link}"
-    )
+    waiting_in_line: str = "发送“{tap:继续}”看回答，正在排队……\n也可以在这里看：{link}"
+    waiting_in_line_pushed: str = "正在排队，写好后会自动发来\n也可以在这里看：{link}"
     offered_more: str = "{tap:继续|接着看}"
-    cut_short: str = "（回答较长，先写到这里。发送“继续”{tap:继续|接着写}）"
-    interrupted: str = "（回答中断了。发送“继续”{tap:继续|接着写}，或者{tap:重试}）"
+    cut_short: str = "（回答较长，先写到这里。发送“{tap:继续}”接着写）"
+    interrupted: str = "（回答中断了。发送“{tap:继续}”接着写，或者{tap:重试}）"
     failed_midway: str = "（{failure}）"
 
     # Failures.
-    failure_misconfigured: str = "抱歉，AI 服务暂时出了问题，请稍后再试。"
-    failure_quota: str = "抱歉，AI 服务的额度用完了，请过些时候再来。"
+    failure_misconfigured: str = "抱歉，AI 服务暂时用不了，请稍后再试。"
+    failure_quota: str = "抱歉，AI 服务暂时用不了，请过些时候再来。"
     failure_busy: str = "现在提问的人较多，请 {seconds} 秒后{tap:重试}。"
     failure_too_long: str = "这次对话太长了，AI 已经记不下。请{tap:/clear|清空对话}后再问。"
-    failure_refused: str = "抱歉，这个问题我回答不了。"
+    failure_refused: str = "抱歉，这个问题 AI 回答不了。"
     failure_unavailable: str = "抱歉，AI 服务暂时出了问题，请稍后{tap:重试}。"
-    failure_interrupted: str = "回答中断了。发送“继续”{tap:继续|接着写}，或者{tap:重试}。"
+    failure_interrupted: str = "回答中断了。发送“{tap:继续}”接着写，或者{tap:重试}。"
     failure_picture: str = "这张图片没能打开，也可能太大了，请换一张再发。"
-    failure_moderated: str = "抱歉，这个问题我回答不了。"
+    failure_moderated: str = "抱歉，这个问题 AI 回答不了。"
     failure_empty: str = "AI 这次什么也没写。请{tap:重试}，或者换个问法。"
     failure_only_thoughts: str = "AI 想了一阵，没有写出回答。请{tap:重试}，或者换个问法。"
     failure_only_tools: str = "AI 这次没有写出回答。请{tap:重试}，或者换个问法。"
@@ -182,7 +182,7 @@ class Texts:
     history_erase_failed: str = "已删除。少量残留数据稍后会自动清理。"
     history_older: str = "更早的对话"
     history_newer: str = "更近的对话"
-    history_dropped: str = "{date} 之前的对话已过保留期，不再显示。"
+    history_dropped: str = "{date} 之前的对话已按期删除。"
 
 
 PLACEHOLDERS: Mapping[str, frozenset[str]] = {
@@ -192,7 +192,13 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     },
     **{
         name: frozenset({"commands", "start"})
-        for name in ("session_stopped", "no_session", "session_resumed", "nothing_to_retry")
+        for name in (
+            "session_stopped",
+            "session_stopped_answer",
+            "no_session",
+            "session_resumed",
+            "nothing_to_retry",
+        )
     },
     "start": frozenset({"commands"}),
     "no_such_command": frozenset({"nearest"}),
@@ -215,7 +221,7 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "not_understood": frozenset({"kind"}),
     **{
         f"not_understood_{kind}": frozenset({"kind"})
-        for kind in ("image", "voice", "video", "sticker")
+        for kind in ("text", "image", "voice", "video", "sticker")
     },
     "more": frozenset({"link"}),
     "still_writing": frozenset({"link"}),

@@ -15,9 +15,9 @@ from wxgptd.domain.bidi import without_controls
 from wxgptd.domain.events import PushStarted
 from wxgptd.domain.inert import inert
 from wxgptd.domain.limits import REFUSALS
-from wxgptd.domain.offering import IN_LINE, IN_LINE_PUSHED, PUSHED
+from wxgptd.domain.offering import IN_LINE, IN_LINE_PUSHED, OPEN, PUSHED
 from wxgptd.domain.session import Completed, Failed, Question
-from wxgptd.domain.texts import MAX_REPLY_BYTES, Texts, in_words
+from wxgptd.domain.texts import DEFAULT_TITLE, MAX_REPLY_BYTES, Texts, in_words
 from wxgptd.domain.values import FailureReason, Finish, Reply, ReplyKind
 
 PLANNED_REPLY_BYTES = 2_000
@@ -184,9 +184,11 @@ def _notice(reply: Reply, link: str, texts: Texts, around: Surroundings) -> str:
         _tappable(command, command, around) for command in around.commands.values()
     )
     start = texts.start_directly if around.without_command else texts.start
+    if reply.notice == "help" and reply.about == OPEN:
+        start = texts.start_open
     return _fill(
         _template(reply, texts, around),
-        assistant=around.titles.get(reply.about, about),
+        assistant=around.titles.get(reply.about, DEFAULT_TITLE),
         kind=about,
         scene=about,
         model=about.split("\n")[0],
@@ -214,6 +216,8 @@ def _template(reply: Reply, texts: Texts, around: Surroundings) -> str:
             return getattr(texts, f"not_understood_{reply.about}", template)
         case "help" if around.several_models:
             return f"{template}\n{texts.help_models}"
+        case "session_stopped" if reply.about:
+            return texts.session_stopped_answer
         case "blocked" if reply.about:
             return texts.blocked_for
         case "no_such_command" if not reply.about:

@@ -78,10 +78,11 @@ _KINDS = (
     ),
     _Kind(
         4, 4, e.QuestionAsked,
-        ("session", "delivery", "text", "link", "image", "sent_at", "delay_s", "tapped", "retries"),
+        ("session", "delivery", "text", "link", "image", "sent_at", "delay_s", "tapped", "retries",
+         "held"),
         lambda at, b: e.QuestionAsked(
             at=at, session=b[0], delivery=b[1], text=b[2], link=b[3], image=b[4],
-            sent_at=b[5], delay_s=b[6], tapped=b[7], retries=b[8],
+            sent_at=b[5], delay_s=b[6], tapped=b[7], retries=b[8], held=b[9],
         ),
         ("text", "link", "image"),
     ),

@@ -1,12 +1,12 @@
 """Keys that are deleted after some minutes, and with them what was encrypted.
 
-The log keeps what is written into it for as long as it is kept. A message that was held back is to
-be readable for ten minutes: it is encrypted with the key of the moment before it gets there. There
-is a key for each period of ten minutes, and it is deleted when the next period is over: what was
-sealed can be read for ten to twenty minutes, and then by nobody, the master key at hand or not.
+The log keeps what is written to it for as long as [log] keep says. A message that was held back is
+to be readable for ten minutes, so it is encrypted with the current key first. There is a key for
+each period of ten minutes, and it is deleted when the next period is over: what was sealed can be
+read for ten to twenty minutes, and after that not at all, even with the master key.
 
 The file has two slots, for periods with even and with odd numbers: u64 number of the period and the
-key, 32 bytes; all zeros is none. They are written over where they stand, and synced.
+key, 32 bytes; all zeros is none. They are overwritten in place, and synced.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class PassingKeyFile:
         """Return `plain` encrypted, or nothing where no key can be stored."""
         try:
             period, key = self._current(now)
-        except OSError:
+        except (OSError, ValueError, OverflowError, struct.error):  # or the clock is far off
             return b""
         nonce = os.urandom(_NONCE_BYTES)
         return _PERIOD.pack(period) + nonce + AESGCM(key).encrypt(nonce, plain, None)
@@ -54,7 +54,7 @@ class PassingKeyFile:
             if slot is None or slot[0] != period:
                 return None
             return AESGCM(slot[1]).decrypt(nonce, rest, None)
-        except (OSError, ValueError, struct.error, InvalidTag):
+        except (OSError, ValueError, OverflowError, struct.error, InvalidTag):
             return None
 
     def forget(self, now: float) -> None:
@@ -80,7 +80,8 @@ class PassingKeyFile:
     def _read(self) -> list[tuple[int, bytes] | None]:
         if self._slots is None:
             try:
-                data = self._path.read_bytes()
+                with self._path.open("rb") as file:
+                    data = file.read(2 * _SLOT.size)
             except FileNotFoundError:
                 data = b""
             self._slots = [None, None]

@@ -21,7 +21,7 @@ STEPS: Mapping[tuple[int, int], Step] = {
     (3, 1): lambda body: (*body, 0, False),  # CommandGiven: when it was sent was not noted
     (4, 1): lambda body: (*body, ""),  # QuestionAsked: no pictures yet
     (4, 2): lambda body: (*body, 0, 0.0, False),  # QuestionAsked: time ran from the arrival
-    (4, 3): lambda body: (*body, ""),  # QuestionAsked: none was asked again
+    (4, 3): lambda body: (*body, "", False),  # QuestionAsked: none was repeated, or held back
     (5, 1): lambda body: (*body, 0, 0.0, False),  # ContinuationAsked: so here
     (6, 1): lambda body: (*body, False),  # MessageDeclined: there was nothing to tap
     (10, 1): lambda body: (*body, "", False, 0, 0.0),  # AnswerCompleted: nobody counted costs

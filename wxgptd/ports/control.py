@@ -43,8 +43,11 @@ class Control(Protocol):
         """Tell whether anything is known of a user."""
         ...
 
-    def whose(self, account: str, openid: str, text: str) -> str:
-        """Return whose a text of a user would be if it came now: a name, see `routing`."""
+    def whose(self, account: str, openid: str, text: str, *, kind: str, tapped: bool) -> str | None:
+        """Return who would handle a message of a user that came now: a name, see `routing`.
+
+        None is for an account that is not configured.
+        """
         ...
 
     def change_standing(

@@ -1,4 +1,4 @@
-"""Keys that die: what is encrypted with them can be read for some minutes."""
+"""Short-lived keys: what is encrypted with them can be read for some minutes."""
 
 from __future__ import annotations
 

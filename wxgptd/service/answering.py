@@ -111,15 +111,16 @@ class Answering:
                 self._block_again(user, before)
         return entry
 
-    def written(self, user: User) -> c.Written | None:
-        """Return what the answer that the user waits for has come to, if one is running."""
-        running = next(reversed(self._journal.state(user).heads()), None)
-        flight = self._flights.find(user, running) if running is not None else None
-        if running is None or flight is None:
-            return None
+    def written(self, user: User) -> tuple[c.Written, ...]:
+        """Return what the answers that the user waits for have come to."""
+        running = self._journal.state(user).heads()
+        flights = [(name, self._flights.find(user, name)) for name in running]
+        return tuple(self._written(name, flight) for name, flight in flights if flight is not None)
+
+    def _written(self, question: DeliveryKey, flight: Flight) -> c.Written:
         facts = flight.charge() if flight.charge is not None else Facts(AssistantName(""))
         return c.Written(
-            question=running,
+            question=question,
             text=flight.written,
             tokens=facts.prompt_tokens + facts.completion_tokens,
             assistant=facts.assistant,

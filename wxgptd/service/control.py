@@ -25,10 +25,14 @@ from wxgptd.domain.values import (
     AccountName,
     AssistantName,
     CloseReason,
+    Content,
+    Ignorable,
     OpenId,
+    Picture,
     SessionId,
     Standing,
     Text,
+    Unsupported,
     User,
     is_follower,
 )
@@ -255,10 +259,23 @@ class Control:
         """Tell whether anything is known of a user."""
         return bool(self._journal.state(User(AccountName(account), OpenId(openid))).version)
 
-    def whose(self, account: str, openid: str, text: str) -> str:
-        """Return whose a text of a user would be if it came now."""
-        user = User(AccountName(account), OpenId(openid))
-        route = self._conversations.whose(user, Text(text))
+    def whose(self, account: str, openid: str, text: str, *, kind: str, tapped: bool) -> str | None:
+        """Return who would handle a message of a user that came now."""
+        if account not in self._settings.accounts:
+            return None
+        content: Content
+        match kind:
+            case "text" | "location" | "link":
+                content = Text(text, kind, tapped=tapped)
+            case "voice" if text:
+                content = Text(text, kind)
+            case "image":
+                content = Picture("")
+            case "event":
+                content = Ignorable("")
+            case _:
+                content = Unsupported(kind)
+        route = self._conversations.whose(User(AccountName(account), OpenId(openid)), content)
         return route.why if isinstance(route, Left) else type(route).__name__.lower()
 
     def change_standing(

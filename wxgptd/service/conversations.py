@@ -1,6 +1,6 @@
-"""Answer WeChat's attempts: find out whose a message is, and have it recorded.
+"""Answer WeChat's attempts: find out who handles a message, and have it recorded.
 
-Whose it is (`routing`) and what it leads to is decided by the domain. An attempt whose answer is
+Who handles it (`routing`) and what it leads to is decided by the domain. An attempt whose answer is
 still to come is handed to `holding`.
 """
 
@@ -51,7 +51,7 @@ from wxgptd.service.timeline import Timeline
 from wxgptd.service.timeouts import DeliberateTimeouts
 from wxgptd.service.unanswered import Unanswered
 
-_STOPPING = (phrases.Stop, phrases.Interrupt, phrases.Clear)
+_STOPPING = (phrases.EndSession, phrases.StopAnswer, phrases.Clear)
 
 T = TypeVar("T")
 
@@ -211,7 +211,7 @@ class Conversations:
                 assert_never(route)
 
     def whose(self, user: User, content: Content) -> Route:
-        """Return whose a message with that content would be if it came now."""
+        """Return who would handle a message with that content if it came now."""
         at = self._timeline.now()
         fresh = Attempt(user, DeliveryKey(""), content, 0, 0.0, at)
         return self._route(user, self._read(fresh), at)
@@ -245,7 +245,7 @@ class Conversations:
         self, attempt: Attempt, message: Message, rule: Rule | None = None, sealed: bytes = b""
     ) -> Deferred[Outcome]:
         """Record a message, and wait for what is to be said; `rule` replies to an event."""
-        user, delivery, content, sent_at, _, at = attempt
+        user, delivery, _, sent_at, _, at = attempt
         day_began_at, day_ends_at = self._timeline.day()
         held = self._held_back(user, message, at)
         stops = isinstance(message.phrase.action, _STOPPING)
@@ -259,12 +259,12 @@ class Conversations:
                 link=self._links.hash(self._links.token(user, delivery)),
                 day_began_at=day_began_at,
                 day_ends_at=day_ends_at,
-                moderated=self._moderation.objects(Text(held) if held else content),
+                moderated=self._moderation.objects(self._asked(user, message, held)),
                 spent=self._spending.refusing(),
                 used=self._departed.used(user, day_began_at),
                 sent_at=sent_at,
                 delay_s=reply_window.delay(at, sent_at, self._clock_offset.seconds(at)),
-                written=self._answering.written(user) if stops else None,
+                written=self._answering.written(user) if stops else (),
                 sealed=sealed,
                 held=held,
             ),
@@ -288,6 +288,17 @@ class Conversations:
         if len(words) > self._settings.account(user).policy.max_question_bytes:
             return b""
         return self._passing_keys.seal(words, at)
+
+    def _asked(self, user: User, message: Message, held: str) -> Content:
+        """Return what a message would ask: its own words, those held back, or the last question."""
+        if held:
+            return Text(held)
+        state = self._journal.state(user)
+        last = state.live or next(iter(state.past[-1:]), None)
+        question = last.newest if last is not None else None
+        if isinstance(message.phrase.action, phrases.Retry) and question is not None:
+            return Text(question.text)
+        return message.content
 
     def _held_back(self, user: User, message: Message, at: float) -> str:
         """Return the words that were held back, where `message` asks for them."""

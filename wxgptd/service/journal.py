@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from operator import itemgetter
 
 from twisted.internet.defer import Deferred, succeed
@@ -167,16 +168,22 @@ class Journal:
         )
 
     def record(self, user: User, command: Command) -> Entry:
-        """Decide on `command`, append what it leads to, and evolve the user's state."""
+        """Decide on `command`, append what it leads to, and evolve the user's state.
+
+        Raises:
+            Inconsistent: a decision cannot follow the user's state; nothing was appended.
+        """
         state = self.state(user)
         events = decide(state, command)
         if not events:
             return Entry(state, events)
+        # What cannot follow is found before it is in the log, where it would stop every start.
+        states = list(accumulate(events, evolve, initial=state))[1:]
         self._newest = _Commit(self._store.append(user, events, state.version))
-        for event in events:
-            state = evolve(state, event)
+        state = states[-1]
+        for event, evolved in zip(events, states, strict=True):
             for projection in self._projections:
-                projection.observe(user, event, state)
+                projection.observe(user, event, evolved)
         if isinstance(events[-1], UserErased):
             self._awake.pop(user, None)
         else:

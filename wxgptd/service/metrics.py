@@ -107,7 +107,9 @@ class Metrics(Projection):
         self._sessions = counter("sessions_opened", "Sessions opened.", "account", "assistant")
         self._questions = counter("questions", "Questions asked.", "account")
         self._unanswered = counter(
-            "messages_unanswered", "Messages that nobody answered: no session, no rule.", "account"
+            "messages_unanswered",
+            "Messages that went unanswered: no session and no matching rule.",
+            "account",
         )
         self._restarted = Counter(
             "wxgptd_restarted_answers", "Answers asked for again after a stop.", registry=registry

@@ -212,6 +212,7 @@ class Root(Resource):
         super().__init__()
         self.webhooks = webhooks
         self._verification = verification
+        self._instance = instance.encode()
         self._others = {
             **others,
             b"healthz": Word(why_ill, instance),
@@ -225,6 +226,8 @@ class Root(Resource):
     def getChild(self, path: bytes, request: server.Request) -> Resource:
         webhook = self.webhooks.get(request.path)
         if webhook is not None:
+            if self._instance and request.method == b"GET":
+                request.setHeader(b"x-wxgptd", self._instance)
             return webhook
         found = self._others.get(path) or verify_files.find(self._verification, request.path)
         return found or _Nothing()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -22,9 +22,13 @@ STARTING_TAKES_S = 60
 """While the log is read, each word of it gives the start so much more time."""
 
 
-def in_terminal(descriptors: Iterable[int] = (0, 1, 2)) -> bool:
+def in_terminal() -> bool:
     """Tell whether the process was started in a terminal: it is to end when that is closed."""
-    return any(os.isatty(one) for one in descriptors)
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return any(os.isatty(one) for one in (0, 1, 2))
+    return True
 
 
 class Supervision:

@@ -61,9 +61,10 @@ class Sweeper:
         self._loop.start(PERIOD_S)
 
     def stop(self) -> None:
-        """Leave things as they are."""
+        """Leave things as they are, once what was counted is recorded."""
         if self._loop.running:
             self._loop.stop()
+            self._record_unanswered(self._timeline.now(), everything=True)
 
     def sweep(self) -> None:
         """Close the sessions whose time is over, forget dead links and keys, push what is late.
@@ -84,6 +85,6 @@ class Sweeper:
         self._pushing.look_again()
         self._keeping.look()
 
-    def _record_unanswered(self, now: float) -> None:
-        for account, count in self._unanswered.due(now):
+    def _record_unanswered(self, now: float, *, everything: bool = False) -> None:
+        for account, count in self._unanswered.due(now, everything=everything):
             self._journal.record(account_itself(account), c.NoteUnanswered(at=now, count=count))

@@ -1,7 +1,7 @@
-"""How many messages nobody has answered, by account: an operator who sees it can change that.
+"""Counts unanswered messages by account, so that operators can act on them.
 
-They are counted, and recorded as a number, once a minute at most: an account's messages are as many
-as its followers like, and what they say is none of our business.
+The count is recorded at most once a minute, because the volume is unbounded; the content is not
+recorded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REMEMBERED_FOR_S = 2 * LONGEST_DAY_S
 
 
 class Unanswered(Projection):
-    """Counts them."""
+    """Counts unanswered messages."""
 
     def __init__(self) -> None:
         self._pending: Counter[AccountName] = Counter()
@@ -36,11 +36,12 @@ class Unanswered(Projection):
         """Count a message."""
         self._pending[account] += 1
 
-    def due(self, now: float) -> Iterator[tuple[AccountName, int]]:
-        """Yield the counts that are to be recorded, each once."""
+    def due(self, now: float, *, everything: bool = False) -> Iterator[tuple[AccountName, int]]:
+        """Yield the counts that are to be recorded, each once; or all that there are."""
         for account, count in tuple(self._pending.items()):
             known = self._recorded.get(account)
-            if not known or now - known[-1][0] >= RECORD_EVERY_S or now < known[-1][0]:
+            ago_s = now - known[-1][0] if known else RECORD_EVERY_S
+            if everything or not 0 <= ago_s < RECORD_EVERY_S:
                 del self._pending[account]
                 yield account, count
 

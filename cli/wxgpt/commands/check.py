@@ -225,8 +225,8 @@ def _shown(route: Route, config: Config, name: str, content: Content) -> str:
 
 
 COMMAND_NAMES = {
-    "Stop": "/stop",
-    "Interrupt": "停止",
+    "EndSession": "/stop",
+    "StopAnswer": "停止",
     "Clear": "/clear",
     "History": "/history",
     "Help": "/help",

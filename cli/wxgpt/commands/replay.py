@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     help="With --to: which account's messages and secrets.",
     shell_complete=completing.account,
 )
-@click.option("--commands", is_flag=True, help="With --to: chat commands and follows, too.")
+@click.option("--commands", is_flag=True, help="With --to: also send chat commands and follows.")
 @click.option("-y", "--yes", is_flag=True, help="With --to: do not ask.")
-@click.option("--allow-remote", is_flag=True, help="With --to: another machine may be meant.")
+@click.option("--allow-remote", is_flag=True, help="With --to: allow a target on another machine.")
 @options.output_option("text", "json")
 def command(
     until: str | None,
@@ -152,7 +152,7 @@ def _user_state(
     from wxgptd.domain.reply_window import Open
     from wxgptd.domain.values import DeliveryKey
 
-    live = state.live if state.live is not None and at < state.live.expires_at else None
+    live = state.live_at(at)
     session = None
     if live is not None:
         newest = next(reversed(state.unanswered), DeliveryKey(""))

@@ -71,18 +71,22 @@ def clock() -> Iterator[Finding]:
 
 
 def unanswered(config: Config) -> Iterator[Finding]:
-    """Tell how many messages went unanswered yesterday: somebody wrote, and read nothing."""
+    """Tell how many messages went unanswered: people wrote, and got no reply."""
     _, said = control.request("GET", "/status")
     for name, counts in said.get("unanswered", {}).items():
-        check, count = f"messages {name}", counts["yesterday"]
-        if not count:
-            yield good(check, "none went unanswered yesterday")
+        check = f"messages {name}"
+        counted = [(day, counts[day]) for day in ("yesterday", "today") if counts[day]]
+        if not counted:
+            yield good(check, "none went unanswered yesterday or today")
             continue
-        many = f"{count} messages" if count > 1 else "1 message"
+        when = " and ".join(
+            f"{count} {'message' if count == 1 else 'messages'} went unanswered {day}"
+            for day, count in counted
+        )
         account = config.account.get(name)
         alone = account is not None and not account.open_without_command
         fix = "set open_without_command, a rule, or a backend" if alone else "set a rule"
-        yield noticed(check, f"{many} went unanswered yesterday", fix, unanswered=count)
+        yield noticed(check, when, fix, **dict(counted))
 
 
 def pushing(config: Config) -> Iterator[Finding]:

@@ -78,7 +78,7 @@ system_prompt = "你是公众号里的助手，回答简洁。"
 {budget}
 
 [session]
-# 多久没有动静，对话自动结束。 · How long a session lives without a sign of life.
+# 多久没有动静，对话自动结束。 · How long a session lives without activity.
 ttl = {ttl}
 
 [limits]

@@ -95,12 +95,10 @@ class Interview:
         given = self._given["only_ai"]
         if given is not None or not _on_terminal():
             return bool(given)
-        return click.confirm(
+        return _confirmed(
             "Is this account only for talking to the AI · 这个公众号只用来和 AI 对话吗？\n"
             "  (if it has keyword replies or another backend, say n · "
-            "还有关键词回复或别的后台，就选 n)",
-            default=True,
-            err=True,
+            "还有关键词回复或别的后台，就选 n)"
         )
 
     def _provider(self) -> Provider:
@@ -200,8 +198,8 @@ class Interview:
             return bool(wanted)
         if not self._place.system or not self._place.below(Path("/etc/systemd/system")).is_dir():
             return False
-        return not _on_terminal() or click.confirm(
-            "Write units for systemd · 装成系统服务，开机自动启动?", default=True, err=True
+        return not _on_terminal() or _confirmed(
+            "Write units for systemd · 装成系统服务，开机自动启动?"
         )
 
     def wants_web(self) -> str:
@@ -228,6 +226,19 @@ def _asked(
     shown: bool = True,
 ) -> str:
     """Ask at the terminal until `check` takes what is said, and return what it makes of that."""
+    said: str = click.prompt(
+        prompt,
+        default=default,
+        value_proc=_taker(check),
+        hide_input=hidden,
+        show_default=shown,
+        err=True,
+    )
+    return said
+
+
+def _taker(check: Callable[[str], str]) -> Callable[[str], str]:
+    """Return `check` for click, which asks again where that refuses."""
 
     def take(said: str) -> str:
         try:
@@ -235,10 +246,24 @@ def _asked(
         except UsageFailure as failure:
             raise click.UsageError(f"{failure}{failure.hint and f' ({failure.hint})'}") from None
 
+    return take
+
+
+def _confirmed(prompt: str) -> bool:
+    """Ask for a yes or no, in either language; yes if nothing is said."""
+
+    def check(said: str) -> str:
+        word = said.lower().rstrip("。.!！")
+        if word in ("y", "yes", "是", "是的", "对", "好", "嗯"):
+            return "y"
+        if word in ("n", "no", "否", "不", "不是", "不要"):
+            return ""
+        raise UsageFailure("answer y or n · 填 y（是）或 n（否）")
+
     said: str = click.prompt(
-        prompt, default=default, value_proc=take, hide_input=hidden, show_default=shown, err=True
+        f"{prompt} [Y/n]", default="y", value_proc=_taker(check), show_default=False, err=True
     )
-    return said
+    return bool(said)
 
 
 # What can be: each returns it as it is written down, or raises UsageFailure.

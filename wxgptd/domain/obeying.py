@@ -1,0 +1,245 @@
+"""What each chat command leads to."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from wxgptd.domain import closing, limits, offering, phrases
+from wxgptd.domain import commands as c
+from wxgptd.domain import events as e
+from wxgptd.domain.phrases import Action
+from wxgptd.domain.questions import (
+    ask,
+    command_given,
+    declined,
+    noticed,
+    resumed,
+    session_opened,
+)
+from wxgptd.domain.reply_window import Settled
+from wxgptd.domain.session import Pending, Session
+from wxgptd.domain.state import UserState
+from wxgptd.domain.values import AssistantName, CloseReason, DeliveryKey, Notice
+
+Events = tuple[e.Event, ...]
+
+CLEAR_SESSION = "clear session"
+"""The name of a `/clear` that leaves the links to the history alone."""
+
+CLEAR_UNCONFIRMED = "clear unconfirmed"
+"""The name of a `/clear` that was tapped, which is easily done by mistake: it asks first."""
+
+CONFIRM_WITHIN_S = 300.0
+
+FREE = (
+    phrases.Help,
+    phrases.History,
+    phrases.Continue,
+    phrases.Unknown,
+    phrases.EndSession,
+    phrases.StopAnswer,
+)
+"""What does not count as one of a minute's messages; `limits.FREE` has what answers it."""
+
+
+def obey(
+    state: UserState, live: Session | None, command: c.Receive, action: Action, *, resumes: bool
+) -> Events:
+    """Return what a command leads to; `resumes` tells whether that is in the session before."""
+    refused = limits.refusal_of_message(
+        state, command, costs=not isinstance(action, FREE), silent=False
+    )
+    if refused is not None:
+        return refused
+    match action:
+        case phrases.Open(assistant=assistant, question=question):
+            return _open(state, live, command, assistant, question)
+        case phrases.EndSession():
+            return _end_session(state, live, command)
+        case phrases.StopAnswer():
+            return _stop_answer(state, live, command)
+        case phrases.Clear():
+            return _clear(state, live, command)
+        case phrases.History():
+            return _history(command)
+        case phrases.Help():
+            about = offering.OPEN if live is not None else ""
+            return (command_given(command, "help"), noticed(command, Notice.HELP, about))
+        case phrases.Continue():
+            known = live is not None or state.past
+            nothing = Notice.ALL_SAID if known else Notice.NO_SESSION
+            return (command_given(command, "continue"), noticed(command, nothing))
+        case phrases.Retry():
+            return resumed(state, command, resumes, lambda one: _retry(state, one, command))
+        case phrases.Resume():
+            return resumed(state, command, resumes, lambda one: _resume(state, one, command))
+        case phrases.ChooseModel(model=model):
+            return resumed(state, command, resumes, lambda one: _choose_model(one, command, model))
+        case phrases.Unknown(nearest=nearest):
+            return declined(command, Notice.NO_SUCH_COMMAND, nearest)
+        case phrases.Say():
+            raise AssertionError  # it is routed elsewhere
+        case _:
+            assert_never(action)
+
+
+def _open(
+    state: UserState,
+    live: Session | None,
+    command: c.Receive,
+    assistant: AssistantName,
+    question: str,
+) -> Events:
+    given = command_given(command, "open")
+    if live is not None and live.assistant == assistant:
+        if question:
+            return ask(state, live, assistant, command, question)
+        return (given, noticed(command, Notice.SESSION_ALREADY_OPEN, assistant))
+    closed = closing.close(state, live, CloseReason.REPLACED, command.at) if live else ()
+    if question:
+        asked = ask(state, None, assistant, command, question)
+        return (*closed, *asked) if _has_opened(asked) else asked
+    opened = session_opened(command, assistant)
+    return (*closed, opened, given, noticed(command, Notice.SESSION_OPENED, assistant))
+
+
+def _end_session(state: UserState, live: Session | None, command: c.Receive) -> Events:
+    """End the session, or see to it that one that has expired is not resumed."""
+    given = command_given(command, "stop")
+    if live is not None:
+        closed = closing.close(state, live, CloseReason.STOPPED, command.at, command.written)
+        about = offering.ANSWER if state.unanswered else ""
+        return (given, *closed, noticed(command, Notice.SESSION_STOPPED, about))
+    # A session that was replaced may have an answer that is still being written.
+    reason = CloseReason.STOPPED
+    stopped = closing.dropped(state.unanswered, reason, command.at, command.written)
+    last = state.live or next(iter(state.past[-1:]), None)
+    lapsed = last is not None and last.closed in (None, CloseReason.EXPIRED)
+    said = Notice.SESSION_STOPPED if lapsed or stopped else Notice.NO_SESSION
+    return (given, *stopped, noticed(command, said))
+
+
+def _stop_answer(state: UserState, live: Session | None, command: c.Receive) -> Events:
+    running = next(reversed(state.heads()), None)
+    if running is None:
+        return _end_session(state, live, command)
+    stopped = closing.stopped(running, "by its user", command.at, command.written)
+    return (
+        command_given(command, "interrupt"),
+        stopped,
+        noticed(command, Notice.ANSWER_STOPPED),
+    )
+
+
+def _clear(state: UserState, live: Session | None, command: c.Receive) -> Events:
+    if command.tapped and (live or state.past) and not _was_asked_to_confirm(state, command.at):
+        return (
+            command_given(command, CLEAR_UNCONFIRMED),
+            noticed(command, Notice.CONFIRM_CLEAR),
+        )
+    assistant = _assistant_to_reopen(state, live, command)
+    closed = (
+        closing.close(state, live, CloseReason.CLEARED, command.at, command.written) if live else ()
+    )
+    opened = session_opened(command, assistant)
+    notice = Notice.SESSION_CLEARED if live else Notice.SESSION_OPENED
+    given = command_given(command, "clear" if command.policy.clear_ends_history else CLEAR_SESSION)
+    return (*closed, opened, given, noticed(command, notice, assistant))
+
+
+def _was_asked_to_confirm(state: UserState, at: float) -> bool:
+    """Tell whether the last thing that was said to the user is that question."""
+    newest = next(reversed(state.windows.values()), None)  # type: ignore[call-overload]
+    return (
+        isinstance(newest, Settled)
+        and newest.reply.notice == Notice.CONFIRM_CLEAR
+        and at - newest.settled_at <= CONFIRM_WITHIN_S
+    )
+
+
+def _history(command: c.Receive) -> Events:
+    issued = e.HistoryLinkIssued(at=command.at, delivery=command.delivery, link=command.link)
+    return (command_given(command, "history"), issued, noticed(command, Notice.HISTORY))
+
+
+def _assistant_to_reopen(
+    state: UserState, live: Session | None, command: c.Receive
+) -> AssistantName:
+    configured = tuple(command.message.assistants.values())
+    last = live or next(iter(state.past[-1:]), None)
+    if last is not None and last.assistant in configured:
+        return last.assistant
+    return configured[0]
+
+
+def proceed(state: UserState, command: c.Receive, question: DeliveryKey) -> Events:
+    """Return what asks for the next part of the answer to `question`."""
+    refused = limits.refusal_of_message(state, command, costs=False, silent=False)
+    if refused is not None:
+        return refused
+    asked = e.ContinuationAsked(
+        at=command.at,
+        delivery=command.delivery,
+        question=question,
+        sent_at=command.sent_at,
+        delay_s=command.delay_s,
+        tapped=command.tapped,
+    )
+    return (asked,)
+
+
+def _retry(state: UserState, live: Session | None, command: c.Receive) -> Events:
+    if live is None:
+        return (command_given(command, "retry"), noticed(command, Notice.NO_SESSION))
+    last = live.newest
+    if last is None:
+        return (
+            command_given(command, "retry"),
+            noticed(command, Notice.NOTHING_TO_RETRY),
+        )
+    if isinstance(last.answer, Pending):
+        return proceed(state, command, last.delivery)
+    if last.image and live.assistant not in command.policy.sighted:
+        return declined(command, Notice.NOT_UNDERSTOOD, "image")
+    return ask(state, live, live.assistant, command, last.text, last.image, last.delivery)
+
+
+def _resume(state: UserState, live: Session | None, command: c.Receive) -> Events:
+    if live is None:
+        return (command_given(command, "resume"), noticed(command, Notice.NO_SESSION))
+    if command.held:
+        return ask(state, live, live.assistant, command, command.held, held=True)
+    was_over = state.live_at(command.at) is None
+    said = Notice.SESSION_RESUMED if was_over else Notice.SESSION_ALREADY_OPEN
+    return (
+        command_given(command, "resume"),
+        noticed(command, said, "" if was_over else live.assistant),
+    )
+
+
+def _choose_model(live: Session | None, command: c.Receive, wanted: str) -> Events:
+    assistant = live.assistant if live is not None else command.policy.open_with
+    if not assistant:
+        return (command_given(command, "model"), noticed(command, Notice.NO_SESSION))
+    models = command.policy.models.get(assistant, ())
+    if len(models) < 2:
+        return (command_given(command, "model"), noticed(command, Notice.ONLY_MODEL))
+    found = next((model for model in models if model.lower() == wanted.lower()), None)
+    if found is None:
+        current = live.model if live is not None and live.model in models else models[0]
+        about = "\n".join((current, *models))
+        name = Notice.NO_SUCH_MODEL if wanted else Notice.MODELS
+        return (command_given(command, "model"), noticed(command, name, about))
+    opened = () if live is not None else (session_opened(command, assistant),)
+    chosen = e.ModelChosen(
+        at=command.at,
+        session=live.id if live is not None else command.fresh_session,
+        delivery=command.delivery,
+        model=found,
+        tapped=command.tapped,
+    )
+    return (*opened, chosen, noticed(command, Notice.MODEL_CHOSEN, found))
+
+
+def _has_opened(events: Events) -> bool:
+    return any(isinstance(event, e.SessionOpened) for event in events)

@@ -1,0 +1,155 @@
+"""What makes a message a question, and what else a message leads to: notices, and refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wxgptd.domain import commands as c
+from wxgptd.domain import events as e
+from wxgptd.domain import limits, offering, phrases, routing
+from wxgptd.domain.session import Session
+from wxgptd.domain.state import UserState
+from wxgptd.domain.values import (
+    AssistantName,
+    DeliveryKey,
+    Notice,
+    Picture,
+    Text,
+    Unsupported,
+)
+
+Events = tuple[e.Event, ...]
+
+
+def put(state: UserState, live: Session | None, command: c.Receive) -> Events:
+    """Take a message as a question, of `live` or of a session that opens for it."""
+    assistant = live.assistant if live is not None else command.policy.open_with
+    match command.message.content:
+        case Text(text=text):
+            return ask(state, live, assistant, command, text)
+        case Picture(url=url) if url and assistant in command.policy.sighted:
+            return ask(state, live, assistant, command, "", url)
+        case Picture():
+            return declined(command, Notice.NOT_UNDERSTOOD, "image")
+        case Unsupported(kind=kind):
+            return declined(command, Notice.NOT_UNDERSTOOD, kind)
+        case other:
+            raise AssertionError(other)  # events are routed elsewhere
+
+
+def resumed(
+    state: UserState, command: c.Receive, resumes: bool, then: Callable[[Session | None], Events]
+) -> Events:
+    """Return what `then` decides, in the last session if that `resumes`, else as it is."""
+    if not resumes:
+        return then(state.live_at(command.at))
+    last = routing.lapsed_session(state, command.message.assistants, command.policy, command.at)
+    assert last is not None
+    ttl_s = command.policy.session_ttl_s
+    decided = then(last.resumed(command.at, ttl_s))
+    if not any(map(_needs_session, decided)):
+        return decided  # what is declined takes up nothing
+    return (e.SessionResumed(at=command.at, session=last.id, ttl_s=ttl_s), *decided)
+
+
+def _needs_session(event: e.Event) -> bool:
+    match event:
+        case e.QuestionAsked() | e.ModelChosen():
+            return True
+        case e.ReplyOffered(notice=name):
+            return name in (Notice.SESSION_RESUMED, Notice.MODELS, Notice.NO_SUCH_MODEL)
+        case _:
+            return False
+
+
+def ask(
+    state: UserState,
+    live: Session | None,
+    assistant: AssistantName,
+    command: c.Receive,
+    text: str,
+    image: str = "",
+    retries: DeliveryKey = DeliveryKey(""),
+    *,
+    held: bool = False,
+) -> Events:
+    """Take a question, in a session that is opened for it if none is `live`."""
+    question = text.strip()
+    if not question and not image:
+        return declined(command, Notice.NOT_UNDERSTOOD, "text")
+    if len(question.encode("utf-8", "replace")) > command.policy.max_question_bytes:
+        return declined(command, Notice.QUESTION_TOO_LONG, "")
+    # Counted across all sessions: one that was replaced may still have an answer running.
+    if len(state.unanswered) > command.policy.max_waiting:
+        return declined(command, Notice.TOO_MANY_WAITING, "")
+    if command.moderated:
+        return declined(command, Notice.MODERATED, "")
+    if assistant in command.spent:
+        return declined(command, Notice.BUDGET_SPENT, "")
+    is_command = not isinstance(command.message.phrase.action, phrases.Say)
+    refused = limits.refusal_of_question(state, command, silent=not is_command)
+    if refused is not None:
+        return refused
+    opened = () if live is not None else (session_opened(command, assistant),)
+    asked = e.QuestionAsked(
+        at=command.at,
+        session=live.id if live is not None else command.fresh_session,
+        delivery=command.delivery,
+        text=question,
+        link=command.link,
+        image=image,
+        sent_at=command.sent_at,
+        delay_s=command.delay_s,
+        tapped=command.tapped,
+        retries=retries,
+        held=held,
+    )
+    return (*opened, asked)
+
+
+def held_back(command: c.Receive) -> e.MessageHeld:
+    """Return what holds a message back."""
+    return e.MessageHeld(
+        at=command.at,
+        delivery=command.delivery,
+        sealed=command.sealed,
+        tapped=command.tapped,
+    )
+
+
+def declined(command: c.Receive, notice: Notice, about: str) -> Events:
+    """Return what does not take a message as a question, and says so."""
+    event = e.MessageDeclined(
+        at=command.at,
+        delivery=command.delivery,
+        reason=notice,
+        about=about,
+        tapped=command.tapped,
+    )
+    return (event, noticed(command, notice, about))
+
+
+def command_given(command: c.Receive, name: str) -> e.CommandGiven:
+    """Return what records a chat command under its canonical name."""
+    return e.CommandGiven(
+        at=command.at,
+        delivery=command.delivery,
+        command=name,
+        sent_at=command.sent_at,
+        tapped=command.tapped,
+    )
+
+
+def session_opened(command: c.Receive, assistant: AssistantName) -> e.SessionOpened:
+    """Return what opens a session."""
+    return e.SessionOpened(
+        at=command.at,
+        session=command.fresh_session,
+        assistant=assistant,
+        ttl_s=command.policy.session_ttl_s,
+    )
+
+
+def noticed(command: c.Receive, notice: Notice, about: str = "") -> e.ReplyOffered:
+    """Return the reply that is a fixed text."""
+    return offering.notice(command.at, command.delivery, notice, about)
