@@ -157,7 +157,7 @@ def test_the_download_is_all_of_it_as_markdown_oldest_first():
     assert text.index("第一个") < text.index("第二个") < text.index("第三个")
     assert text.count("**天空**是蓝色的。") == 3
     assert text.count("**回答**") == 3
-    assert re.search(r"## \d{4}-\d\d-\d\d \d\d:\d\d · chatgpt · 已结束", text)
+    assert re.search(r"## \d{4}-\d\d-\d\d \d\d:\d\d · AI 助手 · 已结束", text)
 
 
 def test_code_without_an_end_does_not_swallow_the_rest_of_the_download():

@@ -1,5 +1,7 @@
 """A changed configuration is taken up while the daemon runs: all of it that can be, or nothing."""
 
+import re
+
 import attrs
 import pytest
 
@@ -199,3 +201,16 @@ def test_yesterday_s_costs_are_not_complained_of_today(logged):
     seen = len(logged())
     changed(story, texts=attrs_texts(story, help="帮助"))
     assert not any("is spent" in line for line in logged()[seen:])
+
+
+def test_users_read_the_assistant_s_title_and_never_the_name_of_its_table(story):
+    titled = cfg.Assistant(base_url="http://model.test/v1", model="m", title="小明")
+    changed(story, assistant={"chatgpt": titled})
+    assert "我是 小明，" in story.say("/chatgpt")
+    story.send("你是谁？")
+    story.advance(1)
+    reply = story.say("/history")
+    path = re.search(r"https://chat.example.com(\S+)", reply)[1]
+    page = story.get(path).body
+    assert "小明 · 进行中" in page
+    assert "chatgpt" not in page

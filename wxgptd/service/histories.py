@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from wxgptd.domain.bidi import without_controls
 from wxgptd.domain.session import Answer, Completed, Failed, Pending, Question, Session
 from wxgptd.domain.state import UserState
-from wxgptd.domain.texts import Texts
-from wxgptd.domain.values import CloseReason, DeliveryKey, FailureReason, Finish
+from wxgptd.domain.texts import DEFAULT_TITLE, Texts
+from wxgptd.domain.values import AssistantName, CloseReason, DeliveryKey, FailureReason, Finish
 from wxgptd.domain.wording import failure_text
 from wxgptd.ports import Dialogue, HistoryView, Progress, Turn
 
@@ -29,11 +29,20 @@ Standing = tuple[Progress, str, str]
 
 
 class UserHistory:
-    """What is known of one user; `unfinished` is how far the answers are that are being written."""
+    """What is known of one user.
+
+    `titles` are what users call the assistants; `unfinished` is how far the answers are that are
+    being written.
+    """
 
     def __init__(
-        self, state: UserState, texts: Texts, unfinished: Mapping[DeliveryKey, Standing]
+        self,
+        state: UserState,
+        texts: Texts,
+        titles: Mapping[AssistantName, str],
+        unfinished: Mapping[DeliveryKey, Standing],
     ) -> None:
+        self._titles = titles
         self._sessions = tuple(_readable(state))
         self._since = state.history_since
         self._texts = texts
@@ -76,7 +85,7 @@ class UserHistory:
         ended = f"history_{session.closed}" if session.closed is not None else "history_open"
         return Dialogue(
             opened_at=session.opened_at,
-            assistant=session.assistant,
+            assistant=self._titles.get(session.assistant, DEFAULT_TITLE),
             ended=getattr(self._texts, ended),
             turns=tuple(map(self._turn, questions)),
         )

@@ -93,7 +93,8 @@ class Library:
             name: self._progress(state.question(name), self._flights.find(user, name))
             for name in state.unanswered
         }
-        return UserHistory(state, self._settings.page_texts, unfinished)
+        titles = {name: one.title for name, one in self._settings.assistants.items()}
+        return UserHistory(state, self._settings.page_texts, titles, unfinished)
 
     def erase(self, token: str) -> Deferred[bool]:
         """Erase the user whose history is behind `token`."""
