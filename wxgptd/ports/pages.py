@@ -59,7 +59,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """One session of a history page; `assistant` is its title, `ended` the label of how it ended."""
+    """One session of a history page: its assistant's title, and the label of how it ended."""
 
     opened_at: float
     assistant: str
