@@ -12,6 +12,8 @@ from wxgpt import completing, options, silence
 from wxgpt.commands import send
 from wxgpt.failures import UsageFailure
 
+PROMPT = "> "
+
 
 @click.command("chat")
 @click.option(
@@ -29,13 +31,18 @@ from wxgpt.failures import UsageFailure
 )
 @click.option("--url", metavar="URL", help="Deliver here instead of where the daemon listens.")
 def command(user: str, account: str | None, url: str | None) -> None:
-    """Talk to the daemon as somebody in WeChat would; end with ^D.
+    """Talk to the daemon as a person in WeChat would; end with ^D.
+
+    As there, you can write while an answer is on its way: 停止 stops it.
 
     \b
     Examples:
       wxgpt chat
       wxgpt chat --user somebody
     """
+    from twisted.internet.defer import Deferred, gatherResults
+    from twisted.python.failure import Failure
+
     from wxgpt import messages, peer
     from wxgpt.reactor import run
 
@@ -53,13 +60,36 @@ def command(user: str, account: str | None, url: str | None) -> None:
 
         wechat = peer.Peer(hook, http=peer.real_client(reactor), clock=reactor, wall=time.time)
         prompt = Prompt(reactor)
-        click.echo("Say something; /chatgpt opens a session, ^D ends.", err=True)
-        while (line := await prompt.ask("> ")) is not None:
-            if line.strip():
-                message = messages.text_message(line)
-                delivery = await wechat.deliver(user, message, tell)
-                silent = delivery.shown is None and url is None
-                why = silence.why(config, account, user, message) if silent else None
-                send.show_delivery(delivery, why)
+        ended: Deferred[None] = Deferred()
+        under_way: list[Deferred[None]] = []
+
+        def settle(result: Failure | None) -> None:
+            if ended.called:
+                return
+            if isinstance(result, Failure):
+                ended.errback(result)
+            else:
+                ended.callback(None)
+
+        async def say(line: str) -> None:
+            message = messages.text_message(line)
+            delivery = await wechat.deliver(user, message, tell)
+            silent = delivery.shown is None and url is None
+            why = silence.why(config, account, user, message) if silent else None
+            send.show_delivery(delivery, why)
+
+        async def listen() -> None:
+            click.echo("Say something; ^D ends.", err=True)
+            while (line := await prompt.ask(PROMPT)) is not None:
+                if line.strip():
+                    saying = Deferred.fromCoroutine(say(line))
+                    under_way.append(saying.addCallbacks(again, settle))
+            await gatherResults(under_way)
+
+        def again(_: None) -> None:
+            click.echo(PROMPT, nl=False, err=True)
+
+        Deferred.fromCoroutine(listen()).addBoth(settle)
+        await ended
 
     run(converse)
