@@ -94,7 +94,8 @@ class Flight:
         return _observe(self._changes)
 
     def land(self) -> None:
-        """Tell all observers that the answer is on record."""
+        """Tell all observers that the answer is on record, and let go of what it was made of."""
+        self.charge = None  # it holds on to the prompt, pictures and all
         _fire(self._landing)
         _fire(self._changes)
 
