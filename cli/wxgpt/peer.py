@@ -247,7 +247,7 @@ def _why(error: BaseException) -> str:
     if isinstance(error, ConnectionDone | ConnectionLost | ResponseNeverReceived):
         return "the connection was closed without a reply"
     if isinstance(error, ConnectionRefused):
-        return "nobody listens there"
+        return "nothing listens there"
     said = " ".join(str(error).split())
     if "certificate verify failed" in said:
         return "its certificate is not valid: expired, self-signed, or for another name"

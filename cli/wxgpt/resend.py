@@ -65,7 +65,7 @@ def send_again(plan: Plan, output: str) -> None:
 
     Raises:
         UsageFailure: that is not on this machine, or the daemon of this log, or nothing to send.
-        Unreachable: nobody listens there.
+        Unreachable: nothing listens there.
         UnansweredMessage: a message had no reply.
     """
     from wxgpt import peer
@@ -99,7 +99,7 @@ def send_again(plan: Plan, output: str) -> None:
     attempts = [attempt for _, delivery in done for attempt in delivery.attempts]
     if all(attempt.result is peer.Result.REFUSED for attempt in attempts):
         raise Unreachable(
-            f"nobody listens at {plan.to}", hint="start the daemon that is to be tried"
+            f"nothing listens at {plan.to}", hint="start the daemon that is to be tried"
         )
     faults = sum(delivery.fault for _, delivery in done)
     if faults:

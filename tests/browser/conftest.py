@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,8 @@ class Theatre:
         """Return the link to an answer that is done."""
         answer, link = self.ask(question, user)
         answer.write(text).end()
+        while "aria-busy" in self.stage.get(link)[1]:  # a /stop would cut it off
+            time.sleep(0.05)
         return link
 
     def history(self, user: str) -> str:

@@ -318,7 +318,7 @@ def test_replaying_to_nobody_says_so(running):
     running.send("/chatgpt 一？")
     done = running.wxgpt("replay", "-y", "--to", f"http://127.0.0.1:{free_port()}/wx/main")
     assert done.returncode == 3
-    assert "nobody listens" in done.stderr
+    assert "nothing listens" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -232,4 +232,4 @@ def test_root_may_put_the_state_in_order_and_the_daemon_can_use_it(running):
     restored = running.wxgpt("restore", "/srv/backup.tar.gz")
     assert restored.returncode == 0, restored.stderr
     assert running.systemctl("start", "wxgptd.service").returncode == 0, running.journal()
-    assert "正在进行" in reply_of(running.ask("/chatgpt"))
+    assert "已经开着" in reply_of(running.ask("/chatgpt"))

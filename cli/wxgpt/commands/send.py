@@ -226,7 +226,7 @@ def local_address(listen: str) -> str:
 
 
 def require_somebody(attempt: Attempt, hook: Webhook) -> None:
-    """Give up at once where nobody listens.
+    """Give up at once where nothing listens.
 
     Raises:
         Unreachable: the first attempt was refused; later ones may meet a restart.
@@ -235,7 +235,7 @@ def require_somebody(attempt: Attempt, hook: Webhook) -> None:
 
     if attempt.number == 1 and attempt.result is Result.REFUSED:
         raise Unreachable(
-            f"nobody listens at {hook.url}", hint="start the daemon: wxgptd --config FILE"
+            f"nothing listens at {hook.url}", hint="start the daemon: wxgptd --config FILE"
         )
 
 
