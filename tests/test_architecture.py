@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -38,3 +39,25 @@ def test_nothing_asks_the_clock_or_the_reactor_behind_its_callers_back():
         text = path.read_text("utf-8")
         for word in ("time.time()", "datetime.now(", "from twisted.internet import reactor"):
             assert word not in text or path.name in allowed, (path, word)
+
+
+def called(names: set[str]) -> dict[str, set[str]]:
+    """The methods of those names that the daemon calls, with the modules that call them."""
+    found: dict[str, set[str]] = {name: set() for name in names}
+    for path in ROOT.glob("wxgptd/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                on = ast.unparse(node.func.value)
+                name = f"{on.rpartition('.')[2].strip('_')}.{node.func.attr}"
+                if name in found:
+                    found[name].add(path.name)
+    return found
+
+
+def test_state_has_one_door_and_what_follows_has_one_owner():
+    assert called({"store.append", "flights.open", "flights.land", "flight.start"}) == {
+        "store.append": {"journal.py"},
+        "flights.open": {"answering.py"},
+        "flights.land": {"answering.py"},
+        "flight.start": {"answering.py"},
+    }

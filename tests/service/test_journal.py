@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.domain.test_properties import TIMED
 from tests.support.builders import ALICE, BOB, receive
 from tests.support.memory_store import MemoryStore
+from wxgptd.domain.commands import ExpireSession
 from wxgptd.domain.values import User
 from wxgptd.eventlog import codec, framing, loading
 from wxgptd.eventlog.framing import Header
-from wxgptd.service.journal import MANY_EVENTS, RECENTLY_S, Journal
+from wxgptd.service.journal import MANY_EVENTS, RECENTLY_S, Entry, Journal
 from wxgptd.service.projections import LinkIndex, OpenSessions
 
 USERS = st.lists(st.sampled_from([ALICE, BOB]), min_size=60, max_size=60)
@@ -126,3 +128,47 @@ def test_a_prefix_of_the_log_s_bytes_is_a_prefix_of_its_events(commands, users, 
             index.erased.add(entry[3])
     for sleeper in index.users().values():
         sleeper.wake()
+
+
+def test_effects_are_told_of_all_that_is_recorded_in_the_order_of_the_log():
+    store = MemoryStore()
+    service, told = Service(store), []
+
+    def asks_back(entry: Entry) -> None:
+        told.append(("first", entry.events))
+        if len(told) == 1:
+            service.journal.record(BOB, receive("/chatgpt 为什么？", "m1"))
+
+    service.journal.subscribe(asks_back)
+    service.journal.subscribe(lambda entry: told.append(("second", entry.events)))
+    service.journal.record(ALICE, receive("/chatgpt 为什么？", "m0"))
+    assert [who for who, _ in told] == ["first", "second"] * 2
+    heard = [event for who, events in told for event in events if who == "second"]
+    assert heard == store.events()
+
+
+def test_effects_are_told_nothing_of_what_led_to_nothing_or_is_read_at_a_start():
+    store, _, now = lived([(receive("/chatgpt 为什么？", "m0"), 0.0)], [ALICE])
+    again, told = Service(store), []
+    again.journal.subscribe(told.append)
+    again.load(now)
+    entry = again.journal.record(ALICE, ExpireSession(at=now))
+    assert (entry.events, told) == ((), [])
+    assert entry.before == entry.state == again.journal.state(ALICE)
+    again.journal.record(ALICE, receive("在吗", "m1"))
+    assert len(told) == 1
+
+
+def test_what_an_effect_breaks_on_does_not_silence_those_that_follow():
+    service, told = Service(MemoryStore()), []
+
+    def breaks_once(entry: Entry) -> None:
+        told.append(entry.events)
+        if len(told) == 1:
+            raise RuntimeError
+
+    service.journal.subscribe(breaks_once)
+    with pytest.raises(RuntimeError):
+        service.journal.record(ALICE, receive("/chatgpt 为什么？", "m0"))
+    service.journal.record(BOB, receive("/chatgpt 为什么？", "m1"))
+    assert len(told) == 2

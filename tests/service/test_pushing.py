@@ -322,7 +322,7 @@ def test_nothing_is_pushed_to_whoever_is_blocked_or_has_stopped():
 
     story = late()
     blocked = c.ChangeStanding(at=story.wall(), standing=Standing.BLOCKED, until=0.0)
-    story.service.answering.carry_out(User("main", "alice"), blocked)
+    story.service.journal.record(User("main", "alice"), blocked)
     story.advance(10)
     assert story.api.sent == []
     story = late()

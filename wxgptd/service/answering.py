@@ -6,10 +6,9 @@ gets its answer on record, whether WeChat comes again or not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from wxgptd.domain import commands as c
@@ -18,20 +17,16 @@ from wxgptd.domain.decider import recover
 from wxgptd.domain.state import UserState
 from wxgptd.domain.values import (
     AssistantName,
-    CloseReason,
     DeliveryKey,
     FailureReason,
-    Standing,
     User,
 )
 from wxgptd.errors import WxgptError
 from wxgptd.ports import Breakdown, Completion
 from wxgptd.service.asking import Asking
-from wxgptd.service.departed import Departed
 from wxgptd.service.fitting import Facts
 from wxgptd.service.inflight import Flight, InFlight
 from wxgptd.service.journal import Entry, Journal
-from wxgptd.service.keeping import Keeping
 from wxgptd.service.pushing import Pushing
 from wxgptd.service.settings import Settings
 from wxgptd.service.slots import Slots
@@ -42,7 +37,7 @@ log = Logger()
 
 
 class Answering:
-    """Carries out commands, and acts on what they lead to."""
+    """Acts on what is recorded: has questions answered, and their answers recorded."""
 
     def __init__(
         self,
@@ -52,24 +47,18 @@ class Answering:
         flights: InFlight,
         asking: Asking,
         pushing: Pushing,
-        keeping: Keeping,
-        departed: Departed,
         timeline: Timeline,
-        erased: Callable[[], None],
         slots: Slots,
         typing: TypingIndicator,
     ) -> None:
         self._typing = typing
         self._slots = slots
-        self._keeping = keeping
-        self._departed = departed
         self._settings = settings
         self._journal = journal
         self._flights = flights
         self._asking = asking
         self._pushing = pushing
         self._timeline = timeline
-        self._erased = erased
 
     def begin(self) -> None:
         """Settle what a stop left open: above all, ask again what it left without an answer."""
@@ -86,30 +75,12 @@ class Answering:
         for command in recover(state, self._timeline.now(), policy.link_ttl_s):
             if isinstance(command, c.FailAnswer):
                 log.warn("answer {question} {why}", question=command.question, why=command.detail)
-            self.carry_out(user, command)
+            self._journal.record(user, command)
 
     def end(self) -> None:
         """Stop all models. What they leave unanswered is asked again at the next start."""
         self._flights.cancel_all()
         self._pushing.end()
-
-    def carry_out(self, user: User, command: c.Command) -> Entry:
-        """Record `command`, act on what it leads to, and return that."""
-        before = self._journal.state(user)
-        entry = self._journal.record(user, command)
-        erased = bool(entry.events) and isinstance(entry.events[-1], e.UserErased)
-        if erased:  # before those who wait are told that their answer will not come
-            self._departed.note(user, before, self._timeline.now())
-            if not _by_operator(command):
-                day_began_at, _ = self._timeline.day()
-                self._departed.note_used(user, before, day_began_at)
-        self._act(user, entry)
-        if erased:
-            self._keeping.note_erased()
-            self._erased()
-            if not _by_operator(command):
-                self._block_again(user, before)
-        return entry
 
     def written(self, user: User) -> tuple[c.Written, ...]:
         """Return what the answers that the user waits for have come to."""
@@ -127,29 +98,9 @@ class Answering:
             cost=facts.cost,
         )
 
-    def erase(self, user: User, reason: CloseReason) -> Deferred[bool]:
-        """Erase `user`; fires with whether anything was known, once nothing is any more.
-
-        Errs:
-            OSError: a snapshot could not be replaced; it is tried again.
-        """
-        entry = self.carry_out(user, c.EraseUser(at=self._timeline.now(), reason=reason))
-        if not entry.events:
-            return succeed(False)
-        done = self._journal.committed().addCallback(lambda _: self._keeping.forgotten())
-        return done.addCallback(lambda _: True)
-
-    def _block_again(self, user: User, before: UserState) -> None:
-        """Keep a user blocked who is erased: that must not be the way around it."""
-        now = self._timeline.now()
-        if before.stands(now) is Standing.BLOCKED:
-            until = before.standing_until
-            blocked = c.ChangeStanding(at=now, standing=Standing.BLOCKED, until=until)
-            self._journal.record(user, blocked)
-
-    def _act(self, user: User, entry: Entry) -> None:
-        """Do what `entry` asks for, independently of whoever waits for it."""
-        pursue = False
+    def __call__(self, entry: Entry) -> None:
+        """Do what `entry` asks for, whether anybody waits for it or not."""
+        user, pursue = entry.user, False
         for event in entry.events:
             match event:
                 case e.QuestionAsked():
@@ -211,7 +162,7 @@ class Answering:
                 detail="unexpected error, see the log",
             )
         flight.finished()
-        self.carry_out(user, command)
+        self._journal.record(user, command)
 
     async def _ask(
         self, user: User, name: DeliveryKey, flight: Flight
@@ -251,7 +202,7 @@ class Answering:
             text="",
             detail="the answer has a word from the moderation list in it",
         )
-        self.carry_out(user, self._failed(name, objection, facts))
+        self._journal.record(user, self._failed(name, objection, facts))
 
     def _failed(self, name: DeliveryKey, result: Breakdown, facts: Facts) -> c.FailAnswer:
         return c.FailAnswer(
@@ -265,7 +216,3 @@ class Answering:
             assistant=facts.assistant,
             cost=facts.cost,
         )
-
-
-def _by_operator(command: c.Command) -> bool:
-    return isinstance(command, c.EraseUser) and command.reason is CloseReason.OPERATOR

@@ -40,6 +40,7 @@ from wxgptd.ports import Breakdown, Completion, EventStore, Prompt
 from wxgptd.service.answering import Answering
 from wxgptd.service.clock_offset import ClockOffset
 from wxgptd.service.conversations import Conversations
+from wxgptd.service.erasing import Erasing
 from wxgptd.service.fullness import Fullness
 from wxgptd.service.health import Health
 from wxgptd.service.inflight import InFlight
@@ -62,6 +63,7 @@ class Control:
         journal: Journal,
         conversations: Conversations,
         answering: Answering,
+        erasing: Erasing,
         settings: Settings,
         spending: Spending,
         flights: InFlight,
@@ -82,6 +84,7 @@ class Control:
         self._journal = journal
         self._conversations = conversations
         self._answering = answering
+        self._erasing = erasing
         self._settings = settings
         self._spending = spending
         self._flights = flights
@@ -218,7 +221,7 @@ class Control:
                     reason=CloseReason.OPERATOR,
                     written=self._answering.written(user),
                 )
-                self._answering.carry_out(user, command)
+                self._journal.record(user, command)
                 return self._journal.committed().addCallback(lambda _: True)
         return succeed(False)
 
@@ -288,13 +291,13 @@ class Control:
         command = c.ChangeStanding(
             at=now, standing=Standing(standing), until=now + for_s if for_s else 0.0
         )
-        self._answering.carry_out(User(AccountName(account), OpenId(openid)), command)
+        self._journal.record(User(AccountName(account), OpenId(openid)), command)
         return self._journal.committed().addCallback(lambda _: True)
 
     def forget(self, account: str, openid: str) -> Deferred[bool]:
         """Erase a user."""
         user = User(AccountName(account), OpenId(openid))
-        return self._answering.erase(user, CloseReason.OPERATOR)
+        return self._erasing.erase(user, CloseReason.OPERATOR)
 
     def vacuum(self) -> Deferred[Mapping[str, object]]:
         """Take a snapshot and drop what is not to be kept."""

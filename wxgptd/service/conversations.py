@@ -249,7 +249,7 @@ class Conversations:
         day_began_at, day_ends_at = self._timeline.day()
         held = self._held_back(user, message, at)
         stops = isinstance(message.phrase.action, _STOPPING)
-        entry = self._answering.carry_out(
+        entry = self._journal.record(
             user,
             c.Receive(
                 at=at,

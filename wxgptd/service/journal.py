@@ -1,17 +1,20 @@
 """The journal: the only writer of state, and the owner of the rule of order.
 
-decide -> append -> evolve -> (durable) -> act. State is evolved at once, so that the next
-command sees it; whoever wants to act on it awaits `Journal.committed` first.
+decide -> append -> evolve -> (durable) -> act. `record` is the one door: it decides, appends and
+evolves at once, so that the next command sees it, and tells the effects that subscribed. What they
+do outside the process awaits `Journal.committed`.
 
 After a start most users are asleep: their state is folded when somebody looks at it.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import itemgetter
+from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
@@ -36,10 +39,19 @@ MANY_EVENTS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a command led to: the user's state now, and the events that made it so."""
+    """What a command led to: the events, and the user's state before and after them."""
 
-    state: UserState
+    user: User
+    command: Command
+    before: UserState
     events: tuple[Event, ...]
+    state: UserState
+
+
+class Effect(Protocol):
+    """Acts on what is recorded. It may record something itself."""
+
+    def __call__(self, entry: Entry) -> None: ...
 
 
 class _Commit:
@@ -88,6 +100,16 @@ class Journal:
         self._asleep: dict[User, Asleep] = {}
         self._keep_since = 0.0
         self._newest: _Commit | None = None
+        self._effects: list[Effect] = []
+        self._untold: deque[Entry] = deque()
+        self._telling = False
+
+    def subscribe(self, effect: Effect) -> None:
+        """Have `effect` told of each entry, in the order of subscription.
+
+        Of what a start reads from the log it is not told: replaying causes no effects.
+        """
+        self._effects.append(effect)
 
     def since(self, now: float) -> Mapping[type[Event], float]:
         """Return which kinds of events `load` needs, and from what time on."""
@@ -168,18 +190,18 @@ class Journal:
         )
 
     def record(self, user: User, command: Command) -> Entry:
-        """Decide on `command`, append what it leads to, and evolve the user's state.
+        """Decide on `command`, append what it leads to, evolve the state, and tell the effects.
 
         Raises:
             Inconsistent: a decision cannot follow the user's state; nothing was appended.
         """
-        state = self.state(user)
-        events = decide(state, command)
+        before = self.state(user)
+        events = decide(before, command)
         if not events:
-            return Entry(state, events)
+            return Entry(user, command, before, events, before)
         # What cannot follow is found before it is in the log, where it would stop every start.
-        states = list(accumulate(events, evolve, initial=state))[1:]
-        self._newest = _Commit(self._store.append(user, events, state.version))
+        states = list(accumulate(events, evolve, initial=before))[1:]
+        self._newest = _Commit(self._store.append(user, events, before.version))
         state = states[-1]
         for event, evolved in zip(events, states, strict=True):
             for projection in self._projections:
@@ -188,7 +210,23 @@ class Journal:
             self._awake.pop(user, None)
         else:
             self._awake[user] = state
-        return Entry(state, events)
+        entry = Entry(user, command, before, events, state)
+        self._untold.append(entry)
+        self._tell()
+        return entry
+
+    def _tell(self) -> None:
+        """Tell the effects of what is recorded, in the log's order: one may record more."""
+        if self._telling:
+            return
+        self._telling = True
+        try:
+            while self._untold:
+                entry = self._untold.popleft()
+                for effect in self._effects:
+                    effect(entry)
+        finally:
+            self._telling = False
 
     def committed(self) -> Deferred[None]:
         """Fire when everything recorded so far is durable.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from wxgptd.domain import commands as c
-from wxgptd.domain.values import User, account_itself
+from wxgptd.domain.values import account_itself
 from wxgptd.ports import PassingKeys
 from wxgptd.service.journal import Journal
 from wxgptd.service.keeping import Keeping
@@ -21,12 +20,6 @@ from wxgptd.service.unanswered import Unanswered
 PERIOD_S = 1.0
 
 
-class CarryOut(Protocol):
-    """Record a command and act on what it leads to."""
-
-    def __call__(self, user: User, command: c.Command) -> object: ...
-
-
 class Sweeper:
     """Looks around once a second."""
 
@@ -36,7 +29,6 @@ class Sweeper:
         journal: Journal,
         sessions: OpenSessions,
         links: LinkIndex,
-        carry_out: CarryOut,
         pushing: Pushing,
         keeping: Keeping,
         unanswered: Unanswered,
@@ -47,7 +39,6 @@ class Sweeper:
         self._journal = journal
         self._sessions = sessions
         self._links = links
-        self._carry_out = carry_out
         self._pushing = pushing
         self._keeping = keeping
         self._unanswered = unanswered
@@ -77,7 +68,7 @@ class Sweeper:
             if live is not None:  # or its answer is still being written
                 self._sessions.keep(user, max(live.expires_at, now + PERIOD_S))
             else:
-                self._carry_out(user, c.ExpireSession(at=now))
+                self._journal.record(user, c.ExpireSession(at=now))
         self._links.forget_expired(now)
         self._record_unanswered(now)
         with suppress(OSError):  # it is tried again

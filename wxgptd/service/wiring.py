@@ -29,6 +29,7 @@ from wxgptd.service.configured import Configured
 from wxgptd.service.control import Control
 from wxgptd.service.conversations import Conversations
 from wxgptd.service.departed import Departed
+from wxgptd.service.erasing import Erasing
 from wxgptd.service.fitting import Fitting
 from wxgptd.service.fullness import Fullness
 from wxgptd.service.health import Health
@@ -143,13 +144,13 @@ class Service:
                 )
             ),
             pushing=pushing,
-            keeping=self._keeping,
-            departed=departed,
             timeline=timeline,
-            erased=self._forget_rendered,
             slots=self._slots,
             typing=TypingIndicator(settings, world.clock),
         )
+        erasing = Erasing(self.journal, self._keeping, departed, timeline, self._forget_rendered)
+        for effect in (erasing, self.answering):
+            self.journal.subscribe(effect)
         self.conversations = Conversations(
             settings=settings,
             journal=self.journal,
@@ -183,7 +184,6 @@ class Service:
             journal=self.journal,
             sessions=self._sessions,
             links=self._index,
-            carry_out=self.answering.carry_out,
             pushing=pushing,
             keeping=self._keeping,
             unanswered=self._unanswered,
@@ -198,7 +198,7 @@ class Service:
             link_hash=links.hash_token,
             settings=settings,
             timeline=timeline,
-            erase=self.answering.erase,
+            erase=erasing.erase,
         )
         self._pages = Pages(
             library,
@@ -231,6 +231,7 @@ class Service:
             journal=self.journal,
             conversations=self.conversations,
             answering=self.answering,
+            erasing=erasing,
             flights=flights,
             settings=settings,
             spending=spending,
