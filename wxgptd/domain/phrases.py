@@ -216,7 +216,8 @@ _SLASHES = "/／、\\"
 """A Chinese keyboard writes 、 where the slash is."""
 
 _ENDS = " 。.！!？?～~…，,、;；"
-_UNQUOTED = str.maketrans("", "", '“”"「」『』‘’【】')
+_QUOTES = dict.fromkeys(map(ord, '“”"＂「」『』‘’【】'))
+_CORE = _NARROW | _SIMPLIFIED | _INVISIBLE | _QUOTES
 _NAME_GOES_ON = re.compile(r"[A-Za-z0-9_-]")
 _JOINT = re.compile(r"^[，,：:、]?\s*")
 """What may be between a command and its question."""
@@ -309,5 +310,4 @@ class Vocabulary:
 
 def core(line: str) -> str:
     """Return a line without what phones and habits put around its words, in one spelling."""
-    bare = line.translate(_INVISIBLE).translate(_NARROW).translate(_UNQUOTED).strip(_ENDS)
-    return " ".join(bare.lower().translate(_SIMPLIFIED).split())
+    return " ".join(line.translate(_CORE).lower().strip(_ENDS).split())

@@ -182,7 +182,8 @@ def _of_conversation(state: UserState, message: Message, policy: Policy, at: flo
     live = state.live_at(at)
     if live is None and message.otherwise is not None:
         # The other rules give way to commands alone.
-        command = _command(state, message, policy, at, conversing=False)
+        lapsed = lapsed_session(state, message.assistants, policy, at)
+        command = _command(state, message, policy, at, lapsed, conversing=False)
         found: Route = command or Ruled(message.otherwise)
     elif not (live or state.version or policy.open_with) and _is_idle(message):
         return Left(Why.OUTSIDE)  # most messages of most accounts
@@ -201,7 +202,7 @@ def _unruled(
     after = policy.after_expiry if lapsed is not None else AfterExpiry.IGNORE
     answering = bool(state.unanswered)  # of a session that was replaced
     conversing = bool(live or policy.open_with or after is not AfterExpiry.IGNORE or answering)
-    command = _command(state, message, policy, at, conversing=conversing)
+    command = _command(state, message, policy, at, lapsed, conversing=conversing)
     if command is not None:
         return command
     if live is not None:
@@ -251,16 +252,21 @@ def lapsed_session(
 
 
 def _command(
-    state: UserState, message: Message, policy: Policy, at: float, *, conversing: bool
+    state: UserState,
+    message: Message,
+    policy: Policy,
+    at: float,
+    lapsed: Session | None,
+    *,
+    conversing: bool,
 ) -> Route | None:
     """Return what the command in `message` asks for, or None where it is words like any other."""
     action, reach = message.phrase
     if isinstance(action, phrases.Say):
         return None
     if isinstance(action, phrases.Continue):
-        return _continue(state, message, policy, at, conversing=conversing)
+        return _continue(state, message, policy, at, lapsed, conversing=conversing)
     live = state.live_at(at)
-    lapsed = lapsed_session(state, message.assistants, policy, at) if live is None else None
     resumes = lapsed is not None
     going_on = live is not None or (resumes and policy.after_expiry is AfterExpiry.RESUME)
     counts = (
@@ -289,7 +295,13 @@ def _command(
 
 
 def _continue(
-    state: UserState, message: Message, policy: Policy, at: float, *, conversing: bool
+    state: UserState,
+    message: Message,
+    policy: Policy,
+    at: float,
+    lapsed: Session | None,
+    *,
+    conversing: bool,
 ) -> Route | None:
     """Return the answer that goes on; what is tapped, or has a slash, is never a question."""
     action = message.phrase.action
@@ -301,10 +313,9 @@ def _continue(
         question = next(_unfinished(state, at - policy.link_ttl_s), None)
         if question is not None:
             return Proceed(question.delivery)
-    if live is None and (message.tapped or message.otherwise is None):
-        lapsed = lapsed_session(state, message.assistants, policy, at)
-        if lapsed is not None and _asks_on(lapsed):
-            return Ask(resumes=True)  # the answer has said that it goes on
+    free = message.tapped or message.otherwise is None
+    if free and lapsed is not None and _asks_on(lapsed):
+        return Ask(resumes=True)  # the answer has said that it goes on
     if _asks_on(live):
         return None
     asks = action.may_ask and not message.tapped

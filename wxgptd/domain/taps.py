@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from string import Formatter
 from urllib.parse import quote
 
@@ -21,8 +22,9 @@ _FULL_WIDTH = str.maketrans("<>&", "＜＞＆")
 _PLACEHOLDER = re.compile(r"(?<!\{)\{tap:([^{}|]*)(?:\|([^{}]*))?\}")
 
 
+@lru_cache(maxsize=512)
 def link(words: str, label: str = "") -> str:
-    """Return blue text `label` that sends `words` when tapped."""
+    """Return blue text `label` that sends `words` when tapped; both are the operator's words."""
     sent = _UNSAFE.sub(lambda found: quote(found.group(), safe=""), words)
     shown = (label or words).translate(_FULL_WIDTH)
     return _LINK.format(sent, shown)

@@ -195,7 +195,7 @@ def _notice(reply: Reply, link: str, texts: Texts, around: Surroundings) -> str:
         models="、".join(
             _tappable(f"/model {name}", name, around) for name in about.split("\n")[1:]
         ),
-        nearest=_tappable(about, about, around),
+        nearest=_tappable(about, about, around) if reply.notice == "no_such_command" else "",
         when=_when(reply.about, texts) if reply.notice in REFUSALS else "",
         minutes=round(around.ttl_s / 60) or 1,
         ttl=_span(around.ttl_s, texts),

@@ -177,7 +177,7 @@ class Holding:
         elif reply.question:
             link = self._links.answer(self._links.token(user, reply.question))
         question = state.question(reply.question) if reply.question else None
-        around = self._settings.around(self._settings.account(user))
+        around = self._settings.around(user)
         reminded = state.find(reply.reminder) if reply.reminder else None
         reminder = self._reminder(user, reminded[1] if reminded is not None else None)
         said = Say(wording.render(reply, question, link, self._settings.texts, around, reminder))

@@ -101,6 +101,8 @@ class Settings:
     commands: Mapping[str, AssistantName] = field(init=False)
     """Which chat command opens a session with which assistant."""
     vocabulary: Vocabulary = field(init=False)
+    surroundings: dict[AccountName, Surroundings] = field(init=False, default_factory=dict)
+    """What the texts of each account may speak of, of those that were asked for."""
 
     def __post_init__(self) -> None:
         self.commands = {one.command: name for name, one in self.assistants.items()}
@@ -116,8 +118,16 @@ class Settings:
         known = self.assistants.get(assistant)
         return known.max_running if known is not None else 0
 
-    def around(self, account: Account) -> Surroundings:
-        """Return what the texts of an account may speak of."""
+    def around(self, user: User) -> Surroundings:
+        """Return what the texts of the user's account may speak of."""
+        found = self.surroundings.get(user.account)
+        if found is None:
+            found = self._around(self.account(user))
+            if user.account in self.accounts:
+                self.surroundings[user.account] = found
+        return found
+
+    def _around(self, account: Account) -> Surroundings:
         return Surroundings(
             commands={name: one.command for name, one in self.assistants.items()},
             titles={name: one.title for name, one in self.assistants.items()},
