@@ -52,9 +52,9 @@ from wxgptd.domain.values import (
 from wxgptd.eventlog import codec, framing, loading, reader, segments, snapshot
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.store import LogStore
-from wxgptd.service.journal import Journal
-from wxgptd.service.projections import Calibrated, LinkIndex, OpenSessions
-from wxgptd.service.timeouts import DeliberateTimeouts
+from wxgptd.service.conversation.timeouts import DeliberateTimeouts
+from wxgptd.service.state.journal import Journal
+from wxgptd.service.state.projections import Calibrated, LinkIndex, OpenSessions
 
 GROUP = 32
 MASTER = b"m" * 32

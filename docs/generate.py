@@ -25,7 +25,7 @@ from wxgptd import __version__, config
 from wxgptd.config.tables import key_of
 from wxgptd.config.values import AutoOrNumber
 from wxgptd.domain import texts
-from wxgptd.service.reloading import TAKES_RESTART
+from wxgptd.service.operations.reloading import TAKES_RESTART
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = (ROOT / "etc" / "wxgptd.toml").read_text("utf-8")

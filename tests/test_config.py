@@ -16,7 +16,7 @@ from wxgptd.config import ConfigError, doubts, load
 from wxgptd.domain.texts import Texts
 from wxgptd.domain.values import Text
 from wxgptd.errors import WxgptError
-from wxgptd.service.moderation import Moderation
+from wxgptd.service.answers.moderation import Moderation
 
 ETC = Path(__file__).parent.parent / "etc" / "wxgptd.toml"
 GOOD = """

@@ -15,7 +15,7 @@ from twisted.web.server import NOT_DONE_YET
 from wxgptd.pages.outflow import PIECE_BYTES, STALLED_S, pour
 from wxgptd.pages.unsent import MAX_BYTES, MAX_BYTES_PER_OWNER, Unsent
 from wxgptd.pages.workshop import TooBusy
-from wxgptd.service.site import BoundedSite
+from wxgptd.process.site import BoundedSite
 
 BODY = bytes(range(256)) * 4_000
 

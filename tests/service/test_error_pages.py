@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from tests.support.model_server import answer_at
 from tests.support.story import Story
 from wxgptd.pages.serving import PRIVATE_HEADERS
-from wxgptd.service.site import MAX_BODY_BYTES, BoundedSite
+from wxgptd.process.site import MAX_BODY_BYTES, BoundedSite
 
 TOKEN = "A" * 22
 

@@ -15,8 +15,8 @@ from wxgptd.domain.commands import ExpireSession
 from wxgptd.domain.values import User
 from wxgptd.eventlog import codec, framing, loading
 from wxgptd.eventlog.framing import Header
-from wxgptd.service.journal import MANY_EVENTS, RECENTLY_S, Entry, Journal
-from wxgptd.service.projections import LinkIndex, OpenSessions
+from wxgptd.service.state.journal import MANY_EVENTS, RECENTLY_S, Entry, Journal
+from wxgptd.service.state.projections import LinkIndex, OpenSessions
 
 USERS = st.lists(st.sampled_from([ALICE, BOB]), min_size=60, max_size=60)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.support.builders import ALICE, BOB, History, asked, link, opened
 from wxgptd.domain import commands as c
 from wxgptd.domain.values import Policy
-from wxgptd.service.projections import LinkIndex, OpenSessions
+from wxgptd.service.state.projections import LinkIndex, OpenSessions
 
 
 def observed(projection, user, history: History):

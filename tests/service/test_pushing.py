@@ -10,7 +10,7 @@ from tests.support.story import APP_ID, Story, configuration
 from tests.support.wechat_api import WeChatApi
 from wxgpt import messages
 from wxgptd import config as cfg
-from wxgptd.service import typing_indicator
+from wxgptd.service.answers import typing_indicator
 
 SECRET = "canarysecret"
 LATE = "因为空气把蓝光散射得更多。"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wxgptd.service.room import Room
+from wxgptd.service.answers.room import Room
 
 
 class Asked:

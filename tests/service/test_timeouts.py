@@ -13,7 +13,7 @@ from wxgptd.domain import commands as c
 from wxgptd.domain import events as e
 from wxgptd.domain.timeout_budget import INITIAL_SIZE
 from wxgptd.domain.values import AccountName, DeliveryKey, OpenId, User, account_itself
-from wxgptd.service.timeouts import DeliberateTimeouts
+from wxgptd.service.conversation.timeouts import DeliberateTimeouts
 
 MAIN, OTHER = AccountName("main"), AccountName("other")
 

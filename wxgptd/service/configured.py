@@ -24,10 +24,10 @@ from wxgptd.llm import parameters, wire
 from wxgptd.llm.client import Model, Server, key_headers
 from wxgptd.llm.probing import Endpoints
 from wxgptd.pages import links
-from wxgptd.service.conversations import Conversations
-from wxgptd.service.keeping import Retention
-from wxgptd.service.metrics import Metrics
-from wxgptd.service.settings import Account, Assistant, Links, Price, Settings
+from wxgptd.service.conversation.conversations import Conversations
+from wxgptd.service.state.keeping import Retention
+from wxgptd.service.state.metrics import Metrics
+from wxgptd.service.state.settings import Account, Assistant, Links, Price, Settings
 from wxgptd.service.world import World
 from wxgptd.wechat import crypto
 from wxgptd.wechat.customer_service import App, CustomerService

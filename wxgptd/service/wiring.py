@@ -22,42 +22,42 @@ from wxgptd.pages import links
 from wxgptd.pages.resource import resources
 from wxgptd.pages.serving import Pages
 from wxgptd.service import configured
-from wxgptd.service.answering import Answering
-from wxgptd.service.asking import PICTURE_BYTES, Asking, Surroundings
-from wxgptd.service.clock_offset import ClockOffset
+from wxgptd.service.answers.answering import Answering
+from wxgptd.service.answers.asking import PICTURE_BYTES, Asking, Surroundings
+from wxgptd.service.answers.fitting import Fitting
+from wxgptd.service.answers.inflight import InFlight
+from wxgptd.service.answers.moderation import Moderation
+from wxgptd.service.answers.pushing import Pushing
+from wxgptd.service.answers.room import Room
+from wxgptd.service.answers.slots import Slots
+from wxgptd.service.answers.typing_indicator import TypingIndicator
 from wxgptd.service.configured import Configured
-from wxgptd.service.control import Control
-from wxgptd.service.conversations import Conversations
-from wxgptd.service.departed import Departed
-from wxgptd.service.erasing import Erasing
-from wxgptd.service.fitting import Fitting
-from wxgptd.service.fullness import Fullness
-from wxgptd.service.health import Health
-from wxgptd.service.holding import Holding
-from wxgptd.service.inflight import InFlight
-from wxgptd.service.journal import Journal
-from wxgptd.service.keeping import Keeping
-from wxgptd.service.lag import LagMonitor
-from wxgptd.service.library import Library
-from wxgptd.service.metrics import Condition, Metrics
-from wxgptd.service.moderation import Moderation
-from wxgptd.service.observers import EventLines
-from wxgptd.service.projections import (
+from wxgptd.service.conversation.clock_offset import ClockOffset
+from wxgptd.service.conversation.conversations import Conversations
+from wxgptd.service.conversation.holding import Holding
+from wxgptd.service.conversation.lag import LagMonitor
+from wxgptd.service.conversation.library import Library
+from wxgptd.service.conversation.timeouts import DeliberateTimeouts
+from wxgptd.service.operations.control import Control
+from wxgptd.service.operations.fullness import Fullness
+from wxgptd.service.operations.health import Health
+from wxgptd.service.operations.observers import EventLines
+from wxgptd.service.operations.reloading import Adopted, Reloading
+from wxgptd.service.operations.sweeper import Sweeper
+from wxgptd.service.root import Root
+from wxgptd.service.state.departed import Departed
+from wxgptd.service.state.erasing import Erasing
+from wxgptd.service.state.journal import Journal
+from wxgptd.service.state.keeping import Keeping
+from wxgptd.service.state.metrics import Condition, Metrics
+from wxgptd.service.state.projections import (
     Calibrated,
     LinkIndex,
     OpenSessions,
     Spending,
 )
-from wxgptd.service.pushing import Pushing
-from wxgptd.service.reloading import Adopted, Reloading
-from wxgptd.service.room import Room
-from wxgptd.service.site import Root
-from wxgptd.service.slots import Slots
-from wxgptd.service.sweeper import Sweeper
-from wxgptd.service.timeline import Timeline
-from wxgptd.service.timeouts import DeliberateTimeouts
-from wxgptd.service.typing_indicator import TypingIndicator
-from wxgptd.service.unanswered import Unanswered
+from wxgptd.service.state.timeline import Timeline
+from wxgptd.service.state.unanswered import Unanswered
 from wxgptd.service.world import World
 
 

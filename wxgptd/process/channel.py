@@ -1,0 +1,199 @@
+"""One HTTP connection, and one request on it, with what twisted.web does not bound.
+
+twisted.web has no limit on bodies, and a request that trickles in outlives its timeout.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, cast
+
+from twisted.internet.interfaces import IAddress, ITCPTransport
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web import http, server
+from twisted.web.error import UnsupportedMethod
+from twisted.web.resource import IResource
+
+from wxgptd.pages.serving import PRIVATE_HEADERS
+
+if TYPE_CHECKING:
+    from wxgptd.process.site import BoundedSite
+
+log = Logger(namespace="wxgptd.site")
+
+READ_DEADLINE_S = 10.0
+"""From the first byte of a request to its last; WeChat needs milliseconds."""
+
+IDLE_TIMEOUT_S = 60.0
+
+_TOO_LARGE = (
+    "\r\n".join(
+        (
+            "HTTP/1.1 413 Content Too Large",
+            "Connection: close",
+            "Content-Length: 0",
+            *(f"{name}: {value}" for name, value in PRIVATE_HEADERS.items()),
+            "",
+            "",
+        )
+    )
+).encode()
+
+
+class BoundedRequest(server.Request):
+    """A request whose body is refused before it is read if it is too long."""
+
+    _refused = False
+
+    def render(self, resrc: IResource) -> None:
+        """Have `resrc` answer; one line, without the address, for a method it does not know."""
+        try:
+            body = resrc.render(self)
+        except UnsupportedMethod as error:
+            self.setResponseCode(http.NOT_ALLOWED)
+            self.setHeader(b"allow", b", ".join(error.allowedMethods))
+            body = self._word(b"method not allowed\n")
+        if body is server.NOT_DONE_YET:
+            return
+        assert isinstance(body, bytes)
+        self.setHeader(b"content-length", b"%d" % len(body))
+        self.write(body)
+        self.finish()
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        """Say that something went wrong here, and nothing about what."""
+        log.failure("a request could not be answered", reason, bounded_as="request failed")
+        self.setResponseCode(http.INTERNAL_SERVER_ERROR)
+        body = self._word(b"internal error\n")
+        self.setHeader(b"content-length", b"%d" % len(body))
+        self.write(body)
+        self.finish()
+        return reason
+
+    def _word(self, body: bytes) -> bytes:
+        self.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        return body
+
+    def write(self, data: bytes) -> None:
+        """Write to the peer; every error page gets the headers that all pages have."""
+        if not self.startedWriting:
+            self.responseHeaders.removeHeader(b"server")
+            if self.code != http.OK:
+                for name, value in PRIVATE_HEADERS.items():
+                    if not self.responseHeaders.hasHeader(name):
+                        self.setHeader(name, value)
+        super().write(data)
+
+    def gotLength(self, length: int | None) -> None:
+        if length is not None and length > self._most():
+            self._refuse()
+        else:
+            super().gotLength(length)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        if self._refused:
+            return
+        assert self.content is not None
+        if self.content.tell() + len(data) > self._most():
+            self._refuse()
+        else:
+            super().handleContentChunk(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        if not self._refused:
+            super().requestReceived(command, path, version)
+
+    def _most(self) -> int:
+        return cast("BoundedChannel", self.channel).site.max_body_bytes
+
+    def _refuse(self) -> None:
+        self._refused = True
+        self.requestHeaders.removeHeader(b"expect")  # or a 100 would follow
+        assert self.channel.transport is not None
+        self.channel.transport.write(_TOO_LARGE)
+        self.channel.loseConnection()
+
+
+class BoundedChannel(http.HTTPChannel):
+    """A connection on which a request must be complete within its deadline.
+
+    `due` is when it is cut off: the site looks at all connections once a second, which is
+    cheaper than a timer for each request, and Twisted's own two. It `rests` between requests
+    and after the last one.
+    """
+
+    site: BoundedSite
+    address = ""
+    due = inf
+    rests = False
+    reads = False
+    """Whether it has one of the seats for readers of pages."""
+    _congested = False
+    """Whether the peer takes less than it is sent."""
+    _host: IAddress | None = None
+
+    @property
+    def idle_since(self) -> float:
+        """When it began to wait for its peer; infinity while a request is being answered."""
+        return self.due - (IDLE_TIMEOUT_S if self.rests else READ_DEADLINE_S)
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.due = self.site.now() + READ_DEADLINE_S
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.rests:
+            self.due = self.site.now() + READ_DEADLINE_S
+            self.rests = False
+        super().dataReceived(data)
+
+    def allContentReceived(self) -> None:
+        self.due = inf
+        super().allContentReceived()
+
+    def pauseProducing(self) -> None:
+        self._congested = True
+        super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._congested = False
+        super().resumeProducing()
+
+    def requestDone(self, request: http.Request) -> None:
+        if self._congested:
+            # Requests that were sent ahead would be answered into the memory of this process.
+            self.persistent = False
+        self.site.leave_seat(self)  # before a request that was sent ahead takes one
+        super().requestDone(request)
+        if not self.persistent:
+            # Closed as soon as the peer has taken the response, which it may never do.
+            self.due = self.site.now() + IDLE_TIMEOUT_S
+            self.rests = True
+        elif not self._handlingRequest:
+            self.due = self.site.now() + IDLE_TIMEOUT_S
+            self.rests = True
+
+    def forceAbortClient(self) -> None:
+        """Cut the connection; Twisted would log the address of the peer."""
+        transport = cast("ITCPTransport | None", self.transport)
+        if transport is not None:
+            transport.abortConnection()
+
+    def checkPersistence(self, request: http.Request, version: bytes) -> bool:
+        if self.site.closing:
+            request.responseHeaders.setRawHeaders(b"connection", [b"close"])
+            return False
+        persistent: bool = super().checkPersistence(request, version)
+        return persistent
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.site.release(self)
+        super().connectionLost(reason)
+
+    def getHost(self) -> IAddress:
+        # Asked for with every request, and a system call each time.
+        if self._host is None:
+            self._host = super().getHost()
+        return self._host

@@ -1,0 +1,194 @@
+"""Where the daemon listens: at its own endpoint, or on what systemd passes; and for its operator.
+
+A socket that systemd passes (`wxgptd.socket`) stays open while the daemon restarts: whoever
+connects meanwhile waits, and is refused by nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.python.systemd import ListenFDs
+
+from wxgptd.errors import WxgptError
+from wxgptd.process.site import BoundedSite
+
+log = Logger(namespace="wxgptd")
+
+
+class ListenFailed(WxgptError):
+    """the daemon cannot listen"""
+
+
+class NoEndpoint(WxgptError):
+    """what is configured describes no server endpoint"""
+
+    exit_status = 4
+
+
+def endpoint(reactor: Any, key: str, described: str) -> IStreamServerEndpoint:  # noqa: ANN401
+    """Return the endpoint that the value of a configuration's `key` describes.
+
+    Raises:
+        NoEndpoint: it describes none.
+    """
+    try:
+        found: IStreamServerEndpoint = serverFromString(reactor, described)
+        return found
+    except Exception as error:  # noqa: BLE001 (endpoint plugins raise what they like)
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise NoEndpoint(f'{key}: "{described}" is not a server endpoint: {why}') from None
+
+
+def passed_sockets() -> Sequence[int]:
+    """Return the descriptors of the sockets that systemd has passed to this process."""
+    # Twisted takes the variables out of `os.environ` when its endpoints are imported.
+    try:
+        began_with = Path("/proc/self/environ").read_bytes()
+    except OSError:
+        return ()  # no Linux, and no systemd
+    pairs = (one.partition("=") for one in os.fsdecode(began_with).split("\0") if "=" in one)
+    environ = {name: value for name, _, value in pairs if name.startswith("LISTEN_")}
+    count = environ.get("LISTEN_FDS", "")
+    if re.fullmatch(r"[0-9]{1,4}", count):  # names are systemd's to leave out, and not Twisted's
+        environ.setdefault("LISTEN_FDNAMES", ":".join(["unknown"] * int(count)))
+    return ListenFDs.fromEnvironment(environ).inheritedDescriptors()
+
+
+async def listen(reactor: Any, described: str, site: BoundedSite) -> Sequence[IListeningPort]:  # noqa: ANN401
+    """Listen on the sockets that systemd has passed, or if there are none, as `described`.
+
+    Raises:
+        NoEndpoint: nothing can be described like that.
+        ListenFailed: it cannot be listened there.
+    """
+    passed = passed_sockets()
+    if passed:
+        ports = [await _adopt(reactor, descriptor, site) for descriptor in passed]
+        found = ", ".join(where(port) for port in ports)
+        log.info("listening on {where}, passed by systemd", where=found)
+        if not described.startswith("systemd:") and not any(_is(port, described) for port in ports):
+            log.warn(
+                "server.listen says {described}, which is not used: systemd passes {where} "
+                "(ListenStream= in wxgptd.socket)",
+                described=described,
+                where=found,
+            )
+        return ports
+    if described.startswith("systemd:"):
+        raise ListenFailed(
+            f"server.listen is {described}, but systemd has passed no socket",
+            hint="start it by `systemctl start wxgptd.socket`, or name an address such as "
+            "tcp:9005:interface=127.0.0.1",
+        )
+    return [await listen_at(reactor, "server.listen", described, site)]
+
+
+async def listen_at(
+    reactor: Any,  # noqa: ANN401
+    key: str,
+    described: str,
+    site: BoundedSite,
+) -> IListeningPort:
+    """Listen as the value of `key` describes.
+
+    Raises:
+        NoEndpoint: nothing can be described like that.
+        ListenFailed: it cannot be listened there.
+    """
+    found = endpoint(reactor, key, described)
+    try:
+        port: IListeningPort = await found.listen(site)
+    except Exception as error:  # noqa: BLE001 (what a path or a certificate can be wrong in)
+        why = getattr(error, "socketError", error)
+        raise ListenFailed(
+            f"cannot listen on {described}: {plainly(why)}", hint=_hint(why, key)
+        ) from None
+    return port
+
+
+async def _adopt(reactor: Any, descriptor: int, site: BoundedSite) -> IListeningPort:  # noqa: ANN401
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as known:
+            family = known.family
+            if not known.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                raise ListenFailed(
+                    "the socket that systemd has passed does not listen for connections",
+                    hint="it is to be a ListenStream= in wxgptd.socket",
+                )
+        adopted = AdoptedStreamServerEndpoint(reactor, descriptor, family)
+        port: IListeningPort = await adopted.listen(site)
+    except OSError as error:
+        raise ListenFailed(
+            f"the socket that systemd has passed cannot be used: {plainly(error)}",
+            hint="see ListenStream= in wxgptd.socket",
+        ) from None
+    return port
+
+
+def where(port: IListeningPort) -> str:
+    """Return where a port listens, as people write it."""
+    address = port.getHost()
+    host = getattr(address, "host", None)
+    if host is not None:
+        return f"{host}:{address.port}"  # type: ignore[attr-defined]
+    name = getattr(address, "name", None) or b"an unnamed socket"
+    return os.fsdecode(name)
+
+
+def _is(port: IListeningPort, described: str) -> bool:
+    """Tell whether a port is what an operator's TCP endpoint describes, as far as can be told."""
+    number = str(getattr(port.getHost(), "port", ""))
+    return number in described.removeprefix("tcp:").removeprefix("port=").split(":")[:1]
+
+
+def listen_for_operator(reactor: Any, path: Path, site: BoundedSite) -> Any:  # noqa: ANN401
+    """Listen on the control socket at `path`, which only the daemon's own user may open.
+
+    Raises:
+        ListenFailed: it cannot be listened there, or another daemon does.
+    """
+    if path.is_socket():
+        if _somebody_listens(path):
+            raise ListenFailed(
+                f"another daemon listens on the control socket {path}",
+                hint="give each daemon a [server] admin, or a state_dir, of its own",
+            )
+        path.unlink()
+    try:
+        return reactor.listenUNIX(str(path), site, mode=0o600)
+    except (CannotListenError, OSError) as error:
+        why = getattr(error, "socketError", error)
+        raise ListenFailed(
+            f"cannot listen on the control socket {path}: {plainly(why)}",
+            hint='set [server] admin = "unix:PATH" to a shorter path in a writable directory',
+        ) from None
+
+
+def _hint(why: object, key: str) -> str:
+    if isinstance(why, PermissionError):
+        return "ports below 1024 are root's: keep 9005, and put nginx or Caddy in front"
+    return f"stop what uses the port, or set [{key.replace('.', '] ')} to another one"
+
+
+def _somebody_listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
+def plainly(error: object) -> str:
+    """Return what went wrong, in the system's words where there are some."""
+    return getattr(error, "strerror", None) or str(error)

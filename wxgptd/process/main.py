@@ -1,0 +1,393 @@
+"""`wxgptd --config FILE`: the process around the service, and the only user of the reactor.
+
+Exit status: 0 after a clean stop, 1 on a failure, 4 for a wrong configuration, 5 for a damaged
+log, 75 when the log cannot be written any more (systemd starts the daemon again then).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+from twisted.internet.base import ReactorBase
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall, deferLater, react
+from twisted.logger import Logger, globalLogBeginner, globalLogPublisher
+from twisted.web.resource import Resource
+
+from wxgptd import __version__, config
+from wxgptd.domain.record import Loaded
+from wxgptd.errors import WxgptError
+from wxgptd.eventlog import keyring
+from wxgptd.eventlog.disk import ROOM_NEEDED_BYTES
+from wxgptd.eventlog.store import LogStore, StoreUnavailable
+from wxgptd.outbound.client import http_client
+from wxgptd.outbound.names import Names
+from wxgptd.ports import Threads
+from wxgptd.process import log_format
+from wxgptd.process.keys import link_key, passing_keys
+from wxgptd.process.line_limit import LineLimit
+from wxgptd.process.listening import (
+    endpoint,
+    listen,
+    listen_at,
+    listen_for_operator,
+    plainly,
+    where,
+)
+from wxgptd.process.process_limits import (
+    connections_possible,
+    give_memory_back,
+    keep_memory_private,
+    raise_file_limit,
+)
+from wxgptd.process.site import MAX_BODY_BYTES, BoundedSite
+from wxgptd.process.supervision import Supervision, in_terminal
+from wxgptd.process.threads import start_threads
+from wxgptd.service.state.keeping import keeping_period_s
+from wxgptd.service.wiring import Service
+from wxgptd.service.world import World
+
+log = Logger(namespace="wxgptd")
+
+HEARD_WITHIN_S = 1.0
+"""How long a stop waits for the requests of those who have just connected."""
+
+MAX_CONFIGURATION_BYTES = 4 * 1024 * 1024
+"""What the control socket takes: a configuration may have many rules."""
+
+GRACE_S = 5.0
+"""How long a stop waits for held requests: WeChat's patience, then they are gone by themselves."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the daemon; see `--help`."""
+    parser = argparse.ArgumentParser(
+        prog="wxgptd", description="Connect WeChat Official Accounts to chat models."
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help="default: ./wxgptd.toml, then /etc/wxgptd/wxgptd.toml",
+    )
+    parser.add_argument(
+        "--log-format",
+        choices=log_format.FORMATS,
+        default="auto",
+        help="what is said on standard error; auto is the journal's format under systemd",
+    )
+    parser.add_argument("--check", action="store_true", help="only check the configuration")
+    parser.add_argument("--version", action="version", version=f"wxgptd {__version__}")
+    options = parser.parse_args(arguments)
+    last_words = log_format.last_words(options.log_format, sys.stderr, os.environ)
+    path = options.config or next(
+        (one for one in config.SEARCH_PATH if one.exists()), config.SEARCH_PATH[-1]
+    )
+    path = path.absolute()
+    try:
+        configured = config.load(path)
+        if options.check:
+            _check_endpoints(path, configured)
+            print(f"{path}: ok")
+            sys.exit(0)
+    except WxgptError as error:
+        last_words(f"error: {error}")
+        if error.hint:
+            last_words(f"hint: {error.hint}")
+        sys.exit(error.exit_status)
+    written = log_format.observer(options.log_format, sys.stderr, os.environ)
+    limited = LineLimit(written, time.monotonic)
+    globalLogBeginner.beginLoggingTo([limited], redirectStandardIO=False)
+    raise_file_limit()
+    give_memory_back()
+    try:
+        react(_run, (path, configured, limited))
+    finally:
+        limited.flush(everything=True)
+
+
+def _check_endpoints(path: Path, configured: config.Config) -> None:
+    """See to it that it can be listened where the configuration says.
+
+    Raises:
+        ConfigError: it describes no endpoint.
+    """
+    from twisted.internet import reactor  # noqa: PLC0415 (installed when it is needed)
+
+    server = configured.server
+    try:
+        if not server.listen.startswith("systemd:"):
+            endpoint(reactor, "server.listen", server.listen)
+        if server.metrics:
+            endpoint(reactor, "server.metrics", server.metrics)
+    except WxgptError as error:
+        raise config.ConfigError(path, [str(error)]) from None
+
+
+def _run(
+    reactor: Any,  # noqa: ANN401
+    path: Path,
+    configured: config.Config,
+    limited: LineLimit,
+) -> Deferred[None]:
+    # Timers must not follow a wall clock that is set forward or back.
+    reactor.seconds = time.monotonic
+
+    def flush() -> None:
+        with contextlib.suppress(OSError):  # a disk that is full for a moment: in a second again
+            limited.flush()
+
+    flushing = LoopingCall(flush)
+    flushing.clock = reactor
+    flushing.start(1.0, now=False)
+    return Deferred.fromCoroutine(_Process(reactor, path, configured).run())
+
+
+class _Process:
+    """One run of the daemon."""
+
+    def __init__(self, reactor: ReactorBase, path: Path, configured: config.Config) -> None:
+        self._reactor: Any = reactor
+        self._path = path
+        self._config = configured
+        self._stops = 0
+        self._failed: Deferred[None] = Deferred()
+        self._service: Service | None = None
+        self._reload_wanted = False
+
+    async def run(self) -> None:
+        """Start, and go on until the process is told to stop or cannot."""
+        try:
+            await self._start()
+            await self._failed
+        except WxgptError as error:
+            log.error("{error}", error=error)
+            if error.hint:
+                log.error("hint: {hint}", hint=error.hint)
+            # Exactly this type: Twisted's `react` knows no subclass of it.
+            raise SystemExit(error.exit_status) from None
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            log.error(
+                "the state directory cannot be used: {where}{why}", where=where, why=plainly(error)
+            )
+            raise SystemExit(StoreUnavailable.exit_status) from None
+
+    async def _start(self) -> None:
+        reactor, server = self._reactor, self._config.server
+        reactor.callWhenRunning(self._take_signals)  # behind the reactor's own handlers
+        reactor.installNameResolver(Names(reactor))
+        threads = start_threads(reactor)
+        store = self._open_store()
+        service = Service(
+            self._config,
+            World(
+                clock=reactor,
+                wall=time.time,
+                store=store,
+                http=http_client(reactor),
+                http_through=partial(http_client, reactor),
+                threads=threads,
+                max_running=connections_possible(),
+                link_key=link_key(server.state_dir),
+                passing_keys=passing_keys(server.state_dir),
+                config_path=self._path,
+                reread=partial(config.load, self._path),
+                on_damage=self._cannot_go_on,
+            ),
+        )
+        site = BoundedSite(
+            service.root,
+            reactor,
+            max_connections=min(server.max_connections, connections_possible()),
+            max_connections_per_address=server.max_connections_per_address,
+            full=service.fullness.note,
+            reserved=service.root.is_reserved,
+        )
+        ports = await self._listen(service, site)
+        # Not before: then only root may read the environment that names the sockets of systemd.
+        keep_memory_private()
+        supervision = Supervision(
+            os.environ,
+            reactor,
+            why_ill=lambda: service.health.why_ill,
+            summary=service.summary,
+        )
+        globalLogPublisher.addObserver(service.metrics.logged)  # type: ignore[arg-type]
+        self._service = service
+        self._on_stop(ports, site, supervision, service, store)
+        supervision.starting()
+        loaded = await self._load(service, store, threads)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        service.begin()
+        supervision.ready()
+        if self._reload_wanted:
+            self._told_to_reload()
+        log.info("ready, listening on {where}", where=", ".join(map(where, ports[:-1])))
+        for why in await threads.storage(lambda: store.damage_before(loaded.snapshot_seq)):
+            log.error("older events are damaged, see `wxgpt log verify`: {why}", why=why)
+
+    def _open_store(self) -> LogStore:
+        return LogStore(
+            self._config.server.state_dir,
+            _master_key(self._config),
+            in_reactor=self._reactor.callFromThread,
+            soon=partial(self._reactor.callLater, 0),
+            on_failure=self._cannot_go_on,
+            on_full=_say_full,
+            segment_bytes=self._config.log.segment_size,
+            segment_age_s=keeping_period_s(self._config.log.keep or 0.0),
+        )
+
+    async def _listen(self, service: Service, site: BoundedSite) -> Sequence[Any]:
+        """Listen for WeChat, for readers of metrics, and (last of all) for the operator."""
+        reactor, server = self._reactor, self._config.server
+        ports = list(await listen(reactor, server.listen, site))
+        if server.metrics:
+            figures = _few(service.figures(), reactor, MAX_BODY_BYTES)
+            ports.append(await listen_at(reactor, "server.metrics", server.metrics, figures))
+        admin = _few(service.admin, reactor, MAX_CONFIGURATION_BYTES)
+        ports.append(listen_for_operator(reactor, server.admin_socket, admin))
+        return ports
+
+    async def _load(self, service: Service, store: LogStore, threads: Threads) -> Loaded:
+        began = time.monotonic()
+        gc.disable()
+        try:
+            loaded = await threads.storage(service.load)
+        finally:
+            gc.enable()
+        store.start()
+        if (trimmed := store.trimmed) is not None:
+            log.warn(
+                "the log ended in {size} bytes that a crash had left unfinished; "
+                "they are kept in {kept}",
+                size=trimmed.size,
+                kept=trimmed.kept,
+            )
+            service.note_trimmed(trimmed.segment.name, trimmed.offset, trimmed.size)
+        for why in loaded.skipped:
+            log.warn("a snapshot is not used: {why}", why=why)
+        log.info(
+            "{count} events of {users} users, {replayed} of them behind the snapshot, "
+            "read in {took:.1f} s",
+            count=loaded.last_seq,
+            users=len(loaded.users),
+            replayed=loaded.last_seq - loaded.snapshot_seq,
+            took=time.monotonic() - began,
+        )
+        return loaded
+
+    def _on_stop(
+        self,
+        ports: Sequence[Any],
+        site: BoundedSite,
+        supervision: Supervision,
+        service: Service,
+        store: LogStore,
+    ) -> None:
+        *public, admin = ports
+
+        async def stop() -> None:
+            supervision.stopping()
+            log.info("stopping")
+            for port in public:
+                await port.stopListening()
+            site.close()
+            # Without a log nobody can be answered any more: there is nothing to wait for.
+            grace_s = 0.0 if self._failed.called else GRACE_S
+            began = self._reactor.seconds()
+            while (waited_s := self._reactor.seconds() - began) < grace_s and (
+                self._waits(service) or (site.arriving and waited_s < HEARD_WITHIN_S)
+            ):
+                await deferLater(self._reactor, 0.05)  # and then what was said is on its way
+            service.end()
+            await service.settled()
+            await admin.stopListening()
+            try:
+                store.close()
+            except StoreUnavailable as error:
+                self._cannot_go_on(error)
+            log.info("stopped")
+
+        self._reactor.addSystemEventTrigger(
+            "before", "shutdown", lambda: Deferred.fromCoroutine(stop())
+        )
+
+    def _waits(self, service: Service) -> bool:
+        """Tell whether somebody may still be answered, if nobody has said to hurry."""
+        return self._stops < 2 and service.held > 0
+
+    def _take_signals(self) -> None:
+        taken = dict.fromkeys((signal.SIGTERM, signal.SIGINT), self._told_to_stop)
+        taken[signal.SIGHUP] = self._told_to_stop if in_terminal() else self._told_to_reload
+        for number, act in taken.items():
+            # `nohup` and the shell's `&` have some ignored, and mean it.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, lambda *_, act=act: self._reactor.callFromThread(act))
+
+    def _told_to_reload(self) -> None:
+        """Take up the configuration again, as soon as the log is read."""
+        service = self._service
+        if service is None or not service.ready:
+            self._reload_wanted = True
+        elif config.is_handed_on(self._path):
+            log.warn(
+                "SIGHUP: {path} is the copy that systemd made when it started the daemon; "
+                "`systemctl reload wxgptd` takes up what the configuration says now",
+                path=str(self._path),
+            )
+        else:
+            with contextlib.suppress(WxgptError):  # the log has said what is wrong
+                service.reloading.from_file()
+
+    def _told_to_stop(self) -> None:
+        """Stop; told again, wait for nobody."""
+        self._stops += 1
+        if self._stops == 1:
+            self._reactor.stop()
+
+    def _cannot_go_on(self, error: WxgptError) -> None:
+        if not self._failed.called:
+            self._failed.errback(error)
+
+
+def _master_key(configured: config.Config) -> bytes:
+    """Return the master key of the log: the configured one, or the state directory's own."""
+    if configured.log.master_key:
+        return keyring.parse_master(configured.log.master_key.reveal())
+    return keyring.own_master(configured.server.state_dir)
+
+
+def _say_full(full: bool) -> None:
+    if full:
+        log.warn(
+            "the disk is full: new questions are refused until there is room ({needed} MB); "
+            "what is being answered goes on",
+            needed=ROOM_NEEDED_BYTES >> 20,
+        )
+    else:
+        log.info("there is room on the disk again: new questions are taken")
+
+
+def _few(root: Resource, reactor: Any, max_body_bytes: int) -> BoundedSite:  # noqa: ANN401
+    """Return a site for those who look after the daemon: there are few of them."""
+    return BoundedSite(
+        root,
+        reactor,
+        max_connections=64,
+        max_connections_per_address=64,
+        max_body_bytes=max_body_bytes,
+    )

@@ -1,0 +1,192 @@
+"""The daemon's HTTP server, and what no client may do to it.
+
+The access log would write the signed URL, so there is none.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from collections.abc import Callable
+from math import inf
+from typing import cast
+
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.web import http, server
+from twisted.web.resource import IResource, Resource
+
+from wxgptd.process.channel import BoundedChannel, BoundedRequest
+
+MAX_BODY_BYTES = 64 * 1024
+
+KEPT_FOR_WEBHOOKS = 0.25
+"""The share of the connections that no reader of a page gets."""
+
+
+class BoundedSite(server.Site):
+    """Serves `root` to a bounded number of connections.
+
+    Some of them are kept for the paths that are `reserved`; `full` is told what there is none of.
+
+    The bound for each address does not hold for loopback: that is where a reverse proxy is.
+    """
+
+    # HTTP/1.1 directly: the stock factory puts a second protocol in front, to negotiate HTTP/2.
+    protocol = BoundedChannel  # type: ignore[assignment]
+    noisy = False
+
+    def __init__(
+        self,
+        root: Resource,
+        reactor: IReactorTime,
+        *,
+        max_connections: int,
+        max_connections_per_address: int,
+        max_body_bytes: int = MAX_BODY_BYTES,
+        full: Callable[[str], None] = lambda _: None,
+        reserved: Callable[[bytes], bool] = lambda _: True,
+    ) -> None:
+        super().__init__(
+            root,
+            requestFactory=BoundedRequest,
+            reactor=reactor,
+            timeout=None,  # see BoundedChannel.due
+            parsePOSTFormSubmission=False,
+        )
+        self.displayTracebacks = False
+        self.max_body_bytes = max_body_bytes
+        self.closing = False
+        self._max_connections = max_connections
+        self._max_connections_per_address = max_connections_per_address
+        self._max_reading = max_connections - max(1, round(max_connections * KEPT_FOR_WEBHOOKS))
+        self._reading = 0
+        self._full = full
+        self._reserved = reserved
+        self._clock = reactor
+        self._connections: Counter[str] = Counter()
+        self._channels: set[BoundedChannel] = set()
+        self._sweep = LoopingCall(self._cut_off)
+        self._sweep.clock = reactor
+
+    def close(self) -> None:
+        """Take one more request at the most from whoever is connected, and none from who rests."""
+        self.closing = True
+        for channel in [one for one in self._channels if one.rests]:
+            channel.loseConnection()
+
+    @property
+    def arriving(self) -> int:
+        """How many have connected, or begun to ask, and not been heard to the end yet."""
+        return sum(one.due < inf and not one.rests for one in self._channels)
+
+    def now(self) -> float:
+        """Return the monotonic time, in seconds."""
+        return self._clock.seconds()
+
+    def startFactory(self) -> None:
+        super().startFactory()
+        self._sweep.start(1.0)
+
+    def stopFactory(self) -> None:
+        self._sweep.stop()
+        super().stopFactory()
+
+    def _cut_off(self) -> None:
+        now = self.now()
+        for channel in [one for one in self._channels if one.due <= now]:
+            channel.forceAbortClient()
+
+    def buildProtocol(self, address: IAddress | None) -> BoundedChannel | None:  # type: ignore[override]
+        host = getattr(address, "host", "") or ""
+        bounded = bool(host) and not _loopback(host)
+        crowded = bounded and self._connections[host] >= self._max_connections_per_address
+        if crowded or (len(self._channels) >= self._max_connections and not self._make_room()):
+            self._full("connections")
+            return None
+        channel = cast("BoundedChannel", super().buildProtocol(address))
+        channel.address = host if bounded else ""
+        self._channels.add(channel)
+        if bounded:
+            self._connections[host] += 1
+        return channel
+
+    def _make_room(self) -> bool:
+        """Give up the connection that has been idle the longest; tell whether there was one.
+
+        Idle is who rests, and whose request is incomplete: WeChat's take milliseconds to arrive. To
+        take those who rest first would cut off people whose response has just been sent.
+        """
+        idle = [one for one in self._channels if one.idle_since < inf]
+        if not idle:
+            return False
+        given_up = min(idle, key=lambda one: one.idle_since)
+        self.release(given_up)
+        given_up.forceAbortClient()
+        return True
+
+    def take_seat(self, channel: BoundedChannel) -> bool:
+        """Let a connection read a page, unless as many do as may: some are kept for webhooks."""
+        if not channel.reads:
+            if self._reading >= self._max_reading:
+                self._full("readers")
+                return False
+            channel.reads = True
+            self._reading += 1
+        return True
+
+    def leave_seat(self, channel: BoundedChannel) -> None:
+        """Note that a connection reads no page any longer."""
+        if channel.reads:
+            channel.reads = False
+            self._reading -= 1
+
+    def getResourceFor(self, request: http.Request) -> IResource:
+        """Find what answers `request`; readers of pages need a seat."""
+        channel = request.channel
+        if (
+            isinstance(channel, BoundedChannel)
+            and not self._reserved(request.path)
+            and not self.take_seat(channel)
+        ):
+            return Crowded()
+        found: IResource = super().getResourceFor(request)
+        return found
+
+    def release(self, channel: BoundedChannel) -> None:
+        """Count a connection as gone."""
+        if channel not in self._channels:
+            return
+        self._channels.discard(channel)
+        self.leave_seat(channel)
+        host = channel.address
+        if host:
+            self._connections[host] -= 1
+            if self._connections[host] <= 0:
+                del self._connections[host]
+
+    def log(self, request: http.Request) -> None:
+        """Write no access log."""
+
+    def _openLogFile(self, path: object) -> None:  # type: ignore[override]
+        """Open no access log."""
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+class Crowded(Resource):
+    """All connections for readers are in use; retry later."""
+
+    isLeaf = True
+
+    def render(self, request: server.Request) -> bytes:
+        request.setResponseCode(503)
+        request.setHeader(b"retry-after", b"5")
+        request.setHeader(b"connection", b"close")
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        return b"too many readers, try again in a moment\n"

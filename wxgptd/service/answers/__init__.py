@@ -1,0 +1,1 @@
+"""Answers on their way: which model is asked, with what, how many at once, and what is pushed."""

@@ -1,0 +1,218 @@
+"""Have questions answered: whose turn it is, and what becomes of the answer.
+
+This is what is done about events, independently of whoever waits: a question that is on record
+gets its answer on record, whether WeChat comes again or not.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from wxgptd.domain import commands as c
+from wxgptd.domain import events as e
+from wxgptd.domain.decider import recover
+from wxgptd.domain.state import UserState
+from wxgptd.domain.values import (
+    AssistantName,
+    DeliveryKey,
+    FailureReason,
+    User,
+)
+from wxgptd.errors import WxgptError
+from wxgptd.ports import Breakdown, Completion
+from wxgptd.service.answers.asking import Asking
+from wxgptd.service.answers.fitting import Facts
+from wxgptd.service.answers.inflight import Flight, InFlight
+from wxgptd.service.answers.pushing import Pushing
+from wxgptd.service.answers.slots import Slots
+from wxgptd.service.answers.typing_indicator import TypingIndicator
+from wxgptd.service.state.journal import Entry, Journal
+from wxgptd.service.state.settings import Settings
+from wxgptd.service.state.timeline import Timeline
+
+log = Logger()
+
+
+class Answering:
+    """Acts on what is recorded: has questions answered, and their answers recorded."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        journal: Journal,
+        flights: InFlight,
+        asking: Asking,
+        pushing: Pushing,
+        timeline: Timeline,
+        slots: Slots,
+        typing: TypingIndicator,
+    ) -> None:
+        self._typing = typing
+        self._slots = slots
+        self._settings = settings
+        self._journal = journal
+        self._flights = flights
+        self._asking = asking
+        self._pushing = pushing
+        self._timeline = timeline
+
+    def begin(self) -> None:
+        """Settle what a stop left open: above all, ask again what it left without an answer."""
+        self._pushing.begin()
+        for user, state in self._journal.awake():
+            if state.unanswered or state.push is not None:
+                self._recover(user, state)
+
+    def _recover(self, user: User, state: UserState) -> None:
+        for name in state.unanswered:
+            if name not in state.heads():
+                self._flights.open(user, name)  # it waits, as before
+        policy = self._settings.account(user).policy
+        for command in recover(state, self._timeline.now(), policy.link_ttl_s):
+            if isinstance(command, c.FailAnswer):
+                log.warn("answer {question} {why}", question=command.question, why=command.detail)
+            self._journal.record(user, command)
+
+    def end(self) -> None:
+        """Stop all models. What they leave unanswered is asked again at the next start."""
+        self._flights.cancel_all()
+        self._pushing.end()
+
+    def written(self, user: User) -> tuple[c.Written, ...]:
+        """Return what the answers that the user waits for have come to."""
+        running = self._journal.state(user).heads()
+        flights = [(name, self._flights.find(user, name)) for name in running]
+        return tuple(self._written(name, flight) for name, flight in flights if flight is not None)
+
+    def _written(self, question: DeliveryKey, flight: Flight) -> c.Written:
+        facts = flight.charge() if flight.charge is not None else Facts(AssistantName(""))
+        return c.Written(
+            question=question,
+            text=flight.written,
+            tokens=facts.prompt_tokens + facts.completion_tokens,
+            assistant=facts.assistant,
+            cost=facts.cost,
+        )
+
+    def __call__(self, entry: Entry) -> None:
+        """Do what `entry` asks for, whether anybody waits for it or not."""
+        user, pursue = entry.user, False
+        for event in entry.events:
+            match event:
+                case e.QuestionAsked():
+                    self._flights.open(user, event.delivery)
+                    pursue = True
+                case e.AnswerRestarted():
+                    self._flights.open(user, event.question)
+                    pursue = True
+                case e.AnswerCompleted() | e.AnswerFailed():
+                    flight = self._flights.find(user, event.question)
+                    self._flights.land(user, event.question)
+                    if flight is not None:
+                        flight.cancel()
+                    self._pushing.consider(user, event.question)
+                    pursue = True
+                case _:
+                    pass
+        if pursue:
+            self._pursue(user, entry.state)
+
+    def _pursue(self, user: User, state: UserState) -> None:
+        """Call the model for each question whose turn it is."""
+        for name in state.heads():
+            flight = self._flights.find(user, name)
+            if flight is not None and not flight.started and not flight.in_line:
+                flight.in_line = True
+                found = state.find(name)
+                assert found is not None
+                assistant = found[0].assistant
+                self._slots.take(assistant, partial(self._start, user, name, flight, assistant))
+
+    def _start(
+        self, user: User, name: DeliveryKey, flight: Flight, assistant: AssistantName
+    ) -> bool:
+        """Call the model, if that is still wanted; tell whether it is."""
+        if self._flights.find(user, name) is not flight or flight.started:
+            return False
+        run = partial(self._run, user, name, flight)
+        flight.start(run, partial(self._slots.give, assistant))
+        self._typing.begin(user, flight)
+        return True
+
+    async def _run(self, user: User, name: DeliveryKey, flight: Flight) -> None:
+        """Have one question answered, and the answer recorded."""
+        try:
+            await self._journal.committed()
+            command = await self._ask(user, name, flight)
+        except CancelledError:
+            return  # by `/clear`, or by a stop: whoever cancelled has settled what follows
+        except WxgptError:
+            return  # the log cannot be written any more, and the daemon is about to stop
+        except Exception:  # noqa: BLE001 (whatever it was, the user gets a sentence)
+            log.failure("asking the model failed unexpectedly")
+            command = c.FailAnswer(
+                at=self._timeline.now(),
+                question=name,
+                reason=FailureReason.UNAVAILABLE,
+                text=flight.written,
+                detail="unexpected error, see the log",
+            )
+        flight.finished()
+        self._journal.record(user, command)
+
+    async def _ask(
+        self, user: User, name: DeliveryKey, flight: Flight
+    ) -> c.CompleteAnswer | c.FailAnswer:
+        result, facts = await self._asking.ask(user, name, flight, self._stop_moderated)
+        match result:
+            case Completion():
+                return c.CompleteAnswer(
+                    at=self._timeline.now(),
+                    question=name,
+                    text=result.text,
+                    finish=result.finish,
+                    model=result.model,
+                    prompt_tokens=facts.prompt_tokens,
+                    completion_tokens=facts.completion_tokens,
+                    first_text_s=result.first_text_s,
+                    took_s=result.took_s,
+                    assistant=facts.assistant,
+                    estimated=facts.estimated,
+                    prompt_bytes=facts.prompt_bytes,
+                    cost=facts.cost,
+                    withdrawn=result.withdrawn,
+                )
+            case Breakdown():
+                log.warn(
+                    "answer {question} failed: {reason}: {detail}",
+                    question=name,
+                    reason=result.reason,
+                    detail=result.logged,
+                    bounded_as=f"answer failed {facts.assistant} {result.reason}",
+                )
+                return self._failed(name, result, facts)
+
+    def _stop_moderated(self, user: User, name: DeliveryKey, facts: Facts) -> None:
+        objection = Breakdown(
+            reason=FailureReason.MODERATED,
+            text="",
+            detail="the answer has a word from the moderation list in it",
+        )
+        self._journal.record(user, self._failed(name, objection, facts))
+
+    def _failed(self, name: DeliveryKey, result: Breakdown, facts: Facts) -> c.FailAnswer:
+        return c.FailAnswer(
+            at=self._timeline.now(),
+            question=name,
+            reason=result.reason,
+            text=result.text,
+            detail=result.detail,
+            retry_after_s=result.retry_after_s,
+            tokens=facts.prompt_tokens + facts.completion_tokens,
+            assistant=facts.assistant,
+            cost=facts.cost,
+        )

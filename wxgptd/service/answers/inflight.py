@@ -1,0 +1,176 @@
+"""The single-flight table: the answers being written just now, and who waits for them.
+
+Deferreds live here and nowhere in state. Each observer gets a fresh one, so that a peer that
+hangs up cancels its own waiting and nothing else. (The precedent is synapse's ResponseCache.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from wxgptd.domain.values import DeliveryKey, User
+from wxgptd.ports import Progress
+from wxgptd.service.answers.fitting import Facts
+
+MAX_THOUGHT_CHARS = 50_000
+
+
+class Flight:
+    """One answer on its way: written so far, and observers.
+
+    `started` is false while the question waits; `in_line` is true while it waits for a place, and
+    not for another question of its user's. `charge` tells what the answer has taken so far, once a
+    model was asked.
+    """
+
+    def __init__(self) -> None:
+        self.started = False
+        self.in_line = False
+        self.charge: Callable[[], Facts] | None = None
+        self._run: Deferred[None] | None = None
+        self._pieces: list[str] = []
+        self._thoughts: list[str] = []
+        self._thought_chars = 0
+        self._landing: list[Deferred[None]] = []
+        self._changes: list[Deferred[None]] = []
+
+    @property
+    def written(self) -> str:
+        """The answer as far as it has come."""
+        if len(self._pieces) > 1:
+            self._pieces[:] = ["".join(self._pieces)]
+        return self._pieces[0] if self._pieces else ""
+
+    def write(self, piece: str) -> None:
+        """Add a piece of the answer."""
+        self._pieces.append(piece)
+        self._tell_change()
+
+    @property
+    def progress(self) -> Progress:
+        """How far the answer is."""
+        if not self.started:
+            return Progress.WAITING
+        return Progress.WRITING if self._pieces else Progress.THINKING
+
+    @property
+    def thoughts(self) -> str:
+        """What the model has thought, where it may be shown."""
+        if len(self._thoughts) > 1:
+            self._thoughts[:] = ["".join(self._thoughts)]
+        return self._thoughts[0] if self._thoughts else ""
+
+    def think(self, piece: str) -> None:
+        """Add a piece of what the model thinks; nobody reads more than so much of it."""
+        if self._thought_chars < MAX_THOUGHT_CHARS:
+            self._thoughts.append(piece)
+            self._thought_chars += len(piece)
+            self._tell_change()
+
+    def unthink(self) -> None:
+        """Forget what was thought: somebody else thinks now, or it is not fit to be shown."""
+        if self._thoughts:
+            self._thoughts, self._thought_chars = [], 0
+            self._tell_change()
+
+    def rewrite(self, text: str) -> None:
+        """Have `text` in the place of what was written: the answer begins anew."""
+        if self.written != text:
+            self._pieces[:] = [text] if text else []
+            self._tell_change()
+
+    def _tell_change(self) -> None:
+        """Wake whoever waits for a change."""
+        _fire(self._changes)
+
+    def landed(self) -> Deferred[None]:
+        """Fire when the answer is on record, for better or worse."""
+        return _observe(self._landing)
+
+    def changed(self) -> Deferred[None]:
+        """Fire at the next piece, or the end."""
+        return _observe(self._changes)
+
+    def land(self) -> None:
+        """Tell all observers that the answer is on record, and let go of what it was made of."""
+        self.charge = None  # it holds on to the prompt, pictures and all
+        _fire(self._landing)
+        _fire(self._changes)
+
+    def start(
+        self,
+        run: Callable[[], Coroutine[Deferred[object], object, None]],
+        ended: Callable[[], None],
+    ) -> None:
+        """Begin to have the question answered by `run`; `ended` is called after that."""
+        self.started, self.in_line = True, False
+        running = Deferred.fromCoroutine(run())
+        self._run = None if running.called else running
+        running.addBoth(lambda _: ended())
+        self._tell_change()
+
+    def finished(self) -> None:
+        """Note that the model is done: from here on there is nothing to cancel."""
+        self._run = None
+
+    def cancel(self) -> None:
+        """Stop the model, if it is still at work."""
+        run, self._run = self._run, None
+        if run is not None:
+            run.cancel()
+
+
+def _observe(observers: list[Deferred[None]]) -> Deferred[None]:
+    def forget(cancelled: Deferred[None]) -> None:
+        if cancelled in observers:
+            observers.remove(cancelled)
+        cancelled.errback(CancelledError())
+
+    observer: Deferred[None] = Deferred(forget)
+    observers.append(observer)
+    return observer
+
+
+def _fire(observers: list[Deferred[None]]) -> None:
+    waiting, observers[:] = observers[:], []
+    for observer in waiting:
+        observer.callback(None)
+
+
+class InFlight:
+    """All flights, by the question that each one answers."""
+
+    def __init__(self) -> None:
+        self._flights: dict[tuple[User, DeliveryKey], Flight] = {}
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def __iter__(self) -> Iterator[tuple[User, DeliveryKey, Flight]]:
+        return iter([(user, name, one) for (user, name), one in self._flights.items()])
+
+    def find(self, user: User, question: DeliveryKey) -> Flight | None:
+        """Return the flight of that question, or None if its answer is on record."""
+        return self._flights.get((user, question))
+
+    def open(self, user: User, question: DeliveryKey) -> None:
+        """Begin a flight; the model need not have been called yet."""
+        self._flights[user, question] = Flight()
+
+    def land(self, user: User, question: DeliveryKey) -> None:
+        """End a flight whose answer is on record."""
+        flight = self._flights.pop((user, question), None)
+        if flight is not None:
+            flight.land()
+
+    def running(self) -> int:
+        """Count the flights whose model has been called."""
+        return sum(flight.started for flight in self._flights.values())
+
+    def cancel_all(self) -> None:
+        """Stop all models, and leave their questions without an answer on record."""
+        flights, self._flights = list(self._flights.values()), {}
+        for flight in flights:
+            flight.cancel()

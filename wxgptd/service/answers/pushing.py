@@ -1,0 +1,179 @@
+"""Deliver what came too late for its window as customer-service messages, where WeChat allows it.
+
+A part is on record as started before it leaves, and as delivered only when WeChat has said so.
+Where the daemon stopped in between nobody knows: it is not pushed again, but offered on request.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from wxgptd.domain import commands as c
+from wxgptd.domain import events as e
+from wxgptd.domain import push_quota, wording
+from wxgptd.domain.reply_window import OVER_AFTER_S
+from wxgptd.domain.values import CloseReason, DeliveryKey, Standing, User
+from wxgptd.errors import WxgptError
+from wxgptd.ports import Delivered, Messenger
+from wxgptd.service.state.journal import Journal
+from wxgptd.service.state.settings import Links, Settings
+from wxgptd.service.state.timeline import Timeline
+
+log = Logger()
+
+
+class Pushing:
+    """Pushes for the accounts that have a messenger; one message at a time to each user."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        journal: Journal,
+        links: Links,
+        timeline: Timeline,
+    ) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._links = links
+        self._timeline = timeline
+        self._running: dict[User, Deferred[None]] = {}
+        self._next: dict[User, list[DeliveryKey]] = {}
+        self._later: deque[tuple[float, User, DeliveryKey]] = deque()
+        self._settling: dict[User, list[Deferred[None]]] = {}
+
+    def would(self, user: User) -> bool:
+        """Tell whether an answer that comes too late will be pushed, as far as is known."""
+        messenger = self._settings.account(user).messenger
+        return messenger is not None and messenger.usable()
+
+    def settled(self, user: User) -> Deferred[None] | None:
+        """Return what fires when the push that is on its way to `user` has come to something."""
+        if user not in self._running:
+            return None
+
+        def forget(cancelled: Deferred[None]) -> None:
+            waiting = self._settling.get(user, [])
+            if cancelled in waiting:
+                waiting.remove(cancelled)
+            cancelled.errback(CancelledError())
+
+        observer: Deferred[None] = Deferred(forget)
+        self._settling.setdefault(user, []).append(observer)
+        return observer
+
+    def look_again(self) -> None:
+        """Consider again what a window was open for: by now WeChat may have come for it, or not."""
+        now = self._timeline.now()
+        while self._later and self._later[0][0] <= now:
+            _, user, question = self._later.popleft()
+            self._consider(user, question)
+
+    def consider(self, user: User, question: DeliveryKey) -> None:
+        """Push the answer to `question` if it comes too late, and if that may be done."""
+        if not self.would(user):
+            return
+        now = self._timeline.now()
+        if self._journal.state(user).is_waited_for(question, now):
+            self._later.append((now + OVER_AFTER_S + 1.0, user, question))
+        else:
+            self._consider(user, question)
+
+    def _consider(self, user: User, question: DeliveryKey) -> None:
+        messenger = self._settings.account(user).messenger
+        if messenger is None or not messenger.usable():
+            return
+        self._next.setdefault(user, []).append(question)
+        if user not in self._running:
+            run = Deferred.fromCoroutine(self._run(user, messenger))
+            if not run.called:
+                self._running[user] = run
+
+    def end(self) -> None:
+        """Send nothing more."""
+        running, self._running = list(self._running.values()), {}
+        self._next.clear()
+        self._later.clear()
+        for run in running:
+            run.cancel()
+
+    async def _run(self, user: User, messenger: Messenger) -> None:
+        try:
+            while waiting := self._next.get(user):
+                await self._push(user, waiting.pop(0), messenger)
+        except (CancelledError, WxgptError):
+            pass  # the service ends, or the log cannot be written any more
+        except Exception:  # noqa: BLE001 (an answer is offered in the chat all the same)
+            log.failure("pushing failed unexpectedly")
+        finally:
+            self._next.pop(user, None)
+            self._running.pop(user, None)
+
+    async def _push(self, user: User, name: DeliveryKey, messenger: Messenger) -> None:
+        """Push part after part of one answer, as far as WeChat allows."""
+        while messenger.usable():
+            started = self._start(user, name)
+            if started is None:
+                return
+            await self._journal.committed()
+            state = self._journal.state(user)
+            if state.find(name) is None:
+                return  # erased meanwhile
+            last = not push_quota.allows(state, self._timeline.now())
+            question = state.question(name)
+            link = self._links.answer(self._links.token(user, name))
+            text = wording.pushed(started, question, link, self._settings.texts, last=last)
+            outcome = await messenger.send(
+                user.openid,
+                text,
+                lambda: self._is_wanted(user, name),
+                generated=started.start < started.end,
+            )
+            delivered = isinstance(outcome, Delivered)
+            self._journal.record(
+                user,
+                c.SettlePush(
+                    at=self._timeline.now(),
+                    question=name,
+                    delivered=delivered,
+                    code=0 if isinstance(outcome, Delivered) else outcome.code,
+                    detail="" if isinstance(outcome, Delivered) else outcome.detail,
+                ),
+            )
+            for observer in self._settling.pop(user, []):
+                observer.callback(None)
+            if not delivered or not started.rest:
+                return
+
+    def _is_wanted(self, user: User, name: DeliveryKey) -> bool:
+        """Tell whether nothing has happened meanwhile that a push would be rude after."""
+        state = self._journal.state(user)
+        found = state.find(name)
+        return (
+            found is not None
+            and found[0].closed not in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED)
+            and state.stands(self._timeline.now()) is not Standing.BLOCKED
+        )
+
+    def begin(self) -> None:
+        """Push what was done just before a stop, and of which no push was begun."""
+        for user, state in self._journal.awake():
+            for name in state.unseen:
+                if state.question(name).pushed is None and state.push is None:
+                    self.consider(user, name)
+
+    def _start(self, user: User, name: DeliveryKey) -> e.PushStarted | None:
+        link = self._links.answer(self._links.token(user, name))
+        entry = self._journal.record(
+            user,
+            c.StartPush(
+                at=self._timeline.now(),
+                question=name,
+                room=wording.room(self._settings.texts, link),
+                policy=self._settings.account(user).policy,
+            ),
+        )
+        return next((one for one in entry.events if isinstance(one, e.PushStarted)), None)

@@ -1,0 +1,1 @@
+"""The conversation with WeChat and with readers: attempts, their waiting, histories."""

@@ -1,0 +1,64 @@
+"""Detects reactor stalls: since when has this process been responsive?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+from wxgptd.service.state.timeline import Timeline
+
+TICK_S = 1.0
+
+MAX_LAG_S = 2.0
+"""A tick that comes later than this means that the reactor was blocked."""
+
+
+class LagMonitor:
+    """Ticks once a second while the daemon works.
+
+    `turned_away_s_ago` tells how many seconds ago a connection was refused for want of room, or
+    None if that was not lately.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        timeline: Timeline,
+        turned_away_s_ago: Callable[[], float | None],
+    ) -> None:
+        self._timeline = timeline
+        self._turned_away_s_ago = turned_away_s_ago
+        self._responsive_since: float | None = None
+        self._last_at = 0.0
+        self._loop = LoopingCall(self._tick)
+        self._loop.clock = clock
+
+    def begin(self) -> None:
+        """Begin to tick."""
+        self._responsive_since = self._last_at = self._timeline.now()
+        self._loop.start(TICK_S)
+
+    def end(self) -> None:
+        """Stop."""
+        if self._loop.running:
+            self._loop.stop()
+        self._responsive_since = None
+
+    def responsive_since(self) -> float | None:
+        """Return since when connections were served in time; None while there is no service."""
+        self._look()
+        refused_s_ago = self._turned_away_s_ago()
+        if self._responsive_since is None or refused_s_ago is None:
+            return self._responsive_since
+        return max(self._responsive_since, self._timeline.now() - refused_s_ago)
+
+    def _tick(self) -> None:
+        self._look()
+        self._last_at = self._timeline.now()
+
+    def _look(self) -> None:
+        now = self._timeline.now()
+        if self._responsive_since is not None and now - self._last_at > TICK_S + MAX_LAG_S:
+            self._responsive_since = now

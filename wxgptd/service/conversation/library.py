@@ -1,0 +1,133 @@
+"""What stands behind the links, for the pages. Implements `wxgptd.ports.Library`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, succeed
+
+from wxgptd.domain import commands as c
+from wxgptd.domain.session import Pending, Question
+from wxgptd.domain.state import UserState
+from wxgptd.domain.values import CloseReason, LinkHash, User
+from wxgptd.ports import AnswerView, Progress
+from wxgptd.service.answers.inflight import Flight, InFlight
+from wxgptd.service.conversation.histories import Standing, UserHistory, asked, standing
+from wxgptd.service.state.journal import Journal
+from wxgptd.service.state.projections import LinkIndex, Target
+from wxgptd.service.state.settings import Settings
+from wxgptd.service.state.timeline import Timeline
+
+
+class Library:
+    """Finds answers and histories by the tokens of their links."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        flights: InFlight,
+        index: LinkIndex,
+        link_hash: Callable[[str], LinkHash],
+        settings: Settings,
+        timeline: Timeline,
+        erase: Callable[[User, CloseReason], Deferred[bool]],
+    ) -> None:
+        self._journal = journal
+        self._flights = flights
+        self._index = index
+        self._link_hash = link_hash
+        self._settings = settings
+        self._timeline = timeline
+        self._erase = erase
+
+    def owner(self, token: str) -> str:
+        """Return what tells whose link it is; see `wxgptd.ports.Library`."""
+        target = self._target(token)
+        return f"{hash(target.user):x}" if target is not None else ""
+
+    def answer(self, token: str) -> AnswerView | None:
+        """Return the answer behind `token` as it stands, or None."""
+        found = self._find_answer(token)
+        if found is None:
+            return None
+        target, question = found
+        flight = self._flights.find(target.user, target.question)
+        progress, text, failure = self._progress(question, flight)
+        return AnswerView(
+            question=asked(question, self._settings.page_texts),
+            asked_at=question.asked_at,
+            progress=progress,
+            text=text,
+            failure=failure,
+            generation=question.restarts,
+            thoughts=flight.thoughts if flight is not None else "",
+            waited_s=max(0.0, self._timeline.now() - question.asked_at),
+        )
+
+    def opened(self, token: str) -> None:
+        """Note that the page behind `token` was asked for."""
+        found = self._find_answer(token)
+        if found is not None and not found[1].page_opened:
+            target, _ = found
+            command = c.OpenPage(at=self._timeline.now(), question=target.question)
+            self._journal.record(target.user, command)
+
+    def changed(self, token: str) -> Deferred[None]:
+        """Fire when the answer behind `token` is not what it was."""
+        target = self._target(token)
+        flight = self._flights.find(target.user, target.question) if target is not None else None
+        return flight.changed() if flight is not None else succeed(None)
+
+    def durable(self) -> Deferred[None]:
+        """Fire when all that was told so far is on record."""
+        return self._journal.committed()
+
+    def history(self, token: str) -> UserHistory | None:
+        """Return the history behind `token`, or None."""
+        found = self._find_history(token)
+        if found is None:
+            return None
+        user, state = found
+        unfinished = {
+            name: self._progress(state.question(name), self._flights.find(user, name))
+            for name in state.unanswered
+        }
+        titles = {name: one.title for name, one in self._settings.assistants.items()}
+        return UserHistory(state, self._settings.page_texts, titles, unfinished)
+
+    def erase(self, token: str) -> Deferred[bool]:
+        """Erase the user whose history is behind `token`."""
+        found = self._find_history(token)
+        return succeed(False) if found is None else self._erase(found[0], CloseReason.CLEARED)
+
+    def _find_history(self, token: str) -> tuple[User, UserState] | None:
+        target = self._target(token)
+        if target is None or target.question:
+            return None
+        state = self._journal.state(target.user)
+        link = self._link_hash(token)
+        if not any(link == one for one, _ in state.history_links):
+            return None
+        return target.user, state
+
+    def _target(self, token: str) -> Target | None:
+        return self._index.find(self._link_hash(token), self._timeline.now())
+
+    def _find_answer(self, token: str) -> tuple[Target, Question] | None:
+        target = self._target(token)
+        if target is None or not target.question:
+            return None
+        found = self._journal.state(target.user).find(target.question)
+        if found is None or found[0].closed in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED):
+            return None
+        return target, found[1]
+
+    def _progress(self, question: Question, flight: Flight | None) -> Standing:
+        """Return how far the answer is, its text, and the sentence about its failure."""
+        if not isinstance(question.answer, Pending):
+            return standing(question.answer, self._settings.page_texts)
+        if flight is None or not flight.started:
+            return Progress.WAITING, "", ""
+        written = flight.written
+        return (Progress.WRITING if written else Progress.THINKING), written, ""

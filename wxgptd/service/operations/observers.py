@@ -1,0 +1,73 @@
+"""A line in the daemon's own log for each event an operator cares about.
+
+Neither text nor tokens nor OpenIDs get into it: a user is a short keyed hash, the same one as
+long as the state directory lives.
+"""
+
+from __future__ import annotations
+
+import hmac
+from hashlib import sha256
+
+from twisted.logger import Logger
+
+from wxgptd.domain import events as e
+from wxgptd.domain import push_quota
+from wxgptd.domain.state import UserState
+from wxgptd.domain.values import (
+    User,
+    is_follower,
+)
+from wxgptd.service.state.projections import Projection
+
+log = Logger(namespace="wxgptd.events")
+
+
+class EventLines(Projection):
+    """Writes the lines, from `begin` on: replaying a log repeats none."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._begun = False
+
+    def begin(self) -> None:
+        """Start writing: what comes from now on is news."""
+        self._begun = True
+
+    def observe(self, user: User, event: e.Event, state: UserState) -> None:
+        """Write the line for `event`, if it has one."""
+        if self._begun and is_follower(user) and (line := _line(event, state)):
+            who = f"{user.account}/{self._short(user)}"
+            log.info("{who}: {line}", who=who, line=line)
+
+    def _short(self, user: User) -> str:
+        openid = user.openid.encode("utf-8", "surrogatepass")
+        return hmac.digest(self._key, b"openid\0" + openid, sha256).hex()[:8]
+
+
+def _line(event: e.Event, state: UserState) -> str:
+    match event:
+        case e.SessionOpened():
+            return f"session {event.session} opened"
+        case e.SessionClosed():
+            return f"session {event.session} {event.reason}"
+        case e.SessionResumed():
+            return f"session {event.session} resumed"
+        case e.AnswerCompleted():
+            about = "~" if event.estimated else ""
+            tokens = f"{about}{event.prompt_tokens} + {event.completion_tokens} tokens"
+            cost = f", {about}{event.cost:.4f}" if event.cost else ""
+            return f"answered by {event.assistant} in {event.took_s:.1f} s ({tokens}{cost})"
+        case e.AnswerFailed():
+            return f"no answer: {event.reason}"
+        case e.AnswerRestarted():
+            return "a question is asked again after a restart"
+        case e.PushDelivered():
+            count, limit = push_quota.used(state, event.at)
+            return f"a part of an answer was pushed ({count} of {limit})"
+        case e.UserErased():
+            return "erased"
+        case e.StandingChanged():
+            return f"now {event.standing}"
+        case _:
+            return ""

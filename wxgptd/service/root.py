@@ -1,0 +1,90 @@
+"""What is where on the daemon's HTTP server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from twisted.logger import Logger
+from twisted.web import server
+from twisted.web.resource import Resource
+
+from wxgptd.service import verify_files
+
+log = Logger(namespace="wxgptd.site")
+
+
+class Root(Resource):
+    """What is where: webhooks by their whole path, all else by its first segment."""
+
+    def __init__(
+        self,
+        webhooks: Mapping[bytes, Resource],
+        others: Mapping[bytes, Resource],
+        ready: Callable[[], bool],
+        why_ill: Callable[[], str] = str,
+        verification: Path | None = None,
+        instance: str = "",
+    ) -> None:
+        super().__init__()
+        self.webhooks = webhooks
+        self._verification = verification
+        self._instance = instance.encode()
+        self._others = {
+            **others,
+            b"healthz": Word(why_ill, instance),
+            b"readyz": Word(lambda: why_ill() if ready() else "starting"),
+        }
+
+    def is_reserved(self, path: bytes) -> bool:
+        """Tell whether `path` is for WeChat, or for who looks whether the daemon is well."""
+        return path in self.webhooks or path in (b"/healthz", b"/readyz")
+
+    def getChild(self, path: bytes, request: server.Request) -> Resource:
+        webhook = self.webhooks.get(request.path)
+        if webhook is not None:
+            if self._instance and request.method == b"GET":
+                request.setHeader(b"x-wxgptd", self._instance)
+            return webhook
+        found = self._others.get(path) or verify_files.find(self._verification, request.path)
+        return found or _Nothing()
+
+
+class Word(Resource):
+    """`ok`, or in a word `why` not, with a 503; and the name of the `instance` that says so."""
+
+    isLeaf = True
+
+    def __init__(self, why: Callable[[], str], instance: str = "") -> None:
+        super().__init__()
+        self._why = why
+        self._instance = instance.encode()
+
+    def render_GET(self, request: server.Request) -> bytes:
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        request.setHeader(b"cache-control", b"no-store")
+        if self._instance:
+            request.setHeader(b"x-wxgptd", self._instance)
+        why = self._why()
+        if not why:
+            return b"ok\n"
+        request.setResponseCode(503)
+        return f"{why}\n".encode()
+
+
+class _Nothing(Resource):
+    """Nothing is here, and that is all to be said."""
+
+    isLeaf = True
+
+    def render(self, request: server.Request) -> bytes:
+        if b"signature" in request.args:
+            log.warn(
+                "a signed request to {path}, where no account's webhook is: does the URL in "
+                "WeChat's backend end in a slash, or name another account?",
+                path=request.path[:100].decode("ascii", "replace"),
+                bounded_as="no webhook there",
+            )
+        request.setResponseCode(404)
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        return b"not found\n"

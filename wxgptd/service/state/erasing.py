@@ -1,0 +1,69 @@
+"""What has to be done about a user who is erased, apart from the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, succeed
+
+from wxgptd.domain import commands as c
+from wxgptd.domain import events as e
+from wxgptd.domain.state import UserState
+from wxgptd.domain.values import CloseReason, Standing, User
+from wxgptd.service.state.departed import Departed
+from wxgptd.service.state.journal import Entry, Journal
+from wxgptd.service.state.keeping import Keeping
+from wxgptd.service.state.timeline import Timeline
+
+
+class Erasing:
+    """Erases users, and acts on it. `forget_rendered` drops what was made of their answers."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        keeping: Keeping,
+        departed: Departed,
+        timeline: Timeline,
+        forget_rendered: Callable[[], None],
+    ) -> None:
+        self._journal = journal
+        self._keeping = keeping
+        self._departed = departed
+        self._timeline = timeline
+        self._forget_rendered = forget_rendered
+
+    def erase(self, user: User, reason: CloseReason) -> Deferred[bool]:
+        """Erase `user`; fires with whether anything was known, once nothing is any more.
+
+        Errs:
+            OSError: a snapshot could not be replaced; it is tried again.
+        """
+        entry = self._journal.record(user, c.EraseUser(at=self._timeline.now(), reason=reason))
+        if not entry.events:
+            return succeed(False)
+        done = self._journal.committed().addCallback(lambda _: self._keeping.forgotten())
+        return done.addCallback(lambda _: True)
+
+    def __call__(self, entry: Entry) -> None:
+        """Act on an erasure, before those who wait are told that their answer will not come."""
+        if not entry.events or not isinstance(entry.events[-1], e.UserErased):
+            return
+        user, before = entry.user, entry.before
+        self._departed.note(user, before, self._timeline.now())
+        self._keeping.note_erased()
+        self._forget_rendered()
+        command = entry.command
+        if isinstance(command, c.EraseUser) and command.reason is CloseReason.OPERATOR:
+            return  # who has the user start afresh, limits and blocks included
+        day_began_at, _ = self._timeline.day()
+        self._departed.note_used(user, before, day_began_at)
+        self._block_again(user, before)
+
+    def _block_again(self, user: User, before: UserState) -> None:
+        """Keep a user blocked who is erased: that must not be the way around it."""
+        now = self._timeline.now()
+        if before.stands(now) is Standing.BLOCKED:
+            until = before.standing_until
+            blocked = c.ChangeStanding(at=now, standing=Standing.BLOCKED, until=until)
+            self._journal.record(user, blocked)

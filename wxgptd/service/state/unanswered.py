@@ -1,0 +1,63 @@
+"""Counts unanswered messages by account, so that operators can act on them.
+
+The count is recorded at most once a minute, because the volume is unbounded; the content is not
+recorded.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+
+from wxgptd.domain import events as e
+from wxgptd.domain.state import EMPTY, UserState
+from wxgptd.domain.values import AccountName, User
+from wxgptd.service.state.projections import LONGEST_DAY_S, Projection
+
+RECORD_EVERY_S = 60.0
+
+REMEMBERED_FOR_S = 2 * LONGEST_DAY_S
+"""Yesterday, as a whole, and today."""
+
+
+class Unanswered(Projection):
+    """Counts unanswered messages."""
+
+    def __init__(self) -> None:
+        self._pending: Counter[AccountName] = Counter()
+        self._recorded: dict[AccountName, deque[tuple[float, int]]] = {}
+
+    @property
+    def recalls(self) -> Mapping[type[e.Event], float]:
+        """The counts of yesterday and today."""
+        return {e.MessagesUnanswered: REMEMBERED_FOR_S}
+
+    def note(self, account: AccountName) -> None:
+        """Count a message."""
+        self._pending[account] += 1
+
+    def due(self, now: float, *, everything: bool = False) -> Iterator[tuple[AccountName, int]]:
+        """Yield the counts that are to be recorded, each once; or all that there are."""
+        for account, count in tuple(self._pending.items()):
+            known = self._recorded.get(account)
+            ago_s = now - known[-1][0] if known else RECORD_EVERY_S
+            if everything or not 0 <= ago_s < RECORD_EVERY_S:
+                del self._pending[account]
+                yield account, count
+
+    def observe(self, user: User, event: e.Event, state: UserState) -> None:
+        """Take note of a count on record."""
+        if isinstance(event, e.MessagesUnanswered):
+            known = self._recorded.setdefault(user.account, deque())
+            known.append((event.at, event.count))
+            while known[0][0] < event.at - REMEMBERED_FOR_S:
+                known.popleft()
+
+    def recall(self, user: User, event: e.Event) -> None:
+        """Take note of a count of the past."""
+        self.observe(user, event, EMPTY)
+
+    def between(self, account: AccountName, since: float, until: float) -> int:
+        """Return how many there were from `since` until before `until`, as far as recorded."""
+        known = self._recorded.get(account, ())
+        return sum(count for at, count in known if since <= at < until)
