@@ -34,8 +34,8 @@ from typing import NamedTuple
 
 import support
 
-from wxgptd.domain.answer_length import limit_in
-from wxgptd.domain.texts import Texts
+from wxgptd.domain.replies.texts import Texts
+from wxgptd.domain.text.answer_length import limit_in
 
 PATIENCE_S = 5.0
 READING_S = (5.0, 20.0)

@@ -27,8 +27,8 @@ import replay
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.task import react
 
-from wxgptd.domain.events import Event, QuestionAsked
-from wxgptd.domain.values import AccountName, OpenId, User
+from wxgptd.domain.model.events import Event, QuestionAsked
+from wxgptd.domain.model.values import AccountName, OpenId, User
 from wxgptd.eventlog import codec, framing, reader, segments
 from wxgptd.eventlog.store import LogStore
 

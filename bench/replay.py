@@ -29,15 +29,15 @@ from pathlib import Path
 
 import msgpack
 
-from wxgptd.domain import commands as c
-from wxgptd.domain.decider import decide
-from wxgptd.domain.events import Event
-from wxgptd.domain.folding import evolve
-from wxgptd.domain.phrases import Vocabulary
-from wxgptd.domain.record import Capture
-from wxgptd.domain.routing import Message
-from wxgptd.domain.state import EMPTY
-from wxgptd.domain.values import (
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.decide.decider import decide
+from wxgptd.domain.evolve import evolve
+from wxgptd.domain.intake.phrases import Vocabulary
+from wxgptd.domain.intake.routing import Message
+from wxgptd.domain.model.events import Event
+from wxgptd.domain.model.record import Capture
+from wxgptd.domain.model.state import EMPTY
+from wxgptd.domain.model.values import (
     AccountName,
     AssistantName,
     DeliveryKey,

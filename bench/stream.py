@@ -52,7 +52,7 @@ OURS = """
 import sys, time
 from twisted.internet import task
 from twisted.internet.defer import Deferred, gatherResults
-from wxgptd.domain.context import Message
+from wxgptd.domain.prompt.context import Message
 from wxgptd.llm.client import Model, Server
 from wxgptd.llm.probing import Endpoint
 from wxgptd.outbound.client import http_client

@@ -26,9 +26,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from wxgptd.domain import events as e
-from wxgptd.domain.reply_window import LAST_NUMBER, WECHAT_PATIENCE_S
-from wxgptd.domain.values import AccountName, DeliveryKey, OpenId, User, account_itself
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.reply_window import LAST_NUMBER, WECHAT_PATIENCE_S
+from wxgptd.domain.model.values import AccountName, DeliveryKey, OpenId, User, account_itself
 from wxgptd.service.conversation.timeouts import DeliberateTimeouts
 
 ACCOUNT = AccountName("main")

@@ -24,7 +24,7 @@ from wxgpt.main import COMMANDS, cli
 from wxgptd import __version__, config
 from wxgptd.config.tables import key_of
 from wxgptd.config.values import AutoOrNumber
-from wxgptd.domain import texts
+from wxgptd.domain.replies import texts
 from wxgptd.service.operations.reloading import TAKES_RESTART
 
 ROOT = Path(__file__).parent.parent

@@ -13,8 +13,8 @@ import pytest
 from tests.support.field import FIELD
 from wxgptd import config as cfg
 from wxgptd.config import ConfigError, doubts, load
-from wxgptd.domain.texts import Texts
-from wxgptd.domain.values import Text
+from wxgptd.domain.model.values import Text
+from wxgptd.domain.replies.texts import Texts
 from wxgptd.errors import WxgptError
 from wxgptd.service.answers.moderation import Moderation
 

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from wxgptd.domain.answer_length import limit_in
+from wxgptd.domain.text.answer_length import limit_in
 
 NAME = "demo"
 MAX_SECONDS = 600.0

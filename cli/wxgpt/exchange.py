@@ -12,11 +12,11 @@ from typing import Any, get_args, get_type_hints
 
 from wxgpt import render
 from wxgpt.failures import UsageFailure
-from wxgptd.domain import events as e
-from wxgptd.domain.folding import evolve
-from wxgptd.domain.record import Hidden, Recorded, RecordedUnreadable
-from wxgptd.domain.state import EMPTY, Inconsistent, UserState
-from wxgptd.domain.values import AccountName, OpenId, User
+from wxgptd.domain.evolve import evolve
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.record import Hidden, Recorded, RecordedUnreadable
+from wxgptd.domain.model.state import EMPTY, Inconsistent, UserState
+from wxgptd.domain.model.values import AccountName, OpenId, User
 from wxgptd.eventlog import codec
 
 END = "End"

@@ -25,7 +25,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseNeverReceived
 
-from wxgptd.domain.texts import MAX_REPLY_BYTES
+from wxgptd.domain.replies.texts import MAX_REPLY_BYTES
 from wxgptd.wechat import crypto, envelope, signature
 
 PATIENCE_S = 5.0

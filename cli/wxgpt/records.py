@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from wxgpt import render
 from wxgpt.failures import UsageFailure
-from wxgptd.domain import events as e
-from wxgptd.domain.folding import evolve
-from wxgptd.domain.record import Recorded
-from wxgptd.domain.state import EMPTY, UserState
-from wxgptd.domain.values import (
+from wxgptd.domain.evolve import evolve
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.record import Recorded
+from wxgptd.domain.model.state import EMPTY, UserState
+from wxgptd.domain.model.values import (
     User,
     is_follower,
 )

@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
-from wxgptd.domain import events as e
-from wxgptd.domain.record import Hidden, Recorded, RecordedUnreadable, Unreadable
-from wxgptd.domain.values import DeliveryKey, SessionId, User
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.record import Hidden, Recorded, RecordedUnreadable, Unreadable
+from wxgptd.domain.model.values import DeliveryKey, SessionId, User
 from wxgptd.eventlog.codec import PERSONAL
 
 AnyRecord = Recorded | RecordedUnreadable

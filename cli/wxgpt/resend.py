@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from wxgpt.peer import Delivery, Peer
     from wxgpt.records import Point
     from wxgptd.config import Config
-    from wxgptd.domain.record import Recorded
-    from wxgptd.domain.values import User
+    from wxgptd.domain.model.record import Recorded
+    from wxgptd.domain.model.values import User
 
 
 WATCH_EVERY_S = 0.5
@@ -210,7 +210,7 @@ class Logged:
     def observe(self, record: Recorded) -> None:
         """Take note of an event. `SessionOpened` precedes the event that caused it."""
         from wxgpt.messages import event_message, image_message
-        from wxgptd.domain import events as e
+        from wxgptd.domain.model import events as e
 
         who, event = record.user, record.event
         match event:

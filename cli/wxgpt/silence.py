@@ -26,7 +26,7 @@ REASONS = {
     "ask": "a limit or a block refuses it; the user was told so less than a minute ago",
     "command": "a block refuses it; the user was told so less than a minute ago",
 }
-"""Why nothing is said, by the name of whose a message is (`wxgptd.domain.routing`)."""
+"""Why nothing is said, by the name of whose a message is (`wxgptd.domain.intake.routing`)."""
 
 
 def why(config: Config, account: str | None, user: str, message: Message) -> str | None:

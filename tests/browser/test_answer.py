@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import LARGE, SMALL
 from tests.browser.texts import RICH, long_answer, wide_table
-from wxgptd.domain.texts import Texts
+from wxgptd.domain.replies.texts import Texts
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

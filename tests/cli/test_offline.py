@@ -19,7 +19,7 @@ from tests.support.injuries import conversation, write
 from wxgpt import options, render
 from wxgpt.commands import tail
 from wxgpt.main import cli
-from wxgptd.domain.values import User
+from wxgptd.domain.model.values import User
 
 EVENTS = conversation(3)
 CONFIG = """

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from wxgptd.domain.answer_length import Pace, with_limit
-from wxgptd.domain.reply_window import Open, time_left
-from wxgptd.domain.values import DeliveryKey
+from wxgptd.domain.model.reply_window import Open, time_left
+from wxgptd.domain.model.values import DeliveryKey
+from wxgptd.domain.text.answer_length import Pace, with_limit
 
 
 def steady(first_s: float, chars_a_second: float, answers: int = 5) -> Pace:

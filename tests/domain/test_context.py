@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.support.builders import asked, complete, fail, opened
-from wxgptd.domain import context
-from wxgptd.domain.values import DeliveryKey, FailureReason
+from wxgptd.domain.model.values import DeliveryKey, FailureReason
+from wxgptd.domain.prompt import context
 
 
 def told(history, question, prompt="你是助手"):

@@ -15,11 +15,11 @@ from tests.support.builders import (
     opened,
     receive,
 )
-from wxgptd.domain import commands as c
-from wxgptd.domain.decider import MAX_RESTARTS, decide, recover
-from wxgptd.domain.session import Failed, Pending
-from wxgptd.domain.state import EMPTY
-from wxgptd.domain.values import (
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.decide.decider import MAX_RESTARTS, decide, recover
+from wxgptd.domain.model.session import Failed, Pending
+from wxgptd.domain.model.state import EMPTY
+from wxgptd.domain.model.values import (
     CloseReason,
     DeliveryKey,
     FailureReason,

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import markdown
-from wxgptd.domain import paging
-from wxgptd.domain.inert import inert
-from wxgptd.domain.values import Style
+from wxgptd.domain.model.values import Style
+from wxgptd.domain.text import paging
+from wxgptd.domain.text.inert import inert
 
 TAP = "weixin://bizmsgmenu?msgmenucontent=/clear&msgmenuid=1"
 

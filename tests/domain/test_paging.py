@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from tests.support.builders import asked, complete, offer
 from tests.support.markdown import text
-from wxgptd.domain import paging, wording
-from wxgptd.domain.session import Completed, Question
-from wxgptd.domain.texts import Texts
-from wxgptd.domain.values import DeliveryKey, Finish, LinkHash, Reply, ReplyKind, Style
-from wxgptd.domain.wording import Surroundings
+from wxgptd.domain.model.session import Completed, Question
+from wxgptd.domain.model.values import DeliveryKey, Finish, LinkHash, Reply, ReplyKind, Style
+from wxgptd.domain.replies import wording
+from wxgptd.domain.replies.texts import Texts
+from wxgptd.domain.replies.wording import Surroundings
+from wxgptd.domain.text import paging
 
 TEXTS = st.text(
     st.one_of(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.support.builders import ASSISTANTS
-from wxgptd.domain import phrases
-from wxgptd.domain.phrases import (
+from wxgptd.domain.intake import phrases
+from wxgptd.domain.intake.phrases import (
     ChooseModel,
     Clear,
     Continue,
@@ -22,7 +22,7 @@ from wxgptd.domain.phrases import (
     Unknown,
     Vocabulary,
 )
-from wxgptd.domain.values import Picture, Text
+from wxgptd.domain.model.values import Picture, Text
 
 CHATGPT, CLAUDE = ASSISTANTS["/chatgpt"], ASSISTANTS["/claude"]
 ANYWHERE, CONVERSATION, OUTSIDE = Reach.ANYWHERE, Reach.CONVERSATION, Reach.OUTSIDE

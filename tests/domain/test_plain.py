@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.markdown import PIECES, text
-from wxgptd.domain.formula import formula
-from wxgptd.domain.plain import plain
+from wxgptd.domain.text.formula import formula
+from wxgptd.domain.text.plain import plain
 
 
 @pytest.mark.parametrize(

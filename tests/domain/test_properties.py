@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.builders import ASSISTANTS, History, complete, fail, kinds, offer, receive
-from wxgptd.domain import commands as c
-from wxgptd.domain import routing
-from wxgptd.domain.decider import decide, recover
-from wxgptd.domain.folding import evolve
-from wxgptd.domain.state import EMPTY
-from wxgptd.domain.values import (
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.decide.decider import decide, recover
+from wxgptd.domain.evolve import evolve
+from wxgptd.domain.intake import routing
+from wxgptd.domain.model.state import EMPTY
+from wxgptd.domain.model.values import (
     AfterExpiry,
     DeliveryKey,
     FailureReason,

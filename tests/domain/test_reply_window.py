@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from wxgptd.domain import reply_window
-from wxgptd.domain.reply_window import Open
-from wxgptd.domain.values import DeliveryKey
+from wxgptd.domain.model import reply_window
+from wxgptd.domain.model.reply_window import Open
+from wxgptd.domain.model.values import DeliveryKey
 
 SENT = 1_700_000_000
 QUESTION = DeliveryKey("q")

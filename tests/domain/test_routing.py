@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 
 from tests.support.builders import ASSISTANTS, History, complete, offer, receive
-from wxgptd.domain import events as e
-from wxgptd.domain import phrases, routing
-from wxgptd.domain.routing import (
+from wxgptd.domain.intake import phrases, routing
+from wxgptd.domain.intake.routing import (
     Ask,
     Command,
     Full,
@@ -21,8 +20,9 @@ from wxgptd.domain.routing import (
     Ruled,
     Why,
 )
-from wxgptd.domain.rules import Rule, TextReply, anything
-from wxgptd.domain.values import (
+from wxgptd.domain.intake.rules import Rule, TextReply, anything
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.values import (
     AfterExpiry,
     CloseReason,
     Finish,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wxgptd.domain import rules
-from wxgptd.domain.values import Ignorable, Picture, Subscribe, Text, Unsubscribe, Unsupported
+from wxgptd.domain.intake import rules
+from wxgptd.domain.model.values import Ignorable, Picture, Subscribe, Text, Unsubscribe, Unsupported
 
 SAID = Text("请问 Price 多少")
 HEARD = Text("请问 Price 多少", "voice")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.support.builders import asked, complete, link, opened
-from wxgptd.domain import events as e
-from wxgptd.domain.folding import REMEMBERED_FOR_S, evolve, fold
-from wxgptd.domain.state import EMPTY, Inconsistent
-from wxgptd.domain.values import CloseReason, DeliveryKey, ReplyKind, Style
+from wxgptd.domain.evolve import REMEMBERED_FOR_S, evolve, fold
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.state import EMPTY, Inconsistent
+from wxgptd.domain.model.values import CloseReason, DeliveryKey, ReplyKind, Style
 
 
 def q(name: str) -> DeliveryKey:

@@ -13,12 +13,10 @@ from hypothesis import strategies as st
 
 from tests.domain.test_inert import PIECES, has_link
 from tests.support.builders import History, asked, complete, filled, offer, receive
-from wxgptd.domain import paging, taps, texts, wording
-from wxgptd.domain.events import PushStarted
-from wxgptd.domain.phrases import Say, StopAnswer, Vocabulary
-from wxgptd.domain.session import Completed, Question
-from wxgptd.domain.texts import MAX_REPLY_BYTES, Texts
-from wxgptd.domain.values import (
+from wxgptd.domain.intake.phrases import Say, StopAnswer, Vocabulary
+from wxgptd.domain.model.events import PushStarted
+from wxgptd.domain.model.session import Completed, Question
+from wxgptd.domain.model.values import (
     DeliveryKey,
     Finish,
     LinkHash,
@@ -28,7 +26,10 @@ from wxgptd.domain.values import (
     Style,
     Text,
 )
-from wxgptd.domain.wording import Surroundings
+from wxgptd.domain.replies import taps, texts, wording
+from wxgptd.domain.replies.texts import MAX_REPLY_BYTES, Texts
+from wxgptd.domain.replies.wording import Surroundings
+from wxgptd.domain.text import paging
 
 LINK = "https://chat.example.com/a/abcdefghijklmnopqrstuv"
 AROUND = Surroundings(
@@ -387,7 +388,7 @@ def test_what_some_clients_send_encoded_is_understood():
 
 
 def test_a_tap_counts_as_one_on_a_menu():
-    from wxgptd.domain import push_quota
+    from wxgptd.domain.model import push_quota
 
     history = asked("q1", at=0.0)
     state = history.state

@@ -9,11 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.builders import filled, words_of
-from wxgptd.domain import texts, wording
-from wxgptd.domain.limits import REFUSALS
-from wxgptd.domain.session import Completed, Failed, Pending, Question
-from wxgptd.domain.texts import MAX_REPLY_BYTES, Texts
-from wxgptd.domain.values import (
+from wxgptd.domain.decide.limits import REFUSALS
+from wxgptd.domain.model.session import Completed, Failed, Pending, Question
+from wxgptd.domain.model.values import (
     DeliveryKey,
     FailureReason,
     Finish,
@@ -23,7 +21,9 @@ from wxgptd.domain.values import (
     ReplyKind,
     Style,
 )
-from wxgptd.domain.wording import Surroundings
+from wxgptd.domain.replies import texts, wording
+from wxgptd.domain.replies.texts import MAX_REPLY_BYTES, Texts
+from wxgptd.domain.replies.wording import Surroundings
 
 LINK = "https://chat.example.com/a/abcdefghijklmnopqrstuv"
 AROUND = Surroundings(
@@ -149,7 +149,7 @@ def test_the_catalogue_itself_is_without_fault():
 
 @given(st.text(min_size=1, max_size=3_000), st.text(max_size=300))
 def test_no_reply_is_longer_than_wechat_takes(answer, footer):
-    from wxgptd.domain import paging
+    from wxgptd.domain.text import paging
 
     catalogue = Texts(more=footer.replace("{", "").replace("}", "")[:300])
     for style in Style:

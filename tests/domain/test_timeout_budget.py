@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wxgptd.domain.timeout_budget import (
+from wxgptd.domain.decide.timeout_budget import (
     INITIAL_SIZE,
     MIN_SIZE,
     SUSPENSION_MEMORY_S,
@@ -13,7 +13,7 @@ from wxgptd.domain.timeout_budget import (
     is_suspicious,
     was_suspension,
 )
-from wxgptd.domain.values import OpenId
+from wxgptd.domain.model.values import OpenId
 
 NOW = 1_700_000_000.0
 

@@ -92,7 +92,7 @@ def test_of_who_left_and_who_was_forgotten_no_file_has_anything(running):
 
 def key_of(stage, openid: str) -> str | None:
     """The reference under which the log has a user."""
-    from wxgptd.domain.values import User
+    from wxgptd.domain.model.values import User
     from wxgptd.eventlog import keyring
 
     keys = keyring.Keyring(segments.keyring_path(stage.state), keyring.own_master(stage.state))

@@ -10,9 +10,16 @@ import pytest
 
 from tests.support.builders import ALICE, link
 from tests.support.injuries import MASTER
-from wxgptd.domain import events as e
-from wxgptd.domain.record import RecordedUnreadable
-from wxgptd.domain.values import CloseReason, FailureReason, Finish, ReplyKind, Standing, Style
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.record import RecordedUnreadable
+from wxgptd.domain.model.values import (
+    CloseReason,
+    FailureReason,
+    Finish,
+    ReplyKind,
+    Standing,
+    Style,
+)
 from wxgptd.eventlog import codec
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.upcast import upcast

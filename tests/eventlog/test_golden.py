@@ -16,8 +16,8 @@ import pytest
 from tests.support import injuries
 from tests.support.injuries import MASTER
 from wxgpt import render
-from wxgptd.domain.folding import fold
-from wxgptd.domain.record import Recorded
+from wxgptd.domain.evolve import fold
+from wxgptd.domain.model.record import Recorded
 from wxgptd.eventlog import codec, reader, segments
 from wxgptd.eventlog.codec import KINDS
 from wxgptd.eventlog.keyring import Keyring

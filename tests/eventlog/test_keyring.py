@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.builders import ALICE, BOB
 from tests.support.injuries import MASTER
-from wxgptd.domain.values import User
+from wxgptd.domain.model.values import User
 from wxgptd.eventlog import keyring
 from wxgptd.eventlog.keyring import Keyring, MasterKeyUnusable
 

@@ -22,10 +22,10 @@ from tests.support.injuries import (
     write,
 )
 from wxgpt import options, records
-from wxgptd.domain import closing
-from wxgptd.domain.folding import evolve, fold
-from wxgptd.domain.state import EMPTY
-from wxgptd.domain.values import CloseReason
+from wxgptd.domain.decide import closing
+from wxgptd.domain.evolve import evolve, fold
+from wxgptd.domain.model.state import EMPTY
+from wxgptd.domain.model.values import CloseReason
 from wxgptd.eventlog import framing, loading, reader, repair, segments
 from wxgptd.eventlog.store import LogStore
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from tests.domain.test_properties import TIMED, played
 from tests.support.builders import ALICE, BOB
 from tests.support.injuries import MASTER, conversation, flip, keyring_of, read, write
-from wxgptd.domain.events import PageOpened
-from wxgptd.domain.folding import fold
-from wxgptd.domain.record import Capture
+from wxgptd.domain.evolve import fold
+from wxgptd.domain.model.events import PageOpened
+from wxgptd.domain.model.record import Capture
 from wxgptd.eventlog import freezing, loading, reader, recovery, retention, segments, snapshot
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.reader import LogDamaged

@@ -33,7 +33,7 @@ Read = Callable[[bytes], Sequence[bytes] | None]
 @pytest.fixture(scope="module")
 def segment() -> Segment:
     from tests.support import workload
-    from wxgptd.domain.values import User
+    from wxgptd.domain.model.values import User
 
     keys = Keyring(Path("/nowhere"), MASTER)
     key = keys.make(User("main", "oUser"))

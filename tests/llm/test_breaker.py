@@ -8,8 +8,8 @@ from treq.testing import _SynchronousProducer
 
 from tests.llm.test_client import PARAMETERS, URL, Asked, failed
 from tests.support.model_server import DONE, Script, Step, answer_at, chunk, error, streamed
-from wxgptd.domain.context import Message
-from wxgptd.domain.values import FailureReason
+from wxgptd.domain.model.values import FailureReason
+from wxgptd.domain.prompt.context import Message
 from wxgptd.llm.breaker import FAILURES_TO_OPEN, OPEN_S
 from wxgptd.llm.client import Model, Server
 from wxgptd.llm.probing import PATIENCE_S, PROBE_EVERY_S

@@ -25,8 +25,8 @@ from tests.support.model_server import (
     error,
     streamed,
 )
-from wxgptd.domain.context import Message
-from wxgptd.domain.values import FailureReason, Finish
+from wxgptd.domain.model.values import FailureReason, Finish
+from wxgptd.domain.prompt.context import Message
 from wxgptd.llm.call import MAX_ANSWER_CHARS
 from wxgptd.llm.client import Model, Server, key_headers
 from wxgptd.llm.probing import Endpoint

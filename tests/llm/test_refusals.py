@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from wxgptd.domain.values import FailureReason
+from wxgptd.domain.model.values import FailureReason
 from wxgptd.llm import refusals
 from wxgptd.llm.why import printable
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from wxgptd.domain.context import Message
+from wxgptd.domain.prompt.context import Message
 from wxgptd.llm import wire
 from wxgptd.llm.refusals import Refusal
 from wxgptd.llm.wire import Chunk, Unintelligible

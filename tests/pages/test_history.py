@@ -10,8 +10,8 @@ from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
 from wxgpt import messages
 from wxgptd import config as cfg
-from wxgptd.domain.texts import Texts
-from wxgptd.domain.values import User
+from wxgptd.domain.model.values import User
+from wxgptd.domain.replies.texts import Texts
 
 ANSWER = "**天空**是蓝色的。\n\n因为空气把蓝光散射得更多。"
 TEXTS = Texts()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.support.builders import ALICE, BOB
-from wxgptd.domain.values import DeliveryKey
+from wxgptd.domain.model.values import DeliveryKey
 from wxgptd.pages import links
 
 KEY = b"k" * 32

@@ -13,7 +13,7 @@ from twisted.web.http_headers import Headers
 from tests.support.model_server import DONE, Script, Step, answer_at, chunk, streamed
 from tests.support.story import URL, Story, configuration
 from wxgptd import config as cfg
-from wxgptd.domain.texts import Texts
+from wxgptd.domain.replies.texts import Texts
 
 ANSWER = "**天空**是蓝色的。\n\n因为空气把蓝光散射得更多。"
 SENTENCES = ["第一段。\n\n", "第二段。\n\n", "第三段。\n\n", "第四段。"]

@@ -13,7 +13,7 @@ import pytest
 
 from tests.peers.conftest import Peer
 from tests.support.builders import filled
-from wxgptd.domain.texts import Texts
+from wxgptd.domain.replies.texts import Texts
 
 pytestmark = pytest.mark.processes
 

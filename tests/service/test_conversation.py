@@ -9,7 +9,7 @@ from tests.support.model_server import Script, Step, answer_at, chunk, error, st
 from tests.support.story import Story, configuration, safe_account
 from wxgpt import messages
 from wxgptd import config as cfg
-from wxgptd.domain.texts import Texts
+from wxgptd.domain.replies.texts import Texts
 
 ANSWER = "天空是蓝色的，因为空气把蓝光散射得更多。"
 TEXTS = Texts()

@@ -8,7 +8,7 @@ from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
 from wxgpt import messages
 from wxgptd import config as cfg
-from wxgptd.domain.values import User
+from wxgptd.domain.model.values import User
 
 ANSWER = "因为空气分子对短波长的光散射得更强。"
 ALICE = User("main", "alice")

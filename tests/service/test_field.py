@@ -10,7 +10,7 @@ from tests.support.builders import words_of
 from tests.support.field import files, script, written
 from tests.support.model_server import answer_at, streamed
 from tests.support.story import Story, configuration
-from wxgptd.domain.texts import Texts
+from wxgptd.domain.replies.texts import Texts
 
 POEM = "春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。"
 HALF = "春眠不觉晓，处处闻啼鸟。"

@@ -7,8 +7,8 @@ import re
 from tests.support.model_server import Script, streamed
 from tests.support.story import Story, configuration
 from wxgptd import config as cfg
-from wxgptd.domain.answer_length import limit_in
-from wxgptd.domain.texts import Texts
+from wxgptd.domain.replies.texts import Texts
+from wxgptd.domain.text.answer_length import limit_in
 
 OFFER = "回复“继续”可以接着看。"
 SENTENCE = "这是一句十个字的话呢。"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.domain.test_properties import TIMED
 from tests.support.builders import ALICE, BOB, receive
 from tests.support.memory_store import MemoryStore
-from wxgptd.domain.commands import ExpireSession
-from wxgptd.domain.values import User
+from wxgptd.domain.decide.commands import ExpireSession
+from wxgptd.domain.model.values import User
 from wxgptd.eventlog import codec, framing, loading
 from wxgptd.eventlog.framing import Header
 from wxgptd.service.state.journal import MANY_EVENTS, RECENTLY_S, Entry, Journal

@@ -8,8 +8,8 @@ import re
 from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
 from wxgptd import config as cfg
-from wxgptd.domain import events as e
-from wxgptd.domain.values import User
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.values import User
 from wxgptd.eventlog import codec
 from wxgptd.eventlog.reader import LogDamaged
 

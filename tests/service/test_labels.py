@@ -9,7 +9,7 @@ import re
 from tests.service.test_pushing import late, told
 from tests.support.model_server import answer_at, error
 from tests.support.story import Story, configuration
-from wxgptd.domain.texts import Texts
+from wxgptd.domain.replies.texts import Texts
 
 ANSWER = "天空是蓝色的。"
 LABEL = Texts().ai_label

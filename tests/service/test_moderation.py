@@ -12,7 +12,7 @@ from tests.support.model_server import DONE, Script, Step, answer_at, chunk
 from tests.support.story import Story, configuration
 from wxgptd import config as cfg
 from wxgptd.config import ConfigError
-from wxgptd.domain.words import WordList
+from wxgptd.domain.text.words import WordList
 
 
 @pytest.fixture

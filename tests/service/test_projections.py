@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from tests.support.builders import ALICE, BOB, History, asked, link, opened
-from wxgptd.domain import commands as c
-from wxgptd.domain.values import Policy
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.model.values import Policy
 from wxgptd.service.state.projections import LinkIndex, OpenSessions
 
 
 def observed(projection, user, history: History):
-    from wxgptd.domain.folding import evolve
-    from wxgptd.domain.state import EMPTY
+    from wxgptd.domain.evolve import evolve
+    from wxgptd.domain.model.state import EMPTY
 
     state = EMPTY
     for event in history.events:

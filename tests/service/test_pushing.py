@@ -317,8 +317,8 @@ def test_a_long_answer_in_time_is_left_to_be_asked_for():
 
 
 def test_nothing_is_pushed_to_whoever_is_blocked_or_has_stopped():
-    from wxgptd.domain import commands as c
-    from wxgptd.domain.values import Standing, User
+    from wxgptd.domain.decide import commands as c
+    from wxgptd.domain.model.values import Standing, User
 
     story = late()
     blocked = c.ChangeStanding(at=story.wall(), standing=Standing.BLOCKED, until=0.0)
@@ -410,9 +410,9 @@ def test_an_odd_errcode_is_a_failure_like_any_other(code):
 
 def test_two_days_after_the_last_message_nothing_is_pushed():
     from tests.support.builders import asked, complete, offer
-    from wxgptd.domain import commands as c
-    from wxgptd.domain.push_quota import WITHIN_S as PUSH_WITHIN_S
-    from wxgptd.domain.values import DeliveryKey, Policy
+    from wxgptd.domain.decide import commands as c
+    from wxgptd.domain.model.push_quota import WITHIN_S as PUSH_WITHIN_S
+    from wxgptd.domain.model.values import DeliveryKey, Policy
 
     def push(at: float) -> c.StartPush:
         return c.StartPush(at=at, question=DeliveryKey("q1"), room=1_900, policy=Policy())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
 from wxgptd import config as cfg
-from wxgptd.domain.values import AssistantName
+from wxgptd.domain.model.values import AssistantName
 from wxgptd.service.answers.slots import Slots
 
 A, B = AssistantName("a"), AssistantName("b")

@@ -94,7 +94,7 @@ def test_what_was_stopped_can_be_gone_on_with():
 
 
 def test_an_operator_s_stop_keeps_what_was_written_too():
-    from wxgptd.domain.values import User
+    from wxgptd.domain.model.values import User
 
     story = writing()
     sent = story.send("一？")
@@ -316,7 +316,7 @@ def test_a_picture_is_not_asked_again_of_a_model_that_sees_none():
     from dataclasses import replace
 
     from tests.support.builders import History, complete, receive
-    from wxgptd.domain.values import AssistantName, Picture, Policy
+    from wxgptd.domain.model.values import AssistantName, Picture, Policy
 
     sighted = Policy(sighted=frozenset({AssistantName("chatgpt")}))
     history = History()

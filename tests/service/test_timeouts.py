@@ -9,10 +9,10 @@ from tests.support.builders import ALICE, asked
 from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
 from wxgptd import config as cfg
-from wxgptd.domain import commands as c
-from wxgptd.domain import events as e
-from wxgptd.domain.timeout_budget import INITIAL_SIZE
-from wxgptd.domain.values import AccountName, DeliveryKey, OpenId, User, account_itself
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.decide.timeout_budget import INITIAL_SIZE
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.values import AccountName, DeliveryKey, OpenId, User, account_itself
 from wxgptd.service.conversation.timeouts import DeliberateTimeouts
 
 MAIN, OTHER = AccountName("main"), AccountName("other")

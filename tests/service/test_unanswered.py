@@ -11,7 +11,7 @@ from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
 from wxgpt import messages
 from wxgptd import config as cfg
-from wxgptd.domain import events as e
+from wxgptd.domain.model import events as e
 
 
 def status(story: Story):

@@ -108,7 +108,7 @@ def test_an_answer_that_came_after_a_restart_without_wechat_is_told_of():
 
 def test_a_text_that_fills_a_reply_makes_room_for_it():
     from tests.support.story import configuration
-    from wxgptd.domain.texts import Texts
+    from wxgptd.domain.replies.texts import Texts
 
     story = Story(answer_at(20, LATE), configuration(texts=Texts(help="帮" * 660)))
     story.open()

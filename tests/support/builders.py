@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from wxgptd.domain import commands as c
-from wxgptd.domain import events as e
-from wxgptd.domain import taps
-from wxgptd.domain.decider import decide
-from wxgptd.domain.folding import evolve
-from wxgptd.domain.phrases import Vocabulary
-from wxgptd.domain.routing import Message
-from wxgptd.domain.state import EMPTY, UserState
-from wxgptd.domain.values import (
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.decide.decider import decide
+from wxgptd.domain.evolve import evolve
+from wxgptd.domain.intake.phrases import Vocabulary
+from wxgptd.domain.intake.routing import Message
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.state import EMPTY, UserState
+from wxgptd.domain.model.values import (
     AccountName,
     AssistantName,
     Content,
@@ -27,6 +26,7 @@ from wxgptd.domain.values import (
     Text,
     User,
 )
+from wxgptd.domain.replies import taps
 
 ALICE = User(AccountName("main"), OpenId("alice"))
 BOB = User(AccountName("main"), OpenId("bob"))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from twisted.internet.defer import Deferred
 
-from wxgptd.domain.events import Event, UserErased
-from wxgptd.domain.record import Capture, Loaded, Recorded, Retained, StoreFigures
-from wxgptd.domain.values import User
+from wxgptd.domain.model.events import Event, UserErased
+from wxgptd.domain.model.record import Capture, Loaded, Recorded, Retained, StoreFigures
+from wxgptd.domain.model.values import User
 from wxgptd.eventlog import codec, loading, snapshot
 from wxgptd.eventlog.keyring import Keyring
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.support import injected, workload
 from tests.support.injuries import MASTER
 from tests.support.zygote import zygote
-from wxgptd.domain import events as e
+from wxgptd.domain.model import events as e
 from wxgptd.eventlog import codec, loading, reader, recovery, segments
 from wxgptd.eventlog.keyring import Keyring
 

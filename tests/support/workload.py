@@ -21,11 +21,11 @@ from queue import SimpleQueue
 from typing import NoReturn
 
 from tests.support.injuries import MASTER
-from wxgptd.domain import events as e
-from wxgptd.domain.folding import evolve
-from wxgptd.domain.record import Capture
-from wxgptd.domain.state import EMPTY, UserState
-from wxgptd.domain.values import DeliveryKey, User
+from wxgptd.domain.evolve import evolve
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.record import Capture
+from wxgptd.domain.model.state import EMPTY, UserState
+from wxgptd.domain.model.values import DeliveryKey, User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog.disk import Disk
 from wxgptd.eventlog.store import LogStore

@@ -12,8 +12,8 @@ from wechatpy import replies as theirs
 from wechatpy.replies import TextReply
 
 from tests.support.field import FIELD
-from wxgptd.domain import rules
-from wxgptd.domain.values import Ignorable, Picture, Subscribe, Text, Unsubscribe, Unsupported
+from wxgptd.domain.intake import rules
+from wxgptd.domain.model.values import Ignorable, Picture, Subscribe, Text, Unsubscribe, Unsupported
 from wxgptd.wechat import envelope
 from wxgptd.wechat.envelope import MAX_BODY_BYTES, MAX_TAGS, Malformed
 

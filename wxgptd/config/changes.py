@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from wxgptd.config.tables import Config, key_of
-from wxgptd.domain.texts import Texts
+from wxgptd.domain.replies.texts import Texts
 
 
 def changes(former: Config, fresh: Config) -> Iterator[str]:

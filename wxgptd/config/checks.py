@@ -23,8 +23,8 @@ from wxgptd.config.tables import (
     webhook_path,
 )
 from wxgptd.config.values import Elsewhere, Secret, web_address, why_no_address
-from wxgptd.domain import phrases
-from wxgptd.domain import texts as catalogue
+from wxgptd.domain.intake import phrases
+from wxgptd.domain.replies import texts as catalogue
 
 AFTER_EXPIRY = ("auto", "resume", "hint", "ignore")
 

@@ -26,7 +26,7 @@ from wxgptd.config.checks import mistakes
 from wxgptd.config.encodings import decoded
 from wxgptd.config.tables import TABLES, Commands, Config, Log, Server, key_of
 from wxgptd.config.values import Secret, converter
-from wxgptd.domain import texts as catalogue
+from wxgptd.domain.replies import texts as catalogue
 from wxgptd.errors import WxgptError
 
 T = TypeVar("T")

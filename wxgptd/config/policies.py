@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from wxgptd.config.tables import Account, Config, chat_command
-from wxgptd.domain.values import AfterExpiry, AssistantName, Limits, Policy, Style
+from wxgptd.domain.model.values import AfterExpiry, AssistantName, Limits, Policy, Style
 
 
 def chat_commands(config: Config) -> Mapping[str, AssistantName]:

@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 from wxgptd.config.tables import Config, Rule, RuleReply, webhook_path
 from wxgptd.config.values import web_address, why_no_address
-from wxgptd.domain import rules, taps
-from wxgptd.domain.texts import MAX_REPLY_BYTES
+from wxgptd.domain.intake import rules
+from wxgptd.domain.replies import taps
+from wxgptd.domain.replies.texts import MAX_REPLY_BYTES
 
 MAX_ARTICLES = 8
 MAX_PATTERN_CHARS = 1_000

@@ -23,8 +23,8 @@ from wxgptd.config.values import (
     Size,
     Words,
 )
-from wxgptd.domain import phrases
-from wxgptd.domain.texts import DEFAULT_TITLE, Texts
+from wxgptd.domain.intake import phrases
+from wxgptd.domain.replies.texts import DEFAULT_TITLE, Texts
 
 
 @attrs.frozen(kw_only=True)

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from wxgptd.domain import events as e
-from wxgptd.domain.record import Hidden, Recorded, RecordedUnreadable, Unreadable
-from wxgptd.domain.values import (
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.record import Hidden, Recorded, RecordedUnreadable, Unreadable
+from wxgptd.domain.model.values import (
     AccountName,
     CloseReason,
     FailureReason,

@@ -13,10 +13,10 @@ from typing import Any
 
 import msgpack
 
-from wxgptd.domain.reply_window import Open, Settled, Window
-from wxgptd.domain.session import Answer, Completed, Failed, Pending, Question, Session
-from wxgptd.domain.state import Held, Push, UserState
-from wxgptd.domain.values import (
+from wxgptd.domain.model.reply_window import Open, Settled, Window
+from wxgptd.domain.model.session import Answer, Completed, Failed, Pending, Question, Session
+from wxgptd.domain.model.state import Held, Push, UserState
+from wxgptd.domain.model.values import (
     CloseReason,
     FailureReason,
     Finish,

@@ -29,7 +29,7 @@ import msgpack
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from wxgptd.domain.values import AccountName, OpenId, User
+from wxgptd.domain.model.values import AccountName, OpenId, User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import segments
 

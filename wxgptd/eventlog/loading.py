@@ -11,11 +11,11 @@ from functools import reduce
 from pathlib import Path
 from typing import NamedTuple
 
-from wxgptd.domain import events as e
-from wxgptd.domain.folding import evolve
-from wxgptd.domain.record import Capture, Loaded
-from wxgptd.domain.state import EMPTY, Inconsistent, UserState
-from wxgptd.domain.values import DeliveryKey, LinkHash, User
+from wxgptd.domain.evolve import evolve
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.record import Capture, Loaded
+from wxgptd.domain.model.state import EMPTY, Inconsistent, UserState
+from wxgptd.domain.model.values import DeliveryKey, LinkHash, User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, framing, freezing, reader, segments
 from wxgptd.eventlog import snapshot as snapshots
@@ -44,7 +44,7 @@ class NotEncrypted(WxgptError):
 
 
 class Sleeper:
-    """One user, as the log has them. Implements `wxgptd.domain.record.Asleep`."""
+    """One user, as the log has them. Implements `wxgptd.domain.model.record.Asleep`."""
 
     __slots__ = ("entries", "key", "reference", "snapshot", "version")
 

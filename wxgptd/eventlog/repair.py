@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wxgptd.domain import events as e
-from wxgptd.domain.folding import evolve
-from wxgptd.domain.record import Hidden, Recorded
-from wxgptd.domain.state import EMPTY, Inconsistent, UserState
+from wxgptd.domain.evolve import evolve
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.record import Hidden, Recorded
+from wxgptd.domain.model.state import EMPTY, Inconsistent, UserState
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import (
     codec,

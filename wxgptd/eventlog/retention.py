@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-from wxgptd.domain.record import Retained
+from wxgptd.domain.model.record import Retained
 from wxgptd.eventlog import framing, segments
 from wxgptd.eventlog.disk import DISK, Disk
 

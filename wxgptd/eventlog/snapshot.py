@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from wxgptd.domain.state import UserState
+from wxgptd.domain.model.state import UserState
 from wxgptd.eventlog import codec, framing, freezing, segments
 from wxgptd.eventlog.disk import DISK, Disk
 from wxgptd.eventlog.keyring import Keyring, UserKey

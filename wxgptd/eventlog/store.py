@@ -11,10 +11,10 @@ from pathlib import Path
 
 from twisted.internet.defer import Deferred
 
-from wxgptd.domain.events import Event, UserErased
-from wxgptd.domain.record import Capture, Loaded, Retained, StoreFigures
-from wxgptd.domain.state import UserState
-from wxgptd.domain.values import User
+from wxgptd.domain.model.events import Event, UserErased
+from wxgptd.domain.model.record import Capture, Loaded, Retained, StoreFigures
+from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, loading, reader, recovery, retention, segments, snapshot
 from wxgptd.eventlog.disk import DISK, Disk, says_full

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from wxgptd.domain.record import Hidden, Recorded
+from wxgptd.domain.model.record import Hidden, Recorded
 from wxgptd.eventlog import codec, framing, segments
 from wxgptd.eventlog.disk import RESERVE_NAME
 from wxgptd.eventlog.framing import MAX_GROUP_BYTES

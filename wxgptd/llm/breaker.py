@@ -22,7 +22,7 @@ from math import ceil
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from wxgptd.domain.values import FailureReason
+from wxgptd.domain.model.values import FailureReason
 
 log = Logger()
 

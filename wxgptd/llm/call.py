@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.iweb import IResponse
 
-from wxgptd.domain.values import FailureReason, Finish
+from wxgptd.domain.model.values import FailureReason, Finish
 from wxgptd.llm import wire
 from wxgptd.llm.body import StreamReader
 from wxgptd.llm.cleaning import Cleaner, Joiner

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from wxgptd.domain import bidi
+from wxgptd.domain.text import bidi
 from wxgptd.llm.pictures import PictureFilter
 from wxgptd.llm.thoughts import Parting
 

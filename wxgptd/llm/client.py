@@ -22,8 +22,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IResponse
 
-from wxgptd.domain.context import Message
-from wxgptd.domain.values import FailureReason
+from wxgptd.domain.model.values import FailureReason
+from wxgptd.domain.prompt.context import Message
 from wxgptd.llm import refusals, wire
 from wxgptd.llm.breaker import shown_url
 from wxgptd.llm.call import Call

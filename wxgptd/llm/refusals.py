@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from wxgptd.domain.values import FailureReason
+from wxgptd.domain.model.values import FailureReason
 from wxgptd.llm.why import Why, code, printable
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from wxgptd.domain.context import Message
+from wxgptd.domain.prompt.context import Message
 from wxgptd.llm import refusals
 from wxgptd.llm.refusals import Refusal, classify
 from wxgptd.llm.why import Why, printable

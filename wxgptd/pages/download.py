@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from wxgptd.domain.texts import Texts
+from wxgptd.domain.replies.texts import Texts
 from wxgptd.pages.document import closed
 from wxgptd.pages.times import local
 from wxgptd.ports import Dialogue, Progress, Turn

@@ -13,7 +13,7 @@ from twisted.web.pages import notFound
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 
-from wxgptd.domain import wording
+from wxgptd.domain.replies import wording
 from wxgptd.pages import aigc, times
 from wxgptd.pages.document import Blocks
 from wxgptd.pages.download import as_markdown, note

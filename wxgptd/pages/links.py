@@ -13,7 +13,7 @@ import hmac
 import re
 from hashlib import sha256
 
-from wxgptd.domain.values import DeliveryKey, LinkHash, User
+from wxgptd.domain.model.values import DeliveryKey, LinkHash, User
 
 KEY_BYTES = 32
 _TOKEN_BYTES = 16

@@ -11,7 +11,7 @@ from twisted.web.pages import notFound
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
-from wxgptd.domain import wording
+from wxgptd.domain.replies import wording
 from wxgptd.pages import aigc
 from wxgptd.pages.history import HistoryPage
 from wxgptd.pages.limits import ANSWER

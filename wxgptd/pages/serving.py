@@ -15,8 +15,8 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from wxgptd.domain import wording
-from wxgptd.domain.texts import Texts
+from wxgptd.domain.replies import wording
+from wxgptd.domain.replies.texts import Texts
 from wxgptd.errors import WxgptError
 from wxgptd.pages import links
 from wxgptd.pages.audience import Audiences

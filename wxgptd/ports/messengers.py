@@ -8,7 +8,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from wxgptd.domain.values import OpenId
+from wxgptd.domain.model.values import OpenId
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from wxgptd.domain.context import Message
-from wxgptd.domain.values import FailureReason, Finish
+from wxgptd.domain.model.values import FailureReason, Finish
+from wxgptd.domain.prompt.context import Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,9 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from wxgptd.domain.events import Event
-from wxgptd.domain.record import Capture, Loaded, Retained, StoreFigures
-from wxgptd.domain.values import User
+from wxgptd.domain.model.events import Event
+from wxgptd.domain.model.record import Capture, Loaded, Retained, StoreFigures
+from wxgptd.domain.model.values import User
 
 
 class EventStore(Protocol):

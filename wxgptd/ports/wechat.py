@@ -7,8 +7,8 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from wxgptd.domain.rules import RuleReply
-from wxgptd.domain.values import Content, DeliveryKey, User
+from wxgptd.domain.intake.rules import RuleReply
+from wxgptd.domain.model.values import Content, DeliveryKey, User
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from twisted.logger import Logger, globalLogBeginner, globalLogPublisher
 from twisted.web.resource import Resource
 
 from wxgptd import __version__, config
-from wxgptd.domain.record import Loaded
+from wxgptd.domain.model.record import Loaded
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import keyring
 from wxgptd.eventlog.disk import ROOM_NEEDED_BYTES

@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 from twisted.web.resource import Resource
 
 from wxgptd import config as cfg
-from wxgptd.domain import taps, texts
-from wxgptd.domain.reply_window import WECHAT_PATIENCE_S
-from wxgptd.domain.values import (
+from wxgptd.domain.model.reply_window import WECHAT_PATIENCE_S
+from wxgptd.domain.model.values import (
     AccountName,
     AssistantName,
     SessionId,
 )
+from wxgptd.domain.replies import taps, texts
 from wxgptd.llm import parameters, wire
 from wxgptd.llm.client import Model, Server, key_headers
 from wxgptd.llm.probing import Endpoints

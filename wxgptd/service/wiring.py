@@ -13,9 +13,9 @@ from twisted.web.resource import Resource
 from wxgptd import config as cfg
 from wxgptd.admin.resource import Admin
 from wxgptd.admin.resource import Metrics as MetricsPage
-from wxgptd.domain import commands as c
-from wxgptd.domain.record import Loaded
-from wxgptd.domain.values import (
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.model.record import Loaded
+from wxgptd.domain.model.values import (
     LOG_ITSELF,
 )
 from wxgptd.pages import links

@@ -20,7 +20,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wxgptd.domain.values import OpenId
+from wxgptd.domain.model.values import OpenId
 from wxgptd.errors import WxgptError
 from wxgptd.outbound.client import HttpClient
 from wxgptd.outbound.exchange import within

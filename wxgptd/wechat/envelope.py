@@ -16,7 +16,7 @@ from typing import NoReturn, assert_never
 from urllib.parse import unquote
 from xml.parsers import expat
 
-from wxgptd.domain.rules import (
+from wxgptd.domain.intake.rules import (
     ImageReply,
     MusicReply,
     NewsReply,
@@ -25,7 +25,7 @@ from wxgptd.domain.rules import (
     VideoReply,
     VoiceReply,
 )
-from wxgptd.domain.values import (
+from wxgptd.domain.model.values import (
     EVENT_PREFIX,
     Content,
     DeliveryKey,

@@ -15,8 +15,8 @@ from twisted.web.http import BAD_REQUEST, FORBIDDEN
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from wxgptd.domain.rules import RuleReply, TextReply
-from wxgptd.domain.values import AccountName, DeliveryKey, User
+from wxgptd.domain.intake.rules import RuleReply, TextReply
+from wxgptd.domain.model.values import AccountName, DeliveryKey, User
 from wxgptd.errors import WxgptError
 from wxgptd.ports import Conversations, Forward, Ignore, Outcome, Present, Say, Silence
 from wxgptd.wechat import crypto, envelope, signature

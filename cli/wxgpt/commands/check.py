@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wxgptd.config import Config
-    from wxgptd.domain.routing import Route
-    from wxgptd.domain.rules import Rule
-    from wxgptd.domain.state import UserState
-    from wxgptd.domain.values import Content, Policy
+    from wxgptd.domain.intake.routing import Route
+    from wxgptd.domain.intake.rules import Rule
+    from wxgptd.domain.model.state import UserState
+    from wxgptd.domain.model.values import Content, Policy
 
 
 @click.command("check")
@@ -124,8 +124,15 @@ def _show_effective(config: Config, path: Path, output: str) -> None:
 
 
 def _content(message: str | None, event: str | None, kind: str | None) -> Content:
-    from wxgptd.domain import rules
-    from wxgptd.domain.values import Ignorable, Picture, Subscribe, Text, Unsubscribe, Unsupported
+    from wxgptd.domain.intake import rules
+    from wxgptd.domain.model.values import (
+        Ignorable,
+        Picture,
+        Subscribe,
+        Text,
+        Unsubscribe,
+        Unsupported,
+    )
 
     if message is not None:
         return Text(message)
@@ -149,9 +156,9 @@ def _content(message: str | None, event: str | None, kind: str | None) -> Conten
 def _explain(config: Config, name: str | None, content: Content) -> None:
     """Say whose `content` is: in a session, after one that expired, and outside of one."""
     from wxgptd.config import chat_commands, compiled_rules, policy
-    from wxgptd.domain import routing, rules
-    from wxgptd.domain.phrases import Continue, Vocabulary
-    from wxgptd.domain.values import DeliveryKey
+    from wxgptd.domain.intake import routing, rules
+    from wxgptd.domain.intake.phrases import Continue, Vocabulary
+    from wxgptd.domain.model.values import DeliveryKey
 
     name, account = options.pick_account(config, name)
     known, commands = compiled_rules(config, name), chat_commands(config)
@@ -183,9 +190,9 @@ def _explain(config: Config, name: str | None, content: Content) -> None:
 
 def _situations(config: Config, policy: Policy) -> Iterator[tuple[str, UserState, float]]:
     """Yield what a user may be doing, in words, as a state, and at what time."""
-    from wxgptd.domain.session import Session
-    from wxgptd.domain.state import EMPTY
-    from wxgptd.domain.values import AssistantName, SessionId
+    from wxgptd.domain.model.session import Session
+    from wxgptd.domain.model.state import EMPTY
+    from wxgptd.domain.model.values import AssistantName, SessionId
 
     first = AssistantName(next(iter(config.assistant)))
     live = Session(SessionId(""), first, 0.0, 0.0, policy.session_ttl_s)
@@ -198,8 +205,8 @@ def _situations(config: Config, policy: Policy) -> Iterator[tuple[str, UserState
 
 def _shown(route: Route, config: Config, name: str, content: Content) -> str:
     """Return in words whose a message is."""
-    from wxgptd.domain import phrases, routing
-    from wxgptd.domain.values import Subscribe
+    from wxgptd.domain.intake import phrases, routing
+    from wxgptd.domain.model.values import Subscribe
 
     account = config.account[name]
     match route:
@@ -238,7 +245,7 @@ COMMAND_NAMES = {
 
 
 def _question(config: Config, name: str, content: Content) -> str:
-    from wxgptd.domain.values import Picture, Text
+    from wxgptd.domain.model.values import Picture, Text
 
     account = config.account[name]
     match content:
@@ -254,7 +261,7 @@ def _question(config: Config, name: str, content: Content) -> str:
 
 
 def _told(rule: Rule) -> str:
-    from wxgptd.domain.rules import Backend, NewsReply, TextReply
+    from wxgptd.domain.intake.rules import Backend, NewsReply, TextReply
 
     match rule.action:
         case Backend(url=url):

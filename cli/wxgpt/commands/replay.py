@@ -14,8 +14,8 @@ from wxgpt.failures import UsageFailure
 
 if TYPE_CHECKING:
     from wxgpt.records import Point
-    from wxgptd.domain.state import UserState
-    from wxgptd.domain.values import User
+    from wxgptd.domain.model.state import UserState
+    from wxgptd.domain.model.values import User
 
 
 @click.command("replay")
@@ -148,9 +148,9 @@ def _state(states: dict[User, UserState], seq: int, at: float, output: str) -> N
 def _user_state(
     who: User, state: UserState, at: float, prompts: Mapping[str, str]
 ) -> dict[str, Any]:
-    from wxgptd.domain import context
-    from wxgptd.domain.reply_window import Open
-    from wxgptd.domain.values import DeliveryKey
+    from wxgptd.domain.model.reply_window import Open
+    from wxgptd.domain.model.values import DeliveryKey
+    from wxgptd.domain.prompt import context
 
     live = state.live_at(at)
     session = None

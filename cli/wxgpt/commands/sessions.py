@@ -11,8 +11,8 @@ from wxgpt import completing, options, render
 from wxgpt.failures import Unreachable, UsageFailure
 
 if TYPE_CHECKING:
-    from wxgptd.domain.session import Session
-    from wxgptd.domain.values import User
+    from wxgptd.domain.model.session import Session
+    from wxgptd.domain.model.values import User
 
 
 @click.group("sessions")
@@ -151,7 +151,7 @@ def _line(user: User, session: Session) -> str:
 
 def show_dialogue(user: User, session: Session) -> None:
     """Print a session with its timings."""
-    from wxgptd.domain.session import Completed, Failed
+    from wxgptd.domain.model.session import Completed, Failed
 
     ended = f", {session.closed}" if session.closed else ""
     click.echo(f"── {session.id} · {user.account}/{user.openid} · {session.assistant}{ended}")

@@ -15,8 +15,8 @@ from wxgpt import options, render
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from wxgptd.domain.record import Recorded, RecordedUnreadable
-    from wxgptd.domain.values import AssistantName, SessionId
+    from wxgptd.domain.model.record import Recorded, RecordedUnreadable
+    from wxgptd.domain.model.values import AssistantName, SessionId
 
 COLUMNS = (
     "answers", "failures", "prompt_tokens", "completion_tokens", "estimated_tokens", "cost",
@@ -97,7 +97,7 @@ def count(
     until: float | None,
 ) -> dict[str, Row]:
     """Return a row for each heading."""
-    from wxgptd.domain import events as e
+    from wxgptd.domain.model import events as e
 
     rows: dict[str, Row] = {}
     sessions = render.Sessions()
@@ -144,7 +144,7 @@ def count(
 
 def _whose(record: Recorded | RecordedUnreadable) -> str:
     """Return the name of a row of a user's; the erased, whom nobody can name, share one."""
-    from wxgptd.domain.record import Hidden, Recorded
+    from wxgptd.domain.model.record import Hidden, Recorded
 
     erased = isinstance(record, Recorded) and record.hidden is Hidden.ERASED
     return f"{record.user.account}/{'(erased)' if erased else record.user.openid}"

@@ -11,11 +11,11 @@ from functools import partial
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from wxgptd.domain import commands as c
-from wxgptd.domain import events as e
-from wxgptd.domain.decider import recover
-from wxgptd.domain.state import UserState
-from wxgptd.domain.values import (
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.decide.decider import recover
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import (
     AssistantName,
     DeliveryKey,
     FailureReason,

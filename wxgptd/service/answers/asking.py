@@ -15,14 +15,17 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from wxgptd.domain import answer_length, context, reply_window, wording
-from wxgptd.domain import commands as c
-from wxgptd.domain.answer_length import Pace
-from wxgptd.domain.context import Message
-from wxgptd.domain.reply_window import Open
-from wxgptd.domain.session import Session
-from wxgptd.domain.tokens import ModelName
-from wxgptd.domain.values import AccountName, DeliveryKey, FailureReason, User
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.model import reply_window
+from wxgptd.domain.model.reply_window import Open
+from wxgptd.domain.model.session import Session
+from wxgptd.domain.model.values import AccountName, DeliveryKey, FailureReason, User
+from wxgptd.domain.prompt import context
+from wxgptd.domain.prompt.context import Message
+from wxgptd.domain.prompt.tokens import ModelName
+from wxgptd.domain.replies import wording
+from wxgptd.domain.text import answer_length
+from wxgptd.domain.text.answer_length import Pace
 from wxgptd.ports import Breakdown, Completion, Prompt, ignore
 from wxgptd.service.answers.fitting import Facts, Fitting
 from wxgptd.service.answers.inflight import Flight

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from wxgptd.domain import context, tokens
-from wxgptd.domain.context import Message
-from wxgptd.domain.tokens import Calibration, ModelName
-from wxgptd.domain.values import AssistantName
+from wxgptd.domain.model.values import AssistantName
+from wxgptd.domain.prompt import context, tokens
+from wxgptd.domain.prompt.context import Message
+from wxgptd.domain.prompt.tokens import Calibration, ModelName
 from wxgptd.ports import Breakdown, Completion
 from wxgptd.service.state.settings import Assistant
 

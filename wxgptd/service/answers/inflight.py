@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from wxgptd.domain.values import DeliveryKey, User
+from wxgptd.domain.model.values import DeliveryKey, User
 from wxgptd.ports import Progress
 from wxgptd.service.answers.fitting import Facts
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from twisted.logger import Logger
 
 from wxgptd.config.encodings import decoded
-from wxgptd.domain.values import Content, Text
-from wxgptd.domain.words import Watch, WordList
+from wxgptd.domain.model.values import Content, Text
+from wxgptd.domain.text.words import Watch, WordList
 
 log = Logger()
 

@@ -11,11 +11,12 @@ from collections import deque
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from wxgptd.domain import commands as c
-from wxgptd.domain import events as e
-from wxgptd.domain import push_quota, wording
-from wxgptd.domain.reply_window import OVER_AFTER_S
-from wxgptd.domain.values import CloseReason, DeliveryKey, Standing, User
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model import push_quota
+from wxgptd.domain.model.reply_window import OVER_AFTER_S
+from wxgptd.domain.model.values import CloseReason, DeliveryKey, Standing, User
+from wxgptd.domain.replies import wording
 from wxgptd.errors import WxgptError
 from wxgptd.ports import Delivered, Messenger
 from wxgptd.service.state.journal import Journal

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 
-from wxgptd.domain.values import AssistantName
+from wxgptd.domain.model.values import AssistantName
 
 Start = Callable[[], bool]
 """Starts what waited in line; tells whether it was still wanted."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wxgptd.domain import events as e
-from wxgptd.domain.state import UserState
-from wxgptd.domain.values import User
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import User
 from wxgptd.service.state.projections import Projection
 
 SAMPLE_LIFETIME_S = 86_400.0

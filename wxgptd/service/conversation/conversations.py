@@ -12,10 +12,9 @@ from typing import TypeVar, assert_never
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
-from wxgptd.domain import commands as c
-from wxgptd.domain import phrases, reply_window, routing, rules, wording
-from wxgptd.domain.reply_window import Settled
-from wxgptd.domain.routing import (
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.intake import phrases, routing, rules
+from wxgptd.domain.intake.routing import (
     Ask,
     Full,
     Hint,
@@ -27,8 +26,10 @@ from wxgptd.domain.routing import (
     Route,
     Ruled,
 )
-from wxgptd.domain.rules import Backend, Rule
-from wxgptd.domain.values import (
+from wxgptd.domain.intake.rules import Backend, Rule
+from wxgptd.domain.model import reply_window
+from wxgptd.domain.model.reply_window import Settled
+from wxgptd.domain.model.values import (
     AccountName,
     Content,
     DeliveryKey,
@@ -37,6 +38,7 @@ from wxgptd.domain.values import (
     User,
     account_itself,
 )
+from wxgptd.domain.replies import wording
 from wxgptd.ports import Forward, Ignore, Outcome, PassingKeys, Present, Say, Silence
 from wxgptd.service.answers.answering import Answering
 from wxgptd.service.answers.moderation import Moderation

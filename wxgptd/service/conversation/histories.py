@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from wxgptd.domain.bidi import without_controls
-from wxgptd.domain.session import Answer, Completed, Failed, Pending, Question, Session
-from wxgptd.domain.state import UserState
-from wxgptd.domain.texts import DEFAULT_TITLE, Texts
-from wxgptd.domain.values import AssistantName, CloseReason, DeliveryKey, FailureReason, Finish
-from wxgptd.domain.wording import failure_text
+from wxgptd.domain.model.session import Answer, Completed, Failed, Pending, Question, Session
+from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import (
+    AssistantName,
+    CloseReason,
+    DeliveryKey,
+    FailureReason,
+    Finish,
+)
+from wxgptd.domain.replies.texts import DEFAULT_TITLE, Texts
+from wxgptd.domain.replies.wording import failure_text
+from wxgptd.domain.text.bidi import without_controls
 from wxgptd.ports import Dialogue, HistoryView, Progress, Turn
 
 TURNS_PER_PAGE = 20

@@ -12,12 +12,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as WaitedLongEnough
 from twisted.internet.interfaces import IReactorTime
 
-from wxgptd.domain import commands as c
-from wxgptd.domain import reply_window, wording
-from wxgptd.domain.reply_window import Open, Settled
-from wxgptd.domain.session import Pending, Question
-from wxgptd.domain.state import UserState
-from wxgptd.domain.values import Content, DeliveryKey, Notice, User
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.model import reply_window
+from wxgptd.domain.model.reply_window import Open, Settled
+from wxgptd.domain.model.session import Pending, Question
+from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import Content, DeliveryKey, Notice, User
+from wxgptd.domain.replies import wording
 from wxgptd.ports import Ignore, Outcome, Say, Silence
 from wxgptd.service.answers.inflight import InFlight
 from wxgptd.service.answers.pushing import Pushing

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, succeed
 
-from wxgptd.domain import commands as c
-from wxgptd.domain.session import Pending, Question
-from wxgptd.domain.state import UserState
-from wxgptd.domain.values import CloseReason, LinkHash, User
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.model.session import Pending, Question
+from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import CloseReason, LinkHash, User
 from wxgptd.ports import AnswerView, Progress
 from wxgptd.service.answers.inflight import Flight, InFlight
 from wxgptd.service.conversation.histories import Standing, UserHistory, asked, standing

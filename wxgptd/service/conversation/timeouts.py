@@ -14,18 +14,18 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from wxgptd.domain import commands as c
-from wxgptd.domain import events as e
-from wxgptd.domain import timeout_budget
-from wxgptd.domain.state import UserState
-from wxgptd.domain.timeout_budget import (
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.decide import timeout_budget
+from wxgptd.domain.decide.timeout_budget import (
     LONGEST_SUSPENSION_S,
     PERIOD_S,
     RETRY_WITHIN_S,
     Budget,
     ExpectedRetry,
 )
-from wxgptd.domain.values import AccountName, DeliveryKey, OpenId, User
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import AccountName, DeliveryKey, OpenId, User
 from wxgptd.service.state.projections import Projection
 
 log = Logger()

@@ -17,11 +17,10 @@ from twisted.internet.interfaces import IReactorTime
 
 from wxgptd import __version__
 from wxgptd.config import ConfigError
-from wxgptd.domain import commands as c
-from wxgptd.domain import limits
-from wxgptd.domain.context import Message
-from wxgptd.domain.routing import Left
-from wxgptd.domain.values import (
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.decide import limits
+from wxgptd.domain.intake.routing import Left
+from wxgptd.domain.model.values import (
     AccountName,
     AssistantName,
     CloseReason,
@@ -36,6 +35,7 @@ from wxgptd.domain.values import (
     User,
     is_follower,
 )
+from wxgptd.domain.prompt.context import Message
 from wxgptd.ports import Breakdown, Completion, EventStore, Prompt
 from wxgptd.service.answers.answering import Answering
 from wxgptd.service.answers.inflight import InFlight

@@ -11,10 +11,10 @@ from hashlib import sha256
 
 from twisted.logger import Logger
 
-from wxgptd.domain import events as e
-from wxgptd.domain import push_quota
-from wxgptd.domain.state import UserState
-from wxgptd.domain.values import (
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model import push_quota
+from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import (
     User,
     is_follower,
 )

@@ -7,8 +7,8 @@ from contextlib import suppress
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
-from wxgptd.domain import commands as c
-from wxgptd.domain.values import account_itself
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.model.values import account_itself
 from wxgptd.ports import PassingKeys
 from wxgptd.service.answers.pushing import Pushing
 from wxgptd.service.state.journal import Journal

@@ -11,10 +11,10 @@ from __future__ import annotations
 import secrets
 from hashlib import blake2b
 
-from wxgptd.domain import limits
-from wxgptd.domain.reply_window import OVER_AFTER_S
-from wxgptd.domain.state import UserState
-from wxgptd.domain.values import DeliveryKey, Usage, User
+from wxgptd.domain.decide import limits
+from wxgptd.domain.model.reply_window import OVER_AFTER_S
+from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import DeliveryKey, Usage, User
 
 
 class Departed:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, succeed
 
-from wxgptd.domain import commands as c
-from wxgptd.domain import events as e
-from wxgptd.domain.state import UserState
-from wxgptd.domain.values import CloseReason, Standing, User
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import CloseReason, Standing, User
 from wxgptd.service.state.departed import Departed
 from wxgptd.service.state.journal import Entry, Journal
 from wxgptd.service.state.keeping import Keeping

@@ -19,13 +19,13 @@ from typing import Protocol
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from wxgptd.domain.commands import Command
-from wxgptd.domain.decider import decide
-from wxgptd.domain.events import Event, UserErased
-from wxgptd.domain.folding import evolve
-from wxgptd.domain.record import Asleep, Capture, Loaded
-from wxgptd.domain.state import EMPTY, UserState
-from wxgptd.domain.values import User
+from wxgptd.domain.decide.commands import Command
+from wxgptd.domain.decide.decider import decide
+from wxgptd.domain.evolve import evolve
+from wxgptd.domain.model.events import Event, UserErased
+from wxgptd.domain.model.record import Asleep, Capture, Loaded
+from wxgptd.domain.model.state import EMPTY, UserState
+from wxgptd.domain.model.values import User
 from wxgptd.errors import WxgptError
 from wxgptd.ports import EventStore
 from wxgptd.service.state.projections import Projection

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
-from wxgptd.domain.record import Retained
+from wxgptd.domain.model.record import Retained
 from wxgptd.errors import WxgptError
 from wxgptd.ports import EventStore, InThread
 from wxgptd.service.state.journal import Journal

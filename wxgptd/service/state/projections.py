@@ -14,16 +14,16 @@ from typing import Any, ClassVar, Protocol
 
 from twisted.logger import Logger
 
-from wxgptd.domain import events as e
-from wxgptd.domain.answer_length import Pace
-from wxgptd.domain.state import EMPTY, UserState
-from wxgptd.domain.tokens import Calibration, ModelName
-from wxgptd.domain.values import (
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.state import EMPTY, UserState
+from wxgptd.domain.model.values import (
     AssistantName,
     DeliveryKey,
     LinkHash,
     User,
 )
+from wxgptd.domain.prompt.tokens import Calibration, ModelName
+from wxgptd.domain.text.answer_length import Pace
 from wxgptd.service.state.settings import Settings
 
 log = Logger()

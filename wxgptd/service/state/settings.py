@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
-from wxgptd.domain.phrases import Vocabulary
-from wxgptd.domain.rules import Rule
-from wxgptd.domain.texts import Texts
-from wxgptd.domain.values import AccountName, AssistantName, DeliveryKey, LinkHash, Policy, User
-from wxgptd.domain.wording import Surroundings
+from wxgptd.domain.intake.phrases import Vocabulary
+from wxgptd.domain.intake.rules import Rule
+from wxgptd.domain.model.values import (
+    AccountName,
+    AssistantName,
+    DeliveryKey,
+    LinkHash,
+    Policy,
+    User,
+)
+from wxgptd.domain.replies.texts import Texts
+from wxgptd.domain.replies.wording import Surroundings
 from wxgptd.ports import ChatModel, Messenger, Pictures
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 
-from wxgptd.domain import events as e
-from wxgptd.domain.state import EMPTY, UserState
-from wxgptd.domain.values import AccountName, User
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.state import EMPTY, UserState
+from wxgptd.domain.model.values import AccountName, User
 from wxgptd.service.state.projections import LONGEST_DAY_S, Projection
 
 RECORD_EVERY_S = 60.0

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from wxgptd.domain import closing, limits, obeying, questions, routing
-from wxgptd.domain import commands as c
-from wxgptd.domain import events as e
-from wxgptd.domain.offering import with_reminder
-from wxgptd.domain.routing import Ask, Full, Hint, Known, Left, Membership, Proceed, Ruled
-from wxgptd.domain.session import Session
-from wxgptd.domain.state import UserState
-from wxgptd.domain.values import CloseReason, Notice, Subscribe
+from wxgptd.domain.decide import closing, limits, obeying, questions
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.decide.offering import with_reminder
+from wxgptd.domain.intake import routing
+from wxgptd.domain.intake.routing import Ask, Full, Hint, Known, Left, Membership, Proceed, Ruled
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.session import Session
+from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import CloseReason, Notice, Subscribe
 
 Events = tuple[e.Event, ...]
 

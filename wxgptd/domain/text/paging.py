@@ -11,9 +11,9 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from wxgptd.domain.inert import inert
-from wxgptd.domain.plain import plain
-from wxgptd.domain.values import Style
+from wxgptd.domain.model.values import Style
+from wxgptd.domain.text.inert import inert
+from wxgptd.domain.text.plain import plain
 
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n+")
 _LINE = re.compile(r"\n")

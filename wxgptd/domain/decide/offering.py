@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from wxgptd.domain import commands as c
-from wxgptd.domain import events as e
-from wxgptd.domain import paging, push_quota
-from wxgptd.domain.reply_window import Settled
-from wxgptd.domain.session import Completed, Failed, Pending
-from wxgptd.domain.state import UserState
-from wxgptd.domain.values import (
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model import push_quota
+from wxgptd.domain.model.reply_window import Settled
+from wxgptd.domain.model.session import Completed, Failed, Pending
+from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import (
     CloseReason,
     DeliveryKey,
     FailureReason,
@@ -20,6 +20,7 @@ from wxgptd.domain.values import (
     Standing,
     Style,
 )
+from wxgptd.domain.text import paging
 
 Events = tuple[e.Event, ...]
 

@@ -17,7 +17,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import NamedTuple
 
-from wxgptd.domain.values import AssistantName, Content, Text
+from wxgptd.domain.model.values import AssistantName, Content, Text
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
-from wxgptd.domain.values import (
+from wxgptd.domain.model.values import (
     Content,
     Ignorable,
     Picture,

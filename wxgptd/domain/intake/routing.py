@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from wxgptd.domain import answer_length, phrases
-from wxgptd.domain.phrases import Action, Phrase, Reach
-from wxgptd.domain.rules import Rule
-from wxgptd.domain.session import Completed, Failed, Question, Session
-from wxgptd.domain.state import HELD_FOR_S, UserState
-from wxgptd.domain.values import (
+from wxgptd.domain.intake import phrases
+from wxgptd.domain.intake.phrases import Action, Phrase, Reach
+from wxgptd.domain.intake.rules import Rule
+from wxgptd.domain.model.session import Completed, Failed, Question, Session
+from wxgptd.domain.model.state import HELD_FOR_S, UserState
+from wxgptd.domain.model.values import (
     AfterExpiry,
     AssistantName,
     CloseReason,
@@ -43,6 +43,7 @@ from wxgptd.domain.values import (
     Text,
     Unsubscribe,
 )
+from wxgptd.domain.text import answer_length
 
 HINT_EVERY_S = 3_600.0
 """At most one hint is sent in this time, because the account may serve other purposes."""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from wxgptd.domain.session import Completed, Failed, Question, Session
-from wxgptd.domain.values import DeliveryKey, FailureReason
+from wxgptd.domain.model.session import Completed, Failed, Question, Session
+from wxgptd.domain.model.values import DeliveryKey, FailureReason
 
 Role = Literal["system", "user", "assistant"]
 

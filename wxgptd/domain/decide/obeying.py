@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from wxgptd.domain import closing, limits, offering, phrases
-from wxgptd.domain import commands as c
-from wxgptd.domain import events as e
-from wxgptd.domain.phrases import Action
-from wxgptd.domain.questions import (
+from wxgptd.domain.decide import closing, limits, offering
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.decide.questions import (
     ask,
     command_given,
     declined,
@@ -16,10 +14,13 @@ from wxgptd.domain.questions import (
     resumed,
     session_opened,
 )
-from wxgptd.domain.reply_window import Settled
-from wxgptd.domain.session import Pending, Session
-from wxgptd.domain.state import UserState
-from wxgptd.domain.values import AssistantName, CloseReason, DeliveryKey, Notice
+from wxgptd.domain.intake import phrases
+from wxgptd.domain.intake.phrases import Action
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.reply_window import Settled
+from wxgptd.domain.model.session import Pending, Session
+from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import AssistantName, CloseReason, DeliveryKey, Notice
 
 Events = tuple[e.Event, ...]
 

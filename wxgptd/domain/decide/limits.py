@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import ceil
 
-from wxgptd.domain import commands as c
-from wxgptd.domain import events as e
-from wxgptd.domain.offering import notice
-from wxgptd.domain.reply_window import Settled, Window
-from wxgptd.domain.session import Completed, Failed, Question
-from wxgptd.domain.state import UserState
-from wxgptd.domain.values import EVENT_PREFIX, DeliveryKey, Notice, Standing
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.decide.offering import notice
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.reply_window import Settled, Window
+from wxgptd.domain.model.session import Completed, Failed, Question
+from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import EVENT_PREFIX, DeliveryKey, Notice, Standing
 
 Events = tuple[e.Event, ...]
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from wxgptd.domain import commands as c
-from wxgptd.domain import events as e
-from wxgptd.domain import limits, offering, phrases, routing
-from wxgptd.domain.session import Session
-from wxgptd.domain.state import UserState
-from wxgptd.domain.values import (
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.decide import limits, offering
+from wxgptd.domain.intake import phrases, routing
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.session import Session
+from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import (
     AssistantName,
     DeliveryKey,
     Notice,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from wxgptd.domain import events as e
-from wxgptd.domain.commands import Written
-from wxgptd.domain.session import Session
-from wxgptd.domain.state import UserState
-from wxgptd.domain.values import AssistantName, CloseReason, DeliveryKey, FailureReason
+from wxgptd.domain.decide.commands import Written
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.session import Session
+from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import AssistantName, CloseReason, DeliveryKey, FailureReason
 
 Events = tuple[e.Event, ...]
 

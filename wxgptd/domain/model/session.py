@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from wxgptd.domain.values import (
+from wxgptd.domain.model.values import (
     AssistantName,
     CloseReason,
     DeliveryKey,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from wxgptd.domain.routing import Message
-from wxgptd.domain.values import (
+from wxgptd.domain.intake.routing import Message
+from wxgptd.domain.model.values import (
     AssistantName,
     CloseReason,
     DeliveryKey,

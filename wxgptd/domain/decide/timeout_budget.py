@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from wxgptd.domain.values import OpenId
+from wxgptd.domain.model.values import OpenId
 
 PERIOD_S = 300.0
 """The budget covers this long, and is reviewed as often."""

@@ -7,7 +7,7 @@ renew the five.
 
 from __future__ import annotations
 
-from wxgptd.domain.state import UserState
+from wxgptd.domain.model.state import UserState
 
 PER_MESSAGE = 5
 WITHIN_S = 48 * 3_600.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wxgptd.domain.values import (
+from wxgptd.domain.model.values import (
     AssistantName,
     CloseReason,
     DeliveryKey,

@@ -10,18 +10,18 @@ from collections.abc import Iterable, Mapping
 from functools import reduce
 from typing import assert_never
 
-from wxgptd.domain import events as e
-from wxgptd.domain import push_quota, tokens
-from wxgptd.domain.reply_window import Open, Settled, Window
-from wxgptd.domain.session import (
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model import push_quota
+from wxgptd.domain.model.reply_window import Open, Settled, Window
+from wxgptd.domain.model.session import (
     Completed,
     Failed,
     Pending,
     Question,
     Session,
 )
-from wxgptd.domain.state import EMPTY, Held, Inconsistent, Push, UserState
-from wxgptd.domain.values import (
+from wxgptd.domain.model.state import EMPTY, Held, Inconsistent, Push, UserState
+from wxgptd.domain.model.values import (
     CloseReason,
     DeliveryKey,
     FailureReason,
@@ -29,6 +29,7 @@ from wxgptd.domain.values import (
     Reply,
     ReplyKind,
 )
+from wxgptd.domain.prompt import tokens
 
 REMEMBERED_FOR_S = 900.0
 """How long a window is kept: WeChat's attempts are 15 s apart at most, late pushes a minute."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import assert_never
 
-from wxgptd.domain import closing, offering
-from wxgptd.domain import commands as c
-from wxgptd.domain import events as e
-from wxgptd.domain.receiving import receive
-from wxgptd.domain.session import Pending
-from wxgptd.domain.state import UserState
-from wxgptd.domain.values import (
+from wxgptd.domain.decide import closing, offering
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.decide.receiving import receive
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.session import Pending
+from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import (
     CloseReason,
     DeliveryKey,
     FailureReason,

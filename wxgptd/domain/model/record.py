@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from wxgptd.domain.events import Event
-from wxgptd.domain.state import UserState
-from wxgptd.domain.values import DeliveryKey, LinkHash, User
+from wxgptd.domain.model.events import Event
+from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import DeliveryKey, LinkHash, User
 
 
 class Unreadable(NamedTuple):

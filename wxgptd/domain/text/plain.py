@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from markdown_it.token import Token
 
-from wxgptd.domain.formula import formula
+from wxgptd.domain.text.formula import formula
 from wxgptd.markdown.formulas import as_written
 from wxgptd.markdown.growing import decided, held, reader
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from wxgptd.domain.values import DeliveryKey, Reply
+from wxgptd.domain.model.values import DeliveryKey, Reply
 
 WECHAT_PATIENCE_S = 5.0
 """How long WeChat waits for a reply before it hangs up."""

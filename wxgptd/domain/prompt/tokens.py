@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 
-from wxgptd.domain.context import Message
-from wxgptd.domain.values import AssistantName
+from wxgptd.domain.model.values import AssistantName
+from wxgptd.domain.prompt.context import Message
 
 FIRST_GUESS = 0.5
 """Tokens for each byte of UTF-8: enough for prose in six vocabularies, Chinese or not."""

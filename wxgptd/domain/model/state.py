@@ -1,6 +1,6 @@
 """The state of one user: what the events of that user have come to.
 
-State is immutable and shared freely between threads. How each event changes it is in `folding`.
+State is immutable and shared freely between threads. How each event changes it is in `evolve`.
 What belongs to more than one user (links, budgets, metrics) is not here but in projections of the
 log.
 """
@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from wxgptd.domain.reply_window import Open, Window, is_over
-from wxgptd.domain.session import (
+from wxgptd.domain.model.reply_window import Open, Window, is_over
+from wxgptd.domain.model.session import (
     Question,
     Session,
 )
-from wxgptd.domain.values import (
+from wxgptd.domain.model.values import (
     CloseReason,
     DeliveryKey,
     LinkHash,

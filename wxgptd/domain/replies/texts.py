@@ -1,7 +1,7 @@
 """Every sentence shown to WeChat users: the catalogue.
 
-Operators override any of them in `[texts]`. Placeholders in braces are filled in by
-`wxgptd.domain.wording`; which ones a text may use is checked when the configuration is read.
+Operators override any of them in `[texts]`. `wxgptd.domain.replies.wording` fills in the
+placeholders in braces; which ones a text may use is checked when the configuration is read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from string import Formatter
 
-from wxgptd.domain import taps
+from wxgptd.domain.replies import taps
 
 MAX_REPLY_BYTES = 2_048
 """WeChat refuses a longer text, and the user sees its fault text."""

@@ -9,16 +9,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 
-from wxgptd.domain import paging, taps
-from wxgptd.domain.answer_length import offers_more
-from wxgptd.domain.bidi import without_controls
-from wxgptd.domain.events import PushStarted
-from wxgptd.domain.inert import inert
-from wxgptd.domain.limits import REFUSALS
-from wxgptd.domain.offering import IN_LINE, IN_LINE_PUSHED, OPEN, PUSHED
-from wxgptd.domain.session import Completed, Failed, Question
-from wxgptd.domain.texts import DEFAULT_TITLE, MAX_REPLY_BYTES, Texts, in_words
-from wxgptd.domain.values import FailureReason, Finish, Reply, ReplyKind
+from wxgptd.domain.decide.limits import REFUSALS
+from wxgptd.domain.decide.offering import IN_LINE, IN_LINE_PUSHED, OPEN, PUSHED
+from wxgptd.domain.model.events import PushStarted
+from wxgptd.domain.model.session import Completed, Failed, Question
+from wxgptd.domain.model.values import FailureReason, Finish, Reply, ReplyKind
+from wxgptd.domain.replies import taps
+from wxgptd.domain.replies.texts import DEFAULT_TITLE, MAX_REPLY_BYTES, Texts, in_words
+from wxgptd.domain.text import paging
+from wxgptd.domain.text.answer_length import offers_more
+from wxgptd.domain.text.bidi import without_controls
+from wxgptd.domain.text.inert import inert
 
 PLANNED_REPLY_BYTES = 2_000
 """What a reply is planned for, footer included."""

@@ -1,0 +1,1 @@
+"""What a command leads to: `decide(state, command) -> events`."""

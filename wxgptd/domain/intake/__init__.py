@@ -1,0 +1,1 @@
+"""What a message means, and who handles it."""

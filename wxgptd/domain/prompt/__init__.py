@@ -1,0 +1,1 @@
+"""What a model is told: the messages of a session, and how many tokens they are."""
