@@ -35,7 +35,6 @@ from wxgptd.domain.evolve import evolve
 from wxgptd.domain.intake.phrases import Vocabulary
 from wxgptd.domain.intake.routing import Message
 from wxgptd.domain.model.events import Event
-from wxgptd.domain.model.record import Capture
 from wxgptd.domain.model.state import EMPTY
 from wxgptd.domain.model.values import (
     AccountName,
@@ -52,6 +51,7 @@ from wxgptd.domain.model.values import (
 from wxgptd.eventlog import codec, framing, loading, reader, segments, snapshot
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.store import LogStore
+from wxgptd.ports.record import Capture
 from wxgptd.service.conversation.timeouts import DeliberateTimeouts
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.projections import Calibrated, LinkIndex, OpenSessions

@@ -56,7 +56,7 @@ from wxgptd.domain.prompt.context import Message
 from wxgptd.llm.client import Model, Server
 from wxgptd.llm.probing import Endpoint
 from wxgptd.outbound.client import http_client
-from wxgptd.ports import Completion, Prompt
+from wxgptd.ports.models import Completion, Prompt
 async def main(reactor):
     server = Server("a", sys.argv[1], "m", 60.0, 30.0, 120.0, {"max_tokens": 100}, {})
     model = Model(server, http_client(reactor), reactor, Endpoint(server.url, reactor))

@@ -89,7 +89,9 @@ def test_every_command_that_the_readmes_name_is_there():
 
 
 def test_every_module_that_the_architecture_names_is_there():
-    named = re.findall(r"`([a-z_]+(?:/[a-z_]+)+\.py)`", (ROOT / "ARCHITECTURE.md").read_text("utf-8"))
+    named = re.findall(
+        r"`([a-z_]+(?:/[a-z_]+)+\.py)`", (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    )
     assert len(named) > 30
     places = (ROOT / "wxgptd", ROOT / "cli" / "wxgpt", ROOT)
     assert [name for name in named if not any((place / name).exists() for place in places)] == []

@@ -14,10 +14,10 @@ from wxgpt import render
 from wxgpt.failures import UsageFailure
 from wxgptd.domain.evolve import evolve
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.record import Hidden, Recorded, RecordedUnreadable
 from wxgptd.domain.model.state import EMPTY, Inconsistent, UserState
 from wxgptd.domain.model.values import AccountName, OpenId, User
 from wxgptd.eventlog import codec
+from wxgptd.ports.record import Hidden, Recorded, RecordedUnreadable
 
 END = "End"
 """The type of the last line."""

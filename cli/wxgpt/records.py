@@ -10,13 +10,13 @@ from wxgpt import render
 from wxgpt.failures import UsageFailure
 from wxgptd.domain.evolve import evolve
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.record import Recorded
 from wxgptd.domain.model.state import EMPTY, UserState
 from wxgptd.domain.model.values import (
     User,
     is_follower,
 )
 from wxgptd.eventlog import codec, loading, reader, segments, snapshot
+from wxgptd.ports.record import Recorded
 
 if TYPE_CHECKING:
     from wxgpt.options import Log

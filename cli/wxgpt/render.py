@@ -13,9 +13,9 @@ from typing import Any
 import click
 
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.record import Hidden, Recorded, RecordedUnreadable, Unreadable
 from wxgptd.domain.model.values import DeliveryKey, SessionId, User
 from wxgptd.eventlog.codec import PERSONAL
+from wxgptd.ports.record import Hidden, Recorded, RecordedUnreadable, Unreadable
 
 AnyRecord = Recorded | RecordedUnreadable
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from wxgpt.peer import Delivery, Peer
     from wxgpt.records import Point
     from wxgptd.config import Config
-    from wxgptd.domain.model.record import Recorded
     from wxgptd.domain.model.values import User
+    from wxgptd.ports.record import Recorded
 
 
 WATCH_EVERY_S = 0.5

@@ -11,7 +11,6 @@ import pytest
 from tests.support.builders import ALICE, link
 from tests.support.injuries import MASTER
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.record import RecordedUnreadable
 from wxgptd.domain.model.values import (
     CloseReason,
     FailureReason,
@@ -23,6 +22,7 @@ from wxgptd.domain.model.values import (
 from wxgptd.eventlog import codec
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.upcast import upcast
+from wxgptd.ports.record import RecordedUnreadable
 
 VALUES = {
     "at": 1_700_000_000.25,

@@ -17,11 +17,11 @@ from tests.support import injuries
 from tests.support.injuries import MASTER
 from wxgpt import render
 from wxgptd.domain.evolve import fold
-from wxgptd.domain.model.record import Recorded
 from wxgptd.eventlog import codec, reader, segments
 from wxgptd.eventlog.codec import KINDS
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.store import LogStore
+from wxgptd.ports.record import Recorded
 
 LOGS = Path(__file__).parent.parent / "fixtures" / "logs"
 VERSIONS = sorted(path.name for path in LOGS.iterdir())

@@ -12,10 +12,10 @@ from tests.support.builders import ALICE, BOB
 from tests.support.injuries import MASTER, conversation, flip, keyring_of, read, write
 from wxgptd.domain.evolve import fold
 from wxgptd.domain.model.events import PageOpened
-from wxgptd.domain.model.record import Capture
 from wxgptd.eventlog import freezing, loading, reader, recovery, retention, segments, snapshot
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.reader import LogDamaged
+from wxgptd.ports.record import Capture
 
 EVENTS = conversation(6)
 OTHERS = conversation(2)

@@ -13,13 +13,13 @@ import pytest
 from tests.support.builders import ALICE
 from tests.support.injuries import MASTER, conversation, keyring_of, read
 from wxgptd.domain.evolve import fold
-from wxgptd.domain.model.record import Capture
 from wxgptd.domain.model.values import User
 from wxgptd.eventlog import segments
 from wxgptd.eventlog.codec import Unencodable
 from wxgptd.eventlog.disk import RESERVE_BYTES, ROOM_NEEDED_BYTES, Disk
 from wxgptd.eventlog.segments import StateDirectoryLocked, StateLock
 from wxgptd.eventlog.store import MAX_WAITING, LogStore, StoreUnavailable
+from wxgptd.ports.record import Capture
 
 EVENTS = conversation(2)
 

@@ -14,7 +14,7 @@ from wxgptd.llm.breaker import FAILURES_TO_OPEN, OPEN_S
 from wxgptd.llm.client import Model, Server
 from wxgptd.llm.probing import PATIENCE_S, PROBE_EVERY_S
 from wxgptd.outbound.client import IdentityAgent
-from wxgptd.ports import Breakdown, Completion, Prompt
+from wxgptd.ports.models import Breakdown, Completion, Prompt
 
 WELL = answer_at(0.1, "天")
 DOWN = error(503, "down")

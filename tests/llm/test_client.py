@@ -31,7 +31,7 @@ from wxgptd.llm.call import MAX_ANSWER_CHARS
 from wxgptd.llm.client import Model, Server, key_headers
 from wxgptd.llm.probing import Endpoint
 from wxgptd.outbound.client import IdentityAgent
-from wxgptd.ports import Breakdown, Completion, Prompt
+from wxgptd.ports.models import Breakdown, Completion, Prompt
 
 URL = "http://model.test/v1/chat/completions"
 KEY = "sk-very-secret"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wxgptd.pages.rendition import Rendition, Sentences, rendition
-from wxgptd.ports import AnswerView, Progress
+from wxgptd.ports.pages import AnswerView, Progress
 
 BLOCKS = st.lists(st.text("ab🙂\U0001f1e8é", max_size=6), max_size=5).map(tuple)
 

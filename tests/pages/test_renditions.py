@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from wxgptd.pages.rendition import Sentences
 from wxgptd.pages.renditions import IN_THREAD_CHARS, Renditions
 from wxgptd.pages.workshop import Workshop
-from wxgptd.ports import AnswerView, Progress
+from wxgptd.ports.pages import AnswerView, Progress
 
 
 class Library:

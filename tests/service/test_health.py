@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 
 from tests.support.model_server import answer_at
 from tests.support.story import Story
-from wxgptd.domain.model.record import StoreFigures
+from wxgptd.ports.record import StoreFigures
 from wxgptd.process.supervision import Supervision
 from wxgptd.service.operations.health import STUCK_AFTER_S, Health
 

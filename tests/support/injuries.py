@@ -9,11 +9,11 @@ from pathlib import Path
 
 from tests.support.builders import ALICE, History, complete, offer
 from wxgptd.domain.model.events import Event
-from wxgptd.domain.model.record import Recorded
 from wxgptd.domain.model.values import User
 from wxgptd.eventlog import codec, keyring, reader, recovery, segments
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.writer import Writer
+from wxgptd.ports.record import Recorded
 
 MASTER = b"m" * 32
 

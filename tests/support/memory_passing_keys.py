@@ -7,7 +7,7 @@ LIFE_S = 1_200.0
 
 
 class MemoryPassingKeys:
-    """Implements `wxgptd.ports.PassingKeys`. Like the file, it outlives a crash."""
+    """Implements `wxgptd.ports.keys.PassingKeys`. Like the file, it outlives a crash."""
 
     def __init__(self) -> None:
         self.sealed: dict[bytes, tuple[bytes, float]] = {}

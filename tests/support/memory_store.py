@@ -8,14 +8,14 @@ from pathlib import Path
 from twisted.internet.defer import Deferred
 
 from wxgptd.domain.model.events import Event, UserErased
-from wxgptd.domain.model.record import Capture, Loaded, Recorded, Retained, StoreFigures
 from wxgptd.domain.model.values import User
 from wxgptd.eventlog import codec, loading, snapshot
 from wxgptd.eventlog.keyring import Keyring
+from wxgptd.ports.record import Capture, Loaded, Recorded, Retained, StoreFigures
 
 
 class MemoryStore:
-    """Implements `wxgptd.ports.EventStore`; what it keeps went through the codec."""
+    """Implements `wxgptd.ports.store.EventStore`; what it keeps went through the codec."""
 
     def __init__(self) -> None:
         self.keys = Keyring(Path("/nowhere/keys"), b"m" * 32)

@@ -29,10 +29,10 @@ from tests.support.outside import Outside, OutsideHttp
 from wxgpt import messages, peer
 from wxgptd import config as cfg
 from wxgptd.domain.model.events import Event
-from wxgptd.domain.model.record import Capture, Loaded, Retained, StoreFigures
 from wxgptd.domain.model.values import User
 from wxgptd.domain.replies.texts import Texts
-from wxgptd.ports import Threads
+from wxgptd.ports.record import Capture, Loaded, Retained, StoreFigures
+from wxgptd.ports.threads import Threads
 from wxgptd.service.wiring import Service
 from wxgptd.service.world import World
 from wxgptd.wechat import crypto

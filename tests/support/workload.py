@@ -23,12 +23,12 @@ from typing import NoReturn
 from tests.support.injuries import MASTER
 from wxgptd.domain.evolve import evolve
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.record import Capture
 from wxgptd.domain.model.state import EMPTY, UserState
 from wxgptd.domain.model.values import DeliveryKey, User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog.disk import Disk
 from wxgptd.eventlog.store import LogStore
+from wxgptd.ports.record import Capture
 
 USERS = 5
 SEGMENT_BYTES = 2_000

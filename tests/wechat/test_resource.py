@@ -11,7 +11,7 @@ from twisted.web.resource import Resource
 
 from tests.support.field import FIELD
 from tests.wechat.test_envelope import BAD, TEXT, message
-from wxgptd.ports import Ignore, Say, Silence
+from wxgptd.ports.wechat import Ignore, Say, Silence
 from wxgptd.wechat import crypto, envelope, signature
 from wxgptd.wechat.resource import Credentials, Webhook
 
@@ -23,7 +23,7 @@ APP_ID = "wx0123456789abcdef"
 
 
 class Answerer:
-    """Implements `wxgptd.ports.Conversations` by what the test says."""
+    """Implements `wxgptd.ports.wechat.Conversations` by what the test says."""
 
     def __init__(self, outcome=None) -> None:
         self.outcome = outcome

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from wxgptd.ports import Control
+from wxgptd.ports.control import Control
 
 log = Logger()
 

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import msgpack
 
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.record import Hidden, Recorded, RecordedUnreadable, Unreadable
 from wxgptd.domain.model.values import (
     AccountName,
     CloseReason,
@@ -33,6 +32,7 @@ from wxgptd.domain.model.values import (
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog.keyring import Keyring, UserKey
 from wxgptd.eventlog.upcast import upcast
+from wxgptd.ports.record import Hidden, Recorded, RecordedUnreadable, Unreadable
 
 Body = Sequence[Any]
 

@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 from wxgptd.domain.evolve import evolve
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.record import Capture, Loaded
 from wxgptd.domain.model.state import EMPTY, Inconsistent, UserState
 from wxgptd.domain.model.values import DeliveryKey, LinkHash, User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, framing, freezing, reader, segments
 from wxgptd.eventlog import snapshot as snapshots
 from wxgptd.eventlog.keyring import Keyring, UserKey
+from wxgptd.ports.record import Capture, Loaded
 
 _OPENS = (e.SessionOpened, e.SessionResumed, e.QuestionAsked, e.PushStarted)
 _SETTLES = (
@@ -44,7 +44,7 @@ class NotEncrypted(WxgptError):
 
 
 class Sleeper:
-    """One user, as the log has them. Implements `wxgptd.domain.model.record.Asleep`."""
+    """One user, as the log has them. Implements `wxgptd.ports.record.Asleep`."""
 
     __slots__ = ("entries", "key", "reference", "snapshot", "version")
 

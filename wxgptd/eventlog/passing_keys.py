@@ -29,7 +29,7 @@ _NONE = bytes(_SLOT.size)
 
 
 class PassingKeyFile:
-    """The keys in the file at `path`. Implements `wxgptd.ports.PassingKeys`."""
+    """The keys in the file at `path`. Implements `wxgptd.ports.keys.PassingKeys`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

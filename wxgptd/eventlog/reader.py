@@ -11,10 +11,10 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from wxgptd.domain.model.record import Recorded, RecordedUnreadable
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, framing, segments
 from wxgptd.eventlog.keyring import Keyring
+from wxgptd.ports.record import Recorded, RecordedUnreadable
 
 AnyRecord = Recorded | RecordedUnreadable
 

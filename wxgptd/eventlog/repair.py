@@ -22,7 +22,6 @@ from pathlib import Path
 
 from wxgptd.domain.evolve import evolve
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.record import Hidden, Recorded
 from wxgptd.domain.model.state import EMPTY, Inconsistent, UserState
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import (
@@ -36,6 +35,7 @@ from wxgptd.eventlog import (
     whole,
 )
 from wxgptd.eventlog.keyring import Keyring
+from wxgptd.ports.record import Hidden, Recorded
 
 _NO_HEADER = "its header does not check"
 

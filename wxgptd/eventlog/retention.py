@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-from wxgptd.domain.model.record import Retained
 from wxgptd.eventlog import framing, segments
 from wxgptd.eventlog.disk import DISK, Disk
+from wxgptd.ports.record import Retained
 
 
 def drop(directory: Path, before: float, most_bytes: int, disk: Disk = DISK) -> Retained:

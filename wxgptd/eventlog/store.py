@@ -12,7 +12,6 @@ from pathlib import Path
 from twisted.internet.defer import Deferred
 
 from wxgptd.domain.model.events import Event, UserErased
-from wxgptd.domain.model.record import Capture, Loaded, Retained, StoreFigures
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import User
 from wxgptd.errors import WxgptError
@@ -20,6 +19,7 @@ from wxgptd.eventlog import codec, loading, reader, recovery, retention, segment
 from wxgptd.eventlog.disk import DISK, Disk, says_full
 from wxgptd.eventlog.keyring import Keyring, UserKey
 from wxgptd.eventlog.writer import SEGMENT_BYTES, Writer
+from wxgptd.ports.record import Capture, Loaded, Retained, StoreFigures
 
 MAX_WAITING = 20_000
 """Appends that may wait for a disk that has stalled, before new questions are refused."""

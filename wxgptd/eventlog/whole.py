@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from wxgptd.domain.model.record import Hidden, Recorded
 from wxgptd.eventlog import codec, framing, segments
 from wxgptd.eventlog.disk import RESERVE_NAME
 from wxgptd.eventlog.framing import MAX_GROUP_BYTES
 from wxgptd.eventlog.keyring import Keyring
+from wxgptd.ports.record import Hidden, Recorded
 
 GROUP_EVENTS = 512
 

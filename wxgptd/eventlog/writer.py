@@ -23,12 +23,12 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import NamedTuple, TypeVar
 
-from wxgptd.domain.model.record import SYNC_BOUNDS_S
 from wxgptd.eventlog import codec, framing, segments
 from wxgptd.eventlog.disk import DISK, Disk, Reserve, says_full
 from wxgptd.eventlog.framing import MAX_GROUP_BYTES
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.recovery import Ready
+from wxgptd.ports.record import SYNC_BOUNDS_S
 
 T = TypeVar("T")
 
@@ -124,7 +124,7 @@ class Writer:
 
     @property
     def syncs(self) -> tuple[int, ...]:
-        """How many commits were how fast; see `wxgptd.domain.model.record.StoreFigures`."""
+        """How many commits were how fast; see `wxgptd.ports.record.StoreFigures`."""
         return tuple(self._syncs)
 
     @property

@@ -17,7 +17,7 @@ from wxgptd.llm.body import StreamReader
 from wxgptd.llm.cleaning import Cleaner, Joiner
 from wxgptd.llm.refusals import Refusal, unavailable
 from wxgptd.llm.why import Why, code
-from wxgptd.ports import Breakdown, Completion
+from wxgptd.ports.models import Breakdown, Completion
 
 MAX_ANSWER_CHARS = 200_000
 

@@ -1,4 +1,4 @@
-"""Ask a model server, and read its answer as it comes. Implements `wxgptd.ports.ChatModel`.
+"""Ask a model server, and read its answer as it comes. Implements `wxgptd.ports.models.ChatModel`.
 
 Asks again only where that can help (a server that is busy, down or unreachable, before the
 first word of an answer), and only as long as the caller says: past the reply window the user is
@@ -33,7 +33,7 @@ from wxgptd.llm.retry_after import retry_after
 from wxgptd.llm.why import Why, printable
 from wxgptd.outbound.client import HttpClient
 from wxgptd.outbound.reading import Excerpt, cause_of, reason_of, was_cancelled
-from wxgptd.ports import Breakdown, Completion, Prompt, ignore
+from wxgptd.ports.models import Breakdown, Completion, Prompt, ignore
 
 log = Logger()
 
@@ -87,7 +87,7 @@ def key_headers(auth: str, api_key: str) -> dict[str, str]:
 
 
 class Model:
-    """The models of one server that one assistant has. Implements `wxgptd.ports.ChatModel`."""
+    """The models of one server that one assistant has: `wxgptd.ports.models.ChatModel`."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Model:
         on_thought: Callable[[str], None] = ignore,
         on_withdrawn: Callable[[], None] = lambda: None,
     ) -> Deferred[Completion | Breakdown]:
-        """Have `prompt` answered; see `wxgptd.ports.ChatModel`."""
+        """Have `prompt` answered; see `wxgptd.ports.models.ChatModel`."""
         told = _Told(on_text, on_thought, on_withdrawn)
         return Deferred.fromCoroutine(self._ask(prompt, told))
 
@@ -123,14 +123,14 @@ class Model:
         return "; ".join(one.state for one in breakers if one.open) or "ok"
 
     def last_failure(self) -> str:
-        """Return what came of the last call if it failed; see `wxgptd.ports.ChatModel`."""
+        """Return what came of the last call if it failed; see `wxgptd.ports.models.ChatModel`."""
         if self._failure is None:
             return ""
         at, why = self._failure
         return f"{why}, {self._clock.seconds() - at:.0f} s ago"
 
     def left_alone(self) -> bool:
-        """Tell whether the circuit breaker is open; see `wxgptd.ports.ChatModel`."""
+        """Tell whether the circuit breaker is open; see `wxgptd.ports.models.ChatModel`."""
         breakers = self._endpoint.breaker, self._endpoint.model(self._server.model)
         return any(one.open for one in breakers)
 

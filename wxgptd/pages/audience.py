@@ -20,7 +20,7 @@ from wxgptd.pages.outflow import Outflow
 from wxgptd.pages.rendition import Rendition
 from wxgptd.pages.renditions import Renditions
 from wxgptd.pages.workshop import TooBusy
-from wxgptd.ports import Library
+from wxgptd.ports.pages import Library
 
 log = Logger()
 

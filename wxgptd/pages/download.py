@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from wxgptd.domain.replies.texts import Texts
 from wxgptd.pages.document import closed
 from wxgptd.pages.times import local
-from wxgptd.ports import Dialogue, Progress, Turn
+from wxgptd.ports.pages import Dialogue, Progress, Turn
 
 
 def as_markdown(dialogues: Sequence[Dialogue], texts: Texts, aigc: str) -> Iterator[str]:

@@ -22,7 +22,7 @@ from wxgptd.pages.rendition import number
 from wxgptd.pages.search import mark, words_of
 from wxgptd.pages.serving import HTML, Linked, pack, prepare, send, serve
 from wxgptd.pages.workshop import as_written
-from wxgptd.ports import Dialogue, History, HistoryView, Turn
+from wxgptd.ports.pages import Dialogue, History, HistoryView, Turn
 
 PARAGRAPHS_AT_ONCE = 60
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from wxgptd.pages.document import Blocks
-from wxgptd.ports import AnswerView
+from wxgptd.ports.pages import AnswerView
 
 Update = dict[str, object]
 

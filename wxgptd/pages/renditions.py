@@ -12,7 +12,7 @@ from wxgptd.pages.code import forget_all as forget_code
 from wxgptd.pages.document import Blocks, Document
 from wxgptd.pages.rendition import Rendition, Sentences, rendition
 from wxgptd.pages.workshop import Workshop, as_written
-from wxgptd.ports import AnswerView, Library
+from wxgptd.ports.pages import AnswerView, Library
 
 IN_THREAD_CHARS = 2_000
 """More than so much takes some ten milliseconds, in which WeChat would have to wait."""

@@ -26,7 +26,8 @@ from wxgptd.pages.rendition import Sentences
 from wxgptd.pages.renditions import Renditions
 from wxgptd.pages.unsent import Unsent
 from wxgptd.pages.workshop import TooBusy, Workshop
-from wxgptd.ports import AnswerView, InThread, Library, Progress
+from wxgptd.ports.pages import AnswerView, Library, Progress
+from wxgptd.ports.threads import InThread
 
 log = Logger()
 

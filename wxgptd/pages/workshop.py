@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 
 from wxgptd.errors import WxgptError
 from wxgptd.pages.document import Blocks, Document
-from wxgptd.ports import InThread
+from wxgptd.ports.threads import InThread
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 
 from wxgptd.domain.model.events import Event
-from wxgptd.domain.model.record import Capture, Loaded, Retained, StoreFigures
 from wxgptd.domain.model.values import User
+from wxgptd.ports.record import Capture, Loaded, Retained, StoreFigures
 
 
 class EventStore(Protocol):

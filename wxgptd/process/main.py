@@ -25,14 +25,14 @@ from twisted.logger import Logger, globalLogBeginner, globalLogPublisher
 from twisted.web.resource import Resource
 
 from wxgptd import __version__, config
-from wxgptd.domain.model.record import Loaded
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import keyring
 from wxgptd.eventlog.disk import ROOM_NEEDED_BYTES
 from wxgptd.eventlog.store import LogStore, StoreUnavailable
 from wxgptd.outbound.client import http_client
 from wxgptd.outbound.names import Names
-from wxgptd.ports import Threads
+from wxgptd.ports.record import Loaded
+from wxgptd.ports.threads import Threads
 from wxgptd.process import log_format
 from wxgptd.process.keys import link_key, passing_keys
 from wxgptd.process.line_limit import LineLimit

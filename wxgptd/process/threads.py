@@ -14,8 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from wxgptd.ports import InThread, Threads
-from wxgptd.ports.threads import T
+from wxgptd.ports.threads import InThread, T, Threads
 
 PAGES = 1
 """Rendering holds the interpreter's lock: a second thread would only take more of the reactor's."""

@@ -14,13 +14,13 @@ from wxgptd import config as cfg
 from wxgptd.admin.resource import Admin
 from wxgptd.admin.resource import Metrics as MetricsPage
 from wxgptd.domain.decide import commands as c
-from wxgptd.domain.model.record import Loaded
 from wxgptd.domain.model.values import (
     LOG_ITSELF,
 )
 from wxgptd.pages import links
 from wxgptd.pages.resource import resources
 from wxgptd.pages.serving import Pages
+from wxgptd.ports.record import Loaded
 from wxgptd.service import configured
 from wxgptd.service.answers.answering import Answering
 from wxgptd.service.answers.asking import PICTURE_BYTES, Asking, Surroundings

@@ -11,7 +11,9 @@ from twisted.internet.interfaces import IReactorTime
 from wxgptd.config import Config
 from wxgptd.errors import WxgptError
 from wxgptd.outbound.client import HttpClient
-from wxgptd.ports import EventStore, PassingKeys, Threads
+from wxgptd.ports.keys import PassingKeys
+from wxgptd.ports.store import EventStore
+from wxgptd.ports.threads import Threads
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from wxgptd.errors import WxgptError
 from wxgptd.outbound.client import HttpClient
 from wxgptd.outbound.exchange import within
 from wxgptd.outbound.reading import read_whole
-from wxgptd.ports import Delivered, Undelivered
+from wxgptd.ports.messengers import Delivered, Undelivered
 
 log = Logger()
 
@@ -82,7 +82,7 @@ class App:
 
 
 class CustomerService:
-    """One account's messenger. Implements `wxgptd.ports.Messenger`."""
+    """One account's messenger. Implements `wxgptd.ports.messengers.Messenger`."""
 
     def __init__(
         self, app: App, http: HttpClient, clock: IReactorTime, api_url: str = API_URL
@@ -98,7 +98,7 @@ class CustomerService:
         self._paused_until = 0.0
 
     def usable(self) -> bool:
-        """Tell whether it makes sense to try; see `wxgptd.ports.Messenger`."""
+        """Tell whether it makes sense to try; see `wxgptd.ports.messengers.Messenger`."""
         return self._permitted and self._clock.seconds() >= self._paused_until
 
     @property
@@ -110,7 +110,7 @@ class CustomerService:
         return "on" if left_s <= 0 else f"paused for {ceil(left_s / 60)} min"
 
     def probe(self) -> Deferred[str]:
-        """Ask WeChat for a token; see `wxgptd.ports.Messenger`."""
+        """Ask WeChat for a token; see `wxgptd.ports.messengers.Messenger`."""
         return Deferred.fromCoroutine(self._probe())
 
     async def _probe(self) -> str:
@@ -121,7 +121,7 @@ class CustomerService:
         return ""
 
     def show_typing(self, openid: OpenId, *, on: bool) -> Deferred[None]:
-        """Show that somebody is typing; see `wxgptd.ports.Messenger`."""
+        """Show that somebody is typing; see `wxgptd.ports.messengers.Messenger`."""
         return Deferred.fromCoroutine(self._show_typing(openid, on=on))
 
     async def _show_typing(self, openid: OpenId, *, on: bool) -> None:
@@ -145,7 +145,7 @@ class CustomerService:
     def send(
         self, openid: OpenId, text: str, wanted: Callable[[], bool], *, generated: bool
     ) -> Deferred[Delivered | Undelivered]:
-        """Send `text`; see `wxgptd.ports.Messenger`."""
+        """Send `text`; see `wxgptd.ports.messengers.Messenger`."""
         message: dict[str, object] = {
             "touser": openid,
             "msgtype": "text",

@@ -39,7 +39,7 @@ class NoPicture(WxgptError):
 
 
 class WeChatPictures:
-    """Implements `wxgptd.ports.Pictures`.
+    """Implements `wxgptd.ports.models.Pictures`.
 
     `hosts` are names, each with all names below it, or `name:port`; `limit` is in bytes.
     """
@@ -57,11 +57,11 @@ class WeChatPictures:
 
     @property
     def largest(self) -> int:
-        """See `wxgptd.ports.Pictures`."""
+        """See `wxgptd.ports.models.Pictures`."""
         return self._limit * 4 // 3 + 64
 
     def fetch(self, url: str) -> Deferred[str | None]:
-        """Fire with the picture as a data URL; see `wxgptd.ports.Pictures`."""
+        """Fire with the picture as a data URL; see `wxgptd.ports.models.Pictures`."""
         known = self._remembered.get(url)
         if known is not None:
             self._remembered.move_to_end(url)

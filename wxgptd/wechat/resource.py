@@ -18,7 +18,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from wxgptd.domain.intake.rules import RuleReply, TextReply
 from wxgptd.domain.model.values import AccountName, DeliveryKey, User
 from wxgptd.errors import WxgptError
-from wxgptd.ports import Conversations, Forward, Ignore, Outcome, Present, Say, Silence
+from wxgptd.ports.wechat import Conversations, Forward, Ignore, Outcome, Present, Say, Silence
 from wxgptd.wechat import crypto, envelope, signature
 from wxgptd.wechat.forwarding import Answered, Original
 

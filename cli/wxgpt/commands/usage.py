@@ -15,8 +15,8 @@ from wxgpt import options, render
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from wxgptd.domain.model.record import Recorded, RecordedUnreadable
     from wxgptd.domain.model.values import AssistantName, SessionId
+    from wxgptd.ports.record import Recorded, RecordedUnreadable
 
 COLUMNS = (
     "answers", "failures", "prompt_tokens", "completion_tokens", "estimated_tokens", "cost",
@@ -144,7 +144,7 @@ def count(
 
 def _whose(record: Recorded | RecordedUnreadable) -> str:
     """Return the name of a row of a user's; the erased, whom nobody can name, share one."""
-    from wxgptd.domain.model.record import Hidden, Recorded
+    from wxgptd.ports.record import Hidden, Recorded
 
     erased = isinstance(record, Recorded) and record.hidden is Hidden.ERASED
     return f"{record.user.account}/{'(erased)' if erased else record.user.openid}"

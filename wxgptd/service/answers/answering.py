@@ -22,7 +22,7 @@ from wxgptd.domain.model.values import (
     User,
 )
 from wxgptd.errors import WxgptError
-from wxgptd.ports import Breakdown, Completion
+from wxgptd.ports.models import Breakdown, Completion
 from wxgptd.service.answers.asking import Asking
 from wxgptd.service.answers.fitting import Facts
 from wxgptd.service.answers.inflight import Flight, InFlight

@@ -26,7 +26,7 @@ from wxgptd.domain.prompt.tokens import ModelName
 from wxgptd.domain.replies import wording
 from wxgptd.domain.text import answer_length
 from wxgptd.domain.text.answer_length import Pace
-from wxgptd.ports import Breakdown, Completion, Prompt, ignore
+from wxgptd.ports.models import Breakdown, Completion, Prompt, ignore
 from wxgptd.service.answers.fitting import Facts, Fitting
 from wxgptd.service.answers.inflight import Flight
 from wxgptd.service.answers.moderation import Moderation

@@ -10,7 +10,7 @@ from wxgptd.domain.model.values import AssistantName
 from wxgptd.domain.prompt import context, tokens
 from wxgptd.domain.prompt.context import Message
 from wxgptd.domain.prompt.tokens import Calibration, ModelName
-from wxgptd.ports import Breakdown, Completion
+from wxgptd.ports.models import Breakdown, Completion
 from wxgptd.service.state.settings import Assistant
 
 MAX_TOKENS_A_BYTE = 4

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from twisted.internet.defer import CancelledError, Deferred
 
 from wxgptd.domain.model.values import DeliveryKey, User
-from wxgptd.ports import Progress
+from wxgptd.ports.pages import Progress
 from wxgptd.service.answers.fitting import Facts
 
 MAX_THOUGHT_CHARS = 50_000

@@ -18,7 +18,7 @@ from wxgptd.domain.model.reply_window import OVER_AFTER_S
 from wxgptd.domain.model.values import CloseReason, DeliveryKey, Standing, User
 from wxgptd.domain.replies import wording
 from wxgptd.errors import WxgptError
-from wxgptd.ports import Delivered, Messenger
+from wxgptd.ports.messengers import Delivered, Messenger
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.settings import Links, Settings
 from wxgptd.service.state.timeline import Timeline

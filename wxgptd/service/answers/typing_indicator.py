@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from wxgptd.domain.model.values import User
-from wxgptd.ports import Messenger
+from wxgptd.ports.messengers import Messenger
 from wxgptd.service.answers.inflight import Flight
 from wxgptd.service.state.settings import Settings
 

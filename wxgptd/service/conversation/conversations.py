@@ -39,7 +39,8 @@ from wxgptd.domain.model.values import (
     account_itself,
 )
 from wxgptd.domain.replies import wording
-from wxgptd.ports import Forward, Ignore, Outcome, PassingKeys, Present, Say, Silence
+from wxgptd.ports.keys import PassingKeys
+from wxgptd.ports.wechat import Forward, Ignore, Outcome, Present, Say, Silence
 from wxgptd.service.answers.answering import Answering
 from wxgptd.service.answers.moderation import Moderation
 from wxgptd.service.conversation.clock_offset import ClockOffset
@@ -86,7 +87,7 @@ class _Early:
 
 
 class Conversations:
-    """Answers attempts. Implements `wxgptd.ports.Conversations`."""
+    """Answers attempts. Implements `wxgptd.ports.wechat.Conversations`."""
 
     def __init__(
         self,
@@ -150,7 +151,7 @@ class Conversations:
     def attempt(
         self, user: User, delivery: DeliveryKey, content: Content, sent_at: int
     ) -> Deferred[Outcome]:
-        """Answer one attempt; see `wxgptd.ports.Conversations`."""
+        """Answer one attempt; see `wxgptd.ports.wechat.Conversations`."""
         arrived, at = self._clock.seconds(), self._timeline.now()
         attempt = Attempt(user, delivery, content, sent_at, arrived, at)
         if self._early is not None:

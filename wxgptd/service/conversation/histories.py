@@ -1,7 +1,7 @@
 """One user's history, in pages that a phone can hold, and searched.
 
-Implements `wxgptd.ports.History`. It is made of values that never change, so another thread may
-read it while the user goes on.
+Implements `wxgptd.ports.pages.History`. It is made of values that never change, so another thread
+may read it while the user goes on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from wxgptd.domain.model.values import (
 from wxgptd.domain.replies.texts import DEFAULT_TITLE, Texts
 from wxgptd.domain.replies.wording import failure_text
 from wxgptd.domain.text.bidi import without_controls
-from wxgptd.ports import Dialogue, HistoryView, Progress, Turn
+from wxgptd.ports.pages import Dialogue, HistoryView, Progress, Turn
 
 TURNS_PER_PAGE = 20
 
@@ -55,7 +55,7 @@ class UserHistory:
         self._unfinished = unfinished
 
     def page(self, number: int, words: Sequence[str] = ()) -> HistoryView:
-        """Return one page; see `wxgptd.ports.History`."""
+        """Return one page; see `wxgptd.ports.pages.History`."""
         wanted = [word.casefold() for word in words]
         parts: list[Part] = [
             (session, [one for one in session.questions.values() if self._holds(one, wanted)])

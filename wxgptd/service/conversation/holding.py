@@ -19,7 +19,7 @@ from wxgptd.domain.model.session import Pending, Question
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import Content, DeliveryKey, Notice, User
 from wxgptd.domain.replies import wording
-from wxgptd.ports import Ignore, Outcome, Say, Silence
+from wxgptd.ports.wechat import Ignore, Outcome, Say, Silence
 from wxgptd.service.answers.inflight import InFlight
 from wxgptd.service.answers.pushing import Pushing
 from wxgptd.service.conversation.timeouts import DeliberateTimeouts

@@ -1,4 +1,4 @@
-"""What stands behind the links, for the pages. Implements `wxgptd.ports.Library`."""
+"""What stands behind the links, for the pages. Implements `wxgptd.ports.pages.Library`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wxgptd.domain.decide import commands as c
 from wxgptd.domain.model.session import Pending, Question
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import CloseReason, LinkHash, User
-from wxgptd.ports import AnswerView, Progress
+from wxgptd.ports.pages import AnswerView, Progress
 from wxgptd.service.answers.inflight import Flight, InFlight
 from wxgptd.service.conversation.histories import Standing, UserHistory, asked, standing
 from wxgptd.service.state.journal import Journal
@@ -42,7 +42,7 @@ class Library:
         self._erase = erase
 
     def owner(self, token: str) -> str:
-        """Return what tells whose link it is; see `wxgptd.ports.Library`."""
+        """Return what tells whose link it is; see `wxgptd.ports.pages.Library`."""
         target = self._target(token)
         return f"{hash(target.user):x}" if target is not None else ""
 

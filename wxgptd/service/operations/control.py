@@ -1,6 +1,6 @@
 """What the operator can see and do through the control socket, and the metrics.
 
-Implements `wxgptd.ports.Control`.
+Implements `wxgptd.ports.control.Control`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from wxgptd.domain.model.values import (
     is_follower,
 )
 from wxgptd.domain.prompt.context import Message
-from wxgptd.ports import Breakdown, Completion, EventStore, Prompt
+from wxgptd.ports.models import Breakdown, Completion, Prompt
+from wxgptd.ports.store import EventStore
 from wxgptd.service.answers.answering import Answering
 from wxgptd.service.answers.inflight import InFlight
 from wxgptd.service.conversation.clock_offset import ClockOffset

@@ -11,7 +11,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wxgptd.ports import EventStore, InThread
+from wxgptd.ports.store import EventStore
+from wxgptd.ports.threads import InThread
 
 log = Logger()
 

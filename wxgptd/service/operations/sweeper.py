@@ -9,7 +9,7 @@ from twisted.internet.task import LoopingCall
 
 from wxgptd.domain.decide import commands as c
 from wxgptd.domain.model.values import account_itself
-from wxgptd.ports import PassingKeys
+from wxgptd.ports.keys import PassingKeys
 from wxgptd.service.answers.pushing import Pushing
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.keeping import Keeping

@@ -23,11 +23,11 @@ from wxgptd.domain.decide.commands import Command
 from wxgptd.domain.decide.decider import decide
 from wxgptd.domain.evolve import evolve
 from wxgptd.domain.model.events import Event, UserErased
-from wxgptd.domain.model.record import Asleep, Capture, Loaded
 from wxgptd.domain.model.state import EMPTY, UserState
 from wxgptd.domain.model.values import User
 from wxgptd.errors import WxgptError
-from wxgptd.ports import EventStore
+from wxgptd.ports.record import Asleep, Capture, Loaded
+from wxgptd.ports.store import EventStore
 from wxgptd.service.state.projections import Projection
 
 RECENTLY_S = 900.0

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
-from wxgptd.domain.model.record import Retained
 from wxgptd.errors import WxgptError
-from wxgptd.ports import EventStore, InThread
+from wxgptd.ports.record import Retained
+from wxgptd.ports.store import EventStore
+from wxgptd.ports.threads import InThread
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.timeline import Timeline
 

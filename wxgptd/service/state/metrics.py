@@ -27,11 +27,11 @@ from twisted.python.failure import Failure
 
 from wxgptd import __version__
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.record import SYNC_BOUNDS_S, StoreFigures
 from wxgptd.domain.model.reply_window import LAST_NUMBER
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import AccountName, AssistantName, User
-from wxgptd.ports import Forward, Ignore, Present, Say, Silence
+from wxgptd.ports.record import SYNC_BOUNDS_S, StoreFigures
+from wxgptd.ports.wechat import Forward, Ignore, Present, Say, Silence
 from wxgptd.service.state.projections import Projection
 from wxgptd.service.state.settings import Settings
 

@@ -17,7 +17,8 @@ from wxgptd.domain.model.values import (
 )
 from wxgptd.domain.replies.texts import Texts
 from wxgptd.domain.replies.wording import Surroundings
-from wxgptd.ports import ChatModel, Messenger, Pictures
+from wxgptd.ports.messengers import Messenger
+from wxgptd.ports.models import ChatModel, Pictures
 
 
 @dataclass(frozen=True, slots=True)
