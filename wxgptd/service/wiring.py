@@ -23,12 +23,12 @@ from wxgptd.pages.serving import Pages
 from wxgptd.ports.record import Loaded
 from wxgptd.service import configured
 from wxgptd.service.answers.answering import Answering
-from wxgptd.service.answers.asking import PICTURE_BYTES, Asking, Surroundings
+from wxgptd.service.answers.asking import Asking, Surroundings
 from wxgptd.service.answers.fitting import Fitting
 from wxgptd.service.answers.inflight import InFlight
 from wxgptd.service.answers.moderation import Moderation
 from wxgptd.service.answers.pushing import Pushing
-from wxgptd.service.answers.room import Room
+from wxgptd.service.answers.room import PICTURE_BYTES, Room
 from wxgptd.service.answers.slots import Slots
 from wxgptd.service.answers.typing_indicator import TypingIndicator
 from wxgptd.service.configured import Configured

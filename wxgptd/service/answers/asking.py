@@ -49,9 +49,6 @@ RETRY_BESIDE_FALLBACK_S = 1.0
 
 LEAST_FIRST_TOKEN_S = 1.0
 
-PICTURE_BYTES = 64 * 1024 * 1024
-"""Room for the pictures of all questions that are being answered; the others wait in line."""
-
 _NOBODY_ELSE = frozenset({FailureReason.REFUSED, FailureReason.MODERATED, FailureReason.STOPPED})
 """What another model should not be asked about."""
 

@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 from twisted.internet.defer import CancelledError, Deferred
 
+PICTURE_BYTES = 64 * 1024 * 1024
+"""Room for the pictures of all questions that are being answered; the others wait in line."""
+
 
 class Room:
     """`most` bytes; `full` is told when somebody has to wait."""
