@@ -27,13 +27,13 @@ import replay
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.task import react
 
-from wxgptd.domain.model.events import Event, QuestionAsked
+from wxgptd.domain.model.events import QuestionAsked
 from wxgptd.domain.model.values import AccountName, OpenId, User
 from wxgptd.eventlog import codec, framing, reader, segments
 from wxgptd.eventlog.store import LogStore
 
 
-def question() -> Event:
+def question() -> QuestionAsked:
     """Return a typical event: a question of some twenty characters."""
     return next(event for event in replay.conversation(1) if isinstance(event, QuestionAsked))
 
@@ -55,7 +55,7 @@ async def append(reactor: Any, state_dir: Path, writers: int, appends: int) -> f
     async def writer(number: int) -> None:
         user = User(AccountName("main"), OpenId(f"oUser{number:022d}"))
         for version in range(appends // writers):
-            await store.append(user, [event], version)
+            await store.append(user, [(event.session, event)], version)
 
     began = time.perf_counter()
     done: list[Deferred[None]] = [Deferred.fromCoroutine(writer(n)) for n in range(writers)]

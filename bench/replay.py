@@ -34,10 +34,11 @@ from wxgptd.domain.decide.decider import decide
 from wxgptd.domain.evolve import evolve
 from wxgptd.domain.intake.phrases import Vocabulary
 from wxgptd.domain.intake.routing import Message
-from wxgptd.domain.model.events import Event
+from wxgptd.domain.model.events import AnswerCompleted, Event
 from wxgptd.domain.model.state import EMPTY
 from wxgptd.domain.model.values import (
     AccountName,
+    AnswerUsage,
     AssistantName,
     DeliveryKey,
     Finish,
@@ -63,6 +64,7 @@ SESSIONS_APART_S = 300.0
 SEGMENT_BYTES = 64 * 1024 * 1024
 ASSISTANTS = {"/chatgpt": AssistantName("chatgpt")}
 VOCABULARY = Vocabulary(ASSISTANTS)
+USAGE = AnswerUsage(AssistantName("chatgpt"), 120, 90, prompt_bytes=400, cost=0.001)
 ANSWER = "天空呈现蓝色，是因为空气分子对短波长的蓝光散射得更强。" * 3
 
 
@@ -93,25 +95,27 @@ def conversation(n: int, turns: int = 7) -> list[Event]:
         if not text.startswith("/"):
             do(receive)  # WeChat's second attempt
             do(
-                c.CompleteAnswer(
-                    at=at + 6, question=delivery, text=ANSWER, finish=Finish.STOP, model="m-1",
-                    prompt_tokens=120, completion_tokens=90, first_text_s=0.8, took_s=6.0,
-                    assistant=AssistantName("chatgpt"), estimated=False, prompt_bytes=400, cost=0.001,
+                c.Note(
+                    AnswerCompleted(
+                        at=at + 6, question=delivery, text=ANSWER, finish=Finish.STOP,
+                        model="m-1", first_text_s=0.8, took_s=6.0, usage=USAGE,
+                    )
                 )
             )  # fmt: skip
             do(c.OfferReply(at=at + 6, delivery=delivery, written="", room=1_900, policy=Policy()))
     return events
 
 
-def stream(count: int, users: int) -> Iterator[tuple[User, int, Event]]:
+def stream(count: int, users: int) -> Iterator[tuple[User, int, SessionId, Event]]:
     """Yield `count` events of `users` users, each having one session after the other."""
     sessions: list[list[tuple[int, Event]]] = [[] for _ in range(users)]
     versions, made, n = [0] * users, 0, 0
     while True:
         index = n % users
         user = User(AccountName("main"), OpenId(f"oUser{index:022d}"))
+        session = SessionId(f"{n:010x}")
         for event in conversation(n):
-            yield user, versions[index], event
+            yield user, versions[index], session, event
             versions[index] += 1
             made += 1
             if made == count:
@@ -130,14 +134,14 @@ def write(state_dir: Path, count: int) -> tuple[int, list[bytes]]:
     group: list[tuple[object, ...]] = []
 
     def entries() -> Iterator[codec.Entry]:
-        for user, previous, event in stream(count, users=max(1, count // 50)):
+        for user, previous, session, event in stream(count, users=max(1, count // 50)):
             fields = [getattr(event, one.name) for one in dataclasses.fields(event)]
             group.append((1, 1, event.at, *user, previous, fields))
             if len(group) == GROUP:
                 plain.append(msgpack.packb(group))
                 group.clear()
             key = keys.of(user) or keys.make(user)
-            yield codec.encode(key, previous, event)
+            yield codec.encode(key, previous, session, event)
 
     write_groups(directory, entries())
     plain.append(msgpack.packb(group))
@@ -219,7 +223,7 @@ def with_snapshot(state_dir: Path, other: Path, now: float) -> None:
             header = framing.unpack_header(data)
             assert header is not None
             for frame in framing.Walk(data, header):
-                entries = reader.entries_of(path, frame)
+                entries = reader.entries_of(path, header, frame)
                 index.take(frame.first_seq, entries[: max(0, last_seq - frame.first_seq + 1)])
     capture = Capture(last_seq, {}, index.users(), {}, 0.0, now - 7 * 86_400.0)
     snapshot.write(directory, last_seq, {}, loading.frozen([], capture, keys), keys)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from wxgptd.domain.model.events import Event
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("wxgptd/**/*.py"), *ROOT.glob("cli/**/*.py")])
@@ -60,4 +64,19 @@ def test_state_has_one_door_and_what_follows_has_one_owner():
         "flights.open": {"answering.py"},
         "flights.land": {"answering.py"},
         "flight.start": {"answering.py"},
+    }
+
+
+def test_a_new_kind_of_event_is_named_in_four_modules():
+    kinds = {kind.__name__ for kind in get_args(Event)}
+    naming_all = {
+        path.relative_to(ROOT).as_posix()
+        for path in SOURCES
+        if kinds <= set(re.findall(r"\w+", path.read_text("utf-8")))
+    }
+    assert naming_all == {
+        "wxgptd/domain/model/events.py",  # what it carries
+        "wxgptd/eventlog/codec.py",  # its tag, and what of it is encrypted
+        "wxgptd/domain/evolve.py",  # what it does to the state, and its session
+        "cli/wxgpt/render.py",  # its line
     }

@@ -8,38 +8,33 @@ from collections.abc import Iterable, Iterator
 from dataclasses import MISSING
 from enum import EnumType
 from hashlib import sha256
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 from wxgpt import render
 from wxgpt.failures import UsageFailure
 from wxgptd.domain.evolve import evolve
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import EMPTY, Inconsistent, UserState
-from wxgptd.domain.model.values import AccountName, OpenId, User
+from wxgptd.domain.model.values import AccountName, AnswerUsage, OpenId, SessionId, User
 from wxgptd.eventlog import codec
-from wxgptd.ports.record import Hidden, Recorded, RecordedUnreadable
+from wxgptd.ports.record import AnyRecord, Hidden, Recorded
 
 END = "End"
 """The type of the last line."""
 
 _EVENTS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(e.Event)}
-_FIELDS = {
-    name: {field.name: get_type_hints(kind)[field.name] for field in dataclasses.fields(kind)}
-    for name, kind in _EVENTS.items()
-}
 
 
-def lines(records: Iterable[Recorded | RecordedUnreadable]) -> Iterator[bytes]:
+def lines(records: Iterable[AnyRecord]) -> Iterator[bytes]:
     """Yield the lines of an export; the last one says how many there are, and their SHA-256.
 
     Raises:
         UnreadableEvent: a newer wxgptd wrote an event.
     """
-    tracker = render.Sessions()
     digest, count = sha256(), 0
     for record in records:
         known = codec.require(record)
-        said = render.as_json(known, tracker.session_of(known))
+        said = render.as_json(known)
         # What only a copy of the log needs.
         said |= {"at_s": known.event.at, "previous": known.previous}
         line = f"{render.dumps(said)}\n".encode()
@@ -100,13 +95,22 @@ def _record(said: dict[str, Any]) -> Recorded:
     kind = _EVENTS[said["type"]]
     optional = {one.name for one in dataclasses.fields(kind) if one.default is not MISSING}
     carried = {
-        name: _value(hint, said["at_s"] if name == "at" else said[name])
-        for name, hint in _FIELDS[said["type"]].items()
-        if name in said or name not in optional  # an older export has less
+        name: _usage(said) if of is AnswerUsage else _value(of, said[name])
+        for name, of in codec.FIELDS[said["type"]].items()
+        if name in said or name not in optional or of is AnswerUsage  # an older export has less
     }
     user = User(AccountName(said["account"]), OpenId(said["user"]))
+    session = SessionId(said["session"] or "")
+    event = kind(at=said["at_s"], **carried)
     hidden = Hidden(said.get("hidden", ""))
-    return Recorded(said["seq"], user, said["previous"], kind(**carried), hidden)
+    return Recorded(said["seq"], user, session, said["previous"], event, hidden)
+
+
+def _usage(said: dict[str, Any]) -> AnswerUsage:
+    known = {name: said[name] for name in AnswerUsage._fields if name in said}
+    if "prompt_tokens" not in said:  # an older export has only the sum of a failure's tokens
+        known |= {"prompt_tokens": said["tokens"], "estimated": said["tokens"] > 0}
+    return AnswerUsage(**known)
 
 
 def _value(hint: Any, value: Any) -> Any:  # noqa: ANN401

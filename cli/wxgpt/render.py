@@ -13,65 +13,9 @@ from typing import Any
 import click
 
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.values import DeliveryKey, SessionId, User
+from wxgptd.domain.model.values import AnswerUsage, User
 from wxgptd.eventlog.codec import PERSONAL
-from wxgptd.ports.record import Hidden, Recorded, RecordedUnreadable, Unreadable
-
-AnyRecord = Recorded | RecordedUnreadable
-
-
-class Sessions:
-    """Knows which session each event belongs to, from the events before it."""
-
-    def __init__(self) -> None:
-        self._live: dict[User, SessionId] = {}
-        self._of_delivery: dict[tuple[User, DeliveryKey], SessionId] = {}
-
-    def session_of(self, record: AnyRecord) -> str:
-        """Take note of `record`, and return its session or an empty text."""
-        user, event = record.user, record.event
-        match event:
-            case e.SessionOpened() | e.SessionResumed():
-                self._live[user] = event.session
-                return event.session
-            case e.SessionClosed():
-                self._live.pop(user, None)
-                return event.session
-            case e.QuestionAsked() | e.ModelChosen():
-                self._of_delivery[user, event.delivery] = event.session
-                return event.session
-            case (
-                e.AnswerCompleted()
-                | e.AnswerFailed()
-                | e.AnswerRestarted()
-                | e.PageOpened()
-                | e.PushStarted()
-                | e.PushDelivered()
-                | e.PushFailed()
-                | e.ContextTrimmed()
-            ):
-                return self._of_delivery.get((user, event.question), "")
-            case e.ContinuationAsked():
-                session = self._of_delivery.get((user, event.question), SessionId(""))
-                self._of_delivery[user, event.delivery] = session
-                return session
-            case e.UserErased():
-                self._live.pop(user, None)
-                return ""
-            case (
-                Unreadable()
-                | e.StandingChanged()
-                | e.TailTrimmed()
-                | e.TimeoutBudgetSet()
-                | e.MessagesUnanswered()
-            ):
-                return ""
-            case _:
-                known = self._of_delivery.get((user, event.delivery))
-                if known is None:
-                    known = self._live.get(user, SessionId(""))
-                    self._of_delivery[user, event.delivery] = known
-                return known
+from wxgptd.ports.record import AnyRecord, Hidden, Recorded, Unreadable
 
 
 def names(user: User) -> tuple[str, ...]:
@@ -85,46 +29,51 @@ def kind(record: AnyRecord) -> str:
     return type(record.event).__name__
 
 
-def as_json(record: AnyRecord, session: str) -> dict[str, Any]:
+def as_json(record: AnyRecord) -> dict[str, Any]:
     """Return the event as the JSON that scripts rely on: names may be added, none go away."""
     event = record.event
     hidden = record.hidden if isinstance(record, Recorded) else Hidden.READABLE
-    if isinstance(event, Unreadable):
-        carried: dict[str, Any] = {"tag": event.tag, "version": event.version}
-    else:
-        unknown = PERSONAL[kind(record)] if hidden else ()
-        carried = {
-            field.name: None if field.name in unknown else _plain(getattr(event, field.name))
-            for field in dataclasses.fields(event)
-        }
-    for name in ("at", "sealed"):
+    carried = _carried(event)
+    for name in PERSONAL[kind(record)] if hidden else ():
+        carried[name] = None
+    for name in ("at", "sealed", "session"):
         carried.pop(name, None)
     delivery = carried.pop("delivery", None) or carried.get("question")
-    carried.pop("session", None)
     return {
         "seq": record.seq,
         "at": rfc3339(event.at),
         "type": kind(record),
         "account": record.user.account,
         "user": record.user.openid,
-        "session": session or None,
+        "session": record.session or None,
         "delivery": delivery or None,
         **carried,
         **({"hidden": str(hidden)} if hidden else {}),
     }
 
 
+def _carried(event: e.Event | Unreadable) -> dict[str, Any]:
+    """Return what an event carries, by names; what an answer took is not nested in JSON."""
+    if isinstance(event, Unreadable):
+        return event._asdict()
+    carried: dict[str, Any] = {}
+    for field in dataclasses.fields(event):
+        match getattr(event, field.name):
+            case AnswerUsage() as usage:
+                carried |= {**usage._asdict(), "tokens": usage.tokens}
+            case bytes() as value:
+                carried[field.name] = value.hex()
+            case value:
+                carried[field.name] = value
+    return carried
+
+
 def texts(record: AnyRecord) -> str:
     """Return all texts that the event carries, for searching in."""
-    event = record.event
-    if isinstance(event, Unreadable):
+    if isinstance(record.event, Unreadable):
         return ""
-    values = (getattr(event, field.name) for field in dataclasses.fields(event))
+    values = _carried(record.event).values()
     return "\n".join(value for value in values if isinstance(value, str))
-
-
-def _plain(value: object) -> object:
-    return value.hex() if isinstance(value, bytes) else value
 
 
 _ACTED_ON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -150,7 +99,7 @@ def clock_time(at: float, *, utc: bool) -> str:
     return f"{moment if utc else moment.astimezone():%m-%d %H:%M:%S}"
 
 
-def as_line(record: AnyRecord, session: str, *, utc: bool, width: int) -> str:
+def as_line(record: AnyRecord, *, utc: bool, width: int) -> str:
     """Return the event as a line for reading, at most `width` columns wide."""
     name = record.user.openid.removeprefix(f"{record.user.account}:")  # of a reference
     who = f"{record.user.account}/{shorten(name, 12)}"
@@ -159,7 +108,7 @@ def as_line(record: AnyRecord, session: str, *, utc: bool, width: int) -> str:
         said = f"[{record.hidden}] {said}".rstrip()
     head = (
         f"{record.seq:>7}  {clock_time(record.event.at, utc=utc)}  {pad(who, 18)}"
-        f"  {pad(session, 10)}  "
+        f"  {pad(record.session, 10)}  "
     )
     line = shorten(f"{head}{pad(label, 9)}  {printable(said)}", width)
     colour = _COLOURS.get(label)
@@ -208,8 +157,9 @@ def _label(record: AnyRecord) -> tuple[str, str]:
             return "left", ""
         case e.AttemptRepeated(number=number, delivery=delivery):
             return "attempt", f"number {number} of {delivery}"
-        case e.AnswerCompleted(text=text, took_s=took_s, assistant=assistant):
-            return "answered", f"({took_s:.1f} s{assistant and f', {assistant}'}) {text}"
+        case e.AnswerCompleted(text=text, took_s=took_s, usage=usage):
+            by = usage.assistant and f", {usage.assistant}"
+            return "answered", f"({took_s:.1f} s{by}) {text}"
         case e.AnswerFailed(reason=reason, detail=detail):
             return "failed", f"{reason}: {detail}"
         case e.AnswerRestarted(question=question):

@@ -17,9 +17,11 @@ from tests.support.builders import (
 )
 from wxgptd.domain.decide import commands as c
 from wxgptd.domain.decide.decider import MAX_RESTARTS, decide, recover
+from wxgptd.domain.model import events as e
 from wxgptd.domain.model.session import Failed, Pending
 from wxgptd.domain.model.state import EMPTY
 from wxgptd.domain.model.values import (
+    AnswerUsage,
     CloseReason,
     DeliveryKey,
     FailureReason,
@@ -125,9 +127,7 @@ def test_another_assistant_s_command_closes_the_first_session():
 WRITTEN = c.Written(
     question=DeliveryKey("q1"),
     text="写了一半",
-    tokens=7,
-    assistant=ASSISTANTS["/chatgpt"],
-    cost=0.5,
+    usage=AnswerUsage(ASSISTANTS["/chatgpt"], prompt_tokens=3, completion_tokens=4, cost=0.5),
 )
 
 
@@ -143,8 +143,13 @@ def test_stop_ends_the_session_and_its_answers_and_keeps_what_was_written():
         "ReplyOffered",
     ]
     first, second = events[1:3]
-    assert (first.question, first.text, first.tokens, first.cost) == ("q1", "写了一半", 7, 0.5)
-    assert (second.question, second.text, second.tokens) == ("q2", "", 0)
+    assert (first.question, first.text, first.usage.tokens, first.usage.cost) == (
+        "q1",
+        "写了一半",
+        7,
+        0.5,
+    )
+    assert (second.question, second.text, second.usage.tokens) == ("q2", "", 0)
     assert history.state.unanswered == ()
 
 
@@ -469,7 +474,9 @@ def test_an_answer_comes_although_its_session_has_ended():
 def test_recover_asks_again_what_has_no_answer_and_what_waited_behind_it_still_waits():
     history = asked("q1")
     history.say("二？", "q2")
-    assert recover(history.state, 10.0, LINK_TTL) == (c.RestartAnswer(at=10.0, question="q1"),)
+    assert recover(history.state, 10.0, LINK_TTL) == (
+        c.Note(e.AnswerRestarted(at=10.0, question="q1")),
+    )
 
 
 def test_recover_has_nothing_to_do_where_everything_is_answered():
@@ -481,7 +488,7 @@ def test_recover_has_nothing_to_do_where_everything_is_answered():
 def test_an_answer_that_begins_anew_is_offered_from_its_beginning():
     history = asked("q1")
     history.do(offer("q1", written="旧的一句。旧的"))
-    history.do(c.RestartAnswer(at=1.0, question=DeliveryKey("q1")))
+    history.do(c.Note(e.AnswerRestarted(at=1.0, question=DeliveryKey("q1"))))
     history.do(complete("q1", "全新的回答。"))
     history.say("继续", "m2")
     (event,) = history.do(offer("m2"))
@@ -492,10 +499,10 @@ def test_a_question_that_is_there_at_every_crash_is_given_up():
     history = asked("q1")
     for n in range(MAX_RESTARTS):
         (command,) = recover(history.state, float(n), LINK_TTL)
-        assert isinstance(command, c.RestartAnswer)
+        assert isinstance(command.fact, e.AnswerRestarted)
         history.do(command)
     (command,) = recover(history.state, 9.0, LINK_TTL)
-    assert isinstance(command, c.FailAnswer)
+    assert isinstance(command.fact, e.AnswerFailed)
     history.do(command)
     assert isinstance(history.state.question(DeliveryKey("q1")).answer, Failed)
 
@@ -504,7 +511,7 @@ def test_a_question_whose_link_has_died_is_given_up():
     history = asked("q1")
     history.say("二？", "q2")
     commands = recover(history.state, LINK_TTL + 1, LINK_TTL)
-    assert [type(command) for command in commands] == [c.FailAnswer, c.FailAnswer]
+    assert [type(command.fact) for command in commands] == [e.AnswerFailed] * 2
 
 
 # The rest.
@@ -527,7 +534,7 @@ def test_an_operator_closes_the_session_that_was_named_and_no_other():
 
 def test_a_page_is_opened_for_the_first_time_once():
     history = asked("q1")
-    command = c.OpenPage(at=1.0, question=DeliveryKey("q1"))
+    command = c.Note(e.PageOpened(at=1.0, question=DeliveryKey("q1")))
     assert kinds(history.do(command)) == ["PageOpened"]
     assert history.do(command) == ()
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.builders import ASSISTANTS, History, complete, fail, kinds, offer, receive
+from tests.support.builders import ALICE, ASSISTANTS, History, complete, fail, kinds, offer, receive
 from wxgptd.domain.decide import commands as c
 from wxgptd.domain.decide.decider import decide, recover
-from wxgptd.domain.evolve import evolve
+from wxgptd.domain.evolve import evolve, session_of
 from wxgptd.domain.intake import routing
+from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import EMPTY
 from wxgptd.domain.model.values import (
     AfterExpiry,
@@ -25,6 +28,8 @@ from wxgptd.domain.model.values import (
     Unsubscribe,
     Unsupported,
 )
+from wxgptd.eventlog.formats import Sessions
+from wxgptd.ports.record import Recorded
 
 DELIVERIES = st.sampled_from([f"m{n}" for n in range(8)])
 WORDS = st.sampled_from(
@@ -64,7 +69,7 @@ COMMANDS = st.one_of(
     st.builds(lambda d, w, r: offer(d, written=w, room=r), DELIVERIES, TEXTS, st.integers(8, 60)),
     st.builds(complete, DELIVERIES, TEXTS),
     st.builds(fail, DELIVERIES, st.sampled_from(list(FailureReason)), TEXTS),
-    st.builds(lambda q: c.RestartAnswer(at=0.0, question=DeliveryKey(q)), DELIVERIES),
+    st.builds(lambda q: c.Note(e.AnswerRestarted(at=0.0, question=DeliveryKey(q))), DELIVERIES),
     st.just(c.ExpireSession(at=0.0)),
     st.builds(
         lambda q, r: c.StartPush(at=0.0, question=DeliveryKey(q), room=r, policy=Policy()),
@@ -77,21 +82,27 @@ COMMANDS = st.one_of(
         st.booleans(),
     ),
     st.builds(
-        lambda s: c.ChangeStanding(at=0.0, standing=s, until=0.0), st.sampled_from(list(Standing))
+        lambda s: c.Note(e.StandingChanged(at=0.0, standing=s, until=0.0)),
+        st.sampled_from(list(Standing)),
     ),
-    st.builds(lambda q: c.OpenPage(at=0.0, question=DeliveryKey(q)), DELIVERIES),
+    st.builds(lambda q: c.Note(e.PageOpened(at=0.0, question=DeliveryKey(q))), DELIVERIES),
 )
 TIMED = st.lists(st.tuples(COMMANDS, st.floats(0.0, 400.0)), max_size=60)
 
 
+def timed(command: c.Command, at: float) -> c.Command:
+    """The command as if it had been given at that time."""
+    if isinstance(command, c.Note):
+        return c.Note(replace(command.fact, at=at))
+    return replace(command, at=at)
+
+
 def played(commands) -> History:
     """Carry the commands out, each so much later than the one before it."""
-    from dataclasses import replace
-
     history, now = History(), 0.0
     for command, later in commands:
         now += later
-        history.do(replace(command, at=now))
+        history.do(timed(command, now))
     return history
 
 
@@ -115,14 +126,27 @@ def test_what_is_left_to_others_leads_to_nothing(commands, text, delivery, talka
         assert decided
 
 
-@given(TIMED)
-def test_after_a_restart_every_session_has_at_most_one_question_asked_again(commands):
+@given(TIMED, st.sampled_from([10_000.0, 1e6]))
+def test_after_a_restart_every_session_has_at_most_one_question_asked_again(commands, now):
     history = played(commands)
-    settled = recover(history.state, 1e6, Policy().link_ttl_s)
-    pushing = history.state.push is not None
-    assert len(settled) == len(history.state.heads()) + pushing
+    settled = recover(history.state, now, Policy().link_ttl_s)
+    facts = [command.fact for command in settled if isinstance(command, c.Note)]
+    assert len(settled) == len(facts) + (history.state.push is not None)
+    again = [fact.question for fact in facts if isinstance(fact, e.AnswerRestarted)]
+    sessions = [history.state.session_of(question) for question in again]
+    assert len(sessions) == len(set(sessions))
+    assert {fact.question for fact in facts} >= set(history.state.heads())
     for command in settled:
         assert len(history.do(command)) == 1
+
+
+@given(TIMED)
+def test_every_event_belongs_to_the_session_that_the_events_before_it_tell(commands):
+    state, tracker = EMPTY, Sessions()
+    for seq, event in enumerate(played(commands).events, 1):
+        state = evolve(state, event)
+        told = tracker.note(Recorded(seq, ALICE, "", seq - 1, event))
+        assert session_of(state, event) == told
 
 
 @given(TIMED)

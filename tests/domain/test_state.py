@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.support.builders import asked, complete, link, opened
-from wxgptd.domain.evolve import REMEMBERED_FOR_S, evolve, fold
+from wxgptd.domain.evolve import evolve, fold
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import EMPTY, Inconsistent
 from wxgptd.domain.model.values import CloseReason, DeliveryKey, ReplyKind, Style
+from wxgptd.domain.transitions.windows import REMEMBERED_FOR_S
 
 
 def q(name: str) -> DeliveryKey:
@@ -21,10 +22,6 @@ ANSWERED = e.AnswerFailed(
     reason="stopped",
     text="",
     detail="",
-    retry_after_s=0.0,
-    tokens=0,
-    assistant="",
-    cost=0.0,
 )
 OFFERED = e.ReplyOffered(
     at=0.0,

@@ -6,12 +6,14 @@ import dataclasses
 import typing
 from pathlib import Path
 
+import msgpack
 import pytest
 
 from tests.support.builders import ALICE, link
 from tests.support.injuries import MASTER
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import (
+    AnswerUsage,
     CloseReason,
     FailureReason,
     Finish,
@@ -39,8 +41,6 @@ VALUES = {
     "number": 2,
     "finish": Finish.LENGTH,
     "model": "m-1",
-    "prompt_tokens": 12,
-    "completion_tokens": 34,
     "first_text_s": 0.5,
     "took_s": 12.5,
     "detail": "HTTP 500",
@@ -53,10 +53,7 @@ VALUES = {
     "style": Style.MARKDOWN,
     "rest": True,
     "reminder": "q0",
-    "tokens": 31,
-    "estimated": True,
-    "prompt_bytes": 640,
-    "cost": 0.0125,
+    "usage": AnswerUsage("chatgpt", 12, 34, estimated=True, prompt_bytes=640, cost=0.0125),
     "turns": 3,
     "code": 45015,
     "standing": Standing.BLOCKED,
@@ -85,10 +82,10 @@ def test_every_event_comes_back_as_it_was(kind):
     event = example(kind)
     keys = Keyring(Path("/nowhere"), MASTER)
     key = keys.make(ALICE)
-    packed = codec.join(1, [codec.pack([codec.encode(key, 4, event)])])
+    packed = codec.join(1, [codec.pack([codec.encode(key, 4, "s1", event)])])
     (entry,) = codec.unpack(memoryview(packed))
     record = codec.decode(9, entry, keys)
-    assert record == (9, ALICE, 4, event, "")
+    assert record == (9, ALICE, "s1", 4, event, "")
     assert type(record.event) is kind
 
 
@@ -97,7 +94,7 @@ def test_nothing_personal_is_in_the_clear_and_without_a_key_it_is_empty(kind):
     event = example(kind)
     keys = Keyring(Path("/nowhere"), MASTER)
     key = keys.make(ALICE)
-    entry = codec.encode(key, 4, event)
+    entry = codec.encode(key, 4, "s1", event)
     packed = codec.pack([entry])
     personal = codec.PERSONAL[kind.__name__]
     for said in (ALICE.openid, *(getattr(event, name) for name in personal)):
@@ -114,7 +111,7 @@ def test_nothing_personal_is_in_the_clear_and_without_a_key_it_is_empty(kind):
 def test_what_is_empty_needs_no_key():
     keys = Keyring(Path("/nowhere"), MASTER)
     event = dataclasses.replace(example(e.ReplyOffered), text="", about="")
-    *_, sealed = codec.encode(keys.make(ALICE), 0, event)
+    *_, sealed = codec.encode(keys.make(ALICE), 0, "s1", event)
     assert sealed == b""
 
 
@@ -126,7 +123,7 @@ def test_every_event_has_a_tag_and_no_two_share_one():
 
 @pytest.mark.parametrize(("tag", "version"), [(999, 1), (1, 2)])
 def test_what_a_newer_version_wrote_is_shown_but_not_folded(tag, version):
-    record = codec.decode(3, (tag, version, 1.0, "main:0123", 0, b"", b""), None)
+    record = codec.decode(3, (tag, version, 1.0, "main:0123", 0, msgpack.packb(["s1"]), b""), None)
     assert isinstance(record, RecordedUnreadable)
     with pytest.raises(codec.UnreadableEvent, match=f"kind {tag} version {version}") as raised:
         codec.require(record)

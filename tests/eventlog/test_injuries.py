@@ -154,9 +154,9 @@ def test_a_newer_format_says_what_to_install(log):
     write(log, EVENTS[:2])
     path = only_segment(log)
     header = framing.unpack_header(path.read_bytes())
-    newer = framing.pack_header(header._replace(version=3))
+    newer = framing.pack_header(header._replace(version=4))
     path.write_bytes(newer + path.read_bytes()[len(newer) :])
-    with pytest.raises(LogDamaged, match="format 3") as raised:
+    with pytest.raises(LogDamaged, match="format 4") as raised:
         read(log)
     assert "install" in raised.value.hint
 

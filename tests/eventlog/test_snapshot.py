@@ -42,8 +42,9 @@ def take(log, last_seq: int, notes=None) -> None:
     index = loading.Index(keys, {})
     for path in segments.list_segments(log):
         with reader.mapped(path) as data:
-            for frame in reader.framing.Walk(data, reader.framing.unpack_header(data)):
-                entries = reader.entries_of(path, frame)
+            header = reader.framing.unpack_header(data)
+            for frame in reader.framing.Walk(data, header):
+                entries = reader.entries_of(path, header, frame)
                 index.take(frame.first_seq, entries[: max(0, last_seq - frame.first_seq + 1)])
     capture = Capture(last_seq, {}, index.users(), notes or {}, 0.0, 0.0)
     snapshot.write(log, last_seq, notes or {}, loading.frozen([], capture, keys), keys)

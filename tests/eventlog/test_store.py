@@ -13,7 +13,7 @@ import pytest
 from tests.support.builders import ALICE
 from tests.support.injuries import MASTER, conversation, keyring_of, read
 from wxgptd.domain.evolve import fold
-from wxgptd.domain.model.values import User
+from wxgptd.domain.model.values import AnswerUsage, User
 from wxgptd.eventlog import segments
 from wxgptd.eventlog.codec import Unencodable
 from wxgptd.eventlog.disk import RESERVE_BYTES, ROOM_NEEDED_BYTES, Disk
@@ -22,6 +22,10 @@ from wxgptd.eventlog.store import MAX_WAITING, LogStore, StoreUnavailable
 from wxgptd.ports.record import Capture
 
 EVENTS = conversation(2)
+
+
+def in_session(events):
+    return [("s1", event) for event in events]
 
 
 class Reactor:
@@ -69,8 +73,8 @@ def opened(tmp_path, reactor, failures=None, fullness=None, **more) -> LogStore:
 def test_an_append_fires_with_its_position_once_it_is_on_disk(tmp_path, reactor):
     store = opened(tmp_path, reactor)
     fired = []
-    store.append(ALICE, EVENTS[:3], 0).addCallback(fired.append)
-    store.append(ALICE, EVENTS[3:4], 3).addCallback(fired.append)
+    store.append(ALICE, in_session(EVENTS[:3]), 0).addCallback(fired.append)
+    store.append(ALICE, in_session(EVENTS[3:4]), 3).addCallback(fired.append)
     reactor.run_until(lambda: len(fired) == 2)
     assert fired == [3, 4]
     assert [r.event for r in read(segments.log_directory(tmp_path))] == EVENTS[:4]
@@ -98,7 +102,7 @@ def stalled(tmp_path, reactor, disk) -> LogStore:
     """A store with one event in it, on a disk that stalls from now on."""
     store = opened(tmp_path, reactor, disk=disk)
     fired = []
-    store.append(ALICE, EVENTS[:1], 0).addCallback(fired.append)
+    store.append(ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
     disk.stall()
     return store
@@ -165,7 +169,7 @@ def test_nothing_is_acknowledged_while_the_sync_is_under_way(tmp_path, reactor):
     disk = StallingDisk()
     store = stalled(tmp_path, reactor, disk)
     fired = []
-    store.append(ALICE, EVENTS[1:2], 1).addCallback(fired.append)
+    store.append(ALICE, in_session(EVENTS[1:2]), 1).addCallback(fired.append)
     reactor.run_until(disk.entered.is_set)
     reactor.run_until(lambda: True)
     assert fired == [], "acknowledged before the sync had returned"
@@ -179,10 +183,10 @@ def test_what_comes_together_is_committed_together(tmp_path, reactor):
     store = stalled(tmp_path, reactor, disk)
     fired = []
     for number, event in enumerate(EVENTS[1:4], 1):  # in one turn of the reactor
-        store.append(ALICE, [event], number).addCallback(fired.append)
+        store.append(ALICE, in_session([event]), number).addCallback(fired.append)
     reactor.run_until(disk.entered.is_set)
     for number, event in enumerate(EVENTS[4:], 4):  # while the sync runs
-        store.append(ALICE, [event], number).addCallback(fired.append)
+        store.append(ALICE, in_session([event]), number).addCallback(fired.append)
     disk.go.set()
     reactor.run_until(lambda: len(fired) == len(EVENTS) - 1)
     assert store.figures().commits == 1 + 2
@@ -195,9 +199,9 @@ def test_when_too_much_waits_for_a_stalled_disk_it_is_as_if_it_were_full(tmp_pat
     store = stalled(tmp_path, reactor, disk)
     fired = []
     for number in range(MAX_WAITING):
-        store.append(ALICE, EVENTS[1:2], 1 + number).addCallback(fired.append)
+        store.append(ALICE, in_session(EVENTS[1:2]), 1 + number).addCallback(fired.append)
     assert not store.full()
-    store.append(ALICE, EVENTS[1:2], 1 + MAX_WAITING).addCallback(fired.append)
+    store.append(ALICE, in_session(EVENTS[1:2]), 1 + MAX_WAITING).addCallback(fired.append)
     assert store.full()
     disk.go.set()
     reactor.run_until(lambda: len(fired) == MAX_WAITING + 1)
@@ -211,14 +215,14 @@ def test_a_failed_disk_call_is_final(tmp_path, reactor, call):
     disk = FailingDisk(OSError(5, "Input/output error"))
     store = opened(tmp_path, reactor, failures, disk=disk)
     fired = []
-    store.append(ALICE, EVENTS[:1], 0).addCallback(fired.append)
+    store.append(ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
     disk.failing.add(call)
     refused = []
-    store.append(ALICE, EVENTS[1:2], 1).addErrback(lambda f: refused.append(f.value))
+    store.append(ALICE, in_session(EVENTS[1:2]), 1).addErrback(lambda f: refused.append(f.value))
     reactor.run_until(lambda: bool(refused))
     disk.failing.clear()
-    store.append(ALICE, EVENTS[2:3], 2).addErrback(lambda f: refused.append(f.value))
+    store.append(ALICE, in_session(EVENTS[2:3]), 2).addErrback(lambda f: refused.append(f.value))
     assert [type(error) for error in refused] == [StoreUnavailable] * 2
     assert "Input/output error" in str(refused[0])
     assert len(failures) == 1
@@ -231,7 +235,7 @@ def test_a_failed_disk_call_is_final(tmp_path, reactor, call):
 def test_a_short_write_is_continued(tmp_path, reactor):
     store = opened(tmp_path, reactor, disk=HaltingDisk())
     fired = []
-    store.append(ALICE, EVENTS, 0).addCallback(fired.append)
+    store.append(ALICE, in_session(EVENTS), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
     store.close()
     assert [r.event for r in read(tmp_path / "log")] == EVENTS
@@ -240,11 +244,11 @@ def test_a_short_write_is_continued(tmp_path, reactor):
 def test_a_value_that_cannot_be_written_fails_its_append_and_not_the_log(tmp_path, reactor):
     failures: list = []
     store = opened(tmp_path, reactor, failures)
-    monstrous = dataclasses.replace(complete_event(), prompt_tokens=10**30)
+    monstrous = dataclasses.replace(complete_event(), usage=AnswerUsage(prompt_tokens=10**30))
     with pytest.raises(Unencodable):
-        store.append(ALICE, [monstrous], 0)
+        store.append(ALICE, in_session([monstrous]), 0)
     fired = []
-    store.append(ALICE, EVENTS[:1], 0).addCallback(fired.append)
+    store.append(ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
     assert fired == [1]
     assert failures == []
@@ -260,7 +264,7 @@ def test_starts_without_events_do_not_pile_up(tmp_path, reactor):
         opened(tmp_path, reactor).close()
     store = opened(tmp_path, reactor)
     fired = []
-    store.append(ALICE, EVENTS[:1], 0).addCallback(fired.append)
+    store.append(ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
     store.close()
     for _ in range(3):
@@ -273,7 +277,7 @@ def test_a_failure_while_sealing_is_reported(tmp_path, reactor):
     disk = FailingDisk(OSError(28, "No space left on device"))
     store = opened(tmp_path, reactor, disk=disk)
     fired = []
-    store.append(ALICE, EVENTS[:1], 0).addCallback(fired.append)
+    store.append(ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
     disk.failing.add("write")
     with pytest.raises(StoreUnavailable, match="No space left"):
@@ -287,13 +291,13 @@ def test_a_full_disk_gives_its_reserve_first_and_goes_on_when_there_is_room(tmp_
     disk = SmallDisk(ROOM_NEEDED_BYTES + 100)
     store = opened(tmp_path, reactor, failures, fullness, disk=disk)
     fired = []
-    store.append(ALICE, EVENTS[:1], 0).addCallback(fired.append)
+    store.append(ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
     assert not store.full()
 
     disk.room = 0
     for number, event in enumerate(EVENTS[1:], 1):
-        store.append(ALICE, [event], number).addCallback(fired.append)
+        store.append(ALICE, in_session([event]), number).addCallback(fired.append)
     reactor.run_until(lambda: len(fired) == len(EVENTS))
     assert disk.writes_refused, "it was never full"
     assert store.full(), "the reserve is used up, and nobody is told"
@@ -312,7 +316,7 @@ def test_without_any_room_a_commit_waits_for_some(tmp_path, reactor):
     store = opened(tmp_path, reactor, failures, disk=disk)
     reactor.run_until(store.full)
     fired = []
-    store.append(ALICE, EVENTS, 0).addCallback(fired.append)
+    store.append(ALICE, in_session(EVENTS), 0).addCallback(fired.append)
     reactor.run_until(lambda: disk.writes_refused > 0)
     assert fired == [], "acknowledged without room"
     disk.room += 3 * RESERVE_BYTES
@@ -326,7 +330,7 @@ def test_a_stop_does_not_wait_for_room(tmp_path, reactor):
     disk = SmallDisk(300)
     store = opened(tmp_path, reactor, disk=disk)
     refused = []
-    store.append(ALICE, EVENTS, 0).addErrback(refused.append)
+    store.append(ALICE, in_session(EVENTS), 0).addErrback(refused.append)
     reactor.run_until(lambda: disk.writes_refused > 0)
     with pytest.raises(StoreUnavailable, match="No space left"):
         store.close()
@@ -360,7 +364,9 @@ def test_a_sealed_log_goes_on_in_a_new_segment(tmp_path, reactor):
     for expected in (0, 1):
         store = opened(tmp_path, reactor)
         fired = []
-        store.append(ALICE, EVENTS[expected : expected + 1], expected).addCallback(fired.append)
+        store.append(ALICE, in_session(EVENTS[expected : expected + 1]), expected).addCallback(
+            fired.append
+        )
         reactor.run_until(lambda fired=fired: bool(fired))
         assert store.figures().last_seq == expected + 1
         store.close()
@@ -374,7 +380,9 @@ def test_a_key_that_no_event_was_written_with_is_nobody_s(tmp_path, reactor):
     def append(number: int) -> None:
         store = opened(tmp_path, reactor)
         fired = []
-        store.append(ALICE, EVENTS[number : number + 1], number).addCallback(fired.append)
+        store.append(ALICE, in_session(EVENTS[number : number + 1]), number).addCallback(
+            fired.append
+        )
         reactor.run_until(lambda: bool(fired))
         store.close()
 
@@ -393,7 +401,7 @@ def test_a_key_that_no_event_was_written_with_is_nobody_s(tmp_path, reactor):
 def test_snapshots_that_cannot_be_read_cover_nothing(tmp_path, reactor):
     store = opened(tmp_path, reactor)
     fired = []
-    store.append(ALICE, EVENTS, 0).addCallback(fired.append)
+    store.append(ALICE, in_session(EVENTS), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
     store.close()
     junk = tmp_path / "log" / segments.snapshot_name(999_999)

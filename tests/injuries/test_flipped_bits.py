@@ -41,7 +41,7 @@ def segment() -> Segment:
     seq = 1
     while len(data) < SEGMENT_BYTES:
         count = 1 + seq % 4
-        entries = [codec.encode(key, n, workload.event(n)) for n in range(seq, seq + count)]
+        entries = [codec.encode(key, n, "", workload.event(n)) for n in range(seq, seq + count)]
         payloads.append(codec.join(count, [codec.pack(entries)]))
         data += framing.pack_frame(HEADER.key, seq, count, payloads[-1])
         ends.append(len(data))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.domain.test_properties import TIMED
+from tests.domain.test_properties import TIMED, timed
 from tests.support.builders import ALICE, BOB, receive
 from tests.support.memory_store import MemoryStore
 from wxgptd.domain.decide.commands import ExpireSession
@@ -59,7 +57,7 @@ def lived(commands, users, snapshot_behind=None) -> tuple[MemoryStore, Service, 
     service, now = Service(store), 0.0
     for number, ((command, later), user) in enumerate(zip(commands, users, strict=False)):
         now += later
-        service.journal.record(user, replace(command, at=now))
+        service.journal.record(user, timed(command, now))
         if number == snapshot_behind:
             store.snapshot(service.journal.capture(0.0, 0.0), only=False)()
     return store, service, now

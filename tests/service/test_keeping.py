@@ -137,7 +137,7 @@ def test_events_that_make_no_sense_end_the_daemon_when_somebody_looks():
     story.open("bob")
     state, key = story.service.journal.state(ALICE), story.store.keys.of(ALICE)
     wrong = e.AttemptRepeated(at=at, delivery="never came", number=2)
-    story.store._entries.append(codec.encode(key, state.version, wrong))
+    story.store._entries.append(codec.encode(key, state.version, "", wrong))
     story.store.commit()
     story.restart()
     assert story.damages == []

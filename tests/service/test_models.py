@@ -65,7 +65,7 @@ def completed(story: Story):
 def test_where_one_fails_another_answers_and_the_user_notices_nothing(failure):
     story = two(failure, answer_at(0.1, ANSWER))
     assert ask(story, seconds=5) == ANSWER
-    assert completed(story)[0].assistant == "other"
+    assert completed(story)[0].usage.assistant == "other"
     assert completed(story)[0].model == "m-1"
 
 
@@ -166,8 +166,8 @@ def test_what_broke_off_costs_what_it_took():
     story.advance(16)
     assert sent.done
     (failure,) = [e for e in story.store.events() if type(e).__name__ == "AnswerFailed"]
-    assert failure.cost > 10
-    assert failure.assistant == "chatgpt"
+    assert failure.usage.cost > 10
+    assert failure.usage.assistant == "chatgpt"
 
 
 def test_a_picture_is_nothing_for_a_fallback_without_eyes():
@@ -316,8 +316,9 @@ def test_an_answer_s_cost_is_on_record_by_what_the_server_reports():
     story.open()
     ask(story)
     (answer,) = completed(story)
-    assert (answer.prompt_tokens, answer.completion_tokens, answer.estimated) == (7, 5, False)
-    assert answer.cost == pytest.approx((7 * 2 + 5 * 8) / 1e6)
+    usage = answer.usage
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.estimated) == (7, 5, False)
+    assert usage.cost == pytest.approx((7 * 2 + 5 * 8) / 1e6)
 
 
 def test_where_the_server_reports_nothing_it_is_estimated_and_marked_so():
@@ -325,9 +326,9 @@ def test_where_the_server_reports_nothing_it_is_estimated_and_marked_so():
     story.open()
     ask(story)
     (answer,) = completed(story)
-    assert answer.estimated
-    assert answer.prompt_tokens > 0
-    assert answer.completion_tokens > 0
+    assert answer.usage.estimated
+    assert answer.usage.prompt_tokens > 0
+    assert answer.usage.completion_tokens > 0
 
 
 def budgeted(**limits) -> Story:

@@ -318,10 +318,11 @@ def test_a_long_answer_in_time_is_left_to_be_asked_for():
 
 def test_nothing_is_pushed_to_whoever_is_blocked_or_has_stopped():
     from wxgptd.domain.decide import commands as c
+    from wxgptd.domain.model import events as e
     from wxgptd.domain.model.values import Standing, User
 
     story = late()
-    blocked = c.ChangeStanding(at=story.wall(), standing=Standing.BLOCKED, until=0.0)
+    blocked = c.Note(e.StandingChanged(at=story.wall(), standing=Standing.BLOCKED, until=0.0))
     story.service.journal.record(User("main", "alice"), blocked)
     story.advance(10)
     assert story.api.sent == []

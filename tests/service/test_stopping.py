@@ -73,8 +73,8 @@ def test_what_a_stopped_answer_took_is_counted():
     story.say("停止")
     (failed,) = [one for one in story.store.events() if type(one).__name__ == "AnswerFailed"]
     assert failed.text == "第一句。"
-    assert failed.tokens > 5
-    assert failed.cost > 1.0
+    assert failed.usage.tokens > 5
+    assert failed.usage.cost > 1.0
 
 
 def test_what_was_stopped_can_be_gone_on_with():

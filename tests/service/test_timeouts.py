@@ -9,7 +9,6 @@ from tests.support.builders import ALICE, asked
 from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
 from wxgptd import config as cfg
-from wxgptd.domain.decide import commands as c
 from wxgptd.domain.decide.timeout_budget import INITIAL_SIZE
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import AccountName, DeliveryKey, OpenId, User, account_itself
@@ -24,7 +23,7 @@ class Account:
     def __init__(self, fixed: int | None = None) -> None:
         self.responsive_since: float | None = 0.0
         self.timeouts = DeliberateTimeouts(fixed, lambda: self.responsive_since)
-        self.changes: list[c.SetTimeoutBudget] = []
+        self.changes: list[e.TimeoutBudgetSet] = []
         self._next = 0
 
     def arrive(self, at: float, user: str = "alice", delivery: str = "") -> str:
@@ -33,10 +32,7 @@ class Account:
         changed = self.timeouts.arrived(User(MAIN, OpenId(user)), DeliveryKey(name), at)
         if changed is not None:
             self.changes.append(changed)
-            event = e.TimeoutBudgetSet(
-                at=at, size=changed.size, ceiling=changed.ceiling, timeouts=changed.timeouts
-            )
-            self.timeouts.recall(account_itself(MAIN), event)
+            self.timeouts.recall(account_itself(MAIN), changed)
         return name
 
     def time_out(self, at: float, user: str = "alice", *, comes_again: bool = True) -> bool:

@@ -14,6 +14,7 @@ from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import EMPTY, UserState
 from wxgptd.domain.model.values import (
     AccountName,
+    AnswerUsage,
     AssistantName,
     Content,
     DeliveryKey,
@@ -87,21 +88,24 @@ def offer(
 
 
 def complete(question: str, text: str, at: float = 0.0, finish: Finish = Finish.STOP) -> c.Command:
-    return c.CompleteAnswer(
+    usage = AnswerUsage(
+        assistant=AssistantName("chatgpt"),
+        prompt_tokens=3,
+        completion_tokens=4,
+        prompt_bytes=12,
+        cost=0.25,
+    )
+    completed = e.AnswerCompleted(
         at=at,
         question=DeliveryKey(question),
         text=text,
         finish=finish,
         model="m-1",
-        prompt_tokens=3,
-        completion_tokens=4,
         first_text_s=0.5,
         took_s=1.5,
-        assistant=AssistantName("chatgpt"),
-        estimated=False,
-        prompt_bytes=12,
-        cost=0.25,
+        usage=usage,
     )
+    return c.Note(completed)
 
 
 def fail(
@@ -109,10 +113,11 @@ def fail(
     reason: FailureReason = FailureReason.UNAVAILABLE,
     text: str = "",
     at: float = 0.0,
-) -> c.FailAnswer:
-    return c.FailAnswer(
+) -> c.Command:
+    failed = e.AnswerFailed(
         at=at, question=DeliveryKey(question), reason=reason, text=text, detail="why"
     )
+    return c.Note(failed)
 
 
 class History:

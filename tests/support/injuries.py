@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.support.builders import ALICE, History, complete, offer
 from wxgptd.domain.model.events import Event
 from wxgptd.domain.model.values import User
-from wxgptd.eventlog import codec, keyring, reader, recovery, segments
+from wxgptd.eventlog import codec, formats, keyring, reader, recovery, segments
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.writer import Writer
 from wxgptd.ports.record import Recorded
@@ -65,11 +65,13 @@ def write(
         segment_bytes=segment_bytes,
     )
     snapshots = []
+    sessions = formats.Sessions()
     for number, event in enumerate(events, previous):
+        session = sessions.note(Recorded(0, user, "", number, event))
         known = keys.of(user)
         key = known or keys.make(user)
         record = b"" if known else key.record
-        writer.append([codec.encode(key, number, event)], None, record)
+        writer.append([codec.encode(key, number, session, event)], None, record)
         writer.flush()
         assert durable.acquire(timeout=10), failures
         snapshots.append(segments.list_segments(directory)[-1].read_bytes())

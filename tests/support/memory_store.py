@@ -12,6 +12,7 @@ from wxgptd.domain.model.values import User
 from wxgptd.eventlog import codec, loading, snapshot
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.ports.record import Capture, Loaded, Recorded, Retained, StoreFigures
+from wxgptd.ports.store import InSession
 
 
 class MemoryStore:
@@ -30,13 +31,13 @@ class MemoryStore:
         self.stalled = False
         self.is_full = False
 
-    def append(self, user: User, events: Sequence[Event], expected: int) -> Deferred[int]:
+    def append(self, user: User, events: Sequence[InSession], expected: int) -> Deferred[int]:
         assert self._expected.get(user, 0) == expected, "an append rests on another version"
         self._expected[user] = expected + len(events)
         key = self.keys.of(user) or self.keys.make(user)
         for previous, event in enumerate(events, expected):
-            self._entries.append(codec.encode(key, previous, event))
-        if isinstance(events[-1], UserErased):
+            self._entries.append(codec.encode(key, previous, *event))
+        if isinstance(events[-1][1], UserErased):
             del self._expected[user]
             self.keys.drop(key)
         result: Deferred[int] = Deferred()

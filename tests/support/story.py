@@ -32,6 +32,7 @@ from wxgptd.domain.model.events import Event
 from wxgptd.domain.model.values import User
 from wxgptd.domain.replies.texts import Texts
 from wxgptd.ports.record import Capture, Loaded, Retained, StoreFigures
+from wxgptd.ports.store import InSession
 from wxgptd.ports.threads import Threads
 from wxgptd.service.wiring import Service
 from wxgptd.service.world import World
@@ -310,7 +311,7 @@ class _Handle:
         self._store = store
         self.alive = True
 
-    def append(self, user: User, events: Sequence[Event], expected: int) -> Deferred[int]:
+    def append(self, user: User, events: Sequence[InSession], expected: int) -> Deferred[int]:
         return self._store.append(user, events, expected) if self.alive else Deferred()
 
     def load(self, since: Mapping[type[Event], float]) -> Loaded:

@@ -121,7 +121,7 @@ class Workload:
         erase = (erase or self._seq % ERASE_EVERY == 0) and state.version > 0
         key = self._keys.of(user)
         what = e.UserErased(at=1_000.0 * self._seq) if erase else event(self._seq)
-        appended = self._store.append(user, [what], state.version)
+        appended = self._store.append(user, [("", what)], state.version)
         if erase:
             del self._states[user]
             self._stale = True

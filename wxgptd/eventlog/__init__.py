@@ -1,4 +1,4 @@
-r"""The event log: an append-only sequence of events in segment files. Format version 2.
+r"""The event log: an append-only sequence of events in segment files. Format version 3.
 
 All integers are big-endian. A log is a directory of segments, each named by the sequence number
 of its first event in 20 digits: ``00000000000000000001.wxlog``. The names sort as the events do.
@@ -21,13 +21,21 @@ text that a user sent can never pass for a frame.
 
 A payload is a msgpack array of events, each an array
 ``[tag, version, at, reference, previous, carried, sealed]``: the kind of event and the version of
-what it carries (`codec`), seconds since the epoch, who it was, how many events of that user came
-before, and what the event carries, as the packed array of its fields. Of those, what somebody has
-said is nil, and stands in ``sealed``: a packed array, encrypted with the user's key. The reference
-is the account, a colon, and a random number; only the keyring (`keyring`), which is no part of the
-log, knows whose it is. To delete a key there is to erase a user here, however often the log was
-copied. In format 1 events are ``[tag, version, at, account, openid, previous, fields]`` in the
-clear; a start rewrites such a log.
+what it carries (`codec`), seconds since the epoch, the user's reference, the number of events of
+that user before this one, and what the event carries, as a packed array: the session that it
+belongs to, or an empty string, and its fields. Of the fields, what a user or a model has said is
+nil, and is in ``sealed``: a packed array, encrypted with the user's key. The reference is the
+account, a colon, and a random number; only the keyring (`keyring`), which is no part of the log,
+knows whose it is. To delete a key there is to erase a user here, however often the log was copied.
+
+``sealed`` is a nonce of 12 bytes and AES-256-GCM with the associated data
+``reference:previous:tag:version``, so that it decrypts in its own place and in no other: what was
+moved there, or kept from before, does not. The rest of an event is not authenticated.
+
+**Earlier formats** (`formats`). In format 2, ``carried`` has no session, and ``sealed`` no associated
+data. Such a segment stays as it is; a start seals it if it was open, and writes a new segment. In
+format 1, events are ``[tag, version, at, account, openid, previous, fields]`` in the clear; a start
+rewrites such a log.
 
 **Torn or damaged.** A tail is *torn* if no valid frame or footer follows the first bad byte of
 the last, unsealed segment: that is what a crash leaves, no event of it was ever acknowledged,

@@ -1,49 +1,41 @@
 """Events to msgpack arrays and back.
 
-A tag is for ever: it is never given to another event. A change in what an event carries is a new
+A tag is for ever: it is never given to another event. What an event carries are its fields, in the
+order in which its class has them, but for `at`, which is in the entry. A change in that is a new
 version of its tag, and `upcast` turns the older bodies into it, so that the rest of the program
-knows the newest shape only.
+knows the newest shape only. Entries of earlier formats are turned into today's by `formats`.
 
 What users and models say is *personal*, and encrypted with the user's key, and so are the hashes of
-links, which are made of who the user is; the rest of a body is not, so that an event whose key is
+links, which are made of who the user is. The rest of a body is not, so that an event whose key is
 gone still counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from enum import StrEnum
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import msgpack
 
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.values import (
-    AccountName,
-    CloseReason,
-    FailureReason,
-    Finish,
-    OpenId,
-    ReplyKind,
-    Standing,
-    Style,
-    User,
-)
+from wxgptd.domain.model.values import AccountName, AnswerUsage, OpenId, SessionId, User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog.keyring import Keyring, UserKey
 from wxgptd.eventlog.upcast import upcast
-from wxgptd.ports.record import Hidden, Recorded, RecordedUnreadable, Unreadable
+from wxgptd.ports.record import AnyRecord, Hidden, Recorded, RecordedUnreadable, Unreadable
 
 Body = Sequence[Any]
 
 Entry = tuple[int, int, float, str, int, bytes, bytes]
-"""Tag, version, time, the user's reference, previous, the packed body, what of it is encrypted.
+"""Tag, version, time, the user's reference, previous, what is carried, what of it is encrypted.
 
-Where the body has nil for a personal text, the text is the next one in the encrypted array.
+What is carried is a packed array: the session, and the event's fields. Where it has nil for a
+personal field, the value is the next one in the encrypted array. The session is nil in an entry of
+an earlier format, which did not say it, and did not bind what is encrypted to its place.
 """
-
-PlainEntry = tuple[int, int, float, str, str, int, Body]
-"""An entry of format 1: account and OpenID instead of the reference, and nothing encrypted."""
 
 
 class UnreadableEvent(WxgptError):
@@ -56,176 +48,50 @@ class _Kind(NamedTuple):
     tag: int
     version: int
     event: type[e.Event]
-    fields: tuple[str, ...]
-    build: Callable[[float, Body], e.Event]
     personal: tuple[str, ...] = ()
 
 
 _KINDS = (
-    _Kind(
-        1, 1, e.SessionOpened, ("session", "assistant", "ttl_s"),
-        lambda at, b: e.SessionOpened(at=at, session=b[0], assistant=b[1], ttl_s=b[2]),
-    ),
-    _Kind(
-        2, 1, e.SessionClosed, ("session", "reason"),
-        lambda at, b: e.SessionClosed(at=at, session=b[0], reason=CloseReason(b[1])),
-    ),
-    _Kind(
-        3, 2, e.CommandGiven, ("delivery", "command", "sent_at", "tapped"),
-        lambda at, b: e.CommandGiven(
-            at=at, delivery=b[0], command=b[1], sent_at=b[2], tapped=b[3]
-        ),
-    ),
-    _Kind(
-        4, 4, e.QuestionAsked,
-        ("session", "delivery", "text", "link", "image", "sent_at", "delay_s", "tapped", "retries",
-         "held"),
-        lambda at, b: e.QuestionAsked(
-            at=at, session=b[0], delivery=b[1], text=b[2], link=b[3], image=b[4],
-            sent_at=b[5], delay_s=b[6], tapped=b[7], retries=b[8], held=b[9],
-        ),
-        ("text", "link", "image"),
-    ),
-    _Kind(
-        5, 2, e.ContinuationAsked, ("delivery", "question", "sent_at", "delay_s", "tapped"),
-        lambda at, b: e.ContinuationAsked(
-            at=at, delivery=b[0], question=b[1], sent_at=b[2], delay_s=b[3], tapped=b[4]
-        ),
-    ),
-    _Kind(
-        6, 2, e.MessageDeclined, ("delivery", "reason", "about", "tapped"),
-        lambda at, b: e.MessageDeclined(
-            at=at, delivery=b[0], reason=b[1], about=b[2], tapped=b[3]
-        ),
-        ("about",),
-    ),
-    _Kind(
-        7, 1, e.UserSubscribed, ("delivery", "scene"),
-        lambda at, b: e.UserSubscribed(at=at, delivery=b[0], scene=b[1]),
-        ("scene",),
-    ),
-    _Kind(
-        8, 1, e.UserUnsubscribed, ("delivery",),
-        lambda at, b: e.UserUnsubscribed(at=at, delivery=b[0]),
-    ),
-    _Kind(
-        9, 1, e.AttemptRepeated, ("delivery", "number"),
-        lambda at, b: e.AttemptRepeated(at=at, delivery=b[0], number=b[1]),
-    ),
-    _Kind(
-        10, 3, e.AnswerCompleted,
-        (
-            "question", "text", "finish", "model", "prompt_tokens", "completion_tokens",
-            "first_text_s", "took_s", "assistant", "estimated", "prompt_bytes", "cost",
-            "withdrawn",
-        ),
-        lambda at, b: e.AnswerCompleted(
-            at=at, question=b[0], text=b[1], finish=Finish(b[2]), model=b[3],
-            prompt_tokens=b[4], completion_tokens=b[5], first_text_s=b[6], took_s=b[7],
-            assistant=b[8], estimated=b[9], prompt_bytes=b[10], cost=b[11], withdrawn=b[12],
-        ),
-        ("text",),
-    ),
-    _Kind(
-        11, 3, e.AnswerFailed,
-        (
-            "question", "reason", "text", "detail", "retry_after_s", "tokens", "assistant",
-            "cost",
-        ),
-        lambda at, b: e.AnswerFailed(
-            at=at, question=b[0], reason=FailureReason(b[1]), text=b[2], detail=b[3],
-            retry_after_s=b[4], tokens=b[5], assistant=b[6], cost=b[7],
-        ),
-        ("text", "detail"),
-    ),
-    _Kind(
-        12, 1, e.AnswerRestarted, ("question",),
-        lambda at, b: e.AnswerRestarted(at=at, question=b[0]),
-    ),
-    _Kind(
-        13, 2, e.ReplyOffered,
-        (
-            "delivery", "kind", "notice", "about", "question", "start", "end", "text", "style",
-            "rest", "reminder",
-        ),
-        lambda at, b: e.ReplyOffered(
-            at=at, delivery=b[0], kind=ReplyKind(b[1]), notice=b[2], about=b[3], question=b[4],
-            start=b[5], end=b[6], text=b[7], style=Style(b[8]), rest=b[9], reminder=b[10],
-        ),
-        ("about", "text"),
-    ),
-    _Kind(
-        14, 1, e.HistoryLinkIssued, ("delivery", "link"),
-        lambda at, b: e.HistoryLinkIssued(at=at, delivery=b[0], link=b[1]),
-        ("link",),
-    ),
-    _Kind(
-        15, 1, e.PageOpened, ("question",),
-        lambda at, b: e.PageOpened(at=at, question=b[0]),
-    ),
-    _Kind(
-        16, 1, e.PushStarted, ("question", "start", "end", "style", "rest"),
-        lambda at, b: e.PushStarted(
-            at=at, question=b[0], start=b[1], end=b[2], style=Style(b[3]), rest=b[4]
-        ),
-    ),
-    _Kind(
-        17, 1, e.PushDelivered, ("question",),
-        lambda at, b: e.PushDelivered(at=at, question=b[0]),
-    ),
-    _Kind(
-        18, 1, e.PushFailed, ("question", "code", "detail"),
-        lambda at, b: e.PushFailed(at=at, question=b[0], code=b[1], detail=b[2]),
-        ("detail",),
-    ),
-    _Kind(
-        19, 1, e.StandingChanged, ("standing", "until"),
-        lambda at, b: e.StandingChanged(at=at, standing=Standing(b[0]), until=b[1]),
-    ),
-    _Kind(
-        20, 1, e.ContextTrimmed, ("question", "turns"),
-        lambda at, b: e.ContextTrimmed(at=at, question=b[0], turns=b[1]),
-    ),
-    _Kind(
-        21, 2, e.ModelChosen, ("session", "delivery", "model", "tapped"),
-        lambda at, b: e.ModelChosen(
-            at=at, session=b[0], delivery=b[1], model=b[2], tapped=b[3]
-        ),
-    ),
-    _Kind(22, 1, e.UserErased, (), lambda at, _: e.UserErased(at=at)),
-    _Kind(
-        23, 1, e.TailTrimmed, ("segment", "offset", "size"),
-        lambda at, b: e.TailTrimmed(at=at, segment=b[0], offset=b[1], size=b[2]),
-    ),
-    _Kind(
-        24, 1, e.TimeoutBudgetSet, ("size", "ceiling", "timeouts"),
-        lambda at, b: e.TimeoutBudgetSet(at=at, size=b[0], ceiling=b[1], timeouts=b[2]),
-    ),
-    _Kind(
-        25, 1, e.SessionResumed, ("session", "ttl_s"),
-        lambda at, b: e.SessionResumed(at=at, session=b[0], ttl_s=b[1]),
-    ),
-    _Kind(
-        26, 1, e.MessageHeld, ("delivery", "sealed", "tapped"),
-        lambda at, b: e.MessageHeld(at=at, delivery=b[0], sealed=b[1], tapped=b[2]),
-        ("sealed",),
-    ),
-    _Kind(
-        27, 1, e.MessagesUnanswered, ("count",),
-        lambda at, b: e.MessagesUnanswered(at=at, count=b[0]),
-    ),
-)  # fmt: skip
+    _Kind(1, 1, e.SessionOpened),
+    _Kind(2, 1, e.SessionClosed),
+    _Kind(3, 2, e.CommandGiven),
+    _Kind(4, 4, e.QuestionAsked, ("text", "link", "image")),
+    _Kind(5, 2, e.ContinuationAsked),
+    _Kind(6, 2, e.MessageDeclined, ("about",)),
+    _Kind(7, 1, e.UserSubscribed, ("scene",)),
+    _Kind(8, 1, e.UserUnsubscribed),
+    _Kind(9, 1, e.AttemptRepeated),
+    _Kind(10, 4, e.AnswerCompleted, ("text",)),
+    _Kind(11, 4, e.AnswerFailed, ("text", "detail")),
+    _Kind(12, 1, e.AnswerRestarted),
+    _Kind(13, 2, e.ReplyOffered, ("about", "text")),
+    _Kind(14, 1, e.HistoryLinkIssued, ("link",)),
+    _Kind(15, 1, e.PageOpened),
+    _Kind(16, 1, e.PushStarted),
+    _Kind(17, 1, e.PushDelivered),
+    _Kind(18, 1, e.PushFailed, ("detail",)),
+    _Kind(19, 1, e.StandingChanged),
+    _Kind(20, 1, e.ContextTrimmed),
+    _Kind(21, 2, e.ModelChosen),
+    _Kind(22, 1, e.UserErased),
+    _Kind(23, 1, e.TailTrimmed),
+    _Kind(24, 1, e.TimeoutBudgetSet),
+    _Kind(25, 1, e.SessionResumed),
+    _Kind(26, 1, e.MessageHeld, ("sealed",)),
+    _Kind(27, 1, e.MessagesUnanswered),
+)
+
+FIELDS: Mapping[str, Mapping[str, Any]] = {
+    kind.event.__name__: {
+        field.name: hints[field.name] for field in fields(kind.event) if field.name != "at"
+    }
+    for kind in _KINDS
+    for hints in (get_type_hints(kind.event),)
+}
+"""What each kind carries, by the names of the kind and of the field: the field's type."""
 
 
-def _getter(fields: tuple[str, ...]) -> Callable[[e.Event], Body]:
-    match fields:
-        case ():
-            return lambda _: ()
-        case (name,):
-            value = attrgetter(name)
-            return lambda event: (value(event),)
-        case _:
-            return attrgetter(*fields)
+# How a kind's body is made of an event, and an event of a body. Both are done millions of times.
 
 
 class _Encoding(NamedTuple):
@@ -241,26 +107,66 @@ class _Decoding(NamedTuple):
     personal: tuple[int, ...]
 
 
+def _getter(names: Sequence[str]) -> Callable[[e.Event], Body]:
+    match names:
+        case []:
+            return lambda _: ()
+        case [name]:
+            value = attrgetter(name)
+            return lambda event: (value(event),)
+        case _:
+            return attrgetter(*names)
+
+
+def _builder(event: type[e.Event], types: Sequence[Any]) -> Callable[[float, Body], e.Event]:
+    """Return what makes an event of its time and its body."""
+    read = [(index, reader) for index, kind in enumerate(types) if (reader := _reader(kind))]
+    if not read:
+        return lambda at, body: event(at, *body)
+
+    def build(at: float, body: Body) -> e.Event:
+        values = list(body)
+        for index, value in read:
+            values[index] = value(values[index])
+        return event(at, *values)
+
+    return build
+
+
+def _reader(kind: Any) -> Callable[[Any], object] | None:  # noqa: ANN401 (a type, or a NewType)
+    """Return what makes a value of type `kind` of what msgpack has; None if it is the same."""
+    if kind is AnswerUsage:
+        return AnswerUsage._make
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return {member.value: member for member in kind}.__getitem__
+    return None
+
+
 def _indices(kind: _Kind) -> tuple[int, ...]:
-    return tuple(kind.fields.index(name) for name in kind.personal)
+    names = list(FIELDS[kind.event.__name__])
+    return tuple(names.index(name) for name in kind.personal)
 
 
 _ENCODE = {
     kind.event: _Encoding(
-        kind.tag,
+        kind.tag, kind.version, _getter(list(FIELDS[kind.event.__name__])), _indices(kind)
+    )
+    for kind in _KINDS
+}
+_DECODE = {
+    kind.tag: _Decoding(
         kind.version,
-        _getter(kind.fields),
+        _builder(kind.event, list(FIELDS[kind.event.__name__].values())),
         _indices(kind),
     )
     for kind in _KINDS
 }
-_DECODE = {kind.tag: _Decoding(kind.version, kind.build, _indices(kind)) for kind in _KINDS}
 
 _UNKNOWN = {
-    (kind.tag, kind.fields.index(name)): b""
+    (kind.tag, index): b""
     for kind in _KINDS
-    for name in ("link", "sealed")
-    if name in kind.fields
+    for index, of in enumerate(FIELDS[kind.event.__name__].values())
+    if getattr(of, "__supertype__", of) is bytes
 }
 """What stands for a personal field that cannot be read, where it is no text."""
 
@@ -274,39 +180,71 @@ TAGS = {kind.event: kind.tag for kind in _KINDS}
 VERSIONS = {kind.tag: kind.version for kind in _KINDS}
 
 
+# Entries.
+
+
 class Unencodable(WxgptError):
     """an event has a value that the log cannot hold"""
 
 
-def encode(key: UserKey, previous: int, event: e.Event) -> Entry:
+def encode(key: UserKey, previous: int, session: SessionId, event: e.Event) -> Entry:
     """Return the array that stands for `event` in a frame.
 
     Raises:
         Unencodable: a value is none that msgpack has bytes for.
     """
-    return _entry(key.reference, key, previous, event)
+    return _entry(key.reference, key, previous, session, event)
 
 
 def encode_hidden(record: Recorded) -> Entry:
     """Return the array for an event whose user is erased, as far as it is known."""
-    return _entry(record.user.openid, None, record.previous, record.event)
+    return _entry(record.user.openid, None, record.previous, record.session, record.event)
 
 
 def erasure(reference: str, previous: int, at: float) -> Entry:
-    """Return the entry that says that a user is erased whose key is not to be had."""
-    return _entry(reference, None, previous, e.UserErased(at=at))
+    """Return the entry that says that a user is erased whose key is lost."""
+    return _entry(reference, None, previous, SessionId(""), e.UserErased(at=at))
 
 
-def _entry(reference: str, key: UserKey | None, previous: int, event: e.Event) -> Entry:
+def _entry(
+    reference: str, key: UserKey | None, previous: int, session: SessionId, event: e.Event
+) -> Entry:
     kind = _ENCODE[type(event)]
     body = kind.body(event)
     sealed = b""
     if key is not None and kind.personal and (said := [body[i] for i in kind.personal if body[i]]):
-        sealed = key.seal(_packed(said))
+        sealed = key.seal(_packed(said), _place(reference, previous, kind.tag, kind.version))
         body = [
             None if value and index in kind.personal else value for index, value in enumerate(body)
         ]
-    return (kind.tag, kind.version, event.at, reference, previous, _packed(body), sealed)
+    carried = _packed((session, *body))
+    return (kind.tag, kind.version, event.at, reference, previous, carried, sealed)
+
+
+def moved(entry: Entry, previous: int, session: SessionId, key: UserKey | None) -> Entry:
+    """Return `entry` as that user's event number `previous`, in `session`, in today's format.
+
+    What is encrypted is bound to its place, so it is encrypted again. Without the key nobody can
+    read it, wherever it is, and it stays as it is.
+    """
+    tag, version, at, reference, before, carried, sealed = entry
+    in_session, *body = unpack(carried)
+    if (previous, session) == (before, in_session):
+        return entry
+    if key is not None and sealed:
+        said = _opened(entry, key, is_bound=in_session is not None)
+        sealed = key.seal(said, _place(reference, previous, tag, version))
+    return tag, version, at, reference, previous, _packed((session, *body)), sealed
+
+
+def _place(reference: str, previous: int, tag: int, version: int) -> bytes:
+    """Return what an event's encrypted part is bound to: in another place it does not decrypt."""
+    return f"{reference}:{previous}:{tag}:{version}".encode()
+
+
+def _opened(entry: Entry, key: UserKey, *, is_bound: bool) -> bytes:
+    tag, version, _, reference, previous, _, sealed = entry
+    return key.open(sealed, _place(reference, previous, tag, version) if is_bound else None)
 
 
 def _packed(value: object) -> bytes:
@@ -319,7 +257,7 @@ def _packed(value: object) -> bytes:
 
 
 def pack(entries: Sequence[Entry]) -> bytes:
-    """Return the bytes of `entries`, one behind the other; `join` makes a payload of them."""
+    """Return the bytes of `entries`, one after the other; `join` makes a payload of them."""
     return b"".join(map(_packed, entries))
 
 
@@ -336,58 +274,67 @@ def unpack(payload: memoryview | bytes) -> Sequence[Any]:
     return entries
 
 
-def decode(seq: int, entry: Entry, keys: Keyring | None) -> Recorded | RecordedUnreadable:
+def decode(seq: int, entry: Entry, keys: Keyring | None) -> AnyRecord:
     """Return the event that `entry` stands for, as number `seq` of the log.
 
     Without its key, what is personal is empty and the user is the reference: `hidden` says why.
     """
-    tag, version, at, reference, previous, packed, sealed = entry
+    tag, version, at, reference, previous, carried, _ = entry
     key = keys.find(reference) if keys is not None else None
     if key is not None:
         user, hidden = key.user, Hidden.READABLE
     else:
         user, hidden = pseudonym(reference), Hidden.SEALED if keys is None else Hidden.ERASED
-    known = _DECODE.get(tag)
-    if known is None or version > known.version:
-        return RecordedUnreadable(seq, user, previous, Unreadable(at, tag, version))
-    return Recorded(seq, user, previous, event(tag, version, at, packed, sealed, key), hidden)
+    if not is_known(tag, version):
+        session = unpack(carried)[0] or SessionId("")
+        return RecordedUnreadable(seq, user, session, previous, Unreadable(at, tag, version))
+    try:
+        session, what = _read(entry, key)
+    except ValueError as error:
+        raise ValueError(f"event {seq} {error}") from error
+    return Recorded(seq, user, session or SessionId(""), previous, what, hidden)
 
 
-def event(
-    tag: int, version: int, at: float, packed: bytes, sealed: bytes, key: UserKey | None
-) -> e.Event:
-    """Return the event that was packed, without what is personal if there is no `key`."""
-    body = unpack(packed)
-    known = _DECODE[tag]
+def event(entry: Entry, key: UserKey | None) -> e.Event:
+    """Return the event that `entry` stands for, without what is personal if there is no `key`.
+
+    Raises:
+        ValueError: what is encrypted is not what this entry was written with.
+    """
+    return _read(entry, key)[1]
+
+
+def _read(entry: Entry, key: UserKey | None) -> tuple[SessionId | None, e.Event]:
+    tag, version, at, _, _, carried, sealed = entry
+    session, *body = unpack(carried)
     if sealed:
-        said = iter(unpack(key.open(sealed)) if key is not None else ())
-        body = list(body)
-        for index in known.personal:
+        is_bound = session is not None
+        said = iter(unpack(_opened(entry, key, is_bound=is_bound)) if key is not None else ())
+        for index in _DECODE[tag].personal:
             if index < len(body) and body[index] is None:
                 body[index] = next(said, _UNKNOWN.get((tag, index), ""))
+    return session, build(tag, version, at, body)
+
+
+def build(tag: int, version: int, at: float, body: Body) -> e.Event:
+    """Return the event of that kind that carries `body`."""
+    known = _DECODE[tag]
     if version != known.version:
         body = upcast(tag, version, known.version, body)
     return known.build(at, body)
 
 
-def decode_plain(seq: int, entry: PlainEntry) -> Recorded | RecordedUnreadable:
-    """Return the event that an entry of format 1 stands for."""
-    tag, version, at, account, openid, previous, body = entry
-    user = User(AccountName(account), OpenId(openid))
-    known = _DECODE.get(tag)
-    if known is None or version > known.version:
-        return RecordedUnreadable(seq, user, previous, Unreadable(at, tag, version))
-    if version != known.version:
-        body = upcast(tag, version, known.version, body)
-    return Recorded(seq, user, previous, known.build(at, body))
+def is_known(tag: int, version: int) -> bool:
+    """Tell whether this wxgptd can read events of that kind and version."""
+    return version <= VERSIONS.get(tag, 0)
 
 
 def pseudonym(reference: str) -> User:
-    """Return what stands for a user nobody can name (any more)."""
+    """Return what stands for a user whose name nobody can read (any longer)."""
     return User(AccountName(reference.rpartition(":")[0]), OpenId(reference))
 
 
-def require(record: Recorded | RecordedUnreadable) -> Recorded:
+def require(record: AnyRecord) -> Recorded:
     """Return `record` if it can be read.
 
     Raises:

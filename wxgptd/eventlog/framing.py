@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from zlib import crc32
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+UNBOUND_VERSION = 2
+"""The format before events said their session: read."""
+
 PLAIN_VERSION = 1
 """The format before users had keys: read, and rewritten at the next start."""
 

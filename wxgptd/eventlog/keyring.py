@@ -59,17 +59,20 @@ class UserKey:
         self.record = record
         self._cipher: AESGCM | None = None
 
-    def seal(self, plain: bytes) -> bytes:
-        """Return `plain` encrypted, with a nonce of its own in front."""
-        return _seal(self._aead(), plain)
+    def seal(self, plain: bytes, bound: bytes | None = None) -> bytes:
+        """Return `plain` encrypted, with a nonce of its own in front.
 
-    def open(self, sealed: bytes) -> bytes:
+        Whoever opens it has to know what it is `bound` to (associated data, NIST SP 800-38D).
+        """
+        return _seal(self._aead(), plain, bound)
+
+    def open(self, sealed: bytes, bound: bytes | None = None) -> bytes:
         """Return what `seal` was given.
 
         Raises:
-            ValueError: it is not what `seal` returned.
+            ValueError: it is not what `seal` returned, or was bound to something else.
         """
-        return _open(self._aead(), sealed)
+        return _open(self._aead(), sealed, bound)
 
     def _aead(self) -> AESGCM:
         if self._cipher is None:
@@ -257,16 +260,16 @@ def _payload(data: bytes, position: int) -> bytes | None:
     return payload if len(payload) == length and crc32(payload) == checksum else None
 
 
-def _seal(cipher: AESGCM, plain: bytes) -> bytes:
+def _seal(cipher: AESGCM, plain: bytes, bound: bytes | None = None) -> bytes:
     nonce = os.urandom(_NONCE_BYTES)
-    return nonce + cipher.encrypt(nonce, plain, None)
+    return nonce + cipher.encrypt(nonce, plain, bound)
 
 
-def _open(cipher: AESGCM, sealed: bytes) -> bytes:
+def _open(cipher: AESGCM, sealed: bytes, bound: bytes | None = None) -> bytes:
     try:
-        return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None)
+        return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], bound)
     except (InvalidTag, ValueError):
-        raise ValueError("does not decrypt") from None
+        raise ValueError("does not decrypt: it was changed, or is not in its place") from None
 
 
 # The master key.

@@ -90,8 +90,8 @@ class Sleeper:
         try:
             if self.snapshot is not None and self.snapshot.frozen and self.key is not None:
                 begin = freezing.thaw(self.key.open(self.snapshot.frozen))
-            return reduce(evolve, map(self._event, self.entries), begin)
-        except (ValueError, TypeError, IndexError) as error:
+            return reduce(evolve, (codec.event(one, self.key) for one in self.entries), begin)
+        except (ValueError, TypeError, LookupError) as error:
             raise reader.LogDamaged(
                 f"what user {self.reference} said cannot be read: {error}",
                 hint="`wxgpt log verify` says where it is, `wxgpt log repair` leaves it out",
@@ -113,10 +113,6 @@ class Sleeper:
         if self.snapshot is not None and self.snapshot.links and self.key is not None:
             for link, question, at in codec.unpack(self.key.open(self.snapshot.links)):
                 yield self.key.user, link, question, at
-
-    def _event(self, entry: codec.Entry) -> e.Event:
-        tag, version, at, _, _, packed, sealed = entry
-        return codec.event(tag, version, at, packed, sealed, self.key)
 
 
 class Index:
@@ -190,11 +186,10 @@ class Index:
         return sleeper
 
     def _note(self, sleeper: Sleeper, entry: codec.Entry) -> None:
-        tag, version, at, _, _, packed, sealed = entry
-        if tag == _ERASED:
+        if entry[0] == _ERASED:
             self.erased.add(sleeper.reference)
-            return
-        self._recent.append((sleeper, codec.event(tag, version, at, packed, sealed, sleeper.key)))
+        else:
+            self._recent.append((sleeper, codec.event(entry, sleeper.key)))
 
     def users(self) -> Mapping[User, Sleeper]:
         """Return the users who are there, by who they are.
@@ -302,8 +297,8 @@ def _read_segment(path: Path, index: Index, after: int, *, last: bool) -> int:
         for frame in walk:
             if frame.first_seq + frame.count > after + 1:
                 try:
-                    index.take(frame.first_seq, reader.entries_of(path, frame), after)
-                except (ValueError, TypeError) as error:
+                    index.take(frame.first_seq, reader.entries_of(path, header, frame), after)
+                except (ValueError, TypeError, LookupError) as error:
                     raise reader.unreadable(path, frame, error) from error
         return reader.require_tail(path, walk.tail, last=last)
 

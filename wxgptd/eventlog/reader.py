@@ -7,16 +7,14 @@ the users' keys, or None: then they see everything but who it was and what was s
 from __future__ import annotations
 
 import mmap
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from wxgptd.errors import WxgptError
-from wxgptd.eventlog import codec, framing, segments
+from wxgptd.eventlog import codec, formats, framing, segments
 from wxgptd.eventlog.keyring import Keyring
-from wxgptd.ports.record import Recorded, RecordedUnreadable
-
-AnyRecord = Recorded | RecordedUnreadable
+from wxgptd.ports.record import AnyRecord
 
 
 class LogDamaged(WxgptError):
@@ -67,6 +65,7 @@ def scan(directory: Path, keys: Keyring | None, after: int = 0) -> Iterator[AnyR
         LogDamaged: what is read does not check.
     """
     paths = segments.list_segments(directory)
+    decoder = Decoder(keys)
     due: int | None = None
     for index, path in enumerate(paths):
         last = index == len(paths) - 1
@@ -82,30 +81,23 @@ def scan(directory: Path, keys: Keyring | None, after: int = 0) -> Iterator[AnyR
                 raise damaged(path, 0, f"event {due} expected, {header.first_seq} found")
             if keys is not None:
                 keys.refresh()  # a key is written before what is encrypted with it
-            due = yield from _records(path, data, header, keys, after, last=last)
+            walk = framing.Walk(data, header)
+            for frame in walk:
+                yield from decoder.records(path, header, frame, after)
+            due = require_tail(path, walk.tail, last=last)
 
 
-def _records(
-    path: Path,
-    data: memoryview,
-    header: framing.Header,
-    keys: Keyring | None,
-    after: int,
-    *,
-    last: bool,
-) -> Generator[AnyRecord, None, int]:
-    walk = framing.Walk(data, header)
-    for frame in walk:
-        if frame.first_seq + frame.count <= after + 1:
-            continue
-        for record in decode_frame(path, header, frame, keys):
-            if record.seq > after:
-                yield record
-    return require_tail(path, walk.tail, last=last)
+def entries_of(path: Path, header: framing.Header, frame: framing.Frame) -> Sequence[codec.Entry]:
+    """Return the entries of one frame. The segment is of a format in which users have keys.
+
+    Raises:
+        LogDamaged: the payload is not what its checksum was made over by any wxgptd.
+    """
+    return formats.upgraded(header.version, raw_entries_of(path, frame))
 
 
-def entries_of(path: Path, frame: framing.Frame) -> Sequence[Any]:
-    """Return the entries of one frame as they are.
+def raw_entries_of(path: Path, frame: framing.Frame) -> Sequence[Any]:
+    """Return the entries of one frame as they are, in whatever format that is.
 
     Raises:
         LogDamaged: the payload is not what its checksum was made over by any wxgptd.
@@ -119,22 +111,45 @@ def entries_of(path: Path, frame: framing.Frame) -> Sequence[Any]:
     return entries
 
 
-def decode_frame(
-    path: Path, header: framing.Header, frame: framing.Frame, keys: Keyring | None
-) -> Iterator[AnyRecord]:
-    """Yield the events of one frame.
+class Decoder:
+    """Makes events of the frames of a log, which it is given in their order."""
 
-    Raises:
-        LogDamaged: the payload is not what its checksum was made over by any wxgptd.
-    """
-    try:
-        for seq, entry in enumerate(entries_of(path, frame), frame.first_seq):
-            if header.version == framing.PLAIN_VERSION:
-                yield codec.decode_plain(seq, entry)
-            else:
-                yield codec.decode(seq, entry, keys)
-    except (ValueError, TypeError, IndexError, KeyError) as error:
-        raise unreadable(path, frame, error) from error
+    def __init__(self, keys: Keyring | None) -> None:
+        self._keys = keys
+        self._sessions = formats.Sessions()
+
+    def records(
+        self, path: Path, header: framing.Header, frame: framing.Frame, after: int = 0
+    ) -> Iterator[AnyRecord]:
+        """Yield the events of one frame, those with a number above `after`.
+
+        Raises:
+            LogDamaged: the payload is not what its checksum was made over by any wxgptd, or an
+                event is not in the place that it was written for.
+        """
+        last = frame.first_seq + frame.count - 1
+        says_sessions = header.version == framing.FORMAT_VERSION
+        if last <= after - (0 if says_sessions else formats.LOOK_BACK_EVENTS):
+            return
+        try:
+            for record in self._decoded(path, header, frame):
+                found = record
+                if not says_sessions:
+                    found = record._replace(session=self._sessions.note(record))
+                if found.seq > after:
+                    yield found
+        except (ValueError, TypeError, LookupError) as error:
+            raise unreadable(path, frame, error) from error
+
+    def _decoded(
+        self, path: Path, header: framing.Header, frame: framing.Frame
+    ) -> Iterator[AnyRecord]:
+        if header.version == framing.PLAIN_VERSION:
+            for seq, entry in enumerate(raw_entries_of(path, frame), frame.first_seq):
+                yield formats.decode_plain(seq, entry)
+        else:
+            for seq, entry in enumerate(entries_of(path, header, frame), frame.first_seq):
+                yield codec.decode(seq, entry, self._keys)
 
 
 def unreadable(path: Path, frame: framing.Frame, error: Exception) -> LogDamaged:
@@ -154,15 +169,24 @@ def read_header(path: Path, data: memoryview, *, last: bool) -> framing.Header |
         if last and len(data) <= framing.HEADER_BYTES:
             return None
         raise damaged(path, 0, "the segment's header does not check")
+    require_format(path, header)
+    if header.first_seq != segments.first_seq_of(path):
+        raise damaged(path, 0, f"the name does not fit the first event, {header.first_seq}")
+    return header
+
+
+def require_format(path: Path, header: framing.Header) -> None:
+    """See to it that the segment's format is one that this version reads.
+
+    Raises:
+        LogDamaged: a newer wxgptd wrote it.
+    """
     if not framing.PLAIN_VERSION <= header.version <= framing.FORMAT_VERSION:
         raise LogDamaged(
             f"{path.name} is written in format {header.version}, "
             f"this wxgptd reads formats up to {framing.FORMAT_VERSION}",
             hint="a newer wxgptd wrote this log: install that version or a later one",
         )
-    if header.first_seq != segments.first_seq_of(path):
-        raise damaged(path, 0, f"the name does not fit the first event, {header.first_seq}")
-    return header
 
 
 def require_tail(path: Path, tail: framing.Tail, *, last: bool) -> int:
@@ -240,14 +264,15 @@ def damage_before(directory: Path, seq: int) -> Sequence[str]:
 def inspect(directory: Path, keys: Keyring | None = None) -> Iterator[SegmentInfo]:
     """Yield what there is in each segment, every event of it decoded. Damage is not raised."""
     paths, due = segments.list_segments(directory), None
+    decoder = Decoder(keys)
     for index, path in enumerate(paths):
-        info = _inspect(path, due, keys, last=index == len(paths) - 1)
+        info = _inspect(path, due, decoder, last=index == len(paths) - 1)
         yield info
         # Behind damage nobody knows what is due: what follows is not to blame.
         due = 0 if info.damage else info.next_seq
 
 
-def _inspect(path: Path, due: int | None, keys: Keyring | None, *, last: bool) -> SegmentInfo:
+def _inspect(path: Path, due: int | None, decoder: Decoder, *, last: bool) -> SegmentInfo:
     count = events = 0
     first = segments.first_seq_of(path)
     with mapped(path) as data:
@@ -265,7 +290,7 @@ def _inspect(path: Path, due: int | None, keys: Keyring | None, *, last: bool) -
                 walk = framing.Walk(data, header)
                 for frame in walk:
                     count += 1
-                    events += sum(1 for _ in decode_frame(path, header, frame, keys))
+                    events += sum(1 for _ in decoder.records(path, header, frame))
                 tail = walk.tail
                 require_tail(path, tail, last=last)
         except LogDamaged as error:
@@ -321,6 +346,7 @@ class Follower:
     def __init__(self, directory: Path, keys: Keyring | None, after: int) -> None:
         self._directory = directory
         self._keys = keys
+        self._decoder = Decoder(keys)
         self._after = after
         self._path: Path | None = None
         self._header: framing.Header | None = None
@@ -350,12 +376,9 @@ class Follower:
             walk = framing.Walk(data, header, start=0, expected=self._due)
             for frame in walk:
                 self._offset, self._due = base + frame.end, frame.first_seq + frame.count
-                if self._due <= self._after + 1:
-                    continue
-                for record in decode_frame(path, header, frame, self._keys):
-                    if record.seq > self._after:
-                        self._after = record.seq
-                        yield record
+                for record in self._decoder.records(path, header, frame, self._after):
+                    self._after = record.seq
+                    yield record
             tail = walk.tail
             if isinstance(tail, framing.Damaged):
                 raise damaged(path, base + tail.end, tail.why)
@@ -385,6 +408,7 @@ class Follower:
             return self._enter_segment()
         if header is None:
             return False
+        require_format(path, header)
         self._path, self._header = path, header
         self._offset, self._due = framing.HEADER_BYTES, header.first_seq
         return True

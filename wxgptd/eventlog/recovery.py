@@ -135,15 +135,22 @@ def make_ready(directory: Path) -> Ready:
                 path.unlink()  # its successor would have the same name
             return Ready(None, None, 0, next_seq, None)
         cut = _keep_somehow(path, tail.end, size) if isinstance(tail, framing.Torn) else None
-        _write_anew(path, data[: tail.end])
-    return Ready(path, header, tail.end, next_seq, cut)
+        if header.version == framing.FORMAT_VERSION:
+            _write_anew(path, data[: tail.end])
+            return Ready(path, header, tail.end, next_seq, cut)
+        # Of an earlier format: what is still to come goes into a segment of today's.
+        if next_seq == header.first_seq:
+            path.unlink()  # its successor would have the same name
+        else:
+            _write_anew(path, data[: tail.end], framing.pack_footer(header.key, next_seq))
+    return Ready(None, None, 0, next_seq, cut)
 
 
-def _write_anew(path: Path, data: memoryview) -> None:
-    """Have exactly `data` in the segment at `path`, durably."""
+def _write_anew(path: Path, data: memoryview, footer: bytes = b"") -> None:
+    """Have exactly `data` and `footer` in the segment at `path`, durably."""
     fresh = path.with_name(f"{path.name}.new")
     try:
-        segments.write_durably(fresh, data)
+        segments.write_durably(fresh, b"".join((data, footer)))
     except OSError as error:
         fresh.unlink(missing_ok=True)
         if not says_full(error):
@@ -152,6 +159,7 @@ def _write_anew(path: Path, data: memoryview) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.ftruncate(descriptor, len(data))
+            os.pwrite(descriptor, footer, len(data))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

@@ -26,6 +26,7 @@ from wxgptd.domain.model.state import EMPTY, Inconsistent, UserState
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import (
     codec,
+    formats,
     framing,
     loading,
     reader,
@@ -35,7 +36,7 @@ from wxgptd.eventlog import (
     whole,
 )
 from wxgptd.eventlog.keyring import Keyring
-from wxgptd.ports.record import Hidden, Recorded
+from wxgptd.ports.record import AnyRecord, Hidden, Recorded
 
 _NO_HEADER = "its header does not check"
 
@@ -144,6 +145,7 @@ class _Salvage:
     def __init__(self, directory: Path, keys: Keyring, put_aside: PutAside) -> None:
         self._directory = directory
         self._keys = keys
+        self._decoder = reader.Decoder(keys)
         self._put_aside = put_aside
         self._states: dict[str, UserState] = {}
         self._untold: set[str] = set()
@@ -199,7 +201,8 @@ class _Salvage:
             if isinstance(record.event, e.UserErased):
                 erased.add(reference)
             self._last_at = record.event.at
-            yield (*entry[:4], state.version, *entry[5:])
+            key = self._keys.find(reference)
+            yield codec.moved(entry, state.version, record.session, key)
         yield from self._given_up(erased)
 
     def _given_up(self, erased: set[str]) -> Iterator[codec.Entry]:
@@ -249,21 +252,37 @@ class _Salvage:
             found.gaps.append(Gap(path.name, 0, len(data), _NO_HEADER))
             return None
         found.gaps.append(Gap(path.name, 0, framing.HEADER_BYTES, _NO_HEADER))
-        return framing.Header(due, 0.0, key)
+        return self._guessed(path, data, framing.Header(due, 0.0, key))
+
+    def _guessed(self, path: Path, data: memoryview, header: framing.Header) -> framing.Header:
+        """Return the header with the format in which all frames of the segment can be read."""
+        for version in (framing.FORMAT_VERSION, framing.UNBOUND_VERSION):
+            guess, decoder = header._replace(version=version), reader.Decoder(self._keys)
+            try:
+                for frame in _frames(path, data, guess, Plan(), last=True):
+                    if not formats.is_plain(reader.raw_entries_of(path, frame)):
+                        for _ in decoder.records(path, guess, frame):
+                            pass
+            except reader.LogDamaged:
+                continue
+            return guess
+        return header
 
     def _of_frame(
         self, path: Path, header: framing.Header, frame: framing.Frame, found: Plan
     ) -> list[tuple[int, codec.Entry]]:
         try:
-            entries = reader.entries_of(path, frame)
-            if entries and isinstance(entries[0][4], str):  # an OpenID, in the clear
-                found.plain = True
+            if formats.is_plain(reader.raw_entries_of(path, frame)):
                 header = header._replace(version=framing.PLAIN_VERSION)
-                records = reader.decode_frame(path, header, frame, None)
+            records = list(self._decoder.records(path, header, frame))  # they can be decrypted
+            if header.version == framing.PLAIN_VERSION:
+                found.plain = True
                 return [(one.seq, self._encrypted(codec.require(one))) for one in records]
-            for _ in reader.decode_frame(path, header, frame, self._keys):
-                pass  # it can be decrypted
-            return list(enumerate(entries, frame.first_seq))
+            entries = reader.entries_of(path, header, frame)
+            return [
+                (record.seq, self._renewed(entry, record))
+                for entry, record in zip(entries, records, strict=True)
+            ]
         except reader.LogDamaged as error:
             size = frame.end - error.offset
             found.gaps.append(Gap(path.name, error.offset, size, error.why))
@@ -274,7 +293,12 @@ class _Salvage:
         self.makes_keys = True
         assert record.hidden is Hidden.READABLE
         key = self._keys.of(record.user) or self._keys.make(record.user)
-        return codec.encode(key, record.previous, record.event)
+        return codec.encode(key, record.previous, record.session, record.event)
+
+    def _renewed(self, entry: codec.Entry, record: AnyRecord) -> codec.Entry:
+        """Return an entry of an earlier format as today's."""
+        _, _, _, reference, previous, *_ = entry
+        return codec.moved(entry, previous, record.session, self._keys.find(reference))
 
 
 def _frames(

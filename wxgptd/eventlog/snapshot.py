@@ -28,6 +28,9 @@ from wxgptd.eventlog.disk import DISK, Disk
 from wxgptd.eventlog.keyring import Keyring, UserKey
 
 MAGIC = b"WXGPTSNP"
+FORMAT_VERSION = 2
+"""That of snapshots; segments count theirs by themselves."""
+
 KEPT = 2
 GROUP_USERS = 256
 
@@ -108,11 +111,8 @@ def write(
     key = secrets.randbits(32)
     try:
         with segments.create(fresh) as file:
-            file.write(
-                framing.pack_header(
-                    framing.Header(last_seq + 1, segments.creation_time(), key), MAGIC
-                )
-            )
+            header = framing.Header(last_seq + 1, segments.creation_time(), key, FORMAT_VERSION)
+            file.write(framing.pack_header(header, MAGIC))
             number = 1
             for group in _groups(notes, users, keys):
                 payload = codec.join(len(group), [msgpack.packb(one) for one in group])
@@ -188,7 +188,7 @@ def read(path: Path, keys: Keyring) -> Snapshot:
     header = framing.unpack_header(data, MAGIC)
     if header is None or header.first_seq != segments.last_seq_of(path) + 1:
         raise ValueError("its header does not check")
-    if header.version != framing.FORMAT_VERSION:
+    if header.version != FORMAT_VERSION:
         raise ValueError(f"it is of format {header.version}")
     walk = framing.Walk(data, header, expected=1)
     elements = [element for frame in walk for element in codec.unpack(frame.payload)]

@@ -20,6 +20,7 @@ from wxgptd.eventlog.disk import DISK, Disk, says_full
 from wxgptd.eventlog.keyring import Keyring, UserKey
 from wxgptd.eventlog.writer import SEGMENT_BYTES, Writer
 from wxgptd.ports.record import Capture, Loaded, Retained, StoreFigures
+from wxgptd.ports.store import InSession
 
 MAX_WAITING = 20_000
 """Appends that may wait for a disk that has stalled, before new questions are refused."""
@@ -139,8 +140,8 @@ class LogStore:
         """
         return reader.damage_before(self._directory, seq)
 
-    def append(self, user: User, events: Sequence[Event], expected: int) -> Deferred[int]:
-        """Append `events`, which rest on version `expected` of `user`.
+    def append(self, user: User, events: Sequence[InSession], expected: int) -> Deferred[int]:
+        """Append `events`, each with its session, which rest on version `expected` of `user`.
 
         Fires with the number of the last one once they are durable. They are atomic: after a
         crash all of them are there, or none. Behind `UserErased` the user's key is deleted, and
@@ -162,13 +163,13 @@ class LogStore:
         known = self._keys.of(user)
         key = known or self._keys.make(user)
         try:
-            entries = [codec.encode(key, n, event) for n, event in enumerate(events, expected)]
+            entries = [codec.encode(key, n, *event) for n, event in enumerate(events, expected)]
         except codec.Unencodable:
             if known is None:
                 self._keys.drop(key)
             raise
         erased = ""
-        if isinstance(events[-1], UserErased):
+        if isinstance(events[-1][1], UserErased):
             self._keys.forget(key)  # whoever comes back is somebody else
             erased = key.reference
         record = key.record if known is None else b""

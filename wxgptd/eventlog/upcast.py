@@ -17,6 +17,23 @@ def _reply_offered_1(body: Sequence[Any]) -> Sequence[Any]:
     return (*body, "markdown", None, "")
 
 
+def _answer_completed_3(body: Sequence[Any]) -> Sequence[Any]:
+    """What an answer took stood between the other fields."""
+    (
+        question, text, finish, model, prompt_tokens, completion_tokens, first_text_s, took_s,
+        assistant, estimated, prompt_bytes, cost, withdrawn,
+    ) = body  # fmt: skip
+    usage = (assistant, prompt_tokens, completion_tokens, estimated, prompt_bytes, cost)
+    return (question, text, finish, model, first_text_s, took_s, usage, withdrawn)
+
+
+def _answer_failed_3(body: Sequence[Any]) -> Sequence[Any]:
+    """Of a failure, only the sum of its tokens was recorded, which was an estimate."""
+    question, reason, text, detail, retry_after_s, tokens, assistant, cost = body
+    usage = (assistant, tokens, 0, tokens > 0, 0, cost)
+    return (question, reason, text, detail, retry_after_s, usage)
+
+
 STEPS: Mapping[tuple[int, int], Step] = {
     (3, 1): lambda body: (*body, 0, False),  # CommandGiven: when it was sent was not noted
     (4, 1): lambda body: (*body, ""),  # QuestionAsked: no pictures yet
@@ -26,8 +43,10 @@ STEPS: Mapping[tuple[int, int], Step] = {
     (6, 1): lambda body: (*body, False),  # MessageDeclined: there was nothing to tap
     (10, 1): lambda body: (*body, "", False, 0, 0.0),  # AnswerCompleted: nobody counted costs
     (10, 2): lambda body: (*body, False),  # AnswerCompleted: nothing was taken back
+    (10, 3): _answer_completed_3,
     (11, 1): lambda body: (*body, 0),  # AnswerFailed: what it took was not counted
     (11, 2): lambda body: (*body, "", 0.0),  # AnswerFailed: nor by whose prices
+    (11, 3): _answer_failed_3,
     (13, 1): _reply_offered_1,
     (21, 1): lambda body: (*body, False),  # ModelChosen: nor here
 }

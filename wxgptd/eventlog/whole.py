@@ -25,7 +25,7 @@ def encoded(records: Iterator[Recorded], keys: Keyring) -> Iterator[codec.Entry]
             yield codec.encode_hidden(record)
             continue
         key = keys.of(record.user) or keys.make(record.user)
-        yield codec.encode(key, record.previous, record.event)
+        yield codec.encode(key, record.previous, record.session, record.event)
     keys.write()
 
 

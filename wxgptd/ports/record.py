@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from wxgptd.domain.model.events import Event
 from wxgptd.domain.model.state import UserState
-from wxgptd.domain.model.values import DeliveryKey, LinkHash, User
+from wxgptd.domain.model.values import DeliveryKey, LinkHash, SessionId, User
 
 
 class Unreadable(NamedTuple):
@@ -30,14 +30,16 @@ class Hidden(StrEnum):
 class Recorded(NamedTuple):
     """One event on record.
 
-    `seq` numbers all events of the log from 1, without a gap. `previous` is the number of
-    events of this user that came before: the version of the state that it was decided on. Where
-    it is `hidden`, the user is a pseudonym and what is personal is empty: without the master key
-    it is sealed, without the user's own it is erased.
+    `seq` numbers all events of the log from 1, without a gap. `session` is the one that the event
+    belongs to, or empty. `previous` is the number of events of this user that came before: the
+    version of the state that it was decided on. Where it is `hidden`, the user is a pseudonym and
+    what is personal is empty: without the master key it is sealed, without the user's own it is
+    erased.
     """
 
     seq: int
     user: User
+    session: SessionId
     previous: int
     event: Event
     hidden: Hidden = Hidden.READABLE
@@ -48,8 +50,12 @@ class RecordedUnreadable(NamedTuple):
 
     seq: int
     user: User
+    session: SessionId
     previous: int
     event: Unreadable
+
+
+AnyRecord = Recorded | RecordedUnreadable
 
 
 SYNC_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)

@@ -8,14 +8,17 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 
 from wxgptd.domain.model.events import Event
-from wxgptd.domain.model.values import User
+from wxgptd.domain.model.values import SessionId, User
 from wxgptd.ports.record import Capture, Loaded, Retained, StoreFigures
+
+InSession = tuple[SessionId, Event]
+"""An event, and the session that it belongs to, or an empty text."""
 
 
 class EventStore(Protocol):
     """Whoever keeps events for good."""
 
-    def append(self, user: User, events: Sequence[Event], expected: int) -> Deferred[int]:
+    def append(self, user: User, events: Sequence[InSession], expected: int) -> Deferred[int]:
         """Append `events`, which rest on version `expected` of `user`, all or none.
 
         A store with one writer may take that writer's word for `expected`. Fires with the

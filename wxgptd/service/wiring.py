@@ -14,6 +14,7 @@ from wxgptd import config as cfg
 from wxgptd.admin.resource import Admin
 from wxgptd.admin.resource import Metrics as MetricsPage
 from wxgptd.domain.decide import commands as c
+from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import (
     LOG_ITSELF,
 )
@@ -316,8 +317,8 @@ class Service:
     def note_trimmed(self, segment: str, offset: int, size: int) -> None:
         """Record that a torn tail was cut off the log."""
         now = self._timeline.now()
-        command = c.NoteTrimmed(at=now, segment=segment, offset=offset, size=size)
-        self.journal.record(LOG_ITSELF, command)
+        trimmed = e.TailTrimmed(at=now, segment=segment, offset=offset, size=size)
+        self.journal.record(LOG_ITSELF, c.Note(trimmed))
 
     def begin(self) -> None:
         """Take up work: from here on the service is ready."""

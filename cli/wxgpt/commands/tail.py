@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,14 +17,14 @@ from wxgpt import completing, options, render
 from wxgpt.control import UnknownUser
 from wxgpt.failures import UsageFailure
 from wxgpt.watch import Watch
+from wxgptd.eventlog.codec import KINDS
 
 if TYPE_CHECKING:
-    from wxgpt.render import AnyRecord
     from wxgptd.eventlog.reader import Follower
+    from wxgptd.ports.record import AnyRecord
 
 LOOK_AGAIN_S = 30.0
 """How long to wait at most for the kernel to say that something was written."""
-LOOK_BACK_EVENTS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Filter:
         """Return how many seconds to wait at most for what is still to come."""
         return most if self.until is None else min(most, max(self.until - now, 0.0) + 0.01)
 
-    def admits(self, record: AnyRecord, session: str) -> bool:
+    def admits(self, record: AnyRecord) -> bool:
         """Tell whether to show the event."""
         at = record.event.at
         return (
@@ -64,7 +64,7 @@ class Filter:
             and (not self.kinds or render.kind(record) in self.kinds)
             and (not self.users or not self.users.isdisjoint(render.names(record.user)))
             and (not self.accounts or record.user.account in self.accounts)
-            and (not self.sessions or session in self.sessions)
+            and (not self.sessions or record.session in self.sessions)
             and (not self.grep or any(text in render.texts(record) for text in self.grep))
         )
 
@@ -147,12 +147,7 @@ def command(
       wxgpt tail --since 2h --user oXXXX -o ndjson
       wxgpt tail -f --cursor-file seen.seq -o ndjson
 
-    Times are 10m, 2h, 3d, yesterday, today, a date, RFC 3339 or @epoch. Kinds are SessionOpened,
-    SessionClosed, SessionResumed, MessageHeld, CommandGiven, QuestionAsked, ContinuationAsked,
-    MessageDeclined, MessagesUnanswered, UserSubscribed, UserUnsubscribed, AttemptRepeated,
-    AnswerCompleted, AnswerFailed, AnswerRestarted, ReplyOffered, HistoryLinkIssued, PageOpened,
-    PushStarted, PushDelivered, PushFailed, StandingChanged, ContextTrimmed, ModelChosen,
-    UserErased, TailTrimmed, TimeoutBudgetSet.
+    Times are 10m, 2h, 3d, yesterday, today, a date, RFC 3339 or @epoch.
     """
     if follow and reverse:
         raise UsageFailure("--follow and --reverse exclude each other")
@@ -178,36 +173,45 @@ def command(
     from wxgptd.eventlog.reader import Follower
 
     follower = Follower(directory, keys, after=_begin(directory, wanted, count))
-    tracker = render.Sessions()
-    shown: deque[tuple[AnyRecord, str]] = deque(maxlen=count)
-    unseen = set(wanted.users)
-    for record, session in _read(follower, tracker):
-        if unseen:
-            unseen.difference_update(render.names(record.user))
-        if wanted.admits(record, session):
-            shown.append((record, session))
-    history = list(reversed(shown)) if reverse else list(shown)
-    show.all(history)
+    history, unknown = _history(follower, wanted, count)
+    show.all(history[::-1] if reverse else history)
     if history:
-        _keep_cursor(cursor_file, max(record.seq for record, _ in history))
-    if unseen:
-        _say_unseen(unseen, give_up=not follow)
-    if follow:
-        click.echo("following, ^C to quit", err=True)
-    watch = Watch(directory) if follow else None
-    while watch is not None and not wanted.over(time.time()):
-        for record, session in _read(follower, tracker):
-            if wanted.admits(record, session):
-                show.one(record, session)
-                _keep_cursor(cursor_file, record.seq)
+        _keep_cursor(cursor_file, history[-1].seq)
+    if unknown:
+        _report_unknown(unknown, give_up=not follow)
+    if not follow:
+        return
+    click.echo("following, ^C to quit", err=True)
+    watch = Watch(directory)
+    while not wanted.over(time.time()):
+        for record in filter(wanted.admits, follower.poll()):
+            show.one(record)
+            _keep_cursor(cursor_file, record.seq)
         watch.wait(wanted.left(time.time(), LOOK_AGAIN_S))
 
 
-def _say_unseen(users: set[str], *, give_up: bool) -> None:
-    """Say that nothing is known of some users; an end of it unless more is to come.
+command.help = f"{inspect.cleandoc(command.help or '')}\n\nKinds are {', '.join(KINDS)}."
+
+
+def _history(
+    follower: Follower, wanted: Filter, count: int | None
+) -> tuple[list[AnyRecord], set[str]]:
+    """Return the last `count` events that are wanted, and which users no event is of."""
+    shown: deque[AnyRecord] = deque(maxlen=count)
+    unknown = set(wanted.users)
+    for record in follower.poll():
+        if unknown:
+            unknown.difference_update(render.names(record.user))
+        if wanted.admits(record):
+            shown.append(record)
+    return list(shown), unknown
+
+
+def _report_unknown(users: set[str], *, give_up: bool) -> None:
+    """Report users of whom there is no event.
 
     Raises:
-        UnknownUser: `give_up`.
+        UnknownUser: `give_up`: no more events are waited for.
     """
     said = f"nothing is known of {', '.join(sorted(users))}"
     if give_up:
@@ -216,22 +220,14 @@ def _say_unseen(users: set[str], *, give_up: bool) -> None:
 
 
 def _begin(directory: Path, wanted: Filter, count: int | None) -> int:
-    """Return the number behind which to begin to read.
-
-    From the beginning where something is searched for. Else some way before what is shown: an
-    event's session is known from the events before it.
-    """
-    if wanted.searches or (count is None and not wanted.after):
-        return 0
+    """Return the number of the event after which to begin to read."""
+    if wanted.users:
+        return 0  # whether a user is known, the whole log tells
+    if wanted.searches or count is None:
+        return wanted.after
     from wxgptd.eventlog.reader import newest_seq
 
-    shown = wanted.after if count is None else max(wanted.after, newest_seq(directory) - count)
-    return max(0, shown - LOOK_BACK_EVENTS)
-
-
-def _read(follower: Follower, tracker: render.Sessions) -> Iterator[tuple[AnyRecord, str]]:
-    for record in follower.poll():
-        yield record, tracker.session_of(record)
+    return max(wanted.after, newest_seq(directory) - count)
 
 
 class _Printer:
@@ -241,19 +237,19 @@ class _Printer:
         wide = shutil.get_terminal_size((120, 24)).columns
         self._width = wide if sys.stdout and sys.stdout.isatty() else 100_000
 
-    def all(self, records: list[tuple[AnyRecord, str]]) -> None:
+    def all(self, records: list[AnyRecord]) -> None:
         if self._output == "json":
-            click.echo(render.dumps([render.as_json(*pair) for pair in records]))
+            click.echo(render.dumps([render.as_json(record) for record in records]))
             return
-        for record, session in records:
-            self.one(record, session)
+        for record in records:
+            self.one(record)
 
-    def one(self, record: AnyRecord, session: str) -> None:
+    def one(self, record: AnyRecord) -> None:
         if self._output == "text":
-            line = render.as_line(record, session, utc=self._utc, width=self._width)
+            line = render.as_line(record, utc=self._utc, width=self._width)
             click.echo(line.encode("utf-8", "replace").decode())
         else:
-            click.echo(render.dumps(render.as_json(record, session)))
+            click.echo(render.dumps(render.as_json(record)))
 
 
 def _choice(given: str) -> frozenset[str]:
@@ -261,8 +257,6 @@ def _choice(given: str) -> frozenset[str]:
 
 
 def _kinds(given: str) -> frozenset[str]:
-    from wxgptd.eventlog.codec import KINDS
-
     known = {kind.lower(): kind for kind in KINDS}
     chosen = _choice(given)
     unknown = sorted(one for one in chosen if one.replace("_", "").lower() not in known)

@@ -15,8 +15,8 @@ from wxgpt import options, render
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from wxgptd.domain.model.values import AssistantName, SessionId
-    from wxgptd.ports.record import Recorded, RecordedUnreadable
+    from wxgptd.domain.model.values import SessionId
+    from wxgptd.ports.record import AnyRecord
 
 COLUMNS = (
     "answers", "failures", "prompt_tokens", "completion_tokens", "estimated_tokens", "cost",
@@ -91,7 +91,7 @@ def command(by: str, since: float | None, until: float | None, output: str) -> N
 
 
 def count(
-    records: Iterable[Recorded | RecordedUnreadable],
+    records: Iterable[AnyRecord],
     by: str,
     since: float | None,
     until: float | None,
@@ -100,10 +100,9 @@ def count(
     from wxgptd.domain.model import events as e
 
     rows: dict[str, Row] = {}
-    sessions = render.Sessions()
-    assistants: dict[SessionId, AssistantName] = {}
+    assistants: dict[SessionId, str] = {}
     for record in records:
-        session, event = sessions.session_of(record), record.event
+        session, event = record.session, record.event
         if isinstance(event, e.SessionOpened):
             assistants[event.session] = event.assistant
         counted = e.AnswerCompleted | e.AnswerFailed | e.MessagesUnanswered
@@ -111,7 +110,7 @@ def count(
             continue
         if not (since or 0.0) <= event.at < (until or float("inf")):
             continue
-        own = assistants.get(session, "?")  # type: ignore[call-overload]
+        own = assistants.get(session, "?")
         if isinstance(event, e.MessagesUnanswered):
             if by == "day":
                 day = f"{datetime.fromtimestamp(event.at):%Y-%m-%d}"
@@ -123,26 +122,23 @@ def count(
             "assistant": own,
             "model": "?",
         }
-        names["assistant"] = event.assistant or own
+        names["assistant"] = event.usage.assistant or own
         if isinstance(event, e.AnswerCompleted):
             names["model"] = event.model
         row = rows.setdefault(names[by], Row())
         if isinstance(event, e.AnswerFailed):
             row.failures += 1
-            row.prompt_tokens += event.tokens
-            row.estimated_tokens += event.tokens
-            row.cost += event.cost
-            continue
-        row.answers += 1
-        row.prompt_tokens += event.prompt_tokens
-        row.completion_tokens += event.completion_tokens
-        row.cost += event.cost
-        if event.estimated:
-            row.estimated_tokens += event.prompt_tokens + event.completion_tokens
+        else:
+            row.answers += 1
+        row.prompt_tokens += event.usage.prompt_tokens
+        row.completion_tokens += event.usage.completion_tokens
+        row.cost += event.usage.cost
+        if event.usage.estimated or isinstance(event, e.AnswerFailed):
+            row.estimated_tokens += event.usage.tokens
     return rows
 
 
-def _whose(record: Recorded | RecordedUnreadable) -> str:
+def _whose(record: AnyRecord) -> str:
     """Return the name of a row of a user's; the erased, whom nobody can name, share one."""
     from wxgptd.ports.record import Hidden, Recorded
 

@@ -8,7 +8,7 @@ from wxgptd.domain.decide.commands import Written
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.session import Session
 from wxgptd.domain.model.state import UserState
-from wxgptd.domain.model.values import AssistantName, CloseReason, DeliveryKey, FailureReason
+from wxgptd.domain.model.values import AnswerUsage, CloseReason, DeliveryKey, FailureReason
 
 Events = tuple[e.Event, ...]
 
@@ -64,17 +64,15 @@ def stopped(
     question: DeliveryKey, why: str, at: float, written: Sequence[Written] = ()
 ) -> e.AnswerFailed:
     """Return what stops the answer to `question`; what is `written` of it is kept."""
-    known = next((one for one in written if one.question == question), None)
+    nothing = Written(question, "", AnswerUsage())
+    kept = next((part for part in written if part.question == question), nothing)
     return e.AnswerFailed(
         at=at,
         question=question,
         reason=FailureReason.STOPPED,
-        text=known.text if known is not None else "",
+        text=kept.text,
         detail=why,
-        retry_after_s=0.0,
-        tokens=known.tokens if known is not None else 0,
-        assistant=known.assistant if known is not None else AssistantName(""),
-        cost=known.cost if known is not None else 0.0,
+        usage=kept.usage,
     )
 
 

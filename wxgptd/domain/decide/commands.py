@@ -6,28 +6,25 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from wxgptd.domain.intake.routing import Message
+from wxgptd.domain.model.events import Fact
 from wxgptd.domain.model.values import (
+    AnswerUsage,
     AssistantName,
     CloseReason,
     DeliveryKey,
-    FailureReason,
-    Finish,
     LinkHash,
     Policy,
     SessionId,
-    Standing,
     Usage,
 )
 
 
 class Written(NamedTuple):
-    """What a running answer has come to, should it be stopped: as in `events.AnswerFailed`."""
+    """What a running answer has come to, in case it is stopped: as in `events.AnswerFailed`."""
 
     question: DeliveryKey
     text: str
-    tokens: int
-    assistant: AssistantName
-    cost: float
+    usage: AnswerUsage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,47 +85,11 @@ class OfferReply:
     in_line: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompleteAnswer:
-    """The model finished its answer."""
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Put `fact` on record, unless it comes too late or is on record already."""
 
-    at: float
-    question: DeliveryKey
-    text: str
-    finish: Finish
-    model: str
-    prompt_tokens: int
-    completion_tokens: int
-    first_text_s: float
-    took_s: float
-    assistant: AssistantName
-    estimated: bool
-    prompt_bytes: int
-    cost: float
-    withdrawn: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailAnswer:
-    """The model gave up, or was given up on."""
-
-    at: float
-    question: DeliveryKey
-    reason: FailureReason
-    text: str
-    detail: str
-    retry_after_s: float = 0.0
-    tokens: int = 0
-    assistant: AssistantName = AssistantName("")
-    cost: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestartAnswer:
-    """Ask again what a stop of the daemon left without an answer."""
-
-    at: float
-    question: DeliveryKey
+    fact: Fact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,14 +107,6 @@ class CloseSession:
     session: SessionId
     reason: CloseReason
     written: tuple[Written, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenPage:
-    """The page of an answer was asked for."""
-
-    at: float
-    question: DeliveryKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,43 +131,6 @@ class SettlePush:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeStanding:
-    """Block or allow the user, until a time or (0) for good."""
-
-    at: float
-    standing: Standing
-    until: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoteTrimmed:
-    """Note that the log's torn tail was cut off; see `events.TailTrimmed`."""
-
-    at: float
-    segment: str
-    offset: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetTimeoutBudget:
-    """Note what an account may afford from now on; see `events.TimeoutBudgetSet`."""
-
-    at: float
-    size: int
-    ceiling: int
-    timeouts: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoteUnanswered:
-    """Note how many messages nobody has answered; see `events.MessagesUnanswered`."""
-
-    at: float
-    count: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EraseUser:
     """Forget the user, and everything that was said; `reason` ends what is open."""
 
@@ -222,30 +138,6 @@ class EraseUser:
     reason: CloseReason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrimContext:
-    """Older turns had to be left out of what the model is told about a question."""
-
-    at: float
-    question: DeliveryKey
-    turns: int
-
-
 Command = (
-    Receive
-    | OfferReply
-    | CompleteAnswer
-    | FailAnswer
-    | RestartAnswer
-    | ExpireSession
-    | CloseSession
-    | OpenPage
-    | StartPush
-    | SettlePush
-    | ChangeStanding
-    | TrimContext
-    | EraseUser
-    | NoteTrimmed
-    | SetTimeoutBudget
-    | NoteUnanswered
+    Receive | OfferReply | Note | ExpireSession | CloseSession | StartPush | SettlePush | EraseUser
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wxgptd.domain.model.values import (
+    AnswerUsage,
     AssistantName,
     CloseReason,
     DeliveryKey,
@@ -23,7 +24,7 @@ from wxgptd.domain.model.values import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class SessionOpened:
     """From here on the user's messages go to `assistant`.
 
@@ -36,7 +37,7 @@ class SessionOpened:
     ttl_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class SessionClosed:
     """The session takes no more questions; the answers it has asked for still come."""
 
@@ -45,7 +46,7 @@ class SessionClosed:
     reason: CloseReason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class SessionResumed:
     """The last session, which had expired, takes questions again, with all that was said in it."""
 
@@ -54,7 +55,7 @@ class SessionResumed:
     ttl_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class MessageHeld:
     """A message came after the session's expiry. It is not sent to a model unless its sender asks.
 
@@ -67,7 +68,7 @@ class MessageHeld:
     tapped: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class CommandGiven:
     """A chat command arrived for the first time; `command` is its canonical name.
 
@@ -83,7 +84,7 @@ class CommandGiven:
     tapped: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class QuestionAsked:
     """A question arrived for the first time. It is named by `delivery` from now on.
 
@@ -107,7 +108,7 @@ class QuestionAsked:
     held: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ContinuationAsked:
     """The user asked for what has not been offered yet of the answer to `question`.
 
@@ -122,7 +123,7 @@ class ContinuationAsked:
     tapped: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class MessageDeclined:
     """A message of an open session was not taken as a question; `reason` names the notice."""
 
@@ -133,7 +134,7 @@ class MessageDeclined:
     tapped: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class UserSubscribed:
     """The user follows the account; `scene` is that of the QR code, where there was one."""
 
@@ -142,7 +143,7 @@ class UserSubscribed:
     scene: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class UserUnsubscribed:
     """The user left the account."""
 
@@ -150,7 +151,7 @@ class UserUnsubscribed:
     delivery: DeliveryKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class AttemptRepeated:
     """WeChat delivered a known message again: earlier attempts went without a reply it took."""
 
@@ -159,14 +160,11 @@ class AttemptRepeated:
     number: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class AnswerCompleted:
-    """The model finished.
+    """The model finished. `model` is the name its server gave it.
 
-    `assistant` is whose model answered, which may be another one than the session's. Tokens are
-    as the server reported them or, if `estimated`, as we guess. `prompt_bytes` is how long what
-    the model was told is, in UTF-8; `cost` is by the operator's prices, in their currency.
-    `withdrawn` tells that parts which were offered already were thoughts, and not of this text.
+    `withdrawn` tells that the parts offered so far were thoughts, and are not in `text`.
     """
 
     at: float
@@ -174,37 +172,26 @@ class AnswerCompleted:
     text: str
     finish: Finish
     model: str
-    prompt_tokens: int
-    completion_tokens: int
     first_text_s: float
     took_s: float
-    assistant: AssistantName
-    estimated: bool
-    prompt_bytes: int
-    cost: float
+    usage: AnswerUsage
     withdrawn: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class AnswerFailed:
-    """The model did not finish; `text` is as far as it came, `detail` is for the operator.
-
-    `tokens` is about what it took all the same, and `cost` what that costs at the prices of
-    `assistant`, who was asked last.
-    """
+    """The model did not finish; `text` is as far as it came, `detail` is for the operator."""
 
     at: float
     question: DeliveryKey
     reason: FailureReason
     text: str
     detail: str
-    retry_after_s: float
-    tokens: int
-    assistant: AssistantName
-    cost: float
+    retry_after_s: float = 0.0
+    usage: AnswerUsage = AnswerUsage()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class AnswerRestarted:
     """A question that a stop of the daemon left without its answer is asked again."""
 
@@ -212,7 +199,7 @@ class AnswerRestarted:
     question: DeliveryKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ReplyOffered:
     """A reply was settled on for `delivery`: written to WeChat, which may or may not show it.
 
@@ -233,7 +220,7 @@ class ReplyOffered:
     reminder: DeliveryKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class HistoryLinkIssued:
     """A link to the user's own history was made."""
 
@@ -242,7 +229,7 @@ class HistoryLinkIssued:
     link: LinkHash
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class PageOpened:
     """Somebody who has the link looked at the answer to `question` for the first time."""
 
@@ -250,7 +237,7 @@ class PageOpened:
     question: DeliveryKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class PushStarted:
     """A part of a late answer is about to be sent as a customer-service message.
 
@@ -265,7 +252,7 @@ class PushStarted:
     rest: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class PushDelivered:
     """WeChat took the message."""
 
@@ -273,7 +260,7 @@ class PushDelivered:
     question: DeliveryKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class PushFailed:
     """WeChat did not take the message, or nobody knows; `code` is WeChat's, or 0."""
 
@@ -283,7 +270,7 @@ class PushFailed:
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class StandingChanged:
     """The operator blocked or allowed the user, until a time or (0) for good."""
 
@@ -292,14 +279,14 @@ class StandingChanged:
     until: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class UserErased:
     """The user's key is deleted behind this: nobody can read any more who it was and said what."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class TailTrimmed:
     """A start has cut off `size` bytes at `offset` of a segment: what a crash left of a write.
 
@@ -312,7 +299,7 @@ class TailTrimmed:
     size: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class TimeoutBudgetSet:
     """From here on the account lets WeChat time out `size` times in five minutes at most.
 
@@ -326,7 +313,7 @@ class TimeoutBudgetSet:
     timeouts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class MessagesUnanswered:
     """`count` messages have gone unanswered since the last of these events: no session, no rule.
 
@@ -337,7 +324,7 @@ class MessagesUnanswered:
     count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ContextTrimmed:
     """For the first time in a session, older turns were left out of what the model is told."""
 
@@ -346,7 +333,7 @@ class ContextTrimmed:
     turns: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ModelChosen:
     """From here on the session's questions go to another one of the assistant's models."""
 
@@ -386,3 +373,17 @@ Event = (
     | TimeoutBudgetSet
     | MessagesUnanswered
 )
+
+AccountFact = TailTrimmed | TimeoutBudgetSet | MessagesUnanswered
+"""What is recorded for an account, or for the log itself: no user's state can contradict it."""
+
+Fact = (
+    AnswerCompleted
+    | AnswerFailed
+    | AnswerRestarted
+    | ContextTrimmed
+    | PageOpened
+    | StandingChanged
+    | AccountFact
+)
+"""What the daemon finds out, or is told, by itself: `decide` only sees whether it still counts."""

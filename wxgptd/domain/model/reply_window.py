@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from wxgptd.domain.model.values import DeliveryKey, Reply
+from wxgptd.domain.model.values import DeliveryKey, Reply, SessionId
 
 WECHAT_PATIENCE_S = 5.0
 """How long WeChat waits for a reply before it hangs up."""
@@ -38,12 +38,14 @@ LAST_AFTER_S = 9.0
 class Open(NamedTuple):
     """Nothing has been said yet. `question` is what the reply will be about, if anything.
 
-    `first_at` is when WeChat sent the message for the first time, as far as is known.
+    `first_at` is when WeChat sent the message for the first time, as far as is known. `session` is
+    the one that the message belongs to, if any.
     """
 
     first_at: float
     attempts: int
     question: DeliveryKey
+    session: SessionId = SessionId("")
 
 
 class Settled(NamedTuple):
@@ -53,6 +55,7 @@ class Settled(NamedTuple):
     attempts: int
     reply: Reply
     settled_at: float
+    session: SessionId = SessionId("")
 
 
 Window = Open | Settled

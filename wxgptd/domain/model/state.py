@@ -126,6 +126,26 @@ class UserState(NamedTuple):
             raise Inconsistent(f"no question {name}")
         return found[1]
 
+    def session_of(self, question: DeliveryKey) -> SessionId:
+        """Return the session of the question of that name, or an empty text."""
+        found = self.find(question)
+        return found[0].id if found is not None else SessionId("")
+
+    def sessions_with(self, question: Question) -> tuple[Session | None, tuple[Session, ...]]:
+        """Return the live session and the past ones with `question` replaced in its session."""
+        live, past = self.live, self.past
+        if live is not None and question.delivery in live.questions:
+            return live.with_question(question), past
+        return live, tuple(
+            session.with_question(question) if question.delivery in session.questions else session
+            for session in past
+        )
+
+    def unseen_without(self, name: DeliveryKey) -> tuple[DeliveryKey, ...]:
+        """Return the unseen questions without `name`."""
+        unseen = self.unseen
+        return tuple(other for other in unseen if other != name) if name in unseen else unseen
+
     def links(self, since: float) -> Iterator[tuple[LinkHash, DeliveryKey, float]]:
         """Yield what leads here of what was made from `since` on: the link, to what, and when."""
         for session in self.sessions():

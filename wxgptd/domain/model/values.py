@@ -232,9 +232,31 @@ class Limits:
     only_allowed: bool = False
 
 
+class AnswerUsage(NamedTuple):
+    """Whose model answered a question, and what all calls for it took.
+
+    `assistant` is the one that was asked last, which may be another one than the session's. Tokens
+    are as the server reported them or, if `estimated`, an estimate. `prompt_bytes` is the length of
+    the prompt in UTF-8, or 0 where it says nothing about tokens. `cost` is in the operator's
+    currency.
+    """
+
+    assistant: AssistantName = AssistantName("")
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    estimated: bool = False
+    prompt_bytes: int = 0
+    cost: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the prompt and of the answer."""
+        return self.prompt_tokens + self.completion_tokens
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How much somebody has asked for."""
+    """How many questions a user has asked in a period, and how many tokens the answers took."""
 
     questions: int = 0
     tokens: int = 0

@@ -16,6 +16,7 @@ from wxgptd.domain.decide.decider import recover
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import (
+    AnswerUsage,
     AssistantName,
     DeliveryKey,
     FailureReason,
@@ -24,7 +25,6 @@ from wxgptd.domain.model.values import (
 from wxgptd.errors import WxgptError
 from wxgptd.ports.models import Breakdown, Completion
 from wxgptd.service.answers.asking import Asking
-from wxgptd.service.answers.fitting import Facts
 from wxgptd.service.answers.inflight import Flight, InFlight
 from wxgptd.service.answers.pushing import Pushing
 from wxgptd.service.answers.slots import Slots
@@ -73,8 +73,11 @@ class Answering:
                 self._flights.open(user, name)  # it waits, as before
         policy = self._settings.account(user).policy
         for command in recover(state, self._timeline.now(), policy.link_ttl_s):
-            if isinstance(command, c.FailAnswer):
-                log.warn("answer {question} {why}", question=command.question, why=command.detail)
+            match command:
+                case c.Note(fact=e.AnswerFailed(question=question, detail=why)):
+                    log.warn("answer {question} {why}", question=question, why=why)
+                case _:
+                    pass
             self._journal.record(user, command)
 
     def end(self) -> None:
@@ -89,14 +92,8 @@ class Answering:
         return tuple(self._written(name, flight) for name, flight in flights if flight is not None)
 
     def _written(self, question: DeliveryKey, flight: Flight) -> c.Written:
-        facts = flight.charge() if flight.charge is not None else Facts(AssistantName(""))
-        return c.Written(
-            question=question,
-            text=flight.written,
-            tokens=facts.prompt_tokens + facts.completion_tokens,
-            assistant=facts.assistant,
-            cost=facts.cost,
-        )
+        usage = flight.charge() if flight.charge is not None else AnswerUsage()
+        return c.Written(question, flight.written, usage)
 
     def __call__(self, entry: Entry) -> None:
         """Do what `entry` asks for, whether anybody waits for it or not."""
@@ -147,14 +144,14 @@ class Answering:
         """Have one question answered, and the answer recorded."""
         try:
             await self._journal.committed()
-            command = await self._ask(user, name, flight)
+            answer = await self._ask(user, name, flight)
         except CancelledError:
             return  # by `/clear`, or by a stop: whoever cancelled has settled what follows
         except WxgptError:
             return  # the log cannot be written any more, and the daemon is about to stop
         except Exception:  # noqa: BLE001 (whatever it was, the user gets a sentence)
             log.failure("asking the model failed unexpectedly")
-            command = c.FailAnswer(
+            answer = e.AnswerFailed(
                 at=self._timeline.now(),
                 question=name,
                 reason=FailureReason.UNAVAILABLE,
@@ -162,28 +159,23 @@ class Answering:
                 detail="unexpected error, see the log",
             )
         flight.finished()
-        self._journal.record(user, command)
+        self._journal.record(user, c.Note(answer))
 
     async def _ask(
         self, user: User, name: DeliveryKey, flight: Flight
-    ) -> c.CompleteAnswer | c.FailAnswer:
-        result, facts = await self._asking.ask(user, name, flight, self._stop_moderated)
+    ) -> e.AnswerCompleted | e.AnswerFailed:
+        result, usage = await self._asking.ask(user, name, flight, self._stop_moderated)
         match result:
             case Completion():
-                return c.CompleteAnswer(
+                return e.AnswerCompleted(
                     at=self._timeline.now(),
                     question=name,
                     text=result.text,
                     finish=result.finish,
                     model=result.model,
-                    prompt_tokens=facts.prompt_tokens,
-                    completion_tokens=facts.completion_tokens,
                     first_text_s=result.first_text_s,
                     took_s=result.took_s,
-                    assistant=facts.assistant,
-                    estimated=facts.estimated,
-                    prompt_bytes=facts.prompt_bytes,
-                    cost=facts.cost,
+                    usage=usage,
                     withdrawn=result.withdrawn,
                 )
             case Breakdown():
@@ -192,27 +184,25 @@ class Answering:
                     question=name,
                     reason=result.reason,
                     detail=result.logged,
-                    bounded_as=f"answer failed {facts.assistant} {result.reason}",
+                    bounded_as=f"answer failed {usage.assistant} {result.reason}",
                 )
-                return self._failed(name, result, facts)
+                return self._failed(name, result, usage)
 
-    def _stop_moderated(self, user: User, name: DeliveryKey, facts: Facts) -> None:
+    def _stop_moderated(self, user: User, name: DeliveryKey, usage: AnswerUsage) -> None:
         objection = Breakdown(
             reason=FailureReason.MODERATED,
             text="",
             detail="the answer has a word from the moderation list in it",
         )
-        self._journal.record(user, self._failed(name, objection, facts))
+        self._journal.record(user, c.Note(self._failed(name, objection, usage)))
 
-    def _failed(self, name: DeliveryKey, result: Breakdown, facts: Facts) -> c.FailAnswer:
-        return c.FailAnswer(
+    def _failed(self, name: DeliveryKey, result: Breakdown, usage: AnswerUsage) -> e.AnswerFailed:
+        return e.AnswerFailed(
             at=self._timeline.now(),
             question=name,
             reason=result.reason,
             text=result.text,
             detail=result.detail,
             retry_after_s=result.retry_after_s,
-            tokens=facts.prompt_tokens + facts.completion_tokens,
-            assistant=facts.assistant,
-            cost=facts.cost,
+            usage=usage,
         )

@@ -16,10 +16,11 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from wxgptd.domain.decide import commands as c
+from wxgptd.domain.model import events as e
 from wxgptd.domain.model import reply_window
 from wxgptd.domain.model.reply_window import Open
 from wxgptd.domain.model.session import Session
-from wxgptd.domain.model.values import AccountName, DeliveryKey, FailureReason, User
+from wxgptd.domain.model.values import AccountName, AnswerUsage, DeliveryKey, FailureReason, User
 from wxgptd.domain.prompt import context
 from wxgptd.domain.prompt.context import Message
 from wxgptd.domain.prompt.tokens import ModelName
@@ -27,7 +28,7 @@ from wxgptd.domain.replies import wording
 from wxgptd.domain.text import answer_length
 from wxgptd.domain.text.answer_length import Pace
 from wxgptd.ports.models import Breakdown, Completion, Prompt, ignore
-from wxgptd.service.answers.fitting import Facts, Fitting
+from wxgptd.service.answers.fitting import Fitting
 from wxgptd.service.answers.inflight import Flight
 from wxgptd.service.answers.moderation import Moderation
 from wxgptd.service.answers.room import Room
@@ -54,7 +55,7 @@ _NOBODY_ELSE = frozenset({FailureReason.REFUSED, FailureReason.MODERATED, Failur
 
 WEEKDAYS = "一二三四五六日"
 
-Stop = Callable[[User, DeliveryKey, Facts], None]
+Stop = Callable[[User, DeliveryKey, AnswerUsage], None]
 """Told of an answer that the words list objects to, and what it took until then."""
 
 
@@ -89,7 +90,7 @@ class Asking:
 
     async def ask(
         self, user: User, name: DeliveryKey, flight: Flight, stop: Stop
-    ) -> tuple[Completion | Breakdown, Facts]:
+    ) -> tuple[Completion | Breakdown, AnswerUsage]:
         """Have one question answered; `stop` is called where the words list objects to that."""
         found = self._around.journal.state(user).find(name)
         assert found is not None
@@ -98,7 +99,7 @@ class Asking:
         if own is None:
             detail = f"no [assistant.{session.assistant}] is configured any more"
             gone = Breakdown(reason=FailureReason.MISCONFIGURED, text="", detail=detail)
-            return gone, Facts(session.assistant)
+            return gone, AnswerUsage(session.assistant)
         told = context.messages(session, name, self._system_prompt(own, user))
         count = sum(bool(message.picture) for message in told) if own.vision else 0
         if not count:
@@ -111,7 +112,7 @@ class Asking:
                 missing = Breakdown(
                     reason=FailureReason.PICTURE, text="", detail="the picture could not be fetched"
                 )
-                return missing, Facts(own.name)
+                return missing, AnswerUsage(own.name)
             place.shrink(sum(len(message.picture) for message in seen))
             return await _Question(self._around, user, name, flight, stop, session, own, seen).ask()
         finally:
@@ -175,41 +176,41 @@ class _Question:
         self._own = own
         self._told = told
         self._cost = 0.0
-        self._best: tuple[Breakdown, Facts] | None = None
+        self._best: tuple[Breakdown, AnswerUsage] | None = None
 
-    async def ask(self) -> tuple[Completion | Breakdown, Facts]:
+    async def ask(self) -> tuple[Completion | Breakdown, AnswerUsage]:
         """Ask one model after the other until one answers."""
         candidates = self._candidates()
         if not candidates:
             spent = "the budget of the day is spent"
             nobody = Breakdown(reason=FailureReason.QUOTA, text="", detail=spent)
-            return nobody, Facts(self._own.name)
+            return nobody, AnswerUsage(self._own.name)
         several, impatient, begun_anew = len(candidates) > 1, False, False
         why: list[tuple[str, str]] = []
         while True:
             assistant = candidates.pop(0)
-            result, facts = await self._put(assistant, candidates, patient=impatient)
+            result, usage = await self._put(assistant, candidates, patient=impatient)
             if isinstance(result, Completion):
-                return result, facts
+                return result, usage
             who = f"{assistant.name}: " if several else ""
             why.append((who + result.detail, who + result.logged))
             details, logged = zip(*dict.fromkeys(why), strict=True)
             failed = replace(result, detail="; ".join(details), summary="; ".join(logged))
             if failed.text:
-                self._best = failed, facts
+                self._best = failed, usage
                 if begun_anew or not self._may_begin_anew():
-                    return failed, facts
+                    return failed, usage
                 begun_anew = True
                 if not candidates:
                     candidates = [assistant]
                     await deferLater(self._around.clock, BEGIN_ANEW_AFTER_S)
             elif failed.reason in _NOBODY_ELSE:
-                return failed, facts
+                return failed, usage
             elif not candidates and several and not impatient and self._waited_s() < RETRY_WITHIN_S:
                 # Those who were to be quicker cannot; the first one may just have been slow.
                 candidates, impatient = [self._own], True
             if not candidates:
-                return self._last_word(failed, facts)
+                return self._last_word(failed, usage)
             log.warn(
                 "{assistant} did not answer, {other} is asked now: {detail}",
                 assistant=assistant.name,
@@ -218,14 +219,14 @@ class _Question:
                 bounded_as=f"fallback {assistant.name}",
             )
 
-    def _last_word(self, failed: Breakdown, facts: Facts) -> tuple[Breakdown, Facts]:
+    def _last_word(self, failed: Breakdown, usage: AnswerUsage) -> tuple[Breakdown, AnswerUsage]:
         """Return the failure, or the beginning of an answer that came before it."""
         if self._best is None:
-            return failed, facts
+            return failed, usage
         beginning, taken = self._best
         self._flight.rewrite(beginning.text)
         told = replace(beginning, detail=failed.detail, summary=failed.summary)
-        return told, replace(taken, cost=self._cost)
+        return told, taken._replace(cost=self._cost)
 
     def _candidates(self) -> list[Assistant]:
         """Return who can be asked: with money left, and with eyes where there is a picture."""
@@ -254,7 +255,7 @@ class _Question:
 
     async def _put(
         self, assistant: Assistant, others: Sequence[Assistant], *, patient: bool
-    ) -> tuple[Completion | Breakdown, Facts]:
+    ) -> tuple[Completion | Breakdown, AnswerUsage]:
         """Ask one model, once more with less if that was too much for it."""
         fitting = self._around.fitting
         chosen = self._session.model_of(assistant.name)
@@ -277,9 +278,9 @@ class _Question:
                 result = await self._call(
                     assistant, model, sent, others, dropped, began, patient=patient
                 )
-        facts = fitting.facts(assistant, model, sent, result)
-        self._cost += facts.cost
-        return result, replace(facts, cost=round(self._cost, 9))
+        usage = fitting.usage(assistant, model, sent, result)
+        self._cost += usage.cost
+        return result, usage._replace(cost=round(self._cost, 9))
 
     async def _call(
         self,
@@ -301,10 +302,10 @@ class _Question:
             share = min(self._own.first_token_within_s, left / (len(others) + 1))
             first_token_within_s = max(share - (waited - began), LEAST_FIRST_TOKEN_S)
         if dropped:
-            trimmed = c.TrimContext(
+            trimmed = e.ContextTrimmed(
                 at=self._around.timeline.now(), question=self._name, turns=dropped
             )
-            self._around.journal.record(self._user, trimmed)
+            self._around.journal.record(self._user, c.Note(trimmed))
         prompt = Prompt(
             messages=sent,
             model=model,
@@ -333,9 +334,9 @@ class _Question:
         watch = self._around.moderation.watch()
         written: list[str] = []
 
-        def charge() -> Facts:
+        def charge() -> AnswerUsage:
             taken = self._around.fitting.guessed(assistant, model, sent, "".join(written))
-            return replace(taken, cost=round(self._cost + taken.cost, 9))
+            return taken._replace(cost=round(self._cost + taken.cost, 9))
 
         self._flight.charge = charge
 

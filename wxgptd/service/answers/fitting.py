@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
-from wxgptd.domain.model.values import AssistantName
+from wxgptd.domain.model.values import AnswerUsage
 from wxgptd.domain.prompt import context, tokens
 from wxgptd.domain.prompt.context import Message
 from wxgptd.domain.prompt.tokens import Calibration, ModelName
@@ -15,18 +14,6 @@ from wxgptd.service.state.settings import Assistant
 
 MAX_TOKENS_A_BYTE = 4
 """More than that no server can have counted: its report is not believed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """Who answered, and what it took. `cost` is that of all attempts at the question."""
-
-    assistant: AssistantName
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    estimated: bool = False
-    prompt_bytes: int = 0
-    cost: float = 0.0
 
 
 class Fitting:
@@ -64,19 +51,19 @@ class Fitting:
             self._limits[assistant.name, model] = min(room, size * 3 // 4)
         return fewer, dropped
 
-    def facts(
+    def usage(
         self,
         assistant: Assistant,
         model: str,
         sent: Sequence[Message],
         result: Completion | Breakdown,
-    ) -> Facts:
+    ) -> AnswerUsage:
         """Return what an attempt took: as reported, else as we guess; nothing if it never began."""
         if isinstance(result, Breakdown):
             return (
                 self.guessed(assistant, model, sent, result.text)
                 if result.text
-                else Facts(assistant.name)
+                else AnswerUsage(assistant.name)
             )
         size = tokens.size(sent)
         pictured = any(one.picture for one in sent)
@@ -85,7 +72,7 @@ class Fitting:
         if not (reported and result.prompt_tokens and 0 < result.completion_tokens <= most):
             return self.guessed(assistant, model, sent, result.text)
         prompt, completion = result.prompt_tokens, result.completion_tokens
-        return Facts(
+        return AnswerUsage(
             assistant=assistant.name,
             prompt_tokens=prompt,
             completion_tokens=completion,
@@ -95,11 +82,11 @@ class Fitting:
 
     def guessed(
         self, assistant: Assistant, model: str, sent: Sequence[Message], text: str
-    ) -> Facts:
+    ) -> AnswerUsage:
         """Return what an attempt took that nobody reports."""
         prompt = self._calibration.tokens((assistant.name, model), sent)
         completion = tokens.estimate(text)
-        return Facts(
+        return AnswerUsage(
             assistant=assistant.name,
             prompt_tokens=prompt,
             completion_tokens=completion,

@@ -10,9 +10,8 @@ from collections.abc import Callable, Coroutine, Iterator
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from wxgptd.domain.model.values import DeliveryKey, User
+from wxgptd.domain.model.values import AnswerUsage, DeliveryKey, User
 from wxgptd.ports.pages import Progress
-from wxgptd.service.answers.fitting import Facts
 
 MAX_THOUGHT_CHARS = 50_000
 
@@ -28,7 +27,7 @@ class Flight:
     def __init__(self) -> None:
         self.started = False
         self.in_line = False
-        self.charge: Callable[[], Facts] | None = None
+        self.charge: Callable[[], AnswerUsage] | None = None
         self._run: Deferred[None] | None = None
         self._pieces: list[str] = []
         self._thoughts: list[str] = []

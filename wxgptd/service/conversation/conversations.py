@@ -192,7 +192,7 @@ class Conversations:
             return succeed(Silence())
         changed = self._timeouts.arrived(user, delivery, at)
         if changed is not None:
-            self._journal.record(account_itself(user.account), changed)
+            self._journal.record(account_itself(user.account), c.Note(changed))
         message = self._read(attempt)
         match route := self._route(user, message, at):
             case Left(why=why):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, succeed
 
 from wxgptd.domain.decide import commands as c
+from wxgptd.domain.model import events as e
 from wxgptd.domain.model.session import Pending, Question
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import CloseReason, LinkHash, User
@@ -70,8 +71,8 @@ class Library:
         found = self._find_answer(token)
         if found is not None and not found[1].page_opened:
             target, _ = found
-            command = c.OpenPage(at=self._timeline.now(), question=target.question)
-            self._journal.record(target.user, command)
+            opened = e.PageOpened(at=self._timeline.now(), question=target.question)
+            self._journal.record(target.user, c.Note(opened))
 
     def changed(self, token: str) -> Deferred[None]:
         """Fire when the answer behind `token` is not what it was."""

@@ -14,7 +14,6 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from wxgptd.domain.decide import commands as c
 from wxgptd.domain.decide import timeout_budget
 from wxgptd.domain.decide.timeout_budget import (
     LONGEST_SUSPENSION_S,
@@ -210,7 +209,7 @@ class DeliberateTimeouts(Projection):
 
     # What happens.
 
-    def arrived(self, user: User, delivery: DeliveryKey, now: float) -> c.SetTimeoutBudget | None:
+    def arrived(self, user: User, delivery: DeliveryKey, now: float) -> e.TimeoutBudgetSet | None:
         """Note that WeChat came; return what is to be recorded of that, if anything is."""
         account = self._account(user.account)
         timeouts = account.suspension(now, self._responsive_since)
@@ -222,7 +221,7 @@ class DeliberateTimeouts(Projection):
             changed = account.close_period(now) if self.fixed is None else account.budget
         if changed == account.budget:
             return None
-        return c.SetTimeoutBudget(
+        return e.TimeoutBudgetSet(
             at=now, size=changed.size, ceiling=changed.ceiling, timeouts=timeouts
         )
 

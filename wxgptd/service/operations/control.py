@@ -20,6 +20,7 @@ from wxgptd.config import ConfigError
 from wxgptd.domain.decide import commands as c
 from wxgptd.domain.decide import limits
 from wxgptd.domain.intake.routing import Left
+from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import (
     AccountName,
     AssistantName,
@@ -289,10 +290,10 @@ class Control:
         if account not in self._settings.accounts:
             return succeed(False)
         now = self._timeline.now()
-        command = c.ChangeStanding(
+        changed = e.StandingChanged(
             at=now, standing=Standing(standing), until=now + for_s if for_s else 0.0
         )
-        self._journal.record(User(AccountName(account), OpenId(openid)), command)
+        self._journal.record(User(AccountName(account), OpenId(openid)), c.Note(changed))
         return self._journal.committed().addCallback(lambda _: True)
 
     def forget(self, account: str, openid: str) -> Deferred[bool]:

@@ -54,10 +54,11 @@ def _line(event: e.Event, state: UserState) -> str:
         case e.SessionResumed():
             return f"session {event.session} resumed"
         case e.AnswerCompleted():
-            about = "~" if event.estimated else ""
-            tokens = f"{about}{event.prompt_tokens} + {event.completion_tokens} tokens"
-            cost = f", {about}{event.cost:.4f}" if event.cost else ""
-            return f"answered by {event.assistant} in {event.took_s:.1f} s ({tokens}{cost})"
+            usage = event.usage
+            about = "~" if usage.estimated else ""
+            tokens = f"{about}{usage.prompt_tokens} + {usage.completion_tokens} tokens"
+            cost = f", {about}{usage.cost:.4f}" if usage.cost else ""
+            return f"answered by {usage.assistant} in {event.took_s:.1f} s ({tokens}{cost})"
         case e.AnswerFailed():
             return f"no answer: {event.reason}"
         case e.AnswerRestarted():

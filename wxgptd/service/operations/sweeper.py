@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from wxgptd.domain.decide import commands as c
+from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import account_itself
 from wxgptd.ports.keys import PassingKeys
 from wxgptd.service.answers.pushing import Pushing
@@ -78,4 +79,5 @@ class Sweeper:
 
     def _record_unanswered(self, now: float, *, everything: bool = False) -> None:
         for account, count in self._unanswered.due(now, everything=everything):
-            self._journal.record(account_itself(account), c.NoteUnanswered(at=now, count=count))
+            unanswered = e.MessagesUnanswered(at=now, count=count)
+            self._journal.record(account_itself(account), c.Note(unanswered))

@@ -65,5 +65,5 @@ class Erasing:
         now = self._timeline.now()
         if before.stands(now) is Standing.BLOCKED:
             until = before.standing_until
-            blocked = c.ChangeStanding(at=now, standing=Standing.BLOCKED, until=until)
-            self._journal.record(user, blocked)
+            blocked = e.StandingChanged(at=now, standing=Standing.BLOCKED, until=until)
+            self._journal.record(user, c.Note(blocked))

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 
 from wxgptd.domain.decide.commands import Command
 from wxgptd.domain.decide.decider import decide
-from wxgptd.domain.evolve import evolve
+from wxgptd.domain.evolve import evolve, session_of
 from wxgptd.domain.model.events import Event, UserErased
 from wxgptd.domain.model.state import EMPTY, UserState
 from wxgptd.domain.model.values import User
@@ -201,7 +201,8 @@ class Journal:
             return Entry(user, command, before, events, before)
         # What cannot follow is found before it is in the log, where it would stop every start.
         states = list(accumulate(events, evolve, initial=before))[1:]
-        self._newest = _Commit(self._store.append(user, events, before.version))
+        placed = [(session_of(*pair), pair[1]) for pair in zip(states, events, strict=True)]
+        self._newest = _Commit(self._store.append(user, placed, before.version))
         state = states[-1]
         for event, evolved in zip(events, states, strict=True):
             for projection in self._projections:

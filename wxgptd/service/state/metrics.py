@@ -221,20 +221,20 @@ class Metrics(Projection):
         self._pushes[account, str(event.code) if event.code else "unknown"].inc()
 
     def _failed(self, _account: AccountName, event: e.AnswerFailed, _state: UserState) -> None:
-        name = event.assistant or "none"
+        name = event.usage.assistant or "none"
         self._answers[name, event.reason].inc()
-        self._cost[name,].inc(event.cost)
+        self._cost[name,].inc(event.usage.cost)
 
     def _completed(
         self, _account: AccountName, event: e.AnswerCompleted, _state: UserState
     ) -> None:
-        name = event.assistant
+        name = event.usage.assistant
         self._answers[name, "completed"].inc()
         self._first_token[name,].observe(event.first_text_s)
         self._model[name,].observe(event.took_s)
-        self._tokens[name, "prompt"].inc(event.prompt_tokens)
-        self._tokens[name, "completion"].inc(event.completion_tokens)
-        self._cost[name,].inc(event.cost)
+        self._tokens[name, "prompt"].inc(event.usage.prompt_tokens)
+        self._tokens[name, "completion"].inc(event.usage.completion_tokens)
+        self._cost[name,].inc(event.usage.cost)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

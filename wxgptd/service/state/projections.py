@@ -202,13 +202,13 @@ class Calibrated(Projection):
         if not isinstance(event, e.AnswerCompleted):
             return
         found = state.find(event.question)
-        chosen = found[0].model_of(event.assistant) if found is not None else ""
-        model = event.assistant, chosen
+        chosen = found[0].model_of(event.usage.assistant) if found is not None else ""
+        model = event.usage.assistant, chosen
         self._paces[model] = self.pace(model).learned(
             event.first_text_s, event.took_s, len(event.text)
         )
-        if not event.estimated:
-            self.calibration.learn(model, event.prompt_bytes, event.prompt_tokens)
+        if not event.usage.estimated:
+            self.calibration.learn(model, event.usage.prompt_bytes, event.usage.prompt_tokens)
 
     def pace(self, model: ModelName) -> Pace:
         """Return how quickly a model writes, as far as is known."""
@@ -263,10 +263,10 @@ class Spending(Projection):
 
     def observe(self, user: User, event: e.Event, state: UserState) -> None:
         """Add what an answer cost, or what broke off."""
-        if not isinstance(event, e.AnswerCompleted | e.AnswerFailed) or not event.cost:
+        if not isinstance(event, e.AnswerCompleted | e.AnswerFailed) or not event.usage.cost:
             return
         if event.at >= self._today():
-            self._costs[event.assistant] += event.cost
+            self._costs[event.usage.assistant] += event.usage.cost
             self._judge()
 
     @property

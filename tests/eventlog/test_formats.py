@@ -1,0 +1,254 @@
+"""Logs that earlier versions wrote go on as logs of today's format, and lose nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgpack
+import pytest
+
+from tests.eventlog.test_golden import LOGS
+from tests.support import injuries
+from tests.support.injuries import MASTER, flip, injure, keyring_of
+from wxgptd.domain.evolve import fold
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.values import AccountName, OpenId, User
+from wxgptd.eventlog import codec, framing, loading, reader, repair, segments
+from wxgptd.eventlog.store import LogStore
+
+SNAPSHOTS = LOGS.parent / "snapshots"
+NEW = User(AccountName("main"), OpenId("new"))
+OPENED = e.SessionOpened(at=9_000.0, session="s9", assistant="chatgpt", ttl_s=300.0)
+
+
+@pytest.fixture
+def former(tmp_path) -> Path:
+    """The log of a former version, closed as that closes one."""
+    shutil.copytree(LOGS / "v5", tmp_path / "state")
+    return tmp_path / "state"
+
+
+def log_of(state_dir: Path) -> Path:
+    return segments.log_directory(state_dir)
+
+
+def crash(state_dir: Path) -> Path:
+    """Leave the newest segment as a crash does: without its footer."""
+    path = segments.list_segments(log_of(state_dir))[-1]
+    data = path.read_bytes()
+    path.write_bytes(data[: -framing.HEAD_BYTES])
+    return path
+
+
+def appended(state_dir: Path, event: e.Event) -> None:
+    """Start, append one event, and stop."""
+    failures: list = []
+    store = LogStore(
+        state_dir,
+        MASTER,
+        in_reactor=lambda call: call(),
+        soon=lambda call: call(),
+        on_failure=failures.append,
+        on_full=failures.append,
+    )
+    store.load({})
+    store.start()
+    store.append(NEW, [(event.session, event)], 0).addErrback(failures.append)
+    store.close()
+    assert failures == []
+
+
+def versions(state_dir: Path) -> list[int]:
+    headers = [
+        framing.unpack_header(path.read_bytes())
+        for path in segments.list_segments(log_of(state_dir))
+    ]
+    return [header.version for header in headers]
+
+
+@pytest.mark.parametrize("how", ["closed", "crashed", "torn", "empty"])
+def test_what_is_appended_to_a_former_version_s_log_goes_into_a_segment_of_its_own(former, how):
+    before = injuries.read(log_of(former))
+    if how != "closed":
+        path = crash(former)
+    if how == "torn":
+        path.write_bytes(path.read_bytes() + b"torn")
+    if how == "empty":
+        header = framing.unpack_header(path.read_bytes())
+        path.write_bytes(framing.pack_header(header))
+        before = [record for record in before if record.seq < header.first_seq]
+    appended(former, OPENED)
+    *kept, last = injuries.read(log_of(former))
+    assert kept == before
+    assert (last.user, last.session, last.event) == (NEW, "s9", OPENED)
+    assert versions(former) == ([2, 3] if how == "empty" else [2, 2, 3])
+    assert not [info for info in reader.inspect(log_of(former), keyring_of(log_of(former)))
+                if info.damage]  # fmt: skip
+
+
+def test_a_snapshot_of_a_former_version_is_read(former):
+    def states(loaded):
+        # Windows did not know their session: it is that of the question, or not known.
+        return {
+            user: state._replace(
+                windows={key: one._replace(session="") for key, one in state.windows.items()}
+            )
+            for user, state in ((user, one.wake()) for user, one in loaded.users.items())
+        }
+
+    folded = states(loading.load(log_of(former), keyring_of(log_of(former)), {}).loaded)
+    for path in (SNAPSHOTS / "v5").iterdir():
+        shutil.copy(path, log_of(former))
+    after = loading.load(log_of(former), keyring_of(log_of(former)), {}).loaded
+    assert (after.snapshot_seq, list(after.skipped)) == (48, [])
+    assert states(after) == folded
+
+
+def test_a_repair_makes_a_log_of_today_s_format_and_keeps_sessions_and_words(former):
+    log = log_of(former)
+    before = injuries.read(log)
+    path = segments.list_segments(log)[-1]
+    injure(path, flip(path.stat().st_size - framing.HEAD_BYTES - 3))
+    repair.repair(log, log.with_name("aside"), keyring_of(log), 1 << 20)
+    assert set(versions(former)) == {3}
+    saved = injuries.read(log)
+    assert saved == before[: len(saved)]
+    assert len(saved) > 40
+    texts = [record.event.text for record in saved if isinstance(record.event, e.QuestionAsked)]
+    assert all(texts[:1])
+
+
+@pytest.mark.parametrize("offset", [0, 9, 30])
+def test_a_repair_finds_out_the_format_of_a_segment_whose_header_is_lost(former, offset):
+    log = log_of(former)
+    before = injuries.read(log)
+    injure(segments.list_segments(log)[0], flip(offset))
+    plan = repair.repair(log, log.with_name("aside"), keyring_of(log), 1 << 20)
+    assert [gap.why for gap in plan.gaps] == ["its header does not check"]
+    assert injuries.read(log) == before
+
+
+def test_sessions_are_told_from_what_is_before_the_part_that_is_read(former):
+    whole = injuries.read(log_of(former))
+    for after in (1, 10, len(whole) - 1):
+        assert injuries.read(log_of(former), after) == whole[after:]
+    follower = reader.Follower(log_of(former), keyring_of(log_of(former)), after=30)
+    assert list(follower.poll()) == whole[30:]
+
+
+# What is encrypted is bound to its place.
+
+
+def rewritten(log: Path, change) -> None:
+    """Change the entries of a log, with checksums that fit: an attacker can make those."""
+    for path in segments.list_segments(log):
+        data = memoryview(path.read_bytes())
+        header = framing.unpack_header(data)
+        frames = list(framing.Walk(data, header))
+        entries = [list(one) for frame in frames for one in codec.unpack(frame.payload)]
+        change(entries)
+        written, seq = framing.pack_header(header), header.first_seq
+        for entry in entries:
+            payload = codec.join(1, [codec.pack([entry])])
+            written += framing.pack_frame(header.key, seq, 1, payload)
+            seq += 1
+        path.write_bytes(written + framing.pack_footer(header.key, seq))
+
+
+TAG, VERSION, AT, REFERENCE, PREVIOUS, CARRIED, SEALED = range(7)
+
+
+def swap_words(entries, one, other):
+    entries[one][SEALED], entries[other][SEALED] = entries[other][SEALED], entries[one][SEALED]
+
+
+def swap_events(entries, one, other):
+    """Swap two events, each with the number that its new place has."""
+    entries[one], entries[other] = entries[other], entries[one]
+    previous = entries[other][PREVIOUS], entries[one][PREVIOUS]
+    entries[one][PREVIOUS], entries[other][PREVIOUS] = previous
+
+
+def of_kind(entries, kind) -> list[int]:
+    return [n for n, entry in enumerate(entries) if entry[TAG] == codec.TAGS[kind]]
+
+
+def words_of_two_questions(entries):
+    swap_words(entries, *of_kind(entries, e.QuestionAsked)[:2])
+
+
+def two_questions(entries):
+    swap_events(entries, *of_kind(entries, e.QuestionAsked)[:2])
+
+
+def two_answers(entries):
+    swap_events(entries, *of_kind(entries, e.AnswerCompleted)[:2])
+
+
+def a_question_s_words_in_an_answer(entries):
+    swap_words(
+        entries, of_kind(entries, e.QuestionAsked)[0], of_kind(entries, e.AnswerCompleted)[0]
+    )
+
+
+def an_older_reply_again(entries):
+    first, last = of_kind(entries, e.ReplyOffered)[1::2][:2]
+    entries[last][SEALED] = entries[first][SEALED] = (
+        entries[first][SEALED] or entries[of_kind(entries, e.QuestionAsked)[0]][SEALED]
+    )
+
+
+def another_user_s_reference(entries):
+    entries[of_kind(entries, e.QuestionAsked)[0]][REFERENCE] = "main:0123456789abcdef"
+
+
+def an_older_version_s_tag(entries):
+    entries[of_kind(entries, e.AnswerCompleted)[0]][VERSION] = 3
+
+
+def a_former_format_s_lack_of_a_session(entries):
+    for entry in entries:
+        _, *fields = codec.unpack(entry[CARRIED])
+        entry[CARRIED] = msgpack.packb((None, *fields))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        words_of_two_questions,
+        two_questions,
+        two_answers,
+        a_question_s_words_in_an_answer,
+        an_older_reply_again,
+        another_user_s_reference,
+        an_older_version_s_tag,
+        a_former_format_s_lack_of_a_session,
+    ],
+    ids=lambda change: change.__name__,
+)
+def test_an_event_that_is_not_in_its_place_is_found(tmp_path, change):
+    log = tmp_path / "log"
+    injuries.write(log, injuries.conversation(3))
+    keys = keyring_of(log)
+    assert not any(info.damage for info in reader.inspect(log, keys))
+    rewritten(log, change)
+    try:
+        found = [info.damage for info in reader.inspect(log, keys) if info.damage]
+        for user in loading.load(log, keys, {}).loaded.users.values():
+            user.wake()
+    except Exception as error:  # noqa: BLE001 (whichever of the two finds it)
+        found = [str(error)]
+    assert found
+
+
+def test_the_harness_changes_nothing_by_itself(tmp_path):
+    log = tmp_path / "log"
+    events = injuries.conversation(3)
+    injuries.write(log, events)
+    rewritten(log, lambda entries: None)
+    assert injuries.events(log) == events
+    assert (
+        fold(events)
+        == next(iter(loading.load(log, keyring_of(log), {}).loaded.users.values())).wake()
+    )

@@ -1,0 +1,88 @@
+"""Sessions: opened, resumed, closed."""
+
+from __future__ import annotations
+
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.session import Session
+from wxgptd.domain.model.state import Held, Inconsistent, UserState
+from wxgptd.domain.model.values import CloseReason
+from wxgptd.domain.transitions import windows
+
+
+def opened(state: UserState, event: e.SessionOpened) -> UserState:
+    """Return the state with a session open."""
+    if state.live is not None:
+        raise Inconsistent(f"session {event.session} opened beside {state.live.id}")
+    session = Session(
+        id=event.session,
+        assistant=event.assistant,
+        opened_at=event.at,
+        last_at=event.at,
+        ttl_s=event.ttl_s,
+    )
+    return state._replace(live=session)
+
+
+def closed(state: UserState, event: e.SessionClosed) -> UserState:
+    """Return the state with its open session ended."""
+    if state.live is None or state.live.id != event.session:
+        raise Inconsistent(f"session {event.session} closed, but it was not open")
+    ended = state.live.closed_as(event.reason, event.at)
+    unseen = state.unseen
+    if unseen and event.reason is CloseReason.CLEARED:
+        unseen = tuple(name for name in unseen if name not in ended.questions)
+    return state._replace(live=None, past=(*state.past, ended), unseen=unseen)
+
+
+def model_chosen(state: UserState, event: e.ModelChosen) -> UserState:
+    """Return the state with another model for the open session."""
+    if state.live is None or state.live.id != event.session:
+        raise Inconsistent(f"a model chosen outside session {event.session}")
+    chosen = windows.opened(state, event)
+    assert chosen.live is not None
+    return chosen._replace(live=chosen.live._replace(model=event.model))
+
+
+def message_held(state: UserState, event: e.MessageHeld) -> UserState:
+    """Return the state with a message held back, in the place of an older one."""
+    held = Held(event.sealed, event.at) if event.sealed else None
+    return windows.opened(state, event)._replace(held=held, hinted_at=event.at)
+
+
+def command_given(state: UserState, event: e.CommandGiven) -> UserState:
+    """Return the state after a command, as far as no other event says what it did."""
+    given = windows.opened(state, event)
+    match event.command:
+        case "stop":
+            return _stopped(given)
+        case "clear":
+            return given._replace(history_links=())
+        case _:
+            return given
+
+
+def unsubscribed(state: UserState, event: e.UserUnsubscribed) -> UserState:
+    """Return the state of a user who has left the account: no link leads there any longer."""
+    left = windows.opened(state, event)
+    gone = tuple(one.closed_as(CloseReason.UNSUBSCRIBED, event.at) for one in state.past)
+    return left._replace(past=gone, unseen=(), spoke_at=0.0, tapped_at=0.0, history_links=())
+
+
+def _stopped(state: UserState) -> UserState:
+    """Return the state after a `/stop`: what has expired is over for good, too."""
+    last = next(iter(state.past[-1:]), None)
+    if state.live is not None or last is None or last.closed is not CloseReason.EXPIRED:
+        return state._replace(held=None)
+    ended = last.closed_as(CloseReason.STOPPED, last.closed_at)
+    return state._replace(past=(*state.past[:-1], ended), held=None)
+
+
+def resumed(state: UserState, event: e.SessionResumed) -> UserState:
+    """Return the state with its last session, which had expired, open again."""
+    last = next(iter(state.past[-1:]), None)
+    if state.live is not None or last is None or last.id != event.session:
+        raise Inconsistent(f"session {event.session} resumed, but it was not the last one")
+    if last.closed is not CloseReason.EXPIRED:
+        raise Inconsistent(f"session {event.session} resumed, but it had not expired")
+    again = last.resumed(event.at, event.ttl_s)
+    return state._replace(live=again, past=state.past[:-1], hinted_at=0.0)

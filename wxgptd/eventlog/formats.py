@@ -1,0 +1,88 @@
+"""Logs of earlier formats, read as if they were of today's.
+
+Format 1 named users by account and OpenID, and encrypted nothing: a start rewrites such a log.
+Format 2 did not say which session an event belongs to, and what it encrypted was bound to nothing;
+such segments stay as they are, and are followed by segments of today's format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.values import AccountName, DeliveryKey, OpenId, SessionId, User
+from wxgptd.eventlog import codec, framing
+from wxgptd.ports.record import AnyRecord, Recorded, RecordedUnreadable, Unreadable
+
+LOOK_BACK_EVENTS = 50_000
+"""How far back to look for the sessions of what is shown, where events do not say them."""
+
+_NONE = SessionId("")
+
+
+def is_plain(entries: Sequence[Sequence[Any]]) -> bool:
+    """Tell whether the entries of a frame are of format 1: they have an OpenID in the clear."""
+    return bool(entries) and isinstance(entries[0][4], str)
+
+
+def upgraded(version: int, entries: Sequence[Any]) -> Sequence[codec.Entry]:
+    """Return encrypted entries of format `version` as today's, with None for the session."""
+    if version == framing.FORMAT_VERSION:
+        return entries
+    return [(*entry[:5], _without_session(entry[5]), entry[6]) for entry in entries]
+
+
+def _without_session(body: bytes) -> bytes:
+    """Return a packed array with nil in front: millions of them, so none is unpacked for it."""
+    assert 0x90 <= body[0] < 0x9F, "no event had more than fourteen fields"
+    return b"%c\xc0%b" % (body[0] + 1, body[1:])
+
+
+def decode_plain(seq: int, entry: Sequence[Any]) -> AnyRecord:
+    """Return the event of an entry of format 1."""
+    tag, version, at, account, openid, previous, body = entry
+    user = User(AccountName(account), OpenId(openid))
+    if not codec.is_known(tag, version):
+        return RecordedUnreadable(seq, user, _NONE, previous, Unreadable(at, tag, version))
+    return Recorded(seq, user, _NONE, previous, codec.build(tag, version, at, body))
+
+
+class Sessions:
+    """Finds out which session each event belongs to, from the events before it."""
+
+    def __init__(self) -> None:
+        self._live: dict[User, SessionId] = {}
+        self._of_delivery: dict[tuple[User, DeliveryKey], SessionId] = {}
+
+    def note(self, record: AnyRecord) -> SessionId:
+        """Take note of `record`, and return its session, or an empty text."""
+        user, event = record.user, record.event
+        match event:
+            case e.SessionOpened() | e.SessionResumed():
+                self._live[user] = event.session
+                return event.session
+            case e.SessionClosed():
+                self._live.pop(user, None)
+                return event.session
+            case e.QuestionAsked() | e.ModelChosen():
+                self._of_delivery[user, event.delivery] = event.session
+                return event.session
+            case e.ContinuationAsked():
+                session = self._of_delivery.get((user, event.question), _NONE)
+                self._of_delivery[user, event.delivery] = session
+                return session
+            case e.UserErased():
+                self._live.pop(user, None)
+                return _NONE
+            case Unreadable():
+                return _NONE
+            case _:
+                return self._of_what_it_is_about(user, event)
+
+    def _of_what_it_is_about(self, user: User, event: e.Event) -> SessionId:
+        delivery = getattr(event, "delivery", None)
+        if delivery is None:
+            question = getattr(event, "question", None)
+            return self._of_delivery.get((user, question), _NONE) if question else _NONE
+        return self._of_delivery.setdefault((user, delivery), self._live.get(user, _NONE))
