@@ -30,7 +30,7 @@ from twisted.internet.task import react
 from wxgptd.domain.model.events import QuestionAsked
 from wxgptd.domain.model.values import AccountName, OpenId, User
 from wxgptd.eventlog import codec, framing, reader, segments
-from wxgptd.eventlog.store import LogStore
+from wxgptd.eventlog.store import Alarms, LogStore, Turns
 
 
 def question() -> QuestionAsked:
@@ -43,10 +43,8 @@ async def append(reactor: Any, state_dir: Path, writers: int, appends: int) -> f
     store = LogStore(
         state_dir,
         replay.MASTER,
-        in_reactor=reactor.callFromThread,
-        soon=lambda call: reactor.callLater(0, call),
-        on_failure=print,
-        on_full=print,
+        Turns(reactor.callFromThread, lambda call: reactor.callLater(0, call)),
+        Alarms(print, print),
     )
     store.load({})
     store.start()

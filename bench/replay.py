@@ -51,7 +51,7 @@ from wxgptd.domain.model.values import (
 )
 from wxgptd.eventlog import codec, framing, loading, reader, segments, snapshot
 from wxgptd.eventlog.keyring import Keyring
-from wxgptd.eventlog.store import LogStore
+from wxgptd.eventlog.store import Alarms, LogStore, Turns
 from wxgptd.ports.record import Capture
 from wxgptd.service.conversation.timeouts import DeliberateTimeouts
 from wxgptd.service.state.journal import Journal
@@ -182,10 +182,8 @@ def started(state_dir: Path, now: float) -> tuple[Journal, LogStore, int]:
     store = LogStore(
         state_dir,
         MASTER,
-        in_reactor=lambda call: call(),
-        soon=lambda call: call(),
-        on_failure=print,
-        on_full=print,
+        Turns(lambda call: call(), lambda call: call()),
+        Alarms(print, print),
     )
     timeouts = DeliberateTimeouts(None, lambda: None)
     projections = (LinkIndex(7 * 86_400.0), OpenSessions(), timeouts, Calibrated())

@@ -53,7 +53,8 @@ import sys, time
 from twisted.internet import task
 from twisted.internet.defer import Deferred, gatherResults
 from wxgptd.domain.prompt.context import Message
-from wxgptd.llm.client import Model, Server
+from wxgptd.llm.client import Model
+from wxgptd.llm.server import Server
 from wxgptd.llm.probing import Endpoint
 from wxgptd.outbound.client import http_client
 from wxgptd.ports.models import Completion, Prompt

@@ -46,7 +46,7 @@ def known() -> set[str]:
     story.send("问题")
     story.get("/wx/main?signature=" + "0" * 40 + "&timestamp=1700000000&nonce=1&echostr=x")
     story.advance(6)
-    said = generate_latest(story.service.metrics.registry).decode()
+    said = generate_latest(story.service.base.metrics.registry).decode()
     return set(re.findall(r"^([a-z_]+)[ {]", said, re.MULTILINE))
 
 

@@ -7,12 +7,12 @@ import json
 import os
 import socket
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from wxgpt import options
 from wxgpt.failures import Unreachable, UsageFailure
 from wxgptd.errors import WxgptError
+from wxgptd.loose import Json, Result
 
 TIMEOUT_S = 5.0
 
@@ -33,7 +33,7 @@ class _Connection(http.client.HTTPConnection):
 
 def request(
     method: str, path: str, body: bytes | None = None, timeout_s: float = TIMEOUT_S
-) -> tuple[int, Any]:
+) -> tuple[int, Result]:
     """Make a request of the daemon; return the status and the JSON it answers with.
 
     Raises:
@@ -97,7 +97,7 @@ def require_known(account: str, openid: str) -> None:
         raise unknown(account, openid)
 
 
-def hand_on(path: Path, text: str, *, dry: bool = False) -> dict[str, Any]:
+def hand_on(path: Path, text: str, *, dry: bool = False) -> Json:
     """Hand a configuration on; return what that changes (or would), or the `faults` in it.
 
     Raises:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -20,6 +18,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from wxgptd.domain.text.answer_length import limit_in
+from wxgptd.loose import Packed
 
 NAME = "demo"
 MAX_SECONDS = 600.0
@@ -43,7 +42,7 @@ _FILLER = (
 )
 
 
-def plan(messages: Sequence[Any]) -> tuple[str, float]:
+def plan(messages: Packed) -> tuple[str, float]:
     """Return the answer to `messages`, and over how many seconds to write it."""
     said = [one for one in messages if isinstance(one, dict)]
     asked = next(

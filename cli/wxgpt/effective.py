@@ -6,12 +6,13 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import attrs
 
 from wxgptd.config import Config, Secret, read
 from wxgptd.config.changes import fields
+from wxgptd.loose import Given, JsonView
 
 DEFAULT = "default"
 
@@ -20,7 +21,7 @@ class Value(NamedTuple):
     """One key's value, ready for JSON. `source` is `default`, the file, or what that refers to."""
 
     key: str
-    value: Any
+    value: Given
     source: str
 
 
@@ -29,7 +30,7 @@ def values(config: Config, path: Path) -> Iterator[Value]:
     yield from _values("", config, tomllib.loads(read(path).removeprefix("\ufeff")), str(path))
 
 
-def _values(key: str, value: Any, said: Any, path: str) -> Iterator[Value]:  # noqa: ANN401
+def _values(key: str, value: Given, said: Given, path: str) -> Iterator[Value]:
     inner = _inner(value)
     if inner is None:
         yield Value(key, _masked(_shown(value)), _source(value, said, path))
@@ -39,7 +40,7 @@ def _values(key: str, value: Any, said: Any, path: str) -> Iterator[Value]:  # n
         yield from _values(f"{key}.{name}" if key else name, one, known, path)
 
 
-def _masked(value: Any, name: str = "") -> Any:  # noqa: ANN401
+def _masked(value: Given, name: str = "") -> Given:
     """Return a value without what some have secrets in: queries, and what sounds like one.
 
     `name` is what it is called within a table that is sent on as it is.
@@ -57,13 +58,13 @@ def _masked(value: Any, name: str = "") -> Any:  # noqa: ANN401
             return value
 
 
-def _inner(value: Any) -> Mapping[str, Any] | None:  # noqa: ANN401
+def _inner(value: Given) -> JsonView | None:
     if isinstance(value, dict) and any(attrs.has(type(one)) for one in value.values()):
         return value
     return fields(value)
 
 
-def _source(value: Any, said: Any, path: str) -> str:  # noqa: ANN401
+def _source(value: Given, said: Given, path: str) -> str:
     if said is None:
         return DEFAULT
     scheme, colon, _ = said.partition(":") if isinstance(said, str) else ("", "", "")
@@ -72,7 +73,7 @@ def _source(value: Any, said: Any, path: str) -> str:  # noqa: ANN401
     return path
 
 
-def _shown(value: Any) -> Any:  # noqa: ANN401
+def _shown(value: Given) -> Given:
     match value:
         case Secret():
             return "***" if value else ""

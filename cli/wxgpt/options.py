@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wxgptd.config import Log as LogTable
     from wxgptd.eventlog.keyring import Keyring
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., Any])  # Any: a command with whatever options
 
 TIME_FORMS = "10m, 2h, 3d, yesterday, today, 2026-01-31, 2026-01-31T08:00:00+08:00 or @1700000000"
 

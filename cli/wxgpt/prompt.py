@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from typing import Any
 
 import click
 from twisted.internet.defer import Deferred
@@ -17,12 +16,14 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from wxgptd.loose import Reactor
+
 
 @implementer(IReadDescriptor)
 class Prompt:
     """Asks for lines, one at a time; what is typed ahead is kept."""
 
-    def __init__(self, reactor: Any) -> None:  # noqa: ANN401
+    def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self._rest = b""
         self._typed: deque[str] = deque()

@@ -5,16 +5,18 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from wxgptd.loose import Json, Reactor, Result
 
 T = TypeVar("T")
 
 
-def _unheard(event: dict[str, Any]) -> None:
+def _unheard(event: Json) -> None:
     """Drop what Twisted logs."""
 
 
-def run(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+def run(work: Callable[[Reactor], Coroutine[Result, Result, T]]) -> T:
     """Run `work(reactor)` to its end and return its result, or raise what it raised.
 
     ^C cancels it and raises KeyboardInterrupt; SIGTERM and SIGHUP end the process with 143.
@@ -26,7 +28,7 @@ def run(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
 
     # What Twisted has to say about a connection is told by the command that made it.
     globalLogBeginner.beginLoggingTo([_unheard], redirectStandardIO=False)  # type: ignore[list-item]
-    reactor: Any = untyped
+    reactor: Reactor = untyped
     reactor.seconds = time.monotonic
     ended: list[T | Failure] = []
     interrupted: list[bool] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from wxgpt.watch import Watch
+from wxgpt.log.watch import Watch
 
 
 def test_a_write_wakes_whoever_waits(tmp_path):

@@ -122,7 +122,7 @@ def test_vacuum_drops_what_is_over(stage):
     stage.send("/chatgpt")
     for _ in range(4):
         stage.send("很长的问题" * 250)
-    last = json.loads(stage.wxgpt("status", "--json").stdout)["last_seq"]
+    last = json.loads(stage.wxgpt("status", "--json").stdout)["log_last_seq"]
     before = len(segments.list_segments(stage.state / "log"))
     said = json.loads(stage.wxgpt("log", "vacuum", "--json").stdout)
     assert said["snapshot"] == last

@@ -15,7 +15,8 @@ from wxgptd.domain.evolve import fold
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import AccountName, OpenId, User
 from wxgptd.eventlog import codec, framing, loading, reader, repair, segments
-from wxgptd.eventlog.store import LogStore
+from wxgptd.eventlog.following import Follower
+from wxgptd.eventlog.store import Alarms, LogStore, Turns
 
 SNAPSHOTS = LOGS.parent / "snapshots"
 NEW = User(AccountName("main"), OpenId("new"))
@@ -47,10 +48,8 @@ def appended(state_dir: Path, event: e.Event) -> None:
     store = LogStore(
         state_dir,
         MASTER,
-        in_reactor=lambda call: call(),
-        soon=lambda call: call(),
-        on_failure=failures.append,
-        on_full=failures.append,
+        Turns(lambda call: call(), lambda call: call()),
+        Alarms(failures.append, failures.append),
     )
     store.load({})
     store.start()
@@ -133,7 +132,7 @@ def test_sessions_are_told_from_what_is_before_the_part_that_is_read(former):
     whole = injuries.read(log_of(former))
     for after in (1, 10, len(whole) - 1):
         assert injuries.read(log_of(former), after) == whole[after:]
-    follower = reader.Follower(log_of(former), keyring_of(log_of(former)), after=30)
+    follower = Follower(log_of(former), keyring_of(log_of(former)), after=30)
     assert list(follower.poll()) == whole[30:]
 
 

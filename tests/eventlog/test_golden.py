@@ -15,12 +15,12 @@ import pytest
 
 from tests.support import injuries
 from tests.support.injuries import MASTER
-from wxgpt import render
+from wxgpt.log import rendering
 from wxgptd.domain.evolve import fold
 from wxgptd.eventlog import codec, reader, segments
 from wxgptd.eventlog.codec import KINDS
 from wxgptd.eventlog.keyring import Keyring
-from wxgptd.eventlog.store import LogStore
+from wxgptd.eventlog.store import Alarms, LogStore, Turns
 from wxgptd.ports.record import Recorded
 
 LOGS = Path(__file__).parent.parent / "fixtures" / "logs"
@@ -36,7 +36,7 @@ def read(version: str) -> list[Recorded]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_it_reads_as_it_always_did(version):
-    found = [render.as_json(record) for record in read(version)]
+    found = [rendering.as_json(record) for record in read(version)]
     expected = (LOGS / version / "events.ndjson").read_text().splitlines()
     expected = [json.loads(line) for line in expected]
     assert len(found) == len(expected)
@@ -75,9 +75,7 @@ def test_a_log_from_before_users_had_keys_is_encrypted_at_the_first_start(versio
         (log / path.name).write_bytes(path.read_bytes())
 
     def started() -> LogStore:
-        store = LogStore(
-            tmp_path, MASTER, in_reactor=print, soon=print, on_failure=print, on_full=print
-        )
+        store = LogStore(tmp_path, MASTER, Turns(print, print), Alarms(print, print))
         store.load({})
         return store
 

@@ -17,6 +17,7 @@ from tests.support.injuries import (
     write,
 )
 from wxgptd.eventlog import framing, reader, recovery, segments
+from wxgptd.eventlog.following import Follower
 from wxgptd.eventlog.reader import LogDamaged
 
 EVENTS = conversation(4)
@@ -171,7 +172,7 @@ def test_two_users_share_a_log(log):
 
 
 def follower_of(log, after=0):
-    return reader.Follower(log, injuries.keyring_of(log), after)
+    return Follower(log, injuries.keyring_of(log), after)
 
 
 def test_a_follower_misses_nothing_and_repeats_nothing_across_rotation(log):

@@ -21,13 +21,14 @@ from tests.support.injuries import (
     truncate,
     write,
 )
-from wxgpt import options, records
+from wxgpt import options
+from wxgpt.log import records
 from wxgptd.domain.decide import closing
 from wxgptd.domain.evolve import evolve, fold
 from wxgptd.domain.model.state import EMPTY
 from wxgptd.domain.model.values import CloseReason
 from wxgptd.eventlog import framing, loading, reader, repair, segments
-from wxgptd.eventlog.store import LogStore
+from wxgptd.eventlog.store import Alarms, LogStore, Turns
 
 EVENTS = conversation(6)
 
@@ -178,9 +179,7 @@ def test_what_a_snapshot_has_survives_whatever_happens_to_the_segments(log, inju
     assert repair.repair(log, log.with_name("aside"), keyring_of(log), SEGMENT_BYTES) == plan
     assert states_in(log) == whole
     # and a daemon starts on it, and goes on behind the snapshot
-    store = LogStore(
-        log.parent, MASTER, in_reactor=print, soon=print, on_failure=print, on_full=print
-    )
+    store = LogStore(log.parent, MASTER, Turns(print, print), Alarms(print, print))
     assert store.load({}).last_seq == last + plan.keyless
     store.start()
     store.close()
@@ -277,9 +276,7 @@ def test_a_repair_that_was_interrupted_begins_anew(log):
 def test_a_repair_that_was_interrupted_between_its_renames_is_finished_by_the_next_start(log):
     before = read(log)
     log.rename(log.with_name("log.repaired"))  # what it looks like then
-    store = LogStore(
-        log.parent, MASTER, in_reactor=print, soon=print, on_failure=print, on_full=print
-    )
+    store = LogStore(log.parent, MASTER, Turns(print, print), Alarms(print, print))
     store.load({})
     assert read(log) == before
     store.close()

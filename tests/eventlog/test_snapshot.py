@@ -13,6 +13,7 @@ from tests.support.injuries import MASTER, conversation, flip, keyring_of, read,
 from wxgptd.domain.evolve import fold
 from wxgptd.domain.model.events import PageOpened
 from wxgptd.eventlog import freezing, loading, reader, recovery, retention, segments, snapshot
+from wxgptd.eventlog.following import Follower
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.reader import LogDamaged
 from wxgptd.ports.record import Capture
@@ -187,7 +188,7 @@ def test_a_log_that_lacks_its_beginning_and_has_no_snapshot_is_refused(log):
 
 
 def test_a_reader_that_is_far_behind_goes_on_with_what_there_is(log):
-    follower = reader.Follower(log, keyring_of(log), 0)
+    follower = Follower(log, keyring_of(log), 0)
     first = next(iter(follower.poll()))
     assert first.seq == 1
     take(log, len(EVENTS + OTHERS))

@@ -18,7 +18,7 @@ from wxgptd.eventlog import segments
 from wxgptd.eventlog.codec import Unencodable
 from wxgptd.eventlog.disk import RESERVE_BYTES, ROOM_NEEDED_BYTES, Disk
 from wxgptd.eventlog.segments import StateDirectoryLocked, StateLock
-from wxgptd.eventlog.store import MAX_WAITING, LogStore, StoreUnavailable
+from wxgptd.eventlog.store import MAX_WAITING, Alarms, LogStore, StoreUnavailable, Turns
 from wxgptd.ports.record import Capture
 
 EVENTS = conversation(2)
@@ -59,10 +59,11 @@ def opened(tmp_path, reactor, failures=None, fullness=None, **more) -> LogStore:
     store = LogStore(
         tmp_path,
         MASTER,
-        in_reactor=reactor.call_from_thread,
-        soon=reactor.call_from_thread,
-        on_failure=(failures if failures is not None else []).append,
-        on_full=(fullness if fullness is not None else []).append,
+        Turns(reactor.call_from_thread, reactor.call_from_thread),
+        Alarms(
+            (failures if failures is not None else []).append,
+            (fullness if fullness is not None else []).append,
+        ),
         **more,
     )
     store.load({})

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 
 from tests.support.processes import TOKEN, Stage
 from tests.support.surviving import TORTURE, lost, running
-from wxgpt import messages, peer
+from wxgpt.wechat import messages, peer
 from wxgptd.domain.model import events as e
 from wxgptd.eventlog import keyring, reader, segments
 from wxgptd.eventlog.keyring import Keyring

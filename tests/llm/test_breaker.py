@@ -11,8 +11,9 @@ from tests.support.model_server import DONE, Script, Step, answer_at, chunk, err
 from wxgptd.domain.model.values import FailureReason
 from wxgptd.domain.prompt.context import Message
 from wxgptd.llm.breaker import FAILURES_TO_OPEN, OPEN_S
-from wxgptd.llm.client import Model, Server
+from wxgptd.llm.client import Model
 from wxgptd.llm.probing import PATIENCE_S, PROBE_EVERY_S
+from wxgptd.llm.server import Server
 from wxgptd.outbound.client import IdentityAgent
 from wxgptd.ports.models import Breakdown, Completion, Prompt
 

@@ -28,8 +28,9 @@ from tests.support.model_server import (
 from wxgptd.domain.model.values import FailureReason, Finish
 from wxgptd.domain.prompt.context import Message
 from wxgptd.llm.call import MAX_ANSWER_CHARS
-from wxgptd.llm.client import Model, Server, key_headers
+from wxgptd.llm.client import Model, key_headers
 from wxgptd.llm.probing import Endpoint
+from wxgptd.llm.server import Server
 from wxgptd.outbound.client import IdentityAgent
 from wxgptd.ports.models import Breakdown, Completion, Prompt
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
-from wxgpt import messages
+from wxgpt.wechat import messages
 from wxgptd import config as cfg
 from wxgptd.domain.model.values import User
 from wxgptd.domain.replies.texts import Texts
@@ -193,7 +193,7 @@ def test_a_user_erases_everything_after_saying_so_twice():
     assert (done.code, TEXTS.history_erased in done.body) == (200, True)
     assert story.get(page).code == 404
     assert type(story.store.events()[-1]).__name__ == "UserErased"
-    assert story.service.journal.state(User("main", "alice")).version == 0
+    assert story.service.state.journal.state(User("main", "alice")).version == 0
     story.restart()
     assert story.get(page).code == 404
 
@@ -227,7 +227,7 @@ def test_erasing_takes_the_answer_being_written_along_and_its_page():
     confirmation = confirmation_in(story.get(f"{page}/erase").body)
     story.post(f"{page}/erase", {"confirmation": confirmation})
     assert story.get(answer).code == 404
-    assert len(story.service.answering._flights) == 0
+    assert len(story.service.answers.answering._flights) == 0
 
 
 def test_only_forms_of_the_history_may_be_sent_and_only_here():
@@ -267,7 +267,7 @@ def test_whoever_is_blocked_stays_so_after_erasing():
     story = asked("一？")
     page = path_of(story.say("/history"))
     control = story.service.admin.children[b"users"]._control
-    control.change_standing("main", "alice", "blocked", 0.0)
+    control.users.change_standing("main", "alice", "blocked", 0.0)
     body = story.get(f"{page}/erase").body
     story.post(f"{page}/erase", {"confirmation": confirmation_in(body)})
     assert "无法使用" in story.say("/chatgpt")

@@ -96,4 +96,4 @@ def test_all_links_of_one_user_share_an_allowance_and_nobody_else_s(story):
 def test_a_link_that_leads_nowhere_takes_no_room(story):
     for number in range(50):
         assert story.get(f"/h/{'A' * 20}{number:02}").code == 404
-    assert story.service._pages.limits._buckets == {}
+    assert story.service.conversation.pages.limits._buckets == {}

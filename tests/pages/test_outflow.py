@@ -15,7 +15,7 @@ from twisted.web.server import NOT_DONE_YET
 from wxgptd.pages.outflow import PIECE_BYTES, STALLED_S, pour
 from wxgptd.pages.unsent import MAX_BYTES, MAX_BYTES_PER_OWNER, Unsent
 from wxgptd.pages.workshop import TooBusy
-from wxgptd.process.site import BoundedSite
+from wxgptd.process.site import BoundedSite, Bounds
 
 BODY = bytes(range(256)) * 4_000
 
@@ -65,7 +65,7 @@ class Reader:
     def __init__(self) -> None:
         self.clock = Clock()
         self.page = Page(self.clock)
-        site = BoundedSite(self.page, self.clock, max_connections=3, max_connections_per_address=3)
+        site = BoundedSite(self.page, self.clock, Bounds(3, 3))
         site.startFactory()
         self.channel = site.buildProtocol(IPv4Address("TCP", "203.0.113.7", 1))
         self.transport = Transport()

@@ -299,7 +299,7 @@ def test_whatever_a_reader_says_it_has_seen_it_gets_the_answer(position):
 def test_a_reader_who_leaves_is_forgotten():
     story, path = late(answer_at(60, ANSWER))
     Reader(story, f"{path}/events")
-    (flight,) = story.service._flights._flights.values()
+    (flight,) = story.service.answers.flights._flights.values()
     story.advance(1)
     assert len(flight._changes) == 1, "the reader does not wait for a change"
     for pump in list(story._wechat_http._agent._pumps):
@@ -309,7 +309,7 @@ def test_a_reader_who_leaves_is_forgotten():
 
 
 def test_leaving_the_account_takes_all_links_with_it():
-    from wxgpt import messages
+    from wxgpt.wechat import messages
 
     story, path = late(answer_at(16, ANSWER))
     story.advance(2)
@@ -322,7 +322,7 @@ def test_leaving_the_account_takes_all_links_with_it():
 
 def test_until_the_log_is_loaded_pages_say_that_the_service_is_starting():
     story, path = late(answer_at(16, ANSWER))
-    story.service._ready = False
+    story.service._lifecycle.ready = False
     response = story.get(path)
     assert response.code == 503
     assert TEXTS.page_starting in response.body

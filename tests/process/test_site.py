@@ -11,7 +11,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from wxgptd.process.channel import READ_DEADLINE_S
-from wxgptd.process.site import MAX_BODY_BYTES, BoundedSite
+from wxgptd.process.site import MAX_BODY_BYTES, BoundedSite, Bounds
 from wxgptd.service.root import Root
 
 
@@ -38,11 +38,10 @@ def clock():
     return Clock()
 
 
-def site(clock, **more):
+def site(clock, bounds=Bounds(3, 2), **more):
     root = Resource()
     root.putChild(b"echo", Echo())
-    bounds = {"max_connections": 3, "max_connections_per_address": 2, **more}
-    server = BoundedSite(root, clock, **bounds)
+    server = BoundedSite(root, clock, bounds, **more)
     server.startFactory()
     return server
 
@@ -171,8 +170,7 @@ def reading_room(clock, seats=4, **more):
     server = BoundedSite(
         root,
         clock,
-        max_connections=seats,
-        max_connections_per_address=seats,
+        Bounds(seats, seats),
         reserved=lambda path: path == b"/echo",
         **more,
     )

@@ -7,7 +7,7 @@ import pytest
 from tests.support.builders import filled
 from tests.support.model_server import Script, Step, answer_at, chunk, error, streamed
 from tests.support.story import Story, configuration, safe_account
-from wxgpt import messages
+from wxgpt.wechat import messages
 from wxgptd import config as cfg
 from wxgptd.domain.replies.texts import Texts
 
@@ -317,11 +317,11 @@ def test_replaying_the_log_calls_nobody_and_gives_the_live_state():
         story.send("二？", user)
         story.advance(6)
         story.say("/history", user)
-    live = dict(story.service.journal.awake())
+    live = dict(story.service.state.journal.awake())
     calls = len(story.model.calls)
     story.restart()
     story.advance(3)
-    assert {user: story.service.journal.state(user) for user in live} == live
+    assert {user: story.service.state.journal.state(user) for user in live} == live
     assert len(story.model.calls) == calls
 
 

@@ -6,7 +6,7 @@ import re
 
 from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
-from wxgpt import messages
+from wxgpt.wechat import messages
 from wxgptd import config as cfg
 from wxgptd.domain.model.values import User
 
@@ -35,7 +35,7 @@ def leave(story: Story, user: str = "alice") -> None:
 def forget(story: Story, user: str = "alice") -> list[bool]:
     done: list[bool] = []
     control = story.service.admin.children[b"users"]._control
-    control.forget("main", user).addCallback(done.append)
+    control.users.forget("main", user).addCallback(done.append)
     story.flush()
     return done
 
@@ -48,11 +48,11 @@ def test_whoever_leaves_leaves_nothing_behind():
     assert story.get(page).code == story.get(history).code == 200
     leave(story)
     assert kinds(story)[-2:] == ["UserUnsubscribed", "UserErased"]
-    assert story.service.journal.state(ALICE).version == 0
+    assert story.service.state.journal.state(ALICE).version == 0
     assert story.get(page).code == story.get(history).code == 404
     assert all(record.hidden == "erased" for record in story.store.scan())
     story.restart()
-    assert story.service.journal.state(ALICE).version == 0
+    assert story.service.state.journal.state(ALICE).version == 0
     assert story.get(page).code == story.get(history).code == 404
 
 
@@ -60,12 +60,12 @@ def test_whoever_comes_back_is_somebody_else():
     story = asked_story()
     leave(story)
     story.open()
-    assert story.service.journal.state(ALICE).past == ()
+    assert story.service.state.journal.state(ALICE).past == ()
     references = {entry[3] for entry in story.store._entries}
     assert len(references) == 2
-    before = story.service.journal.state(ALICE)
+    before = story.service.state.journal.state(ALICE)
     story.restart()
-    assert story.service.journal.state(ALICE) == before
+    assert story.service.state.journal.state(ALICE) == before
 
 
 def test_an_answer_that_is_being_written_is_dropped_and_nobody_hangs():
@@ -75,7 +75,7 @@ def test_an_answer_that_is_being_written_is_dropped_and_nobody_hangs():
     leave(story)
     story.advance(30)
     assert sent.reply is None, "it was answered, so that WeChat does not ask again"
-    assert not story.service.answering._flights
+    assert not story.service.answers.answering._flights
     assert kinds(story)[-1] == "UserErased"
 
 
@@ -91,7 +91,7 @@ def test_wechat_s_retries_of_the_event_are_answered_and_note_nothing():
 def test_to_leave_and_come_back_is_no_way_around_a_block():
     story = asked_story()
     control = story.service.admin.children[b"users"]._control
-    control.change_standing("main", "alice", "blocked", 3_600.0)
+    control.users.change_standing("main", "alice", "blocked", 3_600.0)
     leave(story)
     story.restart()
     assert "无法使用" in story.say("/chatgpt")
@@ -102,7 +102,7 @@ def test_to_leave_and_come_back_is_no_way_around_a_block():
 def test_an_operator_s_word_erases_a_block_as_well():
     story = asked_story()
     control = story.service.admin.children[b"users"]._control
-    control.change_standing("main", "alice", "blocked", 0.0)
+    control.users.change_standing("main", "alice", "blocked", 0.0)
     assert forget(story) == [True]
     assert "我是 AI 助手" in story.say("/chatgpt")
 
@@ -121,12 +121,12 @@ def test_costs_of_the_day_are_not_forgotten():
     story.send("为什么？")
     story.advance(3)
     control = story.service.admin.children[b"users"]._control
-    spent = control.status()["spent_today"]
+    spent = control.status().cost_today
     assert spent["chatgpt"] > 0
     leave(story)
     story.restart()
     control = story.service.admin.children[b"users"]._control
-    assert control.status()["spent_today"] == spent
+    assert control.status().cost_today == spent
 
 
 def test_a_snapshot_has_nothing_of_who_was_erased():
@@ -148,13 +148,13 @@ def test_the_operator_s_list_knows_who_is_there_and_nobody_else():
     story.open("bob")
     control = story.service.admin.children[b"users"]._control
     leave(story)
-    assert [one["user"] for one in control.users(10, "")] == ["bob"]
+    assert [one.user for one in control.users.newest(10, "")] == ["bob"]
     story.advance(1_000, step=10)
     story.open("carol")
     story.restart()
     control = story.service.admin.children[b"users"]._control
-    assert {one["user"] for one in control.users(10, "")} == {"bob", "carol"}
-    assert control.users(10, "blocked") == []
+    assert {one.user for one in control.users.newest(10, "")} == {"bob", "carol"}
+    assert control.users.newest(10, "blocked") == []
 
 
 def test_a_history_link_from_before_does_not_show_what_came_after():
@@ -186,12 +186,12 @@ def test_links_live_on_in_a_snapshot_and_die_with_their_user():
 def test_whoever_is_erased_while_a_snapshot_is_written_is_erased_at_the_next_start():
     story = asked_story()
     story.open("bob")
-    write = story.store.snapshot(story.service.journal.capture(0.0, 0.0), only=False)
+    write = story.store.snapshot(story.service.state.journal.capture(0.0, 0.0), only=False)
     leave(story)
     write()
     story.restart()
-    assert story.service.journal.state(ALICE).version == 0
-    assert story.service.journal.state(User("main", "bob")).live is not None
+    assert story.service.state.journal.state(ALICE).version == 0
+    assert story.service.state.journal.state(User("main", "bob")).live is not None
     assert story.damages == []
 
 
@@ -204,7 +204,7 @@ def test_an_attempt_that_comes_after_the_erasure_brings_nobody_back():
     story.advance(20)
     assert sent.done
     assert kinds(story)[-1] == "UserErased"
-    assert story.service.journal.state(ALICE).version == 0
+    assert story.service.state.journal.state(ALICE).version == 0
     assert len(story.model.calls) == 1
     story.open()
-    assert story.service.journal.state(ALICE).live is not None, "a new message is one"
+    assert story.service.state.journal.state(ALICE).live is not None, "a new message is one"

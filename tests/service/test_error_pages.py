@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from tests.support.model_server import answer_at
 from tests.support.story import Story
 from wxgptd.pages.serving import PRIVATE_HEADERS
-from wxgptd.process.site import MAX_BODY_BYTES, BoundedSite
+from wxgptd.process.site import MAX_BODY_BYTES, BoundedSite, Bounds
 
 TOKEN = "A" * 22
 
@@ -24,9 +24,7 @@ class Wire:
 
     def __init__(self, story: Story) -> None:
         self._story = story
-        self._site = BoundedSite(
-            story.service.root, story.clock, max_connections=9, max_connections_per_address=9
-        )
+        self._site = BoundedSite(story.service.root, story.clock, Bounds(9, 9))
         self._site.startFactory()
 
     def exchange(self, request: bytes) -> bytes:

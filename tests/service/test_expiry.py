@@ -9,7 +9,7 @@ import pytest
 from tests.support.builders import words_of
 from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
-from wxgpt import messages
+from wxgpt.wechat import messages
 from wxgptd import config as cfg
 
 ANSWER = "因为空气。"
@@ -309,7 +309,7 @@ def test_who_may_not_ask_is_given_no_hint():
 
 
 def test_an_export_with_a_held_message_can_be_imported():
-    from wxgpt import exchange
+    from wxgpt.log import exchange
 
     story = held()
     exported = list(exchange.lines(story.store.scan()))

@@ -36,7 +36,7 @@ def test_a_snapshot_is_taken_when_enough_has_happened():
     story.advance(1)
     assert story.store.snapshots == 1
     control = story.service.admin.children[b"status"]._control
-    assert control.status()["snapshot_seq"] == story.store._snapshot.last_seq
+    assert control.status().log_snapshot_seq == story.store._snapshot.last_seq
 
 
 def test_a_start_goes_on_from_a_snapshot():
@@ -46,11 +46,11 @@ def test_a_start_goes_on_from_a_snapshot():
     story.advance(2)
     link = re.search(r"/h/\S+", story.say("/history")).group()
     assert story.store.snapshots
-    state = story.service.journal.state(ALICE)
-    timeouts = story.service._timeouts.left("main", 0.0)
+    state = story.service.state.journal.state(ALICE)
+    timeouts = story.service.state.timeouts.left("main", 0.0)
     story.restart()
-    assert story.service.journal.state(ALICE) == state
-    assert story.service._timeouts.left("main", 0.0) == timeouts
+    assert story.service.state.journal.state(ALICE) == state
+    assert story.service.state.timeouts.left("main", 0.0) == timeouts
     assert "再说一次" in story.get(link).body
     ask(story, "还在吗？")
     assert story.model.messages()[-1] == ("user", "还在吗？")
@@ -132,10 +132,10 @@ def test_whoever_is_erased_while_a_snapshot_is_written_is_not_in_the_next():
 def test_events_that_make_no_sense_end_the_daemon_when_somebody_looks():
     story = story_with()
     story.say("/stop")
-    at = story.service._timeline.now()
+    at = story.service.base.timeline.now()
     story.advance(10_000, step=1_000)
     story.open("bob")
-    state, key = story.service.journal.state(ALICE), story.store.keys.of(ALICE)
+    state, key = story.service.state.journal.state(ALICE), story.store.keys.of(ALICE)
     wrong = e.AttemptRepeated(at=at, delivery="never came", number=2)
     story.store._entries.append(codec.encode(key, state.version, "", wrong))
     story.store.commit()

@@ -11,7 +11,7 @@ from treq.testing import StubTreq
 
 from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
-from wxgpt import messages
+from wxgpt.wechat import messages
 from wxgptd import config as cfg
 
 ANSWER = "因为空气。"

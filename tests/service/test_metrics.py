@@ -15,7 +15,7 @@ from wxgptd.eventlog.store import StoreUnavailable
 
 
 def value(story: Story, name: str, **labels: str) -> float:
-    found = story.service.metrics.registry.get_sample_value(f"wxgptd_{name}", labels)
+    found = story.service.base.metrics.registry.get_sample_value(f"wxgptd_{name}", labels)
     return 0.0 if found is None else found
 
 
@@ -125,7 +125,7 @@ def test_no_user_and_no_text_is_in_a_label(story):
     story.open(user="oCanaryUser")
     story.send("canary text", user="oCanaryUser")
     story.advance(10)
-    said = generate_latest(story.service.metrics.registry).decode()
+    said = generate_latest(story.service.base.metrics.registry).decode()
     assert "anary" not in said
 
 
@@ -138,7 +138,7 @@ def test_the_names_are_as_prometheus_wants_them(story):
     story.open()
     story.send("问题")
     story.advance(10)
-    said = generate_latest(story.service.metrics.registry)
+    said = generate_latest(story.service.base.metrics.registry)
     linted = subprocess.run([promtool, "check", "metrics"], input=said, capture_output=True)
     assert linted.returncode == 0, linted.stdout + linted.stderr
 
@@ -157,5 +157,5 @@ def test_an_account_without_deliberate_timeouts_has_none_to_be_spent():
     story = Story(
         answer_at(1, "好的。"), configuration(window=cfg.Window(deliberate_timeouts_per_5min=0))
     )
-    said = generate_latest(story.service.metrics.registry).decode()
+    said = generate_latest(story.service.base.metrics.registry).decode()
     assert "wxgptd_deliberate_timeouts_left{" not in said

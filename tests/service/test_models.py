@@ -172,7 +172,7 @@ def test_what_broke_off_costs_what_it_took():
 
 def test_a_picture_is_nothing_for_a_fallback_without_eyes():
     from tests.support.outside import Recorder
-    from wxgpt import messages
+    from wxgpt.wechat import messages
 
     story = two(error(500, "down"), answer_at(0.1, "瞎猜。"), vision=True)
     story.outside.hosts["mmbiz.qpic.cn"] = Recorder(lambda *_: b"\xff\xd8\xff1")

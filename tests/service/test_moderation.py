@@ -90,14 +90,14 @@ def test_the_list_is_read_again_when_the_daemon_is_told_to(told, logged):
     story.open()
     story.words.write_text("新词\n")
     assert "不能处理" in story.say("违禁词")
-    story.service.reloading.from_file()
+    story.service.operations.reloading.from_file()
     assert "不能处理" in story.say("新词")
     sent = story.send("违禁词")
     story.advance(1)
     assert sent.reply == "好的。"
     story.words.write_bytes(b"\xff\xff")
     with pytest.raises(ConfigError, match="not UTF-8"):
-        story.service.reloading.from_file()
+        story.service.operations.reloading.from_file()
     assert "不能处理" in story.say("新词")
     assert any("stays as it was" in line for line in logged())
 

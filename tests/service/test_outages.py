@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.model_server import answer_at
 from tests.support.story import WALL, Story
-from wxgpt import messages
+from wxgpt.wechat import messages
 
 STEP_S = 0.25
 SLOW = answer_at(40, "终于写完了。")
@@ -107,7 +107,7 @@ def test_the_only_message_of_an_hour_sent_just_before_the_daemon_came_up():
 
 def test_the_offset_is_learned_once_and_survives_a_restart():
     def shown() -> float:
-        return story.service.metrics.registry.get_sample_value("wxgptd_clock_offset_seconds")
+        return story.service.base.metrics.registry.get_sample_value("wxgptd_clock_offset_seconds")
 
     story = Story(SLOW, clock_offset=3.0)
     story.advance(0.5)

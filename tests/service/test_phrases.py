@@ -9,7 +9,7 @@ import pytest
 from tests.support.builders import words_of
 from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
-from wxgpt import messages
+from wxgpt.wechat import messages
 from wxgptd import config as cfg
 from wxgptd.domain.model import events as e
 

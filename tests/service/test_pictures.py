@@ -9,7 +9,7 @@ import pytest
 from tests.support.model_server import answer_at
 from tests.support.outside import Recorder
 from tests.support.story import Story, configuration
-from wxgpt import messages
+from wxgpt.wechat import messages
 from wxgptd import config as cfg
 
 URL = "http://mmbiz.qpic.cn/mmbiz_jpg/abc/0"
@@ -198,14 +198,14 @@ def test_a_picture_that_many_ask_about_is_remembered_once():
     for user in ("alice", "bob", "carol"):
         story.deliver(messages.image_message(URL), user)
     story.advance(1)
-    pictures = story.service._settings.pictures
+    pictures = story.service.base.settings.pictures
     assert list(pictures._remembered) == [URL]
     assert pictures._size == len(DATA_URL)
     assert len(story.wechat_pictures.requests) == 1
 
 
 def test_beyond_the_room_for_pictures_questions_wait_and_others_do_not(monkeypatch):
-    monkeypatch.setattr("wxgptd.service.wiring.PICTURE_BYTES", 3_000_000)
+    monkeypatch.setattr("wxgptd.service.wiring.answers.PICTURE_BYTES", 3_000_000)
     story = told(max_size=1_000_000)
     story.model.respond = lambda _: answer_at(4, "一只猫。")
     for number in range(4):
@@ -218,7 +218,7 @@ def test_beyond_the_room_for_pictures_questions_wait_and_others_do_not(monkeypat
     words = story.send("没有图片的问题")
     story.advance(1)
     assert len(story.model.calls) == 3, "two pictures, and the words"
-    assert "pictures" in story.service.fullness.recent()
+    assert "pictures" in story.service.base.fullness.recent()
     story.advance(4)
     assert words.reply == "一只猫。"
     story.advance(5)

@@ -8,7 +8,7 @@ from tests.support.builders import words_of
 from tests.support.model_server import Script, Step, answer_at, chunk, error, streamed
 from tests.support.story import APP_ID, Story, configuration
 from tests.support.wechat_api import WeChatApi
-from wxgpt import messages
+from wxgpt.wechat import messages
 from wxgptd import config as cfg
 from wxgptd.service.answers import typing_indicator
 
@@ -323,7 +323,7 @@ def test_nothing_is_pushed_to_whoever_is_blocked_or_has_stopped():
 
     story = late()
     blocked = c.Note(e.StandingChanged(at=story.wall(), standing=Standing.BLOCKED, until=0.0))
-    story.service.journal.record(User("main", "alice"), blocked)
+    story.service.state.journal.record(User("main", "alice"), blocked)
     story.advance(10)
     assert story.api.sent == []
     story = late()
@@ -374,7 +374,7 @@ def test_whoever_leaves_while_a_part_is_on_its_way_gets_no_further_one(last_word
 
 def test_an_answer_that_was_done_just_before_a_crash_is_pushed_afterwards():
     story = late(push="auto")
-    story.service.answering._pushing._messengers = {}  # the crash comes before the push is begun
+    story.service.answers.answering._pushing._messengers = {}  # the crash comes before the push is begun
     story.advance(10)
     story.crash()
     story.start()

@@ -18,7 +18,7 @@ def assistant(**more):
 def changed(story, **tables):
     """Have the story's daemon take up a configuration with other `tables`."""
     story.config = attrs.evolve(story.config, **tables)
-    return story.service.reloading.from_file()
+    return story.service.operations.reloading.from_file()
 
 
 @pytest.fixture
@@ -126,8 +126,8 @@ def test_what_takes_a_restart_is_said_and_stays(story, logged):
 def test_a_wrong_one_changes_nothing(story, tmp_path):
     path = tmp_path / "wxgptd.toml"
     with pytest.raises(cfg.ConfigError, match=r"session\.ttl"):
-        story.service.reloading.take(
-            story.service.reloading.reader("[session]\nttl = 'soon'\n", path)
+        story.service.operations.reloading.take(
+            story.service.operations.reloading.reader("[session]\nttl = 'soon'\n", path)
         )
     story.open()
     sent = story.send("问题")
@@ -136,11 +136,11 @@ def test_a_wrong_one_changes_nothing(story, tmp_path):
 
 
 def test_a_model_that_has_not_changed_keeps_what_it_has_learned(story):
-    before = story.service._settings.assistants["chatgpt"].model
+    before = story.service.base.settings.assistants["chatgpt"].model
     changed(story, texts=attrs_texts(story, help="帮助"))
-    assert story.service._settings.assistants["chatgpt"].model is before
+    assert story.service.base.settings.assistants["chatgpt"].model is before
     changed(story, assistant={"chatgpt": assistant(seed=1.0)})
-    assert story.service._settings.assistants["chatgpt"].model is not before
+    assert story.service.base.settings.assistants["chatgpt"].model is not before
 
 
 def test_no_value_is_told_of_only_keys():
@@ -166,29 +166,29 @@ def test_what_is_held_is_answered_with_what_it_came_with():
 def test_what_only_fits_another_log_waits_for_the_restart_with_it():
     day = 86_400.0
     story = Story(answer_at(1, "x"), configuration(log=cfg.Log(keep=cfg.Duration(8 * day))))
-    before = story.service._settings.link_ttl_s
+    before = story.service.base.settings.link_ttl_s
     both = {
         "log": cfg.Log(keep=cfg.Duration(90 * day)),
         "links": cfg.Links(ttl=cfg.Duration(60 * day)),
     }
     with pytest.raises(cfg.ConfigError, match="wait for a restart"):
         changed(story, **both)
-    assert story.service._settings.link_ttl_s == before
+    assert story.service.base.settings.link_ttl_s == before
     with pytest.raises(cfg.ConfigError, match="wait for a restart"):
-        story.service.reloading.compare(lambda: story.config)
+        story.service.operations.reloading.compare(lambda: story.config)
 
 
 def test_what_would_change_can_be_asked_without_changing_it(story):
     story.config = attrs.evolve(story.config, texts=attrs_texts(story, no_session="没有对话"))
-    told = story.service.reloading.compare(story.service.reloading.reader())
+    told = story.service.operations.reloading.compare(story.service.operations.reloading.reader())
     assert told.changed == ("texts.no_session",)
     assert story.say("/stop", user="bob") != "没有对话"
 
 
 def test_whoever_changes_a_prompt_does_not_make_a_model_forget(story):
-    before = story.service._settings.assistants["chatgpt"].model
+    before = story.service.base.settings.assistants["chatgpt"].model
     changed(story, assistant={"chatgpt": assistant(system_prompt="简短", daily_budget=0.0)})
-    assert story.service._settings.assistants["chatgpt"].model is before
+    assert story.service.base.settings.assistants["chatgpt"].model is before
 
 
 def test_yesterday_s_costs_are_not_complained_of_today(logged):

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.model_server import answer_at, streamed
 from tests.support.story import Story
-from wxgpt import messages, peer
+from wxgpt.wechat import messages, peer
 
 ANSWER = "天空是蓝色的，因为空气把蓝光散射得更多。"
 IN_TIME = [(0.1, 1), (4.5, 1), (4.9, 1), (5.1, 2), (9.9, 2), (12.0, 3), (14.5, 3)]

@@ -10,7 +10,7 @@ import pytest
 from tests.support.model_server import answer_at
 from tests.support.outside import Recorder
 from tests.support.story import Story, configuration, safe_account
-from wxgpt import messages
+from wxgpt.wechat import messages
 from wxgptd import config as cfg
 
 ANSWER = "因为空气。"

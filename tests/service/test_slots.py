@@ -108,7 +108,7 @@ def test_beyond_the_bound_questions_wait_in_line_and_are_told_so():
     sent = [story.send(f"问题 {number}", f"user{number}") for number in range(4)]
     story.advance(1)
     assert len(story.model.calls) == 1
-    assert story.service.fullness.recent().keys() == {"answers"}
+    assert story.service.base.fullness.recent().keys() == {"answers"}
     story.advance(14)
     assert [one.reply for one in sent[:2]] == ["好的。"] * 2, "one after the other"
     assert "还在想" in sent[2].reply, "it is being written"

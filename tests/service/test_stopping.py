@@ -9,7 +9,7 @@ import pytest
 from tests.support.builders import words_of
 from tests.support.model_server import answer_at, error, streamed
 from tests.support.story import Story, configuration
-from wxgpt import messages
+from wxgpt.wechat import messages
 from wxgptd import config as cfg
 
 ANSWER = "因为空气。"
@@ -100,7 +100,7 @@ def test_an_operator_s_stop_keeps_what_was_written_too():
     sent = story.send("一？")
     story.advance(2)
     control = story.service.admin
-    session = story.service.journal.state(User("main", "alice")).live.id
+    session = story.service.state.journal.state(User("main", "alice")).live.id
     from treq.testing import StubTreq
 
     http = StubTreq(control)
@@ -307,7 +307,7 @@ def test_what_the_words_list_objects_to_by_now_is_not_asked_again(tmp_path):
     story.send("违禁词是什么")
     story.advance(1)
     words.write_text("违禁词")
-    story.service.moderation.adopt(words)
+    story.service.answers.moderation.adopt(words)
     assert "不能处理的内容" in story.say("重试")
     assert len(story.model.calls) == 1
 

@@ -7,7 +7,7 @@ import pytest
 from tests.domain.test_taps import Client
 from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
-from wxgpt import messages
+from wxgpt.wechat import messages
 from wxgptd import config as cfg
 
 LONG = "很长的回答。" * 500

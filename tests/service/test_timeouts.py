@@ -226,7 +226,7 @@ def crowd(story: Story, users: int) -> list:
 
 def status(story: Story) -> dict:
     control = story.service.admin.children[b"status"]._control
-    return control.status()["deliberate_timeouts"]["main"]
+    return control.status().deliberate_timeouts["main"]._asdict()
 
 
 def test_a_suspension_is_in_status_log_and_metric_and_leaves_a_smaller_budget():
@@ -242,7 +242,7 @@ def test_a_suspension_is_in_status_log_and_metric_and_leaves_a_smaller_budget():
     assert status(story)["budget"] == 6
     assert status(story)["suspended_at"] == pytest.approx(story.wall(), abs=1)
     assert not status(story)["suspected"]
-    counted = story.service.metrics.registry.get_sample_value(
+    counted = story.service.base.metrics.registry.get_sample_value(
         "wxgptd_suspensions_total", {"account": "main"}
     )
     assert counted == 1
@@ -275,7 +275,7 @@ def test_a_daemon_that_had_no_room_for_connections_meanwhile_confirms_nothing():
     story = Story(answer_at(40, "好的。"))
     crowd(story, 8)
     story.advance(12)
-    story.service.fullness.note("connections")
+    story.service.base.fullness.note("connections")
     story.advance(50, 0.5)
     story.say("/help", "late")
     assert status(story)["budget"] == INITIAL_SIZE

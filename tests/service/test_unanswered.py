@@ -9,7 +9,7 @@ from treq.testing import StubTreq
 
 from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
-from wxgpt import messages
+from wxgpt.wechat import messages
 from wxgptd import config as cfg
 from wxgptd.domain.model import events as e
 
@@ -41,7 +41,7 @@ def test_they_are_recorded_at_once_and_then_once_a_minute_without_a_word_of_thei
     assert counts(story) == [1, 7]
     assert "私房话" not in str(story.store.events())
     assert status(story) == {"main": {"today": 8, "yesterday": 0}}
-    text = generate_latest(story.service.metrics.registry).decode()
+    text = generate_latest(story.service.base.metrics.registry).decode()
     assert 'wxgptd_messages_unanswered_total{account="main"} 8.0' in text
 
 

@@ -43,7 +43,7 @@ def test_an_answer_carries_it_too_and_still_fits():
 def test_a_late_attempt_gets_the_same_reply():
     story = late()
     wechat = story.wechat()
-    from wxgpt import messages
+    from wxgpt.wechat import messages
 
     url, body = wechat.request("alice", messages.text_message("/help"))
     first, second = story.attempt(url, body), story.attempt(url, body, number=2)

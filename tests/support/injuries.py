@@ -12,7 +12,7 @@ from wxgptd.domain.model.events import Event
 from wxgptd.domain.model.values import User
 from wxgptd.eventlog import codec, formats, keyring, reader, recovery, segments
 from wxgptd.eventlog.keyring import Keyring
-from wxgptd.eventlog.writer import Writer
+from wxgptd.eventlog.writer import Listener, SegmentBounds, Writer
 from wxgptd.ports.record import Recorded
 
 MASTER = b"m" * 32
@@ -59,10 +59,12 @@ def write(
         directory,
         recovery.make_ready(directory),
         keys,
-        on_durable=lambda tokens: durable.release(len(tokens)),
-        on_failure=failures.append,
-        on_full=lambda full: None,
-        segment_bytes=segment_bytes,
+        Listener(
+            on_durable=lambda tokens: durable.release(len(tokens)),
+            on_failure=failures.append,
+            on_full=lambda full: None,
+        ),
+        SegmentBounds(segment_bytes),
     )
     snapshots = []
     sessions = formats.Sessions()

@@ -18,7 +18,7 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from wxgpt import messages, peer
+from wxgpt.wechat import messages, peer
 from wxgptd.wechat import envelope
 
 TOKEN = "canarytoken"

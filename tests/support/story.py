@@ -26,7 +26,7 @@ from tests.support.memory_passing_keys import MemoryPassingKeys
 from tests.support.memory_store import MemoryStore
 from tests.support.model_server import ModelServer, Script
 from tests.support.outside import Outside, OutsideHttp
-from wxgpt import messages, peer
+from wxgpt.wechat import messages, peer
 from wxgptd import config as cfg
 from wxgptd.domain.model.events import Event
 from wxgptd.domain.model.values import User

@@ -27,7 +27,8 @@ from wxgptd.domain.model.state import EMPTY, UserState
 from wxgptd.domain.model.values import DeliveryKey, User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog.disk import Disk
-from wxgptd.eventlog.store import LogStore
+from wxgptd.eventlog.store import Alarms, LogStore, Turns
+from wxgptd.eventlog.writer import SegmentBounds
 from wxgptd.ports.record import Capture
 
 USERS = 5
@@ -76,12 +77,10 @@ class Workload:
         self._store = LogStore(
             state_dir,
             MASTER,
-            in_reactor=self._turns.put,
-            soon=self._turns.put,
-            on_failure=self._failed,
-            on_full=lambda full: None,
-            segment_bytes=SEGMENT_BYTES,
-            disk=DISKS.get(mutant, Disk)(),
+            Turns(self._turns.put, self._turns.put),
+            Alarms(self._failed, lambda full: None),
+            SegmentBounds(SEGMENT_BYTES),
+            DISKS.get(mutant, Disk)(),
         )
         self._keys = self._store._keys
         loaded = self._store.load({})

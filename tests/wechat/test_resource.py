@@ -14,6 +14,7 @@ from tests.wechat.test_envelope import BAD, TEXT, message
 from wxgptd.ports.wechat import Ignore, Say, Silence
 from wxgptd.wechat import crypto, envelope, signature
 from wxgptd.wechat.resource import Credentials, Webhook
+from wxgptd.wechat.signature import Freshness
 
 NOW = 1_700_000_000
 TOKEN = "token"
@@ -46,14 +47,13 @@ class Hook:
         self.answerer = Answerer(outcome)
         self.forwarded: list = []
         self.answered = None
-        credentials = Credentials(TOKEN, APP_ID if keys else "", [crypto.Key(k) for k in keys])
+        credentials = Credentials(
+            "main", TOKEN, APP_ID if keys else "", [crypto.Key(k) for k in keys]
+        )
         webhook = Webhook(
-            "main",
             credentials,
             self.answerer,
-            wall=lambda: NOW,
-            timestamp_tolerance_s=300.0,
-            seconds=lambda: 0.0,
+            freshness=Freshness(lambda: NOW, 300.0),
             forward=self.forward,
             secret=b"s" * 32,
             refused=lambda account, kind: None,
@@ -203,7 +203,7 @@ def test_all_that_fails_in_safe_mode_looks_the_same(body):
 
 
 def test_credentials_show_themselves_to_nobody():
-    assert TOKEN not in repr(Credentials(TOKEN, "", []))
+    assert TOKEN not in repr(Credentials("main", TOKEN, "", []))
 
 
 def test_whatever_goes_wrong_no_error_status_is_sent(logged):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -18,12 +19,13 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from wxgptd.ports.control import Control
+from wxgptd.ports.control import Control, Faulty, ModelTrial
 
 log = Logger()
 
 STANDINGS = ("default", "allowed", "blocked")
 MAX_USERS = 10_000
+MOST_DIGITS = 6
 MAX_STANDING_S = 100 * 365 * 86_400.0
 
 
@@ -58,7 +60,20 @@ def _not_found(request: Request) -> bytes:
 
 def _json(request: Request, said: object) -> bytes:
     request.setHeader(b"content-type", b"application/json; charset=utf-8")
-    return json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
+    return json.dumps(_plain(said), ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _plain(value: object) -> object:
+    """Return a value as JSON has it: by the names of its fields, and times rounded."""
+    if is_dataclass(value):
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return _plain(value._asdict())
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    return round(value, MOST_DIGITS) if isinstance(value, float) else value
 
 
 class _Status(_OfControl):
@@ -77,7 +92,7 @@ class _Sessions(_OfControl):
     def render_GET(self, request: Request) -> bytes:
         if not self._control.ready():
             return _Starting().render_GET(request)
-        return _json(request, self._control.sessions())
+        return _json(request, self._control.sessions.open())
 
 
 class _Questions(_OfControl):
@@ -86,7 +101,7 @@ class _Questions(_OfControl):
     def render_GET(self, request: Request) -> bytes:
         if not self._control.ready():
             return _Starting().render_GET(request)
-        return _json(request, self._control.questions())
+        return _json(request, self._control.sessions.pending())
 
 
 class _Starting(Resource):
@@ -114,7 +129,7 @@ class _Session(Resource):
     def render_POST(self, request: Request) -> bytes | int:
         if request.postpath != [b"stop"]:
             return _not_found(request)
-        stopped = self._control.stop_session(self._session)
+        stopped = self._control.sessions.stop(self._session)
         stopped.addCallback(lambda found: self._answer(request, found))
         stopped.addErrback(_give_up, request)
         return NOT_DONE_YET
@@ -152,14 +167,14 @@ class _Users(_OfControl):
         limit = request.args.get(b"n", [b""])[0]
         standing = request.args.get(b"standing", [b""])[0].decode("utf-8", "replace")
         count = int(limit) if re.fullmatch(rb"[0-9]{1,9}", limit) else MAX_USERS
-        return _json(request, self._control.users(min(count, MAX_USERS), standing))
+        return _json(request, self._control.users.newest(min(count, MAX_USERS), standing))
 
     def render_POST(self, request: Request) -> bytes | int:
         if not self._control.ready():
             return _Starting().render_POST(request)
         match request.postpath:
             case [account, openid, b"forget"]:
-                gone = self._control.forget(
+                gone = self._control.users.forget(
                     account.decode("utf-8", "replace"), openid.decode("utf-8", "replace")
                 )
                 gone.addCallback(lambda found: self._answer(request, found))
@@ -168,7 +183,7 @@ class _Users(_OfControl):
             case [account, openid, b"whose"]:
                 assert request.content is not None
                 text = request.content.read().decode("utf-8", "replace")
-                whose = self._control.whose(
+                whose = self._control.users.whose(
                     account.decode("utf-8", "replace"),
                     openid.decode("utf-8", "replace"),
                     text,
@@ -183,7 +198,7 @@ class _Users(_OfControl):
 
     def _known(self, request: Request) -> bytes:
         path = [part.decode("utf-8", "replace") for part in request.postpath or ()]
-        known = len(path) == 2 and self._control.knows(*path)
+        known = len(path) == 2 and self._control.users.knows(*path)
         if not known:
             request.setResponseCode(404)
         return _json(request, {"known": known})
@@ -198,7 +213,7 @@ class _Users(_OfControl):
         except (ValueError, KeyError):
             request.setResponseCode(400)
             return _json(request, {"error": "not understood"})
-        changed = self._control.change_standing(account, openid, standing, for_s)
+        changed = self._control.users.change_standing(account, openid, standing, for_s)
         changed.addCallback(lambda found: self._answer(request, found))
         changed.addErrback(_give_up, request)
         return NOT_DONE_YET
@@ -221,13 +236,13 @@ class _Assistants(_OfControl):
         path = request.postpath or []
         if len(path) != 2 or path[1] != b"try":
             return _not_found(request)
-        tried = self._control.try_assistant(path[0].decode("utf-8", "replace"))
+        tried = self._control.trials.assistant(path[0].decode("utf-8", "replace"))
         request.notifyFinish().addErrback(lambda _: tried.cancel())
         tried.addCallback(lambda said: self._answer(request, said))
         tried.addErrback(_give_up, request)
         return NOT_DONE_YET
 
-    def _answer(self, request: Request, said: Sequence[Mapping[str, object]] | None) -> None:
+    def _answer(self, request: Request, said: Sequence[ModelTrial] | None) -> None:
         if said is None:
             request.setResponseCode(404)
         request.write(_json(request, said))
@@ -243,7 +258,7 @@ class _Accounts(_OfControl):
         path = request.postpath or []
         tried = None
         if len(path) == 2 and path[1] == b"try":
-            tried = self._control.try_push(path[0].decode("utf-8", "replace"))
+            tried = self._control.trials.push(path[0].decode("utf-8", "replace"))
         if tried is None:
             return _not_found(request)
         request.notifyFinish().addErrback(lambda _: tried.cancel())
@@ -266,7 +281,7 @@ class _Log(_OfControl):
             return _Starting().render_POST(request)
         if request.postpath != [b"vacuum"]:
             return _not_found(request)
-        done = self._control.vacuum()
+        done = self._control.maintenance.vacuum()
         done.addCallback(lambda said: (request.write(_json(request, said)), request.finish()))
         done.addErrback(_give_up, request)
         return NOT_DONE_YET
@@ -304,8 +319,8 @@ class _Reload(_OfControl):
             given = text, Path(path), int(mode, 8)
         elif body:
             return _refused(request, "a configuration is handed on with the path that it is from")
-        said = self._control.reload(given, dry=b"dry" in request.args)
-        if "faults" in said:
+        said = self._control.maintenance.reload(given, dry=b"dry" in request.args)
+        if isinstance(said, Faulty):
             request.setResponseCode(400)
         return _json(request, said)
 

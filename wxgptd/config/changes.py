@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import attrs
 
 from wxgptd.config.tables import Config, key_of
 from wxgptd.domain.replies.texts import Texts
+from wxgptd.loose import Given
 
 
 def changes(former: Config, fresh: Config) -> Iterator[str]:
@@ -17,7 +17,7 @@ def changes(former: Config, fresh: Config) -> Iterator[str]:
     yield from _changes("", former, fresh)
 
 
-def _changes(key: str, former: Any, fresh: Any) -> Iterator[str]:  # noqa: ANN401
+def _changes(key: str, former: Given, fresh: Given) -> Iterator[str]:
     if former == fresh:
         return
     before, after = _inner(former), _inner(fresh)
@@ -32,7 +32,7 @@ def _changes(key: str, former: Any, fresh: Any) -> Iterator[str]:  # noqa: ANN40
             yield inner
 
 
-def fields(table: Any) -> dict[str, Any] | None:  # noqa: ANN401
+def fields(table: Given) -> dict[str, Given] | None:
     """Return what a table consists of, by name, or None of what is no table."""
     if isinstance(table, Texts):
         return dataclasses.asdict(table)
@@ -42,7 +42,7 @@ def fields(table: Any) -> dict[str, Any] | None:  # noqa: ANN401
     return None
 
 
-def _inner(value: Any) -> Mapping[Any, Any] | None:  # noqa: ANN401
+def _inner(value: Given) -> Mapping[Given, Given] | None:
     """Return what can differ in part, or None of what differs as a whole."""
     if isinstance(value, Mapping):
         return value

@@ -9,7 +9,7 @@ import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 from cattrs import Converter, override
@@ -28,6 +28,7 @@ from wxgptd.config.tables import TABLES, Commands, Config, Log, Server, key_of
 from wxgptd.config.values import Secret, converter
 from wxgptd.domain.replies import texts as catalogue
 from wxgptd.errors import WxgptError
+from wxgptd.loose import Given, Table
 
 T = TypeVar("T")
 
@@ -104,7 +105,7 @@ def _reader(
     return known
 
 
-def _checked(document: dict[str, Any], path: Path, mode: int, reader: Converter) -> Config:
+def _checked(document: Table, path: Path, mode: int, reader: Converter) -> Config:
     if isinstance(document.get("rule"), dict):
         raise ConfigError(path, ["rule: each one begins with [[rule]], in two pairs of brackets"])
     faults: list[str] = []
@@ -191,7 +192,7 @@ def load_system_prompts(path: Path) -> dict[str, str]:
     }
 
 
-def _document(path: Path) -> dict[str, Any]:
+def _document(path: Path) -> Table:
     text, _ = _read(path)
     return _parsed(text, path)
 
@@ -211,7 +212,7 @@ def _read(path: Path) -> tuple[str, int]:
         raise ConfigError(path, [str(error)]) from None
 
 
-def _parsed(text: str, path: Path) -> dict[str, Any]:
+def _parsed(text: str, path: Path) -> Table:
     try:
         return tomllib.loads(text)
     except RecursionError:
@@ -243,8 +244,8 @@ _KEYS = frozenset(
 # Mistakes.
 
 
-def _remove(document: dict[str, Any], keys: list[str]) -> None:
-    inner: Any = document
+def _remove(document: Table, keys: list[str]) -> None:
+    inner: Given = document
     for key in keys[:-1]:
         inner = inner[int(key) - 1] if isinstance(inner, list) else inner.get(key, {})
         if not isinstance(inner, dict | list):

@@ -7,13 +7,14 @@ import stat
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, NewType
+from typing import Literal, NewType
 from urllib.parse import SplitResult, urlsplit
 
 import cattrs
 
 from wxgptd.config.encodings import decoded
 from wxgptd.errors import WxgptError
+from wxgptd.loose import Given, Table
 
 Duration = NewType("Duration", float)
 """Seconds; written as a number of them or as `400ms`, `30s`, `5m`, `2h`, `7d`."""
@@ -42,7 +43,7 @@ OptionalPath = Path | None
 """A path; nothing is written as an empty text."""
 
 
-Body = NewType("Body", dict[str, Any])
+Body = NewType("Body", Table)
 """A table that is sent on as it is."""
 
 
@@ -117,8 +118,8 @@ _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _UNITS_BYTES = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 
-def _strict(kind: type, name: str) -> Any:  # noqa: ANN401 (cattrs hooks take and give anything)
-    def structure(value: Any, _: object) -> Any:  # noqa: ANN401
+def _strict(kind: type, name: str) -> Given:
+    def structure(value: Given, _: object) -> Given:
         if type(value) is not kind:
             raise ValueError(f"must be {name}, not {value!r}")
         return value
@@ -126,7 +127,7 @@ def _strict(kind: type, name: str) -> Any:  # noqa: ANN401 (cattrs hooks take an
     return structure
 
 
-def _duration(value: Any, _: object) -> Duration:  # noqa: ANN401
+def _duration(value: Given, _: object) -> Duration:
     if type(value) in (int, float) and 0 <= value <= MAX_DURATION_S:
         return Duration(float(value))
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", value) if type(value) is str else None
@@ -135,7 +136,7 @@ def _duration(value: Any, _: object) -> Duration:  # noqa: ANN401
     return Duration(min(float(match.group(1)) * _UNITS_S[match.group(2)], MAX_DURATION_S))
 
 
-def _size(value: Any, _: object) -> Size:  # noqa: ANN401
+def _size(value: Given, _: object) -> Size:
     if type(value) is int and value > 0:
         return Size(value)
     match = re.fullmatch(r"(\d+)\s*(B|KiB|MiB|GiB)?", value) if type(value) is str else None
@@ -144,14 +145,14 @@ def _size(value: Any, _: object) -> Size:  # noqa: ANN401
     return Size(int(match.group(1)) * _UNITS_BYTES[match.group(2) or ""])
 
 
-def _words(value: Any, _: object) -> Words:  # noqa: ANN401
+def _words(value: Given, _: object) -> Words:
     words = [value] if type(value) is str else value
     if type(words) is not list or any(type(word) is not str for word in words):
         raise ValueError(f"must be a text in quotes, or a list of them, not {value!r}")
     return Words(tuple(words))
 
 
-def _number(value: Any, _: object) -> float:  # noqa: ANN401
+def _number(value: Given, _: object) -> float:
     if type(value) not in (int, float) or not isfinite(value):
         raise ValueError(f"must be a number, not {value!r}")
     return float(value)
@@ -161,13 +162,13 @@ def _as_toml(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
-def _auto_or_number(value: Any, _: object) -> AutoOrNumber:  # noqa: ANN401
+def _auto_or_number(value: Given, _: object) -> AutoOrNumber:
     if value == "auto" or (type(value) is int and value >= 0):
         return value  # type: ignore[no-any-return]
     raise ValueError(f'must be "auto" or a whole number, 0 or more, not {_as_toml(value)}')
 
 
-def _table(value: Any, _: object) -> Any:  # noqa: ANN401
+def _table(value: Given, _: object) -> Given:
     if type(value) is not dict:
         raise ValueError("must be a table such as { name = 1 }")
     return value
@@ -209,8 +210,8 @@ def why_no_address(text: str) -> str:
 
 def _secret_reader(
     environ: Mapping[str, str], base: Path, *, elsewhere: bool, absolute: bool
-) -> Any:  # noqa: ANN401
-    def structure(value: Any, _: object) -> Secret:  # noqa: ANN401
+) -> Given:
+    def structure(value: Given, _: object) -> Secret:
         if type(value) is not str:
             raise ValueError("must be a text (env:NAME, file:PATH and credential:NAME work too)")
         scheme, _colon, name = value.partition(":")
@@ -288,7 +289,7 @@ def converter(
     Credentials that systemd gives to another process are taken as they are if `elsewhere`.
     """
 
-    def path(value: Any) -> Path:  # noqa: ANN401
+    def path(value: Given) -> Path:
         return _below(base, _strict(str, "a path in quotes")(value, str), absolute=absolute)
 
     known = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)

@@ -32,10 +32,10 @@ knows whose it is. To delete a key there is to erase a user here, however often 
 ``reference:previous:tag:version``, so that it decrypts in its own place and in no other: what was
 moved there, or kept from before, does not. The rest of an event is not authenticated.
 
-**Earlier formats** (`formats`). In format 2, ``carried`` has no session, and ``sealed`` no associated
-data. Such a segment stays as it is; a start seals it if it was open, and writes a new segment. In
-format 1, events are ``[tag, version, at, account, openid, previous, fields]`` in the clear; a start
-rewrites such a log.
+**Earlier formats** (`formats`). In format 2, ``carried`` has no session, and ``sealed`` no
+associated data. Such a segment stays as it is; a start seals it if it was open, and writes a new
+segment. In format 1, events are ``[tag, version, at, account, openid, previous, fields]`` in the
+clear; a start rewrites such a log.
 
 **Torn or damaged.** A tail is *torn* if no valid frame or footer follows the first bad byte of
 the last, unsealed segment: that is what a crash leaves, no event of it was ever acknowledged,

@@ -25,9 +25,10 @@ from wxgptd.domain.model.values import AccountName, AnswerUsage, OpenId, Session
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog.keyring import Keyring, UserKey
 from wxgptd.eventlog.upcast import upcast
+from wxgptd.loose import Packed
 from wxgptd.ports.record import AnyRecord, Hidden, Recorded, RecordedUnreadable, Unreadable
 
-Body = Sequence[Any]
+Body = Packed
 
 Entry = tuple[int, int, float, str, int, bytes, bytes]
 """Tag, version, time, the user's reference, previous, what is carried, what of it is encrypted.
@@ -81,7 +82,7 @@ _KINDS = (
     _Kind(27, 1, e.MessagesUnanswered),
 )
 
-FIELDS: Mapping[str, Mapping[str, Any]] = {
+FIELDS: Mapping[str, Mapping[str, Any]] = {  # Any: a type, or a NewType
     kind.event.__name__: {
         field.name: hints[field.name] for field in fields(kind.event) if field.name != "at"
     }
@@ -118,7 +119,7 @@ def _getter(names: Sequence[str]) -> Callable[[e.Event], Body]:
             return attrgetter(*names)
 
 
-def _builder(event: type[e.Event], types: Sequence[Any]) -> Callable[[float, Body], e.Event]:
+def _builder(event: type[e.Event], types: Packed) -> Callable[[float, Body], e.Event]:
     """Return what makes an event of its time and its body."""
     read = [(index, reader) for index, kind in enumerate(types) if (reader := _reader(kind))]
     if not read:
@@ -266,9 +267,9 @@ def join(count: int, packed: list[bytes]) -> bytes:
     return b"".join((msgpack.Packer().pack_array_header(count), *packed))
 
 
-def unpack(payload: memoryview | bytes) -> Sequence[Any]:
+def unpack(payload: memoryview | bytes) -> Packed:
     """Return the entries of a frame's payload."""
-    entries: Sequence[Any] = msgpack.unpackb(
+    entries: Packed = msgpack.unpackb(
         payload, use_list=False, raw=False, unicode_errors="surrogatepass"
     )
     return entries

@@ -8,11 +8,11 @@ such segments stay as they are, and are followed by segments of today's format.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import AccountName, DeliveryKey, OpenId, SessionId, User
 from wxgptd.eventlog import codec, framing
+from wxgptd.loose import Packed
 from wxgptd.ports.record import AnyRecord, Recorded, RecordedUnreadable, Unreadable
 
 LOOK_BACK_EVENTS = 50_000
@@ -21,12 +21,12 @@ LOOK_BACK_EVENTS = 50_000
 _NONE = SessionId("")
 
 
-def is_plain(entries: Sequence[Sequence[Any]]) -> bool:
+def is_plain(entries: Sequence[Packed]) -> bool:
     """Tell whether the entries of a frame are of format 1: they have an OpenID in the clear."""
     return bool(entries) and isinstance(entries[0][4], str)
 
 
-def upgraded(version: int, entries: Sequence[Any]) -> Sequence[codec.Entry]:
+def upgraded(version: int, entries: Packed) -> Sequence[codec.Entry]:
     """Return encrypted entries of format `version` as today's, with None for the session."""
     if version == framing.FORMAT_VERSION:
         return entries
@@ -39,7 +39,7 @@ def _without_session(body: bytes) -> bytes:
     return b"%c\xc0%b" % (body[0] + 1, body[1:])
 
 
-def decode_plain(seq: int, entry: Sequence[Any]) -> AnyRecord:
+def decode_plain(seq: int, entry: Packed) -> AnyRecord:
     """Return the event of an entry of format 1."""
     tag, version, at, account, openid, previous, body = entry
     user = User(AccountName(account), OpenId(openid))

@@ -8,7 +8,6 @@ field raises `STATE_VERSION`, and a snapshot of another version is not read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgpack
@@ -25,6 +24,7 @@ from wxgptd.domain.model.values import (
     Standing,
     Style,
 )
+from wxgptd.loose import Packed
 
 STATE_VERSION = 1
 
@@ -62,8 +62,8 @@ def _state(raw: Any) -> UserState:  # noqa: ANN401 (a UserState whose values are
     return state
 
 
-def _session(values: Sequence[Any]) -> Session:
-    raw: Any = Session(*values)
+def _session(values: Packed) -> Session:
+    raw: Any = Session(*values)  # Any: values are lists still
     session: Session = raw._replace(
         questions={key: _question(question) for key, question in raw.questions.items()},
         closed=CloseReason(raw.closed) if raw.closed is not None else None,
@@ -71,15 +71,15 @@ def _session(values: Sequence[Any]) -> Session:
     return session
 
 
-def _question(values: Sequence[Any]) -> Question:
-    raw: Any = Question(*values)
+def _question(values: Packed) -> Question:
+    raw: Any = Question(*values)  # Any: so here
     question: Question = raw._replace(
         answer=_answer(raw.answer), style=Style(raw.style) if raw.style is not None else None
     )
     return question
 
 
-def _answer(values: Any) -> Answer:  # noqa: ANN401
+def _answer(values: Any) -> Answer:  # noqa: ANN401 (an array, or nil)
     if values is None:
         return _PENDING
     if isinstance(values[2], str):  # the model's name; of a failure, when it was
@@ -89,7 +89,7 @@ def _answer(values: Any) -> Answer:  # noqa: ANN401
     return failed._replace(reason=FailureReason(failed.reason))
 
 
-def _window(values: Sequence[Any]) -> Window:
+def _window(values: Packed) -> Window:
     if isinstance(values[2], str):  # the question's name, and no reply yet
         return Open(*values)
     settled = Settled(*values)

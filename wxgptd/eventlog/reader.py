@@ -1,4 +1,4 @@
-"""Read a log: all of it, what follows a number, or what is being written just now.
+"""Read a log: all of it, or what follows a number. `following` reads one that is being written.
 
 Readers take no lock: a frame is visible when its checksum fits, and not before. They are given
 the users' keys, or None: then they see everything but who it was and what was said.
@@ -9,11 +9,12 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, formats, framing, segments
 from wxgptd.eventlog.keyring import Keyring
+from wxgptd.loose import Packed
 from wxgptd.ports.record import AnyRecord
 
 
@@ -96,7 +97,7 @@ def entries_of(path: Path, header: framing.Header, frame: framing.Frame) -> Sequ
     return formats.upgraded(header.version, raw_entries_of(path, frame))
 
 
-def raw_entries_of(path: Path, frame: framing.Frame) -> Sequence[Any]:
+def raw_entries_of(path: Path, frame: framing.Frame) -> Packed:
     """Return the entries of one frame as they are, in whatever format that is.
 
     Raises:
@@ -333,82 +334,3 @@ class mapped:  # noqa: N801 (a context manager that reads as a word)
     def __exit__(self, *_: object) -> None:
         # The map is freed with its last view; a frame's payload may still be one.
         return
-
-
-class Follower:
-    """Reads a log that is being written: each `poll` gives what has come since the last one.
-
-    Steps over to the next segment when the current one has its footer. Never reads a frame
-    twice, and never past one that is not whole yet. Where the segment that it reads was dropped, it
-    goes on with the oldest one that is left.
-    """
-
-    def __init__(self, directory: Path, keys: Keyring | None, after: int) -> None:
-        self._directory = directory
-        self._keys = keys
-        self._decoder = Decoder(keys)
-        self._after = after
-        self._path: Path | None = None
-        self._header: framing.Header | None = None
-        self._offset = framing.HEADER_BYTES
-        self._due = 0
-
-    def poll(self) -> Iterator[AnyRecord]:
-        """Yield the events that have become visible since the last call, in order.
-
-        Raises:
-            LogDamaged: what is read does not check and is not merely unfinished.
-        """
-        while self._enter_segment():
-            path, header = self._path, self._header
-            assert path is not None
-            assert header is not None
-            try:
-                with path.open("rb") as file:
-                    file.seek(self._offset)
-                    data = memoryview(file.read())
-            except FileNotFoundError:
-                self._path, self._due = None, 0
-                continue
-            if self._keys is not None:
-                self._keys.refresh()  # a key is written before what is encrypted with it
-            base = self._offset
-            walk = framing.Walk(data, header, start=0, expected=self._due)
-            for frame in walk:
-                self._offset, self._due = base + frame.end, frame.first_seq + frame.count
-                for record in self._decoder.records(path, header, frame, self._after):
-                    self._after = record.seq
-                    yield record
-            tail = walk.tail
-            if isinstance(tail, framing.Damaged):
-                raise damaged(path, base + tail.end, tail.why)
-            if not isinstance(tail, framing.Sealed):
-                return
-            self._path, self._due = None, tail.next_seq
-
-    def _enter_segment(self) -> bool:
-        """Make the segment to read next the current one; tell whether there is one."""
-        if self._path is not None:
-            return True
-        paths = segments.list_segments(self._directory)
-        wanted = self._due or self._after + 1
-        for path in reversed(paths):
-            if segments.first_seq_of(path) <= wanted:
-                break
-        else:
-            if not paths:
-                return False
-            path = paths[0]
-        if segments.first_seq_of(path) < self._due:
-            return False  # sealed, and the next one is yet to come
-        try:
-            with path.open("rb") as file:
-                header = framing.unpack_header(file.read(framing.HEADER_BYTES))
-        except FileNotFoundError:
-            return self._enter_segment()
-        if header is None:
-            return False
-        require_format(path, header)
-        self._path, self._header = path, header
-        self._offset, self._due = framing.HEADER_BYTES, header.first_seq
-        return True

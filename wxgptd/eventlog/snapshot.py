@@ -139,7 +139,7 @@ def drop_all_but(directory: Path, kept: int, disk: Disk = DISK) -> None:
 
 def _groups(
     notes: Mapping[str, object], users: Iterator[FrozenUser], keys: Keyring
-) -> Iterator[list[Any]]:
+) -> Iterator[list[Any]]:  # Any: the notes, and users
     yield [(freezing.STATE_VERSION, keys.seal(msgpack.packb(notes)))]
     group: list[FrozenUser] = []
     for one in users:

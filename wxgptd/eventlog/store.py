@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 
@@ -18,7 +19,7 @@ from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, loading, reader, recovery, retention, segments, snapshot
 from wxgptd.eventlog.disk import DISK, Disk, says_full
 from wxgptd.eventlog.keyring import Keyring, UserKey
-from wxgptd.eventlog.writer import SEGMENT_BYTES, Writer
+from wxgptd.eventlog.writer import Listener, SegmentBounds, Writer
 from wxgptd.ports.record import Capture, Loaded, Retained, StoreFigures
 from wxgptd.ports.store import InSession
 
@@ -32,29 +33,40 @@ class StoreUnavailable(WxgptError):
     exit_status = 75
 
 
-class LogStore:
-    """A log directory, locked for this process.
+class Turns(NamedTuple):
+    """The reactor's turns.
 
-    `master` is the master key. `in_reactor` runs a function in the reactor's thread, whichever
-    thread calls it; `soon` runs one there when what the reactor is doing just now is done.
-    `on_failure` is called there, once, when the log can no longer be written.
+    `in_reactor` runs a function in the reactor's thread, whichever thread calls it; `soon` runs one
+    there when what the reactor is doing just now is done.
+    """
+
+    in_reactor: Callable[[Callable[[], None]], None]
+    soon: Callable[[Callable[[], None]], object]
+
+
+class Alarms(NamedTuple):
+    """What is called in the reactor's thread when the log can no longer be written, once, and when
+    the disk becomes full, or has room again.
+    """
+
+    on_failure: Callable[[StoreUnavailable], None]
+    on_full: Callable[[bool], None]
+
+
+class LogStore:
+    """A log directory, locked for this process. `master` is the master key.
 
     Group commit: whatever is appended while one commit is under way is the next one, and so is
-    all that one turn of the reactor appends. A segment is sealed at `segment_bytes`, or when it
-    is older than `segment_age_s` (0: however old).
+    all that one turn of the reactor appends.
     """
 
     def __init__(
         self,
         state_dir: Path,
         master: bytes,
-        *,
-        in_reactor: Callable[[Callable[[], None]], None],
-        soon: Callable[[Callable[[], None]], object],
-        on_failure: Callable[[StoreUnavailable], None],
-        on_full: Callable[[bool], None],
-        segment_bytes: int = SEGMENT_BYTES,
-        segment_age_s: float = 0.0,
+        turns: Turns,
+        alarms: Alarms,
+        bounds: SegmentBounds = SegmentBounds(),
         disk: Disk = DISK,
     ) -> None:
         self._disk = disk
@@ -63,13 +75,10 @@ class LogStore:
         self._directory = segments.log_directory(state_dir)
         segments.make_private_directory(segments.keys_directory(state_dir))
         self._keys = Keyring(segments.keyring_path(state_dir), master)
-        self._in_reactor = in_reactor
-        self._soon = soon
+        self._turns = turns
+        self._alarms = alarms
+        self._bounds = bounds
         self._flushing = False
-        self._on_failure = on_failure
-        self._on_full = on_full
-        self._segment_bytes = segment_bytes
-        self._segment_age_s = segment_age_s
         self._waiting: dict[Deferred[int], int] = {}
         self._failed: StoreUnavailable | None = None
         self._writer: Writer | None = None
@@ -88,7 +97,7 @@ class LogStore:
         recovery.finish_replacing(self._directory)
         segments.make_private_directory(self._directory)
         if recovery.is_plain(self._directory):
-            recovery.encrypt(self._directory, self._keys, self._segment_bytes)
+            recovery.encrypt(self._directory, self._keys, self._bounds.bytes)
         found = loading.load(self._directory, self._keys, since)
         self._keys.keep(found.references)
         self._erased, self._unreadable = found.erased, list(found.unreadable)
@@ -111,12 +120,13 @@ class LogStore:
             self._directory,
             ready,
             self._keys,
-            on_durable=self._durable,
-            on_failure=lambda error: self._in_reactor(lambda: self._fail(error)),
-            on_full=lambda full: self._in_reactor(lambda: self._on_full(full)),
-            segment_bytes=self._segment_bytes,
-            segment_age_s=self._segment_age_s,
-            disk=self._disk,
+            Listener(
+                on_durable=self._durable,
+                on_failure=lambda error: self._turns.in_reactor(lambda: self._fail(error)),
+                on_full=lambda full: self._turns.in_reactor(lambda: self._alarms.on_full(full)),
+            ),
+            self._bounds,
+            self._disk,
         )
 
     def _settle_keys(self) -> None:
@@ -176,7 +186,7 @@ class LogStore:
         self._waiting[result] = self._writer.append(entries, result, record, erased)
         if not self._flushing:
             self._flushing = True
-            self._soon(self._flush)
+            self._turns.soon(self._flush)
         return result
 
     def _flush(self) -> None:
@@ -250,7 +260,7 @@ class LogStore:
             raise self._failed or _unavailable(error)
 
     def _durable(self, tokens: list[object]) -> None:
-        self._in_reactor(lambda: self._acknowledge(tokens))
+        self._turns.in_reactor(lambda: self._acknowledge(tokens))
 
     def _acknowledge(self, tokens: list[object]) -> None:
         for token in tokens:
@@ -267,7 +277,7 @@ class LogStore:
         waiting, self._waiting = self._waiting, {}
         for result in waiting:
             result.errback(self._failed)
-        self._on_failure(self._failed)
+        self._alarms.on_failure(self._failed)
 
 
 def _unavailable(error: Exception) -> StoreUnavailable:

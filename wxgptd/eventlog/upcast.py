@@ -6,18 +6,19 @@ it starts from, and is never changed once a release has written that version.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
 
-Step = Callable[[Sequence[Any]], Sequence[Any]]
+from wxgptd.loose import Packed
+
+Step = Callable[[Packed], Packed]
 
 
-def _reply_offered_1(body: Sequence[Any]) -> Sequence[Any]:
+def _reply_offered_1(body: Packed) -> Packed:
     """Answers were shown as they were written, and what was left of one was not recorded."""
     return (*body, "markdown", None, "")
 
 
-def _answer_completed_3(body: Sequence[Any]) -> Sequence[Any]:
+def _answer_completed_3(body: Packed) -> Packed:
     """What an answer took stood between the other fields."""
     (
         question, text, finish, model, prompt_tokens, completion_tokens, first_text_s, took_s,
@@ -27,7 +28,7 @@ def _answer_completed_3(body: Sequence[Any]) -> Sequence[Any]:
     return (question, text, finish, model, first_text_s, took_s, usage, withdrawn)
 
 
-def _answer_failed_3(body: Sequence[Any]) -> Sequence[Any]:
+def _answer_failed_3(body: Packed) -> Packed:
     """Of a failure, only the sum of its tokens was recorded, which was an estimate."""
     question, reason, text, detail, retry_after_s, tokens, assistant, cost = body
     usage = (assistant, tokens, 0, tokens > 0, 0, cost)
@@ -56,9 +57,9 @@ def upcast(
     tag: int,
     version: int,
     newest: int,
-    body: Sequence[Any],
+    body: Packed,
     steps: Mapping[tuple[int, int], Step] = STEPS,
-) -> Sequence[Any]:
+) -> Packed:
     """Return `body` as the newest version of `tag` would have written it."""
     for step in range(version, newest):
         body = steps[tag, step](body)

@@ -68,13 +68,30 @@ class Commits(NamedTuple):
     sync_s: float
 
 
+class SegmentBounds(NamedTuple):
+    """A segment is sealed at so many bytes, or at so many seconds of age (0: at any age)."""
+
+    bytes: int = SEGMENT_BYTES
+    age_s: float = 0.0
+
+
+class Listener(NamedTuple):
+    """What the writer calls, in its thread. None may block.
+
+    `on_durable` is called with the tokens of all appends that one commit made durable, in their
+    order; `on_failure` once, with the error, when nothing will be any more; `on_full` whenever the
+    disk becomes full, and when there is room again.
+    """
+
+    on_durable: Callable[[list[object]], None]
+    on_failure: Callable[[Exception], None]
+    on_full: Callable[[bool], None]
+
+
 class Writer:
     """The only writer of a log directory.
 
-    `on_durable` is called in the writer's thread with the tokens of all appends that one commit
-    made durable, in their order; `on_failure` once, with the error, when nothing will be any
-    more; `on_full` whenever the disk becomes full, and when there is room again. None may block.
-    `full` tells the same to whichever thread asks: what can be refused should be.
+    `full` tells whichever thread asks whether the disk is: what can be refused should be.
     """
 
     def __init__(
@@ -82,21 +99,14 @@ class Writer:
         directory: Path,
         ready: Ready,
         keys: Keyring,
-        *,
-        on_durable: Callable[[list[object]], None],
-        on_failure: Callable[[Exception], None],
-        on_full: Callable[[bool], None],
-        segment_bytes: int = SEGMENT_BYTES,
-        segment_age_s: float = 0.0,
+        listener: Listener,
+        bounds: SegmentBounds = SegmentBounds(),
         disk: Disk = DISK,
     ) -> None:
         self._disk = disk
         self._directory = directory
-        self._on_durable = on_durable
-        self._on_failure = on_failure
-        self._on_full = on_full
-        self._segment_bytes = segment_bytes
-        self._segment_age_s = segment_age_s
+        self._listener = listener
+        self._bounds = bounds
         self._created = ready.header.created if ready.header is not None else 0.0
         self._next_seq = ready.next_seq
         self._pending: list[_Append] = []
@@ -189,7 +199,7 @@ class Writer:
                 self._seal()
         except Exception as error:  # noqa: BLE001 (whatever it was, nothing more is durable)
             self._error = error
-            self._on_failure(error)
+            self._listener.on_failure(error)
         finally:
             self._segment.close()
             self._keys_file.close()
@@ -207,7 +217,7 @@ class Writer:
     def _note(self, *, full: bool) -> None:
         if full != self.full:
             self.full = full
-            self._on_full(full)
+            self._listener.on_full(full)
 
     def _make_room(self) -> None:
         """Give up what is kept for that; without it, let some time pass.
@@ -230,7 +240,7 @@ class Writer:
                 self._make_room()
 
     def _commit(self, group: list[_Append]) -> None:
-        if self._segment.size >= self._segment_bytes or self._is_old():
+        if self._segment.size >= self._bounds.bytes or self._is_old():
             self._seal()
             self._create(self._written_seq)
         if keys := b"".join(append.keys for append in group):
@@ -251,12 +261,12 @@ class Writer:
         done = self._commits
         self._commits = Commits(done.groups + 1, done.events + events, done.sync_s + took)
         self._syncs[bisect_left(SYNC_BOUNDS_S, took)] += 1
-        self._on_durable([append.token for append in group])
+        self._listener.on_durable([append.token for append in group])
 
     def _is_old(self) -> bool:
         """Tell whether the segment is to be sealed so that it can be dropped in its time."""
         return (
-            0 < self._segment_age_s < segments.creation_time() - self._created
+            0 < self._bounds.age_s < segments.creation_time() - self._created
             and self._written_seq > self._first_seq
         )
 

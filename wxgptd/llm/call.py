@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
@@ -16,8 +16,10 @@ from wxgptd.llm import wire
 from wxgptd.llm.body import StreamReader
 from wxgptd.llm.cleaning import Cleaner, Joiner
 from wxgptd.llm.refusals import Refusal, unavailable
+from wxgptd.llm.server import Server
 from wxgptd.llm.why import Why, code
-from wxgptd.ports.models import Breakdown, Completion
+from wxgptd.loose import Result
+from wxgptd.ports.models import Breakdown, Completion, Prompt, ignore
 
 MAX_ANSWER_CHARS = 200_000
 
@@ -34,32 +36,32 @@ _ELSEWHERE = {
 }
 
 
+class Takers(NamedTuple):
+    """Callbacks for text, for thoughts, and for text that turned out to be thoughts."""
+
+    text: Callable[[str], None]
+    thought: Callable[[str], None]
+    withdrawn: Callable[[], None]
+
+
+NOBODY = Takers(ignore, ignore, lambda: None)
+
+
 class Call:
-    """One call; `began` is when the question was first put to this model."""
+    """One call of one of `server`'s models.
+
+    `began` is when the question was first put to this model, in seconds of `clock`.
+    """
 
     def __init__(
-        self,
-        clock: IReactorTime,
-        began: float,
-        on_text: Callable[[str], None],
-        on_thought: Callable[[str], None],
-        on_withdrawn: Callable[[], None],
-        *,
-        model: str,
-        asked: str,
-        probe: bool,
-        first_timeout_s: float,
-        idle_timeout_s: float,
+        self, clock: IReactorTime, began: float, takers: Takers, prompt: Prompt, server: Server
     ) -> None:
         self._clock = clock
-        self._first_timeout_s = first_timeout_s
-        self._idle_timeout_s = idle_timeout_s
+        self._server = server
         self._began = began
-        self._on_text = on_text
-        self._on_thought = on_thought
-        self._cleaner = Cleaner(on_thought, self._withdraw)
+        self._on_text, self._on_thought, self._on_withdrawn = takers
+        self._cleaner = Cleaner(takers.thought, self._withdraw)
         self._thinker = Joiner()
-        self._on_withdrawn = on_withdrawn
         self._pieces: list[str] = []
         self._sent: list[str] = []
         """The text as the server sent it, thoughts in it included."""
@@ -77,9 +79,9 @@ class Call:
         self._unintelligible: Why | None = None
         self._damaged: Why | None = None
         self._withdrawn = False
-        self._model = model
-        self._asked = asked
-        self._probe = probe
+        self._model = prompt.model or server.model
+        self._asked = prompt.words
+        self._probe = prompt.probe
         self._prompt_tokens = 0
         self._completion_tokens = 0
         self._chunks = 0
@@ -93,14 +95,14 @@ class Call:
         """Whether the server has said why the answer ended, in a way that can be trusted."""
         return bool(self._finish) and self._finish_is_trusted
 
-    def expect_within(self, seconds: float, running: Deferred[Any]) -> None:
+    def expect_within(self, seconds: float, running: Deferred[Result]) -> None:
         """Cancel `running` unless there is a sign of an answer within `seconds`."""
 
         def give_up() -> None:
             self.slow = True
             running.cancel()
 
-        def settle(result: Any) -> Any:  # noqa: ANN401
+        def settle(result: Result) -> Result:
             self._begin()
             # Whatever a client makes of being cancelled: its time was over.
             return Failure(TookTooLong()) if self.slow else result
@@ -117,8 +119,8 @@ class Call:
         """Read the whole response; return what came of it."""
         body = StreamReader(
             self._clock,
-            first_timeout_s=self._first_timeout_s,
-            idle_timeout_s=self._idle_timeout_s,
+            first_timeout_s=self._server.first_text_timeout_s,
+            idle_timeout_s=self._server.idle_timeout_s,
             take=self._take,
             answered=lambda: self.answered,
         )

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 
 from twisted.internet import error as neterror
 from twisted.internet.defer import CancelledError, Deferred
@@ -26,10 +25,11 @@ from wxgptd.domain.model.values import FailureReason
 from wxgptd.domain.prompt.context import Message
 from wxgptd.llm import refusals, wire
 from wxgptd.llm.breaker import shown_url
-from wxgptd.llm.call import Call
+from wxgptd.llm.call import NOBODY, Call, Takers
 from wxgptd.llm.parameters import Parameters
 from wxgptd.llm.probing import Endpoint
 from wxgptd.llm.retry_after import retry_after
+from wxgptd.llm.server import Server
 from wxgptd.llm.why import Why, printable
 from wxgptd.outbound.client import HttpClient
 from wxgptd.outbound.reading import Excerpt, cause_of, reason_of, was_cancelled
@@ -44,39 +44,6 @@ THE_DAEMON = 0
 
 MAX_ERROR_BYTES = 64 * 1024
 """How much of an error is worth reading."""
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Where and how a model is asked.
-
-    `name` is the assistant's, for the log. `headers` hold the key, `parameters` are the body's.
-    What is in `secrets` never gets into a detail.
-    """
-
-    name: str
-    url: str
-    model: str
-    first_text_timeout_s: float
-    idle_timeout_s: float
-    total_timeout_s: float
-    parameters: Mapping[str, object]
-    headers: Mapping[str, str]
-    secrets: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"Server({self.name!r}, {shown_url(self.url)!r}, {self.model!r})"
-
-
-class _Told(NamedTuple):
-    """Callbacks for text, for thoughts, and for text that turned out to be thoughts."""
-
-    text: Callable[[str], None]
-    thought: Callable[[str], None]
-    withdrawn: Callable[[], None]
-
-
-_NOBODY = _Told(ignore, ignore, lambda: None)
 
 
 def key_headers(auth: str, api_key: str) -> dict[str, str]:
@@ -114,7 +81,7 @@ class Model:
         on_withdrawn: Callable[[], None] = lambda: None,
     ) -> Deferred[Completion | Breakdown]:
         """Have `prompt` answered; see `wxgptd.ports.models.ChatModel`."""
-        told = _Told(on_text, on_thought, on_withdrawn)
+        told = Takers(on_text, on_thought, on_withdrawn)
         return Deferred.fromCoroutine(self._ask(prompt, told))
 
     def condition(self) -> str:
@@ -134,7 +101,7 @@ class Model:
         breakers = self._endpoint.breaker, self._endpoint.model(self._server.model)
         return any(one.open for one in breakers)
 
-    async def _ask(self, prompt: Prompt, told: _Told) -> Completion | Breakdown:
+    async def _ask(self, prompt: Prompt, told: Takers) -> Completion | Breakdown:
         name = prompt.model or self._server.model
         self._names.add(name)
         if not prompt.probe:
@@ -201,7 +168,7 @@ class Model:
     async def _probe(self, name: str) -> None:
         """Ask for one token, and judge the server by that."""
         prompt = Prompt(messages=(Message("user", "1"),), model=name, probe=True)
-        self._judge(self._censored(await self._insist(prompt, _NOBODY)), name)
+        self._judge(self._censored(await self._insist(prompt, NOBODY)), name)
 
     def _judge(self, result: Completion | Breakdown | refusals.Refusal, name: str) -> None:
         """Open or close the breakers by what came of a probe."""
@@ -226,7 +193,7 @@ class Model:
             at_fault.trip(result.reason, str(result.why))
 
     async def _insist(
-        self, prompt: Prompt, told: _Told
+        self, prompt: Prompt, told: Takers
     ) -> Completion | Breakdown | refusals.Refusal:
         """Ask, and ask again where that can help, as long as there is time."""
         began = self._clock.seconds()
@@ -238,7 +205,7 @@ class Model:
                 return result
             change = ""
             if result.complaint:
-                change = self._parameters.give_way(result.complaint, sent, _words(prompt))
+                change = self._parameters.give_way(result.complaint, sent, prompt.words)
             if change:
                 log.info("{assistant}: {change}", assistant=self._server.name, change=change)
                 continue
@@ -257,21 +224,10 @@ class Model:
             await deferLater(self._clock, delay)
 
     async def _attempt(
-        self, prompt: Prompt, sent: Mapping[str, object], told: _Told, began: float
+        self, prompt: Prompt, sent: Mapping[str, object], told: Takers, began: float
     ) -> Completion | Breakdown | refusals.Refusal:
         """Ask once; what takes too long, in all or to begin, is given up."""
-        call = Call(
-            self._clock,
-            began,
-            told.text,
-            told.thought,
-            told.withdrawn,
-            model=prompt.model or self._server.model,
-            asked=_words(prompt),
-            probe=prompt.probe,
-            first_timeout_s=self._server.first_text_timeout_s,
-            idle_timeout_s=self._server.idle_timeout_s,
-        )
+        call = Call(self._clock, began, told, prompt, self._server)
         left = began + self._server.total_timeout_s - self._clock.seconds()
         running = Deferred.fromCoroutine(self._call(call, prompt, sent))
         if prompt.first_token_within_s:
@@ -320,7 +276,7 @@ class Model:
                 down, _why(error), transient=True, blame=refusals.Blame.ENDPOINT
             )
         if not 200 <= response.code < 300:
-            return await self._refusal(response, _words(prompt))
+            return await self._refusal(response, prompt.words)
         return await call.read(response)
 
     async def _refusal(self, response: IResponse, words: str) -> refusals.Refusal:
@@ -381,11 +337,6 @@ def _why(error: BaseException) -> Why:
     if isinstance(cause, ours):
         return Why(reason_of(error))
     return Why(type(cause).__name__, printable(str(cause)))
-
-
-def _words(prompt: Prompt) -> str:
-    """Return all that the server could quote."""
-    return "\n".join(message.content for message in prompt.messages)
 
 
 def _late(said: str) -> refusals.Refusal:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from math import inf
-from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as StillRunning
@@ -18,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wxgptd.llm.breaker import Breaker, shown_url
+from wxgptd.loose import Result
 
 log = Logger()
 
@@ -26,7 +26,7 @@ PROBE_EVERY_S = 30.0
 PATIENCE_S = 3.0
 """How long a question waits for a probe: longer, and its answer would not fit the reply window."""
 
-Probe = Callable[[], Coroutine[Deferred[Any], Any, None]]
+Probe = Callable[[], Coroutine[Deferred[Result], Result, None]]
 """Asks a model for one token, and tells the breakers what came of it."""
 
 

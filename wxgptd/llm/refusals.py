@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from wxgptd.domain.model.values import FailureReason
 from wxgptd.llm.why import Why, code, printable
+from wxgptd.loose import Json, JsonView, Result
 
 
 class Blame(StrEnum):
@@ -231,7 +230,7 @@ _SENTENCES_OF_ERRORS = ("error_message", "error_msg", "errmsg", "err_msg")
 """Names that say what they are even beside a choice."""
 
 
-def is_error(said: Mapping[str, Any], *, has_answer: bool) -> bool:
+def is_error(said: JsonView, *, has_answer: bool) -> bool:
     """Tell whether an object in a 200 is an error; `has_answer` if there is a choice in it.
 
     Gateways say that there is none by an error that is empty, or by a code that is good.
@@ -254,7 +253,7 @@ def is_error(said: Mapping[str, Any], *, has_answer: bool) -> bool:
     return False
 
 
-def _error(said: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def _error(said: JsonView) -> Result:
     """Return what an object has as its error: of its own, or of its first choice."""
     if said.get("error"):
         return said["error"]
@@ -266,17 +265,17 @@ def _error(said: Mapping[str, Any]) -> Any:  # noqa: ANN401
     return choice.get("error") if isinstance(choice, dict) else None
 
 
-def _base(said: Mapping[str, Any]) -> Mapping[str, Any]:
+def _base(said: JsonView) -> JsonView:
     base = said.get("base_resp")
     return base if isinstance(base, dict) else {}
 
 
-def _codes(place: Mapping[str, Any]) -> set[str]:
+def _codes(place: JsonView) -> set[str]:
     found = (place.get(name) for name in _CODES)
     return {str(code).lower() for code in found if isinstance(code, str | int)}
 
 
-def _sentence(place: Mapping[str, Any]) -> str:
+def _sentence(place: JsonView) -> str:
     """Return what an object says in words, unless that is that all is well."""
     found = (place.get(name) for name in _SENTENCES)
     return next((one for one in found if isinstance(one, str) and one.lower() not in _GOOD), "")
@@ -325,7 +324,7 @@ def _why(status: int, body: str) -> Why:
     return Why(f"{head} ({known})" if known else head, printable(error_sentence(body)))
 
 
-def _object(body: str) -> dict[str, Any]:
+def _object(body: str) -> Json:
     """Return the object of an error body, or the first of several; an empty one if it has none."""
     try:
         said = json.loads(body)

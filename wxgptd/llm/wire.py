@@ -9,13 +9,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from wxgptd.domain.prompt.context import Message
 from wxgptd.llm import refusals
 from wxgptd.llm.refusals import Refusal, classify
 from wxgptd.llm.why import Why, printable
+from wxgptd.loose import JsonView
 
 DONE = "[DONE]"
 MAX_COUNT = 2**53
@@ -141,7 +141,7 @@ def _is_native(said: Mapping[str, object]) -> bool:
     return isinstance(said.get("message"), dict) and "choices" not in said
 
 
-def _object(value: object) -> Mapping[str, Any]:
+def _object(value: object) -> JsonView:
     return value if isinstance(value, dict) else {}
 
 

@@ -14,6 +14,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from wxgptd.loose import Reactor
 from wxgptd.outbound.addresses import Client
 from wxgptd.outbound.heads import Direct
 from wxgptd.outbound.inflating import inflated
@@ -25,9 +26,9 @@ CONNECT_TIMEOUT_S = 10.0
 class HttpClient(Protocol):
     """treq's HTTPClient, or a stand-in for it."""
 
-    def get(self, url: str, **kwargs: Any) -> Deferred[IResponse]: ...  # noqa: ANN401
+    def get(self, url: str, **kwargs: Any) -> Deferred[IResponse]: ...  # noqa: ANN401 (treq\'s)
 
-    def post(self, url: str, **kwargs: Any) -> Deferred[IResponse]: ...  # noqa: ANN401
+    def post(self, url: str, **kwargs: Any) -> Deferred[IResponse]: ...  # noqa: ANN401 (treq\'s)
 
 
 @implementer(IAgent)
@@ -55,7 +56,7 @@ class IdentityAgent:
         return response.addCallback(inflated)
 
 
-def http_client(reactor: Any, proxy: str = "") -> HttpClient:  # noqa: ANN401
+def http_client(reactor: Reactor, proxy: str = "") -> HttpClient:
     """Return the client that everybody is asked with: a connection for each request.
 
     With a `proxy`, `http://[user:password@]host:port`, every request goes through that.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from wxgptd.errors import WxgptError
+from wxgptd.loose import Result
 from wxgptd.outbound.reading import reason_of, was_cancelled
 
 T = TypeVar("T")
@@ -20,7 +21,9 @@ class NoAnswer(WxgptError):
     """the server gives no answer"""
 
 
-async def within(seconds: float, clock: IReactorTime, exchange: Coroutine[Any, Any, T]) -> T:
+async def within(
+    seconds: float, clock: IReactorTime, exchange: Coroutine[Deferred[Result], Result, T]
+) -> T:
     """Return what `exchange` returns, if it does within `seconds`. Cancelling cancels it.
 
     Raises:

@@ -6,8 +6,6 @@ them without end would fill the memory until a time limit.
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
@@ -16,6 +14,7 @@ from twisted.web.client import URI, BrowserLikePolicyForHTTPS
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
+from wxgptd.loose import Reactor, Result, Wrapped
 from wxgptd.outbound.addresses import AnyHostEndpoint
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -26,7 +25,7 @@ _END = b"\r\n\r\n"
 class _BoundedHead(ProtocolWrapper):
     """Hangs up on a server whose head does not end."""
 
-    def __init__(self, factory: Any, wrapped: IProtocol) -> None:  # noqa: ANN401
+    def __init__(self, factory: Wrapped, wrapped: IProtocol) -> None:
         super().__init__(factory, wrapped)
         self._head: bytearray | None = bytearray()
         self._size = 0
@@ -68,7 +67,7 @@ class Bounded:
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect; see IStreamClientEndpoint."""
-        connected: Deferred[Any] = self._endpoint.connect(_Factory(protocolFactory))
+        connected: Deferred[Result] = self._endpoint.connect(_Factory(protocolFactory))
         return connected.addCallback(lambda wrapper: wrapper.wrappedProtocol)
 
 
@@ -76,7 +75,7 @@ class Bounded:
 class Direct:
     """Gives an Agent connections without a proxy."""
 
-    def __init__(self, reactor: Any, timeout_s: float) -> None:  # noqa: ANN401
+    def __init__(self, reactor: Reactor, timeout_s: float) -> None:
         self._reactor = reactor
         self._timeout_s = timeout_s
         self._policy = BrowserLikePolicyForHTTPS()

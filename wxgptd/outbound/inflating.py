@@ -7,7 +7,6 @@ readers get 64 KB at a time, and nothing more is unpacked once they have had eno
 from __future__ import annotations
 
 import zlib
-from typing import Any
 
 from twisted.internet.interfaces import IProtocol, ITransport
 from twisted.python.components import proxyForInterface
@@ -17,6 +16,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
 from wxgptd.errors import WxgptError
+from wxgptd.loose import Wrapped
 
 PIECE_BYTES = 64 * 1024
 
@@ -72,11 +72,11 @@ class _Inflated(proxyForInterface(IResponse)):  # type: ignore[misc]
 class _Inflating:
     """Takes a body as it comes and gives its reader what it inflates to."""
 
-    def __init__(self, reader: Any, encoding: bytes) -> None:  # noqa: ANN401
+    def __init__(self, reader: Wrapped, encoding: bytes) -> None:
         self._reader = reader
         self._encoding = encoding
-        self._decoder: Any = None
-        self._transport: Any = None
+        self._decoder: Wrapped = None
+        self._transport: Wrapped = None
         self._broken: Exception | None = None
         self._begun = False
 
@@ -109,7 +109,7 @@ class _Inflating:
             if inflated:
                 self._reader.dataReceived(inflated)
 
-    def _new_decoder(self, data: bytes) -> Any:  # noqa: ANN401
+    def _new_decoder(self, data: bytes) -> Wrapped:
         if self._encoding != b"deflate":
             return zlib.decompressobj(_GZIP)
         # What is called deflate is zlib's format, by the standard; some servers leave that out.
@@ -129,7 +129,7 @@ class _Inflating:
 class _Dropped:
     """Takes a body by closing its connection."""
 
-    def makeConnection(self, transport: Any) -> None:  # noqa: ANN401
+    def makeConnection(self, transport: Wrapped) -> None:
         transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:

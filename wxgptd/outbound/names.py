@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
 from threading import Thread
-from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import (
@@ -32,6 +31,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
+from wxgptd.loose import Reactor
 from wxgptd.outbound.lifetimes import time_to_live
 
 KEPT_S = 30.0
@@ -122,7 +122,7 @@ class Names:
 
     def __init__(
         self,
-        reactor: Any,  # noqa: ANN401 (its clock and its way back from threads)
+        reactor: Reactor,
         look_up: LookUp = system_addresses,
         life_of: LifeOf = time_to_live,
         start: Callable[[Callable[[], None]], None] = in_own_thread,

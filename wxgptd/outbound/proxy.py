@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from twisted.internet.defer import Deferred
@@ -27,6 +26,7 @@ from twisted.web.iweb import (
 from zope.interface import implementer
 
 from wxgptd.errors import WxgptError
+from wxgptd.loose import Reactor, Wrapped
 from wxgptd.outbound.addresses import AnyHostEndpoint
 from wxgptd.outbound.heads import Bounded
 
@@ -43,7 +43,7 @@ class _Tunnel(Protocol):
     def __init__(self, target: bytes, authorization: bytes, inner: IProtocol) -> None:
         self._target = target
         self._authorization = authorization
-        self._inner: Any = inner
+        self._inner: Wrapped = inner
         self._answer = b""
         self._open = False
         self._refused = False
@@ -149,10 +149,10 @@ class HttpProxyAgent:
 
     def __init__(
         self,
-        reactor: Any,  # noqa: ANN401
+        reactor: Reactor,
         url: str,
         *,
-        pool: Any,  # noqa: ANN401
+        pool: Wrapped,
         timeout_s: float,
         policy: IPolicyForHTTPS | None = None,
     ) -> None:

@@ -11,11 +11,10 @@ Only links can then still change it, those whose address is defined further down
 
 from __future__ import annotations
 
-from typing import Any
-
 from markdown_it.token import Token
 from markupsafe import escape
 
+from wxgptd.loose import References
 from wxgptd.pages.html import parse_blocks, render
 
 Blocks = tuple[str, ...]
@@ -40,8 +39,8 @@ class Document:
         """Where the open part of the text begins."""
         self._resumed = ""
         """What the open part has to begin with beside that, where a block of code was parted."""
-        self._references: dict[str, Any] = {}
-        self._known: dict[str, Any] = {}
+        self._references: References = {}
+        self._known: References = {}
         """The references that the settled blocks were rendered with."""
         self._sources: list[str] = []
         self._settled: list[str] = []
@@ -99,7 +98,7 @@ class Document:
         self._begin += len(source) - len(self._resumed)
         self._resumed = _unclosed(tokens)
 
-    def _render_settled(self, references: dict[str, Any]) -> None:
+    def _render_settled(self, references: References) -> None:
         if _addresses(references) != _addresses(self._known):
             self._known = references
             for index in range(len(self._settled)):
@@ -141,5 +140,5 @@ def closed(text: str) -> str:
     return f"{text}\n{opened[: len(opened) - len(opened.lstrip('`~'))]}" if opened else text
 
 
-def _addresses(references: dict[str, Any]) -> dict[str, str]:
+def _addresses(references: References) -> dict[str, str]:
     return {label: str(one["href"]) for label, one in references.items()}

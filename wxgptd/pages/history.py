@@ -111,8 +111,8 @@ class HistoryPage(_OfHistory):
         return pages.render(
             "history.html",
             title=texts.history_title,
-            aigc=aigc.metadata(pages.producer, self._token),
-            base=f"{pages.root}/h/{self._token}",
+            aigc=aigc.metadata(pages.place.producer, self._token),
+            base=f"{pages.place.root}/h/{self._token}",
             query=query,
             found=wording.history_found(view.turns, texts) if words else "",
             dialogues=[self._dialogue(one, rendered, words) for one in view.dialogues],
@@ -161,7 +161,7 @@ class Download(_OfHistory):
     async def _write(self, request: Request, history: History) -> None:
         pages = self._pages
 
-        label = aigc.metadata(pages.producer, self._token)
+        label = aigc.metadata(pages.place.producer, self._token)
         paragraphs = as_markdown(history.whole(), pages.texts, label)
         parts: list[str] = []
         while True:  # in pieces, between which others have their turn
@@ -199,8 +199,8 @@ class Erase(_OfHistory):
         return self._pages.render(
             "erase.html",
             title=self._pages.texts.history_erase,
-            base=f"{self._pages.root}/h/{self._token}",
-            confirmation=self._pages.confirmation(self._token),
+            base=f"{self._pages.place.root}/h/{self._token}",
+            confirmation=self._pages.library.confirmation(self._token),
         )
 
     def render_POST(self, request: Request) -> bytes | int:
@@ -209,7 +209,7 @@ class Erase(_OfHistory):
         body = request.content.read(MAX_FORM_BYTES) if request.content is not None else b""
         form = parse_qs(body.decode("ascii", "replace"))
         confirmed = form.get("confirmation", [""])[0]
-        expected = self._pages.confirmation(self._token)
+        expected = self._pages.library.confirmation(self._token)
         if refused := self._refused(request, CHANGE):
             return refused
         if self._history() is None:

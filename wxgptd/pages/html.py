@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import nh3
 from markdown_it.renderer import RendererProtocol
@@ -18,11 +17,12 @@ from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import escape
 from pygments.token import STANDARD_TYPES
 
+from wxgptd import loose
 from wxgptd.markdown.reading import PICTURE_SIGN, reader
 from wxgptd.pages import formulas
 from wxgptd.pages.code import highlighted
 
-References = Mapping[str, Mapping[str, Any]]
+References = Mapping[str, loose.JsonView]
 """Where links lead whose address stands elsewhere in the text, by their labels."""
 
 _TAGS = formulas.TAGS | {
@@ -105,7 +105,7 @@ _cleaner = nh3.Cleaner(
 _CODE = re.compile(r'<pre>(?=<code(?: class="language-([^"]*)")?>)')
 
 
-def parse_blocks(source: str, references: dict[str, Any]) -> list[Token]:
+def parse_blocks(source: str, references: loose.References) -> list[Token]:
     """Return the blocks that Markdown consists of, their words not looked at.
 
     Adds the addresses of links that `source` defines to `references`.

@@ -166,7 +166,7 @@ class AnswerPage(Linked):
         return self._pages.render(
             "answer.html",
             title=texts.page_title,
-            aigc=aigc.metadata(self._pages.producer, self._token),
+            aigc=aigc.metadata(self._pages.place.producer, self._token),
             question=view.question,
             blocks=[Markup(block) for block in rendition.blocks],  # noqa: S704 (sanitised by nh3)
             position=rendition.position,

@@ -6,10 +6,10 @@ import gzip
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
@@ -27,7 +27,6 @@ from wxgptd.pages.renditions import Renditions
 from wxgptd.pages.unsent import Unsent
 from wxgptd.pages.workshop import TooBusy, Workshop
 from wxgptd.ports.pages import AnswerView, Library, Progress
-from wxgptd.ports.threads import InThread
 
 log = Logger()
 
@@ -63,6 +62,13 @@ STATIC_TYPES = {
 }
 
 
+class Place(NamedTuple):
+    """Where pages are: the path that all of theirs begin with, and the host that made them."""
+
+    root: str = ""
+    producer: str = ""
+
+
 class Pages:
     """What all pages share: the library, the texts, and how text becomes HTML."""
 
@@ -70,28 +76,23 @@ class Pages:
         self,
         library: Library,
         texts: Callable[[], Texts],
+        workshop: Workshop,
         *,
-        clock: IReactorTime,
-        in_thread: InThread,
         ready: Callable[[], bool],
-        confirmation: Callable[[str], str],
         full: Callable[[str], None],
-        root: str = "",
-        producer: str = "",
+        place: Place = Place(),
     ) -> None:
-        self.producer = producer
         self.library = library
         self._texts = texts
-        self.clock = clock
+        self.clock = workshop.clock
         self.ready = ready
-        self.workshop = Workshop(in_thread, clock)
-        self.limits = LinkLimits(clock)
+        self.workshop = workshop
+        self.limits = LinkLimits(self.clock)
         self.unsent = Unsent()
-        self.confirmation = confirmation
         self._full = full
-        self.root = root
+        self.place = place
         self.renditions = Renditions(library, self.sentences, self.workshop)
-        self.audiences = Audiences(self.renditions, library, clock)
+        self.audiences = Audiences(self.renditions, library, self.clock)
         self._environment = Environment(
             loader=PackageLoader("wxgptd.pages"),
             autoescape=True,
@@ -101,7 +102,7 @@ class Pages:
         )
         contents = b"".join((STATIC / name).read_bytes() for name in sorted(STATIC_TYPES))
         self._shared = {
-            "root": root,
+            "root": place.root,
             "version": sha256(contents).hexdigest()[:8],
         }
 

@@ -17,7 +17,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from markupsafe import escape
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -25,6 +25,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from wxgptd.errors import WxgptError
+from wxgptd.loose import Result
 from wxgptd.pages.document import Blocks, Document
 from wxgptd.ports.threads import InThread
 
@@ -56,9 +57,9 @@ class _Work:
     """A piece of work for one owner, and who waits for it."""
 
     owner: str
-    do: Callable[[], Any]
+    do: Callable[[], Result]
     text: str = ""
-    waiting: list[Deferred[Any]] = field(default_factory=list)
+    waiting: list[Deferred[Result]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -77,7 +78,7 @@ class Workshop:
         thread_time: Callable[[], float] = time.thread_time,
     ) -> None:
         self._in_thread = in_thread
-        self._clock = clock
+        self.clock = clock
         self._thread_time = thread_time
         self._lines: OrderedDict[str, deque[_Work]] = OrderedDict()
         self._count = 0
@@ -133,7 +134,7 @@ class Workshop:
 
     # The line.
 
-    def _enqueue(self, work: _Work, joined: Deferred[Any]) -> Deferred[Any]:
+    def _enqueue(self, work: _Work, joined: Deferred[Result]) -> Deferred[Result]:
         line = self._lines.get(work.owner)
         if self._count >= MAX_WAITING or (line and len(line) >= MAX_WAITING_PER_OWNER):
             self._ended(work)
@@ -148,13 +149,13 @@ class Workshop:
             self._next()
         return joined
 
-    def _join(self, work: _Work) -> Deferred[Any]:
-        def leave(cancelled: Deferred[Any]) -> None:
+    def _join(self, work: _Work) -> Deferred[Result]:
+        def leave(cancelled: Deferred[Result]) -> None:
             if cancelled in work.waiting:
                 work.waiting.remove(cancelled)
             cancelled.errback(CancelledError())
 
-        joined: Deferred[Any] = Deferred(leave)
+        joined: Deferred[Result] = Deferred(leave)
         work.waiting.append(joined)
         return joined
 
@@ -173,7 +174,7 @@ class Workshop:
         self._busy = False
 
     def _begin(self, work: _Work) -> None:
-        def timed() -> tuple[Any, float]:
+        def timed() -> tuple[Result, float]:
             began = self._thread_time()
             return work.do(), self._thread_time() - began
 
@@ -181,7 +182,7 @@ class Workshop:
             self._finished, self._failed, callbackArgs=(work,), errbackArgs=(work,)
         )
 
-    def _finished(self, result: tuple[Any, float], work: _Work) -> None:
+    def _finished(self, result: tuple[Result, float], work: _Work) -> None:
         made, took_s = result
         self._charge(work.owner, took_s)
         self._ended(work)
@@ -213,7 +214,7 @@ class Workshop:
 
     def left_s(self, owner: str) -> float:
         """Return how much CPU time an owner may still use, less than 0 if it was too much."""
-        now = self._clock.seconds()
+        now = self.clock.seconds()
         budget = self._budgets.pop(owner, None) or _Budget(BUDGET_S, now)
         budget.left_s = min(BUDGET_S, budget.left_s + (now - budget.at) * BUDGET_BACK)
         budget.at = now

@@ -1,39 +1,109 @@
-"""Whoever can tell the operator how things are, and do what the operator says."""
+"""What the operator can see of a running daemon, and have it do."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 
+from wxgptd.ports.status import DaemonStatus
 
-class Control(Protocol):
-    """Whoever can tell the operator how things are, and do what the operator says."""
 
-    def ready(self) -> bool:
-        """Tell whether the log is loaded: before that only `status` may be asked for."""
+class OpenSession(NamedTuple):
+    """A session that takes questions. Times are seconds since the epoch."""
+
+    session: str
+    account: str
+    user: str
+    assistant: str
+    opened_at: float
+    expires_at: float
+    questions: int
+
+
+class PendingQuestion(NamedTuple):
+    """A question that has no answer yet; `attempts` is how often WeChat has asked."""
+
+    account: str
+    user: str
+    session: str
+    assistant: str
+    delivery: str
+    asked_at: float
+    waited_s: float
+    progress: str
+    written_chars: int
+    attempts: int
+
+
+class UserSummary(NamedTuple):
+    """A user; `until` is when the standing ends, `last_at` when the last message came, if known."""
+
+    account: str
+    user: str
+    standing: str
+    until: float | None
+    last_at: float | None
+    questions_today: int
+    tokens_today: int
+
+
+class ModelTrial(NamedTuple):
+    """What came of asking a model for a single token; `reason` and `detail` are of a failure."""
+
+    ok: bool
+    model: str
+    took_s: float = 0.0
+    reason: str = ""
+    detail: str = ""
+
+
+class Vacuumed(NamedTuple):
+    """A snapshot was taken of everything up to `snapshot`, and old segments were dropped."""
+
+    snapshot: int
+    dropped_segments: int
+    dropped_bytes: int
+    left_bytes: int
+
+
+class Reloaded(NamedTuple):
+    """Dotted keys that have changed, and that wait for a restart."""
+
+    changed: tuple[str, ...]
+    takes_restart: tuple[str, ...]
+
+
+class Faulty(NamedTuple):
+    """What is wrong with a configuration: it was not adopted."""
+
+    faults: tuple[str, ...]
+
+
+class Sessions(Protocol):
+    """Whoever knows the sessions."""
+
+    def open(self) -> Sequence[OpenSession]:
+        """Return the open sessions."""
         ...
 
-    def status(self) -> Mapping[str, object]:
-        """Return the daemon's condition, ready for JSON."""
+    def pending(self) -> Sequence[PendingQuestion]:
+        """Return the questions that have no answer yet, the oldest first."""
         ...
 
-    def sessions(self) -> Sequence[Mapping[str, object]]:
-        """Return the open sessions, ready for JSON."""
-        ...
-
-    def questions(self) -> Sequence[Mapping[str, object]]:
-        """Return the questions that have no answer yet, the oldest first, ready for JSON."""
-        ...
-
-    def stop_session(self, session: str) -> Deferred[bool]:
+    def stop(self, session: str) -> Deferred[bool]:
         """End a session; fires with whether there was one, once that is durable."""
         ...
 
-    def users(self, limit: int, standing: str) -> Sequence[Mapping[str, object]]:
-        """Return users with their standing and what they asked for today, ready for JSON.
+
+class Users(Protocol):
+    """Whoever knows the users."""
+
+    def newest(self, limit: int, standing: str) -> Sequence[UserSummary]:
+        """Return users with their standing and what they asked for today.
 
         Those who were heard of last come first, `limit` at most; of one `standing` if not empty.
         """
@@ -60,33 +130,55 @@ class Control(Protocol):
         ...
 
     def forget(self, account: str, openid: str) -> Deferred[bool]:
-        """Erase a user; fires with whether anything was known, once nothing is any more."""
+        """Erase a user; fires with whether anything was known, once nothing is any longer."""
         ...
 
-    def vacuum(self) -> Deferred[Mapping[str, object]]:
-        """Take a snapshot and drop what is not to be kept; fires with that, ready for JSON."""
-        ...
 
-    def reload(
-        self, given: tuple[str, Path, int] | None, *, dry: bool = False
-    ) -> Mapping[str, object]:
-        """Take up another configuration: `given` (text, path and mode of a file), or read again.
+class Trials(Protocol):
+    """Whoever can try out what is configured."""
 
-        Returns what has `changed` and what `takes_restart`, as dotted keys; or the `faults` in
-        it, and nothing has changed. If `dry`, nothing changes in any case.
-        """
-        ...
-
-    def try_push(self, account: str) -> Deferred[str] | None:
+    def push(self, account: str) -> Deferred[str] | None:
         """Find out whether WeChat's API can be used; fires with what is wrong, if anything is.
 
         None is for an account that pushes nothing.
         """
         ...
 
-    def try_assistant(self, name: str) -> Deferred[Sequence[Mapping[str, object]] | None]:
+    def assistant(self, name: str) -> Deferred[Sequence[ModelTrial] | None]:
         """Ask each model of an assistant for a single token; fires with what came of each.
 
         None is for an assistant that there is not.
         """
         ...
+
+
+class Maintenance(Protocol):
+    """Whoever looks after the log and the configuration."""
+
+    def vacuum(self) -> Deferred[Vacuumed]:
+        """Take a snapshot and drop what is not to be kept; fires with that."""
+        ...
+
+    def reload(
+        self, given: tuple[str, Path, int] | None, *, dry: bool = False
+    ) -> Reloaded | Faulty:
+        """Take up another configuration: `given` (text, path and mode of a file), or read again.
+
+        If `dry`, nothing changes in any case.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What the operator's command line asks of the daemon.
+
+    Before it is `ready`, the log is not loaded, and only the status may be asked for.
+    """
+
+    ready: Callable[[], bool]
+    status: Callable[[], DaemonStatus]
+    sessions: Sessions
+    users: Users
+    trials: Trials
+    maintenance: Maintenance

@@ -70,6 +70,11 @@ class Prompt:
     probe: bool = False
     asker: int = 0
 
+    @property
+    def words(self) -> str:
+        """All that a server could quote of it."""
+        return "\n".join(message.content for message in self.messages)
+
 
 def ignore(_piece: str) -> None:
     """Take a piece of text, and do nothing with it."""

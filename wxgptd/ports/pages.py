@@ -127,6 +127,10 @@ class Library(Protocol):
         """Return the history behind `token`, or None."""
         ...
 
+    def confirmation(self, token: str) -> str:
+        """Return what a form behind `token` has to bring, so that no other page can send it."""
+        ...
+
     def erase(self, token: str) -> Deferred[bool]:
         """Erase the user whose history is behind `token`.
 

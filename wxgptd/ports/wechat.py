@@ -37,9 +37,13 @@ class Present:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Hand the attempt on to the server at `url`, as WeChat sent it, and answer as that does."""
+    """Hand the attempt on to the server at `url`, as WeChat sent it, and answer as that does.
+
+    It arrived at `arrived`, by the monotonic clock.
+    """
 
     url: str
+    arrived: float
 
 
 Outcome = Say | Present | Forward | Ignore | Silence

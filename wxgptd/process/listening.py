@@ -11,7 +11,6 @@ import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 from twisted.internet.error import CannotListenError
@@ -20,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.systemd import ListenFDs
 
 from wxgptd.errors import WxgptError
+from wxgptd.loose import Reactor, Wrapped
 from wxgptd.process.site import BoundedSite
 
 log = Logger(namespace="wxgptd")
@@ -35,7 +35,7 @@ class NoEndpoint(WxgptError):
     exit_status = 4
 
 
-def endpoint(reactor: Any, key: str, described: str) -> IStreamServerEndpoint:  # noqa: ANN401
+def endpoint(reactor: Reactor, key: str, described: str) -> IStreamServerEndpoint:
     """Return the endpoint that the value of a configuration's `key` describes.
 
     Raises:
@@ -64,7 +64,7 @@ def passed_sockets() -> Sequence[int]:
     return ListenFDs.fromEnvironment(environ).inheritedDescriptors()
 
 
-async def listen(reactor: Any, described: str, site: BoundedSite) -> Sequence[IListeningPort]:  # noqa: ANN401
+async def listen(reactor: Reactor, described: str, site: BoundedSite) -> Sequence[IListeningPort]:
     """Listen on the sockets that systemd has passed, or if there are none, as `described`.
 
     Raises:
@@ -94,7 +94,7 @@ async def listen(reactor: Any, described: str, site: BoundedSite) -> Sequence[IL
 
 
 async def listen_at(
-    reactor: Any,  # noqa: ANN401
+    reactor: Reactor,
     key: str,
     described: str,
     site: BoundedSite,
@@ -116,7 +116,7 @@ async def listen_at(
     return port
 
 
-async def _adopt(reactor: Any, descriptor: int, site: BoundedSite) -> IListeningPort:  # noqa: ANN401
+async def _adopt(reactor: Reactor, descriptor: int, site: BoundedSite) -> IListeningPort:
     try:
         with socket.socket(fileno=os.dup(descriptor)) as known:
             family = known.family
@@ -151,7 +151,7 @@ def _is(port: IListeningPort, described: str) -> bool:
     return number in described.removeprefix("tcp:").removeprefix("port=").split(":")[:1]
 
 
-def listen_for_operator(reactor: Any, path: Path, site: BoundedSite) -> Any:  # noqa: ANN401
+def listen_for_operator(reactor: Reactor, path: Path, site: BoundedSite) -> Wrapped:
     """Listen on the control socket at `path`, which only the daemon's own user may open.
 
     Raises:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
@@ -28,7 +28,9 @@ from wxgptd import __version__, config
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import keyring
 from wxgptd.eventlog.disk import ROOM_NEEDED_BYTES
-from wxgptd.eventlog.store import LogStore, StoreUnavailable
+from wxgptd.eventlog.store import Alarms, LogStore, StoreUnavailable, Turns
+from wxgptd.eventlog.writer import SegmentBounds
+from wxgptd.loose import Reactor, Wrapped
 from wxgptd.outbound.client import http_client
 from wxgptd.outbound.names import Names
 from wxgptd.ports.record import Loaded
@@ -50,7 +52,7 @@ from wxgptd.process.process_limits import (
     keep_memory_private,
     raise_file_limit,
 )
-from wxgptd.process.site import MAX_BODY_BYTES, BoundedSite
+from wxgptd.process.site import MAX_BODY_BYTES, BoundedSite, Bounds
 from wxgptd.process.supervision import Supervision, in_terminal
 from wxgptd.process.threads import start_threads
 from wxgptd.service.state.keeping import keeping_period_s
@@ -135,7 +137,7 @@ def _check_endpoints(path: Path, configured: config.Config) -> None:
 
 
 def _run(
-    reactor: Any,  # noqa: ANN401
+    reactor: Reactor,
     path: Path,
     configured: config.Config,
     limited: LineLimit,
@@ -157,7 +159,7 @@ class _Process:
     """One run of the daemon."""
 
     def __init__(self, reactor: ReactorBase, path: Path, configured: config.Config) -> None:
-        self._reactor: Any = reactor
+        self._reactor: Reactor = reactor
         self._path = path
         self._config = configured
         self._stops = 0
@@ -209,9 +211,11 @@ class _Process:
         site = BoundedSite(
             service.root,
             reactor,
-            max_connections=min(server.max_connections, connections_possible()),
-            max_connections_per_address=server.max_connections_per_address,
-            full=service.fullness.note,
+            Bounds(
+                min(server.max_connections, connections_possible()),
+                server.max_connections_per_address,
+            ),
+            full=service.base.fullness.note,
             reserved=service.root.is_reserved,
         )
         ports = await self._listen(service, site)
@@ -220,10 +224,10 @@ class _Process:
         supervision = Supervision(
             os.environ,
             reactor,
-            why_ill=lambda: service.health.why_ill,
+            why_ill=lambda: service.operations.health.why_ill,
             summary=service.summary,
         )
-        globalLogPublisher.addObserver(service.metrics.logged)  # type: ignore[arg-type]
+        globalLogPublisher.addObserver(service.base.metrics.logged)  # type: ignore[arg-type]
         self._service = service
         self._on_stop(ports, site, supervision, service, store)
         supervision.starting()
@@ -243,15 +247,14 @@ class _Process:
         return LogStore(
             self._config.server.state_dir,
             _master_key(self._config),
-            in_reactor=self._reactor.callFromThread,
-            soon=partial(self._reactor.callLater, 0),
-            on_failure=self._cannot_go_on,
-            on_full=_say_full,
-            segment_bytes=self._config.log.segment_size,
-            segment_age_s=keeping_period_s(self._config.log.keep or 0.0),
+            Turns(self._reactor.callFromThread, partial(self._reactor.callLater, 0)),
+            Alarms(self._cannot_go_on, _say_full),
+            SegmentBounds(
+                self._config.log.segment_size, keeping_period_s(self._config.log.keep or 0.0)
+            ),
         )
 
-    async def _listen(self, service: Service, site: BoundedSite) -> Sequence[Any]:
+    async def _listen(self, service: Service, site: BoundedSite) -> Sequence[Wrapped]:
         """Listen for WeChat, for readers of metrics, and (last of all) for the operator."""
         reactor, server = self._reactor, self._config.server
         ports = list(await listen(reactor, server.listen, site))
@@ -292,7 +295,7 @@ class _Process:
 
     def _on_stop(
         self,
-        ports: Sequence[Any],
+        ports: Sequence[Wrapped],
         site: BoundedSite,
         supervision: Supervision,
         service: Service,
@@ -351,7 +354,7 @@ class _Process:
             )
         else:
             with contextlib.suppress(WxgptError):  # the log has said what is wrong
-                service.reloading.from_file()
+                service.operations.reloading.from_file()
 
     def _told_to_stop(self) -> None:
         """Stop; told again, wait for nobody."""
@@ -382,12 +385,6 @@ def _say_full(full: bool) -> None:
         log.info("there is room on the disk again: new questions are taken")
 
 
-def _few(root: Resource, reactor: Any, max_body_bytes: int) -> BoundedSite:  # noqa: ANN401
+def _few(root: Resource, reactor: Reactor, max_body_bytes: int) -> BoundedSite:
     """Return a site for those who look after the daemon: there are few of them."""
-    return BoundedSite(
-        root,
-        reactor,
-        max_connections=64,
-        max_connections_per_address=64,
-        max_body_bytes=max_body_bytes,
-    )
+    return BoundedSite(root, reactor, Bounds(64, 64, max_body_bytes))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import inf
 from typing import cast
 
@@ -22,6 +23,15 @@ MAX_BODY_BYTES = 64 * 1024
 
 KEPT_FOR_WEBHOOKS = 0.25
 """The share of the connections that no reader of a page gets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many connections there may be, in all and from one address, and bytes in a body."""
+
+    connections: int
+    connections_per_address: int
+    body_bytes: int = MAX_BODY_BYTES
 
 
 class BoundedSite(server.Site):
@@ -40,10 +50,8 @@ class BoundedSite(server.Site):
         self,
         root: Resource,
         reactor: IReactorTime,
+        bounds: Bounds,
         *,
-        max_connections: int,
-        max_connections_per_address: int,
-        max_body_bytes: int = MAX_BODY_BYTES,
         full: Callable[[str], None] = lambda _: None,
         reserved: Callable[[bytes], bool] = lambda _: True,
     ) -> None:
@@ -55,11 +63,11 @@ class BoundedSite(server.Site):
             parsePOSTFormSubmission=False,
         )
         self.displayTracebacks = False
-        self.max_body_bytes = max_body_bytes
+        self.max_body_bytes = bounds.body_bytes
         self.closing = False
-        self._max_connections = max_connections
-        self._max_connections_per_address = max_connections_per_address
-        self._max_reading = max_connections - max(1, round(max_connections * KEPT_FOR_WEBHOOKS))
+        self._bounds = bounds
+        kept = max(1, round(bounds.connections * KEPT_FOR_WEBHOOKS))
+        self._max_reading = bounds.connections - kept
         self._reading = 0
         self._full = full
         self._reserved = reserved
@@ -100,8 +108,8 @@ class BoundedSite(server.Site):
     def buildProtocol(self, address: IAddress | None) -> BoundedChannel | None:  # type: ignore[override]
         host = getattr(address, "host", "") or ""
         bounded = bool(host) and not _loopback(host)
-        crowded = bounded and self._connections[host] >= self._max_connections_per_address
-        if crowded or (len(self._channels) >= self._max_connections and not self._make_room()):
+        crowded = bounded and self._connections[host] >= self._bounds.connections_per_address
+        if crowded or (len(self._channels) >= self._bounds.connections and not self._make_room()):
             self._full("connections")
             return None
         channel = cast("BoundedChannel", super().buildProtocol(address))

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
+from wxgptd.loose import Reactor
 from wxgptd.ports.threads import InThread, T, Threads
 
 PAGES = 1
@@ -31,7 +31,7 @@ other people's messages up for 1.3 s, and for 17 ms with this.
 """
 
 
-def start_threads(reactor: Any) -> Threads:  # noqa: ANN401
+def start_threads(reactor: Reactor) -> Threads:
     """Start the pools; they stop with the reactor, and wait for what they are doing."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     return Threads(
@@ -41,7 +41,7 @@ def start_threads(reactor: Any) -> Threads:  # noqa: ANN401
     )
 
 
-def _pool(reactor: Any, size: int, name: str) -> InThread:  # noqa: ANN401
+def _pool(reactor: Reactor, size: int, name: str) -> InThread:
     pool = ThreadPool(0, size, f"wxgptd {name}")
     pool.start()
     reactor.addSystemEventTrigger("after", "shutdown", pool.stop)

@@ -21,8 +21,9 @@ from wxgptd.domain.model.values import (
 )
 from wxgptd.domain.replies import taps, texts
 from wxgptd.llm import parameters, wire
-from wxgptd.llm.client import Model, Server, key_headers
+from wxgptd.llm.client import Model, key_headers
 from wxgptd.llm.probing import Endpoints
+from wxgptd.llm.server import Server
 from wxgptd.pages import links
 from wxgptd.service.conversation.conversations import Conversations
 from wxgptd.service.state.keeping import Retention
@@ -34,6 +35,7 @@ from wxgptd.wechat.customer_service import App, CustomerService
 from wxgptd.wechat.forwarding import Forwarder
 from wxgptd.wechat.pictures import WeChatPictures
 from wxgptd.wechat.resource import Credentials, Webhook
+from wxgptd.wechat.signature import Freshness
 
 
 class Configured:
@@ -128,17 +130,17 @@ class Configured:
         for name, account in config.account.items():
             keys = [key.reveal() for key in (account.aes_key, account.previous_aes_key) if key]
             credentials = Credentials(
-                account.token.reveal(), account.app_id, [crypto.Key(key) for key in keys]
+                AccountName(name),
+                account.token.reveal(),
+                account.app_id,
+                [crypto.Key(key) for key in keys],
             )
             webhook = self._webhooks.get(name)
             if webhook is None:
                 webhook = self._webhooks[name] = Webhook(
-                    AccountName(name),
                     credentials,
                     conversations,
-                    wall=world.wall,
-                    timestamp_tolerance_s=config.server.timestamp_tolerance,
-                    seconds=world.clock.seconds,
+                    freshness=Freshness(world.wall, config.server.timestamp_tolerance),
                     forward=forward,
                     # Of its own: no name of a delivery may ever be a link's token.
                     secret=hmac.digest(world.link_key, b"\0deliveries", sha256),

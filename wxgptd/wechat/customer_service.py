@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -22,6 +21,7 @@ from twisted.python.failure import Failure
 
 from wxgptd.domain.model.values import OpenId
 from wxgptd.errors import WxgptError
+from wxgptd.loose import Json
 from wxgptd.outbound.client import HttpClient
 from wxgptd.outbound.exchange import within
 from wxgptd.outbound.reading import read_whole
@@ -290,7 +290,7 @@ class _Api:
         self._clock = clock
         self._url = url
 
-    async def call(self, path: str, said: object) -> dict[str, Any]:
+    async def call(self, path: str, said: object) -> Json:
         """Post `said`; return the answer.
 
         Raises:
@@ -299,7 +299,7 @@ class _Api:
         """
         return await within(TIMEOUT_S, self._clock, self._exchange(path, said))
 
-    async def _exchange(self, path: str, said: object) -> dict[str, Any]:
+    async def _exchange(self, path: str, said: object) -> Json:
         # WeChat shows escaped characters as they stand.
         body = json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
         response = await self._http.post(

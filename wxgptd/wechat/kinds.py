@@ -7,15 +7,15 @@ which is used here. So its two modules are imported beside the package, whose ow
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
+
+from wxgptd.loose import JsonView
 
 _TABLES = "wechatpy.messages", "wechatpy.events"
 
-Kinds = Mapping[str, Any]
+Kinds = JsonView
 """What takes the fields of a message of that kind, and has what it says as attributes."""
 
 

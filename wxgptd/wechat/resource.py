@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -18,9 +18,11 @@ from twisted.web.server import NOT_DONE_YET, Request
 from wxgptd.domain.intake.rules import RuleReply, TextReply
 from wxgptd.domain.model.values import AccountName, DeliveryKey, User
 from wxgptd.errors import WxgptError
+from wxgptd.loose import Result
 from wxgptd.ports.wechat import Conversations, Forward, Ignore, Outcome, Present, Say, Silence
 from wxgptd.wechat import crypto, envelope, signature
 from wxgptd.wechat.forwarding import Answered, Original
+from wxgptd.wechat.signature import Freshness
 
 log = Logger()
 
@@ -37,6 +39,7 @@ MAX_KEY_BYTES = 64
 class Credentials:
     """What an account shares with WeChat. Without keys, messages come in plain text."""
 
+    account: AccountName
     token: str
     app_id: str
     keys: Sequence[crypto.Key]
@@ -46,7 +49,7 @@ class Credentials:
 
 
 HandOn = Callable[[str, Original, float], Deferred[Answered | None]]
-"""Hand a message that arrived at some time on to the backend at a URL.
+"""Hand a message that arrived at some time (of the monotonic clock) on to the backend at a URL.
 
 Fires, in the time that WeChat leaves, with what is to be passed on, if anything.
 """
@@ -77,23 +80,19 @@ class _SeenSignatures:
 class Webhook(Resource):
     """One account's webhook.
 
-    `wall` is the wall clock, which WeChat's timestamps are compared with; `seconds` is the
-    monotonic one, which attempts arrive by. `forward` hands a message on to another backend.
-    `secret` is for the names of deliveries that would say too much. `refused` is told of each
-    request that is refused, with the kind of what is wrong with it.
+    `forward` hands a message on to another backend. `secret` is for the names of deliveries that
+    would say too much. `refused` is called with each request that is refused: the account, and the
+    kind of what is wrong with it.
     """
 
     isLeaf = True
 
     def __init__(
         self,
-        account: AccountName,
         credentials: Credentials,
         conversations: Conversations,
         *,
-        wall: Callable[[], float],
-        timestamp_tolerance_s: float,
-        seconds: Callable[[], float],
+        freshness: Freshness,
         forward: HandOn,
         secret: bytes,
         refused: Callable[[AccountName, str], None],
@@ -101,13 +100,11 @@ class Webhook(Resource):
         super().__init__()
         self._secret = secret
         self._refused = refused
-        self.seconds = seconds
         self.forward = forward
-        self._account = account
+        self._account = credentials.account
         self._credentials = credentials
         self._conversations = conversations
-        self._wall = wall
-        self._tolerance_s = timestamp_tolerance_s
+        self._freshness = freshness
         self._seen = _SeenSignatures(REMEMBERED_SIGNATURES, secret)
 
     def adopt(self, credentials: Credentials, forward: HandOn) -> None:
@@ -119,7 +116,7 @@ class Webhook(Resource):
         """Answer WeChat's check of the URL: the echostr, if the signature is right."""
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         try:
-            signature.check(self._credentials.token, request.args, self._wall(), self._tolerance_s)
+            signature.check(self._credentials.token, request.args, self._freshness)
             echo = signature.single(request.args, b"echostr")
         except signature.Forged as error:
             return self._refuse(request, FORBIDDEN, "signature", str(error))
@@ -150,7 +147,8 @@ class Webhook(Resource):
         if not self._seen.belongs(signed, user, delivery):
             why = "the signature came with another message"
             return self._refuse(request, FORBIDDEN, "replayed", why)
-        exchange = _Exchange(self, request, body, user.openid, source, key, self._credentials)
+        received = _Received(body, user.openid, source, key, self._credentials)
+        exchange = _Exchange(self, request, received)
         # Whatever goes wrong there: an error status would burn all of WeChat's attempts.
         exchange.follow(
             maybeDeferred(self._conversations.attempt, user, delivery, content, sent_at)
@@ -161,9 +159,9 @@ class Webhook(Resource):
         self, request: Request, body: bytes
     ) -> tuple[envelope.Fields, crypto.Key | None, str]:
         """Return the message, the key that it was encrypted with, and its signature."""
-        credentials, now = self._credentials, self._wall()
+        credentials = self._credentials
         if not credentials.keys:
-            signed = signature.check(credentials.token, request.args, now, self._tolerance_s)
+            signed = signature.check(credentials.token, request.args, self._freshness)
             fields = envelope.parse(body)
             if "Encrypt" in fields and "MsgType" not in fields:
                 raise envelope.Malformed(
@@ -174,9 +172,7 @@ class Webhook(Resource):
         if request.args.get(b"encrypt_type") != [b"aes"]:
             raise signature.Forged("the message is not encrypted, but this account has an aes_key")
         sealed = envelope.parse(body).get("Encrypt", "")
-        signed = signature.check(
-            credentials.token, request.args, now, self._tolerance_s, encrypted=sealed
-        )
+        signed = signature.check(credentials.token, request.args, self._freshness, encrypted=sealed)
         for key in credentials.keys:
             try:
                 return envelope.parse(key.decrypt(sealed, credentials.app_id)), key, signed
@@ -201,61 +197,41 @@ class Webhook(Resource):
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         return f"{why}\n".encode() if tell else b""
 
-    def seal(self, reply: str, key: crypto.Key, credentials: Credentials) -> str:
+    def _seal(self, reply: str, key: crypto.Key, credentials: Credentials) -> str:
         """Return `reply` in safe mode, made with what the message came with."""
-        timestamp = str(int(self._wall()))
+        timestamp = str(int(self._freshness.wall()))
         nonce = timestamp[::-1]
         sealed = key.encrypt(reply, credentials.app_id)
         signed = signature.sign(credentials.token, timestamp, nonce, sealed)
         return envelope.encrypted_reply(sealed, signed, timestamp, nonce)
 
-    def reply(
-        self,
-        to: str,
-        source: str,
-        said: RuleReply,
-        key: crypto.Key | None,
-        credentials: Credentials,
-    ) -> bytes:
-        """Return the body that carries `said` to WeChat."""
-        xml = envelope.reply(to, source, self._wall(), said)
-        return (self.seal(xml, key, credentials) if key is not None else xml).encode()
+    def reply(self, received: _Received, said: RuleReply) -> bytes:
+        """Return the body that carries `said` to WeChat, in answer to what was received."""
+        _, sender, recipient, key, credentials = received
+        xml = envelope.reply(sender, recipient, self._freshness.wall(), said)
+        return (self._seal(xml, key, credentials) if key is not None else xml).encode()
+
+
+class _Received(NamedTuple):
+    """A message, and the credentials that it came with: a reload may bring others meanwhile."""
+
+    body: bytes
+    sender: str
+    recipient: str
+    key: crypto.Key | None
+    credentials: Credentials
 
 
 class _Exchange:
     """One request waiting for what its attempt comes to."""
 
-    __slots__ = (
-        "_arrived",
-        "_attempt",
-        "_body",
-        "_credentials",
-        "_key",
-        "_request",
-        "_source",
-        "_to",
-        "_webhook",
-    )
+    __slots__ = ("_attempt", "_received", "_request", "_webhook")
 
-    def __init__(
-        self,
-        webhook: Webhook,
-        request: Request,
-        body: bytes,
-        to: str,
-        source: str,
-        key: crypto.Key | None,
-        credentials: Credentials,
-    ) -> None:
-        self._credentials = credentials  # a reload may bring others meanwhile
+    def __init__(self, webhook: Webhook, request: Request, received: _Received) -> None:
         self._webhook = webhook
         self._request = request
-        self._arrived = webhook.seconds()
-        self._body = body
-        self._to = to
-        self._source = source
-        self._key = key
-        self._attempt: Deferred[Any] | None = None
+        self._received = received
+        self._attempt: Deferred[Result] | None = None
 
     def follow(self, attempt: Deferred[Outcome]) -> None:
         """Answer the request when `attempt` is decided; cancel that when the peer hangs up."""
@@ -273,7 +249,7 @@ class _Exchange:
         if self._attempt is None:
             return  # too late, the peer has hung up
         if isinstance(outcome, Forward):
-            self._attempt = self._webhook.forward(outcome.url, self._original(), self._arrived)
+            self._attempt = self._webhook.forward(outcome.url, self._original(), outcome.arrived)
             self._attempt.addCallbacks(self._pass_on, self._fail)
             return
         self._attempt = None
@@ -288,14 +264,14 @@ class _Exchange:
                 self._request.loseConnection()
 
     def _present(self, reply: RuleReply) -> None:
-        body = self._webhook.reply(self._to, self._source, reply, self._key, self._credentials)
+        body = self._webhook.reply(self._received, reply)
         self._write(b"application/xml; charset=utf-8", body)
 
     def _original(self) -> Original:
         request = self._request
         return Original(
             query=request.uri.partition(b"?")[2],
-            body=self._body,
+            body=self._received.body,
             content_type=request.getHeader(b"content-type") or b"text/xml",
             user_agent=request.getHeader(b"user-agent") or b"Mozilla/4.0",
         )

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha1
+from typing import NamedTuple
 
 from wxgptd.errors import WxgptError
 
@@ -44,13 +45,17 @@ def single(query: Query, name: bytes) -> bytes:
     return values[0]
 
 
-def check(
-    token: str, query: Query, now: float, tolerance_s: float, encrypted: str | None = None
-) -> str:
+class Freshness(NamedTuple):
+    """How far a timestamp may be from the wall clock, in seconds; 0 switches that off."""
+
+    wall: Callable[[], float]
+    tolerance_s: float
+
+
+def check(token: str, query: Query, freshness: Freshness, encrypted: str | None = None) -> str:
     """Check that somebody who knows `token` made this query; return the signature.
 
     `encrypted` is the Encrypt element in safe mode, which `msg_signature` covers too.
-    `tolerance_s` is how far the timestamp may be from `now`; 0 switches that off.
 
     Raises:
         Forged: nobody did, or too long ago.
@@ -73,8 +78,8 @@ def check(
     expected = sign(token, *parts)
     if not hmac.compare_digest(expected.encode(), given):
         raise Forged("the signature does not match: is the token the one in WeChat's backend?")
-    skew = now - int(timestamp)
-    if tolerance_s and abs(skew) > tolerance_s:
+    skew = freshness.wall() - int(timestamp)
+    if freshness.tolerance_s and abs(skew) > freshness.tolerance_s:
         direction = "behind" if skew > 0 else "ahead of"
         raise Forged(f"the timestamp is {abs(skew):.0f} s {direction} this machine's clock")
     return expected

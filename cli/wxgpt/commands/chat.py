@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING
 
 import click
 
-from wxgpt import completing, options, silence
-from wxgpt.commands import send
+from wxgpt import completing, options
 from wxgpt.failures import UsageFailure
+from wxgpt.wechat import deliveries, silence, webhooks
+from wxgptd.loose import Reactor, Result
+
+if TYPE_CHECKING:
+    from wxgpt.prompt import Prompt
 
 PROMPT = "> "
 
@@ -18,7 +23,7 @@ PROMPT = "> "
 @click.command("chat")
 @click.option(
     "--user",
-    default=send.DEFAULT_USER,
+    default=webhooks.DEFAULT_USER,
     show_default=True,
     metavar="OPENID",
     shell_complete=completing.user,
@@ -40,56 +45,61 @@ def command(user: str, account: str | None, url: str | None) -> None:
       wxgpt chat
       wxgpt chat --user somebody
     """
-    from twisted.internet.defer import Deferred, gatherResults
-    from twisted.python.failure import Failure
-
-    from wxgpt import messages, peer
     from wxgpt.reactor import run
+    from wxgpt.wechat import messages, peer
 
     if not sys.stdin.isatty():
         raise UsageFailure("chat needs a terminal", hint="use `wxgpt send TEXT` in scripts")
     config = options.load_config()
-    hook = send.webhook(config, account, url, None)
+    hook = webhooks.webhook(config, account, url, None)
 
-    def tell(attempt: peer.Attempt) -> None:
-        send.require_somebody(attempt, hook)
-        send.show_attempt(attempt)
-
-    async def converse(reactor: Any) -> None:  # noqa: ANN401
+    async def converse(reactor: Reactor) -> None:
         from wxgpt.prompt import Prompt
 
         wechat = peer.Peer(hook, http=peer.real_client(reactor), clock=reactor, wall=time.time)
-        prompt = Prompt(reactor)
-        ended: Deferred[None] = Deferred()
-        under_way: list[Deferred[None]] = []
-
-        def settle(result: Failure | None) -> None:
-            if ended.called:
-                return
-            if isinstance(result, Failure):
-                ended.errback(result)
-            else:
-                ended.callback(None)
 
         async def say(line: str) -> None:
             message = messages.text_message(line)
             delivery = await wechat.deliver(user, message, tell)
             silent = delivery.shown is None and url is None
             why = silence.why(config, account, user, message) if silent else None
-            send.show_delivery(delivery, why)
+            deliveries.show_delivery(delivery, why)
 
-        async def listen() -> None:
-            click.echo("Say something; ^D ends.", err=True)
-            while (line := await prompt.ask(PROMPT)) is not None:
-                if line.strip():
-                    saying = Deferred.fromCoroutine(say(line))
-                    under_way.append(saying.addCallbacks(again, settle))
-            await gatherResults(under_way)
+        await _converse(Prompt(reactor), say)
 
-        def again(_: None) -> None:
-            click.echo(PROMPT, nl=False, err=True)
-
-        Deferred.fromCoroutine(listen()).addBoth(settle)
-        await ended
+    def tell(attempt: peer.Attempt) -> None:
+        webhooks.require_somebody(attempt, hook)
+        deliveries.show_attempt(attempt)
 
     run(converse)
+
+
+async def _converse(prompt: Prompt, say: Callable[[str], Coroutine[Result, Result, None]]) -> None:
+    """Say each line, while earlier ones may still be answered; raise what goes wrong with one."""
+    from twisted.internet.defer import Deferred, gatherResults
+    from twisted.python.failure import Failure
+
+    ended: Deferred[None] = Deferred()
+    under_way: list[Deferred[None]] = []
+
+    def settle(result: Failure | None) -> None:
+        if ended.called:
+            return
+        if isinstance(result, Failure):
+            ended.errback(result)
+        else:
+            ended.callback(None)
+
+    def again(_: None) -> None:
+        click.echo(PROMPT, nl=False, err=True)
+
+    async def listen() -> None:
+        click.echo("Say something; ^D ends.", err=True)
+        while (line := await prompt.ask(PROMPT)) is not None:
+            if line.strip():
+                saying = Deferred.fromCoroutine(say(line))
+                under_way.append(saying.addCallbacks(again, settle))
+        await gatherResults(under_way)
+
+    Deferred.fromCoroutine(listen()).addBoth(settle)
+    await ended

@@ -13,15 +13,16 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from wxgpt.failures import Unreachable
 from wxgptd.errors import WxgptError
+from wxgptd.loose import Reactor
 
 if TYPE_CHECKING:
-    from wxgpt.peer import Delivery, Peer
+    from wxgpt.wechat.peer import Delivery, Peer
 
 USER = "oDemoUser"
 
@@ -65,7 +66,7 @@ def command(keep: bool) -> None:
         stack.callback(stage.end)
         stage.begin()
 
-        async def play(reactor: Any) -> None:  # noqa: ANN401
+        async def play(reactor: Reactor) -> None:
             await _play(reactor, stage)
 
         run(play)
@@ -180,12 +181,10 @@ def _free_port() -> int:
         return port
 
 
-async def _play(reactor: Any, stage: _Stage) -> None:  # noqa: ANN401
-    from twisted.internet.defer import Deferred
-    from twisted.internet.task import deferLater
+async def _play(reactor: Reactor, stage: _Stage) -> None:
     from twisted.internet.threads import deferToThread
 
-    from wxgpt import peer
+    from wxgpt.wechat import peer
 
     await deferToThread(stage.wait_until_ready)
     hook = peer.Webhook(url=stage.url, token=stage.token)
@@ -228,6 +227,19 @@ async def _play(reactor: Any, stage: _Stage) -> None:  # noqa: ANN401
     delivery = await _say(wechat, "继续", tapped=True)
     _require(not delivery.fault and bool(delivery.shown), "a tap brought nothing")
 
+    await _survive_a_crash(reactor, stage, wechat)
+
+    _chapter("/stop ends it. That was everything; the log has it all.")
+    await _say(wechat, "/stop")
+    click.echo()
+    click.echo("To try things yourself, `demo --keep`. For a real account, see README.md.")
+
+
+async def _survive_a_crash(reactor: Reactor, stage: _Stage, wechat: Peer) -> None:
+    from twisted.internet.defer import Deferred
+    from twisted.internet.task import deferLater
+    from twisted.internet.threads import deferToThread
+
     _chapter(
         "The daemon is killed (SIGKILL) in the middle of an answer, and started again. The\n"
         "question comes back from the log, and WeChat's next attempt gets its answer."
@@ -244,11 +256,6 @@ async def _play(reactor: Any, stage: _Stage) -> None:  # noqa: ANN401
     await crashing
     _require(not delivery.fault and "崩溃" in (delivery.shown or ""), "the crash lost an answer")
 
-    _chapter("/stop ends it. That was everything; the log has it all.")
-    await _say(wechat, "/stop")
-    click.echo()
-    click.echo("To try things yourself, `demo --keep`. For a real account, see README.md.")
-
 
 def _chapter(text: str) -> None:
     click.echo()
@@ -257,13 +264,12 @@ def _chapter(text: str) -> None:
 
 
 async def _say(wechat: Peer, text: str, *, tapped: bool = False) -> Delivery:
-    from wxgpt import messages
-    from wxgpt.commands import send
+    from wxgpt.wechat import deliveries, messages
 
     click.echo(f"  user {'taps, which sends' if tapped else 'says'}: {text}")
     message = messages.text_message(text, tapped=tapped)
-    delivery = await wechat.deliver(USER, message, send.show_attempt)
-    send.show_delivery(delivery)
+    delivery = await wechat.deliver(USER, message, deliveries.show_attempt)
+    deliveries.show_delivery(delivery)
     return delivery
 
 
@@ -284,18 +290,18 @@ def _last_words(page: str) -> str:
     return re.sub(r"<[^>]+>|\s+", "", answer)[-40:]
 
 
-async def _tell_calls(reactor: Any, stage: _Stage) -> None:  # noqa: ANN401
-    from wxgpt import peer
+async def _tell_calls(reactor: Reactor, stage: _Stage) -> None:
+    from wxgpt.wechat import peer
 
     response = await peer.real_client(reactor).get(stage.model_url)
     said: str = await response.text()
     click.echo(f"  (the model has been called {said.split()[-2]} times so far)")
 
 
-async def _final_page(reactor: Any, link: str) -> str:  # noqa: ANN401
+async def _final_page(reactor: Reactor, link: str) -> str:
     from twisted.internet.task import deferLater
 
-    from wxgpt import peer
+    from wxgpt.wechat import peer
 
     http = peer.real_client(reactor)
     for _ in range(60):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from wxgpt.failures import UsageFailure
+from wxgptd.loose import Reactor
 
 
 @click.command("demo-model")
@@ -24,7 +23,7 @@ def command(port: int) -> None:
     """
     from wxgpt.reactor import run
 
-    async def serve(reactor: Any) -> None:  # noqa: ANN401
+    async def serve(reactor: Reactor) -> None:
         from twisted.internet.defer import Deferred
         from twisted.internet.error import CannotListenError
         from twisted.web.server import Site

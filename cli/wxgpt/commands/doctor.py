@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from wxgpt import options, render
 from wxgptd.errors import WxgptError
+from wxgptd.loose import Json
 
 if TYPE_CHECKING:
     from wxgpt.diagnosis.finding import Finding
@@ -108,6 +109,6 @@ def _whole(check: str, findings: Iterator[Finding]) -> Iterator[Finding]:
         yield bad(check, f"could not be looked at: {why}", "try sudo wxgpt doctor")
 
 
-def _as_json(finding: Finding) -> dict[str, Any]:
+def _as_json(finding: Finding) -> Json:
     said = dataclasses.asdict(finding)
     return {**said.pop("more"), **said}

@@ -213,7 +213,7 @@ def export() -> None:
     Examples:
       wxgpt log export > events.ndjson
     """
-    from wxgpt import exchange
+    from wxgpt.log import exchange
     from wxgptd.eventlog import reader
 
     log = options.open_log()
@@ -233,7 +233,7 @@ def import_(source: IO[bytes]) -> None:
     Examples:
       wxgpt log import events.ndjson
     """
-    from wxgpt import exchange
+    from wxgpt.log import exchange
     from wxgptd.eventlog import keyring, segments, whole
 
     state_dir = options.load_server().state_dir

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from wxgpt import completing, options, render
 from wxgpt.failures import UsageFailure
+from wxgptd.loose import Json
 
 if TYPE_CHECKING:
-    from wxgpt.records import Point
+    from wxgpt.log.records import Point
     from wxgptd.domain.model.state import UserState
     from wxgptd.domain.model.values import User
 
@@ -60,7 +61,7 @@ def command(
     """
     point = _point(until)
     if to is not None:
-        from wxgpt.resend import Plan, send_again
+        from wxgpt.wechat.resend import Plan, send_again
 
         plan = Plan(
             to=to,
@@ -74,7 +75,7 @@ def command(
         )
         send_again(plan, output)
         return
-    from wxgpt import records
+    from wxgpt.log import records
 
     log = options.open_log()
     options.note_beginning(log)
@@ -107,15 +108,15 @@ def _speed(given: str) -> float:
 
 
 def _conversations(states: dict[User, UserState], output: str) -> None:
-    from wxgpt.commands import sessions
+    from wxgpt.log import dialogues
 
     found = [(who, session) for who, state in states.items() for session in state.sessions()]
     found.sort(key=lambda pair: pair[1].opened_at)
     if output == "json":
-        click.echo(render.dumps([sessions.as_json(*pair, turns=True) for pair in found]))
+        click.echo(render.dumps([dialogues.as_json(*pair, turns=True) for pair in found]))
         return
     for who, session in found:
-        sessions.show_dialogue(who, session)
+        dialogues.show_dialogue(who, session)
     if not found:
         click.echo("no sessions up to then", err=True)
 
@@ -145,9 +146,7 @@ def _state(states: dict[User, UserState], seq: int, at: float, output: str) -> N
             click.echo(f"  unanswered {delivery}")
 
 
-def _user_state(
-    who: User, state: UserState, at: float, prompts: Mapping[str, str]
-) -> dict[str, Any]:
+def _user_state(who: User, state: UserState, at: float, prompts: Mapping[str, str]) -> Json:
     from wxgptd.domain.model.reply_window import Open
     from wxgptd.domain.model.values import DeliveryKey
     from wxgptd.domain.prompt import context

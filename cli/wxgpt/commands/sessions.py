@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import click
 
 from wxgpt import completing, options, render
 from wxgpt.failures import Unreachable, UsageFailure
+from wxgpt.log import dialogues
 
 if TYPE_CHECKING:
     from wxgptd.domain.model.session import Session
@@ -42,15 +43,15 @@ def list_(everything: bool, user: str | None, output: str) -> None:
     """
     found = [
         (who, session)
-        for who, session in all_sessions()
+        for who, session in dialogues.all_sessions()
         if (everything or session.closed is None) and (user is None or who.openid == user)
     ]
     found.sort(key=lambda pair: pair[1].opened_at)
     if output == "json":
-        click.echo(render.dumps([as_json(*pair) for pair in found]))
+        click.echo(render.dumps([dialogues.as_json(*pair) for pair in found]))
     elif output == "ndjson":
         for pair in found:
-            click.echo(render.dumps(as_json(*pair)))
+            click.echo(render.dumps(dialogues.as_json(*pair)))
     else:
         for who, session in found:
             click.echo(_line(who, session))
@@ -69,12 +70,12 @@ def show(session_id: str, output: str) -> None:
       wxgpt sessions show 1f2e3d4c5b
       wxgpt sessions show 1f2e3d4c5b --json
     """
-    for who, session in all_sessions():
+    for who, session in dialogues.all_sessions():
         if session.id == session_id:
             if output == "json":
-                click.echo(render.dumps(as_json(who, session, turns=True)))
+                click.echo(render.dumps(dialogues.as_json(who, session, turns=True)))
             else:
-                show_dialogue(who, session)
+                dialogues.show_dialogue(who, session)
             return
     raise UsageFailure(
         f"there is no session {session_id} in the log",
@@ -103,42 +104,6 @@ def stop(session_id: str) -> None:
     click.echo(f"session {session_id} ended")
 
 
-def all_sessions() -> list[tuple[User, Session]]:
-    """Return every session in the log with its user."""
-    from wxgpt import records
-
-    states, _, _ = records.fold(options.open_log())
-    return [(user, session) for user, state in states.items() for session in state.sessions()]
-
-
-def as_json(user: User, session: Session, *, turns: bool = False) -> dict[str, Any]:
-    """Return a session for scripts."""
-    said: dict[str, Any] = {
-        "session": session.id,
-        "account": user.account,
-        "user": user.openid,
-        "assistant": session.assistant,
-        "opened_at": render.rfc3339(session.opened_at),
-        "last_at": render.rfc3339(session.last_at),
-        "closed": session.closed,
-        "questions": len(session.questions),
-    }
-    if turns:
-        said["turns"] = [
-            {
-                "delivery": question.delivery,
-                "asked_at": render.rfc3339(question.asked_at),
-                "question": question.text,
-                "image": question.image or None,
-                "state": type(question.answer).__name__.lower(),
-                "answer": question.answer.text,
-                "offered": question.offered,
-            }
-            for question in session.questions.values()
-        ]
-    return said
-
-
 def _line(user: User, session: Session) -> str:
     opened = render.clock_time(session.opened_at, utc=False)
     who = f"{user.account}/{user.openid}"
@@ -147,29 +112,3 @@ def _line(user: User, session: Session) -> str:
         f"{session.id}  {opened}  {render.pad(who, 36)}  {render.pad(session.assistant, 12)}"
         f"  {len(session.questions):>4} questions  {state}"
     )
-
-
-def show_dialogue(user: User, session: Session) -> None:
-    """Print a session with its timings."""
-    from wxgptd.domain.model.session import Completed, Failed
-
-    ended = f", {session.closed}" if session.closed else ""
-    click.echo(f"── {session.id} · {user.account}/{user.openid} · {session.assistant}{ended}")
-    for question in session.questions.values():
-        click.echo(f"{render.clock_time(question.asked_at, utc=False)}  user")
-        _indented(f"[picture] {question.text}" if question.image else question.text)
-        answer = question.answer
-        match answer:
-            case Completed():
-                click.echo(f"  +{answer.took_s:.1f} s  {answer.model}")
-            case Failed():
-                click.echo(f"  +{answer.at - question.asked_at:.1f} s  failed: {answer.reason}")
-            case _:
-                click.echo("  (no answer yet)")
-        _indented(answer.text)
-
-
-def _indented(text: str) -> None:
-    shown = render.multiline(text.encode("utf-8", "replace").decode())
-    for line in shown.split("\n") if text else []:
-        click.echo(f"    {line}".rstrip())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 
 from wxgpt import control, options, render
+from wxgptd.loose import Result
 
 
 @click.command("status")
@@ -22,14 +25,29 @@ def command(output: str) -> None:
         click.echo(render.dumps(said))
         return
     for name, value in said.items():
-        click.echo(f"{name.replace('_', ' '):<26}{_shown(name, value)}")
+        shown = _IN_WORDS.get(name, _shown)(value)
+        click.echo(f"{name.removesuffix('_s').replace('_', ' '):<26}{shown}")
 
 
-def _shown(name: str, value: object) -> object:
-    if name == "deliberate_timeouts" and isinstance(value, dict):
-        return render.timeouts(value)
-    if name == "unanswered" and isinstance(value, dict):
-        return render.unanswered(value)
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {number}" for key, number in value.items()) or "none"
-    return "unknown" if value is None else value
+def _shown(value: object) -> object:
+    match value:
+        case None:
+            return "unknown"
+        case bool():
+            return "yes" if value else "no"
+        case dict():
+            return ", ".join(f"{name} {_shown(one)}" for name, one in value.items()) or "none"
+        case _:
+            return value
+
+
+_IN_WORDS: dict[str, Callable[[Result], object]] = {
+    "deliberate_timeouts": render.timeouts,
+    "unanswered": render.unanswered,
+    "log_fsync_s": render.fsync,
+    "cost_today": lambda costs: _shown(render.spent(costs)),
+    "uptime_s": lambda seconds: f"{seconds:.1f} s",
+    "replay_s": lambda seconds: f"{seconds:.1f} s",
+    "clock_offset_s": lambda seconds: "unknown" if seconds is None else f"{seconds:.2f} s",
+    "why_unhealthy": lambda why: why or "-",
+}

@@ -16,11 +16,12 @@ import click
 from wxgpt import completing, options, render
 from wxgpt.control import UnknownUser
 from wxgpt.failures import UsageFailure
-from wxgpt.watch import Watch
+from wxgpt.log import rendering
+from wxgpt.log.watch import Watch
 from wxgptd.eventlog.codec import KINDS
 
 if TYPE_CHECKING:
-    from wxgptd.eventlog.reader import Follower
+    from wxgptd.eventlog.following import Follower
     from wxgptd.ports.record import AnyRecord
 
 LOOK_AGAIN_S = 30.0
@@ -61,11 +62,11 @@ class Filter:
             record.seq > self.after
             and (self.since is None or at >= self.since)
             and (self.until is None or at <= self.until)
-            and (not self.kinds or render.kind(record) in self.kinds)
-            and (not self.users or not self.users.isdisjoint(render.names(record.user)))
+            and (not self.kinds or rendering.kind(record) in self.kinds)
+            and (not self.users or not self.users.isdisjoint(rendering.names(record.user)))
             and (not self.accounts or record.user.account in self.accounts)
             and (not self.sessions or record.session in self.sessions)
-            and (not self.grep or any(text in render.texts(record) for text in self.grep))
+            and (not self.grep or any(text in rendering.texts(record) for text in self.grep))
         )
 
 
@@ -170,7 +171,7 @@ def command(
         count = 20
     directory, keys = options.open_log()
     show = _Printer(output, utc=utc)
-    from wxgptd.eventlog.reader import Follower
+    from wxgptd.eventlog.following import Follower
 
     follower = Follower(directory, keys, after=_begin(directory, wanted, count))
     history, unknown = _history(follower, wanted, count)
@@ -179,10 +180,15 @@ def command(
         _keep_cursor(cursor_file, history[-1].seq)
     if unknown:
         _report_unknown(unknown, give_up=not follow)
-    if not follow:
-        return
-    click.echo("following, ^C to quit", err=True)
-    watch = Watch(directory)
+    if follow:
+        click.echo("following, ^C to quit", err=True)
+        _follow(follower, wanted, Watch(directory), show, cursor_file)
+
+
+def _follow(
+    follower: Follower, wanted: Filter, watch: Watch, show: _Printer, cursor_file: Path | None
+) -> None:
+    """Show what comes, until nothing more can be wanted."""
     while not wanted.over(time.time()):
         for record in filter(wanted.admits, follower.poll()):
             show.one(record)
@@ -201,7 +207,7 @@ def _history(
     unknown = set(wanted.users)
     for record in follower.poll():
         if unknown:
-            unknown.difference_update(render.names(record.user))
+            unknown.difference_update(rendering.names(record.user))
         if wanted.admits(record):
             shown.append(record)
     return list(shown), unknown
@@ -239,17 +245,17 @@ class _Printer:
 
     def all(self, records: list[AnyRecord]) -> None:
         if self._output == "json":
-            click.echo(render.dumps([render.as_json(record) for record in records]))
+            click.echo(render.dumps([rendering.as_json(record) for record in records]))
             return
         for record in records:
             self.one(record)
 
     def one(self, record: AnyRecord) -> None:
         if self._output == "text":
-            line = render.as_line(record, utc=self._utc, width=self._width)
+            line = rendering.as_line(record, utc=self._utc, width=self._width)
             click.echo(line.encode("utf-8", "replace").decode())
         else:
-            click.echo(render.dumps(render.as_json(record)))
+            click.echo(render.dumps(rendering.as_json(record)))
 
 
 def _choice(given: str) -> frozenset[str]:

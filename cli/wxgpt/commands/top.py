@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from wxgpt import control, options, render
 from wxgpt.failures import Unreachable, UsageFailure
+from wxgptd.loose import Json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -58,7 +59,7 @@ def command(times: int | None, every: float, output: str) -> None:
         time.sleep(every)
 
 
-def _look() -> dict[str, Any]:
+def _look() -> Json:
     _, status = control.request("GET", "/status")
     found, questions = control.request("GET", "/questions")
     at = render.rfc3339(time.time())
@@ -85,13 +86,13 @@ def _watch(looks: int, every: float) -> None:
             live.update(shown, refresh=True)
 
 
-def _print(said: dict[str, Any]) -> None:
+def _print(said: Json) -> None:
     from rich.console import Console
 
     Console(width=120 if not sys.stdout.isatty() else None, highlight=False).print(_table(said))
 
 
-def _table(said: dict[str, Any]) -> RenderableType:
+def _table(said: Json) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -113,31 +114,31 @@ def _table(said: dict[str, Any]) -> RenderableType:
     return Group(*lines, table)
 
 
-def _head(said: dict[str, Any]) -> list[str]:
+def _head(said: Json) -> list[str]:
     state = "ready" if said["ready"] else "reading its log"
-    well = "" if said["health"] == "ok" else f", UNHEALTHY: {said['health']}"
+    well = "" if said["healthy"] else f", UNHEALTHY: {said['why_unhealthy']}"
     up = _span(said["uptime_s"])
     return [
         f"wxgptd {said['version']}, pid {said['pid']}, up {up}, {state}{well}",
         (
             f"{said['open_sessions']} sessions · {said['held_attempts']} requests held · "
-            f"{said['answers_running']} answers running, {said['answers_waiting']} waiting · "
+            f"{said['running_answers']} answers running, {said['waiting_questions']} waiting · "
             f"{said['page_readers']} readers"
         ),
         "models: " + _pairs(said["models"]),
         "last failures: " + (_pairs(said["model_failures"]) or "none"),
         "timeouts: " + render.timeouts(said["deliberate_timeouts"]),
         "messages unanswered: " + render.unanswered(said["unanswered"]),
-        "spent today: " + (_pairs(said["spent_today"]) or "nothing"),
+        "spent today: " + (_pairs(render.spent(said["cost_today"])) or "nothing"),
         (
-            f"log: event {said['last_seq']}, {said['commits']} commits, "
-            f"fsync {said['fsync_mean_ms']:.2f} ms{', DISK FULL' if said['disk_full'] else ''}"
+            f"log: event {said['log_last_seq']}, {render.fsync(said['log_fsync_s'])}"
+            f"{', DISK FULL' if said['disk_full'] else ''}"
         ),
         "",
     ]
 
 
-def _pairs(said: dict[str, Any]) -> str:
+def _pairs(said: Json) -> str:
     return ", ".join(f"{name} {value}" for name, value in said.items())
 
 

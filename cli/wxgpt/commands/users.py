@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import quote, urlencode
 
 import click
 
 from wxgpt import completing, control, options, render
 from wxgpt.failures import UsageFailure
+from wxgptd.loose import Json
 
 
 @click.group("users")
@@ -61,7 +61,7 @@ def list_(standing: str | None, limit: int, output: str) -> None:
         click.echo("no users", err=True)
 
 
-def _line(one: dict[str, Any]) -> str:
+def _line(one: Json) -> str:
     heard = render.clock_time(one["last_at"], utc=False) if one["last_at"] else "never"
     standing = "" if one["standing"] == "default" else one["standing"]
     if standing and one["until"]:

@@ -31,8 +31,8 @@ def running() -> Finding:
         return bad("daemon", f"it is version {version}, and this is {__version__}", fix)
     if not said.get("ready"):
         return bad("daemon", "it is still reading its log", "look again in a minute")
-    if said.get("health", "ok") != "ok":
-        return bad("daemon", str(said["health"]), "journalctl -u wxgptd says more")
+    if not said.get("healthy", True):
+        return bad("daemon", str(said["why_unhealthy"]), "journalctl -u wxgptd says more")
     if said.get("disk_full"):
         return bad("daemon", "it takes no new questions: the disk is full", "make room")
     return good("daemon", f"version {version}, running for {said.get('uptime_s', 0):.0f} s")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+
+from wxgptd.loose import JsonView
 
 MOST_SKEW_S = 60.0
 """Clock skew above this is reported as a failure."""
@@ -21,7 +21,7 @@ class Finding:
     ok: bool | None
     detail: str
     fix: str = ""
-    more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    more: JsonView = dataclasses.field(default_factory=dict)
 
 
 def good(check: str, detail: str, **more: object) -> Finding:

@@ -34,7 +34,8 @@ def versions() -> Iterator[Finding]:
         yield good("python", number)
     from OpenSSL import SSL
 
-    tls = SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode()
+    # The version, without the date of its release.
+    tls = " ".join(SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode().split()[:2])
     yield good("libraries", f"Twisted {version('twisted')}, treq {version('treq')}, {tls}")
     expat = pyexpat.EXPAT_VERSION.removeprefix("expat_")
     numbers = tuple(int(part) for part in re.findall(r"\d+", expat))

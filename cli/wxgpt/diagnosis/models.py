@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from wxgpt import control, render
 from wxgpt.diagnosis.finding import Finding, bad, good, skipped
 from wxgpt.failures import Unreachable
+from wxgptd.loose import Json
 
 if TYPE_CHECKING:
     from wxgptd.config import Assistant, Config
@@ -60,7 +61,7 @@ def models(config: Config, *, reachable: bool) -> Iterator[Finding]:
             yield _found(name, said)
 
 
-def _found(name: str, said: dict[str, Any]) -> Finding:
+def _found(name: str, said: Json) -> Finding:
     check, more = f"assistant {name}", {"assistant": name, "model": said["model"]}
     if not said["ok"]:
         detail = f"{said['model']}: {render.printable(said['detail'])}"
@@ -70,7 +71,7 @@ def _found(name: str, said: dict[str, Any]) -> Finding:
     return good(check, detail, took_s=said["took_s"], **more)
 
 
-def _try(name: str, configured: Assistant) -> list[dict[str, Any]]:
+def _try(name: str, configured: Assistant) -> list[Json]:
     """Have the daemon ask; what it does not know needs a restart."""
     path = f"/assistants/{quote(name, safe='')}/try"
     patience_s = max(PATIENCE_S, configured.total_timeout + 10)
@@ -92,11 +93,11 @@ def _try(name: str, configured: Assistant) -> list[dict[str, Any]]:
     ]
 
 
-def _unknown(model: str, detail: str) -> dict[str, Any]:
+def _unknown(model: str, detail: str) -> Json:
     return {"ok": False, "model": model, "reason": "unknown", "detail": detail}
 
 
-def _fix(said: dict[str, Any]) -> str:
+def _fix(said: Json) -> str:
     known = BY_REASON.get(said["reason"], "is the server up? The detail is what it said")
     found = (fix for sign, fix in FIXES if re.search(sign, said["detail"], re.IGNORECASE))
     named = said["reason"] in ("unavailable", "misconfigured")

@@ -12,7 +12,6 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from wxgptd.domain.decide import commands as c
-from wxgptd.domain.decide.decider import recover
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import (
@@ -28,9 +27,7 @@ from wxgptd.service.answers.asking import Asking
 from wxgptd.service.answers.inflight import Flight, InFlight
 from wxgptd.service.answers.pushing import Pushing
 from wxgptd.service.answers.slots import Slots
-from wxgptd.service.answers.typing_indicator import TypingIndicator
 from wxgptd.service.state.journal import Entry, Journal
-from wxgptd.service.state.settings import Settings
 from wxgptd.service.state.timeline import Timeline
 
 log = Logger()
@@ -41,49 +38,23 @@ class Answering:
 
     def __init__(
         self,
-        *,
-        settings: Settings,
         journal: Journal,
         flights: InFlight,
+        slots: Slots,
         asking: Asking,
         pushing: Pushing,
         timeline: Timeline,
-        slots: Slots,
-        typing: TypingIndicator,
     ) -> None:
-        self._typing = typing
         self._slots = slots
-        self._settings = settings
         self._journal = journal
         self._flights = flights
         self._asking = asking
         self._pushing = pushing
         self._timeline = timeline
 
-    def begin(self) -> None:
-        """Settle what a stop left open: above all, ask again what it left without an answer."""
-        self._pushing.begin()
-        for user, state in self._journal.awake():
-            if state.unanswered or state.push is not None:
-                self._recover(user, state)
-
-    def _recover(self, user: User, state: UserState) -> None:
-        for name in state.unanswered:
-            if name not in state.heads():
-                self._flights.open(user, name)  # it waits, as before
-        policy = self._settings.account(user).policy
-        for command in recover(state, self._timeline.now(), policy.link_ttl_s):
-            match command:
-                case c.Note(fact=e.AnswerFailed(question=question, detail=why)):
-                    log.warn("answer {question} {why}", question=question, why=why)
-                case _:
-                    pass
-            self._journal.record(user, command)
-
     def end(self) -> None:
         """Stop all models. What they leave unanswered is asked again at the next start."""
         self._flights.cancel_all()
-        self._pushing.end()
 
     def written(self, user: User) -> tuple[c.Written, ...]:
         """Return what the answers that the user waits for have come to."""
@@ -136,15 +107,14 @@ class Answering:
         if self._flights.find(user, name) is not flight or flight.started:
             return False
         run = partial(self._run, user, name, flight)
-        flight.start(run, partial(self._slots.give, assistant))
-        self._typing.begin(user, flight)
+        self._flights.start(flight, run, partial(self._slots.give, assistant))
         return True
 
     async def _run(self, user: User, name: DeliveryKey, flight: Flight) -> None:
         """Have one question answered, and the answer recorded."""
         try:
             await self._journal.committed()
-            answer = await self._ask(user, name, flight)
+            answer = await self._ask(flight)
         except CancelledError:
             return  # by `/clear`, or by a stop: whoever cancelled has settled what follows
         except WxgptError:
@@ -161,15 +131,13 @@ class Answering:
         flight.finished()
         self._journal.record(user, c.Note(answer))
 
-    async def _ask(
-        self, user: User, name: DeliveryKey, flight: Flight
-    ) -> e.AnswerCompleted | e.AnswerFailed:
-        result, usage = await self._asking.ask(user, name, flight, self._stop_moderated)
+    async def _ask(self, flight: Flight) -> e.AnswerCompleted | e.AnswerFailed:
+        result, usage = await self._asking.ask(flight, self._stop_moderated)
         match result:
             case Completion():
                 return e.AnswerCompleted(
                     at=self._timeline.now(),
-                    question=name,
+                    question=flight.question,
                     text=result.text,
                     finish=result.finish,
                     model=result.model,
@@ -181,20 +149,21 @@ class Answering:
             case Breakdown():
                 log.warn(
                     "answer {question} failed: {reason}: {detail}",
-                    question=name,
+                    question=flight.question,
                     reason=result.reason,
                     detail=result.logged,
                     bounded_as=f"answer failed {usage.assistant} {result.reason}",
                 )
-                return self._failed(name, result, usage)
+                return self._failed(flight.question, result, usage)
 
-    def _stop_moderated(self, user: User, name: DeliveryKey, usage: AnswerUsage) -> None:
+    def _stop_moderated(self, flight: Flight, usage: AnswerUsage) -> None:
         objection = Breakdown(
             reason=FailureReason.MODERATED,
             text="",
             detail="the answer has a word from the moderation list in it",
         )
-        self._journal.record(user, c.Note(self._failed(name, objection, usage)))
+        failed = self._failed(flight.question, objection, usage)
+        self._journal.record(flight.user, c.Note(failed))
 
     def _failed(self, name: DeliveryKey, result: Breakdown, usage: AnswerUsage) -> e.AnswerFailed:
         return e.AnswerFailed(

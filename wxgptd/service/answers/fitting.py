@@ -10,6 +10,8 @@ from wxgptd.domain.prompt import context, tokens
 from wxgptd.domain.prompt.context import Message
 from wxgptd.domain.prompt.tokens import Calibration, ModelName
 from wxgptd.ports.models import Breakdown, Completion
+from wxgptd.service.answers.inflight import Flight
+from wxgptd.service.answers.pacing import Pacing
 from wxgptd.service.state.settings import Assistant
 
 MAX_TOKENS_A_BYTE = 4
@@ -19,9 +21,17 @@ MAX_TOKENS_A_BYTE = 4
 class Fitting:
     """Fits messages to models; remembers until the next start what servers say that they take."""
 
-    def __init__(self, calibration: Calibration) -> None:
+    def __init__(self, calibration: Calibration, pacing: Pacing) -> None:
         self._calibration = calibration
+        self._pacing = pacing
         self._limits: dict[ModelName, int] = {}
+
+    def in_time(
+        self, assistant: Assistant, model: str, told: Sequence[Message], flight: Flight
+    ) -> Sequence[Message]:
+        """Return `told`, so that the answer fits the reply window of its question."""
+        name = assistant.name, model
+        return self._pacing.limited(told, flight.user, flight.question, name)
 
     def fitted(
         self, assistant: Assistant, model: str, told: Sequence[Message]

@@ -17,14 +17,16 @@ MAX_THOUGHT_CHARS = 50_000
 
 
 class Flight:
-    """One answer on its way: written so far, and observers.
+    """The answer to `user`'s `question`, on its way: written so far, and observers.
 
     `started` is false while the question waits; `in_line` is true while it waits for a place, and
     not for another question of its user's. `charge` tells what the answer has taken so far, once a
     model was asked.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, user: User, question: DeliveryKey) -> None:
+        self.user = user
+        self.question = question
         self.started = False
         self.in_line = False
         self.charge: Callable[[], AnswerUsage] | None = None
@@ -143,6 +145,11 @@ class InFlight:
 
     def __init__(self) -> None:
         self._flights: dict[tuple[User, DeliveryKey], Flight] = {}
+        self._on_start: list[Callable[[Flight], None]] = []
+
+    def on_start(self, call: Callable[[Flight], None]) -> None:
+        """Have `call` called with each flight whose model is called, from now on."""
+        self._on_start.append(call)
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -156,13 +163,24 @@ class InFlight:
 
     def open(self, user: User, question: DeliveryKey) -> None:
         """Begin a flight; the model need not have been called yet."""
-        self._flights[user, question] = Flight()
+        self._flights[user, question] = Flight(user, question)
 
     def land(self, user: User, question: DeliveryKey) -> None:
         """End a flight whose answer is on record."""
         flight = self._flights.pop((user, question), None)
         if flight is not None:
             flight.land()
+
+    def start(
+        self,
+        flight: Flight,
+        run: Callable[[], Coroutine[Deferred[object], object, None]],
+        ended: Callable[[], None],
+    ) -> None:
+        """Begin to have a question answered by `run`; `ended` is called after that."""
+        flight.start(run, ended)
+        for call in self._on_start:
+            call(flight)
 
     def running(self) -> int:
         """Count the flights whose model has been called."""

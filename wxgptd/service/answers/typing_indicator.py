@@ -25,8 +25,9 @@ class TypingIndicator:
         self._settings = settings
         self._clock = clock
 
-    def begin(self, user: User, flight: Flight) -> None:
-        """Show it to `user` until `flight` has landed, or for as long as WeChat does."""
+    def begin(self, flight: Flight) -> None:
+        """Show it to the user until `flight` has landed, or for as long as WeChat does."""
+        user = flight.user
         messenger = self._settings.account(user).messenger
         if messenger is None or not messenger.usable():
             return

@@ -8,11 +8,11 @@ not wait: what remains is clock offset, not latency.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import User
+from wxgptd.loose import Notes
 from wxgptd.service.state.projections import Projection
 
 SAMPLE_LIFETIME_S = 86_400.0
@@ -69,7 +69,7 @@ class ClockOffset(Projection):
         """Return the smallest differences."""
         return list(self._smallest.items())
 
-    def restore(self, notes: Any) -> None:  # noqa: ANN401
+    def restore(self, notes: Notes) -> None:
         """Take up the smallest differences."""
         self._smallest = dict(notes or ())
 

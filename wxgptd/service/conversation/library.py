@@ -16,8 +16,29 @@ from wxgptd.service.answers.inflight import Flight, InFlight
 from wxgptd.service.conversation.histories import Standing, UserHistory, asked, standing
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.projections import LinkIndex, Target
-from wxgptd.service.state.settings import Settings
+from wxgptd.service.state.settings import Links, Settings
 from wxgptd.service.state.timeline import Timeline
+
+
+class Tokens:
+    """Finds what the tokens of links lead to."""
+
+    def __init__(self, index: LinkIndex, links: Links, timeline: Timeline) -> None:
+        self._index = index
+        self._links = links
+        self._timeline = timeline
+
+    def find(self, token: str) -> Target | None:
+        """Return what the link with `token` leads to, or None."""
+        return self._index.find(self.hash(token), self._timeline.now())
+
+    def hash(self, token: str) -> LinkHash:
+        """Return the hash of a token, by which state and log know the link."""
+        return self._links.hash(token)
+
+    def confirmation(self, token: str) -> str:
+        """Return what a form behind `token` has to bring."""
+        return self._links.confirmation(token)
 
 
 class Library:
@@ -28,23 +49,21 @@ class Library:
         *,
         journal: Journal,
         flights: InFlight,
-        index: LinkIndex,
-        link_hash: Callable[[str], LinkHash],
+        tokens: Tokens,
         settings: Settings,
         timeline: Timeline,
         erase: Callable[[User, CloseReason], Deferred[bool]],
     ) -> None:
         self._journal = journal
         self._flights = flights
-        self._index = index
-        self._link_hash = link_hash
+        self._tokens = tokens
         self._settings = settings
         self._timeline = timeline
         self._erase = erase
 
     def owner(self, token: str) -> str:
         """Return what tells whose link it is; see `wxgptd.ports.pages.Library`."""
-        target = self._target(token)
+        target = self._tokens.find(token)
         return f"{hash(target.user):x}" if target is not None else ""
 
     def answer(self, token: str) -> AnswerView | None:
@@ -76,7 +95,7 @@ class Library:
 
     def changed(self, token: str) -> Deferred[None]:
         """Fire when the answer behind `token` is not what it was."""
-        target = self._target(token)
+        target = self._tokens.find(token)
         flight = self._flights.find(target.user, target.question) if target is not None else None
         return flight.changed() if flight is not None else succeed(None)
 
@@ -97,26 +116,27 @@ class Library:
         titles = {name: one.title for name, one in self._settings.assistants.items()}
         return UserHistory(state, self._settings.page_texts, titles, unfinished)
 
+    def confirmation(self, token: str) -> str:
+        """Return what a form behind `token` has to bring; see `wxgptd.ports.pages.Library`."""
+        return self._tokens.confirmation(token)
+
     def erase(self, token: str) -> Deferred[bool]:
         """Erase the user whose history is behind `token`."""
         found = self._find_history(token)
         return succeed(False) if found is None else self._erase(found[0], CloseReason.CLEARED)
 
     def _find_history(self, token: str) -> tuple[User, UserState] | None:
-        target = self._target(token)
+        target = self._tokens.find(token)
         if target is None or target.question:
             return None
         state = self._journal.state(target.user)
-        link = self._link_hash(token)
+        link = self._tokens.hash(token)
         if not any(link == one for one, _ in state.history_links):
             return None
         return target.user, state
 
-    def _target(self, token: str) -> Target | None:
-        return self._index.find(self._link_hash(token), self._timeline.now())
-
     def _find_answer(self, token: str) -> tuple[Target, Question] | None:
-        target = self._target(token)
+        target = self._tokens.find(token)
         if target is None or not target.question:
             return None
         found = self._journal.state(target.user).find(target.question)

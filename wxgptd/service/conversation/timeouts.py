@@ -10,7 +10,6 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Mapping
 from math import exp
-from typing import Any
 
 from twisted.logger import Logger
 
@@ -25,6 +24,7 @@ from wxgptd.domain.decide.timeout_budget import (
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import AccountName, DeliveryKey, OpenId, User
+from wxgptd.loose import Notes
 from wxgptd.service.state.projections import Projection
 
 log = Logger()
@@ -201,7 +201,7 @@ class DeliberateTimeouts(Projection):
         """Return budgets, and when timeouts were spent."""
         return {name: [list(one.spent), *one.budget] for name, one in self._accounts.items()}
 
-    def restore(self, notes: Any) -> None:  # noqa: ANN401
+    def restore(self, notes: Notes) -> None:
         """Take up budgets, and when timeouts were spent."""
         for name, (spent, *budget) in (notes or {}).items():
             account = self._account(name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from twisted.logger import Logger
 
@@ -38,20 +39,25 @@ Read = Callable[[], cfg.Config]
 """Reads a configuration, and raises ConfigError for a wrong one."""
 
 
+class Adoption(Protocol):
+    """Whoever can go by another configuration."""
+
+    def compare(self, fresh: cfg.Config) -> Adopted:
+        """Return what adopting `fresh` would change, and change nothing."""
+        ...
+
+    def adopt(self, fresh: cfg.Config) -> Adopted:
+        """Go by `fresh` from now on."""
+        ...
+
+
 class Reloading:
     """Reads a configuration, and has it adopted if there is nothing wrong with it."""
 
-    def __init__(
-        self,
-        reread: Read,
-        handed_on: Callable[[], bool],
-        adopt: Callable[[cfg.Config], Adopted],
-        compare: Callable[[cfg.Config], Adopted],
-    ) -> None:
+    def __init__(self, reread: Read, handed_on: Callable[[], bool], adoption: Adoption) -> None:
         self._reread = reread
         self._handed_on = handed_on
-        self._adopt = adopt
-        self._compare = compare
+        self._adoption = adoption
 
     def reader(self, text: str | None = None, path: Path = Path(), mode: int = 0) -> Read:
         """Return what reads the daemon's own file, or what somebody has read from `path`."""
@@ -65,7 +71,7 @@ class Reloading:
         Raises:
             ConfigError: with every mistake.
         """
-        return self._compare(read())
+        return self._adoption.compare(read())
 
     def from_file(self) -> Adopted:
         """Take what is in the file that the daemon was started with.
@@ -82,7 +88,7 @@ class Reloading:
             ConfigError: with every mistake; nothing has changed.
         """
         try:
-            adopted = self._adopt(read())
+            adopted = self._adoption.adopt(read())
         except cfg.ConfigError as error:
             for fault in error.faults:
                 log.error("the configuration stays as it was: {fault}", fault=fault)

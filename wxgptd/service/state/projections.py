@@ -10,7 +10,7 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from twisted.logger import Logger
 
@@ -24,6 +24,7 @@ from wxgptd.domain.model.values import (
 )
 from wxgptd.domain.prompt.tokens import Calibration, ModelName
 from wxgptd.domain.text.answer_length import Pace
+from wxgptd.loose import Notes
 from wxgptd.service.state.settings import Settings
 
 log = Logger()
@@ -76,7 +77,7 @@ class Projection:
     def notes(self) -> object:
         """Return what is to be remembered, made of what msgpack knows."""
 
-    def restore(self, notes: Any) -> None:  # noqa: ANN401 (what `notes` returned, or None)
+    def restore(self, notes: Notes) -> None:
         """Take up what was remembered."""
 
 
@@ -237,7 +238,7 @@ class Calibrated(Projection):
             for model in {*known, *self._paces}
         ]
 
-    def restore(self, notes: Any) -> None:  # noqa: ANN401
+    def restore(self, notes: Notes) -> None:
         """Take up what was learned."""
         for assistant, model, seen, counted, *pace in notes or ():
             if seen:
@@ -282,7 +283,7 @@ class Spending(Projection):
         """Return what today has cost so far."""
         return [self._today(), dict(self._costs)]
 
-    def restore(self, notes: Any) -> None:  # noqa: ANN401
+    def restore(self, notes: Notes) -> None:
         """Take up what today has cost, if it is still today."""
         if notes and notes[0] == self._today():
             self._costs.update(notes[1])

@@ -14,16 +14,19 @@ from twisted.internet.interfaces import IReactorTime
 
 
 class Timeline:
-    """Seconds since the epoch that never jump."""
+    """Seconds since the epoch that never jump.
+
+    `clock` is the monotonic clock it goes by, for whoever waits.
+    """
 
     def __init__(self, clock: IReactorTime, wall: Callable[[], float]) -> None:
-        self._clock = clock
+        self.clock = clock
         self._offset = wall() - clock.seconds()
         self._day = (0.0, 0.0)
 
     def now(self) -> float:
         """Return the time, in seconds since the epoch."""
-        return self._offset + self._clock.seconds()
+        return self._offset + self.clock.seconds()
 
     def day(self) -> tuple[float, float]:
         """Return when today began and when it ends, where the daemon runs."""

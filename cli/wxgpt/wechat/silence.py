@@ -11,7 +11,7 @@ from wxgptd.errors import WxgptError
 from wxgptd.wechat.envelope import STICKER
 
 if TYPE_CHECKING:
-    from wxgpt.peer import Message
+    from wxgpt.wechat.peer import Message
     from wxgptd.config import Config
 
 REASONS = {

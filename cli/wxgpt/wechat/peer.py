@@ -13,7 +13,6 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 from urllib.parse import urlencode
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -26,6 +25,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseNeverReceived
 
 from wxgptd.domain.replies.texts import MAX_REPLY_BYTES
+from wxgptd.loose import Reactor, Wrapped
 from wxgptd.wechat import crypto, envelope, signature
 
 PATIENCE_S = 5.0
@@ -94,7 +94,7 @@ class Peer:
         self,
         webhook: Webhook,
         *,
-        http: Any,  # noqa: ANN401 (treq's client, or its stub)
+        http: Wrapped,
         clock: IReactorTime,
         wall: Callable[[], float],
         patience_s: float = PATIENCE_S,
@@ -256,7 +256,7 @@ def _why(error: BaseException) -> str:
     return said or type(error).__name__
 
 
-def real_client(reactor: Any) -> Any:  # noqa: ANN401
+def real_client(reactor: Reactor) -> Wrapped:
     """Return an HTTP client that makes a new connection for each request."""
     from treq.client import HTTPClient
     from twisted.web.client import Agent

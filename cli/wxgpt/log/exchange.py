@@ -12,17 +12,21 @@ from typing import Any, get_args
 
 from wxgpt import render
 from wxgpt.failures import UsageFailure
+from wxgpt.log import rendering
 from wxgptd.domain.evolve import evolve
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import EMPTY, Inconsistent, UserState
 from wxgptd.domain.model.values import AccountName, AnswerUsage, OpenId, SessionId, User
 from wxgptd.eventlog import codec
+from wxgptd.loose import Json
 from wxgptd.ports.record import AnyRecord, Hidden, Recorded
 
 END = "End"
 """The type of the last line."""
 
-_EVENTS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(e.Event)}
+_EVENTS: dict[str, type[Any]] = {  # Any: the fields are those of the kind
+    kind.__name__: kind for kind in get_args(e.Event)
+}
 
 
 def lines(records: Iterable[AnyRecord]) -> Iterator[bytes]:
@@ -34,7 +38,7 @@ def lines(records: Iterable[AnyRecord]) -> Iterator[bytes]:
     digest, count = sha256(), 0
     for record in records:
         known = codec.require(record)
-        said = render.as_json(known)
+        said = rendering.as_json(known)
         # What only a copy of the log needs.
         said |= {"at_s": known.event.at, "previous": known.previous}
         line = f"{render.dumps(said)}\n".encode()
@@ -91,7 +95,7 @@ def read(exported: Iterable[bytes]) -> Iterator[Recorded]:
         )
 
 
-def _record(said: dict[str, Any]) -> Recorded:
+def _record(said: Json) -> Recorded:
     kind = _EVENTS[said["type"]]
     optional = {one.name for one in dataclasses.fields(kind) if one.default is not MISSING}
     carried = {
@@ -106,14 +110,14 @@ def _record(said: dict[str, Any]) -> Recorded:
     return Recorded(said["seq"], user, session, said["previous"], event, hidden)
 
 
-def _usage(said: dict[str, Any]) -> AnswerUsage:
+def _usage(said: Json) -> AnswerUsage:
     known = {name: said[name] for name in AnswerUsage._fields if name in said}
     if "prompt_tokens" not in said:  # an older export has only the sum of a failure's tokens
         known |= {"prompt_tokens": said["tokens"], "estimated": said["tokens"] > 0}
     return AnswerUsage(**known)
 
 
-def _value(hint: Any, value: Any) -> Any:  # noqa: ANN401
+def _value(hint: Any, value: Any) -> Any:  # noqa: ANN401 (any field of any event)
     """Return what JSON says as what the event has."""
     supertype = getattr(hint, "__supertype__", hint)
     if value is None and supertype in (str, bytes):

@@ -7,17 +7,19 @@ import select
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
 
-from wxgpt import options, records, render
+from wxgpt import options, render
 from wxgpt.failures import Unreachable, UsageFailure
+from wxgpt.log import records
+from wxgptd.loose import Reactor
 
 if TYPE_CHECKING:
-    from wxgpt.peer import Delivery, Peer
-    from wxgpt.records import Point
+    from wxgpt.log.records import Point
+    from wxgpt.wechat.peer import Delivery, Peer
     from wxgptd.config import Config
     from wxgptd.domain.model.values import User
     from wxgptd.ports.record import Recorded
@@ -68,11 +70,10 @@ def send_again(plan: Plan, output: str) -> None:
         Unreachable: nothing listens there.
         UnansweredMessage: a message had no reply.
     """
-    from wxgpt import peer
-    from wxgpt.commands import send
     from wxgpt.reactor import run
+    from wxgpt.wechat import deliveries, peer, webhooks
 
-    host = send.host_of(plan.to)
+    host = webhooks.host_of(plan.to)
     if not plan.allow_remote:
         _refuse_remote(host)
     config = options.load_config()
@@ -86,11 +87,11 @@ def send_again(plan: Plan, output: str) -> None:
     if not messages:
         hint = "use --commands to include commands" if logged.stripped else ""
         raise UsageFailure("there are no questions in the log to send again", hint=hint)
-    hook = send.webhook(config, name, plan.to, None)
+    hook = webhooks.webhook(config, name, plan.to, None)
     _confirm(plan, logged, messages, who)
     show = _Rows(output)
 
-    async def play(reactor: Any) -> list[tuple[Message, Delivery]]:  # noqa: ANN401
+    async def play(reactor: Reactor) -> list[tuple[Message, Delivery]]:
         wechat = peer.Peer(hook, http=peer.real_client(reactor), clock=reactor, wall=time.time)
         return await _play(reactor, wechat, messages, plan.speed, show)
 
@@ -103,7 +104,7 @@ def send_again(plan: Plan, output: str) -> None:
         )
     faults = sum(delivery.fault for _, delivery in done)
     if faults:
-        raise send.UnansweredMessage(f"{faults} of {len(done)} messages had no reply")
+        raise deliveries.UnansweredMessage(f"{faults} of {len(done)} messages had no reply")
 
 
 def _require_another(to: str, config: Config) -> str:
@@ -112,7 +113,7 @@ def _require_another(to: str, config: Config) -> str:
     Raises:
         UsageFailure: it is the daemon that wrote this log.
     """
-    from wxgpt import instance
+    from wxgpt.wechat import instance
 
     there = instance.asked(to)
     here = instance.own(config.server.state_dir)
@@ -130,10 +131,10 @@ def _require_another(to: str, config: Config) -> str:
 
 
 def _same_port(to: str, listen: str) -> bool:
-    from wxgpt.commands import send
+    from wxgpt.wechat import webhooks
 
     try:
-        own = urlsplit(send.local_address(listen)).port
+        own = urlsplit(webhooks.local_address(listen)).port
     except UsageFailure:
         return False
     return urlsplit(to).port == own
@@ -209,7 +210,7 @@ class Logged:
 
     def observe(self, record: Recorded) -> None:
         """Take note of an event. `SessionOpened` precedes the event that caused it."""
-        from wxgpt.messages import event_message, image_message
+        from wxgpt.wechat.messages import event_message, image_message
         from wxgptd.domain.model import events as e
 
         who, event = record.user, record.event
@@ -258,7 +259,7 @@ class Logged:
                 pass
 
     def _say(self, who: User, delivery: str, at: float, text: str) -> None:
-        from wxgpt.messages import text_message
+        from wxgpt.wechat.messages import text_message
 
         self._sent[who, delivery] = at, text_message(text)
 
@@ -273,7 +274,7 @@ class Logged:
 
 
 async def _play(
-    reactor: Any,  # noqa: ANN401
+    reactor: Reactor,
     wechat: Peer,
     messages: list[Message],
     speed: float,

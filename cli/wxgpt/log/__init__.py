@@ -1,0 +1,1 @@
+"""Read the log: as events, as states, as an export; and show it."""

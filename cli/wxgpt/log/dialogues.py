@@ -1,0 +1,75 @@
+"""Sessions of the log, as dialogues and as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from wxgpt import options, render
+from wxgpt.log import records
+from wxgptd.loose import Json
+
+if TYPE_CHECKING:
+    from wxgptd.domain.model.session import Session
+    from wxgptd.domain.model.values import User
+
+
+def all_sessions() -> list[tuple[User, Session]]:
+    """Return every session in the log with its user."""
+    states, _, _ = records.fold(options.open_log())
+    return [(user, session) for user, state in states.items() for session in state.sessions()]
+
+
+def as_json(user: User, session: Session, *, turns: bool = False) -> Json:
+    """Return a session for scripts."""
+    said: Json = {
+        "session": session.id,
+        "account": user.account,
+        "user": user.openid,
+        "assistant": session.assistant,
+        "opened_at": render.rfc3339(session.opened_at),
+        "last_at": render.rfc3339(session.last_at),
+        "closed": session.closed,
+        "questions": len(session.questions),
+    }
+    if turns:
+        said["turns"] = [
+            {
+                "delivery": question.delivery,
+                "asked_at": render.rfc3339(question.asked_at),
+                "question": question.text,
+                "image": question.image or None,
+                "state": type(question.answer).__name__.lower(),
+                "answer": question.answer.text,
+                "offered": question.offered,
+            }
+            for question in session.questions.values()
+        ]
+    return said
+
+
+def show_dialogue(user: User, session: Session) -> None:
+    """Print a session with its timings."""
+    from wxgptd.domain.model.session import Completed, Failed
+
+    ended = f", {session.closed}" if session.closed else ""
+    click.echo(f"── {session.id} · {user.account}/{user.openid} · {session.assistant}{ended}")
+    for question in session.questions.values():
+        click.echo(f"{render.clock_time(question.asked_at, utc=False)}  user")
+        _indented(f"[picture] {question.text}" if question.image else question.text)
+        answer = question.answer
+        match answer:
+            case Completed():
+                click.echo(f"  +{answer.took_s:.1f} s  {answer.model}")
+            case Failed():
+                click.echo(f"  +{answer.at - question.asked_at:.1f} s  failed: {answer.reason}")
+            case _:
+                click.echo("  (no answer yet)")
+        _indented(answer.text)
+
+
+def _indented(text: str) -> None:
+    shown = render.multiline(text.encode("utf-8", "replace").decode())
+    for line in shown.split("\n") if text else []:
+        click.echo(f"    {line}".rstrip())

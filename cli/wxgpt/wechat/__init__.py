@@ -1,0 +1,1 @@
+"""Play WeChat: messages, where they are delivered, and what comes back."""

@@ -1,0 +1,89 @@
+"""Where messages are delivered: by the configuration, or as the command line says."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from wxgpt import options
+from wxgpt.failures import Unreachable, UsageFailure
+
+if TYPE_CHECKING:
+    from wxgpt.wechat.peer import Attempt, Webhook
+    from wxgptd.config import Config
+
+DEFAULT_USER = "wxgpt-test-user"
+
+
+def webhook(
+    config: Config, account_name: str | None, url: str | None, encrypt: bool | None
+) -> Webhook:
+    """Return the webhook to deliver to, by the configuration and the options."""
+    from wxgpt.wechat.peer import Webhook
+    from wxgptd import config as cfg
+    from wxgptd.wechat.crypto import Key
+
+    name, account = options.pick_account(config, account_name)
+    if encrypt and not account.aes_key:
+        raise UsageFailure(
+            f"account {name} has no aes_key to encrypt with",
+            hint=f"set [account.{name}] app_id and aes_key, or leave --encrypt out",
+        )
+    if url is not None:
+        host_of(url)
+    safe = bool(account.aes_key) if encrypt is None else encrypt
+    return Webhook(
+        url=url or local_address(config.server.listen) + cfg.webhook_path(name, account),
+        token=account.token.reveal(),
+        app_id=account.app_id,
+        key=Key(account.aes_key.reveal()) if safe else None,
+    )
+
+
+def host_of(url: str) -> str:
+    """Return the host that `url` names.
+
+    Raises:
+        UsageFailure: it is no address that messages can be delivered to.
+    """
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return parts.hostname
+    except ValueError:
+        pass
+    raise UsageFailure(
+        f"{url!r} is no address to deliver to", hint="write http://127.0.0.1:PORT/wx/NAME"
+    )
+
+
+def local_address(listen: str) -> str:
+    """Return the address on this machine of a server endpoint."""
+    kind, *rest = re.split(r"(?<!\\):", listen)
+    settings = dict(part.split("=", 1) for part in rest if "=" in part)
+    port = settings.get("port") or next((part for part in rest if part.isdigit()), "")
+    if kind not in ("tcp", "tcp6", "ssl") or not port:
+        raise UsageFailure(
+            f"where {listen!r} listens cannot be told from the configuration",
+            hint="name the address with --url http://127.0.0.1:PORT/wx/NAME",
+        )
+    host = settings.get("interface", "127.0.0.1").replace("\\", "")
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104 (to connect to, not to bind)
+        host = "127.0.0.1"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'https' if kind == 'ssl' else 'http'}://{shown}:{port}"
+
+
+def require_somebody(attempt: Attempt, hook: Webhook) -> None:
+    """Give up at once where nothing listens.
+
+    Raises:
+        Unreachable: the first attempt was refused; later ones may meet a restart.
+    """
+    from wxgpt.wechat.peer import Result
+
+    if attempt.number == 1 and attempt.result is Result.REFUSED:
+        raise Unreachable(
+            f"nothing listens at {hook.url}", hint="start the daemon: wxgptd --config FILE"
+        )

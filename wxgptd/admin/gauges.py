@@ -1,0 +1,130 @@
+"""The daemon's status as gauges, read at the moment that Prometheus asks.
+
+Names and units follow Prometheus's conventions; see `wxgptd.ports.status` for how they are made of
+the status's own.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Mapping
+
+import twisted
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from wxgptd.ports.record import SYNC_BOUNDS_S
+from wxgptd.ports.status import DaemonStatus
+
+PLAIN = {
+    "ready": "Whether the log is read and messages are taken.",
+    "healthy": "Whether the log gets on and threads answer.",
+    "open_sessions": "Sessions that take questions.",
+    "held_attempts": "Requests that wait for an answer, or the log.",
+    "running_answers": "Model calls under way.",
+    "waiting_questions": "Questions behind another one.",
+    "page_readers": "Readers of answers while they are written.",
+    "disk_full": "Whether there is no room for new questions.",
+    "log_last_seq": "The newest event.",
+    "log_snapshot_seq": "The last event in a snapshot.",
+    "log_pending_appends": "Appends that are not durable yet.",
+    "replay_s": "How long this start took to read the log.",
+    "replay_events": "How many events this start read.",
+}
+
+OF_ACCOUNTS = {
+    "push_usable": "Whether late answers can be pushed.",
+}
+
+OF_ASSISTANTS = {
+    "cost_today": "What answers have cost since midnight.",
+    "model_left_alone": "Whether a model is not asked for a while, because it failed.",
+    "budget_exhausted": "Whether the budget of the day is spent.",
+}
+
+
+class Gauges(Collector):
+    """Reads `status` at each scrape."""
+
+    def __init__(self, status: Callable[[], DaemonStatus]) -> None:
+        self._status = status
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the gauges."""
+        status = self._status()
+        for name, about in PLAIN.items():
+            yield GaugeMetricFamily(_metric(name), about, float(getattr(status, name)))
+        yield GaugeMetricFamily(
+            _metric("clock_offset_s"),
+            "How far our clock is ahead of WeChat's.",
+            max(0.0, status.clock_offset_s or 0.0),
+        )
+        for label, names in (("account", OF_ACCOUNTS), ("assistant", OF_ASSISTANTS)):
+            for name, about in names.items():
+                yield _labelled(name, about, label, getattr(status, name))
+        yield from _timeouts(status)
+        yield from _log(status)
+        build = GaugeMetricFamily(
+            _metric("build_info"), "What runs.", labels=["version", "python", "twisted"]
+        )
+        build.add_metric([status.version, platform.python_version(), twisted.__version__], 1.0)
+        yield build
+
+
+def _timeouts(status: DaemonStatus) -> Iterable[Metric]:
+    # Of an account without a budget there are none to be spent.
+    of = {name: one for name, one in status.deliberate_timeouts.items() if one.budget}
+    yield _labelled(
+        "deliberate_timeouts_budget",
+        "Deliberate timeouts allowed per account in five minutes.",
+        "account",
+        {name: one.budget for name, one in of.items()},
+    )
+    yield _labelled(
+        "deliberate_timeouts_left",
+        "Deliberate timeouts that are left of that.",
+        "account",
+        {name: one.left for name, one in of.items()},
+    )
+    suspensions = CounterMetricFamily(
+        _metric("suspensions"),
+        "How often WeChat delivered nothing to an account for about a minute.",
+        labels=["account"],
+    )
+    for account, count in status.suspensions.items():
+        suspensions.add_metric([account], count)
+    yield suspensions
+
+
+def _log(status: DaemonStatus) -> Iterable[Metric]:
+    written = Metric(_metric("log_events"), "Events written.", "counter")
+    written.add_sample(f"{_metric('log_events')}_total", {}, status.log_events)
+    yield written
+    reached, buckets = 0, []
+    bounds = (*map(str, SYNC_BOUNDS_S), "+Inf")
+    for bound, count in zip(bounds, status.log_fsync_s.buckets, strict=True):
+        reached += count
+        buckets.append((bound, float(reached)))
+    yield HistogramMetricFamily(
+        _metric("log_fsync_s"),
+        "Time of a commit's fdatasync; its count is that of commits.",
+        buckets=buckets,
+        sum_value=status.log_fsync_s.sum_s,
+    )
+
+
+def _labelled(name: str, about: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(_metric(name), about, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], float(value))
+    return family
+
+
+def _metric(name: str) -> str:
+    """Return what Prometheus calls a name of the status."""
+    return f"wxgptd_{name.removesuffix('_s')}_seconds" if name.endswith("_s") else f"wxgptd_{name}"

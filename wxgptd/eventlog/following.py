@@ -1,0 +1,89 @@
+"""Read a log that is being written: what has come since one looked last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from wxgptd.eventlog import framing, reader, segments
+from wxgptd.eventlog.keyring import Keyring
+from wxgptd.ports.record import AnyRecord
+
+
+class Follower:
+    """Reads a log that is being written: each `poll` gives what has come since the last one.
+
+    Steps over to the next segment when the current one has its footer. Never reads a frame
+    twice, and never past one that is not whole yet. Where the segment that it reads was dropped, it
+    goes on with the oldest one that is left.
+    """
+
+    def __init__(self, directory: Path, keys: Keyring | None, after: int) -> None:
+        self._directory = directory
+        self._keys = keys
+        self._decoder = reader.Decoder(keys)
+        self._after = after
+        self._path: Path | None = None
+        self._header: framing.Header | None = None
+        self._offset = framing.HEADER_BYTES
+        self._due = 0
+
+    def poll(self) -> Iterator[AnyRecord]:
+        """Yield the events that have become visible since the last call, in order.
+
+        Raises:
+            LogDamaged: what is read does not check and is not merely unfinished.
+        """
+        while self._enter_segment():
+            path, header = self._path, self._header
+            assert path is not None
+            assert header is not None
+            try:
+                with path.open("rb") as file:
+                    file.seek(self._offset)
+                    data = memoryview(file.read())
+            except FileNotFoundError:
+                self._path, self._due = None, 0
+                continue
+            if self._keys is not None:
+                self._keys.refresh()  # a key is written before what is encrypted with it
+            base = self._offset
+            walk = framing.Walk(data, header, start=0, expected=self._due)
+            for frame in walk:
+                self._offset, self._due = base + frame.end, frame.first_seq + frame.count
+                for record in self._decoder.records(path, header, frame, self._after):
+                    self._after = record.seq
+                    yield record
+            tail = walk.tail
+            if isinstance(tail, framing.Damaged):
+                raise reader.damaged(path, base + tail.end, tail.why)
+            if not isinstance(tail, framing.Sealed):
+                return
+            self._path, self._due = None, tail.next_seq
+
+    def _enter_segment(self) -> bool:
+        """Make the segment to read next the current one; tell whether there is one."""
+        if self._path is not None:
+            return True
+        paths = segments.list_segments(self._directory)
+        wanted = self._due or self._after + 1
+        for path in reversed(paths):
+            if segments.first_seq_of(path) <= wanted:
+                break
+        else:
+            if not paths:
+                return False
+            path = paths[0]
+        if segments.first_seq_of(path) < self._due:
+            return False  # sealed, and the next one is yet to come
+        try:
+            with path.open("rb") as file:
+                header = framing.unpack_header(file.read(framing.HEADER_BYTES))
+        except FileNotFoundError:
+            return self._enter_segment()
+        if header is None:
+            return False
+        reader.require_format(path, header)
+        self._path, self._header = path, header
+        self._offset, self._due = framing.HEADER_BYTES, header.first_seq
+        return True

@@ -1,0 +1,89 @@
+"""How the daemon is at one moment: the one description of it.
+
+The admin socket gives it as JSON, Prometheus reads it as gauges, `wxgpt status` and `wxgpt top`
+show it, all by the names below. Prometheus's have `wxgptd_` in front, `_seconds` for `_s`, and
+`_total` where something is only ever counted up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from wxgptd.domain.model.values import AccountName, AssistantName
+
+
+class TimeoutStatus(NamedTuple):
+    """Deliberate timeouts of an account: how many in five minutes, and how many are left.
+
+    `auto` tells whether the budget finds its own size, `suspended_at` when WeChat last delivered
+    nothing (seconds since the epoch, None for never), `suspected` whether it seems to do so now.
+    """
+
+    budget: int
+    left: int
+    auto: bool
+    suspended_at: float | None
+    suspected: bool
+
+
+class UnansweredStatus(NamedTuple):
+    """How many messages of an account went unanswered."""
+
+    today: int
+    yesterday: int
+
+
+class FsyncStatus(NamedTuple):
+    """The fdatasyncs of commits: how many, how long in all, and how many in each bucket.
+
+    The buckets are those of `wxgptd.ports.record.SYNC_BOUNDS_S`, and one for what took longer.
+    """
+
+    commits: int
+    sum_s: float
+    buckets: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonStatus:
+    """How the daemon is. Times are in seconds; counts are since the start unless they say else.
+
+    `why_unhealthy` is empty where it is `healthy`. `clock_offset_s` is how far the machine's clock
+    is ahead of WeChat's, None if no message has told yet. `push` says whether late answers can be
+    pushed, or why not; `models` the same of model servers, and `model_failures` their last
+    failures. `seconds_since_full` has what was full within the last minutes.
+    """
+
+    version: str
+    pid: int
+    ready: bool
+    healthy: bool
+    why_unhealthy: str
+    uptime_s: float
+    open_sessions: int
+    held_attempts: int
+    running_answers: int
+    waiting_questions: int
+    page_readers: int
+    deliberate_timeouts: Mapping[AccountName, TimeoutStatus]
+    suspensions: Mapping[AccountName, int]
+    unanswered: Mapping[AccountName, UnansweredStatus]
+    clock_offset_s: float | None
+    push: Mapping[AccountName, str]
+    push_usable: Mapping[AccountName, bool]
+    models: Mapping[AssistantName, str]
+    model_left_alone: Mapping[AssistantName, bool]
+    model_failures: Mapping[AssistantName, str]
+    cost_today: Mapping[AssistantName, float]
+    budget_exhausted: Mapping[AssistantName, bool]
+    disk_full: bool
+    seconds_since_full: Mapping[str, float]
+    log_last_seq: int
+    log_snapshot_seq: int
+    log_events: int
+    log_pending_appends: int
+    log_fsync_s: FsyncStatus
+    replay_s: float
+    replay_events: int

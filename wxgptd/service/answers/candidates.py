@@ -1,0 +1,35 @@
+"""Which assistants a question may be put to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wxgptd.domain.model.values import AssistantName
+from wxgptd.domain.prompt.context import Message
+from wxgptd.service.state.projections import Spending
+from wxgptd.service.state.settings import Assistant, Settings
+
+
+class Candidates:
+    """The assistants that there are, and those that have money left."""
+
+    def __init__(self, settings: Settings, spending: Spending) -> None:
+        self._settings = settings
+        self._spending = spending
+
+    def own(self, name: AssistantName) -> Assistant | None:
+        """Return the session's own assistant, or None if it is not configured any longer."""
+        return self._settings.assistants.get(name)
+
+    def of(self, own: Assistant, question: Message) -> list[Assistant]:
+        """Return `own` and its fallbacks, in their order, without those that cannot be asked.
+
+        That is, whose budget of the day is spent, or who see no pictures where there is one.
+        """
+        known = self._settings.assistants
+        fallbacks = [known[name] for name in own.fallback if name in known]
+        exhausted = self._spending.exhausted()
+        pictured: Sequence[Assistant] = [
+            assistant for assistant in (own, *fallbacks) if assistant.vision or not question.picture
+        ]
+        return [assistant for assistant in pictured if assistant.name not in exhausted]

@@ -1,0 +1,53 @@
+"""How long an answer may be that comes in time for its reply window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from wxgptd.domain.model import reply_window
+from wxgptd.domain.model.reply_window import Open
+from wxgptd.domain.model.values import AccountName, DeliveryKey, User
+from wxgptd.domain.prompt.context import Message
+from wxgptd.domain.prompt.tokens import ModelName
+from wxgptd.domain.replies import wording
+from wxgptd.domain.text import answer_length
+from wxgptd.domain.text.answer_length import Pace
+from wxgptd.service.state.journal import Journal
+from wxgptd.service.state.settings import Links, Settings
+from wxgptd.service.state.timeline import Timeline
+
+
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """Asks for answers that fit. `pace` tells how quickly a model writes, `may_wait` whether an
+    account may let WeChat time out and ask again.
+    """
+
+    settings: Settings
+    journal: Journal
+    links: Links
+    timeline: Timeline
+    pace: Callable[[ModelName], Pace]
+    may_wait: Callable[[AccountName, float], bool]
+
+    def limited(
+        self, told: Sequence[Message], user: User, question: DeliveryKey, model: ModelName
+    ) -> Sequence[Message]:
+        """Return the messages, with a limit for the answer appended to the question, if any."""
+        asked = told[-1]
+        chars = self._chars_in_time(user, question, model)
+        if not chars or not asked.content:
+            return told
+        return [*told[:-1], replace(asked, content=answer_length.with_limit(asked.content, chars))]
+
+    def _chars_in_time(self, user: User, question: DeliveryKey, model: ModelName) -> int:
+        """Return how long an answer may be that comes in time for its window; 0 for any length."""
+        window = self.journal.state(user).windows.get(question)
+        if not isinstance(window, Open):
+            return 0
+        now = self.timeline.now()
+        left_s = reply_window.time_left(window, now, may_wait=self.may_wait(user.account, now))
+        link = self.links.answer(self.links.token(user, question))
+        room = wording.room(self.settings.texts, link)
+        return self.pace(model).chars_in(left_s - self.settings.reply_margin_s, room)

@@ -1,0 +1,90 @@
+"""What a model is told about a question: the system prompt, the session so far, and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+
+from twisted.internet.defer import gatherResults
+
+from wxgptd.domain.model.session import Session
+from wxgptd.domain.model.values import DeliveryKey, User
+from wxgptd.domain.prompt import context
+from wxgptd.domain.prompt.context import Message
+from wxgptd.service.answers.room import Room
+from wxgptd.service.state.settings import Assistant, Settings
+from wxgptd.service.state.timeline import Timeline
+
+WEEKDAYS = "一二三四五六日"
+
+
+class Prompting:
+    """Makes messages of a session. Pictures on their way to models share `picture_room`."""
+
+    def __init__(self, settings: Settings, timeline: Timeline, picture_room: Room) -> None:
+        self._settings = settings
+        self._timeline = timeline
+        self._picture_room = picture_room
+
+    @asynccontextmanager
+    async def messages(
+        self, user: User, session: Session, question: DeliveryKey, own: Assistant
+    ) -> AsyncIterator[Sequence[Message] | None]:
+        """Give the messages for `own`; None if the picture of the question cannot be had.
+
+        There is room for their pictures until the block ends: each is copied several times on its
+        way to the model.
+        """
+        told = context.messages(session, question, self._system_prompt(own, user))
+        count = sum(bool(message.picture) for message in told) if own.vision else 0
+        if not count:
+            yield told
+            return
+        place = await self._picture_room.enter(count * self._settings.pictures.largest)
+        try:
+            fetched = await self._with_pictures(told)
+            if fetched is not None:
+                place.shrink(sum(len(message.picture) for message in fetched))
+            yield fetched
+        finally:
+            place.leave()
+
+    def blind(self, message: Message) -> Message:
+        """Return `message` with words in the place of a picture."""
+        if not message.picture:
+            return message
+        text = message.content or self._settings.page_texts.page_picture
+        return replace(message, content=text, picture="")
+
+    def _system_prompt(self, assistant: Assistant, user: User) -> str:
+        today = datetime.fromtimestamp(self._timeline.now())
+        values = {
+            "{date}": f"{today:%Y-%m-%d}",
+            "{weekday}": f"星期{WEEKDAYS[today.weekday()]}",
+            "{account}": user.account,
+        }
+        prompt = assistant.system_prompt
+        for placeholder, value in values.items():
+            prompt = prompt.replace(placeholder, value)
+        return prompt
+
+    async def _with_pictures(self, told: Sequence[Message]) -> Sequence[Message] | None:
+        """Return the messages with their pictures fetched, or None without that of the question.
+
+        WeChat keeps pictures for some days only: an earlier one that is gone is left out.
+        """
+        fetched = list(told)
+        pictured = [place for place, message in enumerate(told) if message.picture]
+        pictures = await gatherResults(
+            [self._settings.pictures.fetch(told[place].picture) for place in pictured]
+        )
+        for place, picture in zip(pictured, pictures, strict=True):
+            message = told[place]
+            if picture is None and place == len(told) - 1:
+                return None
+            fetched[place] = (
+                replace(message, picture=picture) if picture is not None else self.blind(message)
+            )
+        return fetched

@@ -1,0 +1,48 @@
+"""What a stop of the daemon left open, settled at the next start."""
+
+from __future__ import annotations
+
+from twisted.logger import Logger
+
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.decide.decider import recover
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import User
+from wxgptd.service.answers.inflight import InFlight
+from wxgptd.service.state.journal import Journal
+from wxgptd.service.state.settings import Settings
+from wxgptd.service.state.timeline import Timeline
+
+log = Logger()
+
+
+class Recovery:
+    """Has questions asked again that a stop left without an answer, or given up."""
+
+    def __init__(
+        self, settings: Settings, journal: Journal, flights: InFlight, timeline: Timeline
+    ) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._flights = flights
+        self._timeline = timeline
+
+    def begin(self) -> None:
+        """Settle what is open of all users."""
+        for user, state in self._journal.awake():
+            if state.unanswered or state.push is not None:
+                self._recover(user, state)
+
+    def _recover(self, user: User, state: UserState) -> None:
+        for name in state.unanswered:
+            if name not in state.heads():
+                self._flights.open(user, name)  # it waits, as before
+        policy = self._settings.account(user).policy
+        for command in recover(state, self._timeline.now(), policy.link_ttl_s):
+            match command:
+                case c.Note(fact=e.AnswerFailed(question=question, detail=why)):
+                    log.warn("answer {question} {why}", question=question, why=why)
+                case _:
+                    pass
+            self._journal.record(user, command)

@@ -1,0 +1,114 @@
+"""Answer one attempt: find out who handles its message, have it recorded, and say what follows.
+
+Who handles it (`routing`) and what it leads to is decided by the domain. An attempt whose answer is
+still to come is handed to `holding`.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from twisted.internet.defer import Deferred, succeed
+
+from wxgptd.domain.intake import routing
+from wxgptd.domain.intake.routing import (
+    Ask,
+    Full,
+    Hint,
+    Known,
+    Left,
+    Membership,
+    Message,
+    Proceed,
+    Route,
+    Ruled,
+)
+from wxgptd.domain.intake.rules import Rule
+from wxgptd.domain.model import reply_window
+from wxgptd.domain.model.reply_window import Settled
+from wxgptd.domain.replies import wording
+from wxgptd.ports.wechat import Ignore, Outcome, Say
+from wxgptd.service.answers.answering import Answering
+from wxgptd.service.conversation.attempt import Attempt
+from wxgptd.service.conversation.holding import Holding
+from wxgptd.service.conversation.intake import Intake
+from wxgptd.service.conversation.receiving import Receiving
+from wxgptd.service.state.journal import Journal
+from wxgptd.service.state.settings import Settings
+
+
+class Attempts:
+    """Answers attempts, once the log is loaded."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        settings: Settings,
+        answering: Answering,
+        intake: Intake,
+        receiving: Receiving,
+        holding: Holding,
+    ) -> None:
+        self._journal = journal
+        self._settings = settings
+        self._answering = answering
+        self._intake = intake
+        self._receiving = receiving
+        self._holding = holding
+
+    def answer(self, attempt: Attempt) -> Deferred[Outcome]:
+        """Answer one attempt; see `wxgptd.ports.wechat.Conversations`."""
+        self._holding.arrived(attempt)
+        message = self._intake.read(attempt)
+        match route := self._intake.route(attempt, message):
+            case Left():
+                return succeed(self._intake.leave(attempt, route))
+            case Ruled(rule=rule):
+                return succeed(self._intake.apply(attempt, rule))
+            case Full():
+                # Not on record, because that is what there is no room for.
+                return succeed(Say(wording.storage_full(self._settings.texts)))
+            case Known(rule=rule) | Membership(rule=rule):
+                return self._take(attempt, message, rule)
+            case Hint():
+                policy = self._settings.account(attempt.user).policy
+                sealed = self._receiving.seal(attempt.content, policy, attempt.at)
+                return self._take(attempt, message, sealed=sealed)
+            case routing.Command() | Proceed() | Ask():
+                return self._take(attempt, message)
+            case _:
+                assert_never(route)
+
+    def whose(self, attempt: Attempt) -> Route:
+        """Return who would handle the message of `attempt`; nothing is recorded or counted."""
+        return self._intake.route(attempt, self._intake.read(attempt))
+
+    def _take(
+        self, attempt: Attempt, message: Message, rule: Rule | None = None, sealed: bytes = b""
+    ) -> Deferred[Outcome]:
+        """Record a message, and wait for what is to be said; `rule` replies to an event."""
+        user, delivery = attempt.user, attempt.delivery
+        policy = self._settings.account(user).policy
+        command = self._receiving.command(
+            attempt,
+            message,
+            self._journal.state(user),
+            policy,
+            lambda: self._answering.written(user),
+            sealed,
+        )
+        window = self._journal.record(user, command).state.windows.get(delivery)
+        if window is None:
+            return succeed(self._intake.apply(attempt, rule))
+        if isinstance(window, Settled):
+            if not reply_window.still_answers(window, attempt.at, policy.settled_for_s):
+                return succeed(Ignore())
+            return self._holding.say(user, delivery)
+        if not window.question:
+            said = self._intake.apply(attempt, rule)
+            return self._journal.committed().addCallback(lambda _: said)
+        return Deferred.fromCoroutine(self._holding.hold(attempt, window))
+
+    def end(self) -> None:
+        """Let every attempt that is held end in silence."""
+        self._holding.ended = True

@@ -1,0 +1,83 @@
+"""What a message is, and who handles it, apart from what that leads to.
+
+Which rule matches, what a line of chat means and whose a message is, the domain decides
+(`wxgptd.domain.intake`); here it is given what it needs to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wxgptd.domain.intake import routing, rules
+from wxgptd.domain.intake.routing import Left, Message, Route
+from wxgptd.domain.intake.rules import Backend, Rule
+from wxgptd.ports.wechat import Forward, Ignore, Outcome, Present
+from wxgptd.service.conversation.attempt import Attempt
+from wxgptd.service.state.departed import Departed
+from wxgptd.service.state.journal import Journal
+from wxgptd.service.state.metrics import Metrics
+from wxgptd.service.state.settings import Settings
+from wxgptd.service.state.unanswered import Unanswered
+
+
+class Intake:
+    """Reads messages, and finds out who handles them. `full` tells whether the disk is."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        journal: Journal,
+        departed: Departed,
+        unanswered: Unanswered,
+        metrics: Metrics,
+        full: Callable[[], bool],
+    ) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._departed = departed
+        self._unanswered = unanswered
+        self._metrics = metrics
+        self._full = full
+
+    def read(self, attempt: Attempt) -> Message:
+        """Return the message with what is known about it apart from its sender's state."""
+        user, content = attempt.user, attempt.content
+        account = self._settings.account(user)
+        always = otherwise = None
+        if account.rules:
+            always = rules.first(account.rules, content, always=True)
+            if always is None:
+                welcome = account.policy.welcome
+                otherwise = rules.first(account.rules, content, always=False, welcome=welcome)
+        return Message(
+            delivery=attempt.delivery,
+            content=content,
+            phrase=self._settings.vocabulary.read(content),
+            assistants=self._settings.commands,
+            always=always,
+            otherwise=otherwise,
+            erased=self._departed.knows(user, attempt.delivery, attempt.at),
+            full=self._full(),
+        )
+
+    def route(self, attempt: Attempt, message: Message) -> Route:
+        """Return who handles the message of `attempt`."""
+        policy = self._settings.account(attempt.user).policy
+        return routing.route(self._journal.state(attempt.user), message, policy, attempt.at)
+
+    def leave(self, attempt: Attempt, route: Left) -> Outcome:
+        """Leave a message to others; count it if there are none."""
+        if route.why in routing.UNANSWERED:
+            self._unanswered.note(attempt.user.account)
+        return Ignore()
+
+    def apply(self, attempt: Attempt, rule: Rule | None) -> Outcome:
+        """Return what becomes of a message that `rule` takes, or that no rule takes."""
+        if rule is None:
+            return Ignore()
+        self._metrics.rule(attempt.user.account, rule.number)
+        match rule.action:
+            case Backend(url=url):
+                return Forward(url, attempt.arrived)
+            case reply:
+                return Present(reply)

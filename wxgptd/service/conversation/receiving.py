@@ -1,0 +1,124 @@
+"""What the domain has to be told about a message, beyond the message and its sender's state.
+
+Clock readings, random values and what spans users reach a decision only inside a command: this is
+where that command is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.intake import phrases
+from wxgptd.domain.intake.routing import Message
+from wxgptd.domain.model import reply_window
+from wxgptd.domain.model.state import UserState
+from wxgptd.domain.model.values import Content, Policy, SessionId, Text
+from wxgptd.ports.keys import PassingKeys
+from wxgptd.service.answers.moderation import Moderation
+from wxgptd.service.conversation.attempt import Attempt
+from wxgptd.service.conversation.clock_offset import ClockOffset
+from wxgptd.service.state.departed import Departed
+from wxgptd.service.state.projections import Spending
+from wxgptd.service.state.settings import Links
+from wxgptd.service.state.timeline import Timeline
+
+_STOPPING = (phrases.EndSession, phrases.StopAnswer, phrases.Clear)
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """What is new with each message: the name of a session that it may open, and its link."""
+
+    session: Callable[[], SessionId]
+    links: Links
+
+
+@dataclass(frozen=True, slots=True)
+class AcrossUsers:
+    """What a decision about one user depends on, and no user's state has."""
+
+    moderation: Moderation
+    spending: Spending
+    departed: Departed
+
+
+class Receiving:
+    """Makes the command for a message. `passing_keys` encrypt what is held back."""
+
+    def __init__(
+        self,
+        across: AcrossUsers,
+        fresh: Fresh,
+        passing_keys: PassingKeys,
+        clock_offset: ClockOffset,
+        timeline: Timeline,
+    ) -> None:
+        self._across = across
+        self._fresh = fresh
+        self._passing_keys = passing_keys
+        self._clock_offset = clock_offset
+        self._timeline = timeline
+
+    def command(
+        self,
+        attempt: Attempt,
+        message: Message,
+        state: UserState,
+        policy: Policy,
+        written: Callable[[], tuple[c.Written, ...]],
+        sealed: bytes = b"",
+    ) -> c.Receive:
+        """Return the command to receive `message`, whose sender's state is `state`.
+
+        `written` tells what the sender's running answers have come to; `sealed` are the words of a
+        message that is held back.
+        """
+        user, delivery, _, sent_at, _, at = attempt
+        day_began_at, day_ends_at = self._timeline.day()
+        held = self._held_back(message, state, at)
+        links, across = self._fresh.links, self._across
+        return c.Receive(
+            at=at,
+            message=message,
+            policy=policy,
+            fresh_session=self._fresh.session(),
+            link=links.hash(links.token(user, delivery)),
+            day_began_at=day_began_at,
+            day_ends_at=day_ends_at,
+            moderated=across.moderation.objects(_asked(message, state, held)),
+            spent=across.spending.refusing(),
+            used=across.departed.used(user, day_began_at),
+            sent_at=sent_at,
+            delay_s=reply_window.delay(at, sent_at, self._clock_offset.seconds(at)),
+            written=written() if isinstance(message.phrase.action, _STOPPING) else (),
+            sealed=sealed,
+            held=held,
+        )
+
+    def seal(self, content: Content, policy: Policy, at: float) -> bytes:
+        """Return the words of a message that is held back; nothing of one that is too long."""
+        words = phrases.spoken(content).strip().encode("utf-8", "surrogatepass")
+        if len(words) > policy.max_question_bytes:
+            return b""
+        return self._passing_keys.seal(words, at)
+
+    def _held_back(self, message: Message, state: UserState, at: float) -> str:
+        """Return the words that were held back, where `message` asks for them."""
+        if not isinstance(message.phrase.action, phrases.Resume):
+            return ""
+        held = state.held_at(at)
+        words = self._passing_keys.open(held.sealed, at) if held is not None else None
+        return words.decode("utf-8", "surrogatepass") if words is not None else ""
+
+
+def _asked(message: Message, state: UserState, held: str) -> Content:
+    """Return what a message would ask: its own words, those held back, or the last question."""
+    if held:
+        return Text(held)
+    last = state.live or next(iter(state.past[-1:]), None)
+    question = last.newest if last is not None else None
+    if isinstance(message.phrase.action, phrases.Retry) and question is not None:
+        return Text(question.text)
+    return message.content

@@ -1,0 +1,82 @@
+"""What is said in reply to a message, once there is something to say."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.model.reply_window import Settled
+from wxgptd.domain.model.session import Question
+from wxgptd.domain.model.values import DeliveryKey, Notice, User
+from wxgptd.domain.replies import wording
+from wxgptd.ports.wechat import Outcome, Say
+from wxgptd.service.conversation.landing import Landing
+from wxgptd.service.state.journal import Journal
+from wxgptd.service.state.settings import Links, Settings
+
+
+class Replying:
+    """Settles windows, and words their replies."""
+
+    def __init__(
+        self, settings: Settings, journal: Journal, landing: Landing, links: Links
+    ) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._landing = landing
+        self._links = links
+
+    @property
+    def margin_s(self) -> float:
+        """How many seconds before WeChat gives up a reply has to leave."""
+        return self._settings.reply_margin_s
+
+    def offer(self, user: User, delivery: DeliveryKey, at: float) -> None:
+        """Settle the window of `delivery` with what there is of the answer at `at`."""
+        state = self._journal.state(user)
+        window = state.windows[delivery]
+        if isinstance(window, Settled):
+            return
+        settings, policy = self._settings, self._settings.account(user).policy
+        reminder = self._reminder(user, state.reminder(at, policy.link_ttl_s))
+        room = wording.room(settings.texts, self._link(user, window.question))
+        flight = self._landing.flight(user, window.question)
+        self._journal.record(
+            user,
+            c.OfferReply(
+                at=at,
+                delivery=delivery,
+                written=flight.written if flight is not None else "",
+                room=max(room - len(reminder.encode("utf-8", "replace")), wording.LEAST_ROOM_BYTES),
+                policy=policy,
+                pushes=self._landing.pushes(user),
+                in_line=flight is not None and flight.in_line,
+            ),
+        )
+
+    def say(self, user: User, delivery: DeliveryKey) -> Deferred[Outcome]:
+        """Fire with the settled reply once everything it rests on is durable."""
+        state = self._journal.state(user)
+        window = state.windows[delivery]
+        assert isinstance(window, Settled)
+        reply = window.reply
+        link = ""
+        if reply.notice == Notice.HISTORY:
+            link = self._links.history(self._links.token(user, delivery))
+        elif reply.question:
+            link = self._link(user, reply.question)
+        question = state.question(reply.question) if reply.question else None
+        around = self._settings.around(user)
+        reminded = state.find(reply.reminder) if reply.reminder else None
+        reminder = self._reminder(user, reminded[1] if reminded is not None else None)
+        said = Say(wording.render(reply, question, link, self._settings.texts, around, reminder))
+        return self._journal.committed().addCallback(lambda _: said)
+
+    def _link(self, user: User, question: DeliveryKey) -> str:
+        return self._links.answer(self._links.token(user, question))
+
+    def _reminder(self, user: User, unseen: Question | None) -> str:
+        """Return the line about an answer that nobody has seen; nothing if there is none."""
+        if unseen is None:
+            return ""
+        return wording.reminder(unseen, self._link(user, unseen.delivery), self._settings.texts)

@@ -1,0 +1,39 @@
+"""Look after the log and the configuration. Implements `ports.control.Maintenance`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+
+from wxgptd.config import ConfigError
+from wxgptd.ports.control import Faulty, Reloaded, Vacuumed
+from wxgptd.service.operations.reloading import Reloading
+from wxgptd.service.state.keeping import Keeping
+
+
+class Maintenance:
+    """Looks after the log and the configuration, when the operator says so."""
+
+    def __init__(self, keeping: Keeping, reloading: Reloading) -> None:
+        self._keeping = keeping
+        self._reloading = reloading
+
+    def vacuum(self) -> Deferred[Vacuumed]:
+        """Take a snapshot and drop what is not to be kept."""
+        return self._keeping.vacuum().addCallback(
+            lambda retained: Vacuumed(
+                self._keeping.snapshot_seq, retained.segments, retained.size, retained.left
+            )
+        )
+
+    def reload(
+        self, given: tuple[str, Path, int] | None, *, dry: bool = False
+    ) -> Reloaded | Faulty:
+        """Take up another configuration, or say what that would change."""
+        try:
+            read = self._reloading.reader(*(given or ()))
+            adopted = self._reloading.compare(read) if dry else self._reloading.take(read)
+        except ConfigError as error:
+            return Faulty(tuple(error.faults))
+        return Reloaded(adopted.changed, adopted.takes_restart)

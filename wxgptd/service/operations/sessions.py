@@ -1,0 +1,93 @@
+"""What the operator sees of sessions, and can stop. Implements `ports.control.Sessions`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import attrgetter
+
+from twisted.internet.defer import Deferred, succeed
+
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.model.values import CloseReason, SessionId
+from wxgptd.ports.control import OpenSession, PendingQuestion
+from wxgptd.service.answers.answering import Answering
+from wxgptd.service.answers.inflight import InFlight
+from wxgptd.service.state.journal import Journal
+from wxgptd.service.state.projections import OpenSessions
+from wxgptd.service.state.timeline import Timeline
+
+
+class Sessions:
+    """Knows the sessions."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        sessions: OpenSessions,
+        flights: InFlight,
+        answering: Answering,
+        timeline: Timeline,
+    ) -> None:
+        self._journal = journal
+        self._sessions = sessions
+        self._flights = flights
+        self._answering = answering
+        self._timeline = timeline
+
+    def open(self) -> Sequence[OpenSession]:
+        """Return the open sessions."""
+        return [
+            OpenSession(
+                session=live.id,
+                account=user.account,
+                user=user.openid,
+                assistant=live.assistant,
+                opened_at=live.opened_at,
+                expires_at=live.expires_at,
+                questions=len(live.questions),
+            )
+            for user in self._sessions
+            if (live := self._journal.state(user).live) is not None
+        ]
+
+    def pending(self) -> Sequence[PendingQuestion]:
+        """Return the questions that have no answer yet, the oldest first."""
+        now = self._timeline.now()
+        shown = []
+        for user, name, flight in self._flights:
+            state = self._journal.state(user)
+            found = state.find(name)
+            if found is None:
+                continue
+            session, question = found
+            window = state.windows.get(name)
+            shown.append(
+                PendingQuestion(
+                    account=user.account,
+                    user=user.openid,
+                    session=session.id,
+                    assistant=session.assistant,
+                    delivery=name,
+                    asked_at=question.asked_at,
+                    waited_s=round(max(0.0, now - question.asked_at), 1),
+                    progress=flight.progress,
+                    written_chars=len(flight.written),
+                    attempts=window.attempts if window is not None else 0,
+                )
+            )
+        return sorted(shown, key=attrgetter("asked_at"))
+
+    def stop(self, session: str) -> Deferred[bool]:
+        """End a session."""
+        for user in self._sessions:
+            live = self._journal.state(user).live
+            if live is not None and live.id == session:
+                command = c.CloseSession(
+                    at=self._timeline.now(),
+                    session=SessionId(session),
+                    reason=CloseReason.OPERATOR,
+                    written=self._answering.written(user),
+                )
+                self._journal.record(user, command)
+                return self._journal.committed().addCallback(lambda _: True)
+        return succeed(False)

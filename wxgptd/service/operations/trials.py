@@ -1,0 +1,49 @@
+"""Try out what is configured. Implements `ports.control.Trials`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred, gatherResults, succeed
+
+from wxgptd.domain.model.values import AccountName, AssistantName
+from wxgptd.domain.prompt.context import Message
+from wxgptd.ports.control import ModelTrial
+from wxgptd.ports.models import Breakdown, Completion, Prompt, ignore
+from wxgptd.service.state.settings import Settings
+
+
+class Trials:
+    """Asks models and WeChat's API for next to nothing."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def push(self, account: str) -> Deferred[str] | None:
+        """Find out whether WeChat's API can be used for an account."""
+        known = self._settings.accounts.get(AccountName(account))
+        return known.messenger.probe() if known is not None and known.messenger else None
+
+    def assistant(self, name: str) -> Deferred[Sequence[ModelTrial] | None]:
+        """Ask each model of an assistant for a single token."""
+        assistant = self._settings.assistants.get(AssistantName(name))
+        if assistant is None:
+            return succeed(None)
+
+        def tried(model: str) -> Deferred[ModelTrial]:
+            prompt = Prompt(messages=(Message("user", "1"),), model=model, probe=True)
+            asked = assistant.model.ask(prompt, ignore)
+            return asked.addCallback(lambda result: _trial(model, result))
+
+        trials: Deferred[list[ModelTrial]] = gatherResults(
+            [tried(model) for model in assistant.models]
+        )
+        return trials.addCallback(lambda found: found)
+
+
+def _trial(model: str, result: Completion | Breakdown) -> ModelTrial:
+    match result:
+        case Completion(took_s=took_s):
+            return ModelTrial(ok=True, model=model, took_s=took_s)
+        case Breakdown(reason=reason, detail=detail):
+            return ModelTrial(ok=False, model=model, reason=reason, detail=detail)

@@ -1,0 +1,124 @@
+"""What the operator sees of users, and decides about them. Implements `ports.control.Users`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from heapq import nlargest
+
+from twisted.internet.defer import Deferred, succeed
+
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.decide import limits
+from wxgptd.domain.intake.routing import Left
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.values import (
+    AccountName,
+    CloseReason,
+    Content,
+    Ignorable,
+    OpenId,
+    Picture,
+    Standing,
+    Text,
+    Unsupported,
+    User,
+    is_follower,
+)
+from wxgptd.ports.control import UserSummary
+from wxgptd.service.conversation.conversations import Conversations
+from wxgptd.service.state.erasing import Erasing
+from wxgptd.service.state.journal import Journal
+from wxgptd.service.state.settings import Settings
+from wxgptd.service.state.timeline import Timeline
+
+
+class Users:
+    """Knows the users."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        settings: Settings,
+        conversations: Conversations,
+        erasing: Erasing,
+        timeline: Timeline,
+    ) -> None:
+        self._journal = journal
+        self._settings = settings
+        self._conversations = conversations
+        self._erasing = erasing
+        self._timeline = timeline
+
+    def newest(self, limit: int, standing: str) -> Sequence[UserSummary]:
+        """Return users, those who were heard of last first."""
+        now = self._timeline.now()
+        day_began_at, _ = self._timeline.day()
+        shown = []
+        for heard_at, user in nlargest(limit, self._heard_of(standing, now)):
+            state = self._journal.state(user)
+            today = list(limits.questions_since(state, day_began_at))
+            shown.append(
+                UserSummary(
+                    account=user.account,
+                    user=user.openid,
+                    standing=state.stands(now),
+                    until=state.standing_until or None,
+                    last_at=heard_at or None,
+                    questions_today=len(today),
+                    tokens_today=limits.tokens_of(today),
+                )
+            )
+        return shown
+
+    def _heard_of(self, standing: str, now: float) -> Iterator[tuple[float, User]]:
+        """Yield when users were heard of last, those of one standing or all."""
+        default = standing in ("", Standing.DEFAULT)
+        for user, one in tuple(self._journal.asleep().items()):
+            if one.marked:
+                self._journal.state(user)  # wakes; of the others the standing is known
+            elif default and is_follower(user):
+                yield one.last_at, user
+        for user, state in self._journal.awake():
+            if standing in ("", state.stands(now)) and is_follower(user):
+                yield state.heard_at, user
+
+    def knows(self, account: str, openid: str) -> bool:
+        """Tell whether anything is known of a user."""
+        return bool(self._journal.state(User(AccountName(account), OpenId(openid))).version)
+
+    def whose(self, account: str, openid: str, text: str, *, kind: str, tapped: bool) -> str | None:
+        """Return who would handle a message of a user that came now."""
+        if account not in self._settings.accounts:
+            return None
+        content: Content
+        match kind:
+            case "text" | "location" | "link":
+                content = Text(text, kind, tapped=tapped)
+            case "voice" if text:
+                content = Text(text, kind)
+            case "image":
+                content = Picture("")
+            case "event":
+                content = Ignorable("")
+            case _:
+                content = Unsupported(kind)
+        route = self._conversations.whose(User(AccountName(account), OpenId(openid)), content)
+        return route.why if isinstance(route, Left) else type(route).__name__.lower()
+
+    def change_standing(
+        self, account: str, openid: str, standing: str, for_s: float
+    ) -> Deferred[bool]:
+        """Block or allow a user."""
+        if account not in self._settings.accounts:
+            return succeed(False)
+        now = self._timeline.now()
+        changed = e.StandingChanged(
+            at=now, standing=Standing(standing), until=now + for_s if for_s else 0.0
+        )
+        self._journal.record(User(AccountName(account), OpenId(openid)), c.Note(changed))
+        return self._journal.committed().addCallback(lambda _: True)
+
+    def forget(self, account: str, openid: str) -> Deferred[bool]:
+        """Erase a user."""
+        user = User(AccountName(account), OpenId(openid))
+        return self._erasing.erase(user, CloseReason.OPERATOR)

@@ -1,0 +1,175 @@
+"""The composition root: from a configuration to a service. Tests call it too, with fakes.
+
+What needs the outside world (the store, the HTTP client, clocks, threads) is an argument. Each room
+of the service is built in a module of its own name, upon those below it.
+"""
+
+from __future__ import annotations
+
+import attrs
+from twisted.web.resource import Resource
+
+from wxgptd import config as cfg
+from wxgptd.admin.gauges import Gauges
+from wxgptd.admin.resource import Admin
+from wxgptd.admin.resource import Metrics as MetricsPage
+from wxgptd.domain.decide import commands as c
+from wxgptd.domain.model import events as e
+from wxgptd.domain.model.values import LOG_ITSELF
+from wxgptd.pages import links
+from wxgptd.pages.resource import resources
+from wxgptd.ports.record import Loaded
+from wxgptd.ports.status import DaemonStatus
+from wxgptd.service import configured
+from wxgptd.service.lifecycle import Lifecycle
+from wxgptd.service.operations.reloading import Adopted
+from wxgptd.service.root import Root
+from wxgptd.service.wiring import answers, base, conversation, operations, state, status
+from wxgptd.service.world import World
+
+
+class Service:
+    """A daemon without its sockets: `load` the log, `begin`, serve `root` and `admin`, `end`."""
+
+    def __init__(self, config: cfg.Config, world: World) -> None:
+        self._config = config
+        self._world = world
+        self._loaded: Loaded | None = None
+        self._lifecycle = Lifecycle(created=world.clock.seconds())
+        self.base = base.build(config, world)
+        self.state = state.build(self.base)
+        self.answers = answers.build(self.base, self.state)
+        self.conversation = conversation.build(self.base, self.state, self.answers, self._lifecycle)
+        self.operations = operations.build(self.base, self.state, self.answers, self)
+        self.root = Root(
+            webhooks=self.base.configured.webhooks(config, self.conversation.conversations),
+            others=resources(self.conversation.pages),
+            ready=lambda: self.ready,
+            # What is wrong is the operator's to know.
+            why_ill=lambda: "unhealthy" if self.operations.health.why_ill else "",
+            verification=config.server.verify_files,
+            instance=links.instance_name(world.link_key),
+        )
+        registry = self.base.metrics.registry
+        registry.register(Gauges(self.status))
+        control = operations.control(
+            self.base, self.state, self.answers, self.conversation, self.operations,
+            self._lifecycle, self.status,
+        )  # fmt: skip
+        self.admin = Admin(control, registry)
+
+    def figures(self) -> Resource:
+        """Return what can be shown to whoever reads metrics, and nobody else can do harm with."""
+        root = Resource()
+        root.putChild(b"metrics", MetricsPage(self.base.metrics.registry))
+        return root
+
+    def status(self) -> DaemonStatus:
+        """Return how the daemon is now."""
+        return status.read(
+            self.base, self.state, self.answers, self.conversation, self.operations,
+            self._lifecycle,
+        )  # fmt: skip
+
+    def summary(self) -> str:
+        """Return what the daemon does, in a line."""
+        return (
+            f"{len(self.state.sessions)} sessions, {self.answers.flights.running()} answers being "
+            f"written, {self.held} requests held"
+        )
+
+    @property
+    def ready(self) -> bool:
+        """Whether the log is read, and work taken up."""
+        return self._lifecycle.ready
+
+    @property
+    def held(self) -> int:
+        """How many of WeChat's attempts are being held."""
+        return self.conversation.conversations.held
+
+    def load(self) -> Loaded:
+        """Take over what the log has. Not for reactors: it takes a while."""
+        began, now = self._world.clock.seconds(), self.base.timeline.now()
+        loaded = self._world.store.load(self.state.journal.since(now))
+        self.state.journal.load(loaded, now)
+        self._lifecycle.replay_s = self._world.clock.seconds() - began
+        self._lifecycle.replay_events = loaded.last_seq - loaded.snapshot_seq
+        self._loaded = loaded
+        return loaded
+
+    def note_trimmed(self, segment: str, offset: int, size: int) -> None:
+        """Record that a torn tail was cut off the log."""
+        now = self.base.timeline.now()
+        trimmed = e.TailTrimmed(at=now, segment=segment, offset=offset, size=size)
+        self.state.journal.record(LOG_ITSELF, c.Note(trimmed))
+
+    def begin(self) -> None:
+        """Take up work: from here on the service is ready."""
+        assert self._loaded is not None
+        self.state.lines.begin()
+        self.state.keeping.begin(
+            self._loaded.snapshot_seq,
+            exists=self._loaded.snapshot_seq > 0 or bool(self._loaded.skipped),
+            stale=self._loaded.stale,
+        )
+        self._loaded = None
+        self._lifecycle.ready = True
+        self.operations.health.begin()
+        self.state.lag.begin()
+        self.answers.pushing.begin()
+        self.answers.recovery.begin()
+        self.conversation.conversations.begin()
+        self.operations.sweeper.start()
+
+    def end(self) -> None:
+        """Stop working; what is unanswered stays so until the next start."""
+        self._lifecycle.ready = False
+        self.operations.health.end()
+        self.state.lag.end()
+        self.operations.sweeper.stop()
+        self.conversation.conversations.end()
+        self.answers.answering.end()
+        self.answers.pushing.end()
+
+    async def settled(self) -> None:
+        """Wait for what is still being written beside the log."""
+        await self.state.keeping.settled()
+
+    # Another configuration.
+
+    def compare(self, fresh: cfg.Config) -> Adopted:
+        """Return what adopting another configuration would change.
+
+        Raises:
+            ConfigError: it could not be adopted, as long as what takes a restart waits for one.
+        """
+        if faults := list(cfg.mistakes(self._with_own(fresh))):
+            restart = "as long as [server] and [log] wait for a restart"
+            told = [f"{one} ({restart})" for one in faults]
+            raise cfg.ConfigError(self._world.config_path, told)
+        return Adopted.of(tuple(cfg.changes(self._config, fresh)))
+
+    def _with_own(self, fresh: cfg.Config) -> cfg.Config:
+        """Return `fresh`, but for what takes a restart."""
+        return attrs.evolve(fresh, server=self._config.server, log=self._config.log)
+
+    def adopt(self, fresh: cfg.Config) -> Adopted:
+        """Go by another configuration from now on, but for what takes a restart.
+
+        Raises:
+            ConfigError: see `compare`; nothing has changed.
+        """
+        adopted, now = self.compare(fresh), self._with_own(fresh)
+        known, settings = self.base.configured, self.base.settings
+        settings.adopt(known.settings(now))
+        self.root.webhooks = known.webhooks(now, self.conversation.conversations)
+        self.state.timeouts.fixed = settings.deliberate_timeouts_per_5min
+        self.state.index.ttl_s = settings.link_ttl_s
+        self.state.keeping.retention = configured.retention(now)
+        self.state.spending.reconsider()
+        self.answers.slots.fill()
+        self.answers.moderation.adopt(now.moderation.words_file)
+        self.conversation.pages.renditions.forget_all()
+        self._config = now
+        return adopted

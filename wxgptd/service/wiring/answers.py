@@ -1,0 +1,60 @@
+"""The room of answers: what has questions answered, and answers pushed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from wxgptd.service.answers.answering import Answering
+from wxgptd.service.answers.asking import Asking
+from wxgptd.service.answers.candidates import Candidates
+from wxgptd.service.answers.fitting import Fitting
+from wxgptd.service.answers.inflight import InFlight
+from wxgptd.service.answers.moderation import Moderation
+from wxgptd.service.answers.pacing import Pacing
+from wxgptd.service.answers.prompting import Prompting
+from wxgptd.service.answers.pushing import Pushing
+from wxgptd.service.answers.recovery import Recovery
+from wxgptd.service.answers.room import PICTURE_BYTES, Room
+from wxgptd.service.answers.slots import Slots
+from wxgptd.service.answers.typing_indicator import TypingIndicator
+from wxgptd.service.wiring.base import Base
+from wxgptd.service.wiring.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What has questions answered. `answering` is an effect: it acts on what is recorded."""
+
+    flights: InFlight
+    slots: Slots
+    moderation: Moderation
+    pushing: Pushing
+    answering: Answering
+    recovery: Recovery
+
+
+def build(base: Base, state: State) -> Answers:
+    """Build the room."""
+    settings, journal, timeline = base.settings, state.journal, base.timeline
+    flights = InFlight()
+    flights.on_start(TypingIndicator(settings, timeline.clock).begin)
+    slots = Slots(
+        base.world.max_running, settings.max_running, partial(base.fullness.note, "answers")
+    )
+    moderation = Moderation(base.config.moderation.words_file)
+    pacing = Pacing(
+        settings, journal, base.links, timeline, state.calibrated.pace, state.timeouts.may_spend
+    )
+    asking = Asking(
+        journal,
+        Candidates(settings, state.spending),
+        Prompting(settings, timeline, Room(PICTURE_BYTES, partial(base.fullness.note, "pictures"))),
+        Fitting(state.calibrated.calibration, pacing),
+        moderation,
+        timeline,
+    )
+    pushing = Pushing(settings=settings, journal=journal, links=base.links, timeline=timeline)
+    answering = Answering(journal, flights, slots, asking, pushing, timeline)
+    recovery = Recovery(settings, journal, flights, timeline)
+    return Answers(flights, slots, moderation, pushing, answering, recovery)

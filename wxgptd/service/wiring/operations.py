@@ -1,0 +1,80 @@
+"""The room of operations: what looks after the service, and what the operator asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from wxgptd import config as cfg
+from wxgptd.ports.control import Control
+from wxgptd.ports.status import DaemonStatus
+from wxgptd.service.lifecycle import Lifecycle
+from wxgptd.service.operations.health import Health
+from wxgptd.service.operations.maintenance import Maintenance
+from wxgptd.service.operations.reloading import Adoption, Reloading
+from wxgptd.service.operations.sessions import Sessions
+from wxgptd.service.operations.sweeper import SessionExpiry, Sweeper, UnansweredCounts
+from wxgptd.service.operations.trials import Trials
+from wxgptd.service.operations.users import Users
+from wxgptd.service.wiring.answers import Answers
+from wxgptd.service.wiring.base import Base
+from wxgptd.service.wiring.conversation import Conversation
+from wxgptd.service.wiring.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """What looks after the service."""
+
+    health: Health
+    sweeper: Sweeper
+    reloading: Reloading
+
+
+def build(base: Base, state: State, answers: Answers, adoption: Adoption) -> Operations:
+    """Build the room. `adoption` has the service go by another configuration."""
+    world = base.world
+    reloading = Reloading(world.reread, lambda: cfg.is_handed_on(world.config_path), adoption)
+    unanswered = UnansweredCounts(state.journal, state.unanswered)
+
+    def forget_keys(now: float) -> None:
+        with suppress(OSError):  # it is tried again
+            world.passing_keys.forget(now)
+
+    sweeper = Sweeper(
+        base.timeline,
+        (
+            SessionExpiry(state.journal, state.sessions),
+            state.index.forget_expired,
+            unanswered.record_due,
+            forget_keys,
+            lambda _: answers.pushing.look_again(),
+            lambda _: state.keeping.look(),
+        ),
+        at_the_end=unanswered.record_all,
+    )
+    return Operations(Health(world.store, world.threads.health, world.clock), sweeper, reloading)
+
+
+def control(
+    base: Base,
+    state: State,
+    answers: Answers,
+    conversation: Conversation,
+    operations: Operations,
+    lifecycle: Lifecycle,
+    status: Callable[[], DaemonStatus],
+) -> Control:
+    """Return what the operator's command line can ask for."""
+    journal, timeline = state.journal, base.timeline
+    return Control(
+        ready=lambda: lifecycle.ready,
+        status=status,
+        sessions=Sessions(journal, state.sessions, answers.flights, answers.answering, timeline),
+        users=Users(
+            journal, base.settings, conversation.conversations, conversation.erasing, timeline
+        ),
+        trials=Trials(base.settings),
+        maintenance=Maintenance(state.keeping, operations.reloading),
+    )

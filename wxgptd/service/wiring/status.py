@@ -1,0 +1,100 @@
+"""How the daemon is at one moment, put together of what the rooms know."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from wxgptd import __version__
+from wxgptd.domain.model.values import AccountName
+from wxgptd.ports.status import DaemonStatus, FsyncStatus, TimeoutStatus, UnansweredStatus
+from wxgptd.service.lifecycle import Lifecycle
+from wxgptd.service.wiring.answers import Answers
+from wxgptd.service.wiring.base import Base
+from wxgptd.service.wiring.conversation import Conversation
+from wxgptd.service.wiring.operations import Operations
+from wxgptd.service.wiring.state import State
+
+DAY_S = 86_400.0
+
+K = TypeVar("K", bound=str)
+
+
+def read(
+    base: Base,
+    state: State,
+    answers: Answers,
+    conversation: Conversation,
+    operations: Operations,
+    lifecycle: Lifecycle,
+) -> DaemonStatus:
+    """Return how the daemon is now."""
+    now, figures, settings = base.timeline.now(), base.world.store.figures(), base.settings
+    accounts, assistants = settings.accounts, settings.assistants
+    why_unhealthy, running = operations.health.why_ill, answers.flights.running()
+    spent, exhausted = state.spending.spent(), state.spending.exhausted()
+    messengers = {
+        name: account.messenger
+        for name, account in accounts.items()
+        if account.messenger is not None
+    }
+    return DaemonStatus(
+        version=__version__,
+        pid=os.getpid(),
+        ready=lifecycle.ready,
+        healthy=not why_unhealthy,
+        why_unhealthy=why_unhealthy,
+        uptime_s=base.world.clock.seconds() - lifecycle.created,
+        open_sessions=len(state.sessions),
+        held_attempts=conversation.conversations.held,
+        running_answers=running,
+        waiting_questions=len(answers.flights) - running,
+        page_readers=len(conversation.pages.audiences),
+        deliberate_timeouts={name: _timeouts(state, name, now) for name in accounts},
+        suspensions={name: state.timeouts.suspensions(name) for name in accounts},
+        unanswered=_unanswered(base, state, accounts),
+        clock_offset_s=state.clock_offset.measured(now),
+        push={name: messenger.state for name, messenger in messengers.items()},
+        push_usable={name: messenger.usable() for name, messenger in messengers.items()},
+        models={name: one.model.condition() for name, one in assistants.items()},
+        model_left_alone={name: one.model.left_alone() for name, one in assistants.items()},
+        model_failures=_known({name: one.model.last_failure() for name, one in assistants.items()}),
+        cost_today={name: spent.get(name, 0.0) for name in assistants},
+        budget_exhausted={name: name in exhausted for name in assistants},
+        disk_full=base.world.store.full(),
+        seconds_since_full=base.fullness.recent(),
+        log_last_seq=figures.last_seq,
+        log_snapshot_seq=state.keeping.snapshot_seq,
+        log_events=figures.events,
+        log_pending_appends=figures.pending,
+        log_fsync_s=FsyncStatus(figures.commits, figures.sync_s, figures.syncs),
+        replay_s=lifecycle.replay_s,
+        replay_events=lifecycle.replay_events,
+    )
+
+
+def _known(words: Mapping[K, str]) -> Mapping[K, str]:
+    return {name: said for name, said in words.items() if said}
+
+
+def _timeouts(state: State, account: AccountName, now: float) -> TimeoutStatus:
+    timeouts = state.timeouts
+    return TimeoutStatus(
+        budget=timeouts.size(account),
+        left=timeouts.left(account, now),
+        auto=timeouts.fixed is None,
+        suspended_at=timeouts.suspended_at(account),
+        suspected=timeouts.is_suspected(account, now),
+    )
+
+
+def _unanswered(
+    base: Base, state: State, accounts: Iterable[AccountName]
+) -> Mapping[AccountName, UnansweredStatus]:
+    today, tomorrow = base.timeline.day()
+    between = state.unanswered.between
+    return {
+        name: UnansweredStatus(between(name, today, tomorrow), between(name, today - DAY_S, today))
+        for name in accounts
+    }
