@@ -108,6 +108,25 @@ def test_nothing_personal_is_in_the_clear_and_without_a_key_it_is_empty(kind):
         assert record.event == blank
 
 
+@pytest.mark.parametrize("part", ["reference", "previous", "tag", "version"])
+def test_what_is_encrypted_is_bound_to_its_place_by_each_part_of_it(part):
+    keys = Keyring(Path("/nowhere"), MASTER)
+    key = keys.make(ALICE)
+    tag, version, at, reference, previous, carried, sealed = codec.encode(
+        key, 4, "s1", example(e.AnswerFailed)
+    )
+    moved = {
+        # Whatever else is wrong with them, these bodies have the same two personal fields.
+        "reference": (tag, version, at, f"{reference}0", previous, carried, sealed),
+        "previous": (tag, version, at, reference, previous + 1, carried, sealed),
+        "tag": (codec.TAGS[e.QuestionAsked], version, at, reference, previous, carried, sealed),
+        "version": (tag, version - 1, at, reference, previous, carried, sealed),
+    }
+    assert codec.event((tag, version, at, reference, previous, carried, sealed), key)
+    with pytest.raises(ValueError, match="does not decrypt"):
+        codec.event(moved[part], key)
+
+
 def test_what_is_empty_needs_no_key():
     keys = Keyring(Path("/nowhere"), MASTER)
     event = dataclasses.replace(example(e.ReplyOffered), text="", about="")

@@ -29,8 +29,8 @@ account, a colon, and a random number; only the keyring (`keyring`), which is no
 knows whose it is. To delete a key there is to erase a user here, however often the log was copied.
 
 ``sealed`` is a nonce of 12 bytes and AES-256-GCM with the associated data
-``reference:previous:tag:version``, so that it decrypts in its own place and in no other: what was
-moved there, or kept from before, does not. The rest of an event is not authenticated.
+``reference:previous:tag:version``. It decrypts only in its own place. Text that was moved there, or
+comes from an older copy of another event, does not. The rest of an event is not authenticated.
 
 **Earlier formats** (`formats`). In format 2, ``carried`` has no session, and ``sealed`` no
 associated data. Such a segment stays as it is; a start seals it if it was open, and writes a new

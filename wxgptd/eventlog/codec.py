@@ -1,9 +1,10 @@
 """Events to msgpack arrays and back.
 
 A tag is for ever: it is never given to another event. What an event carries are its fields, in the
-order in which its class has them, but for `at`, which is in the entry. A change in that is a new
-version of its tag, and `upcast` turns the older bodies into it, so that the rest of the program
-knows the newest shape only. Entries of earlier formats are turned into today's by `formats`.
+order of its class, but for `at`, which is in the entry. A change in that is a new version of its
+tag, and `upcast` turns the older bodies into it, so that the rest of the program knows the newest
+shape only. A personal field stays in its place in every version: it is decrypted before `upcast`.
+Entries of earlier formats are turned into today's by `formats`.
 
 What users and models say is *personal*, and encrypted with the user's key, and so are the hashes of
 links, which are made of who the user is. The rest of a body is not, so that an event whose key is
@@ -28,15 +29,17 @@ from wxgptd.eventlog.upcast import upcast
 from wxgptd.loose import Packed
 from wxgptd.ports.record import AnyRecord, Hidden, Recorded, RecordedUnreadable, Unreadable
 
-Body = Packed
-
 Entry = tuple[int, int, float, str, int, bytes, bytes]
 """Tag, version, time, the user's reference, previous, what is carried, what of it is encrypted.
 
 What is carried is a packed array: the session, and the event's fields. Where it has nil for a
-personal field, the value is the next one in the encrypted array. The session is nil in an entry of
-an earlier format, which did not say it, and did not bind what is encrypted to its place.
+personal field, the value is the next one in the encrypted array. Of an entry of format 2 the
+session is nil, and what is encrypted is `Unbound`.
 """
+
+
+class Unbound(bytes):
+    """What an entry of format 2 has encrypted: it is not bound to its place."""
 
 
 class UnreadableEvent(WxgptError):
@@ -98,17 +101,17 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {  # Any: a type, or a NewType
 class _Encoding(NamedTuple):
     tag: int
     version: int
-    body: Callable[[e.Event], Body]
+    body: Callable[[e.Event], Packed]
     personal: tuple[int, ...]
 
 
 class _Decoding(NamedTuple):
     version: int
-    build: Callable[[float, Body], e.Event]
+    build: Callable[[float, Packed], e.Event]
     personal: tuple[int, ...]
 
 
-def _getter(names: Sequence[str]) -> Callable[[e.Event], Body]:
+def _getter(names: Sequence[str]) -> Callable[[e.Event], Packed]:
     match names:
         case []:
             return lambda _: ()
@@ -119,13 +122,17 @@ def _getter(names: Sequence[str]) -> Callable[[e.Event], Body]:
             return attrgetter(*names)
 
 
-def _builder(event: type[e.Event], types: Packed) -> Callable[[float, Body], e.Event]:
+_AS_IS = (str, bytes, int, float, bool, bool | None)
+"""Values that msgpack gives back as they were."""
+
+
+def _builder(event: type[e.Event], types: Packed) -> Callable[[float, Packed], e.Event]:
     """Return what makes an event of its time and its body."""
     read = [(index, reader) for index, kind in enumerate(types) if (reader := _reader(kind))]
     if not read:
         return lambda at, body: event(at, *body)
 
-    def build(at: float, body: Body) -> e.Event:
+    def build(at: float, body: Packed) -> e.Event:
         values = list(body)
         for index, value in read:
             values[index] = value(values[index])
@@ -135,11 +142,12 @@ def _builder(event: type[e.Event], types: Packed) -> Callable[[float, Body], e.E
 
 
 def _reader(kind: Any) -> Callable[[Any], object] | None:  # noqa: ANN401 (a type, or a NewType)
-    """Return what makes a value of type `kind` of what msgpack has; None if it is the same."""
+    """Return the function that turns msgpack's value into a `kind`; None if none is needed."""
     if kind is AnswerUsage:
         return AnswerUsage._make
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return {member.value: member for member in kind}.__getitem__
+    assert getattr(kind, "__supertype__", kind) in _AS_IS, f"no rule for {kind}"
     return None
 
 
@@ -225,16 +233,15 @@ def _entry(
 def moved(entry: Entry, previous: int, session: SessionId, key: UserKey | None) -> Entry:
     """Return `entry` as that user's event number `previous`, in `session`, in today's format.
 
-    What is encrypted is bound to its place, so it is encrypted again. Without the key nobody can
-    read it, wherever it is, and it stays as it is.
+    What is encrypted is bound to its place, so it is encrypted again. Without the key it cannot be
+    read anywhere, so it stays as it is.
     """
     tag, version, at, reference, before, carried, sealed = entry
     in_session, *body = unpack(carried)
     if (previous, session) == (before, in_session):
         return entry
     if key is not None and sealed:
-        said = _opened(entry, key, is_bound=in_session is not None)
-        sealed = key.seal(said, _place(reference, previous, tag, version))
+        sealed = key.seal(_opened(entry, key), _place(reference, previous, tag, version))
     return tag, version, at, reference, previous, _packed((session, *body)), sealed
 
 
@@ -243,8 +250,10 @@ def _place(reference: str, previous: int, tag: int, version: int) -> bytes:
     return f"{reference}:{previous}:{tag}:{version}".encode()
 
 
-def _opened(entry: Entry, key: UserKey, *, is_bound: bool) -> bytes:
+def _opened(entry: Entry, key: UserKey) -> bytes:
     tag, version, _, reference, previous, _, sealed = entry
+    # The format of the segment decides, not what an entry says: that could be changed.
+    is_bound = not isinstance(sealed, Unbound)
     return key.open(sealed, _place(reference, previous, tag, version) if is_bound else None)
 
 
@@ -291,7 +300,9 @@ def decode(seq: int, entry: Entry, keys: Keyring | None) -> AnyRecord:
         return RecordedUnreadable(seq, user, session, previous, Unreadable(at, tag, version))
     try:
         session, what = _read(entry, key)
-    except ValueError as error:
+    except KeyError as error:
+        raise ValueError(f"event {seq} has an unknown value: {error}") from error
+    except (ValueError, TypeError) as error:
         raise ValueError(f"event {seq} {error}") from error
     return Recorded(seq, user, session or SessionId(""), previous, what, hidden)
 
@@ -308,16 +319,27 @@ def event(entry: Entry, key: UserKey | None) -> e.Event:
 def _read(entry: Entry, key: UserKey | None) -> tuple[SessionId | None, e.Event]:
     tag, version, at, _, _, carried, sealed = entry
     session, *body = unpack(carried)
-    if sealed:
-        is_bound = session is not None
-        said = iter(unpack(_opened(entry, key, is_bound=is_bound)) if key is not None else ())
-        for index in _DECODE[tag].personal:
-            if index < len(body) and body[index] is None:
-                body[index] = next(said, _UNKNOWN.get((tag, index), ""))
+    if session is None and not isinstance(sealed, Unbound):
+        raise ValueError("does not say its session")
+    missing = [index for index in _DECODE[tag].personal if body[index : index + 1] == [None]]
+    if bool(missing) != bool(sealed):
+        raise ValueError("is not whole: what was said is missing, or is not its own")
+    if missing:
+        _fill(entry, key, body, missing)
     return session, build(tag, version, at, body)
 
 
-def build(tag: int, version: int, at: float, body: Body) -> e.Event:
+def _fill(entry: Entry, key: UserKey | None, body: list[Any], missing: list[int]) -> None:
+    """Put what was encrypted into its places; what stands for it, where there is no key."""
+    if key is None:
+        said: Packed = [_UNKNOWN.get((entry[0], index), "") for index in missing]
+    else:
+        said = unpack(_opened(entry, key))
+    for index, value in zip(missing, said, strict=True):
+        body[index] = value
+
+
+def build(tag: int, version: int, at: float, body: Packed) -> e.Event:
     """Return the event of that kind that carries `body`."""
     known = _DECODE[tag]
     if version != known.version:
@@ -331,7 +353,7 @@ def is_known(tag: int, version: int) -> bool:
 
 
 def pseudonym(reference: str) -> User:
-    """Return what stands for a user whose name nobody can read (any longer)."""
+    """Return the pseudonym of a user whose name can no longer be read."""
     return User(AccountName(reference.rpartition(":")[0]), OpenId(reference))
 
 

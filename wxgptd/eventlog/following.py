@@ -1,4 +1,4 @@
-"""Read a log that is being written: what has come since one looked last."""
+"""Read a log while it is being written."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Follower:
         self._keys = keys
         self._decoder = reader.Decoder(keys)
         self._after = after
+        self._begin = -1
         self._path: Path | None = None
         self._header: framing.Header | None = None
         self._offset = framing.HEADER_BYTES
@@ -43,7 +44,7 @@ class Follower:
                     file.seek(self._offset)
                     data = memoryview(file.read())
             except FileNotFoundError:
-                self._path, self._due = None, 0
+                self._path, self._due, self._begin = None, 0, self._after
                 continue
             if self._keys is not None:
                 self._keys.refresh()  # a key is written before what is encrypted with it
@@ -66,7 +67,9 @@ class Follower:
         if self._path is not None:
             return True
         paths = segments.list_segments(self._directory)
-        wanted = self._due or self._after + 1
+        if self._begin < 0:
+            self._begin = reader.begin_for(paths, self._after)
+        wanted = self._due or self._begin + 1
         for path in reversed(paths):
             if segments.first_seq_of(path) <= wanted:
                 break

@@ -1,4 +1,4 @@
-"""Logs of earlier formats, read as if they were of today's.
+"""Reads logs of earlier formats as if they had today's.
 
 Format 1 named users by account and OpenID, and encrypted nothing: a start rewrites such a log.
 Format 2 did not say which session an event belongs to, and what it encrypted was bound to nothing;
@@ -30,12 +30,13 @@ def upgraded(version: int, entries: Packed) -> Sequence[codec.Entry]:
     """Return encrypted entries of format `version` as today's, with None for the session."""
     if version == framing.FORMAT_VERSION:
         return entries
-    return [(*entry[:5], _without_session(entry[5]), entry[6]) for entry in entries]
+    return [(*entry[:5], _without_session(entry[5]), codec.Unbound(entry[6])) for entry in entries]
 
 
 def _without_session(body: bytes) -> bytes:
     """Return a packed array with nil in front: millions of them, so none is unpacked for it."""
-    assert 0x90 <= body[0] < 0x9F, "no event had more than fourteen fields"
+    if not 0x90 <= body[0] < 0x9F:  # a short array of msgpack's; no event had fifteen fields
+        raise ValueError("what an event carries is no array")
     return b"%c\xc0%b" % (body[0] + 1, body[1:])
 
 

@@ -66,11 +66,12 @@ def scan(directory: Path, keys: Keyring | None, after: int = 0) -> Iterator[AnyR
         LogDamaged: what is read does not check.
     """
     paths = segments.list_segments(directory)
+    begin = begin_for(paths, after)
     decoder = Decoder(keys)
     due: int | None = None
     for index, path in enumerate(paths):
         last = index == len(paths) - 1
-        if not last and segments.first_seq_of(paths[index + 1]) <= after + 1:
+        if not last and segments.first_seq_of(paths[index + 1]) <= begin + 1:
             continue
         if due is None and not path.exists():
             continue  # dropped meanwhile
@@ -86,6 +87,21 @@ def scan(directory: Path, keys: Keyring | None, after: int = 0) -> Iterator[AnyR
             for frame in walk:
                 yield from decoder.records(path, header, frame, after)
             due = require_tail(path, walk.tail, last=last)
+
+
+def begin_for(paths: Sequence[Path], after: int) -> int:
+    """Return the number of the event after which to begin to read, so that sessions are known.
+
+    In segments of earlier formats an event's session is that of the events before it.
+    """
+    holding = [path for path in paths if segments.first_seq_of(path) <= after + 1]
+    if not holding:
+        return after
+    with mapped(holding[-1]) as data:
+        header = framing.unpack_header(data)
+    if header is None or header.version == framing.FORMAT_VERSION:
+        return after
+    return max(0, after - formats.LOOK_BACK_EVENTS)
 
 
 def entries_of(path: Path, header: framing.Header, frame: framing.Frame) -> Sequence[codec.Entry]:
@@ -113,7 +129,7 @@ def raw_entries_of(path: Path, frame: framing.Frame) -> Packed:
 
 
 class Decoder:
-    """Makes events of the frames of a log, which it is given in their order."""
+    """Decodes frames, which must come in the log's order."""
 
     def __init__(self, keys: Keyring | None) -> None:
         self._keys = keys
@@ -177,7 +193,7 @@ def read_header(path: Path, data: memoryview, *, last: bool) -> framing.Header |
 
 
 def require_format(path: Path, header: framing.Header) -> None:
-    """See to it that the segment's format is one that this version reads.
+    """Check that this version reads the segment's format.
 
     Raises:
         LogDamaged: a newer wxgptd wrote it.

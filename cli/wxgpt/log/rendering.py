@@ -78,9 +78,11 @@ def _carried(event: e.Event | Unreadable) -> Json:
 
 def texts(record: AnyRecord) -> str:
     """Return all texts that the event carries, for searching in."""
-    if isinstance(record.event, Unreadable):
+    event = record.event
+    if isinstance(event, Unreadable):
         return ""
-    values = _carried(record.event).values()
+    values = [getattr(event, field.name) for field in dataclasses.fields(event)]
+    values += [value.assistant for value in values if isinstance(value, AnswerUsage)]
     return "\n".join(value for value in values if isinstance(value, str))
 
 

@@ -60,7 +60,7 @@ def read(
         models={name: one.model.condition() for name, one in assistants.items()},
         model_left_alone={name: one.model.left_alone() for name, one in assistants.items()},
         model_failures=_known({name: one.model.last_failure() for name, one in assistants.items()}),
-        cost_today={name: spent.get(name, 0.0) for name in assistants},
+        cost_today={**dict.fromkeys(assistants, 0.0), **spent},
         budget_exhausted={name: name in exhausted for name in assistants},
         disk_full=base.world.store.full(),
         seconds_since_full=base.fullness.recent(),
