@@ -53,9 +53,9 @@ from wxgptd.eventlog import codec, framing, loading, reader, segments, snapshot
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.store import Alarms, LogStore, Turns
 from wxgptd.ports.record import Capture
-from wxgptd.service.conversation.timeouts import DeliberateTimeouts
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.projections import Calibrated, LinkIndex, OpenSessions
+from wxgptd.service.state.timeouts import DeliberateTimeouts
 
 GROUP = 32
 MASTER = b"m" * 32

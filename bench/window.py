@@ -6,7 +6,7 @@ A simulation on a virtual clock: questions come at random, answers take as long 
 (log-normal, none beyond 40 s). WeChat makes its three attempts, and suspends an account for a
 minute when it has timed out more often in five minutes than an unknown threshold; what is
 sent to the account meanwhile, retries included, is lost. The daemon's part is its own code
-(`wxgptd.service.conversation.timeouts`): with budgets that are fixed, and with the one that finds its own size.
+(`wxgptd.service.state.timeouts`): with budgets that are fixed, and with the one that finds its own size.
 
 Each cell is what the last hour was like: whole answers in percent of all questions, suspensions
 in an hour, questions lost in percent. The last column compares the budget that finds its own size
@@ -29,7 +29,7 @@ from typing import NamedTuple
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.reply_window import LAST_NUMBER, WECHAT_PATIENCE_S
 from wxgptd.domain.model.values import AccountName, DeliveryKey, OpenId, User, account_itself
-from wxgptd.service.conversation.timeouts import DeliberateTimeouts
+from wxgptd.service.state.timeouts import DeliberateTimeouts
 
 ACCOUNT = AccountName("main")
 MARGIN_S = 0.4

@@ -1,4 +1,4 @@
-"""Types of what comes from outside, before it is checked; each says why it is no stricter."""
+"""Names for values that are not checked yet. Each says why it is no stricter."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ References = dict[str, Any]
 """The reference definitions of a Markdown text, as its parser has them."""
 
 Result = Any
-"""What some piece of work comes to: only who asked for it knows the type."""
+"""The result of some work; only the caller knows its type."""
 
 Wrapped = Any
-"""An object of a library's that is wrapped, and has no interface of its own."""
+"""A library's object that has no interface of its own."""

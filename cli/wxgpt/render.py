@@ -35,9 +35,6 @@ def clock_time(at: float, *, utc: bool) -> str:
     return f"{moment if utc else moment.astimezone():%m-%d %H:%M:%S}"
 
 
-"""Of the labels that are looked for; `click.echo` takes them out where no colour is wanted."""
-
-
 def printable(text: str) -> str:
     """Return `text` on one line, without what a terminal would act on."""
     return "".join(char if char.isprintable() else " " for char in text)

@@ -12,7 +12,7 @@ from wxgptd import config as cfg
 from wxgptd.domain.decide.timeout_budget import INITIAL_SIZE
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import AccountName, DeliveryKey, OpenId, User, account_itself
-from wxgptd.service.conversation.timeouts import DeliberateTimeouts
+from wxgptd.service.state.timeouts import DeliberateTimeouts
 
 MAIN, OTHER = AccountName("main"), AccountName("other")
 

@@ -1,7 +1,6 @@
 """The daemon's status as gauges, read at the moment that Prometheus asks.
 
-Names and units follow Prometheus's conventions; see `wxgptd.ports.status` for how they are made of
-the status's own.
+Names and units follow Prometheus's conventions; `wxgptd.ports.status` says how the names follow.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ PLAIN = {
     "open_sessions": "Sessions that take questions.",
     "held_attempts": "Requests that wait for an answer, or the log.",
     "running_answers": "Model calls under way.",
-    "waiting_questions": "Questions behind another one.",
+    "waiting_questions": "Questions that wait for another one.",
     "page_readers": "Readers of answers while they are written.",
     "disk_full": "Whether there is no room for new questions.",
     "log_last_seq": "The newest event.",
@@ -77,7 +76,7 @@ class Gauges(Collector):
 
 
 def _timeouts(status: DaemonStatus) -> Iterable[Metric]:
-    # Of an account without a budget there are none to be spent.
+    # An account without a budget has none to spend.
     of = {name: one for name, one in status.deliberate_timeouts.items() if one.budget}
     yield _labelled(
         "deliberate_timeouts_budget",

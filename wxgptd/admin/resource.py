@@ -64,7 +64,7 @@ def _json(request: Request, said: object) -> bytes:
 
 
 def _plain(value: object) -> object:
-    """Return a value as JSON has it: by the names of its fields, and times rounded."""
+    """Return `value` as JSON: by field names, floats rounded."""
     if is_dataclass(value):
         return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
@@ -255,6 +255,8 @@ class _Accounts(_OfControl):
     isLeaf = True
 
     def render_POST(self, request: Request) -> bytes | int:
+        if not self._control.ready():
+            return _Starting().render_POST(request)
         path = request.postpath or []
         tried = None
         if len(path) == 2 and path[1] == b"try":

@@ -12,13 +12,11 @@ from typing import assert_never
 
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import EMPTY, UserState
-from wxgptd.domain.model.values import SessionId
+from wxgptd.domain.model.values import NO_SESSION, SessionId
 from wxgptd.domain.transitions import pushes, questions, sessions, windows
 
 HISTORY_LINKS = 50
 """How many links to a history a user may have: the oldest one dies then."""
-
-NO_SESSION = SessionId("")
 
 
 def fold(events: Iterable[e.Event], state: UserState = EMPTY) -> UserState:
@@ -32,7 +30,7 @@ def evolve(state: UserState, event: e.Event) -> UserState:
     Raises:
         Inconsistent: `event` cannot follow.
     """
-    # To hydrate a user, or to verify a log, does this often: `_replace` takes four times as long.
+    # Waking a user and verifying a log do this often: `_replace` takes four times as long.
     return UserState(state.version + 1, *_evolved(state, event)[1:])
 
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, get_type_hints
 import msgpack
 
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.values import AccountName, AnswerUsage, OpenId, SessionId, User
+from wxgptd.domain.model.values import NO_SESSION, AccountName, AnswerUsage, OpenId, SessionId, User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog.keyring import Keyring, UserKey
 from wxgptd.eventlog.upcast import upcast
@@ -212,7 +212,7 @@ def encode_hidden(record: Recorded) -> Entry:
 
 def erasure(reference: str, previous: int, at: float) -> Entry:
     """Return the entry that says that a user is erased whose key is lost."""
-    return _entry(reference, None, previous, SessionId(""), e.UserErased(at=at))
+    return _entry(reference, None, previous, NO_SESSION, e.UserErased(at=at))
 
 
 def _entry(
@@ -296,7 +296,7 @@ def decode(seq: int, entry: Entry, keys: Keyring | None) -> AnyRecord:
     else:
         user, hidden = pseudonym(reference), Hidden.SEALED if keys is None else Hidden.ERASED
     if not is_known(tag, version):
-        session = unpack(carried)[0] or SessionId("")
+        session = unpack(carried)[0] or NO_SESSION
         return RecordedUnreadable(seq, user, session, previous, Unreadable(at, tag, version))
     try:
         session, what = _read(entry, key)
@@ -304,7 +304,7 @@ def decode(seq: int, entry: Entry, keys: Keyring | None) -> AnyRecord:
         raise ValueError(f"event {seq} has an unknown value: {error}") from error
     except (ValueError, TypeError) as error:
         raise ValueError(f"event {seq} {error}") from error
-    return Recorded(seq, user, session or SessionId(""), previous, what, hidden)
+    return Recorded(seq, user, session or NO_SESSION, previous, what, hidden)
 
 
 def event(entry: Entry, key: UserKey | None) -> e.Event:
@@ -329,7 +329,7 @@ def _read(entry: Entry, key: UserKey | None) -> tuple[SessionId | None, e.Event]
     return session, build(tag, version, at, body)
 
 
-def _fill(entry: Entry, key: UserKey | None, body: list[Any], missing: list[int]) -> None:
+def _fill(entry: Entry, key: UserKey | None, body: list[object], missing: list[int]) -> None:
     """Put what was encrypted into its places; what stands for it, where there is no key."""
     if key is None:
         said: Packed = [_UNKNOWN.get((entry[0], index), "") for index in missing]

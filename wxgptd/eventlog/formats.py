@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wxgptd.domain.model import events as e
-from wxgptd.domain.model.values import AccountName, DeliveryKey, OpenId, SessionId, User
+from wxgptd.domain.model.values import NO_SESSION, AccountName, DeliveryKey, OpenId, SessionId, User
 from wxgptd.eventlog import codec, framing
 from wxgptd.loose import Packed
 from wxgptd.ports.record import AnyRecord, Recorded, RecordedUnreadable, Unreadable
 
 LOOK_BACK_EVENTS = 50_000
 """How far back to look for the sessions of what is shown, where events do not say them."""
-
-_NONE = SessionId("")
 
 
 def is_plain(entries: Sequence[Packed]) -> bool:
@@ -45,8 +43,8 @@ def decode_plain(seq: int, entry: Packed) -> AnyRecord:
     tag, version, at, account, openid, previous, body = entry
     user = User(AccountName(account), OpenId(openid))
     if not codec.is_known(tag, version):
-        return RecordedUnreadable(seq, user, _NONE, previous, Unreadable(at, tag, version))
-    return Recorded(seq, user, _NONE, previous, codec.build(tag, version, at, body))
+        return RecordedUnreadable(seq, user, NO_SESSION, previous, Unreadable(at, tag, version))
+    return Recorded(seq, user, NO_SESSION, previous, codec.build(tag, version, at, body))
 
 
 class Sessions:
@@ -70,14 +68,14 @@ class Sessions:
                 self._of_delivery[user, event.delivery] = event.session
                 return event.session
             case e.ContinuationAsked():
-                session = self._of_delivery.get((user, event.question), _NONE)
+                session = self._of_delivery.get((user, event.question), NO_SESSION)
                 self._of_delivery[user, event.delivery] = session
                 return session
             case e.UserErased():
                 self._live.pop(user, None)
-                return _NONE
+                return NO_SESSION
             case Unreadable():
-                return _NONE
+                return NO_SESSION
             case _:
                 return self._of_what_it_is_about(user, event)
 
@@ -85,5 +83,5 @@ class Sessions:
         delivery = getattr(event, "delivery", None)
         if delivery is None:
             question = getattr(event, "question", None)
-            return self._of_delivery.get((user, question), _NONE) if question else _NONE
-        return self._of_delivery.setdefault((user, delivery), self._live.get(user, _NONE))
+            return self._of_delivery.get((user, question), NO_SESSION) if question else NO_SESSION
+        return self._of_delivery.setdefault((user, delivery), self._live.get(user, NO_SESSION))

@@ -19,7 +19,7 @@ def _reply_offered_1(body: Packed) -> Packed:
 
 
 def _answer_completed_3(body: Packed) -> Packed:
-    """What an answer took stood between the other fields."""
+    """What an answer took was among the other fields."""
     (
         question, text, finish, model, prompt_tokens, completion_tokens, first_text_s, took_s,
         assistant, estimated, prompt_bytes, cost, withdrawn,
@@ -29,7 +29,7 @@ def _answer_completed_3(body: Packed) -> Packed:
 
 
 def _answer_failed_3(body: Packed) -> Packed:
-    """Of a failure, only the sum of its tokens was recorded, which was an estimate."""
+    """Only the sum of a failure's tokens was recorded, and it was an estimate."""
     question, reason, text, detail, retry_after_s, tokens, assistant, cost = body
     usage = (assistant, tokens, 0, tokens > 0, 0, cost)
     return (question, reason, text, detail, retry_after_s, usage)

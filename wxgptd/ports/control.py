@@ -52,7 +52,7 @@ class UserSummary(NamedTuple):
 
 
 class ModelTrial(NamedTuple):
-    """What came of asking a model for a single token; `reason` and `detail` are of a failure."""
+    """The result of asking a model for one token; `reason` and `detail` say why it failed."""
 
     ok: bool
     model: str
@@ -84,7 +84,7 @@ class Faulty(NamedTuple):
 
 
 class Sessions(Protocol):
-    """Whoever knows the sessions."""
+    """Open sessions and pending questions."""
 
     def open(self) -> Sequence[OpenSession]:
         """Return the open sessions."""
@@ -100,7 +100,7 @@ class Sessions(Protocol):
 
 
 class Users(Protocol):
-    """Whoever knows the users."""
+    """Users, their standing and their erasure."""
 
     def newest(self, limit: int, standing: str) -> Sequence[UserSummary]:
         """Return users with their standing and what they asked for today.
@@ -116,7 +116,7 @@ class Users(Protocol):
     def whose(self, account: str, openid: str, text: str, *, kind: str, tapped: bool) -> str | None:
         """Return who would handle a message of a user that came now: a name, see `routing`.
 
-        None is for an account that is not configured.
+        None if the account is not configured.
         """
         ...
 
@@ -135,25 +135,25 @@ class Users(Protocol):
 
 
 class Trials(Protocol):
-    """Whoever can try out what is configured."""
+    """Trials of models and of WeChat's API."""
 
     def push(self, account: str) -> Deferred[str] | None:
         """Find out whether WeChat's API can be used; fires with what is wrong, if anything is.
 
-        None is for an account that pushes nothing.
+        None if the account pushes nothing.
         """
         ...
 
     def assistant(self, name: str) -> Deferred[Sequence[ModelTrial] | None]:
         """Ask each model of an assistant for a single token; fires with what came of each.
 
-        None is for an assistant that there is not.
+        None if there is no such assistant.
         """
         ...
 
 
 class Maintenance(Protocol):
-    """Whoever looks after the log and the configuration."""
+    """The log and the configuration."""
 
     def vacuum(self) -> Deferred[Vacuumed]:
         """Take a snapshot and drop what is not to be kept; fires with that."""

@@ -48,12 +48,13 @@ class FsyncStatus(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonStatus:
-    """How the daemon is. Times are in seconds; counts are since the start unless they say else.
+    """How the daemon is. Times are in seconds. Counts are since the start unless stated otherwise.
 
     `why_unhealthy` is empty where it is `healthy`. `clock_offset_s` is how far the machine's clock
-    is ahead of WeChat's, None if no message has told yet. `push` says whether late answers can be
-    pushed, or why not; `models` the same of model servers, and `model_failures` their last
-    failures. `seconds_since_full` has what was full within the last minutes.
+    is ahead of WeChat's, None if no message has told yet; the gauge is 0 then, and never negative.
+    `push` says whether late answers can be pushed, or why not; `models` the same of model servers,
+    and `model_failures` their last failures. `seconds_since_full` has what was full within the last
+    minutes.
     """
 
     version: str

@@ -215,7 +215,7 @@ class _Process:
                 min(server.max_connections, connections_possible()),
                 server.max_connections_per_address,
             ),
-            full=service.base.fullness.note,
+            full=service.note_full,
             reserved=service.root.is_reserved,
         )
         ports = await self._listen(service, site)
@@ -224,7 +224,7 @@ class _Process:
         supervision = Supervision(
             os.environ,
             reactor,
-            why_ill=lambda: service.operations.health.why_ill,
+            why_ill=lambda: service.why_unhealthy,
             summary=service.summary,
         )
         globalLogPublisher.addObserver(service.base.metrics.logged)  # type: ignore[arg-type]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Lifecycle:
     """A service is loaded, begins, and ends.
 
-    It is `ready` from its beginning to its end. It was created at `created` by the monotonic clock;
-    to read the log took `replay_s` seconds, for `replay_events` events.
+    `ready` is true from `begin` to `end`. `created` is a monotonic time. Reading the log took
+    `replay_s` seconds for `replay_events` events.
     """
 
     created: float

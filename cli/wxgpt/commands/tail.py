@@ -185,6 +185,9 @@ def command(
         _follow(follower, wanted, Watch(directory), show, cursor_file)
 
 
+command.help = f"{inspect.cleandoc(command.help or '')}\n\nKinds are {', '.join(KINDS)}."
+
+
 def _follow(
     follower: Follower, wanted: Filter, watch: Watch, show: _Printer, cursor_file: Path | None
 ) -> None:
@@ -194,9 +197,6 @@ def _follow(
             show.one(record)
             _keep_cursor(cursor_file, record.seq)
         watch.wait(wanted.left(time.time(), LOOK_AGAIN_S))
-
-
-command.help = f"{inspect.cleandoc(command.help or '')}\n\nKinds are {', '.join(KINDS)}."
 
 
 def _history(
@@ -228,7 +228,7 @@ def _report_unknown(users: set[str], *, give_up: bool) -> None:
 def _begin(directory: Path, wanted: Filter, count: int | None) -> int:
     """Return the number of the event after which to begin to read."""
     if wanted.users:
-        return 0  # whether a user is known, the whole log tells
+        return 0  # only the whole log tells whether a user is known
     if wanted.searches or count is None:
         return wanted.after
     from wxgptd.eventlog.reader import newest_seq

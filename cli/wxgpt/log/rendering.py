@@ -24,6 +24,7 @@ _COLOURS = {
     "restarted": "yellow",
     "unknown": "yellow",
 }
+"""Of the labels that are looked for; `click.echo` takes them out where no colour is wanted."""
 
 
 def names(user: User) -> tuple[str, ...]:

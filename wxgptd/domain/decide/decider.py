@@ -105,8 +105,10 @@ def _note(state: UserState, fact: e.Fact) -> Events:
             return () if found is None or found[1].page_opened else (fact,)
         case e.StandingChanged():
             return _standing_changed(state, fact)
-        case _:
+        case _ if isinstance(fact, e.AccountFact):
             return (fact,)
+        case _:
+            assert_never(fact)
 
 
 def _is_pending(state: UserState, name: DeliveryKey) -> bool:

@@ -375,7 +375,7 @@ Event = (
 )
 
 AccountFact = TailTrimmed | TimeoutBudgetSet | MessagesUnanswered
-"""What is recorded for an account, or for the log itself: no user's state can contradict it."""
+"""What is recorded for an account, or for the log itself. No user's state can contradict it."""
 
 Fact = (
     AnswerCompleted
@@ -386,4 +386,4 @@ Fact = (
     | StandingChanged
     | AccountFact
 )
-"""What the daemon finds out, or is told, by itself: `decide` only sees whether it still counts."""
+"""What the daemon finds or is given. `decide` only checks whether it still counts."""

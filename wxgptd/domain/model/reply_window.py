@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from wxgptd.domain.model.values import DeliveryKey, Reply, SessionId
+from wxgptd.domain.model.values import NO_SESSION, DeliveryKey, Reply, SessionId
 
 WECHAT_PATIENCE_S = 5.0
 """How long WeChat waits for a reply before it hangs up."""
@@ -45,7 +45,7 @@ class Open(NamedTuple):
     first_at: float
     attempts: int
     question: DeliveryKey
-    session: SessionId = SessionId("")
+    session: SessionId = NO_SESSION
 
 
 class Settled(NamedTuple):
@@ -55,7 +55,7 @@ class Settled(NamedTuple):
     attempts: int
     reply: Reply
     settled_at: float
-    session: SessionId = SessionId("")
+    session: SessionId = NO_SESSION
 
 
 Window = Open | Settled

@@ -16,6 +16,7 @@ from wxgptd.domain.model.session import (
     Session,
 )
 from wxgptd.domain.model.values import (
+    NO_SESSION,
     CloseReason,
     DeliveryKey,
     LinkHash,
@@ -129,7 +130,7 @@ class UserState(NamedTuple):
     def session_of(self, question: DeliveryKey) -> SessionId:
         """Return the session of the question of that name, or an empty text."""
         found = self.find(question)
-        return found[0].id if found is not None else SessionId("")
+        return found[0].id if found is not None else NO_SESSION
 
     def sessions_with(self, question: Question) -> tuple[Session | None, tuple[Session, ...]]:
         """Return the live session and the past ones with `question` replaced in its session."""

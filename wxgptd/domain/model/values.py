@@ -14,6 +14,7 @@ from typing import NamedTuple, NewType
 AccountName = NewType("AccountName", str)
 OpenId = NewType("OpenId", str)
 SessionId = NewType("SessionId", str)
+NO_SESSION = SessionId("")
 AssistantName = NewType("AssistantName", str)
 
 DeliveryKey = NewType("DeliveryKey", str)

@@ -37,7 +37,7 @@ def _delivered(state: UserState, event: e.PushDelivered) -> UserState:
 
 
 def _failed(state: UserState, event: e.PushFailed) -> UserState:
-    # Whatever was asked for meanwhile came behind it: better twice than never.
+    # Parts that were asked for meanwhile came after it: better twice than never.
     before = _require_push(state, event.question).before
     restored = state.question(event.question)._replace(
         offered=before.offered,

@@ -8,7 +8,7 @@ from wxgptd.domain.model import events as e
 from wxgptd.domain.model.reply_window import Open, Settled, Window
 from wxgptd.domain.model.session import Pending
 from wxgptd.domain.model.state import Inconsistent, UserState
-from wxgptd.domain.model.values import DeliveryKey, Notice, Reply, ReplyKind, SessionId
+from wxgptd.domain.model.values import NO_SESSION, DeliveryKey, Notice, Reply, ReplyKind, SessionId
 
 REMEMBERED_FOR_S = 900.0
 """How long a window is kept: WeChat's attempts are 15 s apart at most, late pushes a minute."""
@@ -54,7 +54,7 @@ def _session_of(state: UserState, event: Arrival) -> SessionId:
     """Return the session that the message belongs to: the open one, or that of its question."""
     if isinstance(event, e.ContinuationAsked):
         return state.session_of(event.question)
-    return state.live.id if state.live is not None else SessionId("")
+    return state.live.id if state.live is not None else NO_SESSION
 
 
 def _remembered(windows: Mapping[DeliveryKey, Window], at: float) -> Mapping[DeliveryKey, Window]:

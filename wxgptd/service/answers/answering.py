@@ -98,19 +98,17 @@ class Answering:
                 found = state.find(name)
                 assert found is not None
                 assistant = found[0].assistant
-                self._slots.take(assistant, partial(self._start, user, name, flight, assistant))
+                self._slots.take(assistant, partial(self._start, flight, assistant))
 
-    def _start(
-        self, user: User, name: DeliveryKey, flight: Flight, assistant: AssistantName
-    ) -> bool:
+    def _start(self, flight: Flight, assistant: AssistantName) -> bool:
         """Call the model, if that is still wanted; tell whether it is."""
-        if self._flights.find(user, name) is not flight or flight.started:
+        if self._flights.find(flight.user, flight.question) is not flight or flight.started:
             return False
-        run = partial(self._run, user, name, flight)
+        run = partial(self._run, flight)
         self._flights.start(flight, run, partial(self._slots.give, assistant))
         return True
 
-    async def _run(self, user: User, name: DeliveryKey, flight: Flight) -> None:
+    async def _run(self, flight: Flight) -> None:
         """Have one question answered, and the answer recorded."""
         try:
             await self._journal.committed()
@@ -123,13 +121,13 @@ class Answering:
             log.failure("asking the model failed unexpectedly")
             answer = e.AnswerFailed(
                 at=self._timeline.now(),
-                question=name,
+                question=flight.question,
                 reason=FailureReason.UNAVAILABLE,
                 text=flight.written,
                 detail="unexpected error, see the log",
             )
         flight.finished()
-        self._journal.record(user, c.Note(answer))
+        self._journal.record(flight.user, c.Note(answer))
 
     async def _ask(self, flight: Flight) -> e.AnswerCompleted | e.AnswerFailed:
         result, usage = await self._asking.ask(flight, self._stop_moderated)

@@ -1,4 +1,4 @@
-"""Put one question to the models: what they are told, and who is asked next.
+"""Put one question to the models: who is asked, and who is asked next.
 
 The session's own assistant is asked first; where it fails, or has not begun in time, its
 fallbacks are, with the same question and the same context.

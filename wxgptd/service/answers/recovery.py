@@ -18,7 +18,7 @@ log = Logger()
 
 
 class Recovery:
-    """Has questions asked again that a stop left without an answer, or given up."""
+    """Asks the questions again that a stop left unanswered, or gives them up."""
 
     def __init__(
         self, settings: Settings, journal: Journal, flights: InFlight, timeline: Timeline

@@ -1,7 +1,7 @@
 """Hold WeChat's attempts on one answer, and say what there is in time.
 
-This is where the reply window meets clocks and connections. What a reply consists of is decided by
-the domain; this module waits.
+This is where the reply window meets clocks and connections. The domain decides what a reply
+consists of; `waiting` waits for the answer.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from wxgptd.domain.model.reply_window import Open
 from wxgptd.domain.model.values import DeliveryKey, User, account_itself
 from wxgptd.ports.wechat import Ignore, Outcome, Silence
 from wxgptd.service.conversation.attempt import Attempt
-from wxgptd.service.conversation.landing import Landing
 from wxgptd.service.conversation.replying import Replying
-from wxgptd.service.conversation.timeouts import DeliberateTimeouts
+from wxgptd.service.conversation.waiting import Waiting
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.metrics import Metrics
 from wxgptd.service.state.timeline import Timeline
+from wxgptd.service.state.timeouts import DeliberateTimeouts
 
 
 class Holding:
@@ -28,14 +28,14 @@ class Holding:
     def __init__(
         self,
         journal: Journal,
-        landing: Landing,
+        waiting: Waiting,
         replying: Replying,
         timeouts: DeliberateTimeouts,
         metrics: Metrics,
         timeline: Timeline,
     ) -> None:
         self._journal = journal
-        self._landing = landing
+        self._waiting = waiting
         self._replying = replying
         self._timeouts = timeouts
         self._metrics = metrics
@@ -66,11 +66,11 @@ class Holding:
         last = reply_window.is_last(window, attempt.at)
         patience_s = reply_window.patience(window, attempt.at, last=last)
         deadline = arrived + patience_s - self._replying.margin_s
-        if not await self._landing.by(deadline, user, delivery):
+        if not await self._waiting.by(deadline, user, delivery):
             now = self._timeline.now()
             if not last and self._timeouts.spend(user, delivery, now):
                 hang_up_at = arrived + reply_window.HANG_UP_AFTER_S
-                if not await self._landing.by(hang_up_at, user, delivery):
+                if not await self._waiting.by(hang_up_at, user, delivery):
                     return Silence()
                 self._timeouts.refund(user, delivery)  # WeChat was still connected
         if self.ended:

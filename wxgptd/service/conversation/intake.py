@@ -72,7 +72,7 @@ class Intake:
         return Ignore()
 
     def apply(self, attempt: Attempt, rule: Rule | None) -> Outcome:
-        """Return what becomes of a message that `rule` takes, or that no rule takes."""
+        """Return the outcome of a message: what `rule` says, or nothing without a rule."""
         if rule is None:
             return Ignore()
         self._metrics.rule(attempt.user.account, rule.number)

@@ -1,4 +1,4 @@
-"""What the domain has to be told about a message, beyond the message and its sender's state.
+"""The command for a message: what the domain needs beyond the message and the sender's state.
 
 Clock readings, random values and what spans users reach a decision only inside a command: this is
 where that command is made.
@@ -18,7 +18,7 @@ from wxgptd.domain.model.values import Content, Policy, SessionId, Text
 from wxgptd.ports.keys import PassingKeys
 from wxgptd.service.answers.moderation import Moderation
 from wxgptd.service.conversation.attempt import Attempt
-from wxgptd.service.conversation.clock_offset import ClockOffset
+from wxgptd.service.state.clock_offset import ClockOffset
 from wxgptd.service.state.departed import Departed
 from wxgptd.service.state.projections import Spending
 from wxgptd.service.state.settings import Links
@@ -37,7 +37,7 @@ class Fresh:
 
 @dataclass(frozen=True, slots=True)
 class AcrossUsers:
-    """What a decision about one user depends on, and no user's state has."""
+    """What a decision needs that is in no user's state."""
 
     moderation: Moderation
     spending: Spending

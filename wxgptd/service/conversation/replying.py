@@ -10,7 +10,8 @@ from wxgptd.domain.model.session import Question
 from wxgptd.domain.model.values import DeliveryKey, Notice, User
 from wxgptd.domain.replies import wording
 from wxgptd.ports.wechat import Outcome, Say
-from wxgptd.service.conversation.landing import Landing
+from wxgptd.service.answers.inflight import InFlight
+from wxgptd.service.answers.pushing import Pushing
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.settings import Links, Settings
 
@@ -19,16 +20,22 @@ class Replying:
     """Settles windows, and words their replies."""
 
     def __init__(
-        self, settings: Settings, journal: Journal, landing: Landing, links: Links
+        self,
+        settings: Settings,
+        journal: Journal,
+        flights: InFlight,
+        pushing: Pushing,
+        links: Links,
     ) -> None:
         self._settings = settings
         self._journal = journal
-        self._landing = landing
+        self._flights = flights
+        self._pushing = pushing
         self._links = links
 
     @property
     def margin_s(self) -> float:
-        """How many seconds before WeChat gives up a reply has to leave."""
+        """How many seconds before WeChat's timeout a reply must be sent."""
         return self._settings.reply_margin_s
 
     def offer(self, user: User, delivery: DeliveryKey, at: float) -> None:
@@ -40,7 +47,7 @@ class Replying:
         settings, policy = self._settings, self._settings.account(user).policy
         reminder = self._reminder(user, state.reminder(at, policy.link_ttl_s))
         room = wording.room(settings.texts, self._link(user, window.question))
-        flight = self._landing.flight(user, window.question)
+        flight = self._flights.find(user, window.question)
         self._journal.record(
             user,
             c.OfferReply(
@@ -49,7 +56,7 @@ class Replying:
                 written=flight.written if flight is not None else "",
                 room=max(room - len(reminder.encode("utf-8", "replace")), wording.LEAST_ROOM_BYTES),
                 policy=policy,
-                pushes=self._landing.pushes(user),
+                pushes=self._pushing.would(user),
                 in_line=flight is not None and flight.in_line,
             ),
         )
@@ -76,7 +83,7 @@ class Replying:
         return self._links.answer(self._links.token(user, question))
 
     def _reminder(self, user: User, unseen: Question | None) -> str:
-        """Return the line about an answer that nobody has seen; nothing if there is none."""
+        """Return the line about an unseen answer; nothing if there is none."""
         if unseen is None:
             return ""
         return wording.reminder(unseen, self._link(user, unseen.delivery), self._settings.texts)

@@ -1,4 +1,4 @@
-"""What has to happen although nobody asks: once a second, each chore is done."""
+"""Chores that are done once a second."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from twisted.internet.defer import Deferred, gatherResults, succeed
 
@@ -35,10 +36,8 @@ class Trials:
             asked = assistant.model.ask(prompt, ignore)
             return asked.addCallback(lambda result: _trial(model, result))
 
-        trials: Deferred[list[ModelTrial]] = gatherResults(
-            [tried(model) for model in assistant.models]
-        )
-        return trials.addCallback(lambda found: found)
+        trials = gatherResults([tried(model) for model in assistant.models])
+        return cast("Deferred[Sequence[ModelTrial] | None]", trials)
 
 
 def _trial(model: str, result: Completion | Breakdown) -> ModelTrial:

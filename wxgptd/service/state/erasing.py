@@ -16,22 +16,28 @@ from wxgptd.service.state.keeping import Keeping
 from wxgptd.service.state.timeline import Timeline
 
 
+class OnErasure:
+    """An effect that calls `call` when a user is erased."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+
+    def __call__(self, entry: Entry) -> None:
+        """Call, if `entry` is an erasure."""
+        if _erases(entry):
+            self._call()
+
+
 class Erasing:
-    """Erases users, and acts on it. `forget_rendered` drops what was made of their answers."""
+    """Erases users, and acts on it: an effect."""
 
     def __init__(
-        self,
-        journal: Journal,
-        keeping: Keeping,
-        departed: Departed,
-        timeline: Timeline,
-        forget_rendered: Callable[[], None],
+        self, journal: Journal, keeping: Keeping, departed: Departed, timeline: Timeline
     ) -> None:
         self._journal = journal
         self._keeping = keeping
         self._departed = departed
         self._timeline = timeline
-        self._forget_rendered = forget_rendered
 
     def erase(self, user: User, reason: CloseReason) -> Deferred[bool]:
         """Erase `user`; fires with whether anything was known, once nothing is any more.
@@ -47,12 +53,11 @@ class Erasing:
 
     def __call__(self, entry: Entry) -> None:
         """Act on an erasure, before those who wait are told that their answer will not come."""
-        if not entry.events or not isinstance(entry.events[-1], e.UserErased):
+        if not _erases(entry):
             return
         user, before = entry.user, entry.before
         self._departed.note(user, before, self._timeline.now())
         self._keeping.note_erased()
-        self._forget_rendered()
         command = entry.command
         if isinstance(command, c.EraseUser) and command.reason is CloseReason.OPERATOR:
             return  # who has the user start afresh, limits and blocks included
@@ -67,3 +72,7 @@ class Erasing:
             until = before.standing_until
             blocked = e.StandingChanged(at=now, standing=Standing.BLOCKED, until=until)
             self._journal.record(user, c.Note(blocked))
+
+
+def _erases(entry: Entry) -> bool:
+    return bool(entry.events) and isinstance(entry.events[-1], e.UserErased)

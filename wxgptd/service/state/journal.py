@@ -1,8 +1,9 @@
 """The journal: the only writer of state, and the owner of the rule of order.
 
 decide -> append -> evolve -> (durable) -> act. `record` is the one door: it decides, appends and
-evolves at once, so that the next command sees it, and tells the effects that subscribed. What they
-do outside the process awaits `Journal.committed`.
+takes up the new state at once, so that the next command sees it, and tells the effects that
+subscribed. What they do outside the process awaits `Journal.committed`. The new state is computed
+before the append, so that what cannot follow is never written.
 
 After a start most users are asleep: their state is folded when somebody looks at it.
 """

@@ -1,4 +1,4 @@
-"""What happens, counted; and what is, as gauges: for Prometheus.
+"""What happens, counted for Prometheus. What is at a moment, is in `admin/gauges.py`.
 
 Names and units follow Prometheus's conventions. No label has a user, a text or an address in it,
 so that there are as many series as accounts and assistants make, and no more. All counts begin

@@ -24,7 +24,17 @@ from wxgptd.service import configured
 from wxgptd.service.lifecycle import Lifecycle
 from wxgptd.service.operations.reloading import Adopted
 from wxgptd.service.root import Root
-from wxgptd.service.wiring import answers, base, conversation, operations, state, status
+from wxgptd.service.state.erasing import OnErasure
+from wxgptd.service.wiring import (
+    answers,
+    base,
+    control,
+    conversation,
+    operations,
+    state,
+    status,
+)
+from wxgptd.service.wiring.rooms import Rooms
 from wxgptd.service.world import World
 
 
@@ -37,39 +47,54 @@ class Service:
         self._loaded: Loaded | None = None
         self._lifecycle = Lifecycle(created=world.clock.seconds())
         self.base = base.build(config, world)
-        self.state = state.build(self.base)
-        self.answers = answers.build(self.base, self.state)
-        self.conversation = conversation.build(self.base, self.state, self.answers, self._lifecycle)
+        self.state = state.build(config, self.base)
+        self.answers = answers.build(config, self.base, self.state)
+        self.conversation = conversation.build(
+            config, self.base, self.state, self.answers, self._lifecycle
+        )
         self.operations = operations.build(self.base, self.state, self.answers, self)
+        # In this order: who is erased is forgotten before their answers are called off.
+        for effect in (
+            self.state.erasing,
+            OnErasure(self.conversation.pages.renditions.forget_all),
+            self.answers.answering,
+        ):
+            self.state.journal.subscribe(effect)
         self.root = Root(
             webhooks=self.base.configured.webhooks(config, self.conversation.conversations),
             others=resources(self.conversation.pages),
             ready=lambda: self.ready,
             # What is wrong is the operator's to know.
-            why_ill=lambda: "unhealthy" if self.operations.health.why_ill else "",
+            why_ill=lambda: "unhealthy" if self.why_unhealthy else "",
             verification=config.server.verify_files,
             instance=links.instance_name(world.link_key),
         )
+        self._rooms = Rooms(
+            self.base, self.state, self.answers, self.conversation, self.operations,
+            self._lifecycle,
+        )  # fmt: skip
         registry = self.base.metrics.registry
         registry.register(Gauges(self.status))
-        control = operations.control(
-            self.base, self.state, self.answers, self.conversation, self.operations,
-            self._lifecycle, self.status,
-        )  # fmt: skip
-        self.admin = Admin(control, registry)
+        self.admin = Admin(control.build(self._rooms, self.status), registry)
 
     def figures(self) -> Resource:
-        """Return what can be shown to whoever reads metrics, and nobody else can do harm with."""
+        """Return the resource for readers of metrics. It holds nothing that could do harm."""
         root = Resource()
         root.putChild(b"metrics", MetricsPage(self.base.metrics.registry))
         return root
 
     def status(self) -> DaemonStatus:
-        """Return how the daemon is now."""
-        return status.read(
-            self.base, self.state, self.answers, self.conversation, self.operations,
-            self._lifecycle,
-        )  # fmt: skip
+        """Return the daemon's status as it is now."""
+        return status.read(self._rooms)
+
+    @property
+    def why_unhealthy(self) -> str:
+        """What is wrong with the daemon; empty if nothing is."""
+        return self.operations.health.why_ill
+
+    def note_full(self, what: str) -> None:
+        """Note that a bound was reached; `what` is one of `fullness.WHAT`."""
+        self.base.fullness.note(what)
 
     def summary(self) -> str:
         """Return what the daemon does, in a line."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from wxgptd import config as cfg
 from wxgptd.service.answers.answering import Answering
 from wxgptd.service.answers.asking import Asking
 from wxgptd.service.answers.candidates import Candidates
@@ -34,7 +35,7 @@ class Answers:
     recovery: Recovery
 
 
-def build(base: Base, state: State) -> Answers:
+def build(config: cfg.Config, base: Base, state: State) -> Answers:
     """Build the room."""
     settings, journal, timeline = base.settings, state.journal, base.timeline
     flights = InFlight()
@@ -42,7 +43,7 @@ def build(base: Base, state: State) -> Answers:
     slots = Slots(
         base.world.max_running, settings.max_running, partial(base.fullness.note, "answers")
     )
-    moderation = Moderation(base.config.moderation.words_file)
+    moderation = Moderation(config.moderation.words_file)
     pacing = Pacing(
         settings, journal, base.links, timeline, state.calibrated.pace, state.timeouts.may_spend
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from wxgptd import config as cfg
 from wxgptd.service import configured
 from wxgptd.service.configured import Configured
-from wxgptd.service.operations.fullness import Fullness
+from wxgptd.service.state.fullness import Fullness
 from wxgptd.service.state.metrics import Metrics
 from wxgptd.service.state.settings import Links, Settings
 from wxgptd.service.state.timeline import Timeline
@@ -18,7 +18,6 @@ from wxgptd.service.world import World
 class Base:
     """The ground that the rooms are built on."""
 
-    config: cfg.Config
     world: World
     timeline: Timeline
     metrics: Metrics
@@ -33,7 +32,6 @@ def build(config: cfg.Config, world: World) -> Base:
     metrics = Metrics()
     known = Configured(world, metrics)
     return Base(
-        config=config,
         world=world,
         timeline=Timeline(world.clock, world.wall),
         metrics=metrics,

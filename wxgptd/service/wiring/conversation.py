@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from wxgptd import config as cfg
 from wxgptd.pages.serving import Pages, Place
 from wxgptd.pages.workshop import Workshop
 from wxgptd.service import configured
@@ -11,12 +12,11 @@ from wxgptd.service.conversation.attempts import Attempts
 from wxgptd.service.conversation.conversations import Conversations
 from wxgptd.service.conversation.holding import Holding
 from wxgptd.service.conversation.intake import Intake
-from wxgptd.service.conversation.landing import Landing
 from wxgptd.service.conversation.library import Library, Tokens
 from wxgptd.service.conversation.receiving import AcrossUsers, Fresh, Receiving
 from wxgptd.service.conversation.replying import Replying
+from wxgptd.service.conversation.waiting import Waiting
 from wxgptd.service.lifecycle import Lifecycle
-from wxgptd.service.state.erasing import Erasing
 from wxgptd.service.wiring.answers import Answers
 from wxgptd.service.wiring.base import Base
 from wxgptd.service.wiring.state import State
@@ -28,19 +28,13 @@ class Conversation:
 
     conversations: Conversations
     pages: Pages
-    erasing: Erasing
 
 
-def build(base: Base, state: State, answers: Answers, lifecycle: Lifecycle) -> Conversation:
-    """Build the room, and have what is recorded acted upon."""
-    conversations = _conversations(base, state, answers)
-    erasing = Erasing(
-        state.journal, state.keeping, state.departed, base.timeline,
-        lambda: pages.renditions.forget_all(),  # noqa: PLW0108 (`pages` is made of `erasing`)
-    )  # fmt: skip
-    for effect in (erasing, answers.answering):
-        state.journal.subscribe(effect)
-    url = base.config.server.public_url
+def build(
+    config: cfg.Config, base: Base, state: State, answers: Answers, lifecycle: Lifecycle
+) -> Conversation:
+    """Build the room."""
+    url = config.server.public_url
     pages = Pages(
         Library(
             journal=state.journal,
@@ -48,7 +42,7 @@ def build(base: Base, state: State, answers: Answers, lifecycle: Lifecycle) -> C
             tokens=Tokens(state.index, base.links, base.timeline),
             settings=base.settings,
             timeline=base.timeline,
-            erase=erasing.erase,
+            erase=state.erasing.erase,
         ),
         lambda: base.settings.page_texts,
         Workshop(base.world.threads.pages, base.world.clock),
@@ -56,14 +50,14 @@ def build(base: Base, state: State, answers: Answers, lifecycle: Lifecycle) -> C
         full=base.fullness.note,
         place=Place(configured.path_of(url), configured.host_of(url)),
     )
-    return Conversation(conversations, pages, erasing)
+    return Conversation(_conversations(base, state, answers), pages)
 
 
 def _conversations(base: Base, state: State, answers: Answers) -> Conversations:
     settings, journal, timeline, world = base.settings, state.journal, base.timeline, base.world
-    landing = Landing(journal, answers.flights, answers.pushing, timeline)
-    replying = Replying(settings, journal, landing, base.links)
-    holding = Holding(journal, landing, replying, state.timeouts, base.metrics, timeline)
+    waiting = Waiting(journal, answers.flights, answers.pushing, timeline)
+    replying = Replying(settings, journal, answers.flights, answers.pushing, base.links)
+    holding = Holding(journal, waiting, replying, state.timeouts, base.metrics, timeline)
     intake = Intake(
         settings, journal, state.departed, state.unanswered, base.metrics, world.store.full
     )

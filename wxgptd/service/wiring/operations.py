@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from wxgptd import config as cfg
-from wxgptd.ports.control import Control
-from wxgptd.ports.status import DaemonStatus
-from wxgptd.service.lifecycle import Lifecycle
 from wxgptd.service.operations.health import Health
-from wxgptd.service.operations.maintenance import Maintenance
 from wxgptd.service.operations.reloading import Adoption, Reloading
-from wxgptd.service.operations.sessions import Sessions
 from wxgptd.service.operations.sweeper import SessionExpiry, Sweeper, UnansweredCounts
-from wxgptd.service.operations.trials import Trials
-from wxgptd.service.operations.users import Users
 from wxgptd.service.wiring.answers import Answers
 from wxgptd.service.wiring.base import Base
-from wxgptd.service.wiring.conversation import Conversation
 from wxgptd.service.wiring.state import State
 
 
@@ -55,26 +46,3 @@ def build(base: Base, state: State, answers: Answers, adoption: Adoption) -> Ope
         at_the_end=unanswered.record_all,
     )
     return Operations(Health(world.store, world.threads.health, world.clock), sweeper, reloading)
-
-
-def control(
-    base: Base,
-    state: State,
-    answers: Answers,
-    conversation: Conversation,
-    operations: Operations,
-    lifecycle: Lifecycle,
-    status: Callable[[], DaemonStatus],
-) -> Control:
-    """Return what the operator's command line can ask for."""
-    journal, timeline = state.journal, base.timeline
-    return Control(
-        ready=lambda: lifecycle.ready,
-        status=status,
-        sessions=Sessions(journal, state.sessions, answers.flights, answers.answering, timeline),
-        users=Users(
-            journal, base.settings, conversation.conversations, conversation.erasing, timeline
-        ),
-        trials=Trials(base.settings),
-        maintenance=Maintenance(state.keeping, operations.reloading),
-    )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from wxgptd import config as cfg
 from wxgptd.service import configured
-from wxgptd.service.conversation.clock_offset import ClockOffset
-from wxgptd.service.conversation.lag import LagMonitor
-from wxgptd.service.conversation.timeouts import DeliberateTimeouts
-from wxgptd.service.operations.observers import EventLines
+from wxgptd.service.state.clock_offset import ClockOffset
 from wxgptd.service.state.departed import Departed
+from wxgptd.service.state.erasing import Erasing
+from wxgptd.service.state.event_lines import EventLines
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.keeping import Keeping
+from wxgptd.service.state.lag import LagMonitor
 from wxgptd.service.state.projections import Calibrated, LinkIndex, OpenSessions, Spending
+from wxgptd.service.state.timeouts import DeliberateTimeouts
 from wxgptd.service.state.unanswered import Unanswered
 from wxgptd.service.wiring.base import Base
 
@@ -33,14 +35,15 @@ class State:
     journal: Journal
     keeping: Keeping
     departed: Departed
+    erasing: Erasing
 
 
-def build(base: Base) -> State:
+def build(config: cfg.Config, base: Base) -> State:
     """Build the room."""
     world, settings, timeline = base.world, base.settings, base.timeline
     lag = LagMonitor(world.clock, timeline, lambda: base.fullness.recent().get("connections"))
     index, sessions, lines = (
-        LinkIndex(base.config.links.ttl), OpenSessions(), EventLines(world.link_key),
+        LinkIndex(config.links.ttl), OpenSessions(), EventLines(world.link_key),
     )  # fmt: skip
     timeouts = DeliberateTimeouts(settings.deliberate_timeouts_per_5min, lag.responsive_since)
     clock_offset, calibrated, unanswered = ClockOffset(), Calibrated(), Unanswered()
@@ -53,11 +56,12 @@ def build(base: Base) -> State:
     keeping = Keeping(
         journal=journal,
         store=world.store,
-        retention=configured.retention(base.config),
+        retention=configured.retention(config),
         in_thread=world.threads.storage,
         on_damage=world.on_damage,
         timeline=timeline,
     )
+    departed = Departed()
     return State(
         index=index,
         sessions=sessions,
@@ -70,5 +74,6 @@ def build(base: Base) -> State:
         unanswered=unanswered,
         journal=journal,
         keeping=keeping,
-        departed=Departed(),
+        departed=departed,
+        erasing=Erasing(journal, keeping, departed, timeline),
     )

@@ -1,4 +1,4 @@
-"""How the daemon is at one moment, put together of what the rooms know."""
+"""The daemon's status, collected from the rooms."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ from typing import TypeVar
 from wxgptd import __version__
 from wxgptd.domain.model.values import AccountName
 from wxgptd.ports.status import DaemonStatus, FsyncStatus, TimeoutStatus, UnansweredStatus
-from wxgptd.service.lifecycle import Lifecycle
-from wxgptd.service.wiring.answers import Answers
 from wxgptd.service.wiring.base import Base
-from wxgptd.service.wiring.conversation import Conversation
-from wxgptd.service.wiring.operations import Operations
+from wxgptd.service.wiring.rooms import Rooms
 from wxgptd.service.wiring.state import State
 
 DAY_S = 86_400.0
@@ -21,18 +18,12 @@ DAY_S = 86_400.0
 K = TypeVar("K", bound=str)
 
 
-def read(
-    base: Base,
-    state: State,
-    answers: Answers,
-    conversation: Conversation,
-    operations: Operations,
-    lifecycle: Lifecycle,
-) -> DaemonStatus:
-    """Return how the daemon is now."""
+def read(rooms: Rooms) -> DaemonStatus:
+    """Return the status as it is now."""
+    base, state, answers, lifecycle = rooms.base, rooms.state, rooms.answers, rooms.lifecycle
     now, figures, settings = base.timeline.now(), base.world.store.figures(), base.settings
     accounts, assistants = settings.accounts, settings.assistants
-    why_unhealthy, running = operations.health.why_ill, answers.flights.running()
+    why_unhealthy, running = rooms.operations.health.why_ill, answers.flights.running()
     spent, exhausted = state.spending.spent(), state.spending.exhausted()
     messengers = {
         name: account.messenger
@@ -47,10 +38,10 @@ def read(
         why_unhealthy=why_unhealthy,
         uptime_s=base.world.clock.seconds() - lifecycle.created,
         open_sessions=len(state.sessions),
-        held_attempts=conversation.conversations.held,
+        held_attempts=rooms.conversation.conversations.held,
         running_answers=running,
         waiting_questions=len(answers.flights) - running,
-        page_readers=len(conversation.pages.audiences),
+        page_readers=len(rooms.conversation.pages.audiences),
         deliberate_timeouts={name: _timeouts(state, name, now) for name in accounts},
         suspensions={name: state.timeouts.suspensions(name) for name in accounts},
         unanswered=_unanswered(base, state, accounts),

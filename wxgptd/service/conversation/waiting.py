@@ -9,14 +9,14 @@ from wxgptd.domain.model.reply_window import Settled
 from wxgptd.domain.model.session import Pending
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import DeliveryKey, User
-from wxgptd.service.answers.inflight import Flight, InFlight
+from wxgptd.service.answers.inflight import InFlight
 from wxgptd.service.answers.pushing import Pushing
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.timeline import Timeline
 
 
-class Landing:
-    """Knows what is on its way to a user: answers that are written, and pushes."""
+class Waiting:
+    """Waits for what is on its way to a user: an answer that is written, or a push of it."""
 
     def __init__(
         self, journal: Journal, flights: InFlight, pushing: Pushing, timeline: Timeline
@@ -25,14 +25,6 @@ class Landing:
         self._flights = flights
         self._pushing = pushing
         self._clock = timeline.clock
-
-    def flight(self, user: User, question: DeliveryKey) -> Flight | None:
-        """Return the flight of that question, or None if its answer is on record."""
-        return self._flights.find(user, question)
-
-    def pushes(self, user: User) -> bool:
-        """Tell whether an answer that comes too late will be pushed, as far as is known."""
-        return self._pushing.would(user)
 
     async def by(self, deadline: float, user: User, delivery: DeliveryKey) -> bool:
         """Wait until the answer that `delivery` is about is on record, or `deadline`.

@@ -1,0 +1,27 @@
+"""What the operator's command line can ask for, built upon all rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wxgptd.ports.control import Control
+from wxgptd.ports.status import DaemonStatus
+from wxgptd.service.operations.maintenance import Maintenance
+from wxgptd.service.operations.sessions import Sessions
+from wxgptd.service.operations.trials import Trials
+from wxgptd.service.operations.users import Users
+from wxgptd.service.wiring.rooms import Rooms
+
+
+def build(rooms: Rooms, status: Callable[[], DaemonStatus]) -> Control:
+    """Return what the operator's command line can ask for."""
+    state, answers, settings = rooms.state, rooms.answers, rooms.base.settings
+    journal, timeline = state.journal, rooms.base.timeline
+    return Control(
+        ready=lambda: rooms.lifecycle.ready,
+        status=status,
+        sessions=Sessions(journal, state.sessions, answers.flights, answers.answering, timeline),
+        users=Users(journal, settings, rooms.conversation.conversations, state.erasing, timeline),
+        trials=Trials(settings),
+        maintenance=Maintenance(state.keeping, rooms.operations.reloading),
+    )

@@ -1,0 +1,24 @@
+"""All rooms of a service, built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wxgptd.service.lifecycle import Lifecycle
+from wxgptd.service.wiring.answers import Answers
+from wxgptd.service.wiring.base import Base
+from wxgptd.service.wiring.conversation import Conversation
+from wxgptd.service.wiring.operations import Operations
+from wxgptd.service.wiring.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What a service consists of, from the ground up."""
+
+    base: Base
+    state: State
+    answers: Answers
+    conversation: Conversation
+    operations: Operations
+    lifecycle: Lifecycle
