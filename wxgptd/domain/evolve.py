@@ -94,10 +94,23 @@ def session_of(state: UserState, event: e.Event) -> SessionId:
     """
     match event:
         case (
-            e.SessionOpened()
+            e.ReplyOffered()
+            | e.AttemptRepeated()
+            | e.CommandGiven()
+            | e.ContinuationAsked()
+            | e.MessageHeld()
+            | e.MessageDeclined()
+            | e.UserSubscribed()
+            | e.UserUnsubscribed()
+            | e.HistoryLinkIssued()
+        ):
+            window = state.windows.get(event.delivery)
+            return window.session if window is not None else NO_SESSION
+        case (
+            e.QuestionAsked()
+            | e.SessionOpened()
             | e.SessionClosed()
             | e.SessionResumed()
-            | e.QuestionAsked()
             | e.ModelChosen()
         ):
             return event.session
@@ -112,19 +125,6 @@ def session_of(state: UserState, event: e.Event) -> SessionId:
             | e.ContextTrimmed()
         ):
             return state.session_of(event.question)
-        case (
-            e.CommandGiven()
-            | e.ContinuationAsked()
-            | e.MessageHeld()
-            | e.MessageDeclined()
-            | e.UserSubscribed()
-            | e.UserUnsubscribed()
-            | e.AttemptRepeated()
-            | e.ReplyOffered()
-            | e.HistoryLinkIssued()
-        ):
-            window = state.windows.get(event.delivery)
-            return window.session if window is not None else NO_SESSION
         case (
             e.UserErased()
             | e.StandingChanged()
