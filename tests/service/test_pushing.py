@@ -423,3 +423,24 @@ def test_two_days_after_the_last_message_nothing_is_pushed():
     history.do(complete("q1", LATE, at=20.0))
     assert history.do(push(PUSH_WITHIN_S + 1)) == ()
     assert len(history.do(push(PUSH_WITHIN_S - 1))) == 1
+
+
+def test_what_a_start_pushes_is_recorded_as_it_came_out():
+    story = Story(answer_at(20, LATE), configuration())
+    story.open()
+    story.send("为什么？")
+    story.advance(25)
+    assert kinds(story)[-1] == "AnswerCompleted"
+    account = cfg.Account(
+        token=cfg.Secret("storytoken"), app_id=APP_ID, app_secret=cfg.Secret(SECRET)
+    )
+    story.config.account["main"] = account
+    story.api = WeChatApi(APP_ID, SECRET, story.world_clock.seconds)
+    story.outside.hosts["api.weixin.qq.com"] = story.api
+    story.store.stalled = True  # a disk takes its time, as it does
+    story.restart()
+    story.store.stalled = False
+    story.store.commit()
+    story.advance(5)
+    assert story.api.sent == [("alice", LATE)]
+    assert kinds(story)[-2:] == ["PushStarted", "PushDelivered"]

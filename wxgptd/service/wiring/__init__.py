@@ -142,8 +142,8 @@ class Service:
         self._lifecycle.ready = True
         self.operations.health.begin()
         self.state.lag.begin()
+        self.answers.recovery.begin()  # first: what it settles is what the stop left, and no more
         self.answers.pushing.begin()
-        self.answers.recovery.begin()
         self.conversation.conversations.begin()
         self.operations.sweeper.start()
 
