@@ -28,10 +28,11 @@ TIME_FORMS = "10m, 2h, 3d, yesterday, today, 2026-01-31, 2026-01-31T08:00:00+08:
 
 def output_option(*formats: str) -> Callable[[F], F]:
     """Add `-o FORMAT`, and `--json` for short."""
+    short = "json" if "json" in formats else "ndjson"
 
     def add(function: F) -> F:
         function = click.option(
-            "--json", "output", flag_value="json", default=formats[0], help="Short for -o json."
+            "--json", "output", flag_value=short, default=formats[0], help=f"Short for -o {short}."
         )(function)
         return click.option(
             "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True,

@@ -36,7 +36,8 @@ A time (--since, --until):
   @1700000000                   seconds since 1970
 A span (--for): 30m, 2h, 7d.
 
-Text shows times in this machine's zone, --utc in UTC; JSON is always RFC 3339 in UTC. Another zone:
+Text shows times in this machine's zone, --utc in UTC. In JSON, `at` is RFC 3339 in UTC; other
+times are that, or seconds since 1970 where they are numbers. Another zone:
 TZ=Asia/Shanghai wxgpt tail.
 """,
     ),
@@ -49,7 +50,8 @@ Data goes to standard output, all else (hints, warnings, questions) to standard 
   -o json      one document; --json for short
   -o ndjson    one object a line, each written at once: for streams (tail -f -o ndjson | jq)
 
-Names in JSON are never removed and never change their meaning; new ones may come.
+Names in JSON keep their meaning within a version; CHANGES.md lists those that a new version
+renames. New ones may come at any time.
 
 Colour is for terminals: --color auto|always|never; NO_COLOR and CLICOLOR_FORCE are respected.
 Questions are asked on terminals only; elsewhere a command fails and names the option that is

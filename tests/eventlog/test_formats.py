@@ -16,7 +16,7 @@ from wxgptd.domain.evolve import fold
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import Inconsistent
 from wxgptd.domain.model.values import AccountName, OpenId, User
-from wxgptd.eventlog import codec, framing, loading, reader, repair, segments
+from wxgptd.eventlog import codec, framing, loading, repair, segments, verifying
 from wxgptd.eventlog.following import Follower
 from wxgptd.eventlog.store import Alarms, LogStore, Turns
 
@@ -84,8 +84,8 @@ def test_what_is_appended_to_a_former_version_s_log_goes_into_a_segment_of_its_o
     assert kept == before
     assert (last.user, last.session, last.event) == (NEW, "s9", OPENED)
     assert versions(former) == ([2, 3] if how == "empty" else [2, 2, 3])
-    assert not [info for info in reader.inspect(log_of(former), keyring_of(log_of(former)))
-                if info.damage]  # fmt: skip
+    assert not [info for info in verifying.inspect(log_of(former), keyring_of(log_of(former)))
+                if info.damages]  # fmt: skip
 
 
 def test_a_snapshot_of_a_former_version_is_read(former):
@@ -257,10 +257,11 @@ def test_an_event_that_is_not_in_its_place_is_found(tmp_path, change):
     log = tmp_path / "log"
     injuries.write(log, injuries.conversation(3))
     keys = keyring_of(log)
-    assert not any(info.damage for info in reader.inspect(log, keys))
+    assert not any(info.damages for info in verifying.inspect(log, keys))
     rewritten(log, change)
-    (found,) = [info.damage for info in reader.inspect(log, keys)]
-    assert re.search(r"event \d+ (does not|is not whole)", found)
+    (found,) = [info.damages for info in verifying.inspect(log, keys)]
+    assert found
+    assert all(re.search(r"event \d+ (does not|is not whole)", why) for _, why in found)
 
 
 def test_an_event_of_a_reference_that_nobody_has_is_found_by_a_start(tmp_path):
@@ -298,5 +299,5 @@ def test_what_a_former_format_has_encrypted_does_not_pass_in_a_segment_of_today_
             entry[CARRIED] = msgpack.packb((None, *codec.unpack(entry[CARRIED])))
 
     rewritten(log, without_sessions)
-    found = [info.damage for info in reader.inspect(log, keyring_of(log))]
-    assert "does not say its session" in found[0]
+    found = [info.damages for info in verifying.inspect(log, keyring_of(log))]
+    assert "does not say its session" in found[0][0].why

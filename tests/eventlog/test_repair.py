@@ -27,7 +27,7 @@ from wxgptd.domain.decide import closing
 from wxgptd.domain.evolve import evolve, fold
 from wxgptd.domain.model.state import EMPTY
 from wxgptd.domain.model.values import CloseReason
-from wxgptd.eventlog import framing, loading, reader, repair, segments
+from wxgptd.eventlog import framing, loading, reader, repair, segments, verifying
 from wxgptd.eventlog.store import Alarms, LogStore, Turns
 
 EVENTS = conversation(6)
@@ -64,7 +64,7 @@ def repaired(log: Path) -> repair.Plan:
         state = states.get(record.user, EMPTY)
         assert record.previous == state.version
         states[record.user] = evolve(state, record.event)
-    assert [info.damage for info in reader.inspect(log, keyring_of(log))] == [""]
+    assert [info.damages for info in verifying.inspect(log, keyring_of(log))] == [[]]
     return done
 
 
@@ -148,7 +148,7 @@ def test_behind_a_snapshot_no_damage_before_it_costs_anything(log):
     after = found_in(log)
     assert {user: one.wake() for user, one in after.users.items()} == whole
     assert after.last_seq == len(EVENTS) + len(conversation(2))
-    assert [info.damage for info in reader.inspect(log)] == [""]
+    assert [info.damages for info in verifying.inspect(log)] == [[]]
 
 
 def states_in(log):
@@ -183,7 +183,7 @@ def test_what_a_snapshot_has_survives_whatever_happens_to_the_segments(log, inju
     assert store.load({}).last_seq == last + plan.keyless
     store.start()
     store.close()
-    assert next(info.damage for info in reader.inspect(log)) == ""
+    assert next(info.damages for info in verifying.inspect(log)) == []
 
 
 def test_who_was_erased_behind_a_snapshot_is_no_damage(log):

@@ -12,7 +12,16 @@ from tests.support.builders import ALICE, BOB
 from tests.support.injuries import MASTER, conversation, flip, keyring_of, read, write
 from wxgptd.domain.evolve import fold
 from wxgptd.domain.model.events import PageOpened
-from wxgptd.eventlog import freezing, loading, reader, recovery, retention, segments, snapshot
+from wxgptd.eventlog import (
+    freezing,
+    loading,
+    reader,
+    recovery,
+    retention,
+    segments,
+    snapshot,
+    verifying,
+)
 from wxgptd.eventlog.following import Follower
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.reader import LogDamaged
@@ -184,7 +193,7 @@ def test_a_log_that_lacks_its_beginning_and_has_no_snapshot_is_refused(log):
     first.unlink()
     with pytest.raises(LogDamaged, match="event 1 expected"):
         states(log)
-    assert "missing" in next(reader.inspect(log)).damage
+    assert "missing" in next(verifying.inspect(log)).damages[0].why
 
 
 def test_a_reader_that_is_far_behind_goes_on_with_what_there_is(log):
@@ -212,7 +221,7 @@ def test_a_missing_key_is_damage_and_an_erased_one_is_not(log, tmp_path):
 
 def test_the_log_needs_no_key_to_be_checked(log):
     (log.parent / "keys").rename(log.parent / "elsewhere")
-    assert [info.damage for info in reader.inspect(log, None)] == [""] * len(
+    assert [info.damages for info in verifying.inspect(log, None)] == [[]] * len(
         segments.list_segments(log)
     )
     assert {record.hidden for record in reader.scan(log, None)} == {"sealed"}

@@ -229,8 +229,16 @@ class Found(NamedTuple):
     unreadable: Collection[Path]
 
 
-def load(directory: Path, keys: Keyring, since: Mapping[type[e.Event], float]) -> Found:
+def load(
+    directory: Path,
+    keys: Keyring,
+    since: Mapping[type[e.Event], float],
+    *,
+    everything: bool = False,
+) -> Found:
     """Read the log in `directory`: the newest snapshot, and what follows it.
+
+    Or `everything`: all events, and of the snapshots the oldest one that is needed for that.
 
     `since` says of which kinds of events `recent` is to have those from what time on.
 
@@ -239,7 +247,8 @@ def load(directory: Path, keys: Keyring, since: Mapping[type[e.Event], float]) -
         UnreadableEvent: a newer wxgptd wrote an event.
         Inconsistent: an event rests on another version of its user than there is.
     """
-    snapshot, skipped = snapshots.newest(directory, keys)
+    find = _first_needed if everything else snapshots.newest
+    snapshot, skipped = find(directory, keys)
     index = Index(keys, since)
     if snapshot is not None:
         index.begin_with(snapshot)
@@ -258,6 +267,20 @@ def load(directory: Path, keys: Keyring, since: Mapping[type[e.Event], float]) -
     )
     still_there = [one for one in index.erased if keys.find(one) is not None]
     return Found(loaded, still_there, index.references, skipped.keys())
+
+
+def _first_needed(directory: Path, keys: Keyring) -> snapshots.Newest:
+    """Return the oldest snapshot without which a log cannot be read; none if it begins with 1."""
+    paths = segments.list_segments(directory)
+    first = segments.first_seq_of(paths[0]) if paths else 1
+    skipped: dict[Path, str] = {}
+    for path in segments.list_snapshots(directory) if first > 1 else ():
+        if segments.last_seq_of(path) >= first - 1:
+            try:
+                return snapshots.Newest(snapshots.read(path, keys), skipped)
+            except (OSError, ValueError, TypeError) as error:
+                skipped[path] = str(error)
+    return snapshots.Newest(None, skipped)
 
 
 def _read(directory: Path, index: Index, after: int) -> int:

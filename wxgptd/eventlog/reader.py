@@ -9,7 +9,6 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, formats, framing, segments
@@ -31,21 +30,6 @@ class LogDamaged(WxgptError):
 
 class Dropped(WxgptError):
     """a segment is there no more that was there just now"""
-
-
-class SegmentInfo(NamedTuple):
-    """What there is in one segment. `damage` is why it cannot be read, or empty; a torn tail is
-    none: that is what a crash leaves, and the next start trims it.
-    """
-
-    path: Path
-    size: int
-    frames: int
-    events: int
-    next_seq: int
-    offset: int
-    tail: type[framing.Tail]
-    damage: str
 
 
 def damaged(path: Path, offset: int, why: str) -> LogDamaged:
@@ -244,79 +228,15 @@ def require_beginning(directory: Path) -> None:
         LogDamaged: it is not.
     """
     for path in segments.list_segments(directory)[:1]:
-        if missing := _missing_before(path):
+        if missing := missing_before(path):
             raise damaged(path, 0, missing)
 
 
-def _missing_before(path: Path) -> str:
+def missing_before(path: Path) -> str:
     """Return what is wrong with `path` being the oldest segment, if anything is."""
     first = segments.first_seq_of(path)
     covered = max(map(segments.last_seq_of, segments.list_snapshots(path.parent)), default=0)
     return f"events {covered + 1} to {first - 1} are missing" if covered + 1 < first else ""
-
-
-def damage_before(directory: Path, seq: int) -> Sequence[str]:
-    """Return what is wrong with the sealed segments of the events up to `seq`, undecoded."""
-    found: list[str] = []
-    due = 0
-    for path in segments.list_segments(directory)[:-1]:
-        first = segments.first_seq_of(path)
-        if first > seq:
-            break
-        if due and first != due:
-            found.append(f"event {due} expected before {path.name}")
-        due = 0
-        try:
-            with mapped(path) as data:
-                header = read_header(path, data, last=False)
-                assert header is not None
-                due = require_tail(path, framing.tail_of(data, header), last=False)
-        except Dropped:
-            continue
-        except LogDamaged as error:
-            found.append(f"{path.name}: byte {error.offset}: {error.why}")
-    return found
-
-
-def inspect(directory: Path, keys: Keyring | None = None) -> Iterator[SegmentInfo]:
-    """Yield what there is in each segment, every event of it decoded. Damage is not raised."""
-    paths, due = segments.list_segments(directory), None
-    decoder = Decoder(keys)
-    for index, path in enumerate(paths):
-        info = _inspect(path, due, decoder, last=index == len(paths) - 1)
-        yield info
-        # Behind damage nobody knows what is due: what follows is not to blame.
-        due = 0 if info.damage else info.next_seq
-
-
-def _inspect(path: Path, due: int | None, decoder: Decoder, *, last: bool) -> SegmentInfo:
-    count = events = 0
-    first = segments.first_seq_of(path)
-    with mapped(path) as data:
-        tail: framing.Tail = framing.Torn(0, first)
-        damage = ""
-        try:
-            header = read_header(path, data, last=last)
-            if header is not None:
-                if due is None:
-                    damage = _missing_before(path)
-                elif due and due < first:
-                    damage = f"events {due} to {first - 1} are missing before it"
-                elif due > first:
-                    damage = f"event {due} expected, {first} found"
-                walk = framing.Walk(data, header)
-                for frame in walk:
-                    count += 1
-                    events += sum(1 for _ in decoder.records(path, header, frame))
-                tail = walk.tail
-                require_tail(path, tail, last=last)
-        except LogDamaged as error:
-            damage = damage or error.why
-            if not isinstance(tail, framing.Damaged):
-                tail = framing.Damaged(error.offset, first + events, damage)
-        return SegmentInfo(
-            path, len(data), count, events, tail.next_seq, tail.end, type(tail), damage
-        )
 
 
 class mapped:  # noqa: N801 (a context manager that reads as a word)

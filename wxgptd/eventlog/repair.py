@@ -33,6 +33,7 @@ from wxgptd.eventlog import (
     recovery,
     segments,
     snapshot,
+    verifying,
     whole,
 )
 from wxgptd.eventlog.keyring import Keyring
@@ -155,6 +156,9 @@ class _Salvage:
         self.snapshot, _ = snapshot.newest(directory, keys)
         if self.snapshot is not None:
             self.plan.begins_at = self._first_that_follow(self.snapshot.last_seq)
+            if _history_is_inconsistent(directory, keys):
+                # What came before it makes no sense, and no state rests on it.
+                self.plan.begins_at = self.snapshot.last_seq + 1
             self._states = loading.states(self.snapshot, keys)
             # What their events rest on, nobody can read any more.
             self._untold = {one for one in self._states if keys.find(one) is None}
@@ -172,11 +176,7 @@ class _Salvage:
 
     def entries(self) -> Iterator[codec.Entry]:
         """Yield what can be kept."""
-        self.plan.refused.extend(
-            f"{info.path.name}: byte {info.offset}: {info.damage}"
-            for info in reader.inspect(self._directory, self._keys)
-            if info.damage
-        )
+        self.plan.refused.extend(verifying.verify(self._directory, self._keys).lines)
         if not self.plan.refused:
             self.plan.refused.extend(_refused(self._directory, self._keys))
         erased: set[str] = set()
@@ -332,3 +332,15 @@ def _refused(directory: Path, keys: Keyring) -> Iterator[str]:
                 user.wake()
     except WxgptError as error:
         yield str(error)
+
+
+def _history_is_inconsistent(directory: Path, keys: Keyring) -> bool:
+    """Tell whether events of users cannot follow each other, in what a start need not read."""
+    try:
+        for user in loading.load(directory, keys, {}, everything=True).loaded.users.values():
+            user.wake()
+    except Inconsistent:
+        return True
+    except WxgptError:
+        return False
+    return False

@@ -16,7 +16,15 @@ from wxgptd.domain.model.events import Event, UserErased
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import User
 from wxgptd.errors import WxgptError
-from wxgptd.eventlog import codec, loading, reader, recovery, retention, segments, snapshot
+from wxgptd.eventlog import (
+    codec,
+    loading,
+    recovery,
+    retention,
+    segments,
+    snapshot,
+    verifying,
+)
 from wxgptd.eventlog.disk import DISK, Disk, says_full
 from wxgptd.eventlog.keyring import Keyring, UserKey
 from wxgptd.eventlog.writer import Listener, SegmentBounds, Writer
@@ -148,7 +156,7 @@ class LogStore:
 
         In any thread. Nothing is decrypted or decoded.
         """
-        return reader.damage_before(self._directory, seq)
+        return verifying.damage_before(self._directory, seq)
 
     def append(self, user: User, events: Sequence[InSession], expected: int) -> Deferred[int]:
         """Append `events`, each with its session, which rest on version `expected` of `user`.

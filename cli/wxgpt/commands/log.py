@@ -15,7 +15,6 @@ from wxgpt.failures import UsageFailure
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from wxgptd.eventlog.keyring import Keyring
     from wxgptd.eventlog.repair import Plan
 
 
@@ -45,10 +44,10 @@ def stat(output: str) -> None:
       wxgpt log stat
       wxgpt log stat --json
     """
-    from wxgptd.eventlog import reader, segments
+    from wxgptd.eventlog import segments, verifying
 
     directory, keys = options.open_log()
-    found = list(reader.inspect(directory, keys))
+    found = list(verifying.inspect(directory, keys))
     snapshots = segments.list_snapshots(directory)
     if output == "json":
         rows = [
@@ -92,57 +91,42 @@ def verify(output: str) -> None:
 
     The exit status is 5 if there is any.
     """
-    from wxgptd.eventlog import framing, reader
+    from wxgptd.eventlog import framing, reader, verifying
 
     log = options.open_log()
-    damages: list[dict[str, object]] = []
-    count, first, last = 0, 0, 0
-    for info in reader.inspect(*log):
-        first = first or info.next_seq - info.events
-        count, last = count + 1, info.next_seq - 1
-        if info.damage:
-            found = {"segment": info.path.name, "offset": info.offset, "why": info.damage}
-            damages.append(found)
-            if output == "text":
-                click.echo(f"{info.path.name}: byte {info.offset}: {info.damage}")
-        elif info.tail is framing.Torn:
+    verdict = verifying.verify(*log)
+    for why in verdict.unused:
+        click.echo(f"a snapshot is not used: {why}", err=True)
+    for info in verdict.segments:
+        if info.tail is framing.Torn:
             click.echo(
                 f"{info.path.name}: torn at byte {info.offset}: the unfinished end of a write, "
                 "trimmed at the next start",
                 err=True,
             )
-    said = {"segments": count, "first_seq": first, "last_seq": last, "damages": damages}
-    if output == "json" and damages:
-        click.echo(render.dumps({"ok": False, **said}))
-    if damages:
-        number = len(damages)
+    known, count = log.keys is not None, len(verdict.segments)
+    first = verdict.segments[0].next_seq - verdict.segments[0].events if count else 0
+    last = verdict.segments[-1].next_seq - 1 if count else 0
+    if output == "json":
+        damages = [
+            {"segment": info.path.name, "offset": damage.offset, "why": damage.why}
+            for info in verdict.segments
+            for damage in info.damages
+        ]
+        damages += [{"segment": None, "offset": None, "why": why} for why in verdict.stories]
+        said = {"segments": count, "first_seq": first, "last_seq": last, "damages": damages}
+        click.echo(render.dumps({"ok": verdict.is_sound, **said, "users_read": known}))
+    elif verdict.is_sound:
+        unread = "" if known else "; what users said was not looked at"
+        click.echo(f"ok: {count} segments, events {first} to {last}{unread}")
+    else:
+        for line in verdict.lines:
+            click.echo(line)
+    if not verdict.is_sound:
         raise reader.LogDamaged(
-            f"{number} damaged segment{'s' if number > 1 else ''}",
+            "the log is damaged",
             hint="`wxgpt log repair --dry-run` says what can be saved; a backup may have more",
         )
-    if log.keys is not None:
-        _verify_users(log.directory, log.keys)
-    if output == "json":
-        click.echo(render.dumps({"ok": True, **said, "users_read": log.keys is not None}))
-        return
-    unread = "" if log.keys is not None else "; what users said was not looked at"
-    click.echo(f"ok: {count} segments, events {first} to {last}{unread}")
-
-
-def _verify_users(directory: Path, keys: Keyring) -> None:
-    """Fold what every user has done.
-
-    Raises:
-        LogDamaged: keys are missing, or the log ends before its snapshot.
-        Inconsistent: an event cannot follow the ones before it.
-    """
-    from wxgptd.eventlog import loading
-
-    loaded = loading.load(directory, keys, {}).loaded
-    for why in loaded.skipped:
-        click.echo(f"a snapshot is not used: {why}", err=True)
-    for user in loaded.users.values():
-        user.wake()
 
 
 @command.command("repair")
@@ -247,6 +231,8 @@ def import_(source: IO[bytes]) -> None:
         fresh = directory.with_name(f"{directory.name}.importing")
         shutil.rmtree(fresh, ignore_errors=True)  # of an import that was interrupted
         segments.make_private_directory(fresh)
+        own = keyring.master_path(state_dir)
+        had_key = own.exists()
         try:
             master = options.configured_master_key() or keyring.own_master(state_dir)
             keys = keyring.Keyring(segments.keyring_path(state_dir), master)
@@ -255,6 +241,10 @@ def import_(source: IO[bytes]) -> None:
             if not count:
                 raise UsageFailure("there is no event in it", hint="is it what `log export` wrote?")
             whole.place(fresh, directory)
+        except BaseException:
+            if not had_key:
+                own.unlink(missing_ok=True)  # nothing was encrypted with it
+            raise
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     click.echo(f"{directory}: {count} events")

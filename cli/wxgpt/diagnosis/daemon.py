@@ -112,15 +112,19 @@ def pushing(config: Config) -> Iterator[Finding]:
 
 def log() -> Iterator[Finding]:
     """Read all of the log, and see whether it is whole."""
-    from wxgptd.eventlog import reader
+    from wxgptd.eventlog import verifying
 
+    fix = "wxgpt log verify says where, wxgpt log repair mends it"
     try:
-        found = options.open_log()
-        events = sum(info.events for info in reader.inspect(found.directory))
+        verdict = verifying.verify(*options.open_log())
+        events = sum(info.events for info in verdict.segments)
     except (WxgptError, OSError) as error:
         if isinstance(error, WxgptError) and error.exit_status == 5:
-            yield bad("log", str(error), "wxgpt log verify says where, wxgpt log repair mends it")
+            yield bad("log", str(error), fix)
         else:
             yield skipped("log", str(error))
         return
-    yield good("log", f"{events} events, whole", events=events)
+    if verdict.is_sound:
+        yield good("log", f"{events} events, whole", events=events)
+    else:
+        yield bad("log", next(iter(verdict.lines)), fix, events=events)

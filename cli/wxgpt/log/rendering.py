@@ -109,7 +109,7 @@ def as_line(record: AnyRecord, *, utc: bool, width: int) -> str:
 def _label(record: AnyRecord) -> tuple[str, str]:
     match record.event:
         case e.SessionOpened(assistant=assistant, ttl_s=ttl_s):
-            return "opened", f"{assistant}, {ttl_s:g} s without a message end it"
+            return "opened", f"{assistant}, {ttl_s:g} s without activity end it"
         case e.SessionClosed(reason=reason):
             return "closed", str(reason)
         case e.SessionResumed():

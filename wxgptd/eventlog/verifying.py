@@ -1,0 +1,151 @@
+"""Verify a log: every segment, every event, and every user's story. Nothing is changed.
+
+A start reads what follows the newest snapshot; this reads everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from wxgptd.errors import WxgptError
+from wxgptd.eventlog import framing, loading, reader, segments
+from wxgptd.eventlog.keyring import Keyring
+
+
+class Damage(NamedTuple):
+    """What is wrong, and at which byte of the segment."""
+
+    offset: int
+    why: str
+
+
+class SegmentInfo(NamedTuple):
+    """What there is in one segment. A torn tail is no damage: that is what a crash leaves, and the
+    next start trims it. It begins at `offset`.
+    """
+
+    path: Path
+    size: int
+    frames: int
+    events: int
+    next_seq: int
+    offset: int
+    tail: type[framing.Tail]
+    damages: Sequence[Damage]
+
+
+class Verdict(NamedTuple):
+    """What is wrong with a log, a line each. `unused` are snapshots that cannot be read."""
+
+    segments: Sequence[SegmentInfo]
+    stories: Sequence[str]
+    unused: Sequence[str]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.stories and not any(info.damages for info in self.segments)
+
+    @property
+    def lines(self) -> Iterator[str]:
+        """All that is wrong."""
+        for info in self.segments:
+            for damage in info.damages:
+                yield f"{info.path.name}: byte {damage.offset}: {damage.why}"
+        yield from self.stories
+
+
+def verify(directory: Path, keys: Keyring | None) -> Verdict:
+    """Read everything. Without `keys`, what users said and whether events can follow is not told.
+
+    Whether each user's events can follow each other is told only where all events can be read.
+    """
+    infos = tuple(inspect(directory, keys))
+    if keys is None or any(info.damages for info in infos) or not infos:
+        return Verdict(infos, (), ())
+    stories: list[str] = []
+    unused: Sequence[str] = ()
+    try:
+        loaded = loading.load(directory, keys, {}, everything=True).loaded
+        unused = loaded.skipped
+        for user in loaded.users.values():
+            try:
+                user.wake()
+            except WxgptError as error:
+                stories.append(str(error))
+    except loading.NotEncrypted:
+        pass
+    except WxgptError as error:
+        stories.append(str(error))
+    return Verdict(infos, stories, unused)
+
+
+def inspect(directory: Path, keys: Keyring | None = None) -> Iterator[SegmentInfo]:
+    """Yield what there is in each segment, every event of it decoded. Damage is not raised."""
+    paths, due = segments.list_segments(directory), None
+    decoder = reader.Decoder(keys)
+    for index, path in enumerate(paths):
+        info = _inspect(path, due, decoder, last=index == len(paths) - 1)
+        yield info
+        # After damage nothing tells what is due: what follows is not to blame.
+        due = 0 if info.damages else info.next_seq
+
+
+def _inspect(path: Path, due: int | None, decoder: reader.Decoder, *, last: bool) -> SegmentInfo:
+    count = events = 0
+    first = segments.first_seq_of(path)
+    damages: list[Damage] = []
+    with reader.mapped(path) as data:
+        tail: framing.Tail = framing.Torn(0, first)
+        try:
+            header = reader.read_header(path, data, last=last)
+            if header is not None:
+                if why := _out_of_order(path, due, first):
+                    damages.append(Damage(0, why))
+                walk = framing.Walk(data, header)
+                for frame in walk:
+                    count += 1
+                    try:
+                        events += sum(1 for _ in decoder.records(path, header, frame))
+                    except reader.LogDamaged as error:
+                        damages.append(Damage(error.offset, error.why))
+                tail = walk.tail
+                reader.require_tail(path, tail, last=last)
+        except reader.LogDamaged as error:
+            damages.append(Damage(error.offset, error.why))
+        kind = framing.Damaged if damages else type(tail)
+        return SegmentInfo(path, len(data), count, events, tail.next_seq, tail.end, kind, damages)
+
+
+def _out_of_order(path: Path, due: int | None, first: int) -> str:
+    """Return what is wrong with a segment that begins with `first` where `due` is expected."""
+    if due is None:
+        return reader.missing_before(path)
+    if due and due < first:
+        return f"events {due} to {first - 1} are missing before it"
+    return f"event {due} expected, {first} found" if due > first else ""
+
+
+def damage_before(directory: Path, seq: int) -> Sequence[str]:
+    """Return what is wrong with the sealed segments of the events up to `seq`, undecoded."""
+    found: list[str] = []
+    due = 0
+    for path in segments.list_segments(directory)[:-1]:
+        first = segments.first_seq_of(path)
+        if first > seq:
+            break
+        if due and first != due:
+            found.append(f"event {due} expected before {path.name}")
+        due = 0
+        try:
+            with reader.mapped(path) as data:
+                header = reader.read_header(path, data, last=False)
+                assert header is not None
+                due = reader.require_tail(path, framing.tail_of(data, header), last=False)
+        except reader.Dropped:
+            continue
+        except reader.LogDamaged as error:
+            found.append(f"{path.name}: byte {error.offset}: {error.why}")
+    return found
