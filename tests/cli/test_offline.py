@@ -742,6 +742,8 @@ def test_an_export_makes_the_log_again(place, tmp_path_factory, version):
         (lambda lines: [], "there is no event in it"),
         (lambda lines: ["not json"], "line 1 is none of an export"),
         (lambda lines: ["[]"], "line 1 is none of an export"),
+        (lambda lines: [lines[0].replace('"at_s": 0.0', '"at_s": []')], "[] is no float"),
+        (lambda lines: [lines[0].replace('"chatgpt"', "7")], "7 is no str"),
         (lambda lines: lines[:-1], "the export is not whole"),
         (lambda lines: [*lines[:-2], lines[-1]], "the export is not whole"),
     ],
@@ -754,6 +756,7 @@ def test_what_is_no_whole_export_leaves_no_log(place, tmp_path_factory, change, 
     assert ran.code == 2
     assert why in ran.err
     assert sorted(path.name for path in (other / "state").iterdir()) == ["keys", "lock"]
+    assert list((other / "state" / "keys").iterdir()) == [], "a restore is still possible"
 
 
 @pytest.mark.processes

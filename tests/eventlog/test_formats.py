@@ -16,8 +16,9 @@ from wxgptd.domain.evolve import fold
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import Inconsistent
 from wxgptd.domain.model.values import AccountName, OpenId, User
-from wxgptd.eventlog import codec, framing, loading, repair, segments, verifying
+from wxgptd.eventlog import codec, framing, loading, recovery, repair, segments, verifying
 from wxgptd.eventlog.following import Follower
+from wxgptd.eventlog.reader import LogDamaged
 from wxgptd.eventlog.store import Alarms, LogStore, Turns
 
 SNAPSHOTS = LOGS.parent / "snapshots"
@@ -301,3 +302,109 @@ def test_what_a_former_format_has_encrypted_does_not_pass_in_a_segment_of_today_
     rewritten(log, without_sessions)
     found = [info.damages for info in verifying.inspect(log, keyring_of(log))]
     assert "does not say its session" in found[0][0].why
+
+
+def header_only(log: Path, snapshot_of: int) -> None:
+    """Leave a snapshot, and of the segments only the header of the next one: of a former format."""
+    first = segments.list_segments(log)[0]
+    header = framing.unpack_header(first.read_bytes())
+    for path in segments.list_segments(log):
+        path.unlink()
+    fresh = header._replace(first_seq=snapshot_of + 1)
+    (log / segments.segment_name(snapshot_of + 1)).write_bytes(framing.pack_header(fresh))
+
+
+@pytest.mark.parametrize("torn", [0, 7])
+def test_a_segment_without_events_is_replaced_and_never_missing(former, torn):
+    """It may be all that there is behind a snapshot: without it a start would refuse the log."""
+    log = log_of(former)
+    shutil.copy(next((SNAPSHOTS / "v5").iterdir()), log)
+    header_only(log, 48)
+    (path,) = segments.list_segments(log)
+    if torn:
+        path.write_bytes(path.read_bytes()[:-torn])
+    ready = recovery.make_ready(log)
+    assert (ready.segment, ready.next_seq) == (path, 49)
+    assert framing.unpack_header(path.read_bytes()).version == framing.FORMAT_VERSION
+    assert loading.load(log, keyring_of(log), {}).loaded.last_seq == 48
+    appended(former, OPENED)
+    assert [record.seq for record in injuries.read(log)] == [49]
+
+
+def test_what_a_repair_moved_without_its_key_is_no_damage_when_the_key_is_found(former):
+    log = log_of(former)
+    ring = segments.keyring_path(former)
+    before, all_keys = injuries.read(log), ring.read_bytes()
+    keys = keyring_of(log)
+    keys.write(without=[keys.of(User(AccountName("main"), OpenId("alice"))).reference])
+    repair.repair(log, log.with_name("aside"), keyring_of(log), 1 << 20)
+    ring.write_bytes(all_keys)
+    found = injuries.read(log)
+    assert len(found) == len(before) + 1  # and that alice is erased
+    assert not any(info.damages for info in verifying.inspect(log, keyring_of(log)))
+
+
+def test_a_repair_does_not_take_a_former_format_for_today_s(tmp_path):
+    """Without what is encrypted, an event one field short could be read one field off."""
+    log = tmp_path / "log"
+    opened = e.SessionOpened(at=1.0, session="s1", assistant="chatgpt", ttl_s=300.0)
+    given = e.CommandGiven(at=2.0, delivery="m1", command="stop", sent_at=2)
+    injuries.write(log, [opened])
+    injuries.write(log, [given], previous=1)
+    before = injuries.events(log)
+    for path in segments.list_segments(log):
+        as_format_2(path)
+    injure(segments.list_segments(log)[1], flip(30))
+    repair.repair(log, log.with_name("aside"), keyring_of(log), 1 << 20)
+    assert injuries.events(log) == before
+
+
+def as_format_2(path: Path) -> None:
+    """Write a segment as a former version would have: no sessions, nothing bound."""
+    data = memoryview(path.read_bytes())
+    header = framing.unpack_header(data)._replace(version=framing.UNBOUND_VERSION)
+    written, seq = framing.pack_header(header), header.first_seq
+    for frame in framing.Walk(data, framing.unpack_header(data)):
+        entries = []
+        for *entry, carried, sealed in codec.unpack(frame.payload):
+            assert not sealed, "this helper has no key"
+            entries.append((*entry, msgpack.packb(codec.unpack(carried)[1:]), sealed))
+        payload = codec.join(len(entries), [codec.pack(entries)])
+        written += framing.pack_frame(header.key, seq, len(entries), payload)
+        seq += len(entries)
+    path.write_bytes(written + framing.pack_footer(header.key, seq))
+
+
+def test_a_follower_of_a_log_without_events_ends_its_poll(former):
+    log = log_of(former)
+    for path in segments.list_segments(log):
+        path.unlink()
+    header = framing.Header(1, 0.0, 7)
+    sealed = framing.pack_header(header) + framing.pack_footer(7, 1)
+    (log / segments.segment_name(1)).write_bytes(sealed)
+    follower = Follower(log, keyring_of(log), after=0)
+    assert list(follower.poll()) == []
+    recovery.make_ready(log)
+    appended(former, OPENED)
+    assert [record.session for record in follower.poll()] == ["s9"]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [[1.5], [[]], [[1, 2, 3]], [[1, 1, 0.0, 7, 0, b"\x90", b""]], [["x"] * 7], [None]],
+    ids=repr,
+)
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_whatever_a_frame_that_checks_has_in_it_is_damage_and_nothing_else(
+    tmp_path, payload, version
+):
+    log = tmp_path / "log"
+    injuries.write(log, injuries.conversation(1))
+    header = framing.Header(1, 0.0, 7, version)
+    frame = framing.pack_frame(7, 1, len(payload), msgpack.packb(payload))
+    written = framing.pack_header(header) + frame + framing.pack_footer(7, 1 + len(payload))
+    segments.list_segments(log)[0].write_bytes(written)
+    assert verifying.verify(log, keyring_of(log)).lines
+    with pytest.raises(LogDamaged):
+        injuries.read(log)
+    repair.plan(log, keyring_of(log))

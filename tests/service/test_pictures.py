@@ -11,6 +11,7 @@ from tests.support.outside import Recorder
 from tests.support.story import Story, configuration
 from wxgpt.wechat import messages
 from wxgptd import config as cfg
+from wxgptd.domain.model.events import AnswerFailed
 
 URL = "http://mmbiz.qpic.cn/mmbiz_jpg/abc/0"
 JPEG = b"\xff\xd8\xff\xe0" + b"x" * 1_000
@@ -223,3 +224,20 @@ def test_beyond_the_room_for_pictures_questions_wait_and_others_do_not(monkeypat
     assert words.reply == "一只猫。"
     story.advance(5)
     assert [one.reply for one in sent] == ["一只猫。"] * 4
+
+
+@pytest.mark.parametrize("how", ["stop", "/clear"])
+def test_a_picture_whose_fetch_is_called_off_is_no_failure(how):
+    story = told()
+    story.outside.hosts["mmbiz.qpic.cn"] = Recorder(lambda *_: None)  # it never answers
+    story.open()
+    story.deliver(messages.image_message(URL))
+    story.advance(1)
+    before = len(story.store.events())
+    if how == "stop":
+        story.service.end()
+    else:
+        story.send(how)
+    story.flush()
+    failed = [one for one in story.store.events()[before:] if isinstance(one, AnswerFailed)]
+    assert [one.reason for one in failed] == ([] if how == "stop" else ["stopped"])

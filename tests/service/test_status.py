@@ -100,3 +100,11 @@ def test_every_field_is_a_gauge_of_the_same_name_and_value(story):
 def test_what_a_removed_assistant_has_cost_today_still_counts(story):
     story.service.state.spending._costs["former"] = 1.5
     assert story.service.status().cost_today == {"chatgpt": 0.0, "former": 1.5}
+
+
+def test_before_it_is_ready_the_status_asks_nothing_of_what_a_start_is_still_reading(story):
+    story.service._lifecycle.ready = False
+    story.service.state.unanswered.between = None  # asking would fail
+    said = as_json(story)
+    assert (said["ready"], said["deliberate_timeouts"], said["unanswered"]) == (False, {}, {})
+    assert list(Gauges(story.service.status).collect())

@@ -11,6 +11,7 @@ from functools import reduce
 from typing import assert_never
 
 from wxgptd.domain.model import events as e
+from wxgptd.domain.model.reply_window import Open, Settled, Window
 from wxgptd.domain.model.state import EMPTY, UserState
 from wxgptd.domain.model.values import NO_SESSION, SessionId
 from wxgptd.domain.transitions import pushes, questions, sessions, windows
@@ -104,8 +105,7 @@ def session_of(state: UserState, event: e.Event) -> SessionId:
             | e.UserUnsubscribed()
             | e.HistoryLinkIssued()
         ):
-            window = state.windows.get(event.delivery)
-            return window.session if window is not None else NO_SESSION
+            return _of_window(state, state.windows.get(event.delivery))
         case (
             e.QuestionAsked()
             | e.SessionOpened()
@@ -135,3 +135,13 @@ def session_of(state: UserState, event: e.Event) -> SessionId:
             return NO_SESSION
         case _:
             assert_never(event)
+
+
+def _of_window(state: UserState, window: Window | None) -> SessionId:
+    match window:
+        case None:
+            return NO_SESSION
+        case Open(question=question, session=session):
+            return session or state.session_of(question)  # a former snapshot did not say it
+        case Settled(reply=reply, session=session):
+            return session or state.session_of(reply.question)

@@ -38,6 +38,10 @@ session is nil, and what is encrypted is `Unbound`.
 """
 
 
+LOST = b"-"
+"""What stands for the encrypted part of an event that was moved when its key was lost."""
+
+
 class Unbound(bytes):
     """What an entry of format 2 has encrypted: it is not bound to its place."""
 
@@ -107,6 +111,7 @@ class _Encoding(NamedTuple):
 
 class _Decoding(NamedTuple):
     version: int
+    fields: int
     build: Callable[[float, Packed], e.Event]
     personal: tuple[int, ...]
 
@@ -165,6 +170,7 @@ _ENCODE = {
 _DECODE = {
     kind.tag: _Decoding(
         kind.version,
+        len(FIELDS[kind.event.__name__]),
         _builder(kind.event, list(FIELDS[kind.event.__name__].values())),
         _indices(kind),
     )
@@ -234,20 +240,22 @@ def moved(entry: Entry, previous: int, session: SessionId, key: UserKey | None) 
     """Return `entry` as that user's event number `previous`, in `session`, in today's format.
 
     What is encrypted is bound to its place, so it is encrypted again. Without the key it cannot be
-    read anywhere, so it stays as it is.
+    read anywhere, and is `LOST`: it would be damage where the key is found again.
     """
     tag, version, at, reference, before, carried, sealed = entry
     in_session, *body = unpack(carried)
     if (previous, session) == (before, in_session):
         return entry
-    if key is not None and sealed:
-        sealed = key.seal(_opened(entry, key), _place(reference, previous, tag, version))
+    if sealed:
+        sealed = LOST
+        if key is not None and entry[-1] != LOST:
+            sealed = key.seal(_opened(entry, key), _place(reference, previous, tag, version))
     return tag, version, at, reference, previous, _packed((session, *body)), sealed
 
 
 def _place(reference: str, previous: int, tag: int, version: int) -> bytes:
     """Return what an event's encrypted part is bound to: in another place it does not decrypt."""
-    return f"{reference}:{previous}:{tag}:{version}".encode()
+    return f"{reference}:{previous}:{tag}:{version}".encode("utf-8", "surrogatepass")
 
 
 def _opened(entry: Entry, key: UserKey) -> bytes:
@@ -302,7 +310,7 @@ def decode(seq: int, entry: Entry, keys: Keyring | None) -> AnyRecord:
         session, what = _read(entry, key)
     except KeyError as error:
         raise ValueError(f"event {seq} has an unknown value: {error}") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"event {seq} {error}") from error
     return Recorded(seq, user, session or NO_SESSION, previous, what, hidden)
 
@@ -331,7 +339,7 @@ def _read(entry: Entry, key: UserKey | None) -> tuple[SessionId | None, e.Event]
 
 def _fill(entry: Entry, key: UserKey | None, body: list[object], missing: list[int]) -> None:
     """Put what was encrypted into its places; what stands for it, where there is no key."""
-    if key is None:
+    if key is None or entry[-1] == LOST:
         said: Packed = [_UNKNOWN.get((entry[0], index), "") for index in missing]
     else:
         said = unpack(_opened(entry, key))
@@ -344,6 +352,8 @@ def build(tag: int, version: int, at: float, body: Packed) -> e.Event:
     known = _DECODE[tag]
     if version != known.version:
         body = upcast(tag, version, known.version, body)
+    if len(body) != known.fields:
+        raise ValueError(f"has {len(body)} fields, not {known.fields}")
     return known.build(at, body)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,8 +25,10 @@ class Follower:
         self._decoder = reader.Decoder(keys)
         self._after = after
         self._begin = -1
+        self._done: tuple[Path, int] | None = None
         self._path: Path | None = None
         self._header: framing.Header | None = None
+        self._inode = 0
         self._offset = framing.HEADER_BYTES
         self._due = 0
 
@@ -60,6 +63,7 @@ class Follower:
                 raise reader.damaged(path, base + tail.end, tail.why)
             if not isinstance(tail, framing.Sealed):
                 return
+            self._done = path, self._inode
             self._path, self._due = None, tail.next_seq
 
     def _enter_segment(self) -> bool:
@@ -81,12 +85,13 @@ class Follower:
             return False  # sealed, and the next one is yet to come
         try:
             with path.open("rb") as file:
+                inode = os.fstat(file.fileno()).st_ino
                 header = framing.unpack_header(file.read(framing.HEADER_BYTES))
         except FileNotFoundError:
             return self._enter_segment()
-        if header is None:
-            return False
+        if header is None or self._done == (path, inode):
+            return False  # one without events was read, and its successor will have its name
         reader.require_format(path, header)
-        self._path, self._header = path, header
+        self._path, self._header, self._inode = path, header, inode
         self._offset, self._due = framing.HEADER_BYTES, header.first_seq
         return True

@@ -21,7 +21,8 @@ LOOK_BACK_EVENTS = 50_000
 
 def is_plain(entries: Sequence[Packed]) -> bool:
     """Tell whether the entries of a frame are of format 1: they have an OpenID in the clear."""
-    return bool(entries) and isinstance(entries[0][4], str)
+    first = entries[0] if entries else ()
+    return isinstance(first, tuple) and len(first) == 7 and isinstance(first[4], str)
 
 
 def upgraded(version: int, entries: Packed) -> Sequence[codec.Entry]:

@@ -91,7 +91,7 @@ class Sleeper:
             if self.snapshot is not None and self.snapshot.frozen and self.key is not None:
                 begin = freezing.thaw(self.key.open(self.snapshot.frozen))
             return reduce(evolve, (codec.event(one, self.key) for one in self.entries), begin)
-        except (ValueError, TypeError, LookupError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise reader.LogDamaged(
                 f"what user {self.reference} said cannot be read: {error}",
                 hint="`wxgpt log verify` says where it is, `wxgpt log repair` leaves it out",
@@ -321,7 +321,7 @@ def _read_segment(path: Path, index: Index, after: int, *, last: bool) -> int:
             if frame.first_seq + frame.count > after + 1:
                 try:
                     index.take(frame.first_seq, reader.entries_of(path, header, frame), after)
-                except (ValueError, TypeError, LookupError) as error:
+                except (ValueError, TypeError, LookupError, AttributeError) as error:
                     raise reader.unreadable(path, frame, error) from error
         return reader.require_tail(path, walk.tail, last=last)
 

@@ -139,7 +139,7 @@ class Decoder:
                     found = record._replace(session=self._sessions.note(record))
                 if found.seq > after:
                     yield found
-        except (ValueError, TypeError, LookupError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise unreadable(path, frame, error) from error
 
     def _decoded(

@@ -9,6 +9,7 @@ Only what was never acknowledged is ever trimmed. Damage is not repaired here bu
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,15 +125,12 @@ def make_ready(directory: Path) -> Ready:
         header = reader.read_header(path, data, last=True)
         if header is None:
             first = segments.first_seq_of(path)
-            trimmed = _keep_somehow(path, 0, size)
-            path.unlink()
-            segments.sync_directory(directory)
-            return Ready(None, None, 0, first, trimmed)
+            return _begun_again(path, first, _keep_somehow(path, 0, size))
         tail = framing.tail_of(data, header)
         next_seq = reader.require_tail(path, tail, last=True)
         if isinstance(tail, framing.Sealed):
             if next_seq == header.first_seq:
-                path.unlink()  # its successor would have the same name
+                return _begun_again(path, next_seq, None)
             return Ready(None, None, 0, next_seq, None)
         cut = _keep_somehow(path, tail.end, size) if isinstance(tail, framing.Torn) else None
         if header.version == framing.FORMAT_VERSION:
@@ -140,14 +138,27 @@ def make_ready(directory: Path) -> Ready:
             return Ready(path, header, tail.end, next_seq, cut)
         # Of an earlier format: what is still to come goes into a segment of today's.
         if next_seq == header.first_seq:
-            path.unlink()  # its successor would have the same name
-        else:
-            _write_anew(path, data[: tail.end], framing.pack_footer(header.key, next_seq))
+            return _begun_again(path, next_seq, cut)
+        _write_anew(path, data[: tail.end], framing.pack_footer(header.key, next_seq))
     return Ready(None, None, 0, next_seq, cut)
 
 
+def _begun_again(path: Path, first_seq: int, cut: Trimmed | None) -> Ready:
+    """Make the segment at `path`, which has no events, one of today's format, and go on in it.
+
+    It is replaced and not deleted: it may be all that there is behind a snapshot.
+    """
+    header = framing.Header(first_seq, segments.creation_time(), secrets.randbits(32))
+    _write_anew(path, memoryview(framing.pack_header(header)))
+    return Ready(path, header, framing.HEADER_BYTES, first_seq, cut)
+
+
 def _write_anew(path: Path, data: memoryview, footer: bytes = b"") -> None:
-    """Have exactly `data` and `footer` in the segment at `path`, durably."""
+    """Have exactly `data` and `footer` in the segment at `path`, durably.
+
+    Raises:
+        OSError: there is no room; what was in it and is in `data` is there still.
+    """
     fresh = path.with_name(f"{path.name}.new")
     try:
         segments.write_durably(fresh, b"".join((data, footer)))
@@ -156,16 +167,38 @@ def _write_anew(path: Path, data: memoryview, footer: bytes = b"") -> None:
         if not says_full(error):
             raise
         # No room for a copy: then in its place, which is as good unless a sync has failed before.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.ftruncate(descriptor, len(data))
-            os.pwrite(descriptor, footer, len(data))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            _write_in_place(path, data, footer)
+        except OSError as still:
+            if not says_full(still) or not Reserve(path.parent, DISK).give_up():
+                raise
+            _write_in_place(path, data, footer)
         return
     fresh.rename(path)
     segments.sync_directory(path.parent)
+
+
+def _write_in_place(path: Path, data: memoryview, footer: bytes) -> None:
+    """Have `data`, which the file begins with (or is a header), and `footer` in it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        if len(data) == framing.HEADER_BYTES:
+            _write_all(descriptor, bytes(data), 0)
+        os.ftruncate(descriptor, len(data))
+        try:
+            _write_all(descriptor, footer, len(data))
+        except OSError:
+            os.ftruncate(descriptor, len(data))  # half a footer is damage
+            raise
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes, offset: int) -> None:
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        data, offset = data[written:], offset + written
 
 
 def _keep_somehow(path: Path, offset: int, size: int) -> Trimmed:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wxgptd.domain.evolve import evolve
+from wxgptd.domain.evolve import evolve, session_of
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import EMPTY, Inconsistent, UserState
 from wxgptd.errors import WxgptError
@@ -194,7 +194,7 @@ class _Salvage:
                     if reference in self._untold
                     else evolve(state, record.event)
                 )
-            except Inconsistent as error:
+            except (Inconsistent, TypeError, ValueError, LookupError, AttributeError) as error:
                 self.plan.aside += 1
                 self._put_aside(record, str(error))
                 continue
@@ -202,7 +202,8 @@ class _Salvage:
                 erased.add(reference)
             self._last_at = record.event.at
             key = self._keys.find(reference)
-            yield codec.moved(entry, state.version, record.session, key)
+            session = record.session or session_of(self._states[reference], record.event)
+            yield codec.moved(entry, state.version, session, key)
         yield from self._given_up(erased)
 
     def _given_up(self, erased: set[str]) -> Iterator[codec.Entry]:

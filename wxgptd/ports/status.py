@@ -52,6 +52,7 @@ class DaemonStatus:
 
     `why_unhealthy` is empty where it is `healthy`. `clock_offset_s` is how far the machine's clock
     is ahead of WeChat's, None if no message has told yet; the gauge is 0 then, and never negative.
+    Before it is `ready`, what the log has to tell is left out.
     `push` says whether late answers can be pushed, or why not; `models` the same of model servers,
     and `model_failures` their last failures. `seconds_since_full` has what was full within the last
     minutes.

@@ -231,8 +231,8 @@ def import_(source: IO[bytes]) -> None:
         fresh = directory.with_name(f"{directory.name}.importing")
         shutil.rmtree(fresh, ignore_errors=True)  # of an import that was interrupted
         segments.make_private_directory(fresh)
-        own = keyring.master_path(state_dir)
-        had_key = own.exists()
+        keys_here = (keyring.master_path(state_dir), segments.keyring_path(state_dir))
+        fresh_keys = [path for path in keys_here if not path.exists()]
         try:
             master = options.configured_master_key() or keyring.own_master(state_dir)
             keys = keyring.Keyring(segments.keyring_path(state_dir), master)
@@ -242,8 +242,8 @@ def import_(source: IO[bytes]) -> None:
                 raise UsageFailure("there is no event in it", hint="is it what `log export` wrote?")
             whole.place(fresh, directory)
         except BaseException:
-            if not had_key:
-                own.unlink(missing_ok=True)  # nothing was encrypted with it
+            for path in fresh_keys:  # nothing was encrypted with them
+                path.unlink(missing_ok=True)
             raise
         finally:
             shutil.rmtree(fresh, ignore_errors=True)

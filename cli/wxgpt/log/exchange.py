@@ -67,7 +67,7 @@ def read(exported: Iterable[bytes]) -> Iterator[Recorded]:
                 ended = said["sha256"] == digest.hexdigest() and said["events"] == seq
                 continue
             record = _record(said)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageFailure(
                 f"line {number} is none of an export: {type(error).__name__}: {error}",
                 hint="`wxgpt log export` writes what this takes",
@@ -105,7 +105,7 @@ def _record(said: Json) -> Recorded:
     }
     user = User(AccountName(said["account"]), OpenId(said["user"]))
     session = SessionId(said["session"] or "")
-    event = kind(at=said["at_s"], **carried)
+    event = kind(at=_value(float, said["at_s"]), **carried)
     hidden = Hidden(said.get("hidden", ""))
     return Recorded(said["seq"], user, session, said["previous"], event, hidden)
 
@@ -118,10 +118,20 @@ def _usage(said: Json) -> AnswerUsage:
 
 
 def _value(hint: Any, value: Any) -> Any:  # noqa: ANN401 (any field of any event)
-    """Return what JSON says as what the event has."""
-    supertype = getattr(hint, "__supertype__", hint)
-    if value is None and supertype in (str, bytes):
-        return supertype()  # of a user who was erased
-    if isinstance(supertype, EnumType):
-        return supertype(value)
-    return bytes.fromhex(value) if supertype is bytes else value
+    """Return what JSON says as what the event has.
+
+    Raises:
+        ValueError: it is no value of that type.
+    """
+    kind = getattr(hint, "__supertype__", hint)
+    if value is None and kind in (str, bytes):
+        return kind()  # of a user who was erased
+    if isinstance(kind, EnumType):
+        return kind(value)
+    if kind is bytes:
+        return bytes.fromhex(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind in (str, int, float, bool) and type(value) is not kind:
+        raise ValueError(f"{value!r} is no {kind.__name__}")
+    return value

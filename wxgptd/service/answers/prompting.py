@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import FirstError, gatherResults
 
 from wxgptd.domain.model.session import Session
 from wxgptd.domain.model.values import DeliveryKey, User
@@ -77,9 +77,13 @@ class Prompting:
         """
         fetched = list(told)
         pictured = [place for place, message in enumerate(told) if message.picture]
-        pictures = await gatherResults(
-            [self._settings.pictures.fetch(told[place].picture) for place in pictured]
-        )
+        try:
+            pictures = await gatherResults(
+                [self._settings.pictures.fetch(told[place].picture) for place in pictured],
+                consumeErrors=True,
+            )
+        except FirstError as error:
+            error.subFailure.raiseException()  # who was cancelled wants to see that
         for place, picture in zip(pictured, pictures, strict=True):
             message = told[place]
             if picture is None and place == len(told) - 1:

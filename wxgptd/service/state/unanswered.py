@@ -59,5 +59,5 @@ class Unanswered(Projection):
 
     def between(self, account: AccountName, since: float, until: float) -> int:
         """Return how many there were from `since` until before `until`, as far as recorded."""
-        known = self._recorded.get(account, ())
+        known = tuple(self._recorded.get(account, ()))  # a start may be adding to it
         return sum(count for at, count in known if since <= at < until)

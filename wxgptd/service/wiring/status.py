@@ -24,7 +24,10 @@ def read(rooms: Rooms) -> DaemonStatus:
     now, figures, settings = base.timeline.now(), base.world.store.figures(), base.settings
     accounts, assistants = settings.accounts, settings.assistants
     why_unhealthy, running = rooms.operations.health.why_ill, answers.flights.running()
-    spent, exhausted = state.spending.spent(), state.spending.exhausted()
+    # Before that a thread is still reading the log into the projections.
+    told = accounts if lifecycle.ready else ()
+    spent = state.spending.spent() if lifecycle.ready else {}
+    exhausted = state.spending.exhausted() if lifecycle.ready else frozenset()
     messengers = {
         name: account.messenger
         for name, account in accounts.items()
@@ -42,10 +45,10 @@ def read(rooms: Rooms) -> DaemonStatus:
         running_answers=running,
         waiting_questions=len(answers.flights) - running,
         page_readers=len(rooms.conversation.pages.audiences),
-        deliberate_timeouts={name: _timeouts(state, name, now) for name in accounts},
-        suspensions={name: state.timeouts.suspensions(name) for name in accounts},
-        unanswered=_unanswered(base, state, accounts),
-        clock_offset_s=state.clock_offset.measured(now),
+        deliberate_timeouts={name: _timeouts(state, name, now) for name in told},
+        suspensions={name: state.timeouts.suspensions(name) for name in told},
+        unanswered=_unanswered(base, state, told),
+        clock_offset_s=state.clock_offset.measured(now) if lifecycle.ready else None,
         push={name: messenger.state for name, messenger in messengers.items()},
         push_usable={name: messenger.usable() for name, messenger in messengers.items()},
         models={name: one.model.condition() for name, one in assistants.items()},
