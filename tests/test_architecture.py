@@ -128,7 +128,7 @@ def test_state_has_one_door_and_what_follows_has_one_owner():
 
 VALUES = {
     "Account", "Assistant", "Settings", "Links",  # what is configured
-    "World",  # what is outside
+    "Environment",  # what is outside
     "Base", "State", "Answers", "Rooms",  # what the composition root has built
     "Entry", "Attempt",  # what happened
 }  # fmt: skip

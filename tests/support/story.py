@@ -34,8 +34,8 @@ from wxgptd.domain.replies.texts import Texts
 from wxgptd.ports.record import Capture, Loaded, Retained, StoreFigures
 from wxgptd.ports.store import InSession
 from wxgptd.ports.threads import Threads
+from wxgptd.service.environment import Environment
 from wxgptd.service.wiring import Service
-from wxgptd.service.world import World
 from wxgptd.wechat import crypto
 
 WALL = 1_700_000_000.0
@@ -143,7 +143,7 @@ class Story:
         self._handle = _Handle(self.store)
         self.service = Service(
             self.config,
-            World(
+            Environment(
                 clock=self.clock,
                 wall=lambda: self.wall() + self.clock_offset,
                 store=self._handle,

@@ -55,9 +55,9 @@ from wxgptd.process.process_limits import (
 from wxgptd.process.site import MAX_BODY_BYTES, BoundedSite, Bounds
 from wxgptd.process.supervision import Supervision, in_terminal
 from wxgptd.process.threads import start_threads
+from wxgptd.service.environment import Environment
 from wxgptd.service.state.keeping import keeping_period_s
 from wxgptd.service.wiring import Service
-from wxgptd.service.world import World
 
 log = Logger(namespace="wxgptd")
 
@@ -193,7 +193,7 @@ class _Process:
         store = self._open_store()
         service = Service(
             self._config,
-            World(
+            Environment(
                 clock=reactor,
                 wall=time.time,
                 store=store,

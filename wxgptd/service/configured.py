@@ -26,10 +26,10 @@ from wxgptd.llm.probing import Endpoints
 from wxgptd.llm.server import Server
 from wxgptd.pages import links
 from wxgptd.service.conversation.conversations import Conversations
+from wxgptd.service.environment import Environment
 from wxgptd.service.state.keeping import Retention
 from wxgptd.service.state.metrics import Metrics
 from wxgptd.service.state.settings import Account, Assistant, Links, Price, Settings
-from wxgptd.service.world import World
 from wxgptd.wechat import crypto
 from wxgptd.wechat.customer_service import App, CustomerService
 from wxgptd.wechat.forwarding import Forwarder
@@ -45,10 +45,10 @@ class Configured:
     take, messengers have a token, webhooks know which signatures they have seen.
     """
 
-    def __init__(self, world: World, metrics: Metrics) -> None:
-        self._world = world
+    def __init__(self, environment: Environment, metrics: Metrics) -> None:
+        self._environment = environment
         self._metrics = metrics
-        self._endpoints = Endpoints(world.clock)
+        self._endpoints = Endpoints(environment.clock)
         self._models: dict[str, tuple[tuple[Server, str], Model]] = {}
         self._messengers: dict[str, tuple[App, CustomerService]] = {}
         self._pictures: tuple[cfg.Pictures, WeChatPictures] | None = None
@@ -93,19 +93,19 @@ class Configured:
         app = App(name, account.app_id, account.app_secret.reveal())
         known = self._messengers.get(name)
         if known is None or known[0] != app:
-            world = self._world
-            known = app, CustomerService(app, world.http, world.clock, wechat_api)
+            environment = self._environment
+            known = app, CustomerService(app, environment.http, environment.clock, wechat_api)
             self._messengers[name] = known
         return known[1]
 
     def _model(self, name: str, one: cfg.Assistant) -> Model:
-        world, proxy, server = self._world, one.proxy.reveal(), _server(name, one)
+        environment, proxy, server = self._environment, one.proxy.reveal(), _server(name, one)
         known = self._models.get(name)
         if known is None or known[0] != (server, proxy):
             model = Model(
                 server,
-                world.http_through(proxy) if proxy else world.http,
-                world.clock,
+                environment.http_through(proxy) if proxy else environment.http,
+                environment.clock,
                 self._endpoints.of(server.url, one.api_key.reveal()),
             )
             known = self._models[name] = (server, proxy), model
@@ -113,8 +113,10 @@ class Configured:
 
     def _fetcher(self, pictures: cfg.Pictures) -> WeChatPictures:
         if self._pictures is None or self._pictures[0] != pictures:
-            world = self._world
-            fetcher = WeChatPictures(world.http, world.clock, pictures.hosts, pictures.max_size)
+            environment = self._environment
+            fetcher = WeChatPictures(
+                environment.http, environment.clock, pictures.hosts, pictures.max_size
+            )
             self._pictures = pictures, fetcher
         return self._pictures[1]
 
@@ -122,9 +124,11 @@ class Configured:
         self, config: cfg.Config, conversations: Conversations
     ) -> Mapping[bytes, Resource]:
         """Return each account's webhook, by its path."""
-        world = self._world
+        environment = self._environment
         patience_s = WECHAT_PATIENCE_S - config.window.reply_margin
-        forwarder = Forwarder(world.http, world.clock, patience_s, self._metrics.forwarded)
+        forwarder = Forwarder(
+            environment.http, environment.clock, patience_s, self._metrics.forwarded
+        )
         forward = forwarder.forward
         found: dict[bytes, Resource] = {}
         for name, account in config.account.items():
@@ -140,10 +144,10 @@ class Configured:
                 webhook = self._webhooks[name] = Webhook(
                     credentials,
                     conversations,
-                    freshness=Freshness(world.wall, config.server.timestamp_tolerance),
+                    freshness=Freshness(environment.wall, config.server.timestamp_tolerance),
                     forward=forward,
                     # Of its own: no name of a delivery may ever be a link's token.
-                    secret=hmac.digest(world.link_key, b"\0deliveries", sha256),
+                    secret=hmac.digest(environment.link_key, b"\0deliveries", sha256),
                     refused=self._metrics.refused,
                 )
             webhook.adopt(credentials, forward)

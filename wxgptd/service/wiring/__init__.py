@@ -1,7 +1,7 @@
 """The composition root: from a configuration to a service. Tests call it too, with fakes.
 
-What needs the outside world (the store, the HTTP client, clocks, threads) is an argument. Each room
-of the service is built in a module of its own name, upon those below it.
+The environment (the store, the HTTP client, clocks, threads) is an argument. Each room of the
+service is built in a module of its own name, upon those below it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from wxgptd.pages.resource import resources
 from wxgptd.ports.record import Loaded
 from wxgptd.ports.status import DaemonStatus
 from wxgptd.service import configured
+from wxgptd.service.environment import Environment
 from wxgptd.service.lifecycle import Lifecycle
 from wxgptd.service.operations.reloading import Adopted
 from wxgptd.service.root import Root
@@ -35,18 +36,17 @@ from wxgptd.service.wiring import (
     status,
 )
 from wxgptd.service.wiring.rooms import Rooms
-from wxgptd.service.world import World
 
 
 class Service:
     """A daemon without its sockets: `load` the log, `begin`, serve `root` and `admin`, `end`."""
 
-    def __init__(self, config: cfg.Config, world: World) -> None:
+    def __init__(self, config: cfg.Config, environment: Environment) -> None:
         self._config = config
-        self._world = world
+        self._environment = environment
         self._loaded: Loaded | None = None
-        self._lifecycle = Lifecycle(created=world.clock.seconds())
-        self.base = base.build(config, world)
+        self._lifecycle = Lifecycle(created=environment.clock.seconds())
+        self.base = base.build(config, environment)
         self.state = state.build(config, self.base)
         self.answers = answers.build(config, self.base, self.state)
         self.conversation = conversation.build(
@@ -67,7 +67,7 @@ class Service:
             # What is wrong is the operator's to know.
             why_ill=lambda: "unhealthy" if self.why_unhealthy else "",
             verification=config.server.verify_files,
-            instance=links.instance_name(world.link_key),
+            instance=links.instance_name(environment.link_key),
         )
         self._rooms = Rooms(
             self.base, self.state, self.answers, self.conversation, self.operations,
@@ -115,10 +115,10 @@ class Service:
 
     def load(self) -> Loaded:
         """Take over what the log has. Not for reactors: it takes a while."""
-        began, now = self._world.clock.seconds(), self.base.timeline.now()
-        loaded = self._world.store.load(self.state.journal.since(now))
+        began, now = self._environment.clock.seconds(), self.base.timeline.now()
+        loaded = self._environment.store.load(self.state.journal.since(now))
         self.state.journal.load(loaded, now)
-        self._lifecycle.replay_s = self._world.clock.seconds() - began
+        self._lifecycle.replay_s = self._environment.clock.seconds() - began
         self._lifecycle.replay_events = loaded.last_seq - loaded.snapshot_seq
         self._loaded = loaded
         return loaded
@@ -172,7 +172,7 @@ class Service:
         if faults := list(cfg.mistakes(self._with_own(fresh))):
             restart = "as long as [server] and [log] wait for a restart"
             told = [f"{one} ({restart})" for one in faults]
-            raise cfg.ConfigError(self._world.config_path, told)
+            raise cfg.ConfigError(self._environment.config_path, told)
         return Adopted.of(tuple(cfg.changes(self._config, fresh)))
 
     def _with_own(self, fresh: cfg.Config) -> cfg.Config:

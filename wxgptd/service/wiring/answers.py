@@ -41,7 +41,7 @@ def build(config: cfg.Config, base: Base, state: State) -> Answers:
     flights = InFlight()
     flights.on_start(TypingIndicator(settings, timeline.clock).begin)
     slots = Slots(
-        base.world.max_running, settings.max_running, partial(base.fullness.note, "answers")
+        base.environment.max_running, settings.max_running, partial(base.fullness.note, "answers")
     )
     moderation = Moderation(config.moderation.words_file)
     pacing = Pacing(

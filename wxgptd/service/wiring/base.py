@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from wxgptd import config as cfg
 from wxgptd.service import configured
 from wxgptd.service.configured import Configured
+from wxgptd.service.environment import Environment
 from wxgptd.service.state.fullness import Fullness
 from wxgptd.service.state.metrics import Metrics
 from wxgptd.service.state.settings import Links, Settings
 from wxgptd.service.state.timeline import Timeline
-from wxgptd.service.world import World
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
     """The ground that the rooms are built on."""
 
-    world: World
+    environment: Environment
     timeline: Timeline
     metrics: Metrics
     fullness: Fullness
@@ -27,16 +27,16 @@ class Base:
     links: Links
 
 
-def build(config: cfg.Config, world: World) -> Base:
+def build(config: cfg.Config, environment: Environment) -> Base:
     """Return the ground for a service."""
     metrics = Metrics()
-    known = Configured(world, metrics)
+    known = Configured(environment, metrics)
     return Base(
-        world=world,
-        timeline=Timeline(world.clock, world.wall),
+        environment=environment,
+        timeline=Timeline(environment.clock, environment.wall),
         metrics=metrics,
-        fullness=Fullness(world.clock.seconds, metrics.full),
+        fullness=Fullness(environment.clock.seconds, metrics.full),
         configured=known,
         settings=known.settings(config),
-        links=configured.made_links(config, world.link_key),
+        links=configured.made_links(config, environment.link_key),
     )

@@ -45,7 +45,7 @@ def build(
             erase=state.erasing.erase,
         ),
         lambda: base.settings.page_texts,
-        Workshop(base.world.threads.pages, base.world.clock),
+        Workshop(base.environment.threads.pages, base.environment.clock),
         ready=lambda: lifecycle.ready,
         full=base.fullness.note,
         place=Place(configured.path_of(url), configured.host_of(url)),
@@ -54,17 +54,22 @@ def build(
 
 
 def _conversations(base: Base, state: State, answers: Answers) -> Conversations:
-    settings, journal, timeline, world = base.settings, state.journal, base.timeline, base.world
+    settings, journal, timeline, environment = (
+        base.settings,
+        state.journal,
+        base.timeline,
+        base.environment,
+    )
     waiting = Waiting(journal, answers.flights, answers.pushing, timeline)
     replying = Replying(settings, journal, answers.flights, answers.pushing, base.links)
     holding = Holding(journal, waiting, replying, state.timeouts, base.metrics, timeline)
     intake = Intake(
-        settings, journal, state.departed, state.unanswered, base.metrics, world.store.full
+        settings, journal, state.departed, state.unanswered, base.metrics, environment.store.full
     )
     receiving = Receiving(
         AcrossUsers(answers.moderation, state.spending, state.departed),
         Fresh(configured.session_ids(), base.links),
-        world.passing_keys,
+        environment.passing_keys,
         state.clock_offset,
         timeline,
     )

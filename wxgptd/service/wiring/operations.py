@@ -25,13 +25,15 @@ class Operations:
 
 def build(base: Base, state: State, answers: Answers, adoption: Adoption) -> Operations:
     """Build the room. `adoption` has the service go by another configuration."""
-    world = base.world
-    reloading = Reloading(world.reread, lambda: cfg.is_handed_on(world.config_path), adoption)
+    environment = base.environment
+    reloading = Reloading(
+        environment.reread, lambda: cfg.is_handed_on(environment.config_path), adoption
+    )
     unanswered = UnansweredCounts(state.journal, state.unanswered)
 
     def forget_keys(now: float) -> None:
         with suppress(OSError):  # it is tried again
-            world.passing_keys.forget(now)
+            environment.passing_keys.forget(now)
 
     sweeper = Sweeper(
         base.timeline,
@@ -45,4 +47,6 @@ def build(base: Base, state: State, answers: Answers, adoption: Adoption) -> Ope
         ),
         at_the_end=unanswered.record_all,
     )
-    return Operations(Health(world.store, world.threads.health, world.clock), sweeper, reloading)
+    return Operations(
+        Health(environment.store, environment.threads.health, environment.clock), sweeper, reloading
+    )

@@ -40,10 +40,10 @@ class State:
 
 def build(config: cfg.Config, base: Base) -> State:
     """Build the room."""
-    world, settings, timeline = base.world, base.settings, base.timeline
-    lag = LagMonitor(world.clock, timeline, lambda: base.fullness.recent().get("connections"))
+    environment, settings, timeline = base.environment, base.settings, base.timeline
+    lag = LagMonitor(environment.clock, timeline, lambda: base.fullness.recent().get("connections"))
     index, sessions, lines = (
-        LinkIndex(config.links.ttl), OpenSessions(), EventLines(world.link_key),
+        LinkIndex(config.links.ttl), OpenSessions(), EventLines(environment.link_key),
     )  # fmt: skip
     timeouts = DeliberateTimeouts(settings.deliberate_timeouts_per_5min, lag.responsive_since)
     clock_offset, calibrated, unanswered = ClockOffset(), Calibrated(), Unanswered()
@@ -52,13 +52,13 @@ def build(config: cfg.Config, base: Base) -> State:
         index, sessions, lines, timeouts, clock_offset, calibrated, spending, unanswered,
         base.metrics.events,
     )  # fmt: skip
-    journal = Journal(world.store, projections, world.on_damage)
+    journal = Journal(environment.store, projections, environment.on_damage)
     keeping = Keeping(
         journal=journal,
-        store=world.store,
+        store=environment.store,
         retention=configured.retention(config),
-        in_thread=world.threads.storage,
-        on_damage=world.on_damage,
+        in_thread=environment.threads.storage,
+        on_damage=environment.on_damage,
         timeline=timeline,
     )
     departed = Departed()

@@ -21,7 +21,7 @@ K = TypeVar("K", bound=str)
 def read(rooms: Rooms) -> DaemonStatus:
     """Return the status as it is now."""
     base, state, answers, lifecycle = rooms.base, rooms.state, rooms.answers, rooms.lifecycle
-    now, figures, settings = base.timeline.now(), base.world.store.figures(), base.settings
+    now, figures, settings = base.timeline.now(), base.environment.store.figures(), base.settings
     accounts, assistants = settings.accounts, settings.assistants
     why_unhealthy, running = rooms.operations.health.why_ill, answers.flights.running()
     # Before that a thread is still reading the log into the projections.
@@ -39,7 +39,7 @@ def read(rooms: Rooms) -> DaemonStatus:
         ready=lifecycle.ready,
         healthy=not why_unhealthy,
         why_unhealthy=why_unhealthy,
-        uptime_s=base.world.clock.seconds() - lifecycle.created,
+        uptime_s=base.environment.clock.seconds() - lifecycle.created,
         open_sessions=len(state.sessions),
         held_attempts=rooms.conversation.conversations.held,
         running_answers=running,
@@ -56,7 +56,7 @@ def read(rooms: Rooms) -> DaemonStatus:
         model_failures=_known({name: one.model.last_failure() for name, one in assistants.items()}),
         cost_today={**dict.fromkeys(assistants, 0.0), **spent},
         budget_exhausted={name: name in exhausted for name in assistants},
-        disk_full=base.world.store.full(),
+        disk_full=base.environment.store.full(),
         seconds_since_full=base.fullness.recent(),
         log_last_seq=figures.last_seq,
         log_snapshot_seq=state.keeping.snapshot_seq,

@@ -17,7 +17,7 @@ from wxgptd.ports.threads import Threads
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Environment:
     """What the service needs of the outside."""
 
     clock: IReactorTime
