@@ -132,7 +132,7 @@ def test_whoever_is_erased_while_a_snapshot_is_written_is_not_in_the_next():
 def test_events_that_make_no_sense_end_the_daemon_when_somebody_looks():
     story = story_with()
     story.say("/stop")
-    at = story.service.base.timeline.now()
+    at = story.service.base.event_clock.now()
     story.advance(10_000, step=1_000)
     story.open("bob")
     state, key = story.service.state.journal.state(ALICE), story.store.keys.of(ALICE)

@@ -27,8 +27,8 @@ from wxgptd.service.answers.asking import Asking
 from wxgptd.service.answers.inflight import Flight, InFlight
 from wxgptd.service.answers.pushing import Pushing
 from wxgptd.service.answers.slots import Slots
+from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.journal import Entry, Journal
-from wxgptd.service.state.timeline import Timeline
 
 log = Logger()
 
@@ -43,14 +43,14 @@ class Answering:
         slots: Slots,
         asking: Asking,
         pushing: Pushing,
-        timeline: Timeline,
+        event_clock: EventClock,
     ) -> None:
         self._slots = slots
         self._journal = journal
         self._flights = flights
         self._asking = asking
         self._pushing = pushing
-        self._timeline = timeline
+        self._event_clock = event_clock
 
     def end(self) -> None:
         """Stop all models. What they leave unanswered is asked again at the next start."""
@@ -120,7 +120,7 @@ class Answering:
         except Exception:  # noqa: BLE001 (whatever it was, the user gets a sentence)
             log.failure("asking the model failed unexpectedly")
             answer = e.AnswerFailed(
-                at=self._timeline.now(),
+                at=self._event_clock.now(),
                 question=flight.question,
                 reason=FailureReason.UNAVAILABLE,
                 text=flight.written,
@@ -134,7 +134,7 @@ class Answering:
         match result:
             case Completion():
                 return e.AnswerCompleted(
-                    at=self._timeline.now(),
+                    at=self._event_clock.now(),
                     question=flight.question,
                     text=result.text,
                     finish=result.finish,
@@ -165,7 +165,7 @@ class Answering:
 
     def _failed(self, name: DeliveryKey, result: Breakdown, usage: AnswerUsage) -> e.AnswerFailed:
         return e.AnswerFailed(
-            at=self._timeline.now(),
+            at=self._event_clock.now(),
             question=name,
             reason=result.reason,
             text=result.text,

@@ -24,9 +24,9 @@ from wxgptd.service.answers.fitting import Fitting
 from wxgptd.service.answers.inflight import Flight
 from wxgptd.service.answers.moderation import Moderation
 from wxgptd.service.answers.prompting import Prompting
+from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.settings import Assistant
-from wxgptd.service.state.timeline import Timeline
 
 log = Logger()
 
@@ -58,14 +58,14 @@ class Asking:
         prompting: Prompting,
         fitting: Fitting,
         moderation: Moderation,
-        timeline: Timeline,
+        event_clock: EventClock,
     ) -> None:
         self.journal = journal
         self.candidates = candidates
         self.prompting = prompting
         self.fitting = fitting
         self.moderation = moderation
-        self.timeline = timeline
+        self.event_clock = event_clock
 
     async def ask(self, flight: Flight, stop: Stop) -> tuple[Completion | Breakdown, AnswerUsage]:
         """Have one question answered; `stop` is called where the words list objects to that."""
@@ -132,7 +132,7 @@ class _Question:
                 begun_anew = True
                 if not candidates:
                     candidates = [assistant]
-                    await deferLater(self._asking.timeline.clock, BEGIN_ANEW_AFTER_S)
+                    await deferLater(self._asking.event_clock.clock, BEGIN_ANEW_AFTER_S)
             elif failed.reason in _NOBODY_ELSE:
                 return failed, usage
             elif not candidates and several and not impatient and self._waited_s() < RETRY_WITHIN_S:
@@ -159,7 +159,7 @@ class _Question:
 
     def _waited_s(self) -> float:
         """Return how long ago the question was asked."""
-        return self._asking.timeline.now() - self._question().asked_at
+        return self._asking.event_clock.now() - self._question().asked_at
 
     def _may_begin_anew(self) -> bool:
         """Tell whether there is time, and nobody has been shown anything of the answer yet."""
@@ -223,7 +223,7 @@ class _Question:
             share = min(self._own.first_token_within_s, left / (len(others) + 1))
             first_token_within_s = max(share - (waited - began), LEAST_FIRST_TOKEN_S)
         if dropped:
-            now, question = self._asking.timeline.now(), self._flight.question
+            now, question = self._asking.event_clock.now(), self._flight.question
             trimmed = e.ContextTrimmed(at=now, question=question, turns=dropped)
             self._asking.journal.record(self._flight.user, c.Note(trimmed))
         prompt = Prompt(

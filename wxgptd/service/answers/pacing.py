@@ -13,9 +13,9 @@ from wxgptd.domain.prompt.tokens import ModelName
 from wxgptd.domain.replies import wording
 from wxgptd.domain.text import answer_length
 from wxgptd.domain.text.answer_length import Pace
+from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.settings import Links, Settings
-from wxgptd.service.state.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Pacing:
     settings: Settings
     journal: Journal
     links: Links
-    timeline: Timeline
+    event_clock: EventClock
     pace: Callable[[ModelName], Pace]
     may_wait: Callable[[AccountName, float], bool]
 
@@ -46,7 +46,7 @@ class Pacing:
         window = self.journal.state(user).windows.get(question)
         if not isinstance(window, Open):
             return 0
-        now = self.timeline.now()
+        now = self.event_clock.now()
         left_s = reply_window.time_left(window, now, may_wait=self.may_wait(user.account, now))
         link = self.links.answer(self.links.token(user, question))
         room = wording.room(self.settings.texts, link)

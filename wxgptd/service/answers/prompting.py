@@ -14,8 +14,8 @@ from wxgptd.domain.model.values import DeliveryKey, User
 from wxgptd.domain.prompt import context
 from wxgptd.domain.prompt.context import Message
 from wxgptd.service.answers.room import Room
+from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.settings import Assistant, Settings
-from wxgptd.service.state.timeline import Timeline
 
 WEEKDAYS = "一二三四五六日"
 
@@ -23,9 +23,9 @@ WEEKDAYS = "一二三四五六日"
 class Prompting:
     """Makes messages of a session. Pictures on their way to models share `picture_room`."""
 
-    def __init__(self, settings: Settings, timeline: Timeline, picture_room: Room) -> None:
+    def __init__(self, settings: Settings, event_clock: EventClock, picture_room: Room) -> None:
         self._settings = settings
-        self._timeline = timeline
+        self._event_clock = event_clock
         self._picture_room = picture_room
 
     @asynccontextmanager
@@ -59,7 +59,7 @@ class Prompting:
         return replace(message, content=text, picture="")
 
     def _system_prompt(self, assistant: Assistant, user: User) -> str:
-        today = datetime.fromtimestamp(self._timeline.now())
+        today = datetime.fromtimestamp(self._event_clock.now())
         values = {
             "{date}": f"{today:%Y-%m-%d}",
             "{weekday}": f"星期{WEEKDAYS[today.weekday()]}",

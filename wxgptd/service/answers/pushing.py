@@ -19,9 +19,9 @@ from wxgptd.domain.model.values import CloseReason, DeliveryKey, Standing, User
 from wxgptd.domain.replies import wording
 from wxgptd.errors import WxgptError
 from wxgptd.ports.messengers import Delivered, Messenger
+from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.settings import Links, Settings
-from wxgptd.service.state.timeline import Timeline
 
 log = Logger()
 
@@ -35,12 +35,12 @@ class Pushing:
         settings: Settings,
         journal: Journal,
         links: Links,
-        timeline: Timeline,
+        event_clock: EventClock,
     ) -> None:
         self._settings = settings
         self._journal = journal
         self._links = links
-        self._timeline = timeline
+        self._event_clock = event_clock
         self._running: dict[User, Deferred[None]] = {}
         self._next: dict[User, list[DeliveryKey]] = {}
         self._later: deque[tuple[float, User, DeliveryKey]] = deque()
@@ -68,7 +68,7 @@ class Pushing:
 
     def look_again(self) -> None:
         """Consider again what a window was open for: by now WeChat may have come for it, or not."""
-        now = self._timeline.now()
+        now = self._event_clock.now()
         while self._later and self._later[0][0] <= now:
             _, user, question = self._later.popleft()
             self._consider(user, question)
@@ -77,7 +77,7 @@ class Pushing:
         """Push the answer to `question` if it comes too late, and if that may be done."""
         if not self.would(user):
             return
-        now = self._timeline.now()
+        now = self._event_clock.now()
         if self._journal.state(user).is_waited_for(question, now):
             self._later.append((now + OVER_AFTER_S + 1.0, user, question))
         else:
@@ -123,7 +123,7 @@ class Pushing:
             state = self._journal.state(user)
             if state.find(name) is None:
                 return  # erased meanwhile
-            last = not push_quota.allows(state, self._timeline.now())
+            last = not push_quota.allows(state, self._event_clock.now())
             question = state.question(name)
             link = self._links.answer(self._links.token(user, name))
             text = wording.pushed(started, question, link, self._settings.texts, last=last)
@@ -137,7 +137,7 @@ class Pushing:
             self._journal.record(
                 user,
                 c.SettlePush(
-                    at=self._timeline.now(),
+                    at=self._event_clock.now(),
                     question=name,
                     delivered=delivered,
                     code=0 if isinstance(outcome, Delivered) else outcome.code,
@@ -156,7 +156,7 @@ class Pushing:
         return (
             found is not None
             and found[0].closed not in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED)
-            and state.stands(self._timeline.now()) is not Standing.BLOCKED
+            and state.stands(self._event_clock.now()) is not Standing.BLOCKED
         )
 
     def begin(self) -> None:
@@ -171,7 +171,7 @@ class Pushing:
         entry = self._journal.record(
             user,
             c.StartPush(
-                at=self._timeline.now(),
+                at=self._event_clock.now(),
                 question=name,
                 room=wording.room(self._settings.texts, link),
                 policy=self._settings.account(user).policy,

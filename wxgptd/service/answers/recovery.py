@@ -10,9 +10,9 @@ from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import User
 from wxgptd.service.answers.inflight import InFlight
+from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.settings import Settings
-from wxgptd.service.state.timeline import Timeline
 
 log = Logger()
 
@@ -21,12 +21,12 @@ class Recovery:
     """Asks the questions again that a stop left unanswered, or gives them up."""
 
     def __init__(
-        self, settings: Settings, journal: Journal, flights: InFlight, timeline: Timeline
+        self, settings: Settings, journal: Journal, flights: InFlight, event_clock: EventClock
     ) -> None:
         self._settings = settings
         self._journal = journal
         self._flights = flights
-        self._timeline = timeline
+        self._event_clock = event_clock
 
     def begin(self) -> None:
         """Settle what is open of all users."""
@@ -39,7 +39,7 @@ class Recovery:
             if name not in state.heads():
                 self._flights.open(user, name)  # it waits, as before
         policy = self._settings.account(user).policy
-        for command in recover(state, self._timeline.now(), policy.link_ttl_s):
+        for command in recover(state, self._event_clock.now(), policy.link_ttl_s):
             match command:
                 case c.Note(fact=e.AnswerFailed(question=question, detail=why)):
                     log.warn("answer {question} {why}", question=question, why=why)

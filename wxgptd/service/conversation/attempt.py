@@ -11,7 +11,7 @@ class Attempt(NamedTuple):
     """One of WeChat's attempts to deliver a message.
 
     `sent_at` is when WeChat sent the message first, by its clock; the attempt arrived at `arrived`
-    by the monotonic clock, which is `at` on the timeline. All are seconds.
+    by the monotonic clock, which is `at` on the event clock. All are seconds.
     """
 
     user: User

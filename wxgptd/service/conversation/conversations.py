@@ -14,8 +14,8 @@ from wxgptd.domain.model.values import AccountName, Content, DeliveryKey, User
 from wxgptd.ports.wechat import Outcome, Silence
 from wxgptd.service.conversation.attempt import Attempt
 from wxgptd.service.conversation.attempts import Attempts
+from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.metrics import Metrics
-from wxgptd.service.state.timeline import Timeline
 
 T = TypeVar("T")
 
@@ -50,10 +50,10 @@ class _Early:
 class Conversations:
     """Answers attempts, and counts them."""
 
-    def __init__(self, attempts: Attempts, metrics: Metrics, timeline: Timeline) -> None:
+    def __init__(self, attempts: Attempts, metrics: Metrics, event_clock: EventClock) -> None:
         self._attempts = attempts
         self._metrics = metrics
-        self._timeline = timeline
+        self._event_clock = event_clock
         self._early: list[_Early] | None = []
         self._ended = False
         self._held = 0
@@ -78,7 +78,7 @@ class Conversations:
         self, user: User, delivery: DeliveryKey, content: Content, sent_at: int
     ) -> Deferred[Outcome]:
         """Answer one attempt; see `wxgptd.ports.wechat.Conversations`."""
-        arrived, at = self._timeline.clock.seconds(), self._timeline.now()
+        arrived, at = self._event_clock.clock.seconds(), self._event_clock.now()
         attempt = Attempt(user, delivery, content, sent_at, arrived, at)
         if self._early is not None:
             early = _Early(attempt)
@@ -88,7 +88,7 @@ class Conversations:
 
     def whose(self, user: User, content: Content) -> Route:
         """Return who would handle a message with that content if it came now."""
-        at = self._timeline.now()
+        at = self._event_clock.now()
         return self._attempts.whose(Attempt(user, DeliveryKey(""), content, 0, 0.0, at))
 
     def _answer(self, attempt: Attempt) -> Deferred[Outcome]:

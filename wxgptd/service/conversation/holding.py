@@ -16,9 +16,9 @@ from wxgptd.ports.wechat import Ignore, Outcome, Silence
 from wxgptd.service.conversation.attempt import Attempt
 from wxgptd.service.conversation.replying import Replying
 from wxgptd.service.conversation.waiting import Waiting
+from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.metrics import Metrics
-from wxgptd.service.state.timeline import Timeline
 from wxgptd.service.state.timeouts import DeliberateTimeouts
 
 
@@ -32,14 +32,14 @@ class Holding:
         replying: Replying,
         timeouts: DeliberateTimeouts,
         metrics: Metrics,
-        timeline: Timeline,
+        event_clock: EventClock,
     ) -> None:
         self._journal = journal
         self._waiting = waiting
         self._replying = replying
         self._timeouts = timeouts
         self._metrics = metrics
-        self._timeline = timeline
+        self._event_clock = event_clock
         self.ended = False
 
     def arrived(self, attempt: Attempt) -> None:
@@ -54,7 +54,7 @@ class Holding:
         try:
             return await self._hold(attempt, window)
         finally:
-            held_s = self._timeline.clock.seconds() - attempt.arrived
+            held_s = self._event_clock.clock.seconds() - attempt.arrived
             self._metrics.held(attempt.user.account, held_s)
 
     def say(self, user: User, delivery: DeliveryKey) -> Deferred[Outcome]:
@@ -67,7 +67,7 @@ class Holding:
         patience_s = reply_window.patience(window, attempt.at, last=last)
         deadline = arrived + patience_s - self._replying.margin_s
         if not await self._waiting.by(deadline, user, delivery):
-            now = self._timeline.now()
+            now = self._event_clock.now()
             if not last and self._timeouts.spend(user, delivery, now):
                 hang_up_at = arrived + reply_window.HANG_UP_AFTER_S
                 if not await self._waiting.by(hang_up_at, user, delivery):
@@ -77,5 +77,5 @@ class Holding:
             return Silence()
         if delivery not in self._journal.state(user).windows:
             return Ignore()  # erased meanwhile; in silence WeChat would ask once more
-        self._replying.offer(user, delivery, self._timeline.now())
+        self._replying.offer(user, delivery, self._event_clock.now())
         return await self.say(user, delivery)

@@ -14,23 +14,23 @@ from wxgptd.domain.model.values import CloseReason, LinkHash, User
 from wxgptd.ports.pages import AnswerView, Progress
 from wxgptd.service.answers.inflight import Flight, InFlight
 from wxgptd.service.conversation.histories import Standing, UserHistory, asked, standing
+from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.projections import LinkIndex, Target
 from wxgptd.service.state.settings import Links, Settings
-from wxgptd.service.state.timeline import Timeline
 
 
 class Tokens:
     """Finds what the tokens of links lead to."""
 
-    def __init__(self, index: LinkIndex, links: Links, timeline: Timeline) -> None:
+    def __init__(self, index: LinkIndex, links: Links, event_clock: EventClock) -> None:
         self._index = index
         self._links = links
-        self._timeline = timeline
+        self._event_clock = event_clock
 
     def find(self, token: str) -> Target | None:
         """Return what the link with `token` leads to, or None."""
-        return self._index.find(self.hash(token), self._timeline.now())
+        return self._index.find(self.hash(token), self._event_clock.now())
 
     def hash(self, token: str) -> LinkHash:
         """Return the hash of a token, by which state and log know the link."""
@@ -51,14 +51,14 @@ class Library:
         flights: InFlight,
         tokens: Tokens,
         settings: Settings,
-        timeline: Timeline,
+        event_clock: EventClock,
         erase: Callable[[User, CloseReason], Deferred[bool]],
     ) -> None:
         self._journal = journal
         self._flights = flights
         self._tokens = tokens
         self._settings = settings
-        self._timeline = timeline
+        self._event_clock = event_clock
         self._erase = erase
 
     def owner(self, token: str) -> str:
@@ -82,7 +82,7 @@ class Library:
             failure=failure,
             generation=question.restarts,
             thoughts=flight.thoughts if flight is not None else "",
-            waited_s=max(0.0, self._timeline.now() - question.asked_at),
+            waited_s=max(0.0, self._event_clock.now() - question.asked_at),
         )
 
     def opened(self, token: str) -> None:
@@ -90,7 +90,7 @@ class Library:
         found = self._find_answer(token)
         if found is not None and not found[1].page_opened:
             target, _ = found
-            opened = e.PageOpened(at=self._timeline.now(), question=target.question)
+            opened = e.PageOpened(at=self._event_clock.now(), question=target.question)
             self._journal.record(target.user, c.Note(opened))
 
     def changed(self, token: str) -> Deferred[None]:

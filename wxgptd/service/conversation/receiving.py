@@ -20,9 +20,9 @@ from wxgptd.service.answers.moderation import Moderation
 from wxgptd.service.conversation.attempt import Attempt
 from wxgptd.service.state.clock_offset import ClockOffset
 from wxgptd.service.state.departed import Departed
+from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.projections import Spending
 from wxgptd.service.state.settings import Links
-from wxgptd.service.state.timeline import Timeline
 
 _STOPPING = (phrases.EndSession, phrases.StopAnswer, phrases.Clear)
 
@@ -53,13 +53,13 @@ class Receiving:
         fresh: Fresh,
         passing_keys: PassingKeys,
         clock_offset: ClockOffset,
-        timeline: Timeline,
+        event_clock: EventClock,
     ) -> None:
         self._across = across
         self._fresh = fresh
         self._passing_keys = passing_keys
         self._clock_offset = clock_offset
-        self._timeline = timeline
+        self._event_clock = event_clock
 
     def command(
         self,
@@ -76,7 +76,7 @@ class Receiving:
         message that is held back.
         """
         user, delivery, _, sent_at, _, at = attempt
-        day_began_at, day_ends_at = self._timeline.day()
+        day_began_at, day_ends_at = self._event_clock.day()
         held = self._held_back(message, state, at)
         links, across = self._fresh.links, self._across
         return c.Receive(

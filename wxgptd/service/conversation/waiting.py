@@ -11,20 +11,20 @@ from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import DeliveryKey, User
 from wxgptd.service.answers.inflight import InFlight
 from wxgptd.service.answers.pushing import Pushing
+from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.journal import Journal
-from wxgptd.service.state.timeline import Timeline
 
 
 class Waiting:
     """Waits for what is on its way to a user: an answer that is written, or a push of it."""
 
     def __init__(
-        self, journal: Journal, flights: InFlight, pushing: Pushing, timeline: Timeline
+        self, journal: Journal, flights: InFlight, pushing: Pushing, event_clock: EventClock
     ) -> None:
         self._journal = journal
         self._flights = flights
         self._pushing = pushing
-        self._clock = timeline.clock
+        self._clock = event_clock.clock
 
     async def by(self, deadline: float, user: User, delivery: DeliveryKey) -> bool:
         """Wait until the answer that `delivery` is about is on record, or `deadline`.

@@ -12,9 +12,9 @@ from wxgptd.domain.model.values import CloseReason, SessionId
 from wxgptd.ports.control import OpenSession, PendingQuestion
 from wxgptd.service.answers.answering import Answering
 from wxgptd.service.answers.inflight import InFlight
+from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.projections import OpenSessions
-from wxgptd.service.state.timeline import Timeline
 
 
 class Sessions:
@@ -26,13 +26,13 @@ class Sessions:
         sessions: OpenSessions,
         flights: InFlight,
         answering: Answering,
-        timeline: Timeline,
+        event_clock: EventClock,
     ) -> None:
         self._journal = journal
         self._sessions = sessions
         self._flights = flights
         self._answering = answering
-        self._timeline = timeline
+        self._event_clock = event_clock
 
     def open(self) -> Sequence[OpenSession]:
         """Return the open sessions."""
@@ -52,7 +52,7 @@ class Sessions:
 
     def pending(self) -> Sequence[PendingQuestion]:
         """Return the questions that have no answer yet, the oldest first."""
-        now = self._timeline.now()
+        now = self._event_clock.now()
         shown = []
         for user, name, flight in self._flights:
             state = self._journal.state(user)
@@ -83,7 +83,7 @@ class Sessions:
             live = self._journal.state(user).live
             if live is not None and live.id == session:
                 command = c.CloseSession(
-                    at=self._timeline.now(),
+                    at=self._event_clock.now(),
                     session=SessionId(session),
                     reason=CloseReason.OPERATOR,
                     written=self._answering.written(user),

@@ -9,9 +9,9 @@ from twisted.internet.task import LoopingCall
 from wxgptd.domain.decide import commands as c
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import account_itself
+from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.projections import OpenSessions
-from wxgptd.service.state.timeline import Timeline
 from wxgptd.service.state.unanswered import Unanswered
 
 PERIOD_S = 1.0
@@ -23,12 +23,12 @@ Chore = Callable[[float], object]
 class Sweeper:
     """Does `chores` once a second, in their order, and `at_the_end` once."""
 
-    def __init__(self, timeline: Timeline, chores: Sequence[Chore], at_the_end: Chore) -> None:
-        self._timeline = timeline
+    def __init__(self, event_clock: EventClock, chores: Sequence[Chore], at_the_end: Chore) -> None:
+        self._event_clock = event_clock
         self._chores = chores
         self._at_the_end = at_the_end
         self._loop = LoopingCall(self.sweep)
-        self._loop.clock = timeline.clock
+        self._loop.clock = event_clock.clock
 
     def start(self) -> None:
         """Begin."""
@@ -38,11 +38,11 @@ class Sweeper:
         """Leave things as they are, but for what is due at the end."""
         if self._loop.running:
             self._loop.stop()
-            self._at_the_end(self._timeline.now())
+            self._at_the_end(self._event_clock.now())
 
     def sweep(self) -> None:
         """Do each chore once."""
-        now = self._timeline.now()
+        now = self._event_clock.now()
         for chore in self._chores:
             chore(now)
 

@@ -27,9 +27,9 @@ from wxgptd.domain.model.values import (
 from wxgptd.ports.control import UserSummary
 from wxgptd.service.conversation.conversations import Conversations
 from wxgptd.service.state.erasing import Erasing
+from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.settings import Settings
-from wxgptd.service.state.timeline import Timeline
 
 
 class Users:
@@ -41,18 +41,18 @@ class Users:
         settings: Settings,
         conversations: Conversations,
         erasing: Erasing,
-        timeline: Timeline,
+        event_clock: EventClock,
     ) -> None:
         self._journal = journal
         self._settings = settings
         self._conversations = conversations
         self._erasing = erasing
-        self._timeline = timeline
+        self._event_clock = event_clock
 
     def newest(self, limit: int, standing: str) -> Sequence[UserSummary]:
         """Return users, those who were heard of last first."""
-        now = self._timeline.now()
-        day_began_at, _ = self._timeline.day()
+        now = self._event_clock.now()
+        day_began_at, _ = self._event_clock.day()
         shown = []
         for heard_at, user in nlargest(limit, self._heard_of(standing, now)):
             state = self._journal.state(user)
@@ -111,7 +111,7 @@ class Users:
         """Block or allow a user."""
         if account not in self._settings.accounts:
             return succeed(False)
-        now = self._timeline.now()
+        now = self._event_clock.now()
         changed = e.StandingChanged(
             at=now, standing=Standing(standing), until=now + for_s if for_s else 0.0
         )

@@ -11,9 +11,9 @@ from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import CloseReason, Standing, User
 from wxgptd.service.state.departed import Departed
+from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.journal import Entry, Journal
 from wxgptd.service.state.keeping import Keeping
-from wxgptd.service.state.timeline import Timeline
 
 
 class OnErasure:
@@ -32,12 +32,12 @@ class Erasing:
     """Erases users, and acts on it: an effect."""
 
     def __init__(
-        self, journal: Journal, keeping: Keeping, departed: Departed, timeline: Timeline
+        self, journal: Journal, keeping: Keeping, departed: Departed, event_clock: EventClock
     ) -> None:
         self._journal = journal
         self._keeping = keeping
         self._departed = departed
-        self._timeline = timeline
+        self._event_clock = event_clock
 
     def erase(self, user: User, reason: CloseReason) -> Deferred[bool]:
         """Erase `user`; fires with whether anything was known, once nothing is any more.
@@ -45,7 +45,7 @@ class Erasing:
         Errs:
             OSError: a snapshot could not be replaced; it is tried again.
         """
-        entry = self._journal.record(user, c.EraseUser(at=self._timeline.now(), reason=reason))
+        entry = self._journal.record(user, c.EraseUser(at=self._event_clock.now(), reason=reason))
         if not entry.events:
             return succeed(False)
         done = self._journal.committed().addCallback(lambda _: self._keeping.forgotten())
@@ -56,18 +56,18 @@ class Erasing:
         if not _erases(entry):
             return
         user, before = entry.user, entry.before
-        self._departed.note(user, before, self._timeline.now())
+        self._departed.note(user, before, self._event_clock.now())
         self._keeping.note_erased()
         command = entry.command
         if isinstance(command, c.EraseUser) and command.reason is CloseReason.OPERATOR:
             return  # who has the user start afresh, limits and blocks included
-        day_began_at, _ = self._timeline.day()
+        day_began_at, _ = self._event_clock.day()
         self._departed.note_used(user, before, day_began_at)
         self._block_again(user, before)
 
     def _block_again(self, user: User, before: UserState) -> None:
         """Keep a user blocked who is erased: that must not be the way around it."""
-        now = self._timeline.now()
+        now = self._event_clock.now()
         if before.stands(now) is Standing.BLOCKED:
             until = before.standing_until
             blocked = e.StandingChanged(at=now, standing=Standing.BLOCKED, until=until)

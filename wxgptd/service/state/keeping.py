@@ -16,8 +16,8 @@ from wxgptd.errors import WxgptError
 from wxgptd.ports.record import Retained
 from wxgptd.ports.store import EventStore
 from wxgptd.ports.threads import InThread
+from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.journal import Journal
-from wxgptd.service.state.timeline import Timeline
 
 log = Logger()
 
@@ -56,14 +56,14 @@ class Keeping:
         retention: Retention,
         in_thread: InThread,
         on_damage: Callable[[WxgptError], None],
-        timeline: Timeline,
+        event_clock: EventClock,
     ) -> None:
         self._on_damage = on_damage
         self._journal = journal
         self._store = store
         self.retention = retention
         self._in_thread = in_thread
-        self._timeline = timeline
+        self._event_clock = event_clock
         self._lock = DeferredLock()
         self._snapshot_seq = 0
         self._exists = False
@@ -87,7 +87,7 @@ class Keeping:
 
     def look(self) -> None:
         """Take a snapshot if it is time for one, and drop what is too old then."""
-        now = self._timeline.now()
+        now = self._event_clock.now()
         if now >= self._not_before and not self._lock.locked and (self._stale or self._is_due(now)):
             Deferred.fromCoroutine(self._keep()).addErrback(lambda _: None)
 
@@ -137,11 +137,11 @@ class Keeping:
         try:
             return await self._take()
         finally:
-            self._not_before = self._timeline.now() + PAUSE_S
+            self._not_before = self._event_clock.now() + PAUSE_S
             self._lock.release()
 
     async def _take(self) -> Retained:
-        keep_s, now = self.retention.keep_s, self._timeline.now()
+        keep_s, now = self.retention.keep_s, self._event_clock.now()
         before = now - keep_s if keep_s else 0.0
         capture = self._journal.capture(before, now - self.retention.links_s)
         stale, self._stale = self._stale, False
@@ -157,7 +157,7 @@ class Keeping:
         try:
             await self._in_thread(write)
             self._exists, self._snapshot_seq = True, last_seq
-            self._kept_at = self._timeline.now()
+            self._kept_at = self._event_clock.now()
             return await self._in_thread(
                 lambda: self._store.retain(before, self.retention.max_bytes)
             )

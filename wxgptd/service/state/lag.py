@@ -7,7 +7,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
-from wxgptd.service.state.timeline import Timeline
+from wxgptd.service.state.event_clock import EventClock
 
 TICK_S = 1.0
 
@@ -25,10 +25,10 @@ class LagMonitor:
     def __init__(
         self,
         clock: IReactorTime,
-        timeline: Timeline,
+        event_clock: EventClock,
         turned_away_s_ago: Callable[[], float | None],
     ) -> None:
-        self._timeline = timeline
+        self._event_clock = event_clock
         self._turned_away_s_ago = turned_away_s_ago
         self._responsive_since: float | None = None
         self._last_at = 0.0
@@ -37,7 +37,7 @@ class LagMonitor:
 
     def begin(self) -> None:
         """Begin to tick."""
-        self._responsive_since = self._last_at = self._timeline.now()
+        self._responsive_since = self._last_at = self._event_clock.now()
         self._loop.start(TICK_S)
 
     def end(self) -> None:
@@ -52,13 +52,13 @@ class LagMonitor:
         refused_s_ago = self._turned_away_s_ago()
         if self._responsive_since is None or refused_s_ago is None:
             return self._responsive_since
-        return max(self._responsive_since, self._timeline.now() - refused_s_ago)
+        return max(self._responsive_since, self._event_clock.now() - refused_s_ago)
 
     def _tick(self) -> None:
         self._look()
-        self._last_at = self._timeline.now()
+        self._last_at = self._event_clock.now()
 
     def _look(self) -> None:
-        now = self._timeline.now()
+        now = self._event_clock.now()
         if self._responsive_since is not None and now - self._last_at > TICK_S + MAX_LAG_S:
             self._responsive_since = now

@@ -115,7 +115,7 @@ class Service:
 
     def load(self) -> Loaded:
         """Take over what the log has. Not for reactors: it takes a while."""
-        began, now = self._environment.clock.seconds(), self.base.timeline.now()
+        began, now = self._environment.clock.seconds(), self.base.event_clock.now()
         loaded = self._environment.store.load(self.state.journal.since(now))
         self.state.journal.load(loaded, now)
         self._lifecycle.replay_s = self._environment.clock.seconds() - began
@@ -125,7 +125,7 @@ class Service:
 
     def note_trimmed(self, segment: str, offset: int, size: int) -> None:
         """Record that a torn tail was cut off the log."""
-        now = self.base.timeline.now()
+        now = self.base.event_clock.now()
         trimmed = e.TailTrimmed(at=now, segment=segment, offset=offset, size=size)
         self.state.journal.record(LOG_ITSELF, c.Note(trimmed))
 

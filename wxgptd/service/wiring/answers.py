@@ -37,25 +37,27 @@ class Answers:
 
 def build(config: cfg.Config, base: Base, state: State) -> Answers:
     """Build the room."""
-    settings, journal, timeline = base.settings, state.journal, base.timeline
+    settings, journal, event_clock = base.settings, state.journal, base.event_clock
     flights = InFlight()
-    flights.on_start(TypingIndicator(settings, timeline.clock).begin)
+    flights.on_start(TypingIndicator(settings, event_clock.clock).begin)
     slots = Slots(
         base.environment.max_running, settings.max_running, partial(base.fullness.note, "answers")
     )
     moderation = Moderation(config.moderation.words_file)
     pacing = Pacing(
-        settings, journal, base.links, timeline, state.calibrated.pace, state.timeouts.may_spend
+        settings, journal, base.links, event_clock, state.calibrated.pace, state.timeouts.may_spend
     )
     asking = Asking(
         journal,
         Candidates(settings, state.spending),
-        Prompting(settings, timeline, Room(PICTURE_BYTES, partial(base.fullness.note, "pictures"))),
+        Prompting(
+            settings, event_clock, Room(PICTURE_BYTES, partial(base.fullness.note, "pictures"))
+        ),
         Fitting(state.calibrated.calibration, pacing),
         moderation,
-        timeline,
+        event_clock,
     )
-    pushing = Pushing(settings=settings, journal=journal, links=base.links, timeline=timeline)
-    answering = Answering(journal, flights, slots, asking, pushing, timeline)
-    recovery = Recovery(settings, journal, flights, timeline)
+    pushing = Pushing(settings=settings, journal=journal, links=base.links, event_clock=event_clock)
+    answering = Answering(journal, flights, slots, asking, pushing, event_clock)
+    recovery = Recovery(settings, journal, flights, event_clock)
     return Answers(flights, slots, moderation, pushing, answering, recovery)

@@ -8,10 +8,10 @@ from wxgptd import config as cfg
 from wxgptd.service import configured
 from wxgptd.service.configured import Configured
 from wxgptd.service.environment import Environment
+from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.fullness import Fullness
 from wxgptd.service.state.metrics import Metrics
 from wxgptd.service.state.settings import Links, Settings
-from wxgptd.service.state.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Base:
     """The ground that the rooms are built on."""
 
     environment: Environment
-    timeline: Timeline
+    event_clock: EventClock
     metrics: Metrics
     fullness: Fullness
     configured: Configured
@@ -33,7 +33,7 @@ def build(config: cfg.Config, environment: Environment) -> Base:
     known = Configured(environment, metrics)
     return Base(
         environment=environment,
-        timeline=Timeline(environment.clock, environment.wall),
+        event_clock=EventClock(environment.clock, environment.wall),
         metrics=metrics,
         fullness=Fullness(environment.clock.seconds, metrics.full),
         configured=known,

@@ -16,12 +16,14 @@ from wxgptd.service.wiring.rooms import Rooms
 def build(rooms: Rooms, status: Callable[[], DaemonStatus]) -> Control:
     """Return what the operator's command line can ask for."""
     state, answers, settings = rooms.state, rooms.answers, rooms.base.settings
-    journal, timeline = state.journal, rooms.base.timeline
+    journal, event_clock = state.journal, rooms.base.event_clock
     return Control(
         ready=lambda: rooms.lifecycle.ready,
         status=status,
-        sessions=Sessions(journal, state.sessions, answers.flights, answers.answering, timeline),
-        users=Users(journal, settings, rooms.conversation.conversations, state.erasing, timeline),
+        sessions=Sessions(journal, state.sessions, answers.flights, answers.answering, event_clock),
+        users=Users(
+            journal, settings, rooms.conversation.conversations, state.erasing, event_clock
+        ),
         trials=Trials(settings),
         maintenance=Maintenance(state.keeping, rooms.operations.reloading),
     )

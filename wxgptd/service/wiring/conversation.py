@@ -39,9 +39,9 @@ def build(
         Library(
             journal=state.journal,
             flights=answers.flights,
-            tokens=Tokens(state.index, base.links, base.timeline),
+            tokens=Tokens(state.index, base.links, base.event_clock),
             settings=base.settings,
-            timeline=base.timeline,
+            event_clock=base.event_clock,
             erase=state.erasing.erase,
         ),
         lambda: base.settings.page_texts,
@@ -54,15 +54,15 @@ def build(
 
 
 def _conversations(base: Base, state: State, answers: Answers) -> Conversations:
-    settings, journal, timeline, environment = (
+    settings, journal, event_clock, environment = (
         base.settings,
         state.journal,
-        base.timeline,
+        base.event_clock,
         base.environment,
     )
-    waiting = Waiting(journal, answers.flights, answers.pushing, timeline)
+    waiting = Waiting(journal, answers.flights, answers.pushing, event_clock)
     replying = Replying(settings, journal, answers.flights, answers.pushing, base.links)
-    holding = Holding(journal, waiting, replying, state.timeouts, base.metrics, timeline)
+    holding = Holding(journal, waiting, replying, state.timeouts, base.metrics, event_clock)
     intake = Intake(
         settings, journal, state.departed, state.unanswered, base.metrics, environment.store.full
     )
@@ -71,7 +71,7 @@ def _conversations(base: Base, state: State, answers: Answers) -> Conversations:
         Fresh(configured.session_ids(), base.links),
         environment.passing_keys,
         state.clock_offset,
-        timeline,
+        event_clock,
     )
     attempts = Attempts(journal, settings, answers.answering, intake, receiving, holding)
-    return Conversations(attempts, base.metrics, timeline)
+    return Conversations(attempts, base.metrics, event_clock)

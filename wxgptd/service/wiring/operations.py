@@ -36,7 +36,7 @@ def build(base: Base, state: State, answers: Answers, adoption: Adoption) -> Ope
             environment.passing_keys.forget(now)
 
     sweeper = Sweeper(
-        base.timeline,
+        base.event_clock,
         (
             SessionExpiry(state.journal, state.sessions),
             state.index.forget_expired,

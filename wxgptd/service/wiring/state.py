@@ -40,14 +40,16 @@ class State:
 
 def build(config: cfg.Config, base: Base) -> State:
     """Build the room."""
-    environment, settings, timeline = base.environment, base.settings, base.timeline
-    lag = LagMonitor(environment.clock, timeline, lambda: base.fullness.recent().get("connections"))
+    environment, settings, event_clock = base.environment, base.settings, base.event_clock
+    lag = LagMonitor(
+        environment.clock, event_clock, lambda: base.fullness.recent().get("connections")
+    )
     index, sessions, lines = (
         LinkIndex(config.links.ttl), OpenSessions(), EventLines(environment.link_key),
     )  # fmt: skip
     timeouts = DeliberateTimeouts(settings.deliberate_timeouts_per_5min, lag.responsive_since)
     clock_offset, calibrated, unanswered = ClockOffset(), Calibrated(), Unanswered()
-    spending = Spending(settings, timeline.day)
+    spending = Spending(settings, event_clock.day)
     projections = (
         index, sessions, lines, timeouts, clock_offset, calibrated, spending, unanswered,
         base.metrics.events,
@@ -59,7 +61,7 @@ def build(config: cfg.Config, base: Base) -> State:
         retention=configured.retention(config),
         in_thread=environment.threads.storage,
         on_damage=environment.on_damage,
-        timeline=timeline,
+        event_clock=event_clock,
     )
     departed = Departed()
     return State(
@@ -75,5 +77,5 @@ def build(config: cfg.Config, base: Base) -> State:
         journal=journal,
         keeping=keeping,
         departed=departed,
-        erasing=Erasing(journal, keeping, departed, timeline),
+        erasing=Erasing(journal, keeping, departed, event_clock),
     )

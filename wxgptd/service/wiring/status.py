@@ -21,7 +21,7 @@ K = TypeVar("K", bound=str)
 def read(rooms: Rooms) -> DaemonStatus:
     """Return the status as it is now."""
     base, state, answers, lifecycle = rooms.base, rooms.state, rooms.answers, rooms.lifecycle
-    now, figures, settings = base.timeline.now(), base.environment.store.figures(), base.settings
+    now, figures, settings = base.event_clock.now(), base.environment.store.figures(), base.settings
     accounts, assistants = settings.accounts, settings.assistants
     why_unhealthy, running = rooms.operations.health.why_ill, answers.flights.running()
     # Before that a thread is still reading the log into the projections.
@@ -86,7 +86,7 @@ def _timeouts(state: State, account: AccountName, now: float) -> TimeoutStatus:
 def _unanswered(
     base: Base, state: State, accounts: Iterable[AccountName]
 ) -> Mapping[AccountName, UnansweredStatus]:
-    today, tomorrow = base.timeline.day()
+    today, tomorrow = base.event_clock.day()
     between = state.unanswered.between
     return {
         name: UnansweredStatus(between(name, today, tomorrow), between(name, today - DAY_S, today))

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from twisted.internet.interfaces import IReactorTime
 
 
-class Timeline:
+class EventClock:
     """Seconds since the epoch that never jump.
 
     `clock` is the monotonic clock it goes by, for whoever waits.
