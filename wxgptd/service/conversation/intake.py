@@ -13,9 +13,9 @@ from wxgptd.domain.intake.routing import Left, Message, Route
 from wxgptd.domain.intake.rules import Backend, Rule
 from wxgptd.ports.wechat import Forward, Ignore, Outcome, Present
 from wxgptd.service.conversation.attempt import Attempt
-from wxgptd.service.state.departed import Departed
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.metrics import Metrics
+from wxgptd.service.state.recently_erased import RecentlyErased
 from wxgptd.service.state.settings import Settings
 from wxgptd.service.state.unanswered import Unanswered
 
@@ -27,14 +27,14 @@ class Intake:
         self,
         settings: Settings,
         journal: Journal,
-        departed: Departed,
+        recently_erased: RecentlyErased,
         unanswered: Unanswered,
         metrics: Metrics,
         full: Callable[[], bool],
     ) -> None:
         self._settings = settings
         self._journal = journal
-        self._departed = departed
+        self._recently_erased = recently_erased
         self._unanswered = unanswered
         self._metrics = metrics
         self._full = full
@@ -56,7 +56,7 @@ class Intake:
             assistants=self._settings.commands,
             always=always,
             otherwise=otherwise,
-            erased=self._departed.knows(user, attempt.delivery, attempt.at),
+            erased=self._recently_erased.knows(user, attempt.delivery, attempt.at),
             full=self._full(),
         )
 

@@ -19,9 +19,9 @@ from wxgptd.ports.keys import PassingKeys
 from wxgptd.service.answers.moderation import Moderation
 from wxgptd.service.conversation.attempt import Attempt
 from wxgptd.service.state.clock_offset import ClockOffset
-from wxgptd.service.state.departed import Departed
 from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.projections import Spending
+from wxgptd.service.state.recently_erased import RecentlyErased
 from wxgptd.service.state.settings import Links
 
 _STOPPING = (phrases.EndSession, phrases.StopAnswer, phrases.Clear)
@@ -41,7 +41,7 @@ class AcrossUsers:
 
     moderation: Moderation
     spending: Spending
-    departed: Departed
+    recently_erased: RecentlyErased
 
 
 class Receiving:
@@ -89,7 +89,7 @@ class Receiving:
             day_ends_at=day_ends_at,
             moderated=across.moderation.objects(_asked(message, state, held)),
             spent=across.spending.refusing(),
-            used=across.departed.used(user, day_began_at),
+            used=across.recently_erased.used(user, day_began_at),
             sent_at=sent_at,
             delay_s=reply_window.delay(at, sent_at, self._clock_offset.seconds(at)),
             written=written() if isinstance(message.phrase.action, _STOPPING) else (),

@@ -10,10 +10,10 @@ from wxgptd.domain.decide import commands as c
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import CloseReason, Standing, User
-from wxgptd.service.state.departed import Departed
 from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.journal import Entry, Journal
 from wxgptd.service.state.keeping import Keeping
+from wxgptd.service.state.recently_erased import RecentlyErased
 
 
 class OnErasure:
@@ -32,11 +32,15 @@ class Erasing:
     """Erases users, and acts on it: an effect."""
 
     def __init__(
-        self, journal: Journal, keeping: Keeping, departed: Departed, event_clock: EventClock
+        self,
+        journal: Journal,
+        keeping: Keeping,
+        recently_erased: RecentlyErased,
+        event_clock: EventClock,
     ) -> None:
         self._journal = journal
         self._keeping = keeping
-        self._departed = departed
+        self._recently_erased = recently_erased
         self._event_clock = event_clock
 
     def erase(self, user: User, reason: CloseReason) -> Deferred[bool]:
@@ -56,13 +60,13 @@ class Erasing:
         if not _erases(entry):
             return
         user, before = entry.user, entry.before
-        self._departed.note(user, before, self._event_clock.now())
+        self._recently_erased.note(user, before, self._event_clock.now())
         self._keeping.note_erased()
         command = entry.command
         if isinstance(command, c.EraseUser) and command.reason is CloseReason.OPERATOR:
             return  # who has the user start afresh, limits and blocks included
         day_began_at, _ = self._event_clock.day()
-        self._departed.note_used(user, before, day_began_at)
+        self._recently_erased.note_used(user, before, day_began_at)
         self._block_again(user, before)
 
     def _block_again(self, user: User, before: UserState) -> None:

@@ -64,10 +64,15 @@ def _conversations(base: Base, state: State, answers: Answers) -> Conversations:
     replying = Replying(settings, journal, answers.flights, answers.pushing, base.links)
     holding = Holding(journal, waiting, replying, state.timeouts, base.metrics, event_clock)
     intake = Intake(
-        settings, journal, state.departed, state.unanswered, base.metrics, environment.store.full
+        settings,
+        journal,
+        state.recently_erased,
+        state.unanswered,
+        base.metrics,
+        environment.store.full,
     )
     receiving = Receiving(
-        AcrossUsers(answers.moderation, state.spending, state.departed),
+        AcrossUsers(answers.moderation, state.spending, state.recently_erased),
         Fresh(configured.session_ids(), base.links),
         environment.passing_keys,
         state.clock_offset,

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from wxgptd import config as cfg
 from wxgptd.service import configured
 from wxgptd.service.state.clock_offset import ClockOffset
-from wxgptd.service.state.departed import Departed
 from wxgptd.service.state.erasing import Erasing
 from wxgptd.service.state.event_lines import EventLines
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.keeping import Keeping
 from wxgptd.service.state.lag import LagMonitor
 from wxgptd.service.state.projections import Calibrated, LinkIndex, OpenSessions, Spending
+from wxgptd.service.state.recently_erased import RecentlyErased
 from wxgptd.service.state.timeouts import DeliberateTimeouts
 from wxgptd.service.state.unanswered import Unanswered
 from wxgptd.service.wiring.base import Base
@@ -34,7 +34,7 @@ class State:
     unanswered: Unanswered
     journal: Journal
     keeping: Keeping
-    departed: Departed
+    recently_erased: RecentlyErased
     erasing: Erasing
 
 
@@ -63,7 +63,7 @@ def build(config: cfg.Config, base: Base) -> State:
         on_damage=environment.on_damage,
         event_clock=event_clock,
     )
-    departed = Departed()
+    recently_erased = RecentlyErased()
     return State(
         index=index,
         sessions=sessions,
@@ -76,6 +76,6 @@ def build(config: cfg.Config, base: Base) -> State:
         unanswered=unanswered,
         journal=journal,
         keeping=keeping,
-        departed=departed,
-        erasing=Erasing(journal, keeping, departed, event_clock),
+        recently_erased=recently_erased,
+        erasing=Erasing(journal, keeping, recently_erased, event_clock),
     )

@@ -17,7 +17,7 @@ from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import DeliveryKey, Usage, User
 
 
-class Departed:
+class RecentlyErased:
     """Remembers which messages are from before, and what was asked for today."""
 
     def __init__(self) -> None:
