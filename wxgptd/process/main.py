@@ -56,7 +56,7 @@ from wxgptd.process.site import MAX_BODY_BYTES, BoundedSite, Bounds
 from wxgptd.process.supervision import Supervision, in_terminal
 from wxgptd.process.threads import start_threads
 from wxgptd.service.environment import Environment
-from wxgptd.service.state.keeping import keeping_period_s
+from wxgptd.service.state.snapshotter import keeping_period_s
 from wxgptd.service.wiring import Service
 
 log = Logger(namespace="wxgptd")

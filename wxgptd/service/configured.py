@@ -27,9 +27,9 @@ from wxgptd.llm.server import Server
 from wxgptd.pages import links
 from wxgptd.service.conversation.conversations import Conversations
 from wxgptd.service.environment import Environment
-from wxgptd.service.state.keeping import Retention
 from wxgptd.service.state.metrics import Metrics
 from wxgptd.service.state.settings import Account, Assistant, Links, Price, Settings
+from wxgptd.service.state.snapshotter import Retention
 from wxgptd.wechat import crypto
 from wxgptd.wechat.customer_service import App, CustomerService
 from wxgptd.wechat.forwarding import Forwarder

@@ -9,21 +9,21 @@ from twisted.internet.defer import Deferred
 from wxgptd.config import ConfigError
 from wxgptd.ports.control import Faulty, Reloaded, Vacuumed
 from wxgptd.service.operations.reloading import Reloading
-from wxgptd.service.state.keeping import Keeping
+from wxgptd.service.state.snapshotter import Snapshotter
 
 
 class Maintenance:
     """Looks after the log and the configuration, when the operator says so."""
 
-    def __init__(self, keeping: Keeping, reloading: Reloading) -> None:
-        self._keeping = keeping
+    def __init__(self, snapshotter: Snapshotter, reloading: Reloading) -> None:
+        self._snapshotter = snapshotter
         self._reloading = reloading
 
     def vacuum(self) -> Deferred[Vacuumed]:
         """Take a snapshot and drop what is not to be kept."""
-        return self._keeping.vacuum().addCallback(
+        return self._snapshotter.vacuum().addCallback(
             lambda retained: Vacuumed(
-                self._keeping.snapshot_seq, retained.segments, retained.size, retained.left
+                self._snapshotter.snapshot_seq, retained.segments, retained.size, retained.left
             )
         )
 

@@ -12,8 +12,8 @@ from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import CloseReason, Standing, User
 from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.journal import Entry, Journal
-from wxgptd.service.state.keeping import Keeping
 from wxgptd.service.state.recently_erased import RecentlyErased
+from wxgptd.service.state.snapshotter import Snapshotter
 
 
 class OnErasure:
@@ -34,12 +34,12 @@ class Erasing:
     def __init__(
         self,
         journal: Journal,
-        keeping: Keeping,
+        snapshotter: Snapshotter,
         recently_erased: RecentlyErased,
         event_clock: EventClock,
     ) -> None:
         self._journal = journal
-        self._keeping = keeping
+        self._snapshotter = snapshotter
         self._recently_erased = recently_erased
         self._event_clock = event_clock
 
@@ -52,7 +52,7 @@ class Erasing:
         entry = self._journal.record(user, c.EraseUser(at=self._event_clock.now(), reason=reason))
         if not entry.events:
             return succeed(False)
-        done = self._journal.committed().addCallback(lambda _: self._keeping.forgotten())
+        done = self._journal.committed().addCallback(lambda _: self._snapshotter.forgotten())
         return done.addCallback(lambda _: True)
 
     def __call__(self, entry: Entry) -> None:
@@ -61,7 +61,7 @@ class Erasing:
             return
         user, before = entry.user, entry.before
         self._recently_erased.note(user, before, self._event_clock.now())
-        self._keeping.note_erased()
+        self._snapshotter.note_erased()
         command = entry.command
         if isinstance(command, c.EraseUser) and command.reason is CloseReason.OPERATOR:
             return  # who has the user start afresh, limits and blocks included

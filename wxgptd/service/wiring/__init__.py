@@ -133,7 +133,7 @@ class Service:
         """Take up work: from here on the service is ready."""
         assert self._loaded is not None
         self.state.lines.begin()
-        self.state.keeping.begin(
+        self.state.snapshotter.begin(
             self._loaded.snapshot_seq,
             exists=self._loaded.snapshot_seq > 0 or bool(self._loaded.skipped),
             stale=self._loaded.stale,
@@ -159,7 +159,7 @@ class Service:
 
     async def settled(self) -> None:
         """Wait for what is still being written beside the log."""
-        await self.state.keeping.settled()
+        await self.state.snapshotter.settled()
 
     # Another configuration.
 
@@ -191,7 +191,7 @@ class Service:
         self.root.webhooks = known.webhooks(now, self.conversation.conversations)
         self.state.timeouts.fixed = settings.deliberate_timeouts_per_5min
         self.state.index.ttl_s = settings.link_ttl_s
-        self.state.keeping.retention = configured.retention(now)
+        self.state.snapshotter.retention = configured.retention(now)
         self.state.spending.reconsider()
         self.answers.slots.fill()
         self.answers.moderation.adopt(now.moderation.words_file)

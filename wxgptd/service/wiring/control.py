@@ -25,5 +25,5 @@ def build(rooms: Rooms, status: Callable[[], DaemonStatus]) -> Control:
             journal, settings, rooms.conversation.conversations, state.erasing, event_clock
         ),
         trials=Trials(settings),
-        maintenance=Maintenance(state.keeping, rooms.operations.reloading),
+        maintenance=Maintenance(state.snapshotter, rooms.operations.reloading),
     )

@@ -43,7 +43,7 @@ def build(base: Base, state: State, answers: Answers, adoption: Adoption) -> Ope
             unanswered.record_due,
             forget_keys,
             lambda _: answers.pushing.look_again(),
-            lambda _: state.keeping.look(),
+            lambda _: state.snapshotter.look(),
         ),
         at_the_end=unanswered.record_all,
     )

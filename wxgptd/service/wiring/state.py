@@ -10,10 +10,10 @@ from wxgptd.service.state.clock_offset import ClockOffset
 from wxgptd.service.state.erasing import Erasing
 from wxgptd.service.state.event_lines import EventLines
 from wxgptd.service.state.journal import Journal
-from wxgptd.service.state.keeping import Keeping
 from wxgptd.service.state.lag import LagMonitor
 from wxgptd.service.state.projections import Calibrated, LinkIndex, OpenSessions, Spending
 from wxgptd.service.state.recently_erased import RecentlyErased
+from wxgptd.service.state.snapshotter import Snapshotter
 from wxgptd.service.state.timeouts import DeliberateTimeouts
 from wxgptd.service.state.unanswered import Unanswered
 from wxgptd.service.wiring.base import Base
@@ -33,7 +33,7 @@ class State:
     spending: Spending
     unanswered: Unanswered
     journal: Journal
-    keeping: Keeping
+    snapshotter: Snapshotter
     recently_erased: RecentlyErased
     erasing: Erasing
 
@@ -55,7 +55,7 @@ def build(config: cfg.Config, base: Base) -> State:
         base.metrics.events,
     )  # fmt: skip
     journal = Journal(environment.store, projections, environment.on_damage)
-    keeping = Keeping(
+    snapshotter = Snapshotter(
         journal=journal,
         store=environment.store,
         retention=configured.retention(config),
@@ -75,7 +75,7 @@ def build(config: cfg.Config, base: Base) -> State:
         spending=spending,
         unanswered=unanswered,
         journal=journal,
-        keeping=keeping,
+        snapshotter=snapshotter,
         recently_erased=recently_erased,
-        erasing=Erasing(journal, keeping, recently_erased, event_clock),
+        erasing=Erasing(journal, snapshotter, recently_erased, event_clock),
     )

@@ -59,7 +59,7 @@ def read(rooms: Rooms) -> DaemonStatus:
         disk_full=base.environment.store.full(),
         seconds_since_full=base.fullness.recent(),
         log_last_seq=figures.last_seq,
-        log_snapshot_seq=state.keeping.snapshot_seq,
+        log_snapshot_seq=state.snapshotter.snapshot_seq,
         log_events=figures.events,
         log_pending_appends=figures.pending,
         log_fsync_s=FsyncStatus(figures.commits, figures.sync_s, figures.syncs),

@@ -45,7 +45,7 @@ def keeping_period_s(keep_s: float) -> float:
     return max(DAY_S, keep_s / 30) if keep_s else 0.0
 
 
-class Keeping:
+class Snapshotter:
     """Takes snapshots, and drops of the log what is not to be kept."""
 
     def __init__(
