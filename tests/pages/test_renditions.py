@@ -11,7 +11,7 @@ from wxgptd.pages.workshop import Workshop
 from wxgptd.ports.pages import AnswerView, Progress
 
 
-class Library:
+class PageViews:
     """One answer, too long to be rendered at once."""
 
     text = "一段话。" * IN_THREAD_CHARS
@@ -42,7 +42,7 @@ class Thread:
 def renditions() -> tuple[Renditions, Thread]:
     thread = Thread()
     workshop = Workshop(thread, Clock())
-    return Renditions(Library(), lambda _: Sentences("正在写"), workshop), thread
+    return Renditions(PageViews(), lambda _: Sentences("正在写"), workshop), thread
 
 
 def results(*waiting: Deferred) -> list[list]:

@@ -20,7 +20,7 @@ from wxgptd.pages.outflow import Outflow
 from wxgptd.pages.rendition import Rendition
 from wxgptd.pages.renditions import Renditions
 from wxgptd.pages.workshop import TooBusy
-from wxgptd.ports.pages import Library
+from wxgptd.ports.pages import PageViews
 
 log = Logger()
 
@@ -41,11 +41,11 @@ class Audience:
     """The readers of the answer behind one token."""
 
     def __init__(
-        self, token: str, renditions: Renditions, library: Library, clock: IReactorTime
+        self, token: str, renditions: Renditions, page_views: PageViews, clock: IReactorTime
     ) -> None:
         self._token = token
         self._renditions = renditions
-        self._library = library
+        self._page_views = page_views
         self._clock = clock
         self._readers: list[Reader] = []
         self._shown: Rendition | None = None
@@ -88,7 +88,7 @@ class Audience:
     async def _show_all(self) -> None:
         clock = self._clock
         while True:
-            changed = self._library.changed(self._token)
+            changed = self._page_views.changed(self._token)
             began = clock.seconds()
             try:
                 rendition = await self._renditions.of(self._token)
@@ -101,7 +101,7 @@ class Audience:
                 for reader in tuple(self._readers):
                     self._finish(reader)
                 return
-            await self._library.durable()
+            await self._page_views.durable()
             self._shown = rendition
             for reader in tuple(self._readers):
                 self._send(reader, rendition)
@@ -119,7 +119,7 @@ class Audience:
             except WaitedLongEnough:
                 for reader in tuple(self._readers):
                     reader.write(b": still here\nevent: beat\ndata: {}\n\n")
-                changed = self._library.changed(self._token)
+                changed = self._page_views.changed(self._token)
 
     def _send(self, reader: Reader, rendition: Rendition) -> None:
         if reader.is_behind:
@@ -191,9 +191,9 @@ class Reader:
 class Audiences:
     """All audiences, by the tokens of the links."""
 
-    def __init__(self, renditions: Renditions, library: Library, clock: IReactorTime) -> None:
+    def __init__(self, renditions: Renditions, page_views: PageViews, clock: IReactorTime) -> None:
         self._renditions = renditions
-        self._library = library
+        self._page_views = page_views
         self._clock = clock
         self._audiences: dict[str, Audience] = {}
 
@@ -212,6 +212,6 @@ class Audiences:
             del self._audiences[gone]
         audience = self._audiences.get(token)
         if audience is None:
-            audience = Audience(token, self._renditions, self._library, self._clock)
+            audience = Audience(token, self._renditions, self._page_views, self._clock)
             self._audiences[token] = audience
         audience.join(request, position)

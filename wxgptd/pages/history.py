@@ -37,7 +37,7 @@ class _OfHistory(Linked):
     """Something behind a link to a history."""
 
     def _history(self) -> History | None:
-        return self._pages.library.history(self._token)
+        return self._pages.page_views.history(self._token)
 
     def _refused(self, request: Request, allowance: Allowance) -> bytes | None:
         """Use up one request; return the page that says why it is not answered, if so.
@@ -88,7 +88,7 @@ class HistoryPage(_OfHistory):
             return page, pack(page)
 
         page, packed = await pages.workshop.run(self._owner, make)
-        await pages.library.durable()
+        await pages.page_views.durable()
         await send(pages, self._owner, request, page, packed)
 
     async def _rendered(self, view: HistoryView) -> dict[str, Blocks]:
@@ -177,7 +177,7 @@ class Download(_OfHistory):
             return plain, pack(plain)
 
         plain, packed = await pages.workshop.run(self._owner, make)
-        await pages.library.durable()
+        await pages.page_views.durable()
         request.setHeader("Content-Type", "text/markdown; charset=utf-8")
         request.setHeader("Content-Disposition", 'attachment; filename="history.md"')
         await send(pages, self._owner, request, plain, packed)
@@ -200,7 +200,7 @@ class Erase(_OfHistory):
             "erase.html",
             title=self._pages.texts.history_erase,
             base=f"{self._pages.place.root}/h/{self._token}",
-            confirmation=self._pages.library.confirmation(self._token),
+            confirmation=self._pages.page_views.confirmation(self._token),
         )
 
     def render_POST(self, request: Request) -> bytes | int:
@@ -209,7 +209,7 @@ class Erase(_OfHistory):
         body = request.content.read(MAX_FORM_BYTES) if request.content is not None else b""
         form = parse_qs(body.decode("ascii", "replace"))
         confirmed = form.get("confirmation", [""])[0]
-        expected = self._pages.library.confirmation(self._token)
+        expected = self._pages.page_views.confirmation(self._token)
         if refused := self._refused(request, CHANGE):
             return refused
         if self._history() is None:
@@ -222,7 +222,7 @@ class Erase(_OfHistory):
         texts = self._pages.texts
         # A reader who leaves must not take back what is under way.
         answer: Deferred[bool] = Deferred()
-        self._pages.library.erase(self._token).chainDeferred(answer)
+        self._pages.page_views.erase(self._token).chainDeferred(answer)
         try:
             erased = await answer
         except OSError:

@@ -70,7 +70,7 @@ class Poll(Linked):
 
     async def _write(self, request: Request) -> None:
         pages, seen = self._pages, _asked_from(request)
-        changed = pages.library.changed(self._token)
+        changed = pages.page_views.changed(self._token)
         try:
             rendition = await pages.renditions.of(self._token)
         except BaseException:
@@ -89,7 +89,7 @@ class Poll(Linked):
             request.setResponseCode(404)
             request.write(b"{}")
             return
-        await pages.library.durable()
+        await pages.page_views.durable()
         packed = await self._packed(request, rendition, seen)
         await send(pages, self._owner, request, rendition.json(seen), packed)
 

@@ -12,7 +12,7 @@ from wxgptd.pages.code import forget_all as forget_code
 from wxgptd.pages.document import Blocks, Document
 from wxgptd.pages.rendition import Rendition, Sentences, rendition
 from wxgptd.pages.workshop import Workshop, as_written
-from wxgptd.ports.pages import AnswerView, Library
+from wxgptd.ports.pages import AnswerView, PageViews
 
 IN_THREAD_CHARS = 2_000
 """More than so much takes some ten milliseconds, in which WeChat would have to wait."""
@@ -42,9 +42,9 @@ class Renditions:
     """The answers that somebody looks at, or looked at lately, by the tokens of their links."""
 
     def __init__(
-        self, library: Library, say: Callable[[AnswerView], Sentences], workshop: Workshop
+        self, page_views: PageViews, say: Callable[[AnswerView], Sentences], workshop: Workshop
     ) -> None:
-        self._library = library
+        self._page_views = page_views
         self._say = say
         self._workshop = workshop
         self._answers: OrderedDict[str, _Answer] = OrderedDict()
@@ -104,7 +104,7 @@ class Renditions:
         forget_code()
 
     async def _render(self, token: str, answer: _Answer) -> Rendition | None:
-        view, former = self._library.answer(token), answer.shown
+        view, former = self._page_views.answer(token), answer.shown
         if view is None:
             answer.shown = None
             return None
@@ -113,7 +113,7 @@ class Renditions:
         if former is not None and former.view.text == view.text:
             shown = former.blocks
         elif view.progress.final and former is None:
-            shown = await self._workshop.blocks(self._library.owner(token), view.text)
+            shown = await self._workshop.blocks(self._page_views.owner(token), view.text)
         else:
             shown = await self._grown(token, answer.document, view.text)
         answer.shown = rendition(view, self._say(view), shown, former)
@@ -124,7 +124,7 @@ class Renditions:
     async def _grown(self, token: str, document: Document, text: str) -> Blocks:
         if document.work(text) < IN_THREAD_CHARS:
             return document.update(text)
-        owner = self._library.owner(token)
+        owner = self._page_views.owner(token)
         if self._workshop.left_s(owner) <= 0:
             return as_written(text)
         return await self._workshop.run(owner, lambda: document.update(text))

@@ -127,7 +127,7 @@ class AnswerPage(Linked):
         if refused := self._pages.refused(request, self._owner, ANSWER):
             return refused
         if request.method == b"GET":
-            self._pages.library.opened(self._token)
+            self._pages.page_views.opened(self._token)
         return serve(
             self._pages, request, Deferred.fromCoroutine(self._write(request, int(view.waited_s)))
         )
@@ -135,7 +135,7 @@ class AnswerPage(Linked):
     async def _write(self, request: Request, waited_s: int) -> None:
         pages = self._pages
         rendition = await pages.renditions.of(self._token)
-        await pages.library.durable()
+        await pages.page_views.durable()
         if rendition is None:
             request.write(pages.gone(request))
             return

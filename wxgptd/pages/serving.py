@@ -1,4 +1,4 @@
-"""What pages share: the library, the texts, how text becomes HTML, how a request is answered."""
+"""What pages share: the page_views, the texts, how text becomes HTML, how a request is answered."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from wxgptd.pages.rendition import Sentences
 from wxgptd.pages.renditions import Renditions
 from wxgptd.pages.unsent import Unsent
 from wxgptd.pages.workshop import TooBusy, Workshop
-from wxgptd.ports.pages import AnswerView, Library, Progress
+from wxgptd.ports.pages import AnswerView, PageViews, Progress
 
 log = Logger()
 
@@ -70,11 +70,11 @@ class Place(NamedTuple):
 
 
 class Pages:
-    """What all pages share: the library, the texts, and how text becomes HTML."""
+    """What all pages share: the page_views, the texts, and how text becomes HTML."""
 
     def __init__(
         self,
-        library: Library,
+        page_views: PageViews,
         texts: Callable[[], Texts],
         workshop: Workshop,
         *,
@@ -82,7 +82,7 @@ class Pages:
         full: Callable[[str], None],
         place: Place = Place(),
     ) -> None:
-        self.library = library
+        self.page_views = page_views
         self._texts = texts
         self.clock = workshop.clock
         self.ready = ready
@@ -91,8 +91,8 @@ class Pages:
         self.unsent = Unsent()
         self._full = full
         self.place = place
-        self.renditions = Renditions(library, self.sentences, self.workshop)
-        self.audiences = Audiences(self.renditions, library, self.clock)
+        self.renditions = Renditions(page_views, self.sentences, self.workshop)
+        self.audiences = Audiences(self.renditions, page_views, self.clock)
         self._environment = Environment(
             loader=PackageLoader("wxgptd.pages"),
             autoescape=True,
@@ -174,7 +174,7 @@ class Linked(Resource):
     @property
     def _owner(self) -> str:
         """Whose link it is; what may be used up is theirs."""
-        return self._pages.library.owner(self._token) if links.well_formed(self._token) else ""
+        return self._pages.page_views.owner(self._token) if links.well_formed(self._token) else ""
 
 
 def prepare(request: Request, content_type: str, *, forms: bool = False) -> None:
@@ -256,4 +256,4 @@ def serve(pages: Pages, request: Request, work: Deferred[None]) -> int:
 
 def find(pages: Pages, token: str) -> AnswerView | None:
     """Return the answer behind `token` as it stands, or None."""
-    return pages.library.answer(token) if links.well_formed(token) else None
+    return pages.page_views.answer(token) if links.well_formed(token) else None

@@ -97,7 +97,7 @@ class History(Protocol):
         ...
 
 
-class Library(Protocol):
+class PageViews(Protocol):
     """Whoever knows what stands behind a link. A dead link and an unknown one look the same."""
 
     def owner(self, token: str) -> str:

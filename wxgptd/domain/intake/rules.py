@@ -34,21 +34,21 @@ class TextReply:
 
 @dataclass(frozen=True, slots=True)
 class ImageReply:
-    """A picture from WeChat's media library."""
+    """A picture from WeChat's media page_views."""
 
     media_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceReply:
-    """A recording from WeChat's media library."""
+    """A recording from WeChat's media page_views."""
 
     media_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class VideoReply:
-    """A film from WeChat's media library."""
+    """A film from WeChat's media page_views."""
 
     media_id: str
     title: str = ""
@@ -57,7 +57,7 @@ class VideoReply:
 
 @dataclass(frozen=True, slots=True)
 class MusicReply:
-    """A piece of music; `thumb_media_id` is its cover, from WeChat's media library."""
+    """A piece of music; `thumb_media_id` is its cover, from WeChat's media page_views."""
 
     url: str
     thumb_media_id: str

@@ -12,7 +12,7 @@ from wxgptd.service.conversation.attempts import Attempts
 from wxgptd.service.conversation.conversations import Conversations
 from wxgptd.service.conversation.holding import Holding
 from wxgptd.service.conversation.intake import Intake
-from wxgptd.service.conversation.library import Library, Tokens
+from wxgptd.service.conversation.page_views import PageViews, Tokens
 from wxgptd.service.conversation.receiving import AcrossUsers, Fresh, Receiving
 from wxgptd.service.conversation.replying import Replying
 from wxgptd.service.conversation.waiting import Waiting
@@ -36,7 +36,7 @@ def build(
     """Build the room."""
     url = config.server.public_url
     pages = Pages(
-        Library(
+        PageViews(
             journal=state.journal,
             flights=answers.flights,
             tokens=Tokens(state.index, base.links, base.event_clock),

@@ -1,4 +1,4 @@
-"""What stands behind the links, for the pages. Implements `wxgptd.ports.pages.Library`."""
+"""What stands behind the links, for the pages. Implements `wxgptd.ports.pages.PageViews`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Tokens:
         return self._links.confirmation(token)
 
 
-class Library:
+class PageViews:
     """Finds answers and histories by the tokens of their links."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Library:
         self._erase = erase
 
     def owner(self, token: str) -> str:
-        """Return what tells whose link it is; see `wxgptd.ports.pages.Library`."""
+        """Return what tells whose link it is; see `wxgptd.ports.pages.PageViews`."""
         target = self._tokens.find(token)
         return f"{hash(target.user):x}" if target is not None else ""
 
@@ -117,7 +117,7 @@ class Library:
         return UserHistory(state, self._settings.page_texts, titles, unfinished)
 
     def confirmation(self, token: str) -> str:
-        """Return what a form behind `token` has to bring; see `wxgptd.ports.pages.Library`."""
+        """Return what a form behind `token` has to bring; see `wxgptd.ports.pages.PageViews`."""
         return self._tokens.confirmation(token)
 
     def erase(self, token: str) -> Deferred[bool]:
