@@ -120,9 +120,9 @@ def test_state_has_one_door_and_what_follows_has_one_owner():
         if ("append", 3) in set(calls(path)) and "eventlog" not in path.parts
     }
     assert appending == {"wxgptd/service/state/journal.py"}
-    assert calling("open", 2, "InFlight") == {"answers/answering.py", "answers/recovery.py"}
-    assert calling("land", 2, "InFlight") == {"answers/answering.py"}
-    assert calling("start", 3, "InFlight") == {"answers/answering.py"}
+    assert calling("open", 2, "InFlight") == {"answers/answer_runner.py", "answers/recovery.py"}
+    assert calling("land", 2, "InFlight") == {"answers/answer_runner.py"}
+    assert calling("start", 3, "InFlight") == {"answers/answer_runner.py"}
     assert calling("start", 2, "Flight") == {"answers/inflight.py"}
 
 

@@ -1,4 +1,4 @@
-"""Asking a model server: what can go wrong on the wire, and what is made of it."""
+"""ModelRouter a model server: what can go wrong on the wire, and what is made of it."""
 
 from __future__ import annotations
 
@@ -373,7 +373,7 @@ def test_an_error_in_the_stream_keeps_what_there_is():
     assert failed(asked.advance(5), FailureReason.INTERRUPTED).text == "天是"
 
 
-# Asking again.
+# ModelRouter again.
 
 
 @pytest.mark.parametrize("status", [408, 409, 500, 502, 503, 529])

@@ -227,7 +227,7 @@ def test_erasing_takes_the_answer_being_written_along_and_its_page():
     confirmation = confirmation_in(story.get(f"{page}/erase").body)
     story.post(f"{page}/erase", {"confirmation": confirmation})
     assert story.get(answer).code == 404
-    assert len(story.service.answers.answering._flights) == 0
+    assert len(story.service.answers.answer_runner._flights) == 0
 
 
 def test_only_forms_of_the_history_may_be_sent_and_only_here():

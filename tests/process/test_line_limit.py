@@ -59,12 +59,12 @@ def test_what_only_the_daemon_can_cause_is_always_written(lines):
 
 
 def test_a_failure_inside_a_library_is_limited_by_its_type(lines):
-    page_views = Logger(namespace="twisted.web", observer=lines.limit)
+    library = Logger(namespace="twisted.web", observer=lines.limit)
     for _ in range(5):
         try:
             b"\xff".decode()
         except UnicodeDecodeError:
-            page_views.failure("")
+            library.failure("")
     assert len(lines.written) == 1
     lines.after(PERIOD_S)
     assert len(lines.written) == 2

@@ -75,7 +75,7 @@ def test_an_answer_that_is_being_written_is_dropped_and_nobody_hangs():
     leave(story)
     story.advance(30)
     assert sent.reply is None, "it was answered, so that WeChat does not ask again"
-    assert not story.service.answers.answering._flights
+    assert not story.service.answers.answer_runner._flights
     assert kinds(story)[-1] == "UserErased"
 
 

@@ -374,7 +374,7 @@ def test_whoever_leaves_while_a_part_is_on_its_way_gets_no_further_one(last_word
 
 def test_an_answer_that_was_done_just_before_a_crash_is_pushed_afterwards():
     story = late(push="auto")
-    story.service.answers.answering._pushing._messengers = {}  # the crash comes before the push is begun
+    story.service.answers.answer_runner._pushing._messengers = {}  # the crash comes before the push is begun
     story.advance(10)
     story.crash()
     story.start()

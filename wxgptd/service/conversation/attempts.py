@@ -28,7 +28,7 @@ from wxgptd.domain.model import reply_window
 from wxgptd.domain.model.reply_window import Settled
 from wxgptd.domain.replies import wording
 from wxgptd.ports.wechat import Ignore, Outcome, Say
-from wxgptd.service.answers.answering import Answering
+from wxgptd.service.answers.answer_runner import AnswerRunner
 from wxgptd.service.conversation.attempt import Attempt
 from wxgptd.service.conversation.holding import Holding
 from wxgptd.service.conversation.intake import Intake
@@ -44,14 +44,14 @@ class Attempts:
         self,
         journal: Journal,
         settings: Settings,
-        answering: Answering,
+        answer_runner: AnswerRunner,
         intake: Intake,
         receiving: Receiving,
         holding: Holding,
     ) -> None:
         self._journal = journal
         self._settings = settings
-        self._answering = answering
+        self._answer_runner = answer_runner
         self._intake = intake
         self._receiving = receiving
         self._holding = holding
@@ -94,7 +94,7 @@ class Attempts:
             message,
             self._journal.state(user),
             policy,
-            lambda: self._answering.written(user),
+            lambda: self._answer_runner.written(user),
             sealed,
         )
         window = self._journal.record(user, command).state.windows.get(delivery)

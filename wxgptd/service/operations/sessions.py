@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from wxgptd.domain.decide import commands as c
 from wxgptd.domain.model.values import CloseReason, SessionId
 from wxgptd.ports.control import OpenSession, PendingQuestion
-from wxgptd.service.answers.answering import Answering
+from wxgptd.service.answers.answer_runner import AnswerRunner
 from wxgptd.service.answers.inflight import InFlight
 from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.journal import Journal
@@ -25,13 +25,13 @@ class Sessions:
         journal: Journal,
         sessions: OpenSessions,
         flights: InFlight,
-        answering: Answering,
+        answer_runner: AnswerRunner,
         event_clock: EventClock,
     ) -> None:
         self._journal = journal
         self._sessions = sessions
         self._flights = flights
-        self._answering = answering
+        self._answer_runner = answer_runner
         self._event_clock = event_clock
 
     def open(self) -> Sequence[OpenSession]:
@@ -86,7 +86,7 @@ class Sessions:
                     at=self._event_clock.now(),
                     session=SessionId(session),
                     reason=CloseReason.OPERATOR,
-                    written=self._answering.written(user),
+                    written=self._answer_runner.written(user),
                 )
                 self._journal.record(user, command)
                 return self._journal.committed().addCallback(lambda _: True)

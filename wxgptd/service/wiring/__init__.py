@@ -57,7 +57,7 @@ class Service:
         for effect in (
             self.state.erasing,
             OnErasure(self.conversation.pages.renditions.forget_all),
-            self.answers.answering,
+            self.answers.answer_runner,
         ):
             self.state.journal.subscribe(effect)
         self.root = Root(
@@ -154,7 +154,7 @@ class Service:
         self.state.lag.end()
         self.operations.sweeper.stop()
         self.conversation.conversations.end()
-        self.answers.answering.end()
+        self.answers.answer_runner.end()
         self.answers.pushing.end()
 
     async def settled(self) -> None:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from wxgptd import config as cfg
-from wxgptd.service.answers.answering import Answering
-from wxgptd.service.answers.asking import Asking
+from wxgptd.service.answers.answer_runner import AnswerRunner
 from wxgptd.service.answers.candidates import Candidates
-from wxgptd.service.answers.fitting import Fitting
+from wxgptd.service.answers.context_window import ContextWindow
 from wxgptd.service.answers.inflight import InFlight
+from wxgptd.service.answers.model_router import ModelRouter
 from wxgptd.service.answers.moderation import Moderation
 from wxgptd.service.answers.pacing import Pacing
 from wxgptd.service.answers.prompting import Prompting
@@ -25,13 +25,13 @@ from wxgptd.service.wiring.state import State
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What has questions answered. `answering` is an effect: it acts on what is recorded."""
+    """What has questions answered. `answer_runner` is an effect: it acts on what is recorded."""
 
     flights: InFlight
     slots: Slots
     moderation: Moderation
     pushing: Pushing
-    answering: Answering
+    answer_runner: AnswerRunner
     recovery: Recovery
 
 
@@ -47,17 +47,17 @@ def build(config: cfg.Config, base: Base, state: State) -> Answers:
     pacing = Pacing(
         settings, journal, base.links, event_clock, state.calibrated.pace, state.timeouts.may_spend
     )
-    asking = Asking(
+    router = ModelRouter(
         journal,
         Candidates(settings, state.spending),
         Prompting(
             settings, event_clock, Room(PICTURE_BYTES, partial(base.fullness.note, "pictures"))
         ),
-        Fitting(state.calibrated.calibration, pacing),
+        ContextWindow(state.calibrated.calibration, pacing),
         moderation,
         event_clock,
     )
     pushing = Pushing(settings=settings, journal=journal, links=base.links, event_clock=event_clock)
-    answering = Answering(journal, flights, slots, asking, pushing, event_clock)
+    answer_runner = AnswerRunner(journal, flights, slots, router, pushing, event_clock)
     recovery = Recovery(settings, journal, flights, event_clock)
-    return Answers(flights, slots, moderation, pushing, answering, recovery)
+    return Answers(flights, slots, moderation, pushing, answer_runner, recovery)

@@ -20,7 +20,9 @@ def build(rooms: Rooms, status: Callable[[], DaemonStatus]) -> Control:
     return Control(
         ready=lambda: rooms.lifecycle.ready,
         status=status,
-        sessions=Sessions(journal, state.sessions, answers.flights, answers.answering, event_clock),
+        sessions=Sessions(
+            journal, state.sessions, answers.flights, answers.answer_runner, event_clock
+        ),
         users=Users(
             journal, settings, rooms.conversation.conversations, state.erasing, event_clock
         ),

@@ -78,5 +78,5 @@ def _conversations(base: Base, state: State, answers: Answers) -> Conversations:
         state.clock_offset,
         event_clock,
     )
-    attempts = Attempts(journal, settings, answers.answering, intake, receiving, holding)
+    attempts = Attempts(journal, settings, answers.answer_runner, intake, receiving, holding)
     return Conversations(attempts, base.metrics, event_clock)

@@ -20,7 +20,7 @@ from wxgptd.domain.model.values import AnswerUsage, FailureReason
 from wxgptd.domain.prompt.context import Message
 from wxgptd.ports.models import Breakdown, Completion, Prompt, ignore
 from wxgptd.service.answers.candidates import Candidates
-from wxgptd.service.answers.fitting import Fitting
+from wxgptd.service.answers.context_window import ContextWindow
 from wxgptd.service.answers.inflight import Flight
 from wxgptd.service.answers.moderation import Moderation
 from wxgptd.service.answers.prompting import Prompting
@@ -48,7 +48,7 @@ Stop = Callable[[Flight, AnswerUsage], None]
 """Called with an answer that the words list objects to, and what it took until then."""
 
 
-class Asking:
+class ModelRouter:
     """Asks models."""
 
     def __init__(
@@ -56,14 +56,14 @@ class Asking:
         journal: Journal,
         candidates: Candidates,
         prompting: Prompting,
-        fitting: Fitting,
+        context_window: ContextWindow,
         moderation: Moderation,
         event_clock: EventClock,
     ) -> None:
         self.journal = journal
         self.candidates = candidates
         self.prompting = prompting
-        self.fitting = fitting
+        self.context_window = context_window
         self.moderation = moderation
         self.event_clock = event_clock
 
@@ -91,14 +91,14 @@ class _Question:
 
     def __init__(
         self,
-        asking: Asking,
+        router: ModelRouter,
         flight: Flight,
         stop: Stop,
         session: Session,
         own: Assistant,
         told: Sequence[Message],
     ) -> None:
-        self._asking = asking
+        self._router = router
         self._flight = flight
         self._stop = stop
         self._session = session
@@ -109,7 +109,7 @@ class _Question:
 
     async def ask(self) -> tuple[Completion | Breakdown, AnswerUsage]:
         """Ask one model after the other until one answers."""
-        candidates = self._asking.candidates.of(self._own, self._told[-1])
+        candidates = self._router.candidates.of(self._own, self._told[-1])
         if not candidates:
             spent = "the budget of the day is spent"
             nobody = Breakdown(reason=FailureReason.QUOTA, text="", detail=spent)
@@ -132,7 +132,7 @@ class _Question:
                 begun_anew = True
                 if not candidates:
                     candidates = [assistant]
-                    await deferLater(self._asking.event_clock.clock, BEGIN_ANEW_AFTER_S)
+                    await deferLater(self._router.event_clock.clock, BEGIN_ANEW_AFTER_S)
             elif failed.reason in _NOBODY_ELSE:
                 return failed, usage
             elif not candidates and several and not impatient and self._waited_s() < RETRY_WITHIN_S:
@@ -159,7 +159,7 @@ class _Question:
 
     def _waited_s(self) -> float:
         """Return how long ago the question was asked."""
-        return self._asking.event_clock.now() - self._question().asked_at
+        return self._router.event_clock.now() - self._question().asked_at
 
     def _may_begin_anew(self) -> bool:
         """Tell whether there is time, and nobody has been shown anything of the answer yet."""
@@ -168,7 +168,7 @@ class _Question:
         return not shown and self._waited_s() < RETRY_WITHIN_S
 
     def _question(self) -> Question:
-        return self._asking.journal.state(self._flight.user).question(self._flight.question)
+        return self._router.journal.state(self._flight.user).question(self._flight.question)
 
     # One model.
 
@@ -176,19 +176,19 @@ class _Question:
         self, assistant: Assistant, others: Sequence[Assistant], *, patient: bool
     ) -> tuple[Completion | Breakdown, AnswerUsage]:
         """Ask one model, once more with less if that was too much for it."""
-        fitting = self._asking.fitting
+        window = self._router.context_window
         chosen = self._session.model_of(assistant.name)
         model = chosen if chosen in assistant.models else ""
         told = self._told
         if not assistant.vision:
-            told = [self._asking.prompting.blind(message) for message in told]
+            told = [self._router.prompting.blind(message) for message in told]
         if assistant.fits_window:
-            told = fitting.in_time(assistant, model, told, self._flight)
-        sent, dropped = fitting.fitted(assistant, model, told)
+            told = window.in_time(assistant, model, told, self._flight)
+        sent, dropped = window.fitted(assistant, model, told)
         began = self._waited_s()
         result = await self._call(assistant, model, sent, others, dropped, began, patient=patient)
         if isinstance(result, Breakdown) and result.reason is FailureReason.TOO_LONG:
-            fewer, more = fitting.with_less(assistant, model, sent, result)
+            fewer, more = window.with_less(assistant, model, sent, result)
             if more:
                 log.info(
                     "{assistant}: too much for the model, asking again with {turns} turns fewer",
@@ -199,7 +199,7 @@ class _Question:
                 result = await self._call(
                     assistant, model, sent, others, dropped, began, patient=patient
                 )
-        usage = fitting.usage(assistant, model, sent, result)
+        usage = window.usage(assistant, model, sent, result)
         self._cost += usage.cost
         return result, usage._replace(cost=round(self._cost, 9))
 
@@ -223,9 +223,9 @@ class _Question:
             share = min(self._own.first_token_within_s, left / (len(others) + 1))
             first_token_within_s = max(share - (waited - began), LEAST_FIRST_TOKEN_S)
         if dropped:
-            now, question = self._asking.event_clock.now(), self._flight.question
+            now, question = self._router.event_clock.now(), self._flight.question
             trimmed = e.ContextTrimmed(at=now, question=question, turns=dropped)
-            self._asking.journal.record(self._flight.user, c.Note(trimmed))
+            self._router.journal.record(self._flight.user, c.Note(trimmed))
         prompt = Prompt(
             messages=sent,
             model=model,
@@ -251,11 +251,11 @@ class _Question:
         self, assistant: Assistant, model: str, sent: Sequence[Message]
     ) -> Callable[[str], None]:
         """Return what takes the pieces of an answer, and stops it where the words list objects."""
-        watch = self._asking.moderation.watch()
+        watch = self._router.moderation.watch()
         written: list[str] = []
 
         def charge() -> AnswerUsage:
-            taken = self._asking.fitting.guessed(assistant, model, sent, "".join(written))
+            taken = self._router.context_window.guessed(assistant, model, sent, "".join(written))
             return taken._replace(cost=round(self._cost + taken.cost, 9))
 
         self._flight.charge = charge
@@ -279,7 +279,7 @@ class _Question:
         self._flight.unthink()
         if not assistant.show_reasoning:
             return ignore
-        watch = self._asking.moderation.watch()
+        watch = self._router.moderation.watch()
         unfit: list[str] = []
 
         def take(piece: str) -> None:

@@ -23,8 +23,8 @@ from wxgptd.domain.model.values import (
 )
 from wxgptd.errors import WxgptError
 from wxgptd.ports.models import Breakdown, Completion
-from wxgptd.service.answers.asking import Asking
 from wxgptd.service.answers.inflight import Flight, InFlight
+from wxgptd.service.answers.model_router import ModelRouter
 from wxgptd.service.answers.pushing import Pushing
 from wxgptd.service.answers.slots import Slots
 from wxgptd.service.state.event_clock import EventClock
@@ -33,7 +33,7 @@ from wxgptd.service.state.journal import Entry, Journal
 log = Logger()
 
 
-class Answering:
+class AnswerRunner:
     """Acts on what is recorded: has questions answered, and their answers recorded."""
 
     def __init__(
@@ -41,14 +41,14 @@ class Answering:
         journal: Journal,
         flights: InFlight,
         slots: Slots,
-        asking: Asking,
+        router: ModelRouter,
         pushing: Pushing,
         event_clock: EventClock,
     ) -> None:
         self._slots = slots
         self._journal = journal
         self._flights = flights
-        self._asking = asking
+        self._router = router
         self._pushing = pushing
         self._event_clock = event_clock
 
@@ -130,7 +130,7 @@ class Answering:
         self._journal.record(flight.user, c.Note(answer))
 
     async def _ask(self, flight: Flight) -> e.AnswerCompleted | e.AnswerFailed:
-        result, usage = await self._asking.ask(flight, self._stop_moderated)
+        result, usage = await self._router.ask(flight, self._stop_moderated)
         match result:
             case Completion():
                 return e.AnswerCompleted(

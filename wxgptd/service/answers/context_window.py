@@ -18,7 +18,7 @@ MAX_TOKENS_A_BYTE = 4
 """More than that no server can have counted: its report is not believed."""
 
 
-class Fitting:
+class ContextWindow:
     """Fits messages to models; remembers until the next start what servers say that they take."""
 
     def __init__(self, calibration: Calibration, pacing: Pacing) -> None:
