@@ -143,10 +143,10 @@ def test_a_proxy_in_the_environment_that_is_not_used_is_named(path, monkeypatch)
     far = Assistant(base_url="https://api.openai.com/v1")
     near = Assistant(base_url="http://127.0.0.1:11434/v1")
     used = Assistant(base_url="https://api.openai.com/v1", proxy=Secret("http://p:1"))
-    assert list(proxies(Configured({"far": far}))) == []
+    assert list(proxies(RuntimeFactory({"far": far}))) == []
     monkeypatch.setenv(name, value.strip("'").replace("//", "//user:canary@"))
-    assert list(proxies(Configured({"near": near, "used": used}))) == []
-    [finding] = proxies(Configured({"near": near, "far": far, "used": used}))
+    assert list(proxies(RuntimeFactory({"near": near, "used": used}))) == []
+    [finding] = proxies(RuntimeFactory({"near": near, "far": far, "used": used}))
     assert finding.ok is None
     assert f"{name} is set in the environment, but wxgptd ignores it" in finding.detail
     assert "assistant far has no proxy" in finding.detail
@@ -155,7 +155,7 @@ def test_a_proxy_in_the_environment_that_is_not_used_is_named(path, monkeypatch)
     assert ("SOCKS" in finding.fix) == value.strip("'").startswith("socks")
 
 
-class Configured:
+class RuntimeFactory:
     """As much of a configuration as is looked at here."""
 
     def __init__(self, assistant) -> None:

@@ -11,7 +11,7 @@ from wxgptd.domain.model.events import Event, UserErased
 from wxgptd.domain.model.values import User
 from wxgptd.eventlog import codec, loading, snapshot
 from wxgptd.eventlog.keyring import Keyring
-from wxgptd.ports.record import Capture, Loaded, Recorded, Retained, StoreFigures
+from wxgptd.ports.record import Capture, Loaded, Recorded, RetentionResult, StoreFigures
 from wxgptd.ports.store import InSession
 
 
@@ -104,8 +104,8 @@ class MemoryStore:
 
         return write
 
-    def retain(self, before: float, most_bytes: int) -> Retained:
-        return Retained(0, 0, 0)
+    def retain(self, before: float, most_bytes: int) -> RetentionResult:
+        return RetentionResult(0, 0, 0)
 
     def figures(self) -> StoreFigures:
         return StoreFigures(

@@ -31,7 +31,7 @@ from wxgptd import config as cfg
 from wxgptd.domain.model.events import Event
 from wxgptd.domain.model.values import User
 from wxgptd.domain.replies.texts import Texts
-from wxgptd.ports.record import Capture, Loaded, Retained, StoreFigures
+from wxgptd.ports.record import Capture, Loaded, RetentionResult, StoreFigures
 from wxgptd.ports.store import InSession
 from wxgptd.ports.threads import Threads
 from wxgptd.service.environment import Environment
@@ -321,7 +321,7 @@ class _Handle:
         write = self._store.snapshot(capture, only=only)
         return lambda: write() if self.alive else None
 
-    def retain(self, before: float, most_bytes: int) -> Retained:
+    def retain(self, before: float, most_bytes: int) -> RetentionResult:
         return self._store.retain(before, most_bytes)
 
     def figures(self) -> StoreFigures:

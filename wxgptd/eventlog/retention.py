@@ -7,10 +7,10 @@ from pathlib import Path
 
 from wxgptd.eventlog import framing, segments
 from wxgptd.eventlog.disk import DISK, Disk
-from wxgptd.ports.record import Retained
+from wxgptd.ports.record import RetentionResult
 
 
-def drop(directory: Path, before: float, most_bytes: int, disk: Disk = DISK) -> Retained:
+def drop(directory: Path, before: float, most_bytes: int, disk: Disk = DISK) -> RetentionResult:
     """Delete the segments whose events are all from before `before`, and what is over `most_bytes`.
 
     0 is no bound. Only sealed segments that every snapshot covers are deleted, the oldest first,
@@ -29,7 +29,7 @@ def drop(directory: Path, before: float, most_bytes: int, disk: Disk = DISK) -> 
         count, size = count + 1, size + sizes[path]
     if count:
         segments.sync_directory(directory, disk.sync_directory)
-    return Retained(count, size, total - size)
+    return RetentionResult(count, size, total - size)
 
 
 def _created(path: Path) -> float:

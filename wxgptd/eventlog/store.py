@@ -28,7 +28,7 @@ from wxgptd.eventlog import (
 from wxgptd.eventlog.disk import DISK, Disk, says_full
 from wxgptd.eventlog.keyring import Keyring, UserKey
 from wxgptd.eventlog.writer import Listener, SegmentBounds, Writer
-from wxgptd.ports.record import Capture, Loaded, Retained, StoreFigures
+from wxgptd.ports.record import Capture, Loaded, RetentionResult, StoreFigures
 from wxgptd.ports.store import InSession
 
 MAX_WAITING = 20_000
@@ -247,7 +247,7 @@ class LogStore:
 
         return write
 
-    def retain(self, before: float, most_bytes: int) -> Retained:
+    def retain(self, before: float, most_bytes: int) -> RetentionResult:
         """Delete old segments; see `wxgptd.eventlog.retention`. In any thread.
 
         Raises:

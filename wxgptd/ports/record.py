@@ -136,7 +136,7 @@ class Capture(NamedTuple):
     links_since: float
 
 
-class Retained(NamedTuple):
+class RetentionResult(NamedTuple):
     """What a retention has deleted, and how many bytes of the log are left."""
 
     segments: int

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from wxgptd.domain.model.events import Event
 from wxgptd.domain.model.values import SessionId, User
-from wxgptd.ports.record import Capture, Loaded, Retained, StoreFigures
+from wxgptd.ports.record import Capture, Loaded, RetentionResult, StoreFigures
 
 InSession = tuple[SessionId, Event]
 """An event, and the session that it belongs to, or an empty text."""
@@ -45,7 +45,7 @@ class EventStore(Protocol):
         """
         ...
 
-    def retain(self, before: float, most_bytes: int) -> Retained:
+    def retain(self, before: float, most_bytes: int) -> RetentionResult:
         """Delete events from before `before` and what is over `most_bytes`; 0 is no bound.
 
         Only what a snapshot has is deleted. To be called in any thread.

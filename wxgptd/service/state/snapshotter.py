@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from wxgptd.errors import WxgptError
-from wxgptd.ports.record import Retained
+from wxgptd.ports.record import RetentionResult
 from wxgptd.ports.store import EventStore
 from wxgptd.ports.threads import InThread
 from wxgptd.service.state.event_clock import EventClock
@@ -100,7 +100,7 @@ class Snapshotter:
             events > 0 and 0 < period_s <= now - self._kept_at
         )
 
-    def vacuum(self) -> Deferred[Retained]:
+    def vacuum(self) -> Deferred[RetentionResult]:
         """Take a snapshot and drop what is not to be kept; fires with what that was.
 
         Errs:
@@ -132,7 +132,7 @@ class Snapshotter:
         """Wait for what is being written."""
         await self._lock.acquire()  # and never let go of it: nothing more is to be written
 
-    async def _keep(self) -> Retained:
+    async def _keep(self) -> RetentionResult:
         await self._lock.acquire()
         try:
             return await self._take()
@@ -140,7 +140,7 @@ class Snapshotter:
             self._not_before = self._event_clock.now() + PAUSE_S
             self._lock.release()
 
-    async def _take(self) -> Retained:
+    async def _take(self) -> RetentionResult:
         keep_s, now = self.retention.keep_s, self._event_clock.now()
         before = now - keep_s if keep_s else 0.0
         capture = self._journal.capture(before, now - self.retention.links_s)
@@ -153,7 +153,9 @@ class Snapshotter:
             self._stale |= stale
             raise
 
-    async def _write(self, write: Callable[[], None], last_seq: int, before: float) -> Retained:
+    async def _write(
+        self, write: Callable[[], None], last_seq: int, before: float
+    ) -> RetentionResult:
         try:
             await self._in_thread(write)
             self._exists, self._snapshot_seq = True, last_seq

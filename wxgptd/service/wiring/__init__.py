@@ -20,7 +20,7 @@ from wxgptd.pages import links
 from wxgptd.pages.resource import resources
 from wxgptd.ports.record import Loaded
 from wxgptd.ports.status import DaemonStatus
-from wxgptd.service import configured
+from wxgptd.service import runtime_factory
 from wxgptd.service.environment import Environment
 from wxgptd.service.lifecycle import Lifecycle
 from wxgptd.service.operations.reloading import Adopted
@@ -61,7 +61,7 @@ class Service:
         ):
             self.state.journal.subscribe(effect)
         self.root = Root(
-            webhooks=self.base.configured.webhooks(config, self.conversation.conversations),
+            webhooks=self.base.runtime_factory.webhooks(config, self.conversation.conversations),
             others=resources(self.conversation.pages),
             ready=lambda: self.ready,
             # What is wrong is the operator's to know.
@@ -186,12 +186,12 @@ class Service:
             ConfigError: see `compare`; nothing has changed.
         """
         adopted, now = self.compare(fresh), self._with_own(fresh)
-        known, settings = self.base.configured, self.base.settings
+        known, settings = self.base.runtime_factory, self.base.settings
         settings.adopt(known.settings(now))
         self.root.webhooks = known.webhooks(now, self.conversation.conversations)
         self.state.timeouts.fixed = settings.deliberate_timeouts_per_5min
         self.state.index.ttl_s = settings.link_ttl_s
-        self.state.snapshotter.retention = configured.retention(now)
+        self.state.snapshotter.retention = runtime_factory.retention(now)
         self.state.spending.reconsider()
         self.answers.slots.fill()
         self.answers.moderation.adopt(now.moderation.words_file)

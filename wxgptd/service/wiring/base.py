@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wxgptd import config as cfg
-from wxgptd.service import configured
-from wxgptd.service.configured import Configured
+from wxgptd.service import runtime_factory
 from wxgptd.service.environment import Environment
+from wxgptd.service.runtime_factory import RuntimeFactory
 from wxgptd.service.state.event_clock import EventClock
 from wxgptd.service.state.fullness import Fullness
 from wxgptd.service.state.metrics import Metrics
@@ -22,7 +22,7 @@ class Base:
     event_clock: EventClock
     metrics: Metrics
     fullness: Fullness
-    configured: Configured
+    runtime_factory: RuntimeFactory
     settings: Settings
     links: Links
 
@@ -30,13 +30,13 @@ class Base:
 def build(config: cfg.Config, environment: Environment) -> Base:
     """Return the ground for a service."""
     metrics = Metrics()
-    known = Configured(environment, metrics)
+    known = RuntimeFactory(environment, metrics)
     return Base(
         environment=environment,
         event_clock=EventClock(environment.clock, environment.wall),
         metrics=metrics,
         fullness=Fullness(environment.clock.seconds, metrics.full),
-        configured=known,
+        runtime_factory=known,
         settings=known.settings(config),
-        links=configured.made_links(config, environment.link_key),
+        links=runtime_factory.made_links(config, environment.link_key),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from wxgptd import config as cfg
 from wxgptd.pages.serving import Pages, Place
 from wxgptd.pages.workshop import Workshop
-from wxgptd.service import configured
+from wxgptd.service import runtime_factory
 from wxgptd.service.conversation.attempts import Attempts
 from wxgptd.service.conversation.conversations import Conversations
 from wxgptd.service.conversation.holding import Holding
@@ -48,7 +48,7 @@ def build(
         Workshop(base.environment.threads.pages, base.environment.clock),
         ready=lambda: lifecycle.ready,
         full=base.fullness.note,
-        place=Place(configured.path_of(url), configured.host_of(url)),
+        place=Place(runtime_factory.path_of(url), runtime_factory.host_of(url)),
     )
     return Conversation(_conversations(base, state, answers), pages)
 
@@ -73,7 +73,7 @@ def _conversations(base: Base, state: State, answers: Answers) -> Conversations:
     )
     receiving = Receiving(
         AcrossUsers(answers.moderation, state.spending, state.recently_erased),
-        Fresh(configured.session_ids(), base.links),
+        Fresh(runtime_factory.session_ids(), base.links),
         environment.passing_keys,
         state.clock_offset,
         event_clock,

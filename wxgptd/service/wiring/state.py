@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wxgptd import config as cfg
-from wxgptd.service import configured
+from wxgptd.service import runtime_factory
 from wxgptd.service.state.clock_offset import ClockOffset
 from wxgptd.service.state.erasing import Erasing
 from wxgptd.service.state.event_lines import EventLines
@@ -58,7 +58,7 @@ def build(config: cfg.Config, base: Base) -> State:
     snapshotter = Snapshotter(
         journal=journal,
         store=environment.store,
-        retention=configured.retention(config),
+        retention=runtime_factory.retention(config),
         in_thread=environment.threads.storage,
         on_damage=environment.on_damage,
         event_clock=event_clock,

@@ -38,7 +38,7 @@ from wxgptd.wechat.resource import Credentials, Webhook
 from wxgptd.wechat.signature import Freshness
 
 
-class Configured:
+class RuntimeFactory:
     """Makes of a configuration what the service works with, and of the next one what is new in it.
 
     What has not changed is kept, because it has learned something: models know what their servers
