@@ -135,7 +135,7 @@ def simulate(case: Case) -> Result:
                 event = e.TimeoutBudgetSet(
                     at=now, size=changed.size, ceiling=changed.ceiling, timeouts=changed.timeouts
                 )
-                timeouts.recall(account_itself(ACCOUNT), event)
+                timeouts.replay(account_itself(ACCOUNT), event)
             push(now + WECHAT_PATIENCE_S - MARGIN_S, "deadline", attempt)
         elif what == "deadline":
             if attempt.ready_at <= now:

@@ -15,7 +15,7 @@ def observed(projection, user, history: History):
     state = EMPTY
     for event in history.events:
         state = evolve(state, event)
-        projection.observe(user, event, state)
+        projection.on_event(user, event, state)
     return projection
 
 

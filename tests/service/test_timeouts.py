@@ -32,7 +32,7 @@ class Account:
         changed = self.timeouts.arrived(User(MAIN, OpenId(user)), DeliveryKey(name), at)
         if changed is not None:
             self.changes.append(changed)
-            self.timeouts.recall(account_itself(MAIN), changed)
+            self.timeouts.replay(account_itself(MAIN), changed)
         return name
 
     def time_out(self, at: float, user: str = "alice", *, comes_again: bool = True) -> bool:
@@ -93,8 +93,8 @@ def test_timeouts_that_the_log_proves_count_after_a_restart():
     history.say("为什么？", "q1", at=10.0)
     timeouts = DeliberateTimeouts(3, lambda: None)
     for event in history.events:
-        if type(event) in timeouts.recalls:
-            timeouts.recall(ALICE, event)
+        if type(event) in timeouts.replays:
+            timeouts.replay(ALICE, event)
     assert timeouts.left(MAIN, 11.0) == 1
 
 
@@ -207,7 +207,7 @@ def test_what_was_found_out_survives_a_restart_and_a_snapshot():
     account.silence(101.0)
     account.arrive(162.0)
     again = DeliberateTimeouts(None, lambda: None)
-    again.restore(account.timeouts.notes())
+    again.restore(account.timeouts.snapshot())
     assert again.size(MAIN) == 43
     assert again.left(MAIN, 162.0) == account.left(162.0) == 0
     assert again.suspended_at(MAIN) == 162.0

@@ -34,17 +34,17 @@ class ClockOffset(Projection):
         self._smallest: dict[int, float] = {}
 
     @property
-    def recalls(self) -> Mapping[type[e.Event], float]:
+    def replays(self) -> Mapping[type[e.Event], float]:
         """The messages that say when they were sent."""
         kinds = e.QuestionAsked, e.ContinuationAsked, e.CommandGiven
         return dict.fromkeys(kinds, SAMPLE_LIFETIME_S)
 
-    def observe(self, user: User, event: e.Event, state: UserState) -> None:
+    def on_event(self, user: User, event: e.Event, state: UserState) -> None:
         """Note how long after its sending a message arrived."""
         if isinstance(event, e.QuestionAsked | e.ContinuationAsked | e.CommandGiven):
-            self.recall(user, event)
+            self.replay(user, event)
 
-    def recall(self, user: User, event: e.Event) -> None:
+    def replay(self, user: User, event: e.Event) -> None:
         """Note how long after its sending a message arrived."""
         assert isinstance(event, e.QuestionAsked | e.ContinuationAsked | e.CommandGiven)
         late_s = event.at - event.sent_at
@@ -65,7 +65,7 @@ class ClockOffset(Projection):
         current = (late_s for slot, late_s in self._smallest.items() if slot >= oldest)
         return min(current, default=None)
 
-    def notes(self) -> object:
+    def snapshot(self) -> object:
         """Return the smallest differences."""
         return list(self._smallest.items())
 

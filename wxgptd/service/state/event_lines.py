@@ -34,7 +34,7 @@ class EventLines(Projection):
         """Start writing: what comes from now on is news."""
         self._begun = True
 
-    def observe(self, user: User, event: e.Event, state: UserState) -> None:
+    def on_event(self, user: User, event: e.Event, state: UserState) -> None:
         """Write the line for `event`, if it has one."""
         if self._begun and is_follower(user) and (line := _line(event, state)):
             who = f"{user.account}/{self._short(user)}"

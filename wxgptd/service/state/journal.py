@@ -116,7 +116,7 @@ class Journal:
         """Return which kinds of events `load` needs, and from what time on."""
         wanted: dict[type[Event], float] = {}
         for projection in self._projections:
-            for kind, age_s in projection.recalls.items():
+            for kind, age_s in projection.replays.items():
                 wanted[kind] = min(wanted.get(kind, now), now - age_s)
         return wanted
 
@@ -132,21 +132,21 @@ class Journal:
         # Older ones first: links are forgotten in the order in which they were made.
         for link in sorted(loaded.links, key=itemgetter(3)):
             for projection in self._projections:
-                projection.lead(*link)
+                projection.on_link(*link)
         for user, event in loaded.recent:
             for projection in self._projections:
-                age_s = projection.recalls.get(type(event))
+                age_s = projection.replays.get(type(event))
                 if age_s is not None and event.at >= now - age_s:
-                    projection.recall(user, event)
+                    projection.replay(user, event)
         for projection in self._projections:
-            projection.recalled(self)
+            projection.replayed(self)
         newest = max((one.last_at for one in self._asleep.values()), default=0.0)
         for user, one in loaded.users.items():
             recent = one.last_at > newest - RECENTLY_S
             if recent or one.unsettled or one.events > MANY_EVENTS:
                 state = self.state(user)
                 for projection in self._projections:
-                    projection.meet(user, state)
+                    projection.on_user(user, state)
 
     def state(self, user: User) -> UserState:
         """Return the user's state: that of a stranger if nothing is known.
@@ -185,7 +185,7 @@ class Journal:
             last_seq=self._store.figures().last_seq,
             awake=dict(self._awake),
             asleep=dict(self._asleep),
-            notes={one.name: one.notes() for one in self._projections if one.name},
+            notes={one.name: one.snapshot() for one in self._projections if one.name},
             keep_since=keep_since,
             links_since=links_since,
         )
@@ -207,7 +207,7 @@ class Journal:
         state = states[-1]
         for event, evolved in zip(events, states, strict=True):
             for projection in self._projections:
-                projection.observe(user, event, evolved)
+                projection.on_event(user, event, evolved)
         if isinstance(events[-1], UserErased):
             self._awake.pop(user, None)
         else:

@@ -190,7 +190,7 @@ class EventCounts(Projection):
             e.MessagesUnanswered: self._left,
         }
 
-    def observe(self, user: User, event: e.Event, state: UserState) -> None:
+    def on_event(self, user: User, event: e.Event, state: UserState) -> None:
         """Count `event`."""
         count = self._counted.get(type(event))
         if count is not None:

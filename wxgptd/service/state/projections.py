@@ -55,26 +55,26 @@ class Projection:
     name: ClassVar[str] = ""
 
     @property
-    def recalls(self) -> Mapping[type[e.Event], float]:
+    def replays(self) -> Mapping[type[e.Event], float]:
         """The kinds of events to be told of when the log is loaded, and how old they may be."""
         return {}
 
-    def observe(self, user: User, event: e.Event, state: UserState) -> None:
+    def on_event(self, user: User, event: e.Event, state: UserState) -> None:
         """Take note of `event`, which led to `state`."""
 
-    def recall(self, user: User, event: e.Event) -> None:
+    def replay(self, user: User, event: e.Event) -> None:
         """Take note of an event of the past."""
 
-    def recalled(self, states: States) -> None:
+    def replayed(self, states: States) -> None:
         """Take note that this was all."""
 
-    def lead(self, user: User, link: LinkHash, question: DeliveryKey, issued_at: float) -> None:
+    def on_link(self, user: User, link: LinkHash, question: DeliveryKey, issued_at: float) -> None:
         """Take note of a link that was made: to an answer, or to a history."""
 
-    def meet(self, user: User, state: UserState) -> None:
+    def on_user(self, user: User, state: UserState) -> None:
         """Take note of a user who may have something open, or was here just now."""
 
-    def notes(self) -> object:
+    def snapshot(self) -> object:
         """Return what is to be remembered, made of what msgpack knows."""
 
     def restore(self, notes: Notes) -> None:
@@ -102,11 +102,11 @@ class LinkIndex(Projection):
         self._targets: OrderedDict[LinkHash, Target] = OrderedDict()
 
     @property
-    def recalls(self) -> Mapping[type[e.Event], float]:
+    def replays(self) -> Mapping[type[e.Event], float]:
         """Links that have not expired."""
         return {e.QuestionAsked: self.ttl_s, e.HistoryLinkIssued: self.ttl_s}
 
-    def observe(self, user: User, event: e.Event, state: UserState) -> None:
+    def on_event(self, user: User, event: e.Event, state: UserState) -> None:
         """Note new links, forget those of a user who is erased."""
         match event:
             case e.QuestionAsked():
@@ -119,11 +119,11 @@ class LinkIndex(Projection):
             case _:
                 pass
 
-    def recall(self, user: User, event: e.Event) -> None:
+    def replay(self, user: User, event: e.Event) -> None:
         """Note a link that was made."""
-        self.observe(user, event, EMPTY)
+        self.on_event(user, event, EMPTY)
 
-    def lead(self, user: User, link: LinkHash, question: DeliveryKey, issued_at: float) -> None:
+    def on_link(self, user: User, link: LinkHash, question: DeliveryKey, issued_at: float) -> None:
         """Note a link that was made."""
         self._targets[link] = Target(user, question, issued_at)
 
@@ -160,14 +160,14 @@ class OpenSessions(Projection):
     def __iter__(self) -> Iterator[User]:
         return iter(tuple(self._due_at))
 
-    def observe(self, user: User, event: e.Event, state: UserState) -> None:
+    def on_event(self, user: User, event: e.Event, state: UserState) -> None:
         """Note who has a session."""
         if state.live is None:
             self._due_at.pop(user, None)
         elif user not in self._due_at:
             self._look_at(user, state.live.expires_at)
 
-    def meet(self, user: User, state: UserState) -> None:
+    def on_user(self, user: User, state: UserState) -> None:
         """Note whose session was open."""
         if state.live is not None:
             self._look_at(user, state.live.expires_at)
@@ -198,7 +198,7 @@ class Calibrated(Projection):
         self._paces: dict[ModelName, Pace] = {}
         self._recalled: deque[tuple[User, e.Event]] = deque(maxlen=ENOUGH_REPORTS)
 
-    def observe(self, user: User, event: e.Event, state: UserState) -> None:
+    def on_event(self, user: User, event: e.Event, state: UserState) -> None:
         """Learn from an answer."""
         if not isinstance(event, e.AnswerCompleted):
             return
@@ -216,21 +216,21 @@ class Calibrated(Projection):
         return self._paces.get(model, Pace())
 
     @property
-    def recalls(self) -> Mapping[type[e.Event], float]:
+    def replays(self) -> Mapping[type[e.Event], float]:
         """The answers of a day: what is older weighs little."""
         return {e.AnswerCompleted: LONGEST_DAY_S}
 
-    def recall(self, user: User, event: e.Event) -> None:
+    def replay(self, user: User, event: e.Event) -> None:
         """Take note of what a server reported; the newest ones will do."""
         self._recalled.append((user, event))
 
-    def recalled(self, states: States) -> None:
+    def replayed(self, states: States) -> None:
         """Learn from what servers reported."""
         for user, event in self._recalled:
-            self.observe(user, event, states.state(user))
+            self.on_event(user, event, states.state(user))
         self._recalled.clear()
 
-    def notes(self) -> object:
+    def snapshot(self) -> object:
         """Return what was learned."""
         known = self.calibration.known
         return [
@@ -262,7 +262,7 @@ class Spending(Projection):
         self._told: set[str] = set()
         self._exhausted: frozenset[AssistantName] = frozenset()
 
-    def observe(self, user: User, event: e.Event, state: UserState) -> None:
+    def on_event(self, user: User, event: e.Event, state: UserState) -> None:
         """Add what an answer cost, or what broke off."""
         if not isinstance(event, e.AnswerCompleted | e.AnswerFailed) or not event.usage.cost:
             return
@@ -271,15 +271,15 @@ class Spending(Projection):
             self._judge()
 
     @property
-    def recalls(self) -> Mapping[type[e.Event], float]:
+    def replays(self) -> Mapping[type[e.Event], float]:
         """The answers that may be of today."""
         return {e.AnswerCompleted: LONGEST_DAY_S, e.AnswerFailed: LONGEST_DAY_S}
 
-    def recall(self, user: User, event: e.Event) -> None:
+    def replay(self, user: User, event: e.Event) -> None:
         """Add what an answer cost."""
-        self.observe(user, event, EMPTY)
+        self.on_event(user, event, EMPTY)
 
-    def notes(self) -> object:
+    def snapshot(self) -> object:
         """Return what today has cost so far."""
         return [self._today(), dict(self._costs)]
 

@@ -155,11 +155,11 @@ class DeliberateTimeouts(Projection):
     # What the log tells.
 
     @property
-    def recalls(self) -> Mapping[type[e.Event], float]:
+    def replays(self) -> Mapping[type[e.Event], float]:
         """Budgets, and the timeouts that the log proves: WeChat came again."""
         return {e.AttemptRepeated: PERIOD_S, e.TimeoutBudgetSet: REMEMBERED_S}
 
-    def recall(self, user: User, event: e.Event) -> None:
+    def replay(self, user: User, event: e.Event) -> None:
         """Count a timeout, or take over a budget."""
         account = self._account(user.account)
         match event:
@@ -170,13 +170,13 @@ class DeliberateTimeouts(Projection):
             case _:
                 pass
 
-    def observe(self, user: User, event: e.Event, state: UserState) -> None:
+    def on_event(self, user: User, event: e.Event, state: UserState) -> None:
         """Go by a budget from now on, and say so."""
         if isinstance(event, e.UserErased):
             self._account(user.account).forget(user.openid)
         if not isinstance(event, e.TimeoutBudgetSet):
             return
-        self.recall(user, event)
+        self.replay(user, event)
         account = self._account(user.account)
         account.switched_over = False
         if event.timeouts:
@@ -197,7 +197,7 @@ class DeliberateTimeouts(Projection):
                 size=event.size,
             )
 
-    def notes(self) -> object:
+    def snapshot(self) -> object:
         """Return budgets, and when timeouts were spent."""
         return {name: [list(one.spent), *one.budget] for name, one in self._accounts.items()}
 

@@ -28,7 +28,7 @@ class Unanswered(Projection):
         self._recorded: dict[AccountName, deque[tuple[float, int]]] = {}
 
     @property
-    def recalls(self) -> Mapping[type[e.Event], float]:
+    def replays(self) -> Mapping[type[e.Event], float]:
         """The counts of yesterday and today."""
         return {e.MessagesUnanswered: REMEMBERED_FOR_S}
 
@@ -45,7 +45,7 @@ class Unanswered(Projection):
                 del self._pending[account]
                 yield account, count
 
-    def observe(self, user: User, event: e.Event, state: UserState) -> None:
+    def on_event(self, user: User, event: e.Event, state: UserState) -> None:
         """Take note of a count on record."""
         if isinstance(event, e.MessagesUnanswered):
             known = self._recorded.setdefault(user.account, deque())
@@ -53,9 +53,9 @@ class Unanswered(Projection):
             while known[0][0] < event.at - REMEMBERED_FOR_S:
                 known.popleft()
 
-    def recall(self, user: User, event: e.Event) -> None:
+    def replay(self, user: User, event: e.Event) -> None:
         """Take note of a count of the past."""
-        self.observe(user, event, EMPTY)
+        self.on_event(user, event, EMPTY)
 
     def between(self, account: AccountName, since: float, until: float) -> int:
         """Return how many there were from `since` until before `until`, as far as recorded."""
