@@ -203,10 +203,10 @@ def start(state_dir: Path, now: float) -> int:
 def fold(state_dir: Path, now: float) -> int:
     """Start, and look at every user."""
     journal, store, _ = started(state_dir, now)
-    for user in list(journal.asleep()):
+    for user in list(journal.unloaded()):
         journal.state(user)
     store.close()
-    return sum(state.version for _, state in journal.awake())
+    return sum(state.version for _, state in journal.hydrated())
 
 
 def with_snapshot(state_dir: Path, other: Path, now: float) -> None:

@@ -209,7 +209,7 @@ def online(place):
     story.advance(3)
     (place / "state" / "admin.sock").unlink(missing_ok=True)
     socket = ControlSocket(story, place / "state" / "admin.sock")
-    states = [state for _, state in story.service.state.journal.awake()]
+    states = [state for _, state in story.service.state.journal.hydrated()]
     yield place, [state.live.id for state in states if state.live is not None]
     socket.close()
 

@@ -96,7 +96,7 @@ def test_a_snapshot_of_a_former_version_is_read(former):
             user: state._replace(
                 windows={key: one._replace(session="") for key, one in state.windows.items()}
             )
-            for user, state in ((user, one.wake()) for user, one in loaded.users.items())
+            for user, state in ((user, one.hydrate()) for user, one in loaded.users.items())
         }
 
     folded = states(loading.load(log_of(former), keyring_of(log_of(former)), {}).loaded)
@@ -281,7 +281,7 @@ def test_the_harness_changes_nothing_by_itself(tmp_path):
     assert injuries.events(log) == events
     assert (
         fold(events)
-        == next(iter(loading.load(log, keyring_of(log), {}).loaded.users.values())).wake()
+        == next(iter(loading.load(log, keyring_of(log), {}).loaded.users.values())).hydrate()
     )
 
 

@@ -139,20 +139,20 @@ def test_users_whose_keys_are_lost_are_given_up(log):
 def test_behind_a_snapshot_no_damage_before_it_costs_anything(log):
     take(log, len(EVENTS))
     injure(segments.list_segments(log)[0], flip(framing.HEADER_BYTES + 60))
-    whole = {user: one.wake() for user, one in found_in(log).users.items()}
+    whole = {user: one.hydrate() for user, one in found_in(log).users.items()}
     plan = plan_of(log)
     assert plan.needed
     assert plan.begins_at == 2, "what follows the damage stays"
     assert plan.lost_seqs == []
     repair.repair(log, log.with_name("aside"), keyring_of(log), SEGMENT_BYTES)
     after = found_in(log)
-    assert {user: one.wake() for user, one in after.users.items()} == whole
+    assert {user: one.hydrate() for user, one in after.users.items()} == whole
     assert after.last_seq == len(EVENTS) + len(conversation(2))
     assert [info.damages for info in verifying.inspect(log)] == [[]]
 
 
 def states_in(log):
-    return {user: one.wake() for user, one in found_in(log).users.items()}
+    return {user: one.hydrate() for user, one in found_in(log).users.items()}
 
 
 @pytest.mark.parametrize("injury", ["the last commit", "the last segment", "every segment", "keys"])

@@ -62,7 +62,7 @@ def take(log, last_seq: int, notes=None) -> None:
 
 def states(log) -> tuple:
     found = loading.load(log, keyring_of(log), {}).loaded
-    return found, {user: one.wake() for user, one in found.users.items()}
+    return found, {user: one.hydrate() for user, one in found.users.items()}
 
 
 WHOLE = {ALICE: fold(EVENTS), BOB: fold(OTHERS)}

@@ -317,7 +317,7 @@ def test_replaying_the_log_calls_nobody_and_gives_the_live_state():
         story.send("二？", user)
         story.advance(6)
         story.say("/history", user)
-    live = dict(story.service.state.journal.awake())
+    live = dict(story.service.state.journal.hydrated())
     calls = len(story.model.calls)
     story.restart()
     story.advance(3)

@@ -96,10 +96,10 @@ def test_who_is_asleep_after_a_start_and_who_is_not():
         journal.record(user, receive("/help", "h1", at=20.0))
     journal.record(recent, receive("/help", "h2", at=20.0 + 2 * RECENTLY_S))
     after = Service(store).load(10_000.0).journal
-    assert set(after.asleep()) == {quiet}
-    assert {user for user, _ in after.awake()} == {busy, asking, recent}
+    assert set(after.unloaded()) == {quiet}
+    assert {user for user, _ in after.hydrated()} == {busy, asking, recent}
     assert after.state(quiet).version == 2
-    assert not after.asleep()
+    assert not after.unloaded()
 
 
 @given(TIMED, USERS, st.data())
@@ -124,8 +124,8 @@ def test_a_prefix_of_the_log_s_bytes_is_a_prefix_of_its_events(commands, users, 
     for entry in read:  # what is erased later has no key any more
         if store.keys.find(entry[3]) is None:
             index.erased.add(entry[3])
-    for sleeper in index.users().values():
-        sleeper.wake()
+    for unloaded in index.users().values():
+        unloaded.hydrate()
 
 
 def test_effects_are_told_of_all_that_is_recorded_in_the_order_of_the_log():

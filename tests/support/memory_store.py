@@ -91,14 +91,14 @@ class MemoryStore:
         )
 
     def snapshot(self, capture: Capture, *, only: bool) -> Callable[[], None]:
-        awake = [(self.keys.of(user), state) for user, state in capture.awake.items()]
+        hydrated = [(self.keys.of(user), state) for user, state in capture.hydrated.items()]
 
         def write() -> None:
             if self.refuses_snapshots is not None:
                 self.snapshots_refused += 1
                 raise self.refuses_snapshots
             assert capture.last_seq <= self._durable, "a snapshot of what is not on disk"
-            users = list(loading.frozen(awake, capture, self.keys))
+            users = list(loading.frozen(hydrated, capture, self.keys))
             self._snapshot = snapshot.Snapshot(capture.last_seq, 0.0, capture.notes, users)
             self.snapshots += 1
 

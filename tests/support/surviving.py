@@ -132,7 +132,7 @@ def lost(state_dir: Path, acknowledged: int, erased: Iterable[str] = (), snapsho
         if back := [one for one in erased if keys.find(one) is not None]:
             return f"{', '.join(back)} erased, and there again"
         for user in loaded.users.values():
-            user.wake()
+            user.hydrate()
         for record in reader.scan(directory, keys):
             found = codec.require(record)
             if isinstance(found.event, e.TailTrimmed | e.UserErased):

@@ -85,7 +85,7 @@ class Workload:
         self._keys = self._store._keys
         loaded = self._store.load({})
         self._states: dict[User, UserState] = {
-            user: one.wake() for user, one in loaded.users.items()
+            user: one.hydrate() for user, one in loaded.users.items()
         }
         self._seq = loaded.last_seq
         self._waiting = 0

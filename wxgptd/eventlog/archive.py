@@ -295,5 +295,5 @@ def _read(state_dir: Path, master: bytes | None) -> Backup:
     keys = keyring.Keyring(segments.keyring_path(state_dir), master)
     loaded = loading.load(log, keys, {}).loaded
     for user in loaded.users.values():
-        user.wake()
+        user.hydrate()
     return Backup(loaded.last_seq, len(loaded.users))

@@ -43,8 +43,8 @@ class NotEncrypted(WxgptError):
     """the log is of an older format"""
 
 
-class Sleeper:
-    """One user, as the log has them. Implements `wxgptd.ports.record.Asleep`."""
+class UnloadedUser:
+    """One user, as the log has them. Implements `wxgptd.ports.record.Unloaded`."""
 
     __slots__ = ("entries", "key", "reference", "snapshot", "version")
 
@@ -79,7 +79,7 @@ class Sleeper:
             return self.entries[-1][2]
         return self.snapshot.last_at if self.snapshot is not None else 0.0
 
-    def wake(self) -> UserState:
+    def hydrate(self) -> UserState:
         """Return the state.
 
         Raises:
@@ -103,7 +103,7 @@ class Sleeper:
         snapshot, before = self.snapshot, capture.keep_since
         if snapshot is not None and not self.entries and not 0 < snapshot.oldest_at < before:
             return snapshot
-        state = self.wake().trimmed(before)
+        state = self.hydrate().trimmed(before)
         return snapshots.of_state(self.key, state, capture.links_since)._replace(
             last_at=self.last_at
         )
@@ -125,33 +125,33 @@ class Index:
         self._since = {
             tag: (version, wanted.get(tag, _NEVER)) for tag, version in codec.VERSIONS.items()
         }
-        self._sleepers: dict[str, Sleeper] = {}
-        self._recent: list[tuple[Sleeper, e.Event]] = []
+        self._users: dict[str, UnloadedUser] = {}
+        self._recent: list[tuple[UnloadedUser, e.Event]] = []
         self.erased: set[str] = set()
 
     @property
     def references(self) -> Collection[str]:
         """All users, as the log knows them."""
-        return self._sleepers.keys()
+        return self._users.keys()
 
     @property
     def recent(self) -> list[tuple[User, e.Event]]:
         """The events that were asked for; nobody can say whose those of the erased were."""
         return [
             (
-                sleeper.key.user
-                if sleeper.key is not None and sleeper.reference not in self.erased
-                else codec.pseudonym(sleeper.reference),
+                unloaded.key.user
+                if unloaded.key is not None and unloaded.reference not in self.erased
+                else codec.pseudonym(unloaded.reference),
                 event,
             )
-            for sleeper, event in self._recent
+            for unloaded, event in self._recent
         ]
 
     def begin_with(self, snapshot: snapshots.Snapshot) -> None:
         """Take the users of a snapshot."""
         for one in snapshot.users:
-            sleeper = self._meet(one.reference)
-            sleeper.version, sleeper.snapshot = one.version, one
+            unloaded = self._meet(one.reference)
+            unloaded.version, unloaded.snapshot = one.version, one
 
     def take(self, first_seq: int, entries: Sequence[codec.Entry], after: int = 0) -> None:
         """Take the events of a commit group, those behind number `after`.
@@ -163,50 +163,50 @@ class Index:
         if first_seq <= after:
             entries = entries[after + 1 - first_seq :]
             first_seq = after + 1
-        sleepers, since = self._sleepers, self._since
+        users, since = self._users, self._since
         for entry in entries:  # millions of times: this is what a start consists of
             tag, version, at, reference, previous, _, _ = entry
-            sleeper = sleepers.get(reference) or self._meet(reference)
-            if previous != sleeper.version:
+            unloaded = users.get(reference) or self._meet(reference)
+            if previous != unloaded.version:
                 seq = first_seq + entries.index(entry)
                 raise Inconsistent(
                     f"event {seq} rests on version {previous} of its user, "
-                    f"but {sleeper.version} events of that user came before"
+                    f"but {unloaded.version} events of that user came before"
                 )
-            sleeper.version = previous + 1
-            sleeper.entries.append(entry)
+            unloaded.version = previous + 1
+            unloaded.entries.append(entry)
             known, from_at = since.get(tag, _UNKNOWN)
             if version > known:
                 raise codec.unreadable(first_seq + entries.index(entry), tag, version)
             if at >= from_at:
-                self._note(sleeper, entry)
+                self._note(unloaded, entry)
 
-    def _meet(self, reference: str) -> Sleeper:
-        sleeper = self._sleepers[reference] = Sleeper(reference, self._keys.find(reference))
-        return sleeper
+    def _meet(self, reference: str) -> UnloadedUser:
+        unloaded = self._users[reference] = UnloadedUser(reference, self._keys.find(reference))
+        return unloaded
 
-    def _note(self, sleeper: Sleeper, entry: codec.Entry) -> None:
+    def _note(self, unloaded: UnloadedUser, entry: codec.Entry) -> None:
         if entry[0] == _ERASED:
-            self.erased.add(sleeper.reference)
+            self.erased.add(unloaded.reference)
         else:
-            self._recent.append((sleeper, codec.event(entry, sleeper.key)))
+            self._recent.append((unloaded, codec.event(entry, unloaded.key)))
 
-    def users(self) -> Mapping[User, Sleeper]:
+    def users(self) -> Mapping[User, UnloadedUser]:
         """Return the users who are there, by who they are.
 
         Raises:
             LogDamaged: the keys of some are missing who were never erased.
         """
-        for sleeper in self._sleepers.values():
-            if sleeper.key is None and sleeper.reference not in self.erased:
+        for unloaded in self._users.values():
+            if unloaded.key is None and unloaded.reference not in self.erased:
                 self._keys.refresh()  # it may have come since they were read
-                sleeper.key = self._keys.find(sleeper.reference)
+                unloaded.key = self._keys.find(unloaded.reference)
         found = {
-            sleeper.key.user: sleeper
-            for reference, sleeper in self._sleepers.items()
-            if sleeper.key is not None and reference not in self.erased
+            unloaded.key.user: unloaded
+            for reference, unloaded in self._users.items()
+            if unloaded.key is not None and reference not in self.erased
         }
-        missing = len(self._sleepers) - len(self.erased) - len(found)
+        missing = len(self._users) - len(self.erased) - len(found)
         if missing:
             raise reader.LogDamaged(
                 f"the keys of {missing} user{'s' if missing > 1 else ''} are not in the keyring, "
@@ -340,21 +340,21 @@ def states(snapshot: snapshots.Snapshot, keys: Keyring) -> dict[str, UserState]:
 
 
 def frozen(
-    awake: Sequence[tuple[UserKey, UserState]], capture: Capture, keys: Keyring
+    hydrated: Sequence[tuple[UserKey, UserState]], capture: Capture, keys: Keyring
 ) -> Iterator[snapshots.FrozenUser]:
     """Yield what a snapshot of `capture` has.
 
     Whoever is erased since it was taken has no state in it, but is in it: the erasure, which
     follows in the log, has to find somebody.
     """
-    for key, state in awake:
+    for key, state in hydrated:
         if keys.find(key.reference) is None:
             yield snapshots.of_erased(key.reference, state.version)
         else:
             yield snapshots.of_state(key, state.trimmed(capture.keep_since), capture.links_since)
-    for sleeper in capture.asleep.values():
-        assert isinstance(sleeper, Sleeper)
-        if keys.find(sleeper.reference) is None:
-            yield snapshots.of_erased(sleeper.reference, sleeper.version)
+    for unloaded in capture.unloaded.values():
+        assert isinstance(unloaded, UnloadedUser)
+        if keys.find(unloaded.reference) is None:
+            yield snapshots.of_erased(unloaded.reference, unloaded.version)
         else:
-            yield sleeper.frozen(capture)
+            yield unloaded.frozen(capture)

@@ -330,7 +330,7 @@ def _refused(directory: Path, keys: Keyring) -> Iterator[str]:
     try:
         if not recovery.is_plain(directory):
             for user in loading.load(directory, keys, {}).loaded.users.values():
-                user.wake()
+                user.hydrate()
     except WxgptError as error:
         yield str(error)
 
@@ -339,7 +339,7 @@ def _history_is_inconsistent(directory: Path, keys: Keyring) -> bool:
     """Tell whether events of users cannot follow each other, in what a start need not read."""
     try:
         for user in loading.load(directory, keys, {}, everything=True).loaded.users.values():
-            user.wake()
+            user.hydrate()
     except Inconsistent:
         return True
     except WxgptError:

@@ -229,14 +229,14 @@ class LogStore:
         Raises (when called):
             OSError: there is none.
         """
-        awake: list[tuple[UserKey, UserState]] = []
-        for user, state in capture.awake.items():
+        hydrated: list[tuple[UserKey, UserState]] = []
+        for user, state in capture.hydrated.items():
             key = self._keys.of(user)
             if key is not None:
-                awake.append((key, state))
+                hydrated.append((key, state))
 
         def write() -> None:
-            users = loading.frozen(awake, capture, self._keys)
+            users = loading.frozen(hydrated, capture, self._keys)
             snapshot.write(
                 self._directory, capture.last_seq, capture.notes, users, self._keys, self._disk
             )

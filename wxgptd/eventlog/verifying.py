@@ -72,7 +72,7 @@ def verify(directory: Path, keys: Keyring | None) -> Verdict:
         unused = loaded.skipped
         for user in loaded.users.values():
             try:
-                user.wake()
+                user.hydrate()
             except WxgptError as error:
                 stories.append(str(error))
     except loading.NotEncrypted:

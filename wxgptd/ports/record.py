@@ -77,7 +77,7 @@ class StoreFigures(NamedTuple):
     pending: int = 0
 
 
-class Asleep(Protocol):
+class Unloaded(Protocol):
     """A user whose state has not been looked at since the start: it is folded when it is.
 
     `events` is how many have to be folded, `last_at` when the newest one was; `unsettled` tells
@@ -97,7 +97,7 @@ class Asleep(Protocol):
     @property
     def marked(self) -> bool: ...
 
-    def wake(self) -> UserState:
+    def hydrate(self) -> UserState:
         """Return the state."""
         ...
 
@@ -112,7 +112,7 @@ class Loaded(NamedTuple):
     """
 
     last_seq: int
-    users: Mapping[User, Asleep]
+    users: Mapping[User, Unloaded]
     recent: Sequence[tuple[User, Event]]
     links: Sequence[tuple[User, LinkHash, DeliveryKey, float]]
     notes: Mapping[str, object]
@@ -129,8 +129,8 @@ class Capture(NamedTuple):
     """
 
     last_seq: int
-    awake: Mapping[User, UserState]
-    asleep: Mapping[User, Asleep]
+    hydrated: Mapping[User, UserState]
+    unloaded: Mapping[User, Unloaded]
     notes: Mapping[str, object]
     keep_since: float
     links_since: float

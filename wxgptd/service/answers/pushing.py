@@ -161,7 +161,7 @@ class Pushing:
 
     def begin(self) -> None:
         """Push what was done just before a stop, and of which no push was begun."""
-        for user, state in self._journal.awake():
+        for user, state in self._journal.hydrated():
             for name in state.unseen:
                 if state.question(name).pushed is None and state.push is None:
                     self.consider(user, name)

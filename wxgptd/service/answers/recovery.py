@@ -30,7 +30,7 @@ class Recovery:
 
     def begin(self) -> None:
         """Settle what is open of all users."""
-        for user, state in self._journal.awake():
+        for user, state in self._journal.hydrated():
             if state.unanswered or state.push is not None:
                 self._recover(user, state)
 

@@ -73,12 +73,12 @@ class Users:
     def _heard_of(self, standing: str, now: float) -> Iterator[tuple[float, User]]:
         """Yield when users were heard of last, those of one standing or all."""
         default = standing in ("", Standing.DEFAULT)
-        for user, one in tuple(self._journal.asleep().items()):
+        for user, one in tuple(self._journal.unloaded().items()):
             if one.marked:
-                self._journal.state(user)  # wakes; of the others the standing is known
+                self._journal.state(user)  # hydrates; of the others the standing is known
             elif default and is_follower(user):
                 yield one.last_at, user
-        for user, state in self._journal.awake():
+        for user, state in self._journal.hydrated():
             if standing in ("", state.stands(now)) and is_follower(user):
                 yield state.heard_at, user
 

@@ -5,7 +5,7 @@ takes up the new state at once, so that the next command sees it, and tells the 
 subscribed. What they do outside the process awaits `Journal.committed`. The new state is computed
 before the append, so that what cannot follow is never written.
 
-After a start most users are asleep: their state is folded when somebody looks at it.
+After a start most users are unloaded: their state is folded when somebody looks at it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from wxgptd.domain.model.events import Event, UserErased
 from wxgptd.domain.model.state import EMPTY, UserState
 from wxgptd.domain.model.values import User
 from wxgptd.errors import WxgptError
-from wxgptd.ports.record import Asleep, Capture, Loaded
+from wxgptd.ports.record import Capture, Loaded, Unloaded
 from wxgptd.ports.store import EventStore
 from wxgptd.service.state.projections import Projection
 
 RECENTLY_S = 900.0
-"""Users who were active in the last quarter of an hour of the log are woken at once..."""
+"""Users who were active in the last quarter of an hour of the log are hydrated at once..."""
 
 MANY_EVENTS = 2_000
 """...and so are those of whom it would take a while later on, when others wait."""
@@ -97,8 +97,8 @@ class Journal:
         self._store = store
         self._on_damage = on_damage
         self._projections = tuple(projections)
-        self._awake: dict[User, UserState] = {}
-        self._asleep: dict[User, Asleep] = {}
+        self._hydrated: dict[User, UserState] = {}
+        self._unloaded: dict[User, Unloaded] = {}
         self._keep_since = 0.0
         self._newest: _Commit | None = None
         self._effects: list[Effect] = []
@@ -121,12 +121,12 @@ class Journal:
         return wanted
 
     def load(self, loaded: Loaded, now: float) -> None:
-        """Take over what the log has. Whoever was just active, or has something open, is woken.
+        """Take over what the log has. Hydrate the users who were just active or have something open.
 
         Raises:
             Inconsistent: an event cannot follow the ones before it.
         """
-        self._asleep = dict(loaded.users)
+        self._unloaded = dict(loaded.users)
         for projection in self._projections:
             projection.restore(loaded.notes.get(projection.name))
         # Older ones first: links are forgotten in the order in which they were made.
@@ -140,7 +140,7 @@ class Journal:
                     projection.replay(user, event)
         for projection in self._projections:
             projection.replayed(self)
-        newest = max((one.last_at for one in self._asleep.values()), default=0.0)
+        newest = max((one.last_at for one in self._unloaded.values()), default=0.0)
         for user, one in loaded.users.items():
             recent = one.last_at > newest - RECENTLY_S
             if recent or one.unsettled or one.events > MANY_EVENTS:
@@ -152,39 +152,39 @@ class Journal:
         """Return the user's state: that of a stranger if nothing is known.
 
         Raises:
-            WxgptError: the user was asleep, and the log makes no sense. `on_damage` was told.
+            WxgptError: the user was unloaded, and the log makes no sense. `on_damage` was told.
         """
-        state = self._awake.get(user)
+        state = self._hydrated.get(user)
         if state is None:
-            one = self._asleep.get(user)
+            one = self._unloaded.get(user)
             if one is None:
                 return EMPTY
             try:
-                state = self._awake[user] = one.wake().trimmed(self._keep_since)
+                state = self._hydrated[user] = one.hydrate().trimmed(self._keep_since)
             except WxgptError as error:
                 self._on_damage(error)
                 raise
-            del self._asleep[user]
+            del self._unloaded[user]
         return state
 
-    def awake(self) -> Iterable[tuple[User, UserState]]:
+    def hydrated(self) -> Iterable[tuple[User, UserState]]:
         """Return the users whose states are at hand: all who have something open are."""
-        return tuple(self._awake.items())
+        return tuple(self._hydrated.items())
 
-    def asleep(self) -> Mapping[User, Asleep]:
+    def unloaded(self) -> Mapping[User, Unloaded]:
         """Return the users who have not been looked at since the start."""
-        return self._asleep
+        return self._unloaded
 
     def capture(self, keep_since: float, links_since: float) -> Capture:
         """Return all there is, as it is now; drop past sessions that ended before `keep_since`."""
         self._keep_since = keep_since
-        for user, state in self._awake.items():
+        for user, state in self._hydrated.items():
             if state.past and state.past[0].closed_at < keep_since:
-                self._awake[user] = state.trimmed(keep_since)
+                self._hydrated[user] = state.trimmed(keep_since)
         return Capture(
             last_seq=self._store.figures().last_seq,
-            awake=dict(self._awake),
-            asleep=dict(self._asleep),
+            hydrated=dict(self._hydrated),
+            unloaded=dict(self._unloaded),
             notes={one.name: one.snapshot() for one in self._projections if one.name},
             keep_since=keep_since,
             links_since=links_since,
@@ -209,9 +209,9 @@ class Journal:
             for projection in self._projections:
                 projection.on_event(user, event, evolved)
         if isinstance(events[-1], UserErased):
-            self._awake.pop(user, None)
+            self._hydrated.pop(user, None)
         else:
-            self._awake[user] = state
+            self._hydrated[user] = state
         entry = Entry(user, command, before, events, state)
         self._untold.append(entry)
         self._tell()
