@@ -1,4 +1,4 @@
-"""Speak to a running daemon through its control socket."""
+"""Speak to a running daemon through its admin socket."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def request(
         ) from None
     except PermissionError:
         raise Unreachable(
-            f"the control socket {where} may not be opened by this user",
+            f"the admin socket {where} may not be opened by this user",
             hint="run wxgpt as the daemon's user, or with sudo",
         ) from None
     except (OSError, http.client.HTTPException, ValueError) as error:

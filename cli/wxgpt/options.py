@@ -79,7 +79,7 @@ def read_config(path: Path) -> str:
 
 
 def load_server() -> Server:
-    """Return the `[server]` part, which is enough to find the log and the control socket."""
+    """Return the `[server]` part, which is enough to find the log and the admin socket."""
     from wxgptd.config import load_server
 
     return load_server(config_path())

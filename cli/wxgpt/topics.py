@@ -73,7 +73,7 @@ before the default.
 The configuration is --config, WXGPT_CONFIG, ./wxgptd.toml or /etc/wxgptd/wxgptd.toml, whichever is
 there first. `wxgpt check --effective` shows every value and where it comes from, secrets masked.
 
-The log and the control socket are the daemon's own: run commands that need them with sudo, or as
+The log and the admin socket are the daemon's own: run commands that need them with sudo, or as
 the daemon's user.
 """,
     ),

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import injuries
-from tests.support.control_socket import ControlSocket
+from tests.support.admin_socket import AdminSocket
 from tests.support.model_server import answer_at
 from tests.support.story import Story
 from wxgpt.main import COMMANDS
@@ -208,7 +208,7 @@ def online(place):
     story.send("第二个问题？")
     story.advance(3)
     (place / "state" / "admin.sock").unlink(missing_ok=True)
-    socket = ControlSocket(story, place / "state" / "admin.sock")
+    socket = AdminSocket(story, place / "state" / "admin.sock")
     states = [state for _, state in story.service.state.journal.hydrated()]
     yield place, [state.live.id for state in states if state.live is not None]
     socket.close()

@@ -91,7 +91,7 @@ def test_without_a_daemon_status_is_a_3_with_a_hint(stage):
     assert "hint: start it" in done.stderr
 
 
-def test_the_metrics_are_on_the_control_socket(running):
+def test_the_metrics_are_on_the_admin_socket(running):
     import http.client
     import socket
 

@@ -189,14 +189,14 @@ def test_a_taken_port_is_named(stage):
         assert str(stage.port) in refused(stage, 1)
 
 
-def test_a_control_socket_that_cannot_be_made_is_named(stage):
+def test_a_admin_socket_that_cannot_be_made_is_named(stage):
     text = stage.config.read_text()
     admin = stage.directory / ("x" * 200)
     stage.config.write_text(text.replace("[account", f'admin = "unix:{admin}"\n[account', 1))
-    assert "control socket" in refused(stage, 1)
+    assert "admin socket" in refused(stage, 1)
 
 
-def test_a_file_where_the_control_socket_belongs_is_left_alone(stage):
+def test_a_file_where_the_admin_socket_belongs_is_left_alone(stage):
     text = stage.config.read_text()
     precious = stage.directory / "precious"
     precious.write_text("keep me")
@@ -254,7 +254,7 @@ def test_a_log_that_cannot_be_written_any_more_ends_the_daemon_with_75(stage):
     assert "command    help" in stage.wxgpt("tail").stdout
 
 
-def test_a_control_socket_that_another_daemon_uses_is_left_to_it(stage, tmp_path_factory):
+def test_a_admin_socket_that_another_daemon_uses_is_left_to_it(stage, tmp_path_factory):
     from tests.support.processes import Stage
 
     stage.start_daemon()

@@ -1,1 +1,1 @@
-"""The control socket: what the operator's command line asks of a running daemon."""
+"""The admin socket: what the operator's command line asks of a running daemon."""

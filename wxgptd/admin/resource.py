@@ -1,4 +1,4 @@
-"""The control socket's resources. JSON in and out; metrics in Prometheus's text format.
+"""The admin socket's resources. JSON in and out; metrics in Prometheus's text format.
 
 It listens on a UNIX socket that only the daemon's own user may open; that is all the
 authentication there is, and all that is needed.
@@ -145,7 +145,7 @@ def _give_up(failure: Failure, request: Request) -> None:
     """Log why a request could not be answered, and close its connection."""
     if failure.check(CancelledError) is not None:
         return  # whoever asked has left
-    log.failure("a request on the control socket failed", failure)
+    log.failure("a request on the admin socket failed", failure)
     request.loseConnection()
 
 

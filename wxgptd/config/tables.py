@@ -44,7 +44,7 @@ class Server:
 
     @property
     def admin_socket(self) -> Path:
-        """Where the control socket is."""
+        """Where the admin socket is."""
         return (
             Path(self.admin.removeprefix("unix:"))
             if self.admin

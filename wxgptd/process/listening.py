@@ -152,7 +152,7 @@ def _is(port: IListeningPort, described: str) -> bool:
 
 
 def listen_for_operator(reactor: Reactor, path: Path, site: BoundedSite) -> Wrapped:
-    """Listen on the control socket at `path`, which only the daemon's own user may open.
+    """Listen on the admin socket at `path`, which only the daemon's own user may open.
 
     Raises:
         ListenFailed: it cannot be listened there, or another daemon does.
@@ -160,7 +160,7 @@ def listen_for_operator(reactor: Reactor, path: Path, site: BoundedSite) -> Wrap
     if path.is_socket():
         if _somebody_listens(path):
             raise ListenFailed(
-                f"another daemon listens on the control socket {path}",
+                f"another daemon listens on the admin socket {path}",
                 hint="give each daemon a [server] admin, or a state_dir, of its own",
             )
         path.unlink()
@@ -169,7 +169,7 @@ def listen_for_operator(reactor: Reactor, path: Path, site: BoundedSite) -> Wrap
     except (CannotListenError, OSError) as error:
         why = getattr(error, "socketError", error)
         raise ListenFailed(
-            f"cannot listen on the control socket {path}: {plainly(why)}",
+            f"cannot listen on the admin socket {path}: {plainly(why)}",
             hint='set [server] admin = "unix:PATH" to a shorter path in a writable directory',
         ) from None
 

@@ -65,7 +65,7 @@ HEARD_WITHIN_S = 1.0
 """How long a stop waits for the requests of those who have just connected."""
 
 MAX_CONFIGURATION_BYTES = 4 * 1024 * 1024
-"""What the control socket takes: a configuration may have many rules."""
+"""What the admin socket takes: a configuration may have many rules."""
 
 GRACE_S = 5.0
 """How long a stop waits for held requests: WeChat's patience, then they are gone by themselves."""

@@ -121,7 +121,7 @@ class Journal:
         return wanted
 
     def load(self, loaded: Loaded, now: float) -> None:
-        """Take over what the log has. Hydrate the users who were just active or have something open.
+        """Take over what the log has. Hydrate users who were just active or have something open.
 
         Raises:
             Inconsistent: an event cannot follow the ones before it.

@@ -1,4 +1,4 @@
-"""The control socket of a `Story`: commands of the command line speak to a daemon in virtual time."""
+"""The admin socket of a `Story`: commands of the command line speak to a daemon in virtual time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from treq.testing import StubTreq
 from tests.support.story import Story
 
 
-class ControlSocket:
+class AdminSocket:
     """Serves `story`'s control resources at `path`. The story stands still meanwhile."""
 
     def __init__(self, story: Story, path: Path) -> None:
