@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from wxgpt import options
-from wxgpt.failures import Unreachable, UsageFailure
+from wxgpt.failures import Forbidden, Unreachable, UsageFailure
 from wxgptd.errors import WxgptError
 from wxgptd.loose import Json, Result
 
@@ -51,7 +51,7 @@ def request(
             hint="start it: wxgptd --config FILE (or systemctl start wxgptd)",
         ) from None
     except PermissionError:
-        raise Unreachable(
+        raise Forbidden(
             f"the admin socket {where} may not be opened by this user",
             hint="run wxgpt as the daemon's user, or with sudo",
         ) from None

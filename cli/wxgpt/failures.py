@@ -32,6 +32,10 @@ class Unreachable(WxgptError):
     exit_status = 3
 
 
+class Forbidden(Unreachable):
+    """the daemon may not be reached by this user"""
+
+
 class ExpectationUnmet(WxgptError):
     """the reply was not the expected one"""
 

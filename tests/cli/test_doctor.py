@@ -4,62 +4,86 @@ from __future__ import annotations
 
 import ast
 import re
+import string
 from pathlib import Path
 
 import pytest
 
 from tests.support.field import FIELD
 from wxgpt import diagnosis
-from wxgpt.diagnosis import models, reach
-from wxgpt.diagnosis.chinese import in_chinese
+from wxgpt.diagnosis import models, reach, remedies
 from wxgpt.diagnosis.proxies import proxies
 from wxgptd.config.tables import Assistant
 from wxgptd.config.values import Secret
 
 FOLDER = Path(diagnosis.__file__).parent
-COMMAND = re.compile(r"(chmod|systemctl|wxgpt|timedatectl|journalctl) ")
+CODE = [*FOLDER.glob("*.py"), FOLDER.parent / "commands" / "doctor.py"]
 
 
-def literals(node: ast.AST) -> list[str]:
-    """The texts that an expression may be, as far as they stand there."""
-    texts = [one.value for one in ast.walk(node) if isinstance(one, ast.Constant)]
-    return [one for one in texts if isinstance(one, str)][:1]
+def used() -> set[str]:
+    """Every text in the code of doctor that is the id of a remedy."""
+    texts = {
+        node.value
+        for path in CODE
+        if path.name != "remedies.py"
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    return texts & set(remedies.known())
 
 
-def fixes() -> list[str]:
-    """What `bad` and `Unanswered` are given to mend, in all of the folder."""
-    found = [*(fix for _, fix in models.FIXES), *models.BY_REASON.values()]
-    for path in FOLDER.glob("*.py"):
+def given() -> list[str]:
+    """The ids that findings and failures are given, wherever they stand as they are."""
+    places = {"bad": 2, "noticed": 2, "Unanswered": 1, "remedy": 0}
+    found = [*(fix for _, fix in models.REMEDIES), *models.BY_REASON.values()]
+    for path in CODE:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                if node.func.id in ("bad", "noticed") and len(node.args) > 2:
-                    found += literals(node.args[2])
-                elif node.func.id == "Unanswered":
-                    found += literals(node.args[1])
-            elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "fix":
-                found += literals(node.value)
-    return [one for one in found if " " in one]
+                place = places.get(node.func.id)
+                if place is not None and len(node.args) > place:
+                    argument = node.args[place]
+                    if isinstance(argument, ast.Constant):
+                        found.append(argument.value)
+    return found
 
 
-def test_every_fix_is_said_in_chinese_as_well():
-    said = fixes()
-    assert len(said) > 40
-    for fix in said:
-        assert in_chinese(fix) or COMMAND.match(fix), fix
+def test_every_id_that_a_check_gives_has_a_remedy():
+    assert len(given()) > 40
+    assert set(given()) <= set(remedies.known())
+
+
+def test_every_remedy_is_used():
+    assert used() == set(remedies.known())
+
+
+@pytest.mark.parametrize(("identifier", "texts"), remedies.known().items())
+def test_a_remedy_is_in_chinese_too_and_names_the_same_things(identifier, texts):
+    english, chinese = texts
+    names = [{name for _, name, _, _ in string.Formatter().parse(text) if name} for text in texts]
+    assert re.search("[一-鿿]", chinese)
+    assert not re.search("[一-鿿]", english) or identifier == "push-rejected"
+    assert names[0] >= names[1]
+
+
+def test_a_remedy_that_does_not_exist_is_an_error_at_once():
+    with pytest.raises(KeyError):
+        remedies.remedy("no-such-remedy")
+    with pytest.raises(KeyError):
+        remedies.remedy("mode-wrong")
 
 
 @pytest.mark.parametrize(
     ("url", "why"),
     [
         ("http://127.0.0.1:9/healthz", "refused"),
-        ("https://chat..example.com/", "no name is like that"),
-        ("http://nobody.invalid/", "not known here"),
+        ("https://chat..example.com/", "not a valid host name"),
+        ("http://nobody.invalid/", "does not resolve"),
     ],
 )
 def test_what_cannot_be_reached_is_told_apart(url, why):
     with pytest.raises(reach.Unanswered, match=why) as failed:
         reach.get(url)
-    assert failed.value.hint
+    assert failed.value.fix in remedies.known()
 
 
 class Odd:
@@ -102,7 +126,7 @@ def test_a_server_that_trickles_is_given_up_in_time():
 
     odd = Odd(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000, every_s=0.2)
     began = time.monotonic()
-    with pytest.raises(reach.Unanswered, match="nothing came within 1 s"):
+    with pytest.raises(reach.Unanswered, match="no complete response within 1 s"):
         reach.get(odd.url, patience_s=1.0)
     odd.close()
     assert time.monotonic() - began < 60  # all of it would have taken minutes
@@ -110,7 +134,7 @@ def test_a_server_that_trickles_is_given_up_in_time():
 
 def test_a_server_that_says_nothing_is_said_to_say_nothing():
     odd = Odd(b"x", every_s=30.0)
-    with pytest.raises(reach.Unanswered, match="nothing came within"):
+    with pytest.raises(reach.Unanswered, match="no complete response within"):
         reach.get(odd.url, patience_s=0.5)
     odd.close()
 
@@ -143,19 +167,19 @@ def test_a_proxy_in_the_environment_that_is_not_used_is_named(path, monkeypatch)
     far = Assistant(base_url="https://api.openai.com/v1")
     near = Assistant(base_url="http://127.0.0.1:11434/v1")
     used = Assistant(base_url="https://api.openai.com/v1", proxy=Secret("http://p:1"))
-    assert list(proxies(RuntimeFactory({"far": far}))) == []
+    assert list(proxies(ConfigOfAssistants({"far": far}))) == []
     monkeypatch.setenv(name, value.strip("'").replace("//", "//user:canary@"))
-    assert list(proxies(RuntimeFactory({"near": near, "used": used}))) == []
-    [finding] = proxies(RuntimeFactory({"near": near, "far": far, "used": used}))
+    assert list(proxies(ConfigOfAssistants({"near": near, "used": used}))) == []
+    [finding] = proxies(ConfigOfAssistants({"near": near, "far": far, "used": used}))
     assert finding.ok is None
     assert f"{name} is set in the environment, but wxgptd ignores it" in finding.detail
     assert "assistant far has no proxy" in finding.detail
-    assert "proxy" in finding.fix
-    assert "canary" not in finding.detail + finding.fix
-    assert ("SOCKS" in finding.fix) == value.strip("'").startswith("socks")
+    assert "proxy" in finding.remedy.in_english()
+    assert "canary" not in finding.detail + finding.remedy.in_english()
+    assert ("SOCKS" in finding.remedy.in_english()) == value.strip("'").startswith("socks")
 
 
-class RuntimeFactory:
+class ConfigOfAssistants:
     """As much of a configuration as is looked at here."""
 
     def __init__(self, assistant) -> None:

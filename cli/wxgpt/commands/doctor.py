@@ -1,8 +1,7 @@
-"""`wxgpt doctor`: what works and what does not, each with the fix."""
+"""`wxgpt doctor`: what works and what does not, each with how to fix it."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -11,7 +10,6 @@ import click
 
 from wxgpt import options, render
 from wxgptd.errors import WxgptError
-from wxgptd.loose import Json
 
 if TYPE_CHECKING:
     from wxgpt.diagnosis.finding import Finding
@@ -20,19 +18,18 @@ MARKS = {True: "✔", False: "✘", None: "–"}
 COLOURS = {True: "green", False: "red", None: "yellow"}
 
 
-class SomethingIsWrong(WxgptError):
-    """something is wrong"""
+class ChecksFailed(WxgptError):
+    """a check failed"""
 
 
 @click.command("doctor")
 @options.output_option("text", "json")
 def command(output: str) -> None:
-    """Look at everything between WeChat and the models, and say what to mend.
+    """Check everything between WeChat and the models, and say how to fix it.
 
-    The configuration, the state directory, the daemon and its log, the port, the public address as
-    WeChat sees it, certificates, clocks, the unit, versions; each model is asked for one token,
-    which costs that much. Exits with 1 where anything is wrong (✘); – is what could not be
-    looked at.
+    Checks the configuration, the state directory, the daemon and its log, the port, the public
+    address as WeChat sees it, certificates, clocks, the unit and versions. Asks each model for one
+    token, which costs that much. Exits with 1 if a check failed (✘); – marks what was not checked.
 
     \b
     Examples:
@@ -40,23 +37,20 @@ def command(output: str) -> None:
       sudo wxgpt doctor               sees the daemon's files too
       wxgpt doctor --json
     """
-    from wxgpt.diagnosis.chinese import in_chinese
-
     found: list[Finding] = []
     for finding in _look():
         found.append(finding)
         if output == "text":
             mark = click.style(MARKS[finding.ok], fg=COLOURS[finding.ok])
             click.echo(f"{mark} {finding.check}: {render.printable(finding.detail)}")
-            if finding.fix:
-                click.echo(f"  fix: {finding.fix}")
-                if chinese := in_chinese(finding.fix):
-                    click.echo(f"  改法: {chinese}")
+            if finding.remedy.id:
+                click.echo(f"  fix: {finding.remedy.in_english()}")
+                click.echo(f"  改法: {finding.remedy.in_chinese()}")
     if output == "json":
-        click.echo(render.dumps([_as_json(one) for one in found]))
-    wrong = sum(one.ok is False for one in found)
-    if wrong:
-        raise SomethingIsWrong(f"{wrong} of {len(found)} are wrong")
+        click.echo(render.dumps([finding.as_json() for finding in found]))
+    failed = sum(finding.ok is False for finding in found)
+    if failed:
+        raise ChecksFailed(f"{failed} of {len(found)} checks failed")
 
 
 def _look() -> Iterator[Finding]:
@@ -64,6 +58,7 @@ def _look() -> Iterator[Finding]:
     from wxgpt.diagnosis.finding import bad
     from wxgpt.diagnosis.models import models
     from wxgpt.diagnosis.proxies import proxies
+    from wxgpt.diagnosis.remedies import remedy
     from wxgptd.config import ConfigError
 
     path = options.config_path()
@@ -74,8 +69,11 @@ def _look() -> Iterator[Finding]:
     except ConfigError as error:
         for fault in error.faults:
             told = re.fullmatch(r"(.*) \(fix: (.*)\)", fault)
-            what, fix = told.groups() if told else (fault, f"in {path}; then wxgpt doctor again")
-            yield bad("configuration", what, fix)
+            if told:
+                what, hint = told.groups()
+                yield bad("configuration", what, remedy("see-detail", hint=hint))
+            else:
+                yield bad("configuration", fault, remedy("configuration-invalid", path=path))
         return
     yield from _whole("configuration", configuration.doubtful(path, config))
     yield from _whole("permissions", configuration.permissions(path))
@@ -97,18 +95,14 @@ def _look() -> Iterator[Finding]:
 
 
 def _whole(check: str, findings: Iterator[Finding]) -> Iterator[Finding]:
-    """Yield `findings`; what hinders one look is a finding, and hinders no other."""
+    """Yield `findings`; an error in one check is a finding, and stops no other check."""
     from wxgpt.diagnosis.finding import bad
+    from wxgpt.diagnosis.remedies import remedy
 
     try:
         yield from findings
     except WxgptError as error:
-        yield bad(check, str(error), error.hint or "see above")
+        yield bad(check, str(error), remedy("see-detail", hint=error.hint or "see above"))
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        yield bad(check, f"could not be looked at: {why}", "try sudo wxgpt doctor")
-
-
-def _as_json(finding: Finding) -> Json:
-    said = dataclasses.asdict(finding)
-    return {**said.pop("more"), **said}
+        yield bad(check, f"could not be checked: {why}", "needs-root")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wxgpt.diagnosis.finding import Finding, bad, good, skipped
+from wxgpt.diagnosis.remedies import remedy
 
 if TYPE_CHECKING:
     from wxgptd.config import Config
@@ -25,13 +26,14 @@ def doubtful(path: Path, config: Config) -> Iterator[Finding]:
     """
     from wxgptd.config import doubts
 
-    yield good("configuration", f"{path}: no mistakes")
+    yield good("configuration", f"{path}: no errors")
     for doubt in doubts(config):
         key, _, what = doubt.partition(": ")
         if "no phone can open" in what or key.endswith(".aes_key"):
             yield skipped("configuration", doubt)
         else:
-            yield bad("configuration", what, f"change {key} in {path}", key=key)
+            fix = remedy("configuration-doubtful", key=key, path=path)
+            yield bad("configuration", what, fix, key=key)
 
 
 def permissions(path: Path) -> Iterator[Finding]:
@@ -39,9 +41,11 @@ def permissions(path: Path) -> Iterator[Finding]:
     status = path.stat()
     mode = stat.S_IMODE(status.st_mode)
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        yield bad("permissions", f"{path} can be changed by others", f"chmod go-w {path}")
+        fix = remedy("mode-wrong", mode="go-w", path=path)
+        yield bad("permissions", f"{path} can be changed by others", fix)
     elif mode & stat.S_IROTH:
-        yield bad("permissions", f"{path} can be read by everybody here", f"chmod o= {path}")
+        fix = remedy("mode-wrong", mode="o=", path=path)
+        yield bad("permissions", f"{path} can be read by every user of this machine", fix)
     elif group := group_that_reads(path):
         yield skipped("permissions", f"{path} can be read by the group {group}; is that meant?")
     else:
@@ -71,7 +75,8 @@ def state_directory(config: Config) -> Iterator[Finding]:
         yield skipped("state directory", f"{path} may not be looked at; try sudo wxgpt doctor")
         return
     if stat.S_IMODE(status.st_mode) & 0o077:
-        yield bad("state directory", f"{path} is open to others", f"chmod 700 {path}")
+        fix = remedy("mode-wrong", mode="700", path=path)
+        yield bad("state directory", f"{path} is open to others", fix)
     elif os.geteuid() != 0 and not os.access(path, os.W_OK):
         yield skipped("state directory", f"{path} is another user's; try sudo wxgpt doctor")
     else:
@@ -79,9 +84,6 @@ def state_directory(config: Config) -> Iterator[Finding]:
     free = shutil.disk_usage(path).free
     shown = f"{free / 2**20:,.0f} MiB free"
     if free < ENOUGH_ROOM_BYTES:
-        yield bad(
-            "disk", shown, "make room, or set [log] keep, max_size (wxgpt log vacuum acts now)",
-            free_bytes=free,
-        )  # fmt: skip
+        yield bad("disk", shown, "disk-low", free_bytes=free)
     else:
         yield good("disk", shown, free_bytes=free)

@@ -1,4 +1,4 @@
-"""The running daemon: whether it is well, whether it may push, and whether its log is whole."""
+"""The running daemon: whether it is well, whether it may push, and whether its log is intact."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from wxgpt import control, options
 from wxgpt.diagnosis.finding import MOST_SKEW_S, Finding, bad, good, noticed, skipped
-from wxgpt.failures import Unreachable
+from wxgpt.failures import Forbidden, Unreachable
 from wxgptd import __version__
 from wxgptd.errors import WxgptError
 
@@ -23,35 +23,39 @@ def running() -> Finding:
     """Look whether there is a daemon, and how it is."""
     try:
         _, said = control.request("GET", "/status")
+    except Forbidden as error:
+        return bad("daemon", str(error), "daemon-denied")
     except Unreachable as error:
-        return bad("daemon", str(error), error.hint or "its log says why")
+        return bad("daemon", str(error), "daemon-unreachable")
     version = said.get("version")
     if version != __version__:
-        fix = "systemctl restart wxgptd"
-        return bad("daemon", f"it is version {version}, and this is {__version__}", fix)
+        what = f"the daemon is version {version}, wxgpt is {__version__}"
+        return bad("daemon", what, "daemon-outdated")
     if not said.get("ready"):
-        return bad("daemon", "it is still reading its log", "look again in a minute")
+        return bad("daemon", "still replaying its log", "daemon-starting")
     if not said.get("healthy", True):
-        return bad("daemon", str(said["why_unhealthy"]), "journalctl -u wxgptd says more")
+        what = f"health check failed: {said['why_unhealthy']}"
+        return bad("daemon", what, "daemon-unhealthy")
     if said.get("disk_full"):
-        return bad("daemon", "it takes no new questions: the disk is full", "make room")
+        return bad("daemon", "disk full: new questions are not taken", "disk-full")
     return good("daemon", f"version {version}, running for {said.get('uptime_s', 0):.0f} s")
 
 
 def up_to_date(path: Path) -> Iterator[Finding]:
-    """Look whether the daemon goes by the configuration as it is now."""
+    """Compare the configuration that the daemon runs with the file."""
     said = control.hand_on(path.absolute(), options.read_config(path), dry=True)
     check = "daemon"
     if faults := said.get("faults"):
-        yield bad(check, f"it would not take {path}: {faults[0]}", "wxgpt reload says all of it")
+        yield bad(check, f"a reload of {path} would be rejected: {faults[0]}", "reload-rejected")
         return
     if said["changed"]:
-        yield bad(check, f"it goes by older values of {', '.join(said['changed'])}", "wxgpt reload")
+        keys = ", ".join(said["changed"])
+        yield bad(check, f"not reloaded since these changed: {keys}", "reload-pending")
     if said["takes_restart"]:
         keys = ", ".join(said["takes_restart"])
-        yield bad(check, f"it goes by older values of {keys}", "systemctl restart wxgptd")
+        yield bad(check, f"restart required: {keys}", "restart-required")
     if not said["changed"] and not said["takes_restart"]:
-        yield good(check, f"it goes by {path} as it is now")
+        yield good(check, f"{path} is loaded as it is now")
 
 
 def clock() -> Iterator[Finding]:
@@ -65,7 +69,7 @@ def clock() -> Iterator[Finding]:
     bound, where = ("at most", "ahead of") if ahead_s > 0 else ("at least", "behind")
     shown = f"{bound} {abs(ahead_s):.1f} s {where} WeChat's (smallest difference in 24 h)"
     if abs(ahead_s) > MOST_SKEW_S:
-        yield bad("clock", shown, "timedatectl set-ntp true", offset_s=ahead_s)
+        yield bad("clock", shown, "clock-skew", offset_s=ahead_s)
     else:
         yield good("clock", shown, offset_s=ahead_s)
 
@@ -85,12 +89,12 @@ def unanswered(config: Config) -> Iterator[Finding]:
         )
         account = config.account.get(name)
         alone = account is not None and not account.open_without_command
-        fix = "set open_without_command, a rule, or a backend" if alone else "set a rule"
+        fix = "messages-unanswered" if alone else "messages-without-rule"
         yield noticed(check, when, fix, **dict(counted))
 
 
 def pushing(config: Config) -> Iterator[Finding]:
-    """Look whether WeChat's API takes this machine, for the accounts that push."""
+    """Check that WeChat's API accepts this machine, for the accounts that push."""
     for name, account in config.account.items():
         if account.push != "auto" or not account.app_secret:
             continue
@@ -99,32 +103,30 @@ def pushing(config: Config) -> Iterator[Finding]:
         try:
             status, said = control.request("POST", path, timeout_s=PUSH_PATIENCE_S)
         except Unreachable as error:
-            yield bad(check, str(error), "is WeChat's API reachable from here?")
+            yield bad(check, str(error), "push-timeout")
             continue
         if status != 200:
-            yield bad(check, "the daemon knows of no such account", "systemctl reload wxgptd")
+            yield bad(check, "the daemon has not loaded this account", "reload-pending")
         elif said["ok"]:
-            yield good(check, "WeChat's API takes this machine")
+            yield good(check, "WeChat's API accepts this machine")
         else:
-            fix = 'check app_secret and the IP whitelist (基础信息 → 开发密钥); or push = "never"'
-            yield bad(check, said["detail"], fix)
+            yield bad(check, said["detail"], "push-rejected")
 
 
 def log() -> Iterator[Finding]:
-    """Read all of the log, and see whether it is whole."""
+    """Read the whole log and report the first damage."""
     from wxgptd.eventlog import verifying
 
-    fix = "wxgpt log verify says where, wxgpt log repair mends it"
     try:
         verdict = verifying.verify(*options.open_log())
         events = sum(info.events for info in verdict.segments)
     except (WxgptError, OSError) as error:
         if isinstance(error, WxgptError) and error.exit_status == 5:
-            yield bad("log", str(error), fix)
+            yield bad("log", str(error), "log-damaged")
         else:
             yield skipped("log", str(error))
         return
     if verdict.is_sound:
-        yield good("log", f"{events} events, whole", events=events)
+        yield good("log", f"{events} events, intact", events=events)
     else:
-        yield bad("log", next(iter(verdict.lines)), fix, events=events)
+        yield bad("log", next(iter(verdict.lines)), "log-damaged", events=events)

@@ -29,7 +29,7 @@ def versions() -> Iterator[Finding]:
     number = platform.python_version()
     if not least <= sys.version_info[:2] <= most:
         known = f"{least[0]}.{least[1]} to {most[0]}.{most[1]}"
-        yield bad("python", f"{number} is none of {known}", "install it with a Python of those")
+        yield bad("python", f"{number} is not supported ({known} are)", "python-unsupported")
     else:
         yield good("python", number)
     from OpenSSL import SSL
@@ -40,7 +40,7 @@ def versions() -> Iterator[Finding]:
     expat = pyexpat.EXPAT_VERSION.removeprefix("expat_")
     numbers = tuple(int(part) for part in re.findall(r"\d+", expat))
     if numbers < EXPAT_NEEDED:
-        yield bad("expat", f"{expat} is too old to read XML of strangers", "upgrade libexpat")
+        yield bad("expat", f"{expat} is too old for untrusted XML", "expat-too-old")
     else:
         yield good("expat", expat)
 
@@ -50,7 +50,7 @@ def zone() -> Iterator[Finding]:
     name = time.tzname[0]
     if not time.timezone and not time.daylight:
         yield skipped(
-            "time zone", "UTC, so are times on pages and the days of limits; for another one: "
+            "time zone", "UTC, also for times on pages and for daily limits; to change it: "
             "timedatectl set-timezone Asia/Shanghai && systemctl restart wxgptd",
         )  # fmt: skip
     else:
@@ -62,25 +62,27 @@ def unit() -> Iterator[Finding]:
     names = "LoadState,ActiveState,UnitFileState,NRestarts,Result,ExecMainStatus"
     found = _properties(UNIT, names)
     if not found or found.get("LoadState") == "not-found":
-        yield skipped("unit", f"{UNIT} is not on this machine")
+        yield skipped("unit", f"{UNIT} is not installed")
         return
     state, after = found.get("ActiveState", ""), found.get("UnitFileState", "")
     restarts = int(found.get("NRestarts") or 0)
     if state != "active":
         how = f"{state} ({found.get('Result')}, exit status {found.get('ExecMainStatus')})"
-        yield bad("unit", f"{UNIT} is {how}", "journalctl -u wxgptd; systemctl start wxgptd")
+        yield bad("unit", f"{UNIT} is {how}", "unit-inactive")
     elif restarts >= RESTARTS:
-        why = f"{UNIT} has been restarted {restarts} times since it was started"
-        yield bad("unit", why, "journalctl -u wxgptd -p warning says why")
+        why = f"{UNIT} has restarted {restarts} times since it was started"
+        yield bad("unit", why, "unit-restarting")
     elif after not in ("enabled", "enabled-runtime", "static", "generated"):
-        yield bad("unit", f"{UNIT} is {after}", "so that a boot starts it: systemctl enable wxgptd")
+        yield bad("unit", f"{UNIT} is {after}", "unit-disabled")
     else:
         yield good("unit", f"{UNIT} is {state}, {after}")
     socket = _properties(SOCKET, "LoadState,ActiveState")
     if socket.get("LoadState") == "loaded" and socket.get("ActiveState") != "active":
-        how = f"{SOCKET} is {socket.get('ActiveState')}, so a restart refuses people"
+        how = (
+            f"{SOCKET} is {socket.get('ActiveState')}, so connections are refused during a restart"
+        )
         again = "systemctl stop wxgptd && systemctl enable --now wxgptd.socket wxgptd"
-        yield skipped("unit", f"{how}; to have it otherwise: {again}")
+        yield skipped("unit", f"{how}; to change that: {again}")
 
 
 def passed_socket() -> str:

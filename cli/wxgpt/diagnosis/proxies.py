@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from wxgpt.diagnosis.finding import Finding, noticed
+from wxgpt.diagnosis.remedies import remedy
 
 if TYPE_CHECKING:
     from wxgptd.config import Config
@@ -33,9 +34,9 @@ def proxies(config: Config) -> Iterator[Finding]:
         return
     value = os.environ[names[0]]
     address = re.sub(r"^https?://", "", value.rpartition("@")[2], flags=re.IGNORECASE).rstrip("/")
-    fix = f'to use it: [assistant.{direct[0]}] proxy = "http://{address}"'
+    fix = remedy("proxy-unused", assistant=direct[0], address=address)
     if value.lower().startswith("socks"):
-        fix = "SOCKS proxies are not supported: set proxy to the HTTP port of the proxy program"
+        fix = remedy("proxy-socks")
     yield noticed(
         "proxy",
         f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} set in the environment, but "

@@ -30,7 +30,8 @@ class Unanswered(WxgptError):
     """nothing came back"""
 
     def __init__(self, why: str, fix: str) -> None:
-        super().__init__(why, hint=fix)
+        super().__init__(why)
+        self.fix = fix
 
 
 class Answer(NamedTuple):
@@ -46,7 +47,7 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
     """GET `url`, and follow nothing. It may take `patience_s` seconds, once it is connected.
 
     Raises:
-        Unanswered: nothing came back; with what to mend.
+        Unanswered: nothing came back; with the id of what to do.
     """
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
@@ -55,8 +56,8 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
     deadline = threading.Timer(patience_s, _cut_off, (connection, cut))
     deadline.daemon = True
     late = Unanswered(
-        f"nothing came within {patience_s:g} s, or not all of it",
-        "is the port open in the firewall, and at the cloud?",
+        f"no complete response within {patience_s:g} s",
+        "port-filtered",
     )
     try:
         connection.connect()
@@ -72,32 +73,30 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
         return answer
     except ssl.SSLCertVerificationError as error:
         raise Unanswered(
-            f"the certificate is not valid: {error.verify_message}",
-            "get one for this name (certbot, or Caddy by itself), with all of its chain",
+            f"invalid certificate: {error.verify_message}",
+            "certificate-invalid",
         ) from None
     except ssl.SSLError as error:
-        raise Unanswered(f"no TLS there: {error.reason}", "is https served on that port?") from None
+        raise Unanswered(f"no TLS there: {error.reason}", "not-tls") from None
     except TimeoutError:
         raise late from None
     except ConnectionRefusedError:
-        raise Unanswered(
-            "the connection is refused", "nobody listens there: is the web server running?"
-        ) from None
+        raise Unanswered("connection refused", "connection-refused") from None
     except socket.gaierror as error:
         raise Unanswered(
-            f"the name is not known here ({error.strerror})", "does it have a DNS record yet?"
+            f"the name does not resolve here ({error.strerror})", "name-unresolved"
         ) from None
     except OSError as error:
         if cut:
             raise late from None
-        raise Unanswered(str(error.strerror or error), "is it up, and reachable?") from None
+        raise Unanswered(str(error.strerror or error), "unreachable") from None
     except http.client.HTTPException as error:
         if cut:
             raise late from None
         said = type(error).__name__
-        raise Unanswered(f"no HTTP there ({said})", "another program uses that port") from None
+        raise Unanswered(f"no HTTP there ({said})", "not-http") from None
     except UnicodeError:
-        raise Unanswered("no name is like that", "is it spelt right?") from None
+        raise Unanswered("not a valid host name", "name-invalid") from None
     finally:
         deadline.cancel()
         connection.close()
@@ -144,15 +143,14 @@ def port(config: Config) -> Iterator[Finding]:
     try:
         answer = get(url)
     except Unanswered as error:
-        yield bad("port", f"{url}: {error}", "start the daemon: systemctl start wxgptd")
+        yield bad("port", f"{url}: {error}", "daemon-unreachable")
         return
     if answer.body == b"ok\n":
         yield good("port", f"{url} answers")
     elif answer.status == 503:
-        yield bad("port", f"{url}: {_words(answer)}", "its log says why")
+        yield bad("port", f"{url}: {_words(answer)}", "daemon-unhealthy")
     else:
-        fix = "stop the other program, or choose another port for [server] listen"
-        yield bad("port", f"{url} is answered by something else", fix)
+        yield bad("port", f"{url} is answered by another program", "port-taken")
 
 
 def public(config: Config) -> Iterator[Finding]:
@@ -161,21 +159,17 @@ def public(config: Config) -> Iterator[Finding]:
     try:
         answer = get(f"{base}/healthz")
     except Unanswered as error:
-        yield bad("public address", f"{base}: {error}", error.hint)
+        yield bad("public address", f"{base}: {error}", error.fix)
         return
     yield from _certificate(base, answer)
     if 300 <= answer.status < 400:
         where = _location(answer)
-        yield bad(
-            "public address", f"{base}/healthz is redirected to {where}",
-            "WeChat follows no redirect: write the address that it leads to as public_url",
-        )  # fmt: skip
+        what = f"{base}/healthz is redirected to {where}"
+        yield bad("public address", what, "address-redirected")
         return
     if answer.body != b"ok\n":
-        yield bad(
-            "public address", f"{base}/healthz is not answered by wxgptd (HTTP {answer.status})",
-            "have the web server pass everything below that address on",
-        )  # fmt: skip
+        what = f"{base}/healthz is not answered by wxgptd (HTTP {answer.status})"
+        yield bad("public address", what, "address-not-forwarded")
         return
     yield good("public address", f"{base} leads to this daemon")
     for name, account in config.account.items():
@@ -186,10 +180,7 @@ def _certificate(base: str, answer: Answer) -> Iterator[Finding]:
     if answer.days is None:
         yield skipped("certificate", f"{base} is not https")
     elif answer.days < CERTIFICATE_DAYS:
-        yield bad(
-            "certificate", f"it ends in {answer.days:.0f} days",
-            "renew it, and see why that does not happen by itself (systemctl list-timers)",
-        )  # fmt: skip
+        yield bad("certificate", f"expires in {answer.days:.0f} days", "certificate-expiring")
     else:
         yield good("certificate", f"valid for {answer.days:.0f} days")
 
@@ -201,7 +192,7 @@ def _webhook(base: str, name: str, account: Account) -> Finding:
 
     check = f"webhook {name}"
     if isinstance(account.token, Elsewhere):
-        return skipped(check, "its token is known to the daemon alone (credential:)")
+        return skipped(check, "only the daemon can read its token (credential:)")
     url = f"{base}{webhook_path(name, account)}"
     stamp, nonce, echo = str(int(time.time())), secrets.token_hex(8), secrets.token_hex(12)
     signed = signature.sign(account.token.reveal(), stamp, nonce)
@@ -209,19 +200,16 @@ def _webhook(base: str, name: str, account: Account) -> Finding:
     try:
         answer = get(f"{url}?{urlencode(query)}")
     except Unanswered as error:
-        return bad(check, f"{url}: {error}", error.hint)
+        return bad(check, f"{url}: {error}", error.fix)
     if answer.status == 200 and answer.body == echo.encode():
-        return good(check, f"{url} answers WeChat's check of it")
+        return good(check, f"{url} passes WeChat's verification")
     if 300 <= answer.status < 400:
-        fix = "WeChat follows no redirect: take that out of the web server (a slash at the end?)"
-        return bad(check, f"{url} is redirected to {_location(answer)}", fix)
+        return bad(check, f"{url} is redirected to {_location(answer)}", "webhook-redirected")
     if answer.status == 403:
-        why = _words(answer) or "refused"
-        return bad(check, f"{url}: {why}", "systemctl reload wxgptd, or set the clock")
-    return bad(
-        check, f"{url}: HTTP {answer.status}, not what was to be echoed",
-        "have the web server pass this path on, its query and all",
-    )  # fmt: skip
+        why = _words(answer) or "rejected"
+        return bad(check, f"{url}: {why}", "webhook-rejected")
+    what = f"{url}: HTTP {answer.status}, and not the string to be echoed"
+    return bad(check, what, "webhook-not-forwarded")
 
 
 def clock(config: Config) -> Iterator[Finding]:
@@ -239,8 +227,8 @@ def clock(config: Config) -> Iterator[Finding]:
         skew_s = (before + time.time()) / 2 - theirs
         shown = f"{abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} {host.hostname}"
         if abs(skew_s) > MOST_SKEW_S:
-            yield bad("clock", shown, "timedatectl set-ntp true", skew_s=round(skew_s))
+            yield bad("clock", shown, "clock-skew", skew_s=round(skew_s))
         else:
             yield good("clock", shown, skew_s=round(skew_s))
         return
-    yield skipped("clock", "no server out there could be asked for the time (nothing to mend)")
+    yield skipped("clock", "no remote server to compare with (nothing to do)")

@@ -1,0 +1,290 @@
+"""What to do about each thing that `wxgpt doctor` finds, in English and in Chinese.
+
+A finding names its remedy by id, so that either text can be rewritten without the other. Ids are
+part of `wxgpt doctor --json`: scripts and bug reports go by them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+_REMEDIES: dict[str, tuple[str, str]] = {
+    # The machine and the unit.
+    "python-unsupported": (
+        "reinstall wxgptd with a supported Python",
+        "换一个支持的 Python 版本，重新安装 wxgptd",
+    ),
+    "expat-too-old": ("upgrade libexpat", "升级 libexpat"),
+    "unit-inactive": (
+        "read journalctl -u wxgptd, then: systemctl start wxgptd",
+        "先看日志里的原因（journalctl -u wxgptd），改好后启动：systemctl start wxgptd",
+    ),
+    "unit-restarting": (
+        "read the reason: journalctl -u wxgptd -p warning",
+        "原因在日志里：journalctl -u wxgptd -p warning",
+    ),
+    "unit-disabled": (
+        "start it at boot: systemctl enable wxgptd",
+        "让它开机启动：systemctl enable wxgptd",
+    ),
+    "clock-skew": (
+        "synchronize the clock: timedatectl set-ntp true",
+        "让时钟自动对时：timedatectl set-ntp true",
+    ),
+    # The configuration and its directories.
+    "configuration-invalid": (
+        "correct it in {path}, then run wxgpt doctor again",
+        "照上面一行说的键改配置文件，再运行一次 wxgpt doctor",
+    ),
+    "configuration-doubtful": (
+        "change {key} in {path}, then run wxgpt reload",
+        "改配置文件里的 {key}，再运行 wxgpt reload",
+    ),
+    "mode-wrong": ("chmod {mode} {path}", "改权限：chmod {mode} {path}"),
+    "disk-low": (
+        "free some space, or set [log] keep or max_size, restart, and run wxgpt log vacuum",
+        "腾出磁盘空间；或者设置 [log] keep、max_size，重启，再用 wxgpt log vacuum 马上清理",
+    ),
+    "needs-root": ("try sudo wxgpt doctor", "用 sudo wxgpt doctor 再看"),
+    # The daemon.
+    "daemon-unreachable": (
+        "start the daemon: systemctl start wxgptd (or wxgptd --config FILE)",
+        "启动守护进程：systemctl start wxgptd",
+    ),
+    "daemon-denied": (
+        "run wxgpt as the daemon's user, or with sudo",
+        "用 sudo 运行，或者用守护进程的用户运行",
+    ),
+    "daemon-unhealthy": (
+        "read the reason: journalctl -u wxgptd",
+        "原因在日志里：journalctl -u wxgptd",
+    ),
+    "daemon-outdated": (
+        "run the installed version: systemctl restart wxgptd",
+        "版本不一致：systemctl restart wxgptd",
+    ),
+    "daemon-starting": ("look again in a minute", "过一分钟再看"),
+    "disk-full": (
+        "free some space: it takes questions again by itself",
+        "腾出磁盘空间，之后它会自动恢复接收问题",
+    ),
+    "reload-rejected": ("see every error: wxgpt reload", "运行 wxgpt reload，看全部错误"),
+    "reload-pending": ("apply the file: wxgpt reload", "让改过的配置生效：wxgpt reload"),
+    "restart-required": (
+        "apply the file: systemctl restart wxgptd",
+        "重启才生效：systemctl restart wxgptd",
+    ),
+    "messages-unanswered": (
+        (
+            "set open_without_command = true if the account is only for the AI; else add a keyword "
+            "rule ([[rule]]) or forward messages to the previous backend"
+        ),
+        (
+            "有人发了消息却没有回音：公众号只用来和 AI 对话，就设 open_without_command = true；"
+            "否则加一条关键词规则（[[rule]]），或者转发给原来的后台（forward）"
+        ),
+    ),
+    "messages-without-rule": (
+        "add a rule ([[rule]]) for them",
+        "有人发了消息却没有回音：加一条规则（[[rule]]）",
+    ),
+    "push-rejected": (
+        'check app_secret and the IP whitelist (基础信息 → 开发密钥), or set push = "never"',
+        (
+            "AppSecret 填对了吗？这台服务器的公网 IP 加进 API IP 白名单了吗？"
+            "（微信开发者平台 → 公众号 → 基础信息 → 开发密钥）"
+        ),
+    ),
+    "push-timeout": (
+        "check that this machine can reach api.weixin.qq.com",
+        "这台机器连得上 api.weixin.qq.com 吗？",
+    ),
+    "log-damaged": (
+        "wxgpt log verify lists the damage; wxgpt log repair recovers what is intact",
+        "wxgpt log verify 指出哪里坏了，wxgpt log repair 救出完好的部分",
+    ),
+    # From WeChat to the daemon.
+    "port-taken": (
+        "stop the other program, or choose another port in [server] listen",
+        "停掉占用端口的程序，或者给 [server] listen 换一个端口",
+    ),
+    "name-unresolved": (
+        "add a DNS A record that points to this machine",
+        "域名解析了吗？到域名服务商那里加一条 A 记录，指向这台机器",
+    ),
+    "name-invalid": ("check the spelling of the name", "域名拼写对吗？"),
+    "port-filtered": (
+        "open port 443 in the firewall and in the cloud provider's security group",
+        "防火墙和云服务商的安全组放行 443 端口了吗？",
+    ),
+    "connection-refused": (
+        "start the web server (Caddy or nginx): nothing listens at that address",
+        "网站服务器（Caddy、nginx）没有在运行",
+    ),
+    "unreachable": (
+        "check that the server is up and reachable from here",
+        "它在运行吗？从这台机器连得上吗？",
+    ),
+    "not-http": ("another program uses that port: stop it", "那个端口被别的程序占用了"),
+    "not-tls": ("check that https is served on that port", "那个端口上是 https 吗？"),
+    "certificate-invalid": (
+        "get a certificate for this name (certbot, or Caddy automatically) with its full chain",
+        "给这个域名申请证书（certbot，或者 Caddy 自动办），要带上完整的证书链",
+    ),
+    "certificate-expiring": (
+        "renew it, and find out why that did not happen automatically (systemctl list-timers)",
+        "续期证书，再看看为什么没有自动续期（systemctl list-timers）",
+    ),
+    "address-redirected": (
+        "set public_url to the address it redirects to: WeChat follows no redirects",
+        "微信不跟随跳转：把 public_url 改成跳转后的地址（末尾不要斜杠）",
+    ),
+    "webhook-redirected": (
+        "remove that redirect from the web server (a trailing slash?): WeChat follows none",
+        "微信不跟随跳转：把网站服务器里的这个跳转去掉（是不是自动加了末尾的斜杠？）",
+    ),
+    "address-not-forwarded": (
+        "have the web server forward everything below that address to wxgptd (etc/nginx.conf)",
+        "让网站服务器把这个地址下的请求原样转给 wxgptd（见 etc/nginx.conf）",
+    ),
+    "webhook-not-forwarded": (
+        "have the web server forward this path with its query to wxgptd (etc/nginx.conf)",
+        "让网站服务器把这个地址连同参数原样转给 wxgptd（见 etc/nginx.conf）",
+    ),
+    "webhook-rejected": (
+        "apply the current token (wxgpt reload), or set the clock",
+        "让守护进程用上现在的配置（wxgpt reload），或者把时钟调准",
+    ),
+    # Models.
+    "proxy-unused": (
+        'to use it: [assistant.{assistant}] proxy = "http://{address}"',
+        (
+            "环境变量里的代理 wxgptd 不会用；要走代理："
+            '[assistant.{assistant}] proxy = "http://{address}"'
+        ),
+    ),
+    "proxy-socks": (
+        "set proxy to the HTTP port of the proxy program: SOCKS is not supported",
+        "不支持 SOCKS 代理：把 proxy 设成代理软件的 HTTP 端口",
+    ),
+    "proxy-password": (
+        'give the proxy a user and a password: proxy = "http://USER:PASSWORD@HOST:PORT"',
+        '代理要用户名和密码：proxy = "http://用户:密码@主机:端口"',
+    ),
+    "proxy-rejected": (
+        "check `proxy`: it does not allow connections to this server",
+        "代理不放行：检查 proxy",
+    ),
+    "model-plain-http": (
+        "write http:// in base_url: the server does not speak TLS",
+        "base_url 写的是 https，那边却是 http：改成 http://",
+    ),
+    "model-certificate": (
+        "check base_url: the server's certificate is not valid for its name",
+        "服务器的证书对不上它的域名：检查 base_url",
+    ),
+    "model-name-unresolved": (
+        "check the spelling of the host in base_url (or in proxy)",
+        "base_url（或 proxy）里的域名找不到：写对了吗？",
+    ),
+    "model-connection-refused": (
+        "start the model server: nothing listens at base_url (or at proxy)",
+        "base_url（或 proxy）那里没有程序在运行",
+    ),
+    "model-web-page": (
+        "check base_url: that is a web page, not an API (is /v1 missing?)",
+        "那是网页，不是接口：base_url 少了 /v1？",
+    ),
+    "model-unknown": (
+        "check `model`: the server has no such model",
+        "服务器没有这个模型：检查 model",
+    ),
+    "model-path-unknown": (
+        "check base_url: no such path (is /v1 missing? for Azure: the api-version?)",
+        "没有这个路径：base_url 少了 /v1？（Azure：少了 api-version？）",
+    ),
+    "model-redirected": (
+        "set base_url to the address it redirects to, without /chat/completions",
+        "base_url 会跳转：写最终的地址，不带 /chat/completions",
+    ),
+    "model-server-error": (
+        "look at the model server's log: the error is its own",
+        "服务器自己出错了：看它的日志",
+    ),
+    "model-forbidden": (
+        "check `model`: it is misspelled, or the key may not use it",
+        "这个密钥不能用这个模型，或者名字写错了：检查 model",
+    ),
+    "model-disconnected": (
+        "look at the log of the model server, or of a proxy in between: answers break off",
+        "服务器答到一半断开：看它的日志，或者中间的代理",
+    ),
+    "model-timeout": (
+        "check that the server can be reached from here; does it take a proxy?",
+        "服务器没有及时回应：从这里连得上吗？要不要走代理？",
+    ),
+    "model-misconfigured": (
+        'check api_key: the server rejects it (for Azure: auth = "api-key")',
+        "密钥不对：检查 api_key",
+    ),
+    "model-quota": (
+        "top up the account at the provider: its balance is used up",
+        "服务商那里的余额用完了：充值",
+    ),
+    "model-busy": (
+        "wait, or ask the provider for a higher rate limit",
+        "服务商限制了调用频率：等一等，或者申请提高限额",
+    ),
+    "model-refused": (
+        "check `model`: the provider's content filter blocks even one word",
+        "被服务商的内容审核拒绝了：模型选对了吗？",
+    ),
+    "model-too_long": (
+        "check that the model is loaded: the server calls one word too long",
+        "只问一个词它也说太长：模型加载好了吗？",
+    ),
+    "model-not-loaded": (
+        "apply this configuration: wxgpt reload",
+        "让守护进程用上现在的配置：wxgpt reload",
+    ),
+    "model-unavailable": (
+        "check that the model server is up; its answer is shown above",
+        "服务器在运行吗？它的回答见上一行",
+    ),
+    # What no other remedy is for.
+    "see-detail": ("{hint}", "原因见上一行"),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Remedy:
+    """One remedy: its id, and what its text names. An empty `id` says that nothing is wrong.
+
+    Raises:
+        KeyError: there is no such remedy, or its text names something that is not in `values`.
+    """
+
+    id: str
+    values: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.id:
+            self.in_english()
+
+    def in_english(self) -> str:
+        """Return what to do, in English."""
+        return _REMEDIES[self.id][0].format(**self.values) if self.id else ""
+
+    def in_chinese(self) -> str:
+        """Return what to do, in Chinese."""
+        return _REMEDIES[self.id][1].format(**self.values) if self.id else ""
+
+
+def remedy(identifier: str, **values: object) -> Remedy:
+    """Return the remedy of that id, with the values that its text names."""
+    return Remedy(identifier, {name: str(value) for name, value in values.items()})
+
+
+def known() -> dict[str, tuple[str, str]]:
+    """Return every remedy by its id: in English and in Chinese."""
+    return dict(_REMEDIES)
