@@ -125,7 +125,7 @@ def fires(alert: str, at: str, series: dict[str, str], **labels: str) -> dict[st
 
 @pytest.mark.processes
 def test_alerts_fire_when_they_should_and_not_before(promtool, tmp_path):
-    alone = {'wxgptd_model_left_alone{assistant="a",instance="i"}': "0 1x20"}
+    alone = {'wxgptd_circuit_breaker_open{assistant="a",instance="i"}': "0 1x20"}
     late = {
         'wxgptd_windows_total{account="m",outcome="link",attempt="3",instance="i"}': "0+2x60",
         'wxgptd_windows_total{account="m",outcome="answer",attempt="1",instance="i"}': "0+1x60",

@@ -41,7 +41,7 @@ def test_a_failed_question_leaves_no_dangling_turn():
 
 def test_what_a_moderator_refused_leaves_the_context():
     history = asked("q1", "一？")
-    history.do(fail("q1", FailureReason.REFUSED, "写了一半"))
+    history.do(fail("q1", FailureReason.CONTENT_FILTER, "写了一半"))
     history.say("二？", "q2")
     assert told(history, "q2", "") == [("user", "二？")]
 

@@ -15,7 +15,7 @@ from wxgptd.domain.model.session import Completed, Question
 from wxgptd.domain.model.values import DeliveryKey, Finish, LinkHash, Reply, ReplyKind, Style
 from wxgptd.domain.replies import wording
 from wxgptd.domain.replies.texts import Texts
-from wxgptd.domain.replies.wording import Surroundings
+from wxgptd.domain.replies.wording import ReplyContext
 from wxgptd.domain.text import paging
 
 TEXTS = st.text(
@@ -55,7 +55,7 @@ def test_a_growing_text_is_cut_at_no_other_place_than_it_has_bytes_for(text, roo
 
 LINK = "https://chat.example.com/a/abcdefghijklmnopqrstuv"
 CATALOGUE = Texts(ai_label="")
-AROUND = Surroundings(commands={}, titles={}, ttl_s=300.0, days=7)
+CONTEXT = ReplyContext(commands={}, titles={}, ttl_s=300.0, days=7)
 
 
 def replies(answer: str, style: Style, room: int) -> tuple[str, list[str], list[str]]:
@@ -69,7 +69,7 @@ def replies(answer: str, style: Style, room: int) -> tuple[str, list[str], list[
         rest = bool(shown[end:].strip())
         reply = Reply(ReplyKind.ANSWER, "", "", about.delivery, start, end, "", style, rest)
         slices.append(shown[start:end])
-        said.append(wording.render(reply, about, LINK, CATALOGUE, AROUND))
+        said.append(wording.render(reply, about, LINK, CATALOGUE, CONTEXT))
         start = end
     return shown, slices, said
 
@@ -112,7 +112,7 @@ def test_what_a_conversation_is_told_page_by_page_is_the_whole_answer():
             delivery = f"m{number}" if number else "q1"
             window = history.state.windows[delivery]
             question = history.state.question("q1")
-            read.append(wording.render(window.reply, question, LINK, CATALOGUE, AROUND))
+            read.append(wording.render(window.reply, question, LINK, CATALOGUE, CONTEXT))
             if not question.has_more():
                 break
             number += 1

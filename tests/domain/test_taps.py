@@ -28,11 +28,11 @@ from wxgptd.domain.model.values import (
 )
 from wxgptd.domain.replies import taps, texts, wording
 from wxgptd.domain.replies.texts import MAX_REPLY_BYTES, Texts
-from wxgptd.domain.replies.wording import Surroundings
+from wxgptd.domain.replies.wording import ReplyContext
 from wxgptd.domain.text import paging
 
 LINK = "https://chat.example.com/a/abcdefghijklmnopqrstuv"
-AROUND = Surroundings(
+CONTEXT = ReplyContext(
     commands={"chatgpt": "/chatgpt", "claude": "/claude"}, titles={}, ttl_s=300.0, days=7
 )
 
@@ -153,7 +153,7 @@ def test_pages_have_words_and_no_taps():
     assert pages.failure_interrupted == "回答中断了。发送“继续”接着写，或者重试。"
 
 
-def rendered(notice: str, about: str = "", catalogue: Texts = Texts(), around=AROUND) -> str:
+def rendered(notice: str, about: str = "", catalogue: Texts = Texts(), around=CONTEXT) -> str:
     return wording.render(
         Reply(ReplyKind.NOTICE, notice=notice, about=about), None, LINK, catalogue, around
     )
@@ -169,7 +169,7 @@ def test_help_and_models_are_menus():
 
 
 def test_help_is_true_where_no_command_is_needed():
-    around = replace(AROUND, without_command=True, several_models=True)
+    around = replace(CONTEXT, without_command=True, several_models=True)
     client = Client(rendered("help", around=around))
     assert "/chatgpt" not in client.sends
     assert client.sends[-1] == "/model"
@@ -195,7 +195,7 @@ def test_a_menu_that_is_too_long_for_links_is_words():
 
 def test_taps_can_be_turned_off():
     plain = texts.in_words(Texts())
-    around = replace(AROUND, taps=False)
+    around = replace(CONTEXT, taps=False)
     for notice, about in (("help", ""), ("models", "a\na\nb"), ("session_opened", "chatgpt")):
         assert "<" not in rendered(notice, about, plain, around)
 
@@ -219,7 +219,7 @@ def test_no_reply_has_a_link_but_ours(text, end):
     for rest in (True, False):
         said = wording.render(
             Reply(ReplyKind.ANSWER, question=DeliveryKey("q1"), end=end, rest=rest),
-            question, LINK, Texts(), AROUND,
+            question, LINK, Texts(), CONTEXT,
         )  # fmt: skip
         for footer in ours:
             said = said.removesuffix(footer)
@@ -241,7 +241,7 @@ def test_nothing_quoted_becomes_a_link(text):
         ("not_understood", text), ("no_such_model", f"m\n{text}"), ("session_opened", text),
         ("welcome", text),
     ):  # fmt: skip
-        said = rendered(name, about, around=replace(AROUND, welcome="来自 {scene}"))
+        said = rendered(name, about, around=replace(CONTEXT, welcome="来自 {scene}"))
         assert not has_link(without_ours(said))
     question = Question(DeliveryKey("q1"), text, 0.0, LinkHash(b"."))
     assert not has_link(wording.reminder(question, LINK, Texts()))
@@ -254,9 +254,9 @@ def test_no_part_of_an_answer_has_a_link_wherever_it_is_cut(text, start, end, st
     reply = Reply(
         ReplyKind.ANSWER, question=DeliveryKey("q1"), start=start, end=end, style=style, rest=True
     )
-    assert not has_link(without_ours(wording.render(reply, question, LINK, Texts(), AROUND)))
+    assert not has_link(without_ours(wording.render(reply, question, LINK, Texts(), CONTEXT)))
     growing = Reply(ReplyKind.PARTIAL, start=start, end=end, text=whole[start:end], style=style)
-    assert not has_link(without_ours(wording.render(growing, question, LINK, Texts(), AROUND)))
+    assert not has_link(without_ours(wording.render(growing, question, LINK, Texts(), CONTEXT)))
     push = PushStarted(
         at=0.0, question=DeliveryKey("q1"), start=start, end=end, style=style, rest=True
     )
@@ -286,13 +286,13 @@ def test_texts_of_many_taps_leave_room_for_the_answer():
     reminder = wording.reminder(question, LINK, crowded)
     said = wording.render(
         Reply(ReplyKind.ANSWER, question=DeliveryKey("q1"), end=end, rest=True),
-        question, LINK, crowded, AROUND, reminder,
+        question, LINK, crowded, CONTEXT, reminder,
     )  # fmt: skip
     assert len(said.encode()) <= MAX_REPLY_BYTES
 
 
 def test_a_welcome_of_many_taps_is_never_cut_in_a_link():
-    around = replace(AROUND, welcome="{tap:/help|看看}。" * 60)
+    around = replace(CONTEXT, welcome="{tap:/help|看看}。" * 60)
     said = rendered("welcome", around=around)
     assert len(said.encode()) <= MAX_REPLY_BYTES
     assert not has_link(without_ours(said))
@@ -313,7 +313,7 @@ def test_the_bytes_of_a_tap_count():
             history.state.question("q1"),
             LINK,
             Texts(),
-            AROUND,
+            CONTEXT,
         )
         assert len(said.encode()) <= MAX_REPLY_BYTES
         assert Client(said).sends == (["继续"] if history.state.question("q1").has_more() else [])

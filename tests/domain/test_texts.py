@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.builders import filled, words_of
-from wxgptd.domain.decide.limits import REFUSALS
+from wxgptd.domain.decide.limits import LIMIT_NOTICES
 from wxgptd.domain.model.session import Completed, Failed, Pending, Question
 from wxgptd.domain.model.values import (
     DeliveryKey,
@@ -23,10 +23,10 @@ from wxgptd.domain.model.values import (
 )
 from wxgptd.domain.replies import texts, wording
 from wxgptd.domain.replies.texts import MAX_REPLY_BYTES, Texts
-from wxgptd.domain.replies.wording import Surroundings
+from wxgptd.domain.replies.wording import ReplyContext
 
 LINK = "https://chat.example.com/a/abcdefghijklmnopqrstuv"
-AROUND = Surroundings(
+CONTEXT = ReplyContext(
     commands={"chatgpt": "/chatgpt", "claude": "/claude"},
     titles={"chatgpt": "AI 助手"},
     ttl_s=300.0,
@@ -45,12 +45,12 @@ def completed(text: str, finish: Finish = Finish.STOP) -> Completed:
 
 def render(reply: Reply, answer=None, catalogue: Texts | None = None) -> str:
     about = question(answer) if answer is not None else None
-    return wording.render(reply, about, LINK, catalogue or Texts(), AROUND)
+    return wording.render(reply, about, LINK, catalogue or Texts(), CONTEXT)
 
 
 @pytest.mark.parametrize("notice", list(Notice))
 def test_every_notice_has_a_text_that_can_be_filled(notice):
-    about = "90" if notice in REFUSALS else "chatgpt"
+    about = "90" if notice in LIMIT_NOTICES else "chatgpt"
     said = render(Reply(ReplyKind.NOTICE, notice=notice, about=about))
     assert said
     assert "{" not in said
@@ -94,7 +94,7 @@ def test_only_the_first_part_of_an_answer_is_labelled():
 
 @pytest.mark.parametrize("kind", [ReplyKind.LINK, ReplyKind.FAILURE])
 def test_what_no_model_wrote_is_not_labelled(kind):
-    refused = Failed(FailureReason.REFUSED, "", 0.0, 0.0)
+    refused = Failed(FailureReason.CONTENT_FILTER, "", 0.0, 0.0)
     assert LABEL not in render(Reply(kind), refused)
     assert LABEL not in render(Reply(ReplyKind.NOTICE, notice="help"))
 
@@ -124,7 +124,7 @@ def test_what_was_written_by_then_comes_with_the_link():
 
 
 def test_an_account_s_welcome_may_name_the_commands():
-    around = replace(AROUND, welcome="欢迎！发送 {commands}")
+    around = replace(CONTEXT, welcome="欢迎！发送 {commands}")
     said = wording.render(Reply(ReplyKind.NOTICE, notice="welcome"), None, LINK, Texts(), around)
     assert words_of(said) == "欢迎！发送 /chatgpt 或 /claude"
 
@@ -162,6 +162,6 @@ def test_no_reply_is_longer_than_wechat_takes(answer, footer):
 
 def test_a_notice_that_grew_too_long_is_cut_rather_than_refused_by_wechat():
     many = {f"a{n}": f"/assistant-number-{n}" for n in range(200)}
-    around = replace(AROUND, commands=many)
+    around = replace(CONTEXT, commands=many)
     said = wording.render(Reply(ReplyKind.NOTICE, notice="help"), None, "", Texts(), around)
     assert len(said.encode()) <= MAX_REPLY_BYTES

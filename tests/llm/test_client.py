@@ -363,7 +363,7 @@ def test_an_empty_stream_means_that_the_context_is_too_long():
 
 @pytest.mark.parametrize("finish", ["content_filter", "sensitive"])
 def test_a_moderated_answer_is_taken_back(finish):
-    result = failed(Asked(answer_at(0.1, "天", finish)).advance(1), FailureReason.REFUSED)
+    result = failed(Asked(answer_at(0.1, "天", finish)).advance(1), FailureReason.CONTENT_FILTER)
     assert result.text == ""
 
 
@@ -398,7 +398,7 @@ def test_asking_again_can_help():
         (402, "", FailureReason.QUOTA),
         (429, "insufficient_quota", FailureReason.QUOTA),
         (400, "context_length_exceeded", FailureReason.TOO_LONG),
-        (400, "content_filter", FailureReason.REFUSED),
+        (400, "content_filter", FailureReason.CONTENT_FILTER),
         (404, "no such path", FailureReason.UNAVAILABLE),
         (307, "", FailureReason.UNAVAILABLE),
     ],

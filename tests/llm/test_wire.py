@@ -8,7 +8,7 @@ import pytest
 
 from wxgptd.domain.prompt.context import Message
 from wxgptd.llm import wire
-from wxgptd.llm.refusals import Refusal
+from wxgptd.llm.model_errors import ModelError
 from wxgptd.llm.wire import Chunk, Unintelligible
 
 PARAMETERS = {"max_tokens": 100, "stream_options": {"include_usage": True}}
@@ -90,5 +90,5 @@ def test_what_is_no_chunk_is_told_apart(data):
 
 
 def test_an_error_inside_a_stream_is_no_chunk():
-    assert isinstance(wire.parse_chunk('{"error": {"message": "x"}}'), Refusal)
-    assert isinstance(wire.parse_chunk('{"code": 20012, "message": "x"}'), Refusal)
+    assert isinstance(wire.parse_chunk('{"error": {"message": "x"}}'), ModelError)
+    assert isinstance(wire.parse_chunk('{"code": 20012, "message": "x"}'), ModelError)

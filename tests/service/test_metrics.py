@@ -69,13 +69,15 @@ def test_failures_are_counted_by_their_reason():
     story.send("问题")
     story.advance(3)
     assert value(story, "answers_total", assistant="chatgpt", outcome="misconfigured") == 1
-    assert value(story, "model_left_alone", assistant="chatgpt") == 1
+    assert value(story, "circuit_breaker_open", assistant="chatgpt") == 1
     story.advance(40, step=1.0)
-    assert value(story, "model_left_alone", assistant="chatgpt") == 1, "until a probe is answered"
+    assert value(story, "circuit_breaker_open", assistant="chatgpt") == 1, (
+        "until a probe is answered"
+    )
     story.model.respond = lambda _: answer_at(0.1, "好的。")
     story.send("问题")
     story.advance(3)
-    assert value(story, "model_left_alone", assistant="chatgpt") == 0
+    assert value(story, "circuit_breaker_open", assistant="chatgpt") == 0
 
 
 def test_rules_and_backends_are_counted():
@@ -97,7 +99,7 @@ def test_rules_and_backends_are_counted():
 
 def test_refusals_are_counted_by_their_kind(story):
     story.get("/wx/main?signature=" + "0" * 40 + "&timestamp=1700000000&nonce=1&echostr=x")
-    assert value(story, "refused_requests_total", account="main", reason="signature") == 1
+    assert value(story, "rejected_requests_total", account="main", reason="signature") == 1
 
 
 def test_what_is_waited_for_is_a_gauge(story):

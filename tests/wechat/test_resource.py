@@ -56,7 +56,7 @@ class Hook:
             freshness=Freshness(lambda: NOW, 300.0),
             forward=self.forward,
             secret=b"s" * 32,
-            refused=lambda account, kind: None,
+            rejected=lambda account, kind: None,
         )
         root = Resource()
         root.putChild(b"wx", webhook)

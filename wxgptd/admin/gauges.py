@@ -42,7 +42,7 @@ OF_ACCOUNTS = {
 
 OF_ASSISTANTS = {
     "cost_today": "What answers have cost since midnight.",
-    "model_left_alone": "Whether a model is not asked for a while, because it failed.",
+    "circuit_breaker_open": "Whether a model is not asked for a while, because it failed.",
     "budget_exhausted": "Whether the budget of the day is spent.",
 }
 

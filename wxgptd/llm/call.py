@@ -15,7 +15,7 @@ from wxgptd.domain.model.values import FailureReason, Finish
 from wxgptd.llm import wire
 from wxgptd.llm.body import StreamReader
 from wxgptd.llm.cleaning import Cleaner, Joiner
-from wxgptd.llm.refusals import Refusal, unavailable
+from wxgptd.llm.model_errors import ModelError, unavailable
 from wxgptd.llm.server import Server
 from wxgptd.llm.why import Why, code
 from wxgptd.loose import Result
@@ -85,7 +85,7 @@ class Call:
         self._prompt_tokens = 0
         self._completion_tokens = 0
         self._chunks = 0
-        self._refusal: Refusal | None = None
+        self._model_error: ModelError | None = None
         self._impatient: IDelayedCall | None = None
         self._silent = False
         self.slow = False
@@ -115,7 +115,7 @@ class Call:
         if impatient is not None and impatient.active():
             impatient.cancel()
 
-    async def read(self, response: IResponse) -> Completion | Breakdown | Refusal:
+    async def read(self, response: IResponse) -> Completion | Breakdown | ModelError:
         """Read the whole response; return what came of it."""
         body = StreamReader(
             self._clock,
@@ -130,7 +130,7 @@ class Call:
         # A server that has said why it ended, and then says nothing, has ended.
         return self.conclude(None if body.fell_silent and self._finish else ending)
 
-    def give_up(self, why: Why, *, transient: bool) -> Breakdown | Refusal:
+    def give_up(self, why: Why, *, transient: bool) -> Breakdown | ModelError:
         """Return the answer as far as it came, or a refusal if nothing did."""
         text = "".join(self._pieces)
         if text:
@@ -152,8 +152,8 @@ class Call:
             self._unintelligible = self._unintelligible or error.why
             self._damaged = error.why if error.is_damaged else None
             return error.is_damaged
-        if isinstance(chunk, Refusal):
-            self._refusal = chunk
+        if isinstance(chunk, ModelError):
+            self._model_error = chunk
             return True
         self._chunks += 1
         self._read(chunk)
@@ -244,18 +244,18 @@ class Call:
         self._on_text = self._on_thought = lambda _: None
         self._on_withdrawn = lambda: None
 
-    def conclude(self, ending: Why | None) -> Completion | Breakdown | Refusal:
+    def conclude(self, ending: Why | None) -> Completion | Breakdown | ModelError:
         """Return what came of the call, whose stream ended early because of `ending`, if so."""
         self._write(self._cleaner.close())
         text = "".join(self._pieces)
-        if self._refusal is not None:
-            if text and self._refusal.reason is not FailureReason.REFUSED:
-                return _interrupted(text, self._refusal.why)
-            return self._refusal
+        if self._model_error is not None:
+            if text and self._model_error.reason is not FailureReason.CONTENT_FILTER:
+                return _interrupted(text, self._model_error.why)
+            return self._model_error
         if self._damaged is not None:
             return self.give_up(self._damaged, transient=True)
         if wire.moderated(self._finish):
-            return Refusal(FailureReason.REFUSED, self._finished_so())
+            return ModelError(FailureReason.CONTENT_FILTER, self._finished_so())
         if wire.broken(self._finish):
             return self.give_up(self._finished_so(), transient=True)
         if not self._finish and text.strip() and (self._done or self._usage_behind):
@@ -267,10 +267,10 @@ class Call:
                 return self.give_up(self._unintelligible, transient=True)
             if self._silent and not ending:
                 # How some servers say that the context is too long for them.
-                return Refusal(FailureReason.TOO_LONG, Why("an empty stream"))
+                return ModelError(FailureReason.TOO_LONG, Why("an empty stream"))
             return self.give_up(ending or Why("the stream ended without a finish"), transient=True)
         if not text.strip() and self._finish == "model_context_window_exceeded":
-            return Refusal(FailureReason.TOO_LONG, self._finished_so())
+            return ModelError(FailureReason.TOO_LONG, self._finished_so())
         if not text.strip() and not self._probe:
             return self._nothing_written()
         return Completion(
@@ -284,16 +284,16 @@ class Call:
             withdrawn=self._withdrawn,
         )
 
-    def _nothing_written(self) -> Refusal:
+    def _nothing_written(self) -> ModelError:
         """Return why there is no text in an answer that came whole: to ask again would not help."""
         if self._elsewhere:
             reason = _ELSEWHERE[self._elsewhere]
-            return Refusal(reason, Why(f"nothing but {self._elsewhere}"))
+            return ModelError(reason, Why(f"nothing but {self._elsewhere}"))
         if self._thoughts or self._cleaner.thought:
             full = wire.cut_short(self._finish)
             why = Why("nothing but thoughts" + (", max_tokens went into thinking" if full else ""))
-            return Refusal(FailureReason.ONLY_THOUGHTS, why)
-        return Refusal(FailureReason.EMPTY, Why("the answer is empty"))
+            return ModelError(FailureReason.ONLY_THOUGHTS, why)
+        return ModelError(FailureReason.EMPTY, Why("the answer is empty"))
 
     def _finished_so(self) -> Why:
         return Why(f"finish_reason {code(self._finish)}")

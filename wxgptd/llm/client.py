@@ -23,9 +23,10 @@ from twisted.web.iweb import IResponse
 
 from wxgptd.domain.model.values import FailureReason
 from wxgptd.domain.prompt.context import Message
-from wxgptd.llm import refusals, wire
+from wxgptd.llm import wire
 from wxgptd.llm.breaker import shown_url
 from wxgptd.llm.call import NOBODY, Call, Takers
+from wxgptd.llm.model_errors import Blame, ModelError, classify, unavailable
 from wxgptd.llm.parameters import Parameters
 from wxgptd.llm.probing import Endpoint
 from wxgptd.llm.retry_after import retry_after
@@ -96,7 +97,7 @@ class Model:
         at, why = self._failure
         return f"{why}, {self._clock.seconds() - at:.0f} s ago"
 
-    def left_alone(self) -> bool:
+    def circuit_open(self) -> bool:
         """Tell whether the circuit breaker is open; see `wxgptd.ports.models.ChatModel`."""
         breakers = self._endpoint.breaker, self._endpoint.model(self._server.model)
         return any(one.open for one in breakers)
@@ -116,9 +117,9 @@ class Model:
             self._judge(result, name)
         else:
             result = await self._note(result, name, prompt.asker)
-        return _breakdown(result) if isinstance(result, refusals.Refusal) else result
+        return _breakdown(result) if isinstance(result, ModelError) else result
 
-    def _failed(self, result: Breakdown | refusals.Refusal) -> tuple[float, str]:
+    def _failed(self, result: Breakdown | ModelError) -> tuple[float, str]:
         why = result.logged if isinstance(result, Breakdown) else result.why.said
         return self._clock.seconds(), f"{result.reason}: {why}"
 
@@ -132,8 +133,8 @@ class Model:
             await self._endpoint.probed(name, partial(self._probe, name))
 
     async def _note(
-        self, result: Completion | Breakdown | refusals.Refusal, name: str, asker: int
-    ) -> Completion | Breakdown | refusals.Refusal:
+        self, result: Completion | Breakdown | ModelError, name: str, asker: int
+    ) -> Completion | Breakdown | ModelError:
         """Note what came of a user's call, and have the server probed where that is suspicious."""
         endpoint, model = self._endpoint.breaker, self._endpoint.model(name)
         if isinstance(result, Completion):
@@ -144,10 +145,10 @@ class Model:
         if isinstance(result, Breakdown):
             endpoint.succeeded()
             model.failed(asker, FailureReason.UNAVAILABLE, result.logged, vouched=vouched)
-        elif result.blame in (refusals.Blame.NOBODY, refusals.Blame.QUESTION):
+        elif result.blame in (Blame.NOBODY, Blame.QUESTION):
             return result  # one user's refused questions must not hide what others meet
         elif result.transient or result.slow:
-            at_fault = endpoint if result.blame is refusals.Blame.ENDPOINT else model
+            at_fault = endpoint if result.blame is Blame.ENDPOINT else model
             at_fault.failed(asker, result.reason, result.why.said, vouched=vouched)
         else:
             return await self._question(result, name)
@@ -155,36 +156,34 @@ class Model:
             self._endpoint.begin_probe(name, partial(self._probe, name))
         return result
 
-    async def _question(self, refused: refusals.Refusal, name: str) -> refusals.Refusal:
+    async def _question(self, error: ModelError, name: str) -> ModelError:
         """Find out whether a server refuses everybody, or this question alone."""
         await self._endpoint.probed(name, partial(self._probe, name))
         passed_s = self._endpoint.passed_s_ago(name)
         if passed_s is not None:
-            said = f"{refused.why.said}, but a probe was answered {passed_s:.0f} s ago"
-            why = refused.why._replace(said=said)
-            return replace(refused, reason=FailureReason.UNAVAILABLE, why=why)
-        return refused
+            said = f"{error.why.said}, but a probe was answered {passed_s:.0f} s ago"
+            why = error.why._replace(said=said)
+            return replace(error, reason=FailureReason.UNAVAILABLE, why=why)
+        return error
 
     async def _probe(self, name: str) -> None:
         """Ask for one token, and judge the server by that."""
         prompt = Prompt(messages=(Message("user", "1"),), model=name, probe=True)
         self._judge(self._censored(await self._insist(prompt, NOBODY)), name)
 
-    def _judge(self, result: Completion | Breakdown | refusals.Refusal, name: str) -> None:
+    def _judge(self, result: Completion | Breakdown | ModelError, name: str) -> None:
         """Open or close the breakers by what came of a probe."""
         endpoint, model = self._endpoint.breaker, self._endpoint.model(name)
-        if not isinstance(result, refusals.Refusal):
-            blame = refusals.Blame.QUESTION  # there was an answer, if only the beginning of one
-        else:
-            blame = result.blame
-        if blame is not refusals.Blame.ENDPOINT:
+        # Without an error there was an answer, if only the beginning of one.
+        blame = result.blame if isinstance(result, ModelError) else Blame.QUESTION
+        if blame is not Blame.ENDPOINT:
             endpoint.passed()
-        if blame in (refusals.Blame.QUESTION, refusals.Blame.NOBODY):
+        if blame in (Blame.QUESTION, Blame.NOBODY):
             model.passed()
             self._endpoint.note_passed(name)
             return
-        assert isinstance(result, refusals.Refusal)
-        at_fault = endpoint if blame is refusals.Blame.ENDPOINT else model
+        assert isinstance(result, ModelError)
+        at_fault = endpoint if blame is Blame.ENDPOINT else model
         passing = result.transient or result.slow
         if passing and not at_fault.open and not at_fault.suspected:
             # One that another try may pass is one failure more, and no verdict.
@@ -192,9 +191,7 @@ class Model:
         else:
             at_fault.trip(result.reason, str(result.why))
 
-    async def _insist(
-        self, prompt: Prompt, told: Takers
-    ) -> Completion | Breakdown | refusals.Refusal:
+    async def _insist(self, prompt: Prompt, told: Takers) -> Completion | Breakdown | ModelError:
         """Ask, and ask again where that can help, as long as there is time."""
         began = self._clock.seconds()
         retries = 0
@@ -225,7 +222,7 @@ class Model:
 
     async def _attempt(
         self, prompt: Prompt, sent: Mapping[str, object], told: Takers, began: float
-    ) -> Completion | Breakdown | refusals.Refusal:
+    ) -> Completion | Breakdown | ModelError:
         """Ask once; what takes too long, in all or to begin, is given up."""
         call = Call(self._clock, began, told, prompt, self._server)
         left = began + self._server.total_timeout_s - self._clock.seconds()
@@ -240,7 +237,7 @@ class Model:
                 why = Why(f"not begun within {prompt.first_token_within_s:.1f} s")
                 # Slow is not broken, and no sign of health either.
                 down = FailureReason.UNAVAILABLE
-                return refusals.Refusal(down, why, blame=refusals.Blame.NOBODY)
+                return ModelError(down, why, blame=Blame.NOBODY)
             if call.answered:
                 return call.conclude(None)  # it is complete; only the connection was kept open
             seconds = self._server.total_timeout_s
@@ -250,7 +247,7 @@ class Model:
 
     async def _call(
         self, call: Call, prompt: Prompt, sent: Mapping[str, object]
-    ) -> Completion | Breakdown | refusals.Refusal:
+    ) -> Completion | Breakdown | ModelError:
         server = self._server
         body = wire.request_body(prompt.model or server.model, prompt.messages, sent)
         headers = {
@@ -272,35 +269,33 @@ class Model:
             if was_cancelled(error):
                 raise CancelledError from None
             down = FailureReason.UNAVAILABLE
-            return refusals.Refusal(
-                down, _why(error), transient=True, blame=refusals.Blame.ENDPOINT
-            )
+            return ModelError(down, _why(error), transient=True, blame=Blame.ENDPOINT)
         if not 200 <= response.code < 300:
-            return await self._refusal(response, prompt.words)
+            return await self._model_error(response, prompt.words)
         return await call.read(response)
 
-    async def _refusal(self, response: IResponse, words: str) -> refusals.Refusal:
+    async def _model_error(self, response: IResponse, words: str) -> ModelError:
         reader = Excerpt(self._clock, self._server.idle_timeout_s, MAX_ERROR_BYTES)
         response.deliverBody(reader)
         body = (await reader.finished).decode("utf-8", "replace")
-        refusal = refusals.classify(response.code, body, retry_after(response), words)
+        model_error = classify(response.code, body, retry_after(response), words)
         asked = shown_url(self._server.url)
         if response.code == 404:
-            wrong = refusal.reason is FailureReason.MISCONFIGURED
+            wrong = model_error.reason is FailureReason.MISCONFIGURED
             doubt = "is `model` right?" if wrong else "is /v1 missing from base_url?"
-            said = f"{refusal.why.said} (asked {asked}: {doubt})"
-            return replace(refusal, why=refusal.why._replace(said=said))
+            said = f"{model_error.why.said} (asked {asked}: {doubt})"
+            return replace(model_error, why=model_error.why._replace(said=said))
         if 300 <= response.code < 400:
             location = response.headers.getRawHeaders(b"location", [b"?"])[0]
             where = printable(shown_url(location.decode("latin-1")))
             said = f"HTTP {response.code}: redirected, which is never followed"
-            return replace(refusal, why=Why(said, f"to {where}"))
-        return refusal
+            return replace(model_error, why=Why(said, f"to {where}"))
+        return model_error
 
     def _censored(
-        self, result: Completion | Breakdown | refusals.Refusal
-    ) -> Completion | Breakdown | refusals.Refusal:
-        if isinstance(result, refusals.Refusal):
+        self, result: Completion | Breakdown | ModelError
+    ) -> Completion | Breakdown | ModelError:
+        if isinstance(result, ModelError):
             why = Why(self._censor(result.why.said), self._censor(result.why.quoted))
             return replace(result, why=why)
         if isinstance(result, Breakdown):
@@ -319,14 +314,14 @@ class Model:
         return detail
 
 
-def _breakdown(refused: refusals.Refusal) -> Breakdown:
+def _breakdown(error: ModelError) -> Breakdown:
     return Breakdown(
-        reason=refused.reason,
+        reason=error.reason,
         text="",
-        detail=str(refused.why),
-        summary=refused.why.said,
-        retry_after_s=refused.retry_after_s,
-        context_limit=refused.context_limit,
+        detail=str(error.why),
+        summary=error.why.said,
+        retry_after_s=error.retry_after_s,
+        context_limit=error.context_limit,
     )
 
 
@@ -339,9 +334,9 @@ def _why(error: BaseException) -> Why:
     return Why(type(cause).__name__, printable(str(cause)))
 
 
-def _late(said: str) -> refusals.Refusal:
+def _late(said: str) -> ModelError:
     """Return that nothing came in time: asking once more would take as long again."""
-    return refusals.unavailable(Why(said), transient=False)
+    return unavailable(Why(said), transient=False)
 
 
 def _too_long(_value: object, _timeout: float) -> Failure:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from wxgptd.domain.prompt.context import Message
-from wxgptd.llm import refusals
-from wxgptd.llm.refusals import Refusal, classify
+from wxgptd.llm import model_errors
+from wxgptd.llm.model_errors import ModelError, classify
 from wxgptd.llm.why import Why, printable
 from wxgptd.loose import JsonView
 
@@ -90,7 +90,7 @@ class Unintelligible(ValueError):
         self.is_damaged = is_damaged
 
 
-def parse_chunk(data: str, asked: str = "") -> Chunk | Refusal:
+def parse_chunk(data: str, asked: str = "") -> Chunk | ModelError:
     """Return what the data of one event says, or the body of an answer that was not streamed.
 
     `asked` is what the user wrote; see `classify`.
@@ -111,7 +111,7 @@ def parse_chunk(data: str, asked: str = "") -> Chunk | Refusal:
     choice = choices[0] if isinstance(choices, list) and choices else {}
     if not isinstance(choice, dict) or choice.get("index") not in (None, 0, "0"):
         choice = {}  # of several answers, the first is the answer
-    if refusals.is_error(said, has_answer=bool(choice) or _is_native(said)):
+    if model_errors.is_error(said, has_answer=bool(choice) or _is_native(said)):
         return classify(200, data, asked=asked)
     delta, message = _object(choice.get("delta")), _object(choice.get("message"))
     native = not choice and _is_native(said)

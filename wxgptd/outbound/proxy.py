@@ -33,7 +33,7 @@ from wxgptd.outbound.heads import Bounded
 MAX_ANSWER_BYTES = 16 * 1024
 
 
-class ProxyRefused(WxgptError):
+class ProxyError(WxgptError):
     """the proxy does not open a tunnel"""
 
 
@@ -46,7 +46,7 @@ class _Tunnel(Protocol):
         self._inner: Wrapped = inner
         self._answer = b""
         self._open = False
-        self._refused = False
+        self._failed = False
         self.opened: Deferred[IProtocol] = Deferred(lambda _: self._abort())
 
     def connectionMade(self) -> None:
@@ -59,7 +59,7 @@ class _Tunnel(Protocol):
         if self._open:
             self._inner.dataReceived(data)
             return
-        if self._refused:
+        if self._failed:
             return
         self._answer += data
         while re.match(rb"HTTP/1\.\d 1\d\d", self._answer) and b"\r\n\r\n" in self._answer:
@@ -67,7 +67,7 @@ class _Tunnel(Protocol):
         head, end, rest = self._answer.partition(b"\r\n\r\n")
         if not end:
             if len(self._answer) > MAX_ANSWER_BYTES:
-                self._refuse("its answer does not end")
+                self._fail("its answer does not end")
             return
         status = head.split(b"\r\n")[0].split(b" ", 2)
         if (
@@ -75,7 +75,7 @@ class _Tunnel(Protocol):
             or not status[0].startswith(b"HTTP/1.")
             or not re.fullmatch(rb"2\d\d", status[1])
         ):
-            self._refuse(b" ".join(status[1:]).decode("ascii", "replace")[:100])
+            self._fail(b" ".join(status[1:]).decode("ascii", "replace")[:100])
             return
         self._open = True
         self._inner.makeConnection(self.transport)
@@ -87,15 +87,15 @@ class _Tunnel(Protocol):
         if self._open:
             self._inner.connectionLost(reason)
         else:
-            self._refuse("it closed the connection")
+            self._fail("it closed the connection")
 
-    def _refuse(self, why: str) -> None:
-        if not self._refused:
+    def _fail(self, why: str) -> None:
+        if not self._failed:
             self._abort()
-            self.opened.errback(ProxyRefused(f"the proxy opens no tunnel: {why}"))
+            self.opened.errback(ProxyError(f"the proxy opens no tunnel: {why}"))
 
     def _abort(self) -> None:
-        self._refused = True
+        self._failed = True
         if self.transport is not None:
             self.transport.abortConnection()  # type: ignore[attr-defined]
 

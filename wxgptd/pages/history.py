@@ -39,7 +39,7 @@ class _OfHistory(Linked):
     def _history(self) -> History | None:
         return self._pages.page_views.history(self._token)
 
-    def _refused(self, request: Request, allowance: Allowance) -> bytes | None:
+    def _over_limit(self, request: Request, allowance: Allowance) -> bytes | None:
         """Use up one request; return the page that says why it is not answered, if so.
 
         This comes before anything is looked up: what is refused costs next to nothing.
@@ -47,7 +47,7 @@ class _OfHistory(Linked):
         owner = self._owner
         if not owner:
             return self._pages.gone(request)
-        return self._pages.refused(request, owner, allowance)
+        return self._pages.over_limit(request, owner, allowance)
 
 
 class HistoryPage(_OfHistory):
@@ -68,8 +68,8 @@ class HistoryPage(_OfHistory):
         """Serve one page of the user's sessions, or of what a search finds in them."""
         prepare(request, HTML, forms=True)
         query = _argument(request, b"q")[:MAX_QUERY_CHARS].strip()
-        if refused := self._refused(request, SEARCH if query else HISTORY):
-            return refused
+        if response := self._over_limit(request, SEARCH if query else HISTORY):
+            return response
         history = self._history()
         if history is None:
             return self._pages.gone(request)
@@ -151,8 +151,8 @@ class Download(_OfHistory):
     def render_GET(self, request: Request) -> bytes | int:
         """Serve the file."""
         prepare(request, HTML)
-        if refused := self._refused(request, DOWNLOAD):
-            return refused
+        if response := self._over_limit(request, DOWNLOAD):
+            return response
         history = self._history()
         if history is None:
             return self._pages.gone(request)
@@ -191,8 +191,8 @@ class Erase(_OfHistory):
     def render_GET(self, request: Request) -> bytes:
         """Ask. Nothing happens by looking at a page: links are followed by machines, too."""
         prepare(request, HTML, forms=True)
-        if refused := self._refused(request, HISTORY):
-            return refused
+        if response := self._over_limit(request, HISTORY):
+            return response
         return self._asked() if self._history() is not None else self._pages.gone(request)
 
     def _asked(self) -> bytes:
@@ -210,8 +210,8 @@ class Erase(_OfHistory):
         form = parse_qs(body.decode("ascii", "replace"))
         confirmed = form.get("confirmation", [""])[0]
         expected = self._pages.page_views.confirmation(self._token)
-        if refused := self._refused(request, CHANGE):
-            return refused
+        if response := self._over_limit(request, CHANGE):
+            return response
         if self._history() is None:
             return self._pages.gone(request)
         if not hmac.compare_digest(confirmed.encode("utf-8", "replace"), expected.encode()):

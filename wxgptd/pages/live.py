@@ -47,8 +47,8 @@ class Events(Linked):
             return b""
         if self._pages.audiences.crowded(self._token):
             return self._pages.crowded(request)
-        if refused := self._pages.refused(request, self._owner, LIVE):
-            return refused
+        if response := self._pages.over_limit(request, self._owner, LIVE):
+            return response
         self._pages.audiences.join(self._token, request, _asked_from(request))
         return NOT_DONE_YET
 
@@ -64,8 +64,8 @@ class Poll(Linked):
         if find(self._pages, self._token) is None:
             request.setResponseCode(404)
             return b"{}"
-        if refused := self._pages.refused(request, self._owner, LIVE):
-            return refused
+        if response := self._pages.over_limit(request, self._owner, LIVE):
+            return response
         return serve(self._pages, request, Deferred.fromCoroutine(self._write(request)))
 
     async def _write(self, request: Request) -> None:

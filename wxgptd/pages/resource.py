@@ -124,8 +124,8 @@ class AnswerPage(Linked):
         view = find(self._pages, self._token)
         if view is None:
             return self._pages.gone(request)
-        if refused := self._pages.refused(request, self._owner, ANSWER):
-            return refused
+        if response := self._pages.over_limit(request, self._owner, ANSWER):
+            return response
         if request.method == b"GET":
             self._pages.page_views.opened(self._token)
         return serve(

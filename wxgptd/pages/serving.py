@@ -133,7 +133,7 @@ class Pages:
         request.setResponseCode(404)
         return self.word(self.texts.page_gone)
 
-    def refused(self, request: Request, owner: str, allowance: Allowance) -> bytes | None:
+    def over_limit(self, request: Request, owner: str, allowance: Allowance) -> bytes | None:
         """Use up one request of an owner's links; return the page that says it is one too many."""
         again_s = self.limits.admit(owner, allowance)
         if not again_s:

@@ -98,7 +98,7 @@ class ChatModel(Protocol):
         """
         ...
 
-    def left_alone(self) -> bool:
+    def circuit_open(self) -> bool:
         """Tell whether nobody is asked, because of failures before."""
         ...
 

@@ -76,7 +76,7 @@ class DaemonStatus:
     push: Mapping[AccountName, str]
     push_usable: Mapping[AccountName, bool]
     models: Mapping[AssistantName, str]
-    model_left_alone: Mapping[AssistantName, bool]
+    circuit_breaker_open: Mapping[AssistantName, bool]
     model_failures: Mapping[AssistantName, str]
     cost_today: Mapping[AssistantName, float]
     budget_exhausted: Mapping[AssistantName, bool]

@@ -45,7 +45,7 @@ _TOO_LARGE = (
 class BoundedRequest(server.Request):
     """A request whose body is refused before it is read if it is too long."""
 
-    _refused = False
+    _rejected = False
 
     def render(self, resrc: IResource) -> None:
         """Have `resrc` answer; one line, without the address, for a method it does not know."""
@@ -88,28 +88,28 @@ class BoundedRequest(server.Request):
 
     def gotLength(self, length: int | None) -> None:
         if length is not None and length > self._most():
-            self._refuse()
+            self._reject()
         else:
             super().gotLength(length)
 
     def handleContentChunk(self, data: bytes) -> None:
-        if self._refused:
+        if self._rejected:
             return
         assert self.content is not None
         if self.content.tell() + len(data) > self._most():
-            self._refuse()
+            self._reject()
         else:
             super().handleContentChunk(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        if not self._refused:
+        if not self._rejected:
             super().requestReceived(command, path, version)
 
     def _most(self) -> int:
         return cast("BoundedChannel", self.channel).site.max_body_bytes
 
-    def _refuse(self) -> None:
-        self._refused = True
+    def _reject(self) -> None:
+        self._rejected = True
         self.requestHeaders.removeHeader(b"expect")  # or a 100 would follow
         assert self.channel.transport is not None
         self.channel.transport.write(_TOO_LARGE)

@@ -148,7 +148,7 @@ class RuntimeFactory:
                     forward=forward,
                     # Of its own: no name of a delivery may ever be a link's token.
                     secret=hmac.digest(environment.link_key, b"\0deliveries", sha256),
-                    refused=self._metrics.refused,
+                    rejected=self._metrics.rejected,
                 )
             webhook.adopt(credentials, forward)
             found[cfg.webhook_path(name, account).encode()] = webhook

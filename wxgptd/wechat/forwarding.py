@@ -100,22 +100,22 @@ class Forwarder:
             response, self._clock, idle_timeout_s=within_s, limit=MAX_ANSWER_BYTES
         )
         if response.code != 200:
-            raise BackendRefused(f"HTTP {response.code}")
+            raise BackendError(f"HTTP {response.code}")
         _require_reply(body, encrypted=b"encrypt_type=aes" in original.query)
         kind = response.headers.getRawHeaders(b"content-type", [b"text/plain"])[0]
         return Answered(kind, body)
 
 
 def _require_reply(body: bytes, *, encrypted: bool) -> None:
-    """Raise BackendRefused for what WeChat would show its fault text for."""
+    """Raise BackendError for what WeChat would show its fault text for."""
     said = body.strip()
     if said in (b"", b"success"):
         return
     if not said.startswith((b"<xml", b"<?xml")):
-        raise BackendRefused("its answer is no reply that WeChat takes")
+        raise BackendError("its answer is no reply that WeChat takes")
     if encrypted and b"<Encrypt" not in said:
-        raise BackendRefused("its reply is not encrypted, but the message was")
+        raise BackendError("its reply is not encrypted, but the message was")
 
 
-class BackendRefused(WxgptError):
+class BackendError(WxgptError):
     """the backend answered, but not with what WeChat would take"""

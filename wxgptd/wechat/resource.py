@@ -81,8 +81,8 @@ class Webhook(Resource):
     """One account's webhook.
 
     `forward` hands a message on to another backend. `secret` is for the names of deliveries that
-    would say too much. `refused` is called with each request that is refused: the account, and the
-    kind of what is wrong with it.
+    would say too much. `rejected` is called for each rejected request with the account and the kind
+    of fault.
     """
 
     isLeaf = True
@@ -95,11 +95,11 @@ class Webhook(Resource):
         freshness: Freshness,
         forward: HandOn,
         secret: bytes,
-        refused: Callable[[AccountName, str], None],
+        rejected: Callable[[AccountName, str], None],
     ) -> None:
         super().__init__()
         self._secret = secret
-        self._refused = refused
+        self._rejected = rejected
         self.forward = forward
         self._account = credentials.account
         self._credentials = credentials
@@ -119,7 +119,7 @@ class Webhook(Resource):
             signature.check(self._credentials.token, request.args, self._freshness)
             echo = signature.single(request.args, b"echostr")
         except signature.Forged as error:
-            return self._refuse(request, FORBIDDEN, "signature", str(error))
+            return self._reject(request, FORBIDDEN, "signature", str(error))
         agent = (request.getHeader(b"user-agent") or b"").decode("ascii", "replace")
         who = "wxgpt doctor" if agent == "wxgpt doctor" else "WeChat"
         log.info("{account}: {who} has checked the URL", account=self._account, who=who)
@@ -138,15 +138,15 @@ class Webhook(Resource):
             content = envelope.content(fields)
             sent_at = envelope.sent_at(fields)
         except signature.Forged as error:
-            return self._refuse(request, FORBIDDEN, "signature", str(error))
+            return self._reject(request, FORBIDDEN, "signature", str(error))
         except crypto.Undecipherable as error:
-            return self._refuse(request, FORBIDDEN, "encryption", str(error), tell=False)
+            return self._reject(request, FORBIDDEN, "encryption", str(error), tell=False)
         except envelope.Malformed as error:
             # In safe mode this was decrypted: nothing of it gets out.
-            return self._refuse(request, BAD_REQUEST, "malformed", str(error), tell=not encrypted)
+            return self._reject(request, BAD_REQUEST, "malformed", str(error), tell=not encrypted)
         if not self._seen.belongs(signed, user, delivery):
             why = "the signature came with another message"
-            return self._refuse(request, FORBIDDEN, "replayed", why)
+            return self._reject(request, FORBIDDEN, "replayed", why)
         received = _Received(body, user.openid, source, key, self._credentials)
         exchange = _Exchange(self, request, received)
         # Whatever goes wrong there: an error status would burn all of WeChat's attempts.
@@ -182,16 +182,16 @@ class Webhook(Resource):
                 break  # what is wrong with it would tell of what was decrypted
         raise crypto.Undecipherable
 
-    def _refuse(
+    def _reject(
         self, request: Request, status: int, kind: str, why: str, *, tell: bool = True
     ) -> bytes:
-        self._refused(self._account, kind)
+        self._rejected(self._account, kind)
         log.warn(
-            "{account}: refused a request ({status}): {why}",
+            "{account}: rejected a request ({status}): {why}",
             account=self._account,
             status=status,
             why=why,
-            bounded_as=f"refused {self._account} {kind}",
+            bounded_as=f"rejected {self._account} {kind}",
         )
         request.setResponseCode(status)
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")

@@ -24,7 +24,7 @@ SILENT_FOR_S = 60.0
 
 MINUTE_S = 60.0
 
-REFUSALS = frozenset(
+LIMIT_NOTICES = frozenset(
     {
         Notice.BLOCKED,
         Notice.NOT_ALLOWED,
@@ -35,7 +35,7 @@ REFUSALS = frozenset(
 )
 
 
-def refusal_of_message(
+def limit_on_message(
     state: UserState, command: c.Receive, *, costs: bool = True, silent: bool = True
 ) -> Events | None:
     """Return what refuses a message that is for a session, or None if nothing does.
@@ -47,11 +47,11 @@ def refusal_of_message(
     limits = command.policy.limits
     if standing is Standing.BLOCKED:
         until = state.standing_until
-        return _refused(state, command, Notice.BLOCKED, until - command.at if until else 0.0)
+        return _limited(state, command, Notice.BLOCKED, until - command.at if until else 0.0)
     if standing is Standing.ALLOWED:
         return None
     if limits.only_allowed:
-        return _refused(state, command, Notice.NOT_ALLOWED, 0.0)
+        return _limited(state, command, Notice.NOT_ALLOWED, 0.0)
     if limits.messages_per_minute and costs:
         recent = [
             window.first_at
@@ -61,7 +61,7 @@ def refusal_of_message(
         if len(recent) >= limits.messages_per_minute:
             free_at = recent[-limits.messages_per_minute] + MINUTE_S
             for_s = free_at - command.at
-            return _refused(state, command, Notice.TOO_MANY_MESSAGES, for_s, silent=silent)
+            return _limited(state, command, Notice.TOO_MANY_MESSAGES, for_s, silent=silent)
     return None
 
 
@@ -74,7 +74,7 @@ def _costs(delivery: DeliveryKey, window: Window) -> bool:
     return not free and not delivery.startswith(EVENT_PREFIX)
 
 
-FREE = REFUSALS | {
+FREE = LIMIT_NOTICES | {
     Notice.HELP,
     Notice.HISTORY,
     Notice.NO_SUCH_COMMAND,
@@ -87,7 +87,7 @@ FREE = REFUSALS | {
 """What a message was answered with that does not count as one of its minute."""
 
 
-def refusal_of_question(
+def limit_on_question(
     state: UserState, command: c.Receive, *, silent: bool = True
 ) -> Events | None:
     """Return what refuses a question, or None if nothing does; `silent` as for a message."""
@@ -100,9 +100,9 @@ def refusal_of_question(
     tomorrow = command.day_ends_at - command.at
     asked, taken = len(today) + command.used.questions, tokens_of(today) + command.used.tokens
     if limits.questions_per_day and asked >= limits.questions_per_day:
-        return _refused(state, command, Notice.TOO_MANY_QUESTIONS, tomorrow, silent=silent)
+        return _limited(state, command, Notice.TOO_MANY_QUESTIONS, tomorrow, silent=silent)
     if limits.tokens_per_day and taken >= limits.tokens_per_day:
-        return _refused(state, command, Notice.TOO_MANY_TOKENS, tomorrow, silent=silent)
+        return _limited(state, command, Notice.TOO_MANY_TOKENS, tomorrow, silent=silent)
     return None
 
 
@@ -125,11 +125,11 @@ def tokens_of(questions: list[Question]) -> int:
     )
 
 
-def _refused(
+def _limited(
     state: UserState, command: c.Receive, name: Notice, for_s: float, *, silent: bool = True
 ) -> Events:
     if silent and any(
-        _is_refusal(window) and window.first_at > command.at - SILENT_FOR_S
+        _is_limit_notice(window) and window.first_at > command.at - SILENT_FOR_S
         for window in state.windows.values()
     ):
         return ()
@@ -144,5 +144,5 @@ def _refused(
     return (declined, notice(command.at, command.delivery, name, about))
 
 
-def _is_refusal(window: Window) -> bool:
-    return isinstance(window, Settled) and window.reply.notice in REFUSALS
+def _is_limit_notice(window: Window) -> bool:
+    return isinstance(window, Settled) and window.reply.notice in LIMIT_NOTICES

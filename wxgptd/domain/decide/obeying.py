@@ -47,11 +47,11 @@ def obey(
     state: UserState, live: Session | None, command: c.Receive, action: Action, *, resumes: bool
 ) -> Events:
     """Return what a command leads to; `resumes` tells whether that is in the session before."""
-    refused = limits.refusal_of_message(
+    limited = limits.limit_on_message(
         state, command, costs=not isinstance(action, FREE), silent=False
     )
-    if refused is not None:
-        return refused
+    if limited is not None:
+        return limited
     match action:
         case phrases.Open(assistant=assistant, question=question):
             return _open(state, live, command, assistant, question)
@@ -175,9 +175,9 @@ def _assistant_to_reopen(
 
 def proceed(state: UserState, command: c.Receive, question: DeliveryKey) -> Events:
     """Return what asks for the next part of the answer to `question`."""
-    refused = limits.refusal_of_message(state, command, costs=False, silent=False)
-    if refused is not None:
-        return refused
+    limited = limits.limit_on_message(state, command, costs=False, silent=False)
+    if limited is not None:
+        return limited
     asked = e.ContinuationAsked(
         at=command.at,
         delivery=command.delivery,

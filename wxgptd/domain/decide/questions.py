@@ -88,9 +88,9 @@ def ask(
     if assistant in command.spent:
         return declined(command, Notice.BUDGET_SPENT, "")
     is_command = not isinstance(command.message.phrase.action, phrases.Say)
-    refused = limits.refusal_of_question(state, command, silent=not is_command)
-    if refused is not None:
-        return refused
+    limited = limits.limit_on_question(state, command, silent=not is_command)
+    if limited is not None:
+        return limited
     opened = () if live is not None else (session_opened(command, assistant),)
     asked = e.QuestionAsked(
         at=command.at,

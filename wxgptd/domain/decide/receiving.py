@@ -39,7 +39,7 @@ def receive(state: UserState, command: c.Receive) -> Events:
         case Proceed(question=question):
             answered = obeying.proceed(state, command, question)
         case Ask(resumes=resumes):
-            answered = limits.refusal_of_message(state, command)
+            answered = limits.limit_on_message(state, command)
             if answered is None:
                 answered = _asked(state, command, resumes=resumes)
         case Hint():

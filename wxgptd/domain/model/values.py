@@ -67,7 +67,7 @@ class FailureReason(StrEnum):
     QUOTA = "quota"
     BUSY = "busy"
     TOO_LONG = "too_long"
-    REFUSED = "refused"
+    CONTENT_FILTER = "refused"
     UNAVAILABLE = "unavailable"
     INTERRUPTED = "interrupted"
     STOPPED = "stopped"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 
-from wxgptd.domain.decide.limits import REFUSALS
+from wxgptd.domain.decide.limits import LIMIT_NOTICES
 from wxgptd.domain.decide.offering import IN_LINE, IN_LINE_PUSHED, OPEN, PUSHED
 from wxgptd.domain.model.events import PushStarted
 from wxgptd.domain.model.session import Completed, Failed, Question
@@ -33,7 +33,7 @@ _TAP = taps.Placeholder()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class ReplyContext:
     """What the texts of one account may speak of."""
 
     commands: Mapping[str, str]
@@ -47,7 +47,7 @@ class Surroundings:
     taps: bool = True
     several_models: bool = False
 
-    def in_words(self) -> Surroundings:
+    def in_words(self) -> ReplyContext:
         """Return the same without taps."""
         return replace(self, welcome=taps.in_words(self.welcome), taps=False)
 
@@ -96,7 +96,7 @@ def render(
     question: Question | None,
     link: str,
     texts: Texts,
-    around: Surroundings,
+    context: ReplyContext,
     reminder: str = "",
 ) -> str:
     """Return the text of a settled reply: the same one for each late attempt.
@@ -104,19 +104,19 @@ def render(
     `question` is the one that the reply is about; `link` leads to its page, or to the history.
     `reminder` is the line about an answer that nobody has seen.
     """
-    text = _whole(reply, question, link, texts, around)
+    text = _whole(reply, question, link, texts, context)
     # Answers are cut to fit; a fixed text may grow too long by what an operator fills it with.
     room = MAX_REPLY_BYTES - (len(f"\n\n{reminder}".encode("utf-8", "replace")) if reminder else 0)
     if len(text.encode("utf-8", "replace")) > room:
         # Nothing is cut in the middle of a link.
-        text = _whole(reply, question, link, in_words(texts), around.in_words())
+        text = _whole(reply, question, link, in_words(texts), context.in_words())
     return _with_footer(text[: paging.cut(text, 0, room)], reminder)
 
 
 def _whole(
-    reply: Reply, question: Question | None, link: str, texts: Texts, around: Surroundings
+    reply: Reply, question: Question | None, link: str, texts: Texts, context: ReplyContext
 ) -> str:
-    text = _render(reply, question, link, texts, around)
+    text = _render(reply, question, link, texts, context)
     if question is not None and question.trimmed and reply.start == 0 and reply.end:
         text = _with_footer(text, _fill(texts.trimmed))
     return text
@@ -150,11 +150,11 @@ _WAITING: Mapping[str, Callable[[Texts], str]] = {
 
 
 def _render(
-    reply: Reply, question: Question | None, link: str, texts: Texts, around: Surroundings
+    reply: Reply, question: Question | None, link: str, texts: Texts, context: ReplyContext
 ) -> str:
     match reply.kind:
         case ReplyKind.NOTICE:
-            return _notice(reply, link, texts, around)
+            return _notice(reply, link, texts, context)
         case ReplyKind.LINK:
             return _fill(_WAITING[reply.about](texts), link=link)
         case ReplyKind.FAILURE:
@@ -179,43 +179,43 @@ def _labelled(body: str, reply: Reply, texts: Texts) -> str:
     return _with_footer(body, _fill(texts.ai_label)) if first else body
 
 
-def _notice(reply: Reply, link: str, texts: Texts, around: Surroundings) -> str:
+def _notice(reply: Reply, link: str, texts: Texts, context: ReplyContext) -> str:
     about = inert(reply.about)
     commands = texts.between_commands.join(
-        _tappable(command, command, around) for command in around.commands.values()
+        _tappable(command, command, context) for command in context.commands.values()
     )
-    start = texts.start_directly if around.without_command else texts.start
+    start = texts.start_directly if context.without_command else texts.start
     if reply.notice == "help" and reply.about == OPEN:
         start = texts.start_open
     return _fill(
-        _template(reply, texts, around),
-        assistant=around.titles.get(reply.about, DEFAULT_TITLE),
+        _template(reply, texts, context),
+        assistant=context.titles.get(reply.about, DEFAULT_TITLE),
         kind=about,
         scene=about,
         model=about.split("\n")[0],
         models="、".join(
-            _tappable(f"/model {name}", name, around) for name in about.split("\n")[1:]
+            _tappable(f"/model {name}", name, context) for name in about.split("\n")[1:]
         ),
-        nearest=_tappable(about, about, around) if reply.notice == "no_such_command" else "",
-        when=_when(reply.about, texts) if reply.notice in REFUSALS else "",
-        minutes=round(around.ttl_s / 60) or 1,
-        ttl=_span(around.ttl_s, texts),
-        days=around.days,
+        nearest=_tappable(about, about, context) if reply.notice == "no_such_command" else "",
+        when=_when(reply.about, texts) if reply.notice in LIMIT_NOTICES else "",
+        minutes=round(context.ttl_s / 60) or 1,
+        ttl=_span(context.ttl_s, texts),
+        days=context.days,
         link=link,
         commands=commands,
         start=_fill(start, commands=commands),
     )
 
 
-def _template(reply: Reply, texts: Texts, around: Surroundings) -> str:
+def _template(reply: Reply, texts: Texts, context: ReplyContext) -> str:
     """Return the text of a notice, with its placeholders."""
     template: str = getattr(texts, reply.notice, "")
     match reply.notice:
         case "welcome":
-            return around.welcome
+            return context.welcome
         case "not_understood":
             return getattr(texts, f"not_understood_{reply.about}", template)
-        case "help" if around.several_models:
+        case "help" if context.several_models:
             return f"{template}\n{texts.help_models}"
         case "session_stopped" if reply.about:
             return texts.session_stopped_answer
@@ -237,8 +237,8 @@ def _span(seconds: float, texts: Texts) -> str:
     return _fill(texts.for_minutes, count=minutes)
 
 
-def _tappable(words: str, label: str, around: Surroundings) -> str:
-    return taps.link(words, label) if around.taps else label
+def _tappable(words: str, label: str, context: ReplyContext) -> str:
+    return taps.link(words, label) if context.taps else label
 
 
 def _when(seconds: str, texts: Texts) -> str:

@@ -41,7 +41,9 @@ RETRY_BESIDE_FALLBACK_S = 1.0
 
 LEAST_FIRST_TOKEN_S = 1.0
 
-_NOBODY_ELSE = frozenset({FailureReason.REFUSED, FailureReason.MODERATED, FailureReason.STOPPED})
+_NOBODY_ELSE = frozenset(
+    {FailureReason.CONTENT_FILTER, FailureReason.MODERATED, FailureReason.STOPPED}
+)
 """What another model should not be asked about."""
 
 Stop = Callable[[Flight, AnswerUsage], None]

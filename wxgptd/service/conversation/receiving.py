@@ -88,7 +88,7 @@ class Receiving:
             day_began_at=day_began_at,
             day_ends_at=day_ends_at,
             moderated=across.moderation.objects(_asked(message, state, held)),
-            spent=across.spending.refusing(),
+            spent=across.spending.without_budget(),
             used=across.recently_erased.used(user, day_began_at),
             sent_at=sent_at,
             delay_s=reply_window.delay(at, sent_at, self._clock_offset.seconds(at)),

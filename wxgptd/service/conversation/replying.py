@@ -73,10 +73,10 @@ class Replying:
         elif reply.question:
             link = self._link(user, reply.question)
         question = state.question(reply.question) if reply.question else None
-        around = self._settings.around(user)
+        context = self._settings.reply_context(user)
         reminded = state.find(reply.reminder) if reply.reminder else None
         reminder = self._reminder(user, reminded[1] if reminded is not None else None)
-        said = Say(wording.render(reply, question, link, self._settings.texts, around, reminder))
+        said = Say(wording.render(reply, question, link, self._settings.texts, context, reminder))
         return self._journal.committed().addCallback(lambda _: said)
 
     def _link(self, user: User, question: DeliveryKey) -> str:

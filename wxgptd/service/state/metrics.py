@@ -90,8 +90,8 @@ class Metrics:
             "hold_seconds", "How long requests waited for an answer.", HOLD_BOUNDS_S,
             "account",
         )  # fmt: skip
-        self._refused = counter(
-            "refused_requests", "Requests that were not WeChat's, or not understood.", "account",
+        self._rejected = counter(
+            "rejected_requests", "Requests rejected as not WeChat's, or malformed.", "account",
             "reason",
         )  # fmt: skip
         self._rules = counter(
@@ -120,9 +120,9 @@ class Metrics:
         """Count a request that waited for an answer, until there was one or the peer left."""
         self._held[account,].observe(seconds)
 
-    def refused(self, account: AccountName, reason: str) -> None:
-        """Count a request that was refused."""
-        self._refused[account, reason].inc()
+    def rejected(self, account: AccountName, reason: str) -> None:
+        """Count a rejected request."""
+        self._rejected[account, reason].inc()
 
     def rule(self, account: AccountName, number: int) -> None:
         """Count a message that a rule took."""

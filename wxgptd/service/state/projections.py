@@ -330,7 +330,7 @@ class Spending(Projection):
         self._today()
         return self._exhausted
 
-    def refusing(self) -> frozenset[AssistantName]:
+    def without_budget(self) -> frozenset[AssistantName]:
         """Return the assistants whose sessions take no question: nobody is left to ask."""
         exhausted = self.exhausted()
         if not exhausted:

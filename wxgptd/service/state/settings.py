@@ -16,7 +16,7 @@ from wxgptd.domain.model.values import (
     User,
 )
 from wxgptd.domain.replies.texts import Texts
-from wxgptd.domain.replies.wording import Surroundings
+from wxgptd.domain.replies.wording import ReplyContext
 from wxgptd.ports.messengers import Messenger
 from wxgptd.ports.models import ChatModel, Pictures
 
@@ -109,7 +109,7 @@ class Settings:
     commands: Mapping[str, AssistantName] = field(init=False)
     """Which chat command opens a session with which assistant."""
     vocabulary: Vocabulary = field(init=False)
-    surroundings: dict[AccountName, Surroundings] = field(init=False, default_factory=dict)
+    _reply_contexts: dict[AccountName, ReplyContext] = field(init=False, default_factory=dict)
     """What the texts of each account may speak of, of those that were asked for."""
 
     def __post_init__(self) -> None:
@@ -126,17 +126,17 @@ class Settings:
         known = self.assistants.get(assistant)
         return known.max_running if known is not None else 0
 
-    def around(self, user: User) -> Surroundings:
+    def reply_context(self, user: User) -> ReplyContext:
         """Return what the texts of the user's account may speak of."""
-        found = self.surroundings.get(user.account)
+        found = self._reply_contexts.get(user.account)
         if found is None:
-            found = self._around(self.account(user))
+            found = self._reply_context(self.account(user))
             if user.account in self.accounts:
-                self.surroundings[user.account] = found
+                self._reply_contexts[user.account] = found
         return found
 
-    def _around(self, account: Account) -> Surroundings:
-        return Surroundings(
+    def _reply_context(self, account: Account) -> ReplyContext:
+        return ReplyContext(
             commands={name: one.command for name, one in self.assistants.items()},
             titles={name: one.title for name, one in self.assistants.items()},
             without_command=bool(account.policy.open_with),

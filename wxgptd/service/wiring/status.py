@@ -52,7 +52,7 @@ def read(rooms: Rooms) -> DaemonStatus:
         push={name: messenger.state for name, messenger in messengers.items()},
         push_usable={name: messenger.usable() for name, messenger in messengers.items()},
         models={name: one.model.condition() for name, one in assistants.items()},
-        model_left_alone={name: one.model.left_alone() for name, one in assistants.items()},
+        circuit_breaker_open={name: one.model.circuit_open() for name, one in assistants.items()},
         model_failures=_known({name: one.model.last_failure() for name, one in assistants.items()}),
         cost_today={**dict.fromkeys(assistants, 0.0), **spent},
         budget_exhausted={name: name in exhausted for name in assistants},

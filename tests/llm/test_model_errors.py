@@ -7,10 +7,10 @@ import json
 import pytest
 
 from wxgptd.domain.model.values import FailureReason
-from wxgptd.llm import refusals
+from wxgptd.llm import model_errors
 from wxgptd.llm.why import printable
 
-QUOTA, LONG, NO = FailureReason.QUOTA, FailureReason.TOO_LONG, FailureReason.REFUSED
+QUOTA, LONG, NO = FailureReason.QUOTA, FailureReason.TOO_LONG, FailureReason.CONTENT_FILTER
 DOWN, WRONG, BUSY = FailureReason.UNAVAILABLE, FailureReason.MISCONFIGURED, FailureReason.BUSY
 
 
@@ -98,7 +98,7 @@ DOWN, WRONG, BUSY = FailureReason.UNAVAILABLE, FailureReason.MISCONFIGURED, Fail
     ],
 )
 def test_an_error_means_what_its_body_and_its_status_say(status, body, reason, transient):
-    refusal = refusals.classify(status, body)
+    refusal = model_errors.classify(status, body)
     assert (refusal.reason, refusal.transient) == (reason, transient)
 
 
@@ -108,7 +108,7 @@ def test_an_error_means_what_its_body_and_its_status_say(status, body, reason, t
      '{"error": "why"}', '[{"error": {"message": "why"}}]', "why", '{"error_msg": "w\\u0000hy"}'],
 )  # fmt: skip
 def test_an_error_s_message_is_found_wherever_servers_put_it(body):
-    assert printable(refusals.error_sentence(body)).replace(" ", "") == "why"
+    assert printable(model_errors.error_sentence(body)).replace(" ", "") == "why"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_an_error_s_message_is_found_wherever_servers_put_it(body):
     ],
 )
 def test_the_limit_is_read_where_a_server_names_it(body, limit):
-    assert refusals.context_limit(body) == limit
+    assert model_errors.context_limit(body) == limit
 
 
 @pytest.mark.parametrize(
@@ -140,22 +140,22 @@ def test_the_limit_is_read_where_a_server_names_it(body, limit):
     ],
 )
 def test_words_that_are_only_quoted_from_the_prompt_mean_nothing(words, body):
-    refusal = refusals.classify(400, body % words, asked=f"请问 {words}")
+    refusal = model_errors.classify(400, body % words, asked=f"请问 {words}")
     assert refusal.reason is DOWN
-    assert refusal.blame is refusals.Blame.QUESTION
-    assert refusals.classify(400, body % words).reason is not DOWN
+    assert refusal.blame is model_errors.Blame.QUESTION
+    assert model_errors.classify(400, body % words).reason is not DOWN
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 429, 451, 500, 502])
 def test_what_a_server_says_is_kept_apart_from_what_may_be_logged(status):
     body = '{"error": {"code": "bad_input", "type": "the words of 张三", "message": "张三的话"}}'
-    why = refusals.classify(status, body).why
+    why = model_errors.classify(status, body).why
     assert why.said == f"HTTP {status} (bad_input …)"
     assert "张三的话" in str(why)
 
 
 def test_a_request_that_is_too_large_is_too_long():
-    assert refusals.classify(413, "<html>413 Request Entity Too Large</html>").reason is LONG
+    assert model_errors.classify(413, "<html>413 Request Entity Too Large</html>").reason is LONG
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,8 @@ def test_how_long_to_wait_is_read_where_it_is_said_in_words(said, seconds):
     body = json.dumps({"error": {"message": said}}, ensure_ascii=False)
     if "retryDelay" in said:
         body = '{"error": {"message": "x", "details": [{"a": "b' + said + "}]}}"
-    refusal = refusals.classify(429, body)
+    refusal = model_errors.classify(429, body)
     assert refusal.reason is FailureReason.BUSY
     assert refusal.retry_after_s == pytest.approx(seconds)
-    assert refusals.classify(429, body, 3.0).retry_after_s == 3.0, "a header says it better"
-    assert refusals.classify(429, body, asked=f"user: {said}").retry_after_s == 0.0
+    assert model_errors.classify(429, body, 3.0).retry_after_s == 3.0, "a header says it better"
+    assert model_errors.classify(429, body, asked=f"user: {said}").retry_after_s == 0.0

@@ -26,7 +26,7 @@ class Blame(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ModelError:
     """The server refuses or fails; `transient` if asking again may help.
 
     `complaint` is what the server says where it is about the request, so that another one may do.
@@ -88,8 +88,8 @@ _NO_MODEL = re.compile(
     re.IGNORECASE,
 )
 
-_REFUSED_CODES = frozenset({"content_filter", "data_inspection_failed", "1301"})
-_REFUSED = re.compile(
+_FILTERED_CODES = frozenset({"content_filter", "data_inspection_failed", "1301"})
+_FILTERED = re.compile(
     r"content_filter|content_policy|data_inspection_failed|RiskDetection|high risk", re.IGNORECASE
 )
 
@@ -98,7 +98,7 @@ _TOO_MANY_ASKED_FOR = re.compile(r"max_(?:completion_)?tokens\W{0,4} is too larg
 """Some servers speak of the context's length as well, where the answer's is meant."""
 
 
-def classify(status: int, body: str, retry_after_s: float = 0.0, asked: str = "") -> Refusal:
+def classify(status: int, body: str, retry_after_s: float = 0.0, asked: str = "") -> ModelError:
     """Return what an error response means. `status` is 200 for an error inside a stream.
 
     `asked` is what the user wrote: words that a server only repeats from it mean nothing.
@@ -108,27 +108,27 @@ def classify(status: int, body: str, retry_after_s: float = 0.0, asked: str = ""
         # What some servers would have said by a status, had they not begun to stream.
         status = next((int(one) for one in _error_codes(body) if _STATUS.fullmatch(one)), 200)
     if _is_about_the_model(status, body, asked):
-        return Refusal(FailureReason.MISCONFIGURED, why, blame=Blame.MODEL)
-    refused = _by_status(status)
+        return ModelError(FailureReason.MISCONFIGURED, why, blame=Blame.MODEL)
+    reason = _by_status(status)
     if status in (400, 422) and _TOO_MANY_ASKED_FOR.search(body):
-        return Refusal(FailureReason.UNAVAILABLE, why, complaint=body[:4_000])
-    if refused is None and status < 500:
-        refused = _by_content(body, asked)
-    if refused is FailureReason.BUSY or (refused is None and status == 429):
+        return ModelError(FailureReason.UNAVAILABLE, why, complaint=body[:4_000])
+    if reason is None and status < 500:
+        reason = _by_content(body, asked)
+    if reason is FailureReason.BUSY or (reason is None and status == 429):
         retry_after_s = retry_after_s or _said_wait_s(body, asked)
-        return Refusal(FailureReason.BUSY, why, transient=True, retry_after_s=retry_after_s)
-    if refused is FailureReason.TOO_LONG:
-        return Refusal(refused, why, context_limit=context_limit(body, asked))
-    if refused in (FailureReason.MISCONFIGURED, FailureReason.QUOTA):
+        return ModelError(FailureReason.BUSY, why, transient=True, retry_after_s=retry_after_s)
+    if reason is FailureReason.TOO_LONG:
+        return ModelError(reason, why, context_limit=context_limit(body, asked))
+    if reason in (FailureReason.MISCONFIGURED, FailureReason.QUOTA):
         # A key may be good for one model and not for another.
-        return Refusal(refused, why, blame=Blame.MODEL if status == 403 else Blame.ENDPOINT)
-    if refused is not None:
-        return Refusal(refused, why)
+        return ModelError(reason, why, blame=Blame.MODEL if status == 403 else Blame.ENDPOINT)
+    if reason is not None:
+        return ModelError(reason, why)
     down = FailureReason.UNAVAILABLE
     if status in (400, 422):
-        return Refusal(down, why, complaint=body[:4_000])
+        return ModelError(down, why, complaint=body[:4_000])
     transient = status in (200, 408, 409) or status >= 500
-    return Refusal(down, why, transient, retry_after_s, blame=Blame.MODEL)
+    return ModelError(down, why, transient, retry_after_s, blame=Blame.MODEL)
 
 
 def _is_about_the_model(status: int, body: str, asked: str) -> bool:
@@ -140,9 +140,11 @@ def _is_about_the_model(status: int, body: str, asked: str) -> bool:
     return any(one[0].lower() not in asked for one in found)
 
 
-def unavailable(why: Why, *, transient: bool) -> Refusal:
+def unavailable(why: Why, *, transient: bool) -> ModelError:
     """Return that a model gives no answer; unless that is `transient`, it took too long."""
-    return Refusal(FailureReason.UNAVAILABLE, why, transient, blame=Blame.MODEL, slow=not transient)
+    return ModelError(
+        FailureReason.UNAVAILABLE, why, transient, blame=Blame.MODEL, slow=not transient
+    )
 
 
 _WAIT = re.compile(
@@ -200,7 +202,7 @@ def _by_content(body: str, asked: str) -> FailureReason | None:
         return FailureReason.MISCONFIGURED
     for known, pattern, reason in (
         (_TOO_LONG_CODES, _TOO_LONG, FailureReason.TOO_LONG),
-        (_REFUSED_CODES, _REFUSED, FailureReason.REFUSED),
+        (_FILTERED_CODES, _FILTERED, FailureReason.CONTENT_FILTER),
         (_QUOTA_CODES, _QUOTA, FailureReason.QUOTA),
         (_BUSY_CODES, _BUSY, FailureReason.BUSY),
     ):
