@@ -13,7 +13,7 @@ DISTRIBUTED := --dist loadgroup --no-loadscope-reorder
 NIGHTLY := torture siege test-peers bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test nightly $(NIGHTLY) lint style types fast format docs lock clean
+.PHONY: help demo check test nightly $(NIGHTLY) lint style types fast format docs pictures lock clean
 
 help:                        ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target what; do \
@@ -70,6 +70,9 @@ format: .venv/ready          ## rewrite the sources in the project's style
 
 docs: .venv/ready            ## write what is generated: the configuration reference and the manual
 	PYTHONPATH=.:cli $(BIN)/python docs/generate.py
+
+pictures: .venv/ready        ## draw the moving pictures of the READMEs from a run of the demonstration
+	PYTHONPATH=.:cli $(BIN)/python docs/pictures.py
 
 lock: .venv/ready            ## update the lock files, which the container installs
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \

@@ -1,14 +1,15 @@
 """The demonstration model: an OpenAI-compatible server that needs no model.
 
-It streams Chinese filler at the pace and length that the prompt asks for (`8 秒`, `8s`, `600 字`),
-and says in each answer that it is the demonstration model, how many turns of context it
-received, and what was asked.
+It streams filler, in Chinese or English like the question, at the pace and length that the question
+asks for (`8 秒`, `8s`, `600 字`). Each answer says that it is the demonstration model, how many
+turns of context it received, and what was asked.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from typing import NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -28,43 +29,81 @@ PIECE_EVERY_S = 0.1
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*(?:秒|seconds?\b|s\b)", re.IGNORECASE)
 _CHARS = re.compile(r"(\d+)\s*(?:个?字|chars\b|characters\b)", re.IGNORECASE)
 
-_OFFER = "\n\n想看更多，回复“继续”。"
 
-_FILLER = (
-    "微信只等五秒，然后挂断，再问一次，一共三次。",
-    "大模型写完一个像样的回答，往往要半分钟。",
-    "wxgptd 把这三次请求接到同一个回答上，模型只被调用一次。",
-    "十五秒以内写完的，直接出现在聊天里。",
-    "写不完的，先给出已经写好的部分，再附上一个链接。",
-    "点开链接，剩下的文字会一边写一边出现。",
-    "每一个事件都先写进日志，落盘之后才会发出去。",
-    "所以进程崩溃也不要紧，重启之后接着回答。",
+class _Words(NamedTuple):
+    """What the model says in one language; `asked` and `turns` are filled in."""
+
+    head: str
+    sentences: tuple[str, ...]
+    end: str
+    offer: str
+    stop: str
+    """What ends a sentence."""
+
+
+_CHINESE = _Words(
+    head="我是演示模型，不是真正的 AI。收到了 {turns} 轮上下文。\n\n你问的是：{asked}\n\n",
+    sentences=(
+        "微信只等五秒，然后挂断，再问一次，一共三次。",
+        "大模型写完一个像样的回答，往往要半分钟。",
+        "wxgptd 把这三次请求接到同一个回答上，模型只被调用一次。",
+        "十五秒以内写完的，直接出现在聊天里。",
+        "写不完的，先给出已经写好的部分，再附上一个链接。",
+        "点开链接，剩下的文字会一边写一边出现。",
+        "每一个事件都先写进日志，落盘之后才会发出去。",
+        "所以进程崩溃也不要紧，重启之后接着回答。",
+    ),
+    end="（演示结束）",
+    offer="\n\n想看更多，回复“继续”。",
+    stop="。",
 )
+
+_ENGLISH = _Words(
+    head=(
+        "I am the demonstration model, not a real AI. Turns of context received: {turns}.\n\n"
+        "You asked: {asked}\n\n"
+    ),
+    sentences=(
+        "WeChat waits five seconds, hangs up and asks again, three times in all.",
+        "A model needs half a minute for a decent answer.",
+        "wxgptd joins the three requests on one answer: one model call.",
+        "What is complete within fifteen seconds appears in the chat.",
+        "For the rest, the reply has a link to a page.",
+        "On that page the answer appears as it is written.",
+        "Every event is on disk before anything leaves the machine.",
+        "So a crash loses nothing: the answer goes on after a restart.",
+    ),
+    end="(end of the demonstration)",
+    offer="\n\nReply “继续” for more.",
+    stop=".",
+)
+
+_CHINESE_CHARACTER = re.compile("[\u4e00-\u9fff]")
 
 
 def plan(messages: Packed) -> tuple[str, float]:
     """Return the answer to `messages`, and over how many seconds to write it."""
-    said = [one for one in messages if isinstance(one, dict)]
-    asked = next(
-        (str(one.get("content")) for one in reversed(said) if one.get("role") == "user"), ""
+    turns_so_far = [message for message in messages if isinstance(message, dict)]
+    questions = (
+        str(turn.get("content")) for turn in reversed(turns_so_far) if turn.get("role") == "user"
     )
-    turns = sum(one.get("role") == "assistant" for one in said)
-    asked, limit = limit_in(asked)
+    asked, limit = limit_in(next(questions, ""))
+    words = _CHINESE if _CHINESE_CHARACTER.search(asked) or not asked else _ENGLISH
+    turns = sum(turn.get("role") == "assistant" for turn in turns_so_far)
     seconds = _SECONDS.search(asked)
     chars = _CHARS.search(asked)
     took = min(float(seconds.group(1)), MAX_SECONDS) if seconds else 0.8
     length = min(int(chars.group(1)), MAX_CHARS) if chars else (240 if took > 2 else 60)
-    head = f"我是演示模型，不是真正的 AI。收到了 {turns} 轮上下文。\n\n你问的是：{asked}\n\n"
     body, number = "", 0
     while len(body) < length:
-        body += f"{number + 1}. {_FILLER[number % len(_FILLER)]}\n"
+        body += f"{number + 1}. {words.sentences[number % len(words.sentences)]}\n"
         number += 1
-    answer = f"{head}{body}\n（演示结束）"
+    answer = f"{words.head.format(turns=turns, asked=asked)}{body}\n{words.end}"
     if not 0 < limit < len(answer):
         return answer, took
     # Whole sentences, and the offer of more: what a model is asked for beside the limit.
-    short = answer[: max(limit - len(_OFFER), 0)].rpartition("。")[0]
-    short = f"{short}。{_OFFER}" if short else _OFFER
+    short = answer[: max(limit - len(words.offer), 0)].rpartition(words.stop)[0]
+    short = f"{short}{words.stop}{words.offer}" if short else words.offer
     return short, took * len(short) / len(answer)
 
 
