@@ -1,4 +1,4 @@
-"""What each chat command leads to."""
+"""The events that each chat command leads to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ CLEAR_SESSION = "clear session"
 """The name of a `/clear` that leaves the links to the history alone."""
 
 CLEAR_UNCONFIRMED = "clear unconfirmed"
-"""The name of a `/clear` that was tapped, which is easily done by mistake: it asks first."""
+"""The name of a `/clear` that was tapped, which easily happens by mistake: the user is asked
+first."""
 
 CONFIRM_WITHIN_S = 300.0
 
@@ -40,13 +41,14 @@ FREE = (
     phrases.EndSession,
     phrases.StopAnswer,
 )
-"""What does not count as one of a minute's messages; `limits.FREE` has what answers it."""
+"""Commands that do not count towards the limit per minute; `limits.FREE` has the notices that
+answer them."""
 
 
 def obey(
     state: UserState, live: Session | None, command: c.Receive, action: Action, *, resumes: bool
 ) -> Events:
-    """Return what a command leads to; `resumes` tells whether that is in the session before."""
+    """Return the events that a command leads to; with `resumes`, in the last session, resumed."""
     limited = limits.limit_on_message(
         state, command, costs=not isinstance(action, FREE), silent=False
     )
@@ -105,13 +107,13 @@ def _open(
 
 
 def _end_session(state: UserState, live: Session | None, command: c.Receive) -> Events:
-    """End the session, or see to it that one that has expired is not resumed."""
+    """End the session, or ensure that an expired one is not resumed."""
     given = command_given(command, "stop")
     if live is not None:
         closed = closing.close(state, live, CloseReason.STOPPED, command.at, command.written)
         about = offering.ANSWER if state.unanswered else ""
         return (given, *closed, noticed(command, Notice.SESSION_STOPPED, about))
-    # A session that was replaced may have an answer that is still being written.
+    # A replaced session may have an answer that is still being written.
     reason = CloseReason.STOPPED
     stopped = closing.dropped(state.unanswered, reason, command.at, command.written)
     last = state.live or next(iter(state.past[-1:]), None)
@@ -149,7 +151,7 @@ def _clear(state: UserState, live: Session | None, command: c.Receive) -> Events
 
 
 def _was_asked_to_confirm(state: UserState, at: float) -> bool:
-    """Tell whether the last thing that was said to the user is that question."""
+    """Return whether the newest reply to the user asks to confirm a `/clear`, and is recent."""
     newest = next(reversed(state.windows.values()), None)  # type: ignore[call-overload]
     return (
         isinstance(newest, Settled)
@@ -174,7 +176,7 @@ def _assistant_to_reopen(
 
 
 def proceed(state: UserState, command: c.Receive, question: DeliveryKey) -> Events:
-    """Return what asks for the next part of the answer to `question`."""
+    """Return the events that ask for the next part of the answer to `question`."""
     limited = limits.limit_on_message(state, command, costs=False, silent=False)
     if limited is not None:
         return limited

@@ -1,4 +1,4 @@
-"""What a user's message leads to once it is routed (see `routing`)."""
+"""The events that a user's message leads to, once it is routed (see `routing`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Events = tuple[e.Event, ...]
 
 
 def receive(state: UserState, command: c.Receive) -> Events:
-    """Take a message: for the first time, or once more."""
+    """Handle a message, delivered for the first time or again."""
     route = routing.route(state, command.message, command.policy, command.at)
     over = closing.expired(state, command.at)
     live = None if over else state.live
@@ -62,7 +62,7 @@ def _follows(command: c.Receive, scene: str, *, welcome: bool) -> Events:
 
 
 def _left(state: UserState, command: c.Receive) -> Events:
-    """Erase who leaves. Of strangers there is nothing to erase, nor to note."""
+    """Erase a user who unfollows. For a stranger there is nothing to erase or record."""
     erased = closing.erased(state, CloseReason.UNSUBSCRIBED, command.at)
     if not erased:
         return ()

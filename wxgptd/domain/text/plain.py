@@ -1,14 +1,14 @@
 """Markdown as text that reads well in WeChat, which shows text and nothing else.
 
-It is read as the pages read it (`wxgptd.markdown`), but for definitions of links: they stand below
-what they change, and would change what was said already.
+It is parsed as for the pages (`wxgptd.markdown`), except for link definitions: they come after the
+text that they change, and would change what has been sent already.
 
-An answer can be shown while it is written: what a growing text is made into is a beginning of what
-the whole will be. Lines decide by themselves what block they belong to, but for the head of a
-table; so all whole lines are read, and the last one as far as it can be nothing but words. Within
-the last paragraph everything is shown up to the first mark that may still find its other half.
+An answer can be shown while it is being written: the output for a growing text is a prefix of the
+output for the complete text. Each line decides on its own which block it belongs to, except for the
+head of a table; so all complete lines are parsed, and the last one as far as it can only be words.
+The last paragraph is shown up to the first mark that may still find its other half.
 
-Code is kept as it is. Emphasis loses its marks, links become `text (address)`, tables lines of
+Code is unchanged. Emphasis loses its marks, links become `text (address)`, tables become lines of
 `column：cell`.
 """
 
@@ -27,10 +27,10 @@ RULE = "————————"
 MARGIN = "│ "
 
 _MAX_COLUMN, _MAX_COLUMNS = 30, 30
-"""How much of a table's head is said again in each row."""
+"""How many characters of a column's name, and how many columns, are repeated in each row."""
 
 MAX_CHARS = 100_000
-"""What is beyond is shown as it is written: hostile Markdown takes a second for so much."""
+"""Text beyond this is shown unparsed: hostile Markdown of this length takes a second."""
 
 _NUMBER = re.compile(r"[0-9]")
 
@@ -40,7 +40,7 @@ _parser = reader()
 def plain(text: str, *, growing: bool = False) -> str:
     """Return `text` without its Markdown.
 
-    Of a `growing` text, as much as no continuation can change.
+    Of a `growing` text, return the prefix that no continuation can change.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
     text, beyond = text[:MAX_CHARS], text[MAX_CHARS:]
@@ -59,12 +59,12 @@ class _Writer:
         self._source = source
         self._growing = growing
         self._margins: list[str] = []
-        """What each line begins with, for each block around it."""
+        """The prefixes of each line, one for each block around it."""
         self._bullet: str | None = None
-        """What the first line of an item begins with instead of its margin."""
+        """What replaces the innermost margin in the first line of an item."""
         self._items = 0
         self._apart = False
-        """Whether an empty line has to follow what was written."""
+        """Whether an empty line must follow the lines written so far."""
 
     def blocks(self, tokens: Sequence[Token]) -> None:
         """Write all of `tokens`."""
@@ -113,14 +113,14 @@ class _Writer:
         elif (token.meta or {}).get("task"):
             bullet = ""
         elif number and token.markup != "*":
-            bullet = f"{token.markup} "  # it may be a sign
+            bullet = f"{token.markup} "  # a minus or plus sign, perhaps
         else:
             bullet = f"{'•' if self._items == 1 else '◦'} "
         self._bullet = bullet
         self._margins.append("  ")
 
     def _is_open(self, token: Token) -> bool:
-        """Tell whether what follows the text may belong to the paragraph whose words `token` is."""
+        """Return whether following text may belong to the paragraph whose words `token` is."""
         return self._growing and token.map is not None and token.map[1] >= len(self._source) - 1
 
     def _inline(self, token: Token, around: Token, *, is_open: bool) -> None:
@@ -177,7 +177,7 @@ class _Writer:
                 mark = "  "
 
     def _write(self, said: str, block: Token, *, rstrip: bool = True) -> None:
-        """Write lines that belong to `block`, apart from what is above if the source has it so."""
+        """Write the lines of `block`, after an empty line if the source has one there."""
         begin = block.map[0] if block.map else 0
         blank = begin > 0 and not self._source[begin - 1].strip(" \t>")
         margin = "".join(self._margins)
@@ -193,7 +193,7 @@ class _Writer:
 
 
 def _is_number(token: Token) -> bool:
-    """Tell whether what an item begins with is nothing but a number, or may become one."""
+    """Return whether an item begins with a number."""
     return token.type == "inline" and _NUMBER.match(token.content) is not None
 
 
@@ -207,7 +207,7 @@ def _end(tokens: Sequence[Token], begin: int) -> int:
 
 
 def _words(tokens: Sequence[Token]) -> str:
-    """Return the words of `tokens`, without their marks."""
+    """Return the text of `tokens`, without their marks."""
     said: list[str] = []
     links: list[tuple[int, Token]] = []
     for token in tokens:

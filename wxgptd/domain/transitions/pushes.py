@@ -9,7 +9,7 @@ from wxgptd.domain.model.values import DeliveryKey
 
 
 def evolved(state: UserState, event: e.PushStarted | e.PushDelivered | e.PushFailed) -> UserState:
-    """Return what `state` becomes through `event`."""
+    """Return `state` after `event`."""
     match event:
         case e.PushStarted():
             return _started(state, event)
@@ -37,7 +37,7 @@ def _delivered(state: UserState, event: e.PushDelivered) -> UserState:
 
 
 def _failed(state: UserState, event: e.PushFailed) -> UserState:
-    # Parts that were asked for meanwhile came after it: better twice than never.
+    # Parts requested meanwhile came after this one: better sent twice than never.
     before = _require_push(state, event.question).before
     restored = state.question(event.question)._replace(
         offered=before.offered,

@@ -44,13 +44,13 @@ def model_chosen(state: UserState, event: e.ModelChosen) -> UserState:
 
 
 def message_held(state: UserState, event: e.MessageHeld) -> UserState:
-    """Return the state with a message held back, in the place of an older one."""
+    """Return the state with a message held back, replacing an older one."""
     held = Held(event.sealed, event.at) if event.sealed else None
     return windows.opened(state, event)._replace(held=held, hinted_at=event.at)
 
 
 def command_given(state: UserState, event: e.CommandGiven) -> UserState:
-    """Return the state after a command, as far as no other event says what it did."""
+    """Return the state after a command, except for effects that other events record."""
     given = windows.opened(state, event)
     match event.command:
         case "stop":
@@ -62,14 +62,14 @@ def command_given(state: UserState, event: e.CommandGiven) -> UserState:
 
 
 def unsubscribed(state: UserState, event: e.UserUnsubscribed) -> UserState:
-    """Return the state of a user who has left the account: no link leads there any longer."""
+    """Return the state of a user who unfollowed the account: all links are invalid."""
     left = windows.opened(state, event)
     gone = tuple(one.closed_as(CloseReason.UNSUBSCRIBED, event.at) for one in state.past)
     return left._replace(past=gone, unseen=(), spoke_at=0.0, tapped_at=0.0, history_links=())
 
 
 def _stopped(state: UserState) -> UserState:
-    """Return the state after a `/stop`: what has expired is over for good, too."""
+    """Return the state after a `/stop`, which also ends an expired session for good."""
     last = next(iter(state.past[-1:]), None)
     if state.live is not None or last is None or last.closed is not CloseReason.EXPIRED:
         return state._replace(held=None)

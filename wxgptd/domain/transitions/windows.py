@@ -1,4 +1,4 @@
-"""Windows: a message arrives, comes again, and has its reply settled."""
+"""Windows: a message arrives, is repeated, and has its reply settled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wxgptd.domain.model.state import Inconsistent, UserState
 from wxgptd.domain.model.values import NO_SESSION, DeliveryKey, Notice, Reply, ReplyKind, SessionId
 
 REMEMBERED_FOR_S = 900.0
-"""How long a window is kept: WeChat's attempts are 15 s apart at most, late pushes a minute."""
+"""How long a window is retained: WeChat's attempts are 15 s apart at most, late pushes a minute."""
 
 _NOTHING = DeliveryKey("")
 _TELLING = frozenset({ReplyKind.ANSWER, ReplyKind.PARTIAL, ReplyKind.FAILURE})
@@ -42,7 +42,7 @@ def opened(
     windows = {**_remembered(state.windows, at), delivery: window}
     live = state.live.touched(at) if state.live is not None else None
     match event:
-        case e.UserSubscribed() | e.UserUnsubscribed():  # following is no message
+        case e.UserSubscribed() | e.UserUnsubscribed():  # following is not a message
             return state._replace(live=live, windows=windows)
         case _ if event.tapped:
             return state._replace(live=live, windows=windows, tapped_at=at, tap_pushes=0)
@@ -51,7 +51,7 @@ def opened(
 
 
 def _session_of(state: UserState, event: Arrival) -> SessionId:
-    """Return the session that the message belongs to: the open one, or that of its question."""
+    """Return the session that the message belongs to: that of its question, or the open one."""
     if isinstance(event, e.ContinuationAsked):
         return state.session_of(event.question)
     return state.live.id if state.live is not None else NO_SESSION
@@ -83,14 +83,14 @@ def offered(state: UserState, event: e.ReplyOffered) -> UserState:
     live, past, unseen = state.live, state.past, state.unseen
     if event.kind in _TELLING or (event.notice == Notice.ALL_SAID and event.question):
         question = state.question(event.question)
-        if rest is None:  # an older log: positions are those of the answer as it was written
+        if rest is None:  # an older log: positions refer to the answer as written
             rest = isinstance(question.answer, Pending) or bool(
                 question.answer.text[event.end :].strip()
             )
         style = question.style or event.style  # a notice has none of its own
         live, past = state.sessions_with(question.offered_to(event.end, style, rest=rest))
         if not (event.notice and state.push is not None):
-            # Where a push is on its way, it may still fail: then the answer is unseen after all.
+            # A push in progress may still fail: then the answer is unseen after all.
             unseen = state.unseen_without(event.question)
     if event.reminder:
         unseen = tuple(name for name in unseen if name != event.reminder)
