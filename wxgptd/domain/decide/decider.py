@@ -66,7 +66,7 @@ def recover(state: UserState, now: float, link_ttl_s: float) -> tuple[c.Command,
                 at=now,
                 question=state.push.before.delivery,
                 delivered=False,
-                detail="the daemon stopped before WeChat had answered",
+                detail="the daemon stopped before WeChat answered",
             )
         )
     heads = state.heads()
@@ -82,7 +82,7 @@ def recover(state: UserState, now: float, link_ttl_s: float) -> tuple[c.Command,
                         question=name,
                         reason=FailureReason.UNAVAILABLE,
                         text="",
-                        detail="given up after a restart of the daemon",
+                        detail="abandoned after a restart of the daemon",
                     )
                 )
             )

@@ -126,7 +126,7 @@ def _stop_answer(state: UserState, live: Session | None, command: c.Receive) -> 
     running = next(reversed(state.heads()), None)
     if running is None:
         return _end_session(state, live, command)
-    stopped = closing.stopped(running, "by its user", command.at, command.written)
+    stopped = closing.stopped(running, "by the user", command.at, command.written)
     return (
         command_given(command, "interrupt"),
         stopped,

@@ -260,13 +260,13 @@ def faults(name: str, text: str) -> Iterator[str]:
     if len(text.encode("utf-8", "replace")) > MAX_TEXT_BYTES:
         yield f"is longer than {MAX_TEXT_BYTES} bytes"
     elif len(taps.filled(text).encode("utf-8", "replace")) > MAX_TEXT_BYTES:
-        yield f"is longer than {MAX_TEXT_BYTES} bytes with its taps, which take some 90 each"
+        yield f"is longer than {MAX_TEXT_BYTES} bytes with its taps, which take about 90 bytes each"
     if not text.strip() and name not in MAY_BE_EMPTY:
         yield "is empty"
     try:
         parsed = [part for part in Formatter().parse(text) if part[1] is not None]
     except ValueError as error:
-        yield f"is not a text with placeholders: {error} (write {{{{ for a brace)"
+        yield f"has malformed placeholders: {error} (write {{{{ for a brace)"
         return
     used: set[str] = set()
     for _, field, form, conversion in parsed:

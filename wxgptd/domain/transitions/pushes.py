@@ -21,7 +21,7 @@ def evolved(state: UserState, event: e.PushStarted | e.PushDelivered | e.PushFai
 
 def _started(state: UserState, event: e.PushStarted) -> UserState:
     if state.push is not None:
-        raise Inconsistent(f"a push of {event.question} started beside another one")
+        raise Inconsistent(f"push of {event.question} started while another one was in progress")
     before = state.question(event.question)
     pushed = before.offered_to(event.end, event.style, rest=event.rest)
     live, past = state.sessions_with(pushed)
@@ -52,5 +52,5 @@ def _failed(state: UserState, event: e.PushFailed) -> UserState:
 
 def _require_push(state: UserState, name: DeliveryKey) -> Push:
     if state.push is None or state.push.before.delivery != name:
-        raise Inconsistent(f"a push of {name} ended, but none was on its way")
+        raise Inconsistent(f"push of {name} ended, but none was in progress")
     return state.push

@@ -116,5 +116,5 @@ def _touched(live: Session | None, question: DeliveryKey, at: float) -> Session 
 def _pending(state: UserState, name: DeliveryKey) -> Question:
     question = state.question(name)
     if not isinstance(question.answer, Pending):
-        raise Inconsistent(f"question {name} has its answer already")
+        raise Inconsistent(f"question {name} already has an answer")
     return question

@@ -12,7 +12,7 @@ from wxgptd.domain.transitions import windows
 def opened(state: UserState, event: e.SessionOpened) -> UserState:
     """Return the state with a session open."""
     if state.live is not None:
-        raise Inconsistent(f"session {event.session} opened beside {state.live.id}")
+        raise Inconsistent(f"session {event.session} opened while {state.live.id} was open")
     session = Session(
         id=event.session,
         assistant=event.assistant,
@@ -37,7 +37,7 @@ def closed(state: UserState, event: e.SessionClosed) -> UserState:
 def model_chosen(state: UserState, event: e.ModelChosen) -> UserState:
     """Return the state with another model for the open session."""
     if state.live is None or state.live.id != event.session:
-        raise Inconsistent(f"a model chosen outside session {event.session}")
+        raise Inconsistent(f"model chosen outside session {event.session}")
     chosen = windows.opened(state, event)
     assert chosen.live is not None
     return chosen._replace(live=chosen.live._replace(model=event.model))

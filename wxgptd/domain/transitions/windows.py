@@ -37,7 +37,7 @@ def opened(
     """Return the state with a window for the message that `event` is about."""
     at, delivery = event.at, event.delivery
     if delivery in state.windows:
-        raise Inconsistent(f"delivery {delivery} arrived for the first time twice")
+        raise Inconsistent(f"delivery {delivery} arrived twice for the first time")
     window = Open(at - delay_s, 1, question, _session_of(state, event))
     windows = {**_remembered(state.windows, at), delivery: window}
     live = state.live.touched(at) if state.live is not None else None
@@ -69,7 +69,7 @@ def repeated(state: UserState, event: e.AttemptRepeated) -> UserState:
     """Return the state after another attempt."""
     window = state.windows.get(event.delivery)
     if window is None:
-        raise Inconsistent(f"delivery {event.delivery} repeated, but it never came")
+        raise Inconsistent(f"delivery {event.delivery} repeated, but it never arrived")
     again = window._replace(attempts=event.number)
     return state._replace(windows={**state.windows, event.delivery: again})
 
@@ -78,7 +78,7 @@ def offered(state: UserState, event: e.ReplyOffered) -> UserState:
     """Return the state with the reply of a window settled."""
     window = state.windows.get(event.delivery)
     if not isinstance(window, Open):
-        raise Inconsistent(f"a reply to {event.delivery} offered outside an open window")
+        raise Inconsistent(f"reply to {event.delivery} offered outside an open window")
     rest = event.rest
     live, past, unseen = state.live, state.past, state.unseen
     if event.kind in _TELLING or (event.notice == Notice.ALL_SAID and event.question):
