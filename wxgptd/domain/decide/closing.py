@@ -64,15 +64,15 @@ def stopped(
     question: DeliveryKey, why: str, at: float, written: Sequence[Written] = ()
 ) -> e.AnswerFailed:
     """Return the event that stops the answer to `question`, with the text `written` so far."""
-    nothing = Written(question, "", AnswerUsage())
-    kept = next((part for part in written if part.question == question), nothing)
+    empty = Written(question, "", AnswerUsage())
+    partial = next((part for part in written if part.question == question), empty)
     return e.AnswerFailed(
         at=at,
         question=question,
         reason=FailureReason.STOPPED,
-        text=kept.text,
+        text=partial.text,
         detail=why,
-        usage=kept.usage,
+        usage=partial.usage,
     )
 
 

@@ -97,12 +97,12 @@ def _note(state: UserState, fact: e.Fact) -> Events:
         case e.AnswerCompleted() | e.AnswerFailed() | e.AnswerRestarted():
             return (fact,) if _is_pending(state, fact.question) else ()
         case e.ContextTrimmed():
-            found = state.find(fact.question)
-            told = found is None or found[0].trimmed  # the user is told once per session
-            return () if told or not _is_pending(state, fact.question) else (fact,)
+            entry = state.find(fact.question)
+            is_told = entry is None or entry[0].trimmed  # the user is told once per session
+            return () if is_told or not _is_pending(state, fact.question) else (fact,)
         case e.PageOpened():
-            found = state.find(fact.question)
-            return () if found is None or found[1].page_opened else (fact,)
+            entry = state.find(fact.question)
+            return () if entry is None or entry[1].page_opened else (fact,)
         case e.StandingChanged():
             return _standing_changed(state, fact)
         case _ if isinstance(fact, e.AccountFact):
@@ -112,15 +112,15 @@ def _note(state: UserState, fact: e.Fact) -> Events:
 
 
 def _is_pending(state: UserState, name: DeliveryKey) -> bool:
-    found = state.find(name)
-    return found is not None and isinstance(found[1].answer, Pending)
+    entry = state.find(name)
+    return entry is not None and isinstance(entry[1].answer, Pending)
 
 
 def _standing_changed(state: UserState, changed: e.StandingChanged) -> Events:
     if changed.standing is not Standing.BLOCKED:
         return (changed,)
     reason = CloseReason.OPERATOR
-    given_up = closing.dropped(state.unanswered, reason, changed.at)
+    stopped = closing.dropped(state.unanswered, reason, changed.at)
     live = state.live
     closed = (closing.session_closed(live, reason, changed.at),) if live is not None else ()
-    return (*given_up, *closed, changed)
+    return (*stopped, *closed, changed)

@@ -98,10 +98,11 @@ def limit_on_question(
         return None
     today = list(questions_since(state, command.day_began_at))
     tomorrow = command.day_ends_at - command.at
-    asked, taken = len(today) + command.used.questions, tokens_of(today) + command.used.tokens
-    if limits.questions_per_day and asked >= limits.questions_per_day:
+    question_count = len(today) + command.used.questions
+    token_count = tokens_of(today) + command.used.tokens
+    if limits.questions_per_day and question_count >= limits.questions_per_day:
         return _limited(state, command, Notice.TOO_MANY_QUESTIONS, tomorrow, silent=silent)
-    if limits.tokens_per_day and taken >= limits.tokens_per_day:
+    if limits.tokens_per_day and token_count >= limits.tokens_per_day:
         return _limited(state, command, Notice.TOO_MANY_TOKENS, tomorrow, silent=silent)
     return None
 

@@ -133,10 +133,10 @@ def with_reminder(state: UserState, events: Events, at: float, policy: Policy) -
 
 def start_push(state: UserState, command: c.StartPush) -> Events:
     """Begin to push the next part of an answer that came too late for its window."""
-    found = state.find(command.question)
-    if found is None or state.push is not None:
+    entry = state.find(command.question)
+    if entry is None or state.push is not None:
         return ()
-    session, question = found
+    session, question = entry
     if (
         isinstance(question.answer, Pending)
         or question.page_opened

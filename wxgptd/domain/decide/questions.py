@@ -47,10 +47,10 @@ def resumed(
     last = routing.lapsed_session(state, command.message.assistants, command.policy, command.at)
     assert last is not None
     ttl_s = command.policy.session_ttl_s
-    decided = then(last.resumed(command.at, ttl_s))
-    if not any(map(_needs_session, decided)):
-        return decided  # a declined message resumes nothing
-    return (e.SessionResumed(at=command.at, session=last.id, ttl_s=ttl_s), *decided)
+    events = then(last.resumed(command.at, ttl_s))
+    if not any(map(_needs_session, events)):
+        return events  # a declined message resumes nothing
+    return (e.SessionResumed(at=command.at, session=last.id, ttl_s=ttl_s), *events)
 
 
 def _needs_session(event: e.Event) -> bool:

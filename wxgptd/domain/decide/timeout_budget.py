@@ -100,7 +100,7 @@ def is_suspicious(missing: Sequence[ExpectedRetry]) -> bool:
 
     This assumes that nothing else has arrived since the first of them was due.
     """
-    users = {one.openid for one in missing}
+    users = {retry.openid for retry in missing}
     return len(missing) >= SUSPICIOUS_MISSES and len(users) >= SUSPICIOUS_USERS
 
 

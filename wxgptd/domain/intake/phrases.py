@@ -252,8 +252,8 @@ class Vocabulary:
             **{command[1:]: Open(name, "") for command, name in assistants.items()},
         }
         self._words: dict[str, Phrase] = dict(OFFERED)
-        for key, chosen in words.items():
-            for word in filter(None, map(core, chosen)):
+        for key, synonyms in words.items():
+            for word in filter(None, map(core, synonyms)):
                 outside = Reach.OUTSIDE if word in ANSWERS_TOO else Reach.CONVERSATION
                 self._words.setdefault(word, Phrase(_ACTIONS[key], outside))
         # Longest first: /chat must not match a line meant for /chatgpt.
@@ -291,8 +291,8 @@ class Vocabulary:
                     return Phrase(Open(self.assistants[command], question), Reach.ANYWHERE)
         if folded.startswith("model") and not _NAME_GOES_ON.match(name, len("model")):
             # Some clients send the words of a tapped link still percent-encoded.
-            wanted = name[len("model") :].replace("%20", " ").strip(_ENDS + ":")
-            return Phrase(ChooseModel(wanted), Reach.ANYWHERE)
+            model = name[len("model") :].replace("%20", " ").strip(_ENDS + ":")
+            return Phrase(ChooseModel(model), Reach.ANYWHERE)
         word = core(name)
         if _ONE_WORD.fullmatch(word):
             nearest = self._nearest(word)
@@ -302,11 +302,11 @@ class Vocabulary:
 
     def _nearest(self, bare: str) -> str:
         """Return the command or word that is most similar to what was typed, or empty."""
-        known = {name: f"/{name}" for name in self._commands if name not in ("more", "models")}
-        known.update({word: word for word in self._words if not word.isascii()})
-        begun = [name for name in known if len(name) > 3 and bare.startswith(name)]
-        found = begun or get_close_matches(bare, known, n=1, cutoff=0.6)
-        return known[found[0]] if found else ""
+        candidates = {name: f"/{name}" for name in self._commands if name not in ("more", "models")}
+        candidates.update({word: word for word in self._words if not word.isascii()})
+        prefixed = [name for name in candidates if len(name) > 3 and bare.startswith(name)]
+        matches = prefixed or get_close_matches(bare, candidates, n=1, cutoff=0.6)
+        return candidates[matches[0]] if matches else ""
 
 
 def core(line: str) -> str:

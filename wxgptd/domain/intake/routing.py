@@ -164,13 +164,13 @@ def route(state: UserState, message: Message, policy: Policy, at: float) -> Rout
         return Ruled(message.always)
     if isinstance(message.content, Ignorable):
         return Ruled(message.otherwise) if message.otherwise else Left(Why.EVENT)
-    found = _of_conversation(state, message, policy, at)
-    return Full() if message.full and _grows(found) else found
+    decision = _route_conversation(state, message, policy, at)
+    return Full() if message.full and _needs_space(decision) else decision
 
 
-def _grows(found: Route) -> bool:
+def _needs_space(decision: Route) -> bool:
     """Return whether a route needs space in the log."""
-    match found:
+    match decision:
         case Command(action=phrases.Open() | phrases.Retry() | phrases.Resume()):
             return True
         case Command(resumes=True) | Ask() | Hint():
@@ -179,23 +179,23 @@ def _grows(found: Route) -> bool:
             return False
 
 
-def _of_conversation(state: UserState, message: Message, policy: Policy, at: float) -> Route:
+def _route_conversation(state: UserState, message: Message, policy: Policy, at: float) -> Route:
     live = state.live_at(at)
     if live is None and message.otherwise is not None:
         # The other rules yield to commands only.
         lapsed = lapsed_session(state, message.assistants, policy, at)
         command = _command(state, message, policy, at, lapsed, conversing=False)
-        found: Route = command or Ruled(message.otherwise)
+        decision: Route = command or Ruled(message.otherwise)
     elif not (live or state.version or policy.open_with) and _is_idle(message):
         return Left(Why.OUTSIDE)  # most messages of most accounts
     else:
-        found = _unruled(state, live, message, policy, at)
-    if not isinstance(found, Left | Ruled) and state.find(message.delivery) is not None:
+        decision = _route_without_rule(state, live, message, policy, at)
+    if not isinstance(decision, Left | Ruled) and state.find(message.delivery) is not None:
         return Left(Why.LATE)  # its window was dropped long ago, but it is never asked twice
-    return found
+    return decision
 
 
-def _unruled(
+def _route_without_rule(
     state: UserState, live: Session | None, message: Message, policy: Policy, at: float
 ) -> Route:
     """Return who handles a message if no rule does."""
@@ -208,12 +208,12 @@ def _unruled(
         return command
     if live is not None:
         return Ask()
-    if after is AfterExpiry.RESUME and _is_something(message.content):
+    if after is AfterExpiry.RESUME and _has_content(message.content):
         return Ask(resumes=True)
     hinted = bool(state.hinted_at) and at - state.hinted_at < HINT_EVERY_S
     if after is AfterExpiry.HINT and not hinted and phrases.spoken(message.content).strip():
         return Hint()
-    if policy.open_with and _is_something(message.content):
+    if policy.open_with and _has_content(message.content):
         return Ask()
     if lapsed is not None and policy.after_expiry is AfterExpiry.IGNORE:
         return Left(Why.IGNORED)
@@ -225,7 +225,7 @@ def _is_idle(message: Message) -> bool:
     return not message.tapped and isinstance(action, phrases.Say | phrases.ChooseModel)
 
 
-def _is_something(content: Content) -> bool:
+def _has_content(content: Content) -> bool:
     return not isinstance(content, Text) or bool(content.text.strip())
 
 
@@ -270,28 +270,28 @@ def _command(
         return _continue(state, message, policy, at, lapsed, conversing=conversing)
     live = state.live_at(at)
     resumes = lapsed is not None
-    going_on = live is not None or (resumes and policy.after_expiry is AfterExpiry.RESUME)
-    counts = (
+    continues = live is not None or (resumes and policy.after_expiry is AfterExpiry.RESUME)
+    is_recognised = (
         message.tapped
         or reach is Reach.ANYWHERE
         or (reach is Reach.CONVERSATION and conversing)
-        or (reach is Reach.OUTSIDE and conversing and bool(policy.open_with) and not going_on)
+        or (reach is Reach.OUTSIDE and conversing and bool(policy.open_with) and not continues)
     )
-    if not counts:
+    if not is_recognised:
         return None
     match action:
         case phrases.Retry():
             return Command(action, resumes)
         case phrases.Resume():
-            known = resumes or message.tapped or state.held_at(at) is not None
-            return Command(action, resumes) if known else None
-        case phrases.ChooseModel(model=wanted):
+            can_resume = resumes or message.tapped or state.held_at(at) is not None
+            return Command(action, resumes) if can_resume else None
+        case phrases.ChooseModel(model=requested):
             session = live or lapsed
             assistant = session.assistant if session is not None else policy.open_with
             names = [model.lower() for model in policy.models.get(assistant, ())]
-            is_question = not wanted.isascii() and wanted.lower() not in names
-            counts = conversing or message.tapped
-            return Command(action, resumes) if counts and not is_question else None
+            is_question = not requested.isascii() and requested.lower() not in names
+            is_recognised = conversing or message.tapped
+            return Command(action, resumes) if is_recognised and not is_question else None
         case _:
             return Command(action)
 
@@ -311,18 +311,18 @@ def _continue(
     live = state.live_at(at)
     if not (conversing or message.tapped or message.phrase.reach is Reach.ANYWHERE):
         return None
-    if live is None or not _asks_on(live):
+    if live is None or not _offers_more(live):
         question = next(_unfinished(state, at - policy.link_ttl_s), None)
         if question is not None:
             return Proceed(question.delivery)
-    free = message.tapped or message.otherwise is None
-    if free and lapsed is not None and _asks_on(lapsed):
+    may_resume = message.tapped or message.otherwise is None
+    if may_resume and lapsed is not None and _offers_more(lapsed):
         return Ask(resumes=True)  # the answer offered to continue
-    if _asks_on(live):
+    if _offers_more(live):
         return None
     asks = action.may_ask and not message.tapped
-    known = live is not None or bool(state.past) or message.tapped
-    return None if asks or not known else Command(action)
+    has_history = live is not None or bool(state.past) or message.tapped
+    return None if asks or not has_history else Command(action)
 
 
 def _unfinished(state: UserState, since: float) -> Iterator[Question]:
@@ -331,12 +331,14 @@ def _unfinished(state: UserState, since: float) -> Iterator[Question]:
         if session.closed in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED):
             continue
         for question in reversed(session.questions.values()):  # type: ignore[call-overload]
-            on_its_way = state.push is not None and state.push.before.delivery == question.delivery
-            if question.asked_at >= since and (question.has_more() or on_its_way):
+            is_being_pushed = (
+                state.push is not None and state.push.before.delivery == question.delivery
+            )
+            if question.asked_at >= since and (question.has_more() or is_being_pushed):
                 yield question
 
 
-def _asks_on(live: Session | None) -> bool:
+def _offers_more(live: Session | None) -> bool:
     """Return whether the newest answer ended with an invitation to continue."""
     newest: Question | None = live.newest if live is not None else None
     if newest is None or newest.has_more():

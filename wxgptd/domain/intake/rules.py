@@ -113,30 +113,30 @@ def keyword(words: Sequence[str]) -> Matcher:
     folded = tuple(word.casefold() for word in words)
 
     def match(content: Content) -> bool:
-        said = _folded(content)
-        return any(word in said for word in folded)
+        text = _folded(content)
+        return any(word in text for word in folded)
 
     return match
 
 
 def exact(words: Sequence[str]) -> Matcher:
     """Match words typed or spoken that are one of `words`, ignoring case and final full stops."""
-    known = frozenset(_unended(word.casefold()) for word in words)
-    return lambda content: _unended(_folded(content)) in known
+    phrases = frozenset(_without_final_punctuation(word.casefold()) for word in words)
+    return lambda content: _without_final_punctuation(_folded(content)) in phrases
 
 
-def _unended(said: str) -> str:
-    """Return `said` without the punctuation that phone keyboards end sentences with."""
-    said = said.strip()
-    return said.rstrip("。！.! ") or said
+def _without_final_punctuation(text: str) -> str:
+    """Return `text` without the punctuation that phone keyboards end sentences with."""
+    text = text.strip()
+    return text.rstrip("。！.! ") or text
 
 
 def regex(pattern: Pattern) -> Matcher:
     """Match words typed or spoken that contain `pattern`."""
 
     def match(content: Content) -> bool:
-        said = _said(content)
-        return bool(said) and pattern.search(said) is not None
+        text = _spoken(content)
+        return bool(text) and pattern.search(text) is not None
 
     return match
 
@@ -147,15 +147,15 @@ def event(name: str, key: str = "") -> Matcher:
 
     def match(content: Content) -> bool:
         match content:
-            case Ignorable(name=found, key=found_key):
+            case Ignorable(name=event_name, key=event_key):
                 pass
-            case Subscribe(scene=found_key):
-                found = "subscribe"
+            case Subscribe(scene=event_key):
+                event_name = "subscribe"
             case Unsubscribe():
-                found, found_key = "unsubscribe", ""
+                event_name, event_key = "unsubscribe", ""
             case _:
                 return False
-        return found.casefold() == folded and key in ("", found_key)
+        return event_name.casefold() == folded and key in ("", event_key)
 
     return match
 
@@ -186,7 +186,7 @@ def kind_of(content: Content) -> str:
             return "event"
 
 
-def _said(content: Content) -> str:
+def _spoken(content: Content) -> str:
     """Return what the user typed or spoke; the title of a shared link does not count."""
     if isinstance(content, Text) and content.kind in ("text", "voice"):
         return content.text[:MAX_CHARS]
@@ -196,7 +196,7 @@ def _said(content: Content) -> str:
 @lru_cache(maxsize=1)
 def _folded(content: Content) -> str:
     """Return the words of a message, case-folded once for all rules."""
-    return _said(content).casefold()
+    return _spoken(content).casefold()
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,12 +100,12 @@ class Question(NamedTuple):
 
         If no `rest` follows, a failure has been reported too.
         """
-        told = isinstance(self.answer, Failed) and not rest
+        tells_failure = isinstance(self.answer, Failed) and not rest
         return self._replace(
             offered=max(self.offered, end),
             all_offered=self.all_offered or not rest,
             style=style,
-            failure_told=self.failure_told or told,
+            failure_told=self.failure_told or tells_failure,
         )
 
     def seen(self) -> Question:

@@ -110,9 +110,9 @@ class UserState(NamedTuple):
     def find(self, question: DeliveryKey) -> tuple[Session, Question] | None:
         """Return the question with that name and its session, or None."""
         for session in self.sessions():
-            found = session.questions.get(question)
-            if found is not None:
-                return session, found
+            entry = session.questions.get(question)
+            if entry is not None:
+                return session, entry
         return None
 
     def question(self, name: DeliveryKey) -> Question:
@@ -121,15 +121,15 @@ class UserState(NamedTuple):
         Raises:
             Inconsistent: there is none.
         """
-        found = self.find(name)
-        if found is None:
+        entry = self.find(name)
+        if entry is None:
             raise Inconsistent(f"no question {name}")
-        return found[1]
+        return entry[1]
 
     def session_of(self, question: DeliveryKey) -> SessionId:
         """Return the session of the question with that name, or empty."""
-        found = self.find(question)
-        return found[0].id if found is not None else NO_SESSION
+        entry = self.find(question)
+        return entry[0].id if entry is not None else NO_SESSION
 
     def sessions_with(self, question: Question) -> tuple[Session | None, tuple[Session, ...]]:
         """Return the live session and the past ones with `question` replaced in its session."""
@@ -161,9 +161,9 @@ class UserState(NamedTuple):
         """Return the questions to be answered now: the oldest unanswered one of each session."""
         heads: dict[SessionId, DeliveryKey] = {}
         for name in self.unanswered:
-            found = self.find(name)
-            if found is not None:
-                heads.setdefault(found[0].id, name)
+            entry = self.find(name)
+            if entry is not None:
+                heads.setdefault(entry[0].id, name)
         return tuple(heads.values())
 
     def reminder(self, at: float, link_ttl_s: float) -> Question | None:
@@ -190,20 +190,20 @@ class UserState(NamedTuple):
 
     def trimmed(self, before: float) -> UserState:
         """Return the state without past sessions that ended before that time with nothing open."""
-        kept = tuple(
-            one
-            for one in self.past
-            if one.closed_at >= before
-            or any(name in one.questions for name in (*self.unanswered, *self.unseen))
+        past = tuple(
+            session
+            for session in self.past
+            if session.closed_at >= before
+            or any(name in session.questions for name in (*self.unanswered, *self.unseen))
         )
-        if len(kept) == len(self.past):
+        if len(past) == len(self.past):
             return self
-        return self._replace(past=kept, history_since=before)
+        return self._replace(past=past, history_since=before)
 
     def stands(self, at: float) -> Standing:
         """Return the user's standing at `at`: a temporary one may have ended."""
-        over = 0 < self.standing_until <= at
-        return Standing.DEFAULT if over else self.standing
+        has_ended = 0 < self.standing_until <= at
+        return Standing.DEFAULT if has_ended else self.standing
 
 
 EMPTY = UserState()

@@ -35,29 +35,31 @@ def messages(session: Session, question: DeliveryKey, system_prompt: str) -> tup
     Only earlier questions are included: a later one may be answered already. A question that was
     retried is included once.
     """
-    told: list[Message] = [Message("system", system_prompt)] if system_prompt else []
+    prompt: list[Message] = [Message("system", system_prompt)] if system_prompt else []
     retried = _retried(session, question)
     for turn in session.questions.values():
         if turn.delivery in retried:
             continue
         if turn.delivery == question:
-            told.append(Message("user", turn.text, turn.image))
+            prompt.append(Message("user", turn.text, turn.image))
             break
-        answer = _kept(turn)
+        answer = _retained_answer(turn)
         if answer:
-            told.append(Message("user", turn.text, turn.image))
-            told.append(Message("assistant", answer))
-    pictured = [place for place, message in enumerate(told) if message.picture]
+            prompt.append(Message("user", turn.text, turn.image))
+            prompt.append(Message("assistant", answer))
+    pictured = [place for place, message in enumerate(prompt) if message.picture]
     for place in pictured[:-MAX_PICTURES]:
-        told[place] = replace(told[place], content=told[place].content or "[…]", picture="")
-    return tuple(told)
+        prompt[place] = replace(prompt[place], content=prompt[place].content or "[…]", picture="")
+    return tuple(prompt)
 
 
 def _retried(session: Session, question: DeliveryKey) -> frozenset[DeliveryKey]:
     """Return the questions repeated by `question`, or by an earlier one that has an answer."""
     retried: set[DeliveryKey] = set()
     for turn in session.questions.values():
-        repeated = turn.retries if turn.delivery == question or _kept(turn) else DeliveryKey("")
+        repeated = (
+            turn.retries if turn.delivery == question or _retained_answer(turn) else DeliveryKey("")
+        )
         while repeated and repeated not in retried:
             retried.add(repeated)
             repeated = session.questions[repeated].retries
@@ -79,17 +81,17 @@ def fitted(
     if not limit or tokens_of(told) <= limit:
         return told, 0
     # Binary search for the smallest number of turns to leave out.
-    least, most = 1, turns
-    while least < most:
-        middle = (least + most) // 2
+    low, high = 1, turns
+    while low < high:
+        middle = (low + high) // 2
         if tokens_of([*told[:head], *told[head + 2 * middle :]]) <= limit:
-            most = middle
+            high = middle
         else:
-            least = middle + 1
-    return ([*told[:head], *told[head + 2 * most :]], most) if turns else (told, 0)
+            low = middle + 1
+    return ([*told[:head], *told[head + 2 * high :]], high) if turns else (told, 0)
 
 
-def _kept(turn: Question) -> str:
+def _retained_answer(turn: Question) -> str:
     match turn.answer:
         case Completed(text=text):
             return text

@@ -39,7 +39,7 @@ def estimate(text: str) -> int:
 
 def size(told: Sequence[Message]) -> int:
     """Return the length of the messages' text, in bytes of UTF-8."""
-    return sum(len(one.content.encode("utf-8", "replace")) for one in told)
+    return sum(len(message.content.encode("utf-8", "replace")) for message in told)
 
 
 ModelName = tuple[AssistantName, str]
@@ -56,15 +56,15 @@ class Calibration:
         """Record how many tokens a prompt had, as the server reported."""
         if prompt_bytes < LEARN_FROM_BYTES or not 0 < prompt_tokens <= 4 * prompt_bytes:
             return  # too short to be informative, or an implausible count
-        seen, counted = self.known.get(model, (0.0, 0.0))
-        kept = min(1.0, _REMEMBERED_BYTES / (seen + prompt_bytes))
-        self.known[model] = kept * seen + prompt_bytes, kept * counted + prompt_tokens
+        bytes_seen, tokens_seen = self.known.get(model, (0.0, 0.0))
+        weight = min(1.0, _REMEMBERED_BYTES / (bytes_seen + prompt_bytes))
+        self.known[model] = weight * bytes_seen + prompt_bytes, weight * tokens_seen + prompt_tokens
 
     def tokens(self, model: ModelName, told: Sequence[Message]) -> int:
         """Return roughly how many tokens the messages have for `model`."""
-        pictures = sum(PICTURE_TOKENS for one in told if one.picture)
-        seen, counted = self.known.get(model, (0.0, 0.0))
-        if not seen:
+        pictures = sum(PICTURE_TOKENS for message in told if message.picture)
+        bytes_seen, tokens_seen = self.known.get(model, (0.0, 0.0))
+        if not bytes_seen:
             return ceil(size(told) * FIRST_GUESS) + MESSAGE_TOKENS * len(told) + pictures
         # The ratio includes the overhead of messages.
-        return ceil(size(told) * counted / seen) + pictures
+        return ceil(size(told) * tokens_seen / bytes_seen) + pictures

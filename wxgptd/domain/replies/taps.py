@@ -25,7 +25,7 @@ _PLACEHOLDER = re.compile(r"(?<!\{)\{tap:([^{}|]*)(?:\|([^{}]*))?\}")
 @lru_cache(maxsize=512)
 def link(words: str, label: str = "") -> str:
     """Return a link shown as `label` that sends `words` when tapped; both are the operator's."""
-    sent = _UNSAFE.sub(lambda found: quote(found.group(), safe=""), words)
+    sent = _UNSAFE.sub(lambda match: quote(match.group(), safe=""), words)
     shown = (label or words).translate(_FULL_WIDTH)
     return _LINK.format(sent, shown)
 
@@ -33,17 +33,17 @@ def link(words: str, label: str = "") -> str:
 class Placeholder:
     """The value that fills `{tap:WORDS|LABEL}` in a template."""
 
-    def __format__(self, said: str) -> str:
-        words, _, label = said.partition("|")
+    def __format__(self, spec: str) -> str:
+        words, _, label = spec.partition("|")
         return link(words, label)
 
 
 def filled(text: str, *, links: bool = True) -> str:
     """Return `text`, which is not a template, with its taps replaced by `links` or by words."""
     if links:
-        return _PLACEHOLDER.sub(lambda found: link(found[1], found[2] or ""), text)
-    beside = _PLACEHOLDER.sub("", text)
-    return _PLACEHOLDER.sub(lambda found: _in_words(found[1], found[2] or "", beside), text)
+        return _PLACEHOLDER.sub(lambda match: link(match[1], match[2] or ""), text)
+    surrounding = _PLACEHOLDER.sub("", text)
+    return _PLACEHOLDER.sub(lambda match: _in_words(match[1], match[2] or "", surrounding), text)
 
 
 def in_words(template: str) -> str:
@@ -53,23 +53,23 @@ def in_words(template: str) -> str:
     without a label it becomes those words.
     """
     parts = list(Formatter().parse(template))
-    beside = "".join(literal for literal, *_ in parts)
-    written = []
-    for literal, field, said, _ in parts:
-        written.append(literal.replace("{", "{{").replace("}", "}}"))
+    surrounding = "".join(literal for literal, *_ in parts)
+    pieces = []
+    for literal, field, spec, _ in parts:
+        pieces.append(literal.replace("{", "{{").replace("}", "}}"))
         if field == "tap":
-            words, _, label = (said or "").partition("|")
-            written.append(_in_words(words, label, beside))
+            words, _, label = (spec or "").partition("|")
+            pieces.append(_in_words(words, label, surrounding))
         elif field is not None:
-            written.append(f"{{{field}}}")
-    return "".join(written)
+            pieces.append(f"{{{field}}}")
+    return "".join(pieces)
 
 
-def _in_words(words: str, label: str, beside: str) -> str:
+def _in_words(words: str, label: str, surrounding: str) -> str:
     if not label:
         return words
-    named = rf"(?<![A-Za-z0-9_/]){re.escape(words)}(?![A-Za-z0-9_])"
-    return label if re.search(named, beside) else f"{label}（{words}）"
+    pattern = rf"(?<![A-Za-z0-9_/]){re.escape(words)}(?![A-Za-z0-9_])"
+    return label if re.search(pattern, surrounding) else f"{label}（{words}）"
 
 
 def faults(said: str) -> Iterator[str]:

@@ -279,7 +279,7 @@ def faults(name: str, text: str) -> Iterator[str]:
         elif field is not None:
             used.add(field)
     for placeholder in sorted(used - allowed):
-        choice = ", ".join(f"{{{known}}}" for known in (*sorted(allowed), "tap:WORDS"))
+        choice = ", ".join(f"{{{option}}}" for option in (*sorted(allowed), "tap:WORDS"))
         yield f"uses {{{placeholder}}}, but may use: {choice}"
 
 

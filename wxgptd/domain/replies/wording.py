@@ -88,8 +88,8 @@ def room(texts: Texts, link: str) -> int:
         for reason in FailureReason
     ]
     longest = max(len(footer.encode()) for footer in footers) + len("\n\n")
-    beside = "".join(f"\n\n{_fill(text)}" for text in (texts.trimmed, texts.ai_label))
-    return max(PLANNED_REPLY_BYTES - longest - len(beside.encode()), LEAST_ROOM_BYTES)
+    extras = "".join(f"\n\n{_fill(text)}" for text in (texts.trimmed, texts.ai_label))
+    return max(PLANNED_REPLY_BYTES - longest - len(extras.encode()), LEAST_ROOM_BYTES)
 
 
 def render(
@@ -105,16 +105,16 @@ def render(
     `question` is the one that the reply is about; `link` leads to its page, or to the history.
     `reminder` is the line about an unseen answer.
     """
-    text = _whole(reply, question, link, texts, context)
+    text = _render_with_trim_notice(reply, question, link, texts, context)
     # Answers are cut to fit; a fixed text may be too long once an operator's values are filled in.
     room = MAX_REPLY_BYTES - (len(f"\n\n{reminder}".encode("utf-8", "replace")) if reminder else 0)
     if len(text.encode("utf-8", "replace")) > room:
         # Without taps, so that no link is cut in the middle.
-        text = _whole(reply, question, link, in_words(texts), context.in_words())
+        text = _render_with_trim_notice(reply, question, link, in_words(texts), context.in_words())
     return _with_footer(text[: paging.cut(text, 0, room)], reminder)
 
 
-def _whole(
+def _render_with_trim_notice(
     reply: Reply, question: Question | None, link: str, texts: Texts, context: ReplyContext
 ) -> str:
     text = _render(reply, question, link, texts, context)
@@ -125,18 +125,18 @@ def _whole(
 
 def reminder(unseen: Question, link: str, texts: Texts) -> str:
     """Return the line that reminds the user of an unseen answer."""
-    asked = inert(" ".join(without_controls(unseen.text).split())) or texts.page_picture
-    if len(asked) > MAX_REMINDED_CHARS:
-        asked = asked[:MAX_REMINDED_CHARS] + "…"
-    return _fill(texts.unseen, question=asked, link=link)
+    excerpt = inert(" ".join(without_controls(unseen.text).split())) or texts.page_picture
+    if len(excerpt) > MAX_REMINDED_CHARS:
+        excerpt = excerpt[:MAX_REMINDED_CHARS] + "…"
+    return _fill(texts.unseen, question=excerpt, link=link)
 
 
 def pushed(push: PushStarted, question: Question, link: str, texts: Texts, *, last: bool) -> str:
     """Return the text of a pushed part; the `last` one allowed states where the rest is."""
     if push.start == push.end:
         return _failure(question, texts)
-    whole = paging.readable(question.answer.text, push.style)
-    body = paging.page(whole, push.start, push.end, push.style)
+    answer = paging.readable(question.answer.text, push.style)
+    body = paging.page(answer, push.start, push.end, push.style)
     if push.rest and not last:
         return _with_footer(body, "")
     return _with_footer(body, _footer(question, link, texts, rest=push.rest))
@@ -168,8 +168,8 @@ def _render(
             return _with_footer(body, _fill(footer, link=link))
         case ReplyKind.ANSWER:
             assert question is not None
-            whole = paging.readable(question.answer.text, reply.style)
-            body = paging.page(whole, reply.start, reply.end, reply.style)
+            answer = paging.readable(question.answer.text, reply.style)
+            body = paging.page(answer, reply.start, reply.end, reply.style)
             footer = _footer(question, link, texts, rest=reply.rest)
             return _with_footer(_labelled(body, reply, texts), footer)
 

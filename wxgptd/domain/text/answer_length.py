@@ -80,8 +80,10 @@ class Pace(NamedTuple):
         if writing_s <= 0:
             return 0
         char_s = max(self.char_s + self.char_varies_s, LEAST_CHAR_S)
-        most = room_bytes // BYTES_PER_CHAR
-        chars = int((most if writing_s > char_s * most else writing_s / char_s) / OVERSHOOT)
+        max_chars = room_bytes // BYTES_PER_CHAR
+        chars = int(
+            (max_chars if writing_s > char_s * max_chars else writing_s / char_s) / OVERSHOOT
+        )
         return chars // 10 * 10 if chars >= MIN_CHARS else 0
 
 
@@ -90,8 +92,8 @@ _LIMIT = re.compile(r"\n\n（请用不超过 (\d+) 个字回答：.*）$", re.DO
 
 def limit_in(asked: str) -> tuple[str, int]:
     """Return the question without the request that `with_limit` added, and its limit, or 0."""
-    found = _LIMIT.search(asked)
-    return (asked[: found.start()], int(found[1])) if found else (asked, 0)
+    match = _LIMIT.search(asked)
+    return (asked[: match.start()], int(match[1])) if match else (asked, 0)
 
 
 def _moved(mean: float, value: float) -> float:

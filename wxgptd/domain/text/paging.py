@@ -29,8 +29,8 @@ _JOINERS = "\u200d\ufe0e\ufe0f"
 @lru_cache(maxsize=16)
 def readable(text: str, style: Style, *, growing: bool = False) -> str:
     """Return an answer as the chat shows it; of a `growing` one, the part that will not change."""
-    shown = text if style is Style.MARKDOWN else plain(text, growing=growing)
-    return inert(shown, growing=growing)
+    rendered = text if style is Style.MARKDOWN else plain(text, growing=growing)
+    return inert(rendered, growing=growing)
 
 
 def page(text: str, start: int, end: int, style: Style) -> str:
@@ -65,12 +65,12 @@ def cut(
             _last(text, start, longest, 1, (_CLAUSE, _SPACE)) or longest
         )
     # No boundary is worth a slice that is less than half full.
-    least = max(1, _longest_fit(text, start, room // 2) - start)
+    min_chars = max(1, _longest_fit(text, start, room // 2) - start)
     outside = _before_open_fence(text, start, longest)
-    if outside - start >= least:
+    if outside - start >= min_chars:
         longest = outside
     for boundary in (_PARAGRAPH, _LINE, _SENTENCE, _CLAUSE, _SPACE):
-        end = _last(text, start, longest, least, (boundary,))
+        end = _last(text, start, longest, min_chars, (boundary,))
         if end:
             return end
     return longest
@@ -100,17 +100,17 @@ def _sticks(before: str, after: str) -> bool:
 
 
 def _last(
-    text: str, start: int, end: int, least: int, boundaries: tuple[re.Pattern[str], ...]
+    text: str, start: int, end: int, min_chars: int, boundaries: tuple[re.Pattern[str], ...]
 ) -> int:
     """Return the last boundary in (start + least, end], or 0."""
-    found = 0
+    position = 0
     # Look one character past `end`: a full stop ends a sentence if a space follows.
     window = text[start : end + 1]
     for boundary in boundaries:
         for match in boundary.finditer(window):
-            if least <= match.end() <= end - start:
-                found = max(found, start + match.end())
-    return found
+            if min_chars <= match.end() <= end - start:
+                position = max(position, start + match.end())
+    return position
 
 
 def _before_open_fence(text: str, start: int, end: int) -> int:

@@ -68,7 +68,7 @@ class _Writer:
 
     def blocks(self, tokens: Sequence[Token]) -> None:
         """Write all of `tokens`."""
-        last = max((at for at, one in enumerate(tokens) if one.type == "inline"), default=-1)
+        last = max((at for at, token in enumerate(tokens) if token.type == "inline"), default=-1)
         at = 0
         while at < len(tokens):
             token = tokens[at]
@@ -126,13 +126,13 @@ class _Writer:
     def _inline(self, token: Token, around: Token, *, is_open: bool) -> None:
         tokens = token.children or []
         if is_open and around.type == "paragraph_open":
-            said = _words(decided(token.content, _parser)).rstrip()
+            text = _words(decided(token.content, _parser)).rstrip()
         else:
-            said = _words(tokens)
+            text = _words(tokens)
         if around.type == "heading_open":
-            said = f"【{said}】" if said.strip() else ""
-        if said.strip():
-            self._write(said, around)
+            text = f"【{text}】" if text.strip() else ""
+        if text.strip():
+            self._write(text, around)
 
     def _code(self, token: Token) -> None:
         self._apart = True
@@ -153,8 +153,8 @@ class _Writer:
             if token.type == "tr_open":
                 rows.append([])
             elif token.type == "inline":
-                said = _words(token.children or [])
-                rows[-1].append(said.replace("\n", " ").strip())
+                text = _words(token.children or [])
+                rows[-1].append(text.replace("\n", " ").strip())
         columns, *rest = rows
         wide = any(len(column) > _MAX_COLUMN for column in columns)
         self._apart = True
@@ -176,17 +176,17 @@ class _Writer:
                 self._write(f"{mark}{_joined([column, cell])}", table)
                 mark = "  "
 
-    def _write(self, said: str, block: Token, *, rstrip: bool = True) -> None:
+    def _write(self, text: str, block: Token, *, rstrip: bool = True) -> None:
         """Write the lines of `block`, after an empty line if the source has one there."""
         begin = block.map[0] if block.map else 0
         blank = begin > 0 and not self._source[begin - 1].strip(" \t>")
         margin = "".join(self._margins)
         if self.lines and (self._apart or blank) and self.lines[-1].strip(f" {MARGIN}"):
-            self.lines.append("".join(one for one in self._margins if one == MARGIN).rstrip())
+            self.lines.append("".join(part for part in self._margins if part == MARGIN).rstrip())
         self._apart = False
         first = margin if self._bullet is None else "".join(self._margins[:-1]) + self._bullet
         self._bullet = None
-        for line in said.split("\n"):
+        for line in text.split("\n"):
             written = first + line
             self.lines.append(written.rstrip(" \t") if rstrip else written)
             first = margin
@@ -208,32 +208,32 @@ def _end(tokens: Sequence[Token], begin: int) -> int:
 
 def _words(tokens: Sequence[Token]) -> str:
     """Return the text of `tokens`, without their marks."""
-    said: list[str] = []
+    parts: list[str] = []
     links: list[tuple[int, Token]] = []
     for token in tokens:
         match token.type:
             case "softbreak" | "hardbreak":
-                said.append("\n")
+                parts.append("\n")
             case "formula":
-                said.append(formula(token.content.strip()))
+                parts.append(formula(token.content.strip()))
             case "footnote_reference_open":
-                said.append("[")
+                parts.append("[")
             case "footnote_reference_close":
-                said.append("]")
+                parts.append("]")
             case "image":
                 label = _words(token.children or [])
-                said.append(_linked(label.strip(), str(token.attrs.get("src", ""))))
+                parts.append(_linked(label.strip(), str(token.attrs.get("src", ""))))
             case "link_open":
-                links.append((len(said), token))
+                links.append((len(parts), token))
             case "link_close":
                 begin, opening = links.pop()
-                label = "".join(said[begin:])
+                label = "".join(parts[begin:])
                 if opening.markup not in ("linkify", "autolink"):  # whose label is the address
                     label = _linked(label.strip(), str(opening.attrs["href"]))
-                said[begin:] = [label]
+                parts[begin:] = [label]
             case _:
-                said.append(token.content)
-    return "".join(said)
+                parts.append(token.content)
+    return "".join(parts)
 
 
 def _linked(label: str, address: str) -> str:

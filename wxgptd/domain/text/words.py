@@ -28,7 +28,7 @@ class WordList:
         lengths: defaultdict[str, set[int]] = defaultdict(set)
         for word in self._words:
             lengths[word[:2]].add(len(word))
-        self._lengths = {head: tuple(sorted(found)) for head, found in lengths.items()}
+        self._lengths = {head: tuple(sorted(sizes)) for head, sizes in lengths.items()}
         self._longest = max(map(len, self._words), default=0)
 
     def __len__(self) -> int:
@@ -57,13 +57,13 @@ class WordList:
 class Watch:
     """Searches each piece of a text together with the end of the previous ones."""
 
-    def __init__(self, words: WordList, kept: int) -> None:
+    def __init__(self, words: WordList, overlap: int) -> None:
         self._words = words
-        self._kept = kept
+        self._overlap = overlap
         self._before = ""
 
     def objects(self, piece: str) -> bool:
         """Return whether the text contains one of the words, now that `piece` is appended to it."""
         text = self._before + _folded(piece)
-        self._before = text[-self._kept :] if self._kept else ""
+        self._before = text[-self._overlap :] if self._overlap else ""
         return self._words.match_folded(text)

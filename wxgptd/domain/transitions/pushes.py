@@ -25,8 +25,8 @@ def _started(state: UserState, event: e.PushStarted) -> UserState:
     before = state.question(event.question)
     pushed = before.offered_to(event.end, event.style, rest=event.rest)
     live, past = state.sessions_with(pushed)
-    counted = push_quota.with_one_more(state, event.at)
-    return counted._replace(live=live, past=past, push=Push(before))
+    updated = push_quota.with_one_more(state, event.at)
+    return updated._replace(live=live, past=past, push=Push(before))
 
 
 def _delivered(state: UserState, event: e.PushDelivered) -> UserState:

@@ -97,14 +97,14 @@ def _is_worth_a_look(answer: Completed | Failed) -> bool:
 
 def trimmed(state: UserState, event: e.ContextTrimmed) -> UserState:
     """Return the state with older turns left out of a question's prompt."""
-    found = state.find(event.question)
-    if found is None:
+    entry = state.find(event.question)
+    if entry is None:
         raise Inconsistent(f"no question {event.question}")
-    session, question = found
+    session, question = entry
     changed = session.with_question(question._replace(trimmed=True))._replace(trimmed=True)
     if state.live is not None and state.live.id == session.id:
         return state._replace(live=changed)
-    past = tuple(changed if one.id == session.id else one for one in state.past)
+    past = tuple(changed if other.id == session.id else other for other in state.past)
     return state._replace(past=past)
 
 

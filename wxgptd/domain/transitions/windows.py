@@ -70,8 +70,8 @@ def repeated(state: UserState, event: e.AttemptRepeated) -> UserState:
     window = state.windows.get(event.delivery)
     if window is None:
         raise Inconsistent(f"delivery {event.delivery} repeated, but it never arrived")
-    again = window._replace(attempts=event.number)
-    return state._replace(windows={**state.windows, event.delivery: again})
+    updated = window._replace(attempts=event.number)
+    return state._replace(windows={**state.windows, event.delivery: updated})
 
 
 def offered(state: UserState, event: e.ReplyOffered) -> UserState:
