@@ -117,7 +117,7 @@ class Reach(StrEnum):
 
 
 class Phrase(NamedTuple):
-    """What a line asks for, and where that counts."""
+    """What a line asks for, and where it is recognised."""
 
     action: Action
     reach: Reach
@@ -199,7 +199,7 @@ OFFERED: Mapping[str, Phrase] = {
 """The words that the catalogue's taps send; always understood."""
 
 OFFERED_BY = {"继续": "continue", "continue": "continue", "重试": "retry", "停止": "stop"}
-"""The `[commands]` key under which each of them may be configured, too."""
+"""The `[commands]` key under which each of them can be configured as well."""
 
 MAX_COMMAND_CHARS = 40
 """A longer message is never a phrase as a whole."""

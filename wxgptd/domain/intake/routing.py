@@ -145,7 +145,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """The session has expired: the message is held back, and a hint tells how to continue."""
+    """The session has expired: the message is held back, and a hint explains how to continue."""
 
 
 Route = Left | Ruled | Full | Known | Membership | Command | Proceed | Ask | Hint

@@ -1,7 +1,7 @@
-"""How many tokens a text has, without any model's vocabulary.
+"""Estimate how many tokens a text has, without any model's vocabulary.
 
-At first a guess, then an estimate from the token usage that the server reports: a model's prompts
-have about as many tokens per byte as its earlier ones had.
+The first estimate is a guess; later ones follow the token usage that the server reports: a model's
+prompts have about as many tokens per byte as its earlier ones had.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the catalogue's texts are filled in for settled replies, pushes and pages.
+"""Fill in the catalogue's texts for settled replies, pushes and pages.
 
 Pure: the same reply gives the same text, however often WeChat asks for it.
 """
@@ -40,7 +40,7 @@ class ReplyContext:
     commands: Mapping[str, str]
     """The chat command of each assistant, by its name."""
     titles: Mapping[str, str]
-    """What users call each assistant, by its name."""
+    """The title of each assistant, as users see it, by its name."""
     ttl_s: float
     days: int
     without_command: bool = False

@@ -33,7 +33,7 @@ MIN_CHARS = 40
 """Below this a limit is pointless; the answer may be any length."""
 
 OFFER_CHARS = 60
-"""How far from the end of an answer an offer to continue may be."""
+"""An offer to continue is looked for in this many final characters."""
 
 _OFFER = re.compile(r"(?:回复|发送|输入|说)[：:\s]{0,2}[“\"「『‘'`*]{0,3}继续")
 

@@ -27,7 +27,7 @@ RULE = "————————"
 MARGIN = "│ "
 
 _MAX_COLUMN, _MAX_COLUMNS = 30, 30
-"""How many characters of a column's name, and how many columns, are repeated in each row."""
+"""The maximum length and number of the column names that are repeated in each row."""
 
 MAX_CHARS = 100_000
 """Text beyond this is shown unparsed: hostile Markdown of this length takes a second."""
@@ -59,7 +59,7 @@ class _Writer:
         self._source = source
         self._growing = growing
         self._margins: list[str] = []
-        """The prefixes of each line, one for each block around it."""
+        """The prefix of each line, one part for each enclosing block."""
         self._bullet: str | None = None
         """What replaces the innermost margin in the first line of an item."""
         self._items = 0

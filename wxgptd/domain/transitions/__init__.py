@@ -1,1 +1,1 @@
-"""How single events change the state of a user, by subject. `evolve` is the entry point."""
+"""How each event changes a user's state, grouped by subject. `evolve` is the entry point."""
