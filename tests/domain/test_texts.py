@@ -134,7 +134,7 @@ def test_an_account_s_welcome_may_name_the_commands():
     [
         ("no_session", "发送 {link}", "uses {link}, but may use: {commands}, {start}, {tap:WORDS}"),
         ("cut_short", "发送 {commands}", "uses {commands}, but may use: {tap:WORDS}"),
-        ("help", "一个 { 括号", "is not a text with placeholders"),
+        ("help", "一个 { 括号", "has malformed placeholders"),
         ("help", "长" * 400, "is longer than 1000 bytes"),
     ],
 )

@@ -48,7 +48,7 @@ def test_events_that_cannot_follow_are_found_although_a_snapshot_covers_them(log
 
     rewritten(log, events_without_words)
     assert loading.load(log, keyring_of(log), {}).loaded.users  # a start does not look there
-    assert "opened beside" in wrong(log)[0]
+    assert "was open" in wrong(log)[0]
     plan = repair.repair(log, log.with_name("aside"), keyring_of(log), 1 << 20)
     assert plan.begins_at == len(EVENTS) + 1
     assert wrong(log) == []

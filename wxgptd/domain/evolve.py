@@ -1,7 +1,7 @@
 """How each event changes the state of its user, and which session it belongs to.
 
-`evolve` refuses, with `Inconsistent`, an event that cannot follow: a log that folds is a log that
-makes sense. What an event does in detail is in `transitions`.
+`evolve` rejects, with `Inconsistent`, an event that cannot follow: a log that folds is a log that
+makes sense. The details of each event are in `transitions`.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from wxgptd.domain.model.values import NO_SESSION, SessionId
 from wxgptd.domain.transitions import pushes, questions, sessions, windows
 
 HISTORY_LINKS = 50
-"""How many links to a history a user may have: the oldest one dies then."""
+"""The maximum number of history links per user; beyond it the oldest is dropped."""
 
 
 def fold(events: Iterable[e.Event], state: UserState = EMPTY) -> UserState:
-    """Return what `state` becomes through `events`."""
+    """Return `state` after `events`."""
     return reduce(evolve, events, state)
 
 
 def evolve(state: UserState, event: e.Event) -> UserState:
-    """Return what `state` becomes through `event`.
+    """Return `state` after `event`.
 
     Raises:
         Inconsistent: `event` cannot follow.
     """
-    # Waking a user and verifying a log do this often: `_replace` takes four times as long.
+    # Hydrating a user and verifying a log call this often; `_replace` takes four times as long.
     return UserState(state.version + 1, *_evolved(state, event)[1:])
 
 
@@ -90,8 +90,8 @@ def _evolved(state: UserState, event: e.Event) -> UserState:
 def session_of(state: UserState, event: e.Event) -> SessionId:
     """Return the session that `event` belongs to, given the state after it; empty for none.
 
-    What is about a question belongs to the session of that; what is about a message, to the session
-    that was open when the message came.
+    An event about a question belongs to that question's session; an event about a message, to the
+    session that was open when the message arrived.
     """
     match event:
         case (
@@ -142,6 +142,6 @@ def _of_window(state: UserState, window: Window | None) -> SessionId:
         case None:
             return NO_SESSION
         case Open(question=question, session=session):
-            return session or state.session_of(question)  # a former snapshot did not say it
+            return session or state.session_of(question)  # older snapshots do not record it
         case Settled(reply=reply, session=session):
             return session or state.session_of(reply.question)

@@ -1,1 +1,1 @@
-"""What a command leads to: `decide(state, command) -> events`."""
+"""From a command to events: `decide(state, command) -> events`."""

@@ -1,4 +1,4 @@
-"""What it takes to end a session."""
+"""The events that end a session, stop its answers, or erase its user."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Events = tuple[e.Event, ...]
 
 
 def expired(state: UserState, at: float) -> Events:
-    """Return what closes the session if its time is over at `at`."""
+    """Return the event that closes the session, if it has expired at `at`."""
     if state.live is None or state.live_at(at) is not None:
         return ()
     return (session_closed(state.live, CloseReason.EXPIRED, at),)
@@ -27,9 +27,9 @@ def close(
     at: float,
     written: Sequence[Written] = (),
 ) -> Events:
-    """Close `live`, and stop its answers, where the user has ended it or the operator.
+    """Close `live`, and stop its answers if the user or the operator has ended it.
 
-    The user's `/stop` stops those of sessions before it as well. What is `written` is kept.
+    The user's `/stop` also stops answers of earlier sessions. The text `written` so far is kept.
     """
     pending: Sequence[DeliveryKey] = ()
     match reason:
@@ -43,7 +43,7 @@ def close(
 
 
 def erased(state: UserState, reason: CloseReason, at: float) -> Events:
-    """Return what gives up on everything about the user, and has it erased."""
+    """Return the events that stop the user's answers, close the session and erase the user."""
     if not state.version:
         return ()
     closed = (session_closed(state.live, reason, at),) if state.live is not None else ()
@@ -56,26 +56,26 @@ def dropped(
     at: float,
     written: Sequence[Written] = (),
 ) -> Events:
-    """Return what gives up on `questions` because their session ends."""
+    """Return the events that stop the answers to `questions` because their session ends."""
     return tuple(stopped(name, f"session {reason}", at, written) for name in questions)
 
 
 def stopped(
     question: DeliveryKey, why: str, at: float, written: Sequence[Written] = ()
 ) -> e.AnswerFailed:
-    """Return what stops the answer to `question`; what is `written` of it is kept."""
-    nothing = Written(question, "", AnswerUsage())
-    kept = next((part for part in written if part.question == question), nothing)
+    """Return the event that stops the answer to `question`, with the text `written` so far."""
+    empty = Written(question, "", AnswerUsage())
+    partial = next((part for part in written if part.question == question), empty)
     return e.AnswerFailed(
         at=at,
         question=question,
         reason=FailureReason.STOPPED,
-        text=kept.text,
+        text=partial.text,
         detail=why,
-        usage=kept.usage,
+        usage=partial.usage,
     )
 
 
 def session_closed(live: Session, reason: CloseReason, at: float) -> e.SessionClosed:
-    """Return what closes `live`."""
+    """Return the event that closes `live`."""
     return e.SessionClosed(at=at, session=live.id, reason=reason)

@@ -1,4 +1,4 @@
-"""What the daemon may ask `decide` for. Each carries its own clock reading and random values."""
+"""The commands that `decide` accepts. Each carries its own clock reading and random values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wxgptd.domain.model.values import (
 
 
 class Written(NamedTuple):
-    """What a running answer has come to, in case it is stopped: as in `events.AnswerFailed`."""
+    """A running answer so far, in case it is stopped; fields are as in `events.AnswerFailed`."""
 
     question: DeliveryKey
     text: str
@@ -29,15 +29,15 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receive:
-    """WeChat delivers a message: for the first time or again, which only the state knows.
+    """WeChat delivers a message, for the first time or again; only the state knows which.
 
-    `fresh_session` and `link` are used if a session opens or a link is due. The day is the
-    operator's, which limits count by; `moderated` tells whether the words list objects. `spent` are
-    the assistants whose budget for the day is used up. `used` is what the user had asked for today
+    `fresh_session` and `link` are used if a session opens or a link is needed. Limits count by the
+    day where the daemon runs; `moderated` means that the word list matches. `spent` are the
+    assistants whose budget for the day is used up. `used` is what the user had asked for today
     before being erased. `sent_at` is the message's CreateTime, or 0; `delay_s` is how long it was
-    on its way when it arrived for the first time. `written` is what the user's running answers have
-    come to. `sealed` are the words, should the message be held back, and `held` those of the one
-    that was.
+    in transit when it first arrived. `written` has the user's running answers so far. `sealed` is
+    the encrypted text, in case the message is held back, and `held` the text of the one held back
+    before.
     """
 
     at: float
@@ -58,22 +58,22 @@ class Receive:
 
     @property
     def delivery(self) -> DeliveryKey:
-        """Which message it is."""
+        """The key of the message."""
         return self.message.delivery
 
     @property
     def tapped(self) -> bool:
-        """Whether it is the words of a link that was tapped."""
+        """Whether the message was sent by tapping a link."""
         return self.message.tapped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferReply:
-    """Settle the window of `delivery` with what there is.
+    """Settle the window of `delivery` with what is available.
 
-    `written` is the whole of what a running model has produced so far; `room` is how many bytes
-    of UTF-8 the slice of an answer may take; `pushes` tells whether the rest will be pushed;
-    `in_line` that the model was not asked yet, for want of a place.
+    `written` is everything that a running model has produced so far; `room` is how many bytes of
+    UTF-8 the slice of an answer may take; `pushes` means that the rest will be pushed; `in_line`,
+    that the model has not been asked yet, for lack of a slot.
     """
 
     at: float
@@ -87,21 +87,21 @@ class OfferReply:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Put `fact` on record, unless it comes too late or is on record already."""
+    """Record `fact`, unless it comes too late or is on record already."""
 
     fact: Fact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpireSession:
-    """Close the session if its time is over."""
+    """Close the session if it has expired."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloseSession:
-    """Close the session, whatever its age; `written` is what its running answers have come to."""
+    """Close the session, whatever its age; `written` has its running answers so far."""
 
     at: float
     session: SessionId
@@ -121,7 +121,7 @@ class StartPush:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlePush:
-    """Note what came of a push: `code` and `detail` say why it failed, if it did."""
+    """Record the outcome of a push: `code` and `detail` say why it failed, if it did."""
 
     at: float
     question: DeliveryKey
@@ -132,7 +132,7 @@ class SettlePush:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EraseUser:
-    """Forget the user, and everything that was said; `reason` ends what is open."""
+    """Erase the user and everything they said; `reason` is why an open session ends."""
 
     at: float
     reason: CloseReason

@@ -1,7 +1,7 @@
-"""What happens when something is asked of a user's state: no event, one, or a few.
+"""Turn a command and the state of a user into events: none, one or a few.
 
 `decide` proposes only what `evolve` accepts. A command that comes too late, or asks for what is
-so already, decides nothing.
+already so, leads to no events.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from wxgptd.domain.model.values import (
 )
 
 MAX_RESTARTS = 3
-"""A question that outlived this many stops of the daemon may be what stops it."""
+"""A question that was running at this many stops of the daemon may be their cause."""
 
 Events = tuple[e.Event, ...]
 
@@ -56,8 +56,8 @@ def decide(state: UserState, command: c.Command) -> Events:
 def recover(state: UserState, now: float, link_ttl_s: float) -> tuple[c.Command, ...]:
     """Return the commands that settle what a stop of the daemon left open.
 
-    The question whose turn it was is asked again; those behind it still wait. Given up are the
-    ones too old for anybody to see their answer, and the one that is there at every stop.
+    The running question of each session is asked again; those queued after it keep waiting.
+    Questions whose link has expired are abandoned, and so is one that was running at every stop.
     """
     settled: list[c.Command] = []
     if state.push is not None:
@@ -66,7 +66,7 @@ def recover(state: UserState, now: float, link_ttl_s: float) -> tuple[c.Command,
                 at=now,
                 question=state.push.before.delivery,
                 delivered=False,
-                detail="the daemon stopped before WeChat had answered",
+                detail="the daemon stopped before WeChat answered",
             )
         )
     heads = state.heads()
@@ -82,7 +82,7 @@ def recover(state: UserState, now: float, link_ttl_s: float) -> tuple[c.Command,
                         question=name,
                         reason=FailureReason.UNAVAILABLE,
                         text="",
-                        detail="given up after a restart of the daemon",
+                        detail="abandoned after a restart of the daemon",
                     )
                 )
             )
@@ -92,17 +92,17 @@ def recover(state: UserState, now: float, link_ttl_s: float) -> tuple[c.Command,
 
 
 def _note(state: UserState, fact: e.Fact) -> Events:
-    """Return `fact`, with what it leads to, if it still counts."""
+    """Return `fact`, with its consequences, if it still applies."""
     match fact:
         case e.AnswerCompleted() | e.AnswerFailed() | e.AnswerRestarted():
             return (fact,) if _is_pending(state, fact.question) else ()
         case e.ContextTrimmed():
-            found = state.find(fact.question)
-            told = found is None or found[0].trimmed  # the user is told once in a session
-            return () if told or not _is_pending(state, fact.question) else (fact,)
+            entry = state.find(fact.question)
+            is_told = entry is None or entry[0].trimmed  # the user is told once per session
+            return () if is_told or not _is_pending(state, fact.question) else (fact,)
         case e.PageOpened():
-            found = state.find(fact.question)
-            return () if found is None or found[1].page_opened else (fact,)
+            entry = state.find(fact.question)
+            return () if entry is None or entry[1].page_opened else (fact,)
         case e.StandingChanged():
             return _standing_changed(state, fact)
         case _ if isinstance(fact, e.AccountFact):
@@ -112,15 +112,15 @@ def _note(state: UserState, fact: e.Fact) -> Events:
 
 
 def _is_pending(state: UserState, name: DeliveryKey) -> bool:
-    found = state.find(name)
-    return found is not None and isinstance(found[1].answer, Pending)
+    entry = state.find(name)
+    return entry is not None and isinstance(entry[1].answer, Pending)
 
 
 def _standing_changed(state: UserState, changed: e.StandingChanged) -> Events:
     if changed.standing is not Standing.BLOCKED:
         return (changed,)
     reason = CloseReason.OPERATOR
-    given_up = closing.dropped(state.unanswered, reason, changed.at)
+    stopped = closing.dropped(state.unanswered, reason, changed.at)
     live = state.live
     closed = (closing.session_closed(live, reason, changed.at),) if live is not None else ()
-    return (*given_up, *closed, changed)
+    return (*stopped, *closed, changed)

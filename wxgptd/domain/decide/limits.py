@@ -1,7 +1,7 @@
-"""What one user may ask for, and the sentence that refuses more.
+"""What one user may ask for, and the notice that declines more.
 
-Each refusal says when it will work again. At most one is sent in a minute, so that a flood of
-messages does not cause a flood of replies; a command past a limit gets a reply each time.
+Each notice says when the user can try again. At most one is sent per minute, so that a flood of
+messages does not cause a flood of replies; a command over a limit gets a reply each time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from wxgptd.domain.model.values import EVENT_PREFIX, DeliveryKey, Notice, Standi
 Events = tuple[e.Event, ...]
 
 SILENT_FOR_S = 60.0
-"""How long a user who was refused hears nothing more of it."""
+"""How long after a limit notice a user gets no further one."""
 
 MINUTE_S = 60.0
 
@@ -38,10 +38,10 @@ LIMIT_NOTICES = frozenset(
 def limit_on_message(
     state: UserState, command: c.Receive, *, costs: bool = True, silent: bool = True
 ) -> Events | None:
-    """Return what refuses a message that is for a session, or None if nothing does.
+    """Return the events that decline a message for a session, or None if it is within the limits.
 
-    One that `costs` nothing may come as often as it likes. Unless `silent`, a limit is named each
-    time that it refuses something.
+    A message that `costs` nothing is not limited per minute. If `silent`, a user who has just had a
+    limit notice gets no other.
     """
     standing = state.stands(command.at)
     limits = command.policy.limits
@@ -66,7 +66,7 @@ def limit_on_message(
 
 
 def _costs(delivery: DeliveryKey, window: Window) -> bool:
-    """Tell whether a message counts as one of its minute: help and reading on do not."""
+    """Return whether a message counts towards its minute's limit: help and reading on do not."""
     question = window.reply.question if isinstance(window, Settled) else window.question
     if question:
         return question == delivery
@@ -84,13 +84,13 @@ FREE = LIMIT_NOTICES | {
     Notice.ANSWER_STOPPED,
     Notice.EXPIRED_HINT,
 }
-"""What a message was answered with that does not count as one of its minute."""
+"""Messages that were answered with one of these do not count towards the limit per minute."""
 
 
 def limit_on_question(
     state: UserState, command: c.Receive, *, silent: bool = True
 ) -> Events | None:
-    """Return what refuses a question, or None if nothing does; `silent` as for a message."""
+    """Return the events that decline a question, or None; `silent` is as for a message."""
     limits = command.policy.limits
     if state.stands(command.at) is Standing.ALLOWED or not (
         limits.questions_per_day or limits.tokens_per_day
@@ -98,10 +98,11 @@ def limit_on_question(
         return None
     today = list(questions_since(state, command.day_began_at))
     tomorrow = command.day_ends_at - command.at
-    asked, taken = len(today) + command.used.questions, tokens_of(today) + command.used.tokens
-    if limits.questions_per_day and asked >= limits.questions_per_day:
+    question_count = len(today) + command.used.questions
+    token_count = tokens_of(today) + command.used.tokens
+    if limits.questions_per_day and question_count >= limits.questions_per_day:
         return _limited(state, command, Notice.TOO_MANY_QUESTIONS, tomorrow, silent=silent)
-    if limits.tokens_per_day and taken >= limits.tokens_per_day:
+    if limits.tokens_per_day and token_count >= limits.tokens_per_day:
         return _limited(state, command, Notice.TOO_MANY_TOKENS, tomorrow, silent=silent)
     return None
 
@@ -117,7 +118,7 @@ def questions_since(state: UserState, at: float) -> Iterator[Question]:
 
 
 def tokens_of(questions: list[Question]) -> int:
-    """Return how many tokens the questions took, as reported or else estimated."""
+    """Return how many tokens the questions used, as reported or else estimated."""
     return sum(
         question.answer.tokens
         for question in questions

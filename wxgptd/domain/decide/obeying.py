@@ -1,4 +1,4 @@
-"""What each chat command leads to."""
+"""The events that each chat command leads to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ CLEAR_SESSION = "clear session"
 """The name of a `/clear` that leaves the links to the history alone."""
 
 CLEAR_UNCONFIRMED = "clear unconfirmed"
-"""The name of a `/clear` that was tapped, which is easily done by mistake: it asks first."""
+"""The name of a `/clear` that was tapped, which easily happens by mistake: the user is asked
+first."""
 
 CONFIRM_WITHIN_S = 300.0
 
@@ -40,13 +41,14 @@ FREE = (
     phrases.EndSession,
     phrases.StopAnswer,
 )
-"""What does not count as one of a minute's messages; `limits.FREE` has what answers it."""
+"""Commands that do not count towards the limit per minute; `limits.FREE` has the notices that
+answer them."""
 
 
 def obey(
     state: UserState, live: Session | None, command: c.Receive, action: Action, *, resumes: bool
 ) -> Events:
-    """Return what a command leads to; `resumes` tells whether that is in the session before."""
+    """Return the events that a command leads to; with `resumes`, in the last session, resumed."""
     limited = limits.limit_on_message(
         state, command, costs=not isinstance(action, FREE), silent=False
     )
@@ -67,15 +69,19 @@ def obey(
             about = offering.OPEN if live is not None else ""
             return (command_given(command, "help"), noticed(command, Notice.HELP, about))
         case phrases.Continue():
-            known = live is not None or state.past
-            nothing = Notice.ALL_SAID if known else Notice.NO_SESSION
-            return (command_given(command, "continue"), noticed(command, nothing))
+            has_session = live is not None or state.past
+            notice = Notice.ALL_SAID if has_session else Notice.NO_SESSION
+            return (command_given(command, "continue"), noticed(command, notice))
         case phrases.Retry():
-            return resumed(state, command, resumes, lambda one: _retry(state, one, command))
+            return resumed(state, command, resumes, lambda session: _retry(state, session, command))
         case phrases.Resume():
-            return resumed(state, command, resumes, lambda one: _resume(state, one, command))
+            return resumed(
+                state, command, resumes, lambda session: _resume(state, session, command)
+            )
         case phrases.ChooseModel(model=model):
-            return resumed(state, command, resumes, lambda one: _choose_model(one, command, model))
+            return resumed(
+                state, command, resumes, lambda session: _choose_model(session, command, model)
+            )
         case phrases.Unknown(nearest=nearest):
             return declined(command, Notice.NO_SUCH_COMMAND, nearest)
         case phrases.Say():
@@ -105,26 +111,26 @@ def _open(
 
 
 def _end_session(state: UserState, live: Session | None, command: c.Receive) -> Events:
-    """End the session, or see to it that one that has expired is not resumed."""
+    """End the session, or ensure that an expired one is not resumed."""
     given = command_given(command, "stop")
     if live is not None:
         closed = closing.close(state, live, CloseReason.STOPPED, command.at, command.written)
         about = offering.ANSWER if state.unanswered else ""
         return (given, *closed, noticed(command, Notice.SESSION_STOPPED, about))
-    # A session that was replaced may have an answer that is still being written.
+    # A replaced session may have an answer that is still being written.
     reason = CloseReason.STOPPED
     stopped = closing.dropped(state.unanswered, reason, command.at, command.written)
     last = state.live or next(iter(state.past[-1:]), None)
     lapsed = last is not None and last.closed in (None, CloseReason.EXPIRED)
-    said = Notice.SESSION_STOPPED if lapsed or stopped else Notice.NO_SESSION
-    return (given, *stopped, noticed(command, said))
+    notice = Notice.SESSION_STOPPED if lapsed or stopped else Notice.NO_SESSION
+    return (given, *stopped, noticed(command, notice))
 
 
 def _stop_answer(state: UserState, live: Session | None, command: c.Receive) -> Events:
     running = next(reversed(state.heads()), None)
     if running is None:
         return _end_session(state, live, command)
-    stopped = closing.stopped(running, "by its user", command.at, command.written)
+    stopped = closing.stopped(running, "by the user", command.at, command.written)
     return (
         command_given(command, "interrupt"),
         stopped,
@@ -149,7 +155,7 @@ def _clear(state: UserState, live: Session | None, command: c.Receive) -> Events
 
 
 def _was_asked_to_confirm(state: UserState, at: float) -> bool:
-    """Tell whether the last thing that was said to the user is that question."""
+    """Return whether the newest reply to the user asks to confirm a `/clear`, and is recent."""
     newest = next(reversed(state.windows.values()), None)  # type: ignore[call-overload]
     return (
         isinstance(newest, Settled)
@@ -174,7 +180,7 @@ def _assistant_to_reopen(
 
 
 def proceed(state: UserState, command: c.Receive, question: DeliveryKey) -> Events:
-    """Return what asks for the next part of the answer to `question`."""
+    """Return the events that ask for the next part of the answer to `question`."""
     limited = limits.limit_on_message(state, command, costs=False, silent=False)
     if limited is not None:
         return limited
@@ -210,36 +216,36 @@ def _resume(state: UserState, live: Session | None, command: c.Receive) -> Event
         return (command_given(command, "resume"), noticed(command, Notice.NO_SESSION))
     if command.held:
         return ask(state, live, live.assistant, command, command.held, held=True)
-    was_over = state.live_at(command.at) is None
-    said = Notice.SESSION_RESUMED if was_over else Notice.SESSION_ALREADY_OPEN
+    had_expired = state.live_at(command.at) is None
+    notice = Notice.SESSION_RESUMED if had_expired else Notice.SESSION_ALREADY_OPEN
     return (
         command_given(command, "resume"),
-        noticed(command, said, "" if was_over else live.assistant),
+        noticed(command, notice, "" if had_expired else live.assistant),
     )
 
 
-def _choose_model(live: Session | None, command: c.Receive, wanted: str) -> Events:
+def _choose_model(live: Session | None, command: c.Receive, requested: str) -> Events:
     assistant = live.assistant if live is not None else command.policy.open_with
     if not assistant:
         return (command_given(command, "model"), noticed(command, Notice.NO_SESSION))
     models = command.policy.models.get(assistant, ())
     if len(models) < 2:
         return (command_given(command, "model"), noticed(command, Notice.ONLY_MODEL))
-    found = next((model for model in models if model.lower() == wanted.lower()), None)
-    if found is None:
+    model = next((model for model in models if model.lower() == requested.lower()), None)
+    if model is None:
         current = live.model if live is not None and live.model in models else models[0]
         about = "\n".join((current, *models))
-        name = Notice.NO_SUCH_MODEL if wanted else Notice.MODELS
+        name = Notice.NO_SUCH_MODEL if requested else Notice.MODELS
         return (command_given(command, "model"), noticed(command, name, about))
     opened = () if live is not None else (session_opened(command, assistant),)
     chosen = e.ModelChosen(
         at=command.at,
         session=live.id if live is not None else command.fresh_session,
         delivery=command.delivery,
-        model=found,
+        model=model,
         tapped=command.tapped,
     )
-    return (*opened, chosen, noticed(command, Notice.MODEL_CHOSEN, found))
+    return (*opened, chosen, noticed(command, Notice.MODEL_CHOSEN, model))
 
 
 def _has_opened(events: Events) -> bool:

@@ -1,4 +1,4 @@
-"""What is said to a user: fixed texts, parts of answers, and word of answers nobody has seen."""
+"""Replies to a user: fixed texts, parts of answers, and reminders of unseen answers."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from wxgptd.domain.text import paging
 Events = tuple[e.Event, ...]
 
 PUSHED = "pushed"
-"""What a reply is about that comes before the answer does: the rest will be sent by itself."""
+"""`about` of a reply that precedes its answer, if the rest will be pushed."""
 
 IN_LINE = "in_line"
-"""What a reply is about that comes before the model could be asked."""
+"""`about` of a reply that is sent before the model could be asked."""
 
 IN_LINE_PUSHED = "in_line_pushed"
 
 OPEN = "open"
-"""What help is about in a session: nothing need be sent to open one."""
+"""`about` of the help notice in a session: no command is needed to open one."""
 
 ANSWER = "answer"
-"""What the end of a session is about that has stopped an answer, too."""
+"""`about` of the notice that a session has ended, if that stopped an answer, too."""
 
 
 def notice(
@@ -46,7 +46,7 @@ def notice(
     about: str = "",
     question: DeliveryKey = DeliveryKey(""),
 ) -> e.ReplyOffered:
-    """Return what settles a window with a fixed text."""
+    """Return the event that settles a window with a fixed text."""
     return e.ReplyOffered(
         at=at,
         delivery=delivery,
@@ -64,7 +64,7 @@ def notice(
 
 
 def offer(state: UserState, command: c.OfferReply) -> Events:
-    """Settle an open window with what there is of its answer."""
+    """Settle an open window with what is available of its answer."""
     window = state.windows.get(command.delivery)
     if window is None or isinstance(window, Settled) or not window.question:
         return ()
@@ -75,7 +75,7 @@ def offer(state: UserState, command: c.OfferReply) -> Events:
     text = paging.readable(command.written if growing else answer.text, style, growing=growing)
     start = question.offered
     if not text[start:].strip() and isinstance(answer, Completed):
-        # Another window, or a push, has given all of it meanwhile.
+        # Another window, or a push, has delivered all of it meanwhile.
         if command.delivery != question.delivery or question.pushed:
             return (notice(command.at, command.delivery, Notice.ALL_SAID, "", question.delivery),)
         start = 0
@@ -83,7 +83,7 @@ def offer(state: UserState, command: c.OfferReply) -> Events:
         end = paging.cut(text, start, command.room, style, growing=growing)
         kind = ReplyKind.PARTIAL if growing else ReplyKind.ANSWER
     else:
-        # A failure comes behind whatever text there is.
+        # A failure is reported after any text.
         start = end = 0 if growing else len(text)
         kind = ReplyKind.LINK if growing else ReplyKind.FAILURE
     return (
@@ -111,7 +111,7 @@ def _about(command: c.OfferReply, kind: ReplyKind) -> str:
 
 
 def with_reminder(state: UserState, events: Events, at: float, policy: Policy) -> Events:
-    """Have the reply among `events`, if there is one, tell of an answer that nobody has seen."""
+    """Add a reminder of an unseen answer to the reply among `events`, if there is one."""
     if not state.unseen or any(
         isinstance(event, e.SessionClosed) and event.reason is CloseReason.CLEARED
         for event in events
@@ -133,15 +133,15 @@ def with_reminder(state: UserState, events: Events, at: float, policy: Policy) -
 
 def start_push(state: UserState, command: c.StartPush) -> Events:
     """Begin to push the next part of an answer that came too late for its window."""
-    found = state.find(command.question)
-    if found is None or state.push is not None:
+    entry = state.find(command.question)
+    if entry is None or state.push is not None:
         return ()
-    session, question = found
+    session, question = entry
     if (
         isinstance(question.answer, Pending)
         or question.page_opened
         or not question.has_more()
-        or not (question.late or question.offered == 0)  # the reply in time had the first part
+        or not (question.late or question.offered == 0)  # its window's reply had the first part
         or session.closed in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED)
         or not push_quota.allows(state, command.at)
         or state.is_waited_for(question.delivery, command.at)
@@ -171,7 +171,7 @@ def start_push(state: UserState, command: c.StartPush) -> Events:
 
 
 def settle_push(state: UserState, command: c.SettlePush) -> Events:
-    """Note what came of the push that is on its way."""
+    """Record the outcome of the push in progress."""
     if state.push is None or state.push.before.delivery != command.question:
         return ()
     if command.delivered:

@@ -1,4 +1,4 @@
-"""What makes a message a question, and what else a message leads to: notices, and refusals."""
+"""Messages accepted as questions, and messages declined with a notice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Events = tuple[e.Event, ...]
 
 
 def put(state: UserState, live: Session | None, command: c.Receive) -> Events:
-    """Take a message as a question, of `live` or of a session that opens for it."""
+    """Accept a message as a question in `live`, or in a session that opens for it."""
     assistant = live.assistant if live is not None else command.policy.open_with
     match command.message.content:
         case Text(text=text):
@@ -41,16 +41,16 @@ def put(state: UserState, live: Session | None, command: c.Receive) -> Events:
 def resumed(
     state: UserState, command: c.Receive, resumes: bool, then: Callable[[Session | None], Events]
 ) -> Events:
-    """Return what `then` decides, in the last session if that `resumes`, else as it is."""
+    """Return what `then` decides, in the last session if it `resumes`, else in the live one."""
     if not resumes:
         return then(state.live_at(command.at))
     last = routing.lapsed_session(state, command.message.assistants, command.policy, command.at)
     assert last is not None
     ttl_s = command.policy.session_ttl_s
-    decided = then(last.resumed(command.at, ttl_s))
-    if not any(map(_needs_session, decided)):
-        return decided  # what is declined takes up nothing
-    return (e.SessionResumed(at=command.at, session=last.id, ttl_s=ttl_s), *decided)
+    events = then(last.resumed(command.at, ttl_s))
+    if not any(map(_needs_session, events)):
+        return events  # a declined message resumes nothing
+    return (e.SessionResumed(at=command.at, session=last.id, ttl_s=ttl_s), *events)
 
 
 def _needs_session(event: e.Event) -> bool:
@@ -74,13 +74,13 @@ def ask(
     *,
     held: bool = False,
 ) -> Events:
-    """Take a question, in a session that is opened for it if none is `live`."""
+    """Accept a question, in a session that is opened for it if none is `live`."""
     question = text.strip()
     if not question and not image:
         return declined(command, Notice.NOT_UNDERSTOOD, "text")
     if len(question.encode("utf-8", "replace")) > command.policy.max_question_bytes:
         return declined(command, Notice.QUESTION_TOO_LONG, "")
-    # Counted across all sessions: one that was replaced may still have an answer running.
+    # Counted across all sessions: a replaced one may still have an answer running.
     if len(state.unanswered) > command.policy.max_waiting:
         return declined(command, Notice.TOO_MANY_WAITING, "")
     if command.moderated:
@@ -109,7 +109,7 @@ def ask(
 
 
 def held_back(command: c.Receive) -> e.MessageHeld:
-    """Return what holds a message back."""
+    """Return the event that holds a message back."""
     return e.MessageHeld(
         at=command.at,
         delivery=command.delivery,
@@ -119,7 +119,7 @@ def held_back(command: c.Receive) -> e.MessageHeld:
 
 
 def declined(command: c.Receive, notice: Notice, about: str) -> Events:
-    """Return what does not take a message as a question, and says so."""
+    """Return the events that decline a message with a notice."""
     event = e.MessageDeclined(
         at=command.at,
         delivery=command.delivery,
@@ -131,7 +131,7 @@ def declined(command: c.Receive, notice: Notice, about: str) -> Events:
 
 
 def command_given(command: c.Receive, name: str) -> e.CommandGiven:
-    """Return what records a chat command under its canonical name."""
+    """Return the event that records a chat command under its canonical name."""
     return e.CommandGiven(
         at=command.at,
         delivery=command.delivery,
@@ -142,7 +142,7 @@ def command_given(command: c.Receive, name: str) -> e.CommandGiven:
 
 
 def session_opened(command: c.Receive, assistant: AssistantName) -> e.SessionOpened:
-    """Return what opens a session."""
+    """Return the event that opens a session."""
     return e.SessionOpened(
         at=command.at,
         session=command.fresh_session,
@@ -152,5 +152,5 @@ def session_opened(command: c.Receive, assistant: AssistantName) -> e.SessionOpe
 
 
 def noticed(command: c.Receive, notice: Notice, about: str = "") -> e.ReplyOffered:
-    """Return the reply that is a fixed text."""
+    """Return a reply with a fixed text."""
     return offering.notice(command.at, command.delivery, notice, about)

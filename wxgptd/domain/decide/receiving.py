@@ -1,4 +1,4 @@
-"""What a user's message leads to once it is routed (see `routing`)."""
+"""The events that a user's message leads to, once it is routed (see `routing`)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Events = tuple[e.Event, ...]
 
 
 def receive(state: UserState, command: c.Receive) -> Events:
-    """Take a message: for the first time, or once more."""
+    """Handle a message, delivered for the first time or again."""
     route = routing.route(state, command.message, command.policy, command.at)
-    over = closing.expired(state, command.at)
-    live = None if over else state.live
+    expired = closing.expired(state, command.at)
+    live = None if expired else state.live
     answered: Events | None
     match route:
         case Known():
@@ -32,8 +32,8 @@ def receive(state: UserState, command: c.Receive) -> Events:
         case Membership(rule=rule):
             content = command.message.content
             if not isinstance(content, Subscribe):
-                return _left(state, command)
-            answered = _follows(command, content.scene, welcome=rule is None)
+                return _unfollow(state, command)
+            answered = _follow(command, content.scene, welcome=rule is None)
         case routing.Command(action=action, resumes=resumes):
             answered = obeying.obey(state, live, command, action, resumes=resumes)
         case Proceed(question=question):
@@ -51,23 +51,23 @@ def receive(state: UserState, command: c.Receive) -> Events:
             answered = ()
         case _:
             assert_never(route)
-    return (*over, *with_reminder(state, answered, command.at, command.policy))
+    return (*expired, *with_reminder(state, answered, command.at, command.policy))
 
 
-def _follows(command: c.Receive, scene: str, *, welcome: bool) -> Events:
+def _follow(command: c.Receive, scene: str, *, welcome: bool) -> Events:
     subscribed = e.UserSubscribed(at=command.at, delivery=command.delivery, scene=scene)
     if welcome and command.policy.welcome:
         return (subscribed, questions.noticed(command, Notice.WELCOME, scene))
     return (subscribed,)
 
 
-def _left(state: UserState, command: c.Receive) -> Events:
-    """Erase who leaves. Of strangers there is nothing to erase, nor to note."""
+def _unfollow(state: UserState, command: c.Receive) -> Events:
+    """Erase a user who unfollows. For a stranger there is nothing to erase or record."""
     erased = closing.erased(state, CloseReason.UNSUBSCRIBED, command.at)
     if not erased:
         return ()
-    left = e.UserUnsubscribed(at=command.at, delivery=command.delivery)
-    return (*erased[:-1], left, erased[-1])
+    unsubscribed = e.UserUnsubscribed(at=command.at, delivery=command.delivery)
+    return (*erased[:-1], unsubscribed, erased[-1])
 
 
 def _asked(state: UserState, command: c.Receive, *, resumes: bool) -> Events:

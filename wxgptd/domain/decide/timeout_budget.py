@@ -1,9 +1,9 @@
-"""How many deliberate timeouts an account may afford, found out as TCP finds out its window.
+"""How many deliberate timeouts an account can afford, probed as TCP probes its window.
 
-An attempt that is left to time out is one more failure of the account in WeChat's eyes. Too many of
-them, and WeChat suspends the account: for about a minute it delivers nothing at all, expected
-retries included. Where that begins is not published and may differ by account. So the budget
-grows while it is used up and WeChat comes again as it should, and shrinks with a suspension.
+Each attempt that is left to time out counts with WeChat as a failure of the account. After too many
+of them WeChat suspends the account: for about a minute it delivers nothing at all, not even
+expected retries. The threshold is not published and may differ by account. So the budget grows
+while it is used up and WeChat retries as it should, and shrinks with a suspension.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from wxgptd.domain.model.values import OpenId
 
 PERIOD_S = 300.0
-"""The budget covers this long, and is reviewed as often."""
+"""The period that the budget covers, and after which it is reviewed."""
 
 INITIAL_SIZE = 60
 
@@ -22,7 +22,7 @@ MIN_SIZE = 6
 """Below this a suspension could no longer be detected: that takes SUSPICIOUS_MISSES retries."""
 
 BACKOFF_FACTOR = 0.85
-"""What a suspension leaves of the timeouts that caused it."""
+"""After a suspension the budget is this share of the timeouts that caused it."""
 
 REGROWTH_LIMIT = 0.95
 """Share of the ceiling that the budget may regrow to..."""
@@ -31,33 +31,34 @@ SUSPENSION_MEMORY_S = 7 * 86_400.0
 """...for this long after a suspension."""
 
 RETRY_WITHIN_S = 6.0
-"""A timeout is counted just before WeChat hangs up. The retry follows at once, or 5 s later at the
-latest, by the reports there are."""
+"""A timeout is counted just before WeChat hangs up. According to reports, the retry follows at once
+or within 5 s."""
 
 SUSPICIOUS_MISSES = 5
 SUSPICIOUS_USERS = 3
-"""So many retries must be missing, of so many users: one user's network is not a suspension."""
+"""This many retries must be missing, from this many users: one user's network is not a
+suspension."""
 
 SHORTEST_SUSPENSION_S = 45.0
 LONGEST_SUSPENSION_S = 120.0
 
 CONCLUSIVE_ARRIVALS = 10.0
 """A quiet account rarely misses five retries at once. If its usual traffic predicts this many
-messages and none comes, chance is ruled out (Poisson: e^-10, 1 in 22,000)."""
+messages and none arrives, chance is ruled out (Poisson: e^-10, 1 in 22,000)."""
 
 PLAUSIBLE_TIMEOUTS = 20
-"""Fewer timeouts than this in five minutes are no reason for a suspension that anybody has seen. It
-takes that many where traffic alone is the evidence, and for a ceiling to limit regrowth."""
+"""No suspension has been observed after fewer timeouts than this in five minutes. This many are
+required if traffic alone is the evidence, and for a ceiling to limit regrowth."""
 
 TOLERATED_LOSS = 0.1
-"""Share of the expected retries that may go missing while WeChat still counts as well."""
+"""Share of the expected retries that may be missing while WeChat still counts as healthy."""
 
 
 class Budget(NamedTuple):
-    """How many timeouts fit into five minutes.
+    """The maximum number of timeouts in five minutes.
 
-    `ceiling` is how many caused the last suspension, which ended at `suspended_at`; both are 0
-    if there was none.
+    `ceiling` is how many caused the last suspension, which ended at `suspended_at`; both are 0 if
+    there was none.
     """
 
     size: int = INITIAL_SIZE
@@ -65,7 +66,7 @@ class Budget(NamedTuple):
     suspended_at: float = 0.0
 
     def after_growth(self, at: float) -> Budget:
-        """Return the budget after a period in which it was used up and all was well."""
+        """Return the budget after a period in which it was used up and WeChat stayed healthy."""
         if not self.suspended_at:
             return self._replace(size=2 * self.size)
         size = max(self.size + 1, int(self.size * 1.1))
@@ -83,34 +84,34 @@ class Budget(NamedTuple):
 
 
 class ExpectedRetry(NamedTuple):
-    """A retry that WeChat has to make, since an attempt of this user's was left to time out."""
+    """A retry that WeChat is expected to make, because this user's attempt timed out."""
 
     openid: OpenId
     spent_at: float
 
 
 def is_well(came: int, missed: int) -> bool:
-    """Tell whether WeChat came again as it should: so many retries came, so many did not."""
+    """Return whether WeChat retried as it should: `came` retries arrived, `missed` did not."""
     return came > 0 and missed <= TOLERATED_LOSS * (came + missed)
 
 
 def is_suspicious(missing: Sequence[ExpectedRetry]) -> bool:
-    """Tell whether these missing retries suggest a suspension.
+    """Return whether these missing retries suggest a suspension.
 
-    Nothing else has arrived either since the first of them was due.
+    This assumes that nothing else has arrived since the first of them was due.
     """
-    users = {one.openid for one in missing}
+    users = {retry.openid for retry in missing}
     return len(missing) >= SUSPICIOUS_MISSES and len(users) >= SUSPICIOUS_USERS
 
 
 def was_suspension(
     missing: Sequence[ExpectedRetry], silent_s: float, usual_arrivals: float, timeouts: int
 ) -> bool:
-    """Tell whether a silence that is over now was a suspension.
+    """Return whether a silence that has just ended was a suspension.
 
-    `missing` are the retries that did not come, `usual_arrivals` is how many messages usually
+    `missing` are the retries that did not arrive, `usual_arrivals` is how many messages usually
     arrive in `silent_s`, and `timeouts` is how many there were in the five minutes before. A
-    network that fails is silent for any length of time, WeChat for about a minute.
+    failing network is silent for any length of time, WeChat for about a minute.
     """
     if not SHORTEST_SUSPENSION_S <= silent_s <= LONGEST_SUSPENSION_S:
         return False

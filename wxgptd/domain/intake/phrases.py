@@ -1,11 +1,11 @@
-"""What a line of chat means before any state is looked at: the only place where one is parsed.
+"""What a line of chat means, regardless of state: the only place where one is parsed.
 
-Phones spoil commands: a Chinese keyboard writes ／ or 、 for the slash, full-width letters, a full
-stop at the end, no space or two. All of that is understood. Words do what commands do, where they
-are the whole message: 帮助 is `/help`. Which words those are is configured (`[commands]`); where
-they count is decided in `routing`, since on an account with keyword replies 帮助 may be one of
-them. Words after an opening command are the session's first question; words after any other
-command make it a line of chat, as in "/clear 是什么意思".
+Phones mangle commands: a Chinese keyboard writes ／ or 、 for the slash, full-width letters, a full
+stop at the end, no space or two. All of these are understood. A word does what a command does if it
+is the whole message: 帮助 is `/help`. Those words are configured (`[commands]`); `routing` decides
+where they count, since on an account with keyword replies 帮助 may be a keyword. Words after an
+opening command are the session's first question; words after any other command make the line
+ordinary chat, as in "/clear 是什么意思".
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Clear:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Ask for the link to one's own history."""
+    """Ask for a link to the user's own history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Help:
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """Ask for the next part of an answer; where nothing is left, words `may_ask` the model."""
+    """Ask for the next part of an answer. If none is left, `may_ask` puts the text to the model."""
 
     may_ask: bool = True
 
@@ -67,19 +67,19 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Resume the session that expired, together with the message that was held back."""
+    """Resume the expired session, and ask the message that was held back."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChooseModel:
-    """Have another model answer; empty to ask which there are."""
+    """Switch to another model; empty to list the models."""
 
     model: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A command that does not exist; `nearest` is the one that looks most like it, or empty."""
+    """A command that does not exist; `nearest` is the most similar one, or empty."""
 
     nearest: str
 
@@ -106,17 +106,18 @@ Action = (
 
 
 class Reach(StrEnum):
-    """Where a phrase is more than words."""
+    """Where a phrase counts as more than ordinary text."""
 
     ANYWHERE = "anywhere"
     CONVERSATION = "conversation"
-    """In a session, after one that expired, and on accounts that are only for AI."""
+    """In a session, after an expired one, and on accounts that are only for AI."""
     OUTSIDE = "outside"
-    """Outside a session, on accounts that are only for AI: in one it may answer a question."""
+    """Outside a session, on accounts that are only for AI; in a session it may answer a
+    question."""
 
 
 class Phrase(NamedTuple):
-    """What a line asks for, and where that counts."""
+    """What a line asks for, and where it is recognised."""
 
     action: Action
     reach: Reach
@@ -125,7 +126,7 @@ class Phrase(NamedTuple):
 SAY = Phrase(Say(), Reach.ANYWHERE)
 
 RESUME_WORDS = "接着聊"
-"""What the tap in the hint after a session's expiry sends."""
+"""The words sent by the tap in the hint that a session has expired."""
 
 _COMMANDS: Mapping[str, Action] = {
     "stop": EndSession(),
@@ -138,7 +139,7 @@ _COMMANDS: Mapping[str, Action] = {
     "models": ChooseModel(""),
 }
 RESERVED = frozenset(f"/{name}" for name in _COMMANDS)
-"""What an assistant's command must not be."""
+"""Commands that an assistant must not use as its own."""
 
 _ACTIONS: Mapping[str, Action] = {
     "help": Help(),
@@ -183,10 +184,10 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         "下一段", "go on", "next page",
     ),
 }  # fmt: skip
-"""The words that do what a command does, unless configured otherwise, by `[commands]` key."""
+"""The default words for each command, by `[commands]` key."""
 
 ANSWERS_TOO = frozenset({"历史", "模型", "菜单", "功能", "怎么用", "使用说明", "history"})
-"""Words that also answer a model's question, such as 你想聊什么？"""
+"""Words that may also answer a model's question, such as 你想聊什么？"""
 
 OFFERED: Mapping[str, Phrase] = {
     "继续": Phrase(Continue(), Reach.ANYWHERE),
@@ -195,32 +196,32 @@ OFFERED: Mapping[str, Phrase] = {
     "停止": Phrase(StopAnswer(), Reach.CONVERSATION),
     RESUME_WORDS: Phrase(Resume(), Reach.CONVERSATION),
 }
-"""The words that the catalogue's taps send: always understood."""
+"""The words that the catalogue's taps send; always understood."""
 
 OFFERED_BY = {"继续": "continue", "continue": "continue", "重试": "retry", "停止": "stop"}
-"""Under which key each of them may be configured, too."""
+"""The `[commands]` key under which each of them can be configured as well."""
 
 MAX_COMMAND_CHARS = 40
-"""A whole message that is longer is no phrase."""
+"""A longer message is never a phrase as a whole."""
 
 _NARROW = {0xFF01 + place: 0x21 + place for place in range(94)} | {0x3000: 0x20}
-"""Full-width letters and marks to the plain ones, each to exactly one character."""
+"""Full-width letters and punctuation to plain ones, one character for one."""
 
 TRADITIONAL = "繼續幫對話會歷記錄換試著說頁單寫講開啟選擇題個別結啓請來"
 _SIMPLIFIED = str.maketrans(TRADITIONAL, "继续帮对话会历记录换试着说页单写讲开启选择题个别结启请来")
 
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200e\u200f\u2060\ufeff\ufe0e\ufe0f\u00ad"))
-"""What keyboards and copies leave beside words; not the joiner inside an emoji."""
+"""Invisible characters that keyboards and copying leave; not the joiner inside an emoji."""
 
 _SLASHES = "/／、\\"
-"""A Chinese keyboard writes 、 where the slash is."""
+"""A Chinese keyboard has 、 where others have the slash."""
 
 _ENDS = " 。.！!？?～~…，,、;；"
 _QUOTES = dict.fromkeys(map(ord, '“”"＂「」『』‘’【】'))
 _CORE = _NARROW | _SIMPLIFIED | _INVISIBLE | _QUOTES
 _NAME_GOES_ON = re.compile(r"[A-Za-z0-9_-]")
 _JOINT = re.compile(r"^[，,：:、]?\s*")
-"""What may be between a command and its question."""
+"""The separator between a command and its question."""
 
 _ONE_WORD = re.compile(r"[\w-]{1,32}")
 _LATIN = re.compile(r"[A-Za-z][A-Za-z_-]*")
@@ -234,10 +235,10 @@ def spoken(content: Content) -> str:
 
 
 class Vocabulary:
-    """Knows the commands and words of one configuration.
+    """The commands and words of one configuration.
 
-    `assistants` maps lower-case commands, slash included, to assistants; `words` has those of each
-    key of `WORDS`, empty where it has none.
+    `assistants` maps lower-case commands, slash included, to assistants; `words` has the words of
+    each key of `WORDS`, empty for none.
     """
 
     def __init__(
@@ -251,11 +252,11 @@ class Vocabulary:
             **{command[1:]: Open(name, "") for command, name in assistants.items()},
         }
         self._words: dict[str, Phrase] = dict(OFFERED)
-        for key, chosen in words.items():
-            for word in filter(None, map(core, chosen)):
+        for key, synonyms in words.items():
+            for word in filter(None, map(core, synonyms)):
                 outside = Reach.OUTSIDE if word in ANSWERS_TOO else Reach.CONVERSATION
                 self._words.setdefault(word, Phrase(_ACTIONS[key], outside))
-        # The longest first: /chat must not take what is meant for /chatgpt.
+        # Longest first: /chat must not match a line meant for /chatgpt.
         self._openers = sorted(self.assistants, key=len, reverse=True)
 
     def read(self, content: Content) -> Phrase:
@@ -270,8 +271,8 @@ class Vocabulary:
         return self._words.get(core(line), SAY)
 
     def _command(self, line: str) -> Phrase:
-        """Return what a line with a slash asks for."""
-        plain = line.translate(_NARROW)  # as long as `line`
+        """Return what a line that begins with a slash asks for."""
+        plain = line.translate(_NARROW)  # has the length of `line`
         name = plain[1:].lstrip()
         head = len(plain) - len(name)
         if len(name) <= MAX_COMMAND_CHARS:
@@ -289,25 +290,25 @@ class Vocabulary:
                     question = _JOINT.sub("", line[rest:], count=1).strip()
                     return Phrase(Open(self.assistants[command], question), Reach.ANYWHERE)
         if folded.startswith("model") and not _NAME_GOES_ON.match(name, len("model")):
-            # Some clients send a tapped link's words as they are.
-            wanted = name[len("model") :].replace("%20", " ").strip(_ENDS + ":")
-            return Phrase(ChooseModel(wanted), Reach.ANYWHERE)
+            # Some clients send the words of a tapped link still percent-encoded.
+            model = name[len("model") :].replace("%20", " ").strip(_ENDS + ":")
+            return Phrase(ChooseModel(model), Reach.ANYWHERE)
         word = core(name)
         if _ONE_WORD.fullmatch(word):
             nearest = self._nearest(word)
-            if nearest or (plain[0] == "/" and _LATIN.fullmatch(word)):  # else a face, a number
+            if nearest or (plain[0] == "/" and _LATIN.fullmatch(word)):  # else a face or a number
                 return Phrase(Unknown(nearest), Reach.CONVERSATION)
         return SAY
 
     def _nearest(self, bare: str) -> str:
-        """Return the command, or the word, that looks most like what was typed, or nothing."""
-        known = {name: f"/{name}" for name in self._commands if name not in ("more", "models")}
-        known.update({word: word for word in self._words if not word.isascii()})
-        begun = [name for name in known if len(name) > 3 and bare.startswith(name)]
-        found = begun or get_close_matches(bare, known, n=1, cutoff=0.6)
-        return known[found[0]] if found else ""
+        """Return the command or word that is most similar to what was typed, or empty."""
+        candidates = {name: f"/{name}" for name in self._commands if name not in ("more", "models")}
+        candidates.update({word: word for word in self._words if not word.isascii()})
+        prefixed = [name for name in candidates if len(name) > 3 and bare.startswith(name)]
+        matches = prefixed or get_close_matches(bare, candidates, n=1, cutoff=0.6)
+        return candidates[matches[0]] if matches else ""
 
 
 def core(line: str) -> str:
-    """Return a line without what phones and habits put around its words, in one spelling."""
+    """Return a line in one spelling, without what phones and habits add around its words."""
     return " ".join(line.translate(_CORE).lower().strip(_ENDS).split())

@@ -3,14 +3,14 @@
 One pure function with a closed result. The first of these that applies decides:
 
 1. a message sent before its user was erased is not answered;
-2. another attempt at a known message goes the way of the first;
-3. a rule that is `always` tried takes the message;
-4. following and leaving the account are recorded;
+2. another attempt at a known message is handled like the first;
+3. a rule that is `always` tried handles the message;
+4. following and unfollowing the account are recorded;
 5. commands, and words that do what commands do (see `phrases.Reach`), are obeyed;
-6. an open session takes the message as a question;
-7. the other rules, backends among them, take it;
-8. a session that expired not long ago is resumed, or a hint says how, or neither;
-9. an account that opens sessions without a command takes it as a question;
+6. an open session accepts the message as a question;
+7. the other rules, including backends, handle it;
+8. a recently expired session is resumed, or a hint says how, or neither;
+9. an account that opens sessions without a command accepts it as a question;
 10. otherwise it is not answered.
 
 While the disk is full, anything that needs space in the log gets a fixed reply instead.
@@ -46,16 +46,16 @@ from wxgptd.domain.model.values import (
 from wxgptd.domain.text import answer_length
 
 HINT_EVERY_S = 3_600.0
-"""At most one hint is sent in this time, because the account may serve other purposes."""
+"""At most one hint is sent per this period, because the account may serve other purposes."""
 
 
 class Message(NamedTuple):
     """A message, and what is known about it apart from its sender's state.
 
-    `always` and `otherwise` are the first rules that take it, of those that are always tried and
-    of the others. `erased` tells whether it was sent before its user was erased, `full` that the
-    disk has no room. `assistants` maps each chat command to its assistant; the first is the one
-    that `/clear` falls back to.
+    `always` and `otherwise` are the first rules that match, of those that are always tried and of
+    the others. `erased` means that it was sent before its user was erased, `full` that the disk is
+    full. `assistants` maps each chat command to its assistant; the first is the one that `/clear`
+    falls back to.
     """
 
     delivery: DeliveryKey
@@ -74,7 +74,7 @@ class Message(NamedTuple):
 
 
 class Why(StrEnum):
-    """Why nothing is said to a message."""
+    """Why a message gets no reply."""
 
     ERASED = "erased"
     LATE = "late"
@@ -90,40 +90,40 @@ UNANSWERED = frozenset({Why.OUTSIDE, Why.IGNORED, Why.HINTED})
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """The message is not answered: WeChat is told `success`."""
+    """The message is not answered: WeChat gets `success`."""
 
     why: Why
 
 
 @dataclass(frozen=True, slots=True)
 class Ruled:
-    """The operator's own reply, or another backend."""
+    """A rule handles the message: the operator's own reply, or another backend."""
 
     rule: Rule
 
 
 @dataclass(frozen=True, slots=True)
 class Full:
-    """A sentence says that there is no room; nothing is recorded."""
+    """A fixed reply reports that the disk is full; nothing is recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One more attempt at a message on record. Of events, `rule` has the reply."""
+    """Another attempt at a message on record; if the message is an event, `rule` has the reply."""
 
     rule: Rule | None
 
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """The user follows or leaves, which is recorded; `rule` or the welcome replies."""
+    """The user follows or unfollows, which is recorded; `rule` or the welcome replies."""
 
     rule: Rule | None
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command, or words that do what one does. `resumes` tells whether in the last session."""
+    """A command, or words that do what one does; `resumes` means that it resumes the session."""
 
     action: Action
     resumes: bool = False
@@ -138,14 +138,14 @@ class Proceed:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A question: of the open session, of the last one if it `resumes`, else of a new one."""
+    """A question: in the open session, in the last one if it `resumes`, else in a new one."""
 
     resumes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """The session has expired: the message is held back, and the user told how to go on."""
+    """The session has expired: the message is held back, and a hint explains how to continue."""
 
 
 Route = Left | Ruled | Full | Known | Membership | Command | Proceed | Ask | Hint
@@ -164,13 +164,13 @@ def route(state: UserState, message: Message, policy: Policy, at: float) -> Rout
         return Ruled(message.always)
     if isinstance(message.content, Ignorable):
         return Ruled(message.otherwise) if message.otherwise else Left(Why.EVENT)
-    found = _of_conversation(state, message, policy, at)
-    return Full() if message.full and _grows(found) else found
+    decision = _route_conversation(state, message, policy, at)
+    return Full() if message.full and _needs_space(decision) else decision
 
 
-def _grows(found: Route) -> bool:
-    """Tell whether there has to be room for it."""
-    match found:
+def _needs_space(decision: Route) -> bool:
+    """Return whether a route needs space in the log."""
+    match decision:
         case Command(action=phrases.Open() | phrases.Retry() | phrases.Resume()):
             return True
         case Command(resumes=True) | Ask() | Hint():
@@ -179,41 +179,41 @@ def _grows(found: Route) -> bool:
             return False
 
 
-def _of_conversation(state: UserState, message: Message, policy: Policy, at: float) -> Route:
+def _route_conversation(state: UserState, message: Message, policy: Policy, at: float) -> Route:
     live = state.live_at(at)
     if live is None and message.otherwise is not None:
-        # The other rules give way to commands alone.
+        # The other rules yield to commands only.
         lapsed = lapsed_session(state, message.assistants, policy, at)
         command = _command(state, message, policy, at, lapsed, conversing=False)
-        found: Route = command or Ruled(message.otherwise)
+        decision: Route = command or Ruled(message.otherwise)
     elif not (live or state.version or policy.open_with) and _is_idle(message):
         return Left(Why.OUTSIDE)  # most messages of most accounts
     else:
-        found = _unruled(state, live, message, policy, at)
-    if not isinstance(found, Left | Ruled) and state.find(message.delivery) is not None:
-        return Left(Why.LATE)  # its window is long forgotten, but it is never asked twice
-    return found
+        decision = _route_without_rule(state, live, message, policy, at)
+    if not isinstance(decision, Left | Ruled) and state.find(message.delivery) is not None:
+        return Left(Why.LATE)  # its window was dropped long ago, but it is never asked twice
+    return decision
 
 
-def _unruled(
+def _route_without_rule(
     state: UserState, live: Session | None, message: Message, policy: Policy, at: float
 ) -> Route:
-    """Return who handles a message that no rule takes."""
+    """Return who handles a message if no rule does."""
     lapsed = lapsed_session(state, message.assistants, policy, at) if live is None else None
     after = policy.after_expiry if lapsed is not None else AfterExpiry.IGNORE
-    answering = bool(state.unanswered)  # of a session that was replaced
+    answering = bool(state.unanswered)  # in a session that was replaced
     conversing = bool(live or policy.open_with or after is not AfterExpiry.IGNORE or answering)
     command = _command(state, message, policy, at, lapsed, conversing=conversing)
     if command is not None:
         return command
     if live is not None:
         return Ask()
-    if after is AfterExpiry.RESUME and _is_something(message.content):
+    if after is AfterExpiry.RESUME and _has_content(message.content):
         return Ask(resumes=True)
     hinted = bool(state.hinted_at) and at - state.hinted_at < HINT_EVERY_S
     if after is AfterExpiry.HINT and not hinted and phrases.spoken(message.content).strip():
         return Hint()
-    if policy.open_with and _is_something(message.content):
+    if policy.open_with and _has_content(message.content):
         return Ask()
     if lapsed is not None and policy.after_expiry is AfterExpiry.IGNORE:
         return Left(Why.IGNORED)
@@ -225,19 +225,20 @@ def _is_idle(message: Message) -> bool:
     return not message.tapped and isinstance(action, phrases.Say | phrases.ChooseModel)
 
 
-def _is_something(content: Content) -> bool:
+def _has_content(content: Content) -> bool:
     return not isinstance(content, Text) or bool(content.text.strip())
 
 
 def lapsed_session(
     state: UserState, assistants: Mapping[str, AssistantName], policy: Policy, at: float
 ) -> Session | None:
-    """Return the session that a message at `at` could take up again, if there is one.
+    """Return the session that a message at `at` could resume, if there is one.
 
-    It is the last one, and expired: what its user has stopped is not taken up again by itself.
+    It is the last one and has expired: a session that its user stopped is not resumed
+    automatically.
     """
     last = state.live or next(iter(state.past[-1:]), None)
-    # What the hint has promised is kept, also where that was said at the last moment.
+    # Honour what the hint promised, even if it was sent at the last moment.
     promised_s = HELD_FOR_S if state.held_at(at) is not None else 0.0
     if (
         last is None
@@ -261,7 +262,7 @@ def _command(
     *,
     conversing: bool,
 ) -> Route | None:
-    """Return what the command in `message` asks for, or None where it is words like any other."""
+    """Return what the command in `message` asks for, or None if it is ordinary text."""
     action, reach = message.phrase
     if isinstance(action, phrases.Say):
         return None
@@ -269,28 +270,28 @@ def _command(
         return _continue(state, message, policy, at, lapsed, conversing=conversing)
     live = state.live_at(at)
     resumes = lapsed is not None
-    going_on = live is not None or (resumes and policy.after_expiry is AfterExpiry.RESUME)
-    counts = (
+    continues = live is not None or (resumes and policy.after_expiry is AfterExpiry.RESUME)
+    is_recognised = (
         message.tapped
         or reach is Reach.ANYWHERE
         or (reach is Reach.CONVERSATION and conversing)
-        or (reach is Reach.OUTSIDE and conversing and bool(policy.open_with) and not going_on)
+        or (reach is Reach.OUTSIDE and conversing and bool(policy.open_with) and not continues)
     )
-    if not counts:
+    if not is_recognised:
         return None
     match action:
         case phrases.Retry():
             return Command(action, resumes)
         case phrases.Resume():
-            known = resumes or message.tapped or state.held_at(at) is not None
-            return Command(action, resumes) if known else None
-        case phrases.ChooseModel(model=wanted):
+            can_resume = resumes or message.tapped or state.held_at(at) is not None
+            return Command(action, resumes) if can_resume else None
+        case phrases.ChooseModel(model=requested):
             session = live or lapsed
             assistant = session.assistant if session is not None else policy.open_with
             names = [model.lower() for model in policy.models.get(assistant, ())]
-            is_question = not wanted.isascii() and wanted.lower() not in names
-            counts = conversing or message.tapped
-            return Command(action, resumes) if counts and not is_question else None
+            is_question = not requested.isascii() and requested.lower() not in names
+            is_recognised = conversing or message.tapped
+            return Command(action, resumes) if is_recognised and not is_question else None
         case _:
             return Command(action)
 
@@ -304,39 +305,41 @@ def _continue(
     *,
     conversing: bool,
 ) -> Route | None:
-    """Return the answer that goes on; what is tapped, or has a slash, is never a question."""
+    """Return which answer continues; a tap, or a line with a slash, is never a question."""
     action = message.phrase.action
     assert isinstance(action, phrases.Continue)
     live = state.live_at(at)
     if not (conversing or message.tapped or message.phrase.reach is Reach.ANYWHERE):
         return None
-    if live is None or not _asks_on(live):
+    if live is None or not _offers_more(live):
         question = next(_unfinished(state, at - policy.link_ttl_s), None)
         if question is not None:
             return Proceed(question.delivery)
-    free = message.tapped or message.otherwise is None
-    if free and lapsed is not None and _asks_on(lapsed):
-        return Ask(resumes=True)  # the answer has said that it goes on
-    if _asks_on(live):
+    may_resume = message.tapped or message.otherwise is None
+    if may_resume and lapsed is not None and _offers_more(lapsed):
+        return Ask(resumes=True)  # the answer offered to continue
+    if _offers_more(live):
         return None
     asks = action.may_ask and not message.tapped
-    known = live is not None or bool(state.past) or message.tapped
-    return None if asks or not known else Command(action)
+    has_history = live is not None or bool(state.past) or message.tapped
+    return None if asks or not has_history else Command(action)
 
 
 def _unfinished(state: UserState, since: float) -> Iterator[Question]:
-    """Yield the questions with something that was not offered, newest first."""
+    """Yield the questions whose answers were not offered completely, newest first."""
     for session in state.sessions():
         if session.closed in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED):
             continue
         for question in reversed(session.questions.values()):  # type: ignore[call-overload]
-            on_its_way = state.push is not None and state.push.before.delivery == question.delivery
-            if question.asked_at >= since and (question.has_more() or on_its_way):
+            is_being_pushed = (
+                state.push is not None and state.push.before.delivery == question.delivery
+            )
+            if question.asked_at >= since and (question.has_more() or is_being_pushed):
                 yield question
 
 
-def _asks_on(live: Session | None) -> bool:
-    """Tell whether the newest answer has ended with the invitation to have it continued."""
+def _offers_more(live: Session | None) -> bool:
+    """Return whether the newest answer ended with an invitation to continue."""
     newest: Question | None = live.newest if live is not None else None
     if newest is None or newest.has_more():
         return False

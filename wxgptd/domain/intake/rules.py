@@ -1,8 +1,8 @@
-"""What is not for the model: the operator's own replies, and messages for another backend.
+"""Messages that are not for the model: the operator's own replies, and another backend.
 
 Turning the server on switches off the keyword replies and menus of WeChat's backend; rules bring
-them back. Those that are `always` tried come before everything else, the others take what no
-session is interested in; both in the order in which they stand.
+them back. Rules that are `always` tried come before everything else, the others handle what no
+session accepts; both in the order of the configuration.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ from wxgptd.domain.model.values import (
     Unsupported,
 )
 
-# What a rule says.
+# What a rule replies.
 
 
 @dataclass(frozen=True, slots=True)
 class TextReply:
-    """Words."""
+    """A text."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ImageReply:
-    """A picture from WeChat's media page_views."""
+    """A picture from WeChat's media library."""
 
     media_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceReply:
-    """A recording from WeChat's media page_views."""
+    """A voice recording from WeChat's media library."""
 
     media_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class VideoReply:
-    """A film from WeChat's media page_views."""
+    """A video from WeChat's media library."""
 
     media_id: str
     title: str = ""
@@ -57,7 +57,7 @@ class VideoReply:
 
 @dataclass(frozen=True, slots=True)
 class MusicReply:
-    """A piece of music; `thumb_media_id` is its cover, from WeChat's media page_views."""
+    """A piece of music; `thumb_media_id` is its cover, from WeChat's media library."""
 
     url: str
     thumb_media_id: str
@@ -88,74 +88,74 @@ RuleReply = TextReply | ImageReply | VoiceReply | VideoReply | MusicReply | News
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Another server that the message goes on to, as WeChat sent it."""
+    """Another server to which the message is forwarded as WeChat sent it."""
 
     url: str
 
 
-# What a rule is about.
+# What a rule matches.
 
 
 class Pattern(Protocol):
-    """A compiled regular expression whose search takes linear time, whatever it is."""
+    """A compiled regular expression that searches in linear time, whatever the pattern."""
 
     def search(self, text: str) -> object: ...
 
 
 MAX_CHARS = 2_000
-"""So much of a message is looked at: nobody types more."""
+"""Only this many characters of a message are matched: nobody types more."""
 
 Matcher = Callable[[Content], bool]
 
 
 def keyword(words: Sequence[str]) -> Matcher:
-    """Match what somebody says that has one of `words` in it, in any case."""
+    """Match words typed or spoken that contain one of `words`, in any case."""
     folded = tuple(word.casefold() for word in words)
 
     def match(content: Content) -> bool:
-        said = _folded(content)
-        return any(word in said for word in folded)
+        text = _folded(content)
+        return any(word in text for word in folded)
 
     return match
 
 
 def exact(words: Sequence[str]) -> Matcher:
-    """Match what somebody says that is one of `words`, in any case, with or without a full stop."""
-    known = frozenset(_unended(word.casefold()) for word in words)
-    return lambda content: _unended(_folded(content)) in known
+    """Match words typed or spoken that are one of `words`, ignoring case and final full stops."""
+    phrases = frozenset(_without_final_punctuation(word.casefold()) for word in words)
+    return lambda content: _without_final_punctuation(_folded(content)) in phrases
 
 
-def _unended(said: str) -> str:
-    """Return `said` without what a phone's keyboard ends sentences with."""
-    said = said.strip()
-    return said.rstrip("。！.! ") or said
+def _without_final_punctuation(text: str) -> str:
+    """Return `text` without the punctuation that phone keyboards end sentences with."""
+    text = text.strip()
+    return text.rstrip("。！.! ") or text
 
 
 def regex(pattern: Pattern) -> Matcher:
-    """Match what somebody says that has `pattern` in it."""
+    """Match words typed or spoken that contain `pattern`."""
 
     def match(content: Content) -> bool:
-        said = _said(content)
-        return bool(said) and pattern.search(said) is not None
+        text = _spoken(content)
+        return bool(text) and pattern.search(text) is not None
 
     return match
 
 
 def event(name: str, key: str = "") -> Matcher:
-    """Match the event of that name, in any case; with that EventKey exactly, unless empty."""
+    """Match the event of that name, in any case, and its EventKey exactly unless `key` is empty."""
     folded = name.casefold()
 
     def match(content: Content) -> bool:
         match content:
-            case Ignorable(name=found, key=found_key):
+            case Ignorable(name=event_name, key=event_key):
                 pass
-            case Subscribe(scene=found_key):
-                found = "subscribe"
+            case Subscribe(scene=event_key):
+                event_name = "subscribe"
             case Unsubscribe():
-                found, found_key = "unsubscribe", ""
+                event_name, event_key = "unsubscribe", ""
             case _:
                 return False
-        return found.casefold() == folded and key in ("", found_key)
+        return event_name.casefold() == folded and key in ("", event_key)
 
     return match
 
@@ -186,8 +186,8 @@ def kind_of(content: Content) -> str:
             return "event"
 
 
-def _said(content: Content) -> str:
-    """Return what somebody typed or spoke: a shared link's title is nobody's words."""
+def _spoken(content: Content) -> str:
+    """Return what the user typed or spoke; the title of a shared link does not count."""
     if isinstance(content, Text) and content.kind in ("text", "voice"):
         return content.text[:MAX_CHARS]
     return ""
@@ -195,15 +195,15 @@ def _said(content: Content) -> str:
 
 @lru_cache(maxsize=1)
 def _folded(content: Content) -> str:
-    """Return the words of a message without their case; once for all rules."""
-    return _said(content).casefold()
+    """Return the words of a message, case-folded once for all rules."""
+    return _spoken(content).casefold()
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule; `number` counts from 1, and `about` says in words what it matches.
+    """One rule; `number` counts from 1, and `about` describes what it matches.
 
-    `names_event` tells whether it is about one event, rather than everything of some kind.
+    `names_event` means that it matches one event by name, rather than everything of some kind.
     """
 
     number: int
@@ -217,9 +217,9 @@ class Rule:
 def first(
     rules: Iterable[Rule], content: Content, *, always: bool, welcome: bool = False
 ) -> Rule | None:
-    """Return the first rule that takes `content`, of those that are `always` tried or not.
+    """Return the first rule that matches `content`, of those that are `always` tried or not.
 
-    Where there is a `welcome`, a rule has to name the event to take its place.
+    If there is a `welcome`, only a rule that names the event replaces it.
     """
     general = always or not (welcome and isinstance(content, Subscribe))
     return next(

@@ -1,1 +1,1 @@
-"""What there is: values, events, sessions, a user's state, and what the log's records are."""
+"""Values, events (the records of the log), sessions, windows, quotas and user state."""

@@ -1,8 +1,9 @@
-"""Everything that can have happened to one user, as a closed union.
+"""Everything that can happen to one user, as a closed union.
 
-Past tense, and no more than is known: `ReplyOffered`, since nobody can tell whether WeChat
-showed it. `at` is seconds since the epoch, stamped when the command was made. Tags, versions
-and the order of fields on disk belong to `eventlog.codec`, not to this module.
+Names are in the past tense and claim no more than is known: `ReplyOffered`, because we cannot know
+whether WeChat showed the reply. `at` is in seconds since the epoch, set when the command was
+created. Tags, versions and the order of fields on disk belong to `eventlog.codec`, not to this
+module.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from wxgptd.domain.model.values import (
 
 @dataclass(frozen=True, slots=True)
 class SessionOpened:
-    """From here on the user's messages go to `assistant`.
+    """From now on the user's messages go to `assistant`.
 
-    It lasts until `ttl_s` pass without activity; see `session.Session`.
+    The session lasts until `ttl_s` pass without activity; see `session.Session`.
     """
 
     at: float
@@ -39,7 +40,7 @@ class SessionOpened:
 
 @dataclass(frozen=True, slots=True)
 class SessionClosed:
-    """The session takes no more questions; the answers it has asked for still come."""
+    """The session accepts no more questions; answers already requested still arrive."""
 
     at: float
     session: SessionId
@@ -48,7 +49,7 @@ class SessionClosed:
 
 @dataclass(frozen=True, slots=True)
 class SessionResumed:
-    """The last session, which had expired, takes questions again, with all that was said in it."""
+    """The last session, which had expired, accepts questions again and keeps its earlier turns."""
 
     at: float
     session: SessionId
@@ -57,9 +58,9 @@ class SessionResumed:
 
 @dataclass(frozen=True, slots=True)
 class MessageHeld:
-    """A message came after the session's expiry. It is not sent to a model unless its sender asks.
+    """A message arrived after the session expired; no model sees it unless its sender asks.
 
-    `sealed` has the words, encrypted with a key that is deleted after a few minutes.
+    `sealed` is its text, encrypted with a key that is deleted after a few minutes.
     """
 
     at: float
@@ -72,9 +73,9 @@ class MessageHeld:
 class CommandGiven:
     """A chat command arrived for the first time; `command` is its canonical name.
 
-    `clear` ends the links to the user's history, `clear session` (which is the same in the chat)
-    does not, and `clear unconfirmed` has not done anything yet. `sent_at` and `tapped` are as in
-    `QuestionAsked`.
+    `clear` invalidates the links to the user's history, `clear session` (the same command in the
+    chat) does not, and `clear unconfirmed` has not taken effect yet. `sent_at` and `tapped` are as
+    in `QuestionAsked`.
     """
 
     at: float
@@ -86,13 +87,13 @@ class CommandGiven:
 
 @dataclass(frozen=True, slots=True)
 class QuestionAsked:
-    """A question arrived for the first time. It is named by `delivery` from now on.
+    """A question arrived for the first time. `delivery` identifies it from now on.
 
-    `image` is where WeChat keeps the picture that it is about, if it is about one. `sent_at` is
-    when it was sent by WeChat's clock, in whole seconds since the epoch, or 0 if that is not known;
-    `delay_s` is how long it had been on its way, as far as that tells. `tapped` is as in `Text`.
-    `retries` is the question of the same session that this one repeats, if it does; `held` tells
-    that these are the words of a `MessageHeld`.
+    `image` is the address at which WeChat stores the picture that the question is about, if any.
+    `sent_at` is when it was sent by WeChat's clock, in whole seconds since the epoch, or 0 if
+    unknown; `delay_s` is how long it was in transit, as far as `sent_at` shows. `tapped` is as in
+    `Text`. `retries` is the question of the same session that this one repeats, if any; `held`
+    means that the text is that of a `MessageHeld`.
     """
 
     at: float
@@ -110,7 +111,7 @@ class QuestionAsked:
 
 @dataclass(frozen=True, slots=True)
 class ContinuationAsked:
-    """The user asked for what has not been offered yet of the answer to `question`.
+    """The user asked for the part of the answer to `question` that was not offered yet.
 
     `sent_at`, `delay_s` and `tapped` are as in `QuestionAsked`.
     """
@@ -125,7 +126,7 @@ class ContinuationAsked:
 
 @dataclass(frozen=True, slots=True)
 class MessageDeclined:
-    """A message of an open session was not taken as a question; `reason` names the notice."""
+    """A message was not accepted as a question; `reason` names the notice."""
 
     at: float
     delivery: DeliveryKey
@@ -136,7 +137,7 @@ class MessageDeclined:
 
 @dataclass(frozen=True, slots=True)
 class UserSubscribed:
-    """The user follows the account; `scene` is that of the QR code, where there was one."""
+    """The user followed the account; `scene` is that of the QR code, if there was one."""
 
     at: float
     delivery: DeliveryKey
@@ -145,7 +146,7 @@ class UserSubscribed:
 
 @dataclass(frozen=True, slots=True)
 class UserUnsubscribed:
-    """The user left the account."""
+    """The user unfollowed the account."""
 
     at: float
     delivery: DeliveryKey
@@ -153,7 +154,7 @@ class UserUnsubscribed:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRepeated:
-    """WeChat delivered a known message again: earlier attempts went without a reply it took."""
+    """WeChat delivered a known message again: it had accepted no reply to the earlier attempts."""
 
     at: float
     delivery: DeliveryKey
@@ -162,9 +163,9 @@ class AttemptRepeated:
 
 @dataclass(frozen=True, slots=True)
 class AnswerCompleted:
-    """The model finished. `model` is the name its server gave it.
+    """The model finished. `model` is the name that its server reported.
 
-    `withdrawn` tells that the parts offered so far were thoughts, and are not in `text`.
+    `withdrawn` means that the parts offered so far were thoughts, and are not in `text`.
     """
 
     at: float
@@ -180,7 +181,7 @@ class AnswerCompleted:
 
 @dataclass(frozen=True, slots=True)
 class AnswerFailed:
-    """The model did not finish; `text` is as far as it came, `detail` is for the operator."""
+    """The model did not finish; `text` is what it had written, `detail` is for the operator."""
 
     at: float
     question: DeliveryKey
@@ -193,7 +194,7 @@ class AnswerFailed:
 
 @dataclass(frozen=True, slots=True)
 class AnswerRestarted:
-    """A question that a stop of the daemon left without its answer is asked again."""
+    """A question that was unanswered when the daemon stopped is asked again."""
 
     at: float
     question: DeliveryKey
@@ -201,7 +202,7 @@ class AnswerRestarted:
 
 @dataclass(frozen=True, slots=True)
 class ReplyOffered:
-    """A reply was settled on for `delivery`: written to WeChat, which may or may not show it.
+    """The reply to `delivery` was settled: written to WeChat, which may or may not show it.
 
     See `values.Reply`. `rest` is None in logs from before it was recorded.
     """
@@ -222,7 +223,7 @@ class ReplyOffered:
 
 @dataclass(frozen=True, slots=True)
 class HistoryLinkIssued:
-    """A link to the user's own history was made."""
+    """A link to the user's own history was issued."""
 
     at: float
     delivery: DeliveryKey
@@ -231,7 +232,7 @@ class HistoryLinkIssued:
 
 @dataclass(frozen=True, slots=True)
 class PageOpened:
-    """Somebody who has the link looked at the answer to `question` for the first time."""
+    """The page of the answer to `question` was opened for the first time, by anyone with a link."""
 
     at: float
     question: DeliveryKey
@@ -241,7 +242,7 @@ class PageOpened:
 class PushStarted:
     """A part of a late answer is about to be sent as a customer-service message.
 
-    What came of it is another event; without one (the daemon stopped in between), nobody knows.
+    Its outcome is a separate event; without one (the daemon stopped in between) it is unknown.
     """
 
     at: float
@@ -254,7 +255,7 @@ class PushStarted:
 
 @dataclass(frozen=True, slots=True)
 class PushDelivered:
-    """WeChat took the message."""
+    """WeChat accepted the message."""
 
     at: float
     question: DeliveryKey
@@ -262,7 +263,7 @@ class PushDelivered:
 
 @dataclass(frozen=True, slots=True)
 class PushFailed:
-    """WeChat did not take the message, or nobody knows; `code` is WeChat's, or 0."""
+    """WeChat did not accept the message, or may not have; `code` is WeChat's error code, or 0."""
 
     at: float
     question: DeliveryKey
@@ -272,7 +273,7 @@ class PushFailed:
 
 @dataclass(frozen=True, slots=True)
 class StandingChanged:
-    """The operator blocked or allowed the user, until a time or (0) for good."""
+    """The operator blocked or allowed the user, until a given time or (0) permanently."""
 
     at: float
     standing: Standing
@@ -281,16 +282,16 @@ class StandingChanged:
 
 @dataclass(frozen=True, slots=True)
 class UserErased:
-    """The user's key is deleted behind this: nobody can read any more who it was and said what."""
+    """The user's key is deleted after this: who the user was and what they said is unreadable."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class TailTrimmed:
-    """A start has cut off `size` bytes at `offset` of a segment: what a crash left of a write.
+    """At startup `size` bytes at `offset` of a segment were trimmed: a torn tail left by a crash.
 
-    No event in them was ever acknowledged. It is nobody's event but the log's own.
+    No event in them was ever acknowledged. The event belongs to the log itself, not to a user.
     """
 
     at: float
@@ -301,10 +302,10 @@ class TailTrimmed:
 
 @dataclass(frozen=True, slots=True)
 class TimeoutBudgetSet:
-    """From here on the account lets WeChat time out `size` times in five minutes at most.
+    """From now on the account lets WeChat time out at most `size` times in five minutes.
 
-    `timeouts` is how many had led to a suspension that was just over, 0 if there was none;
-    `ceiling` is that number as of the last one. Recorded for the account, not for a user.
+    `timeouts` is how many led to a suspension that had just ended, or 0 if there was none;
+    `ceiling` is that number for the latest suspension. Recorded for the account, not for a user.
     """
 
     at: float
@@ -315,9 +316,9 @@ class TimeoutBudgetSet:
 
 @dataclass(frozen=True, slots=True)
 class MessagesUnanswered:
-    """`count` messages have gone unanswered since the last of these events: no session, no rule.
+    """`count` messages were not answered since the last such event: no session, no rule.
 
-    Recorded for the account, not for a user, and without a word of theirs.
+    Recorded for the account, not for a user, and without any message text.
     """
 
     at: float
@@ -326,7 +327,7 @@ class MessagesUnanswered:
 
 @dataclass(frozen=True, slots=True)
 class ContextTrimmed:
-    """For the first time in a session, older turns were left out of what the model is told."""
+    """For the first time in a session, older turns were left out of the prompt."""
 
     at: float
     question: DeliveryKey
@@ -335,7 +336,7 @@ class ContextTrimmed:
 
 @dataclass(frozen=True, slots=True)
 class ModelChosen:
-    """From here on the session's questions go to another one of the assistant's models."""
+    """From now on the session's questions go to another of the assistant's models."""
 
     at: float
     session: SessionId
@@ -375,7 +376,7 @@ Event = (
 )
 
 AccountFact = TailTrimmed | TimeoutBudgetSet | MessagesUnanswered
-"""What is recorded for an account, or for the log itself. No user's state can contradict it."""
+"""Facts about an account, or about the log itself. No user's state can contradict them."""
 
 Fact = (
     AnswerCompleted
@@ -386,4 +387,4 @@ Fact = (
     | StandingChanged
     | AccountFact
 )
-"""What the daemon finds or is given. `decide` only checks whether it still counts."""
+"""Facts that the daemon observes or receives. `decide` only checks whether they still apply."""

@@ -1,7 +1,7 @@
-"""How many customer-service messages WeChat takes, and after what.
+"""How many customer-service messages WeChat accepts, and when.
 
-WeChat ("Customer service messages"): five within 48 hours of a message of the user's, three within
-one minute of a tap on a menu. A tap on a link in a message counts as one on a menu, and does not
+WeChat ("Customer service messages"): five within 48 hours of a message from the user, three within
+one minute of a tap on a menu. A tap on a link in a message counts as a tap on a menu, and does not
 renew the five.
 """
 
@@ -17,17 +17,17 @@ WITHIN_OF_TAP_S = 60.0
 
 
 def allows(state: UserState, at: float) -> bool:
-    """Tell whether WeChat takes one more message to the user at `at`."""
+    """Return whether WeChat accepts one more message to the user at `at`."""
     return is_by_tap(state, at) or (state.pushes < PER_MESSAGE and at - state.spoke_at <= WITHIN_S)
 
 
 def is_by_tap(state: UserState, at: float) -> bool:
-    """Tell whether a message at `at` goes by the user's last tap."""
+    """Return whether a message at `at` counts towards the quota of the user's last tap."""
     return state.tap_pushes < PER_TAP and at - state.tapped_at <= WITHIN_OF_TAP_S
 
 
 def used(state: UserState, at: float) -> tuple[int, int]:
-    """Return how many messages were sent by the quota that applies at `at`, and its limit."""
+    """Return how many messages were sent under the quota that applies at `at`, and its limit."""
     if state.tap_pushes and at - state.tapped_at <= WITHIN_OF_TAP_S:
         return state.tap_pushes, PER_TAP
     return state.pushes, PER_MESSAGE

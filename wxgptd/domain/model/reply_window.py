@@ -1,13 +1,13 @@
-"""The rules of WeChat's three attempts, as numbers and two questions about them.
+"""The rules of WeChat's three attempts, as constants and pure functions.
 
-WeChat delivers a message, waits 5 s, hangs up and delivers it again, three times in all
-("Passive user reply message"). An attempt that is not the last is held in silence, because
-`success`, an empty body or an error status would be taken as final; the last one is answered
-just before WeChat gives up. Who holds connections and timers is none of this module's business.
+WeChat delivers a message, waits 5 s, hangs up and delivers it again, three times in all ("Passive
+user reply message"). An attempt that is not the last is held in silence, because `success`, an
+empty body or an error status would be taken as final; the last one is answered just before WeChat
+gives up. Connections and timers are none of this module's business.
 
 WeChat's time runs from when it first sent the message, which may be well before this process saw
-it: attempts wait in a queue while the daemon starts, or never arrive. The message says when it was
-sent (CreateTime), in whole seconds of WeChat's clock.
+it: attempts wait in a queue while the daemon starts, or never arrive. The message states when it
+was sent (CreateTime), in whole seconds of WeChat's clock.
 """
 
 from __future__ import annotations
@@ -20,26 +20,28 @@ WECHAT_PATIENCE_S = 5.0
 """How long WeChat waits for a reply before it hangs up."""
 
 HANG_UP_AFTER_S = 8.0
-"""A peer that waits longer than this is not WeChat: its connection is closed, no byte sent."""
+"""A peer that waits longer than this is not WeChat: its connection is closed without a reply."""
 
 LAST_NUMBER = 3
-"""WeChat asks this often, and then shows its fault text."""
+"""WeChat makes this many attempts, then shows its error message."""
 
 WINDOW_S = 15.0
-"""How long WeChat waits in all three attempts, from the first sending."""
+"""How long WeChat waits over all three attempts, from the first sending."""
 
 CREATE_TIME_UNIT_S = 1.0
-"""CreateTime has whole seconds: what seems to be late by less than this may have come at once."""
+"""CreateTime is in whole seconds: a message that seems late by less than this may have come at
+once."""
 
 LAST_AFTER_S = 9.0
-"""From here on an attempt is the last whatever its number: one may never have reached us."""
+"""After this an attempt is the last, whatever its number: an earlier one may never have reached
+us."""
 
 
 class Open(NamedTuple):
-    """Nothing has been said yet. `question` is what the reply will be about, if anything.
+    """No reply has been sent. `question` is what the reply will be about, if anything.
 
     `first_at` is when WeChat sent the message for the first time, as far as is known. `session` is
-    the one that the message belongs to, if any.
+    the session that the message belongs to, if any.
     """
 
     first_at: float
@@ -61,16 +63,16 @@ class Settled(NamedTuple):
 Window = Open | Settled
 
 OVER_AFTER_S = 20.0
-"""By now WeChat has asked three times, or the daemon was away and missed it."""
+"""By now WeChat has made three attempts, or the daemon was down and missed them."""
 
 
 def delay(at: float, sent_at: int, clock_offset: float) -> float:
     """Return how many seconds before its arrival at `at` WeChat first sent a message.
 
-    `sent_at` is its CreateTime, or 0. `clock_offset` is by how much our clock is ahead of WeChat's;
-    it was learned from whole seconds, too, and may be less by one, so a late message is taken to be
-    later by that. A CreateTime that cannot be right is no evidence, and the arrival counts: 0 is
-    returned.
+    `sent_at` is its CreateTime, or 0. `clock_offset` is how far our clock is ahead of WeChat's; it
+    was learned from whole seconds too, so the true offset may be up to one second smaller, and a
+    late message is assumed to be later by that much. An implausible CreateTime is ignored and the
+    message counts as just sent: 0 is returned.
     """
     apparent = at - sent_at - clock_offset
     if CREATE_TIME_UNIT_S <= apparent < WINDOW_S:
@@ -79,9 +81,9 @@ def delay(at: float, sent_at: int, clock_offset: float) -> float:
 
 
 def patience(window: Window, at: float, *, last: bool) -> float:
-    """Return for how many seconds WeChat still waits for a reply to the attempt of `at`.
+    """Return how many more seconds WeChat waits for a reply to the attempt that arrived at `at`.
 
-    The `last` one may have waited in a queue before it was seen.
+    The `last` attempt may have waited in a queue before it was seen.
     """
     if not last:
         return WECHAT_PATIENCE_S
@@ -89,24 +91,24 @@ def patience(window: Window, at: float, *, last: bool) -> float:
 
 
 def time_left(window: Window, at: float, *, may_wait: bool) -> float:
-    """Return how many seconds from `at` on WeChat will wait for the reply of `window`.
+    """Return how many seconds after `at` WeChat will still wait for the reply of `window`.
 
-    In all its attempts, or only in the newest where the others may not be waited for.
+    With `may_wait` this includes attempts still to come; otherwise it ends with the newest one.
     """
     patience_s = WINDOW_S if may_wait else WECHAT_PATIENCE_S * window.attempts
     return window.first_at + min(patience_s, WINDOW_S) - at
 
 
 def is_last(window: Window, at: float) -> bool:
-    """Tell whether the newest attempt of `window`, arriving at `at`, is WeChat's last."""
+    """Return whether the newest attempt of `window`, arriving at `at`, is WeChat's last."""
     return window.attempts >= LAST_NUMBER or at - window.first_at >= LAST_AFTER_S
 
 
 def still_answers(window: Settled, at: float, settled_for_s: float) -> bool:
-    """Tell whether an attempt at `at` may still get the settled reply."""
+    """Return whether an attempt at `at` may still get the settled reply."""
     return at - window.settled_at <= settled_for_s
 
 
 def is_over(window: Window, at: float) -> bool:
-    """Tell whether nobody will come for the reply of `window` any more."""
+    """Return whether `window` is settled, or too old for WeChat to fetch its reply."""
     return isinstance(window, Settled) or at - window.first_at > OVER_AFTER_S

@@ -1,7 +1,7 @@
-"""A session and its questions: what was asked, what came of it, what of it was offered.
+"""A session and its questions: what was asked, how it ended, how much of it was offered.
 
-What changes with every event is a NamedTuple, whose `_replace` takes a fifth of the time of
-`dataclasses.replace`: to verify a log folds all of its events.
+Types that change with every event are NamedTuples, whose `_replace` takes a fifth of the time of
+`dataclasses.replace`: verifying a log folds all of its events.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Pending:
 
     @property
     def text(self) -> str:
-        """Nothing: what a running model has written is not on record."""
+        """Empty: what a running model has written is not on record."""
         return ""
 
 
@@ -44,7 +44,7 @@ class Completed(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """The model did not finish; `text` is as far as it came."""
+    """The model did not finish; `text` is what it had written by then."""
 
     reason: FailureReason
     text: str
@@ -59,13 +59,12 @@ Answer = Pending | Completed | Failed
 class Question(NamedTuple):
     """One question.
 
-    `offered` is how many characters of its answer, as `style` shows it, went out as replies, and
-    `all_offered` whether that is all of it; `failure_told` whether the user has read that it
-    failed. `restarts` counts how often it has been asked again: positions in an answer hold for
-    one count only. `late` tells whether the answer came when its window was settled already;
-    `pushed` whether the last push of it was delivered, None if there was none; `trimmed` whether
-    the user is to be told that older turns fell out. `retries` is the question that this one asks
-    again, if it does.
+    `offered` is how many characters of its answer, as `style` renders it, were sent as replies, and
+    `all_offered` whether that is all of it; `failure_told` whether the user was told that it
+    failed. `restarts` counts how often it was asked again: positions in an answer are valid for one
+    count only. `late` means that the answer came after its window was settled; `pushed` whether the
+    last push of it was delivered, None if there was none; `trimmed` whether to tell the user that
+    older turns were left out. `retries` is the question that this one repeats, if any.
     """
 
     delivery: DeliveryKey
@@ -92,18 +91,21 @@ class Question(NamedTuple):
     def restarted(self) -> Question:
         """Return the question asked again.
 
-        The new answer is another text: what was offered of the former one is no part of it.
+        The new answer is a different text, of which nothing has been offered.
         """
         return self._replace(offered=0, all_offered=False, style=None, restarts=self.restarts + 1)
 
     def offered_to(self, end: int, style: Style, *, rest: bool) -> Question:
-        """Return the question with its answer offered up to `end`, and its failure told there."""
-        told = isinstance(self.answer, Failed) and not rest
+        """Return the question with its answer offered up to `end`.
+
+        If no `rest` follows, a failure has been reported too.
+        """
+        tells_failure = isinstance(self.answer, Failed) and not rest
         return self._replace(
             offered=max(self.offered, end),
             all_offered=self.all_offered or not rest,
             style=style,
-            failure_told=self.failure_told or told,
+            failure_told=self.failure_told or tells_failure,
         )
 
     def seen(self) -> Question:
@@ -111,7 +113,7 @@ class Question(NamedTuple):
         return self._replace(page_opened=True)
 
     def has_more(self) -> bool:
-        """Tell whether something of the answer has not been offered, or is still to come."""
+        """Return whether part of the answer was not offered, or is still to come."""
         match self.answer:
             case Pending():
                 return True
@@ -127,9 +129,8 @@ NO_QUESTIONS: Mapping[DeliveryKey, Question] = {}
 class Session(NamedTuple):
     """One session, open or closed. `last_at` is the time of the last activity.
 
-    That is a message of its user's, the end of an answer, or the first opening of an answer's page.
-
-    `model` is the one that the user has chosen, if any.
+    Activity is a message from the user, the end of an answer, or the first opening of an answer's
+    page. `model` is the model that the user has chosen, if any.
     """
 
     id: SessionId
@@ -149,7 +150,7 @@ class Session(NamedTuple):
         return self.last_at + self.ttl_s
 
     def model_of(self, assistant: AssistantName) -> str:
-        """Return which model of `assistant` its user has chosen; empty if none, or another's."""
+        """Return which of the models of `assistant` the user has chosen, or empty."""
         return self.model if assistant == self.assistant else ""
 
     def touched(self, at: float) -> Session:

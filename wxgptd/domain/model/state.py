@@ -1,8 +1,7 @@
-"""The state of one user: what the events of that user have come to.
+"""The state of one user: the fold of that user's events.
 
-State is immutable and shared freely between threads. How each event changes it is in `evolve`.
-What belongs to more than one user (links, budgets, metrics) is not here but in projections of the
-log.
+State is immutable and shared freely between threads. How each event changes it is in `evolve`. Data
+that spans users (links, budgets, metrics) is not here but in projections of the log.
 """
 
 from __future__ import annotations
@@ -39,14 +38,14 @@ HELD_FOR_S = 600.0
 
 
 class Held(NamedTuple):
-    """A message that came after the session's expiry: sealed, with a key that dies in time."""
+    """A message that arrived after the session expired, encrypted with a short-lived key."""
 
     sealed: bytes
     at: float
 
 
 class Push(NamedTuple):
-    """A push on its way: what the question was like before, should it fail."""
+    """A push in progress; `before` is the question as it was, to restore if the push fails."""
 
     before: Question
 
@@ -57,11 +56,11 @@ NO_WINDOWS: Mapping[DeliveryKey, Window] = {}
 class UserState(NamedTuple):
     """One user of one account. `version` counts the events that led here.
 
-    `unseen` are the questions whose answer is there, and which nobody has been offered or shown
-    since. `spoke_at` is when the user last wrote, and `pushes` how many messages were pushed since;
-    `tapped_at` and `tap_pushes` are the same for the last tap. `is_marked` tells whether an
-    operator has ever decided about the user. Sessions that ended before `history_since` are no
-    more; `history_links` are the links to the history that are not dead, and when they were made.
+    `unseen` are the answered questions whose answer has been neither offered nor opened since.
+    `spoke_at` is when the user last wrote, and `pushes` how many messages were pushed since;
+    `tapped_at` and `tap_pushes` are the same for the last tap. `is_marked` means that an operator
+    has set the user's standing at least once. Sessions that ended before `history_since` have been
+    dropped; `history_links` are the valid links to the history, with the times they were issued.
     `held` is the message that was held back when the user was last told, at `hinted_at`, that the
     session has expired.
     """
@@ -87,11 +86,11 @@ class UserState(NamedTuple):
 
     @property
     def heard_at(self) -> float:
-        """When the user was last heard of."""
+        """When the user last wrote or tapped."""
         return max(self.spoke_at, self.tapped_at)
 
     def live_at(self, at: float) -> Session | None:
-        """Return the session that is open at `at`: one does not expire during its answer."""
+        """Return the session open at `at`; a session does not expire while an answer is pending."""
         live = self.live
         if live is None or at < live.expires_at:
             return live
@@ -109,28 +108,28 @@ class UserState(NamedTuple):
         yield from reversed(self.past)
 
     def find(self, question: DeliveryKey) -> tuple[Session, Question] | None:
-        """Return the question of that name with its session, or None."""
+        """Return the question with that name and its session, or None."""
         for session in self.sessions():
-            found = session.questions.get(question)
-            if found is not None:
-                return session, found
+            entry = session.questions.get(question)
+            if entry is not None:
+                return session, entry
         return None
 
     def question(self, name: DeliveryKey) -> Question:
-        """Return the question of that name.
+        """Return the question with that name.
 
         Raises:
             Inconsistent: there is none.
         """
-        found = self.find(name)
-        if found is None:
+        entry = self.find(name)
+        if entry is None:
             raise Inconsistent(f"no question {name}")
-        return found[1]
+        return entry[1]
 
     def session_of(self, question: DeliveryKey) -> SessionId:
-        """Return the session of the question of that name, or an empty text."""
-        found = self.find(question)
-        return found[0].id if found is not None else NO_SESSION
+        """Return the session of the question with that name, or empty."""
+        entry = self.find(question)
+        return entry[0].id if entry is not None else NO_SESSION
 
     def sessions_with(self, question: Question) -> tuple[Session | None, tuple[Session, ...]]:
         """Return the live session and the past ones with `question` replaced in its session."""
@@ -148,7 +147,7 @@ class UserState(NamedTuple):
         return tuple(other for other in unseen if other != name) if name in unseen else unseen
 
     def links(self, since: float) -> Iterator[tuple[LinkHash, DeliveryKey, float]]:
-        """Yield what leads here of what was made from `since` on: the link, to what, and when."""
+        """Yield each link issued since `since`, its question (empty for the history), and when."""
         for session in self.sessions():
             if session.closed not in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED):
                 for question in session.questions.values():
@@ -159,18 +158,18 @@ class UserState(NamedTuple):
                 yield link, _NOTHING, at
 
     def heads(self) -> tuple[DeliveryKey, ...]:
-        """Return the questions whose turn it is: the oldest unanswered one of each session."""
+        """Return the questions to be answered now: the oldest unanswered one of each session."""
         heads: dict[SessionId, DeliveryKey] = {}
         for name in self.unanswered:
-            found = self.find(name)
-            if found is not None:
-                heads.setdefault(found[0].id, name)
+            entry = self.find(name)
+            if entry is not None:
+                heads.setdefault(entry[0].id, name)
         return tuple(heads.values())
 
     def reminder(self, at: float, link_ttl_s: float) -> Question | None:
-        """Return the newest question whose unseen answer is still behind its link, or None.
+        """Return the newest question with an unseen answer and a link that still works, or None.
 
-        One that a window or a push is about to give needs no reminder.
+        An answer that a window or a push is about to deliver needs no reminder.
         """
         for name in reversed(self.unseen):
             question = self.question(name)
@@ -183,28 +182,28 @@ class UserState(NamedTuple):
         return None
 
     def is_waited_for(self, question: DeliveryKey, at: float) -> bool:
-        """Tell whether a window is about to give the answer to `question`."""
+        """Return whether an open window is waiting for the answer to `question`."""
         return any(
             isinstance(window, Open) and window.question == question and not is_over(window, at)
             for window in self.windows.values()
         )
 
     def trimmed(self, before: float) -> UserState:
-        """Return the state without the past sessions that ended before that time."""
-        kept = tuple(
-            one
-            for one in self.past
-            if one.closed_at >= before
-            or any(name in one.questions for name in (*self.unanswered, *self.unseen))
+        """Return the state without past sessions that ended before that time with nothing open."""
+        past = tuple(
+            session
+            for session in self.past
+            if session.closed_at >= before
+            or any(name in session.questions for name in (*self.unanswered, *self.unseen))
         )
-        if len(kept) == len(self.past):
+        if len(past) == len(self.past):
             return self
-        return self._replace(past=kept, history_since=before)
+        return self._replace(past=past, history_since=before)
 
     def stands(self, at: float) -> Standing:
-        """Return what the operator has decided about the user, as far as it holds at `at`."""
-        over = 0 < self.standing_until <= at
-        return Standing.DEFAULT if over else self.standing
+        """Return the user's standing at `at`: a temporary one may have ended."""
+        has_ended = 0 < self.standing_until <= at
+        return Standing.DEFAULT if has_ended else self.standing
 
 
 EMPTY = UserState()

@@ -1,7 +1,7 @@
-"""The words that events, commands and state are written in.
+"""The vocabulary of events, commands and state.
 
-A user is one follower of one account: OpenIDs are unique within an account only (WeChat's
-"UnionID mechanism" document), so the pair is the identity, and the boundary of consistency.
+A user is one follower of one account: OpenIDs are unique only within an account (WeChat's "UnionID
+mechanism" document), so the pair is the identity, and the boundary of consistency.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ NO_SESSION = SessionId("")
 AssistantName = NewType("AssistantName", str)
 
 DeliveryKey = NewType("DeliveryKey", str)
-"""One message of one user, however often WeChat delivers it. A question is named by the key of
+"""One message of one user, however often WeChat delivers it. A question is identified by the key of
 the delivery that asked it."""
 
 EVENT_PREFIX = "event:"
-"""What the delivery keys of events begin with; those of messages do not."""
+"""Prefix of the delivery keys of events; those of messages never have it."""
 
 LinkHash = NewType("LinkHash", bytes)
-"""SHA-256 of the token in a link. The token itself is never written down."""
+"""SHA-256 of the token in a link. The token itself is never stored."""
 
 
 class User(NamedTuple):
@@ -36,7 +36,7 @@ class User(NamedTuple):
 
 
 LOG_ITSELF = User(AccountName(""), OpenId(""))
-"""In whose name it is recorded what happened to the log."""
+"""The pseudo-user under which events about the log itself are recorded."""
 
 
 def account_itself(account: AccountName) -> User:
@@ -45,7 +45,7 @@ def account_itself(account: AccountName) -> User:
 
 
 def is_follower(user: User) -> bool:
-    """Tell whether `user` is a person, and not an account or the log itself."""
+    """Return whether `user` is a person, and not an account or the log itself."""
     return bool(user.openid)
 
 
@@ -97,7 +97,7 @@ class ReplyKind(StrEnum):
 
 
 class Notice(StrEnum):
-    """The fixed texts that answer a command or refuse a message; names in the catalogue."""
+    """The fixed texts that answer a command or decline a message, by name in the catalogue."""
 
     SESSION_OPENED = "session_opened"
     SESSION_ALREADY_OPEN = "session_already_open"
@@ -131,7 +131,7 @@ class Notice(StrEnum):
 
 
 class Style(StrEnum):
-    """What becomes of a model's Markdown in the chat."""
+    """How the chat shows a model's Markdown."""
 
     PLAIN = "plain"
     MARKDOWN = "markdown"
@@ -146,7 +146,7 @@ class Standing(StrEnum):
 
 
 class AfterExpiry(StrEnum):
-    """What becomes of a message whose sender's session expired not long ago."""
+    """What to do with a message whose sender's session expired recently."""
 
     RESUME = "resume"
     HINT = "hint"
@@ -154,12 +154,12 @@ class AfterExpiry(StrEnum):
 
 
 class Reply(NamedTuple):
-    """What a settled window says. Rendered anew for each late attempt, to the same text.
+    """The reply of a settled window. Rendered again for each late attempt, to the same text.
 
-    `start` and `end` are positions in the answer to `question` as `style` shows it, in
-    characters; `rest` tells whether there is more behind them. `text` holds the written part of
-    an answer that was still growing, because nothing else on record does. `reminder` is another
-    question, whose answer nobody has seen yet.
+    `start` and `end` are positions in the answer to `question` as `style` renders it, in
+    characters; `rest` means that more follows. `text` holds the written part of an answer that was
+    still growing, because it is recorded nowhere else. `reminder` is another question, whose answer
+    has not been seen yet.
     """
 
     kind: ReplyKind
@@ -176,9 +176,9 @@ class Reply(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A message that is words: typed, recognised from speech, or made of a place or a link.
+    """A text message: typed, recognised from speech, or derived from a location or a link.
 
-    `tapped` tells that the words were not typed, but are those of a link that was tapped.
+    `tapped` means that the text was sent by tapping a link, not typed.
     """
 
     text: str
@@ -188,14 +188,14 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture; `url` is where WeChat keeps it."""
+    """A picture; `url` is where WeChat stores it."""
 
     url: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unsupported:
-    """A message of a kind that no model of ours reads."""
+    """A message of a kind that is never put to a model."""
 
     kind: str
 
@@ -209,12 +209,12 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
-    """The user left the account."""
+    """The user unfollowed the account."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ignorable:
-    """An event that asks for nothing, the ones WeChat has yet to invent included."""
+    """An event that needs no response, including those that WeChat has yet to invent."""
 
     name: str
     key: str = ""
@@ -225,7 +225,7 @@ Content = Text | Picture | Unsupported | Subscribe | Unsubscribe | Ignorable
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one user may ask for; 0 is no limit. Whoever is `ALLOWED` has none."""
+    """What one user may ask for; 0 means no limit. Users who are `ALLOWED` have no limits."""
 
     messages_per_minute: int = 0
     questions_per_day: int = 0
@@ -234,12 +234,11 @@ class Limits:
 
 
 class AnswerUsage(NamedTuple):
-    """Whose model answered a question, and what all calls for it took.
+    """Whose model answered a question, and what all calls for it used.
 
-    `assistant` is the one that was asked last, which may be another one than the session's. Tokens
-    are as the server reported them or, if `estimated`, an estimate. `prompt_bytes` is the length of
-    the prompt in UTF-8, or 0 where it says nothing about tokens. `cost` is in the operator's
-    currency.
+    `assistant` is the last one that was asked, which may differ from the session's. Token counts
+    are as the server reported them or, if `estimated`, estimates. `prompt_bytes` is the length of
+    the prompt in UTF-8, or 0 if it says nothing about tokens. `cost` is in the operator's currency.
     """
 
     assistant: AssistantName = AssistantName("")
@@ -257,7 +256,7 @@ class AnswerUsage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How many questions a user has asked in a period, and how many tokens the answers took."""
+    """How many questions a user has asked in a period, and how many tokens the answers used."""
 
     questions: int = 0
     tokens: int = 0
@@ -265,13 +264,13 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What `decide` is held to. It comes from the configuration, inside commands.
+    """The settings that `decide` obeys. They come from the configuration, inside commands.
 
-    `open_with` is the assistant that any text outside a session opens one with; nobody if empty.
-    `sighted` are the assistants whose models look at pictures; `models` are those that a user may
-    choose from, where an assistant has more than one. `clear_ends_history` tells whether
-    `/clear` also ends the links to the user's history. A session that expired less than
-    `resume_within_s` ago is treated as `after_expiry` says.
+    `open_with` is the assistant with which any text outside a session opens one; empty for none.
+    `sighted` are the assistants whose models accept pictures; `models` are those that a user may
+    choose from, for assistants with more than one. `clear_ends_history` means that `/clear` also
+    invalidates the links to the user's history. `after_expiry` applies to a session that expired
+    less than `resume_within_s` ago.
     """
 
     session_ttl_s: float = 300.0

@@ -1,1 +1,1 @@
-"""What a model is told: the messages of a session, and how many tokens they are."""
+"""The prompt of a model: the messages of a session, and how many tokens they have."""

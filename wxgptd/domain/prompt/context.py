@@ -1,8 +1,7 @@
-"""What the model gets to read: the system prompt, the turns of the session, the question.
+"""The prompt of a model: the system prompt, the turns of the session, the question.
 
-A question that failed leaves no dangling user turn. One whose answer broke off half-way, or was
-stopped there, stays with the half: that is what lets the user say "continue". What a moderator
-refused leaves.
+A failed question leaves no dangling user turn. A question whose answer was interrupted or stopped
+keeps the part that was written, which lets the user say "continue". A moderated turn is left out.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ Role = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a chat completion; `picture` is the address of the one it comes with."""
+    """One message of a chat completion; `picture` is the address of its picture, if any."""
 
     role: Role
     content: str
@@ -27,38 +26,40 @@ class Message:
 
 
 MAX_PICTURES = 4
-"""Each is paid for with every question: older ones are left out."""
+"""Each picture is paid for with every question, so older ones are left out."""
 
 
 def messages(session: Session, question: DeliveryKey, system_prompt: str) -> tuple[Message, ...]:
     """Return the messages that put `question` to a model, oldest first.
 
-    Only what was asked before it counts: a later question may be answered already. A question that
-    was asked again is there once.
+    Only earlier questions are included: a later one may be answered already. A question that was
+    retried is included once.
     """
-    told: list[Message] = [Message("system", system_prompt)] if system_prompt else []
+    prompt: list[Message] = [Message("system", system_prompt)] if system_prompt else []
     retried = _retried(session, question)
     for turn in session.questions.values():
         if turn.delivery in retried:
             continue
         if turn.delivery == question:
-            told.append(Message("user", turn.text, turn.image))
+            prompt.append(Message("user", turn.text, turn.image))
             break
-        answer = _kept(turn)
+        answer = _retained_answer(turn)
         if answer:
-            told.append(Message("user", turn.text, turn.image))
-            told.append(Message("assistant", answer))
-    pictured = [place for place, message in enumerate(told) if message.picture]
+            prompt.append(Message("user", turn.text, turn.image))
+            prompt.append(Message("assistant", answer))
+    pictured = [place for place, message in enumerate(prompt) if message.picture]
     for place in pictured[:-MAX_PICTURES]:
-        told[place] = replace(told[place], content=told[place].content or "[…]", picture="")
-    return tuple(told)
+        prompt[place] = replace(prompt[place], content=prompt[place].content or "[…]", picture="")
+    return tuple(prompt)
 
 
 def _retried(session: Session, question: DeliveryKey) -> frozenset[DeliveryKey]:
-    """Return the questions before `question` that it repeats, or another one that has an answer."""
+    """Return the questions repeated by `question`, or by an earlier one that has an answer."""
     retried: set[DeliveryKey] = set()
     for turn in session.questions.values():
-        repeated = turn.retries if turn.delivery == question or _kept(turn) else DeliveryKey("")
+        repeated = (
+            turn.retries if turn.delivery == question or _retained_answer(turn) else DeliveryKey("")
+        )
         while repeated and repeated not in retried:
             retried.add(repeated)
             repeated = session.questions[repeated].retries
@@ -70,26 +71,27 @@ def _retried(session: Session, question: DeliveryKey) -> frozenset[DeliveryKey]:
 def fitted(
     told: Sequence[Message], limit: int, tokens_of: Callable[[Sequence[Message]], int]
 ) -> tuple[Sequence[Message], int]:
-    """Return what of `told` fits `limit` tokens, and how many turns were left out.
+    """Return the messages that fit in `limit` tokens, and how many turns were left out.
 
-    The oldest turns go first, each as a whole; the system prompt and the question never do.
+    The oldest turns are left out first, each as a whole; the system prompt and the question never
+    are.
     """
     head = 1 if told and told[0].role == "system" else 0
     turns = (len(told) - head - 1) // 2
     if not limit or tokens_of(told) <= limit:
         return told, 0
-    # The fewer are left out the better: half of the rest is tried each time.
-    least, most = 1, turns
-    while least < most:
-        middle = (least + most) // 2
+    # Binary search for the smallest number of turns to leave out.
+    low, high = 1, turns
+    while low < high:
+        middle = (low + high) // 2
         if tokens_of([*told[:head], *told[head + 2 * middle :]]) <= limit:
-            most = middle
+            high = middle
         else:
-            least = middle + 1
-    return ([*told[:head], *told[head + 2 * most :]], most) if turns else (told, 0)
+            low = middle + 1
+    return ([*told[:head], *told[head + 2 * high :]], high) if turns else (told, 0)
 
 
-def _kept(turn: Question) -> str:
+def _retained_answer(turn: Question) -> str:
     match turn.answer:
         case Completed(text=text):
             return text

@@ -1,7 +1,7 @@
-"""How many tokens a text has, without any model's vocabulary.
+"""Estimate how many tokens a text has, without any model's vocabulary.
 
-A guess to begin with, and then what the server reports of what it was sent: prompts of one model
-have about as many tokens a byte as its earlier ones had.
+The first estimate is a guess; later ones follow the token usage that the server reports: a model's
+prompts have about as many tokens per byte as its earlier ones had.
 """
 
 from __future__ import annotations
@@ -13,57 +13,58 @@ from wxgptd.domain.model.values import AssistantName
 from wxgptd.domain.prompt.context import Message
 
 FIRST_GUESS = 0.5
-"""Tokens for each byte of UTF-8: enough for prose in six vocabularies, Chinese or not."""
+"""Tokens per byte of UTF-8: enough for prose in six vocabularies, Chinese or not."""
 
 MESSAGE_TOKENS = 8
-"""What a message costs beside its words."""
+"""Overhead of each message, in tokens."""
 
 PICTURE_TOKENS = 1_000
 
 LEARN_FROM_BYTES = 200
-"""Shorter prompts are mostly what messages cost beside their words."""
+"""Shorter prompts consist mostly of the overhead of their messages."""
 
 _REMEMBERED_BYTES = 50_000
-"""How many bytes of prompts the newest reports outweigh."""
+"""Older reports lose their weight after about this many bytes of prompts."""
 
 
 def estimate(text: str) -> int:
-    """Return about how many tokens `text` is.
+    """Return roughly how many tokens `text` has.
 
-    Vocabularies of today have about one token for four characters of English, and two for three
-    of Chinese.
+    Current vocabularies have about one token for four characters of English, and two for three of
+    Chinese.
     """
     narrow = len(text.encode("ascii", "ignore"))
     return ceil(narrow / 4 + (len(text) - narrow) / 1.5)
 
 
 def size(told: Sequence[Message]) -> int:
-    """Return how many bytes of UTF-8 the words of `told` are."""
-    return sum(len(one.content.encode("utf-8", "replace")) for one in told)
+    """Return the length of the messages' text, in bytes of UTF-8."""
+    return sum(len(message.content.encode("utf-8", "replace")) for message in told)
 
 
 ModelName = tuple[AssistantName, str]
-"""A model: its assistant, and which of that one's; empty for the first."""
+"""A model: its assistant, and its name there, which is empty for the assistant's first model."""
 
 
 class Calibration:
-    """What models have reported so far: tokens for each byte, weighed by the bytes."""
+    """The tokens per byte that servers have reported for each model, weighted by bytes."""
 
     def __init__(self) -> None:
         self.known: dict[ModelName, tuple[float, float]] = {}
 
     def learn(self, model: ModelName, prompt_bytes: int, prompt_tokens: int) -> None:
-        """Take a server's word for how many tokens a prompt had."""
+        """Record how many tokens a prompt had, as the server reported."""
         if prompt_bytes < LEARN_FROM_BYTES or not 0 < prompt_tokens <= 4 * prompt_bytes:
-            return  # too short to tell, or nothing that anybody has counted
-        seen, counted = self.known.get(model, (0.0, 0.0))
-        kept = min(1.0, _REMEMBERED_BYTES / (seen + prompt_bytes))
-        self.known[model] = kept * seen + prompt_bytes, kept * counted + prompt_tokens
+            return  # too short to be informative, or an implausible count
+        bytes_seen, tokens_seen = self.known.get(model, (0.0, 0.0))
+        weight = min(1.0, _REMEMBERED_BYTES / (bytes_seen + prompt_bytes))
+        self.known[model] = weight * bytes_seen + prompt_bytes, weight * tokens_seen + prompt_tokens
 
     def tokens(self, model: ModelName, told: Sequence[Message]) -> int:
-        """Return about how many tokens `told` is for `model`."""
-        pictures = sum(PICTURE_TOKENS for one in told if one.picture)
-        seen, counted = self.known.get(model, (0.0, 0.0))
-        if not seen:
+        """Return roughly how many tokens the messages have for `model`."""
+        pictures = sum(PICTURE_TOKENS for message in told if message.picture)
+        bytes_seen, tokens_seen = self.known.get(model, (0.0, 0.0))
+        if not bytes_seen:
             return ceil(size(told) * FIRST_GUESS) + MESSAGE_TOKENS * len(told) + pictures
-        return ceil(size(told) * counted / seen) + pictures  # what messages cost is in the ratio
+        # The ratio includes the overhead of messages.
+        return ceil(size(told) * tokens_seen / bytes_seen) + pictures

@@ -1,1 +1,1 @@
-"""Every sentence that a user reads, and how it is filled in."""
+"""Every text that users read, and how its placeholders are filled in."""

@@ -1,11 +1,11 @@
-"""Links in the chat that send words when they are tapped, so that nobody has to type them.
+"""Links in the chat that send words when they are tapped, so that users need not type them.
 
-WeChat shows `<a href="weixin://bizmsgmenu?msgmenucontent=WORDS&msgmenuid=1">LABEL</a>` in a text
-as blue LABEL; a tap on it sends WORDS as a message. It is how WeChat renders its own menu
-messages, and is not documented as a link: an old client may show LABEL as plain text. Every text
-must therefore also spell the words out, in the label or beside it.
+WeChat shows `<a href="weixin://bizmsgmenu?msgmenucontent=WORDS&msgmenuid=1">LABEL</a>` in a text as
+blue LABEL; a tap on it sends WORDS as a message. WeChat renders its own menu messages this way, but
+does not document it as a link: an old client may show LABEL as plain text. Every text must
+therefore also spell out the words, in the label or beside it.
 
-In a text of the catalogue it is written `{tap:WORDS|LABEL}`, or `{tap:WORDS}`.
+In the catalogue such a link is written `{tap:WORDS|LABEL}`, or `{tap:WORDS}`.
 """
 
 from __future__ import annotations
@@ -24,56 +24,56 @@ _PLACEHOLDER = re.compile(r"(?<!\{)\{tap:([^{}|]*)(?:\|([^{}]*))?\}")
 
 @lru_cache(maxsize=512)
 def link(words: str, label: str = "") -> str:
-    """Return blue text `label` that sends `words` when tapped; both are the operator's words."""
-    sent = _UNSAFE.sub(lambda found: quote(found.group(), safe=""), words)
+    """Return a link shown as `label` that sends `words` when tapped; both are the operator's."""
+    sent = _UNSAFE.sub(lambda match: quote(match.group(), safe=""), words)
     shown = (label or words).translate(_FULL_WIDTH)
     return _LINK.format(sent, shown)
 
 
 class Placeholder:
-    """What `{tap:WORDS|LABEL}` in a template is filled with."""
+    """The value that fills `{tap:WORDS|LABEL}` in a template."""
 
-    def __format__(self, said: str) -> str:
-        words, _, label = said.partition("|")
+    def __format__(self, spec: str) -> str:
+        words, _, label = spec.partition("|")
         return link(words, label)
 
 
 def filled(text: str, *, links: bool = True) -> str:
-    """Return `text`, which is no template, with `links` or words where it has taps."""
+    """Return `text`, which is not a template, with its taps replaced by `links` or by words."""
     if links:
-        return _PLACEHOLDER.sub(lambda found: link(found[1], found[2] or ""), text)
-    beside = _PLACEHOLDER.sub("", text)
-    return _PLACEHOLDER.sub(lambda found: _in_words(found[1], found[2] or "", beside), text)
+        return _PLACEHOLDER.sub(lambda match: link(match[1], match[2] or ""), text)
+    surrounding = _PLACEHOLDER.sub("", text)
+    return _PLACEHOLDER.sub(lambda match: _in_words(match[1], match[2] or "", surrounding), text)
 
 
 def in_words(template: str) -> str:
-    """Return `template` with words where it has taps, and no link.
+    """Return `template` with its taps replaced by words instead of links.
 
-    Those are the words to send, with the label if there is one: alone where the text names the
-    words to send anyway.
+    A tap becomes its label, with the words to send in brackets unless the text names them anyway;
+    without a label it becomes those words.
     """
     parts = list(Formatter().parse(template))
-    beside = "".join(literal for literal, *_ in parts)
-    written = []
-    for literal, field, said, _ in parts:
-        written.append(literal.replace("{", "{{").replace("}", "}}"))
+    surrounding = "".join(literal for literal, *_ in parts)
+    pieces = []
+    for literal, field, spec, _ in parts:
+        pieces.append(literal.replace("{", "{{").replace("}", "}}"))
         if field == "tap":
-            words, _, label = (said or "").partition("|")
-            written.append(_in_words(words, label, beside))
+            words, _, label = (spec or "").partition("|")
+            pieces.append(_in_words(words, label, surrounding))
         elif field is not None:
-            written.append(f"{{{field}}}")
-    return "".join(written)
+            pieces.append(f"{{{field}}}")
+    return "".join(pieces)
 
 
-def _in_words(words: str, label: str, beside: str) -> str:
+def _in_words(words: str, label: str, surrounding: str) -> str:
     if not label:
         return words
-    named = rf"(?<![A-Za-z0-9_/]){re.escape(words)}(?![A-Za-z0-9_])"
-    return label if re.search(named, beside) else f"{label}（{words}）"
+    pattern = rf"(?<![A-Za-z0-9_/]){re.escape(words)}(?![A-Za-z0-9_])"
+    return label if re.search(pattern, surrounding) else f"{label}（{words}）"
 
 
 def faults(said: str) -> Iterator[str]:
-    """Yield what is wrong with the part of a placeholder behind `{tap:`."""
+    """Yield the mistakes in the part of a placeholder after `{tap:`."""
     words, _, label = said.partition("|")
     if not words.strip():
         yield "has a {tap:} without words to send"

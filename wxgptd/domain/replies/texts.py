@@ -1,4 +1,4 @@
-"""Every sentence shown to WeChat users: the catalogue.
+"""The catalogue: every text shown to WeChat users.
 
 Operators override any of them in `[texts]`. `wxgptd.domain.replies.wording` fills in the
 placeholders in braces; which ones a text may use is checked when the configuration is read.
@@ -14,14 +14,14 @@ from string import Formatter
 from wxgptd.domain.replies import taps
 
 MAX_REPLY_BYTES = 2_048
-"""WeChat refuses a longer text, and the user sees its fault text."""
+"""WeChat rejects a longer text, and the user sees WeChat's error message."""
 
 MAX_TEXT_BYTES = 1_000
 """The longest text an operator may configure: half a reply."""
 
 
 DEFAULT_TITLE = "AI 助手"
-"""What users call an assistant, unless that is configured."""
+"""The name that users see for an assistant, unless one is configured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ class Texts:
     for_hours: str = "{count} 小时"
     for_days: str = "{count} 天"
 
-    # Messages that are not taken as questions.
+    # Messages that are not accepted as questions.
     too_many_waiting: str = "前面还有问题正在回答，请收到回答后再问。"
     question_too_long: str = "这条消息太长了，请缩短后再发。"
     not_understood: str = "目前只支持文字消息，请用文字提问。"
@@ -98,7 +98,7 @@ class Texts:
     in_minutes: str = "{count} 分钟后"
     in_hours: str = "{count} 小时后"
 
-    # Beside an answer.
+    # Shown with an answer.
     ai_label: str = "内容由 AI 生成"
     unseen: str = "（你之前问的“{question}”有回答了：\n{link} ）"
     trimmed: str = "（对话较长，不再参考开头的内容。想重新开始，可以{tap:/clear|清空对话}）"
@@ -251,22 +251,22 @@ MAY_BE_EMPTY = frozenset(
         "history_dropped",
     }
 )
-"""What is said beside something else, and so may be left unsaid."""
+"""Texts that accompany others, and so may be left out."""
 
 
 def faults(name: str, text: str) -> Iterator[str]:
-    """Yield what is wrong with `text` as the catalogue's `name`."""
+    """Yield the mistakes in `text`, as the text `name` of the catalogue."""
     allowed = PLACEHOLDERS.get(name, frozenset())
     if len(text.encode("utf-8", "replace")) > MAX_TEXT_BYTES:
         yield f"is longer than {MAX_TEXT_BYTES} bytes"
     elif len(taps.filled(text).encode("utf-8", "replace")) > MAX_TEXT_BYTES:
-        yield f"is longer than {MAX_TEXT_BYTES} bytes with its taps, which take some 90 each"
+        yield f"is longer than {MAX_TEXT_BYTES} bytes with its taps, which take about 90 bytes each"
     if not text.strip() and name not in MAY_BE_EMPTY:
         yield "is empty"
     try:
         parsed = [part for part in Formatter().parse(text) if part[1] is not None]
     except ValueError as error:
-        yield f"is not a text with placeholders: {error} (write {{{{ for a brace)"
+        yield f"has malformed placeholders: {error} (write {{{{ for a brace)"
         return
     used: set[str] = set()
     for _, field, form, conversion in parsed:
@@ -279,14 +279,14 @@ def faults(name: str, text: str) -> Iterator[str]:
         elif field is not None:
             used.add(field)
     for placeholder in sorted(used - allowed):
-        choice = ", ".join(f"{{{known}}}" for known in (*sorted(allowed), "tap:WORDS"))
+        choice = ", ".join(f"{{{option}}}" for option in (*sorted(allowed), "tap:WORDS"))
         yield f"uses {{{placeholder}}}, but may use: {choice}"
 
 
 def in_words(texts: Texts) -> Texts:
-    """Return the catalogue without links that send words: the words stand for themselves."""
+    """Return the catalogue with its taps replaced by their words."""
     words = {name: taps.in_words(getattr(texts, name)) for name in names()}
-    # It is beside an answer that names the word.
+    # It accompanies an answer that names the word.
     return replace(texts, **{**words, "offered_more": ""})
 
 

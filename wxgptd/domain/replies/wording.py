@@ -1,6 +1,6 @@
-"""How the catalogue's texts are filled in: what a settled reply, a push or a page says.
+"""Fill in the catalogue's texts for settled replies, pushes and pages.
 
-Pure: the same reply is the same text, however often WeChat asks for it.
+Pure: the same reply gives the same text, however often WeChat asks for it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from wxgptd.domain.text.bidi import without_controls
 from wxgptd.domain.text.inert import inert
 
 PLANNED_REPLY_BYTES = 2_000
-"""What a reply is planned for, footer included."""
+"""The size that replies are planned for, footer included."""
 
 LEAST_ROOM_BYTES = 300
-"""Of an answer, however long the texts beside it are: those lose their taps, or are cut."""
+"""The minimum room for an answer, however long the texts around it: those lose their taps, or are
+cut."""
 
 MAX_REMINDED_CHARS = 20
 
@@ -34,12 +35,12 @@ _TAP = taps.Placeholder()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyContext:
-    """What the texts of one account may speak of."""
+    """What the texts of one account may refer to."""
 
     commands: Mapping[str, str]
-    """Each assistant's name to its chat command."""
+    """The chat command of each assistant, by its name."""
     titles: Mapping[str, str]
-    """Each assistant's name to what users call it."""
+    """The title of each assistant, as users see it, by its name."""
     ttl_s: float
     days: int
     without_command: bool = False
@@ -48,37 +49,37 @@ class ReplyContext:
     several_models: bool = False
 
     def in_words(self) -> ReplyContext:
-        """Return the same without taps."""
+        """Return the same context without taps."""
         return replace(self, welcome=taps.in_words(self.welcome), taps=False)
 
 
 def history_dropped(date: str, texts: Texts) -> str:
-    """Return the line that says where a history begins of which older parts are gone."""
+    """Return the line that states before which date the history was deleted."""
     return _fill(texts.history_dropped, date=date)
 
 
 def history_found(count: int, texts: Texts) -> str:
-    """Return the line that says how much a search has found."""
+    """Return the line that states how many results a search has."""
     return _fill(texts.history_found, count=str(count)) if count else texts.history_not_found
 
 
 def page_busy(seconds: int, texts: Texts) -> str:
-    """Return the sentence of a page that is asked for more often than it may be."""
+    """Return the text of a page that is requested more often than allowed."""
     return _fill(texts.page_busy, seconds=str(seconds))
 
 
 def storage_full(texts: Texts) -> str:
-    """Return what is said while there is no room for new messages."""
+    """Return the reply that is sent while there is no room for new messages."""
     return _fill(texts.storage_full)
 
 
 def elapsed(seconds: str, texts: Texts) -> str:
-    """Return how long an answer has been waited for."""
+    """Return the text for how long a reader has waited for an answer."""
     return _fill(texts.page_elapsed, count=seconds)
 
 
 def room(texts: Texts, link: str) -> int:
-    """Return how many bytes of an answer fit a reply beside its longest footer."""
+    """Return how many bytes of an answer fit in a reply with its longest footer."""
     linking = (texts.more, texts.still_writing, texts.still_writing_pushed)
     footers = [_fill(text, link=link) for text in linking]
     footers += [_fill(texts.cut_short), _fill(texts.interrupted)]
@@ -87,8 +88,8 @@ def room(texts: Texts, link: str) -> int:
         for reason in FailureReason
     ]
     longest = max(len(footer.encode()) for footer in footers) + len("\n\n")
-    beside = "".join(f"\n\n{_fill(text)}" for text in (texts.trimmed, texts.ai_label))
-    return max(PLANNED_REPLY_BYTES - longest - len(beside.encode()), LEAST_ROOM_BYTES)
+    extras = "".join(f"\n\n{_fill(text)}" for text in (texts.trimmed, texts.ai_label))
+    return max(PLANNED_REPLY_BYTES - longest - len(extras.encode()), LEAST_ROOM_BYTES)
 
 
 def render(
@@ -99,21 +100,21 @@ def render(
     context: ReplyContext,
     reminder: str = "",
 ) -> str:
-    """Return the text of a settled reply: the same one for each late attempt.
+    """Return the text of a settled reply, the same for each late attempt.
 
     `question` is the one that the reply is about; `link` leads to its page, or to the history.
-    `reminder` is the line about an answer that nobody has seen.
+    `reminder` is the line about an unseen answer.
     """
-    text = _whole(reply, question, link, texts, context)
-    # Answers are cut to fit; a fixed text may grow too long by what an operator fills it with.
+    text = _render_with_trim_notice(reply, question, link, texts, context)
+    # Answers are cut to fit; a fixed text may be too long once an operator's values are filled in.
     room = MAX_REPLY_BYTES - (len(f"\n\n{reminder}".encode("utf-8", "replace")) if reminder else 0)
     if len(text.encode("utf-8", "replace")) > room:
-        # Nothing is cut in the middle of a link.
-        text = _whole(reply, question, link, in_words(texts), context.in_words())
+        # Without taps, so that no link is cut in the middle.
+        text = _render_with_trim_notice(reply, question, link, in_words(texts), context.in_words())
     return _with_footer(text[: paging.cut(text, 0, room)], reminder)
 
 
-def _whole(
+def _render_with_trim_notice(
     reply: Reply, question: Question | None, link: str, texts: Texts, context: ReplyContext
 ) -> str:
     text = _render(reply, question, link, texts, context)
@@ -123,19 +124,19 @@ def _whole(
 
 
 def reminder(unseen: Question, link: str, texts: Texts) -> str:
-    """Return the line that tells of an answer which nobody has seen."""
-    asked = inert(" ".join(without_controls(unseen.text).split())) or texts.page_picture
-    if len(asked) > MAX_REMINDED_CHARS:
-        asked = asked[:MAX_REMINDED_CHARS] + "…"
-    return _fill(texts.unseen, question=asked, link=link)
+    """Return the line that reminds the user of an unseen answer."""
+    excerpt = inert(" ".join(without_controls(unseen.text).split())) or texts.page_picture
+    if len(excerpt) > MAX_REMINDED_CHARS:
+        excerpt = excerpt[:MAX_REMINDED_CHARS] + "…"
+    return _fill(texts.unseen, question=excerpt, link=link)
 
 
 def pushed(push: PushStarted, question: Question, link: str, texts: Texts, *, last: bool) -> str:
-    """Return the text of a pushed part; the `last` one that may be sent says where the rest is."""
+    """Return the text of a pushed part; the `last` one allowed states where the rest is."""
     if push.start == push.end:
         return _failure(question, texts)
-    whole = paging.readable(question.answer.text, push.style)
-    body = paging.page(whole, push.start, push.end, push.style)
+    answer = paging.readable(question.answer.text, push.style)
+    body = paging.page(answer, push.start, push.end, push.style)
     if push.rest and not last:
         return _with_footer(body, "")
     return _with_footer(body, _footer(question, link, texts, rest=push.rest))
@@ -162,19 +163,19 @@ def _render(
         case ReplyKind.PARTIAL:
             pushed = reply.about == PUSHED
             footer = texts.still_writing_pushed if pushed else texts.still_writing
-            # Of an earlier version, it may be on record with a link in it.
+            # A reply that was recorded by an earlier version may contain a link.
             body = _labelled(inert(reply.text), reply, texts)
             return _with_footer(body, _fill(footer, link=link))
         case ReplyKind.ANSWER:
             assert question is not None
-            whole = paging.readable(question.answer.text, reply.style)
-            body = paging.page(whole, reply.start, reply.end, reply.style)
+            answer = paging.readable(question.answer.text, reply.style)
+            body = paging.page(answer, reply.start, reply.end, reply.style)
             footer = _footer(question, link, texts, rest=reply.rest)
             return _with_footer(_labelled(body, reply, texts), footer)
 
 
 def _labelled(body: str, reply: Reply, texts: Texts) -> str:
-    """Return `body` with the label of generated text, if it is the first part of an answer."""
+    """Return `body` with the label of AI-generated text, if it is the first part of an answer."""
     first = reply.start == 0 and bool(body.strip())
     return _with_footer(body, _fill(texts.ai_label)) if first else body
 
@@ -228,7 +229,7 @@ def _template(reply: Reply, texts: Texts, context: ReplyContext) -> str:
 
 
 def _span(seconds: float, texts: Texts) -> str:
-    """Return in words how long something is: in the largest unit that is exact, or nearly so."""
+    """Return a duration in words, in the largest unit that divides it, to the minute."""
     minutes = max(round(seconds / 60), 1)
     if minutes % (24 * 60) == 0:
         return _fill(texts.for_days, count=minutes // (24 * 60))
@@ -242,7 +243,7 @@ def _tappable(words: str, label: str, context: ReplyContext) -> str:
 
 
 def _when(seconds: str, texts: Texts) -> str:
-    """Return in words how far off something is."""
+    """Return in words how far in the future something is."""
     if not seconds:
         return ""
     count = int(seconds)
@@ -254,7 +255,7 @@ def _when(seconds: str, texts: Texts) -> str:
 
 
 def failure_text(reason: FailureReason, retry_after_s: float, texts: Texts) -> str:
-    """Return what a user reads when a question failed for `reason`."""
+    """Return the text that tells a user that a question failed for `reason`."""
     template: str = getattr(texts, f"failure_{reason}")
     return _fill(template, seconds=ceil(retry_after_s) or 10)
 

@@ -1,1 +1,1 @@
-"""What is made of a model's words for the chat, and how an answer is divided into replies."""
+"""A model's text as shown in the chat, and how an answer is divided into replies."""

@@ -1,6 +1,7 @@
-"""Answers that fit: how much a model can write before a reply window closes, and asking for that.
+"""Answers that fit: how much a model can write before a reply window closes.
 
-Without a limit a model writes as much as it likes, and half of the answer ends up on a page.
+Without a limit a model writes as much as it likes, and half of the answer ends up on a page. So the
+question asks for an answer of a certain length.
 """
 
 from __future__ import annotations
@@ -15,24 +16,24 @@ MIN_SAMPLES = 2
 """Minimum number of answers before a pace is trusted."""
 
 MIN_SAMPLE_CHARS = 20
-"""Shorter answers tell nothing about a rate."""
+"""Shorter answers say nothing about a rate."""
 
 LONGEST_S = 86_400.0
 
 LEAST_CHAR_S = 1e-5
-"""An answer that comes in one piece takes no time for each character."""
+"""The minimum: an answer that arrives in one piece takes no time per character."""
 
 SLACK_S = 0.5
 """Allowance for network latency."""
 
 OVERSHOOT = 1.2
-"""How much more than asked models tend to write."""
+"""How many times the requested length models tend to write."""
 
 MIN_CHARS = 40
 """Below this a limit is pointless; the answer may be any length."""
 
 OFFER_CHARS = 60
-"""How far from the end an offer of more may be."""
+"""An offer to continue is looked for in this many final characters."""
 
 _OFFER = re.compile(r"(?:回复|发送|输入|说)[：:\s]{0,2}[“\"「『‘'`*]{0,3}继续")
 
@@ -41,9 +42,9 @@ BYTES_PER_CHAR = 3
 
 
 class Pace(NamedTuple):
-    """How quickly a model writes: seconds to the first text, and for each character.
+    """How quickly a model writes: seconds to the first text, and seconds per character.
 
-    Each with how much it differs from answer to answer (mean deviation).
+    Each has its mean deviation between answers.
     """
 
     first_s: float = 0.0
@@ -53,7 +54,7 @@ class Pace(NamedTuple):
     answers: int = 0
 
     def learned(self, first_s: float, took_s: float, chars: int) -> Pace:
-        """Return the pace after one more answer; one that tells nothing changes nothing."""
+        """Return the pace after one more answer; an uninformative one changes nothing."""
         if chars < MIN_SAMPLE_CHARS or not 0 <= first_s <= took_s < LONGEST_S:
             return self
         char_s = (took_s - first_s) / chars
@@ -70,8 +71,8 @@ class Pace(NamedTuple):
     def chars_in(self, left_s: float, room_bytes: int) -> int:
         """Return how many characters to ask for, so that they are written in `left_s` seconds.
 
-        As most answers go, and no more than a reply has room for. 0 if that is too few for an
-        answer, or not known.
+        This holds for most answers, and is limited to what fits in a reply. 0 if that is too few
+        for an answer, or unknown.
         """
         if self.answers < MIN_SAMPLES:
             return 0
@@ -79,8 +80,10 @@ class Pace(NamedTuple):
         if writing_s <= 0:
             return 0
         char_s = max(self.char_s + self.char_varies_s, LEAST_CHAR_S)
-        most = room_bytes // BYTES_PER_CHAR
-        chars = int((most if writing_s > char_s * most else writing_s / char_s) / OVERSHOOT)
+        max_chars = room_bytes // BYTES_PER_CHAR
+        chars = int(
+            (max_chars if writing_s > char_s * max_chars else writing_s / char_s) / OVERSHOOT
+        )
         return chars // 10 * 10 if chars >= MIN_CHARS else 0
 
 
@@ -88,9 +91,9 @@ _LIMIT = re.compile(r"\n\n（请用不超过 (\d+) 个字回答：.*）$", re.DO
 
 
 def limit_in(asked: str) -> tuple[str, int]:
-    """Return the question without the request that `with_limit` has added, and its limit, or 0."""
-    found = _LIMIT.search(asked)
-    return (asked[: found.start()], int(found[1])) if found else (asked, 0)
+    """Return the question without the request that `with_limit` added, and its limit, or 0."""
+    match = _LIMIT.search(asked)
+    return (asked[: match.start()], int(match[1])) if match else (asked, 0)
 
 
 def _moved(mean: float, value: float) -> float:
@@ -98,7 +101,7 @@ def _moved(mean: float, value: float) -> float:
 
 
 def offers_more(answer: str) -> bool:
-    """Tell whether `answer` ends by offering more in reply to 继续, as it was asked to."""
+    """Return whether `answer` ends by offering more in reply to 继续, as the model was asked to."""
     return _OFFER.search(answer.rstrip()[-OFFER_CHARS:]) is not None
 
 

@@ -1,6 +1,6 @@
-r"""LaTeX's formulas as people type them where there is no LaTeX: `\frac{1}{2}` is 1/2.
+r"""LaTeX formulas as people type them without LaTeX: `\frac{1}{2}` is 1/2.
 
-What is not known stays as it is: LaTeX is readable, too.
+Unknown commands are left unchanged: LaTeX is readable, too.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _WORDS = re.compile(
     rf"|overline|underline|ce)\s*{_GROUP}"
 )
 _OVERLINE = re.compile(r"\\overline\s*\{([0-9]{1,20})\}")
-"""Digits that repeat, as in 0.3̅."""
+"""Repeating digits, as in 0.3̅."""
 _DOUBLE = re.compile(r"\\mathbb\s*(?:\{([A-Z])\}|([A-Z]))")
 _DOUBLED = str.maketrans("CHNPQRZ", "ℂℍℕℙℚℝℤ")
 _BINOMIAL = re.compile(rf"\\[dt]?binom\s*{_GROUP}\s*{_GROUP}")
@@ -55,7 +55,7 @@ _COMMAND = re.compile(r"\\([A-Za-z]+)( ?)")
 _RAISED = re.compile(r"\^(?:\{([0-9+\-=()n]{1,20})\}|([0-9n]))")
 _LOWERED = re.compile(r"_(?:\{([0-9+\-=()]{1,20})\}|([0-9]))")
 _ALONE = re.compile(r"[0-9.]*|\w|[\u4e00-\u9fff]+|\\[A-Za-z]+")
-"""What needs no brackets above or below a fraction's line."""
+"""Operands of a fraction or a root that need no brackets."""
 
 _DEPTH = 8
 
@@ -63,42 +63,42 @@ _MARKS = {
     "\\\\": "\n", r"\,": " ", r"\;": " ", r"\:": " ", r"\!": "", r"\%": "%", r"\{": "{", r"\}": "}",
     r"\_": "_", r"\&": "\0", "&": " ", "\0": "&",
 }  # fmt: skip
-"""In this order: a row ends, spaces, what was escaped, columns."""
+"""Applied in this order: line ends, spaces, escaped characters, columns."""
 
 
 def formula(tex: str) -> str:
-    """Return `tex`, the inside of a formula, as a line of text."""
+    """Return `tex`, a formula without its delimiters, as plain text."""
     tex = _FRAME.sub("", _DEGREE.sub("°", _MODULO.sub(r"(\\mod \1\2)", tex)))
-    tex = _DOUBLE.sub(lambda found: (found[1] or found[2]).translate(_DOUBLED), tex)
+    tex = _DOUBLE.sub(lambda match: (match[1] or match[2]).translate(_DOUBLED), tex)
     for _ in range(_DEPTH):  # from the innermost groups outwards
         before = tex
-        tex = _OVERLINE.sub(lambda found: "".join(f"{one}\u0305" for one in found[1]), tex)
+        tex = _OVERLINE.sub(lambda match: "".join(f"{digit}\u0305" for digit in match[1]), tex)
         tex = _WORDS.sub(r"\1", tex)
         tex = _ROOT.sub(_root, tex)
         tex = _BINOMIAL.sub(r"C(\1, \2)", tex)
         tex = _FRACTION.sub(_fraction, tex)
         if tex == before:
             break
-    tex = _RAISED.sub(lambda found: (found[1] or found[2]).translate(_SUPER), tex)
-    tex = _LOWERED.sub(lambda found: (found[1] or found[2]).translate(_SUB), tex)
+    tex = _RAISED.sub(lambda match: (match[1] or match[2]).translate(_SUPER), tex)
+    tex = _LOWERED.sub(lambda match: (match[1] or match[2]).translate(_SUB), tex)
     tex = _COMMAND.sub(_symbol, _SINGLE.sub(r"\1\2", tex))
     for mark, shown in _MARKS.items():
         tex = tex.replace(mark, shown)
     return "\n".join(line.strip() for line in tex.split("\n")).strip()
 
 
-def _fraction(found: re.Match[str]) -> str:
-    """Return a fraction in one line, apart from numbers beside it: 1 1/2 is not 11/2."""
-    before, after = found.string[: found.start()][-1:], found.string[found.end() :][:1]
+def _fraction(match: re.Match[str]) -> str:
+    """Return a fraction on one line, apart from numbers beside it: 1 1/2 is not 11/2."""
+    before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     gap = " " if before.isdigit() else "·" if before == "}" else ""
     times = "·" if after.isalnum() else ""
-    return f"{gap}{_grouped(found[1])}/{_grouped(found[2])}{times}"
+    return f"{gap}{_grouped(match[1])}/{_grouped(match[2])}{times}"
 
 
-def _root(found: re.Match[str]) -> str:
-    degree = "" if found[1] in (None, "2") else found[1].translate(_SUPER)
-    times = "·" if found.string[found.end() :][:1].isalnum() else ""
-    return f"{degree}√{_grouped(found[2])}{times}"
+def _root(match: re.Match[str]) -> str:
+    degree = "" if match[1] in (None, "2") else match[1].translate(_SUPER)
+    times = "·" if match.string[match.end() :][:1].isalnum() else ""
+    return f"{degree}√{_grouped(match[2])}{times}"
 
 
 def _grouped(inner: str) -> str:
@@ -106,6 +106,6 @@ def _grouped(inner: str) -> str:
     return inner if _ALONE.fullmatch(inner) else f"({inner})"
 
 
-def _symbol(found: re.Match[str]) -> str:
-    symbol = _SYMBOLS.get(found[1])
-    return found[0] if symbol is None else symbol + found[2]
+def _symbol(match: re.Match[str]) -> str:
+    symbol = _SYMBOLS.get(match[1])
+    return match[0] if symbol is None else symbol + match[2]

@@ -1,12 +1,12 @@
-"""Words that others wrote, such that WeChat makes no link of them. Pure.
+"""Make text of models and users inert, so that WeChat turns none of it into a link. Pure.
 
 WeChat shows `<a href="…">` in a text reply as a link with any label: one that opens a page, or one
 that sends `/clear` when it is tapped (`weixin://bizmsgmenu`). What a model or a user wrote must not
-become one. So a `<` that could begin such a tag, an entity that could stand for it, and the colon
-of WeChat's own schemes are shown in their full-width forms: an example in HTML still reads as HTML.
-One character stands for one, so that positions in a text stay what they are.
+become one. So a `<` that could begin such a tag, an entity that could represent it, and the colon
+of WeChat's own schemes are replaced by their full-width forms: an example in HTML still reads as
+HTML. Each character is replaced by exactly one, so that positions in a text do not change.
 
-This has to be the last thing that is done to a text: to remove anything may join `<` and `a`.
+This must be the last step that is applied to a text: removing anything later may join `<` and `a`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ _UNSEEN = (
     r"\u2028-\u202f\u205f-\u206f\u20d0-\u20f0\u3000\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff"
     r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]*+"
 )
-"""Blanks and what is invisible: a client may skip it, and a program on the way may remove it."""
+"""Whitespace and invisible characters: a client may skip them, and an intermediary may remove
+them."""
 
 _A = rf"{_UNSEEN}a(?![0-9a-z])"
 _SCHEME = "|".join(_UNSEEN.join(name) for name in ("weixin", "wechat"))
@@ -30,7 +31,7 @@ _LESS_THAN = "|".join(
         ["#", "x", rf"(?:0{_UNSEEN})*+3", "c"],
     )
 )
-"""The entities for `<`, behind their ampersand."""
+"""The entities for `<`, without their ampersand."""
 _PART_OF_LESS_THAN = "|".join(
     _UNSEEN.join(parts)
     for parts in (
@@ -59,9 +60,9 @@ _SHOWN = {"<": "＜", "&": "＆", ":": "："}
 
 
 def inert(text: str, *, growing: bool = False) -> str:
-    """Return `text` with no link in it but bare addresses, as long as it was.
+    """Return `text` with no links except bare addresses, and with its length unchanged.
 
-    Of a `growing` text, as much as no continuation can change.
+    Of a `growing` text, return the prefix that no continuation can change.
     """
     shown = _LINK.sub(lambda match: match[0][:-1] + _SHOWN[match[0][-1]], text)
     if growing and (undecided := _UNDECIDED.search(text)):

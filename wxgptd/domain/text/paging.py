@@ -1,8 +1,7 @@
 """Cut an answer into replies that WeChat accepts, where a reader would cut it.
 
-`cut` returns positions in what `readable` makes of the answer: consecutive slices `text[a:b]` are
-the whole of it, with no character lost and none twice; `page` dresses a slice. Bytes are bytes of
-UTF-8.
+`cut` returns positions in the output of `readable`: consecutive slices `text[a:b]` cover all of it,
+with no character lost or repeated; `page` makes a reply of a slice. Bytes are bytes of UTF-8.
 """
 
 from __future__ import annotations
@@ -29,16 +28,16 @@ _JOINERS = "\u200d\ufe0e\ufe0f"
 
 @lru_cache(maxsize=16)
 def readable(text: str, style: Style, *, growing: bool = False) -> str:
-    """Return an answer as the chat shows it; of a `growing` one, what will stay as it is."""
-    shown = text if style is Style.MARKDOWN else plain(text, growing=growing)
-    return inert(shown, growing=growing)
+    """Return an answer as the chat shows it; of a `growing` one, the part that will not change."""
+    rendered = text if style is Style.MARKDOWN else plain(text, growing=growing)
+    return inert(rendered, growing=growing)
 
 
 def page(text: str, start: int, end: int, style: Style) -> str:
-    """Return the slice as a reply of its own: code that was cut in two is code in both."""
+    """Return the slice as a reply of its own: a code block that was cut is fenced in both parts."""
     body = text[start:end]
     if style is not Style.MARKDOWN:
-        return inert(body)  # what is cut off may have been what made it no link
+        return inert(body)  # the part cut off may have kept it from being a link
     fence = _fence_at(text, end)
     if fence is not None:
         body = f"{body.rstrip(chr(10))}\n{fence['marks']}"
@@ -51,10 +50,10 @@ def page(text: str, start: int, end: int, style: Style) -> str:
 def cut(
     text: str, start: int, room: int, style: Style = Style.PLAIN, *, growing: bool = False
 ) -> int:
-    """Return where the slice that begins at `start` ends, whose page has at most `room` bytes.
+    """Return the end of the slice that begins at `start` and whose page has at most `room` bytes.
 
-    A text that is still `growing` is cut at its last finished sentence even where all of it
-    fits, so that nobody reads half a word. Moves on by at least one character unless at the end.
+    A text that is still `growing` is cut at its last complete sentence even if all of it fits, so
+    that no reply ends in half a word. Advances by at least one character unless at the end.
     """
     if style is Style.MARKDOWN:
         room = max(room - _dress(text, start), 1)
@@ -66,12 +65,12 @@ def cut(
             _last(text, start, longest, 1, (_CLAUSE, _SPACE)) or longest
         )
     # No boundary is worth a slice that is less than half full.
-    least = max(1, _longest_fit(text, start, room // 2) - start)
+    min_chars = max(1, _longest_fit(text, start, room // 2) - start)
     outside = _before_open_fence(text, start, longest)
-    if outside - start >= least:
+    if outside - start >= min_chars:
         longest = outside
     for boundary in (_PARAGRAPH, _LINE, _SENTENCE, _CLAUSE, _SPACE):
-        end = _last(text, start, longest, least, (boundary,))
+        end = _last(text, start, longest, min_chars, (boundary,))
         if end:
             return end
     return longest
@@ -83,7 +82,7 @@ def _longest_fit(text: str, start: int, room: int) -> int:
     if len(encoded) > room:
         piece = encoded[:room].decode("utf-8", "ignore")
     end = start + len(piece)
-    # Step back over a few characters rather than part an accent or an emoji from its base.
+    # Step back over a few characters rather than separate an accent or an emoji from its base.
     for earlier in range(end, max(start, end - 12), -1):
         if earlier == len(text) or not _sticks(text[earlier - 1], text[earlier]):
             return earlier
@@ -101,17 +100,17 @@ def _sticks(before: str, after: str) -> bool:
 
 
 def _last(
-    text: str, start: int, end: int, least: int, boundaries: tuple[re.Pattern[str], ...]
+    text: str, start: int, end: int, min_chars: int, boundaries: tuple[re.Pattern[str], ...]
 ) -> int:
     """Return the last boundary in (start + least, end], or 0."""
-    found = 0
-    # One character past `end` is looked at: a full stop ends a sentence if a space follows.
+    position = 0
+    # Look one character past `end`: a full stop ends a sentence if a space follows.
     window = text[start : end + 1]
     for boundary in boundaries:
         for match in boundary.finditer(window):
-            if least <= match.end() <= end - start:
-                found = max(found, start + match.end())
-    return found
+            if min_chars <= match.end() <= end - start:
+                position = max(position, start + match.end())
+    return position
 
 
 def _before_open_fence(text: str, start: int, end: int) -> int:
@@ -121,7 +120,7 @@ def _before_open_fence(text: str, start: int, end: int) -> int:
 
 
 def _fence_at(text: str, at: int) -> re.Match[str] | None:
-    """Return the line that opened the code which `at` lies in, or None."""
+    """Return the line that opened the code block around `at`, or None."""
     fence: re.Match[str] | None = None
     for match in _FENCE.finditer(text, 0):
         if match.end() > at:

@@ -1,14 +1,14 @@
 """Markdown as text that reads well in WeChat, which shows text and nothing else.
 
-It is read as the pages read it (`wxgptd.markdown`), but for definitions of links: they stand below
-what they change, and would change what was said already.
+It is parsed as for the pages (`wxgptd.markdown`), except for link definitions: they come after the
+text that they change, and would change what has been sent already.
 
-An answer can be shown while it is written: what a growing text is made into is a beginning of what
-the whole will be. Lines decide by themselves what block they belong to, but for the head of a
-table; so all whole lines are read, and the last one as far as it can be nothing but words. Within
-the last paragraph everything is shown up to the first mark that may still find its other half.
+An answer can be shown while it is being written: the output for a growing text is a prefix of the
+output for the complete text. Each line decides on its own which block it belongs to, except for the
+head of a table; so all complete lines are parsed, and the last one as far as it can only be words.
+The last paragraph is shown up to the first mark that may still find its other half.
 
-Code is kept as it is. Emphasis loses its marks, links become `text (address)`, tables lines of
+Code is unchanged. Emphasis loses its marks, links become `text (address)`, tables become lines of
 `column：cell`.
 """
 
@@ -27,10 +27,10 @@ RULE = "————————"
 MARGIN = "│ "
 
 _MAX_COLUMN, _MAX_COLUMNS = 30, 30
-"""How much of a table's head is said again in each row."""
+"""The maximum length and number of the column names that are repeated in each row."""
 
 MAX_CHARS = 100_000
-"""What is beyond is shown as it is written: hostile Markdown takes a second for so much."""
+"""Text beyond this is shown unparsed: hostile Markdown of this length takes a second."""
 
 _NUMBER = re.compile(r"[0-9]")
 
@@ -40,7 +40,7 @@ _parser = reader()
 def plain(text: str, *, growing: bool = False) -> str:
     """Return `text` without its Markdown.
 
-    Of a `growing` text, as much as no continuation can change.
+    Of a `growing` text, return the prefix that no continuation can change.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
     text, beyond = text[:MAX_CHARS], text[MAX_CHARS:]
@@ -59,16 +59,16 @@ class _Writer:
         self._source = source
         self._growing = growing
         self._margins: list[str] = []
-        """What each line begins with, for each block around it."""
+        """The prefix of each line, one part for each enclosing block."""
         self._bullet: str | None = None
-        """What the first line of an item begins with instead of its margin."""
+        """What replaces the innermost margin in the first line of an item."""
         self._items = 0
         self._apart = False
-        """Whether an empty line has to follow what was written."""
+        """Whether an empty line must follow the lines written so far."""
 
     def blocks(self, tokens: Sequence[Token]) -> None:
         """Write all of `tokens`."""
-        last = max((at for at, one in enumerate(tokens) if one.type == "inline"), default=-1)
+        last = max((at for at, token in enumerate(tokens) if token.type == "inline"), default=-1)
         at = 0
         while at < len(tokens):
             token = tokens[at]
@@ -113,26 +113,26 @@ class _Writer:
         elif (token.meta or {}).get("task"):
             bullet = ""
         elif number and token.markup != "*":
-            bullet = f"{token.markup} "  # it may be a sign
+            bullet = f"{token.markup} "  # a minus or plus sign, perhaps
         else:
             bullet = f"{'•' if self._items == 1 else '◦'} "
         self._bullet = bullet
         self._margins.append("  ")
 
     def _is_open(self, token: Token) -> bool:
-        """Tell whether what follows the text may belong to the paragraph whose words `token` is."""
+        """Return whether following text may belong to the paragraph whose words `token` is."""
         return self._growing and token.map is not None and token.map[1] >= len(self._source) - 1
 
     def _inline(self, token: Token, around: Token, *, is_open: bool) -> None:
         tokens = token.children or []
         if is_open and around.type == "paragraph_open":
-            said = _words(decided(token.content, _parser)).rstrip()
+            text = _words(decided(token.content, _parser)).rstrip()
         else:
-            said = _words(tokens)
+            text = _words(tokens)
         if around.type == "heading_open":
-            said = f"【{said}】" if said.strip() else ""
-        if said.strip():
-            self._write(said, around)
+            text = f"【{text}】" if text.strip() else ""
+        if text.strip():
+            self._write(text, around)
 
     def _code(self, token: Token) -> None:
         self._apart = True
@@ -153,8 +153,8 @@ class _Writer:
             if token.type == "tr_open":
                 rows.append([])
             elif token.type == "inline":
-                said = _words(token.children or [])
-                rows[-1].append(said.replace("\n", " ").strip())
+                text = _words(token.children or [])
+                rows[-1].append(text.replace("\n", " ").strip())
         columns, *rest = rows
         wide = any(len(column) > _MAX_COLUMN for column in columns)
         self._apart = True
@@ -176,24 +176,24 @@ class _Writer:
                 self._write(f"{mark}{_joined([column, cell])}", table)
                 mark = "  "
 
-    def _write(self, said: str, block: Token, *, rstrip: bool = True) -> None:
-        """Write lines that belong to `block`, apart from what is above if the source has it so."""
+    def _write(self, text: str, block: Token, *, rstrip: bool = True) -> None:
+        """Write the lines of `block`, after an empty line if the source has one there."""
         begin = block.map[0] if block.map else 0
         blank = begin > 0 and not self._source[begin - 1].strip(" \t>")
         margin = "".join(self._margins)
         if self.lines and (self._apart or blank) and self.lines[-1].strip(f" {MARGIN}"):
-            self.lines.append("".join(one for one in self._margins if one == MARGIN).rstrip())
+            self.lines.append("".join(part for part in self._margins if part == MARGIN).rstrip())
         self._apart = False
         first = margin if self._bullet is None else "".join(self._margins[:-1]) + self._bullet
         self._bullet = None
-        for line in said.split("\n"):
+        for line in text.split("\n"):
             written = first + line
             self.lines.append(written.rstrip(" \t") if rstrip else written)
             first = margin
 
 
 def _is_number(token: Token) -> bool:
-    """Tell whether what an item begins with is nothing but a number, or may become one."""
+    """Return whether an item begins with a number."""
     return token.type == "inline" and _NUMBER.match(token.content) is not None
 
 
@@ -207,33 +207,33 @@ def _end(tokens: Sequence[Token], begin: int) -> int:
 
 
 def _words(tokens: Sequence[Token]) -> str:
-    """Return the words of `tokens`, without their marks."""
-    said: list[str] = []
+    """Return the text of `tokens`, without their marks."""
+    parts: list[str] = []
     links: list[tuple[int, Token]] = []
     for token in tokens:
         match token.type:
             case "softbreak" | "hardbreak":
-                said.append("\n")
+                parts.append("\n")
             case "formula":
-                said.append(formula(token.content.strip()))
+                parts.append(formula(token.content.strip()))
             case "footnote_reference_open":
-                said.append("[")
+                parts.append("[")
             case "footnote_reference_close":
-                said.append("]")
+                parts.append("]")
             case "image":
                 label = _words(token.children or [])
-                said.append(_linked(label.strip(), str(token.attrs.get("src", ""))))
+                parts.append(_linked(label.strip(), str(token.attrs.get("src", ""))))
             case "link_open":
-                links.append((len(said), token))
+                links.append((len(parts), token))
             case "link_close":
                 begin, opening = links.pop()
-                label = "".join(said[begin:])
+                label = "".join(parts[begin:])
                 if opening.markup not in ("linkify", "autolink"):  # whose label is the address
                     label = _linked(label.strip(), str(opening.attrs["href"]))
-                said[begin:] = [label]
+                parts[begin:] = [label]
             case _:
-                said.append(token.content)
-    return "".join(said)
+                parts.append(token.content)
+    return "".join(parts)
 
 
 def _linked(label: str, address: str) -> str:

@@ -1,1 +1,1 @@
-"""What single events do to the state of a user, by what they are about. `evolve` is the door."""
+"""How each event changes a user's state, grouped by subject. `evolve` is the entry point."""

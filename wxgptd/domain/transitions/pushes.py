@@ -9,7 +9,7 @@ from wxgptd.domain.model.values import DeliveryKey
 
 
 def evolved(state: UserState, event: e.PushStarted | e.PushDelivered | e.PushFailed) -> UserState:
-    """Return what `state` becomes through `event`."""
+    """Return `state` after `event`."""
     match event:
         case e.PushStarted():
             return _started(state, event)
@@ -21,12 +21,12 @@ def evolved(state: UserState, event: e.PushStarted | e.PushDelivered | e.PushFai
 
 def _started(state: UserState, event: e.PushStarted) -> UserState:
     if state.push is not None:
-        raise Inconsistent(f"a push of {event.question} started beside another one")
+        raise Inconsistent(f"push of {event.question} started while another one was in progress")
     before = state.question(event.question)
     pushed = before.offered_to(event.end, event.style, rest=event.rest)
     live, past = state.sessions_with(pushed)
-    counted = push_quota.with_one_more(state, event.at)
-    return counted._replace(live=live, past=past, push=Push(before))
+    updated = push_quota.with_one_more(state, event.at)
+    return updated._replace(live=live, past=past, push=Push(before))
 
 
 def _delivered(state: UserState, event: e.PushDelivered) -> UserState:
@@ -37,7 +37,7 @@ def _delivered(state: UserState, event: e.PushDelivered) -> UserState:
 
 
 def _failed(state: UserState, event: e.PushFailed) -> UserState:
-    # Parts that were asked for meanwhile came after it: better twice than never.
+    # Parts requested meanwhile came after this one: better sent twice than never.
     before = _require_push(state, event.question).before
     restored = state.question(event.question)._replace(
         offered=before.offered,
@@ -52,5 +52,5 @@ def _failed(state: UserState, event: e.PushFailed) -> UserState:
 
 def _require_push(state: UserState, name: DeliveryKey) -> Push:
     if state.push is None or state.push.before.delivery != name:
-        raise Inconsistent(f"a push of {name} ended, but none was on its way")
+        raise Inconsistent(f"push of {name} ended, but none was in progress")
     return state.push

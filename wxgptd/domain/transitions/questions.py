@@ -1,4 +1,4 @@
-"""Questions: asked, answered, asked again, looked at."""
+"""Questions: asked, answered, asked again, read on their page."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def completed(state: UserState, event: e.AnswerCompleted) -> UserState:
 
 
 def failed(state: UserState, event: e.AnswerFailed) -> UserState:
-    """Return the state with a question that has no whole answer."""
+    """Return the state with a question that has no complete answer."""
     answer = Failed(
         reason=event.reason,
         text=event.text,
@@ -61,7 +61,7 @@ def restarted(state: UserState, event: e.AnswerRestarted) -> UserState:
 
 
 def page_opened(state: UserState, event: e.PageOpened) -> UserState:
-    """Return the state with the page of an answer looked at: that is activity."""
+    """Return the state with the page of an answer opened, which counts as activity."""
     live, past = state.sessions_with(state.question(event.question).seen())
     live = _touched(live, event.question, event.at)
     unseen = state.unseen_without(event.question)
@@ -85,7 +85,7 @@ def _answered(
     unanswered = tuple(other for other in state.unanswered if other != name)
     unseen = state.unseen
     if _is_worth_a_look(answer) and not question.page_opened:
-        unseen = (*unseen, name)  # a window that waits for it takes it out at once
+        unseen = (*unseen, name)  # a window that waits for it removes it at once
     return state._replace(live=live, past=past, unanswered=unanswered, unseen=unseen)
 
 
@@ -96,25 +96,25 @@ def _is_worth_a_look(answer: Completed | Failed) -> bool:
 
 
 def trimmed(state: UserState, event: e.ContextTrimmed) -> UserState:
-    """Return the state with older turns left out of what a question's model is told."""
-    found = state.find(event.question)
-    if found is None:
+    """Return the state with older turns left out of a question's prompt."""
+    entry = state.find(event.question)
+    if entry is None:
         raise Inconsistent(f"no question {event.question}")
-    session, question = found
+    session, question = entry
     changed = session.with_question(question._replace(trimmed=True))._replace(trimmed=True)
     if state.live is not None and state.live.id == session.id:
         return state._replace(live=changed)
-    past = tuple(changed if one.id == session.id else one for one in state.past)
+    past = tuple(changed if other.id == session.id else other for other in state.past)
     return state._replace(past=past)
 
 
 def _touched(live: Session | None, question: DeliveryKey, at: float) -> Session | None:
-    """Return the open session after some activity, if `question` is one of its own."""
+    """Return the open session after some activity, if `question` belongs to it."""
     return live.touched(at) if live is not None and question in live.questions else live
 
 
 def _pending(state: UserState, name: DeliveryKey) -> Question:
     question = state.question(name)
     if not isinstance(question.answer, Pending):
-        raise Inconsistent(f"question {name} has its answer already")
+        raise Inconsistent(f"question {name} already has an answer")
     return question

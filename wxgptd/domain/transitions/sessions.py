@@ -12,7 +12,7 @@ from wxgptd.domain.transitions import windows
 def opened(state: UserState, event: e.SessionOpened) -> UserState:
     """Return the state with a session open."""
     if state.live is not None:
-        raise Inconsistent(f"session {event.session} opened beside {state.live.id}")
+        raise Inconsistent(f"session {event.session} opened while {state.live.id} was open")
     session = Session(
         id=event.session,
         assistant=event.assistant,
@@ -27,54 +27,54 @@ def closed(state: UserState, event: e.SessionClosed) -> UserState:
     """Return the state with its open session ended."""
     if state.live is None or state.live.id != event.session:
         raise Inconsistent(f"session {event.session} closed, but it was not open")
-    ended = state.live.closed_as(event.reason, event.at)
+    session = state.live.closed_as(event.reason, event.at)
     unseen = state.unseen
     if unseen and event.reason is CloseReason.CLEARED:
-        unseen = tuple(name for name in unseen if name not in ended.questions)
-    return state._replace(live=None, past=(*state.past, ended), unseen=unseen)
+        unseen = tuple(name for name in unseen if name not in session.questions)
+    return state._replace(live=None, past=(*state.past, session), unseen=unseen)
 
 
 def model_chosen(state: UserState, event: e.ModelChosen) -> UserState:
     """Return the state with another model for the open session."""
     if state.live is None or state.live.id != event.session:
-        raise Inconsistent(f"a model chosen outside session {event.session}")
-    chosen = windows.opened(state, event)
-    assert chosen.live is not None
-    return chosen._replace(live=chosen.live._replace(model=event.model))
+        raise Inconsistent(f"model chosen outside session {event.session}")
+    updated = windows.opened(state, event)
+    assert updated.live is not None
+    return updated._replace(live=updated.live._replace(model=event.model))
 
 
 def message_held(state: UserState, event: e.MessageHeld) -> UserState:
-    """Return the state with a message held back, in the place of an older one."""
+    """Return the state with a message held back, replacing an older one."""
     held = Held(event.sealed, event.at) if event.sealed else None
     return windows.opened(state, event)._replace(held=held, hinted_at=event.at)
 
 
 def command_given(state: UserState, event: e.CommandGiven) -> UserState:
-    """Return the state after a command, as far as no other event says what it did."""
-    given = windows.opened(state, event)
+    """Return the state after a command, except for effects that other events record."""
+    updated = windows.opened(state, event)
     match event.command:
         case "stop":
-            return _stopped(given)
+            return _stopped(updated)
         case "clear":
-            return given._replace(history_links=())
+            return updated._replace(history_links=())
         case _:
-            return given
+            return updated
 
 
 def unsubscribed(state: UserState, event: e.UserUnsubscribed) -> UserState:
-    """Return the state of a user who has left the account: no link leads there any longer."""
-    left = windows.opened(state, event)
-    gone = tuple(one.closed_as(CloseReason.UNSUBSCRIBED, event.at) for one in state.past)
-    return left._replace(past=gone, unseen=(), spoke_at=0.0, tapped_at=0.0, history_links=())
+    """Return the state of a user who unfollowed the account: all links are invalid."""
+    updated = windows.opened(state, event)
+    past = tuple(session.closed_as(CloseReason.UNSUBSCRIBED, event.at) for session in state.past)
+    return updated._replace(past=past, unseen=(), spoke_at=0.0, tapped_at=0.0, history_links=())
 
 
 def _stopped(state: UserState) -> UserState:
-    """Return the state after a `/stop`: what has expired is over for good, too."""
+    """Return the state after a `/stop`, which also ends an expired session for good."""
     last = next(iter(state.past[-1:]), None)
     if state.live is not None or last is None or last.closed is not CloseReason.EXPIRED:
         return state._replace(held=None)
-    ended = last.closed_as(CloseReason.STOPPED, last.closed_at)
-    return state._replace(past=(*state.past[:-1], ended), held=None)
+    session = last.closed_as(CloseReason.STOPPED, last.closed_at)
+    return state._replace(past=(*state.past[:-1], session), held=None)
 
 
 def resumed(state: UserState, event: e.SessionResumed) -> UserState:
@@ -84,5 +84,5 @@ def resumed(state: UserState, event: e.SessionResumed) -> UserState:
         raise Inconsistent(f"session {event.session} resumed, but it was not the last one")
     if last.closed is not CloseReason.EXPIRED:
         raise Inconsistent(f"session {event.session} resumed, but it had not expired")
-    again = last.resumed(event.at, event.ttl_s)
-    return state._replace(live=again, past=state.past[:-1], hinted_at=0.0)
+    session = last.resumed(event.at, event.ttl_s)
+    return state._replace(live=session, past=state.past[:-1], hinted_at=0.0)

@@ -1,4 +1,4 @@
-"""Windows: a message arrives, comes again, and has its reply settled."""
+"""Windows: a message arrives, is repeated, and has its reply settled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wxgptd.domain.model.state import Inconsistent, UserState
 from wxgptd.domain.model.values import NO_SESSION, DeliveryKey, Notice, Reply, ReplyKind, SessionId
 
 REMEMBERED_FOR_S = 900.0
-"""How long a window is kept: WeChat's attempts are 15 s apart at most, late pushes a minute."""
+"""How long a window is retained: WeChat's attempts are 15 s apart at most, late pushes a minute."""
 
 _NOTHING = DeliveryKey("")
 _TELLING = frozenset({ReplyKind.ANSWER, ReplyKind.PARTIAL, ReplyKind.FAILURE})
@@ -37,12 +37,12 @@ def opened(
     """Return the state with a window for the message that `event` is about."""
     at, delivery = event.at, event.delivery
     if delivery in state.windows:
-        raise Inconsistent(f"delivery {delivery} arrived for the first time twice")
+        raise Inconsistent(f"delivery {delivery} arrived twice for the first time")
     window = Open(at - delay_s, 1, question, _session_of(state, event))
     windows = {**_remembered(state.windows, at), delivery: window}
     live = state.live.touched(at) if state.live is not None else None
     match event:
-        case e.UserSubscribed() | e.UserUnsubscribed():  # following is no message
+        case e.UserSubscribed() | e.UserUnsubscribed():  # following is not a message
             return state._replace(live=live, windows=windows)
         case _ if event.tapped:
             return state._replace(live=live, windows=windows, tapped_at=at, tap_pushes=0)
@@ -51,7 +51,7 @@ def opened(
 
 
 def _session_of(state: UserState, event: Arrival) -> SessionId:
-    """Return the session that the message belongs to: the open one, or that of its question."""
+    """Return the session that the message belongs to: that of its question, or the open one."""
     if isinstance(event, e.ContinuationAsked):
         return state.session_of(event.question)
     return state.live.id if state.live is not None else NO_SESSION
@@ -69,28 +69,28 @@ def repeated(state: UserState, event: e.AttemptRepeated) -> UserState:
     """Return the state after another attempt."""
     window = state.windows.get(event.delivery)
     if window is None:
-        raise Inconsistent(f"delivery {event.delivery} repeated, but it never came")
-    again = window._replace(attempts=event.number)
-    return state._replace(windows={**state.windows, event.delivery: again})
+        raise Inconsistent(f"delivery {event.delivery} repeated, but it never arrived")
+    updated = window._replace(attempts=event.number)
+    return state._replace(windows={**state.windows, event.delivery: updated})
 
 
 def offered(state: UserState, event: e.ReplyOffered) -> UserState:
     """Return the state with the reply of a window settled."""
     window = state.windows.get(event.delivery)
     if not isinstance(window, Open):
-        raise Inconsistent(f"a reply to {event.delivery} offered outside an open window")
+        raise Inconsistent(f"reply to {event.delivery} offered outside an open window")
     rest = event.rest
     live, past, unseen = state.live, state.past, state.unseen
     if event.kind in _TELLING or (event.notice == Notice.ALL_SAID and event.question):
         question = state.question(event.question)
-        if rest is None:  # an older log: positions are those of the answer as it was written
+        if rest is None:  # an older log: positions refer to the answer as written
             rest = isinstance(question.answer, Pending) or bool(
                 question.answer.text[event.end :].strip()
             )
         style = question.style or event.style  # a notice has none of its own
         live, past = state.sessions_with(question.offered_to(event.end, style, rest=rest))
         if not (event.notice and state.push is not None):
-            # Where a push is on its way, it may still fail: then the answer is unseen after all.
+            # A push in progress may still fail: then the answer is unseen after all.
             unseen = state.unseen_without(event.question)
     if event.reminder:
         unseen = tuple(name for name in unseen if name != event.reminder)
