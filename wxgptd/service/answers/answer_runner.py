@@ -1,7 +1,7 @@
-"""Have questions answered: whose turn it is, and what becomes of the answer.
+"""Runs answers: whose turn it is, and what becomes of the answer.
 
-This is what is done about events, independently of whoever waits: a question that is on record
-gets its answer on record, whether WeChat comes again or not.
+This acts on events, whether or not an attempt is waiting: every recorded question gets a recorded
+answer, even if WeChat never asks again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = Logger()
 
 
 class AnswerRunner:
-    """Acts on what is recorded: has questions answered, and their answers recorded."""
+    """Acts on recorded events: gets questions answered, and records the answers."""
 
     def __init__(
         self,
@@ -53,11 +53,11 @@ class AnswerRunner:
         self._event_clock = event_clock
 
     def end(self) -> None:
-        """Stop all models. What they leave unanswered is asked again at the next start."""
+        """Stop all models. Unanswered questions are asked again at the next start."""
         self._flights.cancel_all()
 
     def written(self, user: User) -> tuple[c.Written, ...]:
-        """Return what the answers that the user waits for have come to."""
+        """Return what has been written of the answers that the user is waiting for."""
         running = self._journal.state(user).heads()
         flights = [(name, self._flights.find(user, name)) for name in running]
         return tuple(self._written(name, flight) for name, flight in flights if flight is not None)
@@ -67,7 +67,7 @@ class AnswerRunner:
         return c.Written(question, flight.written, usage)
 
     def __call__(self, entry: Entry) -> None:
-        """Do what `entry` asks for, whether anybody waits for it or not."""
+        """Act on `entry`, whether or not anyone is waiting for it."""
         user, pursue = entry.user, False
         for event in entry.events:
             match event:
@@ -90,7 +90,7 @@ class AnswerRunner:
             self._pursue(user, entry.state)
 
     def _pursue(self, user: User, state: UserState) -> None:
-        """Call the model for each question whose turn it is."""
+        """Request a slot for each question whose turn it is."""
         for name in state.heads():
             flight = self._flights.find(user, name)
             if flight is not None and not flight.started and not flight.in_line:
@@ -101,7 +101,7 @@ class AnswerRunner:
                 self._slots.take(assistant, partial(self._start, flight, assistant))
 
     def _start(self, flight: Flight, assistant: AssistantName) -> bool:
-        """Call the model, if that is still wanted; tell whether it is."""
+        """Call the model if the answer is still wanted; return whether it is."""
         if self._flights.find(flight.user, flight.question) is not flight or flight.started:
             return False
         run = partial(self._run, flight)
@@ -109,15 +109,15 @@ class AnswerRunner:
         return True
 
     async def _run(self, flight: Flight) -> None:
-        """Have one question answered, and the answer recorded."""
+        """Get one question answered, and record the answer."""
         try:
             await self._journal.committed()
             answer = await self._ask(flight)
         except CancelledError:
-            return  # by `/clear`, or by a stop: whoever cancelled has settled what follows
+            return  # by `/clear` or a stop: the canceller settles the rest
         except WxgptError:
-            return  # the log cannot be written any more, and the daemon is about to stop
-        except Exception:  # noqa: BLE001 (whatever it was, the user gets a sentence)
+            return  # the log can no longer be written, and the daemon is about to stop
+        except Exception:  # noqa: BLE001 (whatever happened, the user must get a reply)
             log.failure("asking the model failed unexpectedly")
             answer = e.AnswerFailed(
                 at=self._event_clock.now(),

@@ -1,7 +1,7 @@
-"""Put one question to the models: who is asked, and who is asked next.
+"""Routes a question to the models: which is asked first, and which next.
 
-The session's own assistant is asked first; where it fails, or has not begun in time, its
-fallbacks are, with the same question and the same context.
+The session's own assistant is asked first. If it fails, or has not started in time, its fallbacks
+are asked the same question with the same context.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ from wxgptd.service.state.settings import Assistant
 log = Logger()
 
 RETRY_WITHIN_S = 12.0
-"""A retry that begins later than this after the question could not be answered in the chat."""
+"""A retry later than this after the question would be too late for the chat."""
 
 BEGIN_ANEW_AFTER_S = 0.5
-"""How long to wait before a model whose answer broke off is asked once more."""
+"""Delay before asking the same model again after its answer broke off."""
 
 RETRY_BESIDE_FALLBACK_S = 1.0
-"""Where somebody else can answer, asking again is hardly worth the wait."""
+"""If a fallback can answer, retrying the same model is not worth a longer wait."""
 
 LEAST_FIRST_TOKEN_S = 1.0
 
 _NOBODY_ELSE = frozenset(
     {FailureReason.CONTENT_FILTER, FailureReason.MODERATED, FailureReason.STOPPED}
 )
-"""What another model should not be asked about."""
+"""Failures after which no other model is asked."""
 
 Stop = Callable[[Flight, AnswerUsage], None]
-"""Called with an answer that the words list objects to, and what it took until then."""
+"""Called with an answer that contains a moderated word, and its token usage so far."""
 
 
 class ModelRouter:
-    """Asks models."""
+    """Asks models, and their fallbacks."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class ModelRouter:
         self.event_clock = event_clock
 
     async def ask(self, flight: Flight, stop: Stop) -> tuple[Completion | Breakdown, AnswerUsage]:
-        """Have one question answered; `stop` is called where the words list objects to that."""
+        """Get one question answered; `stop` is called if the answer contains a moderated word."""
         user, name = flight.user, flight.question
         found = self.journal.state(user).find(name)
         assert found is not None
@@ -110,7 +110,7 @@ class _Question:
         self._best: tuple[Breakdown, AnswerUsage] | None = None
 
     async def ask(self) -> tuple[Completion | Breakdown, AnswerUsage]:
-        """Ask one model after the other until one answers."""
+        """Ask one model after another until one answers."""
         candidates = self._router.candidates.of(self._own, self._told[-1])
         if not candidates:
             spent = "the budget of the day is spent"
@@ -138,7 +138,7 @@ class _Question:
             elif failed.reason in _NOBODY_ELSE:
                 return failed, usage
             elif not candidates and several and not impatient and self._waited_s() < RETRY_WITHIN_S:
-                # Those who were to be quicker cannot; the first one may just have been slow.
+                # The fallbacks have failed, and the first assistant may just have been slow.
                 candidates, impatient = [self._own], True
             if not candidates:
                 return self._last_word(failed, usage)
@@ -151,7 +151,7 @@ class _Question:
             )
 
     def _last_word(self, failed: Breakdown, usage: AnswerUsage) -> tuple[Breakdown, AnswerUsage]:
-        """Return the failure, or the beginning of an answer that came before it."""
+        """Return the failure, or the partial answer of a model that was asked earlier."""
         if self._best is None:
             return failed, usage
         beginning, taken = self._best
@@ -160,11 +160,11 @@ class _Question:
         return told, taken._replace(cost=self._cost)
 
     def _waited_s(self) -> float:
-        """Return how long ago the question was asked."""
+        """Return how many seconds ago the question was asked."""
         return self._router.event_clock.now() - self._question().asked_at
 
     def _may_begin_anew(self) -> bool:
-        """Tell whether there is time, and nobody has been shown anything of the answer yet."""
+        """Return whether there is time, and no part of the answer has been shown yet."""
         question = self._question()
         shown = question.offered or question.page_opened
         return not shown and self._waited_s() < RETRY_WITHIN_S
@@ -177,7 +177,7 @@ class _Question:
     async def _put(
         self, assistant: Assistant, others: Sequence[Assistant], *, patient: bool
     ) -> tuple[Completion | Breakdown, AnswerUsage]:
-        """Ask one model, once more with less if that was too much for it."""
+        """Ask one model, and once more with fewer turns if the prompt was too long for it."""
         window = self._router.context_window
         chosen = self._session.model_of(assistant.name)
         model = chosen if chosen in assistant.models else ""
@@ -216,12 +216,12 @@ class _Question:
         *,
         patient: bool,
     ) -> Completion | Breakdown:
-        """Make one call; what it writes goes to whoever waits."""
+        """Make one call; its text goes to the flight."""
         waited = self._waited_s()
         left = max(0.0, RETRY_WITHIN_S - waited)
         first_token_within_s = 0.0
         if others and not patient and self._own.first_token_within_s:
-            # Each one behind it has to have a share of the time.
+            # Each assistant after this one needs a share of the time.
             share = min(self._own.first_token_within_s, left / (len(others) + 1))
             first_token_within_s = max(share - (waited - began), LEAST_FIRST_TOKEN_S)
         if dropped:
@@ -243,7 +243,7 @@ class _Question:
             )
         except CancelledError:
             raise
-        except Exception:  # noqa: BLE001 (a bug of ours is no reason to ask nobody else)
+        except Exception:  # noqa: BLE001 (a bug of ours must not keep fallbacks from being asked)
             log.failure("asking {assistant} failed unexpectedly", assistant=assistant.name)
             return Breakdown(
                 reason=FailureReason.UNAVAILABLE, text="", detail="unexpected error, see the log"
@@ -252,7 +252,7 @@ class _Question:
     def _taker(
         self, assistant: Assistant, model: str, sent: Sequence[Message]
     ) -> Callable[[str], None]:
-        """Return what takes the pieces of an answer, and stops it where the words list objects."""
+        """Return a callback that takes the answer's pieces, and stops it at a moderated word."""
         watch = self._router.moderation.watch()
         written: list[str] = []
 
@@ -264,7 +264,7 @@ class _Question:
 
         def take(piece: str) -> None:
             if not written:
-                self._flight.rewrite("")  # what another one had written before
+                self._flight.rewrite("")  # discards what another model wrote
             written.append(piece)
             if watch.objects(piece):
                 self._stop(self._flight, charge())
@@ -274,9 +274,9 @@ class _Question:
         return take
 
     def _thought_taker(self, assistant: Assistant) -> Callable[[str], None]:
-        """Return what takes the pieces of what the model thinks.
+        """Return a callback that takes the pieces of the model's thoughts.
 
-        Where the words list objects to one, none is shown.
+        If they contain a moderated word, none are shown.
         """
         self._flight.unthink()
         if not assistant.show_reasoning:

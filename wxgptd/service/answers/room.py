@@ -1,4 +1,4 @@
-"""Room for what is large: who needs some waits until there is enough, first come, first served."""
+"""A memory budget for large data: callers wait until enough is free, first come, first served."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from twisted.internet.defer import CancelledError, Deferred
 
 PICTURE_BYTES = 64 * 1024 * 1024
-"""Room for the pictures of all questions that are being answered; the others wait in line."""
+"""For the pictures of all questions being answered; further questions wait."""
 
 
 class Room:
-    """`most` bytes; `full` is told when somebody has to wait."""
+    """A budget of `most` bytes; `full` is called when a caller has to wait."""
 
     def __init__(self, most: int, full: Callable[[], None]) -> None:
         self._most = most
@@ -21,7 +21,7 @@ class Room:
         self.taken = 0
 
     def enter(self, size: int) -> Deferred[Place]:
-        """Fire with a place for `size` bytes, or for all there are. Cancelling leaves the line."""
+        """Fire with a place for min(`size`, `most`) bytes. Cancelling leaves the queue."""
         size = min(size, self._most)
 
         def leave(cancelled: Deferred[Place]) -> None:
@@ -37,7 +37,7 @@ class Room:
         return entering
 
     def refund(self, size: int) -> None:
-        """Make room for others."""
+        """Return `size` bytes to the room."""
         self.taken -= size
         self._let_in()
 
@@ -49,18 +49,18 @@ class Room:
 
 
 class Place:
-    """So many bytes of a room, until they are left."""
+    """Bytes reserved in a room, until they are released."""
 
     def __init__(self, room: Room, size: int) -> None:
         self._room = room
         self._size = size
 
     def shrink(self, size: int) -> None:
-        """Give back what is not needed after all."""
+        """Release all but `size` bytes."""
         size = min(size, self._size)
         given, self._size = self._size - size, size
         self._room.refund(given)
 
     def leave(self) -> None:
-        """Give everything back."""
+        """Release all bytes."""
         self.shrink(0)

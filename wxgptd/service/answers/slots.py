@@ -1,7 +1,7 @@
-"""How many answers may be written at once: in all, and by each assistant.
+"""How many answers may be written at once: in total, and by each assistant.
 
-Further questions queue, first in, first out. The queues of the assistants take turns, so that one
-that everybody asks does not hold up the others.
+Further questions queue, first in, first out. The assistants' queues take turns, so a popular
+assistant does not hold up the others.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Callable
 from wxgptd.domain.model.values import AssistantName
 
 Start = Callable[[], bool]
-"""Starts what waited in line; tells whether it was still wanted."""
+"""Starts a queued question; returns whether it was still wanted."""
 
 
 class Slots:
-    """Places for running answers.
+    """Slots for running answers.
 
-    There are `most` in all, and `most_of(assistant)` for each assistant, where 0 is no bound.
-    `full` is told when somebody has to wait.
+    There are `most` in total, and `most_of(assistant)` for each assistant, where 0 means no limit.
+    `full` is called when a question has to wait.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Slots:
         self._lines: OrderedDict[AssistantName, deque[Start]] = OrderedDict()
 
     def take(self, assistant: AssistantName, start: Start) -> None:
-        """Have `start` called when there is a place: now, or later."""
+        """Call `start` when a slot is free: now, or later."""
         line = self._lines.setdefault(assistant, deque())
         line.append(start)
         if len(line) > 1 or not self._has_room(assistant):
@@ -40,18 +40,18 @@ class Slots:
         self.fill()
 
     def give(self, assistant: AssistantName) -> None:
-        """Take back the place of an answer that is done."""
+        """Release the slot of an answer that is done."""
         self._running[assistant] -= 1
         self.fill()
 
     def fill(self) -> None:
-        """Start waiting questions, one from each line in turn, until no slot is free."""
+        """Start queued questions, one from each queue in turn, until no slot is free."""
         while waiting := [name for name in self._lines if self._has_room(name)]:
             for assistant in waiting:
                 self._start_one(assistant)
 
     def _start_one(self, assistant: AssistantName) -> None:
-        """Start the first of a line that is still wanted; the other lines come first then."""
+        """Start the queue's first question that is still wanted; then the other queues are next."""
         line = self._lines.get(assistant)
         while line and self._has_room(assistant):
             start = line.popleft()

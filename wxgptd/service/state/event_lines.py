@@ -1,7 +1,7 @@
 """A line in the daemon's own log for each event an operator cares about.
 
-Neither text nor tokens nor OpenIDs get into it: a user is a short keyed hash, the same one as
-long as the state directory lives.
+It contains no texts, tokens or OpenIDs: a user appears as a short keyed hash, which stays the same
+for the lifetime of the state directory.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ log = Logger(namespace="wxgptd.events")
 
 
 class EventLines(Projection):
-    """Writes the lines, from `begin` on: replaying a log repeats none."""
+    """Writes the lines, but only after `begin`: replaying a log repeats none."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._begun = False
 
     def begin(self) -> None:
-        """Start writing: what comes from now on is news."""
+        """Start writing: events from now on are new."""
         self._begun = True
 
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:

@@ -12,14 +12,14 @@ from wxgptd.service.state.event_clock import EventClock
 TICK_S = 1.0
 
 MAX_LAG_S = 2.0
-"""A tick that comes later than this means that the reactor was blocked."""
+"""A tick later than this means that the reactor was blocked."""
 
 
 class LagMonitor:
     """Ticks once a second while the daemon works.
 
-    `turned_away_s_ago` tells how many seconds ago a connection was refused for want of room, or
-    None if that was not lately.
+    `turned_away_s_ago` returns how many seconds ago a connection was rejected because the
+    connection limit was reached, or None if that was not recent.
     """
 
     def __init__(
@@ -36,18 +36,18 @@ class LagMonitor:
         self._loop.clock = clock
 
     def begin(self) -> None:
-        """Begin to tick."""
+        """Start ticking."""
         self._responsive_since = self._last_at = self._event_clock.now()
         self._loop.start(TICK_S)
 
     def end(self) -> None:
-        """Stop."""
+        """Stop ticking."""
         if self._loop.running:
             self._loop.stop()
         self._responsive_since = None
 
     def responsive_since(self) -> float | None:
-        """Return since when connections were served in time; None while there is no service."""
+        """Return the time since which connections were served promptly; None if none are served."""
         self._look()
         refused_s_ago = self._turned_away_s_ago()
         if self._responsive_since is None or refused_s_ago is None:

@@ -1,8 +1,8 @@
-"""What happens, counted for Prometheus. What is at a moment, is in `admin/gauges.py`.
+"""Counters and histograms for Prometheus. The gauges are in `admin/gauges.py`.
 
-Names and units follow Prometheus's conventions. No label has a user, a text or an address in it,
-so that there are as many series as accounts and assistants make, and no more. All counts begin
-with the process.
+Names and units follow Prometheus's conventions. No label contains a user, a text or an address, so
+the number of series depends only on the accounts and assistants. All counts start at zero with the
+process.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ M = TypeVar("M", Counter, Histogram)
 
 
 class _Series(Generic[M]):
-    """The series of one metric by their labels: to look one up there costs more than to count."""
+    """A cache of one metric's series by their labels: `labels()` costs more than counting."""
 
     def __init__(self, metric: M) -> None:
         self._metric: M = metric
@@ -54,7 +54,7 @@ class _Series(Generic[M]):
 
 
 class _Maker:
-    """Makes series, all in one registry."""
+    """Creates metrics in one registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -71,9 +71,9 @@ class _Maker:
 
 
 class Metrics:
-    """Counts what happens at the edges; `events` counts what is recorded.
+    """Counts what happens at the edges; `events` counts recorded events.
 
-    Its registry is what readers are given; more can be registered there.
+    `registry` is what gets scraped; more can be registered there.
     """
 
     def __init__(self) -> None:
@@ -109,7 +109,7 @@ class Metrics:
             self._messages[level,].inc(0)
 
     def attempt(self, account: AccountName, outcome: object) -> None:
-        """Count a request that came to `outcome`."""
+        """Count a request by its `outcome`."""
         what = _OUTCOMES.get(type(outcome))
         if what is None:
             left = isinstance(outcome, Failure) and outcome.check(CancelledError)
@@ -117,7 +117,7 @@ class Metrics:
         self._attempts[account, what].inc()
 
     def held(self, account: AccountName, seconds: float) -> None:
-        """Count a request that waited for an answer, until there was one or the peer left."""
+        """Record how long a request waited, until its answer came or the peer hung up."""
         self._held[account,].observe(seconds)
 
     def rejected(self, account: AccountName, reason: str) -> None:
@@ -125,26 +125,26 @@ class Metrics:
         self._rejected[account, reason].inc()
 
     def rule(self, account: AccountName, number: int) -> None:
-        """Count a message that a rule took."""
+        """Count a message that a rule handled."""
         self._rules[account, str(number)].inc()
 
     def forwarded(self, took_s: float, *, answered: bool) -> None:
-        """Count a message that was handed on."""
+        """Record how long another backend took for a forwarded message."""
         self._forwarded["answered" if answered else "failed",].observe(took_s)
 
     def full(self, what: str) -> None:
-        """Count somebody who was refused, or has to wait, because `what` is full."""
+        """Count a request that was rejected, or has to wait, because `what` is full."""
         self._full[what,].inc()
 
     def logged(self, event: LogEvent) -> None:
-        """Count a warning, or worse. An observer of Twisted's log."""
+        """Count a warning or worse. An observer of Twisted's log."""
         level = event.get("log_level")
         if level is not None and level >= LogLevel.warn:
             self._messages[level.name,].inc()
 
 
 class EventCounts(Projection):
-    """Counts what is recorded."""
+    """Counts recorded events."""
 
     def __init__(self, make: _Maker) -> None:
         counter, histogram = make.counter, make.histogram
@@ -176,7 +176,7 @@ class EventCounts(Projection):
         self._cost = counter("cost", "Cost, in the currency of the prices.", "assistant")
         self._pages = counter("pages_opened", "Pages of answers opened by somebody.", "account")
         self._pushes = counter("pushes", "Customer-service messages, by result.", "account", "code")
-        # Any: each takes the kind of event that it stands beside.
+        # Any: each handler takes the type of event that is its key.
         self._counted: Mapping[type[e.Event], Callable[[AccountName, Any, UserState], None]] = {
             e.ReplyOffered: self._settled,
             e.QuestionAsked: self._asked,
