@@ -158,7 +158,7 @@ class AnswerRunner:
         objection = Breakdown(
             reason=FailureReason.MODERATED,
             text="",
-            detail="the answer has a word from the moderation list in it",
+            detail="the answer contains a word from the moderation list",
         )
         failed = self._failed(flight.question, objection, usage)
         self._journal.record(flight.user, c.Note(failed))

@@ -77,7 +77,7 @@ class ModelRouter:
         session, _ = found
         own = self.candidates.own(session.assistant)
         if own is None:
-            detail = f"no [assistant.{session.assistant}] is configured any more"
+            detail = f"[assistant.{session.assistant}] is no longer configured"
             gone = Breakdown(reason=FailureReason.MISCONFIGURED, text="", detail=detail)
             return gone, AnswerUsage(session.assistant)
         async with self.prompting.messages(user, session, name, own) as told:
@@ -113,7 +113,7 @@ class _Question:
         """Ask one model after another until one answers."""
         candidates = self._router.candidates.of(self._own, self._told[-1])
         if not candidates:
-            spent = "the budget of the day is spent"
+            spent = "the daily budget is used up"
             nobody = Breakdown(reason=FailureReason.QUOTA, text="", detail=spent)
             return nobody, AnswerUsage(self._own.name)
         several, impatient, begun_anew = len(candidates) > 1, False, False
@@ -143,9 +143,9 @@ class _Question:
             if not candidates:
                 return self._last_word(failed, usage)
             log.warn(
-                "{assistant} did not answer, {other} is asked now: {detail}",
+                "{assistant} did not answer, asking {other}: {detail}",
                 assistant=assistant.name,
-                other="once more it" if candidates[0] is assistant else candidates[0].name,
+                other="it again" if candidates[0] is assistant else candidates[0].name,
                 detail=result.logged,
                 bounded_as=f"fallback {assistant.name}",
             )
@@ -193,7 +193,7 @@ class _Question:
             fewer, more = window.with_less(assistant, model, sent, result)
             if more:
                 log.info(
-                    "{assistant}: too much for the model, asking again with {turns} turns fewer",
+                    "{assistant}: prompt too long, asking again without the oldest turns ({turns})",
                     assistant=assistant.name,
                     turns=more,
                 )

@@ -40,7 +40,8 @@ class Moderation:
             lines = decoded(self._path.read_bytes()).splitlines()
         except (OSError, ValueError) as error:
             log.error(
-                "the moderation list {path} cannot be read, {kept} words stay as they were: {why}",
+                "cannot read moderation list {path}: {why}; keeping the previous list, word count: "
+                "{kept}",
                 path=str(self._path),
                 kept=len(self._words),
                 why=getattr(error, "strerror", None) or str(error),
@@ -48,7 +49,7 @@ class Moderation:
             return
         self._words = WordList(line for line in lines if not line.startswith("#"))
         say = log.info if len(self._words) else log.warn
-        say("{count} words to moderate by", count=len(self._words))
+        say("moderation list loaded, word count: {count}", count=len(self._words))
 
     def objects(self, content: Content) -> bool:
         """Return whether a message contains one of the words."""

@@ -60,12 +60,12 @@ def _line(event: e.Event, state: UserState) -> str:
             cost = f", {about}{usage.cost:.4f}" if usage.cost else ""
             return f"answered by {usage.assistant} in {event.took_s:.1f} s ({tokens}{cost})"
         case e.AnswerFailed():
-            return f"no answer: {event.reason}"
+            return f"answer failed: {event.reason}"
         case e.AnswerRestarted():
-            return "a question is asked again after a restart"
+            return "question asked again after a restart"
         case e.PushDelivered():
             count, limit = push_quota.used(state, event.at)
-            return f"a part of an answer was pushed ({count} of {limit})"
+            return f"part of an answer pushed ({count} of {limit})"
         case e.UserErased():
             return "erased"
         case e.StandingChanged():

@@ -17,11 +17,11 @@ RECENT_S = 300.0
 
 WHAT = {
     "connections": "connection limit reached: raise [server] max_connections",
-    "readers": "reader limit reached: a quarter of [server] max_connections is kept for WeChat",
-    "link": "the links of one follower are used too often, or by too many readers at once",
-    "pages": "more pages are requested than can be rendered",
-    "answers": "answer limit reached, questions wait in line: see max_running",
-    "pictures": "picture memory limit reached, questions with pictures wait",
+    "readers": "reader limit reached: a quarter of [server] max_connections is reserved for WeChat",
+    "link": "one follower's links are used too often, or by too many readers at once",
+    "pages": "page rendering limit reached: more pages are requested than can be rendered",
+    "answers": "answer limit reached, further questions are queued: see max_running",
+    "pictures": "picture memory limit reached, further questions with pictures are queued",
 }
 
 

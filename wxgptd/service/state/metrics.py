@@ -83,7 +83,7 @@ class Metrics:
         self.events = EventCounts(make)
         counter, histogram = make.counter, make.histogram
         self._attempts = counter(
-            "attempts", "Requests of WeChat's with a message, by what they came to.", "account",
+            "attempts", "Requests from WeChat with a message, by outcome.", "account",
             "outcome",
         )  # fmt: skip
         self._held = histogram(
@@ -91,19 +91,17 @@ class Metrics:
             "account",
         )  # fmt: skip
         self._rejected = counter(
-            "rejected_requests", "Requests rejected as not WeChat's, or malformed.", "account",
+            "rejected_requests", "Requests rejected as malformed or not from WeChat.", "account",
             "reason",
         )  # fmt: skip
         self._rules = counter(
-            "rule_matches", "Messages that a rule took, by its number.", "account", "rule"
+            "rule_matches", "Messages handled by a rule, by its number.", "account", "rule"
         )
         self._forwarded = histogram(
-            "forward_seconds", "Time that other backends took for a message.", FORWARD_BOUNDS_S,
+            "forward_seconds", "Time other backends took to handle a message.", FORWARD_BOUNDS_S,
             "result",
         )  # fmt: skip
-        self._full = counter(
-            "full", "How often somebody was refused or had to wait, by what was full.", "what"
-        )
+        self._full = counter("full", "Requests rejected or delayed, by what was full.", "what")
         self._messages = counter("log_messages", "Warnings and errors in the log.", "level")
         for level in ("warn", "error", "critical"):
             self._messages[level,].inc(0)
@@ -149,7 +147,7 @@ class EventCounts(Projection):
     def __init__(self, make: _Maker) -> None:
         counter, histogram = make.counter, make.histogram
         self._windows = counter(
-            "windows", "Settled reply windows, by what was said and on which attempt.", "account",
+            "windows", "Settled reply windows, by outcome and attempt.", "account",
             "outcome", "attempt",
         )  # fmt: skip
         self._sessions = counter("sessions_opened", "Sessions opened.", "account", "assistant")
@@ -159,13 +157,13 @@ class EventCounts(Projection):
             "Messages that went unanswered: no session and no matching rule.",
             "account",
         )
-        self._restarted = counter("restarted_answers", "Answers asked for again after a stop.")
+        self._restarted = counter("restarted_answers", "Answers asked for again after a restart.")
         self._answers = counter(
-            "answers", "Questions that are settled: `completed`, or why they are not answered.",
+            "answers", "Settled questions: `completed`, or why there is no answer.",
             "assistant", "outcome",
         )  # fmt: skip
         self._first_token = histogram(
-            "model_first_token_seconds", "Time to the first word of a completed answer.",
+            "model_first_token_seconds", "Time to the first token of a completed answer.",
             MODEL_BOUNDS_S, "assistant",
         )  # fmt: skip
         self._model = histogram(
@@ -173,8 +171,8 @@ class EventCounts(Projection):
             "assistant",
         )  # fmt: skip
         self._tokens = counter("tokens", "Tokens of completed answers.", "assistant", "kind")
-        self._cost = counter("cost", "Cost, in the currency of the prices.", "assistant")
-        self._pages = counter("pages_opened", "Pages of answers opened by somebody.", "account")
+        self._cost = counter("cost", "Cost, in the currency of the configured prices.", "assistant")
+        self._pages = counter("pages_opened", "Answer pages opened.", "account")
         self._pushes = counter("pushes", "Customer-service messages, by result.", "account", "code")
         # Any: each handler takes the type of event that is its key.
         self._counted: Mapping[type[e.Event], Callable[[AccountName, Any, UserState], None]] = {

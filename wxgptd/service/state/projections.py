@@ -318,7 +318,7 @@ class Spending(Projection):
     def _tell(self, who: str, budget: float) -> None:
         if who not in self._told:
             self._told.add(who)
-            log.error("{who}: the budget of the day ({budget:g}) is spent", who=who, budget=budget)
+            log.error("{who}: daily budget of {budget:g} used up", who=who, budget=budget)
 
     def spent(self) -> Mapping[AssistantName, float]:
         """Return what each assistant has cost today."""

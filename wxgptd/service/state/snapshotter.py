@@ -164,12 +164,12 @@ class Snapshotter:
             )
         except OSError as error:
             why = error.strerror or error
-            log.error("no snapshot of the log could be written: {why}", why=why)
+            log.error("cannot write a snapshot of the log: {why}", why=why)
             raise
         except WxgptError as error:
-            log.error("no snapshot of the log could be written: {why}", why=error)
+            log.error("cannot write a snapshot of the log: {why}", why=error)
             self._on_damage(error)
             raise
         except Exception:
-            log.failure("no snapshot of the log could be written")
+            log.failure("writing a snapshot of the log failed unexpectedly")
             raise

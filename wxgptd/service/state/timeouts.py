@@ -183,8 +183,8 @@ class DeliberateTimeouts(Projection):
         if event.timeouts:
             account.suspensions += 1
             log.warn(
-                "{account}: WeChat suspended delivery for about a minute after {timeouts} timeouts "
-                "in 5 min; {then}",
+                "{account}: WeChat suspended delivery for about a minute, after too many timeouts "
+                "({timeouts} in 5 min); {then}",
                 account=user.account,
                 timeouts=event.timeouts,
                 then=f"the budget is now {event.size}"
@@ -259,7 +259,7 @@ class DeliberateTimeouts(Projection):
             account.switched_over = True
             log.warn(
                 "{account}: deliberate timeout budget used up ({size} in 5 min): slow answers go "
-                "out on the first attempt, as far as they are written, until some expire",
+                "out on the first attempt, even if unfinished, until some timeouts expire",
                 account=name,
                 size=size,
             )
