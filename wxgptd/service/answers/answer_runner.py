@@ -58,9 +58,11 @@ class AnswerRunner:
 
     def written(self, user: User) -> tuple[c.Written, ...]:
         """Return what has been written of the answers that the user is waiting for."""
-        running = self._journal.state(user).heads()
-        flights = [(name, self._flights.find(user, name)) for name in running]
-        return tuple(self._written(name, flight) for name, flight in flights if flight is not None)
+        heads = self._journal.state(user).heads()
+        flights = [(question, self._flights.find(user, question)) for question in heads]
+        return tuple(
+            self._written(question, flight) for question, flight in flights if flight is not None
+        )
 
     def _written(self, question: DeliveryKey, flight: Flight) -> c.Written:
         usage = flight.charge() if flight.charge is not None else AnswerUsage()
@@ -68,36 +70,36 @@ class AnswerRunner:
 
     def __call__(self, entry: Entry) -> None:
         """Act on `entry`, whether or not anyone is waiting for it."""
-        user, pursue = entry.user, False
+        user, heads_changed = entry.user, False
         for event in entry.events:
             match event:
                 case e.QuestionAsked():
                     self._flights.open(user, event.delivery)
-                    pursue = True
+                    heads_changed = True
                 case e.AnswerRestarted():
                     self._flights.open(user, event.question)
-                    pursue = True
+                    heads_changed = True
                 case e.AnswerCompleted() | e.AnswerFailed():
                     flight = self._flights.find(user, event.question)
                     self._flights.land(user, event.question)
                     if flight is not None:
                         flight.cancel()
                     self._pushing.consider(user, event.question)
-                    pursue = True
+                    heads_changed = True
                 case _:
                     pass
-        if pursue:
-            self._pursue(user, entry.state)
+        if heads_changed:
+            self._queue_heads(user, entry.state)
 
-    def _pursue(self, user: User, state: UserState) -> None:
+    def _queue_heads(self, user: User, state: UserState) -> None:
         """Request a slot for each question whose turn it is."""
-        for name in state.heads():
-            flight = self._flights.find(user, name)
+        for question in state.heads():
+            flight = self._flights.find(user, question)
             if flight is not None and not flight.started and not flight.in_line:
                 flight.in_line = True
-                found = state.find(name)
-                assert found is not None
-                assistant = found[0].assistant
+                lookup = state.find(question)
+                assert lookup is not None
+                assistant = lookup[0].assistant
                 self._slots.take(assistant, partial(self._start, flight, assistant))
 
     def _start(self, flight: Flight, assistant: AssistantName) -> bool:
@@ -155,18 +157,20 @@ class AnswerRunner:
                 return self._failed(flight.question, result, usage)
 
     def _stop_moderated(self, flight: Flight, usage: AnswerUsage) -> None:
-        objection = Breakdown(
+        breakdown = Breakdown(
             reason=FailureReason.MODERATED,
             text="",
             detail="the answer contains a word from the moderation list",
         )
-        failed = self._failed(flight.question, objection, usage)
+        failed = self._failed(flight.question, breakdown, usage)
         self._journal.record(flight.user, c.Note(failed))
 
-    def _failed(self, name: DeliveryKey, result: Breakdown, usage: AnswerUsage) -> e.AnswerFailed:
+    def _failed(
+        self, question: DeliveryKey, result: Breakdown, usage: AnswerUsage
+    ) -> e.AnswerFailed:
         return e.AnswerFailed(
             at=self._event_clock.now(),
-            question=name,
+            question=question,
             reason=result.reason,
             text=result.text,
             detail=result.detail,

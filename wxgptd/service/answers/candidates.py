@@ -27,10 +27,10 @@ class Candidates:
         An assistant cannot be asked if its daily budget is spent, or if the question has a picture
         and the assistant has no vision.
         """
-        known = self._settings.assistants
-        fallbacks = [known[name] for name in own.fallback if name in known]
+        assistants = self._settings.assistants
+        fallbacks = [assistants[name] for name in own.fallback if name in assistants]
         exhausted = self._spending.exhausted()
-        pictured: Sequence[Assistant] = [
+        capable: Sequence[Assistant] = [
             assistant for assistant in (own, *fallbacks) if assistant.vision or not question.picture
         ]
-        return [assistant for assistant in pictured if assistant.name not in exhausted]
+        return [assistant for assistant in capable if assistant.name not in exhausted]

@@ -37,8 +37,8 @@ class ContextWindow:
         self, assistant: Assistant, model: str, told: Sequence[Message]
     ) -> tuple[Sequence[Message], int]:
         """Return the part of `told` that fits, and how many turns were left out."""
-        found_out = self._limits.get((assistant.name, model), 0)
-        limits = [one for one in (found_out, assistant.max_context_tokens) if one]
+        reported_limit = self._limits.get((assistant.name, model), 0)
+        limits = [tokens for tokens in (reported_limit, assistant.max_context_tokens) if tokens]
         limit = min(limits, default=0)
         return context.fitted(
             told, limit, partial(self._calibration.tokens, (assistant.name, model))
@@ -52,12 +52,12 @@ class ContextWindow:
         A limit is remembered only if the server named it: the error may have had another reason.
         """
         tokens_of = partial(self._calibration.tokens, (assistant.name, model))
-        size, said = tokens_of(sent), refused.context_limit
+        size, named_limit = tokens_of(sent), refused.context_limit
         fewer, dropped = context.fitted(sent, max(size // 2, 1), tokens_of)
-        if said and dropped:
+        if named_limit and dropped:
             # The prompt may have fitted by our own count: then our count is too low.
-            room = max(said - assistant.max_tokens, said // 2)
-            self._limits[assistant.name, model] = min(room, size * 3 // 4)
+            usable = max(named_limit - assistant.max_tokens, named_limit // 2)
+            self._limits[assistant.name, model] = min(usable, size * 3 // 4)
         return fewer, dropped
 
     def usage(
@@ -75,17 +75,19 @@ class ContextWindow:
                 else AnswerUsage(assistant.name)
             )
         size = tokens.size(sent)
-        pictured = any(one.picture for one in sent)
-        reported = 0 < result.prompt_tokens <= MAX_TOKENS_A_BYTE * (size + 1_000) or pictured
-        most = MAX_TOKENS_A_BYTE * max(assistant.max_tokens, len(result.text))
-        if not (reported and result.prompt_tokens and 0 < result.completion_tokens <= most):
+        has_pictures = any(message.picture for message in sent)
+        plausible = 0 < result.prompt_tokens <= MAX_TOKENS_A_BYTE * (size + 1_000) or has_pictures
+        max_completion = MAX_TOKENS_A_BYTE * max(assistant.max_tokens, len(result.text))
+        if not (
+            plausible and result.prompt_tokens and 0 < result.completion_tokens <= max_completion
+        ):
             return self.guessed(assistant, model, sent, result.text)
         prompt, completion = result.prompt_tokens, result.completion_tokens
         return AnswerUsage(
             assistant=assistant.name,
             prompt_tokens=prompt,
             completion_tokens=completion,
-            prompt_bytes=0 if pictured else size,
+            prompt_bytes=0 if has_pictures else size,
             cost=assistant.price.of(prompt, completion),
         )
 

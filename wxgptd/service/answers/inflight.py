@@ -47,7 +47,7 @@ class Flight:
     def write(self, piece: str) -> None:
         """Add a piece of the answer."""
         self._pieces.append(piece)
-        self._tell_change()
+        self._notify_changed()
 
     @property
     def progress(self) -> Progress:
@@ -68,21 +68,21 @@ class Flight:
         if self._thought_chars < MAX_THOUGHT_CHARS:
             self._thoughts.append(piece)
             self._thought_chars += len(piece)
-            self._tell_change()
+            self._notify_changed()
 
     def unthink(self) -> None:
         """Discard the thoughts: they are another model's, or must not be shown."""
         if self._thoughts:
             self._thoughts, self._thought_chars = [], 0
-            self._tell_change()
+            self._notify_changed()
 
     def rewrite(self, text: str) -> None:
         """Replace the text so far with `text`: the answer starts over."""
         if self.written != text:
             self._pieces[:] = [text] if text else []
-            self._tell_change()
+            self._notify_changed()
 
-    def _tell_change(self) -> None:
+    def _notify_changed(self) -> None:
         """Notify the observers of changes."""
         _fire(self._changes)
 
@@ -110,7 +110,7 @@ class Flight:
         running = Deferred.fromCoroutine(run())
         self._run = None if running.called else running
         running.addBoth(lambda _: ended())
-        self._tell_change()
+        self._notify_changed()
 
     def finished(self) -> None:
         """Note that the model is done, so that there is nothing left to cancel."""
@@ -155,7 +155,9 @@ class InFlight:
         return len(self._flights)
 
     def __iter__(self) -> Iterator[tuple[User, DeliveryKey, Flight]]:
-        return iter([(user, name, one) for (user, name), one in self._flights.items()])
+        return iter(
+            [(user, question, flight) for (user, question), flight in self._flights.items()]
+        )
 
     def find(self, user: User, question: DeliveryKey) -> Flight | None:
         """Return the flight of that question, or None if its answer is recorded."""

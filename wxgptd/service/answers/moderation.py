@@ -48,8 +48,8 @@ class Moderation:
             )
             return
         self._words = WordList(line for line in lines if not line.startswith("#"))
-        say = log.info if len(self._words) else log.warn
-        say("moderation list loaded, word count: {count}", count=len(self._words))
+        emit = log.info if len(self._words) else log.warn
+        emit("moderation list loaded, word count: {count}", count=len(self._words))
 
     def objects(self, content: Content) -> bool:
         """Return whether a message contains one of the words."""

@@ -37,13 +37,13 @@ class Pacing:
         self, told: Sequence[Message], user: User, question: DeliveryKey, model: ModelName
     ) -> Sequence[Message]:
         """Return the messages, with any length limit for the answer appended to the question."""
-        asked = told[-1]
-        chars = self._chars_in_time(user, question, model)
-        if not chars or not asked.content:
+        last = told[-1]
+        chars = self._max_chars(user, question, model)
+        if not chars or not last.content:
             return told
-        return [*told[:-1], replace(asked, content=answer_length.with_limit(asked.content, chars))]
+        return [*told[:-1], replace(last, content=answer_length.with_limit(last.content, chars))]
 
-    def _chars_in_time(self, user: User, question: DeliveryKey, model: ModelName) -> int:
+    def _max_chars(self, user: User, question: DeliveryKey, model: ModelName) -> int:
         """Return how long an answer may be and still fit its window; 0 means any length."""
         window = self.journal.state(user).windows.get(question)
         if not isinstance(window, Open):

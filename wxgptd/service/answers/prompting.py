@@ -37,14 +37,14 @@ class Prompting:
         Memory for their pictures stays reserved until the block ends, because each is copied
         several times on its way to the model.
         """
-        told = context.messages(session, question, self._system_prompt(own, user))
-        count = sum(bool(message.picture) for message in told) if own.vision else 0
+        messages = context.messages(session, question, self._system_prompt(own, user))
+        count = sum(bool(message.picture) for message in messages) if own.vision else 0
         if not count:
-            yield told
+            yield messages
             return
         place = await self._picture_room.enter(count * self._settings.pictures.largest)
         try:
-            fetched = await self._with_pictures(told)
+            fetched = await self._with_pictures(messages)
             if fetched is not None:
                 place.shrink(sum(len(message.picture) for message in fetched))
             yield fetched
@@ -70,25 +70,25 @@ class Prompting:
             prompt = prompt.replace(placeholder, value)
         return prompt
 
-    async def _with_pictures(self, told: Sequence[Message]) -> Sequence[Message] | None:
+    async def _with_pictures(self, messages: Sequence[Message]) -> Sequence[Message] | None:
         """Return the messages with their pictures, or None if the question's cannot be fetched.
 
         WeChat keeps pictures for only a few days: an earlier one that has been deleted is left out.
         """
-        fetched = list(told)
-        pictured = [place for place, message in enumerate(told) if message.picture]
+        fetched = list(messages)
+        pictured = [index for index, message in enumerate(messages) if message.picture]
         try:
             pictures = await gatherResults(
-                [self._settings.pictures.fetch(told[place].picture) for place in pictured],
+                [self._settings.pictures.fetch(messages[index].picture) for index in pictured],
                 consumeErrors=True,
             )
         except FirstError as error:
             error.subFailure.raiseException()  # re-raise the cause: it may be a cancellation
-        for place, picture in zip(pictured, pictures, strict=True):
-            message = told[place]
-            if picture is None and place == len(told) - 1:
+        for index, picture in zip(pictured, pictures, strict=True):
+            message = messages[index]
+            if picture is None and index == len(messages) - 1:
                 return None
-            fetched[place] = (
+            fetched[index] = (
                 replace(message, picture=picture) if picture is not None else self.blind(message)
             )
         return fetched

@@ -43,9 +43,9 @@ class Pushing:
         self._links = links
         self._event_clock = event_clock
         self._running: dict[User, Deferred[None]] = {}
-        self._next: dict[User, list[DeliveryKey]] = {}
-        self._later: deque[tuple[float, User, DeliveryKey]] = deque()
-        self._settling: dict[User, list[Deferred[None]]] = {}
+        self._queued: dict[User, list[DeliveryKey]] = {}
+        self._delayed: deque[tuple[float, User, DeliveryKey]] = deque()
+        self._settle_observers: dict[User, list[Deferred[None]]] = {}
 
     def would(self, user: User) -> bool:
         """Return whether a late answer will be pushed, as far as is known."""
@@ -58,21 +58,21 @@ class Pushing:
             return None
 
         def forget(cancelled: Deferred[None]) -> None:
-            waiting = self._settling.get(user, [])
-            if cancelled in waiting:
-                waiting.remove(cancelled)
+            observers = self._settle_observers.get(user, [])
+            if cancelled in observers:
+                observers.remove(cancelled)
             cancelled.errback(CancelledError())
 
         observer: Deferred[None] = Deferred(forget)
-        self._settling.setdefault(user, []).append(observer)
+        self._settle_observers.setdefault(user, []).append(observer)
         return observer
 
     def look_again(self) -> None:
         """Reconsider answers whose window was open: WeChat has fetched them by now, or will not."""
         now = self._event_clock.now()
-        while self._later and self._later[0][0] <= now:
-            _, user, question = self._later.popleft()
-            self._consider(user, question)
+        while self._delayed and self._delayed[0][0] <= now:
+            _, user, question = self._delayed.popleft()
+            self._enqueue(user, question)
 
     def consider(self, user: User, question: DeliveryKey) -> None:
         """Push the answer to `question` if it missed its window and pushing is allowed."""
@@ -80,15 +80,15 @@ class Pushing:
             return
         now = self._event_clock.now()
         if self._journal.state(user).is_waited_for(question, now):
-            self._later.append((now + OVER_AFTER_S + 1.0, user, question))
+            self._delayed.append((now + OVER_AFTER_S + 1.0, user, question))
         else:
-            self._consider(user, question)
+            self._enqueue(user, question)
 
-    def _consider(self, user: User, question: DeliveryKey) -> None:
+    def _enqueue(self, user: User, question: DeliveryKey) -> None:
         messenger = self._settings.account(user).messenger
         if messenger is None or not messenger.usable():
             return
-        self._next.setdefault(user, []).append(question)
+        self._queued.setdefault(user, []).append(question)
         if user not in self._running:
             run = Deferred.fromCoroutine(self._run(user, messenger))
             if not run.called:
@@ -97,21 +97,21 @@ class Pushing:
     def end(self) -> None:
         """Stop pushing."""
         running, self._running = list(self._running.values()), {}
-        self._next.clear()
-        self._later.clear()
+        self._queued.clear()
+        self._delayed.clear()
         for run in running:
             run.cancel()
 
     async def _run(self, user: User, messenger: Messenger) -> None:
         try:
-            while waiting := self._next.get(user):
-                await self._push(user, waiting.pop(0), messenger)
+            while queued := self._queued.get(user):
+                await self._push(user, queued.pop(0), messenger)
         except (CancelledError, WxgptError):
             pass  # the service is stopping, or the log can no longer be written
         except Exception:  # noqa: BLE001 (the answer is still offered in the chat)
             log.failure("pushing failed unexpectedly")
         finally:
-            self._next.pop(user, None)
+            self._queued.pop(user, None)
             self._running.pop(user, None)
 
     async def _push(self, user: User, name: DeliveryKey, messenger: Messenger) -> None:
@@ -145,7 +145,7 @@ class Pushing:
                     detail="" if isinstance(outcome, Delivered) else outcome.detail,
                 ),
             )
-            for observer in self._settling.pop(user, []):
+            for observer in self._settle_observers.pop(user, []):
                 observer.callback(None)
             if not delivered or not started.rest:
                 return
@@ -153,10 +153,10 @@ class Pushing:
     def _is_wanted(self, user: User, name: DeliveryKey) -> bool:
         """Return whether a push is still welcome: not after `/clear`, unsubscribing or a block."""
         state = self._journal.state(user)
-        found = state.find(name)
+        lookup = state.find(name)
         return (
-            found is not None
-            and found[0].closed not in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED)
+            lookup is not None
+            and lookup[0].closed not in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED)
             and state.stands(self._event_clock.now()) is not Standing.BLOCKED
         )
 
@@ -178,4 +178,4 @@ class Pushing:
                 policy=self._settings.account(user).policy,
             ),
         )
-        return next((one for one in entry.events if isinstance(one, e.PushStarted)), None)
+        return next((event for event in entry.events if isinstance(event, e.PushStarted)), None)

@@ -17,7 +17,7 @@ class Room:
     def __init__(self, most: int, full: Callable[[], None]) -> None:
         self._most = most
         self._full = full
-        self._line: deque[tuple[int, Deferred[Place]]] = deque()
+        self._queue: deque[tuple[int, Deferred[Place]]] = deque()
         self.taken = 0
 
     def enter(self, size: int) -> Deferred[Place]:
@@ -25,25 +25,25 @@ class Room:
         size = min(size, self._most)
 
         def leave(cancelled: Deferred[Place]) -> None:
-            self._line = deque(one for one in self._line if one[1] is not cancelled)
+            self._queue = deque(entry for entry in self._queue if entry[1] is not cancelled)
             cancelled.errback(CancelledError())
-            self._let_in()
+            self._admit()
 
         entering: Deferred[Place] = Deferred(leave)
-        if self._line or self.taken + size > self._most:
+        if self._queue or self.taken + size > self._most:
             self._full()
-        self._line.append((size, entering))
-        self._let_in()
+        self._queue.append((size, entering))
+        self._admit()
         return entering
 
     def refund(self, size: int) -> None:
         """Return `size` bytes to the room."""
         self.taken -= size
-        self._let_in()
+        self._admit()
 
-    def _let_in(self) -> None:
-        while self._line and self.taken + self._line[0][0] <= self._most:
-            size, entering = self._line.popleft()
+    def _admit(self) -> None:
+        while self._queue and self.taken + self._queue[0][0] <= self._most:
+            size, entering = self._queue.popleft()
             self.taken += size
             entering.callback(Place(self, size))
 
@@ -58,8 +58,8 @@ class Place:
     def shrink(self, size: int) -> None:
         """Release all but `size` bytes."""
         size = min(size, self._size)
-        given, self._size = self._size - size, size
-        self._room.refund(given)
+        released, self._size = self._size - size, size
+        self._room.refund(released)
 
     def leave(self) -> None:
         """Release all bytes."""

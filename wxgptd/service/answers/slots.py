@@ -29,13 +29,13 @@ class Slots:
         self._most_of = most_of
         self._full = full
         self._running: Counter[AssistantName] = Counter()
-        self._lines: OrderedDict[AssistantName, deque[Start]] = OrderedDict()
+        self._queues: OrderedDict[AssistantName, deque[Start]] = OrderedDict()
 
     def take(self, assistant: AssistantName, start: Start) -> None:
         """Call `start` when a slot is free: now, or later."""
-        line = self._lines.setdefault(assistant, deque())
-        line.append(start)
-        if len(line) > 1 or not self._has_room(assistant):
+        queue = self._queues.setdefault(assistant, deque())
+        queue.append(start)
+        if len(queue) > 1 or not self._has_room(assistant):
             self._full()
         self.fill()
 
@@ -46,18 +46,18 @@ class Slots:
 
     def fill(self) -> None:
         """Start queued questions, one from each queue in turn, until no slot is free."""
-        while waiting := [name for name in self._lines if self._has_room(name)]:
-            for assistant in waiting:
-                self._start_one(assistant)
+        while ready := [name for name in self._queues if self._has_room(name)]:
+            for assistant in ready:
+                self._start_next(assistant)
 
-    def _start_one(self, assistant: AssistantName) -> None:
+    def _start_next(self, assistant: AssistantName) -> None:
         """Start the queue's first question that is still wanted; then the other queues are next."""
-        line = self._lines.get(assistant)
-        while line and self._has_room(assistant):
-            start = line.popleft()
-            self._lines.move_to_end(assistant)
-            if not line:
-                del self._lines[assistant]
+        queue = self._queues.get(assistant)
+        while queue and self._has_room(assistant):
+            start = queue.popleft()
+            self._queues.move_to_end(assistant)
+            if not queue:
+                del self._queues[assistant]
             self._running[assistant] += 1
             wanted = False
             try:
@@ -69,6 +69,6 @@ class Slots:
                 return
 
     def _has_room(self, assistant: AssistantName) -> bool:
-        most = self._most_of(assistant)
-        of_this = self._running[assistant] < most if most else True
-        return of_this and self._running.total() < self._most
+        limit = self._most_of(assistant)
+        below_own_limit = self._running[assistant] < limit if limit else True
+        return below_own_limit and self._running.total() < self._most

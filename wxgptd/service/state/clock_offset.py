@@ -52,7 +52,7 @@ class ClockOffset(Projection):
             return
         slot = _slot(event.at)
         if slot not in self._smallest:
-            self._forget(slot)
+            self._drop_expired(slot)
         self._smallest[slot] = min(late_s, self._smallest.get(slot, late_s))
 
     def seconds(self, now: float) -> float:
@@ -73,9 +73,9 @@ class ClockOffset(Projection):
         """Restore the smallest differences."""
         self._smallest = dict(notes or ())
 
-    def _forget(self, newest: int) -> None:
+    def _drop_expired(self, newest: int) -> None:
         oldest = newest - _slot(SAMPLE_LIFETIME_S)
-        self._smallest = {slot: one for slot, one in self._smallest.items() if slot >= oldest}
+        self._smallest = {slot: late_s for slot, late_s in self._smallest.items() if slot >= oldest}
 
 
 def _slot(at: float) -> int:

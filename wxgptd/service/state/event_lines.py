@@ -37,10 +37,10 @@ class EventLines(Projection):
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
         """Write the line for `event`, if it has one."""
         if self._begun and is_follower(user) and (line := _line(event, state)):
-            who = f"{user.account}/{self._short(user)}"
+            who = f"{user.account}/{self._short_hash(user)}"
             log.info("{who}: {line}", who=who, line=line)
 
-    def _short(self, user: User) -> str:
+    def _short_hash(self, user: User) -> str:
         openid = user.openid.encode("utf-8", "surrogatepass")
         return hmac.digest(self._key, b"openid\0" + openid, sha256).hex()[:8]
 
@@ -55,9 +55,9 @@ def _line(event: e.Event, state: UserState) -> str:
             return f"session {event.session} resumed"
         case e.AnswerCompleted():
             usage = event.usage
-            about = "~" if usage.estimated else ""
-            tokens = f"{about}{usage.prompt_tokens} + {usage.completion_tokens} tokens"
-            cost = f", {about}{usage.cost:.4f}" if usage.cost else ""
+            approx = "~" if usage.estimated else ""
+            tokens = f"{approx}{usage.prompt_tokens} + {usage.completion_tokens} tokens"
+            cost = f", {approx}{usage.cost:.4f}" if usage.cost else ""
             return f"answered by {usage.assistant} in {event.took_s:.1f} s ({tokens}{cost})"
         case e.AnswerFailed():
             return f"answer failed: {event.reason}"

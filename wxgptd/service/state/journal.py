@@ -102,8 +102,8 @@ class Journal:
         self._keep_since = 0.0
         self._newest: _Commit | None = None
         self._effects: list[Effect] = []
-        self._untold: deque[Entry] = deque()
-        self._telling = False
+        self._pending: deque[Entry] = deque()
+        self._running_effects = False
 
     def subscribe(self, effect: Effect) -> None:
         """Call `effect` with each new entry, after the effects that subscribed before it.
@@ -114,11 +114,11 @@ class Journal:
 
     def since(self, now: float) -> Mapping[type[Event], float]:
         """Return the kinds of events that `load` needs, each with its earliest time."""
-        wanted: dict[type[Event], float] = {}
+        earliest: dict[type[Event], float] = {}
         for projection in self._projections:
             for kind, age_s in projection.replays.items():
-                wanted[kind] = min(wanted.get(kind, now), now - age_s)
-        return wanted
+                earliest[kind] = min(earliest.get(kind, now), now - age_s)
+        return earliest
 
     def load(self, loaded: Loaded, now: float) -> None:
         """Load the log. Hydrate users who were recently active or have something open.
@@ -140,10 +140,10 @@ class Journal:
                     projection.replay(user, event)
         for projection in self._projections:
             projection.replayed(self)
-        newest = max((one.last_at for one in self._unloaded.values()), default=0.0)
-        for user, one in loaded.users.items():
-            recent = one.last_at > newest - RECENTLY_S
-            if recent or one.unsettled or one.events > MANY_EVENTS:
+        newest = max((unloaded.last_at for unloaded in self._unloaded.values()), default=0.0)
+        for user, unloaded in loaded.users.items():
+            recent = unloaded.last_at > newest - RECENTLY_S
+            if recent or unloaded.unsettled or unloaded.events > MANY_EVENTS:
                 state = self.state(user)
                 for projection in self._projections:
                     projection.on_user(user, state)
@@ -156,11 +156,11 @@ class Journal:
         """
         state = self._hydrated.get(user)
         if state is None:
-            one = self._unloaded.get(user)
-            if one is None:
+            unloaded = self._unloaded.get(user)
+            if unloaded is None:
                 return EMPTY
             try:
-                state = self._hydrated[user] = one.hydrate().trimmed(self._keep_since)
+                state = self._hydrated[user] = unloaded.hydrate().trimmed(self._keep_since)
             except WxgptError as error:
                 self._on_damage(error)
                 raise
@@ -185,7 +185,11 @@ class Journal:
             last_seq=self._store.figures().last_seq,
             hydrated=dict(self._hydrated),
             unloaded=dict(self._unloaded),
-            notes={one.name: one.snapshot() for one in self._projections if one.name},
+            notes={
+                projection.name: projection.snapshot()
+                for projection in self._projections
+                if projection.name
+            },
             keep_since=keep_since,
             links_since=links_since,
         )
@@ -202,8 +206,8 @@ class Journal:
             return Entry(user, command, before, events, before)
         # Evolve before appending: once in the log, an inconsistent event would fail every startup.
         states = list(accumulate(events, evolve, initial=before))[1:]
-        placed = [(session_of(*pair), pair[1]) for pair in zip(states, events, strict=True)]
-        self._newest = _Commit(self._store.append(user, placed, before.version))
+        in_sessions = [(session_of(*pair), pair[1]) for pair in zip(states, events, strict=True)]
+        self._newest = _Commit(self._store.append(user, in_sessions, before.version))
         state = states[-1]
         for event, evolved in zip(events, states, strict=True):
             for projection in self._projections:
@@ -213,22 +217,22 @@ class Journal:
         else:
             self._hydrated[user] = state
         entry = Entry(user, command, before, events, state)
-        self._untold.append(entry)
-        self._tell()
+        self._pending.append(entry)
+        self._run_effects()
         return entry
 
-    def _tell(self) -> None:
+    def _run_effects(self) -> None:
         """Run the effects on new entries, in the log's order even if an effect records more."""
-        if self._telling:
+        if self._running_effects:
             return
-        self._telling = True
+        self._running_effects = True
         try:
-            while self._untold:
-                entry = self._untold.popleft()
+            while self._pending:
+                entry = self._pending.popleft()
                 for effect in self._effects:
                     effect(entry)
         finally:
-            self._telling = False
+            self._running_effects = False
 
     def committed(self) -> Deferred[None]:
         """Fire when everything recorded so far is durable.

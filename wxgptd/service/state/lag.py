@@ -48,17 +48,17 @@ class LagMonitor:
 
     def responsive_since(self) -> float | None:
         """Return the time since which connections were served promptly; None if none are served."""
-        self._look()
-        refused_s_ago = self._turned_away_s_ago()
-        if self._responsive_since is None or refused_s_ago is None:
+        self._check()
+        rejected_s_ago = self._turned_away_s_ago()
+        if self._responsive_since is None or rejected_s_ago is None:
             return self._responsive_since
-        return max(self._responsive_since, self._event_clock.now() - refused_s_ago)
+        return max(self._responsive_since, self._event_clock.now() - rejected_s_ago)
 
     def _tick(self) -> None:
-        self._look()
+        self._check()
         self._last_at = self._event_clock.now()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = self._event_clock.now()
         if self._responsive_since is not None and now - self._last_at > TICK_S + MAX_LAG_S:
             self._responsive_since = now

@@ -43,14 +43,14 @@ class _Series(Generic[M]):
 
     def __init__(self, metric: M) -> None:
         self._metric: M = metric
-        self._known: dict[tuple[str, ...], M] = {}
+        self._by_labels: dict[tuple[str, ...], M] = {}
 
     def __getitem__(self, labels: tuple[str, ...]) -> M:
-        found = self._known.get(labels)
-        if found is None:
-            found = self._metric.labels(*map(str, labels)) if labels else self._metric
-            self._known[labels] = found
-        return found
+        series = self._by_labels.get(labels)
+        if series is None:
+            series = self._metric.labels(*map(str, labels)) if labels else self._metric
+            self._by_labels[labels] = series
+        return series
 
 
 class _Maker:
@@ -108,11 +108,11 @@ class Metrics:
 
     def attempt(self, account: AccountName, outcome: object) -> None:
         """Count a request by its `outcome`."""
-        what = _OUTCOMES.get(type(outcome))
-        if what is None:
-            left = isinstance(outcome, Failure) and outcome.check(CancelledError)
-            what = "hung_up" if left else "failed"
-        self._attempts[account, what].inc()
+        label = _OUTCOMES.get(type(outcome))
+        if label is None:
+            hung_up = isinstance(outcome, Failure) and outcome.check(CancelledError)
+            label = "hung_up" if hung_up else "failed"
+        self._attempts[account, label].inc()
 
     def held(self, account: AccountName, seconds: float) -> None:
         """Record how long a request waited, until its answer came or the peer hung up."""
@@ -175,57 +175,69 @@ class EventCounts(Projection):
         self._pages = counter("pages_opened", "Answer pages opened.", "account")
         self._pushes = counter("pushes", "Customer-service messages, by result.", "account", "code")
         # Any: each handler takes the type of event that is its key.
-        self._counted: Mapping[type[e.Event], Callable[[AccountName, Any, UserState], None]] = {
-            e.ReplyOffered: self._settled,
-            e.QuestionAsked: self._asked,
-            e.SessionOpened: self._opened,
-            e.AnswerCompleted: self._completed,
-            e.AnswerFailed: self._failed,
-            e.AnswerRestarted: self._restart,
-            e.PageOpened: self._read,
-            e.PushDelivered: self._pushed,
-            e.PushFailed: self._unpushed,
-            e.MessagesUnanswered: self._left,
+        self._handlers: Mapping[type[e.Event], Callable[[AccountName, Any, UserState], None]] = {
+            e.ReplyOffered: self._reply_offered,
+            e.QuestionAsked: self._question_asked,
+            e.SessionOpened: self._session_opened,
+            e.AnswerCompleted: self._answer_completed,
+            e.AnswerFailed: self._answer_failed,
+            e.AnswerRestarted: self._answer_restarted,
+            e.PageOpened: self._page_opened,
+            e.PushDelivered: self._push_delivered,
+            e.PushFailed: self._push_failed,
+            e.MessagesUnanswered: self._messages_unanswered,
         }
 
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
         """Count `event`."""
-        count = self._counted.get(type(event))
+        count = self._handlers.get(type(event))
         if count is not None:
             count(user.account, event, state)
 
-    def _settled(self, account: AccountName, event: e.ReplyOffered, state: UserState) -> None:
+    def _reply_offered(self, account: AccountName, event: e.ReplyOffered, state: UserState) -> None:
         window = state.windows.get(event.delivery)
         attempt = min(window.attempts, LAST_NUMBER) if window is not None else 1
         self._windows[account, event.kind, str(attempt)].inc()
 
-    def _asked(self, account: AccountName, _event: e.QuestionAsked, _state: UserState) -> None:
+    def _question_asked(
+        self, account: AccountName, _event: e.QuestionAsked, _state: UserState
+    ) -> None:
         self._questions[account,].inc()
 
-    def _left(self, account: AccountName, event: e.MessagesUnanswered, _state: UserState) -> None:
+    def _messages_unanswered(
+        self, account: AccountName, event: e.MessagesUnanswered, _state: UserState
+    ) -> None:
         self._unanswered[account,].inc(event.count)
 
-    def _opened(self, account: AccountName, event: e.SessionOpened, _state: UserState) -> None:
+    def _session_opened(
+        self, account: AccountName, event: e.SessionOpened, _state: UserState
+    ) -> None:
         self._sessions[account, event.assistant].inc()
 
-    def _restart(self, _account: AccountName, _event: e.AnswerRestarted, _state: UserState) -> None:
+    def _answer_restarted(
+        self, _account: AccountName, _event: e.AnswerRestarted, _state: UserState
+    ) -> None:
         self._restarted[()].inc()
 
-    def _read(self, account: AccountName, _event: e.PageOpened, _state: UserState) -> None:
+    def _page_opened(self, account: AccountName, _event: e.PageOpened, _state: UserState) -> None:
         self._pages[account,].inc()
 
-    def _pushed(self, account: AccountName, _event: e.PushDelivered, _state: UserState) -> None:
+    def _push_delivered(
+        self, account: AccountName, _event: e.PushDelivered, _state: UserState
+    ) -> None:
         self._pushes[account, "0"].inc()
 
-    def _unpushed(self, account: AccountName, event: e.PushFailed, _state: UserState) -> None:
+    def _push_failed(self, account: AccountName, event: e.PushFailed, _state: UserState) -> None:
         self._pushes[account, str(event.code) if event.code else "unknown"].inc()
 
-    def _failed(self, _account: AccountName, event: e.AnswerFailed, _state: UserState) -> None:
+    def _answer_failed(
+        self, _account: AccountName, event: e.AnswerFailed, _state: UserState
+    ) -> None:
         name = event.usage.assistant or "none"
         self._answers[name, event.reason].inc()
         self._cost[name,].inc(event.usage.cost)
 
-    def _completed(
+    def _answer_completed(
         self, _account: AccountName, event: e.AnswerCompleted, _state: UserState
     ) -> None:
         name = event.usage.assistant

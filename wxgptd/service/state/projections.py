@@ -114,7 +114,7 @@ class LinkIndex(Projection):
             case e.HistoryLinkIssued():
                 self._targets[event.link] = Target(user, DeliveryKey(""), event.at)
             case e.UserErased():
-                for link in [one for one, to in self._targets.items() if to.user == user]:
+                for link in [link for link, to in self._targets.items() if to.user == user]:
                     del self._targets[link]
             case _:
                 pass
@@ -165,12 +165,12 @@ class OpenSessions(Projection):
         if state.live is None:
             self._due_at.pop(user, None)
         elif user not in self._due_at:
-            self._look_at(user, state.live.expires_at)
+            self._schedule(user, state.live.expires_at)
 
     def on_user(self, user: User, state: UserState) -> None:
         """Track the user's session if it is open."""
         if state.live is not None:
-            self._look_at(user, state.live.expires_at)
+            self._schedule(user, state.live.expires_at)
 
     def due(self, now: float) -> Iterator[User]:
         """Yield each user whose session may have expired, once; call `keep` if it has not."""
@@ -181,9 +181,9 @@ class OpenSessions(Projection):
 
     def keep(self, user: User, expires_at: float) -> None:
         """Check the user's session again at `expires_at`."""
-        self._look_at(user, expires_at)
+        self._schedule(user, expires_at)
 
-    def _look_at(self, user: User, at: float) -> None:
+    def _schedule(self, user: User, at: float) -> None:
         self._due_at[user] = at
         heappush(self._heap, (at, user))
 
@@ -196,15 +196,15 @@ class Calibrated(Projection):
     def __init__(self) -> None:
         self.calibration = Calibration()
         self._paces: dict[ModelName, Pace] = {}
-        self._recalled: deque[tuple[User, e.Event]] = deque(maxlen=ENOUGH_REPORTS)
+        self._queued: deque[tuple[User, e.Event]] = deque(maxlen=ENOUGH_REPORTS)
 
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
         """Learn from an answer."""
         if not isinstance(event, e.AnswerCompleted):
             return
-        found = state.find(event.question)
-        chosen = found[0].model_of(event.usage.assistant) if found is not None else ""
-        model = event.usage.assistant, chosen
+        lookup = state.find(event.question)
+        selected = lookup[0].model_of(event.usage.assistant) if lookup is not None else ""
+        model = event.usage.assistant, selected
         self._paces[model] = self.pace(model).learned(
             event.first_text_s, event.took_s, len(event.text)
         )
@@ -222,27 +222,27 @@ class Calibrated(Projection):
 
     def replay(self, user: User, event: e.Event) -> None:
         """Queue an answer to learn from; only the newest are kept."""
-        self._recalled.append((user, event))
+        self._queued.append((user, event))
 
     def replayed(self, states: States) -> None:
         """Learn from the queued answers."""
-        for user, event in self._recalled:
+        for user, event in self._queued:
             self.on_event(user, event, states.state(user))
-        self._recalled.clear()
+        self._queued.clear()
 
     def snapshot(self) -> object:
         """Return what was learned."""
-        known = self.calibration.known
+        ratios = self.calibration.known
         return [
-            (*model, *known.get(model, (0, 0)), *self.pace(model))
-            for model in {*known, *self._paces}
+            (*model, *ratios.get(model, (0, 0)), *self.pace(model))
+            for model in {*ratios, *self._paces}
         ]
 
     def restore(self, notes: Notes) -> None:
         """Restore what was learned."""
-        for assistant, model, seen, counted, *pace in notes or ():
-            if seen:
-                self.calibration.known[assistant, model] = seen, counted
+        for assistant, model, prompt_bytes, prompt_tokens, *pace in notes or ():
+            if prompt_bytes:
+                self.calibration.known[assistant, model] = prompt_bytes, prompt_tokens
             self._paces[assistant, model] = Pace(*pace)
 
 
@@ -259,7 +259,7 @@ class Spending(Projection):
         self._day = day
         self._began_at = 0.0
         self._costs: defaultdict[AssistantName, float] = defaultdict(float)
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self._exhausted: frozenset[AssistantName] = frozenset()
 
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
@@ -268,7 +268,7 @@ class Spending(Projection):
             return
         if event.at >= self._today():
             self._costs[event.usage.assistant] += event.usage.cost
-            self._judge()
+            self._update_exhausted()
 
     @property
     def replays(self) -> Mapping[type[e.Event], float]:
@@ -287,14 +287,14 @@ class Spending(Projection):
         """Restore the costs if they are today's."""
         if notes and notes[0] == self._today():
             self._costs.update(notes[1])
-            self._judge()
+            self._update_exhausted()
 
     def _today(self) -> float:
         began_at, _ = self._day()
         if began_at != self._began_at:
             self._began_at = began_at
             self._costs.clear()
-            self._told.clear()
+            self._logged.clear()
             self._exhausted = frozenset()
         return began_at
 
@@ -302,22 +302,22 @@ class Spending(Projection):
         """Recompute which budgets are used up: the configured budgets may have changed."""
         self._today()
         self._exhausted = frozenset()
-        self._judge()
+        self._update_exhausted()
 
-    def _judge(self) -> None:
+    def _update_exhausted(self) -> None:
         daily_budget, assistants = self._settings.daily_budget, self._settings.assistants
         if 0 < daily_budget <= sum(self._costs.values()):
-            self._tell("all assistants together", daily_budget)
+            self._log_used_up("all assistants together", daily_budget)
             self._exhausted = frozenset(assistants)
             return
-        for name, one in assistants.items():
-            if 0 < one.daily_budget <= self._costs.get(name, 0.0):
-                self._tell(f"assistant {name}", one.daily_budget)
+        for name, assistant in assistants.items():
+            if 0 < assistant.daily_budget <= self._costs.get(name, 0.0):
+                self._log_used_up(f"assistant {name}", assistant.daily_budget)
                 self._exhausted |= {name}
 
-    def _tell(self, who: str, budget: float) -> None:
-        if who not in self._told:
-            self._told.add(who)
+    def _log_used_up(self, who: str, budget: float) -> None:
+        if who not in self._logged:
+            self._logged.add(who)
             log.error("{who}: daily budget of {budget:g} used up", who=who, budget=budget)
 
     def spent(self) -> Mapping[AssistantName, float]:

@@ -37,10 +37,10 @@ class RecentlyErased:
         """Add what `user` asked on the day that began at `day_began_at`."""
         today = list(limits.questions_since(before, day_began_at))
         if today:
-            former = self.used(user, day_began_at)
+            previous = self.used(user, day_began_at)
             self._used[self._digest(user)] = Usage(
-                questions=former.questions + len(today),
-                tokens=former.tokens + limits.tokens_of(today),
+                questions=previous.questions + len(today),
+                tokens=previous.tokens + limits.tokens_of(today),
             )
 
     def knows(self, user: User, delivery: DeliveryKey, now: float) -> bool:
@@ -51,11 +51,11 @@ class RecentlyErased:
         """Return what `user` asked on the day that began at `day_began_at`, before the erasure."""
         if day_began_at != self._day_began_at:
             self._day_began_at, self._used = day_began_at, {}
-        return self._used.get(self._digest(user), _NOTHING) if self._used else _NOTHING
+        return self._used.get(self._digest(user), _NO_USAGE) if self._used else _NO_USAGE
 
     def _digest(self, user: User) -> bytes:
-        named = f"{user.account}\0{user.openid}".encode()
-        return blake2b(named, key=self._key, digest_size=16).digest()
+        identity = f"{user.account}\0{user.openid}".encode()
+        return blake2b(identity, key=self._key, digest_size=16).digest()
 
 
-_NOTHING = Usage()
+_NO_USAGE = Usage()

@@ -113,42 +113,42 @@ class Settings:
     """What the texts of each account may refer to; filled on demand."""
 
     def __post_init__(self) -> None:
-        self.commands = {one.command: name for name, one in self.assistants.items()}
+        self.commands = {assistant.command: name for name, assistant in self.assistants.items()}
         self.vocabulary = Vocabulary(self.commands, self.words)
 
     def adopt(self, fresh: Settings) -> None:
         """Take over everything from `fresh`."""
-        for each in fields(self):
-            setattr(self, each.name, getattr(fresh, each.name))
+        for attribute in fields(self):
+            setattr(self, attribute.name, getattr(fresh, attribute.name))
 
     def max_running(self, assistant: AssistantName) -> int:
         """Return how many answers an assistant may write at once; 0 means no limit."""
-        known = self.assistants.get(assistant)
-        return known.max_running if known is not None else 0
+        configured = self.assistants.get(assistant)
+        return configured.max_running if configured is not None else 0
 
     def reply_context(self, user: User) -> ReplyContext:
         """Return what the texts of the user's account may refer to."""
-        found = self._reply_contexts.get(user.account)
-        if found is None:
-            found = self._reply_context(self.account(user))
+        context = self._reply_contexts.get(user.account)
+        if context is None:
+            context = self._reply_context(self.account(user))
             if user.account in self.accounts:
-                self._reply_contexts[user.account] = found
-        return found
+                self._reply_contexts[user.account] = context
+        return context
 
     def _reply_context(self, account: Account) -> ReplyContext:
         return ReplyContext(
-            commands={name: one.command for name, one in self.assistants.items()},
-            titles={name: one.title for name, one in self.assistants.items()},
+            commands={name: assistant.command for name, assistant in self.assistants.items()},
+            titles={name: assistant.title for name, assistant in self.assistants.items()},
             without_command=bool(account.policy.open_with),
             ttl_s=account.policy.session_ttl_s,
             days=round(account.policy.link_ttl_s / 86_400) or 1,
             welcome=account.welcome,
             taps=self.taps,
-            several_models=any(len(one.models) > 1 for one in self.assistants.values()),
+            several_models=any(len(assistant.models) > 1 for assistant in self.assistants.values()),
         )
 
     def account(self, user: User) -> Account:
         """Return the user's account."""
-        found = self.accounts.get(user.account)
+        account = self.accounts.get(user.account)
         # A user of an account that is no longer configured still has a state to settle.
-        return found or Account(Policy(), "")
+        return account or Account(Policy(), "")

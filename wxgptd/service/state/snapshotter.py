@@ -67,7 +67,7 @@ class Snapshotter:
         self._lock = DeferredLock()
         self._snapshot_seq = 0
         self._exists = False
-        self._kept_at = 0.0
+        self._last_snapshot_at = 0.0
         self._not_before = 0.0
         self._stale = False
 
@@ -88,7 +88,7 @@ class Snapshotter:
         """Take a snapshot if one is due, and then delete what is past retention."""
         now = self._event_clock.now()
         if now >= self._not_before and not self._lock.locked and (self._stale or self._is_due(now)):
-            Deferred.fromCoroutine(self._keep()).addErrback(lambda _: None)
+            Deferred.fromCoroutine(self._snapshot_and_retain()).addErrback(lambda _: None)
 
     def _is_due(self, now: float) -> bool:
         if self._store.full():
@@ -96,7 +96,7 @@ class Snapshotter:
         events = self._store.figures().last_seq - self._snapshot_seq
         period_s = keeping_period_s(self.retention.keep_s)
         return events >= self.retention.snapshot_every or (
-            events > 0 and 0 < period_s <= now - self._kept_at
+            events > 0 and 0 < period_s <= now - self._last_snapshot_at
         )
 
     def vacuum(self) -> Deferred[RetentionResult]:
@@ -105,7 +105,7 @@ class Snapshotter:
         Errs:
             OSError: the file system does not allow it.
         """
-        return Deferred.fromCoroutine(self._keep())
+        return Deferred.fromCoroutine(self._snapshot_and_retain())
 
     def note_erased(self) -> None:
         """Replace all snapshots soon with one that has no data of erased users."""
@@ -119,27 +119,27 @@ class Snapshotter:
         Errs:
             OSError: the file system does not allow it; it will be retried.
         """
-        return Deferred.fromCoroutine(self._forget())
+        return Deferred.fromCoroutine(self._replace_stale())
 
-    async def _forget(self) -> None:
+    async def _replace_stale(self) -> None:
         await self._lock.acquire()
         self._lock.release()
         if self._stale:
-            await self._keep()
+            await self._snapshot_and_retain()
 
     async def settled(self) -> None:
         """Wait for a snapshot that is being written, and prevent further ones."""
         await self._lock.acquire()  # never released: nothing more may be written
 
-    async def _keep(self) -> RetentionResult:
+    async def _snapshot_and_retain(self) -> RetentionResult:
         await self._lock.acquire()
         try:
-            return await self._take()
+            return await self._take_snapshot()
         finally:
             self._not_before = self._event_clock.now() + PAUSE_S
             self._lock.release()
 
-    async def _take(self) -> RetentionResult:
+    async def _take_snapshot(self) -> RetentionResult:
         keep_s, now = self.retention.keep_s, self._event_clock.now()
         before = now - keep_s if keep_s else 0.0
         capture = self._journal.capture(before, now - self.retention.links_s)
@@ -158,7 +158,7 @@ class Snapshotter:
         try:
             await self._in_thread(write)
             self._exists, self._snapshot_seq = True, last_seq
-            self._kept_at = self._event_clock.now()
+            self._last_snapshot_at = self._event_clock.now()
             return await self._in_thread(
                 lambda: self._store.retain(before, self.retention.max_bytes)
             )

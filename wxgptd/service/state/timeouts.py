@@ -44,10 +44,10 @@ class _Account:
         self.last_arrival: float | None = None
         self.arrivals = 0.0
         """Exponentially decayed count of messages (time constant PERIOD_S)."""
-        self.switched_over = False
+        self.warned_used_up = False
         self.period_began: float | None = None
         self.used_up = False
-        self.came = 0
+        self.retried = 0
         self.missed = 0
 
     def recently_spent(self, now: float) -> int:
@@ -67,14 +67,14 @@ class _Account:
 
         Those already overdue at that arrival were counted as missed then, and are not included.
         """
-        return [one for _, one in self._overdue(now)]
+        return [retry for _, retry in self._overdue(now)]
 
     def _overdue(self, now: float) -> list[tuple[tuple[OpenId, DeliveryKey], ExpectedRetry]]:
         overdue = []
-        for key, one in self.expected.items():  # in the order in which they are due
-            if one.spent_at + RETRY_WITHIN_S > now:
+        for key, retry in self.expected.items():  # in the order in which they are due
+            if retry.spent_at + RETRY_WITHIN_S > now:
                 break
-            overdue.append((key, one))
+            overdue.append((key, retry))
         return overdue
 
     def is_suspicious(self, now: float) -> bool:
@@ -88,7 +88,7 @@ class _Account:
         self.arrivals += 1.0
         self.last_arrival = now
         if self.expected.pop((openid, delivery), None) is not None:
-            self.came += 1
+            self.retried += 1
         for key, _ in self._overdue(now):
             del self.expected[key]
             self.missed += 1
@@ -98,8 +98,8 @@ class _Account:
         missing = self.missing(now)
         if not missing or self.last_arrival is None:
             return 0
-        last_straw = missing[0].spent_at  # the first timeout that WeChat did not retry
-        timeouts = self._spent_between(last_straw - PERIOD_S, last_straw)
+        caused_at = missing[0].spent_at  # the first timeout that WeChat did not retry
+        timeouts = self._spent_between(caused_at - PERIOD_S, caused_at)
         silent_s = now - self.last_arrival
         usual_arrivals = self.arrivals / PERIOD_S * silent_s
         if not timeout_budget.was_suspension(missing, silent_s, usual_arrivals, timeouts):
@@ -113,17 +113,19 @@ class _Account:
         """Return the budget for the next period, or the current one while its period lasts."""
         if self.period_began is None or now - self.period_began < PERIOD_S:
             return self.budget
-        grows = self.used_up and timeout_budget.is_well(self.came, self.missed)
+        grows = self.used_up and timeout_budget.is_well(self.retried, self.missed)
         self.reset_period()
         return self.budget.after_growth(now) if grows else self.budget
 
     def reset_period(self) -> None:
         """Start a new period at the next timeout."""
-        self.period_began, self.used_up, self.came, self.missed = None, False, 0, 0
+        self.period_began, self.used_up, self.retried, self.missed = None, False, 0, 0
 
     def forget(self, openid: OpenId) -> None:
         """Stop expecting this user's retries."""
-        self.expected = {key: one for key, one in self.expected.items() if one.openid != openid}
+        self.expected = {
+            key: retry for key, retry in self.expected.items() if retry.openid != openid
+        }
 
 
 class DeliberateTimeouts(Projection):
@@ -179,7 +181,7 @@ class DeliberateTimeouts(Projection):
             return
         self.replay(user, event)
         account = self._account(user.account)
-        account.switched_over = False
+        account.warned_used_up = False
         if event.timeouts:
             account.suspensions += 1
             log.warn(
@@ -200,7 +202,9 @@ class DeliberateTimeouts(Projection):
 
     def snapshot(self) -> object:
         """Return budgets, and when timeouts were spent."""
-        return {name: [list(one.spent), *one.budget] for name, one in self._accounts.items()}
+        return {
+            name: [list(account.spent), *account.budget] for name, account in self._accounts.items()
+        }
 
     def restore(self, notes: Notes) -> None:
         """Restore budgets, and when timeouts were spent."""
@@ -217,13 +221,13 @@ class DeliberateTimeouts(Projection):
         account.arrived(user.openid, delivery, now)
         if timeouts:
             account.reset_period()
-            changed = account.budget.after_suspension(timeouts, now)
+            budget = account.budget.after_suspension(timeouts, now)
         else:
-            changed = account.close_period(now) if self.fixed is None else account.budget
-        if changed == account.budget:
+            budget = account.close_period(now) if self.fixed is None else account.budget
+        if budget == account.budget:
             return None
         return e.TimeoutBudgetSet(
-            at=now, size=changed.size, ceiling=changed.ceiling, timeouts=timeouts
+            at=now, size=budget.size, ceiling=budget.ceiling, timeouts=timeouts
         )
 
     def may_spend(self, account: AccountName, now: float) -> bool:
@@ -241,22 +245,22 @@ class DeliberateTimeouts(Projection):
         if not self.may_spend(name, now):
             if left <= 0:
                 account.used_up = True
-                self._tell_used_up(name, size)
+                self._warn_used_up(name, size)
             return False
         account.spent.append(now)
         account.expected[user.openid, delivery] = ExpectedRetry(user.openid, now)
         if account.period_began is None:
             account.period_began = now
         # Not as soon as one is free again: that would be logged every few seconds.
-        if account.switched_over and left - 1 >= size // 4:
-            account.switched_over = False
+        if account.warned_used_up and left - 1 >= size // 4:
+            account.warned_used_up = False
             log.info("{account}: deliberate timeouts are available again", account=name)
         return True
 
-    def _tell_used_up(self, name: AccountName, size: int) -> None:
+    def _warn_used_up(self, name: AccountName, size: int) -> None:
         account = self._account(name)
-        if size and not account.switched_over:
-            account.switched_over = True
+        if size and not account.warned_used_up:
+            account.warned_used_up = True
             log.warn(
                 "{account}: deliberate timeout budget used up ({size} in 5 min): slow answers go "
                 "out on the first attempt, even if unfinished, until some timeouts expire",

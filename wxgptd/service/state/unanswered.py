@@ -39,8 +39,8 @@ class Unanswered(Projection):
     def due(self, now: float, *, everything: bool = False) -> Iterator[tuple[AccountName, int]]:
         """Yield the counts due to be recorded, each once; with `everything`, yield all of them."""
         for account, count in tuple(self._pending.items()):
-            known = self._recorded.get(account)
-            ago_s = now - known[-1][0] if known else RECORD_EVERY_S
+            counts = self._recorded.get(account)
+            ago_s = now - counts[-1][0] if counts else RECORD_EVERY_S
             if everything or not 0 <= ago_s < RECORD_EVERY_S:
                 del self._pending[account]
                 yield account, count
@@ -48,10 +48,10 @@ class Unanswered(Projection):
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
         """Add a recorded count."""
         if isinstance(event, e.MessagesUnanswered):
-            known = self._recorded.setdefault(user.account, deque())
-            known.append((event.at, event.count))
-            while known[0][0] < event.at - REMEMBERED_FOR_S:
-                known.popleft()
+            counts = self._recorded.setdefault(user.account, deque())
+            counts.append((event.at, event.count))
+            while counts[0][0] < event.at - REMEMBERED_FOR_S:
+                counts.popleft()
 
     def replay(self, user: User, event: e.Event) -> None:
         """Add a count from the log."""
@@ -59,5 +59,5 @@ class Unanswered(Projection):
 
     def between(self, account: AccountName, since: float, until: float) -> int:
         """Return how many were recorded from `since` until before `until`."""
-        known = tuple(self._recorded.get(account, ()))  # another thread may be loading the log
-        return sum(count for at, count in known if since <= at < until)
+        counts = tuple(self._recorded.get(account, ()))  # another thread may be loading the log
+        return sum(count for at, count in counts if since <= at < until)
