@@ -103,7 +103,7 @@ def test_without_a_terminal_a_hangup_reads_the_moderation_words_again(stage):
     words.write_text("新词\n")
     stage.daemon.send_signal(signal.SIGHUP)
     deadline = time.monotonic() + 10
-    while stage.said().count("words to moderate by") < 2 and time.monotonic() < deadline:
+    while stage.said().count("moderation list loaded") < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     assert "不能处理" in stage.send("说说新词")["reply"]
     assert stage.stop() == 0

@@ -357,7 +357,7 @@ def test_a_budget_that_is_spent_is_told_to_users_and_once_to_the_operator(logged
     assert ask(story) == "今天的 AI 额度用完了，请明天再来。"
     assert ask(story) == "今天的 AI 额度用完了，请明天再来。"
     assert len(story.model.calls) == 2
-    assert len([line for line in logged() if "budget of the day (14)" in line]) == 1
+    assert len([line for line in logged() if "daily budget of 14 used up" in line]) == 1
     story.say("/other")
     assert ask(story) == "别的。"
     story.crash()

@@ -200,7 +200,7 @@ def test_yesterday_s_costs_are_not_complained_of_today(logged):
     story.world_clock.advance(2 * 86_400)
     seen = len(logged())
     changed(story, texts=attrs_texts(story, help="帮助"))
-    assert not any("is spent" in line for line in logged()[seen:])
+    assert not any("used up" in line for line in logged()[seen:])
 
 
 def test_users_read_the_assistant_s_title_and_never_the_name_of_its_table(story):

@@ -1,1 +1,1 @@
-"""Answers on their way: which model is asked, with what, how many at once, and what is pushed."""
+"""Answers in flight: which model is asked, with what, how many at once, and what is pushed."""

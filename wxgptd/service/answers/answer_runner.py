@@ -1,7 +1,7 @@
-"""Have questions answered: whose turn it is, and what becomes of the answer.
+"""Runs answers: whose turn it is, and what becomes of the answer.
 
-This is what is done about events, independently of whoever waits: a question that is on record
-gets its answer on record, whether WeChat comes again or not.
+This acts on events, whether or not an attempt is waiting: every recorded question gets a recorded
+answer, even if WeChat never asks again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = Logger()
 
 
 class AnswerRunner:
-    """Acts on what is recorded: has questions answered, and their answers recorded."""
+    """Acts on recorded events: gets questions answered, and records the answers."""
 
     def __init__(
         self,
@@ -53,55 +53,57 @@ class AnswerRunner:
         self._event_clock = event_clock
 
     def end(self) -> None:
-        """Stop all models. What they leave unanswered is asked again at the next start."""
+        """Stop all models. Unanswered questions are asked again at the next start."""
         self._flights.cancel_all()
 
     def written(self, user: User) -> tuple[c.Written, ...]:
-        """Return what the answers that the user waits for have come to."""
-        running = self._journal.state(user).heads()
-        flights = [(name, self._flights.find(user, name)) for name in running]
-        return tuple(self._written(name, flight) for name, flight in flights if flight is not None)
+        """Return what has been written of the answers that the user is waiting for."""
+        heads = self._journal.state(user).heads()
+        flights = [(question, self._flights.find(user, question)) for question in heads]
+        return tuple(
+            self._written(question, flight) for question, flight in flights if flight is not None
+        )
 
     def _written(self, question: DeliveryKey, flight: Flight) -> c.Written:
         usage = flight.charge() if flight.charge is not None else AnswerUsage()
         return c.Written(question, flight.written, usage)
 
     def __call__(self, entry: Entry) -> None:
-        """Do what `entry` asks for, whether anybody waits for it or not."""
-        user, pursue = entry.user, False
+        """Act on `entry`, whether or not anyone is waiting for it."""
+        user, heads_changed = entry.user, False
         for event in entry.events:
             match event:
                 case e.QuestionAsked():
                     self._flights.open(user, event.delivery)
-                    pursue = True
+                    heads_changed = True
                 case e.AnswerRestarted():
                     self._flights.open(user, event.question)
-                    pursue = True
+                    heads_changed = True
                 case e.AnswerCompleted() | e.AnswerFailed():
                     flight = self._flights.find(user, event.question)
                     self._flights.land(user, event.question)
                     if flight is not None:
                         flight.cancel()
                     self._pushing.consider(user, event.question)
-                    pursue = True
+                    heads_changed = True
                 case _:
                     pass
-        if pursue:
-            self._pursue(user, entry.state)
+        if heads_changed:
+            self._queue_heads(user, entry.state)
 
-    def _pursue(self, user: User, state: UserState) -> None:
-        """Call the model for each question whose turn it is."""
-        for name in state.heads():
-            flight = self._flights.find(user, name)
+    def _queue_heads(self, user: User, state: UserState) -> None:
+        """Request a slot for each question whose turn it is."""
+        for question in state.heads():
+            flight = self._flights.find(user, question)
             if flight is not None and not flight.started and not flight.in_line:
                 flight.in_line = True
-                found = state.find(name)
-                assert found is not None
-                assistant = found[0].assistant
+                lookup = state.find(question)
+                assert lookup is not None
+                assistant = lookup[0].assistant
                 self._slots.take(assistant, partial(self._start, flight, assistant))
 
     def _start(self, flight: Flight, assistant: AssistantName) -> bool:
-        """Call the model, if that is still wanted; tell whether it is."""
+        """Call the model if the answer is still wanted; return whether it is."""
         if self._flights.find(flight.user, flight.question) is not flight or flight.started:
             return False
         run = partial(self._run, flight)
@@ -109,15 +111,15 @@ class AnswerRunner:
         return True
 
     async def _run(self, flight: Flight) -> None:
-        """Have one question answered, and the answer recorded."""
+        """Get one question answered, and record the answer."""
         try:
             await self._journal.committed()
             answer = await self._ask(flight)
         except CancelledError:
-            return  # by `/clear`, or by a stop: whoever cancelled has settled what follows
+            return  # by `/clear` or a stop: the canceller settles the rest
         except WxgptError:
-            return  # the log cannot be written any more, and the daemon is about to stop
-        except Exception:  # noqa: BLE001 (whatever it was, the user gets a sentence)
+            return  # the log can no longer be written, and the daemon is about to stop
+        except Exception:  # noqa: BLE001 (whatever happened, the user must get a reply)
             log.failure("asking the model failed unexpectedly")
             answer = e.AnswerFailed(
                 at=self._event_clock.now(),
@@ -155,18 +157,20 @@ class AnswerRunner:
                 return self._failed(flight.question, result, usage)
 
     def _stop_moderated(self, flight: Flight, usage: AnswerUsage) -> None:
-        objection = Breakdown(
+        breakdown = Breakdown(
             reason=FailureReason.MODERATED,
             text="",
-            detail="the answer has a word from the moderation list in it",
+            detail="the answer contains a word from the moderation list",
         )
-        failed = self._failed(flight.question, objection, usage)
+        failed = self._failed(flight.question, breakdown, usage)
         self._journal.record(flight.user, c.Note(failed))
 
-    def _failed(self, name: DeliveryKey, result: Breakdown, usage: AnswerUsage) -> e.AnswerFailed:
+    def _failed(
+        self, question: DeliveryKey, result: Breakdown, usage: AnswerUsage
+    ) -> e.AnswerFailed:
         return e.AnswerFailed(
             at=self._event_clock.now(),
-            question=name,
+            question=question,
             reason=result.reason,
             text=result.text,
             detail=result.detail,

@@ -1,4 +1,4 @@
-"""Which assistants a question may be put to."""
+"""Which assistants may be asked a question."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from wxgptd.service.state.settings import Assistant, Settings
 
 
 class Candidates:
-    """The assistants that there are, and those that have money left."""
+    """The configured assistants, and those that have budget left."""
 
     def __init__(self, settings: Settings, spending: Spending) -> None:
         self._settings = settings
         self._spending = spending
 
     def own(self, name: AssistantName) -> Assistant | None:
-        """Return the session's own assistant, or None if it is not configured any longer."""
+        """Return the session's own assistant, or None if it is no longer configured."""
         return self._settings.assistants.get(name)
 
     def of(self, own: Assistant, question: Message) -> list[Assistant]:
-        """Return `own` and its fallbacks, in their order, without those that cannot be asked.
+        """Return `own` and its fallbacks, in order, without those that cannot be asked.
 
-        That is, whose budget of the day is spent, or who see no pictures where there is one.
+        An assistant cannot be asked if its daily budget is spent, or if the question has a picture
+        and the assistant has no vision.
         """
-        known = self._settings.assistants
-        fallbacks = [known[name] for name in own.fallback if name in known]
+        assistants = self._settings.assistants
+        fallbacks = [assistants[name] for name in own.fallback if name in assistants]
         exhausted = self._spending.exhausted()
-        pictured: Sequence[Assistant] = [
+        capable: Sequence[Assistant] = [
             assistant for assistant in (own, *fallbacks) if assistant.vision or not question.picture
         ]
-        return [assistant for assistant in pictured if assistant.name not in exhausted]
+        return [assistant for assistant in capable if assistant.name not in exhausted]

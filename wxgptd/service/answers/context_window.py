@@ -1,4 +1,4 @@
-"""What fits a model, and what an answer of it took and cost."""
+"""What fits a model's context window, and an answer's token usage and cost."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from wxgptd.service.answers.pacing import Pacing
 from wxgptd.service.state.settings import Assistant
 
 MAX_TOKENS_A_BYTE = 4
-"""More than that no server can have counted: its report is not believed."""
+"""A server that reports more than this cannot be right: its report is ignored."""
 
 
 class ContextWindow:
-    """Fits messages to models; remembers until the next start what servers say that they take."""
+    """Fits messages to models; remembers the limits that servers report until a restart."""
 
     def __init__(self, calibration: Calibration, pacing: Pacing) -> None:
         self._calibration = calibration
@@ -29,16 +29,16 @@ class ContextWindow:
     def in_time(
         self, assistant: Assistant, model: str, told: Sequence[Message], flight: Flight
     ) -> Sequence[Message]:
-        """Return `told`, so that the answer fits the reply window of its question."""
+        """Return `told` with a request for an answer that fits its question's reply window."""
         name = assistant.name, model
         return self._pacing.limited(told, flight.user, flight.question, name)
 
     def fitted(
         self, assistant: Assistant, model: str, told: Sequence[Message]
     ) -> tuple[Sequence[Message], int]:
-        """Return what of `told` fits, and how many turns were left out."""
-        found_out = self._limits.get((assistant.name, model), 0)
-        limits = [one for one in (found_out, assistant.max_context_tokens) if one]
+        """Return the part of `told` that fits, and how many turns were left out."""
+        reported_limit = self._limits.get((assistant.name, model), 0)
+        limits = [tokens for tokens in (reported_limit, assistant.max_context_tokens) if tokens]
         limit = min(limits, default=0)
         return context.fitted(
             told, limit, partial(self._calibration.tokens, (assistant.name, model))
@@ -47,18 +47,17 @@ class ContextWindow:
     def with_less(
         self, assistant: Assistant, model: str, sent: Sequence[Message], refused: Breakdown
     ) -> tuple[Sequence[Message], int]:
-        """Return half of what was too much, or what the server says that it takes.
+        """Return half of what was too long, and how many turns were left out.
 
-        Only where the server names its limit is that remembered: a refusal may have had another
-        reason.
+        A limit is remembered only if the server named it: the error may have had another reason.
         """
         tokens_of = partial(self._calibration.tokens, (assistant.name, model))
-        size, said = tokens_of(sent), refused.context_limit
+        size, named_limit = tokens_of(sent), refused.context_limit
         fewer, dropped = context.fitted(sent, max(size // 2, 1), tokens_of)
-        if said and dropped:
-            # By our own count it may have fitted: then that is too low.
-            room = max(said - assistant.max_tokens, said // 2)
-            self._limits[assistant.name, model] = min(room, size * 3 // 4)
+        if named_limit and dropped:
+            # The prompt may have fitted by our own count: then our count is too low.
+            usable = max(named_limit - assistant.max_tokens, named_limit // 2)
+            self._limits[assistant.name, model] = min(usable, size * 3 // 4)
         return fewer, dropped
 
     def usage(
@@ -68,7 +67,7 @@ class ContextWindow:
         sent: Sequence[Message],
         result: Completion | Breakdown,
     ) -> AnswerUsage:
-        """Return what an attempt took: as reported, else as we guess; nothing if it never began."""
+        """Return the token usage as reported, or else as estimated; none if there was no answer."""
         if isinstance(result, Breakdown):
             return (
                 self.guessed(assistant, model, sent, result.text)
@@ -76,24 +75,26 @@ class ContextWindow:
                 else AnswerUsage(assistant.name)
             )
         size = tokens.size(sent)
-        pictured = any(one.picture for one in sent)
-        reported = 0 < result.prompt_tokens <= MAX_TOKENS_A_BYTE * (size + 1_000) or pictured
-        most = MAX_TOKENS_A_BYTE * max(assistant.max_tokens, len(result.text))
-        if not (reported and result.prompt_tokens and 0 < result.completion_tokens <= most):
+        has_pictures = any(message.picture for message in sent)
+        plausible = 0 < result.prompt_tokens <= MAX_TOKENS_A_BYTE * (size + 1_000) or has_pictures
+        max_completion = MAX_TOKENS_A_BYTE * max(assistant.max_tokens, len(result.text))
+        if not (
+            plausible and result.prompt_tokens and 0 < result.completion_tokens <= max_completion
+        ):
             return self.guessed(assistant, model, sent, result.text)
         prompt, completion = result.prompt_tokens, result.completion_tokens
         return AnswerUsage(
             assistant=assistant.name,
             prompt_tokens=prompt,
             completion_tokens=completion,
-            prompt_bytes=0 if pictured else size,
+            prompt_bytes=0 if has_pictures else size,
             cost=assistant.price.of(prompt, completion),
         )
 
     def guessed(
         self, assistant: Assistant, model: str, sent: Sequence[Message], text: str
     ) -> AnswerUsage:
-        """Return what an attempt took that nobody reports."""
+        """Return the estimated token usage, where the server reports none."""
         prompt = self._calibration.tokens((assistant.name, model), sent)
         completion = tokens.estimate(text)
         return AnswerUsage(

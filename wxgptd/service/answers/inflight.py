@@ -1,7 +1,7 @@
-"""The single-flight table: the answers being written just now, and who waits for them.
+"""The single-flight table: the answers being written, and their observers.
 
-Deferreds live here and nowhere in state. Each observer gets a fresh one, so that a peer that
-hangs up cancels its own waiting and nothing else. (The precedent is synapse's ResponseCache.)
+Deferreds live here and never in state. Each observer gets its own, so a peer that hangs up cancels
+its own wait and nothing else. (The precedent is synapse's ResponseCache.)
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ MAX_THOUGHT_CHARS = 50_000
 
 
 class Flight:
-    """The answer to `user`'s `question`, on its way: written so far, and observers.
+    """The answer to `user`'s `question` in flight: the text so far, and its observers.
 
-    `started` is false while the question waits; `in_line` is true while it waits for a place, and
-    not for another question of its user's. `charge` tells what the answer has taken so far, once a
-    model was asked.
+    `started` is false while the question waits; `in_line` is true while it waits for a slot, rather
+    than for another question of the same user. `charge` returns the token usage so far, once a
+    model has been asked.
     """
 
     def __init__(self, user: User, question: DeliveryKey) -> None:
@@ -39,7 +39,7 @@ class Flight:
 
     @property
     def written(self) -> str:
-        """The answer as far as it has come."""
+        """The answer so far."""
         if len(self._pieces) > 1:
             self._pieces[:] = ["".join(self._pieces)]
         return self._pieces[0] if self._pieces else ""
@@ -47,56 +47,56 @@ class Flight:
     def write(self, piece: str) -> None:
         """Add a piece of the answer."""
         self._pieces.append(piece)
-        self._tell_change()
+        self._notify_changed()
 
     @property
     def progress(self) -> Progress:
-        """How far the answer is."""
+        """How far the answer has progressed."""
         if not self.started:
             return Progress.WAITING
         return Progress.WRITING if self._pieces else Progress.THINKING
 
     @property
     def thoughts(self) -> str:
-        """What the model has thought, where it may be shown."""
+        """The model's thoughts so far, where they may be shown."""
         if len(self._thoughts) > 1:
             self._thoughts[:] = ["".join(self._thoughts)]
         return self._thoughts[0] if self._thoughts else ""
 
     def think(self, piece: str) -> None:
-        """Add a piece of what the model thinks; nobody reads more than so much of it."""
+        """Add a piece of the model's thoughts; pieces past the limit are dropped."""
         if self._thought_chars < MAX_THOUGHT_CHARS:
             self._thoughts.append(piece)
             self._thought_chars += len(piece)
-            self._tell_change()
+            self._notify_changed()
 
     def unthink(self) -> None:
-        """Forget what was thought: somebody else thinks now, or it is not fit to be shown."""
+        """Discard the thoughts: they are another model's, or must not be shown."""
         if self._thoughts:
             self._thoughts, self._thought_chars = [], 0
-            self._tell_change()
+            self._notify_changed()
 
     def rewrite(self, text: str) -> None:
-        """Have `text` in the place of what was written: the answer begins anew."""
+        """Replace the text so far with `text`: the answer starts over."""
         if self.written != text:
             self._pieces[:] = [text] if text else []
-            self._tell_change()
+            self._notify_changed()
 
-    def _tell_change(self) -> None:
-        """Wake whoever waits for a change."""
+    def _notify_changed(self) -> None:
+        """Notify the observers of changes."""
         _fire(self._changes)
 
     def landed(self) -> Deferred[None]:
-        """Fire when the answer is on record, for better or worse."""
+        """Fire when the answer is recorded, completed or failed."""
         return _observe(self._landing)
 
     def changed(self) -> Deferred[None]:
-        """Fire at the next piece, or the end."""
+        """Fire at the next piece, or at the end."""
         return _observe(self._changes)
 
     def land(self) -> None:
-        """Tell all observers that the answer is on record, and let go of what it was made of."""
-        self.charge = None  # it holds on to the prompt, pictures and all
+        """Notify all observers that the answer is recorded, and release the prompt."""
+        self.charge = None  # it references the prompt, pictures included
         _fire(self._landing)
         _fire(self._changes)
 
@@ -105,19 +105,19 @@ class Flight:
         run: Callable[[], Coroutine[Deferred[object], object, None]],
         ended: Callable[[], None],
     ) -> None:
-        """Begin to have the question answered by `run`; `ended` is called after that."""
+        """Start `run`, which answers the question; `ended` is called when it is done."""
         self.started, self.in_line = True, False
         running = Deferred.fromCoroutine(run())
         self._run = None if running.called else running
         running.addBoth(lambda _: ended())
-        self._tell_change()
+        self._notify_changed()
 
     def finished(self) -> None:
-        """Note that the model is done: from here on there is nothing to cancel."""
+        """Note that the model is done, so that there is nothing left to cancel."""
         self._run = None
 
     def cancel(self) -> None:
-        """Stop the model, if it is still at work."""
+        """Stop the model if it is still running."""
         run, self._run = self._run, None
         if run is not None:
             run.cancel()
@@ -141,32 +141,34 @@ def _fire(observers: list[Deferred[None]]) -> None:
 
 
 class InFlight:
-    """All flights, by the question that each one answers."""
+    """All flights, by the question that each answers."""
 
     def __init__(self) -> None:
         self._flights: dict[tuple[User, DeliveryKey], Flight] = {}
         self._on_start: list[Callable[[Flight], None]] = []
 
     def on_start(self, call: Callable[[Flight], None]) -> None:
-        """Have `call` called with each flight whose model is called, from now on."""
+        """Register `call` to be called with each flight that starts from now on."""
         self._on_start.append(call)
 
     def __len__(self) -> int:
         return len(self._flights)
 
     def __iter__(self) -> Iterator[tuple[User, DeliveryKey, Flight]]:
-        return iter([(user, name, one) for (user, name), one in self._flights.items()])
+        return iter(
+            [(user, question, flight) for (user, question), flight in self._flights.items()]
+        )
 
     def find(self, user: User, question: DeliveryKey) -> Flight | None:
-        """Return the flight of that question, or None if its answer is on record."""
+        """Return the flight of that question, or None if its answer is recorded."""
         return self._flights.get((user, question))
 
     def open(self, user: User, question: DeliveryKey) -> None:
-        """Begin a flight; the model need not have been called yet."""
+        """Open a flight; its model is called later."""
         self._flights[user, question] = Flight(user, question)
 
     def land(self, user: User, question: DeliveryKey) -> None:
-        """End a flight whose answer is on record."""
+        """End a flight whose answer is recorded."""
         flight = self._flights.pop((user, question), None)
         if flight is not None:
             flight.land()
@@ -177,7 +179,7 @@ class InFlight:
         run: Callable[[], Coroutine[Deferred[object], object, None]],
         ended: Callable[[], None],
     ) -> None:
-        """Begin to have a question answered by `run`; `ended` is called after that."""
+        """Start `run`, which answers the flight's question; `ended` is called when it is done."""
         flight.start(run, ended)
         for call in self._on_start:
             call(flight)
@@ -187,7 +189,7 @@ class InFlight:
         return sum(flight.started for flight in self._flights.values())
 
     def cancel_all(self) -> None:
-        """Stop all models, and leave their questions without an answer on record."""
+        """Stop all models, and leave their questions without a recorded answer."""
         flights, self._flights = list(self._flights.values()), {}
         for flight in flights:
             flight.cancel()

@@ -1,7 +1,7 @@
-"""Put one question to the models: who is asked, and who is asked next.
+"""Routes a question to the models: which is asked first, and which next.
 
-The session's own assistant is asked first; where it fails, or has not begun in time, its
-fallbacks are, with the same question and the same context.
+The session's own assistant is asked first. If it fails, or has not started in time, its fallbacks
+are asked the same question with the same context.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ from wxgptd.service.state.settings import Assistant
 log = Logger()
 
 RETRY_WITHIN_S = 12.0
-"""A retry that begins later than this after the question could not be answered in the chat."""
+"""A retry later than this after the question would be too late for the chat."""
 
 BEGIN_ANEW_AFTER_S = 0.5
-"""How long to wait before a model whose answer broke off is asked once more."""
+"""Delay before asking the same model again after its answer broke off."""
 
 RETRY_BESIDE_FALLBACK_S = 1.0
-"""Where somebody else can answer, asking again is hardly worth the wait."""
+"""If a fallback can answer, retrying the same model is not worth a longer wait."""
 
 LEAST_FIRST_TOKEN_S = 1.0
 
-_NOBODY_ELSE = frozenset(
+_FINAL_FAILURES = frozenset(
     {FailureReason.CONTENT_FILTER, FailureReason.MODERATED, FailureReason.STOPPED}
 )
-"""What another model should not be asked about."""
+"""Failures after which no other model is asked."""
 
 Stop = Callable[[Flight, AnswerUsage], None]
-"""Called with an answer that the words list objects to, and what it took until then."""
+"""Called with an answer that contains a moderated word, and its token usage so far."""
 
 
 class ModelRouter:
-    """Asks models."""
+    """Asks models, and their fallbacks."""
 
     def __init__(
         self,
@@ -70,22 +70,22 @@ class ModelRouter:
         self.event_clock = event_clock
 
     async def ask(self, flight: Flight, stop: Stop) -> tuple[Completion | Breakdown, AnswerUsage]:
-        """Have one question answered; `stop` is called where the words list objects to that."""
-        user, name = flight.user, flight.question
-        found = self.journal.state(user).find(name)
-        assert found is not None
-        session, _ = found
+        """Get one question answered; `stop` is called if the answer contains a moderated word."""
+        user, question = flight.user, flight.question
+        lookup = self.journal.state(user).find(question)
+        assert lookup is not None
+        session, _ = lookup
         own = self.candidates.own(session.assistant)
         if own is None:
-            detail = f"no [assistant.{session.assistant}] is configured any more"
-            gone = Breakdown(reason=FailureReason.MISCONFIGURED, text="", detail=detail)
-            return gone, AnswerUsage(session.assistant)
-        async with self.prompting.messages(user, session, name, own) as told:
-            if told is None:
+            detail = f"[assistant.{session.assistant}] is no longer configured"
+            unconfigured = Breakdown(reason=FailureReason.MISCONFIGURED, text="", detail=detail)
+            return unconfigured, AnswerUsage(session.assistant)
+        async with self.prompting.messages(user, session, question, own) as messages:
+            if messages is None:
                 detail = "the picture could not be fetched"
                 missing = Breakdown(reason=FailureReason.PICTURE, text="", detail=detail)
                 return missing, AnswerUsage(own.name)
-            return await _Question(self, flight, stop, session, own, told).ask()
+            return await _Question(self, flight, stop, session, own, messages).ask()
 
 
 class _Question:
@@ -98,73 +98,75 @@ class _Question:
         stop: Stop,
         session: Session,
         own: Assistant,
-        told: Sequence[Message],
+        messages: Sequence[Message],
     ) -> None:
         self._router = router
         self._flight = flight
         self._stop = stop
         self._session = session
         self._own = own
-        self._told = told
+        self._messages = messages
         self._cost = 0.0
-        self._best: tuple[Breakdown, AnswerUsage] | None = None
+        self._partial: tuple[Breakdown, AnswerUsage] | None = None
 
     async def ask(self) -> tuple[Completion | Breakdown, AnswerUsage]:
-        """Ask one model after the other until one answers."""
-        candidates = self._router.candidates.of(self._own, self._told[-1])
+        """Ask one model after another until one answers."""
+        candidates = self._router.candidates.of(self._own, self._messages[-1])
         if not candidates:
-            spent = "the budget of the day is spent"
-            nobody = Breakdown(reason=FailureReason.QUOTA, text="", detail=spent)
-            return nobody, AnswerUsage(self._own.name)
-        several, impatient, begun_anew = len(candidates) > 1, False, False
-        why: list[tuple[str, str]] = []
+            detail = "the daily budget is used up"
+            exhausted = Breakdown(reason=FailureReason.QUOTA, text="", detail=detail)
+            return exhausted, AnswerUsage(self._own.name)
+        several, patient, restarted = len(candidates) > 1, False, False
+        failures: list[tuple[str, str]] = []
         while True:
             assistant = candidates.pop(0)
-            result, usage = await self._put(assistant, candidates, patient=impatient)
+            result, usage = await self._ask_one(assistant, candidates, patient=patient)
             if isinstance(result, Completion):
                 return result, usage
-            who = f"{assistant.name}: " if several else ""
-            why.append((who + result.detail, who + result.logged))
-            details, logged = zip(*dict.fromkeys(why), strict=True)
+            prefix = f"{assistant.name}: " if several else ""
+            failures.append((prefix + result.detail, prefix + result.logged))
+            details, logged = zip(*dict.fromkeys(failures), strict=True)
             failed = replace(result, detail="; ".join(details), summary="; ".join(logged))
             if failed.text:
-                self._best = failed, usage
-                if begun_anew or not self._may_begin_anew():
+                self._partial = failed, usage
+                if restarted or not self._may_restart():
                     return failed, usage
-                begun_anew = True
+                restarted = True
                 if not candidates:
                     candidates = [assistant]
                     await deferLater(self._router.event_clock.clock, BEGIN_ANEW_AFTER_S)
-            elif failed.reason in _NOBODY_ELSE:
+            elif failed.reason in _FINAL_FAILURES:
                 return failed, usage
-            elif not candidates and several and not impatient and self._waited_s() < RETRY_WITHIN_S:
-                # Those who were to be quicker cannot; the first one may just have been slow.
-                candidates, impatient = [self._own], True
+            elif not candidates and several and not patient and self._waited_s() < RETRY_WITHIN_S:
+                # The fallbacks have failed, and the first assistant may just have been slow.
+                candidates, patient = [self._own], True
             if not candidates:
-                return self._last_word(failed, usage)
+                return self._final_failure(failed, usage)
             log.warn(
-                "{assistant} did not answer, {other} is asked now: {detail}",
+                "{assistant} did not answer, asking {other}: {detail}",
                 assistant=assistant.name,
-                other="once more it" if candidates[0] is assistant else candidates[0].name,
+                other="it again" if candidates[0] is assistant else candidates[0].name,
                 detail=result.logged,
                 bounded_as=f"fallback {assistant.name}",
             )
 
-    def _last_word(self, failed: Breakdown, usage: AnswerUsage) -> tuple[Breakdown, AnswerUsage]:
-        """Return the failure, or the beginning of an answer that came before it."""
-        if self._best is None:
+    def _final_failure(
+        self, failed: Breakdown, usage: AnswerUsage
+    ) -> tuple[Breakdown, AnswerUsage]:
+        """Return the failure, or the partial answer of a model that was asked earlier."""
+        if self._partial is None:
             return failed, usage
-        beginning, taken = self._best
-        self._flight.rewrite(beginning.text)
-        told = replace(beginning, detail=failed.detail, summary=failed.summary)
-        return told, taken._replace(cost=self._cost)
+        partial, partial_usage = self._partial
+        self._flight.rewrite(partial.text)
+        failed = replace(partial, detail=failed.detail, summary=failed.summary)
+        return failed, partial_usage._replace(cost=self._cost)
 
     def _waited_s(self) -> float:
-        """Return how long ago the question was asked."""
+        """Return how many seconds ago the question was asked."""
         return self._router.event_clock.now() - self._question().asked_at
 
-    def _may_begin_anew(self) -> bool:
-        """Tell whether there is time, and nobody has been shown anything of the answer yet."""
+    def _may_restart(self) -> bool:
+        """Return whether there is time, and no part of the answer has been shown yet."""
         question = self._question()
         shown = question.offered or question.page_opened
         return not shown and self._waited_s() < RETRY_WITHIN_S
@@ -174,32 +176,32 @@ class _Question:
 
     # One model.
 
-    async def _put(
+    async def _ask_one(
         self, assistant: Assistant, others: Sequence[Assistant], *, patient: bool
     ) -> tuple[Completion | Breakdown, AnswerUsage]:
-        """Ask one model, once more with less if that was too much for it."""
+        """Ask one model, and once more with fewer turns if the prompt was too long for it."""
         window = self._router.context_window
         chosen = self._session.model_of(assistant.name)
         model = chosen if chosen in assistant.models else ""
-        told = self._told
+        messages = self._messages
         if not assistant.vision:
-            told = [self._router.prompting.blind(message) for message in told]
+            messages = [self._router.prompting.blind(message) for message in messages]
         if assistant.fits_window:
-            told = window.in_time(assistant, model, told, self._flight)
-        sent, dropped = window.fitted(assistant, model, told)
-        began = self._waited_s()
-        result = await self._call(assistant, model, sent, others, dropped, began, patient=patient)
+            messages = window.in_time(assistant, model, messages, self._flight)
+        sent, dropped = window.fitted(assistant, model, messages)
+        began_s = self._waited_s()
+        result = await self._call(assistant, model, sent, others, dropped, began_s, patient=patient)
         if isinstance(result, Breakdown) and result.reason is FailureReason.TOO_LONG:
-            fewer, more = window.with_less(assistant, model, sent, result)
-            if more:
+            fewer, newly_dropped = window.with_less(assistant, model, sent, result)
+            if newly_dropped:
                 log.info(
-                    "{assistant}: too much for the model, asking again with {turns} turns fewer",
+                    "{assistant}: prompt too long, asking again without the oldest turns ({turns})",
                     assistant=assistant.name,
-                    turns=more,
+                    turns=newly_dropped,
                 )
-                sent, dropped = fewer, dropped + more
+                sent, dropped = fewer, dropped + newly_dropped
                 result = await self._call(
-                    assistant, model, sent, others, dropped, began, patient=patient
+                    assistant, model, sent, others, dropped, began_s, patient=patient
                 )
         usage = window.usage(assistant, model, sent, result)
         self._cost += usage.cost
@@ -212,18 +214,18 @@ class _Question:
         sent: Sequence[Message],
         others: Sequence[Assistant],
         dropped: int,
-        began: float,
+        began_s: float,
         *,
         patient: bool,
     ) -> Completion | Breakdown:
-        """Make one call; what it writes goes to whoever waits."""
-        waited = self._waited_s()
-        left = max(0.0, RETRY_WITHIN_S - waited)
+        """Make one call; its text goes to the flight."""
+        waited_s = self._waited_s()
+        left_s = max(0.0, RETRY_WITHIN_S - waited_s)
         first_token_within_s = 0.0
         if others and not patient and self._own.first_token_within_s:
-            # Each one behind it has to have a share of the time.
-            share = min(self._own.first_token_within_s, left / (len(others) + 1))
-            first_token_within_s = max(share - (waited - began), LEAST_FIRST_TOKEN_S)
+            # Each assistant after this one needs a share of the time.
+            share_s = min(self._own.first_token_within_s, left_s / (len(others) + 1))
+            first_token_within_s = max(share_s - (waited_s - began_s), LEAST_FIRST_TOKEN_S)
         if dropped:
             now, question = self._router.event_clock.now(), self._flight.question
             trimmed = e.ContextTrimmed(at=now, question=question, turns=dropped)
@@ -231,40 +233,40 @@ class _Question:
         prompt = Prompt(
             messages=sent,
             model=model,
-            retry_for_s=min(left, RETRY_BESIDE_FALLBACK_S) if others else left,
+            retry_for_s=min(left_s, RETRY_BESIDE_FALLBACK_S) if others else left_s,
             first_token_within_s=first_token_within_s,
             asker=hash(self._flight.user),
         )
         try:
-            taker = self._taker(assistant, model, sent)
-            thought_taker = self._thought_taker(assistant)
+            on_text = self._on_text(assistant, model, sent)
+            on_thought = self._on_thought(assistant)
             return await assistant.model.ask(
-                prompt, taker, thought_taker, lambda: self._flight.rewrite("")
+                prompt, on_text, on_thought, lambda: self._flight.rewrite("")
             )
         except CancelledError:
             raise
-        except Exception:  # noqa: BLE001 (a bug of ours is no reason to ask nobody else)
+        except Exception:  # noqa: BLE001 (a bug of ours must not keep fallbacks from being asked)
             log.failure("asking {assistant} failed unexpectedly", assistant=assistant.name)
             return Breakdown(
                 reason=FailureReason.UNAVAILABLE, text="", detail="unexpected error, see the log"
             )
 
-    def _taker(
+    def _on_text(
         self, assistant: Assistant, model: str, sent: Sequence[Message]
     ) -> Callable[[str], None]:
-        """Return what takes the pieces of an answer, and stops it where the words list objects."""
+        """Return a callback that takes the answer's pieces, and stops it at a moderated word."""
         watch = self._router.moderation.watch()
         written: list[str] = []
 
         def charge() -> AnswerUsage:
-            taken = self._router.context_window.guessed(assistant, model, sent, "".join(written))
-            return taken._replace(cost=round(self._cost + taken.cost, 9))
+            usage = self._router.context_window.guessed(assistant, model, sent, "".join(written))
+            return usage._replace(cost=round(self._cost + usage.cost, 9))
 
         self._flight.charge = charge
 
         def take(piece: str) -> None:
             if not written:
-                self._flight.rewrite("")  # what another one had written before
+                self._flight.rewrite("")  # discards what another model wrote
             written.append(piece)
             if watch.objects(piece):
                 self._stop(self._flight, charge())
@@ -273,22 +275,22 @@ class _Question:
 
         return take
 
-    def _thought_taker(self, assistant: Assistant) -> Callable[[str], None]:
-        """Return what takes the pieces of what the model thinks.
+    def _on_thought(self, assistant: Assistant) -> Callable[[str], None]:
+        """Return a callback that takes the pieces of the model's thoughts.
 
-        Where the words list objects to one, none is shown.
+        If they contain a moderated word, none are shown.
         """
         self._flight.unthink()
         if not assistant.show_reasoning:
             return ignore
         watch = self._router.moderation.watch()
-        unfit: list[str] = []
+        rejected: list[str] = []
 
         def take(piece: str) -> None:
-            if unfit:
+            if rejected:
                 return
             if watch.objects(piece):
-                unfit.append(piece)
+                rejected.append(piece)
                 self._flight.unthink()
             else:
                 self._flight.think(piece)

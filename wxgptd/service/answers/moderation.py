@@ -1,7 +1,7 @@
-"""The operator's list of words that are neither asked about nor answered with.
+"""The operator's moderation list: words that neither questions nor answers may contain.
 
-The file has one word a line; empty lines and those that begin with `#` say nothing. It is read
-again with each reload; a file that cannot be read then leaves the former list.
+The file has one word per line; empty lines and lines that start with `#` are ignored. It is read
+again at each reload; if it cannot be read then, the previous list stays in use.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Moderation:
         self.reload()
 
     def adopt(self, path: Path | None) -> None:
-        """Read the file, which may be another one now."""
+        """Read the file at `path`, which may be a different one now."""
         if path is None:
             self._words = WordList()
         self._path = path
@@ -40,20 +40,21 @@ class Moderation:
             lines = decoded(self._path.read_bytes()).splitlines()
         except (OSError, ValueError) as error:
             log.error(
-                "the moderation list {path} cannot be read, {kept} words stay as they were: {why}",
+                "cannot read moderation list {path}: {why}; keeping the previous list, word count: "
+                "{kept}",
                 path=str(self._path),
                 kept=len(self._words),
                 why=getattr(error, "strerror", None) or str(error),
             )
             return
         self._words = WordList(line for line in lines if not line.startswith("#"))
-        say = log.info if len(self._words) else log.warn
-        say("{count} words to moderate by", count=len(self._words))
+        emit = log.info if len(self._words) else log.warn
+        emit("moderation list loaded, word count: {count}", count=len(self._words))
 
     def objects(self, content: Content) -> bool:
-        """Tell whether a message has one of the words in it."""
+        """Return whether a message contains one of the words."""
         return isinstance(content, Text) and self._words.match(content.text)
 
     def watch(self) -> Watch:
-        """Return what looks at an answer as it is written."""
+        """Return a watch that checks an answer as it is written."""
         return self._words.watch()

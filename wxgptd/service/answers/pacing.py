@@ -1,4 +1,4 @@
-"""How long an answer may be that comes in time for its reply window."""
+"""How long an answer may be and still fit its reply window."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from wxgptd.service.state.settings import Links, Settings
 
 @dataclass(frozen=True, slots=True)
 class Pacing:
-    """Asks for answers that fit. `pace` tells how quickly a model writes, `may_wait` whether an
-    account may let WeChat time out and ask again.
+    """Asks for answers that fit the reply window.
+
+    `pace` returns how fast a model writes, and `may_wait` whether an account may let WeChat time
+    out and ask again.
     """
 
     settings: Settings
@@ -34,15 +36,15 @@ class Pacing:
     def limited(
         self, told: Sequence[Message], user: User, question: DeliveryKey, model: ModelName
     ) -> Sequence[Message]:
-        """Return the messages, with a limit for the answer appended to the question, if any."""
-        asked = told[-1]
-        chars = self._chars_in_time(user, question, model)
-        if not chars or not asked.content:
+        """Return the messages, with any length limit for the answer appended to the question."""
+        last = told[-1]
+        chars = self._max_chars(user, question, model)
+        if not chars or not last.content:
             return told
-        return [*told[:-1], replace(asked, content=answer_length.with_limit(asked.content, chars))]
+        return [*told[:-1], replace(last, content=answer_length.with_limit(last.content, chars))]
 
-    def _chars_in_time(self, user: User, question: DeliveryKey, model: ModelName) -> int:
-        """Return how long an answer may be that comes in time for its window; 0 for any length."""
+    def _max_chars(self, user: User, question: DeliveryKey, model: ModelName) -> int:
+        """Return how long an answer may be and still fit its window; 0 means any length."""
         window = self.journal.state(user).windows.get(question)
         if not isinstance(window, Open):
             return 0

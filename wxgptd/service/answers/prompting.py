@@ -1,4 +1,4 @@
-"""What a model is told about a question: the system prompt, the session so far, and pictures."""
+"""The prompt for a question: the system prompt, the session so far, and pictures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WEEKDAYS = "一二三四五六日"
 
 
 class Prompting:
-    """Makes messages of a session. Pictures on their way to models share `picture_room`."""
+    """Builds a session's messages. Pictures on their way to models share `picture_room`."""
 
     def __init__(self, settings: Settings, event_clock: EventClock, picture_room: Room) -> None:
         self._settings = settings
@@ -32,19 +32,19 @@ class Prompting:
     async def messages(
         self, user: User, session: Session, question: DeliveryKey, own: Assistant
     ) -> AsyncIterator[Sequence[Message] | None]:
-        """Give the messages for `own`; None if the picture of the question cannot be had.
+        """Yield the messages for `own`; None if the question's picture cannot be fetched.
 
-        There is room for their pictures until the block ends: each is copied several times on its
-        way to the model.
+        Memory for their pictures stays reserved until the block ends, because each is copied
+        several times on its way to the model.
         """
-        told = context.messages(session, question, self._system_prompt(own, user))
-        count = sum(bool(message.picture) for message in told) if own.vision else 0
+        messages = context.messages(session, question, self._system_prompt(own, user))
+        count = sum(bool(message.picture) for message in messages) if own.vision else 0
         if not count:
-            yield told
+            yield messages
             return
         place = await self._picture_room.enter(count * self._settings.pictures.largest)
         try:
-            fetched = await self._with_pictures(told)
+            fetched = await self._with_pictures(messages)
             if fetched is not None:
                 place.shrink(sum(len(message.picture) for message in fetched))
             yield fetched
@@ -52,7 +52,7 @@ class Prompting:
             place.leave()
 
     def blind(self, message: Message) -> Message:
-        """Return `message` with words in the place of a picture."""
+        """Return `message` with text in place of its picture."""
         if not message.picture:
             return message
         text = message.content or self._settings.page_texts.page_picture
@@ -70,25 +70,25 @@ class Prompting:
             prompt = prompt.replace(placeholder, value)
         return prompt
 
-    async def _with_pictures(self, told: Sequence[Message]) -> Sequence[Message] | None:
-        """Return the messages with their pictures fetched, or None without that of the question.
+    async def _with_pictures(self, messages: Sequence[Message]) -> Sequence[Message] | None:
+        """Return the messages with their pictures, or None if the question's cannot be fetched.
 
-        WeChat keeps pictures for some days only: an earlier one that is gone is left out.
+        WeChat keeps pictures for only a few days: an earlier one that has been deleted is left out.
         """
-        fetched = list(told)
-        pictured = [place for place, message in enumerate(told) if message.picture]
+        fetched = list(messages)
+        pictured = [index for index, message in enumerate(messages) if message.picture]
         try:
             pictures = await gatherResults(
-                [self._settings.pictures.fetch(told[place].picture) for place in pictured],
+                [self._settings.pictures.fetch(messages[index].picture) for index in pictured],
                 consumeErrors=True,
             )
         except FirstError as error:
-            error.subFailure.raiseException()  # who was cancelled wants to see that
-        for place, picture in zip(pictured, pictures, strict=True):
-            message = told[place]
-            if picture is None and place == len(told) - 1:
+            error.subFailure.raiseException()  # re-raise the cause: it may be a cancellation
+        for index, picture in zip(pictured, pictures, strict=True):
+            message = messages[index]
+            if picture is None and index == len(messages) - 1:
                 return None
-            fetched[place] = (
+            fetched[index] = (
                 replace(message, picture=picture) if picture is not None else self.blind(message)
             )
         return fetched

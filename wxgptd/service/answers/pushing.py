@@ -1,7 +1,8 @@
-"""Deliver what came too late for its window as customer-service messages, where WeChat allows it.
+"""Delivers answers that missed their window as customer-service messages, where WeChat allows it.
 
-A part is on record as started before it leaves, and as delivered only when WeChat has said so.
-Where the daemon stopped in between nobody knows: it is not pushed again, but offered on request.
+A part is recorded as started before it is sent, and as delivered only once WeChat has confirmed it.
+If the daemon stops in between, the outcome is unknown: the part is not pushed again, but offered on
+request.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ log = Logger()
 
 
 class Pushing:
-    """Pushes for the accounts that have a messenger; one message at a time to each user."""
+    """Pushes for accounts that have a messenger; one message at a time to each user."""
 
     def __init__(
         self,
@@ -42,79 +43,79 @@ class Pushing:
         self._links = links
         self._event_clock = event_clock
         self._running: dict[User, Deferred[None]] = {}
-        self._next: dict[User, list[DeliveryKey]] = {}
-        self._later: deque[tuple[float, User, DeliveryKey]] = deque()
-        self._settling: dict[User, list[Deferred[None]]] = {}
+        self._queued: dict[User, list[DeliveryKey]] = {}
+        self._delayed: deque[tuple[float, User, DeliveryKey]] = deque()
+        self._settle_observers: dict[User, list[Deferred[None]]] = {}
 
     def would(self, user: User) -> bool:
-        """Tell whether an answer that comes too late will be pushed, as far as is known."""
+        """Return whether a late answer will be pushed, as far as is known."""
         messenger = self._settings.account(user).messenger
         return messenger is not None and messenger.usable()
 
     def settled(self, user: User) -> Deferred[None] | None:
-        """Return what fires when the push that is on its way to `user` has come to something."""
+        """Return a Deferred for the end of the current push to `user`, or None if there is none."""
         if user not in self._running:
             return None
 
         def forget(cancelled: Deferred[None]) -> None:
-            waiting = self._settling.get(user, [])
-            if cancelled in waiting:
-                waiting.remove(cancelled)
+            observers = self._settle_observers.get(user, [])
+            if cancelled in observers:
+                observers.remove(cancelled)
             cancelled.errback(CancelledError())
 
         observer: Deferred[None] = Deferred(forget)
-        self._settling.setdefault(user, []).append(observer)
+        self._settle_observers.setdefault(user, []).append(observer)
         return observer
 
     def look_again(self) -> None:
-        """Consider again what a window was open for: by now WeChat may have come for it, or not."""
+        """Reconsider answers whose window was open: WeChat has fetched them by now, or will not."""
         now = self._event_clock.now()
-        while self._later and self._later[0][0] <= now:
-            _, user, question = self._later.popleft()
-            self._consider(user, question)
+        while self._delayed and self._delayed[0][0] <= now:
+            _, user, question = self._delayed.popleft()
+            self._enqueue(user, question)
 
     def consider(self, user: User, question: DeliveryKey) -> None:
-        """Push the answer to `question` if it comes too late, and if that may be done."""
+        """Push the answer to `question` if it missed its window and pushing is allowed."""
         if not self.would(user):
             return
         now = self._event_clock.now()
         if self._journal.state(user).is_waited_for(question, now):
-            self._later.append((now + OVER_AFTER_S + 1.0, user, question))
+            self._delayed.append((now + OVER_AFTER_S + 1.0, user, question))
         else:
-            self._consider(user, question)
+            self._enqueue(user, question)
 
-    def _consider(self, user: User, question: DeliveryKey) -> None:
+    def _enqueue(self, user: User, question: DeliveryKey) -> None:
         messenger = self._settings.account(user).messenger
         if messenger is None or not messenger.usable():
             return
-        self._next.setdefault(user, []).append(question)
+        self._queued.setdefault(user, []).append(question)
         if user not in self._running:
             run = Deferred.fromCoroutine(self._run(user, messenger))
             if not run.called:
                 self._running[user] = run
 
     def end(self) -> None:
-        """Send nothing more."""
+        """Stop pushing."""
         running, self._running = list(self._running.values()), {}
-        self._next.clear()
-        self._later.clear()
+        self._queued.clear()
+        self._delayed.clear()
         for run in running:
             run.cancel()
 
     async def _run(self, user: User, messenger: Messenger) -> None:
         try:
-            while waiting := self._next.get(user):
-                await self._push(user, waiting.pop(0), messenger)
+            while queued := self._queued.get(user):
+                await self._push(user, queued.pop(0), messenger)
         except (CancelledError, WxgptError):
-            pass  # the service ends, or the log cannot be written any more
-        except Exception:  # noqa: BLE001 (an answer is offered in the chat all the same)
+            pass  # the service is stopping, or the log can no longer be written
+        except Exception:  # noqa: BLE001 (the answer is still offered in the chat)
             log.failure("pushing failed unexpectedly")
         finally:
-            self._next.pop(user, None)
+            self._queued.pop(user, None)
             self._running.pop(user, None)
 
     async def _push(self, user: User, name: DeliveryKey, messenger: Messenger) -> None:
-        """Push part after part of one answer, as far as WeChat allows."""
+        """Push one answer part by part, as far as WeChat allows."""
         while messenger.usable():
             started = self._start(user, name)
             if started is None:
@@ -122,7 +123,7 @@ class Pushing:
             await self._journal.committed()
             state = self._journal.state(user)
             if state.find(name) is None:
-                return  # erased meanwhile
+                return  # erased in the meantime
             last = not push_quota.allows(state, self._event_clock.now())
             question = state.question(name)
             link = self._links.answer(self._links.token(user, name))
@@ -144,23 +145,23 @@ class Pushing:
                     detail="" if isinstance(outcome, Delivered) else outcome.detail,
                 ),
             )
-            for observer in self._settling.pop(user, []):
+            for observer in self._settle_observers.pop(user, []):
                 observer.callback(None)
             if not delivered or not started.rest:
                 return
 
     def _is_wanted(self, user: User, name: DeliveryKey) -> bool:
-        """Tell whether nothing has happened meanwhile that a push would be rude after."""
+        """Return whether a push is still welcome: not after `/clear`, unsubscribing or a block."""
         state = self._journal.state(user)
-        found = state.find(name)
+        lookup = state.find(name)
         return (
-            found is not None
-            and found[0].closed not in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED)
+            lookup is not None
+            and lookup[0].closed not in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED)
             and state.stands(self._event_clock.now()) is not Standing.BLOCKED
         )
 
     def begin(self) -> None:
-        """Push what was done just before a stop, and of which no push was begun."""
+        """Push answers that were completed just before a stop and never pushed."""
         for user, state in self._journal.hydrated():
             for name in state.unseen:
                 if state.question(name).pushed is None and state.push is None:
@@ -177,4 +178,4 @@ class Pushing:
                 policy=self._settings.account(user).policy,
             ),
         )
-        return next((one for one in entry.events if isinstance(one, e.PushStarted)), None)
+        return next((event for event in entry.events if isinstance(event, e.PushStarted)), None)

@@ -1,4 +1,4 @@
-"""What a stop of the daemon left open, settled at the next start."""
+"""Settles at startup what a stop of the daemon left open."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = Logger()
 
 
 class Recovery:
-    """Asks the questions again that a stop left unanswered, or gives them up."""
+    """Asks questions again that a stop left unanswered, or abandons them."""
 
     def __init__(
         self, settings: Settings, journal: Journal, flights: InFlight, event_clock: EventClock
@@ -29,7 +29,7 @@ class Recovery:
         self._event_clock = event_clock
 
     def begin(self) -> None:
-        """Settle what is open of all users."""
+        """Settle what is open for each user."""
         for user, state in self._journal.hydrated():
             if state.unanswered or state.push is not None:
                 self._recover(user, state)
@@ -37,12 +37,12 @@ class Recovery:
     def _recover(self, user: User, state: UserState) -> None:
         for name in state.unanswered:
             if name not in state.heads():
-                self._flights.open(user, name)  # it waits, as before
+                self._flights.open(user, name)  # it keeps waiting for its turn
         policy = self._settings.account(user).policy
         for command in recover(state, self._event_clock.now(), policy.link_ttl_s):
             match command:
                 case c.Note(fact=e.AnswerFailed(question=question, detail=why)):
-                    log.warn("answer {question} {why}", question=question, why=why)
+                    log.warn("answer {question} failed: {why}", question=question, why=why)
                 case _:
                     pass
             self._journal.record(user, command)

@@ -1,4 +1,4 @@
-"""Room for what is large: who needs some waits until there is enough, first come, first served."""
+"""A memory budget for large data: callers wait until enough is free, first come, first served."""
 
 from __future__ import annotations
 
@@ -8,59 +8,59 @@ from collections.abc import Callable
 from twisted.internet.defer import CancelledError, Deferred
 
 PICTURE_BYTES = 64 * 1024 * 1024
-"""Room for the pictures of all questions that are being answered; the others wait in line."""
+"""For the pictures of all questions being answered; further questions wait."""
 
 
 class Room:
-    """`most` bytes; `full` is told when somebody has to wait."""
+    """A budget of `most` bytes; `full` is called when a caller has to wait."""
 
     def __init__(self, most: int, full: Callable[[], None]) -> None:
         self._most = most
         self._full = full
-        self._line: deque[tuple[int, Deferred[Place]]] = deque()
+        self._queue: deque[tuple[int, Deferred[Place]]] = deque()
         self.taken = 0
 
     def enter(self, size: int) -> Deferred[Place]:
-        """Fire with a place for `size` bytes, or for all there are. Cancelling leaves the line."""
+        """Fire with a place for min(`size`, `most`) bytes. Cancelling leaves the queue."""
         size = min(size, self._most)
 
         def leave(cancelled: Deferred[Place]) -> None:
-            self._line = deque(one for one in self._line if one[1] is not cancelled)
+            self._queue = deque(entry for entry in self._queue if entry[1] is not cancelled)
             cancelled.errback(CancelledError())
-            self._let_in()
+            self._admit()
 
         entering: Deferred[Place] = Deferred(leave)
-        if self._line or self.taken + size > self._most:
+        if self._queue or self.taken + size > self._most:
             self._full()
-        self._line.append((size, entering))
-        self._let_in()
+        self._queue.append((size, entering))
+        self._admit()
         return entering
 
     def refund(self, size: int) -> None:
-        """Make room for others."""
+        """Return `size` bytes to the room."""
         self.taken -= size
-        self._let_in()
+        self._admit()
 
-    def _let_in(self) -> None:
-        while self._line and self.taken + self._line[0][0] <= self._most:
-            size, entering = self._line.popleft()
+    def _admit(self) -> None:
+        while self._queue and self.taken + self._queue[0][0] <= self._most:
+            size, entering = self._queue.popleft()
             self.taken += size
             entering.callback(Place(self, size))
 
 
 class Place:
-    """So many bytes of a room, until they are left."""
+    """Bytes reserved in a room, until they are released."""
 
     def __init__(self, room: Room, size: int) -> None:
         self._room = room
         self._size = size
 
     def shrink(self, size: int) -> None:
-        """Give back what is not needed after all."""
+        """Release all but `size` bytes."""
         size = min(size, self._size)
-        given, self._size = self._size - size, size
-        self._room.refund(given)
+        released, self._size = self._size - size, size
+        self._room.refund(released)
 
     def leave(self) -> None:
-        """Give everything back."""
+        """Release all bytes."""
         self.shrink(0)

@@ -1,7 +1,7 @@
-"""How many answers may be written at once: in all, and by each assistant.
+"""How many answers may be written at once: in total, and by each assistant.
 
-Further questions queue, first in, first out. The queues of the assistants take turns, so that one
-that everybody asks does not hold up the others.
+Further questions queue, first in, first out. The assistants' queues take turns, so a popular
+assistant does not hold up the others.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Callable
 from wxgptd.domain.model.values import AssistantName
 
 Start = Callable[[], bool]
-"""Starts what waited in line; tells whether it was still wanted."""
+"""Starts a queued question; returns whether it was still wanted."""
 
 
 class Slots:
-    """Places for running answers.
+    """Slots for running answers.
 
-    There are `most` in all, and `most_of(assistant)` for each assistant, where 0 is no bound.
-    `full` is told when somebody has to wait.
+    There are `most` in total, and `most_of(assistant)` for each assistant, where 0 means no limit.
+    `full` is called when a question has to wait.
     """
 
     def __init__(
@@ -29,35 +29,35 @@ class Slots:
         self._most_of = most_of
         self._full = full
         self._running: Counter[AssistantName] = Counter()
-        self._lines: OrderedDict[AssistantName, deque[Start]] = OrderedDict()
+        self._queues: OrderedDict[AssistantName, deque[Start]] = OrderedDict()
 
     def take(self, assistant: AssistantName, start: Start) -> None:
-        """Have `start` called when there is a place: now, or later."""
-        line = self._lines.setdefault(assistant, deque())
-        line.append(start)
-        if len(line) > 1 or not self._has_room(assistant):
+        """Call `start` when a slot is free: now, or later."""
+        queue = self._queues.setdefault(assistant, deque())
+        queue.append(start)
+        if len(queue) > 1 or not self._has_room(assistant):
             self._full()
         self.fill()
 
     def give(self, assistant: AssistantName) -> None:
-        """Take back the place of an answer that is done."""
+        """Release the slot of an answer that is done."""
         self._running[assistant] -= 1
         self.fill()
 
     def fill(self) -> None:
-        """Start waiting questions, one from each line in turn, until no slot is free."""
-        while waiting := [name for name in self._lines if self._has_room(name)]:
-            for assistant in waiting:
-                self._start_one(assistant)
+        """Start queued questions, one from each queue in turn, until no slot is free."""
+        while ready := [name for name in self._queues if self._has_room(name)]:
+            for assistant in ready:
+                self._start_next(assistant)
 
-    def _start_one(self, assistant: AssistantName) -> None:
-        """Start the first of a line that is still wanted; the other lines come first then."""
-        line = self._lines.get(assistant)
-        while line and self._has_room(assistant):
-            start = line.popleft()
-            self._lines.move_to_end(assistant)
-            if not line:
-                del self._lines[assistant]
+    def _start_next(self, assistant: AssistantName) -> None:
+        """Start the queue's first question that is still wanted; then the other queues are next."""
+        queue = self._queues.get(assistant)
+        while queue and self._has_room(assistant):
+            start = queue.popleft()
+            self._queues.move_to_end(assistant)
+            if not queue:
+                del self._queues[assistant]
             self._running[assistant] += 1
             wanted = False
             try:
@@ -69,6 +69,6 @@ class Slots:
                 return
 
     def _has_room(self, assistant: AssistantName) -> bool:
-        most = self._most_of(assistant)
-        of_this = self._running[assistant] < most if most else True
-        return of_this and self._running.total() < self._most
+        limit = self._most_of(assistant)
+        below_own_limit = self._running[assistant] < limit if limit else True
+        return below_own_limit and self._running.total() < self._most

@@ -1,6 +1,6 @@
-"""正在输入 in the chat while an answer is on its way, for the accounts that may push.
+"""Shows 正在输入 in the chat while an answer is in flight, for accounts that may push.
 
-WeChat ("Customer service input status"): it is shown for 15 s, within 30 s of what the user did.
+WeChat ("Customer service input status"): it is shown for 15 s, within 30 s of the user's action.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from wxgptd.service.answers.inflight import Flight
 from wxgptd.service.state.settings import Settings
 
 PAUSES_S = (1.0, 14.0, 13.0)
-"""Delays before each call. Answers within a second never show it."""
+"""Delay before each call. An answer within a second never shows it."""
 
 
 class TypingIndicator:
@@ -26,7 +26,7 @@ class TypingIndicator:
         self._clock = clock
 
     def begin(self, flight: Flight) -> None:
-        """Show it to the user until `flight` has landed, or for as long as WeChat does."""
+        """Show it to the user until `flight` lands, or for as long as WeChat allows."""
         user = flight.user
         messenger = self._settings.account(user).messenger
         if messenger is None or not messenger.usable():

@@ -1,1 +1,1 @@
-"""State: the journal as the one door to it, what is projected from it, and what is kept."""
+"""State: the journal, which alone writes it; projections, snapshots, settings and metrics."""

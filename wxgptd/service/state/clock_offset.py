@@ -1,8 +1,8 @@
-"""By how much the daemon's clock is ahead of WeChat's, learned from when messages arrive.
+"""How far the daemon's clock is ahead of WeChat's, learned from arriving messages.
 
-A message says in whole seconds of WeChat's clock when it was sent. It arrives a moment later, or
-seconds later if it had to wait. The smallest difference seen in a day is that of a message that did
-not wait: what remains is clock offset, not latency.
+A message carries the time it was sent, in whole seconds of WeChat's clock. It arrives a moment
+later, or seconds later if it had to wait. The smallest difference seen in a day belongs to a
+message that did not wait: what remains is clock offset, not latency.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ SAMPLE_LIFETIME_S = 86_400.0
 """How long a sample counts."""
 
 SLOT_S = 600.0
-"""Of the differences of ten minutes only the smallest is remembered."""
+"""Only the smallest difference in each ten minutes is stored."""
 
 MIN_PLAUSIBLE_S = -300.0
-"""A message apparently sent further in the future than a signature may be is no usable sample."""
+"""A message apparently sent further in the future than a signature may be is not usable."""
 
 
 class ClockOffset(Projection):
-    """The clocks' offset, as the first attempts of a day tell."""
+    """The clock offset, measured on the first attempts of the last day."""
 
     name = "clock_offset"
 
@@ -35,32 +35,32 @@ class ClockOffset(Projection):
 
     @property
     def replays(self) -> Mapping[type[e.Event], float]:
-        """The messages that say when they were sent."""
+        """The messages that carry the time they were sent."""
         kinds = e.QuestionAsked, e.ContinuationAsked, e.CommandGiven
         return dict.fromkeys(kinds, SAMPLE_LIFETIME_S)
 
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
-        """Note how long after its sending a message arrived."""
+        """Record how long after it was sent a message arrived."""
         if isinstance(event, e.QuestionAsked | e.ContinuationAsked | e.CommandGiven):
             self.replay(user, event)
 
     def replay(self, user: User, event: e.Event) -> None:
-        """Note how long after its sending a message arrived."""
+        """Record how long after it was sent a message arrived."""
         assert isinstance(event, e.QuestionAsked | e.ContinuationAsked | e.CommandGiven)
         late_s = event.at - event.sent_at
         if not event.sent_at or late_s < MIN_PLAUSIBLE_S:
             return
         slot = _slot(event.at)
         if slot not in self._smallest:
-            self._forget(slot)
+            self._drop_expired(slot)
         self._smallest[slot] = min(late_s, self._smallest.get(slot, late_s))
 
     def seconds(self, now: float) -> float:
-        """Return by how much our clock is ahead: 0 if it is behind, or if nothing tells."""
+        """Return how far our clock is ahead; 0 if it is behind, or if there are no samples."""
         return max(0.0, self.measured(now) or 0.0)
 
     def measured(self, now: float) -> float | None:
-        """Return the smallest difference of the last day, or None if no message told."""
+        """Return the smallest difference of the last day, or None if there are no samples."""
         oldest = _slot(now - SAMPLE_LIFETIME_S)
         current = (late_s for slot, late_s in self._smallest.items() if slot >= oldest)
         return min(current, default=None)
@@ -70,12 +70,12 @@ class ClockOffset(Projection):
         return list(self._smallest.items())
 
     def restore(self, notes: Notes) -> None:
-        """Take up the smallest differences."""
+        """Restore the smallest differences."""
         self._smallest = dict(notes or ())
 
-    def _forget(self, newest: int) -> None:
+    def _drop_expired(self, newest: int) -> None:
         oldest = newest - _slot(SAMPLE_LIFETIME_S)
-        self._smallest = {slot: one for slot, one in self._smallest.items() if slot >= oldest}
+        self._smallest = {slot: late_s for slot, late_s in self._smallest.items() if slot >= oldest}
 
 
 def _slot(at: float) -> int:

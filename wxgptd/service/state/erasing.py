@@ -1,4 +1,4 @@
-"""What has to be done about a user who is erased, apart from the log."""
+"""What an erasure requires beyond the log."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class OnErasure:
         self._call = call
 
     def __call__(self, entry: Entry) -> None:
-        """Call, if `entry` is an erasure."""
+        """Call `call` if `entry` is an erasure."""
         if _erases(entry):
             self._call()
 
 
 class Erasing:
-    """Erases users, and acts on it: an effect."""
+    """Erases users, and cleans up after each erasure: an effect."""
 
     def __init__(
         self,
@@ -44,10 +44,10 @@ class Erasing:
         self._event_clock = event_clock
 
     def erase(self, user: User, reason: CloseReason) -> Deferred[bool]:
-        """Erase `user`; fires with whether anything was known, once nothing is any more.
+        """Erase `user`; fires with whether there was anything to delete, once it is deleted.
 
         Errs:
-            OSError: a snapshot could not be replaced; it is tried again.
+            OSError: a snapshot could not be replaced; it will be retried.
         """
         entry = self._journal.record(user, c.EraseUser(at=self._event_clock.now(), reason=reason))
         if not entry.events:
@@ -56,7 +56,7 @@ class Erasing:
         return done.addCallback(lambda _: True)
 
     def __call__(self, entry: Entry) -> None:
-        """Act on an erasure, before those who wait are told that their answer will not come."""
+        """Clean up after an erasure, before waiters are notified that no answer will come."""
         if not _erases(entry):
             return
         user, before = entry.user, entry.before
@@ -64,13 +64,13 @@ class Erasing:
         self._snapshotter.note_erased()
         command = entry.command
         if isinstance(command, c.EraseUser) and command.reason is CloseReason.OPERATOR:
-            return  # who has the user start afresh, limits and blocks included
+            return  # the operator also resets the user's limits and blocks
         day_began_at, _ = self._event_clock.day()
         self._recently_erased.note_used(user, before, day_began_at)
         self._block_again(user, before)
 
     def _block_again(self, user: User, before: UserState) -> None:
-        """Keep a user blocked who is erased: that must not be the way around it."""
+        """Keep an erased user blocked: erasure must not be a way around a block."""
         now = self._event_clock.now()
         if before.stands(now) is Standing.BLOCKED:
             until = before.standing_until

@@ -1,8 +1,8 @@
 """The time that events are stamped with.
 
-It starts at the wall clock's reading and goes on with the monotonic clock: a wall clock that is
-set forward or back while the daemon runs ends no session and settles no window. A restart takes
-the new reading.
+It starts at the wall clock's reading and then follows the monotonic clock: setting the wall clock
+forward or back while the daemon runs ends no session and settles no window. A restart takes a new
+reading.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 class EventClock:
     """Seconds since the epoch that never jump.
 
-    `clock` is the monotonic clock it goes by, for whoever waits.
+    `clock` is the monotonic clock that it follows, for setting timers.
     """
 
     def __init__(self, clock: IReactorTime, wall: Callable[[], float]) -> None:
@@ -29,7 +29,7 @@ class EventClock:
         return self._offset + self.clock.seconds()
 
     def day(self) -> tuple[float, float]:
-        """Return when today began and when it ends, where the daemon runs."""
+        """Return when today began and when it ends, in the daemon's time zone."""
         now = self.now()
         if not self._day[0] <= now < self._day[1]:
             today = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,7 +1,7 @@
 """A line in the daemon's own log for each event an operator cares about.
 
-Neither text nor tokens nor OpenIDs get into it: a user is a short keyed hash, the same one as
-long as the state directory lives.
+It contains no texts, tokens or OpenIDs: a user appears as a short keyed hash, which stays the same
+for the lifetime of the state directory.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ log = Logger(namespace="wxgptd.events")
 
 
 class EventLines(Projection):
-    """Writes the lines, from `begin` on: replaying a log repeats none."""
+    """Writes the lines, but only after `begin`: replaying a log repeats none."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._begun = False
 
     def begin(self) -> None:
-        """Start writing: what comes from now on is news."""
+        """Start writing: events from now on are new."""
         self._begun = True
 
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
         """Write the line for `event`, if it has one."""
         if self._begun and is_follower(user) and (line := _line(event, state)):
-            who = f"{user.account}/{self._short(user)}"
+            who = f"{user.account}/{self._short_hash(user)}"
             log.info("{who}: {line}", who=who, line=line)
 
-    def _short(self, user: User) -> str:
+    def _short_hash(self, user: User) -> str:
         openid = user.openid.encode("utf-8", "surrogatepass")
         return hmac.digest(self._key, b"openid\0" + openid, sha256).hex()[:8]
 
@@ -55,17 +55,17 @@ def _line(event: e.Event, state: UserState) -> str:
             return f"session {event.session} resumed"
         case e.AnswerCompleted():
             usage = event.usage
-            about = "~" if usage.estimated else ""
-            tokens = f"{about}{usage.prompt_tokens} + {usage.completion_tokens} tokens"
-            cost = f", {about}{usage.cost:.4f}" if usage.cost else ""
+            approx = "~" if usage.estimated else ""
+            tokens = f"{approx}{usage.prompt_tokens} + {usage.completion_tokens} tokens"
+            cost = f", {approx}{usage.cost:.4f}" if usage.cost else ""
             return f"answered by {usage.assistant} in {event.took_s:.1f} s ({tokens}{cost})"
         case e.AnswerFailed():
-            return f"no answer: {event.reason}"
+            return f"answer failed: {event.reason}"
         case e.AnswerRestarted():
-            return "a question is asked again after a restart"
+            return "question asked again after a restart"
         case e.PushDelivered():
             count, limit = push_quota.used(state, event.at)
-            return f"a part of an answer was pushed ({count} of {limit})"
+            return f"part of an answer pushed ({count} of {limit})"
         case e.UserErased():
             return "erased"
         case e.StandingChanged():

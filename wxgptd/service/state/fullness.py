@@ -1,7 +1,7 @@
-"""What is full: said once in the log, counted in a metric, shown by `status`.
+"""What is full: logged, counted in a metric, and shown by `status`.
 
-Everything that others can fill has a bound. An operator whose users read "too busy" has to find out
-which bound that was, and whether it is too low.
+Everything that others can fill has a limit. An operator whose users are told "too busy" has to find
+out which limit was reached, and whether it is too low.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from twisted.logger import Logger
 log = Logger()
 
 RECENT_S = 300.0
-"""How long `status` shows what was full."""
+"""How long `status` shows that something was full."""
 
 WHAT = {
     "connections": "connection limit reached: raise [server] max_connections",
-    "readers": "reader limit reached: a quarter of [server] max_connections is kept for WeChat",
-    "link": "the links of one follower are used too often, or by too many readers at once",
-    "pages": "more pages are requested than can be rendered",
-    "answers": "answer limit reached, questions wait in line: see max_running",
-    "pictures": "picture memory limit reached, questions with pictures wait",
+    "readers": "reader limit reached: a quarter of [server] max_connections is reserved for WeChat",
+    "link": "one follower's links are used too often, or by too many readers at once",
+    "pages": "page rendering limit reached: more pages are requested than can be rendered",
+    "answers": "answer limit reached, further questions are queued: see max_running",
+    "pictures": "picture memory limit reached, further questions with pictures are queued",
 }
 
 
 class Fullness:
-    """Notes what is full. `seconds` is a monotonic clock, `count` counts in a metric."""
+    """Records what is full. `seconds` is a monotonic clock, `count` increments a metric."""
 
     def __init__(self, seconds: Callable[[], float], count: Callable[[str], None]) -> None:
         self._seconds = seconds
@@ -34,12 +34,12 @@ class Fullness:
         self._last: dict[str, float] = {}
 
     def note(self, what: str) -> None:
-        """Note that somebody was refused, or has to wait, because `what` is full."""
+        """Record that a request was rejected, or has to wait, because `what` is full."""
         self._count(what)
         self._last[what] = self._seconds()
         log.warn("full: {why}", why=WHAT[what], bounded_as=f"full {what}")
 
     def recent(self) -> Mapping[str, float]:
-        """Return what was full lately, and how many seconds ago that was last."""
+        """Return what was full recently, and how many seconds ago it last was."""
         now = self._seconds()
         return {what: round(now - at, 1) for what, at in self._last.items() if now - at < RECENT_S}

@@ -1,11 +1,11 @@
 """The journal: the only writer of state, and the owner of the rule of order.
 
-decide -> append -> evolve -> (durable) -> act. `record` is the one door: it decides, appends and
-takes up the new state at once, so that the next command sees it, and tells the effects that
-subscribed. What they do outside the process awaits `Journal.committed`. The new state is computed
-before the append, so that what cannot follow is never written.
+decide -> append -> evolve -> (durable) -> act. `record` is the only way to change state: it
+decides, appends, applies the new state at once so that the next command sees it, and runs the
+subscribed effects. Before an effect acts outside the process, it awaits `Journal.committed`. The
+new state is computed before the append, so an event that cannot follow is never written.
 
-After a start most users are unloaded: their state is folded when somebody looks at it.
+After startup most users are unloaded: their state is folded on first access.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from wxgptd.ports.store import EventStore
 from wxgptd.service.state.projections import Projection
 
 RECENTLY_S = 900.0
-"""Users who were active in the last quarter of an hour of the log are hydrated at once..."""
+"""Users who were active in the last 15 minutes of the log are hydrated at startup..."""
 
 MANY_EVENTS = 2_000
-"""...and so are those of whom it would take a while later on, when others wait."""
+"""...and so are users with more events than this: folding them later would delay others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a command led to: the events, and the user's state before and after them."""
+    """A command's outcome: its events, and the user's state before and after them."""
 
     user: User
     command: Command
@@ -50,13 +50,13 @@ class Entry:
 
 
 class Effect(Protocol):
-    """Acts on what is recorded. It may record something itself."""
+    """Acts on recorded entries. It may record more itself."""
 
     def __call__(self, entry: Entry) -> None: ...
 
 
 class _Commit:
-    """One append on its way to the disk, and those who wait for it."""
+    """One append on its way to disk, and its waiters."""
 
     def __init__(self, appended: Deferred[int]) -> None:
         self._waiting: list[Deferred[None]] | None = []
@@ -85,7 +85,7 @@ class _Commit:
 class Journal:
     """All users' states. Create it, `load` the log into it, then `record` commands.
 
-    `on_damage` is told when it turns out that a user's events make no sense.
+    `on_damage` is called when a user's events turn out to be inconsistent.
     """
 
     def __init__(
@@ -102,26 +102,26 @@ class Journal:
         self._keep_since = 0.0
         self._newest: _Commit | None = None
         self._effects: list[Effect] = []
-        self._untold: deque[Entry] = deque()
-        self._telling = False
+        self._pending: deque[Entry] = deque()
+        self._running_effects = False
 
     def subscribe(self, effect: Effect) -> None:
-        """Have `effect` told of each entry, in the order of subscription.
+        """Call `effect` with each new entry, after the effects that subscribed before it.
 
-        Of what a start reads from the log it is not told: replaying causes no effects.
+        Entries loaded from the log at startup are not passed on: replay causes no effects.
         """
         self._effects.append(effect)
 
     def since(self, now: float) -> Mapping[type[Event], float]:
-        """Return which kinds of events `load` needs, and from what time on."""
-        wanted: dict[type[Event], float] = {}
+        """Return the kinds of events that `load` needs, each with its earliest time."""
+        earliest: dict[type[Event], float] = {}
         for projection in self._projections:
             for kind, age_s in projection.replays.items():
-                wanted[kind] = min(wanted.get(kind, now), now - age_s)
-        return wanted
+                earliest[kind] = min(earliest.get(kind, now), now - age_s)
+        return earliest
 
     def load(self, loaded: Loaded, now: float) -> None:
-        """Take over what the log has. Hydrate users who were just active or have something open.
+        """Load the log. Hydrate users who were recently active or have something open.
 
         Raises:
             Inconsistent: an event cannot follow the ones before it.
@@ -129,7 +129,7 @@ class Journal:
         self._unloaded = dict(loaded.users)
         for projection in self._projections:
             projection.restore(loaded.notes.get(projection.name))
-        # Older ones first: links are forgotten in the order in which they were made.
+        # Oldest first: expired links are dropped in the order in which they were added.
         for link in sorted(loaded.links, key=itemgetter(3)):
             for projection in self._projections:
                 projection.on_link(*link)
@@ -140,27 +140,27 @@ class Journal:
                     projection.replay(user, event)
         for projection in self._projections:
             projection.replayed(self)
-        newest = max((one.last_at for one in self._unloaded.values()), default=0.0)
-        for user, one in loaded.users.items():
-            recent = one.last_at > newest - RECENTLY_S
-            if recent or one.unsettled or one.events > MANY_EVENTS:
+        newest = max((unloaded.last_at for unloaded in self._unloaded.values()), default=0.0)
+        for user, unloaded in loaded.users.items():
+            recent = unloaded.last_at > newest - RECENTLY_S
+            if recent or unloaded.unsettled or unloaded.events > MANY_EVENTS:
                 state = self.state(user)
                 for projection in self._projections:
                     projection.on_user(user, state)
 
     def state(self, user: User) -> UserState:
-        """Return the user's state: that of a stranger if nothing is known.
+        """Return the user's state, which is empty for an unknown user.
 
         Raises:
-            WxgptError: the user was unloaded, and the log makes no sense. `on_damage` was told.
+            WxgptError: the user's events in the log are inconsistent; `on_damage` was called.
         """
         state = self._hydrated.get(user)
         if state is None:
-            one = self._unloaded.get(user)
-            if one is None:
+            unloaded = self._unloaded.get(user)
+            if unloaded is None:
                 return EMPTY
             try:
-                state = self._hydrated[user] = one.hydrate().trimmed(self._keep_since)
+                state = self._hydrated[user] = unloaded.hydrate().trimmed(self._keep_since)
             except WxgptError as error:
                 self._on_damage(error)
                 raise
@@ -168,15 +168,15 @@ class Journal:
         return state
 
     def hydrated(self) -> Iterable[tuple[User, UserState]]:
-        """Return the users whose states are at hand: all who have something open are."""
+        """Return the hydrated users; those with something open are always among them."""
         return tuple(self._hydrated.items())
 
     def unloaded(self) -> Mapping[User, Unloaded]:
-        """Return the users who have not been looked at since the start."""
+        """Return the users whose state has not been accessed since startup."""
         return self._unloaded
 
     def capture(self, keep_since: float, links_since: float) -> Capture:
-        """Return all there is, as it is now; drop past sessions that ended before `keep_since`."""
+        """Capture the current state; drop past sessions that ended before `keep_since`."""
         self._keep_since = keep_since
         for user, state in self._hydrated.items():
             if state.past and state.past[0].closed_at < keep_since:
@@ -185,25 +185,29 @@ class Journal:
             last_seq=self._store.figures().last_seq,
             hydrated=dict(self._hydrated),
             unloaded=dict(self._unloaded),
-            notes={one.name: one.snapshot() for one in self._projections if one.name},
+            notes={
+                projection.name: projection.snapshot()
+                for projection in self._projections
+                if projection.name
+            },
             keep_since=keep_since,
             links_since=links_since,
         )
 
     def record(self, user: User, command: Command) -> Entry:
-        """Decide on `command`, append what it leads to, evolve the state, and tell the effects.
+        """Decide on `command`, append its events, evolve the state, and run the effects.
 
         Raises:
-            Inconsistent: a decision cannot follow the user's state; nothing was appended.
+            Inconsistent: an event cannot follow the user's state; nothing was appended.
         """
         before = self.state(user)
         events = decide(before, command)
         if not events:
             return Entry(user, command, before, events, before)
-        # What cannot follow is found before it is in the log, where it would stop every start.
+        # Evolve before appending: once in the log, an inconsistent event would fail every startup.
         states = list(accumulate(events, evolve, initial=before))[1:]
-        placed = [(session_of(*pair), pair[1]) for pair in zip(states, events, strict=True)]
-        self._newest = _Commit(self._store.append(user, placed, before.version))
+        in_sessions = [(session_of(*pair), pair[1]) for pair in zip(states, events, strict=True)]
+        self._newest = _Commit(self._store.append(user, in_sessions, before.version))
         state = states[-1]
         for event, evolved in zip(events, states, strict=True):
             for projection in self._projections:
@@ -213,29 +217,29 @@ class Journal:
         else:
             self._hydrated[user] = state
         entry = Entry(user, command, before, events, state)
-        self._untold.append(entry)
-        self._tell()
+        self._pending.append(entry)
+        self._run_effects()
         return entry
 
-    def _tell(self) -> None:
-        """Tell the effects of what is recorded, in the log's order: one may record more."""
-        if self._telling:
+    def _run_effects(self) -> None:
+        """Run the effects on new entries, in the log's order even if an effect records more."""
+        if self._running_effects:
             return
-        self._telling = True
+        self._running_effects = True
         try:
-            while self._untold:
-                entry = self._untold.popleft()
+            while self._pending:
+                entry = self._pending.popleft()
                 for effect in self._effects:
                     effect(entry)
         finally:
-            self._telling = False
+            self._running_effects = False
 
     def committed(self) -> Deferred[None]:
         """Fire when everything recorded so far is durable.
 
-        Each caller has its own Deferred: cancelling it is nobody else's loss.
+        Each caller has its own Deferred: cancelling it affects no other caller.
 
         Errs:
-            WxgptError: the store cannot make it durable any more.
+            WxgptError: the store can no longer make it durable.
         """
         return self._newest.done() if self._newest is not None else succeed(None)

@@ -12,14 +12,14 @@ from wxgptd.service.state.event_clock import EventClock
 TICK_S = 1.0
 
 MAX_LAG_S = 2.0
-"""A tick that comes later than this means that the reactor was blocked."""
+"""A tick later than this means that the reactor was blocked."""
 
 
 class LagMonitor:
     """Ticks once a second while the daemon works.
 
-    `turned_away_s_ago` tells how many seconds ago a connection was refused for want of room, or
-    None if that was not lately.
+    `turned_away_s_ago` returns how many seconds ago a connection was rejected because the
+    connection limit was reached, or None if that was not recent.
     """
 
     def __init__(
@@ -36,29 +36,29 @@ class LagMonitor:
         self._loop.clock = clock
 
     def begin(self) -> None:
-        """Begin to tick."""
+        """Start ticking."""
         self._responsive_since = self._last_at = self._event_clock.now()
         self._loop.start(TICK_S)
 
     def end(self) -> None:
-        """Stop."""
+        """Stop ticking."""
         if self._loop.running:
             self._loop.stop()
         self._responsive_since = None
 
     def responsive_since(self) -> float | None:
-        """Return since when connections were served in time; None while there is no service."""
-        self._look()
-        refused_s_ago = self._turned_away_s_ago()
-        if self._responsive_since is None or refused_s_ago is None:
+        """Return the time since which connections were served promptly; None if none are served."""
+        self._check()
+        rejected_s_ago = self._turned_away_s_ago()
+        if self._responsive_since is None or rejected_s_ago is None:
             return self._responsive_since
-        return max(self._responsive_since, self._event_clock.now() - refused_s_ago)
+        return max(self._responsive_since, self._event_clock.now() - rejected_s_ago)
 
     def _tick(self) -> None:
-        self._look()
+        self._check()
         self._last_at = self._event_clock.now()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = self._event_clock.now()
         if self._responsive_since is not None and now - self._last_at > TICK_S + MAX_LAG_S:
             self._responsive_since = now

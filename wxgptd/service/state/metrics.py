@@ -1,8 +1,8 @@
-"""What happens, counted for Prometheus. What is at a moment, is in `admin/gauges.py`.
+"""Counters and histograms for Prometheus. The gauges are in `admin/gauges.py`.
 
-Names and units follow Prometheus's conventions. No label has a user, a text or an address in it,
-so that there are as many series as accounts and assistants make, and no more. All counts begin
-with the process.
+Names and units follow Prometheus's conventions. No label contains a user, a text or an address, so
+the number of series depends only on the accounts and assistants. All counts start at zero with the
+process.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ M = TypeVar("M", Counter, Histogram)
 
 
 class _Series(Generic[M]):
-    """The series of one metric by their labels: to look one up there costs more than to count."""
+    """A cache of one metric's series by their labels: `labels()` costs more than counting."""
 
     def __init__(self, metric: M) -> None:
         self._metric: M = metric
-        self._known: dict[tuple[str, ...], M] = {}
+        self._by_labels: dict[tuple[str, ...], M] = {}
 
     def __getitem__(self, labels: tuple[str, ...]) -> M:
-        found = self._known.get(labels)
-        if found is None:
-            found = self._metric.labels(*map(str, labels)) if labels else self._metric
-            self._known[labels] = found
-        return found
+        series = self._by_labels.get(labels)
+        if series is None:
+            series = self._metric.labels(*map(str, labels)) if labels else self._metric
+            self._by_labels[labels] = series
+        return series
 
 
 class _Maker:
-    """Makes series, all in one registry."""
+    """Creates metrics in one registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -71,9 +71,9 @@ class _Maker:
 
 
 class Metrics:
-    """Counts what happens at the edges; `events` counts what is recorded.
+    """Counts what happens at the edges; `events` counts recorded events.
 
-    Its registry is what readers are given; more can be registered there.
+    `registry` is what gets scraped; more can be registered there.
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class Metrics:
         self.events = EventCounts(make)
         counter, histogram = make.counter, make.histogram
         self._attempts = counter(
-            "attempts", "Requests of WeChat's with a message, by what they came to.", "account",
+            "attempts", "Requests from WeChat with a message, by outcome.", "account",
             "outcome",
         )  # fmt: skip
         self._held = histogram(
@@ -91,33 +91,31 @@ class Metrics:
             "account",
         )  # fmt: skip
         self._rejected = counter(
-            "rejected_requests", "Requests rejected as not WeChat's, or malformed.", "account",
+            "rejected_requests", "Requests rejected as malformed or not from WeChat.", "account",
             "reason",
         )  # fmt: skip
         self._rules = counter(
-            "rule_matches", "Messages that a rule took, by its number.", "account", "rule"
+            "rule_matches", "Messages handled by a rule, by its number.", "account", "rule"
         )
         self._forwarded = histogram(
-            "forward_seconds", "Time that other backends took for a message.", FORWARD_BOUNDS_S,
+            "forward_seconds", "Time other backends took to handle a message.", FORWARD_BOUNDS_S,
             "result",
         )  # fmt: skip
-        self._full = counter(
-            "full", "How often somebody was refused or had to wait, by what was full.", "what"
-        )
+        self._full = counter("full", "Requests rejected or delayed, by what was full.", "what")
         self._messages = counter("log_messages", "Warnings and errors in the log.", "level")
         for level in ("warn", "error", "critical"):
             self._messages[level,].inc(0)
 
     def attempt(self, account: AccountName, outcome: object) -> None:
-        """Count a request that came to `outcome`."""
-        what = _OUTCOMES.get(type(outcome))
-        if what is None:
-            left = isinstance(outcome, Failure) and outcome.check(CancelledError)
-            what = "hung_up" if left else "failed"
-        self._attempts[account, what].inc()
+        """Count a request by its `outcome`."""
+        label = _OUTCOMES.get(type(outcome))
+        if label is None:
+            hung_up = isinstance(outcome, Failure) and outcome.check(CancelledError)
+            label = "hung_up" if hung_up else "failed"
+        self._attempts[account, label].inc()
 
     def held(self, account: AccountName, seconds: float) -> None:
-        """Count a request that waited for an answer, until there was one or the peer left."""
+        """Record how long a request waited, until its answer came or the peer hung up."""
         self._held[account,].observe(seconds)
 
     def rejected(self, account: AccountName, reason: str) -> None:
@@ -125,31 +123,31 @@ class Metrics:
         self._rejected[account, reason].inc()
 
     def rule(self, account: AccountName, number: int) -> None:
-        """Count a message that a rule took."""
+        """Count a message that a rule handled."""
         self._rules[account, str(number)].inc()
 
     def forwarded(self, took_s: float, *, answered: bool) -> None:
-        """Count a message that was handed on."""
+        """Record how long another backend took for a forwarded message."""
         self._forwarded["answered" if answered else "failed",].observe(took_s)
 
     def full(self, what: str) -> None:
-        """Count somebody who was refused, or has to wait, because `what` is full."""
+        """Count a request that was rejected, or has to wait, because `what` is full."""
         self._full[what,].inc()
 
     def logged(self, event: LogEvent) -> None:
-        """Count a warning, or worse. An observer of Twisted's log."""
+        """Count a warning or worse. An observer of Twisted's log."""
         level = event.get("log_level")
         if level is not None and level >= LogLevel.warn:
             self._messages[level.name,].inc()
 
 
 class EventCounts(Projection):
-    """Counts what is recorded."""
+    """Counts recorded events."""
 
     def __init__(self, make: _Maker) -> None:
         counter, histogram = make.counter, make.histogram
         self._windows = counter(
-            "windows", "Settled reply windows, by what was said and on which attempt.", "account",
+            "windows", "Settled reply windows, by outcome and attempt.", "account",
             "outcome", "attempt",
         )  # fmt: skip
         self._sessions = counter("sessions_opened", "Sessions opened.", "account", "assistant")
@@ -159,13 +157,13 @@ class EventCounts(Projection):
             "Messages that went unanswered: no session and no matching rule.",
             "account",
         )
-        self._restarted = counter("restarted_answers", "Answers asked for again after a stop.")
+        self._restarted = counter("restarted_answers", "Answers asked for again after a restart.")
         self._answers = counter(
-            "answers", "Questions that are settled: `completed`, or why they are not answered.",
+            "answers", "Settled questions: `completed`, or why there is no answer.",
             "assistant", "outcome",
         )  # fmt: skip
         self._first_token = histogram(
-            "model_first_token_seconds", "Time to the first word of a completed answer.",
+            "model_first_token_seconds", "Time to the first token of a completed answer.",
             MODEL_BOUNDS_S, "assistant",
         )  # fmt: skip
         self._model = histogram(
@@ -173,61 +171,73 @@ class EventCounts(Projection):
             "assistant",
         )  # fmt: skip
         self._tokens = counter("tokens", "Tokens of completed answers.", "assistant", "kind")
-        self._cost = counter("cost", "Cost, in the currency of the prices.", "assistant")
-        self._pages = counter("pages_opened", "Pages of answers opened by somebody.", "account")
+        self._cost = counter("cost", "Cost, in the currency of the configured prices.", "assistant")
+        self._pages = counter("pages_opened", "Answer pages opened.", "account")
         self._pushes = counter("pushes", "Customer-service messages, by result.", "account", "code")
-        # Any: each takes the kind of event that it stands beside.
-        self._counted: Mapping[type[e.Event], Callable[[AccountName, Any, UserState], None]] = {
-            e.ReplyOffered: self._settled,
-            e.QuestionAsked: self._asked,
-            e.SessionOpened: self._opened,
-            e.AnswerCompleted: self._completed,
-            e.AnswerFailed: self._failed,
-            e.AnswerRestarted: self._restart,
-            e.PageOpened: self._read,
-            e.PushDelivered: self._pushed,
-            e.PushFailed: self._unpushed,
-            e.MessagesUnanswered: self._left,
+        # Any: each handler takes the type of event that is its key.
+        self._handlers: Mapping[type[e.Event], Callable[[AccountName, Any, UserState], None]] = {
+            e.ReplyOffered: self._reply_offered,
+            e.QuestionAsked: self._question_asked,
+            e.SessionOpened: self._session_opened,
+            e.AnswerCompleted: self._answer_completed,
+            e.AnswerFailed: self._answer_failed,
+            e.AnswerRestarted: self._answer_restarted,
+            e.PageOpened: self._page_opened,
+            e.PushDelivered: self._push_delivered,
+            e.PushFailed: self._push_failed,
+            e.MessagesUnanswered: self._messages_unanswered,
         }
 
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
         """Count `event`."""
-        count = self._counted.get(type(event))
+        count = self._handlers.get(type(event))
         if count is not None:
             count(user.account, event, state)
 
-    def _settled(self, account: AccountName, event: e.ReplyOffered, state: UserState) -> None:
+    def _reply_offered(self, account: AccountName, event: e.ReplyOffered, state: UserState) -> None:
         window = state.windows.get(event.delivery)
         attempt = min(window.attempts, LAST_NUMBER) if window is not None else 1
         self._windows[account, event.kind, str(attempt)].inc()
 
-    def _asked(self, account: AccountName, _event: e.QuestionAsked, _state: UserState) -> None:
+    def _question_asked(
+        self, account: AccountName, _event: e.QuestionAsked, _state: UserState
+    ) -> None:
         self._questions[account,].inc()
 
-    def _left(self, account: AccountName, event: e.MessagesUnanswered, _state: UserState) -> None:
+    def _messages_unanswered(
+        self, account: AccountName, event: e.MessagesUnanswered, _state: UserState
+    ) -> None:
         self._unanswered[account,].inc(event.count)
 
-    def _opened(self, account: AccountName, event: e.SessionOpened, _state: UserState) -> None:
+    def _session_opened(
+        self, account: AccountName, event: e.SessionOpened, _state: UserState
+    ) -> None:
         self._sessions[account, event.assistant].inc()
 
-    def _restart(self, _account: AccountName, _event: e.AnswerRestarted, _state: UserState) -> None:
+    def _answer_restarted(
+        self, _account: AccountName, _event: e.AnswerRestarted, _state: UserState
+    ) -> None:
         self._restarted[()].inc()
 
-    def _read(self, account: AccountName, _event: e.PageOpened, _state: UserState) -> None:
+    def _page_opened(self, account: AccountName, _event: e.PageOpened, _state: UserState) -> None:
         self._pages[account,].inc()
 
-    def _pushed(self, account: AccountName, _event: e.PushDelivered, _state: UserState) -> None:
+    def _push_delivered(
+        self, account: AccountName, _event: e.PushDelivered, _state: UserState
+    ) -> None:
         self._pushes[account, "0"].inc()
 
-    def _unpushed(self, account: AccountName, event: e.PushFailed, _state: UserState) -> None:
+    def _push_failed(self, account: AccountName, event: e.PushFailed, _state: UserState) -> None:
         self._pushes[account, str(event.code) if event.code else "unknown"].inc()
 
-    def _failed(self, _account: AccountName, event: e.AnswerFailed, _state: UserState) -> None:
+    def _answer_failed(
+        self, _account: AccountName, event: e.AnswerFailed, _state: UserState
+    ) -> None:
         name = event.usage.assistant or "none"
         self._answers[name, event.reason].inc()
         self._cost[name,].inc(event.usage.cost)
 
-    def _completed(
+    def _answer_completed(
         self, _account: AccountName, event: e.AnswerCompleted, _state: UserState
     ) -> None:
         name = event.usage.assistant

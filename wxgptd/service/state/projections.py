@@ -1,7 +1,7 @@
-"""What is derived from the events of all users: links, open sessions, what was spent.
+"""Projections of the events of all users: links, open sessions, spending.
 
-None of it is ever an input to `decide` but through a command, and all of it comes back with the
-log: from what a snapshot has noted down, and from the recent events behind it.
+They reach `decide` only inside a command. All of them are restored when the log is loaded: from
+their notes in the snapshot, and from the recent events after it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from wxgptd.service.state.settings import Settings
 log = Logger()
 
 LONGEST_DAY_S = 25 * 3_600.0
-"""When clocks are set back."""
+"""The day on which clocks are set back."""
 
 ENOUGH_REPORTS = 200
-"""Of how many tokens a prompt had: what came before them weighs little."""
+"""How many answers to learn from at startup: older ones carry little weight."""
 
 
 class States(Protocol):
-    """Whoever knows all users' states."""
+    """Access to all users' states."""
 
     def state(self, user: User) -> UserState:
         """Return the user's state."""
@@ -45,45 +45,45 @@ class States(Protocol):
 
 
 class Projection:
-    """Something derived from the events of all users; told of each one in order.
+    """A read model of the events of all users, which are passed to it in order.
 
-    When the log is loaded it is given back what it had noted down, and told of the events of the
-    kinds in `recalls` behind that, as far as they are not older than that many seconds. What it
-    notes down is under its `name`; none is nothing. It causes no effects.
+    When the log is loaded, `restore` gets the notes from the snapshot. Later events of the kinds in
+    `replays`, if they are no older than that many seconds, are then passed to `replay`. The notes
+    are stored under `name`; a projection without a name stores none. It causes no effects.
     """
 
     name: ClassVar[str] = ""
 
     @property
     def replays(self) -> Mapping[type[e.Event], float]:
-        """The kinds of events to be told of when the log is loaded, and how old they may be."""
+        """The kinds of events to replay when the log is loaded, and their maximum age (seconds)."""
         return {}
 
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
-        """Take note of `event`, which led to `state`."""
+        """Apply `event`, which led to `state`."""
 
     def replay(self, user: User, event: e.Event) -> None:
-        """Take note of an event of the past."""
+        """Apply a past event."""
 
     def replayed(self, states: States) -> None:
-        """Take note that this was all."""
+        """Finish the replay."""
 
     def on_link(self, user: User, link: LinkHash, question: DeliveryKey, issued_at: float) -> None:
-        """Take note of a link that was made: to an answer, or to a history."""
+        """Restore a link to an answer, or to a history if `question` is empty."""
 
     def on_user(self, user: User, state: UserState) -> None:
-        """Take note of a user who may have something open, or was here just now."""
+        """Take note of a user who may have something open, or was recently active."""
 
     def snapshot(self) -> object:
-        """Return what is to be remembered, made of what msgpack knows."""
+        """Return the notes to store, in types that msgpack can encode."""
 
     def restore(self, notes: Notes) -> None:
-        """Take up what was remembered."""
+        """Restore the stored notes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a link leads to: the answer to `question`, or the user's history if that is empty."""
+    """What a link leads to: the answer to `question`, or the user's history if it is empty."""
 
     user: User
     question: DeliveryKey
@@ -91,10 +91,10 @@ class Target:
 
 
 class LinkIndex(Projection):
-    """All links that may lead somewhere, by the hash of their token.
+    """All links that may be valid, by the hash of their token.
 
-    Whether they still do, the state of their user knows: a link dies with the `/clear` of the
-    session it belongs to (that of a history, with any), and with its user's erasure.
+    Whether a link is still valid depends on its user's state: it dies when its session is cleared
+    with `/clear` (a link to a history, when any session is), and when its user is erased.
     """
 
     def __init__(self, ttl_s: float) -> None:
@@ -107,35 +107,35 @@ class LinkIndex(Projection):
         return {e.QuestionAsked: self.ttl_s, e.HistoryLinkIssued: self.ttl_s}
 
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
-        """Note new links, forget those of a user who is erased."""
+        """Add new links, and drop those of an erased user."""
         match event:
             case e.QuestionAsked():
                 self._targets[event.link] = Target(user, event.delivery, event.at)
             case e.HistoryLinkIssued():
                 self._targets[event.link] = Target(user, DeliveryKey(""), event.at)
             case e.UserErased():
-                for link in [one for one, to in self._targets.items() if to.user == user]:
+                for link in [link for link, to in self._targets.items() if to.user == user]:
                     del self._targets[link]
             case _:
                 pass
 
     def replay(self, user: User, event: e.Event) -> None:
-        """Note a link that was made."""
+        """Add a link."""
         self.on_event(user, event, EMPTY)
 
     def on_link(self, user: User, link: LinkHash, question: DeliveryKey, issued_at: float) -> None:
-        """Note a link that was made."""
+        """Add a link."""
         self._targets[link] = Target(user, question, issued_at)
 
     def find(self, link: LinkHash, now: float) -> Target | None:
-        """Return where `link` leads, or None if nowhere (any more)."""
+        """Return where `link` leads, or None if it is unknown or expired."""
         target = self._targets.get(link)
         if target is None or now - target.issued_at > self.ttl_s:
             return None
         return target
 
     def forget_expired(self, now: float) -> None:
-        """Drop what `find` would not return any more."""
+        """Drop the links that `find` would no longer return."""
         while self._targets:
             link, target = next(iter(self._targets.items()))
             if now - target.issued_at <= self.ttl_s:
@@ -144,10 +144,10 @@ class LinkIndex(Projection):
 
 
 class OpenSessions(Projection):
-    """The users who have a session, and when each may have to be closed.
+    """The users who have an open session, and when each may have to be closed.
 
-    A session's end moves with every message, its entry in the heap does not: it is looked at
-    when its time has come, and put back if the session's has not.
+    A session's expiry moves with every message, but its entry in the heap does not: the entry is
+    checked when it is due, and put back if the session has not expired.
     """
 
     def __init__(self) -> None:
@@ -161,50 +161,50 @@ class OpenSessions(Projection):
         return iter(tuple(self._due_at))
 
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
-        """Note who has a session."""
+        """Track whether the user has an open session."""
         if state.live is None:
             self._due_at.pop(user, None)
         elif user not in self._due_at:
-            self._look_at(user, state.live.expires_at)
+            self._schedule(user, state.live.expires_at)
 
     def on_user(self, user: User, state: UserState) -> None:
-        """Note whose session was open."""
+        """Track the user's session if it is open."""
         if state.live is not None:
-            self._look_at(user, state.live.expires_at)
+            self._schedule(user, state.live.expires_at)
 
     def due(self, now: float) -> Iterator[User]:
-        """Yield the users whose session may be over, each once; `keep` those that are not."""
+        """Yield each user whose session may have expired, once; call `keep` if it has not."""
         while self._heap and self._heap[0][0] <= now:
             due_at, user = heappop(self._heap)
             if self._due_at.get(user) == due_at:
                 yield user
 
     def keep(self, user: User, expires_at: float) -> None:
-        """Look at the user's session again when it expires."""
-        self._look_at(user, expires_at)
+        """Check the user's session again at `expires_at`."""
+        self._schedule(user, expires_at)
 
-    def _look_at(self, user: User, at: float) -> None:
+    def _schedule(self, user: User, at: float) -> None:
         self._due_at[user] = at
         heappush(self._heap, (at, user))
 
 
 class Calibrated(Projection):
-    """How many tokens each model makes of a text, as its server has reported; how quick it is."""
+    """How many tokens each model needs for a text, as reported, and how fast it writes."""
 
     name = "calibration"
 
     def __init__(self) -> None:
         self.calibration = Calibration()
         self._paces: dict[ModelName, Pace] = {}
-        self._recalled: deque[tuple[User, e.Event]] = deque(maxlen=ENOUGH_REPORTS)
+        self._queued: deque[tuple[User, e.Event]] = deque(maxlen=ENOUGH_REPORTS)
 
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
         """Learn from an answer."""
         if not isinstance(event, e.AnswerCompleted):
             return
-        found = state.find(event.question)
-        chosen = found[0].model_of(event.usage.assistant) if found is not None else ""
-        model = event.usage.assistant, chosen
+        lookup = state.find(event.question)
+        selected = lookup[0].model_of(event.usage.assistant) if lookup is not None else ""
+        model = event.usage.assistant, selected
         self._paces[model] = self.pace(model).learned(
             event.first_text_s, event.took_s, len(event.text)
         )
@@ -212,44 +212,44 @@ class Calibrated(Projection):
             self.calibration.learn(model, event.usage.prompt_bytes, event.usage.prompt_tokens)
 
     def pace(self, model: ModelName) -> Pace:
-        """Return how quickly a model writes, as far as is known."""
+        """Return how fast a model writes, as far as is known."""
         return self._paces.get(model, Pace())
 
     @property
     def replays(self) -> Mapping[type[e.Event], float]:
-        """The answers of a day: what is older weighs little."""
+        """The answers of the last day: older ones carry little weight."""
         return {e.AnswerCompleted: LONGEST_DAY_S}
 
     def replay(self, user: User, event: e.Event) -> None:
-        """Take note of what a server reported; the newest ones will do."""
-        self._recalled.append((user, event))
+        """Queue an answer to learn from; only the newest are kept."""
+        self._queued.append((user, event))
 
     def replayed(self, states: States) -> None:
-        """Learn from what servers reported."""
-        for user, event in self._recalled:
+        """Learn from the queued answers."""
+        for user, event in self._queued:
             self.on_event(user, event, states.state(user))
-        self._recalled.clear()
+        self._queued.clear()
 
     def snapshot(self) -> object:
         """Return what was learned."""
-        known = self.calibration.known
+        ratios = self.calibration.known
         return [
-            (*model, *known.get(model, (0, 0)), *self.pace(model))
-            for model in {*known, *self._paces}
+            (*model, *ratios.get(model, (0, 0)), *self.pace(model))
+            for model in {*ratios, *self._paces}
         ]
 
     def restore(self, notes: Notes) -> None:
-        """Take up what was learned."""
-        for assistant, model, seen, counted, *pace in notes or ():
-            if seen:
-                self.calibration.known[assistant, model] = seen, counted
+        """Restore what was learned."""
+        for assistant, model, prompt_bytes, prompt_tokens, *pace in notes or ():
+            if prompt_bytes:
+                self.calibration.known[assistant, model] = prompt_bytes, prompt_tokens
             self._paces[assistant, model] = Pace(*pace)
 
 
 class Spending(Projection):
-    """What the answers of the day have cost, and whose budget is used up.
+    """What today's answers have cost, and which assistants have used up their budget.
 
-    An assistant with a fallback that still may be asked takes questions all the same.
+    Such an assistant still accepts questions if it has a fallback with budget left.
     """
 
     name = "spending"
@@ -259,66 +259,66 @@ class Spending(Projection):
         self._day = day
         self._began_at = 0.0
         self._costs: defaultdict[AssistantName, float] = defaultdict(float)
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self._exhausted: frozenset[AssistantName] = frozenset()
 
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
-        """Add what an answer cost, or what broke off."""
+        """Add the cost of an answer, even if it broke off."""
         if not isinstance(event, e.AnswerCompleted | e.AnswerFailed) or not event.usage.cost:
             return
         if event.at >= self._today():
             self._costs[event.usage.assistant] += event.usage.cost
-            self._judge()
+            self._update_exhausted()
 
     @property
     def replays(self) -> Mapping[type[e.Event], float]:
-        """The answers that may be of today."""
+        """The answers that may be today's."""
         return {e.AnswerCompleted: LONGEST_DAY_S, e.AnswerFailed: LONGEST_DAY_S}
 
     def replay(self, user: User, event: e.Event) -> None:
-        """Add what an answer cost."""
+        """Add the cost of an answer."""
         self.on_event(user, event, EMPTY)
 
     def snapshot(self) -> object:
-        """Return what today has cost so far."""
+        """Return today's costs so far."""
         return [self._today(), dict(self._costs)]
 
     def restore(self, notes: Notes) -> None:
-        """Take up what today has cost, if it is still today."""
+        """Restore the costs if they are today's."""
         if notes and notes[0] == self._today():
             self._costs.update(notes[1])
-            self._judge()
+            self._update_exhausted()
 
     def _today(self) -> float:
         began_at, _ = self._day()
         if began_at != self._began_at:
             self._began_at = began_at
             self._costs.clear()
-            self._told.clear()
+            self._logged.clear()
             self._exhausted = frozenset()
         return began_at
 
     def reconsider(self) -> None:
-        """Judge anew who may still be asked today: budgets may have changed."""
+        """Recompute which budgets are used up: the configured budgets may have changed."""
         self._today()
         self._exhausted = frozenset()
-        self._judge()
+        self._update_exhausted()
 
-    def _judge(self) -> None:
+    def _update_exhausted(self) -> None:
         daily_budget, assistants = self._settings.daily_budget, self._settings.assistants
         if 0 < daily_budget <= sum(self._costs.values()):
-            self._tell("all assistants together", daily_budget)
+            self._log_used_up("all assistants together", daily_budget)
             self._exhausted = frozenset(assistants)
             return
-        for name, one in assistants.items():
-            if 0 < one.daily_budget <= self._costs.get(name, 0.0):
-                self._tell(f"assistant {name}", one.daily_budget)
+        for name, assistant in assistants.items():
+            if 0 < assistant.daily_budget <= self._costs.get(name, 0.0):
+                self._log_used_up(f"assistant {name}", assistant.daily_budget)
                 self._exhausted |= {name}
 
-    def _tell(self, who: str, budget: float) -> None:
-        if who not in self._told:
-            self._told.add(who)
-            log.error("{who}: the budget of the day ({budget:g}) is spent", who=who, budget=budget)
+    def _log_used_up(self, who: str, budget: float) -> None:
+        if who not in self._logged:
+            self._logged.add(who)
+            log.error("{who}: daily budget of {budget:g} used up", who=who, budget=budget)
 
     def spent(self) -> Mapping[AssistantName, float]:
         """Return what each assistant has cost today."""
@@ -326,12 +326,12 @@ class Spending(Projection):
         return {name: round(cost, 6) for name, cost in self._costs.items()}
 
     def exhausted(self) -> frozenset[AssistantName]:
-        """Return the assistants that may not be asked any more today."""
+        """Return the assistants that may no longer be asked today."""
         self._today()
         return self._exhausted
 
     def without_budget(self) -> frozenset[AssistantName]:
-        """Return the assistants whose sessions take no question: nobody is left to ask."""
+        """Return the assistants that accept no questions: all their fallbacks are exhausted too."""
         exhausted = self.exhausted()
         if not exhausted:
             return exhausted

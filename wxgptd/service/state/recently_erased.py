@@ -1,9 +1,8 @@
-"""Who was erased lately, as far as that matters: in memory only, and for a day at most.
+"""Users who were erased recently: in memory only, and for a day at most.
 
-WeChat asks three times, fifteen seconds long. Without this the second attempt of a message whose
-sender has left in between would be the first message of somebody new. And to be erased must not
-be the way around the limits of a day. Users are remembered by a keyed digest: whose OpenID it was
-is not known any longer.
+WeChat sends a message up to three times within fifteen seconds. If its sender left after the first
+attempt, the second would otherwise count as a new user's first message. Nor may an erasure be a way
+around the daily limits. Users are remembered by a keyed digest, not by their OpenID.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from wxgptd.domain.model.values import DeliveryKey, Usage, User
 
 
 class RecentlyErased:
-    """Remembers which messages are from before, and what was asked for today."""
+    """Remembers the messages from before each erasure, and what was asked today."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
@@ -27,7 +26,7 @@ class RecentlyErased:
         self._used: dict[bytes, Usage] = {}
 
     def note(self, user: User, before: UserState, now: float) -> None:
-        """Take note that `user`, whose state was `before`, is erased."""
+        """Remember that `user`, whose state was `before`, is erased."""
         self._until = {key: until for key, until in self._until.items() if until > now}
         for delivery, window in before.windows.items():
             until = window.first_at + OVER_AFTER_S
@@ -35,28 +34,28 @@ class RecentlyErased:
                 self._until[self._digest(user), delivery] = until
 
     def note_used(self, user: User, before: UserState, day_began_at: float) -> None:
-        """Take note of what `user` has asked for on the day that began then."""
+        """Add what `user` asked on the day that began at `day_began_at`."""
         today = list(limits.questions_since(before, day_began_at))
         if today:
-            former = self.used(user, day_began_at)
+            previous = self.used(user, day_began_at)
             self._used[self._digest(user)] = Usage(
-                questions=former.questions + len(today),
-                tokens=former.tokens + limits.tokens_of(today),
+                questions=previous.questions + len(today),
+                tokens=previous.tokens + limits.tokens_of(today),
             )
 
     def knows(self, user: User, delivery: DeliveryKey, now: float) -> bool:
-        """Tell whether the message is from before its sender was erased."""
+        """Return whether the message is from before its sender's erasure."""
         return bool(self._until) and self._until.get((self._digest(user), delivery), 0.0) > now
 
     def used(self, user: User, day_began_at: float) -> Usage:
-        """Return what `user` had asked for, on the day that began then, before being erased."""
+        """Return what `user` asked on the day that began at `day_began_at`, before the erasure."""
         if day_began_at != self._day_began_at:
             self._day_began_at, self._used = day_began_at, {}
-        return self._used.get(self._digest(user), _NOTHING) if self._used else _NOTHING
+        return self._used.get(self._digest(user), _NO_USAGE) if self._used else _NO_USAGE
 
     def _digest(self, user: User) -> bytes:
-        named = f"{user.account}\0{user.openid}".encode()
-        return blake2b(named, key=self._key, digest_size=16).digest()
+        identity = f"{user.account}\0{user.openid}".encode()
+        return blake2b(identity, key=self._key, digest_size=16).digest()
 
 
-_NOTHING = Usage()
+_NO_USAGE = Usage()

@@ -1,4 +1,4 @@
-"""What an operator has configured, as the service uses it."""
+"""The operator's configuration, as the service uses it."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assistant:
-    """Who answers the questions of a session; `title` is what users read.
+    """An assistant that answers a session's questions; `title` is its name for users.
 
-    `fallback` are those who answer in its place when it cannot, or has not begun to within
-    `first_token_within_s`. `max_context_tokens` bounds what the model is told, `max_running` how
-    many answers are written at once; 0 is no bound. `fits_window` tells whether the model is asked
-    for answers that fit the reply window.
+    The assistants in `fallback` answer in its place if it fails, or has not started within
+    `first_token_within_s`. `max_context_tokens` limits the prompt, and `max_running` the number of
+    answers written at once; 0 means no limit. If `fits_window` is set, the model is asked for
+    answers that fit the reply window.
     """
 
     name: AssistantName
@@ -64,7 +64,7 @@ class Assistant:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What differs from one 公众号 to the other; one with a `messenger` can push."""
+    """The settings of one 公众号; an account with a `messenger` can push."""
 
     policy: Policy
     welcome: str
@@ -74,9 +74,9 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """How links are made: a token for each delivery, and the addresses it appears in.
+    """How links are made: a token for each delivery, and the URLs that contain it.
 
-    `confirmation` is what a form behind a token has to bring.
+    `confirmation` returns what a form on a token's page must send to prove that it is from there.
     """
 
     token: Callable[[User, DeliveryKey], str]
@@ -88,11 +88,11 @@ class Links:
 
 @dataclass(slots=True, kw_only=True)
 class Settings:
-    """What an operator configures about conversations, as it is now.
+    """The current settings for conversations.
 
-    Whoever needs it shares this one object, and keeps nothing of what is in it: a reload changes
-    everything in it at once. `texts` are for the chat, where words may be tapped, `page_texts` for
-    pages, where they may not. `words` do what chat commands do, see `phrases.WORDS`.
+    The whole service shares this one object and copies nothing from it, because a reload replaces
+    its entire content at once. `texts` are for the chat, where words can be tapped, `page_texts`
+    for pages, where they cannot. `words` act as chat commands, see `phrases.WORDS`.
     """
 
     accounts: Mapping[AccountName, Account]
@@ -107,48 +107,48 @@ class Settings:
     link_ttl_s: float
     words: Mapping[str, Sequence[str]]
     commands: Mapping[str, AssistantName] = field(init=False)
-    """Which chat command opens a session with which assistant."""
+    """Maps each chat command to the assistant that it opens a session with."""
     vocabulary: Vocabulary = field(init=False)
     _reply_contexts: dict[AccountName, ReplyContext] = field(init=False, default_factory=dict)
-    """What the texts of each account may speak of, of those that were asked for."""
+    """What the texts of each account may refer to; filled on demand."""
 
     def __post_init__(self) -> None:
-        self.commands = {one.command: name for name, one in self.assistants.items()}
+        self.commands = {assistant.command: name for name, assistant in self.assistants.items()}
         self.vocabulary = Vocabulary(self.commands, self.words)
 
     def adopt(self, fresh: Settings) -> None:
-        """Become what `fresh` is."""
-        for each in fields(self):
-            setattr(self, each.name, getattr(fresh, each.name))
+        """Take over everything from `fresh`."""
+        for attribute in fields(self):
+            setattr(self, attribute.name, getattr(fresh, attribute.name))
 
     def max_running(self, assistant: AssistantName) -> int:
-        """Return how many answers of an assistant are written at once; 0 is no bound."""
-        known = self.assistants.get(assistant)
-        return known.max_running if known is not None else 0
+        """Return how many answers an assistant may write at once; 0 means no limit."""
+        configured = self.assistants.get(assistant)
+        return configured.max_running if configured is not None else 0
 
     def reply_context(self, user: User) -> ReplyContext:
-        """Return what the texts of the user's account may speak of."""
-        found = self._reply_contexts.get(user.account)
-        if found is None:
-            found = self._reply_context(self.account(user))
+        """Return what the texts of the user's account may refer to."""
+        context = self._reply_contexts.get(user.account)
+        if context is None:
+            context = self._reply_context(self.account(user))
             if user.account in self.accounts:
-                self._reply_contexts[user.account] = found
-        return found
+                self._reply_contexts[user.account] = context
+        return context
 
     def _reply_context(self, account: Account) -> ReplyContext:
         return ReplyContext(
-            commands={name: one.command for name, one in self.assistants.items()},
-            titles={name: one.title for name, one in self.assistants.items()},
+            commands={name: assistant.command for name, assistant in self.assistants.items()},
+            titles={name: assistant.title for name, assistant in self.assistants.items()},
             without_command=bool(account.policy.open_with),
             ttl_s=account.policy.session_ttl_s,
             days=round(account.policy.link_ttl_s / 86_400) or 1,
             welcome=account.welcome,
             taps=self.taps,
-            several_models=any(len(one.models) > 1 for one in self.assistants.values()),
+            several_models=any(len(assistant.models) > 1 for assistant in self.assistants.values()),
         )
 
     def account(self, user: User) -> Account:
         """Return the user's account."""
-        found = self.accounts.get(user.account)
+        account = self.accounts.get(user.account)
         # A user of an account that is no longer configured still has a state to settle.
-        return found or Account(Policy(), "")
+        return account or Account(Policy(), "")

@@ -1,7 +1,7 @@
-"""What keeps the log short: snapshots now and then, and old segments dropped behind them.
+"""Keeps the log short: takes snapshots, and deletes old segments after each.
 
-A snapshot is taken of what is, in the reactor's thread, which copies two tables; it is written in
-another one.
+The state is captured in the reactor's thread, which only copies two tables; the snapshot is written
+in another thread.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ log = Logger()
 DAY_S = 86_400.0
 
 PAUSE_S = 10.0
-"""Between two snapshots, whether one could be written or not, unless somebody asks for one."""
+"""Minimum time between two snapshots, successful or not, unless one is requested."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much is kept: a snapshot each so many events, events for so long, and so many bytes.
+    """How often snapshots are taken (in events), and the maximum age and size of the log.
 
-    0 is for ever, and without bound. Links are dead after `links_s`.
+    For `keep_s` and `max_bytes`, 0 means no limit. Links are dead after `links_s`.
     """
 
     snapshot_every: int
@@ -41,12 +41,12 @@ class Retention:
 
 
 def keeping_period_s(keep_s: float) -> float:
-    """Return how often to look for what is too old: a thirtieth of its time, a day at least."""
+    """Return how often to delete old events: every thirtieth of `keep_s`, at most once a day."""
     return max(DAY_S, keep_s / 30) if keep_s else 0.0
 
 
 class Snapshotter:
-    """Takes snapshots, and drops of the log what is not to be kept."""
+    """Takes snapshots, and deletes from the log what is past retention."""
 
     def __init__(
         self,
@@ -67,87 +67,86 @@ class Snapshotter:
         self._lock = DeferredLock()
         self._snapshot_seq = 0
         self._exists = False
-        self._kept_at = 0.0
+        self._last_snapshot_at = 0.0
         self._not_before = 0.0
         self._stale = False
 
     @property
     def snapshot_seq(self) -> int:
-        """The last event that is in a snapshot."""
+        """The last event covered by a snapshot."""
         return self._snapshot_seq
 
     def begin(self, snapshot_seq: int, *, exists: bool, stale: bool) -> None:
-        """Take up work where the log was left.
+        """Start from the log as it was loaded.
 
-        Whether a snapshot `exists` does not depend on whether it could be read; a `stale` one is
-        to be replaced at once.
+        `exists` is whether there is a snapshot, readable or not. A `stale` one is replaced at once.
         """
         self._snapshot_seq, self._exists, self._stale = snapshot_seq, exists, stale
         self.look()
 
     def look(self) -> None:
-        """Take a snapshot if it is time for one, and drop what is too old then."""
+        """Take a snapshot if one is due, and then delete what is past retention."""
         now = self._event_clock.now()
         if now >= self._not_before and not self._lock.locked and (self._stale or self._is_due(now)):
-            Deferred.fromCoroutine(self._keep()).addErrback(lambda _: None)
+            Deferred.fromCoroutine(self._snapshot_and_retain()).addErrback(lambda _: None)
 
     def _is_due(self, now: float) -> bool:
         if self._store.full():
-            return False  # it would only take the room that the log is looking for
+            return False  # it would only take space that the log needs
         events = self._store.figures().last_seq - self._snapshot_seq
         period_s = keeping_period_s(self.retention.keep_s)
         return events >= self.retention.snapshot_every or (
-            events > 0 and 0 < period_s <= now - self._kept_at
+            events > 0 and 0 < period_s <= now - self._last_snapshot_at
         )
 
     def vacuum(self) -> Deferred[RetentionResult]:
-        """Take a snapshot and drop what is not to be kept; fires with what that was.
+        """Take a snapshot and delete what is past retention; fires with what was deleted.
 
         Errs:
             OSError: the file system does not allow it.
         """
-        return Deferred.fromCoroutine(self._keep())
+        return Deferred.fromCoroutine(self._snapshot_and_retain())
 
     def note_erased(self) -> None:
-        """Have all snapshots replaced soon, by one that has nothing of who was erased."""
+        """Replace all snapshots soon with one that has no data of erased users."""
         if self._exists or self._lock.locked:
             self._stale = True
             self.look()
 
     def forgotten(self) -> Deferred[None]:
-        """Fire when no snapshot has anything of who was erased.
+        """Fire when no snapshot has any data of erased users.
 
         Errs:
-            OSError: the file system does not allow it; it is tried again.
+            OSError: the file system does not allow it; it will be retried.
         """
-        return Deferred.fromCoroutine(self._forget())
+        return Deferred.fromCoroutine(self._replace_stale())
 
-    async def _forget(self) -> None:
+    async def _replace_stale(self) -> None:
         await self._lock.acquire()
         self._lock.release()
         if self._stale:
-            await self._keep()
+            await self._snapshot_and_retain()
 
     async def settled(self) -> None:
-        """Wait for what is being written."""
-        await self._lock.acquire()  # and never let go of it: nothing more is to be written
+        """Wait for a snapshot that is being written, and prevent further ones."""
+        await self._lock.acquire()  # never released: nothing more may be written
 
-    async def _keep(self) -> RetentionResult:
+    async def _snapshot_and_retain(self) -> RetentionResult:
         await self._lock.acquire()
         try:
-            return await self._take()
+            return await self._take_snapshot()
         finally:
             self._not_before = self._event_clock.now() + PAUSE_S
             self._lock.release()
 
-    async def _take(self) -> RetentionResult:
+    async def _take_snapshot(self) -> RetentionResult:
         keep_s, now = self.retention.keep_s, self._event_clock.now()
         before = now - keep_s if keep_s else 0.0
         capture = self._journal.capture(before, now - self.retention.links_s)
         stale, self._stale = self._stale, False
         write = self._store.snapshot(capture, only=stale)
         try:
-            await self._journal.committed()  # a snapshot may not be ahead of the log
+            await self._journal.committed()  # a snapshot must not be ahead of the log
             return await self._write(write, capture.last_seq, before)
         except BaseException:
             self._stale |= stale
@@ -159,18 +158,18 @@ class Snapshotter:
         try:
             await self._in_thread(write)
             self._exists, self._snapshot_seq = True, last_seq
-            self._kept_at = self._event_clock.now()
+            self._last_snapshot_at = self._event_clock.now()
             return await self._in_thread(
                 lambda: self._store.retain(before, self.retention.max_bytes)
             )
         except OSError as error:
             why = error.strerror or error
-            log.error("no snapshot of the log could be written: {why}", why=why)
+            log.error("cannot write a snapshot of the log: {why}", why=why)
             raise
         except WxgptError as error:
-            log.error("no snapshot of the log could be written: {why}", why=error)
+            log.error("cannot write a snapshot of the log: {why}", why=error)
             self._on_damage(error)
             raise
         except Exception:
-            log.failure("no snapshot of the log could be written")
+            log.failure("writing a snapshot of the log failed unexpectedly")
             raise

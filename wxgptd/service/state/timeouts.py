@@ -1,7 +1,7 @@
-"""The deliberate timeouts of each account: how many are spent, how many are left.
+"""The deliberate timeouts of each account: how many are spent, and how many are left.
 
-Spent timeouts and the size of the budget come back with the log. The retries that WeChat still has
-to make are in memory only: a restart forgets them.
+Spent timeouts and budget sizes are restored from the log. The retries expected from WeChat are in
+memory only: a restart forgets them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from wxgptd.service.state.projections import Projection
 log = Logger()
 
 REMEMBERED_S = 400 * 86_400.0
-"""How old the last change of a budget may be."""
+"""Older budget changes are not replayed."""
 
 
 class _Account:
@@ -44,10 +44,10 @@ class _Account:
         self.last_arrival: float | None = None
         self.arrivals = 0.0
         """Exponentially decayed count of messages (time constant PERIOD_S)."""
-        self.switched_over = False
+        self.warned_used_up = False
         self.period_began: float | None = None
         self.used_up = False
-        self.came = 0
+        self.retried = 0
         self.missed = 0
 
     def recently_spent(self, now: float) -> int:
@@ -63,74 +63,77 @@ class _Account:
         return bisect_right(self.spent, until) - bisect_right(self.spent, after)
 
     def missing(self, now: float) -> list[ExpectedRetry]:
-        """Return the retries that should have come since the last arrival, oldest first.
+        """Return the retries that have become overdue since the last arrival, oldest first.
 
-        Those that were overdue at that arrival are counted as missed, and no longer here.
+        Those already overdue at that arrival were counted as missed then, and are not included.
         """
-        return [one for _, one in self._overdue(now)]
+        return [retry for _, retry in self._overdue(now)]
 
     def _overdue(self, now: float) -> list[tuple[tuple[OpenId, DeliveryKey], ExpectedRetry]]:
         overdue = []
-        for key, one in self.expected.items():  # in the order in which they are due
-            if one.spent_at + RETRY_WITHIN_S > now:
+        for key, retry in self.expected.items():  # in the order in which they are due
+            if retry.spent_at + RETRY_WITHIN_S > now:
                 break
-            overdue.append((key, one))
+            overdue.append((key, retry))
         return overdue
 
     def is_suspicious(self, now: float) -> bool:
-        """Tell whether WeChat seems to have suspended the account."""
+        """Return whether WeChat seems to have suspended the account."""
         return timeout_budget.is_suspicious(self.missing(now))
 
     def arrived(self, openid: OpenId, delivery: DeliveryKey, now: float) -> None:
-        """Note an arrival; overdue retries are counted as missed."""
+        """Record an arrival, and count overdue retries as missed."""
         if self.last_arrival is not None:
             self.arrivals *= exp(min(0.0, self.last_arrival - now) / PERIOD_S)
         self.arrivals += 1.0
         self.last_arrival = now
         if self.expected.pop((openid, delivery), None) is not None:
-            self.came += 1
+            self.retried += 1
         for key, _ in self._overdue(now):
             del self.expected[key]
             self.missed += 1
 
     def suspension(self, now: float, responsive_since: Callable[[], float | None]) -> int:
-        """Return how many timeouts led to a suspension that is just over; 0 if none is."""
+        """Return how many timeouts led to a suspension that has just ended; 0 if none has."""
         missing = self.missing(now)
         if not missing or self.last_arrival is None:
             return 0
-        last_straw = missing[0].spent_at  # the first one that WeChat did not come for again
-        timeouts = self._spent_between(last_straw - PERIOD_S, last_straw)
+        caused_at = missing[0].spent_at  # the first timeout that WeChat did not retry
+        timeouts = self._spent_between(caused_at - PERIOD_S, caused_at)
         silent_s = now - self.last_arrival
         usual_arrivals = self.arrivals / PERIOD_S * silent_s
         if not timeout_budget.was_suspension(missing, silent_s, usual_arrivals, timeouts):
             return 0
         since = responsive_since()
         if since is None or since > self.last_arrival:
-            return 0  # it may have been this process that did not hear
+            return 0  # this process itself may not have been listening
         return max(1, timeouts)
 
     def close_period(self, now: float) -> Budget:
-        """Return the budget for the next period, or the present one while its period lasts."""
+        """Return the budget for the next period, or the current one while its period lasts."""
         if self.period_began is None or now - self.period_began < PERIOD_S:
             return self.budget
-        grows = self.used_up and timeout_budget.is_well(self.came, self.missed)
+        grows = self.used_up and timeout_budget.is_well(self.retried, self.missed)
         self.reset_period()
         return self.budget.after_growth(now) if grows else self.budget
 
     def reset_period(self) -> None:
-        """Count anew, from the next timeout on."""
-        self.period_began, self.used_up, self.came, self.missed = None, False, 0, 0
+        """Start a new period at the next timeout."""
+        self.period_began, self.used_up, self.retried, self.missed = None, False, 0, 0
 
     def forget(self, openid: OpenId) -> None:
-        """Expect this user's retries no longer."""
-        self.expected = {key: one for key, one in self.expected.items() if one.openid != openid}
+        """Stop expecting this user's retries."""
+        self.expected = {
+            key: retry for key, retry in self.expected.items() if retry.openid != openid
+        }
 
 
 class DeliberateTimeouts(Projection):
-    """How often each account may still leave WeChat without a reply on purpose.
+    """How often each account may still let WeChat time out.
 
     `fixed` is a budget that does not change, or None for one that finds its own size.
-    `responsive_since` tells since when this process has been up, listening and not lagging.
+    `responsive_since` returns the time since which this process has been up, listening and not
+    lagging.
     """
 
     name = "timeout_budgets"
@@ -142,25 +145,25 @@ class DeliberateTimeouts(Projection):
 
     @property
     def fixed(self) -> int | None:
-        """The budget of each account, or None if each finds its own."""
+        """The fixed budget of each account, or None if each finds its own size."""
         return self._fixed
 
     @fixed.setter
     def fixed(self, fixed: int | None) -> None:
         if fixed != self._fixed:
             for account in self._accounts.values():
-                account.reset_period()  # what was used up was another budget
+                account.reset_period()  # the old budget was used up, not the new one
         self._fixed = fixed
 
-    # What the log tells.
+    # Events.
 
     @property
     def replays(self) -> Mapping[type[e.Event], float]:
-        """Budgets, and the timeouts that the log proves: WeChat came again."""
+        """Budgets, and the timeouts that the log proves: WeChat tried again."""
         return {e.AttemptRepeated: PERIOD_S, e.TimeoutBudgetSet: REMEMBERED_S}
 
     def replay(self, user: User, event: e.Event) -> None:
-        """Count a timeout, or take over a budget."""
+        """Count a timeout, or restore a budget."""
         account = self._account(user.account)
         match event:
             case e.AttemptRepeated():  # live ones are counted as they are spent
@@ -171,19 +174,19 @@ class DeliberateTimeouts(Projection):
                 pass
 
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
-        """Go by a budget from now on, and say so."""
+        """Apply a new budget, and log the change."""
         if isinstance(event, e.UserErased):
             self._account(user.account).forget(user.openid)
         if not isinstance(event, e.TimeoutBudgetSet):
             return
         self.replay(user, event)
         account = self._account(user.account)
-        account.switched_over = False
+        account.warned_used_up = False
         if event.timeouts:
             account.suspensions += 1
             log.warn(
-                "{account}: WeChat suspended delivery for about a minute after {timeouts} timeouts "
-                "in 5 min; {then}",
+                "{account}: WeChat suspended delivery for about a minute, after too many timeouts "
+                "({timeouts} in 5 min); {then}",
                 account=user.account,
                 timeouts=event.timeouts,
                 then=f"the budget is now {event.size}"
@@ -199,97 +202,99 @@ class DeliberateTimeouts(Projection):
 
     def snapshot(self) -> object:
         """Return budgets, and when timeouts were spent."""
-        return {name: [list(one.spent), *one.budget] for name, one in self._accounts.items()}
+        return {
+            name: [list(account.spent), *account.budget] for name, account in self._accounts.items()
+        }
 
     def restore(self, notes: Notes) -> None:
-        """Take up budgets, and when timeouts were spent."""
+        """Restore budgets, and when timeouts were spent."""
         for name, (spent, *budget) in (notes or {}).items():
             account = self._account(name)
             account.spent, account.budget = deque(spent), Budget(*budget)
 
-    # What happens.
+    # Arrivals and spending.
 
     def arrived(self, user: User, delivery: DeliveryKey, now: float) -> e.TimeoutBudgetSet | None:
-        """Note that WeChat came; return what is to be recorded of that, if anything is."""
+        """Note an arrival from WeChat; return the new budget to record, if it changes."""
         account = self._account(user.account)
         timeouts = account.suspension(now, self._responsive_since)
         account.arrived(user.openid, delivery, now)
         if timeouts:
             account.reset_period()
-            changed = account.budget.after_suspension(timeouts, now)
+            budget = account.budget.after_suspension(timeouts, now)
         else:
-            changed = account.close_period(now) if self.fixed is None else account.budget
-        if changed == account.budget:
+            budget = account.close_period(now) if self.fixed is None else account.budget
+        if budget == account.budget:
             return None
         return e.TimeoutBudgetSet(
-            at=now, size=changed.size, ceiling=changed.ceiling, timeouts=timeouts
+            at=now, size=budget.size, ceiling=budget.ceiling, timeouts=timeouts
         )
 
     def may_spend(self, account: AccountName, now: float) -> bool:
-        """Tell whether an attempt may be left to time out.
+        """Return whether an attempt may be left to time out.
 
-        Not if the budget is used up, or if WeChat seems to have suspended the account: it would not
-        come again for the answer.
+        It may not if the budget is used up, or if WeChat seems to have suspended the account, and
+        so would not ask again for the answer.
         """
         return self.left(account, now) > 0 and not self.is_suspected(account, now)
 
     def spend(self, user: User, delivery: DeliveryKey, now: float) -> bool:
-        """Spend one timeout of the user's account; tell whether that was possible."""
+        """Spend one timeout of the user's account; return whether that was possible."""
         name = user.account
         account, left, size = self._account(name), self.left(name, now), self.size(name)
         if not self.may_spend(name, now):
             if left <= 0:
                 account.used_up = True
-                self._tell_used_up(name, size)
+                self._warn_used_up(name, size)
             return False
         account.spent.append(now)
         account.expected[user.openid, delivery] = ExpectedRetry(user.openid, now)
         if account.period_began is None:
             account.period_began = now
-        # Not at the first one that is free again: the log would say so every few seconds.
-        if account.switched_over and left - 1 >= size // 4:
-            account.switched_over = False
+        # Not as soon as one is free again: that would be logged every few seconds.
+        if account.warned_used_up and left - 1 >= size // 4:
+            account.warned_used_up = False
             log.info("{account}: deliberate timeouts are available again", account=name)
         return True
 
-    def _tell_used_up(self, name: AccountName, size: int) -> None:
+    def _warn_used_up(self, name: AccountName, size: int) -> None:
         account = self._account(name)
-        if size and not account.switched_over:
-            account.switched_over = True
+        if size and not account.warned_used_up:
+            account.warned_used_up = True
             log.warn(
                 "{account}: deliberate timeout budget used up ({size} in 5 min): slow answers go "
-                "out on the first attempt, as far as they are written, until some expire",
+                "out on the first attempt, even if unfinished, until some timeouts expire",
                 account=name,
                 size=size,
             )
 
     def refund(self, user: User, delivery: DeliveryKey) -> None:
-        """Take back the timeout that was spent on a message, which was answered in time."""
+        """Refund the timeout spent on a message that was answered in time after all."""
         account = self._account(user.account)
         expected = account.expected.pop((user.openid, delivery), None)
         if expected is not None:
             account.spent.remove(expected.spent_at)
 
-    # How things are.
+    # Status.
 
     def size(self, account: AccountName) -> int:
-        """Return how many timeouts `account` has for five minutes."""
+        """Return how many timeouts `account` has per five minutes."""
         return self._account(account).budget.size if self.fixed is None else self.fixed
 
     def left(self, account: AccountName, now: float) -> int:
-        """Return how many timeouts `account` has left at `now`, 0 at least."""
+        """Return how many timeouts `account` has left at `now`, at least 0."""
         return max(0, self.size(account) - self._account(account).recently_spent(now))
 
     def suspended_at(self, account: AccountName) -> float | None:
-        """Return when WeChat was last seen to have suspended `account`, or None."""
+        """Return when a suspension of `account` was last detected, or None."""
         return self._account(account).budget.suspended_at or None
 
     def suspensions(self, account: AccountName) -> int:
-        """Return how often WeChat was seen to have suspended `account` since the start."""
+        """Return how many suspensions of `account` were detected since startup."""
         return self._account(account).suspensions
 
     def is_suspected(self, account: AccountName, now: float) -> bool:
-        """Tell whether WeChat seems to have suspended `account` at `now`."""
+        """Return whether WeChat seems to have suspended `account` at `now`."""
         return self._account(account).is_suspicious(now)
 
     def _account(self, name: AccountName) -> _Account:

@@ -17,7 +17,7 @@ from wxgptd.service.state.projections import LONGEST_DAY_S, Projection
 RECORD_EVERY_S = 60.0
 
 REMEMBERED_FOR_S = 2 * LONGEST_DAY_S
-"""Yesterday, as a whole, and today."""
+"""All of yesterday, and today."""
 
 
 class Unanswered(Projection):
@@ -37,27 +37,27 @@ class Unanswered(Projection):
         self._pending[account] += 1
 
     def due(self, now: float, *, everything: bool = False) -> Iterator[tuple[AccountName, int]]:
-        """Yield the counts that are to be recorded, each once; or all that there are."""
+        """Yield the counts due to be recorded, each once; with `everything`, yield all of them."""
         for account, count in tuple(self._pending.items()):
-            known = self._recorded.get(account)
-            ago_s = now - known[-1][0] if known else RECORD_EVERY_S
+            counts = self._recorded.get(account)
+            ago_s = now - counts[-1][0] if counts else RECORD_EVERY_S
             if everything or not 0 <= ago_s < RECORD_EVERY_S:
                 del self._pending[account]
                 yield account, count
 
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
-        """Take note of a count on record."""
+        """Add a recorded count."""
         if isinstance(event, e.MessagesUnanswered):
-            known = self._recorded.setdefault(user.account, deque())
-            known.append((event.at, event.count))
-            while known[0][0] < event.at - REMEMBERED_FOR_S:
-                known.popleft()
+            counts = self._recorded.setdefault(user.account, deque())
+            counts.append((event.at, event.count))
+            while counts[0][0] < event.at - REMEMBERED_FOR_S:
+                counts.popleft()
 
     def replay(self, user: User, event: e.Event) -> None:
-        """Take note of a count of the past."""
+        """Add a count from the log."""
         self.on_event(user, event, EMPTY)
 
     def between(self, account: AccountName, since: float, until: float) -> int:
-        """Return how many there were from `since` until before `until`, as far as recorded."""
-        known = tuple(self._recorded.get(account, ()))  # a start may be adding to it
-        return sum(count for at, count in known if since <= at < until)
+        """Return how many were recorded from `since` until before `until`."""
+        counts = tuple(self._recorded.get(account, ()))  # another thread may be loading the log
+        return sum(count for at, count in counts if since <= at < until)
