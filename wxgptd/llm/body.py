@@ -1,4 +1,4 @@
-"""Read a streamed answer from a response."""
+"""Read a streamed answer from an HTTP response."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from wxgptd.llm.why import Why
 from wxgptd.outbound.reading import BodyReader, lost
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
-"""What a stream may take up on the wire: some 300 bytes of JSON for each token of an answer."""
+"""Size limit of a stream on the wire; each token of an answer takes some 300 bytes of JSON."""
 
 MAX_JSON_BYTES = 1024 * 1024
-"""What an answer that is not streamed may take: it is parsed at once."""
+"""Size limit of an answer that is not streamed, because it is parsed in one go."""
 
 _HEARTBEAT = re.compile(rb"\[[A-Za-z]")
-"""What begins like a list and is none: a line such as [HEARTBEAT]."""
+"""Matches a line that begins like a JSON list but is not one, such as [HEARTBEAT]."""
 
 LINGER_S = 1.0
-"""How long to wait behind a finish for the usage that some servers send last."""
+"""How long to wait after a finish reason for the usage that some servers send last."""
 
 
 class StreamReader(BodyReader):
     """Reads a stream of events, or the JSON that some servers send instead.
 
-    `finished` fires with why the stream ended early, or with nothing if it came to its end;
-    `fell_silent` tells whether it was given up because nothing more came.
-    `take` is called with the data of each event and tells whether nothing more is needed;
-    `answered` tells whether only the usage can still be missing, for which nobody waits long:
-    some servers close the connection seconds later.
+    `finished` fires with the reason why the stream ended early, or with None if it did not.
+    `fell_silent` is set if the stream was abandoned because no more data arrived.
+    `take` is called with the data of each event and returns whether nothing more is needed.
+    `answered` returns whether only the usage can still be missing. That is not worth a long wait:
+    some servers close the connection only seconds later.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class StreamReader(BodyReader):
         take: Callable[[str], bool],
         answered: Callable[[], bool],
     ) -> None:
-        # A model that thinks first may be silent for long; one that writes may not.
+        # A model that thinks first may be silent for a long time; one that is writing may not.
         super().__init__(clock, first_timeout_s)
         self.idle_timeout_s = idle_timeout_s
         self.finished: Deferred[Why | None] = Deferred(lambda _: self.stop())
@@ -57,7 +57,7 @@ class StreamReader(BodyReader):
         self._parser = sse.Parser()
         self._json: bytearray | None = None
         self._by_line = False
-        """Whether it is JSON that ends with its line, and more may follow (NDJSON)."""
+        """Whether each line is a JSON object of its own, so that more may follow (NDJSON)."""
         self._lingering = False
         self.fell_silent = False
         self._begun = False
@@ -87,18 +87,18 @@ class StreamReader(BodyReader):
 
     def _read_events(self, data: bytes) -> None:
         events = self._parser.feed(data)
-        # Comments keep a connection alive, but they are no sign of life of a model.
+        # Comments keep the connection alive, but do not show that the model is.
         if events and not self._lingering:
             self.heard()
         self._take_all(events)
 
     def _read_json(self, data: bytes) -> None:
-        """Read a body that begins as JSON does: all of it is one object, or each line is."""
+        """Read a body that begins like JSON: one object, or one object per line."""
         assert self._json is not None
         searched = len(self._json)
         self._json += data
         if b"\ndata:" in self._json[max(searched - 6, 0) :]:
-            # Events after all, with something before them.
+            # It is an event stream after all, with something in front of it.
             events, self._json = bytes(self._json), None
             self._read_events(events)
             return
@@ -134,10 +134,10 @@ class StreamReader(BodyReader):
         if self.ended:
             return
         if self._answered() and not self._lingering:
-            self._lingering = True  # once: whatever comes now may not put off the end...
+            self._lingering = True  # only once: further data must not postpone the end...
             self.wait(LINGER_S)
         elif self._lingering and not self._answered():
-            self._lingering = False  # ...unless the answer goes on
+            self._lingering = False  # ...unless the answer continues
             self.heard()
 
     def silent(self) -> None:

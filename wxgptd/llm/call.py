@@ -1,4 +1,4 @@
-"""One call of a model: its response is read as it comes, and means something in the end."""
+"""One call to a model: read its response as it arrives, and classify the result."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from wxgptd.ports.models import Breakdown, Completion, Prompt, ignore
 MAX_ANSWER_CHARS = 200_000
 
 LEAST_TOTAL_CHARS = 8
-"""A shorter piece may be said twice; half of it where several pieces came before."""
+"""A shorter piece may be a genuine repetition; the limit is half that after several pieces."""
 
 LEAST_ECHO_CHARS = 20
-"""A longer piece that says all that was said is a total, wherever it comes."""
+"""A longer piece that equals all the text before it is a total, wherever it occurs."""
 
 _ELSEWHERE = {
     wire.TOOLS: FailureReason.ONLY_TOOLS,
@@ -48,9 +48,9 @@ NOBODY = Takers(ignore, ignore, lambda: None)
 
 
 class Call:
-    """One call of one of `server`'s models.
+    """One call to one of `server`'s models.
 
-    `began` is when the question was first put to this model, in seconds of `clock`.
+    `began` is when the question was first sent to this model, in seconds of `clock`.
     """
 
     def __init__(
@@ -64,13 +64,13 @@ class Call:
         self._thinker = Joiner()
         self._pieces: list[str] = []
         self._sent: list[str] = []
-        """The text as the server sent it, thoughts in it included."""
+        """The text as the server sent it, including any thoughts in it."""
         self._chars = 0
         self._first_text_s = 0.0
         self._finish = ""
         self._finish_is_trusted = True
         self._goes_on = False
-        """Whether something followed a finish reason, which means nothing then."""
+        """Whether something followed a finish reason, which is then meaningless."""
         self._thoughts = False
         self._elsewhere = ""
         self._done = False
@@ -92,11 +92,11 @@ class Call:
 
     @property
     def answered(self) -> bool:
-        """Whether the server has said why the answer ended, in a way that can be trusted."""
+        """Whether the server has sent a finish reason that can be trusted."""
         return bool(self._finish) and self._finish_is_trusted
 
     def expect_within(self, seconds: float, running: Deferred[Result]) -> None:
-        """Cancel `running` unless there is a sign of an answer within `seconds`."""
+        """Cancel `running` unless the first text or thought arrives within `seconds`."""
 
         def give_up() -> None:
             self.slow = True
@@ -104,7 +104,7 @@ class Call:
 
         def settle(result: Result) -> Result:
             self._begin()
-            # Whatever a client makes of being cancelled: its time was over.
+            # However the client reports the cancellation, this was a timeout.
             return Failure(TookTooLong()) if self.slow else result
 
         self._impatient = self._clock.callLater(seconds, give_up)
@@ -116,7 +116,7 @@ class Call:
             impatient.cancel()
 
     async def read(self, response: IResponse) -> Completion | Breakdown | ModelError:
-        """Read the whole response; return what came of it."""
+        """Read the whole response and return its result."""
         body = StreamReader(
             self._clock,
             first_timeout_s=self._server.first_text_timeout_s,
@@ -127,18 +127,18 @@ class Call:
         response.deliverBody(body)
         ending = await body.finished
         self._silent = body.received == 0
-        # A server that has said why it ended, and then says nothing, has ended.
+        # A server that falls silent after a finish reason has finished.
         return self.conclude(None if body.fell_silent and self._finish else ending)
 
     def give_up(self, why: Why, *, transient: bool) -> Breakdown | ModelError:
-        """Return the answer as far as it came, or a refusal if nothing did."""
+        """Return the partial answer, or an error if there is no text yet."""
         text = "".join(self._pieces)
         if text:
             return _interrupted(text, why)
         return unavailable(why, transient=transient)
 
     def _take(self, data: str) -> bool:
-        """Take the data of one event; tell whether nothing more is needed."""
+        """Process the data of one event; return whether nothing more is needed."""
         said = data.strip()
         if said == wire.DONE:
             self._done = True
@@ -148,7 +148,7 @@ class Call:
         try:
             chunk = wire.parse_chunk(said, self._asked)
         except wire.Unintelligible as error:
-            # A heartbeat, or what a proxy adds: one such event says nothing about the others.
+            # A heartbeat, or something added by a proxy: the other events may still be fine.
             self._unintelligible = self._unintelligible or error.why
             self._damaged = error.why if error.is_damaged else None
             return error.is_damaged
@@ -178,7 +178,7 @@ class Call:
         self._done = self._done or chunk.is_whole
         self._usages += chunk.has_usage
         if text or chunk.has_usage:
-            # Where every piece has one, it says nothing about the end.
+            # Usage on every piece is no sign of the end.
             is_first_usage = chunk.has_usage and self._usages == 1
             self._usage_behind = is_first_usage and bool(self._sent or not text)
         self._model = chunk.model or self._model
@@ -189,7 +189,7 @@ class Call:
             self._write(self._cleaner.feed(text))
 
     def _repeats(self, chunk: wire.Chunk) -> bool:
-        """Tell whether the text of `chunk` is all that was said already: a total is no piece."""
+        """Return whether `chunk` is a total that only repeats the text so far."""
         if not self._sent or chunk.is_total:
             return bool(self._sent)
         is_last = (
@@ -203,7 +203,7 @@ class Call:
         return chunk.text == "".join(self._sent)
 
     def _judge_finish(self, chunk: wire.Chunk, *, goes_on: bool) -> None:
-        """Take note of a finish reason, and of whether it can be trusted."""
+        """Record a finish reason, and whether it can be trusted."""
         if self._finish and goes_on:
             self._goes_on, self._finish_is_trusted = True, False
         if not chunk.finish:
@@ -217,14 +217,14 @@ class Call:
         )
 
     def _withdraw(self) -> None:
-        """Take back what was written: it was thoughts."""
+        """Withdraw the text so far, which turned out to be thoughts."""
         self._pieces.clear()
         self._chars = 0
         self._withdrawn = True
         self._on_withdrawn()
 
     def _think(self, piece: str) -> None:
-        """Pass on a piece of reasoning; halves of characters that were split are joined."""
+        """Pass on a piece of reasoning, joining characters that were split between pieces."""
         piece = self._thinker.feed(piece)
         if piece:
             self._on_thought(piece)
@@ -245,7 +245,7 @@ class Call:
         self._on_withdrawn = lambda: None
 
     def conclude(self, ending: Why | None) -> Completion | Breakdown | ModelError:
-        """Return what came of the call, whose stream ended early because of `ending`, if so."""
+        """Return the result of the call; `ending` is why the stream ended early, if it did."""
         self._write(self._cleaner.close())
         text = "".join(self._pieces)
         if self._model_error is not None:
@@ -259,14 +259,14 @@ class Call:
         if wire.broken(self._finish):
             return self.give_up(self._finished_so(), transient=True)
         if not self._finish and text.strip() and (self._done or self._usage_behind):
-            self._finish = "stop"  # complete by every sign but one
+            self._finish = "stop"  # complete except for the finish reason
         if ending is not None and not self._finish_is_trusted and not self._done:
             return self.give_up(ending, transient=True)
         if not self._finish and not self._done:
             if self._unintelligible is not None and not self._chunks:
                 return self.give_up(self._unintelligible, transient=True)
             if self._silent and not ending:
-                # How some servers say that the context is too long for them.
+                # Some servers report a prompt that exceeds their context window like this.
                 return ModelError(FailureReason.TOO_LONG, Why("an empty stream"))
             return self.give_up(ending or Why("the stream ended without a finish"), transient=True)
         if not text.strip() and self._finish == "model_context_window_exceeded":
@@ -285,7 +285,7 @@ class Call:
         )
 
     def _nothing_written(self) -> ModelError:
-        """Return why there is no text in an answer that came whole: to ask again would not help."""
+        """Return why a complete answer has no text; asking again would not help."""
         if self._elsewhere:
             reason = _ELSEWHERE[self._elsewhere]
             return ModelError(reason, Why(f"nothing but {self._elsewhere}"))

@@ -1,8 +1,10 @@
-"""Ask a model server, and read its answer as it comes. Implements `wxgptd.ports.models.ChatModel`.
+"""Ask a model server and read its answer as it arrives.
 
-Asks again only where that can help (a server that is busy, down or unreachable, before the
-first word of an answer), and only as long as the caller says: past the reply window the user is
-better served by a sentence. Time and size are bounded, whatever the server does.
+Implements `wxgptd.ports.models.ChatModel`.
+
+Retries only where that can help (the server is busy, down or unreachable, and the answer has not
+begun), and only for as long as the caller allows: after the reply window, an error message serves
+the user better. Time and size are bounded, whatever the server does.
 """
 
 from __future__ import annotations
@@ -41,21 +43,21 @@ log = Logger()
 MAX_RETRIES = 2
 
 THE_DAEMON = 0
-"""Who asks in a probe; users are told apart by other numbers."""
+"""The asker of a probe; users have other numbers."""
 
 MAX_ERROR_BYTES = 64 * 1024
-"""How much of an error is worth reading."""
+"""How much of an error response is read."""
 
 
 def key_headers(auth: str, api_key: str) -> dict[str, str]:
-    """Return the header that shows the key: `bearer` for most, `api-key` for Azure."""
+    """Return the header with the key: `auth` is `bearer` for most servers, `api-key` for Azure."""
     if not api_key:
         return {}
     return {"api-key": api_key} if auth == "api-key" else {"authorization": f"Bearer {api_key}"}
 
 
 class Model:
-    """The models of one server that one assistant has: `wxgptd.ports.models.ChatModel`."""
+    """The models that one assistant uses on one server: `wxgptd.ports.models.ChatModel`."""
 
     def __init__(
         self,
@@ -81,24 +83,24 @@ class Model:
         on_thought: Callable[[str], None] = ignore,
         on_withdrawn: Callable[[], None] = lambda: None,
     ) -> Deferred[Completion | Breakdown]:
-        """Have `prompt` answered; see `wxgptd.ports.models.ChatModel`."""
+        """Send `prompt` to the model; see `wxgptd.ports.models.ChatModel`."""
         told = Takers(on_text, on_thought, on_withdrawn)
         return Deferred.fromCoroutine(self._ask(prompt, told))
 
     def condition(self) -> str:
-        """Return how the endpoint and its models do, in words; `ok` if all is well."""
+        """Return the state of the endpoint and its models in words; `ok` if all is well."""
         breakers = self._endpoint.breaker, *map(self._endpoint.model, sorted(self._names))
         return "; ".join(one.state for one in breakers if one.open) or "ok"
 
     def last_failure(self) -> str:
-        """Return what came of the last call if it failed; see `wxgptd.ports.models.ChatModel`."""
+        """Return why the last call failed, if it did; see `wxgptd.ports.models.ChatModel`."""
         if self._failure is None:
             return ""
         at, why = self._failure
         return f"{why}, {self._clock.seconds() - at:.0f} s ago"
 
     def circuit_open(self) -> bool:
-        """Tell whether the circuit breaker is open; see `wxgptd.ports.models.ChatModel`."""
+        """Return whether the circuit breaker is open; see `wxgptd.ports.models.ChatModel`."""
         breakers = self._endpoint.breaker, self._endpoint.model(self._server.model)
         return any(one.open for one in breakers)
 
@@ -123,7 +125,7 @@ class Model:
         why = result.logged if isinstance(result, Breakdown) else result.why.said
         return self._clock.seconds(), f"{result.reason}: {why}"
 
-    # What a call says about the server: see `breaker.py`.
+    # What the result of a call means for the breakers: see `breaker.py`.
 
     async def _look_again(self, name: str) -> None:
         """Probe a server whose breaker has been open for long enough."""
@@ -135,7 +137,7 @@ class Model:
     async def _note(
         self, result: Completion | Breakdown | ModelError, name: str, asker: int
     ) -> Completion | Breakdown | ModelError:
-        """Note what came of a user's call, and have the server probed where that is suspicious."""
+        """Record the result of a user's call, and probe the server if the result is suspicious."""
         endpoint, model = self._endpoint.breaker, self._endpoint.model(name)
         if isinstance(result, Completion):
             endpoint.succeeded()
@@ -146,7 +148,7 @@ class Model:
             endpoint.succeeded()
             model.failed(asker, FailureReason.UNAVAILABLE, result.logged, vouched=vouched)
         elif result.blame in (Blame.NOBODY, Blame.QUESTION):
-            return result  # one user's refused questions must not hide what others meet
+            return result  # one user's rejected questions must not hide failures of others
         elif result.transient or result.slow:
             at_fault = endpoint if result.blame is Blame.ENDPOINT else model
             at_fault.failed(asker, result.reason, result.why.said, vouched=vouched)
@@ -157,7 +159,7 @@ class Model:
         return result
 
     async def _question(self, error: ModelError, name: str) -> ModelError:
-        """Find out whether a server refuses everybody, or this question alone."""
+        """Find out whether the server rejects every request or only this question."""
         await self._endpoint.probed(name, partial(self._probe, name))
         passed_s = self._endpoint.passed_s_ago(name)
         if passed_s is not None:
@@ -167,14 +169,14 @@ class Model:
         return error
 
     async def _probe(self, name: str) -> None:
-        """Ask for one token, and judge the server by that."""
+        """Ask for one token, and judge the server by the result."""
         prompt = Prompt(messages=(Message("user", "1"),), model=name, probe=True)
         self._judge(self._censored(await self._insist(prompt, NOBODY)), name)
 
     def _judge(self, result: Completion | Breakdown | ModelError, name: str) -> None:
-        """Open or close the breakers by what came of a probe."""
+        """Open or close the breakers according to the result of a probe."""
         endpoint, model = self._endpoint.breaker, self._endpoint.model(name)
-        # Without an error there was an answer, if only the beginning of one.
+        # Without an error, there was at least the beginning of an answer.
         blame = result.blame if isinstance(result, ModelError) else Blame.QUESTION
         if blame is not Blame.ENDPOINT:
             endpoint.passed()
@@ -186,13 +188,13 @@ class Model:
         at_fault = endpoint if blame is Blame.ENDPOINT else model
         passing = result.transient or result.slow
         if passing and not at_fault.open and not at_fault.suspected:
-            # One that another try may pass is one failure more, and no verdict.
+            # If another probe may succeed, this is just one more failure and not a verdict.
             at_fault.failed(THE_DAEMON, result.reason, str(result.why))
         else:
             at_fault.trip(result.reason, str(result.why))
 
     async def _insist(self, prompt: Prompt, told: Takers) -> Completion | Breakdown | ModelError:
-        """Ask, and ask again where that can help, as long as there is time."""
+        """Ask, and retry where that can help, as long as there is time."""
         began = self._clock.seconds()
         retries = 0
         while True:
@@ -223,7 +225,7 @@ class Model:
     async def _attempt(
         self, prompt: Prompt, sent: Mapping[str, object], told: Takers, began: float
     ) -> Completion | Breakdown | ModelError:
-        """Ask once; what takes too long, in all or to begin, is given up."""
+        """Ask once, and time out if the answer takes too long to begin or to finish."""
         call = Call(self._clock, began, told, prompt, self._server)
         left = began + self._server.total_timeout_s - self._clock.seconds()
         running = Deferred.fromCoroutine(self._call(call, prompt, sent))
@@ -235,11 +237,11 @@ class Model:
         except TookTooLong:
             if call.slow:
                 why = Why(f"not begun within {prompt.first_token_within_s:.1f} s")
-                # Slow is not broken, and no sign of health either.
+                # A slow server is not broken, but this is no evidence of health either.
                 down = FailureReason.UNAVAILABLE
                 return ModelError(down, why, blame=Blame.NOBODY)
             if call.answered:
-                return call.conclude(None)  # it is complete; only the connection was kept open
+                return call.conclude(None)  # complete; the server only kept the connection open
             seconds = self._server.total_timeout_s
             return call.give_up(Why(f"not finished within {seconds:g} s"), transient=False)
         finally:
@@ -265,7 +267,7 @@ class Model:
                 raise
             seconds = server.first_text_timeout_s
             return _late(f"no response within {seconds:g} s")
-        except Exception as error:  # noqa: BLE001 (name resolution, TLS, resets: all alike here)
+        except Exception as error:  # noqa: BLE001 (name resolution, TLS, resets: treated alike)
             if was_cancelled(error):
                 raise CancelledError from None
             down = FailureReason.UNAVAILABLE
@@ -306,7 +308,7 @@ class Model:
     def _censor(self, detail: str) -> str:
         for secret in self._server.secrets:
             detail = detail.replace(secret, "***")
-            # A detail that is cut may end in the beginning of one.
+            # A truncated detail may end with the first part of a secret.
             for size in range(min(len(secret) - 1, len(detail)), 5, -1):
                 if detail.endswith(secret[:size]):
                     detail = detail[:-size] + "***"
@@ -326,7 +328,7 @@ def _breakdown(error: ModelError) -> Breakdown:
 
 
 def _why(error: BaseException) -> Why:
-    """Return why there was no response. What a server sent instead of one may quote the prompt."""
+    """Return why there was no response; whatever the server sent instead may quote the prompt."""
     cause = cause_of(error)
     ours = OSError, neterror.ConnectError, neterror.ConnectionClosed, neterror.DNSLookupError
     if isinstance(cause, ours):
@@ -335,10 +337,10 @@ def _why(error: BaseException) -> Why:
 
 
 def _late(said: str) -> ModelError:
-    """Return that nothing came in time: asking once more would take as long again."""
+    """Return the error for a response that is late: a retry would take just as long."""
     return unavailable(Why(said), transient=False)
 
 
 def _too_long(_value: object, _timeout: float) -> Failure:
-    """Whatever a client makes of being cancelled: its time was over."""
+    """Report a timeout, however the client reports the cancellation."""
     return Failure(TookTooLong())

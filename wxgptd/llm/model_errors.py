@@ -1,7 +1,7 @@
-"""What a server's refusals and failures mean. Pure.
+"""What the errors and failures of model servers mean. Pure.
 
-The order in which an error is recognised follows what real servers send (docs of the providers,
-and llama.cpp, vLLM and one-api as measured).
+The order of the checks follows what real servers send (according to the providers' docs, and as
+measured with llama.cpp, vLLM and one-api).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wxgptd.loose import Json, JsonView, Result
 
 
 class Blame(StrEnum):
-    """What a failure says something about: what the next one to ask would meet, too."""
+    """What a failure is about, and so whether the next caller would run into it too."""
 
     NOBODY = "nobody"
     QUESTION = "question"
@@ -27,11 +27,11 @@ class Blame(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelError:
-    """The server refuses or fails; `transient` if asking again may help.
+    """The server rejected the request or failed; `transient` if a retry may help.
 
-    `complaint` is what the server says where it is about the request, so that another one may do.
-    `context_limit` is how many tokens the server says that it takes, or 0. `blame` says whom it
-    speaks of; `slow` that it took too long, which another time need not.
+    `complaint` is the server's message if it is about the request, so that changing the request may
+    help. `context_limit` is the context window in tokens if the server states it, or 0. `blame` is
+    what the failure is about; `slow` is set if it took too long (the next call may not).
     """
 
     reason: FailureReason
@@ -44,7 +44,7 @@ class ModelError:
     slow: bool = False
 
 
-# What errors mean. Codes are looked for where codes stand; sentences where people read them.
+# What errors mean. Codes are only searched for in code fields, sentences only in messages.
 
 _BUSY_CODES = frozenset({"rate_limit_exceeded", "1302", "1303", "1305", "1312"})
 _BUSY = re.compile(
@@ -73,7 +73,7 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _MISCONFIGURED_CODES = frozenset({"invalid_api_key", "no_db_connection"})
-"""The latter is what LiteLLM says to a key that it does not know."""
+"""`no_db_connection` is what LiteLLM returns for an unknown key."""
 
 _NO_MODEL_CODES = frozenset(
     {
@@ -95,17 +95,17 @@ _FILTERED = re.compile(
 
 
 _TOO_MANY_ASKED_FOR = re.compile(r"max_(?:completion_)?tokens\W{0,4} is too large", re.IGNORECASE)
-"""Some servers speak of the context's length as well, where the answer's is meant."""
+"""Some servers also mention the context length when they mean the length of the answer."""
 
 
 def classify(status: int, body: str, retry_after_s: float = 0.0, asked: str = "") -> ModelError:
     """Return what an error response means. `status` is 200 for an error inside a stream.
 
-    `asked` is what the user wrote: words that a server only repeats from it mean nothing.
+    `asked` is what the user wrote: words that a server merely repeats from it are ignored.
     """
     why = _why(status, body)
     if status == 200:
-        # What some servers would have said by a status, had they not begun to stream.
+        # Once a stream has begun, some servers send the status as an error code.
         status = next((int(one) for one in _error_codes(body) if _STATUS.fullmatch(one)), 200)
     if _is_about_the_model(status, body, asked):
         return ModelError(FailureReason.MISCONFIGURED, why, blame=Blame.MODEL)
@@ -132,7 +132,7 @@ def classify(status: int, body: str, retry_after_s: float = 0.0, asked: str = ""
 
 
 def _is_about_the_model(status: int, body: str, asked: str) -> bool:
-    """Tell whether the server knows no such model: `model` is wrong, and not the address."""
+    """Return whether the server does not know the model: `model` is wrong, not the address."""
     if _error_codes(body) & _NO_MODEL_CODES:
         return status in (200, 400, 404, 422, 503)
     asked = asked.lower()
@@ -141,7 +141,7 @@ def _is_about_the_model(status: int, body: str, asked: str) -> bool:
 
 
 def unavailable(why: Why, *, transient: bool) -> ModelError:
-    """Return that a model gives no answer; unless that is `transient`, it took too long."""
+    """Return the error for a model that did not answer; unless `transient`, it was too slow."""
     return ModelError(
         FailureReason.UNAVAILABLE, why, transient, blame=Blame.MODEL, slow=not transient
     )
@@ -169,8 +169,8 @@ _UNITS_S = {
 
 
 def _said_wait_s(body: str, asked: str) -> float:
-    """Return how many seconds an error asks to wait for in words, or 0; a day at most."""
-    body = f"{body}\n{error_sentence(body)}"  # which may have Chinese in escapes
+    """Return how many seconds an error's text asks to wait, at most one day; 0 if none."""
+    body = f"{body}\n{error_sentence(body)}"  # Chinese may be escaped in the raw body
     all_found = (*_WAIT.finditer(body), *_WAIT_THEN.finditer(body))
     found = next((one for one in all_found if one[0] not in asked), None)
     if found is None:
@@ -187,17 +187,17 @@ _LIMIT = re.compile(
 
 
 def context_limit(body: str, asked: str = "") -> int:
-    """Return how many tokens the server says that it takes, or 0 if it does not say."""
+    """Return the context window in tokens that the server states in an error, or 0."""
     found = next((one for one in _LIMIT.finditer(body) if one[0] not in asked), None)
     return int(found[1].replace(",", "")) if found is not None else 0
 
 
 def _by_content(body: str, asked: str) -> FailureReason | None:
-    """Return what an error says in its own fields: words of the user's among them do not count."""
+    """Return what an error's own fields mean, ignoring words quoted from the user."""
     text, asked = error_sentence(body), asked.lower()
     codes = _error_codes(body)
     if codes & _BUSY_CODES:
-        return FailureReason.BUSY  # whose sentences speak of billing, too
+        return FailureReason.BUSY  # the sentences of these errors mention billing too
     if codes & _MISCONFIGURED_CODES:
         return FailureReason.MISCONFIGURED
     for known, pattern, reason in (
@@ -227,15 +227,15 @@ _GOOD = frozenset(
         "keep-alive", "keepalive",
     }
 )  # fmt: skip
-"""What codes and sentences say where all is well."""
+"""Codes and sentences that servers send when all is well."""
 _SENTENCES_OF_ERRORS = ("error_message", "error_msg", "errmsg", "err_msg")
-"""Names that say what they are even beside a choice."""
+"""Fields that mean an error even next to a choice."""
 
 
 def is_error(said: JsonView, *, has_answer: bool) -> bool:
-    """Tell whether an object in a 200 is an error; `has_answer` if there is a choice in it.
+    """Return whether an object in a 200 is an error; `has_answer` if it contains a choice.
 
-    Gateways say that there is none by an error that is empty, or by a code that is good.
+    Gateways signal success with an empty error, or with a code that means success.
     """
     error = _error(said)
     if isinstance(error, dict):
@@ -256,7 +256,7 @@ def is_error(said: JsonView, *, has_answer: bool) -> bool:
 
 
 def _error(said: JsonView) -> Result:
-    """Return what an object has as its error: of its own, or of its first choice."""
+    """Return the error in an object, or in its first choice."""
     if said.get("error"):
         return said["error"]
     errors = said.get("errors")
@@ -278,13 +278,13 @@ def _codes(place: JsonView) -> set[str]:
 
 
 def _sentence(place: JsonView) -> str:
-    """Return what an object says in words, unless that is that all is well."""
+    """Return the message of an object, unless the message is that all is well."""
     found = (place.get(name) for name in _SENTENCES)
     return next((one for one in found if isinstance(one, str) and one.lower() not in _GOOD), "")
 
 
 def _error_codes(body: str) -> set[str]:
-    """Return what stands in an error body where codes do."""
+    """Return the values of an error body's code and type fields."""
     said = _object(body)
     error = _error(said)
     places = (said, _base(said), error if isinstance(error, dict) else {})
@@ -307,7 +307,7 @@ def _by_status(status: int) -> FailureReason | None:
 
 
 def error_sentence(body: str) -> str:
-    """Return the message of an error body from wherever servers put it, else all of the body."""
+    """Return the message of an error body, wherever the server put it, or else the whole body."""
     said = _object(body)
     error = _error(said)
     if isinstance(error, dict) and (_sentence(error) or _codes(error) or error.get("type")):
@@ -327,7 +327,7 @@ def _why(status: int, body: str) -> Why:
 
 
 def _object(body: str) -> Json:
-    """Return the object of an error body, or the first of several; an empty one if it has none."""
+    """Return the object in an error body, or the first one of a list, or else an empty one."""
     try:
         said = json.loads(body)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What is asked for beside the question, and how it gives way to what a server takes. Pure."""
+"""The request parameters besides the question, adapted to what a server accepts. Pure."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ STREAM_OPTIONS = "stream_options"
 
 
 class Parameters:
-    """What is asked for beside the question, less what a server turned out not to take.
+    """The request parameters besides the question, minus those that the server rejected.
 
-    Servers differ in what they know, and say so when it is too late: a parameter that an error
-    names is left out from then on. The newer name for `max_tokens` is tried where that is what
-    the error asks for, and a lower number where it says how many there may be at most.
+    Servers accept different parameters, and report that only when a request has failed. From then
+    on, a parameter that the error names is left out. If the error asks for the newer name of
+    `max_tokens`, that is used instead; if it states a maximum, the number is lowered to that.
     """
 
     def __init__(self, parameters: Mapping[str, object]) -> None:
         self._wanted = dict(parameters)
 
     def sent(self, *, probe: bool) -> Mapping[str, object]:
-        """Return what is to be sent; a `probe` asks for a single token."""
+        """Return the parameters to send; a `probe` asks for a single token."""
         if not probe:
             return dict(self._wanted)
         return {
@@ -31,11 +31,11 @@ class Parameters:
         }
 
     def give_way(self, complaint: str, sent: Mapping[str, object], asked: str = "") -> str:
-        """Change what an error about `sent` is about; return in words what, or nothing.
+        """Adapt the parameters to an error about `sent`; return the change in words, or "".
 
-        Another question may have found it out meanwhile: then there is nothing to change. A name
-        that is in the question, `asked`, may be quoted from it, and is no reason to change what is
-        sent for everybody.
+        If they have changed since, because of another question, nothing is left to change. A name
+        that occurs in the question, `asked`, may just be quoted from it, and is no reason to change
+        what is sent for everyone.
         """
         wanted = {name: value for name, value in self._wanted.items() if name not in asked}
         if sent.keys() != self._wanted.keys():
@@ -65,7 +65,7 @@ _AT_MOST = re.compile(
 
 
 def _names(complaint: str, parameter: str) -> bool:
-    """Tell whether an error is about `parameter`, rather than has the word in it by chance."""
+    """Return whether an error is about `parameter`, and does not just contain the word."""
     name = re.escape(parameter)
     return bool(
         re.search(rf"""["'`.\[]{name}["'`\]:]""", complaint)

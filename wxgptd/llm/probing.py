@@ -1,7 +1,7 @@
-"""Endpoints, and the daemon's own question to each of their models, by which breakers are judged.
+"""Endpoints, and the daemon's own probes of their models, which open and close the breakers.
 
-A probe asks for one token. Each model of an endpoint is probed at most once in 30 s, and all who
-wait for the result share it.
+A probe asks for one token. Each model of an endpoint is probed at most once in 30 s, and all
+waiters share the result.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ log = Logger()
 PROBE_EVERY_S = 30.0
 
 PATIENCE_S = 3.0
-"""How long a question waits for a probe: longer, and its answer would not fit the reply window."""
+"""How long a question waits for a probe; any longer, and its answer would miss the window."""
 
 Probe = Callable[[], Coroutine[Deferred[Result], Result, None]]
-"""Asks a model for one token, and tells the breakers what came of it."""
+"""Asks a model for one token, and reports the result to the breakers."""
 
 
 class Endpoint:
@@ -50,11 +50,14 @@ class Endpoint:
         return breaker
 
     def note_passed(self, model: str) -> None:
-        """Note that a probe of `model` was answered."""
+        """Record that a probe of `model` succeeded."""
         self._passed_at[model] = self._clock.seconds()
 
     def passed_s_ago(self, model: str) -> float | None:
-        """Return how long ago the last probe was answered; None if it was not, or long ago."""
+        """Return how long ago the last probe succeeded, or None.
+
+        None means that it failed, is still running, or is too old to be evidence.
+        """
         passed_at = self._passed_at.get(model, -inf)
         if model in self._waiting or passed_at < self._probed_at.get(model, -inf):
             return None
@@ -62,7 +65,7 @@ class Endpoint:
         return ago_s if ago_s <= PROBE_EVERY_S else None
 
     async def probed(self, model: str, probe: Probe) -> None:
-        """Have `model` probed, unless it was lately, and wait for that, but not for long."""
+        """Probe `model`, unless that was done recently, and wait briefly for the result."""
         self.begin_probe(model, probe)
         if model not in self._waiting:
             return
@@ -72,7 +75,7 @@ class Endpoint:
             await judged.addTimeout(PATIENCE_S, self._clock)
 
     def begin_probe(self, model: str, probe: Probe) -> None:
-        """Have `model` probed, unless it is being, or was lately."""
+        """Start a probe of `model`, unless one is running or was started recently."""
         now = self._clock.seconds()
         lately = now < self._probed_at.get(model, -inf) + PROBE_EVERY_S
         if model in self._waiting or lately:
@@ -98,14 +101,14 @@ class Endpoint:
 
 
 class Endpoints:
-    """All endpoints. Assistants with the same address and key share one."""
+    """All endpoints. Assistants with the same address and key share an endpoint."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._endpoints: dict[tuple[str, str], Endpoint] = {}
 
     def of(self, url: str, api_key: str) -> Endpoint:
-        """Return that endpoint."""
+        """Return the endpoint with this address and key, creating it if necessary."""
         endpoint = self._endpoints.get((url, api_key))
         if endpoint is None:
             endpoint = self._endpoints[url, api_key] = Endpoint(url, self._clock)

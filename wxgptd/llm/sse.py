@@ -1,9 +1,9 @@
-"""Server-sent events, as bytes come in. Pure; no I/O.
+"""Server-sent events, parsed as bytes arrive. Pure; no I/O.
 
 Source: the HTML standard's "Server-sent events", read liberally: lines end in CR, LF or CRLF,
-`data:` comes with or without a space, an event whose data is a whole JSON object needs no blank
-line after it, and `close` returns one that the end of the stream left unterminated. Only
-`data` matters to chat completions.
+`data:` comes with or without a space, an event whose data is a complete JSON object needs no blank
+line after it, and `close` returns an event that the end of the stream left unterminated. Chat
+completions only use `data`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class LineTooLong(WxgptError):
 
 
 def _looks_whole(data: str) -> bool:
-    """Tell whether the first line of an event is an object by the look of it."""
+    """Return whether the first line of an event looks like a complete object."""
     return (
         data.startswith("{") and data.rstrip().endswith("}") and data.count("{") == data.count("}")
     )
 
 
 def _is_whole(lines: list[str]) -> bool:
-    """Tell whether nothing can be missing of an event's data."""
+    """Return whether an event's data is certainly complete."""
     data = "\n".join(lines).strip()
     if data == DONE:
         return True
@@ -43,14 +43,14 @@ def _is_whole(lines: list[str]) -> bool:
 
 
 def _is_another(data: str, line: str) -> bool:
-    """Tell whether `line` begins another event than `data`, which is not JSON but a heartbeat."""
+    """Return whether `line` begins a new event because `data` is a heartbeat and not JSON."""
     return not data.lstrip().startswith(("{", "[")) and (
         line.lstrip().startswith("{") or line.strip() == DONE
     )
 
 
 class Parser:
-    """Turns bytes, split and joined anywhere, into the data of events."""
+    """Turns bytes, split at arbitrary points, into the data of events."""
 
     def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._max_line_bytes = max_line_bytes
@@ -112,5 +112,5 @@ class Parser:
             ):
                 events.append(self._data.pop())
         elif line.startswith(b"{") and not self._data:
-            # JSON without a field's name: a server that began with something else.
+            # JSON without a field name, from a server that sent something else first.
             events.append(line.decode("utf-8", "replace"))

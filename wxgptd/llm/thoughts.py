@@ -1,10 +1,10 @@
-"""What of a model's writing is thought, and what is its answer. Pure.
+"""Separate a model's thoughts from its answer. Pure.
 
-Servers with a parser for it send thoughts in a field of their own; others send them in the text, in
-marks that differ from model to model. Marks count at the beginning of an answer only: further on
-they are words, in a sentence about such models or in code. One kind of mark is told by its end
-alone, where the opening one stands in the prompt: what was taken for the answer until then is taken
-back.
+Servers with a parser for thoughts send them in a field of their own; others send them in the text,
+between marks that differ from model to model. Marks count only at the beginning of an answer:
+further on they are words, in a sentence about such models or in code. Where the opening mark is in
+the prompt, only the closing mark arrives: the text before it, which was taken for the answer, is
+then withdrawn.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OPENINGS: tuple[tuple[re.Pattern[str], str], ...] = (
         "</details>",
     ),
 )
-"""Marks that open thoughts, and those that close them."""
+"""Marks that open thoughts, and the marks that close them."""
 
 _HARMONY = re.compile(
     r"(?:<\|start\|>\s{0,2}assistant)?\s{0,2}<\|channel\|>\s{0,2}(?P<channel>[a-z]{1,20})"
@@ -37,7 +37,7 @@ _HARMONY = re.compile(
 """How gpt-oss begins a message: https://github.com/openai/harmony."""
 _HARMONY_END = re.compile(r"<\|(?:end|return|call)\|>")
 _HARMONY_ENDS = re.compile(rf"{_HARMONY_END.pattern}|(?=<\|start\|>|<\|channel\|>)")
-"""Where thoughts end: at their own end, or where the next message begins without one."""
+"""Where thoughts end: at their end mark, or at the next message if that mark is missing."""
 _FINAL = "final"
 
 _BEGINNINGS = (
@@ -54,12 +54,12 @@ _CLOSE = re.compile(
 _ANY_CLOSE = rf"</(?:{_NAMES}|details)>"
 _LONGEST_CLOSE = 20
 MAX_WORDS = 20
-"""A text with so many closing marks speaks of them."""
+"""A text with this many closing marks is about them."""
 
 _STRIPPED = "analysis"
-"""What a harmony message begins with that has lost its marks on the way..."""
+"""What a harmony message begins with if its marks were lost on the way..."""
 _STRIPPED_END = "assistantfinal"
-"""...and what then stands before the answer."""
+"""...and what then precedes the answer."""
 
 _WORD_BEFORE = re.compile(r"[`'\"“‘「『（(*|]\s?$")
 _WORD_AFTER = re.compile(r"\s?[、，,|`'\"”’」』）)*]")
@@ -68,7 +68,7 @@ _FENCE = re.compile(r"^[\s>]*(?:```|~~~)", re.MULTILINE)
 
 
 _BLANK = " \t\r\n\v\f\x85\xa0\u2028\u2029\u3000\ufeff\u200b"
-"""What may stand before a mark at the beginning."""
+"""Characters that may precede a mark at the beginning."""
 
 
 class _Place(Enum):
@@ -78,10 +78,10 @@ class _Place(Enum):
 
 
 class Parting:
-    """Parts an answer from thoughts, piece by piece.
+    """Separates an answer from thoughts, piece by piece.
 
-    Thoughts go to `on_thought` as they come. `on_withdrawn` is called when all that was answered so
-    far turns out to have been thoughts; what `feed` and `close` return comes after it.
+    Thoughts go to `on_thought` as they arrive. `on_withdrawn` is called when all of the answer so
+    far turns out to have been thoughts; what that call of `feed` or `close` returns comes after it.
     """
 
     def __init__(
@@ -97,28 +97,28 @@ class Parting:
         self._harmony = False
         self._thought_chars = 0
         self._may_be_thought = True
-        """Whether a closing mark without an opening one can still come."""
+        """Whether a closing mark without an opening one can still occur."""
         self._answered: list[str] = []
         self._start = ""
         self._words = 0
-        """How many closing marks were words of the answer."""
+        """How many closing marks were just words of the answer."""
         self._judged = 0
-        """Up to where in what is pending they were counted."""
+        """The position in `_pending` up to which they have been counted."""
         self.thought = False
-        """Whether there were thoughts."""
+        """Whether there were any thoughts."""
 
     @property
     def holds_answer(self) -> bool:
-        """Whether some of the answer is held back, because it may be a mark."""
+        """Whether part of the answer is held back because it may be a mark."""
         return self._place is _Place.ANSWER and bool(self._pending)
 
     def feed(self, piece: str) -> str:
-        """Return what of `piece`, and of what was held back before, is the answer."""
+        """Return the text that is now certain to be the answer, given the next `piece`."""
         self._pending += piece
         return self._go_on(last=False)
 
     def close(self) -> str:
-        """Return what was held back and turned out to be the answer."""
+        """Return the held-back text that turned out to be the answer."""
         shown = self._go_on(last=True)
         if self._place is _Place.THINKING:
             self._think(self._pending)
@@ -142,7 +142,7 @@ class Parting:
     # At the beginning.
 
     def _begin(self, *, last: bool) -> bool:
-        """Find out what the answer begins with; tell whether that is known."""
+        """Determine what the answer begins with; return whether that is decided."""
         said = self._pending.lstrip(_BLANK)
         harmony = _HARMONY.match(said)
         if harmony is not None:
@@ -196,7 +196,7 @@ class Parting:
 
     def _think(self, piece: str) -> None:
         if piece and self._thought_chars < MAX_THOUGHT_CHARS:
-            # More than that nobody reads.
+            # Nobody reads more than that.
             self._thought_chars += len(piece)
             self._on_thought(piece)
 
@@ -238,13 +238,13 @@ class Parting:
         return shown[: len(shown) - kept]
 
     def _closing_mark(self, *, last: bool) -> tuple[int, int] | None:
-        """Return where a mark stands that closes thoughts which nothing opened."""
+        """Return the position of a mark that closes thoughts without an opening mark."""
         at = self._pending.find(_STRIPPED_END) if self._is_stripped() else -1
         for found in _CLOSE.finditer(self._pending, self._judged):
             if 0 <= at < found.start():
                 break
             if not last and found.end() >= len(self._pending):
-                return None  # what follows tells
+                return None  # it depends on what follows
             if self._closes(found):
                 return found.span()
             self._words += 1
@@ -261,7 +261,7 @@ class Parting:
             return False
         opening = found.group().replace("/", "", 1).lower()
         if opening in before.lower():
-            return False  # a text that speaks of both
+            return False  # the text is about both marks
         line = before.rpartition("\n")[2]
         if line.count("`") % 2 or (line.strip() and _WORD_AFTER.match(after)):
             return False
@@ -284,7 +284,7 @@ class Parting:
 
 
 def _may_open(said: str) -> bool:
-    """Tell whether `said`, which has no opening mark yet, may be the beginning of one."""
+    """Return whether `said` may be the beginning of an opening mark."""
     lowered = said.lower()
     if any(mark.startswith(lowered) for mark in _BEGINNINGS):
         return True

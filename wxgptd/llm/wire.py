@@ -1,6 +1,6 @@
-"""What is said to a model server, and what it sends back. Pure.
+"""Requests to a model server, and what it sends back. Pure.
 
-Chat completions in OpenAI's dialect, read liberally: servers leave out what they like.
+Chat completions in OpenAI's dialect, parsed liberally: servers leave out whatever they like.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from wxgptd.loose import JsonView
 
 DONE = "[DONE]"
 MAX_COUNT = 2**53
-"""Beyond what JSON numbers hold exactly no server has counted anything."""
+"""JSON numbers are not exact beyond this, so a larger count is not a real one."""
 
 
 def completions_url(base_url: str) -> str:
-    """Return where completions are asked for; never inserts a version, keeps a query."""
+    """Return the URL of chat completions, without inserting a version or dropping the query."""
     parts = urlsplit(base_url)
     path = parts.path.rstrip("/")
     if not path.endswith("/chat/completions"):
@@ -55,12 +55,12 @@ def _said(message: Message) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What one chunk, or a whole body, says. Empty where it does not.
+    """The contents of one chunk, or of a whole body. Fields are empty where it lacks them.
 
     `text` is a piece of the answer, or all of it if `is_total`: some servers repeat it at the end.
-    `thoughts` is a piece of reasoning, which is no part of the answer. `finish` is in lower case.
-    `has_usage` tells whether it counts tokens; `is_whole` that it is a body which was not streamed,
-    or an event that says that it is the last. `elsewhere` names what came instead of text.
+    `thoughts` is a piece of reasoning, which is not part of the answer. `finish` is in lower case.
+    `has_usage` tells whether token usage is included; `is_whole` whether this is a body that was
+    not streamed, or an event marked as the last. `elsewhere` names what came instead of text.
     """
 
     text: str = ""
@@ -79,9 +79,9 @@ _OBJECT_BEGINS = re.compile(r'\s*\{\s*"')
 
 
 class Unintelligible(ValueError):
-    """The server sent what is no chunk.
+    """The server sent something that is not a chunk.
 
-    `is_damaged` if it began as one: then a piece of the answer may be lost with it.
+    `is_damaged` is set if it began like one, in which case a piece of the answer may be lost.
     """
 
     def __init__(self, said: str, data: str, *, is_damaged: bool = False) -> None:
@@ -91,12 +91,12 @@ class Unintelligible(ValueError):
 
 
 def parse_chunk(data: str, asked: str = "") -> Chunk | ModelError:
-    """Return what the data of one event says, or the body of an answer that was not streamed.
+    """Return the contents of one event, or of the body of an answer that was not streamed.
 
     `asked` is what the user wrote; see `classify`.
 
     Raises:
-        Unintelligible: it is not JSON, or no object.
+        Unintelligible: `data` is not JSON, or not an object.
     """
     try:
         said = json.loads(data, strict=False)
@@ -110,12 +110,12 @@ def parse_chunk(data: str, asked: str = "") -> Chunk | ModelError:
     choices = said.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else {}
     if not isinstance(choice, dict) or choice.get("index") not in (None, 0, "0"):
-        choice = {}  # of several answers, the first is the answer
+        choice = {}  # only the first of several choices is used
     if model_errors.is_error(said, has_answer=bool(choice) or _is_native(said)):
         return classify(200, data, asked=asked)
     delta, message = _object(choice.get("delta")), _object(choice.get("message"))
     native = not choice and _is_native(said)
-    if native:  # of Ollama's own API
+    if native:  # Ollama's own API
         delta = _object(said.get("message"))
     is_total = bool(message) and not _parted(delta.get("content"))[0]
     place = message if is_total else delta
@@ -169,7 +169,7 @@ _THOUGHT_PARTS = frozenset(
 
 
 def _parted(said: object) -> tuple[str, str]:
-    """Return the text and the thoughts of a content, which some servers send as a list of parts."""
+    """Return the text and the thoughts of a content field, which may be a list of parts."""
     if isinstance(said, str):
         return said, ""
     text, thoughts = "", ""
@@ -210,7 +210,7 @@ TOOLS, IMAGES, AUDIO = "tool calls", "images", "audio"
 
 
 def _elsewhere(place: Mapping[str, object]) -> str:
-    """Return what came that is no text."""
+    """Return what came instead of text, or an empty string."""
     if place.get("tool_calls") or place.get("function_call"):
         return TOOLS
     parts = place.get("content")
@@ -243,20 +243,20 @@ _OF_TOOLS = frozenset({"tool_calls", "function_call", "tool_use"})
 
 
 def broken(finish: str) -> bool:
-    """Tell whether a finish reason means that the answer broke off."""
+    """Return whether a finish reason means that the answer broke off."""
     return finish in _BROKEN_FINISHES
 
 
 def cut_short(finish: str) -> bool:
-    """Tell whether a finish reason means that there was no room for the rest."""
+    """Return whether a finish reason means that the answer reached a length limit."""
     return finish in _FULL_FINISHES
 
 
 def moderated(finish: str) -> bool:
-    """Tell whether a finish reason means that the provider suppressed the answer."""
+    """Return whether a finish reason means that the provider suppressed the answer."""
     return finish in _MODERATED_FINISHES
 
 
 def of_tools(finish: str) -> bool:
-    """Tell whether a finish reason is about tools, of which we offer none: text may follow."""
+    """Return whether a finish reason is about tools; we offer none, so text may follow."""
     return finish in _OF_TOOLS

@@ -1,15 +1,15 @@
-"""Emphasis as Chinese is written, and as names, products and paths are not. Pure.
+"""Emphasis that works next to Chinese, and leaves names, products and paths alone. Pure.
 
-CommonMark takes `**注意：**后面` for no emphasis, because punctuation stands before the closing
-marks and a letter after them. Here Han characters and their punctuation count as neither, as the
-proposal "CommonMark CJK-friendly" has it.
+CommonMark sees no emphasis in `**注意：**后面`, because the closing marks follow punctuation and
+precede a letter. Here Han characters and their punctuation count as neither, following the proposal
+"CommonMark CJK-friendly".
 
-CommonMark takes `2*3*4`, `(a+b)*(c+d)*e`, `/usr/*/bin/*` and `__init__.py` for emphasis, and the
-tildes of `价格~~100~~80元` for a number that is struck out. Models do not intend that, and a number
-that loses its marks is another number. So an asterisk is no emphasis between two letters or digits
-that are not Han, beside a digit, between brackets, or with a slash or a dot on its inner side; but
-two of them after a letter may open it, for `iPhone**Pro**版`. Tildes between two letters or digits
-are tildes.
+CommonMark sees emphasis in `2*3*4`, `(a+b)*(c+d)*e`, `/usr/*/bin/*` and `__init__.py`, and a number
+that is struck out in `价格~~100~~80元`. Models do not mean that, and a number that loses its marks
+becomes another number. So an asterisk is not emphasis between two letters or digits that are not
+Han, next to a digit, between brackets, or with a slash or a dot on its inner side; but two
+asterisks after a letter may open emphasis, for `iPhone**Pro**版`. Tildes between two letters or
+digits are plain text.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _DUNDER = re.compile(r"__[A-Za-z0-9]\w{0,60}?__(?![\w_])", re.ASCII)
 _TILDES = re.compile(r"~+")
 _BRACKETS = frozenset("()[]{}（）")
 _NEVER_BEGINS = frozenset("/.,;:?+)|=*")
-"""What a single asterisk before it is part of: a path, a pattern, a product, a pointer."""
+"""After an asterisk, these mean that it belongs to a path, a pattern, a product or a pointer."""
 
 
 def enable(markdown: MarkdownIt) -> None:
-    """Have `markdown` understand emphasis beside Han characters, and none in names."""
+    """Make `markdown` see emphasis next to Han characters, and none in names."""
     markdown.inline.ruler.at("emphasis", _tokenize)
     markdown.inline.ruler.before("strikethrough", "tildes", _tildes)
 
@@ -79,7 +79,7 @@ def _tokenize(state: StateInline, silent: bool) -> bool:
 
 
 def _tildes(state: StateInline, silent: bool) -> bool:
-    """Take tildes between two digits, or a letter and a digit, for what they are."""
+    """Keep tildes between two letters or digits as plain text."""
     found = _TILDES.match(state.src, state.pos, state.posMax)
     if found is None:
         return False
@@ -98,7 +98,7 @@ def _is_word(char: str) -> bool:
 
 
 def _leans(outside: str, inside: str) -> bool:
-    """Tell whether marks between the two may belong to what is `inside`."""
+    """Return whether marks between the characters `outside` and `inside` may belong to `inside`."""
     if isWhiteSpace(ord(inside)):
         return False
     if _CJK.match(inside) or not _is_punctuation(inside):

@@ -1,7 +1,7 @@
-"""Bodies that are compressed without our asking: inflated a little at a time.
+"""Inflate bodies that are compressed without our asking, a little at a time.
 
-A compressed bomb of 200 KB takes half a gigabyte where it is unpacked at once, as treq does. Here
-readers get 64 KB at a time, and nothing more is unpacked once they have had enough.
+A 200 KB compression bomb takes half a gigabyte if it is unpacked in one go, as treq does. Here
+readers get 64 KB at a time, and unpacking stops once they have had enough.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class Encoded(WxgptError):
 
 
 def inflated(response: IResponse) -> IResponse:
-    """Return `response` such that its body is delivered as it was before it was encoded.
+    """Return `response` with a body that is decoded on delivery.
 
-    An error response in an unknown encoding has no body: its status says enough.
+    An error response in an unknown encoding gets an empty body: its status is enough.
 
     Raises:
-        Encoded: it is a success in an encoding that is not known.
+        Encoded: a successful response has an unknown encoding.
     """
     headers: Headers = response.headers
     encodings = [
@@ -57,7 +57,7 @@ def inflated(response: IResponse) -> IResponse:
 
 
 class _Inflated(proxyForInterface(IResponse)):  # type: ignore[misc]
-    """A response whose body is inflated; without an encoding it has none."""
+    """A response whose body is inflated, or empty if `encoding` is."""
 
     def __init__(self, response: IResponse, encoding: bytes) -> None:
         super().__init__(response)
@@ -70,7 +70,7 @@ class _Inflated(proxyForInterface(IResponse)):  # type: ignore[misc]
 
 
 class _Inflating:
-    """Takes a body as it comes and gives its reader what it inflates to."""
+    """Inflates a body as it arrives and passes the data to its reader."""
 
     def __init__(self, reader: Wrapped, encoding: bytes) -> None:
         self._reader = reader
@@ -103,7 +103,7 @@ class _Inflating:
                 self._decoder = self._new_decoder(data)
             inflated = self._decoder.decompress(data, PIECE_BYTES)
             data = self._decoder.unconsumed_tail
-            is_more = len(inflated) == PIECE_BYTES  # there may be more although all data is taken
+            is_more = len(inflated) == PIECE_BYTES  # more may come without further input
             if self._decoder.eof:
                 data, self._decoder, is_more = self._decoder.unused_data, None, False
             if inflated:
@@ -112,7 +112,7 @@ class _Inflating:
     def _new_decoder(self, data: bytes) -> Wrapped:
         if self._encoding != b"deflate":
             return zlib.decompressobj(_GZIP)
-        # What is called deflate is zlib's format, by the standard; some servers leave that out.
+        # By the standard, "deflate" is the zlib format; some servers send raw deflate data.
         sums_up = len(data) < 2 or int.from_bytes(data[:2], "big") % 31 == 0
         is_zlib = data[0] & 0x0F == 8 and sums_up
         return zlib.decompressobj(_ZLIB if is_zlib else _RAW)
@@ -127,13 +127,13 @@ class _Inflating:
 
 
 class _Dropped:
-    """Takes a body by closing its connection."""
+    """Discards a body by closing its connection."""
 
     def makeConnection(self, transport: Wrapped) -> None:
         transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Drop what was under way already."""
+        """Drop data that was already on its way."""
 
     def connectionLost(self, reason: object) -> None:
-        """Forget it."""
+        """Do nothing."""

@@ -1,6 +1,6 @@
-"""HTTP proxies: absolute addresses for http, a tunnel by CONNECT for https.
+"""HTTP proxies: absolute URLs for http, a CONNECT tunnel for https.
 
-Source: RFC 9110, section 9.3.6. Twisted's Agent has neither by itself.
+Source: RFC 9110, section 9.3.6. Twisted's Agent supports neither.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ProxyError(WxgptError):
 
 
 class _Tunnel(Protocol):
-    """Asks the proxy for a tunnel, and hands the connection over to `inner` once it is there."""
+    """Asks the proxy for a tunnel, and hands the connection over to `inner` once it is open."""
 
     def __init__(self, target: bytes, authorization: bytes, inner: IProtocol) -> None:
         self._target = target
@@ -125,7 +125,7 @@ class _ThroughProxy:
 
 @implementer(IAgentEndpointFactory)
 class _Endpoints:
-    """Gives an Agent a tunnel for each https address."""
+    """Gives an Agent a tunnel for each https URL."""
 
     def __init__(
         self, proxy: IStreamClientEndpoint, authorization: bytes, policy: IPolicyForHTTPS
@@ -135,7 +135,7 @@ class _Endpoints:
         self._policy = policy
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        """Return what connects to `uri`; see IAgentEndpointFactory."""
+        """Return the endpoint for `uri`; see IAgentEndpointFactory."""
         host = b"[%s]" % uri.host if b":" in uri.host else uri.host
         target = b"%s:%d" % (host, uri.port)
         connection = self._policy.creatorForNetloc(uri.host, uri.port)
@@ -145,7 +145,7 @@ class _Endpoints:
 
 @implementer(IAgent)
 class HttpProxyAgent:
-    """An Agent whose every request goes through the proxy at `url`, `http://[user:pass@]host:port`."""
+    """An Agent that sends all requests through the proxy at `url`, `http://[user:pass@]host:port`."""
 
     def __init__(
         self,
