@@ -68,7 +68,7 @@ class StreamReader(BodyReader):
             return
         self.received += len(data)
         if self.received > MAX_BODY_BYTES:
-            self._finish(Why(f"longer than {MAX_BODY_BYTES} bytes"))
+            self._finish(Why(f"the answer is longer than {MAX_BODY_BYTES} bytes"))
             return
         if not self._begun:
             data = data.lstrip().removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -111,7 +111,7 @@ class StreamReader(BodyReader):
             self._json = rest
             self._take_all([line.decode("utf-8", "replace") for line in lines])
         if len(self._json) > MAX_JSON_BYTES:
-            self._finish(Why(f"longer than {MAX_JSON_BYTES} bytes"))
+            self._finish(Why(f"the answer is longer than {MAX_JSON_BYTES} bytes"))
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         if self.ended:
@@ -142,7 +142,7 @@ class StreamReader(BodyReader):
 
     def silent(self) -> None:
         self.fell_silent = True
-        self._finish(None if self._answered() else Why("silent for too long"))
+        self._finish(None if self._answered() else Why("timed out waiting for data"))
 
     def _finish(self, why: Why | None) -> None:
         if not self.ended:

@@ -98,7 +98,7 @@ class Breaker:
         That closes an open breaker, but does not reset the failures of a closed one.
         """
         if isinstance(self._state, Open):
-            log.info("{name} answers again, circuit breaker closed", name=self.name)
+            log.info("{name}: circuit breaker closed, the server answers again", name=self.name)
             self._state = Closed()
 
     def failed(self, asker: int, reason: FailureReason, why: str, *, vouched: bool = False) -> None:

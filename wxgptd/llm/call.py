@@ -267,8 +267,10 @@ class Call:
                 return self.give_up(self._unintelligible, transient=True)
             if self._silent and not ending:
                 # Some servers report a prompt that exceeds their context window like this.
-                return ModelError(FailureReason.TOO_LONG, Why("an empty stream"))
-            return self.give_up(ending or Why("the stream ended without a finish"), transient=True)
+                return ModelError(FailureReason.TOO_LONG, Why("the stream was empty"))
+            return self.give_up(
+                ending or Why("the stream ended without a finish reason"), transient=True
+            )
         if not text.strip() and self._finish == "model_context_window_exceeded":
             return ModelError(FailureReason.TOO_LONG, self._finished_so())
         if not text.strip() and not self._probe:
@@ -288,10 +290,11 @@ class Call:
         """Return why a complete answer has no text; asking again would not help."""
         if self._elsewhere:
             reason = _ELSEWHERE[self._elsewhere]
-            return ModelError(reason, Why(f"nothing but {self._elsewhere}"))
+            return ModelError(reason, Why(f"the answer contains only {self._elsewhere}"))
         if self._thoughts or self._cleaner.thought:
             full = wire.cut_short(self._finish)
-            why = Why("nothing but thoughts" + (", max_tokens went into thinking" if full else ""))
+            spent = ": thinking used up max_tokens" if full else ""
+            why = Why(f"the answer contains only thoughts{spent}")
             return ModelError(FailureReason.ONLY_THOUGHTS, why)
         return ModelError(FailureReason.EMPTY, Why("the answer is empty"))
 

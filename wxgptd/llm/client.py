@@ -163,7 +163,7 @@ class Model:
         await self._endpoint.probed(name, partial(self._probe, name))
         passed_s = self._endpoint.passed_s_ago(name)
         if passed_s is not None:
-            said = f"{error.why.said}, but a probe was answered {passed_s:.0f} s ago"
+            said = f"{error.why.said}, but a probe succeeded {passed_s:.0f} s ago"
             why = error.why._replace(said=said)
             return replace(error, reason=FailureReason.UNAVAILABLE, why=why)
         return error
@@ -214,7 +214,7 @@ class Model:
                 return result
             retries += 1
             log.info(
-                "{assistant}: asking again in {delay:.1f} s: {detail}",
+                "{assistant}: retrying in {delay:.1f} s: {detail}",
                 assistant=self._server.name,
                 delay=delay,
                 detail=self._censor(result.why.said),
@@ -236,7 +236,7 @@ class Model:
             return await running.addTimeout(max(left, 0.0), self._clock, _too_long)
         except TookTooLong:
             if call.slow:
-                why = Why(f"not begun within {prompt.first_token_within_s:.1f} s")
+                why = Why(f"no first token within {prompt.first_token_within_s:.1f} s")
                 # A slow server is not broken, but this is no evidence of health either.
                 down = FailureReason.UNAVAILABLE
                 return ModelError(down, why, blame=Blame.NOBODY)
@@ -285,13 +285,13 @@ class Model:
         if response.code == 404:
             wrong = model_error.reason is FailureReason.MISCONFIGURED
             doubt = "is `model` right?" if wrong else "is /v1 missing from base_url?"
-            said = f"{model_error.why.said} (asked {asked}: {doubt})"
+            said = f"{model_error.why.said} (requested {asked}; {doubt})"
             return replace(model_error, why=model_error.why._replace(said=said))
         if 300 <= response.code < 400:
             location = response.headers.getRawHeaders(b"location", [b"?"])[0]
             where = printable(shown_url(location.decode("latin-1")))
-            said = f"HTTP {response.code}: redirected, which is never followed"
-            return replace(model_error, why=Why(said, f"to {where}"))
+            said = f"HTTP {response.code}: redirect not followed"
+            return replace(model_error, why=Why(said, f"Location: {where}"))
         return model_error
 
     def _censored(

@@ -322,7 +322,7 @@ def _why(status: int, body: str) -> Why:
     places = [error] if isinstance(error, dict) else [said, _base(said)]
     names = [str(place[name]) for place in places for name in (*_CODES, *_TYPES) if place.get(name)]
     known = " ".join(dict.fromkeys(code(name) for name in names))
-    head = f"HTTP {status}" if status != 200 else "an error in the answer"
+    head = f"HTTP {status}" if status != 200 else "error in the response"
     return Why(f"{head} ({known})" if known else head, printable(error_sentence(body)))
 
 

@@ -39,10 +39,10 @@ class Parameters:
         """
         wanted = {name: value for name, value in self._wanted.items() if name not in asked}
         if sent.keys() != self._wanted.keys():
-            return "another question has found out"
+            return "parameters already changed because of another question"
         if MAX_TOKENS in wanted and NEWER_MAX_TOKENS in complaint and NEWER_MAX_TOKENS not in asked:
             self._wanted[NEWER_MAX_TOKENS] = self._wanted.pop(MAX_TOKENS)
-            return f"{MAX_TOKENS} is called {NEWER_MAX_TOKENS} from now on"
+            return f"sending {NEWER_MAX_TOKENS} instead of {MAX_TOKENS} from now on"
         for name, now in wanted.items():
             if not _names(complaint, name):
                 continue
@@ -51,9 +51,9 @@ class Parameters:
                 lower = int(most[1].replace(",", ""))
                 if 0 < lower < now:
                     self._wanted[name] = lower
-                    return f"{name} is {lower} from now on"
+                    return f"lowered {name} to {lower}"
             del self._wanted[name]
-            return f"{name} is left out from now on"
+            return f"no longer sending {name}"
         return ""
 
 

@@ -20,7 +20,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class LineTooLong(WxgptError):
-    """the server sends a line without end"""
+    """the server sent a line that is too long"""
 
 
 def _looks_whole(data: str) -> bool:

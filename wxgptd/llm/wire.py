@@ -106,7 +106,7 @@ def parse_chunk(data: str, asked: str = "") -> Chunk | ModelError:
     if isinstance(said, list) and len(said) == 1:
         said = said[0]
     if not isinstance(said, dict):
-        raise Unintelligible("no object", data)
+        raise Unintelligible("not a JSON object", data)
     choices = said.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else {}
     if not isinstance(choice, dict) or choice.get("index") not in (None, 0, "0"):

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class NoAnswer(WxgptError):
-    """the server gives no answer"""
+    """the server did not answer"""
 
 
 async def within(

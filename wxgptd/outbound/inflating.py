@@ -52,7 +52,7 @@ def inflated(response: IResponse) -> IResponse:
     if 200 <= response.code < 300:
         response.deliverBody(_Dropped())
         named = b", ".join(encodings).decode("ascii", "replace")[:40]
-        raise Encoded(f"the response is encoded: {named}")
+        raise Encoded(f"unsupported Content-Encoding: {named}")
     return _Inflated(response, b"")
 
 
@@ -119,9 +119,9 @@ class _Inflating:
 
     def connectionLost(self, reason: Failure) -> None:
         if self._broken is None and self._decoder is not None:
-            self._broken = zlib.error("it is cut off")
+            self._broken = zlib.error("truncated data")
         if self._broken is not None:
-            broken = Encoded(f"the response is not encoded as it says: {self._broken}")
+            broken = Encoded(f"the response does not match its Content-Encoding: {self._broken}")
             reason = Failure(ResponseFailed([Failure(broken)]))
         self._reader.connectionLost(reason)
 

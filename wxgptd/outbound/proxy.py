@@ -34,7 +34,7 @@ MAX_ANSWER_BYTES = 16 * 1024
 
 
 class ProxyError(WxgptError):
-    """the proxy does not open a tunnel"""
+    """the proxy did not open a tunnel"""
 
 
 class _Tunnel(Protocol):
@@ -67,7 +67,7 @@ class _Tunnel(Protocol):
         head, end, rest = self._answer.partition(b"\r\n\r\n")
         if not end:
             if len(self._answer) > MAX_ANSWER_BYTES:
-                self._fail("its answer does not end")
+                self._fail("response headers too long")
             return
         status = head.split(b"\r\n")[0].split(b" ", 2)
         if (
@@ -87,12 +87,12 @@ class _Tunnel(Protocol):
         if self._open:
             self._inner.connectionLost(reason)
         else:
-            self._fail("it closed the connection")
+            self._fail("connection closed")
 
     def _fail(self, why: str) -> None:
         if not self._failed:
             self._abort()
-            self.opened.errback(ProxyError(f"the proxy opens no tunnel: {why}"))
+            self.opened.errback(ProxyError(f"proxy CONNECT failed: {why}"))
 
     def _abort(self) -> None:
         self._failed = True

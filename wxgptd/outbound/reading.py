@@ -116,7 +116,7 @@ class Excerpt(_Gathering):
 
 
 class Incomplete(WxgptError):
-    """the response is not whole"""
+    """the response is incomplete"""
 
 
 class _Whole(_Gathering):
@@ -128,7 +128,7 @@ class _Whole(_Gathering):
         self._body += data
         self.heard()
         if len(self._body) > self._limit:
-            self._fail(f"it is longer than {self._limit} bytes")
+            self._fail(f"the response is longer than {self._limit} bytes")
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         if self.ended:
@@ -141,7 +141,7 @@ class _Whole(_Gathering):
             self._fail(lost(reason))
 
     def silent(self) -> None:
-        self._fail("the server fell silent")
+        self._fail("the server stopped sending data")
 
     def _fail(self, why: str) -> None:
         self.stop()
