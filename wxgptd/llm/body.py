@@ -56,11 +56,11 @@ class StreamReader(BodyReader):
         self._answered = answered
         self._parser = sse.Parser()
         self._json: bytearray | None = None
-        self._by_line = False
+        self._is_ndjson = False
         """Whether each line is a JSON object of its own, so that more may follow (NDJSON)."""
         self._lingering = False
         self.fell_silent = False
-        self._begun = False
+        self._started = False
         self.received = 0
 
     def dataReceived(self, data: bytes) -> None:
@@ -70,11 +70,11 @@ class StreamReader(BodyReader):
         if self.received > MAX_BODY_BYTES:
             self._finish(Why(f"the answer is longer than {MAX_BODY_BYTES} bytes"))
             return
-        if not self._begun:
+        if not self._started:
             data = data.lstrip().removeprefix(b"\xef\xbb\xbf").lstrip()
             if not data:
                 return
-            self._begun = True
+            self._started = True
             if _HEARTBEAT.match(data) is None and data.startswith((b"{", b"[", b"<")):
                 self._json = bytearray()
         try:
@@ -90,7 +90,7 @@ class StreamReader(BodyReader):
         # Comments keep the connection alive, but do not show that the model is.
         if events and not self._lingering:
             self.heard()
-        self._take_all(events)
+        self._process(events)
 
     def _read_json(self, data: bytes) -> None:
         """Read a body that begins like JSON: one object, or one object per line."""
@@ -104,28 +104,28 @@ class StreamReader(BodyReader):
             return
         if not self._lingering:
             self.heard()
-        if not self._by_line and b"\n" in data and b"\n" not in self._json[:searched]:
-            self._by_line = _is_object(bytes(self._json.partition(b"\n")[0]))
-        if self._by_line:
+        if not self._is_ndjson and b"\n" in data and b"\n" not in self._json[:searched]:
+            self._is_ndjson = _is_object(bytes(self._json.partition(b"\n")[0]))
+        if self._is_ndjson:
             *lines, rest = self._json.split(b"\n")
             self._json = rest
-            self._take_all([line.decode("utf-8", "replace") for line in lines])
+            self._process([line.decode("utf-8", "replace") for line in lines])
         if len(self._json) > MAX_JSON_BYTES:
             self._finish(Why(f"the answer is longer than {MAX_JSON_BYTES} bytes"))
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         if self.ended:
             return
-        whole = reason is None or reason.check(ResponseDone, PotentialDataLoss)
+        is_complete = reason is None or reason.check(ResponseDone, PotentialDataLoss)
         events = (
             [self._json.decode("utf-8", "replace")]
             if self._json is not None
             else self._parser.close()
         )
-        self._take_all(events)
-        self._finish(None if whole else Why(lost(reason)))
+        self._process(events)
+        self._finish(None if is_complete else Why(lost(reason)))
 
-    def _take_all(self, events: list[str]) -> None:
+    def _process(self, events: list[str]) -> None:
         for event in events:
             if self.ended:
                 return

@@ -29,7 +29,7 @@ LEAST_TOTAL_CHARS = 8
 LEAST_ECHO_CHARS = 20
 """A longer piece that equals all the text before it is a total, wherever it occurs."""
 
-_ELSEWHERE = {
+_NON_TEXT_REASONS = {
     wire.TOOLS: FailureReason.ONLY_TOOLS,
     wire.IMAGES: FailureReason.ONLY_MEDIA,
     wire.AUDIO: FailureReason.ONLY_MEDIA,
@@ -61,20 +61,20 @@ class Call:
         self._began = began
         self._on_text, self._on_thought, self._on_withdrawn = takers
         self._cleaner = Cleaner(takers.thought, self._withdraw)
-        self._thinker = Joiner()
+        self._thought_joiner = Joiner()
         self._pieces: list[str] = []
-        self._sent: list[str] = []
+        self._received: list[str] = []
         """The text as the server sent it, including any thoughts in it."""
         self._chars = 0
         self._first_text_s = 0.0
         self._finish = ""
         self._finish_is_trusted = True
-        self._goes_on = False
+        self._continued = False
         """Whether something followed a finish reason, which is then meaningless."""
         self._thoughts = False
         self._elsewhere = ""
         self._done = False
-        self._usage_behind = False
+        self._usage_is_last = False
         self._usages = 0
         self._unintelligible: Why | None = None
         self._damaged: Why | None = None
@@ -86,7 +86,7 @@ class Call:
         self._completion_tokens = 0
         self._chunks = 0
         self._model_error: ModelError | None = None
-        self._impatient: IDelayedCall | None = None
+        self._first_token_timer: IDelayedCall | None = None
         self._silent = False
         self.slow = False
 
@@ -98,22 +98,22 @@ class Call:
     def expect_within(self, seconds: float, running: Deferred[Result]) -> None:
         """Cancel `running` unless the first text or thought arrives within `seconds`."""
 
-        def give_up() -> None:
+        def time_out() -> None:
             self.slow = True
             running.cancel()
 
-        def settle(result: Result) -> Result:
-            self._begin()
+        def finish(result: Result) -> Result:
+            self._cancel_timer()
             # However the client reports the cancellation, this was a timeout.
             return Failure(TookTooLong()) if self.slow else result
 
-        self._impatient = self._clock.callLater(seconds, give_up)
-        running.addBoth(settle)
+        self._first_token_timer = self._clock.callLater(seconds, time_out)
+        running.addBoth(finish)
 
-    def _begin(self) -> None:
-        impatient, self._impatient = self._impatient, None
-        if impatient is not None and impatient.active():
-            impatient.cancel()
+    def _cancel_timer(self) -> None:
+        timer, self._first_token_timer = self._first_token_timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
 
     async def read(self, response: IResponse) -> Completion | Breakdown | ModelError:
         """Read the whole response and return its result."""
@@ -139,14 +139,14 @@ class Call:
 
     def _take(self, data: str) -> bool:
         """Process the data of one event; return whether nothing more is needed."""
-        said = data.strip()
-        if said == wire.DONE:
+        event = data.strip()
+        if event == wire.DONE:
             self._done = True
             return True
-        if not said:
+        if not event:
             return False
         try:
-            chunk = wire.parse_chunk(said, self._asked)
+            chunk = wire.parse_chunk(event, self._asked)
         except wire.Unintelligible as error:
             # A heartbeat, or something added by a proxy: the other events may still be fine.
             self._unintelligible = self._unintelligible or error.why
@@ -169,8 +169,8 @@ class Call:
         if chunk.is_total and self._thoughts:
             thoughts = ""  # they were all sent already
         if thoughts or text:
-            self._begin()
-        self._judge_finish(chunk, goes_on=bool(text or thoughts))
+            self._cancel_timer()
+        self._judge_finish(chunk, continues=bool(text or thoughts))
         if thoughts:
             self._thoughts = True
             self._think(thoughts)
@@ -180,38 +180,38 @@ class Call:
         if text or chunk.has_usage:
             # Usage on every piece is no sign of the end.
             is_first_usage = chunk.has_usage and self._usages == 1
-            self._usage_behind = is_first_usage and bool(self._sent or not text)
+            self._usage_is_last = is_first_usage and bool(self._received or not text)
         self._model = chunk.model or self._model
         self._prompt_tokens = chunk.prompt_tokens or self._prompt_tokens
         self._completion_tokens = chunk.completion_tokens or self._completion_tokens
         if text:
-            self._sent.append(text)
+            self._received.append(text)
             self._write(self._cleaner.feed(text))
 
     def _repeats(self, chunk: wire.Chunk) -> bool:
         """Return whether `chunk` is a total that only repeats the text so far."""
-        if not self._sent or chunk.is_total:
-            return bool(self._sent)
+        if not self._received or chunk.is_total:
+            return bool(self._received)
         is_last = (
             bool(chunk.finish)
             or chunk.has_usage
-            or (len(chunk.text) >= LEAST_ECHO_CHARS and len(self._sent) > 1)
+            or (len(chunk.text) >= LEAST_ECHO_CHARS and len(self._received) > 1)
         )
-        least = LEAST_TOTAL_CHARS if len(self._sent) == 1 else LEAST_TOTAL_CHARS // 2
+        least = LEAST_TOTAL_CHARS if len(self._received) == 1 else LEAST_TOTAL_CHARS // 2
         if not is_last or len(chunk.text) < least:
             return False
-        return chunk.text == "".join(self._sent)
+        return chunk.text == "".join(self._received)
 
-    def _judge_finish(self, chunk: wire.Chunk, *, goes_on: bool) -> None:
+    def _judge_finish(self, chunk: wire.Chunk, *, continues: bool) -> None:
         """Record a finish reason, and whether it can be trusted."""
-        if self._finish and goes_on:
-            self._goes_on, self._finish_is_trusted = True, False
+        if self._finish and continues:
+            self._continued, self._finish_is_trusted = True, False
         if not chunk.finish:
             return
         self._finish = chunk.finish
         self._finish_is_trusted = not (
-            self._goes_on
-            or goes_on
+            self._continued
+            or continues
             or not (self._pieces or self._cleaner.holds_text)
             or wire.of_tools(chunk.finish)
         )
@@ -225,7 +225,7 @@ class Call:
 
     def _think(self, piece: str) -> None:
         """Pass on a piece of reasoning, joining characters that were split between pieces."""
-        piece = self._thinker.feed(piece)
+        piece = self._thought_joiner.feed(piece)
         if piece:
             self._on_thought(piece)
 
@@ -255,10 +255,10 @@ class Call:
         if self._damaged is not None:
             return self.give_up(self._damaged, transient=True)
         if wire.moderated(self._finish):
-            return ModelError(FailureReason.CONTENT_FILTER, self._finished_so())
+            return ModelError(FailureReason.CONTENT_FILTER, self._finish_why())
         if wire.broken(self._finish):
-            return self.give_up(self._finished_so(), transient=True)
-        if not self._finish and text.strip() and (self._done or self._usage_behind):
+            return self.give_up(self._finish_why(), transient=True)
+        if not self._finish and text.strip() and (self._done or self._usage_is_last):
             self._finish = "stop"  # complete except for the finish reason
         if ending is not None and not self._finish_is_trusted and not self._done:
             return self.give_up(ending, transient=True)
@@ -272,9 +272,9 @@ class Call:
                 ending or Why("the stream ended without a finish reason"), transient=True
             )
         if not text.strip() and self._finish == "model_context_window_exceeded":
-            return ModelError(FailureReason.TOO_LONG, self._finished_so())
+            return ModelError(FailureReason.TOO_LONG, self._finish_why())
         if not text.strip() and not self._probe:
-            return self._nothing_written()
+            return self._no_text()
         return Completion(
             text=text,
             finish=Finish.LENGTH if wire.cut_short(self._finish) else Finish.STOP,
@@ -286,10 +286,10 @@ class Call:
             withdrawn=self._withdrawn,
         )
 
-    def _nothing_written(self) -> ModelError:
+    def _no_text(self) -> ModelError:
         """Return why a complete answer has no text; asking again would not help."""
         if self._elsewhere:
-            reason = _ELSEWHERE[self._elsewhere]
+            reason = _NON_TEXT_REASONS[self._elsewhere]
             return ModelError(reason, Why(f"the answer contains only {self._elsewhere}"))
         if self._thoughts or self._cleaner.thought:
             full = wire.cut_short(self._finish)
@@ -298,7 +298,7 @@ class Call:
             return ModelError(FailureReason.ONLY_THOUGHTS, why)
         return ModelError(FailureReason.EMPTY, Why("the answer is empty"))
 
-    def _finished_so(self) -> Why:
+    def _finish_why(self) -> Why:
         return Why(f"finish_reason {code(self._finish)}")
 
 

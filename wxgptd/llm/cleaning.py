@@ -51,9 +51,9 @@ class Cleaner:
         self._on_thought = on_thought
         self._on_withdrawn = on_withdrawn
         self._joiner = Joiner()
-        self._parting = Parting(self._tell_thought, self._withdraw)
+        self._parting = Parting(self._forward_thought, self._withdraw)
         self._pictures = PictureFilter()
-        self._begun = False
+        self._started = False
 
     @property
     def thought(self) -> bool:
@@ -83,19 +83,19 @@ class Cleaner:
         self._on_thought = lambda _: None
         self._on_withdrawn = lambda: None
 
-    def _tell_thought(self, piece: str) -> None:
-        shown = _FORBIDDEN.sub("", piece)
-        if shown:
-            self._on_thought(shown)
+    def _forward_thought(self, piece: str) -> None:
+        text = _FORBIDDEN.sub("", piece)
+        if text:
+            self._on_thought(text)
 
     def _withdraw(self) -> None:
-        self._begun = False
+        self._started = False
         self._pictures = PictureFilter()
         self._on_withdrawn()
 
     def _show(self, text: str) -> str:
         text = _FORBIDDEN.sub("", text)
-        if not self._begun:
+        if not self._started:
             text = text.lstrip()
-            self._begun = bool(text)
+            self._started = bool(text)
         return text

@@ -19,15 +19,15 @@ class Parameters:
     """
 
     def __init__(self, parameters: Mapping[str, object]) -> None:
-        self._wanted = dict(parameters)
+        self._parameters = dict(parameters)
 
     def sent(self, *, probe: bool) -> Mapping[str, object]:
         """Return the parameters to send; a `probe` asks for a single token."""
         if not probe:
-            return dict(self._wanted)
+            return dict(self._parameters)
         return {
             name: 1 if name in (MAX_TOKENS, NEWER_MAX_TOKENS) else value
-            for name, value in self._wanted.items()
+            for name, value in self._parameters.items()
         }
 
     def give_way(self, complaint: str, sent: Mapping[str, object], asked: str = "") -> str:
@@ -37,34 +37,38 @@ class Parameters:
         that occurs in the question, `asked`, may just be quoted from it, and is no reason to change
         what is sent for everyone.
         """
-        wanted = {name: value for name, value in self._wanted.items() if name not in asked}
-        if sent.keys() != self._wanted.keys():
+        adjustable = {name: value for name, value in self._parameters.items() if name not in asked}
+        if sent.keys() != self._parameters.keys():
             return "parameters already changed because of another question"
-        if MAX_TOKENS in wanted and NEWER_MAX_TOKENS in complaint and NEWER_MAX_TOKENS not in asked:
-            self._wanted[NEWER_MAX_TOKENS] = self._wanted.pop(MAX_TOKENS)
+        if (
+            MAX_TOKENS in adjustable
+            and NEWER_MAX_TOKENS in complaint
+            and NEWER_MAX_TOKENS not in asked
+        ):
+            self._parameters[NEWER_MAX_TOKENS] = self._parameters.pop(MAX_TOKENS)
             return f"sending {NEWER_MAX_TOKENS} instead of {MAX_TOKENS} from now on"
-        for name, now in wanted.items():
-            if not _names(complaint, name):
+        for name, value in adjustable.items():
+            if not _is_about(complaint, name):
                 continue
-            most = _AT_MOST.search(complaint)
-            if name in (MAX_TOKENS, NEWER_MAX_TOKENS) and most and isinstance(now, int):
-                lower = int(most[1].replace(",", ""))
-                if 0 < lower < now:
-                    self._wanted[name] = lower
+            maximum = _MAXIMUM.search(complaint)
+            if name in (MAX_TOKENS, NEWER_MAX_TOKENS) and maximum and isinstance(value, int):
+                lower = int(maximum[1].replace(",", ""))
+                if 0 < lower < value:
+                    self._parameters[name] = lower
                     return f"lowered {name} to {lower}"
-            del self._wanted[name]
+            del self._parameters[name]
             return f"no longer sending {name}"
         return ""
 
 
-_AT_MOST = re.compile(
+_MAXIMUM = re.compile(
     r"(?:at most|maximum(?: allowed)?(?: value)?(?: is| of)?|less than or equal to|<=|up to)\s*"
     r"([0-9][0-9,]{0,8})",
     re.IGNORECASE,
 )
 
 
-def _names(complaint: str, parameter: str) -> bool:
+def _is_about(complaint: str, parameter: str) -> bool:
     """Return whether an error is about `parameter`, and does not just contain the word."""
     name = re.escape(parameter)
     return bool(

@@ -26,11 +26,11 @@ _UNDECIDED = re.compile(
 )
 """Matches the end of a text that may turn out to be the beginning of a picture."""
 
-_END_OF_PICTURE = re.compile(
+_PICTURE_END = re.compile(
     r"\)|\n\s*(?=[^\w+/=%)\s])|\n[^\S\n]*\n|(?=[\u3000-\u303f\uff00-\uffef])", re.ASCII
 )
 """The closing bracket or, if that is missing, a line that cannot be more data."""
-_END_OF_BARE = re.compile(r"[^\w+/=%-]", re.ASCII)
+_BARE_END = re.compile(r"[^\w+/=%-]", re.ASCII)
 
 
 class PictureFilter:
@@ -50,24 +50,24 @@ class PictureFilter:
         """Return the text that is now certain, given the next `piece`."""
         text = self._held + piece
         self._held = ""
-        shown: list[str] = []
+        output: list[str] = []
         while text:
             if self._end is not None:
-                text = self._left_out(text)
+                text = self._skip_picture(text)
                 continue
             opening = _OPENING.search(text)
             if opening is None:
                 undecided = _UNDECIDED.search(text)
                 end = undecided.start() if undecided is not None else len(text)
                 self._held = text[end:]
-                shown.append(text[:end])
+                output.append(text[:end])
                 break
-            shown += text[: opening.start()], PICTURE_SIGN
-            self._end = _END_OF_PICTURE if opening["picture"] else _END_OF_BARE
+            output += text[: opening.start()], PICTURE_SIGN
+            self._end = _PICTURE_END if opening["picture"] else _BARE_END
             text = text[opening.end() :]
-        return "".join(shown)
+        return "".join(output)
 
-    def _left_out(self, text: str) -> str:
+    def _skip_picture(self, text: str) -> str:
         """Return `text` without the part that belongs to the picture."""
         assert self._end is not None
         end = self._end.search(text)
@@ -76,7 +76,7 @@ class PictureFilter:
             if line_end >= 0 and not text[line_end:].strip():
                 self._held = text[line_end:]  # the next piece decides whether the picture ends
             return ""
-        is_its_own = self._end is _END_OF_PICTURE and end[0] == ")"
+        is_its_own = self._end is _PICTURE_END and end[0] == ")"
         self._end = None
         return text[end.end() if is_its_own else end.start() :]
 

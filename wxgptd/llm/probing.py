@@ -40,7 +40,7 @@ class Endpoint:
         self._models: dict[str, Breaker] = {}
         self._probed_at: dict[str, float] = {}
         self._passed_at: dict[str, float] = {}
-        self._waiting: dict[str, list[Deferred[None]]] = {}
+        self._waiters: dict[str, list[Deferred[None]]] = {}
 
     def model(self, name: str) -> Breaker:
         """Return the breaker of one model."""
@@ -59,7 +59,7 @@ class Endpoint:
         None means that it failed, is still running, or is too old to be evidence.
         """
         passed_at = self._passed_at.get(model, -inf)
-        if model in self._waiting or passed_at < self._probed_at.get(model, -inf):
+        if model in self._waiters or passed_at < self._probed_at.get(model, -inf):
             return None
         ago_s = self._clock.seconds() - passed_at
         return ago_s if ago_s <= PROBE_EVERY_S else None
@@ -67,37 +67,37 @@ class Endpoint:
     async def probed(self, model: str, probe: Probe) -> None:
         """Probe `model`, unless that was done recently, and wait briefly for the result."""
         self.begin_probe(model, probe)
-        if model not in self._waiting:
+        if model not in self._waiters:
             return
-        judged: Deferred[None] = Deferred(lambda d: self._leave(model, d))
-        self._waiting[model].append(judged)
+        waiter: Deferred[None] = Deferred(lambda d: self._drop_waiter(model, d))
+        self._waiters[model].append(waiter)
         with suppress(StillRunning):
-            await judged.addTimeout(PATIENCE_S, self._clock)
+            await waiter.addTimeout(PATIENCE_S, self._clock)
 
     def begin_probe(self, model: str, probe: Probe) -> None:
         """Start a probe of `model`, unless one is running or was started recently."""
         now = self._clock.seconds()
-        lately = now < self._probed_at.get(model, -inf) + PROBE_EVERY_S
-        if model in self._waiting or lately:
+        is_recent = now < self._probed_at.get(model, -inf) + PROBE_EVERY_S
+        if model in self._waiters or is_recent:
             return
         self._probed_at[model] = now
-        self._waiting[model] = []
+        self._waiters[model] = []
         running = Deferred.fromCoroutine(probe())
-        running.addErrback(self._failed, model)
-        running.addBoth(self._judged, model)
+        running.addErrback(self._probe_failed, model)
+        running.addBoth(self._probe_ended, model)
 
-    def _leave(self, model: str, judged: Deferred[None]) -> None:
-        waiting = self._waiting.get(model, [])
-        if judged in waiting:
-            waiting.remove(judged)
-        judged.errback(CancelledError())
+    def _drop_waiter(self, model: str, waiter: Deferred[None]) -> None:
+        waiters = self._waiters.get(model, [])
+        if waiter in waiters:
+            waiters.remove(waiter)
+        waiter.errback(CancelledError())
 
-    def _failed(self, failure: Failure, model: str) -> None:
+    def _probe_failed(self, failure: Failure, model: str) -> None:
         log.failure("probing {model} failed unexpectedly", failure, model=model)
 
-    def _judged(self, _: object, model: str) -> None:
-        for judged in self._waiting.pop(model):
-            judged.callback(None)
+    def _probe_ended(self, _: object, model: str) -> None:
+        for waiter in self._waiters.pop(model):
+            waiter.callback(None)
 
 
 class Endpoints:

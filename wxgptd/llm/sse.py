@@ -23,14 +23,14 @@ class LineTooLong(WxgptError):
     """the server sent a line that is too long"""
 
 
-def _looks_whole(data: str) -> bool:
+def _looks_complete(data: str) -> bool:
     """Return whether the first line of an event looks like a complete object."""
     return (
         data.startswith("{") and data.rstrip().endswith("}") and data.count("{") == data.count("}")
     )
 
 
-def _is_whole(lines: list[str]) -> bool:
+def _is_complete(lines: list[str]) -> bool:
     """Return whether an event's data is certainly complete."""
     data = "\n".join(lines).strip()
     if data == DONE:
@@ -42,7 +42,7 @@ def _is_whole(lines: list[str]) -> bool:
     return True
 
 
-def _is_another(data: str, line: str) -> bool:
+def _begins_event(data: str, line: str) -> bool:
     """Return whether `line` begins a new event because `data` is a heartbeat and not JSON."""
     return not data.lstrip().startswith(("{", "[")) and (
         line.lstrip().startswith("{") or line.strip() == DONE
@@ -102,13 +102,13 @@ class Parser:
         elif line.startswith(b"data:"):
             value = line[6:] if line.startswith(b"data: ") else line[5:]
             text = value.decode("utf-8", "replace")
-            if self._data and (_is_whole(self._data) or _is_another(self._data[0], text)):
+            if self._data and (_is_complete(self._data) or _begins_event(self._data[0], text)):
                 # Some servers leave out the empty line that ends an event.
                 events.append("\n".join(self._data))
                 self._data = []
             self._data.append(text)
             if len(self._data) == 1 and (
-                _looks_whole(self._data[0]) or self._data[0].strip() == DONE
+                _looks_complete(self._data[0]) or self._data[0].strip() == DONE
             ):
                 events.append(self._data.pop())
         elif line.startswith(b"{") and not self._data:

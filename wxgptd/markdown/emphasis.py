@@ -40,9 +40,9 @@ def _tokenize(state: StateInline, silent: bool) -> bool:
     marker = state.src[state.pos]
     if silent or marker not in "_*":
         return False
-    if marker == "_" and (word := _DUNDER.match(state.src, state.pos, state.posMax)):
-        state.pending += word[0]
-        state.pos = word.end()
+    if marker == "_" and (dunder := _DUNDER.match(state.src, state.pos, state.posMax)):
+        state.pending += dunder[0]
+        state.pos = dunder.end()
         return True
     scanned = state.scanDelims(state.pos, marker == "*")
     opens, closes = scanned.can_open, scanned.can_close
@@ -50,8 +50,8 @@ def _tokenize(state: StateInline, silent: bool) -> bool:
         before = state.src[state.pos - 1] if state.pos else " "
         end = state.pos + scanned.length
         after = state.src[end] if end < state.posMax else " "
-        opens = opens or _leans(before, after)
-        closes = closes or _leans(after, before)
+        opens = opens or _may_attach(before, after)
+        closes = closes or _may_attach(after, before)
         if _is_word(before) and _is_word(after):
             opens = scanned.length == 2 and before.isalpha() and after.isalpha()
             closes = False
@@ -80,16 +80,16 @@ def _tokenize(state: StateInline, silent: bool) -> bool:
 
 def _tildes(state: StateInline, silent: bool) -> bool:
     """Keep tildes between two letters or digits as plain text."""
-    found = _TILDES.match(state.src, state.pos, state.posMax)
-    if found is None:
+    tildes = _TILDES.match(state.src, state.pos, state.posMax)
+    if tildes is None:
         return False
     before = state.src[state.pos - 1] if state.pos else " "
-    after = state.src[found.end()] if found.end() < state.posMax else " "
+    after = state.src[tildes.end()] if tildes.end() < state.posMax else " "
     if not (_is_word(before) and _is_word(after)):
         return False
     if not silent:
-        state.pending += found[0]
-    state.pos = found.end()
+        state.pending += tildes[0]
+    state.pos = tildes.end()
     return True
 
 
@@ -97,7 +97,7 @@ def _is_word(char: str) -> bool:
     return char.isalnum() and not _CJK.match(char)
 
 
-def _leans(outside: str, inside: str) -> bool:
+def _may_attach(outside: str, inside: str) -> bool:
     """Return whether marks between the characters `outside` and `inside` may belong to `inside`."""
     if isWhiteSpace(ord(inside)):
         return False

@@ -42,8 +42,8 @@ def _block(state: StateBlock, begin: int, end: int, silent: bool) -> bool:
         return False
     environment = opening[0].startswith("\\begin")
     closing = _CLOSING.get(opening[0]) or opening[0].replace("begin", "end")
-    said = first if environment else first[opening.end() :]
-    before, closed, after = said.partition(closing)
+    rest = first if environment else first[opening.end() :]
+    before, closed, after = rest.partition(closing)
     if closed and after.strip(" \t.,;。，；"):
         return False  # words follow, so it is inline
     if silent:
@@ -71,7 +71,7 @@ def _line(state: StateBlock, line: int) -> str:
 
 def _inline(state: StateInline, silent: bool) -> bool:
     source, begin = state.src, state.pos
-    opening = next((one for one in _CLOSING if source.startswith(one, begin)), "")
+    opening = next((mark for mark in _CLOSING if source.startswith(mark, begin)), "")
     if not opening:
         return False
     closing = _CLOSING[opening]
@@ -109,7 +109,7 @@ def as_written(block: Token) -> str:
 
 def may_become_formula(rest: str, before: str) -> bool:
     """Return whether `rest`, which does not begin with a formula yet, may do so with more text."""
-    opening = next((one for one in _CLOSING if rest.startswith(one)), "")
+    opening = next((mark for mark in _CLOSING if rest.startswith(mark)), "")
     if not opening:
         return rest == "\\"
     content = rest[len(opening) :]

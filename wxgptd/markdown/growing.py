@@ -75,7 +75,7 @@ def decided(words: str, markdown: MarkdownIt) -> list[Token]:
     for part in reading.parts(words):
         is_open = len(part) < reading.MAX_PART_CHARS
         markdown.inline.parse(part, markdown, {"growing": is_open}, tokens)
-    end = next((at for at, one in enumerate(tokens) if one.type == "undecided"), len(tokens))
+    end = next((at for at, token in enumerate(tokens) if token.type == "undecided"), len(tokens))
     opened: list[int] = []
     for at, token in enumerate(tokens[:end]):
         if token.nesting == 1:
@@ -89,11 +89,11 @@ def _leaf(text: str, markdown: MarkdownIt) -> str:
     """Return the kind of block that the last line of `text` belongs to, or an empty string."""
     tokens = _blocks(text, markdown)
     lines = text.count("\n") + (not text.endswith("\n"))
-    reaching = [one for one in tokens if one.map and one.map[1] >= lines]
-    if not reaching:
+    covering = [token for token in tokens if token.map and token.map[1] >= lines]
+    if not covering:
         return ""
-    last = reaching[-1]
-    if any(one.type == "table_open" for one in reaching):
+    last = covering[-1]
+    if any(token.type == "table_open" for token in covering):
         return "table"
     assert last.map is not None
     match last.type:
@@ -111,7 +111,7 @@ def _leaf(text: str, markdown: MarkdownIt) -> str:
 
 def _beginning(text: str, markdown: MarkdownIt) -> int:
     """Return where the last block of `text` begins."""
-    last = next(one for one in reversed(_blocks(text, markdown)) if one.map)
+    last = next(token for token in reversed(_blocks(text, markdown)) if token.map)
     assert last.map is not None
     lines = text.split("\n")
     return sum(len(line) + 1 for line in lines[: last.map[0]])

@@ -53,11 +53,11 @@ def address_at(state: StateInline) -> re.Match[str] | None:
 
 def _address(state: StateInline, silent: bool) -> bool:
     written = address_at(state)
-    found = _linkify.match_at_start(written[0]) if written is not None else None
-    if written is None or found is None:
+    link = _linkify.match_at_start(written[0]) if written is not None else None
+    if written is None or link is None:
         return False
     scheme = state.src[written.start() : state.pos]
-    url = found.url.rstrip("*_~")
+    url = link.url.rstrip("*_~")
     href = state.md.normalizeLink(url)
     if not state.md.validateLink(href):
         return False
@@ -74,24 +74,24 @@ def _address(state: StateInline, silent: bool) -> bool:
 
 def _line_break(state: StateInline, silent: bool) -> bool:
     """Match `<br>`, the one tag that models write: Markdown has no line breaks within a cell."""
-    found = _BR.match(state.src, state.pos)
-    if found is None:
+    match = _BR.match(state.src, state.pos)
+    if match is None:
         return False
     if not silent:
         state.push("hardbreak", "br", 0)
-    state.pos = found.end()
+    state.pos = match.end()
     return True
 
 
 def _footnote_reference(state: StateInline, silent: bool) -> bool:
-    found = _FOOTNOTE.match(state.src, state.pos, state.posMax)
-    if found is None or state.src.startswith("(", found.end()):
+    match = _FOOTNOTE.match(state.src, state.pos, state.posMax)
+    if match is None or state.src.startswith("(", match.end()):
         return False
     if not silent:
         state.push("footnote_reference_open", "sup", 1)
-        state.push("text", "", 0).content = found[1]
+        state.push("text", "", 0).content = match[1]
         state.push("footnote_reference_close", "sup", -1)
-    state.pos = found.end()
+    state.pos = match.end()
     return True
 
 
@@ -101,17 +101,17 @@ def _citation(state: StateInline, silent: bool) -> bool:
     In CommonMark, `[1][2]` is one link, to the target of 2, and a link loses its brackets: 第[1]条
     would become another number.
     """
-    found = _CITATION.match(state.src, state.pos, state.posMax)
-    if found is None:
+    match = _CITATION.match(state.src, state.pos, state.posMax)
+    if match is None:
         return False
     if not silent:
-        reference = state.env.get("references", {}).get(normalizeReference(found[1]))
+        reference = state.env.get("references", {}).get(normalizeReference(match[1]))
         if reference is not None:
             state.push("link_open", "a", 1).attrs = {"href": reference["href"]}
-        state.push("text", "", 0).content = found[0]
+        state.push("text", "", 0).content = match[0]
         if reference is not None:
             state.push("link_close", "a", -1)
-    state.pos = found.end()
+    state.pos = match.end()
     return True
 
 
@@ -134,8 +134,8 @@ def _footnote(state: StateBlock, begin: int, _end: int, silent: bool) -> bool:
     if state.is_code_block(begin):
         return False
     first = state.bMarks[begin] + state.tShift[begin]
-    found = _DEFINITION.match(state.src, first, state.eMarks[begin])
-    if found is None:
+    match = _DEFINITION.match(state.src, first, state.eMarks[begin])
+    if match is None:
         return False
     if silent:
         return True
@@ -143,8 +143,8 @@ def _footnote(state: StateBlock, begin: int, _end: int, silent: bool) -> bool:
     token = state.push("footnote_open", "p", 1)
     token.map, token.attrs = [begin, begin + 1], {"class": "footnote"}
     token = state.push("inline", "", 0)
-    words = state.src[found.end() : state.eMarks[begin]].strip()
-    token.content = f"[^{found[1]}] {words}"
+    words = state.src[match.end() : state.eMarks[begin]].strip()
+    token.content = f"[^{match[1]}] {words}"
     token.map, token.children = [begin, begin + 1], []
     state.push("footnote_close", "p", -1)
     return True
@@ -156,10 +156,10 @@ def _tasks(state: StateCore) -> None:
         state.tokens, state.tokens[1:], state.tokens[2:], strict=False
     ):
         if item.type == "list_item_open" and paragraph.type == "paragraph_open":
-            found = _TASK.match(inline.content)
-            if found is not None:
-                box = "☐" if found[1] == " " else "☑"
+            match = _TASK.match(inline.content)
+            if match is not None:
+                box = "☐" if match[1] == " " else "☑"
                 item.meta = {"task": box}
                 if not item.info:  # the box replaces the bullet
                     item.attrs["class"] = "task"
-                inline.content = f"{box} {inline.content[found.end() :]}"
+                inline.content = f"{box} {inline.content[match.end() :]}"

@@ -50,9 +50,11 @@ class IdentityAgent:
         Errs:
             Encoded: the response has an unknown Content-Encoding.
         """
-        sent = headers.copy() if headers is not None else Headers()
-        sent.setRawHeaders(b"accept-encoding", [b"identity"])
-        response: Deferred[IResponse] = self._agent.request(method, uri, sent, bodyProducer)
+        identity_headers = headers.copy() if headers is not None else Headers()
+        identity_headers.setRawHeaders(b"accept-encoding", [b"identity"])
+        response: Deferred[IResponse] = self._agent.request(
+            method, uri, identity_headers, bodyProducer
+        )
         return response.addCallback(inflated)
 
 

@@ -32,10 +32,10 @@ class _BoundedHead(ProtocolWrapper):
 
     def dataReceived(self, data: bytes) -> None:
         if self._head is not None:
-            self._look(data)
+            self._count(data)
         super().dataReceived(data)
 
-    def _look(self, data: bytes) -> None:
+    def _count(self, data: bytes) -> None:
         """Count the bytes of the head, including those of 1xx responses before it."""
         assert self._head is not None
         self._size += len(data)

@@ -30,8 +30,8 @@ def time_to_live(name: str, addresses: Sequence[str]) -> tuple[float, bool] | No
     """
     families = [AAAA] if any(":" in address for address in addresses) else []
     families += [A] if any(":" not in address for address in addresses) else []
-    lives: list[int] = []
-    told: set[str] = set()
+    ttls_s: list[int] = []
+    confirmed: set[str] = set()
     try:
         resolver = Resolver()
         for family in families:
@@ -39,10 +39,12 @@ def time_to_live(name: str, addresses: Sequence[str]) -> tuple[float, bool] | No
                 name, family, search=True, raise_on_no_answer=False, lifetime=QUERY_S
             )
             if answer.rrset is not None:
-                lives.append(answer.chaining_result.minimum_ttl)
-                told.update(record.address for record in answer.rrset)
+                ttls_s.append(answer.chaining_result.minimum_ttl)
+                confirmed.update(record.address for record in answer.rrset)
     except (DNSException, OSError, ValueError):
         return None
-    if not lives:
+    if not ttls_s:
         return None
-    return float(min(lives)), told.issuperset(address.partition("%")[0] for address in addresses)
+    return float(min(ttls_s)), confirmed.issuperset(
+        address.partition("%")[0] for address in addresses
+    )

@@ -63,8 +63,8 @@ def system_addresses(name: str) -> Sequence[str]:
     Raises:
         OSError: `name` has no addresses, or the lookup failed.
     """
-    found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+    results = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in results))
 
 
 def in_own_thread(work: Callable[[], None]) -> None:
@@ -134,7 +134,7 @@ class Names:
         self._start = start
         self._names: dict[str, _Name] = {}
         self._running = 0
-        self._in_line: deque[str] = deque()
+        self._queue: deque[str] = deque()
 
     def resolveHostName(
         self,
@@ -151,7 +151,7 @@ class Names:
             return resolution
         name = self._names.get(hostName)
         if name is None:
-            self._forget_some()
+            self._evict_expired()
             name = self._names[hostName] = _Name()
         if not name.running and self._clock.seconds() < name.until:
             resolution.answer(name.addresses)
@@ -159,60 +159,62 @@ class Names:
         name.waiting.append(resolution)
         if not name.running:
             name.running = True
-            self._in_line.append(hostName)
-            self._begin()
+            self._queue.append(hostName)
+            self._start_queued()
         return resolution
 
-    def _forget_some(self) -> None:
+    def _evict_expired(self) -> None:
         """Drop expired names if there are too many names."""
         if len(self._names) >= MAX_NAMES:
             now = self._clock.seconds()
             current = {k: v for k, v in self._names.items() if v.running or now < v.until}
             self._names = current
 
-    def _begin(self) -> None:
+    def _start_queued(self) -> None:
         """Start queued lookups, up to `MAX_LOOKUPS` at a time."""
-        while self._in_line and self._running < MAX_LOOKUPS:
+        while self._queue and self._running < MAX_LOOKUPS:
             self._running += 1
-            name = self._in_line.popleft()
+            name = self._queue.popleft()
             try:
-                self._start(partial(self._work, name))
+                self._start(partial(self._resolve, name))
             except RuntimeError:  # no thread can be started; the failure expires soon
-                self._found(name, ())
+                self._resolved(name, ())
                 self._running -= 1
 
-    def _work(self, name: str) -> None:
+    def _resolve(self, name: str) -> None:
         """Look up a name, then how long the result may be cached; runs in a thread."""
         try:
             addresses = self._look_up(name)
         except Exception:  # noqa: BLE001 (whatever it is, the waiters need an answer)
             addresses = ()
-        self._in_reactor(self._found, name, addresses)
+        self._in_reactor(self._resolved, name, addresses)
         try:
             life = self._life_of(name, addresses) if addresses else None
         except Exception:  # noqa: BLE001 (the next lookup must begin)
             life = None
-        self._in_reactor(self._ended, name, addresses, life)
+        self._in_reactor(self._finished, name, addresses, life)
 
-    def _found(self, name: str, addresses: Sequence[str]) -> None:
+    def _resolved(self, name: str, addresses: Sequence[str]) -> None:
         """Cache the addresses and pass them to the waiters."""
-        known, now = self._names[name], self._clock.seconds()
-        kept_s = KEPT_S if addresses else KEPT_FAILURE_S
-        known.addresses, known.found_at, known.until = addresses, now, now + kept_s
-        known.running = False
-        waiting, known.waiting = known.waiting, []
+        entry, now = self._names[name], self._clock.seconds()
+        ttl_s = KEPT_S if addresses else KEPT_FAILURE_S
+        entry.addresses, entry.found_at, entry.until = addresses, now, now + ttl_s
+        entry.running = False
+        waiting, entry.waiting = entry.waiting, []
         for resolution in waiting:
             resolution.answer(addresses)
 
-    def _ended(self, name: str, addresses: Sequence[str], life: tuple[float, bool] | None) -> None:
+    def _finished(
+        self, name: str, addresses: Sequence[str], life: tuple[float, bool] | None
+    ) -> None:
         """Cache the result for its time to live, and start the next lookup."""
-        known = self._names.get(name)
-        if life is not None and known is not None and known.addresses is addresses:
+        entry = self._names.get(name)
+        if life is not None and entry is not None and entry.addresses is addresses:
             seconds, certain = life
-            longest = LONGEST_S if certain else KEPT_S
-            known.until = known.found_at + min(max(seconds, SHORTEST_S), longest)
+            longest_s = LONGEST_S if certain else KEPT_S
+            entry.until = entry.found_at + min(max(seconds, SHORTEST_S), longest_s)
         self._running -= 1
-        self._begin()
+        self._start_queued()
 
 
 def _is_literal(host: str) -> bool:

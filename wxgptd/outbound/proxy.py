@@ -44,8 +44,8 @@ class _Tunnel(Protocol):
         self._target = target
         self._authorization = authorization
         self._inner: Wrapped = inner
-        self._answer = b""
-        self._open = False
+        self._response = b""
+        self._is_open = False
         self._failed = False
         self.opened: Deferred[IProtocol] = Deferred(lambda _: self._abort())
 
@@ -56,17 +56,17 @@ class _Tunnel(Protocol):
         self.transport.write(b"\r\n".join([*lines, b"", b""]))  # type: ignore[union-attr]
 
     def dataReceived(self, data: bytes) -> None:
-        if self._open:
+        if self._is_open:
             self._inner.dataReceived(data)
             return
         if self._failed:
             return
-        self._answer += data
-        while re.match(rb"HTTP/1\.\d 1\d\d", self._answer) and b"\r\n\r\n" in self._answer:
-            self._answer = self._answer.partition(b"\r\n\r\n")[2]
-        head, end, rest = self._answer.partition(b"\r\n\r\n")
+        self._response += data
+        while re.match(rb"HTTP/1\.\d 1\d\d", self._response) and b"\r\n\r\n" in self._response:
+            self._response = self._response.partition(b"\r\n\r\n")[2]
+        head, end, rest = self._response.partition(b"\r\n\r\n")
         if not end:
-            if len(self._answer) > MAX_ANSWER_BYTES:
+            if len(self._response) > MAX_ANSWER_BYTES:
                 self._fail("response headers too long")
             return
         status = head.split(b"\r\n")[0].split(b" ", 2)
@@ -77,14 +77,14 @@ class _Tunnel(Protocol):
         ):
             self._fail(b" ".join(status[1:]).decode("ascii", "replace")[:100])
             return
-        self._open = True
+        self._is_open = True
         self._inner.makeConnection(self.transport)
         self.opened.callback(self._inner)
         if rest:
             self._inner.dataReceived(rest)
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
-        if self._open:
+        if self._is_open:
             self._inner.connectionLost(reason)
         else:
             self._fail("connection closed")
@@ -162,8 +162,8 @@ class HttpProxyAgent:
         )
         self._authorization = b""
         if parts.username is not None:
-            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            self._authorization = b"Basic " + base64.b64encode(pair.encode())
+            credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self._authorization = b"Basic " + base64.b64encode(credentials.encode())
         endpoints = _Endpoints(endpoint, self._authorization, policy or BrowserLikePolicyForHTTPS())
         self._plain = ProxyAgent(Bounded(endpoint), reactor, pool=pool)
         self._tunnelled = Agent.usingEndpointFactory(reactor, endpoints, pool)
@@ -181,8 +181,8 @@ class HttpProxyAgent:
                 method, uri, headers, bodyProducer
             )
             return tunnelled
-        sent = headers.copy() if headers is not None else Headers()
+        proxy_headers = headers.copy() if headers is not None else Headers()
         if self._authorization:
-            sent.setRawHeaders(b"proxy-authorization", [self._authorization])
-        plain: Deferred[IResponse] = self._plain.request(method, uri, sent, bodyProducer)
+            proxy_headers.setRawHeaders(b"proxy-authorization", [self._authorization])
+        plain: Deferred[IResponse] = self._plain.request(method, uri, proxy_headers, bodyProducer)
         return plain

@@ -84,7 +84,7 @@ def lost(reason: Failure) -> str:
     return "the connection was lost"
 
 
-class _Gathering(BodyReader):
+class _Collector(BodyReader):
     """Collects a body, of which at most `limit` bytes matter."""
 
     def __init__(self, clock: IReactorTime, idle_timeout_s: float, limit: int) -> None:
@@ -94,7 +94,7 @@ class _Gathering(BodyReader):
         self._body = bytearray()
 
 
-class Excerpt(_Gathering):
+class Excerpt(_Collector):
     """Reads up to `limit` bytes of a body; `finished` fires with them, however the body ended."""
 
     def dataReceived(self, data: bytes) -> None:
@@ -119,7 +119,7 @@ class Incomplete(WxgptError):
     """the response is incomplete"""
 
 
-class _Whole(_Gathering):
+class _Complete(_Collector):
     """Reads a body of at most `limit` bytes, which is only useful if it is complete."""
 
     def dataReceived(self, data: bytes) -> None:
@@ -156,6 +156,6 @@ def read_whole(
     Errs:
         Incomplete: it broke off, fell silent for `idle_timeout_s`, or is longer than `limit` bytes.
     """
-    reader = _Whole(clock, idle_timeout_s, limit)
+    reader = _Complete(clock, idle_timeout_s, limit)
     response.deliverBody(reader)
     return reader.finished
