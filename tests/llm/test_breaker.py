@@ -64,9 +64,7 @@ def test_one_person_s_messages_never_open_a_breaker_while_a_probe_is_answered(na
 @pytest.mark.parametrize("name", ["a firewall's 403", "401 to one question", "402 to one question"])
 def test_who_is_refused_alone_is_not_told_that_the_service_is_wrong(name):
     asked = Asked(ABOUT_ONE_QUESTION[name], probe=WELL)
-    assert (
-        "a probe was answered 0 s ago" in failed(asked.advance(1), FailureReason.UNAVAILABLE).detail
-    )
+    assert "a probe succeeded 0 s ago" in failed(asked.advance(1), FailureReason.UNAVAILABLE).detail
 
 
 # The probe decides.

@@ -182,7 +182,7 @@ def test_a_proxy_that_refuses_says_why(proxy):
     proxy.refuse = True
     code, why = ask(f"http://127.0.0.1:{proxy.server_port}", "https://model.invalid/v1/x")
     assert code == 0
-    assert "the proxy opens no tunnel: 403 Forbidden by policy" in why
+    assert "proxy CONNECT failed: 403 Forbidden by policy" in why
 
 
 def test_where_no_proxy_listens_nobody_is_asked():

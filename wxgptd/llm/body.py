@@ -1,4 +1,4 @@
-"""Read a streamed answer from a response."""
+"""Read a streamed answer from an HTTP response."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from wxgptd.llm.why import Why
 from wxgptd.outbound.reading import BodyReader, lost
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
-"""What a stream may take up on the wire: some 300 bytes of JSON for each token of an answer."""
+"""Size limit of a stream on the wire; each token of an answer takes some 300 bytes of JSON."""
 
 MAX_JSON_BYTES = 1024 * 1024
-"""What an answer that is not streamed may take: it is parsed at once."""
+"""Size limit of an answer that is not streamed, because it is parsed in one go."""
 
 _HEARTBEAT = re.compile(rb"\[[A-Za-z]")
-"""What begins like a list and is none: a line such as [HEARTBEAT]."""
+"""Matches a line that begins like a JSON list but is not one, such as [HEARTBEAT]."""
 
 LINGER_S = 1.0
-"""How long to wait behind a finish for the usage that some servers send last."""
+"""How long to wait after a finish reason for the usage that some servers send last."""
 
 
 class StreamReader(BodyReader):
     """Reads a stream of events, or the JSON that some servers send instead.
 
-    `finished` fires with why the stream ended early, or with nothing if it came to its end;
-    `fell_silent` tells whether it was given up because nothing more came.
-    `take` is called with the data of each event and tells whether nothing more is needed;
-    `answered` tells whether only the usage can still be missing, for which nobody waits long:
-    some servers close the connection seconds later.
+    `finished` fires with the reason why the stream ended early, or with None if it did not.
+    `fell_silent` is set if the stream was abandoned because no more data arrived.
+    `take` is called with the data of each event and returns whether nothing more is needed.
+    `answered` returns whether only the usage can still be missing. That is not worth a long wait:
+    some servers close the connection only seconds later.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class StreamReader(BodyReader):
         take: Callable[[str], bool],
         answered: Callable[[], bool],
     ) -> None:
-        # A model that thinks first may be silent for long; one that writes may not.
+        # A model that thinks first may be silent for a long time; one that is writing may not.
         super().__init__(clock, first_timeout_s)
         self.idle_timeout_s = idle_timeout_s
         self.finished: Deferred[Why | None] = Deferred(lambda _: self.stop())
@@ -56,11 +56,11 @@ class StreamReader(BodyReader):
         self._answered = answered
         self._parser = sse.Parser()
         self._json: bytearray | None = None
-        self._by_line = False
-        """Whether it is JSON that ends with its line, and more may follow (NDJSON)."""
+        self._is_ndjson = False
+        """Whether each line is a JSON object of its own, so that more may follow (NDJSON)."""
         self._lingering = False
         self.fell_silent = False
-        self._begun = False
+        self._started = False
         self.received = 0
 
     def dataReceived(self, data: bytes) -> None:
@@ -68,13 +68,13 @@ class StreamReader(BodyReader):
             return
         self.received += len(data)
         if self.received > MAX_BODY_BYTES:
-            self._finish(Why(f"longer than {MAX_BODY_BYTES} bytes"))
+            self._finish(Why(f"the answer is longer than {MAX_BODY_BYTES} bytes"))
             return
-        if not self._begun:
+        if not self._started:
             data = data.lstrip().removeprefix(b"\xef\xbb\xbf").lstrip()
             if not data:
                 return
-            self._begun = True
+            self._started = True
             if _HEARTBEAT.match(data) is None and data.startswith((b"{", b"[", b"<")):
                 self._json = bytearray()
         try:
@@ -87,45 +87,45 @@ class StreamReader(BodyReader):
 
     def _read_events(self, data: bytes) -> None:
         events = self._parser.feed(data)
-        # Comments keep a connection alive, but they are no sign of life of a model.
+        # Comments keep the connection alive, but do not show that the model is.
         if events and not self._lingering:
             self.heard()
-        self._take_all(events)
+        self._process(events)
 
     def _read_json(self, data: bytes) -> None:
-        """Read a body that begins as JSON does: all of it is one object, or each line is."""
+        """Read a body that begins like JSON: one object, or one object per line."""
         assert self._json is not None
         searched = len(self._json)
         self._json += data
         if b"\ndata:" in self._json[max(searched - 6, 0) :]:
-            # Events after all, with something before them.
+            # It is an event stream after all, with something in front of it.
             events, self._json = bytes(self._json), None
             self._read_events(events)
             return
         if not self._lingering:
             self.heard()
-        if not self._by_line and b"\n" in data and b"\n" not in self._json[:searched]:
-            self._by_line = _is_object(bytes(self._json.partition(b"\n")[0]))
-        if self._by_line:
+        if not self._is_ndjson and b"\n" in data and b"\n" not in self._json[:searched]:
+            self._is_ndjson = _is_object(bytes(self._json.partition(b"\n")[0]))
+        if self._is_ndjson:
             *lines, rest = self._json.split(b"\n")
             self._json = rest
-            self._take_all([line.decode("utf-8", "replace") for line in lines])
+            self._process([line.decode("utf-8", "replace") for line in lines])
         if len(self._json) > MAX_JSON_BYTES:
-            self._finish(Why(f"longer than {MAX_JSON_BYTES} bytes"))
+            self._finish(Why(f"the answer is longer than {MAX_JSON_BYTES} bytes"))
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         if self.ended:
             return
-        whole = reason is None or reason.check(ResponseDone, PotentialDataLoss)
+        is_complete = reason is None or reason.check(ResponseDone, PotentialDataLoss)
         events = (
             [self._json.decode("utf-8", "replace")]
             if self._json is not None
             else self._parser.close()
         )
-        self._take_all(events)
-        self._finish(None if whole else Why(lost(reason)))
+        self._process(events)
+        self._finish(None if is_complete else Why(lost(reason)))
 
-    def _take_all(self, events: list[str]) -> None:
+    def _process(self, events: list[str]) -> None:
         for event in events:
             if self.ended:
                 return
@@ -134,15 +134,15 @@ class StreamReader(BodyReader):
         if self.ended:
             return
         if self._answered() and not self._lingering:
-            self._lingering = True  # once: whatever comes now may not put off the end...
+            self._lingering = True  # only once: further data must not postpone the end...
             self.wait(LINGER_S)
         elif self._lingering and not self._answered():
-            self._lingering = False  # ...unless the answer goes on
+            self._lingering = False  # ...unless the answer continues
             self.heard()
 
     def silent(self) -> None:
         self.fell_silent = True
-        self._finish(None if self._answered() else Why("silent for too long"))
+        self._finish(None if self._answered() else Why("timed out waiting for data"))
 
     def _finish(self, why: Why | None) -> None:
         if not self.ended:

@@ -1,17 +1,17 @@
-"""A circuit breaker: a server that fails for everybody is not asked for a while.
+"""A circuit breaker: suspends calls to a server that fails for every user.
 
-What a server says to one person's words is about that person: a firewall refuses a prompt with
-`<script>` in it, a gateway quotes a user's "余额不足", a proxy refuses a large picture. If that
-opened a breaker, one message could silence the assistant for everybody. So:
+An error in response to one user's prompt may be about that prompt only: a firewall rejects a prompt
+that contains `<script>`, a gateway quotes a user's "余额不足", a proxy rejects a large picture. If
+such errors opened a breaker, one message could silence the assistant for everyone. So:
 
-- Timeouts, resets and 5xx open a breaker after five in a row that at least two users met, unless a
-  probe was answered meanwhile: two users can agree to send what a server fails on.
-- Everything else, and a third failure of a single user, is only a suspicion: the daemon asks the
-  server a question of its own (`probing.py`), and the answer to that opens the breaker, or not.
-- An open breaker is closed by such a probe as well, and never tried with a user's question.
+- Timeouts, resets and 5xx open a breaker after five in a row from at least two users, unless a
+  probe has succeeded in the meantime: two users can agree to send whatever makes a server fail.
+- Every other error, and a third failure of a single user, only raises suspicion: the daemon sends
+  the server a question of its own (`probing.py`), and opens the breaker if that fails.
+- An open breaker is also closed by such a probe, and is never tested with a user's question.
 
-There is one for each endpoint (its address and key), and one for each model there: a model that
-is not loaded says nothing about its neighbour.
+Each endpoint (address and key) has a breaker, and so does each of its models: a model that is not
+loaded is no evidence against the others.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ OPEN_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """Everybody may ask; `askers` are those whose calls have failed since the last good one."""
+    """Calls are allowed; `askers` are the users whose calls failed since the last success."""
 
     askers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Calls are rejected until a probe that was sent after `until` (monotonic) is answered.
+    """Calls are rejected until a probe that was sent after `until` (monotonic) succeeds.
 
     `reason` is what users are told.
     """
@@ -63,7 +63,7 @@ class Breaker:
 
     @property
     def state(self) -> str:
-        """In words, for the operator."""
+        """The state in words, for the operator."""
         match self._state:
             case Closed():
                 return "ok"
@@ -74,34 +74,37 @@ class Breaker:
 
     @property
     def open(self) -> FailureReason | None:
-        """Why nobody may ask, or None if everybody may."""
+        """Why calls are rejected, or None if they are allowed."""
         return self._state.reason if isinstance(self._state, Open) else None
 
     @property
     def due(self) -> bool:
-        """Whether an open breaker is to be probed."""
+        """Whether the breaker is open and the next probe is due."""
         return isinstance(self._state, Open) and self._clock.seconds() >= self._state.until
 
     @property
     def suspected(self) -> bool:
-        """Whether enough calls have failed that a probe should say why."""
+        """Whether enough calls have failed to justify a probe."""
         return isinstance(self._state, Closed) and len(self._state.askers) >= FAILURES_TO_PROBE
 
     def succeeded(self) -> None:
-        """Note that the server answered a user."""
+        """Record that the server answered a user."""
         if isinstance(self._state, Closed):
             self._state = Closed()
 
     def passed(self) -> None:
-        """Note that a probe was answered. That closes an open breaker; it forgets no failures."""
+        """Record that a probe succeeded.
+
+        That closes an open breaker, but does not reset the failures of a closed one.
+        """
         if isinstance(self._state, Open):
-            log.info("{name} answers again, circuit breaker closed", name=self.name)
+            log.info("{name}: circuit breaker closed, the server answers again", name=self.name)
             self._state = Closed()
 
     def failed(self, asker: int, reason: FailureReason, why: str, *, vouched: bool = False) -> None:
-        """Note that the call of one user failed for a reason that others would meet as well.
+        """Record that one user's call failed for a reason that may affect others as well.
 
-        `vouched` is that a probe was answered lately, and the server is well for others.
+        `vouched` is set if a probe succeeded recently, so that the server works for others.
         """
         if not isinstance(self._state, Closed):
             return
@@ -113,7 +116,7 @@ class Breaker:
             self.trip(reason, why)
 
     def trip(self, reason: FailureReason, why: str) -> None:
-        """Let nobody through: a probe failed, or the calls of several users did."""
+        """Open the breaker, because a probe or the calls of several users failed."""
         if isinstance(self._state, Closed):
             log.error(
                 "{name}: circuit breaker open, next probe in {seconds:g} s: {why}",
@@ -126,5 +129,5 @@ class Breaker:
 
 
 def shown_url(url: str) -> str:
-    """Return an address for the log: some have a key in their query."""
+    """Return `url` without its query, for the log: some servers take their key in the query."""
     return url.split("?", maxsplit=1)[0]

@@ -1,4 +1,4 @@
-"""One call of a model: its response is read as it comes, and means something in the end."""
+"""One call to a model: read its response as it arrives, and classify the result."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from wxgptd.ports.models import Breakdown, Completion, Prompt, ignore
 MAX_ANSWER_CHARS = 200_000
 
 LEAST_TOTAL_CHARS = 8
-"""A shorter piece may be said twice; half of it where several pieces came before."""
+"""A shorter piece may be a genuine repetition; the limit is half that after several pieces."""
 
 LEAST_ECHO_CHARS = 20
-"""A longer piece that says all that was said is a total, wherever it comes."""
+"""A longer piece that equals all the text before it is a total, wherever it occurs."""
 
-_ELSEWHERE = {
+_NON_TEXT_REASONS = {
     wire.TOOLS: FailureReason.ONLY_TOOLS,
     wire.IMAGES: FailureReason.ONLY_MEDIA,
     wire.AUDIO: FailureReason.ONLY_MEDIA,
@@ -48,9 +48,9 @@ NOBODY = Takers(ignore, ignore, lambda: None)
 
 
 class Call:
-    """One call of one of `server`'s models.
+    """One call to one of `server`'s models.
 
-    `began` is when the question was first put to this model, in seconds of `clock`.
+    `began` is when the question was first sent to this model, in seconds of `clock`.
     """
 
     def __init__(
@@ -61,20 +61,20 @@ class Call:
         self._began = began
         self._on_text, self._on_thought, self._on_withdrawn = takers
         self._cleaner = Cleaner(takers.thought, self._withdraw)
-        self._thinker = Joiner()
+        self._thought_joiner = Joiner()
         self._pieces: list[str] = []
-        self._sent: list[str] = []
-        """The text as the server sent it, thoughts in it included."""
+        self._received: list[str] = []
+        """The text as the server sent it, including any thoughts in it."""
         self._chars = 0
         self._first_text_s = 0.0
         self._finish = ""
         self._finish_is_trusted = True
-        self._goes_on = False
-        """Whether something followed a finish reason, which means nothing then."""
+        self._continued = False
+        """Whether something followed a finish reason, which is then meaningless."""
         self._thoughts = False
         self._elsewhere = ""
         self._done = False
-        self._usage_behind = False
+        self._usage_is_last = False
         self._usages = 0
         self._unintelligible: Why | None = None
         self._damaged: Why | None = None
@@ -86,37 +86,37 @@ class Call:
         self._completion_tokens = 0
         self._chunks = 0
         self._model_error: ModelError | None = None
-        self._impatient: IDelayedCall | None = None
+        self._first_token_timer: IDelayedCall | None = None
         self._silent = False
         self.slow = False
 
     @property
     def answered(self) -> bool:
-        """Whether the server has said why the answer ended, in a way that can be trusted."""
+        """Whether the server has sent a finish reason that can be trusted."""
         return bool(self._finish) and self._finish_is_trusted
 
     def expect_within(self, seconds: float, running: Deferred[Result]) -> None:
-        """Cancel `running` unless there is a sign of an answer within `seconds`."""
+        """Cancel `running` unless the first text or thought arrives within `seconds`."""
 
-        def give_up() -> None:
+        def time_out() -> None:
             self.slow = True
             running.cancel()
 
-        def settle(result: Result) -> Result:
-            self._begin()
-            # Whatever a client makes of being cancelled: its time was over.
+        def finish(result: Result) -> Result:
+            self._cancel_timer()
+            # However the client reports the cancellation, this was a timeout.
             return Failure(TookTooLong()) if self.slow else result
 
-        self._impatient = self._clock.callLater(seconds, give_up)
-        running.addBoth(settle)
+        self._first_token_timer = self._clock.callLater(seconds, time_out)
+        running.addBoth(finish)
 
-    def _begin(self) -> None:
-        impatient, self._impatient = self._impatient, None
-        if impatient is not None and impatient.active():
-            impatient.cancel()
+    def _cancel_timer(self) -> None:
+        timer, self._first_token_timer = self._first_token_timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
 
     async def read(self, response: IResponse) -> Completion | Breakdown | ModelError:
-        """Read the whole response; return what came of it."""
+        """Read the whole response and return its result."""
         body = StreamReader(
             self._clock,
             first_timeout_s=self._server.first_text_timeout_s,
@@ -127,28 +127,28 @@ class Call:
         response.deliverBody(body)
         ending = await body.finished
         self._silent = body.received == 0
-        # A server that has said why it ended, and then says nothing, has ended.
+        # A server that falls silent after a finish reason has finished.
         return self.conclude(None if body.fell_silent and self._finish else ending)
 
     def give_up(self, why: Why, *, transient: bool) -> Breakdown | ModelError:
-        """Return the answer as far as it came, or a refusal if nothing did."""
+        """Return the partial answer, or an error if there is no text yet."""
         text = "".join(self._pieces)
         if text:
             return _interrupted(text, why)
         return unavailable(why, transient=transient)
 
     def _take(self, data: str) -> bool:
-        """Take the data of one event; tell whether nothing more is needed."""
-        said = data.strip()
-        if said == wire.DONE:
+        """Process the data of one event; return whether nothing more is needed."""
+        event = data.strip()
+        if event == wire.DONE:
             self._done = True
             return True
-        if not said:
+        if not event:
             return False
         try:
-            chunk = wire.parse_chunk(said, self._asked)
+            chunk = wire.parse_chunk(event, self._asked)
         except wire.Unintelligible as error:
-            # A heartbeat, or what a proxy adds: one such event says nothing about the others.
+            # A heartbeat, or something added by a proxy: the other events may still be fine.
             self._unintelligible = self._unintelligible or error.why
             self._damaged = error.why if error.is_damaged else None
             return error.is_damaged
@@ -169,8 +169,8 @@ class Call:
         if chunk.is_total and self._thoughts:
             thoughts = ""  # they were all sent already
         if thoughts or text:
-            self._begin()
-        self._judge_finish(chunk, goes_on=bool(text or thoughts))
+            self._cancel_timer()
+        self._judge_finish(chunk, continues=bool(text or thoughts))
         if thoughts:
             self._thoughts = True
             self._think(thoughts)
@@ -178,54 +178,54 @@ class Call:
         self._done = self._done or chunk.is_whole
         self._usages += chunk.has_usage
         if text or chunk.has_usage:
-            # Where every piece has one, it says nothing about the end.
+            # Usage on every piece is no sign of the end.
             is_first_usage = chunk.has_usage and self._usages == 1
-            self._usage_behind = is_first_usage and bool(self._sent or not text)
+            self._usage_is_last = is_first_usage and bool(self._received or not text)
         self._model = chunk.model or self._model
         self._prompt_tokens = chunk.prompt_tokens or self._prompt_tokens
         self._completion_tokens = chunk.completion_tokens or self._completion_tokens
         if text:
-            self._sent.append(text)
+            self._received.append(text)
             self._write(self._cleaner.feed(text))
 
     def _repeats(self, chunk: wire.Chunk) -> bool:
-        """Tell whether the text of `chunk` is all that was said already: a total is no piece."""
-        if not self._sent or chunk.is_total:
-            return bool(self._sent)
+        """Return whether `chunk` is a total that only repeats the text so far."""
+        if not self._received or chunk.is_total:
+            return bool(self._received)
         is_last = (
             bool(chunk.finish)
             or chunk.has_usage
-            or (len(chunk.text) >= LEAST_ECHO_CHARS and len(self._sent) > 1)
+            or (len(chunk.text) >= LEAST_ECHO_CHARS and len(self._received) > 1)
         )
-        least = LEAST_TOTAL_CHARS if len(self._sent) == 1 else LEAST_TOTAL_CHARS // 2
+        least = LEAST_TOTAL_CHARS if len(self._received) == 1 else LEAST_TOTAL_CHARS // 2
         if not is_last or len(chunk.text) < least:
             return False
-        return chunk.text == "".join(self._sent)
+        return chunk.text == "".join(self._received)
 
-    def _judge_finish(self, chunk: wire.Chunk, *, goes_on: bool) -> None:
-        """Take note of a finish reason, and of whether it can be trusted."""
-        if self._finish and goes_on:
-            self._goes_on, self._finish_is_trusted = True, False
+    def _judge_finish(self, chunk: wire.Chunk, *, continues: bool) -> None:
+        """Record a finish reason, and whether it can be trusted."""
+        if self._finish and continues:
+            self._continued, self._finish_is_trusted = True, False
         if not chunk.finish:
             return
         self._finish = chunk.finish
         self._finish_is_trusted = not (
-            self._goes_on
-            or goes_on
+            self._continued
+            or continues
             or not (self._pieces or self._cleaner.holds_text)
             or wire.of_tools(chunk.finish)
         )
 
     def _withdraw(self) -> None:
-        """Take back what was written: it was thoughts."""
+        """Withdraw the text so far, which turned out to be thoughts."""
         self._pieces.clear()
         self._chars = 0
         self._withdrawn = True
         self._on_withdrawn()
 
     def _think(self, piece: str) -> None:
-        """Pass on a piece of reasoning; halves of characters that were split are joined."""
-        piece = self._thinker.feed(piece)
+        """Pass on a piece of reasoning, joining characters that were split between pieces."""
+        piece = self._thought_joiner.feed(piece)
         if piece:
             self._on_thought(piece)
 
@@ -245,7 +245,7 @@ class Call:
         self._on_withdrawn = lambda: None
 
     def conclude(self, ending: Why | None) -> Completion | Breakdown | ModelError:
-        """Return what came of the call, whose stream ended early because of `ending`, if so."""
+        """Return the result of the call; `ending` is why the stream ended early, if it did."""
         self._write(self._cleaner.close())
         text = "".join(self._pieces)
         if self._model_error is not None:
@@ -255,24 +255,26 @@ class Call:
         if self._damaged is not None:
             return self.give_up(self._damaged, transient=True)
         if wire.moderated(self._finish):
-            return ModelError(FailureReason.CONTENT_FILTER, self._finished_so())
+            return ModelError(FailureReason.CONTENT_FILTER, self._finish_why())
         if wire.broken(self._finish):
-            return self.give_up(self._finished_so(), transient=True)
-        if not self._finish and text.strip() and (self._done or self._usage_behind):
-            self._finish = "stop"  # complete by every sign but one
+            return self.give_up(self._finish_why(), transient=True)
+        if not self._finish and text.strip() and (self._done or self._usage_is_last):
+            self._finish = "stop"  # complete except for the finish reason
         if ending is not None and not self._finish_is_trusted and not self._done:
             return self.give_up(ending, transient=True)
         if not self._finish and not self._done:
             if self._unintelligible is not None and not self._chunks:
                 return self.give_up(self._unintelligible, transient=True)
             if self._silent and not ending:
-                # How some servers say that the context is too long for them.
-                return ModelError(FailureReason.TOO_LONG, Why("an empty stream"))
-            return self.give_up(ending or Why("the stream ended without a finish"), transient=True)
+                # Some servers report a prompt that exceeds their context window like this.
+                return ModelError(FailureReason.TOO_LONG, Why("the stream was empty"))
+            return self.give_up(
+                ending or Why("the stream ended without a finish reason"), transient=True
+            )
         if not text.strip() and self._finish == "model_context_window_exceeded":
-            return ModelError(FailureReason.TOO_LONG, self._finished_so())
+            return ModelError(FailureReason.TOO_LONG, self._finish_why())
         if not text.strip() and not self._probe:
-            return self._nothing_written()
+            return self._no_text()
         return Completion(
             text=text,
             finish=Finish.LENGTH if wire.cut_short(self._finish) else Finish.STOP,
@@ -284,18 +286,19 @@ class Call:
             withdrawn=self._withdrawn,
         )
 
-    def _nothing_written(self) -> ModelError:
-        """Return why there is no text in an answer that came whole: to ask again would not help."""
+    def _no_text(self) -> ModelError:
+        """Return why a complete answer has no text; asking again would not help."""
         if self._elsewhere:
-            reason = _ELSEWHERE[self._elsewhere]
-            return ModelError(reason, Why(f"nothing but {self._elsewhere}"))
+            reason = _NON_TEXT_REASONS[self._elsewhere]
+            return ModelError(reason, Why(f"the answer contains only {self._elsewhere}"))
         if self._thoughts or self._cleaner.thought:
             full = wire.cut_short(self._finish)
-            why = Why("nothing but thoughts" + (", max_tokens went into thinking" if full else ""))
+            spent = ": thinking used up max_tokens" if full else ""
+            why = Why(f"the answer contains only thoughts{spent}")
             return ModelError(FailureReason.ONLY_THOUGHTS, why)
         return ModelError(FailureReason.EMPTY, Why("the answer is empty"))
 
-    def _finished_so(self) -> Why:
+    def _finish_why(self) -> Why:
         return Why(f"finish_reason {code(self._finish)}")
 
 

@@ -1,4 +1,4 @@
-"""Make what a model writes fit to be shown. Pure."""
+"""Clean up what a model writes so that it can be shown. Pure."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from wxgptd.llm.pictures import PictureFilter
 from wxgptd.llm.thoughts import Parting
 
 _FORBIDDEN = re.compile(f"[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|{bidi.CONTROLS}")
-"""What XML cannot carry, and controls that would reorder the text around them."""
+"""Characters that XML cannot carry, and controls that would reorder the text around them."""
 
 
 class Joiner:
-    """Joins characters that were split over pieces, and drops what nobody can show."""
+    """Joins characters that were split between pieces, and drops those that cannot be shown."""
 
     def __init__(self) -> None:
         self._surrogate = ""
 
     def feed(self, piece: str) -> str:
-        """Return what of `piece`, and of what was held back before, can be shown."""
+        """Return the text that can now be shown, given the next `piece`."""
         return _FORBIDDEN.sub("", self.join(piece))
 
     def join(self, piece: str) -> str:
-        """Return `piece` with what was held back before, but for half a character at its end."""
+        """Return what was held back plus `piece`, holding back half a character at its end."""
         piece = self._surrogate + piece
         self._surrogate = ""
         if piece and "\ud800" <= piece[-1] <= "\udbff":
@@ -35,12 +35,12 @@ class Joiner:
 
 
 class Cleaner:
-    """Makes an answer fit to be shown, piece by piece.
+    """Cleans up an answer, piece by piece, so that it can be shown.
 
-    Leaves out thoughts, pictures, and what neither XML nor a reader can take; joins the halves of
-    characters that were split over pieces; drops white space before the first word.
+    Removes thoughts, pictures, characters that cannot be shown, and white space before the first
+    word; joins characters that were split between pieces.
 
-    What it takes for thoughts goes to `on_thought` as it comes; for `on_withdrawn` see `Parting`.
+    Thoughts go to `on_thought` as they arrive; for `on_withdrawn`, see `Parting`.
     """
 
     def __init__(
@@ -51,51 +51,51 @@ class Cleaner:
         self._on_thought = on_thought
         self._on_withdrawn = on_withdrawn
         self._joiner = Joiner()
-        self._parting = Parting(self._tell_thought, self._withdraw)
+        self._parting = Parting(self._forward_thought, self._withdraw)
         self._pictures = PictureFilter()
-        self._begun = False
+        self._started = False
 
     @property
     def thought(self) -> bool:
-        """Whether there were thoughts."""
+        """Whether there were any thoughts."""
         return self._parting.thought
 
     @property
     def holds_text(self) -> bool:
-        """Whether some of the answer is held back, because it may be a mark or a picture."""
+        """Whether part of the answer is held back because it may be a mark or a picture."""
         return self._parting.holds_answer or self._pictures.holds
 
     def feed(self, piece: str) -> str:
-        """Return what of `piece`, and of what was held back before, can be shown."""
-        text = self._parting.feed(self._joiner.join(piece))  # which may begin all over
+        """Return the text that can now be shown, given the next `piece`."""
+        text = self._parting.feed(self._joiner.join(piece))  # may call _withdraw
         return self._show(self._pictures.feed(text))
 
     def close(self) -> str:
-        """Return what was held back and turned out to be plain text."""
+        """Return the held-back text that turned out to be plain text."""
         text = self._parting.close()
         return self._show(self._pictures.feed(text) + self._pictures.close())
 
     def release(self) -> None:
-        """Drop the callbacks, which hold on to the question and its pictures.
+        """Drop the callbacks, which keep the question and its pictures alive.
 
-        The cleaner and its parting refer to each other: only garbage collection would free it.
+        The cleaner and its parting refer to each other, so only the garbage collector frees them.
         """
         self._on_thought = lambda _: None
         self._on_withdrawn = lambda: None
 
-    def _tell_thought(self, piece: str) -> None:
-        shown = _FORBIDDEN.sub("", piece)
-        if shown:
-            self._on_thought(shown)
+    def _forward_thought(self, piece: str) -> None:
+        text = _FORBIDDEN.sub("", piece)
+        if text:
+            self._on_thought(text)
 
     def _withdraw(self) -> None:
-        self._begun = False
+        self._started = False
         self._pictures = PictureFilter()
         self._on_withdrawn()
 
     def _show(self, text: str) -> str:
         text = _FORBIDDEN.sub("", text)
-        if not self._begun:
+        if not self._started:
             text = text.lstrip()
-            self._begun = bool(text)
+            self._started = bool(text)
         return text

@@ -1,8 +1,10 @@
-"""Ask a model server, and read its answer as it comes. Implements `wxgptd.ports.models.ChatModel`.
+"""Ask a model server and read its answer as it arrives.
 
-Asks again only where that can help (a server that is busy, down or unreachable, before the
-first word of an answer), and only as long as the caller says: past the reply window the user is
-better served by a sentence. Time and size are bounded, whatever the server does.
+Implements `wxgptd.ports.models.ChatModel`.
+
+Retries only where that can help (the server is busy, down or unreachable, and the answer has not
+begun), and only for as long as the caller allows: after the reply window, an error message serves
+the user better. Time and size are bounded, whatever the server does.
 """
 
 from __future__ import annotations
@@ -41,21 +43,21 @@ log = Logger()
 MAX_RETRIES = 2
 
 THE_DAEMON = 0
-"""Who asks in a probe; users are told apart by other numbers."""
+"""The asker of a probe; users have other numbers."""
 
 MAX_ERROR_BYTES = 64 * 1024
-"""How much of an error is worth reading."""
+"""How much of an error response is read."""
 
 
 def key_headers(auth: str, api_key: str) -> dict[str, str]:
-    """Return the header that shows the key: `bearer` for most, `api-key` for Azure."""
+    """Return the header with the key: `auth` is `bearer` for most servers, `api-key` for Azure."""
     if not api_key:
         return {}
     return {"api-key": api_key} if auth == "api-key" else {"authorization": f"Bearer {api_key}"}
 
 
 class Model:
-    """The models of one server that one assistant has: `wxgptd.ports.models.ChatModel`."""
+    """The models that one assistant uses on one server: `wxgptd.ports.models.ChatModel`."""
 
     def __init__(
         self,
@@ -81,61 +83,61 @@ class Model:
         on_thought: Callable[[str], None] = ignore,
         on_withdrawn: Callable[[], None] = lambda: None,
     ) -> Deferred[Completion | Breakdown]:
-        """Have `prompt` answered; see `wxgptd.ports.models.ChatModel`."""
-        told = Takers(on_text, on_thought, on_withdrawn)
-        return Deferred.fromCoroutine(self._ask(prompt, told))
+        """Send `prompt` to the model; see `wxgptd.ports.models.ChatModel`."""
+        callbacks = Takers(on_text, on_thought, on_withdrawn)
+        return Deferred.fromCoroutine(self._ask(prompt, callbacks))
 
     def condition(self) -> str:
-        """Return how the endpoint and its models do, in words; `ok` if all is well."""
+        """Return the state of the endpoint and its models in words; `ok` if all is well."""
         breakers = self._endpoint.breaker, *map(self._endpoint.model, sorted(self._names))
-        return "; ".join(one.state for one in breakers if one.open) or "ok"
+        return "; ".join(breaker.state for breaker in breakers if breaker.open) or "ok"
 
     def last_failure(self) -> str:
-        """Return what came of the last call if it failed; see `wxgptd.ports.models.ChatModel`."""
+        """Return why the last call failed, if it did; see `wxgptd.ports.models.ChatModel`."""
         if self._failure is None:
             return ""
         at, why = self._failure
         return f"{why}, {self._clock.seconds() - at:.0f} s ago"
 
     def circuit_open(self) -> bool:
-        """Tell whether the circuit breaker is open; see `wxgptd.ports.models.ChatModel`."""
+        """Return whether the circuit breaker is open; see `wxgptd.ports.models.ChatModel`."""
         breakers = self._endpoint.breaker, self._endpoint.model(self._server.model)
-        return any(one.open for one in breakers)
+        return any(breaker.open for breaker in breakers)
 
-    async def _ask(self, prompt: Prompt, told: Takers) -> Completion | Breakdown:
+    async def _ask(self, prompt: Prompt, callbacks: Takers) -> Completion | Breakdown:
         name = prompt.model or self._server.model
         self._names.add(name)
         if not prompt.probe:
-            await self._look_again(name)
+            await self._probe_if_due(name)
             for breaker in (self._endpoint.breaker, self._endpoint.model(name)):
                 if breaker.open is not None:
                     detail = f"{breaker.name}: circuit breaker open"
                     return Breakdown(reason=breaker.open, text="", detail=detail)
-        result = self._censored(await self._insist(prompt, told))
-        self._failure = None if isinstance(result, Completion) else self._failed(result)
+        result = self._redacted(await self._ask_with_retries(prompt, callbacks))
+        self._failure = None if isinstance(result, Completion) else self._failure_record(result)
         if prompt.probe:
             self._judge(result, name)
         else:
-            result = await self._note(result, name, prompt.asker)
+            result = await self._record(result, name, prompt.asker)
         return _breakdown(result) if isinstance(result, ModelError) else result
 
-    def _failed(self, result: Breakdown | ModelError) -> tuple[float, str]:
+    def _failure_record(self, result: Breakdown | ModelError) -> tuple[float, str]:
         why = result.logged if isinstance(result, Breakdown) else result.why.said
         return self._clock.seconds(), f"{result.reason}: {why}"
 
-    # What a call says about the server: see `breaker.py`.
+    # What the result of a call means for the breakers: see `breaker.py`.
 
-    async def _look_again(self, name: str) -> None:
+    async def _probe_if_due(self, name: str) -> None:
         """Probe a server whose breaker has been open for long enough."""
         breakers = self._endpoint.breaker, self._endpoint.model(name)
-        closed_or_due = all(one.due or not one.open for one in breakers)
-        if closed_or_due and any(one.due for one in breakers):
+        closed_or_due = all(breaker.due or not breaker.open for breaker in breakers)
+        if closed_or_due and any(breaker.due for breaker in breakers):
             await self._endpoint.probed(name, partial(self._probe, name))
 
-    async def _note(
+    async def _record(
         self, result: Completion | Breakdown | ModelError, name: str, asker: int
     ) -> Completion | Breakdown | ModelError:
-        """Note what came of a user's call, and have the server probed where that is suspicious."""
+        """Record the result of a user's call, and probe the server if the result is suspicious."""
         endpoint, model = self._endpoint.breaker, self._endpoint.model(name)
         if isinstance(result, Completion):
             endpoint.succeeded()
@@ -146,35 +148,35 @@ class Model:
             endpoint.succeeded()
             model.failed(asker, FailureReason.UNAVAILABLE, result.logged, vouched=vouched)
         elif result.blame in (Blame.NOBODY, Blame.QUESTION):
-            return result  # one user's refused questions must not hide what others meet
+            return result  # one user's rejected questions must not hide failures of others
         elif result.transient or result.slow:
             at_fault = endpoint if result.blame is Blame.ENDPOINT else model
             at_fault.failed(asker, result.reason, result.why.said, vouched=vouched)
         else:
-            return await self._question(result, name)
+            return await self._verify(result, name)
         if endpoint.suspected or model.suspected:
             self._endpoint.begin_probe(name, partial(self._probe, name))
         return result
 
-    async def _question(self, error: ModelError, name: str) -> ModelError:
-        """Find out whether a server refuses everybody, or this question alone."""
+    async def _verify(self, error: ModelError, name: str) -> ModelError:
+        """Find out whether the server rejects every request or only this question."""
         await self._endpoint.probed(name, partial(self._probe, name))
         passed_s = self._endpoint.passed_s_ago(name)
         if passed_s is not None:
-            said = f"{error.why.said}, but a probe was answered {passed_s:.0f} s ago"
+            said = f"{error.why.said}, but a probe succeeded {passed_s:.0f} s ago"
             why = error.why._replace(said=said)
             return replace(error, reason=FailureReason.UNAVAILABLE, why=why)
         return error
 
     async def _probe(self, name: str) -> None:
-        """Ask for one token, and judge the server by that."""
+        """Ask for one token, and judge the server by the result."""
         prompt = Prompt(messages=(Message("user", "1"),), model=name, probe=True)
-        self._judge(self._censored(await self._insist(prompt, NOBODY)), name)
+        self._judge(self._redacted(await self._ask_with_retries(prompt, NOBODY)), name)
 
     def _judge(self, result: Completion | Breakdown | ModelError, name: str) -> None:
-        """Open or close the breakers by what came of a probe."""
+        """Open or close the breakers according to the result of a probe."""
         endpoint, model = self._endpoint.breaker, self._endpoint.model(name)
-        # Without an error there was an answer, if only the beginning of one.
+        # Without an error, there was at least the beginning of an answer.
         blame = result.blame if isinstance(result, ModelError) else Blame.QUESTION
         if blame is not Blame.ENDPOINT:
             endpoint.passed()
@@ -184,72 +186,74 @@ class Model:
             return
         assert isinstance(result, ModelError)
         at_fault = endpoint if blame is Blame.ENDPOINT else model
-        passing = result.transient or result.slow
-        if passing and not at_fault.open and not at_fault.suspected:
-            # One that another try may pass is one failure more, and no verdict.
+        may_recover = result.transient or result.slow
+        if may_recover and not at_fault.open and not at_fault.suspected:
+            # If another probe may succeed, this is just one more failure and not a verdict.
             at_fault.failed(THE_DAEMON, result.reason, str(result.why))
         else:
             at_fault.trip(result.reason, str(result.why))
 
-    async def _insist(self, prompt: Prompt, told: Takers) -> Completion | Breakdown | ModelError:
-        """Ask, and ask again where that can help, as long as there is time."""
+    async def _ask_with_retries(
+        self, prompt: Prompt, callbacks: Takers
+    ) -> Completion | Breakdown | ModelError:
+        """Ask, and retry where that can help, as long as there is time."""
         began = self._clock.seconds()
         retries = 0
         while True:
-            sent = self._parameters.sent(probe=prompt.probe)
-            result = await self._attempt(prompt, sent, told, began)
+            parameters = self._parameters.sent(probe=prompt.probe)
+            result = await self._attempt(prompt, parameters, callbacks, began)
             if isinstance(result, Completion | Breakdown):
                 return result
             change = ""
             if result.complaint:
-                change = self._parameters.give_way(result.complaint, sent, prompt.words)
+                change = self._parameters.give_way(result.complaint, parameters, prompt.words)
             if change:
                 log.info("{assistant}: {change}", assistant=self._server.name, change=change)
                 continue
             delay = max(result.retry_after_s, 0.4 * 2**retries * (1 + self._jitter()))
-            late = self._clock.seconds() + delay > began + prompt.retry_for_s
-            if not result.transient or retries == MAX_RETRIES or late:
+            is_too_late = self._clock.seconds() + delay > began + prompt.retry_for_s
+            if not result.transient or retries == MAX_RETRIES or is_too_late:
                 return result
             retries += 1
             log.info(
-                "{assistant}: asking again in {delay:.1f} s: {detail}",
+                "{assistant}: retrying in {delay:.1f} s: {detail}",
                 assistant=self._server.name,
                 delay=delay,
-                detail=self._censor(result.why.said),
+                detail=self._redact(result.why.said),
                 bounded_as=f"again {self._server.name}",
             )
             await deferLater(self._clock, delay)
 
     async def _attempt(
-        self, prompt: Prompt, sent: Mapping[str, object], told: Takers, began: float
+        self, prompt: Prompt, parameters: Mapping[str, object], callbacks: Takers, began: float
     ) -> Completion | Breakdown | ModelError:
-        """Ask once; what takes too long, in all or to begin, is given up."""
-        call = Call(self._clock, began, told, prompt, self._server)
-        left = began + self._server.total_timeout_s - self._clock.seconds()
-        running = Deferred.fromCoroutine(self._call(call, prompt, sent))
+        """Ask once, and time out if the answer takes too long to begin or to finish."""
+        call = Call(self._clock, began, callbacks, prompt, self._server)
+        left_s = began + self._server.total_timeout_s - self._clock.seconds()
+        running = Deferred.fromCoroutine(self._call(call, prompt, parameters))
         if prompt.first_token_within_s:
             begin_by = began + prompt.first_token_within_s
             call.expect_within(max(begin_by - self._clock.seconds(), 0.0), running)
         try:
-            return await running.addTimeout(max(left, 0.0), self._clock, _too_long)
+            return await running.addTimeout(max(left_s, 0.0), self._clock, _timed_out)
         except TookTooLong:
             if call.slow:
-                why = Why(f"not begun within {prompt.first_token_within_s:.1f} s")
-                # Slow is not broken, and no sign of health either.
+                why = Why(f"no first token within {prompt.first_token_within_s:.1f} s")
+                # A slow server is not broken, but this is no evidence of health either.
                 down = FailureReason.UNAVAILABLE
                 return ModelError(down, why, blame=Blame.NOBODY)
             if call.answered:
-                return call.conclude(None)  # it is complete; only the connection was kept open
+                return call.conclude(None)  # complete; the server only kept the connection open
             seconds = self._server.total_timeout_s
             return call.give_up(Why(f"not finished within {seconds:g} s"), transient=False)
         finally:
             call.release()
 
     async def _call(
-        self, call: Call, prompt: Prompt, sent: Mapping[str, object]
+        self, call: Call, prompt: Prompt, parameters: Mapping[str, object]
     ) -> Completion | Breakdown | ModelError:
         server = self._server
-        body = wire.request_body(prompt.model or server.model, prompt.messages, sent)
+        body = wire.request_body(prompt.model or server.model, prompt.messages, parameters)
         headers = {
             "content-type": "application/json",
             "accept": "text/event-stream, application/json",
@@ -259,13 +263,13 @@ class Model:
         try:
             response = await self._http.post(
                 server.url, data=body, headers=headers, unbuffered=True, allow_redirects=False
-            ).addTimeout(server.first_text_timeout_s, self._clock, _too_long)
+            ).addTimeout(server.first_text_timeout_s, self._clock, _timed_out)
         except TookTooLong:
             if call.slow:
                 raise
             seconds = server.first_text_timeout_s
-            return _late(f"no response within {seconds:g} s")
-        except Exception as error:  # noqa: BLE001 (name resolution, TLS, resets: all alike here)
+            return _timeout_error(f"no response within {seconds:g} s")
+        except Exception as error:  # noqa: BLE001 (name resolution, TLS, resets: treated alike)
             if was_cancelled(error):
                 raise CancelledError from None
             down = FailureReason.UNAVAILABLE
@@ -279,34 +283,34 @@ class Model:
         response.deliverBody(reader)
         body = (await reader.finished).decode("utf-8", "replace")
         model_error = classify(response.code, body, retry_after(response), words)
-        asked = shown_url(self._server.url)
+        url = shown_url(self._server.url)
         if response.code == 404:
-            wrong = model_error.reason is FailureReason.MISCONFIGURED
-            doubt = "is `model` right?" if wrong else "is /v1 missing from base_url?"
-            said = f"{model_error.why.said} (asked {asked}: {doubt})"
+            is_unknown_model = model_error.reason is FailureReason.MISCONFIGURED
+            question = "is `model` right?" if is_unknown_model else "is /v1 missing from base_url?"
+            said = f"{model_error.why.said} (requested {url}; {question})"
             return replace(model_error, why=model_error.why._replace(said=said))
         if 300 <= response.code < 400:
             location = response.headers.getRawHeaders(b"location", [b"?"])[0]
-            where = printable(shown_url(location.decode("latin-1")))
-            said = f"HTTP {response.code}: redirected, which is never followed"
-            return replace(model_error, why=Why(said, f"to {where}"))
+            target = printable(shown_url(location.decode("latin-1")))
+            said = f"HTTP {response.code}: redirect not followed"
+            return replace(model_error, why=Why(said, f"Location: {target}"))
         return model_error
 
-    def _censored(
+    def _redacted(
         self, result: Completion | Breakdown | ModelError
     ) -> Completion | Breakdown | ModelError:
         if isinstance(result, ModelError):
-            why = Why(self._censor(result.why.said), self._censor(result.why.quoted))
+            why = Why(self._redact(result.why.said), self._redact(result.why.quoted))
             return replace(result, why=why)
         if isinstance(result, Breakdown):
-            detail, summary = self._censor(result.detail), self._censor(result.summary)
+            detail, summary = self._redact(result.detail), self._redact(result.summary)
             return replace(result, detail=detail, summary=summary)
         return result
 
-    def _censor(self, detail: str) -> str:
+    def _redact(self, detail: str) -> str:
         for secret in self._server.secrets:
             detail = detail.replace(secret, "***")
-            # A detail that is cut may end in the beginning of one.
+            # A truncated detail may end with the first part of a secret.
             for size in range(min(len(secret) - 1, len(detail)), 5, -1):
                 if detail.endswith(secret[:size]):
                     detail = detail[:-size] + "***"
@@ -326,19 +330,19 @@ def _breakdown(error: ModelError) -> Breakdown:
 
 
 def _why(error: BaseException) -> Why:
-    """Return why there was no response. What a server sent instead of one may quote the prompt."""
+    """Return why there was no response; whatever the server sent instead may quote the prompt."""
     cause = cause_of(error)
-    ours = OSError, neterror.ConnectError, neterror.ConnectionClosed, neterror.DNSLookupError
-    if isinstance(cause, ours):
+    local = OSError, neterror.ConnectError, neterror.ConnectionClosed, neterror.DNSLookupError
+    if isinstance(cause, local):
         return Why(reason_of(error))
     return Why(type(cause).__name__, printable(str(cause)))
 
 
-def _late(said: str) -> ModelError:
-    """Return that nothing came in time: asking once more would take as long again."""
+def _timeout_error(said: str) -> ModelError:
+    """Return the error for a response that is late: a retry would take just as long."""
     return unavailable(Why(said), transient=False)
 
 
-def _too_long(_value: object, _timeout: float) -> Failure:
-    """Whatever a client makes of being cancelled: its time was over."""
+def _timed_out(_value: object, _timeout: float) -> Failure:
+    """Report a timeout, however the client reports the cancellation."""
     return Failure(TookTooLong())

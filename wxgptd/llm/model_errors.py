@@ -1,7 +1,7 @@
-"""What a server's refusals and failures mean. Pure.
+"""What the errors and failures of model servers mean. Pure.
 
-The order in which an error is recognised follows what real servers send (docs of the providers,
-and llama.cpp, vLLM and one-api as measured).
+The order of the checks follows what real servers send (according to the providers' docs, and as
+measured with llama.cpp, vLLM and one-api).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wxgptd.loose import Json, JsonView, Result
 
 
 class Blame(StrEnum):
-    """What a failure says something about: what the next one to ask would meet, too."""
+    """What a failure is about, and so whether the next caller would run into it too."""
 
     NOBODY = "nobody"
     QUESTION = "question"
@@ -27,11 +27,11 @@ class Blame(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelError:
-    """The server refuses or fails; `transient` if asking again may help.
+    """The server rejected the request or failed; `transient` if a retry may help.
 
-    `complaint` is what the server says where it is about the request, so that another one may do.
-    `context_limit` is how many tokens the server says that it takes, or 0. `blame` says whom it
-    speaks of; `slow` that it took too long, which another time need not.
+    `complaint` is the server's message if it is about the request, so that changing the request may
+    help. `context_limit` is the context window in tokens if the server states it, or 0. `blame` is
+    what the failure is about; `slow` is set if it took too long (the next call may not).
     """
 
     reason: FailureReason
@@ -44,7 +44,7 @@ class ModelError:
     slow: bool = False
 
 
-# What errors mean. Codes are looked for where codes stand; sentences where people read them.
+# What errors mean. Codes are only searched for in code fields, sentences only in messages.
 
 _BUSY_CODES = frozenset({"rate_limit_exceeded", "1302", "1303", "1305", "1312"})
 _BUSY = re.compile(
@@ -73,7 +73,7 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _MISCONFIGURED_CODES = frozenset({"invalid_api_key", "no_db_connection"})
-"""The latter is what LiteLLM says to a key that it does not know."""
+"""`no_db_connection` is what LiteLLM returns for an unknown key."""
 
 _NO_MODEL_CODES = frozenset(
     {
@@ -94,28 +94,28 @@ _FILTERED = re.compile(
 )
 
 
-_TOO_MANY_ASKED_FOR = re.compile(r"max_(?:completion_)?tokens\W{0,4} is too large", re.IGNORECASE)
-"""Some servers speak of the context's length as well, where the answer's is meant."""
+_MAX_TOKENS_TOO_LARGE = re.compile(r"max_(?:completion_)?tokens\W{0,4} is too large", re.IGNORECASE)
+"""Some servers also mention the context length when they mean the length of the answer."""
 
 
 def classify(status: int, body: str, retry_after_s: float = 0.0, asked: str = "") -> ModelError:
     """Return what an error response means. `status` is 200 for an error inside a stream.
 
-    `asked` is what the user wrote: words that a server only repeats from it mean nothing.
+    `asked` is what the user wrote: words that a server merely repeats from it are ignored.
     """
     why = _why(status, body)
     if status == 200:
-        # What some servers would have said by a status, had they not begun to stream.
-        status = next((int(one) for one in _error_codes(body) if _STATUS.fullmatch(one)), 200)
-    if _is_about_the_model(status, body, asked):
+        # Once a stream has begun, some servers send the status as an error code.
+        status = next((int(value) for value in _error_codes(body) if _STATUS.fullmatch(value)), 200)
+    if _is_unknown_model(status, body, asked):
         return ModelError(FailureReason.MISCONFIGURED, why, blame=Blame.MODEL)
     reason = _by_status(status)
-    if status in (400, 422) and _TOO_MANY_ASKED_FOR.search(body):
+    if status in (400, 422) and _MAX_TOKENS_TOO_LARGE.search(body):
         return ModelError(FailureReason.UNAVAILABLE, why, complaint=body[:4_000])
     if reason is None and status < 500:
         reason = _by_content(body, asked)
     if reason is FailureReason.BUSY or (reason is None and status == 429):
-        retry_after_s = retry_after_s or _said_wait_s(body, asked)
+        retry_after_s = retry_after_s or _stated_wait_s(body, asked)
         return ModelError(FailureReason.BUSY, why, transient=True, retry_after_s=retry_after_s)
     if reason is FailureReason.TOO_LONG:
         return ModelError(reason, why, context_limit=context_limit(body, asked))
@@ -131,17 +131,17 @@ def classify(status: int, body: str, retry_after_s: float = 0.0, asked: str = ""
     return ModelError(down, why, transient, retry_after_s, blame=Blame.MODEL)
 
 
-def _is_about_the_model(status: int, body: str, asked: str) -> bool:
-    """Tell whether the server knows no such model: `model` is wrong, and not the address."""
+def _is_unknown_model(status: int, body: str, asked: str) -> bool:
+    """Return whether the server does not know the model: `model` is wrong, not the address."""
     if _error_codes(body) & _NO_MODEL_CODES:
         return status in (200, 400, 404, 422, 503)
     asked = asked.lower()
-    found = _NO_MODEL.finditer(error_sentence(body)) if status in (400, 404, 422) else ()
-    return any(one[0].lower() not in asked for one in found)
+    matches = _NO_MODEL.finditer(error_sentence(body)) if status in (400, 404, 422) else ()
+    return any(match[0].lower() not in asked for match in matches)
 
 
 def unavailable(why: Why, *, transient: bool) -> ModelError:
-    """Return that a model gives no answer; unless that is `transient`, it took too long."""
+    """Return the error for a model that did not answer; unless `transient`, it was too slow."""
     return ModelError(
         FailureReason.UNAVAILABLE, why, transient, blame=Blame.MODEL, slow=not transient
     )
@@ -168,18 +168,18 @@ _UNITS_S = {
 }  # fmt: skip
 
 
-def _said_wait_s(body: str, asked: str) -> float:
-    """Return how many seconds an error asks to wait for in words, or 0; a day at most."""
-    body = f"{body}\n{error_sentence(body)}"  # which may have Chinese in escapes
-    all_found = (*_WAIT.finditer(body), *_WAIT_THEN.finditer(body))
-    found = next((one for one in all_found if one[0] not in asked), None)
-    if found is None:
+def _stated_wait_s(body: str, asked: str) -> float:
+    """Return how many seconds an error's text asks to wait, at most one day; 0 if none."""
+    body = f"{body}\n{error_sentence(body)}"  # Chinese may be escaped in the raw body
+    matches = (*_WAIT.finditer(body), *_WAIT_THEN.finditer(body))
+    wait = next((match for match in matches if match[0] not in asked), None)
+    if wait is None:
         return 0.0
-    parts = _PART.findall(found["time"])
+    parts = _PART.findall(wait["time"])
     return min(sum(float(number) * _UNITS_S[unit.lower()] for number, unit in parts), 86_400.0)
 
 
-_LIMIT = re.compile(
+_CONTEXT_LIMIT = re.compile(
     r"(?:maximum context length|context length is only|available context size|range of input "
     r"length should be|model token limit|n_ctx)[^0-9]{0,40}?(?:\[1, ?)?([0-9][0-9,]{2,10})",
     re.IGNORECASE,
@@ -187,27 +187,27 @@ _LIMIT = re.compile(
 
 
 def context_limit(body: str, asked: str = "") -> int:
-    """Return how many tokens the server says that it takes, or 0 if it does not say."""
-    found = next((one for one in _LIMIT.finditer(body) if one[0] not in asked), None)
-    return int(found[1].replace(",", "")) if found is not None else 0
+    """Return the context window in tokens that the server states in an error, or 0."""
+    limit = next((match for match in _CONTEXT_LIMIT.finditer(body) if match[0] not in asked), None)
+    return int(limit[1].replace(",", "")) if limit is not None else 0
 
 
 def _by_content(body: str, asked: str) -> FailureReason | None:
-    """Return what an error says in its own fields: words of the user's among them do not count."""
+    """Return what an error's own fields mean, ignoring words quoted from the user."""
     text, asked = error_sentence(body), asked.lower()
     codes = _error_codes(body)
     if codes & _BUSY_CODES:
-        return FailureReason.BUSY  # whose sentences speak of billing, too
+        return FailureReason.BUSY  # the sentences of these errors mention billing too
     if codes & _MISCONFIGURED_CODES:
         return FailureReason.MISCONFIGURED
-    for known, pattern, reason in (
+    for known_codes, pattern, reason in (
         (_TOO_LONG_CODES, _TOO_LONG, FailureReason.TOO_LONG),
         (_FILTERED_CODES, _FILTERED, FailureReason.CONTENT_FILTER),
         (_QUOTA_CODES, _QUOTA, FailureReason.QUOTA),
         (_BUSY_CODES, _BUSY, FailureReason.BUSY),
     ):
-        named = codes & known or any(pattern.search(code) for code in codes)
-        if named or any(one[0].lower() not in asked for one in pattern.finditer(text)):
+        has_code = codes & known_codes or any(pattern.search(code) for code in codes)
+        if has_code or any(match[0].lower() not in asked for match in pattern.finditer(text)):
             return reason
     return None
 
@@ -215,81 +215,84 @@ def _by_content(body: str, asked: str) -> FailureReason | None:
 _STATUS = re.compile(r"[45][0-9]{2}")
 
 
-_SENTENCES = (
+_MESSAGE_FIELDS = (
     "message", "error_message", "error_msg", "errmsg", "err_msg", "status_msg", "msg", "err",
     "detail",
 )  # fmt: skip
-_CODES = ("code", "error_code", "errcode", "err_code", "status_code")
-_TYPES = ("type", "error_type")
-_GOOD = frozenset(
+_CODE_FIELDS = ("code", "error_code", "errcode", "err_code", "status_code")
+_TYPE_FIELDS = ("type", "error_type")
+_SUCCESS = frozenset(
     {
         "", "0", "200", "success", "succeeded", "ok", "none", "null", "heartbeat", "ping", "pong",
         "keep-alive", "keepalive",
     }
 )  # fmt: skip
-"""What codes and sentences say where all is well."""
-_SENTENCES_OF_ERRORS = ("error_message", "error_msg", "errmsg", "err_msg")
-"""Names that say what they are even beside a choice."""
+"""Codes and sentences that servers send when all is well."""
+_ERROR_MESSAGE_FIELDS = ("error_message", "error_msg", "errmsg", "err_msg")
+"""Fields that mean an error even next to a choice."""
 
 
 def is_error(said: JsonView, *, has_answer: bool) -> bool:
-    """Tell whether an object in a 200 is an error; `has_answer` if there is a choice in it.
+    """Return whether an object in a 200 is an error; `has_answer` if it contains a choice.
 
-    Gateways say that there is none by an error that is empty, or by a code that is good.
+    Gateways signal success with an empty error, or with a code that means success.
     """
     error = _error(said)
     if isinstance(error, dict):
         codes = _codes(error)
-        if codes - _GOOD or (not codes and (_sentence(error) or error.get("type"))):
+        if codes - _SUCCESS or (not codes and (_message(error) or error.get("type"))):
             return True
-    if isinstance(error, str) and error.strip().lower() not in _GOOD:
+    if isinstance(error, str) and error.strip().lower() not in _SUCCESS:
         return True
     if has_answer:
-        words = (said.get(name) for name in _SENTENCES_OF_ERRORS)
-        told = any(isinstance(one, str) and one.lower() not in _GOOD for one in words)
-        return told or bool(_codes(_base(said)) - _GOOD)
+        messages = (said.get(name) for name in _ERROR_MESSAGE_FIELDS)
+        has_message = any(
+            isinstance(message, str) and message.lower() not in _SUCCESS for message in messages
+        )
+        return has_message or bool(_codes(_base(said)) - _SUCCESS)
     for place in (said, _base(said)):
         codes = _codes(place)
-        if codes - _GOOD or (_sentence(place) and not codes):
+        if codes - _SUCCESS or (_message(place) and not codes):
             return True
     return False
 
 
-def _error(said: JsonView) -> Result:
-    """Return what an object has as its error: of its own, or of its first choice."""
-    if said.get("error"):
-        return said["error"]
-    errors = said.get("errors")
+def _error(parsed: JsonView) -> Result:
+    """Return the error in an object, or in its first choice."""
+    if parsed.get("error"):
+        return parsed["error"]
+    errors = parsed.get("errors")
     if isinstance(errors, list) and errors:
         return errors[0]
-    choices = said.get("choices")
+    choices = parsed.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     return choice.get("error") if isinstance(choice, dict) else None
 
 
-def _base(said: JsonView) -> JsonView:
-    base = said.get("base_resp")
+def _base(parsed: JsonView) -> JsonView:
+    base = parsed.get("base_resp")
     return base if isinstance(base, dict) else {}
 
 
 def _codes(place: JsonView) -> set[str]:
-    found = (place.get(name) for name in _CODES)
-    return {str(code).lower() for code in found if isinstance(code, str | int)}
+    values = (place.get(name) for name in _CODE_FIELDS)
+    return {str(code).lower() for code in values if isinstance(code, str | int)}
 
 
-def _sentence(place: JsonView) -> str:
-    """Return what an object says in words, unless that is that all is well."""
-    found = (place.get(name) for name in _SENTENCES)
-    return next((one for one in found if isinstance(one, str) and one.lower() not in _GOOD), "")
+def _message(place: JsonView) -> str:
+    """Return the message of an object, unless the message is that all is well."""
+    values = (place.get(name) for name in _MESSAGE_FIELDS)
+    sentences = (value for value in values if isinstance(value, str))
+    return next((sentence for sentence in sentences if sentence.lower() not in _SUCCESS), "")
 
 
 def _error_codes(body: str) -> set[str]:
-    """Return what stands in an error body where codes do."""
-    said = _object(body)
-    error = _error(said)
-    places = (said, _base(said), error if isinstance(error, dict) else {})
-    types = (place.get(name) for place in places for name in _TYPES)
-    return {str(one).lower() for one in types if isinstance(one, str)} | {
+    """Return the values of an error body's code and type fields."""
+    parsed = _parse_object(body)
+    error = _error(parsed)
+    places = (parsed, _base(parsed), error if isinstance(error, dict) else {})
+    types = (place.get(name) for place in places for name in _TYPE_FIELDS)
+    return {str(value).lower() for value in types if isinstance(value, str)} | {
         code for place in places for code in _codes(place)
     }
 
@@ -307,31 +310,36 @@ def _by_status(status: int) -> FailureReason | None:
 
 
 def error_sentence(body: str) -> str:
-    """Return the message of an error body from wherever servers put it, else all of the body."""
-    said = _object(body)
-    error = _error(said)
-    if isinstance(error, dict) and (_sentence(error) or _codes(error) or error.get("type")):
-        return _sentence(error)
-    found = _sentence(said) or _sentence(_base(said))
-    return found or (error if isinstance(error, str) else body)
+    """Return the message of an error body, wherever the server put it, or else the whole body."""
+    parsed = _parse_object(body)
+    error = _error(parsed)
+    if isinstance(error, dict) and (_message(error) or _codes(error) or error.get("type")):
+        return _message(error)
+    message = _message(parsed) or _message(_base(parsed))
+    return message or (error if isinstance(error, str) else body)
 
 
 def _why(status: int, body: str) -> Why:
-    said = _object(body)
-    error = _error(said)
-    places = [error] if isinstance(error, dict) else [said, _base(said)]
-    names = [str(place[name]) for place in places for name in (*_CODES, *_TYPES) if place.get(name)]
-    known = " ".join(dict.fromkeys(code(name) for name in names))
-    head = f"HTTP {status}" if status != 200 else "an error in the answer"
-    return Why(f"{head} ({known})" if known else head, printable(error_sentence(body)))
+    parsed = _parse_object(body)
+    error = _error(parsed)
+    places = [error] if isinstance(error, dict) else [parsed, _base(parsed)]
+    names = [
+        str(place[name])
+        for place in places
+        for name in (*_CODE_FIELDS, *_TYPE_FIELDS)
+        if place.get(name)
+    ]
+    codes = " ".join(dict.fromkeys(code(name) for name in names))
+    head = f"HTTP {status}" if status != 200 else "error in the response"
+    return Why(f"{head} ({codes})" if codes else head, printable(error_sentence(body)))
 
 
-def _object(body: str) -> Json:
-    """Return the object of an error body, or the first of several; an empty one if it has none."""
+def _parse_object(body: str) -> Json:
+    """Return the object in an error body, or the first one of a list, or else an empty one."""
     try:
-        said = json.loads(body)
+        parsed = json.loads(body)
     except (ValueError, RecursionError):
         return {}
-    if isinstance(said, list) and said:
-        said = said[0]
-    return said if isinstance(said, dict) else {}
+    if isinstance(parsed, list) and parsed:
+        parsed = parsed[0]
+    return parsed if isinstance(parsed, dict) else {}

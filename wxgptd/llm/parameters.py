@@ -1,4 +1,4 @@
-"""What is asked for beside the question, and how it gives way to what a server takes. Pure."""
+"""The request parameters besides the question, adapted to what a server accepts. Pure."""
 
 from __future__ import annotations
 
@@ -11,61 +11,65 @@ STREAM_OPTIONS = "stream_options"
 
 
 class Parameters:
-    """What is asked for beside the question, less what a server turned out not to take.
+    """The request parameters besides the question, minus those that the server rejected.
 
-    Servers differ in what they know, and say so when it is too late: a parameter that an error
-    names is left out from then on. The newer name for `max_tokens` is tried where that is what
-    the error asks for, and a lower number where it says how many there may be at most.
+    Servers accept different parameters, and report that only when a request has failed. From then
+    on, a parameter that the error names is left out. If the error asks for the newer name of
+    `max_tokens`, that is used instead; if it states a maximum, the number is lowered to that.
     """
 
     def __init__(self, parameters: Mapping[str, object]) -> None:
-        self._wanted = dict(parameters)
+        self._parameters = dict(parameters)
 
     def sent(self, *, probe: bool) -> Mapping[str, object]:
-        """Return what is to be sent; a `probe` asks for a single token."""
+        """Return the parameters to send; a `probe` asks for a single token."""
         if not probe:
-            return dict(self._wanted)
+            return dict(self._parameters)
         return {
             name: 1 if name in (MAX_TOKENS, NEWER_MAX_TOKENS) else value
-            for name, value in self._wanted.items()
+            for name, value in self._parameters.items()
         }
 
     def give_way(self, complaint: str, sent: Mapping[str, object], asked: str = "") -> str:
-        """Change what an error about `sent` is about; return in words what, or nothing.
+        """Adapt the parameters to an error about `sent`; return the change in words, or "".
 
-        Another question may have found it out meanwhile: then there is nothing to change. A name
-        that is in the question, `asked`, may be quoted from it, and is no reason to change what is
-        sent for everybody.
+        If they have changed since, because of another question, nothing is left to change. A name
+        that occurs in the question, `asked`, may just be quoted from it, and is no reason to change
+        what is sent for everyone.
         """
-        wanted = {name: value for name, value in self._wanted.items() if name not in asked}
-        if sent.keys() != self._wanted.keys():
-            return "another question has found out"
-        if MAX_TOKENS in wanted and NEWER_MAX_TOKENS in complaint and NEWER_MAX_TOKENS not in asked:
-            self._wanted[NEWER_MAX_TOKENS] = self._wanted.pop(MAX_TOKENS)
-            return f"{MAX_TOKENS} is called {NEWER_MAX_TOKENS} from now on"
-        for name, now in wanted.items():
-            if not _names(complaint, name):
+        adjustable = {name: value for name, value in self._parameters.items() if name not in asked}
+        if sent.keys() != self._parameters.keys():
+            return "parameters already changed because of another question"
+        if (
+            MAX_TOKENS in adjustable
+            and NEWER_MAX_TOKENS in complaint
+            and NEWER_MAX_TOKENS not in asked
+        ):
+            self._parameters[NEWER_MAX_TOKENS] = self._parameters.pop(MAX_TOKENS)
+            return f"sending {NEWER_MAX_TOKENS} instead of {MAX_TOKENS} from now on"
+        for name, value in adjustable.items():
+            if not _is_about(complaint, name):
                 continue
-            most = _AT_MOST.search(complaint)
-            if name in (MAX_TOKENS, NEWER_MAX_TOKENS) and most and isinstance(now, int):
-                lower = int(most[1].replace(",", ""))
-                if 0 < lower < now:
-                    self._wanted[name] = lower
-                    return f"{name} is {lower} from now on"
-            del self._wanted[name]
-            return f"{name} is left out from now on"
+            maximum = _MAXIMUM.search(complaint)
+            if name in (MAX_TOKENS, NEWER_MAX_TOKENS) and maximum and isinstance(value, int):
+                lower = int(maximum[1].replace(",", ""))
+                if 0 < lower < value:
+                    self._parameters[name] = lower
+                    return f"lowered {name} to {lower}"
+            del self._parameters[name]
+            return f"no longer sending {name}"
         return ""
 
 
-_AT_MOST = re.compile(
+_MAXIMUM = re.compile(
     r"(?:at most|maximum(?: allowed)?(?: value)?(?: is| of)?|less than or equal to|<=|up to)\s*"
     r"([0-9][0-9,]{0,8})",
     re.IGNORECASE,
 )
 
 
-def _names(complaint: str, parameter: str) -> bool:
-    """Tell whether an error is about `parameter`, rather than has the word in it by chance."""
+def _is_about(complaint: str, parameter: str) -> bool:
+    """Return whether an error is about `parameter`, and does not just contain the word."""
     name = re.escape(parameter)
     return bool(
         re.search(rf"""["'`.\[]{name}["'`\]:]""", complaint)

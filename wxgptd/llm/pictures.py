@@ -1,7 +1,7 @@
 """Pictures that a model writes into its text as data URIs: megabytes that nobody can read. Pure.
 
-Neither the chat nor a page shows them, and as a part of the conversation they would fill the
-context of the next question. So a sign takes the place of each, before anything else sees it.
+Neither the chat nor a page shows them, and as part of the conversation they would fill the context
+window of the next question. So each is replaced with a placeholder before anything else sees it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from wxgptd.markdown.reading import PICTURE_SIGN
 
 LEAST_CHARS = 200
-"""Shorter data URIs outside a picture's Markdown are taken for examples in code."""
+"""Shorter data URIs outside Markdown's picture syntax are taken for examples in code."""
 
 _PICTURE = r"!?\[[^\[\]\n]{0,200}\]\([ ]?<?data:[a-z]{1,20}/"
 _BARE = (
@@ -24,63 +24,63 @@ _UNDECIDED = re.compile(
     rf"|d(?:a(?:t(?:a(?::[\w.+;=/-]{{0,160}}(?:,[\w+/=%-]{{0,{LEAST_CHARS - 1}}})?)?)?)?)?)\Z",
     re.IGNORECASE | re.ASCII,
 )
-"""What the end of a text may become the beginning of."""
+"""Matches the end of a text that may turn out to be the beginning of a picture."""
 
-_END_OF_PICTURE = re.compile(
+_PICTURE_END = re.compile(
     r"\)|\n\s*(?=[^\w+/=%)\s])|\n[^\S\n]*\n|(?=[\u3000-\u303f\uff00-\uffef])", re.ASCII
 )
-"""Its bracket; or where that is missing, a line that cannot be more of the data."""
-_END_OF_BARE = re.compile(r"[^\w+/=%-]", re.ASCII)
+"""The closing bracket or, if that is missing, a line that cannot be more data."""
+_BARE_END = re.compile(r"[^\w+/=%-]", re.ASCII)
 
 
 class PictureFilter:
-    """Puts a sign in the place of each picture, in a text that comes in pieces."""
+    """Replaces each picture with a placeholder, in a text that arrives in pieces."""
 
     def __init__(self) -> None:
         self._held = ""
         self._end: re.Pattern[str] | None = None
-        """What ends the picture that is being left out."""
+        """Matches the end of the picture that is being removed."""
 
     @property
     def holds(self) -> bool:
-        """Whether something is held back until more comes."""
+        """Whether text is held back until more arrives."""
         return bool(self._held)
 
     def feed(self, piece: str) -> str:
-        """Return what of `piece`, and of what was held back before, is text."""
+        """Return the text that is now certain, given the next `piece`."""
         text = self._held + piece
         self._held = ""
-        shown: list[str] = []
+        output: list[str] = []
         while text:
             if self._end is not None:
-                text = self._left_out(text)
+                text = self._skip_picture(text)
                 continue
             opening = _OPENING.search(text)
             if opening is None:
                 undecided = _UNDECIDED.search(text)
                 end = undecided.start() if undecided is not None else len(text)
                 self._held = text[end:]
-                shown.append(text[:end])
+                output.append(text[:end])
                 break
-            shown += text[: opening.start()], PICTURE_SIGN
-            self._end = _END_OF_PICTURE if opening["picture"] else _END_OF_BARE
+            output += text[: opening.start()], PICTURE_SIGN
+            self._end = _PICTURE_END if opening["picture"] else _BARE_END
             text = text[opening.end() :]
-        return "".join(shown)
+        return "".join(output)
 
-    def _left_out(self, text: str) -> str:
-        """Return `text` without what belongs to the picture."""
+    def _skip_picture(self, text: str) -> str:
+        """Return `text` without the part that belongs to the picture."""
         assert self._end is not None
         end = self._end.search(text)
         if end is None:
             line_end = text.rfind("\n")
             if line_end >= 0 and not text[line_end:].strip():
-                self._held = text[line_end:]  # what follows tells whether that ends it
+                self._held = text[line_end:]  # the next piece decides whether the picture ends
             return ""
-        is_its_own = self._end is _END_OF_PICTURE and end[0] == ")"
+        is_its_own = self._end is _PICTURE_END and end[0] == ")"
         self._end = None
         return text[end.end() if is_its_own else end.start() :]
 
     def close(self) -> str:
-        """Return what was held back and turned out to be text."""
+        """Return the held-back text that turned out not to be a picture."""
         held, self._held = self._held, ""
         return held if self._end is None else held.rstrip()

@@ -1,7 +1,7 @@
-"""Endpoints, and the daemon's own question to each of their models, by which breakers are judged.
+"""Endpoints, and the daemon's own probes of their models, which open and close the breakers.
 
-A probe asks for one token. Each model of an endpoint is probed at most once in 30 s, and all who
-wait for the result share it.
+A probe asks for one token. Each model of an endpoint is probed at most once in 30 s, and all
+waiters share the result.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ log = Logger()
 PROBE_EVERY_S = 30.0
 
 PATIENCE_S = 3.0
-"""How long a question waits for a probe: longer, and its answer would not fit the reply window."""
+"""How long a question waits for a probe; any longer, and its answer would miss the window."""
 
 Probe = Callable[[], Coroutine[Deferred[Result], Result, None]]
-"""Asks a model for one token, and tells the breakers what came of it."""
+"""Asks a model for one token, and reports the result to the breakers."""
 
 
 class Endpoint:
@@ -40,7 +40,7 @@ class Endpoint:
         self._models: dict[str, Breaker] = {}
         self._probed_at: dict[str, float] = {}
         self._passed_at: dict[str, float] = {}
-        self._waiting: dict[str, list[Deferred[None]]] = {}
+        self._waiters: dict[str, list[Deferred[None]]] = {}
 
     def model(self, name: str) -> Breaker:
         """Return the breaker of one model."""
@@ -50,62 +50,65 @@ class Endpoint:
         return breaker
 
     def note_passed(self, model: str) -> None:
-        """Note that a probe of `model` was answered."""
+        """Record that a probe of `model` succeeded."""
         self._passed_at[model] = self._clock.seconds()
 
     def passed_s_ago(self, model: str) -> float | None:
-        """Return how long ago the last probe was answered; None if it was not, or long ago."""
+        """Return how long ago the last probe succeeded, or None.
+
+        None means that it failed, is still running, or is too old to be evidence.
+        """
         passed_at = self._passed_at.get(model, -inf)
-        if model in self._waiting or passed_at < self._probed_at.get(model, -inf):
+        if model in self._waiters or passed_at < self._probed_at.get(model, -inf):
             return None
         ago_s = self._clock.seconds() - passed_at
         return ago_s if ago_s <= PROBE_EVERY_S else None
 
     async def probed(self, model: str, probe: Probe) -> None:
-        """Have `model` probed, unless it was lately, and wait for that, but not for long."""
+        """Probe `model`, unless that was done recently, and wait briefly for the result."""
         self.begin_probe(model, probe)
-        if model not in self._waiting:
+        if model not in self._waiters:
             return
-        judged: Deferred[None] = Deferred(lambda d: self._leave(model, d))
-        self._waiting[model].append(judged)
+        waiter: Deferred[None] = Deferred(lambda d: self._drop_waiter(model, d))
+        self._waiters[model].append(waiter)
         with suppress(StillRunning):
-            await judged.addTimeout(PATIENCE_S, self._clock)
+            await waiter.addTimeout(PATIENCE_S, self._clock)
 
     def begin_probe(self, model: str, probe: Probe) -> None:
-        """Have `model` probed, unless it is being, or was lately."""
+        """Start a probe of `model`, unless one is running or was started recently."""
         now = self._clock.seconds()
-        lately = now < self._probed_at.get(model, -inf) + PROBE_EVERY_S
-        if model in self._waiting or lately:
+        is_recent = now < self._probed_at.get(model, -inf) + PROBE_EVERY_S
+        if model in self._waiters or is_recent:
             return
         self._probed_at[model] = now
-        self._waiting[model] = []
+        self._waiters[model] = []
         running = Deferred.fromCoroutine(probe())
-        running.addErrback(self._failed, model)
-        running.addBoth(self._judged, model)
+        running.addErrback(self._probe_failed, model)
+        running.addBoth(self._probe_ended, model)
 
-    def _leave(self, model: str, judged: Deferred[None]) -> None:
-        waiting = self._waiting.get(model, [])
-        if judged in waiting:
-            waiting.remove(judged)
-        judged.errback(CancelledError())
+    def _drop_waiter(self, model: str, waiter: Deferred[None]) -> None:
+        waiters = self._waiters.get(model, [])
+        if waiter in waiters:
+            waiters.remove(waiter)
+        waiter.errback(CancelledError())
 
-    def _failed(self, failure: Failure, model: str) -> None:
+    def _probe_failed(self, failure: Failure, model: str) -> None:
         log.failure("probing {model} failed unexpectedly", failure, model=model)
 
-    def _judged(self, _: object, model: str) -> None:
-        for judged in self._waiting.pop(model):
-            judged.callback(None)
+    def _probe_ended(self, _: object, model: str) -> None:
+        for waiter in self._waiters.pop(model):
+            waiter.callback(None)
 
 
 class Endpoints:
-    """All endpoints. Assistants with the same address and key share one."""
+    """All endpoints. Assistants with the same address and key share an endpoint."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._endpoints: dict[tuple[str, str], Endpoint] = {}
 
     def of(self, url: str, api_key: str) -> Endpoint:
-        """Return that endpoint."""
+        """Return the endpoint with this address and key, creating it if necessary."""
         endpoint = self._endpoints.get((url, api_key))
         if endpoint is None:
             endpoint = self._endpoints[url, api_key] = Endpoint(url, self._clock)

@@ -1,4 +1,4 @@
-"""How long a server asks to be left alone: the header Retry-After (RFC 9110, 10.2.3)."""
+"""How long a server asks clients to wait: the Retry-After header (RFC 9110, 10.2.3)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_S = 86_400.0
 
 
 def retry_after(response: IResponse) -> float:
-    """Return how many seconds a response asks to wait, or 0; a day at most."""
+    """Return how many seconds a response asks the client to wait, at most one day; 0 if none."""
     values = response.headers.getRawHeaders(b"retry-after", [])
     if not values:
         return 0.0

@@ -1,4 +1,4 @@
-"""Where and how a model is asked: what an operator configures of a model server."""
+"""What an operator configures about a model server: where and how to ask it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from wxgptd.llm.breaker import shown_url
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where and how a model is asked.
+    """Where and how to ask a model.
 
-    `name` is the assistant's, for the log. `headers` hold the key, `parameters` are the body's.
-    What is in `secrets` never gets into a detail.
+    `name` is the assistant's name, for the log. `headers` include the key; `parameters` are part of
+    the request body. `secrets` never appear in an error detail.
     """
 
     name: str

@@ -1,9 +1,9 @@
-"""Server-sent events, as bytes come in. Pure; no I/O.
+"""Server-sent events, parsed as bytes arrive. Pure; no I/O.
 
 Source: the HTML standard's "Server-sent events", read liberally: lines end in CR, LF or CRLF,
-`data:` comes with or without a space, an event whose data is a whole JSON object needs no blank
-line after it, and `close` returns one that the end of the stream left unterminated. Only
-`data` matters to chat completions.
+`data:` comes with or without a space, an event whose data is a complete JSON object needs no blank
+line after it, and `close` returns an event that the end of the stream left unterminated. Chat
+completions only use `data`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class LineTooLong(WxgptError):
-    """the server sends a line without end"""
+    """the server sent a line that is too long"""
 
 
-def _looks_whole(data: str) -> bool:
-    """Tell whether the first line of an event is an object by the look of it."""
+def _looks_complete(data: str) -> bool:
+    """Return whether the first line of an event looks like a complete object."""
     return (
         data.startswith("{") and data.rstrip().endswith("}") and data.count("{") == data.count("}")
     )
 
 
-def _is_whole(lines: list[str]) -> bool:
-    """Tell whether nothing can be missing of an event's data."""
+def _is_complete(lines: list[str]) -> bool:
+    """Return whether an event's data is certainly complete."""
     data = "\n".join(lines).strip()
     if data == DONE:
         return True
@@ -42,15 +42,15 @@ def _is_whole(lines: list[str]) -> bool:
     return True
 
 
-def _is_another(data: str, line: str) -> bool:
-    """Tell whether `line` begins another event than `data`, which is not JSON but a heartbeat."""
+def _begins_event(data: str, line: str) -> bool:
+    """Return whether `line` begins a new event because `data` is a heartbeat and not JSON."""
     return not data.lstrip().startswith(("{", "[")) and (
         line.lstrip().startswith("{") or line.strip() == DONE
     )
 
 
 class Parser:
-    """Turns bytes, split and joined anywhere, into the data of events."""
+    """Turns bytes, split at arbitrary points, into the data of events."""
 
     def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._max_line_bytes = max_line_bytes
@@ -102,15 +102,15 @@ class Parser:
         elif line.startswith(b"data:"):
             value = line[6:] if line.startswith(b"data: ") else line[5:]
             text = value.decode("utf-8", "replace")
-            if self._data and (_is_whole(self._data) or _is_another(self._data[0], text)):
+            if self._data and (_is_complete(self._data) or _begins_event(self._data[0], text)):
                 # Some servers leave out the empty line that ends an event.
                 events.append("\n".join(self._data))
                 self._data = []
             self._data.append(text)
             if len(self._data) == 1 and (
-                _looks_whole(self._data[0]) or self._data[0].strip() == DONE
+                _looks_complete(self._data[0]) or self._data[0].strip() == DONE
             ):
                 events.append(self._data.pop())
         elif line.startswith(b"{") and not self._data:
-            # JSON without a field's name: a server that began with something else.
+            # JSON without a field name, from a server that sent something else first.
             events.append(line.decode("utf-8", "replace"))

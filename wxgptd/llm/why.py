@@ -1,7 +1,7 @@
-"""Why a call failed, in words for the log and in the server's own. Pure.
+"""Why a call failed, in words for the log and in the server's own words. Pure.
 
-Servers quote the prompt in their errors. The log outlives a user's erasure, so it gets a status, a
-code and words of ours; what the server said goes into the user's encrypted events alone.
+Servers quote the prompt in their errors. The log outlives the erasure of a user, so it only gets a
+status, a code and our own words; the server's words only go into the user's encrypted events.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _CODE = re.compile(r"[A-Za-z0-9_.-]{1,60}")
 
 
 class Why(NamedTuple):
-    """Why a call failed: `said` is fit for the log, `quoted` is what the server said."""
+    """Why a call failed: `said` is safe to log, `quoted` is the server's own message."""
 
     said: str
     quoted: str = ""
@@ -26,11 +26,11 @@ class Why(NamedTuple):
 
 
 def code(text: str) -> str:
-    """Return a server's code or type as it may be logged: a word that is none is not repeated."""
+    """Return a server's error code or type for the log, or an ellipsis if it is not one word."""
     return text if _CODE.fullmatch(text) else "…"
 
 
 def printable(text: str) -> str:
-    """Return `text` in one line of what can be shown, not longer than anybody reads."""
+    """Return `text` as one line of printable characters, truncated to a readable length."""
     shown = "".join(char if char.isprintable() else " " for char in text[: MAX_QUOTED_CHARS * 2])
     return " ".join(shown.split())[:MAX_QUOTED_CHARS]

@@ -1,6 +1,6 @@
-"""What is said to a model server, and what it sends back. Pure.
+"""Requests to a model server, and what it sends back. Pure.
 
-Chat completions in OpenAI's dialect, read liberally: servers leave out what they like.
+Chat completions in OpenAI's dialect, parsed liberally: servers leave out whatever they like.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from wxgptd.loose import JsonView
 
 DONE = "[DONE]"
 MAX_COUNT = 2**53
-"""Beyond what JSON numbers hold exactly no server has counted anything."""
+"""JSON numbers are not exact beyond this, so a larger count is not a real one."""
 
 
 def completions_url(base_url: str) -> str:
-    """Return where completions are asked for; never inserts a version, keeps a query."""
+    """Return the URL of chat completions, without inserting a version or dropping the query."""
     parts = urlsplit(base_url)
     path = parts.path.rstrip("/")
     if not path.endswith("/chat/completions"):
@@ -35,32 +35,32 @@ def request_body(
     model: str, messages: Sequence[Message], parameters: Mapping[str, object]
 ) -> bytes:
     """Return the body of a request for a streamed completion."""
-    asked = {
+    body = {
         "model": model,
-        "messages": [{"role": one.role, "content": _said(one)} for one in messages],
+        "messages": [{"role": message.role, "content": _content(message)} for message in messages],
         "stream": True,
         **parameters,
     }
-    text = json.dumps(asked, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "replace")
 
 
-def _said(message: Message) -> object:
+def _content(message: Message) -> object:
     if not message.picture:
         return message.content
     picture = {"type": "image_url", "image_url": {"url": message.picture}}
-    words = [{"type": "text", "text": message.content}] if message.content else []
-    return [*words, picture]
+    text = [{"type": "text", "text": message.content}] if message.content else []
+    return [*text, picture]
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What one chunk, or a whole body, says. Empty where it does not.
+    """The contents of one chunk, or of a whole body. Fields are empty where it lacks them.
 
     `text` is a piece of the answer, or all of it if `is_total`: some servers repeat it at the end.
-    `thoughts` is a piece of reasoning, which is no part of the answer. `finish` is in lower case.
-    `has_usage` tells whether it counts tokens; `is_whole` that it is a body which was not streamed,
-    or an event that says that it is the last. `elsewhere` names what came instead of text.
+    `thoughts` is a piece of reasoning, which is not part of the answer. `finish` is in lower case.
+    `has_usage` tells whether token usage is included; `is_whole` whether this is a body that was
+    not streamed, or an event marked as the last. `elsewhere` names what came instead of text.
     """
 
     text: str = ""
@@ -79,9 +79,9 @@ _OBJECT_BEGINS = re.compile(r'\s*\{\s*"')
 
 
 class Unintelligible(ValueError):
-    """The server sent what is no chunk.
+    """The server sent something that is not a chunk.
 
-    `is_damaged` if it began as one: then a piece of the answer may be lost with it.
+    `is_damaged` is set if it began like one, in which case a piece of the answer may be lost.
     """
 
     def __init__(self, said: str, data: str, *, is_damaged: bool = False) -> None:
@@ -91,61 +91,61 @@ class Unintelligible(ValueError):
 
 
 def parse_chunk(data: str, asked: str = "") -> Chunk | ModelError:
-    """Return what the data of one event says, or the body of an answer that was not streamed.
+    """Return the contents of one event, or of the body of an answer that was not streamed.
 
     `asked` is what the user wrote; see `classify`.
 
     Raises:
-        Unintelligible: it is not JSON, or no object.
+        Unintelligible: `data` is not JSON, or not an object.
     """
     try:
-        said = json.loads(data, strict=False)
+        parsed = json.loads(data, strict=False)
     except (ValueError, RecursionError):
         damaged = _OBJECT_BEGINS.match(data) is not None
         raise Unintelligible("not JSON", data, is_damaged=damaged) from None
-    if isinstance(said, list) and len(said) == 1:
-        said = said[0]
-    if not isinstance(said, dict):
-        raise Unintelligible("no object", data)
-    choices = said.get("choices")
+    if isinstance(parsed, list) and len(parsed) == 1:
+        parsed = parsed[0]
+    if not isinstance(parsed, dict):
+        raise Unintelligible("not a JSON object", data)
+    choices = parsed.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else {}
     if not isinstance(choice, dict) or choice.get("index") not in (None, 0, "0"):
-        choice = {}  # of several answers, the first is the answer
-    if model_errors.is_error(said, has_answer=bool(choice) or _is_native(said)):
+        choice = {}  # only the first of several choices is used
+    if model_errors.is_error(parsed, has_answer=bool(choice) or _is_native(parsed)):
         return classify(200, data, asked=asked)
     delta, message = _object(choice.get("delta")), _object(choice.get("message"))
-    native = not choice and _is_native(said)
-    if native:  # of Ollama's own API
-        delta = _object(said.get("message"))
-    is_total = bool(message) and not _parted(delta.get("content"))[0]
+    is_native = not choice and _is_native(parsed)
+    if is_native:  # Ollama's own API
+        delta = _object(parsed.get("message"))
+    is_total = bool(message) and not _split_parts(delta.get("content"))[0]
     place = message if is_total else delta
-    text, thoughts = _parted(place.get("content"))
+    text, thoughts = _split_parts(place.get("content"))
     legacy = choice.get("text")
-    usage = said.get("usage") or choice.get("usage") or {}
-    model = said.get("model")
+    usage = parsed.get("usage") or choice.get("usage") or {}
+    model = parsed.get("model")
     return Chunk(
-        text=text or _words(place.get("refusal")) or _words(legacy),
+        text=text or _string(place.get("refusal")) or _string(legacy),
         thoughts=_thoughts(delta or place) or thoughts,
-        finish=_finish(choice) or (_native_finish(said) if native else ""),
-        prompt_tokens=_count(usage, "prompt_tokens") or _count(said, "prompt_eval_count"),
-        completion_tokens=_count(usage, "completion_tokens") or _count(said, "eval_count"),
+        finish=_finish(choice) or (_native_finish(parsed) if is_native else ""),
+        prompt_tokens=_count(usage, "prompt_tokens") or _count(parsed, "prompt_eval_count"),
+        completion_tokens=_count(usage, "completion_tokens") or _count(parsed, "eval_count"),
         model=printable(model)[:100] if isinstance(model, str) else "",
         is_total=is_total,
         has_usage=any(_count(usage, name) for name in ("completion_tokens", "total_tokens")),
-        is_whole=is_total or (native and said.get("done") is True),
-        elsewhere=_elsewhere(place),
+        is_whole=is_total or (is_native and parsed.get("done") is True),
+        elsewhere=_non_text(place),
     )
 
 
-def _is_native(said: Mapping[str, object]) -> bool:
-    return isinstance(said.get("message"), dict) and "choices" not in said
+def _is_native(parsed: Mapping[str, object]) -> bool:
+    return isinstance(parsed.get("message"), dict) and "choices" not in parsed
 
 
 def _object(value: object) -> JsonView:
     return value if isinstance(value, dict) else {}
 
 
-def _words(value: object) -> str:
+def _string(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
@@ -157,10 +157,10 @@ def _finish(choice: Mapping[str, object]) -> str:
     return ""
 
 
-def _native_finish(said: Mapping[str, object]) -> str:
-    if said.get("done") is not True:
+def _native_finish(parsed: Mapping[str, object]) -> str:
+    if parsed.get("done") is not True:
         return ""
-    return _words(said.get("done_reason")).lower() or "stop"
+    return _string(parsed.get("done_reason")).lower() or "stop"
 
 
 _THOUGHT_PARTS = frozenset(
@@ -168,49 +168,49 @@ _THOUGHT_PARTS = frozenset(
 )
 
 
-def _parted(said: object) -> tuple[str, str]:
-    """Return the text and the thoughts of a content, which some servers send as a list of parts."""
-    if isinstance(said, str):
-        return said, ""
+def _split_parts(content: object) -> tuple[str, str]:
+    """Return the text and the thoughts of a content field, which may be a list of parts."""
+    if isinstance(content, str):
+        return content, ""
     text, thoughts = "", ""
-    for part in said if isinstance(said, list) else ():
+    for part in content if isinstance(content, list) else ():
         if not isinstance(part, dict):
             continue
         if part.get("type") in _THOUGHT_PARTS or part.get("thought") is True:
             thoughts += _thought_of(part)
         else:
-            text += _words(part.get("text"))
+            text += _string(part.get("text"))
     return text, thoughts
 
 
 def _thought_of(part: Mapping[str, object]) -> str:
     for name in ("text", "thinking", "reasoning", "content", "summary"):
-        said = part.get(name)
-        if isinstance(said, str) and said:
-            return said
-        if isinstance(said, list):
-            return "".join(_words(_object(one).get("text")) for one in said)
+        value = part.get(name)
+        if isinstance(value, str) and value:
+            return value
+        if isinstance(value, list):
+            return "".join(_string(_object(piece).get("text")) for piece in value)
     return ""
 
 
 def _thoughts(place: Mapping[str, object]) -> str:
     for name in ("reasoning_content", "reasoning", "thinking", "thought"):
-        said = place.get(name)
-        if isinstance(said, str) and said:
-            return said
-        if isinstance(said, list | dict):
-            parts = said if isinstance(said, list) else [said]
-            found = "".join(_thought_of(part) for part in parts if isinstance(part, dict))
-            if found:
-                return found
+        value = place.get(name)
+        if isinstance(value, str) and value:
+            return value
+        if isinstance(value, list | dict):
+            parts = value if isinstance(value, list) else [value]
+            thoughts = "".join(_thought_of(part) for part in parts if isinstance(part, dict))
+            if thoughts:
+                return thoughts
     return ""
 
 
 TOOLS, IMAGES, AUDIO = "tool calls", "images", "audio"
 
 
-def _elsewhere(place: Mapping[str, object]) -> str:
-    """Return what came that is no text."""
+def _non_text(place: Mapping[str, object]) -> str:
+    """Return what came instead of text, or an empty string."""
     if place.get("tool_calls") or place.get("function_call"):
         return TOOLS
     parts = place.get("content")
@@ -239,24 +239,24 @@ _MODERATED_FINISHES = frozenset(
     {"content_filter", "content_filtered", "sensitive", "safety", "prohibited_content", "blocklist",
      "recitation", "spii", "risk"}
 )  # fmt: skip
-_OF_TOOLS = frozenset({"tool_calls", "function_call", "tool_use"})
+_TOOL_FINISHES = frozenset({"tool_calls", "function_call", "tool_use"})
 
 
 def broken(finish: str) -> bool:
-    """Tell whether a finish reason means that the answer broke off."""
+    """Return whether a finish reason means that the answer broke off."""
     return finish in _BROKEN_FINISHES
 
 
 def cut_short(finish: str) -> bool:
-    """Tell whether a finish reason means that there was no room for the rest."""
+    """Return whether a finish reason means that the answer reached a length limit."""
     return finish in _FULL_FINISHES
 
 
 def moderated(finish: str) -> bool:
-    """Tell whether a finish reason means that the provider suppressed the answer."""
+    """Return whether a finish reason means that the provider suppressed the answer."""
     return finish in _MODERATED_FINISHES
 
 
 def of_tools(finish: str) -> bool:
-    """Tell whether a finish reason is about tools, of which we offer none: text may follow."""
-    return finish in _OF_TOOLS
+    """Return whether a finish reason is about tools; we offer none, so text may follow."""
+    return finish in _TOOL_FINISHES

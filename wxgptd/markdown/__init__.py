@@ -1,6 +1,6 @@
-"""What a model's Markdown means: one reading, of which the chat and the pages each make their own.
+"""What a model's Markdown means: one parser, whose result the chat and the pages each render.
 
-`reading.py` has the parser. It is CommonMark with tables and what models write besides, read the
-way they mean it: emphasis beside Chinese (`emphasis.py`), formulas (`formulas.py`), addresses,
-footnotes, citations and tasks (`notes.py`). It knows nothing of how anything is shown.
+The parser, in `reading.py`, reads CommonMark with tables, and what else models write, the way they
+mean it: emphasis next to Chinese (`emphasis.py`), formulas (`formulas.py`), addresses, footnotes,
+citations and tasks (`notes.py`). It does not know how anything is shown.
 """

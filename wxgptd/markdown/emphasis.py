@@ -1,15 +1,15 @@
-"""Emphasis as Chinese is written, and as names, products and paths are not. Pure.
+"""Emphasis that works next to Chinese, and leaves names, products and paths alone. Pure.
 
-CommonMark takes `**注意：**后面` for no emphasis, because punctuation stands before the closing
-marks and a letter after them. Here Han characters and their punctuation count as neither, as the
-proposal "CommonMark CJK-friendly" has it.
+CommonMark sees no emphasis in `**注意：**后面`, because the closing marks follow punctuation and
+precede a letter. Here Han characters and their punctuation count as neither, following the proposal
+"CommonMark CJK-friendly".
 
-CommonMark takes `2*3*4`, `(a+b)*(c+d)*e`, `/usr/*/bin/*` and `__init__.py` for emphasis, and the
-tildes of `价格~~100~~80元` for a number that is struck out. Models do not intend that, and a number
-that loses its marks is another number. So an asterisk is no emphasis between two letters or digits
-that are not Han, beside a digit, between brackets, or with a slash or a dot on its inner side; but
-two of them after a letter may open it, for `iPhone**Pro**版`. Tildes between two letters or digits
-are tildes.
+CommonMark sees emphasis in `2*3*4`, `(a+b)*(c+d)*e`, `/usr/*/bin/*` and `__init__.py`, and a number
+that is struck out in `价格~~100~~80元`. Models do not mean that, and a number that loses its marks
+becomes another number. So an asterisk is not emphasis between two letters or digits that are not
+Han, next to a digit, between brackets, or with a slash or a dot on its inner side; but two
+asterisks after a letter may open emphasis, for `iPhone**Pro**版`. Tildes between two letters or
+digits are plain text.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _DUNDER = re.compile(r"__[A-Za-z0-9]\w{0,60}?__(?![\w_])", re.ASCII)
 _TILDES = re.compile(r"~+")
 _BRACKETS = frozenset("()[]{}（）")
 _NEVER_BEGINS = frozenset("/.,;:?+)|=*")
-"""What a single asterisk before it is part of: a path, a pattern, a product, a pointer."""
+"""After an asterisk, these mean that it belongs to a path, a pattern, a product or a pointer."""
 
 
 def enable(markdown: MarkdownIt) -> None:
-    """Have `markdown` understand emphasis beside Han characters, and none in names."""
+    """Make `markdown` see emphasis next to Han characters, and none in names."""
     markdown.inline.ruler.at("emphasis", _tokenize)
     markdown.inline.ruler.before("strikethrough", "tildes", _tildes)
 
@@ -40,9 +40,9 @@ def _tokenize(state: StateInline, silent: bool) -> bool:
     marker = state.src[state.pos]
     if silent or marker not in "_*":
         return False
-    if marker == "_" and (word := _DUNDER.match(state.src, state.pos, state.posMax)):
-        state.pending += word[0]
-        state.pos = word.end()
+    if marker == "_" and (dunder := _DUNDER.match(state.src, state.pos, state.posMax)):
+        state.pending += dunder[0]
+        state.pos = dunder.end()
         return True
     scanned = state.scanDelims(state.pos, marker == "*")
     opens, closes = scanned.can_open, scanned.can_close
@@ -50,8 +50,8 @@ def _tokenize(state: StateInline, silent: bool) -> bool:
         before = state.src[state.pos - 1] if state.pos else " "
         end = state.pos + scanned.length
         after = state.src[end] if end < state.posMax else " "
-        opens = opens or _leans(before, after)
-        closes = closes or _leans(after, before)
+        opens = opens or _may_attach(before, after)
+        closes = closes or _may_attach(after, before)
         if _is_word(before) and _is_word(after):
             opens = scanned.length == 2 and before.isalpha() and after.isalpha()
             closes = False
@@ -79,17 +79,17 @@ def _tokenize(state: StateInline, silent: bool) -> bool:
 
 
 def _tildes(state: StateInline, silent: bool) -> bool:
-    """Take tildes between two digits, or a letter and a digit, for what they are."""
-    found = _TILDES.match(state.src, state.pos, state.posMax)
-    if found is None:
+    """Keep tildes between two letters or digits as plain text."""
+    tildes = _TILDES.match(state.src, state.pos, state.posMax)
+    if tildes is None:
         return False
     before = state.src[state.pos - 1] if state.pos else " "
-    after = state.src[found.end()] if found.end() < state.posMax else " "
+    after = state.src[tildes.end()] if tildes.end() < state.posMax else " "
     if not (_is_word(before) and _is_word(after)):
         return False
     if not silent:
-        state.pending += found[0]
-    state.pos = found.end()
+        state.pending += tildes[0]
+    state.pos = tildes.end()
     return True
 
 
@@ -97,8 +97,8 @@ def _is_word(char: str) -> bool:
     return char.isalnum() and not _CJK.match(char)
 
 
-def _leans(outside: str, inside: str) -> bool:
-    """Tell whether marks between the two may belong to what is `inside`."""
+def _may_attach(outside: str, inside: str) -> bool:
+    """Return whether marks between the characters `outside` and `inside` may belong to `inside`."""
     if isWhiteSpace(ord(inside)):
         return False
     if _CJK.match(inside) or not _is_punctuation(inside):

@@ -1,7 +1,7 @@
-r"""LaTeX in Markdown: `\(x\)` and `$x$` in a line, `\[x\]` and `$$x$$` apart. Pure.
+r"""LaTeX in Markdown: `\(x\)` and `$x$` in a line, `\[x\]` and `$$x$$` as blocks. Pure.
 
-A formula that stands by itself begins where its first line says so, and ends with its closing
-mark or with the first blank line, as LaTeX has it: what follows never changes what came before.
+A block begins at a line that starts with an opening mark, and ends at its closing mark or at the
+first blank line, as in LaTeX: what follows never changes what came before.
 
 The tokens are `formula` and `formula_block`. Their content is the LaTeX; `meta["closed"]` tells
 whether a block has its closing mark, and `info` is the text after it.
@@ -27,7 +27,7 @@ _TEXT = re.compile(r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}")
 
 
 def enable(markdown: MarkdownIt) -> None:
-    """Have `markdown` take formulas."""
+    """Make `markdown` recognise formulas."""
     interrupts: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote", "list", "table"]}
     markdown.block.ruler.before("fence", "formula_block", _block, interrupts)
     markdown.inline.ruler.before("escape", "formula", _inline)
@@ -42,10 +42,10 @@ def _block(state: StateBlock, begin: int, end: int, silent: bool) -> bool:
         return False
     environment = opening[0].startswith("\\begin")
     closing = _CLOSING.get(opening[0]) or opening[0].replace("begin", "end")
-    said = first if environment else first[opening.end() :]
-    before, closed, after = said.partition(closing)
+    rest = first if environment else first[opening.end() :]
+    before, closed, after = rest.partition(closing)
     if closed and after.strip(" \t.,;。，；"):
-        return False  # words follow: it stands in a line
+        return False  # words follow, so it is inline
     if silent:
         return True
     lines, line = [before], begin + 1
@@ -71,7 +71,7 @@ def _line(state: StateBlock, line: int) -> str:
 
 def _inline(state: StateInline, silent: bool) -> bool:
     source, begin = state.src, state.pos
-    opening = next((one for one in _CLOSING if source.startswith(one, begin)), "")
+    opening = next((mark for mark in _CLOSING if source.startswith(mark, begin)), "")
     if not opening:
         return False
     closing = _CLOSING[opening]
@@ -91,7 +91,7 @@ def _inline(state: StateInline, silent: bool) -> bool:
 
 
 def _is_formula(source: str, begin: int, end: int, content: str) -> bool:
-    """Tell whether what stands between two dollar signs is no price, no variable of a shell."""
+    """Return whether two dollar signs enclose a formula, not a price or a shell variable."""
     around = source[begin - 1 : begin] + source[end + 1 : end + 2]
     return not (
         content[0].isspace()
@@ -108,8 +108,8 @@ def as_written(block: Token) -> str:
 
 
 def may_become_formula(rest: str, before: str) -> bool:
-    """Tell whether `rest`, whose beginning is no formula, may be one once more follows."""
-    opening = next((one for one in _CLOSING if rest.startswith(one)), "")
+    """Return whether `rest`, which does not begin with a formula yet, may do so with more text."""
+    opening = next((mark for mark in _CLOSING if rest.startswith(mark)), "")
     if not opening:
         return rest == "\\"
     content = rest[len(opening) :]

@@ -1,7 +1,7 @@
-"""What of a growing text can be read already, whatever follows. Pure.
+"""Which part of a growing text is final, whatever follows. Pure.
 
-`held` says how much of the text is sure to keep its blocks; `decided`, how much of the words of the
-last paragraph has no mark in it that may still find its other half.
+`held` returns how much of the text is sure to keep its blocks; `decided`, the part of the last
+paragraph without marks that may still be closed.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from wxgptd.markdown.formulas import may_become_formula
 from wxgptd.markdown.notes import address_at
 
 _CONTAINERS = re.compile(r"[\s>]*(?:(?:[-*+]|[0-9]{1,9}[.)])[ \t]+[\s>]*)*")
-"""The marks of quotes and items that a line begins with."""
+"""The quote and list marks at the beginning of a line."""
 _MAY_BECOME = re.compile(r"(?:[#>|`~$\\&].*|\[[ xX^].*|[-*+_=\d.)\s]*)", re.DOTALL)
-"""Beginnings of lines that what follows can still make into something else than words."""
+"""Beginnings of lines that may still turn into something other than words."""
 _DELIMITERS = re.compile(r"[\s|:>-]*")
-"""What the line below a table's head consists of."""
+"""The characters of the line below a table's head."""
 _TAIL = "`*_~$()[]{}!<>&\\:|^\"'"
-"""What may be part of a mark together with what follows."""
+"""Characters that may form a mark together with what follows."""
 _BRACKETS = re.compile(r"!?\[(?:[^\[\]\\]|\\.)*+\](?=[^(\[])", re.DOTALL)
 _TAG = re.compile(r"<(?:[A-Za-z][^\s<>]*|/[^\s<>]*|br? ?/?)?\Z", re.IGNORECASE)
 _ENTITY = re.compile(r"&#?\w{0,31}\Z")
@@ -31,9 +31,9 @@ _TICKS = re.compile(r"`+")
 
 
 def reader() -> MarkdownIt:
-    """Return the parser for texts that may be growing.
+    """Return the parser for texts that may still grow.
 
-    Links are not defined in it: a definition stands below what it changes.
+    It ignores link definitions, because they come after the text that they change.
     """
     markdown = reading.reader()
     markdown.disable("reference")
@@ -46,7 +46,7 @@ def reader() -> MarkdownIt:
 
 
 def held(text: str, markdown: MarkdownIt) -> int:
-    """Return how much of a growing `text` keeps its blocks whatever follows."""
+    """Return how many characters of a growing `text` keep their blocks, whatever follows."""
     begin = text.rfind("\n") + 1
     rest = text[begin:]
     containers = _CONTAINERS.match(rest)
@@ -69,13 +69,13 @@ def held(text: str, markdown: MarkdownIt) -> int:
 
 
 def decided(words: str, markdown: MarkdownIt) -> list[Token]:
-    """Return the tokens of `words`, a paragraph that goes on, which stay whatever follows."""
+    """Return the tokens of `words`, an unfinished paragraph, that are final whatever follows."""
     tokens: list[Token] = []
     words = words.rstrip().rstrip(_TAIL)
     for part in reading.parts(words):
         is_open = len(part) < reading.MAX_PART_CHARS
         markdown.inline.parse(part, markdown, {"growing": is_open}, tokens)
-    end = next((at for at, one in enumerate(tokens) if one.type == "undecided"), len(tokens))
+    end = next((at for at, token in enumerate(tokens) if token.type == "undecided"), len(tokens))
     opened: list[int] = []
     for at, token in enumerate(tokens[:end]):
         if token.nesting == 1:
@@ -86,14 +86,14 @@ def decided(words: str, markdown: MarkdownIt) -> list[Token]:
 
 
 def _leaf(text: str, markdown: MarkdownIt) -> str:
-    """Return what kind of block the last line of `text` belongs to, if to any."""
+    """Return the kind of block that the last line of `text` belongs to, or an empty string."""
     tokens = _blocks(text, markdown)
     lines = text.count("\n") + (not text.endswith("\n"))
-    reaching = [one for one in tokens if one.map and one.map[1] >= lines]
-    if not reaching:
+    covering = [token for token in tokens if token.map and token.map[1] >= lines]
+    if not covering:
         return ""
-    last = reaching[-1]
-    if any(one.type == "table_open" for one in reaching):
+    last = covering[-1]
+    if any(token.type == "table_open" for token in covering):
         return "table"
     assert last.map is not None
     match last.type:
@@ -111,7 +111,7 @@ def _leaf(text: str, markdown: MarkdownIt) -> str:
 
 def _beginning(text: str, markdown: MarkdownIt) -> int:
     """Return where the last block of `text` begins."""
-    last = next(one for one in reversed(_blocks(text, markdown)) if one.map)
+    last = next(token for token in reversed(_blocks(text, markdown)) if token.map)
     assert last.map is not None
     lines = text.split("\n")
     return sum(len(line) + 1 for line in lines[: last.map[0]])
@@ -130,7 +130,7 @@ def _undecided(state: StateInline) -> bool:
 
 
 def _address(state: StateInline, silent: bool) -> bool:
-    """Take an address that may go on: its last characters may be marks otherwise."""
+    """Match an address that may continue, so that its last characters are not taken for marks."""
     if silent or not state.env.get("growing"):
         return False
     written = address_at(state)
@@ -143,7 +143,7 @@ def _address(state: StateInline, silent: bool) -> bool:
 
 
 def _formula(state: StateInline, silent: bool) -> bool:
-    """Take what may become a formula, or an escape."""
+    """Match text that may become a formula or an escape."""
     if silent or not state.env.get("growing") or state.src[state.pos] not in "\\$":
         return False
     rest = state.src[state.pos : state.posMax]
@@ -151,7 +151,7 @@ def _formula(state: StateInline, silent: bool) -> bool:
 
 
 def _code(state: StateInline, silent: bool) -> bool:
-    """Take code that may still be closed."""
+    """Match code that may still be closed."""
     if silent or not state.env.get("growing") or state.src[state.pos] != "`":
         return False
     ticks = _TICKS.match(state.src, state.pos, state.posMax)
@@ -163,7 +163,7 @@ def _code(state: StateInline, silent: bool) -> bool:
 
 
 def _other(state: StateInline, silent: bool) -> bool:
-    """Take what may become a link, a tag or an entity."""
+    """Match text that may become a link, a tag or an entity."""
     if silent or not state.env.get("growing"):
         return False
     source, at = state.src, state.pos
@@ -183,7 +183,7 @@ def _other(state: StateInline, silent: bool) -> bool:
 
 
 def _emphasis(state: StateInline) -> None:
-    """Take marks that may still be closed."""
+    """Turn emphasis marks that may still be closed into undecided tokens."""
     if state.env.get("growing"):
         for mark in state.delimiters:
             if mark.open and mark.end < 0:

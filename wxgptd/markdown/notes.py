@@ -1,10 +1,10 @@
 """What models write besides CommonMark: addresses, footnotes, citations, tasks, line breaks. Pure.
 
-Addresses are found before emphasis is, so that `__main__` in one stays, and end at the first
-character that is not ASCII: Chinese follows them without a space, and WeChat has it the same way.
+Addresses are found before emphasis, so that `__main__` in one is left alone, and end at the first
+character that is not ASCII: Chinese follows them without a space, and WeChat does the same.
 
-Footnotes are read line by line and not as the plugins for them do, which number them over the
-whole text and collect them at its end: an answer is shown while it grows.
+Footnotes are parsed line by line, because an answer is shown while it grows. The plugins for them
+number footnotes over the whole text and collect them at its end.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from markdown_it.rules_inline import StateInline
 
 _SCHEME = re.compile(r"(?<![A-Za-z0-9])https?\Z", re.IGNORECASE)
 _ASCII = re.compile(r"[!-;=?-_a-z~]*")
-"""What an address consists of, without `<`, `>`, backticks and braces."""
+"""The characters of an address, which exclude `<`, `>`, backticks and braces."""
 _BR = re.compile(r"<br ?/?>", re.IGNORECASE)
 _FOOTNOTE = re.compile(r"\[\^([^\s\[\]]{1,40})\]")
 _DEFINITION = re.compile(r"\[\^([^\s\[\]]{1,40})\]:[ \t]*")
@@ -31,7 +31,7 @@ _linkify = LinkifyIt(options={"fuzzy_link": False, "fuzzy_email": False, "fuzzy_
 
 
 def enable(markdown: MarkdownIt) -> None:
-    """Have `markdown` understand them."""
+    """Make `markdown` recognise all of these."""
     markdown.inline.ruler.before("escape", "address", _address)
     markdown.inline.ruler.before("autolink", "line_break", _line_break)
     markdown.inline.ruler.before("link", "footnote_reference", _footnote_reference)
@@ -44,7 +44,7 @@ def enable(markdown: MarkdownIt) -> None:
 
 
 def address_at(state: StateInline) -> re.Match[str] | None:
-    """Return what an address can be part of whose scheme ends where `state` is, if one does."""
+    """Return the longest possible address whose scheme ends at the position of `state`, if any."""
     if not state.src.startswith("://", state.pos) or state.linkLevel > 0:
         return None
     scheme = _SCHEME.search(state.pending[-6:])
@@ -53,11 +53,11 @@ def address_at(state: StateInline) -> re.Match[str] | None:
 
 def _address(state: StateInline, silent: bool) -> bool:
     written = address_at(state)
-    found = _linkify.match_at_start(written[0]) if written is not None else None
-    if written is None or found is None:
+    link = _linkify.match_at_start(written[0]) if written is not None else None
+    if written is None or link is None:
         return False
     scheme = state.src[written.start() : state.pos]
-    url = found.url.rstrip("*_~")
+    url = link.url.rstrip("*_~")
     href = state.md.normalizeLink(url)
     if not state.md.validateLink(href):
         return False
@@ -73,50 +73,50 @@ def _address(state: StateInline, silent: bool) -> bool:
 
 
 def _line_break(state: StateInline, silent: bool) -> bool:
-    """Take `<br>`, the one tag that models write: Markdown has no lines within a cell."""
-    found = _BR.match(state.src, state.pos)
-    if found is None:
+    """Match `<br>`, the one tag that models write: Markdown has no line breaks within a cell."""
+    match = _BR.match(state.src, state.pos)
+    if match is None:
         return False
     if not silent:
         state.push("hardbreak", "br", 0)
-    state.pos = found.end()
+    state.pos = match.end()
     return True
 
 
 def _footnote_reference(state: StateInline, silent: bool) -> bool:
-    found = _FOOTNOTE.match(state.src, state.pos, state.posMax)
-    if found is None or state.src.startswith("(", found.end()):
+    match = _FOOTNOTE.match(state.src, state.pos, state.posMax)
+    if match is None or state.src.startswith("(", match.end()):
         return False
     if not silent:
         state.push("footnote_reference_open", "sup", 1)
-        state.push("text", "", 0).content = found[1]
+        state.push("text", "", 0).content = match[1]
         state.push("footnote_reference_close", "sup", -1)
-    state.pos = found.end()
+    state.pos = match.end()
     return True
 
 
 def _citation(state: StateInline, silent: bool) -> bool:
-    """Take `[1]` for itself, brackets and all.
+    """Match `[1]` and keep its brackets in the text.
 
-    By CommonMark, `[1][2]` is one link, to what 2 is, and a link's brackets are gone: 第[1]条 would
-    be another number.
+    In CommonMark, `[1][2]` is one link, to the target of 2, and a link loses its brackets: 第[1]条
+    would become another number.
     """
-    found = _CITATION.match(state.src, state.pos, state.posMax)
-    if found is None:
+    match = _CITATION.match(state.src, state.pos, state.posMax)
+    if match is None:
         return False
     if not silent:
-        reference = state.env.get("references", {}).get(normalizeReference(found[1]))
+        reference = state.env.get("references", {}).get(normalizeReference(match[1]))
         if reference is not None:
             state.push("link_open", "a", 1).attrs = {"href": reference["href"]}
-        state.push("text", "", 0).content = found[0]
+        state.push("text", "", 0).content = match[0]
         if reference is not None:
             state.push("link_close", "a", -1)
-    state.pos = found.end()
+    state.pos = match.end()
     return True
 
 
 def _lonely_bracket(state: StateInline, silent: bool) -> bool:
-    """Take a bracket that nothing closes for a character: to look for its end takes long."""
+    """Match an unclosed bracket as plain text, because searching for its end is slow."""
     char = state.src[state.pos]
     is_picture = char == "!" and state.src.startswith("[", state.pos + 1)
     if not (char == "[" or is_picture) or state.env.get("growing"):
@@ -130,12 +130,12 @@ def _lonely_bracket(state: StateInline, silent: bool) -> bool:
 
 
 def _footnote(state: StateBlock, begin: int, _end: int, silent: bool) -> bool:
-    """Take a line that says what a footnote says."""
+    """Match a line that defines a footnote."""
     if state.is_code_block(begin):
         return False
     first = state.bMarks[begin] + state.tShift[begin]
-    found = _DEFINITION.match(state.src, first, state.eMarks[begin])
-    if found is None:
+    match = _DEFINITION.match(state.src, first, state.eMarks[begin])
+    if match is None:
         return False
     if silent:
         return True
@@ -143,23 +143,23 @@ def _footnote(state: StateBlock, begin: int, _end: int, silent: bool) -> bool:
     token = state.push("footnote_open", "p", 1)
     token.map, token.attrs = [begin, begin + 1], {"class": "footnote"}
     token = state.push("inline", "", 0)
-    words = state.src[found.end() : state.eMarks[begin]].strip()
-    token.content = f"[^{found[1]}] {words}"
+    words = state.src[match.end() : state.eMarks[begin]].strip()
+    token.content = f"[^{match[1]}] {words}"
     token.map, token.children = [begin, begin + 1], []
     state.push("footnote_close", "p", -1)
     return True
 
 
 def _tasks(state: StateCore) -> None:
-    """Have list items that begin with `[ ]` or `[x]` begin with a box."""
+    """Replace `[ ]` or `[x]` at the beginning of list items with a box."""
     for item, paragraph, inline in zip(
         state.tokens, state.tokens[1:], state.tokens[2:], strict=False
     ):
         if item.type == "list_item_open" and paragraph.type == "paragraph_open":
-            found = _TASK.match(inline.content)
-            if found is not None:
-                box = "☐" if found[1] == " " else "☑"
+            match = _TASK.match(inline.content)
+            if match is not None:
+                box = "☐" if match[1] == " " else "☑"
                 item.meta = {"task": box}
-                if not item.info:  # its box is its bullet
+                if not item.info:  # the box replaces the bullet
                     item.attrs["class"] = "task"
-                inline.content = f"{box} {inline.content[found.end() :]}"
+                inline.content = f"{box} {inline.content[match.end() :]}"

@@ -1,4 +1,4 @@
-"""The parser that the chat and the pages have in common. Pure."""
+"""The parser that the chat and the pages share. Pure."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from markdown_it.rules_core import StateCore
 from wxgptd.markdown import emphasis, formulas, notes
 
 PICTURE_SIGN = "[图片]"
-"""What is written instead of a picture that cannot be shown and has no words."""
+"""The placeholder for a picture that cannot be shown and has no alternative text."""
 
 MAX_NESTING = 60
 MIN_TABLE_LINES = 2
 MAX_PART_CHARS = 2_000
-"""Hostile words take quadratic time: a longer paragraph is read in parts, each by itself."""
+"""Hostile input takes quadratic time, so a longer paragraph is parsed in independent parts."""
 
-# Empty cells that a short row is filled up with, in a table: 65,536 of them take seconds.
+# Limits the empty cells that short rows of a table are padded with: 65,536 of them take seconds.
 sys.modules["markdown_it.rules_block.table"].MAX_AUTOCOMPLETED_CELLS = 1_000  # type: ignore[attr-defined]
 
 
 def reader() -> MarkdownIt:
     """Return a parser of what models write.
 
-    HTML is text. A paragraph above dashes is no heading, and one that is indented is no code:
-    models write `#` and fences, and mean a line and a paragraph. Lines of a table begin with `|`:
-    so a line tells at once whether it may be one, and one that does not begin so ends the table.
+    HTML is text. A paragraph above dashes is not a heading, and an indented paragraph is not code:
+    models write `#` and fences for those, and mean a rule and a paragraph here. Lines of a table
+    begin with `|`, so that its first character shows whether a line can belong to a table; any
+    other line ends the table.
     """
     markdown = MarkdownIt("commonmark", {"html": False, "maxNesting": MAX_NESTING})
     markdown.enable(["table", "strikethrough"])
@@ -41,7 +42,7 @@ def reader() -> MarkdownIt:
 
 
 def parts(words: str) -> list[str]:
-    """Return what `words` is read in; where it is parted does not depend on what follows."""
+    """Split `words` into the parts to parse; the split does not depend on what follows."""
     return [words[at : at + MAX_PART_CHARS] for at in range(0, len(words), MAX_PART_CHARS)]
 
 

@@ -1,1 +1,1 @@
-"""Requests to others: model servers, WeChat's own, and the backends that messages go on to."""
+"""Outgoing requests: to model servers, WeChat, and the backends that messages are forwarded to."""

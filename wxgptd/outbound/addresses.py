@@ -1,7 +1,7 @@
-"""Addresses whose hosts are taken as they are written, where IDNA would refuse them.
+"""URLs whose hosts are used as written where IDNA would reject them.
 
-IP literals, and names with an underscore or a hyphen at the end, are no names of the domain name
-system, but curl, browsers and operating systems take them: docker compose makes such names.
+IP literals, and names with an underscore or a trailing hyphen, are not valid domain names, but
+curl, browsers and operating systems accept them, and docker compose creates such names.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from twisted.internet.endpoints import HostnameEndpoint
 
 
 class _Address(EncodedURL):
-    """An address whose host may be any ASCII."""
+    """A URL whose host may be any ASCII text."""
 
     def to_uri(self) -> EncodedURL:
-        """Return the address in ASCII; its host is that already, or becomes so by IDNA."""
+        """Return the URL in ASCII; a host that IDNA rejects is used as written if it is ASCII."""
         try:
             return super().to_uri()
         except UnicodeError:
@@ -27,7 +27,7 @@ class _Address(EncodedURL):
 
 
 class Client(HTTPClient):
-    """treq's client, for such addresses, too."""
+    """treq's client, which accepts such URLs as well."""
 
     def request(self, method, url, **kwargs):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
         """Make a request; see treq's HTTPClient."""
@@ -37,7 +37,7 @@ class Client(HTTPClient):
 
 
 class AnyHostEndpoint(HostnameEndpoint):
-    """Connects to a host of any ASCII name."""
+    """Connects to a host with any ASCII name."""
 
     @staticmethod
     def _hostAsBytesAndText(host: bytes | str) -> tuple[bool, bytes, str]:

@@ -1,7 +1,7 @@
-"""The HTTP client under all requests: nothing followed, nothing asked twice, all of it bounded.
+"""The HTTP client for all outgoing requests: no redirects, no retries, everything bounded.
 
-treq decodes compressed bodies at once, whatever was asked for; so a response in any encoding
-reaches treq only in the form that `inflating` gives it.
+treq decompresses bodies in one go, whether or not compression was requested. So an encoded response
+passes through `inflating` before it reaches treq.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ CONNECT_TIMEOUT_S = 10.0
 class HttpClient(Protocol):
     """treq's HTTPClient, or a stand-in for it."""
 
-    def get(self, url: str, **kwargs: Any) -> Deferred[IResponse]: ...  # noqa: ANN401 (treq\'s)
+    def get(self, url: str, **kwargs: Any) -> Deferred[IResponse]: ...  # noqa: ANN401 (treq's)
 
-    def post(self, url: str, **kwargs: Any) -> Deferred[IResponse]: ...  # noqa: ANN401 (treq\'s)
+    def post(self, url: str, **kwargs: Any) -> Deferred[IResponse]: ...  # noqa: ANN401 (treq's)
 
 
 @implementer(IAgent)
 class IdentityAgent:
-    """Asks for bodies as they are; others are inflated as they come."""
+    """Requests bodies without compression; inflates compressed ones as they arrive."""
 
     def __init__(self, agent: IAgent) -> None:
         self._agent = agent
@@ -48,21 +48,23 @@ class IdentityAgent:
         """Request `uri`; see IAgent.
 
         Errs:
-            Encoded: the response has a Content-Encoding that is not known.
+            Encoded: the response has an unknown Content-Encoding.
         """
-        sent = headers.copy() if headers is not None else Headers()
-        sent.setRawHeaders(b"accept-encoding", [b"identity"])
-        response: Deferred[IResponse] = self._agent.request(method, uri, sent, bodyProducer)
+        identity_headers = headers.copy() if headers is not None else Headers()
+        identity_headers.setRawHeaders(b"accept-encoding", [b"identity"])
+        response: Deferred[IResponse] = self._agent.request(
+            method, uri, identity_headers, bodyProducer
+        )
         return response.addCallback(inflated)
 
 
 def http_client(reactor: Reactor, proxy: str = "") -> HttpClient:
-    """Return the client that everybody is asked with: a connection for each request.
+    """Return the client for all outgoing requests, which opens a new connection for each.
 
-    With a `proxy`, `http://[user:password@]host:port`, every request goes through that.
+    With a `proxy`, `http://[user:password@]host:port`, every request goes through the proxy.
     """
     pool = HTTPConnectionPool(reactor, persistent=False)
-    pool.retryAutomatically = False  # a request is made again by us, or not at all
+    pool.retryAutomatically = False  # only our own code retries requests
     agent: IAgent = (
         HttpProxyAgent(
             reactor,

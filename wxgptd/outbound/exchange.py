@@ -1,4 +1,4 @@
-"""One exchange with a server of somebody else: within its time, and if not, why."""
+"""Run one exchange with another server within a time limit, and report why it failed."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ T = TypeVar("T")
 
 
 class NoAnswer(WxgptError):
-    """the server gives no answer"""
+    """the server did not answer"""
 
 
 async def within(
     seconds: float, clock: IReactorTime, exchange: Coroutine[Deferred[Result], Result, T]
 ) -> T:
-    """Return what `exchange` returns, if it does within `seconds`. Cancelling cancels it.
+    """Return the result of `exchange` if it finishes within `seconds`; cancelling cancels it.
 
     Raises:
-        NoAnswer: it did not; what it says is fit for a log line.
-        WxgptError: `exchange` raised that.
+        NoAnswer: it timed out or failed; the message is suitable for a log line.
+        WxgptError: raised by `exchange`.
     """
     running = Deferred.fromCoroutine(exchange)
     try:
@@ -37,7 +37,7 @@ async def within(
         raise
     except TookTooLong:
         raise NoAnswer(f"no answer within {seconds:.3g} s") from None
-    except Exception as error:  # noqa: BLE001 (name resolution, TLS, resets: all alike here)
+    except Exception as error:  # noqa: BLE001 (name resolution, TLS, resets: treated alike)
         if was_cancelled(error):
             raise CancelledError from None
         raise NoAnswer(reason_of(error)) from None

@@ -1,7 +1,7 @@
 """Bound what a server may send before the body of its response.
 
-Twisted's parser bounds the length of a header, and not how many there are: a server that sends
-them without end would fill the memory until a time limit.
+Twisted's parser limits the length of each header, but not the number of headers: a server that
+sends them without end would fill the memory until a timeout.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _END = b"\r\n\r\n"
 
 
 class _BoundedHead(ProtocolWrapper):
-    """Hangs up on a server whose head does not end."""
+    """Hangs up on a server whose response head does not end."""
 
     def __init__(self, factory: Wrapped, wrapped: IProtocol) -> None:
         super().__init__(factory, wrapped)
@@ -32,11 +32,11 @@ class _BoundedHead(ProtocolWrapper):
 
     def dataReceived(self, data: bytes) -> None:
         if self._head is not None:
-            self._look(data)
+            self._count(data)
         super().dataReceived(data)
 
-    def _look(self, data: bytes) -> None:
-        """Count the head's bytes, those of 1xx responses before it too."""
+    def _count(self, data: bytes) -> None:
+        """Count the bytes of the head, including those of 1xx responses before it."""
         assert self._head is not None
         self._size += len(data)
         self._head += data
@@ -55,12 +55,12 @@ class _BoundedHead(ProtocolWrapper):
 
 class _Factory(WrappingFactory):
     protocol = _BoundedHead
-    noisy = False  # a line for every connection would drown the log
+    noisy = False  # a line for every connection would flood the log
 
 
 @implementer(IStreamClientEndpoint)
 class Bounded:
-    """Connects as another endpoint does, with bounded heads."""
+    """Wraps another endpoint so that response heads are bounded."""
 
     def __init__(self, endpoint: IStreamClientEndpoint) -> None:
         self._endpoint = endpoint
@@ -73,7 +73,7 @@ class Bounded:
 
 @implementer(IAgentEndpointFactory)
 class Direct:
-    """Gives an Agent connections without a proxy."""
+    """Gives an Agent direct connections, without a proxy."""
 
     def __init__(self, reactor: Reactor, timeout_s: float) -> None:
         self._reactor = reactor
@@ -81,7 +81,7 @@ class Direct:
         self._policy = BrowserLikePolicyForHTTPS()
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        """Return what connects to `uri`; see IAgentEndpointFactory."""
+        """Return the endpoint for `uri`; see IAgentEndpointFactory."""
         host = uri.host.decode("ascii")
         endpoint: IStreamClientEndpoint = AnyHostEndpoint(
             self._reactor, host, uri.port, timeout=self._timeout_s

@@ -1,7 +1,7 @@
-"""Bodies that are compressed without our asking: inflated a little at a time.
+"""Inflate bodies that are compressed without our asking, a little at a time.
 
-A compressed bomb of 200 KB takes half a gigabyte where it is unpacked at once, as treq does. Here
-readers get 64 KB at a time, and nothing more is unpacked once they have had enough.
+A 200 KB compression bomb takes half a gigabyte if it is unpacked in one go, as treq does. Here
+readers get 64 KB at a time, and unpacking stops once they have had enough.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ class Encoded(WxgptError):
 
 
 def inflated(response: IResponse) -> IResponse:
-    """Return `response` such that its body is delivered as it was before it was encoded.
+    """Return `response` with a body that is decoded on delivery.
 
-    An error response in an unknown encoding has no body: its status says enough.
+    An error response in an unknown encoding gets an empty body: its status is enough.
 
     Raises:
-        Encoded: it is a success in an encoding that is not known.
+        Encoded: a successful response has an unknown encoding.
     """
     headers: Headers = response.headers
     encodings = [
-        one.strip().lower()
+        encoding.strip().lower()
         for line in headers.getRawHeaders(b"content-encoding", [])
-        for one in line.split(b",")
-        if one.strip().lower() not in (b"", b"identity")
+        for encoding in line.split(b",")
+        if encoding.strip().lower() not in (b"", b"identity")
     ]
     if not encodings:
         return response
@@ -50,14 +50,14 @@ def inflated(response: IResponse) -> IResponse:
     if len(encodings) == 1 and encodings[0] in (b"gzip", b"x-gzip", b"deflate"):
         return _Inflated(response, encodings[0])
     if 200 <= response.code < 300:
-        response.deliverBody(_Dropped())
-        named = b", ".join(encodings).decode("ascii", "replace")[:40]
-        raise Encoded(f"the response is encoded: {named}")
+        response.deliverBody(_Discarding())
+        names = b", ".join(encodings).decode("ascii", "replace")[:40]
+        raise Encoded(f"unsupported Content-Encoding: {names}")
     return _Inflated(response, b"")
 
 
 class _Inflated(proxyForInterface(IResponse)):  # type: ignore[misc]
-    """A response whose body is inflated; without an encoding it has none."""
+    """A response whose body is inflated, or empty if `encoding` is."""
 
     def __init__(self, response: IResponse, encoding: bytes) -> None:
         super().__init__(response)
@@ -70,70 +70,70 @@ class _Inflated(proxyForInterface(IResponse)):  # type: ignore[misc]
 
 
 class _Inflating:
-    """Takes a body as it comes and gives its reader what it inflates to."""
+    """Inflates a body as it arrives and passes the data to its reader."""
 
     def __init__(self, reader: Wrapped, encoding: bytes) -> None:
         self._reader = reader
         self._encoding = encoding
         self._decoder: Wrapped = None
         self._transport: Wrapped = None
-        self._broken: Exception | None = None
-        self._begun = False
+        self._error: Exception | None = None
+        self._started = False
 
     def makeConnection(self, transport: ITransport) -> None:
         self._transport = transport
         self._reader.makeConnection(transport)
 
     def dataReceived(self, data: bytes) -> None:
-        if not self._encoding or self._broken is not None:
+        if not self._encoding or self._error is not None:
             return
         try:
             self._inflate(data)
         except zlib.error as error:
-            self._broken = error
+            self._error = error
             self._transport.loseConnection()
 
     def _inflate(self, data: bytes) -> None:
-        is_more = False
-        while (data or is_more) and not getattr(self._reader, "ended", False):
+        has_more = False
+        while (data or has_more) and not getattr(self._reader, "ended", False):
             if self._decoder is None:
-                if self._begun and (self._encoding == b"deflate" or data[0] != _GZIP_BEGINS):
+                if self._started and (self._encoding == b"deflate" or data[0] != _GZIP_BEGINS):
                     return  # padding
-                self._begun = True
+                self._started = True
                 self._decoder = self._new_decoder(data)
             inflated = self._decoder.decompress(data, PIECE_BYTES)
             data = self._decoder.unconsumed_tail
-            is_more = len(inflated) == PIECE_BYTES  # there may be more although all data is taken
+            has_more = len(inflated) == PIECE_BYTES  # more may come without further input
             if self._decoder.eof:
-                data, self._decoder, is_more = self._decoder.unused_data, None, False
+                data, self._decoder, has_more = self._decoder.unused_data, None, False
             if inflated:
                 self._reader.dataReceived(inflated)
 
     def _new_decoder(self, data: bytes) -> Wrapped:
         if self._encoding != b"deflate":
             return zlib.decompressobj(_GZIP)
-        # What is called deflate is zlib's format, by the standard; some servers leave that out.
-        sums_up = len(data) < 2 or int.from_bytes(data[:2], "big") % 31 == 0
-        is_zlib = data[0] & 0x0F == 8 and sums_up
+        # By the standard, "deflate" is the zlib format; some servers send raw deflate data.
+        checksum_matches = len(data) < 2 or int.from_bytes(data[:2], "big") % 31 == 0
+        is_zlib = data[0] & 0x0F == 8 and checksum_matches
         return zlib.decompressobj(_ZLIB if is_zlib else _RAW)
 
     def connectionLost(self, reason: Failure) -> None:
-        if self._broken is None and self._decoder is not None:
-            self._broken = zlib.error("it is cut off")
-        if self._broken is not None:
-            broken = Encoded(f"the response is not encoded as it says: {self._broken}")
-            reason = Failure(ResponseFailed([Failure(broken)]))
+        if self._error is None and self._decoder is not None:
+            self._error = zlib.error("truncated data")
+        if self._error is not None:
+            mismatch = Encoded(f"the response does not match its Content-Encoding: {self._error}")
+            reason = Failure(ResponseFailed([Failure(mismatch)]))
         self._reader.connectionLost(reason)
 
 
-class _Dropped:
-    """Takes a body by closing its connection."""
+class _Discarding:
+    """Discards a body by closing its connection."""
 
     def makeConnection(self, transport: Wrapped) -> None:
         transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Drop what was under way already."""
+        """Drop data that was already on its way."""
 
     def connectionLost(self, reason: object) -> None:
-        """Forget it."""
+        """Do nothing."""

@@ -1,8 +1,8 @@
-"""Asks DNS how long the addresses of a name may be kept (TTL, RFC 1035 section 3.2.1).
+"""Ask DNS how long the addresses of a name may be cached (TTL, RFC 1035 section 3.2.1).
 
-`getaddrinfo` finds the addresses and does not tell. So DNS is asked beside it, and believed only
-about the addresses that `getaddrinfo` found: what an answer of DNS says can make a name be looked
-up later or earlier, and never lead anywhere else.
+`getaddrinfo` finds the addresses but not their TTL. So DNS is queried as well, and trusted only
+about the addresses that `getaddrinfo` found: a DNS answer can make the next lookup of a name happen
+earlier or later, but cannot change where the name leads.
 """
 
 from __future__ import annotations
@@ -18,21 +18,20 @@ QUERY_S = 2.0
 
 
 def time_to_live(name: str, addresses: Sequence[str]) -> tuple[float, bool] | None:
-    """Return how many seconds the records of `name` have to live, as DNS tells at this moment.
+    """Return how many seconds the records of `name` have left to live, according to DNS.
 
-    For what was found along a chain of aliases, the shortest life of the chain. The servers and the
-    search domains are those of /etc/resolv.conf. Blocks for up to `QUERY_S` for each family of
-    `addresses`.
+    For a chain of aliases, that is the shortest TTL in the chain. The servers and search domains
+    are those of /etc/resolv.conf. Blocks for up to `QUERY_S` for each family of `addresses`.
 
     Returns:
-        The seconds, and whether DNS tells of these very `addresses`: it does not where they come
-        from /etc/hosts, or from a balancer that answers each question otherwise. None where DNS
-        cannot be asked or knows no such name.
+        The seconds, and whether DNS confirms these very `addresses`. It does not if they come from
+        /etc/hosts, or from a load balancer that answers each query differently. None if DNS cannot
+        be queried or does not know the name.
     """
     families = [AAAA] if any(":" in address for address in addresses) else []
     families += [A] if any(":" not in address for address in addresses) else []
-    lives: list[int] = []
-    told: set[str] = set()
+    ttls_s: list[int] = []
+    confirmed: set[str] = set()
     try:
         resolver = Resolver()
         for family in families:
@@ -40,10 +39,12 @@ def time_to_live(name: str, addresses: Sequence[str]) -> tuple[float, bool] | No
                 name, family, search=True, raise_on_no_answer=False, lifetime=QUERY_S
             )
             if answer.rrset is not None:
-                lives.append(answer.chaining_result.minimum_ttl)
-                told.update(record.address for record in answer.rrset)
+                ttls_s.append(answer.chaining_result.minimum_ttl)
+                confirmed.update(record.address for record in answer.rrset)
     except (DNSException, OSError, ValueError):
         return None
-    if not lives:
+    if not ttls_s:
         return None
-    return float(min(lives)), told.issuperset(address.partition("%")[0] for address in addresses)
+    return float(min(ttls_s)), confirmed.issuperset(
+        address.partition("%")[0] for address in addresses
+    )

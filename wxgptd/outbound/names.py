@@ -1,14 +1,14 @@
-"""Looks up the names of other hosts, so that one name that hangs holds up nobody else's.
+"""Look up the names of other hosts, so that a lookup that hangs does not hold up the others.
 
 Twisted looks names up in the reactor's one pool of ten threads, again for each connection and even
-for an address that needs no lookup: one name server that does not answer, and no call of any model
-gets through. Here an IP literal is its own answer, a name is looked up once for all who ask at the
-time, the result is kept for as long as its record lives, and lookups have threads that nothing
-else waits for.
+for an address that needs no lookup: one name server that does not answer blocks the calls to every
+model. Here an IP literal is its own answer, concurrent requests for a name share one lookup, the
+result is cached for as long as its record lives, and lookups run in threads that nothing else waits
+for.
 
-`getaddrinfo` stays the way to look up, because it knows /etc/hosts, search domains and whatever
-else the machine is configured for. How long its result may be kept is asked of DNS afterwards
-(`lifetimes.py`), when those who waited have long been answered.
+Names are still looked up with `getaddrinfo`, because it knows /etc/hosts, search domains and
+whatever else the machine is configured for. Only afterwards, when the waiters have their answer, is
+DNS asked how long that may be cached (`lifetimes.py`).
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from wxgptd.loose import Reactor
 from wxgptd.outbound.lifetimes import time_to_live
 
 KEPT_S = 30.0
-"""How long addresses are kept of which DNS does not tell, such as those of /etc/hosts."""
+"""How long to cache addresses that DNS does not confirm, such as those of /etc/hosts."""
 
 SHORTEST_S = 1.0
-"""For records that want not to be kept at all: a burst of connections looks up once."""
+"""For records that must not be cached at all: a burst of connections still shares one lookup."""
 
 LONGEST_S = 3_600.0
-"""For records of days and weeks: what an administrator corrects is seen within the hour."""
+"""For records that live for days or weeks: a correction takes effect within the hour."""
 
 KEPT_FAILURE_S = 1.0
 
 MAX_LOOKUPS = 16
-"""How many names may hang at once before further ones wait in line."""
+"""How many lookups may hang at once before further ones have to queue."""
 
 MAX_NAMES = 1_000
 
@@ -54,27 +54,27 @@ LookUp = Callable[[str], Sequence[str]]
 """Returns the addresses of a name, or raises OSError."""
 
 LifeOf = Callable[[str, Sequence[str]], tuple[float, bool] | None]
-"""Tells how long the addresses of a name live; see `lifetimes.time_to_live`."""
+"""Returns how long the addresses of a name live; see `lifetimes.time_to_live`."""
 
 
 def system_addresses(name: str) -> Sequence[str]:
     """Return the addresses of `name` in the system's order of preference, IPv6 with its scope.
 
     Raises:
-        OSError: there are none, or they cannot be found out.
+        OSError: `name` has no addresses, or the lookup failed.
     """
-    found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+    results = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in results))
 
 
 def in_own_thread(work: Callable[[], None]) -> None:
-    """Start `work` in a thread that a stop of the process does not wait for."""
+    """Start `work` in a thread that the process does not wait for when it stops."""
     Thread(target=work, name="wxgptd name lookup", daemon=True).start()
 
 
 @implementer(IHostResolution)
 class _Resolution:
-    """One who asked for a name."""
+    """One request to resolve a name."""
 
     def __init__(
         self,
@@ -91,11 +91,11 @@ class _Resolution:
         receiver.resolutionBegan(self)
 
     def cancel(self) -> None:
-        """Want the result no longer; the lookup goes on for others."""
+        """Ignore the result; the lookup continues for other requests."""
         self._cancelled = True
 
     def answer(self, addresses: Sequence[str]) -> None:
-        """Hand over `addresses`, as far as they are of the wanted types."""
+        """Deliver those of `addresses` that are of a requested type."""
         if self._cancelled:
             return
         for address in addresses:
@@ -107,7 +107,7 @@ class _Resolution:
 
 @dataclass(slots=True)
 class _Name:
-    """What is known of a name until `until`, or who waits for it while it is looked up."""
+    """The cached addresses of a name, valid until `until`, and the requests that wait for them."""
 
     addresses: Sequence[str] = ()
     found_at: float = 0.0
@@ -134,7 +134,7 @@ class Names:
         self._start = start
         self._names: dict[str, _Name] = {}
         self._running = 0
-        self._in_line: deque[str] = deque()
+        self._queue: deque[str] = deque()
 
     def resolveHostName(
         self,
@@ -151,7 +151,7 @@ class Names:
             return resolution
         name = self._names.get(hostName)
         if name is None:
-            self._forget_some()
+            self._evict_expired()
             name = self._names[hostName] = _Name()
         if not name.running and self._clock.seconds() < name.until:
             resolution.answer(name.addresses)
@@ -159,60 +159,62 @@ class Names:
         name.waiting.append(resolution)
         if not name.running:
             name.running = True
-            self._in_line.append(hostName)
-            self._begin()
+            self._queue.append(hostName)
+            self._start_queued()
         return resolution
 
-    def _forget_some(self) -> None:
-        """Drop what is known no longer, where that has become much."""
+    def _evict_expired(self) -> None:
+        """Drop expired names if there are too many names."""
         if len(self._names) >= MAX_NAMES:
             now = self._clock.seconds()
             current = {k: v for k, v in self._names.items() if v.running or now < v.until}
             self._names = current
 
-    def _begin(self) -> None:
-        """Start the lookups that there are threads for."""
-        while self._in_line and self._running < MAX_LOOKUPS:
+    def _start_queued(self) -> None:
+        """Start queued lookups, up to `MAX_LOOKUPS` at a time."""
+        while self._queue and self._running < MAX_LOOKUPS:
             self._running += 1
-            name = self._in_line.popleft()
+            name = self._queue.popleft()
             try:
-                self._start(partial(self._work, name))
-            except RuntimeError:  # no thread can be started: ask again soon
-                self._found(name, ())
+                self._start(partial(self._resolve, name))
+            except RuntimeError:  # no thread can be started; the failure expires soon
+                self._resolved(name, ())
                 self._running -= 1
 
-    def _work(self, name: str) -> None:
-        """Look a name up, then find out for how long that holds; in a thread."""
+    def _resolve(self, name: str) -> None:
+        """Look up a name, then how long the result may be cached; runs in a thread."""
         try:
             addresses = self._look_up(name)
-        except Exception:  # noqa: BLE001 (whatever it is: those who wait have to be told)
+        except Exception:  # noqa: BLE001 (whatever it is, the waiters need an answer)
             addresses = ()
-        self._in_reactor(self._found, name, addresses)
+        self._in_reactor(self._resolved, name, addresses)
         try:
             life = self._life_of(name, addresses) if addresses else None
         except Exception:  # noqa: BLE001 (the next lookup must begin)
             life = None
-        self._in_reactor(self._ended, name, addresses, life)
+        self._in_reactor(self._finished, name, addresses, life)
 
-    def _found(self, name: str, addresses: Sequence[str]) -> None:
-        """Tell those who wait."""
-        known, now = self._names[name], self._clock.seconds()
-        kept_s = KEPT_S if addresses else KEPT_FAILURE_S
-        known.addresses, known.found_at, known.until = addresses, now, now + kept_s
-        known.running = False
-        waiting, known.waiting = known.waiting, []
+    def _resolved(self, name: str, addresses: Sequence[str]) -> None:
+        """Cache the addresses and pass them to the waiters."""
+        entry, now = self._names[name], self._clock.seconds()
+        ttl_s = KEPT_S if addresses else KEPT_FAILURE_S
+        entry.addresses, entry.found_at, entry.until = addresses, now, now + ttl_s
+        entry.running = False
+        waiting, entry.waiting = entry.waiting, []
         for resolution in waiting:
             resolution.answer(addresses)
 
-    def _ended(self, name: str, addresses: Sequence[str], life: tuple[float, bool] | None) -> None:
-        """Keep what was found for as long as it lives, and let the next lookup begin."""
-        known = self._names.get(name)
-        if life is not None and known is not None and known.addresses is addresses:
+    def _finished(
+        self, name: str, addresses: Sequence[str], life: tuple[float, bool] | None
+    ) -> None:
+        """Cache the result for its time to live, and start the next lookup."""
+        entry = self._names.get(name)
+        if life is not None and entry is not None and entry.addresses is addresses:
             seconds, certain = life
-            longest = LONGEST_S if certain else KEPT_S
-            known.until = known.found_at + min(max(seconds, SHORTEST_S), longest)
+            longest_s = LONGEST_S if certain else KEPT_S
+            entry.until = entry.found_at + min(max(seconds, SHORTEST_S), longest_s)
         self._running -= 1
-        self._begin()
+        self._start_queued()
 
 
 def _is_literal(host: str) -> bool:

@@ -1,6 +1,6 @@
-"""HTTP proxies: absolute addresses for http, a tunnel by CONNECT for https.
+"""HTTP proxies: absolute URLs for http, a CONNECT tunnel for https.
 
-Source: RFC 9110, section 9.3.6. Twisted's Agent has neither by itself.
+Source: RFC 9110, section 9.3.6. Twisted's Agent supports neither.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ MAX_ANSWER_BYTES = 16 * 1024
 
 
 class ProxyError(WxgptError):
-    """the proxy does not open a tunnel"""
+    """the proxy did not open a tunnel"""
 
 
 class _Tunnel(Protocol):
-    """Asks the proxy for a tunnel, and hands the connection over to `inner` once it is there."""
+    """Asks the proxy for a tunnel, and hands the connection over to `inner` once it is open."""
 
     def __init__(self, target: bytes, authorization: bytes, inner: IProtocol) -> None:
         self._target = target
         self._authorization = authorization
         self._inner: Wrapped = inner
-        self._answer = b""
-        self._open = False
+        self._response = b""
+        self._is_open = False
         self._failed = False
         self.opened: Deferred[IProtocol] = Deferred(lambda _: self._abort())
 
@@ -56,18 +56,18 @@ class _Tunnel(Protocol):
         self.transport.write(b"\r\n".join([*lines, b"", b""]))  # type: ignore[union-attr]
 
     def dataReceived(self, data: bytes) -> None:
-        if self._open:
+        if self._is_open:
             self._inner.dataReceived(data)
             return
         if self._failed:
             return
-        self._answer += data
-        while re.match(rb"HTTP/1\.\d 1\d\d", self._answer) and b"\r\n\r\n" in self._answer:
-            self._answer = self._answer.partition(b"\r\n\r\n")[2]
-        head, end, rest = self._answer.partition(b"\r\n\r\n")
+        self._response += data
+        while re.match(rb"HTTP/1\.\d 1\d\d", self._response) and b"\r\n\r\n" in self._response:
+            self._response = self._response.partition(b"\r\n\r\n")[2]
+        head, end, rest = self._response.partition(b"\r\n\r\n")
         if not end:
-            if len(self._answer) > MAX_ANSWER_BYTES:
-                self._fail("its answer does not end")
+            if len(self._response) > MAX_ANSWER_BYTES:
+                self._fail("response headers too long")
             return
         status = head.split(b"\r\n")[0].split(b" ", 2)
         if (
@@ -77,22 +77,22 @@ class _Tunnel(Protocol):
         ):
             self._fail(b" ".join(status[1:]).decode("ascii", "replace")[:100])
             return
-        self._open = True
+        self._is_open = True
         self._inner.makeConnection(self.transport)
         self.opened.callback(self._inner)
         if rest:
             self._inner.dataReceived(rest)
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
-        if self._open:
+        if self._is_open:
             self._inner.connectionLost(reason)
         else:
-            self._fail("it closed the connection")
+            self._fail("connection closed")
 
     def _fail(self, why: str) -> None:
         if not self._failed:
             self._abort()
-            self.opened.errback(ProxyError(f"the proxy opens no tunnel: {why}"))
+            self.opened.errback(ProxyError(f"proxy CONNECT failed: {why}"))
 
     def _abort(self) -> None:
         self._failed = True
@@ -125,7 +125,7 @@ class _ThroughProxy:
 
 @implementer(IAgentEndpointFactory)
 class _Endpoints:
-    """Gives an Agent a tunnel for each https address."""
+    """Gives an Agent a tunnel for each https URL."""
 
     def __init__(
         self, proxy: IStreamClientEndpoint, authorization: bytes, policy: IPolicyForHTTPS
@@ -135,7 +135,7 @@ class _Endpoints:
         self._policy = policy
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        """Return what connects to `uri`; see IAgentEndpointFactory."""
+        """Return the endpoint for `uri`; see IAgentEndpointFactory."""
         host = b"[%s]" % uri.host if b":" in uri.host else uri.host
         target = b"%s:%d" % (host, uri.port)
         connection = self._policy.creatorForNetloc(uri.host, uri.port)
@@ -145,7 +145,7 @@ class _Endpoints:
 
 @implementer(IAgent)
 class HttpProxyAgent:
-    """An Agent whose every request goes through the proxy at `url`, `http://[user:pass@]host:port`."""
+    """An Agent that sends all requests through the proxy at `url`, `http://[user:pass@]host:port`."""
 
     def __init__(
         self,
@@ -162,8 +162,8 @@ class HttpProxyAgent:
         )
         self._authorization = b""
         if parts.username is not None:
-            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            self._authorization = b"Basic " + base64.b64encode(pair.encode())
+            credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self._authorization = b"Basic " + base64.b64encode(credentials.encode())
         endpoints = _Endpoints(endpoint, self._authorization, policy or BrowserLikePolicyForHTTPS())
         self._plain = ProxyAgent(Bounded(endpoint), reactor, pool=pool)
         self._tunnelled = Agent.usingEndpointFactory(reactor, endpoints, pool)
@@ -181,8 +181,8 @@ class HttpProxyAgent:
                 method, uri, headers, bodyProducer
             )
             return tunnelled
-        sent = headers.copy() if headers is not None else Headers()
+        proxy_headers = headers.copy() if headers is not None else Headers()
         if self._authorization:
-            sent.setRawHeaders(b"proxy-authorization", [self._authorization])
-        plain: Deferred[IResponse] = self._plain.request(method, uri, sent, bodyProducer)
+            proxy_headers.setRawHeaders(b"proxy-authorization", [self._authorization])
+        plain: Deferred[IResponse] = self._plain.request(method, uri, proxy_headers, bodyProducer)
         return plain

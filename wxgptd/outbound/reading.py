@@ -1,4 +1,4 @@
-"""Read the bodies of responses within limits of size, of silence and of time; say what failed."""
+"""Read response bodies within limits on size, silence and time, and report what failed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ MAX_REASON = 300
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """Return what is behind an error of Twisted's client, which wraps what it meets."""
+    """Return the cause of an error of Twisted's client, which wraps the original error."""
     reasons = getattr(error, "reasons", None)
     inner = reasons[0] if reasons else error
     return inner.value or error if isinstance(inner, Failure) else inner
 
 
 def was_cancelled(error: BaseException) -> bool:
-    """Tell whether a call failed because we ended it."""
+    """Return whether a call failed because we cancelled it."""
     return isinstance(cause_of(error), CancelledError)
 
 
@@ -37,7 +37,7 @@ def reason_of(error: BaseException) -> str:
 
 
 class BodyReader(BytesProtocol):
-    """Reads a body within a limit of silence. `finished` can be cancelled."""
+    """Reads a body, with a limit on silence. `finished` can be cancelled."""
 
     def __init__(self, clock: IReactorTime, idle_timeout_s: float) -> None:
         self._clock = clock
@@ -49,27 +49,27 @@ class BodyReader(BytesProtocol):
         self.wait(self._first_timeout_s)
 
     def heard(self) -> None:
-        """Begin the waiting anew: something has come."""
+        """Restart the timer because something has arrived."""
         if not self.ended:
             self.wait(self.idle_timeout_s)
 
     def wait(self, seconds: float) -> None:
-        """Have `silent` called in `seconds`, unless something comes."""
+        """Call `silent` in `seconds`, unless something arrives."""
         idle = self._idle
         if idle is not None and idle.active():
             if idle.getTime() <= self._clock.seconds() + seconds:
                 idle.reset(seconds)
                 return
-            # To bring a call forward, Twisted would search all that are pending for it.
+            # Twisted can only move a call to an earlier time by searching all pending calls.
             idle.cancel()
         self._idle = self._clock.callLater(seconds, self.silent)
 
     def silent(self) -> None:
-        """Act on having heard nothing for too long."""
+        """Handle a silence that has lasted too long."""
         raise NotImplementedError
 
     def stop(self) -> None:
-        """End the waiting, and the connection: nothing more is wanted of it."""
+        """Stop the timer and close the connection."""
         self.ended = True
         if self._idle is not None and self._idle.active():
             self._idle.cancel()
@@ -84,8 +84,8 @@ def lost(reason: Failure) -> str:
     return "the connection was lost"
 
 
-class _Gathering(BodyReader):
-    """Keeps a body, of which `limit` bytes are of interest."""
+class _Collector(BodyReader):
+    """Collects a body, of which at most `limit` bytes matter."""
 
     def __init__(self, clock: IReactorTime, idle_timeout_s: float, limit: int) -> None:
         super().__init__(clock, idle_timeout_s)
@@ -94,8 +94,8 @@ class _Gathering(BodyReader):
         self._body = bytearray()
 
 
-class Excerpt(_Gathering):
-    """Reads a body as far as `limit` bytes; `finished` fires with that, however it ended."""
+class Excerpt(_Collector):
+    """Reads up to `limit` bytes of a body; `finished` fires with them, however the body ended."""
 
     def dataReceived(self, data: bytes) -> None:
         self._body += data
@@ -116,11 +116,11 @@ class Excerpt(_Gathering):
 
 
 class Incomplete(WxgptError):
-    """the response is not whole"""
+    """the response is incomplete"""
 
 
-class _Whole(_Gathering):
-    """Reads a body that is worth something only as a whole, and of at most `limit` bytes."""
+class _Complete(_Collector):
+    """Reads a body of at most `limit` bytes, which is only useful if it is complete."""
 
     def dataReceived(self, data: bytes) -> None:
         if self.ended:
@@ -128,12 +128,12 @@ class _Whole(_Gathering):
         self._body += data
         self.heard()
         if len(self._body) > self._limit:
-            self._fail(f"it is longer than {self._limit} bytes")
+            self._fail(f"the response is longer than {self._limit} bytes")
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         if self.ended:
             return
-        # A body without a length ends with its connection: that is as whole as it can be told.
+        # A body without a length ends with its connection, and cannot be checked any further.
         if reason is None or reason.check(ResponseDone, PotentialDataLoss):
             self.stop()
             self.finished.callback(bytes(self._body))
@@ -141,7 +141,7 @@ class _Whole(_Gathering):
             self._fail(lost(reason))
 
     def silent(self) -> None:
-        self._fail("the server fell silent")
+        self._fail("the server stopped sending data")
 
     def _fail(self, why: str) -> None:
         self.stop()
@@ -151,11 +151,11 @@ class _Whole(_Gathering):
 def read_whole(
     response: IResponse, clock: IReactorTime, *, idle_timeout_s: float, limit: int
 ) -> Deferred[bytes]:
-    """Fire with the whole body of `response`. Cancelling hangs up.
+    """Fire with the complete body of `response`; cancelling closes the connection.
 
     Errs:
         Incomplete: it broke off, fell silent for `idle_timeout_s`, or is longer than `limit` bytes.
     """
-    reader = _Whole(clock, idle_timeout_s, limit)
+    reader = _Complete(clock, idle_timeout_s, limit)
     response.deliverBody(reader)
     return reader.finished

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from wxgptd.config import Assistant, Config
 
 REMEDIES = (
-    (r"proxy opens no tunnel: 407|^HTTP 407", "proxy-password"),
-    (r"proxy opens no tunnel", "proxy-rejected"),
+    (r"proxy CONNECT failed: 407|^HTTP 407", "proxy-password"),
+    (r"proxy CONNECT failed", "proxy-rejected"),
     (r"wrong version number", "model-plain-http"),
     (r"certificate|SSL routines", "model-certificate"),
     (r"DNSLookupError|No such host|no results for hostname", "model-name-unresolved"),
     (r"Connection was refused|ConnectionRefused", "model-connection-refused"),
-    (r"not JSON: <|no object: <", "model-web-page"),
+    (r"not JSON: <|not a JSON object: <", "model-web-page"),
     (
         r"^HTTP [45]\d\d.*(?:is `model` right|model_not_found|\bmodel\b(?!s).*\bnot\b)",
         "model-unknown",
     ),
     (r"^HTTP 404", "model-path-unknown"),
-    (r"redirected to", "model-redirected"),
+    (r"redirect not followed", "model-redirected"),
     (r"^HTTP 5\d\d", "model-server-error"),
     (r"^HTTP 40[03].*model", "model-forbidden"),
     (r"connection was (?:lost|closed)|without a finish", "model-disconnected"),
