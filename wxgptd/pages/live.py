@@ -1,4 +1,4 @@
-"""An answer as it grows: server-sent events, or one update a request for whoever polls."""
+"""An answer as it grows: server-sent events, or long polling with one update per request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ POLL_FOR_S = 20.0
 
 
 def _asked_from(request: Request) -> str:
-    """Return the position that the reader has seen."""
+    """Return the position that the reader has reached."""
     resumed = request.getHeader(b"last-event-id")
     if resumed:
         return resumed[:64].decode("ascii", "replace")
@@ -41,7 +41,7 @@ class Events(Linked):
     def render_GET(self, request: Request) -> bytes | int:
         """Send what the reader has not seen, then each change, until the answer is final."""
         prepare(request, "text/event-stream; charset=utf-8")
-        request.setHeader("X-Accel-Buffering", "no")  # nginx would keep it all to the end
+        request.setHeader("X-Accel-Buffering", "no")  # or nginx buffers the whole stream
         if find(self._pages, self._token) is None:
             request.setResponseCode(404)
             return b""
@@ -54,7 +54,7 @@ class Events(Linked):
 
 
 class Poll(Linked):
-    """The answer for readers whose network swallows events: one update a request."""
+    """The answer for readers whose network swallows events: one update per request."""
 
     isLeaf = True
 
@@ -94,7 +94,7 @@ class Poll(Linked):
         await send(pages, self._owner, request, rendition.json(seen), packed)
 
     async def _packed(self, request: Request, rendition: Rendition, seen: str) -> bytes:
-        """Return a long update compressed, once for all who are sent it, and in a thread."""
+        """Return a long update compressed, in a thread and once for all its readers."""
         update = rendition.json(seen)
         if len(update) < LONG_BYTES or not takes_gzip(request):
             return b""
@@ -107,6 +107,6 @@ class Poll(Linked):
 
 
 def _forget(changed: Deferred[None]) -> None:
-    """Wait for a change no longer."""
+    """Stop waiting for a change."""
     changed.addErrback(lambda gone: gone.trap(CancelledError) and None)
     changed.cancel()

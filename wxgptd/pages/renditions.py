@@ -1,4 +1,4 @@
-"""Renders each answer once for all who look at it, off the reactor's thread where it is much."""
+"""Render each answer once for all its readers, outside the reactor's thread if it is long."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wxgptd.pages.workshop import Workshop, as_written
 from wxgptd.ports.pages import AnswerView, PageViews
 
 IN_THREAD_CHARS = 2_000
-"""More than so much takes some ten milliseconds, in which WeChat would have to wait."""
+"""Rendering more takes about ten milliseconds, during which WeChat would have to wait."""
 
 MAX_KEPT = 256
 MAX_KEPT_CHARS = 8_000_000
@@ -23,23 +23,23 @@ MAX_KEPT_CHARS = 8_000_000
 
 @dataclass(eq=False, slots=True)
 class _Answer:
-    """One answer, what was rendered of it last, and who waits for more."""
+    """One answer, its latest rendition, and the waiters for the next one."""
 
     document: Document = field(default_factory=Document)
     shown: Rendition | None = None
     waiting: list[Deferred[Rendition | None]] = field(default_factory=list)
     served: list[Deferred[Rendition | None]] = field(default_factory=list)
-    """Who waits for the rendering that is being made, `work`."""
+    """The waiters for the rendering in progress, `work`."""
     work: Deferred[Rendition | None] | None = None
     busy: bool = False
 
     def abandoned(self) -> bool:
-        """Tell whether nobody waits any longer."""
+        """Return whether no waiters are left."""
         return not self.waiting and all(one.called for one in self.served)
 
 
 class Renditions:
-    """The answers that somebody looks at, or looked at lately, by the tokens of their links."""
+    """The answers with current or recent readers, by the tokens of their links."""
 
     def __init__(
         self, page_views: PageViews, say: Callable[[AnswerView], Sentences], workshop: Workshop
@@ -50,9 +50,9 @@ class Renditions:
         self._answers: OrderedDict[str, _Answer] = OrderedDict()
 
     def of(self, token: str) -> Deferred[Rendition | None]:
-        """Fire with the answer behind `token` as it stands, or None if there is none (any more).
+        """Fire with the current rendition of the answer behind `token`, or None if there is none.
 
-        Whoever asks while it is being rendered waits for the next rendering, with all others.
+        Callers that arrive during a rendering share the next one.
         """
         answer = self._answers.get(token)
         if answer is None:
@@ -82,12 +82,12 @@ class Renditions:
                 shown = await answer.work
             except CancelledError:
                 answer.work = None
-                answer.document = Document()  # a thread may be at the former one
+                answer.document = Document()  # a thread may still be using the old one
                 continue
-            except Exception as failed:  # noqa: BLE001 (each of them is told)
+            except Exception as failed:  # noqa: BLE001 (every waiter gets it)
                 answer.work = None
                 for one in answer.served:
-                    if not one.called:  # those who left in the meantime know
+                    if not one.called:  # or it was cancelled meanwhile
                         one.errback(failed)
                 continue
             answer.work = None
@@ -98,7 +98,7 @@ class Renditions:
         answer.busy = False
 
     def forget_all(self) -> None:
-        """Drop what was rendered: somebody whose words are among it was erased."""
+        """Drop all renditions, which may hold the words of a user who was erased."""
         self._answers.clear()
         self._workshop.forget_all()
         forget_code()
@@ -118,7 +118,7 @@ class Renditions:
             shown = await self._grown(token, answer.document, view.text)
         answer.shown = rendition(view, self._say(view), shown, former)
         if view.progress.final:
-            answer.document = Document()  # it has done its work
+            answer.document = Document()  # no longer needed
         return answer.shown
 
     async def _grown(self, token: str, document: Document, text: str) -> Blocks:
@@ -130,7 +130,7 @@ class Renditions:
         return await self._workshop.run(owner, lambda: document.update(text))
 
     def _forget_some(self) -> None:
-        """Drop what was looked at longest ago, where it has become much."""
+        """Drop the least recently used answers if there are too many or they are too large."""
         size = sum(map(_size, self._answers.values()))
         while len(self._answers) > MAX_KEPT or size > MAX_KEPT_CHARS:
             _, dropped = self._answers.popitem(last=False)

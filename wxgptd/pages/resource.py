@@ -1,4 +1,4 @@
-"""Where the pages are: `/a/TOKEN`, `/h/TOKEN` and what they are made with."""
+"""The URLs of the pages: `/a/TOKEN`, `/h/TOKEN` and the static files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def resources(pages: Pages) -> dict[bytes, Resource]:
 
 
 class _Tokens(Resource):
-    """The level on which a token is a name."""
+    """The level of the path that is a token."""
 
     def __init__(self, pages: Pages, page: Callable[[str], Resource]) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class _Tokens(Resource):
 
 
 class _Starting(Resource):
-    """What there is to read while the log is replayed: come again in a moment."""
+    """The page shown while the log is replayed, which reloads itself."""
 
     isLeaf = True
 
@@ -73,7 +73,7 @@ class _Starting(Resource):
 
 
 class _Static(Resource):
-    """Style sheet, scripts and icon, from the package; their addresses change when they do."""
+    """Style sheet, scripts and icon from the package; their URLs change when they do."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class AnswerPage(Linked):
                 return notFound()
 
     def render_GET(self, request: Request) -> bytes | int:
-        """Serve the answer as it stands, complete and readable without a script."""
+        """Serve the answer so far, complete and readable without scripts."""
         prepare(request, "text/html; charset=utf-8")
         view = find(self._pages, self._token)
         if view is None:
@@ -143,7 +143,10 @@ class AnswerPage(Linked):
         await send(pages, self._owner, request, page, packed)
 
     async def _made(self, rendition: Rendition, waited_s: int) -> tuple[bytes, bytes]:
-        """Return the page, and if it is long also compressed: of a final answer once for all."""
+        """Return the page, and its compressed form if it is long.
+
+        A long page of a final answer is built once for all readers.
+        """
         made = rendition.made
         kept, kept_packed = made.find("page"), made.find("packed page")
         if kept is not None and kept_packed is not None:

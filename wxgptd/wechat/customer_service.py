@@ -1,8 +1,8 @@
 """Customer-service messages: WeChat's own API, for the accounts that may use it.
 
-Source: WeChat's "Customer service message" and "Get stable access token". A token lives two
-hours; `stable_token` gives the same one until five minutes before its end, however often it is
-asked, so that several programs of one account do not throw each other out.
+Source: WeChat's "Customer service message" and "Get stable access token". A token is valid for two
+hours. Until five minutes before it expires, `stable_token` returns the same one however often it
+is called, so that several programs of one account do not invalidate each other's tokens.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 64 * 1024
 
 REFRESH_BEFORE_S = 300.0
-"""From five minutes before its end on, WeChat gives a new token."""
+"""WeChat issues a new token from five minutes before the old one expires."""
 
 PAUSE_S = 600.0
-"""How long to leave WeChat alone after an error that only the operator can mend."""
+"""How long to stop sending after an error that only the operator can fix."""
 
 BUSY = -1
 NOT_PERMITTED = 48001
@@ -45,7 +45,7 @@ NOT_WANTED = "the user has left, cleared the session or was blocked"
 _TOKEN_EXPIRED = frozenset({40001, 40014, 42001})
 _OPERATOR_S = frozenset({40013, 40125, 40164, 41002, 41004})
 _LIMITS = frozenset({45015, 45047})
-"""What WeChat's own rules bring about now and then: nobody has to do anything."""
+"""WeChat's own limits, which are reached now and then; the operator need not act."""
 
 _MEANINGS = {
     40001: "WeChat takes no token for the app_secret: was it changed?",
@@ -71,7 +71,7 @@ class ApiError(WxgptError):
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """What an account shows WeChat's API. `name` is ours, for the log."""
+    """The credentials of an account for WeChat's API. `name` is ours, for the log."""
 
     name: str
     app_id: str
@@ -98,12 +98,12 @@ class CustomerService:
         self._paused_until = 0.0
 
     def usable(self) -> bool:
-        """Tell whether it makes sense to try; see `wxgptd.ports.messengers.Messenger`."""
+        """Return whether it makes sense to try; see `wxgptd.ports.messengers.Messenger`."""
         return self._permitted and self._clock.seconds() >= self._paused_until
 
     @property
     def state(self) -> str:
-        """In a word, for the operator."""
+        """The state in a few words, for the operator."""
         if not self._permitted:
             return "not permitted"
         left_s = self._paused_until - self._clock.seconds()
@@ -121,7 +121,7 @@ class CustomerService:
         return ""
 
     def show_typing(self, openid: OpenId, *, on: bool) -> Deferred[None]:
-        """Show that somebody is typing; see `wxgptd.ports.messengers.Messenger`."""
+        """Show or hide the typing indicator; see `wxgptd.ports.messengers.Messenger`."""
         return Deferred.fromCoroutine(self._show_typing(openid, on=on))
 
     async def _show_typing(self, openid: OpenId, *, on: bool) -> None:
@@ -134,7 +134,7 @@ class CustomerService:
             self._note(error)
             return
         except WxgptError:
-            return  # WeChat's API cannot be reached: sending says so
+            return  # WeChat's API is unreachable, which sending will report
         try:
             await self._api.call(f"/cgi-bin/message/custom/typing?access_token={token}", said)
         except ApiError as error:
@@ -175,9 +175,9 @@ class CustomerService:
         return Delivered()
 
     async def _deliver(self, message: Mapping[str, object], wanted: Callable[[], bool]) -> bool:
-        """Send, once more if the token had expired or WeChat was busy: then nothing was sent.
+        """Send `message`; return whether it was still wanted.
 
-        Tell whether it was still wanted.
+        Retries once if the token had expired or WeChat was busy, because then nothing was sent.
         """
         for last in (False, True):
             token = await self._current_token()
@@ -197,14 +197,14 @@ class CustomerService:
         raise AssertionError("the second error is raised")
 
     async def _replace_token(self, revoked: str) -> None:
-        """Get another token than `revoked`, by force if WeChat would give that one again."""
+        """Get a token other than `revoked`, by force if WeChat would return that one again."""
         self._refresh_at = 0.0
         if await self._current_token() == revoked:
             self._refresh_at = 0.0
             await self._current_token(force=True)
 
     async def _current_token(self, *, force: bool = False) -> str:
-        """Return a token that is good; whoever needs one meanwhile waits for the same request."""
+        """Return a valid token; concurrent callers share one request."""
         while self._clock.seconds() >= self._refresh_at:
             if self._refreshing is not None:
                 waiting: Deferred[None] = Deferred(self._leave)
@@ -216,7 +216,7 @@ class CustomerService:
             try:
                 await self._refresh(force=force)
             except Exception:
-                failure = Failure()  # everybody's who waits for it
+                failure = Failure()  # shared by all waiters
                 raise
             finally:
                 woken, self._refreshing = self._refreshing, None
@@ -283,7 +283,7 @@ class CustomerService:
 
 
 class _Api:
-    """WeChat's API over HTTP: JSON in, JSON out, an errcode that is not 0 is an error."""
+    """WeChat's API over HTTP: JSON in, JSON out; a non-zero errcode is an error."""
 
     def __init__(self, http: HttpClient, clock: IReactorTime, url: str) -> None:
         self._http = http
@@ -291,16 +291,16 @@ class _Api:
         self._url = url
 
     async def call(self, path: str, said: object) -> Json:
-        """Post `said`; return the answer.
+        """Post `said`; return the response.
 
         Raises:
-            ApiError: WeChat refuses.
-            NoAnswer, Incomplete: whether WeChat acted on it is not known.
+            ApiError: WeChat rejected the call.
+            NoAnswer, Incomplete: whether WeChat acted on it is unknown.
         """
         return await within(TIMEOUT_S, self._clock, self._exchange(path, said))
 
     async def _exchange(self, path: str, said: object) -> Json:
-        # WeChat shows escaped characters as they stand.
+        # WeChat would show escaped characters literally.
         body = json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
         response = await self._http.post(
             self._url + path,

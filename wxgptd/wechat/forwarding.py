@@ -1,4 +1,4 @@
-"""Hand a message on to another backend, exactly as WeChat sent it, and bring back what it says."""
+"""Forward a message to another backend, exactly as WeChat sent it, and return the response."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from wxgptd.outbound.reading import read_whole
 log = Logger()
 
 MAX_ANSWER_BYTES = 256 * 1024
-"""Far more than any reply that WeChat takes, in safe mode too."""
+"""Far more than any reply that WeChat accepts, even in safe mode."""
 
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """What WeChat sent: the query as it stood in the URL, and the body byte for byte."""
+    """What WeChat sent: the query exactly as in the URL, and the body byte for byte."""
 
     query: bytes
     body: bytes
@@ -32,22 +32,22 @@ class Original:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What the backend said, to be passed on unchanged."""
+    """The backend's response, to be passed on unchanged."""
 
     content_type: bytes
     body: bytes
 
 
 class Told(Protocol):
-    """Takes note of a message that was handed on."""
+    """Records a message that was forwarded."""
 
     def __call__(self, took_s: float, *, answered: bool) -> None: ...
 
 
 class Forwarder:
-    """Knows how to reach backends, each within `patience_s` seconds of a message's arrival.
+    """Forwards messages to backends, allowing `patience_s` seconds from a message's arrival.
 
-    `tell` is told how long each took, in seconds, and whether it `answered`.
+    `tell` is called with how long each took, in seconds, and whether it `answered`.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class Forwarder:
         self._patience_s = patience_s
 
     def forward(self, url: str, original: Original, arrived: float) -> Deferred[Answered | None]:
-        """Post `original`, which `arrived` then, to `url`; fires with None if nothing came in time.
+        """Post `original` to `url`; fire with None if there was no valid response in time.
 
-        Cancelling hangs up.
+        `arrived` is when it came in, by the monotonic clock. Cancelling closes the connection.
         """
         within_s = max(arrived + self._patience_s - self._clock.seconds(), 0.0)
         return Deferred.fromCoroutine(self._forward(url, original, within_s))
@@ -73,7 +73,7 @@ class Forwarder:
             answered = True
             return said
         except WxgptError as error:
-            # The query holds a signature, and some backends have secrets in theirs.
+            # The query holds a signature, and the URLs of some backends have secrets in theirs.
             log.warn(
                 "forwarding to {url} failed: {why}; WeChat is told `success`",
                 url=url.split("?", maxsplit=1)[0],
@@ -107,7 +107,7 @@ class Forwarder:
 
 
 def _require_reply(body: bytes, *, encrypted: bool) -> None:
-    """Raise BackendError for what WeChat would show its fault text for."""
+    """Raise BackendError for a body that would make WeChat show its error text to the user."""
     said = body.strip()
     if said in (b"", b"success"):
         return

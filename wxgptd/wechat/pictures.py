@@ -1,4 +1,4 @@
-"""Get the pictures that users send from where WeChat keeps them, and from nowhere else."""
+"""Fetch the pictures that users send, from the hosts where WeChat stores them and no others."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ log = Logger()
 TIMEOUT_S = 10.0
 
 AT_ONCE = 4
-"""How many are fetched at the same time: each may be as long as the limit."""
+"""Limits concurrent fetches, because each picture may be as large as the size limit."""
 
 REMEMBERED_BYTES = 32 * 1024 * 1024
-"""A picture is shown to the model with every question that follows it."""
+"""The size of the cache: a picture is sent to the model with every question that follows it."""
 
 _SIGNATURES = (
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -41,7 +41,7 @@ class NoPicture(WxgptError):
 class WeChatPictures:
     """Implements `wxgptd.ports.models.Pictures`.
 
-    `hosts` are names, each with all names below it, or `name:port`; `limit` is in bytes.
+    `hosts` are host names, which include their subdomains, or `name:port`; `limit` is in bytes.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class WeChatPictures:
     async def _fetch(self, url: str) -> str | None:
         known = self._remembered.get(url)
         if known is not None:
-            return known  # somebody else was waiting for it, too
+            return known  # another caller has fetched it meanwhile
         if not self._is_allowed(url):
             where = url.split("/")[2][:80] if url.count("/") > 2 else "no host"
             log.warn(
@@ -104,7 +104,7 @@ class WeChatPictures:
         if parts.scheme not in ("http", "https") or parts.username is not None:
             return False
         host = (parts.hostname or "").rstrip(".")
-        host = f"[{host}]" if ":" in host else host  # as addresses write it
+        host = f"[{host}]" if ":" in host else host  # as in URLs
         if port is not None:
             return f"{host}:{port}" in self._hosts
         return any(host == one or host.endswith(f".{one}") for one in self._hosts)
@@ -121,7 +121,7 @@ def data_url(body: bytes) -> str:
     """Return a picture as a data URL.
 
     Raises:
-        NoPicture: its first bytes are those of no picture that models take.
+        NoPicture: it does not begin like a picture in a format that models accept.
     """
     kind = next((kind for signature, kind in _SIGNATURES if body.startswith(signature)), "")
     if body[:4] == b"RIFF" and body[8:12] == b"WEBP":
