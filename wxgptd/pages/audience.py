@@ -143,12 +143,12 @@ class Audience:
             return
         if failure.check(WxgptError):
             log.error(
-                "an answer could not be shown: {error}",
+                "failed to update an answer's page: {error}",
                 error=failure.value,
                 bounded_as="page failed",
             )
         else:
-            log.failure("an answer could not be shown", failure, bounded_as="page failed")
+            log.failure("failed to update an answer's page", failure, bounded_as="page failed")
         for reader in tuple(self._readers):
             reader.abort()
 

@@ -238,12 +238,12 @@ def serve(pages: Pages, request: Request, work: Deferred[None]) -> int:
         elif isinstance(result, Failure) and not result.check(CancelledError):
             if result.check(WxgptError):
                 log.error(
-                    "a page could not be served: {error}",
+                    "failed to serve a page: {error}",
                     error=result.value,
                     bounded_as="page failed",
                 )
             else:
-                log.failure("a page could not be served", result, bounded_as="page failed")
+                log.failure("failed to serve a page", result, bounded_as="page failed")
             if not left:
                 request.loseConnection()
         elif not left:

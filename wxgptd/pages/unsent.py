@@ -28,7 +28,7 @@ class Unsent:
             TooBusy: a limit would be exceeded.
         """
         if self.bytes + size > MAX_BYTES or self._of_owner[owner] + size > MAX_BYTES_PER_OWNER:
-            raise TooBusy("too much is on its way to readers who do not take it")
+            raise TooBusy("too much unsent data is waiting for slow readers")
         self.bytes += size
         self._of_owner[owner] += size
         try:

@@ -103,7 +103,7 @@ class Workshop:
             TooBusy: the queue is full; or the work is `costly`, and the budget is used up.
         """
         if costly and self.left_s(owner) <= 0:
-            return fail(TooBusy("the budget is used up"))
+            return fail(TooBusy("the owner's CPU budget is used up"))
         work = _Work(owner, do)
         return self._enqueue(work, self._join(work))
 
@@ -140,7 +140,7 @@ class Workshop:
         line = self._lines.get(work.owner)
         if self._count >= MAX_WAITING or (line and len(line) >= MAX_WAITING_PER_OWNER):
             self._ended(work)
-            joined.errback(TooBusy("too much is to be rendered"))
+            joined.errback(TooBusy("the render queue is full"))
             return joined
         if line is None:
             line = self._lines[work.owner] = deque()

@@ -48,10 +48,10 @@ _LIMITS = frozenset({45015, 45047})
 """WeChat's own limits, which are reached now and then; the operator need not act."""
 
 _MEANINGS = {
-    40001: "WeChat takes no token for the app_secret: was it changed?",
+    40001: "WeChat rejects the tokens issued for the app_secret: check whether it was changed",
     45002: "the message is too long",
     45015: "the user has not written for 48 hours",
-    45047: "the user has got as many messages as WeChat allows after one of theirs",
+    45047: "the user has received as many messages as WeChat allows after one of their own",
     40003: "no such user",
     40013: "the app_id is wrong",
     40125: "the app_secret is wrong",
@@ -62,7 +62,7 @@ _MEANINGS = {
 
 
 class ApiError(WxgptError):
-    """WeChat's API refuses"""
+    """WeChat's API rejected the call"""
 
     def __init__(self, code: int, message: str) -> None:
         self.code = code
@@ -166,7 +166,7 @@ class CustomerService:
             return Undelivered(error.code, str(error))
         except WxgptError as error:
             log.warn(
-                "{account}: a message could not be pushed: {why}",
+                "{account}: failed to push a message: {why}",
                 account=self._app.name,
                 why=error,
                 bounded_as="push",
@@ -242,7 +242,7 @@ class CustomerService:
         )
         token, lifetime_s = said.get("access_token"), said.get("expires_in")
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]{1,2000}", token):
-            raise ApiError(0, "the answer has no access_token")
+            raise ApiError(0, "the response has no access_token")
         if not isinstance(lifetime_s, int | float) or not 0 < lifetime_s < 1e6:
             lifetime_s = 7_200
         self._token = token
@@ -252,7 +252,7 @@ class CustomerService:
         if error.code == NOT_PERMITTED:
             if self._permitted:
                 log.warn(
-                    "{account}: pushing is off until the next start: {why} (errcode 48001)",
+                    "{account}: pushing is off until a restart: {why} (errcode 48001)",
                     account=self._app.name,
                     why=str(error),
                 )
@@ -261,7 +261,7 @@ class CustomerService:
         if error.code in _OPERATOR_S or error.code in _TOKEN_EXPIRED:
             self._paused_until = self._clock.seconds() + PAUSE_S
             log.error(
-                "{account}: pushing pauses for {minutes:g} minutes (a restart ends that): {why}",
+                "{account}: pushing paused for {minutes:g} min (restart to retry now): {why}",
                 account=self._app.name,
                 minutes=PAUSE_S / 60,
                 why=str(error),
@@ -319,7 +319,7 @@ class _Api:
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise ApiError(0, "the answer is not JSON")
+            raise ApiError(0, "the response is not JSON")
         code = found.get("errcode", 0)
         if code not in (0, "0"):
             known = type(code) is int and abs(code) < 2**31

@@ -57,7 +57,7 @@ Fields = dict[str, str]
 
 
 class Malformed(WxgptError):
-    """the body is not a message as WeChat sends it"""
+    """the body is not a WeChat message"""
 
 
 def parse(body: bytes) -> Fields:
@@ -86,7 +86,7 @@ def parse(body: bytes) -> Fields:
     except expat.ExpatError as error:
         raise Malformed(f"the body is not XML: {expat.ErrorString(error.code)}") from None
     if reader.repeated and reader.fields.get("MsgType", "").lower() != "event":
-        raise Malformed(f"the element {reader.repeated} is there twice")
+        raise Malformed(f"the element {reader.repeated} occurs more than once")
     return reader.fields
 
 
@@ -105,7 +105,7 @@ class _Reader:
         if self._depth == 1 and name != "xml":
             raise Malformed("the root element is not <xml>")
         if self._depth > MAX_DEPTH or self._tags > MAX_TAGS:
-            raise Malformed("the body is nested too deep or has too many elements")
+            raise Malformed("the body is nested too deeply or has too many elements")
         if self._depth == 2:
             self._is_repeat = name in self.fields
             if self._is_repeat:
@@ -122,14 +122,14 @@ class _Reader:
             self.fields[self._name] += data
 
     def refuse_doctype(self, *_: object) -> NoReturn:
-        raise Malformed("the body has a document type")
+        raise Malformed("the body has a document type declaration")
 
     def refuse_instruction(self, *_: object) -> NoReturn:
         raise Malformed("the body has a processing instruction")
 
     def declaration(self, _version: str, encoding: str | None, _standalone: int) -> None:
         if encoding is not None and encoding.lower() not in ("utf-8", "utf8"):
-            raise Malformed(f"the body says that it is {encoding}, not UTF-8")
+            raise Malformed(f"the body declares its encoding as {encoding}, not UTF-8")
 
 
 def sender(fields: Fields) -> OpenId:

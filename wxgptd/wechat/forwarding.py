@@ -75,7 +75,7 @@ class Forwarder:
         except WxgptError as error:
             # The query holds a signature, and the URLs of some backends have secrets in theirs.
             log.warn(
-                "forwarding to {url} failed: {why}; WeChat is told `success`",
+                "forwarding to {url} failed: {why}; answering WeChat with `success`",
                 url=url.split("?", maxsplit=1)[0],
                 why=error,
                 bounded_as=f"forwarding {url}",
@@ -112,10 +112,10 @@ def _require_reply(body: bytes, *, encrypted: bool) -> None:
     if said in (b"", b"success"):
         return
     if not said.startswith((b"<xml", b"<?xml")):
-        raise BackendError("its answer is no reply that WeChat takes")
+        raise BackendError("its response is not a reply that WeChat accepts")
     if encrypted and b"<Encrypt" not in said:
         raise BackendError("its reply is not encrypted, but the message was")
 
 
 class BackendError(WxgptError):
-    """the backend answered, but not with what WeChat would take"""
+    """the backend's response is not a reply that WeChat accepts"""

@@ -35,7 +35,7 @@ _SIGNATURES = (
 
 
 class NoPicture(WxgptError):
-    """what was fetched is no picture"""
+    """the response is not a picture"""
 
 
 class WeChatPictures:
@@ -75,7 +75,7 @@ class WeChatPictures:
         if not self._is_allowed(url):
             where = url.split("/")[2][:80] if url.count("/") > 2 else "no host"
             log.warn(
-                "a picture is at {where}, which is not in [pictures] hosts, and is not fetched",
+                "picture not fetched, host not in [pictures] hosts: {where}",
                 where=where,
                 bounded_as="picture elsewhere",
             )
@@ -83,7 +83,7 @@ class WeChatPictures:
         try:
             picture = data_url(await within(TIMEOUT_S, self._clock, self._download(url)))
         except WxgptError as error:
-            log.warn("a picture could not be fetched: {why}", why=error, bounded_as="picture")
+            log.warn("failed to fetch a picture: {why}", why=error, bounded_as="picture")
             return None
         self._remember(url, picture)
         return picture
@@ -127,5 +127,5 @@ def data_url(body: bytes) -> str:
     if body[:4] == b"RIFF" and body[8:12] == b"WEBP":
         kind = "image/webp"
     if not kind:
-        raise NoPicture("neither JPEG, PNG, GIF nor WebP")
+        raise NoPicture("not a JPEG, PNG, GIF or WebP picture")
     return f"data:{kind};base64,{base64.b64encode(body).decode('ascii')}"

@@ -122,7 +122,7 @@ class Webhook(Resource):
             return self._reject(request, FORBIDDEN, "signature", str(error))
         agent = (request.getHeader(b"user-agent") or b"").decode("ascii", "replace")
         who = "wxgpt doctor" if agent == "wxgpt doctor" else "WeChat"
-        log.info("{account}: {who} has checked the URL", account=self._account, who=who)
+        log.info("{account}: {who} checked the URL", account=self._account, who=who)
         return echo
 
     def render_POST(self, request: Request) -> bytes | int:
@@ -145,7 +145,7 @@ class Webhook(Resource):
             # In safe mode this was decrypted, so nothing of it may get out.
             return self._reject(request, BAD_REQUEST, "malformed", str(error), tell=not encrypted)
         if not self._seen.belongs(signed, user, delivery):
-            why = "the signature came with another message"
+            why = "the signature has already been used for another message"
             return self._reject(request, FORBIDDEN, "replayed", why)
         received = _Received(body, user.openid, source, key, self._credentials)
         exchange = _Exchange(self, request, received)
@@ -297,12 +297,12 @@ class _Exchange:
         # the next one a chance.
         if failure.check(WxgptError):
             log.error(
-                "an attempt could not be answered: {error}",
+                "failed to answer an attempt: {error}",
                 error=failure.value,
                 bounded_as="attempt failed",
             )
         elif failure.check(CancelledError) is None:
-            log.failure("an attempt could not be answered", failure, bounded_as="attempt failed")
+            log.failure("failed to answer an attempt", failure, bounded_as="attempt failed")
         if self._attempt is not None:
             self._attempt = None
             self._request.loseConnection()

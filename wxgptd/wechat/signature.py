@@ -77,7 +77,7 @@ def check(token: str, query: Query, freshness: Freshness, encrypted: str | None 
         parts.append(encrypted)
     expected = sign(token, *parts)
     if not hmac.compare_digest(expected.encode(), given):
-        raise Forged("the signature does not match: is the token the one in WeChat's backend?")
+        raise Forged("the signature does not match: compare token with WeChat's backend")
     skew = freshness.wall() - int(timestamp)
     if freshness.tolerance_s and abs(skew) > freshness.tolerance_s:
         direction = "behind" if skew > 0 else "ahead of"
