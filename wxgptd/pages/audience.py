@@ -62,7 +62,7 @@ class Audience:
         reader.write(b": welcome\n\n")
         if self._showing is None:
             self._showing = Deferred.fromCoroutine(self._show_all())
-            self._showing.addErrback(self._broken).addBoth(self._shown_all)
+            self._showing.addErrback(self._failed).addBoth(self._stopped)
         else:
             self.catch_up(reader)
 
@@ -89,13 +89,13 @@ class Audience:
         clock = self._clock
         while True:
             changed = self._page_views.changed(self._token)
-            began = clock.seconds()
+            started_at = clock.seconds()
             try:
                 rendition = await self._renditions.of(self._token)
             except TooBusy:  # readers keep what they have, and get the next update
                 await deferLater(clock, BUSY_AGAIN_S)
                 continue
-            took = clock.seconds() - began
+            took_s = clock.seconds() - started_at
             if rendition is None:
                 self._shown = None  # the user may have been erased
                 for reader in tuple(self._readers):
@@ -107,10 +107,10 @@ class Audience:
                 self._send(reader, rendition)
             if rendition.view.progress.final:
                 return
-            await deferLater(clock, max(UPDATE_EVERY_S, SHARE * took))
-            await self._until(changed)
+            await deferLater(clock, max(UPDATE_EVERY_S, SHARE * took_s))
+            await self._wait_for(changed)
 
-    async def _until(self, changed: Deferred[None]) -> None:
+    async def _wait_for(self, changed: Deferred[None]) -> None:
         """Wait for a change, sending heartbeats that keep connections alive."""
         while True:
             try:
@@ -135,10 +135,10 @@ class Audience:
             self._readers.remove(reader)
             reader.finish()
 
-    def _shown_all(self, _: object) -> None:
+    def _stopped(self, _: object) -> None:
         self._showing = None
 
-    def _broken(self, failure: Failure) -> None:
+    def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError):
             return
         if failure.check(WxgptError):
@@ -199,7 +199,7 @@ class Audiences:
 
     def __len__(self) -> int:
         """Count the readers of all answers."""
-        return sum(len(one) for one in self._audiences.values())
+        return sum(len(audience) for audience in self._audiences.values())
 
     def crowded(self, token: str) -> bool:
         """Return whether an answer has as many readers as it may have."""
@@ -208,8 +208,9 @@ class Audiences:
 
     def join(self, token: str, request: Request, position: str) -> None:
         """Keep the sender of `request` up to date with the answer behind `token`."""
-        for gone in [name for name, one in self._audiences.items() if one.is_empty()]:
-            del self._audiences[gone]
+        empty = [other for other, audience in self._audiences.items() if audience.is_empty()]
+        for other in empty:
+            del self._audiences[other]
         audience = self._audiences.get(token)
         if audience is None:
             audience = Audience(token, self._renditions, self._page_views, self._clock)

@@ -37,16 +37,16 @@ _formatter = HtmlFormatter(nowrap=True)
 
 def highlighted(code: str, language: str) -> str:
     """Return `code` as HTML, or "" if its language cannot be highlighted."""
-    name = _known(language)
-    if not name:
+    alias = _safe_alias(language)
+    if not alias:
         return ""
     pieces = _pieces(code)
-    marked = [_piece(piece, name) for piece in pieces[:MAX_PIECES]]
+    marked = [_highlighted_piece(piece, alias) for piece in pieces[:MAX_PIECES]]
     return "".join((*marked, *(escape(piece) for piece in pieces[MAX_PIECES:])))
 
 
 @lru_cache(maxsize=256)
-def _known(language: str) -> str:
+def _safe_alias(language: str) -> str:
     """Return `language` if it is safe to highlight, else ""."""
     if not language or len(language) > 40:
         return ""
@@ -73,11 +73,11 @@ def _pieces(code: str) -> list[str]:
 
 def forget_all() -> None:
     """Clear the cache of highlighted code."""
-    _piece.cache_clear()
+    _highlighted_piece.cache_clear()
 
 
 @lru_cache(maxsize=512)
-def _piece(code: str, language: str) -> str:
+def _highlighted_piece(code: str, language: str) -> str:
     if _UNHIGHLIGHTED.search(code):
         return str(escape(code))
     # The pieces are joined again, so the lexer must not add or strip newlines at their ends.

@@ -31,16 +31,16 @@ class Document:
 
     def __init__(self, max_open_chars: int = MAX_OPEN_CHARS) -> None:
         self._max_open_chars = max_open_chars
-        self._begin_anew()
+        self._reset()
 
-    def _begin_anew(self) -> None:
+    def _reset(self) -> None:
         self._text = ""
         self._begin = 0
         """Where the open part of the text begins."""
-        self._resumed = ""
+        self._reopened = ""
         """The fence to put before the open part if a code block was split there."""
         self._references: References = {}
-        self._known: References = {}
+        self._rendered_with: References = {}
         """The references that the settled blocks were rendered with."""
         self._sources: list[str] = []
         self._settled: list[str] = []
@@ -60,48 +60,48 @@ class Document:
         rest = text[MAX_RENDERED_CHARS:]
         text = text[:MAX_RENDERED_CHARS]
         if not text.startswith(self._text):
-            self._begin_anew()
+            self._reset()
         self._text = text
         while self._settle():
             pass
         references = dict(self._references)
-        source = self._resumed + text[self._begin :]
-        opened = _sources(source, parse_blocks(source, references))
+        source = self._reopened + text[self._begin :]
+        open_sources = _sources(source, parse_blocks(source, references))
         self._render_settled(references)
-        shown = [*self._settled, *(render(one, references) for one in opened)]
+        blocks = [*self._settled, *(render(block, references) for block in open_sources)]
         if rest:
-            shown.append(f'<p class="plain">{escape(rest)}</p>')
-        return tuple(shown)
+            blocks.append(f'<p class="plain">{escape(rest)}</p>')
+        return tuple(blocks)
 
     def _settle(self) -> bool:
         """Settle as many blocks as possible; return whether any text was settled."""
-        source = self._resumed + self._text[self._begin : self._begin + self._max_open_chars]
+        source = self._reopened + self._text[self._begin : self._begin + self._max_open_chars]
         lines = source.split("\n")
         tokens = parse_blocks(source, dict(self._references))
         spans = _spans(tokens)
-        for (_, ended), (begin, _) in zip(spans[-2::-1], spans[:0:-1], strict=True):
+        for (_, end), (begin, _) in zip(spans[-2::-1], spans[:0:-1], strict=True):
             # A line directly before a block, but in no block itself, belongs to a link definition,
             # which may continue.
-            if begin + 2 < len(lines) and (ended == begin or not lines[begin - 1].strip()):
-                self._take("\n".join(lines[:begin]) + "\n")
+            if begin + 2 < len(lines) and (end == begin or not lines[begin - 1].strip()):
+                self._settle_source("\n".join(lines[:begin]) + "\n")
                 return True
         if len(self._text) - self._begin <= self._max_open_chars:
             return False
         # After the reopened fence, or no text would be settled.
-        cut = source.rfind("\n", max(len(source) // 2, len(self._resumed))) + 1 or len(source)
-        self._take(source[:cut])
+        cut = source.rfind("\n", max(len(source) // 2, len(self._reopened))) + 1 or len(source)
+        self._settle_source(source[:cut])
         return True
 
-    def _take(self, source: str) -> None:
+    def _settle_source(self, source: str) -> None:
         """Settle `source`, the beginning of the open part."""
         tokens = parse_blocks(source, self._references)
         self._sources += _sources(source, tokens)
-        self._begin += len(source) - len(self._resumed)
-        self._resumed = _unclosed(tokens)
+        self._begin += len(source) - len(self._reopened)
+        self._reopened = _open_fence(tokens)
 
     def _render_settled(self, references: References) -> None:
-        if _addresses(references) != _addresses(self._known):
-            self._known = references
+        if _addresses(references) != _addresses(self._rendered_with):
+            self._rendered_with = references
             for index in range(len(self._settled)):
                 if "]" in self._sources[index]:
                     self._settled[index] = render(self._sources[index], references)
@@ -123,7 +123,7 @@ def _sources(text: str, tokens: list[Token]) -> list[str]:
     return ["\n".join(lines[begin:end]) for begin, end in _spans(tokens)]
 
 
-def _unclosed(tokens: list[Token]) -> str:
+def _open_fence(tokens: list[Token]) -> str:
     """Return the opening fence of the last block if that is an unclosed code block, else ""."""
     last = tokens[-1] if tokens else None
     if last is None or last.type != "fence" or last.level or last.map is None:
@@ -137,9 +137,9 @@ def closed(text: str) -> str:
     """Return `text` with any open code block closed, so that text below it is not read as code."""
     if "```" not in text and "~~~" not in text:
         return text
-    opened = _unclosed(parse_blocks(text, {}))
-    return f"{text}\n{opened[: len(opened) - len(opened.lstrip('`~'))]}" if opened else text
+    fence = _open_fence(parse_blocks(text, {}))
+    return f"{text}\n{fence[: len(fence) - len(fence.lstrip('`~'))]}" if fence else text
 
 
 def _addresses(references: References) -> dict[str, str]:
-    return {label: str(one["href"]) for label, one in references.items()}
+    return {label: str(definition["href"]) for label, definition in references.items()}

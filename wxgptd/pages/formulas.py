@@ -41,7 +41,7 @@ ATTRIBUTES: dict[str, set[str]] = {
     "mtd": {"columnalign"},
 }  # fmt: skip
 
-_SYNONYM = re.compile(
+_ENVIRONMENT = re.compile(
     r"\\(begin|end)\{(?:(align|aligned|alignat|eqnarray|flalign)|gather|gathered|multline)\*?\}"
 )
 """Environments that the converter lacks or would number, to be replaced by one that it has."""
@@ -89,20 +89,21 @@ def _shown(source: str, display: str) -> str:
     if not math:
         return f'<code class="written">{escape(source)}</code>'
     # A formula that may be wider than a phone scrolls, so the keyboard must be able to focus it.
-    reachable = ' tabindex="0"' if display == "block" or len(source) > MAX_NARROW_CHARS else ""
-    beside = f'<span class="source">{escape(source)}</span>'
-    return f'<span class="formula {display}"{reachable}>{math}{beside}</span>'
+    focusable = ' tabindex="0"' if display == "block" or len(source) > MAX_NARROW_CHARS else ""
+    hidden_source = f'<span class="source">{escape(source)}</span>'
+    return f'<span class="formula {display}"{focusable}>{math}{hidden_source}</span>'
 
 
-def _synonym(found: re.Match[str]) -> str:
-    return f"\\{found[1]}{{{'split' if found[2] else 'matrix'}}}"
+def _substitute(match: re.Match[str]) -> str:
+    return f"\\{match[1]}{{{'split' if match[2] else 'matrix'}}}"
 
 
 def _as_mathml(source: str, display: str) -> str:
     if _DEFINITION.search(source):
         return ""
     try:
-        formula = Converter(display=display).convert_to_element(_SYNONYM.sub(_synonym, source))
+        source = _ENVIRONMENT.sub(_substitute, source)
+        formula = Converter(display=display).convert_to_element(source)
         math = _serialised(formula)
     except Exception:  # noqa: BLE001 (it raises all sorts of things on invalid input)
         return ""
@@ -125,4 +126,4 @@ def _serialised(formula: Element) -> str:
 
 
 def _decoded(text: str | None) -> str | None:
-    return _ENTITY.sub(lambda found: chr(int(found[1], 16)), text) if text else text
+    return _ENTITY.sub(lambda match: chr(int(match[1], 16)), text) if text else text

@@ -107,7 +107,7 @@ class HistoryPage(_OfHistory):
     ) -> bytes:
         """Return a page's bytes. Runs in a thread, because there may be many matches to mark."""
         pages, texts = self._pages, self._pages.texts
-        ends = view.since and view.page == view.pages
+        is_cut_off = view.since and view.page == view.pages
         return pages.render(
             "history.html",
             title=texts.history_title,
@@ -115,12 +115,12 @@ class HistoryPage(_OfHistory):
             base=f"{pages.place.root}/h/{self._token}",
             query=query,
             found=wording.history_found(view.turns, texts) if words else "",
-            dialogues=[self._dialogue(one, rendered, words) for one in view.dialogues],
+            dialogues=[self._dialogue(dialogue, rendered, words) for dialogue in view.dialogues],
             page=view.page,
             pages=view.pages,
             newer=_address(view.page - 1, query),
             older=_address(view.page + 1, query),
-            dropped=wording.history_dropped(times.day(view.since), texts) if ends else "",
+            dropped=wording.history_dropped(times.day(view.since), texts) if is_cut_off else "",
         )
 
     def _dialogue(
@@ -133,12 +133,12 @@ class HistoryPage(_OfHistory):
             "turns": [self._turn(turn, rendered[turn.answer], words) for turn in dialogue.turns],
         }
 
-    def _turn(self, turn: Turn, shown: Blocks, words: tuple[str, ...]) -> dict[str, object]:
+    def _turn(self, turn: Turn, blocks: Blocks, words: tuple[str, ...]) -> dict[str, object]:
         # Both are safe before marking: the question is escaped here, nh3 sanitised the blocks.
         return {
             "at": times.clock(turn.asked_at),
             "question": Markup(mark(escape(turn.question, quote=False), words)),  # noqa: S704
-            "blocks": [Markup(mark(block, words)) for block in shown],  # noqa: S704
+            "blocks": [Markup(mark(block, words)) for block in blocks],  # noqa: S704
             "status": note(turn, self._pages.texts),
         }
 
@@ -193,9 +193,9 @@ class Erase(_OfHistory):
         prepare(request, HTML, forms=True)
         if response := self._over_limit(request, HISTORY):
             return response
-        return self._asked() if self._history() is not None else self._pages.gone(request)
+        return self._question() if self._history() is not None else self._pages.gone(request)
 
-    def _asked(self) -> bytes:
+    def _question(self) -> bytes:
         return self._pages.render(
             "erase.html",
             title=self._pages.texts.history_erase,
@@ -215,23 +215,23 @@ class Erase(_OfHistory):
         if self._history() is None:
             return self._pages.gone(request)
         if not hmac.compare_digest(confirmed.encode("utf-8", "replace"), expected.encode()):
-            return self._asked()
+            return self._question()
         return serve(self._pages, request, Deferred.fromCoroutine(self._erase(request)))
 
     async def _erase(self, request: Request) -> None:
         texts = self._pages.texts
         # A reader who leaves must not cancel an erasure in progress.
-        answer: Deferred[bool] = Deferred()
-        self._pages.page_views.erase(self._token).chainDeferred(answer)
+        outcome: Deferred[bool] = Deferred()
+        self._pages.page_views.erase(self._token).chainDeferred(outcome)
         try:
-            erased = await answer
+            erased = await outcome
         except OSError:
             await send(
                 self._pages, self._token, request, self._pages.word(texts.history_erase_failed)
             )
             return
-        said = self._pages.word(texts.history_erased) if erased else self._pages.gone(request)
-        await send(self._pages, self._owner, request, said)
+        page = self._pages.word(texts.history_erased) if erased else self._pages.gone(request)
+        await send(self._pages, self._owner, request, page)
 
 
 def _argument(request: Request, name: bytes) -> str:

@@ -54,7 +54,11 @@ _CLASSES = {
 """The `class` values allowed for each element: with others, a text could imitate the page."""
 _LANGUAGE = re.compile(r"language-[^\s\"<>]{1,60}")
 _WIDTH = re.compile(r"[+-]?[0-9]?(\.[0-9]{1,4})?(em|px)?|[a-z]+")
-_ALIGNED = {"text-align:left": "left", "text-align:center": "center", "text-align:right": "right"}
+_ALIGNMENT_OF_STYLE = {
+    "text-align:left": "left",
+    "text-align:center": "center",
+    "text-align:right": "right",
+}
 
 
 def _highlighted(code: str, language: str, _attributes: str) -> str:
@@ -74,7 +78,7 @@ def _attribute(tag: str, name: str, value: str) -> str | None:
     """Return the value to keep, or None: no links relative to the page, no oversized gaps."""
     match name:
         case "class":
-            return value if _known_classes(tag, value) else None
+            return value if _is_allowed_class(tag, value) else None
         case "href" if not value.lower().startswith(("http://", "https://")):
             return None
         case "width" if not _WIDTH.fullmatch(value):
@@ -83,7 +87,7 @@ def _attribute(tag: str, name: str, value: str) -> str | None:
             return value
 
 
-def _known_classes(tag: str, value: str) -> bool:
+def _is_allowed_class(tag: str, value: str) -> bool:
     if tag == "code" and _LANGUAGE.fullmatch(value):
         return True
     return value in _CLASSES[tag]
@@ -126,9 +130,9 @@ def first_wall(source: str, references: References) -> str:
     tokens = _markdown.parse(source, {"references": dict(references)})
     for token in tokens:
         if token.type in ("td_open", "th_open"):  # nh3 rightly removes style attributes
-            aligned = _ALIGNED.get(str(token.attrs.pop("style", "")))
-            if aligned:
-                token.attrs["class"] = aligned
+            alignment = _ALIGNMENT_OF_STYLE.get(str(token.attrs.pop("style", "")))
+            if alignment:
+                token.attrs["class"] = alignment
     rendered: str = _markdown.renderer.render(tokens, _markdown.options, {})
     return rendered
 
@@ -143,5 +147,5 @@ def _framed(html: str) -> str:
     return html
 
 
-def _code_frame(found: re.Match[str]) -> str:
-    return f'<div class="code" data-language="{found[1] or ""}"><pre tabindex="0">'
+def _code_frame(match: re.Match[str]) -> str:
+    return f'<div class="code" data-language="{match[1] or ""}"><pre tabindex="0">'

@@ -24,11 +24,11 @@ from wxgptd.pages.serving import (
 POLL_FOR_S = 20.0
 
 
-def _asked_from(request: Request) -> str:
+def _position(request: Request) -> str:
     """Return the position that the reader has reached."""
-    resumed = request.getHeader(b"last-event-id")
-    if resumed:
-        return resumed[:64].decode("ascii", "replace")
+    last_event_id = request.getHeader(b"last-event-id")
+    if last_event_id:
+        return last_event_id[:64].decode("ascii", "replace")
     values: list[bytes] = request.args.get(b"position", [b""])
     return values[0].decode("ascii", "replace")[:64]
 
@@ -49,7 +49,7 @@ class Events(Linked):
             return self._pages.crowded(request)
         if response := self._pages.over_limit(request, self._owner, LIVE):
             return response
-        self._pages.audiences.join(self._token, request, _asked_from(request))
+        self._pages.audiences.join(self._token, request, _position(request))
         return NOT_DONE_YET
 
 
@@ -69,12 +69,12 @@ class Poll(Linked):
         return serve(self._pages, request, Deferred.fromCoroutine(self._write(request)))
 
     async def _write(self, request: Request) -> None:
-        pages, seen = self._pages, _asked_from(request)
+        pages, seen = self._pages, _position(request)
         changed = pages.page_views.changed(self._token)
         try:
             rendition = await pages.renditions.of(self._token)
         except BaseException:
-            _forget(changed)
+            _stop_waiting(changed)
             raise
         if rendition and rendition.position == seen and not rendition.view.progress.final:
             try:
@@ -84,7 +84,7 @@ class Poll(Linked):
                 pass
             rendition = await pages.renditions.of(self._token)
         else:
-            _forget(changed)
+            _stop_waiting(changed)
         if rendition is None:
             request.setResponseCode(404)
             request.write(b"{}")
@@ -106,7 +106,7 @@ class Poll(Linked):
         return packed
 
 
-def _forget(changed: Deferred[None]) -> None:
+def _stop_waiting(changed: Deferred[None]) -> None:
     """Stop waiting for a change."""
-    changed.addErrback(lambda gone: gone.trap(CancelledError) and None)
+    changed.addErrback(lambda failure: failure.trap(CancelledError) and None)
     changed.cancel()

@@ -33,7 +33,7 @@ class Outflow:
         self._drained = drained
         self._waiting: deque[memoryview] = deque()
         self._paused = False
-        self._impatient: IDelayedCall | None = None
+        self._timeout: IDelayedCall | None = None
         request.registerProducer(self, streaming=True)
 
     @property
@@ -57,7 +57,7 @@ class Outflow:
         """Wait for the reader."""
         self._paused = True
         self._stop_waiting()
-        self._impatient = self._clock.callLater(STALLED_S, self._abort)
+        self._timeout = self._clock.callLater(STALLED_S, self._abort)
 
     def resumeProducing(self) -> None:
         """Continue, now that the reader has taken what was in the buffer."""
@@ -83,8 +83,8 @@ class Outflow:
         self._request.channel.forceAbortClient()
 
     def _stop_waiting(self) -> None:
-        if self._impatient is not None and self._impatient.active():
-            self._impatient.cancel()
+        if self._timeout is not None and self._timeout.active():
+            self._timeout.cancel()
 
 
 async def pour(request: Request, body: bytes, clock: IReactorTime) -> None:

@@ -35,7 +35,7 @@ class _Answer:
 
     def abandoned(self) -> bool:
         """Return whether no waiters are left."""
-        return not self.waiting and all(one.called for one in self.served)
+        return not self.waiting and all(waiter.called for waiter in self.served)
 
 
 class Renditions:
@@ -57,7 +57,7 @@ class Renditions:
         answer = self._answers.get(token)
         if answer is None:
             answer = self._answers[token] = _Answer()
-            self._forget_some()
+            self._evict()
         self._answers.move_to_end(token)
 
         def leave(cancelled: Deferred[Rendition | None]) -> None:
@@ -67,12 +67,12 @@ class Renditions:
             if answer.work is not None and answer.abandoned():
                 answer.work.cancel()
 
-        waiting: Deferred[Rendition | None] = Deferred(leave)
-        answer.waiting.append(waiting)
+        waiter: Deferred[Rendition | None] = Deferred(leave)
+        answer.waiting.append(waiter)
         if not answer.busy:
             answer.busy = True
             Deferred.fromCoroutine(self._serve(token, answer))
-        return waiting
+        return waiter
 
     async def _serve(self, token: str, answer: _Answer) -> None:
         while answer.waiting:
@@ -84,16 +84,16 @@ class Renditions:
                 answer.work = None
                 answer.document = Document()  # a thread may still be using the old one
                 continue
-            except Exception as failed:  # noqa: BLE001 (every waiter gets it)
+            except Exception as error:  # noqa: BLE001 (every waiter gets it)
                 answer.work = None
-                for one in answer.served:
-                    if not one.called:  # or it was cancelled meanwhile
-                        one.errback(failed)
+                for waiter in answer.served:
+                    if not waiter.called:  # or it was cancelled meanwhile
+                        waiter.errback(error)
                 continue
             answer.work = None
-            for one in answer.served:
-                if not one.called:
-                    one.callback(shown)
+            for waiter in answer.served:
+                if not waiter.called:
+                    waiter.callback(shown)
         answer.served = []
         answer.busy = False
 
@@ -111,17 +111,17 @@ class Renditions:
         if former is not None and former.view == view:
             return former
         if former is not None and former.view.text == view.text:
-            shown = former.blocks
+            blocks = former.blocks
         elif view.progress.final and former is None:
-            shown = await self._workshop.blocks(self._page_views.owner(token), view.text)
+            blocks = await self._workshop.blocks(self._page_views.owner(token), view.text)
         else:
-            shown = await self._grown(token, answer.document, view.text)
-        answer.shown = rendition(view, self._say(view), shown, former)
+            blocks = await self._updated(token, answer.document, view.text)
+        answer.shown = rendition(view, self._say(view), blocks, former)
         if view.progress.final:
             answer.document = Document()  # no longer needed
         return answer.shown
 
-    async def _grown(self, token: str, document: Document, text: str) -> Blocks:
+    async def _updated(self, token: str, document: Document, text: str) -> Blocks:
         if document.work(text) < IN_THREAD_CHARS:
             return document.update(text)
         owner = self._page_views.owner(token)
@@ -129,7 +129,7 @@ class Renditions:
             return as_written(text)
         return await self._workshop.run(owner, lambda: document.update(text))
 
-    def _forget_some(self) -> None:
+    def _evict(self) -> None:
         """Drop the least recently used answers if there are too many or they are too large."""
         size = sum(map(_size, self._answers.values()))
         while len(self._answers) > MAX_KEPT or size > MAX_KEPT_CHARS:

@@ -139,18 +139,18 @@ class AnswerPage(Linked):
         if rendition is None:
             request.write(pages.gone(request))
             return
-        page, packed = await self._made(rendition, waited_s)
+        page, packed = await self._built(rendition, waited_s)
         await send(pages, self._owner, request, page, packed)
 
-    async def _made(self, rendition: Rendition, waited_s: int) -> tuple[bytes, bytes]:
+    async def _built(self, rendition: Rendition, waited_s: int) -> tuple[bytes, bytes]:
         """Return the page, and its compressed form if it is long.
 
         A long page of a final answer is built once for all readers.
         """
-        made = rendition.made
-        kept, kept_packed = made.find("page"), made.find("packed page")
-        if kept is not None and kept_packed is not None:
-            return kept, kept_packed
+        cache = rendition.made
+        cached, cached_packed = cache.find("page"), cache.find("packed page")
+        if cached is not None and cached_packed is not None:
+            return cached, cached_packed
 
         def make() -> tuple[bytes, bytes]:
             page = self._page(rendition, waited_s)
@@ -160,8 +160,8 @@ class AnswerPage(Linked):
             return self._page(rendition, waited_s), b""
         page, packed = await self._pages.workshop.run(self._owner, make)
         if rendition.view.progress.final:
-            made.keep("page", page)
-            made.keep("packed page", packed)
+            cache.keep("page", page)
+            cache.keep("packed page", packed)
         return page, packed
 
     def _page(self, rendition: Rendition, waited_s: int) -> bytes:

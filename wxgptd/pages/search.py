@@ -9,7 +9,7 @@ from html import escape
 MAX_WORDS = 8
 MAX_WORD_CHARS = 100
 
-_UNTOUCHED = r"<math.*?</math>|<(?:\"[^\"]*\"|[^\">])*>|&[#\w]+;"
+_UNMARKED = r"<math.*?</math>|<(?:\"[^\"]*\"|[^\">])*>|&[#\w]+;"
 """Formulas, tags and entities, in which no words are marked."""
 
 
@@ -23,10 +23,10 @@ def mark(html: str, words: Sequence[str]) -> str:
     if not words:
         return html
     longest_first = sorted(words, key=len, reverse=True)
-    wanted = "|".join(re.escape(escape(word, quote=False)) for word in longest_first)
-    pattern = re.compile(f"({_UNTOUCHED})|({wanted})", re.IGNORECASE | re.DOTALL)
+    alternatives = "|".join(re.escape(escape(word, quote=False)) for word in longest_first)
+    pattern = re.compile(f"({_UNMARKED})|({alternatives})", re.IGNORECASE | re.DOTALL)
     return pattern.sub(_marked, html)
 
 
-def _marked(found: re.Match[str]) -> str:
-    return found[1] or f"<mark>{found[2]}</mark>"
+def _marked(match: re.Match[str]) -> str:
+    return match[1] or f"<mark>{match[2]}</mark>"

@@ -80,13 +80,13 @@ class Workshop:
         self._in_thread = in_thread
         self.clock = clock
         self._thread_time = thread_time
-        self._lines: OrderedDict[str, deque[_Work]] = OrderedDict()
+        self._queues: OrderedDict[str, deque[_Work]] = OrderedDict()
         self._count = 0
         self._busy = False
         self._budgets: OrderedDict[str, _Budget] = OrderedDict()
         self._rendering: dict[str, _Work] = {}
-        self._kept: OrderedDict[str, Blocks] = OrderedDict()
-        self._kept_chars = 0
+        self._cache: OrderedDict[str, Blocks] = OrderedDict()
+        self._cached_chars = 0
         self._generation = 0
 
     @property
@@ -113,43 +113,43 @@ class Workshop:
         Errs:
             TooBusy: the queue is full.
         """
-        kept = self._kept.get(text)
-        if kept is not None:
-            self._kept.move_to_end(text)
-            return succeed(kept)
+        cached = self._cache.get(text)
+        if cached is not None:
+            self._cache.move_to_end(text)
+            return succeed(cached)
         work = self._rendering.get(text)
         if work is None:
             if self.left_s(owner) <= 0:
                 return succeed(as_written(text))
             work = _Work(owner, lambda: Document().update(text), text)
             self._rendering[text] = work
-            joined = self._enqueue(work, self._join(work))
+            waiter = self._enqueue(work, self._join(work))
         else:
-            joined = self._join(work)
-        return joined.addCallback(self._keep, text, self._generation)
+            waiter = self._join(work)
+        return waiter.addCallback(self._store, text, self._generation)
 
     def forget_all(self) -> None:
         """Clear the cache, which may hold the words of a user who was erased."""
         self._generation += 1
-        self._kept.clear()
-        self._kept_chars = 0
+        self._cache.clear()
+        self._cached_chars = 0
 
     # The queue.
 
-    def _enqueue(self, work: _Work, joined: Deferred[Result]) -> Deferred[Result]:
-        line = self._lines.get(work.owner)
-        if self._count >= MAX_WAITING or (line and len(line) >= MAX_WAITING_PER_OWNER):
-            self._ended(work)
-            joined.errback(TooBusy("the render queue is full"))
-            return joined
-        if line is None:
-            line = self._lines[work.owner] = deque()
-        line.append(work)
+    def _enqueue(self, work: _Work, waiter: Deferred[Result]) -> Deferred[Result]:
+        queue = self._queues.get(work.owner)
+        if self._count >= MAX_WAITING or (queue and len(queue) >= MAX_WAITING_PER_OWNER):
+            self._remove(work)
+            waiter.errback(TooBusy("the render queue is full"))
+            return waiter
+        if queue is None:
+            queue = self._queues[work.owner] = deque()
+        queue.append(work)
         self._count += 1
         if not self._busy:
             self._busy = True
-            self._next()
-        return joined
+            self._start_next()
+        return waiter
 
     def _join(self, work: _Work) -> Deferred[Result]:
         def leave(cancelled: Deferred[Result]) -> None:
@@ -157,25 +157,25 @@ class Workshop:
                 work.waiting.remove(cancelled)
             cancelled.errback(CancelledError())
 
-        joined: Deferred[Result] = Deferred(leave)
-        work.waiting.append(joined)
-        return joined
+        waiter: Deferred[Result] = Deferred(leave)
+        work.waiting.append(waiter)
+        return waiter
 
-    def _next(self) -> None:
+    def _start_next(self) -> None:
         """Start the next work item that still has waiters."""
-        while self._lines:
-            owner, line = self._lines.popitem(last=False)
-            work = line.popleft()
+        while self._queues:
+            owner, queue = self._queues.popitem(last=False)
+            work = queue.popleft()
             self._count -= 1
-            if line:
-                self._lines[owner] = line  # to the back of the rotation
+            if queue:
+                self._queues[owner] = queue  # to the back of the rotation
             if work.waiting:
-                self._begin(work)
+                self._start(work)
                 return
-            self._ended(work)
+            self._remove(work)
         self._busy = False
 
-    def _begin(self, work: _Work) -> None:
+    def _start(self, work: _Work) -> None:
         def timed() -> tuple[Result, float]:
             began = self._thread_time()
             return work.do(), self._thread_time() - began
@@ -185,32 +185,32 @@ class Workshop:
         )
 
     def _finished(self, result: tuple[Result, float], work: _Work) -> None:
-        made, took_s = result
+        value, took_s = result
         self._charge(work.owner, took_s)
-        self._ended(work)
-        for joined in work.waiting:
-            joined.callback(made)
-        self._next()
+        self._remove(work)
+        for waiter in work.waiting:
+            waiter.callback(value)
+        self._start_next()
 
     def _failed(self, failure: Failure, work: _Work) -> None:
-        self._ended(work)
-        for joined in work.waiting:
-            joined.errback(failure)
-        self._next()
+        self._remove(work)
+        for waiter in work.waiting:
+            waiter.errback(failure)
+        self._start_next()
 
-    def _ended(self, work: _Work) -> None:
+    def _remove(self, work: _Work) -> None:
         if self._rendering.get(work.text) is work:
             del self._rendering[work.text]
 
     # The cache.
 
-    def _keep(self, made: Blocks, text: str, generation: int) -> Blocks:
-        if generation == self._generation and text not in self._kept:
-            self._kept[text] = made
-            self._kept_chars += _size(text, made)
-            while self._kept_chars > MAX_KEPT_CHARS or len(self._kept) > MAX_KEPT:
-                self._kept_chars -= _size(*self._kept.popitem(last=False))
-        return made
+    def _store(self, blocks: Blocks, text: str, generation: int) -> Blocks:
+        if generation == self._generation and text not in self._cache:
+            self._cache[text] = blocks
+            self._cached_chars += _size(text, blocks)
+            while self._cached_chars > MAX_KEPT_CHARS or len(self._cache) > MAX_KEPT:
+                self._cached_chars -= _size(*self._cache.popitem(last=False))
+        return blocks
 
     # Budgets.
 

@@ -127,16 +127,16 @@ class CustomerService:
     async def _show_typing(self, openid: OpenId, *, on: bool) -> None:
         if not self._typing_permitted:
             return
-        said = {"touser": openid, "command": "Typing" if on else "CancelTyping"}
+        payload = {"touser": openid, "command": "Typing" if on else "CancelTyping"}
         try:
             token = await self._current_token()
         except ApiError as error:
-            self._note(error)
+            self._handle(error)
             return
         except WxgptError:
             return  # WeChat's API is unreachable, which sending will report
         try:
-            await self._api.call(f"/cgi-bin/message/custom/typing?access_token={token}", said)
+            await self._api.call(f"/cgi-bin/message/custom/typing?access_token={token}", payload)
         except ApiError as error:
             self._typing_permitted = error.code != NOT_PERMITTED
         except WxgptError:
@@ -162,7 +162,7 @@ class CustomerService:
             if not await self._deliver(message, wanted):
                 return Undelivered(0, NOT_WANTED)
         except ApiError as error:
-            self._note(error)
+            self._handle(error)
             return Undelivered(error.code, str(error))
         except WxgptError as error:
             log.warn(
@@ -207,9 +207,9 @@ class CustomerService:
         """Return a valid token; concurrent callers share one request."""
         while self._clock.seconds() >= self._refresh_at:
             if self._refreshing is not None:
-                waiting: Deferred[None] = Deferred(self._leave)
-                self._refreshing.append(waiting)
-                await waiting
+                waiter: Deferred[None] = Deferred(self._leave)
+                self._refreshing.append(waiter)
+                await waiter
                 continue
             self._refreshing = []
             failure: Failure | None = None
@@ -219,19 +219,19 @@ class CustomerService:
                 failure = Failure()  # shared by all waiters
                 raise
             finally:
-                woken, self._refreshing = self._refreshing, None
-                for one in woken:
-                    one.callback(None) if failure is None else one.errback(failure)
+                waiters, self._refreshing = self._refreshing, None
+                for waiter in waiters:
+                    waiter.callback(None) if failure is None else waiter.errback(failure)
         return self._token
 
-    def _leave(self, waiting: Deferred[None]) -> None:
-        if self._refreshing is not None and waiting in self._refreshing:
-            self._refreshing.remove(waiting)
-        waiting.errback(CancelledError())
+    def _leave(self, waiter: Deferred[None]) -> None:
+        if self._refreshing is not None and waiter in self._refreshing:
+            self._refreshing.remove(waiter)
+        waiter.errback(CancelledError())
 
     async def _refresh(self, *, force: bool) -> None:
         app = self._app
-        said = await self._api.call(
+        answer = await self._api.call(
             "/cgi-bin/stable_token",
             {
                 "grant_type": "client_credential",
@@ -240,7 +240,7 @@ class CustomerService:
                 "force_refresh": force,
             },
         )
-        token, lifetime_s = said.get("access_token"), said.get("expires_in")
+        token, lifetime_s = answer.get("access_token"), answer.get("expires_in")
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]{1,2000}", token):
             raise ApiError(0, "the response has no access_token")
         if not isinstance(lifetime_s, int | float) or not 0 < lifetime_s < 1e6:
@@ -248,7 +248,7 @@ class CustomerService:
         self._token = token
         self._refresh_at = self._clock.seconds() + max(lifetime_s - REFRESH_BEFORE_S, 1.0)
 
-    def _note(self, error: ApiError) -> None:
+    def _handle(self, error: ApiError) -> None:
         if error.code == NOT_PERMITTED:
             if self._permitted:
                 log.warn(
@@ -290,18 +290,18 @@ class _Api:
         self._clock = clock
         self._url = url
 
-    async def call(self, path: str, said: object) -> Json:
-        """Post `said`; return the response.
+    async def call(self, path: str, payload: object) -> Json:
+        """Post `payload`; return the response.
 
         Raises:
             ApiError: WeChat rejected the call.
             NoAnswer, Incomplete: whether WeChat acted on it is unknown.
         """
-        return await within(TIMEOUT_S, self._clock, self._exchange(path, said))
+        return await within(TIMEOUT_S, self._clock, self._exchange(path, payload))
 
-    async def _exchange(self, path: str, said: object) -> Json:
+    async def _exchange(self, path: str, payload: object) -> Json:
         # WeChat would show escaped characters literally.
-        body = json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
+        body = json.dumps(payload, ensure_ascii=False).encode("utf-8", "replace")
         response = await self._http.post(
             self._url + path,
             data=body,
@@ -309,19 +309,19 @@ class _Api:
             unbuffered=True,
             allow_redirects=False,
         )
-        answer = await read_whole(
+        response_body = await read_whole(
             response, self._clock, idle_timeout_s=TIMEOUT_S, limit=MAX_ANSWER_BYTES
         )
         if response.code != 200:
             raise ApiError(0, f"HTTP {response.code}")
         try:
-            found = json.loads(answer)
+            answer = json.loads(response_body)
         except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
+            answer = None
+        if not isinstance(answer, dict):
             raise ApiError(0, "the response is not JSON")
-        code = found.get("errcode", 0)
+        code = answer.get("errcode", 0)
         if code not in (0, "0"):
-            known = type(code) is int and abs(code) < 2**31
-            raise ApiError(code if known else 0, str(found.get("errmsg", code)))
-        return found
+            is_valid = type(code) is int and abs(code) < 2**31
+            raise ApiError(code if is_valid else 0, str(answer.get("errmsg", code)))
+        return answer

@@ -171,8 +171,8 @@ def delivery_key(fields: Fields, secret: bytes) -> DeliveryKey:
     if fields.get("MsgType") == "event":
         name, key = fields.get("Event", ""), fields.get("EventKey", "")
         return DeliveryKey(f"{EVENT_PREFIX}{created}:{_digest(secret, (name, key))}")
-    said = (part for item in sorted(fields.items()) if item[0] != "FromUserName" for part in item)
-    return DeliveryKey(f"digest:{created}:{_digest(secret, said)}")
+    parts = (part for item in sorted(fields.items()) if item[0] != "FromUserName" for part in item)
+    return DeliveryKey(f"digest:{created}:{_digest(secret, parts)}")
 
 
 def sent_at(fields: Fields) -> int:
@@ -181,8 +181,8 @@ def sent_at(fields: Fields) -> int:
     return int(created) if created.isascii() and created.isdigit() and len(created) <= 11 else 0
 
 
-def _digest(secret: bytes, said: Iterable[str]) -> str:
-    data = "\0".join(said).encode("utf-8", "replace")
+def _digest(secret: bytes, parts: Iterable[str]) -> str:
+    data = "\0".join(parts).encode("utf-8", "replace")
     return hmac.digest(secret, data, sha256).hex()[:32]
 
 
@@ -197,12 +197,12 @@ def content(fields: Fields) -> Content:
         case "":
             raise Malformed("MsgType is missing")
         case "text":
-            said = fields.get("Content", "")
-            if said == STICKER:
+            text = fields.get("Content", "")
+            if text == STICKER:
                 return Unsupported("sticker")
             # Some clients send the text of a tapped link still percent-encoded.
             tapped = "bizmsgmenuid" in fields
-            return Text(unquote(said) if tapped else said, tapped=tapped)
+            return Text(unquote(text) if tapped else text, tapped=tapped)
         case "location":
             return Text(_location(fields), kind)
         case "link":
@@ -215,8 +215,8 @@ def content(fields: Fields) -> Content:
             return _event(fields)
         case "voice":
             # WeChat is withdrawing speech recognition: most voice messages arrive without it.
-            heard = str(MESSAGES["voice"](fields).recognition or "").strip()
-            return Text(heard, kind) if heard else Unsupported(kind)
+            transcript = str(MESSAGES["voice"](fields).recognition or "").strip()
+            return Text(transcript, kind) if transcript else Unsupported(kind)
         case _:
             return Unsupported(kind[:32])
 
@@ -291,13 +291,13 @@ def reply(to: str, source: str, created: float, said: RuleReply) -> str:
             items = "".join(
                 "<item>"
                 + _elements(
-                    Title=one.title,
-                    Description=one.description,
-                    PicUrl=one.picture,
-                    Url=one.url,
+                    Title=article.title,
+                    Description=article.description,
+                    PicUrl=article.picture,
+                    Url=article.url,
                 )
                 + "</item>"
-                for one in articles
+                for article in articles
             )
             body = f"<ArticleCount>{len(articles)}</ArticleCount><Articles>{items}</Articles>"
         case _:

@@ -67,11 +67,11 @@ class Forwarder:
         return Deferred.fromCoroutine(self._forward(url, original, within_s))
 
     async def _forward(self, url: str, original: Original, within_s: float) -> Answered | None:
-        began, answered = self._clock.seconds(), False
+        started_at, answered = self._clock.seconds(), False
         try:
-            said = await within(within_s, self._clock, self._exchange(url, original, within_s))
+            answer = await within(within_s, self._clock, self._exchange(url, original, within_s))
             answered = True
-            return said
+            return answer
         except WxgptError as error:
             # The query holds a signature, and the URLs of some backends have secrets in theirs.
             log.warn(
@@ -82,12 +82,12 @@ class Forwarder:
             )
             return None
         finally:
-            self._tell(self._clock.seconds() - began, answered=answered)
+            self._tell(self._clock.seconds() - started_at, answered=answered)
 
     async def _exchange(self, url: str, original: Original, within_s: float) -> Answered:
-        joined = f"{url}{'&' if '?' in url else '?'}{original.query.decode('latin-1')}"
+        target = f"{url}{'&' if '?' in url else '?'}{original.query.decode('latin-1')}"
         response = await self._http.post(
-            joined,
+            target,
             data=original.body,
             headers={
                 b"content-type": original.content_type,
@@ -108,12 +108,12 @@ class Forwarder:
 
 def _require_reply(body: bytes, *, encrypted: bool) -> None:
     """Raise BackendError for a body that would make WeChat show its error text to the user."""
-    said = body.strip()
-    if said in (b"", b"success"):
+    reply = body.strip()
+    if reply in (b"", b"success"):
         return
-    if not said.startswith((b"<xml", b"<?xml")):
+    if not reply.startswith((b"<xml", b"<?xml")):
         raise BackendError("its response is not a reply that WeChat accepts")
-    if encrypted and b"<Encrypt" not in said:
+    if encrypted and b"<Encrypt" not in reply:
         raise BackendError("its reply is not encrypted, but the message was")
 
 

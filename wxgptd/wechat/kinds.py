@@ -33,7 +33,7 @@ def _tables() -> tuple[Kinds, Kinds]:
         messages, events = map(import_module, _TABLES)
         return messages.MESSAGE_TYPES, events.EVENT_TYPES
     finally:
-        for name in [one for one in sys.modules if one.split(".")[0] == "wechatpy"]:
+        for name in [module for module in sys.modules if module.split(".")[0] == "wechatpy"]:
             if name not in before:
                 del sys.modules[name]
 

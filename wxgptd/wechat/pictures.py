@@ -53,7 +53,7 @@ class WeChatPictures:
         self._limit = limit
         self._remembered: OrderedDict[str, str] = OrderedDict()
         self._size = 0
-        self._room = DeferredSemaphore(AT_ONCE)
+        self._slots = DeferredSemaphore(AT_ONCE)
 
     @property
     def largest(self) -> int:
@@ -62,21 +62,21 @@ class WeChatPictures:
 
     def fetch(self, url: str) -> Deferred[str | None]:
         """Fire with the picture as a data URL; see `wxgptd.ports.models.Pictures`."""
-        known = self._remembered.get(url)
-        if known is not None:
+        cached = self._remembered.get(url)
+        if cached is not None:
             self._remembered.move_to_end(url)
-            return succeed(known)
-        return self._room.run(lambda: Deferred.fromCoroutine(self._fetch(url)))
+            return succeed(cached)
+        return self._slots.run(lambda: Deferred.fromCoroutine(self._fetch(url)))
 
     async def _fetch(self, url: str) -> str | None:
-        known = self._remembered.get(url)
-        if known is not None:
-            return known  # another caller has fetched it meanwhile
+        cached = self._remembered.get(url)
+        if cached is not None:
+            return cached  # another caller has fetched it meanwhile
         if not self._is_allowed(url):
-            where = url.split("/")[2][:80] if url.count("/") > 2 else "no host"
+            host = url.split("/")[2][:80] if url.count("/") > 2 else "no host"
             log.warn(
                 "picture not fetched, host not in [pictures] hosts: {where}",
-                where=where,
+                where=host,
                 bounded_as="picture elsewhere",
             )
             return None
@@ -107,14 +107,14 @@ class WeChatPictures:
         host = f"[{host}]" if ":" in host else host  # as in URLs
         if port is not None:
             return f"{host}:{port}" in self._hosts
-        return any(host == one or host.endswith(f".{one}") for one in self._hosts)
+        return any(host == allowed or host.endswith(f".{allowed}") for allowed in self._hosts)
 
     def _remember(self, url: str, picture: str) -> None:
         self._size += len(picture) - len(self._remembered.pop(url, ""))
         self._remembered[url] = picture
         while self._size > REMEMBERED_BYTES:
-            _, forgotten = self._remembered.popitem(last=False)
-            self._size -= len(forgotten)
+            _, evicted = self._remembered.popitem(last=False)
+            self._size -= len(evicted)
 
 
 def data_url(body: bytes) -> str:

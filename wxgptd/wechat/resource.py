@@ -69,8 +69,8 @@ class _SeenSignatures:
         self._messages: OrderedDict[str, bytes] = OrderedDict()
 
     def belongs(self, signed: str, user: User, delivery: DeliveryKey) -> bool:
-        named = f"{user.account}\0{user.openid}\0{delivery}".encode()
-        message = blake2b(named, key=self._key, digest_size=16).digest()
+        identity = f"{user.account}\0{user.openid}\0{delivery}".encode()
+        message = blake2b(identity, key=self._key, digest_size=16).digest()
         first = self._messages.setdefault(signed, message)
         if len(self._messages) > self._remembered:
             self._messages.popitem(last=False)
@@ -121,8 +121,8 @@ class Webhook(Resource):
         except signature.Forged as error:
             return self._reject(request, FORBIDDEN, "signature", str(error))
         agent = (request.getHeader(b"user-agent") or b"").decode("ascii", "replace")
-        who = "wxgpt doctor" if agent == "wxgpt doctor" else "WeChat"
-        log.info("{account}: {who} checked the URL", account=self._account, who=who)
+        caller = "wxgpt doctor" if agent == "wxgpt doctor" else "WeChat"
+        log.info("{account}: {who} checked the URL", account=self._account, who=caller)
         return echo
 
     def render_POST(self, request: Request) -> bytes | int:
@@ -140,10 +140,10 @@ class Webhook(Resource):
         except signature.Forged as error:
             return self._reject(request, FORBIDDEN, "signature", str(error))
         except crypto.Undecipherable as error:
-            return self._reject(request, FORBIDDEN, "encryption", str(error), tell=False)
+            return self._reject(request, FORBIDDEN, "encryption", str(error), reveal=False)
         except envelope.Malformed as error:
             # In safe mode this was decrypted, so nothing of it may get out.
-            return self._reject(request, BAD_REQUEST, "malformed", str(error), tell=not encrypted)
+            return self._reject(request, BAD_REQUEST, "malformed", str(error), reveal=not encrypted)
         if not self._seen.belongs(signed, user, delivery):
             why = "the signature has already been used for another message"
             return self._reject(request, FORBIDDEN, "replayed", why)
@@ -183,7 +183,7 @@ class Webhook(Resource):
         raise crypto.Undecipherable
 
     def _reject(
-        self, request: Request, status: int, kind: str, why: str, *, tell: bool = True
+        self, request: Request, status: int, kind: str, why: str, *, reveal: bool = True
     ) -> bytes:
         self._rejected(self._account, kind)
         log.warn(
@@ -195,7 +195,7 @@ class Webhook(Resource):
         )
         request.setResponseCode(status)
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
-        return f"{why}\n".encode() if tell else b""
+        return f"{why}\n".encode() if reveal else b""
 
     def _seal(self, reply: str, key: crypto.Key, credentials: Credentials) -> str:
         """Return `reply` in safe mode, with the credentials that the message came with."""

@@ -57,7 +57,7 @@
     if (!copied) throw new Error("not copied");
   }
 
-  function tell(button, text) {
+  function flash(button, text) {
     const before = button.dataset.label || button.textContent || texts.copy;
     button.dataset.label = before;
     button.textContent = text;
@@ -74,8 +74,8 @@
       const code = button.parentNode.querySelector("pre");
       const text = code ? code.textContent : labelled(plain(document.getElementById("answer")));
       copy(text).then(
-        function () { tell(button, texts.copied); },
-        function () { tell(button, texts.copyFailed); }
+        function () { flash(button, texts.copied); },
+        function () { flash(button, texts.copyFailed); }
       );
     }
   });

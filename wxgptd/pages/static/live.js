@@ -42,7 +42,7 @@
     shown.length = count;
     if (window.wxgptd) window.wxgptd.equip(answer);
     mark(update.final);
-    if (!update.final) think(update.thoughts); // by then the server has dropped them; the reader may keep them
+    if (!update.final) think(update.thoughts); // the final update has none: keep what is shown
     position = update.position;
     status.textContent = update.status;
     answer.className = "answer " + update.progress;
@@ -99,30 +99,31 @@
         if (mine.nodeType !== 1) {
           if (mine.data !== theirs.data) mine.data = theirs.data;
         } else if (!mine.isEqualNode(theirs)) {
-          attributes(mine, theirs);
+          patchAttributes(mine, theirs);
           patch(mine, theirs);
         }
         mine = mine.nextSibling;
       } else {
-        const gone = mine;
+        const replaced = mine;
         mine = mine.nextSibling;
-        old.replaceChild(theirs, gone);
+        old.replaceChild(theirs, replaced);
       }
       theirs = next;
     }
     while (mine) {
-      const gone = mine;
+      const surplus = mine;
       mine = mine.nextSibling;
-      if (gone.nodeName !== "BUTTON") old.removeChild(gone); // copy buttons are not from the server
+      if (surplus.nodeName !== "BUTTON") old.removeChild(surplus); // keep copy buttons
     }
   }
 
-  function attributes(old, fresh) {
-    Array.from(old.attributes).forEach(function (one) {
-      if (!fresh.hasAttribute(one.name)) old.removeAttribute(one.name);
+  function patchAttributes(old, fresh) {
+    Array.from(old.attributes).forEach(function (attribute) {
+      if (!fresh.hasAttribute(attribute.name)) old.removeAttribute(attribute.name);
     });
-    Array.from(fresh.attributes).forEach(function (one) {
-      if (old.getAttribute(one.name) !== one.value) old.setAttribute(one.name, one.value);
+    Array.from(fresh.attributes).forEach(function (attribute) {
+      const name = attribute.name, value = attribute.value;
+      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
     });
   }
 
