@@ -354,7 +354,7 @@ def test_a_secret_that_is_no_good_is_not_tried_for_ever(logged):
         story.advance(30)
     assert story.api.calls["/cgi-bin/message/custom/send"] == 2
     assert story.api.calls["forced"] == 1
-    assert any("pauses for 10 minutes" in line for line in logged())
+    assert any("paused for 10 min" in line for line in logged())
 
 
 @pytest.mark.parametrize("last_words", ["/clear", "unsubscribe"])

@@ -1,7 +1,7 @@
-"""What files with generated text have to say about themselves.
+"""The metadata required in files with generated text.
 
-人工智能生成合成内容标识办法 and GB 45438-2025, in force since 2025-09-01: a visible label, and
-metadata named AIGC. The label is a text of the catalogue; this is the metadata.
+人工智能生成合成内容标识办法 and GB 45438-2025, in force since 2025-09-01, require a visible label
+and metadata named AIGC. The label is in the catalogue of texts; this module is the metadata.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from hashlib import sha256
 
 GENERATED = "1"
-"""The value of `Label` for what is generated, rather than what may be."""
+"""The value of `Label` for generated content, as opposed to possibly generated content."""
 
 
 def metadata(producer: str, token: str) -> str:

@@ -1,7 +1,7 @@
-"""Those who read one answer while it is written: it is rendered once, and sent to all.
+"""The readers of one answer while it is being written: it is rendered once and sent to all.
 
-What is sent follows from what a reader was sent before, so those who keep up get the same bytes.
-Whoever takes less gets fewer updates, each complete, and nothing is piled up for anybody.
+What is sent depends on what the reader was sent before, so readers who keep up get the same bytes.
+Slower readers get fewer updates, each complete, and nothing is queued for any of them.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from wxgptd.ports.pages import PageViews
 log = Logger()
 
 UPDATE_EVERY_S = 0.3
-"""A reader sees no difference to more often, and each update is a rendering."""
+"""Readers notice no difference at shorter intervals, and each update costs a rendering."""
 
 BUSY_AGAIN_S = 1.0
-"""When to try again what there was no room for."""
+"""When to retry a rendering that was rejected as `TooBusy`."""
 
 SHARE = 4.0
-"""How many times longer than a rendering took the next one is waited for, at least."""
+"""The pause after a rendering is at least this many times as long as the rendering took."""
 
 HEARTBEAT_S = 12.0
-"""Proxies and phones drop connections on which nothing comes for longer."""
+"""Proxies and phones drop connections that are silent for longer."""
 
 
 class Audience:
@@ -55,19 +55,19 @@ class Audience:
         return len(self._readers)
 
     def join(self, request: Request, position: str) -> None:
-        """Keep the sender of `request`, who is at `position`, up to date to the end."""
+        """Keep the sender of `request`, who is at `position`, up to date until the end."""
         reader = Reader(request, position, self, self._clock)
         self._readers.append(reader)
         request.notifyFinish().addErrback(lambda _: self.leave(reader))
         reader.write(b": welcome\n\n")
         if self._showing is None:
             self._showing = Deferred.fromCoroutine(self._show_all())
-            self._showing.addErrback(self._broken).addBoth(self._shown_all)
+            self._showing.addErrback(self._failed).addBoth(self._stopped)
         else:
             self.catch_up(reader)
 
     def leave(self, reader: Reader) -> None:
-        """Forget a reader; with the last one, stop."""
+        """Remove a reader; stop rendering when the last one leaves."""
         if reader in self._readers:
             self._readers.remove(reader)
         reader.ended()
@@ -78,26 +78,26 @@ class Audience:
         """Send what the reader has missed."""
         shown = self._shown
         if shown is None or (reader.at is None and shown.is_before(reader.position)):
-            return  # the page was made later than this: what comes next is for it
+            return  # the reader's page is newer; the next rendering will update it
         self._send(reader, shown)
 
     def is_empty(self) -> bool:
-        """Tell whether nobody is there."""
+        """Return whether there are no readers."""
         return not self._readers
 
     async def _show_all(self) -> None:
         clock = self._clock
         while True:
             changed = self._page_views.changed(self._token)
-            began = clock.seconds()
+            started_at = clock.seconds()
             try:
                 rendition = await self._renditions.of(self._token)
             except TooBusy:  # readers keep what they have, and get the next update
                 await deferLater(clock, BUSY_AGAIN_S)
                 continue
-            took = clock.seconds() - began
+            took_s = clock.seconds() - started_at
             if rendition is None:
-                self._shown = None  # it may be of somebody who was erased
+                self._shown = None  # the user may have been erased
                 for reader in tuple(self._readers):
                     self._finish(reader)
                 return
@@ -107,11 +107,11 @@ class Audience:
                 self._send(reader, rendition)
             if rendition.view.progress.final:
                 return
-            await deferLater(clock, max(UPDATE_EVERY_S, SHARE * took))
-            await self._until(changed)
+            await deferLater(clock, max(UPDATE_EVERY_S, SHARE * took_s))
+            await self._wait_for(changed)
 
-    async def _until(self, changed: Deferred[None]) -> None:
-        """Wait for a change, with a word now and then that keeps connections alive."""
+    async def _wait_for(self, changed: Deferred[None]) -> None:
+        """Wait for a change, sending heartbeats that keep connections alive."""
         while True:
             try:
                 await changed.addTimeout(HEARTBEAT_S, self._clock)
@@ -123,7 +123,7 @@ class Audience:
 
     def _send(self, reader: Reader, rendition: Rendition) -> None:
         if reader.is_behind:
-            return  # it is told once it can take more
+            return  # it catches up once it can take more
         if reader.at is not rendition:
             reader.write(rendition.event(reader.at or reader.position))
             reader.at = rendition
@@ -135,26 +135,26 @@ class Audience:
             self._readers.remove(reader)
             reader.finish()
 
-    def _shown_all(self, _: object) -> None:
+    def _stopped(self, _: object) -> None:
         self._showing = None
 
-    def _broken(self, failure: Failure) -> None:
+    def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError):
             return
         if failure.check(WxgptError):
             log.error(
-                "an answer could not be shown: {error}",
+                "failed to update an answer's page: {error}",
                 error=failure.value,
                 bounded_as="page failed",
             )
         else:
-            log.failure("an answer could not be shown", failure, bounded_as="page failed")
+            log.failure("failed to update an answer's page", failure, bounded_as="page failed")
         for reader in tuple(self._readers):
             reader.abort()
 
 
 class Reader:
-    """One of an audience: where it is, and whether it takes what is written."""
+    """One reader of an answer: its position, and whether it keeps up."""
 
     def __init__(
         self, request: Request, position: str, audience: Audience, clock: IReactorTime
@@ -166,7 +166,7 @@ class Reader:
 
     @property
     def is_behind(self) -> bool:
-        """Whether it has not taken what was written before."""
+        """Whether it has not yet taken everything that was written."""
         return self._outflow.behind
 
     def write(self, data: bytes) -> None:
@@ -175,21 +175,21 @@ class Reader:
             self._outflow.write(data)
 
     def finish(self) -> None:
-        """End the response: there is no more."""
+        """Finish the response."""
         self.ended()
         self._request.finish()
 
     def ended(self) -> None:
-        """Wait for the reader no longer."""
+        """Stop sending to the reader."""
         self._outflow.end()
 
     def abort(self) -> None:
-        """Cut the connection: whoever takes nothing is not worth the memory."""
+        """Abort the connection: a reader who takes nothing is not worth the memory."""
         self._request.channel.forceAbortClient()
 
 
 class Audiences:
-    """All audiences, by the tokens of the links."""
+    """All audiences, by the tokens of their links."""
 
     def __init__(self, renditions: Renditions, page_views: PageViews, clock: IReactorTime) -> None:
         self._renditions = renditions
@@ -199,17 +199,18 @@ class Audiences:
 
     def __len__(self) -> int:
         """Count the readers of all answers."""
-        return sum(len(one) for one in self._audiences.values())
+        return sum(len(audience) for audience in self._audiences.values())
 
     def crowded(self, token: str) -> bool:
-        """Tell whether an answer has as many readers as it may."""
+        """Return whether an answer has as many readers as it may have."""
         audience = self._audiences.get(token)
         return audience is not None and len(audience) >= MAX_READERS
 
     def join(self, token: str, request: Request, position: str) -> None:
-        """Have `request` kept up to date with the answer behind `token`."""
-        for gone in [name for name, one in self._audiences.items() if one.is_empty()]:
-            del self._audiences[gone]
+        """Keep the sender of `request` up to date with the answer behind `token`."""
+        empty = [other for other, audience in self._audiences.items() if audience.is_empty()]
+        for other in empty:
+            del self._audiences[other]
         audience = self._audiences.get(token)
         if audience is None:
             audience = Audience(token, self._renditions, self._page_views, self._clock)

@@ -1,9 +1,9 @@
-"""Code as HTML, its words told apart by classes. Pure.
+"""Syntax highlighting: code as HTML. Pure.
 
-Lexers of pygments can take quadratic time on what is made for it, so they see a block in pieces
-of bounded size, and only languages whose lexers stay below half a second on the worst piece.
-Pieces end at lines and depend on nothing behind them: while a block grows, all but its last
-piece come from the cache.
+Pygments lexers can take quadratic time on hostile input, so they are given a block in pieces of
+bounded size, and only if the lexer of its language stays below half a second on the worst piece.
+Pieces end at line breaks and do not depend on the text after them, so all but the last piece of
+a growing block come from the cache.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pygments.util import ClassNotFound
 
 MAX_PIECE_CHARS = 3_000
 MAX_PIECES = 4
-"""What a block has beyond these is shown, and not highlighted."""
+"""The rest of a longer block is shown without highlighting."""
 
 _UNHIGHLIGHTED = re.compile(r"[^\n]{201}|\s{60}")
-"""Many lexers take quadratic time on long lines and on blank ones."""
+"""Many lexers take quadratic time on long lines and on long runs of white space."""
 
 _LANGUAGES = {
     "Bash", "Bash Session", "C", "C#", "C++", "CSS", "Dart", "Diff", "Docker", "Go", "HTML",
@@ -36,18 +36,18 @@ _formatter = HtmlFormatter(nowrap=True)
 
 
 def highlighted(code: str, language: str) -> str:
-    """Return `code` as HTML, or nothing where it is to be shown as it is."""
-    name = _known(language)
-    if not name:
+    """Return `code` as HTML, or "" if its language cannot be highlighted."""
+    alias = _safe_alias(language)
+    if not alias:
         return ""
     pieces = _pieces(code)
-    marked = [_piece(piece, name) for piece in pieces[:MAX_PIECES]]
+    marked = [_highlighted_piece(piece, alias) for piece in pieces[:MAX_PIECES]]
     return "".join((*marked, *(escape(piece) for piece in pieces[MAX_PIECES:])))
 
 
 @lru_cache(maxsize=256)
-def _known(language: str) -> str:
-    """Return an alias of a language that is safe to highlight, or nothing."""
+def _safe_alias(language: str) -> str:
+    """Return `language` if it is safe to highlight, else ""."""
     if not language or len(language) > 40:
         return ""
     try:
@@ -58,7 +58,7 @@ def _known(language: str) -> str:
 
 
 def _pieces(code: str) -> list[str]:
-    """Part `code` at lines, better at blank ones, by what comes before each part alone."""
+    """Split `code` at line breaks, preferably blank lines; text added later moves no split."""
     pieces: list[str] = []
     begin = 0
     while len(code) - begin > MAX_PIECE_CHARS:
@@ -72,15 +72,15 @@ def _pieces(code: str) -> list[str]:
 
 
 def forget_all() -> None:
-    """Drop what was highlighted."""
-    _piece.cache_clear()
+    """Clear the cache of highlighted code."""
+    _highlighted_piece.cache_clear()
 
 
 @lru_cache(maxsize=512)
-def _piece(code: str, language: str) -> str:
+def _highlighted_piece(code: str, language: str) -> str:
     if _UNHIGHLIGHTED.search(code):
         return str(escape(code))
-    # Neither newlines at the ends nor a missing last one may be "corrected": pieces are joined.
+    # The pieces are joined again, so the lexer must not add or strip newlines at their ends.
     lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
     marked: str = highlight(code, lexer, _formatter)
     return marked if code.endswith("\n") else marked.removesuffix("\n")  # the formatter adds one

@@ -1,12 +1,12 @@
-"""Markdown that grows, as the HTML of its top-level blocks. Pure.
+"""Growing Markdown as the HTML of its top-level blocks. Pure.
 
-While an answer is written, all but its last blocks are settled: whatever follows, they stay as
-they are. They are rendered once, and only what is open is rendered again. The result never
-depends on the pieces in which the text came: it is that of the whole text at once.
+While an answer is being written, all but its last blocks are settled: no later text can change
+them. They are rendered once, and only the open blocks are rendered again. The result never
+depends on the pieces in which the text arrived: it equals that of the complete text.
 
-A block is settled once the two lines that begin the next one are whole. (In CommonMark a block
-ends where the next one begins, and nothing but a table looks further ahead than at one line.)
-Only links can then still change it, those whose address is defined further down.
+A block is settled once the first two lines of the next one are complete. (In CommonMark a block
+ends where the next one begins, and only tables look ahead further than one line.) After that, only
+link definitions further down can still change it.
 """
 
 from __future__ import annotations
@@ -20,87 +20,88 @@ from wxgptd.pages.html import parse_blocks, render
 Blocks = tuple[str, ...]
 
 MAX_OPEN_CHARS = 16_384
-"""Hostile Markdown can take a second a hundred kilobytes: a longer block is parted."""
+"""Hostile Markdown can take a second per hundred kilobytes, so a longer block is split."""
 
 MAX_RENDERED_CHARS = 100_000
-"""What is beyond is shown as it is written."""
+"""Text beyond this is shown unrendered."""
 
 
 class Document:
-    """A text as far as it has come, and its blocks."""
+    """The text received so far, and its blocks."""
 
     def __init__(self, max_open_chars: int = MAX_OPEN_CHARS) -> None:
         self._max_open_chars = max_open_chars
-        self._begin_anew()
+        self._reset()
 
-    def _begin_anew(self) -> None:
+    def _reset(self) -> None:
         self._text = ""
         self._begin = 0
         """Where the open part of the text begins."""
-        self._resumed = ""
-        """What the open part has to begin with beside that, where a block of code was parted."""
+        self._reopened = ""
+        """The fence to put before the open part if a code block was split there."""
         self._references: References = {}
-        self._known: References = {}
+        self._rendered_with: References = {}
         """The references that the settled blocks were rendered with."""
         self._sources: list[str] = []
         self._settled: list[str] = []
 
     def work(self, text: str) -> int:
-        """Return how many characters an update to `text` may look at.
+        """Return how many characters an update to `text` may have to process.
 
-        What is settled is looked at again where a link may be defined that it uses.
+        That includes settled text if the open part may define a link that it uses.
         """
         defines = "]:" in text[self._begin :]
         return len(text) if defines else len(text) - self._begin
 
     def update(self, text: str) -> Blocks:
-        """Return the blocks of `text`, of which the former text is the beginning as a rule."""
+        """Return the blocks of `text`, which usually extends the previous text."""
         text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
-        text = text.encode("utf-8", "replace").decode("utf-8")  # a lone half of a character
+        text = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates
         rest = text[MAX_RENDERED_CHARS:]
         text = text[:MAX_RENDERED_CHARS]
         if not text.startswith(self._text):
-            self._begin_anew()
+            self._reset()
         self._text = text
         while self._settle():
             pass
         references = dict(self._references)
-        source = self._resumed + text[self._begin :]
-        opened = _sources(source, parse_blocks(source, references))
+        source = self._reopened + text[self._begin :]
+        open_sources = _sources(source, parse_blocks(source, references))
         self._render_settled(references)
-        shown = [*self._settled, *(render(one, references) for one in opened)]
+        blocks = [*self._settled, *(render(block, references) for block in open_sources)]
         if rest:
-            shown.append(f'<p class="plain">{escape(rest)}</p>')
-        return tuple(shown)
+            blocks.append(f'<p class="plain">{escape(rest)}</p>')
+        return tuple(blocks)
 
     def _settle(self) -> bool:
-        """Settle what can be settled now; tell whether that was anything."""
-        source = self._resumed + self._text[self._begin : self._begin + self._max_open_chars]
+        """Settle as many blocks as possible; return whether any text was settled."""
+        source = self._reopened + self._text[self._begin : self._begin + self._max_open_chars]
         lines = source.split("\n")
         tokens = parse_blocks(source, dict(self._references))
         spans = _spans(tokens)
-        for (_, ended), (begin, _) in zip(spans[-2::-1], spans[:0:-1], strict=True):
-            # What stands directly before a block without being one defines a link, and may go on.
-            if begin + 2 < len(lines) and (ended == begin or not lines[begin - 1].strip()):
-                self._take("\n".join(lines[:begin]) + "\n")
+        for (_, end), (begin, _) in zip(spans[-2::-1], spans[:0:-1], strict=True):
+            # A line directly before a block, but in no block itself, belongs to a link definition,
+            # which may continue.
+            if begin + 2 < len(lines) and (end == begin or not lines[begin - 1].strip()):
+                self._settle_source("\n".join(lines[:begin]) + "\n")
                 return True
         if len(self._text) - self._begin <= self._max_open_chars:
             return False
-        # Behind what was resumed, or nothing would be taken.
-        cut = source.rfind("\n", max(len(source) // 2, len(self._resumed))) + 1 or len(source)
-        self._take(source[:cut])
+        # After the reopened fence, or no text would be settled.
+        cut = source.rfind("\n", max(len(source) // 2, len(self._reopened))) + 1 or len(source)
+        self._settle_source(source[:cut])
         return True
 
-    def _take(self, source: str) -> None:
-        """Take `source`, with which the open part begins, for settled."""
+    def _settle_source(self, source: str) -> None:
+        """Settle `source`, the beginning of the open part."""
         tokens = parse_blocks(source, self._references)
         self._sources += _sources(source, tokens)
-        self._begin += len(source) - len(self._resumed)
-        self._resumed = _unclosed(tokens)
+        self._begin += len(source) - len(self._reopened)
+        self._reopened = _open_fence(tokens)
 
     def _render_settled(self, references: References) -> None:
-        if _addresses(references) != _addresses(self._known):
-            self._known = references
+        if _addresses(references) != _addresses(self._rendered_with):
+            self._rendered_with = references
             for index in range(len(self._settled)):
                 if "]" in self._sources[index]:
                     self._settled[index] = render(self._sources[index], references)
@@ -109,7 +110,7 @@ class Document:
 
 
 def _spans(tokens: list[Token]) -> list[tuple[int, int]]:
-    """Return where the top-level blocks begin and end, in lines; definitions of links are none."""
+    """Return the line ranges of the top-level blocks; link definitions are not blocks."""
     return [
         (token.map[0], token.map[1])
         for token in tokens
@@ -122,8 +123,8 @@ def _sources(text: str, tokens: list[Token]) -> list[str]:
     return ["\n".join(lines[begin:end]) for begin, end in _spans(tokens)]
 
 
-def _unclosed(tokens: list[Token]) -> str:
-    """Return the line that the last block began with if it is code without an end."""
+def _open_fence(tokens: list[Token]) -> str:
+    """Return the opening fence of the last block if that is an unclosed code block, else ""."""
     last = tokens[-1] if tokens else None
     if last is None or last.type != "fence" or last.level or last.map is None:
         return ""
@@ -133,12 +134,12 @@ def _unclosed(tokens: list[Token]) -> str:
 
 
 def closed(text: str) -> str:
-    """Return `text` such that what is written below it is not taken for its code."""
+    """Return `text` with any open code block closed, so that text below it is not read as code."""
     if "```" not in text and "~~~" not in text:
         return text
-    opened = _unclosed(parse_blocks(text, {}))
-    return f"{text}\n{opened[: len(opened) - len(opened.lstrip('`~'))]}" if opened else text
+    fence = _open_fence(parse_blocks(text, {}))
+    return f"{text}\n{fence[: len(fence) - len(fence.lstrip('`~'))]}" if fence else text
 
 
 def _addresses(references: References) -> dict[str, str]:
-    return {label: str(one["href"]) for label, one in references.items()}
+    return {label: str(definition["href"]) for label, definition in references.items()}

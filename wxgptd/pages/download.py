@@ -11,10 +11,10 @@ from wxgptd.ports.pages import Dialogue, Progress, Turn
 
 
 def as_markdown(dialogues: Sequence[Dialogue], texts: Texts, aigc: str) -> Iterator[str]:
-    """Yield the paragraphs of all that was said, oldest first.
+    """Yield the paragraphs of the complete history, oldest first.
 
-    Questions are quotations, answers are as they were written. `aigc` is the file's metadata, as
-    JSON, which is YAML as well.
+    Questions become quotations; answers stay as they were written. `aigc` is the file's metadata
+    as JSON, which is also YAML.
     """
     yield f"---\nAIGC: {aigc}\n---"
     yield f"# {texts.history_title}"
@@ -33,7 +33,7 @@ def as_markdown(dialogues: Sequence[Dialogue], texts: Texts, aigc: str) -> Itera
 
 
 def note(turn: Turn, texts: Texts) -> str:
-    """Return the sentence about an answer that is not whole."""
+    """Return the note on why an answer is incomplete, or ""."""
     match turn.progress:
         case Progress.DONE | Progress.CUT_SHORT:
             return ""

@@ -1,8 +1,8 @@
 r"""LaTeX as MathML. Pure.
 
-A formula that is not closed (yet), or not understood, is shown as it was written.
+A formula that is not closed (yet), or that cannot be converted, is shown as its source.
 
-The source is kept beside the MathML, for browsers that have none and for copying.
+The source is also kept next to the MathML, for browsers without MathML and for copying.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ ATTRIBUTES: dict[str, set[str]] = {
     "mtd": {"columnalign"},
 }  # fmt: skip
 
-_SYNONYM = re.compile(
+_ENVIRONMENT = re.compile(
     r"\\(begin|end)\{(?:(align|aligned|alignat|eqnarray|flalign)|gather|gathered|multline)\*?\}"
 )
-"""Environments that the converter does not know, or numbers the lines of, and one it has."""
+"""Environments that the converter lacks or would number, to be replaced by one that it has."""
 _FUNCTION = re.compile(r"<mi>([a-z]{2,})</mi>(?!</m(?:sub|sup|under))")
-"""Names such as log, which would stick to what is beside them."""
+"""Function names such as log, which would otherwise be set without space around them."""
 _ENTITY = re.compile(r"&#x([0-9A-F]{2,6});")
-"""How the converter writes a character that is not ASCII, into text as well."""
+"""How the converter writes non-ASCII characters, even in text."""
 _DEFINITION = re.compile(r"\\(?:(?:re)?new(?:command|environment)|def|DeclareMathOperator)")
-"""Macros that use macros grow without bound."""
+"""Macro definitions, which are rejected: macros that use macros grow without bound."""
 
 
 def enable(markdown: MarkdownIt) -> None:
-    """Have `markdown` render formulas."""
+    """Make `markdown` render formulas."""
     markdown.add_render_rule("formula_block", _render_block)
     markdown.add_render_rule("formula", _render_inline)
 
@@ -88,34 +88,35 @@ def _shown(source: str, display: str) -> str:
     math = "" if len(source) > MAX_FORMULA_CHARS else _as_mathml(source, display)
     if not math:
         return f'<code class="written">{escape(source)}</code>'
-    # What may be wider than a phone scrolls by itself, and so has to be reachable by keys.
-    reachable = ' tabindex="0"' if display == "block" or len(source) > MAX_NARROW_CHARS else ""
-    beside = f'<span class="source">{escape(source)}</span>'
-    return f'<span class="formula {display}"{reachable}>{math}{beside}</span>'
+    # A formula that may be wider than a phone scrolls, so the keyboard must be able to focus it.
+    focusable = ' tabindex="0"' if display == "block" or len(source) > MAX_NARROW_CHARS else ""
+    hidden_source = f'<span class="source">{escape(source)}</span>'
+    return f'<span class="formula {display}"{focusable}>{math}{hidden_source}</span>'
 
 
-def _synonym(found: re.Match[str]) -> str:
-    return f"\\{found[1]}{{{'split' if found[2] else 'matrix'}}}"
+def _substitute(match: re.Match[str]) -> str:
+    return f"\\{match[1]}{{{'split' if match[2] else 'matrix'}}}"
 
 
 def _as_mathml(source: str, display: str) -> str:
     if _DEFINITION.search(source):
         return ""
     try:
-        formula = Converter(display=display).convert_to_element(_SYNONYM.sub(_synonym, source))
+        source = _ENVIRONMENT.sub(_substitute, source)
+        formula = Converter(display=display).convert_to_element(source)
         math = _serialised(formula)
-    except Exception:  # noqa: BLE001 (on nonsense it raises whatever comes to hand)
+    except Exception:  # noqa: BLE001 (it raises all sorts of things on invalid input)
         return ""
     if "<mi>\\" in math:
-        return ""  # a command that it does not know
+        return ""  # an unknown command
     return _FUNCTION.sub(r'<mo form="prefix" lspace=".17em" rspace=".17em">\1</mo>', math)
 
 
 def _serialised(formula: Element) -> str:
-    r"""Return MathML in which nothing that was written can be a tag.
+    r"""Return MathML in which no text of the formula can become a tag.
 
-    The converter's own serialisation unescapes everything, so that `\text{<b>}` is one; and it
-    knows commands for any class, style and address.
+    The converter's own serialisation unescapes everything, which makes `\text{<b>}` a tag, and it
+    has commands that set any class, style and address.
     """
     for element in formula.iter():
         element.text, element.tail = _decoded(element.text), _decoded(element.tail)
@@ -125,4 +126,4 @@ def _serialised(formula: Element) -> str:
 
 
 def _decoded(text: str | None) -> str | None:
-    return _ENTITY.sub(lambda found: chr(int(found[1], 16)), text) if text else text
+    return _ENTITY.sub(lambda match: chr(int(match[1], 16)), text) if text else text

@@ -1,4 +1,4 @@
-"""A user's own history: read, searched, taken away as a file, erased."""
+"""A user's own history: browse, search, download and erase it."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from wxgptd.ports.pages import Dialogue, History, HistoryView, Turn
 PARAGRAPHS_AT_ONCE = 60
 
 PAGE_BUDGET_S = 1.0
-"""CPU time for the answers of one page; those beyond it are shown as they were written."""
+"""CPU time for rendering the answers of one page; the rest are shown unrendered."""
 
 MAX_QUERY_CHARS = 200
 MAX_FORM_BYTES = 1_024
 
 
 class _OfHistory(Linked):
-    """Something behind a link to a history."""
+    """A resource reached through a link to a history."""
 
     def _history(self) -> History | None:
         return self._pages.page_views.history(self._token)
 
     def _over_limit(self, request: Request, allowance: Allowance) -> bytes | None:
-        """Use up one request; return the page that says why it is not answered, if so.
+        """Use up one request; return an error page if the request must be rejected.
 
-        This comes before anything is looked up: what is refused costs next to nothing.
+        This comes before any lookup, so that a rejected request costs next to nothing.
         """
         owner = self._owner
         if not owner:
@@ -65,7 +65,7 @@ class HistoryPage(_OfHistory):
                 return notFound()
 
     def render_GET(self, request: Request) -> bytes | int:
-        """Serve one page of the user's sessions, or of what a search finds in them."""
+        """Serve one page of the user's sessions, or of the search results."""
         prepare(request, HTML, forms=True)
         query = _argument(request, b"q")[:MAX_QUERY_CHARS].strip()
         if response := self._over_limit(request, SEARCH if query else HISTORY):
@@ -92,7 +92,7 @@ class HistoryPage(_OfHistory):
         await send(pages, self._owner, request, page, packed)
 
     async def _rendered(self, view: HistoryView) -> dict[str, Blocks]:
-        """Render the answers of a page one after the other, as far as its budget goes."""
+        """Render the answers of a page one by one until its budget is used up."""
         workshop, rendered = self._pages.workshop, dict[str, Blocks]()
         left_s = workshop.left_s(self._owner) - PAGE_BUDGET_S
         for turn in (turn for dialogue in view.dialogues for turn in dialogue.turns):
@@ -105,9 +105,9 @@ class HistoryPage(_OfHistory):
     def _page(
         self, view: HistoryView, rendered: dict[str, Blocks], query: str, words: tuple[str, ...]
     ) -> bytes:
-        """Return a page's bytes. In a thread: what is found is marked, however much it is."""
+        """Return a page's bytes. Runs in a thread, because there may be many matches to mark."""
         pages, texts = self._pages, self._pages.texts
-        ends = view.since and view.page == view.pages
+        is_cut_off = view.since and view.page == view.pages
         return pages.render(
             "history.html",
             title=texts.history_title,
@@ -115,12 +115,12 @@ class HistoryPage(_OfHistory):
             base=f"{pages.place.root}/h/{self._token}",
             query=query,
             found=wording.history_found(view.turns, texts) if words else "",
-            dialogues=[self._dialogue(one, rendered, words) for one in view.dialogues],
+            dialogues=[self._dialogue(dialogue, rendered, words) for dialogue in view.dialogues],
             page=view.page,
             pages=view.pages,
             newer=_address(view.page - 1, query),
             older=_address(view.page + 1, query),
-            dropped=wording.history_dropped(times.day(view.since), texts) if ends else "",
+            dropped=wording.history_dropped(times.day(view.since), texts) if is_cut_off else "",
         )
 
     def _dialogue(
@@ -133,18 +133,18 @@ class HistoryPage(_OfHistory):
             "turns": [self._turn(turn, rendered[turn.answer], words) for turn in dialogue.turns],
         }
 
-    def _turn(self, turn: Turn, shown: Blocks, words: tuple[str, ...]) -> dict[str, object]:
-        # What is marked is safe already: escaped here, and sanitised by nh3.
+    def _turn(self, turn: Turn, blocks: Blocks, words: tuple[str, ...]) -> dict[str, object]:
+        # Both are safe before marking: the question is escaped here, nh3 sanitised the blocks.
         return {
             "at": times.clock(turn.asked_at),
             "question": Markup(mark(escape(turn.question, quote=False), words)),  # noqa: S704
-            "blocks": [Markup(mark(block, words)) for block in shown],  # noqa: S704
+            "blocks": [Markup(mark(block, words)) for block in blocks],  # noqa: S704
             "status": note(turn, self._pages.texts),
         }
 
 
 class Download(_OfHistory):
-    """`/h/TOKEN/download`: all of it, as a Markdown file."""
+    """`/h/TOKEN/download`: the complete history as a Markdown file."""
 
     isLeaf = True
 
@@ -164,7 +164,7 @@ class Download(_OfHistory):
         label = aigc.metadata(pages.place.producer, self._token)
         paragraphs = as_markdown(history.whole(), pages.texts, label)
         parts: list[str] = []
-        while True:  # in pieces, between which others have their turn
+        while True:  # in pieces, so that other owners get their turn
             part = await pages.workshop.run(
                 self._owner, lambda: list(islice(paragraphs, PARAGRAPHS_AT_ONCE)), costly=True
             )
@@ -184,18 +184,18 @@ class Download(_OfHistory):
 
 
 class Erase(_OfHistory):
-    """`/h/TOKEN/erase`: asks whether that is meant, and does it."""
+    """`/h/TOKEN/erase`: asks for confirmation, then erases the user."""
 
     isLeaf = True
 
     def render_GET(self, request: Request) -> bytes:
-        """Ask. Nothing happens by looking at a page: links are followed by machines, too."""
+        """Ask for confirmation. A GET must not erase, because machines follow links too."""
         prepare(request, HTML, forms=True)
         if response := self._over_limit(request, HISTORY):
             return response
-        return self._asked() if self._history() is not None else self._pages.gone(request)
+        return self._question() if self._history() is not None else self._pages.gone(request)
 
-    def _asked(self) -> bytes:
+    def _question(self) -> bytes:
         return self._pages.render(
             "erase.html",
             title=self._pages.texts.history_erase,
@@ -204,7 +204,7 @@ class Erase(_OfHistory):
         )
 
     def render_POST(self, request: Request) -> bytes | int:
-        """Erase the user, where the form is from the page that asked."""
+        """Erase the user if the form came from the confirmation page."""
         prepare(request, HTML, forms=True)
         body = request.content.read(MAX_FORM_BYTES) if request.content is not None else b""
         form = parse_qs(body.decode("ascii", "replace"))
@@ -215,23 +215,23 @@ class Erase(_OfHistory):
         if self._history() is None:
             return self._pages.gone(request)
         if not hmac.compare_digest(confirmed.encode("utf-8", "replace"), expected.encode()):
-            return self._asked()
+            return self._question()
         return serve(self._pages, request, Deferred.fromCoroutine(self._erase(request)))
 
     async def _erase(self, request: Request) -> None:
         texts = self._pages.texts
-        # A reader who leaves must not take back what is under way.
-        answer: Deferred[bool] = Deferred()
-        self._pages.page_views.erase(self._token).chainDeferred(answer)
+        # A reader who leaves must not cancel an erasure in progress.
+        outcome: Deferred[bool] = Deferred()
+        self._pages.page_views.erase(self._token).chainDeferred(outcome)
         try:
-            erased = await answer
+            erased = await outcome
         except OSError:
             await send(
                 self._pages, self._token, request, self._pages.word(texts.history_erase_failed)
             )
             return
-        said = self._pages.word(texts.history_erased) if erased else self._pages.gone(request)
-        await send(self._pages, self._owner, request, said)
+        page = self._pages.word(texts.history_erased) if erased else self._pages.gone(request)
+        await send(self._pages, self._owner, request, page)
 
 
 def _argument(request: Request, name: bytes) -> str:

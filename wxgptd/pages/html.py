@@ -1,8 +1,8 @@
-"""What a model wrote, as HTML that is safe in anybody's browser. Pure.
+"""A model's text as HTML that is safe in any browser. Pure.
 
-Two walls: markdown-it with HTML switched off, and nh3 with an allow-list of our own (its default
-one lets remote images through). What stands around code and tables is added behind the second
-wall, and is the same whatever they hold.
+There are two walls: markdown-it with HTML switched off, and nh3 with our own allow-list (its
+default one lets remote images through). The frames around code and tables are added after the
+second wall, and are the same whatever the content.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from wxgptd.pages import formulas
 from wxgptd.pages.code import highlighted
 
 References = Mapping[str, loose.JsonView]
-"""Where links lead whose address stands elsewhere in the text, by their labels."""
+"""The link definitions of a text, by their labels."""
 
 _TAGS = formulas.TAGS | {
     "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li",
@@ -51,30 +51,34 @@ _CLASSES = {
     "td": _ALIGNMENTS,
     "th": _ALIGNMENTS,
 }
-"""The values of `class` that an element may have: with others a text could look like the page."""
+"""The `class` values allowed for each element: with others, a text could imitate the page."""
 _LANGUAGE = re.compile(r"language-[^\s\"<>]{1,60}")
 _WIDTH = re.compile(r"[+-]?[0-9]?(\.[0-9]{1,4})?(em|px)?|[a-z]+")
-_ALIGNED = {"text-align:left": "left", "text-align:center": "center", "text-align:right": "right"}
+_ALIGNMENT_OF_STYLE = {
+    "text-align:left": "left",
+    "text-align:center": "center",
+    "text-align:right": "right",
+}
 
 
 def _highlighted(code: str, language: str, _attributes: str) -> str:
-    return highlighted(code, language)  # nothing: markdown-it escapes it then
+    return highlighted(code, language)  # if this is empty, markdown-it escapes the code
 
 
 def _picture(
     self: RendererProtocol, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
 ) -> str:
-    """Return a link: pictures would be fetched from anywhere."""
+    """Return a link instead of a picture, which would be fetched from anywhere."""
     token = tokens[index]
     words = self.renderInlineAsText(token.children or [], options, env) or PICTURE_SIGN  # type: ignore[attr-defined]
     return f'<a href="{escape(str(token.attrs.get("src", "")))}">{escape(words)}</a>'
 
 
 def _attribute(tag: str, name: str, value: str) -> str | None:
-    """Return the value to keep: no link relative to the page, no oversized gap."""
+    """Return the value to keep, or None: no links relative to the page, no oversized gaps."""
     match name:
         case "class":
-            return value if _known_classes(tag, value) else None
+            return value if _is_allowed_class(tag, value) else None
         case "href" if not value.lower().startswith(("http://", "https://")):
             return None
         case "width" if not _WIDTH.fullmatch(value):
@@ -83,7 +87,7 @@ def _attribute(tag: str, name: str, value: str) -> str | None:
             return value
 
 
-def _known_classes(tag: str, value: str) -> bool:
+def _is_allowed_class(tag: str, value: str) -> bool:
     if tag == "code" and _LANGUAGE.fullmatch(value):
         return True
     return value in _CLASSES[tag]
@@ -106,9 +110,9 @@ _CODE = re.compile(r'<pre>(?=<code(?: class="language-([^"]*)")?>)')
 
 
 def parse_blocks(source: str, references: loose.References) -> list[Token]:
-    """Return the blocks that Markdown consists of, their words not looked at.
+    """Return the block tokens of `source`, without parsing inline content.
 
-    Adds the addresses of links that `source` defines to `references`.
+    Adds the link definitions in `source` to `references`.
     """
     tokens: list[Token] = []
     env = {"references": references}
@@ -122,19 +126,19 @@ def render(source: str, references: References) -> str:
 
 
 def first_wall(source: str, references: References) -> str:
-    """Return `source` as HTML before it is cleaned, which already has no tag but our own."""
+    """Return `source` as HTML before cleaning, which already has no tags but our own."""
     tokens = _markdown.parse(source, {"references": dict(references)})
     for token in tokens:
-        if token.type in ("td_open", "th_open"):  # a style would be refused, and rightly
-            aligned = _ALIGNED.get(str(token.attrs.pop("style", "")))
-            if aligned:
-                token.attrs["class"] = aligned
+        if token.type in ("td_open", "th_open"):  # nh3 rightly removes style attributes
+            alignment = _ALIGNMENT_OF_STYLE.get(str(token.attrs.pop("style", "")))
+            if alignment:
+                token.attrs["class"] = alignment
     rendered: str = _markdown.renderer.render(tokens, _markdown.options, {})
     return rendered
 
 
 def _framed(html: str) -> str:
-    """Add what makes code and tables usable: no text can have such tags, it has them escaped."""
+    """Add the frames of code and tables. Text cannot contain these tags: there they are escaped."""
     if "<pre>" in html:
         html = _CODE.sub(_code_frame, html).replace("</pre>", "</pre></div>")
     if "<table>" in html:
@@ -143,5 +147,5 @@ def _framed(html: str) -> str:
     return html
 
 
-def _code_frame(found: re.Match[str]) -> str:
-    return f'<div class="code" data-language="{found[1] or ""}"><pre tabindex="0">'
+def _code_frame(match: re.Match[str]) -> str:
+    return f'<div class="code" data-language="{match[1] or ""}"><pre tabindex="0">'

@@ -1,9 +1,9 @@
-"""How often the links of one owner may be used, and by how many at once.
+"""How often the links of one owner may be used, and by how many readers at once.
 
-Links get into the wrong hands, and a follower has many. The links of one owner share an allowance
-for each kind of request: a burst, and a rate at which it comes back. A link in a group of five
-hundred people is opened eight times a second and keeps well below it; a script that loads one page
-again and again does not.
+Links get into the wrong hands, and a follower has many of them. All links of one owner share an
+allowance for each kind of request: a burst, and the rate at which it refills. A link posted in a
+group of five hundred people is opened eight times a second, well below the limit; a script that
+loads one page over and over is not.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ class Allowance(NamedTuple):
 
 ANSWER = Allowance(200, 20)
 LIVE = Allowance(1_000, 100)
-"""Streams and polls, of which one reader without server-sent events takes three a second."""
+"""Streams and polls; a reader without server-sent events polls three times a second."""
 
 HISTORY = Allowance(20, 1)
 SEARCH = Allowance(6, 0.5)
 DOWNLOAD = Allowance(4, 0.1)
 CHANGE = Allowance(10, 0.2)
-"""What is written on a page: erasing."""
+"""Changes made from a page: erasing."""
 
 MAX_READERS = 1_000
-"""How many may follow one answer at once."""
+"""How many readers may follow one answer at once."""
 
 MAX_OWNERS = 20_000
-"""How many buckets are remembered; one that is forgotten is full again."""
+"""How many buckets are remembered; a forgotten bucket starts full again."""
 
 
 @dataclass(slots=True)
@@ -47,14 +47,14 @@ class _Bucket:
 
 
 class LinkLimits:
-    """The allowances of those whose links were used lately."""
+    """The allowances of the owners whose links were used recently."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._buckets: OrderedDict[tuple[str, Allowance], _Bucket] = OrderedDict()
 
     def admit(self, owner: str, allowance: Allowance) -> int:
-        """Use up one request; return 0, or in how many seconds to come again if none is left."""
+        """Use up one request; return 0, or how many seconds to wait if none is left."""
         now = self._clock.seconds()
         key = owner, allowance
         bucket = self._buckets.pop(key, None) or _Bucket(allowance.burst, now)

@@ -1,9 +1,9 @@
-"""Links that lead to a page: capabilities, unguessable and never written down. Pure.
+"""Links to pages: capabilities, unguessable and never written down. Pure.
 
-The page cannot know who opens it (a personal account has no OAuth), so the link itself is the
+The page cannot know who opens it (a personal account has no OAuth), so the link itself grants the
 right to read. A token is 128 bits of HMAC-SHA-256 over the delivery, under a key that never
-leaves the state directory: the same link can be made again after a restart, although the log
-holds nothing but its hash.
+leaves the state directory. The same link can therefore be made again after a restart, although
+the log holds only its hash.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
 def make_token(key: bytes, user: User, delivery: DeliveryKey) -> str:
-    """Return the token for what `delivery` asked for."""
+    """Return the token of the page that `delivery` asked for."""
     message = f"{user.account}\0{user.openid}\0{delivery}".encode("utf-8", "surrogatepass")
     digest = hmac.digest(key, message, sha256)
     return base64.urlsafe_b64encode(digest[:_TOKEN_BYTES]).rstrip(b"=").decode("ascii")
 
 
 def hash_token(token: str) -> LinkHash:
-    """Return what the log knows of `token`."""
+    """Return the hash of `token`, which is all that the log holds of it."""
     return LinkHash(sha256(token.encode("ascii", "replace")).digest())
 
 
 def make_confirmation(key: bytes, token: str) -> str:
-    """Return what a form on the page behind `token` has to bring to be from that page."""
+    """Return the value that proves that a form came from the page of `token`."""
     digest = hmac.digest(key, f"confirmed\0{token}".encode("ascii", "replace"), sha256)
     return base64.urlsafe_b64encode(digest[:_TOKEN_BYTES]).rstrip(b"=").decode("ascii")
 
 
 def instance_name(key: bytes) -> str:
-    """Return what tells one daemon from another, and nothing else about either."""
+    """Return a name that distinguishes this daemon from others and reveals nothing else."""
     return hmac.digest(key, b"\0instance", sha256).hex()[:16]
 
 
 def well_formed(token: str) -> bool:
-    """Tell whether `token` can be one of ours."""
+    """Return whether `token` has the form of our tokens."""
     return _TOKEN.fullmatch(token) is not None
 
 
 def answer_url(public_url: str, token: str) -> str:
-    """Return the address of an answer's page."""
+    """Return the URL of an answer's page."""
     return f"{public_url.rstrip('/')}/a/{token}"
 
 
 def history_url(public_url: str, token: str) -> str:
-    """Return the address of a history page."""
+    """Return the URL of a history page."""
     return f"{public_url.rstrip('/')}/h/{token}"

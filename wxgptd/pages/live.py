@@ -1,4 +1,4 @@
-"""An answer as it grows: server-sent events, or one update a request for whoever polls."""
+"""An answer as it grows: server-sent events, or long polling with one update per request."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from wxgptd.pages.serving import (
 POLL_FOR_S = 20.0
 
 
-def _asked_from(request: Request) -> str:
-    """Return the position that the reader has seen."""
-    resumed = request.getHeader(b"last-event-id")
-    if resumed:
-        return resumed[:64].decode("ascii", "replace")
+def _position(request: Request) -> str:
+    """Return the position that the reader has reached."""
+    last_event_id = request.getHeader(b"last-event-id")
+    if last_event_id:
+        return last_event_id[:64].decode("ascii", "replace")
     values: list[bytes] = request.args.get(b"position", [b""])
     return values[0].decode("ascii", "replace")[:64]
 
@@ -41,7 +41,7 @@ class Events(Linked):
     def render_GET(self, request: Request) -> bytes | int:
         """Send what the reader has not seen, then each change, until the answer is final."""
         prepare(request, "text/event-stream; charset=utf-8")
-        request.setHeader("X-Accel-Buffering", "no")  # nginx would keep it all to the end
+        request.setHeader("X-Accel-Buffering", "no")  # or nginx buffers the whole stream
         if find(self._pages, self._token) is None:
             request.setResponseCode(404)
             return b""
@@ -49,12 +49,12 @@ class Events(Linked):
             return self._pages.crowded(request)
         if response := self._pages.over_limit(request, self._owner, LIVE):
             return response
-        self._pages.audiences.join(self._token, request, _asked_from(request))
+        self._pages.audiences.join(self._token, request, _position(request))
         return NOT_DONE_YET
 
 
 class Poll(Linked):
-    """The answer for readers whose network swallows events: one update a request."""
+    """The answer for readers whose network swallows events: one update per request."""
 
     isLeaf = True
 
@@ -69,12 +69,12 @@ class Poll(Linked):
         return serve(self._pages, request, Deferred.fromCoroutine(self._write(request)))
 
     async def _write(self, request: Request) -> None:
-        pages, seen = self._pages, _asked_from(request)
+        pages, seen = self._pages, _position(request)
         changed = pages.page_views.changed(self._token)
         try:
             rendition = await pages.renditions.of(self._token)
         except BaseException:
-            _forget(changed)
+            _stop_waiting(changed)
             raise
         if rendition and rendition.position == seen and not rendition.view.progress.final:
             try:
@@ -84,7 +84,7 @@ class Poll(Linked):
                 pass
             rendition = await pages.renditions.of(self._token)
         else:
-            _forget(changed)
+            _stop_waiting(changed)
         if rendition is None:
             request.setResponseCode(404)
             request.write(b"{}")
@@ -94,7 +94,7 @@ class Poll(Linked):
         await send(pages, self._owner, request, rendition.json(seen), packed)
 
     async def _packed(self, request: Request, rendition: Rendition, seen: str) -> bytes:
-        """Return a long update compressed, once for all who are sent it, and in a thread."""
+        """Return a long update compressed, in a thread and once for all its readers."""
         update = rendition.json(seen)
         if len(update) < LONG_BYTES or not takes_gzip(request):
             return b""
@@ -106,7 +106,7 @@ class Poll(Linked):
         return packed
 
 
-def _forget(changed: Deferred[None]) -> None:
-    """Wait for a change no longer."""
-    changed.addErrback(lambda gone: gone.trap(CancelledError) and None)
+def _stop_waiting(changed: Deferred[None]) -> None:
+    """Stop waiting for a change."""
+    changed.addErrback(lambda failure: failure.trap(CancelledError) and None)
     changed.cancel()

@@ -1,8 +1,8 @@
-"""Writes to readers as fast as they take it: one who takes nothing costs a few kilobytes.
+"""Write to readers as fast as they read: one who reads nothing costs a few kilobytes.
 
-A transport copies all that is written into its buffer. 200 readers who ask for a long page and
-read none of it would take as many copies of it; here each has one piece in its buffer, and the
-page itself is shared.
+A transport copies everything written to it into its buffer. 200 readers who request a long page
+and read none of it would cost 200 copies. Here each has one piece in its buffer, and the page
+itself is shared.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from zope.interface import implementer
 PIECE_BYTES = 32 * 1024
 
 STALLED_S = 60.0
-"""A reader who takes nothing for so long is gone, or means harm."""
+"""A reader who takes nothing for this long is gone or hostile."""
 
 
 @implementer(IPushProducer)
 class Outflow:
-    """What one request is still to be sent. `drained` is called when the reader has it all."""
+    """The unsent data of one request. `drained` is called when the reader has taken it all."""
 
     def __init__(
         self, request: Request, clock: IReactorTime, drained: Callable[[], None] = lambda: None
@@ -33,21 +33,21 @@ class Outflow:
         self._drained = drained
         self._waiting: deque[memoryview] = deque()
         self._paused = False
-        self._impatient: IDelayedCall | None = None
+        self._timeout: IDelayedCall | None = None
         request.registerProducer(self, streaming=True)
 
     @property
     def behind(self) -> bool:
-        """Whether the reader has not taken all that was written."""
+        """Whether the reader has not yet taken everything that was written."""
         return self._paused or bool(self._waiting)
 
     def write(self, data: bytes) -> None:
-        """Send `data`, which is not copied until its turn comes."""
+        """Send `data`, copying each piece only when it is sent."""
         self._waiting.append(memoryview(data))
         self._pump()
 
     def end(self) -> None:
-        """Send nothing more."""
+        """Stop sending."""
         self._waiting.clear()
         self._stop_waiting()
         if self._request.channel is not None:  # the reader is still there
@@ -57,10 +57,10 @@ class Outflow:
         """Wait for the reader."""
         self._paused = True
         self._stop_waiting()
-        self._impatient = self._clock.callLater(STALLED_S, self._abort)
+        self._timeout = self._clock.callLater(STALLED_S, self._abort)
 
     def resumeProducing(self) -> None:
-        """Go on: the reader has taken what was in the buffer."""
+        """Continue, now that the reader has taken what was in the buffer."""
         self._paused = False
         self._stop_waiting()
         self._pump()
@@ -68,7 +68,7 @@ class Outflow:
             self._drained()
 
     def stopProducing(self) -> None:
-        """Forget the rest: the reader has left."""
+        """Drop the rest, because the reader has left."""
         self._waiting.clear()
         self._stop_waiting()
 
@@ -83,12 +83,12 @@ class Outflow:
         self._request.channel.forceAbortClient()
 
     def _stop_waiting(self) -> None:
-        if self._impatient is not None and self._impatient.active():
-            self._impatient.cancel()
+        if self._timeout is not None and self._timeout.active():
+            self._timeout.cancel()
 
 
 async def pour(request: Request, body: bytes, clock: IReactorTime) -> None:
-    """Send all of `body`; return when the reader has taken it. Cancelling sends no more."""
+    """Send all of `body`; return when the reader has taken it. Cancelling stops sending."""
     taken: Deferred[None] = Deferred()
 
     def drained() -> None:

@@ -1,9 +1,9 @@
-"""An answer as it is shown at one moment, and what brings a reader there. Pure.
+"""An answer as it is shown at one moment, and the updates that bring a reader there. Pure.
 
-A reader's position says how often the answer has begun anew, how many blocks the reader has that
-will not change, a digest of them, how much there was of what the model thought and of the
-answer, and how far the answer was. It is the `id` of an event, so a browser that reconnects, even
-to a daemon that was restarted in between, says what it need not be sent again.
+A reader's position consists of the answer's generation (it may start over), how many blocks the
+reader has that will not change, a digest of them, the lengths of the model's thoughts and of the
+answer, and the answer's progress. It is the `id` of an event, so a browser that reconnects, even
+after the daemon was restarted, reports what need not be sent again.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from wxgptd.ports.pages import AnswerView
 Update = dict[str, object]
 
 MAX_MADE_BYTES = 8 * 1024 * 1024
-"""What is kept of one rendition: a page, and updates for readers who are at different places."""
+"""The cache of one rendition: a page, and updates for readers at different positions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sentences:
-    """What is said about an answer: how far it is, and what its reader can do next."""
+    """The sentences about an answer: its status, and what its reader can do next."""
 
     status: str
     hint: str = ""
 
 
 class Made:
-    """What was made of a rendition for one reader, and can be sent to all who are there."""
+    """Bytes built from a rendition for one reader, cached for all others at the same position."""
 
     def __init__(self) -> None:
         self._kept: dict[object, bytes] = {}
         self._bytes = 0
 
     def once(self, name: object, make: Callable[[], bytes]) -> bytes:
-        """Return what `make` returned when it was called for that name."""
+        """Return the bytes stored as `name`, calling `make` the first time."""
         made = self._kept.get(name)
         return made if made is not None else self.keep(name, make())
 
     def find(self, name: object) -> bytes | None:
-        """Return what was kept by that name."""
+        """Return the bytes stored as `name`, or None."""
         return self._kept.get(name)
 
     def keep(self, name: object, made: bytes) -> bytes:
-        """Keep something, and drop everything else where it has become too much."""
+        """Store and return `made`, dropping everything else if the limit would be exceeded."""
         if self._bytes + len(made) > MAX_MADE_BYTES:
             self._kept.clear()
             self._bytes = 0
@@ -58,7 +58,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rendition:
-    """What there is to see. `digests[n]` is that of the first `n` blocks."""
+    """An answer as it is shown. `digests[n]` is the digest of the first `n` blocks."""
 
     view: AnswerView
     said: Sentences
@@ -68,7 +68,7 @@ class Rendition:
 
     @property
     def position(self) -> str:
-        """What a reader who has seen this need not be sent again."""
+        """The position of a reader who has seen this."""
         view = self.view
         settled = len(self.blocks) if view.progress.final else max(0, len(self.blocks) - 1)
         digest = self.digests[settled]
@@ -76,25 +76,25 @@ class Rendition:
         return f"{view.generation}.{settled}.{digest:08x}.{seen}"
 
     def is_before(self, position: str) -> bool:
-        """Tell whether a reader at `position` has seen more than this."""
+        """Return whether a reader at `position` has seen more than this."""
         generation, *_, written, _progress = (*("",) * 2, *position.split("."))[-6:]
         here = self.view.generation, len(self.view.text)
         return (number(generation), number(written)) > here
 
     def since(self, position: str) -> Update:
-        """Return what a reader lacks who was at `position`, as far as that can be known.
+        """Return the update for a reader at `position`, as far as that position is known here.
 
-        A block that later text has changed (a link defined further down) is sent again with all
-        that follow it: the reader's digest does not fit then.
+        If later text has changed a block (by defining its link further down), the reader's digest
+        no longer matches, and all blocks are sent again.
         """
         return self._update(*self._missing(position))
 
     def after(self, former: Rendition) -> Update:
-        """Return what a reader lacks who was sent `former` and all that is before it."""
+        """Return the update for a reader who was sent everything up to `former`."""
         return self._update(*self._missing(former))
 
     def json(self, where: Rendition | str) -> bytes:
-        """Return what a reader lacks who is at `where`, as JSON: made once for all of them."""
+        """Return the update for a reader at `where` as JSON, built once for all such readers."""
         missing = self._missing(where)
 
         def make() -> bytes:
@@ -105,15 +105,15 @@ class Rendition:
         return self.made.once(("json", missing), make)
 
     def event(self, where: Rendition | str) -> bytes:
-        """Return the same as a server-sent event."""
+        """Return the same update as a server-sent event."""
         head = f"id: {self.position}\nevent: update\ndata: ".encode()
         name = "event", self._missing(where)
         return self.made.once(name, lambda: b"".join((head, self.json(where), b"\n\n")))
 
     def _missing(self, where: Rendition | str) -> tuple[int, int, int]:
-        """Return from which block on a reader lacks something, and how much of that is there.
+        """Return how many blocks a reader has, and how many characters of the next one.
 
-        The third number is how much there is of the thoughts.
+        The third number is how many characters of the thoughts the reader has.
         """
         if isinstance(where, str):
             generation, settled, digest, thoughts, *_ = (*where.split("."), *("",) * 4)
@@ -156,7 +156,7 @@ class Rendition:
 def rendition(
     view: AnswerView, said: Sentences, blocks: Blocks, former: Rendition | None = None
 ) -> Rendition:
-    """Return how `view` is shown, whose text is `blocks`; `former` spares reading them all."""
+    """Return the rendition of `view` with `blocks`; `former` saves hashing all of them again."""
     begin = _common(former.blocks, blocks) if former is not None else 0
     digests = list(former.digests[: begin + 1]) if former is not None else [0]
     for block in blocks[begin:]:
@@ -165,12 +165,12 @@ def rendition(
 
 
 def number(text: str) -> int:
-    """Return the number that `text` is, or 0: it comes from whoever has the link."""
+    """Return `text` as a number, or 0 if it is not one: anyone with the link can send it."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else 0
 
 
 def _common(former: Blocks | str, now: Blocks | str) -> int:
-    """Return how many elements two sequences have in common at their beginning."""
+    """Return the length of the common prefix of two sequences."""
     low, high = 0, min(len(former), len(now))
     if former[:high] == now[:high]:
         return high

@@ -1,4 +1,4 @@
-"""Renders each answer once for all who look at it, off the reactor's thread where it is much."""
+"""Render each answer once for all its readers, outside the reactor's thread if it is long."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wxgptd.pages.workshop import Workshop, as_written
 from wxgptd.ports.pages import AnswerView, PageViews
 
 IN_THREAD_CHARS = 2_000
-"""More than so much takes some ten milliseconds, in which WeChat would have to wait."""
+"""Rendering more takes about ten milliseconds, during which WeChat would have to wait."""
 
 MAX_KEPT = 256
 MAX_KEPT_CHARS = 8_000_000
@@ -23,23 +23,23 @@ MAX_KEPT_CHARS = 8_000_000
 
 @dataclass(eq=False, slots=True)
 class _Answer:
-    """One answer, what was rendered of it last, and who waits for more."""
+    """One answer, its latest rendition, and the waiters for the next one."""
 
     document: Document = field(default_factory=Document)
     shown: Rendition | None = None
     waiting: list[Deferred[Rendition | None]] = field(default_factory=list)
     served: list[Deferred[Rendition | None]] = field(default_factory=list)
-    """Who waits for the rendering that is being made, `work`."""
+    """The waiters for the rendering in progress, `work`."""
     work: Deferred[Rendition | None] | None = None
     busy: bool = False
 
     def abandoned(self) -> bool:
-        """Tell whether nobody waits any longer."""
-        return not self.waiting and all(one.called for one in self.served)
+        """Return whether no waiters are left."""
+        return not self.waiting and all(waiter.called for waiter in self.served)
 
 
 class Renditions:
-    """The answers that somebody looks at, or looked at lately, by the tokens of their links."""
+    """The answers with current or recent readers, by the tokens of their links."""
 
     def __init__(
         self, page_views: PageViews, say: Callable[[AnswerView], Sentences], workshop: Workshop
@@ -50,14 +50,14 @@ class Renditions:
         self._answers: OrderedDict[str, _Answer] = OrderedDict()
 
     def of(self, token: str) -> Deferred[Rendition | None]:
-        """Fire with the answer behind `token` as it stands, or None if there is none (any more).
+        """Fire with the current rendition of the answer behind `token`, or None if there is none.
 
-        Whoever asks while it is being rendered waits for the next rendering, with all others.
+        Callers that arrive during a rendering share the next one.
         """
         answer = self._answers.get(token)
         if answer is None:
             answer = self._answers[token] = _Answer()
-            self._forget_some()
+            self._evict()
         self._answers.move_to_end(token)
 
         def leave(cancelled: Deferred[Rendition | None]) -> None:
@@ -67,12 +67,12 @@ class Renditions:
             if answer.work is not None and answer.abandoned():
                 answer.work.cancel()
 
-        waiting: Deferred[Rendition | None] = Deferred(leave)
-        answer.waiting.append(waiting)
+        waiter: Deferred[Rendition | None] = Deferred(leave)
+        answer.waiting.append(waiter)
         if not answer.busy:
             answer.busy = True
             Deferred.fromCoroutine(self._serve(token, answer))
-        return waiting
+        return waiter
 
     async def _serve(self, token: str, answer: _Answer) -> None:
         while answer.waiting:
@@ -82,23 +82,23 @@ class Renditions:
                 shown = await answer.work
             except CancelledError:
                 answer.work = None
-                answer.document = Document()  # a thread may be at the former one
+                answer.document = Document()  # a thread may still be using the old one
                 continue
-            except Exception as failed:  # noqa: BLE001 (each of them is told)
+            except Exception as error:  # noqa: BLE001 (every waiter gets it)
                 answer.work = None
-                for one in answer.served:
-                    if not one.called:  # those who left in the meantime know
-                        one.errback(failed)
+                for waiter in answer.served:
+                    if not waiter.called:  # or it was cancelled meanwhile
+                        waiter.errback(error)
                 continue
             answer.work = None
-            for one in answer.served:
-                if not one.called:
-                    one.callback(shown)
+            for waiter in answer.served:
+                if not waiter.called:
+                    waiter.callback(shown)
         answer.served = []
         answer.busy = False
 
     def forget_all(self) -> None:
-        """Drop what was rendered: somebody whose words are among it was erased."""
+        """Drop all renditions, which may hold the words of a user who was erased."""
         self._answers.clear()
         self._workshop.forget_all()
         forget_code()
@@ -111,17 +111,17 @@ class Renditions:
         if former is not None and former.view == view:
             return former
         if former is not None and former.view.text == view.text:
-            shown = former.blocks
+            blocks = former.blocks
         elif view.progress.final and former is None:
-            shown = await self._workshop.blocks(self._page_views.owner(token), view.text)
+            blocks = await self._workshop.blocks(self._page_views.owner(token), view.text)
         else:
-            shown = await self._grown(token, answer.document, view.text)
-        answer.shown = rendition(view, self._say(view), shown, former)
+            blocks = await self._updated(token, answer.document, view.text)
+        answer.shown = rendition(view, self._say(view), blocks, former)
         if view.progress.final:
-            answer.document = Document()  # it has done its work
+            answer.document = Document()  # no longer needed
         return answer.shown
 
-    async def _grown(self, token: str, document: Document, text: str) -> Blocks:
+    async def _updated(self, token: str, document: Document, text: str) -> Blocks:
         if document.work(text) < IN_THREAD_CHARS:
             return document.update(text)
         owner = self._page_views.owner(token)
@@ -129,8 +129,8 @@ class Renditions:
             return as_written(text)
         return await self._workshop.run(owner, lambda: document.update(text))
 
-    def _forget_some(self) -> None:
-        """Drop what was looked at longest ago, where it has become much."""
+    def _evict(self) -> None:
+        """Drop the least recently used answers if there are too many or they are too large."""
         size = sum(map(_size, self._answers.values()))
         while len(self._answers) > MAX_KEPT or size > MAX_KEPT_CHARS:
             _, dropped = self._answers.popitem(last=False)

@@ -1,4 +1,4 @@
-"""Where the pages are: `/a/TOKEN`, `/h/TOKEN` and what they are made with."""
+"""The URLs of the pages: `/a/TOKEN`, `/h/TOKEN` and the static files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def resources(pages: Pages) -> dict[bytes, Resource]:
 
 
 class _Tokens(Resource):
-    """The level on which a token is a name."""
+    """The level of the path that is a token."""
 
     def __init__(self, pages: Pages, page: Callable[[str], Resource]) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class _Tokens(Resource):
 
 
 class _Starting(Resource):
-    """What there is to read while the log is replayed: come again in a moment."""
+    """The page shown while the log is replayed, which reloads itself."""
 
     isLeaf = True
 
@@ -73,7 +73,7 @@ class _Starting(Resource):
 
 
 class _Static(Resource):
-    """Style sheet, scripts and icon, from the package; their addresses change when they do."""
+    """Style sheet, scripts and icon from the package; their URLs change when they do."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class AnswerPage(Linked):
                 return notFound()
 
     def render_GET(self, request: Request) -> bytes | int:
-        """Serve the answer as it stands, complete and readable without a script."""
+        """Serve the answer so far, complete and readable without scripts."""
         prepare(request, "text/html; charset=utf-8")
         view = find(self._pages, self._token)
         if view is None:
@@ -139,15 +139,18 @@ class AnswerPage(Linked):
         if rendition is None:
             request.write(pages.gone(request))
             return
-        page, packed = await self._made(rendition, waited_s)
+        page, packed = await self._built(rendition, waited_s)
         await send(pages, self._owner, request, page, packed)
 
-    async def _made(self, rendition: Rendition, waited_s: int) -> tuple[bytes, bytes]:
-        """Return the page, and if it is long also compressed: of a final answer once for all."""
-        made = rendition.made
-        kept, kept_packed = made.find("page"), made.find("packed page")
-        if kept is not None and kept_packed is not None:
-            return kept, kept_packed
+    async def _built(self, rendition: Rendition, waited_s: int) -> tuple[bytes, bytes]:
+        """Return the page, and its compressed form if it is long.
+
+        A long page of a final answer is built once for all readers.
+        """
+        cache = rendition.made
+        cached, cached_packed = cache.find("page"), cache.find("packed page")
+        if cached is not None and cached_packed is not None:
+            return cached, cached_packed
 
         def make() -> tuple[bytes, bytes]:
             page = self._page(rendition, waited_s)
@@ -157,8 +160,8 @@ class AnswerPage(Linked):
             return self._page(rendition, waited_s), b""
         page, packed = await self._pages.workshop.run(self._owner, make)
         if rendition.view.progress.final:
-            made.keep("page", page)
-            made.keep("packed page", packed)
+            cache.keep("page", page)
+            cache.keep("packed page", packed)
         return page, packed
 
     def _page(self, rendition: Rendition, waited_s: int) -> bytes:

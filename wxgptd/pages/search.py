@@ -1,4 +1,4 @@
-"""What somebody searches a history for, and where that is in what is shown. Pure."""
+"""Searching a history: the words of a query, and marking them in HTML. Pure."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from html import escape
 MAX_WORDS = 8
 MAX_WORD_CHARS = 100
 
-_UNTOUCHED = r"<math.*?</math>|<(?:\"[^\"]*\"|[^\">])*>|&[#\w]+;"
-"""Formulas, tags and entities are no words."""
+_UNMARKED = r"<math.*?</math>|<(?:\"[^\"]*\"|[^\">])*>|&[#\w]+;"
+"""Formulas, tags and entities, in which no words are marked."""
 
 
 def words_of(query: str) -> tuple[str, ...]:
-    """Return the words to look for."""
+    """Return the words to search for."""
     return tuple(word[:MAX_WORD_CHARS] for word in query.split()[:MAX_WORDS])
 
 
 def mark(html: str, words: Sequence[str]) -> str:
-    """Return `html`, which is safe, with `words` marked in what it shows."""
+    """Return `html`, which must be safe, with `words` marked in its visible text."""
     if not words:
         return html
     longest_first = sorted(words, key=len, reverse=True)
-    wanted = "|".join(re.escape(escape(word, quote=False)) for word in longest_first)
-    pattern = re.compile(f"({_UNTOUCHED})|({wanted})", re.IGNORECASE | re.DOTALL)
+    alternatives = "|".join(re.escape(escape(word, quote=False)) for word in longest_first)
+    pattern = re.compile(f"({_UNMARKED})|({alternatives})", re.IGNORECASE | re.DOTALL)
     return pattern.sub(_marked, html)
 
 
-def _marked(found: re.Match[str]) -> str:
-    return found[1] or f"<mark>{found[2]}</mark>"
+def _marked(match: re.Match[str]) -> str:
+    return match[1] or f"<mark>{match[2]}</mark>"

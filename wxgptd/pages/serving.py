@@ -1,4 +1,4 @@
-"""What pages share: the page_views, the texts, how text becomes HTML, how a request is answered."""
+"""What pages share: the page views, the texts, rendering to HTML, answering requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ COMPRESSED_FROM_BYTES = 500
 BUSY_AGAIN_S = 5
 
 LONG_BYTES = 64 * 1024
-"""To make or to compress more takes milliseconds, which are a thread's."""
+"""Building or compressing more takes milliseconds, so it is done in a thread."""
 
 _LATER = {429: b"Too Many Requests", 503: b"Service Unavailable"}
 HTML = "text/html; charset=utf-8"
@@ -51,7 +51,7 @@ PRIVATE_HEADERS = {
         "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
 }
-"""What keeps a page private and inert."""
+"""The headers that keep a page private and inert."""
 
 STATIC = Path(__file__).parent / "static"
 STATIC_TYPES = {
@@ -63,14 +63,14 @@ STATIC_TYPES = {
 
 
 class Place(NamedTuple):
-    """Where pages are: the path that all of theirs begin with, and the host that made them."""
+    """Where pages are served: the prefix of their paths, and the host that produces them."""
 
     root: str = ""
     producer: str = ""
 
 
 class Pages:
-    """What all pages share: the page_views, the texts, and how text becomes HTML."""
+    """What all pages share: the page views, the texts, and rendering to HTML."""
 
     def __init__(
         self,
@@ -108,17 +108,17 @@ class Pages:
 
     @property
     def texts(self) -> Texts:
-        """The sentences that pages consist of, as they are now."""
+        """The texts of the pages, as currently configured."""
         return self._texts()
 
     def render(self, template: str, **values: object) -> bytes:
-        """Return a page's bytes."""
+        """Render `template` to a page's bytes."""
         page = self._environment.get_template(template)
         shared = {"texts": self.texts, **self._shared}
         return page.render(**shared, **values).encode("utf-8", "replace")
 
     def sentences(self, view: AnswerView) -> Sentences:
-        """Return how far an answer is, and what to do next where that does not say so itself."""
+        """Return an answer's status, and a hint on what to do next if the status gives none."""
         texts = self.texts
         match view.progress:
             case Progress.DONE:
@@ -129,12 +129,12 @@ class Pages:
                 return Sentences(str(getattr(texts, f"page_{progress}")))
 
     def gone(self, request: Request) -> bytes:
-        """Answer for a link that leads nowhere, whatever the reason."""
+        """Answer 404 for a link that leads nowhere, whatever the reason."""
         request.setResponseCode(404)
         return self.word(self.texts.page_gone)
 
     def over_limit(self, request: Request, owner: str, allowance: Allowance) -> bytes | None:
-        """Use up one request of an owner's links; return the page that says it is one too many."""
+        """Use up one request of an owner's links; return the 429 response if none was left."""
         again_s = self.limits.admit(owner, allowance)
         if not again_s:
             return None
@@ -149,22 +149,22 @@ class Pages:
         return self.word(wording.page_busy(again_s, self.texts))
 
     def crowded(self, request: Request) -> bytes:
-        """Answer where an answer has as many readers as it may."""
+        """Answer 429, because the answer has as many readers as it may have."""
         self._full("link")
         return self._later(request, 429, BUSY_AGAIN_S)
 
     def busy(self, request: Request) -> bytes:
-        """Answer where more is asked for than the pages may take up."""
+        """Answer 503, because the pages are too busy."""
         self._full("pages")
         return self._later(request, 503, BUSY_AGAIN_S)
 
     def word(self, word: str) -> bytes:
-        """Return a page that says one thing."""
+        """Return a page with a single message."""
         return self.render("word.html", title=self.texts.page_title, word=word)
 
 
 class Linked(Resource):
-    """Something behind a link."""
+    """A resource reached through a link's token."""
 
     def __init__(self, pages: Pages, token: str) -> None:
         super().__init__()
@@ -173,12 +173,12 @@ class Linked(Resource):
 
     @property
     def _owner(self) -> str:
-        """Whose link it is; what may be used up is theirs."""
+        """The owner of the link, whose limits apply, or "" if it leads nowhere."""
         return self._pages.page_views.owner(self._token) if links.well_formed(self._token) else ""
 
 
 def prepare(request: Request, content_type: str, *, forms: bool = False) -> None:
-    """Set the headers that keep a page private and inert; one with `forms` may send them here."""
+    """Set the headers that keep a page private and inert; `forms` lets it post to this site."""
     for name, value in PRIVATE_HEADERS.items():
         request.setHeader(name, value)
     if forms:
@@ -190,12 +190,12 @@ def prepare(request: Request, content_type: str, *, forms: bool = False) -> None
 async def send(
     pages: Pages, owner: str, request: Request, body: bytes, packed: bytes = b""
 ) -> None:
-    """Write all of a response, compressed if the reader takes that: phones pay by the byte.
+    """Write a complete response, compressed if the reader accepts that: phones pay by the byte.
 
-    `packed` is the compressed body, if that is there already.
+    `packed` is the compressed body, if it exists already.
 
     Raises:
-        TooBusy: too much is on its way to the readers of this owner's links, or of all.
+        TooBusy: too much is on its way to readers of this owner's links, or to all readers.
     """
     request.setHeader("Vary", "Accept-Encoding")
     if len(body) > COMPRESSED_FROM_BYTES and takes_gzip(request):
@@ -211,12 +211,12 @@ async def send(
 
 
 def pack(body: bytes) -> bytes:
-    """Return a body compressed."""
+    """Return `body` compressed with gzip."""
     return gzip.compress(body, 6, mtime=0)
 
 
 def takes_gzip(request: Request) -> bool:
-    """Tell whether the reader can unpack a response."""
+    """Return whether the reader accepts gzip."""
     return b"gzip" in (request.getHeader(b"accept-encoding") or b"")
 
 
@@ -230,7 +230,7 @@ def serve(pages: Pages, request: Request, work: Deferred[None]) -> int:
 
     def finish(result: object) -> None:
         if isinstance(result, Failure) and result.check(TooBusy) and not request.startedWriting:
-            result.cleanFailure()  # its frames hold the page that was to be sent
+            result.cleanFailure()  # its frames hold the unsent page
             if not left:
                 request.responseHeaders.removeHeader("content-encoding")
                 request.write(pages.busy(request))
@@ -238,12 +238,12 @@ def serve(pages: Pages, request: Request, work: Deferred[None]) -> int:
         elif isinstance(result, Failure) and not result.check(CancelledError):
             if result.check(WxgptError):
                 log.error(
-                    "a page could not be served: {error}",
+                    "failed to serve a page: {error}",
                     error=result.value,
                     bounded_as="page failed",
                 )
             else:
-                log.failure("a page could not be served", result, bounded_as="page failed")
+                log.failure("failed to serve a page", result, bounded_as="page failed")
             if not left:
                 request.loseConnection()
         elif not left:
@@ -255,5 +255,5 @@ def serve(pages: Pages, request: Request, work: Deferred[None]) -> int:
 
 
 def find(pages: Pages, token: str) -> AnswerView | None:
-    """Return the answer behind `token` as it stands, or None."""
+    """Return the answer that `token` links to, or None."""
     return pages.page_views.answer(token) if links.well_formed(token) else None

@@ -1,4 +1,4 @@
-"""Moments as readers see them: in the machine's own zone, which is its users' as a rule."""
+"""Times as readers see them: in the machine's time zone, which is usually the users' own."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from datetime import UTC, datetime
 
 
 def day(at: float) -> str:
-    """Return the day of a moment."""
+    """Return the date of a timestamp."""
     return f"{_moment(at):%Y-%m-%d}"
 
 
 def local(at: float) -> str:
-    """Return the day and the time of a moment."""
+    """Return the date and time of a timestamp."""
     return f"{_moment(at):%Y-%m-%d %H:%M}"
 
 
 def clock(at: float) -> str:
-    """Return the time of day of a moment."""
+    """Return the time of day of a timestamp."""
     return f"{_moment(at):%H:%M}"
 
 

@@ -1,4 +1,4 @@
-"""How much of the pages is on its way to readers: bounded in all, and for each owner of links."""
+"""How many bytes are on their way to readers: limited in total and for each link owner."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from wxgptd.pages.workshop import TooBusy
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_BYTES_PER_OWNER = 8 * 1024 * 1024
-"""A page has some 100 KB; readers who do not take theirs keep it for a minute."""
+"""A page is about 100 KB, and a reader who takes nothing holds it for a minute."""
 
 
 class Unsent:
-    """Counts the bytes that readers have asked for and not taken yet."""
+    """Counts the bytes that readers have requested but not taken yet."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -22,13 +22,13 @@ class Unsent:
 
     @contextmanager
     def counted(self, owner: str, size: int) -> Iterator[None]:
-        """Count `size` bytes as on their way from a link of `owner` while the block lasts.
+        """Count `size` bytes from a link of `owner` as unsent while the `with` block runs.
 
         Raises:
-            TooBusy: there are too many already.
+            TooBusy: a limit would be exceeded.
         """
         if self.bytes + size > MAX_BYTES or self._of_owner[owner] + size > MAX_BYTES_PER_OWNER:
-            raise TooBusy("too much is on its way to readers who do not take it")
+            raise TooBusy("too much unsent data is waiting for slow readers")
         self.bytes += size
         self._of_owner[owner] += size
         try:

@@ -1,14 +1,14 @@
-"""Work for pages in a thread of its own: in turn, once for all who want it, within a budget.
+"""Run the pages' work in its own thread: in turn, once for all waiters, within a CPU budget.
 
-Rendering a long answer takes a tenth of a second, searching a long history as much, and anybody
-with a link can ask for either as often as they like. So:
+Rendering a long answer takes a tenth of a second, searching a long history about the same, and
+anyone with a link can request either as often as they like. So:
 
-- One piece of work is done at a time, and the owners of links take turns: one whose links are asked
-  for a hundred times waits in a line of their own, and not in front of everybody.
-- Work that nobody waits for is not begun.
-- A text is rendered once for all who want it at the time, and the result is kept.
-- An owner has a budget of CPU time. Once it is used up, texts are shown as they were written, and
-  what takes long (a search, a download) is refused for a while.
+- Work runs one item at a time, and link owners take turns: an owner whose links are requested a
+  hundred times waits in their own queue, not ahead of everyone else.
+- Work that has no waiters is not started.
+- A text is rendered once for everyone waiting for it, and the result is cached.
+- Each owner has a budget of CPU time. Once it is used up, texts are shown unrendered, and slow
+  work (a search, a download) is rejected for a while.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from wxgptd.ports.threads import InThread
 T = TypeVar("T")
 
 MAX_WAITING = 256
-"""Pieces of work in line, of all owners together; beyond, pages are refused with 503."""
+"""Work items queued for all owners together; beyond that, pages are answered with 503."""
 
 MAX_WAITING_PER_OWNER = 32
 
 BUDGET_S = 3.0
 BUDGET_BACK = 0.05
-"""CPU seconds that an owner may use at once, and how much of each second comes back."""
+"""CPU seconds that an owner may use in one burst, and how many are restored each second."""
 
 MAX_OWNERS = 10_000
 
 MAX_KEPT_CHARS = 4_000_000
-"""Of rendered texts that are kept, and MAX_KEPT of them."""
+"""Limits the total size of the cached texts, as MAX_KEPT limits their number."""
 
 MAX_KEPT = 256
 
@@ -54,7 +54,7 @@ class TooBusy(WxgptError):
 
 @dataclass(slots=True, eq=False)
 class _Work:
-    """A piece of work for one owner, and who waits for it."""
+    """A work item of one owner, and its waiters."""
 
     owner: str
     do: Callable[[], Result]
@@ -69,7 +69,7 @@ class _Budget:
 
 
 class Workshop:
-    """Does the pages' work. `thread_time` is the CPU time of the thread that calls it."""
+    """Runs the pages' work. `thread_time` returns the CPU time of the calling thread."""
 
     def __init__(
         self,
@@ -80,74 +80,76 @@ class Workshop:
         self._in_thread = in_thread
         self.clock = clock
         self._thread_time = thread_time
-        self._lines: OrderedDict[str, deque[_Work]] = OrderedDict()
+        self._queues: OrderedDict[str, deque[_Work]] = OrderedDict()
         self._count = 0
         self._busy = False
         self._budgets: OrderedDict[str, _Budget] = OrderedDict()
         self._rendering: dict[str, _Work] = {}
-        self._kept: OrderedDict[str, Blocks] = OrderedDict()
-        self._kept_chars = 0
+        self._cache: OrderedDict[str, Blocks] = OrderedDict()
+        self._cached_chars = 0
         self._generation = 0
 
     @property
     def waiting(self) -> int:
-        """How many pieces of work are in line."""
+        """How many work items are queued."""
         return self._count
 
     def run(self, owner: str, do: Callable[[], T], *, costly: bool = False) -> Deferred[T]:
-        """Fire with what `do` returns, once it was this owner's turn. Cancelling gives it up.
+        """Call `do` when it is this owner's turn; fire with its result.
+
+        Cancelling drops the work if it has not started.
 
         Errs:
-            TooBusy: too much is in line; or it is `costly`, and the budget is used up.
+            TooBusy: the queue is full; or the work is `costly`, and the budget is used up.
         """
         if costly and self.left_s(owner) <= 0:
-            return fail(TooBusy("the budget is used up"))
+            return fail(TooBusy("the owner's CPU budget is used up"))
         work = _Work(owner, do)
         return self._enqueue(work, self._join(work))
 
     def blocks(self, owner: str, text: str) -> Deferred[Blocks]:
-        """Fire with the blocks of a whole text, as it was written if the budget is used up.
+        """Fire with the blocks of a complete text, unrendered if the budget is used up.
 
         Errs:
-            TooBusy: too much is in line.
+            TooBusy: the queue is full.
         """
-        kept = self._kept.get(text)
-        if kept is not None:
-            self._kept.move_to_end(text)
-            return succeed(kept)
+        cached = self._cache.get(text)
+        if cached is not None:
+            self._cache.move_to_end(text)
+            return succeed(cached)
         work = self._rendering.get(text)
         if work is None:
             if self.left_s(owner) <= 0:
                 return succeed(as_written(text))
             work = _Work(owner, lambda: Document().update(text), text)
             self._rendering[text] = work
-            joined = self._enqueue(work, self._join(work))
+            waiter = self._enqueue(work, self._join(work))
         else:
-            joined = self._join(work)
-        return joined.addCallback(self._keep, text, self._generation)
+            waiter = self._join(work)
+        return waiter.addCallback(self._store, text, self._generation)
 
     def forget_all(self) -> None:
-        """Drop what was rendered: somebody whose words are among it was erased."""
+        """Clear the cache, which may hold the words of a user who was erased."""
         self._generation += 1
-        self._kept.clear()
-        self._kept_chars = 0
+        self._cache.clear()
+        self._cached_chars = 0
 
-    # The line.
+    # The queue.
 
-    def _enqueue(self, work: _Work, joined: Deferred[Result]) -> Deferred[Result]:
-        line = self._lines.get(work.owner)
-        if self._count >= MAX_WAITING or (line and len(line) >= MAX_WAITING_PER_OWNER):
-            self._ended(work)
-            joined.errback(TooBusy("too much is to be rendered"))
-            return joined
-        if line is None:
-            line = self._lines[work.owner] = deque()
-        line.append(work)
+    def _enqueue(self, work: _Work, waiter: Deferred[Result]) -> Deferred[Result]:
+        queue = self._queues.get(work.owner)
+        if self._count >= MAX_WAITING or (queue and len(queue) >= MAX_WAITING_PER_OWNER):
+            self._remove(work)
+            waiter.errback(TooBusy("the render queue is full"))
+            return waiter
+        if queue is None:
+            queue = self._queues[work.owner] = deque()
+        queue.append(work)
         self._count += 1
         if not self._busy:
             self._busy = True
-            self._next()
-        return joined
+            self._start_next()
+        return waiter
 
     def _join(self, work: _Work) -> Deferred[Result]:
         def leave(cancelled: Deferred[Result]) -> None:
@@ -155,25 +157,25 @@ class Workshop:
                 work.waiting.remove(cancelled)
             cancelled.errback(CancelledError())
 
-        joined: Deferred[Result] = Deferred(leave)
-        work.waiting.append(joined)
-        return joined
+        waiter: Deferred[Result] = Deferred(leave)
+        work.waiting.append(waiter)
+        return waiter
 
-    def _next(self) -> None:
-        """Begin the next piece of work that somebody waits for."""
-        while self._lines:
-            owner, line = self._lines.popitem(last=False)
-            work = line.popleft()
+    def _start_next(self) -> None:
+        """Start the next work item that still has waiters."""
+        while self._queues:
+            owner, queue = self._queues.popitem(last=False)
+            work = queue.popleft()
             self._count -= 1
-            if line:
-                self._lines[owner] = line  # after all others
+            if queue:
+                self._queues[owner] = queue  # to the back of the rotation
             if work.waiting:
-                self._begin(work)
+                self._start(work)
                 return
-            self._ended(work)
+            self._remove(work)
         self._busy = False
 
-    def _begin(self, work: _Work) -> None:
+    def _start(self, work: _Work) -> None:
         def timed() -> tuple[Result, float]:
             began = self._thread_time()
             return work.do(), self._thread_time() - began
@@ -183,37 +185,37 @@ class Workshop:
         )
 
     def _finished(self, result: tuple[Result, float], work: _Work) -> None:
-        made, took_s = result
+        value, took_s = result
         self._charge(work.owner, took_s)
-        self._ended(work)
-        for joined in work.waiting:
-            joined.callback(made)
-        self._next()
+        self._remove(work)
+        for waiter in work.waiting:
+            waiter.callback(value)
+        self._start_next()
 
     def _failed(self, failure: Failure, work: _Work) -> None:
-        self._ended(work)
-        for joined in work.waiting:
-            joined.errback(failure)
-        self._next()
+        self._remove(work)
+        for waiter in work.waiting:
+            waiter.errback(failure)
+        self._start_next()
 
-    def _ended(self, work: _Work) -> None:
+    def _remove(self, work: _Work) -> None:
         if self._rendering.get(work.text) is work:
             del self._rendering[work.text]
 
-    # What was rendered.
+    # The cache.
 
-    def _keep(self, made: Blocks, text: str, generation: int) -> Blocks:
-        if generation == self._generation and text not in self._kept:
-            self._kept[text] = made
-            self._kept_chars += _size(text, made)
-            while self._kept_chars > MAX_KEPT_CHARS or len(self._kept) > MAX_KEPT:
-                self._kept_chars -= _size(*self._kept.popitem(last=False))
-        return made
+    def _store(self, blocks: Blocks, text: str, generation: int) -> Blocks:
+        if generation == self._generation and text not in self._cache:
+            self._cache[text] = blocks
+            self._cached_chars += _size(text, blocks)
+            while self._cached_chars > MAX_KEPT_CHARS or len(self._cache) > MAX_KEPT:
+                self._cached_chars -= _size(*self._cache.popitem(last=False))
+        return blocks
 
     # Budgets.
 
     def left_s(self, owner: str) -> float:
-        """Return how much CPU time an owner may still use, less than 0 if it was too much."""
+        """Return the CPU seconds that an owner has left, negative if overspent."""
         now = self.clock.seconds()
         budget = self._budgets.pop(owner, None) or _Budget(BUDGET_S, now)
         budget.left_s = min(BUDGET_S, budget.left_s + (now - budget.at) * BUDGET_BACK)
@@ -230,7 +232,7 @@ class Workshop:
 
 
 def as_written(text: str) -> Blocks:
-    """Return a text that is not rendered, as the one block of its page."""
+    """Return `text` unrendered, as the only block of its page."""
     shown = text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
     return (f'<p class="plain">{escape(shown)}</p>',)
 

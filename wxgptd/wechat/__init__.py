@@ -1,1 +1,1 @@
-"""The WeChat edge: what WeChat posts, and what it takes for a reply."""
+"""The WeChat edge: what WeChat posts, and the replies that it accepts."""

@@ -1,8 +1,8 @@
 """Safe mode: AES-256-CBC as WeChat does it. Pure.
 
-Source: WeChat's "Message encryption and decryption". The IV is the first half of the key, so an
-echo of any decrypted garbage would give that half away: whatever goes wrong, there is one error,
-it says nothing, and nothing that was decrypted gets out.
+Source: WeChat's "Message encryption and decryption". The IV is the first half of the key, so
+echoing decrypted garbage would reveal that half. Every failure therefore raises the same error
+without details, and nothing that was decrypted gets out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from wxgptd.errors import WxgptError
 
 BLOCK_BYTES = 32
-"""WeChat pads to 32 bytes, twice AES's own block."""
+"""WeChat pads to 32 bytes, twice the block size of AES."""
 
 _PREFIX_BYTES = 16
 _LENGTH = struct.Struct(">I")
@@ -44,7 +44,7 @@ class Key:
     def encrypt(
         self, message: str, app_id: str, random: Callable[[int], bytes] = os.urandom
     ) -> str:
-        """Return the base64 text that goes into the Encrypt element."""
+        """Return the base64 text for the Encrypt element."""
         body = message.encode()
         plain = b"".join((random(_PREFIX_BYTES), _LENGTH.pack(len(body)), body, app_id.encode()))
         pad = BLOCK_BYTES - len(plain) % BLOCK_BYTES
@@ -56,7 +56,7 @@ class Key:
         """Return the message in `encrypted`.
 
         Raises:
-            Undecipherable: it was not made with this key for `app_id`.
+            Undecipherable: it was not encrypted with this key for `app_id`.
         """
         try:
             sealed = base64.b64decode(encrypted.encode("ascii"), validate=True)

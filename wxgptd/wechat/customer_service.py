@@ -1,8 +1,8 @@
 """Customer-service messages: WeChat's own API, for the accounts that may use it.
 
-Source: WeChat's "Customer service message" and "Get stable access token". A token lives two
-hours; `stable_token` gives the same one until five minutes before its end, however often it is
-asked, so that several programs of one account do not throw each other out.
+Source: WeChat's "Customer service message" and "Get stable access token". A token is valid for two
+hours. Until five minutes before it expires, `stable_token` returns the same one however often it
+is called, so that several programs of one account do not invalidate each other's tokens.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 64 * 1024
 
 REFRESH_BEFORE_S = 300.0
-"""From five minutes before its end on, WeChat gives a new token."""
+"""WeChat issues a new token from five minutes before the old one expires."""
 
 PAUSE_S = 600.0
-"""How long to leave WeChat alone after an error that only the operator can mend."""
+"""How long to stop sending after an error that only the operator can fix."""
 
 BUSY = -1
 NOT_PERMITTED = 48001
@@ -45,13 +45,13 @@ NOT_WANTED = "the user has left, cleared the session or was blocked"
 _TOKEN_EXPIRED = frozenset({40001, 40014, 42001})
 _OPERATOR_S = frozenset({40013, 40125, 40164, 41002, 41004})
 _LIMITS = frozenset({45015, 45047})
-"""What WeChat's own rules bring about now and then: nobody has to do anything."""
+"""WeChat's own limits, which are reached now and then; the operator need not act."""
 
 _MEANINGS = {
-    40001: "WeChat takes no token for the app_secret: was it changed?",
+    40001: "WeChat rejects the tokens issued for the app_secret: check whether it was changed",
     45002: "the message is too long",
     45015: "the user has not written for 48 hours",
-    45047: "the user has got as many messages as WeChat allows after one of theirs",
+    45047: "the user has received as many messages as WeChat allows after one of their own",
     40003: "no such user",
     40013: "the app_id is wrong",
     40125: "the app_secret is wrong",
@@ -62,7 +62,7 @@ _MEANINGS = {
 
 
 class ApiError(WxgptError):
-    """WeChat's API refuses"""
+    """WeChat's API rejected the call"""
 
     def __init__(self, code: int, message: str) -> None:
         self.code = code
@@ -71,7 +71,7 @@ class ApiError(WxgptError):
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """What an account shows WeChat's API. `name` is ours, for the log."""
+    """The credentials of an account for WeChat's API. `name` is ours, for the log."""
 
     name: str
     app_id: str
@@ -98,12 +98,12 @@ class CustomerService:
         self._paused_until = 0.0
 
     def usable(self) -> bool:
-        """Tell whether it makes sense to try; see `wxgptd.ports.messengers.Messenger`."""
+        """Return whether it makes sense to try; see `wxgptd.ports.messengers.Messenger`."""
         return self._permitted and self._clock.seconds() >= self._paused_until
 
     @property
     def state(self) -> str:
-        """In a word, for the operator."""
+        """The state in a few words, for the operator."""
         if not self._permitted:
             return "not permitted"
         left_s = self._paused_until - self._clock.seconds()
@@ -121,22 +121,22 @@ class CustomerService:
         return ""
 
     def show_typing(self, openid: OpenId, *, on: bool) -> Deferred[None]:
-        """Show that somebody is typing; see `wxgptd.ports.messengers.Messenger`."""
+        """Show or hide the typing indicator; see `wxgptd.ports.messengers.Messenger`."""
         return Deferred.fromCoroutine(self._show_typing(openid, on=on))
 
     async def _show_typing(self, openid: OpenId, *, on: bool) -> None:
         if not self._typing_permitted:
             return
-        said = {"touser": openid, "command": "Typing" if on else "CancelTyping"}
+        payload = {"touser": openid, "command": "Typing" if on else "CancelTyping"}
         try:
             token = await self._current_token()
         except ApiError as error:
-            self._note(error)
+            self._handle(error)
             return
         except WxgptError:
-            return  # WeChat's API cannot be reached: sending says so
+            return  # WeChat's API is unreachable, which sending will report
         try:
-            await self._api.call(f"/cgi-bin/message/custom/typing?access_token={token}", said)
+            await self._api.call(f"/cgi-bin/message/custom/typing?access_token={token}", payload)
         except ApiError as error:
             self._typing_permitted = error.code != NOT_PERMITTED
         except WxgptError:
@@ -162,11 +162,11 @@ class CustomerService:
             if not await self._deliver(message, wanted):
                 return Undelivered(0, NOT_WANTED)
         except ApiError as error:
-            self._note(error)
+            self._handle(error)
             return Undelivered(error.code, str(error))
         except WxgptError as error:
             log.warn(
-                "{account}: a message could not be pushed: {why}",
+                "{account}: failed to push a message: {why}",
                 account=self._app.name,
                 why=error,
                 bounded_as="push",
@@ -175,9 +175,9 @@ class CustomerService:
         return Delivered()
 
     async def _deliver(self, message: Mapping[str, object], wanted: Callable[[], bool]) -> bool:
-        """Send, once more if the token had expired or WeChat was busy: then nothing was sent.
+        """Send `message`; return whether it was still wanted.
 
-        Tell whether it was still wanted.
+        Retries once if the token had expired or WeChat was busy, because then nothing was sent.
         """
         for last in (False, True):
             token = await self._current_token()
@@ -197,41 +197,41 @@ class CustomerService:
         raise AssertionError("the second error is raised")
 
     async def _replace_token(self, revoked: str) -> None:
-        """Get another token than `revoked`, by force if WeChat would give that one again."""
+        """Get a token other than `revoked`, by force if WeChat would return that one again."""
         self._refresh_at = 0.0
         if await self._current_token() == revoked:
             self._refresh_at = 0.0
             await self._current_token(force=True)
 
     async def _current_token(self, *, force: bool = False) -> str:
-        """Return a token that is good; whoever needs one meanwhile waits for the same request."""
+        """Return a valid token; concurrent callers share one request."""
         while self._clock.seconds() >= self._refresh_at:
             if self._refreshing is not None:
-                waiting: Deferred[None] = Deferred(self._leave)
-                self._refreshing.append(waiting)
-                await waiting
+                waiter: Deferred[None] = Deferred(self._leave)
+                self._refreshing.append(waiter)
+                await waiter
                 continue
             self._refreshing = []
             failure: Failure | None = None
             try:
                 await self._refresh(force=force)
             except Exception:
-                failure = Failure()  # everybody's who waits for it
+                failure = Failure()  # shared by all waiters
                 raise
             finally:
-                woken, self._refreshing = self._refreshing, None
-                for one in woken:
-                    one.callback(None) if failure is None else one.errback(failure)
+                waiters, self._refreshing = self._refreshing, None
+                for waiter in waiters:
+                    waiter.callback(None) if failure is None else waiter.errback(failure)
         return self._token
 
-    def _leave(self, waiting: Deferred[None]) -> None:
-        if self._refreshing is not None and waiting in self._refreshing:
-            self._refreshing.remove(waiting)
-        waiting.errback(CancelledError())
+    def _leave(self, waiter: Deferred[None]) -> None:
+        if self._refreshing is not None and waiter in self._refreshing:
+            self._refreshing.remove(waiter)
+        waiter.errback(CancelledError())
 
     async def _refresh(self, *, force: bool) -> None:
         app = self._app
-        said = await self._api.call(
+        answer = await self._api.call(
             "/cgi-bin/stable_token",
             {
                 "grant_type": "client_credential",
@@ -240,19 +240,19 @@ class CustomerService:
                 "force_refresh": force,
             },
         )
-        token, lifetime_s = said.get("access_token"), said.get("expires_in")
+        token, lifetime_s = answer.get("access_token"), answer.get("expires_in")
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]{1,2000}", token):
-            raise ApiError(0, "the answer has no access_token")
+            raise ApiError(0, "the response has no access_token")
         if not isinstance(lifetime_s, int | float) or not 0 < lifetime_s < 1e6:
             lifetime_s = 7_200
         self._token = token
         self._refresh_at = self._clock.seconds() + max(lifetime_s - REFRESH_BEFORE_S, 1.0)
 
-    def _note(self, error: ApiError) -> None:
+    def _handle(self, error: ApiError) -> None:
         if error.code == NOT_PERMITTED:
             if self._permitted:
                 log.warn(
-                    "{account}: pushing is off until the next start: {why} (errcode 48001)",
+                    "{account}: pushing is off until a restart: {why} (errcode 48001)",
                     account=self._app.name,
                     why=str(error),
                 )
@@ -261,7 +261,7 @@ class CustomerService:
         if error.code in _OPERATOR_S or error.code in _TOKEN_EXPIRED:
             self._paused_until = self._clock.seconds() + PAUSE_S
             log.error(
-                "{account}: pushing pauses for {minutes:g} minutes (a restart ends that): {why}",
+                "{account}: pushing paused for {minutes:g} min (restart to retry now): {why}",
                 account=self._app.name,
                 minutes=PAUSE_S / 60,
                 why=str(error),
@@ -283,25 +283,25 @@ class CustomerService:
 
 
 class _Api:
-    """WeChat's API over HTTP: JSON in, JSON out, an errcode that is not 0 is an error."""
+    """WeChat's API over HTTP: JSON in, JSON out; a non-zero errcode is an error."""
 
     def __init__(self, http: HttpClient, clock: IReactorTime, url: str) -> None:
         self._http = http
         self._clock = clock
         self._url = url
 
-    async def call(self, path: str, said: object) -> Json:
-        """Post `said`; return the answer.
+    async def call(self, path: str, payload: object) -> Json:
+        """Post `payload`; return the response.
 
         Raises:
-            ApiError: WeChat refuses.
-            NoAnswer, Incomplete: whether WeChat acted on it is not known.
+            ApiError: WeChat rejected the call.
+            NoAnswer, Incomplete: whether WeChat acted on it is unknown.
         """
-        return await within(TIMEOUT_S, self._clock, self._exchange(path, said))
+        return await within(TIMEOUT_S, self._clock, self._exchange(path, payload))
 
-    async def _exchange(self, path: str, said: object) -> Json:
-        # WeChat shows escaped characters as they stand.
-        body = json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
+    async def _exchange(self, path: str, payload: object) -> Json:
+        # WeChat would show escaped characters literally.
+        body = json.dumps(payload, ensure_ascii=False).encode("utf-8", "replace")
         response = await self._http.post(
             self._url + path,
             data=body,
@@ -309,19 +309,19 @@ class _Api:
             unbuffered=True,
             allow_redirects=False,
         )
-        answer = await read_whole(
+        response_body = await read_whole(
             response, self._clock, idle_timeout_s=TIMEOUT_S, limit=MAX_ANSWER_BYTES
         )
         if response.code != 200:
             raise ApiError(0, f"HTTP {response.code}")
         try:
-            found = json.loads(answer)
+            answer = json.loads(response_body)
         except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
-            raise ApiError(0, "the answer is not JSON")
-        code = found.get("errcode", 0)
+            answer = None
+        if not isinstance(answer, dict):
+            raise ApiError(0, "the response is not JSON")
+        code = answer.get("errcode", 0)
         if code not in (0, "0"):
-            known = type(code) is int and abs(code) < 2**31
-            raise ApiError(code if known else 0, str(found.get("errmsg", code)))
-        return found
+            is_valid = type(code) is int and abs(code) < 2**31
+            raise ApiError(code if is_valid else 0, str(answer.get("errmsg", code)))
+        return answer

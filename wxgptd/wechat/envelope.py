@@ -1,9 +1,9 @@
-"""WeChat's XML, strictly: what a body says, and how a reply is written. Pure.
+"""WeChat's XML, strictly: read messages and write replies. Pure.
 
-The parser takes what WeChat sends and nothing beyond: no DTD, no processing instruction, no
-other encoding, bounded in size, depth and tags. Control characters that XML forbids do come in
-real messages and are scrubbed first. In a reply, `]]>` is split and what XML 1.0 cannot carry is
-left out; wechatpy does neither, and is what this is tested against for all the rest.
+The parser accepts what WeChat sends and nothing else: no DTD, no processing instruction, no other
+encoding, with limits on size, depth and number of tags. Control characters that XML forbids do
+occur in real messages and are removed first. In a reply, `]]>` is split and characters that XML 1.0
+cannot carry are left out. wechatpy does neither; everything else is tested against it.
 """
 
 from __future__ import annotations
@@ -44,30 +44,30 @@ MAX_BODY_BYTES = 64 * 1024
 MAX_DEPTH = 8
 MAX_TAGS = 512
 MAX_URL = 1_024
-"""WeChat's longest EventKey, the address of a menu entry, has this many bytes."""
+"""WeChat's longest EventKey, the URL of a menu entry, has this many bytes."""
 
 _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r")
 _FORBIDDEN_UTF8 = re.compile(rb"\xef\xbf[\xbe\xbf]|\xed[\xa0-\xbf][\x80-\xbf]")
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 STICKER = "【收到不支持的消息类型，暂无法显示】"
-"""What stickers, and whatever else WeChat has no kind for, arrive as."""
+"""The text that WeChat sends for stickers and anything else that has no message type."""
 
 Fields = dict[str, str]
 
 
 class Malformed(WxgptError):
-    """the body is not a message as WeChat sends it"""
+    """the body is not a WeChat message"""
 
 
 def parse(body: bytes) -> Fields:
     """Return the texts of the elements directly below the root, by name.
 
-    What is deeper belongs to kinds of message that carry lists, and is passed over. So are the
-    repeats in an event: some carry lists at the top.
+    Deeper elements belong to messages that contain lists and are skipped. So are repeated elements
+    in events, some of which have lists at the top level.
 
     Raises:
-        Malformed: the body is not one of WeChat's.
+        Malformed: the body is not a WeChat message.
     """
     if len(body) > MAX_BODY_BYTES:
         raise Malformed(f"the body is longer than {MAX_BODY_BYTES} bytes")
@@ -86,7 +86,7 @@ def parse(body: bytes) -> Fields:
     except expat.ExpatError as error:
         raise Malformed(f"the body is not XML: {expat.ErrorString(error.code)}") from None
     if reader.repeated and reader.fields.get("MsgType", "").lower() != "event":
-        raise Malformed(f"the element {reader.repeated} is there twice")
+        raise Malformed(f"the element {reader.repeated} occurs more than once")
     return reader.fields
 
 
@@ -105,7 +105,7 @@ class _Reader:
         if self._depth == 1 and name != "xml":
             raise Malformed("the root element is not <xml>")
         if self._depth > MAX_DEPTH or self._tags > MAX_TAGS:
-            raise Malformed("the body is nested too deep or has too many elements")
+            raise Malformed("the body is nested too deeply or has too many elements")
         if self._depth == 2:
             self._is_repeat = name in self.fields
             if self._is_repeat:
@@ -122,21 +122,21 @@ class _Reader:
             self.fields[self._name] += data
 
     def refuse_doctype(self, *_: object) -> NoReturn:
-        raise Malformed("the body has a document type")
+        raise Malformed("the body has a document type declaration")
 
     def refuse_instruction(self, *_: object) -> NoReturn:
         raise Malformed("the body has a processing instruction")
 
     def declaration(self, _version: str, encoding: str | None, _standalone: int) -> None:
         if encoding is not None and encoding.lower() not in ("utf-8", "utf8"):
-            raise Malformed(f"the body says that it is {encoding}, not UTF-8")
+            raise Malformed(f"the body declares its encoding as {encoding}, not UTF-8")
 
 
 def sender(fields: Fields) -> OpenId:
-    """Return who sent the message.
+    """Return the sender of the message.
 
     Raises:
-        Malformed: nobody is named.
+        Malformed: FromUserName is missing or too long.
     """
     openid = fields.get("FromUserName", "")
     if not openid or len(openid) > 128:
@@ -148,7 +148,7 @@ def recipient(fields: Fields) -> str:
     """Return the account that the message was sent to, by WeChat's own name for it.
 
     Raises:
-        Malformed: none is named.
+        Malformed: ToUserName is missing or too long.
     """
     name = fields.get("ToUserName", "")
     if not name or len(name) > 128:
@@ -157,12 +157,12 @@ def recipient(fields: Fields) -> str:
 
 
 def delivery_key(fields: Fields, secret: bytes) -> DeliveryKey:
-    """Return what all attempts to deliver this message have in common.
+    """Return the key that all attempts to deliver this message share.
 
-    WeChat: messages by MsgId; events, which have none, by sender and CreateTime. A message
-    without MsgId is known by what it says: never may two such messages be one. Neither that nor
-    an event's key (the scene of a QR code may name somebody) is to be told from the result,
-    without `secret`.
+    WeChat's rule is to identify messages by MsgId, and events, which have none, by sender and
+    CreateTime. A message without MsgId is identified by its content, because two such messages
+    must never be taken for one. Without `secret`, the key reveals neither the content nor the
+    EventKey (the scene of a QR code may name a person).
     """
     message_id = fields.get("MsgId", "")
     if message_id.isascii() and message_id.isdigit() and len(message_id) <= 20:
@@ -171,8 +171,8 @@ def delivery_key(fields: Fields, secret: bytes) -> DeliveryKey:
     if fields.get("MsgType") == "event":
         name, key = fields.get("Event", ""), fields.get("EventKey", "")
         return DeliveryKey(f"{EVENT_PREFIX}{created}:{_digest(secret, (name, key))}")
-    said = (part for item in sorted(fields.items()) if item[0] != "FromUserName" for part in item)
-    return DeliveryKey(f"digest:{created}:{_digest(secret, said)}")
+    parts = (part for item in sorted(fields.items()) if item[0] != "FromUserName" for part in item)
+    return DeliveryKey(f"digest:{created}:{_digest(secret, parts)}")
 
 
 def sent_at(fields: Fields) -> int:
@@ -181,13 +181,13 @@ def sent_at(fields: Fields) -> int:
     return int(created) if created.isascii() and created.isdigit() and len(created) <= 11 else 0
 
 
-def _digest(secret: bytes, said: Iterable[str]) -> str:
-    data = "\0".join(said).encode("utf-8", "replace")
+def _digest(secret: bytes, parts: Iterable[str]) -> str:
+    data = "\0".join(parts).encode("utf-8", "replace")
     return hmac.digest(secret, data, sha256).hex()[:32]
 
 
 def content(fields: Fields) -> Content:
-    """Return what the message says.
+    """Return the content of the message.
 
     Raises:
         Malformed: it has no type.
@@ -197,12 +197,12 @@ def content(fields: Fields) -> Content:
         case "":
             raise Malformed("MsgType is missing")
         case "text":
-            said = fields.get("Content", "")
-            if said == STICKER:
+            text = fields.get("Content", "")
+            if text == STICKER:
                 return Unsupported("sticker")
-            # Some clients send the words of a tapped link as they stand in its address.
+            # Some clients send the text of a tapped link still percent-encoded.
             tapped = "bizmsgmenuid" in fields
-            return Text(unquote(said) if tapped else said, tapped=tapped)
+            return Text(unquote(text) if tapped else text, tapped=tapped)
         case "location":
             return Text(_location(fields), kind)
         case "link":
@@ -214,9 +214,9 @@ def content(fields: Fields) -> Content:
         case "event":
             return _event(fields)
         case "voice":
-            # WeChat is withdrawing recognition: most voice messages come without it.
-            heard = str(MESSAGES["voice"](fields).recognition or "").strip()
-            return Text(heard, kind) if heard else Unsupported(kind)
+            # WeChat is withdrawing speech recognition: most voice messages arrive without it.
+            transcript = str(MESSAGES["voice"](fields).recognition or "").strip()
+            return Text(transcript, kind) if transcript else Unsupported(kind)
         case _:
             return Unsupported(kind[:32])
 
@@ -291,13 +291,13 @@ def reply(to: str, source: str, created: float, said: RuleReply) -> str:
             items = "".join(
                 "<item>"
                 + _elements(
-                    Title=one.title,
-                    Description=one.description,
-                    PicUrl=one.picture,
-                    Url=one.url,
+                    Title=article.title,
+                    Description=article.description,
+                    PicUrl=article.picture,
+                    Url=article.url,
                 )
                 + "</item>"
-                for one in articles
+                for article in articles
             )
             body = f"<ArticleCount>{len(articles)}</ArticleCount><Articles>{items}</Articles>"
         case _:
@@ -323,5 +323,5 @@ def encrypted_reply(encrypted: str, signature: str, timestamp: str, nonce: str) 
 
 
 def cdata(text: str) -> str:
-    """Return `text` fit to stand between `<![CDATA[` and `]]>`."""
+    """Return `text` escaped for use between `<![CDATA[` and `]]>`."""
     return _FORBIDDEN.sub("", text).replace("]]>", "]]]]><![CDATA[>")

@@ -1,4 +1,4 @@
-"""Hand a message on to another backend, exactly as WeChat sent it, and bring back what it says."""
+"""Forward a message to another backend, exactly as WeChat sent it, and return the response."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from wxgptd.outbound.reading import read_whole
 log = Logger()
 
 MAX_ANSWER_BYTES = 256 * 1024
-"""Far more than any reply that WeChat takes, in safe mode too."""
+"""Far more than any reply that WeChat accepts, even in safe mode."""
 
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """What WeChat sent: the query as it stood in the URL, and the body byte for byte."""
+    """What WeChat sent: the query exactly as in the URL, and the body byte for byte."""
 
     query: bytes
     body: bytes
@@ -32,22 +32,22 @@ class Original:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What the backend said, to be passed on unchanged."""
+    """The backend's response, to be passed on unchanged."""
 
     content_type: bytes
     body: bytes
 
 
 class Told(Protocol):
-    """Takes note of a message that was handed on."""
+    """Records a message that was forwarded."""
 
     def __call__(self, took_s: float, *, answered: bool) -> None: ...
 
 
 class Forwarder:
-    """Knows how to reach backends, each within `patience_s` seconds of a message's arrival.
+    """Forwards messages to backends, allowing `patience_s` seconds from a message's arrival.
 
-    `tell` is told how long each took, in seconds, and whether it `answered`.
+    `tell` is called with how long each took, in seconds, and whether it `answered`.
     """
 
     def __init__(
@@ -59,35 +59,35 @@ class Forwarder:
         self._patience_s = patience_s
 
     def forward(self, url: str, original: Original, arrived: float) -> Deferred[Answered | None]:
-        """Post `original`, which `arrived` then, to `url`; fires with None if nothing came in time.
+        """Post `original` to `url`; fire with None if there was no valid response in time.
 
-        Cancelling hangs up.
+        `arrived` is when it came in, by the monotonic clock. Cancelling closes the connection.
         """
         within_s = max(arrived + self._patience_s - self._clock.seconds(), 0.0)
         return Deferred.fromCoroutine(self._forward(url, original, within_s))
 
     async def _forward(self, url: str, original: Original, within_s: float) -> Answered | None:
-        began, answered = self._clock.seconds(), False
+        started_at, answered = self._clock.seconds(), False
         try:
-            said = await within(within_s, self._clock, self._exchange(url, original, within_s))
+            answer = await within(within_s, self._clock, self._exchange(url, original, within_s))
             answered = True
-            return said
+            return answer
         except WxgptError as error:
-            # The query holds a signature, and some backends have secrets in theirs.
+            # The query holds a signature, and the URLs of some backends have secrets in theirs.
             log.warn(
-                "forwarding to {url} failed: {why}; WeChat is told `success`",
+                "forwarding to {url} failed: {why}; answering WeChat with `success`",
                 url=url.split("?", maxsplit=1)[0],
                 why=error,
                 bounded_as=f"forwarding {url}",
             )
             return None
         finally:
-            self._tell(self._clock.seconds() - began, answered=answered)
+            self._tell(self._clock.seconds() - started_at, answered=answered)
 
     async def _exchange(self, url: str, original: Original, within_s: float) -> Answered:
-        joined = f"{url}{'&' if '?' in url else '?'}{original.query.decode('latin-1')}"
+        target = f"{url}{'&' if '?' in url else '?'}{original.query.decode('latin-1')}"
         response = await self._http.post(
-            joined,
+            target,
             data=original.body,
             headers={
                 b"content-type": original.content_type,
@@ -107,15 +107,15 @@ class Forwarder:
 
 
 def _require_reply(body: bytes, *, encrypted: bool) -> None:
-    """Raise BackendError for what WeChat would show its fault text for."""
-    said = body.strip()
-    if said in (b"", b"success"):
+    """Raise BackendError for a body that would make WeChat show its error text to the user."""
+    reply = body.strip()
+    if reply in (b"", b"success"):
         return
-    if not said.startswith((b"<xml", b"<?xml")):
-        raise BackendError("its answer is no reply that WeChat takes")
-    if encrypted and b"<Encrypt" not in said:
+    if not reply.startswith((b"<xml", b"<?xml")):
+        raise BackendError("its response is not a reply that WeChat accepts")
+    if encrypted and b"<Encrypt" not in reply:
         raise BackendError("its reply is not encrypted, but the message was")
 
 
 class BackendError(WxgptError):
-    """the backend answered, but not with what WeChat would take"""
+    """the backend's response is not a reply that WeChat accepts"""

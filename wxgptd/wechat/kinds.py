@@ -1,7 +1,8 @@
-"""The kinds of messages and events that WeChat has, from wechatpy's two tables.
+"""WeChat's kinds of messages and events, from wechatpy's two tables.
 
-Importing wechatpy brings its HTTP client, requests and a hundred and seventy modules along, none of
-which is used here. So its two modules are imported beside the package, whose own module never runs.
+Importing wechatpy also imports its HTTP client, requests and a hundred and seventy modules, none of
+which is used here. So its two modules are imported under a stub of the package, whose own
+`__init__` never runs.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from wxgptd.loose import JsonView
 _TABLES = "wechatpy.messages", "wechatpy.events"
 
 Kinds = JsonView
-"""What takes the fields of a message of that kind, and has what it says as attributes."""
+"""Maps a kind to a class that takes a message's fields and has its content as attributes."""
 
 
 def _tables() -> tuple[Kinds, Kinds]:
-    """Return wechatpy's tables, and leave no trace of the import."""
+    """Return wechatpy's tables, and remove every trace of the import."""
     before = set(sys.modules)
     if "wechatpy" not in before:
         spec = find_spec("wechatpy")
@@ -32,7 +33,7 @@ def _tables() -> tuple[Kinds, Kinds]:
         messages, events = map(import_module, _TABLES)
         return messages.MESSAGE_TYPES, events.EVENT_TYPES
     finally:
-        for name in [one for one in sys.modules if one.split(".")[0] == "wechatpy"]:
+        for name in [module for module in sys.modules if module.split(".")[0] == "wechatpy"]:
             if name not in before:
                 del sys.modules[name]
 

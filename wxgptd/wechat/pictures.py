@@ -1,4 +1,4 @@
-"""Get the pictures that users send from where WeChat keeps them, and from nowhere else."""
+"""Fetch the pictures that users send, from the hosts where WeChat stores them and no others."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ log = Logger()
 TIMEOUT_S = 10.0
 
 AT_ONCE = 4
-"""How many are fetched at the same time: each may be as long as the limit."""
+"""Limits concurrent fetches, because each picture may be as large as the size limit."""
 
 REMEMBERED_BYTES = 32 * 1024 * 1024
-"""A picture is shown to the model with every question that follows it."""
+"""The size of the cache: a picture is sent to the model with every question that follows it."""
 
 _SIGNATURES = (
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -35,13 +35,13 @@ _SIGNATURES = (
 
 
 class NoPicture(WxgptError):
-    """what was fetched is no picture"""
+    """the response is not a picture"""
 
 
 class WeChatPictures:
     """Implements `wxgptd.ports.models.Pictures`.
 
-    `hosts` are names, each with all names below it, or `name:port`; `limit` is in bytes.
+    `hosts` are host names, which include their subdomains, or `name:port`; `limit` is in bytes.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class WeChatPictures:
         self._limit = limit
         self._remembered: OrderedDict[str, str] = OrderedDict()
         self._size = 0
-        self._room = DeferredSemaphore(AT_ONCE)
+        self._slots = DeferredSemaphore(AT_ONCE)
 
     @property
     def largest(self) -> int:
@@ -62,28 +62,28 @@ class WeChatPictures:
 
     def fetch(self, url: str) -> Deferred[str | None]:
         """Fire with the picture as a data URL; see `wxgptd.ports.models.Pictures`."""
-        known = self._remembered.get(url)
-        if known is not None:
+        cached = self._remembered.get(url)
+        if cached is not None:
             self._remembered.move_to_end(url)
-            return succeed(known)
-        return self._room.run(lambda: Deferred.fromCoroutine(self._fetch(url)))
+            return succeed(cached)
+        return self._slots.run(lambda: Deferred.fromCoroutine(self._fetch(url)))
 
     async def _fetch(self, url: str) -> str | None:
-        known = self._remembered.get(url)
-        if known is not None:
-            return known  # somebody else was waiting for it, too
+        cached = self._remembered.get(url)
+        if cached is not None:
+            return cached  # another caller has fetched it meanwhile
         if not self._is_allowed(url):
-            where = url.split("/")[2][:80] if url.count("/") > 2 else "no host"
+            host = url.split("/")[2][:80] if url.count("/") > 2 else "no host"
             log.warn(
-                "a picture is at {where}, which is not in [pictures] hosts, and is not fetched",
-                where=where,
+                "picture not fetched, host not in [pictures] hosts: {where}",
+                where=host,
                 bounded_as="picture elsewhere",
             )
             return None
         try:
             picture = data_url(await within(TIMEOUT_S, self._clock, self._download(url)))
         except WxgptError as error:
-            log.warn("a picture could not be fetched: {why}", why=error, bounded_as="picture")
+            log.warn("failed to fetch a picture: {why}", why=error, bounded_as="picture")
             return None
         self._remember(url, picture)
         return picture
@@ -104,28 +104,28 @@ class WeChatPictures:
         if parts.scheme not in ("http", "https") or parts.username is not None:
             return False
         host = (parts.hostname or "").rstrip(".")
-        host = f"[{host}]" if ":" in host else host  # as addresses write it
+        host = f"[{host}]" if ":" in host else host  # as in URLs
         if port is not None:
             return f"{host}:{port}" in self._hosts
-        return any(host == one or host.endswith(f".{one}") for one in self._hosts)
+        return any(host == allowed or host.endswith(f".{allowed}") for allowed in self._hosts)
 
     def _remember(self, url: str, picture: str) -> None:
         self._size += len(picture) - len(self._remembered.pop(url, ""))
         self._remembered[url] = picture
         while self._size > REMEMBERED_BYTES:
-            _, forgotten = self._remembered.popitem(last=False)
-            self._size -= len(forgotten)
+            _, evicted = self._remembered.popitem(last=False)
+            self._size -= len(evicted)
 
 
 def data_url(body: bytes) -> str:
     """Return a picture as a data URL.
 
     Raises:
-        NoPicture: its first bytes are those of no picture that models take.
+        NoPicture: it does not begin like a picture in a format that models accept.
     """
     kind = next((kind for signature, kind in _SIGNATURES if body.startswith(signature)), "")
     if body[:4] == b"RIFF" and body[8:12] == b"WEBP":
         kind = "image/webp"
     if not kind:
-        raise NoPicture("neither JPEG, PNG, GIF nor WebP")
+        raise NoPicture("not a JPEG, PNG, GIF or WebP picture")
     return f"data:{kind};base64,{base64.b64encode(body).decode('ascii')}"

@@ -1,4 +1,4 @@
-"""The webhook: check who asks, read the message, answer the attempt, or say nothing at all."""
+"""The webhook: check the signature, read the message, answer the attempt or stay silent."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from wxgptd.wechat.signature import Freshness
 log = Logger()
 
 SUCCESS = b"success"
-"""WeChat's word for: received, there will be no reply."""
+"""The body that tells WeChat: received, there will be no reply."""
 
 REMEMBERED_SIGNATURES = 50_000
 
 MAX_KEY_BYTES = 64
-"""What BLAKE2b takes as a key."""
+"""The longest key that BLAKE2b accepts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What an account shares with WeChat. Without keys, messages come in plain text."""
+    """The secrets an account shares with WeChat. Without keys, messages come in plain text."""
 
     account: AccountName
     token: str
@@ -49,18 +49,18 @@ class Credentials:
 
 
 HandOn = Callable[[str, Original, float], Deferred[Answered | None]]
-"""Hand a message that arrived at some time (of the monotonic clock) on to the backend at a URL.
+"""Forward a message, which arrived at a time of the monotonic clock, to the backend at a URL.
 
-Fires, in the time that WeChat leaves, with what is to be passed on, if anything.
+Fires within the time that WeChat allows, with the response to pass on, if any.
 """
 
 
 class _SeenSignatures:
-    """Which message each signature came with.
+    """The message that each signature came with.
 
-    In plain mode a signature covers the query and not the body: whoever has seen one could send
-    another message under it. The same message again is one of WeChat's attempts. Most senders are
-    strangers, and some were erased: a message is remembered by a keyed digest, and no OpenID.
+    In plain mode a signature covers the query but not the body, so anyone who has seen one could
+    send another message with it. The same message again is one of WeChat's attempts. Most senders
+    are strangers, and some were erased, so messages are remembered by keyed digests, not OpenIDs.
     """
 
     def __init__(self, remembered: int, secret: bytes) -> None:
@@ -69,8 +69,8 @@ class _SeenSignatures:
         self._messages: OrderedDict[str, bytes] = OrderedDict()
 
     def belongs(self, signed: str, user: User, delivery: DeliveryKey) -> bool:
-        named = f"{user.account}\0{user.openid}\0{delivery}".encode()
-        message = blake2b(named, key=self._key, digest_size=16).digest()
+        identity = f"{user.account}\0{user.openid}\0{delivery}".encode()
+        message = blake2b(identity, key=self._key, digest_size=16).digest()
         first = self._messages.setdefault(signed, message)
         if len(self._messages) > self._remembered:
             self._messages.popitem(last=False)
@@ -80,8 +80,8 @@ class _SeenSignatures:
 class Webhook(Resource):
     """One account's webhook.
 
-    `forward` hands a message on to another backend. `secret` is for the names of deliveries that
-    would say too much. `rejected` is called for each rejected request with the account and the kind
+    `forward` forwards a message to another backend. `secret` hides what delivery keys would
+    otherwise reveal. `rejected` is called for each rejected request with the account and the kind
     of fault.
     """
 
@@ -108,12 +108,12 @@ class Webhook(Resource):
         self._seen = _SeenSignatures(REMEMBERED_SIGNATURES, secret)
 
     def adopt(self, credentials: Credentials, forward: HandOn) -> None:
-        """Go by these from now on; what is under way is answered with what it came with."""
+        """Use these from now on; a request in progress keeps the credentials it came with."""
         self._credentials = credentials
         self.forward = forward
 
     def render_GET(self, request: Request) -> bytes:
-        """Answer WeChat's check of the URL: the echostr, if the signature is right."""
+        """Answer WeChat's check of the URL with the echostr, if the signature is valid."""
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         try:
             signature.check(self._credentials.token, request.args, self._freshness)
@@ -121,12 +121,12 @@ class Webhook(Resource):
         except signature.Forged as error:
             return self._reject(request, FORBIDDEN, "signature", str(error))
         agent = (request.getHeader(b"user-agent") or b"").decode("ascii", "replace")
-        who = "wxgpt doctor" if agent == "wxgpt doctor" else "WeChat"
-        log.info("{account}: {who} has checked the URL", account=self._account, who=who)
+        caller = "wxgpt doctor" if agent == "wxgpt doctor" else "WeChat"
+        log.info("{account}: {who} checked the URL", account=self._account, who=caller)
         return echo
 
     def render_POST(self, request: Request) -> bytes | int:
-        """Answer one attempt of WeChat's to deliver a message."""
+        """Answer one of WeChat's attempts to deliver a message."""
         assert request.content is not None
         body = request.content.read()
         encrypted = bool(self._credentials.keys)
@@ -140,16 +140,16 @@ class Webhook(Resource):
         except signature.Forged as error:
             return self._reject(request, FORBIDDEN, "signature", str(error))
         except crypto.Undecipherable as error:
-            return self._reject(request, FORBIDDEN, "encryption", str(error), tell=False)
+            return self._reject(request, FORBIDDEN, "encryption", str(error), reveal=False)
         except envelope.Malformed as error:
-            # In safe mode this was decrypted: nothing of it gets out.
-            return self._reject(request, BAD_REQUEST, "malformed", str(error), tell=not encrypted)
+            # In safe mode this was decrypted, so nothing of it may get out.
+            return self._reject(request, BAD_REQUEST, "malformed", str(error), reveal=not encrypted)
         if not self._seen.belongs(signed, user, delivery):
-            why = "the signature came with another message"
+            why = "the signature has already been used for another message"
             return self._reject(request, FORBIDDEN, "replayed", why)
         received = _Received(body, user.openid, source, key, self._credentials)
         exchange = _Exchange(self, request, received)
-        # Whatever goes wrong there: an error status would burn all of WeChat's attempts.
+        # An exception must not escape: an error status would burn all of WeChat's attempts.
         exchange.follow(
             maybeDeferred(self._conversations.attempt, user, delivery, content, sent_at)
         )
@@ -158,7 +158,7 @@ class Webhook(Resource):
     def _open(
         self, request: Request, body: bytes
     ) -> tuple[envelope.Fields, crypto.Key | None, str]:
-        """Return the message, the key that it was encrypted with, and its signature."""
+        """Return the message, the key that it was encrypted with (if any), and its signature."""
         credentials = self._credentials
         if not credentials.keys:
             signed = signature.check(credentials.token, request.args, self._freshness)
@@ -179,11 +179,11 @@ class Webhook(Resource):
             except crypto.Undecipherable:
                 continue
             except envelope.Malformed:
-                break  # what is wrong with it would tell of what was decrypted
+                break  # the error would reveal something of the plaintext
         raise crypto.Undecipherable
 
     def _reject(
-        self, request: Request, status: int, kind: str, why: str, *, tell: bool = True
+        self, request: Request, status: int, kind: str, why: str, *, reveal: bool = True
     ) -> bytes:
         self._rejected(self._account, kind)
         log.warn(
@@ -195,10 +195,10 @@ class Webhook(Resource):
         )
         request.setResponseCode(status)
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
-        return f"{why}\n".encode() if tell else b""
+        return f"{why}\n".encode() if reveal else b""
 
     def _seal(self, reply: str, key: crypto.Key, credentials: Credentials) -> str:
-        """Return `reply` in safe mode, made with what the message came with."""
+        """Return `reply` in safe mode, with the credentials that the message came with."""
         timestamp = str(int(self._freshness.wall()))
         nonce = timestamp[::-1]
         sealed = key.encrypt(reply, credentials.app_id)
@@ -206,14 +206,14 @@ class Webhook(Resource):
         return envelope.encrypted_reply(sealed, signed, timestamp, nonce)
 
     def reply(self, received: _Received, said: RuleReply) -> bytes:
-        """Return the body that carries `said` to WeChat, in answer to what was received."""
+        """Return the response body that carries `said`, in reply to `received`."""
         _, sender, recipient, key, credentials = received
         xml = envelope.reply(sender, recipient, self._freshness.wall(), said)
         return (self._seal(xml, key, credentials) if key is not None else xml).encode()
 
 
 class _Received(NamedTuple):
-    """A message, and the credentials that it came with: a reload may bring others meanwhile."""
+    """A message and the credentials that it came with, which a reload may replace meanwhile."""
 
     body: bytes
     sender: str
@@ -223,7 +223,7 @@ class _Received(NamedTuple):
 
 
 class _Exchange:
-    """One request waiting for what its attempt comes to."""
+    """One request waiting for the outcome of its attempt."""
 
     __slots__ = ("_attempt", "_received", "_request", "_webhook")
 
@@ -234,7 +234,7 @@ class _Exchange:
         self._attempt: Deferred[Result] | None = None
 
     def follow(self, attempt: Deferred[Outcome]) -> None:
-        """Answer the request when `attempt` is decided; cancel that when the peer hangs up."""
+        """Answer the request when `attempt` fires; cancel `attempt` when the peer hangs up."""
         self._attempt = attempt
         attempt.addCallbacks(self._answer, self._fail)
         if self._attempt is not None:
@@ -297,12 +297,12 @@ class _Exchange:
         # the next one a chance.
         if failure.check(WxgptError):
             log.error(
-                "an attempt could not be answered: {error}",
+                "failed to answer an attempt: {error}",
                 error=failure.value,
                 bounded_as="attempt failed",
             )
         elif failure.check(CancelledError) is None:
-            log.failure("an attempt could not be answered", failure, bounded_as="attempt failed")
+            log.failure("failed to answer an attempt", failure, bounded_as="attempt failed")
         if self._attempt is not None:
             self._attempt = None
             self._request.loseConnection()

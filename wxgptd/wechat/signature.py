@@ -1,8 +1,8 @@
-"""Who signed a request: SHA-1 over the sorted token, timestamp and nonce. Pure.
+"""WeChat's request signatures: SHA-1 over the sorted token, timestamp and nonce. Pure.
 
 Source: WeChat's "Access guide" and, for safe mode, "Message encryption and decryption". Sorting
 and joining without separators is ambiguous (digits can move from one field to the next), and
-SHA-1 can be extended; both end with a strict form for each parameter.
+SHA-1 is open to length extension; a strict format for each parameter prevents both.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Forged(WxgptError):
 
 
 def sign(token: str, *parts: str) -> str:
-    """Return the signature over `token` and `parts`, as WeChat makes it."""
+    """Return the signature over `token` and `parts`, as WeChat computes it."""
     joined = "".join(sorted((token, *parts)))
     return sha1(joined.encode(), usedforsecurity=False).hexdigest()
 
@@ -36,7 +36,7 @@ def single(query: Query, name: bytes) -> bytes:
     """Return the parameter `name`.
 
     Raises:
-        Forged: it is missing, or there is more than one.
+        Forged: it is missing or given more than once.
     """
     values = query.get(name, ())
     if len(values) != 1:
@@ -46,19 +46,19 @@ def single(query: Query, name: bytes) -> bytes:
 
 
 class Freshness(NamedTuple):
-    """How far a timestamp may be from the wall clock, in seconds; 0 switches that off."""
+    """How far a timestamp may be from the wall clock, in seconds; 0 disables the check."""
 
     wall: Callable[[], float]
     tolerance_s: float
 
 
 def check(token: str, query: Query, freshness: Freshness, encrypted: str | None = None) -> str:
-    """Check that somebody who knows `token` made this query; return the signature.
+    """Check that the query was signed with `token`; return the signature.
 
     `encrypted` is the Encrypt element in safe mode, which `msg_signature` covers too.
 
     Raises:
-        Forged: nobody did, or too long ago.
+        Forged: it was not, or its timestamp is too far off.
     """
     timestamp = single(query, b"timestamp")
     nonce = single(query, b"nonce")
@@ -77,7 +77,7 @@ def check(token: str, query: Query, freshness: Freshness, encrypted: str | None 
         parts.append(encrypted)
     expected = sign(token, *parts)
     if not hmac.compare_digest(expected.encode(), given):
-        raise Forged("the signature does not match: is the token the one in WeChat's backend?")
+        raise Forged("the signature does not match: compare token with WeChat's backend")
     skew = freshness.wall() - int(timestamp)
     if freshness.tolerance_s and abs(skew) > freshness.tolerance_s:
         direction = "behind" if skew > 0 else "ahead of"

@@ -1,4 +1,4 @@
-// Buttons that copy code or the whole answer, and the way back to the chat.
+// The buttons that copy code or the whole answer, and the one that returns to the chat.
 // ES2017, no module, no dependency: WeChat's browser on Android can be Chromium 78.
 (function () {
   "use strict";
@@ -6,7 +6,7 @@
   const BLOCKS = /^(P|DIV|UL|OL|LI|TABLE|TR|BLOCKQUOTE|H[1-6]|HR)$/;
   document.documentElement.classList.add("scripted");
 
-  // What a reader sees as plain text, fit for a chat: numbers of lists and LaTeX included.
+  // The visible text as plain text for a chat, including list numbers and LaTeX source.
   function textOf(node) {
     if (node.nodeType === 3) return /^\s*\n\s*$/.test(node.data) ? "" : node.data;
     const name = node.nodeName;
@@ -31,7 +31,7 @@
     return textOf(node).replace(/[ \t]+\n/g, "\n").replace(/\n{3,}/g, "\n\n").trim();
   }
 
-  // What is copied as a whole says that it was generated, as the page does.
+  // A copy of the whole answer is labelled as AI-generated, as the page is.
   function labelled(text) {
     const label = document.body.dataset.aiLabel;
     return label ? text + "\n\n" + label : text;
@@ -57,7 +57,7 @@
     if (!copied) throw new Error("not copied");
   }
 
-  function tell(button, text) {
+  function flash(button, text) {
     const before = button.dataset.label || button.textContent || texts.copy;
     button.dataset.label = before;
     button.textContent = text;
@@ -74,13 +74,13 @@
       const code = button.parentNode.querySelector("pre");
       const text = code ? code.textContent : labelled(plain(document.getElementById("answer")));
       copy(text).then(
-        function () { tell(button, texts.copied); },
-        function () { tell(button, texts.copyFailed); }
+        function () { flash(button, texts.copied); },
+        function () { flash(button, texts.copyFailed); }
       );
     }
   });
 
-  // Without a script there is nothing to press, so the buttons of code are made here.
+  // Copying needs a script, so a script adds the buttons to code.
   function equip(within) {
     within.querySelectorAll(".code").forEach(function (code) {
       if (code.lastElementChild.nodeName === "BUTTON") return;

@@ -1,23 +1,23 @@
-// Lets an answer grow on the page: server-sent events, and long-polling where none arrive.
+// Updates the page as the answer grows: server-sent events, or long polling where none arrive.
 // ES2017, no module, no dependency: WeChat's browser on Android can be Chromium 78.
 (function () {
   "use strict";
-  const SILENCE_MS = 4000; // some networks hold server-sent events back for ever
+  const SILENCE_MS = 4000; // some networks buffer server-sent events for ever
   const MAX_WAIT_MS = 8000;
-  const LIFELESS_MS = 30000; // the server says something every 12 seconds; a poll takes 20 at most
+  const LIFELESS_MS = 30000; // the server sends something every 12 s; a poll takes at most 20 s
   const BLOCKS = /^(DIV|P|UL|OL|LI|BLOCKQUOTE|PRE|TABLE|THEAD|TBODY|TR|TD|TH|H[1-6])$/;
   const byId = function (id) { return document.getElementById(id); };
   const answer = byId("answer"), state = byId("state"), status = byId("status");
   const thoughts = byId("thoughts"), thought = thoughts.querySelector("p");
   const base = answer.dataset.live;
   let position = answer.dataset.position;
-  const shown = []; // what the server sent of each block, of those that it did send
+  const shown = []; // the HTML of each block that the server has sent
   let events = Boolean(window.EventSource), heardEver = false;
   let failures = 0, done = false;
-  // One connection at a time: what a former one still brings is not listened to.
+  // One connection at a time: anything that still arrives on an earlier one is ignored.
   let connection = 0, source = null, asking = null, timer = null;
 
-  // What there is to see.
+  // The display.
 
   function show(update) {
     failures = 0;
@@ -42,7 +42,7 @@
     shown.length = count;
     if (window.wxgptd) window.wxgptd.equip(answer);
     mark(update.final);
-    if (!update.final) think(update.thoughts); // the server keeps none, the reader may
+    if (!update.final) think(update.thoughts); // the final update has none: keep what is shown
     position = update.position;
     status.textContent = update.status;
     answer.className = "answer " + update.progress;
@@ -51,7 +51,7 @@
     if (reading) window.scrollTo(0, document.documentElement.scrollHeight);
   }
 
-  // Where the next word will stand: in the last of what is within the last of the last.
+  // Put the cursor where the next word will appear: in the innermost last element.
   function mark(final) {
     const former = answer.querySelector(".cursor");
     if (former) {
@@ -87,8 +87,8 @@
     byId("after").hidden = false;
   }
 
-  // Make the children of `old` those of `fresh`, and touch only what differs: a table that was
-  // scrolled sideways, or a selection, stays.
+  // Make the children of `old` match those of `fresh`, touching only what differs, so that a
+  // selection or the scroll position of a wide table survives.
   function patch(old, fresh) {
     let mine = old.firstChild, theirs = fresh.firstChild;
     while (theirs) {
@@ -99,30 +99,31 @@
         if (mine.nodeType !== 1) {
           if (mine.data !== theirs.data) mine.data = theirs.data;
         } else if (!mine.isEqualNode(theirs)) {
-          attributes(mine, theirs);
+          patchAttributes(mine, theirs);
           patch(mine, theirs);
         }
         mine = mine.nextSibling;
       } else {
-        const gone = mine;
+        const replaced = mine;
         mine = mine.nextSibling;
-        old.replaceChild(theirs, gone);
+        old.replaceChild(theirs, replaced);
       }
       theirs = next;
     }
     while (mine) {
-      const gone = mine;
+      const surplus = mine;
       mine = mine.nextSibling;
-      if (gone.nodeName !== "BUTTON") old.removeChild(gone); // of code, and not from the server
+      if (surplus.nodeName !== "BUTTON") old.removeChild(surplus); // keep copy buttons
     }
   }
 
-  function attributes(old, fresh) {
-    Array.from(old.attributes).forEach(function (one) {
-      if (!fresh.hasAttribute(one.name)) old.removeAttribute(one.name);
+  function patchAttributes(old, fresh) {
+    Array.from(old.attributes).forEach(function (attribute) {
+      if (!fresh.hasAttribute(attribute.name)) old.removeAttribute(attribute.name);
     });
-    Array.from(fresh.attributes).forEach(function (one) {
-      if (old.getAttribute(one.name) !== one.value) old.setAttribute(one.name, one.value);
+    Array.from(fresh.attributes).forEach(function (attribute) {
+      const name = attribute.name, value = attribute.value;
+      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
     });
   }
 
@@ -132,7 +133,7 @@
     elapsed.textContent = elapsed.dataset.pattern.replace("#", String(Math.floor(waited)));
   }, 1000);
 
-  // How it comes here.
+  // The connection.
 
   function close() {
     connection += 1;
@@ -159,7 +160,7 @@
     return base + "/" + kind + "?position=" + encodeURIComponent(position);
   }
 
-  // A network can die without a word: then nothing comes any more, and nobody says so.
+  // A network can die silently: nothing arrives, and no error is reported.
   function watch() {
     clearTimeout(timer);
     timer = setTimeout(again, LIFELESS_MS);
@@ -179,7 +180,7 @@
     source.onerror = function () {
       if (mine !== connection) return;
       close();
-      // A poll also tells why: whether there is nothing any more, or just nobody there.
+      // A poll also shows why: the answer may be gone, or just the server unreachable.
       if (heard) again(); else poll(connection);
     };
   }
@@ -196,7 +197,7 @@
       })
       .then(function (update) {
         if (!update || mine !== connection) return;
-        events = events && heardEver; // where none ever came, none will
+        events = events && heardEver; // where none has ever arrived, none will
         clearTimeout(timer);
         show(update);
         if (!done && mine === connection) timer = setTimeout(connect, 200);
@@ -204,7 +205,7 @@
       .catch(function () { if (mine === connection) again(); });
   }
 
-  // iOS kills streams in the background without a word.
+  // iOS kills streams in the background silently.
   function back() {
     if (document.visibilityState !== "visible" || done) return;
     failures = 0;
