@@ -48,15 +48,15 @@ class Backup(NamedTuple):
 
 
 class NoBackup(WxgptError):
-    """the file is no backup of wxgptd's"""
+    """the file is not a wxgptd backup"""
 
 
 class NoRoom(WxgptError):
-    """there is not enough room for what is in the backup"""
+    """there is not enough room for the contents of the backup"""
 
 
 class NotEmpty(WxgptError):
-    """there is a log already"""
+    """there is already a log"""
 
     exit_status = 2
 
@@ -69,7 +69,7 @@ def backup(state_dir: Path, target: Path, master: bytes) -> Backup:
         FileExistsError: `target` already exists.
     """
     if target.exists():
-        raise FileExistsError(17, "the file exists already", str(target))
+        raise FileExistsError(17, "the file already exists", str(target))
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     fresh = Path(name)
     try:
@@ -128,8 +128,8 @@ def restore(source: Path, state_dir: Path, master: bytes | None) -> Backup:
 
 def _not_empty(log: Path) -> NotEmpty:
     return NotEmpty(
-        f"there is a log in {log} already",
-        hint="restore into an empty directory: move that one away first",
+        f"there is already a log in {log}",
+        hint="restore into an empty directory: move the existing log away first",
     )
 
 
@@ -138,8 +138,8 @@ def _require_no_other_keys(restored: Path, present: Path) -> None:
         same = restored / path.name
         if not same.exists() or same.read_bytes() != path.read_bytes():
             raise NotEmpty(
-                f"there is a key already: {path}",
-                hint="what was made with it is lost without it; move it away if that may be",
+                f"there is already a key: {path}",
+                hint="move it away if you can do without what is encrypted with it",
             )
 
 
@@ -193,12 +193,12 @@ def _look(source: Path, target: Path) -> None:
     for info, _ in _members(source):
         size += info.size
         if info.name == MANIFEST and info.size > MAX_MANIFEST_BYTES:
-            raise NoBackup(f"{source} has a list of files that is too long for a backup")
+            raise NoBackup(f"{source} has a manifest that is too long for a backup")
     free = shutil.disk_usage(target).free
     if size > free:
         raise NoRoom(
-            f"{source} takes {size:,} bytes, and {free:,} are free in {target}",
-            hint="make room, or restore elsewhere: [server] state_dir",
+            f"{source} needs {size:,} bytes, but only {free:,} are free in {target}",
+            hint="free some space, or set [server] state_dir to restore elsewhere",
         )
 
 
@@ -217,7 +217,7 @@ def _members(source: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
             for info in archive:
                 name = info.name
                 if info.type != tarfile.REGTYPE or name in seen or not _NAMES.fullmatch(name):
-                    raise NoBackup(f"{source} has {name} in it, which no backup has")
+                    raise NoBackup(f"{source} contains {name}, which does not belong in a backup")
                 seen.add(name)
                 data = archive.extractfile(info)
                 assert data is not None
@@ -226,11 +226,11 @@ def _members(source: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
             while rest := unpacked.read(CHUNK_BYTES):  # to the end, where the checksum is
                 left += len(rest)
                 if left > MAX_PADDING_BYTES:
-                    raise NoBackup(f"{source} goes on after its last file, as no backup does")
+                    raise NoBackup(f"{source} is not a backup: data follows its last file")
     except (tarfile.TarError, EOFError, ValueError, zlib.error, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise NoBackup(f"{source} is no backup, or not whole: {error}") from None
+        raise NoBackup(f"{source} is not a backup or is incomplete: {error}") from None
 
 
 def _extract(source: Path, target: Path) -> None:
@@ -246,7 +246,7 @@ def _extract(source: Path, target: Path) -> None:
         segments.make_private_directory(target / folder)
         found[info.name] = _write(target / folder / own, data)
     if manifest != found or not any(name.startswith(f"{LOG}/") for name in found):
-        raise NoBackup(f"{source} is no backup, or not whole: its files are not those it lists")
+        raise NoBackup(f"{source} is not a backup or is incomplete: its manifest does not match")
     for directory in target.iterdir():
         segments.sync_directory(directory)
 
@@ -255,7 +255,7 @@ def _manifest(source: Path, data: IO[bytes]) -> dict[str, str]:
     try:
         manifest: dict[str, str] = json.loads(data.read(MAX_MANIFEST_BYTES))
     except ValueError:
-        raise NoBackup(f"{source} is no backup, or not whole: its list of files is none") from None
+        raise NoBackup(f"{source} is not a backup: its manifest is not valid JSON") from None
     return manifest
 
 
@@ -288,7 +288,7 @@ def _read(state_dir: Path, master: bytes | None) -> Backup:
         if not keyring.master_path(state_dir).exists():
             raise NoBackup(
                 "the master key is not in the backup",
-                hint="it was kept elsewhere: name it with [log] master_key before you restore",
+                hint="it was stored elsewhere: set [log] master_key before restoring",
             )
         master = keyring.read_master(keyring.master_path(state_dir))
     log = state_dir / LOG

@@ -271,7 +271,7 @@ def _packed(value: object) -> bytes:
     try:
         packed: bytes = msgpack.packb(value, use_bin_type=True, unicode_errors="surrogatepass")
     except (OverflowError, TypeError, ValueError) as error:
-        raise Unencodable(f"an event cannot be written: {error}") from error
+        raise Unencodable(f"cannot encode an event: {error}") from error
     return packed
 
 
@@ -330,10 +330,10 @@ def _read(entry: Entry, key: UserKey | None) -> tuple[SessionId | None, e.Event]
     tag, version, at, _, _, carried, sealed = entry
     session, *body = unpack(carried)
     if session is None and not isinstance(sealed, Unbound):
-        raise ValueError("does not say its session")
+        raise ValueError("does not name its session")
     missing = [index for index in _DECODE[tag].personal if body[index : index + 1] == [None]]
     if bool(missing) != bool(sealed):
-        raise ValueError("is not whole: what was said is missing, or is not its own")
+        raise ValueError("is inconsistent: its personal fields and encrypted part do not match")
     if missing:
         _fill(entry, key, body, missing)
     return session, build(tag, version, at, body)
@@ -383,7 +383,6 @@ def require(record: AnyRecord) -> Recorded:
 def unreadable(seq: int, tag: int, version: int) -> UnreadableEvent:
     """Return the error for an event that a newer version of wxgptd wrote."""
     return UnreadableEvent(
-        f"event {seq} is of kind {tag} version {version}, "
-        "which this version of wxgptd does not know",
+        f"event {seq} has kind {tag}, version {version}, which this version of wxgptd cannot read",
         hint="a newer wxgptd wrote this log: install that version or a later one",
     )

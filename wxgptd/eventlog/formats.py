@@ -35,7 +35,7 @@ def upgraded(version: int, entries: Packed) -> Sequence[codec.Entry]:
 def _without_session(body: bytes) -> bytes:
     """Prepend nil to a packed array without unpacking it, since this runs millions of times."""
     if not 0x90 <= body[0] < 0x9F:  # a msgpack fixarray; no event had fifteen fields
-        raise ValueError("what an event carries is no array")
+        raise ValueError("the content of an event is not an array")
     return b"%c\xc0%b" % (body[0] + 1, body[1:])
 
 

@@ -151,7 +151,7 @@ def _begun_with(data: bytes, checksum: int) -> int:
 
 def pack_frame(key: int, first_seq: int, count: int, payload: bytes) -> bytes:
     """Return the bytes of a frame."""
-    assert len(payload) <= MAX_PAYLOAD_BYTES, "no reader would take it"
+    assert len(payload) <= MAX_PAYLOAD_BYTES, "too large for any reader"
     head = _HEAD.pack(_FRAME_MAGIC, len(payload), first_seq, count)
     checksum = crc32(payload, crc32(head, key))
     return b"".join((head, _CRC.pack(checksum), payload))

@@ -242,7 +242,7 @@ class Keyring:
         except ValueError:
             raise MasterKeyUnusable(
                 f"the keys in {self.path} were written with another master key",
-                hint="[log] master_key must name the key that the state directory was made with",
+                hint="[log] master_key must name the key that the state directory was created with",
             ) from None
         reference, account, openid, key = msgpack.unpackb(packed, unicode_errors="surrogatepass")
         return UserKey(reference, User(account, openid), key, record)
@@ -270,7 +270,7 @@ def _open(cipher: AESGCM, sealed: bytes, bound: bytes | None = None) -> bytes:
     try:
         return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], bound)
     except (InvalidTag, ValueError):
-        raise ValueError("does not decrypt: it was changed, or is not in its place") from None
+        raise ValueError("does not decrypt: it was modified or moved") from None
 
 
 # The master key.
@@ -289,7 +289,7 @@ def parse_master(text: str, where: str = "[log] master_key") -> bytes:
     if len(key) != KEY_BYTES:
         raise MasterKeyUnusable(
             f"the master key in {where} is not 32 bytes in base64",
-            hint="restore it: what users have said cannot be read with another one",
+            hint="restore it: no other key can read what users said",
         )
     return key
 
@@ -306,9 +306,9 @@ def own_master(state_dir: Path) -> bytes:
     except FileNotFoundError:
         if segments.keyring_path(state_dir).exists():
             raise MasterKeyUnusable(
-                f"the master key {path} is gone: without it nobody can read what users said",
-                hint="restore it from a backup, or name it with [log] master_key; without it, only "
-                "another state directory can be begun with",
+                f"the master key {path} is missing: without it, what users said cannot be read",
+                hint="restore it from a backup, or name it with [log] master_key; "
+                "if it is lost, start with another state directory",
             ) from None
     key = secrets.token_bytes(KEY_BYTES)
     fresh = path.with_name(f"master.{os.getpid()}.new")

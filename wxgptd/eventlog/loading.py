@@ -40,7 +40,7 @@ _UNKNOWN = 0, _NEVER
 
 
 class NotEncrypted(WxgptError):
-    """the log is of an older format"""
+    """the log has an older format"""
 
 
 class UnloadedUser:
@@ -93,8 +93,8 @@ class UnloadedUser:
             return reduce(evolve, (codec.event(one, self.key) for one in self.entries), begin)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise reader.LogDamaged(
-                f"what user {self.reference} said cannot be read: {error}",
-                hint="`wxgpt log verify` says where it is, `wxgpt log repair` leaves it out",
+                f"the events of user {self.reference} cannot be read: {error}",
+                hint="`wxgpt log verify` finds the damage, `wxgpt log repair` leaves it out",
             ) from error
 
     def frozen(self, capture: Capture) -> snapshots.FrozenUser:
@@ -170,8 +170,8 @@ class Index:
             if previous != unloaded.version:
                 seq = first_seq + entries.index(entry)
                 raise Inconsistent(
-                    f"event {seq} rests on version {previous} of its user, "
-                    f"but {unloaded.version} events of that user came before"
+                    f"event {seq} expects version {previous} of its user, "
+                    f"but the user is at version {unloaded.version}"
                 )
             unloaded.version = previous + 1
             unloaded.entries.append(entry)
@@ -212,7 +212,7 @@ class Index:
                 f"the keys of {missing} user{'s' if missing > 1 else ''} are not in the keyring, "
                 f"{self._keys.path.parent.name}/{self._keys.path.name}",
                 hint="restore that file from a backup; without one, `wxgpt log repair` "
-                "gives these users up",
+                "marks these users as erased",
             )
         return found
 
@@ -301,7 +301,7 @@ def _read(directory: Path, index: Index, after: int) -> int:
             f"the log in {directory} ends with event {(due or 1) - 1}, "
             f"but there is a snapshot of event {after}",
             hint="segments are missing: restore them, or a backup; without either, "
-            "`wxgpt log repair` goes on from the snapshot",
+            "`wxgpt log repair` continues from the snapshot",
         )
     return (due or 1) - 1
 
@@ -313,9 +313,9 @@ def _read_segment(path: Path, index: Index, after: int, *, last: bool) -> int:
             return segments.first_seq_of(path)
         if header.version == framing.PLAIN_VERSION:
             raise NotEncrypted(
-                f"the log in {path.parent} is from before what users say was encrypted",
-                hint="start this version of wxgptd once, which encrypts it; to keep what it was, "
-                "copy the state directory before, with the daemon stopped",
+                f"the log in {path.parent} has an older format without encryption",
+                hint="start this version of wxgptd once, which encrypts it; to keep the old log, "
+                "stop the daemon and copy the state directory first",
             )
         walk = framing.Walk(data, header)
         for frame in walk:

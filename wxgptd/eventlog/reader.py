@@ -29,7 +29,7 @@ class LogDamaged(WxgptError):
 
 
 class Dropped(WxgptError):
-    """a segment is there no more that was there just now"""
+    """a segment was dropped while the log was being read"""
 
 
 def damaged(path: Path, offset: int, why: str) -> LogDamaged:
@@ -37,7 +37,7 @@ def damaged(path: Path, offset: int, why: str) -> LogDamaged:
     return LogDamaged(
         f"the event log is damaged: {path.name} at byte {offset}: {why}",
         hint="nothing was changed; `wxgpt log verify` lists all damage, `wxgpt log repair` saves "
-        "every commit that is whole (--dry-run says which); a backup may have more",
+        "every intact commit (--dry-run shows which); a backup may have more",
         offset=offset,
         why=why,
     )
@@ -106,7 +106,7 @@ def raw_entries_of(path: Path, frame: framing.Frame) -> Packed:
     try:
         entries = codec.unpack(frame.payload)
         if len(entries) != frame.count:
-            raise ValueError(f"{frame.count} events announced, {len(entries)} found")
+            raise ValueError(f"event count is {frame.count}, but {len(entries)} found")
     except (ValueError, TypeError) as error:
         raise unreadable(path, frame, error) from error
     return entries
@@ -169,10 +169,10 @@ def read_header(path: Path, data: memoryview, *, last: bool) -> framing.Header |
         # A header is synced before the first frame is written, so nothing can follow it.
         if last and len(data) <= framing.HEADER_BYTES:
             return None
-        raise damaged(path, 0, "the segment's header does not check")
+        raise damaged(path, 0, "the segment's header is invalid")
     require_format(path, header)
     if header.first_seq != segments.first_seq_of(path):
-        raise damaged(path, 0, f"the name does not fit the first event, {header.first_seq}")
+        raise damaged(path, 0, f"the name does not match the first event, {header.first_seq}")
     return header
 
 
@@ -184,8 +184,8 @@ def require_format(path: Path, header: framing.Header) -> None:
     """
     if not framing.PLAIN_VERSION <= header.version <= framing.FORMAT_VERSION:
         raise LogDamaged(
-            f"{path.name} is written in format {header.version}, "
-            f"this wxgptd reads formats up to {framing.FORMAT_VERSION}",
+            f"{path.name} has format {header.version}, "
+            f"but this wxgptd only reads formats up to {framing.FORMAT_VERSION}",
             hint="a newer wxgptd wrote this log: install that version or a later one",
         )
 
@@ -204,7 +204,7 @@ def require_tail(path: Path, tail: framing.Tail, *, last: bool) -> int:
         case framing.Damaged():
             raise damaged(path, tail.end, tail.why)
         case _:
-            raise damaged(path, tail.end, "the segment ends early, and another one follows")
+            raise damaged(path, tail.end, "the segment ends early, but another one follows")
 
 
 def newest_seq(directory: Path) -> int:
@@ -254,8 +254,8 @@ class mapped:  # noqa: N801 (a context manager that reads as a word)
             return self._read()
         except FileNotFoundError:
             raise Dropped(
-                f"{self._path.name} was dropped while the log was read",
-                hint="old segments go when a snapshot has them; try again",
+                f"{self._path.name} was dropped while the log was being read",
+                hint="old segments are dropped once a snapshot covers them; try again",
             ) from None
 
     def _read(self) -> memoryview:

@@ -39,7 +39,7 @@ from wxgptd.eventlog import (
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.ports.record import AnyRecord, Hidden, Recorded
 
-_NO_HEADER = "its header does not check"
+_NO_HEADER = "its header is invalid"
 
 PutAside = Callable[[Recorded, str], None]
 """Called with an event that is intact but cannot be kept, and the reason."""
@@ -84,7 +84,7 @@ class Plan:
 
 
 class NothingToSave(WxgptError):
-    """there is no event in this log that could be saved"""
+    """no event in this log can be saved"""
 
     exit_status = 5
 
@@ -127,7 +127,7 @@ def repair(directory: Path, aside: Path, keys: Keyring, segment_bytes: int) -> P
     found.kept = whole.write(fresh, salvage.entries(), segment_bytes, found.begins_at)
     if not found.kept and salvage.snapshot is None:
         shutil.rmtree(fresh)
-        raise NothingToSave(f"not one event of {directory} can be saved")
+        raise NothingToSave(f"no event in {directory} can be saved")
     if salvage.snapshot is not None:
         name = segments.snapshot_name(salvage.snapshot.last_seq)
         segments.write_durably(fresh / name, (directory / name).read_bytes())
@@ -321,7 +321,7 @@ def _frames(
                     found.torn = len(data) - position
                     return
                 end = len(data) if after is None else after
-                found.gaps.append(Gap(path.name, position, end - position, "no frame that checks"))
+                found.gaps.append(Gap(path.name, position, end - position, "no valid frame"))
                 position = end
 
 

@@ -135,13 +135,13 @@ def make_private_directory(path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StateDirectoryUnusable(
-            f"cannot make the directory {path}: {error.strerror}",
-            hint="set [server] state_dir to a directory that the daemon's user may write in",
+            f"cannot create the directory {path}: {error.strerror}",
+            hint="set [server] state_dir to a directory that the daemon's user can write to",
         ) from error
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         raise StateDirectoryUnusable(
-            f"the directory {path} is not writable for this user",
-            hint="run as the user that owns it, or set [server] state_dir to another one",
+            f"the directory {path} is not writable by this user",
+            hint="run as the user that owns it, or set [server] state_dir to another directory",
         )
 
 
@@ -158,7 +158,7 @@ class StateLock:
             os.close(self._descriptor)
             raise StateDirectoryLocked(
                 f"another wxgptd (process {holder or 'unknown'}) is using {state_dir}",
-                hint="stop that one first, or give this one a [server] state_dir of its own",
+                hint="stop that process first, or give this one its own [server] state_dir",
             ) from None
         os.ftruncate(self._descriptor, 0)
         with contextlib.suppress(OSError):  # for people to read; a full disk has no room for it

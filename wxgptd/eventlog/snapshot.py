@@ -174,7 +174,7 @@ def require(directory: Path, last_seq: int, keys: Keyring) -> None:
     try:
         read(directory / segments.snapshot_name(last_seq), keys)
     except (ValueError, TypeError) as error:
-        raise OSError(errno.EIO, f"what was written cannot be read: {error}") from error
+        raise OSError(errno.EIO, f"the new snapshot cannot be read: {error}") from error
 
 
 def read(path: Path, keys: Keyring) -> Snapshot:
@@ -187,16 +187,16 @@ def read(path: Path, keys: Keyring) -> Snapshot:
     data = memoryview(path.read_bytes())
     header = framing.unpack_header(data, MAGIC)
     if header is None or header.first_seq != segments.last_seq_of(path) + 1:
-        raise ValueError("its header does not check")
+        raise ValueError("its header is invalid")
     if header.version != FORMAT_VERSION:
-        raise ValueError(f"it is of format {header.version}")
+        raise ValueError(f"it has format {header.version}")
     walk = framing.Walk(data, header, expected=1)
     elements = [element for frame in walk for element in codec.unpack(frame.payload)]
     if not isinstance(walk.tail, framing.Sealed) or not elements:
         raise ValueError(f"it is damaged at byte {walk.tail.end}")
     (version, sealed), *users = elements
     if version != freezing.STATE_VERSION:
-        raise ValueError(f"its states are of version {version}")
+        raise ValueError(f"its states have version {version}")
     notes = msgpack.unpackb(keys.open(sealed), use_list=False, strict_map_key=False)
     return Snapshot(
         header.first_seq - 1, header.created, notes, [FrozenUser(*one) for one in users]

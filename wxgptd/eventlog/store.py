@@ -36,7 +36,7 @@ MAX_WAITING = 20_000
 
 
 class StoreUnavailable(WxgptError):
-    """the event log cannot be written any more"""
+    """the event log can no longer be written"""
 
     exit_status = 75
 
@@ -295,5 +295,5 @@ def _unavailable(error: Exception) -> StoreUnavailable:
     why = getattr(error, "strerror", None) or repr(error)
     return StoreUnavailable(
         f"the event log cannot be written: {why}",
-        hint="check the disk and its free space; the daemon recovers when it is started again",
+        hint="check the disk and its free space, then restart the daemon, which recovers the log",
     )

@@ -139,7 +139,7 @@ def damage_before(directory: Path, seq: int) -> Sequence[str]:
         if first > seq:
             break
         if due and first != due:
-            found.append(f"event {due} expected before {path.name}")
+            found.append(f"{path.name}: event {due} expected, {first} found")
         due = 0
         try:
             with reader.mapped(path) as data:
