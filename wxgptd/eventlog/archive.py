@@ -82,12 +82,12 @@ def backup(state_dir: Path, target: Path, master: bytes) -> Backup:
                 _add(archive, MANIFEST, json.dumps(manifest).encode())
             file.flush()
             os.fsync(file.fileno())
-        found = _verified(fresh, target.parent, master)
+        contents = _verify(fresh, target.parent, master)
         os.link(fresh, target)  # fails if one has appeared since
         segments.sync_directory(target.parent)
     finally:
         fresh.unlink(missing_ok=True)
-    return found
+    return contents
 
 
 def restore(source: Path, state_dir: Path, master: bytes | None) -> Backup:
@@ -113,7 +113,7 @@ def restore(source: Path, state_dir: Path, master: bytes | None) -> Backup:
         segments.make_private_directory(fresh)
         try:
             _extract(source, fresh)
-            found = _read(fresh, master)
+            contents = _read(fresh, master)
             segments.make_private_directory(state_dir / KEYS)
             _require_no_other_keys(fresh / KEYS, state_dir / KEYS)
             for key in (fresh / KEYS).iterdir() if (fresh / KEYS).exists() else ():
@@ -123,7 +123,7 @@ def restore(source: Path, state_dir: Path, master: bytes | None) -> Backup:
             whole.place(fresh / LOG, log)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-    return found
+    return contents
 
 
 def _not_empty(log: Path) -> NotEmpty:
@@ -155,7 +155,8 @@ def _contents(state_dir: Path) -> Iterator[tuple[str, bytes]]:
     paths = segments.list_segments(log)
     for path in paths:
         with contextlib.suppress(reader.Dropped), reader.mapped(path) as data:
-            yield f"{LOG}/{path.name}", bytes(data[: _whole(path, data, last=path == paths[-1])])
+            end = _complete_bytes(path, data, last=path == paths[-1])
+            yield f"{LOG}/{path.name}", bytes(data[:end])
     # Include the keys added while we read, and those deleted: what we have read needs both.
     after = ring.read_bytes() if ring.exists() else b""
     yield f"{KEYS}/{ring.name}", keyring.joined(before, after)
@@ -165,7 +166,7 @@ def _contents(state_dir: Path) -> Iterator[tuple[str, bytes]]:
             yield f"{KEYS}/{name}", path.read_bytes()
 
 
-def _whole(path: Path, data: memoryview, *, last: bool) -> int:
+def _complete_bytes(path: Path, data: memoryview, *, last: bool) -> int:
     """Return how many bytes of a segment are complete commits."""
     header = reader.read_header(path, data, last=last)
     if header is None:
@@ -182,7 +183,7 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     archive.addfile(info, io.BytesIO(data))
 
 
-def _look(source: Path, target: Path) -> None:
+def _check(source: Path, target: Path) -> None:
     """Check that `source` looks like a backup and that there is room for its contents.
 
     Raises:
@@ -222,10 +223,10 @@ def _members(source: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
                 data = archive.extractfile(info)
                 assert data is not None
                 yield info, data
-            left = 0
+            padding = 0
             while rest := unpacked.read(CHUNK_BYTES):  # to the end, where the checksum is
-                left += len(rest)
-                if left > MAX_PADDING_BYTES:
+                padding += len(rest)
+                if padding > MAX_PADDING_BYTES:
                     raise NoBackup(f"{source} is not a backup: data follows its last file")
     except (tarfile.TarError, EOFError, ValueError, zlib.error, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -235,17 +236,17 @@ def _members(source: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
 
 def _extract(source: Path, target: Path) -> None:
     """Extract the files of a backup, durably; reject any file that is not ours."""
-    _look(source, target)
-    found: dict[str, str] = {}
+    _check(source, target)
+    digests: dict[str, str] = {}
     manifest: dict[str, str] | None = None
     for info, data in _members(source):
         if info.name == MANIFEST:
             manifest = _manifest(source, data)
             continue
-        folder, _, own = info.name.partition("/")
+        folder, _, file_name = info.name.partition("/")
         segments.make_private_directory(target / folder)
-        found[info.name] = _write(target / folder / own, data)
-    if manifest != found or not any(name.startswith(f"{LOG}/") for name in found):
+        digests[info.name] = _write(target / folder / file_name, data)
+    if manifest != digests or not any(name.startswith(f"{LOG}/") for name in digests):
         raise NoBackup(f"{source} is not a backup or is incomplete: its manifest does not match")
     for directory in target.iterdir():
         segments.sync_directory(directory)
@@ -272,7 +273,7 @@ def _write(path: Path, data: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _verified(archive: Path, beside: Path, master: bytes) -> Backup:
+def _verify(archive: Path, beside: Path, master: bytes) -> Backup:
     """Read a backup as a restore would; return its contents."""
     trial = Path(tempfile.mkdtemp(prefix=f"{archive.name}.", dir=beside))
     try:

@@ -133,14 +133,14 @@ _AS_IS = (str, bytes, int, float, bool, bool | None)
 
 def _builder(event: type[e.Event], types: Packed) -> Callable[[float, Packed], e.Event]:
     """Return a function that builds an event from its time and its body."""
-    read = [(index, reader) for index, kind in enumerate(types) if (reader := _reader(kind))]
-    if not read:
+    readers = [(index, reader) for index, kind in enumerate(types) if (reader := _reader(kind))]
+    if not readers:
         return lambda at, body: event(at, *body)
 
     def build(at: float, body: Packed) -> e.Event:
         values = list(body)
-        for index, value in read:
-            values[index] = value(values[index])
+        for index, convert in readers:
+            values[index] = convert(values[index])
         return event(at, *values)
 
     return build
@@ -177,7 +177,7 @@ _DECODE = {
     for kind in _KINDS
 }
 
-_UNKNOWN = {
+_PLACEHOLDERS = {
     (kind.tag, index): b""
     for kind in _KINDS
     for index, of in enumerate(FIELDS[kind.event.__name__].values())
@@ -227,8 +227,10 @@ def _entry(
     kind = _ENCODE[type(event)]
     body = kind.body(event)
     sealed = b""
-    if key is not None and kind.personal and (said := [body[i] for i in kind.personal if body[i]]):
-        sealed = key.seal(_packed(said), _place(reference, previous, kind.tag, kind.version))
+    if key is not None and kind.personal and (plain := [body[i] for i in kind.personal if body[i]]):
+        sealed = key.seal(
+            _packed(plain), _associated_data(reference, previous, kind.tag, kind.version)
+        )
         body = [
             None if value and index in kind.personal else value for index, value in enumerate(body)
         ]
@@ -250,20 +252,24 @@ def moved(entry: Entry, previous: int, session: SessionId, key: UserKey | None) 
     if sealed:
         sealed = LOST
         if key is not None and entry[-1] != LOST:
-            sealed = key.seal(_opened(entry, key), _place(reference, previous, tag, version))
+            sealed = key.seal(
+                _decrypt(entry, key), _associated_data(reference, previous, tag, version)
+            )
     return tag, version, at, reference, previous, _packed((session, *body)), sealed
 
 
-def _place(reference: str, previous: int, tag: int, version: int) -> bytes:
+def _associated_data(reference: str, previous: int, tag: int, version: int) -> bytes:
     """Return the associated data that binds an event's encrypted part to its place."""
     return f"{reference}:{previous}:{tag}:{version}".encode("utf-8", "surrogatepass")
 
 
-def _opened(entry: Entry, key: UserKey) -> bytes:
+def _decrypt(entry: Entry, key: UserKey) -> bytes:
     tag, version, _, reference, previous, _, sealed = entry
     # The segment's format decides, not the entry itself, which could have been modified.
     is_bound = not isinstance(sealed, Unbound)
-    return key.open(sealed, _place(reference, previous, tag, version) if is_bound else None)
+    return key.open(
+        sealed, _associated_data(reference, previous, tag, version) if is_bound else None
+    )
 
 
 def _packed(value: object) -> bytes:
@@ -309,12 +315,12 @@ def decode(seq: int, entry: Entry, keys: Keyring | None) -> AnyRecord:
         session = unpack(carried)[0] or NO_SESSION
         return RecordedUnreadable(seq, user, session, previous, Unreadable(at, tag, version))
     try:
-        session, what = _read(entry, key)
+        session, decoded = _read(entry, key)
     except KeyError as error:
         raise ValueError(f"event {seq} has an unknown value: {error}") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"event {seq} {error}") from error
-    return Recorded(seq, user, session or NO_SESSION, previous, what, hidden)
+    return Recorded(seq, user, session or NO_SESSION, previous, decoded, hidden)
 
 
 def event(entry: Entry, key: UserKey | None) -> e.Event:
@@ -342,21 +348,21 @@ def _read(entry: Entry, key: UserKey | None) -> tuple[SessionId | None, e.Event]
 def _fill(entry: Entry, key: UserKey | None, body: list[object], missing: list[int]) -> None:
     """Put the decrypted values into their places, or placeholders if there is no key."""
     if key is None or entry[-1] == LOST:
-        said: Packed = [_UNKNOWN.get((entry[0], index), "") for index in missing]
+        personal: Packed = [_PLACEHOLDERS.get((entry[0], index), "") for index in missing]
     else:
-        said = unpack(_opened(entry, key))
-    for index, value in zip(missing, said, strict=True):
+        personal = unpack(_decrypt(entry, key))
+    for index, value in zip(missing, personal, strict=True):
         body[index] = value
 
 
 def build(tag: int, version: int, at: float, body: Packed) -> e.Event:
     """Return the event of kind `tag` with that body."""
-    known = _DECODE[tag]
-    if version != known.version:
-        body = upcast(tag, version, known.version, body)
-    if len(body) != known.fields:
-        raise ValueError(f"has {len(body)} fields, not {known.fields}")
-    return known.build(at, body)
+    decoding = _DECODE[tag]
+    if version != decoding.version:
+        body = upcast(tag, version, decoding.version, body)
+    if len(body) != decoding.fields:
+        raise ValueError(f"has {len(body)} fields, not {decoding.fields}")
+    return decoding.build(at, body)
 
 
 def is_known(tag: int, version: int) -> bool:

@@ -72,9 +72,9 @@ class Follower:
         paths = segments.list_segments(self._directory)
         if self._begin < 0:
             self._begin = reader.begin_for(paths, self._after)
-        wanted = self._due or self._begin + 1
+        next_seq = self._due or self._begin + 1
         for path in reversed(paths):
-            if segments.first_seq_of(path) <= wanted:
+            if segments.first_seq_of(path) <= next_seq:
                 break
         else:
             if not paths:

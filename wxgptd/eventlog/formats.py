@@ -78,9 +78,9 @@ class Sessions:
             case Unreadable():
                 return NO_SESSION
             case _:
-                return self._of_what_it_is_about(user, event)
+                return self._session_of_its_delivery(user, event)
 
-    def _of_what_it_is_about(self, user: User, event: e.Event) -> SessionId:
+    def _session_of_its_delivery(self, user: User, event: e.Event) -> SessionId:
         delivery = getattr(event, "delivery", None)
         if delivery is None:
             question = getattr(event, "question", None)

@@ -104,9 +104,9 @@ def unpack_header(data: bytes | memoryview, magic: bytes = LOG_MAGIC) -> Header 
     """
     if len(data) < HEADER_BYTES:
         return None
-    found, version, _, first_seq, created_ms, key = _HEADER.unpack_from(data)
+    found_magic, version, _, first_seq, created_ms, key = _HEADER.unpack_from(data)
     (checksum,) = _CRC.unpack_from(data, _HEADER.size)
-    if found != magic or checksum != crc32(data[: _HEADER.size]):
+    if found_magic != magic or checksum != crc32(data[: _HEADER.size]):
         return None
     return Header(first_seq, created_ms / 1000, key, version)
 
@@ -117,9 +117,9 @@ def key_of(data: memoryview) -> int | None:
     Candidates are the key in the header and the initial value of each frame's checksum (a CRC can
     be run backwards). A candidate is accepted if another frame is valid with it.
     """
-    said = int(_HEADER.unpack_from(data)[-1])
-    if next_valid(data, said, HEADER_BYTES) is not None:
-        return said
+    header_key = int(_HEADER.unpack_from(data)[-1])
+    if next_valid(data, header_key, HEADER_BYTES) is not None:
+        return header_key
     haystack = bytes(data)
     at = haystack.find(_FRAME_MAGIC, HEADER_BYTES)
     while at >= 0:
@@ -129,9 +129,11 @@ def key_of(data: memoryview) -> int | None:
             end = at + HEAD_BYTES + length
             if end <= len(haystack):
                 (checksum,) = _CRC.unpack_from(head, _HEAD.size)
-                begun = _begun_with(head[: _HEAD.size] + haystack[at + HEAD_BYTES : end], checksum)
-                if next_valid(data, begun, end) is not None:
-                    return begun
+                candidate = _initial_crc(
+                    head[: _HEAD.size] + haystack[at + HEAD_BYTES : end], checksum
+                )
+                if next_valid(data, candidate, end) is not None:
+                    return candidate
         at = haystack.find(_FRAME_MAGIC, at + 1)
     return None
 
@@ -140,7 +142,7 @@ _CRC_TABLE = [crc32(bytes([n]), 0xFFFFFFFF) ^ 0xFFFFFFFF for n in range(256)]
 _CRC_INDEX = {value >> 24: n for n, value in enumerate(_CRC_TABLE)}
 
 
-def _begun_with(data: bytes, checksum: int) -> int:
+def _initial_crc(data: bytes, checksum: int) -> int:
     """Return the initial value with which the CRC-32 of `data` is `checksum`."""
     register = checksum ^ 0xFFFFFFFF
     for byte in reversed(data):
@@ -177,19 +179,19 @@ def frames(
     """
     position, due = start, header.first_seq if expected is None else expected
     while position < len(data):
-        found = unpack(data, header.key, position)
-        match found:
+        part = unpack(data, header.key, position)
+        match part:
             case None:
                 if any_valid_after(data, header.key, position + 1):
                     return Damaged(position, due, "checksum does not match")
                 return Torn(position, due)
-            case Frame() if found.first_seq == due:
-                yield found
-                position, due = found.end, due + found.count
-            case Sealed() if found.next_seq == due:
-                if found.end != len(data):
-                    return Damaged(found.end, due, "bytes follow the footer")
-                return found
+            case Frame() if part.first_seq == due:
+                yield part
+                position, due = part.end, due + part.count
+            case Sealed() if part.next_seq == due:
+                if part.end != len(data):
+                    return Damaged(part.end, due, "bytes follow the footer")
+                return part
             case Frame(first_seq=wrong) | Sealed(next_seq=wrong):
                 return Damaged(position, due, f"event {due} expected, {wrong} found")
     return Unsealed(position, due)

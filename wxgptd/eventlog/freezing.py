@@ -33,7 +33,7 @@ _PENDING = Pending()
 
 def freeze(state: UserState) -> bytes:
     """Return the bytes of `state`."""
-    packed: bytes = msgpack.packb(state, default=_nothing, unicode_errors="surrogatepass")
+    packed: bytes = msgpack.packb(state, default=_pack_pending, unicode_errors="surrogatepass")
     return packed
 
 
@@ -43,7 +43,7 @@ def thaw(frozen: bytes) -> UserState:
     return _state(UserState(*values))
 
 
-def _nothing(value: object) -> None:
+def _pack_pending(value: object) -> None:
     assert isinstance(value, Pending), value
 
 

@@ -39,7 +39,7 @@ _NONCE_BYTES = 12
 _HEAD = b"WXGPTKEY\x00\x01"
 _MAGIC = b"WXKY"
 _RECORD = struct.Struct(">4sII")
-_NOBODY = User(AccountName(""), OpenId(""))
+_NO_USER = User(AccountName(""), OpenId(""))
 
 
 class MasterKeyUnusable(WxgptError):
@@ -103,17 +103,17 @@ class Keyring:
         """Read the file again if it has changed; return whether it had."""
         try:
             with self.path.open("rb") as file:
-                found = os.fstat(file.fileno())
-                seen = (found.st_ino, found.st_size, found.st_mtime_ns)
-                if seen == self._seen:
+                status = os.fstat(file.fileno())
+                identity = (status.st_ino, status.st_size, status.st_mtime_ns)
+                if identity == self._seen:
                     return False
                 data = file.read()
         except FileNotFoundError:
             return False
-        self._seen = seen
+        self._seen = identity
         self._by_reference, self._of_user = {}, {}
         for key in self._read(data):
-            self._note(key)
+            self._add(key)
         return True
 
     def find(self, reference: str) -> UserKey | None:
@@ -129,7 +129,7 @@ class Keyring:
         reference = f"{user.account}:{secrets.token_hex(8)}"
         key = UserKey(reference, user, secrets.token_bytes(KEY_BYTES))
         key.record = self._record(key)
-        self._note(key)
+        self._add(key)
         return key
 
     def keep(self, references: Container[str]) -> None:
@@ -141,7 +141,7 @@ class Keyring:
         kept = [key for key in self._by_reference.values() if key.reference in references]
         self._by_reference, self._of_user = {}, {}
         for key in kept:
-            self._note(key)
+            self._add(key)
 
     def forget(self, key: UserKey) -> None:
         """Stop using `key` for its user's new events; it still decrypts."""
@@ -173,8 +173,8 @@ class Keyring:
 
     def _record(self, key: UserKey) -> bytes:
         user = key.user
-        said = (key.reference, user.account, user.openid, key.key)
-        packed: bytes = msgpack.packb(said, unicode_errors="surrogatepass")
+        fields = (key.reference, user.account, user.openid, key.key)
+        packed: bytes = msgpack.packb(fields, unicode_errors="surrogatepass")
         payload = _seal(self._master, packed)
         return _RECORD.pack(_MAGIC, len(payload), crc32(payload)) + payload
 
@@ -196,9 +196,9 @@ class Keyring:
         Raises:
             OSError: the disk is full, or the file system does not allow it; nothing has changed.
         """
-        gone = frozenset(without)
-        kept = [key for key in list(self._by_reference.values()) if key.reference not in gone]
-        head = _HEAD + self._record(UserKey("", _NOBODY, b""))
+        deleted = frozenset(without)
+        kept = [key for key in list(self._by_reference.values()) if key.reference not in deleted]
+        head = _HEAD + self._record(UserKey("", _NO_USER, b""))
         fresh = self.path.with_name(f"{self.path.name}.new")
         try:
             segments.write_durably(fresh, b"".join((head, *(key.record for key in kept))))
@@ -207,7 +207,7 @@ class Keyring:
             raise
         fresh.rename(self.path)
         segments.sync_directory(self.path.parent)
-        for reference in gone:
+        for reference in deleted:
             if (key := self._by_reference.get(reference)) is not None:
                 self.drop(key)
         self.is_whole = True
@@ -215,7 +215,7 @@ class Keyring:
     def __len__(self) -> int:
         return len(self._by_reference)
 
-    def _note(self, key: UserKey) -> None:
+    def _add(self, key: UserKey) -> None:
         self._by_reference[key.reference] = key
         self._of_user[key.user] = key
 

@@ -90,7 +90,7 @@ class UnloadedUser:
         try:
             if self.snapshot is not None and self.snapshot.frozen and self.key is not None:
                 begin = freezing.thaw(self.key.open(self.snapshot.frozen))
-            return reduce(evolve, (codec.event(one, self.key) for one in self.entries), begin)
+            return reduce(evolve, (codec.event(entry, self.key) for entry in self.entries), begin)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise reader.LogDamaged(
                 f"the events of user {self.reference} cannot be read: {error}",
@@ -120,10 +120,10 @@ class Index:
 
     def __init__(self, keys: Keyring, since: Mapping[type[e.Event], float]) -> None:
         self._keys = keys
-        wanted = {codec.TAGS[kind]: at for kind, at in since.items()}
-        wanted[_ERASED] = 0.0
+        from_times = {codec.TAGS[kind]: at for kind, at in since.items()}
+        from_times[_ERASED] = 0.0
         self._since = {
-            tag: (version, wanted.get(tag, _NEVER)) for tag, version in codec.VERSIONS.items()
+            tag: (version, from_times.get(tag, _NEVER)) for tag, version in codec.VERSIONS.items()
         }
         self._users: dict[str, UnloadedUser] = {}
         self._recent: list[tuple[UnloadedUser, e.Event]] = []
@@ -149,9 +149,9 @@ class Index:
 
     def begin_with(self, snapshot: snapshots.Snapshot) -> None:
         """Start with the users of a snapshot."""
-        for one in snapshot.users:
-            unloaded = self._meet(one.reference)
-            unloaded.version, unloaded.snapshot = one.version, one
+        for user in snapshot.users:
+            unloaded = self._add_user(user.reference)
+            unloaded.version, unloaded.snapshot = user.version, user
 
     def take(self, first_seq: int, entries: Sequence[codec.Entry], after: int = 0) -> None:
         """Add the events of a commit group that come after number `after`.
@@ -166,7 +166,7 @@ class Index:
         users, since = self._users, self._since
         for entry in entries:  # runs millions of times: most of a start is spent here
             tag, version, at, reference, previous, _, _ = entry
-            unloaded = users.get(reference) or self._meet(reference)
+            unloaded = users.get(reference) or self._add_user(reference)
             if previous != unloaded.version:
                 seq = first_seq + entries.index(entry)
                 raise Inconsistent(
@@ -175,17 +175,17 @@ class Index:
                 )
             unloaded.version = previous + 1
             unloaded.entries.append(entry)
-            known, from_at = since.get(tag, _UNKNOWN)
-            if version > known:
+            newest, from_at = since.get(tag, _UNKNOWN)
+            if version > newest:
                 raise codec.unreadable(first_seq + entries.index(entry), tag, version)
             if at >= from_at:
-                self._note(unloaded, entry)
+                self._note_event(unloaded, entry)
 
-    def _meet(self, reference: str) -> UnloadedUser:
+    def _add_user(self, reference: str) -> UnloadedUser:
         unloaded = self._users[reference] = UnloadedUser(reference, self._keys.find(reference))
         return unloaded
 
-    def _note(self, unloaded: UnloadedUser, entry: codec.Entry) -> None:
+    def _note_event(self, unloaded: UnloadedUser, entry: codec.Entry) -> None:
         if entry[0] == _ERASED:
             self.erased.add(unloaded.reference)
         else:
@@ -201,12 +201,12 @@ class Index:
             if unloaded.key is None and unloaded.reference not in self.erased:
                 self._keys.refresh()  # it may be newer than our copy of the keys
                 unloaded.key = self._keys.find(unloaded.reference)
-        found = {
+        users = {
             unloaded.key.user: unloaded
             for reference, unloaded in self._users.items()
             if unloaded.key is not None and reference not in self.erased
         }
-        missing = len(self._users) - len(self.erased) - len(found)
+        missing = len(self._users) - len(self.erased) - len(users)
         if missing:
             raise reader.LogDamaged(
                 f"the keys of {missing} user{'s' if missing > 1 else ''} are not in the keyring, "
@@ -214,7 +214,7 @@ class Index:
                 hint="restore that file from a backup; without one, `wxgpt log repair` "
                 "marks these users as erased",
             )
-        return found
+        return users
 
 
 class Found(NamedTuple):
@@ -248,8 +248,8 @@ def load(
         UnreadableEvent: a newer wxgptd wrote an event.
         Inconsistent: an event does not follow its user's previous event.
     """
-    find = _first_needed if everything else snapshots.newest
-    snapshot, skipped = find(directory, keys)
+    choose = _first_needed if everything else snapshots.newest
+    snapshot, skipped = choose(directory, keys)
     index = Index(keys, since)
     if snapshot is not None:
         index.begin_with(snapshot)
@@ -266,8 +266,8 @@ def load(
         skipped=[f"{path.name}: {why}" for path, why in skipped.items()],
         stale=bool(index.erased) and bool(segments.list_snapshots(directory)),
     )
-    still_there = [one for one in index.erased if keys.find(one) is not None]
-    return Found(loaded, still_there, index.references, skipped.keys())
+    undeleted = [reference for reference in index.erased if keys.find(reference) is not None]
+    return Found(loaded, undeleted, index.references, skipped.keys())
 
 
 def _first_needed(directory: Path, keys: Keyring) -> snapshots.Newest:
@@ -329,15 +329,15 @@ def _read_segment(path: Path, index: Index, after: int, *, last: bool) -> int:
 
 def states(snapshot: snapshots.Snapshot, keys: Keyring) -> dict[str, UserState]:
     """Return the states in a snapshot by reference; where the key is lost, only the version."""
-    found = {}
-    for one in snapshot.users:
-        key = keys.find(one.reference)
-        found[one.reference] = (
-            freezing.thaw(key.open(one.frozen))
-            if key is not None and one.frozen
-            else EMPTY._replace(version=one.version)
+    by_reference = {}
+    for user in snapshot.users:
+        key = keys.find(user.reference)
+        by_reference[user.reference] = (
+            freezing.thaw(key.open(user.frozen))
+            if key is not None and user.frozen
+            else EMPTY._replace(version=user.version)
         )
-    return found
+    return by_reference
 
 
 def frozen(

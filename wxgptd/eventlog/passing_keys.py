@@ -64,9 +64,9 @@ class PassingKeyFile:
             OSError: a key could not be deleted from the file.
         """
         current = int(now // PERIOD_S)
-        for place, slot in enumerate(self._read()):
+        for index, slot in enumerate(self._read()):
             if slot is not None and not current - 1 <= slot[0] <= current + 1:
-                self._write(place, None)
+                self._write(index, None)
 
     def _current(self, now: float) -> tuple[int, bytes]:
         self.forget(now)
@@ -85,19 +85,19 @@ class PassingKeyFile:
             except FileNotFoundError:
                 data = b""
             self._slots = [None, None]
-            for place in range(2):
-                part = data[place * _SLOT.size : (place + 1) * _SLOT.size]
+            for index in range(2):
+                part = data[index * _SLOT.size : (index + 1) * _SLOT.size]
                 if len(part) == _SLOT.size and part != _NONE:
-                    self._slots[place] = _SLOT.unpack(part)
+                    self._slots[index] = _SLOT.unpack(part)
         return self._slots
 
-    def _write(self, place: int, slot: tuple[int, bytes] | None) -> None:
+    def _write(self, index: int, slot: tuple[int, bytes] | None) -> None:
         slots = self._read()
         data = _SLOT.pack(*slot) if slot is not None else _NONE
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.pwrite(descriptor, data, place * _SLOT.size)
+            os.pwrite(descriptor, data, index * _SLOT.size)
             os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
-        slots[place] = slot
+        slots[index] = slot

@@ -78,10 +78,10 @@ def begin_for(paths: Sequence[Path], after: int) -> int:
 
     In segments of earlier formats, an event's session follows from the events before it.
     """
-    holding = [path for path in paths if segments.first_seq_of(path) <= after + 1]
-    if not holding:
+    candidates = [path for path in paths if segments.first_seq_of(path) <= after + 1]
+    if not candidates:
         return after
-    with mapped(holding[-1]) as data:
+    with mapped(candidates[-1]) as data:
         header = framing.unpack_header(data)
     if header is None or header.version == framing.FORMAT_VERSION:
         return after
@@ -129,16 +129,17 @@ class Decoder:
                 event is not in the place that it was written for.
         """
         last = frame.first_seq + frame.count - 1
-        says_sessions = header.version == framing.FORMAT_VERSION
-        if last <= after - (0 if says_sessions else formats.LOOK_BACK_EVENTS):
+        has_sessions = header.version == framing.FORMAT_VERSION
+        if last <= after - (0 if has_sessions else formats.LOOK_BACK_EVENTS):
             return
         try:
             for record in self._decoded(path, header, frame):
-                found = record
-                if not says_sessions:
-                    found = record._replace(session=self._sessions.note(record))
-                if found.seq > after:
-                    yield found
+                if has_sessions:
+                    in_session = record
+                else:
+                    in_session = record._replace(session=self._sessions.note(record))
+                if in_session.seq > after:
+                    yield in_session
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise unreadable(path, frame, error) from error
 

@@ -125,35 +125,35 @@ def make_ready(directory: Path) -> Ready:
         header = reader.read_header(path, data, last=True)
         if header is None:
             first = segments.first_seq_of(path)
-            return _begun_again(path, first, _keep_somehow(path, 0, size))
+            return _replace_empty(path, first, _save_tail(path, 0, size))
         tail = framing.tail_of(data, header)
         next_seq = reader.require_tail(path, tail, last=True)
         if isinstance(tail, framing.Sealed):
             if next_seq == header.first_seq:
-                return _begun_again(path, next_seq, None)
+                return _replace_empty(path, next_seq, None)
             return Ready(None, None, 0, next_seq, None)
-        cut = _keep_somehow(path, tail.end, size) if isinstance(tail, framing.Torn) else None
+        trimmed = _save_tail(path, tail.end, size) if isinstance(tail, framing.Torn) else None
         if header.version == framing.FORMAT_VERSION:
-            _write_anew(path, data[: tail.end])
-            return Ready(path, header, tail.end, next_seq, cut)
+            _rewrite(path, data[: tail.end])
+            return Ready(path, header, tail.end, next_seq, trimmed)
         # An earlier format: new events go into a segment of the current format.
         if next_seq == header.first_seq:
-            return _begun_again(path, next_seq, cut)
-        _write_anew(path, data[: tail.end], framing.pack_footer(header.key, next_seq))
-    return Ready(None, None, 0, next_seq, cut)
+            return _replace_empty(path, next_seq, trimmed)
+        _rewrite(path, data[: tail.end], framing.pack_footer(header.key, next_seq))
+    return Ready(None, None, 0, next_seq, trimmed)
 
 
-def _begun_again(path: Path, first_seq: int, cut: Trimmed | None) -> Ready:
+def _replace_empty(path: Path, first_seq: int, trimmed: Trimmed | None) -> Ready:
     """Replace the empty segment at `path` with one of the current format, to continue in it.
 
     It is replaced, not deleted, because it may be the only segment after a snapshot.
     """
     header = framing.Header(first_seq, segments.creation_time(), secrets.randbits(32))
-    _write_anew(path, memoryview(framing.pack_header(header)))
-    return Ready(path, header, framing.HEADER_BYTES, first_seq, cut)
+    _rewrite(path, memoryview(framing.pack_header(header)))
+    return Ready(path, header, framing.HEADER_BYTES, first_seq, trimmed)
 
 
-def _write_anew(path: Path, data: memoryview, footer: bytes = b"") -> None:
+def _rewrite(path: Path, data: memoryview, footer: bytes = b"") -> None:
     """Rewrite the segment at `path` with exactly `data` and `footer`, durably.
 
     Raises:
@@ -169,8 +169,8 @@ def _write_anew(path: Path, data: memoryview, footer: bytes = b"") -> None:
         # No room for a copy: write in place, which is as good unless an earlier sync has failed.
         try:
             _write_in_place(path, data, footer)
-        except OSError as still:
-            if not says_full(still) or not Reserve(path.parent, DISK).give_up():
+        except OSError as retry_error:
+            if not says_full(retry_error) or not Reserve(path.parent, DISK).give_up():
                 raise
             _write_in_place(path, data, footer)
         return
@@ -201,17 +201,17 @@ def _write_all(descriptor: int, data: bytes, offset: int) -> None:
         data, offset = data[written:], offset + written
 
 
-def _keep_somehow(path: Path, offset: int, size: int) -> Trimmed:
+def _save_tail(path: Path, offset: int, size: int) -> Trimmed:
     """Copy the bytes from `offset` on, using the disk reserve if the disk is full."""
     try:
-        return _keep(path, offset, size)
+        return _copy_tail(path, offset, size)
     except OSError as error:
         if not says_full(error) or not Reserve(path.parent, DISK).give_up():
             raise
-        return _keep(path, offset, size)
+        return _copy_tail(path, offset, size)
 
 
-def _keep(path: Path, offset: int, size: int) -> Trimmed:
+def _copy_tail(path: Path, offset: int, size: int) -> Trimmed:
     """Copy the bytes from `offset` on to a new file beside the segment, durably."""
     number = 0
     while True:

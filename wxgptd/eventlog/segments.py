@@ -92,12 +92,12 @@ def begins_at(directory: Path) -> int:
     return first_seq_of(list_segments(directory)[0])
 
 
-def _list(directory: Path, wanted: re.Pattern[str]) -> list[Path]:
+def _list(directory: Path, pattern: re.Pattern[str]) -> list[Path]:
     try:
         names = os.listdir(directory)
     except FileNotFoundError:
         return []
-    return [directory / name for name in sorted(names) if wanted.fullmatch(name)]
+    return [directory / name for name in sorted(names) if pattern.fullmatch(name)]
 
 
 def sync_directory(directory: Path, sync: Callable[[int], None] = os.fsync) -> None:

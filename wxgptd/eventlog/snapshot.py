@@ -115,7 +115,7 @@ def write(
             file.write(framing.pack_header(header, MAGIC))
             number = 1
             for group in _groups(notes, users, keys):
-                payload = codec.join(len(group), [msgpack.packb(one) for one in group])
+                payload = codec.join(len(group), [msgpack.packb(element) for element in group])
                 file.write(framing.pack_frame(key, number, len(group), payload))
                 number += len(group)
             file.write(framing.pack_footer(key, number))
@@ -142,8 +142,8 @@ def _groups(
 ) -> Iterator[list[Any]]:  # Any: notes, then users
     yield [(freezing.STATE_VERSION, keys.seal(msgpack.packb(notes)))]
     group: list[FrozenUser] = []
-    for one in users:
-        group.append(one)
+    for user in users:
+        group.append(user)
         if len(group) == GROUP_USERS:
             yield group
             group = []
@@ -199,5 +199,5 @@ def read(path: Path, keys: Keyring) -> Snapshot:
         raise ValueError(f"its states have version {version}")
     notes = msgpack.unpackb(keys.open(sealed), use_list=False, strict_map_key=False)
     return Snapshot(
-        header.first_seq - 1, header.created, notes, [FrozenUser(*one) for one in users]
+        header.first_seq - 1, header.created, notes, [FrozenUser(*user) for user in users]
     )

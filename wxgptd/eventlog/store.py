@@ -108,10 +108,10 @@ class LogStore:
         segments.make_private_directory(self._directory)
         if recovery.is_plain(self._directory):
             recovery.encrypt(self._directory, self._keys, self._bounds.bytes)
-        found = loading.load(self._directory, self._keys, since)
-        self._keys.keep(found.references)
-        self._erased, self._unreadable = found.erased, list(found.unreadable)
-        return found.loaded
+        log = loading.load(self._directory, self._keys, since)
+        self._keys.keep(log.references)
+        self._erased, self._unreadable = log.erased, list(log.unreadable)
+        return log.loaded
 
     def start(self) -> None:
         """Trim a torn tail, and start writing after what `load` has read.
@@ -122,7 +122,7 @@ class LogStore:
         """
         try:
             ready = recovery.make_ready(self._directory)
-            self._settle_keys()
+            self._write_keys()
         except OSError as error:
             raise _unavailable(error) from error
         self.trimmed = ready.trimmed
@@ -139,7 +139,7 @@ class LogStore:
             self._disk,
         )
 
-    def _settle_keys(self) -> None:
+    def _write_keys(self) -> None:
         """Write the keyring, without the keys of erased users that the last run left in it."""
         try:
             self._keys.write(without=self._erased)
@@ -180,19 +180,19 @@ class LogStore:
         if self._failed is not None:
             result.errback(self._failed)
             return result
-        known = self._keys.of(user)
-        key = known or self._keys.make(user)
+        existing = self._keys.of(user)
+        key = existing or self._keys.make(user)
         try:
             entries = [codec.encode(key, n, *event) for n, event in enumerate(events, expected)]
         except codec.Unencodable:
-            if known is None:
+            if existing is None:
                 self._keys.drop(key)
             raise
         erased = ""
         if isinstance(events[-1][1], UserErased):
             self._keys.forget(key)  # a user who comes back is a new one
             erased = key.reference
-        record = key.record if known is None else b""
+        record = key.record if existing is None else b""
         self._waiting[result] = self._writer.append(entries, result, record, erased)
         if not self._flushing:
             self._flushing = True
@@ -292,8 +292,8 @@ class LogStore:
 
 
 def _unavailable(error: Exception) -> StoreUnavailable:
-    why = getattr(error, "strerror", None) or repr(error)
+    reason = getattr(error, "strerror", None) or repr(error)
     return StoreUnavailable(
-        f"the event log cannot be written: {why}",
+        f"the event log cannot be written: {reason}",
         hint="check the disk and its free space, then restart the daemon, which recovers the log",
     )

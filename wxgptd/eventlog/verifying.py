@@ -132,14 +132,14 @@ def _out_of_order(path: Path, due: int | None, first: int) -> str:
 
 def damage_before(directory: Path, seq: int) -> Sequence[str]:
     """Return what is wrong with the sealed segments up to event `seq`, without decoding them."""
-    found: list[str] = []
+    damages: list[str] = []
     due = 0
     for path in segments.list_segments(directory)[:-1]:
         first = segments.first_seq_of(path)
         if first > seq:
             break
         if due and first != due:
-            found.append(f"{path.name}: event {due} expected, {first} found")
+            damages.append(f"{path.name}: event {due} expected, {first} found")
         due = 0
         try:
             with reader.mapped(path) as data:
@@ -149,5 +149,5 @@ def damage_before(directory: Path, seq: int) -> Sequence[str]:
         except reader.Dropped:
             continue
         except reader.LogDamaged as error:
-            found.append(f"{path.name}: byte {error.offset}: {error.why}")
-    return found
+            damages.append(f"{path.name}: byte {error.offset}: {error.why}")
+    return damages

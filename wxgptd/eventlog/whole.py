@@ -37,7 +37,7 @@ def write(
     Returns the number of entries. Durable on return. `directory` is not in the log's place yet: see
     `place`. Without entries, a segment is written only if a snapshot precedes it.
     """
-    writing = _Segments(directory, segment_bytes, first_seq)
+    output = _Segments(directory, segment_bytes, first_seq)
     group: list[bytes] = []
     size = 0
     for entry in entries:
@@ -45,15 +45,15 @@ def write(
         group.append(packed)
         size += len(packed)
         if len(group) == GROUP_EVENTS or size >= MAX_GROUP_BYTES:
-            writing.append(group)
+            output.append(group)
             group, size = [], 0
     if group:
-        writing.append(group)
-    elif writing.next_seq == first_seq > 1:
-        writing.begin()  # a log continues after a snapshot, even if no event followed
-    writing.seal()
+        output.append(group)
+    elif output.next_seq == first_seq > 1:
+        output.begin()  # a log continues after a snapshot, even if no event followed
+    output.seal()
     segments.sync_directory(directory)
-    return writing.next_seq - first_seq
+    return output.next_seq - first_seq
 
 
 class _Segments:

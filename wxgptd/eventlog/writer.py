@@ -192,7 +192,7 @@ class Writer:
     def _run(self) -> None:
         try:
             self._open(self._ready)
-            self._note(full=not self._reserve.keep())
+            self._set_full(full=not self._reserve.keep())
             while (group := self._next_group()) is not None:
                 self._commit(group)
             # The next start continues an empty segment: its successor would have the same name.
@@ -208,14 +208,14 @@ class Writer:
     def _next_group(self) -> list[_Append] | None:
         """Return the next group to commit; while the disk is full, keep checking for room."""
         while self.full:
-            self._note(full=not self._reserve.keep())
+            self._set_full(full=not self._reserve.keep())
             try:
                 return self._queue.get(timeout=LOOK_FOR_ROOM_S)
             except Empty:
                 continue
         return self._queue.get()
 
-    def _note(self, *, full: bool) -> None:
+    def _set_full(self, *, full: bool) -> None:
         if full != self.full:
             self.full = full
             self._listener.on_full(full)
@@ -226,7 +226,7 @@ class Writer:
         Raises:
             OSError: the writer is closing and there is no room.
         """
-        self._note(full=True)
+        self._set_full(full=True)
         if not self._reserve.give_up() and self._closing.wait(LOOK_FOR_ROOM_S):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -259,8 +259,8 @@ class Writer:
         if erased := [append.erased for append in group if append.erased]:
             self._keys.overwrite(self._keys_file.descriptor, erased)
             self._disk.sync(self._keys_file.descriptor)
-        done = self._commits
-        self._commits = Commits(done.groups + 1, done.events + events, done.sync_s + took)
+        commits = self._commits
+        self._commits = Commits(commits.groups + 1, commits.events + events, commits.sync_s + took)
         self._syncs[bisect_left(SYNC_BOUNDS_S, took)] += 1
         self._listener.on_durable([append.token for append in group])
 
