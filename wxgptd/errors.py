@@ -1,7 +1,7 @@
-"""The root of every error that wxgptd raises on purpose.
+"""The base class of every error that wxgptd raises on purpose.
 
-The docstring of a subclass is the sentence that its reader sees when no better one was given;
-`exit_status` is what the process ends with when nobody catches it.
+The docstring of a subclass is its default message; `exit_status` is the exit status of the process
+if the error is not caught.
 """
 
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Names for values that are not checked yet. Each says why it is no stricter."""
+"""Names for values that are not checked yet. Each documents why it is not stricter."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Json = dict[str, Any]
-"""A JSON object: what is in it is known where it is read, value by value."""
+"""A JSON object, whose values are checked one by one where they are read."""
 
 JsonView = Mapping[str, Any]
 """A JSON object that is only read."""
 
 Packed = Sequence[Any]
-"""An array as msgpack has it: the codec knows what is in which place."""
+"""An array from msgpack: the codec knows the type of each element."""
 
 Reactor = Any
-"""A reactor: no interface of Twisted's has all that a process needs of one."""
+"""A reactor: no Twisted interface has everything that a process needs from one."""
 
 Given = Any
-"""A value of a configuration file, before it is structured; and what a hook of cattrs gives."""
+"""A value in a configuration file before it is structured, or the result of a cattrs hook."""
 
 Table = dict[str, Any]
-"""A table of a configuration file."""
+"""A table in a configuration file."""
 
 Notes = Any
-"""What a projection has noted down in a snapshot: it knows what it wrote."""
+"""A projection's part of a snapshot: the projection knows what it wrote."""
 
 References = dict[str, Any]
-"""The reference definitions of a Markdown text, as its parser has them."""
+"""The reference definitions of a Markdown text, in the form of its parser."""
 
 Result = Any
 """The result of some work; only the caller knows its type."""

@@ -144,7 +144,7 @@ def test_every_event_has_a_tag_and_no_two_share_one():
 def test_what_a_newer_version_wrote_is_shown_but_not_folded(tag, version):
     record = codec.decode(3, (tag, version, 1.0, "main:0123", 0, msgpack.packb(["s1"]), b""), None)
     assert isinstance(record, RecordedUnreadable)
-    with pytest.raises(codec.UnreadableEvent, match=f"kind {tag} version {version}") as raised:
+    with pytest.raises(codec.UnreadableEvent, match=f"kind {tag}, version {version}") as raised:
         codec.require(record)
     assert "install" in raised.value.hint
 

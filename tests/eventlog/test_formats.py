@@ -127,7 +127,7 @@ def test_a_repair_finds_out_the_format_of_a_segment_whose_header_is_lost(former,
     before = injuries.read(log)
     injure(segments.list_segments(log)[0], flip(offset))
     plan = repair.repair(log, log.with_name("aside"), keyring_of(log), 1 << 20)
-    assert [gap.why for gap in plan.gaps] == ["its header does not check"]
+    assert [gap.why for gap in plan.gaps] == ["its header is invalid"]
     assert injuries.read(log) == before
 
 
@@ -262,14 +262,14 @@ def test_an_event_that_is_not_in_its_place_is_found(tmp_path, change):
     rewritten(log, change)
     (found,) = [info.damages for info in verifying.inspect(log, keys)]
     assert found
-    assert all(re.search(r"event \d+ (does not|is not whole)", why) for _, why in found)
+    assert all(re.search(r"event \d+ (does not|is inconsistent)", why) for _, why in found)
 
 
 def test_an_event_of_a_reference_that_nobody_has_is_found_by_a_start(tmp_path):
     log = tmp_path / "log"
     injuries.write(log, injuries.conversation(3))
     rewritten(log, another_user_s_reference)
-    with pytest.raises(Inconsistent, match="rests on version"):
+    with pytest.raises(Inconsistent, match="expects version"):
         loading.load(log, keyring_of(log), {})
 
 
@@ -301,7 +301,7 @@ def test_what_a_former_format_has_encrypted_does_not_pass_in_a_segment_of_today_
 
     rewritten(log, without_sessions)
     found = [info.damages for info in verifying.inspect(log, keyring_of(log))]
-    assert "does not say its session" in found[0][0].why
+    assert "does not name its session" in found[0][0].why
 
 
 def header_only(log: Path, snapshot_of: int) -> None:

@@ -110,7 +110,7 @@ def test_a_missing_segment(log):
 def test_a_header_that_does_not_check(log):
     injure(third(log), flip(9))
     plan = repaired(log)
-    assert [gap.why for gap in plan.gaps] == ["its header does not check"]
+    assert [gap.why for gap in plan.gaps] == ["its header is invalid"]
     assert plan.kept == len(EVENTS) + len(conversation(2)), "its frames check nevertheless"
 
 
@@ -121,7 +121,7 @@ def test_a_header_whose_key_is_hit_loses_nothing_either(log):
         good = path.read_bytes()
         injure(path, flip(offset, 5))
         plan = plan_of(log)
-        assert [gap.why for gap in plan.gaps] == ["its header does not check"]
+        assert [gap.why for gap in plan.gaps] == ["its header is invalid"]
         assert plan.kept == len(EVENTS) + len(conversation(2))
         path.write_bytes(good)
 

@@ -87,7 +87,7 @@ def test_whichever_call_fails_nothing_is_acknowledged_that_is_not_there(tmp_path
     # to write in): never a traceback.
     assert {one.status for one in outcomes} <= {0, 1, 75}
     said = [one.last_words for one in outcomes if one.status == 1]
-    assert all(words.startswith("refused: cannot make the directory") for words in said), said
+    assert all(words.startswith("refused: cannot create the directory") for words in said), said
     if what == "short":
         assert {one.status for one in outcomes} == {0}, "a short write is gone on with"
     failed = sum(one.status == 75 for one in outcomes)

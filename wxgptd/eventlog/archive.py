@@ -1,10 +1,10 @@
-"""Back a state directory up while the daemon writes, and restore one.
+"""Back up a state directory while the daemon writes, and restore one.
 
 A backup is a tar file of the log's segments and snapshots, and of the keys. The newest segment is
-taken as far as its last whole commit, so that what it holds is a beginning of the log: everything
-up to some event, and nothing behind it. It is read back before it counts as one.
+included up to its last complete commit, so that the backup is a prefix of the log: everything up to
+some event, and nothing after it. It is read back before it counts as a backup.
 
-Whoever is erased after a backup is still in that: backups are to be deleted in their time.
+A user who is erased after a backup is still in it, so backups have to be deleted in due course.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from wxgptd.eventlog import framing, keyring, loading, reader, segments, whole
 CHUNK_BYTES = 1 << 20
 MAX_MANIFEST_BYTES = 16 << 20
 MAX_PADDING_BYTES = 1 << 20
-"""What a tar file may end in: zeros up to the end of a block."""
+"""The most padding that a tar file may end in: zeros up to the end of a block."""
 
 KEYS = "keys"
 LOG = "log"
@@ -41,35 +41,35 @@ _NAMES = re.compile(r"log/\d{20}\.(wxlog|wxsnap)|keys/(users|links|master)|manif
 
 
 class Backup(NamedTuple):
-    """What is in one: events up to that number, of so many users."""
+    """The contents of a backup: its last event's number, and how many users it has."""
 
     last_seq: int
     users: int
 
 
 class NoBackup(WxgptError):
-    """the file is no backup of wxgptd's"""
+    """the file is not a wxgptd backup"""
 
 
 class NoRoom(WxgptError):
-    """there is not enough room for what is in the backup"""
+    """there is not enough room for the contents of the backup"""
 
 
 class NotEmpty(WxgptError):
-    """there is a log already"""
+    """there is already a log"""
 
     exit_status = 2
 
 
 def backup(state_dir: Path, target: Path, master: bytes) -> Backup:
-    """Write a backup of `state_dir` to `target`, readable for its owner only.
+    """Write a backup of `state_dir` to `target`, readable only by its owner.
 
     Raises:
-        LogDamaged: the log is.
-        FileExistsError: there is such a file already.
+        LogDamaged: the log is damaged.
+        FileExistsError: `target` already exists.
     """
     if target.exists():
-        raise FileExistsError(17, "the file exists already", str(target))
+        raise FileExistsError(17, "the file already exists", str(target))
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     fresh = Path(name)
     try:
@@ -82,23 +82,23 @@ def backup(state_dir: Path, target: Path, master: bytes) -> Backup:
                 _add(archive, MANIFEST, json.dumps(manifest).encode())
             file.flush()
             os.fsync(file.fileno())
-        found = _verified(fresh, target.parent, master)
-        os.link(fresh, target)  # fails where one has appeared since
+        contents = _verify(fresh, target.parent, master)
+        os.link(fresh, target)  # fails if one has appeared since
         segments.sync_directory(target.parent)
     finally:
         fresh.unlink(missing_ok=True)
-    return found
+    return contents
 
 
 def restore(source: Path, state_dir: Path, master: bytes | None) -> Backup:
-    """Make a state directory of the backup in `source`.
+    """Restore the backup in `source` to `state_dir`.
 
     `master` is the master key if it is not among the keys in the backup.
 
     Raises:
-        NoBackup: that is none.
-        NotEmpty: there is a log in `state_dir`.
-        LogDamaged: what is in the backup does not check.
+        NoBackup: `source` is not a backup.
+        NotEmpty: `state_dir` already has a log.
+        LogDamaged: the log in the backup is damaged.
     """
     log = segments.log_directory(state_dir)
     if not whole.is_empty(log):
@@ -109,27 +109,27 @@ def restore(source: Path, state_dir: Path, master: bytes | None) -> Backup:
         if not whole.is_empty(log):
             raise _not_empty(log)
         if fresh.exists():
-            shutil.rmtree(fresh)  # of a restore that was interrupted
+            shutil.rmtree(fresh)  # left by an interrupted restore
         segments.make_private_directory(fresh)
         try:
             _extract(source, fresh)
-            found = _read(fresh, master)
+            contents = _read(fresh, master)
             segments.make_private_directory(state_dir / KEYS)
             _require_no_other_keys(fresh / KEYS, state_dir / KEYS)
             for key in (fresh / KEYS).iterdir() if (fresh / KEYS).exists() else ():
                 key.rename(state_dir / KEYS / key.name)
             segments.sync_directory(state_dir / KEYS)
-            # Last, since whatever came before it can be done again only while there is no log.
+            # Last, since the steps before it can be repeated only while there is no log.
             whole.place(fresh / LOG, log)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-    return found
+    return contents
 
 
 def _not_empty(log: Path) -> NotEmpty:
     return NotEmpty(
-        f"there is a log in {log} already",
-        hint="restore into an empty directory: move that one away first",
+        f"there is already a log in {log}",
+        hint="restore into an empty directory: move the existing log away first",
     )
 
 
@@ -138,8 +138,8 @@ def _require_no_other_keys(restored: Path, present: Path) -> None:
         same = restored / path.name
         if not same.exists() or same.read_bytes() != path.read_bytes():
             raise NotEmpty(
-                f"there is a key already: {path}",
-                hint="what was made with it is lost without it; move it away if that may be",
+                f"there is already a key: {path}",
+                hint="move it away if you can do without what is encrypted with it",
             )
 
 
@@ -148,25 +148,26 @@ def _contents(state_dir: Path) -> Iterator[tuple[str, bytes]]:
     ring = segments.keyring_path(state_dir)
     before = ring.read_bytes() if ring.exists() else b""
     log = segments.log_directory(state_dir)
-    # Snapshots first: a segment that goes while we read is in one of them.
+    # Snapshots first: a segment that is deleted while we read is covered by one of them.
     for path in segments.list_snapshots(log):
         with contextlib.suppress(FileNotFoundError):
             yield f"{LOG}/{path.name}", path.read_bytes()
     paths = segments.list_segments(log)
     for path in paths:
         with contextlib.suppress(reader.Dropped), reader.mapped(path) as data:
-            yield f"{LOG}/{path.name}", bytes(data[: _whole(path, data, last=path == paths[-1])])
-    # Keys that came while we read, and those that went: what we have read needs both.
+            end = _complete_bytes(path, data, last=path == paths[-1])
+            yield f"{LOG}/{path.name}", bytes(data[:end])
+    # Include the keys added while we read, and those deleted: what we have read needs both.
     after = ring.read_bytes() if ring.exists() else b""
     yield f"{KEYS}/{ring.name}", keyring.joined(before, after)
-    for name in ("links", "master"):  # others are not ours
+    for name in ("links", "master"):  # other files are not ours
         path = segments.keys_directory(state_dir) / name
         if path.exists():
             yield f"{KEYS}/{name}", path.read_bytes()
 
 
-def _whole(path: Path, data: memoryview, *, last: bool) -> int:
-    """Return how many bytes of a segment are whole commits."""
+def _complete_bytes(path: Path, data: memoryview, *, last: bool) -> int:
+    """Return how many bytes of a segment are complete commits."""
     header = reader.read_header(path, data, last=last)
     if header is None:
         return 0
@@ -182,31 +183,31 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     archive.addfile(info, io.BytesIO(data))
 
 
-def _look(source: Path, target: Path) -> None:
-    """See to it that `source` is like a backup and that there is room for what is in it.
+def _check(source: Path, target: Path) -> None:
+    """Check that `source` looks like a backup and that there is room for its contents.
 
     Raises:
-        NoBackup: it has other things in it.
-        NoRoom: it is larger than what is free where `target` is.
+        NoBackup: `source` contains something else.
+        NoRoom: `source` is larger than the free space at `target`.
     """
     size = 0
     for info, _ in _members(source):
         size += info.size
         if info.name == MANIFEST and info.size > MAX_MANIFEST_BYTES:
-            raise NoBackup(f"{source} has a list of files that is too long for a backup")
+            raise NoBackup(f"{source} has a manifest that is too long for a backup")
     free = shutil.disk_usage(target).free
     if size > free:
         raise NoRoom(
-            f"{source} takes {size:,} bytes, and {free:,} are free in {target}",
-            hint="make room, or restore elsewhere: [server] state_dir",
+            f"{source} needs {size:,} bytes, but only {free:,} are free in {target}",
+            hint="free some space, or set [server] state_dir to restore elsewhere",
         )
 
 
 def _members(source: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
-    """Yield the files of a backup, each with what reads it.
+    """Yield the files of a backup, each with a reader.
 
     Raises:
-        NoBackup: there is something else among them, or the archive is broken.
+        NoBackup: the archive contains something else, or is corrupt.
     """
     seen: set[str] = set()
     try:
@@ -217,36 +218,36 @@ def _members(source: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
             for info in archive:
                 name = info.name
                 if info.type != tarfile.REGTYPE or name in seen or not _NAMES.fullmatch(name):
-                    raise NoBackup(f"{source} has {name} in it, which no backup has")
+                    raise NoBackup(f"{source} contains {name}, which does not belong in a backup")
                 seen.add(name)
                 data = archive.extractfile(info)
                 assert data is not None
                 yield info, data
-            left = 0
-            while rest := unpacked.read(CHUNK_BYTES):  # to its end, where its checksum is
-                left += len(rest)
-                if left > MAX_PADDING_BYTES:
-                    raise NoBackup(f"{source} goes on after its last file, as no backup does")
+            padding = 0
+            while rest := unpacked.read(CHUNK_BYTES):  # to the end, where the checksum is
+                padding += len(rest)
+                if padding > MAX_PADDING_BYTES:
+                    raise NoBackup(f"{source} is not a backup: data follows its last file")
     except (tarfile.TarError, EOFError, ValueError, zlib.error, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise NoBackup(f"{source} is no backup, or not whole: {error}") from None
+        raise NoBackup(f"{source} is not a backup or is incomplete: {error}") from None
 
 
 def _extract(source: Path, target: Path) -> None:
-    """Write the files of a backup, durably; take nothing that is none of ours."""
-    _look(source, target)
-    found: dict[str, str] = {}
+    """Extract the files of a backup, durably; reject any file that is not ours."""
+    _check(source, target)
+    digests: dict[str, str] = {}
     manifest: dict[str, str] | None = None
     for info, data in _members(source):
         if info.name == MANIFEST:
             manifest = _manifest(source, data)
             continue
-        folder, _, own = info.name.partition("/")
+        folder, _, file_name = info.name.partition("/")
         segments.make_private_directory(target / folder)
-        found[info.name] = _write(target / folder / own, data)
-    if manifest != found or not any(name.startswith(f"{LOG}/") for name in found):
-        raise NoBackup(f"{source} is no backup, or not whole: its files are not those it lists")
+        digests[info.name] = _write(target / folder / file_name, data)
+    if manifest != digests or not any(name.startswith(f"{LOG}/") for name in digests):
+        raise NoBackup(f"{source} is not a backup or is incomplete: its manifest does not match")
     for directory in target.iterdir():
         segments.sync_directory(directory)
 
@@ -255,7 +256,7 @@ def _manifest(source: Path, data: IO[bytes]) -> dict[str, str]:
     try:
         manifest: dict[str, str] = json.loads(data.read(MAX_MANIFEST_BYTES))
     except ValueError:
-        raise NoBackup(f"{source} is no backup, or not whole: its list of files is none") from None
+        raise NoBackup(f"{source} is not a backup: its manifest is not valid JSON") from None
     return manifest
 
 
@@ -272,8 +273,8 @@ def _write(path: Path, data: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _verified(archive: Path, beside: Path, master: bytes) -> Backup:
-    """Read a backup as a restore would; return what is in it."""
+def _verify(archive: Path, beside: Path, master: bytes) -> Backup:
+    """Read a backup as a restore would; return its contents."""
     trial = Path(tempfile.mkdtemp(prefix=f"{archive.name}.", dir=beside))
     try:
         _extract(archive, trial)
@@ -283,12 +284,12 @@ def _verified(archive: Path, beside: Path, master: bytes) -> Backup:
 
 
 def _read(state_dir: Path, master: bytes | None) -> Backup:
-    """Read a log as the daemon does at its start, and fold all of it."""
+    """Read a log as the daemon does at startup, and hydrate every user."""
     if master is None:
         if not keyring.master_path(state_dir).exists():
             raise NoBackup(
                 "the master key is not in the backup",
-                hint="it was kept elsewhere: name it with [log] master_key before you restore",
+                hint="it was stored elsewhere: set [log] master_key before restoring",
             )
         master = keyring.read_master(keyring.master_path(state_dir))
     log = state_dir / LOG

@@ -1,14 +1,14 @@
 """Events to msgpack arrays and back.
 
-A tag is for ever: it is never given to another event. What an event carries are its fields, in the
-order of its class, but for `at`, which is in the entry. A change in that is a new version of its
-tag, and `upcast` turns the older bodies into it, so that the rest of the program knows the newest
-shape only. A personal field stays in its place in every version: it is decrypted before `upcast`.
-Entries of earlier formats are turned into today's by `formats`.
+A tag is permanent: it is never reused for another event. An event's body is its fields in the order
+of its class, without `at`, which is in the entry. A change to them is a new version of the tag,
+and `upcast` converts older bodies to it, so that the rest of the program only knows the newest
+shape. A personal field has the same position in every version, since it is decrypted before
+`upcast`. `formats` converts the entries of earlier formats to the current one.
 
-What users and models say is *personal*, and encrypted with the user's key, and so are the hashes of
-links, which are made of who the user is. The rest of a body is not, so that an event whose key is
-gone still counts.
+What users and models say is *personal* and is encrypted with the user's key, as are the hashes of
+links, which are derived from the user's identity. The rest of a body is not encrypted, so that an
+event still counts after its key has been deleted.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from wxgptd.loose import Packed
 from wxgptd.ports.record import AnyRecord, Hidden, Recorded, RecordedUnreadable, Unreadable
 
 Entry = tuple[int, int, float, str, int, bytes, bytes]
-"""Tag, version, time, the user's reference, previous, what is carried, what of it is encrypted.
+"""Tag, version, time, the user's reference, previous, carried, sealed.
 
-What is carried is a packed array: the session, and the event's fields. Where it has nil for a
-personal field, the value is the next one in the encrypted array. Of an entry of format 2 the
-session is nil, and what is encrypted is `Unbound`.
+Carried is a packed array: the session, then the event's fields. Where a personal field in it is
+nil, its value is the next one of the encrypted array in sealed. In an entry of format 2 the session
+is nil and sealed is `Unbound`.
 """
 
 
 LOST = b"-"
-"""What stands for the encrypted part of an event that was moved when its key was lost."""
+"""Replaces the encrypted part of an event that was moved after its key was lost."""
 
 
 class Unbound(bytes):
-    """What an entry of format 2 has encrypted: it is not bound to its place."""
+    """The encrypted part of an entry of format 2, which is not bound to its place."""
 
 
 class UnreadableEvent(WxgptError):
@@ -96,10 +96,10 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {  # Any: a type, or a NewType
     for kind in _KINDS
     for hints in (get_type_hints(kind.event),)
 }
-"""What each kind carries, by the names of the kind and of the field: the field's type."""
+"""The types of each kind's fields, by the names of the kind and of the field."""
 
 
-# How a kind's body is made of an event, and an event of a body. Both are done millions of times.
+# Converting events to bodies and back. Both run millions of times.
 
 
 class _Encoding(NamedTuple):
@@ -128,26 +128,26 @@ def _getter(names: Sequence[str]) -> Callable[[e.Event], Packed]:
 
 
 _AS_IS = (str, bytes, int, float, bool, bool | None)
-"""Values that msgpack gives back as they were."""
+"""Types whose values msgpack returns unchanged."""
 
 
 def _builder(event: type[e.Event], types: Packed) -> Callable[[float, Packed], e.Event]:
-    """Return what makes an event of its time and its body."""
-    read = [(index, reader) for index, kind in enumerate(types) if (reader := _reader(kind))]
-    if not read:
+    """Return a function that builds an event from its time and its body."""
+    readers = [(index, reader) for index, kind in enumerate(types) if (reader := _reader(kind))]
+    if not readers:
         return lambda at, body: event(at, *body)
 
     def build(at: float, body: Packed) -> e.Event:
         values = list(body)
-        for index, value in read:
-            values[index] = value(values[index])
+        for index, convert in readers:
+            values[index] = convert(values[index])
         return event(at, *values)
 
     return build
 
 
 def _reader(kind: Any) -> Callable[[Any], object] | None:  # noqa: ANN401 (a type, or a NewType)
-    """Return the function that turns msgpack's value into a `kind`; None if none is needed."""
+    """Return the function that converts msgpack's value to a `kind`; None if none is needed."""
     if kind is AnswerUsage:
         return AnswerUsage._make
     if isinstance(kind, type) and issubclass(kind, StrEnum):
@@ -177,19 +177,19 @@ _DECODE = {
     for kind in _KINDS
 }
 
-_UNKNOWN = {
+_PLACEHOLDERS = {
     (kind.tag, index): b""
     for kind in _KINDS
     for index, of in enumerate(FIELDS[kind.event.__name__].values())
     if getattr(of, "__supertype__", of) is bytes
 }
-"""What stands for a personal field that cannot be read, where it is no text."""
+"""Placeholders for unreadable personal fields that are not text."""
 
 KINDS: tuple[str, ...] = tuple(kind.event.__name__ for kind in _KINDS)
-"""The names of all events, as JSON and the command line have them."""
+"""The names of all events, as used in JSON and on the command line."""
 
 PERSONAL = {kind.event.__name__: kind.personal for kind in _KINDS}
-"""What of each kind's fields is encrypted."""
+"""The encrypted fields of each kind."""
 
 TAGS = {kind.event: kind.tag for kind in _KINDS}
 VERSIONS = {kind.tag: kind.version for kind in _KINDS}
@@ -203,21 +203,21 @@ class Unencodable(WxgptError):
 
 
 def encode(key: UserKey, previous: int, session: SessionId, event: e.Event) -> Entry:
-    """Return the array that stands for `event` in a frame.
+    """Return the entry for `event`.
 
     Raises:
-        Unencodable: a value is none that msgpack has bytes for.
+        Unencodable: msgpack cannot represent a value.
     """
     return _entry(key.reference, key, previous, session, event)
 
 
 def encode_hidden(record: Recorded) -> Entry:
-    """Return the array for an event whose user is erased, as far as it is known."""
+    """Return the entry for an event of an erased user, without its personal fields."""
     return _entry(record.user.openid, None, record.previous, record.session, record.event)
 
 
 def erasure(reference: str, previous: int, at: float) -> Entry:
-    """Return the entry that says that a user is erased whose key is lost."""
+    """Return the entry that records the erasure of a user whose key is lost."""
     return _entry(reference, None, previous, NO_SESSION, e.UserErased(at=at))
 
 
@@ -227,8 +227,10 @@ def _entry(
     kind = _ENCODE[type(event)]
     body = kind.body(event)
     sealed = b""
-    if key is not None and kind.personal and (said := [body[i] for i in kind.personal if body[i]]):
-        sealed = key.seal(_packed(said), _place(reference, previous, kind.tag, kind.version))
+    if key is not None and kind.personal and (plain := [body[i] for i in kind.personal if body[i]]):
+        sealed = key.seal(
+            _packed(plain), _associated_data(reference, previous, kind.tag, kind.version)
+        )
         body = [
             None if value and index in kind.personal else value for index, value in enumerate(body)
         ]
@@ -237,10 +239,11 @@ def _entry(
 
 
 def moved(entry: Entry, previous: int, session: SessionId, key: UserKey | None) -> Entry:
-    """Return `entry` as that user's event number `previous`, in `session`, in today's format.
+    """Return `entry` as its user's event number `previous`, in `session`, in the current format.
 
-    What is encrypted is bound to its place, so it is encrypted again. Without the key it cannot be
-    read anywhere, and is `LOST`: it would be damage where the key is found again.
+    The encrypted part is bound to its place, so it is encrypted again. Without the key this is
+    impossible, and it is replaced with `LOST`: otherwise it would count as damage if the key were
+    found again.
     """
     tag, version, at, reference, before, carried, sealed = entry
     in_session, *body = unpack(carried)
@@ -249,38 +252,42 @@ def moved(entry: Entry, previous: int, session: SessionId, key: UserKey | None) 
     if sealed:
         sealed = LOST
         if key is not None and entry[-1] != LOST:
-            sealed = key.seal(_opened(entry, key), _place(reference, previous, tag, version))
+            sealed = key.seal(
+                _decrypt(entry, key), _associated_data(reference, previous, tag, version)
+            )
     return tag, version, at, reference, previous, _packed((session, *body)), sealed
 
 
-def _place(reference: str, previous: int, tag: int, version: int) -> bytes:
-    """Return what an event's encrypted part is bound to: in another place it does not decrypt."""
+def _associated_data(reference: str, previous: int, tag: int, version: int) -> bytes:
+    """Return the associated data that binds an event's encrypted part to its place."""
     return f"{reference}:{previous}:{tag}:{version}".encode("utf-8", "surrogatepass")
 
 
-def _opened(entry: Entry, key: UserKey) -> bytes:
+def _decrypt(entry: Entry, key: UserKey) -> bytes:
     tag, version, _, reference, previous, _, sealed = entry
-    # The format of the segment decides, not what an entry says: that could be changed.
+    # The segment's format decides, not the entry itself, which could have been modified.
     is_bound = not isinstance(sealed, Unbound)
-    return key.open(sealed, _place(reference, previous, tag, version) if is_bound else None)
+    return key.open(
+        sealed, _associated_data(reference, previous, tag, version) if is_bound else None
+    )
 
 
 def _packed(value: object) -> bytes:
-    """Return msgpack's bytes; lone surrogates survive, as they must in what users say."""
+    """Return `value` as msgpack; lone surrogates survive, as they must in users' messages."""
     try:
         packed: bytes = msgpack.packb(value, use_bin_type=True, unicode_errors="surrogatepass")
     except (OverflowError, TypeError, ValueError) as error:
-        raise Unencodable(f"an event cannot be written: {error}") from error
+        raise Unencodable(f"cannot encode an event: {error}") from error
     return packed
 
 
 def pack(entries: Sequence[Entry]) -> bytes:
-    """Return the bytes of `entries`, one after the other; `join` makes a payload of them."""
+    """Return the bytes of `entries`, one after the other; `join` turns them into a payload."""
     return b"".join(map(_packed, entries))
 
 
 def join(count: int, packed: list[bytes]) -> bytes:
-    """Return the payload of a frame: the array of `count` entries that were packed."""
+    """Return the payload of a frame: an array of `count` packed entries."""
     return b"".join((msgpack.Packer().pack_array_header(count), *packed))
 
 
@@ -293,9 +300,10 @@ def unpack(payload: memoryview | bytes) -> Packed:
 
 
 def decode(seq: int, entry: Entry, keys: Keyring | None) -> AnyRecord:
-    """Return the event that `entry` stands for, as number `seq` of the log.
+    """Return the event in `entry`, as number `seq` of the log.
 
-    Without its key, what is personal is empty and the user is the reference: `hidden` says why.
+    Without the user's key, personal fields are empty and the user is a pseudonym; `hidden` is the
+    reason.
     """
     tag, version, at, reference, previous, carried, _ = entry
     key = keys.find(reference) if keys is not None else None
@@ -307,19 +315,19 @@ def decode(seq: int, entry: Entry, keys: Keyring | None) -> AnyRecord:
         session = unpack(carried)[0] or NO_SESSION
         return RecordedUnreadable(seq, user, session, previous, Unreadable(at, tag, version))
     try:
-        session, what = _read(entry, key)
+        session, decoded = _read(entry, key)
     except KeyError as error:
         raise ValueError(f"event {seq} has an unknown value: {error}") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"event {seq} {error}") from error
-    return Recorded(seq, user, session or NO_SESSION, previous, what, hidden)
+    return Recorded(seq, user, session or NO_SESSION, previous, decoded, hidden)
 
 
 def event(entry: Entry, key: UserKey | None) -> e.Event:
-    """Return the event that `entry` stands for, without what is personal if there is no `key`.
+    """Return the event in `entry`, with empty personal fields if there is no `key`.
 
     Raises:
-        ValueError: what is encrypted is not what this entry was written with.
+        ValueError: the encrypted part is not the one that this entry was written with.
     """
     return _read(entry, key)[1]
 
@@ -328,42 +336,42 @@ def _read(entry: Entry, key: UserKey | None) -> tuple[SessionId | None, e.Event]
     tag, version, at, _, _, carried, sealed = entry
     session, *body = unpack(carried)
     if session is None and not isinstance(sealed, Unbound):
-        raise ValueError("does not say its session")
+        raise ValueError("does not name its session")
     missing = [index for index in _DECODE[tag].personal if body[index : index + 1] == [None]]
     if bool(missing) != bool(sealed):
-        raise ValueError("is not whole: what was said is missing, or is not its own")
+        raise ValueError("is inconsistent: its personal fields and encrypted part do not match")
     if missing:
         _fill(entry, key, body, missing)
     return session, build(tag, version, at, body)
 
 
 def _fill(entry: Entry, key: UserKey | None, body: list[object], missing: list[int]) -> None:
-    """Put what was encrypted into its places; what stands for it, where there is no key."""
+    """Put the decrypted values into their places, or placeholders if there is no key."""
     if key is None or entry[-1] == LOST:
-        said: Packed = [_UNKNOWN.get((entry[0], index), "") for index in missing]
+        personal: Packed = [_PLACEHOLDERS.get((entry[0], index), "") for index in missing]
     else:
-        said = unpack(_opened(entry, key))
-    for index, value in zip(missing, said, strict=True):
+        personal = unpack(_decrypt(entry, key))
+    for index, value in zip(missing, personal, strict=True):
         body[index] = value
 
 
 def build(tag: int, version: int, at: float, body: Packed) -> e.Event:
-    """Return the event of that kind that carries `body`."""
-    known = _DECODE[tag]
-    if version != known.version:
-        body = upcast(tag, version, known.version, body)
-    if len(body) != known.fields:
-        raise ValueError(f"has {len(body)} fields, not {known.fields}")
-    return known.build(at, body)
+    """Return the event of kind `tag` with that body."""
+    decoding = _DECODE[tag]
+    if version != decoding.version:
+        body = upcast(tag, version, decoding.version, body)
+    if len(body) != decoding.fields:
+        raise ValueError(f"has {len(body)} fields, not {decoding.fields}")
+    return decoding.build(at, body)
 
 
 def is_known(tag: int, version: int) -> bool:
-    """Tell whether this wxgptd can read events of that kind and version."""
+    """Return whether this wxgptd can read events of that kind and version."""
     return version <= VERSIONS.get(tag, 0)
 
 
 def pseudonym(reference: str) -> User:
-    """Return the pseudonym of a user whose name can no longer be read."""
+    """Return the pseudonym of a user whose identity cannot be read."""
     return User(AccountName(reference.rpartition(":")[0]), OpenId(reference))
 
 
@@ -381,7 +389,6 @@ def require(record: AnyRecord) -> Recorded:
 def unreadable(seq: int, tag: int, version: int) -> UnreadableEvent:
     """Return the error for an event that a newer version of wxgptd wrote."""
     return UnreadableEvent(
-        f"event {seq} is of kind {tag} version {version}, "
-        "which this version of wxgptd does not know",
+        f"event {seq} has kind {tag}, version {version}, which this version of wxgptd cannot read",
         hint="a newer wxgptd wrote this log: install that version or a later one",
     )

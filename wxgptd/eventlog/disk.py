@@ -1,4 +1,4 @@
-"""The system calls that events rest on, and the room that is kept for when there is none."""
+"""The system calls that make events durable, and a reserve of disk space."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path
 
 RESERVE_NAME = "reserve"
 RESERVE_BYTES = 4 * 1024 * 1024
-"""Room for held answers, for erasing and for a stop, when the disk is full otherwise."""
+"""Room for held answers, for erasures and for shutting down when the disk is otherwise full."""
 
 ROOM_NEEDED_BYTES = 2 * RESERVE_BYTES
-"""A full disk is full until there is as much: the reserve itself, and something to write on."""
+"""A disk counts as full until this much is free: the reserve, and some room to write."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def says_full(error: Exception) -> bool:
-    """Tell whether `error` is that there is no room."""
+    """Return whether `error` means that the disk is full."""
     return isinstance(error, OSError) and error.errno in _FULL
 
 
 class Disk:
-    """System calls: an argument of who makes them, so that they can be seen to fail."""
+    """System calls, passed as an argument so that tests can make them fail."""
 
     def write(self, descriptor: int, data: memoryview) -> int:
-        """Write some of `data`; return how much."""
+        """Write some of `data`; return the number of bytes written."""
         return os.write(descriptor, data)
 
     def sync(self, descriptor: int) -> None:
@@ -34,16 +34,16 @@ class Disk:
         os.fdatasync(descriptor)
 
     def sync_directory(self, descriptor: int) -> None:
-        """Make names durable."""
+        """Make the names in a directory durable."""
         os.fsync(descriptor)
 
     def reserve(self, path: Path, size: int, room: int) -> None:
-        """Keep `size` bytes of the disk in a file at `path`, if there are `room`.
+        """Reserve `size` bytes of the disk in a file at `path`, if `room` bytes are free.
 
-        It is found out by taking them: a quota shows nowhere else.
+        It allocates them to find out, since a quota shows up nowhere else.
 
         Raises:
-            OSError: there are not.
+            OSError: fewer than `room` bytes are free.
         """
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -60,25 +60,25 @@ DISK = Disk()
 
 
 class Reserve:
-    """The room that is kept, as a file in the log's directory."""
+    """Reserved disk space, held by a file in the log's directory."""
 
     def __init__(self, directory: Path, disk: Disk) -> None:
         self._path = directory / RESERVE_NAME
         self._disk = disk
 
     def keep(self) -> bool:
-        """Take the room if it is not taken; tell whether there is some (or nobody can tell)."""
+        """Reserve the space, if it is not yet; return whether there is room, as far as known."""
         with contextlib.suppress(FileNotFoundError):
             if self._path.stat().st_size == RESERVE_BYTES:
                 return True
         try:
             self._disk.reserve(self._path, RESERVE_BYTES, ROOM_NEEDED_BYTES)
         except OSError as error:
-            return not says_full(error)  # any other is of a file system that knows no reserves
+            return not says_full(error)  # otherwise the file system does not support reserving
         return True
 
     def give_up(self) -> bool:
-        """Let others have the room; tell whether there was any."""
+        """Release the reserved space; return whether there was any."""
         try:
             self._path.unlink()
         except FileNotFoundError:

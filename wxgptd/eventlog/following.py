@@ -12,11 +12,10 @@ from wxgptd.ports.record import AnyRecord
 
 
 class Follower:
-    """Reads a log that is being written: each `poll` gives what has come since the last one.
+    """Reads a log that is being written: each `poll` yields the events since the last one.
 
-    Steps over to the next segment when the current one has its footer. Never reads a frame
-    twice, and never past one that is not whole yet. Where the segment that it reads was dropped, it
-    goes on with the oldest one that is left.
+    Moves on to the next segment when the current one is sealed. Never reads a frame twice, or past
+    an incomplete one. If its current segment is dropped, it continues with the oldest one left.
     """
 
     def __init__(self, directory: Path, keys: Keyring | None, after: int) -> None:
@@ -36,7 +35,7 @@ class Follower:
         """Yield the events that have become visible since the last call, in order.
 
         Raises:
-            LogDamaged: what is read does not check and is not merely unfinished.
+            LogDamaged: the log is damaged, not merely unfinished.
         """
         while self._enter_segment():
             path, header = self._path, self._header
@@ -50,7 +49,7 @@ class Follower:
                 self._path, self._due, self._begin = None, 0, self._after
                 continue
             if self._keys is not None:
-                self._keys.refresh()  # a key is written before what is encrypted with it
+                self._keys.refresh()  # keys are written before the events they encrypt
             base = self._offset
             walk = framing.Walk(data, header, start=0, expected=self._due)
             for frame in walk:
@@ -67,22 +66,22 @@ class Follower:
             self._path, self._due = None, tail.next_seq
 
     def _enter_segment(self) -> bool:
-        """Make the segment to read next the current one; tell whether there is one."""
+        """Make the segment to read next the current one; return whether there is one."""
         if self._path is not None:
             return True
         paths = segments.list_segments(self._directory)
         if self._begin < 0:
             self._begin = reader.begin_for(paths, self._after)
-        wanted = self._due or self._begin + 1
+        next_seq = self._due or self._begin + 1
         for path in reversed(paths):
-            if segments.first_seq_of(path) <= wanted:
+            if segments.first_seq_of(path) <= next_seq:
                 break
         else:
             if not paths:
                 return False
             path = paths[0]
         if segments.first_seq_of(path) < self._due:
-            return False  # sealed, and the next one is yet to come
+            return False  # the last one is sealed, and the next does not exist yet
         try:
             with path.open("rb") as file:
                 inode = os.fstat(file.fileno()).st_ino
@@ -90,7 +89,7 @@ class Follower:
         except FileNotFoundError:
             return self._enter_segment()
         if header is None or self._done == (path, inode):
-            return False  # one without events was read, and its successor will have its name
+            return False  # an empty one was read; its successor will have its name
         reader.require_format(path, header)
         self._path, self._header, self._inode = path, header, inode
         self._offset, self._due = framing.HEADER_BYTES, header.first_seq

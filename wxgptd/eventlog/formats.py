@@ -1,8 +1,8 @@
-"""Reads logs of earlier formats as if they had today's.
+"""Read logs of earlier formats as if they were in the current one.
 
-Format 1 named users by account and OpenID, and encrypted nothing: a start rewrites such a log.
-Format 2 did not say which session an event belongs to, and what it encrypted was bound to nothing;
-such segments stay as they are, and are followed by segments of today's format.
+Format 1 named users by account and OpenID and encrypted nothing; the next start rewrites such a
+log. Format 2 did not record which session an event belongs to, and did not bind what it encrypted
+to its place; such segments are left unchanged, and segments of the current format follow them.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from wxgptd.loose import Packed
 from wxgptd.ports.record import AnyRecord, Recorded, RecordedUnreadable, Unreadable
 
 LOOK_BACK_EVENTS = 50_000
-"""How far back to look for the sessions of what is shown, where events do not say them."""
+"""How far back to look for the sessions of events that do not name theirs."""
 
 
 def is_plain(entries: Sequence[Packed]) -> bool:
-    """Tell whether the entries of a frame are of format 1: they have an OpenID in the clear."""
+    """Return whether a frame's entries are in format 1, with the OpenID in the clear."""
     first = entries[0] if entries else ()
     return isinstance(first, tuple) and len(first) == 7 and isinstance(first[4], str)
 
 
 def upgraded(version: int, entries: Packed) -> Sequence[codec.Entry]:
-    """Return encrypted entries of format `version` as today's, with None for the session."""
+    """Return encrypted entries of format `version` in the current one, with None as session."""
     if version == framing.FORMAT_VERSION:
         return entries
     return [(*entry[:5], _without_session(entry[5]), codec.Unbound(entry[6])) for entry in entries]
 
 
 def _without_session(body: bytes) -> bytes:
-    """Return a packed array with nil in front: millions of them, so none is unpacked for it."""
-    if not 0x90 <= body[0] < 0x9F:  # a short array of msgpack's; no event had fifteen fields
-        raise ValueError("what an event carries is no array")
+    """Prepend nil to a packed array without unpacking it, since this runs millions of times."""
+    if not 0x90 <= body[0] < 0x9F:  # a msgpack fixarray; no event had fifteen fields
+        raise ValueError("the content of an event is not an array")
     return b"%c\xc0%b" % (body[0] + 1, body[1:])
 
 
 def decode_plain(seq: int, entry: Packed) -> AnyRecord:
-    """Return the event of an entry of format 1."""
+    """Return the event in an entry of format 1."""
     tag, version, at, account, openid, previous, body = entry
     user = User(AccountName(account), OpenId(openid))
     if not codec.is_known(tag, version):
@@ -49,14 +49,14 @@ def decode_plain(seq: int, entry: Packed) -> AnyRecord:
 
 
 class Sessions:
-    """Finds out which session each event belongs to, from the events before it."""
+    """Works out which session each event belongs to, from the events before it."""
 
     def __init__(self) -> None:
         self._live: dict[User, SessionId] = {}
         self._of_delivery: dict[tuple[User, DeliveryKey], SessionId] = {}
 
     def note(self, record: AnyRecord) -> SessionId:
-        """Take note of `record`, and return its session, or an empty text."""
+        """Take note of `record` and return its session, or an empty string."""
         user, event = record.user, record.event
         match event:
             case e.SessionOpened() | e.SessionResumed():
@@ -78,9 +78,9 @@ class Sessions:
             case Unreadable():
                 return NO_SESSION
             case _:
-                return self._of_what_it_is_about(user, event)
+                return self._session_of_its_delivery(user, event)
 
-    def _of_what_it_is_about(self, user: User, event: e.Event) -> SessionId:
+    def _session_of_its_delivery(self, user: User, event: e.Event) -> SessionId:
         delivery = getattr(event, "delivery", None)
         if delivery is None:
             question = getattr(event, "question", None)

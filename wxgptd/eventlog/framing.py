@@ -1,4 +1,4 @@
-"""Bytes of headers, frames and footers, and nothing of what is in them. Pure.
+"""The bytes of headers, frames and footers, whatever the payloads contain. Pure.
 
 The layout is specified in the package's docstring.
 """
@@ -13,10 +13,10 @@ from zlib import crc32
 
 FORMAT_VERSION = 3
 UNBOUND_VERSION = 2
-"""The format before events said their session: read."""
+"""The format before events named their session: still readable."""
 
 PLAIN_VERSION = 1
-"""The format before users had keys: read, and rewritten at the next start."""
+"""The format before users had keys: readable, and rewritten at the next start."""
 
 _HEADER = struct.Struct(">8sHHQQI")
 _CRC = struct.Struct(">I")
@@ -31,11 +31,11 @@ MAX_GROUP_BYTES = 4 * 1024 * 1024
 """A commit group is closed at this size."""
 
 MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
-"""More than this no reader takes."""
+"""Readers reject larger payloads."""
 
 
 class Header(NamedTuple):
-    """What the first bytes of a segment say. `created` is seconds since the epoch."""
+    """The header of a segment. `created` is in seconds since the epoch."""
 
     first_seq: int
     created: float
@@ -63,7 +63,7 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class Unsealed:
-    """The bytes end behind a whole frame."""
+    """The bytes end after an intact frame."""
 
     end: int
     next_seq: int
@@ -71,7 +71,7 @@ class Unsealed:
 
 @dataclass(frozen=True, slots=True)
 class Torn:
-    """The bytes from `end` on are no whole frame, and none follows them."""
+    """The bytes from `end` on are not an intact frame, and none follows them."""
 
     end: int
     next_seq: int
@@ -79,7 +79,7 @@ class Torn:
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """The bytes at `end` are wrong although valid ones follow, or the order is broken."""
+    """The bytes at `end` are invalid but valid ones follow, or the order is broken."""
 
     end: int
     next_seq: int
@@ -98,28 +98,28 @@ def pack_header(header: Header, magic: bytes = LOG_MAGIC) -> bytes:
 
 
 def unpack_header(data: bytes | memoryview, magic: bytes = LOG_MAGIC) -> Header | None:
-    """Return the header that `data` begins with, or None if that is not one.
+    """Return the header that `data` begins with, or None if it does not begin with one.
 
-    A header of another format version is returned: whoever reads it decides.
+    A header of another format version is returned as well: the caller decides.
     """
     if len(data) < HEADER_BYTES:
         return None
-    found, version, _, first_seq, created_ms, key = _HEADER.unpack_from(data)
+    found_magic, version, _, first_seq, created_ms, key = _HEADER.unpack_from(data)
     (checksum,) = _CRC.unpack_from(data, _HEADER.size)
-    if found != magic or checksum != crc32(data[: _HEADER.size]):
+    if found_magic != magic or checksum != crc32(data[: _HEADER.size]):
         return None
     return Header(first_seq, created_ms / 1000, key, version)
 
 
 def key_of(data: memoryview) -> int | None:
-    """Return the key of a segment whose header does not check, or None if it cannot be told.
+    """Return the key of a segment whose header is invalid, or None if it cannot be recovered.
 
-    It is what the header says, or what a frame's checksum was begun with (a CRC runs backwards
-    as well); another frame that checks by it proves it.
+    Candidates are the key in the header and the initial value of each frame's checksum (a CRC can
+    be run backwards). A candidate is accepted if another frame is valid with it.
     """
-    said = int(_HEADER.unpack_from(data)[-1])
-    if next_valid(data, said, HEADER_BYTES) is not None:
-        return said
+    header_key = int(_HEADER.unpack_from(data)[-1])
+    if next_valid(data, header_key, HEADER_BYTES) is not None:
+        return header_key
     haystack = bytes(data)
     at = haystack.find(_FRAME_MAGIC, HEADER_BYTES)
     while at >= 0:
@@ -129,9 +129,11 @@ def key_of(data: memoryview) -> int | None:
             end = at + HEAD_BYTES + length
             if end <= len(haystack):
                 (checksum,) = _CRC.unpack_from(head, _HEAD.size)
-                begun = _begun_with(head[: _HEAD.size] + haystack[at + HEAD_BYTES : end], checksum)
-                if next_valid(data, begun, end) is not None:
-                    return begun
+                candidate = _initial_crc(
+                    head[: _HEAD.size] + haystack[at + HEAD_BYTES : end], checksum
+                )
+                if next_valid(data, candidate, end) is not None:
+                    return candidate
         at = haystack.find(_FRAME_MAGIC, at + 1)
     return None
 
@@ -140,8 +142,8 @@ _CRC_TABLE = [crc32(bytes([n]), 0xFFFFFFFF) ^ 0xFFFFFFFF for n in range(256)]
 _CRC_INDEX = {value >> 24: n for n, value in enumerate(_CRC_TABLE)}
 
 
-def _begun_with(data: bytes, checksum: int) -> int:
-    """Return the value that CRC-32 was begun with if it has come to `checksum`."""
+def _initial_crc(data: bytes, checksum: int) -> int:
+    """Return the initial value with which the CRC-32 of `data` is `checksum`."""
     register = checksum ^ 0xFFFFFFFF
     for byte in reversed(data):
         index = _CRC_INDEX[register >> 24]
@@ -151,19 +153,19 @@ def _begun_with(data: bytes, checksum: int) -> int:
 
 def pack_frame(key: int, first_seq: int, count: int, payload: bytes) -> bytes:
     """Return the bytes of a frame."""
-    assert len(payload) <= MAX_PAYLOAD_BYTES, "no reader would take it"
+    assert len(payload) <= MAX_PAYLOAD_BYTES, "too large for any reader"
     head = _HEAD.pack(_FRAME_MAGIC, len(payload), first_seq, count)
     checksum = crc32(payload, crc32(head, key))
     return b"".join((head, _CRC.pack(checksum), payload))
 
 
 def is_footer(data: bytes) -> bool:
-    """Tell whether `data` looks like what seals a segment."""
+    """Return whether `data` begins like a footer."""
     return data.startswith(_FOOTER_MAGIC)
 
 
 def pack_footer(key: int, next_seq: int) -> bytes:
-    """Return the bytes that seal a segment."""
+    """Return the bytes of a footer."""
     head = _HEAD.pack(_FOOTER_MAGIC, 0, next_seq, 0)
     return head + _CRC.pack(crc32(head, key))
 
@@ -177,26 +179,26 @@ def frames(
     """
     position, due = start, header.first_seq if expected is None else expected
     while position < len(data):
-        found = unpack(data, header.key, position)
-        match found:
+        part = unpack(data, header.key, position)
+        match part:
             case None:
                 if any_valid_after(data, header.key, position + 1):
                     return Damaged(position, due, "checksum does not match")
                 return Torn(position, due)
-            case Frame() if found.first_seq == due:
-                yield found
-                position, due = found.end, due + found.count
-            case Sealed() if found.next_seq == due:
-                if found.end != len(data):
-                    return Damaged(found.end, due, "bytes follow the footer")
-                return found
+            case Frame() if part.first_seq == due:
+                yield part
+                position, due = part.end, due + part.count
+            case Sealed() if part.next_seq == due:
+                if part.end != len(data):
+                    return Damaged(part.end, due, "bytes follow the footer")
+                return part
             case Frame(first_seq=wrong) | Sealed(next_seq=wrong):
                 return Damaged(position, due, f"event {due} expected, {wrong} found")
     return Unsealed(position, due)
 
 
 class Walk:
-    """The frames of `data`, as `frames` yields them; `tail` is how they end, once they have."""
+    """Iterates over the frames of `data`, like `frames`, and then has their `tail`."""
 
     tail: Tail
 
@@ -222,12 +224,12 @@ def tail_of(data: memoryview, header: Header) -> Tail:
 
 
 def any_valid_after(data: memoryview, key: int, start: int) -> bool:
-    """Tell whether a valid frame or footer begins anywhere in `data` from `start` on."""
+    """Return whether a valid frame or footer begins anywhere in `data` from `start` on."""
     return next_valid(data, key, start) is not None
 
 
 def next_valid(data: memoryview, key: int, start: int) -> int | None:
-    """Return where the first valid frame or footer from `start` on begins, or None."""
+    """Return the offset of the first valid frame or footer from `start` on, or None."""
     haystack = bytes(data[start:])
     first: int | None = None
     for magic in (_FRAME_MAGIC, _FOOTER_MAGIC):
@@ -241,7 +243,7 @@ def next_valid(data: memoryview, key: int, start: int) -> int | None:
 
 
 def unpack(data: memoryview, key: int, position: int) -> Frame | Sealed | None:
-    """Return the frame or footer that begins at `position`, or None if none that checks does."""
+    """Return the frame or footer that begins at `position`, or None if there is no valid one."""
     if len(data) - position < HEAD_BYTES:
         return None
     magic, length, first_seq, count = _HEAD.unpack_from(data, position)

@@ -1,9 +1,9 @@
-"""A user's state to bytes and back, for snapshots. Pure.
+"""Convert a user's state to bytes and back, for snapshots. Pure.
 
-States are tuples all the way down, and are packed as such; where there is a choice of two, their
-third field tells which it is. Fields are only ever appended to them,
-each with a default, which is what an older snapshot has; whatever else changes in the meaning of a
-field raises `STATE_VERSION`, and a snapshot of another version is not read.
+States are tuples all the way down and are packed as such; where a value has one of two types, its
+third field distinguishes them. New fields are only ever appended, each with a default, which
+applies when an older snapshot is read. All other changes to fields increment `STATE_VERSION`, and
+snapshots of another version are not read.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ _PENDING = Pending()
 
 def freeze(state: UserState) -> bytes:
     """Return the bytes of `state`."""
-    packed: bytes = msgpack.packb(state, default=_nothing, unicode_errors="surrogatepass")
+    packed: bytes = msgpack.packb(state, default=_pack_pending, unicode_errors="surrogatepass")
     return packed
 
 
 def thaw(frozen: bytes) -> UserState:
-    """Return the state that `frozen` was made of."""
+    """Return the state that `freeze` was given."""
     values = msgpack.unpackb(frozen, strict_map_key=False, unicode_errors="surrogatepass")
     return _state(UserState(*values))
 
 
-def _nothing(value: object) -> None:
+def _pack_pending(value: object) -> None:
     assert isinstance(value, Pending), value
 
 
-def _state(raw: Any) -> UserState:  # noqa: ANN401 (a UserState whose values are lists still)
+def _state(raw: Any) -> UserState:  # noqa: ANN401 (a UserState whose values are still lists)
     state: UserState = raw._replace(
         live=_session(raw.live) if raw.live is not None else None,
         past=tuple(map(_session, raw.past)),
@@ -63,7 +63,7 @@ def _state(raw: Any) -> UserState:  # noqa: ANN401 (a UserState whose values are
 
 
 def _session(values: Packed) -> Session:
-    raw: Any = Session(*values)  # Any: values are lists still
+    raw: Any = Session(*values)  # Any: values are still lists
     session: Session = raw._replace(
         questions={key: _question(question) for key, question in raw.questions.items()},
         closed=CloseReason(raw.closed) if raw.closed is not None else None,
@@ -72,7 +72,7 @@ def _session(values: Packed) -> Session:
 
 
 def _question(values: Packed) -> Question:
-    raw: Any = Question(*values)  # Any: so here
+    raw: Any = Question(*values)  # Any: likewise
     question: Question = raw._replace(
         answer=_answer(raw.answer), style=Style(raw.style) if raw.style is not None else None
     )
@@ -82,7 +82,7 @@ def _question(values: Packed) -> Question:
 def _answer(values: Any) -> Answer:  # noqa: ANN401 (an array, or nil)
     if values is None:
         return _PENDING
-    if isinstance(values[2], str):  # the model's name; of a failure, when it was
+    if isinstance(values[2], str):  # the model's name; in a failure, its time
         completed = Completed(*values)
         return completed._replace(finish=Finish(completed.finish))
     failed = Failed(*values)
@@ -90,7 +90,7 @@ def _answer(values: Any) -> Answer:  # noqa: ANN401 (an array, or nil)
 
 
 def _window(values: Packed) -> Window:
-    if isinstance(values[2], str):  # the question's name, and no reply yet
+    if isinstance(values[2], str):  # the question's name: no reply yet
         return Open(*values)
     settled = Settled(*values)
     reply = Reply(*settled.reply)

@@ -1,16 +1,17 @@
-"""The keys that make users' words readable, apart from the log: to delete a key is to erase a user.
+"""The users' encryption keys, stored apart from the log: deleting a key erases its user.
 
-Each user has a key of their own, and a *reference*: the account and a random number, which is all
-that the log says about who it was. The keyring, one file, has for each reference the account, the
-OpenID and the key, encrypted with the master key. Where an entry is gone, nobody can say any more
-who the reference was, or read what belongs to it; a user who comes back gets another one.
+Each user has a key of their own and a *reference*: the account and a random number, which is all
+that the log reveals about the user's identity. The keyring is one file, which holds the account,
+the OpenID and the key for each reference, encrypted with the master key. Once a record is deleted,
+the reference can no longer be traced to a user, and its events can no longer be read; a user who
+comes back gets a new reference.
 
-The file is a head, ``WXGPTKEY`` and u16 format version, and records: ``WXKY``, u32 length, u32
-CRC-32 of the rest, and that is a nonce of 12 bytes and AES-256-GCM of the msgpack array
-``[reference, account, openid, key]``; the first of them has the reference "" and proves the master
-key. A record is durable before any event that is encrypted with its key. The file is appended to;
-a record that is deleted is written over with zeros where it stands, which takes no room on a full
-disk. Each start writes the file anew, without gaps, so that nothing in it was never synced.
+The file is a head (``WXGPTKEY`` and u16 format version) followed by records: ``WXKY``, u32 length,
+u32 CRC-32 of the rest, and the rest: a 12-byte nonce and AES-256-GCM of the msgpack array
+``[reference, account, openid, key]``. The first record has the reference "" and proves the master
+key. A record is durable before any event that is encrypted with its key. New records are appended;
+a deleted record is overwritten with zeros in place, which takes no room on a full disk. Each start
+rewrites the file without gaps, so that everything in it has been synced.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _NONCE_BYTES = 12
 _HEAD = b"WXGPTKEY\x00\x01"
 _MAGIC = b"WXKY"
 _RECORD = struct.Struct(">4sII")
-_NOBODY = User(AccountName(""), OpenId(""))
+_NO_USER = User(AccountName(""), OpenId(""))
 
 
 class MasterKeyUnusable(WxgptError):
@@ -48,7 +49,7 @@ class MasterKeyUnusable(WxgptError):
 
 
 class UserKey:
-    """Encrypts and decrypts what one user's events carry."""
+    """Encrypts and decrypts the personal fields of one user's events."""
 
     __slots__ = ("_cipher", "key", "record", "reference", "user")
 
@@ -60,17 +61,17 @@ class UserKey:
         self._cipher: AESGCM | None = None
 
     def seal(self, plain: bytes, bound: bytes | None = None) -> bytes:
-        """Return `plain` encrypted, with a nonce of its own in front.
+        """Return `plain` encrypted, with a fresh nonce in front.
 
-        Whoever opens it has to know what it is `bound` to (associated data, NIST SP 800-38D).
+        To decrypt it, `open` needs the same `bound` (associated data, NIST SP 800-38D).
         """
         return _seal(self._aead(), plain, bound)
 
     def open(self, sealed: bytes, bound: bytes | None = None) -> bytes:
-        """Return what `seal` was given.
+        """Decrypt what `seal` returned.
 
         Raises:
-            ValueError: it is not what `seal` returned, or was bound to something else.
+            ValueError: `sealed` does not come from `seal`, or was bound to something else.
         """
         return _open(self._aead(), sealed, bound)
 
@@ -81,9 +82,9 @@ class UserKey:
 
 
 class Keyring:
-    """All keys. `path` need not be there yet: then there are none.
+    """All keys in the file at `path`; none if it does not exist yet.
 
-    `is_whole` tells whether there is a file, and nothing in it but records.
+    `is_whole` is whether the file exists and contains nothing but intact records.
 
     Raises:
         MasterKeyUnusable: the file was written with another master key.
@@ -99,61 +100,61 @@ class Keyring:
         self.refresh()
 
     def refresh(self) -> bool:
-        """Read the file again if it has changed; tell whether it had."""
+        """Read the file again if it has changed; return whether it had."""
         try:
             with self.path.open("rb") as file:
-                found = os.fstat(file.fileno())
-                seen = (found.st_ino, found.st_size, found.st_mtime_ns)
-                if seen == self._seen:
+                status = os.fstat(file.fileno())
+                identity = (status.st_ino, status.st_size, status.st_mtime_ns)
+                if identity == self._seen:
                     return False
                 data = file.read()
         except FileNotFoundError:
             return False
-        self._seen = seen
+        self._seen = identity
         self._by_reference, self._of_user = {}, {}
         for key in self._read(data):
-            self._note(key)
+            self._add(key)
         return True
 
     def find(self, reference: str) -> UserKey | None:
-        """Return the key of that reference, or None if it was deleted."""
+        """Return the key of `reference`, or None if it was deleted."""
         return self._by_reference.get(reference)
 
     def of(self, user: User) -> UserKey | None:
-        """Return the key that the user's events are encrypted with from now on, if there is one."""
+        """Return the key for the user's new events, or None if there is none."""
         return self._of_user.get(user)
 
     def make(self, user: User) -> UserKey:
-        """Make a key for `user`; its `record` has yet to be written."""
+        """Create a key for `user`; the caller has to write its `record`."""
         reference = f"{user.account}:{secrets.token_hex(8)}"
         key = UserKey(reference, user, secrets.token_bytes(KEY_BYTES))
         key.record = self._record(key)
-        self._note(key)
+        self._add(key)
         return key
 
     def keep(self, references: Container[str]) -> None:
-        """Know only the keys of those references.
+        """Discard the keys in memory, except those of `references`.
 
-        A key that no event was ever encrypted with may be left of a commit that came to nothing;
-        its user's events are encrypted with another one.
+        An aborted commit may leave a key that no event was ever encrypted with; its user's events
+        are encrypted with another key.
         """
         kept = [key for key in self._by_reference.values() if key.reference in references]
         self._by_reference, self._of_user = {}, {}
         for key in kept:
-            self._note(key)
+            self._add(key)
 
     def forget(self, key: UserKey) -> None:
-        """Use `key` no more for what its user does from now on; it still decrypts."""
+        """Stop using `key` for its user's new events; it still decrypts."""
         if self._of_user.get(key.user) is key:
             del self._of_user[key.user]
 
     def drop(self, key: UserKey) -> None:
-        """Know nothing of `key` any more. In the file it is all the same."""
+        """Discard `key` in memory. The file is not changed."""
         self._by_reference.pop(key.reference, None)
         self.forget(key)
 
     def overwrite(self, descriptor: int, references: Iterable[str]) -> None:
-        """Delete the keys of those references, in the open file. Not durable yet.
+        """Delete the keys of `references` in the open file. Not durable until it is synced.
 
         Raises:
             OSError: the file cannot be written.
@@ -172,32 +173,32 @@ class Keyring:
 
     def _record(self, key: UserKey) -> bytes:
         user = key.user
-        said = (key.reference, user.account, user.openid, key.key)
-        packed: bytes = msgpack.packb(said, unicode_errors="surrogatepass")
+        fields = (key.reference, user.account, user.openid, key.key)
+        packed: bytes = msgpack.packb(fields, unicode_errors="surrogatepass")
         payload = _seal(self._master, packed)
         return _RECORD.pack(_MAGIC, len(payload), crc32(payload)) + payload
 
     def seal(self, plain: bytes) -> bytes:
-        """Return `plain` encrypted with the master key: what is of no single user."""
+        """Return `plain` encrypted with the master key, for data that belongs to no single user."""
         return _seal(self._master, plain)
 
     def open(self, sealed: bytes) -> bytes:
-        """Return what `seal` was given.
+        """Decrypt what `seal` returned.
 
         Raises:
-            ValueError: it is not what `seal` returned.
+            ValueError: `sealed` does not come from `seal`.
         """
         return _open(self._master, sealed)
 
     def write(self, without: Iterable[str] = ()) -> None:
-        """Write the whole file anew, without the keys of those references. Durable on return.
+        """Rewrite the file, without the keys of the references in `without`. Durable on return.
 
         Raises:
-            OSError: there is no room, or the file system does not allow it; it is as it was.
+            OSError: the disk is full, or the file system does not allow it; nothing has changed.
         """
-        gone = frozenset(without)
-        kept = [key for key in list(self._by_reference.values()) if key.reference not in gone]
-        head = _HEAD + self._record(UserKey("", _NOBODY, b""))
+        deleted = frozenset(without)
+        kept = [key for key in list(self._by_reference.values()) if key.reference not in deleted]
+        head = _HEAD + self._record(UserKey("", _NO_USER, b""))
         fresh = self.path.with_name(f"{self.path.name}.new")
         try:
             segments.write_durably(fresh, b"".join((head, *(key.record for key in kept))))
@@ -206,7 +207,7 @@ class Keyring:
             raise
         fresh.rename(self.path)
         segments.sync_directory(self.path.parent)
-        for reference in gone:
+        for reference in deleted:
             if (key := self._by_reference.get(reference)) is not None:
                 self.drop(key)
         self.is_whole = True
@@ -214,12 +215,12 @@ class Keyring:
     def __len__(self) -> int:
         return len(self._by_reference)
 
-    def _note(self, key: UserKey) -> None:
+    def _add(self, key: UserKey) -> None:
         self._by_reference[key.reference] = key
         self._of_user[key.user] = key
 
     def _read(self, data: bytes) -> Iterator[UserKey]:
-        """Yield the keys of all records that check."""
+        """Yield the keys of all intact records."""
         self.is_whole = data[: len(_HEAD)] == _HEAD
         position = due = len(_HEAD)
         while (position := data.find(_MAGIC, position)) >= 0:
@@ -241,14 +242,14 @@ class Keyring:
         except ValueError:
             raise MasterKeyUnusable(
                 f"the keys in {self.path} were written with another master key",
-                hint="[log] master_key must name the key that the state directory was made with",
+                hint="[log] master_key must name the key that the state directory was created with",
             ) from None
         reference, account, openid, key = msgpack.unpackb(packed, unicode_errors="surrogatepass")
         return UserKey(reference, User(account, openid), key, record)
 
 
 def joined(one: bytes, other: bytes) -> bytes:
-    """Return a keyring file with the records of two."""
+    """Return a keyring file with the records of both files."""
     return other if other.startswith(one) else one + other[len(_HEAD) :]
 
 
@@ -269,17 +270,17 @@ def _open(cipher: AESGCM, sealed: bytes, bound: bytes | None = None) -> bytes:
     try:
         return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], bound)
     except (InvalidTag, ValueError):
-        raise ValueError("does not decrypt: it was changed, or is not in its place") from None
+        raise ValueError("does not decrypt: it was modified or moved") from None
 
 
 # The master key.
 
 
 def parse_master(text: str, where: str = "[log] master_key") -> bytes:
-    """Return the master key that `text`, which stands in `where`, is: 32 bytes in base64.
+    """Return the master key in `text`, which is 32 bytes in base64; `where` is its origin.
 
     Raises:
-        MasterKeyUnusable: it is none.
+        MasterKeyUnusable: `text` is not a master key.
     """
     try:
         key = base64.b64decode(text, validate=True)
@@ -288,16 +289,16 @@ def parse_master(text: str, where: str = "[log] master_key") -> bytes:
     if len(key) != KEY_BYTES:
         raise MasterKeyUnusable(
             f"the master key in {where} is not 32 bytes in base64",
-            hint="restore it: what users have said cannot be read with another one",
+            hint="restore it: no other key can read what users said",
         )
     return key
 
 
 def own_master(state_dir: Path) -> bytes:
-    """Return the master key that is kept in the state directory; make one if there is none.
+    """Return the master key stored in the state directory, which is created if there is none.
 
     Raises:
-        MasterKeyUnusable: what is there is none, or others can read it.
+        MasterKeyUnusable: the file does not hold a master key, or others can read it.
     """
     path = master_path(state_dir)
     try:
@@ -305,9 +306,9 @@ def own_master(state_dir: Path) -> bytes:
     except FileNotFoundError:
         if segments.keyring_path(state_dir).exists():
             raise MasterKeyUnusable(
-                f"the master key {path} is gone: without it nobody can read what users said",
-                hint="restore it from a backup, or name it with [log] master_key; without it, only "
-                "another state directory can be begun with",
+                f"the master key {path} is missing: without it, what users said cannot be read",
+                hint="restore it from a backup, or name it with [log] master_key; "
+                "if it is lost, start with another state directory",
             ) from None
     key = secrets.token_bytes(KEY_BYTES)
     fresh = path.with_name(f"master.{os.getpid()}.new")
@@ -315,7 +316,7 @@ def own_master(state_dir: Path) -> bytes:
     segments.make_private_directory(path.parent)
     segments.write_durably(fresh, base64.b64encode(key) + b"\n")
     try:
-        os.link(fresh, path)  # fails where another first start was faster
+        os.link(fresh, path)  # fails if another first start was faster
     except FileExistsError:
         key = read_master(path)
     finally:
@@ -325,7 +326,7 @@ def own_master(state_dir: Path) -> bytes:
 
 
 def master_path(state_dir: Path) -> Path:
-    """Return where the state directory's own master key is."""
+    """Return the path of the state directory's own master key."""
     return segments.keys_directory(state_dir) / "master"
 
 
@@ -333,8 +334,8 @@ def read_master(path: Path) -> bytes:
     """Return the master key in the file at `path`.
 
     Raises:
-        MasterKeyUnusable: it is none, or others can read it.
-        OSError: it cannot be read.
+        MasterKeyUnusable: the file does not hold a master key, or others can read it.
+        OSError: the file cannot be read.
     """
     if path.stat().st_mode & (stat.S_IROTH | stat.S_IRGRP):
         raise MasterKeyUnusable(f"{path} can be read by others", hint=f"chmod 600 {path}")

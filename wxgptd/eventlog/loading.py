@@ -1,7 +1,7 @@
-"""Read a log for a start: sorted by users, each of which is folded when somebody looks.
+"""Read a log at startup: events are sorted by user, and each user is hydrated on first use.
 
-A start has to know who there is, whether the log is whole, and what spans users. What one user's
-events lead to can wait until that user, or a page, asks for it; most never do.
+Startup has to know which users exist, whether the log is intact, and what spans users. Folding one
+user's events can wait until that user or a page needs the state; most never do.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _UNKNOWN = 0, _NEVER
 
 
 class NotEncrypted(WxgptError):
-    """the log is of an older format"""
+    """the log has an older format"""
 
 
 class UnloadedUser:
-    """One user, as the log has them. Implements `wxgptd.ports.record.Unloaded`."""
+    """One user's entry in the log. Implements `wxgptd.ports.record.Unloaded`."""
 
     __slots__ = ("entries", "key", "reference", "snapshot", "version")
 
@@ -68,37 +68,37 @@ class UnloadedUser:
 
     @property
     def marked(self) -> bool:
-        """Whether an operator has ever decided about the user."""
+        """Whether an operator has ever changed the user's standing."""
         before = self.snapshot is not None and self.snapshot.marked
         return before or any(entry[0] == _MARK for entry in self.entries)
 
     @property
     def last_at(self) -> float:
-        """When the newest event of the user was, in seconds since the epoch."""
+        """The time of the user's newest event, in seconds since the epoch."""
         if self.entries:
             return self.entries[-1][2]
         return self.snapshot.last_at if self.snapshot is not None else 0.0
 
     def hydrate(self) -> UserState:
-        """Return the state.
+        """Fold the user's events and return the state.
 
         Raises:
             Inconsistent: an event cannot follow the ones before it.
-            LogDamaged: something does not decrypt.
+            LogDamaged: the snapshot or an event cannot be decrypted or decoded.
         """
         begin = EMPTY
         try:
             if self.snapshot is not None and self.snapshot.frozen and self.key is not None:
                 begin = freezing.thaw(self.key.open(self.snapshot.frozen))
-            return reduce(evolve, (codec.event(one, self.key) for one in self.entries), begin)
+            return reduce(evolve, (codec.event(entry, self.key) for entry in self.entries), begin)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise reader.LogDamaged(
-                f"what user {self.reference} said cannot be read: {error}",
-                hint="`wxgpt log verify` says where it is, `wxgpt log repair` leaves it out",
+                f"the events of user {self.reference} cannot be read: {error}",
+                hint="`wxgpt log verify` finds the damage, `wxgpt log repair` leaves it out",
             ) from error
 
     def frozen(self, capture: Capture) -> snapshots.FrozenUser:
-        """Return what a snapshot is to have; as in the last one if nothing was done since."""
+        """Return the user's entry for a new snapshot; the last one's if nothing has changed."""
         assert self.key is not None
         snapshot, before = self.snapshot, capture.keep_since
         if snapshot is not None and not self.entries and not 0 < snapshot.oldest_at < before:
@@ -109,21 +109,21 @@ class UnloadedUser:
         )
 
     def links(self) -> Iterator[tuple[User, LinkHash, DeliveryKey, float]]:
-        """Yield the links that the snapshot has."""
+        """Yield the links in the snapshot."""
         if self.snapshot is not None and self.snapshot.links and self.key is not None:
             for link, question, at in codec.unpack(self.key.open(self.snapshot.links)):
                 yield self.key.user, link, question, at
 
 
 class Index:
-    """Events, sorted by their users."""
+    """Events sorted by user."""
 
     def __init__(self, keys: Keyring, since: Mapping[type[e.Event], float]) -> None:
         self._keys = keys
-        wanted = {codec.TAGS[kind]: at for kind, at in since.items()}
-        wanted[_ERASED] = 0.0
+        from_times = {codec.TAGS[kind]: at for kind, at in since.items()}
+        from_times[_ERASED] = 0.0
         self._since = {
-            tag: (version, wanted.get(tag, _NEVER)) for tag, version in codec.VERSIONS.items()
+            tag: (version, from_times.get(tag, _NEVER)) for tag, version in codec.VERSIONS.items()
         }
         self._users: dict[str, UnloadedUser] = {}
         self._recent: list[tuple[UnloadedUser, e.Event]] = []
@@ -131,12 +131,12 @@ class Index:
 
     @property
     def references(self) -> Collection[str]:
-        """All users, as the log knows them."""
+        """The references of all users."""
         return self._users.keys()
 
     @property
     def recent(self) -> list[tuple[User, e.Event]]:
-        """The events that were asked for; nobody can say whose those of the erased were."""
+        """The requested events; erased users appear as pseudonyms."""
         return [
             (
                 unloaded.key.user
@@ -148,79 +148,80 @@ class Index:
         ]
 
     def begin_with(self, snapshot: snapshots.Snapshot) -> None:
-        """Take the users of a snapshot."""
-        for one in snapshot.users:
-            unloaded = self._meet(one.reference)
-            unloaded.version, unloaded.snapshot = one.version, one
+        """Start with the users of a snapshot."""
+        for user in snapshot.users:
+            unloaded = self._add_user(user.reference)
+            unloaded.version, unloaded.snapshot = user.version, user
 
     def take(self, first_seq: int, entries: Sequence[codec.Entry], after: int = 0) -> None:
-        """Take the events of a commit group, those behind number `after`.
+        """Add the events of a commit group that come after number `after`.
 
         Raises:
             UnreadableEvent: a newer wxgptd wrote an event.
-            Inconsistent: an event rests on another version of its user than there is.
+            Inconsistent: an event does not follow its user's previous event.
         """
         if first_seq <= after:
             entries = entries[after + 1 - first_seq :]
             first_seq = after + 1
         users, since = self._users, self._since
-        for entry in entries:  # millions of times: this is what a start consists of
+        for entry in entries:  # runs millions of times: most of a start is spent here
             tag, version, at, reference, previous, _, _ = entry
-            unloaded = users.get(reference) or self._meet(reference)
+            unloaded = users.get(reference) or self._add_user(reference)
             if previous != unloaded.version:
                 seq = first_seq + entries.index(entry)
                 raise Inconsistent(
-                    f"event {seq} rests on version {previous} of its user, "
-                    f"but {unloaded.version} events of that user came before"
+                    f"event {seq} expects version {previous} of its user, "
+                    f"but the user is at version {unloaded.version}"
                 )
             unloaded.version = previous + 1
             unloaded.entries.append(entry)
-            known, from_at = since.get(tag, _UNKNOWN)
-            if version > known:
+            newest, from_at = since.get(tag, _UNKNOWN)
+            if version > newest:
                 raise codec.unreadable(first_seq + entries.index(entry), tag, version)
             if at >= from_at:
-                self._note(unloaded, entry)
+                self._note_event(unloaded, entry)
 
-    def _meet(self, reference: str) -> UnloadedUser:
+    def _add_user(self, reference: str) -> UnloadedUser:
         unloaded = self._users[reference] = UnloadedUser(reference, self._keys.find(reference))
         return unloaded
 
-    def _note(self, unloaded: UnloadedUser, entry: codec.Entry) -> None:
+    def _note_event(self, unloaded: UnloadedUser, entry: codec.Entry) -> None:
         if entry[0] == _ERASED:
             self.erased.add(unloaded.reference)
         else:
             self._recent.append((unloaded, codec.event(entry, unloaded.key)))
 
     def users(self) -> Mapping[User, UnloadedUser]:
-        """Return the users who are there, by who they are.
+        """Return the users who have not been erased.
 
         Raises:
-            LogDamaged: the keys of some are missing who were never erased.
+            LogDamaged: the keys of users who were never erased are missing.
         """
         for unloaded in self._users.values():
             if unloaded.key is None and unloaded.reference not in self.erased:
-                self._keys.refresh()  # it may have come since they were read
+                self._keys.refresh()  # it may be newer than our copy of the keys
                 unloaded.key = self._keys.find(unloaded.reference)
-        found = {
+        users = {
             unloaded.key.user: unloaded
             for reference, unloaded in self._users.items()
             if unloaded.key is not None and reference not in self.erased
         }
-        missing = len(self._users) - len(self.erased) - len(found)
+        missing = len(self._users) - len(self.erased) - len(users)
         if missing:
             raise reader.LogDamaged(
                 f"the keys of {missing} user{'s' if missing > 1 else ''} are not in the keyring, "
                 f"{self._keys.path.parent.name}/{self._keys.path.name}",
                 hint="restore that file from a backup; without one, `wxgpt log repair` "
-                "gives these users up",
+                "marks these users as erased",
             )
-        return found
+        return users
 
 
 class Found(NamedTuple):
-    """A log that was read: the references of those whose keys were yet to be deleted, and of all.
+    """A log that was read.
 
-    `unreadable` are snapshots that are not whole.
+    `erased` are the references of erased users whose keys have yet to be deleted, `references`
+    those of all users, and `unreadable` the damaged snapshots.
     """
 
     loaded: Loaded
@@ -236,19 +237,19 @@ def load(
     *,
     everything: bool = False,
 ) -> Found:
-    """Read the log in `directory`: the newest snapshot, and what follows it.
+    """Read the log in `directory`: the newest snapshot and the events after it.
 
-    Or `everything`: all events, and of the snapshots the oldest one that is needed for that.
+    With `everything`, read all events, after the oldest snapshot that they require, if any.
 
-    `since` says of which kinds of events `recent` is to have those from what time on.
+    `since` maps the kinds of events that `recent` should contain to the time to start from.
 
     Raises:
-        LogDamaged: something does not check.
+        LogDamaged: the log is damaged.
         UnreadableEvent: a newer wxgptd wrote an event.
-        Inconsistent: an event rests on another version of its user than there is.
+        Inconsistent: an event does not follow its user's previous event.
     """
-    find = _first_needed if everything else snapshots.newest
-    snapshot, skipped = find(directory, keys)
+    choose = _first_needed if everything else snapshots.newest
+    snapshot, skipped = choose(directory, keys)
     index = Index(keys, since)
     if snapshot is not None:
         index.begin_with(snapshot)
@@ -265,12 +266,12 @@ def load(
         skipped=[f"{path.name}: {why}" for path, why in skipped.items()],
         stale=bool(index.erased) and bool(segments.list_snapshots(directory)),
     )
-    still_there = [one for one in index.erased if keys.find(one) is not None]
-    return Found(loaded, still_there, index.references, skipped.keys())
+    undeleted = [reference for reference in index.erased if keys.find(reference) is not None]
+    return Found(loaded, undeleted, index.references, skipped.keys())
 
 
 def _first_needed(directory: Path, keys: Keyring) -> snapshots.Newest:
-    """Return the oldest snapshot without which a log cannot be read; none if it begins with 1."""
+    """Return the oldest snapshot needed to read all events; none if the log begins with event 1."""
     paths = segments.list_segments(directory)
     first = segments.first_seq_of(paths[0]) if paths else 1
     skipped: dict[Path, str] = {}
@@ -284,7 +285,7 @@ def _first_needed(directory: Path, keys: Keyring) -> snapshots.Newest:
 
 
 def _read(directory: Path, index: Index, after: int) -> int:
-    """Have `index` take the events behind number `after`; return the number of the last one."""
+    """Add the events after number `after` to `index`; return the number of the last one."""
     paths = segments.list_segments(directory)
     due: int | None = None
     for number, path in enumerate(paths):
@@ -300,7 +301,7 @@ def _read(directory: Path, index: Index, after: int) -> int:
             f"the log in {directory} ends with event {(due or 1) - 1}, "
             f"but there is a snapshot of event {after}",
             hint="segments are missing: restore them, or a backup; without either, "
-            "`wxgpt log repair` goes on from the snapshot",
+            "`wxgpt log repair` continues from the snapshot",
         )
     return (due or 1) - 1
 
@@ -312,9 +313,9 @@ def _read_segment(path: Path, index: Index, after: int, *, last: bool) -> int:
             return segments.first_seq_of(path)
         if header.version == framing.PLAIN_VERSION:
             raise NotEncrypted(
-                f"the log in {path.parent} is from before what users say was encrypted",
-                hint="start this version of wxgptd once, which encrypts it; to keep what it was, "
-                "copy the state directory before, with the daemon stopped",
+                f"the log in {path.parent} has an older format without encryption",
+                hint="start this version of wxgptd once, which encrypts it; to keep the old log, "
+                "stop the daemon and copy the state directory first",
             )
         walk = framing.Walk(data, header)
         for frame in walk:
@@ -327,25 +328,25 @@ def _read_segment(path: Path, index: Index, after: int, *, last: bool) -> int:
 
 
 def states(snapshot: snapshots.Snapshot, keys: Keyring) -> dict[str, UserState]:
-    """Return the states in a snapshot by their references; of lost keys, no more than versions."""
-    found = {}
-    for one in snapshot.users:
-        key = keys.find(one.reference)
-        found[one.reference] = (
-            freezing.thaw(key.open(one.frozen))
-            if key is not None and one.frozen
-            else EMPTY._replace(version=one.version)
+    """Return the states in a snapshot by reference; where the key is lost, only the version."""
+    by_reference = {}
+    for user in snapshot.users:
+        key = keys.find(user.reference)
+        by_reference[user.reference] = (
+            freezing.thaw(key.open(user.frozen))
+            if key is not None and user.frozen
+            else EMPTY._replace(version=user.version)
         )
-    return found
+    return by_reference
 
 
 def frozen(
     hydrated: Sequence[tuple[UserKey, UserState]], capture: Capture, keys: Keyring
 ) -> Iterator[snapshots.FrozenUser]:
-    """Yield what a snapshot of `capture` has.
+    """Yield the users for a snapshot of `capture`.
 
-    Whoever is erased since it was taken has no state in it, but is in it: the erasure, which
-    follows in the log, has to find somebody.
+    Users who have been erased since it was taken are included without their state, because the
+    erasure, which follows in the log, has to find them.
     """
     for key, state in hydrated:
         if keys.find(key.reference) is None:

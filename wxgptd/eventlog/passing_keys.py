@@ -1,12 +1,12 @@
-"""Keys that are deleted after some minutes, and with them what was encrypted.
+"""Short-lived keys: deleting one destroys what was encrypted with it.
 
-The log keeps what is written to it for as long as [log] keep says. A message that was held back is
-to be readable for ten minutes, so it is encrypted with the current key first. There is a key for
-each period of ten minutes, and it is deleted when the next period is over: what was sealed can be
-read for ten to twenty minutes, and after that not at all, even with the master key.
+The log retains its events for as long as [log] keep allows. A held message should be readable for
+only ten minutes, so it is first encrypted with the current key. Each period of ten minutes has a
+key, which is deleted when the next period is over. What was encrypted can therefore be read for ten
+to twenty minutes, and not at all after that, even with the master key.
 
-The file has two slots, for periods with even and with odd numbers: u64 number of the period and the
-key, 32 bytes; all zeros is none. They are overwritten in place, and synced.
+The file has two slots, one for even and one for odd period numbers: u64 period number and the
+32-byte key; all zeros means no key. Slots are overwritten in place and synced.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ class PassingKeyFile:
         self._slots: list[tuple[int, bytes] | None] | None = None
 
     def seal(self, plain: bytes, now: float) -> bytes:
-        """Return `plain` encrypted, or nothing where no key can be stored."""
+        """Return `plain` encrypted, or empty bytes if no key can be stored."""
         try:
             period, key = self._current(now)
-        except (OSError, ValueError, OverflowError, struct.error):  # or the clock is far off
+        except (OSError, ValueError, OverflowError, struct.error):  # disk error, or clock far off
             return b""
         nonce = os.urandom(_NONCE_BYTES)
         return _PERIOD.pack(period) + nonce + AESGCM(key).encrypt(nonce, plain, None)
 
     def open(self, sealed: bytes, now: float) -> bytes | None:
-        """Return what `seal` was given, or None once its key is gone."""
+        """Decrypt what `seal` returned, or return None once its key is deleted."""
         try:
             self.forget(now)
             (period,) = _PERIOD.unpack_from(sealed)
@@ -58,15 +58,15 @@ class PassingKeyFile:
             return None
 
     def forget(self, now: float) -> None:
-        """Delete the keys whose time is over.
+        """Delete the expired keys.
 
         Raises:
-            OSError: one could not be deleted in the file.
+            OSError: a key could not be deleted from the file.
         """
         current = int(now // PERIOD_S)
-        for place, slot in enumerate(self._read()):
+        for index, slot in enumerate(self._read()):
             if slot is not None and not current - 1 <= slot[0] <= current + 1:
-                self._write(place, None)
+                self._write(index, None)
 
     def _current(self, now: float) -> tuple[int, bytes]:
         self.forget(now)
@@ -85,19 +85,19 @@ class PassingKeyFile:
             except FileNotFoundError:
                 data = b""
             self._slots = [None, None]
-            for place in range(2):
-                part = data[place * _SLOT.size : (place + 1) * _SLOT.size]
+            for index in range(2):
+                part = data[index * _SLOT.size : (index + 1) * _SLOT.size]
                 if len(part) == _SLOT.size and part != _NONE:
-                    self._slots[place] = _SLOT.unpack(part)
+                    self._slots[index] = _SLOT.unpack(part)
         return self._slots
 
-    def _write(self, place: int, slot: tuple[int, bytes] | None) -> None:
+    def _write(self, index: int, slot: tuple[int, bytes] | None) -> None:
         slots = self._read()
         data = _SLOT.pack(*slot) if slot is not None else _NONE
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.pwrite(descriptor, data, place * _SLOT.size)
+            os.pwrite(descriptor, data, index * _SLOT.size)
             os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
-        slots[place] = slot
+        slots[index] = slot

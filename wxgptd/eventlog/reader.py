@@ -1,7 +1,7 @@
-"""Read a log: all of it, or what follows a number. `following` reads one that is being written.
+"""Read a log, from its beginning or after an event. `following` reads one that is being written.
 
-Readers take no lock: a frame is visible when its checksum fits, and not before. They are given
-the users' keys, or None: then they see everything but who it was and what was said.
+Readers take no lock: a frame becomes visible when its checksum is valid. They are given the users'
+keys or None; without keys they see everything except the users' identities and what was said.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class LogDamaged(WxgptError):
 
 
 class Dropped(WxgptError):
-    """a segment is there no more that was there just now"""
+    """a segment was dropped while the log was being read"""
 
 
 def damaged(path: Path, offset: int, why: str) -> LogDamaged:
@@ -37,17 +37,17 @@ def damaged(path: Path, offset: int, why: str) -> LogDamaged:
     return LogDamaged(
         f"the event log is damaged: {path.name} at byte {offset}: {why}",
         hint="nothing was changed; `wxgpt log verify` lists all damage, `wxgpt log repair` saves "
-        "every commit that is whole (--dry-run says which); a backup may have more",
+        "every intact commit (--dry-run shows which); a backup may have more",
         offset=offset,
         why=why,
     )
 
 
 def scan(directory: Path, keys: Keyring | None, after: int = 0) -> Iterator[AnyRecord]:
-    """Yield the events behind number `after`, in order. A torn tail ends the log.
+    """Yield the events after number `after`, in order. A torn tail ends the log.
 
     Raises:
-        LogDamaged: what is read does not check.
+        LogDamaged: the log is damaged.
     """
     paths = segments.list_segments(directory)
     begin = begin_for(paths, after)
@@ -58,7 +58,7 @@ def scan(directory: Path, keys: Keyring | None, after: int = 0) -> Iterator[AnyR
         if not last and segments.first_seq_of(paths[index + 1]) <= begin + 1:
             continue
         if due is None and not path.exists():
-            continue  # dropped meanwhile
+            continue  # dropped in the meantime
         with mapped(path) as data:
             header = read_header(path, data, last=last)
             if header is None:
@@ -66,7 +66,7 @@ def scan(directory: Path, keys: Keyring | None, after: int = 0) -> Iterator[AnyR
             if due is not None and header.first_seq != due:
                 raise damaged(path, 0, f"event {due} expected, {header.first_seq} found")
             if keys is not None:
-                keys.refresh()  # a key is written before what is encrypted with it
+                keys.refresh()  # keys are written before the events they encrypt
             walk = framing.Walk(data, header)
             for frame in walk:
                 yield from decoder.records(path, header, frame, after)
@@ -74,14 +74,14 @@ def scan(directory: Path, keys: Keyring | None, after: int = 0) -> Iterator[AnyR
 
 
 def begin_for(paths: Sequence[Path], after: int) -> int:
-    """Return the number of the event after which to begin to read, so that sessions are known.
+    """Return the number of the event after which to start reading, so that sessions are known.
 
-    In segments of earlier formats an event's session is that of the events before it.
+    In segments of earlier formats, an event's session follows from the events before it.
     """
-    holding = [path for path in paths if segments.first_seq_of(path) <= after + 1]
-    if not holding:
+    candidates = [path for path in paths if segments.first_seq_of(path) <= after + 1]
+    if not candidates:
         return after
-    with mapped(holding[-1]) as data:
+    with mapped(candidates[-1]) as data:
         header = framing.unpack_header(data)
     if header is None or header.version == framing.FORMAT_VERSION:
         return after
@@ -89,31 +89,31 @@ def begin_for(paths: Sequence[Path], after: int) -> int:
 
 
 def entries_of(path: Path, header: framing.Header, frame: framing.Frame) -> Sequence[codec.Entry]:
-    """Return the entries of one frame. The segment is of a format in which users have keys.
+    """Return the entries of one frame. The segment's format must be one in which users have keys.
 
     Raises:
-        LogDamaged: the payload is not what its checksum was made over by any wxgptd.
+        LogDamaged: the checksum is valid, but no wxgptd can have written the payload.
     """
     return formats.upgraded(header.version, raw_entries_of(path, frame))
 
 
 def raw_entries_of(path: Path, frame: framing.Frame) -> Packed:
-    """Return the entries of one frame as they are, in whatever format that is.
+    """Return the entries of one frame, in the segment's own format.
 
     Raises:
-        LogDamaged: the payload is not what its checksum was made over by any wxgptd.
+        LogDamaged: the checksum is valid, but no wxgptd can have written the payload.
     """
     try:
         entries = codec.unpack(frame.payload)
         if len(entries) != frame.count:
-            raise ValueError(f"{frame.count} events announced, {len(entries)} found")
+            raise ValueError(f"event count is {frame.count}, but {len(entries)} found")
     except (ValueError, TypeError) as error:
         raise unreadable(path, frame, error) from error
     return entries
 
 
 class Decoder:
-    """Decodes frames, which must come in the log's order."""
+    """Decodes frames, which must be passed in the log's order."""
 
     def __init__(self, keys: Keyring | None) -> None:
         self._keys = keys
@@ -122,23 +122,24 @@ class Decoder:
     def records(
         self, path: Path, header: framing.Header, frame: framing.Frame, after: int = 0
     ) -> Iterator[AnyRecord]:
-        """Yield the events of one frame, those with a number above `after`.
+        """Yield the events of one frame whose number is above `after`.
 
         Raises:
-            LogDamaged: the payload is not what its checksum was made over by any wxgptd, or an
+            LogDamaged: the checksum is valid, but no wxgptd can have written the payload, or an
                 event is not in the place that it was written for.
         """
         last = frame.first_seq + frame.count - 1
-        says_sessions = header.version == framing.FORMAT_VERSION
-        if last <= after - (0 if says_sessions else formats.LOOK_BACK_EVENTS):
+        has_sessions = header.version == framing.FORMAT_VERSION
+        if last <= after - (0 if has_sessions else formats.LOOK_BACK_EVENTS):
             return
         try:
             for record in self._decoded(path, header, frame):
-                found = record
-                if not says_sessions:
-                    found = record._replace(session=self._sessions.note(record))
-                if found.seq > after:
-                    yield found
+                if has_sessions:
+                    in_session = record
+                else:
+                    in_session = record._replace(session=self._sessions.note(record))
+                if in_session.seq > after:
+                    yield in_session
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise unreadable(path, frame, error) from error
 
@@ -154,47 +155,47 @@ class Decoder:
 
 
 def unreadable(path: Path, frame: framing.Frame, error: Exception) -> LogDamaged:
-    """Return the error for a frame that checks and makes no sense."""
+    """Return the error for a frame with a valid checksum that cannot be decoded."""
     return damaged(path, frame.end - len(frame.payload), f"unreadable: {error}")
 
 
 def read_header(path: Path, data: memoryview, *, last: bool) -> framing.Header | None:
-    """Return the segment's header; None where a crash came before it was whole.
+    """Return the segment's header, or None if a crash left it incomplete.
 
     Raises:
-        LogDamaged: it is wrong, of another segment, or of a newer format.
+        LogDamaged: the header is invalid, of another segment, or of a newer format.
     """
     header = framing.unpack_header(data)
     if header is None:
-        # A header is synced before the first frame is written, so nothing can be behind it.
+        # A header is synced before the first frame is written, so nothing can follow it.
         if last and len(data) <= framing.HEADER_BYTES:
             return None
-        raise damaged(path, 0, "the segment's header does not check")
+        raise damaged(path, 0, "the segment's header is invalid")
     require_format(path, header)
     if header.first_seq != segments.first_seq_of(path):
-        raise damaged(path, 0, f"the name does not fit the first event, {header.first_seq}")
+        raise damaged(path, 0, f"the name does not match the first event, {header.first_seq}")
     return header
 
 
 def require_format(path: Path, header: framing.Header) -> None:
-    """Check that this version reads the segment's format.
+    """Check that this version can read the segment's format.
 
     Raises:
         LogDamaged: a newer wxgptd wrote it.
     """
     if not framing.PLAIN_VERSION <= header.version <= framing.FORMAT_VERSION:
         raise LogDamaged(
-            f"{path.name} is written in format {header.version}, "
-            f"this wxgptd reads formats up to {framing.FORMAT_VERSION}",
+            f"{path.name} has format {header.version}, "
+            f"but this wxgptd only reads formats up to {framing.FORMAT_VERSION}",
             hint="a newer wxgptd wrote this log: install that version or a later one",
         )
 
 
 def require_tail(path: Path, tail: framing.Tail, *, last: bool) -> int:
-    """Return the number due after the segment.
+    """Return the number of the event due after the segment.
 
     Raises:
-        LogDamaged: the segment does not end as its place in the log demands.
+        LogDamaged: the segment does not end as its place in the log requires.
     """
     match tail:
         case framing.Sealed():
@@ -204,11 +205,11 @@ def require_tail(path: Path, tail: framing.Tail, *, last: bool) -> int:
         case framing.Damaged():
             raise damaged(path, tail.end, tail.why)
         case _:
-            raise damaged(path, tail.end, "the segment ends early, and another one follows")
+            raise damaged(path, tail.end, "the segment ends early, but another one follows")
 
 
 def newest_seq(directory: Path) -> int:
-    """Return the number of the newest whole event, without decoding any."""
+    """Return the number of the newest intact event, without decoding any."""
     for path in reversed(segments.list_segments(directory)):
         with mapped(path) as data:
             header = framing.unpack_header(data)
@@ -222,10 +223,10 @@ def newest_seq(directory: Path) -> int:
 
 
 def require_beginning(directory: Path) -> None:
-    """See to it that what came before the oldest segment is in a snapshot.
+    """Check that a snapshot covers the events before the oldest segment.
 
     Raises:
-        LogDamaged: it is not.
+        LogDamaged: none does.
     """
     for path in segments.list_segments(directory)[:1]:
         if missing := missing_before(path):
@@ -233,16 +234,17 @@ def require_beginning(directory: Path) -> None:
 
 
 def missing_before(path: Path) -> str:
-    """Return what is wrong with `path` being the oldest segment, if anything is."""
+    """Return which events are missing if `path` is the oldest segment, or an empty string."""
     first = segments.first_seq_of(path)
     covered = max(map(segments.last_seq_of, segments.list_snapshots(path.parent)), default=0)
     return f"events {covered + 1} to {first - 1} are missing" if covered + 1 < first else ""
 
 
 class mapped:  # noqa: N801 (a context manager that reads as a word)
-    """The bytes of a file for the length of a `with`: mapped, if nobody will change it any more.
+    """The bytes of a file for the duration of a `with`, memory-mapped if the file is sealed.
 
-    What is still written may be cut short by a crash's next start, and a map would end in SIGBUS.
+    The start after a crash may truncate an open segment, and reading a map of it would end in
+    SIGBUS.
     """
 
     def __init__(self, path: Path) -> None:
@@ -253,8 +255,8 @@ class mapped:  # noqa: N801 (a context manager that reads as a word)
             return self._read()
         except FileNotFoundError:
             raise Dropped(
-                f"{self._path.name} was dropped while the log was read",
-                hint="old segments go when a snapshot has them; try again",
+                f"{self._path.name} was dropped while the log was being read",
+                hint="old segments are dropped once a snapshot covers them; try again",
             ) from None
 
     def _read(self) -> memoryview:

@@ -1,9 +1,9 @@
-"""Make a log fit to be written after a crash: trim a torn tail, and keep what was trimmed.
+"""Make a log writable again after a crash: trim a torn tail, and keep a copy of it.
 
-A repair that was interrupted at its very end is finished, too, and a log from before users had
+A repair that was interrupted in its last step is completed as well, and a log from before users had
 keys is encrypted.
 
-Only what was never acknowledged is ever trimmed. Damage is not repaired here but refused.
+Only what was never acknowledged is trimmed. Damage is not repaired here; it is an error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from wxgptd.eventlog.keyring import Keyring
 
 @dataclass(frozen=True, slots=True)
 class Trimmed:
-    """A torn tail was cut off `segment` at `offset`, and kept in `kept`."""
+    """A torn tail was cut off `segment` at `offset`, with a copy in `kept`."""
 
     segment: Path
     offset: int
@@ -31,7 +31,7 @@ class Trimmed:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Where writing goes on: behind `offset` of `segment`, or in a new segment if it is None."""
+    """Where writing continues: at `offset` of `segment`, or in a new segment if that is None."""
 
     segment: Path | None
     header: framing.Header | None
@@ -41,14 +41,14 @@ class Ready:
 
 
 def repaired(directory: Path) -> Path:
-    """Return where a repair has a whole log before it takes the place of `directory`."""
+    """Return where a repair puts the complete new log before it replaces `directory`."""
     return directory.with_name(f"{directory.name}.repaired")
 
 
 def finish_replacing(directory: Path) -> None:
-    """Put a new log in its place, if replacing the old one was interrupted when there was none.
+    """Move a repaired log into place if that was interrupted after the old log was moved away.
 
-    And delete what else was interrupted. The caller holds the state directory's lock.
+    Also delete what other interrupted operations left. The caller holds the state directory's lock.
     """
     if not directory.exists() and repaired(directory).exists():
         repaired(directory).rename(directory)
@@ -57,11 +57,11 @@ def finish_replacing(directory: Path) -> None:
         if (path := directory.with_name(f"{directory.name}.{leftover}")).exists():
             shutil.rmtree(path)
     if (path := directory.with_name("restoring")).exists():
-        shutil.rmtree(path)  # with keys of users who may be erased by now
+        shutil.rmtree(path)  # it holds keys of users who may have been erased since
 
 
 def is_plain(directory: Path) -> bool:
-    """Tell whether a segment is from before users had keys."""
+    """Return whether any segment is from before users had keys."""
     for path in segments.list_segments(directory):
         with path.open("rb") as file:
             header = framing.unpack_header(file.read(framing.HEADER_BYTES))
@@ -71,12 +71,12 @@ def is_plain(directory: Path) -> bool:
 
 
 def encrypt(directory: Path, keys: Keyring, segment_bytes: int) -> None:
-    """Put the log encrypted in the place of one that is not, and delete that.
+    """Replace a plaintext log with an encrypted one, and delete the old one.
 
-    A torn tail of it is not kept: it would be in the clear.
+    Its torn tail is not kept, since it would be in the clear.
 
     Raises:
-        LogDamaged: it is.
+        LogDamaged: the log is damaged.
     """
     fresh = directory.with_name(f"{directory.name}.encrypting")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -92,11 +92,11 @@ def _plain(directory: Path) -> Path:
 
 
 def replace(directory: Path, fresh: Path, aside: Path) -> None:
-    """Put `fresh` in the place of `directory`, and that in the place of `aside`.
+    """Move `directory` to `aside`, and `fresh` to where `directory` was.
 
-    It is only renamed; where that is interrupted, the next start does the rest.
+    This only renames; if it is interrupted, the next start completes it.
     """
-    shutil.rmtree(repaired(directory), ignore_errors=True)  # of one that was interrupted
+    shutil.rmtree(repaired(directory), ignore_errors=True)  # left by an interrupted one
     fresh.rename(repaired(directory))
     segments.sync_directory(directory.parent)
     directory.rename(aside)
@@ -105,10 +105,10 @@ def replace(directory: Path, fresh: Path, aside: Path) -> None:
 
 
 def make_ready(directory: Path) -> Ready:
-    """Trim what a crash left, see to it that what it wrote is on disk, and say where to go on.
+    """Trim a torn tail, make the open segment durable, and return where writing continues.
 
-    Whoever was killed may have written what was never synced, or what could not be: it can be
-    read, and may be gone with the next power cut. So an open segment is written anew.
+    A killed process may have written bytes that were never synced, or whose sync failed: they can
+    be read, but the next power cut may lose them. So an open segment is rewritten.
 
     Raises:
         LogDamaged: the last segment is damaged, not merely torn.
@@ -125,39 +125,39 @@ def make_ready(directory: Path) -> Ready:
         header = reader.read_header(path, data, last=True)
         if header is None:
             first = segments.first_seq_of(path)
-            return _begun_again(path, first, _keep_somehow(path, 0, size))
+            return _replace_empty(path, first, _save_tail(path, 0, size))
         tail = framing.tail_of(data, header)
         next_seq = reader.require_tail(path, tail, last=True)
         if isinstance(tail, framing.Sealed):
             if next_seq == header.first_seq:
-                return _begun_again(path, next_seq, None)
+                return _replace_empty(path, next_seq, None)
             return Ready(None, None, 0, next_seq, None)
-        cut = _keep_somehow(path, tail.end, size) if isinstance(tail, framing.Torn) else None
+        trimmed = _save_tail(path, tail.end, size) if isinstance(tail, framing.Torn) else None
         if header.version == framing.FORMAT_VERSION:
-            _write_anew(path, data[: tail.end])
-            return Ready(path, header, tail.end, next_seq, cut)
-        # Of an earlier format: what is still to come goes into a segment of today's.
+            _rewrite(path, data[: tail.end])
+            return Ready(path, header, tail.end, next_seq, trimmed)
+        # An earlier format: new events go into a segment of the current format.
         if next_seq == header.first_seq:
-            return _begun_again(path, next_seq, cut)
-        _write_anew(path, data[: tail.end], framing.pack_footer(header.key, next_seq))
-    return Ready(None, None, 0, next_seq, cut)
+            return _replace_empty(path, next_seq, trimmed)
+        _rewrite(path, data[: tail.end], framing.pack_footer(header.key, next_seq))
+    return Ready(None, None, 0, next_seq, trimmed)
 
 
-def _begun_again(path: Path, first_seq: int, cut: Trimmed | None) -> Ready:
-    """Make the segment at `path`, which has no events, one of today's format, and go on in it.
+def _replace_empty(path: Path, first_seq: int, trimmed: Trimmed | None) -> Ready:
+    """Replace the empty segment at `path` with one of the current format, to continue in it.
 
-    It is replaced and not deleted: it may be all that there is behind a snapshot.
+    It is replaced, not deleted, because it may be the only segment after a snapshot.
     """
     header = framing.Header(first_seq, segments.creation_time(), secrets.randbits(32))
-    _write_anew(path, memoryview(framing.pack_header(header)))
-    return Ready(path, header, framing.HEADER_BYTES, first_seq, cut)
+    _rewrite(path, memoryview(framing.pack_header(header)))
+    return Ready(path, header, framing.HEADER_BYTES, first_seq, trimmed)
 
 
-def _write_anew(path: Path, data: memoryview, footer: bytes = b"") -> None:
-    """Have exactly `data` and `footer` in the segment at `path`, durably.
+def _rewrite(path: Path, data: memoryview, footer: bytes = b"") -> None:
+    """Rewrite the segment at `path` with exactly `data` and `footer`, durably.
 
     Raises:
-        OSError: there is no room; what was in it and is in `data` is there still.
+        OSError: the disk is full; what the segment has of `data` is still there.
     """
     fresh = path.with_name(f"{path.name}.new")
     try:
@@ -166,11 +166,11 @@ def _write_anew(path: Path, data: memoryview, footer: bytes = b"") -> None:
         fresh.unlink(missing_ok=True)
         if not says_full(error):
             raise
-        # No room for a copy: then in its place, which is as good unless a sync has failed before.
+        # No room for a copy: write in place, which is as good unless an earlier sync has failed.
         try:
             _write_in_place(path, data, footer)
-        except OSError as still:
-            if not says_full(still) or not Reserve(path.parent, DISK).give_up():
+        except OSError as retry_error:
+            if not says_full(retry_error) or not Reserve(path.parent, DISK).give_up():
                 raise
             _write_in_place(path, data, footer)
         return
@@ -179,7 +179,7 @@ def _write_anew(path: Path, data: memoryview, footer: bytes = b"") -> None:
 
 
 def _write_in_place(path: Path, data: memoryview, footer: bytes) -> None:
-    """Have `data`, which the file begins with (or is a header), and `footer` in it."""
+    """Truncate the file to `data`, its beginning or a new header, and append `footer`."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         if len(data) == framing.HEADER_BYTES:
@@ -188,7 +188,7 @@ def _write_in_place(path: Path, data: memoryview, footer: bytes) -> None:
         try:
             _write_all(descriptor, footer, len(data))
         except OSError:
-            os.ftruncate(descriptor, len(data))  # half a footer is damage
+            os.ftruncate(descriptor, len(data))  # half a footer would be damage
             raise
         os.fsync(descriptor)
     finally:
@@ -201,18 +201,18 @@ def _write_all(descriptor: int, data: bytes, offset: int) -> None:
         data, offset = data[written:], offset + written
 
 
-def _keep_somehow(path: Path, offset: int, size: int) -> Trimmed:
-    """Keep the bytes from `offset` on; on a full disk, in what is reserved."""
+def _save_tail(path: Path, offset: int, size: int) -> Trimmed:
+    """Copy the bytes from `offset` on, using the disk reserve if the disk is full."""
     try:
-        return _keep(path, offset, size)
+        return _copy_tail(path, offset, size)
     except OSError as error:
         if not says_full(error) or not Reserve(path.parent, DISK).give_up():
             raise
-        return _keep(path, offset, size)
+        return _copy_tail(path, offset, size)
 
 
-def _keep(path: Path, offset: int, size: int) -> Trimmed:
-    """Copy the bytes from `offset` on into a new file beside the segment, durably."""
+def _copy_tail(path: Path, offset: int, size: int) -> Trimmed:
+    """Copy the bytes from `offset` on to a new file beside the segment, durably."""
     number = 0
     while True:
         kept = path.with_name(f"{path.name}.{offset}.{number}.broken")
@@ -228,7 +228,7 @@ def _keep(path: Path, offset: int, size: int) -> Trimmed:
             copy.flush()
             os.fsync(copy.fileno())
     except OSError:
-        kept.unlink()  # a full disk: half a copy is none
+        kept.unlink()  # the disk is full: half a copy is worthless
         raise
     segments.sync_directory(path.parent)
     return Trimmed(path, offset, size - offset, kept)

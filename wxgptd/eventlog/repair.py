@@ -1,13 +1,13 @@
-"""Make a log that can be read again of one that is damaged.
+"""Turn a damaged log into a readable one.
 
-Every frame that is whole is kept, wherever it lies. What was between them is lost, and so is what
-rests on that: an event that cannot follow any more (an answer to a question that is gone) is put
-aside. What remains is numbered anew, since a log has no gaps. Users whose keys are lost are given
-up: an event says that they are erased.
+Every intact frame is kept, wherever it is. What was between them is lost, as are the events that
+depend on it: an event that can no longer follow (such as the answer to a lost question) is put
+aside. The remaining events are renumbered, since a log has no gaps. Users whose keys are lost are
+abandoned: an event records their erasure.
 
-Where there is a snapshot that is whole, the states go on from that: it has everything up to its
-event, whatever is left of the segments. Of the events before it, those stay in the log that follow
-each other up to it.
+If there is an intact snapshot, the states continue from it: it has everything up to its event,
+whatever is left of the segments. Of the events before it, the unbroken run that leads up to it
+stays in the log.
 
 Nothing is changed before the new log is complete and durable; the old one is then moved aside.
 """
@@ -39,15 +39,15 @@ from wxgptd.eventlog import (
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.ports.record import AnyRecord, Hidden, Recorded
 
-_NO_HEADER = "its header does not check"
+_NO_HEADER = "its header is invalid"
 
 PutAside = Callable[[Recorded, str], None]
-"""Told of an event that is whole and cannot be kept, and why."""
+"""Called with an event that is intact but cannot be kept, and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Bytes of a segment, or a whole one, that hold no frame that checks."""
+    """Bytes of a segment, possibly all of it, without a valid frame."""
 
     segment: str
     offset: int
@@ -59,12 +59,12 @@ class Gap:
 class Plan:
     """What can be saved, and what cannot.
 
-    `refused` is what is wrong, a line each; `lost_seqs` are ranges of event numbers that
-    no frame has; `aside` counts events that are whole but cannot follow what is left before
-    them, `keyless` users whose keys are lost. `torn` is how many bytes a crash left at the end: no
-    event of those was ever acknowledged. `plain` tells whether the old log has what users said in
-    the clear. `begins_at` is the first event of the new log; what came
-    before it is in a snapshot.
+    `refused` lists what is wrong, one line each; `lost_seqs` are the ranges of event numbers that
+    no frame has; `aside` counts events that are intact but cannot follow what is left before them,
+    `keyless` counts users whose keys are lost. `torn` is how many bytes a crash left at the end:
+    none of their events was ever acknowledged. `plain` is whether the old log has what users said
+    in the clear. `begins_at` is the first event of the new log; the events before it are in a
+    snapshot.
     """
 
     refused: list[str] = field(default_factory=list)
@@ -79,12 +79,12 @@ class Plan:
 
     @property
     def needed(self) -> bool:
-        """Whether anything is wrong at all."""
+        """Whether anything is wrong."""
         return bool(self.refused or self.gaps or self.lost_seqs or self.aside or self.keyless)
 
 
 class NothingToSave(WxgptError):
-    """there is no event in this log that could be saved"""
+    """no event in this log can be saved"""
 
     exit_status = 5
 
@@ -98,36 +98,36 @@ def plan(directory: Path, keys: Keyring) -> Plan:
 
 
 def repair(directory: Path, aside: Path, keys: Keyring, segment_bytes: int) -> Plan:
-    """Put a log that can be read in the place of `directory`; move that to `aside`.
+    """Replace the log in `directory` with a readable one; move the old one to `aside`.
 
-    Beside the old segments, `aside` gets `lost.ndjson`: the events that are whole and could not
-    be kept, without what is personal. The caller holds the state directory's lock.
+    Beside the old segments, `aside` gets `lost.ndjson`: the events that are intact but could not
+    be kept, without their personal fields. The caller holds the state directory's lock.
 
     Raises:
-        NothingToSave: not a single event can be kept.
+        NothingToSave: no event can be kept.
     """
     fresh = directory.with_name(f"{directory.name}.repairing")
     if fresh.exists():
-        shutil.rmtree(fresh)  # of an earlier repair that was interrupted
+        shutil.rmtree(fresh)  # left by an interrupted repair
     segments.make_private_directory(fresh)
     lost: list[str] = []
 
     def put_aside(record: Recorded, why: str) -> None:
-        said = {
+        fields = {
             "seq": record.seq,
             "account": record.user.account,
             "user": record.user.openid,
             "why": why,
             "event": repr(record.event),
         }
-        lost.append(json.dumps(said, ensure_ascii=False))
+        lost.append(json.dumps(fields, ensure_ascii=False))
 
     salvage = _Salvage(directory, keys, put_aside)
-    found = salvage.plan
-    found.kept = whole.write(fresh, salvage.entries(), segment_bytes, found.begins_at)
-    if not found.kept and salvage.snapshot is None:
+    result = salvage.plan
+    result.kept = whole.write(fresh, salvage.entries(), segment_bytes, result.begins_at)
+    if not result.kept and salvage.snapshot is None:
         shutil.rmtree(fresh)
-        raise NothingToSave(f"not one event of {directory} can be saved")
+        raise NothingToSave(f"no event in {directory} can be saved")
     if salvage.snapshot is not None:
         name = segments.snapshot_name(salvage.snapshot.last_seq)
         segments.write_durably(fresh / name, (directory / name).read_bytes())
@@ -137,11 +137,11 @@ def repair(directory: Path, aside: Path, keys: Keyring, segment_bytes: int) -> P
     if lost:
         segments.write_durably(directory / "lost.ndjson", "\n".join([*lost, ""]).encode())
     recovery.replace(directory, fresh, aside)
-    return found
+    return result
 
 
 class _Salvage:
-    """What can be kept of a log, numbered anew; `plan` notes what cannot."""
+    """What can be saved from a log, renumbered; `plan` records what cannot."""
 
     def __init__(self, directory: Path, keys: Keyring, put_aside: PutAside) -> None:
         self._directory = directory
@@ -149,24 +149,26 @@ class _Salvage:
         self._decoder = reader.Decoder(keys)
         self._put_aside = put_aside
         self._states: dict[str, UserState] = {}
-        self._untold: set[str] = set()
+        self._unreadable: set[str] = set()
         self._last_at = 0.0
         self.plan = Plan()
         self.makes_keys = False
         self.snapshot, _ = snapshot.newest(directory, keys)
         if self.snapshot is not None:
-            self.plan.begins_at = self._first_that_follow(self.snapshot.last_seq)
+            self.plan.begins_at = self._first_of_run(self.snapshot.last_seq)
             if _history_is_inconsistent(directory, keys):
-                # What came before it makes no sense, and no state rests on it.
+                # The events before the snapshot are inconsistent, and no state depends on them.
                 self.plan.begins_at = self.snapshot.last_seq + 1
             self._states = loading.states(self.snapshot, keys)
-            # What their events rest on, nobody can read any more.
-            self._untold = {one for one in self._states if keys.find(one) is None}
+            # The states that their events follow can no longer be read.
+            self._unreadable = {
+                reference for reference in self._states if keys.find(reference) is None
+            }
 
-    def _first_that_follow(self, last_seq: int) -> int:
-        """Return the first event from which on all are whole up to `last_seq`."""
+    def _first_of_run(self, last_seq: int) -> int:
+        """Return the first event of the unbroken run of intact events up to `last_seq`."""
         first, due = last_seq + 1, 0
-        for seq, _ in self._whole(Plan(), 1):
+        for seq, _ in self._intact_events(Plan(), 1):
             if seq > last_seq:
                 break
             if seq != due:
@@ -175,13 +177,13 @@ class _Salvage:
         return first if due == last_seq + 1 else last_seq + 1
 
     def entries(self) -> Iterator[codec.Entry]:
-        """Yield what can be kept."""
+        """Yield the entries that can be kept."""
         self.plan.refused.extend(verifying.verify(self._directory, self._keys).lines)
         if not self.plan.refused:
-            self.plan.refused.extend(_refused(self._directory, self._keys))
+            self.plan.refused.extend(_rejections(self._directory, self._keys))
         erased: set[str] = set()
         covered = self.snapshot.last_seq if self.snapshot is not None else 0
-        for seq, entry in self._whole(self.plan, self.plan.begins_at):
+        for seq, entry in self._intact_events(self.plan, self.plan.begins_at):
             if seq <= covered:
                 yield entry
                 continue
@@ -191,7 +193,7 @@ class _Salvage:
             try:
                 self._states[reference] = (
                     state._replace(version=state.version + 1)
-                    if reference in self._untold
+                    if reference in self._unreadable
                     else evolve(state, record.event)
                 )
             except (Inconsistent, TypeError, ValueError, LookupError, AttributeError) as error:
@@ -204,59 +206,59 @@ class _Salvage:
             key = self._keys.find(reference)
             session = record.session or session_of(self._states[reference], record.event)
             yield codec.moved(entry, state.version, session, key)
-        yield from self._given_up(erased)
+        yield from self._erasures(erased)
 
-    def _given_up(self, erased: set[str]) -> Iterator[codec.Entry]:
+    def _erasures(self, erased: set[str]) -> Iterator[codec.Entry]:
         for reference, state in self._states.items():
             if reference not in erased and self._keys.find(reference) is None:
                 self.plan.keyless += 1
                 yield codec.erasure(reference, state.version, self._last_at)
 
-    def _whole(self, found: Plan, due: int) -> Iterator[tuple[int, codec.Entry]]:
-        """Yield the events of all whole frames from number `due` on, in their order.
+    def _intact_events(self, plan: Plan, due: int) -> Iterator[tuple[int, codec.Entry]]:
+        """Yield the events of all intact frames from number `due` on, in order.
 
-        Note in `found` what is not whole; of what is before `due`, nothing is lost.
+        Record in `plan` what is damaged; events before `due` do not count as lost.
         """
         first = due
         paths = segments.list_segments(self._directory)
         for path in paths:
             with reader.mapped(path) as data:
-                header = self._header(path, data, found, due, last=path == paths[-1])
+                header = self._header(path, data, plan, due, last=path == paths[-1])
                 if header is None:
                     continue
-                for frame in _frames(path, data, header, found, last=path == paths[-1]):
+                for frame in _frames(path, data, header, plan, last=path == paths[-1]):
                     if frame.first_seq > due:
-                        found.lost_seqs.append((due, frame.first_seq - 1))
+                        plan.lost_seqs.append((due, frame.first_seq - 1))
                     if frame.first_seq + frame.count <= first:
                         continue
-                    for seq, entry in self._of_frame(path, header, frame, found):
-                        if seq >= due:  # overlapping segments have some twice
+                    for seq, entry in self._frame_events(path, header, frame, plan):
+                        if seq >= due:  # overlapping segments repeat some
                             yield seq, entry
                     due = max(due, frame.first_seq + frame.count)
 
     def _header(
-        self, path: Path, data: memoryview, found: Plan, due: int, *, last: bool
+        self, path: Path, data: memoryview, plan: Plan, due: int, *, last: bool
     ) -> framing.Header | None:
         header = framing.unpack_header(data)
         if header is not None:
             if not framing.PLAIN_VERSION <= header.version <= framing.FORMAT_VERSION:
-                reader.read_header(path, data, last=False)  # raises: a newer format is no damage
+                reader.read_header(path, data, last=False)  # raises: a newer format is not damage
             return header
         if len(data) <= framing.HEADER_BYTES:
             if last:
-                found.torn = len(data)
+                plan.torn = len(data)
             else:
-                found.gaps.append(Gap(path.name, 0, len(data), _NO_HEADER))
+                plan.gaps.append(Gap(path.name, 0, len(data), _NO_HEADER))
             return None
         key = framing.key_of(data)
         if key is None:
-            found.gaps.append(Gap(path.name, 0, len(data), _NO_HEADER))
+            plan.gaps.append(Gap(path.name, 0, len(data), _NO_HEADER))
             return None
-        found.gaps.append(Gap(path.name, 0, framing.HEADER_BYTES, _NO_HEADER))
-        return self._guessed(path, data, framing.Header(due, 0.0, key))
+        plan.gaps.append(Gap(path.name, 0, framing.HEADER_BYTES, _NO_HEADER))
+        return self._guess_format(path, data, framing.Header(due, 0.0, key))
 
-    def _guessed(self, path: Path, data: memoryview, header: framing.Header) -> framing.Header:
-        """Return the header with the format in which all frames of the segment can be read."""
+    def _guess_format(self, path: Path, data: memoryview, header: framing.Header) -> framing.Header:
+        """Return the header with the format in which every frame of the segment can be read."""
         for version in (framing.FORMAT_VERSION, framing.UNBOUND_VERSION):
             guess, decoder = header._replace(version=version), reader.Decoder(self._keys)
             try:
@@ -269,43 +271,43 @@ class _Salvage:
             return guess
         return header
 
-    def _of_frame(
-        self, path: Path, header: framing.Header, frame: framing.Frame, found: Plan
+    def _frame_events(
+        self, path: Path, header: framing.Header, frame: framing.Frame, plan: Plan
     ) -> list[tuple[int, codec.Entry]]:
         try:
             if formats.is_plain(reader.raw_entries_of(path, frame)):
                 header = header._replace(version=framing.PLAIN_VERSION)
-            records = list(self._decoder.records(path, header, frame))  # they can be decrypted
+            records = list(self._decoder.records(path, header, frame))  # checks that they decrypt
             if header.version == framing.PLAIN_VERSION:
-                found.plain = True
-                return [(one.seq, self._encrypted(codec.require(one))) for one in records]
+                plan.plain = True
+                return [(record.seq, self._encrypt(codec.require(record))) for record in records]
             entries = reader.entries_of(path, header, frame)
             return [
-                (record.seq, self._renewed(entry, record))
+                (record.seq, self._upgraded(entry, record))
                 for entry, record in zip(entries, records, strict=True)
             ]
         except reader.LogDamaged as error:
             size = frame.end - error.offset
-            found.gaps.append(Gap(path.name, error.offset, size, error.why))
+            plan.gaps.append(Gap(path.name, error.offset, size, error.why))
             return []
 
-    def _encrypted(self, record: Recorded) -> codec.Entry:
+    def _encrypt(self, record: Recorded) -> codec.Entry:
         """Return the entry for an event from before users had keys."""
         self.makes_keys = True
         assert record.hidden is Hidden.READABLE
         key = self._keys.of(record.user) or self._keys.make(record.user)
         return codec.encode(key, record.previous, record.session, record.event)
 
-    def _renewed(self, entry: codec.Entry, record: AnyRecord) -> codec.Entry:
-        """Return an entry of an earlier format as today's."""
+    def _upgraded(self, entry: codec.Entry, record: AnyRecord) -> codec.Entry:
+        """Return an entry of an earlier format in the current one."""
         _, _, _, reference, previous, *_ = entry
         return codec.moved(entry, previous, record.session, self._keys.find(reference))
 
 
 def _frames(
-    path: Path, data: memoryview, header: framing.Header, found: Plan, *, last: bool
+    path: Path, data: memoryview, header: framing.Header, plan: Plan, *, last: bool
 ) -> Iterator[framing.Frame]:
-    """Yield the whole frames of a segment, whatever lies between them."""
+    """Yield the intact frames of a segment, whatever is between them."""
     position = framing.HEADER_BYTES
     while position < len(data):
         part = framing.unpack(data, header.key, position)
@@ -318,15 +320,15 @@ def _frames(
             case None:
                 after = framing.next_valid(data, header.key, position + 1)
                 if after is None and last:
-                    found.torn = len(data) - position
+                    plan.torn = len(data) - position
                     return
                 end = len(data) if after is None else after
-                found.gaps.append(Gap(path.name, position, end - position, "no frame that checks"))
+                plan.gaps.append(Gap(path.name, position, end - position, "no valid frame"))
                 position = end
 
 
-def _refused(directory: Path, keys: Keyring) -> Iterator[str]:
-    """Yield what a start, or whoever looks at a user, refuses although every frame checks."""
+def _rejections(directory: Path, keys: Keyring) -> Iterator[str]:
+    """Yield what startup or hydrating a user rejects although every frame is valid."""
     try:
         if not recovery.is_plain(directory):
             for user in loading.load(directory, keys, {}).loaded.users.values():
@@ -336,7 +338,7 @@ def _refused(directory: Path, keys: Keyring) -> Iterator[str]:
 
 
 def _history_is_inconsistent(directory: Path, keys: Keyring) -> bool:
-    """Tell whether events of users cannot follow each other, in what a start need not read."""
+    """Return whether any user's events are inconsistent, including those a start does not read."""
     try:
         for user in loading.load(directory, keys, {}, everything=True).loaded.users.values():
             user.hydrate()

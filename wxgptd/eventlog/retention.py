@@ -1,4 +1,4 @@
-"""Drop the oldest segments of a log: what a snapshot has, and what is too old or too much."""
+"""Drop the oldest segments of a log, if snapshots cover them and they are too old or too large."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from wxgptd.ports.record import RetentionResult
 
 
 def drop(directory: Path, before: float, most_bytes: int, disk: Disk = DISK) -> RetentionResult:
-    """Delete the segments whose events are all from before `before`, and what is over `most_bytes`.
+    """Delete segments whose events are all older than `before`, and those above `most_bytes`.
 
-    0 is no bound. Only sealed segments that every snapshot covers are deleted, the oldest first,
-    so that the log stays one piece; the newest is kept in any case.
+    0 means no limit. Only sealed segments that every snapshot covers are deleted, oldest first, so
+    that the log stays contiguous; the newest segment is always kept.
     """
     paths = segments.list_segments(directory)
     covered = min(map(segments.last_seq_of, segments.list_snapshots(directory)), default=0)

@@ -27,22 +27,22 @@ class StateDirectoryUnusable(WxgptError):
 
 
 def log_directory(state_dir: Path) -> Path:
-    """Return where the segments are."""
+    """Return the directory of the segments."""
     return state_dir / "log"
 
 
 def keys_directory(state_dir: Path) -> Path:
-    """Return where the keys are."""
+    """Return the directory of the keys."""
     return state_dir / "keys"
 
 
 def keyring_path(state_dir: Path) -> Path:
-    """Return the file with the users' keys."""
+    """Return the path of the keyring, which has the users' keys."""
     return keys_directory(state_dir) / "users"
 
 
 def passing_keys_path(state_dir: Path) -> Path:
-    """Return the file with the keys that are deleted after some minutes."""
+    """Return the path of the file with the short-lived keys."""
     return keys_directory(state_dir) / "passing"
 
 
@@ -52,7 +52,7 @@ def segment_name(first_seq: int) -> str:
 
 
 def first_seq_of(path: Path) -> int:
-    """Return the number of the first event of the segment at `path`, by its name."""
+    """Return the number of the first event of the segment at `path`, from its name."""
     match = _NAME.fullmatch(path.name)
     if match is None:
         raise ValueError(f"{path.name} is not the name of a segment")
@@ -60,17 +60,17 @@ def first_seq_of(path: Path) -> int:
 
 
 def creation_time() -> float:
-    """Return the time for a header: for whoever looks at it, and for how long it is kept."""
-    return time.time()  # noqa: TID251 (retention goes by the wall clock)
+    """Return the time for a new header, which is for information and for retention."""
+    return time.time()  # noqa: TID251 (retention uses the wall clock)
 
 
 def snapshot_name(last_seq: int) -> str:
-    """Return the name of the snapshot that has all events up to number `last_seq` in it."""
+    """Return the name of the snapshot that covers the events up to number `last_seq`."""
     return f"{last_seq:020d}.wxsnap"
 
 
 def last_seq_of(snapshot: Path) -> int:
-    """Return the number of the last event in the snapshot, by its name."""
+    """Return the number of the last event that `snapshot` covers, from its name."""
     match = _SNAPSHOT_NAME.fullmatch(snapshot.name)
     if match is None:
         raise ValueError(f"{snapshot.name} is not the name of a snapshot")
@@ -88,16 +88,16 @@ def list_segments(directory: Path) -> list[Path]:
 
 
 def begins_at(directory: Path) -> int:
-    """Return the number of the first event that is still in the log; there is a segment."""
+    """Return the number of the first event in the log, which must have a segment."""
     return first_seq_of(list_segments(directory)[0])
 
 
-def _list(directory: Path, wanted: re.Pattern[str]) -> list[Path]:
+def _list(directory: Path, pattern: re.Pattern[str]) -> list[Path]:
     try:
         names = os.listdir(directory)
     except FileNotFoundError:
         return []
-    return [directory / name for name in sorted(names) if wanted.fullmatch(name)]
+    return [directory / name for name in sorted(names) if pattern.fullmatch(name)]
 
 
 def sync_directory(directory: Path, sync: Callable[[int], None] = os.fsync) -> None:
@@ -110,13 +110,13 @@ def sync_directory(directory: Path, sync: Callable[[int], None] = os.fsync) -> N
 
 
 def create(path: Path) -> IO[bytes]:
-    """Open an empty file at `path`, readable for its owner only."""
+    """Open an empty file at `path`, readable only by its owner."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     return os.fdopen(descriptor, "wb")
 
 
 def write_durably(path: Path, data: bytes | memoryview) -> None:
-    """Write a file of its own, readable for its owner only. Its name is not durable yet."""
+    """Write a file durably, readable only by its owner. Its name is not durable yet."""
     with create(path) as file:
         file.write(data)
         file.flush()
@@ -124,29 +124,29 @@ def write_durably(path: Path, data: bytes | memoryview) -> None:
 
 
 def make_private_directory(path: Path) -> None:
-    """Make `path` with mode 0700, its parents where they are missing.
+    """Create the directory `path` with mode 0700, and its parents, unless they exist.
 
     Raises:
-        StateDirectoryUnusable: it cannot be made, or is not ours to write in.
+        StateDirectoryUnusable: the directory cannot be created or is not writable.
     """
     try:
         if path.is_symlink() and not path.exists():
-            path = path.resolve()  # systemd's, of a directory that was moved away
+            path = path.resolve()  # systemd's symlink to a directory that was moved away
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StateDirectoryUnusable(
-            f"cannot make the directory {path}: {error.strerror}",
-            hint="set [server] state_dir to a directory that the daemon's user may write in",
+            f"cannot create the directory {path}: {error.strerror}",
+            hint="set [server] state_dir to a directory that the daemon's user can write to",
         ) from error
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         raise StateDirectoryUnusable(
-            f"the directory {path} is not writable for this user",
-            hint="run as the user that owns it, or set [server] state_dir to another one",
+            f"the directory {path} is not writable by this user",
+            hint="run as the user that owns it, or set [server] state_dir to another directory",
         )
 
 
 class StateLock:
-    """The right to write in a state directory: one process at a time, until it ends."""
+    """The lock on a state directory: one process may write in it at a time."""
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "lock"
@@ -158,14 +158,14 @@ class StateLock:
             os.close(self._descriptor)
             raise StateDirectoryLocked(
                 f"another wxgptd (process {holder or 'unknown'}) is using {state_dir}",
-                hint="stop that one first, or give this one a [server] state_dir of its own",
+                hint="stop that process first, or give this one its own [server] state_dir",
             ) from None
         os.ftruncate(self._descriptor, 0)
-        with contextlib.suppress(OSError):  # for people only; a full disk has no room for it
+        with contextlib.suppress(OSError):  # for people to read; a full disk has no room for it
             os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Let another process have it."""
+        """Release the lock."""
         os.close(self._descriptor)
 
     def __enter__(self) -> StateLock:

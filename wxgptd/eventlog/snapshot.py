@@ -1,13 +1,13 @@
-"""Snapshots: all users' states behind one event, so that a start need not read what led there.
+"""Snapshots: all users' states after one event, so that startup need not read the events before.
 
-A snapshot is a file beside the segments, named by the last event that is in it. It is built like a
-segment: a header with ``WXGPTSNP`` and the number of the next event, frames of users, a footer. The
-first frame has one element, the version of the states and what projections have noted down,
-encrypted with the master key. A user is the array of `FrozenUser`, the state encrypted with the
-user's key.
+A snapshot is a file beside the segments, named by the last event that it covers. It is structured
+like a segment: a header with ``WXGPTSNP`` and the number of the next event, frames of users, and a
+footer. The first frame has one element: the version of the states, and the snapshots of the
+projections, encrypted with the master key. A user is the array of `FrozenUser`, with the state
+encrypted with the user's key.
 
-It is written beside its name, synced, renamed, and the directory synced; two are kept, since the
-log that one rests on may be gone. One that does not check is not used.
+A snapshot is written under a temporary name, synced and renamed, and then the directory is synced.
+Two are kept, since the segments that one replaces may have been dropped. Invalid ones are not used.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from wxgptd.eventlog.keyring import Keyring, UserKey
 
 MAGIC = b"WXGPTSNP"
 FORMAT_VERSION = 2
-"""That of snapshots; segments count theirs by themselves."""
+"""The format version of snapshots, which is independent of that of segments."""
 
 KEPT = 2
 GROUP_USERS = 256
@@ -39,9 +39,9 @@ class FrozenUser(NamedTuple):
     """A user in a snapshot.
 
     `balance` counts what is open, as `loading` does; `oldest_at` is when the oldest past session
-    ended, or 0. `frozen` is the state, and `links` what leads to it, both encrypted with the user's
-    key. Of who was erased while the snapshot was written they are empty: that is still to come in
-    the log.
+    ended, or 0. `frozen` is the state and `links` are the links to it, both encrypted with the
+    user's key. They are empty for a user who was erased while the snapshot was written, since the
+    erasure follows in the log.
     """
 
     reference: str
@@ -55,7 +55,7 @@ class FrozenUser(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What is in one, and when it was made, in seconds since the epoch."""
+    """The contents of a snapshot; `created` is in seconds since the epoch."""
 
     last_seq: int
     created: float
@@ -64,7 +64,7 @@ class Snapshot(NamedTuple):
 
 
 class Newest(NamedTuple):
-    """The newest snapshot that is whole, if there is one, and what is wrong with newer ones."""
+    """The newest intact snapshot, if there is one, and what is wrong with newer ones."""
 
     snapshot: Snapshot | None
     skipped: Mapping[Path, str]
@@ -74,7 +74,7 @@ class Newest(NamedTuple):
 
 
 def of_state(key: UserKey, state: UserState, links_since: float) -> FrozenUser:
-    """Return what a snapshot has of a user."""
+    """Return a user's entry for a snapshot."""
     links = list(state.links(links_since))
     return FrozenUser(
         reference=key.reference,
@@ -89,7 +89,7 @@ def of_state(key: UserKey, state: UserState, links_since: float) -> FrozenUser:
 
 
 def of_erased(reference: str, version: int) -> FrozenUser:
-    """Return what a snapshot has of a user whose erasure comes behind it in the log."""
+    """Return the entry of a user whose erasure follows the snapshot in the log."""
     return FrozenUser(reference, version, 0, 0.0, False, 0.0, b"", b"")
 
 
@@ -101,10 +101,10 @@ def write(
     keys: Keyring,
     disk: Disk = DISK,
 ) -> Path:
-    """Write a snapshot; return where it is. Durable on return.
+    """Write a snapshot and return its path. Durable on return.
 
     Raises:
-        OSError: there is none, and nothing of it is left.
+        OSError: the snapshot could not be written; nothing of it is left.
     """
     path = directory / segments.snapshot_name(last_seq)
     fresh = path.with_name(f"{path.name}.new")
@@ -115,7 +115,7 @@ def write(
             file.write(framing.pack_header(header, MAGIC))
             number = 1
             for group in _groups(notes, users, keys):
-                payload = codec.join(len(group), [msgpack.packb(one) for one in group])
+                payload = codec.join(len(group), [msgpack.packb(element) for element in group])
                 file.write(framing.pack_frame(key, number, len(group), payload))
                 number += len(group)
             file.write(framing.pack_footer(key, number))
@@ -131,7 +131,7 @@ def write(
 
 
 def drop_all_but(directory: Path, kept: int, disk: Disk = DISK) -> None:
-    """Delete all snapshots but the `kept` newest ones, and what was never finished."""
+    """Delete all but the `kept` newest snapshots, and any that were never finished."""
     for path in (*segments.list_snapshots(directory)[:-kept], *directory.glob("*.wxsnap.new")):
         path.unlink(missing_ok=True)
     segments.sync_directory(directory, disk.sync_directory)
@@ -139,11 +139,11 @@ def drop_all_but(directory: Path, kept: int, disk: Disk = DISK) -> None:
 
 def _groups(
     notes: Mapping[str, object], users: Iterator[FrozenUser], keys: Keyring
-) -> Iterator[list[Any]]:  # Any: the notes, and users
+) -> Iterator[list[Any]]:  # Any: notes, then users
     yield [(freezing.STATE_VERSION, keys.seal(msgpack.packb(notes)))]
     group: list[FrozenUser] = []
-    for one in users:
-        group.append(one)
+    for user in users:
+        group.append(user)
         if len(group) == GROUP_USERS:
             yield group
             group = []
@@ -155,7 +155,7 @@ def _groups(
 
 
 def newest(directory: Path, keys: Keyring) -> Newest:
-    """Return the newest snapshot that is whole."""
+    """Return the newest intact snapshot."""
     skipped: dict[Path, str] = {}
     for path in reversed(segments.list_snapshots(directory)):
         try:
@@ -166,38 +166,38 @@ def newest(directory: Path, keys: Keyring) -> Newest:
 
 
 def require(directory: Path, last_seq: int, keys: Keyring) -> None:
-    """See to it that what was written can be read: others are deleted for it.
+    """Check that a snapshot can be read back, before others are deleted in its favour.
 
     Raises:
-        OSError: it cannot.
+        OSError: the snapshot cannot be read.
     """
     try:
         read(directory / segments.snapshot_name(last_seq), keys)
     except (ValueError, TypeError) as error:
-        raise OSError(errno.EIO, f"what was written cannot be read: {error}") from error
+        raise OSError(errno.EIO, f"the new snapshot cannot be read: {error}") from error
 
 
 def read(path: Path, keys: Keyring) -> Snapshot:
-    """Return what is in the snapshot at `path`.
+    """Return the contents of the snapshot at `path`.
 
     Raises:
-        ValueError: it is not whole, or of another version.
-        OSError: it cannot be read.
+        ValueError: the snapshot is damaged, or of another version.
+        OSError: the file cannot be read.
     """
     data = memoryview(path.read_bytes())
     header = framing.unpack_header(data, MAGIC)
     if header is None or header.first_seq != segments.last_seq_of(path) + 1:
-        raise ValueError("its header does not check")
+        raise ValueError("its header is invalid")
     if header.version != FORMAT_VERSION:
-        raise ValueError(f"it is of format {header.version}")
+        raise ValueError(f"it has format {header.version}")
     walk = framing.Walk(data, header, expected=1)
     elements = [element for frame in walk for element in codec.unpack(frame.payload)]
     if not isinstance(walk.tail, framing.Sealed) or not elements:
         raise ValueError(f"it is damaged at byte {walk.tail.end}")
     (version, sealed), *users = elements
     if version != freezing.STATE_VERSION:
-        raise ValueError(f"its states are of version {version}")
+        raise ValueError(f"its states have version {version}")
     notes = msgpack.unpackb(keys.open(sealed), use_list=False, strict_map_key=False)
     return Snapshot(
-        header.first_seq - 1, header.created, notes, [FrozenUser(*one) for one in users]
+        header.first_seq - 1, header.created, notes, [FrozenUser(*user) for user in users]
     )

@@ -1,6 +1,6 @@
 """The event log as the service sees it: load, append and wait, take snapshots, close.
 
-The one place where the writer's thread meets the reactor's.
+This is the only module where the writer's thread meets the reactor's.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from wxgptd.ports.record import Capture, Loaded, RetentionResult, StoreFigures
 from wxgptd.ports.store import InSession
 
 MAX_WAITING = 20_000
-"""Appends that may wait for a disk that has stalled, before new questions are refused."""
+"""How many appends may wait for a stalled disk before new questions are rejected."""
 
 
 class StoreUnavailable(WxgptError):
-    """the event log cannot be written any more"""
+    """the event log can no longer be written"""
 
     exit_status = 75
 
 
 class Turns(NamedTuple):
-    """The reactor's turns.
+    """How to run functions in the reactor's thread.
 
-    `in_reactor` runs a function in the reactor's thread, whichever thread calls it; `soon` runs one
-    there when what the reactor is doing just now is done.
+    `in_reactor` runs a function there, whichever thread calls it; `soon`, called in the reactor's
+    thread, runs one when the current turn is over.
     """
 
     in_reactor: Callable[[Callable[[], None]], None]
@@ -53,8 +53,10 @@ class Turns(NamedTuple):
 
 
 class Alarms(NamedTuple):
-    """What is called in the reactor's thread when the log can no longer be written, once, and when
-    the disk becomes full, or has room again.
+    """The store's callbacks, called in the reactor's thread.
+
+    `on_failure` is called once, when the log can no longer be written; `on_full` whenever the disk
+    becomes full, and when there is room again.
     """
 
     on_failure: Callable[[StoreUnavailable], None]
@@ -64,8 +66,8 @@ class Alarms(NamedTuple):
 class LogStore:
     """A log directory, locked for this process. `master` is the master key.
 
-    Group commit: whatever is appended while one commit is under way is the next one, and so is
-    all that one turn of the reactor appends.
+    Group commit: everything appended while a commit is under way goes into the next one, and so
+    does everything appended in one turn of the reactor.
     """
 
     def __init__(
@@ -95,32 +97,32 @@ class LogStore:
         self.trimmed: recovery.Trimmed | None = None
 
     def load(self, since: Mapping[type[Event], float]) -> Loaded:
-        """Read the log, as `wxgptd.eventlog.loading` does. One without keys is encrypted first.
+        """Read the log, as `wxgptd.eventlog.loading` does. A plaintext log is encrypted first.
 
         Raises:
-            LogDamaged: something does not check.
+            LogDamaged: the log is damaged.
             UnreadableEvent: a newer wxgptd wrote an event.
-            Inconsistent: an event rests on another version of its user than there is.
+            Inconsistent: an event does not follow its user's previous event.
         """
         recovery.finish_replacing(self._directory)
         segments.make_private_directory(self._directory)
         if recovery.is_plain(self._directory):
             recovery.encrypt(self._directory, self._keys, self._bounds.bytes)
-        found = loading.load(self._directory, self._keys, since)
-        self._keys.keep(found.references)
-        self._erased, self._unreadable = found.erased, list(found.unreadable)
-        return found.loaded
+        log = loading.load(self._directory, self._keys, since)
+        self._keys.keep(log.references)
+        self._erased, self._unreadable = log.erased, list(log.unreadable)
+        return log.loaded
 
     def start(self) -> None:
-        """Trim a torn tail, and begin to write behind what `load` has read.
+        """Trim a torn tail, and start writing after what `load` has read.
 
         Raises:
             LogDamaged: the newest segment is damaged.
-            StoreUnavailable: the disk does not allow it.
+            StoreUnavailable: the log cannot be written.
         """
         try:
             ready = recovery.make_ready(self._directory)
-            self._settle_keys()
+            self._write_keys()
         except OSError as error:
             raise _unavailable(error) from error
         self.trimmed = ready.trimmed
@@ -137,8 +139,8 @@ class LogStore:
             self._disk,
         )
 
-    def _settle_keys(self) -> None:
-        """Have on disk what is in the keyring; delete what a stop has left of who was erased."""
+    def _write_keys(self) -> None:
+        """Write the keyring, without the keys of erased users that the last run left in it."""
         try:
             self._keys.write(without=self._erased)
         except OSError as error:
@@ -154,22 +156,22 @@ class LogStore:
     def damage_before(self, seq: int) -> Sequence[str]:
         """Return what is wrong with the events up to `seq`, which a start need not read.
 
-        In any thread. Nothing is decrypted or decoded.
+        May be called in any thread. Nothing is decrypted or decoded.
         """
         return verifying.damage_before(self._directory, seq)
 
     def append(self, user: User, events: Sequence[InSession], expected: int) -> Deferred[int]:
-        """Append `events`, each with its session, which rest on version `expected` of `user`.
+        """Append `events`, each with its session, decided on version `expected` of `user`.
 
-        Fires with the number of the last one once they are durable. They are atomic: after a
-        crash all of them are there, or none. Behind `UserErased` the user's key is deleted, and
-        it fires when that is durable too.
+        Fires with the number of the last one once they are durable. They are atomic: after a crash,
+        either all or none of them are there. After `UserErased` the user's key is deleted, and the
+        Deferred fires when that is durable too.
 
         Errs:
             StoreUnavailable: the log cannot be written; nothing was acknowledged.
 
         Raises:
-            StoreUnavailable: the log is not open (yet, or any more).
+            StoreUnavailable: the log is not open.
             Unencodable: an event has a value that cannot be written.
         """
         if self._writer is None:
@@ -178,19 +180,19 @@ class LogStore:
         if self._failed is not None:
             result.errback(self._failed)
             return result
-        known = self._keys.of(user)
-        key = known or self._keys.make(user)
+        existing = self._keys.of(user)
+        key = existing or self._keys.make(user)
         try:
             entries = [codec.encode(key, n, *event) for n, event in enumerate(events, expected)]
         except codec.Unencodable:
-            if known is None:
+            if existing is None:
                 self._keys.drop(key)
             raise
         erased = ""
         if isinstance(events[-1][1], UserErased):
-            self._keys.forget(key)  # whoever comes back is somebody else
+            self._keys.forget(key)  # a user who comes back is a new one
             erased = key.reference
-        record = key.record if known is None else b""
+        record = key.record if existing is None else b""
         self._waiting[result] = self._writer.append(entries, result, record, erased)
         if not self._flushing:
             self._flushing = True
@@ -202,7 +204,7 @@ class LogStore:
             self._writer.flush()
 
     def figures(self) -> StoreFigures:
-        """Return what has been committed since the start."""
+        """Return the counts since the start."""
         if self._writer is None:
             return StoreFigures()
         commits = self._writer.commits
@@ -216,18 +218,19 @@ class LogStore:
         )
 
     def full(self) -> bool:
-        """Tell whether the disk is full, or stalled: only what has to be should be appended."""
+        """Return whether the disk is full or stalled, so that only the essential is appended."""
         if len(self._waiting) > MAX_WAITING:
             return True
         return self._writer is not None and self._writer.full
 
     def snapshot(self, capture: Capture, *, only: bool) -> Callable[[], None]:
-        """Return what writes a snapshot, to be called in any thread, once that is durable.
+        """Return a function that writes a snapshot.
 
-        Older ones are deleted: all of them if it is to be the `only` one.
+        Call it in any thread, once `capture` is durable. It also deletes old snapshots: all others
+        if this is to be the `only` one.
 
         Raises (when called):
-            OSError: there is none.
+            OSError: the snapshot could not be written.
         """
         hydrated: list[tuple[UserKey, UserState]] = []
         for user, state in capture.hydrated.items():
@@ -241,22 +244,22 @@ class LogStore:
                 self._directory, capture.last_seq, capture.notes, users, self._keys, self._disk
             )
             snapshot.require(self._directory, capture.last_seq, self._keys)
-            for path in self._unreadable:  # nothing is kept for them, and they cover nothing
+            for path in self._unreadable:  # they cover nothing, so segments are not kept for them
                 path.unlink(missing_ok=True)
             snapshot.drop_all_but(self._directory, 1 if only else snapshot.KEPT, self._disk)
 
         return write
 
     def retain(self, before: float, most_bytes: int) -> RetentionResult:
-        """Delete old segments; see `wxgptd.eventlog.retention`. In any thread.
+        """Delete old segments; see `wxgptd.eventlog.retention`. May be called in any thread.
 
         Raises:
-            OSError: the file system does not allow it.
+            OSError: a segment could not be deleted.
         """
         return retention.drop(self._directory, before, most_bytes, self._disk)
 
     def close(self) -> None:
-        """Commit what waits, seal the log, unlock the directory. Blocks for as long.
+        """Commit what is pending, seal the log, unlock the directory. Blocks until then.
 
         Raises:
             StoreUnavailable: not everything was committed and sealed.
@@ -289,8 +292,8 @@ class LogStore:
 
 
 def _unavailable(error: Exception) -> StoreUnavailable:
-    why = getattr(error, "strerror", None) or repr(error)
+    reason = getattr(error, "strerror", None) or repr(error)
     return StoreUnavailable(
-        f"the event log cannot be written: {why}",
-        hint="check the disk and its free space; the daemon recovers when it is started again",
+        f"the event log cannot be written: {reason}",
+        hint="check the disk and its free space, then restart the daemon, which recovers the log",
     )

@@ -1,7 +1,7 @@
-"""Bodies of older versions of events, brought up to the newest one step at a time.
+"""Convert the bodies of older event versions to the newest, one step at a time.
 
-A step is registered under the tag and the version that
-it starts from, and is never changed once a release has written that version.
+A step is registered under the tag and the version that it starts from, and never changes once a
+release has written that version.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ Step = Callable[[Packed], Packed]
 
 
 def _reply_offered_1(body: Packed) -> Packed:
-    """Answers were shown as they were written, and what was left of one was not recorded."""
+    """Answers were shown as written, and the rest of an answer was not recorded."""
     return (*body, "markdown", None, "")
 
 
 def _answer_completed_3(body: Packed) -> Packed:
-    """What an answer took was among the other fields."""
+    """Token usage was spread across the other fields."""
     (
         question, text, finish, model, prompt_tokens, completion_tokens, first_text_s, took_s,
         assistant, estimated, prompt_bytes, cost, withdrawn,
@@ -29,27 +29,27 @@ def _answer_completed_3(body: Packed) -> Packed:
 
 
 def _answer_failed_3(body: Packed) -> Packed:
-    """Only the sum of a failure's tokens was recorded, and it was an estimate."""
+    """Only the total of a failure's tokens was recorded, and it was an estimate."""
     question, reason, text, detail, retry_after_s, tokens, assistant, cost = body
     usage = (assistant, tokens, 0, tokens > 0, 0, cost)
     return (question, reason, text, detail, retry_after_s, usage)
 
 
 STEPS: Mapping[tuple[int, int], Step] = {
-    (3, 1): lambda body: (*body, 0, False),  # CommandGiven: when it was sent was not noted
+    (3, 1): lambda body: (*body, 0, False),  # CommandGiven: no sending time, no taps
     (4, 1): lambda body: (*body, ""),  # QuestionAsked: no pictures yet
-    (4, 2): lambda body: (*body, 0, 0.0, False),  # QuestionAsked: time ran from the arrival
-    (4, 3): lambda body: (*body, "", False),  # QuestionAsked: none was repeated, or held back
-    (5, 1): lambda body: (*body, 0, 0.0, False),  # ContinuationAsked: so here
-    (6, 1): lambda body: (*body, False),  # MessageDeclined: there was nothing to tap
-    (10, 1): lambda body: (*body, "", False, 0, 0.0),  # AnswerCompleted: nobody counted costs
-    (10, 2): lambda body: (*body, False),  # AnswerCompleted: nothing was taken back
+    (4, 2): lambda body: (*body, 0, 0.0, False),  # QuestionAsked: no sending time, no taps
+    (4, 3): lambda body: (*body, "", False),  # QuestionAsked: no retries, no held ones
+    (5, 1): lambda body: (*body, 0, 0.0, False),  # ContinuationAsked: likewise
+    (6, 1): lambda body: (*body, False),  # MessageDeclined: no taps
+    (10, 1): lambda body: (*body, "", False, 0, 0.0),  # AnswerCompleted: costs not recorded
+    (10, 2): lambda body: (*body, False),  # AnswerCompleted: no withdrawals
     (10, 3): _answer_completed_3,
-    (11, 1): lambda body: (*body, 0),  # AnswerFailed: what it took was not counted
-    (11, 2): lambda body: (*body, "", 0.0),  # AnswerFailed: nor by whose prices
+    (11, 1): lambda body: (*body, 0),  # AnswerFailed: tokens not recorded
+    (11, 2): lambda body: (*body, "", 0.0),  # AnswerFailed: assistant, cost not recorded
     (11, 3): _answer_failed_3,
     (13, 1): _reply_offered_1,
-    (21, 1): lambda body: (*body, False),  # ModelChosen: nor here
+    (21, 1): lambda body: (*body, False),  # ModelChosen: no taps
 }
 
 
@@ -60,7 +60,7 @@ def upcast(
     body: Packed,
     steps: Mapping[tuple[int, int], Step] = STEPS,
 ) -> Packed:
-    """Return `body` as the newest version of `tag` would have written it."""
+    """Return `body` in the `newest` version of `tag`."""
     for step in range(version, newest):
         body = steps[tag, step](body)
     return body

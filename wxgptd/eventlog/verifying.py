@@ -1,6 +1,6 @@
-"""Verify a log: every segment, every event, and every user's story. Nothing is changed.
+"""Verify a log: every segment, every event, and every user's history. Nothing is changed.
 
-A start reads what follows the newest snapshot; this reads everything.
+A start only reads what follows the newest snapshot; this reads everything.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ class Damage(NamedTuple):
 
 
 class SegmentInfo(NamedTuple):
-    """What there is in one segment. A torn tail is no damage: that is what a crash leaves, and the
-    next start trims it. It begins at `offset`.
+    """The contents of one segment.
+
+    A torn tail, which begins at `offset`, is not damage: a crash leaves it, and the next start
+    trims it.
     """
 
     path: Path
@@ -37,7 +39,7 @@ class SegmentInfo(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What is wrong with a log, a line each. `unused` are snapshots that cannot be read."""
+    """What is wrong with a log, one line each. `unused` are snapshots that cannot be read."""
 
     segments: Sequence[SegmentInfo]
     stories: Sequence[str]
@@ -50,7 +52,7 @@ class Verdict(NamedTuple):
 
     @property
     def lines(self) -> Iterator[str]:
-        """All that is wrong."""
+        """Everything that is wrong."""
         for info in self.segments:
             for damage in info.damages:
                 yield f"{info.path.name}: byte {damage.offset}: {damage.why}"
@@ -58,9 +60,9 @@ class Verdict(NamedTuple):
 
 
 def verify(directory: Path, keys: Keyring | None) -> Verdict:
-    """Read everything. Without `keys`, what users said and whether events can follow is not told.
+    """Read everything. Without `keys`, neither what users said nor their histories are checked.
 
-    Whether each user's events can follow each other is told only where all events can be read.
+    Whether each user's events can follow each other is only checked if all events can be read.
     """
     infos = tuple(inspect(directory, keys))
     if keys is None or any(info.damages for info in infos) or not infos:
@@ -83,13 +85,13 @@ def verify(directory: Path, keys: Keyring | None) -> Verdict:
 
 
 def inspect(directory: Path, keys: Keyring | None = None) -> Iterator[SegmentInfo]:
-    """Yield what there is in each segment, every event of it decoded. Damage is not raised."""
+    """Yield the contents of each segment, decoding every event. Damage is not raised."""
     paths, due = segments.list_segments(directory), None
     decoder = reader.Decoder(keys)
     for index, path in enumerate(paths):
         info = _inspect(path, due, decoder, last=index == len(paths) - 1)
         yield info
-        # After damage nothing tells what is due: what follows is not to blame.
+        # After damage the next number is unknown, so the next segment is not blamed for it.
         due = 0 if info.damages else info.next_seq
 
 
@@ -120,7 +122,7 @@ def _inspect(path: Path, due: int | None, decoder: reader.Decoder, *, last: bool
 
 
 def _out_of_order(path: Path, due: int | None, first: int) -> str:
-    """Return what is wrong with a segment that begins with `first` where `due` is expected."""
+    """Return what is wrong with a segment that begins with `first` when `due` is expected."""
     if due is None:
         return reader.missing_before(path)
     if due and due < first:
@@ -129,15 +131,15 @@ def _out_of_order(path: Path, due: int | None, first: int) -> str:
 
 
 def damage_before(directory: Path, seq: int) -> Sequence[str]:
-    """Return what is wrong with the sealed segments of the events up to `seq`, undecoded."""
-    found: list[str] = []
+    """Return what is wrong with the sealed segments up to event `seq`, without decoding them."""
+    damages: list[str] = []
     due = 0
     for path in segments.list_segments(directory)[:-1]:
         first = segments.first_seq_of(path)
         if first > seq:
             break
         if due and first != due:
-            found.append(f"event {due} expected before {path.name}")
+            damages.append(f"{path.name}: event {due} expected, {first} found")
         due = 0
         try:
             with reader.mapped(path) as data:
@@ -147,5 +149,5 @@ def damage_before(directory: Path, seq: int) -> Sequence[str]:
         except reader.Dropped:
             continue
         except reader.LogDamaged as error:
-            found.append(f"{path.name}: byte {error.offset}: {error.why}")
-    return found
+            damages.append(f"{path.name}: byte {error.offset}: {error.why}")
+    return damages

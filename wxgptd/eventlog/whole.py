@@ -1,4 +1,4 @@
-"""Write a whole log at once: what a repair or an import ends in."""
+"""Write a complete log at once: the last step of a repair or an import."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GROUP_EVENTS = 512
 
 
 def encoded(records: Iterator[Recorded], keys: Keyring) -> Iterator[codec.Entry]:
-    """Yield the entries of `records`; make keys for users who have none, and write them last."""
+    """Yield the entries of `records`; create missing keys, and write the keyring at the end."""
     for record in records:
         if record.hidden is not Hidden.READABLE:
             yield codec.encode_hidden(record)
@@ -32,12 +32,12 @@ def encoded(records: Iterator[Recorded], keys: Keyring) -> Iterator[codec.Entry]
 def write(
     directory: Path, entries: Iterator[codec.Entry], segment_bytes: int, first_seq: int = 1
 ) -> int:
-    """Write `entries`, numbered from `first_seq` without a gap, as sealed segments.
+    """Write `entries`, numbered from `first_seq` without gaps, as sealed segments.
 
-    Return how many there are. Durable when it returns. `directory` is not the log's own yet: see
-    `place`. Without an entry there is no segment either, but behind a snapshot.
+    Returns the number of entries. Durable on return. `directory` is not in the log's place yet: see
+    `place`. Without entries, a segment is written only if a snapshot precedes it.
     """
-    writing = _Segments(directory, segment_bytes, first_seq)
+    output = _Segments(directory, segment_bytes, first_seq)
     group: list[bytes] = []
     size = 0
     for entry in entries:
@@ -45,15 +45,15 @@ def write(
         group.append(packed)
         size += len(packed)
         if len(group) == GROUP_EVENTS or size >= MAX_GROUP_BYTES:
-            writing.append(group)
+            output.append(group)
             group, size = [], 0
     if group:
-        writing.append(group)
-    elif writing.next_seq == first_seq > 1:
-        writing.begin()  # behind a snapshot a log goes on, although nothing has happened since
-    writing.seal()
+        output.append(group)
+    elif output.next_seq == first_seq > 1:
+        output.begin()  # a log continues after a snapshot, even if no event followed
+    output.seal()
     segments.sync_directory(directory)
-    return writing.next_seq - first_seq
+    return output.next_seq - first_seq
 
 
 class _Segments:
@@ -89,12 +89,12 @@ class _Segments:
 
 
 def is_empty(log: Path) -> bool:
-    """Tell whether there is nothing in `log` that anybody could miss."""
+    """Return whether `log` holds nothing that could be lost."""
     return not log.exists() or all(path.name == RESERVE_NAME for path in log.iterdir())
 
 
 def place(fresh: Path, log: Path) -> None:
-    """Make `fresh` the log, where `log` is empty: it is there as a whole, or not at all."""
+    """Move `fresh` to `log`, which must be empty: the log appears completely or not at all."""
     if log.exists():
         shutil.rmtree(log)
     fresh.rename(log)

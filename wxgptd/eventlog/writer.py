@@ -1,13 +1,13 @@
-"""Append to a log, in one thread of its own, with group commit.
+"""Append to a log, in a thread of its own, with group commit.
 
-What is flushed together goes out as one frame, one write and one fdatasync.
-Nothing is acknowledged before the sync behind it has returned. A failed write or sync is never
-tried again: the kernel may have dropped the very pages it failed on, so the file can no longer
+Appends that are flushed together become one frame, one write and one fdatasync.
+Nothing is acknowledged before the sync that follows it has returned. A failed write or sync is
+never retried: the kernel may have dropped the very pages it failed on, so the file can no longer
 be trusted to hold what was written. The writer stops, and the next start recovers.
 
-A full disk is the one exception, since nothing is lost by it but time: what was written of the
-frame is cut off again, and a reserve is given up so that what has to be written still can be.
-Where even that is used up, the commit waits for room.
+A full disk is the one exception, since it costs nothing but time: the partly written frame is cut
+off again, and the disk reserve is released for the writes that are essential. When the reserve is
+used up as well, the commit waits for room.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Append(NamedTuple):
 
 
 class _File:
-    """A file that is appended to: whole pieces, or nothing of them."""
+    """A file to which each write is appended completely or not at all."""
 
     def __init__(self, descriptor: int, size: int) -> None:
         self.descriptor = descriptor
@@ -61,7 +61,7 @@ _CLOSED = _File(-1, 0)
 
 
 class Commits(NamedTuple):
-    """What has been committed since the writer started; a reading, taken at any time."""
+    """What has been committed since the writer started; may be read at any time."""
 
     groups: int
     events: int
@@ -69,18 +69,18 @@ class Commits(NamedTuple):
 
 
 class SegmentBounds(NamedTuple):
-    """A segment is sealed at so many bytes, or at so many seconds of age (0: at any age)."""
+    """A segment is sealed at this size, or at this age in seconds (0 for no age limit)."""
 
     bytes: int = SEGMENT_BYTES
     age_s: float = 0.0
 
 
 class Listener(NamedTuple):
-    """What the writer calls, in its thread. None may block.
+    """The writer's callbacks, called in its thread. They must not block.
 
-    `on_durable` is called with the tokens of all appends that one commit made durable, in their
-    order; `on_failure` once, with the error, when nothing will be any more; `on_full` whenever the
-    disk becomes full, and when there is room again.
+    `on_durable` is called with the tokens of all appends that one commit made durable, in order;
+    `on_failure` once, with the error after which nothing more becomes durable; `on_full` whenever
+    the disk becomes full, and when there is room again.
     """
 
     on_durable: Callable[[list[object]], None]
@@ -91,7 +91,8 @@ class Listener(NamedTuple):
 class Writer:
     """The only writer of a log directory.
 
-    `full` tells whichever thread asks whether the disk is: what can be refused should be.
+    `full` is whether the disk is full, so that new work should be rejected. It may be read in every
+    thread.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class Writer:
         self._commits = Commits(0, 0, 0.0)
         self._syncs = [0] * (len(SYNC_BOUNDS_S) + 1)
         self.full = False
-        # From here on the thread's own.
+        # The attributes below belong to the thread.
         self._written_seq = ready.next_seq
         self._first_seq = ready.next_seq
         self._error: Exception | None = None
@@ -134,25 +135,25 @@ class Writer:
 
     @property
     def syncs(self) -> tuple[int, ...]:
-        """How many commits were how fast; see `wxgptd.ports.record.StoreFigures`."""
+        """The histogram of commit times; see `wxgptd.ports.record.StoreFigures`."""
         return tuple(self._syncs)
 
     @property
     def next_seq(self) -> int:
-        """The number that the next event gets."""
+        """The number of the next event."""
         return self._next_seq
 
     def append(
         self, entries: list[codec.Entry], token: object, keys: bytes = b"", erased: str = ""
     ) -> int:
-        """Take `entries` as one atomic append; return the number of the last of them.
+        """Queue `entries` as one atomic append; return the number of the last one.
 
-        `keys` are records of the keyring that are to be durable before, and `erased` is whose key
-        is to be deleted behind it. To be called from one thread only: the order of the calls is
-        the order of the log.
+        `keys` are keyring records that must be durable before the entries, and `erased` is the
+        reference of the user whose key is deleted after them. Call this from one thread only: the
+        order of the calls is the order of the log.
 
         Raises:
-            Unencodable: an entry has a value that cannot be written; nothing was taken.
+            Unencodable: an entry has a value that cannot be written; nothing was queued.
         """
         packed = codec.pack(entries)
         self._next_seq += len(entries)
@@ -160,11 +161,11 @@ class Writer:
         return self._next_seq - 1
 
     def flush(self) -> None:
-        """Have all that was appended committed, as one group unless it is very large.
+        """Commit everything that was appended, as one group unless it is very large.
 
-        From the appending thread. To call it once for many appends, and not again before the
-        commit is durable, is what makes groups: a hand-over between threads costs more than all
-        else about an event.
+        Call this from the appending thread. Groups come from calling it once for many appends and
+        not again before the commit is durable: handing over to another thread costs more than
+        everything else about an event.
         """
         group, size = [], 0
         for append in self._pending:
@@ -178,9 +179,9 @@ class Writer:
         self._pending = []
 
     def close(self) -> Exception | None:
-        """Commit what was appended, seal the segment and end the thread. Waits for all that.
+        """Commit what was appended, seal the segment and end the thread. Blocks until then.
 
-        Return what went wrong, now or earlier.
+        Returns the error that occurred, now or earlier, if any.
         """
         self.flush()
         self._closing.set()
@@ -191,13 +192,13 @@ class Writer:
     def _run(self) -> None:
         try:
             self._open(self._ready)
-            self._note(full=not self._reserve.keep())
+            self._set_full(full=not self._reserve.keep())
             while (group := self._next_group()) is not None:
                 self._commit(group)
-            # One without events is gone on with: its successor would have the same name.
+            # The next start continues an empty segment: its successor would have the same name.
             if self._written_seq > self._first_seq:
                 self._seal()
-        except Exception as error:  # noqa: BLE001 (whatever it was, nothing more is durable)
+        except Exception as error:  # noqa: BLE001 (after any error, nothing more is durable)
             self._error = error
             self._listener.on_failure(error)
         finally:
@@ -205,32 +206,32 @@ class Writer:
             self._keys_file.close()
 
     def _next_group(self) -> list[_Append] | None:
-        """Return what is to be committed next; look for room meanwhile, if there was none."""
+        """Return the next group to commit; while the disk is full, keep checking for room."""
         while self.full:
-            self._note(full=not self._reserve.keep())
+            self._set_full(full=not self._reserve.keep())
             try:
                 return self._queue.get(timeout=LOOK_FOR_ROOM_S)
             except Empty:
                 continue
         return self._queue.get()
 
-    def _note(self, *, full: bool) -> None:
+    def _set_full(self, *, full: bool) -> None:
         if full != self.full:
             self.full = full
             self._listener.on_full(full)
 
     def _make_room(self) -> None:
-        """Give up what is kept for that; without it, let some time pass.
+        """Release the disk reserve, or wait a moment if it has been released already.
 
         Raises:
-            OSError: the writer is to stop, and there is no room.
+            OSError: the writer is closing and there is no room.
         """
-        self._note(full=True)
+        self._set_full(full=True)
         if not self._reserve.give_up() and self._closing.wait(LOOK_FOR_ROOM_S):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _with_room(self, action: Callable[[], T]) -> T:
-        """Do something that a full disk may refuse and that leaves nothing behind then."""
+        """Retry `action` while the disk is full; a failed `action` must leave nothing behind."""
         while True:
             try:
                 return action()
@@ -258,20 +259,20 @@ class Writer:
         if erased := [append.erased for append in group if append.erased]:
             self._keys.overwrite(self._keys_file.descriptor, erased)
             self._disk.sync(self._keys_file.descriptor)
-        done = self._commits
-        self._commits = Commits(done.groups + 1, done.events + events, done.sync_s + took)
+        commits = self._commits
+        self._commits = Commits(commits.groups + 1, commits.events + events, commits.sync_s + took)
         self._syncs[bisect_left(SYNC_BOUNDS_S, took)] += 1
         self._listener.on_durable([append.token for append in group])
 
     def _is_old(self) -> bool:
-        """Tell whether the segment is to be sealed so that it can be dropped in its time."""
+        """Return whether the segment is old enough to be sealed, so that it can be dropped."""
         return (
             0 < self._bounds.age_s < segments.creation_time() - self._created
             and self._written_seq > self._first_seq
         )
 
     def _write(self, file: _File, data: bytes) -> None:
-        """Write all of `data`, or nothing of it."""
+        """Write all of `data` or none of it."""
 
         def write() -> None:
             view = memoryview(data)
@@ -279,7 +280,7 @@ class Writer:
                 while view:
                     view = view[self._disk.write(file.descriptor, view) :]
             except OSError as error:
-                # A full disk takes some bytes first. They are no frame, and nobody's.
+                # A full disk accepts some bytes first, which are not a complete frame.
                 if says_full(error):
                     os.ftruncate(file.descriptor, file.size)
                     os.lseek(file.descriptor, file.size, os.SEEK_SET)
@@ -289,7 +290,7 @@ class Writer:
         file.size += len(data)
 
     def _open(self, ready: Ready) -> None:
-        # Not O_APPEND: on Linux `pwrite` would append, too, and nothing could be written over.
+        # Not O_APPEND: on Linux, `pwrite` would append as well and could not overwrite anything.
         keys = os.open(self._keys.path, os.O_WRONLY | os.O_CLOEXEC)
         self._keys_file = _File(keys, os.lseek(keys, 0, os.SEEK_END))
         if ready.segment is None or ready.header is None:

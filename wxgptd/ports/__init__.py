@@ -1,5 +1,5 @@
-"""What the floors above speak to each other through, and the values that pass.
+"""The protocols through which the floors above talk to each other, and the values they exchange.
 
-An edge (WeChat, the model, the pages, the admin socket) knows these protocols and nobody who
-implements them.
+An edge (WeChat, the model, the pages, the admin socket) knows these protocols, but none of their
+implementations.
 """

@@ -1,4 +1,4 @@
-"""What the operator can see of a running daemon, and have it do."""
+"""What the operator can see of a running daemon and ask it to do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wxgptd.ports.status import DaemonStatus
 
 
 class OpenSession(NamedTuple):
-    """A session that takes questions. Times are seconds since the epoch."""
+    """A session that accepts questions. Times are in seconds since the epoch."""
 
     session: str
     account: str
@@ -25,7 +25,7 @@ class OpenSession(NamedTuple):
 
 
 class PendingQuestion(NamedTuple):
-    """A question that has no answer yet; `attempts` is how often WeChat has asked."""
+    """A question without an answer yet; `attempts` is how many times WeChat has asked."""
 
     account: str
     user: str
@@ -40,7 +40,7 @@ class PendingQuestion(NamedTuple):
 
 
 class UserSummary(NamedTuple):
-    """A user; `until` is when the standing ends, `last_at` when the last message came, if known."""
+    """A user; `until` is when the standing ends, `last_at` the time of the last known message."""
 
     account: str
     user: str
@@ -52,7 +52,7 @@ class UserSummary(NamedTuple):
 
 
 class ModelTrial(NamedTuple):
-    """The result of asking a model for one token; `reason` and `detail` say why it failed."""
+    """The result of asking a model for one token; `reason` and `detail` explain a failure."""
 
     ok: bool
     model: str
@@ -62,7 +62,7 @@ class ModelTrial(NamedTuple):
 
 
 class Vacuumed(NamedTuple):
-    """A snapshot was taken of everything up to `snapshot`, and old segments were dropped."""
+    """A snapshot was taken of everything up to event `snapshot`, and old segments were dropped."""
 
     snapshot: int
     dropped_segments: int
@@ -71,14 +71,14 @@ class Vacuumed(NamedTuple):
 
 
 class Reloaded(NamedTuple):
-    """Dotted keys that have changed, and that wait for a restart."""
+    """The dotted keys that have changed, and those that need a restart."""
 
     changed: tuple[str, ...]
     takes_restart: tuple[str, ...]
 
 
 class Faulty(NamedTuple):
-    """What is wrong with a configuration: it was not adopted."""
+    """What is wrong with a configuration that was not applied."""
 
     faults: tuple[str, ...]
 
@@ -95,7 +95,7 @@ class Sessions(Protocol):
         ...
 
     def stop(self, session: str) -> Deferred[bool]:
-        """End a session; fires with whether there was one, once that is durable."""
+        """End a session; fires with whether it existed, once that is durable."""
         ...
 
 
@@ -105,16 +105,17 @@ class Users(Protocol):
     def newest(self, limit: int, standing: str) -> Sequence[UserSummary]:
         """Return users with their standing and what they asked for today.
 
-        Those who were heard of last come first, `limit` at most; of one `standing` if not empty.
+        The most recently active come first, at most `limit` of them; only those with `standing`,
+        unless that is empty.
         """
         ...
 
     def knows(self, account: str, openid: str) -> bool:
-        """Tell whether anything is known of a user."""
+        """Return whether anything is known about a user."""
         ...
 
     def whose(self, account: str, openid: str, text: str, *, kind: str, tapped: bool) -> str | None:
-        """Return who would handle a message of a user that came now: a name, see `routing`.
+        """Return the name of what would handle a message from a user now; see `routing`.
 
         None if the account is not configured.
         """
@@ -123,29 +124,29 @@ class Users(Protocol):
     def change_standing(
         self, account: str, openid: str, standing: str, for_s: float
     ) -> Deferred[bool]:
-        """Block, allow or neither, for `for_s` seconds or (0) for good.
+        """Block or allow a user, or do neither, for `for_s` seconds (0 for good).
 
-        Fires with whether there is that account, once it is durable.
+        Fires with whether the account exists, once the change is durable.
         """
         ...
 
     def forget(self, account: str, openid: str) -> Deferred[bool]:
-        """Erase a user; fires with whether anything was known, once nothing is any longer."""
+        """Erase a user; fires once that is done, with whether anything was known about them."""
         ...
 
 
 class Trials(Protocol):
-    """Trials of models and of WeChat's API."""
+    """Tests of models and of WeChat's API."""
 
     def push(self, account: str) -> Deferred[str] | None:
-        """Find out whether WeChat's API can be used; fires with what is wrong, if anything is.
+        """Test WeChat's API; fires with what is wrong, or an empty string.
 
-        None if the account pushes nothing.
+        None if pushing is not configured for the account.
         """
         ...
 
     def assistant(self, name: str) -> Deferred[Sequence[ModelTrial] | None]:
-        """Ask each model of an assistant for a single token; fires with what came of each.
+        """Ask each model of an assistant for a single token; fires with the results.
 
         None if there is no such assistant.
         """
@@ -156,24 +157,24 @@ class Maintenance(Protocol):
     """The log and the configuration."""
 
     def vacuum(self) -> Deferred[Vacuumed]:
-        """Take a snapshot and drop what is not to be kept; fires with that."""
+        """Take a snapshot and drop what retention does not keep; fires with the result."""
         ...
 
     def reload(
         self, given: tuple[str, Path, int] | None, *, dry: bool = False
     ) -> Reloaded | Faulty:
-        """Take up another configuration: `given` (text, path and mode of a file), or read again.
+        """Apply a configuration: `given` (text, path and mode of a file), or the file read again.
 
-        If `dry`, nothing changes in any case.
+        With `dry`, nothing is changed.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What the operator's command line asks of the daemon.
+    """What the operator's command line can ask of the daemon.
 
-    Before it is `ready`, the log is not loaded, and only the status may be asked for.
+    Until it is `ready`, the log is not loaded and only `status` may be called.
     """
 
     ready: Callable[[], bool]

@@ -1,4 +1,4 @@
-"""Short-lived keys: what is encrypted with them can be read for some minutes."""
+"""Short-lived keys: once one is deleted, what was encrypted with it can no longer be read."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Protocol
 
 
 class PassingKeys(Protocol):
-    """Encrypts what is to be readable for a short time only."""
+    """Encrypts data that should be readable only for a short time."""
 
     def seal(self, plain: bytes, now: float) -> bytes:
-        """Return `plain` encrypted, or nothing where no key can be stored."""
+        """Return `plain` encrypted, or empty bytes if no key can be stored."""
         ...
 
     def open(self, sealed: bytes, now: float) -> bytes | None:
-        """Return what `seal` was given, or None once its key is gone."""
+        """Decrypt what `seal` returned, or return None once its key is deleted."""
         ...
 
     def forget(self, now: float) -> None:
-        """Delete the keys whose time is over."""
+        """Delete the expired keys."""
         ...

@@ -1,4 +1,4 @@
-"""Whoever sends messages to users that they did not just ask for."""
+"""Sending messages to users outside of a reply."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from wxgptd.domain.model.values import OpenId
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """WeChat took the message."""
+    """WeChat accepted the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Undelivered:
-    """WeChat did not take the message, or nobody knows; `code` is WeChat's, or 0."""
+    """WeChat did not accept the message, or the outcome is unknown; `code` is WeChat's, or 0."""
 
     code: int
     detail: str
 
 
 class Messenger(Protocol):
-    """Whoever can send customer-service messages for an account."""
+    """Sends customer-service messages for an account."""
 
     @property
     def state(self) -> str:
-        """How it does, in a word for the operator; `on` if all is well."""
+        """The messenger's state in a word, for the operator; `on` if all is well."""
         ...
 
     def probe(self) -> Deferred[str]:
-        """Ask WeChat for a token; fires with what is wrong, or an empty text."""
+        """Ask WeChat for a token; fires with what is wrong, or an empty string."""
         ...
 
     def usable(self) -> bool:
-        """Tell whether it makes sense to try, as far as is known."""
+        """Return whether trying to send makes sense, as far as is known."""
         ...
 
     def send(
         self, openid: OpenId, text: str, wanted: Callable[[], bool], *, generated: bool
     ) -> Deferred[Delivered | Undelivered]:
-        """Send `text` to a user; never more than once, as far as can be told.
+        """Send `text` to a user, at most once as far as is known.
 
-        Whatever has to come first may take a while: it is sent if it is still `wanted` then. What
-        is `generated` by a model is labelled as such.
+        Preparing to send may take a while; `text` is only sent if it is still `wanted` by then.
+        Text `generated` by a model is labelled as such.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Whoever writes answers, and gets the pictures that they are about."""
+"""Chat models, and fetching the pictures that questions are about."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from wxgptd.domain.prompt.context import Message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """A whole answer. Tokens are as the server reported them, 0 where it did not.
+    """A complete answer. Tokens are as reported by the server, or 0 if it did not report them.
 
-    `withdrawn` tells whether text that was told of was taken back: it was thoughts.
+    `withdrawn` is whether text that was passed on had to be withdrawn, because it was thoughts.
     """
 
     text: str
@@ -31,12 +31,12 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breakdown:
-    """No whole answer: `text` is as far as it came, `detail` is why.
+    """No complete answer: `text` is the part that arrived, `detail` the reason.
 
-    A detail may quote the user's words, and belongs into the user's events alone; `summary` is as
-    much of it as may be logged.
+    A detail may quote the user's words and belongs only in the user's events; `summary` is the part
+    of it that may be logged.
 
-    `context_limit` is how many tokens the server says that it takes, where it says that.
+    `context_limit` is how many tokens the server accepts, if it reported that.
     """
 
     reason: FailureReason
@@ -48,19 +48,18 @@ class Breakdown:
 
     @property
     def logged(self) -> str:
-        """The detail as it may be logged."""
+        """The detail, in the form that may be logged."""
         return self.summary or self.detail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What a model is asked.
+    """A request to a model.
 
-    `model` is another one than the configured one, if not empty. Where asking again can help,
-    that may begin within `retry_for_s` seconds. If there is no sign of an answer (or of
-    thinking) within `first_token_within_s` seconds, it is given up; 0 is as long as it takes.
-    A `probe` wants to know whether anybody answers: a single token will do, or none. `asker`
-    tells one user from another.
+    `model` overrides the configured one, if not empty. Where a retry can help, it may begin within
+    `retry_for_s` seconds. If there is no sign of an answer (or of thinking) within
+    `first_token_within_s` seconds, the request is abandoned; 0 means no limit. A `probe` only
+    checks whether the server answers: a single token will do, or none. `asker` distinguishes users.
     """
 
     messages: Sequence[Message]
@@ -72,16 +71,16 @@ class Prompt:
 
     @property
     def words(self) -> str:
-        """All that a server could quote of it."""
+        """Everything in it that a server could quote."""
         return "\n".join(message.content for message in self.messages)
 
 
 def ignore(_piece: str) -> None:
-    """Take a piece of text, and do nothing with it."""
+    """Discard a piece of text."""
 
 
 class ChatModel(Protocol):
-    """Whoever writes answers."""
+    """Writes answers."""
 
     def ask(
         self,
@@ -90,38 +89,38 @@ class ChatModel(Protocol):
         on_thought: Callable[[str], None] = ignore,
         on_withdrawn: Callable[[], None] = lambda: None,
     ) -> Deferred[Completion | Breakdown]:
-        """Have `prompt` answered; `on_text` is called with each piece of the answer.
+        """Ask for an answer to `prompt`; `on_text` is called with each piece of it.
 
-        The pieces joined are the answer's text; those before `on_withdrawn` is called are not, it
-        turned out that they were thoughts. `on_thought` gets what the model thinks, which is no
-        part of it. Cancelling ends the call.
+        The joined pieces are the answer's text, except for those before a call of `on_withdrawn`,
+        which turned out to be thoughts. `on_thought` gets the model's thoughts, which are not part
+        of the answer. Cancelling ends the call.
         """
         ...
 
     def circuit_open(self) -> bool:
-        """Tell whether nobody is asked, because of failures before."""
+        """Return whether the circuit breaker is open because of earlier failures."""
         ...
 
     def last_failure(self) -> str:
-        """Return why the last call failed, and how long ago; empty if it did not fail.
+        """Return why the last call failed and how long ago, or an empty string if it did not.
 
-        Nothing of what a user wrote is in it.
+        It contains nothing that a user wrote.
         """
         ...
 
     def condition(self) -> str:
-        """Return how the server does as far as is known, in words; `ok` if all is well."""
+        """Return the server's condition in words, as far as is known; `ok` if all is well."""
         ...
 
 
 class Pictures(Protocol):
-    """Whoever can get the pictures that users send."""
+    """Fetches the pictures that users send."""
 
     @property
     def largest(self) -> int:
-        """How many characters a picture has at most as a data URL."""
+        """The most characters that a picture can have as a data URL."""
         ...
 
     def fetch(self, url: str) -> Deferred[str | None]:
-        """Fire with the picture at `url` as a data URL, or with None if it cannot be had."""
+        """Fire with the picture at `url` as a data URL, or with None if it cannot be fetched."""
         ...

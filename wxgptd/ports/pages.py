@@ -1,4 +1,4 @@
-"""What stands behind a link, and whoever knows it."""
+"""The pages that links lead to, and the port that provides them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 
 class Progress(StrEnum):
-    """How far an answer is, for whoever looks at its page."""
+    """How far an answer has come, as shown on its page."""
 
     WAITING = "waiting"
     THINKING = "thinking"
@@ -23,17 +23,17 @@ class Progress(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether no more text will come."""
         return self not in (Progress.WAITING, Progress.THINKING, Progress.WRITING)
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerView:
-    """An answer as it stands. `failure` is the sentence to show if it is `FAILED`.
+    """An answer in its current state. `failure` is the sentence to show if it has `FAILED`.
 
-    `generation` changes when the answer begins anew, so that positions in the former text mean
-    nothing any more. `thoughts` is what the model thought, where readers may see that; it is not
-    on record, and gone once the answer is. It has been asked `waited_s` seconds ago.
+    `generation` changes when the answer starts over, which invalidates positions in the earlier
+    text. `thoughts` are the model's thoughts, if readers may see them; they are not recorded, and
+    are gone once the answer is complete. The question was asked `waited_s` seconds ago.
     """
 
     question: str
@@ -48,7 +48,7 @@ class AnswerView:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One question of a history page and what came of it."""
+    """One question of a history page and its outcome."""
 
     asked_at: float
     question: str
@@ -59,7 +59,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """One session of a history page: its assistant's title, and the label of how it ended."""
+    """One session of a history page: its assistant's title, and a label for how it ended."""
 
     opened_at: float
     assistant: str
@@ -69,10 +69,10 @@ class Dialogue:
 
 @dataclass(frozen=True, slots=True)
 class HistoryView:
-    """One page of a user's sessions, newest first; `pages` is how many there are.
+    """One page of a user's sessions, newest first; `pages` is the number of pages.
 
-    `turns` is how many questions are on all of them. Sessions that ended before `since` are not
-    kept any more; 0 is that all are.
+    `turns` is the number of questions on all pages. Sessions that ended before `since` are no
+    longer kept; 0 means that all are kept.
     """
 
     dialogues: tuple[Dialogue, ...]
@@ -83,44 +83,44 @@ class HistoryView:
 
 
 class History(Protocol):
-    """One user's history as it is at one moment. Another thread may read it."""
+    """One user's history at one moment. Another thread may read it."""
 
     def page(self, number: int, words: Sequence[str] = ()) -> HistoryView:
-        """Return one page of it, counted from 1.
+        """Return page `number`, counted from 1.
 
-        Of the turns that hold all of `words`, in whatever case, if there are any.
+        If `words` are given, only turns that contain all of them, ignoring case, are included.
         """
         ...
 
     def whole(self) -> Sequence[Dialogue]:
-        """Return all of it, oldest first."""
+        """Return the complete history, oldest first."""
         ...
 
 
 class PageViews(Protocol):
-    """Whoever knows what stands behind a link. A dead link and an unknown one look the same."""
+    """Provides what links lead to. A dead link and an unknown one look the same."""
 
     def owner(self, token: str) -> str:
-        """Return what tells whose link it is from those of others, or "" if it leads nowhere.
+        """Return an identifier of the link's owner, or "" if the link leads nowhere.
 
-        A follower has many links: what is bounded for a link is bounded for all of one owner's.
+        A follower has many links: a limit on one link applies to all links of its owner together.
         """
         ...
 
     def answer(self, token: str) -> AnswerView | None:
-        """Return the answer behind `token` as it stands, or None."""
+        """Return the answer behind `token` in its current state, or None."""
         ...
 
     def opened(self, token: str) -> None:
-        """Note that the page behind `token` was asked for."""
+        """Record that the page behind `token` was requested."""
         ...
 
     def changed(self, token: str) -> Deferred[None]:
-        """Fire when the answer behind `token` is not what it was."""
+        """Fire when the answer behind `token` has changed."""
         ...
 
     def durable(self) -> Deferred[None]:
-        """Fire when all that was told so far is on record: before then nobody may be shown it."""
+        """Fire when everything returned so far is durable; until then it must not be shown."""
         ...
 
     def history(self, token: str) -> History | None:
@@ -128,12 +128,12 @@ class PageViews(Protocol):
         ...
 
     def confirmation(self, token: str) -> str:
-        """Return what a form behind `token` has to bring, so that no other page can send it."""
+        """Return what a form behind `token` has to submit, so that no other page can submit it."""
         ...
 
     def erase(self, token: str) -> Deferred[bool]:
         """Erase the user whose history is behind `token`.
 
-        Fires with whether there is one, once nothing is known of them any more.
+        Fires with whether there is one, once nothing is known about them.
         """
         ...

@@ -1,4 +1,4 @@
-"""Events as the log has them, numbered and saying what they rest on; and how the log is doing."""
+"""Events as recorded in the log, with their numbers and versions, and the log's figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wxgptd.domain.model.values import DeliveryKey, LinkHash, SessionId, User
 
 
 class Unreadable(NamedTuple):
-    """An event written by a newer wxgptd. Viewers show it and go on; the daemon refuses it."""
+    """An event written by a newer wxgptd. Viewers show it and continue; the daemon rejects it."""
 
     at: float
     tag: int
@@ -20,7 +20,7 @@ class Unreadable(NamedTuple):
 
 
 class Hidden(StrEnum):
-    """Why an event's user and words cannot be read, if they cannot."""
+    """Why an event's user and personal fields cannot be read, if they cannot."""
 
     READABLE = ""
     SEALED = "sealed"
@@ -30,11 +30,10 @@ class Hidden(StrEnum):
 class Recorded(NamedTuple):
     """One event on record.
 
-    `seq` numbers all events of the log from 1, without a gap. `session` is the one that the event
-    belongs to, or empty. `previous` is the number of events of this user that came before: the
-    version of the state that it was decided on. Where it is `hidden`, the user is a pseudonym and
-    what is personal is empty: without the master key it is sealed, without the user's own it is
-    erased.
+    `seq` numbers all events of the log from 1, without gaps. `session` is the session that the
+    event belongs to, or empty. `previous` is the number of earlier events of this user: the version
+    of the state that it was decided on. If it is `hidden`, the user is a pseudonym and personal
+    fields are empty: without the master key it is sealed, without the user's own key it is erased.
     """
 
     seq: int
@@ -59,14 +58,14 @@ AnyRecord = Recorded | RecordedUnreadable
 
 
 SYNC_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
-"""What the times of commits are sorted by; what took longer than the last one comes behind it."""
+"""The upper bounds of the buckets for commit times; another bucket takes what took longer."""
 
 
 class StoreFigures(NamedTuple):
-    """How the store is doing: `last_seq` is its newest event, the rest counts from the start.
+    """The store's figures: `last_seq` is its newest event, the others count from the start.
 
-    `syncs` are how many commits took no longer than each of `SYNC_BOUNDS_S`, and than the one
-    before took; `pending` is how many appends are not durable yet.
+    `syncs` is how many commits fell into each bucket of `SYNC_BOUNDS_S`, and took longer than the
+    last bound; `pending` is how many appends are not durable yet.
     """
 
     last_seq: int = 0
@@ -78,11 +77,11 @@ class StoreFigures(NamedTuple):
 
 
 class Unloaded(Protocol):
-    """A user whose state has not been looked at since the start: it is folded when it is.
+    """A user whose state has not been needed since the start; its events are not folded until then.
 
-    `events` is how many have to be folded, `last_at` when the newest one was; `unsettled` tells
-    whether a session, a question or a push may be open, `marked` whether an operator has ever
-    decided about the user.
+    `events` is how many events have to be folded, `last_at` the time of the newest one. `unsettled`
+    is whether a session, a question or a push may be open; `marked` is whether an operator has ever
+    changed the user's standing.
     """
 
     @property
@@ -98,17 +97,17 @@ class Unloaded(Protocol):
     def marked(self) -> bool: ...
 
     def hydrate(self) -> UserState:
-        """Return the state."""
+        """Fold the events and return the state."""
         ...
 
 
 class Loaded(NamedTuple):
-    """A log as a start needs it.
+    """What startup needs from a log.
 
-    `recent` are the events that were asked for, of all users, `links` those that lead to what is
-    older, by the user, to what and when. `notes` are what projections had
-    noted down behind event `snapshot_seq`, by their names; `skipped` is why newer snapshots are
-    not used. `stale` tells whether a snapshot may have something of users who were erased since.
+    `recent` are the requested events of all users. `links` are the links to older answers: the
+    user, the link's hash, the question and the time. `notes` are the snapshots of the projections
+    after event `snapshot_seq`, by name; `skipped` is why newer snapshots are not used. `stale` is
+    whether a snapshot may still contain data of users who have been erased since.
     """
 
     last_seq: int
@@ -122,10 +121,10 @@ class Loaded(NamedTuple):
 
 
 class Capture(NamedTuple):
-    """All states behind event `last_seq`, and what projections note down then: a snapshot to be.
+    """The contents of a snapshot to be: all states and projections after event `last_seq`.
 
-    Nothing of it changes any more. Past sessions that ended before `keep_since` are left out, and
-    links from before `links_since`.
+    Nothing in it changes. Past sessions that ended before `keep_since` are left out, as are links
+    from before `links_since`.
     """
 
     last_seq: int
@@ -137,7 +136,7 @@ class Capture(NamedTuple):
 
 
 class RetentionResult(NamedTuple):
-    """What a retention has deleted, and how many bytes of the log are left."""
+    """What retention has deleted, and how many bytes of the log are left."""
 
     segments: int
     size: int

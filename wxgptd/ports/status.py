@@ -1,8 +1,8 @@
-"""How the daemon is at one moment: the one description of it.
+"""The daemon's status at one moment: the only description of it.
 
-The admin socket gives it as JSON, Prometheus reads it as gauges, `wxgpt status` and `wxgpt top`
-show it, all by the names below. Prometheus's have `wxgptd_` in front, `_seconds` for `_s`, and
-`_total` where something is only ever counted up.
+The admin socket returns it as JSON, Prometheus reads it as gauges, and `wxgpt status` and
+`wxgpt top` show it, all by the names below. Prometheus's names are prefixed with `wxgptd_`, have
+`_seconds` for `_s`, and end in `_total` if the value only increases.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from wxgptd.domain.model.values import AccountName, AssistantName
 class TimeoutStatus(NamedTuple):
     """Deliberate timeouts of an account: how many in five minutes, and how many are left.
 
-    `auto` tells whether the budget finds its own size, `suspended_at` when WeChat last delivered
-    nothing (seconds since the epoch, None for never), `suspected` whether it seems to do so now.
+    `auto` is whether the budget adjusts its own size, `suspended_at` is when WeChat last stopped
+    delivering (seconds since the epoch, None for never), and `suspected` is whether it seems to
+    have stopped now.
     """
 
     budget: int
@@ -36,9 +37,9 @@ class UnansweredStatus(NamedTuple):
 
 
 class FsyncStatus(NamedTuple):
-    """The fdatasyncs of commits: how many, how long in all, and how many in each bucket.
+    """The fdatasyncs of commits: how many, their total time, and how many in each bucket.
 
-    The buckets are those of `wxgptd.ports.record.SYNC_BOUNDS_S`, and one for what took longer.
+    The buckets are those of `wxgptd.ports.record.SYNC_BOUNDS_S`, and one for longer syncs.
     """
 
     commits: int
@@ -48,14 +49,14 @@ class FsyncStatus(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonStatus:
-    """How the daemon is. Times are in seconds. Counts are since the start unless stated otherwise.
+    """The daemon's status. Times are in seconds; counts are since the start unless noted otherwise.
 
-    `why_unhealthy` is empty where it is `healthy`. `clock_offset_s` is how far the machine's clock
-    is ahead of WeChat's, None if no message has told yet; the gauge is 0 then, and never negative.
-    Before it is `ready`, what the log has to tell is left out.
-    `push` says whether late answers can be pushed, or why not; `models` the same of model servers,
-    and `model_failures` their last failures. `seconds_since_full` has what was full within the last
-    minutes.
+    `why_unhealthy` is empty if the daemon is `healthy`. `clock_offset_s` is how far the machine's
+    clock is ahead of WeChat's, or None if no message has shown it yet; the gauge is 0 then, and
+    never negative. Until the daemon is `ready`, values from the log are left out. `push` states
+    whether late answers can be pushed, or why not; `models` does the same for model servers, and
+    `model_failures` are their last failures. `seconds_since_full` names what was full within the
+    last minutes.
     """
 
     version: str

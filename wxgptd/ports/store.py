@@ -1,4 +1,4 @@
-"""Whoever keeps events for good."""
+"""The port for storing events permanently."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from wxgptd.domain.model.values import SessionId, User
 from wxgptd.ports.record import Capture, Loaded, RetentionResult, StoreFigures
 
 InSession = tuple[SessionId, Event]
-"""An event, and the session that it belongs to, or an empty text."""
+"""The session that an event belongs to, or an empty string, and the event."""
 
 
 class EventStore(Protocol):
-    """Whoever keeps events for good."""
+    """Stores events permanently."""
 
     def append(self, user: User, events: Sequence[InSession], expected: int) -> Deferred[int]:
-        """Append `events`, which rest on version `expected` of `user`, all or none.
+        """Append `events`, decided on version `expected` of `user`, all or none.
 
-        A store with one writer may take that writer's word for `expected`. Fires with the
-        position of the last one when they are durable.
+        A store with a single writer may trust that writer's `expected`. Fires with the number of
+        the last event when they are durable.
         """
         ...
 
     def load(self, since: Mapping[type[Event], float]) -> Loaded:
-        """Return what a start needs, with the events of these kinds from these times on."""
+        """Return what startup needs; `since` maps kinds of recent events to their earliest time."""
         ...
 
     def figures(self) -> StoreFigures:
-        """Return what has been committed since the start."""
+        """Return the counts since the start."""
         ...
 
     def full(self) -> bool:
-        """Tell whether there is hardly room for more: what can be refused should be."""
+        """Return whether the disk is almost full, so that new work should be rejected."""
         ...
 
     def snapshot(self, capture: Capture, *, only: bool) -> Callable[[], None]:
-        """Return what keeps `capture` so that a later start need not read what led there.
+        """Return a function that stores `capture`, so that later starts can skip its events.
 
-        To be called in any thread once `capture` is durable. `only`: nothing older may be left.
+        Call it in any thread, once `capture` is durable. With `only`, it deletes all older ones.
         """
         ...
 
     def retain(self, before: float, most_bytes: int) -> RetentionResult:
-        """Delete events from before `before` and what is over `most_bytes`; 0 is no bound.
+        """Delete events older than `before`, and those above `most_bytes`; 0 means no limit.
 
-        Only what a snapshot has is deleted. To be called in any thread.
+        Only events that a snapshot covers are deleted. May be called in any thread.
         """
         ...

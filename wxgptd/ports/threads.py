@@ -1,4 +1,4 @@
-"""Whoever does work in another thread."""
+"""Running work in other threads."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ T = TypeVar("T")
 
 
 class InThread(Protocol):
-    """Does work in another thread."""
+    """Runs work in another thread."""
 
     def __call__(self, work: Callable[[], T], /) -> Deferred[T]:
-        """Fire with what `work` returns."""
+        """Run `work`; fires with its result."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Threads:
-    """Threads by what they are for, so that no kind of work waits for another.
+    """Threads by purpose, so that no kind of work waits for another.
 
-    `pages` render what readers look at, `storage` writes snapshots and reads the log, `health` has
-    nothing to do but to show that threads run.
+    `pages` renders pages, `storage` writes snapshots and reads the log, and `health` does nothing
+    but show that threads run.
     """
 
     pages: InThread

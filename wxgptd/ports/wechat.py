@@ -1,4 +1,4 @@
-"""What comes of one of WeChat's attempts, and whoever answers them."""
+"""The outcomes of WeChat's attempts, and the port that answers them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Ignore:
-    """Answer the attempt with `success`: it is for others, or for nobody."""
+    """Answer the attempt with `success`: the message is not for the daemon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +30,16 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """Answer the attempt with what an operator's rule has for it."""
+    """Answer the attempt with the reply of an operator's rule."""
 
     reply: RuleReply
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Hand the attempt on to the server at `url`, as WeChat sent it, and answer as that does.
+    """Forward the attempt unchanged to the server at `url`, and return that server's answer.
 
-    It arrived at `arrived`, by the monotonic clock.
+    The attempt arrived at `arrived`, on the monotonic clock.
     """
 
     url: str
@@ -50,16 +50,17 @@ Outcome = Say | Present | Forward | Ignore | Silence
 
 
 class Conversations(Protocol):
-    """Whoever answers messages."""
+    """Answers messages."""
 
     def attempt(
         self, user: User, delivery: DeliveryKey, content: Content, sent_at: int
     ) -> Deferred[Outcome]:
         """Answer one attempt to deliver a message.
 
-        `sent_at` is when WeChat sent it first, by its own clock: seconds since the epoch, or 0.
+        `sent_at` is when WeChat first sent the message, by its own clock: seconds since the epoch,
+        or 0.
 
-        Cancel the Deferred when the peer hangs up: that ends the waiting of this attempt, and
+        Cancel the Deferred when the peer hangs up: this stops the waiting of this attempt, and
         nothing else.
         """
         ...
