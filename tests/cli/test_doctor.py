@@ -1,4 +1,4 @@
-"""What `wxgpt doctor` says, beside the golden outputs."""
+"""`wxgpt doctor`, beyond the golden outputs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ FOLDER = Path(diagnosis.__file__).parent
 CODE = [*FOLDER.glob("*.py"), FOLDER.parent / "commands" / "doctor.py"]
 
 
-def used() -> set[str]:
-    """Every text in the code of doctor that is the id of a remedy."""
+def used_ids() -> set[str]:
+    """Return every string in the code of doctor that is the id of a remedy."""
     texts = {
         node.value
         for path in CODE
@@ -32,32 +32,32 @@ def used() -> set[str]:
     return texts & set(remedies.known())
 
 
-def given() -> list[str]:
-    """The ids that findings and failures are given, wherever they stand as they are."""
-    places = {"bad": 2, "noticed": 2, "Unanswered": 1, "remedy": 0}
-    found = [*(fix for _, fix in models.REMEDIES), *models.BY_REASON.values()]
+def literal_ids() -> list[str]:
+    """Return the ids that are passed to findings and failures as literals."""
+    positions = {"bad": 2, "noticed": 2, "Unanswered": 1, "remedy": 0}
+    ids = [*(fix for _, fix in models.REMEDIES), *models.BY_REASON.values()]
     for path in CODE:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                place = places.get(node.func.id)
-                if place is not None and len(node.args) > place:
-                    argument = node.args[place]
+                position = positions.get(node.func.id)
+                if position is not None and len(node.args) > position:
+                    argument = node.args[position]
                     if isinstance(argument, ast.Constant):
-                        found.append(argument.value)
-    return found
+                        ids.append(argument.value)
+    return ids
 
 
-def test_every_id_that_a_check_gives_has_a_remedy():
-    assert len(given()) > 40
-    assert set(given()) <= set(remedies.known())
+def test_every_id_used_by_a_check_has_a_remedy():
+    assert len(literal_ids()) > 40
+    assert set(literal_ids()) <= set(remedies.known())
 
 
 def test_every_remedy_is_used():
-    assert used() == set(remedies.known())
+    assert used_ids() == set(remedies.known())
 
 
 @pytest.mark.parametrize(("identifier", "texts"), remedies.known().items())
-def test_a_remedy_is_in_chinese_too_and_names_the_same_things(identifier, texts):
+def test_a_remedy_has_a_chinese_text_without_extra_placeholders(identifier, texts):
     english, chinese = texts
     names = [{name for _, name, _, _ in string.Formatter().parse(text) if name} for text in texts]
     assert re.search("[一-鿿]", chinese)
@@ -65,7 +65,7 @@ def test_a_remedy_is_in_chinese_too_and_names_the_same_things(identifier, texts)
     assert names[0] >= names[1]
 
 
-def test_a_remedy_that_does_not_exist_is_an_error_at_once():
+def test_an_unknown_remedy_or_missing_value_is_an_immediate_error():
     with pytest.raises(KeyError):
         remedies.remedy("no-such-remedy")
     with pytest.raises(KeyError):
@@ -80,16 +80,16 @@ def test_a_remedy_that_does_not_exist_is_an_error_at_once():
         ("http://nobody.invalid/", "does not resolve"),
     ],
 )
-def test_what_cannot_be_reached_is_told_apart(url, why):
-    with pytest.raises(reach.Unanswered, match=why) as failed:
+def test_connection_failures_are_distinguished(url, why):
+    with pytest.raises(reach.Unanswered, match=why) as error:
         reach.get(url)
-    assert failed.value.fix in remedies.known()
+    assert error.value.fix in remedies.known()
 
 
-class Odd:
-    """A server that says `said` to everybody, a piece at a time."""
+class RawServer:
+    """Sends `response` to every client, byte by byte if `every_s` is set."""
 
-    def __init__(self, said: bytes, every_s: float = 0.0) -> None:
+    def __init__(self, response: bytes, every_s: float = 0.0) -> None:
         import socket
         import threading
         import time
@@ -106,8 +106,8 @@ class Odd:
                 try:
                     peer.recv(65_536)
                     if not every_s:
-                        peer.sendall(said)
-                    for byte in said if every_s else b"":
+                        peer.sendall(response)
+                    for byte in response if every_s else b"":
                         peer.sendall(bytes([byte]))
                         time.sleep(every_s)
                 except OSError:
@@ -121,56 +121,58 @@ class Odd:
         self._server.close()
 
 
-def test_a_server_that_trickles_is_given_up_in_time():
+def test_a_trickling_server_times_out():
     import time
 
-    odd = Odd(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000, every_s=0.2)
+    server = RawServer(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000, every_s=0.2)
     began = time.monotonic()
     with pytest.raises(reach.Unanswered, match="no complete response within 1 s"):
-        reach.get(odd.url, patience_s=1.0)
-    odd.close()
-    assert time.monotonic() - began < 60  # all of it would have taken minutes
+        reach.get(server.url, patience_s=1.0)
+    server.close()
+    assert time.monotonic() - began < 60  # the whole response would take minutes
 
 
-def test_a_server_that_says_nothing_is_said_to_say_nothing():
-    odd = Odd(b"x", every_s=30.0)
+def test_a_silent_server_times_out():
+    server = RawServer(b"x", every_s=30.0)
     with pytest.raises(reach.Unanswered, match="no complete response within"):
-        reach.get(odd.url, patience_s=0.5)
-    odd.close()
+        reach.get(server.url, patience_s=0.5)
+    server.close()
 
 
-def test_where_it_is_redirected_to_is_told_without_its_query():
-    odd = Odd(
+def test_a_redirect_is_reported_without_its_query():
+    server = RawServer(
         b"HTTP/1.1 302 Found\r\nLocation: https://e.example.org/wx?signature=SIGNED\r\n"
         b"Content-Length: 0\r\n\r\n"
     )
-    answer = reach.get(odd.url)
-    odd.close()
-    assert reach._location(answer) == "https://e.example.org/wx"
+    response = reach.get(server.url)
+    server.close()
+    assert reach._location(response) == "https://e.example.org/wx"
 
 
-def test_of_a_long_answer_only_the_beginning_is_told():
-    odd = Odd(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 60000\r\n\r\n" + b"\xff" * 60_000)
-    answer = reach.get(odd.url)
-    odd.close()
-    assert len(reach._words(answer)) <= 200
+def test_a_long_response_is_truncated():
+    server = RawServer(
+        b"HTTP/1.1 403 Forbidden\r\nContent-Length: 60000\r\n\r\n" + b"\xff" * 60_000
+    )
+    response = reach.get(server.url)
+    server.close()
+    assert len(reach._words(response)) <= 200
 
 
 @pytest.mark.parametrize(
     "path", sorted((FIELD / "20-proxy-from-the-environment").glob("*.env")), ids=lambda p: p.name
 )
-def test_a_proxy_in_the_environment_that_is_not_used_is_named(path, monkeypatch):
+def test_an_ignored_proxy_in_the_environment_is_reported(path, monkeypatch):
     name, _, value = path.read_text().strip().partition("=")
-    for known in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(known, raising=False)
-        monkeypatch.delenv(known.lower(), raising=False)
-    far = Assistant(base_url="https://api.openai.com/v1")
-    near = Assistant(base_url="http://127.0.0.1:11434/v1")
-    used = Assistant(base_url="https://api.openai.com/v1", proxy=Secret("http://p:1"))
-    assert list(proxies(ConfigOfAssistants({"far": far}))) == []
+    for variable in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+        monkeypatch.delenv(variable.lower(), raising=False)
+    remote = Assistant(base_url="https://api.openai.com/v1")
+    local = Assistant(base_url="http://127.0.0.1:11434/v1")
+    proxied = Assistant(base_url="https://api.openai.com/v1", proxy=Secret("http://p:1"))
+    assert list(proxies(ConfigOfAssistants({"far": remote}))) == []
     monkeypatch.setenv(name, value.strip("'").replace("//", "//user:canary@"))
-    assert list(proxies(ConfigOfAssistants({"near": near, "used": used}))) == []
-    [finding] = proxies(ConfigOfAssistants({"near": near, "far": far, "used": used}))
+    assert list(proxies(ConfigOfAssistants({"near": local, "used": proxied}))) == []
+    [finding] = proxies(ConfigOfAssistants({"near": local, "far": remote, "used": proxied}))
     assert finding.ok is None
     assert f"{name} is set in the environment, but wxgptd ignores it" in finding.detail
     assert "assistant far has no proxy" in finding.detail
@@ -180,7 +182,7 @@ def test_a_proxy_in_the_environment_that_is_not_used_is_named(path, monkeypatch)
 
 
 class ConfigOfAssistants:
-    """As much of a configuration as is looked at here."""
+    """The part of a configuration that is checked here."""
 
     def __init__(self, assistant) -> None:
         self.assistant = assistant

@@ -1,7 +1,7 @@
-"""What every command prints, byte for byte: a change of it is to be seen, and meant.
+"""The output of every command, byte for byte, so that every change to it is visible and deliberate.
 
-`WXGPTD_WRITE_GOLDEN=1 pytest tests/cli/test_golden.py` writes tests/fixtures/cli anew; look at the
-difference before it is committed. JSON may gain names, and loses none.
+`WXGPTD_WRITE_GOLDEN=1 pytest tests/cli/test_golden.py` rewrites tests/fixtures/cli; review the
+difference before committing it. JSON may gain names but never loses one.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ ONLINE = {
 HELP = {
     f"help-of-{'-'.join((name, *inner))}": " ".join((name, *inner, "--help"))
     for name in COMMANDS
-    for inner in ((), *((one,) for one in GROUPS.get(name, ())))
+    for inner in ((), *((command,) for command in GROUPS.get(name, ())))
 }
 
 
@@ -134,27 +134,27 @@ def place(tmp_path):
     return tmp_path
 
 
-def ran(place: Path, line: str) -> str:
-    """What a command says, with what differs from one run to the next taken out."""
+def output_of(place: Path, line: str) -> str:
+    """Return the output of a command, without what differs between runs."""
     words = line.split(" ")
     words = [word.replace("/place", str(place)) for word in words]
     at = 2 if words[0] == "--color" else 0
     command = [*words[:at], "--config", str(place / "wxgptd.toml"), *words[at:]]
-    # Not measured by coverage: a hundred starts, which others have covered.
-    left_out = ("WXGPT_", "COV")
-    environ = {name: one for name, one in os.environ.items() if not name.startswith(left_out)}
+    # Not measured by coverage: a hundred starts of code that other tests cover.
+    omitted = ("WXGPT_", "COV")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(omitted)}
     environ.pop("NO_COLOR", None)
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "wxgpt", *command], cwd=place, stdin=subprocess.DEVNULL,
         capture_output=True, encoding="utf-8", check=False,
         env={**environ, "TZ": "Asia/Shanghai", "COLUMNS": "100"},
     )  # fmt: skip
-    said = f"$ wxgpt {line}\n{done.stdout}"
-    if done.stderr:
-        said += f"--- standard error\n{done.stderr}"
-    said += f"--- exit status {done.returncode}\n"
-    said = said.replace(str(place), "/place").replace(__version__, "VERSION")
-    return re.sub(r"[ \t]+\n", "\n", masked(said))
+    output = f"$ wxgpt {line}\n{result.stdout}"
+    if result.stderr:
+        output += f"--- standard error\n{result.stderr}"
+    output += f"--- exit status {result.returncode}\n"
+    output = output.replace(str(place), "/place").replace(__version__, "VERSION")
+    return re.sub(r"[ \t]+\n", "\n", masked(output))
 
 
 MASKS = (
@@ -163,40 +163,40 @@ MASKS = (
     r'"at": "(?P<NOW>[^"]+)", "version"',
     r'"free_bytes": (?P<COUNT>\d+)',
     r"(?:python|disk|expat|libraries)(?:: |\W[^}\n]*?)(?P<NUMBER>\d(?:[\d.,]*\d)?)(?=[ ,\"\n])",
-    # What the resolver of the machine says, which may have no network.
+    # The message of the machine's resolver, which may have no network.
     r"the name is not known here \((?P<REASON>[^)]*)\)",
 )
-"""What differs from one machine, or one run, to the next: secrets, numbers and times."""
+"""What differs between machines or runs: secrets, numbers and times."""
 
 
-def masked(said: str) -> str:
-    """Return `said` with a name for each thing that a mask hides, and nothing else hidden."""
+def masked(output: str) -> str:
+    """Replace what the masks hide in `output` with their names, and nothing else."""
 
-    def hide(found: re.Match[str]) -> str:
-        ((name, hidden),) = found.groupdict().items()
+    def hide(match: re.Match[str]) -> str:
+        ((name, hidden),) = match.groupdict().items()
         prose = re.search(r"[^\W\d_]{2,} ", hidden) and name != "REASON"
         assert not prose, f"a mask hides words: {hidden}"
-        start = found.start(name) - found.start()
-        return found[0][:start] + name + found[0][start + len(hidden) :]
+        start = match.start(name) - match.start()
+        return match[0][:start] + name + match[0][start + len(hidden) :]
 
     for mask in MASKS:
         before = ""
-        while before != said:
-            before, said = said, re.sub(mask, hide, said)
-    return said
+        while before != output:
+            before, output = output, re.sub(mask, hide, output)
+    return output
 
 
-def compare(name: str, said: str) -> None:
+def compare(name: str, output: str) -> None:
     path = FIXTURES / "cli" / f"{name}.txt"
     if os.environ.get("WXGPTD_WRITE_GOLDEN"):
-        path.write_text(said, encoding="utf-8")
-    assert said == path.read_text("utf-8")
+        path.write_text(output, encoding="utf-8")
+    assert output == path.read_text("utf-8")
 
 
 @pytest.mark.processes
 @pytest.mark.parametrize("name", [*OFFLINE, *HELP])
-def test_a_command_says_what_it_always_said(name, place):
-    compare(name, ran(place, {**OFFLINE, **HELP}[name]))
+def test_the_output_of_a_command_is_unchanged(name, place):
+    compare(name, output_of(place, {**OFFLINE, **HELP}[name]))
 
 
 @pytest.fixture
@@ -216,12 +216,12 @@ def online(place):
 
 @pytest.mark.processes
 @pytest.mark.parametrize("name", ONLINE)
-def test_a_command_that_speaks_to_the_daemon_says_what_it_always_said(name, online):
+def test_the_output_of_a_command_with_a_running_daemon_is_unchanged(name, online):
     place, sessions = online
-    said = ran(place, ONLINE[name])
+    output = output_of(place, ONLINE[name])
     for session in sessions:
-        said = said.replace(session, "SESSION---")
-    compare(name, re.sub(r'"delivery": "[^"]+"', '"delivery": "ID"', said))
+        output = output.replace(session, "SESSION---")
+    compare(name, re.sub(r'"delivery": "[^"]+"', '"delivery": "ID"', output))
 
 
 def test_every_command_has_a_golden_output():
@@ -234,9 +234,9 @@ def test_the_help_of_every_command_begins_with_examples():
         assert "Examples:" in (FIXTURES / "cli" / f"{name}.txt").read_text("utf-8"), name
 
 
-def test_json_is_json():
+def test_json_output_is_valid_json():
     for path in (FIXTURES / "cli").glob("*json.txt"):
-        said = path.read_text("utf-8").split("\n--- ")[0].splitlines()[1:]
-        assert said, path
-        for line in said:
+        output = path.read_text("utf-8").split("\n--- ")[0].splitlines()[1:]
+        assert output, path
+        for line in output:
             json.loads(re.sub(r"\b(PID|COUNT)\b", "1", line))

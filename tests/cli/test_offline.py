@@ -1,4 +1,4 @@
-"""The commands that only read the log and the configuration."""
+"""The commands that work without the daemon."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def place(tmp_path, monkeypatch):
     time.tzset()
 
 
-class Ran:
+class Run:
+    """The outcome of `wxgpt` in a process of its own."""
+
     def __init__(self, place, *arguments, environ=None):
         command = [
             sys.executable,
@@ -62,17 +64,17 @@ class Ran:
             str(place / "wxgptd.toml"),
             *arguments,
         ]
-        done = subprocess.run(
+        result = subprocess.run(
             command, capture_output=True, encoding="utf-8", env={**os.environ, **(environ or {})}
         )
-        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
+        self.code, self.out, self.err = result.returncode, result.stdout, result.stderr
 
     @property
     def lines(self):
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-def invoked(place, *arguments) -> str:
+def invoke(place, *arguments) -> str:
     result = CliRunner().invoke(cli, ["--config", str(place / "wxgptd.toml"), *arguments])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -82,10 +84,10 @@ def invoked(place, *arguments) -> str:
 # tail
 
 
-def test_tail_shows_the_last_events_as_lines(place):
-    said = invoked(place, "tail", "-n", "3", "--utc").splitlines()
-    assert len(said) == 3
-    assert said[0].split() == [
+def test_tail_prints_the_last_events_as_lines(place):
+    output = invoke(place, "tail", "-n", "3", "--utc").splitlines()
+    assert len(output) == 3
+    assert output[0].split() == [
         "16",
         "01-01",
         "00:00:00",
@@ -95,18 +97,18 @@ def test_tail_shows_the_last_events_as_lines(place):
         "问题",
         "0：为什么？",
     ]
-    assert "answered" in said[1]
-    assert "(1.5 s, chatgpt) 因为第 0 个原因。" in said[1]
+    assert "answered" in output[1]
+    assert "(1.5 s, chatgpt) 因为第 0 个原因。" in output[1]
 
 
-def test_tail_shows_twenty_lines_by_default_and_everything_as_ndjson(place):
+def test_tail_prints_twenty_lines_by_default_and_every_event_as_ndjson(place):
     write(place / "state" / "log", conversation(8), user=User("main", "carol"))
-    assert len(invoked(place, "tail").splitlines()) == 20
-    assert len(invoked(place, "tail", "-o", "ndjson").splitlines()) > 20
+    assert len(invoke(place, "tail").splitlines()) == 20
+    assert len(invoke(place, "tail", "-o", "ndjson").splitlines()) > 20
 
 
-def test_tail_s_json_has_what_scripts_rely_on(place):
-    (first, *_) = json.loads(invoked(place, "tail", "--json"))
+def test_tail_json_has_the_names_that_scripts_rely_on(place):
+    (first, *_) = json.loads(invoke(place, "tail", "--json"))
     assert first == {
         "seq": 1,
         "at": "1970-01-01T00:00:00.000Z",
@@ -137,8 +139,8 @@ def test_tail_s_json_has_what_scripts_rely_on(place):
         (["--since", "1970-01-01T08:00:02"], 3),
     ],
 )
-def test_tail_s_filters_narrow_and_commas_widen(place, filters, count):
-    assert len(invoked(place, "tail", "-o", "ndjson", *filters).splitlines()) == count
+def test_filters_narrow_tail_and_commas_widen_a_filter(place, filters, count):
+    assert len(invoke(place, "tail", "-o", "ndjson", *filters).splitlines()) == count
 
 
 @pytest.mark.parametrize(
@@ -153,37 +155,36 @@ def test_tail_s_filters_narrow_and_commas_widen(place, filters, count):
         ({"after": 6, "users": frozenset({"alice"})}, 1, 0),
     ],
 )
-def test_tail_reads_what_it_shows_and_no_more_unless_it_searches(place, chosen, count, begin):
-    nobody = frozenset()
-    everything = {
-        "users": nobody, "sessions": nobody, "kinds": nobody, "accounts": nobody, "grep": nobody,
+def test_tail_reads_only_the_events_it_prints_unless_it_searches(place, chosen, count, begin):
+    empty = frozenset()
+    unfiltered = {
+        "users": empty, "sessions": empty, "kinds": empty, "accounts": empty, "grep": empty,
         "after": 0, "since": None, "until": None,
     }  # fmt: skip
-    wanted = tail.Filter(**{**everything, **chosen})
-    assert tail._begin(place / "state" / "log", wanted, count) == begin
+    filters = tail.Filter(**{**unfiltered, **chosen})
+    assert tail._begin(place / "state" / "log", filters, count) == begin
 
 
-def test_tail_can_be_read_backwards(place):
+def test_tail_can_print_in_reverse_order(place):
     seqs = [
-        json.loads(line)["seq"]
-        for line in invoked(place, "tail", "-r", "-o", "ndjson").splitlines()
+        json.loads(line)["seq"] for line in invoke(place, "tail", "-r", "-o", "ndjson").splitlines()
     ]
     assert seqs == list(range(18, 0, -1))
 
 
 def test_tail_resumes_from_its_cursor(place):
     cursor = str(place / "seen")
-    first = invoked(place, "tail", "-o", "ndjson", "--cursor-file", cursor, "--until", "@0.7")
-    second = invoked(place, "tail", "-o", "ndjson", "--cursor-file", cursor)
+    first = invoke(place, "tail", "-o", "ndjson", "--cursor-file", cursor, "--until", "@0.7")
+    second = invoke(place, "tail", "-o", "ndjson", "--cursor-file", cursor)
     assert first
-    assert invoked(place, "tail", "-o", "ndjson", "--cursor-file", cursor) == ""
+    assert invoke(place, "tail", "-o", "ndjson", "--cursor-file", cursor) == ""
     assert (place / "seen").read_text() == "18\n"
     assert not set(first.splitlines()) & set(second.splitlines())
 
 
 @pytest.mark.processes
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "hint"),
     [
         (["tail", "--kind", "Nonsense"], "known: SessionOpened"),
         (["tail", "--since", "soon"], "10m, 2h, 3d, yesterday"),
@@ -202,11 +203,11 @@ def test_tail_resumes_from_its_cursor(place):
         (["tail", "--colour"], "no such option"),
     ],
 )
-def test_a_wrong_call_says_what_would_be_right(place, arguments, said):
-    ran = Ran(place, *arguments)
-    assert ran.code == 2
-    assert said in ran.err
-    assert "Traceback" not in ran.err
+def test_a_usage_error_says_how_to_correct_it(place, arguments, hint):
+    run = Run(place, *arguments)
+    assert run.code == 2
+    assert hint in run.err
+    assert "Traceback" not in run.err
 
 
 @pytest.mark.processes
@@ -214,36 +215,38 @@ def test_a_wrong_call_says_what_would_be_right(place, arguments, said):
     ("arguments", "code"),
     [(["tail", "--cursor-file", "/nonexistent/x"], 1), (["tail", "--cursor-file", "/tmp"], 1)],
 )
-def test_a_file_that_cannot_be_had_is_named(place, arguments, code):
-    ran = Ran(place, *arguments)
-    assert ran.code == code
-    assert arguments[-1] in ran.err
-    assert "mistake in wxgpt" not in ran.err
+def test_an_inaccessible_file_is_named(place, arguments, code):
+    run = Run(place, *arguments)
+    assert run.code == code
+    assert arguments[-1] in run.err
+    assert "mistake in wxgpt" not in run.err
 
 
 @pytest.mark.processes
 def test_a_closed_pipe_is_silent(place):
     command = f"{sys.executable} -m wxgpt --config {place}/wxgptd.toml tail -o ndjson | head -1"
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
-    assert done.stderr == ""
-    assert len(done.stdout.splitlines()) == 1
+    result = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True
+    )
+    assert result.stderr == ""
+    assert len(result.stdout.splitlines()) == 1
 
 
 @pytest.mark.processes
-def test_a_terminal_that_cannot_show_chinese_is_no_reason_to_fail(place):
-    ran = Ran(place, "tail", environ={"PYTHONIOENCODING": "latin-1"})
-    assert ran.code == 0, ran.err
+def test_tail_works_on_a_terminal_that_cannot_show_chinese(place):
+    run = Run(place, "tail", environ={"PYTHONIOENCODING": "latin-1"})
+    assert run.code == 0, run.err
 
 
-# Other looks at the log.
+# Other commands that read the log.
 
 
-def test_replay_shows_the_state_at_any_time(place):
-    state = json.loads(invoked(place, "replay", "--until", "3", "--json"))
+def test_replay_shows_the_state_after_any_event(place):
+    state = json.loads(invoke(place, "replay", "--until", "3", "--json"))
     (alice,) = state["users"]
     assert state["seq"] == 3
     assert alice["unanswered"] == []
-    state = json.loads(invoked(place, "replay", "--until", "4", "--json"))
+    state = json.loads(invoke(place, "replay", "--until", "4", "--json"))
     (alice,) = state["users"]
     assert alice["unanswered"] == ["q0"]
     assert alice["open_windows"] == [{"delivery": "q0", "attempts": 1}]
@@ -251,79 +254,79 @@ def test_replay_shows_the_state_at_any_time(place):
         {"role": "system", "content": "你是助手"},
         {"role": "user", "content": "问题 0：为什么？"},
     ]
-    state = json.loads(invoked(place, "replay", "--user", "alice", "--json"))
-    roles = [one["role"] for one in state["users"][0]["session"]["context"]]
+    state = json.loads(invoke(place, "replay", "--user", "alice", "--json"))
+    roles = [message["role"] for message in state["users"][0]["session"]["context"]]
     assert roles == ["system", *["user", "assistant"] * 3]
-    assert "after event 18" in invoked(place, "replay")
+    assert "after event 18" in invoke(place, "replay")
 
 
-def test_replay_reads_as_a_conversation(place):
-    said = invoked(place, "replay", "--as-conversation", "--user", "alice")
-    assert said.count("user\n") == 3
-    assert "+1.5 s  m-1" in said
-    assert "    因为第 2 个原因。" in said
+def test_replay_prints_a_conversation(place):
+    output = invoke(place, "replay", "--as-conversation", "--user", "alice")
+    assert output.count("user\n") == 3
+    assert "+1.5 s  m-1" in output
+    assert "    因为第 2 个原因。" in output
 
 
 def test_sessions_are_listed_and_shown(place):
-    (alice, bob) = json.loads(invoked(place, "sessions", "list", "--json"))
+    (alice, bob) = json.loads(invoke(place, "sessions", "list", "--json"))
     assert (alice["user"], alice["questions"], alice["closed"]) == ("alice", 3, None)
     assert bob["user"] == "bob"
-    assert "alice" in invoked(place, "sessions", "list")
-    shown = json.loads(invoked(place, "sessions", "show", "s1", "--json"))
+    assert "alice" in invoke(place, "sessions", "list")
+    shown = json.loads(invoke(place, "sessions", "show", "s1", "--json"))
     assert [turn["state"] for turn in shown["turns"]] == ["completed"] * 3
 
 
 def test_the_log_is_counted_verified_and_exported(place):
-    assert invoked(place, "log", "stat").splitlines()[-1].endswith("18 events")
-    assert invoked(place, "log", "verify") == "ok: 2 segments, events 1 to 18\n"
-    stat = json.loads(invoked(place, "log", "stat", "--json"))
-    assert [one["ends"] for one in stat] == ["sealed", "sealed"]
-    assert len(invoked(place, "log", "export").splitlines()) == 18 + 1
+    assert invoke(place, "log", "stat").splitlines()[-1].endswith("18 events")
+    assert invoke(place, "log", "verify") == "ok: 2 segments, events 1 to 18\n"
+    stat = json.loads(invoke(place, "log", "stat", "--json"))
+    assert [segment["ends"] for segment in stat] == ["sealed", "sealed"]
+    assert len(invoke(place, "log", "export").splitlines()) == 18 + 1
 
 
 @pytest.mark.processes
-def test_damage_is_reported_with_its_place_and_a_torn_tail_is_none(place):
+def test_damage_is_reported_with_its_position_and_a_torn_tail_is_not_damage(place):
     log = place / "state" / "log"
     first, last = sorted(log.glob("*.wxlog"))
     torn = last.read_bytes()[:-30]
     last.write_bytes(torn)
-    ran = Ran(place, "log", "verify")
-    assert ran.code == 0
-    assert "torn" in ran.err
+    run = Run(place, "log", "verify")
+    assert run.code == 0
+    assert "torn" in run.err
     last.write_bytes(b"WXGP")
-    assert Ran(place, "log", "verify").code == 0
+    assert Run(place, "log", "verify").code == 0
     injuries.injure(first, injuries.flip(100))
-    ran = Ran(place, "log", "verify")
-    assert ran.code == 5
-    assert f"{first.name}: byte " in ran.out
-    assert Ran(place, "tail").code == 5
+    run = Run(place, "log", "verify")
+    assert run.code == 5
+    assert f"{first.name}: byte " in run.out
+    assert Run(place, "tail").code == 5
 
 
 @pytest.mark.processes
-def test_no_log_yet_is_told_as_such(tmp_path):
+def test_a_missing_log_is_reported(tmp_path):
     config = tmp_path / "wxgptd.toml"
     config.write_text(CONFIG)
     config.chmod(0o600)
-    ran = Ran(tmp_path, "tail")
-    assert ran.code == 2
-    assert "has the daemon run" in ran.err
+    run = Run(tmp_path, "tail")
+    assert run.code == 2
+    assert "has the daemon run" in run.err
 
 
 @pytest.mark.processes
-def test_without_a_configuration_it_says_where_one_is_looked_for(tmp_path):
-    done = subprocess.run(
+def test_a_missing_configuration_suggests_the_demo(tmp_path):
+    result = subprocess.run(
         [sys.executable, "-m", "wxgpt", "tail"],
         capture_output=True,
         text=True,
         cwd=tmp_path,
         env={k: v for k, v in os.environ.items() if k != "WXGPT_CONFIG"},
     )
-    assert done.returncode == 4
-    assert "wxgpt demo" in done.stderr
+    assert result.returncode == 4
+    assert "wxgpt demo" in result.stderr
 
 
 @pytest.mark.processes
-def test_an_event_of_a_newer_version_is_shown_and_passed_over(place):
+def test_an_event_from_a_newer_version_is_shown_by_tail_but_stops_replay(place):
     from wxgptd.eventlog import codec
 
     log = place / "state" / "log"
@@ -334,28 +337,28 @@ def test_an_event_of_a_newer_version_is_shown_and_passed_over(place):
     path = log / segments.segment_name(19)
     header = framing.Header(19, 0.0, 7)
     path.write_bytes(framing.pack_header(header) + framing.pack_frame(7, 19, 1, payload))
-    assert "a newer wxgptd wrote it" in invoked(place, "tail", "-n", "1")
-    ran = Ran(place, "replay")
-    assert ran.code == 5
-    assert "install that version" in ran.err
+    assert "a newer wxgptd wrote it" in invoke(place, "tail", "-n", "1")
+    run = Run(place, "replay")
+    assert run.code == 5
+    assert "install that version" in run.err
 
 
 # check
 
 
-def test_check_lists_what_the_configuration_makes(place):
-    said = invoked(place, "check")
-    assert "account main: /wx/main, plain text" in said
-    assert "assistant chatgpt: /chatgpt asks m" in said
+def test_check_lists_accounts_and_assistants(place):
+    output = invoke(place, "check")
+    assert "account main: /wx/main, plain text" in output
+    assert "assistant chatgpt: /chatgpt asks m" in output
 
 
 @pytest.mark.processes
-def test_check_warns_of_what_is_hardly_meant(place):
+def test_check_warns_about_likely_mistakes(place):
     (place / "wxgptd.toml").write_text(CONFIG.replace("token123", "changeThisToken"))
-    ran = Ran(place, "check")
-    assert ran.code == 0
+    run = Run(place, "check")
+    assert run.code == 0
     for warning in ("no phone can open", "from the example", "in plain text"):
-        assert warning in ran.err
+        assert warning in run.err
 
 
 @pytest.mark.processes
@@ -363,11 +366,11 @@ def test_check_lists_every_mistake(place):
     (place / "wxgptd.toml").write_text(
         CONFIG.replace("token", "tokn").replace("model =", "modle =")
     )
-    ran = Ran(place, "check")
-    assert ran.code == 4
-    assert "account.main.tokn" in ran.err
-    assert "did you mean `model`" in ran.err
-    assert "4 mistakes" in ran.err
+    run = Run(place, "check")
+    assert run.code == 4
+    assert "account.main.tokn" in run.err
+    assert "did you mean `model`" in run.err
+    assert "4 mistakes" in run.err
 
 
 # Times.
@@ -386,7 +389,7 @@ NOON = 1_700_000_000.0
         ("2023-11-15T06:13:20+08:00", NOON),
     ],
 )
-def test_times_are_taken_in_every_form(text, at):
+def test_times_are_parsed_in_every_format(text, at):
     assert options.parse_time(text, NOON) == at
 
 
@@ -408,12 +411,12 @@ def test_yesterday_begins_at_midnight():
         ("abc", 2, "a…"),
     ],
 )
-def test_chinese_takes_two_columns_and_is_never_halved(text, width, shown):
+def test_chinese_characters_take_two_columns_and_are_never_split(text, width, shown):
     assert render.shorten(text, width) == shown
     assert render.columns(render.pad(text, width)) == width
 
 
-# What is loaded.
+# Imports.
 
 HEAVY = ("twisted", "treq", "wechatpy", "rich", "jinja2", "prometheus_client")
 
@@ -423,7 +426,7 @@ HEAVY = ("twisted", "treq", "wechatpy", "rich", "jinja2", "prometheus_client")
     "arguments",
     [["--help"], ["tail"], ["tail", "--help"], ["sessions", "list"], ["log", "stat"], ["replay"]],
 )
-def test_what_only_reads_the_log_loads_nothing_heavy(place, arguments):
+def test_commands_that_only_read_the_log_import_nothing_heavy(place, arguments):
     program = (
         "import sys; sys.argv = sys.argv[:1] + sys.argv[2:]\n"
         "from wxgpt.main import main\n"
@@ -440,30 +443,30 @@ def test_what_only_reads_the_log_loads_nothing_heavy(place, arguments):
         str(place / "wxgptd.toml"),
         *arguments,
     ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.stderr.strip().splitlines()[-1] == "[]", done.stderr
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.stderr.strip().splitlines()[-1] == "[]", result.stderr
 
 
-def test_every_command_s_help_begins_with_examples():
+def test_the_help_of_every_command_puts_examples_before_options():
     from wxgpt.main import COMMANDS
 
     for name in COMMANDS:
-        said = CliRunner().invoke(cli, [name, "--help"]).output
-        assert said.index("Examples:") < said.index("Options:"), name
+        output = CliRunner().invoke(cli, [name, "--help"]).output
+        assert output.index("Examples:") < output.index("Options:"), name
     for group, names in {
         "sessions": ("list", "show", "stop"),
         "log": ("stat", "verify", "export"),
     }.items():
         for name in names:
-            said = CliRunner().invoke(cli, [group, name, "--help"]).output
-            assert said.index("Examples:") < said.index("Options:"), name
+            output = CliRunner().invoke(cli, [group, name, "--help"]).output
+            assert output.index("Examples:") < output.index("Options:"), name
 
 
-def test_the_help_of_tail_names_every_kind():
+def test_the_help_of_tail_lists_every_event_kind():
     from wxgptd.eventlog.codec import KINDS
 
-    said = " ".join(CliRunner().invoke(cli, ["tail", "--help"]).output.split())
-    assert all(kind in said for kind in KINDS)
+    output = " ".join(CliRunner().invoke(cli, ["tail", "--help"]).output.split())
+    assert all(kind in output for kind in KINDS)
 
 
 # check --message
@@ -493,7 +496,7 @@ forward = "https://old.example.com/?key=secret"
 
 
 @pytest.mark.parametrize(
-    ("asked", "lines"),
+    ("options", "lines"),
     [
         (["--message", "人工"], ["always: rule 2 (exact 人工) replies with image"]),
         (
@@ -538,10 +541,10 @@ forward = "https://old.example.com/?key=secret"
         ),
     ],
 )
-def test_check_says_who_would_take_a_message(place, asked, lines):
+def test_check_shows_how_a_message_would_be_routed(place, options, lines):
     path = place / "wxgptd.toml"
     path.write_text(path.read_text() + RULES)
-    assert invoked(place, "check", *asked).splitlines() == lines
+    assert invoke(place, "check", *options).splitlines() == lines
 
 
 # init --rotate-aes-key
@@ -550,7 +553,7 @@ def test_check_says_who_would_take_a_message(place, asked, lines):
 OLD_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
 
 
-def safe(place, key: str = OLD_KEY):
+def set_aes_key(place, key: str = OLD_KEY):
     path = place / "wxgptd.toml"
     text = path.read_text().replace(
         "[account.main]", f'[account.main]  # mine\napp_id = "wx1"\naes_key = "{key}"  # 43'
@@ -567,67 +570,67 @@ def account(path):
 
 
 @pytest.mark.processes
-def test_a_key_is_changed_with_the_former_one_beside_it(place):
-    path = safe(place)
-    said = invoked(place, "init", "--rotate-aes-key")
-    now = account(path)
-    assert now.previous_aes_key.reveal() == OLD_KEY
-    assert now.aes_key.reveal() != OLD_KEY
-    assert now.aes_key.reveal() in said
+def test_rotation_keeps_the_previous_aes_key_until_it_is_finished(place):
+    path = set_aes_key(place)
+    output = invoke(place, "init", "--rotate-aes-key")
+    rotated = account(path)
+    assert rotated.previous_aes_key.reveal() == OLD_KEY
+    assert rotated.aes_key.reveal() != OLD_KEY
+    assert rotated.aes_key.reveal() in output
     assert "# mine" in path.read_text()
     assert path.stat().st_mode & 0o777 == 0o640
-    assert Ran(place, "init", "--rotate-aes-key").code == 2
-    invoked(place, "init", "--rotate-aes-key", "--finish")
+    assert Run(place, "init", "--rotate-aes-key").code == 2
+    invoke(place, "init", "--rotate-aes-key", "--finish")
     assert account(path).previous_aes_key.reveal() == ""
-    assert account(path).aes_key == now.aes_key
-    assert Ran(place, "init", "--rotate-aes-key", "--finish").code == 2
-    assert [one.name for one in place.iterdir() if ".new" in one.name] == []
+    assert account(path).aes_key == rotated.aes_key
+    assert Run(place, "init", "--rotate-aes-key", "--finish").code == 2
+    assert [path.name for path in place.iterdir() if ".new" in path.name] == []
 
 
-def test_a_configuration_behind_a_link_is_changed_where_it_is(place):
-    path = safe(place)
+def test_rotation_edits_the_target_of_a_symlinked_configuration(place):
+    path = set_aes_key(place)
     path.rename(place / "real.toml")
     path.symlink_to("real.toml")
-    invoked(place, "init", "--rotate-aes-key")
+    invoke(place, "init", "--rotate-aes-key")
     assert path.is_symlink()
     assert account(place / "real.toml").previous_aes_key.reveal() == OLD_KEY
 
 
-def test_a_key_in_a_file_of_its_own_is_changed_there(place):
+def test_rotation_replaces_a_key_in_a_separate_file(place):
     (place / "aes").write_text(OLD_KEY)
     (place / "aes").chmod(0o600)
-    path = safe(place, "file:aes")
-    said = invoked(place, "init", "--rotate-aes-key")
-    now = account(path)
-    assert now.previous_aes_key.reveal() == OLD_KEY
-    assert now.aes_key.reveal() in said
+    path = set_aes_key(place, "file:aes")
+    output = invoke(place, "init", "--rotate-aes-key")
+    rotated = account(path)
+    assert rotated.previous_aes_key.reveal() == OLD_KEY
+    assert rotated.aes_key.reveal() in output
     assert (place / "aes.previous").stat().st_mode & 0o777 == 0o600
-    invoked(place, "init", "--rotate-aes-key", "--finish")
+    invoke(place, "init", "--rotate-aes-key", "--finish")
     assert not (place / "aes.previous").exists()
 
 
 @pytest.mark.processes
-def test_a_key_that_is_elsewhere_is_left_to_the_operator(place):
-    path = safe(place, "env:AES")
+def test_rotation_leaves_a_key_in_the_environment_to_the_operator(place):
+    path = set_aes_key(place, "env:AES")
     before = path.read_text()
-    ran = Ran(place, "init", "--rotate-aes-key", environ={"AES": OLD_KEY})
-    assert ran.code == 2
-    assert "previous_aes_key" in ran.err
+    run = Run(place, "init", "--rotate-aes-key", environ={"AES": OLD_KEY})
+    assert run.code == 2
+    assert "previous_aes_key" in run.err
     assert path.read_text() == before
 
 
 @pytest.mark.processes
-def test_without_a_key_there_is_none_to_change(place):
-    ran = Ran(place, "init", "--rotate-aes-key")
-    assert ran.code == 2
-    assert "plain text mode" in ran.err
+def test_rotation_needs_an_existing_key(place):
+    run = Run(place, "init", "--rotate-aes-key")
+    assert run.code == 2
+    assert "plain text mode" in run.err
 
 
 # usage
 
 
-def test_usage_is_counted_by_day_user_assistant_and_model(place):
-    rows = json.loads(invoked(place, "usage", "--by", "user", "--json"))
+def test_usage_can_be_grouped_by_day_user_assistant_or_model(place):
+    rows = json.loads(invoke(place, "usage", "--by", "user", "--json"))
     assert [row["user"] for row in rows] == ["main/alice", "main/bob"]
     assert rows[0] == {
         "user": "main/alice",
@@ -639,19 +642,19 @@ def test_usage_is_counted_by_day_user_assistant_and_model(place):
         "cost": 0.75,
         "unanswered": 0,
     }
-    (row,) = json.loads(invoked(place, "usage", "--by", "assistant", "--json"))
+    (row,) = json.loads(invoke(place, "usage", "--by", "assistant", "--json"))
     assert (row["assistant"], row["answers"]) == ("chatgpt", 4)
-    (row,) = json.loads(invoked(place, "usage", "--by", "model", "--json"))
+    (row,) = json.loads(invoke(place, "usage", "--by", "model", "--json"))
     assert row["model"] == "m-1"
-    assert invoked(place, "usage", "-o", "csv").splitlines() == [
+    assert invoke(place, "usage", "-o", "csv").splitlines() == [
         "day,answers,failures,prompt_tokens,completion_tokens,estimated_tokens,cost,unanswered",
         "1970-01-01,4,0,12,16,0,1.0,0",
     ]
-    assert invoked(place, "usage", "--since", "1h") == ""
+    assert invoke(place, "usage", "--since", "1h") == ""
 
 
-def test_usage_reads_well(place):
-    head, alice, _bob, total = invoked(place, "usage", "--by", "user").splitlines()
+def test_usage_prints_a_table(place):
+    head, alice, _bob, total = invoke(place, "usage", "--by", "user").splitlines()
     assert head.split() == ["user", "answers", "failed", "prompt", "completion", "cost"]
     assert alice.split() == ["main/alice", "3", "0", "9", "12", "0.7500"]
     assert total.split() == ["in", "all", "4", "0", "12", "16", "1.0000"]
@@ -661,44 +664,43 @@ def test_usage_reads_well(place):
 
 
 @pytest.mark.processes
-def test_repair_says_what_it_would_save_and_then_saves_it(place):
+def test_repair_shows_what_it_would_save_and_then_saves_it(place):
     from tests.support.injuries import flip, injure
     from wxgptd.eventlog import segments
 
     log = place / "state" / "log"
-    whole = invoked(place, "log", "repair")
-    assert "nothing is damaged" in whole
+    assert "nothing is damaged" in invoke(place, "log", "repair")
     injure(segments.list_segments(log)[0], flip(700))
-    assert Ran(place, "log", "verify").code == 5
-    ran = Ran(place, "log", "repair", "--dry-run")
-    assert "lost: event" in ran.out
-    assert ran.code == 5
-    assert "nothing was changed" in ran.err
-    assert Ran(place, "log", "verify").code == 5
-    said = invoked(place, "log", "repair")
-    assert "events saved in" in said
+    assert Run(place, "log", "verify").code == 5
+    run = Run(place, "log", "repair", "--dry-run")
+    assert "lost: event" in run.out
+    assert run.code == 5
+    assert "nothing was changed" in run.err
+    assert Run(place, "log", "verify").code == 5
+    output = invoke(place, "log", "repair")
+    assert "events saved in" in output
     assert (place / "state" / "log.damaged").is_dir()
-    assert Ran(place, "log", "verify").code == 0
-    assert invoked(place, "replay")
+    assert Run(place, "log", "verify").code == 0
+    assert invoke(place, "replay")
 
 
 @pytest.mark.processes
-def test_repair_leaves_a_log_alone_that_a_daemon_uses(place):
+def test_repair_refuses_a_log_that_a_daemon_is_using(place):
     from tests.support.injuries import flip, injure
     from wxgptd.eventlog import segments
 
     log = place / "state" / "log"
     injure(segments.list_segments(log)[0], flip(700))
     with segments.StateLock(place / "state"):
-        ran = Ran(place, "log", "repair")
-    assert ran.code == 1
-    assert "is using" in ran.err
+        run = Run(place, "log", "repair")
+    assert run.code == 1
+    assert "is using" in run.err
 
 
 # log import, backup and restore
 
 
-def elsewhere(place, tmp_path_factory):
+def another_place(place, tmp_path_factory):
     other = tmp_path_factory.mktemp("other")
     (other / "wxgptd.toml").write_text(CONFIG)
     (other / "wxgptd.toml").chmod(0o600)
@@ -706,30 +708,30 @@ def elsewhere(place, tmp_path_factory):
 
 
 def golden(place, version: str) -> str:
-    """Put a golden log in place, and return its export."""
+    """Replace the log with a golden one and return its export."""
     log = place / "state" / "log"
     shutil.rmtree(log)
-    kept = FIXTURES / version
-    if (kept / "keys").exists():
-        shutil.copy(kept / "keys" / "users", place / "state" / "keys" / "users")
-        kept = kept / "log"
-    shutil.copytree(kept, log, ignore=shutil.ignore_patterns("*.ndjson"))
-    return invoked(place, "log", "export")
+    source = FIXTURES / version
+    if (source / "keys").exists():
+        shutil.copy(source / "keys" / "users", place / "state" / "keys" / "users")
+        source = source / "log"
+    shutil.copytree(source, log, ignore=shutil.ignore_patterns("*.ndjson"))
+    return invoke(place, "log", "export")
 
 
 @pytest.mark.processes
 @pytest.mark.parametrize("version", ["own", "v2", "v3", "v4", "v5"])
-def test_an_export_makes_the_log_again(place, tmp_path_factory, version):
-    exported = invoked(place, "log", "export") if version == "own" else golden(place, version)
-    other = elsewhere(place, tmp_path_factory)
+def test_importing_an_export_recreates_the_log(place, tmp_path_factory, version):
+    exported = invoke(place, "log", "export") if version == "own" else golden(place, version)
+    other = another_place(place, tmp_path_factory)
     (other / "events.ndjson").write_text(exported)
-    said = invoked(other, "log", "import", str(other / "events.ndjson"))
-    assert f"{len(exported.splitlines()) - 1} events" in said
-    assert invoked(other, "log", "export") == exported
-    assert Ran(other, "log", "verify").code == 0
-    ran = Ran(other, "log", "import", str(other / "events.ndjson"))
-    assert ran.code == 2
-    assert "already" in ran.err
+    output = invoke(other, "log", "import", str(other / "events.ndjson"))
+    assert f"{len(exported.splitlines()) - 1} events" in output
+    assert invoke(other, "log", "export") == exported
+    assert Run(other, "log", "verify").code == 0
+    run = Run(other, "log", "import", str(other / "events.ndjson"))
+    assert run.code == 2
+    assert "already" in run.err
 
 
 @pytest.mark.processes
@@ -748,32 +750,34 @@ def test_an_export_makes_the_log_again(place, tmp_path_factory, version):
         (lambda lines: [*lines[:-2], lines[-1]], "the export is not whole"),
     ],
 )
-def test_what_is_no_whole_export_leaves_no_log(place, tmp_path_factory, change, why):
-    lines = invoked(place, "log", "export").splitlines()
-    other = elsewhere(place, tmp_path_factory)
+def test_an_invalid_or_incomplete_export_leaves_no_log(place, tmp_path_factory, change, why):
+    lines = invoke(place, "log", "export").splitlines()
+    other = another_place(place, tmp_path_factory)
     (other / "events.ndjson").write_text("\n".join(change(lines)))
-    ran = Ran(other, "log", "import", str(other / "events.ndjson"))
-    assert ran.code == 2
-    assert why in ran.err
+    run = Run(other, "log", "import", str(other / "events.ndjson"))
+    assert run.code == 2
+    assert why in run.err
     assert sorted(path.name for path in (other / "state").iterdir()) == ["keys", "lock"]
     assert list((other / "state" / "keys").iterdir()) == [], "a restore is still possible"
 
 
 @pytest.mark.processes
-def test_a_backup_is_restored_elsewhere(place, tmp_path_factory):
-    said = invoked(place, "backup", str(place / "b.tar.gz"))
-    assert "events up to 18 of 2 users, read back" in said
-    other = elsewhere(place, tmp_path_factory)
-    said = invoked(other, "restore", str(place / "b.tar.gz"))
-    assert "verified" in said
-    assert invoked(other, "log", "export") == invoked(place, "log", "export")
-    assert Ran(other, "restore", str(place / "b.tar.gz")).code == 2
-    assert Ran(place, "backup", str(place / "b.tar.gz")).code == 1
-    assert Ran(elsewhere(place, tmp_path_factory), "restore", str(place / "no.tar.gz")).code == 1
+def test_a_backup_can_be_restored_elsewhere(place, tmp_path_factory):
+    output = invoke(place, "backup", str(place / "b.tar.gz"))
+    assert "events up to 18 of 2 users, read back" in output
+    other = another_place(place, tmp_path_factory)
+    output = invoke(other, "restore", str(place / "b.tar.gz"))
+    assert "verified" in output
+    assert invoke(other, "log", "export") == invoke(place, "log", "export")
+    assert Run(other, "restore", str(place / "b.tar.gz")).code == 2
+    assert Run(place, "backup", str(place / "b.tar.gz")).code == 1
+    assert (
+        Run(another_place(place, tmp_path_factory), "restore", str(place / "no.tar.gz")).code == 1
+    )
 
 
 @pytest.mark.processes
-def test_effective_values_have_no_secret_in_them_wherever_it_is_hidden(place):
+def test_effective_values_contain_no_secrets(place):
     with (place / "wxgptd.toml").open("a") as config:
         config.write(
             'extra_body = { api_key = "canary", nested = { token = ["canary"] }, top_k = 5 }\n'
@@ -781,48 +785,48 @@ def test_effective_values_have_no_secret_in_them_wherever_it_is_hidden(place):
             '[[rule]]\nmatch = "any"\nforward = "https://old.example.org/wx?key=canary"\n'
         )
     for output in ("text", "json"):
-        done = Ran(place, "check", "--effective", "-o", output)
-        assert "canary" not in done.out
-        assert "top_k" in done.out
+        run = Run(place, "check", "--effective", "-o", output)
+        assert "canary" not in run.out
+        assert "top_k" in run.out
 
 
 @pytest.mark.processes
-def test_colour_is_for_terminals_and_for_those_who_ask(place):
-    assert "\x1b[" not in Ran(place, "tail").out
-    assert "\x1b[" in Ran(place, "--color", "always", "tail").out
-    assert "\x1b[" in Ran(place, "tail", environ={"CLICOLOR_FORCE": "1"}).out
-    assert "\x1b[" not in Ran(place, "tail", environ={"CLICOLOR_FORCE": "1", "NO_COLOR": "1"}).out
+def test_colour_is_used_only_on_a_terminal_or_on_request(place):
+    assert "\x1b[" not in Run(place, "tail").out
+    assert "\x1b[" in Run(place, "--color", "always", "tail").out
+    assert "\x1b[" in Run(place, "tail", environ={"CLICOLOR_FORCE": "1"}).out
+    assert "\x1b[" not in Run(place, "tail", environ={"CLICOLOR_FORCE": "1", "NO_COLOR": "1"}).out
 
 
 @pytest.mark.processes
-def test_an_option_may_come_from_the_environment_and_the_command_line_goes_before(place):
+def test_command_line_options_override_the_environment(place):
     environ = {"WXGPT_TAIL_OUTPUT": "ndjson"}
-    assert Ran(place, "tail", environ=environ).out.startswith("{")
-    assert not Ran(place, "tail", "-o", "text", environ=environ).out.startswith("{")
+    assert Run(place, "tail", environ=environ).out.startswith("{")
+    assert not Run(place, "tail", "-o", "text", environ=environ).out.startswith("{")
 
 
 @pytest.mark.processes
-def test_a_shell_is_offered_kinds_accounts_and_commands(place):
-    def offered(words: str) -> list[str]:
+def test_shell_completion_offers_kinds_accounts_and_commands(place):
+    def completions(words: str) -> list[str]:
         environ = {
             **os.environ, "_WXGPT_COMPLETE": "bash_complete", "COMP_WORDS": words,
             "COMP_CWORD": str(words.count(" ")), "WXGPT_CONFIG": str(place / "wxgptd.toml"),
         }  # fmt: skip
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-m", "wxgpt"], env=environ, capture_output=True, text=True
         )
-        return [line.split(",", 1)[1] for line in done.stdout.split()]
+        return [line.split(",", 1)[1] for line in result.stdout.split()]
 
-    assert "tail" in offered("wxgpt ta")
-    assert offered("wxgpt tail --kind QuestionAsked,An") == [
+    assert "tail" in completions("wxgpt ta")
+    assert completions("wxgpt tail --kind QuestionAsked,An") == [
         f"QuestionAsked,{kind}" for kind in ("AnswerCompleted", "AnswerFailed", "AnswerRestarted")
     ]
-    assert offered("wxgpt tail --account m") == ["main"]
-    assert offered("wxgpt tail --session x") == []  # no daemon to ask
+    assert completions("wxgpt tail --account m") == ["main"]
+    assert completions("wxgpt tail --session x") == []  # no daemon to ask
 
 
 @pytest.mark.processes
-def test_a_command_that_is_nearly_one_is_guessed(place):
-    done = Ran(place, "statsu")
-    assert done.code == 2
-    assert "did you mean status?" in done.err
+def test_a_misspelt_command_gets_a_suggestion(place):
+    run = Run(place, "statsu")
+    assert run.code == 2
+    assert "did you mean status?" in run.err

@@ -1,4 +1,4 @@
-"""Backups while somebody writes, and what comes of them."""
+"""Backups of a log that is being written, and restoring them."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ def state(tmp_path):
     return directory
 
 
-def test_a_restored_backup_is_the_state_directory(state, tmp_path):
-    made = archive.backup(state, tmp_path / "backup.tar.gz", MASTER)
-    assert made == (len(EVENTS), 1)
+def test_a_restored_backup_equals_the_state_directory(state, tmp_path):
+    contents = archive.backup(state, tmp_path / "backup.tar.gz", MASTER)
+    assert contents == (len(EVENTS), 1)
     assert (tmp_path / "backup.tar.gz").stat().st_mode & 0o777 == 0o600
     restored = tmp_path / "other"
-    assert archive.restore(tmp_path / "backup.tar.gz", restored, MASTER) == made
+    assert archive.restore(tmp_path / "backup.tar.gz", restored, MASTER) == contents
     assert events(restored / "log") == EVENTS
     assert (restored / "keys" / "links").read_bytes() == b"k" * 32
     assert restored.stat().st_mode & 0o777 == 0o700
     assert sorted(path.name for path in restored.iterdir()) == ["keys", "lock", "log"]
-    # and it can be written on
+    # The restored log accepts new events.
     write(restored / "log", conversation(1), user=BOB)
     assert len(events(restored / "log")) == len(EVENTS) + len(conversation(1))
 
 
-def test_a_commit_that_is_being_written_is_left_out(state, tmp_path):
+def test_a_backup_omits_an_incomplete_commit(state, tmp_path):
     injure(segments.list_segments(state / "log")[-1], append(b"WXFR\0\0\1\0 half a frame"))
     assert archive.backup(state, tmp_path / "b", MASTER).last_seq == len(EVENTS)
     archive.restore(tmp_path / "b", tmp_path / "other", MASTER)
     assert events(tmp_path / "other" / "log") == EVENTS
 
 
-def test_a_key_that_was_never_finished_is_left_out(state, tmp_path):
+def test_a_backup_omits_an_unfinished_key_file(state, tmp_path):
     (state / "keys" / "links.new").write_bytes(b"half")
     archive.backup(state, tmp_path / "b", MASTER)
     archive.restore(tmp_path / "b", tmp_path / "other", MASTER)
@@ -56,14 +56,14 @@ def test_a_key_that_was_never_finished_is_left_out(state, tmp_path):
     ]
 
 
-def test_a_damaged_log_gives_no_backup(state, tmp_path):
+def test_a_damaged_log_cannot_be_backed_up(state, tmp_path):
     injure(segments.list_segments(state / "log")[0], flip(framing.HEADER_BYTES + 70))
     with pytest.raises(reader.LogDamaged):
         archive.backup(state, tmp_path / "b", MASTER)
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
 
-def test_nothing_is_written_over(state, tmp_path):
+def test_backup_and_restore_overwrite_nothing(state, tmp_path):
     (tmp_path / "b").write_text("mine")
     with pytest.raises(FileExistsError):
         archive.backup(state, tmp_path / "b", MASTER)
@@ -74,7 +74,7 @@ def test_nothing_is_written_over(state, tmp_path):
 
 
 @pytest.mark.parametrize("injury", [b"", b"junk", "cut"])
-def test_a_backup_that_is_none_or_not_whole_restores_nothing(state, tmp_path, injury):
+def test_an_invalid_or_truncated_backup_restores_nothing(state, tmp_path, injury):
     archive.backup(state, tmp_path / "b", MASTER)
     data = (tmp_path / "b").read_bytes()
     if injury == "cut":
@@ -110,18 +110,18 @@ def test_a_backup_with_an_inverted_byte_restores_the_same_log_or_nothing(state, 
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "log/../../evil", "other/evil", "evil"])
-def test_a_backup_writes_nowhere_else(state, tmp_path, name):
-    with tarfile.open(tmp_path / "b", "w:gz") as made:
+def test_a_backup_with_an_unexpected_path_is_rejected(state, tmp_path, name):
+    with tarfile.open(tmp_path / "b", "w:gz") as tar:
         info = tarfile.TarInfo(name)
         info.size = 4
-        made.addfile(info, io.BytesIO(b"evil"))
+        tar.addfile(info, io.BytesIO(b"evil"))
     with pytest.raises(archive.NoBackup):
         archive.restore(tmp_path / "b", tmp_path / "other", MASTER)
     assert not list(tmp_path.rglob("evil"))
 
 
-def repacked(backup, change):
-    """Write a backup again with its files changed; gzip's own checksum is right."""
+def repack(backup, change):
+    """Rewrite a backup with changed files and a valid gzip checksum."""
     with tarfile.open(backup) as old:
         files = {info.name: old.extractfile(info).read() for info in old}
     change(files)
@@ -141,23 +141,23 @@ def repacked(backup, change):
         lambda files: files.pop("keys/links"),
         lambda files: files.pop("manifest.json"),
     ],
-    ids=["a key", "the first segment", "the last segment", "no key", "no manifest"],
+    ids=["changed key", "no first segment", "no last segment", "no key", "no manifest"],
 )
-def test_a_backup_that_was_changed_is_none(state, tmp_path, change):
+def test_a_modified_backup_is_rejected(state, tmp_path, change):
     archive.backup(state, tmp_path / "b", MASTER)
-    repacked(tmp_path / "b", change)
+    repack(tmp_path / "b", change)
     with pytest.raises(archive.NoBackup):
         archive.restore(tmp_path / "b", tmp_path / "other", MASTER)
 
 
-def test_a_backup_without_its_last_bytes_is_none(state, tmp_path):
+def test_a_backup_without_its_gzip_trailer_is_rejected(state, tmp_path):
     archive.backup(state, tmp_path / "b", MASTER)
     (tmp_path / "b").write_bytes((tmp_path / "b").read_bytes()[:-8])
     with pytest.raises(archive.NoBackup):
         archive.restore(tmp_path / "b", tmp_path / "other", MASTER)
 
 
-def test_another_key_is_not_written_over(state, tmp_path):
+def test_restore_does_not_overwrite_a_different_key(state, tmp_path):
     archive.backup(state, tmp_path / "b", MASTER)
     keys = tmp_path / "other" / "keys"
     keys.mkdir(parents=True)
@@ -167,7 +167,7 @@ def test_another_key_is_not_written_over(state, tmp_path):
     assert (keys / "links").read_bytes() == b"other"
 
 
-def test_what_a_link_points_to_is_not_written_over(state, tmp_path):
+def test_backup_does_not_overwrite_the_target_of_a_symlink(state, tmp_path):
     (tmp_path / "victim").write_text("mine")
     (tmp_path / "b").symlink_to(tmp_path / "victim")
     with pytest.raises(FileExistsError):
@@ -175,9 +175,9 @@ def test_what_a_link_points_to_is_not_written_over(state, tmp_path):
     assert (tmp_path / "victim").read_text() == "mine"
 
 
-def test_a_backup_is_looked_at_before_anything_of_it_is_written(state, tmp_path, monkeypatch):
+def test_restore_checks_the_whole_backup_before_writing(state, tmp_path, monkeypatch):
     archive.backup(state, tmp_path / "b", MASTER)
-    repacked(tmp_path / "b", lambda files: files.update({"log/passwd": b"x"}))
+    repack(tmp_path / "b", lambda files: files.update({"log/passwd": b"x"}))
     written = []
     monkeypatch.setattr(archive, "_write", lambda path, data: written.append(path))
     with pytest.raises(archive.NoBackup, match="log/passwd"):
@@ -185,20 +185,18 @@ def test_a_backup_is_looked_at_before_anything_of_it_is_written(state, tmp_path,
     assert written == []
 
 
-def test_a_backup_that_is_larger_than_the_disk_is_refused_before_it_fills_it(
-    state, tmp_path, monkeypatch
-):
+def test_restore_rejects_a_backup_larger_than_the_free_space(state, tmp_path, monkeypatch):
     archive.backup(state, tmp_path / "b", MASTER)
-    full = SimpleNamespace(free=1)
-    monkeypatch.setattr(archive.shutil, "disk_usage", lambda _: full)
+    almost_full = SimpleNamespace(free=1)
+    monkeypatch.setattr(archive.shutil, "disk_usage", lambda _: almost_full)
     with pytest.raises(archive.NoRoom, match="1 are free"):
         archive.restore(tmp_path / "b", tmp_path / "other", MASTER)
     assert sorted(path.name for path in (tmp_path / "other").iterdir()) == ["lock"]
 
 
-def test_a_list_of_files_without_end_is_none(state, tmp_path):
+def test_an_oversized_manifest_is_rejected(state, tmp_path):
     archive.backup(state, tmp_path / "b", MASTER)
     endless = b"[" * (archive.MAX_MANIFEST_BYTES + 1)
-    repacked(tmp_path / "b", lambda files: files.update({archive.MANIFEST: endless}))
+    repack(tmp_path / "b", lambda files: files.update({archive.MANIFEST: endless}))
     with pytest.raises(archive.NoBackup, match="too long"):
         archive.restore(tmp_path / "b", tmp_path / "other", MASTER)

@@ -1,4 +1,4 @@
-"""Events to arrays and back."""
+"""Encoding events as arrays, and decoding them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ VALUES = {
     "sealed": b"sealed words",
     "count": 37,
 }
-AS_IS = "utf-8", "surrogatepass"
+ENCODING = "utf-8", "surrogatepass"
 REASONS = {"SessionClosed": CloseReason.CLEARED, "AnswerFailed": FailureReason.BUSY}
 ALL = typing.get_args(e.Event)
 
@@ -78,7 +78,7 @@ def example(kind: type[e.Event]) -> e.Event:
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
-def test_every_event_comes_back_as_it_was(kind):
+def test_every_event_round_trips(kind):
     event = example(kind)
     keys = Keyring(Path("/nowhere"), MASTER)
     key = keys.make(ALICE)
@@ -90,15 +90,15 @@ def test_every_event_comes_back_as_it_was(kind):
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
-def test_nothing_personal_is_in_the_clear_and_without_a_key_it_is_empty(kind):
+def test_personal_fields_are_encrypted_and_blank_without_a_key(kind):
     event = example(kind)
     keys = Keyring(Path("/nowhere"), MASTER)
     key = keys.make(ALICE)
     entry = codec.encode(key, 4, "s1", event)
     packed = codec.pack([entry])
     personal = codec.PERSONAL[kind.__name__]
-    for said in (ALICE.openid, *(getattr(event, name) for name in personal)):
-        assert (said if isinstance(said, bytes) else said.encode(*AS_IS)) not in packed
+    for value in (ALICE.openid, *(getattr(event, name) for name in personal)):
+        assert (value if isinstance(value, bytes) else value.encode(*ENCODING)) not in packed
     for withheld, keyring in (("sealed", None), ("erased", Keyring(Path("/nowhere"), MASTER))):
         record = codec.decode(9, entry, keyring)
         assert record.hidden == withheld
@@ -109,14 +109,14 @@ def test_nothing_personal_is_in_the_clear_and_without_a_key_it_is_empty(kind):
 
 
 @pytest.mark.parametrize("part", ["reference", "previous", "tag", "version"])
-def test_what_is_encrypted_is_bound_to_its_place_by_each_part_of_it(part):
+def test_ciphertext_does_not_decrypt_with_changed_metadata(part):
     keys = Keyring(Path("/nowhere"), MASTER)
     key = keys.make(ALICE)
     tag, version, at, reference, previous, carried, sealed = codec.encode(
         key, 4, "s1", example(e.AnswerFailed)
     )
-    moved = {
-        # Whatever else is wrong with them, these bodies have the same two personal fields.
+    changed = {
+        # These bodies are invalid in other ways, but have the same two personal fields.
         "reference": (tag, version, at, f"{reference}0", previous, carried, sealed),
         "previous": (tag, version, at, reference, previous + 1, carried, sealed),
         "tag": (codec.TAGS[e.QuestionAsked], version, at, reference, previous, carried, sealed),
@@ -124,24 +124,24 @@ def test_what_is_encrypted_is_bound_to_its_place_by_each_part_of_it(part):
     }
     assert codec.event((tag, version, at, reference, previous, carried, sealed), key)
     with pytest.raises(ValueError, match="does not decrypt"):
-        codec.event(moved[part], key)
+        codec.event(changed[part], key)
 
 
-def test_what_is_empty_needs_no_key():
+def test_empty_personal_fields_are_not_encrypted():
     keys = Keyring(Path("/nowhere"), MASTER)
     event = dataclasses.replace(example(e.ReplyOffered), text="", about="")
     *_, sealed = codec.encode(keys.make(ALICE), 0, "s1", event)
     assert sealed == b""
 
 
-def test_every_event_has_a_tag_and_no_two_share_one():
+def test_every_event_has_a_unique_tag():
     assert len(codec.KINDS) == len(ALL) == len(set(codec.KINDS))
     tags = set(codec.TAGS.values())
     assert len(tags) == len(ALL)
 
 
 @pytest.mark.parametrize(("tag", "version"), [(999, 1), (1, 2)])
-def test_what_a_newer_version_wrote_is_shown_but_not_folded(tag, version):
+def test_an_event_from_a_newer_version_is_shown_but_not_folded(tag, version):
     record = codec.decode(3, (tag, version, 1.0, "main:0123", 0, msgpack.packb(["s1"]), b""), None)
     assert isinstance(record, RecordedUnreadable)
     with pytest.raises(codec.UnreadableEvent, match=f"kind {tag}, version {version}") as raised:
@@ -149,7 +149,7 @@ def test_what_a_newer_version_wrote_is_shown_but_not_folded(tag, version):
     assert "install" in raised.value.hint
 
 
-def test_older_bodies_are_brought_up_one_step_at_a_time():
+def test_older_bodies_are_upcast_one_version_at_a_time():
     steps = {(7, 1): lambda body: (*body, "two"), (7, 2): lambda body: (*body, "three")}
     assert upcast(7, 1, 3, ("one",), steps) == ("one", "two", "three")
     assert upcast(7, 2, 3, ("one",), steps) == ("one", "three")

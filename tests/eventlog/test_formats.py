@@ -1,4 +1,4 @@
-"""Logs that earlier versions wrote go on as logs of today's format, and lose nothing."""
+"""Logs of earlier versions continue in the current format and lose nothing."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ OPENED = e.SessionOpened(at=9_000.0, session="s9", assistant="chatgpt", ttl_s=30
 
 
 @pytest.fixture
-def former(tmp_path) -> Path:
-    """The log of a former version, closed as that closes one."""
+def old_state(tmp_path) -> Path:
+    """The state directory of an earlier version after a clean shutdown."""
     shutil.copytree(LOGS / "v5", tmp_path / "state")
     return tmp_path / "state"
 
@@ -38,15 +38,15 @@ def log_of(state_dir: Path) -> Path:
 
 
 def crash(state_dir: Path) -> Path:
-    """Leave the newest segment as a crash does: without its footer."""
+    """Remove the footer of the newest segment, as if after a crash."""
     path = segments.list_segments(log_of(state_dir))[-1]
     data = path.read_bytes()
     path.write_bytes(data[: -framing.HEAD_BYTES])
     return path
 
 
-def appended(state_dir: Path, event: e.Event) -> None:
-    """Start, append one event, and stop."""
+def append_event(state_dir: Path, event: e.Event) -> None:
+    """Start the store, append one event and stop."""
     failures: list = []
     store = LogStore(
         state_dir,
@@ -70,50 +70,50 @@ def versions(state_dir: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("how", ["closed", "crashed", "torn", "empty"])
-def test_what_is_appended_to_a_former_version_s_log_goes_into_a_segment_of_its_own(former, how):
-    before = injuries.read(log_of(former))
+def test_appends_to_an_old_log_go_into_a_new_segment(old_state, how):
+    before = injuries.read(log_of(old_state))
     if how != "closed":
-        path = crash(former)
+        path = crash(old_state)
     if how == "torn":
         path.write_bytes(path.read_bytes() + b"torn")
     if how == "empty":
         header = framing.unpack_header(path.read_bytes())
         path.write_bytes(framing.pack_header(header))
         before = [record for record in before if record.seq < header.first_seq]
-    appended(former, OPENED)
-    *kept, last = injuries.read(log_of(former))
-    assert kept == before
+    append_event(old_state, OPENED)
+    *earlier, last = injuries.read(log_of(old_state))
+    assert earlier == before
     assert (last.user, last.session, last.event) == (NEW, "s9", OPENED)
-    assert versions(former) == ([2, 3] if how == "empty" else [2, 2, 3])
-    assert not [info for info in verifying.inspect(log_of(former), keyring_of(log_of(former)))
+    assert versions(old_state) == ([2, 3] if how == "empty" else [2, 2, 3])
+    assert not [info for info in verifying.inspect(log_of(old_state), keyring_of(log_of(old_state)))
                 if info.damages]  # fmt: skip
 
 
-def test_a_snapshot_of_a_former_version_is_read(former):
+def test_an_old_snapshot_is_loaded(old_state):
     def states(loaded):
-        # Windows did not know their session: it is that of the question, or not known.
+        # Windows had no session then: it is that of the question, or unknown.
         return {
             user: state._replace(
-                windows={key: one._replace(session="") for key, one in state.windows.items()}
+                windows={key: window._replace(session="") for key, window in state.windows.items()}
             )
-            for user, state in ((user, one.hydrate()) for user, one in loaded.users.items())
+            for user, state in ((name, held.hydrate()) for name, held in loaded.users.items())
         }
 
-    folded = states(loading.load(log_of(former), keyring_of(log_of(former)), {}).loaded)
+    folded = states(loading.load(log_of(old_state), keyring_of(log_of(old_state)), {}).loaded)
     for path in (SNAPSHOTS / "v5").iterdir():
-        shutil.copy(path, log_of(former))
-    after = loading.load(log_of(former), keyring_of(log_of(former)), {}).loaded
+        shutil.copy(path, log_of(old_state))
+    after = loading.load(log_of(old_state), keyring_of(log_of(old_state)), {}).loaded
     assert (after.snapshot_seq, list(after.skipped)) == (48, [])
     assert states(after) == folded
 
 
-def test_a_repair_makes_a_log_of_today_s_format_and_keeps_sessions_and_words(former):
-    log = log_of(former)
+def test_repair_writes_the_current_format_and_keeps_sessions_and_text(old_state):
+    log = log_of(old_state)
     before = injuries.read(log)
     path = segments.list_segments(log)[-1]
     injure(path, flip(path.stat().st_size - framing.HEAD_BYTES - 3))
     repair.repair(log, log.with_name("aside"), keyring_of(log), 1 << 20)
-    assert set(versions(former)) == {3}
+    assert set(versions(old_state)) == {3}
     saved = injuries.read(log)
     assert saved == before[: len(saved)]
     assert len(saved) > 40
@@ -122,8 +122,8 @@ def test_a_repair_makes_a_log_of_today_s_format_and_keeps_sessions_and_words(for
 
 
 @pytest.mark.parametrize("offset", [0, 9, 30])
-def test_a_repair_finds_out_the_format_of_a_segment_whose_header_is_lost(former, offset):
-    log = log_of(former)
+def test_repair_detects_the_format_of_a_segment_with_an_invalid_header(old_state, offset):
+    log = log_of(old_state)
     before = injuries.read(log)
     injure(segments.list_segments(log)[0], flip(offset))
     plan = repair.repair(log, log.with_name("aside"), keyring_of(log), 1 << 20)
@@ -131,8 +131,8 @@ def test_a_repair_finds_out_the_format_of_a_segment_whose_header_is_lost(former,
     assert injuries.read(log) == before
 
 
-def in_small_segments(log: Path, size: int) -> None:
-    """Cut the oldest segment of a log into segments of `size` commits."""
+def split_into_segments(log: Path, size: int) -> None:
+    """Split the oldest segment of a log into segments of `size` commits."""
     path = segments.list_segments(log)[0]
     data = memoryview(path.read_bytes())
     header = framing.unpack_header(data)
@@ -149,27 +149,27 @@ def in_small_segments(log: Path, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [100, 7, 1])
-def test_sessions_are_those_of_the_whole_log_wherever_one_begins_to_read(former, size):
-    log = log_of(former)
-    whole = injuries.read(log)
-    assert sum(bool(record.session) for record in whole) > 30
-    in_small_segments(log, size)
-    for after in (1, 10, 20, 43, len(whole) - 1):
-        assert injuries.read(log, after) == whole[after:]
+def test_sessions_are_the_same_from_every_starting_point(old_state, size):
+    log = log_of(old_state)
+    records = injuries.read(log)
+    assert sum(bool(record.session) for record in records) > 30
+    split_into_segments(log, size)
+    for after in (1, 10, 20, 43, len(records) - 1):
+        assert injuries.read(log, after) == records[after:]
         follower = Follower(log, keyring_of(log), after=after)
-        assert list(follower.poll()) == whole[after:]
+        assert list(follower.poll()) == records[after:]
 
 
-# What is encrypted is bound to its place.
+# Ciphertext is bound to its position in the log.
 
 
-def rewritten(log: Path, change) -> None:
-    """Change the entries of a log, with checksums that fit: an attacker can make those."""
+def rewrite(log: Path, change) -> None:
+    """Change the entries of a log and recompute its checksums, as an attacker could."""
     for path in segments.list_segments(log):
         data = memoryview(path.read_bytes())
         header = framing.unpack_header(data)
         frames = list(framing.Walk(data, header))
-        entries = [list(one) for frame in frames for one in codec.unpack(frame.payload)]
+        entries = [list(entry) for frame in frames for entry in codec.unpack(frame.payload)]
         change(entries)
         written, seq = framing.pack_header(header), header.first_seq
         for entry in entries:
@@ -182,102 +182,102 @@ def rewritten(log: Path, change) -> None:
 TAG, VERSION, AT, REFERENCE, PREVIOUS, CARRIED, SEALED = range(7)
 
 
-def swap_words(entries, one, other):
-    entries[one][SEALED], entries[other][SEALED] = entries[other][SEALED], entries[one][SEALED]
+def swap_ciphertexts(entries, a, b):
+    entries[a][SEALED], entries[b][SEALED] = entries[b][SEALED], entries[a][SEALED]
 
 
-def swap_events(entries, one, other):
-    """Swap two events, each with the number that its new place has."""
-    entries[one], entries[other] = entries[other], entries[one]
-    previous = entries[other][PREVIOUS], entries[one][PREVIOUS]
-    entries[one][PREVIOUS], entries[other][PREVIOUS] = previous
+def swap_events(entries, a, b):
+    """Swap two events, but leave the `previous` numbers in place."""
+    entries[a], entries[b] = entries[b], entries[a]
+    previous = entries[b][PREVIOUS], entries[a][PREVIOUS]
+    entries[a][PREVIOUS], entries[b][PREVIOUS] = previous
 
 
 def of_kind(entries, kind) -> list[int]:
     return [n for n, entry in enumerate(entries) if entry[TAG] == codec.TAGS[kind]]
 
 
-def words_of_two_questions(entries):
-    swap_words(entries, *of_kind(entries, e.QuestionAsked)[:2])
+def swap_texts_of_two_questions(entries):
+    swap_ciphertexts(entries, *of_kind(entries, e.QuestionAsked)[:2])
 
 
-def two_questions(entries):
+def swap_two_questions(entries):
     swap_events(entries, *of_kind(entries, e.QuestionAsked)[:2])
 
 
-def two_answers(entries):
+def swap_two_answers(entries):
     swap_events(entries, *of_kind(entries, e.AnswerCompleted)[:2])
 
 
-def a_question_s_words_in_an_answer(entries):
-    swap_words(
+def swap_texts_of_question_and_answer(entries):
+    swap_ciphertexts(
         entries, of_kind(entries, e.QuestionAsked)[0], of_kind(entries, e.AnswerCompleted)[0]
     )
 
 
-def an_older_reply_again(entries):
+def repeat_an_older_reply(entries):
     first, last = of_kind(entries, e.ReplyOffered)[1::2][:2]
     entries[last][SEALED] = entries[first][SEALED] = (
         entries[first][SEALED] or entries[of_kind(entries, e.QuestionAsked)[0]][SEALED]
     )
 
 
-def another_user_s_reference(entries):
+def change_the_user_reference(entries):
     entries[of_kind(entries, e.QuestionAsked)[0]][REFERENCE] = "main:0123456789abcdef"
 
 
-def an_older_version_s_tag(entries):
+def change_the_version(entries):
     entries[of_kind(entries, e.AnswerCompleted)[0]][VERSION] = 3
 
 
-def a_former_format_s_lack_of_a_session(entries):
+def remove_the_sessions(entries):
     for entry in entries:
         _, *fields = codec.unpack(entry[CARRIED])
         entry[CARRIED] = msgpack.packb((None, *fields))
 
 
-def words_that_are_gone(entries):
+def remove_the_text(entries):
     entries[of_kind(entries, e.QuestionAsked)[0]][SEALED] = b""
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        words_of_two_questions,
-        two_questions,
-        two_answers,
-        a_question_s_words_in_an_answer,
-        an_older_reply_again,
-        an_older_version_s_tag,
-        a_former_format_s_lack_of_a_session,
-        words_that_are_gone,
+        swap_texts_of_two_questions,
+        swap_two_questions,
+        swap_two_answers,
+        swap_texts_of_question_and_answer,
+        repeat_an_older_reply,
+        change_the_version,
+        remove_the_sessions,
+        remove_the_text,
     ],
     ids=lambda change: change.__name__,
 )
-def test_an_event_that_is_not_in_its_place_is_found(tmp_path, change):
+def test_verify_detects_a_moved_or_altered_event(tmp_path, change):
     log = tmp_path / "log"
     injuries.write(log, injuries.conversation(3))
     keys = keyring_of(log)
     assert not any(info.damages for info in verifying.inspect(log, keys))
-    rewritten(log, change)
-    (found,) = [info.damages for info in verifying.inspect(log, keys)]
-    assert found
-    assert all(re.search(r"event \d+ (does not|is inconsistent)", why) for _, why in found)
+    rewrite(log, change)
+    (damages,) = [info.damages for info in verifying.inspect(log, keys)]
+    assert damages
+    assert all(re.search(r"event \d+ (does not|is inconsistent)", why) for _, why in damages)
 
 
-def test_an_event_of_a_reference_that_nobody_has_is_found_by_a_start(tmp_path):
+def test_startup_rejects_an_event_with_an_unknown_user_reference(tmp_path):
     log = tmp_path / "log"
     injuries.write(log, injuries.conversation(3))
-    rewritten(log, another_user_s_reference)
+    rewrite(log, change_the_user_reference)
     with pytest.raises(Inconsistent, match="expects version"):
         loading.load(log, keyring_of(log), {})
 
 
-def test_the_harness_changes_nothing_by_itself(tmp_path):
+def test_rewriting_without_a_change_preserves_the_log(tmp_path):
     log = tmp_path / "log"
     events = injuries.conversation(3)
     injuries.write(log, events)
-    rewritten(log, lambda entries: None)
+    rewrite(log, lambda entries: None)
     assert injuries.events(log) == events
     assert (
         fold(events)
@@ -285,9 +285,9 @@ def test_the_harness_changes_nothing_by_itself(tmp_path):
     )
 
 
-def test_what_a_former_format_has_encrypted_does_not_pass_in_a_segment_of_today_s(former, tmp_path):
-    """An attacker can write a header that says format 3, and has old text to put behind it."""
-    log = log_of(former)
+def test_old_ciphertext_is_rejected_in_a_segment_of_the_current_format(old_state, tmp_path):
+    """An attacker can write a header for format 3 and put old ciphertext after it."""
+    log = log_of(old_state)
     for path in segments.list_segments(log):
         data = path.read_bytes()
         header = framing.unpack_header(data)
@@ -299,13 +299,13 @@ def test_what_a_former_format_has_encrypted_does_not_pass_in_a_segment_of_today_
         for entry in entries:
             entry[CARRIED] = msgpack.packb((None, *codec.unpack(entry[CARRIED])))
 
-    rewritten(log, without_sessions)
-    found = [info.damages for info in verifying.inspect(log, keyring_of(log))]
-    assert "does not name its session" in found[0][0].why
+    rewrite(log, without_sessions)
+    damages = [info.damages for info in verifying.inspect(log, keyring_of(log))]
+    assert "does not name its session" in damages[0][0].why
 
 
-def header_only(log: Path, snapshot_of: int) -> None:
-    """Leave a snapshot, and of the segments only the header of the next one: of a former format."""
+def leave_only_a_header(log: Path, snapshot_of: int) -> None:
+    """Replace the segments with the header, in an old format, of the one after a snapshot."""
     first = segments.list_segments(log)[0]
     header = framing.unpack_header(first.read_bytes())
     for path in segments.list_segments(log):
@@ -315,11 +315,11 @@ def header_only(log: Path, snapshot_of: int) -> None:
 
 
 @pytest.mark.parametrize("torn", [0, 7])
-def test_a_segment_without_events_is_replaced_and_never_missing(former, torn):
-    """It may be all that there is behind a snapshot: without it a start would refuse the log."""
-    log = log_of(former)
+def test_an_empty_old_segment_is_replaced_and_never_missing(old_state, torn):
+    """It may be the only segment after a snapshot, and startup rejects a log without one."""
+    log = log_of(old_state)
     shutil.copy(next((SNAPSHOTS / "v5").iterdir()), log)
-    header_only(log, 48)
+    leave_only_a_header(log, 48)
     (path,) = segments.list_segments(log)
     if torn:
         path.write_bytes(path.read_bytes()[:-torn])
@@ -327,40 +327,40 @@ def test_a_segment_without_events_is_replaced_and_never_missing(former, torn):
     assert (ready.segment, ready.next_seq) == (path, 49)
     assert framing.unpack_header(path.read_bytes()).version == framing.FORMAT_VERSION
     assert loading.load(log, keyring_of(log), {}).loaded.last_seq == 48
-    appended(former, OPENED)
+    append_event(old_state, OPENED)
     assert [record.seq for record in injuries.read(log)] == [49]
 
 
-def test_what_a_repair_moved_without_its_key_is_no_damage_when_the_key_is_found(former):
-    log = log_of(former)
-    ring = segments.keyring_path(former)
+def test_a_key_that_turns_up_after_a_repair_causes_no_damage(old_state):
+    log = log_of(old_state)
+    ring = segments.keyring_path(old_state)
     before, all_keys = injuries.read(log), ring.read_bytes()
     keys = keyring_of(log)
     keys.write(without=[keys.of(User(AccountName("main"), OpenId("alice"))).reference])
     repair.repair(log, log.with_name("aside"), keyring_of(log), 1 << 20)
     ring.write_bytes(all_keys)
-    found = injuries.read(log)
-    assert len(found) == len(before) + 1  # and that alice is erased
+    after = injuries.read(log)
+    assert len(after) == len(before) + 1  # and the erasure of alice
     assert not any(info.damages for info in verifying.inspect(log, keyring_of(log)))
 
 
-def test_a_repair_does_not_take_a_former_format_for_today_s(tmp_path):
-    """Without what is encrypted, an event one field short could be read one field off."""
+def test_repair_does_not_mistake_an_old_format_for_the_current_one(tmp_path):
+    """An event with one field fewer and nothing encrypted could be read with its fields shifted."""
     log = tmp_path / "log"
     opened = e.SessionOpened(at=1.0, session="s1", assistant="chatgpt", ttl_s=300.0)
-    given = e.CommandGiven(at=2.0, delivery="m1", command="stop", sent_at=2)
+    command = e.CommandGiven(at=2.0, delivery="m1", command="stop", sent_at=2)
     injuries.write(log, [opened])
-    injuries.write(log, [given], previous=1)
+    injuries.write(log, [command], previous=1)
     before = injuries.events(log)
     for path in segments.list_segments(log):
-        as_format_2(path)
+        convert_to_format_2(path)
     injure(segments.list_segments(log)[1], flip(30))
     repair.repair(log, log.with_name("aside"), keyring_of(log), 1 << 20)
     assert injuries.events(log) == before
 
 
-def as_format_2(path: Path) -> None:
-    """Write a segment as a former version would have: no sessions, nothing bound."""
+def convert_to_format_2(path: Path) -> None:
+    """Rewrite a segment as an earlier version would: no sessions, and ciphertext not bound."""
     data = memoryview(path.read_bytes())
     header = framing.unpack_header(data)._replace(version=framing.UNBOUND_VERSION)
     written, seq = framing.pack_header(header), header.first_seq
@@ -375,8 +375,8 @@ def as_format_2(path: Path) -> None:
     path.write_bytes(written + framing.pack_footer(header.key, seq))
 
 
-def test_a_follower_of_a_log_without_events_ends_its_poll(former):
-    log = log_of(former)
+def test_polling_a_log_without_events_terminates(old_state):
+    log = log_of(old_state)
     for path in segments.list_segments(log):
         path.unlink()
     header = framing.Header(1, 0.0, 7)
@@ -385,7 +385,7 @@ def test_a_follower_of_a_log_without_events_ends_its_poll(former):
     follower = Follower(log, keyring_of(log), after=0)
     assert list(follower.poll()) == []
     recovery.make_ready(log)
-    appended(former, OPENED)
+    append_event(old_state, OPENED)
     assert [record.session for record in follower.poll()] == ["s9"]
 
 
@@ -395,9 +395,7 @@ def test_a_follower_of_a_log_without_events_ends_its_poll(former):
     ids=repr,
 )
 @pytest.mark.parametrize("version", [1, 2, 3])
-def test_whatever_a_frame_that_checks_has_in_it_is_damage_and_nothing_else(
-    tmp_path, payload, version
-):
+def test_an_invalid_payload_in_a_valid_frame_is_damage(tmp_path, payload, version):
     log = tmp_path / "log"
     injuries.write(log, injuries.conversation(1))
     header = framing.Header(1, 0.0, 7, version)

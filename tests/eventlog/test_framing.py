@@ -1,4 +1,4 @@
-"""Bytes of headers, frames and footers."""
+"""The bytes of headers, frames and footers."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ def segment(*, sealed: bool) -> bytes:
 
 
 def walk(data: bytes):
-    frames, found = framing.frames(memoryview(data), HEADER), []
+    frames, complete = framing.frames(memoryview(data), HEADER), []
     while True:
         try:
-            found.append(next(frames))
+            complete.append(next(frames))
         except StopIteration as stop:
-            return [bytes(frame.payload) for frame in found], stop.value
+            return [bytes(frame.payload) for frame in complete], stop.value
 
 
-def test_a_header_comes_back_as_it_was():
+def test_a_header_round_trips():
     assert framing.unpack_header(framing.pack_header(HEADER)) == HEADER
 
 
-def test_frames_come_back_as_they_were():
+def test_frames_round_trip():
     assert walk(segment(sealed=True)) == (PAYLOADS, Sealed(len(segment(sealed=True)), 11))
     assert walk(segment(sealed=False)) == (PAYLOADS, Unsealed(len(segment(sealed=False)), 11))
 
 
-def test_a_header_with_any_bit_flipped_is_none():
+def test_a_header_with_any_flipped_bit_is_invalid():
     data = framing.pack_header(HEADER)
     for position in range(len(data) * 8):
         flipped = bytearray(data)
@@ -46,7 +46,7 @@ def test_a_header_with_any_bit_flipped_is_none():
         assert framing.unpack_header(bytes(flipped)) is None
 
 
-def test_every_bit_flip_of_a_sealed_segment_is_damage():
+def test_every_bit_flip_in_a_sealed_segment_is_detected():
     data = segment(sealed=True)
     footer = len(data) - framing.HEAD_BYTES
     for position in range(framing.HEADER_BYTES * 8, len(data) * 8):
@@ -60,7 +60,7 @@ def test_every_bit_flip_of_a_sealed_segment_is_damage():
             assert not isinstance(tail, Sealed), position
 
 
-def test_every_truncation_gives_the_longest_whole_prefix():
+def test_every_truncation_leaves_all_complete_frames():
     data = segment(sealed=False)
     ends, end = [framing.HEADER_BYTES], framing.HEADER_BYTES
     for payload in PAYLOADS:
@@ -68,25 +68,25 @@ def test_every_truncation_gives_the_longest_whole_prefix():
         ends.append(end)
     for size in range(framing.HEADER_BYTES, len(data) + 1):
         payloads, tail = walk(data[:size])
-        whole = max(n for n, end in enumerate(ends) if end <= size)
-        assert payloads == PAYLOADS[:whole]
+        complete = max(n for n, end in enumerate(ends) if end <= size)
+        assert payloads == PAYLOADS[:complete]
         assert isinstance(tail, Unsealed if size in ends else Torn)
-        assert tail.end == ends[whole]
+        assert tail.end == ends[complete]
 
 
-def test_frames_in_the_wrong_order_are_damage():
+def test_frames_out_of_order_are_damage():
     data = framing.pack_header(HEADER) + framing.pack_frame(HEADER.key, 6, 1, b"x")
     _, tail = walk(data)
     assert tail == Damaged(framing.HEADER_BYTES, 5, "event 5 expected, 6 found")
 
 
-def test_bytes_behind_the_footer_are_damage():
+def test_bytes_after_the_footer_are_damage():
     _, tail = walk(segment(sealed=True) + b"x")
     assert isinstance(tail, Damaged)
 
 
-def test_a_frame_of_another_segment_is_no_frame():
-    """The key keeps a frame that a user sent as text, or that an old file left, from passing."""
+def test_a_frame_from_another_segment_is_not_read():
+    """The key exposes a frame that a user sent as text or that is left over from an old file."""
     foreign = framing.pack_frame(HEADER.key ^ 1, 11, 1, b"from elsewhere")
     payloads, tail = walk(segment(sealed=False) + foreign)
     assert payloads == PAYLOADS
@@ -94,7 +94,7 @@ def test_a_frame_of_another_segment_is_no_frame():
 
 
 @given(st.binary(max_size=300))
-def test_no_bytes_make_the_reader_fail(junk):
+def test_the_reader_survives_arbitrary_bytes(junk):
     payloads, _ = walk(segment(sealed=False) + junk)
     assert payloads[:3] == PAYLOADS
     walk(framing.pack_header(HEADER) + junk)

@@ -1,4 +1,4 @@
-"""What is done to a log on disk, and what becomes of it; named by the injury."""
+"""Injuries to a log on disk and their consequences; each test is named after its injury."""
 
 from __future__ import annotations
 
@@ -41,69 +41,69 @@ def test_an_empty_directory_is_an_empty_log(log):
 
 def test_every_truncation_of_an_unsealed_segment_leaves_the_exact_prefix(log):
     snapshots = write(log, EVENTS, seal=False)
-    path, whole = only_segment(log), snapshots[-1]
-    for size in range(len(whole), -1, -7):
-        path.write_bytes(whole[:size])
-        kept = sum(len(snapshot) <= size for snapshot in snapshots)
-        assert injuries.events(log) == EVENTS[:kept], size
+    path, data = only_segment(log), snapshots[-1]
+    for size in range(len(data), -1, -7):
+        path.write_bytes(data[:size])
+        intact = sum(len(snapshot) <= size for snapshot in snapshots)
+        assert injuries.events(log) == EVENTS[:intact], size
         ready = recovery.make_ready(log)
-        assert ready.next_seq == kept + 1
+        assert ready.next_seq == intact + 1
         for broken in log.glob("*.broken"):
             broken.unlink()
 
 
-def test_every_bit_flip_is_caught_or_leaves_the_exact_prefix(log):
+def test_every_bit_flip_is_detected_or_leaves_the_exact_prefix(log):
     """In an unsealed segment only a flip in the last frame can pass for a torn tail."""
     snapshots = write(log, EVENTS[:6], seal=False)
-    path, whole = only_segment(log), snapshots[-1]
+    path, data = only_segment(log), snapshots[-1]
     last_frame = len(snapshots[-2])
-    for position in range(len(whole) * 8):
-        path.write_bytes(flip(position // 8, position % 8)(whole))
+    for position in range(len(data) * 8):
+        path.write_bytes(flip(position // 8, position % 8)(data))
         try:
-            found = injuries.events(log)
+            events = injuries.events(log)
         except LogDamaged:
             continue
         assert position // 8 >= last_frame, position
-        assert found == EVENTS[:5]
+        assert events == EVENTS[:5]
 
 
-def test_every_bit_flip_of_a_sealed_segment_that_another_follows_is_refused(log):
+def test_every_bit_flip_in_a_sealed_segment_followed_by_another_is_damage(log):
     write(log, EVENTS[:3])
     sealed = only_segment(log)
     write(log, EVENTS[3:6], previous=3)
-    whole = sealed.read_bytes()
-    for position in range(len(whole) * 8):
-        sealed.write_bytes(flip(position // 8, position % 8)(whole))
+    data = sealed.read_bytes()
+    for position in range(len(data) * 8):
+        sealed.write_bytes(flip(position // 8, position % 8)(data))
         with pytest.raises(LogDamaged):
             read(log)
 
 
-def test_a_torn_tail_is_cut_off_and_kept_and_writing_goes_on(log):
+def test_a_torn_tail_is_moved_aside_and_writing_continues(log):
     write(log, EVENTS[:4], seal=False)
     injure(only_segment(log), append(b"WXFR\x00\x00torn"))
     assert injuries.events(log) == EVENTS[:4]
     write(log, EVENTS[4:], previous=4)
     assert injuries.events(log) == EVENTS
-    (kept,) = log.glob("*.broken")
-    assert kept.read_bytes() == b"WXFR\x00\x00torn"
+    (broken,) = log.glob("*.broken")
+    assert broken.read_bytes() == b"WXFR\x00\x00torn"
 
 
-def test_a_tail_torn_twice_is_kept_twice(log):
+def test_every_torn_tail_is_saved_separately(log):
     write(log, EVENTS[:4], seal=False)
     for junk in (b"one", b"two"):
         injure(only_segment(log), append(junk))
         assert recovery.make_ready(log).trimmed.size == 3
-    assert sorted(kept.read_bytes() for kept in log.glob("*.broken")) == [b"one", b"two"]
+    assert sorted(broken.read_bytes() for broken in log.glob("*.broken")) == [b"one", b"two"]
 
 
-def test_a_segment_whose_header_a_crash_cut_off_is_begun_anew(log):
+def test_a_segment_with_a_truncated_header_is_rewritten(log):
     write(log, EVENTS[:4])
     (log / segments.segment_name(5)).write_bytes(b"WXGPTL")
     write(log, EVENTS[4:], previous=4)
     assert injuries.events(log) == EVENTS
 
 
-def test_damage_in_the_middle_touches_nothing(log):
+def test_a_damaged_log_is_left_untouched(log):
     snapshots = write(log, EVENTS, seal=False)
     path = only_segment(log)
     injure(path, flip(len(snapshots[2]) + 30))
@@ -117,41 +117,41 @@ def test_damage_in_the_middle_touches_nothing(log):
     assert set(log.iterdir()) == names
 
 
-def small_segments(log):
+def write_small_segments(log):
     write(log, EVENTS, segment_bytes=400)
     paths = segments.list_segments(log)
     assert len(paths) > 3
     return paths
 
 
-def test_a_log_of_several_segments_is_one_log(log):
-    small_segments(log)
+def test_events_are_read_across_segments(log):
+    write_small_segments(log)
     assert injuries.events(log) == EVENTS
     for after in range(len(EVENTS) + 1):
         assert [r.seq for r in read(log, after)] == list(range(after + 1, len(EVENTS) + 1))
 
 
-def test_a_missing_segment_is_refused(log):
-    small_segments(log)[1].unlink()
+def test_a_missing_segment_is_damage(log):
+    write_small_segments(log)[1].unlink()
     with pytest.raises(LogDamaged, match="expected"):
         read(log)
 
 
-def test_a_sealed_segment_that_lost_its_end_is_refused(log):
-    path = small_segments(log)[1]
+def test_a_truncated_sealed_segment_is_damage(log):
+    path = write_small_segments(log)[1]
     injure(path, truncate(path.stat().st_size - 1))
     with pytest.raises(LogDamaged, match="ends early"):
         read(log)
 
 
-def test_a_segment_under_another_s_name_is_refused(log):
-    paths = small_segments(log)
+def test_a_renamed_segment_is_damage(log):
+    paths = write_small_segments(log)
     paths[-1].rename(log / segments.segment_name(10_000))
     with pytest.raises(LogDamaged):
         read(log)
 
 
-def test_a_newer_format_says_what_to_install(log):
+def test_the_error_for_a_newer_format_says_what_to_install(log):
     write(log, EVENTS[:2])
     path = only_segment(log)
     header = framing.unpack_header(path.read_bytes())
@@ -168,14 +168,14 @@ def test_two_users_share_a_log(log):
     assert [r.event for r in read(log) if r.user == BOB] == EVENTS
 
 
-# Reading while it is written.
+# Reading a log while it is being written.
 
 
 def follower_of(log, after=0):
     return Follower(log, injuries.keyring_of(log), after)
 
 
-def test_a_follower_misses_nothing_and_repeats_nothing_across_rotation(log):
+def test_a_follower_reads_every_event_once_across_rotations(log):
     follower, seen = follower_of(log), []
     assert list(follower.poll()) == []
     for n in range(0, len(EVENTS), 3):
@@ -185,14 +185,14 @@ def test_a_follower_misses_nothing_and_repeats_nothing_across_rotation(log):
     assert list(follower.poll()) == []
 
 
-def test_a_follower_resumes_behind_a_number(log):
+def test_a_follower_resumes_after_an_event_number(log):
     write(log, EVENTS, segment_bytes=300)
     for after in (0, 1, 5, len(EVENTS)):
-        found = list(follower_of(log, after).poll())
-        assert [record.seq for record in found] == list(range(after + 1, len(EVENTS) + 1))
+        records = list(follower_of(log, after).poll())
+        assert [record.seq for record in records] == list(range(after + 1, len(EVENTS) + 1))
 
 
-def test_the_newest_number_is_known_without_reading_the_events(log):
+def test_newest_seq_returns_the_last_complete_event(log):
     segments.make_private_directory(log)
     assert reader.newest_seq(log) == 0
     write(log, EVENTS, segment_bytes=300, seal=False)
@@ -201,7 +201,7 @@ def test_the_newest_number_is_known_without_reading_the_events(log):
     assert reader.newest_seq(log) == len(EVENTS)
 
 
-def test_a_follower_does_not_read_what_is_not_whole_yet(log):
+def test_a_follower_does_not_read_incomplete_frames(log):
     snapshots = write(log, EVENTS[:5], seal=False)
     path, follower, seen = only_segment(log), follower_of(log), []
     for size in range(0, len(snapshots[-1]) + 1, 5):

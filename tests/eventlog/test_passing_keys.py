@@ -1,4 +1,4 @@
-"""Keys that are deleted after some minutes."""
+"""Short-lived keys, which are deleted after some minutes."""
 
 from __future__ import annotations
 
@@ -18,57 +18,57 @@ def path(tmp_path):
 
 
 @pytest.mark.parametrize("began", [0.0, 1.0, PERIOD_S / 2, PERIOD_S - 0.1])
-def test_what_is_sealed_can_be_read_for_ten_minutes_and_by_nobody_after_twenty(path, began):
+def test_text_is_readable_for_ten_minutes_and_unreadable_after_twenty(path, began):
     keys = PassingKeyFile(path)
     sealed = keys.seal(WORDS, NOW + began)
     assert WORDS not in sealed
     assert keys.open(sealed, NOW + began + PERIOD_S - 0.1) == WORDS
     assert keys.open(sealed, NOW + began + 2 * PERIOD_S) is None
-    assert keys.open(sealed, NOW + began) is None, "the key is gone, whatever the clock says"
+    assert keys.open(sealed, NOW + began) is None, "the key was not deleted"
 
 
-def test_another_process_reads_them_and_sees_what_was_deleted(path):
+def test_another_process_can_read_the_keys_and_sees_their_deletion(path):
     sealed = PassingKeyFile(path).seal(WORDS, NOW)
     before = path.read_bytes()
     assert PassingKeyFile(path).open(sealed, NOW + 1) == WORDS
     PassingKeyFile(path).forget(NOW + 2 * PERIOD_S)
     assert PassingKeyFile(path).open(sealed, NOW + 1) is None
-    assert not any(path.read_bytes()), "it is written over where it stood"
+    assert not any(path.read_bytes()), "the keys were not overwritten in place"
     assert len(path.read_bytes()) <= len(before)
 
 
-def test_only_its_owner_may_read_the_file(path):
+def test_the_file_is_readable_only_by_its_owner(path):
     PassingKeyFile(path).seal(WORDS, NOW)
     assert path.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 40, b"x" * 7, b"\xff" * 80, b"\xff" * 200])
-def test_a_file_that_is_damaged_is_written_over(path, data):
+def test_a_damaged_file_is_overwritten(path, data):
     path.write_bytes(data)
     keys = PassingKeyFile(path)
     assert keys.open(keys.seal(WORDS, NOW), NOW) == WORDS
 
 
 @pytest.mark.parametrize("sealed", [b"", b"x", b"\0" * 20, b"\xff" * 60])
-def test_what_was_never_sealed_does_not_open(path, sealed):
+def test_invalid_ciphertext_does_not_open(path, sealed):
     keys = PassingKeyFile(path)
     keys.seal(WORDS, NOW)
     assert keys.open(sealed, NOW) is None
 
 
-def test_where_no_key_can_be_stored_nothing_is_sealed(tmp_path):
+def test_nothing_is_sealed_if_the_key_cannot_be_stored(tmp_path):
     assert PassingKeyFile(tmp_path / "missing" / "passing").seal(WORDS, NOW) == b""
 
 
 @pytest.mark.parametrize("step_s", [-30 * PERIOD_S, 30 * PERIOD_S])
-def test_a_clock_that_is_set_deletes_the_keys_and_hinders_nothing(path, step_s):
+def test_a_clock_step_deletes_the_keys_and_new_ones_work(path, step_s):
     keys = PassingKeyFile(path)
     sealed = keys.seal(WORDS, NOW)
     assert keys.open(sealed, NOW + step_s) is None
     assert keys.open(keys.seal(WORDS, NOW + step_s), NOW + step_s) == WORDS
 
 
-def test_no_descriptor_is_left_open(path):
+def test_no_file_descriptor_leaks(path):
     before = len(os.listdir("/proc/self/fd"))
     keys = PassingKeyFile(path)
     for number in range(50):

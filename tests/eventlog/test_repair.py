@@ -1,4 +1,4 @@
-"""What a repair saves of a damaged log, each case named by its injury."""
+"""What a repair saves from a damaged log; each case is named after its injury."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.eventlog.test_snapshot import take
+from tests.eventlog.test_snapshot import take_snapshot
 from tests.support.builders import ALICE, BOB
 from tests.support.injuries import (
     MASTER,
@@ -31,8 +31,6 @@ from wxgptd.eventlog import framing, loading, reader, repair, segments, verifyin
 from wxgptd.eventlog.store import Alarms, LogStore, Turns
 
 EVENTS = conversation(6)
-
-
 SEGMENT_BYTES = 1 << 20
 
 
@@ -50,35 +48,35 @@ def log(tmp_path):
     return directory
 
 
-def repaired(log: Path) -> repair.Plan:
+def repair_log(log: Path) -> repair.Plan:
     planned = plan_of(log)
     before = {path.name: path.read_bytes() for path in log.iterdir()}
-    done = repair.repair(log, log.with_name("aside"), keyring_of(log), SEGMENT_BYTES)
-    assert done == planned, "the plan is what happens"
-    kept = {path.name: path.read_bytes() for path in log.with_name("aside").iterdir()}
-    assert before.items() <= kept.items(), "the originals are kept as they were"
-    found = read(log)
-    assert [record.seq for record in found] == list(range(1, done.kept + 1))
+    plan = repair.repair(log, log.with_name("aside"), keyring_of(log), SEGMENT_BYTES)
+    assert plan == planned, "the repair did not follow its plan"
+    aside = {path.name: path.read_bytes() for path in log.with_name("aside").iterdir()}
+    assert before.items() <= aside.items(), "the originals were not preserved"
+    records = read(log)
+    assert [record.seq for record in records] == list(range(1, plan.kept + 1))
     states = {}
-    for record in found:  # the daemon would take it
+    for record in records:  # as the daemon would
         state = states.get(record.user, EMPTY)
         assert record.previous == state.version
         states[record.user] = evolve(state, record.event)
     assert [info.damages for info in verifying.inspect(log, keyring_of(log))] == [[]]
-    return done
+    return plan
 
 
-def third(log: Path) -> Path:
+def third_segment(log: Path) -> Path:
     return segments.list_segments(log)[2]
 
 
-def test_a_log_that_is_whole_needs_none(log):
+def test_an_intact_log_needs_no_repair(log):
     plan = plan_of(log)
     assert not plan.needed
     assert plan.kept == len(EVENTS) + len(conversation(2))
 
 
-def test_a_torn_tail_is_no_damage(tmp_path):
+def test_a_torn_tail_is_not_damage(tmp_path):
     log = tmp_path / "log"
     write(log, EVENTS, seal=False)
     injure(segments.list_segments(log)[-1], append(b"WXFR half a frame"))
@@ -87,9 +85,9 @@ def test_a_torn_tail_is_no_damage(tmp_path):
     assert plan.torn == 17
 
 
-def test_a_flipped_bit_loses_its_commit_and_what_rests_on_it(log):
-    injure(third(log), flip(framing.HEADER_BYTES + 60))
-    plan = repaired(log)
+def test_a_flipped_bit_loses_its_commit_and_dependent_events(log):
+    injure(third_segment(log), flip(framing.HEADER_BYTES + 60))
+    plan = repair_log(log)
     assert len(plan.gaps) == 1
     assert len(plan.lost_seqs) == 1
     assert 0 < plan.kept < len(EVENTS) + len(conversation(2))
@@ -100,66 +98,70 @@ def test_a_flipped_bit_loses_its_commit_and_what_rests_on_it(log):
 
 
 def test_a_missing_segment(log):
-    third(log).unlink()
-    plan = repaired(log)
+    third_segment(log).unlink()
+    plan = repair_log(log)
     assert plan.gaps == []
     ((first, last),) = plan.lost_seqs
     assert first < last
 
 
-def test_a_header_that_does_not_check(log):
-    injure(third(log), flip(9))
-    plan = repaired(log)
+def test_an_invalid_header(log):
+    injure(third_segment(log), flip(9))
+    plan = repair_log(log)
     assert [gap.why for gap in plan.gaps] == ["its header is invalid"]
-    assert plan.kept == len(EVENTS) + len(conversation(2)), "its frames check nevertheless"
+    assert plan.kept == len(EVENTS) + len(conversation(2)), "its frames are still valid"
 
 
-def test_a_header_whose_key_is_hit_loses_nothing_either(log):
-    """The key can be told from the checksums: they were begun with it."""
+def test_a_header_with_a_damaged_key_loses_nothing(log):
+    """The key can be recovered from the checksums: it is their initial value."""
     for offset in range(28, 32):
-        path = third(log)
-        good = path.read_bytes()
+        path = third_segment(log)
+        intact = path.read_bytes()
         injure(path, flip(offset, 5))
         plan = plan_of(log)
         assert [gap.why for gap in plan.gaps] == ["its header is invalid"]
         assert plan.kept == len(EVENTS) + len(conversation(2))
-        path.write_bytes(good)
+        path.write_bytes(intact)
 
 
-def test_users_whose_keys_are_lost_are_given_up(log):
+def test_users_with_lost_keys_are_abandoned(log):
     keys = keyring_of(log)
     keys.write(without=[keys.of(BOB).reference])
-    plan = repaired(log)
+    plan = repair_log(log)
     assert plan.keyless == 1
     assert plan.lost_seqs == []
-    found = loading.load(log, keyring_of(log), {}).loaded
-    assert set(found.users) == {ALICE}
+    loaded = loading.load(log, keyring_of(log), {}).loaded
+    assert set(loaded.users) == {ALICE}
 
 
-def test_behind_a_snapshot_no_damage_before_it_costs_anything(log):
-    take(log, len(EVENTS))
+def test_damage_covered_by_a_snapshot_loses_nothing(log):
+    take_snapshot(log, len(EVENTS))
     injure(segments.list_segments(log)[0], flip(framing.HEADER_BYTES + 60))
-    whole = {user: one.hydrate() for user, one in found_in(log).users.items()}
+    expected = states_in(log)
     plan = plan_of(log)
     assert plan.needed
-    assert plan.begins_at == 2, "what follows the damage stays"
+    assert plan.begins_at == 2, "events after the damage are kept"
     assert plan.lost_seqs == []
     repair.repair(log, log.with_name("aside"), keyring_of(log), SEGMENT_BYTES)
-    after = found_in(log)
-    assert {user: one.hydrate() for user, one in after.users.items()} == whole
+    after = load(log)
+    assert {user: unloaded.hydrate() for user, unloaded in after.users.items()} == expected
     assert after.last_seq == len(EVENTS) + len(conversation(2))
     assert [info.damages for info in verifying.inspect(log)] == [[]]
 
 
+def load(log):
+    return loading.load(log, keyring_of(log), {}).loaded
+
+
 def states_in(log):
-    return {user: one.hydrate() for user, one in found_in(log).users.items()}
+    return {user: unloaded.hydrate() for user, unloaded in load(log).users.items()}
 
 
 @pytest.mark.parametrize("injury", ["the last commit", "the last segment", "every segment", "keys"])
-def test_what_a_snapshot_has_survives_whatever_happens_to_the_segments(log, injury):
+def test_state_in_a_snapshot_survives_any_damage_to_segments(log, injury):
     last = len(EVENTS) + len(conversation(2))
-    take(log, last)
-    whole = states_in(log)
+    take_snapshot(log, last)
+    expected = states_in(log)
     paths = segments.list_segments(log)
     if injury == "the last commit":
         injure(paths[-1], flip(len(paths[-1].read_bytes()) - 60))
@@ -171,14 +173,16 @@ def test_what_a_snapshot_has_survives_whatever_happens_to_the_segments(log, inju
     else:
         keys = keyring_of(log)
         keys.write(without=[keys.of(BOB).reference])
-        del whole[BOB]
+        del expected[BOB]
     plan = plan_of(log)
     assert plan.needed
     if injury == "keys":
-        assert (plan.begins_at, plan.kept) == (1, last + 1), "everybody else's history stays"
+        assert (plan.begins_at, plan.kept) == (1, last + 1), (
+            "the history of the other users is kept"
+        )
     assert repair.repair(log, log.with_name("aside"), keyring_of(log), SEGMENT_BYTES) == plan
-    assert states_in(log) == whole
-    # and a daemon starts on it, and goes on behind the snapshot
+    assert states_in(log) == expected
+    # The daemon starts on it and continues after the snapshot.
     store = LogStore(log.parent, MASTER, Turns(print, print), Alarms(print, print))
     assert store.load({}).last_seq == last + plan.keyless
     store.start()
@@ -186,76 +190,72 @@ def test_what_a_snapshot_has_survives_whatever_happens_to_the_segments(log, inju
     assert next(info.damages for info in verifying.inspect(log)) == []
 
 
-def test_who_was_erased_behind_a_snapshot_is_no_damage(log):
-    """The snapshot has what the last events rest on, and nobody can read that any more."""
+def test_a_user_erased_after_a_snapshot_is_not_damage(log):
+    """The last events depend on state in the snapshot that can no longer be decrypted."""
     last = len(EVENTS) + len(conversation(2))
-    take(log, last)
-    gone = closing.erased(fold(EVENTS), CloseReason.UNSUBSCRIBED, 99.0)
-    assert len(gone) > 1
-    write(log, gone, previous=len(EVENTS))
+    take_snapshot(log, last)
+    erasure = closing.erased(fold(EVENTS), CloseReason.UNSUBSCRIBED, 99.0)
+    assert len(erasure) > 1
+    write(log, erasure, previous=len(EVENTS))
     keys = keyring_of(log)
     keys.write(without=[keys.of(ALICE).reference])
     plan = plan_of(log)
     assert not plan.needed
     assert plan.aside == 0
-    for path in segments.list_segments(log)[:3]:  # and the log may begin behind them
+    for path in segments.list_segments(log)[:3]:  # the log may start after them
         path.unlink()
     states, seq, _ = records.fold(options.Log(log, keyring_of(log)))
-    assert seq == last + len(gone)
+    assert seq == last + len(erasure)
     assert set(states) == {BOB}
 
 
-def found_in(log):
-    return loading.load(log, keyring_of(log), {}).loaded
-
-
-def test_what_was_said_is_not_in_what_a_repair_writes_down(log):
-    injure(third(log), flip(framing.HEADER_BYTES + 60))
-    plan = repaired(log)
+def test_the_list_of_lost_events_has_no_personal_data(log):
+    injure(third_segment(log), flip(framing.HEADER_BYTES + 60))
+    plan = repair_log(log)
     lost = (log.with_name("aside") / "lost.ndjson").read_text() if plan.aside else ""
     for text in (ALICE.openid, "为什么", "原因"):
         assert text not in lost
 
 
-def test_a_segment_that_ends_early(log):
-    path = third(log)
+def test_a_truncated_segment(log):
+    path = third_segment(log)
     injure(path, truncate(len(path.read_bytes()) - 40))
-    assert repaired(log).kept > 10
+    assert repair_log(log).kept > 10
 
 
-def test_two_segments_that_overlap(log):
+def test_two_overlapping_segments(log):
     first, *_ = segments.list_segments(log)
     copy = first.read_bytes()
     (log / segments.segment_name(2)).write_bytes(copy)
-    plan = repaired(log)
-    assert plan.kept == len(EVENTS) + len(conversation(2)), "nothing twice, nothing lost"
+    plan = repair_log(log)
+    assert plan.kept == len(EVENTS) + len(conversation(2)), "an event is duplicated or lost"
 
 
-def test_garbage_in_the_middle(log):
-    path = third(log)
+def test_garbage_inside_a_segment(log):
+    path = third_segment(log)
     data = path.read_bytes()
     path.write_bytes(data[:200] + b"\0" * 300 + data[200:])
-    plan = repaired(log)
+    plan = repair_log(log)
     assert sum(gap.size for gap in plan.gaps) >= 300
 
 
-def test_every_flipped_bit_of_a_segment_costs_no_more_than_its_commit(tmp_path):
+def test_every_flipped_bit_loses_at_most_its_commit(tmp_path):
     log = tmp_path / "log"
     write(log, EVENTS)
     path = segments.list_segments(log)[0]
-    good = path.read_bytes()
-    whole = events(log)
-    for offset in range(0, len(good), 7):
-        path.write_bytes(flip(offset, offset % 8)(good))
+    intact = path.read_bytes()
+    total = len(events(log))
+    for offset in range(0, len(intact), 7):
+        path.write_bytes(flip(offset, offset % 8)(intact))
         plan = plan_of(log)
-        saved = len(whole) - plan.aside - sum(b - a + 1 for a, b in plan.lost_seqs)
-        assert plan.kept <= len(whole)
+        saved = total - plan.aside - sum(b - a + 1 for a, b in plan.lost_seqs)
+        assert plan.kept <= total
         assert plan.kept == saved or not plan.lost_seqs
-        if offset >= framing.HEADER_BYTES and plan.kept < len(whole):
+        if offset >= framing.HEADER_BYTES and plan.kept < total:
             assert len(plan.lost_seqs) <= 1
 
 
-def test_where_nothing_can_be_saved_nothing_is_changed(log):
+def test_a_log_beyond_repair_is_left_unchanged(log):
     for path in segments.list_segments(log):
         path.write_bytes(b"junk" * 100)
     before = {path.name: path.read_bytes() for path in log.iterdir()}
@@ -264,18 +264,18 @@ def test_where_nothing_can_be_saved_nothing_is_changed(log):
     assert {path.name: path.read_bytes() for path in log.iterdir()} == before
 
 
-def test_a_repair_that_was_interrupted_begins_anew(log):
-    injure(third(log), flip(framing.HEADER_BYTES + 60))
+def test_an_interrupted_repair_starts_over(log):
+    injure(third_segment(log), flip(framing.HEADER_BYTES + 60))
     for name in ("log.repairing", "log.repaired"):
         fresh = log.with_name(name)
         fresh.mkdir()
         (fresh / segments.segment_name(1)).write_bytes(b"half")
-    repaired(log)
+    repair_log(log)
 
 
-def test_a_repair_that_was_interrupted_between_its_renames_is_finished_by_the_next_start(log):
+def test_startup_finishes_a_repair_interrupted_between_its_renames(log):
     before = read(log)
-    log.rename(log.with_name("log.repaired"))  # what it looks like then
+    log.rename(log.with_name("log.repaired"))  # the state between the renames
     store = LogStore(log.parent, MASTER, Turns(print, print), Alarms(print, print))
     store.load({})
     assert read(log) == before
@@ -283,12 +283,12 @@ def test_a_repair_that_was_interrupted_between_its_renames_is_finished_by_the_ne
     assert log.exists()
 
 
-@pytest.mark.parametrize("injury", ["junk behind the footer", "no footer", "another name"])
-def test_whatever_a_start_refuses_is_repaired(log, injury):
-    if injury == "junk behind the footer":
+@pytest.mark.parametrize("injury", ["junk after the footer", "no footer", "another name"])
+def test_a_log_rejected_at_startup_is_repaired(log, injury):
+    if injury == "junk after the footer":
         injure(segments.list_segments(log)[-1], append(b"junk"))
     elif injury == "no footer":
-        path = third(log)
+        path = third_segment(log)
         path.write_bytes(path.read_bytes()[: -framing.HEAD_BYTES])
     else:
         path = segments.list_segments(log)[-1]
@@ -296,4 +296,4 @@ def test_whatever_a_start_refuses_is_repaired(log, injury):
     with pytest.raises(reader.LogDamaged):
         read(log)
     assert plan_of(log).needed
-    repaired(log)
+    repair_log(log)

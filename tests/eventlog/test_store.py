@@ -29,7 +29,7 @@ def in_session(events):
 
 
 class Reactor:
-    """Runs what other threads hand over, when the test says so."""
+    """Runs calls from other threads when the test asks for it."""
 
     def __init__(self) -> None:
         self._calls: list = []
@@ -39,10 +39,10 @@ class Reactor:
         with self._lock:
             self._calls.append(function)
 
-    def run_until(self, done, patience_s: float = 10.0) -> None:
+    def run_until(self, condition, patience_s: float = 10.0) -> None:
         deadline = time.monotonic() + patience_s
-        while not done():
-            assert time.monotonic() < deadline, "it never happened"
+        while not condition():
+            assert time.monotonic() < deadline, "the condition was never met"
             with self._lock:
                 calls, self._calls = self._calls, []
             for call in calls:
@@ -55,7 +55,7 @@ def reactor():
     return Reactor()
 
 
-def opened(tmp_path, reactor, failures=None, fullness=None, **more) -> LogStore:
+def open_store(tmp_path, reactor, failures=None, fullness=None, **more) -> LogStore:
     store = LogStore(
         tmp_path,
         MASTER,
@@ -71,8 +71,8 @@ def opened(tmp_path, reactor, failures=None, fullness=None, **more) -> LogStore:
     return store
 
 
-def test_an_append_fires_with_its_position_once_it_is_on_disk(tmp_path, reactor):
-    store = opened(tmp_path, reactor)
+def test_an_append_fires_with_its_event_number_once_it_is_on_disk(tmp_path, reactor):
+    store = open_store(tmp_path, reactor)
     fired = []
     store.append(ALICE, in_session(EVENTS[:3]), 0).addCallback(fired.append)
     store.append(ALICE, in_session(EVENTS[3:4]), 3).addCallback(fired.append)
@@ -83,7 +83,7 @@ def test_an_append_fires_with_its_position_once_it_is_on_disk(tmp_path, reactor)
 
 
 class StallingDisk(Disk):
-    """Once it stalls, it syncs when it is told to."""
+    """Blocks every sync while it is stalled."""
 
     def __init__(self) -> None:
         self.entered, self.go = threading.Event(), threading.Event()
@@ -99,9 +99,9 @@ class StallingDisk(Disk):
         super().sync(descriptor)
 
 
-def stalled(tmp_path, reactor, disk) -> LogStore:
-    """A store with one event in it, on a disk that stalls from now on."""
-    store = opened(tmp_path, reactor, disk=disk)
+def open_stalled_store(tmp_path, reactor, disk) -> LogStore:
+    """Return a store with one event, on a disk that stalls from now on."""
+    store = open_store(tmp_path, reactor, disk=disk)
     fired = []
     store.append(ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
@@ -110,7 +110,7 @@ def stalled(tmp_path, reactor, disk) -> LogStore:
 
 
 class FailingDisk(Disk):
-    """Fails at the calls that are named in `failing`, with `error`."""
+    """Raises `error` from the calls that are named in `failing`."""
 
     def __init__(self, error: OSError) -> None:
         self.failing: set[str] = set()
@@ -128,15 +128,15 @@ class FailingDisk(Disk):
 
 
 class SmallDisk(Disk):
-    """Has `room` bytes for the log; a full one takes some bytes of a write first, as disks do."""
+    """Has `room` bytes for the log; the write that fills it is short, as on real disks."""
 
     def __init__(self, room: int) -> None:
         self.room = room
         self.writes_refused = 0
-        self._kept: dict = {}
+        self._reserved: dict = {}
 
     def write(self, descriptor, data):
-        self._gather()
+        self._reclaim()
         if self.room <= 0:
             self.writes_refused += 1
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -145,18 +145,18 @@ class SmallDisk(Disk):
         return written
 
     def reserve(self, path, size, room):
-        self._gather()
+        self._reclaim()
         if self.room < room:
             raise OSError(errno.ENOSPC, "No space left on device")
         path.touch(0o600)
         os.truncate(path, size)
-        self._kept[path] = size
+        self._reserved[path] = size
         self.room -= size
 
-    def _gather(self):
-        """Take back what was kept for a file that is gone."""
-        for path in [path for path in self._kept if not path.exists()]:
-            self.room += self._kept.pop(path)
+    def _reclaim(self):
+        """Reclaim the space reserved for deleted files."""
+        for path in [path for path in self._reserved if not path.exists()]:
+            self.room += self._reserved.pop(path)
 
 
 class HaltingDisk(Disk):
@@ -166,9 +166,9 @@ class HaltingDisk(Disk):
         return super().write(descriptor, data[:7])
 
 
-def test_nothing_is_acknowledged_while_the_sync_is_under_way(tmp_path, reactor):
+def test_nothing_is_acknowledged_during_a_sync(tmp_path, reactor):
     disk = StallingDisk()
-    store = stalled(tmp_path, reactor, disk)
+    store = open_stalled_store(tmp_path, reactor, disk)
     fired = []
     store.append(ALICE, in_session(EVENTS[1:2]), 1).addCallback(fired.append)
     reactor.run_until(disk.entered.is_set)
@@ -179,9 +179,9 @@ def test_nothing_is_acknowledged_while_the_sync_is_under_way(tmp_path, reactor):
     store.close()
 
 
-def test_what_comes_together_is_committed_together(tmp_path, reactor):
+def test_concurrent_appends_share_a_commit(tmp_path, reactor):
     disk = StallingDisk()
-    store = stalled(tmp_path, reactor, disk)
+    store = open_stalled_store(tmp_path, reactor, disk)
     fired = []
     for number, event in enumerate(EVENTS[1:4], 1):  # in one turn of the reactor
         store.append(ALICE, in_session([event]), number).addCallback(fired.append)
@@ -195,9 +195,9 @@ def test_what_comes_together_is_committed_together(tmp_path, reactor):
     store.close()
 
 
-def test_when_too_much_waits_for_a_stalled_disk_it_is_as_if_it_were_full(tmp_path, reactor):
+def test_too_many_waiting_appends_count_as_a_full_disk(tmp_path, reactor):
     disk = StallingDisk()
-    store = stalled(tmp_path, reactor, disk)
+    store = open_stalled_store(tmp_path, reactor, disk)
     fired = []
     for number in range(MAX_WAITING):
         store.append(ALICE, in_session(EVENTS[1:2]), 1 + number).addCallback(fired.append)
@@ -214,7 +214,7 @@ def test_when_too_much_waits_for_a_stalled_disk_it_is_as_if_it_were_full(tmp_pat
 def test_a_failed_disk_call_is_final(tmp_path, reactor, call):
     failures: list = []
     disk = FailingDisk(OSError(5, "Input/output error"))
-    store = opened(tmp_path, reactor, failures, disk=disk)
+    store = open_store(tmp_path, reactor, failures, disk=disk)
     fired = []
     store.append(ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
@@ -234,7 +234,7 @@ def test_a_failed_disk_call_is_final(tmp_path, reactor, call):
 
 
 def test_a_short_write_is_continued(tmp_path, reactor):
-    store = opened(tmp_path, reactor, disk=HaltingDisk())
+    store = open_store(tmp_path, reactor, disk=HaltingDisk())
     fired = []
     store.append(ALICE, in_session(EVENTS), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
@@ -242,9 +242,9 @@ def test_a_short_write_is_continued(tmp_path, reactor):
     assert [r.event for r in read(tmp_path / "log")] == EVENTS
 
 
-def test_a_value_that_cannot_be_written_fails_its_append_and_not_the_log(tmp_path, reactor):
+def test_an_unencodable_value_fails_only_its_append(tmp_path, reactor):
     failures: list = []
-    store = opened(tmp_path, reactor, failures)
+    store = open_store(tmp_path, reactor, failures)
     monstrous = dataclasses.replace(complete_event(), usage=AnswerUsage(prompt_tokens=10**30))
     with pytest.raises(Unencodable):
         store.append(ALICE, in_session([monstrous]), 0)
@@ -260,23 +260,23 @@ def complete_event():
     return next(event for event in EVENTS if type(event).__name__ == "AnswerCompleted")
 
 
-def test_starts_without_events_do_not_pile_up(tmp_path, reactor):
+def test_startups_without_events_add_no_segments(tmp_path, reactor):
     for _ in range(3):
-        opened(tmp_path, reactor).close()
-    store = opened(tmp_path, reactor)
+        open_store(tmp_path, reactor).close()
+    store = open_store(tmp_path, reactor)
     fired = []
     store.append(ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
     store.close()
     for _ in range(3):
-        opened(tmp_path, reactor).close()
+        open_store(tmp_path, reactor).close()
     assert [r.event for r in read(tmp_path / "log")] == EVENTS[:1]
     assert len(segments.list_segments(tmp_path / "log")) == 2
 
 
 def test_a_failure_while_sealing_is_reported(tmp_path, reactor):
     disk = FailingDisk(OSError(28, "No space left on device"))
-    store = opened(tmp_path, reactor, disk=disk)
+    store = open_store(tmp_path, reactor, disk=disk)
     fired = []
     store.append(ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
@@ -286,11 +286,11 @@ def test_a_failure_while_sealing_is_reported(tmp_path, reactor):
     assert [r.event for r in read(tmp_path / "log")] == EVENTS[:1]
 
 
-def test_a_full_disk_gives_its_reserve_first_and_goes_on_when_there_is_room(tmp_path, reactor):
+def test_a_full_disk_uses_its_reserve_and_recovers_when_space_is_freed(tmp_path, reactor):
     failures: list = []
     fullness: list = []
     disk = SmallDisk(ROOM_NEEDED_BYTES + 100)
-    store = opened(tmp_path, reactor, failures, fullness, disk=disk)
+    store = open_store(tmp_path, reactor, failures, fullness, disk=disk)
     fired = []
     store.append(ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
@@ -300,8 +300,8 @@ def test_a_full_disk_gives_its_reserve_first_and_goes_on_when_there_is_room(tmp_
     for number, event in enumerate(EVENTS[1:], 1):
         store.append(ALICE, in_session([event]), number).addCallback(fired.append)
     reactor.run_until(lambda: len(fired) == len(EVENTS))
-    assert disk.writes_refused, "it was never full"
-    assert store.full(), "the reserve is used up, and nobody is told"
+    assert disk.writes_refused, "the disk was never full"
+    assert store.full(), "the reserve is used up, but the store is not full"
 
     disk.room += 3 * RESERVE_BYTES
     reactor.run_until(lambda: fullness == [True, False])
@@ -311,10 +311,10 @@ def test_a_full_disk_gives_its_reserve_first_and_goes_on_when_there_is_room(tmp_
     assert [r.event for r in read(tmp_path / "log")] == EVENTS
 
 
-def test_without_any_room_a_commit_waits_for_some(tmp_path, reactor):
+def test_a_commit_waits_for_free_space(tmp_path, reactor):
     failures: list = []
     disk = SmallDisk(300)
-    store = opened(tmp_path, reactor, failures, disk=disk)
+    store = open_store(tmp_path, reactor, failures, disk=disk)
     reactor.run_until(store.full)
     fired = []
     store.append(ALICE, in_session(EVENTS), 0).addCallback(fired.append)
@@ -327,9 +327,9 @@ def test_without_any_room_a_commit_waits_for_some(tmp_path, reactor):
     assert [r.event for r in read(tmp_path / "log")] == EVENTS
 
 
-def test_a_stop_does_not_wait_for_room(tmp_path, reactor):
+def test_closing_does_not_wait_for_free_space(tmp_path, reactor):
     disk = SmallDisk(300)
-    store = opened(tmp_path, reactor, disk=disk)
+    store = open_store(tmp_path, reactor, disk=disk)
     refused = []
     store.append(ALICE, in_session(EVENTS), 0).addErrback(refused.append)
     reactor.run_until(lambda: disk.writes_refused > 0)
@@ -338,32 +338,32 @@ def test_a_stop_does_not_wait_for_room(tmp_path, reactor):
     assert read(tmp_path / "log") == []
 
 
-def test_one_process_at_a_time(tmp_path, reactor):
-    store = opened(tmp_path, reactor)
+def test_only_one_process_can_open_the_store(tmp_path, reactor):
+    store = open_store(tmp_path, reactor)
     with pytest.raises(StateDirectoryLocked, match=str(os.getpid())):
-        opened(tmp_path, reactor)
+        open_store(tmp_path, reactor)
     store.close()
-    opened(tmp_path, reactor).close()
+    open_store(tmp_path, reactor).close()
 
 
-def test_a_lock_outlives_nobody(tmp_path):
+def test_a_state_lock_is_released_on_exit(tmp_path):
     with StateLock(tmp_path):
         pass
     with StateLock(tmp_path):
         pass
 
 
-def test_everything_is_private_to_its_user(tmp_path, reactor):
+def test_all_files_are_private_to_their_owner(tmp_path, reactor):
     state = tmp_path / "state"
-    store = opened(state, reactor)
+    store = open_store(state, reactor)
     store.close()
     for path in [state, *state.rglob("*")]:
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_a_sealed_log_goes_on_in_a_new_segment(tmp_path, reactor):
+def test_a_sealed_log_continues_in_a_new_segment(tmp_path, reactor):
     for expected in (0, 1):
-        store = opened(tmp_path, reactor)
+        store = open_store(tmp_path, reactor)
         fired = []
         store.append(ALICE, in_session(EVENTS[expected : expected + 1]), expected).addCallback(
             fired.append
@@ -375,11 +375,11 @@ def test_a_sealed_log_goes_on_in_a_new_segment(tmp_path, reactor):
     assert [r.event for r in read(tmp_path / "log")] == EVENTS[:2]
 
 
-def test_a_key_that_no_event_was_written_with_is_nobody_s(tmp_path, reactor):
-    """A commit writes new keys first: what is left of one that came to nothing must not count."""
+def test_a_key_without_events_is_ignored(tmp_path, reactor):
+    """A commit writes new keys first, so a failed one can leave keys without events."""
 
     def append(number: int) -> None:
-        store = opened(tmp_path, reactor)
+        store = open_store(tmp_path, reactor)
         fired = []
         store.append(ALICE, in_session(EVENTS[number : number + 1]), number).addCallback(
             fired.append
@@ -399,18 +399,18 @@ def test_a_key_that_no_event_was_written_with_is_nobody_s(tmp_path, reactor):
     assert keys.is_whole
 
 
-def test_snapshots_that_cannot_be_read_cover_nothing(tmp_path, reactor):
-    store = opened(tmp_path, reactor)
+def test_an_unreadable_snapshot_covers_nothing(tmp_path, reactor):
+    store = open_store(tmp_path, reactor)
     fired = []
     store.append(ALICE, in_session(EVENTS), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
     store.close()
     junk = tmp_path / "log" / segments.snapshot_name(999_999)
     junk.write_bytes(b"junk")
-    store = opened(tmp_path, reactor)
+    store = open_store(tmp_path, reactor)
     capture = Capture(len(EVENTS), {ALICE: fold(EVENTS)}, {}, {}, 0.0, 0.0)
     store.snapshot(capture, only=True)()
     store.retain(9e12, 1)
     store.close()
     assert not junk.exists()
-    assert opened(tmp_path, reactor).load({}).snapshot_seq == len(EVENTS)
+    assert open_store(tmp_path, reactor).load({}).snapshot_seq == len(EVENTS)

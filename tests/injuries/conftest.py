@@ -1,6 +1,6 @@
-"""Injuries of the log and of the machine below it, by their names.
+"""Injuries to the log and to the machine below it, by name.
 
-In the usual test run each is done as often as minutes allow; `make torture` does it as often as
+A usual test run repeats each as often as a few minutes allow; `make torture` repeats it as often as
 `docs/reliability.md` says.
 """
 
@@ -15,10 +15,10 @@ from tests.support.surviving import TORTURE
 
 @pytest.fixture
 def report(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[str], None]]:
-    """Say what was measured; under `make torture` it is printed."""
-    said: list[str] = []
-    yield said.append
+    """Collect lines about what was measured; `make torture` prints them."""
+    lines: list[str] = []
+    yield lines.append
     if TORTURE:
         with capsys.disabled():
-            for line in said:
+            for line in lines:
                 print(f"\n{line}", flush=True)

@@ -1,4 +1,4 @@
-"""What a daemon does while its disk stalls or fails, and while the wall clock is set."""
+"""The daemon while its disk stalls or fails, and while the wall clock is set."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ STALL_S = 5.0
 
 @pytest.fixture
 def stage(tmp_path) -> Iterator[Stage]:
-    made = Stage(tmp_path)
-    yield made
-    made.end()
+    stage = Stage(tmp_path)
+    yield stage
+    stage.end()
 
 
 class LagMonitor:
-    """Asks the daemon whether it is there, again and again; `gaps` are how long it took."""
+    """Polls the health endpoint of the daemon; `gaps` are its response times."""
 
     def __init__(self, stage: Stage) -> None:
         self._url = f"http://127.0.0.1:{stage.port}/healthz"
-        self._going = True
+        self._running = True
         self.gaps: list[float] = []
-        self._thread = threading.Thread(target=self._beat)
+        self._thread = threading.Thread(target=self._poll)
         self._thread.start()
 
-    def _beat(self) -> None:
-        while self._going:
+    def _poll(self) -> None:
+        while self._running:
             began = time.monotonic()
             with urllib.request.urlopen(self._url, timeout=30) as response:
                 response.read()
@@ -46,32 +46,32 @@ class LagMonitor:
             time.sleep(0.01)
 
     def stop(self) -> None:
-        self._going = False
+        self._running = False
         self._thread.join()
 
 
-def test_while_a_sync_stalls_the_daemon_goes_on_and_acknowledges_nothing(stage, report):
+def test_the_daemon_stays_responsive_while_a_sync_stalls_and_acknowledges_nothing(stage, report):
     trigger = stage.directory / "trigger"
     environ = injected.environment(
         stage.state, "slow", "1", calls="fdatasync", slow=str(int(STALL_S * 1000)),
         while_=str(trigger),
     )  # fmt: skip
     stage.start_daemon(environ=environ)
-    assert stage.send("/help")["reply"], "the disk is well yet"
+    assert stage.send("/help")["reply"], "the disk does not stall yet"
     trigger.touch()
-    pulse, began = LagMonitor(stage), time.monotonic()
-    # The first attempt is held in silence until it is on record, and WeChat asks again.
+    monitor, began = LagMonitor(stage), time.monotonic()
+    # The first attempt gets no response until it is on record, so WeChat retries.
     reply = stage.send("/help")["reply"]
     took = time.monotonic() - began
-    pulse.stop()
+    monitor.stop()
     assert reply
     assert took >= STALL_S, "acknowledged before it was on disk"
-    assert len(pulse.gaps) > 50, "the daemon stood still"
-    report(f"R12 a sync stalled for {STALL_S:.0f} s: longest gap {max(pulse.gaps) * 1000:.0f} ms")
+    assert len(monitor.gaps) > 50, "the daemon was unresponsive"
+    report(f"R12 a sync stalled for {STALL_S:.0f} s: longest gap {max(monitor.gaps) * 1000:.0f} ms")
 
 
 @pytest.mark.parametrize("call", ["fdatasync", "write"])
-def test_a_disk_that_fails_ends_the_daemon_at_once_with_75(stage, report, call):
+def test_the_daemon_exits_with_75_when_the_disk_fails(stage, report, call):
     trigger = stage.directory / "trigger"
     environ = injected.environment(stage.state, "eio", "1+", calls=call, while_=str(trigger))
     stage.start_daemon(environ=environ)
@@ -93,15 +93,15 @@ def test_a_disk_that_fails_ends_the_daemon_at_once_with_75(stage, report, call):
 
 
 def faketime() -> str:
-    found = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
-    if found is None:
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+    if library is None:
         pytest.skip("libfaketime is not installed")
-    return str(found)
+    return str(library)
 
 
 @pytest.mark.alone
 @pytest.mark.parametrize("step", ["+1h", "-30s"])
-def test_a_wall_clock_that_is_set_moves_no_timer(stage, report, step):
+def test_a_wall_clock_step_moves_no_timer(stage, report, step):
     offset = stage.directory / "offset"
     offset.write_text("+0s\n")
     stage.start_model()
@@ -118,19 +118,19 @@ def test_a_wall_clock_that_is_set_moves_no_timer(stage, report, step):
     began = time.monotonic()
     time.sleep(2.0)
     offset.write_text(f"{step}\n")
-    said, _ = asking.communicate(timeout=60)
+    output, _ = asking.communicate(timeout=60)
     took = time.monotonic() - began
-    assert "我是演示模型" in said
+    assert "我是演示模型" in output
     assert 6.0 <= took < 9.5, "a timer followed the wall clock"
-    stage.get("/wx/main")  # a line in the log, with the time of its clock
-    assert stepped(stage, step), "the clock was never set: the test shows nothing"
-    # The session lives on: five minutes have not passed.
+    stage.get("/wx/main")  # logs a line with the wall clock time
+    assert stepped(stage, step), "the clock was never set, so the test proves nothing"
+    # The session is still open: five minutes have not passed.
     assert stage.send("/stop")["reply"].startswith("对话已结束")
     report(f"R11 a clock set by {step}: an answer that takes 6 s came after {took:.1f} s")
 
 
 def stepped(stage: Stage, step: str) -> bool:
-    """Tell whether the times in the daemon's log have jumped."""
+    """Return whether the times in the daemon's log have jumped."""
     from datetime import datetime
 
     stamps = [

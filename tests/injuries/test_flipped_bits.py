@@ -1,4 +1,4 @@
-"""Every bit of a segment flipped, and every byte its last: no wrong record, ever."""
+"""Flip every bit of a segment and truncate it at every byte: no wrong record is ever read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEADER = Header(first_seq=1, created=1_700_000_000.0, key=0x5EED1234)
 
 
 class Segment(NamedTuple):
-    """Bytes, and which payloads are in them, in order, with the end of each frame."""
+    """The bytes of a segment, its payloads in order, and the end of each frame."""
 
     data: bytes
     payloads: list[bytes]
@@ -27,7 +27,7 @@ class Segment(NamedTuple):
 
 
 Read = Callable[[bytes], Sequence[bytes] | None]
-"""Returns the payloads that a start would take, or None if it would refuse."""
+"""Returns the payloads that startup would read, or None if it would reject the segment."""
 
 
 @pytest.fixture(scope="module")
@@ -57,70 +57,70 @@ def sealed(segment: Segment) -> bytes:
 
 
 def read(data: bytes) -> Sequence[bytes] | None:
-    """Read as a start does the newest segment of a log."""
+    """Read a segment as startup reads the newest one of a log."""
     view = memoryview(data)
     header = framing.unpack_header(view)
     if header is None:
         return [] if len(data) <= framing.HEADER_BYTES else None
     if header.first_seq != HEADER.first_seq or header.version != HEADER.version:
-        return None  # the name says another number
+        return None  # the file name has another number
     walk = framing.Walk(view, header)
-    found = [bytes(frame.payload) for frame in walk]
-    return None if isinstance(walk.tail, Damaged) else found
+    payloads = [bytes(frame.payload) for frame in walk]
+    return None if isinstance(walk.tail, Damaged) else payloads
 
 
 class Verdict(NamedTuple):
-    """How many injuries were refused, how many cut the tail, and which gave anything wrong."""
+    """How many injuries were rejected, how many cut the tail, and which gave wrong records."""
 
-    refused: int
+    rejected: int
     cut: int
     wrong: list[int]
 
 
 def flip_each(data: bytes, payloads: list[bytes], last_frame: int, reader: Read) -> Verdict:
-    """Flip each bit of `data`; only in what stands behind `last_frame` may it pass for a torn tail."""
-    refused, cut, wrong = 0, 0, []
+    """Flip each bit of `data`; only a flip after `last_frame` may pass for a torn tail."""
+    rejected, cut, wrong = 0, 0, []
     flipped = bytearray(data)
     for position in range(len(data) * 8):
         byte, mask = position // 8, 1 << position % 8
         flipped[byte] ^= mask
-        found = reader(bytes(flipped))
+        records = reader(bytes(flipped))
         flipped[byte] ^= mask
-        if found is None:
-            refused += 1
-        elif byte >= last_frame and list(found) == payloads[: len(found)]:
+        if records is None:
+            rejected += 1
+        elif byte >= last_frame and list(records) == payloads[: len(records)]:
             cut += 1
-            if len(found) < len(payloads) - 1:
+            if len(records) < len(payloads) - 1:
                 wrong.append(position)
         else:
             wrong.append(position)
-    return Verdict(refused, cut, wrong)
+    return Verdict(rejected, cut, wrong)
 
 
-def test_every_flipped_bit_is_refused_or_leaves_all_but_the_last_commit(segment, report):
+def test_every_flipped_bit_is_rejected_or_leaves_all_but_the_last_commit(segment, report):
     verdict = flip_each(segment.data, segment.payloads, segment.ends[-2], read)
     assert verdict.wrong == []
     report(
-        f"R6 open segment: {verdict.refused:,} flips refused, {verdict.cut:,} in the last commit"
+        f"R6 open segment: {verdict.rejected:,} flips rejected, {verdict.cut:,} in the last commit"
     )
 
 
-def test_every_flipped_bit_of_a_sealed_segment_is_refused(segment, report):
+def test_every_flipped_bit_in_a_sealed_segment_is_rejected(segment, report):
     data = sealed(segment)
     assert read(data) == segment.payloads
     footer = len(segment.data)
     verdict = flip_each(data, segment.payloads, footer, read)
-    # In the footer itself a flip leaves every commit, and no seal.
+    # A flip in the footer leaves every commit but no seal.
     assert verdict.wrong == []
-    assert verdict.refused == len(segment.data) * 8
-    report(f"R6 sealed segment: {verdict.refused:,} of {len(segment.data) * 8:,} flips refused")
+    assert verdict.rejected == len(segment.data) * 8
+    report(f"R6 sealed segment: {verdict.rejected:,} of {len(segment.data) * 8:,} flips rejected")
 
 
 def test_every_truncation_leaves_the_exact_prefix(segment, report):
     for size in range(len(segment.data) + 1):
         data = segment.data[:size]
-        kept = sum(end <= size for end in segment.ends)
-        assert read(data) == segment.payloads[:kept], size
+        complete = sum(end <= size for end in segment.ends)
+        assert read(data) == segment.payloads[:complete], size
         if size >= framing.HEADER_BYTES:
             view = memoryview(data)
             tail = framing.tail_of(view, framing.unpack_header(view))
@@ -130,12 +130,12 @@ def test_every_truncation_leaves_the_exact_prefix(segment, report):
     report(f"R6 truncations: {len(segment.data) + 1:,}, each leaves the exact prefix")
 
 
-def test_a_seal_is_a_seal(segment):
+def test_a_segment_with_a_footer_is_sealed(segment):
     view = memoryview(sealed(segment))
     assert isinstance(framing.tail_of(view, framing.unpack_header(view)), Sealed)
 
 
-# The harness can fail: a log whose checksums are chained, read up to the first error.
+# Check the harness itself: a log with chained checksums that is read up to the first error.
 
 
 def chained(segment: Segment) -> bytes:
@@ -147,7 +147,7 @@ def chained(segment: Segment) -> bytes:
 
 
 def read_chained(data: bytes) -> Sequence[bytes] | None:
-    found, position, checksum = [], 0, 0
+    payloads, position, checksum = [], 0, 0
     while position + 8 <= len(data):
         size = int.from_bytes(data[position : position + 4], "big")
         payload = data[position + 8 : position + 8 + size]
@@ -156,15 +156,15 @@ def read_chained(data: bytes) -> Sequence[bytes] | None:
             data[position + 4 : position + 8], "big"
         ):
             break
-        found.append(payload)
+        payloads.append(payload)
         position += 8 + size
-    return found
+    return payloads
 
 
-def test_chained_checksums_that_end_at_the_first_error_are_caught(segment, report):
+def test_the_harness_catches_chained_checksums(segment, report):
     data = chained(segment)
     assert read_chained(data) == segment.payloads
     last_frame = len(data) - len(segment.payloads[-1]) - 8
     verdict = flip_each(data, segment.payloads, last_frame, read_chained)
     assert len(verdict.wrong) > 0.9 * last_frame * 8
-    report(f"R6 mutant, chained checksums: {len(verdict.wrong):,} flips lost commits in silence")
+    report(f"R6 mutant, chained checksums: {len(verdict.wrong):,} flips silently lost commits")

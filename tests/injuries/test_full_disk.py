@@ -1,4 +1,4 @@
-"""A disk that is full: a file system of 12 MB, filled up while the daemon runs on it."""
+"""A full disk: a file system of 12 MB that is filled while the daemon runs on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FULL = "暂时无法接收新的问题"
 
 @pytest.fixture
 def small(tmp_path):
-    """A stage whose state directory has a disk of its own."""
+    """A stage whose state directory is on its own disk."""
     directory = tmp_path / "state"
     directory.mkdir(mode=0o700)
     mounted = subprocess.run(
@@ -42,7 +42,7 @@ def fill(stage: Stage) -> None:
                 return
 
 
-def test_a_full_disk_refuses_what_is_new_and_goes_on_by_itself(small, report):
+def test_a_full_disk_rejects_new_questions_and_recovers_automatically(small, report):
     small.start_model()
     small.start_daemon()
     small.send("/chatgpt")
@@ -62,15 +62,15 @@ def test_a_full_disk_refuses_what_is_new_and_goes_on_by_itself(small, report):
     assert "我是演示模型" in answered["reply"]
     assert json.loads(small.wxgpt("status", "-o", "json").stdout)["disk_full"] is True
     assert small.said().count("the disk is full") == 1
-    # Whoever wants to be forgotten is, room or no room.
+    # Users can be erased even without free space.
     assert small.wxgpt("forget", "oLeaves", "--yes").returncode == 0
 
     (small.state / "filler").unlink()
     began = time.monotonic()
     while FULL in (reply := small.send("/chatgpt", "--user", "oThird")["reply"]):
-        assert time.monotonic() < began + 5, "it does not go on by itself"
+        assert time.monotonic() < began + 5, "it does not recover automatically"
     report(
-        f"R10 a full disk: questions are taken again {time.monotonic() - began:.1f} s after room"
+        f"R10 a full disk: questions accepted {time.monotonic() - began:.1f} s after there is room"
     )
     assert "我是 AI 助手" in reply
     assert small.stop() == 0
@@ -78,7 +78,7 @@ def test_a_full_disk_refuses_what_is_new_and_goes_on_by_itself(small, report):
     assert small.wxgpt("log", "verify").returncode == 0
 
 
-def test_a_start_on_a_full_disk_waits_for_room(small):
+def test_startup_on_a_full_disk_waits_for_free_space(small):
     small.start_model()
     small.start_daemon()
     small.send("/chatgpt")
@@ -90,6 +90,6 @@ def test_a_start_on_a_full_disk_waits_for_room(small):
     (small.state / "filler").unlink()
     deadline = time.monotonic() + 5
     while FULL in (reply := small.send("为什么？")["reply"]):
-        assert time.monotonic() < deadline, "it does not go on by itself"
+        assert time.monotonic() < deadline, "it does not recover automatically"
     assert "我是演示模型" in reply
     assert small.stop() == 0

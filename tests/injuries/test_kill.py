@@ -1,4 +1,4 @@
-"""kill -9, at any time and again and again: of what was acknowledged nothing is lost."""
+"""Repeated kill -9 at random times: nothing that was acknowledged is lost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DAEMON_CYCLES = 300 if TORTURE else 50
 pytestmark = pytest.mark.processes
 
 
-def test_a_writer_that_is_killed_loses_nothing(tmp_path, report):
+def test_a_killed_writer_loses_nothing(tmp_path, report):
     chance = random.Random(20_261_125)
     acknowledged, erased = 0, set()
     for _ in range(WRITER_CYCLES):
@@ -33,12 +33,12 @@ def test_a_writer_that_is_killed_loses_nothing(tmp_path, report):
             run.kill()
             acknowledged, erased = max(acknowledged, run.acknowledged), erased | run.erased
             assert not [line for line in run.lines if line.startswith("refused")], run.lines[-1]
-        assert not (found := lost(tmp_path / "state", acknowledged, erased)), found
+        assert not (loss := lost(tmp_path / "state", acknowledged, erased)), loss
     report(f"R1 writer: {WRITER_CYCLES} kills, {acknowledged} events acknowledged, 0 lost")
 
 
-def test_acknowledging_early_is_caught(tmp_path, report):
-    """The harness can fail: a writer that speaks too soon is found out."""
+def test_the_harness_catches_early_acknowledgements(tmp_path, report):
+    """A check of the harness itself: it detects a writer that acknowledges too early."""
     chance = random.Random(1)
     caught, tries = 0, 10
     for number in range(tries):
@@ -59,31 +59,32 @@ def test_acknowledging_early_is_caught(tmp_path, report):
 
 
 class Users:
-    """Whoever writes to the daemon, several at once; remembers which messages got their reply."""
+    """Concurrent users of the daemon; `replied` has the ids of the messages that got a reply."""
 
     def __init__(self, stage: Stage) -> None:
         webhook = peer.Webhook(url=f"http://127.0.0.1:{stage.port}/wx/main", token=TOKEN)
         self._wechat = peer.Peer(webhook, http=None, clock=Clock(), wall=time.time)
-        self._going = False
+        self._running = False
         self._threads: list[threading.Thread] = []
-        self._begun = threading.Semaphore(0)
+        self._started = threading.Semaphore(0)
         self.replied: set[str] = set()
 
     def begin(self) -> None:
-        self._going = True
+        self._running = True
         self._threads = [threading.Thread(target=self._talk, args=(n,)) for n in range(4)]
         for thread in self._threads:
             thread.start()
-            self._begun.acquire()  # CPython cannot begin to trace two threads at once, for coverage
+            # Coverage traces every thread, and CPython cannot start tracing two at once.
+            self._started.acquire()
 
     def end(self) -> None:
-        self._going = False
+        self._running = False
         for thread in self._threads:
             thread.join()
 
     def _talk(self, number: int) -> None:
-        self._begun.release()
-        while self._going:
+        self._started.release()
+        while self._running:
             fields = messages.text_message("/help")
             url, body = self._wechat.request(f"user{number}", fields)
             try:
@@ -95,7 +96,7 @@ class Users:
                 return
 
 
-def test_a_daemon_that_is_killed_has_every_reply_that_it_gave_on_record(tmp_path, report):
+def test_a_killed_daemon_has_every_reply_it_sent_on_record(tmp_path, report):
     chance = random.Random(7)
     stage = Stage(tmp_path)
     stage.configure_log('segment_size = "16KiB"\nsnapshot_every = 300')

@@ -1,8 +1,8 @@
-"""Power cuts on real file systems: what a sync has promised is there, and nothing else counts.
+"""Power cuts on real file systems: synced data survives, and nothing else may be relied on.
 
-A file system on a loop device is shut down under the writer, without its journal being flushed,
-which is what a cut does (`EXT4_IOC_SHUTDOWN`, `XFS_IOC_GOINGDOWN`: the same number). kill -9 cannot
-show any of this: the kernel would still write what no sync was asked for.
+A file system on a loop device is shut down under the writer without flushing its journal, as in a
+power cut (`EXT4_IOC_SHUTDOWN` and `XFS_IOC_GOINGDOWN` have the same number). kill -9 cannot show
+any of this: the kernel would still write data that was never synced.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _SIZE_BYTES = {"ext4": 64 << 20, "xfs": 320 << 20}
 _MAKE = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f"]}
 _MOUNT = {"ext4": ["mount"], "xfs": ["mount", "-o", "nouuid"]}
 
-# In one process: while a free loop device is looked for, those of others are opened, and a device that
-# was just given up is then taken away under a file system that is being mounted on it.
+# In one process: the search for a free loop device opens the devices of other processes, and one
+# that was just released can then disappear under a file system that is being mounted on it.
 pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("loop devices")]
 
 
@@ -50,11 +50,11 @@ class Disk:
         self.plug_in()
 
     def plug_in(self) -> None:
-        """Mount the image, on a device of its own.
+        """Mount the image on a new loop device.
 
-        A container that starts in the meantime copies all mounts into a namespace of its own, and the
-        file system that was cut off lives on there. `mount -o loop` would find its device, and mount
-        that one again.
+        A container that starts in the meantime copies all mounts into its own namespace, where the
+        file system that was shut down stays mounted. `mount -o loop` would find its device and
+        mount that one again.
         """
         attach = ["losetup", "--find", "--show", str(self._image)]
         attached = subprocess.run(attach, check=True, capture_output=True, text=True)
@@ -62,7 +62,7 @@ class Disk:
         try:
             command = [*_MOUNT[self._kind], device, str(self.mount)]
             subprocess.run(command, check=True, capture_output=True)
-        finally:  # once nothing has it mounted any longer
+        finally:  # takes effect once it is unmounted everywhere
             subprocess.run(["losetup", "--detach", device], check=True, capture_output=True)
         self._mounted = True
 
@@ -76,12 +76,12 @@ class Disk:
 
     def unplug(self) -> None:
         for _ in range(100):
-            done = subprocess.run(["umount", str(self.mount)], capture_output=True)
-            if done.returncode == 0:
+            unmounted = subprocess.run(["umount", str(self.mount)], capture_output=True)
+            if unmounted.returncode == 0:
                 self._mounted = False
                 return
             time.sleep(0.02)
-        raise AssertionError(done.stderr)
+        raise AssertionError(unmounted.stderr)
 
     def close(self) -> None:
         if self._mounted:
@@ -96,19 +96,19 @@ def disk(request, tmp_path) -> Iterator[Disk]:
     if shutil.which(_MAKE[kind][0]) is None:
         pytest.skip(f"{_MAKE[kind][0]} is not installed")
     try:
-        made = Disk(kind, tmp_path)
+        disk = Disk(kind, tmp_path)
     except subprocess.CalledProcessError as error:
         pytest.skip(f"no {kind} can be mounted here: {error.stderr.decode().strip()}")
     try:
-        made.kind = kind
-        yield made
+        disk.kind = kind
+        yield disk
     finally:
         with suppress(OSError):
-            made.close()
+            disk.close()
 
 
 class Place:
-    """A state directory on such a disk, and what was promised about it."""
+    """A state directory on such a disk, and what was acknowledged in it."""
 
     def __init__(self, disk: Disk, name: str, seed: int, mutant: str = "") -> None:
         self._disk = disk
@@ -119,13 +119,13 @@ class Place:
         self._erased: set[str] = set()
 
     def cut(self) -> str:
-        """Run the workload, cut the power under it; return what is lost of what was promised.
+        """Run the workload and cut its power; return what is lost of the acknowledged events.
 
-        Half of the cuts come while it writes, half when it rests: what it has done last is then
-        carried to the device by nothing that comes later.
+        Half of the cuts happen while it writes, half while it is idle: then no later write can
+        carry its last ones to the device.
         """
         if self._chance.random() < 0.3:
-            # What a killed process has written and not synced is all there, until the cut.
+            # Unsynced writes of a killed process are all there until the cut.
             with running(self.state_dir, *self._mutant) as killed:
                 killed.wait_for("ack")
                 time.sleep(self._chance.uniform(0.0, 0.02))
@@ -149,16 +149,16 @@ class Place:
         return lost(self.state_dir, self.acknowledged, self._erased, self._snapshot)
 
 
-def test_a_power_cut_loses_nothing_that_was_acknowledged(disk, report):
+def test_a_power_cut_loses_no_acknowledged_events(disk, report):
     place = Place(disk, "state", seed=42)
     for _ in range(CYCLES):
-        assert not (found := place.cut()), found
+        assert not (loss := place.cut()), loss
     report(f"R2 {disk.kind}: {CYCLES} cuts, {place.acknowledged} events acknowledged, 0 lost")
 
 
 @pytest.mark.parametrize("mutant", ["no-sync", "no-directory-sync", "early"])
-def test_a_writer_that_leaves_something_out_is_caught(disk, report, mutant):
-    """The harness can fail: each of these writers loses something, and is found out."""
+def test_the_harness_catches_a_faulty_writer(disk, report, mutant):
+    """A check of the harness itself: it detects that each of these writers omits a step."""
     caught = 0
     for number in range(MUTANT_RUNS):
         place = Place(disk, f"state-{number}", seed=number, mutant=mutant)

@@ -1,7 +1,7 @@
-"""Every system call on a file is once the last one, and once the one that fails.
+"""Kill the writer at every system call on a file, and make every call fail.
 
-The workload writes, rotates, takes snapshots, drops segments and erases; each of its calls on
-files, from the first to the last, is injured in a run of its own.
+The workload writes, rotates, takes snapshots, drops segments and erases users. Each of its calls on
+files, from the first to the last, is injured in a separate run.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from tests.support.surviving import TORTURE, lost, running
 
 APPENDS = 80
 STEP = 1 if TORTURE else 4
-"""In the usual run each kind of failure meets every fourth call; a kill meets them all."""
+"""A usual run makes only every fourth call fail in each way; it kills at every call."""
 
 pytestmark = pytest.mark.processes
 
 
 class Outcome(NamedTuple):
-    """What came of one run: its status, and what is lost or wrong."""
+    """The outcome of one run: its exit status, and what is lost or wrong."""
 
     number: int
     status: int
     wrong: str
-    last_words: str
+    last_line: str
 
 
 def run_injured(place: Path, what: str, number: int, **more: str) -> Outcome:
-    """Run the workload with one call injured, look at what is left, and have another run go on."""
+    """Run the workload with one call injured, check what is left and continue in another run."""
     state_dir = place / f"{what}-{number}"
     injury = injected.variables(state_dir, what, str(number), **more)
     with running(state_dir, "--appends", str(APPENDS), injury=injury) as run:
         status = run.wait()
         acknowledged, erased = run.acknowledged, run.erased
-        last_words = run.lines[-1] if run.lines else ""
+        last_line = run.lines[-1] if run.lines else ""
     wrong = lost(state_dir, acknowledged, erased)
     if not wrong:
         with running(state_dir, "--appends", "5") as run:
@@ -48,20 +48,20 @@ def run_injured(place: Path, what: str, number: int, **more: str) -> Outcome:
             else:
                 wrong = lost(state_dir, max(acknowledged, run.acknowledged), erased | run.erased)
     shutil.rmtree(state_dir, ignore_errors=True)
-    return Outcome(number, status, wrong, last_words)
+    return Outcome(number, status, wrong, last_line)
 
 
 def count(place: Path, **more: str) -> int:
-    """Return how many calls a run makes that is left alone."""
+    """Return how many calls an uninjured run makes."""
     total = place / "total"
-    injury = injected.variables(place / "whole", "none", "0", total=str(total), **more)
-    with running(place / "whole", "--appends", str(APPENDS), injury=injury) as run:
+    injury = injected.variables(place / "uninjured", "none", "0", total=str(total), **more)
+    with running(place / "uninjured", "--appends", str(APPENDS), injury=injury) as run:
         assert run.wait() == 0
     return int(total.read_text())
 
 
 def every_call(place: Path, what: str, step: int, **more: str) -> list[Outcome]:
-    """Return what comes of injuring one call after the other."""
+    """Injure one call after another; return the outcomes."""
     total = count(place, **more)
     with ThreadPoolExecutor(2) as pool:
         numbers = range(1, total + 1, step)
@@ -69,39 +69,41 @@ def every_call(place: Path, what: str, step: int, **more: str) -> list[Outcome]:
 
 
 @pytest.mark.parametrize("what", ["kill", "torn"])
-def test_killed_at_any_call_it_recovers(tmp_path, report, what):
+def test_the_log_recovers_from_a_kill_at_any_call(tmp_path, report, what):
     more = {"calls": "write"} if what == "torn" else {}
     outcomes = every_call(tmp_path, what, 1, **more)
-    assert [one for one in outcomes if one.wrong] == []
-    died = sum(one.status == -9 for one in outcomes)
-    assert died > 40
-    report(f"R3 {what}: died at each of {died} calls, all recovered, nothing acknowledged lost")
+    assert [outcome for outcome in outcomes if outcome.wrong] == []
+    killed = sum(outcome.status == -9 for outcome in outcomes)
+    assert killed > 40
+    report(f"R3 {what}: killed at each of {killed} calls, all recovered, nothing acknowledged lost")
 
 
 @pytest.mark.parametrize("what", ["eio", "enospc", "short"])
-def test_whichever_call_fails_nothing_is_acknowledged_that_is_not_there(tmp_path, report, what):
+def test_a_failed_call_never_causes_a_false_acknowledgement(tmp_path, report, what):
     more = {"calls": "write"} if what == "short" else {}
     outcomes = every_call(tmp_path, what, STEP, **more)
-    assert [one for one in outcomes if one.wrong] == []
-    # It goes on where that can be, and says with 75 where it cannot (1: there never was a place
-    # to write in): never a traceback.
-    assert {one.status for one in outcomes} <= {0, 1, 75}
-    said = [one.last_words for one in outcomes if one.status == 1]
-    assert all(words.startswith("refused: cannot create the directory") for words in said), said
+    assert [outcome for outcome in outcomes if outcome.wrong] == []
+    # It continues if it can, and else exits with 75 (or 1: the directory could never be created),
+    # without a traceback.
+    assert {outcome.status for outcome in outcomes} <= {0, 1, 75}
+    refusals = [outcome.last_line for outcome in outcomes if outcome.status == 1]
+    assert all(line.startswith("refused: cannot create the directory") for line in refusals), (
+        refusals
+    )
     if what == "short":
-        assert {one.status for one in outcomes} == {0}, "a short write is gone on with"
-    failed = sum(one.status == 75 for one in outcomes)
-    report(f"R4 {what}: {len(outcomes)} calls, {failed} ends with 75, nothing false acknowledged")
+        assert {outcome.status for outcome in outcomes} == {0}, "a short write is not continued"
+    failed = sum(outcome.status == 75 for outcome in outcomes)
+    report(f"R4 {what}: {len(outcomes)} calls, {failed} exits with 75, no false acknowledgement")
 
 
 @pytest.mark.parametrize("call", ["fdatasync", "fsync"])
-def test_a_sync_that_failed_is_never_tried_again(tmp_path, report, call):
-    """The kernel may have dropped the pages that it failed on: the next success means nothing."""
+def test_a_failed_sync_is_never_retried(tmp_path, report, call):
+    """The kernel may have dropped the pages that failed, so the next success means nothing."""
     outcomes = every_call(tmp_path, "eio", STEP, calls=call)
-    assert [one for one in outcomes if one.wrong] == []
-    statuses = [one.status for one in outcomes]
-    ends = statuses.count(75)
-    if call == "fdatasync":  # those of the log; the others are of snapshots, which can wait
-        assert statuses == [75] * ends + [0] * (len(statuses) - ends), "one was passed over"
-    assert ends
-    report(f"R5 {call}: a failed one, {ends} times: each ended the writer with 75")
+    assert [outcome for outcome in outcomes if outcome.wrong] == []
+    statuses = [outcome.status for outcome in outcomes]
+    exits = statuses.count(75)
+    if call == "fdatasync":  # on the log; others are on snapshots, which can wait
+        assert statuses == [75] * exits + [0] * (len(statuses) - exits), "a failure was ignored"
+    assert exits
+    report(f"R5 {call}: failed {exits} times, and each time the writer exited with 75")

@@ -1,4 +1,4 @@
-"""The first start of a new version on a full disk: it goes on, and nothing is half done."""
+"""The first startup of a new version on a full disk: it works, and leaves nothing half done."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BLOCK_BYTES = 4096
 
 @pytest.fixture
 def small(tmp_path):
-    """A log directory on a disk of 12 MB."""
+    """A log directory on a 12 MB disk."""
     directory = tmp_path / "state"
     directory.mkdir(mode=0o700)
     mounted = subprocess.run(
@@ -36,25 +36,25 @@ def small(tmp_path):
     subprocess.run(["umount", str(directory)], check=True)
 
 
-def open_segment_of_format_2(log: Path, size: int) -> None:
-    """Write a segment without a footer, as a crash of a former version leaves it, of `size`."""
+def write_open_segment_of_format_2(log: Path, size: int) -> None:
+    """Write a segment of `size` bytes without a footer, as left by a crash of an old version."""
     keys = keyring_of(log)
     key = keys.make(injuries.ALICE)
     keys.write()
 
-    def written(padding: int) -> bytes:
+    def segment(padding: int) -> bytes:
         opened = e.SessionOpened(at=1.0, session="s1", assistant="chatgpt", ttl_s=300.0)
-        given = e.CommandGiven(at=2.0, delivery="m1", command="x" * padding)
+        command = e.CommandGiven(at=2.0, delivery="m1", command="x" * padding)
         entries = []
-        for previous, event in enumerate((opened, given)):
+        for previous, event in enumerate((opened, command)):
             *entry, carried, sealed = codec.encode(key, previous, "s1", event)
             entries.append((*entry, msgpack.packb(codec.unpack(carried)[1:]), sealed))
         payload = codec.join(2, [codec.pack(entries)])
         header = framing.Header(1, 0.0, 7, framing.UNBOUND_VERSION)
         return framing.pack_header(header) + framing.pack_frame(7, 1, 2, payload)
 
-    padding = size - len(written(300)) + 300
-    data = written(padding)
+    padding = size - len(segment(300)) + 300
+    data = segment(padding)
     assert len(data) == size
     (log / segments.segment_name(1)).write_bytes(data)
 
@@ -70,10 +70,10 @@ def fill(log: Path) -> None:
 
 @pytest.mark.parametrize("free_in_block", [0, 1, 6, 23, 24, 25, 2_000])
 @pytest.mark.parametrize("reserved", [True, False])
-def test_an_open_segment_of_a_former_format_is_sealed_or_left_as_it_was(
+def test_an_open_segment_of_an_old_format_is_sealed_or_left_unchanged(
     small, free_in_block, reserved
 ):
-    open_segment_of_format_2(small, BLOCK_BYTES - free_in_block)
+    write_open_segment_of_format_2(small, BLOCK_BYTES - free_in_block)
     if reserved:
         assert Reserve(small, DISK).keep()
     fill(small)

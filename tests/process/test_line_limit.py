@@ -1,4 +1,4 @@
-"""What other people can write into the log is bounded."""
+"""The limit on log lines that other people can cause."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def lines():
     return Lines()
 
 
-def test_of_a_kind_one_line_is_written_and_the_others_are_counted(lines):
+def test_only_the_first_line_of_a_kind_is_written_and_the_others_are_counted(lines):
     for number in range(1_000):
         lines.log.warn("refused {number}", number=number, bounded_as="refused")
     assert lines.written == ["refused 0"]
@@ -39,26 +39,26 @@ def test_of_a_kind_one_line_is_written_and_the_others_are_counted(lines):
     assert lines.written[1:] == ["999 similar lines in 10 s left out, the last: refused 999"]
 
 
-def test_after_the_period_a_line_is_written_again(lines):
+def test_a_line_is_written_again_after_the_period(lines):
     lines.log.warn("refused", bounded_as="refused")
     lines.after(PERIOD_S)
     lines.log.warn("refused", bounded_as="refused")
     assert lines.written == ["refused", "refused"]
 
 
-def test_kinds_do_not_hide_each_other(lines):
+def test_kinds_are_limited_separately(lines):
     for kind in ("forged", "malformed"):
         lines.log.warn("{kind}", kind=kind, bounded_as=kind)
     assert lines.written == ["forged", "malformed"]
 
 
-def test_what_only_the_daemon_can_cause_is_always_written(lines):
+def test_a_line_without_a_kind_is_always_written(lines):
     for _ in range(3):
         lines.log.error("the disk is full")
     assert len(lines.written) == 3
 
 
-def test_a_failure_inside_a_library_is_limited_by_its_type(lines):
+def test_failures_in_a_library_are_limited_by_type(lines):
     library = Logger(namespace="twisted.web", observer=lines.limit)
     for _ in range(5):
         try:
@@ -71,7 +71,7 @@ def test_a_failure_inside_a_library_is_limited_by_its_type(lines):
     assert "Traceback" not in lines.written[1]
 
 
-def test_a_stop_writes_all_counts(lines):
+def test_a_final_flush_writes_all_counts(lines):
     lines.log.warn("refused", bounded_as="refused")
     lines.log.warn("refused", bounded_as="refused")
     lines.limit.flush(everything=True)

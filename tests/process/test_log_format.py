@@ -1,4 +1,4 @@
-"""What the daemon's own log looks like, for people, for the journal and for machines."""
+"""The formats of the daemon's own log: for people, for the journal and for machines."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from wxgptd.process import log_format
 
 
 @pytest.fixture
-def said():
-    def say(
+def line_of():
+    def write(
         name: str, namespace: str = "wxgptd.events", *, level: str = "info", **more: object
     ) -> str:
         stream = io.StringIO()
@@ -24,11 +24,11 @@ def said():
         getattr(log, level)(more.pop("form", "{who}: {line}"), **more)
         return stream.getvalue()
 
-    return say
+    return write
 
 
-def test_people_read_a_time_and_a_level(said):
-    line = said("text", who="main/ab12cd34", line="session s1 opened")
+def test_the_text_format_has_a_time_and_a_level(line_of):
+    line = line_of("text", who="main/ab12cd34", line="session s1 opened")
     stamp, rest = line.split(" ", 1)
     assert rest == "info: main/ab12cd34: session s1 opened\n"
     assert len(stamp) == len("2026-01-31T08:00:00+0800")
@@ -37,16 +37,16 @@ def test_people_read_a_time_and_a_level(said):
 @pytest.mark.parametrize(
     ("level", "priority"), [("info", 6), ("warn", 4), ("error", 3), ("critical", 2)]
 )
-def test_the_journal_reads_a_priority_and_has_its_own_clock(said, level, priority):
-    assert said("journal", level=level, who="a", line="b") == f"<{priority}>a: b\n"
+def test_the_journal_format_has_a_priority_and_no_time(line_of, level, priority):
+    assert line_of("journal", level=level, who="a", line="b") == f"<{priority}>a: b\n"
 
 
-def test_each_line_of_what_the_journal_reads_has_its_priority(said):
-    assert said("journal", level="error", form="one\ntwo") == "<3>one\n<3>two\n"
+def test_every_line_for_the_journal_has_a_priority(line_of):
+    assert line_of("journal", level="error", form="one\ntwo") == "<3>one\n<3>two\n"
 
 
-def test_machines_read_an_object_with_what_the_line_is_made_of(said):
-    line = json.loads(said("json", level="warn", who="main/ab12cd34", line="现在 allowed"))
+def test_the_json_format_includes_the_fields_of_the_message(line_of):
+    line = json.loads(line_of("json", level="warn", who="main/ab12cd34", line="现在 allowed"))
     assert line["level"] == "warn"
     assert line["logger"] == "wxgptd.events"
     assert line["message"] == "main/ab12cd34: 现在 allowed"
@@ -54,13 +54,13 @@ def test_machines_read_an_object_with_what_the_line_is_made_of(said):
     assert line["at"].endswith("Z")
 
 
-def test_an_object_is_one_line_whatever_is_in_it(said):
-    line = said("json", form="{why}", why="one\ntwo\ud83d")
+def test_a_json_object_is_always_one_line(line_of):
+    line = line_of("json", form="{why}", why="one\ntwo\ud83d")
     assert line.count("\n") == 1
     assert json.loads(line)["why"].startswith("one\ntwo")
 
 
-def test_a_failure_is_told_with_its_traceback_in_one_object():
+def test_a_failure_and_its_traceback_are_one_json_object():
     stream = io.StringIO()
     log = Logger(namespace="wxgptd", observer=LogPublisher(log_format.observer("json", stream, {})))
     log.failure("it failed", Failure(ValueError("why")))
@@ -68,12 +68,12 @@ def test_a_failure_is_told_with_its_traceback_in_one_object():
     assert "ValueError: why" in json.loads(line)["message"]
 
 
-def test_of_libraries_only_warnings_are_told(said):
-    assert said("text", "twisted.web", who="a", line="b") == ""
-    assert said("text", "twisted.web", level="warn", who="a", line="b")
+def test_libraries_log_nothing_below_warnings(line_of):
+    assert line_of("text", "twisted.web", who="a", line="b") == ""
+    assert line_of("text", "twisted.web", level="warn", who="a", line="b")
 
 
-def test_auto_is_the_journal_s_format_where_that_is_connected(tmp_path):
+def test_auto_selects_the_journal_format_when_connected_to_the_journal(tmp_path):
     with (tmp_path / "stream").open("w+") as stream:
         status = os.fstat(stream.fileno())
         environ = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}

@@ -1,4 +1,4 @@
-"""The HTTP server's bounds, on the wire."""
+"""The limits of the HTTP server, on the wire."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_request_is_answered(clock):
     assert transport.value().endswith(b"3")
 
 
-def test_a_long_body_is_refused_before_it_is_read(clock):
+def test_a_long_body_is_rejected_before_it_is_read(clock):
     protocol, transport = connect(site(clock))
     head = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1)
     protocol.dataReceived(head)
@@ -70,7 +70,7 @@ def test_a_long_body_is_refused_before_it_is_read(clock):
     assert transport.disconnecting
 
 
-def test_a_chunked_body_is_refused_when_it_gets_too_long(clock):
+def test_a_chunked_body_is_rejected_once_it_is_too_long(clock):
     protocol, transport = connect(site(clock))
     protocol.dataReceived(b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
     for _ in range(70):
@@ -92,18 +92,18 @@ def test_a_request_that_trickles_in_is_cut_off(clock):
     assert transport.disconnecting
 
 
-def test_a_connection_that_says_nothing_is_cut_off(clock):
+def test_a_silent_connection_is_cut_off(clock):
     _, transport = connect(site(clock))
     clock.pump([1.0] * int(READ_DEADLINE_S + 1))
     assert transport.disconnecting
 
 
-def test_a_second_request_on_a_connection_has_a_deadline_of_its_own(clock):
+def test_every_request_on_a_connection_has_its_own_deadline(clock):
     protocol, transport = connect(site(clock))
     get = b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n"
     protocol.dataReceived(get)
     clock.pump([1.0] * int(READ_DEADLINE_S + 5))
-    assert not transport.disconnecting, "between requests a connection may rest"
+    assert not transport.disconnecting, "a connection may be idle between requests"
     protocol.dataReceived(get)
     assert transport.value().count(b"200 OK") == 2
     protocol.dataReceived(get[:10])
@@ -111,7 +111,7 @@ def test_a_second_request_on_a_connection_has_a_deadline_of_its_own(clock):
     assert transport.disconnecting
 
 
-def test_a_peer_that_does_not_take_its_response_is_cut_off(clock):
+def test_a_peer_that_does_not_read_its_response_is_cut_off(clock):
     protocol, transport = connect(site(clock))
     transport.loseConnection = lambda: None  # which waits for the peer to read
     protocol.dataReceived(b"GET /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -120,7 +120,7 @@ def test_a_peer_that_does_not_take_its_response_is_cut_off(clock):
 
 
 class Open(Resource):
-    """A page that goes on."""
+    """A page whose response never ends."""
 
     isLeaf = True
 
@@ -132,7 +132,7 @@ class Open(Resource):
 GET_OPEN = b"GET /open HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def test_connections_are_bounded_by_address_and_in_all(clock):
+def test_connections_are_limited_per_address_and_in_total(clock):
     server = site(clock)
     server.resource.putChild(b"open", Open())
 
@@ -142,16 +142,16 @@ def test_connections_are_bounded_by_address_and_in_all(clock):
             protocol.dataReceived(GET_OPEN)
         return protocol, transport
 
-    one = busy("203.0.113.1")
+    first = busy("203.0.113.1")
     busy("203.0.113.1")
     assert busy("203.0.113.1") == (None, None)
     busy("203.0.113.2")
     assert busy("203.0.113.3") == (None, None)
-    one[0].connectionLost(connectionDone)
+    first[0].connectionLost(connectionDone)
     assert busy("203.0.113.3") != (None, None)
 
 
-def test_a_reverse_proxy_on_this_machine_may_have_as_many_as_there_are(clock):
+def test_a_local_reverse_proxy_may_use_every_connection(clock):
     server = site(clock)
     for _ in range(3):
         assert connect(server, "127.0.0.1") != (None, None)
@@ -163,7 +163,7 @@ def test_a_reverse_proxy_on_this_machine_may_have_as_many_as_there_are(clock):
 GET_PAGE = b"GET /a/x HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def reading_room(clock, seats=4, **more):
+def site_with_seats(clock, seats=4, **more):
     root = Resource()
     root.putChild(b"a", Open())
     root.putChild(b"echo", Echo())
@@ -179,8 +179,8 @@ def reading_room(clock, seats=4, **more):
 
 
 @pytest.mark.parametrize("path", [b"/a/x", b"/%61/x"])
-def test_however_a_page_is_spelt_it_needs_a_seat(clock, path):
-    server = reading_room(clock)
+def test_a_page_needs_a_seat_however_its_path_is_encoded(clock, path):
+    server = site_with_seats(clock)
     statuses = []
     for _ in range(4):
         protocol, transport = connect(server)
@@ -189,13 +189,13 @@ def test_however_a_page_is_spelt_it_needs_a_seat(clock, path):
     assert statuses == [200, 200, 200, 503]
 
 
-def test_requests_that_are_sent_ahead_fill_no_memory(clock):
+def test_pipelined_requests_do_not_fill_memory(clock):
     protocol, transport = connect(site(clock))
     written = []
 
     def write(data):
         written.append(data)
-        if sum(map(len, written)) > 2_000:  # as a real one does beyond 64 KiB
+        if sum(map(len, written)) > 2_000:  # as a real transport does beyond 64 KiB
             protocol.pauseProducing()
 
     transport.write = write
@@ -205,9 +205,9 @@ def test_requests_that_are_sent_ahead_fill_no_memory(clock):
     assert transport.disconnecting
 
 
-def test_some_connections_are_kept_for_webhooks(clock):
+def test_some_connections_are_reserved_for_webhooks(clock):
     full = []
-    server = reading_room(clock, full=full.append)
+    server = site_with_seats(clock, full=full.append)
     for _ in range(3):
         protocol, transport = connect(server)
         protocol.dataReceived(GET_PAGE)
@@ -222,8 +222,8 @@ def test_some_connections_are_kept_for_webhooks(clock):
     assert b" 200 OK" in transport.value()
 
 
-def test_who_stops_reading_makes_room_for_another(clock):
-    server = reading_room(clock)
+def test_a_reader_that_disconnects_frees_a_seat(clock):
+    server = site_with_seats(clock)
     readers = [connect(server)[0] for _ in range(3)]
     for protocol in readers:
         protocol.dataReceived(GET_PAGE)
@@ -233,22 +233,22 @@ def test_who_stops_reading_makes_room_for_another(clock):
     assert b" 200 OK" in transport.value()
 
 
-def test_a_connection_that_rests_gives_way_to_one_that_asks(clock):
+def test_an_idle_connection_gives_way_to_a_new_one(clock):
     server = site(clock)
-    rested, its_transport = connect(server, "127.0.0.1")
-    rested.dataReceived(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
+    idle, idle_transport = connect(server, "127.0.0.1")
+    idle.dataReceived(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
     clock.advance(0.1)
     for _ in range(2):
         connect(server, "127.0.0.1")
     protocol, transport = connect(server, "127.0.0.1")
-    assert its_transport.aborted
+    assert idle_transport.aborted
     protocol.dataReceived(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
     assert b" 200 OK" in transport.value()
-    rested.connectionLost(connectionDone)
+    idle.connectionLost(connectionDone)
     assert len(server._channels) == 3
 
 
-def test_a_response_just_sent_is_not_cut_off_for_who_has_been_silent_longer(clock):
+def test_the_longest_silent_connection_gives_way_first(clock):
     server = site(clock)
     silent = connect(server, "127.0.0.1")[1]
     clock.advance(0.1)
@@ -260,39 +260,41 @@ def test_a_response_just_sent_is_not_cut_off_for_who_has_been_silent_longer(cloc
     assert not any(transport.aborted for _, transport in others)
 
 
-def test_connections_that_say_nothing_give_way_to_one_that_asks(clock):
+def test_the_oldest_silent_connection_gives_way_to_a_new_one(clock):
     server = site(clock)
     silent = []
     for _ in range(3):
         silent.append(connect(server, "127.0.0.1"))
         clock.advance(0.1)
     protocol, transport = connect(server, "127.0.0.1")
-    assert [one[1].aborted for one in silent] == [True, False, False], "the oldest"
+    assert [transport.aborted for _, transport in silent] == [True, False, False], (
+        "not the oldest was cut off"
+    )
     protocol.dataReceived(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
     assert b" 200 OK" in transport.value()
 
 
-def test_a_stream_that_was_asked_for_ahead_takes_a_seat(clock):
-    server = reading_room(clock)
-    held = []
+def test_a_pipelined_stream_takes_a_seat(clock):
+    server = site_with_seats(clock)
+    requests = []
 
     class Poll(Resource):
         isLeaf = True
 
         def render_GET(self, request):
-            held.append(request)
+            requests.append(request)
             return NOT_DONE_YET
 
     server.resource.putChild(b"poll", Poll())
     for _ in range(3):
         protocol, _ = connect(server)
         protocol.dataReceived(GET_PAGE.replace(b"/a/x", b"/poll") + GET_PAGE)
-    for request in held:
+    for request in requests:
         request.finish()
     assert server._reading == 3
 
 
-def test_a_webhook_is_found_by_its_whole_path_and_by_no_other():
+def test_a_webhook_is_found_only_by_its_exact_path():
     webhook = Resource()
     root = Root({b"/wx/main": webhook}, {}, ready=lambda: True)
 

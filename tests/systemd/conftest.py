@@ -1,4 +1,4 @@
-"""wxgptd installed on a machine of its own, from its wheel, with a model behind TLS."""
+"""wxgptd installed from its wheel on a separate machine, with a model server that uses TLS."""
 
 from __future__ import annotations
 
@@ -43,27 +43,27 @@ reactor.run()
 
 @pytest.fixture(scope="package")
 def machine(wheel_environment):
-    """A booted machine with wxgptd in /opt/wxgptd, its units, and the model."""
-    one = Machine()
+    """A booted machine with wxgptd in /opt/wxgptd, its units and the model server."""
+    booted = Machine()
     try:
         try:
-            one.prepare()
-            install(one, wheel_environment)
-            one.boot()
+            booted.prepare()
+            install(booted, wheel_environment)
+            booted.boot()
         except CannotBoot as error:
             pytest.skip(f"no systemd can be booted here: {error}")
-        one.run("update-ca-certificates")
-        started = one.run(
+        booted.run("update-ca-certificates")
+        started = booted.run(
             "systemd-run", "--unit=model", "/opt/wxgptd/bin/python", "/srv/model.py"
         )  # fmt: skip
         assert started.returncode == 0, started.stderr
-        yield one
+        yield booted
     finally:
-        one.stop()
+        booted.stop()
 
 
 def install(machine: Machine, environment: Path) -> None:
-    """Put wxgptd, its units and what the model needs on the machine."""
+    """Install wxgptd, its units and the model server on the machine."""
     root = machine.root
     copy_environment(environment, root, "/opt/wxgptd")
     warmed = machine.run_before_boot("/opt/wxgptd/bin/wxgpt", "--version")
@@ -78,17 +78,17 @@ def install(machine: Machine, environment: Path) -> None:
 
 
 def certify(root: Path) -> None:
-    """Make an authority that the machine trusts, and have it sign for `model.test`."""
+    """Create an authority that the machine trusts and its certificate for `model.test`."""
     now = datetime.now(UTC)
 
-    def named(name: str) -> x509.Name:
+    def name_of(name: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
     def certificate(subject: str, key, issuer_key, extension) -> bytes:  # type: ignore[no-untyped-def]
-        made = (
+        issued = (
             x509.CertificateBuilder()
-            .subject_name(named(subject))
-            .issuer_name(named("wxgptd tests"))
+            .subject_name(name_of(subject))
+            .issuer_name(name_of("wxgptd tests"))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
@@ -96,7 +96,7 @@ def certify(root: Path) -> None:
             .add_extension(extension, critical=False)
             .sign(issuer_key, hashes.SHA256())
         )
-        return made.public_bytes(serialization.Encoding.PEM)
+        return issued.public_bytes(serialization.Encoding.PEM)
 
     authority, model = (
         ec.generate_private_key(ec.SECP256R1()),
@@ -121,7 +121,7 @@ def certify(root: Path) -> None:
 
 
 class Unit:
-    """The daemon as a unit of that machine."""
+    """The daemon as a unit on that machine."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
@@ -133,7 +133,7 @@ class Unit:
         path.chmod(0o600)
 
     def override(self, text: str) -> None:
-        """Add to the unit, as `systemctl edit` does."""
+        """Override parts of the unit, as `systemctl edit` does."""
         directory = self._root / "etc/systemd/system/wxgptd.service.d"
         directory.mkdir(exist_ok=True)
         (directory / "override.conf").write_text(text)
@@ -160,22 +160,21 @@ class Unit:
             time.sleep(0.1)
 
     def journal(self, *arguments: str) -> str:
-        said = self.machine.run("journalctl", "-u", "wxgptd", "-o", "cat", *arguments)
-        return said.stdout
+        return self.machine.run("journalctl", "-u", "wxgptd", "-o", "cat", *arguments).stdout
 
     def entries(self) -> list[dict[str, str]]:
-        said = self.machine.run("journalctl", "-u", "wxgptd", "-o", "json")
-        return [json.loads(line) for line in said.stdout.splitlines()]
+        journal = self.machine.run("journalctl", "-u", "wxgptd", "-o", "json")
+        return [json.loads(line) for line in journal.stdout.splitlines()]
 
     def wxgpt(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
         return self.machine.run("/opt/wxgptd/bin/wxgpt", *arguments, timeout_s=timeout_s)
 
     def ask(self, text: str) -> subprocess.Popen[str]:
-        """Have WeChat deliver a message; goes on by itself."""
+        """Start delivering a message as WeChat does."""
         return self.machine.start("/opt/wxgptd/bin/wxgpt", "send", text)
 
     def reset(self) -> None:
-        """Have it as it was installed, with nothing on record."""
+        """Return the unit to its state after installation, with an empty log."""
         self.systemctl("stop", "wxgptd.service", "wxgptd.socket")
         self.systemctl("clean", "--what=state", "wxgptd.service")
         self.machine.run("rm", "-rf", "/etc/systemd/system/wxgptd.service.d")
@@ -188,15 +187,15 @@ class Unit:
 
 @pytest.fixture
 def unit(machine):
-    """The unit, installed and not started."""
-    one = Unit(machine)
-    one.reset()
-    return one
+    """The unit, installed but not started."""
+    installed = Unit(machine)
+    installed.reset()
+    return installed
 
 
 @pytest.fixture
 def running(unit):
     """The unit, started."""
-    done = unit.systemctl("start", "wxgptd.socket", "wxgptd.service")
-    assert done.returncode == 0, unit.journal()
+    result = unit.systemctl("start", "wxgptd.socket", "wxgptd.service")
+    assert result.returncode == 0, unit.journal()
     return unit

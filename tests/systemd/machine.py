@@ -1,7 +1,7 @@
-"""A machine with a real systemd of its own: this one's files, changed by nobody.
+"""A machine with its own real systemd and a copy-on-write view of this machine's files.
 
-Booted in a container (systemd-nspawn) on an overlay of `/`: what happens there is gone with it.
-It has no network but its own loopback.
+It boots in a container (systemd-nspawn) on an overlay of `/`, and its changes are discarded with
+it. Its only network is its own loopback.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ BOOT_WITHIN_S = 120.0
 
 
 class CannotBoot(Exception):
-    """there is no systemd to be had here"""
+    """systemd cannot be booted here"""
 
 
 class Machine:
-    """`boot` it, `run` commands in it, `stop` it. `root` is its file system, also while it runs."""
+    """`boot` it, `run` commands in it, `stop` it. `root` is its file system, even while it runs."""
 
     def __init__(self) -> None:
         self._base = Path(tempfile.mkdtemp(prefix="wxgptd-systemd-"))
-        # Of two machines of one name the second does not boot; a name has no underscore.
+        # A second machine with the same name does not boot; a name cannot have underscores.
         self._name = self._base.name.replace("_", "x").strip("-")
         self.root = self._base / "root"
         self._booted: subprocess.Popen[bytes] | None = None
@@ -37,10 +37,10 @@ class Machine:
         self.console = self._base.with_suffix(".console")
 
     def prepare(self) -> None:
-        """Lay out its file system."""
+        """Prepare its file system."""
         missing = [name for name in NEEDED if shutil.which(name) is None]
         if missing or os.geteuid() != 0:
-            raise CannotBoot(f"it takes root and {', '.join(missing or NEEDED)}")
+            raise CannotBoot(f"it needs root and {', '.join(missing or NEEDED)}")
         _run("mount", "-t", "tmpfs", "-o", "size=2g,mode=755", "tmpfs", str(self._base))
         self._mounted = True
         for name in ("root", "upper", "work"):
@@ -49,12 +49,12 @@ class Machine:
         _run("mount", "-t", "overlay", "overlay", "-o", layers, str(self.root))
         etc = self.root / "etc"
         (etc / "machine-id").write_text(f"{os.urandom(16).hex()}\n")
-        for wanted in ("multi-user.target.wants", "timers.target.wants", "sockets.target.wants"):
-            shutil.rmtree(etc / "systemd/system" / wanted, ignore_errors=True)
+        for wants in ("multi-user.target.wants", "timers.target.wants", "sockets.target.wants"):
+            shutil.rmtree(etc / "systemd/system" / wants, ignore_errors=True)
         journal = etc / "systemd/journald.conf.d"
         journal.mkdir(parents=True, exist_ok=True)
         (journal / "all.conf").write_text("[Journal]\nStorage=volatile\nRateLimitBurst=0\n")
-        # Nothing here needs a user's login manager, or a name server that nobody has.
+        # Nothing here needs a login manager, and there is no network for the network services.
         for unit in ("systemd-resolved", "systemd-networkd", "systemd-timesyncd", "systemd-logind"):
             link = etc / "systemd/system" / f"{unit}.service"
             link.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ class Machine:
                 link.symlink_to("/dev/null")
 
     def boot(self) -> None:
-        """Start its systemd, and wait until that has settled."""
+        """Start its systemd and wait until startup has finished."""
         command = [
             "systemd-nspawn", "-q", "-D", str(self.root), "-b", "--console=pipe", "--register=no",
             "--keep-unit", "--private-network", f"--machine={self._name}",
@@ -91,7 +91,7 @@ class Machine:
         )
 
     def run_before_boot(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command on its files, with the network of the machine that this is made on."""
+        """Run a command on its files, with the network of the host."""
         return subprocess.run(
             ["systemd-nspawn", "-q", "-D", str(self.root), "--register=no", "--keep-unit", "--pipe",
              "--resolv-conf=off", f"--machine={self._name}", *(f"-E{name}={value}" for name, value in os.environ.items()
@@ -103,7 +103,7 @@ class Machine:
     def run(
         self, *command: str, timeout_s: float = 60.0, text: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command in it, and return what came of that."""
+        """Run a command in it and return the result."""
         return subprocess.run(
             self.entered(*command), input=text, capture_output=True, encoding="utf-8",
             errors="replace", timeout=timeout_s, check=False,
@@ -117,7 +117,7 @@ class Machine:
         )  # fmt: skip
 
     def entered(self, *command: str) -> Sequence[str]:
-        """Return the command that runs `command` in it."""
+        """Return the command for the host that runs `command` in it."""
         environ = [
             "env",
             "-i",
@@ -127,7 +127,7 @@ class Machine:
         return ["nsenter", "-t", str(self._init), "-a", *environ, *command]
 
     def stop(self) -> None:
-        """Power it off, and leave nothing behind."""
+        """Power it off and delete its files."""
         if self._booted is not None and self._booted.poll() is None:
             if self._init:
                 self.run("systemctl", "--no-block", "poweroff")
@@ -144,13 +144,13 @@ class Machine:
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
-    if done.returncode:
-        raise CannotBoot(f"{command[0]}: {done.stderr.strip()}")
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    if result.returncode:
+        raise CannotBoot(f"{command[0]}: {result.stderr.strip()}")
 
 
 def _into_own_cgroup() -> None:
-    """Leave the cgroup that this process shares with others: systemd wants one for itself."""
+    """Move this process out of its shared cgroup, since systemd needs one of its own."""
     for mount in ("/sys/fs/cgroup/unified", "/sys/fs/cgroup"):
         if Path(mount, "cgroup.procs").exists():
             own = Path(mount, f"wxgptd-tests-{os.getpid()}")
@@ -160,8 +160,8 @@ def _into_own_cgroup() -> None:
 
 
 def _child_of(pid: int) -> int:
-    found = subprocess.run(
+    pgrep = subprocess.run(
         ["pgrep", "-P", str(pid)], capture_output=True, encoding="utf-8", check=False
     )
-    children = found.stdout.split()
+    children = pgrep.stdout.split()
     return int(children[0]) if children else 0

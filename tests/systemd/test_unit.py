@@ -1,4 +1,4 @@
-"""The units as they are shipped, under a real systemd."""
+"""The shipped units, under a real systemd."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("systemd")]
 
 
 def reply_of(asking, within_s: float = 40.0) -> str:
-    said, _ = asking.communicate(timeout=within_s)
-    assert asking.returncode == 0, said
-    return said
+    output, _ = asking.communicate(timeout=within_s)
+    assert asking.returncode == 0, output
+    return output
 
 
-def test_started_means_ready(running):
+def test_a_started_unit_is_ready(running):
     ready = running.machine.run("curl", "-s", "http://127.0.0.1:9005/readyz")
     assert ready.stdout == "ok\n"
     assert running.show("ActiveState") == "active"
     assert "0 sessions" in running.show("StatusText")
 
 
-def test_a_question_goes_to_a_model_over_https(running):
-    """Which a sandbox that forbids memory to be written and executed would break."""
+def test_a_question_reaches_a_model_over_https(running):
+    """A sandbox that forbids memory that is both writable and executable would break this."""
     reply_of(running.ask("/chatgpt"))
     assert "我是演示模型" in reply_of(running.ask("你好"))
 
 
-def test_the_configuration_and_its_secrets_are_roots_alone(running):
+def test_only_root_can_read_the_configuration_and_its_secrets(running):
     owner = running.machine.run("stat", "-c", "%U %a", "/etc/wxgptd/wxgptd.toml").stdout
     assert owner == "root 600\n"
     uid = running.machine.run("stat", "-c", "%u", f"/proc/{running.pid}").stdout.strip()
-    assert int(uid) >= 61_184, "a user that systemd has made up for it"
+    assert int(uid) >= 61_184, "not a dynamic user of systemd"
     environ = running.machine.run("cat", f"/proc/{running.pid}/environ").stdout
     assert "canary" not in environ + running.journal()
 
 
-def test_another_credential_is_one_line_in_the_unit(unit):
+def test_a_credential_needs_one_line_in_the_unit(unit):
     (unit.machine.root / "srv/key").write_text("sk-canary-key\n")
     unit.override("[Service]\nLoadCredential=model-key:/srv/key\n")
     unit.configure(CONFIG.replace('"sk-canary-key"', '"credential:model-key"'))
@@ -49,14 +49,14 @@ def test_another_credential_is_one_line_in_the_unit(unit):
     assert "我是演示模型" in reply_of(unit.ask("你好"))
 
 
-def test_the_answer_to_a_question_arrives_although_the_daemon_was_killed(running):
+def test_an_answer_arrives_even_if_the_daemon_is_killed(running):
     reply_of(running.ask("/chatgpt"))
     asking = running.ask("8 秒的问题")
     time.sleep(3)
-    killed = running.pid
-    running.machine.run("kill", "-9", str(killed))
+    before = running.pid
+    running.machine.run("kill", "-9", str(before))
     assert "我是演示模型" in reply_of(asking)
-    assert running.pid != killed
+    assert running.pid != before
     assert running.show("NRestarts") == "1"
 
 
@@ -83,37 +83,37 @@ print(json.dumps([asked, answered]))
 """
 
 
-def test_no_message_of_a_stream_is_refused_by_a_restart(running):
+def test_a_restart_rejects_no_messages(running):
     (running.machine.root / "srv/poster.py").write_text(POSTER)
     posting = running.machine.start("/usr/bin/python3", "/srv/poster.py", "8")
     time.sleep(1)
     for _ in range(2):
         assert running.systemctl("restart", "wxgptd").returncode == 0
         time.sleep(1)
-    said, _ = posting.communicate(timeout=30)
-    asked, answered = map(int, re.findall(r"\d+", said.splitlines()[-1]))
-    assert answered == asked > 100, said
+    output, _ = posting.communicate(timeout=30)
+    asked, answered = map(int, re.findall(r"\d+", output.splitlines()[-1]))
+    assert answered == asked > 100, output
 
 
-def test_a_reload_takes_up_a_changed_configuration(running):
+def test_a_reload_applies_a_changed_configuration(running):
     before = running.pid
     running.configure(extra='[texts]\nno_session = "没有对话呀"\n')
-    done = running.systemctl("reload", "wxgptd")
-    assert done.returncode == 0, running.journal()
+    result = running.systemctl("reload", "wxgptd")
+    assert result.returncode == 0, running.journal()
     assert "没有对话呀" in reply_of(running.ask("/stop"))
     assert running.pid == before
     assert "reloaded: texts.no_session" in running.journal()
 
 
-def test_the_process_s_own_metrics_are_there_in_the_sandbox(running):
-    said = running.machine.run(
+def test_process_metrics_are_available_in_the_sandbox(running):
+    metrics = running.machine.run(
         "curl", "-s", "--unix-socket", "/var/lib/wxgptd/admin.sock", "http://wxgptd/metrics"
     ).stdout
     for name in ("process_start_time_seconds", "process_resident_memory_bytes", "process_open_fds"):
-        assert f"\n{name} " in said
+        assert f"\n{name} " in metrics
 
 
-def test_a_hangup_does_not_bring_back_what_was_configured_at_the_start(running):
+def test_sighup_does_not_restore_the_startup_configuration(running):
     running.configure(extra='[texts]\nno_session = "没有对话呀"\n')
     assert running.systemctl("reload", "wxgptd").returncode == 0, running.journal()
     running.machine.run("kill", "-HUP", str(running.pid))
@@ -122,7 +122,7 @@ def test_a_hangup_does_not_bring_back_what_was_configured_at_the_start(running):
     assert "systemctl reload" in running.journal()
 
 
-def test_a_reload_of_a_wrong_configuration_fails_and_changes_nothing(running):
+def test_a_reload_of_an_invalid_configuration_fails_and_changes_nothing(running):
     running.configure(extra='[session]\nttl = "soon"\n')
     assert running.systemctl("reload", "wxgptd").returncode != 0
     assert "session.ttl: must be a time" in running.journal()
@@ -131,28 +131,30 @@ def test_a_reload_of_a_wrong_configuration_fails_and_changes_nothing(running):
     assert "我是 AI 助手" in reply_of(running.ask("/chatgpt"))
 
 
-def test_what_is_said_has_its_priority_in_the_journal_and_no_time_of_its_own(running):
+def test_journal_entries_have_a_priority_and_no_timestamp(running):
     running.machine.run(
         "curl", "-s", "http://127.0.0.1:9005/wx/main?signature=x&timestamp=1&nonce=1"
     )
-    said = {one["MESSAGE"]: one["PRIORITY"] for one in running.entries() if "_COMM" in one}
-    (refused,) = [text for text in said if text.startswith("main: refused a request")]
-    assert said[refused] == "4"
-    assert said["ready, listening on 127.0.0.1:9005"] == "6"
+    priorities = {
+        entry["MESSAGE"]: entry["PRIORITY"] for entry in running.entries() if "_COMM" in entry
+    }
+    (refused,) = [text for text in priorities if text.startswith("main: refused a request")]
+    assert priorities[refused] == "4"
+    assert priorities["ready, listening on 127.0.0.1:9005"] == "6"
 
 
-def test_a_wrong_configuration_is_not_started_again_and_again(unit):
+def test_an_invalid_configuration_causes_no_restart_loop(unit):
     unit.configure(extra='[session]\nttl = "soon"\n')
     assert unit.systemctl("start", "wxgptd").returncode != 0
     time.sleep(2.5)
     assert unit.show("ExecMainStatus") == "4"
-    (why,) = [one for one in unit.entries() if "session.ttl" in one["MESSAGE"]]
-    assert why["PRIORITY"] == "3", "where people are sent to look"
+    (error,) = [entry for entry in unit.entries() if "session.ttl" in entry["MESSAGE"]]
+    assert error["PRIORITY"] == "3", "operators are told to look for errors"
     assert unit.show("ActiveState") == "failed"
     assert unit.show("NRestarts") == "0"
 
 
-def test_a_log_that_cannot_be_written_any_more_is_recovered_by_a_restart(unit):
+def test_a_restart_recovers_a_log_that_became_unwritable(unit):
     unit.override("[Service]\nLimitFSIZE=2000\n")
     assert unit.systemctl("start", "wxgptd").returncode == 0
     for _ in range(20):
@@ -164,13 +166,13 @@ def test_a_log_that_cannot_be_written_any_more_is_recovered_by_a_restart(unit):
     unit.wait_for("ActiveState", "active")
 
 
-def test_a_daemon_that_does_nothing_any_more_is_killed_by_the_watchdog(unit):
+def test_the_watchdog_kills_a_hung_daemon(unit):
     unit.override("[Service]\nWatchdogSec=3\n")
     unit.systemctl("start", "wxgptd")
     before = unit.pid
-    assert before, unit.journal()  # 0 would stop this process and its family
+    assert before, unit.journal()  # 0 would stop our own process group
     time.sleep(4)
-    assert unit.pid == before, "fed"
+    assert unit.pid == before, "the watchdog was not fed"
     unit.machine.run("kill", "-STOP", str(before))
     deadline = time.monotonic() + 20
     while unit.pid in (0, before):
@@ -180,7 +182,7 @@ def test_a_daemon_that_does_nothing_any_more_is_killed_by_the_watchdog(unit):
     unit.wait_for("ActiveState", "active")
 
 
-def test_the_sandbox_is_tight(unit):
+def test_the_units_pass_systemd_analyze(unit):
     verified = unit.machine.run(
         "systemd-analyze", "verify", "--man=no",
         "/etc/systemd/system/wxgptd.service", "/etc/systemd/system/wxgptd.socket",
@@ -191,15 +193,15 @@ def test_the_sandbox_is_tight(unit):
     assert exposed.returncode == 0, exposed.stdout
 
 
-def test_the_operators_commands_work_beside_it(running):
+def test_wxgpt_commands_work_while_the_unit_runs(running):
     reply_of(running.ask("/chatgpt"))
     assert running.wxgpt("status").returncode == 0
     assert "opened" in running.wxgpt("tail").stdout
     assert running.wxgpt("log", "verify").returncode == 0
 
 
-def test_from_nothing_to_an_answer_by_what_init_says(unit):
-    """What the README has an operator type, but for the web server and WeChat itself."""
+def test_init_leads_from_a_bare_machine_to_an_answer(unit):
+    """The commands in the README, except those for the web server and WeChat itself."""
     machine = unit.machine
     machine.run(
         "rm",
@@ -208,23 +210,23 @@ def test_from_nothing_to_an_answer_by_what_init_says(unit):
         *(f"/etc/systemd/system/wxgptd.{kind}" for kind in ("service", "socket")),
     )
     machine.run("tee", "/srv/key", text="sk-canary-key\n")
-    done = unit.wxgpt(
+    result = unit.wxgpt(
         "init", *["--provider", "other", "--base-url", "https://model.test:9443/v1", "--model", "demo", "--api-key-file", "/srv/key", "--domain", "chat.example.org", "--app-id", "wx0123456789", "--web", "none"]
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     unit.systemctl("daemon-reload")
     started = unit.systemctl("enable", "--now", "wxgptd.socket", "wxgptd.service")
     assert started.returncode == 0, unit.journal()
     reply_of(unit.ask("/chatgpt"))
     assert "我是演示模型" in reply_of(unit.ask("你好"))
-    looked = unit.wxgpt("doctor")
+    doctor = unit.wxgpt("doctor")
     for line in ("✔ configuration", "✔ permissions", "✔ state directory", "✔ unit", "✔ daemon",
                  "✔ log", "✔ port", "✔ assistant chatgpt"):  # fmt: skip
-        assert line in looked.stdout, looked.stdout
-    assert "✘ public address" in looked.stdout, "there is no network in here"
+        assert line in doctor.stdout, doctor.stdout
+    assert "✘ public address" in doctor.stdout, "there is no network in here"
 
 
-def test_root_may_put_the_state_in_order_and_the_daemon_can_use_it(running):
+def test_the_daemon_can_use_a_state_directory_restored_by_root(running):
     reply_of(running.ask("/chatgpt"))
     assert running.wxgpt("backup", "/srv/backup.tar.gz").returncode == 0
     running.systemctl("stop", "wxgptd.socket", "wxgptd.service")
