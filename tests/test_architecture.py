@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import get_args
 import pytest
 
 from wxgptd.domain.model.events import Event
+from wxgptd.service.state.projections import Projection
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("wxgptd/**/*.py"), *ROOT.glob("cli/**/*.py")])
@@ -157,3 +159,17 @@ def test_a_new_kind_of_event_is_named_in_four_modules():
         "wxgptd/domain/evolve.py",  # what it does to the state, and its session
         "cli/wxgpt/log/rendering.py",  # its line
     }
+
+
+def test_a_projection_that_replays_events_keeps_its_state_in_snapshots():
+    """Events before the newest snapshot are not replayed: what they did has to be in it."""
+    modules = sorted((ROOT / "wxgptd" / "service").rglob("*.py"))
+    for module in modules:
+        name = ".".join(module.relative_to(ROOT).with_suffix("").parts)
+        if "(Projection)" in module.read_text("utf-8"):
+            importlib.import_module(name)
+    kinds = Projection.__subclasses__()
+    assert len(kinds) >= 8
+    for kind in kinds:
+        restored = {"on_link", "on_user"} & set(vars(kind))
+        assert "replays" not in vars(kind) or kind.name or restored, kind

@@ -80,3 +80,16 @@ def test_what_was_counted_is_recorded_at_a_stop():
         story.say("二")
     story.service.end()
     assert counts(story) == [1, 5]
+
+
+def test_counts_survive_a_restart_from_a_snapshot():
+    story = Story(answer_at(0.1, "好。"), configuration(log=cfg.Log(snapshot_every=5)))
+    assert story.say("在吗") is None
+    story.advance(2)
+    story.open()
+    while not story.store.snapshots:
+        story.send("问题")
+        story.advance(2)
+    story.crash()
+    story.start()
+    assert status(story) == {"main": {"today": 1, "yesterday": 0}}
