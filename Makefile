@@ -1,15 +1,15 @@
-# Every target sets up what it needs, in .venv, from pyproject.toml.
+# Every target first sets up .venv from pyproject.toml, if needed.
 
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST ?=
 
-# Most tests of real processes wait for a clock, so twice as many workers as cores keep the cores busy.
+# Most tests with real processes wait on a clock, so twice as many workers as cores keep the cores busy.
 CORES := $(shell nproc 2>/dev/null || echo 2)
 WORKERS ?= $(shell echo $$((2 * $(CORES))))
 DISTRIBUTED := --dist loadgroup --no-loadscope-reorder
 
-# What is too slow for `make test`, one target each; `make nightly` runs them all.
+# Targets that are too slow for `make test`; `make nightly` runs them all.
 NIGHTLY := torture siege test-peers bench
 
 .DEFAULT_GOAL := help
@@ -28,7 +28,7 @@ check: .venv/ready           ## while you write: style, types and every test tha
 fast: .venv/ready            ## only the tests of make check
 	$(BIN)/python -m pytest -q -n $(CORES) $(DISTRIBUTED) -m "not processes" $(PYTEST)
 
-# With CI set, what the tests reach is measured too; that takes half as long again.
+# With CI set, coverage is measured too, which takes half as long again.
 test: lint                   ## before you push: everything that runs offline, real processes included
 ifdef CI
 	$(BIN)/coverage erase

@@ -1,12 +1,12 @@
-"""Thousands of questions held at once: is each answered, how late, and at what memory?
+"""Thousands of questions held at once: is each answered, how late, and at what cost in memory?
 
     python bench/hold.py [--questions 5000] [--model-seconds 6] [--within 5]
 
-The real daemon; a model server that takes six seconds for each answer; and as many users as
-there are questions, who ask within five seconds, so that all are held at once. Each plays WeChat
-with its real patience: a new connection for each attempt, five seconds, then the next attempt.
-The delay of a reply is the time from the moment the model sent its answer to the moment the reply
-was there; the model's server and WeChat are processes of their own, on the same machine.
+This runs the real daemon, a model server that takes six seconds for each answer, and one user per
+question. The users ask within five seconds, so that all questions are held at once. Each user
+behaves like WeChat, with its real timeouts: a new connection for each attempt, five seconds, then
+the next attempt. The delay of a reply runs from the moment the model sent its answer until the
+reply arrived. The model server and WeChat are separate processes on the same machine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ANSWER = "天空是蓝色的，因为空气把蓝光散射得更多。"
 
 
 async def model(port: int, at_s: float, told: Connection) -> None:
-    """Answer every question `at_s` after it came, and note when."""
+    """Answer every question `at_s` seconds after it arrived, and record when."""
     sent: list[tuple[int, float]] = []
     chunk = {"choices": [{"index": 0, "delta": {"content": ANSWER}, "finish_reason": None}]}
     end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
@@ -49,7 +49,7 @@ async def model(port: int, at_s: float, told: Connection) -> None:
 
     server = await asyncio.start_server(serve, "127.0.0.1", port, backlog=10_000)
     told.send("listening")
-    while not told.poll():  # noqa: ASYNC110 (it is told by another process)
+    while not told.poll():  # noqa: ASYNC110 (another process ends it)
         await asyncio.sleep(0.1)
     told.recv()
     told.send(sent)
@@ -72,7 +72,7 @@ class Outcome:
 
 
 async def exchange(port: int, head: bytes, body: bytes) -> bytes:
-    """Make one attempt on a connection of its own."""
+    """Make one attempt on a new connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(head + body)
@@ -98,7 +98,7 @@ async def ask(port: int, user: str, number: int, outcome: Outcome) -> None:
 
 
 async def users(port: int, count: int, within_s: float, *, opening: bool) -> list[Outcome]:
-    """Have `count` users open a session, or ask, evenly spread over `within_s`."""
+    """Let `count` users open a session, or ask, evenly spread over `within_s` seconds."""
     outcomes = [Outcome() for _ in range(count)]
 
     async def one(number: int) -> None:
@@ -114,7 +114,7 @@ async def users(port: int, count: int, within_s: float, *, opening: bool) -> lis
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--questions", type=int, default=5_000)
     parser.add_argument("--model-seconds", type=float, default=6.0)
@@ -132,7 +132,7 @@ def main() -> None:
         model=f"http://127.0.0.1:{model_port}/v1",
         extra="[window]\ndeliberate_timeouts_per_5min = 1000000\n",
     ) as daemon:
-        opening_s = options.questions / 400  # gently: this is not what is measured
+        opening_s = options.questions / 400  # slowly: opening sessions is not measured
         asyncio.run(users(daemon.port, options.questions, opening_s, opening=True))
         before = daemon.rss_bytes()
         peak = before

@@ -1,15 +1,15 @@
-"""What durability costs: append from many writers at once, beside the bare disk and SQLite.
+"""The cost of durability: many writers appending at once, compared with the bare disk and SQLite.
 
     python bench/log.py [--writers 64] [--appends 40000] [--rounds 3] [--directory DIR]
 
-Every writer appends one event and waits until it is durable before it appends the next. Four ways
-in turn, in one process, on one disk (that of `--directory`, by default the current one: a
-temporary directory is often memory):
+Every writer appends one event and waits until it is durable before it appends the next. Four
+methods take turns, in one process and on one disk (that of `--directory`, by default the current
+directory, because temporary directories are often in memory):
 
 - wxgptd: the event log as the daemon uses it, in a reactor;
-- the bare disk: the very frames that run wrote, each with one write and one fdatasync;
-- SQLite, one transaction a commit group: the same groups, in WAL mode with synchronous=FULL;
-- SQLite, one transaction an append: what as many writers do who know nothing of each other.
+- the bare disk: the same frames as in that run, each with one write and one fdatasync;
+- SQLite, one transaction per commit group: the same groups, in WAL mode with synchronous=FULL;
+- SQLite, one transaction per append: as many writers without group commit.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from wxgptd.eventlog.store import Alarms, LogStore, Turns
 
 
 def question() -> QuestionAsked:
-    """Return a typical event: a question of some twenty characters."""
+    """Return a typical event: a question of about twenty characters."""
     return next(event for event in replay.conversation(1) if isinstance(event, QuestionAsked))
 
 
@@ -64,7 +64,7 @@ async def append(reactor: Any, state_dir: Path, writers: int, appends: int) -> f
 
 
 def groups(directory: Path) -> list[list[bytes]]:
-    """Return what each commit of a log made durable: packed entries."""
+    """Return the packed entries of each commit in a log."""
     found = []
     for path in segments.list_segments(directory):
         with reader.mapped(path) as data:
@@ -78,7 +78,7 @@ def groups(directory: Path) -> list[list[bytes]]:
 
 
 def frames(committed: list[list[bytes]]) -> list[bytes]:
-    """Return the frames of what was committed together."""
+    """Return the frames of these commit groups."""
     made, seq = [], 1
     for packed in committed:
         made.append(framing.pack_frame(7, seq, len(packed), codec.join(len(packed), packed)))
@@ -87,7 +87,7 @@ def frames(committed: list[list[bytes]]) -> list[bytes]:
 
 
 def bare(path: Path, packed: list[bytes]) -> float:
-    """Write each of `packed` and sync it; return how many seconds it took."""
+    """Write and sync each frame of `packed`; return how many seconds it took."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     began = time.perf_counter()
     for frame in packed:
@@ -115,7 +115,7 @@ def sqlite(path: Path, transactions: list[list[bytes]]) -> float:
 
 
 class Round(NamedTuple):
-    """One run of every way."""
+    """One run of every method."""
 
     seconds_per_event: dict[str, float]
     commits: int
@@ -123,7 +123,7 @@ class Round(NamedTuple):
 
 
 async def run_all(reactor: Any, place: Path, writers: int, appends: int) -> Round:
-    """Run every way once, in `place`."""
+    """Run every method once, in `place`."""
     took = await append(reactor, place / "state", writers, appends)
     committed = groups(segments.log_directory(place / "state"))
     packed = frames(committed)
@@ -141,7 +141,7 @@ async def run_all(reactor: Any, place: Path, writers: int, appends: int) -> Roun
 
 
 async def measure(reactor: Any, options: argparse.Namespace) -> None:
-    """Run every way `--rounds` times, in turn, and print the medians."""
+    """Run every method `--rounds` times, in turn, and print the medians."""
     appends = options.appends // options.writers * options.writers
     rounds = []
     for _ in range(options.rounds):
@@ -164,7 +164,7 @@ async def measure(reactor: Any, options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Measure."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--writers", type=int, default=64)
     parser.add_argument("--appends", type=int, default=40_000)

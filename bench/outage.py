@@ -1,14 +1,15 @@
-"""Who is left with nothing when the daemon is killed and comes back some seconds later?
+"""How many users get no reply when the daemon is killed and restarted seconds later?
 
     python bench/outage.py [--seconds 1 3 5 8] [--rate 5]
 
-`--rate` questions arrive per second, each from a different user. In the middle the daemon is killed,
-and started again after so many seconds. WeChat is played with its real patience: three attempts of
-five seconds, a new connection each. While the daemon is away, connections are refused, or they wait in
-the queue of a socket that systemd would hold. Answers take 6 s at the median and 40 s at most.
+`--rate` questions arrive per second, each from a different user. Halfway through, the daemon is
+killed, and restarted after `--seconds`. The users behave like WeChat, with its real timeouts: three
+attempts of five seconds, each on a new connection. While the daemon is down, connections are
+refused, or wait in the queue of a socket that systemd would hold open. Answers take 6 s at the
+median and 40 s at most.
 
-A question whose last attempt falls entirely within the outage cannot be saved; those are counted
-separately ("beyond"). The exit status is 1 if anybody else got nothing.
+A question whose last attempt falls entirely within the outage cannot be saved; these are counted
+separately ("beyond"). The exit status is 1 if any other question got no reply.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ async def outage(
     *,
     queued: bool,
 ) -> Counter[str]:
-    """Kill the daemon in the middle of it; return what became of the questions."""
+    """Kill the daemon while questions arrive; return how many had each outcome."""
     await users.open()
 
     async def ask(user: int) -> load.Outcome:
@@ -63,7 +64,7 @@ async def outage(
 def measure(
     url: str, asked: int, asking_s: float, away_s: float, *, queued: bool
 ) -> tuple[str, int]:
-    """Return what became of the questions of one outage, as a line, and how many got nothing."""
+    """Return the outcomes of one outage as a row of the table, and how many got no reply."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=1_024) if queued else None
     with support.Daemon(
         model=url, extra="[window]\ndeliberate_timeouts_per_5min = 1000000\n", listening=listening
@@ -81,7 +82,7 @@ def measure(
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seconds", type=float, nargs="+", default=[1.0, 3.0, 5.0, 8.0])
     parser.add_argument("--rate", type=float, default=5.0)

@@ -1,11 +1,11 @@
-"""CPU for each chunk of a streamed answer, beside a bare Agent and the official openai client.
+"""CPU per chunk of a streamed answer, compared with a bare Agent and the official openai client.
 
     python bench/stream.py [--answers 200] [--chunks 50] [--rounds 5]
 
 A server in a process of its own streams `answers` answers at once, `chunks` chunks each, a chunk
-every 20 ms as a model does. Each client reads them all in a process of its own, in turn, round by
-round; CPU is that of the client's process alone. The bare Agent only counts bytes. The openai
-client is measured where it is installed (`pip install openai`).
+every 20 ms, as a model does. The clients take turns, round by round, and each reads every answer in
+a process of its own; only the CPU time of that process counts. The bare Agent only counts bytes.
+The openai client is measured if it is installed (`pip install openai`).
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ asyncio.run(main())
 
 
 def events(chunks: int) -> list[bytes]:
-    """Return what the server sends, event by event, as OpenAI does."""
+    """Return the events that the server sends for an answer, as OpenAI does."""
     head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     made = [
         {**head, "choices": [{"index": 0, "delta": {"content": "天空"}, "finish_reason": None}]}
@@ -100,7 +100,7 @@ def events(chunks: int) -> list[bytes]:
 
 
 async def serve(port: int, chunks: int, told: Connection) -> None:
-    """Stream an answer to whoever asks."""
+    """Stream an answer to every client that asks."""
     pieces = events(chunks)
     head = (
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
@@ -146,7 +146,7 @@ def measure(script: str, url: str, answers: int) -> float | None:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--answers", type=int, default=200)
     parser.add_argument("--chunks", type=int, default=50)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the daemon as a process, and WeChat's messages as bytes."""
+"""Shared by the benchmarks: the daemon as a process, and WeChat's messages as bytes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Daemon:
         self.start()
 
     def start(self) -> None:
-        """Start it, with the socket that was passed to it, as systemd does."""
+        """Start the daemon; pass it the listening socket, if there is one, as systemd does."""
         command = [sys.executable, "-m", "wxgptd", "--config", str(self._config)]
         with self.log.open("ab") as log:
             if self._listening is None:
@@ -80,17 +80,17 @@ class Daemon:
             )
 
     def kill(self) -> None:
-        """End it without a word."""
+        """Kill the daemon without warning."""
         self._process.kill()
         self._process.wait()
 
     @property
     def pid(self) -> int:
-        """The daemon's process."""
+        """The daemon's process id."""
         return self._process.pid
 
     def rss_bytes(self) -> int:
-        """Return how much memory the daemon has."""
+        """Return the daemon's resident memory, in bytes."""
         return rss_bytes(self.pid)
 
     def __enter__(self) -> Daemon:
@@ -112,7 +112,7 @@ class Daemon:
 
 
 def wait_for(port: int, path: str) -> None:
-    """Wait until the server at `port` answers, at most 60 s."""
+    """Wait until the server on `port` answers, at most 60 s."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
@@ -124,7 +124,7 @@ def wait_for(port: int, path: str) -> None:
 
 
 def free_port() -> int:
-    """Return a port that nobody uses just now."""
+    """Return a port that is free right now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -132,13 +132,13 @@ def free_port() -> int:
 
 
 def raise_file_limit() -> None:
-    """Allow as many open files as the machine does."""
+    """Raise the limit on open files to its hard limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def text_xml(user: str, number: int, text: str, sent_at: int) -> str:
-    """Return a text message as WeChat's documents show it."""
+    """Return a text message as WeChat's documentation shows it."""
     return (
         "<xml><ToUserName><![CDATA[gh_bench]]></ToUserName>"
         f"<FromUserName><![CDATA[{user}]]></FromUserName><CreateTime>{sent_at}</CreateTime>"
@@ -158,7 +158,7 @@ def text_request(
     key: crypto.Key | None = None,
     sent_at: int = 1_700_000_000,
 ) -> tuple[bytes, bytes]:
-    """Return head and body of a signed request; its nonce is the message's number."""
+    """Return the head and body of a signed request; its nonce is the message's number."""
     timestamp, nonce = "1700000000", str(number)
     body = text_xml(user, number, text, sent_at)
     query = (
@@ -180,7 +180,7 @@ def text_request(
 
 
 def rss_bytes(pid: int) -> int:
-    """Return how much memory a process has."""
+    """Return the resident memory of a process, in bytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
@@ -188,7 +188,7 @@ def rss_bytes(pid: int) -> int:
 
 
 def wait_for_port(port: int) -> None:
-    """Wait until somebody listens at `port`, at most 60 s."""
+    """Wait until a process listens on `port`, at most 60 s."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
@@ -200,7 +200,7 @@ def wait_for_port(port: int) -> None:
 
 
 def cpu_ns(pid: int) -> int:
-    """Return the CPU time of all threads of a process, as the scheduler has it."""
+    """Return the CPU time of all threads of a process, in nanoseconds, as the scheduler counts it."""
     total = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         try:
@@ -211,7 +211,7 @@ def cpu_ns(pid: int) -> int:
 
 
 def others() -> str | None:
-    """Return the Python that has WeRoBot and Flask, or None where they cannot be had."""
+    """Return a Python with WeRoBot and Flask, or None if they cannot be installed."""
     python = OTHERS / "bin" / "python"
     if not (OTHERS / "ready").exists():
         venv.create(OTHERS, with_pip=True, clear=True)

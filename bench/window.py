@@ -1,17 +1,17 @@
-"""How many whole answers does each timeout budget give, for each suspension threshold?
+"""How many complete answers does each timeout budget give, for each suspension threshold?
 
     python bench/window.py [--hours 2]
 
-A simulation on a virtual clock: questions come at random, answers take as long as they take
-(log-normal, none beyond 40 s). WeChat makes its three attempts, and suspends an account for a
-minute when it has timed out more often in five minutes than an unknown threshold; what is
-sent to the account meanwhile, retries included, is lost. The daemon's part is its own code
-(`wxgptd.service.state.timeouts`): with budgets that are fixed, and with the one that finds its own size.
+This is a simulation on a virtual clock. Questions arrive at random, and answer times are log-normal,
+none beyond 40 s. WeChat makes its three attempts, and suspends an account for a minute when it times
+out more often in five minutes than an unknown threshold. Messages sent to the account during that
+minute, retries included, are lost. The daemon's part is its own code
+(`wxgptd.service.state.timeouts`), with several fixed budgets and with the automatic one.
 
-Each cell is what the last hour was like: whole answers in percent of all questions, suspensions
-in an hour, questions lost in percent. The last column compares the budget that finds its own size
-with the best of the fixed ones that were suspended once in that hour at most. The exit status is 1 if
-it is more than 5 points behind one of those, or was suspended more than once.
+Each cell describes the last hour: complete answers in percent of all questions, suspensions, and
+lost questions in percent. The last column compares the automatic budget with the best fixed budget
+that was suspended at most once in that hour. The exit status is 1 if the automatic budget is more
+than 5 points worse, or was suspended more than once.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ MEDIANS_S = (6.0, 12.0, 20.0)
 
 
 class Case(NamedTuple):
-    """What is simulated: questions in five minutes, and how long answers take at the median."""
+    """A simulation: `rate` questions in five minutes, and a median time for answers."""
 
     budget: str
     threshold: str
@@ -60,7 +60,7 @@ class Case(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The last hour: parts of the questions in percent, and suspensions."""
+    """The last hour: shares of the questions in percent, and the number of suspensions."""
 
     whole: float
     lost: float
@@ -69,7 +69,7 @@ class Result(NamedTuple):
 
 @dataclass
 class WeChat:
-    """The account's timeouts in WeChat's eyes."""
+    """The account's timeouts as WeChat counts them."""
 
     threshold: int
     timeouts: deque[float] = field(default_factory=deque)
@@ -77,7 +77,7 @@ class WeChat:
     suspensions: list[float] = field(default_factory=list)
 
     def timed_out(self, now: float) -> None:
-        """Count one more; suspend the account where that is too many."""
+        """Count a timeout; suspend the account if there are too many."""
         while self.timeouts and self.timeouts[0] <= now - PERIOD_S:
             self.timeouts.popleft()
         self.timeouts.append(now)
@@ -88,7 +88,7 @@ class WeChat:
 
 
 class Attempt(NamedTuple):
-    """An attempt to deliver a question, which is answered at `ready_at`."""
+    """An attempt to deliver a question whose answer is complete at `ready_at`."""
 
     question: int
     number: int
@@ -97,8 +97,8 @@ class Attempt(NamedTuple):
 
 
 def simulate(case: Case) -> Result:
-    """Return what the last of `case.hours` was like."""
-    # One seed for a load: each budget meets the same questions.
+    """Simulate `case.hours` hours, and return the result of the last one."""
+    # One seed per load, so that each budget gets the same questions.
     dice = random.Random(f"{case.rate} {case.median_s}")
     sigma = math.log(TAIL_S / case.median_s) / 2.33
     wechat = WeChat(THRESHOLDS[case.threshold])
@@ -106,7 +106,7 @@ def simulate(case: Case) -> Result:
     end, measured_from = case.hours * HOUR_S, (case.hours - 1) * HOUR_S
     counts = {"whole": 0, "partial": 0, "lost": 0}
     order = itertools.count()
-    # What happens: at, in which order, at the end or the beginning of a wait, of which attempt.
+    # A heap of what comes next: when, a tie-breaker, what happens, and to which attempt.
     due: list[tuple[float, int, str, Attempt]] = []
 
     def push(at: float, what: str, attempt: Attempt) -> None:
@@ -156,7 +156,7 @@ def simulate(case: Case) -> Result:
 
 
 def main() -> None:
-    """Simulate, and print."""
+    """Simulate and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--hours", type=float, default=2.0)
     parser.add_argument("--rates", type=int, nargs="+", default=RATES)

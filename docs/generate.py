@@ -1,10 +1,10 @@
-"""Write what is made of the code: the configuration reference and the manual pages.
+"""Generate the configuration reference and the manual pages.
 
     python docs/generate.py            (or: make docs)
 
-The reference is made of the tables in `wxgptd.config` (keys, kinds, defaults) and of what is said
-about each key in `etc/wxgptd.toml`; the manual pages are made of the commands. A test compares
-what is here with what this would write.
+The reference comes from the tables in `wxgptd.config` (keys, kinds, defaults) and from the comment
+on each key in `etc/wxgptd.toml`; the manual pages come from the commands. A test checks that the
+generated files are up to date.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EXAMPLE = (ROOT / "etc" / "wxgptd.toml").read_text("utf-8")
 
 
 class Language(NamedTuple):
-    """What the reference is written in."""
+    """A language of the reference: its path and its fixed texts."""
 
     path: str
     title: str
@@ -134,11 +134,11 @@ TABLES = (
 RULES = (("rule", "[[rule]]", config.Rule), ("rule", "reply", config.RuleReply))
 
 
-# What the example says about each key.
+# The comments in the example.
 
 
 def said() -> dict[str, tuple[str, str]]:
-    """Return what is said about each `table.key` in the example, in Chinese and in English."""
+    """Return the comment on each `table.key` in the example, in Chinese and in English."""
     found: dict[str, tuple[str, str]] = {}
     table, last_key, comments = "", "", list[str]()
     for line in EXAMPLE.splitlines():
@@ -158,7 +158,7 @@ def said() -> dict[str, tuple[str, str]]:
 
 
 def halves(comments: list[str]) -> tuple[str, str]:
-    """Return the Chinese lines of a comment, joined, and the English ones."""
+    """Return the Chinese lines of a comment and the English lines, each joined."""
     chinese, english = list[str](), list[str]()
     for line in comments:
         if " · " in line:
@@ -175,7 +175,7 @@ def halves(comments: list[str]) -> tuple[str, str]:
 
 
 def kind_of(hint: Any) -> str:
-    """Return the name of a field's kind, as `Language.kinds` has it."""
+    """Return the name of a field's kind: a key of `Language.kinds`."""
     if hint == AutoOrNumber:
         return "AutoOrNumber"
     arguments = [one for one in get_args(hint) if one is not NoneType]
@@ -187,7 +187,7 @@ def kind_of(hint: Any) -> str:
 
 
 def default_of(field: attrs.Attribute[Any], key: str) -> str:
-    """Return a field's default as it is written."""
+    """Return a field's default as the example writes it."""
     match = re.search(rf"(?m)^{key_of(field.name)} = (\[$(?:\n .*)*\n\]|.+)$", section(key))
     written = re.sub(r"\s+", " ", match.group(1)) if match else ""
     written = written.replace("[ ", "[").replace(", ]", "]")
@@ -197,7 +197,7 @@ def default_of(field: attrs.Attribute[Any], key: str) -> str:
 
 
 def section(table: str) -> str:
-    """Return the part of the example that is about a table."""
+    """Return the section of the example for a table."""
     found = re.search(rf"(?ms)^\[{table}[\].](.*?)(?=^\[|\Z)", EXAMPLE)
     return found.group(1) if found else ""
 
@@ -231,7 +231,7 @@ def reference(language: Language) -> str:
 
 
 def manual() -> Iterator[tuple[str, str]]:
-    """Yield each page of the manual: its path below `docs/man`, and its text."""
+    """Yield each page of the manual: its path below `docs/man` and its text."""
     root = click.Context(cli, info_name="wxgpt")
     yield "man1/wxgpt.1", page(root, [(name, about) for name, about in COMMANDS.items()])
     for name in COMMANDS:
@@ -241,7 +241,7 @@ def manual() -> Iterator[tuple[str, str]]:
 
 
 def pages(command: click.Command, parent: click.Context, name: str) -> Iterator[tuple[str, str]]:
-    """Yield the page of a command, and those of what is below it."""
+    """Yield the page of a command and those of its subcommands."""
     context = click.Context(command, info_name=name, parent=parent)
     inner = command.commands if isinstance(command, click.Group) else {}
     listed = [(one, each.get_short_help_str(80)) for one, each in inner.items()]
@@ -272,7 +272,7 @@ def page(context: click.Context, commands: list[tuple[str, str]]) -> str:
 
 
 def everything() -> Iterator[tuple[Path, str]]:
-    """Yield all that is made: its path and its text."""
+    """Yield each generated file: its path and its text."""
     for language in (ENGLISH, CHINESE):
         yield ROOT / language.path, reference(language)
     for path, text in manual():
@@ -280,7 +280,7 @@ def everything() -> Iterator[tuple[Path, str]]:
 
 
 def check() -> Iterator[str]:
-    """Yield what is not as it would be made."""
+    """Yield a message for each file that is out of date."""
     made = dict(everything())
     for path, text in made.items():
         if not path.exists() or path.read_text("utf-8") != text:
@@ -291,7 +291,7 @@ def check() -> Iterator[str]:
 
 
 def main() -> None:
-    """Write everything, or with `--check` only say what would change."""
+    """Write every file, or with `--check` only report which ones are out of date."""
     if sys.argv[1:] == ["--check"]:
         sys.exit("\n".join(check()) or 0)
     for path, text in everything():

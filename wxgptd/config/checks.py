@@ -1,4 +1,4 @@
-"""What is wrong with a configuration that can be read, and what is hardly meant."""
+"""Mistakes in a configuration that parses, and settings that are probably unintended."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _A_KEY = base64.b64encode(bytes(32)).decode()
 
 
 def _said(secret: Secret, otherwise: str = "") -> str:
-    """Return what `secret` says; `otherwise`, where only the daemon itself is given it."""
+    """Return the value of `secret`, or `otherwise` if only the daemon has it."""
     return otherwise if isinstance(secret, Elsewhere) else secret.reveal()
 
 
 def mistakes(config: Config) -> Iterator[str]:
-    """Yield what is wrong, each with its key."""
+    """Yield every mistake, each with its key."""
     yield from _check_server(config.server)
     yield from _check_log(config)
     if not config.account:
@@ -337,7 +337,7 @@ def _check_numbers(config: Config) -> Iterator[str]:
 
 
 def doubts(config: Config) -> Iterator[str]:
-    """Yield what is allowed, but hardly meant."""
+    """Yield settings that are valid but probably unintended, each with its key."""
     host = urlsplit(config.server.public_url).hostname or ""
     if host in ("localhost", "::1") or host.startswith("127."):
         yield f"server.public_url: no phone can open {config.server.public_url}"

@@ -1,4 +1,4 @@
-"""`[[rule]]` tables made into rules, and what is wrong with those that cannot be."""
+"""Compile `[[rule]]` tables into rules, and find the mistakes in them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REPLIES = ("text", "image", "voice", "video", "music", "news")
 
 
 def compiled(config: Config, account: str) -> tuple[rules.Rule, ...]:
-    """Return the rules for the messages of `account`. The configuration has been checked."""
+    """Return the rules for messages to `account`, from a configuration without mistakes."""
     return tuple(
         rules.Rule(
             number=number,
@@ -59,7 +59,7 @@ def _matcher(rule: Rule) -> rules.Matcher:
             return rules.kind(about)
         case "event":
             name, _, key = about.partition(":")
-            # WeChat's own name for the scene of a new follower has this before it.
+            # WeChat adds this prefix to the scene of a QR code when a new follower scans it.
             return rules.event(name, key.removeprefix("qrscene_"))
         case _:
             return rules.anything
@@ -70,9 +70,9 @@ def _pattern(pattern: str) -> rules.Pattern:
     """Compile `pattern` with RE2, which searches in linear time whatever the pattern.
 
     Raises:
-        ValueError: RE2 does not take it.
+        ValueError: RE2 rejects it.
     """
-    import re2  # noqa: PLC0415 (only where there is something to compile)
+    import re2  # noqa: PLC0415 (import it only if a rule needs it)
 
     options = re2.Options()
     options.log_errors = False
@@ -86,7 +86,7 @@ def _pattern(pattern: str) -> rules.Pattern:
 
 
 def _reply(said: RuleReply, *, links: bool) -> rules.RuleReply:
-    """Return what a rule says; the taps of a text as `links`, or as words."""
+    """Return a rule's reply; the taps in a text become links, or plain words without `links`."""
     if said.text:
         return rules.TextReply(taps.filled(said.text, links=links))
     if said.image:
@@ -106,7 +106,7 @@ def _reply(said: RuleReply, *, links: bool) -> rules.RuleReply:
 
 
 def mistakes(config: Config) -> Iterator[str]:
-    """Yield what is wrong with the rules."""
+    """Yield every mistake in the rules, each with its key."""
     for number, rule in enumerate(config.rule, 1):
         where = f"rule.{number}"
         for name in rule.account:

@@ -1,4 +1,4 @@
-"""The values in a configuration: times, sizes, secrets, and how each is written."""
+"""The types of configuration values: times, sizes, secrets, and how each is written."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from wxgptd.errors import WxgptError
 from wxgptd.loose import Given, Table
 
 Duration = NewType("Duration", float)
-"""Seconds; written as a number of them or as `400ms`, `30s`, `5m`, `2h`, `7d`."""
+"""Seconds; written as a number or as `400ms`, `30s`, `5m`, `2h`, `7d`."""
 
 Size = NewType("Size", int)
-"""Bytes; written as a number of them or as `64KiB`, `64MiB`."""
+"""Bytes; written as a number or as `64KiB`, `64MiB`."""
 
 
 Words = NewType("Words", tuple[str, ...])
-"""Texts; a single one may be written without the brackets."""
+"""A list of texts; a single text needs no brackets."""
 
 
 OptionalNumber = float | None
-"""A number; nothing is written by leaving the key out."""
+"""A number, or None if the key is left out."""
 
 OptionalDuration = Duration | None
-"""A time; an empty text is none."""
+"""A time; an empty string means None."""
 
 OptionalSize = Size | None
-"""A size; an empty text is none."""
+"""A size; an empty string means None."""
 
 AutoOrNumber = int | Literal["auto"]
 """A number, or `auto`."""
 
 OptionalPath = Path | None
-"""A path; nothing is written as an empty text."""
+"""A path; an empty string means None."""
 
 
 Body = NewType("Body", Table)
-"""A table that is sent on as it is."""
+"""A table that is passed on unchanged."""
 
 
 class Secret:
-    """A value that does not show in reprs, logs or tracebacks."""
+    """A value that never shows in reprs, logs or tracebacks."""
 
     __slots__ = ("_value", "inline")
 
@@ -74,7 +74,7 @@ class Secret:
 
 
 class Elsewhere(Secret):
-    """A secret that is there, but only for another process: systemd gives it to the daemon."""
+    """A secret that is set but unavailable here: systemd passes it to the daemon only."""
 
     __slots__ = ("_name",)
 
@@ -83,7 +83,7 @@ class Elsewhere(Secret):
         self._name = name
 
     def reveal(self) -> str:
-        """Refuse.
+        """Raise: this process does not have the value.
 
         Raises:
             NotRevealed: always.
@@ -175,7 +175,7 @@ def _table(value: Given, _: object) -> Given:
 
 
 def web_address(text: str) -> SplitResult | None:
-    """Return the parts of `text` if it is the address of something on the web."""
+    """Return the parts of `text` if it is an http or https address, else None."""
     try:
         url = urlsplit(text)
         host = url.hostname or "%"
@@ -186,7 +186,7 @@ def web_address(text: str) -> SplitResult | None:
 
 
 def why_no_address(text: str) -> str:
-    """Return what is wrong with `text`, which `web_address` refuses."""
+    """Return why `web_address` rejects `text`."""
     if re.search(r"[\s\0]", text):
         return "has a space or an invisible character in it"
     if odd := re.search(r"[：／．。，]", text):
@@ -239,7 +239,7 @@ def _secret_reader(
 
 
 def _below(base: Path, name: str, *, absolute: bool) -> Path:
-    """Return the path `name`, which if relative begins at `base`, unless it may not be."""
+    """Return the path `name`, relative to `base`. With `absolute`, reject relative paths."""
     path = base / name
     if absolute and not Path(name).is_absolute():
         raise ValueError(f"must be an absolute path, since systemd hands the file on: {name}")
@@ -266,10 +266,10 @@ _QUOTES = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019", "`": "`"}
 
 
 def _bare(text: str, origin: str) -> Secret:
-    """Return the secret that `origin` holds, without the line end that editors add.
+    """Return the secret read from `origin`, without the newline that editors add.
 
     Raises:
-        ValueError: it is empty, or has quotes around it that some format should have taken off.
+        ValueError: it is empty, or still has quotes that its file format should have removed.
     """
     text = text.strip("\ufeff \t\r\n")
     if not text:
@@ -284,9 +284,10 @@ def _bare(text: str, origin: str) -> Secret:
 def converter(
     environ: Mapping[str, str], base: Path, *, elsewhere: bool = False, absolute: bool = False
 ) -> cattrs.Converter:
-    """Return what makes tables of TOML; relative paths begin at `base`, or may not be at all.
+    """Return the converter from TOML to tables.
 
-    Credentials that systemd gives to another process are taken as they are if `elsewhere`.
+    Relative paths start at `base`; with `absolute`, they are mistakes. With `elsewhere`, missing
+    credentials become `Elsewhere`: systemd passes them to the daemon only.
     """
 
     def path(value: Given) -> Path:
