@@ -167,9 +167,9 @@ def main() -> None:
     )
     if delays:
         p99 = delays[int(len(delays) * 0.99) - 1]
-        print(f"reply behind the model: median {statistics.median(delays):.2f} s, p99 {p99:.2f} s")
+        print(f"delay after the model: median {statistics.median(delays):.2f} s, p99 {p99:.2f} s")
     per = (peak - before) / options.questions
-    print(f"memory: {per / 1024:.1f} KiB a held question ({peak / 2**20:.0f} MiB in all)")
+    print(f"memory: {per / 1024:.1f} KiB per held question ({peak / 2**20:.0f} MiB in total)")
 
 
 if __name__ == "__main__":

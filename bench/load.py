@@ -339,7 +339,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=90.0)
     parser.add_argument("--median", type=float, default=6.0)
     parser.add_argument("--tail", type=float, default=40.0)
-    parser.add_argument("--only-ours", action="store_true", help="leave the others out")
+    parser.add_argument("--only-ours", action="store_true", help="skip the other implementations")
     options = parser.parse_args()
     support.raise_file_limit()
     latency = Latency(options.median, options.tail)

@@ -150,7 +150,7 @@ async def measure(reactor: Any, options: argparse.Namespace) -> None:
     print(
         f"{options.writers} writers, {appends:,} events of "
         f"{rounds[-1].bytes_written / appends:.0f} bytes, "
-        f"{appends / rounds[-1].commits:.0f} a commit"
+        f"{appends / rounds[-1].commits:.0f} per commit"
     )
     middle = {
         label: statistics.median(one.seconds_per_event[label] for one in rounds)

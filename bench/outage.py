@@ -86,7 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seconds", type=float, nargs="+", default=[1.0, 3.0, 5.0, 8.0])
     parser.add_argument("--rate", type=float, default=5.0)
-    parser.add_argument("--asking", type=float, default=15.0, help="for how many seconds")
+    parser.add_argument("--asking", type=float, default=15.0, help="how many seconds users ask for")
     options = parser.parse_args()
     support.raise_file_limit()
     port = support.free_port()
@@ -94,8 +94,10 @@ def main() -> None:
     server = multiprocessing.Process(target=load.run_model, args=(port, LATENCY, theirs))
     server.start()
     assert ours.recv() == "listening"
-    names = ("whole", "partial", "link", "nothing", "beyond")
-    print(" | ".join(["away".ljust(14), "asked", *(f"{name:>8}" for name in names)]), flush=True)
+    names = ("complete", "partial", "link", "no reply", "beyond")
+    print(
+        " | ".join(["down for".ljust(14), "asked", *(f"{name:>8}" for name in names)]), flush=True
+    )
     lost = 0
     try:
         for away_s in options.seconds:

@@ -245,7 +245,7 @@ def timed(work: Callable[[], int], count: int) -> float:
     (seconds,) = struct.unpack("d", os.read(reading, 8))
     os.close(reading)
     os.close(writing)
-    assert seconds >= 0, "it did not read what was written"
+    assert seconds >= 0, "the number of events differs from what was written"
     return float(seconds)
 
 
@@ -277,7 +277,7 @@ def main() -> None:
             middle = statistics.median(seconds)
             print(
                 f"{label:<24}{middle:7.2f} s  {options.events / middle / 1e6:5.2f} M events/s  "
-                f"{bare / middle:5.2f} of msgpack's rate"
+                f"{bare / middle:5.2f} times msgpack's rate"
             )
 
 

@@ -177,7 +177,9 @@ def main() -> None:
             print(f"  {name:<12} not installed")
             continue
         median = statistics.median(times)
-        print(f"  {name:<12}{1e6 * median / chunks:8.1f} µs a chunk   {median / bare:6.2f} of bare")
+        print(
+            f"  {name:<12}{1e6 * median / chunks:8.1f} µs per chunk   {median / bare:6.2f} times the bare Agent"
+        )
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ def wait_for(port: int, path: str) -> None:
                 return
         except OSError:
             time.sleep(0.1)
-    raise RuntimeError(f"nothing answers at port {port}")
+    raise RuntimeError(f"no server answers on port {port}")
 
 
 def free_port() -> int:
@@ -184,7 +184,7 @@ def rss_bytes(pid: int) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError("no VmRSS")
+    raise RuntimeError(f"process {pid} has no VmRSS")
 
 
 def wait_for_port(port: int) -> None:
@@ -196,7 +196,7 @@ def wait_for_port(port: int) -> None:
                 return
         except OSError:
             time.sleep(0.1)
-    raise RuntimeError(f"nobody listens at port {port}")
+    raise RuntimeError(f"no process listens on port {port}")
 
 
 def cpu_ns(pid: int) -> int:
@@ -218,7 +218,7 @@ def others() -> str | None:
         packages = ["werobot", "flask", "wechatpy[cryptography]==1.8.18", "setuptools<81"]
         done = subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=False)
         if done.returncode:
-            print("WeRoBot and Flask cannot be installed here: left out", file=sys.stderr)
+            print("WeRoBot and Flask cannot be installed here: skipping them", file=sys.stderr)
             return None
         (OTHERS / "ready").touch()
     return str(python)

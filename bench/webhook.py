@@ -154,7 +154,7 @@ def started(program: str, port: int, python: str = sys.executable) -> subprocess
             time.sleep(0.1)
         else:
             return process
-    raise RuntimeError("a server does not start")
+    raise RuntimeError(f"the server on port {port} did not start")
 
 
 def request_for(
@@ -194,7 +194,7 @@ def main() -> None:
             Target("safe mode, outside a session", daemon.pid, port, request_for("你好", port, **safe)),
             Target("safe mode, a command", daemon.pid, port, request_for("/help", port, **safe)),
             Target(
-                "a question, model at once", daemon.pid, port,
+                "a question, instant model", daemon.pid, port,
                 request_for("/chatgpt 为什么天是蓝的？", port, users=10_000_000),
             ),
         ]  # fmt: skip
@@ -220,7 +220,7 @@ def main() -> None:
 def measure(targets: list[Target], slices: int, seconds: float) -> None:
     """Let the targets take turns, and print their medians."""
     numbers = count(1)
-    print(f"{'CPU per request, 32 connections':<32}{'keep-alive':>22}{'a connection each':>24}")
+    print(f"{'CPU per request, 32 connections':<32}{'keep-alive':>22}{'new connections':>24}")
     found: dict[tuple[str, bool], list[float]] = {}
     for turn in range(slices + 1):
         for keep in (True, False):

@@ -175,7 +175,7 @@ def main() -> None:
     for rate, median_s in loads:
         print(f"\n{rate} questions in 5 min, answers after {median_s:g} s at the median")
         print(
-            " | ".join(["suspends after", *(f"{name:^16}" for name in BUDGETS), "behind the best"])
+            " | ".join(["suspends after", *(f"{name:^16}" for name in BUDGETS), "below the best"])
         )
         for threshold in THRESHOLDS:
             row = {
@@ -196,7 +196,7 @@ def main() -> None:
             ]
             print(" | ".join([f"{threshold:>14}", *cells, f"{gap:8.1f}"]))
     print(
-        f"\nauto: at most {worst_gap:.1f} points behind the best fixed budget, at most "
+        f"\nauto: at most {worst_gap:.1f} points below the best fixed budget, at most "
         f"{most_suspensions:.0f} suspensions in the last hour"
     )
     raise SystemExit(worst_gap > MOST_POINTS_BEHIND or most_suspensions > MOST_SUSPENSIONS)

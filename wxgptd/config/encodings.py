@@ -23,5 +23,5 @@ def decoded(data: bytes) -> str:
         return data[len(mark) :].decode(_MARKS.get(mark, "utf-8"))
     except UnicodeDecodeError as error:
         at = f"byte {error.start + len(mark)}"
-        name = "UTF-16, as its first bytes say" if "16" in _MARKS.get(mark, "") else "UTF-8"
+        name = "UTF-16, despite its byte order mark" if "16" in _MARKS.get(mark, "") else "UTF-8"
         raise ValueError(f"is not {name} ({at}): save it as UTF-8") from None

@@ -107,7 +107,7 @@ def _reader(
 
 def _checked(document: Table, path: Path, mode: int, reader: Converter) -> Config:
     if isinstance(document.get("rule"), dict):
-        raise ConfigError(path, ["rule: each one begins with [[rule]], in two pairs of brackets"])
+        raise ConfigError(path, ["rule: each rule begins with [[rule]], in double brackets"])
     faults: list[str] = []
     try:
         config = reader.structure(document, Config)
@@ -129,8 +129,7 @@ def _checked(document: Table, path: Path, mode: int, reader: Converter) -> Confi
         faults = list(mistakes(config))
     if mode & stat.S_IROTH and any(secret.inline for secret in _secrets(config)):
         faults.append(
-            "has secrets in it and can be read by every user of this machine "
-            f"(fix: chmod o= {path})"
+            f"contains secrets and can be read by every user of this machine (fix: chmod o= {path})"
         )
     if mode & stat.S_IWOTH:
         faults.append(f"can be changed by every user of this machine (fix: chmod o-w {path})")
@@ -204,7 +203,7 @@ def _read(path: Path) -> tuple[str, int]:
             mode = os.fstat(file.fileno()).st_mode
             return decoded(file.read()), mode
     except PermissionError:
-        why = "may not be read by this user (use sudo)"
+        why = "cannot be read by this user (use sudo)"
         raise ConfigError(path, [why]) from None
     except OSError as error:
         raise ConfigError(path, [f"cannot be read: {error.strerror}"]) from None
@@ -216,9 +215,9 @@ def _parsed(text: str, path: Path) -> Table:
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise ConfigError(path, ["is not TOML: nothing is nested so deeply"]) from None
+        raise ConfigError(path, ["is not TOML: it is nested too deeply"]) from None
     except tomllib.TOMLDecodeError as error:
-        twice = " (it is there already, higher up: put the keys into that one)"
+        twice = " (it exists already, further up: put the keys there)"
         more = twice if "twice" in str(error) else _shown(text, str(error))
         raise ConfigError(path, [f"is not TOML: {error}{more}"]) from None
 

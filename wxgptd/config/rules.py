@@ -114,7 +114,7 @@ def mistakes(config: Config) -> Iterator[str]:
                 yield f"{where}.account: there is no [account.{name}]"
         yield from _matching_mistakes(where, rule)
         if rule.forward and rule.reply != RuleReply():
-            yield f"{where}: has both a `reply` and a `forward`, of which a rule has one"
+            yield f"{where}: has both a `reply` and a `forward`; a rule can have only one"
         elif not rule.forward and rule.reply == RuleReply():
             yield f"{where}: has neither a `reply` nor a `forward`"
         elif rule.forward:
@@ -132,7 +132,7 @@ def _matching_mistakes(where: str, rule: Rule) -> Iterator[str]:
         yield from _pattern_mistakes(where, rule.pattern)
     elif kind == "kind" and colon:
         if about not in rules.KINDS:
-            yield f"{where}.match: there is no kind {about}, known: {', '.join(rules.KINDS)}"
+            yield f"{where}.match: no such kind {about}, known: {', '.join(rules.KINDS)}"
     elif kind == "event" and colon:
         if not about.partition(":")[0]:
             yield f"{where}.match: needs the event's name, such as event:CLICK:MENU_KEY"
@@ -159,7 +159,7 @@ def _pattern_mistakes(where: str, pattern: str) -> Iterator[str]:
         try:
             _pattern(pattern)
         except ValueError as error:
-            yield f"{where}.pattern: is no regular expression that RE2 takes: {error}"
+            yield f"{where}.pattern: is not a regular expression that RE2 accepts: {error}"
 
 
 def _forward_mistakes(where: str, url: str, config: Config) -> Iterator[str]:
@@ -168,35 +168,37 @@ def _forward_mistakes(where: str, url: str, config: Config) -> Iterator[str]:
         yield f"{where}.forward: {why_no_address(url)}"
         return
     if address.fragment:
-        yield f"{where}.forward: has a part after #, which is never sent to a server"
+        yield f"{where}.forward: has a part after #, which is never sent to the server"
     if address.username is not None:
-        yield f"{where}.forward: may not have a user or a password in it, it is logged"
+        yield f"{where}.forward: must not contain a user name or password, because it is logged"
     own = urlsplit(config.server.public_url)
     prefix = own.path.rstrip("/")
     paths = {prefix + webhook_path(name, one) for name, one in config.account.items()}
     if address.netloc == own.netloc and address.path in paths:
-        yield f"{where}.forward: is this daemon's own address, messages would go in circles"
+        yield f"{where}.forward: is this daemon's own address, so messages would loop"
 
 
 def _reply_mistakes(where: str, rule: Rule) -> Iterator[str]:
     said = rule.reply
     given = [name for name in _REPLIES if getattr(said, name)]
     if len(given) > 1:
-        yield f"{where}.reply: has {' and '.join(given)}, of which a reply is one"
+        yield f"{where}.reply: has {' and '.join(given)}; a reply can have only one"
         return
     if not given:
         yield f"{where}.reply: needs one of {', '.join(_REPLIES)}"
         return
     if len(said.text.encode("utf-8", "replace")) > MAX_REPLY_BYTES:
-        yield f"{where}.reply.text: is longer than the {MAX_REPLY_BYTES} bytes that WeChat takes"
+        yield f"{where}.reply.text: is longer than the {MAX_REPLY_BYTES} bytes that WeChat accepts"
     if said.music and not said.cover:
-        yield f"{where}.reply.cover: is needed beside music, a media_id"
+        yield f"{where}.reply.cover: is required with music: a media_id"
     if said.music and web_address(said.music) is None:
         yield f"{where}.reply.music: {why_no_address(said.music)}"
     most = MAX_ARTICLES if rule.match.startswith("event:") else 1
     if len(said.news) > most:
-        taken = f"{most} as a reply to a message, {MAX_ARTICLES} to an event"
-        yield f"{where}.reply.news: WeChat takes {taken}"
+        yield (
+            f"{where}.reply.news: WeChat accepts 1 article in a reply to a message, "
+            f"{MAX_ARTICLES} in a reply to an event"
+        )
     for number, one in enumerate(said.news, 1):
         if not one.title or web_address(one.url) is None:
             yield f"{where}.reply.news.{number}: needs a title and a url"

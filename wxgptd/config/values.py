@@ -89,8 +89,8 @@ class Elsewhere(Secret):
             NotRevealed: always.
         """
         raise NotRevealed(
-            f"the credential {self._name} is given to the daemon alone",
-            hint="this command needs it: write file:PATH in the configuration instead",
+            f"the credential {self._name} is available only to the daemon",
+            hint="this command needs it: use file:PATH in the configuration instead",
         )
 
     def __bool__(self) -> bool:
@@ -104,7 +104,7 @@ class Elsewhere(Secret):
 
 
 class NotRevealed(WxgptError):
-    """a secret is not to be had here"""
+    """the secret is not available here"""
 
     exit_status = 4
 
@@ -148,7 +148,7 @@ def _size(value: Given, _: object) -> Size:
 def _words(value: Given, _: object) -> Words:
     words = [value] if type(value) is str else value
     if type(words) is not list or any(type(word) is not str for word in words):
-        raise ValueError(f"must be a text in quotes, or a list of them, not {value!r}")
+        raise ValueError(f"must be text in quotes, or a list of such texts, not {value!r}")
     return Words(tuple(words))
 
 
@@ -190,18 +190,18 @@ def why_no_address(text: str) -> str:
     if re.search(r"[\s\0]", text):
         return "has a space or an invisible character in it"
     if odd := re.search(r"[：／．。，]", text):
-        return f'has "{odd[0]}" in it, which is a full-width character: type it in ASCII'
+        return f'has "{odd[0]}" in it, a full-width character: type it in ASCII'
     try:
         url = urlsplit(text)
     except ValueError:
-        return "has brackets that are not around an IPv6 address, as in http://[::1]:11434/v1"
+        return "has brackets that do not enclose an IPv6 address, as in http://[::1]:11434/v1"
     if url.scheme not in ("http", "https"):
         return "must be an address that begins with https:// or http://"
     if "%" in (url.hostname or ""):
         return "has a % in its host: addresses with a zone, such as fe80::1%eth0, are not supported"
     if not url.hostname:
         return (
-            f"names no host after {url.scheme}:// (an IPv6 address has brackets around it, as in "
+            f"names no host after {url.scheme}:// (an IPv6 address needs brackets around it, as in "
             "http://[::1]:11434/v1)"
         )
     port = url.netloc.rpartition("@")[2].rpartition(":")[2]
@@ -213,7 +213,9 @@ def _secret_reader(
 ) -> Given:
     def structure(value: Given, _: object) -> Secret:
         if type(value) is not str:
-            raise ValueError("must be a text (env:NAME, file:PATH and credential:NAME work too)")
+            raise ValueError(
+                "must be text in quotes (env:NAME, file:PATH and credential:NAME work too)"
+            )
         scheme, _colon, name = value.partition(":")
         match scheme:
             case "env":
@@ -242,7 +244,7 @@ def _below(base: Path, name: str, *, absolute: bool) -> Path:
     """Return the path `name`, relative to `base`. With `absolute`, reject relative paths."""
     path = base / name
     if absolute and not Path(name).is_absolute():
-        raise ValueError(f"must be an absolute path, since systemd hands the file on: {name}")
+        raise ValueError(f"must be an absolute path, because systemd passes on a copy: {name}")
     return path
 
 
@@ -251,7 +253,9 @@ def _secret_file(path: Path) -> Secret:
         if path.is_dir():
             raise ValueError(f"{path} is a directory, not a file")
         if path.stat().st_mode & stat.S_IROTH:
-            raise ValueError(f"{path} can be read by every user of this machine (chmod 600 it)")
+            raise ValueError(
+                f"{path} can be read by every user of this machine (fix: chmod 600 {path})"
+            )
         data = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
@@ -276,7 +280,7 @@ def _bare(text: str, origin: str) -> Secret:
         raise ValueError(f"{origin} is empty")
     if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
         raise ValueError(
-            f"{origin} has quotes around its value: take them off (docker's --env-file does not)"
+            f"{origin} has quotes around its value: remove them (docker's --env-file does not)"
         )
     return Secret(text)
 
@@ -294,7 +298,7 @@ def converter(
         return _below(base, _strict(str, "a path in quotes")(value, str), absolute=absolute)
 
     known = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
-    known.register_structure_hook(str, _strict(str, "a text in quotes"))
+    known.register_structure_hook(str, _strict(str, "text in quotes"))
     known.register_structure_hook(int, _strict(int, "a whole number"))
     known.register_structure_hook(bool, _strict(bool, "true or false"))
     known.register_structure_hook(Duration, _duration)
