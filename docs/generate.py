@@ -60,26 +60,39 @@ ENGLISH = Language(
     "required",
     {
         "str": "text", "bool": "yes or no", "int": "number", "float": "number", "Duration": "time",
-        "Size": "size", "Secret": "secret", "Words": "texts", "Path": "path", "Body": "table",
-        "dict": "table", "Price": "table", "RuleReply": "table", "tuple": "tables",
+        "Size": "size", "Secret": "secret", "Words": "list of texts", "Path": "path",
+        "Body": "table", "dict": "table", "Price": "table", "RuleReply": "table",
+        "tuple": "list of tables",
         "AutoOrNumber": '`"auto"` or a number',
     },
     "Every text that users read in WeChat. Placeholders in braces are filled in.",
     "| key | default |\n| --- | --- |",
     {
-        "match": "`keyword` (has one of the words in it), `exact` (is one), `regex`, "
-        "`event:NAME:KEY`, `kind:KIND` or `any`",
-        "words": "for `keyword` and `exact`",
-        "pattern": "for `regex`, in RE2's syntax",
-        "account": "only these accounts; all if empty",
-        "always": "before everything, in a session too",
-        "reply": "what is answered: one of the keys below",
-        "forward": "or: the address of another backend",
-        "text": "a text", "image": "a media_id", "voice": "a media_id", "video": "a media_id",
-        "music": "an address, with `cover`",
-        "news": "articles, each with `title`, `description`, `picture` and `url`",
-        "title": "of a video or of music", "description": "of a video or of music",
-        "cover": "a media_id, beside `music`",
+        "match": "Required: which messages the rule takes. `keyword` (contains one of `words`), "
+        "`exact` (equals one of `words`), `regex` (matches `pattern`), `event:NAME:KEY` (an event; "
+        "any key if `:KEY` is left out), `kind:KIND` (text, image, voice, video, location, link, "
+        "sticker or event) or `any`.",
+        "words": "The words of a `keyword` or `exact` rule; required there.",
+        "pattern": "The regular expression of a `regex` rule, in RE2's syntax; required there.",
+        "account": "The names of the accounts that the rule is for. Empty: all accounts.",
+        "always": "true: the rule is tried before everything else, even in a session. false (the "
+        "default): only outside a session, for messages that are not commands.",
+        "reply": "What the rule replies: one of `text`, `image`, `voice`, `video`, `music` and "
+        "`news` (see below). A rule has either a `reply` or a `forward`.",
+        "forward": "The address of another backend, which gets the message unchanged and whose "
+        "reply goes to the user.",
+        "text": "A text as the reply.",
+        "image": "A picture as the reply: its media_id from WeChat.",
+        "voice": "A voice message as the reply: its media_id from WeChat.",
+        "video": "A video as the reply: its media_id from WeChat. `title` and `description` may be "
+        "added.",
+        "music": "Music as the reply: its address, which needs a `cover` too. `title` and "
+        "`description` may be added.",
+        "news": "Articles as the reply, each with `title`, `description`, `picture` and `url`: one in "
+        "a reply to a message, up to 8 in a reply to an event.",
+        "title": "The title of the `video` or the `music`. Empty: none.",
+        "description": "The description of the `video` or the `music`. Empty: none.",
+        "cover": "The cover of the `music`, required with it: a picture's media_id from WeChat.",
     },
 )  # fmt: skip
 CHINESE = Language(
@@ -102,18 +115,24 @@ CHINESE = Language(
     "微信用户看到的每一句话。花括号里的名字会被换掉。",
     "| 键 | 默认值 |\n| --- | --- |",
     {
-        "match": "`keyword`（包含其中一个词）、`exact`（正好是）、`regex`、`event:事件名:KEY`、`kind:类型`、`any`",
-        "words": "给 `keyword` 和 `exact`",
-        "pattern": "给 `regex`，RE2 的写法",
-        "account": "只管这些公众号，空着是全部",
-        "always": "最先试，对话中也管用",
-        "reply": "怎么回复：下面的键之一",
-        "forward": "或者：交给这个地址的后台",
-        "text": "文字", "image": "media_id", "voice": "media_id", "video": "media_id",
-        "music": "地址，要配 `cover`",
-        "news": "文章，每篇有 `title`、`description`、`picture`、`url`",
-        "title": "视频或音乐的标题", "description": "视频或音乐的说明",
-        "cover": "`music` 的封面，media_id",
+        "match": "必填：这条规则管哪些消息。`keyword`（包含 `words` 里的一个词）、`exact`（正好是 `words` 里的一个词）、"
+        "`regex`（符合 `pattern`）、`event:事件名:KEY`（事件，省略 `:KEY` 就是任意）、`kind:类型`（text、image、voice、"
+        "video、location、link、sticker、event）、`any`（全部）。",
+        "words": "`keyword` 和 `exact` 的词，这两种必填。",
+        "pattern": "`regex` 的正则表达式，RE2 的写法，这种必填。",
+        "account": "只管哪些公众号，写 [account.名字] 里的名字。空着：全部。",
+        "always": "true：最先试，对话中也管用。false（默认）：只在对话之外、消息也不是命令时才试。",
+        "reply": "自动回复什么：`text`、`image`、`voice`、`video`、`music`、`news` 之一，见下面。`reply` 和 `forward` 只能写一个。",
+        "forward": "交给另一个后台，写它的地址：消息原样转过去，它的回复发给用户。",
+        "text": "回复文字。",
+        "image": "回复图片，写它在公众号里的 media_id。",
+        "voice": "回复语音，写它在公众号里的 media_id。",
+        "video": "回复视频，写它在公众号里的 media_id；可以加 `title` 和 `description`。",
+        "music": "回复音乐，写它的地址，要配 `cover`；可以加 `title` 和 `description`。",
+        "news": "回复图文，每篇有 `title`、`description`、`picture`、`url`：回复消息只能一篇，回复事件最多 8 篇。",
+        "title": "`video` 或 `music` 的标题。空着：没有。",
+        "description": "`video` 或 `music` 的说明。空着：没有。",
+        "cover": "`music` 的封面，必填：图片在公众号里的 media_id。",
     },
 )  # fmt: skip
 
@@ -140,16 +159,14 @@ RULES = (("rule", "[[rule]]", config.Rule), ("rule", "reply", config.RuleReply))
 def said() -> dict[str, tuple[str, str]]:
     """Return the comment on each `table.key` in the example, in Chinese and in English."""
     found: dict[str, tuple[str, str]] = {}
-    table, last_key, comments = "", "", list[str]()
+    table, comments = "", list[str]()
     for line in EXAMPLE.splitlines():
         if match := re.match(r"\[([a-z]+)", line):
             table, comments = match.group(1), []
         elif match := re.match(r"#?([a-z_0-9]+) = ", line):
             if comments:
                 found[f"{table}.{match.group(1)}"] = halves(comments)
-            elif previous := found.get(f"{table}.{last_key}"):
-                found[f"{table}.{match.group(1)}"] = previous
-            last_key, comments = match.group(1), []
+            comments = []
         elif line.startswith("# "):
             comments.append(line[2:])
         elif not line.strip():
@@ -285,6 +302,11 @@ def check() -> Iterator[str]:
     for path, text in made.items():
         if not path.exists() or path.read_text("utf-8") != text:
             yield f"{path.relative_to(ROOT)} is out of date: run make docs"
+    comments = said()
+    for table, _, kind in TABLES:
+        for key in (f"{table}.{key_of(field.name)}" for field in attrs.fields(kind)):
+            if not all(comments.get(key, ("", ""))):
+                yield f"etc/wxgptd.toml: {key} needs a comment in Chinese and in English"
     for path in (ROOT / "docs" / "man" / "man1").glob("*.1"):
         if path not in made:
             yield f"{path.relative_to(ROOT)} documents a command that does not exist"
