@@ -170,7 +170,7 @@ def main() -> None:
         for budget in BUDGETS
     ]
     with multiprocessing.Pool() as pool:
-        found = dict(zip(cases, pool.map(simulate, cases, chunksize=4), strict=True))
+        results = dict(zip(cases, pool.map(simulate, cases, chunksize=4), strict=True))
     worst_gap, most_suspensions = 0.0, 0.0
     for rate, median_s in loads:
         print(f"\n{rate} questions in 5 min, answers after {median_s:g} s at the median")
@@ -179,25 +179,25 @@ def main() -> None:
         )
         for threshold in THRESHOLDS:
             row = {
-                name: found[Case(name, threshold, rate, median_s, options.hours)]
+                name: results[Case(name, threshold, rate, median_s, options.hours)]
                 for name in BUDGETS
             }
             best = max(
-                one.whole
-                for name, one in row.items()
-                if name != "auto" and one.suspensions <= MOST_SUSPENSIONS
+                result.whole
+                for name, result in row.items()
+                if name != "auto" and result.suspensions <= MOST_SUSPENSIONS
             )
             gap = max(0.0, best - row["auto"].whole)
             worst_gap = max(worst_gap, gap)
             most_suspensions = max(most_suspensions, row["auto"].suspensions)
             cells = [
-                f"{one.whole:5.1f} {one.suspensions:3.0f} {one.lost:5.1f}".center(16)
-                for one in row.values()
+                f"{result.whole:5.1f} {result.suspensions:3.0f} {result.lost:5.1f}".center(16)
+                for result in row.values()
             ]
             print(" | ".join([f"{threshold:>14}", *cells, f"{gap:8.1f}"]))
     print(
-        f"\nauto: at most {worst_gap:.1f} points below the best fixed budget, at most "
-        f"{most_suspensions:.0f} suspensions in the last hour"
+        f"\nauto: at most {worst_gap:.1f} points below the best fixed budget; "
+        f"suspensions in the last hour: {most_suspensions:.0f} at most"
     )
     raise SystemExit(worst_gap > MOST_POINTS_BEHIND or most_suspensions > MOST_SUSPENSIONS)
 
