@@ -25,7 +25,7 @@ import support
 ANSWER = "天空是蓝色的，因为空气把蓝光散射得更多。"
 
 
-async def model(port: int, at_s: float, told: Connection) -> None:
+async def model(port: int, at_s: float, control: Connection) -> None:
     """Answer every question `at_s` seconds after it arrived, and record when."""
     sent: list[tuple[int, float]] = []
     chunk = {"choices": [{"index": 0, "delta": {"content": ANSWER}, "finish_reason": None}]}
@@ -35,8 +35,8 @@ async def model(port: int, at_s: float, told: Connection) -> None:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            asked = await reader.readuntil(b"\r\n\r\n")
-            length = int(re.search(rb"(?i)content-length: (\d+)", asked).group(1))  # type: ignore[union-attr]
+            request_head = await reader.readuntil(b"\r\n\r\n")
+            length = int(re.search(rb"(?i)content-length: (\d+)", request_head).group(1))  # type: ignore[union-attr]
             question = (await reader.readexactly(length)).decode()
             await asyncio.sleep(at_s)
             sent.append((int(re.findall(r"编号(\d+)", question)[-1]), time.monotonic()))
@@ -48,18 +48,18 @@ async def model(port: int, at_s: float, told: Connection) -> None:
             writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", port, backlog=10_000)
-    told.send("listening")
-    while not told.poll():  # noqa: ASYNC110 (another process ends it)
+    control.send("listening")
+    while not control.poll():  # noqa: ASYNC110 (another process ends it)
         await asyncio.sleep(0.1)
-    told.recv()
-    told.send(sent)
+    control.recv()
+    control.send(sent)
     server.close()
 
 
-def run_model(port: int, at_s: float, told: Connection) -> None:
+def run_model(port: int, at_s: float, control: Connection) -> None:
     """Run the model in this process."""
     support.raise_file_limit()
-    asyncio.run(model(port, at_s, told))
+    asyncio.run(model(port, at_s, control))
 
 
 class Outcome:
@@ -101,7 +101,7 @@ async def users(port: int, count: int, within_s: float, *, opening: bool) -> lis
     """Let `count` users open a session, or ask, evenly spread over `within_s` seconds."""
     outcomes = [Outcome() for _ in range(count)]
 
-    async def one(number: int) -> None:
+    async def user(number: int) -> None:
         await asyncio.sleep(within_s * number / count)
         if opening:
             head, body = support.text_request(f"oUser{number:07d}", number, "/chatgpt", port)
@@ -109,7 +109,7 @@ async def users(port: int, count: int, within_s: float, *, opening: bool) -> lis
         else:
             await ask(port, f"oUser{number:07d}", number, outcomes[number])
 
-    await asyncio.gather(*(one(number) for number in range(count)))
+    await asyncio.gather(*(user(number) for number in range(count)))
     return outcomes
 
 
@@ -147,20 +147,22 @@ def main() -> None:
                     peak = max(peak, daemon.rss_bytes())
 
             watching = asyncio.create_task(watch())
-            found = await users(daemon.port, options.questions, options.within, opening=False)
+            outcomes = await users(daemon.port, options.questions, options.within, opening=False)
             watching.cancel()
-            return found
+            return outcomes
 
         outcomes = asyncio.run(measured())
     ours.send("stop")
     sent = ours.recv()
     server.join()
     ready_at = dict(sent)
-    answered = [one for one in outcomes if ANSWER in one.reply]
+    answered = [outcome for outcome in outcomes if ANSWER in outcome.reply]
     delays = sorted(
-        one.at - ready_at[number] for number, one in enumerate(outcomes) if ANSWER in one.reply
+        outcome.at - ready_at[number]
+        for number, outcome in enumerate(outcomes)
+        if ANSWER in outcome.reply
     )
-    by_attempt = {n: sum(one.attempts == n for one in answered) for n in (1, 2, 3)}
+    by_attempt = {n: sum(outcome.attempts == n for outcome in answered) for n in (1, 2, 3)}
     print(f"questions {options.questions}, model calls {len(sent)}")
     print(
         f"answered {len(answered)}, by attempt {by_attempt}, lost {len(outcomes) - len(answered)}"

@@ -117,20 +117,20 @@ def answer(number: int, took_s: float, at_most: int = 0) -> tuple[str, float]:
     return text, min(took_s, FIRST_S + chars / CHARS_A_SECOND)
 
 
-async def model(port: int, latency: Latency, told: Connection) -> None:
+async def model(port: int, latency: Latency, control: Connection) -> None:
     """Answer questions by their number; record each call, and when it was answered."""
     calls: list[tuple[int, float]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            asked = await reader.readuntil(b"\r\n\r\n")
-            length = int(re.search(rb"(?i)content-length: (\d+)", asked).group(1))  # type: ignore[union-attr]
-            said = json.loads(await reader.readexactly(length))
-            question, at_most = limit_in(said["messages"][-1]["content"])
+            request_head = await reader.readuntil(b"\r\n\r\n")
+            length = int(re.search(rb"(?i)content-length: (\d+)", request_head).group(1))  # type: ignore[union-attr]
+            request = json.loads(await reader.readexactly(length))
+            question, at_most = limit_in(request["messages"][-1]["content"])
             number = int(re.findall(r"编号(\d+)", question)[-1])
             calls.append((number, 0.0))
             text, took_s = answer(number, latency.of(number), at_most)
-            if said.get("stream"):
+            if request.get("stream"):
                 await stream(writer, text, took_s)
             else:
                 await asyncio.sleep(took_s)
@@ -149,13 +149,13 @@ async def model(port: int, latency: Latency, told: Connection) -> None:
             writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", port, backlog=10_000)
-    told.send("listening")
+    control.send("listening")
     while True:
-        while not told.poll():  # noqa: ASYNC110 (another process ends it)
+        while not control.poll():  # noqa: ASYNC110 (another process ends it)
             await asyncio.sleep(0.1)
-        if told.recv() == "stop":
+        if control.recv() == "stop":
             break
-        told.send(list(calls))
+        control.send(list(calls))
         calls.clear()
     server.close()
 
@@ -176,11 +176,11 @@ async def stream(writer: asyncio.StreamWriter, text: str, took_s: float) -> None
     writer.write(f"data: {json.dumps({'choices': [last]})}\n\ndata: [DONE]\n\n".encode())
 
 
-def run_model(port: int, latency: Latency, told: Connection) -> None:
+def run_model(port: int, latency: Latency, control: Connection) -> None:
     """Run the model in this process."""
     support.raise_file_limit()
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # about clients that hung up
-    asyncio.run(model(port, latency, told))
+    asyncio.run(model(port, latency, control))
 
 
 class Outcome(NamedTuple):
@@ -237,20 +237,20 @@ class Load:
             began = time.monotonic()
             try:
                 async with asyncio.timeout(PATIENCE_S):
-                    said = await self._exchange(
+                    reply = await self._exchange(
                         user, number, f"为什么天是蓝的？编号{number}", sent_at
                     )
             except (TimeoutError, ConnectionError):
-                said = ""
-            if f"答{number}：" in said and MARK in said:
+                reply = ""
+            if f"答{number}：" in reply and MARK in reply:
                 return Outcome(number, f"attempt {attempt}", began, time.monotonic())
-            if f"答{number}：" in said:
+            if f"答{number}：" in reply:
                 return Outcome(number, "partial", began, time.monotonic())
-            if "/a/" in said:
+            if "/a/" in reply:
                 return Outcome(number, "link", began, time.monotonic())
-            if TOO_MANY in said:
+            if TOO_MANY in reply:
                 return Outcome(number, "refused", began, time.monotonic())
-            if said:  # an error: WeChat shows its fault text
+            if reply:  # an error: WeChat shows its fault text
                 break
             await asyncio.sleep(max(0.0, began + PATIENCE_S - time.monotonic()))
         return Outcome(number, "lost", began, time.monotonic())
@@ -291,23 +291,23 @@ class Watched:
 
 def row(label: str, load: Load, calls: Sequence[tuple[int, float]], watched: Watched) -> str:
     """Return a target's outcomes as a row of the table."""
-    counts = Counter(one.kind for one in load.outcomes)
+    counts = Counter(outcome.kind for outcome in load.outcomes)
     asked = max(1, len(load.outcomes))
-    made = sum(not at for _, at in calls)
+    model_calls = sum(not at for _, at in calls)
     ready_at: dict[int, float] = {}
     for number, at in calls:
         if at:
             ready_at.setdefault(number, at)
     # An answer that was ready before the attempt waited for nothing but the attempt.
     delays = sorted(
-        one.at - max(ready_at[one.number], one.attempt_at)
-        for one in load.outcomes
-        if one.kind.startswith("attempt") and one.number in ready_at
+        outcome.at - max(ready_at[outcome.number], outcome.attempt_at)
+        for outcome in load.outcomes
+        if outcome.kind.startswith("attempt") and outcome.number in ready_at
     )
     p99 = f"{1000 * delays[int(len(delays) * 0.99)]:.0f}" if delays else "–"
     cells = [f"{label:<34}", f"{len(load.outcomes):>5}"]
     cells += [f"{100 * counts[kind] / asked:>6.1f} %" for kind in KINDS]
-    cells += [f"{made / asked:>6.2f}", f"{p99:>6}", f"{watched.peak / 2**20:>5.0f}"]
+    cells += [f"{model_calls / asked:>6.2f}", f"{p99:>6}", f"{watched.peak / 2**20:>5.0f}"]
     cells.append(f"{watched.cpu_s():>6.1f}")
     return " | ".join(cells)
 
@@ -318,7 +318,9 @@ def head() -> str:
     return " | ".join([*names, " calls", "p99 ms", "  MiB", " CPU s"])
 
 
-def measure(label: str, pid: int, load: Load, told: Connection, *, sessions: bool = False) -> None:
+def measure(
+    label: str, pid: int, load: Load, control: Connection, *, sessions: bool = False
+) -> None:
     """Run the load against a target, and print its row."""
     watched = Watched(pid)
 
@@ -328,8 +330,8 @@ def measure(label: str, pid: int, load: Load, told: Connection, *, sessions: boo
         watching.cancel()
 
     asyncio.run(all_of_it())
-    told.send("calls")
-    print(row(label, load, told.recv(), watched), flush=True)
+    control.send("calls")
+    print(row(label, load, control.recv(), watched), flush=True)
 
 
 def main() -> None:
@@ -372,7 +374,7 @@ def main() -> None:
         server.kill()
 
 
-def others(url: str, options: argparse.Namespace, told: Connection) -> None:
+def others(url: str, options: argparse.Namespace, control: Connection) -> None:
     """Measure the other implementations."""
     python = support.others()
     targets = [("a thread for each request", THREADS, sys.executable, 3_000_000)]
@@ -387,7 +389,7 @@ def others(url: str, options: argparse.Namespace, told: Connection) -> None:
         try:
             support.wait_for_port(port)
             load = Load(port, "/", options.users, options.seconds, first)
-            measure(label, process.pid, load, told)
+            measure(label, process.pid, load, control)
         finally:
             process.kill()
             process.wait()

@@ -65,25 +65,27 @@ async def append(reactor: Any, state_dir: Path, writers: int, appends: int) -> f
 
 def groups(directory: Path) -> list[list[bytes]]:
     """Return the packed entries of each commit in a log."""
-    found = []
+    commits = []
     for path in segments.list_segments(directory):
         with reader.mapped(path) as data:
             header = framing.unpack_header(data)
             assert header is not None
-            found += [
+            commits += [
                 [codec.pack([entry]) for entry in codec.unpack(frame.payload)]
                 for frame in framing.Walk(data, header)
             ]
-    return found
+    return commits
 
 
 def frames(committed: list[list[bytes]]) -> list[bytes]:
     """Return the frames of these commit groups."""
-    made, seq = [], 1
+    packed_frames, seq = [], 1
     for packed in committed:
-        made.append(framing.pack_frame(7, seq, len(packed), codec.join(len(packed), packed)))
+        packed_frames.append(
+            framing.pack_frame(7, seq, len(packed), codec.join(len(packed), packed))
+        )
         seq += len(packed)
-    return made
+    return packed_frames
 
 
 def bare(path: Path, packed: list[bytes]) -> float:
@@ -127,7 +129,7 @@ async def run_all(reactor: Any, place: Path, writers: int, appends: int) -> Roun
     took = await append(reactor, place / "state", writers, appends)
     committed = groups(segments.log_directory(place / "state"))
     packed = frames(committed)
-    single = [[row] for together in committed for row in together][: max(1, appends // 10)]
+    single = [[row] for group in committed for row in group][: max(1, appends // 10)]
     return Round(
         {
             "wxgptd": took / appends,
@@ -152,14 +154,14 @@ async def measure(reactor: Any, options: argparse.Namespace) -> None:
         f"{rounds[-1].bytes_written / appends:.0f} bytes, "
         f"{appends / rounds[-1].commits:.0f} per commit"
     )
-    middle = {
-        label: statistics.median(one.seconds_per_event[label] for one in rounds)
+    medians = {
+        label: statistics.median(result.seconds_per_event[label] for result in rounds)
         for label in rounds[0].seconds_per_event
     }
-    for label, each in middle.items():
+    for label, each in medians.items():
         print(
             f"{label:<26}{1 / each:10,.0f} events/s   "
-            f"wxgptd's rate is {each / middle['wxgptd']:5.2f} of it"
+            f"wxgptd's rate is {each / medians['wxgptd']:5.2f} of it"
         )
 
 

@@ -56,8 +56,10 @@ async def outage(
     back_at = await striking
     waits_s = load.PATIENCE_S if queued else 0.0
     return Counter(
-        "beyond" if one.kind == "lost" and one.attempt_at + waits_s < back_at else one.kind
-        for one in outcomes
+        "beyond"
+        if outcome.kind == "lost" and outcome.attempt_at + waits_s < back_at
+        else outcome.kind
+        for outcome in outcomes
     )
 
 
@@ -73,12 +75,12 @@ def measure(
         counts = asyncio.run(outage(daemon, users, asked, asking_s, away_s, queued=queued))
     if listening is not None:
         listening.close()
-    whole = sum(count for kind, count in counts.items() if kind.startswith("attempt"))
+    complete = sum(count for kind, count in counts.items() if kind.startswith("attempt"))
     cells = [f"{away_s:g} s, {'queued' if queued else 'refused'}".ljust(14), f"{asked:>5}"]
-    cells += [f"{number:>8}" for number in (whole, counts["partial"], counts["link"])]
-    nothing = counts["lost"] + counts["refused"]
-    cells += [f"{number:>8}" for number in (nothing, counts["beyond"])]
-    return " | ".join(cells), nothing
+    cells += [f"{number:>8}" for number in (complete, counts["partial"], counts["link"])]
+    unanswered = counts["lost"] + counts["refused"]
+    cells += [f"{number:>8}" for number in (unanswered, counts["beyond"])]
+    return " | ".join(cells), unanswered
 
 
 def main() -> None:
@@ -104,8 +106,8 @@ def main() -> None:
             for queued in (False, True):
                 url = f"http://127.0.0.1:{port}/v1"
                 asked = round(options.rate * options.asking)
-                line, nothing = measure(url, asked, options.asking, away_s, queued=queued)
-                lost += nothing
+                line, unanswered = measure(url, asked, options.asking, away_s, queued=queued)
+                lost += unanswered
                 print(line, flush=True)
     finally:
         ours.send("stop")

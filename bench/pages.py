@@ -84,8 +84,8 @@ class Model:
         await self.begin.wait()
         for number in range(self._chunks):
             ends = "。\n\n" if number % 12 == 11 else "，"
-            said = f"说到这里@{time.monotonic():.6f}@是**第 {number} 句**{ends}"
-            writer.write(_event({"delta": {"content": said}}))
+            text = f"说到这里@{time.monotonic():.6f}@是**第 {number} 句**{ends}"
+            writer.write(_event({"delta": {"content": text}}))
             await asyncio.sleep(GAP_S)
         writer.write(_event({"delta": {}, "finish_reason": "stop"}) + b"data: [DONE]\n\n")
         await writer.drain()
@@ -110,9 +110,9 @@ async def ask(port: int, number: int) -> str:
     """Open a session, ask, and return the path of the answer's page."""
     await say(port, f"user{number}", 2 * number, "/chatgpt")
     reply = await say(port, f"user{number}", 2 * number + 1, "问题")
-    found = re.search(r"/a/[\w-]{22}", reply)
-    assert found, reply
-    return found.group()
+    match = re.search(r"/a/[\w-]{22}", reply)
+    assert match, reply
+    return match.group()
 
 
 async def read(port: int, path: str, late: list[float], frames: Frames, stamp: str) -> None:
@@ -126,7 +126,7 @@ async def read(port: int, path: str, late: list[float], frames: Frames, stamp: s
             break
         now = time.monotonic()
         frames.append((now, event))
-        late += [now - float(one) for one in re.findall(stamp, event.decode())]
+        late += [now - float(sent_at) for sent_at in re.findall(stamp, event.decode())]
     writer.close()
 
 
@@ -159,10 +159,14 @@ async def measure_daemon(
         await asyncio.gather(*reading)
         used = cpu_s(daemon.pid) - before
     server.close()
-    whole = [b"".join(event for _, event in one) for one in frames]
-    assert all(b'"final":true' in one for one in whole), "an answer was not read to its end"
+    streams = [b"".join(event for _, event in events) for events in frames]
+    assert all(b'"final":true' in stream for stream in streams), "an answer was not read to its end"
     # The first two events are the greeting and the position before the first chunk.
-    return used, [one for each in late for one in each], [one[2:] for one in frames[: len(paths)]]
+    return (
+        used,
+        [delay_s for delays in late for delay_s in delays],
+        [events[2:] for events in frames[: len(paths)]],
+    )
 
 
 async def measure_bare(
@@ -170,9 +174,9 @@ async def measure_bare(
 ) -> tuple[float, list[float]]:
     """Return the CPU time of a bare broadcast of the same bytes, and how late they were."""
     began = min(topic[0][0] for topic in topics)
-    said = [[(at - began, event.decode()) for at, event in topic] for topic in topics]
+    events = [[(at - began, event.decode()) for at, event in topic] for topic in topics]
     script = directory / "topics.json"
-    script.write_text(json.dumps(said))
+    script.write_text(json.dumps(events))
     port = support.free_port()
     bare = await asyncio.create_subprocess_exec(sys.executable, "-c", BARE, str(port), str(script))
     try:
@@ -188,7 +192,7 @@ async def measure_bare(
         before = cpu_s(bare.pid)
         await read(port, "/begin", [], [], "never")
         await asyncio.gather(*reading)
-        return cpu_s(bare.pid) - before, [one for each in late for one in each]
+        return cpu_s(bare.pid) - before, [delay_s for delays in late for delay_s in delays]
     finally:
         bare.kill()
         await bare.wait()

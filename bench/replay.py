@@ -72,7 +72,7 @@ ANSWER = "天空呈现蓝色，是因为空气分子对短波长的蓝光散射�
 def conversation(n: int, turns: int = 7) -> list[Event]:
     """Return the events of one session, as the decider produces them."""
     state, events, at = EMPTY, [], BEGAN_AT + n * SESSIONS_APART_S
-    said = ["/chatgpt", *(f"第 {turn} 个问题：天为什么是蓝的？" for turn in range(turns)), "/stop"]
+    texts = ["/chatgpt", *(f"第 {turn} 个问题：天为什么是蓝的？" for turn in range(turns)), "/stop"]
 
     def do(command: c.Command) -> None:
         nonlocal state
@@ -80,7 +80,7 @@ def conversation(n: int, turns: int = 7) -> list[Event]:
             state = evolve(state, event)
             events.append(event)
 
-    for number, text in enumerate(said):
+    for number, text in enumerate(texts):
         at += 20
         delivery = DeliveryKey(str(6_000_000_000_000_000_000 + n * 100 + number))
         message = Message(
@@ -110,7 +110,7 @@ def conversation(n: int, turns: int = 7) -> list[Event]:
 def stream(count: int, users: int) -> Iterator[tuple[User, int, SessionId, Event]]:
     """Yield `count` events of `users` users, each with one session after another."""
     sessions: list[list[tuple[int, Event]]] = [[] for _ in range(users)]
-    versions, made, n = [0] * users, 0, 0
+    versions, yielded, n = [0] * users, 0, 0
     while True:
         index = n % users
         user = User(AccountName("main"), OpenId(f"oUser{index:022d}"))
@@ -118,8 +118,8 @@ def stream(count: int, users: int) -> Iterator[tuple[User, int, SessionId, Event
         for event in conversation(n):
             yield user, versions[index], session, event
             versions[index] += 1
-            made += 1
-            if made == count:
+            yielded += 1
+            if yielded == count:
                 return
         n += 1
         sessions[index].clear()
@@ -136,7 +136,7 @@ def write(state_dir: Path, count: int) -> tuple[int, list[bytes]]:
 
     def entries() -> Iterator[codec.Entry]:
         for user, previous, session, event in stream(count, users=max(1, count // 50)):
-            fields = [getattr(event, one.name) for one in dataclasses.fields(event)]
+            fields = [getattr(event, field.name) for field in dataclasses.fields(event)]
             group.append((1, 1, event.at, *user, previous, fields))
             if len(group) == GROUP:
                 plain.append(msgpack.packb(group))
@@ -169,7 +169,7 @@ def write_groups(directory: Path, entries: Iterator[codec.Entry]) -> None:
 
 def unpack_only(plain: list[bytes]) -> int:
     """Unpack plain arrays with msgpack, and nothing else."""
-    return sum(len(msgpack.unpackb(one, use_list=False)) for one in plain)
+    return sum(len(msgpack.unpackb(group, use_list=False)) for group in plain)
 
 
 def decode(state_dir: Path) -> int:
@@ -238,8 +238,8 @@ def timed(work: Callable[[], int], count: int) -> float:
     if child == 0:
         gc.disable()
         began = time.perf_counter()
-        right = work() == count
-        os.write(writing, struct.pack("d", time.perf_counter() - began if right else -1.0))
+        is_complete = work() == count
+        os.write(writing, struct.pack("d", time.perf_counter() - began if is_complete else -1.0))
         os._exit(0)
     os.waitpid(child, 0)
     (seconds,) = struct.unpack("d", os.read(reading, 8))
@@ -268,16 +268,16 @@ def main() -> None:
             "a start with a snapshot": lambda: start(other, now),
             "folded": lambda: fold(state_dir, now),
         }
-        taken: dict[str, list[float]] = {label: [] for label in works}
+        durations: dict[str, list[float]] = {label: [] for label in works}
         for _ in range(options.rounds):
             for label, work in works.items():
-                taken[label].append(timed(work, options.events))
-        bare = statistics.median(taken["msgpack alone"])
-        for label, seconds in taken.items():
-            middle = statistics.median(seconds)
+                durations[label].append(timed(work, options.events))
+        bare = statistics.median(durations["msgpack alone"])
+        for label, seconds in durations.items():
+            median = statistics.median(seconds)
             print(
-                f"{label:<24}{middle:7.2f} s  {options.events / middle / 1e6:5.2f} M events/s  "
-                f"{bare / middle:5.2f} times msgpack's rate"
+                f"{label:<24}{median:7.2f} s  {options.events / median / 1e6:5.2f} M events/s  "
+                f"{bare / median:5.2f} times msgpack's rate"
             )
 
 

@@ -105,9 +105,9 @@ class Daemon:
     ) -> None:
         self._process.terminate()
         self._process.wait(30)
-        said = self.log.read_text("utf-8", "replace")
-        if "Traceback" in said or "error:" in said:
-            print(said[-4_000:], file=sys.stderr)
+        output = self.log.read_text("utf-8", "replace")
+        if "Traceback" in output or "error:" in output:
+            print(output[-4_000:], file=sys.stderr)
         self._directory.cleanup()
 
 

@@ -221,21 +221,21 @@ def measure(targets: list[Target], slices: int, seconds: float) -> None:
     """Let the targets take turns, and print their medians."""
     numbers = count(1)
     print(f"{'CPU per request, 32 connections':<32}{'keep-alive':>22}{'new connections':>24}")
-    found: dict[tuple[str, bool], list[float]] = {}
+    samples: dict[tuple[str, bool], list[float]] = {}
     for turn in range(slices + 1):
         for keep in (True, False):
             for target in targets:
                 spent = asyncio.run(slice_of(target, numbers, seconds, keep=keep))
                 if turn:  # the first turn is a warm-up
-                    found.setdefault((target.label, keep), []).append(spent)
+                    samples.setdefault((target.label, keep), []).append(spent)
     rows = []
     for target in targets:
         row = f"{target.label:<32}"
         for keep in (True, False):
-            bare = statistics.median(found[targets[0].label, keep])
-            middle = statistics.median(found[target.label, keep])
-            row += f"{middle:11.0f} µs {bare / middle:6.2f} x"
-            rows.append({"what": target.label, "keep_alive": keep, "us": middle})
+            stock = statistics.median(samples[targets[0].label, keep])
+            median = statistics.median(samples[target.label, keep])
+            row += f"{median:11.0f} µs {stock / median:6.2f} x"
+            rows.append({"what": target.label, "keep_alive": keep, "us": median})
         print(row)
     if os.environ.get("WXGPTD_BENCH_JSON"):
         Path(os.environ["WXGPTD_BENCH_JSON"]).write_text(json.dumps(rows))

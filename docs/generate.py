@@ -156,22 +156,22 @@ RULES = (("rule", "[[rule]]", config.Rule), ("rule", "reply", config.RuleReply))
 # The comments in the example.
 
 
-def said() -> dict[str, tuple[str, str]]:
+def comments_by_key() -> dict[str, tuple[str, str]]:
     """Return the comment on each `table.key` in the example, in Chinese and in English."""
-    found: dict[str, tuple[str, str]] = {}
+    sentences: dict[str, tuple[str, str]] = {}
     table, comments = "", list[str]()
     for line in EXAMPLE.splitlines():
         if match := re.match(r"\[([a-z]+)", line):
             table, comments = match.group(1), []
         elif match := re.match(r"#?([a-z_0-9]+) = ", line):
             if comments:
-                found[f"{table}.{match.group(1)}"] = halves(comments)
+                sentences[f"{table}.{match.group(1)}"] = halves(comments)
             comments = []
         elif line.startswith("# "):
             comments.append(line[2:])
         elif not line.strip():
             comments = []
-    return found
+    return sentences
 
 
 def halves(comments: list[str]) -> tuple[str, str]:
@@ -179,9 +179,9 @@ def halves(comments: list[str]) -> tuple[str, str]:
     chinese, english = list[str](), list[str]()
     for line in comments:
         if " · " in line:
-            one, other = line.split(" · ", 1)
-            chinese.append(one)
-            english.append(other)
+            before, after = line.split(" · ", 1)
+            chinese.append(before)
+            english.append(after)
         else:
             han, latin = len(re.findall("[一-鿿]", line)), len(re.findall("[A-Za-z]", line))
             (chinese if 3 * han > latin else english).append(line)
@@ -195,7 +195,7 @@ def kind_of(hint: Any) -> str:
     """Return the name of a field's kind: a key of `Language.kinds`."""
     if hint == AutoOrNumber:
         return "AutoOrNumber"
-    arguments = [one for one in get_args(hint) if one is not NoneType]
+    arguments = [argument for argument in get_args(hint) if argument is not NoneType]
     if get_origin(hint) in (dict, tuple):
         return str(get_origin(hint).__name__)
     if arguments:
@@ -215,26 +215,26 @@ def default_of(field: attrs.Attribute[Any], key: str) -> str:
 
 def section(table: str) -> str:
     """Return the section of the example for a table."""
-    found = re.search(rf"(?ms)^\[{table}[\].](.*?)(?=^\[|\Z)", EXAMPLE)
-    return found.group(1) if found else ""
+    match = re.search(rf"(?ms)^\[{table}[\].](.*?)(?=^\[|\Z)", EXAMPLE)
+    return match.group(1) if match else ""
 
 
 def reference(language: Language) -> str:
     """Return the reference in one language."""
     chinese = language is CHINESE
-    known = said()
+    comments = comments_by_key()
     lines = [f"# {language.title}", "", language.opening, ""]
     for table, head, kind in (*TABLES[:3], *RULES, *TABLES[3:]):
         mark = f" {language.restart}" if table in TAKES_RESTART else ""
         lines += [f"## `{head}`{mark}", "", language.head]
         hints = get_type_hints(kind)
         for field in attrs.fields(kind):
-            about = known.get(f"{table}.{key_of(field.name)}", ("", ""))[0 if chinese else 1]
-            about = language.rules.get(field.name, "") if table == "rule" else about
-            shown = language.kinds[kind_of(hints[field.name])]
+            comment = comments.get(f"{table}.{key_of(field.name)}", ("", ""))[0 if chinese else 1]
+            comment = language.rules.get(field.name, "") if table == "rule" else comment
+            kind_name = language.kinds[kind_of(hints[field.name])]
             default = "" if table == "rule" else default_of(field, table)
             lines.append(
-                f"| `{key_of(field.name)}` | {shown} | {default} | {about.replace('|', chr(92) + '|')} |"
+                f"| `{key_of(field.name)}` | {kind_name} | {default} | {comment.replace('|', chr(92) + '|')} |"
             )
         lines.append("")
     lines += ["## `[texts]`", "", language.texts, "", language.texts_head]
@@ -261,31 +261,34 @@ def pages(command: click.Command, parent: click.Context, name: str) -> Iterator[
     """Yield the page of a command and those of its subcommands."""
     context = click.Context(command, info_name=name, parent=parent)
     inner = command.commands if isinstance(command, click.Group) else {}
-    listed = [(one, each.get_short_help_str(80)) for one, each in inner.items()]
+    listed = [
+        (subcommand_name, subcommand.get_short_help_str(80))
+        for subcommand_name, subcommand in inner.items()
+    ]
     yield f"man1/{context.command_path.replace(' ', '-')}.1", page(context, listed)
-    for one, each in inner.items():
-        yield from pages(each, context, one)
+    for subcommand_name, subcommand in inner.items():
+        yield from pages(subcommand, context, subcommand_name)
 
 
 def page(context: click.Context, commands: list[tuple[str, str]]) -> str:
     """Return one page in roff."""
-    made = str(generate_man_page(context, version=__version__, date=__version__))
-    made = re.sub(r"(?m)^\x08$\n?", "", made)
+    roff = str(generate_man_page(context, version=__version__, date=__version__))
+    roff = re.sub(r"(?m)^\x08$\n?", "", roff)
     name = context.command_path.replace(" ", "-")
-    made = re.sub(r'(?m)^\.TH "[^"]*"', f'.TH "{name.upper()}"', made)
+    roff = re.sub(r'(?m)^\.TH "[^"]*"', f'.TH "{name.upper()}"', roff)
     first = (context.command.help or "").split("\n\n")[0]
     about = " ".join(first.split()).split(". ")[0].rstrip(".").replace("\\", "\\\\")
-    made = re.sub(
-        r"(?m)^(\.SH NAME\n).*$", lambda found: f"{found.group(1)}{name} \\- {about}", made
+    roff = re.sub(
+        r"(?m)^(\.SH NAME\n).*$", lambda match: f"{match.group(1)}{name} \\- {about}", roff
     )
-    if commands and ".SH COMMANDS" not in made:
+    if commands and ".SH COMMANDS" not in roff:
         prefix = context.command_path.replace(" ", "-")
         rows = [
             f".PP\n\\fB{name}\\fP\n  {about}\n  See \\fB{prefix}-{name}(1)\\fP"
             for name, about in commands
         ]
-        made = "\n".join([made.rstrip("\n"), ".SH COMMANDS", *rows])
-    return made.rstrip("\n") + "\n"
+        roff = "\n".join([roff.rstrip("\n"), ".SH COMMANDS", *rows])
+    return roff.rstrip("\n") + "\n"
 
 
 def everything() -> Iterator[tuple[Path, str]]:
@@ -298,17 +301,17 @@ def everything() -> Iterator[tuple[Path, str]]:
 
 def check() -> Iterator[str]:
     """Yield a message for each file that is out of date."""
-    made = dict(everything())
-    for path, text in made.items():
+    generated = dict(everything())
+    for path, text in generated.items():
         if not path.exists() or path.read_text("utf-8") != text:
             yield f"{path.relative_to(ROOT)} is out of date: run make docs"
-    comments = said()
+    comments = comments_by_key()
     for table, _, kind in TABLES:
         for key in (f"{table}.{key_of(field.name)}" for field in attrs.fields(kind)):
             if not all(comments.get(key, ("", ""))):
                 yield f"etc/wxgptd.toml: {key} needs a comment in Chinese and in English"
     for path in (ROOT / "docs" / "man" / "man1").glob("*.1"):
-        if path not in made:
+        if path not in generated:
             yield f"{path.relative_to(ROOT)} documents a command that does not exist"
 
 

@@ -37,8 +37,8 @@ def fields(table: Given) -> dict[str, Given] | None:
     if isinstance(table, Texts):
         return dataclasses.asdict(table)
     if attrs.has(type(table)):
-        known = attrs.fields(type(table))
-        return {key_of(field.name): getattr(table, field.name) for field in known}
+        attributes = attrs.fields(type(table))
+        return {key_of(field.name): getattr(table, field.name) for field in attributes}
     return None
 
 
@@ -46,6 +46,6 @@ def _inner(value: Given) -> Mapping[Given, Given] | None:
     """Return the parts of `value` to compare one by one, or None if it has no parts."""
     if isinstance(value, Mapping):
         return value
-    if isinstance(value, tuple) and any(attrs.has(type(one)) for one in value):
+    if isinstance(value, tuple) and any(attrs.has(type(item)) for item in value):
         return dict(enumerate(value, 1))  # rules, counted from 1
     return fields(value)

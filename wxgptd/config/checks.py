@@ -30,10 +30,10 @@ AFTER_EXPIRY = ("auto", "resume", "hint", "ignore")
 
 MAX_TITLE_CHARS = 40
 
-_A_KEY = base64.b64encode(bytes(32)).decode()
+_EXAMPLE_KEY = base64.b64encode(bytes(32)).decode()
 
 
-def _said(secret: Secret, otherwise: str = "") -> str:
+def _revealed(secret: Secret, otherwise: str = "") -> str:
     """Return the value of `secret`, or `otherwise` if only the daemon has it."""
     return otherwise if isinstance(secret, Elsewhere) else secret.reveal()
 
@@ -83,16 +83,16 @@ def _check_log(config: Config) -> Iterator[str]:
     log = config.log
     if log.segment_size < 4096:
         yield "log.segment_size: must be 4KiB or more"
-    if log.master_key and not _is_base64_of(_said(log.master_key, _A_KEY), 32):
+    if log.master_key and not _is_base64_of(_revealed(log.master_key, _EXAMPLE_KEY), 32):
         yield (
             "log.master_key: must be 32 bytes in base64; to create one: "
             "(umask 077; head -c 32 /dev/urandom | base64 -w0 > master.key)"
         )
     if log.snapshot_every < 1:
         yield "log.snapshot_every: must be 1 or more"
-    least = max(config.links.ttl, 86_400.0)
-    if log.keep is not None and log.keep < least:
-        yield f"log.keep: must be at least {least / 86_400:g}d, as long as links live (links.ttl)"
+    least_s = max(config.links.ttl, 86_400.0)
+    if log.keep is not None and log.keep < least_s:
+        yield f"log.keep: must be at least {least_s / 86_400:g}d, as long as links live (links.ttl)"
     if log.max_size is not None and log.max_size < 2 * log.segment_size:
         yield "log.max_size: must be at least twice log.segment_size"
 
@@ -148,7 +148,7 @@ def _check_account(name: str, account: Account) -> Iterator[str]:
         yield f"{where}: a name consists of letters, digits, - and _"
     if not account.token:
         yield f"{where}.token: is missing; it is the Token that you enter in WeChat's backend"
-    elif not re.fullmatch(r"[A-Za-z0-9]{3,32}", _said(account.token, "abc")):
+    elif not re.fullmatch(r"[A-Za-z0-9]{3,32}", _revealed(account.token, "abc")):
         yield f"{where}.token: must be 3 to 32 letters and digits, as WeChat requires"
     if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", account.path):
         yield f'{where}.path: must be like "/wx/{name}", without a trailing slash'
@@ -156,7 +156,7 @@ def _check_account(name: str, account: Account) -> Iterator[str]:
         yield f"{where}.path: {account.path} is used by wxgptd itself"
     for key in ("aes_key", "previous_aes_key"):
         secret: Secret = getattr(account, key)
-        if secret and not _is_aes_key(_said(secret, _A_KEY[:43])):
+        if secret and not _is_aes_key(_revealed(secret, _EXAMPLE_KEY[:43])):
             yield f"{where}.{key}: must be the 43 characters of WeChat's EncodingAESKey"
     if account.aes_key and not account.app_id:
         yield f"{where}.app_id: is required with aes_key"
@@ -202,9 +202,9 @@ def _check_assistant(name: str, assistant: Assistant) -> Iterator[str]:
         yield f"{where}.base_url: must not contain a user name or password; use api_key"
     if not assistant.choice:
         yield f"{where}.model: is missing; it is the provider's name for the model"
-    if re.match(r"bearer\s", _said(assistant.api_key), re.IGNORECASE):
+    if re.match(r"bearer\s", _revealed(assistant.api_key), re.IGNORECASE):
         yield f"{where}.api_key: begins with Bearer, which wxgptd adds automatically: remove it"
-    elif re.search(r"[^\x21-\x7e]", _said(assistant.api_key)):
+    elif re.search(r"[^\x21-\x7e]", _revealed(assistant.api_key)):
         yield f"{where}.api_key: contains a character that no API key has (a space or a newline?)"
     if assistant.max_tokens < 1:
         yield f"{where}.max_tokens: must be 1 or more"
@@ -222,8 +222,8 @@ def _check_assistant(name: str, assistant: Assistant) -> Iterator[str]:
             yield f"{where}.{key}: must be more than 0"
 
 
-_OURS = frozenset({"model", "messages", "stream"})
-_OUR_HEADERS = frozenset(
+_OWN_KEYS = frozenset({"model", "messages", "stream"})
+_OWN_HEADERS = frozenset(
     {
         "accept", "accept-encoding", "connection", "content-length", "content-type", "host", "te",
         "trailer", "transfer-encoding", "upgrade", "user-agent",
@@ -253,8 +253,8 @@ def _check_request(where: str, assistant: Assistant) -> Iterator[str]:
     if assistant.seed is not None and assistant.seed != int(assistant.seed):
         yield f"{where}.seed: must be a whole number"
     if assistant.proxy:
-        yield from _proxy_mistakes(f"{where}.proxy", _said(assistant.proxy, "http://proxy"))
-    for name in sorted(_OURS & assistant.extra_body.keys()):
+        yield from _proxy_mistakes(f"{where}.proxy", _revealed(assistant.proxy, "http://proxy"))
+    for name in sorted(_OWN_KEYS & assistant.extra_body.keys()):
         yield f"{where}.extra_body.{name}: is set by wxgptd itself"
     try:
         json.dumps(assistant.extra_body, allow_nan=False)
@@ -262,10 +262,10 @@ def _check_request(where: str, assistant: Assistant) -> Iterator[str]:
         yield f"{where}.extra_body: contains a date or a number that JSON cannot represent"
     for name, value in assistant.extra_headers.items():
         if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name) or not re.fullmatch(
-            r"[\x20-\x7e]{0,4096}", _said(value)
+            r"[\x20-\x7e]{0,4096}", _revealed(value)
         ):
             yield f"{where}.extra_headers.{name}: needs a valid name and a printable ASCII value"
-        elif name.lower() in _OUR_HEADERS:
+        elif name.lower() in _OWN_HEADERS:
             yield f"{where}.extra_headers.{name}: is set by wxgptd itself"
         elif name.lower() in ("authorization", "api-key") and assistant.api_key:
             yield f"{where}.extra_headers.{name}: is already set by api_key"
@@ -316,8 +316,8 @@ def _check_numbers(config: Config) -> Iterator[str]:
     if config.session.resume_within < 0:
         yield "session.resume_within: must be 0s or more"
     if config.session.after_expiry not in AFTER_EXPIRY:
-        known = ", ".join(f'"{one}"' for one in AFTER_EXPIRY)
-        yield f'session.after_expiry: must be one of {known}, not "{config.session.after_expiry}"'
+        choices = ", ".join(f'"{choice}"' for choice in AFTER_EXPIRY)
+        yield f'session.after_expiry: must be one of {choices}, not "{config.session.after_expiry}"'
     if config.session.max_context_tokens < 0:
         yield "session.max_context_tokens: must be 0 (no limit) or more"
     if config.limits.daily_budget < 0:
@@ -348,13 +348,13 @@ def doubts(config: Config) -> Iterator[str]:
     elif host.endswith("example.com"):
         yield f"server.public_url: {host} is an example, not your domain"
     for name, account in config.account.items():
-        if _said(account.token) in ("changeThisToken", "3To32LettersAndDigits"):
+        if _revealed(account.token) in ("changeThisToken", "3To32LettersAndDigits"):
             yield f"account.{name}.token: is the token from the example, which is public"
         if not account.aes_key:
             yield f"account.{name}.aes_key: without one, messages travel in plain text"
     tokens: dict[str, str] = {}
     for name, account in config.account.items():
-        other = tokens.setdefault(_said(account.token), name)
+        other = tokens.setdefault(_revealed(account.token), name)
         if other != name:
             yield (
                 f"account.{name}.token: is the same as account {other}'s, so a request that WeChat "
@@ -364,23 +364,23 @@ def doubts(config: Config) -> Iterator[str]:
         if rule.match == "any" and rule.always:
             yield f"rule.{number}: takes everything, even chat commands: no user can reach a model"
         elif rule.match == "any" and number < len(config.rule) and not rule.account:
-            behind = [later for later in config.rule[number:] if not later.always]
-            if behind:
+            unreached = [later for later in config.rule[number:] if not later.always]
+            if unreached:
                 yield f"rule.{number}: takes everything, so the rules after it are never reached"
     if config.limits.daily_budget:
-        for name, one in config.assistant.items():
-            if one.price_per_million == Price():
+        for name, assistant in config.assistant.items():
+            if assistant.price_per_million == Price():
                 yield f"assistant.{name}.price_per_million: is 0, so no budget counts its answers"
-    for name, one in config.assistant.items():
-        for placeholder in re.findall(r"\{([a-z]+)\}", one.system_prompt):
+    for name, assistant in config.assistant.items():
+        for placeholder in re.findall(r"\{([a-z]+)\}", assistant.system_prompt):
             if placeholder not in ("date", "weekday", "account"):
                 yield (
                     f"assistant.{name}.system_prompt: contains {{{placeholder}}}; "
                     "only {date}, {weekday} and {account} are filled in"
                 )
-        if one.fallback and one.first_token_within > 12:
+        if assistant.fallback and assistant.first_token_within > 12:
             yield f"assistant.{name}.first_token_within: leaves the fallback no time (15 s in all)"
-    for name, one in config.assistant.items():
-        remote = urlsplit(one.base_url).scheme == "https"
-        if _said(one.api_key, "key").rstrip(".") in (("", "sk-") if remote else ("sk-",)):
+    for name, assistant in config.assistant.items():
+        remote = urlsplit(assistant.base_url).scheme == "https"
+        if _revealed(assistant.api_key, "key").rstrip(".") in (("", "sk-") if remote else ("sk-",)):
             yield f"assistant.{name}.api_key: is empty or the placeholder from the example"

@@ -99,10 +99,12 @@ def _reader(
     environ: Mapping[str, str], base: Path, *, elsewhere: bool = False, absolute: bool = False
 ) -> Converter:
     """Return the converter from TOML to `Config`; see `values.converter`."""
-    known = converter(environ, base, elsewhere=elsewhere, absolute=absolute)
-    words = make_dict_structure_fn(Commands, known, continue_=override(rename="continue"))
-    known.register_structure_hook(Commands, words)
-    return known
+    reader = converter(environ, base, elsewhere=elsewhere, absolute=absolute)
+    structure_commands = make_dict_structure_fn(
+        Commands, reader, continue_=override(rename="continue")
+    )
+    reader.register_structure_hook(Commands, structure_commands)
+    return reader
 
 
 def _checked(document: Table, path: Path, mode: int, reader: Converter) -> Config:
@@ -113,7 +115,7 @@ def _checked(document: Table, path: Path, mode: int, reader: Converter) -> Confi
         config = reader.structure(document, Config)
     except ClassValidationError as error:
         malformed = sorted(_faults(error, ""))
-        faults = [f"{key}: {what}" for key, what in malformed]
+        faults = [f"{key}: {fault}" for key, fault in malformed]
         # Check the rest without the malformed keys as well, to report everything at once.
         for key, _ in malformed:
             _remove(document, key.split("."))
@@ -121,10 +123,10 @@ def _checked(document: Table, path: Path, mode: int, reader: Converter) -> Confi
             config = reader.structure(document, Config)
         except ClassValidationError:
             raise ConfigError(path, faults) from None
-        known = tuple(key for key, _ in malformed)
+        reported = tuple(key for key, _ in malformed)
         # A rule that lost a malformed key here would be reported as lacking it.
-        known += tuple(re.sub(r"^(rule\.[0-9]+)\..*", r"\1:", key) for key in known)
-        faults += [fault for fault in mistakes(config) if not fault.startswith(known)]
+        reported += tuple(re.sub(r"^(rule\.[0-9]+)\..*", r"\1:", key) for key in reported)
+        faults += [fault for fault in mistakes(config) if not fault.startswith(reported)]
     else:
         faults = list(mistakes(config))
     if mode & stat.S_IROTH and any(secret.inline for secret in _secrets(config)):
@@ -185,9 +187,9 @@ def load_system_prompts(path: Path) -> dict[str, str]:
     """
     document = _document(path)
     return {
-        name: str(one.get("system_prompt", ""))
-        for name, one in document.get("assistant", {}).items()
-        if isinstance(one, dict)
+        name: str(assistant.get("system_prompt", ""))
+        for name, assistant in document.get("assistant", {}).items()
+        if isinstance(assistant, dict)
     }
 
 
@@ -268,9 +270,11 @@ def _faults(error: BaseException, path: str) -> Iterator[tuple[str, str]]:
                 else (list(catalogue.names()))
             )
             for key in sorted(error.extra_fields):
-                near = difflib.get_close_matches(key, known, 1, cutoff=0.5)
-                guess = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known)}"
-                yield _dotted(path, key), f"no such key, {guess}"
+                similar = difflib.get_close_matches(key, known, 1, cutoff=0.5)
+                advice = (
+                    f"did you mean `{similar[0]}`?" if similar else f"known: {', '.join(known)}"
+                )
+                yield _dotted(path, key), f"no such key, {advice}"
         case TypeError() | AttributeError():
             last = path.rpartition(".")[2]
             inline = path.count(".") > 1

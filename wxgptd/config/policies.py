@@ -10,7 +10,10 @@ from wxgptd.domain.model.values import AfterExpiry, AssistantName, Limits, Polic
 
 def chat_commands(config: Config) -> Mapping[str, AssistantName]:
     """Return the assistant that each chat command opens a session with."""
-    return {chat_command(name, one): AssistantName(name) for name, one in config.assistant.items()}
+    return {
+        chat_command(name, assistant): AssistantName(name)
+        for name, assistant in config.assistant.items()
+    }
 
 
 def policy(config: Config, account: Account) -> Policy:
@@ -28,12 +31,12 @@ def policy(config: Config, account: Account) -> Policy:
             else ""
         ),
         models={
-            AssistantName(name): one.choice
-            for name, one in config.assistant.items()
-            if len(one.choice) > 1
+            AssistantName(name): assistant.choice
+            for name, assistant in config.assistant.items()
+            if len(assistant.choice) > 1
         },
         sighted=frozenset(
-            AssistantName(name) for name, one in config.assistant.items() if one.vision
+            AssistantName(name) for name, assistant in config.assistant.items() if assistant.vision
         ),
         style=Style(config.reply.style),
         limits=Limits(

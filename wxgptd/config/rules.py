@@ -77,28 +77,31 @@ def _pattern(pattern: str) -> rules.Pattern:
     options = re2.Options()
     options.log_errors = False
     try:
-        found: rules.Pattern = re2.compile(pattern, options)
+        compiled_pattern: rules.Pattern = re2.compile(pattern, options)
     except re2.error as error:
-        said = error.args[0]
-        why = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        message = error.args[0]
+        why = message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message)
         raise ValueError(why) from None
-    return found
+    return compiled_pattern
 
 
-def _reply(said: RuleReply, *, links: bool) -> rules.RuleReply:
+def _reply(reply: RuleReply, *, links: bool) -> rules.RuleReply:
     """Return a rule's reply; the taps in a text become links, or plain words without `links`."""
-    if said.text:
-        return rules.TextReply(taps.filled(said.text, links=links))
-    if said.image:
-        return rules.ImageReply(said.image)
-    if said.voice:
-        return rules.VoiceReply(said.voice)
-    if said.video:
-        return rules.VideoReply(said.video, said.title, said.description)
-    if said.music:
-        return rules.MusicReply(said.music, said.cover, said.title, said.description)
+    if reply.text:
+        return rules.TextReply(taps.filled(reply.text, links=links))
+    if reply.image:
+        return rules.ImageReply(reply.image)
+    if reply.voice:
+        return rules.VoiceReply(reply.voice)
+    if reply.video:
+        return rules.VideoReply(reply.video, reply.title, reply.description)
+    if reply.music:
+        return rules.MusicReply(reply.music, reply.cover, reply.title, reply.description)
     return rules.NewsReply(
-        tuple(rules.Article(one.title, one.url, one.description, one.picture) for one in said.news)
+        tuple(
+            rules.Article(article.title, article.url, article.description, article.picture)
+            for article in reply.news
+        )
     )
 
 
@@ -173,32 +176,32 @@ def _forward_mistakes(where: str, url: str, config: Config) -> Iterator[str]:
         yield f"{where}.forward: must not contain a user name or password, because it is logged"
     own = urlsplit(config.server.public_url)
     prefix = own.path.rstrip("/")
-    paths = {prefix + webhook_path(name, one) for name, one in config.account.items()}
+    paths = {prefix + webhook_path(name, account) for name, account in config.account.items()}
     if address.netloc == own.netloc and address.path in paths:
         yield f"{where}.forward: is this daemon's own address, so messages would loop"
 
 
 def _reply_mistakes(where: str, rule: Rule) -> Iterator[str]:
-    said = rule.reply
-    given = [name for name in _REPLIES if getattr(said, name)]
-    if len(given) > 1:
-        yield f"{where}.reply: has {' and '.join(given)}; a reply can have only one"
+    reply = rule.reply
+    kinds = [name for name in _REPLIES if getattr(reply, name)]
+    if len(kinds) > 1:
+        yield f"{where}.reply: has {' and '.join(kinds)}; a reply can have only one"
         return
-    if not given:
+    if not kinds:
         yield f"{where}.reply: needs one of {', '.join(_REPLIES)}"
         return
-    if len(said.text.encode("utf-8", "replace")) > MAX_REPLY_BYTES:
+    if len(reply.text.encode("utf-8", "replace")) > MAX_REPLY_BYTES:
         yield f"{where}.reply.text: is longer than the {MAX_REPLY_BYTES} bytes that WeChat accepts"
-    if said.music and not said.cover:
+    if reply.music and not reply.cover:
         yield f"{where}.reply.cover: is required with music: a media_id"
-    if said.music and web_address(said.music) is None:
-        yield f"{where}.reply.music: {why_no_address(said.music)}"
+    if reply.music and web_address(reply.music) is None:
+        yield f"{where}.reply.music: {why_no_address(reply.music)}"
     most = MAX_ARTICLES if rule.match.startswith("event:") else 1
-    if len(said.news) > most:
+    if len(reply.news) > most:
         yield (
             f"{where}.reply.news: WeChat accepts 1 article in a reply to a message, "
             f"{MAX_ARTICLES} in a reply to an event"
         )
-    for number, one in enumerate(said.news, 1):
-        if not one.title or web_address(one.url) is None:
+    for number, article in enumerate(reply.news, 1):
+        if not article.title or web_address(article.url) is None:
             yield f"{where}.reply.news.{number}: needs a title and a url"

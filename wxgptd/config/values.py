@@ -179,18 +179,18 @@ def web_address(text: str) -> SplitResult | None:
     try:
         url = urlsplit(text)
         host = url.hostname or "%"
-        known = url.scheme in ("http", "https") and "%" not in host and url.port != 0
+        is_web = url.scheme in ("http", "https") and "%" not in host and url.port != 0
     except ValueError:
         return None
-    return url if known and not re.search(r"[\s\0]", text) else None
+    return url if is_web and not re.search(r"[\s\0]", text) else None
 
 
 def why_no_address(text: str) -> str:
     """Return why `web_address` rejects `text`."""
     if re.search(r"[\s\0]", text):
         return "has a space or an invisible character in it"
-    if odd := re.search(r"[：／．。，]", text):
-        return f'has "{odd[0]}" in it, a full-width character: type it in ASCII'
+    if wide := re.search(r"[：／．。，]", text):
+        return f'has "{wide[0]}" in it, a full-width character: type it in ASCII'
     try:
         url = urlsplit(text)
     except ValueError:
@@ -297,27 +297,27 @@ def converter(
     def path(value: Given) -> Path:
         return _below(base, _strict(str, "a path in quotes")(value, str), absolute=absolute)
 
-    known = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
-    known.register_structure_hook(str, _strict(str, "text in quotes"))
-    known.register_structure_hook(int, _strict(int, "a whole number"))
-    known.register_structure_hook(bool, _strict(bool, "true or false"))
-    known.register_structure_hook(Duration, _duration)
-    known.register_structure_hook(Size, _size)
-    known.register_structure_hook(
+    reader = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
+    reader.register_structure_hook(str, _strict(str, "text in quotes"))
+    reader.register_structure_hook(int, _strict(int, "a whole number"))
+    reader.register_structure_hook(bool, _strict(bool, "true or false"))
+    reader.register_structure_hook(Duration, _duration)
+    reader.register_structure_hook(Size, _size)
+    reader.register_structure_hook(
         OptionalDuration, lambda v, t: _duration(v, t) if v != "" else None
     )
-    known.register_structure_hook(OptionalSize, lambda v, t: _size(v, t) if v != "" else None)
-    known.register_structure_hook(Words, _words)
-    known.register_structure_hook(float, _number)
-    known.register_structure_hook(OptionalNumber, _number)
-    known.register_structure_hook(AutoOrNumber, _auto_or_number)
-    known.register_structure_hook(Body, _table)
-    known.register_structure_hook(
+    reader.register_structure_hook(OptionalSize, lambda v, t: _size(v, t) if v != "" else None)
+    reader.register_structure_hook(Words, _words)
+    reader.register_structure_hook(float, _number)
+    reader.register_structure_hook(OptionalNumber, _number)
+    reader.register_structure_hook(AutoOrNumber, _auto_or_number)
+    reader.register_structure_hook(Body, _table)
+    reader.register_structure_hook(
         Secret, _secret_reader(environ, base, elsewhere=elsewhere, absolute=absolute)
     )
-    known.register_structure_hook(
+    reader.register_structure_hook(
         OptionalPath,
         lambda value, _: path(value) if value != "" else None,
     )
-    known.register_structure_hook(Path, lambda value, _: path(value))
-    return known
+    reader.register_structure_hook(Path, lambda value, _: path(value))
+    return reader
