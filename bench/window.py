@@ -39,7 +39,7 @@ PERIOD_S = 300.0
 HOUR_S = 3_600.0
 USERS = 500
 MOST_SUSPENSIONS = 1
-MOST_POINTS_BEHIND = 5.0
+MOST_POINTS_BELOW = 5.0
 NONE = 10**9
 BUDGETS: dict[str, int | None] = {
     "auto": None, "0": 0, "30": 30, "60": 60, "120": 120, "300": 300, "none": NONE,
@@ -62,7 +62,7 @@ class Case(NamedTuple):
 class Result(NamedTuple):
     """The last hour: shares of the questions in percent, and the number of suspensions."""
 
-    whole: float
+    complete: float
     lost: float
     suspensions: float
 
@@ -104,7 +104,7 @@ def simulate(case: Case) -> Result:
     wechat = WeChat(THRESHOLDS[case.threshold])
     timeouts = DeliberateTimeouts(BUDGETS[case.budget], lambda: 0.0)
     end, measured_from = case.hours * HOUR_S, (case.hours - 1) * HOUR_S
-    counts = {"whole": 0, "partial": 0, "lost": 0}
+    counts = {"complete": 0, "partial": 0, "lost": 0}
     order = itertools.count()
     # A heap of what comes next: when, a tie-breaker, what happens, and to which attempt.
     due: list[tuple[float, int, str, Attempt]] = []
@@ -139,12 +139,12 @@ def simulate(case: Case) -> Result:
             push(now + WECHAT_PATIENCE_S - MARGIN_S, "deadline", attempt)
         elif what == "deadline":
             if attempt.ready_at <= now:
-                count("whole", attempt)
+                count("complete", attempt)
             elif attempt.number == LAST_NUMBER or not timeouts.spend(user, delivery, now):
                 count("partial", attempt)
             elif attempt.ready_at <= now + MARGIN_S:
                 timeouts.refund(user, delivery)
-                count("whole", attempt)
+                count("complete", attempt)
             else:
                 push(now + MARGIN_S, "hung up", attempt)
         else:
@@ -152,7 +152,7 @@ def simulate(case: Case) -> Result:
             push(now, "sent", attempt._replace(number=attempt.number + 1))
     asked = max(1, sum(counts.values()))
     suspensions = sum(at >= measured_from for at in wechat.suspensions)
-    return Result(100 * counts["whole"] / asked, 100 * counts["lost"] / asked, suspensions)
+    return Result(100 * counts["complete"] / asked, 100 * counts["lost"] / asked, suspensions)
 
 
 def main() -> None:
@@ -183,15 +183,15 @@ def main() -> None:
                 for name in BUDGETS
             }
             best = max(
-                result.whole
+                result.complete
                 for name, result in row.items()
                 if name != "auto" and result.suspensions <= MOST_SUSPENSIONS
             )
-            gap = max(0.0, best - row["auto"].whole)
+            gap = max(0.0, best - row["auto"].complete)
             worst_gap = max(worst_gap, gap)
             most_suspensions = max(most_suspensions, row["auto"].suspensions)
             cells = [
-                f"{result.whole:5.1f} {result.suspensions:3.0f} {result.lost:5.1f}".center(16)
+                f"{result.complete:5.1f} {result.suspensions:3.0f} {result.lost:5.1f}".center(16)
                 for result in row.values()
             ]
             print(" | ".join([f"{threshold:>14}", *cells, f"{gap:8.1f}"]))
@@ -199,7 +199,7 @@ def main() -> None:
         f"\nauto: at most {worst_gap:.1f} points below the best fixed budget; "
         f"suspensions in the last hour: {most_suspensions:.0f} at most"
     )
-    raise SystemExit(worst_gap > MOST_POINTS_BEHIND or most_suspensions > MOST_SUSPENSIONS)
+    raise SystemExit(worst_gap > MOST_POINTS_BELOW or most_suspensions > MOST_SUSPENSIONS)
 
 
 if __name__ == "__main__":
