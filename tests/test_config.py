@@ -430,7 +430,7 @@ proxy = "credential:proxy"
         load(path, {})
     found = load(path, {}, elsewhere=True)
     assert not any("account" in doubt or "assistant" in doubt for doubt in cfg.doubts(found))
-    with pytest.raises(WxgptError, match="given to the daemon alone"):
+    with pytest.raises(WxgptError, match="available only to the daemon"):
         found.account["main"].token.reveal()
     assert "***" in repr(found)
 
