@@ -1,6 +1,7 @@
-"""The daemon's status as gauges, read at the moment that Prometheus asks.
+"""The daemon's status as gauges, read whenever Prometheus scrapes.
 
-Names and units follow Prometheus's conventions; `wxgptd.ports.status` says how the names follow.
+Names and units follow Prometheus's conventions; `wxgptd.ports.status` explains how the metrics are
+named.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class Gauges(Collector):
 
 
 def _timeouts(status: DaemonStatus) -> Iterable[Metric]:
-    # An account without a budget has none to spend.
+    # An account without a budget has nothing to spend.
     of = {name: one for name, one in status.deliberate_timeouts.items() if one.budget}
     yield _labelled(
         "deliberate_timeouts_budget",
@@ -125,5 +126,5 @@ def _labelled(name: str, about: str, label: str, values: Mapping[str, float]) ->
 
 
 def _metric(name: str) -> str:
-    """Return what Prometheus calls a name of the status."""
+    """Return the Prometheus name of a field of the status."""
     return f"wxgptd_{name.removesuffix('_s')}_seconds" if name.endswith("_s") else f"wxgptd_{name}"

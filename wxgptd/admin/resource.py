@@ -1,7 +1,6 @@
-"""The admin socket's resources. JSON in and out; metrics in Prometheus's text format.
+"""The admin socket's resources: JSON in and out, metrics in Prometheus's text format.
 
-It listens on a UNIX socket that only the daemon's own user may open; that is all the
-authentication there is, and all that is needed.
+Only the daemon's own user may open the UNIX socket; no other authentication is needed.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ MAX_STANDING_S = 100 * 365 * 86_400.0
 
 
 class Admin(Resource):
-    """What the operator's command line asks for, and metrics: a resource for each below."""
+    """The root resource: one child for each topic of the command line, and the metrics."""
 
     def __init__(self, control: Control, metrics: CollectorRegistry) -> None:
         super().__init__()
@@ -46,7 +45,7 @@ class Admin(Resource):
 
 
 class _OfControl(Resource):
-    """A resource that speaks of what `control` knows and does."""
+    """A resource backed by `control`."""
 
     def __init__(self, control: Control) -> None:
         super().__init__()
@@ -64,7 +63,7 @@ def _json(request: Request, said: object) -> bytes:
 
 
 def _plain(value: object) -> object:
-    """Return `value` as JSON: by field names, floats rounded."""
+    """Return `value` as JSON types: objects by field name, floats rounded."""
     if is_dataclass(value):
         return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
@@ -105,7 +104,7 @@ class _Questions(_OfControl):
 
 
 class _Starting(Resource):
-    """While the log is replayed nothing is known yet, and nothing may be changed."""
+    """Answers 503 while the log is loading: nothing is known yet, and nothing may be changed."""
 
     isLeaf = True
 
@@ -117,7 +116,7 @@ class _Starting(Resource):
 
 
 class _Session(Resource):
-    """One session; POST `stop` below it ends it."""
+    """One session; a POST to `stop` below it ends it."""
 
     isLeaf = True
 
@@ -144,17 +143,18 @@ class _Session(Resource):
 def _give_up(failure: Failure, request: Request) -> None:
     """Log why a request could not be answered, and close its connection."""
     if failure.check(CancelledError) is not None:
-        return  # whoever asked has left
+        return  # the client has disconnected
     log.failure("a request on the admin socket failed", failure)
     request.loseConnection()
 
 
 class _Users(_OfControl):
-    """Users, `n` of one `standing`; POST to `ACCOUNT/OPENID` below it changes that.
+    """The users.
 
-    A POST has `standing` and, if not for good, `for_s` in seconds. POST to `ACCOUNT/OPENID/forget`
-    erases a user. GET of `ACCOUNT/OPENID` is a 404 where nothing is known of a user, and POST to
-    `ACCOUNT/OPENID/whose` tells who would handle a message of `kind` with the text in its body.
+    GET returns at most `n` of them, all or those of one `standing`. POST to `ACCOUNT/OPENID` sets
+    the `standing` of a user, permanently or `for_s` seconds. POST to `ACCOUNT/OPENID/forget` erases
+    a user. GET of `ACCOUNT/OPENID` is a 404 if nothing is known about the user. POST to
+    `ACCOUNT/OPENID/whose` returns who would handle a message of `kind` with the text in the body.
     """
 
     isLeaf = True
@@ -226,7 +226,7 @@ class _Users(_OfControl):
 
 
 class _Assistants(_OfControl):
-    """POST to `NAME/try` below it asks a model for a single token."""
+    """The assistants; a POST to `NAME/try` asks each model of one for a single token."""
 
     isLeaf = True
 
@@ -250,7 +250,7 @@ class _Assistants(_OfControl):
 
 
 class _Accounts(_OfControl):
-    """POST to `NAME/try` below it asks WeChat's API for a token, where the account may push."""
+    """The accounts; a POST to `NAME/try` asks WeChat's API for a token if the account can push."""
 
     isLeaf = True
 
@@ -274,7 +274,7 @@ class _Accounts(_OfControl):
 
 
 class _Log(_OfControl):
-    """POST to `vacuum` below it takes a snapshot and drops what is not to be kept."""
+    """The log; a POST to `vacuum` takes a snapshot and applies retention."""
 
     isLeaf = True
 
@@ -295,10 +295,10 @@ def _refused(request: Request, fault: str) -> bytes:
 
 
 class _Reload(_OfControl):
-    """POST takes up the configuration in its body, or the daemon's own file.
+    """POST reloads the configuration, from its body or from the daemon's own file.
 
-    `path` and `mode` (in octal) are those of the file that the body was read from; with `dry` it
-    is only said what would change.
+    `path` and `mode` (in octal) are those of the file that the body was read from; with `dry`, the
+    response only lists what would change.
     """
 
     isLeaf = True
@@ -309,7 +309,7 @@ class _Reload(_OfControl):
         assert request.content is not None
         body = request.content.read()
         given: tuple[str, Path, int] | None = None
-        if b"path" in request.args:  # else the daemon's own file is meant
+        if b"path" in request.args:  # otherwise it is the daemon's own file
             path = request.args[b"path"][0].decode("utf-8", "replace").replace("\0", "")
             mode = request.args.get(b"mode", [b"0"])[0]
             try:

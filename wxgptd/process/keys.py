@@ -1,4 +1,4 @@
-"""The keys in the state directory that are not the log's own."""
+"""The keys in the state directory that do not belong to the log."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class KeyUnusable(WxgptError):
 
 
 def link_key(state_dir: Path) -> bytes:
-    """Return the key that links are made with; make it at the first start.
+    """Return the link key; create it at the first start.
 
     Raises:
-        KeyUnusable: the file is not what this function wrote.
+        KeyUnusable: the file does not have the length of a key.
     """
     directory = segments.keys_directory(state_dir)
     segments.make_private_directory(directory)
@@ -51,5 +51,5 @@ def link_key(state_dir: Path) -> bytes:
 
 
 def passing_keys(state_dir: Path) -> PassingKeyFile:
-    """Return the keys that messages are held back with."""
+    """Return the keys that encrypt messages while they are held back."""
     return PassingKeyFile(segments.passing_keys_path(state_dir))

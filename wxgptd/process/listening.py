@@ -1,7 +1,7 @@
-"""Where the daemon listens: at its own endpoint, or on what systemd passes; and for its operator.
+"""Listen on the daemon's own endpoint or on sockets from systemd, and on the admin socket.
 
-A socket that systemd passes (`wxgptd.socket`) stays open while the daemon restarts: whoever
-connects meanwhile waits, and is refused by nobody.
+A socket that systemd passes (`wxgptd.socket`) stays open while the daemon restarts: clients that
+connect in the meantime wait instead of being refused.
 """
 
 from __future__ import annotations
@@ -36,40 +36,40 @@ class NoEndpoint(WxgptError):
 
 
 def endpoint(reactor: Reactor, key: str, described: str) -> IStreamServerEndpoint:
-    """Return the endpoint that the value of a configuration's `key` describes.
+    """Return the endpoint that `described`, the value of the configuration's `key`, describes.
 
     Raises:
-        NoEndpoint: it describes none.
+        NoEndpoint: it does not describe one.
     """
     try:
         found: IStreamServerEndpoint = serverFromString(reactor, described)
         return found
-    except Exception as error:  # noqa: BLE001 (endpoint plugins raise what they like)
+    except Exception as error:  # noqa: BLE001 (endpoint plugins raise anything)
         why = " ".join(str(error).split()) or type(error).__name__
         raise NoEndpoint(f'{key}: "{described}" is not a server endpoint: {why}') from None
 
 
 def passed_sockets() -> Sequence[int]:
-    """Return the descriptors of the sockets that systemd has passed to this process."""
-    # Twisted takes the variables out of `os.environ` when its endpoints are imported.
+    """Return the descriptors of the sockets that systemd passed to this process."""
+    # Twisted removes the variables from `os.environ` when its endpoints are imported.
     try:
         began_with = Path("/proc/self/environ").read_bytes()
     except OSError:
-        return ()  # no Linux, and no systemd
+        return ()  # not Linux, so no systemd
     pairs = (one.partition("=") for one in os.fsdecode(began_with).split("\0") if "=" in one)
     environ = {name: value for name, _, value in pairs if name.startswith("LISTEN_")}
     count = environ.get("LISTEN_FDS", "")
-    if re.fullmatch(r"[0-9]{1,4}", count):  # names are systemd's to leave out, and not Twisted's
+    if re.fullmatch(r"[0-9]{1,4}", count):  # systemd may omit the names; Twisted needs them
         environ.setdefault("LISTEN_FDNAMES", ":".join(["unknown"] * int(count)))
     return ListenFDs.fromEnvironment(environ).inheritedDescriptors()
 
 
 async def listen(reactor: Reactor, described: str, site: BoundedSite) -> Sequence[IListeningPort]:
-    """Listen on the sockets that systemd has passed, or if there are none, as `described`.
+    """Listen on the sockets that systemd passed or, if there are none, on the endpoint `described`.
 
     Raises:
-        NoEndpoint: nothing can be described like that.
-        ListenFailed: it cannot be listened there.
+        NoEndpoint: `described` does not describe an endpoint.
+        ListenFailed: the daemon cannot listen there.
     """
     passed = passed_sockets()
     if passed:
@@ -99,16 +99,16 @@ async def listen_at(
     described: str,
     site: BoundedSite,
 ) -> IListeningPort:
-    """Listen as the value of `key` describes.
+    """Listen on the endpoint that `described`, the value of `key`, describes.
 
     Raises:
-        NoEndpoint: nothing can be described like that.
-        ListenFailed: it cannot be listened there.
+        NoEndpoint: `described` does not describe an endpoint.
+        ListenFailed: the daemon cannot listen there.
     """
     found = endpoint(reactor, key, described)
     try:
         port: IListeningPort = await found.listen(site)
-    except Exception as error:  # noqa: BLE001 (what a path or a certificate can be wrong in)
+    except Exception as error:  # noqa: BLE001 (paths and certificates can be wrong in many ways)
         why = getattr(error, "socketError", error)
         raise ListenFailed(
             f"cannot listen on {described}: {plainly(why)}", hint=_hint(why, key)
@@ -136,7 +136,7 @@ async def _adopt(reactor: Reactor, descriptor: int, site: BoundedSite) -> IListe
 
 
 def where(port: IListeningPort) -> str:
-    """Return where a port listens, as people write it."""
+    """Return the address that a port listens on, for people to read."""
     address = port.getHost()
     host = getattr(address, "host", None)
     if host is not None:
@@ -146,7 +146,7 @@ def where(port: IListeningPort) -> str:
 
 
 def _is(port: IListeningPort, described: str) -> bool:
-    """Tell whether a port is what an operator's TCP endpoint describes, as far as can be told."""
+    """Return whether a port appears to be the TCP endpoint that the operator described."""
     number = str(getattr(port.getHost(), "port", ""))
     return number in described.removeprefix("tcp:").removeprefix("port=").split(":")[:1]
 
@@ -155,7 +155,7 @@ def listen_for_operator(reactor: Reactor, path: Path, site: BoundedSite) -> Wrap
     """Listen on the admin socket at `path`, which only the daemon's own user may open.
 
     Raises:
-        ListenFailed: it cannot be listened there, or another daemon does.
+        ListenFailed: the daemon cannot listen there, or another daemon already does.
     """
     if path.is_socket():
         if _somebody_listens(path):
@@ -190,5 +190,5 @@ def _somebody_listens(path: Path) -> bool:
 
 
 def plainly(error: object) -> str:
-    """Return what went wrong, in the system's words where there are some."""
+    """Return what went wrong, in the system's words if there are any."""
     return getattr(error, "strerror", None) or str(error)

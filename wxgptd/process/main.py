@@ -1,7 +1,7 @@
 """`wxgptd --config FILE`: the process around the service, and the only user of the reactor.
 
-Exit status: 0 after a clean stop, 1 on a failure, 4 for a wrong configuration, 5 for a damaged
-log, 75 when the log cannot be written any more (systemd starts the daemon again then).
+Exit status: 0 after a clean stop, 1 on a failure, 4 for an invalid configuration, 5 for a damaged
+log, 75 when the log can no longer be written (systemd then restarts the daemon).
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ from wxgptd.service.wiring import Service
 log = Logger(namespace="wxgptd")
 
 HEARD_WITHIN_S = 1.0
-"""How long a stop waits for the requests of those who have just connected."""
+"""How long a stop waits for requests on connections that have just been opened."""
 
 MAX_CONFIGURATION_BYTES = 4 * 1024 * 1024
-"""What the admin socket takes: a configuration may have many rules."""
+"""What the admin socket accepts: a configuration may have many rules."""
 
 GRACE_S = 5.0
-"""How long a stop waits for held requests: WeChat's patience, then they are gone by themselves."""
+"""How long a stop waits for held requests: WeChat's patience, after which it hangs up anyway."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -119,12 +119,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _check_endpoints(path: Path, configured: config.Config) -> None:
-    """See to it that it can be listened where the configuration says.
+    """Check that the configuration describes valid endpoints.
 
     Raises:
-        ConfigError: it describes no endpoint.
+        ConfigError: a value does not describe an endpoint.
     """
-    from twisted.internet import reactor  # noqa: PLC0415 (installed when it is needed)
+    from twisted.internet import reactor  # noqa: PLC0415 (importing it installs it)
 
     server = configured.server
     try:
@@ -146,7 +146,7 @@ def _run(
     reactor.seconds = time.monotonic
 
     def flush() -> None:
-        with contextlib.suppress(OSError):  # a disk that is full for a moment: in a second again
+        with contextlib.suppress(OSError):  # the disk may be full briefly; retried in a second
             limited.flush()
 
     flushing = LoopingCall(flush)
@@ -168,7 +168,7 @@ class _Process:
         self._reload_wanted = False
 
     async def run(self) -> None:
-        """Start, and go on until the process is told to stop or cannot."""
+        """Start, and run until the process is told to stop or cannot continue."""
         try:
             await self._start()
             await self._failed
@@ -176,7 +176,7 @@ class _Process:
             log.error("{error}", error=error)
             if error.hint:
                 log.error("hint: {hint}", hint=error.hint)
-            # Exactly this type: Twisted's `react` knows no subclass of it.
+            # Exactly this type: Twisted's `react` does not recognise subclasses.
             raise SystemExit(error.exit_status) from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
@@ -187,7 +187,7 @@ class _Process:
 
     async def _start(self) -> None:
         reactor, server = self._reactor, self._config.server
-        reactor.callWhenRunning(self._take_signals)  # behind the reactor's own handlers
+        reactor.callWhenRunning(self._take_signals)  # after the reactor's own handlers
         reactor.installNameResolver(Names(reactor))
         threads = start_threads(reactor)
         store = self._open_store()
@@ -219,7 +219,7 @@ class _Process:
             reserved=service.root.is_reserved,
         )
         ports = await self._listen(service, site)
-        # Not before: then only root may read the environment that names the sockets of systemd.
+        # Not earlier: after this only root may read the environment that names systemd's sockets.
         keep_memory_private()
         supervision = Supervision(
             os.environ,
@@ -255,7 +255,7 @@ class _Process:
         )
 
     async def _listen(self, service: Service, site: BoundedSite) -> Sequence[Wrapped]:
-        """Listen for WeChat, for readers of metrics, and (last of all) for the operator."""
+        """Listen for WeChat, for metrics scrapers and, last, for the operator."""
         reactor, server = self._reactor, self._config.server
         ports = list(await listen(reactor, server.listen, site))
         if server.metrics:
@@ -309,13 +309,13 @@ class _Process:
             for port in public:
                 await port.stopListening()
             site.close()
-            # Without a log nobody can be answered any more: there is nothing to wait for.
+            # Without a log no request can be answered, so there is nothing to wait for.
             grace_s = 0.0 if self._failed.called else GRACE_S
             began = self._reactor.seconds()
             while (waited_s := self._reactor.seconds() - began) < grace_s and (
                 self._waits(service) or (site.arriving and waited_s < HEARD_WITHIN_S)
             ):
-                await deferLater(self._reactor, 0.05)  # and then what was said is on its way
+                await deferLater(self._reactor, 0.05)  # which also lets the last replies leave
             service.end()
             await service.settled()
             await admin.stopListening()
@@ -330,19 +330,19 @@ class _Process:
         )
 
     def _waits(self, service: Service) -> bool:
-        """Tell whether somebody may still be answered, if nobody has said to hurry."""
+        """Return whether to wait for held requests, which a second signal prevents."""
         return self._stops < 2 and service.held > 0
 
     def _take_signals(self) -> None:
         taken = dict.fromkeys((signal.SIGTERM, signal.SIGINT), self._told_to_stop)
         taken[signal.SIGHUP] = self._told_to_stop if in_terminal() else self._told_to_reload
         for number, act in taken.items():
-            # `nohup` and the shell's `&` have some ignored, and mean it.
+            # `nohup` and the shell's `&` ignore some signals on purpose.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, lambda *_, act=act: self._reactor.callFromThread(act))
 
     def _told_to_reload(self) -> None:
-        """Take up the configuration again, as soon as the log is read."""
+        """Reload the configuration as soon as the log is loaded."""
         service = self._service
         if service is None or not service.ready:
             self._reload_wanted = True
@@ -353,11 +353,11 @@ class _Process:
                 path=str(self._path),
             )
         else:
-            with contextlib.suppress(WxgptError):  # the log has said what is wrong
+            with contextlib.suppress(WxgptError):  # already logged
                 service.operations.reloading.from_file()
 
     def _told_to_stop(self) -> None:
-        """Stop; told again, wait for nobody."""
+        """Stop; the second time, without waiting for held requests."""
         self._stops += 1
         if self._stops == 1:
             self._reactor.stop()
@@ -386,5 +386,5 @@ def _say_full(full: bool) -> None:
 
 
 def _few(root: Resource, reactor: Reactor, max_body_bytes: int) -> BoundedSite:
-    """Return a site for those who look after the daemon: there are few of them."""
+    """Return a site for operators and scrapers, which open few connections."""
     return BoundedSite(root, reactor, Bounds(64, 64, max_body_bytes))

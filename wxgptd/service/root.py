@@ -1,4 +1,4 @@
-"""What is where on the daemon's HTTP server."""
+"""The URL paths of the daemon's HTTP server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = Logger(namespace="wxgptd.site")
 
 
 class Root(Resource):
-    """What is where: webhooks by their whole path, all else by its first segment."""
+    """Routes requests: webhooks by their full path, everything else by its first segment."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Root(Resource):
         }
 
     def is_reserved(self, path: bytes) -> bool:
-        """Tell whether `path` is for WeChat, or for who looks whether the daemon is well."""
+        """Return whether `path` is a webhook or a health check."""
         return path in self.webhooks or path in (b"/healthz", b"/readyz")
 
     def getChild(self, path: bytes, request: server.Request) -> Resource:
@@ -51,7 +51,7 @@ class Root(Resource):
 
 
 class Word(Resource):
-    """`ok`, or in a word `why` not, with a 503; and the name of the `instance` that says so."""
+    """Answers `ok`, or 503 with the reason from `why`; a header names the `instance`."""
 
     isLeaf = True
 
@@ -73,7 +73,7 @@ class Word(Resource):
 
 
 class _Nothing(Resource):
-    """Nothing is here, and that is all to be said."""
+    """Answers 404, and logs requests that carry a signature."""
 
     isLeaf = True
 

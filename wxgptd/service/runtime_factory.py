@@ -1,4 +1,4 @@
-"""From the configuration to what the service works with: assistants, webhooks, links, limits."""
+"""Build what the service works with from the configuration: assistants, webhooks, links, limits."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ from wxgptd.wechat.signature import Freshness
 
 
 class RuntimeFactory:
-    """Makes of a configuration what the service works with, and of the next one what is new in it.
+    """Builds runtime objects from a configuration, and rebuilds only what the next one changes.
 
-    What has not changed is kept, because it has learned something: models know what their servers
-    take, messengers have a token, webhooks know which signatures they have seen.
+    Unchanged objects are kept because they have learned something: models know what their servers
+    accept, messengers have a token, webhooks know which signatures they have seen.
     """
 
     def __init__(self, environment: Environment, metrics: Metrics) -> None:
@@ -55,7 +55,7 @@ class RuntimeFactory:
         self._webhooks: dict[str, Webhook] = {}
 
     def settings(self, config: cfg.Config) -> Settings:
-        """Return what an operator configures about conversations."""
+        """Return the operator's settings for conversations."""
         timeouts = config.window.deliberate_timeouts_per_5min
         in_words = texts.in_words(config.texts)
         welcome = str if config.reply.taps else taps.in_words
@@ -87,7 +87,7 @@ class RuntimeFactory:
     def _messenger(
         self, name: str, account: cfg.Account, wechat_api: str
     ) -> CustomerService | None:
-        """Return who can push for an account that has what it takes."""
+        """Return the client that pushes for an account, or None if the account cannot push."""
         if account.push != "auto" or not account.app_secret:
             return None
         app = App(name, account.app_id, account.app_secret.reveal())
@@ -123,7 +123,7 @@ class RuntimeFactory:
     def webhooks(
         self, config: cfg.Config, conversations: Conversations
     ) -> Mapping[bytes, Resource]:
-        """Return each account's webhook, by its path."""
+        """Return the accounts' webhooks by path."""
         environment = self._environment
         patience_s = WECHAT_PATIENCE_S - config.window.reply_margin
         forwarder = Forwarder(
@@ -146,7 +146,7 @@ class RuntimeFactory:
                     conversations,
                     freshness=Freshness(environment.wall, config.server.timestamp_tolerance),
                     forward=forward,
-                    # Of its own: no name of a delivery may ever be a link's token.
+                    # A separate secret, so that no delivery key can ever be a link's token.
                     secret=hmac.digest(environment.link_key, b"\0deliveries", sha256),
                     rejected=self._metrics.rejected,
                 )
@@ -194,7 +194,7 @@ def _assistant(name: str, one: cfg.Assistant, config: cfg.Config, model: Model) 
 
 
 def _parameters(one: cfg.Assistant) -> Mapping[str, object]:
-    """Return what a request asks for beside the question; what is not configured is not sent."""
+    """Return the parameters of a request; parameters that are not configured are not sent."""
     given = {
         "temperature": one.temperature,
         "top_p": one.top_p,
@@ -211,19 +211,19 @@ def _parameters(one: cfg.Assistant) -> Mapping[str, object]:
 
 
 def retention(config: cfg.Config) -> Retention:
-    """Return how much is kept."""
+    """Return the retention of the log."""
     log = config.log
     return Retention(log.snapshot_every, log.keep or 0.0, log.max_size or 0, config.links.ttl)
 
 
 def session_ids() -> Callable[[], SessionId]:
-    """Return what makes names for sessions. They are no secrets, and one a message is wanted."""
+    """Return a function that generates session ids: not secrets, and one for each message."""
     source = Random(secrets.token_bytes(32))  # noqa: S311
     return lambda: SessionId(f"{source.getrandbits(40):010x}")
 
 
 def made_links(config: cfg.Config, key: bytes) -> Links:
-    """Return how links are made."""
+    """Return the functions that build links."""
     url = config.server.public_url
     return Links(
         token=partial(links.make_token, key),
@@ -235,10 +235,10 @@ def made_links(config: cfg.Config, key: bytes) -> Links:
 
 
 def host_of(public_url: str) -> str:
-    """Return the name of the site that the pages are on."""
+    """Return the host name of the pages."""
     return urlsplit(public_url).hostname or ""
 
 
 def path_of(public_url: str) -> str:
-    """Return the path below which a reverse proxy serves the pages, without its last slash."""
+    """Return the path below which a reverse proxy serves the pages, without a trailing slash."""
     return "/" + public_url.split("/", 3)[3].strip("/") if public_url.count("/") > 2 else ""

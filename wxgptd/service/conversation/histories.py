@@ -1,7 +1,7 @@
-"""One user's history, in pages that a phone can hold, and searched.
+"""One user's history, searchable and in pages small enough for a phone.
 
-Implements `wxgptd.ports.pages.History`. It is made of values that never change, so another thread
-may read it while the user goes on.
+Implements `wxgptd.ports.pages.History`. It consists of immutable values, so another thread may read
+it while the user's state changes.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from wxgptd.ports.pages import Dialogue, HistoryView, Progress, Turn
 TURNS_PER_PAGE = 20
 
 CHARS_PER_PAGE = 40_000
-"""Where turns are long there are fewer on a page, and one at least."""
+"""A page of long turns has fewer of them, but at least one."""
 
 Part = tuple[Session, Sequence[Question]]
 Page = list[Part]
 
 Standing = tuple[Progress, str, str]
-"""How far an answer is, its text, and the sentence about its failure."""
+"""The progress of an answer, its text, and the sentence about its failure."""
 
 
 class UserHistory:
-    """What is known of one user.
+    """The history of one user.
 
-    `titles` are what users call the assistants; `unfinished` is how far the answers are that are
+    `titles` are the assistants' titles; `unfinished` is the state of each answer that is still
     being written.
     """
 
@@ -74,14 +74,14 @@ class UserHistory:
         )
 
     def whole(self) -> Sequence[Dialogue]:
-        """Return all of it, oldest first."""
+        """Return the complete history, oldest session first."""
         return [
             self._dialogue(session, tuple(session.questions.values()))
             for session in reversed(self._sessions)
         ]
 
     def _holds(self, question: Question, words: Sequence[str]) -> bool:
-        """Tell whether all of `words`, casefolded, are in a question or its answer."""
+        """Return whether a question and its answer contain all of `words`, casefolded."""
         if not words:
             return True
         text = f"{asked(question, self._texts)}\n{_said(question)}".casefold()
@@ -109,13 +109,13 @@ class UserHistory:
 
 
 def asked(question: Question, texts: Texts) -> str:
-    """Return a question as it is shown."""
+    """Return a question as the pages show it."""
     picture = texts.page_picture if question.image else ""
     return f"{picture} {without_controls(question.text)}".strip()
 
 
 def standing(answer: Answer, texts: Texts) -> Standing:
-    """Return how far an answer is that nobody writes at the moment."""
+    """Return the progress of an answer that is not being written at the moment."""
     match answer:
         case Completed(text=text, finish=Finish.LENGTH):
             return Progress.CUT_SHORT, text, ""
@@ -138,9 +138,9 @@ def _said(question: Question) -> str:
 
 
 def _paged(parts: Iterable[Part]) -> list[Page]:
-    """Return the sessions, newest first, in pages of bounded size.
+    """Split the sessions, newest first, into pages of bounded size.
 
-    A longer session goes on from page to page, its newest turns first as well.
+    A long session continues on the next page, also with its newest turns first.
     """
     pages: list[Page] = [[]]
     turns = chars = 0
@@ -155,7 +155,7 @@ def _paged(parts: Iterable[Part]) -> list[Page]:
                 begin, turns, chars = begin - 1, turns + 1, chars + size
             if begin < left or (not left and turns < TURNS_PER_PAGE):
                 pages[-1].append((session, questions[begin:left]))
-                turns += not questions  # one that was opened, and nothing asked
+                turns += not questions  # a session without a question counts as a turn
                 left = begin
                 if not left:
                     break

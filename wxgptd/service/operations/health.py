@@ -1,7 +1,7 @@
-"""Whether the daemon can still do its work, looked at every few seconds.
+"""Check every few seconds whether the daemon can still do its work.
 
-It can where its log gets on and its threads answer. That this is looked at at all shows that the
-reactor turns; whoever feeds a watchdog by it feeds it by all three.
+It can if the log makes progress and the threads respond. That the check runs at all shows that the
+reactor turns, so a watchdog that depends on it covers all three.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ log = Logger()
 LOOK_EVERY_S = 5.0
 
 STUCK_AFTER_S = 30.0
-"""A disk may take seconds for a commit, and a thread for a long page: not so many."""
+"""A commit to a slow disk or a long page may take a thread seconds, but not this many."""
 
 
 class Health:
-    """Knows how the daemon is: `why_ill` is empty while it is well."""
+    """Checks the health of the daemon: `why_ill` is empty while it is healthy."""
 
     def __init__(self, store: EventStore, in_thread: InThread, clock: IReactorTime) -> None:
         self._store = store
@@ -40,28 +40,28 @@ class Health:
 
     @property
     def why_ill(self) -> str:
-        """What is wrong; empty while nothing is."""
+        """Why the daemon is unhealthy; empty while it is healthy."""
         looked_at = self._looked_at
         if looked_at is not None and self._clock.seconds() - looked_at > STUCK_AFTER_S:
             return "nobody has looked how the daemon is"
         return self._why_ill
 
     def begin(self) -> None:
-        """Look now, and go on looking."""
+        """Check now, and keep checking."""
         self._loop.start(LOOK_EVERY_S)
 
     def end(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         if self._loop.running:
             self._loop.stop()
         self._looked_at = None
 
     def look(self) -> None:
-        """Find out how the daemon is."""
+        """Check the health of the daemon."""
         now = self._looked_at = self._clock.seconds()
         try:
             why = self._of_log(now) or self._of_threads(now)
-        except Exception as error:  # noqa: BLE001 (whatever it is, nobody may go on feeding a watchdog)
+        except Exception as error:  # noqa: BLE001 (a failed check must not feed the watchdog)
             why = f"it cannot be found out: {error!r}"
         if bool(why) != bool(self._why_ill):
             if why:
@@ -72,7 +72,7 @@ class Health:
 
     def _of_log(self, now: float) -> str:
         figures = self._store.figures()
-        idle = not figures.pending or self._store.full()  # for want of room it waits on purpose
+        idle = not figures.pending or self._store.full()  # a full disk makes it wait on purpose
         if idle or figures.commits != self._committed:
             self._committed, self._committed_at = figures.commits, now
         stuck_s = now - self._committed_at

@@ -1,4 +1,4 @@
-"""What the operator sees of sessions, and can stop. Implements `ports.control.Sessions`."""
+"""List sessions for the operator, and stop them. Implements `ports.control.Sessions`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wxgptd.service.state.projections import OpenSessions
 
 
 class Sessions:
-    """Knows the sessions."""
+    """Lists and stops sessions."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Sessions:
         ]
 
     def pending(self) -> Sequence[PendingQuestion]:
-        """Return the questions that have no answer yet, the oldest first."""
+        """Return the questions that have no answer yet, oldest first."""
         now = self._event_clock.now()
         shown = []
         for user, name, flight in self._flights:

@@ -1,4 +1,4 @@
-"""Try out what is configured. Implements `ports.control.Trials`."""
+"""Test the configured models and pushes. Implements `ports.control.Trials`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from wxgptd.service.state.settings import Settings
 
 
 class Trials:
-    """Asks models and WeChat's API for next to nothing."""
+    """Sends minimal requests to models and to WeChat's API."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def push(self, account: str) -> Deferred[str] | None:
-        """Find out whether WeChat's API can be used for an account."""
+        """Check whether an account can use WeChat's API."""
         known = self._settings.accounts.get(AccountName(account))
         return known.messenger.probe() if known is not None and known.messenger else None
 

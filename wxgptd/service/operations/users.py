@@ -1,4 +1,4 @@
-"""What the operator sees of users, and decides about them. Implements `ports.control.Users`."""
+"""List, block, allow and erase users for the operator. Implements `ports.control.Users`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from wxgptd.service.state.settings import Settings
 
 
 class Users:
-    """Knows the users."""
+    """Lists users, and changes their standing or erases them."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Users:
         self._event_clock = event_clock
 
     def newest(self, limit: int, standing: str) -> Sequence[UserSummary]:
-        """Return users, those who were heard of last first."""
+        """Return users, most recently heard from first."""
         now = self._event_clock.now()
         day_began_at, _ = self._event_clock.day()
         shown = []
@@ -71,11 +71,11 @@ class Users:
         return shown
 
     def _heard_of(self, standing: str, now: float) -> Iterator[tuple[float, User]]:
-        """Yield when users were heard of last, those of one standing or all."""
+        """Yield users of one standing, or all, each with the time it was last heard from."""
         default = standing in ("", Standing.DEFAULT)
         for user, one in tuple(self._journal.unloaded().items()):
             if one.marked:
-                self._journal.state(user)  # hydrates; of the others the standing is known
+                self._journal.state(user)  # hydrates; all others have the default standing
             elif default and is_follower(user):
                 yield one.last_at, user
         for user, state in self._journal.hydrated():
@@ -83,11 +83,11 @@ class Users:
                 yield state.heard_at, user
 
     def knows(self, account: str, openid: str) -> bool:
-        """Tell whether anything is known of a user."""
+        """Return whether anything is known about a user."""
         return bool(self._journal.state(User(AccountName(account), OpenId(openid))).version)
 
     def whose(self, account: str, openid: str, text: str, *, kind: str, tapped: bool) -> str | None:
-        """Return who would handle a message of a user that came now."""
+        """Return who would handle a message from a user if it arrived now."""
         if account not in self._settings.accounts:
             return None
         content: Content

@@ -1,4 +1,4 @@
-"""What everything else is built with: the configuration as the service uses it, time, metrics."""
+"""Build what all packages are built with: settings, clocks, metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wxgptd.service.state.settings import Links, Settings
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The ground that the rooms are built on."""
+    """What all packages are built with."""
 
     environment: Environment
     event_clock: EventClock
@@ -28,7 +28,7 @@ class Base:
 
 
 def build(config: cfg.Config, environment: Environment) -> Base:
-    """Return the ground for a service."""
+    """Build the base of a service."""
     metrics = Metrics()
     known = RuntimeFactory(environment, metrics)
     return Base(

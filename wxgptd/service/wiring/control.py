@@ -1,4 +1,4 @@
-"""What the operator's command line can ask for, built upon all rooms."""
+"""Build what the operator's command line can ask for, on top of all packages."""
 
 from __future__ import annotations
 

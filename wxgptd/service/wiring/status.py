@@ -1,4 +1,4 @@
-"""The daemon's status, collected from the rooms."""
+"""Collect the daemon's status from its parts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read(rooms: Rooms) -> DaemonStatus:
     now, figures, settings = base.event_clock.now(), base.environment.store.figures(), base.settings
     accounts, assistants = settings.accounts, settings.assistants
     why_unhealthy, running = rooms.operations.health.why_ill, answers.flights.running()
-    # Before that a thread is still reading the log into the projections.
+    # Until then a thread is still loading the log into the projections.
     told = accounts if lifecycle.ready else ()
     spent = state.spending.spent() if lifecycle.ready else {}
     exhausted = state.spending.exhausted() if lifecycle.ready else frozenset()
