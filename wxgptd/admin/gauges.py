@@ -22,19 +22,19 @@ from wxgptd.ports.record import SYNC_BOUNDS_S
 from wxgptd.ports.status import DaemonStatus
 
 PLAIN = {
-    "ready": "Whether the log is read and messages are taken.",
-    "healthy": "Whether the log gets on and threads answer.",
-    "open_sessions": "Sessions that take questions.",
-    "held_attempts": "Requests that wait for an answer, or the log.",
-    "running_answers": "Model calls under way.",
-    "waiting_questions": "Questions that wait for another one.",
-    "page_readers": "Readers of answers while they are written.",
-    "disk_full": "Whether there is no room for new questions.",
-    "log_last_seq": "The newest event.",
-    "log_snapshot_seq": "The last event in a snapshot.",
+    "ready": "Whether the log is loaded and messages are accepted.",
+    "healthy": "Whether commits to the log make progress and threads respond.",
+    "open_sessions": "Open sessions.",
+    "held_attempts": "Requests waiting for an answer or for the log.",
+    "running_answers": "Model calls in progress.",
+    "waiting_questions": "Questions waiting for a slot or for the user's previous question.",
+    "page_readers": "Readers of answers that are still being written.",
+    "disk_full": "Whether the disk is too full for new questions.",
+    "log_last_seq": "Sequence number of the newest event.",
+    "log_snapshot_seq": "Sequence number of the last event in a snapshot.",
     "log_pending_appends": "Appends that are not durable yet.",
-    "replay_s": "How long this start took to read the log.",
-    "replay_events": "How many events this start read.",
+    "replay_s": "How long it took to load the log at startup.",
+    "replay_events": "Events replayed at startup.",
 }
 
 OF_ACCOUNTS = {
@@ -42,9 +42,9 @@ OF_ACCOUNTS = {
 }
 
 OF_ASSISTANTS = {
-    "cost_today": "What answers have cost since midnight.",
-    "circuit_breaker_open": "Whether a model is not asked for a while, because it failed.",
-    "budget_exhausted": "Whether the budget of the day is spent.",
+    "cost_today": "Cost of answers since midnight.",
+    "circuit_breaker_open": "Whether the circuit breaker is open because the model failed.",
+    "budget_exhausted": "Whether the daily budget is spent.",
 }
 
 
@@ -61,7 +61,7 @@ class Gauges(Collector):
             yield GaugeMetricFamily(_metric(name), about, float(getattr(status, name)))
         yield GaugeMetricFamily(
             _metric("clock_offset_s"),
-            "How far our clock is ahead of WeChat's.",
+            "How far the local clock is ahead of WeChat's.",
             max(0.0, status.clock_offset_s or 0.0),
         )
         for label, names in (("account", OF_ACCOUNTS), ("assistant", OF_ASSISTANTS)):
@@ -70,7 +70,7 @@ class Gauges(Collector):
         yield from _timeouts(status)
         yield from _log(status)
         build = GaugeMetricFamily(
-            _metric("build_info"), "What runs.", labels=["version", "python", "twisted"]
+            _metric("build_info"), "Running versions.", labels=["version", "python", "twisted"]
         )
         build.add_metric([status.version, platform.python_version(), twisted.__version__], 1.0)
         yield build
@@ -87,7 +87,7 @@ def _timeouts(status: DaemonStatus) -> Iterable[Metric]:
     )
     yield _labelled(
         "deliberate_timeouts_left",
-        "Deliberate timeouts that are left of that.",
+        "Deliberate timeouts left in the budget.",
         "account",
         {name: one.left for name, one in of.items()},
     )
@@ -112,7 +112,7 @@ def _log(status: DaemonStatus) -> Iterable[Metric]:
         buckets.append((bound, float(reached)))
     yield HistogramMetricFamily(
         _metric("log_fsync_s"),
-        "Time of a commit's fdatasync; its count is that of commits.",
+        "Duration of a commit's fdatasync; the count is the number of commits.",
         buckets=buckets,
         sum_value=status.log_fsync_s.sum_s,
     )

@@ -212,7 +212,7 @@ class _Users(_OfControl):
                 raise ValueError
         except (ValueError, KeyError):
             request.setResponseCode(400)
-            return _json(request, {"error": "not understood"})
+            return _json(request, {"error": "invalid request"})
         changed = self._control.users.change_standing(account, openid, standing, for_s)
         changed.addCallback(lambda found: self._answer(request, found))
         changed.addErrback(_give_up, request)
@@ -317,10 +317,10 @@ class _Reload(_OfControl):
             except UnicodeDecodeError:
                 return _refused(request, "the configuration is not UTF-8")
             if not re.fullmatch(rb"[0-7]{1,4}", mode):
-                return _refused(request, "the mode of a file is an octal number")
+                return _refused(request, "mode must be an octal number")
             given = text, Path(path), int(mode, 8)
         elif body:
-            return _refused(request, "a configuration is handed on with the path that it is from")
+            return _refused(request, "a configuration in the body requires its path")
         said = self._control.maintenance.reload(given, dry=b"dry" in request.args)
         if isinstance(said, Faulty):
             request.setResponseCode(400)

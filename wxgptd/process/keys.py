@@ -16,7 +16,7 @@ log = Logger()
 
 
 class KeyUnusable(WxgptError):
-    """the key that links are made with cannot be used"""
+    """the link key cannot be used"""
 
 
 def link_key(state_dir: Path) -> bytes:
@@ -33,7 +33,7 @@ def link_key(state_dir: Path) -> bytes:
     except FileNotFoundError:
         if segments.list_segments(segments.log_directory(state_dir)):
             log.error(
-                "{path} is missing: a new one is made, and all links sent so far are dead; "
+                "{path} is missing: creating a new key, so all links sent so far are dead; "
                 "restore the file from a backup if you have one",
                 path=str(path),
             )
@@ -45,7 +45,8 @@ def link_key(state_dir: Path) -> bytes:
     if len(key) != links.KEY_BYTES:
         raise KeyUnusable(
             f"{path} is damaged",
-            hint="restore it from a backup; without one delete it: links sent so far die then",
+            hint="restore it from a backup; without a backup, delete it: all links sent so far "
+            "stop working",
         )
     return key
 

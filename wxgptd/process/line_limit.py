@@ -70,7 +70,7 @@ class LineLimit:
         assert last is not None
         self._log.emit(
             last.get("log_level", LogLevel.warn),
-            "{count} similar lines in {seconds:g} s left out, the last: {text}",
+            "{count} more like this suppressed in {seconds:g} s, last: {text}",
             count=repeated.count,
             seconds=PERIOD_S,
             text=eventAsText(

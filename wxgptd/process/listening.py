@@ -30,7 +30,7 @@ class ListenFailed(WxgptError):
 
 
 class NoEndpoint(WxgptError):
-    """what is configured describes no server endpoint"""
+    """not a server endpoint"""
 
     exit_status = 4
 
@@ -78,7 +78,7 @@ async def listen(reactor: Reactor, described: str, site: BoundedSite) -> Sequenc
         log.info("listening on {where}, passed by systemd", where=found)
         if not described.startswith("systemd:") and not any(_is(port, described) for port in ports):
             log.warn(
-                "server.listen says {described}, which is not used: systemd passes {where} "
+                "server.listen = {described} is ignored: systemd passes {where} "
                 "(ListenStream= in wxgptd.socket)",
                 described=described,
                 where=found,
@@ -86,9 +86,9 @@ async def listen(reactor: Reactor, described: str, site: BoundedSite) -> Sequenc
         return ports
     if described.startswith("systemd:"):
         raise ListenFailed(
-            f"server.listen is {described}, but systemd has passed no socket",
-            hint="start it by `systemctl start wxgptd.socket`, or name an address such as "
-            "tcp:9005:interface=127.0.0.1",
+            f"server.listen is {described}, but systemd passed no socket",
+            hint="start it with `systemctl start wxgptd.socket`, or set server.listen to an "
+            "address such as tcp:9005:interface=127.0.0.1",
         )
     return [await listen_at(reactor, "server.listen", described, site)]
 
@@ -122,15 +122,15 @@ async def _adopt(reactor: Reactor, descriptor: int, site: BoundedSite) -> IListe
             family = known.family
             if not known.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 raise ListenFailed(
-                    "the socket that systemd has passed does not listen for connections",
-                    hint="it is to be a ListenStream= in wxgptd.socket",
+                    "the socket passed by systemd does not listen for connections",
+                    hint="declare it with ListenStream= in wxgptd.socket",
                 )
         adopted = AdoptedStreamServerEndpoint(reactor, descriptor, family)
         port: IListeningPort = await adopted.listen(site)
     except OSError as error:
         raise ListenFailed(
-            f"the socket that systemd has passed cannot be used: {plainly(error)}",
-            hint="see ListenStream= in wxgptd.socket",
+            f"cannot use the socket passed by systemd: {plainly(error)}",
+            hint="check ListenStream= in wxgptd.socket",
         ) from None
     return port
 
@@ -161,7 +161,7 @@ def listen_for_operator(reactor: Reactor, path: Path, site: BoundedSite) -> Wrap
         if _somebody_listens(path):
             raise ListenFailed(
                 f"another daemon listens on the admin socket {path}",
-                hint="give each daemon a [server] admin, or a state_dir, of its own",
+                hint="give each daemon its own [server] admin or state_dir",
             )
         path.unlink()
     try:
@@ -176,8 +176,8 @@ def listen_for_operator(reactor: Reactor, path: Path, site: BoundedSite) -> Wrap
 
 def _hint(why: object, key: str) -> str:
     if isinstance(why, PermissionError):
-        return "ports below 1024 are root's: keep 9005, and put nginx or Caddy in front"
-    return f"stop what uses the port, or set [{key.replace('.', '] ')} to another one"
+        return "ports below 1024 require root: keep 9005, and put nginx or Caddy in front"
+    return f"stop the process that uses the port, or set [{key.replace('.', '] ')} to another one"
 
 
 def _somebody_listens(path: Path) -> bool:

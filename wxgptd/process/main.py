@@ -86,9 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         "--log-format",
         choices=log_format.FORMATS,
         default="auto",
-        help="what is said on standard error; auto is the journal's format under systemd",
+        help="format of the log on standard error; auto is journal under systemd, else text",
     )
-    parser.add_argument("--check", action="store_true", help="only check the configuration")
+    parser.add_argument("--check", action="store_true", help="check the configuration and exit")
     parser.add_argument("--version", action="version", version=f"wxgptd {__version__}")
     options = parser.parse_args(arguments)
     last_words = log_format.last_words(options.log_format, sys.stderr, os.environ)
@@ -181,7 +181,7 @@ class _Process:
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             log.error(
-                "the state directory cannot be used: {where}{why}", where=where, why=plainly(error)
+                "cannot use the state directory: {where}{why}", where=where, why=plainly(error)
             )
             raise SystemExit(StoreUnavailable.exit_status) from None
 
@@ -241,7 +241,7 @@ class _Process:
             self._told_to_reload()
         log.info("ready, listening on {where}", where=", ".join(map(where, ports[:-1])))
         for why in await threads.storage(lambda: store.damage_before(loaded.snapshot_seq)):
-            log.error("older events are damaged, see `wxgpt log verify`: {why}", why=why)
+            log.error("older events are damaged, run `wxgpt log verify`: {why}", why=why)
 
     def _open_store(self) -> LogStore:
         return LogStore(
@@ -275,17 +275,16 @@ class _Process:
         store.start()
         if (trimmed := store.trimmed) is not None:
             log.warn(
-                "the log ended in {size} bytes that a crash had left unfinished; "
-                "they are kept in {kept}",
+                "trimmed a torn tail of {size} bytes, left by a crash; a copy is in {kept}",
                 size=trimmed.size,
                 kept=trimmed.kept,
             )
             service.note_trimmed(trimmed.segment.name, trimmed.offset, trimmed.size)
         for why in loaded.skipped:
-            log.warn("a snapshot is not used: {why}", why=why)
+            log.warn("snapshot skipped: {why}", why=why)
         log.info(
-            "{count} events of {users} users, {replayed} of them behind the snapshot, "
-            "read in {took:.1f} s",
+            "log loaded in {took:.1f} s; events: {count}, after the snapshot: {replayed}, "
+            "users: {users}",
             count=loaded.last_seq,
             users=len(loaded.users),
             replayed=loaded.last_seq - loaded.snapshot_seq,
@@ -348,8 +347,8 @@ class _Process:
             self._reload_wanted = True
         elif config.is_handed_on(self._path):
             log.warn(
-                "SIGHUP: {path} is the copy that systemd made when it started the daemon; "
-                "`systemctl reload wxgptd` takes up what the configuration says now",
+                "SIGHUP ignored: {path} is the copy that systemd made when it started the daemon; "
+                "run `systemctl reload wxgptd` to apply the current configuration",
                 path=str(self._path),
             )
         else:
@@ -377,12 +376,12 @@ def _master_key(configured: config.Config) -> bytes:
 def _say_full(full: bool) -> None:
     if full:
         log.warn(
-            "the disk is full: new questions are refused until there is room ({needed} MB); "
-            "what is being answered goes on",
+            "disk full: rejecting new questions until {needed} MB are free; "
+            "running answers continue",
             needed=ROOM_NEEDED_BYTES >> 20,
         )
     else:
-        log.info("there is room on the disk again: new questions are taken")
+        log.info("disk no longer full: accepting new questions")
 
 
 def _few(root: Resource, reactor: Reactor, max_body_bytes: int) -> BoundedSite:

@@ -80,9 +80,9 @@ class Supervision:
     def _tell(self) -> None:
         if not self._ready:
             extended = f"EXTEND_TIMEOUT_USEC={STARTING_TAKES_S * 1_000_000}"
-            self._notify(extended, "STATUS=reading the log")
+            self._notify(extended, "STATUS=loading the log")
         elif why := self._why_ill():
-            self._notify(f"STATUS=unhealthy: {why}")
+            self._notify(f"STATUS=health check failed: {why}")
         else:
             self._notify(*(("WATCHDOG=1",) if self._watched else ()), f"STATUS={self._summary()}")
 

@@ -80,8 +80,8 @@ class _Nothing(Resource):
     def render(self, request: server.Request) -> bytes:
         if b"signature" in request.args:
             log.warn(
-                "a signed request to {path}, where no account's webhook is: does the URL in "
-                "WeChat's backend end in a slash, or name another account?",
+                "signed request to {path}, which is not the webhook of any account: check the URL "
+                "in WeChat's backend for a trailing slash or another account's name",
                 path=request.path[:100].decode("ascii", "replace"),
                 bounded_as="no webhook there",
             )

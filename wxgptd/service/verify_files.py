@@ -61,7 +61,7 @@ def _contents(path: Path) -> bytes:
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
-            raise OSError("it is not a small text file")
+            raise OSError("not a small regular file")
         return os.read(descriptor, MAX_BYTES)
     finally:
         os.close(descriptor)

@@ -43,7 +43,7 @@ class Health:
         """Why the daemon is unhealthy; empty while it is healthy."""
         looked_at = self._looked_at
         if looked_at is not None and self._clock.seconds() - looked_at > STUCK_AFTER_S:
-            return "nobody has looked how the daemon is"
+            return f"no health check for more than {STUCK_AFTER_S:.0f} s"
         return self._why_ill
 
     def begin(self) -> None:
@@ -62,12 +62,12 @@ class Health:
         try:
             why = self._of_log(now) or self._of_threads(now)
         except Exception as error:  # noqa: BLE001 (a failed check must not feed the watchdog)
-            why = f"it cannot be found out: {error!r}"
+            why = f"the check itself failed: {error!r}"
         if bool(why) != bool(self._why_ill):
             if why:
-                log.error("unhealthy: {why}", why=why)
+                log.error("health check failed: {why}", why=why)
             else:
-                log.info("healthy again")
+                log.info("health check passed again")
         self._why_ill = why
 
     def _of_log(self, now: float) -> str:
@@ -76,7 +76,7 @@ class Health:
         if idle or figures.commits != self._committed:
             self._committed, self._committed_at = figures.commits, now
         stuck_s = now - self._committed_at
-        return f"no commit of the log for {stuck_s:.0f} s" if stuck_s > STUCK_AFTER_S else ""
+        return f"no commit to the log for {stuck_s:.0f} s" if stuck_s > STUCK_AFTER_S else ""
 
     def _of_threads(self, now: float) -> str:
         if not self._asking:
@@ -84,7 +84,7 @@ class Health:
             self._in_thread(lambda: None).addBoth(self._answered)
         silent_s = now - self._asked_at
         if self._asking and silent_s > STUCK_AFTER_S:
-            return f"no thread has answered for {silent_s:.0f} s"
+            return f"no thread has responded for {silent_s:.0f} s"
         return ""
 
     def _answered(self, result: Failure | None) -> None:

@@ -91,9 +91,11 @@ class Reloading:
             adopted = self._adoption.adopt(read())
         except cfg.ConfigError as error:
             for fault in error.faults:
-                log.error("the configuration stays as it was: {fault}", fault=fault)
+                log.error(
+                    "reload rejected: {fault}; the running configuration is unchanged", fault=fault
+                )
             raise
-        log.info("reloaded: {what}", what=", ".join(adopted.changed) or "nothing in it has changed")
+        log.info("reloaded: {what}", what=", ".join(adopted.changed) or "nothing has changed")
         if adopted.takes_restart:
-            log.warn("takes a restart: {what}", what=", ".join(adopted.takes_restart))
+            log.warn("restart required: {what}", what=", ".join(adopted.takes_restart))
         return adopted

@@ -99,8 +99,8 @@ class Service:
     def summary(self) -> str:
         """Return a one-line summary of what the daemon is doing."""
         return (
-            f"{len(self.state.sessions)} sessions, {self.answers.flights.running()} answers being "
-            f"written, {self.held} requests held"
+            f"open sessions: {len(self.state.sessions)}, running answers: "
+            f"{self.answers.flights.running()}, held requests: {self.held}"
         )
 
     @property
@@ -170,7 +170,7 @@ class Service:
             ConfigError: it cannot be adopted while [server] and [log] wait for a restart.
         """
         if faults := list(cfg.mistakes(self._with_own(fresh))):
-            restart = "as long as [server] and [log] wait for a restart"
+            restart = "while changes to [server] and [log] wait for a restart"
             told = [f"{one} ({restart})" for one in faults]
             raise cfg.ConfigError(self._environment.config_path, told)
         return Adopted.of(tuple(cfg.changes(self._config, fresh)))
