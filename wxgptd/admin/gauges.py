@@ -78,18 +78,20 @@ class Gauges(Collector):
 
 def _timeouts(status: DaemonStatus) -> Iterable[Metric]:
     # An account without a budget has nothing to spend.
-    of = {name: one for name, one in status.deliberate_timeouts.items() if one.budget}
+    timeouts = {
+        name: timeout for name, timeout in status.deliberate_timeouts.items() if timeout.budget
+    }
     yield _labelled(
         "deliberate_timeouts_budget",
         "Deliberate timeouts allowed per account in five minutes.",
         "account",
-        {name: one.budget for name, one in of.items()},
+        {name: timeout.budget for name, timeout in timeouts.items()},
     )
     yield _labelled(
         "deliberate_timeouts_left",
         "Deliberate timeouts left in the budget.",
         "account",
-        {name: one.left for name, one in of.items()},
+        {name: timeout.left for name, timeout in timeouts.items()},
     )
     suspensions = CounterMetricFamily(
         _metric("suspensions"),
@@ -102,14 +104,14 @@ def _timeouts(status: DaemonStatus) -> Iterable[Metric]:
 
 
 def _log(status: DaemonStatus) -> Iterable[Metric]:
-    written = Metric(_metric("log_events"), "Events written.", "counter")
-    written.add_sample(f"{_metric('log_events')}_total", {}, status.log_events)
-    yield written
-    reached, buckets = 0, []
+    events = Metric(_metric("log_events"), "Events written.", "counter")
+    events.add_sample(f"{_metric('log_events')}_total", {}, status.log_events)
+    yield events
+    cumulative, buckets = 0, []
     bounds = (*map(str, SYNC_BOUNDS_S), "+Inf")
     for bound, count in zip(bounds, status.log_fsync_s.buckets, strict=True):
-        reached += count
-        buckets.append((bound, float(reached)))
+        cumulative += count
+        buckets.append((bound, float(cumulative)))
     yield HistogramMetricFamily(
         _metric("log_fsync_s"),
         "Duration of a commit's fdatasync; the count is the number of commits.",

@@ -57,21 +57,21 @@ def _not_found(request: Request) -> bytes:
     return _json(request, {"error": "not found"})
 
 
-def _json(request: Request, said: object) -> bytes:
+def _json(request: Request, value: object) -> bytes:
     request.setHeader(b"content-type", b"application/json; charset=utf-8")
-    return json.dumps(_plain(said), ensure_ascii=False).encode("utf-8", "replace")
+    return json.dumps(_plain(value), ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _plain(value: object) -> object:
     """Return `value` as JSON types: objects by field name, floats rounded."""
     if is_dataclass(value):
-        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return _plain(value._asdict())
     if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
+        return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     return round(value, MOST_DIGITS) if isinstance(value, float) else value
 
 
@@ -129,14 +129,14 @@ class _Session(Resource):
         if request.postpath != [b"stop"]:
             return _not_found(request)
         stopped = self._control.sessions.stop(self._session)
-        stopped.addCallback(lambda found: self._answer(request, found))
+        stopped.addCallback(lambda success: self._answer(request, success))
         stopped.addErrback(_give_up, request)
         return NOT_DONE_YET
 
-    def _answer(self, request: Request, found: bool) -> None:
-        if not found:
+    def _answer(self, request: Request, stopped: bool) -> None:
+        if not stopped:
             request.setResponseCode(404)
-        request.write(_json(request, {"stopped": found}))
+        request.write(_json(request, {"stopped": stopped}))
         request.finish()
 
 
@@ -174,11 +174,11 @@ class _Users(_OfControl):
             return _Starting().render_POST(request)
         match request.postpath:
             case [account, openid, b"forget"]:
-                gone = self._control.users.forget(
+                forgotten = self._control.users.forget(
                     account.decode("utf-8", "replace"), openid.decode("utf-8", "replace")
                 )
-                gone.addCallback(lambda found: self._answer(request, found))
-                gone.addErrback(_give_up, request)
+                forgotten.addCallback(lambda changed: self._answer(request, changed))
+                forgotten.addErrback(_give_up, request)
                 return NOT_DONE_YET
             case [account, openid, b"whose"]:
                 assert request.content is not None
@@ -213,15 +213,15 @@ class _Users(_OfControl):
         except (ValueError, KeyError):
             request.setResponseCode(400)
             return _json(request, {"error": "invalid request"})
-        changed = self._control.users.change_standing(account, openid, standing, for_s)
-        changed.addCallback(lambda found: self._answer(request, found))
-        changed.addErrback(_give_up, request)
+        change = self._control.users.change_standing(account, openid, standing, for_s)
+        change.addCallback(lambda changed: self._answer(request, changed))
+        change.addErrback(_give_up, request)
         return NOT_DONE_YET
 
-    def _answer(self, request: Request, found: bool) -> None:
-        if not found:
+    def _answer(self, request: Request, changed: bool) -> None:
+        if not changed:
             request.setResponseCode(404)
-        request.write(_json(request, {"changed": found}))
+        request.write(_json(request, {"changed": changed}))
         request.finish()
 
 
@@ -236,16 +236,16 @@ class _Assistants(_OfControl):
         path = request.postpath or []
         if len(path) != 2 or path[1] != b"try":
             return _not_found(request)
-        tried = self._control.trials.assistant(path[0].decode("utf-8", "replace"))
-        request.notifyFinish().addErrback(lambda _: tried.cancel())
-        tried.addCallback(lambda said: self._answer(request, said))
-        tried.addErrback(_give_up, request)
+        trial = self._control.trials.assistant(path[0].decode("utf-8", "replace"))
+        request.notifyFinish().addErrback(lambda _: trial.cancel())
+        trial.addCallback(lambda results: self._answer(request, results))
+        trial.addErrback(_give_up, request)
         return NOT_DONE_YET
 
-    def _answer(self, request: Request, said: Sequence[ModelTrial] | None) -> None:
-        if said is None:
+    def _answer(self, request: Request, results: Sequence[ModelTrial] | None) -> None:
+        if results is None:
             request.setResponseCode(404)
-        request.write(_json(request, said))
+        request.write(_json(request, results))
         request.finish()
 
 
@@ -258,18 +258,18 @@ class _Accounts(_OfControl):
         if not self._control.ready():
             return _Starting().render_POST(request)
         path = request.postpath or []
-        tried = None
+        trial = None
         if len(path) == 2 and path[1] == b"try":
-            tried = self._control.trials.push(path[0].decode("utf-8", "replace"))
-        if tried is None:
+            trial = self._control.trials.push(path[0].decode("utf-8", "replace"))
+        if trial is None:
             return _not_found(request)
-        request.notifyFinish().addErrback(lambda _: tried.cancel())
-        tried.addCallback(lambda why: self._answer(request, why))
-        tried.addErrback(_give_up, request)
+        request.notifyFinish().addErrback(lambda _: trial.cancel())
+        trial.addCallback(lambda failure: self._answer(request, failure))
+        trial.addErrback(_give_up, request)
         return NOT_DONE_YET
 
-    def _answer(self, request: Request, why: str) -> None:
-        request.write(_json(request, {"ok": not why, "detail": why}))
+    def _answer(self, request: Request, failure: str) -> None:
+        request.write(_json(request, {"ok": not failure, "detail": failure}))
         request.finish()
 
 
@@ -283,13 +283,13 @@ class _Log(_OfControl):
             return _Starting().render_POST(request)
         if request.postpath != [b"vacuum"]:
             return _not_found(request)
-        done = self._control.maintenance.vacuum()
-        done.addCallback(lambda said: (request.write(_json(request, said)), request.finish()))
-        done.addErrback(_give_up, request)
+        vacuum = self._control.maintenance.vacuum()
+        vacuum.addCallback(lambda result: (request.write(_json(request, result)), request.finish()))
+        vacuum.addErrback(_give_up, request)
         return NOT_DONE_YET
 
 
-def _refused(request: Request, fault: str) -> bytes:
+def _bad_request(request: Request, fault: str) -> bytes:
     request.setResponseCode(400)
     return _json(request, {"faults": [fault]})
 
@@ -308,23 +308,23 @@ class _Reload(_OfControl):
             return _Starting().render_POST(request)
         assert request.content is not None
         body = request.content.read()
-        given: tuple[str, Path, int] | None = None
+        uploaded: tuple[str, Path, int] | None = None
         if b"path" in request.args:  # otherwise it is the daemon's own file
             path = request.args[b"path"][0].decode("utf-8", "replace").replace("\0", "")
             mode = request.args.get(b"mode", [b"0"])[0]
             try:
                 text = body.decode()
             except UnicodeDecodeError:
-                return _refused(request, "the configuration is not UTF-8")
+                return _bad_request(request, "the configuration is not UTF-8")
             if not re.fullmatch(rb"[0-7]{1,4}", mode):
-                return _refused(request, "mode must be an octal number")
-            given = text, Path(path), int(mode, 8)
+                return _bad_request(request, "mode must be an octal number")
+            uploaded = text, Path(path), int(mode, 8)
         elif body:
-            return _refused(request, "a configuration in the body requires its path")
-        said = self._control.maintenance.reload(given, dry=b"dry" in request.args)
-        if isinstance(said, Faulty):
+            return _bad_request(request, "a configuration in the body requires its path")
+        result = self._control.maintenance.reload(uploaded, dry=b"dry" in request.args)
+        if isinstance(result, Faulty):
             request.setResponseCode(400)
-        return _json(request, said)
+        return _json(request, result)
 
 
 class Metrics(Resource):

@@ -54,7 +54,7 @@ class BoundedRequest(server.Request):
         except UnsupportedMethod as error:
             self.setResponseCode(http.NOT_ALLOWED)
             self.setHeader(b"allow", b", ".join(error.allowedMethods))
-            body = self._word(b"method not allowed\n")
+            body = self._plain_text(b"method not allowed\n")
         if body is server.NOT_DONE_YET:
             return
         assert isinstance(body, bytes)
@@ -66,13 +66,13 @@ class BoundedRequest(server.Request):
         """Answer with an internal error, without details."""
         log.failure("a request could not be answered", reason, bounded_as="request failed")
         self.setResponseCode(http.INTERNAL_SERVER_ERROR)
-        body = self._word(b"internal error\n")
+        body = self._plain_text(b"internal error\n")
         self.setHeader(b"content-length", b"%d" % len(body))
         self.write(body)
         self.finish()
         return reason
 
-    def _word(self, body: bytes) -> bytes:
+    def _plain_text(self, body: bytes) -> bytes:
         self.setHeader(b"content-type", b"text/plain; charset=utf-8")
         return body
 
@@ -87,7 +87,7 @@ class BoundedRequest(server.Request):
         super().write(data)
 
     def gotLength(self, length: int | None) -> None:
-        if length is not None and length > self._most():
+        if length is not None and length > self._max_body_bytes():
             self._reject()
         else:
             super().gotLength(length)
@@ -96,7 +96,7 @@ class BoundedRequest(server.Request):
         if self._rejected:
             return
         assert self.content is not None
-        if self.content.tell() + len(data) > self._most():
+        if self.content.tell() + len(data) > self._max_body_bytes():
             self._reject()
         else:
             super().handleContentChunk(data)
@@ -105,7 +105,7 @@ class BoundedRequest(server.Request):
         if not self._rejected:
             super().requestReceived(command, path, version)
 
-    def _most(self) -> int:
+    def _max_body_bytes(self) -> int:
         return cast("BoundedChannel", self.channel).site.max_body_bytes
 
     def _reject(self) -> None:

@@ -63,9 +63,9 @@ class LineLimit:
             ended = [self._kinds.pop(kind) for kind in due]
         for repeated in ended:
             if repeated.last is not None:
-                self._say(repeated)
+                self._write_count(repeated)
 
-    def _say(self, repeated: _Repeated) -> None:
+    def _write_count(self, repeated: _Repeated) -> None:
         last = repeated.last
         assert last is not None
         self._log.emit(

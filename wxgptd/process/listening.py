@@ -42,8 +42,8 @@ def endpoint(reactor: Reactor, key: str, described: str) -> IStreamServerEndpoin
         NoEndpoint: it does not describe one.
     """
     try:
-        found: IStreamServerEndpoint = serverFromString(reactor, described)
-        return found
+        server: IStreamServerEndpoint = serverFromString(reactor, described)
+        return server
     except Exception as error:  # noqa: BLE001 (endpoint plugins raise anything)
         why = " ".join(str(error).split()) or type(error).__name__
         raise NoEndpoint(f'{key}: "{described}" is not a server endpoint: {why}') from None
@@ -53,10 +53,10 @@ def passed_sockets() -> Sequence[int]:
     """Return the descriptors of the sockets that systemd passed to this process."""
     # Twisted removes the variables from `os.environ` when its endpoints are imported.
     try:
-        began_with = Path("/proc/self/environ").read_bytes()
+        initial = Path("/proc/self/environ").read_bytes()
     except OSError:
         return ()  # not Linux, so no systemd
-    pairs = (one.partition("=") for one in os.fsdecode(began_with).split("\0") if "=" in one)
+    pairs = (pair.partition("=") for pair in os.fsdecode(initial).split("\0") if "=" in pair)
     environ = {name: value for name, _, value in pairs if name.startswith("LISTEN_")}
     count = environ.get("LISTEN_FDS", "")
     if re.fullmatch(r"[0-9]{1,4}", count):  # systemd may omit the names; Twisted needs them
@@ -74,14 +74,14 @@ async def listen(reactor: Reactor, described: str, site: BoundedSite) -> Sequenc
     passed = passed_sockets()
     if passed:
         ports = [await _adopt(reactor, descriptor, site) for descriptor in passed]
-        found = ", ".join(where(port) for port in ports)
-        log.info("listening on {where}, passed by systemd", where=found)
+        addresses = ", ".join(where(port) for port in ports)
+        log.info("listening on {where}, passed by systemd", where=addresses)
         if not described.startswith("systemd:") and not any(_is(port, described) for port in ports):
             log.warn(
                 "server.listen = {described} is ignored: systemd passes {where} "
                 "(ListenStream= in wxgptd.socket)",
                 described=described,
-                where=found,
+                where=addresses,
             )
         return ports
     if described.startswith("systemd:"):
@@ -105,9 +105,9 @@ async def listen_at(
         NoEndpoint: `described` does not describe an endpoint.
         ListenFailed: the daemon cannot listen there.
     """
-    found = endpoint(reactor, key, described)
+    server = endpoint(reactor, key, described)
     try:
-        port: IListeningPort = await found.listen(site)
+        port: IListeningPort = await server.listen(site)
     except Exception as error:  # noqa: BLE001 (paths and certificates can be wrong in many ways)
         why = getattr(error, "socketError", error)
         raise ListenFailed(
@@ -118,9 +118,9 @@ async def listen_at(
 
 async def _adopt(reactor: Reactor, descriptor: int, site: BoundedSite) -> IListeningPort:
     try:
-        with socket.socket(fileno=os.dup(descriptor)) as known:
-            family = known.family
-            if not known.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        with socket.socket(fileno=os.dup(descriptor)) as passed:
+            family = passed.family
+            if not passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 raise ListenFailed(
                     "the socket passed by systemd does not listen for connections",
                     hint="declare it with ListenStream= in wxgptd.socket",
@@ -158,7 +158,7 @@ def listen_for_operator(reactor: Reactor, path: Path, site: BoundedSite) -> Wrap
         ListenFailed: the daemon cannot listen there, or another daemon already does.
     """
     if path.is_socket():
-        if _somebody_listens(path):
+        if _accepts_connections(path):
             raise ListenFailed(
                 f"another daemon listens on the admin socket {path}",
                 hint="give each daemon its own [server] admin or state_dir",
@@ -180,7 +180,7 @@ def _hint(why: object, key: str) -> str:
     return f"stop the process that uses the port, or set [{key.replace('.', '] ')} to another one"
 
 
-def _somebody_listens(path: Path) -> bool:
+def _accepts_connections(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))

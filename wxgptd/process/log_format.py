@@ -52,13 +52,13 @@ def last_words(name: str, stream: TextIO, environ: Mapping[str, str]) -> Callabl
         name = "text"
     log = Logger(namespace="wxgptd", observer=observer(name, stream, environ))
 
-    def say(text: str) -> None:
+    def write(text: str) -> None:
         if name == "text":
             print(f"wxgptd: {text}", file=stream, flush=True)
         else:
             log.error("{text}", text=text)
 
-    return say
+    return write
 
 
 def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
@@ -93,18 +93,18 @@ def _for_journal(event: LogEvent) -> str:
 
 def _as_json(event: LogEvent) -> str:
     stamp = datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds")
-    said = {
+    record = {
         "at": stamp.replace("+00:00", "Z"),
         "level": _level(event).name,
         "logger": event.get("log_namespace", ""),
         "message": _text(event),
     }
-    named = (name for _, name, _, _ in Formatter().parse(event.get("log_format") or "") if name)
-    for name in named:
+    fields = (name for _, name, _, _ in Formatter().parse(event.get("log_format") or "") if name)
+    for name in fields:
         value = event.get(name)
-        if name not in said and not name.startswith("log_"):
-            said[name] = value if isinstance(value, str | int | float | bool) else str(value)
-    return json.dumps(said, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+        if name not in record and not name.startswith("log_"):
+            record[name] = value if isinstance(value, str | int | float | bool) else str(value)
+    return json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
 _LINES: dict[str, Callable[[LogEvent], str]] = {

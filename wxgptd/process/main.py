@@ -93,7 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     options = parser.parse_args(arguments)
     last_words = log_format.last_words(options.log_format, sys.stderr, os.environ)
     path = options.config or next(
-        (one for one in config.SEARCH_PATH if one.exists()), config.SEARCH_PATH[-1]
+        (candidate for candidate in config.SEARCH_PATH if candidate.exists()),
+        config.SEARCH_PATH[-1],
     )
     path = path.absolute()
     try:
@@ -205,7 +206,7 @@ class _Process:
                 passing_keys=passing_keys(server.state_dir),
                 config_path=self._path,
                 reread=partial(config.load, self._path),
-                on_damage=self._cannot_go_on,
+                on_damage=self._fail,
             ),
         )
         site = BoundedSite(
@@ -238,7 +239,7 @@ class _Process:
         service.begin()
         supervision.ready()
         if self._reload_wanted:
-            self._told_to_reload()
+            self._request_reload()
         log.info("ready, listening on {where}", where=", ".join(map(where, ports[:-1])))
         for why in await threads.storage(lambda: store.damage_before(loaded.snapshot_seq)):
             log.error("older events are damaged, run `wxgpt log verify`: {why}", why=why)
@@ -248,7 +249,7 @@ class _Process:
             self._config.server.state_dir,
             _master_key(self._config),
             Turns(self._reactor.callFromThread, partial(self._reactor.callLater, 0)),
-            Alarms(self._cannot_go_on, _say_full),
+            Alarms(self._fail, _log_full),
             SegmentBounds(
                 self._config.log.segment_size, keeping_period_s(self._config.log.keep or 0.0)
             ),
@@ -259,9 +260,9 @@ class _Process:
         reactor, server = self._reactor, self._config.server
         ports = list(await listen(reactor, server.listen, site))
         if server.metrics:
-            figures = _few(service.figures(), reactor, MAX_BODY_BYTES)
-            ports.append(await listen_at(reactor, "server.metrics", server.metrics, figures))
-        admin = _few(service.admin, reactor, MAX_CONFIGURATION_BYTES)
+            metrics = _internal_site(service.figures(), reactor, MAX_BODY_BYTES)
+            ports.append(await listen_at(reactor, "server.metrics", server.metrics, metrics))
+        admin = _internal_site(service.admin, reactor, MAX_CONFIGURATION_BYTES)
         ports.append(listen_for_operator(reactor, server.admin_socket, admin))
         return ports
 
@@ -312,7 +313,7 @@ class _Process:
             grace_s = 0.0 if self._failed.called else GRACE_S
             began = self._reactor.seconds()
             while (waited_s := self._reactor.seconds() - began) < grace_s and (
-                self._waits(service) or (site.arriving and waited_s < HEARD_WITHIN_S)
+                self._must_wait(service) or (site.arriving and waited_s < HEARD_WITHIN_S)
             ):
                 await deferLater(self._reactor, 0.05)  # which also lets the last replies leave
             service.end()
@@ -321,26 +322,26 @@ class _Process:
             try:
                 store.close()
             except StoreUnavailable as error:
-                self._cannot_go_on(error)
+                self._fail(error)
             log.info("stopped")
 
         self._reactor.addSystemEventTrigger(
             "before", "shutdown", lambda: Deferred.fromCoroutine(stop())
         )
 
-    def _waits(self, service: Service) -> bool:
+    def _must_wait(self, service: Service) -> bool:
         """Return whether to wait for held requests, which a second signal prevents."""
         return self._stops < 2 and service.held > 0
 
     def _take_signals(self) -> None:
-        taken = dict.fromkeys((signal.SIGTERM, signal.SIGINT), self._told_to_stop)
-        taken[signal.SIGHUP] = self._told_to_stop if in_terminal() else self._told_to_reload
-        for number, act in taken.items():
+        handlers = dict.fromkeys((signal.SIGTERM, signal.SIGINT), self._request_stop)
+        handlers[signal.SIGHUP] = self._request_stop if in_terminal() else self._request_reload
+        for number, act in handlers.items():
             # `nohup` and the shell's `&` ignore some signals on purpose.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, lambda *_, act=act: self._reactor.callFromThread(act))
 
-    def _told_to_reload(self) -> None:
+    def _request_reload(self) -> None:
         """Reload the configuration as soon as the log is loaded."""
         service = self._service
         if service is None or not service.ready:
@@ -355,13 +356,13 @@ class _Process:
             with contextlib.suppress(WxgptError):  # already logged
                 service.operations.reloading.from_file()
 
-    def _told_to_stop(self) -> None:
+    def _request_stop(self) -> None:
         """Stop; the second time, without waiting for held requests."""
         self._stops += 1
         if self._stops == 1:
             self._reactor.stop()
 
-    def _cannot_go_on(self, error: WxgptError) -> None:
+    def _fail(self, error: WxgptError) -> None:
         if not self._failed.called:
             self._failed.errback(error)
 
@@ -373,7 +374,7 @@ def _master_key(configured: config.Config) -> bytes:
     return keyring.own_master(configured.server.state_dir)
 
 
-def _say_full(full: bool) -> None:
+def _log_full(full: bool) -> None:
     if full:
         log.warn(
             "disk full: rejecting new questions until {needed} MB are free; "
@@ -384,6 +385,6 @@ def _say_full(full: bool) -> None:
         log.info("disk no longer full: accepting new questions")
 
 
-def _few(root: Resource, reactor: Reactor, max_body_bytes: int) -> BoundedSite:
+def _internal_site(root: Resource, reactor: Reactor, max_body_bytes: int) -> BoundedSite:
     """Return a site for operators and scrapers, which open few connections."""
     return BoundedSite(root, reactor, Bounds(64, 64, max_body_bytes))

@@ -66,8 +66,8 @@ class BoundedSite(server.Site):
         self.max_body_bytes = bounds.body_bytes
         self.closing = False
         self._bounds = bounds
-        kept = max(1, round(bounds.connections * KEPT_FOR_WEBHOOKS))
-        self._max_reading = bounds.connections - kept
+        reserve = max(1, round(bounds.connections * KEPT_FOR_WEBHOOKS))
+        self._max_reading = bounds.connections - reserve
         self._reading = 0
         self._full = full
         self._reserved = reserved
@@ -80,13 +80,13 @@ class BoundedSite(server.Site):
     def close(self) -> None:
         """Close the connections that rest, and take at most one more request from the others."""
         self.closing = True
-        for channel in [one for one in self._channels if one.rests]:
+        for channel in [channel for channel in self._channels if channel.rests]:
             channel.loseConnection()
 
     @property
     def arriving(self) -> int:
         """The number of connections whose request has not arrived completely."""
-        return sum(one.due < inf and not one.rests for one in self._channels)
+        return sum(channel.due < inf and not channel.rests for channel in self._channels)
 
     def now(self) -> float:
         """Return the monotonic time, in seconds."""
@@ -102,7 +102,7 @@ class BoundedSite(server.Site):
 
     def _cut_off(self) -> None:
         now = self.now()
-        for channel in [one for one in self._channels if one.due <= now]:
+        for channel in [channel for channel in self._channels if channel.due <= now]:
             channel.forceAbortClient()
 
     def buildProtocol(self, address: IAddress | None) -> BoundedChannel | None:  # type: ignore[override]
@@ -126,12 +126,12 @@ class BoundedSite(server.Site):
         take milliseconds to arrive. Aborting those that rest first would cut off readers whose
         response has just been sent.
         """
-        idle = [one for one in self._channels if one.idle_since < inf]
+        idle = [channel for channel in self._channels if channel.idle_since < inf]
         if not idle:
             return False
-        given_up = min(idle, key=lambda one: one.idle_since)
-        self.release(given_up)
-        given_up.forceAbortClient()
+        longest_idle = min(idle, key=lambda channel: channel.idle_since)
+        self.release(longest_idle)
+        longest_idle.forceAbortClient()
         return True
 
     def take_seat(self, channel: BoundedChannel) -> bool:
@@ -159,8 +159,8 @@ class BoundedSite(server.Site):
             and not self.take_seat(channel)
         ):
             return Crowded()
-        found: IResource = super().getResourceFor(request)
-        return found
+        resource: IResource = super().getResourceFor(request)
+        return resource
 
     def release(self, channel: BoundedChannel) -> None:
         """Stop counting a connection."""

@@ -27,7 +27,7 @@ def in_terminal() -> bool:
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:
-        return any(os.isatty(one) for one in (0, 1, 2))
+        return any(os.isatty(descriptor) for descriptor in (0, 1, 2))
     return True
 
 

@@ -46,8 +46,8 @@ class Root(Resource):
             if self._instance and request.method == b"GET":
                 request.setHeader(b"x-wxgptd", self._instance)
             return webhook
-        found = self._others.get(path) or verify_files.find(self._verification, request.path)
-        return found or _Nothing()
+        resource = self._others.get(path) or verify_files.find(self._verification, request.path)
+        return resource or _NotFound()
 
 
 class Word(Resource):
@@ -72,7 +72,7 @@ class Word(Resource):
         return f"{why}\n".encode()
 
 
-class _Nothing(Resource):
+class _NotFound(Resource):
     """Answers 404, and logs requests that carry a signature."""
 
     isLeaf = True

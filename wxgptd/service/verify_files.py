@@ -59,8 +59,8 @@ def _contents(path: Path) -> bytes:
     """Return the bytes of a small regular file; reject links, devices and whatever would block."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
             raise OSError("not a small regular file")
         return os.read(descriptor, MAX_BYTES)
     finally:

@@ -105,8 +105,8 @@ class Attempts:
                 return succeed(Ignore())
             return self._holding.say(user, delivery)
         if not window.question:
-            said = self._intake.apply(attempt, rule)
-            return self._journal.committed().addCallback(lambda _: said)
+            outcome = self._intake.apply(attempt, rule)
+            return self._journal.committed().addCallback(lambda _: outcome)
         return Deferred.fromCoroutine(self._holding.hold(attempt, window))
 
     def end(self) -> None:

@@ -66,8 +66,8 @@ class Conversations:
     def begin(self) -> None:
         """Start answering, now that the log is loaded."""
         early, self._early = self._early or [], None
-        for one in early:
-            one.follow(self._answer(one.attempt))
+        for arrival in early:
+            arrival.follow(self._answer(arrival.attempt))
 
     def end(self) -> None:
         """End every attempt from now on in silence, so that WeChat asks the next process."""

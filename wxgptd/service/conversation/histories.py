@@ -56,12 +56,19 @@ class UserHistory:
 
     def page(self, number: int, words: Sequence[str] = ()) -> HistoryView:
         """Return one page; see `wxgptd.ports.pages.History`."""
-        wanted = [word.casefold() for word in words]
+        folded = [word.casefold() for word in words]
         parts: list[Part] = [
-            (session, [one for one in session.questions.values() if self._holds(one, wanted)])
+            (
+                session,
+                [
+                    question
+                    for question in session.questions.values()
+                    if self._matches(question, folded)
+                ],
+            )
             for session in self._sessions
         ]
-        if wanted:
+        if folded:
             parts = [(session, questions) for session, questions in parts if questions]
         pages = _paged(parts)
         number = min(max(number, 1), len(pages))
@@ -80,11 +87,11 @@ class UserHistory:
             for session in reversed(self._sessions)
         ]
 
-    def _holds(self, question: Question, words: Sequence[str]) -> bool:
+    def _matches(self, question: Question, words: Sequence[str]) -> bool:
         """Return whether a question and its answer contain all of `words`, casefolded."""
         if not words:
             return True
-        text = f"{asked(question, self._texts)}\n{_said(question)}".casefold()
+        text = f"{asked(question, self._texts)}\n{_answer_text(question)}".casefold()
         return all(word in text for word in words)
 
     def _dialogue(self, session: Session, questions: Sequence[Question]) -> Dialogue:
@@ -130,10 +137,12 @@ def standing(answer: Answer, texts: Texts) -> Standing:
 
 
 def _readable(state: UserState) -> Iterator[Session]:
-    return (one for one in state.sessions() if one.closed is not CloseReason.UNSUBSCRIBED)
+    return (
+        session for session in state.sessions() if session.closed is not CloseReason.UNSUBSCRIBED
+    )
 
 
-def _said(question: Question) -> str:
+def _answer_text(question: Question) -> str:
     return "" if isinstance(question.answer, Pending) else question.answer.text
 
 
@@ -149,7 +158,8 @@ def _paged(parts: Iterable[Part]) -> list[Page]:
         while True:
             begin = left
             while begin and turns < TURNS_PER_PAGE:
-                size = len(questions[begin - 1].text) + len(_said(questions[begin - 1]))
+                question = questions[begin - 1]
+                size = len(question.text) + len(_answer_text(question))
                 if turns and chars + size > CHARS_PER_PAGE:
                     break
                 begin, turns, chars = begin - 1, turns + 1, chars + size

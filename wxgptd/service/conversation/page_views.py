@@ -68,10 +68,10 @@ class PageViews:
 
     def answer(self, token: str) -> AnswerView | None:
         """Return the answer behind `token` as it is now, or None."""
-        found = self._find_answer(token)
-        if found is None:
+        answer = self._find_answer(token)
+        if answer is None:
             return None
-        target, question = found
+        target, question = answer
         flight = self._flights.find(target.user, target.question)
         progress, text, failure = self._progress(question, flight)
         return AnswerView(
@@ -87,9 +87,9 @@ class PageViews:
 
     def opened(self, token: str) -> None:
         """Record that the page behind `token` was opened."""
-        found = self._find_answer(token)
-        if found is not None and not found[1].page_opened:
-            target, _ = found
+        answer = self._find_answer(token)
+        if answer is not None and not answer[1].page_opened:
+            target, _ = answer
             opened = e.PageOpened(at=self._event_clock.now(), question=target.question)
             self._journal.record(target.user, c.Note(opened))
 
@@ -105,15 +105,16 @@ class PageViews:
 
     def history(self, token: str) -> UserHistory | None:
         """Return the history behind `token`, or None."""
-        found = self._find_history(token)
-        if found is None:
+        history = self._find_history(token)
+        if history is None:
             return None
-        user, state = found
+        user, state = history
         unfinished = {
             name: self._progress(state.question(name), self._flights.find(user, name))
             for name in state.unanswered
         }
-        titles = {name: one.title for name, one in self._settings.assistants.items()}
+        assistants = self._settings.assistants.items()
+        titles = {name: assistant.title for name, assistant in assistants}
         return UserHistory(state, self._settings.page_texts, titles, unfinished)
 
     def confirmation(self, token: str) -> str:
@@ -122,16 +123,16 @@ class PageViews:
 
     def erase(self, token: str) -> Deferred[bool]:
         """Erase the user whose history is behind `token`."""
-        found = self._find_history(token)
-        return succeed(False) if found is None else self._erase(found[0], CloseReason.CLEARED)
+        history = self._find_history(token)
+        return succeed(False) if history is None else self._erase(history[0], CloseReason.CLEARED)
 
     def _find_history(self, token: str) -> tuple[User, UserState] | None:
         target = self._tokens.find(token)
         if target is None or target.question:
             return None
         state = self._journal.state(target.user)
-        link = self._tokens.hash(token)
-        if not any(link == one for one, _ in state.history_links):
+        token_hash = self._tokens.hash(token)
+        if not any(token_hash == link for link, _ in state.history_links):
             return None
         return target.user, state
 
@@ -139,10 +140,13 @@ class PageViews:
         target = self._tokens.find(token)
         if target is None or not target.question:
             return None
-        found = self._journal.state(target.user).find(target.question)
-        if found is None or found[0].closed in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED):
+        turn = self._journal.state(target.user).find(target.question)
+        if turn is None:
             return None
-        return target, found[1]
+        session, question = turn
+        if session.closed in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED):
+            return None
+        return target, question
 
     def _progress(self, question: Question, flight: Flight | None) -> Standing:
         """Return the progress of the answer, its text, and the sentence about its failure."""

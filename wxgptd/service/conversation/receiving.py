@@ -87,7 +87,7 @@ class Receiving:
             link=links.hash(links.token(user, delivery)),
             day_began_at=day_began_at,
             day_ends_at=day_ends_at,
-            moderated=across.moderation.objects(_asked(message, state, held)),
+            moderated=across.moderation.objects(_question_content(message, state, held)),
             spent=across.spending.without_budget(),
             used=across.recently_erased.used(user, day_began_at),
             sent_at=sent_at,
@@ -113,7 +113,7 @@ class Receiving:
         return words.decode("utf-8", "surrogatepass") if words is not None else ""
 
 
-def _asked(message: Message, state: UserState, held: str) -> Content:
+def _question_content(message: Message, state: UserState, held: str) -> Content:
     """Return what a message would ask: its own text, the text held back, or the last question."""
     if held:
         return Text(held)

@@ -76,8 +76,8 @@ class Replying:
         context = self._settings.reply_context(user)
         reminded = state.find(reply.reminder) if reply.reminder else None
         reminder = self._reminder(user, reminded[1] if reminded is not None else None)
-        said = Say(wording.render(reply, question, link, self._settings.texts, context, reminder))
-        return self._journal.committed().addCallback(lambda _: said)
+        text = wording.render(reply, question, link, self._settings.texts, context, reminder)
+        return self._journal.committed().addCallback(lambda _: Say(text))
 
     def _link(self, user: User, question: DeliveryKey) -> str:
         return self._links.answer(self._links.token(user, question))

@@ -38,13 +38,13 @@ class Waiting:
         landed = self._landed(user, state, window.question)
         if landed is None:
             return not isinstance(state.question(window.question).answer, Pending)
-        left = deadline - self._clock.seconds()
-        if left <= 0:
+        remaining_s = deadline - self._clock.seconds()
+        if remaining_s <= 0:
             landed.cancel()
             landed.addErrback(lambda _: None)
             return False
         try:
-            await landed.addTimeout(left, self._clock)
+            await landed.addTimeout(remaining_s, self._clock)
         except WaitedLongEnough:
             return False
         return True

@@ -60,7 +60,7 @@ class Health:
         """Check the health of the daemon."""
         now = self._looked_at = self._clock.seconds()
         try:
-            why = self._of_log(now) or self._of_threads(now)
+            why = self._check_log(now) or self._check_threads(now)
         except Exception as error:  # noqa: BLE001 (a failed check must not feed the watchdog)
             why = f"the check itself failed: {error!r}"
         if bool(why) != bool(self._why_ill):
@@ -70,7 +70,7 @@ class Health:
                 log.info("health check passed again")
         self._why_ill = why
 
-    def _of_log(self, now: float) -> str:
+    def _check_log(self, now: float) -> str:
         figures = self._store.figures()
         idle = not figures.pending or self._store.full()  # a full disk makes it wait on purpose
         if idle or figures.commits != self._committed:
@@ -78,7 +78,7 @@ class Health:
         stuck_s = now - self._committed_at
         return f"no commit to the log for {stuck_s:.0f} s" if stuck_s > STUCK_AFTER_S else ""
 
-    def _of_threads(self, now: float) -> str:
+    def _check_threads(self, now: float) -> str:
         if not self._asking:
             self._asking, self._asked_at = True, now
             self._in_thread(lambda: None).addBoth(self._answered)

@@ -53,15 +53,15 @@ class Sessions:
     def pending(self) -> Sequence[PendingQuestion]:
         """Return the questions that have no answer yet, oldest first."""
         now = self._event_clock.now()
-        shown = []
+        pending = []
         for user, name, flight in self._flights:
             state = self._journal.state(user)
-            found = state.find(name)
-            if found is None:
+            turn = state.find(name)
+            if turn is None:
                 continue
-            session, question = found
+            session, question = turn
             window = state.windows.get(name)
-            shown.append(
+            pending.append(
                 PendingQuestion(
                     account=user.account,
                     user=user.openid,
@@ -75,7 +75,7 @@ class Sessions:
                     attempts=window.attempts if window is not None else 0,
                 )
             )
-        return sorted(shown, key=attrgetter("asked_at"))
+        return sorted(pending, key=attrgetter("asked_at"))
 
     def stop(self, session: str) -> Deferred[bool]:
         """End a session."""

@@ -22,8 +22,8 @@ class Trials:
 
     def push(self, account: str) -> Deferred[str] | None:
         """Check whether an account can use WeChat's API."""
-        known = self._settings.accounts.get(AccountName(account))
-        return known.messenger.probe() if known is not None and known.messenger else None
+        settings = self._settings.accounts.get(AccountName(account))
+        return settings.messenger.probe() if settings is not None and settings.messenger else None
 
     def assistant(self, name: str) -> Deferred[Sequence[ModelTrial] | None]:
         """Ask each model of an assistant for a single token."""
@@ -31,12 +31,12 @@ class Trials:
         if assistant is None:
             return succeed(None)
 
-        def tried(model: str) -> Deferred[ModelTrial]:
+        def probe(model: str) -> Deferred[ModelTrial]:
             prompt = Prompt(messages=(Message("user", "1"),), model=model, probe=True)
-            asked = assistant.model.ask(prompt, ignore)
-            return asked.addCallback(lambda result: _trial(model, result))
+            answer = assistant.model.ask(prompt, ignore)
+            return answer.addCallback(lambda result: _trial(model, result))
 
-        trials = gatherResults([tried(model) for model in assistant.models])
+        trials = gatherResults([probe(model) for model in assistant.models])
         return cast("Deferred[Sequence[ModelTrial] | None]", trials)
 
 

@@ -53,11 +53,11 @@ class Users:
         """Return users, most recently heard from first."""
         now = self._event_clock.now()
         day_began_at, _ = self._event_clock.day()
-        shown = []
-        for heard_at, user in nlargest(limit, self._heard_of(standing, now)):
+        summaries = []
+        for heard_at, user in nlargest(limit, self._last_heard(standing, now)):
             state = self._journal.state(user)
             today = list(limits.questions_since(state, day_began_at))
-            shown.append(
+            summaries.append(
                 UserSummary(
                     account=user.account,
                     user=user.openid,
@@ -68,16 +68,16 @@ class Users:
                     tokens_today=limits.tokens_of(today),
                 )
             )
-        return shown
+        return summaries
 
-    def _heard_of(self, standing: str, now: float) -> Iterator[tuple[float, User]]:
+    def _last_heard(self, standing: str, now: float) -> Iterator[tuple[float, User]]:
         """Yield users of one standing, or all, each with the time it was last heard from."""
         default = standing in ("", Standing.DEFAULT)
-        for user, one in tuple(self._journal.unloaded().items()):
-            if one.marked:
+        for user, unloaded in tuple(self._journal.unloaded().items()):
+            if unloaded.marked:
                 self._journal.state(user)  # hydrates; all others have the default standing
             elif default and is_follower(user):
-                yield one.last_at, user
+                yield unloaded.last_at, user
         for user, state in self._journal.hydrated():
             if standing in ("", state.stands(now)) and is_follower(user):
                 yield state.heard_at, user

@@ -169,13 +169,13 @@ class Service:
         Raises:
             ConfigError: it cannot be adopted while [server] and [log] wait for a restart.
         """
-        if faults := list(cfg.mistakes(self._with_own(fresh))):
+        if faults := list(cfg.mistakes(self._without_restart(fresh))):
             restart = "while changes to [server] and [log] wait for a restart"
-            told = [f"{one} ({restart})" for one in faults]
-            raise cfg.ConfigError(self._environment.config_path, told)
+            explained = [f"{fault} ({restart})" for fault in faults]
+            raise cfg.ConfigError(self._environment.config_path, explained)
         return Adopted.of(tuple(cfg.changes(self._config, fresh)))
 
-    def _with_own(self, fresh: cfg.Config) -> cfg.Config:
+    def _without_restart(self, fresh: cfg.Config) -> cfg.Config:
         """Return `fresh` with the running values of everything that needs a restart."""
         return attrs.evolve(fresh, server=self._config.server, log=self._config.log)
 
@@ -185,16 +185,16 @@ class Service:
         Raises:
             ConfigError: see `compare`; nothing has changed.
         """
-        adopted, now = self.compare(fresh), self._with_own(fresh)
-        known, settings = self.base.runtime_factory, self.base.settings
-        settings.adopt(known.settings(now))
-        self.root.webhooks = known.webhooks(now, self.conversation.conversations)
+        adopted, config = self.compare(fresh), self._without_restart(fresh)
+        factory, settings = self.base.runtime_factory, self.base.settings
+        settings.adopt(factory.settings(config))
+        self.root.webhooks = factory.webhooks(config, self.conversation.conversations)
         self.state.timeouts.fixed = settings.deliberate_timeouts_per_5min
         self.state.index.ttl_s = settings.link_ttl_s
-        self.state.snapshotter.retention = runtime_factory.retention(now)
+        self.state.snapshotter.retention = runtime_factory.retention(config)
         self.state.spending.reconsider()
         self.answers.slots.fill()
-        self.answers.moderation.adopt(now.moderation.words_file)
+        self.answers.moderation.adopt(config.moderation.words_file)
         self.conversation.pages.renditions.forget_all()
-        self._config = now
+        self._config = config
         return adopted

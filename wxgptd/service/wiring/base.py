@@ -30,13 +30,13 @@ class Base:
 def build(config: cfg.Config, environment: Environment) -> Base:
     """Build the base of a service."""
     metrics = Metrics()
-    known = RuntimeFactory(environment, metrics)
+    factory = RuntimeFactory(environment, metrics)
     return Base(
         environment=environment,
         event_clock=EventClock(environment.clock, environment.wall),
         metrics=metrics,
         fullness=Fullness(environment.clock.seconds, metrics.full),
-        runtime_factory=known,
-        settings=known.settings(config),
+        runtime_factory=factory,
+        settings=factory.settings(config),
         links=runtime_factory.made_links(config, environment.link_key),
     )
