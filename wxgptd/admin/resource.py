@@ -152,8 +152,8 @@ class _Users(_OfControl):
     """The users.
 
     GET returns at most `n` of them, all or those of one `standing`. POST to `ACCOUNT/OPENID` sets
-    the `standing` of a user, permanently or `for_s` seconds. POST to `ACCOUNT/OPENID/forget` erases
-    a user. GET of `ACCOUNT/OPENID` is a 404 if nothing is known about the user. POST to
+    the `standing` of a user, permanently or for `for_s` seconds. POST to `ACCOUNT/OPENID/forget`
+    erases a user. GET of `ACCOUNT/OPENID` is a 404 if nothing is known about the user. POST to
     `ACCOUNT/OPENID/whose` returns who would handle a message of `kind` with the text in the body.
     """
 

@@ -43,7 +43,7 @@ _TOO_LARGE = (
 
 
 class BoundedRequest(server.Request):
-    """A request that rejects a body that is too long before reading it."""
+    """A request that rejects an oversized body before reading it."""
 
     _rejected = False
 

@@ -36,7 +36,7 @@ class NoEndpoint(WxgptError):
 
 
 def endpoint(reactor: Reactor, key: str, described: str) -> IStreamServerEndpoint:
-    """Return the endpoint that `described`, the value of the configuration's `key`, describes.
+    """Return the endpoint that `described`, the value of configuration key `key`, stands for.
 
     Raises:
         NoEndpoint: it does not describe one.
@@ -99,7 +99,7 @@ async def listen_at(
     described: str,
     site: BoundedSite,
 ) -> IListeningPort:
-    """Listen on the endpoint that `described`, the value of `key`, describes.
+    """Listen on the endpoint `described`, which is the value of configuration key `key`.
 
     Raises:
         NoEndpoint: `described` does not describe an endpoint.

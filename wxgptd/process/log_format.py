@@ -1,6 +1,6 @@
 """Write the log to standard error: for people, for the journal, or as JSON, one line per event.
 
-Events of libraries are written only if they are warnings or worse.
+From libraries, only warnings and worse are written.
 """
 
 from __future__ import annotations

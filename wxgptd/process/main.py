@@ -330,7 +330,7 @@ class _Process:
         )
 
     def _must_wait(self, service: Service) -> bool:
-        """Return whether to wait for held requests, which a second signal prevents."""
+        """Return whether to wait for held requests; a second signal to stop ends the wait."""
         return self._stops < 2 and service.held > 0
 
     def _take_signals(self) -> None:

@@ -43,6 +43,6 @@ def give_memory_back() -> None:
 
 
 def connections_possible() -> int:
-    """Return how many connections leave descriptors for as many model calls, and for files."""
+    """Return how many connections leave descriptors for as many model calls and for files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(4, (soft - min(256, soft // 2)) // 2)

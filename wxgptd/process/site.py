@@ -27,7 +27,7 @@ KEPT_FOR_WEBHOOKS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The most connections, in total and from one address, and the most bytes in a body."""
+    """The maximum number of connections, in total and per address, and of bytes in a body."""
 
     connections: int
     connections_per_address: int

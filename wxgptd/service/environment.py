@@ -1,4 +1,4 @@
-"""What the service needs from the outside, as arguments that tests fill with fakes."""
+"""What the service needs from the outside; tests pass fakes."""
 
 from __future__ import annotations
 

@@ -220,7 +220,10 @@ def retention(config: cfg.Config) -> Retention:
 
 
 def session_ids() -> Callable[[], SessionId]:
-    """Return a function that generates session ids: not secrets, and one for each message."""
+    """Return a function that generates session ids.
+
+    They are not secrets, and every message needs one.
+    """
     source = Random(secrets.token_bytes(32))  # noqa: S311
     return lambda: SessionId(f"{source.getrandbits(40):010x}")
 

@@ -23,7 +23,7 @@ MAX_BYTES = 4_096
 
 
 def find(directory: Path | None, path: bytes) -> Resource | None:
-    """Return a resource for the file that `path` names; None if it is no verification file."""
+    """Return a resource for the verification file that `path` names, or None if it names none."""
     name = path.decode("ascii", "replace").removeprefix("/")
     if directory is None or not NAME.fullmatch(name):
         return None

@@ -154,20 +154,20 @@ def _paged(parts: Iterable[Part]) -> list[Page]:
     pages: list[Page] = [[]]
     turns = chars = 0
     for session, questions in parts:
-        left = len(questions)
+        remaining = len(questions)
         while True:
-            begin = left
+            begin = remaining
             while begin and turns < TURNS_PER_PAGE:
                 question = questions[begin - 1]
                 size = len(question.text) + len(_answer_text(question))
                 if turns and chars + size > CHARS_PER_PAGE:
                     break
                 begin, turns, chars = begin - 1, turns + 1, chars + size
-            if begin < left or (not left and turns < TURNS_PER_PAGE):
-                pages[-1].append((session, questions[begin:left]))
+            if begin < remaining or (not remaining and turns < TURNS_PER_PAGE):
+                pages[-1].append((session, questions[begin:remaining]))
                 turns += not questions  # a session without a question counts as a turn
-                left = begin
-                if not left:
+                remaining = begin
+                if not remaining:
                     break
             pages.append([])
             turns = chars = 0

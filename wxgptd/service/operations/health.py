@@ -19,7 +19,7 @@ log = Logger()
 LOOK_EVERY_S = 5.0
 
 STUCK_AFTER_S = 30.0
-"""A commit to a slow disk or a long page may take a thread seconds, but not this many."""
+"""A commit or a long page may take several seconds, but not this long."""
 
 
 class Health:

@@ -1,7 +1,7 @@
 """Reload the configuration while the daemon runs: everything that can change, or nothing.
 
-Changes that need a restart are reported and not applied: where the daemon listens and where its log
-is.
+Changes to where the daemon listens or where its log is need a restart: they are reported but not
+applied.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Adopted:
     @classmethod
     def of(cls, changes: tuple[str, ...]) -> Adopted:
         """Split `changes`, dotted keys, by whether they need a restart."""
-        waiting = tuple(key for key in changes if key.split(".")[0] in TAKES_RESTART)
-        return cls(tuple(key for key in changes if key not in waiting), waiting)
+        postponed = tuple(key for key in changes if key.split(".")[0] in TAKES_RESTART)
+        return cls(tuple(key for key in changes if key not in postponed), postponed)
 
 
 Read = Callable[[], cfg.Config]

@@ -71,7 +71,7 @@ class Users:
         return summaries
 
     def _last_heard(self, standing: str, now: float) -> Iterator[tuple[float, User]]:
-        """Yield users of one standing, or all, each with the time it was last heard from."""
+        """Yield the time of last contact and the user, for one standing or for all."""
         default = standing in ("", Standing.DEFAULT)
         for user, unloaded in tuple(self._journal.unloaded().items()):
             if unloaded.marked:

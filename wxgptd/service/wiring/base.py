@@ -1,4 +1,4 @@
-"""Build what all packages are built with: settings, clocks, metrics."""
+"""Build what all packages share: settings, clocks, metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wxgptd.service.state.settings import Links, Settings
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What all packages are built with."""
+    """What all packages share."""
 
     environment: Environment
     event_clock: EventClock
