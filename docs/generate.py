@@ -52,7 +52,7 @@ ENGLISH = Language(
     "Made of the code by `make docs`; [etc/wxgptd.toml](../etc/wxgptd.toml) has every key at its\n"
     "default, to be copied. `wxgpt check` finds every mistake, `wxgpt check --effective` shows each\n"
     "value and where it comes from. `systemctl reload wxgptd` takes up changes, but for the keys\n"
-    "marked ↻: they require a restart.\n\n"
+    "marked ↻: they take a restart.\n\n"
     "A *time* is written `400ms`, `30s`, `5m`, `2h` or `7d`; a *size* `16KiB` or `64MiB`; a *secret*\n"
     "may be given as itself, or as `env:NAME`, `file:PATH` or `credential:NAME` (systemd).",
     "| key | kind | default | |\n| --- | --- | --- | --- |",

@@ -37,6 +37,6 @@ def command(dry_run: bool, output: str) -> None:
         click.echo(render.dumps(said))
         return
     what = "would be reloaded" if dry_run else "reloaded"
-    click.echo(f"{what}: " + (", ".join(said["changed"]) or "nothing has changed"))
+    click.echo(f"{what}: " + (", ".join(said["changed"]) or "nothing in it has changed"))
     for key in said["takes_restart"]:
-        click.echo(f"restart required: {key}", err=True)
+        click.echo(f"takes a restart: {key}", err=True)
