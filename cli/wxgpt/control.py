@@ -52,7 +52,7 @@ def request(
         ) from None
     except PermissionError:
         raise Forbidden(
-            f"the admin socket {where} may not be opened by this user",
+            f"permission denied: admin socket {where}",
             hint="run wxgpt as the daemon's user, or with sudo",
         ) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -70,18 +70,18 @@ def require_ready(status: int) -> None:
     if status == 503:
         raise Unreachable("the daemon is still starting", hint="try again in a few seconds")
     if status >= 500:
-        raise Unreachable("the daemon could not do it", hint="its log says why")
+        raise Unreachable(
+            f"the daemon failed: HTTP {status}", hint="see its log: journalctl -u wxgptd"
+        )
 
 
 class UnknownUser(WxgptError):
-    """no user of that OpenID has been seen"""
+    """unknown user"""
 
 
 def unknown(account: str, openid: str) -> UnknownUser:
     """Return the error for a user of whom nothing is known."""
-    return UnknownUser(
-        f"nothing is known of {account}/{openid}", hint="`wxgpt users list` shows who is known"
-    )
+    return UnknownUser(f"unknown user: {account}/{openid}", hint="list the users: wxgpt users list")
 
 
 def require_known(account: str, openid: str) -> None:
@@ -107,11 +107,14 @@ def hand_on(path: Path, text: str, *, dry: bool = False) -> Json:
     body = text.encode()
     if len(body) > MAX_CONFIGURATION_BYTES:
         raise UsageFailure(
-            f"{path} is larger than {MAX_CONFIGURATION_BYTES >> 20} MiB, and cannot be handed on",
-            hint="systemctl restart wxgptd",
+            f"{path} is larger than {MAX_CONFIGURATION_BYTES >> 20} MiB, too large to reload",
+            hint="restart the daemon: systemctl restart wxgptd",
         )
     status, said = request("POST", f"{where}&dry=1" if dry else where, body)
     require_ready(status)
     if status not in (200, 400) or not isinstance(said, dict):
-        raise Unreachable(f"the daemon answers {status}", hint="an older version? Restart it")
+        raise Unreachable(
+            f"unexpected response from the daemon: HTTP {status}",
+            hint="it may be an older version; restart it: systemctl restart wxgptd",
+        )
     return said

@@ -81,8 +81,8 @@ class DemoModel(Resource):
 
     def render_GET(self, request: Request) -> bytes:
         request.setHeader("content-type", "text/plain; charset=utf-8")
-        said = f"the demonstration model: POST to /v1/chat/completions\n{self.calls} calls\n"
-        return said.encode()
+        calls = f"{self.calls} {'call' if self.calls == 1 else 'calls'}"
+        return f"the demo model: POST to /v1/chat/completions\n{calls}\n".encode()
 
     def render_POST(self, request: Request) -> bytes | int:
         assert request.content is not None
@@ -92,7 +92,7 @@ class DemoModel(Resource):
         except (ValueError, KeyError, TypeError):
             request.setResponseCode(400)
             request.setHeader("content-type", "application/json")
-            return b'{"error": {"message": "this is no chat completion request"}}'
+            return b'{"error": {"message": "not a chat completion request"}}'
         self.calls += 1
         if not asked.get("stream"):
             return self._whole(request, answer)

@@ -22,25 +22,25 @@ from wxgptd.errors import WxgptError
 
 COMMANDS = {
     "demo": "See it work: no account, no key, one minute.",
-    "init": "Write a first configuration; or change an account's key.",
+    "init": "Write a first configuration, or rotate an account's EncodingAESKey.",
     "check": "Check the configuration.",
     "send": "Send one message the way WeChat does.",
-    "chat": "The same as a conversation at a prompt.",
-    "tail": "Follow sessions as they happen.",
-    "replay": "Show the state at any time, or send logged messages again.",
+    "chat": "Chat with the daemon at a prompt, as a WeChat user would.",
+    "tail": "Show the log's events, and follow them.",
+    "replay": "Show the state at any time, or resend logged messages.",
     "sessions": "List, show and stop sessions.",
-    "users": "Block, allow and list users.",
-    "forget": "Erase a user, and all that was said.",
-    "usage": "Tokens and costs, by day, user or assistant.",
-    "doctor": "Look at everything, and say what to mend.",
-    "status": "How the daemon is.",
-    "top": "Watch what the daemon does.",
-    "reload": "Take up a changed configuration.",
-    "backup": "Write the state directory to a file.",
-    "restore": "Make the state directory of such a file.",
-    "log": "Look after the event log.",
-    "demo-model": "Run the demonstration model by itself.",
-    "completion": "Have a shell complete commands, sessions and users.",
+    "users": "List, block and allow users.",
+    "forget": "Erase a user and all their messages.",
+    "usage": "Show tokens and costs by day, user, assistant or model.",
+    "doctor": "Check everything between WeChat and the models, and suggest fixes.",
+    "status": "Show the daemon's status.",
+    "top": "Watch the daemon live.",
+    "reload": "Reload the configuration.",
+    "backup": "Back up the state directory to a file.",
+    "restore": "Restore the state directory from a backup.",
+    "log": "Inspect, repair, export and import the event log.",
+    "demo-model": "Run only the demo model.",
+    "completion": "Print a shell completion script.",
     "help": "Explain exit codes, times, output and the environment.",
 }
 
@@ -94,20 +94,20 @@ class Commands(click.Group):
     "--color",
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
-    help="Whether to use colour; auto is on a terminal.",
+    help="When to use colour; auto: only on a terminal.",
 )
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.version_option(__version__, prog_name="wxgpt")
 @click.pass_context
 def cli(ctx: click.Context, config_path: str | None, color: str, debug: bool) -> None:
-    """The operator's side of wxgptd, the daemon between WeChat and a chat model.
+    """Operate wxgptd, the daemon between WeChat and a chat model.
 
     \b
     Examples:
       wxgpt demo                      see it work, without an account or a key
       wxgpt send "你好"                send a message the way WeChat does
       wxgpt tail -f                   watch what people ask
-      wxgpt replay --as-conversation  read what was said
+      wxgpt replay --as-conversation  read the conversations
     """
     ctx.obj = {"config": config_path, "debug": debug}
     ctx.color = _wants_color(color, os.environ)
@@ -170,7 +170,7 @@ def main() -> NoReturn:
         if debug:
             raise
         click.echo(f"error: {type(error).__name__}: {error}", err=True)
-        click.echo("hint: this is a mistake in wxgpt; --debug shows where", err=True)
+        click.echo("hint: this is a bug in wxgpt; --debug shows the traceback", err=True)
         status = 1
     sys.exit(status if isinstance(status, int) else 0)
 

@@ -125,18 +125,18 @@ def open_log() -> Log:
         found = segments.list_segments(directory)
     except PermissionError:
         raise UsageFailure(
-            f"the log in {directory} may not be read by this user",
+            f"permission denied: the log in {directory}",
             hint="run wxgpt as the daemon's user, or with sudo",
         ) from None
     if not found:
         raise UsageFailure(
-            f"there is no log in {directory}",
+            f"no log in {directory}",
             hint="has the daemon run with this configuration yet?",
         )
     try:
         return Log(directory, open_keys(state_dir))
     except NoMasterKey as error:
-        click.echo(f"note: users and what they said are not shown: {error}", err=True)
+        click.echo(f"note: users and their messages are not shown: {error}", err=True)
         if error.hint:
             click.echo(f"hint: {error.hint}", err=True)
         return Log(directory, None)
@@ -149,14 +149,14 @@ def note_beginning(log: Log) -> None:
     first = segments.begins_at(log.directory)
     if first > 1:
         click.echo(
-            f"note: the log begins with event {first}; what came before was dropped "
-            "([log] keep, max_size) or is in a snapshot only",
+            f"note: the log begins at event {first}; earlier events were dropped "
+            "([log] keep, max_size) or are only in a snapshot",
             err=True,
         )
 
 
 class NoMasterKey(WxgptError):
-    """the master key of the log cannot be had"""
+    """the log's master key is not available"""
 
     exit_status = 4
 
@@ -200,12 +200,12 @@ def master_key(state_dir: Path) -> bytes:
 def _no_key(path: Path, error: OSError) -> NoMasterKey:
     if isinstance(error, PermissionError):
         return NoMasterKey(
-            f"{path} may not be read by this user",
+            f"permission denied: {path}",
             hint="run wxgpt as the daemon's user, or with sudo",
         )
     return NoMasterKey(
         f"{path}: {error.strerror}",
-        hint="restore it from a backup: without it nobody can read what users said",
+        hint="restore it from a backup: without it, messages cannot be read",
     )
 
 
@@ -247,7 +247,7 @@ def owned_by_daemon(state_dir: Path) -> Iterator[None]:
     if owner != os.geteuid():
         name = _user_name(owner)
         raise UsageFailure(
-            f"{state_dir} belongs to {name}: what another user writes there, the daemon cannot use",
+            f"{state_dir} belongs to {name}: the daemon cannot use what another user writes there",
             hint=f"sudo wxgpt ... (or sudo -u {name} wxgpt ...)",
         )
     yield
@@ -274,7 +274,7 @@ def only_account() -> str:
     if len(names) != 1:
         raise UsageFailure(
             "there is more than one account" if names else "there is no account",
-            hint=f"--account: {', '.join(names)}",
+            hint=f"choose one with --account: {', '.join(names)}" if names else "",
         )
     return names[0]
 
@@ -284,10 +284,11 @@ def pick_account(config: Config, name: str | None) -> tuple[str, Account]:
     known = ", ".join(config.account)
     if name is None:
         if len(config.account) > 1:
-            raise UsageFailure("there is more than one account", hint=f"--account: {known}")
+            hint = f"choose one with --account: {known}"
+            raise UsageFailure("there is more than one account", hint=hint)
         name = next(iter(config.account))
     if name not in config.account:
-        raise UsageFailure(f"there is no account {name}", hint=f"known: {known}")
+        raise UsageFailure(f"no such account: {name}", hint=f"accounts: {known}")
     return name, config.account[name]
 
 
@@ -304,7 +305,7 @@ class Time(click.ParamType[float]):
         try:
             return parse_time(str(value), time.time())
         except ValueError:
-            self.fail(f"{value!r} is not a time; write {TIME_FORMS}", param, ctx)
+            self.fail(f"{value!r} is not a time; use {TIME_FORMS}", param, ctx)
 
 
 class Span(click.ParamType[float]):
@@ -317,7 +318,7 @@ class Span(click.ParamType[float]):
     ) -> float:
         match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)\s*([smhd])", str(value).strip())
         if match is None or not float(match.group(1)):
-            self.fail(f"{value!r} is not a length of time; write 30m, 2h or 7d", param, ctx)
+            self.fail(f"{value!r} is not a duration; use 30m, 2h or 7d", param, ctx)
         return timedelta(**{_UNITS[match.group(2)]: float(match.group(1))}).total_seconds()
 
 

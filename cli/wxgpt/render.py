@@ -40,6 +40,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 event`, `2 events`."""
+    return f"{number:,} {noun if number == 1 else f'{noun}s'}"
+
+
 def timeouts(accounts: JsonView) -> str:
     """Return the deliberate timeouts of each account, as `/status` has them, in words."""
     return ", ".join(
@@ -61,7 +66,8 @@ def unanswered(accounts: JsonView) -> str:
 def fsync(times: JsonView) -> str:
     """Return the fdatasyncs of commits, as `/status` has them, in words."""
     commits = times["commits"]
-    return f"{commits} commits, fsync {1000 * times['sum_s'] / max(1, commits):.2f} ms"
+    mean_ms = 1000 * times["sum_s"] / max(1, commits)
+    return f"{counted(commits, 'commit')}, fsync {mean_ms:.2f} ms"
 
 
 def spent(costs: Mapping[str, float]) -> dict[str, float]:

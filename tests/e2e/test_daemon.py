@@ -369,7 +369,7 @@ def test_a_reload_by_the_operator_by_a_signal_and_a_wrong_one(stage):
         text.replace("[server]", "[server]\nmax_connections = 7"), encoding="utf-8"
     )
     done = stage.wxgpt("reload")
-    assert "takes a restart: server.max_connections" in done.stderr
+    assert "restart required: server.max_connections" in done.stderr
 
 
 def test_a_configuration_with_hundreds_of_rules_is_reloaded(stage):
@@ -394,4 +394,4 @@ def test_an_empty_configuration_is_a_wrong_one_and_no_other(stage):
         assert done.returncode == 4
         assert "at least one [account.NAME]" in done.stderr
     stage.config.write_text(text, encoding="utf-8")
-    assert stage.wxgpt("reload").stdout == "reloaded: nothing in it has changed\n"
+    assert stage.wxgpt("reload").stdout == "reloaded: nothing has changed\n"

@@ -31,19 +31,19 @@ PROMPT = "> "
 @click.option(
     "--account",
     metavar="NAME",
-    help="Which account; needed if there are several.",
+    help="Account to write to; required if there are several.",
     shell_complete=completing.account,
 )
-@click.option("--url", metavar="URL", help="Deliver here instead of where the daemon listens.")
+@click.option("--url", metavar="URL", help="Deliver to URL instead of where the daemon listens.")
 def command(user: str, account: str | None, url: str | None) -> None:
-    """Talk to the daemon as a person in WeChat would; end with ^D.
+    """Chat with the daemon as a WeChat user would; ^D quits.
 
-    As there, you can write while an answer is on its way: 停止 stops it.
+    As in WeChat, you can keep writing while an answer is in progress: 停止 stops it.
 
     \b
     Examples:
       wxgpt chat
-      wxgpt chat --user somebody
+      wxgpt chat --user alice
     """
     from wxgpt.reactor import run
     from wxgpt.wechat import messages, peer
@@ -94,7 +94,7 @@ async def _converse(prompt: Prompt, say: Callable[[str], Coroutine[Result, Resul
         click.echo(PROMPT, nl=False, err=True)
 
     async def listen() -> None:
-        click.echo("Say something; ^D ends.", err=True)
+        click.echo("Type a message; ^D quits.", err=True)
         while (line := await prompt.ask(PROMPT)) is not None:
             if line.strip():
                 saying = Deferred.fromCoroutine(say(line))

@@ -23,16 +23,18 @@ if TYPE_CHECKING:
 @click.command("check")
 @click.option("--effective", is_flag=True, help="Show each value and where it comes from.")
 @click.option(
-    "--backend", is_flag=True, help="Show what to enter in WeChat's backend, secrets too."
+    "--backend", is_flag=True, help="Show what to enter in WeChat's backend, including secrets."
 )
 @options.output_option("text", "json")
-@click.option("--message", metavar="TEXT", help="Say who would take this message.")
-@click.option("--event", metavar="NAME[:KEY]", help="Say who would take this event.")
-@click.option("--kind", metavar="KIND", help="Say who would take an image, a voice and so on.")
+@click.option("--message", metavar="TEXT", help="Show what would handle this message.")
+@click.option("--event", metavar="NAME[:KEY]", help="Show what would handle this event.")
+@click.option(
+    "--kind", metavar="KIND", help="Show what would handle an image, a voice message and so on."
+)
 @click.option(
     "--account",
     metavar="NAME",
-    help="Of which account; needed if there are several.",
+    help="Account that receives it; required if there are several.",
     shell_complete=completing.account,
 )
 def command(
@@ -44,10 +46,10 @@ def command(
     backend: bool,
     output: str,
 ) -> None:
-    """Check the configuration, and say all that is wrong with it.
+    """Check the configuration, and report every error in it.
 
-    With --message, --event or --kind it says who would take that: a rule, a chat command, a
-    session, or nobody.
+    With --message, --event or --kind, show what would handle it: a rule, a chat command, a session,
+    or nothing.
 
     \b
     Examples:
@@ -67,12 +69,10 @@ def command(
     except ConfigError as error:
         for fault in error.faults:
             click.echo(f"{path}: {fault}", err=True)
-        raise ConfigError(
-            path, [f"{len(error.faults)} mistake{'s' if len(error.faults) > 1 else ''}"]
-        ) from None
+        raise ConfigError(path, [render.counted(len(error.faults), "error")]) from None
     asked = [one for one in (message, event, kind) if one is not None]
     if len(asked) > 1:
-        raise UsageFailure("give one of --message, --event and --kind")
+        raise UsageFailure("give only one of --message, --event and --kind")
     if asked:
         _explain(config, account, _content(message, event, kind))
         return
@@ -93,7 +93,7 @@ def command(
     for doubt in doubts(config):
         click.echo(f"warning: {doubt}", err=True)
     if group := group_that_reads(path):
-        click.echo(f"warning: {path} can be read by the group {group}", err=True)
+        click.echo(f"warning: {path} is readable by group {group}", err=True)
     click.echo(f"{path}: ok")
 
 
@@ -147,7 +147,7 @@ def _content(message: str | None, event: str | None, kind: str | None) -> Conten
                 return Ignorable(other, key)
     if kind not in rules.KINDS or kind in ("event", "text"):
         known = ", ".join(one for one in rules.KINDS if one not in ("event", "text"))
-        raise UsageFailure(f"there is no kind {kind}", hint=f"known: {known}; or use --event")
+        raise UsageFailure(f"no such kind: {kind}", hint=f"kinds: {known}; or use --event")
     if kind == "image":
         return Picture("")
     return Text("", kind) if kind in ("location", "link") else Unsupported(kind)
@@ -176,16 +176,19 @@ def _explain(config: Config, name: str | None, content: Content) -> None:
         for when, state, at in _situations(config, chosen)
     }
     if isinstance(message.phrase.action, Continue):
-        click.echo("first: the next part of an answer, if one of this user's has more; else")
-    if found.get("after one that expired") == found["outside"]:
-        del found["after one that expired"]
+        click.echo("first: the next part of an answer, if this user has one with more; otherwise")
+    if found.get(AFTER_EXPIRY) == found[OUTSIDE]:
+        del found[AFTER_EXPIRY]
     if len(set(found.values())) == 1:
         event = rules.kind_of(content) == "event" and message.always is None
-        when = "in a session or outside" if event else "always"
-        click.echo(f"{when}: {found['outside']}")
+        when = "in or outside a session" if event else "always"
+        click.echo(f"{when}: {found[OUTSIDE]}")
         return
     for when, whose in found.items():
         click.echo(f"{when}: {whose}")
+
+
+AFTER_EXPIRY, OUTSIDE = "after a session expired", "outside a session"
 
 
 def _situations(config: Config, policy: Policy) -> Iterator[tuple[str, UserState, float]]:
@@ -199,8 +202,8 @@ def _situations(config: Config, policy: Policy) -> Iterator[tuple[str, UserState
     talking = EMPTY._replace(version=1, live=live)
     yield "in a session", talking, 0.0
     if policy.resume_within_s:
-        yield "after one that expired", talking, policy.session_ttl_s
-    yield "outside", EMPTY, 0.0
+        yield AFTER_EXPIRY, talking, policy.session_ttl_s
+    yield OUTSIDE, EMPTY, 0.0
 
 
 def _shown(route: Route, config: Config, name: str, content: Content) -> str:
@@ -217,18 +220,18 @@ def _shown(route: Route, config: Config, name: str, content: Content) -> str:
         case routing.Command(action=phrases.Open(assistant=assistant)):
             return f"the chat command that opens a session with {assistant}"
         case routing.Command(action=phrases.Unknown(nearest=nearest)):
-            return f"no chat command; {nearest or '/help'} is suggested"
+            return f"not a chat command; {nearest or '/help'} is suggested"
         case routing.Command(action=action, resumes=resumes):
             again = " (the session is resumed)" if resumes else ""
             return f"the chat command {COMMAND_NAMES[type(action).__name__]}{again}"
         case routing.Ask(resumes=True):
-            return "resumes the session, and is its next question (after_expiry)"
+            return "resumes the session, as its next question (after_expiry)"
         case routing.Ask():
             return _question(config, name, content)
         case routing.Hint():
-            return "held back; a hint says so, and a tap resumes the session (after_expiry)"
+            return "held; a hint says so, and a tap resumes the session (after_expiry)"
         case _:
-            return "nobody; WeChat is told `success`"
+            return "nothing; WeChat gets `success`"
 
 
 COMMAND_NAMES = {
@@ -255,9 +258,9 @@ def _question(config: Config, name: str, content: Content) -> str:
         case Text():
             return "a question for the model"
         case Picture():
-            return "a question for a model that has vision, else a word that it has none"
+            return "a question for a model with vision, otherwise a reply that it has none"
         case _:
-            return "a word that this kind is not understood"
+            return "a reply that this kind is not supported"
 
 
 def _told(rule: Rule) -> str:

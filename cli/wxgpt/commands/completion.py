@@ -10,7 +10,7 @@ VARIABLE = "_WXGPT_COMPLETE"
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
-    """Print what has a shell complete wxgpt: its commands, and sessions, users and kinds.
+    """Print a shell completion script for wxgpt's commands, sessions, users and kinds.
 
     \b
     Examples:

@@ -43,13 +43,13 @@ system_prompt = "你是一个演示。"
 
 
 class DemoFailed(WxgptError):
-    """the demonstration did not go as it should"""
+    """the demo failed"""
 
 
 @click.command("demo")
-@click.option("--keep", is_flag=True, help="Leave it running, and say what to type next.")
+@click.option("--keep", is_flag=True, help="Keep it running, and show commands to try next.")
 def command(keep: bool) -> None:
-    """Play a short conversation through the real daemon, with a demonstration model.
+    """Play a short conversation through the real daemon, with a demo model.
 
     \b
     Examples:
@@ -106,7 +106,7 @@ class _Stage:
         assert self._model.stdout is not None
         line = self._model.stdout.readline()
         if not line.startswith("base_url"):
-            raise DemoFailed("the demonstration model does not start")
+            raise DemoFailed("the demo model did not start")
         self.model_url = line.split('"')[1]
         descriptor = os.open(self.config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -151,8 +151,8 @@ class _Stage:
                 pass
             time.sleep(0.05)
         said = (self._directory / "wxgptd.log").read_text("utf-8", "replace").strip()
-        last = said.splitlines()[-1] if said else "it says nothing"
-        raise Unreachable(f"the daemon does not start: {last}")
+        last = said.splitlines()[-1] if said else "nothing was logged"
+        raise Unreachable(f"the daemon did not start: {last}")
 
     def wait(self) -> None:
         """Wait until ^C, or until the daemon ends."""
@@ -190,49 +190,51 @@ async def _play(reactor: Reactor, stage: _Stage) -> None:
     hook = peer.Webhook(url=stage.url, token=stage.token)
     wechat = peer.Peer(hook, http=peer.real_client(reactor), clock=reactor, wall=time.time)
 
-    _chapter("A message outside a session is left to others: `success`, and no model call.")
+    _chapter("A message outside a session is not for the AI: `success`, and no model call.")
     delivery = await _say(wechat, "在吗？")
-    _require(delivery.shown is None and not delivery.fault, "a stray message was answered")
+    _require(
+        delivery.shown is None and not delivery.fault, "a message outside a session was answered"
+    )
 
-    _chapter("/chatgpt opens a session. A quick answer fits WeChat's first attempt.")
+    _chapter("/chatgpt opens a session. A quick answer is ready for WeChat's first attempt.")
     await _say(wechat, "/chatgpt")
     delivery = await _say(wechat, "什么是公众号？")
     _require(len(delivery.attempts) == 1, "a quick answer took more than one attempt")
     await _tell_calls(reactor, stage)
 
     _chapter(
-        "An answer of 8 seconds: WeChat hangs up after 5 and asks again. The second attempt\n"
-        "joins the answer that the first one started: one model call."
+        "An answer that takes 8 seconds: WeChat hangs up after 5 and asks again. The second\n"
+        "attempt joins the answer that the first one started: one model call."
     )
     delivery = await _say(wechat, "用 8 秒回答：微信为什么会重试？")
-    _require(len(delivery.attempts) == 2, "an answer of 8 s did not come on the second attempt")
+    _require(len(delivery.attempts) == 2, "the 8 s answer was not ready for the second attempt")
     await _tell_calls(reactor, stage)
 
     _chapter(
-        "An answer of 25 seconds: past WeChat's three attempts. What is written by then goes\n"
-        "out, with a link to a page on which the rest appears as it is written."
+        "An answer that takes 25 seconds, longer than WeChat's three attempts. What is written\n"
+        "by then is sent, with a link to a page where the rest appears as it is written."
     )
     delivery = await _say(wechat, "用 25 秒写 600 字，介绍一下 wxgptd")
     link = _link(delivery)
     page = await _final_page(reactor, link)
     _require("演示结束" in page, "the page does not have the rest of the answer")
     click.echo(f"  the page {link}")
-    click.echo(f"  has it all now; it ends: … {_last_words(page)}")
+    click.echo(f"  now has the complete answer, which ends: … {_last_words(page)}")
     await _tell_calls(reactor, stage)
 
     _chapter(
-        "The words in [brackets] are blue in WeChat. A tap sends 继续, which nobody has to type:\n"
-        "what comes next of that answer."
+        "The words in [brackets] are blue in WeChat. A tap sends 继续 without typing, and brings\n"
+        "the next part of the answer."
     )
     delivery = await _say(wechat, "继续", tapped=True)
-    _require(not delivery.fault and bool(delivery.shown), "a tap brought nothing")
+    _require(not delivery.fault and bool(delivery.shown), "a tap got no reply")
 
     await _survive_a_crash(reactor, stage, wechat)
 
-    _chapter("/stop ends it. That was everything; the log has it all.")
+    _chapter("/stop ends the session. That was everything, and all of it is in the log.")
     await _say(wechat, "/stop")
     click.echo()
-    click.echo("To try things yourself, `demo --keep`. For a real account, see README.md.")
+    click.echo("To try it yourself: `wxgpt demo --keep`. For a real account, see README.md.")
 
 
 async def _survive_a_crash(reactor: Reactor, stage: _Stage, wechat: Peer) -> None:
@@ -241,13 +243,13 @@ async def _survive_a_crash(reactor: Reactor, stage: _Stage, wechat: Peer) -> Non
     from twisted.internet.threads import deferToThread
 
     _chapter(
-        "The daemon is killed (SIGKILL) in the middle of an answer, and started again. The\n"
-        "question comes back from the log, and WeChat's next attempt gets its answer."
+        "The daemon is killed (SIGKILL) in the middle of an answer, and restarted. The question\n"
+        "is recovered from the log, and WeChat's next attempt gets the answer."
     )
 
     async def crash_soon() -> None:
         await deferLater(reactor, 2.5)
-        click.echo("  (2.5 s: kill -9; starting again)")
+        click.echo("  (2.5 s: kill -9, then restart)")
         await deferToThread(stage.kill_daemon)
         await deferToThread(stage.start_daemon)
 
@@ -281,7 +283,7 @@ def _require(good: bool, otherwise: str) -> None:
 def _link(delivery: Delivery) -> str:
     match = re.search(r"http://\S+/a/[\w-]+", delivery.shown or "")
     if match is None:
-        raise DemoFailed("the last attempt brought no link")
+        raise DemoFailed("the last attempt returned no link")
     return match.group()
 
 
@@ -295,7 +297,7 @@ async def _tell_calls(reactor: Reactor, stage: _Stage) -> None:
 
     response = await peer.real_client(reactor).get(stage.model_url)
     said: str = await response.text()
-    click.echo(f"  (the model has been called {said.split()[-2]} times so far)")
+    click.echo(f"  (model calls so far: {said.split()[-2]})")
 
 
 async def _final_page(reactor: Reactor, link: str) -> str:
@@ -310,14 +312,14 @@ async def _final_page(reactor: Reactor, link: str) -> str:
         if "live.js" not in page:
             return page
         await deferLater(reactor, 0.5)
-    raise DemoFailed("the page never came to its end")
+    raise DemoFailed("the page was never completed")
 
 
 def _say_what_next(stage: _Stage) -> None:
     called = Path(sys.argv[0])
     program = f"{sys.executable} -m wxgpt" if called.suffix == ".py" else str(called.absolute())
     click.echo()
-    click.secho("It goes on running. In another terminal:", bold=True)
+    click.secho("The demo is still running. In another terminal:", bold=True)
     for what in (
         "chat",
         f"send /history --user {USER}",
@@ -326,4 +328,4 @@ def _say_what_next(stage: _Stage) -> None:
         "status",
     ):
         click.echo(f"  {program} --config {stage.config} {what}")
-    click.echo("^C ends it, and removes everything.", err=True)
+    click.echo("^C stops it and removes everything.", err=True)

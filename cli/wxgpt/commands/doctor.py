@@ -25,11 +25,12 @@ class ChecksFailed(WxgptError):
 @click.command("doctor")
 @options.output_option("text", "json")
 def command(output: str) -> None:
-    """Check everything between WeChat and the models, and say how to fix it.
+    """Check everything between WeChat and the models, and suggest fixes.
 
     Checks the configuration, the state directory, the daemon and its log, the port, the public
     address as WeChat sees it, certificates, clocks, the unit and versions. Asks each model for one
-    token, which costs that much. Exits with 1 if a check failed (✘); – marks what was not checked.
+    token, which is billed. Exits with 1 if a check failed (✘); – marks skipped checks and
+    notes.
 
     \b
     Examples:
@@ -50,7 +51,7 @@ def command(output: str) -> None:
         click.echo(render.dumps([finding.as_json() for finding in found]))
     failed = sum(finding.ok is False for finding in found)
     if failed:
-        raise ChecksFailed(f"{failed} of {len(found)} checks failed")
+        raise ChecksFailed(f"{failed} of {render.counted(len(found), 'check')} failed")
 
 
 def _look() -> Iterator[Finding]:

@@ -12,11 +12,11 @@ from wxgpt.topics import TOPICS
 @click.argument("topic", required=False)
 @click.pass_context
 def command(ctx: click.Context, topic: str | None) -> None:
-    """Explain a topic, or a command.
+    """Explain a topic or a command.
 
     \b
     Examples:
-      wxgpt help                  what there is
+      wxgpt help                  list topics and commands
       wxgpt help exit-codes
       wxgpt help time
       wxgpt help output
@@ -37,4 +37,4 @@ def command(ctx: click.Context, topic: str | None) -> None:
         with click.Context(found, parent=ctx.parent, info_name=topic) as inner:
             click.echo(found.get_help(inner))
     else:
-        raise UsageFailure(f"there is no topic {topic}", hint=f"topics: {', '.join(TOPICS)}")
+        raise UsageFailure(f"no such topic: {topic}", hint=f"topics: {', '.join(TOPICS)}")

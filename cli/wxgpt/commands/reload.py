@@ -8,19 +8,19 @@ from wxgpt import control, options, render
 
 
 @click.command("reload")
-@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @options.output_option("text", "json")
 def command(dry_run: bool, output: str) -> None:
-    """Have the running daemon take up the configuration.
+    """Reload the configuration in the running daemon.
 
-    All of it is checked first: where anything is wrong, nothing changes. Answers under way go on.
-    What is in [server] and [log] takes a restart, and that is said.
+    The whole file is checked first: if it has an error, nothing changes. Answers in flight
+    continue. Changes in [server] and [log] need a restart, and are reported.
 
     \b
     Examples:
       wxgpt reload
       wxgpt reload --dry-run
-      systemctl reload wxgptd         the same as the first, but its words go to the journal
+      systemctl reload wxgptd         the same as the first, but it reports to the journal
     """
     from wxgptd.config import ConfigError
 
@@ -30,13 +30,12 @@ def command(dry_run: bool, output: str) -> None:
         for fault in said["faults"]:
             click.echo(f"{path}: {fault}", err=True)
         count = len(said["faults"])
-        raise ConfigError(
-            path, [f"{count} mistake{'s' if count > 1 else ''}; the daemon goes on as it was"]
-        )
+        errors = render.counted(count, "error")
+        raise ConfigError(path, [f"reload rejected: {errors}; the daemon is unchanged"])
     if output == "json":
         click.echo(render.dumps(said))
         return
     what = "would be reloaded" if dry_run else "reloaded"
-    click.echo(f"{what}: " + (", ".join(said["changed"]) or "nothing in it has changed"))
+    click.echo(f"{what}: " + (", ".join(said["changed"]) or "nothing has changed"))
     for key in said["takes_restart"]:
-        click.echo(f"takes a restart: {key}", err=True)
+        click.echo(f"restart required: {key}", err=True)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 @click.option("--until", metavar="SEQ|TIME", help="Up to and including this event, or this time.")
 @click.option("--user", metavar="OPENID", help="Only this user.", shell_complete=completing.user)
 @click.option("--as-conversation", is_flag=True, help="Print the sessions as dialogues.")
-@click.option("--to", metavar="URL", help="Send the logged messages to this endpoint again.")
-@click.option("--speed", default="1x", show_default=True, metavar="Nx", help="With --to: how fast.")
+@click.option("--to", metavar="URL", help="Resend the logged messages to this endpoint.")
+@click.option("--speed", default="1x", show_default=True, metavar="Nx", help="With --to: speed.")
 @click.option(
     "--account",
     metavar="NAME",
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     shell_complete=completing.account,
 )
 @click.option("--commands", is_flag=True, help="With --to: also send chat commands and follows.")
-@click.option("-y", "--yes", is_flag=True, help="With --to: do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="With --to: do not ask for confirmation.")
 @click.option("--allow-remote", is_flag=True, help="With --to: allow a target on another machine.")
 @options.output_option("text", "json")
 def command(
@@ -47,10 +47,10 @@ def command(
     allow_remote: bool,
     output: str,
 ) -> None:
-    """Fold the log up to some point, and show the state then.
+    """Fold the log up to some point, and show the state at that point.
 
-    With --to it sends the logged questions to another daemon once more, never to the one that wrote
-    the log: that one needs another port and a state directory of its own.
+    With --to it resends the logged questions to another daemon, never to the one that wrote the
+    log. That other daemon needs its own port and state directory.
 
     \b
     Examples:
@@ -96,14 +96,14 @@ def _point(until: str | None) -> Point:
         return None, options.parse_time(until, time.time())
     except ValueError:
         raise UsageFailure(
-            f"{until!r} is neither an event's number nor a time", hint=f"write {options.TIME_FORMS}"
+            f"{until!r} is neither an event number nor a time", hint=f"use {options.TIME_FORMS}"
         ) from None
 
 
 def _speed(given: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)x?", given)
     if match is None or float(match.group(1)) <= 0:
-        raise UsageFailure(f"{given!r} is no speed", hint="write 1x, 10x or 0.5x")
+        raise UsageFailure(f"{given!r} is not a speed", hint="use 1x, 10x or 0.5x")
     return float(match.group(1))
 
 
@@ -118,7 +118,7 @@ def _conversations(states: dict[User, UserState], output: str) -> None:
     for who, session in found:
         dialogues.show_dialogue(who, session)
     if not found:
-        click.echo("no sessions up to then", err=True)
+        click.echo("no sessions up to that point", err=True)
 
 
 def _state(states: dict[User, UserState], seq: int, at: float, output: str) -> None:
@@ -129,7 +129,7 @@ def _state(states: dict[User, UserState], seq: int, at: float, output: str) -> N
         click.echo(render.dumps({"seq": seq, "at": then, "users": shown}))
         return
     then = render.clock_time(at, utc=False) if seq else "never"
-    click.echo(f"after event {seq} ({then}): {len(shown)} users")
+    click.echo(f"after event {seq} ({then}): {render.counted(len(shown), 'user')}")
     for one in shown:
         session = one["session"]
         click.echo(f"{one['account']}/{one['user']}  version {one['version']}")

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from wxgpt import options
+from wxgpt import options, render
 
 
 @click.command("restore")
 @click.argument("source", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 def command(source: Path) -> None:
-    """Make the state directory of FILE, a backup. There must be no log in it yet.
+    """Restore the state directory from FILE, a backup. There must be no log in the directory yet.
 
-    Run it as root or as the user that the daemon runs as, and with the daemon stopped.
+    Stop the daemon first, and run this as root or as the daemon's user.
 
     \b
     Examples:
@@ -25,4 +25,5 @@ def command(source: Path) -> None:
     state_dir = options.load_server().state_dir
     with options.owned_by_daemon(state_dir):
         found = archive.restore(source, state_dir, options.configured_master_key())
-    click.echo(f"{state_dir}: events up to {found.last_seq} of {found.users} users, verified")
+    users = render.counted(found.users, "user")
+    click.echo(f"{state_dir}: events up to {found.last_seq} of {users}, verified")

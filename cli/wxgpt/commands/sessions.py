@@ -30,8 +30,8 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--all", "everything", is_flag=True, help="Closed ones, too.")
-@click.option("--user", metavar="OPENID", help="Of this user.", shell_complete=completing.user)
+@click.option("--all", "everything", is_flag=True, help="Include closed sessions.")
+@click.option("--user", metavar="OPENID", help="Only this user.", shell_complete=completing.user)
 @options.output_option("text", "json", "ndjson")
 def list_(everything: bool, user: str | None, output: str) -> None:
     """List the open sessions, from the log.
@@ -78,7 +78,7 @@ def show(session_id: str, output: str) -> None:
                 dialogues.show_dialogue(who, session)
             return
     raise UsageFailure(
-        f"there is no session {session_id} in the log",
+        f"no session {session_id} in the log",
         hint="`wxgpt sessions list --all` lists them",
     )
 
@@ -98,9 +98,7 @@ def stop(session_id: str) -> None:
     if status == 503:
         raise Unreachable("the daemon is still starting", hint="try again in a few seconds")
     if status != 200:
-        raise UsageFailure(
-            f"there is no open session {session_id}", hint="`wxgpt sessions list` lists them"
-        )
+        raise UsageFailure(f"no open session {session_id}", hint="`wxgpt sessions list` lists them")
     click.echo(f"session {session_id} ended")
 
 
@@ -108,7 +106,8 @@ def _line(user: User, session: Session) -> str:
     opened = render.clock_time(session.opened_at, utc=False)
     who = f"{user.account}/{user.openid}"
     state = str(session.closed or "open")
+    questions = "question " if len(session.questions) == 1 else "questions"
     return (
         f"{session.id}  {opened}  {render.pad(who, 36)}  {render.pad(session.assistant, 12)}"
-        f"  {len(session.questions):>4} questions  {state}"
+        f"  {len(session.questions):>4} {questions}  {state}"
     )

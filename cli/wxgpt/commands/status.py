@@ -13,7 +13,7 @@ from wxgptd.loose import Result
 @click.command("status")
 @options.output_option("text", "json")
 def command(output: str) -> None:
-    """Ask the running daemon how it is.
+    """Show the running daemon's status.
 
     \b
     Examples:

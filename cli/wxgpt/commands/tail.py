@@ -71,13 +71,13 @@ class Filter:
 
 
 @click.command("tail")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
+@click.option("-f", "--follow", is_flag=True, help="Wait for new events and show them.")
 @click.option(
     "-n",
     "--lines",
     "count",
     type=click.IntRange(min=0),
-    help="The last N events.  [default: 20 with text output, else all]",
+    help="Show the last N events.  [default: 20 with text output, otherwise all]",
 )
 @click.option("--since", type=options.Time(), help="From this time on.")
 @click.option("--until", type=options.Time(), help="Up to this time.")
@@ -86,7 +86,7 @@ class Filter:
     "users",
     metavar="OPENID,..",
     default="",
-    help="Of these users.",
+    help="Only these users.",
     shell_complete=completing.users,
 )
 @click.option(
@@ -94,7 +94,7 @@ class Filter:
     "accounts",
     metavar="NAME,..",
     default="",
-    help="Of these accounts.",
+    help="Only these accounts.",
     shell_complete=completing.accounts,
 )
 @click.option(
@@ -102,7 +102,7 @@ class Filter:
     "sessions",
     metavar="ID,..",
     default="",
-    help="Of these sessions.",
+    help="Only these sessions.",
     shell_complete=completing.sessions,
 )
 @click.option(
@@ -110,15 +110,15 @@ class Filter:
     "kinds",
     metavar="KIND,..",
     default="",
-    help="Of these kinds.",
+    help="Only these kinds.",
     shell_complete=completing.kinds,
 )
-@click.option("--grep", default="", metavar="TEXT,..", help="With one of these texts in it.")
-@click.option("--after", type=click.IntRange(min=0), metavar="SEQ", help="Behind this number.")
+@click.option("--grep", default="", metavar="TEXT,..", help="Only events with one of these texts.")
+@click.option("--after", type=click.IntRange(min=0), metavar="SEQ", help="After event number SEQ.")
 @click.option(
     "--cursor-file",
     type=click.Path(path_type=Path),
-    help="Resume behind the number in this file, and keep it there (shown at least once).",
+    help="Resume after the event number in this file, and update it (each is shown at least once).",
 )
 @click.option("-r", "--reverse", is_flag=True, help="Newest first.")
 @click.option("--utc", is_flag=True, help="Times in UTC.")
@@ -139,7 +139,7 @@ def command(
     utc: bool,
     output: str,
 ) -> None:
-    """Show the events of the log, and follow them.
+    """Show the log's events, and follow them.
 
     \b
     Examples:
@@ -151,7 +151,7 @@ def command(
     Times are 10m, 2h, 3d, yesterday, today, a date, RFC 3339 or @epoch.
     """
     if follow and reverse:
-        raise UsageFailure("--follow and --reverse exclude each other")
+        raise UsageFailure("--follow and --reverse are mutually exclusive")
     if follow and output == "json":
         output = "ndjson"  # a list that never ends is no JSON
     resumed = _cursor(cursor_file)
@@ -219,9 +219,9 @@ def _report_unknown(users: set[str], *, give_up: bool) -> None:
     Raises:
         UnknownUser: `give_up`: no more events are waited for.
     """
-    said = f"nothing is known of {', '.join(sorted(users))}"
+    said = f"unknown {'user' if len(users) == 1 else 'users'}: {', '.join(sorted(users))}"
     if give_up:
-        raise UnknownUser(said, hint="`wxgpt users list` shows who is known")
+        raise UnknownUser(said, hint="list the users: wxgpt users list")
     click.echo(said, err=True)
 
 
@@ -267,9 +267,7 @@ def _kinds(given: str) -> frozenset[str]:
     chosen = _choice(given)
     unknown = sorted(one for one in chosen if one.replace("_", "").lower() not in known)
     if unknown:
-        raise UsageFailure(
-            f"there is no kind {', '.join(unknown)}", hint=f"known: {', '.join(KINDS)}"
-        )
+        raise UsageFailure(f"no such kind: {', '.join(unknown)}", hint=f"kinds: {', '.join(KINDS)}")
     return frozenset(known[one.replace("_", "").lower()] for one in chosen)
 
 
@@ -278,7 +276,7 @@ def _cursor(path: Path | None) -> int | None:
         return None
     text = path.read_text("ascii", "replace").strip()
     if not text.isdigit():
-        raise UsageFailure(f"{path} holds no event number", hint="delete it to begin anew")
+        raise UsageFailure(f"{path} has no event number", hint="delete it to start over")
     return int(text)
 
 

@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 SHORT_USER = 16
-PROGRESS = {"waiting": "waits its turn", "thinking": "no word yet", "writing": "being written"}
+PROGRESS = {"waiting": "queued", "thinking": "no text yet", "writing": "being written"}
 
 
 @click.command("top")
-@click.option("-n", "--times", type=click.IntRange(min=1), help="Look so many times, then end.")
+@click.option("-n", "--times", type=click.IntRange(min=1), help="Exit after this many updates.")
 @click.option(
     "--every", type=click.FloatRange(min=0.2, max=3_600), default=1.0, show_default=True,
-    metavar="SECONDS", help="How long to wait between two looks.",
+    metavar="SECONDS", help="How long to wait between updates.",
 )  # fmt: skip
 @options.output_option("text", "ndjson")
 def command(times: int | None, every: float, output: str) -> None:
-    """Watch the running daemon: what is held, what is written, how the models do.
+    """Watch the running daemon: held attempts, answers being written, the state of the models.
 
-    Without a terminal it looks once.
+    Without a terminal it prints one update and exits.
 
     \b
     Examples:
@@ -40,7 +40,7 @@ def command(times: int | None, every: float, output: str) -> None:
       wxgpt top -n 60 -o ndjson
     """
     if not isfinite(every):
-        raise UsageFailure("--every is a number of seconds", hint="--every 5")
+        raise UsageFailure("--every must be a number of seconds", hint="--every 5")
     live = sys.stdout.isatty() and output == "text"
     looks = times if times is not None else (0 if live or output == "ndjson" else 1)
     if live:
@@ -82,7 +82,7 @@ def _watch(looks: int, every: float) -> None:
             try:
                 shown = _table(_look())
             except Unreachable as error:
-                shown = Text(f"{error}; still looking, ^C to quit")
+                shown = Text(f"{error}; retrying, ^C to quit")
             live.update(shown, refresh=True)
 
 
@@ -106,7 +106,8 @@ def _table(said: Json) -> RenderableType:
     for one in said["questions"]:
         user = render.shorten(one["user"].removeprefix(f"{one['account']}:"), SHORT_USER)
         progress = PROGRESS.get(one["progress"], one["progress"])
-        written = f", {one['written_chars']} characters" if one["written_chars"] else ""
+        chars = one["written_chars"]
+        written = f", {render.counted(chars, 'character')}" if chars else ""
         table.add_row(
             render.printable(f"{one['account']}/{user}"), one["session"], one["assistant"],
             f"{one['waited_s']:.0f} s ago", str(one["attempts"]), f"{progress}{written}",
@@ -115,20 +116,22 @@ def _table(said: Json) -> RenderableType:
 
 
 def _head(said: Json) -> list[str]:
-    state = "ready" if said["ready"] else "reading its log"
+    state = "ready" if said["ready"] else "replaying its log"
     well = "" if said["healthy"] else f", UNHEALTHY: {said['why_unhealthy']}"
     up = _span(said["uptime_s"])
     return [
         f"wxgptd {said['version']}, pid {said['pid']}, up {up}, {state}{well}",
         (
-            f"{said['open_sessions']} sessions · {said['held_attempts']} requests held · "
-            f"{said['running_answers']} answers running, {said['waiting_questions']} waiting · "
-            f"{said['page_readers']} readers"
+            f"{render.counted(said['open_sessions'], 'session')} · "
+            f"{render.counted(said['held_attempts'], 'attempt')} held · "
+            f"{render.counted(said['running_answers'], 'answer')} running, "
+            f"{said['waiting_questions']} queued · "
+            f"{render.counted(said['page_readers'], 'page reader')}"
         ),
         "models: " + _pairs(said["models"]),
         "last failures: " + (_pairs(said["model_failures"]) or "none"),
-        "timeouts: " + render.timeouts(said["deliberate_timeouts"]),
-        "messages unanswered: " + render.unanswered(said["unanswered"]),
+        "deliberate timeouts: " + render.timeouts(said["deliberate_timeouts"]),
+        "unanswered messages: " + render.unanswered(said["unanswered"]),
         "spent today: " + (_pairs(render.spent(said["cost_today"])) or "nothing"),
         (
             f"log: event {said['log_last_seq']}, {render.fsync(said['log_fsync_s'])}"

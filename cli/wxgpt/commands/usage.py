@@ -46,16 +46,16 @@ class Row:
     type=click.Choice(["day", "user", "assistant", "model"]),
     default="day",
     show_default=True,
-    help="What each row is about.",
+    help="How to group the rows.",
 )
-@click.option("--since", type=options.Time(), metavar="TIME", help="From then on.")
-@click.option("--until", type=options.Time(), metavar="TIME", help="Until then.")
+@click.option("--since", type=options.Time(), metavar="TIME", help="From this time on.")
+@click.option("--until", type=options.Time(), metavar="TIME", help="Up to this time.")
 @options.output_option("text", "json", "csv")
 def command(by: str, since: float | None, until: float | None, output: str) -> None:
-    """Show tokens and costs, from the log.
+    """Show token usage and costs, from the log.
 
-    Costs are by the prices of the day of each answer ([assistant.NAME] price_per_million). Tokens
-    are as servers reported them; where one did not, they are estimated.
+    Costs use the prices in force when each answer was written ([assistant.NAME] price_per_million).
+    Tokens are as reported by the model servers, or estimated where a server reported none.
 
     \b
     Examples:
@@ -83,11 +83,11 @@ def command(by: str, since: float | None, until: float | None, output: str) -> N
         for name, row in ordered:
             click.echo(_line(name, _cells(row, by)))
         if len(ordered) > 1:
-            click.echo(_line("in all", _cells(_sum(rows.values()), by)))
+            click.echo(_line("total", _cells(_sum(rows.values()), by)))
         if any(row.estimated_tokens for row in rows.values()):
-            click.echo("~ estimated, as far as a server did not report it", err=True)
+            click.echo("~ includes estimates, where a server reported no usage", err=True)
     else:
-        click.echo("nothing was asked", err=True)
+        click.echo("no usage", err=True)
 
 
 def count(

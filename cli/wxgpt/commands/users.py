@@ -25,7 +25,9 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--standing", type=click.Choice(["allowed", "blocked"]), help="Only these.")
+@click.option(
+    "--standing", type=click.Choice(["allowed", "blocked"]), help="Only users with this standing."
+)
 @click.option(
     "-n",
     "limit",
@@ -33,11 +35,11 @@ def command() -> None:
     default=50,
     show_default=True,
     metavar="N",
-    help="At most so many.",
+    help="At most this many.",
 )
 @options.output_option("text", "json")
 def list_(standing: str | None, limit: int, output: str) -> None:
-    """List users, with what they asked for today; those who were heard of last come first.
+    """List users and their usage today, most recently active first.
 
     \b
     Examples:
@@ -54,7 +56,7 @@ def list_(standing: str | None, limit: int, output: str) -> None:
         click.echo(render.dumps(found))
         return
     if found:
-        click.echo(f"{render.pad('account/user', 40)}  last heard of   questions   tokens  today")
+        click.echo(f"{render.pad('account/user', 40)}  last active     questions   tokens  today")
     for one in found:
         click.echo(_line(one))
     if not found:
@@ -72,11 +74,13 @@ def _line(one: Json) -> str:
     ).rstrip()
 
 
-_for = click.option("--for", "for_s", type=options.Span(), metavar="TIME", help="Such as 2h or 7d.")
+_for = click.option(
+    "--for", "for_s", type=options.Span(), metavar="TIME", help="For this long, such as 2h or 7d."
+)
 _account = click.option(
     "--account",
     metavar="NAME",
-    help="Needed if there are several.",
+    help="Required if there are several.",
     shell_complete=completing.account,
 )
 
@@ -84,10 +88,10 @@ _account = click.option(
 @command.command("block")
 @click.argument("openid", shell_complete=completing.user)
 @_for
-@click.option("--unseen", is_flag=True, help="Also if no user of that OpenID has been seen.")
+@click.option("--unseen", is_flag=True, help="Even if no user with that OpenID has been seen.")
 @_account
 def block(openid: str, for_s: float | None, unseen: bool, account: str | None) -> None:
-    """Let a user ask nothing more; an open session ends.
+    """Block a user from asking; an open session ends.
 
     \b
     Examples:
@@ -102,9 +106,9 @@ def block(openid: str, for_s: float | None, unseen: bool, account: str | None) -
 @_for
 @_account
 def allow(openid: str, for_s: float | None, account: str | None) -> None:
-    """Let a user ask without limits, and where only those who are allowed may ask.
+    """Let a user ask without limits, even where only allowed users may ask.
 
-    The user need not have written yet: that is how one is invited.
+    The user need not have written yet, so this also works as an invitation.
 
     \b
     Examples:
@@ -117,7 +121,7 @@ def allow(openid: str, for_s: float | None, account: str | None) -> None:
 @click.argument("openid", shell_complete=completing.user)
 @_account
 def reset(openid: str, account: str | None) -> None:
-    """Neither block nor allow a user any more.
+    """Return a user to the default: neither blocked nor allowed.
 
     \b
     Examples:

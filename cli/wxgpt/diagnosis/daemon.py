@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from wxgpt import control, options
+from wxgpt import control, options, render
 from wxgpt.diagnosis.finding import MOST_SKEW_S, Finding, bad, good, noticed, skipped
 from wxgpt.failures import Forbidden, Unreachable
 from wxgptd import __version__
@@ -37,7 +37,7 @@ def running() -> Finding:
         what = f"health check failed: {said['why_unhealthy']}"
         return bad("daemon", what, "daemon-unhealthy")
     if said.get("disk_full"):
-        return bad("daemon", "disk full: new questions are not taken", "disk-full")
+        return bad("daemon", "disk full: new questions are rejected", "disk-full")
     return good("daemon", f"version {version}, running for {said.get('uptime_s', 0):.0f} s")
 
 
@@ -50,12 +50,12 @@ def up_to_date(path: Path) -> Iterator[Finding]:
         return
     if said["changed"]:
         keys = ", ".join(said["changed"])
-        yield bad(check, f"not reloaded since these changed: {keys}", "reload-pending")
+        yield bad(check, f"changed since the last reload: {keys}", "reload-pending")
     if said["takes_restart"]:
         keys = ", ".join(said["takes_restart"])
         yield bad(check, f"restart required: {keys}", "restart-required")
     if not said["changed"] and not said["takes_restart"]:
-        yield good(check, f"{path} is loaded as it is now")
+        yield good(check, f"{path}: the daemon has loaded the current version")
 
 
 def clock() -> Iterator[Finding]:
@@ -84,8 +84,7 @@ def unanswered(config: Config) -> Iterator[Finding]:
             yield good(check, "none went unanswered yesterday or today")
             continue
         when = " and ".join(
-            f"{count} {'message' if count == 1 else 'messages'} went unanswered {day}"
-            for day, count in counted
+            f"{render.counted(count, 'message')} went unanswered {day}" for day, count in counted
         )
         account = config.account.get(name)
         alone = account is not None and not account.open_without_command
@@ -127,6 +126,6 @@ def log() -> Iterator[Finding]:
             yield skipped("log", str(error))
         return
     if verdict.is_sound:
-        yield good("log", f"{events} events, intact", events=events)
+        yield good("log", f"{render.counted(events, 'event')}, intact", events=events)
     else:
         yield bad("log", next(iter(verdict.lines)), "log-damaged", events=events)

@@ -29,7 +29,7 @@ def versions() -> Iterator[Finding]:
     number = platform.python_version()
     if not least <= sys.version_info[:2] <= most:
         known = f"{least[0]}.{least[1]} to {most[0]}.{most[1]}"
-        yield bad("python", f"{number} is not supported ({known} are)", "python-unsupported")
+        yield bad("python", f"{number} is not supported (needs {known})", "python-unsupported")
     else:
         yield good("python", number)
     from OpenSSL import SSL

@@ -52,7 +52,7 @@ def models(config: Config, *, reachable: bool) -> Iterator[Finding]:
     """Have the daemon ask each model of each assistant for one token, which costs that much."""
     for name, one in config.assistant.items():
         if not reachable:
-            yield skipped(f"assistant {name}", "asked through the daemon, which is not running")
+            yield skipped(f"assistant {name}", "not checked: the daemon is not available")
             continue
         for said in _try(name, one):
             yield _found(name, said)

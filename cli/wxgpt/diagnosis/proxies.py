@@ -40,8 +40,9 @@ def proxies(config: Config) -> Iterator[Finding]:
     yield noticed(
         "proxy",
         f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} set in the environment, but "
-        f"wxgptd ignores {'it' if len(names) == 1 else 'them'}: assistant {', '.join(direct)} has "
-        "no proxy",
+        f"wxgptd ignores {'it' if len(names) == 1 else 'them'}: "
+        + (f"assistant {direct[0]} has" if len(direct) == 1 else f"{', '.join(direct)} have")
+        + " no proxy",
         fix,
         variables=names,
     )

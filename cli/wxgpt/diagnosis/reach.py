@@ -27,7 +27,7 @@ CERTIFICATE_DAYS = 14
 
 
 class Unanswered(WxgptError):
-    """nothing came back"""
+    """no response"""
 
     def __init__(self, why: str, fix: str) -> None:
         super().__init__(why)
@@ -77,7 +77,7 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
             "certificate-invalid",
         ) from None
     except ssl.SSLError as error:
-        raise Unanswered(f"no TLS there: {error.reason}", "not-tls") from None
+        raise Unanswered(f"not a TLS server: {error.reason}", "not-tls") from None
     except TimeoutError:
         raise late from None
     except ConnectionRefusedError:
@@ -94,7 +94,7 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
         if cut:
             raise late from None
         said = type(error).__name__
-        raise Unanswered(f"no HTTP there ({said})", "not-http") from None
+        raise Unanswered(f"not an HTTP server ({said})", "not-http") from None
     except UnicodeError:
         raise Unanswered("not a valid host name", "name-invalid") from None
     finally:
@@ -171,7 +171,7 @@ def public(config: Config) -> Iterator[Finding]:
         what = f"{base}/healthz is not answered by wxgptd (HTTP {answer.status})"
         yield bad("public address", what, "address-not-forwarded")
         return
-    yield good("public address", f"{base} leads to this daemon")
+    yield good("public address", f"{base} reaches this daemon")
     for name, account in config.account.items():
         yield _webhook(base, name, account)
 
@@ -208,7 +208,7 @@ def _webhook(base: str, name: str, account: Account) -> Finding:
     if answer.status == 403:
         why = _words(answer) or "rejected"
         return bad(check, f"{url}: {why}", "webhook-rejected")
-    what = f"{url}: HTTP {answer.status}, and not the string to be echoed"
+    what = f"{url}: HTTP {answer.status}, but the response does not echo the test string"
     return bad(check, what, "webhook-not-forwarded")
 
 

@@ -69,8 +69,8 @@ def read(exported: Iterable[bytes]) -> Iterator[Recorded]:
             record = _record(said)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageFailure(
-                f"line {number} is none of an export: {type(error).__name__}: {error}",
-                hint="`wxgpt log export` writes what this takes",
+                f"line {number} is not part of an export: {type(error).__name__}: {error}",
+                hint="import a file written by `wxgpt log export`",
             ) from None
         digest.update(line)
         state = states.get(record.user, EMPTY)
@@ -78,8 +78,8 @@ def read(exported: Iterable[bytes]) -> Iterator[Recorded]:
         if record.seq != seq or record.previous != state.version:
             raise UsageFailure(
                 f"line {number}: event {seq} expected, {record.seq} found",
-                hint="an export is taken as a whole, in its order; of a log that was shortened "
-                "([log] keep) only a backup can be taken back",
+                hint="an export must be complete and in order; if the log was shortened "
+                "([log] keep), restore a backup instead",
             )
         try:
             states[record.user] = evolve(state, record.event)
@@ -90,8 +90,8 @@ def read(exported: Iterable[bytes]) -> Iterator[Recorded]:
         yield record
     if seq and not ended:
         raise UsageFailure(
-            "the export is not whole, or was changed: its last line does not fit",
-            hint="export once more; `wxgpt log export` must run to its end",
+            "the export is incomplete or was changed: its last line does not match",
+            hint="export again, and let `wxgpt log export` finish",
         )
 
 
@@ -133,5 +133,5 @@ def _value(hint: Any, value: Any) -> Any:  # noqa: ANN401 (any field of any even
     if kind is float and type(value) is int:
         return float(value)
     if kind in (str, int, float, bool) and type(value) is not kind:
-        raise ValueError(f"{value!r} is no {kind.__name__}")
+        raise ValueError(f"{value!r} is not of type {kind.__name__}")
     return value

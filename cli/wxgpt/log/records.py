@@ -78,7 +78,7 @@ def _beginning(log: Log, until: Point) -> tuple[dict[User, UserState], int, floa
     reader.require_beginning(log.directory)
     if log.keys is None:
         raise UsageFailure(
-            f"the log begins with event {first}, and what came before needs the master key",
+            f"the log begins at event {first}, and reading earlier state needs the master key",
             hint="run wxgpt as the daemon's user, or with sudo",
         )
     for path in segments.list_snapshots(log.directory):  # the oldest one that will do
@@ -92,11 +92,11 @@ def _beginning(log: Log, until: Point) -> tuple[dict[User, UserState], int, floa
         if (seq is not None and found.last_seq > seq) or (at is not None and found.created > at):
             then = render.clock_time(found.created, utc=False)
             raise UsageFailure(
-                f"history begins behind event {found.last_seq}, {then}",
+                f"history begins after event {found.last_seq}, {then}",
                 hint="older events were dropped ([log] keep, max_size)",
             )
         states = loading.states(found, log.keys)
         users = {log.keys.find(reference): state for reference, state in states.items()}
         known = {key.user: state for key, state in users.items() if key}
         return known, found.last_seq, found.created
-    raise reader.LogDamaged(f"the log begins with event {first}, and no snapshot is whole")
+    raise reader.LogDamaged(f"the log begins at event {first}, and no snapshot is intact")

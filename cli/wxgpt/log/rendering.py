@@ -109,7 +109,7 @@ def as_line(record: AnyRecord, *, utc: bool, width: int) -> str:
 def _label(record: AnyRecord) -> tuple[str, str]:
     match record.event:
         case e.SessionOpened(assistant=assistant, ttl_s=ttl_s):
-            return "opened", f"{assistant}, {ttl_s:g} s without activity end it"
+            return "opened", f"{assistant}, expires after {ttl_s:g} s of inactivity"
         case e.SessionClosed(reason=reason):
             return "closed", str(reason)
         case e.SessionResumed():
@@ -151,7 +151,7 @@ def _label(record: AnyRecord) -> tuple[str, str]:
         case e.PushFailed(code=code, detail=detail):
             return "unpushed", f"{detail} ({code})" if code else detail
         case e.ContextTrimmed(turns=turns):
-            return "trimmed", f"{turns} turns left out"
+            return "trimmed", f"{render.counted(turns, 'turn')} left out"
         case e.ModelChosen(model=model):
             return "model", model
         case e.StandingChanged(standing=standing, until=until):
@@ -159,14 +159,21 @@ def _label(record: AnyRecord) -> tuple[str, str]:
         case e.UserErased():
             return "erased", ""
         case e.TailTrimmed(segment=segment, offset=offset, size=size):
-            return "torn", f"{size} bytes that a crash left at {offset} of {segment} were cut off"
+            return "torn", _trimmed(segment, offset, size)
         case e.TimeoutBudgetSet(size=size, timeouts=timeouts):
             return "timeouts", f"budget {size} per 5 min{_suspended_by(timeouts)}"
         case e.MessagesUnanswered(count=count):
-            return "silent", f"{count} {'message' if count == 1 else 'messages'} unanswered"
+            return "silent", f"{render.counted(count, 'message')} unanswered"
         case Unreadable(tag=tag, version=version):
-            return "unknown", f"kind {tag} version {version}: a newer wxgptd wrote it"
+            return "unknown", f"kind {tag} version {version}: written by a newer wxgptd"
+
+
+def _trimmed(segment: str, offset: int, size: int) -> str:
+    left = render.counted(size, "byte")
+    return f"{left} left by a crash at offset {offset} of {segment}, trimmed"
 
 
 def _suspended_by(timeouts: int) -> str:
-    return f", after {timeouts} timeouts caused a suspension" if timeouts else ""
+    if not timeouts:
+        return ""
+    return f", after {render.counted(timeouts, 'timeout')} caused a suspension"

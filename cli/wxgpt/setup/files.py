@@ -25,7 +25,7 @@ def shipped(name: str) -> str:
     for base in (here.parent.parent / "etc", here.parents[3] / "etc"):
         if (base / name).exists():
             return (base / name).read_text("utf-8")
-    raise UsageFailure(f"{name} is missing from this installation", hint="install wxgptd again")
+    raise UsageFailure(f"{name} is missing from this installation", hint="reinstall wxgptd")
 
 
 def units(config: Path, listen: str, port: int) -> dict[str, str]:
@@ -38,13 +38,13 @@ def units(config: Path, listen: str, port: int) -> dict[str, str]:
     programs = Path(sys.prefix) / "bin"
     if str(programs).startswith(("/home/", "/root/", "/run/user/")):
         raise UsageFailure(
-            f"wxgptd is installed in {programs}, which a service of systemd's may not read",
-            hint=f"python3 -m venv /opt/wxgptd && /opt/wxgptd/bin/pip install wxgptd, and then "
+            f"wxgptd is installed in {programs}, which a systemd service cannot read",
+            hint=f"python3 -m venv /opt/wxgptd && /opt/wxgptd/bin/pip install wxgptd, then "
             f"{EXAMPLE_BIN}/wxgpt init",
         )
     if not re.fullmatch(r"/[A-Za-z0-9_./-]+", str(config)):
         raise UsageFailure(
-            f"{config} has characters in it that mean something to systemd",
+            f"{config} contains characters that are special to systemd",
             hint=f"keep the configuration in {SYSTEM_CONFIG}",
         )
     texts = {name: shipped(name) for name in UNITS}

@@ -60,11 +60,11 @@ class Interview:
         elsewhere = state_dir and Path(str(state_dir)).absolute() != SYSTEM_STATE
         if elsewhere and self.wants_units():
             raise UsageFailure(
-                f"under systemd the state is in {SYSTEM_STATE}, and nowhere else",
-                hint="leave --state-dir out, or write no units (--no-systemd)",
+                f"under systemd the state directory must be {SYSTEM_STATE}",
+                hint="omit --state-dir, or write no units (--no-systemd)",
             )
         preset = self._provider()
-        address = "Address of the API (base_url) · 接口地址"
+        address = "API address (base_url) · 接口地址"
         base_url = self._value("base_url", address, preset.base_url)
         model = self._value("model", "Model · 模型", preset.model, ask=not self._given["provider"])
         api_key = self._api_key(preset)
@@ -97,7 +97,7 @@ class Interview:
             return bool(given)
         return _confirmed(
             "Is this account only for talking to the AI · 这个公众号只用来和 AI 对话吗？\n"
-            "  (if it has keyword replies or another backend, say n · "
+            "  (if it has keyword replies or another backend, answer n · "
             "还有关键词回复或别的后台，就选 n)"
         )
 
@@ -105,7 +105,7 @@ class Interview:
         if not self._given["provider"] and self._given["base_url"]:
             return PROVIDERS["other"]
         if not self._given["provider"] and _on_terminal():
-            click.echo("Whose model? A name or a number · 用谁家的模型？填名字或编号", err=True)
+            click.echo("Which provider? A name or number · 用谁家的模型？填名字或编号", err=True)
             for number, (known, one) in enumerate(PROVIDERS.items(), 1):
                 click.echo(f"  {number:>2}  {known:<12} {one.title}", err=True)
         return PROVIDERS[self._said("provider", "Provider · 服务商", _provider, "deepseek")]
@@ -122,7 +122,7 @@ class Interview:
             return check(str(given).strip())
         if not _on_terminal():
             option = f"--{key.replace('_', '-')}"
-            raise UsageFailure(f"{option} is missing, and there is no terminal to ask at")
+            raise UsageFailure(f"{option} is missing, and there is no terminal to prompt on")
         return _asked(prompt, check, default or None)
 
     def _api_key(self, preset: Provider) -> str:
@@ -139,12 +139,12 @@ class Interview:
             return ""
         if not _on_terminal():
             raise UsageFailure(
-                "--api-key-file is missing, and there is no terminal to ask at",
+                "--api-key-file is missing, and there is no terminal to prompt on",
                 hint="or set WXGPT_API_KEY in the environment",
             )
         click.echo(
-            f"API key, made at · 在这里创建: {preset.keys}\n"
-            "  (not shown as it is pasted · 粘贴时不显示)",
+            f"API key, create one at · 在这里创建: {preset.keys}\n"
+            "  (hidden while you paste it · 粘贴时不显示)",
             err=True,
         )
         return _asked("API key · 密钥", _key, None, hidden=True)
@@ -158,8 +158,8 @@ class Interview:
         if not _on_terminal():
             return DAILY_BUDGET
         click.echo(
-            "How much may a day cost, in your provider's currency? When it is spent, the bot\n"
-            "  pauses until midnight; 0 is no limit ·\n"
+            "Daily budget, in your provider's currency? Once it is spent, the bot pauses until\n"
+            "  midnight; 0: no limit ·\n"
             "  一天最多花多少钱（服务商收费的货币）？花完就停到第二天，0 不限",
             err=True,
         )
@@ -174,7 +174,7 @@ class Interview:
             return _app_id(str(self._given["app_id"]).strip())
         if not _on_terminal():
             raise UsageFailure(
-                "--app-id is missing, and there is no terminal to ask at",
+                "--app-id is missing, and there is no terminal to prompt on",
                 hint="in WeChat's backend: 微信开发者平台 → 公众号 → 基础信息; or --plain",
             )
         click.echo(
@@ -194,13 +194,11 @@ class Interview:
         wanted = self._given["systemd"]
         if wanted is not None:
             if wanted and not self._place.system:
-                raise UsageFailure("units for systemd are root's to write", hint="sudo wxgpt init")
+                raise UsageFailure("only root can write systemd units", hint="sudo wxgpt init")
             return bool(wanted)
         if not self._place.system or not self._place.below(Path("/etc/systemd/system")).is_dir():
             return False
-        return not _on_terminal() or _confirmed(
-            "Write units for systemd · 装成系统服务，开机自动启动?"
-        )
+        return not _on_terminal() or _confirmed("Write systemd units · 装成系统服务，开机自动启动?")
 
     def wants_web(self) -> str:
         """Return which web server to write a site for: caddy, nginx or none."""
@@ -271,7 +269,7 @@ def _confirmed(prompt: str) -> bool:
 
 def _text(said: str) -> str:
     if not said:
-        raise UsageFailure("that is nothing · 没有填")
+        raise UsageFailure("a value is required · 没有填")
     return said
 
 
@@ -280,16 +278,17 @@ def _provider(said: str) -> str:
     if re.fullmatch(r"[0-9]{1,3}", said) and 1 <= int(said) <= len(names):
         return names[int(said) - 1]
     if said not in PROVIDERS:
-        raise UsageFailure(f"there is no provider {said}", hint=f"known: {', '.join(names)}")
+        raise UsageFailure(f"no such provider: {said}", hint=f"providers: {', '.join(names)}")
     return said
 
 
 def _key(said: str) -> str:
     if len(said) > 1 and said[0] in "\"'`" and said[0] == said[-1]:
-        raise UsageFailure("the key has quotes around it: take them off · 去掉密钥两边的引号")
+        raise UsageFailure("remove the quotes around the key · 去掉密钥两边的引号")
     if not said or re.search(r"[^\x21-\x7e]", said):
         raise UsageFailure(
-            "that is no API key, which has no space in it · 这不是密钥：是空的，或者有空格、中文"
+            "not an API key: empty, or has spaces or non-ASCII characters · "
+            "这不是密钥：是空的，或者有空格、中文"
         )
     return said
 
@@ -300,7 +299,7 @@ def _budget(said: str) -> float:
     except ValueError:
         amount = -1.0
     if not 0 <= amount < 1e9:
-        raise UsageFailure(f"{said!r} is no amount of money · 要填一个数字，比如 20")
+        raise UsageFailure(f"{said!r} is not an amount, such as 20 · 要填一个数字，比如 20")
     return amount
 
 
@@ -312,7 +311,7 @@ def _domain(said: str) -> str:
     host = re.sub(r"^https?://", "", said).strip("/").lower()
     if not re.fullmatch(_DOMAIN, host):
         raise UsageFailure(
-            f"{said!r} is no domain",
+            f"{said!r} is not a domain name",
             hint="WeChat and phones need a name such as chat.example.com, without a path · "
             "只填域名，后面不要带路径",
         )
@@ -322,7 +321,7 @@ def _domain(said: str) -> str:
 def _app_id(said: str) -> str:
     if not re.fullmatch(r"wx[0-9a-zA-Z]{6,30}", said):
         raise UsageFailure(
-            f"{said!r} is no AppID: that is wx, and letters and digits behind it · "
+            f"{said!r} is not an AppID: it is wx followed by letters and digits · "
             "AppID 以 wx 开头（不是微信号，也不是 gh_ 开头的原始 ID）"
         )
     return said

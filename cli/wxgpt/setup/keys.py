@@ -31,17 +31,17 @@ def rotate(account: str | None, *, finish: bool) -> None:
     name, configured = options.pick_account(options.load_config(), account)
     if not configured.aes_key:
         raise UsageFailure(
-            f"account {name} has no aes_key to change",
-            hint="it is in plain text mode; for safe mode set app_id and aes_key",
+            f"account {name} has no aes_key to rotate",
+            hint="it is in plain text mode; for safe mode, set app_id and aes_key",
         )
     if finish:
         if not configured.previous_aes_key:
-            raise UsageFailure(f"account {name} has no former key to forget")
+            raise UsageFailure(f"account {name} has no previous key to remove")
         _finish(path, name)
     else:
         if configured.previous_aes_key:
             raise UsageFailure(
-                f"account {name} still has a former key: a change is under way",
+                f"account {name} still has a previous key: a rotation is in progress",
                 hint="finish it first: wxgpt init --rotate-aes-key --finish",
             )
         _begin(path, name, account)
@@ -63,8 +63,8 @@ def _begin(path: Path, name: str, account: str | None) -> None:
             kept = file.with_name(f"{file.name}.previous")
             if kept.exists():
                 raise UsageFailure(
-                    f"{kept} exists: an earlier change was not finished",
-                    hint="if the key in it is in use nowhere any more, delete the file",
+                    f"{kept} exists: an earlier rotation was not finished",
+                    hint="if the key in it is no longer in use, delete the file",
                 )
             # In this order: interrupted at any point, no key is lost.
             _write(kept, file.read_text("utf-8"), like=file)
@@ -74,22 +74,22 @@ def _begin(path: Path, name: str, account: str | None) -> None:
         case _:
             raise UsageFailure(
                 f"the key of account {name} is {scheme}:{where}, which wxgpt cannot change",
-                hint=f"keep it as previous_aes_key, and put a new one there: {fresh}",
+                hint=f"keep it as previous_aes_key, and store this new one there: {fresh}",
             )
     given = click.get_current_context().find_root().obj["config"]
     prefix = f"wxgpt --config {given}" if given else "wxgpt"
     finish = f"{prefix} init --rotate-aes-key --finish"
     if account is not None:
         finish += f" --account {account}"
-    click.echo(f"{path}: account {name} has a new aes_key, and the former one beside it.")
+    click.echo(f"{path}: account {name} has a new aes_key and keeps the old one for now.")
     click.echo(
         f"""
-What is left to do, in this order:
+Next steps, in this order:
   1. systemctl reload wxgptd
-  2. In WeChat's backend (微信开发者平台 → 公众号 → 基础信息 → 域名与消息推送配置), put this
-     EncodingAESKey, and 提交:
+  2. In WeChat's backend (微信开发者平台 → 公众号 → 基础信息 → 域名与消息推送配置), enter this
+     EncodingAESKey, then 提交:
        {fresh}
-  3. In ten minutes, when no message comes with the former key any more:
+  3. After ten minutes, when messages no longer arrive with the old key:
        {finish}
        systemctl reload wxgptd
 接下来按顺序：1. systemctl reload wxgptd  2. 在公众号后台把 EncodingAESKey 换成上面这个，“提交”
@@ -105,8 +105,8 @@ def _finish(path: Path, name: str) -> None:
     _write(path, document.as_string())
     if former.startswith("file:"):
         (path.parent / former.removeprefix("file:")).unlink(missing_ok=True)
-    click.echo(f"{path}: account {name} has forgotten its former key.")
-    click.echo("What is left to do: systemctl reload wxgptd")
+    click.echo(f"{path}: removed the previous key of account {name}.")
+    click.echo("Next step: systemctl reload wxgptd")
 
 
 def _read(path: Path) -> TOMLDocument:

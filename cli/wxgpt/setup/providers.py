@@ -84,6 +84,9 @@ PROVIDERS = {
     "ollama": Provider("Ollama, on this machine · 本机", "http://127.0.0.1:11434/v1", "qwen2.5:7b"),
     "vllm": Provider("vLLM, on this machine · 本机", "http://127.0.0.1:8000/v1", ""),
     "other": Provider(
-        "another one · 其他 (one-api, LiteLLM, …)", "", "", "your provider's site · 服务商的网站"
+        "another provider · 其他 (one-api, LiteLLM, …)",
+        "",
+        "",
+        "your provider's website · 服务商的网站",
     ),
 }

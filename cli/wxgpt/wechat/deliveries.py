@@ -28,7 +28,7 @@ def show_delivery(delivery: Delivery, why: str | None = None) -> None:
     if delivery.shown is None:
         click.echo(f"the user sees nothing (the answer was `success`, {delivery.took_s:.1f} s)")
         if why is not None:
-            click.echo(f"  {silence.REASONS.get(why, f'the daemon calls it {why}')}")
+            click.echo(f"  {silence.REASONS.get(why, f'reason: {why}')}")
         return
     seen = "WeChat's fault text" if delivery.fault else "this"
     click.echo(f"the user sees {seen} after {delivery.took_s:.1f} s:")

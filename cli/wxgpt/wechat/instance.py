@@ -34,7 +34,7 @@ def _asked(parts: SplitResult, path: str) -> str | None:
         return connection.getresponse().getheader("X-Wxgptd")
     except ConnectionRefusedError:
         raise Unreachable(
-            f"nothing listens at {parts.geturl()}", hint="start the target daemon"
+            f"nothing is listening at {parts.geturl()}", hint="start the target daemon"
         ) from None
     except (OSError, ValueError, http.client.HTTPException):
         return None

@@ -196,15 +196,16 @@ class Peer:
             xml = self._open(body)
             fields = envelope.parse(xml)
         except (envelope.Malformed, crypto.Undecipherable, signature.Forged) as error:
-            return Result.ERROR, f"the reply is none: {error}"
+            return Result.ERROR, f"invalid reply: {error}"
         if (fields.get("ToUserName"), fields.get("FromUserName")) != (user, self._webhook.to):
-            return Result.ERROR, "the reply is addressed to somebody else"
+            return Result.ERROR, "the reply is addressed to another user or account"
         if fields.get("MsgType") != "text":
             return Result.REPLY, _shown(fields.get("MsgType", ""), xml)
         content = fields.get("Content", "")
         size = len(content.encode())
         if not content or size > MAX_REPLY_BYTES:
-            return Result.ERROR, f"the reply has {size} bytes, WeChat takes 1 to {MAX_REPLY_BYTES}"
+            limit = f"WeChat accepts 1 to {MAX_REPLY_BYTES}"
+            return Result.ERROR, f"the reply has {size} bytes, {limit}"
         return Result.REPLY, content
 
     def _open(self, body: bytes) -> bytes:
@@ -247,12 +248,12 @@ def _why(error: BaseException) -> str:
     if isinstance(error, ConnectionDone | ConnectionLost | ResponseNeverReceived):
         return "the connection was closed without a reply"
     if isinstance(error, ConnectionRefused):
-        return "nothing listens there"
+        return "connection refused: nothing is listening there"
     said = " ".join(str(error).split())
     if "certificate verify failed" in said:
         return "its certificate is not valid: expired, self-signed, or for another name"
     if isinstance(error, DNSLookupError):
-        return "no such host: is the name spelt right?"
+        return "no such host: check the name"
     return said or type(error).__name__
 
 

@@ -86,7 +86,7 @@ def send_again(plan: Plan, output: str) -> None:
     messages = logged.messages()
     if not messages:
         hint = "use --commands to include commands" if logged.stripped else ""
-        raise UsageFailure("there are no questions in the log to send again", hint=hint)
+        raise UsageFailure("no questions in the log to resend", hint=hint)
     hook = webhooks.webhook(config, name, plan.to, None)
     _confirm(plan, logged, messages, who)
     show = _Rows(output)
@@ -99,12 +99,11 @@ def send_again(plan: Plan, output: str) -> None:
     show.summary(done)
     attempts = [attempt for _, delivery in done for attempt in delivery.attempts]
     if all(attempt.result is peer.Result.REFUSED for attempt in attempts):
-        raise Unreachable(
-            f"nothing listens at {plan.to}", hint="start the daemon that is to be tried"
-        )
+        raise Unreachable(f"nothing is listening at {plan.to}", hint="start the target daemon")
     faults = sum(delivery.fault for _, delivery in done)
     if faults:
-        raise deliveries.UnansweredMessage(f"{faults} of {len(done)} messages had no reply")
+        total = render.counted(len(done), "message")
+        raise deliveries.UnansweredMessage(f"{faults} of {total} got no reply")
 
 
 def _require_another(to: str, config: Config) -> str:
@@ -120,14 +119,14 @@ def _require_another(to: str, config: Config) -> str:
     if there is not None and there == here:
         raise UsageFailure(
             f"{to} is the daemon that wrote this log: it would answer every question again",
-            hint="start another one with a state directory of its own, and name that one",
+            hint="start another daemon with its own state directory, and use its address",
         )
     if there is None and _same_port(to, config.server.listen):
         raise UsageFailure(
-            f"{to} is where [server] listen has the daemon of this log",
-            hint="start another one on another port, and name that one",
+            f"{to} is the address of the daemon that wrote this log ([server] listen)",
+            hint="start another daemon on another port, and use its address",
         )
-    return f"wxgptd {there}" if there is not None else "a server that does not say who it is"
+    return f"wxgptd {there}" if there is not None else "an unidentified server"
 
 
 def _same_port(to: str, listen: str) -> bool:
@@ -147,8 +146,8 @@ def _confirm(plan: Plan, logged: Logged, messages: list[Message], who: str) -> N
         UsageFailure: there is no terminal to ask at, and no --yes.
     """
     users = len({message.user for message in messages})
-    what = f"{len(messages)} {'message' if len(messages) == 1 else 'messages'}"
-    whose = f"{users} {'user' if users == 1 else 'users'}"
+    what = render.counted(len(messages), "message")
+    whose = render.counted(users, "user")
     seconds = (messages[-1].at - messages[0].at) / plan.speed
     click.echo(
         f"{what} from {whose} will be sent to {plan.to} ({who}) within {seconds:.0f} s, under the "
@@ -163,7 +162,8 @@ def _confirm(plan: Plan, logged: Logged, messages: list[Message], who: str) -> N
             err=True,
         )
     if logged.declined:
-        click.echo(f"{logged.declined} declined messages are left out: no text is kept", err=True)
+        declined = render.counted(logged.declined, "declined message")
+        click.echo(f"{declined} left out: the log has no text for them", err=True)
     if plan.yes:
         return
     if not sys.stdin or not sys.stdin.isatty():
@@ -183,7 +183,7 @@ def _refuse_remote(host: str) -> None:
     if not local:
         raise UsageFailure(
             f"{host} is not this machine",
-            hint="what users wrote would be sent there; --allow-remote if that is meant",
+            hint="users' messages would be sent there; if that is intended, pass --allow-remote",
         )
 
 
@@ -353,8 +353,8 @@ class _Rows:
             mean_logged = sum(then for then, _ in both) / len(both)
             mean_now = sum(now for _, now in both) / len(both)
             click.echo(
-                f"{len(done)} messages, {faults} faults; mean {mean_now:.2f} s now, "
-                f"{mean_logged:.2f} s logged"
+                f"{render.counted(len(done), 'message')}, {render.counted(faults, 'fault')}; "
+                f"mean {mean_now:.2f} s now, {mean_logged:.2f} s logged"
             )
 
 

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from wxgptd.config import Config
 
 REASONS = {
-    "outside": "outside a session, and no rule takes it: an assistant's command opens a session, "
+    "outside": "outside a session, and no rule matches: an assistant's command opens a session, "
     "or set open_without_command",
-    "ignored": "the session has expired, and [session] after_expiry leaves such messages to others",
-    "hinted": "the session has expired, and the hint that says so is sent at most once an hour",
-    "event": "an event that no rule takes",
-    "late": "this message was answered before",
+    "ignored": "the session has expired, and [session] after_expiry ignores such messages",
+    "hinted": "the session has expired, and the hint about it is sent at most once an hour",
+    "event": "an event that no rule matches",
+    "late": "this message was already answered",
     "erased": "it was sent before its user was erased",
-    "ruled": "a rule or another backend takes it, and had nothing to say",
-    "ask": "a limit or a block refuses it; the user was told so less than a minute ago",
-    "command": "a block refuses it; the user was told so less than a minute ago",
+    "ruled": "a rule or another backend handles it, and gave no reply",
+    "ask": "blocked or over a limit; the user was notified less than a minute ago",
+    "command": "blocked; the user was notified less than a minute ago",
 }
 """Why nothing is said, by the name of whose a message is (`wxgptd.domain.intake.routing`)."""
 

@@ -28,7 +28,7 @@ def webhook(
     if encrypt and not account.aes_key:
         raise UsageFailure(
             f"account {name} has no aes_key to encrypt with",
-            hint=f"set [account.{name}] app_id and aes_key, or leave --encrypt out",
+            hint=f"set [account.{name}] app_id and aes_key, or omit --encrypt",
         )
     if url is not None:
         host_of(url)
@@ -54,7 +54,7 @@ def host_of(url: str) -> str:
     except ValueError:
         pass
     raise UsageFailure(
-        f"{url!r} is no address to deliver to", hint="write http://127.0.0.1:PORT/wx/NAME"
+        f"{url!r} is not a URL to deliver to", hint="use http://127.0.0.1:PORT/wx/NAME"
     )
 
 
@@ -65,8 +65,8 @@ def local_address(listen: str) -> str:
     port = settings.get("port") or next((part for part in rest if part.isdigit()), "")
     if kind not in ("tcp", "tcp6", "ssl") or not port:
         raise UsageFailure(
-            f"where {listen!r} listens cannot be told from the configuration",
-            hint="name the address with --url http://127.0.0.1:PORT/wx/NAME",
+            f"cannot derive an address from [server] listen = {listen!r}",
+            hint="pass the address: --url http://127.0.0.1:PORT/wx/NAME",
         )
     host = settings.get("interface", "127.0.0.1").replace("\\", "")
     if host in ("", "0.0.0.0", "::"):  # noqa: S104 (to connect to, not to bind)
@@ -85,5 +85,5 @@ def require_somebody(attempt: Attempt, hook: Webhook) -> None:
 
     if attempt.number == 1 and attempt.result is Result.REFUSED:
         raise Unreachable(
-            f"nothing listens at {hook.url}", hint="start the daemon: wxgptd --config FILE"
+            f"nothing is listening at {hook.url}", hint="start the daemon: wxgptd --config FILE"
         )
