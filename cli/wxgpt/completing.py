@@ -1,6 +1,6 @@
-"""What a shell may complete behind an option: what the configuration, the daemon and events have.
+"""Shell completion of option values, from the configuration, the daemon and the kinds of events.
 
-A shell asks at every press of a key: whatever goes wrong, nothing is offered and nothing is said.
+A shell asks at every keystroke, so a failure yields no completions and no message.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MOST_USERS = 200
 
 
 def _offering(known: Callable[[], Iterable[str]], *, several: bool = False) -> Offer:
-    """Return what offers those `known` that begin with what is typed; `several` with commas."""
+    """Return a completer: the `known` values with the typed prefix; `several` splits at commas."""
 
     def offer(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
         root = ctx.find_root()

@@ -1,4 +1,4 @@
-"""Speak to a running daemon through its admin socket."""
+"""Talk to a running daemon through its admin socket."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wxgptd.loose import Json, Result
 TIMEOUT_S = 5.0
 
 MAX_CONFIGURATION_BYTES = 4 * 1024 * 1024
-"""What the daemon takes."""
+"""The daemon rejects larger bodies."""
 
 
 class _Connection(http.client.HTTPConnection):
@@ -34,10 +34,10 @@ class _Connection(http.client.HTTPConnection):
 def request(
     method: str, path: str, body: bytes | None = None, timeout_s: float = TIMEOUT_S
 ) -> tuple[int, Result]:
-    """Make a request of the daemon; return the status and the JSON it answers with.
+    """Send the daemon a request; return the status and the JSON of its response.
 
     Raises:
-        Unreachable: there is no daemon, or it may not be spoken to.
+        Unreachable: no daemon is running, or this user may not connect to it.
     """
     where = options.load_server().admin_socket
     connection = _Connection(where, timeout_s)
@@ -62,10 +62,10 @@ def request(
 
 
 def require_ready(status: int) -> None:
-    """See to it that the daemon has done what it was asked for.
+    """Ensure that the daemon carried out the request.
 
     Raises:
-        Unreachable: it is still starting, or has failed.
+        Unreachable: it is still starting, or failed.
     """
     if status == 503:
         raise Unreachable("the daemon is still starting", hint="try again in a few seconds")
@@ -80,16 +80,16 @@ class UnknownUser(WxgptError):
 
 
 def unknown(account: str, openid: str) -> UnknownUser:
-    """Return the error for a user of whom nothing is known."""
+    """Return the error for an unknown user."""
     return UnknownUser(f"unknown user: {account}/{openid}", hint="list the users: wxgpt users list")
 
 
 def require_known(account: str, openid: str) -> None:
-    """See to it that the daemon has seen that user.
+    """Ensure that the daemon has seen that user.
 
     Raises:
         UnknownUser: it has not.
-        Unreachable: there is no daemon that could tell.
+        Unreachable: the daemon cannot be reached.
     """
     status, _ = request("GET", f"/users/{quote(account, safe='')}/{quote(openid, safe='')}")
     require_ready(status)
@@ -98,10 +98,11 @@ def require_known(account: str, openid: str) -> None:
 
 
 def hand_on(path: Path, text: str, *, dry: bool = False) -> Json:
-    """Hand a configuration on; return what that changes (or would), or the `faults` in it.
+    """Send the daemon a configuration; return what it changes (or would), or its `faults`.
 
     Raises:
-        Unreachable: there is no daemon, or it cannot take that.
+        UsageFailure: the configuration is too large.
+        Unreachable: the daemon cannot be reached, or cannot handle the request.
     """
     where = f"/reload?path={quote(os.fsencode(path))}&mode={path.stat().st_mode & 0o777:o}"
     body = text.encode()

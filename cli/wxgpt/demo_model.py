@@ -1,8 +1,8 @@
-"""The demonstration model: an OpenAI-compatible server that needs no model.
+"""The demo model: an OpenAI-compatible server that needs no model.
 
-It streams Chinese filler at the pace and length that the prompt asks for (`8 秒`, `8s`, `600 字`),
-and says in each answer that it is the demonstration model, how many turns of context it
-received, and what was asked.
+It streams Chinese filler at the pace and length that the prompt asks for (`8 秒`, `8s`, `600 字`).
+Each answer states that it is from the demo model, how many turns of context it received, and
+the question.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _FILLER = (
 
 
 def plan(messages: Packed) -> tuple[str, float]:
-    """Return the answer to `messages`, and over how many seconds to write it."""
+    """Return the answer to `messages`, and how many seconds to take over it."""
     said = [one for one in messages if isinstance(one, dict)]
     asked = next(
         (str(one.get("content")) for one in reversed(said) if one.get("role") == "user"), ""
@@ -62,14 +62,14 @@ def plan(messages: Packed) -> tuple[str, float]:
     answer = f"{head}{body}\n（演示结束）"
     if not 0 < limit < len(answer):
         return answer, took
-    # Whole sentences, and the offer of more: what a model is asked for beside the limit.
+    # Complete sentences and an offer of more: a model is asked for these along with the limit.
     short = answer[: max(limit - len(_OFFER), 0)].rpartition("。")[0]
     short = f"{short}。{_OFFER}" if short else _OFFER
     return short, took * len(short) / len(answer)
 
 
 class DemoModel(Resource):
-    """`POST .../chat/completions`, whatever comes before it."""
+    """`POST .../chat/completions`, below any path."""
 
     def __init__(self, clock: IReactorTime) -> None:
         super().__init__()

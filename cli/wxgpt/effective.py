@@ -1,4 +1,4 @@
-"""Every value of a configuration, and where it comes from; secrets are masked."""
+"""Every value of a configuration, and where it comes from, with secrets masked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEFAULT = "default"
 
 
 class Value(NamedTuple):
-    """One key's value, ready for JSON. `source` is `default`, the file, or what that refers to."""
+    """One key's value, ready for JSON. `source` is `default`, the file, or what the file names."""
 
     key: str
     value: Given
@@ -26,7 +26,7 @@ class Value(NamedTuple):
 
 
 def values(config: Config, path: Path) -> Iterator[Value]:
-    """Yield every value that is in force."""
+    """Yield every effective value."""
     yield from _values("", config, tomllib.loads(read(path).removeprefix("\ufeff")), str(path))
 
 
@@ -41,9 +41,9 @@ def _values(key: str, value: Given, said: Given, path: str) -> Iterator[Value]:
 
 
 def _masked(value: Given, name: str = "") -> Given:
-    """Return a value without what some have secrets in: queries, and what sounds like one.
+    """Return `value` with likely secrets masked: URLs' queries, and keys that suggest a secret.
 
-    `name` is what it is called within a table that is sent on as it is.
+    `name` is the value's key in a table that is passed through unchanged.
     """
     match value:
         case _ if re.search(r"(?i)key|token|secret|passw|auth", name):

@@ -1,4 +1,4 @@
-"""Why a command can fail, each kind with the exit status that scripts go by.
+"""The ways a command can fail, each with the exit status that scripts rely on.
 
 `EXIT_STATUSES` lists them. A failure says what happened, why, and how to fix it.
 """

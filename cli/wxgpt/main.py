@@ -1,7 +1,7 @@
 """The commands by name, and the one error boundary.
 
-A command's module is imported when it is run, and what is heavy in it when it is needed:
-`wxgpt --help` and `wxgpt tail` start at once.
+A command's module is imported when the command runs, and heavy imports are deferred until they
+are needed, so that `wxgpt --help` and `wxgpt tail` start quickly.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ EPILOG = "Exit status: " + ", ".join(f"{code} {what}" for code, what in EXIT_STA
 
 
 class Commands(click.Group):
-    """A group that imports a command when it is asked for, not when it is listed."""
+    """A group that imports a command when it is invoked, not when it is listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -114,7 +114,7 @@ def cli(ctx: click.Context, config_path: str | None, color: str, debug: bool) ->
 
 
 def _wants_color(given: str, environ: Mapping[str, str]) -> bool | None:
-    """Return whether to use colour; None is where there is a terminal (no-color.org)."""
+    """Return whether to use colour; None: only on a terminal (no-color.org)."""
     if given != "auto":
         return given == "always"
     if environ.get("NO_COLOR"):
@@ -152,7 +152,7 @@ def main() -> NoReturn:
             click.echo(f"hint: {error.hint}", err=True)
         status = error.exit_status
     except BrokenPipeError:
-        _write_no_more()  # the reader (`| head`) has had enough
+        _write_no_more()  # the reader (`| head`) has closed the pipe
         status = 0
     except UnicodeError:
         if debug:
@@ -176,7 +176,7 @@ def main() -> NoReturn:
 
 
 def _write_no_more() -> None:
-    """Let what is buffered go nowhere at exit, rather than fail once more."""
+    """Discard buffered output, so that flushing it at exit does not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,4 @@
-"""What `wxgpt help TOPIC` says: what holds for every command."""
+"""The topics of `wxgpt help TOPIC`: conventions that every command follows."""
 
 from __future__ import annotations
 

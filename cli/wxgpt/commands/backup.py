@@ -1,4 +1,4 @@
-"""`wxgpt backup`: the state directory as one file, while the daemon runs."""
+"""`wxgpt backup`: back up the state directory to one file, while the daemon runs."""
 
 from __future__ import annotations
 

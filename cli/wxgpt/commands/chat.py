@@ -1,4 +1,4 @@
-"""`wxgpt chat`: `send` as a conversation at a prompt."""
+"""`wxgpt chat`: `wxgpt send` as a conversation at a prompt."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def command(user: str, account: str | None, url: str | None) -> None:
 
 
 async def _converse(prompt: Prompt, say: Callable[[str], Coroutine[Result, Result, None]]) -> None:
-    """Say each line, while earlier ones may still be answered; raise what goes wrong with one."""
+    """Send each line, even while earlier ones are being answered; raise the first error."""
     from twisted.internet.defer import Deferred, gatherResults
     from twisted.python.failure import Failure
 

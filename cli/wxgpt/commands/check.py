@@ -1,4 +1,4 @@
-"""`wxgpt check`: the configuration, before the daemon meets it; and who would take a message."""
+"""`wxgpt check`: check the configuration, and show what would handle a message."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def command(
 
 
 def _show_backend(config: Config) -> None:
-    """Show the four values that WeChat's backend wants of each account."""
+    """Show the four values to enter in WeChat's backend for each account."""
     from wxgpt.setup.steps import backend_values
     from wxgptd.config import webhook_path
 
@@ -110,7 +110,7 @@ def _show_backend(config: Config) -> None:
 
 
 def _show_effective(config: Config, path: Path, output: str) -> None:
-    """Show every value, secrets masked."""
+    """Show every value, with secrets masked."""
     from wxgpt.effective import values
 
     found = list(values(config, path))
@@ -154,7 +154,7 @@ def _content(message: str | None, event: str | None, kind: str | None) -> Conten
 
 
 def _explain(config: Config, name: str | None, content: Content) -> None:
-    """Say whose `content` is: in a session, after one that expired, and outside of one."""
+    """Print what handles `content`: in a session, after one expired, and outside a session."""
     from wxgptd.config import chat_commands, compiled_rules, policy
     from wxgptd.domain.intake import routing, rules
     from wxgptd.domain.intake.phrases import Continue, Vocabulary
@@ -192,7 +192,7 @@ AFTER_EXPIRY, OUTSIDE = "after a session expired", "outside a session"
 
 
 def _situations(config: Config, policy: Policy) -> Iterator[tuple[str, UserState, float]]:
-    """Yield what a user may be doing, in words, as a state, and at what time."""
+    """Yield each situation a user can be in: its name, the user's state, and the time."""
     from wxgptd.domain.model.session import Session
     from wxgptd.domain.model.state import EMPTY
     from wxgptd.domain.model.values import AssistantName, SessionId
@@ -207,7 +207,7 @@ def _situations(config: Config, policy: Policy) -> Iterator[tuple[str, UserState
 
 
 def _shown(route: Route, config: Config, name: str, content: Content) -> str:
-    """Return in words whose a message is."""
+    """Describe what handles a message."""
     from wxgptd.domain.intake import phrases, routing
     from wxgptd.domain.model.values import Subscribe
 

@@ -1,4 +1,4 @@
-"""`wxgpt completion`: have a shell complete commands, options, sessions, kinds and users."""
+"""`wxgpt completion`: shell completion of commands, options, sessions, kinds and users."""
 
 from __future__ import annotations
 

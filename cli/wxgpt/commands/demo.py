@@ -1,4 +1,4 @@
-"""`wxgpt demo`: the whole thing, with no account and no key."""
+"""`wxgpt demo`: show everything working, without an account or a key."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def command(keep: bool) -> None:
     from wxgpt.reactor import run
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(143))  # which takes the processes with it
+        signal.signal(number, lambda *_: sys.exit(143))  # which also ends the child processes
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wxgptd-demo-")))
         stage = _Stage(directory)
@@ -76,7 +76,7 @@ def command(keep: bool) -> None:
 
 
 class _Stage:
-    """The processes of the demonstration, in a directory of their own."""
+    """The demo's processes, in their own temporary directory."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -121,7 +121,7 @@ class _Stage:
         self.start_daemon()
 
     def start_daemon(self) -> None:
-        """Start the daemon; returns before it is ready."""
+        """Start the daemon, and return before it is ready."""
         log = (self._directory / "wxgptd.log").open("ab")
         self._daemon = subprocess.Popen(
             [sys.executable, "-m", "wxgptd", "--config", str(self.config)],
@@ -131,13 +131,17 @@ class _Stage:
         log.close()
 
     def kill_daemon(self) -> None:
-        """Kill the daemon as a crash would."""
+        """Kill the daemon, to simulate a crash."""
         assert self._daemon is not None
         self._daemon.kill()
         self._daemon.wait()
 
     def wait_until_ready(self) -> None:
-        """Wait for the daemon to listen, at most 20 s."""
+        """Wait for the daemon to be ready, for at most 20 s.
+
+        Raises:
+            Unreachable: it exited, or is still not ready.
+        """
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             if self._daemon is None or self._daemon.poll() is not None:
@@ -155,7 +159,7 @@ class _Stage:
         raise Unreachable(f"the daemon did not start: {last}")
 
     def wait(self) -> None:
-        """Wait until ^C, or until the daemon ends."""
+        """Wait until ^C, or until the daemon exits."""
         assert self._daemon is not None
         self._daemon.wait()
 

@@ -1,4 +1,4 @@
-"""`wxgpt demo-model`: the demonstration model by itself."""
+"""`wxgpt demo-model`: run only the demo model."""
 
 from __future__ import annotations
 

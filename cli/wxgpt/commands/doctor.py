@@ -1,4 +1,4 @@
-"""`wxgpt doctor`: what works and what does not, each with how to fix it."""
+"""`wxgpt doctor`: what works, what does not, and how to fix it."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _look() -> Iterator[Finding]:
 
 
 def _whole(check: str, findings: Iterator[Finding]) -> Iterator[Finding]:
-    """Yield `findings`; an error in one check is a finding, and stops no other check."""
+    """Yield `findings`; turn an error in a check into a finding, so that other checks still run."""
     from wxgpt.diagnosis.finding import bad
     from wxgpt.diagnosis.remedies import remedy
 

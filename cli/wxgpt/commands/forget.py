@@ -1,4 +1,4 @@
-"""`wxgpt forget`: a user, and everything that was said, is known no more."""
+"""`wxgpt forget`: erase a user and all their messages."""
 
 from __future__ import annotations
 

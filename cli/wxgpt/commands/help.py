@@ -1,4 +1,4 @@
-"""`wxgpt help`: what holds for every command, and the help of each."""
+"""`wxgpt help`: topics that concern every command, and the help of each command."""
 
 from __future__ import annotations
 

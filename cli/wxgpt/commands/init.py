@@ -1,4 +1,4 @@
-"""`wxgpt init`: from nothing to a configuration, units and a site; and an account's key changed."""
+"""`wxgpt init`: write a configuration, units and a site; or rotate an account's EncodingAESKey."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def command(rotate_aes_key: bool, finish: bool, account: str | None, **given: ob
 
 
 class _Setup:
-    """One run of it: what was given, what is asked for, what is written."""
+    """One run of `wxgpt init`: collect the options and answers, and write the files."""
 
     def __init__(self, account: str, given: dict[str, object]) -> None:
         from wxgpt.setup.files import SYSTEM_CONFIG
@@ -95,7 +95,7 @@ class _Setup:
         self._interview = Interview(self._place, given)
 
     def run(self) -> None:
-        """Ask, write, and say what is next."""
+        """Prompt, write the files, and print the next steps."""
         from wxgpt.setup import configuration, files
         from wxgpt.setup.steps import steps
 
@@ -138,7 +138,7 @@ class _Setup:
             click.echo(f"  {number}. {step}")
 
     def _check(self, target: Path) -> None:
-        """See to it that what was written is a configuration, or take it away again."""
+        """Ensure that the written configuration is valid; delete it if not."""
         from wxgptd.config import ConfigError, load
 
         try:

@@ -1,4 +1,4 @@
-"""`wxgpt log`: the event log's files."""
+"""`wxgpt log`: inspect, repair, export and import the event log."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def export() -> None:
         raise options.NoMasterKey("cannot export: the master key is needed to decrypt messages")
     options.note_beginning(log)
     for line in exchange.lines(reader.scan(log.directory, log.keys)):
-        click.echo(line, nl=False)  # bytes: an export is UTF-8, wherever it is made
+        click.echo(line, nl=False)  # bytes: an export is UTF-8 in any locale
 
 
 @command.command("import")
@@ -239,7 +239,7 @@ def import_(source: IO[bytes]) -> None:
                 hint="import into an empty directory: move that log away first",
             )
         fresh = directory.with_name(f"{directory.name}.importing")
-        shutil.rmtree(fresh, ignore_errors=True)  # of an import that was interrupted
+        shutil.rmtree(fresh, ignore_errors=True)  # left by an interrupted import
         segments.make_private_directory(fresh)
         keys_here = (keyring.master_path(state_dir), segments.keyring_path(state_dir))
         fresh_keys = [path for path in keys_here if not path.exists()]
@@ -254,7 +254,7 @@ def import_(source: IO[bytes]) -> None:
                 )
             whole.place(fresh, directory)
         except BaseException:
-            for path in fresh_keys:  # nothing was encrypted with them
+            for path in fresh_keys:  # nothing is encrypted with them
                 path.unlink(missing_ok=True)
             raise
         finally:
@@ -264,7 +264,7 @@ def import_(source: IO[bytes]) -> None:
 
 @contextmanager
 def _locked(state_dir: Path) -> Iterator[None]:
-    """Make the state directory if need be, and keep daemons out of it."""
+    """Create the state directory if necessary, and hold its lock against daemons."""
     from wxgptd.eventlog import segments
 
     segments.make_private_directory(state_dir)

@@ -1,4 +1,4 @@
-"""`wxgpt reload`: have the running daemon take up the configuration as it is now."""
+"""`wxgpt reload`: make the running daemon reload its configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`wxgpt replay`: the state at any time, the dialogues, or the same messages once more."""
+"""`wxgpt replay`: show the state or the dialogues at any time, or resend logged messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`wxgpt restore`: a state directory from a backup."""
+"""`wxgpt restore`: restore the state directory from a backup."""
 
 from __future__ import annotations
 

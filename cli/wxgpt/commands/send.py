@@ -1,4 +1,4 @@
-"""`wxgpt send`: one message, delivered the way WeChat does."""
+"""`wxgpt send`: deliver one message the way WeChat does."""
 
 from __future__ import annotations
 
@@ -152,7 +152,11 @@ def _message(
 
 
 def _addresses(xml: str) -> tuple[str, str]:
-    """Return who sends `xml`, and to whom."""
+    """Return the sender and the recipient of `xml`.
+
+    Raises:
+        UsageFailure: it is not a WeChat message.
+    """
     from wxgptd.wechat import envelope
 
     try:

@@ -1,4 +1,4 @@
-"""`wxgpt sessions`: who talks, and what was said."""
+"""`wxgpt sessions`: list, show and stop sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`wxgpt status`: how the daemon is."""
+"""`wxgpt status`: the daemon's status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`wxgpt tail`: the log as it is written, read by itself: the daemon need not be up."""
+"""`wxgpt tail`: show events as they are written; reads the log directly, without the daemon."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from wxgptd.ports.record import AnyRecord
 
 LOOK_AGAIN_S = 30.0
-"""How long to wait at most for the kernel to say that something was written."""
+"""How long to wait at most for the kernel to report a write."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which events to show; an empty criterion admits all."""
+    """Which events to show; an empty criterion admits all events."""
 
     users: frozenset[str]
     sessions: frozenset[str]
@@ -43,20 +43,20 @@ class Filter:
 
     @property
     def searches(self) -> bool:
-        """Whether events are chosen by anything but their number."""
+        """Whether any criterion other than the event number is set."""
         chosen = self.users or self.sessions or self.kinds or self.accounts or self.grep
         return bool(chosen) or self.since is not None or self.until is not None
 
     def over(self, now: float) -> bool:
-        """Tell whether nothing that is still to come can be meant."""
+        """Return whether no future event can match."""
         return self.until is not None and now > self.until
 
     def left(self, now: float, most: float) -> float:
-        """Return how many seconds to wait at most for what is still to come."""
+        """Return how many seconds to wait at most for further events."""
         return most if self.until is None else min(most, max(self.until - now, 0.0) + 0.01)
 
     def admits(self, record: AnyRecord) -> bool:
-        """Tell whether to show the event."""
+        """Return whether to show the event."""
         at = record.event.at
         return (
             record.seq > self.after
@@ -153,7 +153,7 @@ def command(
     if follow and reverse:
         raise UsageFailure("--follow and --reverse are mutually exclusive")
     if follow and output == "json":
-        output = "ndjson"  # a list that never ends is no JSON
+        output = "ndjson"  # a list that never ends is not valid JSON
     resumed = _cursor(cursor_file)
     after = resumed if after is None else after
     wanted = Filter(
@@ -191,7 +191,7 @@ command.help = f"{inspect.cleandoc(command.help or '')}\n\nKinds are {', '.join(
 def _follow(
     follower: Follower, wanted: Filter, watch: Watch, show: _Printer, cursor_file: Path | None
 ) -> None:
-    """Show what comes, until nothing more can be wanted."""
+    """Show new events, until no future event can match."""
     while not wanted.over(time.time()):
         for record in filter(wanted.admits, follower.poll()):
             show.one(record)
@@ -202,7 +202,7 @@ def _follow(
 def _history(
     follower: Follower, wanted: Filter, count: int | None
 ) -> tuple[list[AnyRecord], set[str]]:
-    """Return the last `count` events that are wanted, and which users no event is of."""
+    """Return the last `count` matching events, and the requested users that have no events."""
     shown: deque[AnyRecord] = deque(maxlen=count)
     unknown = set(wanted.users)
     for record in follower.poll():
@@ -214,10 +214,10 @@ def _history(
 
 
 def _report_unknown(users: set[str], *, give_up: bool) -> None:
-    """Report users of whom there is no event.
+    """Report users that have no events.
 
     Raises:
-        UnknownUser: `give_up`: no more events are waited for.
+        UnknownUser: `give_up` is set, because no further events will be read.
     """
     said = f"unknown {'user' if len(users) == 1 else 'users'}: {', '.join(sorted(users))}"
     if give_up:
@@ -226,9 +226,9 @@ def _report_unknown(users: set[str], *, give_up: bool) -> None:
 
 
 def _begin(directory: Path, wanted: Filter, count: int | None) -> int:
-    """Return the number of the event after which to begin to read."""
+    """Return the number of the event after which to start reading."""
     if wanted.users:
-        return 0  # only the whole log tells whether a user is known
+        return 0  # only the whole log shows whether a user is known
     if wanted.searches or count is None:
         return wanted.after
     from wxgptd.eventlog.reader import newest_seq

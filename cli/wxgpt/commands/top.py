@@ -1,4 +1,4 @@
-"""`wxgpt top`: what the daemon does at this moment, and again every second."""
+"""`wxgpt top`: the daemon's activity, updated every second."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _look() -> Json:
 
 
 def _watch(looks: int, every: float) -> None:
-    """Show it in place, until that was often enough or ^C; a daemon that restarts is waited for."""
+    """Update the display in place, `looks` times or until ^C; wait for a daemon that restarts."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text

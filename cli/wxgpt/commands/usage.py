@@ -1,4 +1,4 @@
-"""`wxgpt usage`: what was asked, what it took, and what it cost."""
+"""`wxgpt usage`: how many questions were answered, their tokens, and their costs."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ COLUMNS = (
 
 @dataclass
 class Row:
-    """What was asked under one heading. Estimated tokens are part of the others.
+    """The totals of one row. `estimated_tokens` are included in the other token counts.
 
-    `unanswered` are messages that nobody answered, which is known of days only.
+    `unanswered` counts messages without a reply; it is available only by day.
     """
 
     answers: int = 0
@@ -96,7 +96,7 @@ def count(
     since: float | None,
     until: float | None,
 ) -> dict[str, Row]:
-    """Return a row for each heading."""
+    """Return the rows by name: of the day, user, assistant or model that `by` selects."""
     from wxgptd.domain.model import events as e
 
     rows: dict[str, Row] = {}
@@ -139,7 +139,7 @@ def count(
 
 
 def _whose(record: AnyRecord) -> str:
-    """Return the name of a row of a user's; the erased, whom nobody can name, share one."""
+    """Return the name of a user's row; erased users, whose names are lost, share one."""
     from wxgptd.ports.record import Hidden, Recorded
 
     erased = isinstance(record, Recorded) and record.hidden is Hidden.ERASED
@@ -147,7 +147,7 @@ def _whose(record: AnyRecord) -> str:
 
 
 def _harmless(name: str) -> str:
-    """Return a name that no spreadsheet takes for a formula."""
+    """Return a name that no spreadsheet interprets as a formula."""
     return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 

@@ -1,4 +1,4 @@
-"""`wxgpt users`: who may ask, who may not, and who asks how much."""
+"""`wxgpt users`: list users and their usage; block and allow them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The configuration, who may read it, and the state directory."""
+"""Check the configuration, its permissions, and the state directory."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ ENOUGH_ROOM_BYTES = 200 * 1024 * 1024
 
 
 def doubtful(path: Path, config: Config) -> Iterator[Finding]:
-    """Look at what is allowed in a configuration, but hardly meant.
+    """Check for settings that are allowed but probably not intended.
 
-    A try on one machine and plain text are choices, and nothing to mend.
+    A trial on one machine and plain text mode are choices, and need no fix.
     """
     from wxgptd.config import doubts
 
@@ -37,7 +37,7 @@ def doubtful(path: Path, config: Config) -> Iterator[Finding]:
 
 
 def permissions(path: Path) -> Iterator[Finding]:
-    """Look at who may read and change the configuration."""
+    """Check who may read and change the configuration."""
     status = path.stat()
     mode = stat.S_IMODE(status.st_mode)
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -64,7 +64,7 @@ def group_that_reads(path: Path) -> str:
 
 
 def state_directory(config: Config) -> Iterator[Finding]:
-    """Look at where the log is: whether there is room, and whose it is."""
+    """Check the state directory's permissions, its owner and the free disk space."""
     path = config.server.state_dir
     try:
         status = path.stat()

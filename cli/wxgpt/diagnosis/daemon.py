@@ -1,4 +1,4 @@
-"""The running daemon: whether it is well, whether it may push, and whether its log is intact."""
+"""Check the running daemon: its health, its push access, and whether its log is intact."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PUSH_PATIENCE_S = 20.0
 
 
 def running() -> Finding:
-    """Look whether there is a daemon, and how it is."""
+    """Check that the daemon is running and healthy."""
     try:
         _, said = control.request("GET", "/status")
     except Forbidden as error:
@@ -42,7 +42,7 @@ def running() -> Finding:
 
 
 def up_to_date(path: Path) -> Iterator[Finding]:
-    """Compare the configuration that the daemon runs with the file."""
+    """Compare the daemon's configuration with the file."""
     said = control.hand_on(path.absolute(), options.read_config(path), dry=True)
     check = "daemon"
     if faults := said.get("faults"):
@@ -59,13 +59,13 @@ def up_to_date(path: Path) -> Iterator[Finding]:
 
 
 def clock() -> Iterator[Finding]:
-    """Tell how far the machine's clock is from WeChat's, as the day's messages have shown."""
+    """Report this machine's clock offset from WeChat's, measured on the last 24 h of messages."""
     _, said = control.request("GET", "/status")
     ahead_s = said.get("clock_offset_s")
     if ahead_s is None:
         yield skipped("clock", "no message with a usable CreateTime in the last 24 h")
         return
-    # The smallest difference: some of it may be the way that the message took.
+    # The smallest difference: part of it may be the time that the message was in transit.
     bound, where = ("at most", "ahead of") if ahead_s > 0 else ("at least", "behind")
     shown = f"{bound} {abs(ahead_s):.1f} s {where} WeChat's (smallest difference in 24 h)"
     if abs(ahead_s) > MOST_SKEW_S:
@@ -75,7 +75,7 @@ def clock() -> Iterator[Finding]:
 
 
 def unanswered(config: Config) -> Iterator[Finding]:
-    """Tell how many messages went unanswered: people wrote, and got no reply."""
+    """Report how many messages went unanswered: people wrote, and got no reply."""
     _, said = control.request("GET", "/status")
     for name, counts in said.get("unanswered", {}).items():
         check = f"messages {name}"

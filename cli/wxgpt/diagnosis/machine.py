@@ -1,4 +1,4 @@
-"""The machine: versions of what wxgptd stands on, its clock, and the unit."""
+"""Check the machine: the versions of wxgptd's dependencies, the time zone, and the systemd unit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wxgpt.diagnosis.finding import Finding, bad, good, skipped
 
 PYTHONS = ((3, 11), (3, 14))
 EXPAT_NEEDED = (2, 4, 0)
-"""From here on it knows entities that multiply by themselves."""
+"""The first version that limits entity expansion (billion laughs)."""
 
 UNIT = "wxgptd.service"
 SOCKET = "wxgptd.socket"
@@ -24,7 +24,7 @@ RESTARTS = 3
 
 
 def versions() -> Iterator[Finding]:
-    """Look at Python, Twisted, OpenSSL and expat."""
+    """Check the versions of Python, Twisted, OpenSSL and expat."""
     least, most = PYTHONS
     number = platform.python_version()
     if not least <= sys.version_info[:2] <= most:
@@ -34,7 +34,7 @@ def versions() -> Iterator[Finding]:
         yield good("python", number)
     from OpenSSL import SSL
 
-    # The version, without the date of its release.
+    # The version, without its release date.
     tls = " ".join(SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode().split()[:2])
     yield good("libraries", f"Twisted {version('twisted')}, treq {version('treq')}, {tls}")
     expat = pyexpat.EXPAT_VERSION.removeprefix("expat_")
@@ -46,7 +46,7 @@ def versions() -> Iterator[Finding]:
 
 
 def zone() -> Iterator[Finding]:
-    """Look at the zone that times are shown in, and days begin by."""
+    """Check the time zone, in which times are shown and days begin."""
     name = time.tzname[0]
     if not time.timezone and not time.daylight:
         yield skipped(
@@ -58,7 +58,7 @@ def zone() -> Iterator[Finding]:
 
 
 def unit() -> Iterator[Finding]:
-    """Look at the unit, where systemd is what runs this machine."""
+    """Check the unit, if this machine runs systemd."""
     names = "LoadState,ActiveState,UnitFileState,NRestarts,Result,ExecMainStatus"
     found = _properties(UNIT, names)
     if not found or found.get("LoadState") == "not-found":
@@ -86,7 +86,7 @@ def unit() -> Iterator[Finding]:
 
 
 def passed_socket() -> str:
-    """Return the address that systemd listens on for the daemon, or nothing if it does not."""
+    """Return the address that systemd listens on for the daemon, or "" if it does not."""
     found = _properties(SOCKET, "ActiveState,Listen")
     address = re.match(r"([0-9.]+:[0-9]+) \(Stream\)", found.get("Listen", ""))
     return address.group(1) if address and found.get("ActiveState") == "active" else ""

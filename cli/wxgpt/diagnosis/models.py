@@ -1,4 +1,4 @@
-"""Whether each model answers, and what to mend where one does not."""
+"""Check that each model answers, and find a remedy for each that does not."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REMEDIES = (
     (r"connection was (?:lost|closed)|without a finish", "model-disconnected"),
     (r"within [0-9.]+ s", "model-timeout"),
 )
-"""What the detail of a failed call says, and the id of what to do; the first that matches."""
+"""A pattern for the detail of a failed call, and the id of its remedy; the first match wins."""
 
 BY_REASON = {
     "misconfigured": "model-misconfigured",
@@ -49,7 +49,7 @@ IN_TIME_S = 12.0
 
 
 def models(config: Config, *, reachable: bool) -> Iterator[Finding]:
-    """Have the daemon ask each model of each assistant for one token, which costs that much."""
+    """Make the daemon ask each model of each assistant for one token, which is billed."""
     for name, one in config.assistant.items():
         if not reachable:
             yield skipped(f"assistant {name}", "not checked: the daemon is not available")
@@ -69,7 +69,7 @@ def _found(name: str, said: Json) -> Finding:
 
 
 def _try(name: str, configured: Assistant) -> list[Json]:
-    """Have the daemon ask; what it does not know needs a restart."""
+    """Make the daemon ask an assistant's models; those that it has not loaded are `unknown`."""
     path = f"/assistants/{quote(name, safe='')}/try"
     patience_s = max(PATIENCE_S, configured.total_timeout + 10)
     try:

@@ -1,4 +1,4 @@
-"""The way from WeChat to the daemon: its port, the web server in front, the certificate, clocks."""
+"""Check the path from WeChat to the daemon: port, web server, certificate, webhooks, clock."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Unanswered(WxgptError):
 
 
 class Answer(NamedTuple):
-    """What came back. `days` is how long the certificate is good for, None without one."""
+    """A response. `days` is how long the certificate remains valid, None without TLS."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -44,10 +44,10 @@ class Answer(NamedTuple):
 
 
 def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
-    """GET `url`, and follow nothing. It may take `patience_s` seconds, once it is connected.
+    """GET `url` without following redirects, within `patience_s` seconds of connecting.
 
     Raises:
-        Unanswered: nothing came back; with the id of what to do.
+        Unanswered: there was no response; `fix` is the id of the remedy.
     """
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
@@ -103,7 +103,7 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
 
 
 def _cut_off(connection: http.client.HTTPConnection, cut: list[bool]) -> None:
-    """End an exchange that goes on and on: a timeout is for each piece of it only."""
+    """Abort an exchange that takes too long: a socket timeout covers only each single read."""
     cut.append(True)
     made = connection.sock
     if made is not None:
@@ -118,17 +118,17 @@ def _days(peer: object) -> float | None:
 
 
 def _words(answer: Answer) -> str:
-    """Return the beginning of what was said, for showing."""
+    """Return the beginning of a response's body, for display."""
     return " ".join(answer.body[:200].decode("utf-8", "replace").split())
 
 
 def _location(answer: Answer) -> str:
-    """Return where an answer leads; not its query, which has our signature in it."""
+    """Return the target of a redirect, without the query, which contains our signature."""
     return str(answer.headers.get("Location", "elsewhere")).split("?", maxsplit=1)[0][:200]
 
 
 def port(config: Config) -> Iterator[Finding]:
-    """Look whether the daemon answers where it listens."""
+    """Check that the daemon answers where it listens."""
     passed = machine.passed_socket()
     match = re.match(r"tcp:(?:port=)?(\d+)", config.server.listen)
     if passed:
@@ -154,7 +154,7 @@ def port(config: Config) -> Iterator[Finding]:
 
 
 def public(config: Config) -> Iterator[Finding]:
-    """Look at the public address: reached, by TLS, not redirected, and led to each webhook."""
+    """Check the public address (reachable, valid certificate, no redirect) and each webhook."""
     base = config.server.public_url.rstrip("/")
     try:
         answer = get(f"{base}/healthz")
@@ -186,7 +186,7 @@ def _certificate(base: str, answer: Answer) -> Iterator[Finding]:
 
 
 def _webhook(base: str, name: str, account: Account) -> Finding:
-    """Check the URL the way WeChat's backend does, through everything that is in front."""
+    """Verify the URL as WeChat's backend does, through everything in front of the daemon."""
     from wxgptd.config import Elsewhere, webhook_path
     from wxgptd.wechat import signature
 
@@ -213,7 +213,7 @@ def _webhook(base: str, name: str, account: Account) -> Finding:
 
 
 def clock(config: Config) -> Iterator[Finding]:
-    """Compare this machine's clock with that of the first model server that tells the time."""
+    """Compare this machine's clock with the first remote model server that sends a Date header."""
     for one in config.assistant.values():
         host = urlsplit(one.base_url)
         if host.hostname in ("localhost", "127.0.0.1", "::1"):

@@ -1,7 +1,7 @@
-"""What to do about each thing that `wxgpt doctor` finds, in English and in Chinese.
+"""The fix for each problem that `wxgpt doctor` can find, in English and in Chinese.
 
 A finding names its remedy by id, so that either text can be rewritten without the other. Ids are
-part of `wxgpt doctor --json`: scripts and bug reports go by them.
+part of `wxgpt doctor --json`: scripts and bug reports rely on them.
 """
 
 from __future__ import annotations
@@ -251,17 +251,17 @@ _REMEDIES: dict[str, tuple[str, str]] = {
         "check that the model server is up; its answer is shown above",
         "服务器在运行吗？它的回答见上一行",
     ),
-    # What no other remedy is for.
+    # Everything else.
     "see-detail": ("{hint}", "原因见上一行"),
 }
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Remedy:
-    """One remedy: its id, and what its text names. An empty `id` says that nothing is wrong.
+    """One remedy: its id, and the values for its text. An empty `id` means that no fix is needed.
 
     Raises:
-        KeyError: there is no such remedy, or its text names something that is not in `values`.
+        KeyError: there is no such remedy, or its text has a placeholder that is not in `values`.
     """
 
     id: str
@@ -272,19 +272,19 @@ class Remedy:
             self.in_english()
 
     def in_english(self) -> str:
-        """Return what to do, in English."""
+        """Return the fix, in English."""
         return _REMEDIES[self.id][0].format(**self.values) if self.id else ""
 
     def in_chinese(self) -> str:
-        """Return what to do, in Chinese."""
+        """Return the fix, in Chinese."""
         return _REMEDIES[self.id][1].format(**self.values) if self.id else ""
 
 
 def remedy(identifier: str, **values: object) -> Remedy:
-    """Return the remedy of that id, with the values that its text names."""
+    """Return the remedy with that id, with the values for its text."""
     return Remedy(identifier, {name: str(value) for name, value in values.items()})
 
 
 def known() -> dict[str, tuple[str, str]]:
-    """Return every remedy by its id: in English and in Chinese."""
+    """Return every remedy's English and Chinese text, by id."""
     return dict(_REMEDIES)

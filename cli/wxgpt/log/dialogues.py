@@ -1,4 +1,4 @@
-"""Sessions of the log, as dialogues and as JSON."""
+"""The log's sessions, as dialogues and as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events as JSON that can be read back, whole: what `log export` writes and `log import` takes."""
+"""Events as JSON that can be read back without loss, for `log export` and `log import`."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from wxgptd.ports.record import AnyRecord, Hidden, Recorded
 END = "End"
 """The type of the last line."""
 
-_EVENTS: dict[str, type[Any]] = {  # Any: the fields are those of the kind
+_EVENTS: dict[str, type[Any]] = {  # Any: each kind has its own fields
     kind.__name__: kind for kind in get_args(e.Event)
 }
 
 
 def lines(records: Iterable[AnyRecord]) -> Iterator[bytes]:
-    """Yield the lines of an export; the last one says how many there are, and their SHA-256.
+    """Yield the lines of an export; the last one holds the number of events and their SHA-256.
 
     Raises:
-        UnreadableEvent: a newer wxgptd wrote an event.
+        UnreadableEvent: an event was written by a newer wxgptd.
     """
     digest, count = sha256(), 0
     for record in records:
         known = codec.require(record)
         said = rendering.as_json(known)
-        # What only a copy of the log needs.
+        # Only needed to import the log again.
         said |= {"at_s": known.event.at, "previous": known.previous}
         line = f"{render.dumps(said)}\n".encode()
         digest.update(line)
@@ -53,8 +53,7 @@ def read(exported: Iterable[bytes]) -> Iterator[Recorded]:
     """Yield the events of an export, checked as the daemon would check them.
 
     Raises:
-        UsageFailure: a line is none of an export's, or does not follow the ones before it, or
-            the end is missing.
+        UsageFailure: a line is not part of an export or out of order, or the end is missing.
     """
     states: dict[User, UserState] = {}
     seq, ended, digest = 0, False, sha256()
@@ -101,7 +100,7 @@ def _record(said: Json) -> Recorded:
     carried = {
         name: _usage(said) if of is AnswerUsage else _value(of, said[name])
         for name, of in codec.FIELDS[said["type"]].items()
-        if name in said or name not in optional or of is AnswerUsage  # an older export has less
+        if name in said or name not in optional or of is AnswerUsage  # older exports have fewer
     }
     user = User(AccountName(said["account"]), OpenId(said["user"]))
     session = SessionId(said["session"] or "")
@@ -112,20 +111,20 @@ def _record(said: Json) -> Recorded:
 
 def _usage(said: Json) -> AnswerUsage:
     known = {name: said[name] for name in AnswerUsage._fields if name in said}
-    if "prompt_tokens" not in said:  # an older export has only the sum of a failure's tokens
+    if "prompt_tokens" not in said:  # older exports have only the sum of a failure's tokens
         known |= {"prompt_tokens": said["tokens"], "estimated": said["tokens"] > 0}
     return AnswerUsage(**known)
 
 
 def _value(hint: Any, value: Any) -> Any:  # noqa: ANN401 (any field of any event)
-    """Return what JSON says as what the event has.
+    """Convert a JSON value to the type of the event's field.
 
     Raises:
-        ValueError: it is no value of that type.
+        ValueError: the value does not have that type.
     """
     kind = getattr(hint, "__supertype__", hint)
     if value is None and kind in (str, bytes):
-        return kind()  # of a user who was erased
+        return kind()  # the user was erased
     if isinstance(kind, EnumType):
         return kind(value)
     if kind is bytes:

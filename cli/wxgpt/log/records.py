@@ -1,4 +1,4 @@
-"""The log as the commands that fold it read it: all of it, up to some point."""
+"""Read and fold the whole log up to some point, for the commands that show state."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from wxgpt.options import Log
 
 Point = tuple[int | None, float | None]
-"""A sequence number or a time, whichever is given, to read up to and including."""
+"""A sequence number or a time (the other is None), up to and including which to read."""
 
 
 def read(log: Log, until: Point = (None, None), after: int = 0) -> Iterator[Recorded]:
-    """Yield the events behind number `after` up to `until`."""
+    """Yield the events after number `after`, up to and including `until`."""
     seq, at = until
     for record in reader.scan(log.directory, log.keys, after):
         if seq is not None and record.seq > seq:
@@ -38,7 +38,7 @@ def read(log: Log, until: Point = (None, None), after: int = 0) -> Iterator[Reco
 
 
 def _marked(record: Recorded) -> Recorded:
-    """Return an event whose words cannot be read with a word for that in their place."""
+    """Return an event that cannot be decrypted with a placeholder for its text."""
     match record.event:
         case (
             e.QuestionAsked() | e.AnswerCompleted() | e.AnswerFailed() | e.ReplyOffered()
@@ -49,16 +49,16 @@ def _marked(record: Recorded) -> Recorded:
 
 
 def fold(log: Log, until: Point = (None, None)) -> tuple[dict[User, UserState], int, float]:
-    """Return all users' states, and the number and time of the last event in them.
+    """Return all users' states, and the number and time of the last event folded into them.
 
     Raises:
-        UsageFailure: the log does not go back that far.
+        UsageFailure: the log does not go back that far, or an earlier state needs the master key.
     """
     states, seq, at = _beginning(log, until)
     for record in read(log, until, seq):
         seq, at = record.seq, record.event.at
         untold = record.hidden and record.previous and record.user not in states
-        if not is_follower(record.user) or untold:  # erased since the snapshot that had the rest
+        if not is_follower(record.user) or untold:  # erased after the snapshot with earlier events
             continue
         if isinstance(record.event, e.UserErased):
             states.pop(record.user, None)
@@ -68,9 +68,9 @@ def fold(log: Log, until: Point = (None, None)) -> tuple[dict[User, UserState], 
 
 
 def _beginning(log: Log, until: Point) -> tuple[dict[User, UserState], int, float]:
-    """Return the states to begin with: those of a snapshot, where the log was shortened.
+    """Return the initial states: those of a snapshot, if the log was shortened.
 
-    And the number of the last event in them, and when that was at the latest.
+    Also return the number of the last event in them, and an upper bound of its time.
     """
     first = segments.begins_at(log.directory)
     if first == 1:
@@ -81,7 +81,7 @@ def _beginning(log: Log, until: Point) -> tuple[dict[User, UserState], int, floa
             f"the log begins at event {first}, and reading earlier state needs the master key",
             hint="run wxgpt as the daemon's user, or with sudo",
         )
-    for path in segments.list_snapshots(log.directory):  # the oldest one that will do
+    for path in segments.list_snapshots(log.directory):  # the oldest usable one
         if segments.last_seq_of(path) < first - 1:
             continue
         try:

@@ -24,11 +24,11 @@ _COLOURS = {
     "restarted": "yellow",
     "unknown": "yellow",
 }
-"""Of the labels that are looked for; `click.echo` takes them out where no colour is wanted."""
+"""The colours of notable labels; `click.echo` strips them if colour is off."""
 
 
 def names(user: User) -> tuple[str, ...]:
-    """Return how a user may be called: also as lines show one, and without the account."""
+    """Return a user's names: the OpenID, the same without the account, and the form in lines."""
     short = user.openid.removeprefix(f"{user.account}:")
     return user.openid, short, f"{user.account}/{short}"
 
@@ -39,7 +39,7 @@ def kind(record: AnyRecord) -> str:
 
 
 def as_json(record: AnyRecord) -> Json:
-    """Return the event as the JSON that scripts rely on: names may be added, none go away."""
+    """Return the event as the JSON that scripts rely on: names may be added, never removed."""
     event = record.event
     hidden = record.hidden if isinstance(record, Recorded) else Hidden.READABLE
     carried = _carried(event)
@@ -62,7 +62,7 @@ def as_json(record: AnyRecord) -> Json:
 
 
 def _carried(event: e.Event | Unreadable) -> Json:
-    """Return what an event carries, by names; what an answer took is not nested in JSON."""
+    """Return an event's fields by name; an answer's usage is flattened."""
     if isinstance(event, Unreadable):
         return event._asdict()
     carried: Json = {}
@@ -78,7 +78,7 @@ def _carried(event: e.Event | Unreadable) -> Json:
 
 
 def texts(record: AnyRecord) -> str:
-    """Return all texts that the event carries, for searching in."""
+    """Return all texts in the event, for searching."""
     event = record.event
     if isinstance(event, Unreadable):
         return ""
@@ -88,8 +88,8 @@ def texts(record: AnyRecord) -> str:
 
 
 def as_line(record: AnyRecord, *, utc: bool, width: int) -> str:
-    """Return the event as a line for reading, at most `width` columns wide."""
-    name = record.user.openid.removeprefix(f"{record.user.account}:")  # of a reference
+    """Return the event as a line for people, at most `width` columns wide."""
+    name = record.user.openid.removeprefix(f"{record.user.account}:")  # references have it
     who = f"{record.user.account}/{render.shorten(name, 12)}"
     label, said = _label(record)
     if isinstance(record, Recorded) and record.hidden and PERSONAL[kind(record)]:

@@ -1,4 +1,4 @@
-"""A first configuration: what has to be said, with a word about each, and what is often wanted."""
+"""A first configuration: the required settings and some common ones, each with a comment."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import NamedTuple
 import tomlkit
 
 ONLY_AI_TTL = "2h"
-"""Where nothing else answers, a session is in nobody's way."""
+"""A long session does no harm in an account where only the AI answers."""
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def make_token() -> str:
-    """Return what an account and WeChat's backend share: 32 letters and digits."""
+    """Return a Token to share with WeChat's backend: 32 letters and digits."""
     return "".join(secrets.choice(ALPHABET) for _ in range(32))
 
 
@@ -25,7 +25,7 @@ def make_aes_key() -> str:
 
 
 class Wanted(NamedTuple):
-    """What a first configuration says."""
+    """The values of a first configuration."""
 
     domain: str
     listen: str
@@ -133,7 +133,7 @@ _FREE = """\
 
 
 def written(wanted: Wanted) -> str:
-    """Return the text of the configuration that says what is `wanted`."""
+    """Return the text of the `wanted` configuration."""
 
     def quoted(text: str) -> str:
         return tomlkit.string(text).as_string()

@@ -1,4 +1,4 @@
-"""What the operator says of a first configuration: by options, or asked for at a terminal."""
+"""The operator's choices for a first configuration, from options or prompted for at a terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DOMAIN = r"(?=.{4,190}$)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z][a-z0-9-]+"
 
 
 class Place(NamedTuple):
-    """Where things go: `system` is for all of the machine, below `root`."""
+    """Where the files go: below `root`; `system` marks a system-wide installation."""
 
     root: Path
     system: bool
@@ -34,19 +34,19 @@ class Place(NamedTuple):
 
     @property
     def upstream(self) -> str:
-        """Where a web server on this machine reaches the daemon."""
+        """The address at which a web server on this machine reaches the daemon."""
         everywhere = self.listen == "0.0.0.0"  # noqa: S104
         return f"{'127.0.0.1' if everywhere else self.listen}:{self.port}"
 
     def below(self, path: Path) -> Path:
-        """Return where `path` is, seen from here."""
+        """Return the absolute `path`, moved below `root`."""
         return self.root / path.relative_to("/")
 
 
 class Interview:
-    """Asks for what was not `given`, on a terminal; elsewhere it names the option that is missing.
+    """Prompts for options that were not `given`; without a terminal, names the missing option.
 
-    All of it raises UsageFailure for what cannot be.
+    Every method raises UsageFailure for an invalid or a missing value.
     """
 
     def __init__(self, place: Place, given: Mapping[str, object]) -> None:
@@ -55,7 +55,7 @@ class Interview:
         self._units: bool | None = None
 
     def wanted(self) -> configuration.Wanted:
-        """Return what the configuration is to say."""
+        """Return the values for the configuration."""
         state_dir = self._given["state_dir"]
         elsewhere = state_dir and Path(str(state_dir)).absolute() != SYSTEM_STATE
         if elsewhere and self.wants_units():
@@ -91,7 +91,7 @@ class Interview:
         )
 
     def _only_ai(self) -> bool:
-        """Tell whether nothing but the AI answers the account's messages."""
+        """Return whether only the AI answers the account's messages."""
         given = self._given["only_ai"]
         if given is not None or not _on_terminal():
             return bool(given)
@@ -111,13 +111,13 @@ class Interview:
         return PROVIDERS[self._said("provider", "Provider · 服务商", _provider, "deepseek")]
 
     def _value(self, key: str, prompt: str, default: str, *, ask: bool = False) -> str:
-        """Return what was given, what is known, or what the operator says."""
+        """Return the given value, the default, or the operator's answer."""
         if default and not self._given[key] and not (ask and _on_terminal()):
             return default
         return self._said(key, prompt, _text, default)
 
     def _said(self, key: str, prompt: str, check: Callable[[str], str], default: str = "") -> str:
-        """Return what was given, or is said at the terminal: asked again until it can be."""
+        """Return the given value, or prompt for it until the answer is valid."""
         if given := self._given[key]:
             return check(str(given).strip())
         if not _on_terminal():
@@ -150,7 +150,7 @@ class Interview:
         return _asked("API key · 密钥", _key, None, hidden=True)
 
     def _daily_budget(self, preset: Provider) -> float:
-        """Return what a day may cost: without a budget, one follower could spend all there is."""
+        """Return the daily budget; without one, a single follower could use up the balance."""
         if self._given["daily_budget"] is not None:
             return _budget(str(self._given["daily_budget"]))
         if not preset.keys:
@@ -185,7 +185,7 @@ class Interview:
         return _asked("AppID", lambda said: _app_id(said) if said else "", "", shown=False)
 
     def wants_units(self) -> bool:
-        """Tell whether to write units."""
+        """Return whether to write units."""
         if self._units is None:
             self._units = self._asked_for_units()
         return self._units
@@ -223,7 +223,7 @@ def _asked(
     hidden: bool = False,
     shown: bool = True,
 ) -> str:
-    """Ask at the terminal until `check` takes what is said, and return what it makes of that."""
+    """Prompt at the terminal until `check` accepts the answer, and return its result."""
     said: str = click.prompt(
         prompt,
         default=default,
@@ -236,7 +236,7 @@ def _asked(
 
 
 def _taker(check: Callable[[str], str]) -> Callable[[str], str]:
-    """Return `check` for click, which asks again where that refuses."""
+    """Return `check` for click, which prompts again when it rejects an answer."""
 
     def take(said: str) -> str:
         try:
@@ -248,7 +248,7 @@ def _taker(check: Callable[[str], str]) -> Callable[[str], str]:
 
 
 def _confirmed(prompt: str) -> bool:
-    """Ask for a yes or no, in either language; yes if nothing is said."""
+    """Ask for yes or no, in either language; an empty answer means yes."""
 
     def check(said: str) -> str:
         word = said.lower().rstrip("。.!！")
@@ -264,7 +264,7 @@ def _confirmed(prompt: str) -> bool:
     return bool(said)
 
 
-# What can be: each returns it as it is written down, or raises UsageFailure.
+# Checks: each returns the answer in its canonical form, or raises UsageFailure.
 
 
 def _text(said: str) -> str:

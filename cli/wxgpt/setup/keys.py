@@ -1,7 +1,7 @@
-"""Change an account's EncodingAESKey without losing a message.
+"""Rotate an account's EncodingAESKey without losing a message.
 
-The configuration is rewritten with a new key beside the former one, comments and all. The daemon
-takes messages made with either, and answers with the one that a message came with.
+The configuration is rewritten with a new key in addition to the previous one; comments are kept.
+The daemon accepts messages encrypted with either, and replies with the key of the message.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 def rotate(account: str | None, *, finish: bool) -> None:
-    """Change the EncodingAESKey of an account, or end such a change.
+    """Rotate an account's EncodingAESKey, or finish a rotation.
 
     Raises:
-        UsageFailure: there is nothing to change, or another change is under way.
+        UsageFailure: there is no key to rotate or to remove, or a rotation is already in progress.
     """
     path = options.config_path().resolve()
     name, configured = options.pick_account(options.load_config(), account)
@@ -66,7 +66,7 @@ def _begin(path: Path, name: str, account: str | None) -> None:
                     f"{kept} exists: an earlier rotation was not finished",
                     hint="if the key in it is no longer in use, delete the file",
                 )
-            # In this order: interrupted at any point, no key is lost.
+            # In this order, an interruption at any point loses no key.
             _write(kept, file.read_text("utf-8"), like=file)
             table["previous_aes_key"] = f"file:{where}.previous"
             _write(path, document.as_string())
@@ -112,16 +112,16 @@ def _finish(path: Path, name: str) -> None:
 def _read(path: Path) -> TOMLDocument:
     import tomlkit
 
-    # As bytes: a file keeps its line ends.
+    # As bytes, so that the file keeps its line endings.
     return tomlkit.parse(path.read_bytes().decode("utf-8-sig"))
 
 
 def _write(path: Path, text: str, like: Path | None = None) -> None:
-    """Replace `path`, whole or not at all, with the owner and the mode that it (or `like`) has."""
+    """Replace `path` atomically, keeping its owner and mode (or those of `like`)."""
     from wxgptd.eventlog.segments import sync_directory
 
     was = (like or path).stat()
-    # Of a name that nobody can have prepared.
+    # An unpredictable name, so that no other user can have created the file.
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

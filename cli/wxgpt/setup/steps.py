@@ -1,4 +1,4 @@
-"""What is left to do behind `wxgpt init`, in its order; and what to enter in WeChat's backend."""
+"""The steps that remain after `wxgpt init`, in order, and what to enter in WeChat's backend."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wxgpt.setup.interview import Place
 
 
 def steps(wanted: Wanted, place: Place, *, units: bool, web: str) -> Iterator[str]:
-    """Yield each step; what belongs to one is behind its first line."""
+    """Yield each step; further lines of a step are details."""
     if not time.timezone and not time.daylight and place.system:
         yield (
             "This machine is set to UTC, and times and days would be too · 机器用的是 UTC 时间:\n"
@@ -69,7 +69,7 @@ def _backend(wanted: Wanted) -> str:
 
 
 def backend_values(url: str, token: str, aes_key: str, *, safe: bool) -> str:
-    """Return the four fields of WeChat's form, a line each."""
+    """Return the four fields of WeChat's form, one per line."""
     rows = [
         ("服务器地址(URL)", url),
         ("令牌(Token)", token),

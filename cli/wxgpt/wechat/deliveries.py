@@ -1,4 +1,4 @@
-"""What became of a message: for people, and for scripts."""
+"""The outcome of a delivery, for people and for scripts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def show_attempt(attempt: Attempt) -> None:
 
 
 def show_delivery(delivery: Delivery, why: str | None = None) -> None:
-    """Print what the sender sees at the end; `why`, where that is nothing and the reason known."""
+    """Print what the sender finally sees; if that is nothing, also print `why`, if known."""
     if delivery.shown is None:
         click.echo(f"the user sees nothing (the answer was `success`, {delivery.took_s:.1f} s)")
         if why is not None:

@@ -1,9 +1,9 @@
-"""Play WeChat: sign, encrypt, deliver a message up to three times, and take what it takes.
+"""Play WeChat: sign, encrypt, deliver a message up to three times, and accept what WeChat accepts.
 
-A new connection for each attempt, the same body, timestamp and nonce, 5 s of patience, and
-WeChat's judgement of what comes back: a reply, `success` or an empty body are final, anything
-else is an error. What WeChat does when a connection fails is not published; here the next
-attempt comes when the 5 s are over.
+Each attempt has a new connection, the same body, timestamp and nonce, and a timeout of 5 s. The
+response is judged as by WeChat: a reply, `success` or an empty body is final, anything else is an
+error. What WeChat does when a connection fails is not published; here the next attempt follows
+once the 5 s are over.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FAULT_TEXT = "该公众号提供的服务出现故障，请稍后再试"
 
 
 class Result(StrEnum):
-    """What came of one attempt."""
+    """The result of one attempt."""
 
     REPLY = "reply"
     NOTHING = "success"
@@ -59,7 +59,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message, and what its sender sees: a text, nothing at all, or WeChat's fault text."""
+    """One delivered message, and what its sender sees: a text, nothing, or WeChat's fault text."""
 
     attempts: tuple[Attempt, ...]
     shown: str | None
@@ -74,7 +74,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Where messages are delivered, and the secrets shared with whoever is there."""
+    """Where messages are delivered, and the secrets shared with the server there."""
 
     url: str
     token: str
@@ -84,11 +84,11 @@ class Webhook:
 
 
 Message = Mapping[str, str] | str
-"""The fields of a message, or the whole of its XML."""
+"""The fields of a message, or its complete XML."""
 
 
 class Peer:
-    """WeChat, as far as one account's server can tell."""
+    """WeChat, as seen by one account's server."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class Peer:
         on_attempt: Callable[[Attempt], None] = lambda _: None,
         attempts: int = ATTEMPTS,
     ) -> Delivery:
-        """Deliver one message of `user`'s, as often as it takes and WeChat would."""
+        """Deliver one message from `user`, repeating the attempt as WeChat would."""
         url, body = self.request(user, message)
         began = self._clock.seconds()
         made: list[Attempt] = []
@@ -133,7 +133,7 @@ class Peer:
         return Delivery(tuple(made), FAULT_TEXT, fault=True)
 
     def request(self, user: str, message: Message) -> tuple[str, bytes]:
-        """Return the address and the body that every attempt at a message has in common."""
+        """Return the URL and the body that all attempts at a message share."""
         webhook, now = self._webhook, int(self._wall())
         if not isinstance(message, str):
             head = {"ToUserName": webhook.to, "FromUserName": user, "CreateTime": str(now)}
@@ -158,7 +158,7 @@ class Peer:
         start = self._clock.seconds()
         exchange = Deferred.fromCoroutine(self._exchange(url, body))
         try:
-            # However the client reports that it was cancelled: it was for want of patience.
+            # However the client reports the cancellation, its cause is the timeout.
             status, answer = await exchange.addTimeout(
                 self._patience_s, self._clock, lambda *_: Failure(LostPatience())
             )
@@ -166,10 +166,10 @@ class Peer:
             result, detail = Result.TIMEOUT, "no reply, hung up"
         except CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001 (all that can go wrong with a connection)
+        except Exception as error:  # noqa: BLE001 (anything that can go wrong with a connection)
             cause = _cause(error)
             if isinstance(cause, CancelledError):
-                raise CancelledError from None  # ^C, in whatever the client wraps it
+                raise CancelledError from None  # ^C, however the client wraps it
             refused = isinstance(cause, ConnectionRefused)
             result, detail = Result.REFUSED if refused else Result.CLOSED, _why(cause)
         else:
@@ -223,7 +223,7 @@ class Peer:
 
 
 def _shown(kind: str, xml: bytes) -> str:
-    """Return a word for a reply that is no text: its kind, and titles or media ids."""
+    """Describe a reply that is not a text: its kind, and its titles or media ids."""
     named = re.findall(
         r"<(?:Title|MediaId)>(?:<!\[CDATA\[)?(.*?)(?:\]\]>)?</", xml.decode("utf-8", "replace")
     )
@@ -239,7 +239,7 @@ def _xml(fields: Mapping[str, str]) -> str:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return what is behind an error of Twisted's client, which wraps what it meets."""
+    """Return the cause of an error of Twisted's client, which wraps errors."""
     reasons = getattr(error, "reasons", None)
     return reasons[0].value if reasons else error
 

@@ -1,4 +1,4 @@
-"""Send the messages of a log once more, to a local endpoint, and compare the replies' times."""
+"""Resend a log's messages to a local endpoint, and compare how long the replies take."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 WATCH_EVERY_S = 0.5
-"""How often to look whether somebody still reads what is printed."""
+"""How often to check that the output is still being read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a user sent; `logged_s` is how long the first reply to it took then."""
+    """A message that a user sent; `logged_s` is how long its first reply took originally."""
 
     at: float
     user: str
@@ -40,16 +40,15 @@ class Message:
 
     @property
     def label(self) -> str:
-        """What it is called in the summary."""
+        """The text that is shown for it."""
         return self.fields.get("Content") or self.fields.get("Event", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is to be sent again, where to, and how fast.
+    """What to resend, where to, and how fast.
 
-    `commands` tells whether chat commands, follows and unfollows are sent, too; `yes` skips the
-    confirmation.
+    `commands` includes chat commands, follows and unfollows; `yes` skips the confirmation.
     """
 
     to: str
@@ -63,12 +62,12 @@ class Plan:
 
 
 def send_again(plan: Plan, output: str) -> None:
-    """Send the logged messages again as `plan` says; print what becomes of each.
+    """Resend the logged messages as `plan` says, and print the outcome of each.
 
     Raises:
-        UsageFailure: that is not on this machine, or the daemon of this log, or nothing to send.
-        Unreachable: nothing listens there.
-        UnansweredMessage: a message had no reply.
+        UsageFailure: the target is remote or the daemon of this log, or there is nothing to send.
+        Unreachable: nothing is listening there.
+        UnansweredMessage: a message got no reply.
     """
     from wxgpt.reactor import run
     from wxgpt.wechat import deliveries, peer, webhooks
@@ -107,7 +106,7 @@ def send_again(plan: Plan, output: str) -> None:
 
 
 def _require_another(to: str, config: Config) -> str:
-    """Ask the server at `to` who it is; return that in words.
+    """Return a description of the server at `to`.
 
     Raises:
         UsageFailure: it is the daemon that wrote this log.
@@ -140,10 +139,10 @@ def _same_port(to: str, listen: str) -> bool:
 
 
 def _confirm(plan: Plan, logged: Logged, messages: list[Message], who: str) -> None:
-    """Show what would be done, and ask.
+    """Show what will be sent, and ask for confirmation.
 
     Raises:
-        UsageFailure: there is no terminal to ask at, and no --yes.
+        UsageFailure: there is neither a terminal nor --yes.
     """
     users = len({message.user for message in messages})
     what = render.counted(len(messages), "message")
@@ -188,13 +187,13 @@ def _refuse_remote(host: str) -> None:
 
 
 TYPED = {"interrupt": "停止", "resume": "接着聊", "continue": "继续"}
-"""What is typed for a command that has no slash."""
+"""What a user types for a command that has no slash."""
 
 
 class Logged:
-    """What users sent, from the events that it led to.
+    """What users sent, reconstructed from the resulting events.
 
-    Without `commands`, what opened a session goes with its first question.
+    Without `commands`, the command that opened a session is prefixed to its first question.
     """
 
     def __init__(self, config: Config, *, commands: bool) -> None:
@@ -209,7 +208,7 @@ class Logged:
         self._opened: dict[User, str] = {}
 
     def observe(self, record: Recorded) -> None:
-        """Take note of an event. `SessionOpened` precedes the event that caused it."""
+        """Process an event. `SessionOpened` precedes the event of the message that caused it."""
         from wxgpt.wechat.messages import event_message, image_message
         from wxgptd.domain.model import events as e
 
@@ -218,7 +217,7 @@ class Logged:
             case e.SessionOpened(assistant=assistant):
                 self._opened[who] = self._commands.get(assistant, self._fallback)
             case e.CommandGiven(command="clear unconfirmed"):
-                self.stripped += 1  # sent again, it would be a confirmation
+                self.stripped += 1  # if resent, it would be taken for the confirmation
             case (
                 e.CommandGiven()
                 | e.UserSubscribed()
@@ -280,7 +279,7 @@ async def _play(
     speed: float,
     show: _Rows,
 ) -> list[tuple[Message, Delivery]]:
-    """Send each message when its time has come; give up once nobody reads what is printed."""
+    """Send each message when it is due; abort once the output is no longer read."""
     from twisted.internet.defer import Deferred, FirstError, gatherResults
     from twisted.internet.task import deferLater
 
@@ -308,7 +307,7 @@ async def _play(
 
 
 class _Rows:
-    """Prints what becomes of each message, as it does; as JSON all of it at the end."""
+    """Prints the outcome of each message as it is known; as JSON, all of them at the end."""
 
     def __init__(self, output: str) -> None:
         self._output = output
@@ -316,10 +315,10 @@ class _Rows:
             click.echo("  logged      now  attempts  message")
 
     def require_reader(self) -> None:
-        """See to it that somebody still reads.
+        """Ensure that standard output is still being read.
 
         Raises:
-            BrokenPipeError: the pipe that is written to was closed.
+            BrokenPipeError: the reader has closed the pipe.
         """
         pipe = select.poll()
         pipe.register(sys.stdout.fileno(), 0)
@@ -338,7 +337,7 @@ class _Rows:
         sys.stdout.flush()
 
     def summary(self, done: list[tuple[Message, Delivery]]) -> None:
-        """Print how it went."""
+        """Print the totals, or everything as JSON."""
         faults = sum(delivery.fault for _, delivery in done)
         if self._output == "json":
             rows = [_as_json(*pair) for pair in done]

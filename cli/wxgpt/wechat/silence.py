@@ -1,4 +1,4 @@
-"""Why the daemon says nothing to a message: asked of the daemon itself."""
+"""Ask the daemon why it sent no reply to a message."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ REASONS = {
     "ask": "blocked or over a limit; the user was notified less than a minute ago",
     "command": "blocked; the user was notified less than a minute ago",
 }
-"""Why nothing is said, by the name of whose a message is (`wxgptd.domain.intake.routing`)."""
+"""Why there is no reply, by the name of the message's route (`wxgptd.domain.intake.routing`)."""
 
 
 def why(config: Config, account: str | None, user: str, message: Message) -> str | None:
-    """Ask the daemon why it said nothing to a message; None if it cannot be asked."""
+    """Return the daemon's reason for not replying to a message, or None if it cannot be asked."""
     if isinstance(message, str):
         return None
     name, _ = options.pick_account(config, account)
@@ -45,7 +45,7 @@ def why(config: Config, account: str | None, user: str, message: Message) -> str
 
 
 def _said(message: Mapping[str, str]) -> tuple[str, str]:
-    """Return the kind of a message, and its words if it has any."""
+    """Return the kind of a message, and its text, if any."""
     kind = message["MsgType"]
     text = message.get("Content") or message.get("Recognition") or ""
     return ("sticker", "") if text == STICKER else (kind, text)
