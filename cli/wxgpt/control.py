@@ -39,24 +39,24 @@ def request(
     Raises:
         Unreachable: no daemon is running, or this user may not connect to it.
     """
-    where = options.load_server().admin_socket
-    connection = _Connection(where, timeout_s)
+    socket_path = options.load_server().admin_socket
+    connection = _Connection(socket_path, timeout_s)
     try:
         connection.request(method, path, body)
         response = connection.getresponse()
         return response.status, json.loads(response.read() or b"null")
     except (FileNotFoundError, ConnectionRefusedError):
         raise Unreachable(
-            f"no daemon at {where}",
+            f"no daemon at {socket_path}",
             hint="start it: wxgptd --config FILE (or systemctl start wxgptd)",
         ) from None
     except PermissionError:
         raise Forbidden(
-            f"permission denied: admin socket {where}",
+            f"permission denied: admin socket {socket_path}",
             hint="run wxgpt as the daemon's user, or with sudo",
         ) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise Unreachable(f"the daemon at {where} does not answer: {error}") from None
+        raise Unreachable(f"the daemon at {socket_path} does not answer: {error}") from None
     finally:
         connection.close()
 
@@ -104,18 +104,18 @@ def hand_on(path: Path, text: str, *, dry: bool = False) -> Json:
         UsageFailure: the configuration is too large.
         Unreachable: the daemon cannot be reached, or cannot handle the request.
     """
-    where = f"/reload?path={quote(os.fsencode(path))}&mode={path.stat().st_mode & 0o777:o}"
+    target = f"/reload?path={quote(os.fsencode(path))}&mode={path.stat().st_mode & 0o777:o}"
     body = text.encode()
     if len(body) > MAX_CONFIGURATION_BYTES:
         raise UsageFailure(
             f"{path} is larger than {MAX_CONFIGURATION_BYTES >> 20} MiB, too large to reload",
             hint="restart the daemon: systemctl restart wxgptd",
         )
-    status, said = request("POST", f"{where}&dry=1" if dry else where, body)
+    status, result = request("POST", f"{target}&dry=1" if dry else target, body)
     require_ready(status)
-    if status not in (200, 400) or not isinstance(said, dict):
+    if status not in (200, 400) or not isinstance(result, dict):
         raise Unreachable(
             f"unexpected response from the daemon: HTTP {status}",
             hint="it may be an older version; restart it: systemctl restart wxgptd",
         )
-    return said
+    return result

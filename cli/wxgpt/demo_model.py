@@ -44,28 +44,27 @@ _FILLER = (
 
 def plan(messages: Packed) -> tuple[str, float]:
     """Return the answer to `messages`, and how many seconds to take over it."""
-    said = [one for one in messages if isinstance(one, dict)]
-    asked = next(
-        (str(one.get("content")) for one in reversed(said) if one.get("role") == "user"), ""
-    )
-    turns = sum(one.get("role") == "assistant" for one in said)
-    asked, limit = limit_in(asked)
-    seconds = _SECONDS.search(asked)
-    chars = _CHARS.search(asked)
-    took = min(float(seconds.group(1)), MAX_SECONDS) if seconds else 0.8
-    length = min(int(chars.group(1)), MAX_CHARS) if chars else (240 if took > 2 else 60)
-    head = f"我是演示模型，不是真正的 AI。收到了 {turns} 轮上下文。\n\n你问的是：{asked}\n\n"
+    conversation = [message for message in messages if isinstance(message, dict)]
+    questions = (message for message in reversed(conversation) if message.get("role") == "user")
+    question = next((str(message.get("content")) for message in questions), "")
+    turns = sum(message.get("role") == "assistant" for message in conversation)
+    question, limit = limit_in(question)
+    seconds = _SECONDS.search(question)
+    chars = _CHARS.search(question)
+    duration_s = min(float(seconds.group(1)), MAX_SECONDS) if seconds else 0.8
+    length = min(int(chars.group(1)), MAX_CHARS) if chars else (240 if duration_s > 2 else 60)
+    head = f"我是演示模型，不是真正的 AI。收到了 {turns} 轮上下文。\n\n你问的是：{question}\n\n"
     body, number = "", 0
     while len(body) < length:
         body += f"{number + 1}. {_FILLER[number % len(_FILLER)]}\n"
         number += 1
     answer = f"{head}{body}\n（演示结束）"
     if not 0 < limit < len(answer):
-        return answer, took
+        return answer, duration_s
     # Complete sentences and an offer of more: a model is asked for these along with the limit.
     short = answer[: max(limit - len(_OFFER), 0)].rpartition("。")[0]
     short = f"{short}。{_OFFER}" if short else _OFFER
-    return short, took * len(short) / len(answer)
+    return short, duration_s * len(short) / len(answer)
 
 
 class DemoModel(Resource):
@@ -87,22 +86,22 @@ class DemoModel(Resource):
     def render_POST(self, request: Request) -> bytes | int:
         assert request.content is not None
         try:
-            asked = json.loads(request.content.read())
-            answer, took_s = plan(asked["messages"])
+            query = json.loads(request.content.read())
+            answer, took_s = plan(query["messages"])
         except (ValueError, KeyError, TypeError):
             request.setResponseCode(400)
             request.setHeader("content-type", "application/json")
             return b'{"error": {"message": "not a chat completion request"}}'
         self.calls += 1
-        if not asked.get("stream"):
-            return self._whole(request, answer)
+        if not query.get("stream"):
+            return self._respond_at_once(request, answer)
         request.setHeader("content-type", "text/event-stream; charset=utf-8")
         writing = Deferred.fromCoroutine(self._stream(request, answer, took_s))
         request.notifyFinish().addErrback(lambda _: writing.cancel())
         writing.addErrback(_unless_cancelled)
         return NOT_DONE_YET
 
-    def _whole(self, request: Request, answer: str) -> bytes:
+    def _respond_at_once(self, request: Request, answer: str) -> bytes:
         request.setHeader("content-type", "application/json; charset=utf-8")
         choice = {
             "index": 0,

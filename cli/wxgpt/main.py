@@ -132,15 +132,15 @@ def main() -> NoReturn:
     try:
         status = cli.main(prog_name="wxgpt", standalone_mode=False)
     except click.exceptions.Abort:
-        status = _say_interrupted()
+        status = _report_interrupt()
     except KeyboardInterrupt:
-        status = _say_interrupted()
+        status = _report_interrupt()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         status = error.exit_code
     except click.ClickException as error:
-        said = error.format_message()
-        click.echo(f"error: {said[:1].lower()}{said[1:].rstrip('.')}", err=True)
+        message = error.format_message()
+        click.echo(f"error: {message[:1].lower()}{message[1:].rstrip('.')}", err=True)
         if isinstance(error, click.UsageError) and error.ctx is not None:
             click.echo(f"hint: {error.ctx.command_path} --help", err=True)
         status = error.exit_code
@@ -152,7 +152,7 @@ def main() -> NoReturn:
             click.echo(f"hint: {error.hint}", err=True)
         status = error.exit_status
     except BrokenPipeError:
-        _write_no_more()  # the reader (`| head`) has closed the pipe
+        _discard_output()  # the reader (`| head`) has closed the pipe
         status = 0
     except UnicodeError:
         if debug:
@@ -162,9 +162,9 @@ def main() -> NoReturn:
     except OSError as error:
         if debug:
             raise
-        _write_no_more()
-        what = f"{error.filename}: " if error.filename else ""
-        click.echo(f"error: {what}{error.strerror or error}", err=True)
+        _discard_output()
+        subject = f"{error.filename}: " if error.filename else ""
+        click.echo(f"error: {subject}{error.strerror or error}", err=True)
         status = 1
     except Exception as error:
         if debug:
@@ -175,11 +175,11 @@ def main() -> NoReturn:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _write_no_more() -> None:
+def _discard_output() -> None:
     """Discard buffered output, so that flushing it at exit does not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _say_interrupted() -> int:
+def _report_interrupt() -> int:
     click.echo(err=True)
     return 130

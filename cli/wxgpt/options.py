@@ -126,13 +126,13 @@ def open_log() -> Log:
     state_dir = load_server().state_dir
     directory = segments.log_directory(state_dir)
     try:
-        found = segments.list_segments(directory)
+        paths = segments.list_segments(directory)
     except PermissionError:
         raise UsageFailure(
             f"permission denied: the log in {directory}",
             hint="run wxgpt as the daemon's user, or with sudo",
         ) from None
-    if not found:
+    if not paths:
         raise UsageFailure(
             f"no log in {directory}",
             hint="has the daemon run with this configuration yet?",
@@ -289,14 +289,14 @@ def pick_account(config: Config, name: str | None) -> tuple[str, Account]:
     Raises:
         UsageFailure: there is no such account, or a name is needed to choose.
     """
-    known = ", ".join(config.account)
+    names = ", ".join(config.account)
     if name is None:
         if len(config.account) > 1:
-            hint = f"choose one with --account: {known}"
+            hint = f"choose one with --account: {names}"
             raise UsageFailure("there is more than one account", hint=hint)
         name = next(iter(config.account))
     if name not in config.account:
-        raise UsageFailure(f"no such account: {name}", hint=f"accounts: {known}")
+        raise UsageFailure(f"no such account: {name}", hint=f"accounts: {names}")
     return name, config.account[name]
 
 

@@ -26,25 +26,25 @@ class Prompt:
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self._rest = b""
-        self._typed: deque[str] = deque()
+        self._lines: deque[str] = deque()
         self._ended = False
-        self._asked: Deferred[str | None] | None = None
+        self._pending: Deferred[str | None] | None = None
         reactor.addReader(self)
 
     async def ask(self, prompt: str) -> str | None:
         """Return the next line, or None at the end of input."""
         click.echo(prompt, nl=False, err=True)
-        if self._typed:
-            return self._typed.popleft()
+        if self._lines:
+            return self._lines.popleft()
         if self._ended:
             return None
-        self._asked = Deferred()
-        return await self._asked
+        self._pending = Deferred()
+        return await self._pending
 
     def _answer(self) -> None:
-        asked, self._asked = self._asked, None
-        if asked is not None:
-            asked.callback(self._typed.popleft() if self._typed else None)
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.callback(self._lines.popleft() if self._lines else None)
 
     # IReadDescriptor, for the reactor.
 
@@ -59,7 +59,7 @@ class Prompt:
             self._ended = True
             self._reactor.removeReader(self)
         *lines, self._rest = (self._rest + received).split(b"\n")
-        self._typed.extend(line.decode("utf-8", "replace") for line in lines)
+        self._lines.extend(line.decode("utf-8", "replace") for line in lines)
         if lines or self._ended:
             self._answer()
 

@@ -12,7 +12,7 @@ from wxgptd.loose import Json, Reactor, Result
 T = TypeVar("T")
 
 
-def _unheard(event: Json) -> None:
+def _discard(event: Json) -> None:
     """Discard one of Twisted's log events."""
 
 
@@ -27,7 +27,7 @@ def run(work: Callable[[Reactor], Coroutine[Result, Result, T]]) -> T:
     from twisted.python.failure import Failure
 
     # Commands report their own connections' failures, so Twisted's log is not needed.
-    globalLogBeginner.beginLoggingTo([_unheard], redirectStandardIO=False)  # type: ignore[list-item]
+    globalLogBeginner.beginLoggingTo([_discard], redirectStandardIO=False)  # type: ignore[list-item]
     reactor: Reactor = untyped
     reactor.seconds = time.monotonic
     ended: list[T | Failure] = []
@@ -49,12 +49,12 @@ def run(work: Callable[[Reactor], Coroutine[Result, Result, T]]) -> T:
         running.addBoth(end)
 
     handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in handled]
+    previous = [signal.getsignal(number) for number in handled]
     reactor.callWhenRunning(begin)
     try:
         reactor.run(installSignalHandlers=True)
     finally:
-        for number, handler in zip(handled, before, strict=True):
+        for number, handler in zip(handled, previous, strict=True):
             signal.signal(number, handler)  # so that later code can be interrupted
     if interrupted:
         raise KeyboardInterrupt

@@ -19,7 +19,7 @@ _ACTED_ON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 def dumps(said: object) -> str:
     """Return JSON on one line, with Chinese left readable and terminal controls escaped."""
     text = json.dumps(said, ensure_ascii=False)
-    text = _ACTED_ON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    text = _ACTED_ON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -48,18 +48,18 @@ def counted(number: int, noun: str) -> str:
 def timeouts(accounts: JsonView) -> str:
     """Return each account's deliberate timeouts, from `/status`, as text."""
     return ", ".join(
-        f"{name} {one['left']} of {one['budget']} left{' (auto)' if one['auto'] else ''}"
-        + (f", last suspended {rfc3339(one['suspended_at'])}" if one["suspended_at"] else "")
-        + (", suspension suspected" if one["suspected"] else "")
-        for name, one in accounts.items()
+        f"{name} {state['left']} of {state['budget']} left{' (auto)' if state['auto'] else ''}"
+        + (f", last suspended {rfc3339(state['suspended_at'])}" if state["suspended_at"] else "")
+        + (", suspension suspected" if state["suspected"] else "")
+        for name, state in accounts.items()
     )
 
 
 def unanswered(accounts: JsonView) -> str:
     """Return each account's unanswered messages, from `/status`, as text."""
     return ", ".join(
-        f"{name} {one['today']} today, {one['yesterday']} yesterday"
-        for name, one in accounts.items()
+        f"{name} {counts['today']} today, {counts['yesterday']} yesterday"
+        for name, counts in accounts.items()
     )
 
 
@@ -81,7 +81,7 @@ _TAP = re.compile(r'<a href="weixin://bizmsgmenu[^"]*">([^<]*)</a>')
 def with_taps_shown(reply: str) -> str:
     """Return `reply` as a phone shows it: taps in [brackets], blue on a colour terminal."""
     return _TAP.sub(
-        lambda found: click.style(f"[{found.group(1)}]", fg="blue", underline=True), reply
+        lambda match: click.style(f"[{match.group(1)}]", fg="blue", underline=True), reply
     )
 
 
@@ -105,13 +105,13 @@ def shorten(text: str, width: int) -> str:
     """Return `text` cut to `width` columns, ending in an ellipsis if it was cut."""
     if columns(text) <= width:
         return text
-    used, kept = 0, []
+    used, chars = 0, []
     for char in text:
         used += _columns(char)
         if used > width - 1:
             break
-        kept.append(char)
-    return "".join(kept) + "…"
+        chars.append(char)
+    return "".join(chars) + "…"
 
 
 def pad(text: str, width: int) -> str:

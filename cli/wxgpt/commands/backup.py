@@ -26,9 +26,9 @@ def command(target: Path) -> None:
 
     state_dir = options.open_log().state_dir
     master = options.master_key(state_dir)
-    found = archive.backup(state_dir, target, master)
-    users = render.counted(found.users, "user")
-    click.echo(f"{target}: events up to {found.last_seq} of {users}, verified")
+    contents = archive.backup(state_dir, target, master)
+    users = render.counted(contents.users, "user")
+    click.echo(f"{target}: events up to {contents.last_seq} of {users}, verified")
     if not keyring.master_path(state_dir).exists():
         click.echo(
             "note: the master key ([log] master_key) is not in the backup: keep it elsewhere",

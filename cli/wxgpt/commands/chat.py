@@ -60,14 +60,14 @@ def command(user: str, account: str | None, url: str | None) -> None:
 
         async def say(line: str) -> None:
             message = messages.text_message(line)
-            delivery = await wechat.deliver(user, message, tell)
+            delivery = await wechat.deliver(user, message, report)
             silent = delivery.shown is None and url is None
             why = silence.why(config, account, user, message) if silent else None
             deliveries.show_delivery(delivery, why)
 
         await _converse(Prompt(reactor), say)
 
-    def tell(attempt: peer.Attempt) -> None:
+    def report(attempt: peer.Attempt) -> None:
         webhooks.require_somebody(attempt, hook)
         deliveries.show_attempt(attempt)
 
@@ -80,7 +80,7 @@ async def _converse(prompt: Prompt, say: Callable[[str], Coroutine[Result, Resul
     from twisted.python.failure import Failure
 
     ended: Deferred[None] = Deferred()
-    under_way: list[Deferred[None]] = []
+    pending: list[Deferred[None]] = []
 
     def settle(result: Failure | None) -> None:
         if ended.called:
@@ -90,16 +90,16 @@ async def _converse(prompt: Prompt, say: Callable[[str], Coroutine[Result, Resul
         else:
             ended.callback(None)
 
-    def again(_: None) -> None:
+    def prompt_again(_: None) -> None:
         click.echo(PROMPT, nl=False, err=True)
 
     async def listen() -> None:
         click.echo("Type a message; ^D quits.", err=True)
         while (line := await prompt.ask(PROMPT)) is not None:
             if line.strip():
-                saying = Deferred.fromCoroutine(say(line))
-                under_way.append(saying.addCallbacks(again, settle))
-        await gatherResults(under_way)
+                sending = Deferred.fromCoroutine(say(line))
+                pending.append(sending.addCallbacks(prompt_again, settle))
+        await gatherResults(pending)
 
     Deferred.fromCoroutine(listen()).addBoth(settle)
     await ended

@@ -71,7 +71,7 @@ def command(keep: bool) -> None:
 
         run(play)
         if keep:
-            _say_what_next(stage)
+            _show_next_steps(stage)
             stage.wait()
 
 
@@ -154,8 +154,8 @@ class _Stage:
             except OSError:
                 pass
             time.sleep(0.05)
-        said = (self._directory / "wxgptd.log").read_text("utf-8", "replace").strip()
-        last = said.splitlines()[-1] if said else "nothing was logged"
+        output = (self._directory / "wxgptd.log").read_text("utf-8", "replace").strip()
+        last = output.splitlines()[-1] if output else "nothing was logged"
         raise Unreachable(f"the daemon did not start: {last}")
 
     def wait(self) -> None:
@@ -195,48 +195,48 @@ async def _play(reactor: Reactor, stage: _Stage) -> None:
     wechat = peer.Peer(hook, http=peer.real_client(reactor), clock=reactor, wall=time.time)
 
     _chapter("A message outside a session is not for the AI: `success`, and no model call.")
-    delivery = await _say(wechat, "在吗？")
+    delivery = await _send(wechat, "在吗？")
     _require(
         delivery.shown is None and not delivery.fault, "a message outside a session was answered"
     )
 
     _chapter("/chatgpt opens a session. A quick answer is ready for WeChat's first attempt.")
-    await _say(wechat, "/chatgpt")
-    delivery = await _say(wechat, "什么是公众号？")
+    await _send(wechat, "/chatgpt")
+    delivery = await _send(wechat, "什么是公众号？")
     _require(len(delivery.attempts) == 1, "a quick answer took more than one attempt")
-    await _tell_calls(reactor, stage)
+    await _show_calls(reactor, stage)
 
     _chapter(
         "An answer that takes 8 seconds: WeChat hangs up after 5 and asks again. The second\n"
         "attempt joins the answer that the first one started: one model call."
     )
-    delivery = await _say(wechat, "用 8 秒回答：微信为什么会重试？")
+    delivery = await _send(wechat, "用 8 秒回答：微信为什么会重试？")
     _require(len(delivery.attempts) == 2, "the 8 s answer was not ready for the second attempt")
-    await _tell_calls(reactor, stage)
+    await _show_calls(reactor, stage)
 
     _chapter(
         "An answer that takes 25 seconds, longer than WeChat's three attempts. What is written\n"
         "by then is sent, with a link to a page where the rest appears as it is written."
     )
-    delivery = await _say(wechat, "用 25 秒写 600 字，介绍一下 wxgptd")
+    delivery = await _send(wechat, "用 25 秒写 600 字，介绍一下 wxgptd")
     link = _link(delivery)
     page = await _final_page(reactor, link)
     _require("演示结束" in page, "the page does not have the rest of the answer")
     click.echo(f"  the page {link}")
     click.echo(f"  now has the complete answer, which ends: … {_last_words(page)}")
-    await _tell_calls(reactor, stage)
+    await _show_calls(reactor, stage)
 
     _chapter(
         "The words in [brackets] are blue in WeChat. A tap sends 继续 without typing, and brings\n"
         "the next part of the answer."
     )
-    delivery = await _say(wechat, "继续", tapped=True)
+    delivery = await _send(wechat, "继续", tapped=True)
     _require(not delivery.fault and bool(delivery.shown), "a tap got no reply")
 
     await _survive_a_crash(reactor, stage, wechat)
 
     _chapter("/stop ends the session. That was everything, and all of it is in the log.")
-    await _say(wechat, "/stop")
+    await _send(wechat, "/stop")
     click.echo()
     click.echo("To try it yourself: `wxgpt demo --keep`. For a real account, see README.md.")
 
@@ -258,7 +258,7 @@ async def _survive_a_crash(reactor: Reactor, stage: _Stage, wechat: Peer) -> Non
         await deferToThread(stage.start_daemon)
 
     crashing = Deferred.fromCoroutine(crash_soon())
-    delivery = await _say(wechat, "用 4 秒回答：进程崩溃了怎么办？")
+    delivery = await _send(wechat, "用 4 秒回答：进程崩溃了怎么办？")
     await crashing
     _require(not delivery.fault and "崩溃" in (delivery.shown or ""), "the crash lost an answer")
 
@@ -269,7 +269,7 @@ def _chapter(text: str) -> None:
         click.secho(line, bold=True)
 
 
-async def _say(wechat: Peer, text: str, *, tapped: bool = False) -> Delivery:
+async def _send(wechat: Peer, text: str, *, tapped: bool = False) -> Delivery:
     from wxgpt.wechat import deliveries, messages
 
     click.echo(f"  user {'taps, which sends' if tapped else 'says'}: {text}")
@@ -279,9 +279,9 @@ async def _say(wechat: Peer, text: str, *, tapped: bool = False) -> Delivery:
     return delivery
 
 
-def _require(good: bool, otherwise: str) -> None:
-    if not good:
-        raise DemoFailed(otherwise)
+def _require(condition: bool, failure: str) -> None:
+    if not condition:
+        raise DemoFailed(failure)
 
 
 def _link(delivery: Delivery) -> str:
@@ -296,12 +296,12 @@ def _last_words(page: str) -> str:
     return re.sub(r"<[^>]+>|\s+", "", answer)[-40:]
 
 
-async def _tell_calls(reactor: Reactor, stage: _Stage) -> None:
+async def _show_calls(reactor: Reactor, stage: _Stage) -> None:
     from wxgpt.wechat import peer
 
     response = await peer.real_client(reactor).get(stage.model_url)
-    said: str = await response.text()
-    click.echo(f"  (model calls so far: {said.split()[-2]})")
+    page: str = await response.text()
+    click.echo(f"  (model calls so far: {page.split()[-2]})")
 
 
 async def _final_page(reactor: Reactor, link: str) -> str:
@@ -319,17 +319,17 @@ async def _final_page(reactor: Reactor, link: str) -> str:
     raise DemoFailed("the page was never completed")
 
 
-def _say_what_next(stage: _Stage) -> None:
-    called = Path(sys.argv[0])
-    program = f"{sys.executable} -m wxgpt" if called.suffix == ".py" else str(called.absolute())
+def _show_next_steps(stage: _Stage) -> None:
+    path = Path(sys.argv[0])
+    program = f"{sys.executable} -m wxgpt" if path.suffix == ".py" else str(path.absolute())
     click.echo()
     click.secho("The demo is still running. In another terminal:", bold=True)
-    for what in (
+    for arguments in (
         "chat",
         f"send /history --user {USER}",
         "tail -f",
         "replay --as-conversation",
         "status",
     ):
-        click.echo(f"  {program} --config {stage.config} {what}")
+        click.echo(f"  {program} --config {stage.config} {arguments}")
     click.echo("^C stops it and removes everything.", err=True)

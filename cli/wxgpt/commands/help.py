@@ -32,9 +32,9 @@ def command(ctx: click.Context, topic: str | None) -> None:
         click.echo("\nCommands: " + ", ".join(COMMANDS))
     elif topic in TOPICS:
         click.echo(TOPICS[topic][1], nl=False)
-    elif (found := cli.get_command(ctx, topic)) is not None:
+    elif (target := cli.get_command(ctx, topic)) is not None:
         assert ctx.parent is not None
-        with click.Context(found, parent=ctx.parent, info_name=topic) as inner:
-            click.echo(found.get_help(inner))
+        with click.Context(target, parent=ctx.parent, info_name=topic) as inner:
+            click.echo(target.get_help(inner))
     else:
         raise UsageFailure(f"no such topic: {topic}", hint=f"topics: {', '.join(TOPICS)}")

@@ -81,12 +81,12 @@ class _Setup:
         from wxgpt.setup.interview import Interview, Place
 
         system = os.geteuid() == 0 or given["root"] is not None
-        named = (click.get_current_context().find_root().obj or {}).get("config")
+        config = (click.get_current_context().find_root().obj or {}).get("config")
         default = SYSTEM_CONFIG if system else Path.cwd() / "wxgptd.toml"
         self._place = Place(
             root=Path(str(given["root"] or "/")),
             system=system,
-            config=Path(named).absolute() if named else default,
+            config=Path(config).absolute() if config else default,
             listen=str(given["listen"]),
             port=int(str(given["port"])),
             account=account,
@@ -165,10 +165,10 @@ class _Setup:
         main = self._place.below(Path("/etc/caddy/Caddyfile"))
         line = "import /etc/caddy/wxgptd.Caddyfile"
         try:
-            said = main.read_text("utf-8") if main.exists() else ""
-            if line not in said.splitlines():
+            text_before = main.read_text("utf-8") if main.exists() else ""
+            if line not in text_before.splitlines():
                 with main.open("a", encoding="utf-8") as file:
-                    file.write(f"\n{line}\n" if said else f"{line}\n")
+                    file.write(f"\n{line}\n" if text_before else f"{line}\n")
                 click.echo(f"written: {main}, added one line: {line}")
         except (OSError, UnicodeDecodeError) as error:
             click.echo(f"not written: {main}: {error}; add this line to it: {line}", err=True)

@@ -47,7 +47,7 @@ def stat(output: str) -> None:
     from wxgptd.eventlog import segments, verifying
 
     directory, keys = options.open_log()
-    found = list(verifying.inspect(directory, keys))
+    infos = list(verifying.inspect(directory, keys))
     snapshots = segments.list_snapshots(directory)
     if output == "json":
         rows = [
@@ -58,25 +58,26 @@ def stat(output: str) -> None:
                 "events": info.events,
                 "ends": info.tail.__name__.lower(),
             }
-            for info in found
+            for info in infos
         ]
         rows += [{"snapshot": path.name, "bytes": path.stat().st_size} for path in snapshots]
         click.echo(render.dumps(rows))
         return
-    for info in found:
+    for info in infos:
         click.echo(
             f"{info.path.name}  {info.size:>12,} bytes  {info.frames:>9,} commits"
             f"  {info.events:>9,} events  {info.tail.__name__.lower()}"
         )
     for path in snapshots:
         click.echo(f"{path.name}  {path.stat().st_size:>11,} bytes  snapshot")
-    total = sum(info.events for info in found)
-    size = sum(info.size for info in found)
-    more = sum(path.stat().st_size for path in snapshots)
-    click.echo(
-        f"{render.counted(len(found), 'segment')}, {size:,} bytes, {render.counted(total, 'event')}"
-        + (f"; {render.counted(len(snapshots), 'snapshot')}, {more:,} bytes" if snapshots else "")
-    )
+    total = sum(info.events for info in infos)
+    size = sum(info.size for info in infos)
+    snapshots_size = sum(path.stat().st_size for path in snapshots)
+    totals = f"{render.counted(len(infos), 'segment')}, {size:,} bytes"
+    totals += f", {render.counted(total, 'event')}"
+    if snapshots:
+        totals += f"; {render.counted(len(snapshots), 'snapshot')}, {snapshots_size:,} bytes"
+    click.echo(totals)
 
 
 @command.command("verify")
@@ -105,7 +106,7 @@ def verify(output: str) -> None:
                 "trimmed at the next startup",
                 err=True,
             )
-    known, count = log.keys is not None, len(verdict.segments)
+    has_keys, count = log.keys is not None, len(verdict.segments)
     first = verdict.segments[0].next_seq - verdict.segments[0].events if count else 0
     last = verdict.segments[-1].next_seq - 1 if count else 0
     if output == "json":
@@ -115,10 +116,10 @@ def verify(output: str) -> None:
             for damage in info.damages
         ]
         damages += [{"segment": None, "offset": None, "why": why} for why in verdict.stories]
-        said = {"segments": count, "first_seq": first, "last_seq": last, "damages": damages}
-        click.echo(render.dumps({"ok": verdict.is_sound, **said, "users_read": known}))
+        summary = {"segments": count, "first_seq": first, "last_seq": last, "damages": damages}
+        click.echo(render.dumps({"ok": verdict.is_sound, **summary, "users_read": has_keys}))
     elif verdict.is_sound:
-        unread = "" if known else "; users' messages were not checked"
+        unread = "" if has_keys else "; users' messages were not checked"
         click.echo(f"ok: {render.counted(count, 'segment')}, events {first} to {last}{unread}")
     else:
         for line in verdict.lines:
@@ -283,16 +284,16 @@ def vacuum(output: str) -> None:
     Examples:
       wxgpt log vacuum
     """
-    status, said = control.request("POST", "/log/vacuum", timeout_s=VACUUM_S)
+    status, result = control.request("POST", "/log/vacuum", timeout_s=VACUUM_S)
     control.require_ready(status)
     if output == "json":
-        click.echo(render.dumps(said))
+        click.echo(render.dumps(result))
         return
-    kept = options.load_log()
-    if kept.keep is None and kept.max_size is None:
+    retention = options.load_log()
+    if retention.keep is None and retention.max_size is None:
         click.echo("nothing to drop: [log] keep and max_size are not set", err=True)
-    dropped = render.counted(said["dropped_segments"], "segment")
+    dropped = render.counted(result["dropped_segments"], "segment")
     click.echo(
-        f"snapshot at event {said['snapshot']}; {dropped} dropped "
-        f"({said['dropped_bytes']:,} bytes), {said['left_bytes']:,} bytes of log left"
+        f"snapshot at event {result['snapshot']}; {dropped} dropped "
+        f"({result['dropped_bytes']:,} bytes), {result['left_bytes']:,} bytes of log left"
     )

@@ -25,17 +25,17 @@ def command(dry_run: bool, output: str) -> None:
     from wxgptd.config import ConfigError
 
     path = options.config_path().absolute()
-    said = control.hand_on(path, options.read_config(path), dry=dry_run)
-    if "faults" in said:
-        for fault in said["faults"]:
+    changes = control.hand_on(path, options.read_config(path), dry=dry_run)
+    if "faults" in changes:
+        for fault in changes["faults"]:
             click.echo(f"{path}: {fault}", err=True)
-        count = len(said["faults"])
+        count = len(changes["faults"])
         errors = render.counted(count, "error")
         raise ConfigError(path, [f"reload rejected: {errors}; the daemon is unchanged"])
     if output == "json":
-        click.echo(render.dumps(said))
+        click.echo(render.dumps(changes))
         return
-    what = "would be reloaded" if dry_run else "reloaded"
-    click.echo(f"{what}: " + (", ".join(said["changed"]) or "nothing has changed"))
-    for key in said["takes_restart"]:
+    outcome = "would be reloaded" if dry_run else "reloaded"
+    click.echo(f"{outcome}: " + (", ".join(changes["changed"]) or "nothing has changed"))
+    for key in changes["takes_restart"]:
         click.echo(f"restart required: {key}", err=True)

@@ -24,6 +24,6 @@ def command(source: Path) -> None:
 
     state_dir = options.load_server().state_dir
     with options.owned_by_daemon(state_dir):
-        found = archive.restore(source, state_dir, options.configured_master_key())
-    users = render.counted(found.users, "user")
-    click.echo(f"{state_dir}: events up to {found.last_seq} of {users}, verified")
+        contents = archive.restore(source, state_dir, options.configured_master_key())
+    users = render.counted(contents.users, "user")
+    click.echo(f"{state_dir}: events up to {contents.last_seq} of {users}, verified")

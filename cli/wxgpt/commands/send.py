@@ -96,14 +96,14 @@ def command(
         user, to = _addresses(message)
         hook = replace(hook, to=to)
 
-    def tell(attempt: Attempt) -> None:
+    def report(attempt: Attempt) -> None:
         webhooks.require_somebody(attempt, hook)
         if output == "text":
             deliveries.show_attempt(attempt)
 
     async def deliver(reactor: Reactor) -> Delivery:
         wechat = peer.Peer(hook, http=peer.real_client(reactor), clock=reactor, wall=time.time)
-        return await wechat.deliver(user, message, tell)
+        return await wechat.deliver(user, message, report)
 
     delivery = run(deliver)
     silent = delivery.shown is None and url is None

@@ -41,21 +41,21 @@ def list_(everything: bool, user: str | None, output: str) -> None:
       wxgpt sessions list
       wxgpt sessions list --all -o ndjson
     """
-    found = [
-        (who, session)
-        for who, session in dialogues.all_sessions()
-        if (everything or session.closed is None) and (user is None or who.openid == user)
+    rows = [
+        (owner, session)
+        for owner, session in dialogues.all_sessions()
+        if (everything or session.closed is None) and (user is None or owner.openid == user)
     ]
-    found.sort(key=lambda pair: pair[1].opened_at)
+    rows.sort(key=lambda pair: pair[1].opened_at)
     if output == "json":
-        click.echo(render.dumps([dialogues.as_json(*pair) for pair in found]))
+        click.echo(render.dumps([dialogues.as_json(*pair) for pair in rows]))
     elif output == "ndjson":
-        for pair in found:
+        for pair in rows:
             click.echo(render.dumps(dialogues.as_json(*pair)))
     else:
-        for who, session in found:
-            click.echo(_line(who, session))
-        if not found:
+        for owner, session in rows:
+            click.echo(_line(owner, session))
+        if not rows:
             click.echo("no sessions" if everything else "no open sessions", err=True)
 
 
@@ -70,12 +70,12 @@ def show(session_id: str, output: str) -> None:
       wxgpt sessions show 1f2e3d4c5b
       wxgpt sessions show 1f2e3d4c5b --json
     """
-    for who, session in dialogues.all_sessions():
+    for owner, session in dialogues.all_sessions():
         if session.id == session_id:
             if output == "json":
-                click.echo(render.dumps(dialogues.as_json(who, session, turns=True)))
+                click.echo(render.dumps(dialogues.as_json(owner, session, turns=True)))
             else:
-                dialogues.show_dialogue(who, session)
+                dialogues.show_dialogue(owner, session)
             return
     raise UsageFailure(
         f"no session {session_id} in the log",
@@ -104,10 +104,10 @@ def stop(session_id: str) -> None:
 
 def _line(user: User, session: Session) -> str:
     opened = render.clock_time(session.opened_at, utc=False)
-    who = f"{user.account}/{user.openid}"
+    name = f"{user.account}/{user.openid}"
     state = str(session.closed or "open")
     questions = "question " if len(session.questions) == 1 else "questions"
     return (
-        f"{session.id}  {opened}  {render.pad(who, 36)}  {render.pad(session.assistant, 12)}"
+        f"{session.id}  {opened}  {render.pad(name, 36)}  {render.pad(session.assistant, 12)}"
         f"  {len(session.questions):>4} {questions}  {state}"
     )

@@ -154,8 +154,8 @@ def command(
         raise UsageFailure("--follow and --reverse are mutually exclusive")
     if follow and output == "json":
         output = "ndjson"  # a list that never ends is not valid JSON
-    resumed = _cursor(cursor_file)
-    after = resumed if after is None else after
+    cursor = _cursor(cursor_file)
+    after = cursor if after is None else after
     wanted = Filter(
         users=_choice(users),
         accounts=_choice(accounts),
@@ -219,10 +219,10 @@ def _report_unknown(users: set[str], *, give_up: bool) -> None:
     Raises:
         UnknownUser: `give_up` is set, because no further events will be read.
     """
-    said = f"unknown {'user' if len(users) == 1 else 'users'}: {', '.join(sorted(users))}"
+    message = f"unknown {'user' if len(users) == 1 else 'users'}: {', '.join(sorted(users))}"
     if give_up:
-        raise UnknownUser(said, hint="list the users: wxgpt users list")
-    click.echo(said, err=True)
+        raise UnknownUser(message, hint="list the users: wxgpt users list")
+    click.echo(message, err=True)
 
 
 def _begin(directory: Path, wanted: Filter, count: int | None) -> int:
@@ -240,8 +240,8 @@ class _Printer:
     def __init__(self, output: str, *, utc: bool) -> None:
         self._output = output
         self._utc = utc
-        wide = shutil.get_terminal_size((120, 24)).columns
-        self._width = wide if sys.stdout and sys.stdout.isatty() else 100_000
+        columns = shutil.get_terminal_size((120, 24)).columns
+        self._width = columns if sys.stdout and sys.stdout.isatty() else 100_000
 
     def all(self, records: list[AnyRecord]) -> None:
         if self._output == "json":
@@ -263,12 +263,12 @@ def _choice(given: str) -> frozenset[str]:
 
 
 def _kinds(given: str) -> frozenset[str]:
-    known = {kind.lower(): kind for kind in KINDS}
+    kinds = {kind.lower(): kind for kind in KINDS}
     chosen = _choice(given)
-    unknown = sorted(one for one in chosen if one.replace("_", "").lower() not in known)
+    unknown = sorted(name for name in chosen if name.replace("_", "").lower() not in kinds)
     if unknown:
         raise UsageFailure(f"no such kind: {', '.join(unknown)}", hint=f"kinds: {', '.join(KINDS)}")
-    return frozenset(known[one.replace("_", "").lower()] for one in chosen)
+    return frozenset(kinds[name.replace("_", "").lower()] for name in chosen)
 
 
 def _cursor(path: Path | None) -> int | None:

@@ -49,21 +49,21 @@ def command(times: int | None, every: float, output: str) -> None:
     number = 0
     while True:
         number += 1
-        said = _look()
+        status = _fetch()
         if output == "ndjson":
-            click.echo(render.dumps(said))
+            click.echo(render.dumps(status))
         else:
-            _print(said)
+            _print(status)
         if number == looks:
             return
         time.sleep(every)
 
 
-def _look() -> Json:
+def _fetch() -> Json:
     _, status = control.request("GET", "/status")
-    found, questions = control.request("GET", "/questions")
+    code, questions = control.request("GET", "/questions")
     at = render.rfc3339(time.time())
-    return {"at": at, **status, "questions": questions if found == 200 else []}
+    return {"at": at, **status, "questions": questions if code == 200 else []}
 
 
 def _watch(looks: int, every: float) -> None:
@@ -72,7 +72,7 @@ def _watch(looks: int, every: float) -> None:
     from rich.live import Live
     from rich.text import Text
 
-    shown: RenderableType = _table(_look())
+    shown: RenderableType = _table(_fetch())
     number = 1
     with Live(shown, console=Console(), screen=True, auto_refresh=False) as live:
         live.refresh()
@@ -80,69 +80,70 @@ def _watch(looks: int, every: float) -> None:
             number += 1
             time.sleep(every)
             try:
-                shown = _table(_look())
+                shown = _table(_fetch())
             except Unreachable as error:
                 shown = Text(f"{error}; retrying, ^C to quit")
             live.update(shown, refresh=True)
 
 
-def _print(said: Json) -> None:
+def _print(status: Json) -> None:
     from rich.console import Console
 
-    Console(width=120 if not sys.stdout.isatty() else None, highlight=False).print(_table(said))
+    Console(width=120 if not sys.stdout.isatty() else None, highlight=False).print(_table(status))
 
 
-def _table(said: Json) -> RenderableType:
+def _table(status: Json) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    lines = [Text(line) for line in _head(said)]
-    if not said["questions"]:
+    lines = [Text(line) for line in _head(status)]
+    if not status["questions"]:
         return Group(*lines, Text("no question is waiting for an answer"))
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("user", "session", "assistant", "asked", "attempt", "answer"):
         table.add_column(name, justify="right" if name in ("asked", "attempt") else "left")
-    for one in said["questions"]:
-        user = render.shorten(one["user"].removeprefix(f"{one['account']}:"), SHORT_USER)
-        progress = PROGRESS.get(one["progress"], one["progress"])
-        chars = one["written_chars"]
+    for question in status["questions"]:
+        user = render.shorten(question["user"].removeprefix(f"{question['account']}:"), SHORT_USER)
+        progress = PROGRESS.get(question["progress"], question["progress"])
+        chars = question["written_chars"]
         written = f", {render.counted(chars, 'character')}" if chars else ""
         table.add_row(
-            render.printable(f"{one['account']}/{user}"), one["session"], one["assistant"],
-            f"{one['waited_s']:.0f} s ago", str(one["attempts"]), f"{progress}{written}",
+            render.printable(f"{question['account']}/{user}"), question["session"],
+            question["assistant"], f"{question['waited_s']:.0f} s ago",
+            str(question["attempts"]), f"{progress}{written}",
         )  # fmt: skip
     return Group(*lines, table)
 
 
-def _head(said: Json) -> list[str]:
-    state = "ready" if said["ready"] else "replaying its log"
-    well = "" if said["healthy"] else f", UNHEALTHY: {said['why_unhealthy']}"
-    up = _span(said["uptime_s"])
+def _head(status: Json) -> list[str]:
+    state = "ready" if status["ready"] else "replaying its log"
+    health = "" if status["healthy"] else f", UNHEALTHY: {status['why_unhealthy']}"
+    up = _span(status["uptime_s"])
     return [
-        f"wxgptd {said['version']}, pid {said['pid']}, up {up}, {state}{well}",
+        f"wxgptd {status['version']}, pid {status['pid']}, up {up}, {state}{health}",
         (
-            f"{render.counted(said['open_sessions'], 'session')} · "
-            f"{render.counted(said['held_attempts'], 'attempt')} held · "
-            f"{render.counted(said['running_answers'], 'answer')} running, "
-            f"{said['waiting_questions']} queued · "
-            f"{render.counted(said['page_readers'], 'page reader')}"
+            f"{render.counted(status['open_sessions'], 'session')} · "
+            f"{render.counted(status['held_attempts'], 'attempt')} held · "
+            f"{render.counted(status['running_answers'], 'answer')} running, "
+            f"{status['waiting_questions']} queued · "
+            f"{render.counted(status['page_readers'], 'page reader')}"
         ),
-        "models: " + _pairs(said["models"]),
-        "last failures: " + (_pairs(said["model_failures"]) or "none"),
-        "deliberate timeouts: " + render.timeouts(said["deliberate_timeouts"]),
-        "unanswered messages: " + render.unanswered(said["unanswered"]),
-        "spent today: " + (_pairs(render.spent(said["cost_today"])) or "nothing"),
+        "models: " + _pairs(status["models"]),
+        "last failures: " + (_pairs(status["model_failures"]) or "none"),
+        "deliberate timeouts: " + render.timeouts(status["deliberate_timeouts"]),
+        "unanswered messages: " + render.unanswered(status["unanswered"]),
+        "spent today: " + (_pairs(render.spent(status["cost_today"])) or "nothing"),
         (
-            f"log: event {said['log_last_seq']}, {render.fsync(said['log_fsync_s'])}"
-            f"{', DISK FULL' if said['disk_full'] else ''}"
+            f"log: event {status['log_last_seq']}, {render.fsync(status['log_fsync_s'])}"
+            f"{', DISK FULL' if status['disk_full'] else ''}"
         ),
         "",
     ]
 
 
-def _pairs(said: Json) -> str:
-    return ", ".join(f"{name} {value}" for name, value in said.items())
+def _pairs(values: Json) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _span(seconds: float) -> str:

@@ -75,7 +75,7 @@ def command(by: str, since: float | None, until: float | None, output: str) -> N
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([by, *COLUMNS])
-        writer.writerows([_harmless(name), *_plain(row).values()] for name, row in ordered)
+        writer.writerows([_escaped(name), *_plain(row).values()] for name, row in ordered)
         click.echo(text.getvalue(), nl=False)
     elif ordered:
         titles = ("answers", "failed", "prompt", "completion", "cost")
@@ -118,7 +118,7 @@ def count(
             continue
         names = {
             "day": f"{datetime.fromtimestamp(event.at):%Y-%m-%d}",
-            "user": _whose(record),
+            "user": _user_name(record),
             "assistant": own,
             "model": "?",
         }
@@ -138,7 +138,7 @@ def count(
     return rows
 
 
-def _whose(record: AnyRecord) -> str:
+def _user_name(record: AnyRecord) -> str:
     """Return the name of a user's row; erased users, whose names are lost, share one."""
     from wxgptd.ports.record import Hidden, Recorded
 
@@ -146,7 +146,7 @@ def _whose(record: AnyRecord) -> str:
     return f"{record.user.account}/{'(erased)' if erased else record.user.openid}"
 
 
-def _harmless(name: str) -> str:
+def _escaped(name: str) -> str:
     """Return a name that no spreadsheet interprets as a formula."""
     return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
@@ -156,8 +156,8 @@ def _plain(row: Row) -> dict[str, float]:
 
 
 def _sum(rows: Iterable[Row]) -> Row:
-    found = list(rows)
-    return Row(*(sum(getattr(row, name) for row in found) for name in COLUMNS))
+    all_rows = list(rows)
+    return Row(*(sum(getattr(row, name) for row in all_rows) for name in COLUMNS))
 
 
 def _cells(row: Row, by: str) -> tuple[str, ...]:

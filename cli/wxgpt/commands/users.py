@@ -46,31 +46,31 @@ def list_(standing: str | None, limit: int, output: str) -> None:
       wxgpt users list
       wxgpt users list --standing blocked
     """
-    asked = urlencode({"n": limit, "standing": standing or ""})
-    status, found = control.request("GET", f"/users?{asked}")
+    query = urlencode({"n": limit, "standing": standing or ""})
+    status, users = control.request("GET", f"/users?{query}")
     control.require_ready(status)
     if output == "json":
-        for one in found:
-            one["until"] = one["until"] and render.rfc3339(one["until"])
-            one["last_at"] = one["last_at"] and render.rfc3339(one["last_at"])
-        click.echo(render.dumps(found))
+        for user in users:
+            user["until"] = user["until"] and render.rfc3339(user["until"])
+            user["last_at"] = user["last_at"] and render.rfc3339(user["last_at"])
+        click.echo(render.dumps(users))
         return
-    if found:
+    if users:
         click.echo(f"{render.pad('account/user', 40)}  last active     questions   tokens  today")
-    for one in found:
-        click.echo(_line(one))
-    if not found:
+    for user in users:
+        click.echo(_line(user))
+    if not users:
         click.echo("no users", err=True)
 
 
-def _line(one: Json) -> str:
-    heard = render.clock_time(one["last_at"], utc=False) if one["last_at"] else "never"
-    standing = "" if one["standing"] == "default" else one["standing"]
-    if standing and one["until"]:
-        standing += f" until {render.clock_time(one['until'], utc=False)}"
+def _line(user: Json) -> str:
+    last_active = render.clock_time(user["last_at"], utc=False) if user["last_at"] else "never"
+    standing = "" if user["standing"] == "default" else user["standing"]
+    if standing and user["until"]:
+        standing += f" until {render.clock_time(user['until'], utc=False)}"
     return (
-        f"{render.pad(one['account'] + '/' + one['user'], 40)}  {heard:<14}  "
-        f"{one['questions_today']:>9}  {one['tokens_today']:>7}         {standing}"
+        f"{render.pad(user['account'] + '/' + user['user'], 40)}  {last_active:<14}  "
+        f"{user['questions_today']:>9}  {user['tokens_today']:>7}         {standing}"
     ).rstrip()
 
 
@@ -136,8 +136,8 @@ def _change(
     name, _ = options.pick_account(options.load_config(), account)
     if not unseen:
         control.require_known(name, openid)
-    said = urlencode({"standing": standing, "for_s": for_s or 0})
-    path = f"/users/{quote(name, safe='')}/{quote(openid, safe='')}?{said}"
+    query = urlencode({"standing": standing, "for_s": for_s or 0})
+    path = f"/users/{quote(name, safe='')}/{quote(openid, safe='')}?{query}"
     status, _ = control.request("POST", path)
     control.require_ready(status)
     if status != 200:

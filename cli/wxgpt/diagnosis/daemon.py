@@ -22,52 +22,52 @@ PUSH_PATIENCE_S = 20.0
 def running() -> Finding:
     """Check that the daemon is running and healthy."""
     try:
-        _, said = control.request("GET", "/status")
+        _, status = control.request("GET", "/status")
     except Forbidden as error:
         return bad("daemon", str(error), "daemon-denied")
     except Unreachable as error:
         return bad("daemon", str(error), "daemon-unreachable")
-    version = said.get("version")
+    version = status.get("version")
     if version != __version__:
         what = f"the daemon is version {version}, wxgpt is {__version__}"
         return bad("daemon", what, "daemon-outdated")
-    if not said.get("ready"):
+    if not status.get("ready"):
         return bad("daemon", "still replaying its log", "daemon-starting")
-    if not said.get("healthy", True):
-        what = f"health check failed: {said['why_unhealthy']}"
+    if not status.get("healthy", True):
+        what = f"health check failed: {status['why_unhealthy']}"
         return bad("daemon", what, "daemon-unhealthy")
-    if said.get("disk_full"):
+    if status.get("disk_full"):
         return bad("daemon", "disk full: new questions are rejected", "disk-full")
-    return good("daemon", f"version {version}, running for {said.get('uptime_s', 0):.0f} s")
+    return good("daemon", f"version {version}, running for {status.get('uptime_s', 0):.0f} s")
 
 
 def up_to_date(path: Path) -> Iterator[Finding]:
     """Compare the daemon's configuration with the file."""
-    said = control.hand_on(path.absolute(), options.read_config(path), dry=True)
+    changes = control.hand_on(path.absolute(), options.read_config(path), dry=True)
     check = "daemon"
-    if faults := said.get("faults"):
+    if faults := changes.get("faults"):
         yield bad(check, f"a reload of {path} would be rejected: {faults[0]}", "reload-rejected")
         return
-    if said["changed"]:
-        keys = ", ".join(said["changed"])
+    if changes["changed"]:
+        keys = ", ".join(changes["changed"])
         yield bad(check, f"changed since the last reload: {keys}", "reload-pending")
-    if said["takes_restart"]:
-        keys = ", ".join(said["takes_restart"])
+    if changes["takes_restart"]:
+        keys = ", ".join(changes["takes_restart"])
         yield bad(check, f"restart required: {keys}", "restart-required")
-    if not said["changed"] and not said["takes_restart"]:
+    if not changes["changed"] and not changes["takes_restart"]:
         yield good(check, f"{path}: the daemon has loaded the current version")
 
 
 def clock() -> Iterator[Finding]:
     """Report this machine's clock offset from WeChat's, measured on the last 24 h of messages."""
-    _, said = control.request("GET", "/status")
-    ahead_s = said.get("clock_offset_s")
+    _, status = control.request("GET", "/status")
+    ahead_s = status.get("clock_offset_s")
     if ahead_s is None:
         yield skipped("clock", "no message with a usable CreateTime in the last 24 h")
         return
     # The smallest difference: part of it may be the time that the message was in transit.
-    bound, where = ("at most", "ahead of") if ahead_s > 0 else ("at least", "behind")
-    shown = f"{bound} {abs(ahead_s):.1f} s {where} WeChat's (smallest difference in 24 h)"
+    bound, direction = ("at most", "ahead of") if ahead_s > 0 else ("at least", "behind")
+    shown = f"{bound} {abs(ahead_s):.1f} s {direction} WeChat's (smallest difference in 24 h)"
     if abs(ahead_s) > MOST_SKEW_S:
         yield bad("clock", shown, "clock-skew", offset_s=ahead_s)
     else:
@@ -76,20 +76,20 @@ def clock() -> Iterator[Finding]:
 
 def unanswered(config: Config) -> Iterator[Finding]:
     """Report how many messages went unanswered: people wrote, and got no reply."""
-    _, said = control.request("GET", "/status")
-    for name, counts in said.get("unanswered", {}).items():
+    _, status = control.request("GET", "/status")
+    for name, counts in status.get("unanswered", {}).items():
         check = f"messages {name}"
         counted = [(day, counts[day]) for day in ("yesterday", "today") if counts[day]]
         if not counted:
             yield good(check, "none went unanswered yesterday or today")
             continue
-        when = " and ".join(
+        detail = " and ".join(
             f"{render.counted(count, 'message')} went unanswered {day}" for day, count in counted
         )
         account = config.account.get(name)
-        alone = account is not None and not account.open_without_command
-        fix = "messages-unanswered" if alone else "messages-without-rule"
-        yield noticed(check, when, fix, **dict(counted))
+        needs_command = account is not None and not account.open_without_command
+        fix = "messages-unanswered" if needs_command else "messages-without-rule"
+        yield noticed(check, detail, fix, **dict(counted))
 
 
 def pushing(config: Config) -> Iterator[Finding]:
@@ -100,16 +100,16 @@ def pushing(config: Config) -> Iterator[Finding]:
         check = f"push {name}"
         path = f"/accounts/{quote(name, safe='')}/try"
         try:
-            status, said = control.request("POST", path, timeout_s=PUSH_PATIENCE_S)
+            status, result = control.request("POST", path, timeout_s=PUSH_PATIENCE_S)
         except Unreachable as error:
             yield bad(check, str(error), "push-timeout")
             continue
         if status != 200:
             yield bad(check, "the daemon has not loaded this account", "reload-pending")
-        elif said["ok"]:
+        elif result["ok"]:
             yield good(check, "WeChat's API accepts this machine")
         else:
-            yield bad(check, said["detail"], "push-rejected")
+            yield bad(check, result["detail"], "push-rejected")
 
 
 def log() -> Iterator[Finding]:

@@ -28,8 +28,8 @@ def versions() -> Iterator[Finding]:
     least, most = PYTHONS
     number = platform.python_version()
     if not least <= sys.version_info[:2] <= most:
-        known = f"{least[0]}.{least[1]} to {most[0]}.{most[1]}"
-        yield bad("python", f"{number} is not supported (needs {known})", "python-unsupported")
+        supported = f"{least[0]}.{least[1]} to {most[0]}.{most[1]}"
+        yield bad("python", f"{number} is not supported (needs {supported})", "python-unsupported")
     else:
         yield good("python", number)
     from OpenSSL import SSL
@@ -60,36 +60,37 @@ def zone() -> Iterator[Finding]:
 def unit() -> Iterator[Finding]:
     """Check the unit, if this machine runs systemd."""
     names = "LoadState,ActiveState,UnitFileState,NRestarts,Result,ExecMainStatus"
-    found = _properties(UNIT, names)
-    if not found or found.get("LoadState") == "not-found":
+    properties = _properties(UNIT, names)
+    if not properties or properties.get("LoadState") == "not-found":
         yield skipped("unit", f"{UNIT} is not installed")
         return
-    state, after = found.get("ActiveState", ""), found.get("UnitFileState", "")
-    restarts = int(found.get("NRestarts") or 0)
+    state, enablement = properties.get("ActiveState", ""), properties.get("UnitFileState", "")
+    restarts = int(properties.get("NRestarts") or 0)
     if state != "active":
-        how = f"{state} ({found.get('Result')}, exit status {found.get('ExecMainStatus')})"
-        yield bad("unit", f"{UNIT} is {how}", "unit-inactive")
+        result, status = properties.get("Result"), properties.get("ExecMainStatus")
+        detail = f"{UNIT} is {state} ({result}, exit status {status})"
+        yield bad("unit", detail, "unit-inactive")
     elif restarts >= RESTARTS:
-        why = f"{UNIT} has restarted {restarts} times since it was started"
-        yield bad("unit", why, "unit-restarting")
-    elif after not in ("enabled", "enabled-runtime", "static", "generated"):
-        yield bad("unit", f"{UNIT} is {after}", "unit-disabled")
+        detail = f"{UNIT} has restarted {restarts} times since it was started"
+        yield bad("unit", detail, "unit-restarting")
+    elif enablement not in ("enabled", "enabled-runtime", "static", "generated"):
+        yield bad("unit", f"{UNIT} is {enablement}", "unit-disabled")
     else:
-        yield good("unit", f"{UNIT} is {state}, {after}")
+        yield good("unit", f"{UNIT} is {state}, {enablement}")
     socket = _properties(SOCKET, "LoadState,ActiveState")
     if socket.get("LoadState") == "loaded" and socket.get("ActiveState") != "active":
-        how = (
+        detail = (
             f"{SOCKET} is {socket.get('ActiveState')}, so connections are refused during a restart"
         )
-        again = "systemctl stop wxgptd && systemctl enable --now wxgptd.socket wxgptd"
-        yield skipped("unit", f"{how}; to change that: {again}")
+        fix = "systemctl stop wxgptd && systemctl enable --now wxgptd.socket wxgptd"
+        yield skipped("unit", f"{detail}; to change that: {fix}")
 
 
 def passed_socket() -> str:
     """Return the address that systemd listens on for the daemon, or "" if it does not."""
-    found = _properties(SOCKET, "ActiveState,Listen")
-    address = re.match(r"([0-9.]+:[0-9]+) \(Stream\)", found.get("Listen", ""))
-    return address.group(1) if address and found.get("ActiveState") == "active" else ""
+    properties = _properties(SOCKET, "ActiveState,Listen")
+    address = re.match(r"([0-9.]+:[0-9]+) \(Stream\)", properties.get("Listen", ""))
+    return address.group(1) if address and properties.get("ActiveState") == "active" else ""
 
 
 def _properties(unit: str, names: str) -> dict[str, str]:
@@ -97,10 +98,10 @@ def _properties(unit: str, names: str) -> dict[str, str]:
     if program is None:
         return {}
     try:
-        said = subprocess.run(
+        process = subprocess.run(
             [program, "show", unit, "-p", names],
             capture_output=True, encoding="utf-8", timeout=10, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    return dict(line.split("=", 1) for line in said.stdout.splitlines() if "=" in line)
+    return dict(line.split("=", 1) for line in process.stdout.splitlines() if "=" in line)

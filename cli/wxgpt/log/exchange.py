@@ -37,11 +37,11 @@ def lines(records: Iterable[AnyRecord]) -> Iterator[bytes]:
     """
     digest, count = sha256(), 0
     for record in records:
-        known = codec.require(record)
-        said = rendering.as_json(known)
+        recorded = codec.require(record)
+        fields = rendering.as_json(recorded)
         # Only needed to import the log again.
-        said |= {"at_s": known.event.at, "previous": known.previous}
-        line = f"{render.dumps(said)}\n".encode()
+        fields |= {"at_s": recorded.event.at, "previous": recorded.previous}
+        line = f"{render.dumps(fields)}\n".encode()
         digest.update(line)
         count += 1
         yield line
@@ -56,16 +56,16 @@ def read(exported: Iterable[bytes]) -> Iterator[Recorded]:
         UsageFailure: a line is not part of an export or out of order, or the end is missing.
     """
     states: dict[User, UserState] = {}
-    seq, ended, digest = 0, False, sha256()
+    seq, is_complete, digest = 0, False, sha256()
     for number, line in enumerate(exported, 1):
         if not line.strip():
             continue
         try:
-            said = json.loads(line)
-            if said["type"] == END:
-                ended = said["sha256"] == digest.hexdigest() and said["events"] == seq
+            fields = json.loads(line)
+            if fields["type"] == END:
+                is_complete = fields["sha256"] == digest.hexdigest() and fields["events"] == seq
                 continue
-            record = _record(said)
+            record = _record(fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageFailure(
                 f"line {number} is not part of an export: {type(error).__name__}: {error}",
@@ -87,33 +87,33 @@ def read(exported: Iterable[bytes]) -> Iterator[Recorded]:
         if isinstance(record.event, e.UserErased):
             del states[record.user]
         yield record
-    if seq and not ended:
+    if seq and not is_complete:
         raise UsageFailure(
             "the export is incomplete or was changed: its last line does not match",
             hint="export again, and let `wxgpt log export` finish",
         )
 
 
-def _record(said: Json) -> Recorded:
-    kind = _EVENTS[said["type"]]
-    optional = {one.name for one in dataclasses.fields(kind) if one.default is not MISSING}
-    carried = {
-        name: _usage(said) if of is AnswerUsage else _value(of, said[name])
-        for name, of in codec.FIELDS[said["type"]].items()
-        if name in said or name not in optional or of is AnswerUsage  # older exports have fewer
+def _record(fields: Json) -> Recorded:
+    kind = _EVENTS[fields["type"]]
+    optional = {field.name for field in dataclasses.fields(kind) if field.default is not MISSING}
+    values = {
+        name: _usage(fields) if hint is AnswerUsage else _value(hint, fields[name])
+        for name, hint in codec.FIELDS[fields["type"]].items()
+        if name in fields or name not in optional or hint is AnswerUsage  # older exports have fewer
     }
-    user = User(AccountName(said["account"]), OpenId(said["user"]))
-    session = SessionId(said["session"] or "")
-    event = kind(at=_value(float, said["at_s"]), **carried)
-    hidden = Hidden(said.get("hidden", ""))
-    return Recorded(said["seq"], user, session, said["previous"], event, hidden)
+    user = User(AccountName(fields["account"]), OpenId(fields["user"]))
+    session = SessionId(fields["session"] or "")
+    event = kind(at=_value(float, fields["at_s"]), **values)
+    hidden = Hidden(fields.get("hidden", ""))
+    return Recorded(fields["seq"], user, session, fields["previous"], event, hidden)
 
 
-def _usage(said: Json) -> AnswerUsage:
-    known = {name: said[name] for name in AnswerUsage._fields if name in said}
-    if "prompt_tokens" not in said:  # older exports have only the sum of a failure's tokens
-        known |= {"prompt_tokens": said["tokens"], "estimated": said["tokens"] > 0}
-    return AnswerUsage(**known)
+def _usage(fields: Json) -> AnswerUsage:
+    values = {name: fields[name] for name in AnswerUsage._fields if name in fields}
+    if "prompt_tokens" not in fields:  # older exports have only the sum of a failure's tokens
+        values |= {"prompt_tokens": fields["tokens"], "estimated": fields["tokens"] > 0}
+    return AnswerUsage(**values)
 
 
 def _value(hint: Any, value: Any) -> Any:  # noqa: ANN401 (any field of any event)

@@ -31,10 +31,10 @@ def read(log: Log, until: Point = (None, None), after: int = 0) -> Iterator[Reco
     for record in reader.scan(log.directory, log.keys, after):
         if seq is not None and record.seq > seq:
             return
-        known = codec.require(record)
-        if at is not None and known.event.at > at:
+        recorded = codec.require(record)
+        if at is not None and recorded.event.at > at:
             return
-        yield known if not known.hidden else _marked(known)
+        yield recorded if not recorded.hidden else _marked(recorded)
 
 
 def _marked(record: Recorded) -> Recorded:
@@ -57,9 +57,9 @@ def fold(log: Log, until: Point = (None, None)) -> tuple[dict[User, UserState], 
     states, seq, at = _beginning(log, until)
     for record in read(log, until, seq):
         seq, at = record.seq, record.event.at
-        untold = record.hidden and record.previous and record.user not in states
-        if not is_follower(record.user) or untold:  # erased after the snapshot with earlier events
-            continue
+        lacks_history = record.hidden and record.previous and record.user not in states
+        if not is_follower(record.user) or lacks_history:
+            continue  # erased after the snapshot with earlier events
         if isinstance(record.event, e.UserErased):
             states.pop(record.user, None)
         else:
@@ -85,18 +85,18 @@ def _beginning(log: Log, until: Point) -> tuple[dict[User, UserState], int, floa
         if segments.last_seq_of(path) < first - 1:
             continue
         try:
-            found = snapshot.read(path, log.keys)
+            loaded = snapshot.read(path, log.keys)
         except ValueError:
             continue
         seq, at = until
-        if (seq is not None and found.last_seq > seq) or (at is not None and found.created > at):
-            then = render.clock_time(found.created, utc=False)
+        if (seq is not None and loaded.last_seq > seq) or (at is not None and loaded.created > at):
+            created = render.clock_time(loaded.created, utc=False)
             raise UsageFailure(
-                f"history begins after event {found.last_seq}, {then}",
+                f"history begins after event {loaded.last_seq}, {created}",
                 hint="older events were dropped ([log] keep, max_size)",
             )
-        states = loading.states(found, log.keys)
+        states = loading.states(loaded, log.keys)
         users = {log.keys.find(reference): state for reference, state in states.items()}
-        known = {key.user: state for key, state in users.items() if key}
-        return known, found.last_seq, found.created
+        by_user = {key.user: state for key, state in users.items() if key}
+        return by_user, loaded.last_seq, loaded.created
     raise reader.LogDamaged(f"the log begins at event {first}, and no snapshot is intact")

@@ -91,14 +91,14 @@ def as_line(record: AnyRecord, *, utc: bool, width: int) -> str:
     """Return the event as a line for people, at most `width` columns wide."""
     name = record.user.openid.removeprefix(f"{record.user.account}:")  # references have it
     who = f"{record.user.account}/{render.shorten(name, 12)}"
-    label, said = _label(record)
+    label, text = _label(record)
     if isinstance(record, Recorded) and record.hidden and PERSONAL[kind(record)]:
-        said = f"[{record.hidden}] {said}".rstrip()
+        text = f"[{record.hidden}] {text}".rstrip()
     head = (
         f"{record.seq:>7}  {render.clock_time(record.event.at, utc=utc)}  {render.pad(who, 18)}"
         f"  {render.pad(record.session, 10)}  "
     )
-    line = render.shorten(f"{head}{render.pad(label, 9)}  {render.printable(said)}", width)
+    line = render.shorten(f"{head}{render.pad(label, 9)}  {render.printable(text)}", width)
     colour = _COLOURS.get(label)
     if colour is None or not line.startswith(f"{head}{label}"):
         return line

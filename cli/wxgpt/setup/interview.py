@@ -69,7 +69,7 @@ class Interview:
         model = self._value("model", "Model · 模型", preset.model, ask=not self._given["provider"])
         api_key = self._api_key(preset)
         daily_budget = self._daily_budget(preset)
-        domain = self._said("domain", "Domain, such as chat.example.com · 域名", _domain)
+        domain = self._answer("domain", "Domain, such as chat.example.com · 域名", _domain)
         app_id = self._app_id()
         default = SYSTEM_STATE if self._place.system else self._place.config.parent / "state"
         return configuration.Wanted(
@@ -106,24 +106,24 @@ class Interview:
             return PROVIDERS["other"]
         if not self._given["provider"] and _on_terminal():
             click.echo("Which provider? A name or number · 用谁家的模型？填名字或编号", err=True)
-            for number, (known, one) in enumerate(PROVIDERS.items(), 1):
-                click.echo(f"  {number:>2}  {known:<12} {one.title}", err=True)
-        return PROVIDERS[self._said("provider", "Provider · 服务商", _provider, "deepseek")]
+            for number, (name, provider) in enumerate(PROVIDERS.items(), 1):
+                click.echo(f"  {number:>2}  {name:<12} {provider.title}", err=True)
+        return PROVIDERS[self._answer("provider", "Provider · 服务商", _provider, "deepseek")]
 
     def _value(self, key: str, prompt: str, default: str, *, ask: bool = False) -> str:
         """Return the given value, the default, or the operator's answer."""
         if default and not self._given[key] and not (ask and _on_terminal()):
             return default
-        return self._said(key, prompt, _text, default)
+        return self._answer(key, prompt, _text, default)
 
-    def _said(self, key: str, prompt: str, check: Callable[[str], str], default: str = "") -> str:
+    def _answer(self, key: str, prompt: str, check: Callable[[str], str], default: str = "") -> str:
         """Return the given value, or prompt for it until the answer is valid."""
         if given := self._given[key]:
             return check(str(given).strip())
         if not _on_terminal():
             option = f"--{key.replace('_', '-')}"
             raise UsageFailure(f"{option} is missing, and there is no terminal to prompt on")
-        return _asked(prompt, check, default or None)
+        return _prompted(prompt, check, default or None)
 
     def _api_key(self, preset: Provider) -> str:
         file = self._given["api_key_file"]
@@ -147,7 +147,7 @@ class Interview:
             "  (hidden while you paste it · 粘贴时不显示)",
             err=True,
         )
-        return _asked("API key · 密钥", _key, None, hidden=True)
+        return _prompted("API key · 密钥", _key, None, hidden=True)
 
     def _daily_budget(self, preset: Provider) -> float:
         """Return the daily budget; without one, a single follower could use up the balance."""
@@ -163,7 +163,7 @@ class Interview:
             "  一天最多花多少钱（服务商收费的货币）？花完就停到第二天，0 不限",
             err=True,
         )
-        return float(_asked("Budget · 每天预算", _amount, f"{DAILY_BUDGET:g}"))
+        return float(_prompted("Budget · 每天预算", _amount, f"{DAILY_BUDGET:g}"))
 
     def _app_id(self) -> str:
         if self._given["plain"]:
@@ -182,15 +182,15 @@ class Interview:
             "Empty: plain text mode · 留空就是明文模式",
             err=True,
         )
-        return _asked("AppID", lambda said: _app_id(said) if said else "", "", shown=False)
+        return _prompted("AppID", lambda answer: _app_id(answer) if answer else "", "", shown=False)
 
     def wants_units(self) -> bool:
         """Return whether to write units."""
         if self._units is None:
-            self._units = self._asked_for_units()
+            self._units = self._decide_units()
         return self._units
 
-    def _asked_for_units(self) -> bool:
+    def _decide_units(self) -> bool:
         wanted = self._given["systemd"]
         if wanted is not None:
             if wanted and not self._place.system:
@@ -215,7 +215,7 @@ class Interview:
         )
 
 
-def _asked(
+def _prompted(
     prompt: str,
     check: Callable[[str], str],
     default: str | None,
@@ -224,23 +224,23 @@ def _asked(
     shown: bool = True,
 ) -> str:
     """Prompt at the terminal until `check` accepts the answer, and return its result."""
-    said: str = click.prompt(
+    answer: str = click.prompt(
         prompt,
         default=default,
-        value_proc=_taker(check),
+        value_proc=_for_click(check),
         hide_input=hidden,
         show_default=shown,
         err=True,
     )
-    return said
+    return answer
 
 
-def _taker(check: Callable[[str], str]) -> Callable[[str], str]:
+def _for_click(check: Callable[[str], str]) -> Callable[[str], str]:
     """Return `check` for click, which prompts again when it rejects an answer."""
 
-    def take(said: str) -> str:
+    def take(answer: str) -> str:
         try:
-            return check(said.strip())
+            return check(answer.strip())
         except UsageFailure as failure:
             raise click.UsageError(f"{failure}{failure.hint and f' ({failure.hint})'}") from None
 
@@ -250,81 +250,81 @@ def _taker(check: Callable[[str], str]) -> Callable[[str], str]:
 def _confirmed(prompt: str) -> bool:
     """Ask for yes or no, in either language; an empty answer means yes."""
 
-    def check(said: str) -> str:
-        word = said.lower().rstrip("。.!！")
+    def check(answer: str) -> str:
+        word = answer.lower().rstrip("。.!！")
         if word in ("y", "yes", "是", "是的", "对", "好", "嗯"):
             return "y"
         if word in ("n", "no", "否", "不", "不是", "不要"):
             return ""
         raise UsageFailure("answer y or n · 填 y（是）或 n（否）")
 
-    said: str = click.prompt(
-        f"{prompt} [Y/n]", default="y", value_proc=_taker(check), show_default=False, err=True
+    answer: str = click.prompt(
+        f"{prompt} [Y/n]", default="y", value_proc=_for_click(check), show_default=False, err=True
     )
-    return bool(said)
+    return bool(answer)
 
 
 # Checks: each returns the answer in its canonical form, or raises UsageFailure.
 
 
-def _text(said: str) -> str:
-    if not said:
+def _text(answer: str) -> str:
+    if not answer:
         raise UsageFailure("a value is required · 没有填")
-    return said
+    return answer
 
 
-def _provider(said: str) -> str:
+def _provider(answer: str) -> str:
     names = list(PROVIDERS)
-    if re.fullmatch(r"[0-9]{1,3}", said) and 1 <= int(said) <= len(names):
-        return names[int(said) - 1]
-    if said not in PROVIDERS:
-        raise UsageFailure(f"no such provider: {said}", hint=f"providers: {', '.join(names)}")
-    return said
+    if re.fullmatch(r"[0-9]{1,3}", answer) and 1 <= int(answer) <= len(names):
+        return names[int(answer) - 1]
+    if answer not in PROVIDERS:
+        raise UsageFailure(f"no such provider: {answer}", hint=f"providers: {', '.join(names)}")
+    return answer
 
 
-def _key(said: str) -> str:
-    if len(said) > 1 and said[0] in "\"'`" and said[0] == said[-1]:
+def _key(answer: str) -> str:
+    if len(answer) > 1 and answer[0] in "\"'`" and answer[0] == answer[-1]:
         raise UsageFailure("remove the quotes around the key · 去掉密钥两边的引号")
-    if not said or re.search(r"[^\x21-\x7e]", said):
+    if not answer or re.search(r"[^\x21-\x7e]", answer):
         raise UsageFailure(
             "not an API key: empty, or has spaces or non-ASCII characters · "
             "这不是密钥：是空的，或者有空格、中文"
         )
-    return said
+    return answer
 
 
-def _budget(said: str) -> float:
+def _budget(answer: str) -> float:
     try:
-        amount = float(said)
+        amount = float(answer)
     except ValueError:
         amount = -1.0
     if not 0 <= amount < 1e9:
-        raise UsageFailure(f"{said!r} is not an amount, such as 20 · 要填一个数字，比如 20")
+        raise UsageFailure(f"{answer!r} is not an amount, such as 20 · 要填一个数字，比如 20")
     return amount
 
 
-def _amount(said: str) -> str:
-    return str(_budget(said))
+def _amount(answer: str) -> str:
+    return str(_budget(answer))
 
 
-def _domain(said: str) -> str:
-    host = re.sub(r"^https?://", "", said).strip("/").lower()
+def _domain(answer: str) -> str:
+    host = re.sub(r"^https?://", "", answer).strip("/").lower()
     if not re.fullmatch(_DOMAIN, host):
         raise UsageFailure(
-            f"{said!r} is not a domain name",
+            f"{answer!r} is not a domain name",
             hint="WeChat and phones need a name such as chat.example.com, without a path · "
             "只填域名，后面不要带路径",
         )
     return host
 
 
-def _app_id(said: str) -> str:
-    if not re.fullmatch(r"wx[0-9a-zA-Z]{6,30}", said):
+def _app_id(answer: str) -> str:
+    if not re.fullmatch(r"wx[0-9a-zA-Z]{6,30}", answer):
         raise UsageFailure(
-            f"{said!r} is not an AppID: it is wx followed by letters and digits · "
+            f"{answer!r} is not an AppID: it is wx followed by letters and digits · "
             "AppID 以 wx 开头（不是微信号，也不是 gh_ 开头的原始 ID）"
         )
-    return said
+    return answer
 
 
 def _on_terminal() -> bool:

@@ -51,29 +51,29 @@ def _begin(path: Path, name: str, account: str | None) -> None:
     fresh = make_aes_key()
     document = _read(path)
     table = document["account"][name]
-    former = str(table["aes_key"])
-    scheme, colon, where = former.partition(":")
+    previous = str(table["aes_key"])
+    scheme, colon, location = previous.partition(":")
     match scheme if colon else "":
         case "":
-            table["previous_aes_key"] = former
+            table["previous_aes_key"] = previous
             table["aes_key"] = fresh
             _write(path, document.as_string())
         case "file":
-            file = path.parent / where
-            kept = file.with_name(f"{file.name}.previous")
-            if kept.exists():
+            file = path.parent / location
+            backup = file.with_name(f"{file.name}.previous")
+            if backup.exists():
                 raise UsageFailure(
-                    f"{kept} exists: an earlier rotation was not finished",
+                    f"{backup} exists: an earlier rotation was not finished",
                     hint="if the key in it is no longer in use, delete the file",
                 )
             # In this order, an interruption at any point loses no key.
-            _write(kept, file.read_text("utf-8"), like=file)
-            table["previous_aes_key"] = f"file:{where}.previous"
+            _write(backup, file.read_text("utf-8"), like=file)
+            table["previous_aes_key"] = f"file:{location}.previous"
             _write(path, document.as_string())
             _write(file, f"{fresh}\n")
         case _:
             raise UsageFailure(
-                f"the key of account {name} is {scheme}:{where}, which wxgpt cannot change",
+                f"the key of account {name} is {scheme}:{location}, which wxgpt cannot change",
                 hint=f"keep it as previous_aes_key, and store this new one there: {fresh}",
             )
     given = click.get_current_context().find_root().obj["config"]
@@ -100,11 +100,11 @@ Next steps, in this order:
 def _finish(path: Path, name: str) -> None:
     document = _read(path)
     table = document["account"][name]
-    former = str(table["previous_aes_key"])
+    previous = str(table["previous_aes_key"])
     del table["previous_aes_key"]
     _write(path, document.as_string())
-    if former.startswith("file:"):
-        (path.parent / former.removeprefix("file:")).unlink(missing_ok=True)
+    if previous.startswith("file:"):
+        (path.parent / previous.removeprefix("file:")).unlink(missing_ok=True)
     click.echo(f"{path}: removed the previous key of account {name}.")
     click.echo("Next step: systemctl reload wxgptd")
 
@@ -120,16 +120,16 @@ def _write(path: Path, text: str, like: Path | None = None) -> None:
     """Replace `path` atomically, keeping its owner and mode (or those of `like`)."""
     from wxgptd.eventlog.segments import sync_directory
 
-    was = (like or path).stat()
+    status = (like or path).stat()
     # An unpredictable name, so that no other user can have created the file.
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb", closefd=False) as file:
             file.write(text.encode())
-        if (was.st_uid, was.st_gid) != (os.geteuid(), os.getegid()):
-            os.fchown(descriptor, was.st_uid, was.st_gid)
-        os.fchmod(descriptor, was.st_mode & 0o777)
+        if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+            os.fchown(descriptor, status.st_uid, status.st_gid)
+        os.fchmod(descriptor, status.st_mode & 0o777)
         os.fsync(descriptor)
     except OSError:
         fresh.unlink()

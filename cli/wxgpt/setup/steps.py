@@ -32,8 +32,8 @@ def steps(wanted: Wanted, place: Place, *, units: bool, web: str) -> Iterator[st
     prefix = "wxgpt" if place.config == SYSTEM_CONFIG else f"wxgpt --config {place.config}"
     yield f"{prefix} doctor\n     checks everything, and suggests fixes · 逐项检查，说该改什么"
     yield _backend(wanted)
-    said = "你好" if wanted.only_ai else f"/{wanted.assistant}"
-    yield f"Send {said} to the account · 对公众号说 {said}"
+    first_message = "你好" if wanted.only_ai else f"/{wanted.assistant}"
+    yield f"Send {first_message} to the account · 对公众号说 {first_message}"
 
 
 def _web(web: str, domain: str, upstream: str) -> Iterator[str]:

@@ -22,10 +22,10 @@ def asked(url: str) -> str | None:
         Unreachable: nothing is listening there.
     """
     parts = urlsplit(url)
-    return _asked(parts, "/healthz") or _asked(parts, parts.path or "/")
+    return _instance_header(parts, "/healthz") or _instance_header(parts, parts.path or "/")
 
 
-def _asked(parts: SplitResult, path: str) -> str | None:
+def _instance_header(parts: SplitResult, path: str) -> str | None:
     secure = parts.scheme == "https"
     kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=PATIENCE_S)

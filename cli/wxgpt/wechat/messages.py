@@ -38,8 +38,8 @@ def message(kind: str, text: str) -> dict[str, str]:
         case "image":
             return image_message(text or "http://mmbiz.qpic.cn/mmbiz_jpg/wxgpt/0")
         case "voice":
-            said = {"Recognition": text} if text else {}
-            fields = {"MediaId": _media_id(), "Format": "amr", **said, "MediaId16K": _media_id()}
+            words = {"Recognition": text} if text else {}
+            fields = {"MediaId": _media_id(), "Format": "amr", **words, "MediaId16K": _media_id()}
         case "location":
             fields = {
                 "Location_X": "23.134521",

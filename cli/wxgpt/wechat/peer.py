@@ -115,22 +115,22 @@ class Peer:
         """Deliver one message from `user`, repeating the attempt as WeChat would."""
         url, body = self.request(user, message)
         began = self._clock.seconds()
-        made: list[Attempt] = []
+        done: list[Attempt] = []
         for number in range(1, attempts + 1):
             attempt = await self.attempt(url, body, user, number, began)
-            made.append(attempt)
+            done.append(attempt)
             on_attempt(attempt)
             match attempt.result:
                 case Result.REPLY:
-                    return Delivery(tuple(made), attempt.detail, fault=False)
+                    return Delivery(tuple(done), attempt.detail, fault=False)
                 case Result.NOTHING:
-                    return Delivery(tuple(made), None, fault=False)
+                    return Delivery(tuple(done), None, fault=False)
                 case Result.CLOSED | Result.REFUSED if number < attempts:
-                    left = self._patience_s - attempt.took_s
-                    await deferLater(self._clock, max(0.0, left))
+                    remaining_s = self._patience_s - attempt.took_s
+                    await deferLater(self._clock, max(0.0, remaining_s))
                 case _:
                     pass
-        return Delivery(tuple(made), FAULT_TEXT, fault=True)
+        return Delivery(tuple(done), FAULT_TEXT, fault=True)
 
     def request(self, user: str, message: Message) -> tuple[str, bytes]:
         """Return the URL and the body that all attempts at a message share."""
@@ -146,10 +146,10 @@ class Peer:
             "openid": user,
         }
         if webhook.key is not None:
-            sealed = webhook.key.encrypt(message, webhook.app_id)
+            encrypted = webhook.key.encrypt(message, webhook.app_id)
             query["encrypt_type"] = "aes"
-            query["msg_signature"] = signature.sign(webhook.token, timestamp, nonce, sealed)
-            message = _xml({"ToUserName": webhook.to, "Encrypt": sealed})
+            query["msg_signature"] = signature.sign(webhook.token, timestamp, nonce, encrypted)
+            message = _xml({"ToUserName": webhook.to, "Encrypt": encrypted})
         separator = "&" if "?" in webhook.url else "?"
         return f"{webhook.url}{separator}{urlencode(query)}", message.encode()
 
@@ -174,8 +174,8 @@ class Peer:
             result, detail = Result.REFUSED if refused else Result.CLOSED, _why(cause)
         else:
             result, detail = self._judge(status, answer, user)
-        took = self._clock.seconds() - start
-        return Attempt(number, start - began, took, result, detail)
+        took_s = self._clock.seconds() - start
+        return Attempt(number, start - began, took_s, result, detail)
 
     async def _exchange(self, url: str, body: bytes) -> tuple[int, bytes]:
         headers = {
@@ -188,8 +188,8 @@ class Peer:
 
     def _judge(self, status: int, body: bytes, user: str) -> tuple[Result, str]:
         if status != 200:
-            said = body.decode("utf-8", "replace").strip()
-            return Result.ERROR, f"HTTP {status} {said}"[:200].strip()
+            text = body.decode("utf-8", "replace").strip()
+            return Result.ERROR, f"HTTP {status} {text}"[:200].strip()
         if body in (b"", b"success"):
             return Result.NOTHING, ""
         try:
@@ -200,7 +200,7 @@ class Peer:
         if (fields.get("ToUserName"), fields.get("FromUserName")) != (user, self._webhook.to):
             return Result.ERROR, "the reply is addressed to another user or account"
         if fields.get("MsgType") != "text":
-            return Result.REPLY, _shown(fields.get("MsgType", ""), xml)
+            return Result.REPLY, _described(fields.get("MsgType", ""), xml)
         content = fields.get("Content", "")
         size = len(content.encode())
         if not content or size > MAX_REPLY_BYTES:
@@ -213,21 +213,21 @@ class Peer:
         if webhook.key is None:
             return body
         fields = envelope.parse(body)
-        sealed = fields.get("Encrypt", "")
+        encrypted = fields.get("Encrypt", "")
         expected = signature.sign(
-            webhook.token, fields.get("TimeStamp", ""), fields.get("Nonce", ""), sealed
+            webhook.token, fields.get("TimeStamp", ""), fields.get("Nonce", ""), encrypted
         )
         if fields.get("MsgSignature") != expected:
             raise signature.Forged("its signature does not match")
-        return webhook.key.decrypt(sealed, webhook.app_id)
+        return webhook.key.decrypt(encrypted, webhook.app_id)
 
 
-def _shown(kind: str, xml: bytes) -> str:
+def _described(kind: str, xml: bytes) -> str:
     """Describe a reply that is not a text: its kind, and its titles or media ids."""
-    named = re.findall(
+    details = re.findall(
         r"<(?:Title|MediaId)>(?:<!\[CDATA\[)?(.*?)(?:\]\]>)?</", xml.decode("utf-8", "replace")
     )
-    return " ".join([f"[{kind}]", *named])
+    return " ".join([f"[{kind}]", *details])
 
 
 def _xml(fields: Mapping[str, str]) -> str:
@@ -249,12 +249,12 @@ def _why(error: BaseException) -> str:
         return "the connection was closed without a reply"
     if isinstance(error, ConnectionRefused):
         return "connection refused: nothing is listening there"
-    said = " ".join(str(error).split())
-    if "certificate verify failed" in said:
+    message = " ".join(str(error).split())
+    if "certificate verify failed" in message:
         return "its certificate is not valid: expired, self-signed, or for another name"
     if isinstance(error, DNSLookupError):
         return "no such host: check the name"
-    return said or type(error).__name__
+    return message or type(error).__name__
 
 
 def real_client(reactor: Reactor) -> Wrapped:

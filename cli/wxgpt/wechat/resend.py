@@ -74,10 +74,10 @@ def send_again(plan: Plan, output: str) -> None:
 
     host = webhooks.host_of(plan.to)
     if not plan.allow_remote:
-        _refuse_remote(host)
+        _require_local(host)
     config = options.load_config()
     name, _ = options.pick_account(config, plan.account)
-    who = _require_another(plan.to, config)
+    server = _require_other_daemon(plan.to, config)
     logged = Logged(config, commands=plan.commands)
     for record in records.read(options.open_log(), plan.until):
         if record.user.account == name and plan.user in (None, record.user.openid):
@@ -87,7 +87,7 @@ def send_again(plan: Plan, output: str) -> None:
         hint = "use --commands to include commands" if logged.stripped else ""
         raise UsageFailure("no questions in the log to resend", hint=hint)
     hook = webhooks.webhook(config, name, plan.to, None)
-    _confirm(plan, logged, messages, who)
+    _confirm(plan, logged, messages, server)
     show = _Rows(output)
 
     async def play(reactor: Reactor) -> list[tuple[Message, Delivery]]:
@@ -105,7 +105,7 @@ def send_again(plan: Plan, output: str) -> None:
         raise deliveries.UnansweredMessage(f"{faults} of {total} got no reply")
 
 
-def _require_another(to: str, config: Config) -> str:
+def _require_other_daemon(to: str, config: Config) -> str:
     """Return a description of the server at `to`.
 
     Raises:
@@ -113,19 +113,19 @@ def _require_another(to: str, config: Config) -> str:
     """
     from wxgpt.wechat import instance
 
-    there = instance.asked(to)
-    here = instance.own(config.server.state_dir)
-    if there is not None and there == here:
+    theirs = instance.asked(to)
+    ours = instance.own(config.server.state_dir)
+    if theirs is not None and theirs == ours:
         raise UsageFailure(
             f"{to} is the daemon that wrote this log: it would answer every question again",
             hint="start another daemon with its own state directory, and use its address",
         )
-    if there is None and _same_port(to, config.server.listen):
+    if theirs is None and _same_port(to, config.server.listen):
         raise UsageFailure(
             f"{to} is the address of the daemon that wrote this log ([server] listen)",
             hint="start another daemon on another port, and use its address",
         )
-    return f"wxgptd {there}" if there is not None else "an unidentified server"
+    return f"wxgptd {theirs}" if theirs is not None else "an unidentified server"
 
 
 def _same_port(to: str, listen: str) -> bool:
@@ -138,19 +138,19 @@ def _same_port(to: str, listen: str) -> bool:
     return urlsplit(to).port == own
 
 
-def _confirm(plan: Plan, logged: Logged, messages: list[Message], who: str) -> None:
+def _confirm(plan: Plan, logged: Logged, messages: list[Message], server: str) -> None:
     """Show what will be sent, and ask for confirmation.
 
     Raises:
         UsageFailure: there is neither a terminal nor --yes.
     """
     users = len({message.user for message in messages})
-    what = render.counted(len(messages), "message")
-    whose = render.counted(users, "user")
+    message_count = render.counted(len(messages), "message")
+    user_count = render.counted(users, "user")
     seconds = (messages[-1].at - messages[0].at) / plan.speed
     click.echo(
-        f"{what} from {whose} will be sent to {plan.to} ({who}) within {seconds:.0f} s, under the "
-        "users' own OpenIDs.\n"
+        f"{message_count} from {user_count} will be sent to {plan.to} ({server}) within "
+        f"{seconds:.0f} s, under the users' own OpenIDs.\n"
         "The target calls its model for each question and logs everything.",
         err=True,
     )
@@ -174,7 +174,7 @@ def _confirm(plan: Plan, logged: Logged, messages: list[Message], who: str) -> N
         sys.exit(1)
 
 
-def _refuse_remote(host: str) -> None:
+def _require_local(host: str) -> None:
     try:
         local = ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -201,7 +201,9 @@ class Logged:
 
         self.declined = self.stripped = 0
         self._with_commands = commands
-        self._commands = {name: chat_command(name, one) for name, one in config.assistant.items()}
+        self._commands = {
+            name: chat_command(name, assistant) for name, assistant in config.assistant.items()
+        }
         self._fallback = next(iter(self._commands.values()))
         self._sent: dict[tuple[User, str], tuple[float, dict[str, str]]] = {}
         self._replied: dict[tuple[User, str], float] = {}
@@ -212,10 +214,10 @@ class Logged:
         from wxgpt.wechat.messages import event_message, image_message
         from wxgptd.domain.model import events as e
 
-        who, event = record.user, record.event
+        user, event = record.user, record.event
         match event:
             case e.SessionOpened(assistant=assistant):
-                self._opened[who] = self._commands.get(assistant, self._fallback)
+                self._opened[user] = self._commands.get(assistant, self._fallback)
             case e.CommandGiven(command="clear unconfirmed"):
                 self.stripped += 1  # if resent, it would be taken for the confirmation
             case (
@@ -226,41 +228,41 @@ class Logged:
             ) if not self._with_commands:
                 self.stripped += not isinstance(event, e.ReplyOffered)
             case e.CommandGiven(command=command):
-                opening = self._opened.pop(who, self._fallback)
+                opening = self._opened.pop(user, self._fallback)
                 typed = TYPED.get(command) or f"/{command.partition(' ')[0]}"
-                self._say(who, event.delivery, event.at, opening if command == "open" else typed)
+                self._say(user, event.delivery, event.at, opening if command == "open" else typed)
             case e.QuestionAsked(image=image) if image:
-                self._sent[who, event.delivery] = event.at, image_message(image)
+                self._sent[user, event.delivery] = event.at, image_message(image)
             case e.QuestionAsked(text=text):
                 self._say(
-                    who, event.delivery, event.at, f"{self._opened.pop(who, '')} {text}".strip()
+                    user, event.delivery, event.at, f"{self._opened.pop(user, '')} {text}".strip()
                 )
             case e.ContinuationAsked():
-                self._say(who, event.delivery, event.at, "继续")
+                self._say(user, event.delivery, event.at, "继续")
             case e.UserSubscribed(scene=scene):
                 key = f"qrscene_{scene}" if scene else ""
-                self._sent[who, event.delivery] = event.at, event_message("subscribe", key)
+                self._sent[user, event.delivery] = event.at, event_message("subscribe", key)
             case e.UserUnsubscribed():
-                self._sent[who, event.delivery] = event.at, event_message("unsubscribe")
+                self._sent[user, event.delivery] = event.at, event_message("unsubscribe")
             case e.MessageDeclined() | e.MessageHeld():
                 self.declined += 1
             case e.ModelChosen(model=model):
                 if self._with_commands:
-                    self._say(who, event.delivery, event.at, f"/model {model}")
+                    self._say(user, event.delivery, event.at, f"/model {model}")
                 self.stripped += not self._with_commands
             case e.ReplyOffered(notice="session_already_open"):
                 command = self._commands.get(event.about, self._fallback)
-                self._say(who, event.delivery, self._sent[who, event.delivery][0], command)
-                self._replied.setdefault((who, event.delivery), event.at)
+                self._say(user, event.delivery, self._sent[user, event.delivery][0], command)
+                self._replied.setdefault((user, event.delivery), event.at)
             case e.ReplyOffered():
-                self._replied.setdefault((who, event.delivery), event.at)
+                self._replied.setdefault((user, event.delivery), event.at)
             case _:
                 pass
 
-    def _say(self, who: User, delivery: str, at: float, text: str) -> None:
+    def _say(self, user: User, delivery: str, at: float, text: str) -> None:
         from wxgpt.wechat.messages import text_message
 
-        self._sent[who, delivery] = at, text_message(text)
+        self._sent[user, delivery] = at, text_message(text)
 
     def messages(self) -> list[Message]:
         """Return the messages, in order."""
@@ -286,7 +288,7 @@ async def _play(
     done: list[tuple[Message, Delivery]] = []
     began, first = reactor.seconds(), messages[0].at
 
-    async def one(message: Message) -> None:
+    async def send(message: Message) -> None:
         due = began + (message.at - first) / speed
         await deferLater(reactor, max(0.0, due - reactor.seconds()))
         delivery = await wechat.deliver(message.user, message.fields)
@@ -298,7 +300,7 @@ async def _play(
             show.require_reader()
             await deferLater(reactor, WATCH_EVERY_S)
 
-    work = [watch(), *map(one, messages)]
+    work = [watch(), *map(send, messages)]
     try:
         await gatherResults(map(Deferred.fromCoroutine, work), consumeErrors=True)
     except FirstError as error:
@@ -343,14 +345,14 @@ class _Rows:
             rows = [_as_json(*pair) for pair in done]
             click.echo(render.dumps({"messages": rows, "faults": faults}))
             return
-        both = [
+        timed = [
             (message.logged_s, delivery.took_s)
             for message, delivery in done
             if message.logged_s is not None
         ]
-        if both:
-            mean_logged = sum(then for then, _ in both) / len(both)
-            mean_now = sum(now for _, now in both) / len(both)
+        if timed:
+            mean_logged = sum(logged for logged, _ in timed) / len(timed)
+            mean_now = sum(now for _, now in timed) / len(timed)
             click.echo(
                 f"{render.counted(len(done), 'message')}, {render.counted(faults, 'fault')}; "
                 f"mean {mean_now:.2f} s now, {mean_logged:.2f} s logged"

@@ -34,17 +34,17 @@ def why(config: Config, account: str | None, user: str, message: Message) -> str
     if isinstance(message, str):
         return None
     name, _ = options.pick_account(config, account)
-    kind, text = _said(message)
-    asked = urlencode({"kind": kind, **({"tapped": 1} if "bizmsgmenuid" in message else {})})
-    path = f"/users/{quote(name, safe='')}/{quote(user, safe='')}/whose?{asked}"
+    kind, text = _kind_and_text(message)
+    query = urlencode({"kind": kind, **({"tapped": 1} if "bizmsgmenuid" in message else {})})
+    path = f"/users/{quote(name, safe='')}/{quote(user, safe='')}/whose?{query}"
     try:
-        status, said = control.request("POST", path, text.encode())
+        status, result = control.request("POST", path, text.encode())
     except WxgptError:
         return None
-    return str(said["whose"]) if status == 200 else None
+    return str(result["whose"]) if status == 200 else None
 
 
-def _said(message: Mapping[str, str]) -> tuple[str, str]:
+def _kind_and_text(message: Mapping[str, str]) -> tuple[str, str]:
     """Return the kind of a message, and its text, if any."""
     kind = message["MsgType"]
     text = message.get("Content") or message.get("Recognition") or ""
