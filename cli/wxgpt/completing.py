@@ -19,7 +19,10 @@ MOST_USERS = 200
 
 
 def _completer(values: Callable[[], Iterable[str]], *, several: bool = False) -> Offer:
-    """Return a completer: the `known` values with the typed prefix; `several` splits at commas."""
+    """Return a completer that offers the `values` that start with what has been typed.
+
+    `several` completes the last item of a comma-separated list.
+    """
 
     def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
         root = ctx.find_root()

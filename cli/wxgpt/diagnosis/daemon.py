@@ -59,7 +59,7 @@ def up_to_date(path: Path) -> Iterator[Finding]:
 
 
 def clock() -> Iterator[Finding]:
-    """Report this machine's clock offset from WeChat's, measured on the last 24 h of messages."""
+    """Report this machine's clock offset from WeChat's, measured from the last 24 h of messages."""
     _, status = control.request("GET", "/status")
     ahead_s = status.get("clock_offset_s")
     if ahead_s is None:

@@ -103,7 +103,7 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
 
 
 def _cut_off(connection: http.client.HTTPConnection, cut: list[bool]) -> None:
-    """Abort an exchange that takes too long: a socket timeout covers only each single read."""
+    """Abort an exchange that takes too long: a socket timeout covers only a single read."""
     cut.append(True)
     sock = connection.sock
     if sock is not None:

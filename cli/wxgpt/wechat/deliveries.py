@@ -24,7 +24,7 @@ def show_attempt(attempt: Attempt) -> None:
 
 
 def show_delivery(delivery: Delivery, why: str | None = None) -> None:
-    """Print what the sender finally sees; if that is nothing, also print `why`, if known."""
+    """Print what the sender sees in the end; if that is nothing, print `why`, unless it is None."""
     if delivery.shown is None:
         click.echo(f"the user sees nothing (the answer was `success`, {delivery.took_s:.1f} s)")
         if why is not None:

@@ -239,7 +239,7 @@ def _xml(fields: Mapping[str, str]) -> str:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return the cause of an error of Twisted's client, which wraps errors."""
+    """Return the error that Twisted's client has wrapped."""
     reasons = getattr(error, "reasons", None)
     return reasons[0].value if reasons else error
 
