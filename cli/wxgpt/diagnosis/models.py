@@ -32,7 +32,7 @@ REMEDIES = (
     (r"^HTTP 5\d\d", "model-server-error"),
     (r"^HTTP 40[03].*model", "model-forbidden"),
     (r"connection was (?:lost|closed)|without a finish", "model-disconnected"),
-    (r"within [0-9.]+ s", "model-timeout"),
+    (r"within [0-9.]+ s|timed out waiting", "model-timeout"),
 )
 """A pattern for the detail of a failed call, and the id of its remedy; the first match wins."""
 
@@ -62,7 +62,7 @@ def _finding(name: str, result: Json) -> Finding:
     check, more = f"assistant {name}", {"assistant": name, "model": result["model"]}
     if not result["ok"]:
         detail = f"{result['model']}: {render.printable(result['detail'])}"
-        return bad(check, detail, _fix(result), reason=result["reason"], **more)
+        return bad(check, detail, remedy_of(result), reason=result["reason"], **more)
     slow = ", too late for WeChat: users get a link" if result["took_s"] > IN_TIME_S else ""
     detail = f"{result['model']} answers in {result['took_s']:.1f} s{slow}"
     return good(check, detail, took_s=result["took_s"], **more)
@@ -97,7 +97,8 @@ def _unknown(model: str, detail: str) -> Json:
     return {"ok": False, "model": model, "reason": "unknown", "detail": detail}
 
 
-def _fix(result: Json) -> str:
+def remedy_of(result: Json) -> str:
+    """Return the id of the remedy for a failed call, by its `reason` and `detail`."""
     default = BY_REASON.get(result["reason"], "model-unavailable")
     matches = (fix for sign, fix in REMEDIES if re.search(sign, result["detail"], re.IGNORECASE))
     is_specific = result["reason"] in ("unavailable", "misconfigured")
