@@ -71,8 +71,9 @@ format: .venv/ready          ## rewrite the sources in the project's style
 docs: .venv/ready            ## generate the configuration reference and the manual
 	PYTHONPATH=.:cli $(BIN)/python docs/generate.py
 
-pictures: .venv/ready        ## draw the animated pictures in the READMEs from a run of the demonstration
+pictures: .venv/ready        ## draw the pictures in the READMEs from real runs
 	PYTHONPATH=.:cli $(BIN)/python docs/pictures.py
+	PYTHONPATH=.:cli $(BIN)/python docs/screenshots.py
 
 lock: .venv/ready            ## update the lock files that the container installs from
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \

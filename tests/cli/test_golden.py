@@ -164,7 +164,7 @@ MASKS = (
     r'"free_bytes": (?P<COUNT>\d+)',
     r"(?:python|disk|expat|libraries)(?:: |\W[^}\n]*?)(?P<NUMBER>\d(?:[\d.,]*\d)?)(?=[ ,\"\n])",
     # What the resolver of the machine says, which may have no network.
-    r"the name is not known here \((?P<REASON>[^)]*)\)",
+    r"the name does not resolve here \((?P<REASON>[^)]*)\)",
 )
 """What differs from one machine, or one run, to the next: secrets, numbers and times."""
 

@@ -101,7 +101,7 @@ def test_nothing_that_is_there_is_overwritten(tmp_path):
     unit = tmp_path / "etc/systemd/system/wxgptd.service"
     unit.write_text("mine")
     done = init(tmp_path, *given(tmp_path, "--systemd"))
-    assert "left as it was" in done.stderr
+    assert "left unchanged" in done.stderr
     assert unit.read_text() == "mine"
     assert len(before) == len([path for path in tmp_path.rglob("*") if path.is_file()])
 
@@ -145,14 +145,14 @@ def test_without_a_terminal_it_names_the_option_that_is_missing(missing, named, 
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        (["--provider", "nobody"], "known: deepseek"),
-        (["--domain", "localhost"], "no domain"),
-        (["--domain", "chat.example.org/wx"], "no domain"),
-        (["--domain", "1.2.3.4"], "no domain"),
-        (["--app-id", "0123456789"], "is no AppID"),
+        (["--provider", "nobody"], "providers: deepseek"),
+        (["--domain", "localhost"], "is not a domain name"),
+        (["--domain", "chat.example.org/wx"], "is not a domain name"),
+        (["--domain", "1.2.3.4"], "is not a domain name"),
+        (["--app-id", "0123456789"], "is not an AppID"),
         (["--plain"], "not both"),
-        (["--account", "a b"], "no name"),
-        (["--assistant", "a/b"], "no name"),
+        (["--account", "a b"], "is not a valid name"),
+        (["--assistant", "a/b"], "is not a valid name"),
         (["--finish"], "--rotate-aes-key"),
     ],
 )
@@ -278,7 +278,7 @@ def test_a_site_that_cannot_be_written_does_not_hide_what_to_enter(tmp_path):
 def test_what_cannot_be_listened_on_is_refused(listen, tmp_path):
     done = init(tmp_path, *given(tmp_path, "--listen", listen))
     assert done.returncode == 2
-    assert "no IPv4 address" in done.stderr
+    assert "not an IPv4 address" in done.stderr
 
 
 def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):
@@ -298,4 +298,4 @@ def test_a_path_that_means_something_to_systemd_is_refused(tmp_path):
         stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "mean something to systemd" in done.stderr
+    assert "special to systemd" in done.stderr

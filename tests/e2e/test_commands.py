@@ -188,7 +188,7 @@ def test_an_openid_that_nobody_has_seen_is_said_to_be_unknown(running, command):
     running.send("/chatgpt")
     done = running.wxgpt(*command)
     assert done.returncode == 1
-    assert "nothing is known of" in done.stderr
+    assert "unknown user: " in done.stderr
     assert "nobody" in done.stderr
     assert "hint: " in done.stderr
 
@@ -286,7 +286,7 @@ def test_the_demonstration_runs_to_its_end_and_a_kept_one_ends_with_an_interrupt
         if "removes everything" in line:
             break
     assert "one model call" in said
-    assert "has it all now" in said
+    assert "now has the complete answer" in said
     config = Path(said.split("--config ")[1].split()[0])
     base = config.read_text("utf-8").split('base_url = "')[1].split('"')[0]
     demo.send_signal(signal.SIGINT)
@@ -314,7 +314,7 @@ def test_replaying_to_nobody_says_so(running):
     running.send("/chatgpt 一？")
     done = running.wxgpt("replay", "-y", "--to", f"http://127.0.0.1:{free_port()}/wx/main")
     assert done.returncode == 3
-    assert "nothing listens" in done.stderr
+    assert "nothing is listening" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ def test_send_delivers_a_file_as_it_is(running):
     path.write_text("<html>")
     done = running.wxgpt("send", "--xml", str(path))
     assert done.returncode == 2
-    assert "that is no message" in done.stderr
+    assert "not a WeChat message" in done.stderr
 
 
 def test_the_operator_blocks_and_allows(running):
@@ -388,7 +388,7 @@ def test_doctor_says_what_works_and_what_to_mend(running):
     done = running.wxgpt("doctor")
     assert done.returncode == 1
     assert "✘ assistant chatgpt" in done.stdout
-    assert "fix: nobody listens at base_url" in done.stdout
+    assert "fix: start the model server: nothing is listening at base_url" in done.stdout
     said = json.loads(running.wxgpt("doctor", "--json").stdout)
     (wrong,) = [one for one in said if one["ok"] is False]
     assert (wrong["assistant"], wrong["reason"]) == ("chatgpt", "unavailable")

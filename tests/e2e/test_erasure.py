@@ -129,13 +129,13 @@ def test_vacuum_drops_what_is_over(stage):
     assert said["dropped_segments"] > 0
     assert said["left_bytes"] < 12 * 1024  # the newest one stays, however large
     assert len(segments.list_segments(stage.state / "log")) == before - said["dropped_segments"]
-    assert f"snapshot of event {last}" in stage.wxgpt("log", "vacuum").stdout
+    assert f"snapshot at event {last}" in stage.wxgpt("log", "vacuum").stdout
     # What is left is shown, what is not is told, and nothing is forgotten.
     assert stage.wxgpt("log", "verify").returncode == 0
     assert f"after event {last}" in stage.wxgpt("replay").stdout
     early = stage.wxgpt("replay", "--until", "1")
     assert early.returncode == 2
-    assert f"history begins behind event {last}" in early.stderr
+    assert f"history begins after event {last}" in early.stderr
     stage.stop()
     stage.start_daemon()
     assert f"after event {last}" in stage.wxgpt("replay").stdout

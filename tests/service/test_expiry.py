@@ -133,9 +133,9 @@ def test_a_session_does_not_expire_while_its_answer_is_being_written():
     story.say("/chatgpt")
     story.send("一？")
     later(story, 35)
-    assert story.service.summary().startswith("1 sessions")
+    assert story.service.summary().startswith("open sessions: 1,")
     later(story, 10)
-    assert story.service.summary().startswith("0 sessions")
+    assert story.service.summary().startswith("open sessions: 0,")
 
 
 def test_reading_on_is_a_sign_of_life():
@@ -160,9 +160,9 @@ def test_the_first_opening_of_a_page_is_a_sign_of_life_and_no_later_one():
     assert story.get(path).code == 200
     later(story, 200)
     assert story.get(path).code == 200
-    assert story.service.summary().startswith("1 sessions")
+    assert story.service.summary().startswith("open sessions: 1,")
     later(story, 110)
-    assert story.service.summary().startswith("0 sessions")
+    assert story.service.summary().startswith("open sessions: 0,")
 
 
 # The hint.

@@ -72,11 +72,11 @@ def test_a_commit_that_does_not_end_is_ill_and_its_end_is_well_again(watched, lo
     pass_(clock, STUCK_AFTER_S - 5)
     assert health.why_ill == ""
     pass_(clock, 15)
-    assert "no commit of the log" in health.why_ill
+    assert "no commit to the log" in health.why_ill
     store.now = StoreFigures(commits=8)
     pass_(clock, 5)
     assert health.why_ill == ""
-    assert any("healthy again" in line for line in logged())
+    assert any("health check passed again" in line for line in logged())
 
 
 def test_a_full_disk_waits_on_purpose(watched):
@@ -90,7 +90,7 @@ def test_threads_that_do_not_answer_are_ill(watched):
     health, _, threads, clock = watched
     threads.answers = False
     pass_(clock, STUCK_AFTER_S + 15)
-    assert "no thread has answered" in health.why_ill
+    assert "no thread has responded" in health.why_ill
     threads.answers = True
     threads.stuck.callback(None)
     pass_(clock, 6)
@@ -101,7 +101,7 @@ def test_what_cannot_be_found_out_is_ill(watched):
     health, store, _, clock = watched
     store.figures = lambda: 1 / 0
     pass_(clock, 6)
-    assert "cannot be found out" in health.why_ill
+    assert "the check itself failed" in health.why_ill
     store.figures = StoreFigures
     pass_(clock, 6)
     assert health.why_ill == ""
@@ -112,7 +112,7 @@ def test_that_nobody_looks_any_more_is_ill(watched):
     pass_(clock, 6)
     health._loop.stop()
     clock.advance(STUCK_AFTER_S + 5)
-    assert "nobody has looked" in health.why_ill
+    assert "no health check for more than 30 s" in health.why_ill
 
 
 def test_healthz_says_so():
@@ -162,9 +162,9 @@ def test_the_watchdog_is_fed_while_the_daemon_is_well_and_no_longer(manager):
     told()
     clock.advance(2.0)
     assert told() == ["WATCHDOG=1\nSTATUS=3 sessions"]
-    why[0] = "no commit of the log for 31 s"
+    why[0] = "no commit to the log for 31 s"
     clock.advance(2.0)
-    assert told() == ["STATUS=unhealthy: no commit of the log for 31 s"]
+    assert told() == ["STATUS=health check failed: no commit to the log for 31 s"]
 
 
 def test_reading_a_long_log_gives_the_start_more_time(manager):

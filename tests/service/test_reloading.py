@@ -120,7 +120,7 @@ def test_what_takes_a_restart_is_said_and_stays(story, logged):
     assert adopted.changed == ()
     assert adopted.takes_restart == ("server.public_url",)
     assert "https://chat.example.com/" in story.say("/history")
-    assert any("takes a restart: server.public_url" in line for line in logged())
+    assert any("restart required: server.public_url" in line for line in logged())
 
 
 def test_a_wrong_one_changes_nothing(story, tmp_path):

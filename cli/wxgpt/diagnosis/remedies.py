@@ -1,7 +1,7 @@
-"""What to do about each thing that `wxgpt doctor` finds, in English and in Chinese.
+"""The fix for each problem that `wxgpt doctor` can find, in English and in Chinese.
 
 A finding names its remedy by id, so that either text can be rewritten without the other. Ids are
-part of `wxgpt doctor --json`: scripts and bug reports go by them.
+part of `wxgpt doctor --json`: scripts and bug reports rely on them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _REMEDIES: dict[str, tuple[str, str]] = {
     ),
     "expat-too-old": ("upgrade libexpat", "升级 libexpat"),
     "unit-inactive": (
-        "read journalctl -u wxgptd, then: systemctl start wxgptd",
+        "see why in journalctl -u wxgptd, then: systemctl start wxgptd",
         "先看日志里的原因（journalctl -u wxgptd），改好后启动：systemctl start wxgptd",
     ),
     "unit-restarting": (
-        "read the reason: journalctl -u wxgptd -p warning",
+        "see why: journalctl -u wxgptd -p warning",
         "原因在日志里：journalctl -u wxgptd -p warning",
     ),
     "unit-disabled": (
@@ -28,7 +28,7 @@ _REMEDIES: dict[str, tuple[str, str]] = {
         "让它开机启动：systemctl enable wxgptd",
     ),
     "clock-skew": (
-        "synchronize the clock: timedatectl set-ntp true",
+        "synchronise the clock: timedatectl set-ntp true",
         "让时钟自动对时：timedatectl set-ntp true",
     ),
     # The configuration and its directories.
@@ -56,16 +56,16 @@ _REMEDIES: dict[str, tuple[str, str]] = {
         "用 sudo 运行，或者用守护进程的用户运行",
     ),
     "daemon-unhealthy": (
-        "read the reason: journalctl -u wxgptd",
+        "see why: journalctl -u wxgptd",
         "原因在日志里：journalctl -u wxgptd",
     ),
     "daemon-outdated": (
         "run the installed version: systemctl restart wxgptd",
         "版本不一致：systemctl restart wxgptd",
     ),
-    "daemon-starting": ("look again in a minute", "过一分钟再看"),
+    "daemon-starting": ("check again in a minute", "过一分钟再看"),
     "disk-full": (
-        "free some space: it takes questions again by itself",
+        "free some space: the daemon then accepts questions again automatically",
         "腾出磁盘空间，之后它会自动恢复接收问题",
     ),
     "reload-rejected": ("see every error: wxgpt reload", "运行 wxgpt reload，看全部错误"),
@@ -76,8 +76,8 @@ _REMEDIES: dict[str, tuple[str, str]] = {
     ),
     "messages-unanswered": (
         (
-            "set open_without_command = true if the account is only for the AI; else add a keyword "
-            "rule ([[rule]]) or forward messages to the previous backend"
+            "set open_without_command = true if the account is only for the AI; otherwise add a "
+            "keyword rule ([[rule]]) or forward messages to the previous backend"
         ),
         (
             "有人发了消息却没有回音：公众号只用来和 AI 对话，就设 open_without_command = true；"
@@ -100,7 +100,7 @@ _REMEDIES: dict[str, tuple[str, str]] = {
         "这台机器连得上 api.weixin.qq.com 吗？",
     ),
     "log-damaged": (
-        "wxgpt log verify lists the damage; wxgpt log repair recovers what is intact",
+        "list the damage with wxgpt log verify; recover the intact events with wxgpt log repair",
         "wxgpt log verify 指出哪里坏了，wxgpt log repair 救出完好的部分",
     ),
     # From WeChat to the daemon.
@@ -118,7 +118,7 @@ _REMEDIES: dict[str, tuple[str, str]] = {
         "防火墙和云服务商的安全组放行 443 端口了吗？",
     ),
     "connection-refused": (
-        "start the web server (Caddy or nginx): nothing listens at that address",
+        "start the web server (Caddy or nginx): nothing is listening at that address",
         "网站服务器（Caddy、nginx）没有在运行",
     ),
     "unreachable": (
@@ -126,7 +126,7 @@ _REMEDIES: dict[str, tuple[str, str]] = {
         "它在运行吗？从这台机器连得上吗？",
     ),
     "not-http": ("another program uses that port: stop it", "那个端口被别的程序占用了"),
-    "not-tls": ("check that https is served on that port", "那个端口上是 https 吗？"),
+    "not-tls": ("check that this port serves https", "那个端口上是 https 吗？"),
     "certificate-invalid": (
         "get a certificate for this name (certbot, or Caddy automatically) with its full chain",
         "给这个域名申请证书（certbot，或者 Caddy 自动办），要带上完整的证书链",
@@ -144,11 +144,11 @@ _REMEDIES: dict[str, tuple[str, str]] = {
         "微信不跟随跳转：把网站服务器里的这个跳转去掉（是不是自动加了末尾的斜杠？）",
     ),
     "address-not-forwarded": (
-        "have the web server forward everything below that address to wxgptd (etc/nginx.conf)",
+        "make the web server forward everything under that address to wxgptd (etc/nginx.conf)",
         "让网站服务器把这个地址下的请求原样转给 wxgptd（见 etc/nginx.conf）",
     ),
     "webhook-not-forwarded": (
-        "have the web server forward this path with its query to wxgptd (etc/nginx.conf)",
+        "make the web server forward this path with its query to wxgptd (etc/nginx.conf)",
         "让网站服务器把这个地址连同参数原样转给 wxgptd（见 etc/nginx.conf）",
     ),
     "webhook-rejected": (
@@ -168,7 +168,7 @@ _REMEDIES: dict[str, tuple[str, str]] = {
         "不支持 SOCKS 代理：把 proxy 设成代理软件的 HTTP 端口",
     ),
     "proxy-password": (
-        'give the proxy a user and a password: proxy = "http://USER:PASSWORD@HOST:PORT"',
+        'the proxy needs a user and password: proxy = "http://USER:PASSWORD@HOST:PORT"',
         '代理要用户名和密码：proxy = "http://用户:密码@主机:端口"',
     ),
     "proxy-rejected": (
@@ -176,7 +176,7 @@ _REMEDIES: dict[str, tuple[str, str]] = {
         "代理不放行：检查 proxy",
     ),
     "model-plain-http": (
-        "write http:// in base_url: the server does not speak TLS",
+        "use http:// in base_url: the server does not speak TLS",
         "base_url 写的是 https，那边却是 http：改成 http://",
     ),
     "model-certificate": (
@@ -188,7 +188,7 @@ _REMEDIES: dict[str, tuple[str, str]] = {
         "base_url（或 proxy）里的域名找不到：写对了吗？",
     ),
     "model-connection-refused": (
-        "start the model server: nothing listens at base_url (or at proxy)",
+        "start the model server: nothing is listening at base_url (or at proxy)",
         "base_url（或 proxy）那里没有程序在运行",
     ),
     "model-web-page": (
@@ -208,7 +208,7 @@ _REMEDIES: dict[str, tuple[str, str]] = {
         "base_url 会跳转：写最终的地址，不带 /chat/completions",
     ),
     "model-server-error": (
-        "look at the model server's log: the error is its own",
+        "see the model server's log: the error is on its side",
         "服务器自己出错了：看它的日志",
     ),
     "model-forbidden": (
@@ -216,11 +216,11 @@ _REMEDIES: dict[str, tuple[str, str]] = {
         "这个密钥不能用这个模型，或者名字写错了：检查 model",
     ),
     "model-disconnected": (
-        "look at the log of the model server, or of a proxy in between: answers break off",
+        "see the log of the model server, or of a proxy in between: answers are cut off",
         "服务器答到一半断开：看它的日志，或者中间的代理",
     ),
     "model-timeout": (
-        "check that the server can be reached from here; does it take a proxy?",
+        "check that the server is reachable from here; does it need a proxy?",
         "服务器没有及时回应：从这里连得上吗？要不要走代理？",
     ),
     "model-misconfigured": (
@@ -240,7 +240,7 @@ _REMEDIES: dict[str, tuple[str, str]] = {
         "被服务商的内容审核拒绝了：模型选对了吗？",
     ),
     "model-too_long": (
-        "check that the model is loaded: the server calls one word too long",
+        "check that the model is loaded: the server rejects a single word as too long",
         "只问一个词它也说太长：模型加载好了吗？",
     ),
     "model-not-loaded": (
@@ -251,17 +251,17 @@ _REMEDIES: dict[str, tuple[str, str]] = {
         "check that the model server is up; its answer is shown above",
         "服务器在运行吗？它的回答见上一行",
     ),
-    # What no other remedy is for.
+    # Everything else.
     "see-detail": ("{hint}", "原因见上一行"),
 }
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Remedy:
-    """One remedy: its id, and what its text names. An empty `id` says that nothing is wrong.
+    """One remedy: its id, and the values for its text. An empty `id` means that no fix is needed.
 
     Raises:
-        KeyError: there is no such remedy, or its text names something that is not in `values`.
+        KeyError: there is no such remedy, or its text has a placeholder that is not in `values`.
     """
 
     id: str
@@ -272,19 +272,19 @@ class Remedy:
             self.in_english()
 
     def in_english(self) -> str:
-        """Return what to do, in English."""
+        """Return the fix, in English."""
         return _REMEDIES[self.id][0].format(**self.values) if self.id else ""
 
     def in_chinese(self) -> str:
-        """Return what to do, in Chinese."""
+        """Return the fix, in Chinese."""
         return _REMEDIES[self.id][1].format(**self.values) if self.id else ""
 
 
 def remedy(identifier: str, **values: object) -> Remedy:
-    """Return the remedy of that id, with the values that its text names."""
+    """Return the remedy with that id, with the values for its text."""
     return Remedy(identifier, {name: str(value) for name, value in values.items()})
 
 
 def known() -> dict[str, tuple[str, str]]:
-    """Return every remedy by its id: in English and in Chinese."""
+    """Return every remedy's English and Chinese text, by id."""
     return dict(_REMEDIES)
