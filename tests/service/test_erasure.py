@@ -40,7 +40,7 @@ def forget(story: Story, user: str = "alice") -> list[bool]:
     return done
 
 
-def test_whoever_leaves_leaves_nothing_behind():
+def test_unsubscribing_erases_everything_about_a_user():
     story = asked_story()
     sent = story.send("为什么天是蓝的？")
     story.advance(30)
@@ -56,7 +56,7 @@ def test_whoever_leaves_leaves_nothing_behind():
     assert story.get(page).code == story.get(history).code == 404
 
 
-def test_whoever_comes_back_is_somebody_else():
+def test_a_returning_user_is_a_new_user():
     story = asked_story()
     leave(story)
     story.open()
@@ -68,7 +68,7 @@ def test_whoever_comes_back_is_somebody_else():
     assert story.service.state.journal.state(ALICE) == before
 
 
-def test_an_answer_that_is_being_written_is_dropped_and_nobody_hangs():
+def test_erasure_drops_the_running_answer_and_releases_its_attempt():
     story = asked_story()
     sent = story.send("为什么？")
     story.advance(3)
@@ -79,7 +79,7 @@ def test_an_answer_that_is_being_written_is_dropped_and_nobody_hangs():
     assert kinds(story)[-1] == "UserErased"
 
 
-def test_wechat_s_retries_of_the_event_are_answered_and_note_nothing():
+def test_retries_of_the_event_are_acknowledged_and_record_nothing():
     story = asked_story()
     fields = messages.event_message("unsubscribe")
     assert story.deliver(fields).reply is None
@@ -88,7 +88,7 @@ def test_wechat_s_retries_of_the_event_are_answered_and_note_nothing():
     assert len(kinds(story)) == count
 
 
-def test_to_leave_and_come_back_is_no_way_around_a_block():
+def test_resubscribing_does_not_lift_a_block():
     story = asked_story()
     control = story.service.admin.children[b"users"]._control
     control.users.change_standing("main", "alice", "blocked", 3_600.0)
@@ -99,7 +99,7 @@ def test_to_leave_and_come_back_is_no_way_around_a_block():
     assert "我是 AI 助手" in story.say("/chatgpt")
 
 
-def test_an_operator_s_word_erases_a_block_as_well():
+def test_erasure_by_the_operator_also_lifts_a_block():
     story = asked_story()
     control = story.service.admin.children[b"users"]._control
     control.users.change_standing("main", "alice", "blocked", 0.0)
@@ -107,13 +107,13 @@ def test_an_operator_s_word_erases_a_block_as_well():
     assert "我是 AI 助手" in story.say("/chatgpt")
 
 
-def test_nobody_knows_a_user_who_was_never_there():
+def test_an_unknown_user_cannot_be_erased():
     story = asked_story()
     assert forget(story, "mallory") == [False]
     assert kinds(story)[-1] != "UserErased"
 
 
-def test_costs_of_the_day_are_not_forgotten():
+def test_erasure_keeps_the_costs_of_the_day():
     price = cfg.Price(input=1e6, output=1e6)
     assistant = cfg.Assistant(base_url="http://model.test/v1", model="m", price_per_million=price)
     story = Story(answer_at(1, ANSWER), configuration(assistant={"chatgpt": assistant}))
@@ -129,7 +129,7 @@ def test_costs_of_the_day_are_not_forgotten():
     assert control.status().cost_today == spent
 
 
-def test_a_snapshot_has_nothing_of_who_was_erased():
+def test_a_snapshot_contains_nothing_of_an_erased_user():
     story = asked_story(config=configuration(log=cfg.Log(snapshot_every=1)))
     story.send("你好")
     story.advance(2)
@@ -143,7 +143,7 @@ def test_a_snapshot_has_nothing_of_who_was_erased():
     assert "alice" not in repr(story.store._snapshot)
 
 
-def test_the_operator_s_list_knows_who_is_there_and_nobody_else():
+def test_the_user_list_contains_only_current_users():
     story = asked_story()
     story.open("bob")
     control = story.service.admin.children[b"users"]._control
@@ -157,7 +157,7 @@ def test_the_operator_s_list_knows_who_is_there_and_nobody_else():
     assert control.users.newest(10, "blocked") == []
 
 
-def test_a_history_link_from_before_does_not_show_what_came_after():
+def test_an_old_history_link_does_not_show_a_later_history():
     story = asked_story()
     link = path_in(story.say("/history"))
     leave(story)
@@ -169,7 +169,7 @@ def test_a_history_link_from_before_does_not_show_what_came_after():
     assert story.get(link).code == 404
 
 
-def test_links_live_on_in_a_snapshot_and_die_with_their_user():
+def test_links_survive_in_a_snapshot_until_their_user_is_erased():
     story = asked_story(config=configuration(log=cfg.Log(snapshot_every=1)))
     sent = story.send("为什么？")
     story.advance(30)
@@ -183,7 +183,7 @@ def test_links_live_on_in_a_snapshot_and_die_with_their_user():
     assert story.get(page).code == story.get(history).code == 404
 
 
-def test_whoever_is_erased_while_a_snapshot_is_written_is_erased_at_the_next_start():
+def test_a_user_erased_during_a_snapshot_stays_erased_after_a_restart():
     story = asked_story()
     story.open("bob")
     write = story.store.snapshot(story.service.state.journal.capture(0.0, 0.0), only=False)
@@ -195,7 +195,7 @@ def test_whoever_is_erased_while_a_snapshot_is_written_is_erased_at_the_next_sta
     assert story.damages == []
 
 
-def test_an_attempt_that_comes_after_the_erasure_brings_nobody_back():
+def test_an_attempt_after_erasure_does_not_restore_the_user():
     """WeChat asks again for what was held when its sender left."""
     story = asked_story()
     sent = story.send("为什么？")

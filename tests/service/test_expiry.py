@@ -65,7 +65,7 @@ def talked(story: Story) -> Story:
         ("ignore", True, [ANSWER, ANSWER, ANSWER, ANSWER, ANSWER]),
     ],
 )
-def test_a_follow_up_is_treated_as_configured(after, only_ai, replies):
+def test_a_follow_up_is_handled_as_configured(after, only_ai, replies):
     for seconds, reply in zip((1, 240, 360, 2 * HOUR_S, 2 * DAY_S), replies, strict=True):
         story = talked(told(after, only_ai=only_ai))
         later(story, seconds - 1)
@@ -77,7 +77,7 @@ def test_a_follow_up_is_treated_as_configured(after, only_ai, replies):
 
 
 @pytest.mark.parametrize("after", ["resume", "hint", "ignore"])
-def test_what_a_rule_takes_is_the_rule_s(after):
+def test_rules_take_precedence_after_expiry(after):
     story = talked(told(after, rules=[BACKEND]))
     assert ask(story, "价格") == ANSWER, "in the session it is a question"
     later(story, 400)
@@ -85,7 +85,7 @@ def test_what_a_rule_takes_is_the_rule_s(after):
     assert story.say("帮助") == "十元"
 
 
-def test_what_was_stopped_is_not_taken_up_again():
+def test_a_stopped_session_is_not_resumed():
     story = talked(told("resume"))
     story.say("/stop")
     later(story, 400)
@@ -95,7 +95,7 @@ def test_what_was_stopped_is_not_taken_up_again():
     assert [text for role, text in story.model.messages() if role == "user"] == ["二？"]
 
 
-def test_how_long_ago_is_configured():
+def test_the_resume_period_is_configurable():
     story = talked(told("resume", resume_within=600.0))
     later(story, 290 + 590)
     assert ask(story, "二？") == ANSWER
@@ -103,7 +103,7 @@ def test_how_long_ago_is_configured():
     assert story.say("三？") is None
 
 
-def test_a_picture_is_part_of_a_resumed_session_and_no_reason_for_a_hint():
+def test_a_picture_resumes_a_session_but_gets_no_hint():
     story = talked(told("resume"))
     later(story, 400)
     sent = story.deliver(messages.image_message("http://mmbiz.qpic.cn/x"))
@@ -118,7 +118,7 @@ def test_a_picture_is_part_of_a_resumed_session_and_no_reason_for_a_hint():
 # Signs of life.
 
 
-def test_the_session_lives_from_the_end_of_its_answer():
+def test_the_ttl_counts_from_the_end_of_the_answer():
     story = told("ignore", lambda _: answer_at(100, ANSWER))
     story.say("/chatgpt")
     story.send("一？")
@@ -138,7 +138,7 @@ def test_a_session_does_not_expire_while_its_answer_is_being_written():
     assert story.service.summary().startswith("0 sessions")
 
 
-def test_reading_on_is_a_sign_of_life():
+def test_continuing_an_answer_extends_the_session():
     text = "".join(f"第 {n:04} 句话在这里说完了。" for n in range(300))
     story = told("ignore", lambda _: answer_at(0.1, text))
     story.say("/chatgpt")
@@ -150,7 +150,7 @@ def test_reading_on_is_a_sign_of_life():
     assert ask(story, "二？") is not None
 
 
-def test_the_first_opening_of_a_page_is_a_sign_of_life_and_no_later_one():
+def test_only_the_first_page_view_extends_the_session():
     story = told("ignore", lambda _: answer_at(16, ANSWER))
     story.say("/chatgpt")
     sent = story.send("一？")
@@ -176,7 +176,7 @@ def held(after: str = "hint", **session) -> Story:
 
 
 @pytest.mark.parametrize("tapped", [True, False])
-def test_its_tap_resumes_the_session_and_asks_what_was_held_back(tapped):
+def test_the_hint_s_tap_resumes_the_session_and_asks_the_held_message(tapped):
     story = held()
     assert len(story.model.calls) == 1
     sent = story.deliver(messages.text_message("接着聊", tapped=tapped))
@@ -191,7 +191,7 @@ def test_its_tap_resumes_the_session_and_asks_what_was_held_back(tapped):
     assert len(story.model.calls) == 2
 
 
-def test_what_was_held_back_survives_a_crash():
+def test_a_held_message_survives_a_crash():
     story = held()
     story.restart()
     sent = story.deliver(messages.text_message("接着聊", tapped=True))
@@ -200,7 +200,7 @@ def test_what_was_held_back_survives_a_crash():
     assert story.model.messages()[-1] == ("user", "还记得吗？")
 
 
-def test_after_ten_minutes_the_words_are_gone_and_the_session_is_not():
+def test_a_held_message_expires_after_ten_minutes_but_the_session_still_resumes():
     story = held()
     later(story, 605)
     assert "已接上" in story.deliver(messages.text_message("接着聊", tapped=True)).reply
@@ -216,7 +216,7 @@ def test_after_ten_minutes_the_words_are_gone_and_the_session_is_not():
     assert [text for role, text in story.model.messages() if role == "user"] == ["一？", "二？"]
 
 
-def test_there_is_one_an_hour_and_it_is_its_message_that_is_asked():
+def test_a_hint_is_given_once_an_hour_and_holds_its_own_message():
     story = held()
     assert story.say("别的事") is None
     sent = story.deliver(messages.text_message("接着聊", tapped=True))
@@ -227,12 +227,12 @@ def test_there_is_one_an_hour_and_it_is_its_message_that_is_asked():
     assert ask(story, "还在吗") == HINT
 
 
-def test_the_words_are_in_no_event():
+def test_no_event_contains_the_held_text():
     story = held()
     assert "还记得吗" not in str(story.store.events())
 
 
-def test_what_was_held_back_is_erased_with_its_user():
+def test_a_held_message_is_erased_with_its_user():
     story = held()
     story.deliver(messages.event_message("unsubscribe"))
     story.deliver(messages.event_message("subscribe"))
@@ -241,7 +241,7 @@ def test_what_was_held_back_is_erased_with_its_user():
     assert len(story.model.calls) == 1
 
 
-def test_a_held_message_is_moderated_and_counted_when_it_is_asked(tmp_path):
+def test_a_held_message_is_moderated_when_it_is_asked(tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("违禁词")
     story = Story(
@@ -256,14 +256,14 @@ def test_a_held_message_is_moderated_and_counted_when_it_is_asked(tmp_path):
     assert len(story.model.calls) == 1
 
 
-def test_a_message_that_is_too_long_is_not_held_back():
+def test_a_message_that_is_too_long_is_not_held():
     story = talked(told("hint"))
     later(story, 400)
     assert ask(story, "长" * 6_000) == HINT
     assert "已接上" in story.deliver(messages.text_message("接着聊", tapped=True)).reply
 
 
-def test_help_costs_nothing_after_expiry_either():
+def test_help_costs_nothing_after_expiry():
     story = talked(told("hint"))
     later(story, 400)
     assert "/chatgpt" in story.say("帮助")
@@ -271,7 +271,7 @@ def test_help_costs_nothing_after_expiry_either():
     assert len(story.model.calls) == 1
 
 
-def test_what_the_hint_has_promised_is_kept_although_another_session_was_opened():
+def test_a_held_message_can_be_asked_after_another_session_opens():
     story = held()
     story.send("/chatgpt 别的？")
     story.advance(1)
@@ -281,7 +281,7 @@ def test_what_the_hint_has_promised_is_kept_although_another_session_was_opened(
     assert story.model.messages()[-1] == ("user", "还记得吗？")
 
 
-def test_it_is_kept_at_the_edge_of_the_time_as_well():
+def test_a_held_message_outlasts_the_resume_period():
     story = talked(told("hint", resume_within=600.0))
     later(story, 300 + 590)
     assert ask(story, "还记得吗？") == HINT
@@ -291,7 +291,7 @@ def test_it_is_kept_at_the_edge_of_the_time_as_well():
     assert sent.reply == ANSWER
 
 
-def test_after_a_conversation_there_may_be_another_hint_within_the_hour():
+def test_a_resumed_conversation_allows_another_hint_within_the_hour():
     story = held()
     story.deliver(messages.text_message("接着聊", tapped=True))
     story.advance(1)
@@ -299,7 +299,7 @@ def test_after_a_conversation_there_may_be_another_hint_within_the_hour():
     assert ask(story, "还在吗") == HINT
 
 
-def test_who_may_not_ask_is_given_no_hint():
+def test_a_user_without_permission_gets_no_hint():
     story = talked(told("hint"))
     later(story, 400)
     policy = cfg.Limits(only_allowed=True)

@@ -60,7 +60,7 @@ WHOLE = [
 
 
 @pytest.mark.parametrize("path", WHOLE, ids=ids)
-def test_the_whole_answer_is_told_once_and_nothing_else_is(path):
+def test_the_answer_is_complete_and_appears_exactly_once(path):
     told = Told(path)
     assert told.reply == POEM
     assert told.calls == 1
@@ -72,19 +72,19 @@ def test_the_whole_answer_is_told_once_and_nothing_else_is(path):
     assert THOUGHT not in prompt
 
 
-def test_text_behind_tool_calls_belongs_to_the_answer():
+def test_text_after_tool_calls_belongs_to_the_answer():
     [path] = files("01-stop-in-every-chunk", "c-*")
     assert Told(path).reply == HALF
 
 
-def test_what_was_really_cut_is_told_as_that():
+def test_an_interrupted_answer_is_reported_as_interrupted():
     [path] = files("03-no-finish-reason", "g-*")
     told = Told(path)
     assert HALF in told.reply
     assert "回答中断" in told.reply
 
 
-def test_servers_that_never_say_why_they_end_are_not_left_alone():
+def test_a_missing_finish_reason_does_not_open_the_circuit_breaker():
     [path] = files("03-no-finish-reason", "a-*")
     story = Story(lambda _: script(path))
     for user in "abcd":
@@ -103,7 +103,7 @@ def test_servers_that_never_say_why_they_end_are_not_left_alone():
         ("c-*", TEXTS.failure_busy.split("{")[0].strip()),
     ],
 )
-def test_an_error_in_a_200_is_one_by_any_name(name, sentence):
+def test_an_error_in_a_200_response_is_recognised(name, sentence):
     [path] = files("06-what-a-200-says", name)
     told = Told(path)
     assert sentence in told.reply
@@ -128,17 +128,17 @@ def test_an_error_in_a_200_is_one_by_any_name(name, sentence):
         ("z-*", "回答中断"),
     ],
 )
-def test_what_was_cut_withheld_or_refused_is_not_told_as_whole(name, shown):
+def test_a_truncated_filtered_or_rejected_answer_is_not_shown_as_complete(name, shown):
     [path] = files("25-ok-odd-http", name)
     assert shown in Told(path).reply
 
 
-def test_line_separators_in_an_answer_are_words_of_it():
+def test_line_separators_are_part_of_the_answer():
     [path] = files("25-ok-odd-http", "k-*")
     assert Told(path).reply.startswith("春眠")
 
 
-def test_a_push_of_a_late_answer_says_the_same():
+def test_a_late_answer_is_pushed_unescaped():
     from tests.service.test_pushing import told
 
     [path] = files("24-ok-push-unescaped", "*.http")
@@ -151,7 +151,7 @@ def test_a_push_of_a_late_answer_says_the_same():
 
 
 @pytest.mark.parametrize("path", files("12-picture-as-text", "*.http"), ids=ids)
-def test_a_picture_in_the_text_is_a_sign_everywhere(path):
+def test_an_inline_picture_becomes_a_placeholder_everywhere(path):
     told = Told(path)
     assert told.reply == "画好了：\n[图片]"
     assert told.calls == 1
@@ -224,7 +224,7 @@ PAGE = {
 
 @pytest.mark.parametrize("case", CHAT)
 @pytest.mark.parametrize("size", [1, 5, 10_000])
-def test_chat_and_page_show_what_was_meant(case, size):
+def test_the_chat_and_the_page_show_the_intended_text(case, size):
     [path] = files(*case.split("/"))
     shown = Shown(written(path), size)
     assert shown.chat == CHAT[case]
@@ -235,7 +235,7 @@ def test_chat_and_page_show_what_was_meant(case, size):
 
 @pytest.mark.parametrize("path", files("26-links-that-a-model-writes", "*.md"), ids=ids)
 @pytest.mark.parametrize("size", [1, 5])
-def test_nothing_that_a_model_writes_is_a_link_with_a_label_in_the_chat(path, size):
+def test_no_model_text_becomes_a_labelled_link_in_the_chat(path, size):
     shown = Shown(written(path), size)
     assert "<a" not in shown.raw
     assert "查看完整答案" in shown.raw

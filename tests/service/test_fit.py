@@ -46,7 +46,7 @@ def taught(story: Story) -> None:
         story.advance(40, 0.25)
 
 
-def test_a_model_whose_pace_is_known_is_told_what_it_can_write():
+def test_a_prompt_limits_the_length_once_the_model_s_pace_is_known():
     story = Story(obeying, fitting())
     taught(story)
     assert told(story) == ["先问一个。", "先问一个。"]
@@ -57,7 +57,7 @@ def test_a_model_whose_pace_is_known_is_told_what_it_can_write():
     assert "http" not in sent.reply
 
 
-def test_the_question_is_on_record_as_it_was_asked():
+def test_the_length_limit_is_not_recorded_with_the_question():
     story = Story(obeying, fitting())
     taught(story)
     story.send("为什么？")
@@ -79,7 +79,7 @@ def test_continue_asks_for_the_rest():
     assert OFFER in sent.reply
 
 
-def test_it_is_off_by_default():
+def test_fitting_is_off_by_default():
     story = Story(obeying)
     taught(story)
     sent = story.send("为什么？")
@@ -88,7 +88,7 @@ def test_it_is_off_by_default():
     assert "/a/" in sent.reply
 
 
-def test_where_no_timeouts_are_left_the_answer_fits_the_first_attempt():
+def test_an_answer_fits_the_first_attempt_when_no_timeouts_are_left():
     story = Story(obeying, fitting(window=cfg.Window(deliberate_timeouts_per_5min=0)))
     taught(story)
     sent = story.send("为什么？")
@@ -98,7 +98,7 @@ def test_where_no_timeouts_are_left_the_answer_fits_the_first_attempt():
     assert OFFER in sent.reply
 
 
-def test_a_question_that_waited_too_long_may_be_answered_at_any_length():
+def test_a_question_queued_too_long_has_no_length_limit():
     story = Story(obeying, fitting())
     story.open()
     story.send("先问一个。")
@@ -110,7 +110,7 @@ def test_a_question_that_waited_too_long_may_be_answered_at_any_length():
     assert told(story)[-1] == "第三个。"
 
 
-def test_what_was_learned_survives_a_restart():
+def test_the_learned_pace_survives_a_restart():
     story = Story(obeying, fitting())
     taught(story)
     story.restart()
@@ -119,6 +119,6 @@ def test_what_was_learned_survives_a_restart():
     assert "不超过" in told(story)[-1]
 
 
-def test_only_two_words_are_known():
+def test_an_unknown_value_of_fit_is_an_error():
     config = configuration(assistant={"chatgpt": assistant(fit="yes")})
     assert any("fit: must be" in one for one in cfg.mistakes(config))

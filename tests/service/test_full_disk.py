@@ -8,7 +8,7 @@ from tests.support.story import Story, configuration
 FULL = configuration().texts.storage_full
 
 
-def test_new_questions_are_told_and_held_answers_are_given():
+def test_held_questions_are_answered_and_new_ones_rejected():
     story = Story(answer_at(8, "四十二。"))
     story.open()
     held = story.send("生命的意义？")
@@ -29,7 +29,7 @@ def test_new_questions_are_told_and_held_answers_are_given():
     assert len(story.model.calls) == 2
 
 
-def test_what_needs_next_to_nothing_goes_on():
+def test_stopping_still_works_on_a_full_disk():
     story = Story(answer_at(1, "好。"))
     story.open()
     story.store.is_full = True

@@ -52,7 +52,7 @@ def pass_(clock: Clock, seconds: float) -> None:
         clock.advance(1.0)
 
 
-def test_a_log_that_gets_on_is_well(watched):
+def test_a_log_that_makes_progress_is_healthy(watched):
     health, store, _, clock = watched
     for commits in range(100):
         store.now = StoreFigures(commits=commits, pending=3)
@@ -60,13 +60,13 @@ def test_a_log_that_gets_on_is_well(watched):
         assert health.why_ill == ""
 
 
-def test_a_log_that_has_nothing_to_do_is_well(watched):
+def test_an_idle_log_is_healthy(watched):
     health, _, _, clock = watched
     pass_(clock, 10 * STUCK_AFTER_S)
     assert health.why_ill == ""
 
 
-def test_a_commit_that_does_not_end_is_ill_and_its_end_is_well_again(watched, logged):
+def test_a_stuck_commit_is_unhealthy_until_it_finishes(watched, logged):
     health, store, _, clock = watched
     store.now = StoreFigures(commits=7, pending=1)
     pass_(clock, STUCK_AFTER_S - 5)
@@ -79,14 +79,14 @@ def test_a_commit_that_does_not_end_is_ill_and_its_end_is_well_again(watched, lo
     assert any("healthy again" in line for line in logged())
 
 
-def test_a_full_disk_waits_on_purpose(watched):
+def test_a_full_disk_is_not_unhealthy(watched):
     health, store, _, clock = watched
     store.now, store.is_full = StoreFigures(commits=7, pending=1), True
     pass_(clock, 10 * STUCK_AFTER_S)
     assert health.why_ill == ""
 
 
-def test_threads_that_do_not_answer_are_ill(watched):
+def test_an_unresponsive_thread_pool_is_unhealthy(watched):
     health, _, threads, clock = watched
     threads.answers = False
     pass_(clock, STUCK_AFTER_S + 15)
@@ -97,7 +97,7 @@ def test_threads_that_do_not_answer_are_ill(watched):
     assert health.why_ill == ""
 
 
-def test_what_cannot_be_found_out_is_ill(watched):
+def test_a_failing_health_check_is_unhealthy(watched):
     health, store, _, clock = watched
     store.figures = lambda: 1 / 0
     pass_(clock, 6)
@@ -107,7 +107,7 @@ def test_what_cannot_be_found_out_is_ill(watched):
     assert health.why_ill == ""
 
 
-def test_that_nobody_looks_any_more_is_ill(watched):
+def test_stopped_health_checks_are_unhealthy(watched):
     health, _, _, clock = watched
     pass_(clock, 6)
     health._loop.stop()
@@ -115,7 +115,7 @@ def test_that_nobody_looks_any_more_is_ill(watched):
     assert "nobody has looked" in health.why_ill
 
 
-def test_healthz_says_so():
+def test_healthz_reports_an_unhealthy_daemon():
     story = Story(answer_at(1, "好的。"))
     assert story.get("/healthz").body == "ok\n"
     story.store.stalled = True
@@ -153,7 +153,7 @@ def supervised(address: str, clock: Clock, why: list[str], **environ: str) -> Su
     )  # fmt: skip
 
 
-def test_the_watchdog_is_fed_while_the_daemon_is_well_and_no_longer(manager):
+def test_the_watchdog_is_fed_only_while_the_daemon_is_healthy(manager):
     address, told = manager
     clock, why = Clock(), [""]
     supervision = supervised(address, clock, why, WATCHDOG_USEC="6000000")
@@ -167,7 +167,7 @@ def test_the_watchdog_is_fed_while_the_daemon_is_well_and_no_longer(manager):
     assert told() == ["STATUS=unhealthy: no commit of the log for 31 s"]
 
 
-def test_reading_a_long_log_gives_the_start_more_time(manager):
+def test_startup_extends_its_timeout_while_the_log_is_read(manager):
     address, told = manager
     clock = Clock()
     supervision = supervised(address, clock, [""])
@@ -182,7 +182,7 @@ def test_reading_a_long_log_gives_the_start_more_time(manager):
     assert told() == []
 
 
-def test_a_watchdog_that_is_another_process_s_is_not_fed(manager):
+def test_another_process_s_watchdog_is_not_fed(manager):
     address, told = manager
     clock = Clock()
     supervision = supervised(address, clock, [""], WATCHDOG_USEC="6000000", WATCHDOG_PID="1")
@@ -192,7 +192,7 @@ def test_a_watchdog_that_is_another_process_s_is_not_fed(manager):
     assert not any("WATCHDOG=1" in one for one in told())
 
 
-def test_without_a_service_manager_nothing_happens():
+def test_supervision_does_nothing_without_a_service_manager():
     clock = Clock()
     supervision = Supervision({}, clock, why_ill=str, summary=str)
     supervision.starting()
@@ -201,12 +201,12 @@ def test_without_a_service_manager_nothing_happens():
     assert clock.getDelayedCalls() == []
 
 
-def test_a_service_manager_that_is_gone_is_no_reason_to_fail(tmp_path):
+def test_a_missing_service_manager_is_ignored(tmp_path):
     supervision = supervised(str(tmp_path / "nowhere"), Clock(), [""])
     supervision.ready()
 
 
-def test_a_process_without_a_file_left_goes_on_telling(manager, tmp_path):
+def test_notifications_survive_running_out_of_file_descriptors(manager, tmp_path):
     import resource
 
     address, told = manager
@@ -226,7 +226,7 @@ def test_a_process_without_a_file_left_goes_on_telling(manager, tmp_path):
 
 
 @pytest.mark.parametrize("odd", ["0", "-1", "9" * 400, "soon", ""])
-def test_a_watchdog_that_makes_no_sense_is_none(odd, manager):
+def test_an_invalid_watchdog_interval_is_ignored(odd, manager):
     address, told = manager
     clock = Clock()
     supervision = supervised(address, clock, [""], WATCHDOG_USEC=odd)

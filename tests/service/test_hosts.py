@@ -19,7 +19,7 @@ APP_ID, SECRET = "wx0123456789abcdef", "app-secret"
 
 
 @pytest.mark.parametrize(("address", "host"), HOSTS)
-def test_a_model_answers(address, host):
+def test_a_model_on_an_unusual_host_answers(address, host):
     assistant = cfg.Assistant(base_url=f"{address}/v1", model="m")
     told = Story(answer_at(0.1, "好的。"), configuration(assistant={"chatgpt": assistant}))
     told.outside.hosts[host] = told.model
@@ -30,7 +30,7 @@ def test_a_model_answers(address, host):
 
 
 @pytest.mark.parametrize(("address", "host"), HOSTS)
-def test_a_message_is_forwarded(address, host):
+def test_a_message_is_forwarded_to_an_unusual_host(address, host):
     told = story(everything_to(f"{address}/wechat"))
     told.outside.hosts[host] = told.backend
     assert told.say("在吗") == "old"
@@ -38,7 +38,7 @@ def test_a_message_is_forwarded(address, host):
 
 
 @pytest.mark.parametrize(("address", "host"), HOSTS)
-def test_a_late_answer_is_pushed(address, host):
+def test_a_late_answer_is_pushed_through_an_unusual_host(address, host):
     account = cfg.Account(
         token=cfg.Secret("storytoken"), app_id=APP_ID, app_secret=cfg.Secret(SECRET)
     )

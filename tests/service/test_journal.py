@@ -41,7 +41,7 @@ class Service:
         return states, {link: self.links._targets[link] for link in alive}, set(self.sessions)
 
 
-def test_a_link_that_was_cleared_is_dead_whether_the_index_has_it_or_not():
+def test_a_cleared_link_is_dead_whether_or_not_it_is_indexed():
     commands = [
         (receive("/chatgpt 为什么？", "m0"), 0.0),
         (receive("/clear", "m1"), 0.0),
@@ -64,7 +64,7 @@ def lived(commands, users, snapshot_behind=None) -> tuple[MemoryStore, Service, 
 
 
 @given(TIMED, USERS)
-def test_the_fold_of_the_log_is_the_live_state_and_replaying_it_appends_nothing(commands, users):
+def test_the_fold_of_the_log_is_the_live_state_and_replay_appends_nothing(commands, users):
     store, live, now = lived(commands, users)
     before = store.events()
     replayed = Service(store).load(now)
@@ -73,7 +73,7 @@ def test_the_fold_of_the_log_is_the_live_state_and_replaying_it_appends_nothing(
 
 
 @given(TIMED, USERS, st.data())
-def test_a_snapshot_and_the_rest_of_the_log_are_the_live_state(commands, users, data):
+def test_a_snapshot_plus_the_rest_of_the_log_is_the_live_state(commands, users, data):
     behind = data.draw(st.integers(0, max(0, len(commands) - 1)))
     store, live, now = lived(commands, users, snapshot_behind=behind)
     replayed = Service(store).load(now)
@@ -84,7 +84,7 @@ def test_a_snapshot_and_the_rest_of_the_log_are_the_live_state(commands, users, 
     assert Service(store).load(now).state() == live.state()
 
 
-def test_who_is_asleep_after_a_start_and_who_is_not():
+def test_only_quiet_users_are_unloaded_after_startup():
     """Awake are those who were just there, have something open, or would take long to wake."""
     busy, asking, quiet, recent = (User("main", name) for name in ("busy", "asks", "quiet", "here"))
     store = MemoryStore()
@@ -128,7 +128,7 @@ def test_a_prefix_of_the_log_s_bytes_is_a_prefix_of_its_events(commands, users, 
         unloaded.hydrate()
 
 
-def test_effects_are_told_of_all_that_is_recorded_in_the_order_of_the_log():
+def test_subscribers_see_all_recorded_events_in_log_order():
     store = MemoryStore()
     service, told = Service(store), []
 
@@ -145,7 +145,7 @@ def test_effects_are_told_of_all_that_is_recorded_in_the_order_of_the_log():
     assert heard == store.events()
 
 
-def test_effects_are_told_nothing_of_what_led_to_nothing_or_is_read_at_a_start():
+def test_subscribers_see_neither_empty_entries_nor_replayed_events():
     store, _, now = lived([(receive("/chatgpt 为什么？", "m0"), 0.0)], [ALICE])
     again, told = Service(store), []
     again.journal.subscribe(told.append)
@@ -157,7 +157,7 @@ def test_effects_are_told_nothing_of_what_led_to_nothing_or_is_read_at_a_start()
     assert len(told) == 1
 
 
-def test_what_an_effect_breaks_on_does_not_silence_those_that_follow():
+def test_a_failing_subscriber_still_sees_later_entries():
     service, told = Service(MemoryStore()), []
 
     def breaks_once(entry: Entry) -> None:

@@ -30,11 +30,11 @@ def test_an_answer_is_labelled_in_the_chat():
     assert asked(labelled(answer_at(1, ANSWER))) == f"{ANSWER}\n\n{LABEL}"
 
 
-def test_a_link_that_only_says_to_wait_is_not():
+def test_a_waiting_link_is_not_labelled():
     assert LABEL not in asked(labelled(answer_at(40, ANSWER)))
 
 
-def test_what_is_asked_for_later_is_labelled_once():
+def test_an_answer_fetched_later_is_labelled_once():
     story = labelled(answer_at(40, ANSWER))
     asked(story)
     story.advance(30)
@@ -44,7 +44,7 @@ def test_what_is_asked_for_later_is_labelled_once():
     assert LABEL not in long.say("继续")
 
 
-def test_an_empty_label_is_none():
+def test_an_empty_label_turns_labelling_off():
     story = Story(answer_at(1, ANSWER), configuration(texts=Texts(ai_label="")))
     assert asked(story) == ANSWER
 
@@ -56,7 +56,7 @@ def test_pushed_parts_are_labelled_by_wechat():
     assert all(story.api.labelled)
 
 
-def test_a_pushed_failure_is_not():
+def test_a_pushed_failure_is_not_labelled():
     story = told(error(400, "no", at_s=20))
     asked(story)
     story.advance(30)
@@ -68,7 +68,7 @@ def aigc_of(page: str) -> dict[str, str]:
     return json.loads(html.unescape(content))
 
 
-def test_pages_and_files_carry_the_metadata():
+def test_pages_and_files_carry_aigc_metadata():
     story = labelled(answer_at(40, ANSWER))
     link = re.search(r"/a/[\w-]+", asked(story)).group()
     story.advance(30)
@@ -89,7 +89,7 @@ def test_pages_and_files_carry_the_metadata():
     assert Texts().page_ai_notice in file
 
 
-def test_a_file_is_labelled_where_the_page_s_own_notice_is_turned_off():
+def test_a_file_is_labelled_when_the_page_notice_is_turned_off():
     story = Story(answer_at(1, ANSWER), configuration(texts=Texts(page_ai_notice="")))
     asked(story)
     page = re.search(r"/h/[\w-]+", story.say("/history")).group()
@@ -99,7 +99,7 @@ def test_a_file_is_labelled_where_the_page_s_own_notice_is_turned_off():
 # Typing.
 
 
-def test_typing_is_shown_while_an_answer_is_on_its_way_where_the_account_may_push():
+def test_typing_is_shown_while_an_answer_is_written_if_the_account_may_push():
     story = told(answer_at(20, ANSWER))
     story.open()
     story.send("为什么？")
@@ -111,7 +111,7 @@ def test_typing_is_shown_while_an_answer_is_on_its_way_where_the_account_may_pus
     assert story.api.typing == [("alice", "Typing")] * 2 + [("alice", "CancelTyping")]
 
 
-def test_an_answer_at_once_needs_no_typing():
+def test_an_immediate_answer_shows_no_typing():
     story = told(answer_at(0.5, ANSWER))
     story.open()
     story.send("为什么？")
@@ -119,7 +119,7 @@ def test_an_answer_at_once_needs_no_typing():
     assert story.api.typing == []
 
 
-def test_typing_ends_by_itself_after_half_a_minute():
+def test_typing_ends_after_half_a_minute():
     story = told(answer_at(100, ANSWER))
     story.open()
     story.send("为什么？")
@@ -127,7 +127,7 @@ def test_typing_ends_by_itself_after_half_a_minute():
     assert story.api.typing == [("alice", "Typing")] * 3
 
 
-def test_who_may_not_show_it_is_asked_once_and_may_push_all_the_same():
+def test_a_denied_typing_indicator_is_tried_once_and_pushing_still_works():
     story = told(answer_at(20, ANSWER))
     story.api.typing_error = 48001
     story.open()
@@ -139,7 +139,7 @@ def test_who_may_not_show_it_is_asked_once_and_may_push_all_the_same():
     assert [text for _, text in story.api.sent] == [ANSWER, ANSWER]
 
 
-def test_without_permission_to_push_nobody_is_asked():
+def test_an_account_without_push_makes_no_api_calls():
     story = Story(answer_at(20, ANSWER))
     story.open()
     story.send("为什么？")

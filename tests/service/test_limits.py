@@ -42,7 +42,7 @@ def change(story: Story, standing: str, user: str = "alice", for_s: float = 0):
     return admin(story, "POST", path)
 
 
-def test_messages_a_minute_are_refused_with_the_time_when_it_works_again():
+def test_a_message_beyond_the_rate_limit_is_rejected_with_the_wait_time():
     story = told(messages_per_minute=3)
     story.open()
     assert ask(story) == ANSWER
@@ -53,7 +53,7 @@ def test_messages_a_minute_are_refused_with_the_time_when_it_works_again():
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3])
-def test_at_the_time_that_a_refusal_names_it_works_again(limit):
+def test_a_message_is_accepted_after_the_stated_wait(limit):
     story = told(messages_per_minute=limit)
     story.open()
     for _ in range(limit - 1):
@@ -65,7 +65,7 @@ def test_at_the_time_that_a_refusal_names_it_works_again(limit):
     assert ask(story) == ANSWER
 
 
-def test_reading_on_costs_nothing():
+def test_continue_does_not_count_towards_the_limit():
     text = "".join(f"第 {n:04} 句话在这里说完了。" for n in range(500))
     story = told(lambda _: answer_at(0.1, text), messages_per_minute=2)
     story.open()
@@ -73,7 +73,7 @@ def test_reading_on_costs_nothing():
     assert all("看下一段" in story.say("继续") for _ in range(4))
 
 
-def test_a_word_in_an_answer_costs_tokens_too(tmp_path):
+def test_an_answer_with_a_blocked_word_still_costs_tokens(tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("违禁词")
     config = configuration(
@@ -85,7 +85,7 @@ def test_a_word_in_an_answer_costs_tokens_too(tmp_path):
     assert ask(story).startswith("今天能聊的量用完了")
 
 
-def test_a_question_that_is_refused_opens_no_session():
+def test_a_rejected_question_opens_no_session():
     account = cfg.Account(token=cfg.Secret("storytoken"), open_without_command=True)
     config = configuration(account={"main": account}, limits=cfg.Limits(questions_per_day=1))
     story = Story(answer_at(0.1, ANSWER), config)
@@ -97,7 +97,7 @@ def test_a_question_that_is_refused_opens_no_session():
     assert len(story.store.events()) == before
 
 
-def test_there_is_one_refusal_a_minute_and_then_silence():
+def test_at_most_one_rejection_is_sent_per_minute():
     story = told(messages_per_minute=1)
     story.open()
     assert "有点快" in ask(story)
@@ -109,7 +109,7 @@ def test_there_is_one_refusal_a_minute_and_then_silence():
     assert ask(story) == ANSWER
 
 
-def test_a_refusal_is_the_same_for_each_attempt():
+def test_each_attempt_gets_the_same_rejection():
     story = told(messages_per_minute=1)
     story.open()
     url, body = story.wechat().request("alice", messages.text_message("为什么？"))
@@ -118,14 +118,14 @@ def test_a_refusal_is_the_same_for_each_attempt():
     assert "有点快" in first.reply
 
 
-def test_messages_for_others_are_neither_counted_nor_refused():
+def test_messages_outside_a_session_are_neither_counted_nor_rejected():
     story = told(messages_per_minute=1)
     for _ in range(5):
         assert ask(story, "你好") is None
     assert "我是 AI 助手" in story.say("/chatgpt")
 
 
-def test_questions_a_day_are_counted_over_sessions_and_restarts():
+def test_the_daily_question_count_spans_sessions_and_restarts():
     story = told(questions_per_day=2)
     story.open()
     assert ask(story) == ANSWER
@@ -142,7 +142,7 @@ def test_questions_a_day_are_counted_over_sessions_and_restarts():
     assert ask(story, "为什么？", "bob") == ANSWER
 
 
-def test_tomorrow_there_are_questions_again():
+def test_the_question_limit_resets_the_next_day():
     story = told(questions_per_day=1)
     story.open()
     assert ask(story) == ANSWER
@@ -152,7 +152,7 @@ def test_tomorrow_there_are_questions_again():
     assert ask(story) == ANSWER
 
 
-def test_tokens_a_day_are_counted_as_the_server_reports_them():
+def test_daily_tokens_are_counted_as_the_server_reports_them():
     story = told(tokens_per_day=20)  # the model reports 12 for each question
     story.open()
     assert ask(story) == ANSWER
@@ -160,7 +160,7 @@ def test_tokens_a_day_are_counted_as_the_server_reports_them():
     assert ask(story).startswith("今天能聊的量用完了")
 
 
-def test_where_only_the_invited_may_talk_nobody_else_does():
+def test_only_allowed_users_may_talk_if_configured():
     story = told(only_allowed=True)
     assert (
         story.say("/chatgpt") == "抱歉，AI 对话目前只对受邀用户开放。如有疑问，请联系公众号运营者。"
@@ -172,7 +172,7 @@ def test_where_only_the_invited_may_talk_nobody_else_does():
     assert ask(story) == ANSWER
 
 
-def test_whoever_is_allowed_has_no_limits():
+def test_an_allowed_user_has_no_limits():
     story = told(messages_per_minute=1, questions_per_day=1, tokens_per_day=1)
     change(story, "allowed")
     story.open()
@@ -180,7 +180,7 @@ def test_whoever_is_allowed_has_no_limits():
         assert ask(story) == ANSWER
 
 
-def test_whoever_is_blocked_is_told_once_and_an_open_session_ends():
+def test_a_blocked_user_is_notified_once_and_the_session_ends():
     story = told()
     story.open()
     change(story, "blocked")
@@ -197,7 +197,7 @@ def test_whoever_is_blocked_is_told_once_and_an_open_session_ends():
     assert ask(story) == ANSWER
 
 
-def test_a_block_for_some_time_says_for_how_long_and_ends():
+def test_a_temporary_block_states_its_duration_and_ends():
     story = told()
     change(story, "blocked", for_s=7_200)
     assert story.say("/chatgpt") == "抱歉，你暂时无法使用 AI 对话，请 2 小时后再来。"
@@ -206,7 +206,7 @@ def test_a_block_for_some_time_says_for_how_long_and_ends():
     assert ask(story) == ANSWER
 
 
-def test_the_operator_sees_who_asks_how_much():
+def test_the_operator_sees_each_user_s_usage():
     story = told()
     story.open()
     ask(story)
@@ -235,7 +235,7 @@ def test_the_operator_sees_who_asks_how_much():
         ("/users/main/%ff?standing=blocked", 400),
     ],
 )
-def test_what_is_not_understood_changes_nothing(path, status):
+def test_an_invalid_request_changes_nothing(path, status):
     story = told()
     assert admin(story, "POST", path)[0] == status
     assert story.store.events() == []

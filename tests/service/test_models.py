@@ -62,14 +62,14 @@ def completed(story: Story):
     ],
     ids=["500", "401", "402", "429", "404", "hang up", "html"],
 )
-def test_where_one_fails_another_answers_and_the_user_notices_nothing(failure):
+def test_a_fallback_answers_without_the_user_noticing(failure):
     story = two(failure, answer_at(0.1, ANSWER))
     assert ask(story, seconds=5) == ANSWER
     assert completed(story)[0].usage.assistant == "other"
     assert completed(story)[0].model == "m-1"
 
 
-def test_the_other_one_is_asked_the_same_with_the_same_context():
+def test_a_fallback_gets_the_same_question_and_context():
     story = two(answer_at(0.1, "一。"), answer_at(0.1, "二。"), system_prompt="你是助手")
     ask(story, "一？")
     story.model.respond = lambda _: error(500, "down")
@@ -82,13 +82,13 @@ def test_the_other_one_is_asked_the_same_with_the_same_context():
     ]
 
 
-def test_where_the_first_token_does_not_come_in_time_another_answers():
+def test_a_fallback_answers_when_the_first_token_is_late():
     story = two(streamed(30, ["慢。"], first_s=25), answer_at(0.5, ANSWER), first_token_within=4.0)
     assert ask(story, seconds=6) == ANSWER
     assert story.model.hung_up == 1
 
 
-def test_one_that_has_begun_is_left_to_finish():
+def test_a_model_that_has_started_is_left_to_finish():
     story = two(
         streamed(12, ["因为", "空气。"], first_s=3), answer_at(0.5, "不"), first_token_within=4.0
     )
@@ -96,7 +96,7 @@ def test_one_that_has_begun_is_left_to_finish():
     assert story.other.calls == []
 
 
-def test_while_the_breaker_is_open_the_other_one_answers_at_once():
+def test_a_fallback_answers_at_once_while_the_circuit_breaker_is_open():
     story = two(error(401, "no"), answer_at(0.1, ANSWER))
     for _ in range(3):
         assert ask(story) == ANSWER
@@ -104,13 +104,13 @@ def test_while_the_breaker_is_open_the_other_one_answers_at_once():
     assert asked == ["为什么？", "1"], "the first question, and the daemon's own probe"
 
 
-def test_a_refusal_is_no_reason_to_ask_somebody_else():
+def test_the_content_filter_does_not_trigger_the_fallback():
     story = two(error(400, "content_filter"), answer_at(0.1, ANSWER))
     assert ask(story) == "抱歉，这个问题 AI 回答不了。"
     assert story.other.calls == []
 
 
-def test_where_all_fail_the_log_says_why_each_did(logged):
+def test_the_log_gives_each_reason_when_all_models_fail(logged):
     story = two(error(500, "first is down"), error(500, "second is down"))
     assert words_of(ask(story, seconds=15)) == "抱歉，AI 服务暂时出了问题，请稍后重试。"
     (failed,) = [e for e in story.store.events() if type(e).__name__ == "AnswerFailed"]
@@ -118,7 +118,7 @@ def test_where_all_fail_the_log_says_why_each_did(logged):
     assert "other: HTTP 500: second is down" in failed.detail
 
 
-def test_a_beginning_is_not_lost_where_the_next_try_fails():
+def test_a_partial_answer_is_kept_when_the_fallback_fails():
     story = two(
         Script([Step(1.0, chunk("写到这里。")), Step(2.0, hang_up=True)]), error(503, "down")
     )
@@ -127,12 +127,12 @@ def test_a_beginning_is_not_lost_where_the_next_try_fails():
     assert "回答中断" in reply
 
 
-def test_one_that_was_slow_is_asked_again_where_the_quicker_one_cannot():
+def test_a_slow_model_is_asked_again_when_its_fallback_fails():
     story = two(streamed(8, ["慢。"], first_s=7), error(503, "down"), first_token_within=2.0)
     assert ask(story, seconds=14.9) == "慢。"
 
 
-def test_a_fallback_is_asked_within_its_budget_and_a_spent_one_has_its_fallback():
+def test_a_fallback_has_its_own_budget_and_replaces_a_spent_assistant():
     story = two(error(500, "down"), answer_at(0.1, ANSWER))
     story.config.assistant["other"] = assistant(
         "other.test", daily_budget=7.0, price_per_million=cfg.Price(input=1e6, output=0)
@@ -152,7 +152,7 @@ def test_a_fallback_is_asked_within_its_budget_and_a_spent_one_has_its_fallback(
     assert ask(story) == "二。"
 
 
-def test_what_broke_off_costs_what_it_took():
+def test_an_interrupted_answer_is_charged_for_its_usage():
     config = configuration(
         assistant={
             "chatgpt": assistant(
@@ -170,7 +170,7 @@ def test_what_broke_off_costs_what_it_took():
     assert failure.usage.assistant == "chatgpt"
 
 
-def test_a_picture_is_nothing_for_a_fallback_without_eyes():
+def test_a_fallback_without_vision_is_not_asked_about_a_picture():
     from tests.support.outside import Recorder
     from wxgpt.wechat import messages
 
@@ -182,12 +182,12 @@ def test_a_picture_is_nothing_for_a_fallback_without_eyes():
     assert story.other.calls == []
 
 
-def test_each_candidate_has_a_share_of_the_time():
+def test_each_candidate_gets_a_share_of_the_time():
     story = two(Script([]), answer_at(4, ANSWER), first_token_within=6.0)
     assert ask(story, seconds=14) == ANSWER
 
 
-def test_an_answer_that_breaks_off_before_anybody_saw_it_is_begun_anew():
+def test_an_answer_interrupted_before_it_is_shown_is_restarted():
     scripts = [Script([Step(1.0, chunk("写到")), Step(2.0, hang_up=True)]), answer_at(0.5, ANSWER)]
     story = Story(lambda _: scripts.pop(0))
     story.open()
@@ -195,7 +195,7 @@ def test_an_answer_that_breaks_off_before_anybody_saw_it_is_begun_anew():
     assert completed(story)[0].text == ANSWER
 
 
-def test_an_answer_that_breaks_off_when_somebody_has_read_of_it_is_kept():
+def test_an_answer_interrupted_after_it_is_shown_is_kept():
     scripts = [
         Script([Step(1.0, chunk("写到这里。")), Step(16.0, hang_up=True)]),
         answer_at(0.5, ANSWER),
@@ -229,7 +229,7 @@ def numbered(tokens: int = 0):
     return respond
 
 
-def test_whole_turns_are_left_out_the_oldest_first_and_the_user_is_told_once():
+def test_the_oldest_turns_are_trimmed_first_and_the_user_is_notified_once():
     config = configuration(
         assistant={"chatgpt": assistant(max_context_tokens=120, system_prompt="你是助手")}
     )
@@ -248,7 +248,7 @@ def test_whole_turns_are_left_out_the_oldest_first_and_the_user_is_told_once():
     assert [reply.count("不再参考") for reply in replies].count(1) == 1
 
 
-def test_the_system_prompt_and_the_question_are_never_left_out():
+def test_the_system_prompt_and_the_question_are_never_trimmed():
     config = configuration(
         assistant={"chatgpt": assistant(max_context_tokens=1, system_prompt="你是助手" * 50)}
     )
@@ -258,7 +258,7 @@ def test_the_system_prompt_and_the_question_are_never_left_out():
     assert [role for role, _ in story.model.messages()] == ["system", "user"]
 
 
-def test_estimates_are_calibrated_by_what_the_server_reports_and_that_outlives_a_restart():
+def test_token_estimates_are_calibrated_from_reported_usage_across_restarts():
     config = configuration(assistant={"chatgpt": assistant(max_context_tokens=400)})
     story = Story(numbered(tokens=10), config)  # a tenth of a token for each byte
     story.open()
@@ -271,7 +271,7 @@ def test_estimates_are_calibrated_by_what_the_server_reports_and_that_outlives_a
     assert len(story.model.messages()) > 15
 
 
-def test_estimates_are_each_model_s_own():
+def test_token_estimates_are_per_model():
     two = assistant(models=("small", "large"), max_context_tokens=400)
     story = Story(numbered(tokens=10), configuration(assistant={"chatgpt": two}))
     story.open()
@@ -283,7 +283,7 @@ def test_estimates_are_each_model_s_own():
     assert len(story.model.messages()) < 10, "the one's tokens were taken for the other's"
 
 
-def test_a_model_that_says_too_long_is_told_half_and_the_limit_is_remembered():
+def test_a_prompt_that_is_too_long_is_halved_and_the_limit_is_remembered():
     said = '{"error": {"code": "context_length_exceeded", "message": "maximum context length is 4200 tokens"}}'
 
     def respond(messages):
@@ -298,7 +298,7 @@ def test_a_model_that_says_too_long_is_told_half_and_the_limit_is_remembered():
     assert sum("不再参考" in reply for reply in replies) == 1
 
 
-def test_a_question_that_is_too_long_by_itself_is_told_so():
+def test_a_question_that_is_too_long_alone_fails_with_an_explanation():
     story = Story(error(400, '{"error": {"code": "context_length_exceeded"}}'))
     story.open()
     assert words_of(ask(story, "长" * 500)) == "这次对话太长了，AI 已经记不下。请清空对话后再问。"
@@ -308,7 +308,7 @@ def test_a_question_that_is_too_long_by_itself_is_told_so():
 # Costs.
 
 
-def test_an_answer_s_cost_is_on_record_by_what_the_server_reports():
+def test_an_answer_s_recorded_cost_comes_from_reported_usage():
     config = configuration(
         assistant={"chatgpt": assistant(price_per_million=cfg.Price(input=2.0, output=8.0))}
     )
@@ -321,7 +321,7 @@ def test_an_answer_s_cost_is_on_record_by_what_the_server_reports():
     assert usage.cost == pytest.approx((7 * 2 + 5 * 8) / 1e6)
 
 
-def test_where_the_server_reports_nothing_it_is_estimated_and_marked_so():
+def test_unreported_usage_is_estimated_and_marked_as_such():
     story = Story(numbered())
     story.open()
     ask(story)
@@ -350,7 +350,7 @@ def budgeted(**limits) -> Story:
     return story
 
 
-def test_a_budget_that_is_spent_is_told_to_users_and_once_to_the_operator(logged):
+def test_a_spent_budget_is_reported_to_users_and_logged_once(logged):
     story = budgeted(own=14.0)
     assert ask(story) == ANSWER
     assert ask(story) == ANSWER
@@ -366,7 +366,7 @@ def test_a_budget_that_is_spent_is_told_to_users_and_once_to_the_operator(logged
     assert "额度用完" in ask(story)
 
 
-def test_a_budget_in_all_is_for_all(logged):
+def test_a_total_budget_covers_all_assistants(logged):
     story = budgeted(daily_budget=7.0)
     assert ask(story) == ANSWER
     story.say("/other")
@@ -374,7 +374,7 @@ def test_a_budget_in_all_is_for_all(logged):
     assert any("all assistants together" in line for line in logged())
 
 
-def test_tomorrow_there_is_a_budget_again():
+def test_the_budget_is_renewed_the_next_day():
     story = budgeted(own=7.0)
     ask(story)
     assert "额度用完" in ask(story)
@@ -386,7 +386,7 @@ def test_tomorrow_there_is_a_budget_again():
 # Parameters.
 
 
-def test_what_is_configured_is_asked_for_and_nothing_else():
+def test_only_configured_parameters_are_sent():
     config = configuration(
         assistant={
             "chatgpt": assistant(
@@ -416,7 +416,7 @@ def test_what_is_configured_is_asked_for_and_nothing_else():
     assert story.model.headers[0].getRawHeaders("x-title") == ["wxgptd"]
 
 
-def test_a_proxy_is_asked_through():
+def test_a_configured_proxy_is_used():
     config = configuration(
         assistant={"chatgpt": assistant(proxy=cfg.Secret("http://proxy.test:3128"))}
     )
@@ -426,7 +426,7 @@ def test_a_proxy_is_asked_through():
     assert ask(story) == ANSWER
 
 
-def test_the_prompt_may_name_the_day_and_the_account():
+def test_the_system_prompt_can_include_the_date_and_the_account():
     prompt = '今天是 {date}，{weekday}，在 {account}。JSON 写成 {"a": 1}。'
     config = configuration(assistant={"chatgpt": assistant(system_prompt=prompt, language="中文")})
     story = Story(answer_at(0.1, ANSWER), config)
@@ -446,7 +446,7 @@ def choosing() -> Story:
     return story
 
 
-def test_a_user_chooses_among_the_models():
+def test_a_user_can_choose_a_model():
     story = choosing()
     listed = "可以换成：small、Big（或发送“/model 名字”）"
     assert words_of(story.say("/model")) == f"现在用的是 small，{listed}"
@@ -472,7 +472,7 @@ def test_a_user_chooses_among_the_models():
     assert story.model.calls[-1]["model"] == "small", "the other one is not there any more"
 
 
-def test_where_there_is_nothing_to_choose_a_sentence_says_so():
+def test_the_model_command_explains_when_there_is_only_one_model():
     story = Story(answer_at(0.1, ANSWER))
     assert story.say("/model") is None
     story.open()

@@ -33,7 +33,7 @@ def in_pieces(*pieces: str, gap_s: float = 0.2) -> Script:
     return Script([*steps, Step(gap_s * len(pieces), chunk(finish="stop") + DONE, end=True)])
 
 
-def test_a_question_with_such_a_word_is_answered_by_a_text_and_asked_of_nobody(told):
+def test_a_question_with_a_blocked_word_is_rejected_without_calling_the_model(told):
     story = told(answer_at(0.1, "好的。"))
     story.open()
     assert story.say("说说badword吧") == "抱歉，这条消息里有不能处理的内容，请换个说法。"
@@ -45,23 +45,23 @@ def test_a_question_with_such_a_word_is_answered_by_a_text_and_asked_of_nobody(t
     assert not any("badword" in str(event) for event in story.store.events())
 
 
-def test_the_question_behind_an_opening_command_too(told):
+def test_a_question_after_an_opening_command_is_moderated(told):
     story = told(answer_at(0.1, "好的。"))
     assert "不能处理" in story.say("/chatgpt 违禁词")
 
 
 @pytest.mark.parametrize("text", ["违**禁**词", "违\u200b禁词", "`BAD`word", "_bad_Word"])
-def test_marks_between_the_letters_hide_nothing(told, text):
+def test_marks_between_letters_do_not_hide_a_blocked_word(told, text):
     story = told(answer_at(0.1, "好的。"))
     story.open()
     assert "不能处理" in story.say(f"说说{text}吧")
 
 
-def test_outside_a_session_nothing_is_moderated(told):
+def test_messages_outside_a_session_are_not_moderated(told):
     assert told(answer_at(0.1, "好的。")).say("违禁词") is None
 
 
-def test_an_answer_with_such_a_word_ends_there_and_is_no_context(told):
+def test_an_answer_with_a_blocked_word_stops_and_stays_out_of_the_context(told):
     story = told(lambda messages: in_pieces("这是违", "禁词，后面", "还有。"))
     story.open()
     sent = story.send("说说")
@@ -75,7 +75,7 @@ def test_an_answer_with_such_a_word_ends_there_and_is_no_context(told):
     assert not any("禁词" in str(event) for event in story.store.events())
 
 
-def test_what_was_shown_before_the_word_came_is_taken_back(told):
+def test_text_shown_before_a_blocked_word_is_withdrawn(told):
     story = told(in_pieces("第一句。", "第二句。", "违禁词", gap_s=8))
     story.open()
     sent = story.send("说说")
@@ -85,7 +85,7 @@ def test_what_was_shown_before_the_word_came_is_taken_back(told):
     assert story.say("继续") == "抱歉，这个问题 AI 回答不了。"
 
 
-def test_the_list_is_read_again_when_the_daemon_is_told_to(told, logged):
+def test_a_reload_rereads_the_word_list(told, logged):
     story = told(answer_at(0.1, "好的。"))
     story.open()
     story.words.write_text("新词\n")
@@ -106,7 +106,7 @@ WORDS = st.lists(st.text(st.sampled_from("abAB天"), min_size=1, max_size=4), ma
 
 
 @given(WORDS, st.lists(st.text(st.sampled_from("abAB天c"), max_size=5), max_size=8))
-def test_a_word_is_found_however_the_text_is_cut(words, pieces):
+def test_a_word_is_found_however_the_text_is_split(words, pieces):
     found = any(word.casefold() in "".join(pieces).casefold() for word in words)
     known = WordList(words)
     assert known.match("".join(pieces)) is found
@@ -114,7 +114,7 @@ def test_a_word_is_found_however_the_text_is_cut(words, pieces):
     assert any(watch.objects(piece) for piece in pieces) is found
 
 
-def test_many_words_that_begin_alike_cost_nobody_time():
+def test_many_words_with_a_common_prefix_match_quickly():
     words = WordList([f"www.bad{n}.com" for n in range(100_000)])
     began = time.process_time()
     assert not words.match("www " * 500 + "ww" * 1_000)

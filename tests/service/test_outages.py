@@ -51,20 +51,20 @@ def stories(length: float, *, listening: bool, clock_offset: float) -> Iterator[
 
 @pytest.mark.parametrize("listening", [True, False], ids=["queued", "refused"])
 @pytest.mark.parametrize("length", range(1, 15))
-def test_an_outage_leaves_nobody_without_a_reply(length, listening):
+def test_every_message_gets_a_reply_despite_an_outage(length, listening):
     for phase, shown in stories(length, listening=listening, clock_offset=0.0):
         assert TEXTS_OF_LATE in shown, f"an outage of {length} s from {phase} on: {shown}"
 
 
 @pytest.mark.parametrize("clock_offset", [0.4, 3.0, 30.0, 200.0])
 @pytest.mark.parametrize("length", [2, 5, 7, 11])
-def test_a_clock_that_is_ahead_is_found_out(length, clock_offset):
+def test_a_clock_that_is_ahead_is_detected(length, clock_offset):
     for phase, shown in stories(length, listening=True, clock_offset=clock_offset):
         assert TEXTS_OF_LATE in shown, f"an outage of {length} s from {phase} on: {shown}"
 
 
 @pytest.mark.parametrize("clock_offset", [0.0, 0.9, 7.3, 200.0, -0.9, -200.0])
-def test_an_undisturbed_question_keeps_its_whole_time(clock_offset):
+def test_an_undisturbed_question_keeps_its_full_window(clock_offset):
     story = Story(answer_at(13.9, "刚好。"), clock_offset=clock_offset)
     for tenths in range(0, 10, 3):  # wherever in its second it is sent
         story.open()
@@ -76,7 +76,7 @@ def test_an_undisturbed_question_keeps_its_whole_time(clock_offset):
 
 
 @pytest.mark.parametrize("created", ["0", "1", "", "x", "99999999999", "9" * 30, "-5", "１２"])
-def test_a_createtime_of_nonsense_is_no_evidence(created):
+def test_an_implausible_createtime_is_ignored(created):
     story = Story(answer_at(13.9, "刚好。"))
     story.open()
     story.advance(20)
@@ -89,7 +89,7 @@ def test_a_createtime_of_nonsense_is_no_evidence(created):
     assert sent.reply == "刚好。"
 
 
-def test_the_only_message_of_an_hour_sent_just_before_the_daemon_came_up():
+def test_a_message_sent_just_before_startup_is_answered_after_an_idle_hour():
     story = Story(SLOW, clock_offset=2.0)
     story.open()
     story.advance(240, 1.0)
@@ -105,7 +105,7 @@ def test_the_only_message_of_an_hour_sent_just_before_the_daemon_came_up():
     assert [round(one.began_s) for one in sent.attempts] == [0, 5, 10]
 
 
-def test_the_offset_is_learned_once_and_survives_a_restart():
+def test_the_clock_offset_is_learned_and_survives_a_restart():
     def shown() -> float:
         return story.service.base.metrics.registry.get_sample_value("wxgptd_clock_offset_seconds")
 
@@ -126,7 +126,7 @@ def test_the_offset_is_learned_once_and_survives_a_restart():
     assert shown() == 0.0  # samples older than a day do not count
 
 
-def test_when_a_message_was_sent_is_in_the_log():
+def test_the_log_records_the_sending_time_and_delay():
     story = Story(SLOW)
     story.open()
     story.advance(10)

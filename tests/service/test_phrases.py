@@ -172,16 +172,16 @@ SPOKEN = [
 
 
 @pytest.mark.parametrize(("situation", "text", "done"), TABLE)
-def test_what_is_typed_does_what_is_meant(situation, text, done):
+def test_a_typed_phrase_has_its_intended_effect(situation, text, done):
     assert does(story(situation), text, "text") == done
 
 
 @pytest.mark.parametrize(("situation", "text", "done"), SPOKEN)
-def test_what_is_spoken_does_what_is_meant(situation, text, done):
+def test_a_spoken_phrase_has_its_intended_effect(situation, text, done):
     assert does(story(situation), text, "voice") == done
 
 
-def test_the_nearest_command_is_a_tap_that_works():
+def test_the_suggested_command_is_a_working_tap():
     told = story("talks")
     reply = told.say("/histroy")
     assert words_of(reply) == "没有这个命令，你要发的是 /history 吗？"

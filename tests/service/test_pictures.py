@@ -34,7 +34,7 @@ def show(story: Story, url: str = URL) -> str | None:
     return sent.reply
 
 
-def test_a_picture_goes_to_the_model_as_a_data_url():
+def test_a_picture_is_sent_to_the_model_as_a_data_url():
     story = told()
     assert show(story) == "一只猫。"
     assert story.model.calls[0]["messages"] == [
@@ -42,7 +42,7 @@ def test_a_picture_goes_to_the_model_as_a_data_url():
     ]
 
 
-def test_questions_that_follow_come_with_the_picture_fetched_once():
+def test_follow_up_questions_include_the_picture_fetched_once():
     story = told()
     show(story)
     story.send("它什么颜色？")
@@ -53,7 +53,7 @@ def test_questions_that_follow_come_with_the_picture_fetched_once():
     assert len(story.wechat_pictures.requests) == 1
 
 
-def test_only_the_newest_pictures_are_paid_for_again():
+def test_only_the_newest_pictures_are_sent_again():
     story = told()
     for n in range(6):
         show(story, f"{URL}?n={n}")
@@ -63,7 +63,7 @@ def test_only_the_newest_pictures_are_paid_for_again():
     assert len(pictured) == 4
 
 
-def test_an_earlier_picture_that_is_gone_is_left_out():
+def test_an_earlier_picture_that_is_unavailable_is_left_out():
     story = told()
     show(story)
     story.crash()
@@ -77,13 +77,13 @@ def test_an_earlier_picture_that_is_gone_is_left_out():
     assert story.model.messages()[0] == ("user", "[图片]")
 
 
-def test_without_vision_a_word_says_so():
+def test_a_picture_for_a_model_without_vision_gets_an_explanation():
     story = told(vision=False)
     assert show(story) == "目前看不了图片，请用文字描述你的问题。"
     assert story.wechat_pictures.requests == []
 
 
-def test_outside_a_session_a_picture_is_for_others():
+def test_a_picture_outside_a_session_is_ignored():
     story = told()
     story.say("/stop")
     assert show(story) is None
@@ -98,7 +98,7 @@ def test_outside_a_session_a_picture_is_for_others():
         ("pictures_1", "pictures_1", "xpictures_1"),
     ],
 )
-def test_a_configured_host_is_one_however_it_is_named(host, name, another):
+def test_a_configured_host_is_allowed_in_any_notation(host, name, another):
     story = told(hosts=[host])
     story.outside.hosts[name] = story.wechat_pictures
     assert show(story, f"http://{host}/0") == "一只猫。"
@@ -120,7 +120,7 @@ def test_a_configured_host_is_one_however_it_is_named(host, name, another):
         "http://mmbiz.qpic.cn:x/0",
     ],
 )
-def test_nothing_is_fetched_from_anywhere_else(url):
+def test_pictures_are_fetched_from_no_other_host(url):
     story = told()
     assert show(story, url) == "这张图片没能打开，也可能太大了，请换一张再发。"
     assert story.wechat_pictures.requests == []
@@ -147,7 +147,7 @@ def _status(code: int):
     ],
     ids=["redirect", "missing", "no picture", "nothing", "too long", "silence"],
 )
-def test_a_picture_that_cannot_be_had_is_told(answer):
+def test_a_picture_that_cannot_be_fetched_gets_an_explanation(answer):
     story = told(answer, max_size=8_000)
     sent = story.deliver(messages.image_message(URL))
     story.advance(12)
@@ -163,14 +163,14 @@ def test_a_picture_that_cannot_be_had_is_told(answer):
         (b"RIFF\0\0\0\0WEBPVP8 ", "image/webp"),
     ],
 )
-def test_each_kind_of_picture_is_told_by_its_first_bytes(body, kind):
+def test_the_image_type_is_detected_from_the_first_bytes(body, kind):
     story = told(lambda *_: body)
     show(story)
     url = story.model.calls[0]["messages"][0]["content"][0]["image_url"]["url"]
     assert url.startswith(f"data:{kind};base64,")
 
 
-def test_a_picture_is_asked_about_again_after_a_crash():
+def test_a_picture_question_is_asked_again_after_a_crash():
     story = told(lambda *_: None)
     sent = story.deliver(messages.image_message(URL))
     story.advance(1)
@@ -181,7 +181,7 @@ def test_a_picture_is_asked_about_again_after_a_crash():
     assert sent.reply == "一只猫。"
 
 
-def test_a_model_that_looks_at_pictures_no_more_gets_none():
+def test_a_model_that_lost_vision_gets_no_pictures():
     story = told()
     show(story)
     story.crash()
@@ -192,7 +192,7 @@ def test_a_model_that_looks_at_pictures_no_more_gets_none():
     assert story.model.messages()[0] == ("user", "[图片]")
 
 
-def test_a_picture_that_many_ask_about_is_remembered_once():
+def test_a_shared_picture_is_fetched_and_cached_once():
     story = told()
     for user in ("bob", "carol"):
         story.open(user)
@@ -205,7 +205,7 @@ def test_a_picture_that_many_ask_about_is_remembered_once():
     assert len(story.wechat_pictures.requests) == 1
 
 
-def test_beyond_the_room_for_pictures_questions_wait_and_others_do_not(monkeypatch):
+def test_picture_questions_beyond_the_memory_limit_wait_and_others_do_not(monkeypatch):
     monkeypatch.setattr("wxgptd.service.wiring.answers.PICTURE_BYTES", 3_000_000)
     story = told(max_size=1_000_000)
     story.model.respond = lambda _: answer_at(4, "一只猫。")
@@ -227,7 +227,7 @@ def test_beyond_the_room_for_pictures_questions_wait_and_others_do_not(monkeypat
 
 
 @pytest.mark.parametrize("how", ["stop", "/clear"])
-def test_a_picture_whose_fetch_is_called_off_is_no_failure(how):
+def test_a_cancelled_picture_fetch_is_not_a_fetch_failure(how):
     story = told()
     story.outside.hosts["mmbiz.qpic.cn"] = Recorder(lambda *_: None)  # it never answers
     story.open()

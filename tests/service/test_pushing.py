@@ -41,14 +41,14 @@ def kinds(story: Story) -> list[str]:
     return [type(event).__name__ for event in story.store.events()]
 
 
-def test_a_late_answer_is_delivered_by_itself():
+def test_a_late_answer_is_pushed():
     story = late()
     story.advance(10)
     assert story.api.sent == [("alice", LATE)]
     assert kinds(story)[-2:] == ["PushStarted", "PushDelivered"]
 
 
-def test_what_was_pushed_is_not_offered_again():
+def test_a_pushed_answer_is_not_offered_again():
     story = late()
     story.advance(10)
     story.model.respond = lambda _: answer_at(0.1, "好的。")
@@ -57,7 +57,7 @@ def test_what_was_pushed_is_not_offered_again():
     assert sent.reply == "好的。"  # a question like any other: nothing was left to offer
 
 
-def test_only_what_was_not_said_yet_is_pushed():
+def test_only_the_unsent_part_is_pushed():
     story = told(streamed(25, ["第一句。", "第二句。", "第三句。"], first_s=1))
     story.open()
     sent = story.send("为什么？")
@@ -67,7 +67,7 @@ def test_only_what_was_not_said_yet_is_pushed():
     assert story.api.sent == [("alice", "第三句。")]
 
 
-def test_a_long_answer_takes_as_many_messages_as_wechat_allows():
+def test_a_long_answer_uses_as_many_messages_as_wechat_allows():
     text = "".join(f"第 {n:04} 句话在这里说完了。" for n in range(500))
     story = late(text)
     story.advance(10)
@@ -82,7 +82,7 @@ def test_a_long_answer_takes_as_many_messages_as_wechat_allows():
     assert text[len(shown) :].startswith(more.split("\n\n──")[0])
 
 
-def test_a_message_of_the_user_s_allows_as_many_again():
+def test_a_user_message_renews_the_push_quota():
     story = late("".join(f"第 {n:04} 句话在这里说完了。" for n in range(500)))
     story.advance(10)
     story.say("/clear")
@@ -101,7 +101,7 @@ def test_an_answer_in_time_is_not_pushed():
     assert story.api.sent == []
 
 
-def test_an_answer_that_somebody_waits_for_is_not_pushed():
+def test_an_answer_with_a_waiting_attempt_is_not_pushed():
     story = late()
     more = story.send("继续")
     story.advance(10)
@@ -116,7 +116,7 @@ def test_an_answer_whose_page_was_opened_is_not_pushed():
     assert story.api.sent == []
 
 
-def test_a_failure_past_the_window_is_told():
+def test_a_failure_after_the_window_is_pushed():
     story = told(Script([Step(20, chunk("写到")), Step(21, hang_up=True)]))
     story.open()
     story.send("为什么？")
@@ -133,13 +133,13 @@ def test_a_failure_past_the_window_is_told():
     ]
 
 
-def test_never_means_never():
+def test_push_can_be_disabled():
     story = late(push="never")
     story.advance(10)
     assert story.api.calls == {}
 
 
-def test_the_token_is_asked_for_once_and_refreshed_before_it_expires():
+def test_the_token_is_fetched_once_and_refreshed_before_it_expires():
     story = told(answer_at(16, LATE))
     for user in ("alice", "bob", "carol"):
         story.open(user)
@@ -175,7 +175,7 @@ def test_an_expired_token_is_replaced_and_the_message_sent_once(code):
     assert story.api.calls["/cgi-bin/message/custom/send"] >= 3
 
 
-def test_a_token_that_wechat_gives_again_although_it_is_no_good_is_forced():
+def test_a_bad_token_that_wechat_returns_again_is_force_refreshed():
     story = late()
     story.api.errors = [40001]
     story.advance(10)
@@ -183,7 +183,7 @@ def test_a_token_that_wechat_gives_again_although_it_is_no_good_is_forced():
     assert story.api.calls["forced"] == 1
 
 
-def test_a_busy_wechat_is_asked_once_more():
+def test_a_busy_wechat_api_is_retried_once():
     story = late()
     story.api.errors = [-1]
     story.advance(10)
@@ -191,7 +191,7 @@ def test_a_busy_wechat_is_asked_once_more():
 
 
 @pytest.mark.parametrize("code", [45015, 45047, 45002, 40003, -1])
-def test_a_push_that_failed_is_not_on_record_as_delivered_and_is_offered_in_the_chat(code):
+def test_a_failed_push_is_recorded_and_offered_in_the_chat(code):
     story = late()
     story.api.errors = [code, code]
     story.advance(10)
@@ -201,7 +201,7 @@ def test_a_push_that_failed_is_not_on_record_as_delivered_and_is_offered_in_the_
     assert story.say("继续") == LATE
 
 
-def test_an_account_that_may_not_push_is_found_out_once(logged):
+def test_an_account_without_push_permission_is_tried_once(logged):
     story = late()
     story.api.errors = [48001] * 9
     story.advance(10)
@@ -214,7 +214,7 @@ def test_an_account_that_may_not_push_is_found_out_once(logged):
     assert story.say("继续") is not None
 
 
-def test_what_only_the_operator_can_mend_is_told_with_the_fix_and_then_left_alone(logged):
+def test_an_error_for_the_operator_is_logged_with_its_fix_and_pauses_pushing(logged):
     story = told(answer_at(16, LATE))
     story.api.token_errors = [40164] * 9
     for _ in range(2):
@@ -232,7 +232,7 @@ def test_what_only_the_operator_can_mend_is_told_with_the_fix_and_then_left_alon
     assert len(story.api.sent) == 1
 
 
-def test_neither_secret_nor_token_is_logged(logged):
+def test_neither_the_secret_nor_the_token_is_logged(logged):
     story = late()
     story.api.errors = [40001, 45015]
     story.advance(10)
@@ -245,7 +245,7 @@ def test_neither_secret_nor_token_is_logged(logged):
     assert "token-" not in said
 
 
-def test_after_a_crash_what_nobody_knows_is_not_pushed_again():
+def test_a_push_of_unknown_outcome_is_not_repeated_after_a_crash():
     story = late()
     story.api.hold()
     story.advance(6)
@@ -259,7 +259,7 @@ def test_after_a_crash_what_nobody_knows_is_not_pushed_again():
     assert story.say("继续") == LATE
 
 
-def test_a_crash_before_the_answer_pushes_it_afterwards():
+def test_an_answer_completed_after_a_crash_is_pushed():
     story = late()
     story.crash()
     story.start()
@@ -267,7 +267,7 @@ def test_a_crash_before_the_answer_pushes_it_afterwards():
     assert story.api.sent == [("alice", LATE)]
 
 
-def test_while_a_part_is_on_its_way_whoever_asks_for_it_waits():
+def test_continue_waits_for_a_push_in_progress():
     story = late()
     story.api.hold()
     story.advance(6)
@@ -280,7 +280,7 @@ def test_while_a_part_is_on_its_way_whoever_asks_for_it_waits():
     assert story.api.sent == [("alice", LATE)]
 
 
-def test_what_was_asked_for_beside_a_push_that_failed_is_not_lost():
+def test_continue_during_a_failed_push_loses_nothing():
     text = "".join(f"第 {n:04} 句话在这里说完了。" for n in range(150))
     story = late(text)
     story.api.hold()
@@ -297,7 +297,7 @@ def test_what_was_asked_for_beside_a_push_that_failed_is_not_lost():
     assert story.api.sent == []
 
 
-def test_an_answer_that_wechat_did_not_come_for_is_pushed():
+def test_an_answer_that_wechat_never_fetches_is_pushed():
     story = told(answer_at(7, LATE))
     story.open()
     story.send("为什么？", attempts=1)
@@ -307,7 +307,7 @@ def test_an_answer_that_wechat_did_not_come_for_is_pushed():
     assert story.api.sent == [("alice", LATE)]
 
 
-def test_a_long_answer_in_time_is_left_to_be_asked_for():
+def test_the_rest_of_a_long_answer_in_time_is_not_pushed():
     story = told(answer_at(3, "".join(f"第 {n:04} 句话在这里说完了。" for n in range(500))))
     story.open()
     sent = story.send("为什么？")
@@ -316,7 +316,7 @@ def test_a_long_answer_in_time_is_left_to_be_asked_for():
     assert story.api.sent == []
 
 
-def test_nothing_is_pushed_to_whoever_is_blocked_or_has_stopped():
+def test_nothing_is_pushed_after_a_block_or_stop():
     from wxgptd.domain.decide import commands as c
     from wxgptd.domain.model import events as e
     from wxgptd.domain.model.values import Standing, User
@@ -333,7 +333,7 @@ def test_nothing_is_pushed_to_whoever_is_blocked_or_has_stopped():
     assert story.api.sent == []
 
 
-def test_whoever_will_get_it_by_itself_is_not_told_to_ask_for_it():
+def test_no_reply_suggests_asking_for_an_answer_that_will_be_pushed():
     story = told(streamed(25, ["第一句。", "第二句。", "第三句。"], first_s=1))
     story.open()
     sent = story.send("为什么？")
@@ -345,7 +345,7 @@ def test_whoever_will_get_it_by_itself_is_not_told_to_ask_for_it():
     assert "有回答了" not in story.say("/help")
 
 
-def test_a_secret_that_is_no_good_is_not_tried_for_ever(logged):
+def test_repeated_token_errors_pause_pushing(logged):
     story = told(answer_at(16, LATE))
     story.api.errors = [40001] * 99
     for user in ("alice", "bob", "carol"):
@@ -358,7 +358,7 @@ def test_a_secret_that_is_no_good_is_not_tried_for_ever(logged):
 
 
 @pytest.mark.parametrize("last_words", ["/clear", "unsubscribe"])
-def test_whoever_leaves_while_a_part_is_on_its_way_gets_no_further_one(last_words, monkeypatch):
+def test_leaving_or_clearing_cancels_a_push_in_progress(last_words, monkeypatch):
     monkeypatch.setattr(typing_indicator, "PAUSES_S", ())  # else there is a token already
     story = late("".join(f"第 {n:04} 句话在这里说完了。" for n in range(500)))
     story.api.hold()
@@ -372,7 +372,7 @@ def test_whoever_leaves_while_a_part_is_on_its_way_gets_no_further_one(last_word
     assert story.api.sent == []
 
 
-def test_an_answer_that_was_done_just_before_a_crash_is_pushed_afterwards():
+def test_an_answer_completed_just_before_a_crash_is_pushed_once():
     story = late(push="auto")
     story.service.answers.answer_runner._pushing._messengers = {}  # the crash comes before the push is begun
     story.advance(10)
@@ -386,7 +386,7 @@ def test_an_answer_that_was_done_just_before_a_crash_is_pushed_afterwards():
     assert len(story.api.sent) == 1
 
 
-def test_a_late_attempt_repeats_nothing_that_was_pushed():
+def test_a_late_attempt_does_not_repeat_a_pushed_answer():
     story = told(answer_at(22, LATE))
     story.open()
     url, body = story.wechat().request("alice", messages.text_message("为什么？"))
@@ -399,7 +399,7 @@ def test_a_late_attempt_repeats_nothing_that_was_pushed():
 
 
 @pytest.mark.parametrize("code", [10**30, None, True, "45015"])
-def test_an_odd_errcode_is_a_failure_like_any_other(code):
+def test_an_unexpected_errcode_is_a_failed_push(code):
     story = late()
     story.api.errors = [code or 0]
     if code is None:
@@ -409,7 +409,7 @@ def test_an_odd_errcode_is_a_failure_like_any_other(code):
     assert story.say("继续") == LATE
 
 
-def test_two_days_after_the_last_message_nothing_is_pushed():
+def test_nothing_is_pushed_two_days_after_the_last_message():
     from tests.support.builders import asked, complete, offer
     from wxgptd.domain.decide import commands as c
     from wxgptd.domain.model.push_quota import WITHIN_S as PUSH_WITHIN_S
@@ -425,7 +425,7 @@ def test_two_days_after_the_last_message_nothing_is_pushed():
     assert len(history.do(push(PUSH_WITHIN_S - 1))) == 1
 
 
-def test_what_a_start_pushes_is_recorded_as_it_came_out():
+def test_a_push_at_startup_records_its_outcome():
     story = Story(answer_at(20, LATE), configuration())
     story.open()
     story.send("为什么？")

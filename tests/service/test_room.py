@@ -27,7 +27,7 @@ def asked():
     return Asked()
 
 
-def test_who_fits_enters_at_once(asked):
+def test_a_picture_that_fits_enters_at_once(asked):
     _, first = asked.enter(6)
     _, second = asked.enter(4)
     assert first
@@ -35,7 +35,7 @@ def test_who_fits_enters_at_once(asked):
     assert asked.full == 0
 
 
-def test_who_does_not_fit_waits_and_nobody_overtakes(asked):
+def test_a_picture_that_does_not_fit_waits_and_is_not_overtaken(asked):
     _, first = asked.enter(6)
     _, large = asked.enter(8)
     _, small = asked.enter(1)
@@ -46,7 +46,7 @@ def test_who_does_not_fit_waits_and_nobody_overtakes(asked):
     assert small
 
 
-def test_what_is_not_needed_is_given_back(asked):
+def test_unneeded_room_is_given_back(asked):
     _, first = asked.enter(10)
     _, second = asked.enter(5)
     first[0].shrink(2)
@@ -56,7 +56,7 @@ def test_what_is_not_needed_is_given_back(asked):
     assert asked.room.taken == 7, "a place does not grow"
 
 
-def test_who_leaves_the_line_holds_up_nobody(asked):
+def test_a_cancelled_wait_does_not_block_the_queue(asked):
     _, first = asked.enter(6)
     leaving, large = asked.enter(8)
     _, small = asked.enter(3)
@@ -66,7 +66,7 @@ def test_who_leaves_the_line_holds_up_nobody(asked):
     assert first
 
 
-def test_what_is_larger_than_the_room_has_it_for_itself(asked):
+def test_a_picture_larger_than_the_room_gets_all_of_it(asked):
     _, first = asked.enter(1)
     _, huge = asked.enter(1_000)
     assert huge == []

@@ -19,7 +19,7 @@ OLD = "https://old.example.com/wechat?site=7"
 REPLY = b"<xml><ToUserName>alice</ToUserName><FromUserName>gh_wxgpt_local</FromUserName><MsgType>text</MsgType><Content>old</Content></xml>"
 
 
-def test_a_scene_may_be_named_as_wechat_does():
+def test_a_scene_can_have_wechat_s_qrscene_prefix():
     rule = cfg.Rule(match="event:subscribe:qrscene_7", reply=cfg.RuleReply(text="扫码欢迎"))
     assert story(rule).deliver(messages.event_message("subscribe", "qrscene_7")).reply == "扫码欢迎"
 
@@ -39,7 +39,7 @@ def story(*rules: cfg.Rule, account: cfg.Account = TOKEN_ACCOUNT, answer=lambda 
     return told
 
 
-def test_a_keyword_is_answered_outside_a_session_and_is_a_question_inside():
+def test_a_keyword_matches_outside_a_session_and_is_a_question_inside():
     told = story(keyword("价格", "十元"))
     assert told.say("价格是多少") == "十元"
     assert told.say("别的") is None
@@ -50,7 +50,7 @@ def test_a_keyword_is_answered_outside_a_session_and_is_a_question_inside():
     assert sent.reply == ANSWER
 
 
-def test_a_rule_that_is_always_tried_comes_before_sessions_and_commands():
+def test_an_always_rule_takes_precedence_over_sessions_and_commands():
     told = story(keyword("chatgpt", "维护中", always=True), keyword("人工", "400", always=True))
     assert told.say("/chatgpt") == "维护中"
     told = story(keyword("人工", "400", always=True))
@@ -59,7 +59,7 @@ def test_a_rule_that_is_always_tried_comes_before_sessions_and_commands():
     assert told.model.calls == []
 
 
-def test_commands_come_before_other_rules():
+def test_commands_take_precedence_over_other_rules():
     told = story(keyword("/", "规则"))
     assert "我是 AI 助手" in told.say("/chatgpt")
     told.say("/stop")
@@ -67,7 +67,7 @@ def test_commands_come_before_other_rules():
     assert told.say("继续") is None
 
 
-def test_every_text_outside_rules_opens_a_session_where_that_is_configured():
+def test_text_that_matches_no_rule_opens_a_session_if_configured():
     account = cfg.Account(token=cfg.Secret("storytoken"), open_without_command=True)
     told = story(keyword("价格", "十元"), account=account)
     assert told.say("价格") == "十元"
@@ -76,7 +76,7 @@ def test_every_text_outside_rules_opens_a_session_where_that_is_configured():
     assert sent.reply == ANSWER
 
 
-def test_what_a_session_refuses_in_silence_is_nobody_else_s():
+def test_a_message_that_a_session_silently_rejects_is_not_forwarded():
     told = Story(
         answer_at(0.1, ANSWER),
         configuration(rule=(everything_to(OLD),), limits=cfg.Limits(messages_per_minute=1)),
@@ -99,7 +99,7 @@ def test_an_event_belongs_to_no_session():
     assert told.deliver(messages.event_message("CLICK", "LATEST")).reply == "菜单"
 
 
-def test_the_time_that_a_backend_has_counts_from_the_arrival():
+def test_the_backend_s_time_limit_counts_from_arrival():
     told = story(everything_to(OLD), answer=lambda *_: None)
     told.crash()
     told.prepare()
@@ -111,7 +111,7 @@ def test_the_time_that_a_backend_has_counts_from_the_arrival():
     assert sent.results == ["success"]
 
 
-def test_a_session_that_is_over_is_outside():
+def test_rules_apply_once_a_session_has_expired():
     told = story(keyword("价格", "十元"))
     told.open()
     told.advance(299.5)
@@ -120,7 +120,7 @@ def test_a_session_that_is_over_is_outside():
     assert told.say("价格") == "十元"
 
 
-def test_a_rule_is_for_the_accounts_that_it_names():
+def test_a_rule_applies_to_the_accounts_it_names():
     accounts = {"main": TOKEN_ACCOUNT, "two": TOKEN_ACCOUNT}
     rules = (keyword("价格", "十元", account=("two",)),)
     told = Story(answer_at(1, ANSWER), configuration(rule=rules, account=accounts))
@@ -128,7 +128,7 @@ def test_a_rule_is_for_the_accounts_that_it_names():
     assert told.say("价格", account="two") == "十元"
 
 
-def test_a_rule_s_reply_to_a_follower_takes_the_place_of_the_welcome():
+def test_a_rule_for_new_followers_replaces_the_welcome():
     account = cfg.Account(token=cfg.Secret("storytoken"), welcome="欢迎")
     rule = cfg.Rule(match="event:subscribe:7", reply=cfg.RuleReply(text="扫码欢迎"))
     told = story(rule, account=account)
@@ -139,7 +139,7 @@ def test_a_rule_s_reply_to_a_follower_takes_the_place_of_the_welcome():
     assert next(type(event).__name__ for event in told.store.events()) == "UserSubscribed"
 
 
-def test_a_welcome_comes_before_rules_that_take_everything():
+def test_a_welcome_takes_precedence_over_catch_all_rules():
     account = cfg.Account(token=cfg.Secret("storytoken"), welcome="欢迎")
     told = story(everything_to(OLD), account=account)
     assert told.deliver(messages.event_message("subscribe")).reply == "欢迎"
@@ -149,7 +149,7 @@ def test_a_welcome_comes_before_rules_that_take_everything():
     assert len(told.backend.requests) == 1
 
 
-def test_whoever_leaves_is_noted_and_the_other_backend_is_told():
+def test_an_unsubscription_is_recorded_and_forwarded():
     told = story(everything_to(OLD, always=True))
     told.deliver(messages.event_message("subscribe"))
     told.deliver(messages.event_message("unsubscribe"))
@@ -166,7 +166,7 @@ def test_a_menu_click_is_answered_and_other_events_are_not():
 
 
 @pytest.mark.parametrize("account", [TOKEN_ACCOUNT, safe_account()], ids=["plain", "safe"])
-def test_a_message_goes_on_exactly_as_wechat_sent_it(account):
+def test_a_message_is_forwarded_exactly_as_wechat_sent_it(account):
     told = story(everything_to(OLD), account=account)
     wechat = told.wechat()
     url, body = wechat.request("alice", messages.text_message("你好 &+%"))
@@ -181,7 +181,7 @@ def test_a_message_goes_on_exactly_as_wechat_sent_it(account):
     assert told.store.events() == []
 
 
-def test_what_the_other_backend_says_comes_back_unchanged():
+def test_the_backend_s_response_is_returned_unchanged():
     def answer(request, _):
         request.setHeader(b"content-type", b"text/xml;charset=gbk")
         return b"\n<xml>\xff\x00 anything"
@@ -198,7 +198,7 @@ def test_what_the_other_backend_says_comes_back_unchanged():
     assert said == [b"\n<xml>\xff\x00 anything"]
 
 
-def test_a_backend_that_is_silent_ends_in_success_before_wechat_asks_again():
+def test_a_silent_backend_ends_in_success_before_wechat_retries():
     told = story(everything_to(OLD), answer=lambda *_: None)
     sent = told.send("你好")
     assert not sent.done
@@ -208,7 +208,7 @@ def test_a_backend_that_is_silent_ends_in_success_before_wechat_asks_again():
 
 
 @pytest.mark.parametrize("status", [201, 301, 404, 500])
-def test_a_backend_that_fails_ends_in_success(status):
+def test_a_failing_backend_ends_in_success(status):
     def answer(request, _):
         request.setResponseCode(status)
         request.setHeader(b"location", b"http://elsewhere.example/")
@@ -220,7 +220,7 @@ def test_a_backend_that_fails_ends_in_success(status):
 
 
 @pytest.mark.parametrize("account", [TOKEN_ACCOUNT, safe_account()], ids=["plain", "safe"])
-def test_what_wechat_would_show_its_fault_text_for_ends_in_success(account, logged):
+def test_a_reply_that_wechat_would_reject_ends_in_success(account, logged):
     told = story(everything_to(OLD), account=account, answer=lambda *_: b"<html>oops</html>")
     assert told.send("你好").results == ["success"]
     assert any("not a reply that WeChat accepts" in line for line in logged())
@@ -228,12 +228,12 @@ def test_what_wechat_would_show_its_fault_text_for_ends_in_success(account, logg
     assert told.send("你好").results == ["success"]
 
 
-def test_a_backend_that_answers_without_end_ends_in_success():
+def test_an_oversized_backend_response_ends_in_success():
     told = story(everything_to(OLD), answer=lambda *_: b"x" * 300_000)
     assert told.send("你好").results == ["success"]
 
 
-def test_when_wechat_hangs_up_so_do_we():
+def test_a_hang_up_by_wechat_cancels_the_forwarded_request():
     told = story(everything_to(OLD), answer=lambda *_: None)
     url, body = told.wechat().request("alice", messages.text_message("你好"))
     attempt = told._wechat_http.post(url, data=body)
@@ -244,7 +244,7 @@ def test_when_wechat_hangs_up_so_do_we():
     assert told.backend.hung_up == 1
 
 
-def test_a_catastrophic_pattern_stalls_nobody():
+def test_a_catastrophic_pattern_does_not_stall_the_daemon():
     rule = cfg.Rule(match="regex", pattern="(a+)+$", reply=cfg.RuleReply(text="x"))
     told = story(rule)
     began = time.process_time()
@@ -254,7 +254,7 @@ def test_a_catastrophic_pattern_stalls_nobody():
 
 
 @pytest.mark.processes
-def test_a_backend_that_ends_its_answer_by_closing_is_heard(tmp_path):
+def test_a_response_that_ends_with_the_connection_is_complete(tmp_path):
     """Over a real socket: a body without a length is whole when the connection ends."""
     import socket
     import subprocess

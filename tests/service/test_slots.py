@@ -31,7 +31,7 @@ class Place:
         self.slots.take(assistant, start)
 
 
-def test_there_is_a_bound_in_all():
+def test_the_total_number_of_running_answers_is_limited():
     place = Place(2)
     for name in ("1", "2", "3"):
         place.take(A, name)
@@ -41,7 +41,7 @@ def test_there_is_a_bound_in_all():
     assert place.started == ["1", "2", "3"]
 
 
-def test_an_assistant_has_a_bound_of_its_own_and_holds_up_no_other():
+def test_an_assistant_s_own_limit_does_not_delay_other_assistants():
     place = Place(10, a=1)
     for name in ("a1", "a2", "a3"):
         place.take(A, name)
@@ -51,7 +51,7 @@ def test_an_assistant_has_a_bound_of_its_own_and_holds_up_no_other():
     assert place.started == ["a1", "b1", "a2"]
 
 
-def test_the_lines_of_assistants_take_turns():
+def test_the_queues_of_assistants_take_turns():
     place = Place(1)
     for name in ("a1", "a2", "a3"):
         place.take(A, name)
@@ -62,7 +62,7 @@ def test_the_lines_of_assistants_take_turns():
     assert place.started == ["a1", "a2", "b1", "a3"]
 
 
-def test_what_is_no_longer_wanted_takes_no_place():
+def test_an_abandoned_answer_takes_no_slot():
     place = Place(1)
     place.take(A, "1")
     place.take(A, "gone", wanted=False)
@@ -71,7 +71,7 @@ def test_what_is_no_longer_wanted_takes_no_place():
     assert place.started == ["1", "3"]
 
 
-def test_places_come_back_one_by_one():
+def test_slots_are_returned_one_by_one():
     place = Place(3)
     for number in range(100):
         place.take(A, str(number))
@@ -80,7 +80,7 @@ def test_places_come_back_one_by_one():
     assert len(place.started) == 100
 
 
-def test_a_bound_that_is_lifted_lets_all_in_at_once():
+def test_a_lifted_limit_starts_all_waiting_answers():
     bounds = {"a": 1}
     started: list[int] = []
     slots = Slots(100_000, lambda name: bounds[name], lambda: None)
@@ -103,7 +103,7 @@ def crowd(most: int, users: int, **more) -> Story:
     return story
 
 
-def test_beyond_the_bound_questions_wait_in_line_and_are_told_so():
+def test_questions_beyond_the_limit_are_queued_and_their_replies_mention_it():
     story = crowd(1, 4)
     sent = [story.send(f"问题 {number}", f"user{number}") for number in range(4)]
     story.advance(1)
@@ -117,7 +117,7 @@ def test_beyond_the_bound_questions_wait_in_line_and_are_told_so():
     assert story.say("继续", "user3") == "好的。"
 
 
-def test_who_leaves_the_line_takes_no_place():
+def test_a_cleared_question_takes_no_slot():
     story = crowd(1, 3)
     for number in range(3):
         story.send(f"问题 {number}", f"user{number}")
@@ -127,7 +127,7 @@ def test_who_leaves_the_line_takes_no_place():
     assert asked == ["问题 0", "问题 2"]
 
 
-def test_the_second_question_of_a_user_waits_for_the_first_and_for_no_place():
+def test_a_user_s_second_question_waits_for_the_first_and_not_for_a_slot():
     story = crowd(1, 1)
     story.send("一", "user0")
     story.send("二", "user0")
@@ -137,7 +137,7 @@ def test_the_second_question_of_a_user_waits_for_the_first_and_for_no_place():
     assert len(story.model.calls) == 2
 
 
-def test_after_a_restart_questions_wait_in_line_as_well():
+def test_questions_are_also_queued_after_a_restart():
     story = crowd(1, 3)
     for number in range(3):
         story.send(f"问题 {number}", f"user{number}")
@@ -149,7 +149,7 @@ def test_after_a_restart_questions_wait_in_line_as_well():
     assert len(story.model.calls) == 4
 
 
-def test_an_answer_that_fails_gives_its_place_back():
+def test_a_failed_answer_returns_its_slot():
     from tests.support.model_server import error
 
     assistant = cfg.Assistant(base_url="http://model.test/v1", model="m", max_running=1)

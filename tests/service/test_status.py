@@ -36,7 +36,7 @@ def as_json(story: Story) -> dict:
     return json.loads(text[0])
 
 
-def test_the_admin_socket_gives_it_by_the_names_of_its_fields(story):
+def test_the_admin_socket_returns_the_status_by_field_name(story):
     said = as_json(story)
     assert list(said) == NAMES
     assert said["running_answers"] == story.service.status().running_answers == 1
@@ -88,7 +88,7 @@ def flat(said: dict) -> dict[str, dict[tuple[str, ...], float]]:
     return found
 
 
-def test_every_field_is_a_gauge_of_the_same_name_and_value(story):
+def test_every_field_is_a_gauge_with_the_same_name_and_value(story):
     read, said = gauges(story), flat(as_json(story))
     assert set(read) - set(said) == {"build_info", "log_fsync_s_bucket"}
     more = {"auto", "suspended_at", "suspected"}
@@ -97,12 +97,12 @@ def test_every_field_is_a_gauge_of_the_same_name_and_value(story):
         assert read[name] == pytest.approx(said[name], abs=1e-6), name
 
 
-def test_what_a_removed_assistant_has_cost_today_still_counts(story):
+def test_the_cost_of_a_removed_assistant_still_counts_today(story):
     story.service.state.spending._costs["former"] = 1.5
     assert story.service.status().cost_today == {"chatgpt": 0.0, "former": 1.5}
 
 
-def test_before_it_is_ready_the_status_asks_nothing_of_what_a_start_is_still_reading(story):
+def test_the_status_skips_projections_that_are_still_being_replayed(story):
     story.service._lifecycle.ready = False
     story.service.state.unanswered.between = None  # asking would fail
     said = as_json(story)

@@ -17,7 +17,7 @@ def tap(story: Story, words: str, user: str = "alice") -> str | None:
     return story.deliver(messages.text_message(words, tapped=True), user).reply
 
 
-def test_what_is_tapped_is_what_was_typed():
+def test_a_tap_acts_like_the_typed_text():
     story = Story(answer_at(0.5, LONG))
     [command] = Client(story.say("/help")).sends[:1]
     assert "我是 AI 助手" in tap(story, command)
@@ -33,7 +33,7 @@ def test_what_is_tapped_is_what_was_typed():
 
 
 @pytest.mark.parametrize("with_id", [True, False])
-def test_decisions_go_by_the_words(with_id):
+def test_a_tap_acts_by_its_text_with_or_without_an_id(with_id):
     story = Story(answer_at(0.5, LONG))
     story.open()
     story.send("为什么？")
@@ -42,7 +42,7 @@ def test_decisions_go_by_the_words(with_id):
     assert "很长的回答" in story.deliver(fields).reply
 
 
-def test_a_tapped_clear_asks_before_it_clears():
+def test_a_tapped_clear_asks_for_confirmation():
     story = Story(answer_at(0.5, "好的。"))
     story.open()
     story.send("为什么？")
@@ -53,7 +53,7 @@ def test_a_tapped_clear_asks_before_it_clears():
     assert "已清空" in tap(story, "/clear")
 
 
-def test_a_link_that_never_ended_is_a_link_to_what_there_is():
+def test_a_reply_with_a_link_also_offers_continue_as_a_tap():
     story = Story(answer_at(60, "好的。"))
     story.open()
     sent = story.send("为什么？")
@@ -62,7 +62,7 @@ def test_a_link_that_never_ended_is_a_link_to_what_there_is():
     assert client.sends == ["继续"]
 
 
-def test_without_taps_nothing_is_a_link():
+def test_replies_contain_no_tap_links_when_taps_are_off():
     story = Story(answer_at(0.5, LONG), configuration(reply=cfg.Reply(taps=False)))
     said = [story.say("/help"), story.say("/chatgpt")]
     sent = story.send("为什么？")
@@ -74,7 +74,7 @@ def test_without_taps_nothing_is_a_link():
     assert "已清空" not in (tap(story, "/clear") or ""), "somebody may have an older reply"
 
 
-def test_an_account_s_welcome_is_a_menu():
+def test_a_welcome_can_contain_taps():
     welcome = "你好！{tap:/chatgpt|开始对话}，或看看{tap:/help|帮助}。"
     account = cfg.Account(token=cfg.Secret("storytoken"), welcome=welcome)
     story = Story(answer_at(1, "好"), configuration(account={"main": account}))

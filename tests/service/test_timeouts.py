@@ -64,7 +64,7 @@ def spend(timeouts: DeliberateTimeouts, at: float, account: AccountName = MAIN) 
     return timeouts.spend(User(account, OpenId("o")), DeliveryKey(str(at)), at)
 
 
-def test_a_budget_is_of_five_minutes_and_by_account():
+def test_a_budget_covers_five_minutes_per_account():
     timeouts = DeliberateTimeouts(2, lambda: None)
     assert spend(timeouts, 0.0)
     assert spend(timeouts, 1.0)
@@ -75,7 +75,7 @@ def test_a_budget_is_of_five_minutes_and_by_account():
     assert timeouts.left(MAIN, 302.0) == 2
 
 
-def test_that_the_budget_is_spent_is_told_once_each_time(logged):
+def test_a_spent_budget_is_logged_once_each_time(logged):
     account = Account(fixed=8)
     for at in range(16):
         account.time_out(10.0 * at)
@@ -87,7 +87,7 @@ def test_that_the_budget_is_spent_is_told_once_each_time(logged):
     assert "available again" in str(logged[1]["log_format"])
 
 
-def test_timeouts_that_the_log_proves_count_after_a_restart():
+def test_logged_timeouts_count_after_a_restart():
     history = asked("q1", at=0.0)
     history.say("为什么？", "q1", at=5.0)
     history.say("为什么？", "q1", at=10.0)
@@ -98,7 +98,7 @@ def test_timeouts_that_the_log_proves_count_after_a_restart():
     assert timeouts.left(MAIN, 11.0) == 1
 
 
-def test_an_answer_that_comes_before_wechat_hangs_up_costs_nothing():
+def test_an_answer_before_wechat_hangs_up_costs_nothing():
     account = Account(fixed=1)
     name = account.arrive(0.0)
     user, delivery = User(MAIN, OpenId("alice")), DeliveryKey(name)
@@ -109,7 +109,7 @@ def test_an_answer_that_comes_before_wechat_hangs_up_costs_nothing():
     assert not account.timeouts.is_suspected(MAIN, 30.0)
 
 
-def test_a_budget_that_becomes_automatic_was_not_used_up_yet():
+def test_a_budget_that_becomes_automatic_does_not_count_as_used_up():
     account = Account(fixed=5)
     busy(account, 0.0, 100.0)
     account.timeouts.fixed = None
@@ -126,34 +126,34 @@ def busy(account: Account, began: float, seconds: float = 305.0, every_s: float 
         account.time_out(began + every_s * number, f"u{number % 9}")
 
 
-def test_a_budget_that_is_used_up_doubles_every_five_minutes():
+def test_a_used_up_budget_doubles_every_five_minutes():
     account = Account()
     busy(account, 0.0, 1_000.0)
     assert [one.size for one in account.changes] == [120, 240]
     assert all(one.timeouts == 0 for one in account.changes)
 
 
-def test_a_budget_that_is_enough_stays():
+def test_a_sufficient_budget_keeps_its_size():
     account = Account()
     busy(account, 0.0, 2_000.0, every_s=10.0)
     assert account.changes == []
 
 
-def test_a_fixed_budget_stays_whatever_happens():
+def test_a_fixed_budget_never_changes():
     account = Account(fixed=10)
     busy(account, 0.0, 700.0)
     assert account.changes == []
     assert account.timeouts.size(MAIN) == 10
 
 
-def test_no_growth_where_wechat_does_not_come_again_as_it_should():
+def test_missing_retries_keep_the_budget_from_growing():
     account = Account()
     for number in range(400):
         account.time_out(2.0 * number, f"u{number % 9}", comes_again=number % 3 > 0)
     assert account.changes == []
 
 
-def test_a_suspicion_has_first_attempts_answered_until_somebody_comes():
+def test_a_suspected_suspension_stops_timeouts_until_a_message_arrives():
     account = Account()
     account.silence(100.0)
     assert not account.timeouts.is_suspected(MAIN, 109.0)
@@ -164,7 +164,7 @@ def test_a_suspicion_has_first_attempts_answered_until_somebody_comes():
     assert account.changes == []
 
 
-def test_a_suspension_is_confirmed_by_the_minute_it_takes():
+def test_a_minute_of_silence_confirms_a_suspension():
     account = Account()
     busy(account, 0.0, 100.0)
     account.silence(101.0)
@@ -177,7 +177,7 @@ def test_a_suspension_is_confirmed_by_the_minute_it_takes():
 
 
 @pytest.mark.parametrize("back_after_s", [20.0, 44.0, 130.0, 3_600.0])
-def test_a_network_that_was_away_leaves_the_budget_alone(back_after_s):
+def test_a_network_outage_leaves_the_budget_alone(back_after_s):
     account = Account()
     account.silence(100.0)
     account.arrive(100.4 + back_after_s)
@@ -185,7 +185,7 @@ def test_a_network_that_was_away_leaves_the_budget_alone(back_after_s):
 
 
 @pytest.mark.parametrize("responsive_since", [None, 130.0])
-def test_a_daemon_that_was_away_itself_blames_nobody(responsive_since):
+def test_an_outage_of_the_daemon_confirms_no_suspension(responsive_since):
     account = Account()
     account.silence(100.0)
     account.responsive_since = responsive_since
@@ -193,7 +193,7 @@ def test_a_daemon_that_was_away_itself_blames_nobody(responsive_since):
     assert account.changes == []
 
 
-def test_others_who_get_through_show_that_nobody_is_suspended():
+def test_a_message_within_the_minute_rules_out_a_suspension():
     account = Account()
     account.silence(100.0)
     account.arrive(112.0)
@@ -201,7 +201,7 @@ def test_others_who_get_through_show_that_nobody_is_suspended():
     assert account.changes == []
 
 
-def test_what_was_found_out_survives_a_restart_and_a_snapshot():
+def test_a_learned_size_survives_a_restart_from_a_snapshot():
     account = Account()
     busy(account, 0.0, 100.0)
     account.silence(101.0)
@@ -229,7 +229,7 @@ def status(story: Story) -> dict:
     return control.status().deliberate_timeouts["main"]._asdict()
 
 
-def test_a_suspension_is_in_status_log_and_metric_and_leaves_a_smaller_budget():
+def test_a_suspension_shrinks_the_budget_and_shows_in_status_metric_and_log():
     story = Story(answer_at(40, "好的。"))
     crowd(story, 8)
     story.advance(12)
@@ -251,7 +251,7 @@ def test_a_suspension_is_in_status_log_and_metric_and_leaves_a_smaller_budget():
     assert [one for one in story.store.events() if isinstance(one, e.TimeoutBudgetSet)]
 
 
-def test_a_daemon_that_was_restarted_meanwhile_confirms_nothing():
+def test_no_suspension_is_confirmed_across_a_restart():
     story = Story(answer_at(40, "好的。"))
     crowd(story, 8)
     story.advance(12)
@@ -261,7 +261,7 @@ def test_a_daemon_that_was_restarted_meanwhile_confirms_nothing():
     assert status(story)["budget"] == INITIAL_SIZE
 
 
-def test_a_daemon_that_lagged_meanwhile_confirms_nothing():
+def test_no_suspension_is_confirmed_across_reactor_lag():
     story = Story(answer_at(40, "好的。"))
     crowd(story, 8)
     story.advance(20)
@@ -271,7 +271,7 @@ def test_a_daemon_that_lagged_meanwhile_confirms_nothing():
     assert status(story)["budget"] == INITIAL_SIZE
 
 
-def test_a_daemon_that_had_no_room_for_connections_meanwhile_confirms_nothing():
+def test_no_suspension_is_confirmed_while_connections_are_full():
     story = Story(answer_at(40, "好的。"))
     crowd(story, 8)
     story.advance(12)
@@ -281,7 +281,7 @@ def test_a_daemon_that_had_no_room_for_connections_meanwhile_confirms_nothing():
     assert status(story)["budget"] == INITIAL_SIZE
 
 
-def test_a_fixed_number_is_what_the_configuration_says():
+def test_status_shows_a_fixed_budget():
     window = cfg.Window(deliberate_timeouts_per_5min=3)
     story = Story(answer_at(40, "好的。"), configuration(window=window))
     assert status(story) == {

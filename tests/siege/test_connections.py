@@ -48,7 +48,7 @@ def test_320_readers_do_not_crowd_wechat_out_of_300_connections(siege):
     assert "full: " in siege.stage.said()
 
 
-def test_a_genuine_message_is_answered_with_64_files(siege):
+def test_a_genuine_message_is_answered_with_a_limit_of_64_files(siege):
     siege.start(extra=WINDOW, max_files=64)
     readers = follow(growing(siege, "mallory"), 60)
     with siege.under("60 readers of 64 files"):

@@ -30,7 +30,7 @@ def talk(siege, user: str, text: str, going) -> None:
 
 
 @pytest.mark.parametrize("refused", [FIREWALL, QUOTED, BROKEN], ids=["403", "quoted", "500"])
-def test_one_person_s_messages_silence_nobody_else(siege, refused):
+def test_one_user_s_messages_do_not_silence_other_users(siege, refused):
     siege.model.refuses = lambda asked: refused if "<script>" in asked else None
     siege.start()
     others = [f"other{number}" for number in range(4)]
@@ -61,7 +61,7 @@ first_token_within = "12s"
 """
 
 
-def test_a_name_that_hangs_holds_up_no_other_assistant(siege):
+def test_a_hanging_name_lookup_does_not_delay_other_assistants(siege):
     environ = {**os.environ, "LD_PRELOAD": str(injected.library("slow_names"))}
     siege.start(extra=SLOW, environ=environ)
     siege.stage.say("/chatgpt", "alice")
@@ -99,7 +99,7 @@ def pictures(size: int) -> ThreadingHTTPServer:
     return server
 
 
-def test_forty_pictures_at_once_take_bounded_memory_and_give_it_back(siege):
+def test_forty_pictures_at_once_use_bounded_memory_and_release_it(siege):
     server = pictures(5_000_000)
     host = f"127.0.0.1:{server.server_address[1]}"
     try:

@@ -36,17 +36,17 @@ def history(siege):
     return re.search(r"http://\S+/h/[\w-]+", siege.stage.say("/history", "mallory")).group()
 
 
-def test_a_history_that_is_asked_for_and_never_read(siege, history):
+def test_unread_history_requests_do_not_delay_others(siege, history):
     with siege.under("history, hung up", *many(attack.ask_and_hang_up, 8, history)):
         time.sleep(SECONDS)
 
 
-def test_a_history_that_is_searched(siege, history):
+def test_history_searches_do_not_delay_others(siege, history):
     with siege.under("search", *many(attack.read_all, 16, f"{history}?q=%5B%5B")):
         time.sleep(SECONDS)
 
 
-def test_a_history_that_is_downloaded(siege, history):
+def test_history_downloads_do_not_delay_others(siege, history):
     with siege.under("download", *many(attack.read_all, 8, f"{history}/download")):
         time.sleep(SECONDS)
 
@@ -59,7 +59,7 @@ def written_slowly(siege, user: str) -> tuple[str, Answer]:
     return re.search(r"http://\S+/a/[\w-]+", reply).group(), growing
 
 
-def test_readers_who_take_nothing(siege):
+def test_readers_that_read_nothing_use_bounded_memory(siege):
     siege.start(extra=LATE)
     links = []
     for number in range(4):
@@ -79,7 +79,7 @@ def test_readers_who_take_nothing(siege):
     assert set(begun) <= {b"200", b"429", b"503"}, Counter(begun)
 
 
-def test_connections_that_ask_ahead_or_say_nothing(siege):
+def test_pipelined_requests_and_silent_connections_do_not_delay_others(siege):
     siege.start(extra=LATE, server="max_connections = 200\nmax_connections_per_address = 200")
     link, growing = written_slowly(siege, "mallory")
     for piece in LONG_ANSWER:
@@ -94,7 +94,7 @@ def test_connections_that_ask_ahead_or_say_nothing(siege):
     growing.end()
 
 
-def test_an_answer_that_is_asked_for_streamed_and_polled(siege):
+def test_requests_streams_and_polls_of_an_answer_do_not_delay_others(siege):
     siege.start(extra=LATE)
     link, growing = written_slowly(siege, "mallory")
     growing.write(SLOW_TO_RENDER)
