@@ -115,7 +115,7 @@ def test_a_retried_subscription_gets_the_same_welcome_and_one_event():
     assert kinds(story).count("UserSubscribed") == 1
 
 
-# One at a time.
+# One question at a time.
 
 
 def test_a_second_question_waits_its_turn_in_its_own_window():
@@ -205,10 +205,10 @@ def test_continue_waits_in_its_own_window_for_an_unfinished_answer():
     story.open()
     sent = story.send("一？")
     story.advance(15)
-    begun = sent.reply.split("\n\n──")[0]
-    more = story.send("继续")
+    beginning = sent.reply.split("\n\n──")[0]
+    rest = story.send("继续")
     story.advance(9)
-    assert begun + more.reply == "".join(f"第{n}句。" for n in range(22))
+    assert beginning + rest.reply == "".join(f"第{n}句。" for n in range(22))
     assert len(story.model.calls) == 1
 
 
@@ -222,15 +222,15 @@ def test_continue_reports_a_failure_after_the_window():
 
 
 def test_continue_asks_for_the_rest_of_an_interrupted_answer():
-    broken = Script([Step(0.1, chunk("写了一半")), Step(0.2, hang_up=True)])
-    story = Story(lambda m: broken if len(m) == 1 else answer_at(0.1, "，这是另一半。"))
+    interrupted = Script([Step(0.1, chunk("写了一半")), Step(0.2, hang_up=True)])
+    story = Story(lambda m: interrupted if len(m) == 1 else answer_at(0.1, "，这是另一半。"))
     story.open()
     sent = story.send("一？")
     story.advance(1)
     assert sent.reply == f"写了一半\n\n{filled(TEXTS.interrupted)}"
-    more = story.send("继续")
+    rest = story.send("继续")
     story.advance(1)
-    assert more.reply == "，这是另一半。"
+    assert rest.reply == "，这是另一半。"
     assert story.model.messages() == [("user", "一？"), ("assistant", "写了一半"), ("user", "继续")]
 
 
@@ -326,7 +326,7 @@ def test_replaying_the_log_calls_no_model_and_restores_the_live_state():
 
 
 def test_an_attempt_during_replay_counts_from_its_arrival():
-    """An attempt that hung up before the log was loaded was WeChat's first all the same."""
+    """An attempt that hung up before the log was loaded still counts as WeChat's first."""
     story = Story(answer_at(40, ANSWER))
     story.open()
     story.crash()
@@ -397,7 +397,7 @@ def test_the_budget_survives_a_restart():
     assert sent.results == ["reply"]
 
 
-# The end.
+# Shutdown.
 
 
 def test_an_attempt_after_shutdown_is_left_for_the_next_process():

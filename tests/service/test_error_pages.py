@@ -1,4 +1,4 @@
-"""What a stranger gets from the HTTP server, on the wire: whatever is sent, nothing is given away."""
+"""What a stranger gets from the HTTP server, on the wire: no request reveals anything."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Wire:
 
 @pytest.fixture
 def story():
-    made = Story(answer_at(30, "好的。"))
-    made.open()
-    made.send("问题")
-    return made
+    story = Story(answer_at(30, "好的。"))
+    story.open()
+    story.send("问题")
+    return story
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_an_error_page_is_as_private_as_a_page(story, path):
         assert TOKEN.encode() not in body, (method, body)
         if status != 200:
             for name, value in PRIVATE_HEADERS.items():
-                # Pages with a form may send it here, and nowhere else.
+                # Pages with a form may submit it to this server only.
                 assert (
                     head[name.lower()].replace("form-action 'self'", "form-action 'none'") == value
                 )
@@ -114,7 +114,7 @@ def test_no_header_value_causes_a_server_error(story, links, name, logged):
         for value in (b"\xff", b"\xc3\x28", b"gzip;q=\xff", b"\x01", b" ", b"'" * 2_000):
             request = b"GET %s HTTP/1.1\r\nHost: x\r\n%s: %s\r\n\r\n"
             response = wire.exchange(request % (path.encode(), name.encode(), value))
-            if response:  # a stream begins, and a wrong head is cut off
+            if response:  # empty if a stream is only starting or a bad header closed the connection
                 assert int(response.split(b" ")[1]) < 500, (path, value)
     assert not [line for line in logged() if "Traceback" in line]
 

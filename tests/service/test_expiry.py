@@ -1,4 +1,4 @@
-"""The session lives from the last sign of life; what becomes of a message that comes after it."""
+"""Session expiry after the last activity, and the handling of messages after that."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOUR_S, DAY_S = 3_600.0, 86_400.0
 BACKEND = cfg.Rule(match="any", reply=cfg.RuleReply(text="十元"))
 
 
-def told(
+def expiry_story(
     after: str = "auto", respond=None, only_ai: bool = False, rules=(), **session: float
 ) -> Story:
     account = cfg.Account(token=cfg.Secret("storytoken"), open_without_command=only_ai)
@@ -39,11 +39,11 @@ def ask(story: Story, text: str = "为什么？", **more) -> str | None:
     return words_of(sent.reply)
 
 
-def later(story: Story, seconds: float) -> None:
+def wait(story: Story, seconds: float) -> None:
     story.advance(seconds, step=max(seconds / 400, 0.05))
 
 
-def talked(story: Story) -> Story:
+def after_one_answer(story: Story) -> Story:
     story.say("/chatgpt")
     assert ask(story, "一？") == ANSWER
     return story
@@ -67,8 +67,8 @@ def talked(story: Story) -> Story:
 )
 def test_a_follow_up_is_handled_as_configured(after, only_ai, replies):
     for seconds, reply in zip((1, 240, 360, 2 * HOUR_S, 2 * DAY_S), replies, strict=True):
-        story = talked(told(after, only_ai=only_ai))
-        later(story, seconds - 1)
+        story = after_one_answer(expiry_story(after, only_ai=only_ai))
+        wait(story, seconds - 1)
         assert ask(story, "二？") == reply, f"{seconds} s after the answer"
         if reply == ANSWER:
             context = [text for role, text in story.model.messages() if role == "user"]
@@ -78,17 +78,17 @@ def test_a_follow_up_is_handled_as_configured(after, only_ai, replies):
 
 @pytest.mark.parametrize("after", ["resume", "hint", "ignore"])
 def test_rules_take_precedence_after_expiry(after):
-    story = talked(told(after, rules=[BACKEND]))
-    assert ask(story, "价格") == ANSWER, "in the session it is a question"
-    later(story, 400)
+    story = after_one_answer(expiry_story(after, rules=[BACKEND]))
+    assert ask(story, "价格") == ANSWER, "a keyword inside a session is a question"
+    wait(story, 400)
     assert story.say("价格") == "十元"
     assert story.say("帮助") == "十元"
 
 
 def test_a_stopped_session_is_not_resumed():
-    story = talked(told("resume"))
+    story = after_one_answer(expiry_story("resume"))
     story.say("/stop")
-    later(story, 400)
+    wait(story, 400)
     assert story.say("在吗") is None
     story.say("/chatgpt")
     ask(story, "二？")
@@ -96,88 +96,88 @@ def test_a_stopped_session_is_not_resumed():
 
 
 def test_the_resume_period_is_configurable():
-    story = talked(told("resume", resume_within=600.0))
-    later(story, 290 + 590)
+    story = after_one_answer(expiry_story("resume", resume_within=600.0))
+    wait(story, 290 + 590)
     assert ask(story, "二？") == ANSWER
-    later(story, 300 + 610)
+    wait(story, 300 + 610)
     assert story.say("三？") is None
 
 
 def test_a_picture_resumes_a_session_but_gets_no_hint():
-    story = talked(told("resume"))
-    later(story, 400)
+    story = after_one_answer(expiry_story("resume"))
+    wait(story, 400)
     sent = story.deliver(messages.image_message("http://mmbiz.qpic.cn/x"))
     assert "看不了图片" in sent.reply
-    story = talked(told("hint"))
-    later(story, 400)
+    story = after_one_answer(expiry_story("hint"))
+    wait(story, 400)
     assert story.deliver(messages.image_message("http://mmbiz.qpic.cn/x")).reply is None
     spoken = story.deliver(messages.message("voice", "在吗。"))
     assert words_of(spoken.reply) == HINT
 
 
-# Signs of life.
+# Activity.
 
 
 def test_the_ttl_counts_from_the_end_of_the_answer():
-    story = told("ignore", lambda _: answer_at(100, ANSWER))
+    story = expiry_story("ignore", lambda _: answer_at(100, ANSWER))
     story.say("/chatgpt")
     story.send("一？")
-    later(story, 100 + 240)
+    wait(story, 100 + 240)
     sent = story.send("二？")
     story.advance(1)
     assert not sent.done, "the question was ignored"
 
 
 def test_a_session_does_not_expire_while_its_answer_is_being_written():
-    story = told("ignore", lambda _: answer_at(30, ANSWER), ttl=10.0)
+    story = expiry_story("ignore", lambda _: answer_at(30, ANSWER), ttl=10.0)
     story.say("/chatgpt")
     story.send("一？")
-    later(story, 35)
+    wait(story, 35)
     assert story.service.summary().startswith("1 sessions")
-    later(story, 10)
+    wait(story, 10)
     assert story.service.summary().startswith("0 sessions")
 
 
 def test_continuing_an_answer_extends_the_session():
     text = "".join(f"第 {n:04} 句话在这里说完了。" for n in range(300))
-    story = told("ignore", lambda _: answer_at(0.1, text))
+    story = expiry_story("ignore", lambda _: answer_at(0.1, text))
     story.say("/chatgpt")
     ask(story)
     for _ in range(2):
-        later(story, 250)
+        wait(story, 250)
         story.say("继续")
-    later(story, 250)
+    wait(story, 250)
     assert ask(story, "二？") is not None
 
 
 def test_only_the_first_page_view_extends_the_session():
-    story = told("ignore", lambda _: answer_at(16, ANSWER))
+    story = expiry_story("ignore", lambda _: answer_at(16, ANSWER))
     story.say("/chatgpt")
     sent = story.send("一？")
-    later(story, 17)
+    wait(story, 17)
     path = re.search(r"https://chat.example.com(\S+)", sent.reply)[1]
-    later(story, 200)
+    wait(story, 200)
     assert story.get(path).code == 200
-    later(story, 200)
+    wait(story, 200)
     assert story.get(path).code == 200
     assert story.service.summary().startswith("1 sessions")
-    later(story, 110)
+    wait(story, 110)
     assert story.service.summary().startswith("0 sessions")
 
 
 # The hint.
 
 
-def held(after: str = "hint", **session) -> Story:
-    story = talked(told(after, **session))
-    later(story, 400)
+def held_story(after: str = "hint", **session) -> Story:
+    story = after_one_answer(expiry_story(after, **session))
+    wait(story, 400)
     assert ask(story, "还记得吗？") == HINT
     return story
 
 
 @pytest.mark.parametrize("tapped", [True, False])
 def test_the_hint_s_tap_resumes_the_session_and_asks_the_held_message(tapped):
-    story = held()
+    story = held_story()
     assert len(story.model.calls) == 1
     sent = story.deliver(messages.text_message("接着聊", tapped=tapped))
     story.advance(1)
@@ -186,13 +186,13 @@ def test_the_hint_s_tap_resumes_the_session_and_asks_the_held_message(tapped):
         "一？",
         "还记得吗？",
     ]
-    again = story.deliver(messages.text_message("接着聊", tapped=True))
-    assert "对话已经开着" in again.reply
+    second_tap = story.deliver(messages.text_message("接着聊", tapped=True))
+    assert "对话已经开着" in second_tap.reply
     assert len(story.model.calls) == 2
 
 
 def test_a_held_message_survives_a_crash():
-    story = held()
+    story = held_story()
     story.restart()
     sent = story.deliver(messages.text_message("接着聊", tapped=True))
     story.advance(1)
@@ -201,39 +201,39 @@ def test_a_held_message_survives_a_crash():
 
 
 def test_a_held_message_expires_after_ten_minutes_but_the_session_still_resumes():
-    story = held()
-    later(story, 605)
+    story = held_story()
+    wait(story, 605)
     assert "已接上" in story.deliver(messages.text_message("接着聊", tapped=True)).reply
     assert len(story.model.calls) == 1
-    assert story.passing_keys.sealed, "the key is there for longer"
-    later(story, 600)
+    assert story.passing_keys.sealed, "the key is retained longer"
+    wait(story, 600)
     assert story.passing_keys.sealed == {}
     story.say("/chatgpt")
-    story = held()
-    later(story, 605)
+    story = held_story()
+    wait(story, 605)
     story.deliver(messages.text_message("接着聊", tapped=True))
     ask(story, "二？")
     assert [text for role, text in story.model.messages() if role == "user"] == ["一？", "二？"]
 
 
 def test_a_hint_is_given_once_an_hour_and_holds_its_own_message():
-    story = held()
+    story = held_story()
     assert story.say("别的事") is None
     sent = story.deliver(messages.text_message("接着聊", tapped=True))
     story.advance(1)
     assert story.model.messages()[-1] == ("user", "还记得吗？")
     assert sent.reply == ANSWER
-    later(story, HOUR_S)
+    wait(story, HOUR_S)
     assert ask(story, "还在吗") == HINT
 
 
 def test_no_event_contains_the_held_text():
-    story = held()
+    story = held_story()
     assert "还记得吗" not in str(story.store.events())
 
 
 def test_a_held_message_is_erased_with_its_user():
-    story = held()
+    story = held_story()
     story.deliver(messages.event_message("unsubscribe"))
     story.deliver(messages.event_message("subscribe"))
     reply = story.deliver(messages.text_message("接着聊", tapped=True)).reply
@@ -248,8 +248,8 @@ def test_a_held_message_is_moderated_when_it_is_asked(tmp_path):
         lambda _: answer_at(0.1, ANSWER),
         configuration(moderation=cfg.Moderation(words_file=words)),
     )
-    talked(story)
-    later(story, 400)
+    after_one_answer(story)
+    wait(story, 400)
     assert ask(story, "违禁词是什么") == HINT
     reply = story.deliver(messages.text_message("接着聊", tapped=True)).reply
     assert "不能处理的内容" in reply
@@ -257,22 +257,22 @@ def test_a_held_message_is_moderated_when_it_is_asked(tmp_path):
 
 
 def test_a_message_that_is_too_long_is_not_held():
-    story = talked(told("hint"))
-    later(story, 400)
+    story = after_one_answer(expiry_story("hint"))
+    wait(story, 400)
     assert ask(story, "长" * 6_000) == HINT
     assert "已接上" in story.deliver(messages.text_message("接着聊", tapped=True)).reply
 
 
 def test_help_costs_nothing_after_expiry():
-    story = talked(told("hint"))
-    later(story, 400)
+    story = after_one_answer(expiry_story("hint"))
+    wait(story, 400)
     assert "/chatgpt" in story.say("帮助")
     assert words_of(story.say("/histroy")) == "没有这个命令，你要发的是 /history 吗？"
     assert len(story.model.calls) == 1
 
 
 def test_a_held_message_can_be_asked_after_another_session_opens():
-    story = held()
+    story = held_story()
     story.send("/chatgpt 别的？")
     story.advance(1)
     sent = story.deliver(messages.text_message("接着聊", tapped=True))
@@ -282,26 +282,26 @@ def test_a_held_message_can_be_asked_after_another_session_opens():
 
 
 def test_a_held_message_outlasts_the_resume_period():
-    story = talked(told("hint", resume_within=600.0))
-    later(story, 300 + 590)
+    story = after_one_answer(expiry_story("hint", resume_within=600.0))
+    wait(story, 300 + 590)
     assert ask(story, "还记得吗？") == HINT
-    later(story, 60)
+    wait(story, 60)
     sent = story.deliver(messages.text_message("接着聊", tapped=True))
     story.advance(1)
     assert sent.reply == ANSWER
 
 
 def test_a_resumed_conversation_allows_another_hint_within_the_hour():
-    story = held()
+    story = held_story()
     story.deliver(messages.text_message("接着聊", tapped=True))
     story.advance(1)
-    later(story, 400)
+    wait(story, 400)
     assert ask(story, "还在吗") == HINT
 
 
 def test_a_user_without_permission_gets_no_hint():
-    story = talked(told("hint"))
-    later(story, 400)
+    story = after_one_answer(expiry_story("hint"))
+    wait(story, 400)
     policy = cfg.Limits(only_allowed=True)
     story.config = configuration(limits=policy)
     story.restart()
@@ -311,7 +311,9 @@ def test_a_user_without_permission_gets_no_hint():
 def test_an_export_with_a_held_message_can_be_imported():
     from wxgpt.log import exchange
 
-    story = held()
+    story = held_story()
     exported = list(exchange.lines(story.store.scan()))
     assert b"sealed" not in b"".join(exported)
-    assert [type(one.event).__name__ for one in exchange.read(exported)].count("MessageHeld") == 1
+    assert [type(record.event).__name__ for record in exchange.read(exported)].count(
+        "MessageHeld"
+    ) == 1

@@ -1,4 +1,4 @@
-"""What Prometheus reads, and that a reader can rely on it."""
+"""The metrics that Prometheus reads."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from wxgptd.eventlog.store import StoreUnavailable
 
 
 def value(story: Story, name: str, **labels: str) -> float:
-    found = story.service.base.metrics.registry.get_sample_value(f"wxgptd_{name}", labels)
-    return 0.0 if found is None else found
+    sample = story.service.base.metrics.registry.get_sample_value(f"wxgptd_{name}", labels)
+    return 0.0 if sample is None else sample
 
 
 @pytest.fixture
@@ -127,22 +127,22 @@ def test_no_label_contains_a_user_or_text(story):
     story.open(user="oCanaryUser")
     story.send("canary text", user="oCanaryUser")
     story.advance(10)
-    said = generate_latest(story.service.base.metrics.registry).decode()
-    assert "anary" not in said
+    metrics = generate_latest(story.service.base.metrics.registry).decode()
+    assert "anary" not in metrics
 
 
 @pytest.mark.processes
 def test_the_metrics_pass_the_prometheus_linter(story):
-    """By the linter that Prometheus itself brings."""
+    """Check the metrics with promtool, Prometheus's own linter."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (Debian: prometheus)")
     story.open()
     story.send("问题")
     story.advance(10)
-    said = generate_latest(story.service.base.metrics.registry)
-    linted = subprocess.run([promtool, "check", "metrics"], input=said, capture_output=True)
-    assert linted.returncode == 0, linted.stdout + linted.stderr
+    metrics = generate_latest(story.service.base.metrics.registry)
+    result = subprocess.run([promtool, "check", "metrics"], input=metrics, capture_output=True)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_a_failed_attempt_is_not_counted_as_a_hang_up(story):
@@ -159,5 +159,5 @@ def test_an_account_without_deliberate_timeouts_has_no_budget_gauge():
     story = Story(
         answer_at(1, "好的。"), configuration(window=cfg.Window(deliberate_timeouts_per_5min=0))
     )
-    said = generate_latest(story.service.base.metrics.registry).decode()
-    assert "wxgptd_deliberate_timeouts_left{" not in said
+    metrics = generate_latest(story.service.base.metrics.registry).decode()
+    assert "wxgptd_deliberate_timeouts_left{" not in metrics

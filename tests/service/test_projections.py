@@ -1,4 +1,4 @@
-"""What is derived from all users' events."""
+"""Projections, which are derived from all users' events."""
 
 from __future__ import annotations
 

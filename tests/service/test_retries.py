@@ -1,4 +1,4 @@
-"""WeChat's three attempts against answers of every age: the stories of the reply window."""
+"""The reply window: WeChat's three attempts against answers of every duration."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def test_a_partial_answer_is_cut_at_a_sentence(seconds):
 
 
 def path_of(reply: str) -> str:
-    """The path of the link in a reply."""
+    """Return the path of the link in a reply."""
     return "/a/" + reply.split("/a/")[1].split(maxsplit=1)[0]
 
 
-# Injuries.
+# Disruptions.
 
 
 @pytest.mark.parametrize(("seconds", "attempts"), [*IN_TIME, (16.0, 3), (40.0, 3)])
@@ -72,16 +72,16 @@ def test_an_early_hang_up_does_not_cost_the_answer(seconds, attempts):
         patience_s=0.05,
     )
     url, body = wechat.request("alice", messages.text_message("为什么？"))
-    hasty = [start(story, wechat, url, body, 1)]
+    first = [start(story, wechat, url, body, 1)]
     story.advance(0.2)
-    assert hasty[0].results == ["timeout"]
+    assert first[0].results == ["timeout"]
     second = story.attempt(url, body, number=2)
     story.advance(5)
     third = story.attempt(url, body, number=3)
     story.advance(5)
-    said = [one.delivery.shown for one in (second, third) if not one.delivery.fault]
-    assert said, "nobody got a reply"
-    assert said[-1] == ANSWER or "https://chat.example.com/a/" in said[-1]
+    replies = [sent.delivery.shown for sent in (second, third) if not sent.delivery.fault]
+    assert replies, "no attempt got a reply"
+    assert replies[-1] == ANSWER or "https://chat.example.com/a/" in replies[-1]
     assert len(story.model.calls) == 1
 
 
@@ -90,15 +90,15 @@ def start(story, wechat, url, body, number):
 
     from tests.support.story import Sent
 
-    made = []
+    attempts = []
 
-    async def alone():
+    async def deliver():
         attempt = await wechat.attempt(url, body, "alice", number, story.world_clock.seconds())
-        made.append(attempt)
+        attempts.append(attempt)
         return peer.Delivery((attempt,), attempt.detail, attempt.result != "reply")
 
-    sent = Sent(Deferred.fromCoroutine(alone()))
-    sent.attempts = made
+    sent = Sent(Deferred.fromCoroutine(deliver()))
+    sent.attempts = attempts
     story.flush()
     return sent
 
@@ -127,9 +127,9 @@ def test_a_settled_window_stops_repeating_its_reply_after_a_minute():
     story.advance(1)
     assert first.reply == ANSWER
     story.advance(58)
-    again = story.attempt(url, body)
+    repeated = story.attempt(url, body)
     story.advance(0.1)
-    assert again.reply == ANSWER
+    assert repeated.reply == ANSWER
     story.advance(3)
     late = story.attempt(url, body)
     story.advance(0.1)
@@ -257,7 +257,7 @@ def test_the_last_attempt_is_recognised_by_time_if_an_earlier_one_is_lost():
     first = story.attempt(url, body)
     story.advance(10)
     assert first.delivery.fault
-    last = story.attempt(url, body, number=3)  # the second one went astray
+    last = story.attempt(url, body, number=3)  # the second attempt was lost
     story.advance(5)
     assert "https://chat.example.com/a/" in last.reply
 
@@ -266,7 +266,7 @@ def test_simultaneous_attempts_share_one_answer():
     story = Story(answer_at(2, ANSWER))
     story.open()
     url, body = story.wechat().request("alice", messages.text_message("为什么？"))
-    both = [story.attempt(url, body), story.attempt(url, body)]
+    attempts = [story.attempt(url, body), story.attempt(url, body)]
     story.advance(3)
-    assert [one.reply for one in both] == [ANSWER, ANSWER]
+    assert [attempt.reply for attempt in attempts] == [ANSWER, ANSWER]
     assert len(story.model.calls) == 1

@@ -1,4 +1,4 @@
-"""How many answers are written at once, and who waits."""
+"""The limit on answers written at once, and the queue for them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from wxgptd.service.answers.slots import Slots
 A, B = AssistantName("a"), AssistantName("b")
 
 
-class Place:
-    """Slots, and what was started with them."""
+class Runner:
+    """Slots, and the answers started in them."""
 
-    def __init__(self, most: int, **of: int) -> None:
+    def __init__(self, limit: int, **limits: int) -> None:
         self.started: list[str] = []
         self.waited = 0
-        self.slots = Slots(most, lambda name: of.get(name, 0), self._full)
+        self.slots = Slots(limit, lambda name: limits.get(name, 0), self._count_waiting)
 
-    def _full(self) -> None:
+    def _count_waiting(self) -> None:
         self.waited += 1
 
     def take(self, assistant: AssistantName, name: str, *, wanted: bool = True) -> None:
@@ -32,52 +32,52 @@ class Place:
 
 
 def test_the_total_number_of_running_answers_is_limited():
-    place = Place(2)
+    runner = Runner(2)
     for name in ("1", "2", "3"):
-        place.take(A, name)
-    assert place.started == ["1", "2"]
-    assert place.waited == 1
-    place.slots.give(A)
-    assert place.started == ["1", "2", "3"]
+        runner.take(A, name)
+    assert runner.started == ["1", "2"]
+    assert runner.waited == 1
+    runner.slots.give(A)
+    assert runner.started == ["1", "2", "3"]
 
 
 def test_an_assistant_s_own_limit_does_not_delay_other_assistants():
-    place = Place(10, a=1)
+    runner = Runner(10, a=1)
     for name in ("a1", "a2", "a3"):
-        place.take(A, name)
-    place.take(B, "b1")
-    assert place.started == ["a1", "b1"]
-    place.slots.give(A)
-    assert place.started == ["a1", "b1", "a2"]
+        runner.take(A, name)
+    runner.take(B, "b1")
+    assert runner.started == ["a1", "b1"]
+    runner.slots.give(A)
+    assert runner.started == ["a1", "b1", "a2"]
 
 
 def test_the_queues_of_assistants_take_turns():
-    place = Place(1)
+    runner = Runner(1)
     for name in ("a1", "a2", "a3"):
-        place.take(A, name)
-    place.take(B, "b1")
-    place.slots.give(A)
-    place.slots.give(A)
-    place.slots.give(A)
-    assert place.started == ["a1", "a2", "b1", "a3"]
+        runner.take(A, name)
+    runner.take(B, "b1")
+    runner.slots.give(A)
+    runner.slots.give(A)
+    runner.slots.give(A)
+    assert runner.started == ["a1", "a2", "b1", "a3"]
 
 
 def test_an_abandoned_answer_takes_no_slot():
-    place = Place(1)
-    place.take(A, "1")
-    place.take(A, "gone", wanted=False)
-    place.take(A, "3")
-    place.slots.give(A)
-    assert place.started == ["1", "3"]
+    runner = Runner(1)
+    runner.take(A, "1")
+    runner.take(A, "abandoned", wanted=False)
+    runner.take(A, "3")
+    runner.slots.give(A)
+    assert runner.started == ["1", "3"]
 
 
 def test_slots_are_returned_one_by_one():
-    place = Place(3)
+    runner = Runner(3)
     for number in range(100):
-        place.take(A, str(number))
+        runner.take(A, str(number))
     for _ in range(97):
-        place.slots.give(A)
-    assert len(place.started) == 100
+        runner.slots.give(A)
+    assert len(runner.started) == 100
 
 
 def test_a_lifted_limit_starts_all_waiting_answers():
@@ -95,8 +95,8 @@ def test_a_lifted_limit_starts_all_waiting_answers():
 # In the service.
 
 
-def crowd(most: int, users: int, **more) -> Story:
-    assistant = cfg.Assistant(base_url="http://model.test/v1", model="m", max_running=most, **more)
+def crowd(limit: int, users: int, **more) -> Story:
+    assistant = cfg.Assistant(base_url="http://model.test/v1", model="m", max_running=limit, **more)
     story = Story(answer_at(6, "好的。"), configuration(assistant={"chatgpt": assistant}))
     for number in range(users):
         story.open(f"user{number}")
@@ -110,7 +110,7 @@ def test_questions_beyond_the_limit_are_queued_and_their_replies_mention_it():
     assert len(story.model.calls) == 1
     assert story.service.base.fullness.recent().keys() == {"answers"}
     story.advance(14)
-    assert [one.reply for one in sent[:2]] == ["好的。"] * 2, "one after the other"
+    assert [question.reply for question in sent[:2]] == ["好的。"] * 2, "one after the other"
     assert "还在想" in sent[2].reply, "it is being written"
     assert "正在排队" in sent[3].reply
     story.advance(12)
@@ -144,7 +144,7 @@ def test_questions_are_also_queued_after_a_restart():
     story.advance(1)
     story.restart()
     story.advance(1)
-    assert len(story.model.calls) == 2, "one of each incarnation"
+    assert len(story.model.calls) == 2, "one call in each process"
     story.advance(20)
     assert len(story.model.calls) == 4
 

@@ -1,4 +1,4 @@
-"""Snapshots: when they are taken, what a start makes of them, and what history then is."""
+"""Snapshots: when they are taken, how startup uses them, and the history they retain."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_startup_continues_from_a_snapshot():
     assert "再说一次" in story.get(link).body
     ask(story, "还在吗？")
     assert story.model.messages()[-1] == ("user", "还在吗？")
-    assert len(story.model.messages()) == 5, "the context came out of the snapshot"
+    assert len(story.model.messages()) == 5, "the context came from the snapshot"
 
 
 def test_a_snapshot_is_never_ahead_of_the_log():
@@ -95,9 +95,9 @@ def test_sessions_past_retention_are_deleted_with_their_events():
     assert "很久以前的问题" not in page
     assert "之前的对话已按期删除" in page
     story.restart()
-    again = story.get(re.search(r"/h/\S+", story.say("/history")).group()).body
-    assert "很久以前的问题" not in again
-    assert "之前的对话已按期删除" in again
+    page_after_restart = story.get(re.search(r"/h/\S+", story.say("/history")).group()).body
+    assert "很久以前的问题" not in page_after_restart
+    assert "之前的对话已按期删除" in page_after_restart
 
 
 def test_no_snapshot_is_taken_on_a_full_disk():

@@ -1,4 +1,4 @@
-"""Stop means stop, and 重试 asks again."""
+"""Stopping an answer, and asking again with 重试."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STOPPED = "已停止回答这个问题。"
 PIECES = ["第一句。", "第二句。", "第三句。", "第四句。"]
 
 
-def writing(**tables) -> Story:
+def writing_story(**tables) -> Story:
     story = Story(lambda _: streamed(20, PIECES, first_s=1), configuration(**tables))
     story.open()
     return story
@@ -25,20 +25,20 @@ def writing(**tables) -> Story:
 
 @pytest.mark.parametrize("word", ["停止", "停止。", "停一下", "/stop", "结束对话"])
 def test_each_attempt_reports_the_stop_in_the_same_words(word):
-    story = writing()
+    story = writing_story()
     url, body = story.wechat().request("alice", messages.text_message("一？"))
     first = story.attempt(url, body)
     story.advance(2)
-    told = story.say(word)
+    confirmation = story.say(word)
     story.advance(0.1)
     assert first.reply == f"第一句。\n\n（{STOPPED}）"
     assert story.attempt(url, body, number=2).reply == first.reply
-    assert told.startswith("已停止回答这个问题")
+    assert confirmation.startswith("已停止回答这个问题")
     assert story.model.hung_up == 1
 
 
 def test_the_page_keeps_the_written_part_and_reports_the_stop():
-    story = writing()
+    story = writing_story()
     sent = story.send("一？")
     story.advance(15)
     path = re.search(r"https://chat.example.com(\S+)", sent.reply)[1]
@@ -51,7 +51,7 @@ def test_the_page_keeps_the_written_part_and_reports_the_stop():
 
 
 def test_stopping_leaves_the_session_open_and_the_next_question_runs():
-    story = writing()
+    story = writing_story()
     first, second = story.send("一？"), story.send("二？")
     story.advance(2)
     assert words_of(story.say("停止")) == f"{STOPPED}可以接着提问，也可以重试。"
@@ -67,18 +67,18 @@ def test_the_usage_of_a_stopped_answer_is_counted():
     prices = cfg.Assistant(
         base_url="http://model.test/v1", model="m-1", price_per_million=cfg.Price(input=1e6)
     )
-    story = writing(assistant={"chatgpt": prices})
+    story = writing_story(assistant={"chatgpt": prices})
     story.send("一？")
     story.advance(2)
     story.say("停止")
-    (failed,) = [one for one in story.store.events() if type(one).__name__ == "AnswerFailed"]
+    (failed,) = [event for event in story.store.events() if type(event).__name__ == "AnswerFailed"]
     assert failed.text == "第一句。"
     assert failed.usage.tokens > 5
     assert failed.usage.cost > 1.0
 
 
 def test_a_stopped_answer_stays_in_the_context():
-    story = writing()
+    story = writing_story()
     story.send("一？")
     story.advance(2)
     story.say("停止")
@@ -96,7 +96,7 @@ def test_a_stopped_answer_stays_in_the_context():
 def test_a_stop_by_the_operator_keeps_the_written_part():
     from wxgptd.domain.model.values import User
 
-    story = writing()
+    story = writing_story()
     sent = story.send("一？")
     story.advance(2)
     control = story.service.admin
@@ -127,7 +127,7 @@ def test_retry_asks_the_last_question_again(words):
         ("user", "一？"),
         ("assistant", ANSWER),
         ("user", "二？"),
-    ], "the answer that was not good enough is not told"
+    ], "the retried answer is left out of the prompt"
 
 
 def test_a_failure_offers_a_working_retry_tap():
@@ -182,7 +182,7 @@ def test_retry_counts_as_a_question():
     assert "提问次数用完" in story.say("重试")
 
 
-# What is left of an answer, and what stops what.
+# Unfinished answers, and the scope of a stop.
 
 
 @pytest.mark.parametrize("ended", ["", "/stop", "later"])
@@ -221,7 +221,7 @@ def test_stopping_also_stops_the_answer_of_a_replaced_session(word):
         name: cfg.Assistant(base_url="http://model.test/v1", model="m-1")
         for name in ("chatgpt", "claude")
     }
-    story = writing(assistant=assistants)
+    story = writing_story(assistant=assistants)
     sent = story.send("一？")
     story.advance(2)
     story.say("/claude")
@@ -261,7 +261,7 @@ def test_every_command_past_a_limit_gets_a_rejection():
     story.advance(1)
     for words in ("重试", "重试", "/retry", "/chatgpt 二？", "/chatgpt 二？"):
         assert "提问次数用完" in story.say(words)
-    assert story.say("二？") is None, "a question was refused less than a minute ago"
+    assert story.say("二？") is None, "a question was rejected less than a minute ago"
     assert len(story.model.calls) == 1
 
 
@@ -274,7 +274,7 @@ def test_a_stranger_without_permission_does_not_fill_the_log():
     assert len(story.store.events()) == 2
 
 
-# What 重试 asks.
+# What 重试 asks again.
 
 
 def test_a_failed_retry_leaves_the_previous_answer_in_the_context():

@@ -1,4 +1,4 @@
-"""Taps from the message to what becomes of it."""
+"""Taps, from the message to its effect."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_tap_acts_like_the_typed_text():
     assert client.sends == ["继续"]
     assert "发送“继续”看下一段" in client.shown
     assert "很长的回答" in tap(story, client.sends[0])
-    assert [one.tapped for one in story.store.events() if hasattr(one, "tapped")] == [
+    assert [event.tapped for event in story.store.events() if hasattr(event, "tapped")] == [
         False, True, False, True,
     ]  # fmt: skip
 
@@ -47,9 +47,9 @@ def test_a_tapped_clear_asks_for_confirmation():
     story.open()
     story.send("为什么？")
     story.advance(1)
-    asked = Client(tap(story, "/clear"))
-    assert asked.sends == ["/clear"]
-    assert "确定清空（或再发送一次 /clear）" in asked.shown
+    confirmation = Client(tap(story, "/clear"))
+    assert confirmation.sends == ["/clear"]
+    assert "确定清空（或再发送一次 /clear）" in confirmation.shown
     assert "已清空" in tap(story, "/clear")
 
 
@@ -64,14 +64,14 @@ def test_a_reply_with_a_link_also_offers_continue_as_a_tap():
 
 def test_replies_contain_no_tap_links_when_taps_are_off():
     story = Story(answer_at(0.5, LONG), configuration(reply=cfg.Reply(taps=False)))
-    said = [story.say("/help"), story.say("/chatgpt")]
+    replies = [story.say("/help"), story.say("/chatgpt")]
     sent = story.send("为什么？")
     story.advance(1)
-    for one in (*said, sent.reply):
-        assert "<" not in one
-        assert "weixin:" not in one
+    for reply in (*replies, sent.reply):
+        assert "<" not in reply
+        assert "weixin:" not in reply
     assert "发送“继续”看下一段" in sent.reply
-    assert "已清空" not in (tap(story, "/clear") or ""), "somebody may have an older reply"
+    assert "已清空" not in (tap(story, "/clear") or ""), "older replies may still contain taps"
 
 
 def test_a_welcome_can_contain_taps():

@@ -1,4 +1,4 @@
-"""Deliberate timeouts: what is left of the budget, and how it finds its own size."""
+"""Deliberate timeouts: the remaining budget, and its automatic size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAIN, OTHER = AccountName("main"), AccountName("other")
 
 
 class Account:
-    """One account's timeouts, seconds as its clock, a new message each time."""
+    """One account's deliberate timeouts: times in seconds, and each arrival a new message."""
 
     def __init__(self, fixed: int | None = None) -> None:
         self.responsive_since: float | None = 0.0
@@ -35,11 +35,11 @@ class Account:
             self.timeouts.replay(account_itself(MAIN), changed)
         return name
 
-    def time_out(self, at: float, user: str = "alice", *, comes_again: bool = True) -> bool:
-        """A message arrives at `at`, and is left to time out if that may be."""
+    def time_out(self, at: float, user: str = "alice", *, retried: bool = True) -> bool:
+        """Let a message that arrives at `at` time out if the budget allows; return whether it did."""
         name = self.arrive(at, user)
         spent = self.timeouts.spend(User(MAIN, OpenId(user)), DeliveryKey(name), at + 4.6)
-        if spent and comes_again:
+        if spent and retried:
             self.arrive(at + 5.0, user, name)
         return spent
 
@@ -47,9 +47,9 @@ class Account:
         return self.timeouts.left(MAIN, at)
 
     def silence(self, at: float, users: str = "abcde") -> None:
-        """Attempts that time out, for which WeChat does not come again."""
+        """Let attempts time out that WeChat does not retry."""
         for number, user in enumerate(users):
-            self.time_out(at + 0.1 * number, user, comes_again=False)
+            self.time_out(at + 0.1 * number, user, retried=False)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_a_spent_budget_is_logged_once_each_time(logged):
     for at in range(16):
         account.time_out(10.0 * at)
     assert len(logged) == 1
-    for at in range(8):  # one is free every ten seconds, and taken at once
+    for at in range(8):  # one becomes free every ten seconds and is spent at once
         account.time_out(300.5 + 10.0 * at)
     assert len(logged) == 1
     assert account.time_out(900.0)
@@ -117,20 +117,20 @@ def test_a_budget_that_becomes_automatic_does_not_count_as_used_up():
     assert account.changes == []
 
 
-# It finds its own size.
+# The automatic size.
 
 
-def busy(account: Account, began: float, seconds: float = 305.0, every_s: float = 2.0) -> None:
-    """More questions than the budget has timeouts for."""
+def busy(account: Account, began_at: float, seconds: float = 305.0, every_s: float = 2.0) -> None:
+    """Let questions time out at a steady rate, by default faster than the budget allows."""
     for number in range(int(seconds / every_s)):
-        account.time_out(began + every_s * number, f"u{number % 9}")
+        account.time_out(began_at + every_s * number, f"u{number % 9}")
 
 
 def test_a_used_up_budget_doubles_every_five_minutes():
     account = Account()
     busy(account, 0.0, 1_000.0)
-    assert [one.size for one in account.changes] == [120, 240]
-    assert all(one.timeouts == 0 for one in account.changes)
+    assert [change.size for change in account.changes] == [120, 240]
+    assert all(change.timeouts == 0 for change in account.changes)
 
 
 def test_a_sufficient_budget_keeps_its_size():
@@ -149,7 +149,7 @@ def test_a_fixed_budget_never_changes():
 def test_missing_retries_keep_the_budget_from_growing():
     account = Account()
     for number in range(400):
-        account.time_out(2.0 * number, f"u{number % 9}", comes_again=number % 3 > 0)
+        account.time_out(2.0 * number, f"u{number % 9}", retried=number % 3 > 0)
     assert account.changes == []
 
 
@@ -170,7 +170,7 @@ def test_a_minute_of_silence_confirms_a_suspension():
     account.silence(101.0)
     account.arrive(162.0)
     [change] = account.changes
-    assert change.timeouts == 51  # up to the first one that WeChat did not come again for
+    assert change.timeouts == 51  # up to the first one that WeChat did not retry
     assert change.ceiling == 51
     assert change.size == account.timeouts.size(MAIN) == 43
     assert account.timeouts.suspended_at(MAIN) == 162.0
@@ -206,13 +206,13 @@ def test_a_learned_size_survives_a_restart_from_a_snapshot():
     busy(account, 0.0, 100.0)
     account.silence(101.0)
     account.arrive(162.0)
-    again = DeliberateTimeouts(None, lambda: None)
-    again.restore(account.timeouts.snapshot())
-    assert again.size(MAIN) == 43
-    assert again.left(MAIN, 162.0) == account.left(162.0) == 0
-    assert again.suspended_at(MAIN) == 162.0
-    again.fixed = 7
-    assert again.size(MAIN) == 7
+    restored = DeliberateTimeouts(None, lambda: None)
+    restored.restore(account.timeouts.snapshot())
+    assert restored.size(MAIN) == 43
+    assert restored.left(MAIN, 162.0) == account.left(162.0) == 0
+    assert restored.suspended_at(MAIN) == 162.0
+    restored.fixed = 7
+    assert restored.size(MAIN) == 7
 
 
 # In the service.
@@ -242,13 +242,13 @@ def test_a_suspension_shrinks_the_budget_and_shows_in_status_metric_and_log():
     assert status(story)["budget"] == 6
     assert status(story)["suspended_at"] == pytest.approx(story.wall(), abs=1)
     assert not status(story)["suspected"]
-    counted = story.service.base.metrics.registry.get_sample_value(
+    suspensions = story.service.base.metrics.registry.get_sample_value(
         "wxgptd_suspensions_total", {"account": "main"}
     )
-    assert counted == 1
+    assert suspensions == 1
     story.restart()
     assert status(story)["budget"] == 6
-    assert [one for one in story.store.events() if isinstance(one, e.TimeoutBudgetSet)]
+    assert [event for event in story.store.events() if isinstance(event, e.TimeoutBudgetSet)]
 
 
 def test_no_suspension_is_confirmed_across_a_restart():
@@ -265,7 +265,7 @@ def test_no_suspension_is_confirmed_across_reactor_lag():
     story = Story(answer_at(40, "好的。"))
     crowd(story, 8)
     story.advance(20)
-    story.advance(20, 20)  # its reactor was kept from its work
+    story.advance(20, 20)  # the reactor was blocked
     story.advance(25, 0.5)
     story.say("/help", "late")
     assert status(story)["budget"] == INITIAL_SIZE

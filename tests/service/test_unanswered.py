@@ -1,4 +1,4 @@
-"""Messages that nobody answers are counted, and seen by the operator."""
+"""Unanswered messages are counted and shown to the operator."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from wxgptd.domain.model import events as e
 
 
 def status(story: Story):
-    http, found = StubTreq(story.service.admin), []
-    http.get("http://admin.test/status").addCallback(found.append)
+    http, responses = StubTreq(story.service.admin), []
+    http.get("http://admin.test/status").addCallback(responses.append)
     http.flush()
-    text = []
-    http.content(found[0]).addCallback(text.append)
+    bodies = []
+    http.content(responses[0]).addCallback(bodies.append)
     http.flush()
-    return json.loads(text[0])["unanswered"]
+    return json.loads(bodies[0])["unanswered"]
 
 
 def counts(story: Story) -> list[int]:
-    return [one.count for one in story.store.events() if isinstance(one, e.MessagesUnanswered)]
+    return [
+        event.count for event in story.store.events() if isinstance(event, e.MessagesUnanswered)
+    ]
 
 
 def test_counts_are_recorded_at_once_then_every_minute_without_any_text():

@@ -1,4 +1,4 @@
-"""The files by which WeChat learns whose a domain is."""
+"""The files that prove to WeChat who owns a domain."""
 
 from __future__ import annotations
 
@@ -73,6 +73,6 @@ def test_no_file_is_served_without_a_directory():
 def test_a_missing_directory_is_a_configuration_error(tmp_path):
     server = attrs.evolve(configuration().server, verify_files=tmp_path / "gone")
     assert any(
-        "server.verify_files" in one
-        for one in cfg.mistakes(attrs.evolve(configuration(), server=server))
+        "server.verify_files" in mistake
+        for mistake in cfg.mistakes(attrs.evolve(configuration(), server=server))
     )
