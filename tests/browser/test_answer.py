@@ -210,7 +210,7 @@ def test_a_button_in_wechat_leads_back_to_the_chat(theatre, phone):
     assert page.page.title() == "closeWindow"
 
 
-def test_other_browsers_have_no_button_to_the_chat(theatre, phone):
+def test_the_button_back_to_the_chat_is_hidden_outside_wechat(theatre, phone):
     page = phone()
     page.open(theatre.answered("好的。", "no-bridge"))
     page.see("已写完")

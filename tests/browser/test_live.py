@@ -247,7 +247,7 @@ def test_clearing_invalidates_an_open_page(theatre, phone):
     page.see("这个链接已失效")
 
 
-def test_a_growing_page_keeps_readers_at_its_beginning_or_its_end(theatre, phone):
+def test_readers_keep_their_place_at_the_beginning_or_the_end(theatre, phone):
     answer, link = theatre.ask("读到哪里", "scrolling")
     answer.write("一段话。\n\n" * 60)
     page = phone()

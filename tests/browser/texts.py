@@ -72,7 +72,7 @@ def long_answer(chars: int) -> str:
 
 
 def wide_table(columns: int) -> str:
-    """Return a table with so many columns."""
+    """Return a table with `columns` columns."""
     rows = [[f"第 {row} 行第 {column} 列" for column in range(columns)] for row in range(6)]
     head, rule = rows[0], ["---"] * columns
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows[1:]))

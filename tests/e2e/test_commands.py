@@ -209,7 +209,7 @@ def test_send_says_why_there_is_no_reply(running, text, why):
     assert "MessagesUnanswered" in running.wxgpt("tail", "-o", "ndjson").stdout
 
 
-def test_replay_refuses_to_send_messages_of_users_to_another_machine(running):
+def test_replay_refuses_to_send_messages_to_another_machine(running):
     running.send("/chatgpt")
     done = running.wxgpt("replay", "--to", "https://chat.example.com/wx/main")
     assert done.returncode == 2
@@ -268,7 +268,7 @@ def test_chat_works_at_a_terminal(running):
     os.close(parent)
 
 
-def test_the_demo_completes_and_a_kept_one_ends_with_an_interrupt():
+def test_demo_runs_to_its_end_and_a_kept_demo_ends_with_an_interrupt():
     import subprocess
     import sys
     import urllib.request

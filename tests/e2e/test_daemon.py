@@ -134,7 +134,7 @@ def test_safe_mode_works_on_real_sockets(stage):
     assert stage.send("/help", "--plain")["fault"]
 
 
-def test_the_daemon_logs_no_secrets_and_no_text_of_users(stage):
+def test_the_daemon_logs_no_secrets_and_no_user_text(stage):
     stage.start_model(account=f'app_id = "wx0123456789abcdef"\naes_key = "{AES_KEY}"')
     stage.start_daemon()
     for text in ("/chatgpt", "这句话不该出现", "/history", "/stop"):
@@ -159,7 +159,7 @@ def refused_start(stage, status: int) -> str:
     return log
 
 
-def test_an_invalid_configuration_is_one_line_that_names_the_key(stage):
+def test_an_invalid_configuration_is_reported_in_one_line_with_its_key(stage):
     stage.configure("ftp://x")
     log = refused_start(stage, 4)
     assert log.count("\n") == 1

@@ -70,7 +70,7 @@ def test_clearing_revokes_the_history_link():
     assert story.get(path).code == 404
 
 
-def asked(*questions: str, answer: str = ANSWER, **config) -> Story:
+def story_with(*questions: str, answer: str = ANSWER, **config) -> Story:
     story = Story(answer_at(0.1, answer), configuration(**config))
     story.open()
     for question in questions:
@@ -80,7 +80,7 @@ def asked(*questions: str, answer: str = ANSWER, **config) -> Story:
 
 
 def test_history_links_outlive_clear_if_configured():
-    story = asked("一？", links=cfg.Links(clear_ends_history=False))
+    story = story_with("一？", links=cfg.Links(clear_ends_history=False))
     path = history_of(story)
     story.say("/clear")
     assert story.get(path).code == 200
@@ -109,7 +109,7 @@ def questions_in(body: str) -> list[str]:
     ],
 )
 def test_a_search_finds_questions_and_answers_with_all_words(query, expected):
-    story = asked("GPU 是什么？", "“天空”是什么颜色？", "<b> 怎么用？")
+    story = story_with("GPU 是什么？", "“天空”是什么颜色？", "<b> 怎么用？")
     from urllib.parse import quote
 
     body = story.get(f"{history_of(story)}?q={quote(query)}").body
@@ -119,7 +119,7 @@ def test_a_search_finds_questions_and_answers_with_all_words(query, expected):
 
 
 def test_a_query_is_marked_and_kept_in_the_field_and_the_links():
-    story = asked(*[f"问题 {n} 的答案？" for n in range(3)])
+    story = story_with(*[f"问题 {n} 的答案？" for n in range(3)])
     for n in range(30):
         if n % 3 == 0:
             story.say("/stop")
@@ -134,7 +134,7 @@ def test_a_query_is_marked_and_kept_in_the_field_and_the_links():
 
 @pytest.mark.parametrize("query", ["a" * 5_000, "%00", "%ff%fe", "&q=1&q=2", "%22%3E%3Cscript%3E"])
 def test_no_search_breaks_the_page(query):
-    story = asked("一？")
+    story = story_with("一？")
     response = story.get(f"{history_of(story)}?q={query}")
     assert response.code == 200
     assert "<script>" not in response.body
@@ -144,7 +144,7 @@ def test_no_search_breaks_the_page(query):
 
 
 def test_the_download_is_the_whole_history_as_markdown_oldest_first():
-    story = asked("第一个\n问题？", "第二个问题？")
+    story = story_with("第一个\n问题？", "第二个问题？")
     story.say("/stop")
     story.open()
     story.send("第三个问题？")
@@ -161,13 +161,13 @@ def test_the_download_is_the_whole_history_as_markdown_oldest_first():
 
 
 def test_unclosed_code_does_not_swallow_the_rest_of_the_download():
-    story = asked("一？", "二？", answer="看：\n\n````python\nprint(1)")
+    story = story_with("一？", "二？", answer="看：\n\n````python\nprint(1)")
     text = story.get(f"{history_of(story)}/download").body
     assert text.count("print(1)\n````\n\n---") == 2
 
 
 def test_a_revoked_history_link_has_no_subpages():
-    story = asked("一？")
+    story = story_with("一？")
     path = history_of(story)
     story.say("/clear")
     assert story.get(f"{path}/download").code == 404
@@ -184,7 +184,7 @@ def confirmation_in(body: str) -> str:
 
 
 def test_a_user_erases_everything_after_confirming():
-    story = asked("一？")
+    story = story_with("一？")
     page = path_of(story.say("/history"))
     warning = story.get(f"{page}/erase")
     assert TEXTS.history_erase_warning in warning.body
@@ -200,7 +200,7 @@ def test_a_user_erases_everything_after_confirming():
 
 @pytest.mark.parametrize("form", [{}, {"confirmation": ""}, {"confirmation": "x" * 22}])
 def test_a_form_without_the_right_confirmation_erases_nothing(form):
-    story = asked("一？")
+    story = story_with("一？")
     page = path_of(story.say("/history"))
     response = story.post(f"{page}/erase", form)
     assert TEXTS.history_erase_warning in response.body
@@ -208,7 +208,7 @@ def test_a_form_without_the_right_confirmation_erases_nothing(form):
 
 
 def test_a_confirmation_does_not_erase_another_user():
-    story = asked("一？")
+    story = story_with("一？")
     mine = path_of(story.say("/history"))
     story.open("bob")
     other = path_of(story.say("/history", "bob"))
@@ -231,7 +231,7 @@ def test_erasure_includes_the_answer_being_written_and_its_page():
 
 
 def test_only_history_pages_may_submit_forms():
-    story = asked("一？")
+    story = story_with("一？")
     page = path_of(story.say("/history"))
     for path in (page, f"{page}/erase"):
         (policy,) = story.get(path).headers.getRawHeaders("Content-Security-Policy")
@@ -248,7 +248,7 @@ def erase(story: Story) -> None:
 
 @pytest.mark.parametrize("way", ["the page", "leaving"])
 def test_erasure_does_not_reset_the_daily_limits(way):
-    story = asked("一？", "二？", limits=cfg.Limits(questions_per_day=2))
+    story = story_with("一？", "二？", limits=cfg.Limits(questions_per_day=2))
     if way == "the page":
         erase(story)
     else:
@@ -264,7 +264,7 @@ def test_erasure_does_not_reset_the_daily_limits(way):
 
 
 def test_a_blocked_user_stays_blocked_after_erasure():
-    story = asked("一？")
+    story = story_with("一？")
     page = path_of(story.say("/history"))
     control = story.service.admin.children[b"users"]._control
     control.users.change_standing("main", "alice", "blocked", 0.0)

@@ -76,7 +76,7 @@ def assert_harmless(page: str) -> None:
         ("a < b && c > d", "a &lt; b &amp;&amp; c &gt; d"),
     ],
 )
-def test_markdown_of_models_is_rendered(text, expected):
+def test_markdown_from_models_is_rendered(text, expected):
     page = to_html(text)
     assert expected in page
     assert_harmless(page)

@@ -78,7 +78,7 @@ def reader():
     return Reader()
 
 
-def test_a_stalled_reader_has_pieces_in_the_buffer_but_not_the_page(reader):
+def test_a_stalled_reader_does_not_buffer_the_whole_page(reader):
     assert len(reader.transport.value()) <= reader.transport.limit + 2 * PIECE_BYTES
     assert reader.page.sent == []
 

@@ -1,4 +1,4 @@
-"""Conversations with LiteLLM's proxy, a third-party server that makes up its own answers."""
+"""Conversations with LiteLLM's proxy, a third-party server that returns mock answers."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def test_a_rate_limit_is_reported(stage, litellm):
 
 
 def test_a_server_error_is_reported(stage, litellm):
-    refused = outcome(stage, talk(stage, litellm, "broken"))
-    assert words_of(refused) == "抱歉，AI 服务暂时出了问题，请稍后重试。"
+    reply = outcome(stage, talk(stage, litellm, "broken"))
+    assert words_of(reply) == "抱歉，AI 服务暂时出了问题，请稍后重试。"
 
 
 def test_a_full_context_window_is_reported(stage, litellm):
