@@ -1,4 +1,4 @@
-# wxgptd in a container. See docs/install.md; compose.yaml runs it.
+# wxgptd in a container. See docs/install.md; compose.yaml uses it.
 #
 #   docker build -t wxgptd .
 #   docker run --rm wxgptd --version
@@ -6,7 +6,7 @@
 FROM python:3.13-slim-bookworm AS build
 WORKDIR /src
 COPY requirements.lock requirements-build.lock pyproject.toml README.md LICENSE ./
-# What is locked, by hash, and nothing else; then the program itself.
+# First the locked dependencies, checked by hash, and nothing else; then the program itself.
 RUN python -m venv /opt/wxgptd \
  && /opt/wxgptd/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
 COPY wxgptd wxgptd
@@ -29,7 +29,7 @@ RUN useradd --system --uid 10001 --home-dir /var/lib/wxgptd --shell /usr/sbin/no
 USER 10001
 VOLUME /var/lib/wxgptd
 EXPOSE 9005
-# Ready once the log is read; a minute is enough for many millions of events.
+# The daemon is ready once it has read its log; a minute is enough for many millions of events.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
   CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9005/readyz', timeout=4)"]
 STOPSIGNAL SIGTERM

@@ -1,15 +1,15 @@
-# Every target sets up what it needs, in .venv, from pyproject.toml.
+# Every target first sets up .venv from pyproject.toml, if needed.
 
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST ?=
 
-# Most tests of real processes wait for a clock, so twice as many workers as cores keep the cores busy.
+# Most tests with real processes wait on a clock, so twice as many workers as cores keep the cores busy.
 CORES := $(shell nproc 2>/dev/null || echo 2)
 WORKERS ?= $(shell echo $$((2 * $(CORES))))
 DISTRIBUTED := --dist loadgroup --no-loadscope-reorder
 
-# What is too slow for `make test`, one target each; `make nightly` runs them all.
+# Targets that are too slow for `make test`; `make nightly` runs them all.
 NIGHTLY := torture siege test-peers bench
 
 .DEFAULT_GOAL := help
@@ -25,11 +25,11 @@ demo: .venv/ready            ## see it work: no account, no key, one minute
 check: .venv/ready           ## while you write: style, types and every test that starts no process
 	@$(MAKE) --no-print-directory -j2 --output-sync=target types style fast
 
-fast: .venv/ready            ## only the tests of make check
+fast: .venv/ready            ## only the tests of `make check`
 	$(BIN)/python -m pytest -q -n $(CORES) $(DISTRIBUTED) -m "not processes" $(PYTEST)
 
-# With CI set, what the tests reach is measured too; that takes half as long again.
-test: lint                   ## before you push: everything that runs offline, real processes included
+# With CI set, coverage is measured too, which takes half as long again.
+test: lint                   ## before you push: everything that runs offline, including real processes
 ifdef CI
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n $(WORKERS) $(DISTRIBUTED) $(PYTEST)
@@ -39,19 +39,19 @@ else
 	$(BIN)/python -m pytest -n $(WORKERS) $(DISTRIBUTED) $(PYTEST)
 endif
 
-nightly: .venv/ready         ## all that is too slow for make test, and one table of how it went
+nightly: .venv/ready         ## everything too slow for `make test`, with one table of results
 	@$(BIN)/python tests/nightly.py $(NIGHTLY)
 
-torture: .venv/ready         ## nightly: injure the log as often as docs/reliability.md says (root, 30 min)
+torture: .venv/ready         ## nightly: damage the log as often as docs/reliability.md states (root, 30 min)
 	WXGPTD_TORTURE=1 $(BIN)/python -m pytest -n $(WORKERS) $(DISTRIBUTED) tests/injuries
 
-siege: .venv/ready           ## nightly: attack the daemon for a minute in each way (15 min)
+siege: .venv/ready           ## nightly: run each attack on the daemon for a minute (15 min)
 	WXGPTD_SIEGE=60 $(BIN)/python -m pytest tests/siege
 
-test-peers: .venv/ready      ## nightly: converse with other people's model servers (installs 1 GB, 10 min)
+test-peers: .venv/ready      ## nightly: test against third-party model servers (installs 1 GB, 10 min)
 	WXGPTD_PEERS=1 $(BIN)/python -m pytest tests/peers
 
-bench: .venv/ready           ## nightly: every measurement, one after the other (15 min)
+bench: .venv/ready           ## nightly: run every benchmark in turn (15 min)
 	for name in webhook hold replay log stream pages load outage window; do $(BIN)/python bench/$$name.py || exit 1; done
 
 lint: style types            ## style and types
@@ -68,13 +68,14 @@ format: .venv/ready          ## rewrite the sources in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: .venv/ready            ## write what is generated: the configuration reference and the manual
+docs: .venv/ready            ## generate the configuration reference and the manual
 	PYTHONPATH=.:cli $(BIN)/python docs/generate.py
 
-pictures: .venv/ready        ## draw the moving pictures of the READMEs from a run of the demonstration
+pictures: .venv/ready        ## draw the pictures in the READMEs from real runs
 	PYTHONPATH=.:cli $(BIN)/python docs/pictures.py
+	PYTHONPATH=.:cli $(BIN)/python docs/screenshots.py
 
-lock: .venv/ready            ## update the lock files, which the container installs
+lock: .venv/ready            ## update the lock files that the container installs from
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	  -o requirements.lock pyproject.toml
 	echo hatchling | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
@@ -91,5 +92,5 @@ lock: .venv/ready            ## update the lock files, which the container insta
 	fi
 	@touch $@
 
-clean:                       ## remove everything that was made here
+clean:                       ## remove everything that these targets created
 	rm -rf .venv .peers build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

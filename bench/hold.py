@@ -1,12 +1,12 @@
-"""Thousands of questions held at once: is each answered, how late, and at what memory?
+"""Thousands of questions held at once: is each answered, how late, and at what cost in memory?
 
     python bench/hold.py [--questions 5000] [--model-seconds 6] [--within 5]
 
-The real daemon; a model server that takes six seconds for each answer; and as many users as
-there are questions, who ask within five seconds, so that all are held at once. Each plays WeChat
-with its real patience: a new connection for each attempt, five seconds, then the next attempt.
-The delay of a reply is the time from the moment the model sent its answer to the moment the reply
-was there; the model's server and WeChat are processes of their own, on the same machine.
+This runs the real daemon, a model server that takes six seconds for each answer, and one user per
+question. The users ask within five seconds, so that all questions are held at once. Each user
+behaves like WeChat, with its real timeouts: a new connection for each attempt, five seconds, then
+the next attempt. The delay of a reply runs from the moment the model sent its answer until the
+reply arrived. The model server and WeChat are separate processes on the same machine.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import support
 ANSWER = "天空是蓝色的，因为空气把蓝光散射得更多。"
 
 
-async def model(port: int, at_s: float, told: Connection) -> None:
-    """Answer every question `at_s` after it came, and note when."""
+async def model(port: int, at_s: float, control: Connection) -> None:
+    """Answer every question `at_s` seconds after it arrived, and record when."""
     sent: list[tuple[int, float]] = []
     chunk = {"choices": [{"index": 0, "delta": {"content": ANSWER}, "finish_reason": None}]}
     end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
@@ -35,8 +35,8 @@ async def model(port: int, at_s: float, told: Connection) -> None:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            asked = await reader.readuntil(b"\r\n\r\n")
-            length = int(re.search(rb"(?i)content-length: (\d+)", asked).group(1))  # type: ignore[union-attr]
+            request_head = await reader.readuntil(b"\r\n\r\n")
+            length = int(re.search(rb"(?i)content-length: (\d+)", request_head).group(1))  # type: ignore[union-attr]
             question = (await reader.readexactly(length)).decode()
             await asyncio.sleep(at_s)
             sent.append((int(re.findall(r"编号(\d+)", question)[-1]), time.monotonic()))
@@ -48,18 +48,18 @@ async def model(port: int, at_s: float, told: Connection) -> None:
             writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", port, backlog=10_000)
-    told.send("listening")
-    while not told.poll():  # noqa: ASYNC110 (it is told by another process)
+    control.send("listening")
+    while not control.poll():  # noqa: ASYNC110 (another process ends it)
         await asyncio.sleep(0.1)
-    told.recv()
-    told.send(sent)
+    control.recv()
+    control.send(sent)
     server.close()
 
 
-def run_model(port: int, at_s: float, told: Connection) -> None:
+def run_model(port: int, at_s: float, control: Connection) -> None:
     """Run the model in this process."""
     support.raise_file_limit()
-    asyncio.run(model(port, at_s, told))
+    asyncio.run(model(port, at_s, control))
 
 
 class Outcome:
@@ -72,7 +72,7 @@ class Outcome:
 
 
 async def exchange(port: int, head: bytes, body: bytes) -> bytes:
-    """Make one attempt on a connection of its own."""
+    """Make one attempt on a new connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(head + body)
@@ -98,10 +98,10 @@ async def ask(port: int, user: str, number: int, outcome: Outcome) -> None:
 
 
 async def users(port: int, count: int, within_s: float, *, opening: bool) -> list[Outcome]:
-    """Have `count` users open a session, or ask, evenly spread over `within_s`."""
+    """Let `count` users open a session, or ask, evenly spread over `within_s` seconds."""
     outcomes = [Outcome() for _ in range(count)]
 
-    async def one(number: int) -> None:
+    async def user(number: int) -> None:
         await asyncio.sleep(within_s * number / count)
         if opening:
             head, body = support.text_request(f"oUser{number:07d}", number, "/chatgpt", port)
@@ -109,12 +109,12 @@ async def users(port: int, count: int, within_s: float, *, opening: bool) -> lis
         else:
             await ask(port, f"oUser{number:07d}", number, outcomes[number])
 
-    await asyncio.gather(*(one(number) for number in range(count)))
+    await asyncio.gather(*(user(number) for number in range(count)))
     return outcomes
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--questions", type=int, default=5_000)
     parser.add_argument("--model-seconds", type=float, default=6.0)
@@ -132,7 +132,7 @@ def main() -> None:
         model=f"http://127.0.0.1:{model_port}/v1",
         extra="[window]\ndeliberate_timeouts_per_5min = 1000000\n",
     ) as daemon:
-        opening_s = options.questions / 400  # gently: this is not what is measured
+        opening_s = options.questions / 400  # slowly: opening sessions is not measured
         asyncio.run(users(daemon.port, options.questions, opening_s, opening=True))
         before = daemon.rss_bytes()
         peak = before
@@ -147,29 +147,31 @@ def main() -> None:
                     peak = max(peak, daemon.rss_bytes())
 
             watching = asyncio.create_task(watch())
-            found = await users(daemon.port, options.questions, options.within, opening=False)
+            outcomes = await users(daemon.port, options.questions, options.within, opening=False)
             watching.cancel()
-            return found
+            return outcomes
 
         outcomes = asyncio.run(measured())
     ours.send("stop")
     sent = ours.recv()
     server.join()
     ready_at = dict(sent)
-    answered = [one for one in outcomes if ANSWER in one.reply]
+    answered = [outcome for outcome in outcomes if ANSWER in outcome.reply]
     delays = sorted(
-        one.at - ready_at[number] for number, one in enumerate(outcomes) if ANSWER in one.reply
+        outcome.at - ready_at[number]
+        for number, outcome in enumerate(outcomes)
+        if ANSWER in outcome.reply
     )
-    by_attempt = {n: sum(one.attempts == n for one in answered) for n in (1, 2, 3)}
+    by_attempt = {n: sum(outcome.attempts == n for outcome in answered) for n in (1, 2, 3)}
     print(f"questions {options.questions}, model calls {len(sent)}")
     print(
         f"answered {len(answered)}, by attempt {by_attempt}, lost {len(outcomes) - len(answered)}"
     )
     if delays:
         p99 = delays[int(len(delays) * 0.99) - 1]
-        print(f"reply behind the model: median {statistics.median(delays):.2f} s, p99 {p99:.2f} s")
+        print(f"delay after the model: median {statistics.median(delays):.2f} s, p99 {p99:.2f} s")
     per = (peak - before) / options.questions
-    print(f"memory: {per / 1024:.1f} KiB a held question ({peak / 2**20:.0f} MiB in all)")
+    print(f"memory: {per / 1024:.1f} KiB per held question ({peak / 2**20:.0f} MiB in total)")
 
 
 if __name__ == "__main__":

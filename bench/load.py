@@ -1,17 +1,19 @@
-"""Hundreds of WeChat users for a minute and a half: who gets an answer, when, and at what cost?
+"""Hundreds of WeChat users for 90 seconds: how many get an answer, when, and at what cost?
 
     python bench/load.py [--users 500] [--seconds 90] [--median 6] [--tail 40]
 
-Each user plays WeChat with its real patience: a new connection for each attempt, five seconds,
-then the next attempt, three in all. Users ask, read for a while, and ask again. The model takes as
-long as it takes: log-normal, half of the answers within the median, none beyond the tail, and the
-same question takes the same time for whoever is asked it. It streams to whoever streams.
+Each user behaves like WeChat, with its real timeouts: a new connection for each attempt, five
+seconds, then the next attempt, three in all. Users ask, read for a while, and ask again. The
+model's answer times are log-normal: half of the answers within the median, none beyond the tail. A
+question takes the same time for every target. The model streams to the targets that ask for it.
 
-Side by side, one after the other: wxgptd, as if its budget of deliberate timeouts had grown to what
-it takes; wxgptd with the budget that a start begins with, which 500 users at once are far too many
-for; wxgptd with `fit = "window"`, where the model keeps to the length that it is asked for within
-20 %; the listing that this project began with (WeRoBot, the model called inline); and what many bots
-are, a thread for each request that calls the model, here a stand-in of forty lines.
+The targets run one after the other:
+
+- wxgptd, as if its budget of deliberate timeouts had grown to the size it needs;
+- wxgptd with its initial budget, which is far too small for 500 users at once;
+- wxgptd with `fit = "window"`, where the model stays within 20 % of the length it is asked for;
+- the listing that this project began with (WeRoBot, calling the model inline);
+- a thread for each request that calls the model, as in many bots: a stand-in of forty lines.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ READING_S = (5.0, 20.0)
 SENTENCE = "天空是蓝色的，因为空气把蓝光散射得更多。"
 FIRST_S = 0.8
 CHARS_A_SECOND = 13
-"""Answers take as long as they are: the longest one just fits a reply."""
+"""The time of an answer follows from its length; the longest one just fits into a reply."""
 MARK = "（完）"
 TOO_MANY = Texts().too_many_waiting
 
@@ -91,22 +93,22 @@ Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 
 
 class Latency(NamedTuple):
-    """How long answers take, in seconds: half of them up to `median`, none beyond `tail`."""
+    """How long answers take, in seconds: half of them at most `median`, none more than `tail`."""
 
     median: float
     tail: float
 
     def of(self, number: int) -> float:
-        """Return how long the answer to that question takes, whoever is asked."""
-        sigma = math.log(self.tail / self.median) / 2.33  # the tail begins at 1 in 100
+        """Return how long the answer to question `number` takes, the same for every target."""
+        sigma = math.log(self.tail / self.median) / 2.33  # 1 answer in 100 reaches the tail
         drawn = random.Random(number).lognormvariate(math.log(self.median), sigma)
         return min(drawn, self.tail)
 
 
 def answer(number: int, took_s: float, at_most: int = 0) -> tuple[str, float]:
-    """Return what the model says, and how long that takes: `took_s` if it is asked for no less.
+    """Return the model's answer and how long it takes: `took_s`, or less for a shorter answer.
 
-    If it is asked for `at_most` so many characters, it keeps to that within 20 %.
+    If it is asked for `at_most` that many characters, it stays within 20 % of that.
     """
     chars = max(20, round((took_s - FIRST_S) * CHARS_A_SECOND))
     if at_most:
@@ -115,20 +117,20 @@ def answer(number: int, took_s: float, at_most: int = 0) -> tuple[str, float]:
     return text, min(took_s, FIRST_S + chars / CHARS_A_SECOND)
 
 
-async def model(port: int, latency: Latency, told: Connection) -> None:
-    """Answer questions by their number; count the calls, and note when each was answered."""
+async def model(port: int, latency: Latency, control: Connection) -> None:
+    """Answer questions by their number; record each call, and when it was answered."""
     calls: list[tuple[int, float]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            asked = await reader.readuntil(b"\r\n\r\n")
-            length = int(re.search(rb"(?i)content-length: (\d+)", asked).group(1))  # type: ignore[union-attr]
-            said = json.loads(await reader.readexactly(length))
-            question, at_most = limit_in(said["messages"][-1]["content"])
+            request_head = await reader.readuntil(b"\r\n\r\n")
+            length = int(re.search(rb"(?i)content-length: (\d+)", request_head).group(1))  # type: ignore[union-attr]
+            request = json.loads(await reader.readexactly(length))
+            question, at_most = limit_in(request["messages"][-1]["content"])
             number = int(re.findall(r"编号(\d+)", question)[-1])
             calls.append((number, 0.0))
             text, took_s = answer(number, latency.of(number), at_most)
-            if said.get("stream"):
+            if request.get("stream"):
                 await stream(writer, text, took_s)
             else:
                 await asyncio.sleep(took_s)
@@ -147,19 +149,19 @@ async def model(port: int, latency: Latency, told: Connection) -> None:
             writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", port, backlog=10_000)
-    told.send("listening")
+    control.send("listening")
     while True:
-        while not told.poll():  # noqa: ASYNC110 (it is told by another process)
+        while not control.poll():  # noqa: ASYNC110 (another process ends it)
             await asyncio.sleep(0.1)
-        if told.recv() == "stop":
+        if control.recv() == "stop":
             break
-        told.send(list(calls))
+        control.send(list(calls))
         calls.clear()
     server.close()
 
 
 async def stream(writer: asyncio.StreamWriter, text: str, took_s: float) -> None:
-    """Write an answer piece by piece, the last one when its time is over."""
+    """Write an answer piece by piece, the last piece after `took_s` seconds."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
     writer.write(head)
     first_s = min(FIRST_S, took_s)
@@ -174,17 +176,17 @@ async def stream(writer: asyncio.StreamWriter, text: str, took_s: float) -> None
     writer.write(f"data: {json.dumps({'choices': [last]})}\n\ndata: [DONE]\n\n".encode())
 
 
-def run_model(port: int, latency: Latency, told: Connection) -> None:
+def run_model(port: int, latency: Latency, control: Connection) -> None:
     """Run the model in this process."""
     support.raise_file_limit()
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # of those who have hung up
-    asyncio.run(model(port, latency, told))
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # about clients that hung up
+    asyncio.run(model(port, latency, control))
 
 
 class Outcome(NamedTuple):
-    """What became of a question: `kind` is attempt 1, 2, 3, partial, link, refused or lost.
+    """The outcome of a question: `kind` is attempt 1, 2, 3, partial, link, refused or lost.
 
-    Refused is told in words that earlier questions of the same user come first.
+    Refused means a reply saying that the user's earlier questions come first.
     """
 
     number: int
@@ -206,7 +208,7 @@ class Load:
         self.outcomes: list[Outcome] = []
 
     async def run(self, *, sessions: bool) -> None:
-        """Have all of them ask, until the time is over and each has its answer."""
+        """Let all users ask until the time is up and each has its answer."""
         if sessions:
             await self.open()
         self._until = time.monotonic() + self._seconds
@@ -235,20 +237,20 @@ class Load:
             began = time.monotonic()
             try:
                 async with asyncio.timeout(PATIENCE_S):
-                    said = await self._exchange(
+                    reply = await self._exchange(
                         user, number, f"为什么天是蓝的？编号{number}", sent_at
                     )
             except (TimeoutError, ConnectionError):
-                said = ""
-            if f"答{number}：" in said and MARK in said:
+                reply = ""
+            if f"答{number}：" in reply and MARK in reply:
                 return Outcome(number, f"attempt {attempt}", began, time.monotonic())
-            if f"答{number}：" in said:
+            if f"答{number}：" in reply:
                 return Outcome(number, "partial", began, time.monotonic())
-            if "/a/" in said:
+            if "/a/" in reply:
                 return Outcome(number, "link", began, time.monotonic())
-            if TOO_MANY in said:
+            if TOO_MANY in reply:
                 return Outcome(number, "refused", began, time.monotonic())
-            if said:  # an error: WeChat shows its fault text
+            if reply:  # an error: WeChat shows its fault text
                 break
             await asyncio.sleep(max(0.0, began + PATIENCE_S - time.monotonic()))
         return Outcome(number, "lost", began, time.monotonic())
@@ -269,7 +271,7 @@ KINDS = ("attempt 1", "attempt 2", "attempt 3", "partial", "link", "refused", "l
 
 
 class Watched:
-    """The resources of one process."""
+    """The resource usage of one process."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -277,47 +279,49 @@ class Watched:
         self.peak = 0
 
     async def watch(self) -> None:
-        """Look at its memory twice a second."""
+        """Sample the memory twice a second."""
         while True:
             self.peak = max(self.peak, support.rss_bytes(self._pid))
             await asyncio.sleep(0.5)
 
     def cpu_s(self) -> float:
-        """Return how much CPU time it has taken since."""
+        """Return the CPU time used since this object was created, in seconds."""
         return (support.cpu_ns(self._pid) - self._before) / 1e9
 
 
 def row(label: str, load: Load, calls: Sequence[tuple[int, float]], watched: Watched) -> str:
-    """Return what became of a target's questions, as a line of the table."""
-    counts = Counter(one.kind for one in load.outcomes)
+    """Return a target's outcomes as a row of the table."""
+    counts = Counter(outcome.kind for outcome in load.outcomes)
     asked = max(1, len(load.outcomes))
-    made = sum(not at for _, at in calls)
+    model_calls = sum(not at for _, at in calls)
     ready_at: dict[int, float] = {}
     for number, at in calls:
         if at:
             ready_at.setdefault(number, at)
-    # An answer that was there before the attempt waited for nobody but that.
+    # An answer that was ready before the attempt waited for nothing but the attempt.
     delays = sorted(
-        one.at - max(ready_at[one.number], one.attempt_at)
-        for one in load.outcomes
-        if one.kind.startswith("attempt") and one.number in ready_at
+        outcome.at - max(ready_at[outcome.number], outcome.attempt_at)
+        for outcome in load.outcomes
+        if outcome.kind.startswith("attempt") and outcome.number in ready_at
     )
     p99 = f"{1000 * delays[int(len(delays) * 0.99)]:.0f}" if delays else "–"
     cells = [f"{label:<34}", f"{len(load.outcomes):>5}"]
     cells += [f"{100 * counts[kind] / asked:>6.1f} %" for kind in KINDS]
-    cells += [f"{made / asked:>6.2f}", f"{p99:>6}", f"{watched.peak / 2**20:>5.0f}"]
+    cells += [f"{model_calls / asked:>6.2f}", f"{p99:>6}", f"{watched.peak / 2**20:>5.0f}"]
     cells.append(f"{watched.cpu_s():>6.1f}")
     return " | ".join(cells)
 
 
 def head() -> str:
-    """Return the table's head."""
+    """Return the header of the table."""
     names = [f"{'':<34}", "asked", *(f"{kind:>8}" for kind in KINDS)]
     return " | ".join([*names, " calls", "p99 ms", "  MiB", " CPU s"])
 
 
-def measure(label: str, pid: int, load: Load, told: Connection, *, sessions: bool = False) -> None:
-    """Have a target asked, and print its line."""
+def measure(
+    label: str, pid: int, load: Load, control: Connection, *, sessions: bool = False
+) -> None:
+    """Run the load against a target, and print its row."""
     watched = Watched(pid)
 
     async def all_of_it() -> None:
@@ -326,18 +330,18 @@ def measure(label: str, pid: int, load: Load, told: Connection, *, sessions: boo
         watching.cancel()
 
     asyncio.run(all_of_it())
-    told.send("calls")
-    print(row(label, load, told.recv(), watched), flush=True)
+    control.send("calls")
+    print(row(label, load, control.recv(), watched), flush=True)
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--users", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=90.0)
     parser.add_argument("--median", type=float, default=6.0)
     parser.add_argument("--tail", type=float, default=40.0)
-    parser.add_argument("--only-ours", action="store_true", help="leave the others out")
+    parser.add_argument("--only-ours", action="store_true", help="skip the other implementations")
     options = parser.parse_args()
     support.raise_file_limit()
     latency = Latency(options.median, options.tail)
@@ -370,8 +374,8 @@ def main() -> None:
         server.kill()
 
 
-def others(url: str, options: argparse.Namespace, told: Connection) -> None:
-    """Measure what others do."""
+def others(url: str, options: argparse.Namespace, control: Connection) -> None:
+    """Measure the other implementations."""
     python = support.others()
     targets = [("a thread for each request", THREADS, sys.executable, 3_000_000)]
     if python is not None:
@@ -385,7 +389,7 @@ def others(url: str, options: argparse.Namespace, told: Connection) -> None:
         try:
             support.wait_for_port(port)
             load = Load(port, "/", options.users, options.seconds, first)
-            measure(label, process.pid, load, told)
+            measure(label, process.pid, load, control)
         finally:
             process.kill()
             process.wait()

@@ -1,15 +1,15 @@
-"""What durability costs: append from many writers at once, beside the bare disk and SQLite.
+"""The cost of durability: many writers appending at once, compared with the bare disk and SQLite.
 
     python bench/log.py [--writers 64] [--appends 40000] [--rounds 3] [--directory DIR]
 
-Every writer appends one event and waits until it is durable before it appends the next. Four ways
-in turn, in one process, on one disk (that of `--directory`, by default the current one: a
-temporary directory is often memory):
+Every writer appends one event and waits until it is durable before it appends the next. Four
+methods take turns, in one process and on one disk (that of `--directory`, by default the current
+directory, because temporary directories are often in memory):
 
 - wxgptd: the event log as the daemon uses it, in a reactor;
-- the bare disk: the very frames that run wrote, each with one write and one fdatasync;
-- SQLite, one transaction a commit group: the same groups, in WAL mode with synchronous=FULL;
-- SQLite, one transaction an append: what as many writers do who know nothing of each other.
+- the bare disk: the same frames as in that run, each with one write and one fdatasync;
+- SQLite, one transaction per commit group: the same groups, in WAL mode with synchronous=FULL;
+- SQLite, one transaction per append: as many writers without group commit.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from wxgptd.eventlog.store import Alarms, LogStore, Turns
 
 
 def question() -> QuestionAsked:
-    """Return a typical event: a question of some twenty characters."""
+    """Return a typical event: a question of about twenty characters."""
     return next(event for event in replay.conversation(1) if isinstance(event, QuestionAsked))
 
 
@@ -64,30 +64,32 @@ async def append(reactor: Any, state_dir: Path, writers: int, appends: int) -> f
 
 
 def groups(directory: Path) -> list[list[bytes]]:
-    """Return what each commit of a log made durable: packed entries."""
-    found = []
+    """Return the packed entries of each commit in a log."""
+    commits = []
     for path in segments.list_segments(directory):
         with reader.mapped(path) as data:
             header = framing.unpack_header(data)
             assert header is not None
-            found += [
+            commits += [
                 [codec.pack([entry]) for entry in codec.unpack(frame.payload)]
                 for frame in framing.Walk(data, header)
             ]
-    return found
+    return commits
 
 
 def frames(committed: list[list[bytes]]) -> list[bytes]:
-    """Return the frames of what was committed together."""
-    made, seq = [], 1
+    """Return the frames of these commit groups."""
+    packed_frames, seq = [], 1
     for packed in committed:
-        made.append(framing.pack_frame(7, seq, len(packed), codec.join(len(packed), packed)))
+        packed_frames.append(
+            framing.pack_frame(7, seq, len(packed), codec.join(len(packed), packed))
+        )
         seq += len(packed)
-    return made
+    return packed_frames
 
 
 def bare(path: Path, packed: list[bytes]) -> float:
-    """Write each of `packed` and sync it; return how many seconds it took."""
+    """Write and sync each frame of `packed`; return how many seconds it took."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     began = time.perf_counter()
     for frame in packed:
@@ -115,7 +117,7 @@ def sqlite(path: Path, transactions: list[list[bytes]]) -> float:
 
 
 class Round(NamedTuple):
-    """One run of every way."""
+    """One run of every method."""
 
     seconds_per_event: dict[str, float]
     commits: int
@@ -123,11 +125,11 @@ class Round(NamedTuple):
 
 
 async def run_all(reactor: Any, place: Path, writers: int, appends: int) -> Round:
-    """Run every way once, in `place`."""
+    """Run every method once, in `place`."""
     took = await append(reactor, place / "state", writers, appends)
     committed = groups(segments.log_directory(place / "state"))
     packed = frames(committed)
-    single = [[row] for together in committed for row in together][: max(1, appends // 10)]
+    single = [[row] for group in committed for row in group][: max(1, appends // 10)]
     return Round(
         {
             "wxgptd": took / appends,
@@ -141,7 +143,7 @@ async def run_all(reactor: Any, place: Path, writers: int, appends: int) -> Roun
 
 
 async def measure(reactor: Any, options: argparse.Namespace) -> None:
-    """Run every way `--rounds` times, in turn, and print the medians."""
+    """Run every method `--rounds` times, in turn, and print the medians."""
     appends = options.appends // options.writers * options.writers
     rounds = []
     for _ in range(options.rounds):
@@ -150,21 +152,21 @@ async def measure(reactor: Any, options: argparse.Namespace) -> None:
     print(
         f"{options.writers} writers, {appends:,} events of "
         f"{rounds[-1].bytes_written / appends:.0f} bytes, "
-        f"{appends / rounds[-1].commits:.0f} a commit"
+        f"{appends / rounds[-1].commits:.0f} per commit"
     )
-    middle = {
-        label: statistics.median(one.seconds_per_event[label] for one in rounds)
+    medians = {
+        label: statistics.median(result.seconds_per_event[label] for result in rounds)
         for label in rounds[0].seconds_per_event
     }
-    for label, each in middle.items():
+    for label, each in medians.items():
         print(
             f"{label:<26}{1 / each:10,.0f} events/s   "
-            f"wxgptd's rate is {each / middle['wxgptd']:5.2f} of it"
+            f"wxgptd's rate is {each / medians['wxgptd']:5.2f} of it"
         )
 
 
 def main() -> None:
-    """Measure."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--writers", type=int, default=64)
     parser.add_argument("--appends", type=int, default=40_000)

@@ -1,14 +1,15 @@
-"""Who is left with nothing when the daemon is killed and comes back some seconds later?
+"""How many users get no reply when the daemon is killed and restarted seconds later?
 
     python bench/outage.py [--seconds 1 3 5 8] [--rate 5]
 
-`--rate` questions arrive per second, each from a different user. In the middle the daemon is killed,
-and started again after so many seconds. WeChat is played with its real patience: three attempts of
-five seconds, a new connection each. While the daemon is away, connections are refused, or they wait in
-the queue of a socket that systemd would hold. Answers take 6 s at the median and 40 s at most.
+`--rate` questions arrive per second, each from a different user. Halfway through, the daemon is
+killed, and restarted after `--seconds`. The users behave like WeChat, with its real timeouts: three
+attempts of five seconds, each on a new connection. While the daemon is down, connections are
+refused, or wait in the queue of a socket that systemd would hold open. Answers take 6 s at the
+median and 40 s at most.
 
-A question whose last attempt falls entirely within the outage cannot be saved; those are counted
-separately ("beyond"). The exit status is 1 if anybody else got nothing.
+A question whose last attempt falls entirely within the outage cannot be saved; these are counted
+separately ("beyond"). The exit status is 1 if any other question got no reply.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ async def outage(
     *,
     queued: bool,
 ) -> Counter[str]:
-    """Kill the daemon in the middle of it; return what became of the questions."""
+    """Kill the daemon while questions arrive; return how many had each outcome."""
     await users.open()
 
     async def ask(user: int) -> load.Outcome:
@@ -55,15 +56,17 @@ async def outage(
     back_at = await striking
     waits_s = load.PATIENCE_S if queued else 0.0
     return Counter(
-        "beyond" if one.kind == "lost" and one.attempt_at + waits_s < back_at else one.kind
-        for one in outcomes
+        "beyond"
+        if outcome.kind == "lost" and outcome.attempt_at + waits_s < back_at
+        else outcome.kind
+        for outcome in outcomes
     )
 
 
 def measure(
     url: str, asked: int, asking_s: float, away_s: float, *, queued: bool
 ) -> tuple[str, int]:
-    """Return what became of the questions of one outage, as a line, and how many got nothing."""
+    """Return the outcomes of one outage as a row of the table, and how many got no reply."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=1_024) if queued else None
     with support.Daemon(
         model=url, extra="[window]\ndeliberate_timeouts_per_5min = 1000000\n", listening=listening
@@ -72,20 +75,20 @@ def measure(
         counts = asyncio.run(outage(daemon, users, asked, asking_s, away_s, queued=queued))
     if listening is not None:
         listening.close()
-    whole = sum(count for kind, count in counts.items() if kind.startswith("attempt"))
+    complete = sum(count for kind, count in counts.items() if kind.startswith("attempt"))
     cells = [f"{away_s:g} s, {'queued' if queued else 'refused'}".ljust(14), f"{asked:>5}"]
-    cells += [f"{number:>8}" for number in (whole, counts["partial"], counts["link"])]
-    nothing = counts["lost"] + counts["refused"]
-    cells += [f"{number:>8}" for number in (nothing, counts["beyond"])]
-    return " | ".join(cells), nothing
+    cells += [f"{number:>8}" for number in (complete, counts["partial"], counts["link"])]
+    unanswered = counts["lost"] + counts["refused"]
+    cells += [f"{number:>8}" for number in (unanswered, counts["beyond"])]
+    return " | ".join(cells), unanswered
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seconds", type=float, nargs="+", default=[1.0, 3.0, 5.0, 8.0])
     parser.add_argument("--rate", type=float, default=5.0)
-    parser.add_argument("--asking", type=float, default=15.0, help="for how many seconds")
+    parser.add_argument("--asking", type=float, default=15.0, help="how many seconds users ask for")
     options = parser.parse_args()
     support.raise_file_limit()
     port = support.free_port()
@@ -93,16 +96,18 @@ def main() -> None:
     server = multiprocessing.Process(target=load.run_model, args=(port, LATENCY, theirs))
     server.start()
     assert ours.recv() == "listening"
-    names = ("whole", "partial", "link", "nothing", "beyond")
-    print(" | ".join(["away".ljust(14), "asked", *(f"{name:>8}" for name in names)]), flush=True)
+    names = ("complete", "partial", "link", "no reply", "beyond")
+    print(
+        " | ".join(["down for".ljust(14), "asked", *(f"{name:>8}" for name in names)]), flush=True
+    )
     lost = 0
     try:
         for away_s in options.seconds:
             for queued in (False, True):
                 url = f"http://127.0.0.1:{port}/v1"
                 asked = round(options.rate * options.asking)
-                line, nothing = measure(url, asked, options.asking, away_s, queued=queued)
-                lost += nothing
+                line, unanswered = measure(url, asked, options.asking, away_s, queued=queued)
+                lost += unanswered
                 print(line, flush=True)
     finally:
         ours.send("stop")

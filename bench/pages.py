@@ -1,12 +1,12 @@
-"""Readers of answers that are being written: the daemon's CPU, and how late a chunk is on a page.
+"""Readers of answers in progress: the daemon's CPU, and how late a chunk reaches a page.
 
     python bench/pages.py [--readers 500] [--answers 50] [--seconds 20]
 
-A model writes `answers` answers at once, a chunk every 50 ms, and each has its share of the
-`readers`, who take server-sent events. Each chunk says when it was sent, so a reader knows how
-late it is; updates go out every 0.3 s at most, so a steady stream is 0.15 s late on average.
-Beside it, a bare twisted.web resource broadcasts to as many readers the same bytes at the same
-moments: it renders nothing, reads no model and keeps no log.
+A model writes `answers` answers at once, a chunk every 50 ms. The `readers` are spread evenly over
+them and receive server-sent events. Each chunk contains the time it was sent, so a reader knows how
+late it is. Updates go out at most every 0.3 s, so a steady stream is 0.15 s late on average. For
+comparison, a bare twisted.web resource broadcasts the same bytes at the same times to as many
+readers: it renders nothing, reads from no model and keeps no log.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ reactor.run()
 
 
 def cpu_s(pid: int) -> float:
-    """Return what a process has used of the CPU so far."""
+    """Return the CPU time that a process has used so far, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Model:
-    """Answers with chunks that say when they were sent, once told to begin."""
+    """A model that sends chunks with the time they were sent, once `begin` is set."""
 
     def __init__(self, chunks: int) -> None:
         self.begin = asyncio.Event()
@@ -84,8 +84,8 @@ class Model:
         await self.begin.wait()
         for number in range(self._chunks):
             ends = "。\n\n" if number % 12 == 11 else "，"
-            said = f"说到这里@{time.monotonic():.6f}@是**第 {number} 句**{ends}"
-            writer.write(_event({"delta": {"content": said}}))
+            text = f"说到这里@{time.monotonic():.6f}@是**第 {number} 句**{ends}"
+            writer.write(_event({"delta": {"content": text}}))
             await asyncio.sleep(GAP_S)
         writer.write(_event({"delta": {}, "finish_reason": "stop"}) + b"data: [DONE]\n\n")
         await writer.drain()
@@ -110,13 +110,13 @@ async def ask(port: int, number: int) -> str:
     """Open a session, ask, and return the path of the answer's page."""
     await say(port, f"user{number}", 2 * number, "/chatgpt")
     reply = await say(port, f"user{number}", 2 * number + 1, "问题")
-    found = re.search(r"/a/[\w-]{22}", reply)
-    assert found, reply
-    return found.group()
+    match = re.search(r"/a/[\w-]{22}", reply)
+    assert match, reply
+    return match.group()
 
 
 async def read(port: int, path: str, late: list[float], frames: Frames, stamp: str) -> None:
-    """Take the events of one page, and note how late each of its chunks is."""
+    """Read the events of one page, and record how late each chunk is."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**22)
     writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
     while True:
@@ -126,14 +126,14 @@ async def read(port: int, path: str, late: list[float], frames: Frames, stamp: s
             break
         now = time.monotonic()
         frames.append((now, event))
-        late += [now - float(one) for one in re.findall(stamp, event.decode())]
+        late += [now - float(sent_at) for sent_at in re.findall(stamp, event.decode())]
     writer.close()
 
 
 async def measure_daemon(
     arguments: argparse.Namespace,
 ) -> tuple[float, list[float], list[Frames]]:
-    """Return the daemon's CPU, how late chunks were, and what one reader of each answer got."""
+    """Return the daemon's CPU time, how late chunks were, and one reader's events for each answer."""
     model = Model(int(arguments.seconds / GAP_S))
     model_port = support.free_port()
     server = await asyncio.start_server(model.serve, "127.0.0.1", model_port, backlog=1_000)
@@ -159,20 +159,24 @@ async def measure_daemon(
         await asyncio.gather(*reading)
         used = cpu_s(daemon.pid) - before
     server.close()
-    whole = [b"".join(event for _, event in one) for one in frames]
-    assert all(b'"final":true' in one for one in whole), "an answer was not read to its end"
-    # The first two events are the greeting and the position of before.
-    return used, [one for each in late for one in each], [one[2:] for one in frames[: len(paths)]]
+    streams = [b"".join(event for _, event in events) for events in frames]
+    assert all(b'"final":true' in stream for stream in streams), "an answer was not read to its end"
+    # The first two events are the greeting and the position before the first chunk.
+    return (
+        used,
+        [delay_s for delays in late for delay_s in delays],
+        [events[2:] for events in frames[: len(paths)]],
+    )
 
 
 async def measure_bare(
     arguments: argparse.Namespace, topics: list[Frames], directory: Path
 ) -> tuple[float, list[float]]:
-    """Return the CPU of a bare broadcast of the same bytes, and how late they were."""
+    """Return the CPU time of a bare broadcast of the same bytes, and how late they were."""
     began = min(topic[0][0] for topic in topics)
-    said = [[(at - began, event.decode()) for at, event in topic] for topic in topics]
+    events = [[(at - began, event.decode()) for at, event in topic] for topic in topics]
     script = directory / "topics.json"
-    script.write_text(json.dumps(said))
+    script.write_text(json.dumps(events))
     port = support.free_port()
     bare = await asyncio.create_subprocess_exec(sys.executable, "-c", BARE, str(port), str(script))
     try:
@@ -188,7 +192,7 @@ async def measure_bare(
         before = cpu_s(bare.pid)
         await read(port, "/begin", [], [], "never")
         await asyncio.gather(*reading)
-        return cpu_s(bare.pid) - before, [one for each in late for one in each]
+        return cpu_s(bare.pid) - before, [delay_s for delays in late for delay_s in delays]
     finally:
         bare.kill()
         await bare.wait()
@@ -204,7 +208,7 @@ def shown(name: str, used: float, late: list[float], seconds: float) -> None:
 
 
 def main() -> None:
-    """Measure both, one after the other."""
+    """Measure both, one after the other, and print the results."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--readers", type=int, default=500)
     parser.add_argument("--answers", type=int, default=50)

@@ -1,15 +1,16 @@
-"""What a start takes: read a log of a million events, beside bare msgpack unpacking.
+"""The cost of a start: read a log of a million events, compared with bare msgpack unpacking.
 
     python bench/replay.py [--events 1000000] [--rounds 3]
 
-The log is what 20,000 users leave behind: sessions, questions, repeated attempts, answers and
-replies, one session in five minutes, 32 events a commit group. In turn, each in its own process:
+The log has the events of 20,000 users: sessions, questions, repeated attempts, answers and replies,
+with one session every five minutes and 32 events per commit group. These take turns, each in its
+own process:
 
-- msgpack alone: the same events as plain arrays, not encrypted, unpacked and thrown away;
-- decoded: every record, decrypted, as `wxgpt tail` reads them;
-- a start: what the daemon does before it is ready, projections included;
-- a start with a snapshot that has nine tenths of the events, as `snapshot_every` makes them;
-- folded: a start, and then every user's state looked at, which no start does.
+- msgpack alone: the same events as plain arrays, not encrypted, unpacked and discarded;
+- decoded: every record, decrypted, as `wxgpt tail` reads it;
+- a start: what the daemon does before it is ready, including projections;
+- a start with a snapshot of nine tenths of the events, as `snapshot_every` writes it;
+- folded: a start, and then a fold of every user's state, which no real start does.
 """
 
 from __future__ import annotations
@@ -69,9 +70,9 @@ ANSWER = "天空呈现蓝色，是因为空气分子对短波长的蓝光散射�
 
 
 def conversation(n: int, turns: int = 7) -> list[Event]:
-    """Return the events of one session, as the decider decides them."""
+    """Return the events of one session, as the decider produces them."""
     state, events, at = EMPTY, [], BEGAN_AT + n * SESSIONS_APART_S
-    said = ["/chatgpt", *(f"第 {turn} 个问题：天为什么是蓝的？" for turn in range(turns)), "/stop"]
+    texts = ["/chatgpt", *(f"第 {turn} 个问题：天为什么是蓝的？" for turn in range(turns)), "/stop"]
 
     def do(command: c.Command) -> None:
         nonlocal state
@@ -79,7 +80,7 @@ def conversation(n: int, turns: int = 7) -> list[Event]:
             state = evolve(state, event)
             events.append(event)
 
-    for number, text in enumerate(said):
+    for number, text in enumerate(texts):
         at += 20
         delivery = DeliveryKey(str(6_000_000_000_000_000_000 + n * 100 + number))
         message = Message(
@@ -107,9 +108,9 @@ def conversation(n: int, turns: int = 7) -> list[Event]:
 
 
 def stream(count: int, users: int) -> Iterator[tuple[User, int, SessionId, Event]]:
-    """Yield `count` events of `users` users, each having one session after the other."""
+    """Yield `count` events of `users` users, each with one session after another."""
     sessions: list[list[tuple[int, Event]]] = [[] for _ in range(users)]
-    versions, made, n = [0] * users, 0, 0
+    versions, yielded, n = [0] * users, 0, 0
     while True:
         index = n % users
         user = User(AccountName("main"), OpenId(f"oUser{index:022d}"))
@@ -117,15 +118,15 @@ def stream(count: int, users: int) -> Iterator[tuple[User, int, SessionId, Event
         for event in conversation(n):
             yield user, versions[index], session, event
             versions[index] += 1
-            made += 1
-            if made == count:
+            yielded += 1
+            if yielded == count:
                 return
         n += 1
         sessions[index].clear()
 
 
 def write(state_dir: Path, count: int) -> tuple[int, list[bytes]]:
-    """Write the log; return how many bytes it has, and the same events as plain msgpack."""
+    """Write the log; return its size in bytes, and the same events as plain msgpack."""
     directory = segments.log_directory(state_dir)
     segments.make_private_directory(segments.keys_directory(state_dir))
     segments.make_private_directory(directory)
@@ -135,7 +136,7 @@ def write(state_dir: Path, count: int) -> tuple[int, list[bytes]]:
 
     def entries() -> Iterator[codec.Entry]:
         for user, previous, session, event in stream(count, users=max(1, count // 50)):
-            fields = [getattr(event, one.name) for one in dataclasses.fields(event)]
+            fields = [getattr(event, field.name) for field in dataclasses.fields(event)]
             group.append((1, 1, event.at, *user, previous, fields))
             if len(group) == GROUP:
                 plain.append(msgpack.packb(group))
@@ -168,7 +169,7 @@ def write_groups(directory: Path, entries: Iterator[codec.Entry]) -> None:
 
 def unpack_only(plain: list[bytes]) -> int:
     """Unpack plain arrays with msgpack, and nothing else."""
-    return sum(len(msgpack.unpackb(one, use_list=False)) for one in plain)
+    return sum(len(msgpack.unpackb(group, use_list=False)) for group in plain)
 
 
 def decode(state_dir: Path) -> int:
@@ -194,14 +195,14 @@ def started(state_dir: Path, now: float) -> tuple[Journal, LogStore, int]:
 
 
 def start(state_dir: Path, now: float) -> int:
-    """Start, and stop."""
+    """Start and stop; return the last sequence number."""
     _, store, last_seq = started(state_dir, now)
     store.close()
     return last_seq
 
 
 def fold(state_dir: Path, now: float) -> int:
-    """Start, and look at every user."""
+    """Start, and fold the state of every user; return the number of events."""
     journal, store, _ = started(state_dir, now)
     for user in list(journal.unloaded()):
         journal.state(user)
@@ -210,7 +211,7 @@ def fold(state_dir: Path, now: float) -> int:
 
 
 def with_snapshot(state_dir: Path, other: Path, now: float) -> None:
-    """Make a copy of the log that has a snapshot of its first nine tenths."""
+    """Copy the log, with a snapshot of its first nine tenths."""
     shutil.copytree(state_dir, other)
     directory = segments.log_directory(other)
     keys = Keyring(segments.keyring_path(other), MASTER)
@@ -228,28 +229,28 @@ def with_snapshot(state_dir: Path, other: Path, now: float) -> None:
 
 
 def timed(work: Callable[[], int], count: int) -> float:
-    """Return how many seconds `work` takes: in a process of its own, as a start is.
+    """Return how many seconds `work` takes in a process of its own.
 
-    The collector is off, as it is then.
+    The garbage collector is off, as it is during a start.
     """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         gc.disable()
         began = time.perf_counter()
-        right = work() == count
-        os.write(writing, struct.pack("d", time.perf_counter() - began if right else -1.0))
+        is_complete = work() == count
+        os.write(writing, struct.pack("d", time.perf_counter() - began if is_complete else -1.0))
         os._exit(0)
     os.waitpid(child, 0)
     (seconds,) = struct.unpack("d", os.read(reading, 8))
     os.close(reading)
     os.close(writing)
-    assert seconds >= 0, "it did not read what was written"
+    assert seconds >= 0, "the number of events differs from what was written"
     return float(seconds)
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -267,16 +268,16 @@ def main() -> None:
             "a start with a snapshot": lambda: start(other, now),
             "folded": lambda: fold(state_dir, now),
         }
-        taken: dict[str, list[float]] = {label: [] for label in works}
+        durations: dict[str, list[float]] = {label: [] for label in works}
         for _ in range(options.rounds):
             for label, work in works.items():
-                taken[label].append(timed(work, options.events))
-        bare = statistics.median(taken["msgpack alone"])
-        for label, seconds in taken.items():
-            middle = statistics.median(seconds)
+                durations[label].append(timed(work, options.events))
+        bare = statistics.median(durations["msgpack alone"])
+        for label, seconds in durations.items():
+            median = statistics.median(seconds)
             print(
-                f"{label:<24}{middle:7.2f} s  {options.events / middle / 1e6:5.2f} M events/s  "
-                f"{bare / middle:5.2f} of msgpack's rate"
+                f"{label:<24}{median:7.2f} s  {options.events / median / 1e6:5.2f} M events/s  "
+                f"{bare / median:5.2f} times msgpack's rate"
             )
 
 

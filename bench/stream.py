@@ -1,11 +1,11 @@
-"""CPU for each chunk of a streamed answer, beside a bare Agent and the official openai client.
+"""CPU per chunk of a streamed answer, compared with a bare Agent and the official openai client.
 
     python bench/stream.py [--answers 200] [--chunks 50] [--rounds 5]
 
 A server in a process of its own streams `answers` answers at once, `chunks` chunks each, a chunk
-every 20 ms as a model does. Each client reads them all in a process of its own, in turn, round by
-round; CPU is that of the client's process alone. The bare Agent only counts bytes. The openai
-client is measured where it is installed (`pip install openai`).
+every 20 ms, as a model does. The clients take turns, round by round, and each reads every answer in
+a process of its own; only the CPU time of that process counts. The bare Agent only counts bytes.
+The openai client is measured if it is installed (`pip install openai`).
 """
 
 from __future__ import annotations
@@ -89,18 +89,20 @@ asyncio.run(main())
 
 
 def events(chunks: int) -> list[bytes]:
-    """Return what the server sends, event by event, as OpenAI does."""
+    """Return the events that the server sends for an answer, as OpenAI does."""
     head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-    made = [
+    chunk_events = [
         {**head, "choices": [{"index": 0, "delta": {"content": "天空"}, "finish_reason": None}]}
         for _ in range(chunks)
     ]
-    made.append({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-    return [f"data: {json.dumps(one)}\n\n".encode() for one in made] + [b"data: [DONE]\n\n"]
+    chunk_events.append({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    return [f"data: {json.dumps(event)}\n\n".encode() for event in chunk_events] + [
+        b"data: [DONE]\n\n"
+    ]
 
 
-async def serve(port: int, chunks: int, told: Connection) -> None:
-    """Stream an answer to whoever asks."""
+async def serve(port: int, chunks: int, control: Connection) -> None:
+    """Stream an answer to every client that asks."""
     pieces = events(chunks)
     head = (
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
@@ -108,8 +110,8 @@ async def serve(port: int, chunks: int, told: Connection) -> None:
     )
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked = await reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"(?i)content-length: (\d+)", asked)
+        request_head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: (\d+)", request_head)
         await reader.readexactly(int(length.group(1)) if length else 0)
         writer.write(head)
         for piece in pieces:
@@ -120,14 +122,14 @@ async def serve(port: int, chunks: int, told: Connection) -> None:
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", port, backlog=1_000)
-    told.send("listening")
+    control.send("listening")
     async with server:
         await server.serve_forever()
 
 
-def run_server(port: int, chunks: int, told: Connection) -> None:
+def run_server(port: int, chunks: int, control: Connection) -> None:
     """Serve in this process."""
-    asyncio.run(serve(port, chunks, told))
+    asyncio.run(serve(port, chunks, control))
 
 
 def measure(script: str, url: str, answers: int) -> float | None:
@@ -146,7 +148,7 @@ def measure(script: str, url: str, answers: int) -> float | None:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--answers", type=int, default=200)
     parser.add_argument("--chunks", type=int, default=50)
@@ -160,24 +162,26 @@ def main() -> None:
     ours.recv()
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
     clients = {"bare Agent": BARE, "wxgptd": OURS, "openai": OPENAI}
-    found: dict[str, list[float]] = {name: [] for name in clients}
+    seconds_of: dict[str, list[float]] = {name: [] for name in clients}
     try:
         for _ in range(options.rounds):
             for name, script in clients.items():
-                took = measure(script, url, options.answers)
-                if took is not None:
-                    found[name].append(took)
+                seconds = measure(script, url, options.answers)
+                if seconds is not None:
+                    seconds_of[name].append(seconds)
     finally:
         server.terminate()
     chunks = options.answers * options.chunks
     print(f"{options.answers} answers of {options.chunks} chunks at once, CPU of the client:")
-    bare = statistics.median(found["bare Agent"])
-    for name, times in found.items():
+    bare = statistics.median(seconds_of["bare Agent"])
+    for name, times in seconds_of.items():
         if not times:
             print(f"  {name:<12} not installed")
             continue
         median = statistics.median(times)
-        print(f"  {name:<12}{1e6 * median / chunks:8.1f} µs a chunk   {median / bare:6.2f} of bare")
+        print(
+            f"  {name:<12}{1e6 * median / chunks:8.1f} µs per chunk   {median / bare:6.2f} times the bare Agent"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the daemon as a process, and WeChat's messages as bytes."""
+"""Shared by the benchmarks: the daemon as a process, and WeChat's messages as bytes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Daemon:
         self.start()
 
     def start(self) -> None:
-        """Start it, with the socket that was passed to it, as systemd does."""
+        """Start the daemon; pass it the listening socket, if there is one, as systemd does."""
         command = [sys.executable, "-m", "wxgptd", "--config", str(self._config)]
         with self.log.open("ab") as log:
             if self._listening is None:
@@ -80,17 +80,17 @@ class Daemon:
             )
 
     def kill(self) -> None:
-        """End it without a word."""
+        """Kill the daemon without warning."""
         self._process.kill()
         self._process.wait()
 
     @property
     def pid(self) -> int:
-        """The daemon's process."""
+        """The daemon's process id."""
         return self._process.pid
 
     def rss_bytes(self) -> int:
-        """Return how much memory the daemon has."""
+        """Return the daemon's resident memory, in bytes."""
         return rss_bytes(self.pid)
 
     def __enter__(self) -> Daemon:
@@ -105,14 +105,14 @@ class Daemon:
     ) -> None:
         self._process.terminate()
         self._process.wait(30)
-        said = self.log.read_text("utf-8", "replace")
-        if "Traceback" in said or "error:" in said:
-            print(said[-4_000:], file=sys.stderr)
+        output = self.log.read_text("utf-8", "replace")
+        if "Traceback" in output or "error:" in output:
+            print(output[-4_000:], file=sys.stderr)
         self._directory.cleanup()
 
 
 def wait_for(port: int, path: str) -> None:
-    """Wait until the server at `port` answers, at most 60 s."""
+    """Wait until the server on `port` answers, at most 60 s."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
@@ -120,11 +120,11 @@ def wait_for(port: int, path: str) -> None:
                 return
         except OSError:
             time.sleep(0.1)
-    raise RuntimeError(f"nothing answers at port {port}")
+    raise RuntimeError(f"no server answers on port {port}")
 
 
 def free_port() -> int:
-    """Return a port that nobody uses just now."""
+    """Return a port that is free right now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -132,13 +132,13 @@ def free_port() -> int:
 
 
 def raise_file_limit() -> None:
-    """Allow as many open files as the machine does."""
+    """Raise the limit on open files to its hard limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def text_xml(user: str, number: int, text: str, sent_at: int) -> str:
-    """Return a text message as WeChat's documents show it."""
+    """Return a text message as WeChat's documentation shows it."""
     return (
         "<xml><ToUserName><![CDATA[gh_bench]]></ToUserName>"
         f"<FromUserName><![CDATA[{user}]]></FromUserName><CreateTime>{sent_at}</CreateTime>"
@@ -158,7 +158,7 @@ def text_request(
     key: crypto.Key | None = None,
     sent_at: int = 1_700_000_000,
 ) -> tuple[bytes, bytes]:
-    """Return head and body of a signed request; its nonce is the message's number."""
+    """Return the head and body of a signed request; its nonce is the message's number."""
     timestamp, nonce = "1700000000", str(number)
     body = text_xml(user, number, text, sent_at)
     query = (
@@ -180,15 +180,15 @@ def text_request(
 
 
 def rss_bytes(pid: int) -> int:
-    """Return how much memory a process has."""
+    """Return the resident memory of a process, in bytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError("no VmRSS")
+    raise RuntimeError(f"process {pid} has no VmRSS")
 
 
 def wait_for_port(port: int) -> None:
-    """Wait until somebody listens at `port`, at most 60 s."""
+    """Wait until a process listens on `port`, at most 60 s."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
@@ -196,11 +196,11 @@ def wait_for_port(port: int) -> None:
                 return
         except OSError:
             time.sleep(0.1)
-    raise RuntimeError(f"nobody listens at port {port}")
+    raise RuntimeError(f"no process listens on port {port}")
 
 
 def cpu_ns(pid: int) -> int:
-    """Return the CPU time of all threads of a process, as the scheduler has it."""
+    """Return the CPU time of all threads of a process, in nanoseconds, as the scheduler counts it."""
     total = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         try:
@@ -211,14 +211,14 @@ def cpu_ns(pid: int) -> int:
 
 
 def others() -> str | None:
-    """Return the Python that has WeRoBot and Flask, or None where they cannot be had."""
+    """Return a Python with WeRoBot and Flask, or None if they cannot be installed."""
     python = OTHERS / "bin" / "python"
     if not (OTHERS / "ready").exists():
         venv.create(OTHERS, with_pip=True, clear=True)
         packages = ["werobot", "flask", "wechatpy[cryptography]==1.8.18", "setuptools<81"]
         done = subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=False)
         if done.returncode:
-            print("WeRoBot and Flask cannot be installed here: left out", file=sys.stderr)
+            print("WeRoBot and Flask cannot be installed here: skipping them", file=sys.stderr)
             return None
         (OTHERS / "ready").touch()
     return str(python)

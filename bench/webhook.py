@@ -2,11 +2,12 @@
 
     python bench/webhook.py [--slices 10] [--seconds 0.4]
 
-Every server is a process of its own, asked over 32 connections, with keep-alive and with a
-connection for each request. What counts is the CPU time that the kernel accounts to the server
-(all its threads), in short slices that take turns, so that a noisy machine is noisy for all; the
-median of the slices, divided by the requests served in each. Above 1 is cheaper than the stock
-Site. WeRoBot, and wechatpy behind Flask, run in an environment that this makes at first.
+Every server is a process of its own and gets requests over 32 connections, with keep-alive and with
+a connection for each request. The measure is the CPU time that the kernel accounts to the server
+(all its threads), divided by the requests served. The servers take turns in short slices, so that
+noise on the machine affects all of them, and the median slice counts. A ratio above 1 is cheaper
+than the stock Site. WeRoBot, and wechatpy behind Flask, run in a virtual environment that the first
+run creates.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ asyncio.run(main())
 
 
 class Target(NamedTuple):
-    """What is asked of which server: `request` makes the bytes for the n-th request."""
+    """A server and the requests it gets: `request` returns the bytes of the n-th one."""
 
     label: str
     pid: int
@@ -104,7 +105,7 @@ class Target(NamedTuple):
 
 
 async def connection(target: Target, numbers: count[int], until: float, *, keep: bool) -> int:
-    """Ask one request after the other until the time is over; return how many."""
+    """Send one request after another until the time is up; return how many were served."""
     loop, served = asyncio.get_running_loop(), 0
     reader = writer = None
     while loop.time() < until:
@@ -136,7 +137,7 @@ async def slice_of(target: Target, numbers: count[int], seconds: float, *, keep:
     served = await asyncio.gather(
         *(connection(target, numbers, until, keep=keep) for _ in range(CONNECTIONS))
     )
-    await asyncio.sleep(0.02)  # what is left to do behind the last reply belongs to it
+    await asyncio.sleep(0.02)  # work that remains after the last reply counts too
     return (support.cpu_ns(target.pid) - before) / 1_000 / max(1, sum(served))
 
 
@@ -153,13 +154,13 @@ def started(program: str, port: int, python: str = sys.executable) -> subprocess
             time.sleep(0.1)
         else:
             return process
-    raise RuntimeError("a server does not start")
+    raise RuntimeError(f"the server on port {port} did not start")
 
 
 def request_for(
     text: str, port: int, *, path: str = "/wx/main", key: Key | None = None, users: int = 1_000
 ) -> Callable[[int, bool], bytes]:
-    """Return what makes the n-th request with that text."""
+    """Return a function that returns the n-th request with that text."""
 
     def make(number: int, keep: bool) -> bytes:
         user = f"oUser{number % users:022d}"
@@ -172,7 +173,7 @@ def request_for(
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--slices", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=0.4)
@@ -193,7 +194,7 @@ def main() -> None:
             Target("safe mode, outside a session", daemon.pid, port, request_for("你好", port, **safe)),
             Target("safe mode, a command", daemon.pid, port, request_for("/help", port, **safe)),
             Target(
-                "a question, model at once", daemon.pid, port,
+                "a question, instant model", daemon.pid, port,
                 request_for("/chatgpt 为什么天是蓝的？", port, users=10_000_000),
             ),
         ]  # fmt: skip
@@ -219,22 +220,22 @@ def main() -> None:
 def measure(targets: list[Target], slices: int, seconds: float) -> None:
     """Let the targets take turns, and print their medians."""
     numbers = count(1)
-    print(f"{'CPU per request, 32 connections':<32}{'keep-alive':>22}{'a connection each':>24}")
-    found: dict[tuple[str, bool], list[float]] = {}
+    print(f"{'CPU per request, 32 connections':<32}{'keep-alive':>22}{'new connections':>24}")
+    samples: dict[tuple[str, bool], list[float]] = {}
     for turn in range(slices + 1):
         for keep in (True, False):
             for target in targets:
                 spent = asyncio.run(slice_of(target, numbers, seconds, keep=keep))
-                if turn:  # the first one warms up
-                    found.setdefault((target.label, keep), []).append(spent)
+                if turn:  # the first turn is a warm-up
+                    samples.setdefault((target.label, keep), []).append(spent)
     rows = []
     for target in targets:
         row = f"{target.label:<32}"
         for keep in (True, False):
-            bare = statistics.median(found[targets[0].label, keep])
-            middle = statistics.median(found[target.label, keep])
-            row += f"{middle:11.0f} µs {bare / middle:6.2f} x"
-            rows.append({"what": target.label, "keep_alive": keep, "us": middle})
+            stock = statistics.median(samples[targets[0].label, keep])
+            median = statistics.median(samples[target.label, keep])
+            row += f"{median:11.0f} µs {stock / median:6.2f} x"
+            rows.append({"what": target.label, "keep_alive": keep, "us": median})
         print(row)
     if os.environ.get("WXGPTD_BENCH_JSON"):
         Path(os.environ["WXGPTD_BENCH_JSON"]).write_text(json.dumps(rows))

@@ -1,17 +1,17 @@
-"""How many whole answers does each timeout budget give, for each suspension threshold?
+"""How many complete answers does each timeout budget give, for each suspension threshold?
 
     python bench/window.py [--hours 2]
 
-A simulation on a virtual clock: questions come at random, answers take as long as they take
-(log-normal, none beyond 40 s). WeChat makes its three attempts, and suspends an account for a
-minute when it has timed out more often in five minutes than an unknown threshold; what is
-sent to the account meanwhile, retries included, is lost. The daemon's part is its own code
-(`wxgptd.service.state.timeouts`): with budgets that are fixed, and with the one that finds its own size.
+This is a simulation on a virtual clock. Questions arrive at random, and answer times are log-normal,
+none beyond 40 s. WeChat makes its three attempts, and suspends an account for a minute when it times
+out more often in five minutes than an unknown threshold. Messages sent to the account during that
+minute, retries included, are lost. The daemon's part is its own code
+(`wxgptd.service.state.timeouts`), with several fixed budgets and with the automatic one.
 
-Each cell is what the last hour was like: whole answers in percent of all questions, suspensions
-in an hour, questions lost in percent. The last column compares the budget that finds its own size
-with the best of the fixed ones that were suspended once in that hour at most. The exit status is 1 if
-it is more than 5 points behind one of those, or was suspended more than once.
+Each cell describes the last hour: complete answers in percent of all questions, suspensions, and
+lost questions in percent. The last column compares the automatic budget with the best fixed budget
+that was suspended at most once in that hour. The exit status is 1 if the automatic budget is more
+than 5 points worse, or was suspended more than once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PERIOD_S = 300.0
 HOUR_S = 3_600.0
 USERS = 500
 MOST_SUSPENSIONS = 1
-MOST_POINTS_BEHIND = 5.0
+MOST_POINTS_BELOW = 5.0
 NONE = 10**9
 BUDGETS: dict[str, int | None] = {
     "auto": None, "0": 0, "30": 30, "60": 60, "120": 120, "300": 300, "none": NONE,
@@ -50,7 +50,7 @@ MEDIANS_S = (6.0, 12.0, 20.0)
 
 
 class Case(NamedTuple):
-    """What is simulated: questions in five minutes, and how long answers take at the median."""
+    """A simulation: `rate` questions in five minutes, and a median time for answers."""
 
     budget: str
     threshold: str
@@ -60,16 +60,16 @@ class Case(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The last hour: parts of the questions in percent, and suspensions."""
+    """The last hour: shares of the questions in percent, and the number of suspensions."""
 
-    whole: float
+    complete: float
     lost: float
     suspensions: float
 
 
 @dataclass
 class WeChat:
-    """The account's timeouts in WeChat's eyes."""
+    """The account's timeouts as WeChat counts them."""
 
     threshold: int
     timeouts: deque[float] = field(default_factory=deque)
@@ -77,7 +77,7 @@ class WeChat:
     suspensions: list[float] = field(default_factory=list)
 
     def timed_out(self, now: float) -> None:
-        """Count one more; suspend the account where that is too many."""
+        """Count a timeout; suspend the account if there are too many."""
         while self.timeouts and self.timeouts[0] <= now - PERIOD_S:
             self.timeouts.popleft()
         self.timeouts.append(now)
@@ -88,7 +88,7 @@ class WeChat:
 
 
 class Attempt(NamedTuple):
-    """An attempt to deliver a question, which is answered at `ready_at`."""
+    """An attempt to deliver a question whose answer is complete at `ready_at`."""
 
     question: int
     number: int
@@ -97,16 +97,16 @@ class Attempt(NamedTuple):
 
 
 def simulate(case: Case) -> Result:
-    """Return what the last of `case.hours` was like."""
-    # One seed for a load: each budget meets the same questions.
+    """Simulate `case.hours` hours, and return the result of the last one."""
+    # One seed per load, so that each budget gets the same questions.
     dice = random.Random(f"{case.rate} {case.median_s}")
     sigma = math.log(TAIL_S / case.median_s) / 2.33
     wechat = WeChat(THRESHOLDS[case.threshold])
     timeouts = DeliberateTimeouts(BUDGETS[case.budget], lambda: 0.0)
     end, measured_from = case.hours * HOUR_S, (case.hours - 1) * HOUR_S
-    counts = {"whole": 0, "partial": 0, "lost": 0}
+    counts = {"complete": 0, "partial": 0, "lost": 0}
     order = itertools.count()
-    # What happens: at, in which order, at the end or the beginning of a wait, of which attempt.
+    # A heap of what comes next: when, a tie-breaker, what happens, and to which attempt.
     due: list[tuple[float, int, str, Attempt]] = []
 
     def push(at: float, what: str, attempt: Attempt) -> None:
@@ -139,12 +139,12 @@ def simulate(case: Case) -> Result:
             push(now + WECHAT_PATIENCE_S - MARGIN_S, "deadline", attempt)
         elif what == "deadline":
             if attempt.ready_at <= now:
-                count("whole", attempt)
+                count("complete", attempt)
             elif attempt.number == LAST_NUMBER or not timeouts.spend(user, delivery, now):
                 count("partial", attempt)
             elif attempt.ready_at <= now + MARGIN_S:
                 timeouts.refund(user, delivery)
-                count("whole", attempt)
+                count("complete", attempt)
             else:
                 push(now + MARGIN_S, "hung up", attempt)
         else:
@@ -152,11 +152,11 @@ def simulate(case: Case) -> Result:
             push(now, "sent", attempt._replace(number=attempt.number + 1))
     asked = max(1, sum(counts.values()))
     suspensions = sum(at >= measured_from for at in wechat.suspensions)
-    return Result(100 * counts["whole"] / asked, 100 * counts["lost"] / asked, suspensions)
+    return Result(100 * counts["complete"] / asked, 100 * counts["lost"] / asked, suspensions)
 
 
 def main() -> None:
-    """Simulate, and print."""
+    """Simulate and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--hours", type=float, default=2.0)
     parser.add_argument("--rates", type=int, nargs="+", default=RATES)
@@ -170,36 +170,36 @@ def main() -> None:
         for budget in BUDGETS
     ]
     with multiprocessing.Pool() as pool:
-        found = dict(zip(cases, pool.map(simulate, cases, chunksize=4), strict=True))
+        results = dict(zip(cases, pool.map(simulate, cases, chunksize=4), strict=True))
     worst_gap, most_suspensions = 0.0, 0.0
     for rate, median_s in loads:
         print(f"\n{rate} questions in 5 min, answers after {median_s:g} s at the median")
         print(
-            " | ".join(["suspends after", *(f"{name:^16}" for name in BUDGETS), "behind the best"])
+            " | ".join(["suspends after", *(f"{name:^16}" for name in BUDGETS), "below the best"])
         )
         for threshold in THRESHOLDS:
             row = {
-                name: found[Case(name, threshold, rate, median_s, options.hours)]
+                name: results[Case(name, threshold, rate, median_s, options.hours)]
                 for name in BUDGETS
             }
             best = max(
-                one.whole
-                for name, one in row.items()
-                if name != "auto" and one.suspensions <= MOST_SUSPENSIONS
+                result.complete
+                for name, result in row.items()
+                if name != "auto" and result.suspensions <= MOST_SUSPENSIONS
             )
-            gap = max(0.0, best - row["auto"].whole)
+            gap = max(0.0, best - row["auto"].complete)
             worst_gap = max(worst_gap, gap)
             most_suspensions = max(most_suspensions, row["auto"].suspensions)
             cells = [
-                f"{one.whole:5.1f} {one.suspensions:3.0f} {one.lost:5.1f}".center(16)
-                for one in row.values()
+                f"{result.complete:5.1f} {result.suspensions:3.0f} {result.lost:5.1f}".center(16)
+                for result in row.values()
             ]
             print(" | ".join([f"{threshold:>14}", *cells, f"{gap:8.1f}"]))
     print(
-        f"\nauto: at most {worst_gap:.1f} points behind the best fixed budget, at most "
-        f"{most_suspensions:.0f} suspensions in the last hour"
+        f"\nauto: at most {worst_gap:.1f} points below the best fixed budget; "
+        f"suspensions in the last hour: {most_suspensions:.0f} at most"
     )
-    raise SystemExit(worst_gap > MOST_POINTS_BEHIND or most_suspensions > MOST_SUSPENSIONS)
+    raise SystemExit(worst_gap > MOST_POINTS_BELOW or most_suspensions > MOST_SUSPENSIONS)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Which tests run beside which, and what all of them share.
+"""Which tests run in parallel, and what all of them share.
 
-pytest-xdist runs the tests in several processes. Three marks say what a test needs:
+pytest-xdist runs the tests in several processes. Three marks declare what a test needs:
 
-- `processes`: it starts real processes. A test without this mark must not, so that `make check`
-  can leave out everything slow; an audit hook enforces it.
+- `processes`: it starts real processes. An audit hook fails a test that does so without this mark,
+  so `make check` can leave out everything slow.
 - `xdist_group(NAME)`: it shares something expensive (a browser, a systemd) with the tests of the
   same name. They run in one process, one after the other.
 - `alone`: its result depends on how long something takes, so nothing else may run meanwhile.
@@ -20,17 +20,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from twisted.logger import LogEvent, eventAsText, globalLogPublisher
 
 from tests.support.wheel import wheel, wheel_environment
 
 __all__ = ["logged", "wheel", "wheel_environment"]
 
+settings.register_profile("wxgptd", deadline=None)  # how long an example takes is not tested
+settings.load_profile("wxgptd")
+
 TESTS = Path(__file__).parent
 STARTS_A_PROCESS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
 
 FIRST = ("injuries", "browser", "systemd")
-"""Folders whose tests start first: their groups and statistics take longest."""
+"""Folders whose tests start first, because they take longest."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -48,7 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Refuse to run if pytest-xdist has not understood the groups: it would ignore them silently."""
+    """Fail if pytest-xdist did not recognise the groups: it would ignore them silently."""
     if getattr(session.config.option, "loadgroup", False):
         for item in session.items:
             if item.get_closest_marker("xdist_group") and "@" not in item.nodeid:
@@ -59,7 +63,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def _turn(item: pytest.Item) -> int:
-    """Return when a test's turn comes: the long ones early, so that no process is left with one."""
+    """Return a test's place in the order: long tests first, so that none runs on at the end."""
     folder = item.path.relative_to(TESTS).parts[0]
     if item.get_closest_marker("alone"):
         return 9
@@ -71,9 +75,9 @@ def _turn(item: pytest.Item) -> int:
 
 
 class ProcessGuard:
-    """Fails a test that starts a process and does not say so.
+    """Fails a test that starts a process without the mark `processes`.
 
-    What `multiprocessing` spawns, Python does not report to audit hooks.
+    Python does not report processes spawned by `multiprocessing` to audit hooks.
     """
 
     def __init__(self) -> None:
@@ -102,14 +106,14 @@ class ProcessGuard:
         try:
             return (yield)
         finally:
-            if self._caught:  # what is tested may have swallowed the error
+            if self._caught:  # the code under test may have swallowed the error
                 pytest.fail(self._caught, pytrace=False)
 
 
 class MachineLock:
     """Keeps all other workers waiting while a test marked `alone` runs.
 
-    One file for the whole run: `alone` locks it exclusively, everything else shares it.
+    All workers lock one file: a test marked `alone` exclusively, every other test shared.
     """
 
     def __init__(self, run: str) -> None:
@@ -132,7 +136,7 @@ class MachineLock:
 
 @pytest.fixture(autouse=True, scope="session")
 def _default_signals() -> None:
-    """Undo what `nohup` and a shell's `&` leave ignored: our child processes would inherit it."""
+    """Restore signals that `nohup` and a shell's `&` ignore: child processes would inherit that."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -140,7 +144,7 @@ def _default_signals() -> None:
 
 @pytest.fixture
 def logged():
-    """Return what our own loggers said, line by line."""
+    """Return a function that lists the lines logged by wxgptd so far."""
     events: list[LogEvent] = []
 
     def keep(event: LogEvent) -> None:

@@ -1,10 +1,10 @@
-"""Runs the targets that are too slow for `make test`, and prints one table.
+"""Run the Makefile targets that are too slow for `make test`, and print one table.
 
     python tests/nightly.py TARGET...
 
-`make nightly` passes the list that the Makefile keeps. A target that fails does not stop the next
-one; the exit status is 1 if any failed. What each printed is in build/nightly/TARGET.log. Ctrl-C
-ends the run; the table says how far it got.
+`make nightly` passes the list from the Makefile. A failed target does not stop the run; the exit
+status is 1 if any target failed. The output of each is in build/nightly/TARGET.log. Ctrl-C ends the
+run, and the table shows the targets that finished.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LOGS = ROOT / "build" / "nightly"
 
 
 class Run(NamedTuple):
-    """How one target went: make's exit status, its duration, and its closing line."""
+    """The result of one target: make's exit status, the duration, and the last line of output."""
 
     target: str
     status: int
@@ -30,30 +30,30 @@ class Run(NamedTuple):
 
 
 def run(target: str) -> Run:
-    """Run one target of the Makefile and keep its output."""
+    """Run one target of the Makefile and save its output."""
     log = LOGS / f"{target}.log"
     began = time.monotonic()
     with log.open("wb") as output:
         command = ["make", "--no-print-directory", target]
-        done = subprocess.run(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+        completed = subprocess.run(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
     minutes = (time.monotonic() - began) / 60
-    return Run(target, done.returncode, minutes, summary(log.read_text("utf-8", "replace")))
+    return Run(target, completed.returncode, minutes, summary(log.read_text("utf-8", "replace")))
 
 
 def summary(output: str) -> str:
-    """Return pytest's closing line without its frame, or the last line if there is none."""
-    found = re.findall(r"(?m)^=* ?(\d+ (?:passed|failed|error|skipped).*?) in [\d.]+s", output)
-    if found:
-        return str(found[-1])
+    """Return pytest's summary line without its frame, or the last line if there is none."""
+    summaries = re.findall(r"(?m)^=* ?(\d+ (?:passed|failed|error|skipped).*?) in [\d.]+s", output)
+    if summaries:
+        return str(summaries[-1])
     return next((line.strip()[:80] for line in output.splitlines()[::-1] if line.strip()), "")
 
 
 def table(runs: list[Run]) -> str:
-    """Return the runs as lines of equal columns."""
+    """Return the runs as a table with aligned columns."""
     lines = [f"{'target':<12} {'result':<8} {'minutes':>7}  last line"]
-    for one in runs:
-        result = "failed" if one.status else "passed"
-        lines.append(f"{one.target:<12} {result:<8} {one.minutes:>7.1f}  {one.summary}".rstrip())
+    for run in runs:
+        result = "failed" if run.status else "passed"
+        lines.append(f"{run.target:<12} {result:<8} {run.minutes:>7.1f}  {run.summary}".rstrip())
     return "\n".join(lines)
 
 
@@ -68,7 +68,7 @@ def main(targets: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"\ninterrupted; not run to the end: {', '.join(targets[len(runs) :])}")
     print(f"\n{table(runs)}")
-    return int(len(runs) < len(targets) or any(one.status for one in runs))
+    return int(len(runs) < len(targets) or any(result.status for result in runs))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""The floors, held by import-linter; and what no tool holds."""
+"""The import contracts, checked by import-linter, and rules that no tool checks."""
 
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -12,19 +13,20 @@ from typing import get_args
 import pytest
 
 from wxgptd.domain.model.events import Event
+from wxgptd.service.state.projections import Projection
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("wxgptd/**/*.py"), *ROOT.glob("cli/**/*.py")])
 
 
-@pytest.mark.processes  # zope.interface confuses it in a process that has imported Twisted
-def test_the_floors_and_contracts_are_kept():
+@pytest.mark.processes  # zope.interface confuses import-linter in a process that imported Twisted
+def test_the_import_contracts_are_kept():
     command = [Path(sys.executable).parent / "lint-imports"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stdout
+    completed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert completed.returncode == 0, completed.stdout
 
 
-def test_every_module_says_what_it_is_for():
+def test_every_module_has_a_docstring():
     for path in SOURCES:
         first = path.read_text("utf-8").lstrip()
         assert first.startswith(('"""', 'r"""')), path
@@ -35,7 +37,7 @@ def name(path: Path) -> str:
 
 
 def functions():
-    """Every function and method, with its module."""
+    """Yield every function and method with its module."""
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -57,7 +59,7 @@ def test_no_function_has_more_than_60_lines():
 
 
 def test_no_constructor_takes_more_than_six_parameters():
-    """More are a value object that nobody has named yet."""
+    """More parameters mean that a value object is missing."""
     crowded = []
     for path, function in functions():
         if function.name == "__init__":
@@ -68,8 +70,8 @@ def test_no_constructor_takes_more_than_six_parameters():
     assert crowded == []
 
 
-def test_any_is_named_with_a_reason_or_has_one_in_its_alias():
-    without = []
+def test_every_use_of_any_has_a_reason():
+    unexplained = []
     for path in SOURCES:
         if name(path) == "wxgptd/loose.py":
             continue
@@ -79,13 +81,13 @@ def test_any_is_named_with_a_reason_or_has_one_in_its_alias():
             if not re.search(r"\bAny\b", code) or "import" in code:
                 continue
             above = lines[number - 1].strip()
-            said = comment or (above if above.startswith("# Any:") else "")
-            if not re.search(r"Any: \w|noqa: ANN401 \(\w", said):
-                without.append(f"{name(path)}:{number + 1}")
-    assert without == []
+            reason = comment or (above if above.startswith("# Any:") else "")
+            if not re.search(r"Any: \w|noqa: ANN401 \(\w", reason):
+                unexplained.append(f"{name(path)}:{number + 1}")
+    assert unexplained == []
 
 
-def test_nothing_asks_the_clock_or_the_reactor_behind_its_callers_back():
+def test_no_module_reads_the_clock_or_imports_the_reactor_itself():
     allowed = {"main.py", "reactor.py", "segments.py"}
     for path in SOURCES:
         if path.is_relative_to(ROOT / "cli"):
@@ -96,14 +98,14 @@ def test_nothing_asks_the_clock_or_the_reactor_behind_its_callers_back():
 
 
 def calls(path: Path):
-    """The methods that a module calls: name and number of arguments."""
+    """Yield the name and the number of arguments of each method call in a module."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             yield node.func.attr, len(node.args) + len(node.keywords)
 
 
-def calling(method: str, arguments: int, importing: str) -> set[str]:
-    """The modules of the service that call such a method, of those that import that name."""
+def modules_calling(method: str, arguments: int, importing: str) -> set[str]:
+    """Return the service modules that mention `importing` and call such a method."""
     return {
         name(path).removeprefix("wxgptd/service/")
         for path in ROOT.glob("wxgptd/service/**/*.py")
@@ -112,30 +114,33 @@ def calling(method: str, arguments: int, importing: str) -> set[str]:
     }
 
 
-def test_state_has_one_door_and_what_follows_has_one_owner():
-    # An append has a user, events and a version; no list's has three arguments.
+def test_appends_and_flights_each_have_one_owner():
+    # Three arguments (user, events, version) distinguish an append to the log from list.append.
     appending = {
         name(path)
         for path in ROOT.glob("wxgptd/**/*.py")
         if ("append", 3) in set(calls(path)) and "eventlog" not in path.parts
     }
     assert appending == {"wxgptd/service/state/journal.py"}
-    assert calling("open", 2, "InFlight") == {"answers/answer_runner.py", "answers/recovery.py"}
-    assert calling("land", 2, "InFlight") == {"answers/answer_runner.py"}
-    assert calling("start", 3, "InFlight") == {"answers/answer_runner.py"}
-    assert calling("start", 2, "Flight") == {"answers/inflight.py"}
+    assert modules_calling("open", 2, "InFlight") == {
+        "answers/answer_runner.py",
+        "answers/recovery.py",
+    }
+    assert modules_calling("land", 2, "InFlight") == {"answers/answer_runner.py"}
+    assert modules_calling("start", 3, "InFlight") == {"answers/answer_runner.py"}
+    assert modules_calling("start", 2, "Flight") == {"answers/inflight.py"}
 
 
 VALUES = {
-    "Account", "Assistant", "Settings", "Links",  # what is configured
-    "Environment",  # what is outside
-    "Base", "State", "Answers", "Rooms",  # what the composition root has built
+    "Account", "Assistant", "Settings", "Links",  # configuration
+    "Environment",  # outside the daemon
+    "Base", "State", "Answers", "Rooms",  # built by the composition root
     "Entry", "Attempt",  # what happened
 }  # fmt: skip
-"""The values of the service that have more than six fields, or stand for collaborators."""
+"""Value classes of the service that may have more than six fields, or hold collaborators."""
 
 
-def test_no_value_of_the_service_is_a_bag_in_disguise():
+def test_no_service_class_has_more_than_six_fields_unless_listed():
     crowded = set()
     for path in ROOT.glob("wxgptd/service/**/*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -146,14 +151,28 @@ def test_no_value_of_the_service_is_a_bag_in_disguise():
     assert crowded <= VALUES, crowded - VALUES
 
 
-def test_a_new_kind_of_event_is_named_in_four_modules():
+def test_four_modules_name_every_kind_of_event():
     kinds = {kind.__name__ for kind in get_args(Event)}
     naming_all = {
         name(path) for path in SOURCES if kinds <= set(re.findall(r"\w+", path.read_text("utf-8")))
     }
     assert naming_all == {
-        "wxgptd/domain/model/events.py",  # what it carries
-        "wxgptd/eventlog/codec.py",  # its tag, and what of it is encrypted
-        "wxgptd/domain/evolve.py",  # what it does to the state, and its session
-        "cli/wxgpt/log/rendering.py",  # its line
+        "wxgptd/domain/model/events.py",  # its fields
+        "wxgptd/eventlog/codec.py",  # its tag, and which fields are encrypted
+        "wxgptd/domain/evolve.py",  # its effect on the state, and its session
+        "cli/wxgpt/log/rendering.py",  # its line of output
     }
+
+
+def test_a_projection_that_replays_events_keeps_its_state_in_snapshots():
+    """Events before the newest snapshot are not replayed: what they did has to be in it."""
+    modules = sorted((ROOT / "wxgptd" / "service").rglob("*.py"))
+    for module in modules:
+        name = ".".join(module.relative_to(ROOT).with_suffix("").parts)
+        if "(Projection)" in module.read_text("utf-8"):
+            importlib.import_module(name)
+    kinds = Projection.__subclasses__()
+    assert len(kinds) >= 8
+    for kind in kinds:
+        restored = {"on_link", "on_user"} & set(vars(kind))
+        assert "replays" not in vars(kind) or kind.name or restored, kind

@@ -1,4 +1,4 @@
-"""The measurements run: each at a size that says nothing about speed."""
+"""Every benchmark runs, at a size too small to measure anything."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ BENCH = Path(__file__).parent.parent / "bench"
         ),
         ("webhook.py", ["--slices", "1", "--seconds", "0.05"]),
         ("outage.py", ["--seconds", "0.2", "--rate", "2", "--asking", "1"]),
-        ("window.py", []),  # in virtual time: it holds the budget to its goal
+        ("window.py", []),  # in virtual time; it checks that the budget meets its goal
         ("log.py", ["--appends", "640", "--rounds", "1"]),
         ("pages.py", ["--readers", "6", "--answers", "2", "--seconds", "1"]),
         ("stream.py", ["--answers", "5", "--chunks", "5", "--rounds", "1"]),
     ],
 )
-def test_a_measurement_runs(name, options):
-    done = subprocess.run(
+def test_a_benchmark_runs(name, options):
+    completed = subprocess.run(
         [sys.executable, str(BENCH / name), *options],
         capture_output=True,
         encoding="utf-8",
-        timeout=300,  # window.py lives through days, and coverage watches
+        timeout=300,  # window.py simulates days; coverage slows it down
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stdout

@@ -1,4 +1,4 @@
-"""The configuration: what is taken, and every mistake at once with its key."""
+"""The configuration: what is accepted, and how mistakes are reported."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ model = "gpt"
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
 
 
-def written(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
+def write_config(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
     path = tmp_path / "wxgptd.toml"
     path.write_text(text)
     path.chmod(mode)
@@ -42,15 +42,15 @@ def written(tmp_path: Path, text: str, mode: int = 0o600) -> Path:
 
 def faults(tmp_path: Path, text: str, environ=None, mode: int = 0o600) -> list[str]:
     with pytest.raises(ConfigError) as raised:
-        load(written(tmp_path, text, mode), environ or {})
+        load(write_config(tmp_path, text, mode), environ or {})
     assert raised.value.exit_status == 4
     assert "\n" not in str(raised.value)
     assert "canary" not in str(raised.value)
     return raised.value.faults
 
 
-def test_the_least_that_is_needed_is_enough(tmp_path):
-    config = load(written(tmp_path, GOOD), {})
+def test_a_minimal_configuration_is_enough(tmp_path):
+    config = load(write_config(tmp_path, GOOD), {})
     assert config.session.ttl == 300.0
     assert config.server.state_dir == tmp_path / "state"
     assert config.server.admin_socket == tmp_path / "state" / "admin.sock"
@@ -58,14 +58,14 @@ def test_the_least_that_is_needed_is_enough(tmp_path):
     assert cfg.chat_command("chatgpt", config.assistant["chatgpt"]) == "/chatgpt"
 
 
-def test_times_and_sizes_are_written_as_people_write_them(tmp_path):
+def test_durations_and_sizes_may_have_units(tmp_path):
     text = GOOD + '[session]\nttl = "90s"\nmax_question = "4KiB"\n[links]\nttl = 3600\n'
-    config = load(written(tmp_path, text), {})
+    config = load(write_config(tmp_path, text), {})
     assert (config.session.ttl, config.session.max_question, config.links.ttl) == (90, 4096, 3600)
 
 
-def test_a_secret_shows_itself_to_nobody(tmp_path):
-    config = load(written(tmp_path, GOOD), {})
+def test_the_repr_of_a_configuration_hides_its_secrets(tmp_path):
+    config = load(write_config(tmp_path, GOOD), {})
     assert "canary" not in repr(config)
     assert "token123" not in repr(config)
     assert config.assistant["chatgpt"].api_key.reveal() == "sk-canary"
@@ -81,7 +81,7 @@ def test_secrets_come_from_the_environment_from_files_and_from_systemd(tmp_path)
         GOOD.replace('"token123"', '"file:token"\napp_id = "wx1"\naes_key = "credential:aes"')
     ).replace('"sk-canary"', '"env:KEY"')
     environ = {"KEY": "sk-env", "CREDENTIALS_DIRECTORY": str(tmp_path / "creds")}
-    config = load(written(tmp_path, text, mode=0o644), environ)
+    config = load(write_config(tmp_path, text, mode=0o644), environ)
     assert config.account["main"].token.reveal() == "fromfile1"
     assert config.account["main"].aes_key.reveal() == AES_KEY
     assert config.assistant["chatgpt"].api_key.reveal() == "sk-env"
@@ -96,33 +96,33 @@ def test_secrets_come_from_the_environment_from_files_and_from_systemd(tmp_path)
         ("credential:x", "systemd passed none"),
     ],
 )
-def test_a_secret_that_cannot_be_had_says_why(tmp_path, secret, why):
+def test_an_unavailable_secret_is_reported_with_the_reason(tmp_path, secret, why):
     (tmp_path / "open").write_text("x")
     (tmp_path / "open").chmod(0o644)
-    found = faults(tmp_path, GOOD.replace('"sk-canary"', f'"{secret}"'))
-    assert len(found) == 1
-    assert found[0].startswith("assistant.chatgpt.api_key: ")
-    assert why in found[0]
+    reported = faults(tmp_path, GOOD.replace('"sk-canary"', f'"{secret}"'))
+    assert len(reported) == 1
+    assert reported[0].startswith("assistant.chatgpt.api_key: ")
+    assert why in reported[0]
 
 
-def test_a_file_with_secrets_that_others_can_read_is_refused(tmp_path):
-    (found,) = faults(tmp_path, GOOD, mode=0o644)
-    assert "chmod o=" in found
+def test_a_world_readable_file_with_secrets_is_rejected(tmp_path):
+    (fault,) = faults(tmp_path, GOOD, mode=0o644)
+    assert "chmod o=" in fault
 
 
-def test_a_file_that_everybody_can_change_is_refused(tmp_path):
-    (found,) = faults(tmp_path, GOOD, mode=0o602)
-    assert "can be changed by every user" in found
+def test_a_world_writable_file_is_rejected(tmp_path):
+    (fault,) = faults(tmp_path, GOOD, mode=0o602)
+    assert "can be changed by every user" in fault
 
 
-def test_two_accounts_with_one_token_are_warned_of(tmp_path):
+def test_two_accounts_with_the_same_token_cause_a_warning(tmp_path):
     token = re.search(r'token = "(\w+)"', GOOD)[1]
     text = f'{GOOD}\n[account.second]\ntoken = "{token}"\n'
-    config = load(written(tmp_path, text), {})
-    assert [one for one in doubts(config) if one.startswith("account.second.token")]
+    config = load(write_config(tmp_path, text), {})
+    assert [doubt for doubt in doubts(config) if doubt.startswith("account.second.token")]
 
 
-def test_every_mistake_is_told_at_once_with_its_key(tmp_path):
+def test_every_mistake_is_reported_at_once_with_its_key(tmp_path):
     text = """
     [server]
     public_ulr = "https://x.example.com"
@@ -154,9 +154,9 @@ def test_every_mistake_is_told_at_once_with_its_key(tmp_path):
     }
 
 
-def test_a_misspelt_key_is_told_with_the_one_that_was_meant(tmp_path):
-    (found,) = faults(tmp_path, GOOD + "[session]\nmax_wating = 3\n")
-    assert found == "session.max_wating: no such key, did you mean `max_waiting`?"
+def test_a_misspelt_key_is_reported_with_a_suggestion(tmp_path):
+    (fault,) = faults(tmp_path, GOOD + "[session]\nmax_wating = 3\n")
+    assert fault == "session.max_wating: no such key, did you mean `max_waiting`?"
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_a_misspelt_key_is_told_with_the_one_that_was_meant(tmp_path):
         ("[sesion]\nttl = 3", "sesion"),
     ],
 )
-def test_a_value_that_cannot_be_meant_is_refused_by_its_key(tmp_path, change, key):
+def test_an_invalid_value_is_rejected_with_its_key(tmp_path, change, key):
     if change.startswith("[server]"):
         text = GOOD.replace("[server]\n", change + "\n")
         if "public_url" in change:
@@ -284,35 +284,35 @@ def test_a_value_that_cannot_be_meant_is_refused_by_its_key(tmp_path, change, ke
         text = change + GOOD
     else:
         text = f"{GOOD}\n{change}\n"
-    found = faults(tmp_path, text)
-    assert [fault.split(": ")[0] for fault in found] == [key], found
+    reported = faults(tmp_path, text)
+    assert [fault.split(": ")[0] for fault in reported] == [key], reported
 
 
 @pytest.mark.parametrize("text", ["", "[account]", "[account.main]\ntoken = 'abc'"])
-def test_without_an_account_or_an_assistant_there_is_nothing_to_do(tmp_path, text):
+def test_an_account_and_an_assistant_are_required(tmp_path, text):
     assert any(fault.startswith(("account", "assistant")) for fault in faults(tmp_path, text))
 
 
-def test_what_is_no_toml_says_where(tmp_path):
-    (found,) = faults(tmp_path, "[server\n")
-    assert "is not TOML" in found
-    assert "line 1" in found
-    (found,) = faults(tmp_path, "[account.main]\ntoken = “canary”\n")
-    assert "token = …" in found
-    assert "quotes must be straight" in found
+def test_a_toml_error_is_reported_with_its_line(tmp_path):
+    (fault,) = faults(tmp_path, "[server\n")
+    assert "is not TOML" in fault
+    assert "line 1" in fault
+    (fault,) = faults(tmp_path, "[account.main]\ntoken = “canary”\n")
+    assert "token = …" in fault
+    assert "quotes must be straight" in fault
 
 
-def test_a_mark_that_an_editor_put_at_the_beginning_does_no_harm(tmp_path):
-    load(written(tmp_path, "\ufeff" + GOOD), {})
+def test_a_byte_order_mark_is_ignored(tmp_path):
+    load(write_config(tmp_path, "\ufeff" + GOOD), {})
 
 
-def test_a_file_that_is_not_there_says_so(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         load(tmp_path / "missing.toml", {})
 
 
-def test_the_log_is_found_without_any_secret(tmp_path):
-    path = written(tmp_path, GOOD.replace('"sk-canary"', '"env:NOT_SET"'))
+def test_the_state_directory_is_read_without_any_secret(tmp_path):
+    path = write_config(tmp_path, GOOD.replace('"sk-canary"', '"env:NOT_SET"'))
     assert cfg.load_server(path).state_dir == tmp_path / "state"
 
 
@@ -326,7 +326,7 @@ PLACEHOLDERS = {
 
 
 def tables(config: type, example: dict, where: str = ""):
-    """Yield each key of the code with its default, and the example's value for it."""
+    """Yield each configuration key with its default and its value in the example."""
     for field in attrs.fields(config):
         name = field.name.removesuffix("_")
         key = f"{where}{name}"
@@ -335,11 +335,11 @@ def tables(config: type, example: dict, where: str = ""):
         elif key == "assistant":
             yield from tables(cfg.Assistant, example["assistant"]["chatgpt"], "assistant.chatgpt.")
         elif field.default is None and name not in example:
-            continue  # only shown in comments: nothing is the default
+            continue  # only in the example's comments: it has no default
         elif isinstance(field.default, attrs.Factory) and key != "texts":
             yield key, field.default.factory(), example[name]
         elif key == "rule":
-            assert "rule" not in example  # only shown in comments: none is the default
+            assert "rule" not in example  # only in the example's comments: no rules by default
         elif key == "texts":
             yield key, {n: getattr(Texts(), n) for n in example["texts"]}, example["texts"]
             assert list(example["texts"]) == list(Texts.__dataclass_fields__)
@@ -351,10 +351,10 @@ def tables(config: type, example: dict, where: str = ""):
 
 def test_the_example_has_every_key_at_its_default(tmp_path):
     example = tomllib.loads(ETC.read_text())
-    loaded = load(written(tmp_path, ETC.read_text()), {})
-    seen = 0
+    loaded = load(write_config(tmp_path, ETC.read_text()), {})
+    count = 0
     for key, default, shown in tables(cfg.Config, example):
-        seen += 1
+        count += 1
         if key in PLACEHOLDERS:
             continue
         value = loaded
@@ -365,20 +365,20 @@ def test_the_example_has_every_key_at_its_default(tmp_path):
             assert value == default, key
         else:
             assert shown == default
-    assert seen > 25
+    assert count > 25
 
 
-def test_what_the_example_shows_in_comments_is_taken(tmp_path):
+def test_the_example_s_commented_settings_are_valid(tmp_path):
     text = re.sub(r"(?m)^#(?=[^\s#])", "", ETC.read_text())
-    config = load(written(tmp_path, text), {})
+    config = load(write_config(tmp_path, text), {})
     assert len(config.rule) > 5
 
 
-def test_the_example_has_no_key_that_the_code_does_not_know(tmp_path):
-    load(written(tmp_path, ETC.read_text()), {})
+def test_the_example_has_no_unknown_key(tmp_path):
+    load(write_config(tmp_path, ETC.read_text()), {})
 
 
-def test_what_systemd_hands_on_has_absolute_paths_also_when_it_is_reloaded(tmp_path):
+def test_a_configuration_passed_by_systemd_needs_absolute_paths_on_reload_too(tmp_path):
     text = """
 [account.main]
 token = "file:token"
@@ -398,7 +398,7 @@ model = "m"
         load(path, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
 
 
-def test_what_others_can_read_is_refused_by_a_reload_as_well(tmp_path):
+def test_a_world_readable_file_is_rejected_on_reload_too(tmp_path):
     text = """
 [account.main]
 token = "token123"
@@ -412,7 +412,7 @@ model = "m"
         cfg.parse(text, path, {}, mode=0o644)
 
 
-def test_a_credential_of_the_daemon_s_is_not_missed_elsewhere(tmp_path):
+def test_a_daemon_credential_is_not_required_elsewhere(tmp_path):
     path = tmp_path / "wxgptd.toml"
     path.write_text("""
 [account.main]
@@ -428,11 +428,11 @@ proxy = "credential:proxy"
     path.chmod(0o600)
     with pytest.raises(ConfigError, match="LoadCredential"):
         load(path, {})
-    found = load(path, {}, elsewhere=True)
-    assert not any("account" in doubt or "assistant" in doubt for doubt in cfg.doubts(found))
-    with pytest.raises(WxgptError, match="given to the daemon alone"):
-        found.account["main"].token.reveal()
-    assert "***" in repr(found)
+    config = load(path, {}, elsewhere=True)
+    assert not any("account" in doubt or "assistant" in doubt for doubt in cfg.doubts(config))
+    with pytest.raises(WxgptError, match="available only to the daemon"):
+        config.account["main"].token.reveal()
+    assert "***" in repr(config)
 
 
 @pytest.mark.parametrize(
@@ -445,7 +445,7 @@ proxy = "credential:proxy"
         '{secret} = "1"',
     ],
 )
-def test_a_line_that_is_no_toml_is_shown_without_what_may_be_a_secret(line, tmp_path):
+def test_an_invalid_line_is_shown_without_possible_secrets(line, tmp_path):
     secret = "Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2E="
     path = tmp_path / "wxgptd.toml"
     path.write_text(f"[log]\n{line.format(secret=secret)}\n")
@@ -456,7 +456,7 @@ def test_a_line_that_is_no_toml_is_shown_without_what_may_be_a_secret(line, tmp_
     assert "Y2Fu" not in str(refused.value)
 
 
-def test_what_is_nested_too_deeply_is_refused_in_words(tmp_path):
+def test_excessive_nesting_is_rejected_with_a_message(tmp_path):
     with pytest.raises(ConfigError, match="nested"):
         cfg.parse("x=" + "[" * 5_000, tmp_path / "wxgptd.toml", {})
 
@@ -477,12 +477,12 @@ model = "m"
 @pytest.mark.parametrize(
     "listen", ["tcp:9006", "tcp:port=9006", "tcp:interface=127.0.0.1:port=9006"]
 )
-def test_every_way_to_write_an_endpoint_is_taken(listen, tmp_path):
+def test_every_form_of_endpoint_is_accepted(listen, tmp_path):
     assert cfg.parse(listening_on(listen), tmp_path / "wxgptd.toml", {}).server.listen == listen
 
 
 @pytest.mark.parametrize("listen", ["tcp:abc", "tcp:", "tcp:9005x", "tcp:port=x"])
-def test_an_endpoint_that_is_none_is_found_before_a_start(listen, tmp_path):
+def test_an_invalid_endpoint_is_reported_before_startup(listen, tmp_path):
     with pytest.raises(ConfigError) as refused:
         cfg.parse(listening_on(listen), tmp_path / "wxgptd.toml", {})
     assert {fault.split(":")[0] for fault in refused.value.faults} == {
@@ -509,7 +509,7 @@ def environ_of(path: Path) -> dict[str, str]:
         ("h-empty", "FIELD_KEY is empty"),
     ],
 )
-def test_what_a_file_format_left_on_a_key_is_named(tmp_path, name, why):
+def test_stray_characters_around_a_key_are_reported(tmp_path, name, why):
     [path] = (FIELD / "15-keys-from-env-files").glob(f"{name}.env")
     [fault] = faults(tmp_path, KEY_FROM_ENV, environ_of(path))
     assert why in fault
@@ -517,9 +517,9 @@ def test_what_a_file_format_left_on_a_key_is_named(tmp_path, name, why):
 
 
 @pytest.mark.parametrize("name", ["c-carriage-return", "d-bom", "e-newline"])
-def test_a_line_end_or_a_mark_around_a_key_is_taken_off(tmp_path, name):
+def test_a_line_ending_or_byte_order_mark_around_a_key_is_stripped(tmp_path, name):
     [path] = (FIELD / "15-keys-from-env-files").glob(f"{name}.env")
-    config = load(written(tmp_path, KEY_FROM_ENV), environ_of(path))
+    config = load(write_config(tmp_path, KEY_FROM_ENV), environ_of(path))
     assert config.assistant["chatgpt"].api_key.reveal() == "sk-abc123"
 
 
@@ -532,11 +532,11 @@ def encoded(text: str, encoding: str) -> bytes:
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_files_are_read_as_windows_writes_them(tmp_path, encoding):
+def test_files_written_by_windows_are_read(tmp_path, encoding):
     (tmp_path / "key").write_bytes(encoded("sk-abc123\r\n", encoding))
     (tmp_path / "key").chmod(0o600)
     (tmp_path / "words").write_bytes(encoded("坏词\r\n", encoding))
-    path = written(tmp_path, "")
+    path = write_config(tmp_path, "")
     text = GOOD.replace("sk-canary", "file:key") + '[moderation]\nwords_file = "words"\n'
     path.write_bytes(encoded(text, encoding))
     config = load(path, {})
@@ -545,7 +545,7 @@ def test_files_are_read_as_windows_writes_them(tmp_path, encoding):
 
 
 @pytest.mark.parametrize("data", [b"sk-\xff\xfe", "密钥".encode("gbk"), b"\xff\xfea"])
-def test_a_key_file_in_another_encoding_is_named(tmp_path, data):
+def test_a_key_file_in_another_encoding_is_reported(tmp_path, data):
     (tmp_path / "key").write_bytes(data)
     (tmp_path / "key").chmod(0o600)
     [fault] = faults(tmp_path, GOOD.replace("sk-canary", "file:key"))
@@ -571,7 +571,7 @@ def test_a_key_file_in_another_encoding_is_named(tmp_path, data):
         ("http://local host/v1", "has a space"),
     ],
 )
-def test_what_is_wrong_with_an_address_is_named(tmp_path, url, why):
+def test_an_invalid_url_is_reported_with_the_reason(tmp_path, url, why):
     [fault] = faults(tmp_path, GOOD.replace("https://api.openai.com/v1", url))
     assert fault.startswith("assistant.chatgpt.base_url: ")
     assert why in fault
@@ -580,19 +580,19 @@ def test_what_is_wrong_with_an_address_is_named(tmp_path, url, why):
 @pytest.mark.parametrize(
     "host", ["[::1]", "one_api", "stack_ollama_1", "[::ffff:127.0.0.1]", "模型"]
 )
-def test_hosts_that_are_no_names_of_the_web_are_taken(tmp_path, host):
+def test_hosts_without_a_public_domain_name_are_accepted(tmp_path, host):
     url = f"http://{host}:3000/v1"
-    config = load(written(tmp_path, GOOD.replace("https://api.openai.com/v1", url)), {})
+    config = load(write_config(tmp_path, GOOD.replace("https://api.openai.com/v1", url)), {})
     assert config.assistant["chatgpt"].base_url == url
 
 
-def test_pictures_may_come_from_such_hosts(tmp_path):
+def test_pictures_may_come_from_hosts_without_a_public_domain_name(tmp_path):
     hosts = '[pictures]\nhosts = ["qpic.cn", "one_api:3000", "[::1]:9000", "[::1]"]\n'
-    assert len(load(written(tmp_path, GOOD + hosts), {}).pictures.hosts) == 4
+    assert len(load(write_config(tmp_path, GOOD + hosts), {}).pictures.hosts) == 4
 
 
 @pytest.mark.parametrize("scheme", ["socks", "socks4", "socks5", "socks5h", "SOCKS5"])
-def test_a_socks_proxy_is_refused_by_name(tmp_path, scheme):
+def test_a_socks_proxy_is_rejected_by_name(tmp_path, scheme):
     proxy = f'model = "gpt"\nproxy = "{scheme}://u:canary@127.0.0.1:1080"'
     [fault] = faults(tmp_path, GOOD.replace('model = "gpt"', proxy))
     assert "SOCKS proxies" in fault

@@ -1,4 +1,4 @@
-"""What the documents say that the program could contradict."""
+"""Statements in the documents that must agree with the program."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ MODELS = (ROOT / "docs" / "models.md").read_text("utf-8")
     "name",
     ["misconfigured", "quota", "too_long", "refused", "unavailable"],
 )
-def test_the_text_of_each_failure_is_the_one_that_users_read(name):
+def test_the_documented_failure_texts_match_the_catalogue(name):
     assert getattr(in_words(Texts()), f"failure_{name}") in MODELS
 
 
-def test_the_texts_of_what_is_not_whole_are_those_that_users_read():
+def test_the_documented_texts_for_incomplete_answers_match_the_catalogue():
     assert in_words(Texts()).interrupted in MODELS
     assert in_words(Texts()).cut_short in MODELS
     assert in_words(Texts()).failure_busy.replace("{seconds}", "N") in MODELS
@@ -37,39 +37,39 @@ DOCUMENTS = sorted(
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_every_link_to_a_file_leads_somewhere(name):
+def test_every_link_to_a_file_resolves(name):
     here = ROOT / name
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", here.read_text("utf-8")):
         assert (here.parent / target).exists(), target
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in ROOT.glob("docs/*.md")))
-def test_every_document_is_there_in_chinese_as_well(name):
+def test_every_document_has_a_chinese_translation(name):
     assert (ROOT / "docs" / "zh" / name).exists()
 
 
 @pytest.mark.processes
-def test_what_is_made_of_the_code_is_what_the_code_makes():
-    """The configuration reference and the manual pages; `make docs` writes them."""
-    done = subprocess.run(
+def test_the_generated_documents_are_up_to_date():
+    """Check the configuration reference and the manual pages, which `make docs` writes."""
+    completed = subprocess.run(
         [sys.executable, ROOT / "docs" / "generate.py", "--check"], capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr
 
 
 @pytest.mark.processes
-def test_the_daemon_s_manual_names_every_option_and_exit_status():
+def test_the_daemon_s_manual_lists_every_option_and_exit_status():
     manual = (ROOT / "docs/man/man8/wxgptd.8").read_text("utf-8").replace("\\-", "-")
-    said = subprocess.run(
+    usage = subprocess.run(
         [sys.executable, "-m", "wxgptd", "--help"], capture_output=True, text=True
     ).stdout
-    for option in re.findall(r"--[a-z-]+", said):
+    for option in re.findall(r"--[a-z-]+", usage):
         assert option in manual
     for status in ("0", "1", "4", "5", "75"):
         assert f".TP\n{status}\n" in manual
 
 
-def test_the_settings_that_the_documents_show_are_toml():
+def test_the_documented_settings_are_valid_toml():
     for name in DOCUMENTS:
         for block in re.findall(
             r"(?:^    .*\n|^\n(?=    ))+", (ROOT / name).read_text("utf-8"), re.MULTILINE
@@ -79,16 +79,16 @@ def test_the_settings_that_the_documents_show_are_toml():
                 tomllib.loads(text)
 
 
-def test_every_command_that_the_readmes_name_is_there():
+def test_every_documented_command_exists():
     from wxgpt.main import COMMANDS
 
     for name in DOCUMENTS:
-        said = (ROOT / name).read_text("utf-8")
-        for command in re.findall(r"(?m)^    wxgpt (?:--config \S+ )?([a-z-]+)", said):
+        text = (ROOT / name).read_text("utf-8")
+        for command in re.findall(r"(?m)^    wxgpt (?:--config \S+ )?([a-z-]+)", text):
             assert command in COMMANDS, command
 
 
-def test_every_module_that_the_architecture_names_is_there():
+def test_every_module_named_in_architecture_md_exists():
     named = re.findall(
         r"`([a-z_]+(?:/[a-z_]+)+\.py)`", (ROOT / "ARCHITECTURE.md").read_text("utf-8")
     )

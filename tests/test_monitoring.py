@@ -1,4 +1,4 @@
-"""The dashboard and the alerts speak of metrics that there are, and fire when they should."""
+"""The dashboard and the alerts use existing metrics, and the alerts fire when they should."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ EXPRESSIONS = [
 
 @pytest.fixture(scope="module")
 def promtool() -> str:
-    found = shutil.which("promtool")
-    if found is None:
+    path = shutil.which("promtool")
+    if path is None:
         pytest.skip("promtool is not installed (Debian: prometheus)")
-    return found
+    return path
 
 
 @pytest.fixture(scope="module")
-def known() -> set[str]:
-    """The names of all series that a daemon which has seen everything shows."""
+def series() -> set[str]:
+    """The names of all series exported by a daemon that has handled every kind of message."""
     rules = (
         cfg.Rule(match="keyword", words=cfg.Words(("价格",)), reply=cfg.RuleReply(text="十元")),
         cfg.Rule(match="any", forward="http://nobody.test/wx"),
@@ -46,28 +46,28 @@ def known() -> set[str]:
     story.send("问题")
     story.get("/wx/main?signature=" + "0" * 40 + "&timestamp=1700000000&nonce=1&echostr=x")
     story.advance(6)
-    said = generate_latest(story.service.base.metrics.registry).decode()
-    return set(re.findall(r"^([a-z_]+)[ {]", said, re.MULTILINE))
+    metrics = generate_latest(story.service.base.metrics.registry).decode()
+    return set(re.findall(r"^([a-z_]+)[ {]", metrics, re.MULTILINE))
 
 
 def names(expression: str) -> set[str]:
     return set(re.findall(r"\b((?:wxgptd|process)_[a-z_]+)\b", expression))
 
 
-def test_every_panel_shows_metrics_that_there_are(known):
+def test_every_panel_uses_existing_metrics(series):
     assert len(EXPRESSIONS) > 25
     for expression in EXPRESSIONS:
         assert names(expression)
-        assert names(expression) <= known, expression
+        assert names(expression) <= series, expression
 
 
-def test_every_alert_is_about_metrics_that_there_are(known):
-    assert names(ALERTS.read_text("utf-8")) - {"wxgptd_alerts"} <= known
+def test_every_alert_uses_existing_metrics(series):
+    assert names(ALERTS.read_text("utf-8")) - {"wxgptd_alerts"} <= series
 
 
-def test_every_metric_is_on_the_dashboard(known):
+def test_every_metric_is_on_the_dashboard(series):
     shown = set().union(*map(names, EXPRESSIONS))
-    own = {name for name in known if name.startswith("wxgptd_")}
+    own = {name for name in series if name.startswith("wxgptd_")}
     own = {re.sub(r"_(bucket|sum|count|created|total)$", "", name) for name in own}
     shown = {re.sub(r"_(bucket|sum|count|total)$", "", name) for name in shown}
     hidden = {
@@ -79,7 +79,7 @@ def test_every_metric_is_on_the_dashboard(known):
     assert own - shown <= hidden
 
 
-def test_panels_do_not_lie_on_each_other():
+def test_panels_do_not_overlap():
     taken: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
         at = panel["gridPos"]
@@ -93,28 +93,28 @@ def test_panels_do_not_lie_on_each_other():
 
 
 @pytest.mark.processes
-def test_prometheus_takes_the_alerts(promtool):
+def test_prometheus_accepts_the_alerts(promtool):
     checked = subprocess.run([promtool, "check", "rules", ALERTS], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
 
 
 @pytest.mark.processes
-def test_prometheus_takes_every_expression_of_the_dashboard(promtool, tmp_path):
+def test_prometheus_accepts_every_dashboard_expression(promtool, tmp_path):
     rules = [
         {
             "record": f"panel:{number}",
-            "expr": one.replace("$__rate_interval", "5m").replace("$instance", ".*"),
+            "expr": expression.replace("$__rate_interval", "5m").replace("$instance", ".*"),
         }
-        for number, one in enumerate(EXPRESSIONS)
+        for number, expression in enumerate(EXPRESSIONS)
     ]
-    path = tmp_path / "panels.json"  # JSON is YAML
+    path = tmp_path / "panels.json"  # JSON is valid YAML
     path.write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
     checked = subprocess.run([promtool, "check", "rules", path], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def fires(alert: str, at: str, series: dict[str, str], **labels: str) -> dict[str, object]:
-    """A test of promtool's: `alert` fires `at` that time, given these series, a value a minute."""
+    """Return a promtool test: whether `alert` fires at time `at`, given one value a minute."""
     expected = [{"exp_labels": labels}] if labels else []
     return {
         "interval": "1m",
@@ -146,14 +146,14 @@ def test_alerts_fire_when_they_should_and_not_before(promtool, tmp_path):
         fires("WxgptdDown", "5m", {'up{job="wxgptd",instance="i"}': "1 0x9"},
               job="wxgptd", instance="i", severity="critical"),
     ]  # fmt: skip
-    # What an alert says is not compared: only that it fires, and about what.
+    # Annotations are not compared, only whether an alert fires and its labels.
     text = re.sub(r"(?m)^        annotations:\n(          .*\n)+", "", ALERTS.read_text("utf-8"))
     (tmp_path / "alerts.yml").write_text(text)
     path = tmp_path / "tests.json"
     path.write_text(
         json.dumps({"rule_files": ["alerts.yml"], "evaluation_interval": "1m", "tests": tests})
     )
-    ran = subprocess.run(
+    completed = subprocess.run(
         [promtool, "test", "rules", path], capture_output=True, text=True, cwd=tmp_path
     )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr

@@ -1,4 +1,4 @@
-"""The nightly run says how each target went, also when it is cut short."""
+"""The nightly run reports the result of each target, even if interrupted."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ def test_the_closing_line_of_pytest_is_found():
     assert nightly.summary(f"...\n{CLOSING}\n") == "3 passed, 1 skipped"
 
 
-def test_without_tests_the_last_line_is_shown():
+def test_the_last_line_is_shown_if_no_tests_ran():
     assert nightly.summary("measured\n\nmake: *** [bench] Error 1\n") == "make: *** [bench] Error 1"
 
 
-def test_every_target_is_run_and_one_failure_fails_all(monkeypatch, tmp_path, capsys):
+def test_one_failure_fails_the_run_but_does_not_stop_it(monkeypatch, tmp_path, capsys):
     def run(target):
         return nightly.Run(target, int(target == "siege"), 1.25, "3 passed")
 
@@ -38,6 +38,6 @@ def test_an_interrupted_run_still_prints_its_table(monkeypatch, tmp_path, capsys
     monkeypatch.setattr(nightly, "LOGS", tmp_path)
     monkeypatch.setattr(nightly, "run", run)
     assert nightly.main(["siege", "bench"]) == 1
-    said = capsys.readouterr().out
-    assert "not run to the end: bench" in said
-    assert "siege        passed       2.0  3 passed" in said
+    output = capsys.readouterr().out
+    assert "not run to the end: bench" in output
+    assert "siege        passed       2.0  3 passed" in output

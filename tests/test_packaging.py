@@ -1,4 +1,4 @@
-"""The wheel, in an empty environment."""
+"""The wheel, the sdist, the lock files and the container image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(*command: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(part) for part in command], capture_output=True, text=True)
 
 
-def test_the_wheel_holds_the_two_packages_and_what_the_pages_need(wheel):
+def test_the_wheel_contains_both_packages_and_their_data_files(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {
         "wxgpt",
@@ -57,12 +57,12 @@ def test_the_wheel_works_in_an_empty_environment(wheel_environment, tmp_path):
     assert written.returncode == 0, written.stderr
     unit = (tmp_path / "root/etc/systemd/system/wxgptd.service").read_text()
     assert f"ExecStart={bin_}/wxgptd" in unit
-    # All that the daemon imports, with nothing but what the wheel asks for.
+    # The daemon can be imported with only the wheel's declared dependencies installed.
     daemon = run(bin_ / "wxgptd", "--check", "--config", config)
     assert daemon.returncode == 0, daemon.stderr
 
 
-def test_the_sdist_makes_the_same_wheel(wheel, tmp_path):
+def test_the_sdist_builds_the_same_wheel(wheel, tmp_path):
     built = subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True,
@@ -72,11 +72,11 @@ def test_the_sdist_makes_the_same_wheel(wheel, tmp_path):
     with tarfile.open(archive) as source:
         source.extractall(tmp_path, filter="data")
     (unpacked,) = (path for path in tmp_path.iterdir() if path.is_dir())
-    again = subprocess.run(
+    rebuilt = subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")],
         cwd=unpacked, capture_output=True, text=True,
     )  # fmt: skip
-    assert again.returncode == 0, again.stderr
+    assert rebuilt.returncode == 0, rebuilt.stderr
     (other,) = (tmp_path / "dist").glob("*.whl")
     assert set(zipfile.ZipFile(other).namelist()) == set(zipfile.ZipFile(wheel).namelist())
 
@@ -85,21 +85,21 @@ LOCK = (ROOT / "requirements.lock").read_text("utf-8")
 LOCKED = dict(re.findall(r"(?m)^([A-Za-z0-9._-]+)==([^ ;\\]+)", LOCK))
 
 
-def test_the_lock_has_every_dependency_in_a_version_that_is_allowed():
+def test_the_lock_pins_every_dependency_to_an_allowed_version():
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     for line in declared["dependencies"]:
         wanted = Requirement(line)
         assert LOCKED[canonicalize_name(wanted.name)] in wanted.specifier
 
 
-def test_the_lock_has_a_hash_for_everything_and_no_address():
+def test_the_lock_has_a_hash_for_every_entry_and_no_url():
     build = (ROOT / "requirements-build.lock").read_text("utf-8")
     for entry in re.split(r"(?m)^(?=[A-Za-z0-9])", f"\n{LOCK}\n{build}")[1:]:
         assert "--hash=sha256:" in entry, entry
     assert "://" not in LOCK
 
 
-def test_the_container_is_as_its_linter_wants_it():
+def test_the_container_files_pass_their_linters():
     linted = run(Path(sys.executable).parent / "hadolint", ROOT / "Dockerfile")
     assert linted.returncode == 0, linted.stdout
     assert "USER 10001" in (ROOT / "Dockerfile").read_text()
@@ -108,40 +108,42 @@ def test_the_container_is_as_its_linter_wants_it():
     assert checked.returncode == 0, checked.stdout
 
 
-def test_whatever_the_container_installs_is_locked_by_its_hash():
+def test_the_container_installs_only_hash_locked_packages():
     installs = re.findall(
         r"pip install (.+?)(?: \\\\)?$", (ROOT / "Dockerfile").read_text(), re.MULTILINE
     )
     assert len(installs) == 3
-    assert all("--require-hashes" in one or "--no-deps /dist" in one for one in installs)
+    assert all(
+        "--require-hashes" in command or "--no-deps /dist" in command for command in installs
+    )
 
 
-def test_what_the_container_copies_is_there():
+def test_every_file_the_container_copies_exists():
     copied = re.findall(r"(?m)^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text())
     for names in copied:
         for name in names.split():
             assert (ROOT / name).exists(), name
 
 
-def test_uv_makes_a_tool_of_the_wheel(wheel, tmp_path):
+def test_uv_installs_the_wheel_as_a_tool(wheel, tmp_path):
     uv = Path(sys.executable).parent / "uv"
     places = {"UV_TOOL_DIR": str(tmp_path / "tools"), "UV_TOOL_BIN_DIR": str(tmp_path / "bin")}
-    done = subprocess.run(
+    completed = subprocess.run(
         [uv, "tool", "install", "--quiet", "--python", sys.executable, wheel],
         capture_output=True, text=True, env={**os.environ, **places, "UV_PYTHON_DOWNLOADS": "never"},
     )  # fmt: skip
-    if done.returncode and "error sending request" in done.stderr:
-        pytest.skip("the package index cannot be reached, and the dependencies are there")
-    assert done.returncode == 0, done.stderr
+    if completed.returncode and "error sending request" in completed.stderr:
+        pytest.skip("the package index with the dependencies cannot be reached")
+    assert completed.returncode == 0, completed.stderr
     for name in ("wxgpt", "wxgptd"):
         assert __version__ in run(tmp_path / "bin" / name, "--version").stdout
 
 
-def test_the_container_is_built_where_there_is_an_engine(tmp_path):
+def test_the_container_builds_if_an_engine_is_available(tmp_path):
     docker = shutil.which("docker")
     if docker is None or run(docker, "info").returncode:
-        pytest.skip("no container engine runs here")
+        pytest.skip("no container engine is running")
     built = run(docker, "build", "--quiet", "-t", "wxgptd-test", ROOT)
     assert built.returncode == 0, built.stderr
-    said = run(docker, "run", "--rm", "wxgptd-test", "--version").stdout
-    assert said == f"wxgptd {__version__}\n"
+    version = run(docker, "run", "--rm", "wxgptd-test", "--version").stdout
+    assert version == f"wxgptd {__version__}\n"

@@ -1,6 +1,6 @@
-"""What a shell may complete behind an option: what the configuration, the daemon and events have.
+"""Shell completion of option values, from the configuration, the daemon and the kinds of events.
 
-A shell asks at every press of a key: whatever goes wrong, nothing is offered and nothing is said.
+A shell asks at every keystroke, so a failure yields no completions and no message.
 """
 
 from __future__ import annotations
@@ -18,21 +18,24 @@ PATIENCE_S = 1.0
 MOST_USERS = 200
 
 
-def _offering(known: Callable[[], Iterable[str]], *, several: bool = False) -> Offer:
-    """Return what offers those `known` that begin with what is typed; `several` with commas."""
+def _completer(values: Callable[[], Iterable[str]], *, several: bool = False) -> Offer:
+    """Return a completer that offers the `values` that start with what has been typed.
 
-    def offer(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    `several` completes the last item of a comma-separated list.
+    """
+
+    def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
         root = ctx.find_root()
         root.obj = root.obj or {"config": root.params.get("config_path")}
-        before, comma, begun = incomplete.rpartition(",") if several else ("", "", incomplete)
+        previous, comma, prefix = incomplete.rpartition(",") if several else ("", "", incomplete)
         try:
             with ctx.scope():
-                found = sorted(set(known()))
+                candidates = sorted(set(values()))
         except (WxgptError, OSError, KeyError, TypeError):
             return []
-        return [f"{before}{comma}{one}" for one in found if one.startswith(begun)]
+        return [f"{previous}{comma}{value}" for value in candidates if value.startswith(prefix)]
 
-    return offer
+    return complete
 
 
 def _accounts() -> Sequence[str]:
@@ -42,18 +45,18 @@ def _accounts() -> Sequence[str]:
 
 
 def _sessions() -> Iterable[str]:
-    return (one["session"] for one in _asked("/sessions"))
+    return (row["session"] for row in _fetch("/sessions"))
 
 
 def _users() -> Iterable[str]:
-    return (one["user"] for one in _asked(f"/users?n={MOST_USERS}"))
+    return (row["user"] for row in _fetch(f"/users?n={MOST_USERS}"))
 
 
-def _asked(path: str) -> Sequence[dict[str, str]]:
+def _fetch(path: str) -> Sequence[dict[str, str]]:
     from wxgpt import control
 
-    status, said = control.request("GET", path, timeout_s=PATIENCE_S)
-    return said if status == 200 else []
+    status, rows = control.request("GET", path, timeout_s=PATIENCE_S)
+    return rows if status == 200 else []
 
 
 def _kinds() -> Iterable[str]:
@@ -62,10 +65,10 @@ def _kinds() -> Iterable[str]:
     return KINDS
 
 
-account = _offering(_accounts)
-accounts = _offering(_accounts, several=True)
-session = _offering(_sessions)
-sessions = _offering(_sessions, several=True)
-user = _offering(_users)
-users = _offering(_users, several=True)
-kinds = _offering(_kinds, several=True)
+account = _completer(_accounts)
+accounts = _completer(_accounts, several=True)
+session = _completer(_sessions)
+sessions = _completer(_sessions, several=True)
+user = _completer(_users)
+users = _completer(_users, several=True)
+kinds = _completer(_kinds, several=True)

@@ -1,4 +1,4 @@
-"""Speak to a running daemon through its admin socket."""
+"""Talk to a running daemon through its admin socket."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wxgptd.loose import Json, Result
 TIMEOUT_S = 5.0
 
 MAX_CONFIGURATION_BYTES = 4 * 1024 * 1024
-"""What the daemon takes."""
+"""The daemon rejects larger bodies."""
 
 
 class _Connection(http.client.HTTPConnection):
@@ -34,62 +34,62 @@ class _Connection(http.client.HTTPConnection):
 def request(
     method: str, path: str, body: bytes | None = None, timeout_s: float = TIMEOUT_S
 ) -> tuple[int, Result]:
-    """Make a request of the daemon; return the status and the JSON it answers with.
+    """Send the daemon a request; return the status and the JSON of its response.
 
     Raises:
-        Unreachable: there is no daemon, or it may not be spoken to.
+        Unreachable: no daemon is running, or this user may not connect to it.
     """
-    where = options.load_server().admin_socket
-    connection = _Connection(where, timeout_s)
+    socket_path = options.load_server().admin_socket
+    connection = _Connection(socket_path, timeout_s)
     try:
         connection.request(method, path, body)
         response = connection.getresponse()
         return response.status, json.loads(response.read() or b"null")
     except (FileNotFoundError, ConnectionRefusedError):
         raise Unreachable(
-            f"no daemon at {where}",
+            f"no daemon at {socket_path}",
             hint="start it: wxgptd --config FILE (or systemctl start wxgptd)",
         ) from None
     except PermissionError:
         raise Forbidden(
-            f"the admin socket {where} may not be opened by this user",
+            f"permission denied: admin socket {socket_path}",
             hint="run wxgpt as the daemon's user, or with sudo",
         ) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise Unreachable(f"the daemon at {where} does not answer: {error}") from None
+        raise Unreachable(f"the daemon at {socket_path} does not answer: {error}") from None
     finally:
         connection.close()
 
 
 def require_ready(status: int) -> None:
-    """See to it that the daemon has done what it was asked for.
+    """Ensure that the daemon carried out the request.
 
     Raises:
-        Unreachable: it is still starting, or has failed.
+        Unreachable: it is still starting, or failed.
     """
     if status == 503:
         raise Unreachable("the daemon is still starting", hint="try again in a few seconds")
     if status >= 500:
-        raise Unreachable("the daemon could not do it", hint="its log says why")
+        raise Unreachable(
+            f"the daemon failed: HTTP {status}", hint="see its log: journalctl -u wxgptd"
+        )
 
 
 class UnknownUser(WxgptError):
-    """no user of that OpenID has been seen"""
+    """unknown user"""
 
 
 def unknown(account: str, openid: str) -> UnknownUser:
-    """Return the error for a user of whom nothing is known."""
-    return UnknownUser(
-        f"nothing is known of {account}/{openid}", hint="`wxgpt users list` shows who is known"
-    )
+    """Return the error for an unknown user."""
+    return UnknownUser(f"unknown user: {account}/{openid}", hint="list the users: wxgpt users list")
 
 
 def require_known(account: str, openid: str) -> None:
-    """See to it that the daemon has seen that user.
+    """Ensure that the daemon has seen that user.
 
     Raises:
         UnknownUser: it has not.
-        Unreachable: there is no daemon that could tell.
+        Unreachable: the daemon cannot be reached.
     """
     status, _ = request("GET", f"/users/{quote(account, safe='')}/{quote(openid, safe='')}")
     require_ready(status)
@@ -98,20 +98,24 @@ def require_known(account: str, openid: str) -> None:
 
 
 def hand_on(path: Path, text: str, *, dry: bool = False) -> Json:
-    """Hand a configuration on; return what that changes (or would), or the `faults` in it.
+    """Send the daemon a configuration; return what it changes (or would), or its `faults`.
 
     Raises:
-        Unreachable: there is no daemon, or it cannot take that.
+        UsageFailure: the configuration is too large.
+        Unreachable: the daemon cannot be reached, or cannot handle the request.
     """
-    where = f"/reload?path={quote(os.fsencode(path))}&mode={path.stat().st_mode & 0o777:o}"
+    target = f"/reload?path={quote(os.fsencode(path))}&mode={path.stat().st_mode & 0o777:o}"
     body = text.encode()
     if len(body) > MAX_CONFIGURATION_BYTES:
         raise UsageFailure(
-            f"{path} is larger than {MAX_CONFIGURATION_BYTES >> 20} MiB, and cannot be handed on",
-            hint="systemctl restart wxgptd",
+            f"{path} is larger than {MAX_CONFIGURATION_BYTES >> 20} MiB, too large to reload",
+            hint="restart the daemon: systemctl restart wxgptd",
         )
-    status, said = request("POST", f"{where}&dry=1" if dry else where, body)
+    status, result = request("POST", f"{target}&dry=1" if dry else target, body)
     require_ready(status)
-    if status not in (200, 400) or not isinstance(said, dict):
-        raise Unreachable(f"the daemon answers {status}", hint="an older version? Restart it")
-    return said
+    if status not in (200, 400) or not isinstance(result, dict):
+        raise Unreachable(
+            f"unexpected response from the daemon: HTTP {status}",
+            hint="it may be an older version; restart it: systemctl restart wxgptd",
+        )
+    return result

@@ -1,8 +1,8 @@
-"""The demonstration model: an OpenAI-compatible server that needs no model.
+"""The demo model: an OpenAI-compatible server that needs no model.
 
 It streams filler, in Chinese or English like the question, at the pace and length that the question
-asks for (`8 秒`, `8s`, `600 字`). Each answer says that it is the demonstration model, how many
-turns of context it received, and what was asked.
+asks for (`8 秒`, `8s`, `600 字`). Each answer states that it is from the demo model, how many
+turns of context it received, and the question.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CHARS = re.compile(r"(\d+)\s*(?:个?字|chars\b|characters\b)", re.IGNORECASE)
 
 
 class _Words(NamedTuple):
-    """What the model says in one language; `asked` and `turns` are filled in."""
+    """What the model says in one language; `question` and `turns` are filled in."""
 
     head: str
     sentences: tuple[str, ...]
@@ -42,7 +42,7 @@ class _Words(NamedTuple):
 
 
 _CHINESE = _Words(
-    head="我是演示模型，不是真正的 AI。收到了 {turns} 轮上下文。\n\n你问的是：{asked}\n\n",
+    head="我是演示模型，不是真正的 AI。收到了 {turns} 轮上下文。\n\n你问的是：{question}\n\n",
     sentences=(
         "微信只等五秒，然后挂断，再问一次，一共三次。",
         "大模型写完一个像样的回答，往往要半分钟。",
@@ -61,7 +61,7 @@ _CHINESE = _Words(
 _ENGLISH = _Words(
     head=(
         "I am the demonstration model, not a real AI. Turns of context received: {turns}.\n\n"
-        "You asked: {asked}\n\n"
+        "You asked: {question}\n\n"
     ),
     sentences=(
         "WeChat waits five seconds, hangs up and asks again, three times in all.",
@@ -82,33 +82,32 @@ _CHINESE_CHARACTER = re.compile("[\u4e00-\u9fff]")
 
 
 def plan(messages: Packed) -> tuple[str, float]:
-    """Return the answer to `messages`, and over how many seconds to write it."""
-    turns_so_far = [message for message in messages if isinstance(message, dict)]
-    questions = (
-        str(turn.get("content")) for turn in reversed(turns_so_far) if turn.get("role") == "user"
-    )
-    asked, limit = limit_in(next(questions, ""))
-    words = _CHINESE if _CHINESE_CHARACTER.search(asked) or not asked else _ENGLISH
-    turns = sum(turn.get("role") == "assistant" for turn in turns_so_far)
-    seconds = _SECONDS.search(asked)
-    chars = _CHARS.search(asked)
-    took = min(float(seconds.group(1)), MAX_SECONDS) if seconds else 0.8
-    length = min(int(chars.group(1)), MAX_CHARS) if chars else (240 if took > 2 else 60)
+    """Return the answer to `messages`, and how many seconds to take over it."""
+    conversation = [message for message in messages if isinstance(message, dict)]
+    questions = (message for message in reversed(conversation) if message.get("role") == "user")
+    question = next((str(message.get("content")) for message in questions), "")
+    turns = sum(message.get("role") == "assistant" for message in conversation)
+    question, limit = limit_in(question)
+    words = _ENGLISH if question and not _CHINESE_CHARACTER.search(question) else _CHINESE
+    seconds = _SECONDS.search(question)
+    chars = _CHARS.search(question)
+    duration_s = min(float(seconds.group(1)), MAX_SECONDS) if seconds else 0.8
+    length = min(int(chars.group(1)), MAX_CHARS) if chars else (240 if duration_s > 2 else 60)
     body, number = "", 0
     while len(body) < length:
         body += f"{number + 1}. {words.sentences[number % len(words.sentences)]}\n"
         number += 1
-    answer = f"{words.head.format(turns=turns, asked=asked)}{body}\n{words.end}"
+    answer = f"{words.head.format(turns=turns, question=question)}{body}\n{words.end}"
     if not 0 < limit < len(answer):
-        return answer, took
-    # Whole sentences, and the offer of more: what a model is asked for beside the limit.
+        return answer, duration_s
+    # Complete sentences and an offer of more: a model is asked for these along with the limit.
     short = answer[: max(limit - len(words.offer), 0)].rpartition(words.stop)[0]
     short = f"{short}{words.stop}{words.offer}" if short else words.offer
-    return short, took * len(short) / len(answer)
+    return short, duration_s * len(short) / len(answer)
 
 
 class DemoModel(Resource):
-    """`POST .../chat/completions`, whatever comes before it."""
+    """`POST .../chat/completions`, below any path."""
 
     def __init__(self, clock: IReactorTime) -> None:
         super().__init__()
@@ -120,28 +119,28 @@ class DemoModel(Resource):
 
     def render_GET(self, request: Request) -> bytes:
         request.setHeader("content-type", "text/plain; charset=utf-8")
-        said = f"the demonstration model: POST to /v1/chat/completions\n{self.calls} calls\n"
-        return said.encode()
+        calls = f"{self.calls} {'call' if self.calls == 1 else 'calls'}"
+        return f"the demo model: POST to /v1/chat/completions\n{calls}\n".encode()
 
     def render_POST(self, request: Request) -> bytes | int:
         assert request.content is not None
         try:
-            asked = json.loads(request.content.read())
-            answer, took_s = plan(asked["messages"])
+            query = json.loads(request.content.read())
+            answer, took_s = plan(query["messages"])
         except (ValueError, KeyError, TypeError):
             request.setResponseCode(400)
             request.setHeader("content-type", "application/json")
-            return b'{"error": {"message": "this is no chat completion request"}}'
+            return b'{"error": {"message": "not a chat completion request"}}'
         self.calls += 1
-        if not asked.get("stream"):
-            return self._whole(request, answer)
+        if not query.get("stream"):
+            return self._respond_at_once(request, answer)
         request.setHeader("content-type", "text/event-stream; charset=utf-8")
         writing = Deferred.fromCoroutine(self._stream(request, answer, took_s))
         request.notifyFinish().addErrback(lambda _: writing.cancel())
         writing.addErrback(_unless_cancelled)
         return NOT_DONE_YET
 
-    def _whole(self, request: Request, answer: str) -> bytes:
+    def _respond_at_once(self, request: Request, answer: str) -> bytes:
         request.setHeader("content-type", "application/json; charset=utf-8")
         choice = {
             "index": 0,

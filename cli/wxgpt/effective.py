@@ -1,4 +1,4 @@
-"""Every value of a configuration, and where it comes from; secrets are masked."""
+"""Every value of a configuration, and where it comes from, with secrets masked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEFAULT = "default"
 
 
 class Value(NamedTuple):
-    """One key's value, ready for JSON. `source` is `default`, the file, or what that refers to."""
+    """One key's value, ready for JSON. `source` is `default`, the file, or what the file names."""
 
     key: str
     value: Given
@@ -26,30 +26,30 @@ class Value(NamedTuple):
 
 
 def values(config: Config, path: Path) -> Iterator[Value]:
-    """Yield every value that is in force."""
+    """Yield every effective value."""
     yield from _values("", config, tomllib.loads(read(path).removeprefix("\ufeff")), str(path))
 
 
-def _values(key: str, value: Given, said: Given, path: str) -> Iterator[Value]:
+def _values(key: str, value: Given, raw: Given, path: str) -> Iterator[Value]:
     inner = _inner(value)
     if inner is None:
-        yield Value(key, _masked(_shown(value)), _source(value, said, path))
+        yield Value(key, _masked(_shown(value)), _source(value, raw, path))
         return
-    for name, one in inner.items():
-        known = said.get(name) if isinstance(said, Mapping) else None
-        yield from _values(f"{key}.{name}" if key else name, one, known, path)
+    for name, child in inner.items():
+        child_raw = raw.get(name) if isinstance(raw, Mapping) else None
+        yield from _values(f"{key}.{name}" if key else name, child, child_raw, path)
 
 
 def _masked(value: Given, name: str = "") -> Given:
-    """Return a value without what some have secrets in: queries, and what sounds like one.
+    """Return `value` with likely secrets masked: URLs' queries, and keys that suggest a secret.
 
-    `name` is what it is called within a table that is sent on as it is.
+    `name` is the value's key in a table that is passed through unchanged.
     """
     match value:
         case _ if re.search(r"(?i)key|token|secret|passw|auth", name):
             return "***"
         case dict():
-            return {one: _masked(inner, str(one)) for one, inner in value.items()}
+            return {key: _masked(inner, str(key)) for key, inner in value.items()}
         case list():
             return [_masked(inner, name) for inner in value]
         case str():
@@ -59,17 +59,17 @@ def _masked(value: Given, name: str = "") -> Given:
 
 
 def _inner(value: Given) -> JsonView | None:
-    if isinstance(value, dict) and any(attrs.has(type(one)) for one in value.values()):
+    if isinstance(value, dict) and any(attrs.has(type(item)) for item in value.values()):
         return value
     return fields(value)
 
 
-def _source(value: Given, said: Given, path: str) -> str:
-    if said is None:
+def _source(value: Given, raw: Given, path: str) -> str:
+    if raw is None:
         return DEFAULT
-    scheme, colon, _ = said.partition(":") if isinstance(said, str) else ("", "", "")
+    scheme, colon, _ = raw.partition(":") if isinstance(raw, str) else ("", "", "")
     if isinstance(value, Secret) and colon and scheme in ("env", "file", "credential"):
-        return str(said)
+        return str(raw)
     return path
 
 
@@ -80,10 +80,10 @@ def _shown(value: Given) -> Given:
         case Path():
             return str(value)
         case tuple():
-            return [_shown(one) for one in value]
+            return [_shown(item) for item in value]
         case dict():
-            return {name: _shown(one) for name, one in value.items()}
+            return {name: _shown(item) for name, item in value.items()}
         case _ if attrs.has(type(value)):
-            return attrs.asdict(value, value_serializer=lambda _i, _f, one: _shown(one))
+            return attrs.asdict(value, value_serializer=lambda _i, _f, item: _shown(item))
         case _:
             return value

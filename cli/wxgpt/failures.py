@@ -1,7 +1,6 @@
-"""Why a command can fail, each kind with the exit status that scripts go by.
+"""The ways a command can fail, each with the exit status that scripts rely on.
 
-0 ok, 1 failure, 2 usage, 3 daemon unreachable, 4 configuration, 5 log damaged, 6 expectation
-unmet, 130 interrupted. A failure says what, why and the fix.
+`EXIT_STATUSES` lists them. A failure says what happened, why, and how to fix it.
 """
 
 from __future__ import annotations
@@ -11,17 +10,17 @@ from wxgptd.errors import WxgptError
 EXIT_STATUSES = {
     0: "ok",
     1: "failure",
-    2: "usage",
+    2: "usage error",
     3: "daemon unreachable",
-    4: "configuration",
+    4: "configuration error",
     5: "log damaged",
-    6: "expectation unmet",
+    6: "unexpected reply",
     130: "interrupted (^C)",
 }
 
 
 class UsageFailure(WxgptError):
-    """the command was not given what it needs"""
+    """invalid usage"""
 
     exit_status = 2
 
@@ -33,10 +32,10 @@ class Unreachable(WxgptError):
 
 
 class Forbidden(Unreachable):
-    """the daemon may not be reached by this user"""
+    """permission denied: the daemon's admin socket"""
 
 
 class ExpectationUnmet(WxgptError):
-    """the reply was not the expected one"""
+    """the reply does not match"""
 
     exit_status = 6

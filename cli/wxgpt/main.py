@@ -1,7 +1,7 @@
 """The commands by name, and the one error boundary.
 
-A command's module is imported when it is run, and what is heavy in it when it is needed:
-`wxgpt --help` and `wxgpt tail` start at once.
+A command's module is imported when the command runs, and heavy imports are deferred until they
+are needed, so that `wxgpt --help` and `wxgpt tail` start quickly.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from wxgptd.errors import WxgptError
 
 COMMANDS = {
     "demo": "See it work: no account, no key, one minute.",
-    "init": "Write a first configuration; or change an account's key.",
+    "init": "Write a first configuration, or rotate an account's EncodingAESKey.",
     "check": "Check the configuration.",
     "send": "Send one message the way WeChat does.",
-    "chat": "The same as a conversation at a prompt.",
-    "tail": "Follow sessions as they happen.",
-    "replay": "Show the state at any time, or send logged messages again.",
+    "chat": "Chat with the daemon at a prompt, as a WeChat user would.",
+    "tail": "Show the log's events, and follow them.",
+    "replay": "Show the state at any time, or resend logged messages.",
     "sessions": "List, show and stop sessions.",
-    "users": "Block, allow and list users.",
-    "forget": "Erase a user, and all that was said.",
-    "usage": "Tokens and costs, by day, user or assistant.",
-    "doctor": "Look at everything, and say what to mend.",
-    "status": "How the daemon is.",
-    "top": "Watch what the daemon does.",
-    "reload": "Take up a changed configuration.",
-    "backup": "Write the state directory to a file.",
-    "restore": "Make the state directory of such a file.",
-    "log": "Look after the event log.",
-    "demo-model": "Run the demonstration model by itself.",
-    "completion": "Have a shell complete commands, sessions and users.",
+    "users": "List, block and allow users.",
+    "forget": "Erase a user and all their messages.",
+    "usage": "Show tokens and costs by day, user, assistant or model.",
+    "doctor": "Check everything between WeChat and the models, and suggest fixes.",
+    "status": "Show the daemon's status.",
+    "top": "Watch the daemon live.",
+    "reload": "Reload the configuration.",
+    "backup": "Back up the state directory to a file.",
+    "restore": "Restore the state directory from a backup.",
+    "log": "Inspect, repair, export and import the event log.",
+    "demo-model": "Run only the demo model.",
+    "completion": "Print a shell completion script.",
     "help": "Explain exit codes, times, output and the environment.",
 }
 
@@ -48,7 +48,7 @@ EPILOG = "Exit status: " + ", ".join(f"{code} {what}" for code, what in EXIT_STA
 
 
 class Commands(click.Group):
-    """A group that imports a command when it is asked for, not when it is listed."""
+    """A group that imports a command when it is invoked, not when it is listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -94,27 +94,27 @@ class Commands(click.Group):
     "--color",
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
-    help="Whether to use colour; auto is on a terminal.",
+    help="When to use colour; auto: only on a terminal.",
 )
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.version_option(__version__, prog_name="wxgpt")
 @click.pass_context
 def cli(ctx: click.Context, config_path: str | None, color: str, debug: bool) -> None:
-    """The operator's side of wxgptd, the daemon between WeChat and a chat model.
+    """Operate wxgptd, the daemon between WeChat and a chat model.
 
     \b
     Examples:
       wxgpt demo                      see it work, without an account or a key
       wxgpt send "你好"                send a message the way WeChat does
       wxgpt tail -f                   watch what people ask
-      wxgpt replay --as-conversation  read what was said
+      wxgpt replay --as-conversation  read the conversations
     """
     ctx.obj = {"config": config_path, "debug": debug}
     ctx.color = _wants_color(color, os.environ)
 
 
 def _wants_color(given: str, environ: Mapping[str, str]) -> bool | None:
-    """Return whether to use colour; None is where there is a terminal (no-color.org)."""
+    """Return whether to use colour; None: only on a terminal (no-color.org)."""
     if given != "auto":
         return given == "always"
     if environ.get("NO_COLOR"):
@@ -132,15 +132,15 @@ def main() -> NoReturn:
     try:
         status = cli.main(prog_name="wxgpt", standalone_mode=False)
     except click.exceptions.Abort:
-        status = _say_interrupted()
+        status = _report_interrupt()
     except KeyboardInterrupt:
-        status = _say_interrupted()
+        status = _report_interrupt()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         status = error.exit_code
     except click.ClickException as error:
-        said = error.format_message()
-        click.echo(f"error: {said[:1].lower()}{said[1:].rstrip('.')}", err=True)
+        message = error.format_message()
+        click.echo(f"error: {message[:1].lower()}{message[1:].rstrip('.')}", err=True)
         if isinstance(error, click.UsageError) and error.ctx is not None:
             click.echo(f"hint: {error.ctx.command_path} --help", err=True)
         status = error.exit_code
@@ -152,7 +152,7 @@ def main() -> NoReturn:
             click.echo(f"hint: {error.hint}", err=True)
         status = error.exit_status
     except BrokenPipeError:
-        _write_no_more()  # the reader (`| head`) has had enough
+        _discard_output()  # the reader (`| head`) has closed the pipe
         status = 0
     except UnicodeError:
         if debug:
@@ -162,24 +162,24 @@ def main() -> NoReturn:
     except OSError as error:
         if debug:
             raise
-        _write_no_more()
-        what = f"{error.filename}: " if error.filename else ""
-        click.echo(f"error: {what}{error.strerror or error}", err=True)
+        _discard_output()
+        subject = f"{error.filename}: " if error.filename else ""
+        click.echo(f"error: {subject}{error.strerror or error}", err=True)
         status = 1
     except Exception as error:
         if debug:
             raise
         click.echo(f"error: {type(error).__name__}: {error}", err=True)
-        click.echo("hint: this is a mistake in wxgpt; --debug shows where", err=True)
+        click.echo("hint: this is a bug in wxgpt; --debug shows the traceback", err=True)
         status = 1
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _write_no_more() -> None:
-    """Let what is buffered go nowhere at exit, rather than fail once more."""
+def _discard_output() -> None:
+    """Discard buffered output, so that flushing it at exit does not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _say_interrupted() -> int:
+def _report_interrupt() -> int:
     click.echo(err=True)
     return 130

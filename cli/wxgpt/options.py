@@ -1,4 +1,4 @@
-"""What several commands take: the configuration, times, output formats."""
+"""Options that several commands share: the configuration, times, output formats."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wxgptd.config import Log as LogTable
     from wxgptd.eventlog.keyring import Keyring
 
-F = TypeVar("F", bound=Callable[..., Any])  # Any: a command with whatever options
+F = TypeVar("F", bound=Callable[..., Any])  # Any: a command with any options
 
 TIME_FORMS = "10m, 2h, 3d, yesterday, today, 2026-01-31, 2026-01-31T08:00:00+08:00 or @1700000000"
 
@@ -49,7 +49,11 @@ class NoConfiguration(WxgptError):
 
 
 def config_path() -> Path:
-    """Return where the configuration is, by option, environment and convention."""
+    """Return the configuration's path, from the option, the environment or the search path.
+
+    Raises:
+        NoConfiguration: none is given, and none is in the search path.
+    """
     from wxgptd.config import SEARCH_PATH
 
     given = (click.get_current_context().find_root().obj or {}).get("config")
@@ -65,14 +69,14 @@ def config_path() -> Path:
 
 
 def load_config() -> Config:
-    """Return the whole configuration, secrets included but for those that systemd passes."""
+    """Return the whole configuration, with all secrets except those that systemd passes."""
     from wxgptd.config import load
 
     return load(config_path(), elsewhere=True)
 
 
 def read_config(path: Path) -> str:
-    """Return the configuration's text, as it stands."""
+    """Return the configuration's text."""
     from wxgptd.config import read
 
     return read(path)
@@ -93,70 +97,70 @@ def load_log() -> LogTable:
 
 
 def system_prompts() -> dict[str, str]:
-    """Return each assistant's system prompt, with no secret resolved."""
+    """Return each assistant's system prompt, without resolving secrets."""
     from wxgptd.config import load_system_prompts
 
     return load_system_prompts(config_path())
 
 
 class Log(NamedTuple):
-    """Where the log is, and the keys of what users have said; None if those cannot be had."""
+    """The log's directory and the users' keys; `keys` is None if they are not available."""
 
     directory: Path
     keys: Keyring | None
 
     @property
     def state_dir(self) -> Path:
-        """What it is a part of."""
+        """The state directory that contains the log."""
         return self.directory.parent
 
 
 def open_log() -> Log:
-    """Return the log; say what will not be seen of it.
+    """Return the log; print a note if users and their messages cannot be decrypted.
 
     Raises:
-        UsageFailure: there is none.
+        UsageFailure: there is no log, or this user may not read it.
     """
     from wxgptd.eventlog import segments
 
     state_dir = load_server().state_dir
     directory = segments.log_directory(state_dir)
     try:
-        found = segments.list_segments(directory)
+        paths = segments.list_segments(directory)
     except PermissionError:
         raise UsageFailure(
-            f"the log in {directory} may not be read by this user",
+            f"permission denied: the log in {directory}",
             hint="run wxgpt as the daemon's user, or with sudo",
         ) from None
-    if not found:
+    if not paths:
         raise UsageFailure(
-            f"there is no log in {directory}",
+            f"no log in {directory}",
             hint="has the daemon run with this configuration yet?",
         )
     try:
         return Log(directory, open_keys(state_dir))
     except NoMasterKey as error:
-        click.echo(f"note: users and what they said are not shown: {error}", err=True)
+        click.echo(f"note: users and their messages are not shown: {error}", err=True)
         if error.hint:
             click.echo(f"hint: {error.hint}", err=True)
         return Log(directory, None)
 
 
 def note_beginning(log: Log) -> None:
-    """Say where the log begins, if that is not with its first event."""
+    """Print where the log begins, unless that is at event 1."""
     from wxgptd.eventlog import segments
 
     first = segments.begins_at(log.directory)
     if first > 1:
         click.echo(
-            f"note: the log begins with event {first}; what came before was dropped "
-            "([log] keep, max_size) or is in a snapshot only",
+            f"note: the log begins at event {first}; earlier events were dropped "
+            "([log] keep, max_size) or are only in a snapshot",
             err=True,
         )
 
 
 class NoMasterKey(WxgptError):
-    """the master key of the log cannot be had"""
+    """the log's master key is not available"""
 
     exit_status = 4
 
@@ -165,7 +169,7 @@ def open_keys(state_dir: Path) -> Keyring:
     """Return the users' keys.
 
     Raises:
-        NoMasterKey: the configuration or the file system does not let us have the master key.
+        NoMasterKey: the master key or the keyring cannot be read.
     """
     from wxgptd.eventlog import segments
     from wxgptd.eventlog.keyring import Keyring
@@ -180,10 +184,10 @@ def open_keys(state_dir: Path) -> Keyring:
 
 
 def master_key(state_dir: Path) -> bytes:
-    """Return the master key, as the daemon would find it.
+    """Return the master key, from where the daemon would read it.
 
     Raises:
-        NoMasterKey: the configuration or the file system does not let us have it.
+        NoMasterKey: it cannot be read.
     """
     from wxgptd.eventlog import keyring
 
@@ -200,12 +204,12 @@ def master_key(state_dir: Path) -> bytes:
 def _no_key(path: Path, error: OSError) -> NoMasterKey:
     if isinstance(error, PermissionError):
         return NoMasterKey(
-            f"{path} may not be read by this user",
+            f"permission denied: {path}",
             hint="run wxgpt as the daemon's user, or with sudo",
         )
     return NoMasterKey(
         f"{path}: {error.strerror}",
-        hint="restore it from a backup: without it nobody can read what users said",
+        hint="restore it from a backup: without it, messages cannot be read",
     )
 
 
@@ -213,7 +217,7 @@ def configured_master_key() -> bytes | None:
     """Return the master key that the configuration names, or None if it names none.
 
     Raises:
-        NoMasterKey: it cannot be had.
+        NoMasterKey: the configuration is invalid.
     """
     from wxgptd.config import ConfigError, load_log
     from wxgptd.eventlog import keyring
@@ -227,12 +231,12 @@ def configured_master_key() -> bytes | None:
 
 @contextmanager
 def owned_by_daemon(state_dir: Path) -> Iterator[None]:
-    """See to it that what is written into the state directory meanwhile will be the daemon's.
+    """Ensure that files written to the state directory inside the block belong to the daemon.
 
-    Root may write there: what it has made belongs to the directory's owner afterwards.
+    Root may write there: its new files are given to the directory's owner afterwards.
 
     Raises:
-        UsageFailure: this user is another one than the directory's owner, and not root.
+        UsageFailure: this user is neither the directory's owner nor root.
     """
     status = state_dir.stat() if state_dir.exists() else None
     owner = status.st_uid if status is not None else os.geteuid()
@@ -247,7 +251,7 @@ def owned_by_daemon(state_dir: Path) -> Iterator[None]:
     if owner != os.geteuid():
         name = _user_name(owner)
         raise UsageFailure(
-            f"{state_dir} belongs to {name}: what another user writes there, the daemon cannot use",
+            f"{state_dir} belongs to {name}: the daemon cannot use what another user writes there",
             hint=f"sudo wxgpt ... (or sudo -u {name} wxgpt ...)",
         )
     yield
@@ -263,10 +267,10 @@ def _user_name(number: int) -> str:
 
 
 def only_account() -> str:
-    """Return the name of the account, with no secret resolved.
+    """Return the name of the only account, without resolving secrets.
 
     Raises:
-        UsageFailure: there are several.
+        UsageFailure: there is not exactly one account.
     """
     from wxgptd.config import load_account_names
 
@@ -274,20 +278,25 @@ def only_account() -> str:
     if len(names) != 1:
         raise UsageFailure(
             "there is more than one account" if names else "there is no account",
-            hint=f"--account: {', '.join(names)}",
+            hint=f"choose one with --account: {', '.join(names)}" if names else "",
         )
     return names[0]
 
 
 def pick_account(config: Config, name: str | None) -> tuple[str, Account]:
-    """Return the account of that name, or the only one."""
-    known = ", ".join(config.account)
+    """Return the account with that name, or the only account if `name` is None.
+
+    Raises:
+        UsageFailure: there is no such account, or a name is needed to choose.
+    """
+    names = ", ".join(config.account)
     if name is None:
         if len(config.account) > 1:
-            raise UsageFailure("there is more than one account", hint=f"--account: {known}")
+            hint = f"choose one with --account: {names}"
+            raise UsageFailure("there is more than one account", hint=hint)
         name = next(iter(config.account))
     if name not in config.account:
-        raise UsageFailure(f"there is no account {name}", hint=f"known: {known}")
+        raise UsageFailure(f"no such account: {name}", hint=f"accounts: {names}")
     return name, config.account[name]
 
 
@@ -304,11 +313,11 @@ class Time(click.ParamType[float]):
         try:
             return parse_time(str(value), time.time())
         except ValueError:
-            self.fail(f"{value!r} is not a time; write {TIME_FORMS}", param, ctx)
+            self.fail(f"{value!r} is not a time; use {TIME_FORMS}", param, ctx)
 
 
 class Span(click.ParamType[float]):
-    """A length of time, in seconds."""
+    """A duration, in seconds."""
 
     name = "span"
 
@@ -317,7 +326,7 @@ class Span(click.ParamType[float]):
     ) -> float:
         match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)\s*([smhd])", str(value).strip())
         if match is None or not float(match.group(1)):
-            self.fail(f"{value!r} is not a length of time; write 30m, 2h or 7d", param, ctx)
+            self.fail(f"{value!r} is not a duration; use 30m, 2h or 7d", param, ctx)
         return timedelta(**{_UNITS[match.group(2)]: float(match.group(1))}).total_seconds()
 
 
@@ -328,7 +337,7 @@ def parse_time(text: str, now: float) -> float:
     """Return the point in time that `text` names, in seconds since the epoch.
 
     Raises:
-        ValueError: it names none.
+        ValueError: it is not a time.
     """
     text = text.strip()
     if match := re.fullmatch(r"@([0-9]{1,11}(?:\.[0-9]+)?)", text):

@@ -1,7 +1,7 @@
-"""Lines from a terminal while the reactor runs: no thread that ^C could not end.
+"""Lines from a terminal while the reactor runs, without a thread that ^C could not interrupt.
 
-The terminal is read when there is something to read, and stays blocking: it is the same one that
-standard output writes to, which Twisted's own StandardIO would make non-blocking as well.
+The terminal is read when it is readable, and stays in blocking mode: standard output writes to the
+same terminal, which Twisted's own StandardIO would also make non-blocking.
 """
 
 from __future__ import annotations
@@ -21,45 +21,45 @@ from wxgptd.loose import Reactor
 
 @implementer(IReadDescriptor)
 class Prompt:
-    """Asks for lines, one at a time; what is typed ahead is kept."""
+    """Asks for lines, one at a time, and keeps lines that are typed ahead."""
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self._rest = b""
-        self._typed: deque[str] = deque()
+        self._lines: deque[str] = deque()
         self._ended = False
-        self._asked: Deferred[str | None] | None = None
+        self._pending: Deferred[str | None] | None = None
         reactor.addReader(self)
 
     async def ask(self, prompt: str) -> str | None:
-        """Return the next line, or None when there will be none."""
+        """Return the next line, or None at the end of input."""
         click.echo(prompt, nl=False, err=True)
-        if self._typed:
-            return self._typed.popleft()
+        if self._lines:
+            return self._lines.popleft()
         if self._ended:
             return None
-        self._asked = Deferred()
-        return await self._asked
+        self._pending = Deferred()
+        return await self._pending
 
     def _answer(self) -> None:
-        asked, self._asked = self._asked, None
-        if asked is not None:
-            asked.callback(self._typed.popleft() if self._typed else None)
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.callback(self._lines.popleft() if self._lines else None)
 
-    # What the reactor wants of a descriptor.
+    # IReadDescriptor, for the reactor.
 
     def fileno(self) -> int:
         """Return the terminal's descriptor."""
         return sys.stdin.fileno()
 
     def doRead(self) -> None:
-        """Read what has been typed: a line as a rule."""
+        """Read the available input, usually one line."""
         received = os.read(self.fileno(), 65_536)
         if not received:
             self._ended = True
             self._reactor.removeReader(self)
         *lines, self._rest = (self._rest + received).split(b"\n")
-        self._typed.extend(line.decode("utf-8", "replace") for line in lines)
+        self._lines.extend(line.decode("utf-8", "replace") for line in lines)
         if lines or self._ended:
             self._answer()
 
@@ -67,5 +67,5 @@ class Prompt:
         """Do nothing: the terminal is not ours to close."""
 
     def logPrefix(self) -> str:
-        """Return what this is, for Twisted's log."""
+        """Return the prefix for Twisted's log."""
         return "prompt"

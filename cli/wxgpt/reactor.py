@@ -1,4 +1,4 @@
-"""Run a coroutine in Twisted's reactor: the command line's only use of the global one."""
+"""Run a coroutine in Twisted's reactor: the only place in the CLI that uses the global reactor."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from wxgptd.loose import Json, Reactor, Result
 T = TypeVar("T")
 
 
-def _unheard(event: Json) -> None:
-    """Drop what Twisted logs."""
+def _discard(event: Json) -> None:
+    """Discard one of Twisted's log events."""
 
 
 def run(work: Callable[[Reactor], Coroutine[Result, Result, T]]) -> T:
-    """Run `work(reactor)` to its end and return its result, or raise what it raised.
+    """Run `work(reactor)` to completion and return its result, or raise its exception.
 
-    ^C cancels it and raises KeyboardInterrupt; SIGTERM and SIGHUP end the process with 143.
+    ^C cancels it and raises KeyboardInterrupt; SIGTERM and SIGHUP end the process with status 143.
     """
     from twisted.internet import reactor as untyped
     from twisted.internet.defer import Deferred
     from twisted.logger import globalLogBeginner
     from twisted.python.failure import Failure
 
-    # What Twisted has to say about a connection is told by the command that made it.
-    globalLogBeginner.beginLoggingTo([_unheard], redirectStandardIO=False)  # type: ignore[list-item]
+    # Commands report their own connections' failures, so Twisted's log is not needed.
+    globalLogBeginner.beginLoggingTo([_discard], redirectStandardIO=False)  # type: ignore[list-item]
     reactor: Reactor = untyped
     reactor.seconds = time.monotonic
     ended: list[T | Failure] = []
@@ -49,13 +49,13 @@ def run(work: Callable[[Reactor], Coroutine[Result, Result, T]]) -> T:
         running.addBoth(end)
 
     handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in handled]
+    previous = [signal.getsignal(number) for number in handled]
     reactor.callWhenRunning(begin)
     try:
         reactor.run(installSignalHandlers=True)
     finally:
-        for number, handler in zip(handled, before, strict=True):
-            signal.signal(number, handler)  # whatever follows can be interrupted again
+        for number, handler in zip(handled, previous, strict=True):
+            signal.signal(number, handler)  # so that later code can be interrupted
     if interrupted:
         raise KeyboardInterrupt
     if not ended:

@@ -1,4 +1,4 @@
-"""Times, JSON and text that fits a terminal; the status in words."""
+"""Format times, JSON, text for a terminal, and the daemon's status."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import click
 from wxgptd.loose import JsonView
 
 _ACTED_ON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""What JSON may have in it as it is, and a terminal would act on: C1 controls, bidi controls."""
+"""Characters that JSON may contain unescaped and a terminal would act on: C1 and bidi controls."""
 
 
 def dumps(said: object) -> str:
-    """Return JSON on one line, Chinese left readable, what a terminal would act on escaped."""
+    """Return JSON on one line, with Chinese left readable and terminal controls escaped."""
     text = json.dumps(said, ensure_ascii=False)
-    text = _ACTED_ON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    text = _ACTED_ON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -30,42 +30,48 @@ def rfc3339(at: float) -> str:
 
 
 def clock_time(at: float, *, utc: bool) -> str:
-    """Return a time for reading, in the operator's own zone or in UTC."""
+    """Return a time for people, in the operator's own zone or in UTC."""
     moment = datetime.fromtimestamp(at, UTC)
     return f"{moment if utc else moment.astimezone():%m-%d %H:%M:%S}"
 
 
 def printable(text: str) -> str:
-    """Return `text` on one line, without what a terminal would act on."""
+    """Return `text` on one line, without characters that a terminal would act on."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 event`, `2 events`."""
+    return f"{number:,} {noun if number == 1 else f'{noun}s'}"
+
+
 def timeouts(accounts: JsonView) -> str:
-    """Return the deliberate timeouts of each account, as `/status` has them, in words."""
+    """Return each account's deliberate timeouts, from `/status`, as text."""
     return ", ".join(
-        f"{name} {one['left']} of {one['budget']} left{' (auto)' if one['auto'] else ''}"
-        + (f", last suspended {rfc3339(one['suspended_at'])}" if one["suspended_at"] else "")
-        + (", suspension suspected" if one["suspected"] else "")
-        for name, one in accounts.items()
+        f"{name} {state['left']} of {state['budget']} left{' (auto)' if state['auto'] else ''}"
+        + (f", last suspended {rfc3339(state['suspended_at'])}" if state["suspended_at"] else "")
+        + (", suspension suspected" if state["suspected"] else "")
+        for name, state in accounts.items()
     )
 
 
 def unanswered(accounts: JsonView) -> str:
-    """Return how many messages of each account went unanswered, as `/status` has them, in words."""
+    """Return each account's unanswered messages, from `/status`, as text."""
     return ", ".join(
-        f"{name} {one['today']} today, {one['yesterday']} yesterday"
-        for name, one in accounts.items()
+        f"{name} {counts['today']} today, {counts['yesterday']} yesterday"
+        for name, counts in accounts.items()
     )
 
 
 def fsync(times: JsonView) -> str:
-    """Return the fdatasyncs of commits, as `/status` has them, in words."""
+    """Return the number of commits and their mean fdatasync time, from `/status`, as text."""
     commits = times["commits"]
-    return f"{commits} commits, fsync {1000 * times['sum_s'] / max(1, commits):.2f} ms"
+    mean_ms = 1000 * times["sum_s"] / max(1, commits)
+    return f"{counted(commits, 'commit')}, fsync {mean_ms:.2f} ms"
 
 
 def spent(costs: Mapping[str, float]) -> dict[str, float]:
-    """Return what was spent, without those who spent nothing."""
+    """Return the costs that are not zero."""
     return {name: cost for name, cost in costs.items() if cost}
 
 
@@ -73,19 +79,19 @@ _TAP = re.compile(r'<a href="weixin://bizmsgmenu[^"]*">([^<]*)</a>')
 
 
 def with_taps_shown(reply: str) -> str:
-    """Return `reply` as a phone shows it: taps are in [brackets], blue on a colour terminal."""
+    """Return `reply` as a phone shows it: taps in [brackets], blue on a colour terminal."""
     return _TAP.sub(
-        lambda found: click.style(f"[{found.group(1)}]", fg="blue", underline=True), reply
+        lambda match: click.style(f"[{match.group(1)}]", fg="blue", underline=True), reply
     )
 
 
 def multiline(text: str) -> str:
-    """Return `text` with its lines, without what a terminal would act on."""
+    """Return `text` with its line breaks, without characters that a terminal would act on."""
     return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def columns(text: str) -> int:
-    """Return how many columns of a terminal `text` takes."""
+    """Return the width of `text` in terminal columns."""
     return sum(_columns(char) for char in text)
 
 
@@ -96,16 +102,16 @@ def _columns(char: str) -> int:
 
 
 def shorten(text: str, width: int) -> str:
-    """Return `text` cut to `width` columns, with an ellipsis where something is missing."""
+    """Return `text` cut to `width` columns, ending in an ellipsis if it was cut."""
     if columns(text) <= width:
         return text
-    used, kept = 0, []
+    used, chars = 0, []
     for char in text:
         used += _columns(char)
         if used > width - 1:
             break
-        kept.append(char)
-    return "".join(kept) + "…"
+        chars.append(char)
+    return "".join(chars) + "…"
 
 
 def pad(text: str, width: int) -> str:

@@ -1,4 +1,4 @@
-"""What `wxgpt help TOPIC` says: what holds for every command."""
+"""The topics of `wxgpt help TOPIC`: conventions that every command follows."""
 
 from __future__ import annotations
 
@@ -10,70 +10,71 @@ TOPICS = {
     "exit-codes": (
         "What a command's exit status means.",
         f"""\
-Of wxgpt:
+wxgpt:
 {_STATUSES}
 
-A failure is told in two lines on standard error: `error: …`, what and why, and `hint: …`, what to
-do. A traceback is shown with --debug only. `wxgpt tail | head` ends with 0, and says nothing.
+A failure prints two lines on standard error: `error: …` says what happened and why, `hint: …` what
+to do. Tracebacks are shown only with --debug. `wxgpt tail | head` exits with 0 and no message.
 
-Of wxgptd, the daemon:
-    0  stopped when it was told to
-    1  failure, such as a port that is taken
-    4  configuration; systemd does not start it again
-    5  log damaged; systemd does not start it again
-   75  the log cannot be written any more; systemd starts it again, which recovers the log
+wxgptd, the daemon:
+    0  stopped on request
+    1  failure, such as a port that is in use
+    4  configuration error; systemd does not restart it
+    5  log damaged; systemd does not restart it
+   75  the log can no longer be written; systemd restarts the daemon, which recovers the log
 """,
     ),
     "time": (
-        "How times and spans are written.",
+        "How to write times and durations.",
         """\
 A time (--since, --until):
-  10m 2h 3d                     so long ago; s, m, h, d
+  10m 2h 3d                     that long ago; s, m, h, d
   today, yesterday              midnight, in this machine's zone
   2026-01-31                    midnight of that day
   2026-01-31T08:00:00           in this machine's zone
   2026-01-31T08:00:00+08:00     RFC 3339
   @1700000000                   seconds since 1970
-A span (--for): 30m, 2h, 7d.
+A duration (--for): 30m, 2h, 7d.
 
-Text shows times in this machine's zone, --utc in UTC. In JSON, `at` is RFC 3339 in UTC; other
-times are that, or seconds since 1970 where they are numbers. Another zone:
+Text output shows times in this machine's zone, or in UTC with --utc. In JSON, `at` is RFC 3339 in
+UTC; other times are either RFC 3339 or, if numbers, seconds since 1970. To use another zone:
 TZ=Asia/Shanghai wxgpt tail.
 """,
     ),
     "output": (
-        "What goes where, and in which format.",
+        "Output streams, formats, colour and prompts.",
         """\
-Data goes to standard output, all else (hints, warnings, questions) to standard error.
+Data goes to standard output, everything else (hints, warnings, prompts) to standard error.
 
   -o text      for people; may change from version to version
   -o json      one document; --json for short
-  -o ndjson    one object a line, each written at once: for streams (tail -f -o ndjson | jq)
+  -o ndjson    one object per line, written immediately: for streams (tail -f -o ndjson | jq)
 
 Names in JSON keep their meaning within a version; CHANGES.md lists those that a new version
-renames. New ones may come at any time.
+renames. New names may be added at any time.
 
 Colour is for terminals: --color auto|always|never; NO_COLOR and CLICOLOR_FORCE are respected.
-Questions are asked on terminals only; elsewhere a command fails and names the option that is
-missing. What destroys says what it will do and asks: -y answers, --dry-run only says.
+Commands prompt only on a terminal; otherwise they fail and name the missing option. A destructive
+command says what it will do and asks for confirmation: -y confirms, --dry-run only shows it.
 """,
     ),
     "environment": (
-        "Variables, files, and what comes before what.",
+        "Variables, files, and their precedence.",
         """\
-An option on the command line comes before its variable, that before the configuration, and that
-before the default.
+A command-line option takes precedence over its variable, which takes precedence over the
+configuration, which takes precedence over the default.
 
-  WXGPT_CONFIG          the configuration, as --config
-  WXGPT_COLOR           as --color
+  WXGPT_CONFIG          the configuration, like --config
+  WXGPT_COLOR           like --color
   WXGPT_API_KEY         for wxgpt init
   WXGPT_COMMAND_OPTION  any other option of a command: WXGPT_TAIL_OUTPUT=ndjson
   NO_COLOR, CLICOLOR_FORCE, TZ
 
-The configuration is --config, WXGPT_CONFIG, ./wxgptd.toml or /etc/wxgptd/wxgptd.toml, whichever is
-there first. `wxgpt check --effective` shows every value and where it comes from, secrets masked.
+The configuration is the first of --config, WXGPT_CONFIG, ./wxgptd.toml and
+/etc/wxgptd/wxgptd.toml. `wxgpt check --effective` shows every value and where it comes from, with
+secrets masked.
 
-The log and the admin socket are the daemon's own: run commands that need them with sudo, or as
+The log and the admin socket belong to the daemon: run commands that need them with sudo, or as
 the daemon's user.
 """,
     ),

@@ -1,4 +1,4 @@
-"""A phone with a real browser in it, the real daemon, and a model that a test speaks for."""
+"""A phone with a real browser, the real daemon, and a model that the test scripts."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def browser():
 
 
 class Theatre:
-    """The daemon, and what is asked of it."""
+    """The daemon, a scripted model, and users with questions."""
 
     def __init__(self, directory: Path) -> None:
         self.model = ScriptedModel()
         self.stage = Stage(directory)
-        # A first attempt is answered at once as if it were the last: the tests need not wait.
+        # The first attempt gets the link at once, as the last one would, so tests need not wait.
         window = 'deliberate_timeouts_per_5min = 0\nreply_margin = "4s"'
         self.stage.configure(
             self.model.base_url, extra=f"show_reasoning = true\n[window]\n{window}\n"
@@ -56,7 +56,7 @@ class Theatre:
         self.origin = f"http://127.0.0.1:{self.stage.port}/"
 
     def ask(self, question: str, user: str, *, opens: bool = True) -> tuple[Answer, str]:
-        """Ask, and return what can be answered and the link to where that appears."""
+        """Ask a question; return the answer for the test to write, and the link to its page."""
         answer = self.model.expect(question)
         if opens:
             self.stage.say("/chatgpt", user)
@@ -64,7 +64,7 @@ class Theatre:
         return answer, re.search(r"http://\S+/a/[\w-]+", reply).group()
 
     def answered(self, text: str, user: str, question: str = "请回答") -> str:
-        """Return the link to an answer that is done."""
+        """Return the link to a finished answer."""
         answer, link = self.ask(question, user)
         answer.write(text).end()
         while "aria-busy" in self.stage.get(link)[1]:  # a /stop would cut it off
@@ -76,7 +76,7 @@ class Theatre:
         return re.search(r"http://\S+/h/[\w-]+", reply).group()
 
     def restart(self) -> None:
-        """Kill the daemon, and start it again."""
+        """Kill the daemon and start it again."""
         self.stage.kill()
         self.stage.start_daemon()
 
@@ -93,7 +93,7 @@ def theatre(tmp_path_factory):
 
 
 class Phone:
-    """A page on a phone, what it asked for, and what went wrong on it."""
+    """A page on a phone, its requests and its errors."""
 
     def __init__(self, browser, origin: str, *, viewport: dict[str, int], **context) -> None:
         self.viewport = viewport
@@ -103,15 +103,17 @@ class Phone:
         self.excused = re.compile(r"(?!)")
         self.requests: list[str] = []
         self._origin = origin
-        self.page.on("console", lambda one: one.type == "error" and self.faults.append(one.text))
+        self.page.on(
+            "console", lambda message: message.type == "error" and self.faults.append(message.text)
+        )
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
-        self.page.on("request", lambda one: self.requests.append(one.url))
+        self.page.on("request", lambda request: self.requests.append(request.url))
 
     def open(self, link: str) -> None:
         self.page.goto(link)
 
     def see(self, text: str | re.Pattern[str], where: str = "body") -> None:
-        """Wait until that is there; `wait_for_function` would need what the policy forbids."""
+        """Wait for `text`; the content security policy forbids what `wait_for_function` needs."""
         from playwright.sync_api import expect
 
         expect(self.page.locator(where)).to_contain_text(text, timeout=PATIENCE_MS)
@@ -122,29 +124,29 @@ class Phone:
 
     @property
     def html(self) -> str:
-        """The answer's HTML without what the script added to it."""
+        """The answer's HTML without the buttons that the script added."""
         answer = self.page.locator("#answer").inner_html()
         return re.sub(r"<button.*?</button>", "", answer)
 
     def look(self, name: str, *, full: bool = True) -> None:
-        """Take a picture, and see that all is in order: nothing sticks out, all can be read."""
+        """Take a screenshot, and check the width and the accessibility of the page."""
         from axe_playwright_python.sync_playwright import Axe
 
         ARTEFACTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=str(ARTEFACTS / f"{name}.png"), full_page=full)
         width = self.page.locator("html").evaluate("page => page.scrollWidth")
         assert width <= self.viewport["width"], f"{name} is {width} wide"
-        found = Axe().run(self.page).response["violations"]
-        serious = [one for one in found if one["impact"] in ("serious", "critical")]
-        assert not serious, [(one["id"], one["nodes"][0]["html"]) for one in serious]
+        violations = Axe().run(self.page).response["violations"]
+        serious = [rule for rule in violations if rule["impact"] in ("serious", "critical")]
+        assert not serious, [(rule["id"], rule["nodes"][0]["html"]) for rule in serious]
 
     def excuse(self, faults: str) -> None:
-        """Expect faults in the console: those of a network that a test has broken."""
+        """Expect errors in the console, such as those of a network that the test breaks."""
         self.excused = re.compile(faults)
 
     def close(self) -> None:
         self.context.close()
-        assert [one for one in self.faults if not self.excused.search(one)] == []
+        assert [fault for fault in self.faults if not self.excused.search(fault)] == []
         assert all(url.startswith((self._origin, "blob:")) for url in self.requests)
 
 
@@ -157,5 +159,5 @@ def phone(browser, theatre):
         return phones[-1]
 
     yield take
-    for one in phones:
-        one.close()
+    for opened in phones:
+        opened.close()

@@ -1,4 +1,4 @@
-"""The page of an answer: each of its states, on phones of two sizes, by day and by night."""
+"""The page of an answer in each of its states, on two sizes of phone, light and dark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wxgptd.domain.replies.texts import Texts
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [SMALL, LARGE], ids=["360", "412"])
-def test_an_answer_with_everything_in_it(theatre, phone, viewport, scheme):
+def test_an_answer_with_all_kinds_of_markdown_is_readable(theatre, phone, viewport, scheme):
     user = f"rich-{scheme}-{viewport['width']}"
     link = theatre.answered(RICH, user, "用 Python 写一个 LRU 缓存，并比较各种做法的复杂度")
     page = phone(viewport=viewport, color_scheme=scheme, device_scale_factor=2)
@@ -22,12 +22,12 @@ def test_an_answer_with_everything_in_it(theatre, phone, viewport, scheme):
     page.see("已写完")
     page.look(f"answer-done-{scheme}-{viewport['width']}")
     formula = page.page.locator(".formula.block math").bounding_box()
-    assert formula["height"] > 15, "the formula is not drawn as one"
+    assert formula["height"] > 15, "the formula is not rendered"
     page.page.evaluate("window.scrollTo(0, 400)")
     page.look(f"answer-code-{scheme}-{viewport['width']}", full=False)
 
 
-def test_an_answer_is_waited_for_thought_about_and_written(theatre, phone):
+def test_an_answer_goes_through_waiting_thinking_and_writing(theatre, phone):
     answer, link = theatre.ask("用 Python 写一个 LRU 缓存", "states")
     page = phone(device_scale_factor=2)
     page.open(link)
@@ -53,11 +53,11 @@ def test_an_answer_is_waited_for_thought_about_and_written(theatre, phone):
     answer.write(RICH[500:]).end()
     page.see("已写完")
     assert page.page.locator("#answer").get_attribute("aria-busy") is None
-    assert "先想清楚" in page.page.locator("#thoughts").inner_text(), "what was read stays"
+    assert "先想清楚" in page.page.locator("#thoughts").inner_text(), "unfolded thoughts stay"
     assert "回到聊天" in page.page.locator("#hint").inner_text()
 
 
-def test_a_question_in_line_says_so(theatre, phone):
+def test_the_page_of_a_queued_question_says_so(theatre, phone):
     first, _ = theatre.ask("排在前面的问题", "line")
     second, link = theatre.ask("排在后面的问题", "line", opens=False)
     page = phone()
@@ -70,7 +70,7 @@ def test_a_question_in_line_says_so(theatre, phone):
 
 
 @pytest.mark.parametrize(
-    ("end", "said", "name"),
+    ("end", "message", "name"),
     [
         (
             lambda answer: answer.write("写到一半").end("length"),
@@ -81,22 +81,22 @@ def test_a_question_in_line_says_so(theatre, phone):
         (lambda answer: answer.end("content_filter"), "抱歉，这个问题 AI 回答不了。", "failed"),
     ],
 )
-def test_an_answer_that_is_not_whole_says_what_to_do(theatre, phone, end, said, name):
+def test_an_incomplete_answer_says_what_to_do(theatre, phone, end, message, name):
     answer, link = theatre.ask(f"问题 {name}", name)
     page = phone()
     page.open(link)
     end(answer)
-    page.see(said)
+    page.see(message)
     page.see("回到聊天")
     page.look(f"answer-{name}", full=False)
     assert page.page.locator("#copy-all").is_visible() == bool(page.answer)
     live = page.page.locator("main").inner_text()
     page.page.reload()
-    page.see(said)
+    page.see(message)
     assert page.page.locator("main").inner_text() == live
 
 
-def test_a_link_that_leads_nowhere_says_where_to_go(theatre, phone):
+def test_an_unknown_link_is_reported_as_invalid(theatre, phone):
     page = phone()
     page.excuse("404")
     page.open(f"{theatre.origin}a/{'A' * 22}")
@@ -104,7 +104,7 @@ def test_a_link_that_leads_nowhere_says_where_to_go(theatre, phone):
     page.look("answer-gone", full=False)
 
 
-def test_thirty_thousand_characters(theatre, phone):
+def test_an_answer_of_thirty_thousand_characters_is_shown(theatre, phone):
     text = long_answer(30_000)
     link = theatre.answered(text, "long")
     page = phone()
@@ -117,7 +117,7 @@ def test_thirty_thousand_characters(theatre, phone):
 
 
 def transferred(page) -> list[int]:
-    """The bytes of each response that comes from now on, as they went over the wire."""
+    """Return a list that collects the size of each later response, in bytes on the wire."""
     sizes: list[int] = []
     session = page.context.new_cdp_session(page.page)
     session.send("Network.enable")
@@ -125,7 +125,7 @@ def transferred(page) -> list[int]:
     return sizes
 
 
-def test_a_page_is_light(theatre, phone):
+def test_a_page_transfers_few_bytes(theatre, phone):
     link = theatre.answered(RICH, "light")
     page = phone()
     sizes = transferred(page)
@@ -136,7 +136,7 @@ def test_a_page_is_light(theatre, phone):
     assert sum(sizes) < 20_000, sizes
 
 
-def test_a_table_of_twelve_columns_scrolls_by_itself_and_stays_where_it_was(theatre, phone):
+def test_a_wide_table_scrolls_on_its_own_and_keeps_its_position(theatre, phone):
     answer, link = theatre.ask("大表格", "table")
     table = wide_table(12)
     answer.write(table)
@@ -145,15 +145,15 @@ def test_a_table_of_twelve_columns_scrolls_by_itself_and_stays_where_it_was(thea
     page.see("第 5 行第 11 列")
     page.look("answer-table", full=False)
     wide = page.page.locator(".wide")
-    assert wide.evaluate("one => one.scrollWidth > one.clientWidth")
-    wide.evaluate("one => { one.scrollLeft = 300; }")
+    assert wide.evaluate("table => table.scrollWidth > table.clientWidth")
+    wide.evaluate("table => { table.scrollLeft = 300; }")
     answer.write("\n| 又一行 | 又一列 |\n\n后面的话。").end()
     page.see("后面的话。")
     page.see("又一列", ".wide")
-    assert wide.evaluate("one => one.scrollLeft") == 300
+    assert wide.evaluate("table => table.scrollLeft") == 300
 
 
-def test_words_of_two_hundred_letters_break(theatre, phone):
+def test_words_of_two_hundred_letters_wrap(theatre, phone):
     word = "Donaudampfschifffahrt" * 10
     text = (
         f"{word}\n\n`{word}`\n\n- {word}\n\n# {word}\n\n> {word}\n\n[{word}](https://{word}.test)"
@@ -167,7 +167,7 @@ def test_words_of_two_hundred_letters_break(theatre, phone):
     page.look("answer-words")
 
 
-def test_code_and_answer_are_copied_as_they_are_read(theatre, phone):
+def test_code_and_answer_are_copied_as_displayed(theatre, phone):
     link = theatre.answered(RICH, "copy")
     page = phone(permissions=["clipboard-read", "clipboard-write"])
     page.open(link)
@@ -188,7 +188,7 @@ def test_code_and_answer_are_copied_as_they_are_read(theatre, phone):
     assert "class LRUCache" in text
 
 
-def test_copying_works_where_the_browser_has_no_clipboard_to_write_to(theatre, phone):
+def test_copying_works_without_clipboard_access(theatre, phone):
     link = theatre.answered("要复制的话。", "old-copy")
     page = phone(permissions=["clipboard-read", "clipboard-write"])
     page.page.add_init_script("Object.defineProperty(window, 'isSecureContext', { value: false });")
@@ -199,7 +199,7 @@ def test_copying_works_where_the_browser_has_no_clipboard_to_write_to(theatre, p
     assert copied == f"要复制的话。\n\n{Texts().ai_label}"
 
 
-def test_in_wechat_a_button_leads_back_to_the_chat(theatre, phone):
+def test_a_button_in_wechat_leads_back_to_the_chat(theatre, phone):
     link = theatre.answered("好的。", "bridge")
     page = phone()
     page.page.add_init_script(
@@ -210,7 +210,7 @@ def test_in_wechat_a_button_leads_back_to_the_chat(theatre, phone):
     assert page.page.title() == "closeWindow"
 
 
-def test_elsewhere_there_is_no_such_button(theatre, phone):
+def test_the_button_back_to_the_chat_is_hidden_outside_wechat(theatre, phone):
     page = phone()
     page.open(theatre.answered("好的。", "no-bridge"))
     page.see("已写完")

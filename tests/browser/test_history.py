@@ -1,4 +1,4 @@
-"""The history on a phone: read by day and by night, searched, taken away, erased."""
+"""The history on a phone: light and dark, searched, downloaded, erased."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_history_is_a_readable_dialogue(theatre, phone, viewport, scheme):
     page.look(f"history-top-{scheme}-{viewport['width']}", full=False)
 
 
-def test_a_search_marks_what_it_finds(theatre, phone):
+def test_a_search_marks_its_matches(theatre, phone):
     page = phone(device_scale_factor=2)
     page.open(talk(theatre, "searching"))
     page.page.get_by_role("searchbox").fill("散射")
@@ -42,7 +42,7 @@ def test_a_search_marks_what_it_finds(theatre, phone):
     page.see("晚安。")
 
 
-def test_code_of_the_history_is_copied_too(theatre, phone):
+def test_code_in_the_history_can_be_copied(theatre, phone):
     page = phone(permissions=["clipboard-read", "clipboard-write"])
     page.open(talk(theatre, "history-copy"))
     page.page.get_by_role("button", name="复制").first.click()
@@ -50,7 +50,7 @@ def test_code_of_the_history_is_copied_too(theatre, phone):
     assert "class LRUCache" in page.page.evaluate("navigator.clipboard.readText()")
 
 
-def test_the_history_is_taken_away_as_a_file(theatre, phone):
+def test_the_history_is_downloaded_as_a_file(theatre, phone):
     page = phone(accept_downloads=True)
     page.open(talk(theatre, "download"))
     with page.page.expect_download() as started:
@@ -63,7 +63,7 @@ def test_the_history_is_taken_away_as_a_file(theatre, phone):
 
 
 @pytest.mark.parametrize("script", [True, False])
-def test_the_history_is_erased_by_its_user(theatre, phone, script):
+def test_a_user_erases_the_history(theatre, phone, script):
     link = talk(theatre, f"erasing-{script}")
     page = phone(java_script_enabled=script)
     page.excuse("404")

@@ -1,4 +1,4 @@
-"""How an answer comes to the page: over networks that are slow, broken or gone for a while."""
+"""How an answer reaches the page over slow, broken and interrupted networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BROKEN_NETWORK = r"ERR_|503|502"
 
 
 def opened(theatre, phone, question: str, user: str, *, excuse: str = "(?!)"):
-    """Ask, and return what can be answered and the page on which that appears."""
+    """Ask a question; return the answer for the test to write, and its open page."""
     answer, link = theatre.ask(question, user)
     page = phone()
     page.excuse(excuse)
@@ -18,7 +18,7 @@ def opened(theatre, phone, question: str, user: str, *, excuse: str = "(?!)"):
     return answer, page
 
 
-def test_what_grew_is_what_a_reload_shows(theatre, phone):
+def test_a_live_page_equals_a_reloaded_one(theatre, phone):
     answer, page = opened(theatre, phone, "慢慢写", "grows")
     for begin in range(0, len(RICH), 97):
         answer.write(RICH[begin : begin + 97])
@@ -33,7 +33,7 @@ def test_what_grew_is_what_a_reload_shows(theatre, phone):
     assert sum("/events" in url for url in page.requests) == 1, "one connection is enough"
 
 
-def test_without_a_script_the_page_reloads_itself(theatre, phone):
+def test_the_page_reloads_itself_without_a_script(theatre, phone):
     answer, link = theatre.ask("没有脚本", "noscript")
     page = phone(java_script_enabled=False)
     page.open(link)
@@ -43,7 +43,7 @@ def test_without_a_script_the_page_reloads_itself(theatre, phone):
     answer.write("结尾。").end()
     page.see("已写完")
     assert page.answer == "开头，结尾。"
-    assert not page.page.locator("#copy-all").is_visible(), "nothing to press without a script"
+    assert not page.page.locator("#copy-all").is_visible(), "buttons need the script"
 
 
 def test_the_first_paint_needs_no_script(theatre, phone):
@@ -55,7 +55,7 @@ def test_the_first_paint_needs_no_script(theatre, phone):
     assert "LRUCache" in page.answer
 
 
-def test_where_events_are_refused_polling_brings_the_answer(theatre, phone):
+def test_polling_delivers_the_answer_if_events_are_refused(theatre, phone):
     answer, link = theatre.ask("没有事件流", "refused")
     page = phone()
     page.page.route("**/events*", lambda route: route.abort())
@@ -68,7 +68,7 @@ def test_where_events_are_refused_polling_brings_the_answer(theatre, phone):
     assert page.answer == "先到的，后到的。"
 
 
-def test_where_events_never_come_polling_begins_after_four_seconds(theatre, phone):
+def test_polling_starts_after_four_seconds_without_events(theatre, phone):
     answer, link = theatre.ask("事件被扣住", "held")
     page = phone()
     held = []
@@ -88,7 +88,7 @@ def test_where_events_never_come_polling_begins_after_four_seconds(theatre, phon
     page.excuse(BROKEN_NETWORK)
 
 
-def test_a_slow_network_shows_the_answer_as_it_comes(theatre, phone):
+def test_a_slow_network_shows_the_answer_as_it_arrives(theatre, phone):
     answer, link = theatre.ask("网络很慢", "slow")
     answer.write(RICH[:300])
     page = phone()
@@ -116,7 +116,7 @@ def test_a_slow_network_shows_the_answer_as_it_comes(theatre, phone):
     assert page.html == live
 
 
-def test_the_page_goes_on_by_itself_after_a_restart_of_the_daemon(theatre, phone):
+def test_the_page_continues_after_a_restart_of_the_daemon(theatre, phone):
     answer, page = opened(theatre, phone, "中途重启", "restart", excuse=BROKEN_NETWORK)
     answer.write("旧的第一段。\n\n旧的第二段，")
     page.see("旧的第二段", "#answer")
@@ -130,7 +130,7 @@ def test_the_page_goes_on_by_itself_after_a_restart_of_the_daemon(theatre, phone
     assert page.answer == "新的第一段。\n\n新的第二段。"
 
 
-def test_an_answer_that_was_done_before_the_restart_is_not_sent_again(theatre, phone):
+def test_an_answer_finished_before_a_restart_is_not_sent_again(theatre, phone):
     answer, page = opened(theatre, phone, "重启前写完", "restart-done", excuse=BROKEN_NETWORK)
     answer.write("第一段。\n\n第二段。")
     page.see("第二段。", "#answer")
@@ -143,11 +143,11 @@ def test_an_answer_that_was_done_before_the_restart_is_not_sent_again(theatre, p
     assert page.answer == "第一段。\n\n第二段。\n\n第三段。"
 
 
-def test_a_phone_that_comes_back_from_the_background_catches_up(theatre, phone):
+def test_a_page_catches_up_after_being_in_the_background(theatre, phone):
     answer, page = opened(theatre, phone, "切到后台", "background", excuse=BROKEN_NETWORK)
     answer.write("第一段。\n\n")
     page.see("第一段。", "#answer")
-    # What iOS does to a page in the background: nothing runs, and its connection is gone.
+    # iOS does this to a page in the background: nothing runs, and its connection is lost.
     session = page.context.new_cdp_session(page.page)
     session.send("Page.setWebLifecycleState", {"state": "frozen"})
     answer.write("第二段。\n\n").write("第三段。").end()
@@ -158,7 +158,7 @@ def test_a_phone_that_comes_back_from_the_background_catches_up(theatre, phone):
     assert page.answer == "第一段。\n\n第二段。\n\n第三段。"
 
 
-def test_coming_back_opens_one_connection_and_closes_the_former(theatre, phone):
+def test_returning_opens_one_connection_and_closes_the_previous_one(theatre, phone):
     answer, page = opened(theatre, phone, "来回切换", "switching")
     answer.write("第一段。\n\n")
     page.see("第一段。", "#answer")
@@ -171,7 +171,7 @@ def test_coming_back_opens_one_connection_and_closes_the_former(theatre, phone):
     assert page.answer == "第一段。\n\n第二段。"
 
 
-def test_a_stream_that_dies_without_a_word_is_given_up(theatre, phone):
+def test_a_silent_stream_is_abandoned(theatre, phone):
     answer, link = theatre.ask("半开的连接", "half-open")
     page = phone()
     page.page.clock.install()
@@ -191,14 +191,14 @@ def test_a_stream_that_dies_without_a_word_is_given_up(theatre, phone):
     page.page.route("**/events*", first_event_only)
     polls = []
 
-    def never_the_first(route) -> None:
+    def all_but_the_first(route) -> None:
         polls.append(route)
         if len(polls) > 1:
             route.continue_()
 
-    page.page.route("**/poll*", never_the_first)
+    page.page.route("**/poll*", all_but_the_first)
     page.open(link)
-    for _ in range(60):  # in the page's time less than it waits for a first event
+    for _ in range(60):  # on the page's clock, less than its timeout for the first event
         page.page.clock.run_for(50)
         page.page.wait_for_timeout(50)
         if "第一个事件到了" in page.page.locator("body").inner_text():
@@ -212,11 +212,11 @@ def test_a_stream_that_dies_without_a_word_is_given_up(theatre, phone):
         if "活过来了" in page.answer:
             break
     page.see("活过来了。", "#answer")
-    assert len(streams) == 2, "the second one was never heard of, and given up"
+    assert len(streams) == 2, "the second stream stayed silent and was abandoned"
 
 
 def test_going_back_to_the_page_shows_the_answer(theatre, phone):
-    # of the page in between, which is none of ours
+    # The excused errors are those of the page in between, which is not one of ours.
     answer, page = opened(theatre, phone, "离开再回来", "leaving", excuse=r"ERR_|favicon|404")
     answer.write("第一段。")
     page.see("第一段。", "#answer")
@@ -227,7 +227,7 @@ def test_going_back_to_the_page_shows_the_answer(theatre, phone):
     assert page.answer == "第一段。第二段。"
 
 
-def test_a_connection_that_stays_away_is_told_of(theatre, phone):
+def test_a_lost_connection_is_reported(theatre, phone):
     answer, page = opened(theatre, phone, "断网", "offline", excuse=BROKEN_NETWORK)
     answer.write("第一段。")
     page.see("第一段。", "#answer")
@@ -239,7 +239,7 @@ def test_a_connection_that_stays_away_is_told_of(theatre, phone):
     page.see("已写完")
 
 
-def test_clearing_takes_an_open_page_away(theatre, phone):
+def test_clearing_invalidates_an_open_page(theatre, phone):
     answer, page = opened(theatre, phone, "然后清空", "cleared", excuse="404")
     answer.write("第一段。")
     page.see("第一段。", "#answer")
@@ -247,7 +247,7 @@ def test_clearing_takes_an_open_page_away(theatre, phone):
     page.see("这个链接已失效")
 
 
-def test_whoever_reads_the_end_stays_there_and_whoever_reads_the_beginning_too(theatre, phone):
+def test_readers_keep_their_place_at_the_beginning_or_the_end(theatre, phone):
     answer, link = theatre.ask("读到哪里", "scrolling")
     answer.write("一段话。\n\n" * 60)
     page = phone()

@@ -1,4 +1,4 @@
-"""What a model may write."""
+"""Texts that a model may write."""
 
 RICH = """\
 LRU（Least Recently Used）缓存会在容量满时淘汰**最久没有使用**的那一项。下面用 `OrderedDict` 实现，再看看复杂度。
@@ -60,7 +60,7 @@ WORDS = "春眠不觉晓处闻啼鸟夜来风雨声花落知多少白日依山�
 
 
 def long_answer(chars: int) -> str:
-    """About so many characters in paragraphs, headings and lists that do not repeat."""
+    """Return about `chars` characters of paragraphs, headings and lists that do not repeat."""
     parts, size, n = [], 0, 0
     while size < chars:
         line = "".join(WORDS[(n * 7 + k * k * (n % 5 + 1)) % len(WORDS)] for k in range(180))
@@ -72,7 +72,7 @@ def long_answer(chars: int) -> str:
 
 
 def wide_table(columns: int) -> str:
-    """A table of so many columns."""
+    """Return a table with `columns` columns."""
     rows = [[f"第 {row} 行第 {column} 列" for column in range(columns)] for row in range(6)]
     head, rule = rows[0], ["---"] * columns
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows[1:]))

@@ -16,6 +16,7 @@ from wxgpt.diagnosis.proxies import proxies
 from wxgptd.config.tables import Assistant
 from wxgptd.config.values import Secret
 
+ROOT = Path(__file__).parent.parent.parent
 FOLDER = Path(diagnosis.__file__).parent
 CODE = [*FOLDER.glob("*.py"), FOLDER.parent / "commands" / "doctor.py"]
 
@@ -186,3 +187,38 @@ class ConfigOfAssistants:
 
     def __init__(self, assistant) -> None:
         self.assistant = assistant
+
+
+FAILED_CALLS = {
+    "proxy CONNECT failed: 407 Proxy Authentication Required": "proxy-password",
+    "proxy CONNECT failed: 403 Forbidden": "proxy-rejected",
+    "[('SSL routines', '', 'wrong version number')]": "model-plain-http",
+    "[('SSL routines', '', 'certificate verify failed')]": "model-certificate",
+    "DNSLookupError: no results for hostname": "model-name-unresolved",
+    "Connection was refused by other side": "model-connection-refused",
+    "not JSON: <!doctype html>": "model-web-page",
+    "HTTP 404 (model_not_found)": "model-unknown",
+    "HTTP 404 (asked https://x/v1: is `model` right?)": "model-unknown",
+    "HTTP 404 (asked https://x/v1: is /v1 missing from base_url?)": "model-path-unknown",
+    "HTTP 302: redirect not followed: to https://y/": "model-redirected",
+    "HTTP 502": "model-server-error",
+    "HTTP 403: you may not use this model": "model-forbidden",
+    "the stream ended without a finish reason": "model-disconnected",
+    "no response within 60 s": "model-timeout",
+    "timed out waiting for data": "model-timeout",
+    "something new": "model-unavailable",
+}
+OURS = ("proxy CONNECT failed", "not JSON", "redirect not followed", "without a finish reason", "no response within", "timed out waiting for data", "is `model` right?")  # fmt: skip
+
+
+@pytest.mark.parametrize(("detail", "remedy"), FAILED_CALLS.items())
+def test_a_failed_call_gets_the_remedy_of_its_detail(detail, remedy):
+    assert models.remedy_of({"reason": "unavailable", "detail": detail}) == remedy
+
+
+@pytest.mark.parametrize("phrase", OURS)
+def test_a_phrase_that_selects_a_remedy_occurs_in_the_daemon(phrase):
+    folders = (ROOT / "wxgptd" / "llm", ROOT / "wxgptd" / "outbound")
+    sources = [path.read_text("utf-8") for folder in folders for path in folder.glob("*.py")]
+    assert any(phrase in source for source in sources)
+    assert any(phrase in detail for detail in FAILED_CALLS)

@@ -164,7 +164,7 @@ MASKS = (
     r'"free_bytes": (?P<COUNT>\d+)',
     r"(?:python|disk|expat|libraries)(?:: |\W[^}\n]*?)(?P<NUMBER>\d(?:[\d.,]*\d)?)(?=[ ,\"\n])",
     # The message of the machine's resolver, which may have no network.
-    r"the name is not known here \((?P<REASON>[^)]*)\)",
+    r"the name does not resolve here \((?P<REASON>[^)]*)\)",
 )
 """What differs between machines or runs: secrets, numbers and times."""
 

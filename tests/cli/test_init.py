@@ -101,7 +101,7 @@ def test_existing_files_are_not_overwritten(tmp_path):
     unit = tmp_path / "etc/systemd/system/wxgptd.service"
     unit.write_text("mine")
     result = init(tmp_path, *required_options(tmp_path, "--systemd"))
-    assert "left as it was" in result.stderr
+    assert "left unchanged" in result.stderr
     assert unit.read_text() == "mine"
     assert len(before) == len([path for path in tmp_path.rglob("*") if path.is_file()])
 
@@ -145,14 +145,14 @@ def test_a_missing_option_is_named_without_a_terminal(missing, named, tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        (["--provider", "nobody"], "known: deepseek"),
-        (["--domain", "localhost"], "no domain"),
-        (["--domain", "chat.example.org/wx"], "no domain"),
-        (["--domain", "1.2.3.4"], "no domain"),
-        (["--app-id", "0123456789"], "is no AppID"),
+        (["--provider", "nobody"], "providers: deepseek"),
+        (["--domain", "localhost"], "is not a domain name"),
+        (["--domain", "chat.example.org/wx"], "is not a domain name"),
+        (["--domain", "1.2.3.4"], "is not a domain name"),
+        (["--app-id", "0123456789"], "is not an AppID"),
         (["--plain"], "not both"),
-        (["--account", "a b"], "no name"),
-        (["--assistant", "a/b"], "no name"),
+        (["--account", "a b"], "is not a valid name"),
+        (["--assistant", "a/b"], "is not a valid name"),
         (["--finish"], "--rotate-aes-key"),
     ],
 )
@@ -280,7 +280,7 @@ def test_an_unwritable_web_server_directory_does_not_hide_what_to_enter(tmp_path
 def test_an_invalid_listen_address_is_rejected(listen, tmp_path):
     result = init(tmp_path, *required_options(tmp_path, "--listen", listen))
     assert result.returncode == 2
-    assert "no IPv4 address" in result.stderr
+    assert "not an IPv4 address" in result.stderr
 
 
 def test_an_unencodable_option_leaves_no_configuration(tmp_path):
@@ -300,4 +300,4 @@ def test_a_path_with_characters_special_to_systemd_is_rejected(tmp_path):
         stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 2
-    assert "mean something to systemd" in result.stderr
+    assert "special to systemd" in result.stderr

@@ -186,19 +186,19 @@ def test_tail_resumes_from_its_cursor(place):
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
-        (["tail", "--kind", "Nonsense"], "known: SessionOpened"),
+        (["tail", "--kind", "Nonsense"], "kinds: SessionOpened"),
         (["tail", "--since", "soon"], "10m, 2h, 3d, yesterday"),
         (["tail", "--since", "99999999999d"], "10m, 2h, 3d, yesterday"),
-        (["tail", "-f", "-r"], "exclude each other"),
-        (["replay", "--until", "²"], "neither an event's number nor a time"),
-        (["replay", "--speed", "fast", "--to", "http://127.0.0.1:1/"], "no speed"),
-        (["replay", "--to", "http://[::1"], "no address"),
+        (["tail", "-f", "-r"], "mutually exclusive"),
+        (["replay", "--until", "²"], "neither an event number nor a time"),
+        (["replay", "--speed", "fast", "--to", "http://127.0.0.1:1/"], "is not a speed"),
+        (["replay", "--to", "http://[::1"], "not a URL to deliver to"),
         (["sessions", "show", "nobody"], "sessions list --all"),
-        (["send"], "give one of"),
-        (["send", "--url", "foo", "hi"], "no address"),
+        (["send"], "give exactly one of"),
+        (["send", "--url", "foo", "hi"], "not a URL to deliver to"),
         (["send", "--encrypt", "hi"], "no aes_key"),
-        (["send", "--account", "other", "hi"], "known: main"),
-        (["send", "--expect", "(", "hi"], "no regular expression"),
+        (["send", "--account", "other", "hi"], "accounts: main"),
+        (["send", "--expect", "(", "hi"], "not a valid regular expression"),
         (["tial"], "did you mean tail?"),
         (["tail", "--colour"], "no such option"),
     ],
@@ -219,7 +219,7 @@ def test_an_inaccessible_file_is_named(place, arguments, code):
     run = Run(place, *arguments)
     assert run.code == code
     assert arguments[-1] in run.err
-    assert "mistake in wxgpt" not in run.err
+    assert "bug in wxgpt" not in run.err
 
 
 @pytest.mark.processes
@@ -337,7 +337,7 @@ def test_an_event_from_a_newer_version_is_shown_by_tail_but_stops_replay(place):
     path = log / segments.segment_name(19)
     header = framing.Header(19, 0.0, 7)
     path.write_bytes(framing.pack_header(header) + framing.pack_frame(7, 19, 1, payload))
-    assert "a newer wxgptd wrote it" in invoke(place, "tail", "-n", "1")
+    assert "written by a newer wxgptd" in invoke(place, "tail", "-n", "1")
     run = Run(place, "replay")
     assert run.code == 5
     assert "install that version" in run.err
@@ -370,7 +370,7 @@ def test_check_lists_every_mistake(place):
     assert run.code == 4
     assert "account.main.tokn" in run.err
     assert "did you mean `model`" in run.err
-    assert "4 mistakes" in run.err
+    assert "4 errors" in run.err
 
 
 # Times.
@@ -473,8 +473,7 @@ def test_the_help_of_tail_lists_every_event_kind():
 
 
 HELD_BACK = (
-    "after one that expired: held back; a hint says so, and a tap resumes the session "
-    "(after_expiry)"
+    "after a session expired: held; a hint says so, and a tap resumes the session (after_expiry)"
 )
 RULES = """
 [[rule]]
@@ -508,7 +507,7 @@ forward = "https://old.example.com/?key=secret"
             ["--message", "价格？"],
             [
                 "in a session: a question for the model",
-                "outside: rule 1 (keyword 价格) replies 十元",
+                "outside a session: rule 1 (keyword 价格) replies 十元",
             ],
         ),
         (
@@ -516,27 +515,27 @@ forward = "https://old.example.com/?key=secret"
             [
                 "in a session: a question for the model",
                 HELD_BACK,
-                "outside: nobody; WeChat is told `success`",
+                "outside a session: nothing; WeChat gets `success`",
             ],
         ),
         (
             ["--event", "click:NEW"],
-            ["in a session or outside: rule 3 (event:CLICK:NEW) replies with news: 最新"],
+            ["in or outside a session: rule 3 (event:CLICK:NEW) replies with news: 最新"],
         ),
         (
             ["--message", "继续"],
             [
-                "first: the next part of an answer, if one of this user's has more; else",
+                "first: the next part of an answer, if this user has one with more; otherwise",
                 "in a session: a question for the model",
                 HELD_BACK,
-                "outside: nobody; WeChat is told `success`",
+                "outside a session: nothing; WeChat gets `success`",
             ],
         ),
         (
             ["--kind", "voice"],
             [
-                "in a session: a word that this kind is not understood",
-                "outside: rule 4 (kind:voice) forwards to https://old.example.com/",
+                "in a session: a reply that this kind is not supported",
+                "outside a session: rule 4 (kind:voice) forwards to https://old.example.com/",
             ],
         ),
     ],
@@ -657,7 +656,7 @@ def test_usage_prints_a_table(place):
     head, alice, _bob, total = invoke(place, "usage", "--by", "user").splitlines()
     assert head.split() == ["user", "answers", "failed", "prompt", "completion", "cost"]
     assert alice.split() == ["main/alice", "3", "0", "9", "12", "0.7500"]
-    assert total.split() == ["in", "all", "4", "0", "12", "16", "1.0000"]
+    assert total.split() == ["total", "4", "0", "12", "16", "1.0000"]
 
 
 # log repair
@@ -669,7 +668,7 @@ def test_repair_shows_what_it_would_save_and_then_saves_it(place):
     from wxgptd.eventlog import segments
 
     log = place / "state" / "log"
-    assert "nothing is damaged" in invoke(place, "log", "repair")
+    assert "no damage" in invoke(place, "log", "repair")
     injure(segments.list_segments(log)[0], flip(700))
     assert Run(place, "log", "verify").code == 5
     run = Run(place, "log", "repair", "--dry-run")
@@ -678,7 +677,7 @@ def test_repair_shows_what_it_would_save_and_then_saves_it(place):
     assert "nothing was changed" in run.err
     assert Run(place, "log", "verify").code == 5
     output = invoke(place, "log", "repair")
-    assert "events saved in" in output
+    assert "events recovered in" in output
     assert (place / "state" / "log.damaged").is_dir()
     assert Run(place, "log", "verify").code == 0
     assert invoke(place, "replay")
@@ -740,14 +739,14 @@ def test_importing_an_export_recreates_the_log(place, tmp_path_factory, version)
     [
         (lambda lines: lines[1:], "event 1 expected, 2 found"),
         (lambda lines: [*lines[:2], *lines[3:]], "event 3 expected, 4 found"),
-        (lambda lines: [*lines[:2], "{}", *lines[2:]], "line 3 is none of an export"),
-        (lambda lines: [], "there is no event in it"),
-        (lambda lines: ["not json"], "line 1 is none of an export"),
-        (lambda lines: ["[]"], "line 1 is none of an export"),
-        (lambda lines: [lines[0].replace('"at_s": 0.0', '"at_s": []')], "[] is no float"),
-        (lambda lines: [lines[0].replace('"chatgpt"', "7")], "7 is no str"),
-        (lambda lines: lines[:-1], "the export is not whole"),
-        (lambda lines: [*lines[:-2], lines[-1]], "the export is not whole"),
+        (lambda lines: [*lines[:2], "{}", *lines[2:]], "line 3 is not part of an export"),
+        (lambda lines: [], "the export has no events"),
+        (lambda lines: ["not json"], "line 1 is not part of an export"),
+        (lambda lines: ["[]"], "line 1 is not part of an export"),
+        (lambda lines: [lines[0].replace('"at_s": 0.0', '"at_s": []')], "[] is not of type float"),
+        (lambda lines: [lines[0].replace('"chatgpt"', "7")], "7 is not of type str"),
+        (lambda lines: lines[:-1], "the export is incomplete"),
+        (lambda lines: [*lines[:-2], lines[-1]], "the export is incomplete"),
     ],
 )
 def test_an_invalid_or_incomplete_export_leaves_no_log(place, tmp_path_factory, change, why):
@@ -764,7 +763,7 @@ def test_an_invalid_or_incomplete_export_leaves_no_log(place, tmp_path_factory, 
 @pytest.mark.processes
 def test_a_backup_can_be_restored_elsewhere(place, tmp_path_factory):
     output = invoke(place, "backup", str(place / "b.tar.gz"))
-    assert "events up to 18 of 2 users, read back" in output
+    assert "events up to 18 of 2 users, verified" in output
     other = another_place(place, tmp_path_factory)
     output = invoke(other, "restore", str(place / "b.tar.gz"))
     assert "verified" in output

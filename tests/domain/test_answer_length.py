@@ -16,28 +16,29 @@ def steady(first_s: float, chars_a_second: float, answers: int = 5) -> Pace:
     return pace
 
 
-def test_a_steady_model_fills_the_time_there_is():
-    assert steady(1.0, 30.0).chars_in(14.6, 1_650) == 320  # 13.1 s at 30 a second, and a fifth less
+def test_a_steady_model_may_fill_the_time_left():
+    # 13.1 s at 30 characters a second, divided by OVERSHOOT.
+    assert steady(1.0, 30.0).chars_in(14.6, 1_650) == 320
 
 
 @pytest.mark.parametrize(
     ("pace", "left_s", "chars"),
     [
-        (steady(1.0, 500.0), 14.6, 450),  # no more than the reply has room for
+        (steady(1.0, 500.0), 14.6, 450),  # limited by the room in a reply
         (steady(14.0, 30.0), 14.6, 0),  # it thinks until the window closes
         (steady(20.0, 30.0), 14.6, 0),
         (steady(1.0, 30.0), 2.0, 0),  # too few characters for an answer
         (steady(1.0, 30.0), -3.0, 0),
-        (Pace(), 14.6, 0),  # nothing is known
+        (Pace(), 14.6, 0),  # no samples
         (steady(1.0, 30.0, answers=1), 14.6, 0),
         (steady(0.0, 1e9), 14.6, 450),
     ],
 )
-def test_how_long_an_answer_may_be(pace, left_s, chars):
+def test_an_answer_length_fits_the_time_left(pace, left_s, chars):
     assert pace.chars_in(left_s, 1_650) == chars
 
 
-def test_a_model_that_varies_is_asked_for_less():
+def test_an_unsteady_model_is_asked_for_less():
     pace = Pace()
     for number in range(20):
         first_s = 1.0 if number % 2 else 5.0
@@ -46,7 +47,7 @@ def test_a_model_that_varies_is_asked_for_less():
     assert pace.chars_in(14.6, 1_650) < steady(3.0, 30.0).chars_in(14.6, 1_650)
 
 
-def test_it_goes_by_the_newest_answers():
+def test_pace_follows_recent_answers():
     pace = steady(1.0, 100.0, answers=50)
     for _ in range(15):
         pace = pace.learned(6.0, 6.0 + 300 / 20.0, 300)
@@ -57,15 +58,15 @@ def test_it_goes_by_the_newest_answers():
 @pytest.mark.parametrize(
     ("first_s", "took_s", "chars"), [(1.0, 2.0, 5), (3.0, 2.0, 300), (-1.0, 2.0, 300)]
 )
-def test_what_tells_nothing_changes_nothing(first_s, took_s, chars):
+def test_an_uninformative_answer_leaves_the_pace_unchanged(first_s, took_s, chars):
     assert Pace().learned(first_s, took_s, chars) == Pace()
 
 
-def test_the_question_stays_the_beginning_of_what_is_asked():
-    said = with_limit("为什么天是蓝的？", 390)
-    assert said.startswith("为什么天是蓝的？\n\n")
-    assert "390" in said
-    assert "继续" in said
+def test_the_length_limit_follows_the_question():
+    prompt = with_limit("为什么天是蓝的？", 390)
+    assert prompt.startswith("为什么天是蓝的？\n\n")
+    assert "390" in prompt
+    assert "继续" in prompt
 
 
 @pytest.mark.parametrize(
@@ -73,6 +74,6 @@ def test_the_question_stays_the_beginning_of_what_is_asked():
     [(1, 0.0, True, 15.0), (1, 3.0, True, 12.0), (1, 0.0, False, 5.0), (2, 6.0, False, 4.0),
      (3, 11.0, False, 4.0), (3, 16.0, True, -1.0)],
 )  # fmt: skip
-def test_how_long_wechat_waits_in_all(attempts, at, may_wait, left_s):
+def test_the_time_left_covers_all_remaining_attempts(attempts, at, may_wait, left_s):
     window = Open(first_at=0.0, attempts=attempts, question=DeliveryKey("q"))
     assert time_left(window, at, may_wait=may_wait) == left_s

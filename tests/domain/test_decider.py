@@ -1,4 +1,4 @@
-"""What happens when something is asked of a user's state."""
+"""Commands to a user's state and the events they produce."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ LINK_TTL = Policy().link_ttl_s
 
 
 @pytest.mark.parametrize(
-    "said", ["你好", "", "/etc/hosts", Unsupported("image"), Ignorable("view")]
+    "content", ["你好", "", "/etc/hosts", Unsupported("image"), Ignorable("view")]
 )
-def test_outside_a_session_nothing_is_taken_note_of(said):
-    assert History().say(said, "m1") == []
+def test_a_message_outside_a_session_produces_no_events(content):
+    assert History().say(content, "m1") == []
 
 
-def test_an_opening_command_opens_a_session_and_says_so():
+def test_an_opening_command_opens_a_session_and_confirms_it():
     events = History().say("/chatgpt", "m1", session="s1")
     assert kinds(events) == ["SessionOpened", "CommandGiven", "ReplyOffered"]
     assert events[0].session == "s1"
@@ -56,24 +56,25 @@ def test_an_opening_command_opens_a_session_and_says_so():
     assert events[2].notice == "session_opened"
 
 
-def test_an_opening_command_with_words_asks_them_at_once():
+def test_text_after_an_opening_command_is_asked_at_once():
     events = History().say("/chatgpt 为什么？", "m1")
     assert kinds(events) == ["SessionOpened", "QuestionAsked"]
     assert events[1].text == "为什么？"
 
 
 @pytest.mark.parametrize(
-    ("said", "notice"), [("/stop", "no_session"), ("/help", "help"), ("/clear", "session_opened")]
+    ("command", "notice"),
+    [("/stop", "no_session"), ("/help", "help"), ("/clear", "session_opened")],
 )
-def test_commands_are_answered_outside_a_session_too(said, notice):
-    assert History().say(said, "m1")[-1].notice == notice
+def test_commands_also_work_outside_a_session(command, notice):
+    assert History().say(command, "m1")[-1].notice == notice
 
 
-def test_continue_with_nothing_to_continue_is_no_business_of_ours_outside_a_session():
+def test_continue_outside_a_session_is_ignored_if_there_is_nothing_to_continue():
     assert History().say("继续", "m1") == []
 
 
-def test_where_no_command_is_needed_any_text_opens_a_session_and_asks():
+def test_any_text_opens_a_session_and_asks_if_no_command_is_needed():
     policy = Policy(open_with=ASSISTANTS["/claude"])
     history = History()
     events = history.say("为什么？", "m1", policy=policy)
@@ -87,7 +88,7 @@ def test_where_no_command_is_needed_any_text_opens_a_session_and_asks():
     assert kinds(events) == ["MessageDeclined", "ReplyOffered"]
 
 
-# Within one.
+# In a session.
 
 
 def test_a_message_is_a_question():
@@ -103,20 +104,20 @@ def test_each_message_extends_the_session():
     assert kinds(history.say("二？", "q2", at=2 * TTL - 2)) == ["QuestionAsked"]
 
 
-def test_a_message_after_the_session_s_time_is_outside_it():
+def test_a_message_after_the_session_ttl_closes_the_session():
     history = opened(at=0.0)
     assert kinds(history.say("一？", "q1", at=TTL)) == ["SessionClosed"]
     assert history.events[-1].reason is CloseReason.EXPIRED
 
 
-def test_the_same_command_again_leaves_the_session_as_it_is():
+def test_repeating_an_opening_command_keeps_the_session_open():
     history = opened()
     events = history.say("/chatgpt", "m2")
     assert kinds(events) == ["CommandGiven", "ReplyOffered"]
     assert events[1].notice == "session_already_open"
 
 
-def test_another_assistant_s_command_closes_the_first_session():
+def test_opening_another_assistant_closes_the_first_session():
     history = opened()
     events = history.say("/claude", "m2", session="s2")
     assert kinds(events) == ["SessionClosed", "SessionOpened", "CommandGiven", "ReplyOffered"]
@@ -131,7 +132,7 @@ WRITTEN = c.Written(
 )
 
 
-def test_stop_ends_the_session_and_its_answers_and_keeps_what_was_written():
+def test_stop_ends_the_session_and_keeps_partial_answers():
     history = asked("q1")
     history.say("二？", "q2")
     events = history.say("/stop", "m3", written=(WRITTEN,))
@@ -154,7 +155,7 @@ def test_stop_ends_the_session_and_its_answers_and_keeps_what_was_written():
 
 
 @pytest.mark.parametrize("word", ["停止", "停止。", "停一下", "stop"])
-def test_the_word_stops_the_running_answer_and_not_the_session(word):
+def test_the_word_stop_ends_the_running_answer_but_not_the_session(word):
     history = asked("q1")
     history.say("二？", "q2")
     events = history.say(word, "m3", written=(WRITTEN,))
@@ -168,7 +169,7 @@ def test_the_word_stops_the_running_answer_and_not_the_session(word):
     assert kinds(history.say(word, "m5")) == ["CommandGiven", "SessionClosed", "ReplyOffered"]
 
 
-def test_clear_drops_the_running_answer_as_its_link_dies():
+def test_clear_abandons_the_running_answer():
     history = asked("q1")
     events = history.say("/clear", "m2", session="s2")
     assert kinds(events) == [
@@ -182,7 +183,7 @@ def test_clear_drops_the_running_answer_as_its_link_dies():
     assert history.state.live.id == "s2"
 
 
-def test_clear_opens_the_assistant_that_was_open():
+def test_clear_reopens_the_same_assistant():
     history = History()
     history.say("/claude", "m1")
     history.say("/clear", "m2", session="s2")
@@ -190,7 +191,7 @@ def test_clear_opens_the_assistant_that_was_open():
 
 
 @pytest.mark.parametrize("kind", ["image", "voice", "video", "location", "link"])
-def test_what_is_no_text_is_declined_with_a_word(kind):
+def test_an_unsupported_kind_of_message_is_declined_with_a_notice(kind):
     events = opened().say(Unsupported(kind), "m2")
     assert kinds(events) == ["MessageDeclined", "ReplyOffered"]
     assert events[1].notice == "not_understood"
@@ -205,20 +206,20 @@ def test_a_question_over_the_limit_is_declined():
     assert events[-1].notice == "question_too_long"
 
 
-def test_closing_sessions_does_not_let_a_user_have_more_questions_running():
+def test_closing_sessions_does_not_raise_the_limit_on_running_questions():
     history = History()
     for n in range(3):
-        other = ("/chatgpt", "/claude")[n % 2]
-        assert kinds(history.say(f"{other} 第 {n} 个？", f"q{n}"))[-1] == "QuestionAsked"
+        opener = ("/chatgpt", "/claude")[n % 2]
+        assert kinds(history.say(f"{opener} 第 {n} 个？", f"q{n}"))[-1] == "QuestionAsked"
     assert kinds(history.say("/claude 第四个？", "q4"))[-2:] == ["MessageDeclined", "ReplyOffered"]
 
 
-def test_a_question_over_the_limit_is_declined_behind_an_opening_command_too():
+def test_a_question_over_the_limit_is_declined_after_an_opening_command_too():
     events = History().say("/chatgpt " + "长" * 6_000, "m1")
     assert kinds(events) == ["MessageDeclined", "ReplyOffered"]
 
 
-def test_one_question_runs_two_wait_and_the_next_is_told_so():
+def test_one_question_runs_while_two_wait_and_a_fourth_is_declined():
     history = asked("q1")
     assert kinds(history.say("二？", "q2")) == ["QuestionAsked"]
     assert kinds(history.say("三？", "q3")) == ["QuestionAsked"]
@@ -233,7 +234,7 @@ def test_one_question_runs_two_wait_and_the_next_is_told_so():
 # Deliveries.
 
 
-def test_a_known_message_is_another_attempt_and_nothing_else():
+def test_a_known_message_only_counts_as_another_attempt():
     history = asked("q1")
     events = history.say("为什么？", "q1", at=5.0)
     assert kinds(events) == ["AttemptRepeated"]
@@ -241,7 +242,7 @@ def test_a_known_message_is_another_attempt_and_nothing_else():
     assert history.state.windows["q1"].attempts == 2
 
 
-def test_a_question_is_never_asked_twice_however_late_it_comes_again():
+def test_a_question_is_never_asked_twice_even_if_redelivered_late():
     history = asked("q1")
     history.do(complete("q1", "因为。"))
     for n in range(1, 9):
@@ -251,7 +252,7 @@ def test_a_question_is_never_asked_twice_however_late_it_comes_again():
     assert history.say("为什么？", "q1", at=8 * TTL * 0.9 + 1) == []
 
 
-def test_a_command_repeated_is_not_carried_out_twice():
+def test_a_redelivered_command_runs_only_once():
     history = opened()
     history.say("/clear", "m2", session="s2")
     history.say("一？", "q1")
@@ -259,17 +260,17 @@ def test_a_command_repeated_is_not_carried_out_twice():
     assert history.state.live.id == "s2"
 
 
-# Following and leaving.
+# Subscribing and unsubscribing.
 
 
-def test_following_is_welcomed_where_there_is_a_welcome():
+def test_a_subscriber_is_welcomed_if_a_welcome_is_configured():
     assert kinds(History().say(Subscribe("7"), "e1")) == ["UserSubscribed"]
     events = History().say(Subscribe(), "e1", policy=Policy(welcome=True))
     assert kinds(events) == ["UserSubscribed", "ReplyOffered"]
     assert events[1].notice == "welcome"
 
 
-def test_whoever_leaves_is_erased_and_the_session_closed_before():
+def test_unsubscribing_closes_the_session_and_then_erases_the_user():
     history = asked("q1")
     events = history.say(Unsubscribe(), "e1")
     assert kinds(events) == ["AnswerFailed", "SessionClosed", "UserUnsubscribed", "UserErased"]
@@ -277,11 +278,11 @@ def test_whoever_leaves_is_erased_and_the_session_closed_before():
     assert history.state == EMPTY._replace(version=len(history.events))
 
 
-def test_of_a_stranger_who_leaves_nothing_is_noted():
+def test_an_unknown_user_who_unsubscribes_produces_no_events():
     assert History().say(Unsubscribe(), "e1") == []
 
 
-def test_erasing_gives_up_everything_first():
+def test_erasing_a_user_first_abandons_answers_and_closes_the_session():
     history = asked("q1")
     history.say("二？", "q2")
     events = history.do(c.EraseUser(at=9.0, reason=CloseReason.OPERATOR))
@@ -289,7 +290,7 @@ def test_erasing_gives_up_everything_first():
     assert History().do(c.EraseUser(at=9.0, reason=CloseReason.OPERATOR)) == ()
 
 
-def test_leaving_takes_the_answers_of_former_sessions_with_it():
+def test_unsubscribing_also_erases_answers_of_past_sessions():
     history = asked("q1")
     history.do(complete("q1", "很长的回答。" * 20))
     history.do(offer("q1", room=40))
@@ -313,12 +314,12 @@ def test_history_issues_a_link():
 # Replies.
 
 
-def test_a_whole_answer_is_offered_whole():
+def test_a_complete_answer_is_offered_in_full():
     history = asked("q1")
     history.do(complete("q1", "因为。"))
     (event,) = history.do(offer("q1"))
     assert (event.kind, event.start, event.end) == (ReplyKind.ANSWER, 0, 3)
-    assert event.text == "", "an answer that is on record need not be recorded again"
+    assert event.text == "", "an answer already in the log must not be logged again"
 
 
 def test_a_window_is_settled_once():
@@ -328,7 +329,7 @@ def test_a_window_is_settled_once():
     assert history.do(offer("q1")) == ()
 
 
-def test_what_is_written_is_offered_up_to_its_last_sentence_and_kept_in_the_log():
+def test_a_partial_answer_is_offered_up_to_its_last_sentence_and_logged():
     (event,) = asked("q1").do(offer("q1", written="第一句。第二句才"))
     assert (event.kind, event.start, event.end, event.text) == (
         ReplyKind.PARTIAL,
@@ -338,19 +339,19 @@ def test_what_is_written_is_offered_up_to_its_last_sentence_and_kept_in_the_log(
     )
 
 
-def test_where_nothing_is_written_a_link_is_offered():
+def test_a_link_is_offered_if_nothing_is_written_yet():
     (event,) = asked("q1").do(offer("q1", written=" \n"))
     assert event.kind is ReplyKind.LINK
 
 
-def test_a_failure_is_offered_as_its_sentence():
+def test_a_failed_answer_is_offered_as_a_failure():
     history = asked("q1")
     history.do(fail("q1"))
     (event,) = history.do(offer("q1"))
     assert event.kind is ReplyKind.FAILURE
 
 
-def test_an_answer_that_broke_off_is_offered_as_far_as_it_came():
+def test_an_interrupted_answer_is_offered_as_far_as_it_got():
     history = asked("q1")
     history.do(fail("q1", FailureReason.INTERRUPTED, "写了一半"))
     (event,) = history.do(offer("q1"))
@@ -363,28 +364,28 @@ def test_an_answer_that_broke_off_is_offered_as_far_as_it_came():
 def pages_of(history: History, question: str, room: int = 40) -> list[str]:
     text = history.state.question(DeliveryKey(question)).answer.text
     (first,) = history.do(offer(question, room=room))
-    found = [text[first.start : first.end]]
+    slices = [text[first.start : first.end]]
     for n in range(50):
         events = history.say("继续", f"m{n}")
         if kinds(events) != ["ContinuationAsked"]:
             break
         (event,) = history.do(offer(f"m{n}", room=room))
-        found.append(text[event.start : event.end])
-    return found
+        slices.append(text[event.start : event.end])
+    return slices
 
 
-def test_continue_gives_the_rest_slice_by_slice_and_then_is_a_question():
+def test_continue_returns_the_rest_page_by_page_and_is_then_a_question():
     history = asked("q1")
     text = "".join(f"这是第{n}句话。" for n in range(12))
     history.do(complete("q1", text))
-    found = pages_of(history, "q1")
-    assert "".join(found) == text
-    assert len(found) > 4
+    slices = pages_of(history, "q1")
+    assert "".join(slices) == text
+    assert len(slices) > 4
     assert kinds(history.events)[-1] == "QuestionAsked"
     assert history.events[-1].text == "继续"
 
 
-def test_continue_works_when_the_session_has_ended():
+def test_continue_works_after_the_session_has_ended():
     history = asked("q1")
     history.do(complete("q1", "很长的回答。" * 20))
     history.do(offer("q1", room=40))
@@ -392,7 +393,7 @@ def test_continue_works_when_the_session_has_ended():
     assert kinds(history.say("继续", "m2")) == ["ContinuationAsked"]
 
 
-def test_continue_brings_back_nothing_that_clear_has_dropped():
+def test_continue_does_not_revive_a_cleared_answer():
     history = asked("q1")
     history.do(complete("q1", "很长的回答。" * 20))
     history.do(offer("q1", room=40))
@@ -400,7 +401,7 @@ def test_continue_brings_back_nothing_that_clear_has_dropped():
     assert kinds(history.say("继续", "m2")) == ["QuestionAsked"]
 
 
-def test_continue_waits_for_an_answer_that_is_still_written():
+def test_continue_waits_for_an_answer_still_being_written():
     history = asked("q1")
     history.do(offer("q1", written="第一句。第二"))
     assert kinds(history.say("继续", "m2")) == ["ContinuationAsked"]
@@ -409,7 +410,7 @@ def test_continue_waits_for_an_answer_that_is_still_written():
     assert (event.start, event.end) == (4, 8)
 
 
-def test_the_question_s_own_window_has_its_answer_even_where_continue_was_faster():
+def test_a_question_s_own_window_gets_the_answer_even_if_continue_got_it_first():
     history = asked("q1")
     history.say("继续", "m2")
     history.do(complete("q1", "因为。"))
@@ -418,7 +419,7 @@ def test_the_question_s_own_window_has_its_answer_even_where_continue_was_faster
     assert (event.kind, event.start, event.end) == (ReplyKind.ANSWER, 0, 3)
 
 
-def test_continue_says_so_where_the_question_s_own_window_has_given_all():
+def test_continue_reports_that_the_question_s_own_window_delivered_everything():
     history = asked("q1")
     history.say("继续", "m2")
     history.do(complete("q1", "因为。"))
@@ -427,7 +428,7 @@ def test_continue_says_so_where_the_question_s_own_window_has_given_all():
     assert (event.kind, event.notice) == (ReplyKind.NOTICE, "all_said")
 
 
-def test_continue_goes_on_with_the_answer_that_invites_it():
+def test_continue_completes_an_interrupted_answer_rather_than_paging_an_older_one():
     history = asked("q1")
     history.do(complete("q1", "很长的回答。" * 20))
     history.do(offer("q1", room=40))
@@ -437,7 +438,7 @@ def test_continue_goes_on_with_the_answer_that_invites_it():
     assert kinds(history.say("继续", "m3")) == ["QuestionAsked"]
 
 
-def test_a_retried_continue_repeats_its_own_slice():
+def test_a_retried_continue_repeats_its_own_page():
     history = asked("q1")
     history.do(complete("q1", "很长的回答。" * 20))
     history.do(offer("q1", room=40))
@@ -451,27 +452,27 @@ def test_a_retried_continue_repeats_its_own_slice():
 # Answers.
 
 
-def test_an_answer_that_comes_twice_counts_once():
+def test_a_duplicate_answer_is_ignored():
     history = asked("q1")
     history.do(complete("q1", "因为。"))
     assert history.do(complete("q1", "别的。")) == ()
     assert history.do(fail("q1")) == ()
 
 
-def test_an_answer_to_an_unknown_question_is_nothing():
+def test_an_answer_to_an_unknown_question_is_ignored():
     assert opened().do(complete("q9", "什么？")) == ()
 
 
-def test_an_answer_comes_although_its_session_has_ended():
+def test_an_answer_is_recorded_after_its_session_has_ended():
     history = asked("q1")
     history.say("/claude", "m2")
     assert kinds(history.do(complete("q1", "因为。", finish=Finish.LENGTH))) == ["AnswerCompleted"]
 
 
-# A restart.
+# Recovery after a restart.
 
 
-def test_recover_asks_again_what_has_no_answer_and_what_waited_behind_it_still_waits():
+def test_recover_restarts_the_running_answer_and_leaves_waiting_questions_queued():
     history = asked("q1")
     history.say("二？", "q2")
     assert recover(history.state, 10.0, LINK_TTL) == (
@@ -479,13 +480,13 @@ def test_recover_asks_again_what_has_no_answer_and_what_waited_behind_it_still_w
     )
 
 
-def test_recover_has_nothing_to_do_where_everything_is_answered():
+def test_recover_does_nothing_if_every_question_is_answered():
     history = asked("q1")
     history.do(complete("q1", "因为。"))
     assert recover(history.state, 10.0, LINK_TTL) == ()
 
 
-def test_an_answer_that_begins_anew_is_offered_from_its_beginning():
+def test_a_restarted_answer_is_offered_from_its_beginning():
     history = asked("q1")
     history.do(offer("q1", written="旧的一句。旧的"))
     history.do(c.Note(e.AnswerRestarted(at=1.0, question=DeliveryKey("q1"))))
@@ -495,7 +496,7 @@ def test_an_answer_that_begins_anew_is_offered_from_its_beginning():
     assert (event.start, event.end) == (0, 6)
 
 
-def test_a_question_that_is_there_at_every_crash_is_given_up():
+def test_a_question_present_at_every_crash_is_abandoned():
     history = asked("q1")
     for n in range(MAX_RESTARTS):
         (command,) = recover(history.state, float(n), LINK_TTL)
@@ -507,24 +508,24 @@ def test_a_question_that_is_there_at_every_crash_is_given_up():
     assert isinstance(history.state.question(DeliveryKey("q1")).answer, Failed)
 
 
-def test_a_question_whose_link_has_died_is_given_up():
+def test_a_question_whose_link_has_expired_is_abandoned():
     history = asked("q1")
     history.say("二？", "q2")
     commands = recover(history.state, LINK_TTL + 1, LINK_TTL)
     assert [type(command.fact) for command in commands] == [e.AnswerFailed] * 2
 
 
-# The rest.
+# Everything else.
 
 
-def test_a_session_is_closed_when_its_time_is_over_and_not_before():
+def test_a_session_closes_when_its_ttl_ends_and_not_before():
     history = opened(at=0.0)
     assert history.do(c.ExpireSession(at=TTL - 0.1)) == ()
     assert kinds(history.do(c.ExpireSession(at=TTL))) == ["SessionClosed"]
     assert history.do(c.ExpireSession(at=TTL)) == ()
 
 
-def test_an_operator_closes_the_session_that_was_named_and_no_other():
+def test_an_operator_closes_only_the_named_session():
     history = opened()
     close = c.CloseSession(at=1.0, session="s9", reason=CloseReason.OPERATOR)
     assert history.do(close) == ()
@@ -532,14 +533,14 @@ def test_an_operator_closes_the_session_that_was_named_and_no_other():
     assert kinds(history.do(close)) == ["SessionClosed"]
 
 
-def test_a_page_is_opened_for_the_first_time_once():
+def test_the_first_view_of_a_page_is_recorded_once():
     history = asked("q1")
     command = c.Note(e.PageOpened(at=1.0, question=DeliveryKey("q1")))
     assert kinds(history.do(command)) == ["PageOpened"]
     assert history.do(command) == ()
 
 
-def test_deciding_changes_nothing():
+def test_deciding_does_not_change_the_state():
     history = asked("q1")
     before = history.state
     decide(before, receive("二？", "q2"))

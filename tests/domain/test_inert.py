@@ -1,4 +1,4 @@
-"""Nothing that others wrote becomes a link in the chat, however it is spelt."""
+"""Text from users and models never becomes a link in the chat, however it is spelt."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ UNSEEN = r"[^\x21-\x7e\u00a1-\u00ac\u2e80-\ud7ff\uff01-\uff5e]*"
 
 
 def has_link(text: str) -> bool:
-    """Judge as generously as any client might: entities resolved, what is invisible skipped."""
-    seen = unescape(text)
+    """Judge as leniently as any client might: resolve entities, skip invisible characters."""
+    decoded = unescape(text)
     joined = re.sub(r"[\x00-\x20\x7f\u200b\u202e\ud800-\udfff]", "", text)
-    tag = re.search(rf"<{UNSEEN}a(?![0-9a-z])", seen, re.IGNORECASE)
+    tag = re.search(rf"<{UNSEEN}a(?![0-9a-z])", decoded, re.IGNORECASE)
     return bool(tag or re.search(r"(weixin|wechat)://", joined, re.IGNORECASE))
 
 
@@ -72,7 +72,7 @@ def test_no_spelling_of_a_link_reaches_the_chat(text, style):
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("text", SPELLINGS, ids=range(len(SPELLINGS)))
-def test_what_was_shown_of_a_growing_answer_stays(text, style):
+def test_text_shown_from_a_growing_answer_never_changes(text, style):
     whole = paging.readable(text, style)
     for end in range(len(text) + 1):
         shown = paging.readable(text[:end], style, growing=True)
@@ -80,7 +80,7 @@ def test_what_was_shown_of_a_growing_answer_stays(text, style):
         assert not has_link(shown)
 
 
-def test_an_example_still_reads_as_html():
+def test_an_html_example_stays_readable():
     example = '```html\n<p>见 <a href="https://example.com">这里</a></p>\n```'
     shown = paging.readable(example, Style.PLAIN)
     assert shown.strip() == '<p>见 ＜a href="https://example.com">这里</a></p>'
@@ -90,7 +90,7 @@ def test_an_example_still_reads_as_html():
     "text",
     ["<article>", "x < alpha", "<abbr title=x>", "a < b", "https://a.b/?x=<b>", "&lt;b&gt;", "微信:", "AT&T"],
 )  # fmt: skip
-def test_what_is_no_link_stays(text):
+def test_text_without_a_link_is_unchanged(text):
     assert inert(text) == text
 
 
@@ -103,12 +103,12 @@ def test_no_text_becomes_a_link(text):
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
-def test_a_beginning_is_shown_as_it_will_stay(text):
+def test_the_shown_prefix_of_a_growing_text_never_changes(text):
     for end in range(len(text) + 1):
         assert inert(text).startswith(inert(text[:end], growing=True)), text
 
 
-def test_texts_as_models_write_them_have_no_link_either():
+def test_typical_model_output_has_no_link():
     random = Random(17)
     for _ in range(300):
         text = markdown.text(random)

@@ -1,4 +1,4 @@
-"""Where an answer is cut."""
+"""Where an answer is cut into pages."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ TEXTS = st.text(
 
 
 def pages(text: str, room: int) -> list[str]:
-    found, start = [], 0
+    slices, start = [], 0
     while start < len(text):
         end = paging.cut(text, start, room)
-        assert end > start, "a cut that does not move on would never end"
-        found.append(text[start:end])
+        assert end > start, "a cut that does not advance would loop forever"
+        slices.append(text[start:end])
         start = end
-    return found
+    return slices
 
 
 @given(TEXTS, st.integers(min_value=64, max_value=400))
 @example("👩‍👩‍👧‍👦" * 40, 64)
-def test_pages_joined_are_the_text_and_each_fits(text, room):
-    found = pages(text, room)
-    assert "".join(found) == text
-    assert all(len(page.encode()) <= room for page in found)
+def test_joined_pages_equal_the_text_and_each_page_fits(text, room):
+    slices = pages(text, room)
+    assert "".join(slices) == text
+    assert all(len(page.encode()) <= room for page in slices)
 
 
 @given(TEXTS, st.integers(min_value=64, max_value=400))
-def test_a_growing_text_is_cut_at_no_other_place_than_it_has_bytes_for(text, room):
+def test_the_first_page_of_a_growing_text_fits(text, room):
     end = paging.cut(text, 0, room, growing=True)
     assert 0 <= end <= len(text)
     assert len(text[:end].encode()) <= room
@@ -59,19 +59,19 @@ CONTEXT = ReplyContext(commands={}, titles={}, ttl_s=300.0, days=7)
 
 
 def replies(answer: str, style: Style, room: int) -> tuple[str, list[str], list[str]]:
-    """The readable text, its slices, and the replies that they make."""
+    """Return the readable text, its slices, and the replies made from them."""
     shown = paging.readable(answer, style)
     completed = Completed(answer, Finish.STOP, "m", 0.0, 0.0)
-    about = Question(DeliveryKey("q"), "?", 0.0, LinkHash(b""), answer=completed)
-    slices, said, start = [], [], 0
+    question = Question(DeliveryKey("q"), "?", 0.0, LinkHash(b""), answer=completed)
+    slices, rendered, start = [], [], 0
     while start < len(shown):
         end = paging.cut(shown, start, room, style)
         rest = bool(shown[end:].strip())
-        reply = Reply(ReplyKind.ANSWER, "", "", about.delivery, start, end, "", style, rest)
+        reply = Reply(ReplyKind.ANSWER, "", "", question.delivery, start, end, "", style, rest)
         slices.append(shown[start:end])
-        said.append(wording.render(reply, about, LINK, CATALOGUE, CONTEXT))
+        rendered.append(wording.render(reply, question, LINK, CATALOGUE, CONTEXT))
         start = end
-    return shown, slices, said
+    return shown, slices, rendered
 
 
 def squeezed(text: str) -> str:
@@ -79,28 +79,30 @@ def squeezed(text: str) -> str:
 
 
 @pytest.mark.parametrize("style", list(Style))
-def test_a_hundred_thousand_texts_come_back_whole_page_by_page(style):
+def test_a_hundred_thousand_texts_are_complete_page_by_page(style):
     random = Random(31_415)
     room = wording.room(CATALOGUE, LINK)
     fences = re.compile(r"(?m)^[^\S\n]*(`{3,}|~{3,})[^`\n]*$")
     for number in range(50_000):
         answer = text(random, 30 if number % 20 else 400)
         tight = random.randrange(60, room) if number % 2 else room
-        shown, slices, said = replies(answer, style, tight)
+        shown, slices, rendered = replies(answer, style, tight)
         assert "".join(slices) == shown
-        assert all(len(one.encode("utf-8", "replace")) <= wording.MAX_REPLY_BYTES for one in said)
-        # What users read, put together again, is what the answer says; fences come and go.
+        assert all(
+            len(reply.encode("utf-8", "replace")) <= wording.MAX_REPLY_BYTES for reply in rendered
+        )
+        # The joined replies equal the answer, except for fences, which pages add and repeat.
         more = wording._fill(CATALOGUE.more, link=LINK)
-        read = "\n".join(one.removesuffix(more).rstrip("\n") for one in said)
+        read = "\n".join(reply.removesuffix(more).rstrip("\n") for reply in rendered)
         if style is Style.MARKDOWN:
             read, shown = fences.sub("", read), fences.sub("", shown)
-            if len(said) > 1 and re.search("```|~~~", answer):
-                continue  # what a fence is and what belongs to one, pages change
+            if len(rendered) > 1 and re.search("```|~~~", answer):
+                continue  # pages change what counts as a fence and what is inside one
         assert squeezed(read) == squeezed(shown)
 
 
-def test_what_a_conversation_is_told_page_by_page_is_the_whole_answer():
-    """The same through decisions and state: the question, and `继续` until nothing is left."""
+def test_a_conversation_receives_the_complete_answer_page_by_page():
+    """The same through the decider: the question, then `继续` until nothing is left."""
     random = Random(27_182)
     for _ in range(300):
         answer = text(random, 500).strip() or "天"
@@ -119,34 +121,34 @@ def test_what_a_conversation_is_told_page_by_page_is_the_whole_answer():
             history.say("继续", f"m{number}", at=float(number))
             history.do(offer(f"m{number}", at=float(number)))
         more = wording._fill(CATALOGUE.more, link=LINK)
-        whole = "\n".join(one.removesuffix(more) for one in read)
-        assert squeezed(whole) == squeezed(paging.readable(answer, Style.PLAIN))
+        joined = "\n".join(reply.removesuffix(more) for reply in read)
+        assert squeezed(joined) == squeezed(paging.readable(answer, Style.PLAIN))
 
 
-def test_a_long_answer_s_pages_show_every_line_of_it_once():
+def test_the_pages_of_a_long_answer_show_every_line_once():
     lines = [f"第 {n} 行，说明第 {n} 件事。" for n in range(300)]
-    _, slices, said = replies("\n".join(lines), Style.PLAIN, wording.room(CATALOGUE, LINK))
+    _, slices, rendered = replies("\n".join(lines), Style.PLAIN, wording.room(CATALOGUE, LINK))
     assert len(slices) > 3
-    found = [line for one in said for line in one.split("\n") if line.startswith("第")]
-    assert found == lines
+    shown = [line for reply in rendered for line in reply.split("\n") if line.startswith("第")]
+    assert shown == lines
 
 
-def test_code_that_is_cut_in_two_is_code_in_both():
+def test_code_split_across_pages_is_fenced_on_each_page():
     code = "\n".join(f"print({n})" for n in range(60))
     answer = f"看：\n```python\n{code}\n```\n完。"
     shown = paging.readable(answer, Style.MARKDOWN)
     assert shown == answer
-    found, start = [], 0
+    pages, start = [], 0
     while start < len(shown):
         end = paging.cut(shown, start, 300, Style.MARKDOWN)
-        found.append(paging.page(shown, start, end, Style.MARKDOWN))
-        assert len(found[-1].encode()) <= 300
+        pages.append(paging.page(shown, start, end, Style.MARKDOWN))
+        assert len(pages[-1].encode()) <= 300
         start = end
-    assert len(found) > 2
-    for one in found:
-        assert one.count("```") % 2 == 0, one
-    assert all(one.startswith("```python\nprint(") for one in found[1:-1])
-    assert found[-1].endswith("完。")
+    assert len(pages) > 2
+    for page in pages:
+        assert page.count("```") % 2 == 0, page
+    assert all(page.startswith("```python\nprint(") for page in pages[1:-1])
+    assert pages[-1].endswith("完。")
 
 
 def test_a_text_that_fits_is_not_cut():
@@ -166,17 +168,17 @@ def test_a_text_that_fits_is_not_cut():
     ],
     ids=["paragraph", "line", "sentence", "quote", "clause", "word", "character"],
 )
-def test_it_is_cut_where_a_reader_would_cut_it(text, first):
+def test_text_is_cut_where_a_reader_would_cut_it(text, first):
     room = 35 if text[0] != "T" else 20
     assert text[: paging.cut(text, 0, room)] == first
 
 
-def test_a_number_is_not_cut_at_its_point():
+def test_a_number_is_not_cut_at_its_decimal_point():
     text = "圆周率大约等于是 3.14159265358979323846"
     assert text[: paging.cut(text, 0, 36)].endswith(" ")
 
 
-def test_a_code_fence_is_left_whole_where_it_can_be():
+def test_a_code_block_that_fits_on_the_next_page_is_not_split():
     answer = "说明文字在这里，说明文字在这里。\n```python\nprint(1)\nprint(2)\n```\n"
     end = paging.cut(answer, 0, 74, Style.MARKDOWN)
     assert answer[:end].endswith("。\n")
@@ -188,6 +190,6 @@ def test_a_growing_text_ends_at_its_last_finished_sentence():
     assert text[: paging.cut(text, 0, 1_000, growing=True)] == "第一句。第二句。"
 
 
-def test_an_emoji_of_several_characters_is_not_parted():
+def test_an_emoji_of_several_code_points_is_not_split():
     text = "a" * 61 + "👩🏽‍🚀"
     assert paging.cut(text, 0, 70) == 61

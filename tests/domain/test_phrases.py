@@ -29,7 +29,7 @@ ANYWHERE, CONVERSATION, OUTSIDE = Reach.ANYWHERE, Reach.CONVERSATION, Reach.OUTS
 VOCABULARY = Vocabulary(ASSISTANTS)
 
 SPELLINGS = [
-    # Commands, as keyboards write them.
+    # Commands, as keyboards type them.
     ("/chatgpt", Open(CHATGPT, ""), ANYWHERE),
     ("/ChatGPT", Open(CHATGPT, ""), ANYWHERE),
     ("  /CHATGPT\n", Open(CHATGPT, ""), ANYWHERE),
@@ -91,11 +91,11 @@ SPELLINGS = [
     ("重试。", Retry(), CONVERSATION),
     ("重新回答", Retry(), CONVERSATION),
     ("接着聊", Resume(), CONVERSATION),
-    # Words that also answer a question.
+    # Words that may also be an answer to the model.
     ("历史", History(), OUTSIDE),
     ("模型", ChooseModel(""), OUTSIDE),
     ("菜单", Help(), OUTSIDE),
-    # No command, with the one that may be meant.
+    # Unknown commands, with the suggestion.
     ("/histroy", Unknown("/history"), CONVERSATION),
     ("/hlep", Unknown("/help"), CONVERSATION),
     ("/ stpo", Unknown("/stop"), CONVERSATION),
@@ -106,12 +106,12 @@ SPELLINGS = [
     ("/modeldemo-pro", Unknown("/model"), CONVERSATION),
     ("、histroy", Unknown("/history"), CONVERSATION),
     ("/清空对化", Unknown("清空对话"), CONVERSATION),
-    # What copies and keyboards leave beside words.
+    # Invisible characters left by copying and by keyboards.
     ("停止\u200b", StopAnswer(), CONVERSATION),
     ("\ufeff停止", StopAnswer(), CONVERSATION),
     ("停止\ufe0f", StopAnswer(), CONVERSATION),
     ("/stop\u2060", EndSession(), ANYWHERE),
-    # Marks that belong to the question, and the one that does not.
+    # Punctuation that belongs to the question, and a colon that does not.
     ("/chatgpt .net 是什么", Open(CHATGPT, ".net 是什么"), ANYWHERE),
     ("/chatgpt ~/.ssh 是什么", Open(CHATGPT, "~/.ssh 是什么"), ANYWHERE),
     ("/chatgpt：你好", Open(CHATGPT, "你好"), ANYWHERE),
@@ -120,7 +120,7 @@ SPELLINGS = [
 
 
 @pytest.mark.parametrize(("text", "action", "reach"), SPELLINGS)
-def test_a_phrase_is_understood_as_phones_spell_it(text, action, reach):
+def test_a_phrase_is_recognised_in_every_spelling(text, action, reach):
     assert VOCABULARY.read(Text(text)) == Phrase(action, reach)
 
 
@@ -133,26 +133,28 @@ def test_a_phrase_is_understood_as_phones_spell_it(text, action, reach):
         "下一页是什么", "/你好", "/你好吗", "/24", "/笑哭", "model", "新对话的写法", "你好", "你好/help", "停止" * 30, "/" + "a" * 90,
     ],
 )  # fmt: skip
-def test_anything_else_is_something_to_say(text):
+def test_any_other_text_is_an_ordinary_message(text):
     assert VOCABULARY.read(Text(text)) == phrases.SAY
 
 
-def test_what_is_spoken_is_understood_and_a_shared_link_s_title_is_not():
+def test_phrases_are_recognised_in_voice_messages_but_not_in_link_titles():
     assert VOCABULARY.read(Text("停止。", "voice")).action == StopAnswer()
     assert VOCABULARY.read(Text("停止", "link")) == phrases.SAY
     assert VOCABULARY.read(Picture("http://p")) == phrases.SAY
 
 
-def test_words_are_configured_and_what_the_texts_offer_is_always_understood():
-    mine = Vocabulary(ASSISTANTS, {**dict.fromkeys(phrases.WORDS, ()), "help": ("救命！", "历史")})
-    assert mine.read(Text("救命")) == Phrase(Help(), CONVERSATION)
-    assert mine.read(Text("历史")) == Phrase(Help(), OUTSIDE)
-    assert mine.read(Text("帮助")) == phrases.SAY
+def test_phrases_are_configurable_but_the_offered_ones_always_work():
+    vocabulary = Vocabulary(
+        ASSISTANTS, {**dict.fromkeys(phrases.WORDS, ()), "help": ("救命！", "历史")}
+    )
+    assert vocabulary.read(Text("救命")) == Phrase(Help(), CONVERSATION)
+    assert vocabulary.read(Text("历史")) == Phrase(Help(), OUTSIDE)
+    assert vocabulary.read(Text("帮助")) == phrases.SAY
     for words in ("继续", "重试", "停止", "接着聊"):
-        assert mine.read(Text(words)) != phrases.SAY
+        assert vocabulary.read(Text(words)) != phrases.SAY
 
 
-def test_every_word_is_understood_in_traditional_characters():
+def test_every_phrase_is_recognised_in_traditional_characters():
     traditional: dict[str, str] = {}
     for old in phrases.TRADITIONAL:
         traditional.setdefault(phrases.core(old), old)
@@ -162,9 +164,11 @@ def test_every_word_is_understood_in_traditional_characters():
             assert VOCABULARY.read(Text(spelt)) == VOCABULARY.read(Text(word)), spelt
 
 
-def test_no_word_means_two_things():
-    words = [phrases.core(word) for known in phrases.WORDS.values() for word in known]
-    assert len(words) == len(set(words))
+def test_no_phrase_has_two_meanings():
+    all_words = [
+        phrases.core(word) for phrase_words in phrases.WORDS.values() for word in phrase_words
+    ]
+    assert len(all_words) == len(set(all_words))
 
 
 def test_the_longest_command_wins():

@@ -1,4 +1,4 @@
-"""Markdown as text that reads well in WeChat."""
+"""Markdown rendered as text that reads well in WeChat."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ from wxgptd.domain.text.plain import plain
         ("[维基](https://zh.wikipedia.org/wiki/快)", "维基 (https://zh.wikipedia.org/wiki/%E5%BF%AB)"),
     ],
 )  # fmt: skip
-def test_marks_become_what_they_mean(markdown, shown):
+def test_markdown_is_rendered_as_plain_text(markdown, shown):
     assert plain(markdown) == shown
 
 
@@ -101,7 +101,7 @@ def test_marks_become_what_they_mean(markdown, shown):
         (r"\vec{v} \cdot \hat{n}，\sum_{i=1}^{n} y_{i}", "v · n，∑_{i=1}ⁿ y_i"),
     ],
 )
-def test_a_formula_is_what_people_type(tex, shown):
+def test_a_formula_is_rendered_as_people_type_it(tex, shown):
     assert formula(tex) == shown
 
 
@@ -111,18 +111,18 @@ TEXTS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text(ma
 @pytest.mark.parametrize(
     "whole", ["---]", '--- "', "- - -:", "甲\n\n---&", "123)", "a\n=]", "1.)x", "- [ ]("]
 )
-def test_what_was_shown_of_a_growing_line_of_marks_stays(whole):
+def test_text_shown_from_a_growing_line_of_markup_never_changes(whole):
     for at in range(len(whole) + 1):
         assert plain(whole).startswith(plain(whole[:at], growing=True))
 
 
 @given(TEXTS, st.data())
-def test_what_was_shown_of_a_growing_text_stays(whole, data):
+def test_text_shown_from_a_growing_text_never_changes(whole, data):
     at = data.draw(st.integers(0, len(whole)))
     assert plain(whole).startswith(plain(whole[:at], growing=True))
 
 
-def test_what_was_shown_of_ten_thousand_growing_texts_stays():
+def test_text_shown_from_ten_thousand_growing_texts_never_changes():
     random = Random(20_261)
     for _ in range(10_000):
         whole = text(random, 25)
@@ -130,7 +130,7 @@ def test_what_was_shown_of_ten_thousand_growing_texts_stays():
         assert plain(whole).startswith(plain(whole[:at], growing=True)), (whole, at)
 
 
-def test_of_a_growing_text_everything_finished_is_shown():
+def test_every_finished_part_of_a_growing_text_is_shown():
     growing = "第一段 **粗**。\n\n- 一\n- 二，还在"
     assert plain(growing, growing=True) == "第一段 粗。\n\n• 一\n• 二，还在"
     assert plain("说到 **一半", growing=True) == "说到"
@@ -153,12 +153,12 @@ def test_of_a_growing_text_everything_finished_is_shown():
     ],
     ids=lambda text: text[:6],
 )  # fmt: skip
-def test_no_text_takes_long(hostile):
+def test_no_text_takes_long_to_render(hostile):
     began = time.process_time()
     plain(hostile)
     plain(hostile, growing=True)
-    most = 5 if sys.gettrace() is None else 60  # coverage makes the parser five times slower
-    assert time.process_time() - began < most
+    limit_s = 5 if sys.gettrace() is None else 60  # coverage makes the parser five times slower
+    assert time.process_time() - began < limit_s
 
 
 @pytest.mark.parametrize(
@@ -167,9 +167,9 @@ def test_no_text_takes_long(hostile):
      "cosh", "tanh", "lim", "max", "min", "sup", "inf", "det", "gcd", "deg", "dim", "ker", "arg",
      "hom", "Pr"],
 )  # fmt: skip
-@pytest.mark.parametrize("written", [r"$\%s x$", r"\(\%s(x)\)", r"$$2\%s x + 1$$", r"$e^{\%s x}$"])
-def test_the_name_of_a_function_survives(name, written):
-    shown = plain(written % name)
+@pytest.mark.parametrize("template", [r"$\%s x$", r"\(\%s(x)\)", r"$$2\%s x + 1$$", r"$e^{\%s x}$"])
+def test_a_function_name_is_kept(name, template):
+    shown = plain(template % name)
     assert name in shown
     assert "\\" not in shown
 
@@ -183,5 +183,5 @@ def test_the_name_of_a_function_survives(name, written):
         (r"结果是 \ln x 的导数", r"结果是 \ln x 的导数"),
     ],
 )
-def test_the_kin_of_functions_reads_well(tex, shown):
+def test_other_operators_are_rendered_readably(tex, shown):
     assert plain(tex) == shown

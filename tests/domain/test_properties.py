@@ -1,4 +1,4 @@
-"""Whatever is asked of a user's state, in whatever order."""
+"""Properties of a user's state under any sequence of commands."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ CONTENTS = st.one_of(
 TEXTS = st.text(st.sampled_from("天空。\n a"), max_size=40)
 COMMANDS = st.one_of(
     st.builds(
-        lambda said, delivery, session, after, held: receive(
-            said,
+        lambda content, delivery, session, after, held: receive(
+            content,
             delivery,
             session=session,
             policy=Policy(max_waiting=1, max_question_bytes=30, after_expiry=after),
@@ -91,49 +91,49 @@ TIMED = st.lists(st.tuples(COMMANDS, st.floats(0.0, 400.0)), max_size=60)
 
 
 def timed(command: c.Command, at: float) -> c.Command:
-    """The command as if it had been given at that time."""
+    """Return the command as if it had been given at that time."""
     if isinstance(command, c.Note):
         return c.Note(replace(command.fact, at=at))
     return replace(command, at=at)
 
 
 def played(commands) -> History:
-    """Carry the commands out, each so much later than the one before it."""
+    """Run the commands, each the given number of seconds after the previous one."""
     history, now = History(), 0.0
-    for command, later in commands:
-        now += later
+    for command, delay_s in commands:
+        now += delay_s
         history.do(timed(command, now))
     return history
 
 
 @given(TIMED)
-def test_what_is_decided_is_accepted(commands):
-    history = played(commands)  # `do` evolves by each event, which raises if it cannot follow
+def test_evolve_accepts_every_decided_event(commands):
+    history = played(commands)  # `do` evolves the state, which raises for an inconsistent event
     assert history.state.version == len(history.events)
 
 
 @given(TIMED, WORDS, DELIVERIES, st.booleans(), st.sampled_from(list(AfterExpiry)))
-def test_what_is_left_to_others_leads_to_nothing(commands, text, delivery, talkative, after):
+def test_a_message_not_for_the_assistant_has_no_effect(commands, text, delivery, talkative, after):
     state = played(commands).state
     policy = Policy(open_with=ASSISTANTS["/claude"] if talkative else "", after_expiry=after)
     at = state.heard_at + 400.0
     command = receive(text, delivery, at, policy=policy)
-    found = routing.route(state, command.message, policy, at)
+    routed = routing.route(state, command.message, policy, at)
     decided = decide(state, command)
-    if isinstance(found, routing.Left | routing.Ruled | routing.Full):
+    if isinstance(routed, routing.Left | routing.Ruled | routing.Full):
         assert kinds(decided) in ([], ["SessionClosed"])
     else:
         assert decided
 
 
 @given(TIMED, st.sampled_from([10_000.0, 1e6]))
-def test_after_a_restart_every_session_has_at_most_one_question_asked_again(commands, now):
+def test_recovery_restarts_at_most_one_question_per_session(commands, now):
     history = played(commands)
     settled = recover(history.state, now, Policy().link_ttl_s)
     facts = [command.fact for command in settled if isinstance(command, c.Note)]
     assert len(settled) == len(facts) + (history.state.push is not None)
-    again = [fact.question for fact in facts if isinstance(fact, e.AnswerRestarted)]
-    sessions = [history.state.session_of(question) for question in again]
+    restarted = [fact.question for fact in facts if isinstance(fact, e.AnswerRestarted)]
+    sessions = [history.state.session_of(question) for question in restarted]
     assert len(sessions) == len(set(sessions))
     assert {fact.question for fact in facts} >= set(history.state.heads())
     for command in settled:
@@ -141,16 +141,16 @@ def test_after_a_restart_every_session_has_at_most_one_question_asked_again(comm
 
 
 @given(TIMED)
-def test_every_event_belongs_to_the_session_that_the_events_before_it_tell(commands):
+def test_every_event_s_session_follows_from_the_events_before_it(commands):
     state, tracker = EMPTY, Sessions()
     for seq, event in enumerate(played(commands).events, 1):
         state = evolve(state, event)
-        told = tracker.note(Recorded(seq, ALICE, "", seq - 1, event))
-        assert session_of(state, event) == told
+        tracked = tracker.note(Recorded(seq, ALICE, "", seq - 1, event))
+        assert session_of(state, event) == tracked
 
 
 @given(TIMED)
-def test_no_delivery_is_asked_or_settled_twice(commands):
+def test_no_delivery_is_asked_twice(commands):
     events = played(commands).events
     asked = [event.delivery for event in events if type(event).__name__ == "QuestionAsked"]
     assert len(asked) == len(set(asked))

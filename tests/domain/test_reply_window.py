@@ -1,4 +1,4 @@
-"""WeChat's three attempts, by the clock."""
+"""The timing of WeChat's three attempts."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ QUESTION = DeliveryKey("q")
         (SENT + 15.0, SENT, 0.0, 0.0),  # WeChat would have given up
         (SENT + 3_600.0, SENT, 0.0, 0.0),
         (SENT - 1.0, SENT, 0.0, 0.0),  # from the future
-        (SENT + 0.4, 0, 0.0, 0.0),  # it does not say
+        (SENT + 0.4, 0, 0.0, 0.0),  # no timestamp
         (SENT + 7.9, SENT, 7.5, 0.0),  # our clock is ahead
-        (SENT + 12.5, SENT, 7.5, 6.0),  # as the offset may be 6.5
+        (SENT + 12.5, SENT, 7.5, 6.0),  # because the offset may be only 6.5
         (SENT + 6.3, SENT, 0.3, 6.3),
         (SENT + 3_600.2, SENT, 3_600.0, 0.0),
     ],
 )
-def test_how_long_a_message_was_on_its_way(arrival, sent_at, offset, delay):
+def test_a_message_s_delay_is_measured_from_its_timestamp(arrival, sent_at, offset, delay):
     assert reply_window.delay(arrival, sent_at, offset) == pytest.approx(delay)
 
 
@@ -41,15 +41,15 @@ def test_how_long_a_message_was_on_its_way(arrival, sent_at, offset, delay):
         (2, 5.0, False, 5.0),
         (3, 10.0, True, 5.0),
         (1, 8.9, False, 5.0),
-        (1, 9.0, True, 5.0),  # two that never arrived
+        (1, 9.0, True, 5.0),  # two attempts never arrived
         (2, 10.0, True, 5.0),
         (1, 12.5, True, 2.5),  # and this one waited in a queue
         (3, 12.5, True, 2.5),
-        (3, 2.0, True, 5.0),  # somebody answered the others with an error
+        (3, 2.0, True, 5.0),  # the others were answered with an error
         (3, 16.0, True, -1.0),  # WeChat has given up
     ],
 )
-def test_how_long_wechat_still_waits(attempts, age, last, patience):
+def test_patience_is_how_long_wechat_still_waits(attempts, age, last, patience):
     window = Open(first_at=100.0, attempts=attempts, question=QUESTION)
     assert reply_window.is_last(window, 100.0 + age) is last
     assert reply_window.patience(window, 100.0 + age, last=last) == pytest.approx(patience)

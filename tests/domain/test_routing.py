@@ -1,4 +1,4 @@
-"""Whose message it is: one table for rules, sessions, commands, a full disk and erased users."""
+"""Who handles a message: one table for rules, sessions, commands, a full disk, erased users."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ RESUME, HINT, IGNORE = AfterExpiry.RESUME, AfterExpiry.HINT, AfterExpiry.IGNORE
 HELP, STOP = Command(phrases.Help()), Command(phrases.StopAnswer())
 
 TABLE = [
-    # who, only for AI, after expiry, the message, what else, whose it is
+    # user, AI only, after expiry, content, other message fields, expected route
     (stranger, False, HINT, "你好", {}, Left(Why.OUTSIDE)),
     (stranger, False, HINT, "帮助", {}, Left(Why.OUTSIDE)),
     (stranger, False, HINT, "/histroy", {}, Left(Why.OUTSIDE)),
@@ -108,7 +108,7 @@ TABLE = [
     (stranger, False, HINT, "你好", {"full": True}, Left(Why.OUTSIDE)),
     (stranger, False, HINT, "/chatgpt", {"full": True}, Full()),
     (stranger, False, HINT, "/help", {"full": True}, HELP),
-    # An account that is only for AI.
+    # An account only for AI.
     (stranger, True, RESUME, "你好", {}, Ask()),
     (stranger, True, RESUME, "", {}, Left(Why.OUTSIDE)),
     (stranger, True, RESUME, "帮助", {}, HELP),
@@ -144,7 +144,7 @@ TABLE = [
     (asked, False, HINT, "继续", {}, Proceed("q1")),
     (asked, False, HINT, "下一页", {}, Proceed("q1")),
     (asked, False, HINT, "继续", {"full": True}, Proceed("q1")),
-    # After one.
+    # After a session.
     (expired, False, HINT, "你好", {}, Hint()),
     (expired, False, HINT, "你好", {"otherwise": RULE}, Ruled(RULE)),
     (expired, False, HINT, "你好", {"full": True}, Full()),
@@ -192,27 +192,33 @@ TABLE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("who", "only_ai", "after", "said", "known", "expected"), TABLE)
-def test_whose_a_message_is(who, only_ai, after, said, known, expected):
-    history, at = who()
+@pytest.mark.parametrize(
+    ("make_history", "only_ai", "after", "content", "changes", "expected"), TABLE
+)
+def test_each_message_is_routed_as_the_table_states(
+    make_history, only_ai, after, content, changes, expected
+):
+    history, at = make_history()
     policy = Policy(open_with=ONLY_AI if only_ai else "", after_expiry=after, models=MODELS)
-    command = receive(said, "m9", at, policy=policy, sealed=b"sealed", held="还在吗")
-    message = command.message._replace(**known)
+    command = receive(content, "m9", at, policy=policy, sealed=b"sealed", held="还在吗")
+    message = command.message._replace(**changes)
     assert routing.route(history.state, message, policy, at) == expected
-    decided = history.do(replace(command, message=message))  # and that can follow
-    stranger_leaves = isinstance(said, Unsubscribe) and not history.state.version
-    silent = isinstance(expected, Left | Ruled | Full) or stranger_leaves
-    assert bool([one for one in decided if not isinstance(one, e.SessionClosed)]) is not silent
+    decided = history.do(replace(command, message=message))  # evolve accepts it too
+    stranger_unsubscribes = isinstance(content, Unsubscribe) and not history.state.version
+    silent = isinstance(expected, Left | Ruled | Full) or stranger_unsubscribes
+    assert (
+        bool([event for event in decided if not isinstance(event, e.SessionClosed)]) is not silent
+    )
 
 
-def test_whoever_delivers_a_known_message_again_joins_the_first_attempt():
+def test_a_redelivered_message_joins_the_first_attempt():
     history, at = asked()
-    for known in ({}, {"always": ALWAYS}, {"full": True}):
-        message = receive("为什么？", "q1", at).message._replace(**known)
+    for changes in ({}, {"always": ALWAYS}, {"full": True}):
+        message = receive("为什么？", "q1", at).message._replace(**changes)
         assert routing.route(history.state, message, Policy(), at) == Known(None)
 
 
-def test_what_was_asked_is_never_asked_again_even_once_its_window_is_forgotten():
+def test_a_question_is_never_asked_again_even_after_its_window_is_forgotten():
     history, _ = asked()
     history.do(complete("q1", "因为。"))
     history.say("二？", "q2", 290.0)
@@ -226,7 +232,7 @@ def test_what_was_asked_is_never_asked_again_even_once_its_window_is_forgotten()
     assert routing.route(history.state, message, Policy(), 1_100.0) == Left(Why.LATE)
 
 
-def test_there_is_one_hint_an_hour():
+def test_a_hint_is_given_once_an_hour():
     history, at = expired()
     policy = Policy(after_expiry=HINT)
     history.say("在吗", "m1", at, policy=policy, sealed=b"sealed")
@@ -235,18 +241,20 @@ def test_there_is_one_hint_an_hour():
         assert routing.route(history.state, message, policy, at + later) == expected
 
 
-def test_a_session_whose_assistant_is_gone_or_whose_user_is_blocked_is_not_resumed():
+def test_a_session_is_not_resumed_for_a_removed_assistant_or_a_blocked_user():
     history, at = expired()
     policy = Policy(after_expiry=RESUME)
-    gone = receive("你好", "m1", at, assistants={"/claude": ASSISTANTS["/claude"]}).message
-    assert routing.route(history.state, gone, policy, at) == Left(Why.OUTSIDE)
+    without_assistant = receive(
+        "你好", "m1", at, assistants={"/claude": ASSISTANTS["/claude"]}
+    ).message
+    assert routing.route(history.state, without_assistant, policy, at) == Left(Why.OUTSIDE)
     message = receive("你好", "m1", at).message
     blocked = history.state._replace(standing=Standing.BLOCKED)
     assert routing.route(blocked, message, policy, at) == Left(Why.OUTSIDE)
     assert routing.route(history.state, message, policy, at) == Ask(resumes=True)
 
 
-def test_a_session_that_an_operator_or_another_assistant_ended_is_not_resumed():
+def test_only_an_expired_session_is_resumed():
     policy = Policy(after_expiry=RESUME)
     for reason in set(CloseReason) - {CloseReason.EXPIRED}:
         history, at = expired()

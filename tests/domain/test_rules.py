@@ -1,4 +1,4 @@
-"""Which messages a rule takes."""
+"""Which messages a rule matches."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import pytest
 from wxgptd.domain.intake import rules
 from wxgptd.domain.model.values import Ignorable, Picture, Subscribe, Text, Unsubscribe, Unsupported
 
-SAID = Text("请问 Price 多少")
-HEARD = Text("请问 Price 多少", "voice")
+TYPED = Text("请问 Price 多少")
+SPOKEN = Text("请问 Price 多少", "voice")
 LINK = Text("[链接]\nprice", "link")
 
 
 @pytest.mark.parametrize(
-    ("matcher", "content", "taken"),
+    ("matcher", "content", "matches"),
     [
-        (rules.keyword(["价格", "price"]), SAID, True),
-        (rules.keyword(["价格", "price"]), HEARD, True),
+        (rules.keyword(["价格", "price"]), TYPED, True),
+        (rules.keyword(["价格", "price"]), SPOKEN, True),
         (rules.keyword(["价格", "price"]), LINK, False),
-        (rules.keyword(["价格"]), SAID, False),
+        (rules.keyword(["价格"]), TYPED, False),
         (rules.keyword(["price"]), Picture("http://price"), False),
         (rules.exact([" Hi "]), Text(" hI\n"), True),
         (rules.exact(["hi"]), Text("hi there"), False),
@@ -40,30 +40,30 @@ LINK = Text("[链接]\nprice", "link")
         (rules.event("unsubscribe"), Unsubscribe(), True),
         (rules.event("click"), Text("click"), False),
         (rules.kind("image"), Picture(""), True),
-        (rules.kind("voice"), HEARD, True),
+        (rules.kind("voice"), SPOKEN, True),
         (rules.kind("voice"), Unsupported("voice"), True),
-        (rules.kind("text"), HEARD, False),
+        (rules.kind("text"), SPOKEN, False),
         (rules.kind("link"), LINK, True),
         (rules.kind("event"), Subscribe(), True),
         (rules.anything, Ignorable("x"), True),
     ],
 )
-def test_a_rule_takes_what_it_says(matcher, content, taken):
-    assert matcher(content) is taken
+def test_a_rule_matches_the_content_it_describes(matcher, content, matches):
+    assert matcher(content) is matches
 
 
 def rule(number: int, matcher, *, always: bool = False) -> rules.Rule:
     return rules.Rule(number, "", matcher, always, rules.TextReply(str(number)))
 
 
-def test_the_first_that_matches_wins_among_those_of_its_rank():
-    known = [
+def test_the_first_matching_rule_of_the_same_rank_wins():
+    configured = [
         rule(1, rules.keyword(["x"])),
         rule(2, rules.anything, always=True),
         rule(3, rules.anything),
         rule(4, rules.anything),
     ]
-    assert rules.first(known, Text("x"), always=False).number == 1
-    assert rules.first(known, Text("y"), always=False).number == 3
-    assert rules.first(known, Text("x"), always=True).number == 2
-    assert rules.first(known[:1], Text("y"), always=False) is None
+    assert rules.first(configured, Text("x"), always=False).number == 1
+    assert rules.first(configured, Text("y"), always=False).number == 3
+    assert rules.first(configured, Text("x"), always=True).number == 2
+    assert rules.first(configured[:1], Text("y"), always=False) is None

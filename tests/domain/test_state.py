@@ -1,4 +1,4 @@
-"""What evolve refuses, and what it remembers."""
+"""What evolve rejects, and what it remembers."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ OFFERED = e.ReplyOffered(
     ],
     ids=lambda event: type(event).__name__,
 )
-def test_an_event_that_cannot_follow_is_refused(event):
+def test_an_inconsistent_event_is_rejected(event):
     with pytest.raises(Inconsistent):
         evolve(asked("q1").state, event)
 
 
-def test_an_answer_cannot_come_twice():
+def test_a_second_answer_to_a_question_is_rejected():
     history = asked("q1")
     (event,) = history.do(complete("q1", "因为。"))
     with pytest.raises(Inconsistent):
         evolve(history.state, event)
 
 
-def test_every_event_counts_in_the_version():
+def test_the_version_counts_every_event():
     history = asked("q1")
     history.do(complete("q1", "因为。"))
     assert history.state.version == len(history.events)
@@ -85,7 +85,7 @@ def test_folding_the_events_gives_the_state():
     assert fold([]) == EMPTY
 
 
-def test_windows_are_forgotten_when_wechat_cannot_come_again():
+def test_windows_are_forgotten_once_wechat_cannot_retry():
     history = opened(at=0.0)
     history.say("一？", "q1", at=1.0)
     history.say("二？", "q2", at=2.0)

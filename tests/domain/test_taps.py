@@ -1,4 +1,4 @@
-"""Links that send words when they are tapped."""
+"""Taps: links that send words when tapped."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CONTEXT = ReplyContext(
 
 
 class Client(HTMLParser):
-    """What a client makes of a reply: the text that it shows, and what each link would send."""
+    """Parses a reply as a client does: the text it shows, and the words each link would send."""
 
     def __init__(self, reply: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -73,7 +73,7 @@ def test_a_tap_sends_exactly_its_words(words):
     assert client.shown == "点我"
 
 
-def test_plain_words_stand_in_the_address_as_they_are():
+def test_plain_words_are_not_encoded_in_the_link():
     assert (
         taps.link("继续", "继续看")
         == '<a href="weixin://bizmsgmenu?msgmenucontent=继续&msgmenuid=1">继续看</a>'
@@ -93,7 +93,7 @@ def test_plain_words_stand_in_the_address_as_they_are():
         ("没有", "没有"),
     ],
 )
-def test_without_taps_there_are_words(template, in_words):
+def test_taps_are_replaced_by_words(template, in_words):
     assert taps.in_words(template) == in_words
 
 
@@ -112,50 +112,50 @@ def test_without_taps_there_are_words(template, in_words):
         ("{link:一}", "a ! or a :"),
     ],
 )
-def test_a_tap_that_makes_no_sense_is_refused(text, fault):
-    assert any(fault in found for found in texts.faults("more", text))
+def test_an_invalid_tap_is_rejected(text, fault):
+    assert any(fault in reported for reported in texts.faults("more", text))
 
 
 @pytest.mark.parametrize("name", texts.names())
-def test_a_tap_may_stand_in_every_text(name):
+def test_every_text_may_contain_a_tap(name):
     assert list(texts.faults(name, "说 {tap:继续|看} 吧")) == []
 
 
-ALL = re.compile(r"\{tap:([^}|]*)(?:\|([^}]*))?\}")
+TAPS = re.compile(r"\{tap:([^}|]*)(?:\|([^}]*))?\}")
 VOCABULARY = Vocabulary({})
 
 
 @pytest.mark.parametrize("name", texts.names())
-def test_what_a_tap_sends_can_be_typed_from_what_is_read(name):
+def test_the_words_of_a_tap_can_be_typed_from_its_text(name):
     text = getattr(Texts(), name)
-    beside = ALL.sub("", text)
-    for words, label in ALL.findall(text):
+    rest = TAPS.sub("", text)
+    for words, label in TAPS.findall(text):
         sent, typed = VOCABULARY.read(Text(words)), VOCABULARY.read(Text(label or words))
         assert sent.action != Say(), words
         same = isinstance(typed.action, type(sent.action) | StopAnswer) and typed.action != Say()
-        assert same or words in beside or name == "offered_more", (words, label)
+        assert same or words in rest or name == "offered_more", (words, label)
 
 
 @pytest.mark.parametrize("name", texts.names())
-def test_a_text_that_names_words_offers_them_as_a_tap(name):
+def test_a_text_that_mentions_a_command_offers_it_as_a_tap(name):
     text = getattr(Texts(), name)
-    beside = ALL.sub("", text)
+    rest = TAPS.sub("", text)
     if name.startswith(("page_", "history")):
-        return  # nothing can be tapped there
+        return  # pages have no taps
     for words in ("“继续”", "/clear", "/stop", "/help", "/history"):
-        if words in beside:
+        if words in rest:
             assert f"{{tap:{words.strip('“”')}" in text
 
 
-def test_pages_have_words_and_no_taps():
+def test_pages_show_words_instead_of_taps():
     pages = texts.in_words(Texts())
     assert not [name for name in texts.names() if "{tap" in getattr(pages, name)]
     assert pages.failure_interrupted == "回答中断了。发送“继续”接着写，或者重试。"
 
 
-def rendered(notice: str, about: str = "", catalogue: Texts = Texts(), around=CONTEXT) -> str:
+def rendered(notice: str, about: str = "", catalogue: Texts = Texts(), context=CONTEXT) -> str:
     return wording.render(
-        Reply(ReplyKind.NOTICE, notice=notice, about=about), None, LINK, catalogue, around
+        Reply(ReplyKind.NOTICE, notice=notice, about=about), None, LINK, catalogue, context
     )
 
 
@@ -168,67 +168,69 @@ def test_help_and_models_are_menus():
     assert "可以换成：small、Big one（" in client.shown
 
 
-def test_help_is_true_where_no_command_is_needed():
-    around = replace(CONTEXT, without_command=True, several_models=True)
-    client = Client(rendered("help", around=around))
+def test_help_is_correct_if_no_command_is_needed():
+    context = replace(CONTEXT, without_command=True, several_models=True)
+    client = Client(rendered("help", context=context))
     assert "/chatgpt" not in client.sends
     assert client.sends[-1] == "/model"
     assert client.shown.startswith("直接提问就能开始，")
     for notice in ("session_stopped", "no_session"):
-        assert "直接提问" in rendered(notice, around=around)
+        assert "直接提问" in rendered(notice, context=context)
         assert "直接提问" not in rendered(notice)
 
 
-def test_help_is_true_in_a_session():
+def test_help_is_correct_in_a_session():
     client = Client(rendered("help", "open"))
     assert client.shown.startswith("直接提问就行，")
     assert "/chatgpt" not in client.sends
 
 
-def test_a_menu_that_is_too_long_for_links_is_words():
+def test_a_menu_too_long_for_links_is_plain_words():
     names = [f"vendor/model-{number:02}-instruct" for number in range(40)]
-    said = rendered("models", "\n".join((names[0], *names)))
-    assert Client(said).sends == []
-    assert len(said.encode()) <= MAX_REPLY_BYTES
-    assert names[-1] in said
+    reply_text = rendered("models", "\n".join((names[0], *names)))
+    assert Client(reply_text).sends == []
+    assert len(reply_text.encode()) <= MAX_REPLY_BYTES
+    assert names[-1] in reply_text
 
 
 def test_taps_can_be_turned_off():
     plain = texts.in_words(Texts())
-    around = replace(CONTEXT, taps=False)
+    context = replace(CONTEXT, taps=False)
     for notice, about in (("help", ""), ("models", "a\na\nb"), ("session_opened", "chatgpt")):
-        assert "<" not in rendered(notice, about, plain, around)
+        assert "<" not in rendered(notice, about, plain, context)
 
 
 # Answers.
 
 
 def answered(text: str) -> Question:
-    done = Completed(text=text, finish=Finish.STOP, model="m", at=0.0, took_s=1.0, tokens=1)
-    asked_for = Question(DeliveryKey("q1"), "问", 0.0, LinkHash(b"."))
-    return asked_for.answered(done, late=False)
+    completed = Completed(text=text, finish=Finish.STOP, model="m", at=0.0, took_s=1.0, tokens=1)
+    question = Question(DeliveryKey("q1"), "问", 0.0, LinkHash(b"."))
+    return question.answered(completed, late=False)
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=60).map("".join), st.integers(0, 80))
-def test_no_reply_has_a_link_but_ours(text, end):
-    """The property of all replies: what is left without our own taps is no link to any client."""
+def test_a_reply_has_no_links_except_our_taps(text, end):
+    """Without our own taps, no client sees a link in any reply."""
     question = answered(text)
-    ours = {filled(getattr(Texts(), name), link=LINK, failure="") for name in (
+    footers = {filled(getattr(Texts(), name), link=LINK, failure="") for name in (
         "more", "cut_short", "interrupted", "failed_midway",
     )}  # fmt: skip
     for rest in (True, False):
-        said = wording.render(
+        reply_text = wording.render(
             Reply(ReplyKind.ANSWER, question=DeliveryKey("q1"), end=end, rest=rest),
             question, LINK, Texts(), CONTEXT,
         )  # fmt: skip
-        for footer in ours:
-            said = said.removesuffix(footer)
-        assert not has_link(said)
+        for footer in footers:
+            reply_text = reply_text.removesuffix(footer)
+        assert not has_link(reply_text)
 
 
-def without_ours(said: str) -> str:
+def without_taps(reply_text: str) -> str:
     return re.sub(
-        r'<a href="weixin://bizmsgmenu\?msgmenucontent=[^"<>]*&msgmenuid=1">[^<>]*</a>', "", said
+        r'<a href="weixin://bizmsgmenu\?msgmenucontent=[^"<>]*&msgmenuid=1">[^<>]*</a>',
+        "",
+        reply_text,
     )
 
 
@@ -236,43 +238,43 @@ TEXTS = st.lists(st.sampled_from(PIECES), max_size=60).map("".join) | st.text(ma
 
 
 @given(TEXTS)
-def test_nothing_quoted_becomes_a_link(text):
+def test_quoted_text_never_becomes_a_link(text):
     for name, about in (
         ("not_understood", text), ("no_such_model", f"m\n{text}"), ("session_opened", text),
         ("welcome", text),
     ):  # fmt: skip
-        said = rendered(name, about, around=replace(CONTEXT, welcome="来自 {scene}"))
-        assert not has_link(without_ours(said))
+        reply_text = rendered(name, about, context=replace(CONTEXT, welcome="来自 {scene}"))
+        assert not has_link(without_taps(reply_text))
     question = Question(DeliveryKey("q1"), text, 0.0, LinkHash(b"."))
     assert not has_link(wording.reminder(question, LINK, Texts()))
 
 
 @given(TEXTS, st.integers(0, 40), st.integers(0, 80), st.sampled_from(list(Style)))
-def test_no_part_of_an_answer_has_a_link_wherever_it_is_cut(text, start, end, style):
+def test_no_slice_of_an_answer_has_a_link(text, start, end, style):
     question = answered(text)
     whole = paging.readable(text, style)
     reply = Reply(
         ReplyKind.ANSWER, question=DeliveryKey("q1"), start=start, end=end, style=style, rest=True
     )
-    assert not has_link(without_ours(wording.render(reply, question, LINK, Texts(), CONTEXT)))
+    assert not has_link(without_taps(wording.render(reply, question, LINK, Texts(), CONTEXT)))
     growing = Reply(ReplyKind.PARTIAL, start=start, end=end, text=whole[start:end], style=style)
-    assert not has_link(without_ours(wording.render(growing, question, LINK, Texts(), CONTEXT)))
+    assert not has_link(without_taps(wording.render(growing, question, LINK, Texts(), CONTEXT)))
     push = PushStarted(
         at=0.0, question=DeliveryKey("q1"), start=start, end=end, style=style, rest=True
     )
     for last in (True, False):
-        said = wording.pushed(push, question, LINK, Texts(), last=last)
-        assert not has_link(without_ours(said))
+        reply_text = wording.pushed(push, question, LINK, Texts(), last=last)
+        assert not has_link(without_taps(reply_text))
 
 
-def test_a_fence_that_is_said_again_makes_no_link():
+def test_a_repeated_fence_does_not_create_a_link():
     text = "```<\nx\n" + 'a href="https://evil.example/">x</a>\n' * 100 + "```\n"
     whole = paging.readable(text, Style.MARKDOWN)
     for start in range(5, 60):
         assert not has_link(paging.page(whole, start, start + 500, Style.MARKDOWN))
 
 
-def test_texts_of_many_taps_leave_room_for_the_answer():
+def test_texts_with_many_taps_leave_room_for_the_answer():
     crowded = replace(
         Texts(),
         more="{tap:继续|点}" * 9 + "{link}",
@@ -284,21 +286,21 @@ def test_texts_of_many_taps_leave_room_for_the_answer():
     question = answered("很长的回答。" * 600)
     end = paging.cut(question.answer.text, 0, room)
     reminder = wording.reminder(question, LINK, crowded)
-    said = wording.render(
+    reply_text = wording.render(
         Reply(ReplyKind.ANSWER, question=DeliveryKey("q1"), end=end, rest=True),
         question, LINK, crowded, CONTEXT, reminder,
     )  # fmt: skip
-    assert len(said.encode()) <= MAX_REPLY_BYTES
+    assert len(reply_text.encode()) <= MAX_REPLY_BYTES
 
 
-def test_a_welcome_of_many_taps_is_never_cut_in_a_link():
-    around = replace(CONTEXT, welcome="{tap:/help|看看}。" * 60)
-    said = rendered("welcome", around=around)
-    assert len(said.encode()) <= MAX_REPLY_BYTES
-    assert not has_link(without_ours(said))
+def test_a_welcome_with_many_taps_is_never_cut_inside_a_link():
+    context = replace(CONTEXT, welcome="{tap:/help|看看}。" * 60)
+    reply_text = rendered("welcome", context=context)
+    assert len(reply_text.encode()) <= MAX_REPLY_BYTES
+    assert not has_link(without_taps(reply_text))
 
 
-def test_the_bytes_of_a_tap_count():
+def test_taps_count_towards_the_reply_size():
     history = asked("q1")
     history.do(complete("q1", "很长的回答。" * 600))
     read = []
@@ -308,22 +310,24 @@ def test_the_bytes_of_a_tap_count():
                 break
             history.say("继续", delivery, at=float(number))
         history.do(offer(delivery, at=float(number), room=wording.room(Texts(), LINK)))
-        said = wording.render(
+        reply_text = wording.render(
             history.state.windows[delivery].reply,
             history.state.question("q1"),
             LINK,
             Texts(),
             CONTEXT,
         )
-        assert len(said.encode()) <= MAX_REPLY_BYTES
-        assert Client(said).sends == (["继续"] if history.state.question("q1").has_more() else [])
-        said = said.removesuffix(filled(Texts().more, link=LINK)).strip()
-        assert said.endswith(Texts().ai_label) == (number == 0)
-        read.append(said.removesuffix(Texts().ai_label).strip())
+        assert len(reply_text.encode()) <= MAX_REPLY_BYTES
+        assert Client(reply_text).sends == (
+            ["继续"] if history.state.question("q1").has_more() else []
+        )
+        reply_text = reply_text.removesuffix(filled(Texts().more, link=LINK)).strip()
+        assert reply_text.endswith(Texts().ai_label) == (number == 0)
+        read.append(reply_text.removesuffix(Texts().ai_label).strip())
     assert "".join(read) == "很长的回答。" * 600
 
 
-# Taps that come back.
+# Tapped messages.
 
 
 def tapped(words: str, delivery: str, at: float, **more):
@@ -334,7 +338,7 @@ def notice_of(history, delivery: str) -> str:
     return history.state.windows[delivery].reply.notice
 
 
-def test_a_tapped_clear_asks_once():
+def test_a_tapped_clear_asks_for_confirmation_once():
     history = asked("q1")
     history.do(complete("q1", "好"))
     history.do(tapped("/clear", "m1", 10.0))
@@ -345,10 +349,10 @@ def test_a_tapped_clear_asks_once():
     assert not history.state.live.questions
     history.say("又一个问题？", "q2", at=30.0)
     history.do(tapped("/clear", "m3", 40.0))
-    assert notice_of(history, "m3") == "confirm_clear", "a confirmation is good for one time"
+    assert notice_of(history, "m3") == "confirm_clear", "a confirmation is valid only once"
 
 
-def test_a_confirmation_that_something_else_came_after_is_none():
+def test_another_message_cancels_a_pending_confirmation():
     history = asked("q1")
     history.do(complete("q1", "好"))
     history.do(tapped("/clear", "m1", 10.0))
@@ -357,7 +361,7 @@ def test_a_confirmation_that_something_else_came_after_is_none():
     assert notice_of(history, "m3") == "confirm_clear"
 
 
-def test_what_was_asked_long_ago_is_asked_again():
+def test_an_old_confirmation_request_expires():
     history = asked("q1")
     history.do(tapped("/clear", "m1", 10.0))
     history.say("/help", "m2", at=200.0)
@@ -365,29 +369,29 @@ def test_what_was_asked_long_ago_is_asked_again():
     assert notice_of(history, "m3") == "confirm_clear"
 
 
-def test_a_typed_clear_is_meant():
+def test_a_typed_clear_needs_no_confirmation():
     history = asked("q1")
     history.say("/clear", "m1", at=10.0)
     assert notice_of(history, "m1") == "session_cleared"
 
 
-def test_where_nothing_is_lost_a_tapped_clear_does_not_ask():
+def test_a_tapped_clear_needs_no_confirmation_if_nothing_is_lost():
     history = History()
     history.do(tapped("/clear", "m1", 10.0))
     assert notice_of(history, "m1") == "session_opened"
 
 
-def test_what_some_clients_send_encoded_is_understood():
+def test_percent_encoded_taps_are_decoded():
     history = asked("q1")
     policy = Policy(models={"chatgpt": ("small", "big one")})
     history.say("/chatgpt 看 https://a.b/c%20d", "q2", at=5.0)
-    assert history.state.question("q2").text == "看 https://a.b/c%20d", "only there"
+    assert history.state.question("q2").text == "看 https://a.b/c%20d", "typed text is not decoded"
     history.do(tapped("/model%20big%20one", "m1", 10.0, policy=policy))
     assert notice_of(history, "m1") == "model_chosen"
     assert history.state.live.model == "big one"
 
 
-def test_a_tap_counts_as_one_on_a_menu():
+def test_a_tap_counts_as_a_menu_click():
     from wxgptd.domain.model import push_quota
 
     history = asked("q1", at=0.0)
@@ -402,6 +406,6 @@ def test_a_tap_counts_as_one_on_a_menu():
         state = push_quota.with_one_more(state, 230.0)
     assert not push_quota.allows(state, 230.0)
     assert not push_quota.allows(history.state._replace(pushes=5), 261.0)
-    assert push_quota.allows(history.state, 261.0), "a tap takes nothing from the five either"
+    assert push_quota.allows(history.state, 261.0), "a tap does not use up the five pushes either"
     history.say("继续", "m2", at=300.0)
     assert push_quota.allows(history.state, 300.0 + 47 * 3_600)

@@ -1,4 +1,4 @@
-"""The budget of deliberate timeouts, as arithmetic."""
+"""The arithmetic of the deliberate timeout budget."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def missing(*users: str) -> list[ExpectedRetry]:
     return [ExpectedRetry(OpenId(user), NOW) for user in users]
 
 
-def test_it_doubles_until_the_first_suspension():
+def test_the_budget_doubles_until_the_first_suspension():
     budget, sizes = Budget(), []
     for _ in range(5):
         budget = budget.after_growth(NOW)
@@ -30,25 +30,26 @@ def test_it_doubles_until_the_first_suspension():
     assert sizes == [2 * INITIAL_SIZE, 4 * INITIAL_SIZE, 8 * INITIAL_SIZE, 16 * INITIAL_SIZE, 1_920]
 
 
-def test_a_suspension_leaves_most_of_what_led_to_it_and_then_it_grows_by_a_tenth_below_that():
+def test_after_a_suspension_the_budget_shrinks_and_grows_back_to_a_ceiling():
     budget = Budget(480).after_suspension(300, NOW)
     assert budget == Budget(255, 300, NOW)
     budget = budget.after_growth(NOW + 300)
     assert budget.size == 280
     budget = budget.after_growth(NOW + 600)
-    assert budget.size == 285  # 95 % of what led to it
+    assert budget.size == 285  # 95 % of the timeouts that caused it
     assert budget.after_growth(NOW + 900) == budget
     assert budget.after_growth(NOW + SUSPENSION_MEMORY_S).size == 313  # forgotten after a week
 
 
-def test_a_second_suspension_within_a_week_halves_it():
+def test_a_second_suspension_within_a_week_halves_the_budget():
     budget = Budget(255, 300, NOW)
     assert budget.after_suspension(290, NOW + 3_600).size == 127
-    assert budget.after_suspension(40, NOW + 3_600).size == 34  # and it may have taken fewer yet
+    # Or less, if fewer timeouts caused the suspension.
+    assert budget.after_suspension(40, NOW + 3_600).size == 34
     assert budget.after_suspension(290, NOW + SUSPENSION_MEMORY_S).size == 246
 
 
-def test_it_can_always_find_out_more():
+def test_the_budget_never_shrinks_below_the_minimum():
     budget = Budget()
     for hour in range(20):
         budget = budget.after_suspension(1, NOW + 3_600 * hour)
@@ -61,13 +62,13 @@ def test_it_can_always_find_out_more():
     [
         ("abcab", True),
         ("abc", False),
-        ("ababab", False),  # two users, whose network it may be
+        ("ababab", False),  # only two users: their network may be at fault
         ("aaaaaaaaaa", False),
         ("abcd", False),
         ("", False),
     ],
 )
-def test_when_a_silence_is_suspicious(users, suspicious):
+def test_a_silence_is_suspicious_if_enough_users_miss_retries(users, suspicious):
     assert is_suspicious(missing(*users)) is suspicious
 
 
@@ -77,23 +78,25 @@ def test_when_a_silence_is_suspicious(users, suspicious):
         ("abcab", 60.0, 3.0, True),
         ("abcab", 45.0, 3.0, True),
         ("abcab", 120.0, 3.0, True),
-        ("abcab", 44.0, 3.0, False),  # a network that hiccups
-        ("abcab", 121.0, 3.0, False),  # one that is down
-        ("ab", 60.0, 3.0, False),  # too little is known
-        ("ab", 60.0, 20.0, True),  # but here twenty others should have come
-        ("", 60.0, 20.0, False),  # nothing was owed
+        ("abcab", 44.0, 3.0, False),  # too short: a network hiccup
+        ("abcab", 121.0, 3.0, False),  # too long: a network failure
+        ("ab", 60.0, 3.0, False),  # too little evidence
+        ("ab", 60.0, 20.0, True),  # but 20 other messages should have arrived
+        ("", 60.0, 20.0, False),  # no retries were expected
     ],
 )
-def test_what_a_silence_was(users, silent_s, usual_arrivals, suspended):
+def test_a_suspension_is_distinguished_from_other_silences(
+    users, silent_s, usual_arrivals, suspended
+):
     assert was_suspension(missing(*users), silent_s, usual_arrivals, 50) is suspended
 
 
-def test_traffic_alone_is_no_evidence_where_there_were_hardly_any_timeouts():
+def test_traffic_alone_is_no_evidence_after_few_timeouts():
     assert was_suspension(missing("a"), 60.0, 30.0, 20)
     assert not was_suspension(missing("a"), 60.0, 30.0, 19)
 
 
-def test_an_implausibly_low_ceiling_limits_nothing():
+def test_an_implausibly_low_ceiling_is_ignored():
     budget, sizes = Budget().after_suspension(5, NOW), []
     for period in range(30):
         budget = budget.after_growth(NOW + 300 * period)

@@ -24,7 +24,7 @@ def running(stage):
     return stage
 
 
-def test_send_shows_each_attempt_and_what_the_user_sees(running):
+def test_send_shows_each_attempt_and_the_reply(running):
     running.send("/chatgpt")
     done = running.wxgpt("send", "用 6 秒回答：为什么？")
     assert done.returncode == 0
@@ -34,34 +34,34 @@ def test_send_shows_each_attempt_and_what_the_user_sees(running):
     assert "我是演示模型" in done.stdout
 
 
-def test_send_judges_what_it_gets(running):
+def test_send_compares_the_reply_with_the_expected_text(running):
     assert running.wxgpt("send", "/chatgpt", "--expect", "我是 AI 助手").returncode == 0
     assert running.wxgpt("send", "/help", "--expect", "没有这句").returncode == 6
     assert (
         running.wxgpt("send", "--image", "http://mmbiz.qpic.cn/x", "--expect", "文字").returncode
         == 0
     )
-    stranger = running.wxgpt("send", "--event", "subscribe", "--user", "x", "--json")
-    assert json.loads(stranger.stdout)["reply"] is None
+    subscribed = running.wxgpt("send", "--event", "subscribe", "--user", "x", "--json")
+    assert json.loads(subscribed.stdout)["reply"] is None
 
 
-def test_send_to_nobody_says_how_to_start_the_daemon(stage):
+def test_send_without_a_daemon_says_how_to_start_it(stage):
     done = stage.wxgpt("send", "/help")
     assert done.returncode == 3
     assert "hint: start the daemon" in done.stderr
 
 
-def test_tail_follows_within_a_second_and_goes_on_after_a_restart(running):
+def test_tail_follows_the_log_and_continues_after_a_restart(running):
     running.send("/help")
     tail = running.begin("tail", "-f", "-o", "ndjson")
     lines = [json.loads(tail.stdout.readline()) for _ in range(2)]
     assert [line["seq"] for line in lines] == [1, 2]
     running.send("/chatgpt")
     began = time.monotonic()
-    seen = [json.loads(tail.stdout.readline()) for _ in range(3)]
+    events = [json.loads(tail.stdout.readline()) for _ in range(3)]
     assert time.monotonic() - began < 2
-    assert {"seq", "at", "type", "account", "user", "session", "delivery"} <= set(seen[0])
-    assert {one["session"] for one in seen} == {seen[0]["session"]}
+    assert {"seq", "at", "type", "account", "user", "session", "delivery"} <= set(events[0])
+    assert {event["session"] for event in events} == {events[0]["session"]}
     running.stop()
     running.start_daemon()
     running.send("/stop")
@@ -71,7 +71,7 @@ def test_tail_follows_within_a_second_and_goes_on_after_a_restart(running):
     assert tail.returncode == 130
 
 
-def test_status_and_sessions_speak_to_the_daemon(running):
+def test_status_and_sessions_query_the_daemon(running):
     running.send("/chatgpt")
     status = json.loads(running.wxgpt("status", "--json").stdout)
     assert status["ready"] is True
@@ -85,7 +85,7 @@ def test_status_and_sessions_speak_to_the_daemon(running):
     assert running.send("在吗")["reply"] is None
 
 
-def test_without_a_daemon_status_is_a_3_with_a_hint(stage):
+def test_status_without_a_daemon_exits_with_3_and_a_hint(stage):
     done = stage.wxgpt("status")
     assert done.returncode == 3
     assert "hint: start it" in done.stderr
@@ -99,15 +99,15 @@ def test_the_metrics_are_on_the_admin_socket(running):
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.connect(str(running.state / "admin.sock"))
     connection.request("GET", "/metrics")
-    said = connection.getresponse().read().decode()
+    body = connection.getresponse().read().decode()
     connection.close()
-    assert "wxgptd_held_attempts 0.0" in said
+    assert "wxgptd_held_attempts 0.0" in body
     assert running.get("/metrics")[0] == 404
     assert (running.state / "admin.sock").stat().st_mode & 0o077 == 0
 
 
 def old_log(running, tmp_path) -> Path:
-    """Have a second daemon run, and return the configuration of the first one's log."""
+    """Start a second daemon; return the configuration of the first one's log."""
     for text in ("/chatgpt", "一？", "/stop", "/chatgpt 二？", "/history"):
         running.send(text)
     running.stop()
@@ -128,9 +128,9 @@ def test_replay_sends_the_logged_questions_again_and_compares(running, tmp_path)
     replay = ("--config", str(old), "replay", "--to", url, "-y")
     done = running.wxgpt(*replay, "--speed", "20x", "--json")
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert [one["text"] for one in said["messages"]] == ["/chatgpt 一？", "/chatgpt 二？"]
-    assert said["faults"] == 0
+    report = json.loads(done.stdout)
+    assert [message["text"] for message in report["messages"]] == ["/chatgpt 一？", "/chatgpt 二？"]
+    assert report["faults"] == 0
     assert "2 messages from 1 user will be sent to" in done.stderr
     assert "commands, follows and unfollows are left out" in done.stderr
     types = [
@@ -140,7 +140,7 @@ def test_replay_sends_the_logged_questions_again_and_compares(running, tmp_path)
     assert types.count("QuestionAsked") == 2
     assert types.count("CommandGiven") == 0
     again = running.wxgpt(*replay, "--speed", "100x", "--commands", "--json")
-    assert [one["text"] for one in json.loads(again.stdout)["messages"]] == [
+    assert [message["text"] for message in json.loads(again.stdout)["messages"]] == [
         "/chatgpt",
         "一？",
         "/stop",
@@ -150,7 +150,7 @@ def test_replay_sends_the_logged_questions_again_and_compares(running, tmp_path)
     assert "mean" in running.wxgpt(*replay, "--speed", "100x").stdout
 
 
-def test_replay_asks_first_and_ends_with_its_pipe(running, tmp_path):
+def test_replay_needs_confirmation_and_ends_with_its_pipe(running, tmp_path):
     old = old_log(running, tmp_path)
     url = f"http://127.0.0.1:{running.port}/wx/main"
     unasked = running.wxgpt("--config", str(old), "replay", "--to", url)
@@ -160,7 +160,7 @@ def test_replay_asks_first_and_ends_with_its_pipe(running, tmp_path):
     assert sending.stdout.readline()
     assert sending.stdout.readline().endswith("/chatgpt 一？\n")
     sending.stdout.close()
-    sending.wait(20)  # else it went on after its pipe was closed
+    sending.wait(20)  # raises if it continues without its pipe
     assert "Traceback" not in sending.stderr.read()
     sending.stderr.close()
     questions = running.wxgpt("tail", "--kind", "QuestionAsked", "-o", "ndjson").stdout
@@ -184,44 +184,44 @@ def test_replay_refuses_the_daemon_that_wrote_the_log(running, host):
      ("users", "reset", "nobody"), ("tail", "--user", "nobody")],
     ids=" ".join,
 )  # fmt: skip
-def test_an_openid_that_nobody_has_seen_is_said_to_be_unknown(running, command):
+def test_an_unknown_openid_is_reported(running, command):
     running.send("/chatgpt")
     done = running.wxgpt(*command)
     assert done.returncode == 1
-    assert "nothing is known of" in done.stderr
+    assert "unknown user: " in done.stderr
     assert "nobody" in done.stderr
     assert "hint: " in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("said", "why"),
+    ("text", "why"),
     [("在吗", "outside a session"), ("你好", "outside a session")],
 )
-def test_send_says_why_nothing_came(running, said, why):
-    done = running.wxgpt("send", said)
+def test_send_says_why_there_is_no_reply(running, text, why):
+    done = running.wxgpt("send", text)
     assert done.returncode == 0
     assert why in done.stdout
-    assert json.loads(running.wxgpt("send", said, "--json").stdout)["why"] == "outside"
-    counted, deadline = None, time.monotonic() + 10
-    while counted is None and time.monotonic() < deadline:
-        counted = re.search(r"unanswered.*[12] today", running.wxgpt("status").stdout)
-    assert counted
+    assert json.loads(running.wxgpt("send", text, "--json").stdout)["why"] == "outside"
+    count, deadline = None, time.monotonic() + 10
+    while count is None and time.monotonic() < deadline:
+        count = re.search(r"unanswered.*[12] today", running.wxgpt("status").stdout)
+    assert count
     assert "MessagesUnanswered" in running.wxgpt("tail", "-o", "ndjson").stdout
 
 
-def test_replay_refuses_to_send_what_users_wrote_to_another_machine(running):
+def test_replay_refuses_to_send_messages_to_another_machine(running):
     running.send("/chatgpt")
     done = running.wxgpt("replay", "--to", "https://chat.example.com/wx/main")
     assert done.returncode == 2
     assert "--allow-remote" in done.stderr
 
 
-def test_the_demonstration_model_does_what_the_prompt_says(running):
+def test_the_demo_model_follows_the_prompt(running):
     import urllib.request
 
     base = running.config.read_text().split('base_url = "')[1].split('"')[0]
-    asked = {"messages": [{"role": "user", "content": "写 50 字"}]}
-    request = urllib.request.Request(f"{base}/chat/completions", json.dumps(asked).encode())
+    payload = {"messages": [{"role": "user", "content": "写 50 字"}]}
+    request = urllib.request.Request(f"{base}/chat/completions", json.dumps(payload).encode())
     with urllib.request.urlopen(request, timeout=10) as response:
         answer = json.loads(response.read())["choices"][0]["message"]["content"]
     assert "我是演示模型" in answer
@@ -229,7 +229,7 @@ def test_the_demonstration_model_does_what_the_prompt_says(running):
     assert "写 50 字" in answer
 
 
-def test_a_port_in_use_is_told_to_the_demonstration_model(running):
+def test_the_demo_model_reports_a_port_in_use(running):
     base = running.config.read_text().split('base_url = "')[1].split('"')[0]
     done = running.wxgpt("demo-model", "--port", base.split(":")[2].split("/")[0])
     assert done.returncode == 2
@@ -237,7 +237,7 @@ def test_a_port_in_use_is_told_to_the_demonstration_model(running):
     assert free_port()
 
 
-def test_a_chat_at_a_terminal(running):
+def test_chat_works_at_a_terminal(running):
     import pty
     import select
 
@@ -250,7 +250,7 @@ def test_a_chat_at_a_terminal(running):
     unread = ""
 
     def read_until(mark: str) -> None:
-        """Read up to `mark`; what comes in one piece with it is still to be read."""
+        """Read up to `mark`; keep the rest for the next call."""
         nonlocal unread
         deadline = time.monotonic() + 20
         while mark not in unread:
@@ -268,7 +268,7 @@ def test_a_chat_at_a_terminal(running):
     os.close(parent)
 
 
-def test_the_demonstration_runs_to_its_end_and_a_kept_one_ends_with_an_interrupt():
+def test_demo_runs_to_its_end_and_a_kept_demo_ends_with_an_interrupt():
     import subprocess
     import sys
     import urllib.request
@@ -280,14 +280,14 @@ def test_the_demonstration_runs_to_its_end_and_a_kept_one_ends_with_an_interrupt
         encoding="utf-8",
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
-    said = ""
+    output = ""
     for line in demo.stdout:
-        said += line
+        output += line
         if "removes everything" in line:
             break
-    assert "one model call" in said
-    assert "has it all now" in said
-    config = Path(said.split("--config ")[1].split()[0])
+    assert "one model call" in output
+    assert "now has the complete answer" in output
+    config = Path(output.split("--config ")[1].split()[0])
     base = config.read_text("utf-8").split('base_url = "')[1].split('"')[0]
     demo.send_signal(signal.SIGINT)
     assert demo.wait(30) == 130
@@ -310,11 +310,11 @@ def test_an_interrupted_send_ends_at_once(running, number):
     assert time.monotonic() - began < 3
 
 
-def test_replaying_to_nobody_says_so(running):
+def test_replay_reports_that_nothing_listens(running):
     running.send("/chatgpt 一？")
     done = running.wxgpt("replay", "-y", "--to", f"http://127.0.0.1:{free_port()}/wx/main")
     assert done.returncode == 3
-    assert "nothing listens" in done.stderr
+    assert "nothing is listening" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -330,21 +330,21 @@ def test_replaying_to_nobody_says_so(running):
         (["--event", "LOCATION"], None),
     ],
 )
-def test_send_can_produce_every_kind(running, options, reply):
+def test_send_supports_every_kind_of_message(running, options, reply):
     running.send("/chatgpt")
     done = running.wxgpt("send", *options, "--json")
     assert json.loads(done.stdout)["reply"] == reply
 
 
 @pytest.mark.parametrize("kind", ["location", "link", "voice", "text"])
-def test_send_can_ask_in_every_kind(running, kind):
+def test_send_can_ask_a_question_with_every_kind(running, kind):
     opened = running.send("/chatgpt")
     assert opened["reply"], opened
-    said = json.loads(running.wxgpt("send", "--kind", kind, "用 0 秒回答：在哪里", "--json").stdout)
-    assert said["reply"], (said, running.said()[-1_000:])
+    sent = json.loads(running.wxgpt("send", "--kind", kind, "用 0 秒回答：在哪里", "--json").stdout)
+    assert sent["reply"], (sent, running.said()[-1_000:])
 
 
-def test_send_delivers_a_file_as_it_is(running):
+def test_send_delivers_a_file_unchanged(running):
     path = running.directory / "message.xml"
     path.write_text(
         "<xml><ToUserName>gh_wxgpt_local</ToUserName><FromUserName>oFromFile</FromUserName>"
@@ -352,16 +352,16 @@ def test_send_delivers_a_file_as_it_is(running):
         "<MsgId>1234567890123456</MsgId></xml>"
     )
     done = running.wxgpt("send", "--xml", str(path), "--json")
-    said = json.loads(done.stdout)
-    assert said["user"] == "oFromFile"
-    assert "发送 /chatgpt 就能开始" in words_of(said["reply"])
+    sent = json.loads(done.stdout)
+    assert sent["user"] == "oFromFile"
+    assert "发送 /chatgpt 就能开始" in words_of(sent["reply"])
     path.write_text("<html>")
     done = running.wxgpt("send", "--xml", str(path))
     assert done.returncode == 2
-    assert "that is no message" in done.stderr
+    assert "not a WeChat message" in done.stderr
 
 
-def test_the_operator_blocks_and_allows(running):
+def test_the_operator_blocks_and_resets_a_user(running):
     block = ("users", "block", "mallory", "--for", "2h")
     assert running.wxgpt(*block).returncode == 1
     assert running.wxgpt(*block, "--unseen").stdout == "main/mallory: blocked\n"
@@ -369,14 +369,14 @@ def test_the_operator_blocks_and_allows(running):
     listed = running.wxgpt("users", "list").stdout
     assert "mallory" in listed
     assert "blocked until" in listed
-    (one,) = json.loads(running.wxgpt("users", "list", "--standing", "blocked", "--json").stdout)
-    assert (one["user"], one["standing"]) == ("mallory", "blocked")
+    (user,) = json.loads(running.wxgpt("users", "list", "--standing", "blocked", "--json").stdout)
+    assert (user["user"], user["standing"]) == ("mallory", "blocked")
     assert running.wxgpt("users", "reset", "mallory").returncode == 0
     assert "我是 AI 助手" in running.send("/chatgpt", "--user", "mallory")["reply"]
     assert running.wxgpt("users", "block", "x", "--for", "soon").returncode == 2
 
 
-def test_doctor_says_what_works_and_what_to_mend(running):
+def test_doctor_reports_what_works_and_how_to_fix_the_rest(running):
     done = running.wxgpt("doctor")
     assert done.returncode == 0, done.stderr
     assert "✔ assistant chatgpt: demo answers in" in done.stdout
@@ -388,10 +388,10 @@ def test_doctor_says_what_works_and_what_to_mend(running):
     done = running.wxgpt("doctor")
     assert done.returncode == 1
     assert "✘ assistant chatgpt" in done.stdout
-    assert "fix: nobody listens at base_url" in done.stdout
-    said = json.loads(running.wxgpt("doctor", "--json").stdout)
-    (wrong,) = [one for one in said if one["ok"] is False]
-    assert (wrong["assistant"], wrong["reason"]) == ("chatgpt", "unavailable")
+    assert "fix: start the model server: nothing is listening at base_url" in done.stdout
+    findings = json.loads(running.wxgpt("doctor", "--json").stdout)
+    (failed,) = [finding for finding in findings if finding["ok"] is False]
+    assert (failed["assistant"], failed["reason"]) == ("chatgpt", "unavailable")
     running.stop()
     done = running.wxgpt("doctor")
     assert done.returncode == 1
@@ -399,7 +399,7 @@ def test_doctor_says_what_works_and_what_to_mend(running):
     assert "– assistant chatgpt" in done.stdout
 
 
-def test_a_tail_that_waits_costs_nothing_and_misses_nothing_across_a_restart(running):
+def test_an_idle_tail_uses_no_cpu_and_misses_nothing_across_a_restart(running):
     running.send("/chatgpt")
     tail = running.begin("tail", "-f", "-n", "0", "-o", "ndjson")
     time.sleep(2.0)
@@ -417,13 +417,13 @@ def test_a_tail_that_waits_costs_nothing_and_misses_nothing_across_a_restart(run
     running.send("/stop")
     time.sleep(1.0)
     tail.send_signal(signal.SIGINT)
-    said, _ = tail.communicate(timeout=10)
-    seqs = [json.loads(line)["seq"] for line in said.splitlines()]
+    output, _ = tail.communicate(timeout=10)
+    seqs = [json.loads(line)["seq"] for line in output.splitlines()]
     assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
     assert len(seqs) >= 5
 
 
-def test_doctor_goes_on_where_it_may_not_know_a_token(running):
+def test_doctor_continues_without_access_to_a_token(running):
     text = running.config.read_text("utf-8")
     running.config.write_text(text.replace('"canarytoken"', '"credential:token"'), encoding="utf-8")
     done = running.wxgpt("doctor")

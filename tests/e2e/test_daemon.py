@@ -21,7 +21,7 @@ pytestmark = pytest.mark.processes
 
 
 @pytest.mark.alone
-def test_a_killed_daemon_s_answer_arrives_after_its_restart(stage):
+def test_an_answer_arrives_after_a_kill_and_a_restart(stage):
     stage.start_model()
     stage.start_daemon()
     stage.send("/chatgpt")
@@ -29,17 +29,17 @@ def test_a_killed_daemon_s_answer_arrives_after_its_restart(stage):
     time.sleep(2)
     stage.kill()
     stage.start_daemon()
-    said, _ = sending.communicate(timeout=30)
-    assert sending.returncode == 0, said
-    assert '"timeout"' in said or '"closed"' in said
-    assert "天为什么是蓝的" in said
+    output, _ = sending.communicate(timeout=30)
+    assert sending.returncode == 0, output
+    assert '"timeout"' in output or '"closed"' in output
+    assert "天为什么是蓝的" in output
     events = stage.wxgpt("tail", "-o", "ndjson").stdout
     assert events.count("AnswerRestarted") == 1
     assert events.count('"QuestionAsked"') == 1
 
 
 @pytest.mark.alone
-def test_a_stop_settles_and_the_next_start_asks_again(stage):
+def test_a_stop_seals_the_log_and_the_next_start_asks_again(stage):
     stage.start_model()
     stage.start_daemon()
     stage.send("/chatgpt")
@@ -48,14 +48,14 @@ def test_a_stop_settles_and_the_next_start_asks_again(stage):
     assert stage.stop() == 0
     assert "sealed" in stage.wxgpt("log", "stat").stdout
     stage.start_daemon()
-    said, _ = sending.communicate(timeout=30)
-    assert "停了会怎样" in said
+    output, _ = sending.communicate(timeout=30)
+    assert "停了会怎样" in output
     assert stage.stop() == 0
     assert "Traceback" not in stage.said()
 
 
 @pytest.mark.alone
-def test_told_to_stop_twice_it_waits_for_nobody(stage):
+def test_a_second_sigterm_stops_the_daemon_at_once(stage):
     stage.start_model()
     stage.start_daemon()
     stage.send("/chatgpt")
@@ -71,8 +71,10 @@ def test_told_to_stop_twice_it_waits_for_nobody(stage):
     sending.communicate()
 
 
-@pytest.mark.parametrize("logged", [False, True], ids=["to it", "to a file"])
-def test_a_terminal_that_is_closed_ends_the_daemon_in_it(stage, logged):
+@pytest.mark.parametrize(
+    "logged", [False, True], ids=["logging to the terminal", "logging to a file"]
+)
+def test_closing_the_terminal_ends_the_daemon_in_it(stage, logged):
     import fcntl
     import termios
 
@@ -93,7 +95,7 @@ def test_a_terminal_that_is_closed_ends_the_daemon_in_it(stage, logged):
     assert stage.daemon.wait(15) == 0
 
 
-def test_without_a_terminal_a_hangup_reads_the_moderation_words_again(stage):
+def test_a_hangup_without_a_terminal_reloads_the_moderation_words(stage):
     words = stage.directory / "words.txt"
     words.write_text("旧词\n")
     stage.configure("http://127.0.0.1:9/v1", extra=f'[moderation]\nwords_file = "{words}"\n')
@@ -110,12 +112,12 @@ def test_without_a_terminal_a_hangup_reads_the_moderation_words_again(stage):
 
 
 @pytest.mark.alone
-def test_a_page_shows_the_rest_of_an_answer_that_came_too_late(stage):
+def test_a_page_shows_the_rest_of_a_late_answer(stage):
     stage.start_model()
     stage.start_daemon()
     stage.send("/chatgpt")
     sent = stage.send("用 17 秒写 400 字，介绍自己")
-    assert [one["result"] for one in sent["attempts"]] == ["timeout", "timeout", "reply"]
+    assert [attempt["result"] for attempt in sent["attempts"]] == ["timeout", "timeout", "reply"]
     assert 14 < sent["took_s"] < 15.2
     link = re.search(r"http://\S+/a/[\w-]+", sent["reply"]).group()
     deadline = time.monotonic() + 20
@@ -125,97 +127,97 @@ def test_a_page_shows_the_rest_of_an_answer_that_came_too_late(stage):
     assert stage.wxgpt("tail", "-o", "ndjson").stdout.count('"AnswerCompleted"') == 1
 
 
-def test_safe_mode_on_real_sockets(stage):
+def test_safe_mode_works_on_real_sockets(stage):
     stage.start_model(account=f'app_id = "wx0123456789abcdef"\naes_key = "{AES_KEY}"')
     stage.start_daemon()
     assert "我是 AI 助手" in stage.send("/chatgpt", "--encrypt")["reply"]
     assert stage.send("/help", "--plain")["fault"]
 
 
-def test_no_secret_and_no_word_of_a_user_reaches_the_daemon_s_log(stage):
+def test_the_daemon_logs_no_secrets_and_no_user_text(stage):
     stage.start_model(account=f'app_id = "wx0123456789abcdef"\naes_key = "{AES_KEY}"')
     stage.start_daemon()
     for text in ("/chatgpt", "这句话不该出现", "/history", "/stop"):
         stage.send(text, "--user", "oSecretUser")
     stage.get(f"/wx/main?signature={'0' * 40}&timestamp=1&nonce=x&echostr=e")
     stage.stop()
-    said = stage.said()
-    assert "answered by chatgpt in" in said
-    assert "factory" not in said, "what Twisted does is nobody's business"
+    log = stage.said()
+    assert "answered by chatgpt in" in log
+    assert "factory" not in log, "Twisted's own messages are suppressed"
     for secret in (TOKEN, API_KEY, AES_KEY, "这句话", "oSecretUser", "signature="):
-        assert secret not in said
+        assert secret not in log
 
 
 # Refusing to start.
 
 
-def refused(stage, status: int) -> str:
+def refused_start(stage, status: int) -> str:
     stage.start_daemon(ready=False)
     assert stage.daemon.wait(20) == status, stage.said()
-    said = stage.said()
-    assert "Traceback" not in said
-    return said
+    log = stage.said()
+    assert "Traceback" not in log
+    return log
 
 
-def test_a_wrong_configuration_is_one_line_that_names_the_key(stage):
+def test_an_invalid_configuration_is_reported_in_one_line_with_its_key(stage):
     stage.configure("ftp://x")
-    said = refused(stage, 4)
-    assert said.count("\n") == 1
-    assert "assistant.chatgpt.base_url" in said
+    log = refused_start(stage, 4)
+    assert log.count("\n") == 1
+    assert "assistant.chatgpt.base_url" in log
     check = [sys.executable, "-m", "wxgptd", "--check", "--config", str(stage.config)]
     assert subprocess.run(check, capture_output=True, text=True).returncode == 4
 
 
 @pytest.mark.parametrize("listen", ["tcp:abc", "foo:1", "ssl:18050:privateKey=nope.pem"])
-def test_an_endpoint_that_is_none_is_a_wrong_configuration(stage, listen):
+def test_an_invalid_endpoint_is_a_configuration_error(stage, listen):
     text = stage.config.read_text()
     stage.config.write_text(re.sub(r'listen = ".*"', f'listen = "{listen}"', text))
     check = [sys.executable, "-m", "wxgptd", "--check", "--config", str(stage.config)]
     checked = subprocess.run(check, capture_output=True, text=True)
     assert checked.returncode == 4
     assert "server.listen" in checked.stderr
-    assert "server.listen" in refused(stage, 4)
+    assert "server.listen" in refused_start(stage, 4)
 
 
-def test_a_good_configuration_passes_the_check(stage):
+def test_a_valid_configuration_passes_the_check(stage):
     check = [sys.executable, "-m", "wxgptd", "--check", "--config", str(stage.config)]
     done = subprocess.run(check, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert not stage.state.exists()
 
 
-def test_a_taken_port_is_named(stage):
+def test_a_port_in_use_is_reported(stage):
     with socket.create_server(("127.0.0.1", stage.port)):
-        assert str(stage.port) in refused(stage, 1)
+        assert str(stage.port) in refused_start(stage, 1)
 
 
-def test_a_admin_socket_that_cannot_be_made_is_named(stage):
+def test_an_admin_socket_that_cannot_be_created_is_reported(stage):
     text = stage.config.read_text()
     admin = stage.directory / ("x" * 200)
     stage.config.write_text(text.replace("[account", f'admin = "unix:{admin}"\n[account', 1))
-    assert "admin socket" in refused(stage, 1)
+    assert "admin socket" in refused_start(stage, 1)
 
 
-def test_a_file_where_the_admin_socket_belongs_is_left_alone(stage):
+def test_a_file_at_the_path_of_the_admin_socket_is_left_alone(stage):
     text = stage.config.read_text()
     precious = stage.directory / "precious"
     precious.write_text("keep me")
     stage.config.write_text(text.replace("[account", f'admin = "unix:{precious}"\n[account', 1))
-    refused(stage, 1)
+    refused_start(stage, 1)
     assert precious.read_text() == "keep me"
 
 
-def test_a_second_daemon_on_the_same_state_is_refused(stage, tmp_path_factory):
+def test_a_second_daemon_on_the_same_state_directory_is_refused(stage, tmp_path_factory):
     from tests.support.processes import Stage
 
     stage.start_daemon()
     other = Stage(tmp_path_factory.mktemp("other"))
     other.state = stage.state
     other.configure("http://127.0.0.1:9/v1")
-    assert f"process {stage.daemon.pid}" in refused(other, 1)
+    assert f"process {stage.daemon.pid}" in refused_start(other, 1)
 
 
-def test_a_damaged_log_is_refused_and_left_as_it_is(stage):
+def test_a_damaged_log_is_refused_and_left_unchanged(stage):
     stage.start_daemon()
     for text in ("/chatgpt", "/help", "/stop"):
         stage.send(text)
@@ -224,16 +226,16 @@ def test_a_damaged_log_is_refused_and_left_as_it_is(stage):
     data = bytearray(segment.read_bytes())
     data[80] ^= 1
     segment.write_bytes(data)
-    said = refused(stage, 5)
-    assert segment.name in said
-    assert "wxgpt log verify" in said
+    log = refused_start(stage, 5)
+    assert segment.name in log
+    assert "wxgpt log verify" in log
     assert segment.read_bytes() == data
     verified = stage.wxgpt("log", "verify")
     assert verified.returncode == 5
     assert segment.name in verified.stdout
 
 
-def test_quiet_starts_and_stops_do_no_harm(stage):
+def test_restarts_without_traffic_do_no_harm(stage):
     for _ in range(3):
         stage.start_daemon()
         assert stage.stop() == 0
@@ -241,7 +243,7 @@ def test_quiet_starts_and_stops_do_no_harm(stage):
     assert "我是 AI 助手" in stage.send("/chatgpt")["reply"]
 
 
-def test_a_log_that_cannot_be_written_any_more_ends_the_daemon_with_75(stage):
+def test_a_failed_write_to_the_log_ends_the_daemon_with_75(stage):
     stage.start_daemon(max_file_bytes=2_000)
     for _ in range(20):
         if stage.daemon.poll() is not None:
@@ -254,7 +256,7 @@ def test_a_log_that_cannot_be_written_any_more_ends_the_daemon_with_75(stage):
     assert "command    help" in stage.wxgpt("tail").stdout
 
 
-def test_a_admin_socket_that_another_daemon_uses_is_left_to_it(stage, tmp_path_factory):
+def test_the_admin_socket_of_another_daemon_is_left_alone(stage, tmp_path_factory):
     from tests.support.processes import Stage
 
     stage.start_daemon()
@@ -262,12 +264,12 @@ def test_a_admin_socket_that_another_daemon_uses_is_left_to_it(stage, tmp_path_f
     text = other.config.read_text()
     taken = stage.state / "admin.sock"
     other.config.write_text(text.replace("[account", f'admin = "unix:{taken}"\n[account', 1))
-    assert "another daemon listens" in refused(other, 1)
+    assert "another daemon listens" in refused_start(other, 1)
     assert stage.wxgpt("status").returncode == 0
 
 
-def test_a_state_directory_on_a_full_disk_is_one_line(stage):
-    """A limit on the size of files fails the first write as a full disk does."""
+def test_a_state_directory_on_a_full_disk_is_reported(stage):
+    """A limit on file sizes makes the first write fail, as on a full disk."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -283,10 +285,10 @@ def test_a_state_directory_on_a_full_disk_is_one_line(stage):
     )
     assert done.returncode == 75
     assert "Traceback" not in done.stderr
-    assert "error: the state directory cannot be used: " in done.stderr
+    assert "error: cannot use the state directory: " in done.stderr
 
 
-def test_what_the_shell_has_ignored_stays_ignored(stage):
+def test_a_signal_ignored_by_the_shell_stays_ignored(stage):
     command = ["nohup", sys.executable, "-m", "wxgptd", "--config", str(stage.config)]
     with stage.log.open("ab") as log:
         stage.daemon = subprocess.Popen(command, stdout=log, stderr=log)
@@ -307,7 +309,7 @@ os.execv(sys.executable, [sys.executable, "-m", "wxgptd", "--config", sys.argv[2
 """
 
 
-def test_a_socket_that_is_passed_is_listened_on_in_the_place_of_the_configured_one(stage):
+def test_a_passed_socket_replaces_the_configured_one(stage):
     from tests.support.processes import free_port
 
     port = free_port()
@@ -321,23 +323,23 @@ def test_a_socket_that_is_passed_is_listened_on_in_the_place_of_the_configured_o
     stage.port = own
     assert stage.get("/healthz")[0] == 0
     assert f"ready, listening on 127.0.0.1:{port}" in stage.said()
-    assert "which is not used" in stage.said()
+    assert "is ignored: systemd passes" in stage.said()
 
 
-def test_metrics_have_a_listener_of_their_own_that_can_do_no_harm(stage):
+def test_the_metrics_listener_serves_nothing_else(stage):
     from tests.support.processes import free_port
 
     port = free_port()
     stage.configure_server(f'metrics = "tcp:{port}:interface=127.0.0.1"')
     stage.start_daemon()
-    status, said = stage.get(f"http://127.0.0.1:{port}/metrics")
+    status, body = stage.get(f"http://127.0.0.1:{port}/metrics")
     assert status == 200
-    assert "wxgptd_ready 1.0" in said
+    assert "wxgptd_ready 1.0" in body
     for path in ("/status", "/sessions", "/users", "/reload"):
         assert stage.get(f"http://127.0.0.1:{port}{path}")[0] == 404
 
 
-def test_a_log_for_machines(stage):
+def test_the_log_can_be_json(stage):
     with stage.log.open("ab") as log:
         stage.daemon = subprocess.Popen(
             [sys.executable, "-m", "wxgptd", "--config", str(stage.config), "--log-format", "json"],
@@ -349,7 +351,7 @@ def test_a_log_for_machines(stage):
         assert {"at", "level", "logger", "message"} <= json.loads(line).keys()
 
 
-def test_a_reload_by_the_operator_by_a_signal_and_a_wrong_one(stage):
+def test_reload_works_by_command_and_by_signal_and_rejects_errors(stage):
     stage.start_daemon()
     text = stage.config.read_text("utf-8")
     stage.config.write_text(f'{text}\n[texts]\nno_session = "没有对话呀"\n', encoding="utf-8")
@@ -369,7 +371,7 @@ def test_a_reload_by_the_operator_by_a_signal_and_a_wrong_one(stage):
         text.replace("[server]", "[server]\nmax_connections = 7"), encoding="utf-8"
     )
     done = stage.wxgpt("reload")
-    assert "takes a restart: server.max_connections" in done.stderr
+    assert "restart required: server.max_connections" in done.stderr
 
 
 def test_a_configuration_with_hundreds_of_rules_is_reloaded(stage):
@@ -383,8 +385,8 @@ def test_a_configuration_with_hundreds_of_rules_is_reloaded(stage):
     assert stage.send("词399")["reply"] == "答" * 100
 
 
-def test_an_empty_configuration_is_a_wrong_one_and_no_other(stage):
-    """It may be that somebody saves it at this moment."""
+def test_an_empty_configuration_is_rejected(stage):
+    """An editor may be saving the file at this moment."""
     stage.start_daemon()
     text = stage.config.read_text("utf-8")
     socket_path = stage.state / "admin.sock"
@@ -394,4 +396,4 @@ def test_an_empty_configuration_is_a_wrong_one_and_no_other(stage):
         assert done.returncode == 4
         assert "at least one [account.NAME]" in done.stderr
     stage.config.write_text(text, encoding="utf-8")
-    assert stage.wxgpt("reload").stdout == "reloaded: nothing in it has changed\n"
+    assert stage.wxgpt("reload").stdout == "reloaded: nothing has changed\n"

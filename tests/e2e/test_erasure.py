@@ -1,4 +1,4 @@
-"""Erasure, by the files that are left: of who was erased there is nothing in any of them."""
+"""Erasure, checked on disk: no file contains anything about an erased user."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from wxgptd.eventlog import segments
 
 pytestmark = pytest.mark.processes
 
-LEAVER, FORGOTTEN, STAYS = "oLeaver7Qx4", "oForgotten9Zw", "oStays3Kd"
+LEAVER, FORGOTTEN, REMAINING = "oLeaver7Qx4", "oForgotten9Zw", "oStays3Kd"
 QUESTION = "我的秘密是蓝莓果酱"
 
 
 @pytest.fixture
 def running(stage):
     stage.start_model()
-    # Everything there is: snapshots and more than one segment.
+    # Produce files of every kind: snapshots and more than one segment.
     stage.configure_log('snapshot_every = 5\nsegment_size = "4KiB"')
     stage.start_daemon()
-    for user in (LEAVER, FORGOTTEN, STAYS):
+    for user in (LEAVER, FORGOTTEN, REMAINING):
         stage.send("/chatgpt", "--user", user)
         stage.send(f"{QUESTION}，{user}", "--user", user)
         stage.send("/history", "--user", user)
-    # What a crash leaves is kept beside the log, and was a user's, too.
+    # The torn tail of a crash is stored beside the log, and may hold data of a user.
     stage.kill()
     injure(segments.list_segments(stage.state / "log")[-1], append(b"WXFR\0\0\0\x40 torn"))
     stage.start_daemon()
@@ -34,51 +34,55 @@ def running(stage):
 
 
 def files_with(stage, *texts: str) -> list[str]:
-    found = []
+    names = []
     for path in stage.state.rglob("*"):
         if path.is_file():
             data = path.read_bytes()
-            found += [path.name for text in texts if text.encode() in data]
-    return found
+            names += [path.name for text in texts if text.encode() in data]
+    return names
 
 
-def test_of_who_left_and_who_was_forgotten_no_file_has_anything(running):
+def test_no_file_contains_anything_about_erased_users(running):
     stage = running
     assert list((stage.state / "log").glob("*.broken"))
     torn = stage.wxgpt("tail", "--kind", "TailTrimmed", "-o", "ndjson").stdout
     assert json.loads(torn)["size"] == 13
     assert segments.list_snapshots(stage.state / "log")
-    # In the clear there never was anything.
-    assert files_with(stage, LEAVER, FORGOTTEN, STAYS, QUESTION) == []
-    keys = {one: key_of(stage, one) for one in (LEAVER, FORGOTTEN, STAYS)}
+    # Nothing was ever stored in plain text.
+    assert files_with(stage, LEAVER, FORGOTTEN, REMAINING, QUESTION) == []
+    keys = {user: key_of(stage, user) for user in (LEAVER, FORGOTTEN, REMAINING)}
 
     assert stage.wxgpt("send", "--event", "unsubscribe", "--user", LEAVER).returncode == 0
     forgotten = stage.wxgpt("forget", FORGOTTEN, "--yes")
     assert forgotten.returncode == 0, forgotten.stderr
     assert "erased" in forgotten.stdout
     assert stage.wxgpt("forget", FORGOTTEN, "--yes").returncode == 1
-    assert "--yes" in stage.wxgpt("forget", STAYS).stderr
+    assert "--yes" in stage.wxgpt("forget", REMAINING).stderr
 
     for stopped in (False, True):
         if stopped:
             assert stage.stop() == 0
-        # Nor is there anything that could be decrypted: neither the keys, nor what snapshots have.
-        assert [key_of(stage, one) is None for one in keys] == [True, True, False]
-        gone = [keys[LEAVER], keys[FORGOTTEN]]
+        # Nothing can be decrypted either: keyring and snapshots no longer have the keys.
+        assert [key_of(stage, user) is None for user in keys] == [True, True, False]
+        deleted = [keys[LEAVER], keys[FORGOTTEN]]
         for snapshot in segments.list_snapshots(stage.state / "log"):
-            assert not [one for one in gone if one.encode() in snapshot.read_bytes()]
-        said = stage.wxgpt("tail", "-n", "1000", "-o", "ndjson").stdout
-        assert LEAVER not in said
-        assert FORGOTTEN not in said
-        assert f"{QUESTION}，{STAYS}" in said
-        shown = [json.loads(line) for line in said.splitlines()]
-        erased = [one for one in shown if one.get("hidden") == "erased"]
-        assert {one["type"] for one in erased} >= {"QuestionAsked", "AnswerCompleted", "UserErased"}
-        assert all(one["text"] is None for one in erased if one["type"] == "QuestionAsked")
+            assert not [key for key in deleted if key.encode() in snapshot.read_bytes()]
+        output = stage.wxgpt("tail", "-n", "1000", "-o", "ndjson").stdout
+        assert LEAVER not in output
+        assert FORGOTTEN not in output
+        assert f"{QUESTION}，{REMAINING}" in output
+        events = [json.loads(line) for line in output.splitlines()]
+        erased = [event for event in events if event.get("hidden") == "erased"]
+        assert {event["type"] for event in erased} >= {
+            "QuestionAsked",
+            "AnswerCompleted",
+            "UserErased",
+        }
+        assert all(event["text"] is None for event in erased if event["type"] == "QuestionAsked")
         for command in (("replay",), ("replay", "--as-conversation"), ("log", "export")):
             done = stage.wxgpt(*command)
             assert done.returncode == 0, done.stderr
-            assert STAYS in done.stdout
+            assert REMAINING in done.stdout
             assert LEAVER not in done.stdout
             assert FORGOTTEN not in done.stdout
         assert stage.wxgpt("log", "verify").returncode == 0
@@ -91,23 +95,23 @@ def test_of_who_left_and_who_was_forgotten_no_file_has_anything(running):
 
 
 def key_of(stage, openid: str) -> str | None:
-    """The reference under which the log has a user."""
+    """Return the reference of a user in the log, or None."""
     from wxgptd.domain.model.values import User
     from wxgptd.eventlog import keyring
 
     keys = keyring.Keyring(segments.keyring_path(stage.state), keyring.own_master(stage.state))
-    found = keys.of(User("main", openid))
-    return found.reference if found is not None else None
+    key = keys.of(User("main", openid))
+    return key.reference if key is not None else None
 
 
-def test_who_may_not_have_the_master_key_sees_what_happened_and_not_to_whom(running):
+def test_events_are_shown_without_their_users_if_the_master_key_is_missing(running):
     stage = running
     stage.stop()
     (stage.state / "keys" / "master").rename(stage.directory / "elsewhere")
     tail = stage.wxgpt("tail")
     assert tail.returncode == 0
     assert "not shown" in tail.stderr
-    assert STAYS not in tail.stdout
+    assert REMAINING not in tail.stdout
     assert "[sealed]" in tail.stdout
     assert stage.wxgpt("log", "stat").returncode == 0
     assert stage.wxgpt("log", "verify").returncode == 0
@@ -115,7 +119,7 @@ def test_who_may_not_have_the_master_key_sees_what_happened_and_not_to_whom(runn
     assert stage.wxgpt("backup", str(stage.directory / "b")).returncode == 4
 
 
-def test_vacuum_drops_what_is_over(stage):
+def test_vacuum_drops_segments_beyond_the_maximum_size(stage):
     stage.start_model()
     stage.configure_log('segment_size = "4KiB"\nmax_size = "8KiB"')
     stage.start_daemon()
@@ -124,18 +128,18 @@ def test_vacuum_drops_what_is_over(stage):
         stage.send("很长的问题" * 250)
     last = json.loads(stage.wxgpt("status", "--json").stdout)["log_last_seq"]
     before = len(segments.list_segments(stage.state / "log"))
-    said = json.loads(stage.wxgpt("log", "vacuum", "--json").stdout)
-    assert said["snapshot"] == last
-    assert said["dropped_segments"] > 0
-    assert said["left_bytes"] < 12 * 1024  # the newest one stays, however large
-    assert len(segments.list_segments(stage.state / "log")) == before - said["dropped_segments"]
-    assert f"snapshot of event {last}" in stage.wxgpt("log", "vacuum").stdout
-    # What is left is shown, what is not is told, and nothing is forgotten.
+    report = json.loads(stage.wxgpt("log", "vacuum", "--json").stdout)
+    assert report["snapshot"] == last
+    assert report["dropped_segments"] > 0
+    assert report["left_bytes"] < 12 * 1024  # the newest segment stays, however large
+    assert len(segments.list_segments(stage.state / "log")) == before - report["dropped_segments"]
+    assert f"snapshot at event {last}" in stage.wxgpt("log", "vacuum").stdout
+    # The rest is shown, dropped events are reported, and the state is complete.
     assert stage.wxgpt("log", "verify").returncode == 0
     assert f"after event {last}" in stage.wxgpt("replay").stdout
     early = stage.wxgpt("replay", "--until", "1")
     assert early.returncode == 2
-    assert f"history begins behind event {last}" in early.stderr
+    assert f"history begins after event {last}" in early.stderr
     stage.stop()
     stage.start_daemon()
     assert f"after event {last}" in stage.wxgpt("replay").stdout

@@ -1,4 +1,4 @@
-"""The daemon behind a real nginx with the configuration that is shipped."""
+"""The daemon behind a real nginx with the shipped configuration."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def make_certificate(directory: Path) -> None:
 
 
 class Front:
-    """nginx with the shipped site: only paths, ports and the certificate are others."""
+    """nginx with the shipped site; only paths, ports and the certificate differ."""
 
     def __init__(self, directory: Path, daemon_port: int) -> None:
         make_certificate(directory)
@@ -67,7 +67,7 @@ class Front:
             ("/etc/letsencrypt/live/chat.example.com", str(directory)),
             ("/var/log/nginx/wxgptd.error.log", str(directory / "error.log")),
         ):
-            assert shipped in site, f"etc/nginx.conf has no {shipped!r} any more"
+            assert shipped in site, f"etc/nginx.conf no longer has {shipped!r}"
             site = site.replace(shipped, ours)
         (directory / "site.conf").write_text(site)
         paths = "".join(
@@ -124,13 +124,13 @@ def theatre(tmp_path):
 def next_event(response: http.client.HTTPResponse) -> str:
     lines: list[str] = []
     while line := response.readline().decode():
-        if line == "\n" and any(one.startswith("data:") for one in lines):
+        if line == "\n" and any(field.startswith("data:") for field in lines):
             return "".join(lines)
         lines.append(line)
     return "".join(lines)
 
 
-def test_chunks_are_live_behind_nginx_with_its_own_buffering(theatre):
+def test_chunks_arrive_live_although_nginx_buffers(theatre):
     model, stage, front = theatre
     answer = model.expect("经过 nginx")
     stage.send("/chatgpt")
@@ -141,7 +141,7 @@ def test_chunks_are_live_behind_nginx_with_its_own_buffering(theatre):
     assert "经过 nginx" in page.read().decode()
     events = front.get(f"{path}/events")
     assert "thinking" in next_event(events)
-    # Each piece is there before the next one is even written: nothing is kept back.
+    # Each piece arrives before the next one is written: nothing is buffered.
     for piece in ("第一段。", "第二段。", "第三段。"):
         answer.write(f"{piece}\n\n")
         event = ""
@@ -154,7 +154,7 @@ def test_chunks_are_live_behind_nginx_with_its_own_buffering(theatre):
     assert events.readline() == b""
 
 
-def test_while_the_daemon_is_down_nginx_says_nothing(theatre):
+def test_nginx_closes_connections_while_the_daemon_is_down(theatre):
     _, stage, front = theatre
     stage.stop()
     with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):

@@ -1,4 +1,4 @@
-"""Who can open a circuit breaker, and who can close it."""
+"""What opens a circuit breaker, and what closes it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from treq.client import HTTPClient
 from treq.testing import _SynchronousProducer
 
-from tests.llm.test_client import PARAMETERS, URL, Asked, failed
+from tests.llm.test_client import PARAMETERS, URL, Exchange, failed
 from tests.support.model_server import DONE, Script, Step, answer_at, chunk, error, streamed
 from wxgptd.domain.model.values import FailureReason
 from wxgptd.domain.prompt.context import Message
@@ -17,20 +17,20 @@ from wxgptd.llm.server import Server
 from wxgptd.outbound.client import IdentityAgent
 from wxgptd.ports.models import Breakdown, Completion, Prompt
 
-WELL = answer_at(0.1, "天")
+OK = answer_at(0.1, "天")
 DOWN = error(503, "down")
 HALF_A_SENTENCE = Script(
     [Step(0.1, chunk("天")), Step(0.2, b'data: {"error": {"message": "no"}}\n\n', end=True)]
 )
 
 
-def fail_by(asked: Asked, *askers: int) -> None:
+def fail_by(exchange: Exchange, *askers: int) -> None:
     for asker in askers:
-        asked.ask(asker=asker)
-        asked.advance(10)
+        exchange.ask(asker=asker)
+        exchange.advance(10)
 
 
-# What a server says to one person's words.
+# Responses that may concern only one question.
 
 ABOUT_ONE_QUESTION = {
     "a firewall's 403": error(403, "<html>Request blocked</html>"),
@@ -42,7 +42,7 @@ ABOUT_ONE_QUESTION = {
     "404": error(404, "not found"),
     "a quoted quota": error(400, '{"error": {"message": "bad input: 余额不足"}}'),
     "a quoted quota code": error(429, '{"error": {"message": "insufficient_quota"}}'),
-    "a balance that is not there": error(400, '{"error": {"code": "Arrearage"}}'),
+    "an arrearage code": error(400, '{"error": {"code": "Arrearage"}}'),
     "half a sentence and an error": HALF_A_SENTENCE,
     "a 500": error(500, "Internal Server Error"),
     "an HTML 502": error(502, "<html>Bad Gateway</html>"),
@@ -51,23 +51,25 @@ ABOUT_ONE_QUESTION = {
 
 
 @pytest.mark.parametrize("name", ABOUT_ONE_QUESTION)
-def test_one_person_s_messages_never_open_a_breaker_while_a_probe_is_answered(name):
-    asked = Asked(ABOUT_ONE_QUESTION[name], probe=WELL, prompt={"asker": 7})
-    asked.advance(10)
+def test_one_user_cannot_open_the_breaker_while_probes_succeed(name):
+    exchange = Exchange(ABOUT_ONE_QUESTION[name], probe=OK, prompt={"asker": 7})
+    exchange.advance(10)
     for _ in range(12):
-        asked.ask("<script>alert(1)</script> 余额不足 insufficient_quota")
-        asked.advance(5)
-        assert asked.model.condition() == "ok"
-    assert asked.probes <= 1 + 70 / PROBE_EVERY_S
+        exchange.ask("<script>alert(1)</script> 余额不足 insufficient_quota")
+        exchange.advance(5)
+        assert exchange.model.condition() == "ok"
+    assert exchange.probes <= 1 + 70 / PROBE_EVERY_S
 
 
 @pytest.mark.parametrize("name", ["a firewall's 403", "401 to one question", "402 to one question"])
-def test_who_is_refused_alone_is_not_told_that_the_service_is_wrong(name):
-    asked = Asked(ABOUT_ONE_QUESTION[name], probe=WELL)
-    assert "a probe succeeded 0 s ago" in failed(asked.advance(1), FailureReason.UNAVAILABLE).detail
+def test_a_rejection_of_one_user_mentions_the_successful_probe(name):
+    exchange = Exchange(ABOUT_ONE_QUESTION[name], probe=OK)
+    assert (
+        "a probe succeeded 0 s ago" in failed(exchange.advance(1), FailureReason.UNAVAILABLE).detail
+    )
 
 
-# The probe decides.
+# Probes decide.
 
 
 @pytest.mark.parametrize(
@@ -78,147 +80,147 @@ def test_who_is_refused_alone_is_not_told_that_the_service_is_wrong(name):
         (403, FailureReason.MISCONFIGURED),
     ],
 )
-def test_a_key_that_is_refused_to_the_daemon_as_well_opens_it_at_once(status, reason, logged):
-    asked = Asked(error(status, "no"))
-    failed(asked.advance(1), reason)
-    assert (asked.calls, asked.probes) == (1, 1)
-    asked.ask(asker=2)
-    failed(asked.result, reason)
-    assert (asked.calls, asked.probes) == (1, 1)
+def test_a_key_that_also_fails_the_probe_opens_the_breaker_at_once(status, reason, logged):
+    exchange = Exchange(error(status, "no"))
+    failed(exchange.advance(1), reason)
+    assert (exchange.calls, exchange.probes) == (1, 1)
+    exchange.ask(asker=2)
+    failed(exchange.result, reason)
+    assert (exchange.calls, exchange.probes) == (1, 1)
     assert sum("circuit breaker open" in line for line in logged()) == 1
-    assert asked.model.condition().startswith(
+    assert exchange.model.condition().startswith(
         f"circuit breaker open, retrying in {OPEN_S:.0f} s: HTTP {status}"
     )
 
 
-def test_the_account_of_a_single_user_is_protected_as_well():
-    asked = Asked(DOWN)
-    asked.advance(10)
-    fail_by(asked, 1, 1)
-    assert asked.model.condition() != "ok", "three failures and a failed probe"
-    assert asked.probes == 1
+def test_a_single_user_s_failures_open_the_breaker_if_the_probe_fails():
+    exchange = Exchange(DOWN)
+    exchange.advance(10)
+    fail_by(exchange, 1, 1)
+    assert exchange.model.condition() != "ok", "three failures and a failed probe"
+    assert exchange.probes == 1
 
 
-def test_five_failures_of_two_users_open_it_without_waiting_for_a_probe():
-    asked = Asked(DOWN, probe=HANGS)
-    fail_by(asked, 1, 2, 1, 2)
-    assert "HTTP 503" in asked.model.condition()
-    asked.ask(asker=3)
-    assert "circuit breaker open" in failed(asked.result).detail
+def test_five_failures_of_two_users_open_the_breaker_without_a_probe_result():
+    exchange = Exchange(DOWN, probe=HANGS)
+    fail_by(exchange, 1, 2, 1, 2)
+    assert "HTTP 503" in exchange.model.condition()
+    exchange.ask(asker=3)
+    assert "circuit breaker open" in failed(exchange.result).detail
 
 
-def test_five_failures_of_one_user_do_not():
-    asked = Asked(DOWN, probe=WELL)
-    fail_by(asked, *[1] * FAILURES_TO_OPEN)
-    assert asked.model.condition() == "ok"
+def test_five_failures_of_one_user_do_not_open_the_breaker():
+    exchange = Exchange(DOWN, probe=OK)
+    fail_by(exchange, *[1] * FAILURES_TO_OPEN)
+    assert exchange.model.condition() == "ok"
 
 
 HANGS = Script([Step(1_000, b"")])
 
 
-def test_two_users_cannot_open_it_either_while_a_probe_is_answered():
-    asked = Asked(DOWN, probe=WELL, prompt={"retry_for_s": 0.0})
+def test_two_users_cannot_open_the_breaker_while_probes_succeed():
+    exchange = Exchange(DOWN, probe=OK, prompt={"retry_for_s": 0.0})
     for _ in range(20):
-        fail_by(asked, 1, 2)
-    assert asked.model.condition() == "ok"
+        fail_by(exchange, 1, 2)
+    assert exchange.model.condition() == "ok"
 
 
-def test_a_good_answer_begins_the_count_again():
-    asked = Asked(WELL, probe=HANGS)
-    asked._scripts = [DOWN]
-    fail_by(asked, 1, 2)
-    asked._scripts = [WELL]
-    fail_by(asked, 3)
-    asked._scripts = [DOWN]
-    fail_by(asked, 1, 2, 1, 2)
-    assert asked.model.condition() == "ok"
-    fail_by(asked, 1)
-    assert asked.model.condition() != "ok"
+def test_a_successful_answer_resets_the_failure_count():
+    exchange = Exchange(OK, probe=HANGS)
+    exchange._scripts = [DOWN]
+    fail_by(exchange, 1, 2)
+    exchange._scripts = [OK]
+    fail_by(exchange, 3)
+    exchange._scripts = [DOWN]
+    fail_by(exchange, 1, 2, 1, 2)
+    assert exchange.model.condition() == "ok"
+    fail_by(exchange, 1)
+    assert exchange.model.condition() != "ok"
 
 
 @pytest.mark.parametrize(
-    "refused", [error(413, "too large"), error(400, "what?"), error(429, "slow")]
+    "rejection", [error(413, "too large"), error(400, "what?"), error(429, "slow")]
 )
-def test_one_person_s_refused_questions_hide_nothing_from_the_count(refused):
-    asked = Asked(WELL, probe=HANGS)
+def test_one_user_s_rejected_questions_do_not_reset_the_failure_count(rejection):
+    exchange = Exchange(OK, probe=HANGS)
     for asker in (1, 2, 3, 4, 5):
-        asked._scripts = [DOWN]
-        fail_by(asked, asker)
-        asked._scripts = [refused]
-        fail_by(asked, 9)
-    assert asked.model.condition() != "ok"
+        exchange._scripts = [DOWN]
+        fail_by(exchange, asker)
+        exchange._scripts = [rejection]
+        fail_by(exchange, 9)
+    assert exchange.model.condition() != "ok"
 
 
-def test_a_probe_that_fails_once_for_a_passing_reason_is_no_verdict():
-    asked = Asked(error(403, "no"), probe=DOWN)
-    asked.advance(10)
-    assert asked.model.condition() == "ok"
+def test_a_probe_s_transient_failure_does_not_open_the_breaker():
+    exchange = Exchange(error(403, "no"), probe=DOWN)
+    exchange.advance(10)
+    assert exchange.model.condition() == "ok"
 
 
-def test_each_model_is_probed_at_most_once_in_its_time():
-    asked = Asked(error(403, "no"), probe=WELL)
+def test_a_model_is_probed_at_most_once_per_interval():
+    exchange = Exchange(error(403, "no"), probe=OK)
     for asker in range(40):
-        asked.ask(asker=asker)
-    asked.advance(PROBE_EVERY_S - 1)
-    assert asked.probes == 1
-    asked.advance(2)
-    asked.ask()
-    asked.advance(1)
-    assert asked.probes == 2
+        exchange.ask(asker=asker)
+    exchange.advance(PROBE_EVERY_S - 1)
+    assert exchange.probes == 1
+    exchange.advance(2)
+    exchange.ask()
+    exchange.advance(1)
+    assert exchange.probes == 2
 
 
 # An open breaker.
 
 
-def shut(probe=WELL) -> Asked:
-    """A server that refused everybody, as long ago as a breaker is open, and is well again."""
-    asked = Asked(error(404, "no such model"))
-    asked.advance(1)
-    assert asked.model.condition() != "ok"
-    asked._scripts, asked.probe = [WELL], probe
-    asked.advance(OPEN_S + 1)
-    return asked
+def after_pause(probe=OK) -> Exchange:
+    """Return an exchange after the breaker's pause, whose server has recovered."""
+    exchange = Exchange(error(404, "no such model"))
+    exchange.advance(1)
+    assert exchange.model.condition() != "ok"
+    exchange._scripts, exchange.probe = [OK], probe
+    exchange.advance(OPEN_S + 1)
+    return exchange
 
 
 def test_the_first_question_after_the_pause_is_answered_after_a_probe():
-    asked = shut()
-    asked.ask()
-    assert asked.advance(1).text == "天"
-    assert asked.model.condition() == "ok"
-    assert asked.probes == 2
+    exchange = after_pause()
+    exchange.ask()
+    assert exchange.advance(1).text == "天"
+    assert exchange.model.condition() == "ok"
+    assert exchange.probes == 2
 
 
-def test_nobody_s_question_is_the_trial():
-    asked = shut(probe=error(404, "no such model"))
-    asked.ask("<script>", asker=7)
-    failed(asked.advance(1), FailureReason.MISCONFIGURED)
-    assert asked.calls == 1, "that of before"
-    assert "retrying in" in asked.model.condition()
+def test_no_question_is_used_as_the_trial_request():
+    exchange = after_pause(probe=error(404, "no such model"))
+    exchange.ask("<script>", asker=7)
+    failed(exchange.advance(1), FailureReason.MISCONFIGURED)
+    assert exchange.calls == 1, "only the call before the breaker opened"
+    assert "retrying in" in exchange.model.condition()
 
 
-def test_a_probe_that_takes_long_holds_up_no_question_for_long():
-    asked = shut(probe=answer_at(10, "天"))
-    asked.ask()
-    failed(asked.advance(PATIENCE_S + 0.2), FailureReason.MISCONFIGURED)
-    asked.advance(10)
-    asked.ask()
-    assert asked.advance(1).text == "天"
+def test_a_slow_probe_delays_no_question_for_long():
+    exchange = after_pause(probe=answer_at(10, "天"))
+    exchange.ask()
+    failed(exchange.advance(PATIENCE_S + 0.2), FailureReason.MISCONFIGURED)
+    exchange.advance(10)
+    exchange.ask()
+    assert exchange.advance(1).text == "天"
 
 
-def test_who_leaves_while_a_probe_runs_leaves_it_to_the_others():
-    asked = shut(probe=answer_at(1, "天"))
-    asked.ask(asker=1)
-    leaving = asked.deferred
-    asked.ask(asker=2)
+def test_cancelling_one_question_does_not_cancel_the_shared_probe():
+    exchange = after_pause(probe=answer_at(1, "天"))
+    exchange.ask(asker=1)
+    leaving = exchange.deferred
+    exchange.ask(asker=2)
     leaving.cancel()
-    assert asked.advance(2).text == "天"
+    assert exchange.advance(2).text == "天"
 
 
-def neighbour(asked: Asked, model: str) -> Model:
-    """Another model at the same endpoint."""
+def neighbour(exchange: Exchange, model: str) -> Model:
+    """Return another model at the same endpoint."""
     configured = Server("other", URL, model, 60.0, 30.0, 120.0, dict(PARAMETERS), {})
-    http = HTTPClient(IdentityAgent(asked.agent), data_to_body_producer=_SynchronousProducer)
-    return Model(configured, http, asked.clock, asked.endpoint, jitter=lambda: 0.5)
+    http = HTTPClient(IdentityAgent(exchange.agent), data_to_body_producer=_SynchronousProducer)
+    return Model(configured, http, exchange.clock, exchange.endpoint, jitter=lambda: 0.5)
 
 
 @pytest.mark.parametrize(
@@ -230,14 +232,14 @@ def neighbour(asked: Asked, model: str) -> Model:
         (error(404, "no such model"), False),
     ],
 )
-def test_a_model_that_fails_says_nothing_about_its_neighbour_and_a_key_does(script, shared):
-    asked = Asked(script, script, WELL)
-    asked.advance(1)
-    found = []
+def test_models_at_one_endpoint_share_key_failures_but_not_model_failures(script, shared):
+    exchange = Exchange(script, script, OK)
+    exchange.advance(1)
+    results = []
     prompt = Prompt(messages=[Message("user", "?")])
-    neighbour(asked, "m-2").ask(prompt, lambda _: None).addBoth(found.append)
-    asked.advance(1)
-    assert isinstance(found[0], Breakdown if shared else Completion)
+    neighbour(exchange, "m-2").ask(prompt, lambda _: None).addBoth(results.append)
+    exchange.advance(1)
+    assert isinstance(results[0], Breakdown if shared else Completion)
 
 
 @pytest.mark.parametrize(
@@ -250,21 +252,21 @@ def test_a_model_that_fails_says_nothing_about_its_neighbour_and_a_key_does(scri
         (Script([Step(0.1, chunk("") + chunk(finish="length") + DONE, end=True)]), {}),
     ],
 )
-def test_what_says_nothing_about_the_server_is_no_failure_of_it(script, prompt):
-    asked = Asked(script, prompt=prompt)
+def test_a_failure_unrelated_to_the_server_is_not_counted(script, prompt):
+    exchange = Exchange(script, prompt=prompt)
     for asker in range(8):
-        asked.ask(asker=asker)
-        asked.advance(2)
-    assert asked.model.condition() == "ok"
-    assert asked.probes == 0
+        exchange.ask(asker=asker)
+        exchange.advance(2)
+    assert exchange.model.condition() == "ok"
+    assert exchange.probes == 0
 
 
-def test_the_operator_s_probe_finds_out_although_the_breaker_is_open():
-    asked = Asked(error(401, "no"))
-    asked.advance(1)
-    assert asked.model.condition() != "ok"
-    asked._scripts = [WELL]
-    asked.prompt = {"probe": True}
-    asked.ask()
-    assert asked.advance(1).text == "天"
-    assert asked.model.condition() == "ok"
+def test_the_operator_s_probe_passes_an_open_breaker():
+    exchange = Exchange(error(401, "no"))
+    exchange.advance(1)
+    assert exchange.model.condition() != "ok"
+    exchange._scripts = [OK]
+    exchange.prompt = {"probe": True}
+    exchange.ask()
+    assert exchange.advance(1).text == "天"
+    assert exchange.model.condition() == "ok"

@@ -1,4 +1,4 @@
-"""What of a model's writing is shown."""
+"""Which parts of a model's output are shown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wxgptd.llm.cleaning import Cleaner
 
 
 class Shown:
-    """What a reader sees of an answer that comes in pieces, and what is taken for thoughts."""
+    """What a reader sees of an answer that arrives in pieces, and what counts as thoughts."""
 
     def __init__(self, *pieces: str) -> None:
         self.text = ""
@@ -75,7 +75,7 @@ HARMONY = (
         "analysis用户问天assistantfinal天是蓝的",
     ],
 )
-def test_thoughts_are_left_out_however_they_are_marked(written):
+def test_thoughts_are_removed_for_every_kind_of_tag(written):
     assert clean(written) == "天是蓝的"
     assert clean(*written) == "天是蓝的", "split after every character"
 
@@ -100,7 +100,7 @@ def test_thoughts_are_left_out_however_they_are_marked(written):
         "<|chan",
     ],
 )
-def test_words_that_look_like_marks_stay(written):
+def test_text_that_looks_like_a_tag_stays(written):
     assert clean(written) == written
     assert clean(*written) == written, "split after every character"
 
@@ -108,31 +108,31 @@ def test_words_that_look_like_marks_stay(written):
 @pytest.mark.parametrize(
     "mark", ["<think>", "<thinking>", "[THINK]", "<|channel|>analysis<|message|>"]
 )
-def test_thoughts_without_end_are_no_answer(mark):
+def test_unclosed_thoughts_are_not_an_answer(mark):
     shown = Shown(f"{mark}没想完")
     assert shown.text == ""
     assert shown.thought
     assert shown.thoughts == "没想完"
 
 
-def test_what_was_shown_before_a_closing_mark_is_taken_back():
+def test_text_shown_before_a_closing_tag_is_withdrawn():
     shown = Shown("用户问天，", "嗯。", "\n</think>\n\n", "天是", "蓝的")
     assert shown.withdrawn == 1
     assert shown.text == "天是蓝的"
     assert shown.thoughts == "用户问天，嗯。\n"
 
 
-def test_only_the_first_closing_mark_takes_anything_back():
+def test_only_the_first_closing_tag_withdraws_text():
     assert clean("<think>嗯</think>它写出\n</think>\n为止") == "它写出\n</think>\n为止"
     assert clean("嗯\n</think>\n它写出\n</think>\n为止") == "它写出\n</think>\n为止"
 
 
-def test_the_halves_of_a_character_are_joined():
+def test_surrogate_pairs_split_across_pieces_are_joined():
     assert clean("天\ud83d", "\ude80空") == "天🚀空"
 
 
 @given(st.lists(st.text(st.characters(), max_size=20), max_size=10))
-def test_what_is_shown_can_always_be_encoded(pieces):
+def test_shown_text_can_always_be_encoded(pieces):
     shown = clean(*pieces)
     shown.encode()
     assert "\x00" not in shown
@@ -149,7 +149,7 @@ PIECES = st.sampled_from(
 @example("analysisassistantfinal</think>", 1)
 @example("analysisassistantfinal<thinking></think>", 1)
 @example("[</think></think>", 3)
-def test_how_it_is_split_makes_no_difference(text, size):
+def test_the_split_into_pieces_makes_no_difference(text, size):
     pieces = [text[n : n + size] for n in range(0, len(text), size)]
     split, whole = Shown(*pieces), Shown(text)
     assert split.text == whole.text
@@ -160,7 +160,7 @@ def test_how_it_is_split_makes_no_difference(text, size):
     "hostile",
     ["想一想" * 5, "</think", "` </think>", "<", "[/THIN", "◁", "analysis", "assistantfina"],
 )
-def test_nothing_takes_long(hostile):
+def test_no_input_takes_long_to_clean(hostile):
     for beginning in ("<think>", "", "analysis"):
         began = time.process_time()
         Shown(beginning, *([hostile] * 20_000))
@@ -168,7 +168,7 @@ def test_nothing_takes_long(hostile):
 
 
 @given(st.lists(st.text("a想</>think", max_size=8), max_size=8), st.data())
-def test_what_is_left_out_as_thoughts_is_told(pieces, data):
+def test_removed_thoughts_are_reported(pieces, data):
     thought = "".join(pieces).replace("</think>", "")
     whole = f"<think>{thought}</think>答"
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=5)))
@@ -183,7 +183,7 @@ BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 @pytest.mark.parametrize("control", BIDI)
-def test_nothing_turns_the_text_around_it_about(control):
+def test_bidirectional_controls_are_removed(control):
     assert clean(f"天{control}是蓝的", f"。{control}") == "天是蓝的。"
 
 
@@ -193,19 +193,19 @@ def test_right_to_left_text_stays():
 
 
 @pytest.mark.parametrize(
-    "said",
+    "text",
     [
         "在HTML里没有</think>这个标签。", "模型输出以</think>结束思考。", "**</think>** 是结束标记", "把 </think>、<think> 都去掉", "| 标记 |</think>|", "`{% if x %}</think>`",
         "> ```\n> </think>\n> ```", "    ```\n    </think>\n    ```",
     ],
 )  # fmt: skip
-def test_a_closing_mark_that_is_a_word_takes_nothing_back(said):
-    assert clean(said) == said.lstrip()
-    assert clean(*said) == said.lstrip()
+def test_a_closing_tag_used_as_a_word_withdraws_nothing(text):
+    assert clean(text) == text.lstrip()
+    assert clean(*text) == text.lstrip()
 
 
 @pytest.mark.parametrize(
-    ("said", "left"),
+    ("written", "shown"),
     [
         ("<think>İstanbul</think>Merhaba", "Merhaba"),
         ("<thinking>想</think>答案是42。", "答案是42。"),
@@ -217,6 +217,6 @@ def test_a_closing_mark_that_is_a_word_takes_nothing_back(said):
         ),
     ],
 )
-def test_thoughts_end_where_they_end(said, left):
-    assert clean(said) == left
-    assert clean(*said) == left
+def test_thoughts_end_at_their_closing_tag(written, shown):
+    assert clean(written) == shown
+    assert clean(*written) == shown

@@ -1,4 +1,4 @@
-"""What a server's refusals and failures mean."""
+"""What a server's error responses mean."""
 
 from __future__ import annotations
 
@@ -97,9 +97,9 @@ DOWN, WRONG, BUSY = FailureReason.UNAVAILABLE, FailureReason.MISCONFIGURED, Fail
         (200, '{"error": {"message": "provider failed"}}', DOWN, True),
     ],
 )
-def test_an_error_means_what_its_body_and_its_status_say(status, body, reason, transient):
-    refusal = model_errors.classify(status, body)
-    assert (refusal.reason, refusal.transient) == (reason, transient)
+def test_an_error_is_classified_by_its_status_and_body(status, body, reason, transient):
+    error = model_errors.classify(status, body)
+    assert (error.reason, error.transient) == (reason, transient)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_an_error_means_what_its_body_and_its_status_say(status, body, reason, t
     ['{"error": {"message": "why"}}', '{"message": "why"}', '{"msg": "why"}', '{"detail": "why"}',
      '{"error": "why"}', '[{"error": {"message": "why"}}]', "why", '{"error_msg": "w\\u0000hy"}'],
 )  # fmt: skip
-def test_an_error_s_message_is_found_wherever_servers_put_it(body):
+def test_an_error_message_is_found_in_every_format(body):
     assert printable(model_errors.error_sentence(body)).replace(" ", "") == "why"
 
 
@@ -121,7 +121,7 @@ def test_an_error_s_message_is_found_wherever_servers_put_it(body):
         ("prompt is too long", 0),
     ],
 )
-def test_the_limit_is_read_where_a_server_names_it(body, limit):
+def test_the_context_limit_is_read_from_the_error(body, limit):
     assert model_errors.context_limit(body) == limit
 
 
@@ -139,27 +139,27 @@ def test_the_limit_is_read_where_a_server_names_it(body, limit):
         '{"input": "%s"}',
     ],
 )
-def test_words_that_are_only_quoted_from_the_prompt_mean_nothing(words, body):
-    refusal = model_errors.classify(400, body % words, asked=f"请问 {words}")
-    assert refusal.reason is DOWN
-    assert refusal.blame is model_errors.Blame.QUESTION
+def test_words_quoted_from_the_prompt_do_not_affect_the_classification(words, body):
+    error = model_errors.classify(400, body % words, asked=f"请问 {words}")
+    assert error.reason is DOWN
+    assert error.blame is model_errors.Blame.QUESTION
     assert model_errors.classify(400, body % words).reason is not DOWN
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 429, 451, 500, 502])
-def test_what_a_server_says_is_kept_apart_from_what_may_be_logged(status):
+def test_the_server_s_message_is_kept_out_of_the_loggable_text(status):
     body = '{"error": {"code": "bad_input", "type": "the words of 张三", "message": "张三的话"}}'
     why = model_errors.classify(status, body).why
     assert why.said == f"HTTP {status} (bad_input …)"
     assert "张三的话" in str(why)
 
 
-def test_a_request_that_is_too_large_is_too_long():
+def test_a_413_means_that_the_question_is_too_long():
     assert model_errors.classify(413, "<html>413 Request Entity Too Large</html>").reason is LONG
 
 
 @pytest.mark.parametrize(
-    ("said", "seconds"),
+    ("message", "seconds"),
     [
         ("Rate limit reached for gpt-4o. Please try again in 8.2s. Visit ...", 8.2),
         ("Please try again in 20ms.", 0.02),
@@ -184,12 +184,12 @@ def test_a_request_that_is_too_large_is_too_long():
         ("limit 3 requests in 5 slots", 0.0),
     ],
 )
-def test_how_long_to_wait_is_read_where_it_is_said_in_words(said, seconds):
-    body = json.dumps({"error": {"message": said}}, ensure_ascii=False)
-    if "retryDelay" in said:
-        body = '{"error": {"message": "x", "details": [{"a": "b' + said + "}]}}"
-    refusal = model_errors.classify(429, body)
-    assert refusal.reason is FailureReason.BUSY
-    assert refusal.retry_after_s == pytest.approx(seconds)
-    assert model_errors.classify(429, body, 3.0).retry_after_s == 3.0, "a header says it better"
-    assert model_errors.classify(429, body, asked=f"user: {said}").retry_after_s == 0.0
+def test_the_retry_delay_is_read_from_the_error_message(message, seconds):
+    body = json.dumps({"error": {"message": message}}, ensure_ascii=False)
+    if "retryDelay" in message:
+        body = '{"error": {"message": "x", "details": [{"a": "b' + message + "}]}}"
+    error = model_errors.classify(429, body)
+    assert error.reason is FailureReason.BUSY
+    assert error.retry_after_s == pytest.approx(seconds)
+    assert model_errors.classify(429, body, 3.0).retry_after_s == 3.0, "the header takes precedence"
+    assert model_errors.classify(429, body, asked=f"user: {message}").retry_after_s == 0.0

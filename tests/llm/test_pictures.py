@@ -1,4 +1,4 @@
-"""Pictures as data URIs in what a model writes."""
+"""Pictures as data URIs in a model's output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def shown(*pieces: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("written", "left"),
+    ("written", "replaced"),
     [
         (f"画好了：\n![image](data:image/png;base64,{DATA})\n喜欢吗？", f"画好了：\n{SIGN}\n喜欢吗？"),
         (f"![](data:image/png;base64,{DATA})", SIGN),
@@ -40,8 +40,8 @@ def shown(*pieces: str) -> str:
         ("[" * 300 + "未闭合", None),
     ],
 )  # fmt: skip
-def test_a_sign_takes_the_place_of_a_picture(written, left):
-    expected = written if left is None else left
+def test_a_picture_is_replaced_by_a_placeholder(written, replaced):
+    expected = written if replaced is None else replaced
     assert shown(written) == expected
     assert shown(*written) == expected
 
@@ -68,11 +68,11 @@ def test_a_sign_takes_the_place_of_a_picture(written, left):
         )
     )
 )
-def test_the_pieces_make_no_difference(parts):
+def test_the_split_of_the_stream_makes_no_difference(parts):
     assert shown(*parts) == shown("".join(parts)) == shown(*"".join(parts))
 
 
-def test_a_picture_takes_no_memory():
+def test_a_picture_is_not_buffered():
     filter_ = PictureFilter()
     filter_.feed("![x](data:image/png;base64,")
     for _ in range(100):

@@ -1,4 +1,4 @@
-"""Server-sent events, as bytes come in."""
+"""Server-sent events, parsed as bytes arrive."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ def parsed(pieces: list[bytes]) -> list[str]:
     return events + parser.close()
 
 
-def test_a_stream_of_every_form_is_read():
+def test_every_form_of_event_is_parsed():
     assert parsed([STREAM]) == EVENTS
 
 
-def test_it_may_be_split_after_any_byte():
+def test_a_stream_may_be_split_after_any_byte():
     assert parsed([bytes([byte]) for byte in STREAM]) == EVENTS
     for at in range(len(STREAM)):
         assert parsed([STREAM[:at], STREAM[at:]]) == EVENTS, at
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=8))
-def test_it_may_be_split_anywhere_several_times(cuts):
+def test_a_stream_may_be_split_several_times(cuts):
     places = [0, *sorted(cuts), len(STREAM)]
     assert parsed([STREAM[a:b] for a, b in itertools.pairwise(places)]) == EVENTS
 
 
-def test_an_event_is_handed_out_as_soon_as_it_is_whole():
+def test_an_event_is_returned_as_soon_as_it_is_complete():
     parser = sse.Parser()
     assert parser.feed(b"data: 1\n\ndata: 2\n") == ["1"]
     assert parser.feed(b"\n") == ["2"]
 
 
-def test_a_line_without_end_is_refused():
+def test_an_endless_line_is_rejected():
     parser = sse.Parser(max_line_bytes=100)
     with pytest.raises(sse.LineTooLong):
         parser.feed(b"data: " + b"x" * 100)
 
 
 @given(st.lists(st.binary(max_size=60), max_size=6))
-def test_no_bytes_make_it_fail(pieces):
+def test_the_parser_accepts_arbitrary_bytes(pieces):
     parsed(pieces)

@@ -1,4 +1,4 @@
-"""What is said to a model server, and what it sends back."""
+"""Requests to a model server, and the chunks of its responses."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ PARAMETERS = {"max_tokens": 100, "stream_options": {"include_usage": True}}
         ),
     ],
 )
-def test_the_address_is_the_configured_one_and_what_is_missing(base_url, url):
+def test_the_path_is_appended_to_the_base_url_if_missing(base_url, url):
     assert wire.completions_url(base_url) == url
 
 
-def test_a_request_asks_for_a_stream_and_its_usage():
+def test_a_request_asks_for_a_stream_with_usage():
     body = json.loads(wire.request_body("m", [Message("user", "天")], PARAMETERS))
     assert body == {
         "model": "m",
@@ -45,12 +45,12 @@ def test_a_request_asks_for_a_stream_and_its_usage():
     }
 
 
-def test_what_a_user_says_can_always_be_sent():
+def test_any_user_text_can_be_sent():
     wire.request_body("m", [Message("user", "\ud83d")], {})
 
 
 @pytest.mark.parametrize(
-    ("said", "chunk"),
+    ("data", "chunk"),
     [
         ({"choices": []}, Chunk()),
         ({"choices": [{}]}, Chunk()),
@@ -79,16 +79,16 @@ def test_what_a_user_says_can_always_be_sent():
         ({"choices": "none"}, Chunk()),
     ],
 )
-def test_chunks_are_read_liberally(said, chunk):
-    assert wire.parse_chunk(json.dumps(said)) == chunk
+def test_chunks_are_parsed_liberally(data, chunk):
+    assert wire.parse_chunk(json.dumps(data)) == chunk
 
 
 @pytest.mark.parametrize("data", ["", "{", "[]", "null", "3", "[" * 100_000])
-def test_what_is_no_chunk_is_told_apart(data):
+def test_data_that_is_not_a_chunk_is_rejected(data):
     with pytest.raises(Unintelligible):
         wire.parse_chunk(data)
 
 
-def test_an_error_inside_a_stream_is_no_chunk():
+def test_an_error_inside_a_stream_is_not_a_chunk():
     assert isinstance(wire.parse_chunk('{"error": {"message": "x"}}'), ModelError)
     assert isinstance(wire.parse_chunk('{"code": 20012, "message": "x"}'), ModelError)

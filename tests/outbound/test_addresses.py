@@ -1,4 +1,4 @@
-"""Hosts that IDNA refuses, although everything else takes them: on real sockets."""
+"""Hosts that IDNA rejects although other programs accept them, on real sockets."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ from wxgptd.outbound.reading import reason_of
 async def main(reactor):
     reactor.installNameResolver(Names(reactor, lambda name: ["127.0.0.1"], lambda *_: None))
     client = http_client(reactor, sys.argv[1])
-    told = []
+    responses = []
     for url in sys.argv[2:]:
         try:
             response = await client.post(url, data=b"hello")
-            told.append((await response.content()).decode())
+            responses.append((await response.content()).decode())
         except Exception as error:
-            told.append(reason_of(error))
-    print(json.dumps(told))
+            responses.append(reason_of(error))
+    print(json.dumps(responses))
 task.react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
 """
 
 
 class Server(BaseHTTPRequestHandler):
-    """Answers with the host and the target that it was asked for."""
+    """Responds with the requested host and target."""
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
         self.rfile.read(int(self.headers["content-length"]))
-        said = f"{self.headers['host']} {self.path}".encode()
+        body = f"{self.headers['host']} {self.path}".encode()
         self.send_response(200)
-        self.send_header("content-length", str(len(said)))
+        self.send_header("content-length", str(len(body)))
         self.end_headers()
-        self.wfile.write(said)
+        self.wfile.write(body)
 
     def log_message(self, *_):
         pass
@@ -71,14 +71,14 @@ def port(request):
     server.server_close()
 
 
-def asked(urls, proxy=""):
+def fetch(urls, proxy=""):
     command = [sys.executable, "-c", ASK, proxy, *urls]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    return json.loads(done.stdout)
+    completed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return json.loads(completed.stdout)
 
 
-def reported():
-    """The hosts of `fixtures/field`."""
+def field_hosts():
+    """Return the hosts from `fixtures/field`."""
     hosts = []
     for path in sorted((FIELD / "13-hosts-of-model-servers").glob("*.url")):
         authority = path.read_text().strip().partition("//")[2].partition("/")[0]
@@ -93,27 +93,27 @@ IN_V4 = [
 ]  # fmt: skip
 
 
-def test_every_host_that_other_programs_take_is_taken(port):
+def test_every_host_accepted_by_other_programs_is_accepted(port):
     family, number = port
-    hosts = [*IN_V4, *(set(reported()) - {"[::1]"})] if family == "127.0.0.1" else IN_V6
-    heard = asked([f"http://{host}:{number}/v1/chat?a=%20b" for host in hosts])
-    for host, line in zip(hosts, heard, strict=True):
-        named, _, path = line.partition(" ")
-        assert path == "/v1/chat?a=%20b", (host, line)
+    hosts = [*IN_V4, *(set(field_hosts()) - {"[::1]"})] if family == "127.0.0.1" else IN_V6
+    responses = fetch([f"http://{host}:{number}/v1/chat?a=%20b" for host in hosts])
+    for host, response in zip(hosts, responses, strict=True):
+        host_header, _, path = response.partition(" ")
+        assert path == "/v1/chat?a=%20b", (host, response)
         if host.isascii():
-            assert named.lower() == f"{host}:{number}".lower()
+            assert host_header.lower() == f"{host}:{number}".lower()
 
 
-def test_a_name_that_idna_knows_is_asked_for_as_idna_writes_it(port):
+def test_a_valid_international_name_is_sent_in_its_idna_form(port):
     family, number = port
     host = "模型.example" if family == "127.0.0.1" else "[::1]"
-    [line] = asked([f"http://{host}:{number}/"])
-    assert line.partition(":")[0] == ("xn--xgs754b.example" if "." in host else "[")
+    [response] = fetch([f"http://{host}:{number}/"])
+    assert response.partition(":")[0] == ("xn--xgs754b.example" if "." in host else "[")
 
 
-def test_a_proxy_is_asked_for_such_hosts_too(port):
+def test_a_proxy_receives_such_hosts_unchanged(port):
     family, number = port
     address = f"http://[{family}]:{number}" if ":" in family else f"http://pro_xy:{number}"
-    [literal, name] = asked(["http://[2001:db8::1]:81/v1", "http://one_api:3000/v1"], address)
+    [literal, name] = fetch(["http://[2001:db8::1]:81/v1", "http://one_api:3000/v1"], address)
     assert literal == "[2001:db8::1]:81 http://[2001:db8::1]:81/v1"
     assert name == "one_api:3000 http://one_api:3000/v1"

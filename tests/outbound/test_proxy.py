@@ -1,4 +1,4 @@
-"""Requests through an HTTP proxy, on real sockets: plain ones, and https by CONNECT."""
+"""Requests through an HTTP proxy, on real sockets: plain HTTP, and HTTPS by CONNECT."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def main(reactor):
         print(json.dumps([response.code, (await response.content()).decode()]))
     except Exception as error:
         print(json.dumps([0, reason_of(error)]))
-    import gc; gc.collect()  # a failure that nobody took is told then
+    import gc; gc.collect()  # logs unhandled failures
 task.react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
 """
 
@@ -44,18 +44,18 @@ task.react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
 class Server(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
-        said = b"heard " + body
+        response = b"heard " + body
         self.send_response(200)
-        self.send_header("content-length", str(len(said)))
+        self.send_header("content-length", str(len(response)))
         self.end_headers()
-        self.wfile.write(said)
+        self.wfile.write(response)
 
     def log_message(self, *_):
         pass
 
 
 class Proxy(BaseHTTPRequestHandler):
-    """Tunnels, and forwards requests with an absolute address; remembers both."""
+    """Tunnels connections, serves requests with an absolute URL, and records both."""
 
     def do_CONNECT(self):
         self.server.seen.append(("CONNECT", self.path, self.headers["proxy-authorization"]))
@@ -91,7 +91,7 @@ class Proxy(BaseHTTPRequestHandler):
         pass
 
 
-def started(handler, wrap=None):
+def start(handler, wrap=None):
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     if wrap is not None:
         server.socket = wrap(server.socket)
@@ -102,11 +102,11 @@ def started(handler, wrap=None):
 
 @pytest.fixture
 def certificate(tmp_path):
-    """A certificate for 127.0.0.1 that is its own authority."""
+    """A self-signed certificate for 127.0.0.1."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = dt.datetime.now(dt.UTC)
-    made = (
+    cert = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -127,14 +127,14 @@ def certificate(tmp_path):
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        + made.public_bytes(serialization.Encoding.PEM)
+        + cert.public_bytes(serialization.Encoding.PEM)
     )
     return path
 
 
 @pytest.fixture
 def proxy():
-    server = started(Proxy)
+    server = start(Proxy)
     server.seen = []
     yield server
     server.shutdown()
@@ -142,35 +142,35 @@ def proxy():
 
 
 def ask(proxy: str, url: str, **environ: str) -> tuple[int, str]:
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", ASK, proxy, url],
         capture_output=True,
         encoding="utf-8",
         timeout=30,
         env={**os.environ, **environ},
     )
-    assert done.stdout, done.stderr
-    assert "Unhandled" not in done.stderr
-    return tuple(json.loads(done.stdout))
+    assert completed.stdout, completed.stderr
+    assert "Unhandled" not in completed.stderr
+    return tuple(json.loads(completed.stdout))
 
 
-def test_a_plain_request_is_sent_to_the_proxy_with_its_whole_address(proxy):
-    found = ask(f"http://127.0.0.1:{proxy.server_port}", "http://model.invalid/v1/x")
-    assert found == (200, "heard hello")
+def test_an_http_request_is_sent_to_the_proxy_with_its_absolute_url(proxy):
+    response = ask(f"http://127.0.0.1:{proxy.server_port}", "http://model.invalid/v1/x")
+    assert response == (200, "heard hello")
     assert proxy.seen == [("POST", "http://model.invalid/v1/x", None)]
 
 
-def test_an_encrypted_one_goes_through_a_tunnel(proxy, certificate):
+def test_an_https_request_goes_through_a_tunnel(proxy, certificate):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    server = started(Server, lambda sock: context.wrap_socket(sock, server_side=True))
+    server = start(Server, lambda sock: context.wrap_socket(sock, server_side=True))
     url = f"https://127.0.0.1:{server.server_port}/v1/x"
     address = f"http://who:s%40cret@127.0.0.1:{proxy.server_port}"
-    found = ask(address, url, SSL_CERT_FILE=str(certificate))
-    assert found == (200, "heard hello")
+    response = ask(address, url, SSL_CERT_FILE=str(certificate))
+    assert response == (200, "heard hello")
     token = base64.b64encode(b"who:s@cret").decode()
     assert proxy.seen == [("CONNECT", f"127.0.0.1:{server.server_port}", f"Basic {token}")]
-    # The tunnel hides nothing of what is wrong at its other end.
+    # Errors beyond the tunnel are still reported.
     code, why = ask(address, url)
     assert code == 0
     assert "certificate" in why.lower() or "SSL" in why
@@ -178,14 +178,14 @@ def test_an_encrypted_one_goes_through_a_tunnel(proxy, certificate):
     server.server_close()
 
 
-def test_a_proxy_that_refuses_says_why(proxy):
+def test_a_proxy_s_rejection_is_reported(proxy):
     proxy.refuse = True
     code, why = ask(f"http://127.0.0.1:{proxy.server_port}", "https://model.invalid/v1/x")
     assert code == 0
     assert "proxy CONNECT failed: 403 Forbidden by policy" in why
 
 
-def test_where_no_proxy_listens_nobody_is_asked():
+def test_the_server_is_not_contacted_directly_if_the_proxy_is_down():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Code with its words told apart, in pieces of bounded size."""
+"""Syntax highlighting, in pieces of bounded size."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_highlighting_changes_no_character(source):
     assert text_of(highlighted(source, "python")) == source
 
 
-def test_a_long_block_is_highlighted_in_pieces_that_do_not_depend_on_what_follows():
+def test_a_long_block_is_highlighted_in_pieces_that_do_not_depend_on_later_text():
     source = PYTHON * 500
     pieces = code._pieces(source)
     assert "".join(pieces) == source
@@ -32,8 +32,8 @@ def test_a_long_block_is_highlighted_in_pieces_that_do_not_depend_on_what_follow
     html = highlighted(source, "python")
     assert text_of(html) == source
     assert html.count('<span class="k">def</span>') > 200 / 2
-    assert "<span" not in html[-1_000:], "what is beyond the last piece is shown as it is"
+    assert "<span" not in html[-1_000:], "code beyond the limit is not highlighted"
 
 
-def test_what_has_no_lexer_that_is_known_to_be_quick_is_left_alone():
+def test_languages_without_a_fast_lexer_are_not_highlighted():
     assert highlighted("x", "autoit") == highlighted("x", "") == highlighted("x", "p" * 100) == ""

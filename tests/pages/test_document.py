@@ -1,4 +1,4 @@
-"""Markdown that grows: the pieces it comes in make no difference, and what is settled stays."""
+"""Growing Markdown: the pieces it arrives in make no difference, and settled blocks stay."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TEXTS = st.lists(st.one_of(st.sampled_from(LINES), SCRAPS), max_size=14).map("\n
 
 
 @given(TEXTS, st.lists(st.integers(0, 200)))
-def test_a_streamed_text_is_shown_as_the_whole_text_at_once(text, cuts):
+def test_a_streamed_text_is_rendered_like_the_complete_text(text, cuts):
     growing = Document()
     for cut in sorted(cuts):
         growing.update(text[:cut])
@@ -30,18 +30,18 @@ def test_a_streamed_text_is_shown_as_the_whole_text_at_once(text, cuts):
 
 
 @given(TEXTS)
-def test_settling_changes_nothing_of_what_markdown_means(text):
+def test_settling_does_not_change_the_meaning_of_markdown(text):
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
     references = {}
     tokens = parse_blocks(text, references)
-    expected = [render(one, references) for one in document._sources(text, tokens)]
+    expected = [render(source, references) for source in document._sources(text, tokens)]
     assert list(Document().update(text)) == expected
 
 
 @given(st.data())
-def test_whatever_grows_stays_a_beginning_of_what_it_will_be(data):
-    # No link is defined further down here, so what is settled never changes.
-    pieces = data.draw(st.lists(st.sampled_from([one for one in LINES if "[" not in one])))
+def test_settled_blocks_are_a_prefix_of_every_later_rendering(data):
+    # No line defines a link, so settled blocks never change.
+    pieces = data.draw(st.lists(st.sampled_from([line for line in LINES if "[" not in line])))
     text = "\n".join(pieces)
     growing = Document()
     for cut in range(0, len(text), 7):
@@ -51,7 +51,7 @@ def test_whatever_grows_stays_a_beginning_of_what_it_will_be(data):
         assert growing.update(text[: cut + 7])[: len(settled)] == tuple(settled)
 
 
-def test_only_what_is_open_is_rendered_again():
+def test_only_open_blocks_are_rendered_again():
     paragraphs = [f"第 {n} 段，**粗** `码`。" for n in range(50)]
     growing = Document()
     for n in range(2, 51):
@@ -62,37 +62,37 @@ def test_only_what_is_open_is_rendered_again():
     assert growing.work(growing._text) < 0.1 * len(growing._text)
 
 
-def test_a_link_whose_address_comes_later_is_made_then():
+def test_a_link_is_completed_once_its_definition_arrives():
     growing = Document()
     text = "见[文档][1]。\n\n第二段。\n\n第三段。\n\n"
     assert "href" not in "".join(growing.update(text))
     assert 'href="https://example.com/"' in growing.update(text + "[1]: https://example.com/\n")[0]
 
 
-def test_a_text_that_is_not_what_it_was_begins_anew():
+def test_a_different_text_starts_over():
     growing = Document()
     growing.update("旧的。\n\n第二段。\n\n第三段。\n\n")
     assert growing.update("新的。") == ("<p>新的。</p>",)
 
 
 @given(text=TEXTS, cuts=st.lists(st.integers(0, 300)))
-def test_the_pieces_make_no_difference_either_where_blocks_are_parted(text, cuts):
+def test_the_pieces_make_no_difference_to_split_blocks(text, cuts):
     growing = Document(max_open_chars=40)
     for cut in sorted(cuts):
         growing.update(text[:cut])
     assert growing.update(text) == Document(max_open_chars=40).update(text)
 
 
-def test_code_that_is_parted_goes_on_as_code():
+def test_split_code_continues_as_code():
     code = "".join(f"print({n})  # 注\n" for n in range(20))
     shown = Document(max_open_chars=60).update(f"```python\n{code}```\n\n# 标题\n")
     assert shown[-1] == "<h1>标题</h1>"
     assert len(shown) > 3
-    assert all('data-language="python"' in one for one in shown[:-1])
-    assert sum(one.count("print") for one in shown) == 20
+    assert all('data-language="python"' in block for block in shown[:-1])
+    assert sum(block.count("print") for block in shown) == 20
 
 
-def test_a_line_that_is_longer_than_what_may_be_open_is_parted_too():
+def test_a_single_line_beyond_the_open_limit_is_split_too():
     for text in ("```" + "x" * 40_000, "~" * 40_000, f"```{'A' * 20_000}\n{'B' * 20_000}\n"):
         assert sum(map(len, Document().update(text))) < 200_000
 
@@ -102,13 +102,13 @@ def test_tables_of_empty_cells_stay_small():
     assert sum(map(len, Document().update(table * 15))) < 1_000_000
 
 
-def test_deeply_nested_words_are_there():
+def test_deeply_nested_words_are_rendered():
     assert "words" in "".join(Document().update("> " * 40 + "words"))
 
 
-def test_half_a_character_breaks_nothing():
+def test_a_lone_surrogate_breaks_nothing():
     assert Document().update("a\ud800b") == ("<p>a?b</p>",)
 
 
-def test_whole_texts_are_rendered_once():
+def test_rendering_a_text_twice_gives_the_same_blocks():
     assert blocks("一段。") == blocks("一段。")

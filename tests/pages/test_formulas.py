@@ -1,4 +1,4 @@
-"""LaTeX as MathML, and what only looks like it."""
+"""LaTeX as MathML, and text that only looks like LaTeX."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.support.markdown import blocks
 
 
-def shown(text: str) -> str:
+def to_html(text: str) -> str:
     return "".join(blocks(text))
 
 
@@ -21,8 +21,8 @@ def shown(text: str) -> str:
         "| $x^2$ |\n|---|\n| 1 |",
     ],
 )  # fmt: skip
-def test_formulas_are_mathml_with_their_source_beside(text):
-    page = shown(text)
+def test_formulas_become_mathml_with_their_source(text):
+    page = to_html(text)
     assert "<msup><mi>x</mi><mn>2</mn></msup>" in page
     assert '<span class="source">x^2</span>' in page
     assert page.count("<math") == 1
@@ -35,30 +35,30 @@ def test_formulas_are_mathml_with_their_source_beside(text):
         "`$x$`", "```\n$x$\n```", "$", "$$", "$$$$", "花 $5、$6，共 $11。", "$5 (约 ¥36)，$6",
     ],
 )  # fmt: skip
-def test_prices_and_variables_are_no_formulas(text):
-    assert "<math" not in shown(text)
+def test_prices_and_variables_are_not_formulas(text):
+    assert "<math" not in to_html(text)
 
 
 @pytest.mark.parametrize("name", ["align", "align*", "aligned", "equation", "gather", "cases"])
-def test_environments_stand_by_themselves(name):
-    page = shown(f"\\begin{{{name}}}\na &= b \\\\\nc &= d\n\\end{{{name}}}")
+def test_environments_need_no_delimiters(name):
+    page = to_html(f"\\begin{{{name}}}\na &= b \\\\\nc &= d\n\\end{{{name}}}")
     assert page.count("<math") == 1
     assert "&amp;</mi>" not in page or name in ("equation", "gather")
 
 
-def test_what_is_not_closed_yet_is_shown_as_written_and_ends_with_its_paragraph():
+def test_an_unclosed_formula_is_shown_as_written_and_ends_with_its_paragraph():
     first, second = blocks("\\[\n\\frac{a}{b}\n\n下一段")
     assert first == '<p class="written">\\[\n\\frac{a}{b}</p>'
     assert second == "<p>下一段</p>"
 
 
-def test_names_of_functions_do_not_stick_to_what_is_beside_them():
-    assert '<mo form="prefix" lspace=".17em" rspace=".17em">log</mo>' in shown(r"$n \log n$")
+def test_function_names_have_space_around_them():
+    assert '<mo form="prefix" lspace=".17em" rspace=".17em">log</mo>' in to_html(r"$n \log n$")
 
 
-def test_what_follows_a_formula_stays():
-    assert "</span>。</p>" in shown("$$x$$。")
-    assert "是面积" in shown("$$x$$ 是面积")
+def test_text_after_a_formula_is_kept():
+    assert "</span>。</p>" in to_html("$$x$$。")
+    assert "是面积" in to_html("$$x$$ 是面积")
 
 
 @pytest.mark.parametrize(
@@ -69,13 +69,13 @@ def test_what_follows_a_formula_stays():
         r"\DeclareMathOperator{\a}{b}", r"\ce{H2O}",
     ],
 )  # fmt: skip
-def test_what_is_not_understood_is_shown_as_written(source):
-    page = shown(f"$$\n{source}\n$$")
+def test_unsupported_formulas_are_shown_as_written(source):
+    page = to_html(f"$$\n{source}\n$$")
     assert "<math" not in page
     assert page.startswith('<p><code class="written">')
 
 
 @given(st.text(st.sampled_from("\\{}[]()^_&$ abx12frac\n"), max_size=120))
 def test_no_formula_breaks_the_page(source):
-    page = shown(f"前\n\n$$\n{source}\n$$\n\n$x{source}$")
+    page = to_html(f"前\n\n$$\n{source}\n$$\n\n$x{source}$")
     assert page.count("<math") == page.count("</math>")

@@ -1,4 +1,4 @@
-"""A user's own history: read, searched, taken away, erased."""
+"""A user's own history: read, searched, downloaded, erased."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def history_of(story: Story) -> str:
     return path_of(story.say("/history"))
 
 
-def test_the_history_shows_the_user_s_own_sessions_newest_first():
+def test_a_history_shows_the_sessions_of_its_user_newest_first():
     story = Story(answer_at(0.1, ANSWER))
     for user in ("alice", "bob"):
         story.open(user)
@@ -45,7 +45,7 @@ def test_the_history_shows_the_user_s_own_sessions_newest_first():
     assert "<strong>天空</strong>" in body
 
 
-def test_a_long_history_is_paged_and_every_turn_is_on_one_page():
+def test_every_turn_of_a_long_history_is_on_exactly_one_page():
     story = Story(answer_at(0.1, "答。"))
     for n in range(15):
         if n % 5 == 0:
@@ -55,13 +55,13 @@ def test_a_long_history_is_paged_and_every_turn_is_on_one_page():
             story.advance(0.3)
     path = history_of(story)
     pages = [story.get(f"{path}?page={number}").body for number in (1, 2, 3)]
-    found = [re.findall(r"问题-\d+-\d+-完", page) for page in pages]
-    assert [len(one) for one in found] == [20, 20, 5]
-    assert len({turn for page in found for turn in page}) == 45
+    turns = [re.findall(r"问题-\d+-\d+-完", page) for page in pages]
+    assert [len(page) for page in turns] == [20, 20, 5]
+    assert len({turn for page in turns for turn in page}) == 45
     assert story.get(f"{path}?page=99").code == story.get(f"{path}?page=x").code == 200
 
 
-def test_the_history_s_link_dies_with_clear():
+def test_clearing_revokes_the_history_link():
     story = Story(answer_at(0.1, ANSWER))
     story.open()
     path = history_of(story)
@@ -70,7 +70,7 @@ def test_the_history_s_link_dies_with_clear():
     assert story.get(path).code == 404
 
 
-def asked(*questions: str, answer: str = ANSWER, **config) -> Story:
+def story_with(*questions: str, answer: str = ANSWER, **config) -> Story:
     story = Story(answer_at(0.1, answer), configuration(**config))
     story.open()
     for question in questions:
@@ -79,8 +79,8 @@ def asked(*questions: str, answer: str = ANSWER, **config) -> Story:
     return story
 
 
-def test_links_to_the_history_outlive_clear_where_that_is_configured():
-    story = asked("一？", links=cfg.Links(clear_ends_history=False))
+def test_history_links_outlive_clear_if_configured():
+    story = story_with("一？", links=cfg.Links(clear_ends_history=False))
     path = history_of(story)
     story.say("/clear")
     assert story.get(path).code == 200
@@ -93,12 +93,12 @@ def test_links_to_the_history_outlive_clear_where_that_is_configured():
 
 
 def questions_in(body: str) -> list[str]:
-    found = re.findall(r'<div class="question"><p>(.*?)</p>', body, re.DOTALL)
-    return [re.sub("<[^>]*>", "", question) for question in found]
+    questions = re.findall(r'<div class="question"><p>(.*?)</p>', body, re.DOTALL)
+    return [re.sub("<[^>]*>", "", question) for question in questions]
 
 
 @pytest.mark.parametrize(
-    ("query", "found"),
+    ("query", "expected"),
     [
         ("gpu", ["GPU 是什么？"]),
         ("是什么", ["GPU 是什么？", "“天空”是什么颜色？"]),
@@ -108,18 +108,18 @@ def questions_in(body: str) -> list[str]:
         ("没有这个", []),
     ],
 )
-def test_a_search_finds_questions_and_answers_that_have_all_words(query, found):
-    story = asked("GPU 是什么？", "“天空”是什么颜色？", "<b> 怎么用？")
+def test_a_search_finds_questions_and_answers_with_all_words(query, expected):
+    story = story_with("GPU 是什么？", "“天空”是什么颜色？", "<b> 怎么用？")
     from urllib.parse import quote
 
     body = story.get(f"{history_of(story)}?q={quote(query)}").body
-    assert questions_in(body) == found
-    assert (TEXTS.history_not_found in body) == (not found)
-    assert (f"找到 {len(found)} 个问答" in body) == bool(found)
+    assert questions_in(body) == expected
+    assert (TEXTS.history_not_found in body) == (not expected)
+    assert (f"找到 {len(expected)} 个问答" in body) == bool(expected)
 
 
-def test_what_was_searched_for_is_marked_and_stays_in_the_field_and_the_links():
-    story = asked(*[f"问题 {n} 的答案？" for n in range(3)])
+def test_a_query_is_marked_and_kept_in_the_field_and_the_links():
+    story = story_with(*[f"问题 {n} 的答案？" for n in range(3)])
     for n in range(30):
         if n % 3 == 0:
             story.say("/stop")
@@ -134,17 +134,17 @@ def test_what_was_searched_for_is_marked_and_stays_in_the_field_and_the_links():
 
 @pytest.mark.parametrize("query", ["a" * 5_000, "%00", "%ff%fe", "&q=1&q=2", "%22%3E%3Cscript%3E"])
 def test_no_search_breaks_the_page(query):
-    story = asked("一？")
+    story = story_with("一？")
     response = story.get(f"{history_of(story)}?q={query}")
     assert response.code == 200
     assert "<script>" not in response.body
 
 
-# Taking it away.
+# Download.
 
 
-def test_the_download_is_all_of_it_as_markdown_oldest_first():
-    story = asked("第一个\n问题？", "第二个问题？")
+def test_the_download_is_the_whole_history_as_markdown_oldest_first():
+    story = story_with("第一个\n问题？", "第二个问题？")
     story.say("/stop")
     story.open()
     story.send("第三个问题？")
@@ -160,14 +160,14 @@ def test_the_download_is_all_of_it_as_markdown_oldest_first():
     assert re.search(r"## \d{4}-\d\d-\d\d \d\d:\d\d · AI 助手 · 已结束", text)
 
 
-def test_code_without_an_end_does_not_swallow_the_rest_of_the_download():
-    story = asked("一？", "二？", answer="看：\n\n````python\nprint(1)")
+def test_unclosed_code_does_not_swallow_the_rest_of_the_download():
+    story = story_with("一？", "二？", answer="看：\n\n````python\nprint(1)")
     text = story.get(f"{history_of(story)}/download").body
     assert text.count("print(1)\n````\n\n---") == 2
 
 
-def test_nobody_downloads_by_a_link_that_leads_nowhere():
-    story = asked("一？")
+def test_a_revoked_history_link_has_no_subpages():
+    story = story_with("一？")
     path = history_of(story)
     story.say("/clear")
     assert story.get(f"{path}/download").code == 404
@@ -176,21 +176,21 @@ def test_nobody_downloads_by_a_link_that_leads_nowhere():
     assert story.get("/h/short/download").code == 404
 
 
-# Erasing it.
+# Erasure.
 
 
 def confirmation_in(body: str) -> str:
     return re.search(r'name="confirmation" value="([^"]+)"', body).group(1)
 
 
-def test_a_user_erases_everything_after_saying_so_twice():
-    story = asked("一？")
+def test_a_user_erases_everything_after_confirming():
+    story = story_with("一？")
     page = path_of(story.say("/history"))
-    asking = story.get(f"{page}/erase")
-    assert TEXTS.history_erase_warning in asking.body
-    assert story.get(page).code == 200, "looking at the question is no answer to it"
-    done = story.post(f"{page}/erase", {"confirmation": confirmation_in(asking.body)})
-    assert (done.code, TEXTS.history_erased in done.body) == (200, True)
+    warning = story.get(f"{page}/erase")
+    assert TEXTS.history_erase_warning in warning.body
+    assert story.get(page).code == 200, "opening the form erases nothing"
+    response = story.post(f"{page}/erase", {"confirmation": confirmation_in(warning.body)})
+    assert (response.code, TEXTS.history_erased in response.body) == (200, True)
     assert story.get(page).code == 404
     assert type(story.store.events()[-1]).__name__ == "UserErased"
     assert story.service.state.journal.state(User("main", "alice")).version == 0
@@ -199,16 +199,16 @@ def test_a_user_erases_everything_after_saying_so_twice():
 
 
 @pytest.mark.parametrize("form", [{}, {"confirmation": ""}, {"confirmation": "x" * 22}])
-def test_a_form_that_is_not_from_the_page_erases_nothing(form):
-    story = asked("一？")
+def test_a_form_without_the_right_confirmation_erases_nothing(form):
+    story = story_with("一？")
     page = path_of(story.say("/history"))
     response = story.post(f"{page}/erase", form)
     assert TEXTS.history_erase_warning in response.body
     assert story.get(page).code == 200
 
 
-def test_one_user_s_confirmation_does_not_erase_another():
-    story = asked("一？")
+def test_a_confirmation_does_not_erase_another_user():
+    story = story_with("一？")
     mine = path_of(story.say("/history"))
     story.open("bob")
     other = path_of(story.say("/history", "bob"))
@@ -217,7 +217,7 @@ def test_one_user_s_confirmation_does_not_erase_another():
     assert story.get(mine).code == 200
 
 
-def test_erasing_takes_the_answer_being_written_along_and_its_page():
+def test_erasure_includes_the_answer_being_written_and_its_page():
     story = Story(answer_at(60, ANSWER))
     story.open()
     sent = story.send("很久？")
@@ -230,8 +230,8 @@ def test_erasing_takes_the_answer_being_written_along_and_its_page():
     assert len(story.service.answers.answer_runner._flights) == 0
 
 
-def test_only_forms_of_the_history_may_be_sent_and_only_here():
-    story = asked("一？")
+def test_only_history_pages_may_submit_forms():
+    story = story_with("一？")
     page = path_of(story.say("/history"))
     for path in (page, f"{page}/erase"):
         (policy,) = story.get(path).headers.getRawHeaders("Content-Security-Policy")
@@ -247,8 +247,8 @@ def erase(story: Story) -> None:
 
 
 @pytest.mark.parametrize("way", ["the page", "leaving"])
-def test_being_erased_is_no_way_around_the_limits_of_a_day(way):
-    story = asked("一？", "二？", limits=cfg.Limits(questions_per_day=2))
+def test_erasure_does_not_reset_the_daily_limits(way):
+    story = story_with("一？", "二？", limits=cfg.Limits(questions_per_day=2))
     if way == "the page":
         erase(story)
     else:
@@ -263,8 +263,8 @@ def test_being_erased_is_no_way_around_the_limits_of_a_day(way):
     assert "第二天？" in story.get(path_of(story.say("/history"))).body
 
 
-def test_whoever_is_blocked_stays_so_after_erasing():
-    story = asked("一？")
+def test_a_blocked_user_stays_blocked_after_erasure():
+    story = story_with("一？")
     page = path_of(story.say("/history"))
     control = story.service.admin.children[b"users"]._control
     control.users.change_standing("main", "alice", "blocked", 0.0)

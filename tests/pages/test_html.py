@@ -1,4 +1,4 @@
-"""Model text as HTML: readable, and harmless whatever it holds."""
+"""Model text as HTML: readable, and harmless whatever it contains."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ ALLOWED = re.compile(
 )
 
 
-def rendered(text: str) -> str:
+def to_html(text: str) -> str:
     return "".join(blocks(text))
 
 
-def harmless(page: str) -> None:
-    left = ALLOWED.sub("", page)
-    assert "<" not in left, left
+def assert_harmless(page: str) -> None:
+    rest = ALLOWED.sub("", page)
+    assert "<" not in rest, rest
     for address in re.findall(r'href="([^"]*)"', page):
         assert re.match(r"(?i)https?://", address), address
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("# 标题", "<h1>标题</h1>"),
         (
@@ -76,10 +76,10 @@ def harmless(page: str) -> None:
         ("a < b && c > d", "a &lt; b &amp;&amp; c &gt; d"),
     ],
 )
-def test_what_models_write_is_shown(text, shown):
-    page = rendered(text)
-    assert shown in page
-    harmless(page)
+def test_markdown_from_models_is_rendered(text, expected):
+    page = to_html(text)
+    assert expected in page
+    assert_harmless(page)
 
 
 ATTACKS = [
@@ -138,37 +138,37 @@ ATTACKS = [
 
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("around", ["%s", "前 %s 后", "- %s", "> %s"])
-def test_no_attack_becomes_active_or_remote(attack, around):
-    harmless(rendered(around % attack))
+def test_no_attack_yields_active_or_remote_content(attack, around):
+    assert_harmless(to_html(around % attack))
 
 
 @given(st.text(st.sampled_from("<>&\"'`[]()!*_#|-\\\n aσ:/=jscript"), max_size=200))
-def test_no_text_becomes_active_or_remote(text):
-    harmless(rendered(text))
+def test_no_text_yields_active_or_remote_content(text):
+    assert_harmless(to_html(text))
 
 
-def test_a_text_past_the_limit_is_shown_as_it_is_written():
+def test_a_text_beyond_the_limit_is_shown_unrendered():
     text = "字。\n\n" * 30_000
-    page = rendered(text)
+    page = to_html(text)
     assert 'class="plain"' in page
     assert page.count("字") == 30_000
-    harmless(page)
+    assert_harmless(page)
 
 
 @pytest.mark.parametrize(
     "code", [" " * 2_900, " \n" * 1_400, "a" * 2_900], ids=["spaces", "lines", "letters"]
 )
-def test_code_that_lexers_are_slow_at_is_not_highlighted(code):
+def test_code_that_makes_lexers_slow_is_not_highlighted(code):
     assert "<" not in highlighted(code, "c")
-    assert code[:50].strip() in rendered(f"```c\n{code}\n```")
+    assert code[:50].strip() in to_html(f"```c\n{code}\n```")
 
 
-def test_code_is_highlighted_in_languages_that_are_known():
-    assert "<span" in rendered("```python\ndef f(): pass\n```")
-    assert "<span" not in rendered("```autoit\ndef f(): pass\n```")
+def test_code_is_highlighted_in_known_languages():
+    assert "<span" in to_html("```python\ndef f(): pass\n```")
+    assert "<span" not in to_html("```autoit\ndef f(): pass\n```")
 
 
-# The first wall alone: what markdown-it and the converter of formulas make of a text.
+# The first wall alone: the output of markdown-it and the formula converter.
 
 FIRST_WALL = [
     r"$\text{a<b}$", r"$\text{<!--}$ 后面", r"$\textbf{<b>x</b>}$", r"$\mbox{<i>}$", r"$x\tag{<u>1}$",
@@ -179,13 +179,13 @@ FIRST_WALL = [
 ]  # fmt: skip
 
 
-def behind_first_wall(text: str) -> str:
+def before_cleaning(text: str) -> str:
     return html.first_wall(text, {})
 
 
 @pytest.mark.parametrize("text", FIRST_WALL)
 def test_the_first_wall_alone_lets_no_tag_through(text):
-    harmless_tags(behind_first_wall(text))
+    assert_harmless_tags(before_cleaning(text))
 
 
 _PIECES = [
@@ -197,14 +197,14 @@ _PIECES = [
 
 @given(st.lists(st.sampled_from(_PIECES), max_size=40).map("".join))
 @settings(max_examples=500, deadline=None)
-def test_whatever_is_written_the_first_wall_lets_no_tag_through(text):
-    harmless_tags(behind_first_wall(text))
+def test_the_first_wall_lets_no_tag_through_for_any_text(text):
+    assert_harmless_tags(before_cleaning(text))
 
 
-def harmless_tags(page: str) -> None:
-    """No tag but those that Markdown and formulas are made of, each with attributes of ours."""
-    left = TAG.sub("", page)
-    assert "<" not in left, left
+def assert_harmless_tags(page: str) -> None:
+    """Assert that all tags are those of Markdown and formulas, with our own attributes."""
+    rest = TAG.sub("", page)
+    assert "<" not in rest, rest
     assert "class=" not in CLASSES.sub("", page)
 
 
@@ -218,15 +218,15 @@ CLASSES = re.compile(
 )
 
 
-def test_words_in_a_formula_stay_and_swallow_nothing():
-    page = rendered(r"当 $\text{a<b}$ 时，$\text{<!--}$ 后面的话还在")
+def test_text_in_a_formula_is_kept_and_swallows_nothing():
+    page = to_html(r"当 $\text{a<b}$ 时，$\text{<!--}$ 后面的话还在")
     assert "a&lt;b" in page
     assert "&lt;!--" in page
     assert "后面的话还在" in page
 
 
 @pytest.mark.parametrize("name", ["formula", "page", "turn", "status", "code", "k turn"])
-def test_an_element_takes_no_class_of_the_page(name):
+def test_classes_of_the_page_are_stripped_from_elements(name):
     for tag in ("p", "span", "code", "td"):
         element = f'<{tag} class="{name}">a</{tag}>'
         assert "class" not in html._cleaner.clean(f"<table><tr>{element}</tr></table>")

@@ -1,4 +1,4 @@
-"""How often one link may be used."""
+"""How often the links of one user may be used."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def clock():
     return Clock()
 
 
-def test_a_burst_and_then_a_rate(clock):
+def test_requests_beyond_the_burst_are_limited_to_the_rate(clock):
     links = LinkLimits(clock)
     assert [links.admit("a", FEW) for _ in range(4)] == [0, 0, 0, 2]
     clock.advance(2.0)
@@ -28,7 +28,7 @@ def test_a_burst_and_then_a_rate(clock):
     assert links.admit("a", FEW) == 2
 
 
-def test_each_link_and_each_kind_has_its_own(clock):
+def test_each_link_and_each_kind_of_request_has_its_own_allowance(clock):
     links = LinkLimits(clock)
     for _ in range(4):
         links.admit("a", FEW)
@@ -43,7 +43,7 @@ def test_an_allowance_never_exceeds_its_burst(clock):
     assert [bool(links.admit("a", FEW)) for _ in range(4)] == [False, False, False, True]
 
 
-def test_links_are_forgotten_where_there_are_too_many(clock, monkeypatch):
+def test_the_number_of_remembered_links_is_limited(clock, monkeypatch):
     monkeypatch.setattr(limits, "MAX_OWNERS", 10)
     links = LinkLimits(clock)
     for number in range(100):
@@ -60,40 +60,40 @@ def history_of(story: Story, user: str = "alice") -> str:
 
 @pytest.fixture
 def story():
-    made = Story(answer_at(1, "好的。"))
-    made.open()
-    made.send("问题")
-    made.advance(2)
-    return made
+    story = Story(answer_at(1, "好的。"))
+    story.open()
+    story.send("问题")
+    story.advance(2)
+    return story
 
 
 @pytest.mark.parametrize(
-    ("below", "allowance"),
+    ("suffix", "allowance"),
     [("", limits.HISTORY), ("?q=好", limits.SEARCH), ("/download", limits.DOWNLOAD)],
 )
-def test_a_history_that_is_asked_for_too_often_says_when_to_come_again(story, below, allowance):
-    path = history_of(story) + below
-    answered = [story.get(path).code for _ in range(int(allowance.burst) + 2)]
-    assert answered == [200] * int(allowance.burst) + [429] * 2
-    refused = story.get(path)
-    again = int(refused.headers.getRawHeaders("retry-after")[0])
-    assert 1 <= again <= 1 / allowance.per_s
-    assert f"请 {again} 秒后" in refused.body
-    assert refused.phrase == b"Too Many Requests"
-    story.advance(again + 1, step=0.5)
+def test_a_history_requested_too_often_says_when_to_retry(story, suffix, allowance):
+    path = history_of(story) + suffix
+    codes = [story.get(path).code for _ in range(int(allowance.burst) + 2)]
+    assert codes == [200] * int(allowance.burst) + [429] * 2
+    rejected = story.get(path)
+    retry_after_s = int(rejected.headers.getRawHeaders("retry-after")[0])
+    assert 1 <= retry_after_s <= 1 / allowance.per_s
+    assert f"请 {retry_after_s} 秒后" in rejected.body
+    assert rejected.phrase == b"Too Many Requests"
+    story.advance(retry_after_s + 1, step=0.5)
     assert story.get(path).code == 200
 
 
-def test_all_links_of_one_user_share_an_allowance_and_nobody_else_s(story):
+def test_all_links_of_a_user_share_one_allowance(story):
     mine = [history_of(story) for _ in range(5)]
     story.open("bob")
     other = history_of(story, "bob")
-    answered = [story.get(mine[number % 5]).code for number in range(int(limits.HISTORY.burst) + 2)]
-    assert answered[-2:] == [429, 429]
+    codes = [story.get(mine[number % 5]).code for number in range(int(limits.HISTORY.burst) + 2)]
+    assert codes[-2:] == [429, 429]
     assert story.get(other).code == 200
 
 
-def test_a_link_that_leads_nowhere_takes_no_room(story):
+def test_unknown_links_take_no_memory(story):
     for number in range(50):
         assert story.get(f"/h/{'A' * 20}{number:02}").code == 404
     assert story.service.conversation.pages.limits._buckets == {}

@@ -9,7 +9,7 @@ from wxgptd.pages import links
 KEY = b"k" * 32
 
 
-def test_a_token_is_made_again_from_the_same_delivery_and_from_no_other():
+def test_a_token_depends_on_key_user_and_delivery():
     token = links.make_token(KEY, ALICE, DeliveryKey("q1"))
     assert links.well_formed(token)
     assert len(token) == 22
@@ -22,18 +22,18 @@ def test_a_token_is_made_again_from_the_same_delivery_and_from_no_other():
     assert len(others | {token}) == 4
 
 
-def test_the_log_learns_nothing_but_a_hash():
+def test_the_hash_does_not_reveal_the_token():
     token = links.make_token(KEY, ALICE, DeliveryKey("q1"))
     assert token.encode() not in links.hash_token(token)
     assert len(links.hash_token(token)) == 32
 
 
-def test_what_is_no_token_is_told_apart():
+def test_malformed_tokens_are_recognised():
     for text in ("", "a" * 21, "a" * 23, "a" * 21 + "/", "../../../../etc/passwd", "é" * 22):
         assert not links.well_formed(text)
     links.hash_token("é")
 
 
-def test_addresses_are_built_on_the_public_one():
+def test_links_are_built_from_the_public_url():
     assert links.answer_url("https://c.example/x/", "T") == "https://c.example/x/a/T"
     assert links.history_url("https://c.example", "T") == "https://c.example/h/T"

@@ -1,4 +1,4 @@
-"""Readers who take nothing cost a few kilobytes each, and not for long."""
+"""Stalled readers cost a few kilobytes each, and are soon disconnected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BODY = bytes(range(256)) * 4_000
 
 
 class Transport(StringTransport):
-    """Takes what is written until `limit`, and then no more until it is told to."""
+    """Pauses its producer after `limit` bytes, until the test calls `take`."""
 
     limit = 64 * 1024
     aborted = False
@@ -78,40 +78,40 @@ def reader():
     return Reader()
 
 
-def test_who_takes_nothing_has_a_piece_in_the_buffer_and_not_the_page(reader):
+def test_a_stalled_reader_does_not_buffer_the_whole_page(reader):
     assert len(reader.transport.value()) <= reader.transport.limit + 2 * PIECE_BYTES
     assert reader.page.sent == []
 
 
-def test_who_takes_it_in_pieces_gets_it_whole(reader):
+def test_a_slow_reader_gets_the_complete_page(reader):
     for _ in range(100):
         reader.transport.take()
     assert reader.page.sent == ["all"]
     assert reader.transport.value().endswith(BODY)
 
 
-def test_who_takes_nothing_for_a_minute_is_cut_off(reader):
+def test_a_reader_stalled_for_a_minute_is_disconnected(reader):
     reader.clock.advance(STALLED_S - 1)
     assert not reader.transport.aborted
     reader.clock.advance(2)
     assert reader.transport.aborted
 
 
-def test_who_goes_on_taking_is_not(reader):
+def test_a_reader_that_keeps_reading_stays_connected(reader):
     for _ in range(5):
         reader.clock.advance(STALLED_S - 1)
         reader.transport.take()
     assert not reader.transport.aborted
 
 
-def test_who_leaves_in_the_middle_is_forgotten(reader):
+def test_a_reader_that_disconnects_is_forgotten(reader):
     reader.channel.connectionLost(Failure(ConnectionDone()))
     assert reader.page.sent == ["left"]
     reader.clock.advance(2 * STALLED_S)
     assert not reader.transport.aborted
 
 
-def test_what_is_on_its_way_is_bounded_for_each_link_and_in_all():
+def test_unsent_bytes_are_limited_per_link_and_in_total():
     unsent = Unsent()
     with unsent.counted("a", MAX_BYTES_PER_OWNER):
         with pytest.raises(TooBusy), unsent.counted("a", 1):

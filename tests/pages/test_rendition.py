@@ -1,4 +1,4 @@
-"""What brings a reader up to date, from wherever that reader was."""
+"""Updates that bring a reader up to date from any position."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from wxgptd.ports.pages import AnswerView, Progress
 BLOCKS = st.lists(st.text("ab🙂\U0001f1e8é", max_size=6), max_size=5).map(tuple)
 
 
-def made(blocks, former=None, *, generation=0, progress=Progress.WRITING, thoughts="") -> Rendition:
+def rendition_of(
+    blocks, former=None, *, generation=0, progress=Progress.WRITING, thoughts=""
+) -> Rendition:
     view = AnswerView("问", 0.0, progress, "".join(blocks), "", generation, thoughts, 1.0)
     return rendition(view, Sentences("正在写"), tuple(blocks), former)
 
 
 class Reader:
-    """What the script on the page does."""
+    """Applies updates like the script on the page."""
 
     def __init__(self) -> None:
         self.blocks: list[str] = []
@@ -38,60 +40,62 @@ class Reader:
 
 
 @given(st.lists(st.tuples(BLOCKS, st.integers(0, 1), st.booleans(), st.text("想🙂", max_size=3))))
-def test_every_reader_sees_what_there_is(steps):
-    keeps_up, comes_back = Reader(), Reader()
+def test_every_reader_sees_the_current_answer(steps):
+    connected, reconnecting = Reader(), Reader()
     former = None
     generation = 0
-    for blocks, later, came_back, thoughts in steps:
-        generation += later
-        now = made(blocks, former, generation=generation, thoughts=thoughts)
-        keeps_up.take(now.since(keeps_up.position) if former is None else now.after(former))
-        assert (tuple(keeps_up.blocks), keeps_up.thoughts) == (blocks, thoughts)
-        if came_back:
-            comes_back.take(now.since(comes_back.position))
-            assert tuple(comes_back.blocks) == blocks
+    for blocks, restarts, reconnects, thoughts in steps:
+        generation += restarts
+        now = rendition_of(blocks, former, generation=generation, thoughts=thoughts)
+        connected.take(now.since(connected.position) if former is None else now.after(former))
+        assert (tuple(connected.blocks), connected.thoughts) == (blocks, thoughts)
+        if reconnects:
+            reconnecting.take(now.since(reconnecting.position))
+            assert tuple(reconnecting.blocks) == blocks
         former = now
 
 
-def test_digests_do_not_depend_on_how_one_came_here():
-    first = made(["一", "二"])
-    assert made(["一", "二", "三"], first).digests == made(["一", "二", "三"]).digests
+def test_digests_do_not_depend_on_earlier_renditions():
+    first = rendition_of(["一", "二"])
+    assert (
+        rendition_of(["一", "二", "三"], first).digests == rendition_of(["一", "二", "三"]).digests
+    )
 
 
-def test_a_block_that_grows_is_sent_as_what_is_new_of_it():
-    former = made(["一", "<p>🙂二</p>"])
-    update = made(["一", "<p>🙂二三</p>"], former).after(former)
+def test_only_the_new_part_of_a_growing_block_is_sent():
+    former = rendition_of(["一", "<p>🙂二</p>"])
+    update = rendition_of(["一", "<p>🙂二三</p>"], former).after(former)
     assert (update["from"], update["keep"], update["blocks"]) == (1, 6, ["三</p>"])
 
 
-def test_settled_blocks_are_not_sent_again_to_whoever_comes_back():
-    former = made(["一", "二", "三"])
-    update = made(["一", "二", "三四"]).since(former.position)
+def test_settled_blocks_are_not_sent_again_after_a_reconnect():
+    former = rendition_of(["一", "二", "三"])
+    update = rendition_of(["一", "二", "三四"]).since(former.position)
     assert (update["from"], update["keep"], update["blocks"]) == (2, 0, ["三四"])
-    final = made(["一", "二", "三四"], progress=Progress.DONE)
+    final = rendition_of(["一", "二", "三四"], progress=Progress.DONE)
     assert final.since(final.position)["blocks"] == []
 
 
-def test_an_answer_that_began_anew_is_sent_whole():
-    former = made(["旧", "的"])
-    now = made(["旧", "的", "新"], generation=1)
+def test_an_answer_that_started_over_is_sent_in_full():
+    former = rendition_of(["旧", "的"])
+    now = rendition_of(["旧", "的", "新"], generation=1)
     assert now.since(former.position)["from"] == now.after(former)["from"] == 0
 
 
-def test_a_reader_may_be_ahead_of_what_others_are_shown():
-    behind, ahead = made(["一"]), made(["一", "二"])
+def test_a_reader_can_be_ahead_of_other_readers():
+    behind, ahead = rendition_of(["一"]), rendition_of(["一", "二"])
     assert behind.is_before(ahead.position)
     assert not ahead.is_before(behind.position)
-    assert behind.is_before(made([], generation=1).position)
-    assert not made([], generation=1).is_before(ahead.position)
+    assert behind.is_before(rendition_of([], generation=1).position)
+    assert not rendition_of([], generation=1).is_before(ahead.position)
 
 
 @pytest.mark.parametrize(
     "position", ["", ".", "0.1.x", "0." * 40, "0.²", "0.-1", "9.9.9.9.9.9", "x"]
 )
-def test_whatever_is_said_for_a_position_leads_to_the_answer(position):
+def test_an_invalid_position_leads_to_the_full_answer(position):
     reader = Reader()
-    now = made(["一", "二"])
+    now = rendition_of(["一", "二"])
     reader.take(now.since(position))
     assert reader.blocks == ["一", "二"]
     assert position.startswith("9") or not now.is_before(position)

@@ -1,4 +1,4 @@
-"""Who waits for a rendering gets one, whatever becomes of the others who wait."""
+"""Every waiter gets a rendering, whatever happens to the other waiters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wxgptd.ports.pages import AnswerView, Progress
 
 
 class PageViews:
-    """One answer, too long to be rendered at once."""
+    """One answer, long enough to be rendered in a thread."""
 
     text = "一段话。" * IN_THREAD_CHARS
 
@@ -24,7 +24,7 @@ class PageViews:
 
 
 class Thread:
-    """Work that is done when the test says so."""
+    """A thread that does one job when the test calls `do_next`."""
 
     def __init__(self) -> None:
         self.jobs: list[tuple[Deferred, object]] = []
@@ -39,46 +39,46 @@ class Thread:
         done.callback(work())
 
 
-def renditions() -> tuple[Renditions, Thread]:
+def make_renditions() -> tuple[Renditions, Thread]:
     thread = Thread()
     workshop = Workshop(thread, Clock())
     return Renditions(PageViews(), lambda _: Sentences("正在写"), workshop), thread
 
 
 def results(*waiting: Deferred) -> list[list]:
-    found: list[list] = [[] for _ in waiting]
-    for one, results in zip(waiting, found, strict=True):
-        one.addBoth(results.append)
-    return found
+    outcomes: list[list] = [[] for _ in waiting]
+    for deferred, outcome in zip(waiting, outcomes, strict=True):
+        deferred.addBoth(outcome.append)
+    return outcomes
 
 
-def test_all_who_wait_get_the_same_rendering():
-    made, thread = renditions()
-    first, second = results(made.of("t"), made.of("t"))
+def test_all_waiters_get_the_same_rendering():
+    renditions, thread = make_renditions()
+    first, second = results(renditions.of("t"), renditions.of("t"))
     thread.do_next()
-    (third,) = results(made.of("t"))
+    (third,) = results(renditions.of("t"))
     assert first == second == third
     assert len(first) == 1
-    assert thread.jobs == [], "nothing has changed, so there is nothing to do"
+    assert thread.jobs == [], "nothing has changed, so nothing is rendered"
 
 
-def test_a_rendering_that_fails_is_told_to_those_who_are_still_there_and_the_next_one_works():
-    made, thread = renditions()
-    leaving, staying = made.of("t"), made.of("t")
+def test_a_failed_rendering_does_not_affect_the_next_one():
+    renditions, thread = make_renditions()
+    leaving, staying = renditions.of("t"), renditions.of("t")
     left, _ = results(leaving, staying)
     leaving.cancel()
     assert left[0].check(CancelledError)
     thread.jobs.pop(0)[0].errback(MemoryError())
-    (again,) = results(made.of("t"))
+    (again,) = results(renditions.of("t"))
     while thread.jobs:
         thread.do_next()
     assert again
 
 
-def test_who_is_erased_is_rendered_no_more():
-    made, thread = renditions()
-    results(made.of("t"))
+def test_renderings_are_forgotten_on_erasure():
+    renditions, thread = make_renditions()
+    results(renditions.of("t"))
     thread.do_next()
-    made.forget_all()
-    results(made.of("t"))
+    renditions.forget_all()
+    results(renditions.of("t"))
     assert len(thread.jobs) == 1

@@ -25,7 +25,7 @@ def path_of(reply: str) -> str:
 
 
 def late(script, config=None, **more) -> tuple[Story, str]:
-    """A story whose answer came too late for the chat, and its page."""
+    """Return a story whose answer is too late for the chat, and the path of its page."""
     story = Story(script, config or configuration(**more))
     story.open()
     sent = story.send("为什么 <b>？")
@@ -39,7 +39,7 @@ def blocks_of(page: str) -> list[str]:
     return answer.removeprefix(begin).removesuffix(end).split(end + begin) if answer else []
 
 
-def test_the_page_shows_question_and_answer_complete_and_without_a_script():
+def test_a_finished_page_shows_question_and_answer_without_a_script():
     story, path = late(answer_at(16, ANSWER))
     story.advance(2)
     response = story.get(path)
@@ -50,7 +50,7 @@ def test_the_page_shows_question_and_answer_complete_and_without_a_script():
     assert "live.js" not in response.body
 
 
-def test_a_page_that_grows_brings_its_script_and_reloads_without_it():
+def test_a_growing_page_loads_a_script_and_reloads_itself_without_one():
     story, path = late(streamed(30, SENTENCES))
     body = story.get(path).body
     assert "live.js" in body
@@ -60,12 +60,12 @@ def test_a_page_that_grows_brings_its_script_and_reloads_without_it():
     assert "第四段" not in body
 
 
-def test_before_the_first_word_it_says_that_the_model_thinks():
+def test_the_page_says_that_the_model_is_thinking_before_the_first_word():
     story, path = late(answer_at(40, ANSWER))
     assert TEXTS.page_thinking in story.get(path).body
 
 
-def test_a_question_in_line_says_so():
+def test_the_page_of_a_queued_question_says_so():
     story = Story(answer_at(40, ANSWER))
     story.open()
     story.send("一？")
@@ -74,7 +74,7 @@ def test_a_question_in_line_says_so():
     assert TEXTS.page_waiting in story.get(path_of(waiting.reply)).body
 
 
-def test_the_headers_keep_it_private_and_inert():
+def test_headers_keep_the_page_private_and_inert():
     story, path = late(answer_at(16, ANSWER))
     headers = story.get(path).headers
     expected = {
@@ -94,7 +94,7 @@ def test_the_headers_keep_it_private_and_inert():
 @pytest.mark.parametrize(
     "path", ["/a/", "/a/short", "/a/" + "A" * 22, "/a/" + "A" * 22 + "/other", "/h/" + "A" * 22]
 )
-def test_a_link_that_leads_nowhere_says_only_that(path):
+def test_an_unknown_link_is_a_404(path):
     story = Story(answer_at(1, ANSWER))
     response = story.get(path)
     assert response.code == 404
@@ -113,14 +113,14 @@ def test_unknown_expired_and_revoked_links_look_the_same():
     assert (expired.code, expired.body) == (unknown.code, unknown.body)
 
 
-def test_opening_the_page_is_noted_once():
+def test_opening_the_page_is_recorded_once():
     story, path = late(answer_at(16, ANSWER))
     for _ in range(3):
         story.get(path)
     assert [type(event).__name__ for event in story.store.events()].count("PageOpened") == 1
 
 
-def test_a_failed_answer_s_page_says_its_sentence():
+def test_the_page_of_a_failed_answer_says_why():
     story, path = late(answer_at(16, ANSWER, finish="content_filter"))
     story.advance(2)
     assert TEXTS.failure_refused in story.get(path).body
@@ -130,7 +130,7 @@ def test_a_failed_answer_s_page_says_its_sentence():
 
 
 class Reader:
-    """Somebody who reads the events of a page."""
+    """A client that reads the events of a page."""
 
     def __init__(self, story: Story, path: str, **headers: str) -> None:
         self.data = b""
@@ -154,13 +154,13 @@ class Reader:
     @property
     def updates(self) -> list[dict]:
         return [
-            json.loads(one)
-            for one in re.findall(r"^event: update\ndata: (.*)$", self.data.decode(), re.MULTILINE)
+            json.loads(data)
+            for data in re.findall(r"^event: update\ndata: (.*)$", self.data.decode(), re.MULTILINE)
         ]
 
 
 def assembled(updates: list[dict], begin: list[str] | None = None) -> list[str]:
-    """What the script makes of the updates."""
+    """Return the blocks that the script shows after the updates."""
     shown = list(begin or [])
     for update in updates:
         fresh = list(update["blocks"])
@@ -171,7 +171,7 @@ def assembled(updates: list[dict], begin: list[str] | None = None) -> list[str]:
     return shown
 
 
-def test_the_answer_grows_by_events_to_what_the_page_shows_at_the_end():
+def test_events_add_up_to_the_final_page():
     story, path = late(streamed(25, SENTENCES))
     snapshot = story.get(path).body
     position = re.search(r'data-position="([^"]+)"', snapshot).group(1)
@@ -185,7 +185,7 @@ def test_the_answer_grows_by_events_to_what_the_page_shows_at_the_end():
     assert assembled(reader.updates, blocks_of(snapshot)) == blocks_of(final)
 
 
-def test_a_reader_resumes_where_it_was_by_last_event_id():
+def test_a_reader_resumes_from_its_last_event_id():
     story, path = late(streamed(40, SENTENCES))
     first = Reader(story, f"{path}/events")
     story.advance(8)
@@ -198,14 +198,14 @@ def test_a_reader_resumes_where_it_was_by_last_event_id():
     assert second.updates[0]["from"] > 0
 
 
-def test_a_stream_on_which_nothing_comes_is_kept_alive():
+def test_an_idle_stream_is_kept_alive():
     story, path = late(answer_at(60, ANSWER))
     reader = Reader(story, f"{path}/events")
     story.advance(30)
     assert reader.data.count(b"event: beat") >= 2
 
 
-def test_the_last_update_waits_for_the_log():
+def test_the_final_update_waits_for_the_log():
     story, path = late(answer_at(16, ANSWER))
     reader = Reader(story, f"{path}/events")
     story.store.stalled = True
@@ -217,7 +217,7 @@ def test_the_last_update_waits_for_the_log():
     assert reader.updates[-1]["final"]
 
 
-def test_where_no_events_come_polling_brings_the_same():
+def test_polling_delivers_the_same_answer_as_events():
     story, path = late(streamed(25, SENTENCES))
     shown, position = [], ""
     for _ in range(30):
@@ -234,7 +234,7 @@ def test_where_no_events_come_polling_brings_the_same():
     assert shown == blocks_of(story.get(path).body)
 
 
-def test_a_poll_with_nothing_new_waits_and_then_says_so():
+def test_a_poll_without_news_waits_before_it_returns():
     story, path = late(answer_at(90, ANSWER))
     position = re.search(r'data-position="([^"]+)"', story.get(path).body).group(1)
     reader = Reader(story, f"{path}/poll?position={position}")
@@ -244,7 +244,7 @@ def test_a_poll_with_nothing_new_waits_and_then_says_so():
     assert json.loads(reader.data)["progress"] == "thinking"
 
 
-def test_after_a_restart_the_page_never_joins_two_answers():
+def test_the_page_never_joins_two_answers_after_a_restart():
     story, path = late(streamed(40, [f"旧的第 {n} 段。\n\n" for n in range(20)]))
     reader = Reader(story, f"{path}/events")
     story.advance(3)
@@ -261,7 +261,7 @@ def test_after_a_restart_the_page_never_joins_two_answers():
     assert shown == blocks_of(story.get(path).body)
 
 
-def test_a_settled_block_that_later_text_changes_is_sent_again():
+def test_a_settled_block_changed_by_later_text_is_sent_again():
     pieces = ["见[文档][1]。\n\n", "第二段。\n\n", "第三段。\n\n", "[1]: https://example.com/doc\n"]
     story, path = late(streamed(26, pieces))
     reader = Reader(story, f"{path}/events")
@@ -271,12 +271,12 @@ def test_a_settled_block_that_later_text_changes_is_sent_again():
     assert "https://example.com/doc" in assembled(reader.updates)[0]
 
 
-def test_a_reader_who_takes_nothing_is_sent_nothing_more_and_dropped_in_the_end():
+def test_a_stalled_reader_is_sent_nothing_more_and_finally_dropped():
     story, path = late(streamed(110, [f"第 {n} 句。" for n in range(300)], first_s=1))
     reader = Reader(story, f"{path}/events")
     story.advance(1)
     channels = [pump.server._channel for pump in story._wechat_http._agent._pumps]
-    (channel,) = [one for one in channels if one._handlingRequest]
+    (channel,) = [channel for channel in channels if channel._handlingRequest]
     channel.pauseProducing()
     sent = len(reader.data)
     story.advance(30)
@@ -288,7 +288,7 @@ def test_a_reader_who_takes_nothing_is_sent_nothing_more_and_dropped_in_the_end(
 @pytest.mark.parametrize(
     "position", ["", "x", "0.²", "0.-1.0.writing", "9.9.9.done", "0." + "9" * 50]
 )
-def test_whatever_a_reader_says_it_has_seen_it_gets_the_answer(position):
+def test_a_reader_with_an_invalid_position_gets_the_answer(position):
     story, path = late(answer_at(16, ANSWER))
     story.advance(2)
     reader = Reader(story, f"{path}/events", last_event_id=position)
@@ -296,7 +296,7 @@ def test_whatever_a_reader_says_it_has_seen_it_gets_the_answer(position):
     assert len(reader.updates) == 1
 
 
-def test_a_reader_who_leaves_is_forgotten():
+def test_a_reader_that_disconnects_is_forgotten():
     story, path = late(answer_at(60, ANSWER))
     Reader(story, f"{path}/events")
     (flight,) = story.service.answers.flights._flights.values()
@@ -308,7 +308,7 @@ def test_a_reader_who_leaves_is_forgotten():
     assert flight._changes == []
 
 
-def test_leaving_the_account_takes_all_links_with_it():
+def test_unfollowing_the_account_revokes_all_links():
     from wxgpt.wechat import messages
 
     story, path = late(answer_at(16, ANSWER))
@@ -320,7 +320,7 @@ def test_leaving_the_account_takes_all_links_with_it():
     assert story.get(history).code == 404
 
 
-def test_until_the_log_is_loaded_pages_say_that_the_service_is_starting():
+def test_pages_say_that_the_service_is_starting_until_the_log_is_loaded():
     story, path = late(answer_at(16, ANSWER))
     story.service._lifecycle.ready = False
     response = story.get(path)
@@ -332,7 +332,7 @@ def test_until_the_log_is_loaded_pages_say_that_the_service_is_starting():
     assert story.get("/healthz").code == 200
 
 
-def test_style_and_script_are_served_and_nothing_else():
+def test_style_and_script_are_the_only_static_files():
     story = Story(answer_at(1, ANSWER))
     assert story.get("/static/page.css").code == 200
     assert story.get("/static/live.js").code == 200
@@ -340,7 +340,7 @@ def test_style_and_script_are_served_and_nothing_else():
         assert story.get(path).code == 404
 
 
-# What it costs.
+# Costs.
 
 
 def test_five_hundred_readers_of_one_answer_cost_one_rendering():
@@ -356,7 +356,7 @@ def test_five_hundred_readers_of_one_answer_cost_one_rendering():
     assert readers[0].updates[-1]["final"]
 
 
-def test_what_grows_is_sent_as_what_is_new_of_it():
+def test_only_the_new_part_of_a_growing_block_is_sent():
     story, path = late(streamed(24, [f"第 {n} 句，没有分段。" for n in range(60)]))
     reader = Reader(story, f"{path}/events")
     story.advance(10)
@@ -367,24 +367,26 @@ def test_what_grows_is_sent_as_what_is_new_of_it():
 
 
 def raw(story: Story, path: str, accepted: str) -> tuple[Headers, bytes]:
-    """What is sent, before a client unpacks it."""
-    agent, read = story._wechat_http._agent, []
+    """Return the headers and the body as sent, before a client unpacks them."""
+    agent, responses = story._wechat_http._agent, []
     sent = agent.request(b"GET", f"{URL}{path}".encode(), Headers({"accept-encoding": [accepted]}))
     body: list[bytes] = []
-    sent.addCallback(lambda response: read.append(response) or treq.collect(response, body.append))
+    sent.addCallback(
+        lambda response: responses.append(response) or treq.collect(response, body.append)
+    )
     for _ in range(5):
         agent.flush()
-    return read[0].headers, b"".join(body)
+    return responses[0].headers, b"".join(body)
 
 
-@pytest.mark.parametrize("where", ["", "/static/page.css", "/static/live.js"])
-def test_pages_and_files_are_compressed_for_those_who_take_that(where):
+@pytest.mark.parametrize("file", ["", "/static/page.css", "/static/live.js"])
+def test_pages_and_files_are_compressed_for_clients_that_accept_it(file):
     story, path = late(answer_at(16, ANSWER * 50))
     story.advance(2)
-    headers, packed = raw(story, where or path, "br, gzip")
+    headers, packed = raw(story, file or path, "br, gzip")
     assert headers.getRawHeaders("Content-Encoding") == ["gzip"]
     assert headers.getRawHeaders("Vary") == ["Accept-Encoding"]
-    plain_headers, plain = raw(story, where or path, "identity")
+    plain_headers, plain = raw(story, file or path, "identity")
     assert plain_headers.getRawHeaders("Content-Encoding") is None
     assert len(packed) < len(plain)
     assert gzip.decompress(packed) == plain
@@ -396,11 +398,11 @@ def test_events_are_never_compressed():
     assert headers.getRawHeaders("Content-Encoding") is None
 
 
-# What the model thinks.
+# Thoughts of the model.
 
 
-def thinking(story: Story) -> str:
-    return re.search(r'<details id="thoughts"[^>]*>.*?</details>', story, re.DOTALL).group()
+def thoughts_in(body: str) -> str:
+    return re.search(r'<details id="thoughts"[^>]*>.*?</details>', body, re.DOTALL).group()
 
 
 def thoughtful(*, show: bool, words: str = "", path=None) -> tuple[Story, str]:
@@ -420,9 +422,9 @@ def thoughtful(*, show: bool, words: str = "", path=None) -> tuple[Story, str]:
     )
 
 
-def test_what_the_model_thinks_can_be_unfolded_where_the_operator_allows_it():
+def test_thoughts_can_be_unfolded_if_the_operator_allows_it():
     story, path = thoughtful(show=True)
-    details = thinking(story.get(path).body)
+    details = thoughts_in(story.get(path).body)
     assert "先想&lt;b&gt;一想" in details
     assert "open" not in details
     assert "hidden" not in details
@@ -438,13 +440,13 @@ def test_what_the_model_thinks_can_be_unfolded_where_the_operator_allows_it():
     assert "先想" not in repr(story.store.events()), "thoughts are not recorded"
 
 
-def test_what_the_model_thinks_is_nobody_s_business_otherwise():
+def test_thoughts_are_withheld_unless_the_operator_allows_them():
     story, path = thoughtful(show=False)
-    assert "hidden" in thinking(story.get(path).body)
+    assert "hidden" in thoughts_in(story.get(path).body)
     assert "先想" not in story.get(path).body
 
 
-def test_thoughts_that_the_words_list_objects_to_are_not_shown(tmp_path):
+def test_thoughts_with_moderated_words_are_not_shown(tmp_path):
     story, path = thoughtful(show=True, words="再想\n", path=tmp_path)
     assert "先想" in story.get(path).body
     story.advance(1)
@@ -453,7 +455,7 @@ def test_thoughts_that_the_words_list_objects_to_are_not_shown(tmp_path):
     assert "答案。" in story.get(path).body
 
 
-def test_while_one_waits_the_page_says_for_how_long():
+def test_the_page_shows_the_waiting_time():
     story, path = late(answer_at(40, ANSWER))
     assert 'data-waited="14"' in story.get(path).body or 'data-waited="15"' in story.get(path).body
     story.advance(5)

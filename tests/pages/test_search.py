@@ -1,4 +1,4 @@
-"""Words that are searched for, marked in what is shown."""
+"""Search terms, marked in the HTML of a page."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from wxgptd.pages.search import MAX_WORDS, mark, words_of
         ("<p>it's</p>", "it's", "<p><mark>it's</mark></p>"),
     ],
 )
-def test_what_is_shown_is_marked_and_nothing_else(html, query, marked):
+def test_only_visible_text_is_marked(html, query, marked):
     assert mark(html, words_of(query)) == marked
 
 
 @given(st.text("ab<&\"' p", max_size=40), st.text('ab<&" mp', max_size=10))
-def test_marking_changes_nothing_but_marks(text, query):
+def test_marking_only_adds_mark_tags(text, query):
     html = "".join(blocks(text)) + escape(text, quote=False)
     assert re.sub("</?mark>", "", mark(html, words_of(query))) == html
 
 
-def test_a_query_has_so_many_words():
+def test_the_number_of_words_in_a_query_is_limited():
     assert len(words_of("a " * 100)) == MAX_WORDS

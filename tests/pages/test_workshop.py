@@ -1,4 +1,4 @@
-"""Work for pages: in turn by link, once for all who want it, and within a budget."""
+"""Work for pages: links take turns, texts are rendered once, and CPU time has a budget."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wxgptd.pages.workshop import (
 
 
 class Shop:
-    """A workshop whose thread does one piece of work when the test says so; each takes a while."""
+    """A workshop whose thread does one job per `step`, each with `takes_s` of CPU time."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -55,10 +55,10 @@ def shop():
 
 
 def failures(*waiting: Deferred) -> list:
-    found: list = []
-    for one in waiting:
-        one.addErrback(found.append)
-    return found
+    errors: list = []
+    for deferred in waiting:
+        deferred.addErrback(errors.append)
+    return errors
 
 
 def test_links_take_turns(shop):
@@ -69,83 +69,83 @@ def test_links_take_turns(shop):
     assert shop.done[:3] == ["greedy 0", "greedy 1", "modest 0"]
 
 
-def test_one_piece_of_work_is_done_at_a_time(shop):
+def test_jobs_run_one_at_a_time(shop):
     for number in range(4):
         shop.run(f"link {number}", number)
     assert len(shop.jobs) == 1
 
 
-def test_what_nobody_waits_for_is_not_begun(shop):
+def test_work_without_waiters_is_not_started(shop):
     shop.run("a", "first")
-    leaving = [shop.run("a", f"abandoned {number}") for number in range(10)]
-    failures(*leaving)
-    for one in leaving:
-        one.cancel()
+    abandoned_jobs = [shop.run("a", f"abandoned {number}") for number in range(10)]
+    failures(*abandoned_jobs)
+    for job in abandoned_jobs:
+        job.cancel()
     shop.run("a", "last")
     shop.run_out()
     assert shop.done == ["first", "last"]
 
 
-def test_a_text_is_rendered_once_for_all_who_want_it(shop):
-    found: list = []
+def test_a_text_is_rendered_once_for_all_waiters(shop):
+    results: list = []
     for link in ("a", "b", "a"):
-        shop.workshop.blocks(link, "**天**").addCallback(found.append)
+        shop.workshop.blocks(link, "**天**").addCallback(results.append)
     shop.run_out()
-    assert found == [("<p><strong>天</strong></p>",)] * 3
-    shop.workshop.blocks("c", "**天**").addCallback(found.append)
-    assert len(found) == 4, "it was kept"
+    assert results == [("<p><strong>天</strong></p>",)] * 3
+    shop.workshop.blocks("c", "**天**").addCallback(results.append)
+    assert len(results) == 4, "the rendering is cached"
     assert shop.jobs == []
 
 
-def test_a_text_that_one_reader_gave_up_is_rendered_for_the_others(shop):
+def test_a_text_is_still_rendered_after_one_waiter_cancels(shop):
     shop.run("x", "first")
-    leaving, found = shop.workshop.blocks("a", "天"), []
-    failures(leaving)
-    shop.workshop.blocks("b", "天").addCallback(found.append)
-    leaving.cancel()
+    cancelled, results = shop.workshop.blocks("a", "天"), []
+    failures(cancelled)
+    shop.workshop.blocks("b", "天").addCallback(results.append)
+    cancelled.cancel()
     shop.run_out()
-    assert found == [("<p>天</p>",)]
+    assert results == [("<p>天</p>",)]
 
 
-def test_what_all_gave_up_can_be_asked_for_again(shop):
+def test_a_text_abandoned_by_all_waiters_can_be_requested_again(shop):
     shop.run("x", "first")
-    leaving, found = shop.workshop.blocks("a", "天"), []
-    failures(leaving)
-    leaving.cancel()
+    cancelled, results = shop.workshop.blocks("a", "天"), []
+    failures(cancelled)
+    cancelled.cancel()
     shop.run_out()
-    shop.workshop.blocks("a", "天").addCallback(found.append)
+    shop.workshop.blocks("a", "天").addCallback(results.append)
     shop.run_out()
-    assert found == [("<p>天</p>",)]
+    assert results == [("<p>天</p>",)]
 
 
-def test_a_link_without_budget_is_shown_texts_as_they_were_written(shop):
+def test_texts_are_shown_unrendered_once_the_budget_is_used_up(shop):
     shop.takes_s = BUDGET_S + 1
-    found: list = []
-    shop.workshop.blocks("a", "**一**").addCallback(found.append)
+    results: list = []
+    shop.workshop.blocks("a", "**一**").addCallback(results.append)
     shop.run_out()
-    shop.workshop.blocks("a", "**二** <b>").addCallback(found.append)
-    shop.workshop.blocks("b", "**三**").addCallback(found.append)
+    shop.workshop.blocks("a", "**二** <b>").addCallback(results.append)
+    shop.workshop.blocks("b", "**三**").addCallback(results.append)
     shop.run_out()
-    assert found[0] == ("<p><strong>一</strong></p>",)
-    assert found[1] == ('<p class="plain">**二** &lt;b&gt;</p>',)
-    assert found[2] == ("<p><strong>三</strong></p>",), "another link has its own"
+    assert results[0] == ("<p><strong>一</strong></p>",)
+    assert results[1] == ('<p class="plain">**二** &lt;b&gt;</p>',)
+    assert results[2] == ("<p><strong>三</strong></p>",), "each link has its own budget"
 
 
-def test_a_budget_comes_back_with_time(shop):
+def test_a_budget_is_restored_over_time(shop):
     shop.takes_s = BUDGET_S + 1
     shop.workshop.blocks("a", "一")
     shop.run_out()
     shop.clock.advance(1 / BUDGET_BACK + 1)
-    found: list = []
-    shop.workshop.blocks("a", "**二**").addCallback(found.append)
+    results: list = []
+    shop.workshop.blocks("a", "**二**").addCallback(results.append)
     shop.run_out()
-    assert found == [("<p><strong>二</strong></p>",)]
+    assert results == [("<p><strong>二</strong></p>",)]
 
 
-def test_the_line_is_bounded_for_each_link_and_in_all(shop):
+def test_the_queue_is_limited_per_link_and_in_total(shop):
     mine = [shop.run("a", number) for number in range(MAX_WAITING_PER_OWNER + 3)]
-    refused = failures(*mine)
-    assert [one.type for one in refused] == [TooBusy] * 2, "one is at work"
+    rejections = failures(*mine)
+    assert [error.type for error in rejections] == [TooBusy] * 2, "one job is already running"
     others = [shop.run(f"link {number}", number) for number in range(MAX_WAITING)]
     assert len(failures(*others)) == MAX_WAITING_PER_OWNER
     assert shop.workshop.waiting == MAX_WAITING
@@ -153,32 +153,32 @@ def test_the_line_is_bounded_for_each_link_and_in_all(shop):
     assert shop.workshop.waiting == 0
 
 
-def test_a_rendering_that_is_refused_can_be_asked_for_later(shop):
+def test_a_rejected_rendering_can_be_requested_later(shop):
     mine = [shop.run("a", number) for number in range(MAX_WAITING_PER_OWNER + 1)]
-    refused = failures(shop.workshop.blocks("a", "天"))
-    assert refused[0].check(TooBusy)
+    rejections = failures(shop.workshop.blocks("a", "天"))
+    assert rejections[0].check(TooBusy)
     failures(*mine)
     shop.run_out()
-    found: list = []
-    shop.workshop.blocks("a", "天").addCallback(found.append)
+    results: list = []
+    shop.workshop.blocks("a", "天").addCallback(results.append)
     shop.run_out()
-    assert found
+    assert results
 
 
-def test_work_that_fails_is_told_and_the_next_goes_on(shop):
+def test_failed_work_is_reported_and_the_next_job_runs(shop):
     def fail():
         raise ZeroDivisionError
 
-    told = failures(shop.workshop.run("a", fail))
+    errors = failures(shop.workshop.run("a", fail))
     shop.run("b", "next")
     done, _ = shop.jobs.pop(0)
     done.errback(ZeroDivisionError())
     shop.run_out()
-    assert told[0].check(ZeroDivisionError)
+    assert errors[0].check(ZeroDivisionError)
     assert shop.done == ["next"]
 
 
-def test_what_was_rendered_of_an_erased_user_is_forgotten_also_if_it_comes_later(shop):
+def test_a_rendering_that_finishes_after_an_erasure_is_forgotten_too(shop):
     shop.workshop.blocks("a", "天")
     shop.workshop.forget_all()
     shop.run_out()
@@ -186,16 +186,16 @@ def test_what_was_rendered_of_an_erased_user_is_forgotten_also_if_it_comes_later
     assert len(shop.jobs) == 1
 
 
-def test_who_gives_up_is_told_so(shop):
-    leaving = shop.run("a", "x")
-    told = failures(leaving)
-    leaving.cancel()
-    assert told[0].check(CancelledError)
+def test_a_cancelled_waiter_gets_a_cancelled_error(shop):
+    cancelled = shop.run("a", "x")
+    errors = failures(cancelled)
+    cancelled.cancel()
+    assert errors[0].check(CancelledError)
     shop.run_out()
 
 
 @pytest.mark.parametrize("text", ["<b>", "\ud83d", "a\0b", "&lt;"])
-def test_a_text_that_is_not_rendered_is_harmless(text):
+def test_an_unrendered_text_is_harmless(text):
     (block,) = as_written(text)
     assert block.startswith('<p class="plain">')
     assert "<b>" not in block

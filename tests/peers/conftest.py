@@ -1,4 +1,4 @@
-"""Servers that nobody here wrote, each installed into a directory of its own."""
+"""Third-party servers, each installed into its own directory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOME = Path(__file__).parent.parent.parent / ".peers"
 
 
 class Peer:
-    """A server in a virtual environment of its own."""
+    """A server in its own virtual environment."""
 
     def __init__(self, name: str, *requirements: str) -> None:
         self.bin = HOME / name / "bin"

@@ -1,4 +1,4 @@
-"""Conversations with LiteLLM's proxy: a server of others, with answers of its own making."""
+"""Conversations with LiteLLM's proxy, a third-party server that returns mock answers."""
 
 from __future__ import annotations
 
@@ -65,51 +65,51 @@ def talk(stage, litellm: Peer, model: str, key: str = KEY) -> dict:
     return stage.send("天为什么是蓝的？")
 
 
-def test_a_conversation(stage, litellm):
+def test_a_conversation_works(stage, litellm):
     assert talk(stage, litellm, "good")["reply"] == ANSWER
     assert stage.send("再说一次？")["reply"] == ANSWER
     assert stage.wxgpt("doctor").returncode == 0
     assert "good" in stage.wxgpt("doctor").stdout
 
 
-def test_an_answer_that_takes_a_second_attempt(stage, litellm):
+def test_a_slow_answer_arrives_with_the_second_attempt(stage, litellm):
     sent = talk(stage, litellm, "slow")
     assert sent["reply"] == "慢慢来。"
-    assert [one["result"] for one in sent["attempts"]] == ["timeout", "reply"]
+    assert [attempt["result"] for attempt in sent["attempts"]] == ["timeout", "reply"]
 
 
-def test_a_wrong_key(stage, litellm):
+def test_a_wrong_key_is_reported(stage, litellm):
     assert (
         talk(stage, litellm, "good", "sk-wrong")["reply"] == "抱歉，AI 服务暂时用不了，请稍后再试。"
     )
     assert "api_key" in stage.wxgpt("doctor").stdout
 
 
-def test_an_unknown_model(stage, litellm):
+def test_an_unknown_model_is_reported(stage, litellm):
     reply = talk(stage, litellm, "nobody")["reply"]
     assert reply == "抱歉，AI 服务暂时用不了，请稍后再试。"
     assert stage.wxgpt("doctor").returncode == 1
 
 
 def outcome(stage, sent) -> str:
-    """Return what came of a question in the end.
+    """Return the final reply to a question.
 
-    This server takes some seconds to refuse, so that asking again goes on behind the window.
+    This server takes some seconds to reject a request, so retries continue after the window.
     """
     assert not sent["fault"]
     return stage.send("继续")["reply"] if "也可以在这里看" in sent["reply"] else sent["reply"]
 
 
-def test_too_many_questions(stage, litellm):
+def test_a_rate_limit_is_reported(stage, litellm):
     assert "现在提问的人较多" in outcome(stage, talk(stage, litellm, "limited"))
 
 
-def test_a_server_that_fails(stage, litellm):
-    refused = outcome(stage, talk(stage, litellm, "broken"))
-    assert words_of(refused) == "抱歉，AI 服务暂时出了问题，请稍后重试。"
+def test_a_server_error_is_reported(stage, litellm):
+    reply = outcome(stage, talk(stage, litellm, "broken"))
+    assert words_of(reply) == "抱歉，AI 服务暂时出了问题，请稍后重试。"
 
 
-def test_too_long_a_context(stage, litellm):
+def test_a_full_context_window_is_reported(stage, litellm):
     assert (
         words_of(talk(stage, litellm, "full")["reply"])
         == "这次对话太长了，AI 已经记不下。请清空对话后再问。"

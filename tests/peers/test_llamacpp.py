@@ -1,4 +1,4 @@
-"""Conversations with llama.cpp's server: real inference, of a model that knows nothing."""
+"""Conversations with llama.cpp's server: real inference with a model of random weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.processes,
     pytest.mark.skipif(
         "WXGPTD_PEERS" not in os.environ,
-        reason="builds a server for minutes: `make test-peers` runs it",
+        reason="takes minutes to build the server: `make test-peers` runs it",
     ),
 ]
 
@@ -28,7 +28,7 @@ OPTIONS = (
 
 
 class LlamaCpp(Peer):
-    """The server, built from the sources that its Python bindings come with."""
+    """The server, built from the sources that its Python bindings include."""
 
     def __init__(self) -> None:
         super().__init__("llamacpp", "gguf", "numpy", "cmake", "ninja")
@@ -82,39 +82,39 @@ def talk(stage, llamacpp: Peer, text: str, key: str = "sk-peer-key", extra: str 
     return stage.send(text)
 
 
-def answered(stage) -> list[dict]:
+def answer_events(stage) -> list[dict]:
     import json
 
     lines = stage.wxgpt("tail", "-o", "ndjson", "--kind", "AnswerCompleted,AnswerFailed").stdout
     return [json.loads(line) for line in lines.splitlines()]
 
 
-def test_a_conversation_is_counted_by_what_the_server_reports(stage, llamacpp):
+def test_token_usage_is_what_the_server_reports(stage, llamacpp):
     sent = talk(stage, llamacpp, "hello")
     assert not sent["fault"]
-    (first,) = answered(stage)
+    (first,) = answer_events(stage)
     assert first["type"] == "AnswerCompleted"
     assert first["prompt_tokens"] > 5
     assert not first["estimated"]
     stage.send("and then?")
-    assert answered(stage)[-1]["prompt_tokens"] > first["prompt_tokens"]
+    assert answer_events(stage)[-1]["prompt_tokens"] > first["prompt_tokens"]
 
 
-def test_old_turns_give_way_where_the_context_is_full(stage, llamacpp):
+def test_old_turns_are_dropped_when_the_context_window_is_full(stage, llamacpp):
     talk(stage, llamacpp, "a" * 120)
     replies = [stage.send("b" * 120)["reply"] for _ in range(4)]
-    assert all(one["type"] == "AnswerCompleted" for one in answered(stage))
+    assert all(event["type"] == "AnswerCompleted" for event in answer_events(stage))
     assert sum("不再参考" in reply for reply in replies) == 1
 
 
-def test_a_question_that_is_too_long_by_itself(stage, llamacpp):
+def test_a_question_larger_than_the_context_window_is_reported(stage, llamacpp):
     assert (
         words_of(talk(stage, llamacpp, "x" * 2_000)["reply"])
         == "这次对话太长了，AI 已经记不下。请清空对话后再问。"
     )
 
 
-def test_a_wrong_key(stage, llamacpp):
+def test_a_wrong_key_is_reported(stage, llamacpp):
     assert (
         talk(stage, llamacpp, "hello", "sk-wrong")["reply"]
         == "抱歉，AI 服务暂时用不了，请稍后再试。"

@@ -1,6 +1,6 @@
-"""Our client judged by llmock: every fault that it knows, and what users see of each.
+"""Our client, judged by llmock: every fault it can inject, and what users see of each.
 
-llmock is a chaos server of others that also reports how a client dealt with each fault.
+llmock is a third-party chaos server that also reports how a client handled each fault.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def provoke(llmock: Peer, **behavior: object) -> None:
 
 
 DOWN = filled(Texts().failure_unavailable)
-# A 429 whose Retry-After does not fit the window is given up on purpose, and so has no place here:
-# tests/llm/test_client.py has it.
+# A 429 whose Retry-After exceeds the window is abandoned on purpose, so it is not listed here:
+# tests/llm/test_client.py covers it.
 FAULTS = [
     ({"type": "fail", "status": 429, "retry_after": 1, "times": 2}, None),
     *[({"type": "fail", "status": status, "times": 1}, None) for status in (408, 500, 502, 503, 529)],
@@ -64,28 +64,28 @@ FAULTS = [
 ]  # fmt: skip
 
 
-def test_no_fault_that_it_knows_is_dealt_with_wrongly(llmock, stage):
+def test_every_fault_is_handled_correctly(llmock, stage):
     stage.configure(f"{llmock.url}/v1", extra=QUICK)
     stage.start_daemon()
     stage.send("/chatgpt")
-    for number, (fault, seen) in enumerate(FAULTS):
+    for number, (fault, expected) in enumerate(FAULTS):
         provoke(llmock, **fault)
         sent = stage.send(f"问题 {number}，请说得长一些")
         assert not sent["fault"], (fault, sent)
-        if seen is None:
+        if expected is None:
             assert "demo" in sent["reply"], (fault, sent)
             assert "中断" not in sent["reply"]
         else:
-            assert sent["reply"] == seen, fault
-    # A key that is refused to the daemon's own probe as well opens the breaker: it comes last.
+            assert sent["reply"] == expected, fault
+    # If the daemon's own probe is also refused, the circuit breaker opens, so this comes last.
     provoke(llmock, type="fail", status=401, times=2)
     assert stage.send("还在吗？")["reply"] == "抱歉，AI 服务暂时用不了，请稍后再试。"
-    judged = subprocess.run(
+    report = subprocess.run(
         [llmock.bin / "llmock", "report", "--strict", "--url", llmock.url],
         capture_output=True,
         encoding="utf-8",
         timeout=60,
     )
-    assert judged.returncode == 0, judged.stdout
-    assert "PASS" in judged.stdout
-    print(judged.stdout)
+    assert report.returncode == 0, report.stdout
+    assert "PASS" in report.stdout
+    print(report.stdout)

@@ -1,8 +1,8 @@
-"""Make a model that can be loaded and says nothing of sense: one layer of random weights.
+"""Build a model that loads but talks nonsense: one layer of random weights.
 
     python tiny_gguf.py FILE       (needs gguf and numpy)
 
-Its vocabulary is the 256 bytes and three marks, as SentencePiece has them.
+Its vocabulary follows SentencePiece: three special tokens, the 256 bytes, printable ASCII.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def test_only_the_first_line_of_a_kind_is_written_and_the_others_are_counted(lin
         lines.log.warn("refused {number}", number=number, bounded_as="refused")
     assert lines.written == ["refused 0"]
     lines.after(PERIOD_S)
-    assert lines.written[1:] == ["999 similar lines in 10 s left out, the last: refused 999"]
+    assert lines.written[1:] == ["999 more like this suppressed in 10 s, last: refused 999"]
 
 
 def test_a_line_is_written_again_after_the_period(lines):
@@ -75,4 +75,4 @@ def test_a_final_flush_writes_all_counts(lines):
     lines.log.warn("refused", bounded_as="refused")
     lines.log.warn("refused", bounded_as="refused")
     lines.limit.flush(everything=True)
-    assert lines.written[1].startswith("1 similar lines in")
+    assert lines.written[1].startswith("1 more like this suppressed in")

@@ -19,7 +19,7 @@ def kinds(story: Story) -> list[str]:
     return [type(event).__name__ for event in story.store.events()]
 
 
-def test_outside_a_session_everything_is_left_to_others():
+def test_messages_outside_a_session_are_ignored():
     story = Story(answer_at(1, ANSWER))
     for fields in (
         messages.text_message("你好"),
@@ -34,7 +34,7 @@ def test_outside_a_session_everything_is_left_to_others():
     assert story.store.events() == []
 
 
-def test_the_model_is_told_the_whole_session_and_nothing_else():
+def test_the_prompt_is_the_whole_session_and_nothing_else():
     config = configuration(
         assistant={
             "chatgpt": cfg.Assistant(
@@ -59,7 +59,7 @@ def test_the_model_is_told_the_whole_session_and_nothing_else():
     assert story.model.messages() == [("system", "你是助手"), ("user", "三？")]
 
 
-def test_a_session_ends_by_itself_and_each_message_extends_it():
+def test_a_session_expires_and_each_message_extends_it():
     story = Story(answer_at(0.1, ANSWER))
     story.open()
     for _ in range(3):
@@ -73,7 +73,7 @@ def test_a_session_ends_by_itself_and_each_message_extends_it():
     assert len(story.model.calls) == 3
 
 
-def test_an_account_may_talk_without_a_command():
+def test_an_account_can_open_sessions_without_a_command():
     account = cfg.Account(token=cfg.Secret("storytoken"), open_without_command=True)
     story = Story(answer_at(0.1, ANSWER), configuration(account={"main": account}))
     sent = story.send("为什么？")
@@ -82,7 +82,7 @@ def test_an_account_may_talk_without_a_command():
     assert story.say("/stop").startswith("对话已结束")
 
 
-def test_two_accounts_do_not_know_each_other_s_users():
+def test_accounts_do_not_share_users():
     config = configuration(
         account={
             "main": cfg.Account(token=cfg.Secret("one1")),
@@ -97,7 +97,7 @@ def test_two_accounts_do_not_know_each_other_s_users():
     assert sent.reply == ANSWER
 
 
-def test_safe_mode_from_end_to_end():
+def test_safe_mode_works_end_to_end():
     story = Story(answer_at(6, ANSWER), configuration(account={"main": safe_account()}))
     story.open()
     sent = story.send("为什么？")
@@ -106,7 +106,7 @@ def test_safe_mode_from_end_to_end():
     assert sent.results == ["timeout", "reply"]
 
 
-def test_following_is_welcomed_once_however_often_wechat_asks():
+def test_a_retried_subscription_gets_the_same_welcome_and_one_event():
     account = cfg.Account(token=cfg.Secret("storytoken"), welcome="欢迎！")
     story = Story(answer_at(1, ANSWER), configuration(account={"main": account}))
     url, body = story.wechat().request("alice", messages.event_message("subscribe"))
@@ -115,10 +115,10 @@ def test_following_is_welcomed_once_however_often_wechat_asks():
     assert kinds(story).count("UserSubscribed") == 1
 
 
-# One at a time.
+# One question at a time.
 
 
-def test_a_second_question_waits_its_turn_in_a_window_of_its_own():
+def test_a_second_question_waits_its_turn_in_its_own_window():
     story = Story(lambda m: answer_at(3, f"答：{m[-1]['content']}"))
     story.open()
     first, second = story.send("一？"), story.send("二？")
@@ -134,7 +134,7 @@ def test_a_second_question_waits_its_turn_in_a_window_of_its_own():
     ]
 
 
-def test_past_the_limit_of_those_waiting_a_reply_says_so_at_once():
+def test_a_question_beyond_the_queue_limit_is_rejected_at_once():
     story = Story(answer_at(30, ANSWER))
     story.open()
     for text in ("一？", "二？", "三？"):
@@ -159,7 +159,7 @@ def test_two_hundred_users_do_not_wait_for_each_other():
     assert len(story.model.calls) == 200
 
 
-def test_stop_ends_the_running_answer_and_what_waits():
+def test_stop_cancels_the_running_answer_and_waiting_questions():
     story = Story(streamed(10, ["天空", "是蓝色的。", "因为……"], first_s=1))
     story.open()
     first, second = story.send("一？"), story.send("二？")
@@ -186,7 +186,7 @@ def test_clear_stops_the_model():
 # 继续
 
 
-def test_continue_pages_through_a_long_answer_and_no_character_is_lost():
+def test_continue_pages_through_a_long_answer_without_losing_a_character():
     text = "".join(f"第{n}句话说的是第{n}件事。" for n in range(300))
     story = Story(answer_at(0.1, text))
     story.open()
@@ -200,19 +200,19 @@ def test_continue_pages_through_a_long_answer_and_no_character_is_lost():
     assert "".join(page.split("\n\n──")[0] for page in pages) == text
 
 
-def test_continue_waits_in_its_own_window_for_an_answer_still_written():
+def test_continue_waits_in_its_own_window_for_an_unfinished_answer():
     story = Story(streamed(22, [f"第{n}句。" for n in range(22)], first_s=1))
     story.open()
     sent = story.send("一？")
     story.advance(15)
-    begun = sent.reply.split("\n\n──")[0]
-    more = story.send("继续")
+    beginning = sent.reply.split("\n\n──")[0]
+    rest = story.send("继续")
     story.advance(9)
-    assert begun + more.reply == "".join(f"第{n}句。" for n in range(22))
+    assert beginning + rest.reply == "".join(f"第{n}句。" for n in range(22))
     assert len(story.model.calls) == 1
 
 
-def test_a_failure_past_the_window_is_told_at_continue():
+def test_continue_reports_a_failure_after_the_window():
     story = Story(Script([Step(16, chunk(finish="content_filter"), end=True)]))
     story.open()
     story.send("一？")
@@ -221,16 +221,16 @@ def test_a_failure_past_the_window_is_told_at_continue():
     assert len(story.model.calls) == 1
 
 
-def test_an_answer_that_broke_off_is_asked_on_by_continue():
-    broken = Script([Step(0.1, chunk("写了一半")), Step(0.2, hang_up=True)])
-    story = Story(lambda m: broken if len(m) == 1 else answer_at(0.1, "，这是另一半。"))
+def test_continue_asks_for_the_rest_of_an_interrupted_answer():
+    interrupted = Script([Step(0.1, chunk("写了一半")), Step(0.2, hang_up=True)])
+    story = Story(lambda m: interrupted if len(m) == 1 else answer_at(0.1, "，这是另一半。"))
     story.open()
     sent = story.send("一？")
     story.advance(1)
     assert sent.reply == f"写了一半\n\n{filled(TEXTS.interrupted)}"
-    more = story.send("继续")
+    rest = story.send("继续")
     story.advance(1)
-    assert more.reply == "，这是另一半。"
+    assert rest.reply == "，这是另一半。"
     assert story.model.messages() == [("user", "一？"), ("assistant", "写了一半"), ("user", "继续")]
 
 
@@ -250,7 +250,7 @@ def test_an_answer_that_broke_off_is_asked_on_by_continue():
         (Script([Step(0.1, b"data: {", end=True)]), filled(TEXTS.failure_unavailable)),
     ],
 )
-def test_each_failure_is_a_sentence_within_the_window(script, text):
+def test_each_failure_is_explained_within_the_window(script, text):
     story = Story(script)
     story.open()
     sent = story.send("一？")
@@ -259,7 +259,7 @@ def test_each_failure_is_a_sentence_within_the_window(script, text):
     assert "sk-secret" not in str(story.store.events())
 
 
-def test_a_failed_question_leaves_no_turn_behind():
+def test_a_failed_question_adds_no_turn():
     story = Story(
         lambda m: error(400, "no") if m[-1]["content"] == "一？" else answer_at(0.1, "好")
     )
@@ -274,7 +274,7 @@ def test_a_failed_question_leaves_no_turn_behind():
 # Order.
 
 
-def test_nothing_leaves_before_it_is_durable():
+def test_nothing_is_sent_before_it_is_durable():
     story = Story(answer_at(1, ANSWER))
     story.store.stalled = True
     opening = story.send("/chatgpt")
@@ -295,7 +295,7 @@ def test_nothing_leaves_before_it_is_durable():
     assert sent.reply == ANSWER
 
 
-def test_a_log_that_fails_lets_nothing_out():
+def test_nothing_is_sent_when_the_log_fails():
     story = Story(answer_at(1, ANSWER))
     story.open()
     story.store.stalled = True
@@ -309,7 +309,7 @@ def test_a_log_that_fails_lets_nothing_out():
     assert sent.delivery.fault
 
 
-def test_replaying_the_log_calls_nobody_and_gives_the_live_state():
+def test_replaying_the_log_calls_no_model_and_restores_the_live_state():
     story = Story(lambda m: answer_at(2, f"答：{m[-1]['content']}"))
     for user in ("alice", "bob"):
         story.open(user)
@@ -325,8 +325,8 @@ def test_replaying_the_log_calls_nobody_and_gives_the_live_state():
     assert len(story.model.calls) == calls
 
 
-def test_what_comes_while_the_log_is_replayed_is_counted_from_when_it_came():
-    """An attempt that hung up before the log was loaded was WeChat's first all the same."""
+def test_an_attempt_during_replay_counts_from_its_arrival():
+    """An attempt that hung up before the log was loaded still counts as WeChat's first."""
     story = Story(answer_at(40, ANSWER))
     story.open()
     story.crash()
@@ -340,7 +340,7 @@ def test_what_comes_while_the_log_is_replayed_is_counted_from_when_it_came():
     assert len(story.model.calls) == 1
 
 
-def test_a_question_that_waited_is_not_retried_past_its_own_window():
+def test_a_queued_question_is_not_retried_past_its_own_window():
     scripts = [answer_at(11.7, "一。"), error(503, "down"), error(503, "down")]
     story = Story(lambda _: scripts.pop(0))
     story.open()
@@ -359,7 +359,7 @@ def budgeted(timeouts: int) -> Story:
     return Story(answer_at(30, ANSWER), configuration(window=window))
 
 
-def test_when_the_budget_is_spent_the_first_attempt_is_answered_as_if_it_were_the_last():
+def test_a_spent_budget_makes_the_first_attempt_the_last():
     story = budgeted(2)
     story.open()
     spent = story.send("一？")
@@ -374,7 +374,7 @@ def test_when_the_budget_is_spent_the_first_attempt_is_answered_as_if_it_were_th
     assert "/a/" in sent.reply
 
 
-def test_the_budget_comes_back_with_time_and_counts_by_account():
+def test_the_account_s_budget_recovers_over_time():
     story = budgeted(2)
     story.open()
     story.send("一？")
@@ -397,10 +397,10 @@ def test_the_budget_survives_a_restart():
     assert sent.results == ["reply"]
 
 
-# The end.
+# Shutdown.
 
 
-def test_after_the_end_an_attempt_is_left_for_the_next_process():
+def test_an_attempt_after_shutdown_is_left_for_the_next_process():
     story = Story(answer_at(30, ANSWER))
     story.open()
     sent = story.send("一？")
@@ -416,7 +416,7 @@ def test_after_the_end_an_attempt_is_left_for_the_next_process():
     assert sent.reply == ANSWER
 
 
-def test_a_question_to_an_assistant_that_is_gone_fails_with_a_sentence():
+def test_a_question_to_a_removed_assistant_fails_with_an_explanation():
     story = Story(answer_at(30, ANSWER))
     story.open()
     sent = story.send("一？")

@@ -1,4 +1,4 @@
-"""Whoever leaves, or is to be forgotten, is known no more."""
+"""Users are erased when they unsubscribe or when the operator requests it."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ def kinds(story: Story) -> list[str]:
     return [type(event).__name__ for event in story.store.events()]
 
 
-def asked_story(**more) -> Story:
+def open_story(**more) -> Story:
     story = Story(answer_at(20, ANSWER), **more)
     story.open()
     return story
 
 
-def leave(story: Story, user: str = "alice") -> None:
+def unsubscribe(story: Story, user: str = "alice") -> None:
     story.deliver(messages.event_message("unsubscribe"), user)
 
 
-def forget(story: Story, user: str = "alice") -> list[bool]:
-    done: list[bool] = []
+def erase(story: Story, user: str = "alice") -> list[bool]:
+    results: list[bool] = []
     control = story.service.admin.children[b"users"]._control
-    control.users.forget("main", user).addCallback(done.append)
+    control.users.forget("main", user).addCallback(results.append)
     story.flush()
-    return done
+    return results
 
 
-def test_whoever_leaves_leaves_nothing_behind():
-    story = asked_story()
+def test_unsubscribing_erases_everything_about_a_user():
+    story = open_story()
     sent = story.send("为什么天是蓝的？")
     story.advance(30)
     page, history = path_in(sent.reply), path_in(story.say("/history"))
     assert story.get(page).code == story.get(history).code == 200
-    leave(story)
+    unsubscribe(story)
     assert kinds(story)[-2:] == ["UserUnsubscribed", "UserErased"]
     assert story.service.state.journal.state(ALICE).version == 0
     assert story.get(page).code == story.get(history).code == 404
@@ -56,9 +56,9 @@ def test_whoever_leaves_leaves_nothing_behind():
     assert story.get(page).code == story.get(history).code == 404
 
 
-def test_whoever_comes_back_is_somebody_else():
-    story = asked_story()
-    leave(story)
+def test_a_returning_user_is_a_new_user():
+    story = open_story()
+    unsubscribe(story)
     story.open()
     assert story.service.state.journal.state(ALICE).past == ()
     references = {entry[3] for entry in story.store._entries}
@@ -68,19 +68,19 @@ def test_whoever_comes_back_is_somebody_else():
     assert story.service.state.journal.state(ALICE) == before
 
 
-def test_an_answer_that_is_being_written_is_dropped_and_nobody_hangs():
-    story = asked_story()
+def test_erasure_drops_the_running_answer_and_releases_its_attempt():
+    story = open_story()
     sent = story.send("为什么？")
     story.advance(3)
-    leave(story)
+    unsubscribe(story)
     story.advance(30)
-    assert sent.reply is None, "it was answered, so that WeChat does not ask again"
+    assert sent.reply is None, "it was acknowledged without text, so that WeChat does not retry"
     assert not story.service.answers.answer_runner._flights
     assert kinds(story)[-1] == "UserErased"
 
 
-def test_wechat_s_retries_of_the_event_are_answered_and_note_nothing():
-    story = asked_story()
+def test_retries_of_the_event_are_acknowledged_and_record_nothing():
+    story = open_story()
     fields = messages.event_message("unsubscribe")
     assert story.deliver(fields).reply is None
     count = len(kinds(story))
@@ -88,32 +88,32 @@ def test_wechat_s_retries_of_the_event_are_answered_and_note_nothing():
     assert len(kinds(story)) == count
 
 
-def test_to_leave_and_come_back_is_no_way_around_a_block():
-    story = asked_story()
+def test_resubscribing_does_not_lift_a_block():
+    story = open_story()
     control = story.service.admin.children[b"users"]._control
     control.users.change_standing("main", "alice", "blocked", 3_600.0)
-    leave(story)
+    unsubscribe(story)
     story.restart()
     assert "无法使用" in story.say("/chatgpt")
     story.advance(3_600, step=60)
     assert "我是 AI 助手" in story.say("/chatgpt")
 
 
-def test_an_operator_s_word_erases_a_block_as_well():
-    story = asked_story()
+def test_erasure_by_the_operator_also_lifts_a_block():
+    story = open_story()
     control = story.service.admin.children[b"users"]._control
     control.users.change_standing("main", "alice", "blocked", 0.0)
-    assert forget(story) == [True]
+    assert erase(story) == [True]
     assert "我是 AI 助手" in story.say("/chatgpt")
 
 
-def test_nobody_knows_a_user_who_was_never_there():
-    story = asked_story()
-    assert forget(story, "mallory") == [False]
+def test_an_unknown_user_cannot_be_erased():
+    story = open_story()
+    assert erase(story, "mallory") == [False]
     assert kinds(story)[-1] != "UserErased"
 
 
-def test_costs_of_the_day_are_not_forgotten():
+def test_erasure_keeps_the_costs_of_the_day():
     price = cfg.Price(input=1e6, output=1e6)
     assistant = cfg.Assistant(base_url="http://model.test/v1", model="m", price_per_million=price)
     story = Story(answer_at(1, ANSWER), configuration(assistant={"chatgpt": assistant}))
@@ -123,54 +123,54 @@ def test_costs_of_the_day_are_not_forgotten():
     control = story.service.admin.children[b"users"]._control
     spent = control.status().cost_today
     assert spent["chatgpt"] > 0
-    leave(story)
+    unsubscribe(story)
     story.restart()
     control = story.service.admin.children[b"users"]._control
     assert control.status().cost_today == spent
 
 
-def test_a_snapshot_has_nothing_of_who_was_erased():
-    story = asked_story(config=configuration(log=cfg.Log(snapshot_every=1)))
+def test_a_snapshot_contains_nothing_of_an_erased_user():
+    story = open_story(config=configuration(log=cfg.Log(snapshot_every=1)))
     story.send("你好")
     story.advance(2)
     assert story.store.snapshots
     key = story.store.keys.of(ALICE)
-    assert key.reference in {one.reference for one in story.store._snapshot.users}
+    assert key.reference in {user.reference for user in story.store._snapshot.users}
     before = story.store.snapshots
-    assert forget(story) == [True]
+    assert erase(story) == [True]
     assert story.store.snapshots > before
-    assert key.reference not in {one.reference for one in story.store._snapshot.users}
+    assert key.reference not in {user.reference for user in story.store._snapshot.users}
     assert "alice" not in repr(story.store._snapshot)
 
 
-def test_the_operator_s_list_knows_who_is_there_and_nobody_else():
-    story = asked_story()
+def test_the_user_list_contains_only_current_users():
+    story = open_story()
     story.open("bob")
     control = story.service.admin.children[b"users"]._control
-    leave(story)
-    assert [one.user for one in control.users.newest(10, "")] == ["bob"]
+    unsubscribe(story)
+    assert [entry.user for entry in control.users.newest(10, "")] == ["bob"]
     story.advance(1_000, step=10)
     story.open("carol")
     story.restart()
     control = story.service.admin.children[b"users"]._control
-    assert {one.user for one in control.users.newest(10, "")} == {"bob", "carol"}
+    assert {entry.user for entry in control.users.newest(10, "")} == {"bob", "carol"}
     assert control.users.newest(10, "blocked") == []
 
 
-def test_a_history_link_from_before_does_not_show_what_came_after():
-    story = asked_story()
+def test_an_old_history_link_does_not_show_a_later_history():
+    story = open_story()
     link = path_in(story.say("/history"))
-    leave(story)
+    unsubscribe(story)
     story.open()
     story.restart()
     assert story.get(link).code == 404
-    again = path_in(story.say("/history"))
-    assert story.get(again).code == 200
+    new_link = path_in(story.say("/history"))
+    assert story.get(new_link).code == 200
     assert story.get(link).code == 404
 
 
-def test_links_live_on_in_a_snapshot_and_die_with_their_user():
-    story = asked_story(config=configuration(log=cfg.Log(snapshot_every=1)))
+def test_links_survive_in_a_snapshot_until_their_user_is_erased():
+    story = open_story(config=configuration(log=cfg.Log(snapshot_every=1)))
     sent = story.send("为什么？")
     story.advance(30)
     page, history = path_in(sent.reply), path_in(story.say("/history"))
@@ -178,16 +178,16 @@ def test_links_live_on_in_a_snapshot_and_die_with_their_user():
     assert story.store._snapshot.last_seq == len(story.store._entries)
     story.restart()
     assert story.get(page).code == story.get(history).code == 200
-    leave(story)
+    unsubscribe(story)
     story.restart()
     assert story.get(page).code == story.get(history).code == 404
 
 
-def test_whoever_is_erased_while_a_snapshot_is_written_is_erased_at_the_next_start():
-    story = asked_story()
+def test_a_user_erased_during_a_snapshot_stays_erased_after_a_restart():
+    story = open_story()
     story.open("bob")
     write = story.store.snapshot(story.service.state.journal.capture(0.0, 0.0), only=False)
-    leave(story)
+    unsubscribe(story)
     write()
     story.restart()
     assert story.service.state.journal.state(ALICE).version == 0
@@ -195,16 +195,18 @@ def test_whoever_is_erased_while_a_snapshot_is_written_is_erased_at_the_next_sta
     assert story.damages == []
 
 
-def test_an_attempt_that_comes_after_the_erasure_brings_nobody_back():
-    """WeChat asks again for what was held when its sender left."""
-    story = asked_story()
+def test_an_attempt_after_erasure_does_not_restore_the_user():
+    """WeChat retries a message that was held when its sender unsubscribed."""
+    story = open_story()
     sent = story.send("为什么？")
     story.advance(5.5)  # the first attempt is over, the second is held
-    leave(story)
+    unsubscribe(story)
     story.advance(20)
     assert sent.done
     assert kinds(story)[-1] == "UserErased"
     assert story.service.state.journal.state(ALICE).version == 0
     assert len(story.model.calls) == 1
     story.open()
-    assert story.service.state.journal.state(ALICE).live is not None, "a new message is one"
+    assert story.service.state.journal.state(ALICE).live is not None, (
+        "a new message opens a session"
+    )

@@ -1,4 +1,4 @@
-"""What a stranger gets from the HTTP server, on the wire: whatever is sent, nothing is given away."""
+"""What a stranger gets from the HTTP server, on the wire: no request reveals anything."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Wire:
 
 @pytest.fixture
 def story():
-    made = Story(answer_at(30, "好的。"))
-    made.open()
-    made.send("问题")
-    return made
+    story = Story(answer_at(30, "好的。"))
+    story.open()
+    story.send("问题")
+    return story
 
 
 @pytest.fixture
@@ -78,14 +78,14 @@ def test_an_error_page_is_as_private_as_a_page(story, path):
         assert TOKEN.encode() not in body, (method, body)
         if status != 200:
             for name, value in PRIVATE_HEADERS.items():
-                # Pages with a form may send it here, and nowhere else.
+                # Pages with a form may submit it to this server only.
                 assert (
                     head[name.lower()].replace("form-action 'self'", "form-action 'none'") == value
                 )
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_nothing_of_an_address_is_logged_whatever_the_method(story, links, path):
+def test_no_part_of_a_url_is_logged_for_any_method(story, links, path):
     events = []
     globalLogPublisher.addObserver(events.append)
     try:
@@ -108,13 +108,13 @@ HEADERS = [
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_no_byte_in_a_header_is_an_error_of_ours(story, links, name, logged):
+def test_no_header_value_causes_a_server_error(story, links, name, logged):
     wire = Wire(story)
     for path in [*links, *PATHS]:
         for value in (b"\xff", b"\xc3\x28", b"gzip;q=\xff", b"\x01", b" ", b"'" * 2_000):
             request = b"GET %s HTTP/1.1\r\nHost: x\r\n%s: %s\r\n\r\n"
             response = wire.exchange(request % (path.encode(), name.encode(), value))
-            if response:  # a stream begins, and a wrong head is cut off
+            if response:  # empty if a stream is only starting or a bad header closed the connection
                 assert int(response.split(b" ")[1]) < 500, (path, value)
     assert not [line for line in logged() if "Traceback" in line]
 
@@ -122,7 +122,7 @@ def test_no_byte_in_a_header_is_an_error_of_ours(story, links, name, logged):
 @pytest.mark.parametrize(
     "query", ["q=%ff", "page=%ff", "position=%ff", "q=%00", "page=-1", "page=" + "9" * 400]
 )
-def test_no_byte_in_a_query_is_an_error_of_ours(story, links, query, logged):
+def test_no_query_string_causes_a_server_error(story, links, query, logged):
     wire = Wire(story)
     for path in [*links, *PATHS]:
         response = wire.exchange(f"GET {path}?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -130,14 +130,14 @@ def test_no_byte_in_a_query_is_an_error_of_ours(story, links, query, logged):
     assert not [line for line in logged() if "Traceback" in line]
 
 
-def test_a_body_that_is_too_long_is_refused_without_a_100_before_it(story):
+def test_an_oversized_body_is_rejected_without_a_100_continue(story):
     head = f"POST /wx/main HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {MAX_BODY_BYTES + 1}\r\n\r\n"
     response = Wire(story).exchange(head.encode())
     assert response.startswith(b"HTTP/1.1 413 ")
     assert b"100 Continue" not in response
 
 
-def test_a_failure_of_ours_says_nothing_about_itself(story, monkeypatch):
+def test_an_internal_error_reveals_no_details(story, monkeypatch):
     def fail(path, request):
         raise ZeroDivisionError(TOKEN)
 

@@ -1,4 +1,4 @@
-"""The session lives from the last sign of life; what becomes of a message that comes after it."""
+"""Session expiry after the last activity, and the handling of messages after that."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOUR_S, DAY_S = 3_600.0, 86_400.0
 BACKEND = cfg.Rule(match="any", reply=cfg.RuleReply(text="十元"))
 
 
-def told(
+def expiry_story(
     after: str = "auto", respond=None, only_ai: bool = False, rules=(), **session: float
 ) -> Story:
     account = cfg.Account(token=cfg.Secret("storytoken"), open_without_command=only_ai)
@@ -39,11 +39,11 @@ def ask(story: Story, text: str = "为什么？", **more) -> str | None:
     return words_of(sent.reply)
 
 
-def later(story: Story, seconds: float) -> None:
+def wait(story: Story, seconds: float) -> None:
     story.advance(seconds, step=max(seconds / 400, 0.05))
 
 
-def talked(story: Story) -> Story:
+def after_one_answer(story: Story) -> Story:
     story.say("/chatgpt")
     assert ask(story, "一？") == ANSWER
     return story
@@ -65,10 +65,10 @@ def talked(story: Story) -> Story:
         ("ignore", True, [ANSWER, ANSWER, ANSWER, ANSWER, ANSWER]),
     ],
 )
-def test_a_follow_up_is_treated_as_configured(after, only_ai, replies):
+def test_a_follow_up_is_handled_as_configured(after, only_ai, replies):
     for seconds, reply in zip((1, 240, 360, 2 * HOUR_S, 2 * DAY_S), replies, strict=True):
-        story = talked(told(after, only_ai=only_ai))
-        later(story, seconds - 1)
+        story = after_one_answer(expiry_story(after, only_ai=only_ai))
+        wait(story, seconds - 1)
         assert ask(story, "二？") == reply, f"{seconds} s after the answer"
         if reply == ANSWER:
             context = [text for role, text in story.model.messages() if role == "user"]
@@ -77,107 +77,107 @@ def test_a_follow_up_is_treated_as_configured(after, only_ai, replies):
 
 
 @pytest.mark.parametrize("after", ["resume", "hint", "ignore"])
-def test_what_a_rule_takes_is_the_rule_s(after):
-    story = talked(told(after, rules=[BACKEND]))
-    assert ask(story, "价格") == ANSWER, "in the session it is a question"
-    later(story, 400)
+def test_rules_take_precedence_after_expiry(after):
+    story = after_one_answer(expiry_story(after, rules=[BACKEND]))
+    assert ask(story, "价格") == ANSWER, "a keyword inside a session is a question"
+    wait(story, 400)
     assert story.say("价格") == "十元"
     assert story.say("帮助") == "十元"
 
 
-def test_what_was_stopped_is_not_taken_up_again():
-    story = talked(told("resume"))
+def test_a_stopped_session_is_not_resumed():
+    story = after_one_answer(expiry_story("resume"))
     story.say("/stop")
-    later(story, 400)
+    wait(story, 400)
     assert story.say("在吗") is None
     story.say("/chatgpt")
     ask(story, "二？")
     assert [text for role, text in story.model.messages() if role == "user"] == ["二？"]
 
 
-def test_how_long_ago_is_configured():
-    story = talked(told("resume", resume_within=600.0))
-    later(story, 290 + 590)
+def test_the_resume_period_is_configurable():
+    story = after_one_answer(expiry_story("resume", resume_within=600.0))
+    wait(story, 290 + 590)
     assert ask(story, "二？") == ANSWER
-    later(story, 300 + 610)
+    wait(story, 300 + 610)
     assert story.say("三？") is None
 
 
-def test_a_picture_is_part_of_a_resumed_session_and_no_reason_for_a_hint():
-    story = talked(told("resume"))
-    later(story, 400)
+def test_a_picture_resumes_a_session_but_gets_no_hint():
+    story = after_one_answer(expiry_story("resume"))
+    wait(story, 400)
     sent = story.deliver(messages.image_message("http://mmbiz.qpic.cn/x"))
     assert "看不了图片" in sent.reply
-    story = talked(told("hint"))
-    later(story, 400)
+    story = after_one_answer(expiry_story("hint"))
+    wait(story, 400)
     assert story.deliver(messages.image_message("http://mmbiz.qpic.cn/x")).reply is None
     spoken = story.deliver(messages.message("voice", "在吗。"))
     assert words_of(spoken.reply) == HINT
 
 
-# Signs of life.
+# Activity.
 
 
-def test_the_session_lives_from_the_end_of_its_answer():
-    story = told("ignore", lambda _: answer_at(100, ANSWER))
+def test_the_ttl_counts_from_the_end_of_the_answer():
+    story = expiry_story("ignore", lambda _: answer_at(100, ANSWER))
     story.say("/chatgpt")
     story.send("一？")
-    later(story, 100 + 240)
+    wait(story, 100 + 240)
     sent = story.send("二？")
     story.advance(1)
     assert not sent.done, "the question was ignored"
 
 
 def test_a_session_does_not_expire_while_its_answer_is_being_written():
-    story = told("ignore", lambda _: answer_at(30, ANSWER), ttl=10.0)
+    story = expiry_story("ignore", lambda _: answer_at(30, ANSWER), ttl=10.0)
     story.say("/chatgpt")
     story.send("一？")
-    later(story, 35)
-    assert story.service.summary().startswith("1 sessions")
-    later(story, 10)
-    assert story.service.summary().startswith("0 sessions")
+    wait(story, 35)
+    assert story.service.summary().startswith("open sessions: 1,")
+    wait(story, 10)
+    assert story.service.summary().startswith("open sessions: 0,")
 
 
-def test_reading_on_is_a_sign_of_life():
+def test_continuing_an_answer_extends_the_session():
     text = "".join(f"第 {n:04} 句话在这里说完了。" for n in range(300))
-    story = told("ignore", lambda _: answer_at(0.1, text))
+    story = expiry_story("ignore", lambda _: answer_at(0.1, text))
     story.say("/chatgpt")
     ask(story)
     for _ in range(2):
-        later(story, 250)
+        wait(story, 250)
         story.say("继续")
-    later(story, 250)
+    wait(story, 250)
     assert ask(story, "二？") is not None
 
 
-def test_the_first_opening_of_a_page_is_a_sign_of_life_and_no_later_one():
-    story = told("ignore", lambda _: answer_at(16, ANSWER))
+def test_only_the_first_page_view_extends_the_session():
+    story = expiry_story("ignore", lambda _: answer_at(16, ANSWER))
     story.say("/chatgpt")
     sent = story.send("一？")
-    later(story, 17)
+    wait(story, 17)
     path = re.search(r"https://chat.example.com(\S+)", sent.reply)[1]
-    later(story, 200)
+    wait(story, 200)
     assert story.get(path).code == 200
-    later(story, 200)
+    wait(story, 200)
     assert story.get(path).code == 200
-    assert story.service.summary().startswith("1 sessions")
-    later(story, 110)
-    assert story.service.summary().startswith("0 sessions")
+    assert story.service.summary().startswith("open sessions: 1,")
+    wait(story, 110)
+    assert story.service.summary().startswith("open sessions: 0,")
 
 
 # The hint.
 
 
-def held(after: str = "hint", **session) -> Story:
-    story = talked(told(after, **session))
-    later(story, 400)
+def held_story(after: str = "hint", **session) -> Story:
+    story = after_one_answer(expiry_story(after, **session))
+    wait(story, 400)
     assert ask(story, "还记得吗？") == HINT
     return story
 
 
 @pytest.mark.parametrize("tapped", [True, False])
-def test_its_tap_resumes_the_session_and_asks_what_was_held_back(tapped):
-    story = held()
+def test_the_hint_s_tap_resumes_the_session_and_asks_the_held_message(tapped):
+    story = held_story()
     assert len(story.model.calls) == 1
     sent = story.deliver(messages.text_message("接着聊", tapped=tapped))
     story.advance(1)
@@ -186,13 +186,13 @@ def test_its_tap_resumes_the_session_and_asks_what_was_held_back(tapped):
         "一？",
         "还记得吗？",
     ]
-    again = story.deliver(messages.text_message("接着聊", tapped=True))
-    assert "对话已经开着" in again.reply
+    second_tap = story.deliver(messages.text_message("接着聊", tapped=True))
+    assert "对话已经开着" in second_tap.reply
     assert len(story.model.calls) == 2
 
 
-def test_what_was_held_back_survives_a_crash():
-    story = held()
+def test_a_held_message_survives_a_crash():
+    story = held_story()
     story.restart()
     sent = story.deliver(messages.text_message("接着聊", tapped=True))
     story.advance(1)
@@ -200,40 +200,40 @@ def test_what_was_held_back_survives_a_crash():
     assert story.model.messages()[-1] == ("user", "还记得吗？")
 
 
-def test_after_ten_minutes_the_words_are_gone_and_the_session_is_not():
-    story = held()
-    later(story, 605)
+def test_a_held_message_expires_after_ten_minutes_but_the_session_still_resumes():
+    story = held_story()
+    wait(story, 605)
     assert "已接上" in story.deliver(messages.text_message("接着聊", tapped=True)).reply
     assert len(story.model.calls) == 1
-    assert story.passing_keys.sealed, "the key is there for longer"
-    later(story, 600)
+    assert story.passing_keys.sealed, "the key is retained longer"
+    wait(story, 600)
     assert story.passing_keys.sealed == {}
     story.say("/chatgpt")
-    story = held()
-    later(story, 605)
+    story = held_story()
+    wait(story, 605)
     story.deliver(messages.text_message("接着聊", tapped=True))
     ask(story, "二？")
     assert [text for role, text in story.model.messages() if role == "user"] == ["一？", "二？"]
 
 
-def test_there_is_one_an_hour_and_it_is_its_message_that_is_asked():
-    story = held()
+def test_a_hint_is_given_once_an_hour_and_holds_its_own_message():
+    story = held_story()
     assert story.say("别的事") is None
     sent = story.deliver(messages.text_message("接着聊", tapped=True))
     story.advance(1)
     assert story.model.messages()[-1] == ("user", "还记得吗？")
     assert sent.reply == ANSWER
-    later(story, HOUR_S)
+    wait(story, HOUR_S)
     assert ask(story, "还在吗") == HINT
 
 
-def test_the_words_are_in_no_event():
-    story = held()
+def test_no_event_contains_the_held_text():
+    story = held_story()
     assert "还记得吗" not in str(story.store.events())
 
 
-def test_what_was_held_back_is_erased_with_its_user():
-    story = held()
+def test_a_held_message_is_erased_with_its_user():
+    story = held_story()
     story.deliver(messages.event_message("unsubscribe"))
     story.deliver(messages.event_message("subscribe"))
     reply = story.deliver(messages.text_message("接着聊", tapped=True)).reply
@@ -241,38 +241,38 @@ def test_what_was_held_back_is_erased_with_its_user():
     assert len(story.model.calls) == 1
 
 
-def test_a_held_message_is_moderated_and_counted_when_it_is_asked(tmp_path):
+def test_a_held_message_is_moderated_when_it_is_asked(tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("违禁词")
     story = Story(
         lambda _: answer_at(0.1, ANSWER),
         configuration(moderation=cfg.Moderation(words_file=words)),
     )
-    talked(story)
-    later(story, 400)
+    after_one_answer(story)
+    wait(story, 400)
     assert ask(story, "违禁词是什么") == HINT
     reply = story.deliver(messages.text_message("接着聊", tapped=True)).reply
     assert "不能处理的内容" in reply
     assert len(story.model.calls) == 1
 
 
-def test_a_message_that_is_too_long_is_not_held_back():
-    story = talked(told("hint"))
-    later(story, 400)
+def test_a_message_that_is_too_long_is_not_held():
+    story = after_one_answer(expiry_story("hint"))
+    wait(story, 400)
     assert ask(story, "长" * 6_000) == HINT
     assert "已接上" in story.deliver(messages.text_message("接着聊", tapped=True)).reply
 
 
-def test_help_costs_nothing_after_expiry_either():
-    story = talked(told("hint"))
-    later(story, 400)
+def test_help_costs_nothing_after_expiry():
+    story = after_one_answer(expiry_story("hint"))
+    wait(story, 400)
     assert "/chatgpt" in story.say("帮助")
     assert words_of(story.say("/histroy")) == "没有这个命令，你要发的是 /history 吗？"
     assert len(story.model.calls) == 1
 
 
-def test_what_the_hint_has_promised_is_kept_although_another_session_was_opened():
-    story = held()
+def test_a_held_message_can_be_asked_after_another_session_opens():
+    story = held_story()
     story.send("/chatgpt 别的？")
     story.advance(1)
     sent = story.deliver(messages.text_message("接着聊", tapped=True))
@@ -281,27 +281,27 @@ def test_what_the_hint_has_promised_is_kept_although_another_session_was_opened(
     assert story.model.messages()[-1] == ("user", "还记得吗？")
 
 
-def test_it_is_kept_at_the_edge_of_the_time_as_well():
-    story = talked(told("hint", resume_within=600.0))
-    later(story, 300 + 590)
+def test_a_held_message_outlasts_the_resume_period():
+    story = after_one_answer(expiry_story("hint", resume_within=600.0))
+    wait(story, 300 + 590)
     assert ask(story, "还记得吗？") == HINT
-    later(story, 60)
+    wait(story, 60)
     sent = story.deliver(messages.text_message("接着聊", tapped=True))
     story.advance(1)
     assert sent.reply == ANSWER
 
 
-def test_after_a_conversation_there_may_be_another_hint_within_the_hour():
-    story = held()
+def test_a_resumed_conversation_allows_another_hint_within_the_hour():
+    story = held_story()
     story.deliver(messages.text_message("接着聊", tapped=True))
     story.advance(1)
-    later(story, 400)
+    wait(story, 400)
     assert ask(story, "还在吗") == HINT
 
 
-def test_who_may_not_ask_is_given_no_hint():
-    story = talked(told("hint"))
-    later(story, 400)
+def test_a_user_without_permission_gets_no_hint():
+    story = after_one_answer(expiry_story("hint"))
+    wait(story, 400)
     policy = cfg.Limits(only_allowed=True)
     story.config = configuration(limits=policy)
     story.restart()
@@ -311,7 +311,9 @@ def test_who_may_not_ask_is_given_no_hint():
 def test_an_export_with_a_held_message_can_be_imported():
     from wxgpt.log import exchange
 
-    story = held()
+    story = held_story()
     exported = list(exchange.lines(story.store.scan()))
     assert b"sealed" not in b"".join(exported)
-    assert [type(one.event).__name__ for one in exchange.read(exported)].count("MessageHeld") == 1
+    assert [type(record.event).__name__ for record in exchange.read(exported)].count(
+        "MessageHeld"
+    ) == 1

@@ -1,4 +1,4 @@
-"""What people reported of real model servers, played at the wire."""
+"""Problems reported with real model servers, replayed on the wire."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ THOUGHT = "用户问诗"
 TEXTS = Texts()
 
 
-class Told:
-    """What became of a question: in the chat, on the history page, and in the next prompt."""
+class Outcome:
+    """A question's outcome: in the chat, on the history page, and in the next prompt."""
 
     def __init__(self, path) -> None:
         self.story = Story(
@@ -42,14 +42,14 @@ class Told:
         self.story.model.respond = lambda _: answer_at(0.1, "好")
         self.story.send("再来")
         self.story.advance(2)
-        return "\n".join(one["content"] for one in self.story.model.calls[-1]["messages"])
+        return "\n".join(message["content"] for message in self.story.model.calls[-1]["messages"])
 
 
 def ids(path) -> str:
     return f"{path.parent.name}/{path.name}"
 
 
-WHOLE = [
+COMPLETE = [
     *files("01-stop-in-every-chunk", "a-*"),
     *files("02-whole-message-at-the-end", "*"),
     *files("03-no-finish-reason", "[ae]-*"),
@@ -59,32 +59,32 @@ WHOLE = [
 ]
 
 
-@pytest.mark.parametrize("path", WHOLE, ids=ids)
-def test_the_whole_answer_is_told_once_and_nothing_else_is(path):
-    told = Told(path)
-    assert told.reply == POEM
-    assert told.calls == 1
-    history = told.history
+@pytest.mark.parametrize("path", COMPLETE, ids=ids)
+def test_the_answer_is_complete_and_appears_exactly_once(path):
+    outcome = Outcome(path)
+    assert outcome.reply == POEM
+    assert outcome.calls == 1
+    history = outcome.history
     assert history.count("春眠不觉晓") == 1
-    assert THOUGHT not in history + told.reply
-    prompt = told.next_prompt
+    assert THOUGHT not in history + outcome.reply
+    prompt = outcome.next_prompt
     assert prompt.count("春眠不觉晓") == 1
     assert THOUGHT not in prompt
 
 
-def test_text_behind_tool_calls_belongs_to_the_answer():
+def test_text_after_tool_calls_belongs_to_the_answer():
     [path] = files("01-stop-in-every-chunk", "c-*")
-    assert Told(path).reply == HALF
+    assert Outcome(path).reply == HALF
 
 
-def test_what_was_really_cut_is_told_as_that():
+def test_an_interrupted_answer_is_reported_as_interrupted():
     [path] = files("03-no-finish-reason", "g-*")
-    told = Told(path)
-    assert HALF in told.reply
-    assert "回答中断" in told.reply
+    outcome = Outcome(path)
+    assert HALF in outcome.reply
+    assert "回答中断" in outcome.reply
 
 
-def test_servers_that_never_say_why_they_end_are_not_left_alone():
+def test_a_missing_finish_reason_does_not_open_the_circuit_breaker():
     [path] = files("03-no-finish-reason", "a-*")
     story = Story(lambda _: script(path))
     for user in "abcd":
@@ -103,11 +103,13 @@ def test_servers_that_never_say_why_they_end_are_not_left_alone():
         ("c-*", TEXTS.failure_busy.split("{")[0].strip()),
     ],
 )
-def test_an_error_in_a_200_is_one_by_any_name(name, sentence):
+def test_an_error_in_a_200_response_is_recognised(name, sentence):
     [path] = files("06-what-a-200-says", name)
-    told = Told(path)
-    assert sentence in told.reply
-    [failed] = [one for one in told.story.store.events() if type(one).__name__ == "AnswerFailed"]
+    outcome = Outcome(path)
+    assert sentence in outcome.reply
+    [failed] = [
+        event for event in outcome.story.store.events() if type(event).__name__ == "AnswerFailed"
+    ]
     assert "connection was lost" not in failed.detail
     assert any(word in failed.detail for word in ("maximum context", "insufficient balance", "qps"))
 
@@ -128,43 +130,43 @@ def test_an_error_in_a_200_is_one_by_any_name(name, sentence):
         ("z-*", "回答中断"),
     ],
 )
-def test_what_was_cut_withheld_or_refused_is_not_told_as_whole(name, shown):
+def test_a_truncated_filtered_or_rejected_answer_is_not_shown_as_complete(name, shown):
     [path] = files("25-ok-odd-http", name)
-    assert shown in Told(path).reply
+    assert shown in Outcome(path).reply
 
 
-def test_line_separators_in_an_answer_are_words_of_it():
+def test_line_separators_are_part_of_the_answer():
     [path] = files("25-ok-odd-http", "k-*")
-    assert Told(path).reply.startswith("春眠")
+    assert Outcome(path).reply.startswith("春眠")
 
 
-def test_a_push_of_a_late_answer_says_the_same():
-    from tests.service.test_pushing import told
+def test_a_late_answer_is_pushed_unescaped():
+    from tests.service.test_pushing import pushing_story
 
     [path] = files("24-ok-push-unescaped", "*.http")
-    story = told(lambda _: script(path))
+    story = pushing_story(lambda _: script(path))
     story.open()
     story.send("背一首诗")
     story.advance(60)
-    [(_, said)] = story.api.sent
-    assert said == '慢慢来：1<2 & 3>2 <b>粗</b> 😀 “引号” 反斜杠 "双引号"\n第二行'
+    [(_, message)] = story.api.sent
+    assert message == '慢慢来：1<2 & 3>2 <b>粗</b> 😀 “引号” 反斜杠 "双引号"\n第二行'
 
 
 @pytest.mark.parametrize("path", files("12-picture-as-text", "*.http"), ids=ids)
-def test_a_picture_in_the_text_is_a_sign_everywhere(path):
-    told = Told(path)
-    assert told.reply == "画好了：\n[图片]"
-    assert told.calls == 1
-    assert "base64" not in told.history
-    assert "画好了：\n[图片]" in told.next_prompt
-    assert "base64" not in told.next_prompt
+def test_an_inline_picture_becomes_a_placeholder_everywhere(path):
+    outcome = Outcome(path)
+    assert outcome.reply == "画好了：\n[图片]"
+    assert outcome.calls == 1
+    assert "base64" not in outcome.history
+    assert "画好了：\n[图片]" in outcome.next_prompt
+    assert "base64" not in outcome.next_prompt
 
 
-# What a model writes, as the chat and the page show it.
+# A model's markup, as the chat and the page show it.
 
 
-class Shown:
-    """What became of what a model wrote, in the chat and on the page."""
+class Rendered:
+    """A model's markup, as rendered in the chat and on the page."""
 
     def __init__(self, markdown: str, size: int = 10_000) -> None:
         pieces = [markdown[at : at + size] for at in range(0, len(markdown), size)]
@@ -224,18 +226,18 @@ PAGE = {
 
 @pytest.mark.parametrize("case", CHAT)
 @pytest.mark.parametrize("size", [1, 5, 10_000])
-def test_chat_and_page_show_what_was_meant(case, size):
+def test_the_chat_and_the_page_show_the_intended_text(case, size):
     [path] = files(*case.split("/"))
-    shown = Shown(written(path), size)
-    assert shown.chat == CHAT[case]
+    rendered = Rendered(written(path), size)
+    assert rendered.chat == CHAT[case]
     for part in PAGE[case]:
-        assert part in shown.page, shown.page
-    assert not re.search(r"<h[1-6]", shown.page)
+        assert part in rendered.page, rendered.page
+    assert not re.search(r"<h[1-6]", rendered.page)
 
 
 @pytest.mark.parametrize("path", files("26-links-that-a-model-writes", "*.md"), ids=ids)
 @pytest.mark.parametrize("size", [1, 5])
-def test_nothing_that_a_model_writes_is_a_link_with_a_label_in_the_chat(path, size):
-    shown = Shown(written(path), size)
-    assert "<a" not in shown.raw
-    assert "查看完整答案" in shown.raw
+def test_no_model_text_becomes_a_labelled_link_in_the_chat(path, size):
+    rendered = Rendered(written(path), size)
+    assert "<a" not in rendered.raw
+    assert "查看完整答案" in rendered.raw

@@ -1,4 +1,4 @@
-"""A full disk: what is held goes on, and what is new is told so."""
+"""On a full disk, held questions are still answered and new ones are rejected."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.support.story import Story, configuration
 FULL = configuration().texts.storage_full
 
 
-def test_new_questions_are_told_and_held_answers_are_given():
+def test_held_questions_are_answered_and_new_ones_rejected():
     story = Story(answer_at(8, "四十二。"))
     story.open()
     held = story.send("生命的意义？")
@@ -18,7 +18,7 @@ def test_new_questions_are_told_and_held_answers_are_given():
 
     assert story.say("还有一个问题") == FULL
     assert story.say("/chatgpt", user="bob") == FULL
-    assert len(story.store.events()) == recorded, "it was written nevertheless"
+    assert len(story.store.events()) == recorded, "an event was recorded on a full disk"
     story.advance(9)
     assert held.reply == "四十二。"
     assert len(story.model.calls) == 1
@@ -29,10 +29,10 @@ def test_new_questions_are_told_and_held_answers_are_given():
     assert len(story.model.calls) == 2
 
 
-def test_what_needs_next_to_nothing_goes_on():
+def test_stopping_still_works_on_a_full_disk():
     story = Story(answer_at(1, "好。"))
     story.open()
     story.store.is_full = True
-    assert story.say("hello", user="bob") is None  # left to others, as ever
+    assert story.say("hello", user="bob") is None  # ignored, as always
     assert story.say("/stop") not in {None, FULL}
     assert story.say("还在吗？") is None

@@ -1,4 +1,4 @@
-"""Whether the daemon is well, and what systemd is told of it."""
+"""Health checks, and what the daemon reports to systemd."""
 
 from __future__ import annotations
 
@@ -47,75 +47,75 @@ def watched():
     return health, store, threads, clock
 
 
-def pass_(clock: Clock, seconds: float) -> None:
+def elapse(clock: Clock, seconds: float) -> None:
     for _ in range(int(seconds)):
         clock.advance(1.0)
 
 
-def test_a_log_that_gets_on_is_well(watched):
+def test_a_log_that_makes_progress_is_healthy(watched):
     health, store, _, clock = watched
     for commits in range(100):
         store.now = StoreFigures(commits=commits, pending=3)
-        pass_(clock, 5)
+        elapse(clock, 5)
         assert health.why_ill == ""
 
 
-def test_a_log_that_has_nothing_to_do_is_well(watched):
+def test_an_idle_log_is_healthy(watched):
     health, _, _, clock = watched
-    pass_(clock, 10 * STUCK_AFTER_S)
+    elapse(clock, 10 * STUCK_AFTER_S)
     assert health.why_ill == ""
 
 
-def test_a_commit_that_does_not_end_is_ill_and_its_end_is_well_again(watched, logged):
+def test_a_stuck_commit_is_unhealthy_until_it_finishes(watched, logged):
     health, store, _, clock = watched
     store.now = StoreFigures(commits=7, pending=1)
-    pass_(clock, STUCK_AFTER_S - 5)
+    elapse(clock, STUCK_AFTER_S - 5)
     assert health.why_ill == ""
-    pass_(clock, 15)
-    assert "no commit of the log" in health.why_ill
+    elapse(clock, 15)
+    assert "no commit to the log" in health.why_ill
     store.now = StoreFigures(commits=8)
-    pass_(clock, 5)
+    elapse(clock, 5)
     assert health.why_ill == ""
-    assert any("healthy again" in line for line in logged())
+    assert any("health check passed again" in line for line in logged())
 
 
-def test_a_full_disk_waits_on_purpose(watched):
+def test_a_full_disk_is_not_unhealthy(watched):
     health, store, _, clock = watched
     store.now, store.is_full = StoreFigures(commits=7, pending=1), True
-    pass_(clock, 10 * STUCK_AFTER_S)
+    elapse(clock, 10 * STUCK_AFTER_S)
     assert health.why_ill == ""
 
 
-def test_threads_that_do_not_answer_are_ill(watched):
+def test_an_unresponsive_thread_pool_is_unhealthy(watched):
     health, _, threads, clock = watched
     threads.answers = False
-    pass_(clock, STUCK_AFTER_S + 15)
-    assert "no thread has answered" in health.why_ill
+    elapse(clock, STUCK_AFTER_S + 15)
+    assert "no thread has responded" in health.why_ill
     threads.answers = True
     threads.stuck.callback(None)
-    pass_(clock, 6)
+    elapse(clock, 6)
     assert health.why_ill == ""
 
 
-def test_what_cannot_be_found_out_is_ill(watched):
+def test_a_failing_health_check_is_unhealthy(watched):
     health, store, _, clock = watched
     store.figures = lambda: 1 / 0
-    pass_(clock, 6)
-    assert "cannot be found out" in health.why_ill
+    elapse(clock, 6)
+    assert "the check itself failed" in health.why_ill
     store.figures = StoreFigures
-    pass_(clock, 6)
+    elapse(clock, 6)
     assert health.why_ill == ""
 
 
-def test_that_nobody_looks_any_more_is_ill(watched):
+def test_stopped_health_checks_are_unhealthy(watched):
     health, _, _, clock = watched
-    pass_(clock, 6)
+    elapse(clock, 6)
     health._loop.stop()
     clock.advance(STUCK_AFTER_S + 5)
-    assert "nobody has looked" in health.why_ill
+    assert "no health check for more than 30 s" in health.why_ill
 
 
-def test_healthz_says_so():
+def test_healthz_reports_an_unhealthy_daemon():
     story = Story(answer_at(1, "好的。"))
     assert story.get("/healthz").body == "ok\n"
     story.store.stalled = True
@@ -131,20 +131,20 @@ def test_healthz_says_so():
 
 @pytest.fixture
 def manager(tmp_path):
-    """A service manager's socket, and what it was told."""
+    """A service manager's socket, and a function that returns its new notifications."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(tmp_path / "notify"))
         listening.setblocking(False)
 
-        def told() -> list[str]:
-            found = []
+        def notifications() -> list[str]:
+            received = []
             while True:
                 try:
-                    found.append(listening.recv(4_096).decode())
+                    received.append(listening.recv(4_096).decode())
                 except BlockingIOError:
-                    return found
+                    return received
 
-        yield str(tmp_path / "notify"), told
+        yield str(tmp_path / "notify"), notifications
 
 
 def supervised(address: str, clock: Clock, why: list[str], **environ: str) -> Supervision:
@@ -153,46 +153,46 @@ def supervised(address: str, clock: Clock, why: list[str], **environ: str) -> Su
     )  # fmt: skip
 
 
-def test_the_watchdog_is_fed_while_the_daemon_is_well_and_no_longer(manager):
-    address, told = manager
+def test_the_watchdog_is_fed_only_while_the_daemon_is_healthy(manager):
+    address, notifications = manager
     clock, why = Clock(), [""]
     supervision = supervised(address, clock, why, WATCHDOG_USEC="6000000")
     supervision.starting()
     supervision.ready()
-    told()
+    notifications()
     clock.advance(2.0)
     assert told() == ["WATCHDOG=1\nSTATUS=3 sessions"]
-    why[0] = "no commit of the log for 31 s"
+    why[0] = "no commit to the log for 31 s"
     clock.advance(2.0)
-    assert told() == ["STATUS=unhealthy: no commit of the log for 31 s"]
+    assert told() == ["STATUS=health check failed: no commit to the log for 31 s"]
 
 
-def test_reading_a_long_log_gives_the_start_more_time(manager):
-    address, told = manager
+def test_startup_extends_its_timeout_while_the_log_is_read(manager):
+    address, notifications = manager
     clock = Clock()
     supervision = supervised(address, clock, [""])
     supervision.starting()
     clock.advance(5.0)
-    assert all("EXTEND_TIMEOUT_USEC=60000000" in one for one in told())
+    assert all("EXTEND_TIMEOUT_USEC=60000000" in notification for notification in notifications())
     supervision.ready()
-    assert told()[0] == "READY=1"
+    assert notifications()[0] == "READY=1"
     supervision.stopping()
-    assert "STOPPING=1" in told()[-1]
+    assert "STOPPING=1" in notifications()[-1]
     clock.advance(60.0)
-    assert told() == []
+    assert notifications() == []
 
 
-def test_a_watchdog_that_is_another_process_s_is_not_fed(manager):
-    address, told = manager
+def test_another_process_s_watchdog_is_not_fed(manager):
+    address, notifications = manager
     clock = Clock()
     supervision = supervised(address, clock, [""], WATCHDOG_USEC="6000000", WATCHDOG_PID="1")
     supervision.starting()
     supervision.ready()
     clock.advance(5.0)
-    assert not any("WATCHDOG=1" in one for one in told())
+    assert not any("WATCHDOG=1" in notification for notification in notifications())
 
 
-def test_without_a_service_manager_nothing_happens():
+def test_supervision_does_nothing_without_a_service_manager():
     clock = Clock()
     supervision = Supervision({}, clock, why_ill=str, summary=str)
     supervision.starting()
@@ -201,20 +201,20 @@ def test_without_a_service_manager_nothing_happens():
     assert clock.getDelayedCalls() == []
 
 
-def test_a_service_manager_that_is_gone_is_no_reason_to_fail(tmp_path):
+def test_a_missing_service_manager_is_ignored(tmp_path):
     supervision = supervised(str(tmp_path / "nowhere"), Clock(), [""])
     supervision.ready()
 
 
-def test_a_process_without_a_file_left_goes_on_telling(manager, tmp_path):
+def test_notifications_survive_running_out_of_file_descriptors(manager, tmp_path):
     import resource
 
-    address, told = manager
+    address, notifications = manager
     clock = Clock()
     supervision = supervised(address, clock, [""], WATCHDOG_USEC="6000000")
     supervision.starting()
     supervision.ready()
-    told()
+    notifications()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
@@ -222,16 +222,16 @@ def test_a_process_without_a_file_left_goes_on_telling(manager, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     clock.advance(2.0)
-    assert any("WATCHDOG=1" in one for one in told())
+    assert any("WATCHDOG=1" in notification for notification in notifications())
 
 
-@pytest.mark.parametrize("odd", ["0", "-1", "9" * 400, "soon", ""])
-def test_a_watchdog_that_makes_no_sense_is_none(odd, manager):
-    address, told = manager
+@pytest.mark.parametrize("interval", ["0", "-1", "9" * 400, "soon", ""])
+def test_an_invalid_watchdog_interval_is_ignored(interval, manager):
+    address, notifications = manager
     clock = Clock()
-    supervision = supervised(address, clock, [""], WATCHDOG_USEC=odd)
+    supervision = supervised(address, clock, [""], WATCHDOG_USEC=interval)
     supervision.starting()
     supervision.ready()
     clock.advance(30.0)
-    assert told()
-    assert not any("WATCHDOG=1" in one for one in told())
+    assert notifications()
+    assert not any("WATCHDOG=1" in notification for notification in notifications())

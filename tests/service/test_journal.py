@@ -1,4 +1,4 @@
-"""The journal: what is live is what the log says, whatever happened and wherever it was cut."""
+"""The journal: live state equals the fold of the log, wherever the log was cut."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ USERS = st.lists(st.sampled_from([ALICE, BOB]), min_size=60, max_size=60)
 
 
 class Service:
-    """A journal with its projections, on a store."""
+    """A journal and its projections, on a store."""
 
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
@@ -32,40 +32,40 @@ class Service:
         return self
 
     def state(self):
-        """All states, where each link that leads anywhere leads to, and who has a session.
+        """Return all states, the target of each live link, and the users with a session.
 
-        The index may have dead links as well: whether one leads anywhere, the state knows.
+        The index may also contain dead links; the state decides which links are live.
         """
         states = {user: self.journal.state(user) for user in (ALICE, BOB)}
-        alive = [link for one in states.values() for link, _, _ in one.links(0.0)]
-        return states, {link: self.links._targets[link] for link in alive}, set(self.sessions)
+        live_links = [link for state in states.values() for link, _, _ in state.links(0.0)]
+        return states, {link: self.links._targets[link] for link in live_links}, set(self.sessions)
 
 
-def test_a_link_that_was_cleared_is_dead_whether_the_index_has_it_or_not():
+def test_a_cleared_link_is_dead_whether_or_not_it_is_indexed():
     commands = [
         (receive("/chatgpt 为什么？", "m0"), 0.0),
         (receive("/clear", "m1"), 0.0),
     ]
-    store, live, now = lived(commands, [ALICE] * 2, snapshot_behind=1)
-    states, alive, _ = Service(store).load(now).state()
-    assert live.state()[1] == alive == {}
+    store, live, now = record_all(commands, [ALICE] * 2, snapshot_after=1)
+    states, live_links, _ = Service(store).load(now).state()
+    assert live.state()[1] == live_links == {}
     assert states[ALICE].past
 
 
-def lived(commands, users, snapshot_behind=None) -> tuple[MemoryStore, Service, float]:
+def record_all(commands, users, snapshot_after=None) -> tuple[MemoryStore, Service, float]:
     store = MemoryStore()
     service, now = Service(store), 0.0
-    for number, ((command, later), user) in enumerate(zip(commands, users, strict=False)):
-        now += later
+    for number, ((command, delay_s), user) in enumerate(zip(commands, users, strict=False)):
+        now += delay_s
         service.journal.record(user, timed(command, now))
-        if number == snapshot_behind:
+        if number == snapshot_after:
             store.snapshot(service.journal.capture(0.0, 0.0), only=False)()
     return store, service, now
 
 
 @given(TIMED, USERS)
-def test_the_fold_of_the_log_is_the_live_state_and_replaying_it_appends_nothing(commands, users):
-    store, live, now = lived(commands, users)
+def test_the_fold_of_the_log_is_the_live_state_and_replay_appends_nothing(commands, users):
+    store, live, now = record_all(commands, users)
     before = store.events()
     replayed = Service(store).load(now)
     assert replayed.state() == live.state()
@@ -73,19 +73,19 @@ def test_the_fold_of_the_log_is_the_live_state_and_replaying_it_appends_nothing(
 
 
 @given(TIMED, USERS, st.data())
-def test_a_snapshot_and_the_rest_of_the_log_are_the_live_state(commands, users, data):
-    behind = data.draw(st.integers(0, max(0, len(commands) - 1)))
-    store, live, now = lived(commands, users, snapshot_behind=behind)
+def test_a_snapshot_plus_the_rest_of_the_log_is_the_live_state(commands, users, data):
+    snapshot_after = data.draw(st.integers(0, max(0, len(commands) - 1)))
+    store, live, now = record_all(commands, users, snapshot_after=snapshot_after)
     replayed = Service(store).load(now)
     assert replayed.state() == live.state()
-    # and so is a snapshot of what nobody has looked at since the start
-    again = Service(store).load(now)
-    store.snapshot(again.journal.capture(0.0, 0.0), only=False)()
+    # the same holds for a snapshot of users still unloaded since startup
+    reloaded = Service(store).load(now)
+    store.snapshot(reloaded.journal.capture(0.0, 0.0), only=False)()
     assert Service(store).load(now).state() == live.state()
 
 
-def test_who_is_asleep_after_a_start_and_who_is_not():
-    """Awake are those who were just there, have something open, or would take long to wake."""
+def test_only_quiet_users_are_unloaded_after_startup():
+    """Startup hydrates users who were recently active, have something open or are slow to load."""
     busy, asking, quiet, recent = (User("main", name) for name in ("busy", "asks", "quiet", "here"))
     store = MemoryStore()
     journal = Service(store).journal
@@ -95,16 +95,16 @@ def test_who_is_asleep_after_a_start_and_who_is_not():
     for user in (quiet, recent):
         journal.record(user, receive("/help", "h1", at=20.0))
     journal.record(recent, receive("/help", "h2", at=20.0 + 2 * RECENTLY_S))
-    after = Service(store).load(10_000.0).journal
-    assert set(after.unloaded()) == {quiet}
-    assert {user for user, _ in after.hydrated()} == {busy, asking, recent}
-    assert after.state(quiet).version == 2
-    assert not after.unloaded()
+    reloaded = Service(store).load(10_000.0).journal
+    assert set(reloaded.unloaded()) == {quiet}
+    assert {user for user, _ in reloaded.hydrated()} == {busy, asking, recent}
+    assert reloaded.state(quiet).version == 2
+    assert not reloaded.unloaded()
 
 
 @given(TIMED, USERS, st.data())
 def test_a_prefix_of_the_log_s_bytes_is_a_prefix_of_its_events(commands, users, data):
-    store, _, _ = lived(commands, users)
+    store, _, _ = record_all(commands, users)
     header = Header(first_seq=1, created=0.0, key=7)
     written = framing.pack_header(header)
     entries = list(store._entries)
@@ -121,52 +121,52 @@ def test_a_prefix_of_the_log_s_bytes_is_a_prefix_of_its_events(commands, users, 
     assert cut < len(written) or len(read) == len(entries)
     index = loading.Index(store.keys, {})
     index.take(1, read)
-    for entry in read:  # what is erased later has no key any more
+    for entry in read:  # a user erased later no longer has a key
         if store.keys.find(entry[3]) is None:
             index.erased.add(entry[3])
     for unloaded in index.users().values():
         unloaded.hydrate()
 
 
-def test_effects_are_told_of_all_that_is_recorded_in_the_order_of_the_log():
+def test_subscribers_see_all_recorded_events_in_log_order():
     store = MemoryStore()
-    service, told = Service(store), []
+    service, calls = Service(store), []
 
-    def asks_back(entry: Entry) -> None:
-        told.append(("first", entry.events))
-        if len(told) == 1:
+    def record_once_more(entry: Entry) -> None:
+        calls.append(("first", entry.events))
+        if len(calls) == 1:
             service.journal.record(BOB, receive("/chatgpt 为什么？", "m1"))
 
-    service.journal.subscribe(asks_back)
-    service.journal.subscribe(lambda entry: told.append(("second", entry.events)))
+    service.journal.subscribe(record_once_more)
+    service.journal.subscribe(lambda entry: calls.append(("second", entry.events)))
     service.journal.record(ALICE, receive("/chatgpt 为什么？", "m0"))
-    assert [who for who, _ in told] == ["first", "second"] * 2
-    heard = [event for who, events in told for event in events if who == "second"]
-    assert heard == store.events()
+    assert [subscriber for subscriber, _ in calls] == ["first", "second"] * 2
+    seen = [event for subscriber, events in calls for event in events if subscriber == "second"]
+    assert seen == store.events()
 
 
-def test_effects_are_told_nothing_of_what_led_to_nothing_or_is_read_at_a_start():
-    store, _, now = lived([(receive("/chatgpt 为什么？", "m0"), 0.0)], [ALICE])
-    again, told = Service(store), []
-    again.journal.subscribe(told.append)
-    again.load(now)
-    entry = again.journal.record(ALICE, ExpireSession(at=now))
-    assert (entry.events, told) == ((), [])
-    assert entry.before == entry.state == again.journal.state(ALICE)
-    again.journal.record(ALICE, receive("在吗", "m1"))
-    assert len(told) == 1
+def test_subscribers_see_neither_empty_entries_nor_replayed_events():
+    store, _, now = record_all([(receive("/chatgpt 为什么？", "m0"), 0.0)], [ALICE])
+    restarted, entries = Service(store), []
+    restarted.journal.subscribe(entries.append)
+    restarted.load(now)
+    entry = restarted.journal.record(ALICE, ExpireSession(at=now))
+    assert (entry.events, entries) == ((), [])
+    assert entry.before == entry.state == restarted.journal.state(ALICE)
+    restarted.journal.record(ALICE, receive("在吗", "m1"))
+    assert len(entries) == 1
 
 
-def test_what_an_effect_breaks_on_does_not_silence_those_that_follow():
-    service, told = Service(MemoryStore()), []
+def test_a_failing_subscriber_still_sees_later_entries():
+    service, calls = Service(MemoryStore()), []
 
-    def breaks_once(entry: Entry) -> None:
-        told.append(entry.events)
-        if len(told) == 1:
+    def fail_once(entry: Entry) -> None:
+        calls.append(entry.events)
+        if len(calls) == 1:
             raise RuntimeError
 
-    service.journal.subscribe(breaks_once)
+    service.journal.subscribe(fail_once)
     with pytest.raises(RuntimeError):
         service.journal.record(ALICE, receive("/chatgpt 为什么？", "m0"))
     service.journal.record(BOB, receive("/chatgpt 为什么？", "m1"))
-    assert len(told) == 2
+    assert len(calls) == 2

@@ -1,4 +1,4 @@
-"""What is generated says so: in the chat, in pushes, on pages and in files."""
+"""Generated content is labelled in the chat, in pushes, on pages and in files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import html
 import json
 import re
 
-from tests.service.test_pushing import late, told
+from tests.service.test_pushing import late_story, pushing_story
 from tests.support.model_server import answer_at, error
 from tests.support.story import Story, configuration
 from wxgptd.domain.replies.texts import Texts
@@ -15,11 +15,11 @@ ANSWER = "天空是蓝色的。"
 LABEL = Texts().ai_label
 
 
-def labelled(respond) -> Story:
+def labelled_story(respond) -> Story:
     return Story(respond, configuration(texts=Texts()))
 
 
-def asked(story: Story) -> str:
+def reply_to_question(story: Story) -> str:
     story.open()
     sent = story.send("为什么？")
     story.advance(16)
@@ -27,38 +27,38 @@ def asked(story: Story) -> str:
 
 
 def test_an_answer_is_labelled_in_the_chat():
-    assert asked(labelled(answer_at(1, ANSWER))) == f"{ANSWER}\n\n{LABEL}"
+    assert reply_to_question(labelled_story(answer_at(1, ANSWER))) == f"{ANSWER}\n\n{LABEL}"
 
 
-def test_a_link_that_only_says_to_wait_is_not():
-    assert LABEL not in asked(labelled(answer_at(40, ANSWER)))
+def test_a_waiting_link_is_not_labelled():
+    assert LABEL not in reply_to_question(labelled_story(answer_at(40, ANSWER)))
 
 
-def test_what_is_asked_for_later_is_labelled_once():
-    story = labelled(answer_at(40, ANSWER))
-    asked(story)
+def test_an_answer_fetched_later_is_labelled_once():
+    story = labelled_story(answer_at(40, ANSWER))
+    reply_to_question(story)
     story.advance(30)
     assert story.say("继续") == f"{ANSWER}\n\n{LABEL}"
-    long = labelled(answer_at(1, "很长的回答。" * 400))
-    assert LABEL in asked(long)
+    long = labelled_story(answer_at(1, "很长的回答。" * 400))
+    assert LABEL in reply_to_question(long)
     assert LABEL not in long.say("继续")
 
 
-def test_an_empty_label_is_none():
+def test_an_empty_label_turns_labelling_off():
     story = Story(answer_at(1, ANSWER), configuration(texts=Texts(ai_label="")))
-    assert asked(story) == ANSWER
+    assert reply_to_question(story) == ANSWER
 
 
 def test_pushed_parts_are_labelled_by_wechat():
-    story = late("".join(f"第 {n:04} 句话在这里说完了。" for n in range(150)))
+    story = late_story("".join(f"第 {n:04} 句话在这里说完了。" for n in range(150)))
     story.advance(10)
     assert len(story.api.sent) > 1
     assert all(story.api.labelled)
 
 
-def test_a_pushed_failure_is_not():
-    story = told(error(400, "no", at_s=20))
-    asked(story)
+def test_a_pushed_failure_is_not_labelled():
+    story = pushing_story(error(400, "no", at_s=20))
+    reply_to_question(story)
     story.advance(30)
     assert story.api.labelled == [False]
 
@@ -68,9 +68,9 @@ def aigc_of(page: str) -> dict[str, str]:
     return json.loads(html.unescape(content))
 
 
-def test_pages_and_files_carry_the_metadata():
-    story = labelled(answer_at(40, ANSWER))
-    link = re.search(r"/a/[\w-]+", asked(story)).group()
+def test_pages_and_files_carry_aigc_metadata():
+    story = labelled_story(answer_at(40, ANSWER))
+    link = re.search(r"/a/[\w-]+", reply_to_question(story)).group()
     story.advance(30)
     answer = aigc_of(story.get(link).body)
     assert answer["Label"] == "1"
@@ -84,14 +84,14 @@ def test_pages_and_files_carry_the_metadata():
     history = aigc_of(story.get(page).body)
     assert history["ProduceID"] != answer["ProduceID"]
     file = story.get(f"{page}/download").body
-    first = re.match(r"---\nAIGC: (\{.*\})\n---\n", file)
-    assert json.loads(first.group(1)) == history
+    front_matter = re.match(r"---\nAIGC: (\{.*\})\n---\n", file)
+    assert json.loads(front_matter.group(1)) == history
     assert Texts().page_ai_notice in file
 
 
-def test_a_file_is_labelled_where_the_page_s_own_notice_is_turned_off():
+def test_a_file_is_labelled_when_the_page_notice_is_turned_off():
     story = Story(answer_at(1, ANSWER), configuration(texts=Texts(page_ai_notice="")))
-    asked(story)
+    reply_to_question(story)
     page = re.search(r"/h/[\w-]+", story.say("/history")).group()
     assert story.get(f"{page}/download").body.rstrip().endswith(LABEL)
 
@@ -99,8 +99,8 @@ def test_a_file_is_labelled_where_the_page_s_own_notice_is_turned_off():
 # Typing.
 
 
-def test_typing_is_shown_while_an_answer_is_on_its_way_where_the_account_may_push():
-    story = told(answer_at(20, ANSWER))
+def test_typing_is_shown_while_an_answer_is_written_if_the_account_may_push():
+    story = pushing_story(answer_at(20, ANSWER))
     story.open()
     story.send("为什么？")
     story.advance(14)
@@ -111,24 +111,24 @@ def test_typing_is_shown_while_an_answer_is_on_its_way_where_the_account_may_pus
     assert story.api.typing == [("alice", "Typing")] * 2 + [("alice", "CancelTyping")]
 
 
-def test_an_answer_at_once_needs_no_typing():
-    story = told(answer_at(0.5, ANSWER))
+def test_an_immediate_answer_shows_no_typing():
+    story = pushing_story(answer_at(0.5, ANSWER))
     story.open()
     story.send("为什么？")
     story.advance(20)
     assert story.api.typing == []
 
 
-def test_typing_ends_by_itself_after_half_a_minute():
-    story = told(answer_at(100, ANSWER))
+def test_typing_ends_after_half_a_minute():
+    story = pushing_story(answer_at(100, ANSWER))
     story.open()
     story.send("为什么？")
     story.advance(90, 0.5)
     assert story.api.typing == [("alice", "Typing")] * 3
 
 
-def test_who_may_not_show_it_is_asked_once_and_may_push_all_the_same():
-    story = told(answer_at(20, ANSWER))
+def test_a_denied_typing_indicator_is_tried_once_and_pushing_still_works():
+    story = pushing_story(answer_at(20, ANSWER))
     story.api.typing_error = 48001
     story.open()
     story.send("为什么？")
@@ -139,7 +139,7 @@ def test_who_may_not_show_it_is_asked_once_and_may_push_all_the_same():
     assert [text for _, text in story.api.sent] == [ANSWER, ANSWER]
 
 
-def test_without_permission_to_push_nobody_is_asked():
+def test_an_account_without_push_makes_no_api_calls():
     story = Story(answer_at(20, ANSWER))
     story.open()
     story.send("为什么？")

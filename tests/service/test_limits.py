@@ -1,4 +1,4 @@
-"""What one user may ask for, and who may ask at all."""
+"""Rate limits per user, and permission to ask at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wxgptd import config as cfg
 ANSWER = "因为空气。"
 
 
-def told(respond=None, **limits) -> Story:
+def limited_story(respond=None, **limits) -> Story:
     return Story(respond or answer_at(0.1, ANSWER), configuration(limits=cfg.Limits(**limits)))
 
 
@@ -28,13 +28,13 @@ def ask(story: Story, text: str = "为什么？", user: str = "alice") -> str | 
 
 
 def admin(story: Story, method: str, path: str):
-    http, found = StubTreq(story.service.admin), []
-    http.request(method, f"http://admin.test{path}").addCallback(found.append)
+    http, responses = StubTreq(story.service.admin), []
+    http.request(method, f"http://admin.test{path}").addCallback(responses.append)
     http.flush()
-    text = []
-    http.content(found[0]).addCallback(text.append)
+    bodies = []
+    http.content(responses[0]).addCallback(bodies.append)
     http.flush()
-    return found[0].code, json.loads(text[0])
+    return responses[0].code, json.loads(bodies[0])
 
 
 def change(story: Story, standing: str, user: str = "alice", for_s: float = 0):
@@ -42,8 +42,8 @@ def change(story: Story, standing: str, user: str = "alice", for_s: float = 0):
     return admin(story, "POST", path)
 
 
-def test_messages_a_minute_are_refused_with_the_time_when_it_works_again():
-    story = told(messages_per_minute=3)
+def test_a_message_beyond_the_rate_limit_is_rejected_with_the_wait_time():
+    story = limited_story(messages_per_minute=3)
     story.open()
     assert ask(story) == ANSWER
     assert ask(story) == ANSWER
@@ -53,27 +53,27 @@ def test_messages_a_minute_are_refused_with_the_time_when_it_works_again():
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3])
-def test_at_the_time_that_a_refusal_names_it_works_again(limit):
-    story = told(messages_per_minute=limit)
+def test_a_message_is_accepted_after_the_stated_wait(limit):
+    story = limited_story(messages_per_minute=limit)
     story.open()
     for _ in range(limit - 1):
         story.advance(7)
         ask(story)
     story.advance(3)
-    said = ask(story)
-    story.advance(1 + int(re.search(r"(\d+) 秒后", said)[1]))
+    rejection = ask(story)
+    story.advance(1 + int(re.search(r"(\d+) 秒后", rejection)[1]))
     assert ask(story) == ANSWER
 
 
-def test_reading_on_costs_nothing():
+def test_continue_does_not_count_towards_the_limit():
     text = "".join(f"第 {n:04} 句话在这里说完了。" for n in range(500))
-    story = told(lambda _: answer_at(0.1, text), messages_per_minute=2)
+    story = limited_story(lambda _: answer_at(0.1, text), messages_per_minute=2)
     story.open()
     ask(story)
     assert all("看下一段" in story.say("继续") for _ in range(4))
 
 
-def test_a_word_in_an_answer_costs_tokens_too(tmp_path):
+def test_an_answer_with_a_blocked_word_still_costs_tokens(tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("违禁词")
     config = configuration(
@@ -85,7 +85,7 @@ def test_a_word_in_an_answer_costs_tokens_too(tmp_path):
     assert ask(story).startswith("今天能聊的量用完了")
 
 
-def test_a_question_that_is_refused_opens_no_session():
+def test_a_rejected_question_opens_no_session():
     account = cfg.Account(token=cfg.Secret("storytoken"), open_without_command=True)
     config = configuration(account={"main": account}, limits=cfg.Limits(questions_per_day=1))
     story = Story(answer_at(0.1, ANSWER), config)
@@ -97,8 +97,8 @@ def test_a_question_that_is_refused_opens_no_session():
     assert len(story.store.events()) == before
 
 
-def test_there_is_one_refusal_a_minute_and_then_silence():
-    story = told(messages_per_minute=1)
+def test_at_most_one_rejection_is_sent_per_minute():
+    story = limited_story(messages_per_minute=1)
     story.open()
     assert "有点快" in ask(story)
     before = len(story.store.events())
@@ -109,8 +109,8 @@ def test_there_is_one_refusal_a_minute_and_then_silence():
     assert ask(story) == ANSWER
 
 
-def test_a_refusal_is_the_same_for_each_attempt():
-    story = told(messages_per_minute=1)
+def test_each_attempt_gets_the_same_rejection():
+    story = limited_story(messages_per_minute=1)
     story.open()
     url, body = story.wechat().request("alice", messages.text_message("为什么？"))
     first, second = story.attempt(url, body), story.attempt(url, body, number=2)
@@ -118,32 +118,32 @@ def test_a_refusal_is_the_same_for_each_attempt():
     assert "有点快" in first.reply
 
 
-def test_messages_for_others_are_neither_counted_nor_refused():
-    story = told(messages_per_minute=1)
+def test_messages_outside_a_session_are_neither_counted_nor_rejected():
+    story = limited_story(messages_per_minute=1)
     for _ in range(5):
         assert ask(story, "你好") is None
     assert "我是 AI 助手" in story.say("/chatgpt")
 
 
-def test_questions_a_day_are_counted_over_sessions_and_restarts():
-    story = told(questions_per_day=2)
+def test_the_daily_question_count_spans_sessions_and_restarts():
+    story = limited_story(questions_per_day=2)
     story.open()
     assert ask(story) == ANSWER
     story.say("/clear")
     assert ask(story) == ANSWER
     story.crash()
     story.start()
-    said = ask(story)
-    assert said.startswith("今天的提问次数用完了，")
-    assert "小时后" in said or "分钟后" in said
+    rejection = ask(story)
+    assert rejection.startswith("今天的提问次数用完了，")
+    assert "小时后" in rejection or "分钟后" in rejection
     assert story.say("/stop") is not None
     assert len(story.model.calls) == 2
     assert ask(story, "/chatgpt", "bob") is not None
     assert ask(story, "为什么？", "bob") == ANSWER
 
 
-def test_tomorrow_there_are_questions_again():
-    story = told(questions_per_day=1)
+def test_the_question_limit_resets_the_next_day():
+    story = limited_story(questions_per_day=1)
     story.open()
     assert ask(story) == ANSWER
     assert "今天的提问次数用完了" in ask(story)
@@ -152,16 +152,16 @@ def test_tomorrow_there_are_questions_again():
     assert ask(story) == ANSWER
 
 
-def test_tokens_a_day_are_counted_as_the_server_reports_them():
-    story = told(tokens_per_day=20)  # the model reports 12 for each question
+def test_daily_tokens_are_counted_as_the_server_reports_them():
+    story = limited_story(tokens_per_day=20)  # the model reports 12 for each question
     story.open()
     assert ask(story) == ANSWER
     assert ask(story) == ANSWER
     assert ask(story).startswith("今天能聊的量用完了")
 
 
-def test_where_only_the_invited_may_talk_nobody_else_does():
-    story = told(only_allowed=True)
+def test_only_allowed_users_may_talk_if_configured():
+    story = limited_story(only_allowed=True)
     assert (
         story.say("/chatgpt") == "抱歉，AI 对话目前只对受邀用户开放。如有疑问，请联系公众号运营者。"
     )
@@ -172,16 +172,16 @@ def test_where_only_the_invited_may_talk_nobody_else_does():
     assert ask(story) == ANSWER
 
 
-def test_whoever_is_allowed_has_no_limits():
-    story = told(messages_per_minute=1, questions_per_day=1, tokens_per_day=1)
+def test_an_allowed_user_has_no_limits():
+    story = limited_story(messages_per_minute=1, questions_per_day=1, tokens_per_day=1)
     change(story, "allowed")
     story.open()
     for _ in range(4):
         assert ask(story) == ANSWER
 
 
-def test_whoever_is_blocked_is_told_once_and_an_open_session_ends():
-    story = told()
+def test_a_blocked_user_is_notified_once_and_the_session_ends():
+    story = limited_story()
     story.open()
     change(story, "blocked")
     assert story.say("/chatgpt") == "抱歉，你暂时无法使用 AI 对话。如有疑问，请联系公众号运营者。"
@@ -197,8 +197,8 @@ def test_whoever_is_blocked_is_told_once_and_an_open_session_ends():
     assert ask(story) == ANSWER
 
 
-def test_a_block_for_some_time_says_for_how_long_and_ends():
-    story = told()
+def test_a_temporary_block_states_its_duration_and_ends():
+    story = limited_story()
     change(story, "blocked", for_s=7_200)
     assert story.say("/chatgpt") == "抱歉，你暂时无法使用 AI 对话，请 2 小时后再来。"
     story.advance(7_201, step=60.0)
@@ -206,20 +206,20 @@ def test_a_block_for_some_time_says_for_how_long_and_ends():
     assert ask(story) == ANSWER
 
 
-def test_the_operator_sees_who_asks_how_much():
-    story = told()
+def test_the_operator_sees_each_user_s_usage():
+    story = limited_story()
     story.open()
     ask(story)
     change(story, "blocked", "mallory")
-    code, said = admin(story, "GET", "/users")
+    code, users = admin(story, "GET", "/users")
     assert code == 200
-    assert [(one["user"], one["standing"], one["questions_today"]) for one in said] == [
+    assert [(user["user"], user["standing"], user["questions_today"]) for user in users] == [
         ("alice", "default", 1),
         ("mallory", "blocked", 0),
     ]
-    assert said[0]["tokens_today"] == 12
-    _, said = admin(story, "GET", "/users?standing=blocked&n=1")
-    assert [one["user"] for one in said] == ["mallory"]
+    assert users[0]["tokens_today"] == 12
+    _, users = admin(story, "GET", "/users?standing=blocked&n=1")
+    assert [user["user"] for user in users] == ["mallory"]
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_the_operator_sees_who_asks_how_much():
         ("/users/main/%ff?standing=blocked", 400),
     ],
 )
-def test_what_is_not_understood_changes_nothing(path, status):
-    story = told()
+def test_an_invalid_request_changes_nothing(path, status):
+    story = limited_story()
     assert admin(story, "POST", path)[0] == status
     assert story.store.events() == []

@@ -1,4 +1,4 @@
-"""What Prometheus reads, and that a reader can rely on it."""
+"""The metrics that Prometheus reads."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from wxgptd.eventlog.store import StoreUnavailable
 
 
 def value(story: Story, name: str, **labels: str) -> float:
-    found = story.service.base.metrics.registry.get_sample_value(f"wxgptd_{name}", labels)
-    return 0.0 if found is None else found
+    sample = story.service.base.metrics.registry.get_sample_value(f"wxgptd_{name}", labels)
+    return 0.0 if sample is None else sample
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def story():
     return Story(answer_at(8, "好的。"))
 
 
-def test_windows_are_counted_by_what_was_said_and_on_which_attempt(story):
+def test_windows_are_counted_by_outcome_and_attempt(story):
     story.open()
     sent = story.send("问题")
     story.advance(10)
@@ -33,7 +33,7 @@ def test_windows_are_counted_by_what_was_said_and_on_which_attempt(story):
     assert value(story, "windows_total", account="main", outcome="answer", attempt="2") == 1
 
 
-def test_every_attempt_is_counted_and_how_long_it_was_held(story):
+def test_every_attempt_and_its_hold_time_are_counted(story):
     story.open()
     story.send("问题")
     story.advance(10)
@@ -63,7 +63,7 @@ def test_the_model_s_times_tokens_and_cost_are_counted():
     assert value(story, "cost_today", assistant="chatgpt") == pytest.approx(tokens, rel=0.01)
 
 
-def test_failures_are_counted_by_their_reason():
+def test_failures_are_counted_by_reason():
     story = Story(error(401, '{"error": {"message": "no"}}'))
     story.open()
     story.send("问题")
@@ -97,12 +97,12 @@ def test_rules_and_backends_are_counted():
     assert value(story, "attempts_total", account="main", outcome="hung_up") == 0
 
 
-def test_refusals_are_counted_by_their_kind(story):
+def test_rejected_requests_are_counted_by_reason(story):
     story.get("/wx/main?signature=" + "0" * 40 + "&timestamp=1700000000&nonce=1&echostr=x")
     assert value(story, "rejected_requests_total", account="main", reason="signature") == 1
 
 
-def test_what_is_waited_for_is_a_gauge(story):
+def test_running_and_waiting_work_has_gauges(story):
     story.open()
     story.send("一")
     story.send("二")
@@ -123,29 +123,29 @@ def test_replaying_a_log_counts_nothing(story):
     assert value(story, "replay_events") > 0
 
 
-def test_no_user_and_no_text_is_in_a_label(story):
+def test_no_label_contains_a_user_or_text(story):
     story.open(user="oCanaryUser")
     story.send("canary text", user="oCanaryUser")
     story.advance(10)
-    said = generate_latest(story.service.base.metrics.registry).decode()
-    assert "anary" not in said
+    metrics = generate_latest(story.service.base.metrics.registry).decode()
+    assert "anary" not in metrics
 
 
 @pytest.mark.processes
-def test_the_names_are_as_prometheus_wants_them(story):
-    """By the linter that Prometheus itself brings."""
+def test_the_metrics_pass_the_prometheus_linter(story):
+    """Check the metrics with promtool, Prometheus's own linter."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (Debian: prometheus)")
     story.open()
     story.send("问题")
     story.advance(10)
-    said = generate_latest(story.service.base.metrics.registry)
-    linted = subprocess.run([promtool, "check", "metrics"], input=said, capture_output=True)
-    assert linted.returncode == 0, linted.stdout + linted.stderr
+    metrics = generate_latest(story.service.base.metrics.registry)
+    result = subprocess.run([promtool, "check", "metrics"], input=metrics, capture_output=True)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_an_attempt_that_fails_is_not_said_to_have_hung_up(story):
+def test_a_failed_attempt_is_not_counted_as_a_hang_up(story):
     story.open()
     story.store.stalled = True
     story.send("/help")
@@ -155,9 +155,9 @@ def test_an_attempt_that_fails_is_not_said_to_have_hung_up(story):
     assert value(story, "attempts_total", account="main", outcome="failed") >= 1
 
 
-def test_an_account_without_deliberate_timeouts_has_none_to_be_spent():
+def test_an_account_without_deliberate_timeouts_has_no_budget_gauge():
     story = Story(
         answer_at(1, "好的。"), configuration(window=cfg.Window(deliberate_timeouts_per_5min=0))
     )
-    said = generate_latest(story.service.base.metrics.registry).decode()
-    assert "wxgptd_deliberate_timeouts_left{" not in said
+    metrics = generate_latest(story.service.base.metrics.registry).decode()
+    assert "wxgptd_deliberate_timeouts_left{" not in metrics

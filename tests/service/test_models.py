@@ -1,4 +1,4 @@
-"""Several models: who answers when one cannot, what each is told, and what it costs."""
+"""Several models: fallbacks, context windows, costs and parameters."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def assistant(host: str = "model.test", **more) -> cfg.Assistant:
     )
 
 
-def two(first, second, **more) -> Story:
-    """A story with an assistant that falls back on another one."""
+def story_with_fallback(first, second, **more) -> Story:
+    """Return a story whose assistant has a fallback."""
     config = configuration(
         assistant={
             "chatgpt": assistant(fallback=("other",), **more),
@@ -42,7 +42,7 @@ def ask(story: Story, text: str = "为什么？", seconds: float = 1.0) -> str |
     return sent.reply
 
 
-def completed(story: Story):
+def completed_answers(story: Story):
     return [e for e in story.store.events() if type(e).__name__ == "AnswerCompleted"]
 
 
@@ -62,15 +62,17 @@ def completed(story: Story):
     ],
     ids=["500", "401", "402", "429", "404", "hang up", "html"],
 )
-def test_where_one_fails_another_answers_and_the_user_notices_nothing(failure):
-    story = two(failure, answer_at(0.1, ANSWER))
+def test_a_fallback_answers_without_the_user_noticing(failure):
+    story = story_with_fallback(failure, answer_at(0.1, ANSWER))
     assert ask(story, seconds=5) == ANSWER
-    assert completed(story)[0].usage.assistant == "other"
-    assert completed(story)[0].model == "m-1"
+    assert completed_answers(story)[0].usage.assistant == "other"
+    assert completed_answers(story)[0].model == "m-1"
 
 
-def test_the_other_one_is_asked_the_same_with_the_same_context():
-    story = two(answer_at(0.1, "一。"), answer_at(0.1, "二。"), system_prompt="你是助手")
+def test_a_fallback_gets_the_same_question_and_context():
+    story = story_with_fallback(
+        answer_at(0.1, "一。"), answer_at(0.1, "二。"), system_prompt="你是助手"
+    )
     ask(story, "一？")
     story.model.respond = lambda _: error(500, "down")
     assert ask(story, "二？", 5) == "二。"
@@ -82,44 +84,46 @@ def test_the_other_one_is_asked_the_same_with_the_same_context():
     ]
 
 
-def test_where_the_first_token_does_not_come_in_time_another_answers():
-    story = two(streamed(30, ["慢。"], first_s=25), answer_at(0.5, ANSWER), first_token_within=4.0)
+def test_a_fallback_answers_when_the_first_token_is_late():
+    story = story_with_fallback(
+        streamed(30, ["慢。"], first_s=25), answer_at(0.5, ANSWER), first_token_within=4.0
+    )
     assert ask(story, seconds=6) == ANSWER
     assert story.model.hung_up == 1
 
 
-def test_one_that_has_begun_is_left_to_finish():
-    story = two(
+def test_a_model_that_has_started_is_left_to_finish():
+    story = story_with_fallback(
         streamed(12, ["因为", "空气。"], first_s=3), answer_at(0.5, "不"), first_token_within=4.0
     )
     assert ask(story, seconds=13) == "因为空气。"
     assert story.other.calls == []
 
 
-def test_while_the_breaker_is_open_the_other_one_answers_at_once():
-    story = two(error(401, "no"), answer_at(0.1, ANSWER))
+def test_a_fallback_answers_at_once_while_the_circuit_breaker_is_open():
+    story = story_with_fallback(error(401, "no"), answer_at(0.1, ANSWER))
     for _ in range(3):
         assert ask(story) == ANSWER
     asked = [story.model.messages(call)[-1][1] for call in range(len(story.model.calls))]
     assert asked == ["为什么？", "1"], "the first question, and the daemon's own probe"
 
 
-def test_a_refusal_is_no_reason_to_ask_somebody_else():
-    story = two(error(400, "content_filter"), answer_at(0.1, ANSWER))
+def test_the_content_filter_does_not_trigger_the_fallback():
+    story = story_with_fallback(error(400, "content_filter"), answer_at(0.1, ANSWER))
     assert ask(story) == "抱歉，这个问题 AI 回答不了。"
     assert story.other.calls == []
 
 
-def test_where_all_fail_the_log_says_why_each_did(logged):
-    story = two(error(500, "first is down"), error(500, "second is down"))
+def test_the_log_gives_each_reason_when_all_models_fail(logged):
+    story = story_with_fallback(error(500, "first is down"), error(500, "second is down"))
     assert words_of(ask(story, seconds=15)) == "抱歉，AI 服务暂时出了问题，请稍后重试。"
     (failed,) = [e for e in story.store.events() if type(e).__name__ == "AnswerFailed"]
     assert "chatgpt: HTTP 500: first is down" in failed.detail
     assert "other: HTTP 500: second is down" in failed.detail
 
 
-def test_a_beginning_is_not_lost_where_the_next_try_fails():
-    story = two(
+def test_a_partial_answer_is_kept_when_the_fallback_fails():
+    story = story_with_fallback(
         Script([Step(1.0, chunk("写到这里。")), Step(2.0, hang_up=True)]), error(503, "down")
     )
     reply = ask(story, seconds=12)
@@ -127,13 +131,15 @@ def test_a_beginning_is_not_lost_where_the_next_try_fails():
     assert "回答中断" in reply
 
 
-def test_one_that_was_slow_is_asked_again_where_the_quicker_one_cannot():
-    story = two(streamed(8, ["慢。"], first_s=7), error(503, "down"), first_token_within=2.0)
+def test_a_slow_model_is_asked_again_when_its_fallback_fails():
+    story = story_with_fallback(
+        streamed(8, ["慢。"], first_s=7), error(503, "down"), first_token_within=2.0
+    )
     assert ask(story, seconds=14.9) == "慢。"
 
 
-def test_a_fallback_is_asked_within_its_budget_and_a_spent_one_has_its_fallback():
-    story = two(error(500, "down"), answer_at(0.1, ANSWER))
+def test_a_fallback_has_its_own_budget_and_replaces_a_spent_assistant():
+    story = story_with_fallback(error(500, "down"), answer_at(0.1, ANSWER))
     story.config.assistant["other"] = assistant(
         "other.test", daily_budget=7.0, price_per_million=cfg.Price(input=1e6, output=0)
     )
@@ -142,7 +148,7 @@ def test_a_fallback_is_asked_within_its_budget_and_a_spent_one_has_its_fallback(
     assert ask(story, seconds=5) == ANSWER
     assert words_of(ask(story, seconds=5)) == "抱歉，AI 服务暂时出了问题，请稍后重试。"
     assert len(story.other.calls) == 1
-    story = two(
+    story = story_with_fallback(
         answer_at(0.1, "一。"),
         answer_at(0.1, "二。"),
         daily_budget=7.0,
@@ -152,7 +158,7 @@ def test_a_fallback_is_asked_within_its_budget_and_a_spent_one_has_its_fallback(
     assert ask(story) == "二。"
 
 
-def test_what_broke_off_costs_what_it_took():
+def test_an_interrupted_answer_is_charged_for_its_usage():
     config = configuration(
         assistant={
             "chatgpt": assistant(
@@ -170,11 +176,11 @@ def test_what_broke_off_costs_what_it_took():
     assert failure.usage.assistant == "chatgpt"
 
 
-def test_a_picture_is_nothing_for_a_fallback_without_eyes():
+def test_a_fallback_without_vision_is_not_asked_about_a_picture():
     from tests.support.outside import Recorder
     from wxgpt.wechat import messages
 
-    story = two(error(500, "down"), answer_at(0.1, "瞎猜。"), vision=True)
+    story = story_with_fallback(error(500, "down"), answer_at(0.1, "瞎猜。"), vision=True)
     story.outside.hosts["mmbiz.qpic.cn"] = Recorder(lambda *_: b"\xff\xd8\xff1")
     sent = story.deliver(messages.image_message("http://mmbiz.qpic.cn/1"))
     story.advance(14)
@@ -182,20 +188,20 @@ def test_a_picture_is_nothing_for_a_fallback_without_eyes():
     assert story.other.calls == []
 
 
-def test_each_candidate_has_a_share_of_the_time():
-    story = two(Script([]), answer_at(4, ANSWER), first_token_within=6.0)
+def test_each_candidate_gets_a_share_of_the_time():
+    story = story_with_fallback(Script([]), answer_at(4, ANSWER), first_token_within=6.0)
     assert ask(story, seconds=14) == ANSWER
 
 
-def test_an_answer_that_breaks_off_before_anybody_saw_it_is_begun_anew():
+def test_an_answer_interrupted_before_it_is_shown_is_restarted():
     scripts = [Script([Step(1.0, chunk("写到")), Step(2.0, hang_up=True)]), answer_at(0.5, ANSWER)]
     story = Story(lambda _: scripts.pop(0))
     story.open()
     assert ask(story, seconds=4) == ANSWER
-    assert completed(story)[0].text == ANSWER
+    assert completed_answers(story)[0].text == ANSWER
 
 
-def test_an_answer_that_breaks_off_when_somebody_has_read_of_it_is_kept():
+def test_an_answer_interrupted_after_it_is_shown_is_kept():
     scripts = [
         Script([Step(1.0, chunk("写到这里。")), Step(16.0, hang_up=True)]),
         answer_at(0.5, ANSWER),
@@ -213,13 +219,13 @@ def test_an_answer_that_breaks_off_when_somebody_has_read_of_it_is_kept():
 # The context.
 
 
-def numbered(tokens: int = 0):
-    """A model that reports so many tokens for each byte of its prompt."""
+def model_reporting(tokens: int = 0):
+    """Return a model that reports `tokens` tokens per 100 prompt bytes, or no usage if 0."""
 
     def respond(messages):
-        said = sum(len(str(one["content"]).encode()) for one in messages)
+        prompt_bytes = sum(len(str(message["content"]).encode()) for message in messages)
         usage = (
-            f'data: {{"choices": [], "usage": {{"prompt_tokens": {said * tokens // 100}, '
+            f'data: {{"choices": [], "usage": {{"prompt_tokens": {prompt_bytes * tokens // 100}, '
             f'"completion_tokens": 5}}}}\n\n'
         ).encode()
         return Script(
@@ -229,11 +235,11 @@ def numbered(tokens: int = 0):
     return respond
 
 
-def test_whole_turns_are_left_out_the_oldest_first_and_the_user_is_told_once():
+def test_the_oldest_turns_are_trimmed_first_and_the_user_is_notified_once():
     config = configuration(
         assistant={"chatgpt": assistant(max_context_tokens=120, system_prompt="你是助手")}
     )
-    story = Story(numbered(), config)
+    story = Story(model_reporting(), config)
     story.open()
     replies = [ask(story, f"{n}：" + "长" * 20) for n in range(5)]
     messages = story.model.messages()
@@ -248,19 +254,19 @@ def test_whole_turns_are_left_out_the_oldest_first_and_the_user_is_told_once():
     assert [reply.count("不再参考") for reply in replies].count(1) == 1
 
 
-def test_the_system_prompt_and_the_question_are_never_left_out():
+def test_the_system_prompt_and_the_question_are_never_trimmed():
     config = configuration(
         assistant={"chatgpt": assistant(max_context_tokens=1, system_prompt="你是助手" * 50)}
     )
-    story = Story(numbered(), config)
+    story = Story(model_reporting(), config)
     story.open()
     assert words_of(ask(story, "长" * 500)) == "答。"
     assert [role for role, _ in story.model.messages()] == ["system", "user"]
 
 
-def test_estimates_are_calibrated_by_what_the_server_reports_and_that_outlives_a_restart():
+def test_token_estimates_are_calibrated_from_reported_usage_across_restarts():
     config = configuration(assistant={"chatgpt": assistant(max_context_tokens=400)})
-    story = Story(numbered(tokens=10), config)  # a tenth of a token for each byte
+    story = Story(model_reporting(tokens=10), config)  # a tenth of a token per byte
     story.open()
     for n in range(12):
         ask(story, f"{n}：" + "长" * 90)
@@ -271,34 +277,34 @@ def test_estimates_are_calibrated_by_what_the_server_reports_and_that_outlives_a
     assert len(story.model.messages()) > 15
 
 
-def test_estimates_are_each_model_s_own():
-    two = assistant(models=("small", "large"), max_context_tokens=400)
-    story = Story(numbered(tokens=10), configuration(assistant={"chatgpt": two}))
+def test_token_estimates_are_per_model():
+    two_models = assistant(models=("small", "large"), max_context_tokens=400)
+    story = Story(model_reporting(tokens=10), configuration(assistant={"chatgpt": two_models}))
     story.open()
     for n in range(12):
         ask(story, f"{n}：" + "长" * 90)
     assert len(story.model.messages()) > 15
     story.say("/model large")
     ask(story, "还在吗？")
-    assert len(story.model.messages()) < 10, "the one's tokens were taken for the other's"
+    assert len(story.model.messages()) < 10, "one model's estimates were used for the other"
 
 
-def test_a_model_that_says_too_long_is_told_half_and_the_limit_is_remembered():
-    said = '{"error": {"code": "context_length_exceeded", "message": "maximum context length is 4200 tokens"}}'
+def test_a_prompt_that_is_too_long_is_halved_and_the_limit_is_remembered():
+    body = '{"error": {"code": "context_length_exceeded", "message": "maximum context length is 4200 tokens"}}'
 
     def respond(messages):
-        return error(400, said) if len(messages) > 5 else answer_at(0.1, "答。")
+        return error(400, body) if len(messages) > 5 else answer_at(0.1, "答。")
 
     story = Story(respond)
     story.open()
     replies = [ask(story, f"{n}：" + "长" * 20) for n in range(6)]
     assert all(reply.startswith("答。") for reply in replies)
-    refused = [call for call in story.model.calls if len(call["messages"]) > 5]
-    assert len(refused) == 1
+    rejected = [call for call in story.model.calls if len(call["messages"]) > 5]
+    assert len(rejected) == 1
     assert sum("不再参考" in reply for reply in replies) == 1
 
 
-def test_a_question_that_is_too_long_by_itself_is_told_so():
+def test_a_question_that_is_too_long_alone_fails_with_an_explanation():
     story = Story(error(400, '{"error": {"code": "context_length_exceeded"}}'))
     story.open()
     assert words_of(ask(story, "长" * 500)) == "这次对话太长了，AI 已经记不下。请清空对话后再问。"
@@ -308,24 +314,24 @@ def test_a_question_that_is_too_long_by_itself_is_told_so():
 # Costs.
 
 
-def test_an_answer_s_cost_is_on_record_by_what_the_server_reports():
+def test_an_answer_s_recorded_cost_comes_from_reported_usage():
     config = configuration(
         assistant={"chatgpt": assistant(price_per_million=cfg.Price(input=2.0, output=8.0))}
     )
     story = Story(answer_at(0.1, ANSWER), config)
     story.open()
     ask(story)
-    (answer,) = completed(story)
+    (answer,) = completed_answers(story)
     usage = answer.usage
     assert (usage.prompt_tokens, usage.completion_tokens, usage.estimated) == (7, 5, False)
     assert usage.cost == pytest.approx((7 * 2 + 5 * 8) / 1e6)
 
 
-def test_where_the_server_reports_nothing_it_is_estimated_and_marked_so():
-    story = Story(numbered())
+def test_unreported_usage_is_estimated_and_marked_as_such():
+    story = Story(model_reporting())
     story.open()
     ask(story)
-    (answer,) = completed(story)
+    (answer,) = completed_answers(story)
     assert answer.usage.estimated
     assert answer.usage.prompt_tokens > 0
     assert answer.usage.completion_tokens > 0
@@ -350,7 +356,7 @@ def budgeted(**limits) -> Story:
     return story
 
 
-def test_a_budget_that_is_spent_is_told_to_users_and_once_to_the_operator(logged):
+def test_a_spent_budget_is_reported_to_users_and_logged_once(logged):
     story = budgeted(own=14.0)
     assert ask(story) == ANSWER
     assert ask(story) == ANSWER
@@ -366,7 +372,7 @@ def test_a_budget_that_is_spent_is_told_to_users_and_once_to_the_operator(logged
     assert "额度用完" in ask(story)
 
 
-def test_a_budget_in_all_is_for_all(logged):
+def test_a_total_budget_covers_all_assistants(logged):
     story = budgeted(daily_budget=7.0)
     assert ask(story) == ANSWER
     story.say("/other")
@@ -374,7 +380,7 @@ def test_a_budget_in_all_is_for_all(logged):
     assert any("all assistants together" in line for line in logged())
 
 
-def test_tomorrow_there_is_a_budget_again():
+def test_the_budget_is_renewed_the_next_day():
     story = budgeted(own=7.0)
     ask(story)
     assert "额度用完" in ask(story)
@@ -386,7 +392,7 @@ def test_tomorrow_there_is_a_budget_again():
 # Parameters.
 
 
-def test_what_is_configured_is_asked_for_and_nothing_else():
+def test_only_configured_parameters_are_sent():
     config = configuration(
         assistant={
             "chatgpt": assistant(
@@ -416,7 +422,7 @@ def test_what_is_configured_is_asked_for_and_nothing_else():
     assert story.model.headers[0].getRawHeaders("x-title") == ["wxgptd"]
 
 
-def test_a_proxy_is_asked_through():
+def test_a_configured_proxy_is_used():
     config = configuration(
         assistant={"chatgpt": assistant(proxy=cfg.Secret("http://proxy.test:3128"))}
     )
@@ -426,28 +432,28 @@ def test_a_proxy_is_asked_through():
     assert ask(story) == ANSWER
 
 
-def test_the_prompt_may_name_the_day_and_the_account():
+def test_the_system_prompt_can_include_the_date_and_the_account():
     prompt = '今天是 {date}，{weekday}，在 {account}。JSON 写成 {"a": 1}。'
     config = configuration(assistant={"chatgpt": assistant(system_prompt=prompt, language="中文")})
     story = Story(answer_at(0.1, ANSWER), config)
     story.open()
     ask(story)
     today = datetime.fromtimestamp(story.wall())
-    said = story.model.messages()[0][1]
-    assert said.startswith(f"今天是 {today:%Y-%m-%d}，星期")
-    assert '在 main。JSON 写成 {"a": 1}。' in said
-    assert said.endswith("Answer in this language: 中文")
+    prompt = story.model.messages()[0][1]
+    assert prompt.startswith(f"今天是 {today:%Y-%m-%d}，星期")
+    assert '在 main。JSON 写成 {"a": 1}。' in prompt
+    assert prompt.endswith("Answer in this language: 中文")
 
 
-def choosing() -> Story:
+def story_with_two_models() -> Story:
     config = configuration(assistant={"chatgpt": assistant(model="small", models=("small", "Big"))})
     story = Story(answer_at(0.1, ANSWER), config)
     story.open()
     return story
 
 
-def test_a_user_chooses_among_the_models():
-    story = choosing()
+def test_a_user_can_choose_a_model():
+    story = story_with_two_models()
     listed = "可以换成：small、Big（或发送“/model 名字”）"
     assert words_of(story.say("/model")) == f"现在用的是 small，{listed}"
     assert story.say("/model big") == "已切换到 Big，接着问吧。"
@@ -469,10 +475,10 @@ def test_a_user_chooses_among_the_models():
     story.config.assistant["chatgpt"] = assistant(model="small", models=("small", "third"))
     story.start()
     ask(story)
-    assert story.model.calls[-1]["model"] == "small", "the other one is not there any more"
+    assert story.model.calls[-1]["model"] == "small", "the chosen model no longer exists"
 
 
-def test_where_there_is_nothing_to_choose_a_sentence_says_so():
+def test_the_model_command_explains_when_there_is_only_one_model():
     story = Story(answer_at(0.1, ANSWER))
     assert story.say("/model") is None
     story.open()

@@ -1,4 +1,4 @@
-"""Words that are neither asked about nor answered with."""
+"""Blocked words, in questions and in answers."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from wxgptd.domain.text.words import WordList
 
 
 @pytest.fixture
-def told(tmp_path):
+def make_story(tmp_path):
     path = tmp_path / "words.txt"
     path.write_text("# 词表\n违禁词\n\nBadWord\n", encoding="utf-8")
 
-    def tell(respond) -> Story:
+    def make(respond) -> Story:
         story = Story(respond, configuration(moderation=cfg.Moderation(words_file=path)))
         story.words = path
         return story
 
-    return tell
+    return make
 
 
 def in_pieces(*pieces: str, gap_s: float = 0.2) -> Script:
@@ -33,8 +33,8 @@ def in_pieces(*pieces: str, gap_s: float = 0.2) -> Script:
     return Script([*steps, Step(gap_s * len(pieces), chunk(finish="stop") + DONE, end=True)])
 
 
-def test_a_question_with_such_a_word_is_answered_by_a_text_and_asked_of_nobody(told):
-    story = told(answer_at(0.1, "好的。"))
+def test_a_question_with_a_blocked_word_is_rejected_without_calling_the_model(make_story):
+    story = make_story(answer_at(0.1, "好的。"))
     story.open()
     assert story.say("说说badword吧") == "抱歉，这条消息里有不能处理的内容，请换个说法。"
     assert story.model.calls == []
@@ -45,24 +45,24 @@ def test_a_question_with_such_a_word_is_answered_by_a_text_and_asked_of_nobody(t
     assert not any("badword" in str(event) for event in story.store.events())
 
 
-def test_the_question_behind_an_opening_command_too(told):
-    story = told(answer_at(0.1, "好的。"))
+def test_a_question_after_an_opening_command_is_moderated(make_story):
+    story = make_story(answer_at(0.1, "好的。"))
     assert "不能处理" in story.say("/chatgpt 违禁词")
 
 
 @pytest.mark.parametrize("text", ["违**禁**词", "违\u200b禁词", "`BAD`word", "_bad_Word"])
-def test_marks_between_the_letters_hide_nothing(told, text):
-    story = told(answer_at(0.1, "好的。"))
+def test_marks_between_letters_do_not_hide_a_blocked_word(make_story, text):
+    story = make_story(answer_at(0.1, "好的。"))
     story.open()
     assert "不能处理" in story.say(f"说说{text}吧")
 
 
-def test_outside_a_session_nothing_is_moderated(told):
-    assert told(answer_at(0.1, "好的。")).say("违禁词") is None
+def test_messages_outside_a_session_are_not_moderated(make_story):
+    assert make_story(answer_at(0.1, "好的。")).say("违禁词") is None
 
 
-def test_an_answer_with_such_a_word_ends_there_and_is_no_context(told):
-    story = told(lambda messages: in_pieces("这是违", "禁词，后面", "还有。"))
+def test_an_answer_with_a_blocked_word_stops_and_stays_out_of_the_context(make_story):
+    story = make_story(lambda messages: in_pieces("这是违", "禁词，后面", "还有。"))
     story.open()
     sent = story.send("说说")
     story.advance(2)
@@ -75,8 +75,8 @@ def test_an_answer_with_such_a_word_ends_there_and_is_no_context(told):
     assert not any("禁词" in str(event) for event in story.store.events())
 
 
-def test_what_was_shown_before_the_word_came_is_taken_back(told):
-    story = told(in_pieces("第一句。", "第二句。", "违禁词", gap_s=8))
+def test_text_shown_before_a_blocked_word_is_withdrawn(make_story):
+    story = make_story(in_pieces("第一句。", "第二句。", "违禁词", gap_s=8))
     story.open()
     sent = story.send("说说")
     story.advance(15)
@@ -85,8 +85,8 @@ def test_what_was_shown_before_the_word_came_is_taken_back(told):
     assert story.say("继续") == "抱歉，这个问题 AI 回答不了。"
 
 
-def test_the_list_is_read_again_when_the_daemon_is_told_to(told, logged):
-    story = told(answer_at(0.1, "好的。"))
+def test_a_reload_rereads_the_word_list(make_story, logged):
+    story = make_story(answer_at(0.1, "好的。"))
     story.open()
     story.words.write_text("新词\n")
     assert "不能处理" in story.say("违禁词")
@@ -99,22 +99,22 @@ def test_the_list_is_read_again_when_the_daemon_is_told_to(told, logged):
     with pytest.raises(ConfigError, match="not UTF-8"):
         story.service.operations.reloading.from_file()
     assert "不能处理" in story.say("新词")
-    assert any("stays as it was" in line for line in logged())
+    assert any("reload rejected: " in line for line in logged())
 
 
 WORDS = st.lists(st.text(st.sampled_from("abAB天"), min_size=1, max_size=4), max_size=6)
 
 
 @given(WORDS, st.lists(st.text(st.sampled_from("abAB天c"), max_size=5), max_size=8))
-def test_a_word_is_found_however_the_text_is_cut(words, pieces):
-    found = any(word.casefold() in "".join(pieces).casefold() for word in words)
-    known = WordList(words)
-    assert known.match("".join(pieces)) is found
-    watch = known.watch()
-    assert any(watch.objects(piece) for piece in pieces) is found
+def test_a_word_is_found_however_the_text_is_split(words, pieces):
+    expected = any(word.casefold() in "".join(pieces).casefold() for word in words)
+    word_list = WordList(words)
+    assert word_list.match("".join(pieces)) is expected
+    watch = word_list.watch()
+    assert any(watch.objects(piece) for piece in pieces) is expected
 
 
-def test_many_words_that_begin_alike_cost_nobody_time():
+def test_many_words_with_a_common_prefix_match_quickly():
     words = WordList([f"www.bad{n}.com" for n in range(100_000)])
     began = time.process_time()
     assert not words.match("www " * 500 + "ww" * 1_000)

@@ -1,4 +1,4 @@
-"""Everybody gets text or a link, whatever WeChat's attempts met on their way."""
+"""Every user gets text or a link, however WeChat's attempts are disrupted."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from wxgpt.wechat import messages
 
 STEP_S = 0.25
 SLOW = answer_at(40, "终于写完了。")
-TEXTS_OF_LATE = "https://chat.example.com/a/"
+PAGE_LINK = "https://chat.example.com/a/"
 
 
-def can_be_helped(up: float, *, listening: bool) -> bool:
-    """Tell whether an attempt comes, or still waits, once the daemon is back `up`.
+def can_be_answered(up_s: float, *, listening: bool) -> bool:
+    """Return whether an attempt arrives, or is still waiting, once the daemon is back at `up_s`.
 
-    `up` is seen from the message's sending; attempts are made at 0, 5 and 10 s.
+    `up_s` counts from when the message was sent; attempts are made at 0, 5 and 10 s.
     """
     waits_until = 14.5 if listening else 10.0
-    return up < waits_until
+    return up_s < waits_until
 
 
 def stories(length: float, *, listening: bool, clock_offset: float) -> Iterator[tuple[float, str]]:
-    """Yield phases and replies: `phase` is when an outage begins, seen from a message's sending."""
-    for phase in (0.25 + 0.75 * step for step in range(-20, 13)):  # never just as one is made
-        if phase + length < 0 or not can_be_helped(phase + length, listening=listening):
+    """Yield phases and replies; a phase is an outage's start, relative to the message's sending."""
+    # No phase is at the instant of an attempt.
+    for phase in (0.25 + 0.75 * step for step in range(-20, 13)):
+        if phase + length < 0 or not can_be_answered(phase + length, listening=listening):
             continue
         story = Story(SLOW, clock_offset=clock_offset)
         story.advance(0.75)
@@ -51,22 +52,22 @@ def stories(length: float, *, listening: bool, clock_offset: float) -> Iterator[
 
 @pytest.mark.parametrize("listening", [True, False], ids=["queued", "refused"])
 @pytest.mark.parametrize("length", range(1, 15))
-def test_an_outage_leaves_nobody_without_a_reply(length, listening):
+def test_every_message_gets_a_reply_despite_an_outage(length, listening):
     for phase, shown in stories(length, listening=listening, clock_offset=0.0):
-        assert TEXTS_OF_LATE in shown, f"an outage of {length} s from {phase} on: {shown}"
+        assert PAGE_LINK in shown, f"an outage of {length} s from {phase} on: {shown}"
 
 
 @pytest.mark.parametrize("clock_offset", [0.4, 3.0, 30.0, 200.0])
 @pytest.mark.parametrize("length", [2, 5, 7, 11])
-def test_a_clock_that_is_ahead_is_found_out(length, clock_offset):
+def test_a_clock_that_is_ahead_is_detected(length, clock_offset):
     for phase, shown in stories(length, listening=True, clock_offset=clock_offset):
-        assert TEXTS_OF_LATE in shown, f"an outage of {length} s from {phase} on: {shown}"
+        assert PAGE_LINK in shown, f"an outage of {length} s from {phase} on: {shown}"
 
 
 @pytest.mark.parametrize("clock_offset", [0.0, 0.9, 7.3, 200.0, -0.9, -200.0])
-def test_an_undisturbed_question_keeps_its_whole_time(clock_offset):
+def test_an_undisturbed_question_keeps_its_full_window(clock_offset):
     story = Story(answer_at(13.9, "刚好。"), clock_offset=clock_offset)
-    for tenths in range(0, 10, 3):  # wherever in its second it is sent
+    for tenths in range(0, 10, 3):  # at any point within a second
         story.open()
         story.advance(20.05 + tenths / 10)
         sent = story.send("问")
@@ -76,11 +77,11 @@ def test_an_undisturbed_question_keeps_its_whole_time(clock_offset):
 
 
 @pytest.mark.parametrize("created", ["0", "1", "", "x", "99999999999", "9" * 30, "-5", "１２"])
-def test_a_createtime_of_nonsense_is_no_evidence(created):
+def test_an_implausible_createtime_is_ignored(created):
     story = Story(answer_at(13.9, "刚好。"))
     story.open()
     story.advance(20)
-    for question in ("一", "二"):  # nor does it spoil the next one
+    for question in ("一", "二"):  # the next question is unaffected too
         sent = story.deliver({**messages.text_message(question), "CreateTime": created})
         story.advance(15)
         assert sent.reply == "刚好。"
@@ -89,7 +90,7 @@ def test_a_createtime_of_nonsense_is_no_evidence(created):
     assert sent.reply == "刚好。"
 
 
-def test_the_only_message_of_an_hour_sent_just_before_the_daemon_came_up():
+def test_a_message_sent_just_before_startup_is_answered_after_an_idle_hour():
     story = Story(SLOW, clock_offset=2.0)
     story.open()
     story.advance(240, 1.0)
@@ -101,38 +102,38 @@ def test_the_only_message_of_an_hour_sent_just_before_the_daemon_came_up():
     story.advance(5, STEP_S)
     story.start()
     story.advance(9.5)
-    assert TEXTS_OF_LATE in sent.reply
-    assert [round(one.began_s) for one in sent.attempts] == [0, 5, 10]
+    assert PAGE_LINK in sent.reply
+    assert [round(attempt.began_s) for attempt in sent.attempts] == [0, 5, 10]
 
 
-def test_the_offset_is_learned_once_and_survives_a_restart():
-    def shown() -> float:
+def test_the_clock_offset_is_learned_and_survives_a_restart():
+    def offset_s() -> float:
         return story.service.base.metrics.registry.get_sample_value("wxgptd_clock_offset_seconds")
 
     story = Story(SLOW, clock_offset=3.0)
     story.advance(0.5)
-    assert shown() == 0.0
+    assert offset_s() == 0.0
     story.open()
-    assert shown() == pytest.approx(3.5, abs=0.06)
+    assert offset_s() == pytest.approx(3.5, abs=0.06)
     story.advance(59.75, STEP_S)
     story.say("/help")
-    learned = shown()
+    learned = offset_s()
     assert learned == pytest.approx(3.3, abs=0.06)
     story.advance(30.5, STEP_S)
     story.say("/help")
     story.restart()
-    assert shown() == learned
+    assert offset_s() == learned
     story.advance(90_000, 900.0)
-    assert shown() == 0.0  # samples older than a day do not count
+    assert offset_s() == 0.0  # samples older than a day do not count
 
 
-def test_when_a_message_was_sent_is_in_the_log():
+def test_the_log_records_the_sending_time_and_delay():
     story = Story(SLOW)
     story.open()
     story.advance(10)
     url, body = story.wechat().request("alice", messages.text_message("问"))
     story.advance(6)
     story.attempt(url, body)
-    [asked] = [one for one in story.store.events() if type(one).__name__ == "QuestionAsked"]
+    [asked] = [event for event in story.store.events() if type(event).__name__ == "QuestionAsked"]
     assert asked.sent_at == int(WALL) + 10
     assert asked.delay_s == pytest.approx(6.0, abs=0.1)

@@ -1,4 +1,4 @@
-"""What people type, and what it does: the whole service, in a session and out of one."""
+"""The effect of typed and spoken phrases on the whole service, inside and outside a session."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ ANSWER = "因为空气。"
 LONG = "".join(f"第 {n:04} 句话在这里说完了。" for n in range(200))
 
 
-def story(situation: str) -> Story:
-    """A user who talks, waits for an answer, reads a long one, or whose session has expired."""
+def make_story(situation: str) -> Story:
+    """Return a story whose user talks, waits, reads a long answer, or has an expired session."""
     only_ai = situation == "only AI"
     account = cfg.Account(token=cfg.Secret("storytoken"), open_without_command=only_ai)
     models = cfg.Words(("m-1", "m-2"))
     assistant = cfg.Assistant(base_url="http://model.test/v1", model="m-1", models=models)
     script = {"waits": answer_at(16, ANSWER), "reads": answer_at(0.1, LONG)}.get(situation)
-    told = Story(
+    story = Story(
         lambda _: script or answer_at(0.1, ANSWER),
         configuration(account={"main": account}, assistant={"chatgpt": assistant}),
     )
     if situation in ("stranger", "only AI"):
-        return told
-    told.say("/chatgpt")
-    told.send("一？")
-    told.advance(2)
+        return story
+    story.say("/chatgpt")
+    story.send("一？")
+    story.advance(2)
     if situation == "expired":
-        told.advance(400, step=1)
-    return told
+        story.advance(400, step=1)
+    return story
 
 
-def does(told: Story, text: str, kind: str) -> str:
-    """Send a message, and say in words what it did."""
-    before, calls = len(told.store.events()), len(told.model.calls)
+def effect_of(story: Story, text: str, kind: str) -> str:
+    """Send a message and describe its effect in words."""
+    before, calls = len(story.store.events()), len(story.model.calls)
     fields = messages.message("voice", text) if kind == "voice" else messages.text_message(text)
-    sent = told.deliver(fields)
-    told.advance(1)
-    fresh = told.store.events()[before:]
-    asked = [event for event in fresh if isinstance(event, e.QuestionAsked)]
-    if asked:
-        resumed = any(isinstance(event, e.SessionResumed) for event in fresh)
-        again = " again" if asked[0].retries else ""
-        return f"{'resumes, and ' if resumed else ''}asks{again}: {asked[0].text}"
-    assert len(told.model.calls) == calls, "it was paid for"
-    for event in fresh:
+    sent = story.deliver(fields)
+    story.advance(1)
+    new_events = story.store.events()[before:]
+    questions = [event for event in new_events if isinstance(event, e.QuestionAsked)]
+    if questions:
+        resumed = any(isinstance(event, e.SessionResumed) for event in new_events)
+        suffix = " again" if questions[0].retries else ""
+        return f"{'resumes, and ' if resumed else ''}asks{suffix}: {questions[0].text}"
+    assert len(story.model.calls) == calls, "the model was called"
+    for event in new_events:
         match event:
             case e.ContinuationAsked():
                 return "the next part"
@@ -123,7 +123,7 @@ TABLE = [
     ("talks", "/::)", "asks: /::)"),
     ("talks", "、这个不对", "asks: 、这个不对"),
     ("talks", "继续", "asks: 继续"),
-    # While an answer is being written, and where there is more of it.
+    # While an answer is being written, or has more parts to read.
     ("waits", "停止", "stops the answer"),
     ("waits", "停一下！", "stops the answer"),
     ("waits", "别说了……", "stops the answer"),
@@ -139,13 +139,13 @@ TABLE = [
     ("reads", "下一页。", "the next part"),
     ("reads", "回复“继续”", "the next part"),
     ("reads", "go on", "the next part"),
-    # After a session that expired.
+    # After a session has expired.
     ("expired", "二？", "hint"),
     ("expired", "帮助", "help"),
     ("expired", "/histroy", "no such command /history"),
     ("expired", "重试", "resumes, and asks again: 一？"),
     ("expired", "接着聊", "resume"),
-    # Without any.
+    # Without a session.
     ("stranger", "你好", "nothing"),
     ("stranger", "帮助", "nothing"),
     ("stranger", "/histroy", "nothing"),
@@ -171,19 +171,19 @@ SPOKEN = [
 ]
 
 
-@pytest.mark.parametrize(("situation", "text", "done"), TABLE)
-def test_what_is_typed_does_what_is_meant(situation, text, done):
-    assert does(story(situation), text, "text") == done
+@pytest.mark.parametrize(("situation", "text", "effect"), TABLE)
+def test_a_typed_phrase_has_its_intended_effect(situation, text, effect):
+    assert effect_of(make_story(situation), text, "text") == effect
 
 
-@pytest.mark.parametrize(("situation", "text", "done"), SPOKEN)
-def test_what_is_spoken_does_what_is_meant(situation, text, done):
-    assert does(story(situation), text, "voice") == done
+@pytest.mark.parametrize(("situation", "text", "effect"), SPOKEN)
+def test_a_spoken_phrase_has_its_intended_effect(situation, text, effect):
+    assert effect_of(make_story(situation), text, "voice") == effect
 
 
-def test_the_nearest_command_is_a_tap_that_works():
-    told = story("talks")
-    reply = told.say("/histroy")
+def test_the_suggested_command_is_a_working_tap():
+    story = make_story("talks")
+    reply = story.say("/histroy")
     assert words_of(reply) == "没有这个命令，你要发的是 /history 吗？"
     (sent,) = re.findall("msgmenucontent=([^&]+)&", reply)
-    assert "chat.example.com/h/" in told.deliver(messages.text_message(sent, tapped=True)).reply
+    assert "chat.example.com/h/" in story.deliver(messages.text_message(sent, tapped=True)).reply

@@ -1,4 +1,4 @@
-"""Pictures go to the models that look at them."""
+"""Pictures are sent to the models with vision."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JPEG = b"\xff\xd8\xff\xe0" + b"x" * 1_000
 DATA_URL = "data:image/jpeg;base64," + base64.b64encode(JPEG).decode()
 
 
-def told(answer=lambda *_: JPEG, *, vision: bool = True, **pictures) -> Story:
+def make_story(answer=lambda *_: JPEG, *, vision: bool = True, **pictures) -> Story:
     assistant = cfg.Assistant(base_url="http://model.test/v1", model="m", vision=vision)
     config = configuration(assistant={"chatgpt": assistant}, pictures=cfg.Pictures(**pictures))
     story = Story(answer_at(0.1, "一只猫。"), config)
@@ -28,23 +28,23 @@ def told(answer=lambda *_: JPEG, *, vision: bool = True, **pictures) -> Story:
     return story
 
 
-def show(story: Story, url: str = URL) -> str | None:
+def send_picture(story: Story, url: str = URL) -> str | None:
     sent = story.deliver(messages.image_message(url))
     story.advance(1)
     return sent.reply
 
 
-def test_a_picture_goes_to_the_model_as_a_data_url():
-    story = told()
-    assert show(story) == "一只猫。"
+def test_a_picture_is_sent_to_the_model_as_a_data_url():
+    story = make_story()
+    assert send_picture(story) == "一只猫。"
     assert story.model.calls[0]["messages"] == [
         {"role": "user", "content": [{"type": "image_url", "image_url": {"url": DATA_URL}}]}
     ]
 
 
-def test_questions_that_follow_come_with_the_picture_fetched_once():
-    story = told()
-    show(story)
+def test_follow_up_questions_include_the_picture_fetched_once():
+    story = make_story()
+    send_picture(story)
     story.send("它什么颜色？")
     story.advance(1)
     first, answer, second = story.model.calls[1]["messages"]
@@ -53,19 +53,21 @@ def test_questions_that_follow_come_with_the_picture_fetched_once():
     assert len(story.wechat_pictures.requests) == 1
 
 
-def test_only_the_newest_pictures_are_paid_for_again():
-    story = told()
+def test_only_the_newest_pictures_are_sent_again():
+    story = make_story()
     for n in range(6):
-        show(story, f"{URL}?n={n}")
-    pictured = [
-        one for one in story.model.calls[-1]["messages"] if isinstance(one["content"], list)
+        send_picture(story, f"{URL}?n={n}")
+    with_picture = [
+        message
+        for message in story.model.calls[-1]["messages"]
+        if isinstance(message["content"], list)
     ]
-    assert len(pictured) == 4
+    assert len(with_picture) == 4
 
 
-def test_an_earlier_picture_that_is_gone_is_left_out():
-    story = told()
-    show(story)
+def test_an_earlier_picture_that_is_unavailable_is_left_out():
+    story = make_story()
+    send_picture(story)
     story.crash()
     story.start()
     story.outside.hosts["mmbiz.qpic.cn"] = Recorder(
@@ -77,16 +79,16 @@ def test_an_earlier_picture_that_is_gone_is_left_out():
     assert story.model.messages()[0] == ("user", "[图片]")
 
 
-def test_without_vision_a_word_says_so():
-    story = told(vision=False)
-    assert show(story) == "目前看不了图片，请用文字描述你的问题。"
+def test_a_picture_for_a_model_without_vision_gets_an_explanation():
+    story = make_story(vision=False)
+    assert send_picture(story) == "目前看不了图片，请用文字描述你的问题。"
     assert story.wechat_pictures.requests == []
 
 
-def test_outside_a_session_a_picture_is_for_others():
-    story = told()
+def test_a_picture_outside_a_session_is_ignored():
+    story = make_story()
     story.say("/stop")
-    assert show(story) is None
+    assert send_picture(story) is None
 
 
 @pytest.mark.parametrize(
@@ -98,11 +100,14 @@ def test_outside_a_session_a_picture_is_for_others():
         ("pictures_1", "pictures_1", "xpictures_1"),
     ],
 )
-def test_a_configured_host_is_one_however_it_is_named(host, name, another):
-    story = told(hosts=[host])
+def test_a_configured_host_is_allowed_in_any_notation(host, name, another):
+    story = make_story(hosts=[host])
     story.outside.hosts[name] = story.wechat_pictures
-    assert show(story, f"http://{host}/0") == "一只猫。"
-    assert show(story, f"http://{another}/0") == "这张图片没能打开，也可能太大了，请换一张再发。"
+    assert send_picture(story, f"http://{host}/0") == "一只猫。"
+    assert (
+        send_picture(story, f"http://{another}/0")
+        == "这张图片没能打开，也可能太大了，请换一张再发。"
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,9 +125,9 @@ def test_a_configured_host_is_one_however_it_is_named(host, name, another):
         "http://mmbiz.qpic.cn:x/0",
     ],
 )
-def test_nothing_is_fetched_from_anywhere_else(url):
-    story = told()
-    assert show(story, url) == "这张图片没能打开，也可能太大了，请换一张再发。"
+def test_pictures_are_fetched_from_no_other_host(url):
+    story = make_story()
+    assert send_picture(story, url) == "这张图片没能打开，也可能太大了，请换一张再发。"
     assert story.wechat_pictures.requests == []
 
 
@@ -145,10 +150,10 @@ def _status(code: int):
         lambda *_: JPEG + b"x" * 9_000,
         lambda *_: None,
     ],
-    ids=["redirect", "missing", "no picture", "nothing", "too long", "silence"],
+    ids=["redirect", "missing", "not a picture", "empty", "too large", "no response"],
 )
-def test_a_picture_that_cannot_be_had_is_told(answer):
-    story = told(answer, max_size=8_000)
+def test_a_picture_that_cannot_be_fetched_gets_an_explanation(answer):
+    story = make_story(answer, max_size=8_000)
     sent = story.deliver(messages.image_message(URL))
     story.advance(12)
     assert sent.reply == "这张图片没能打开，也可能太大了，请换一张再发。"
@@ -163,15 +168,15 @@ def test_a_picture_that_cannot_be_had_is_told(answer):
         (b"RIFF\0\0\0\0WEBPVP8 ", "image/webp"),
     ],
 )
-def test_each_kind_of_picture_is_told_by_its_first_bytes(body, kind):
-    story = told(lambda *_: body)
-    show(story)
+def test_the_image_type_is_detected_from_the_first_bytes(body, kind):
+    story = make_story(lambda *_: body)
+    send_picture(story)
     url = story.model.calls[0]["messages"][0]["content"][0]["image_url"]["url"]
     assert url.startswith(f"data:{kind};base64,")
 
 
-def test_a_picture_is_asked_about_again_after_a_crash():
-    story = told(lambda *_: None)
+def test_a_picture_question_is_asked_again_after_a_crash():
+    story = make_story(lambda *_: None)
     sent = story.deliver(messages.image_message(URL))
     story.advance(1)
     story.crash()
@@ -181,9 +186,9 @@ def test_a_picture_is_asked_about_again_after_a_crash():
     assert sent.reply == "一只猫。"
 
 
-def test_a_model_that_looks_at_pictures_no_more_gets_none():
-    story = told()
-    show(story)
+def test_a_model_that_lost_vision_gets_no_pictures():
+    story = make_story()
+    send_picture(story)
     story.crash()
     story.config.assistant["chatgpt"] = cfg.Assistant(base_url="http://model.test/v1", model="m")
     story.start()
@@ -192,8 +197,8 @@ def test_a_model_that_looks_at_pictures_no_more_gets_none():
     assert story.model.messages()[0] == ("user", "[图片]")
 
 
-def test_a_picture_that_many_ask_about_is_remembered_once():
-    story = told()
+def test_a_shared_picture_is_fetched_and_cached_once():
+    story = make_story()
     for user in ("bob", "carol"):
         story.open(user)
     for user in ("alice", "bob", "carol"):
@@ -205,9 +210,9 @@ def test_a_picture_that_many_ask_about_is_remembered_once():
     assert len(story.wechat_pictures.requests) == 1
 
 
-def test_beyond_the_room_for_pictures_questions_wait_and_others_do_not(monkeypatch):
+def test_picture_questions_beyond_the_memory_limit_wait_and_others_do_not(monkeypatch):
     monkeypatch.setattr("wxgptd.service.wiring.answers.PICTURE_BYTES", 3_000_000)
-    story = told(max_size=1_000_000)
+    story = make_story(max_size=1_000_000)
     story.model.respond = lambda _: answer_at(4, "一只猫。")
     for number in range(4):
         story.open(f"user{number}")
@@ -216,19 +221,19 @@ def test_beyond_the_room_for_pictures_questions_wait_and_others_do_not(monkeypat
         story.deliver(messages.image_message(f"{URL}?n={number}"), f"user{number}")
         for number in range(4)
     ]
-    words = story.send("没有图片的问题")
+    text_only = story.send("没有图片的问题")
     story.advance(1)
-    assert len(story.model.calls) == 3, "two pictures, and the words"
+    assert len(story.model.calls) == 3, "two pictures and the text"
     assert "pictures" in story.service.base.fullness.recent()
     story.advance(4)
-    assert words.reply == "一只猫。"
+    assert text_only.reply == "一只猫。"
     story.advance(5)
-    assert [one.reply for one in sent] == ["一只猫。"] * 4
+    assert [question.reply for question in sent] == ["一只猫。"] * 4
 
 
 @pytest.mark.parametrize("how", ["stop", "/clear"])
-def test_a_picture_whose_fetch_is_called_off_is_no_failure(how):
-    story = told()
+def test_a_cancelled_picture_fetch_is_not_a_fetch_failure(how):
+    story = make_story()
     story.outside.hosts["mmbiz.qpic.cn"] = Recorder(lambda *_: None)  # it never answers
     story.open()
     story.deliver(messages.image_message(URL))
@@ -239,5 +244,5 @@ def test_a_picture_whose_fetch_is_called_off_is_no_failure(how):
     else:
         story.send(how)
     story.flush()
-    failed = [one for one in story.store.events()[before:] if isinstance(one, AnswerFailed)]
-    assert [one.reason for one in failed] == ([] if how == "stop" else ["stopped"])
+    failed = [event for event in story.store.events()[before:] if isinstance(event, AnswerFailed)]
+    assert [event.reason for event in failed] == ([] if how == "stop" else ["stopped"])

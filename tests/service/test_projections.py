@@ -1,4 +1,4 @@
-"""What is derived from all users' events."""
+"""Projections, which are derived from all users' events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def observed(projection, user, history: History):
     return projection
 
 
-def test_a_link_leads_to_its_answer_until_its_time_is_over():
+def test_a_link_leads_to_its_answer_until_it_expires():
     index = observed(LinkIndex(ttl_s=100.0), ALICE, asked("q1", at=5.0))
     assert index.find(link("q1"), 105.0).question == "q1"
     assert index.find(link("q1"), 105.1) is None
@@ -27,7 +27,7 @@ def test_a_link_leads_to_its_answer_until_its_time_is_over():
     assert index.find(link("q1"), 5.0) is None
 
 
-def test_sessions_are_due_in_the_order_of_their_ends_whatever_their_length():
+def test_sessions_are_due_in_order_of_expiry_whatever_their_length():
     sessions = OpenSessions()
     long = History()
     long.say("/chatgpt", "m1", at=0.0, policy=Policy(session_ttl_s=7_200.0))
@@ -39,7 +39,7 @@ def test_sessions_are_due_in_the_order_of_their_ends_whatever_their_length():
     assert list(sessions.due(7_200.0)) == [ALICE]
 
 
-def test_a_session_that_was_extended_is_looked_at_again():
+def test_an_extended_session_is_due_again_later():
     sessions = observed(OpenSessions(), ALICE, opened(at=0.0))
     assert list(sessions.due(300.0)) == [ALICE]
     sessions.keep(ALICE, 400.0)
@@ -47,7 +47,7 @@ def test_a_session_that_was_extended_is_looked_at_again():
     assert list(sessions.due(400.0)) == [ALICE]
 
 
-def test_a_session_that_was_replaced_is_due_once():
+def test_a_replaced_session_is_due_once():
     history = opened(at=0.0)
     history.say("/claude", "m2", at=100.0)
     sessions = observed(OpenSessions(), ALICE, history)

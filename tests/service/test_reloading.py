@@ -1,4 +1,4 @@
-"""A changed configuration is taken up while the daemon runs: all of it that can be, or nothing."""
+"""A running daemon applies as much of a changed configuration as it can, or none of it."""
 
 import re
 
@@ -15,8 +15,8 @@ def assistant(**more):
     return cfg.Assistant(base_url="http://model.test/v1", model="m-1", api_key=key, **more)
 
 
-def changed(story, **tables):
-    """Have the story's daemon take up a configuration with other `tables`."""
+def reload_with(story, **tables):
+    """Reload the story's daemon with these `tables` of its configuration replaced."""
     story.config = attrs.evolve(story.config, **tables)
     return story.service.operations.reloading.from_file()
 
@@ -26,18 +26,18 @@ def story():
     return Story(answer_at(0.1, "好的。"))
 
 
-def test_another_assistant_can_be_opened_at_once(story):
+def test_a_new_assistant_is_available_at_once(story):
     assert story.say("/code") is None
-    adopted = changed(story, assistant={**story.config.assistant, "code": assistant()})
+    adopted = reload_with(story, assistant={**story.config.assistant, "code": assistant()})
     assert adopted.changed == ("assistant.code",)
     assert "我是 AI 助手" in story.say("/code")
 
 
-def test_texts_rules_and_limits_are_the_new_ones(story):
+def test_new_texts_rules_and_limits_apply(story):
     rule = cfg.Rule(match="keyword", words=cfg.Words(("价格",)), reply=cfg.RuleReply(text="十元"))
-    adopted = changed(
+    adopted = reload_with(
         story,
-        texts=attrs_texts(story, no_session="没有对话"),
+        texts=texts_with(story, no_session="没有对话"),
         rule=(rule,),
         limits=cfg.Limits(messages_per_minute=1),
     )
@@ -48,58 +48,58 @@ def test_texts_rules_and_limits_are_the_new_ones(story):
     assert "有点快" in story.say("问题")
 
 
-def attrs_texts(story, **texts):
+def texts_with(story, **texts):
     import dataclasses
 
     return dataclasses.replace(story.config.texts, **texts)
 
 
-def test_another_account_is_served_and_a_removed_one_is_not(story):
-    changed(story, account={"other": story.config.account["main"]})
+def test_a_new_account_is_served_and_a_removed_one_is_not(story):
+    reload_with(story, account={"other": story.config.account["main"]})
     story.open(account="other")
     sent = story.send("/chatgpt", user="bob", account="other")
     assert sent.reply
     assert story.get("/wx/main").code == 404
 
 
-def test_a_token_that_changed_is_the_one_that_counts(story):
-    was = story.wechat()
-    changed(story, account={"main": cfg.Account(token=cfg.Secret("anothertoken"))})
-    refused = story.send("/chatgpt")
+def test_a_changed_token_replaces_the_old_one(story):
+    old_peer = story.wechat()
+    reload_with(story, account={"main": cfg.Account(token=cfg.Secret("anothertoken"))})
+    rejected = story.send("/chatgpt")
     story.advance(20)
-    assert refused.delivery.fault
+    assert rejected.delivery.fault
     story._wechats.clear()
-    assert story.wechat() is not was
+    assert story.wechat() is not old_peer
     assert story.say("/chatgpt", user="bob")
 
 
-def test_an_account_goes_from_plain_text_to_safe_mode(story):
+def test_an_account_can_switch_from_plain_text_to_safe_mode(story):
     story.open()
-    changed(story, account={"main": safe_account()})
+    reload_with(story, account={"main": safe_account()})
     story._wechats.clear()
     assert "我是 AI 助手" in story.say("/chatgpt", user="bob")
 
 
-def test_an_answer_under_way_is_not_asked_for_again():
+def test_a_running_answer_is_not_requested_again():
     story = Story(answer_at(8, "慢慢来。"))
     story.open()
     sent = story.send("问题", advance=False)
     story.advance(6)
-    changed(story, assistant={"chatgpt": assistant(system_prompt="简短")})
+    reload_with(story, assistant={"chatgpt": assistant(system_prompt="简短")})
     story.advance(10)
     assert sent.reply == "慢慢来。"
     assert len(story.model.calls) == 1
 
 
-def test_whoever_has_an_assistant_that_is_gone_is_told(story):
+def test_a_question_to_a_removed_assistant_gets_an_explanation(story):
     story.open()
-    changed(story, assistant={"other": assistant()})
+    reload_with(story, assistant={"other": assistant()})
     sent = story.send("还在吗")
     story.advance(1)
     assert "暂时用不了" in sent.reply
 
 
-def test_a_budget_that_is_raised_lets_questions_through():
+def test_a_raised_budget_lets_questions_through():
     spent = assistant(price_per_million=cfg.Price(output=1e6), daily_budget=1.0)
     story = Story(answer_at(0.1, "好的。"), configuration(assistant={"chatgpt": spent}))
     story.open()
@@ -107,23 +107,23 @@ def test_a_budget_that_is_raised_lets_questions_through():
         sent = story.send("问题")
         story.advance(1)
     assert "额度用完" in sent.reply
-    more = attrs.evolve(spent, daily_budget=1000.0)
-    changed(story, assistant={"chatgpt": more})
+    raised = attrs.evolve(spent, daily_budget=1000.0)
+    reload_with(story, assistant={"chatgpt": raised})
     sent = story.send("问题")
     story.advance(1)
     assert sent.reply == "好的。"
 
 
-def test_what_takes_a_restart_is_said_and_stays(story, logged):
+def test_a_setting_that_needs_a_restart_is_logged_and_unchanged(story, logged):
     server = attrs.evolve(story.config.server, public_url="https://elsewhere.example.com")
-    adopted = changed(story, server=server)
+    adopted = reload_with(story, server=server)
     assert adopted.changed == ()
     assert adopted.takes_restart == ("server.public_url",)
     assert "https://chat.example.com/" in story.say("/history")
-    assert any("takes a restart: server.public_url" in line for line in logged())
+    assert any("restart required: server.public_url" in line for line in logged())
 
 
-def test_a_wrong_one_changes_nothing(story, tmp_path):
+def test_an_invalid_configuration_changes_nothing(story, tmp_path):
     path = tmp_path / "wxgptd.toml"
     with pytest.raises(cfg.ConfigError, match=r"session\.ttl"):
         story.service.operations.reloading.take(
@@ -135,77 +135,79 @@ def test_a_wrong_one_changes_nothing(story, tmp_path):
     assert sent.reply == "好的。"
 
 
-def test_a_model_that_has_not_changed_keeps_what_it_has_learned(story):
+def test_an_unchanged_model_keeps_its_state(story):
     before = story.service.base.settings.assistants["chatgpt"].model
-    changed(story, texts=attrs_texts(story, help="帮助"))
+    reload_with(story, texts=texts_with(story, help="帮助"))
     assert story.service.base.settings.assistants["chatgpt"].model is before
-    changed(story, assistant={"chatgpt": assistant(seed=1.0)})
+    reload_with(story, assistant={"chatgpt": assistant(seed=1.0)})
     assert story.service.base.settings.assistants["chatgpt"].model is not before
 
 
-def test_no_value_is_told_of_only_keys():
-    one = configuration()
-    other = configuration(account={"main": cfg.Account(token=cfg.Secret("another"))})
-    assert list(cfg.changes(one, other)) == ["account.main.token"]
+def test_changes_list_keys_and_no_values():
+    old = configuration()
+    new = configuration(account={"main": cfg.Account(token=cfg.Secret("another"))})
+    assert list(cfg.changes(old, new)) == ["account.main.token"]
 
 
-def test_what_is_held_is_answered_with_what_it_came_with():
+def test_a_held_attempt_is_answered_with_the_old_credentials():
     story = Story(answer_at(3, "慢慢来。"), configuration(account={"main": safe_account()}))
     story.open()
     sent = story.send("问题")
     story.advance(1)
-    later = cfg.Account(
+    new_account = cfg.Account(
         token=cfg.Secret("anothertoken"), app_id="wxanother", aes_key=cfg.Secret("B" * 42 + "A")
     )
-    changed(story, account={"main": later})
+    reload_with(story, account={"main": new_account})
     story.advance(5)
     assert sent.reply == "慢慢来。"
     assert sent.results == ["reply"]
 
 
-def test_what_only_fits_another_log_waits_for_the_restart_with_it():
+def test_a_setting_that_depends_on_new_retention_waits_for_the_restart():
     day = 86_400.0
     story = Story(answer_at(1, "x"), configuration(log=cfg.Log(keep=cfg.Duration(8 * day))))
     before = story.service.base.settings.link_ttl_s
-    both = {
+    tables = {
         "log": cfg.Log(keep=cfg.Duration(90 * day)),
         "links": cfg.Links(ttl=cfg.Duration(60 * day)),
     }
     with pytest.raises(cfg.ConfigError, match="wait for a restart"):
-        changed(story, **both)
+        reload_with(story, **tables)
     assert story.service.base.settings.link_ttl_s == before
     with pytest.raises(cfg.ConfigError, match="wait for a restart"):
         story.service.operations.reloading.compare(lambda: story.config)
 
 
-def test_what_would_change_can_be_asked_without_changing_it(story):
-    story.config = attrs.evolve(story.config, texts=attrs_texts(story, no_session="没有对话"))
-    told = story.service.operations.reloading.compare(story.service.operations.reloading.reader())
-    assert told.changed == ("texts.no_session",)
+def test_a_comparison_lists_the_changes_without_applying_them(story):
+    story.config = attrs.evolve(story.config, texts=texts_with(story, no_session="没有对话"))
+    changes = story.service.operations.reloading.compare(
+        story.service.operations.reloading.reader()
+    )
+    assert changes.changed == ("texts.no_session",)
     assert story.say("/stop", user="bob") != "没有对话"
 
 
-def test_whoever_changes_a_prompt_does_not_make_a_model_forget(story):
+def test_a_changed_prompt_keeps_the_model_s_state(story):
     before = story.service.base.settings.assistants["chatgpt"].model
-    changed(story, assistant={"chatgpt": assistant(system_prompt="简短", daily_budget=0.0)})
+    reload_with(story, assistant={"chatgpt": assistant(system_prompt="简短", daily_budget=0.0)})
     assert story.service.base.settings.assistants["chatgpt"].model is before
 
 
-def test_yesterday_s_costs_are_not_complained_of_today(logged):
+def test_costs_of_earlier_days_do_not_log_a_spent_budget(logged):
     spent = assistant(price_per_million=cfg.Price(output=1e6), daily_budget=1.0)
     story = Story(answer_at(0.1, "好的。"), configuration(assistant={"chatgpt": spent}))
     story.open()
     story.send("问题")
     story.advance(1)
     story.world_clock.advance(2 * 86_400)
-    seen = len(logged())
-    changed(story, texts=attrs_texts(story, help="帮助"))
-    assert not any("used up" in line for line in logged()[seen:])
+    logged_before = len(logged())
+    reload_with(story, texts=texts_with(story, help="帮助"))
+    assert not any("used up" in line for line in logged()[logged_before:])
 
 
-def test_users_read_the_assistant_s_title_and_never_the_name_of_its_table(story):
+def test_users_see_the_assistant_s_title_and_never_its_table_name(story):
     titled = cfg.Assistant(base_url="http://model.test/v1", model="m", title="小明")
-    changed(story, assistant={"chatgpt": titled})
+    reload_with(story, assistant={"chatgpt": titled})
     assert "我是 小明，" in story.say("/chatgpt")
     story.send("你是谁？")
     story.advance(1)

@@ -1,4 +1,4 @@
-"""WeChat's three attempts against answers of every age: the stories of the reply window."""
+"""The reply window: WeChat's three attempts against answers of every duration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOO_LATE = [16.0, 40.0]
 
 
 @pytest.mark.parametrize(("seconds", "attempts"), IN_TIME)
-def test_an_answer_in_time_is_the_reply_to_the_attempt_that_is_open_then(seconds, attempts):
+def test_an_answer_in_time_goes_to_the_open_attempt(seconds, attempts):
     story = Story(answer_at(seconds, ANSWER))
     story.open()
     sent = story.send("为什么？")
@@ -26,7 +26,7 @@ def test_an_answer_in_time_is_the_reply_to_the_attempt_that_is_open_then(seconds
 
 
 @pytest.mark.parametrize("seconds", TOO_LATE)
-def test_an_answer_past_the_window_goes_out_as_a_link_before_wechat_hangs_up(seconds):
+def test_a_late_answer_becomes_a_link_before_wechat_hangs_up(seconds):
     story = Story(answer_at(seconds, ANSWER))
     story.open()
     sent = story.send("为什么？")
@@ -40,7 +40,7 @@ def test_an_answer_past_the_window_goes_out_as_a_link_before_wechat_hangs_up(sec
 
 
 @pytest.mark.parametrize("seconds", TOO_LATE)
-def test_what_is_written_by_then_goes_out_cut_at_a_sentence(seconds):
+def test_a_partial_answer_is_cut_at_a_sentence(seconds):
     sentences = [f"这是第 {n} 句，说到一半，" if n % 2 else f"又到句号了 {n}。" for n in range(20)]
     story = Story(streamed(seconds, sentences))
     story.open()
@@ -53,15 +53,15 @@ def test_what_is_written_by_then_goes_out_cut_at_a_sentence(seconds):
 
 
 def path_of(reply: str) -> str:
-    """The path of the link in a reply."""
+    """Return the path of the link in a reply."""
     return "/a/" + reply.split("/a/")[1].split(maxsplit=1)[0]
 
 
-# Injuries.
+# Disruptions.
 
 
 @pytest.mark.parametrize(("seconds", "attempts"), [*IN_TIME, (16.0, 3), (40.0, 3)])
-def test_a_peer_that_hangs_up_early_costs_nothing_but_its_own_waiting(seconds, attempts):
+def test_an_early_hang_up_does_not_cost_the_answer(seconds, attempts):
     story = Story(answer_at(seconds, ANSWER))
     story.open()
     wechat = peer.Peer(
@@ -72,16 +72,16 @@ def test_a_peer_that_hangs_up_early_costs_nothing_but_its_own_waiting(seconds, a
         patience_s=0.05,
     )
     url, body = wechat.request("alice", messages.text_message("为什么？"))
-    hasty = [start(story, wechat, url, body, 1)]
+    first = [start(story, wechat, url, body, 1)]
     story.advance(0.2)
-    assert hasty[0].results == ["timeout"]
+    assert first[0].results == ["timeout"]
     second = story.attempt(url, body, number=2)
     story.advance(5)
     third = story.attempt(url, body, number=3)
     story.advance(5)
-    said = [one.delivery.shown for one in (second, third) if not one.delivery.fault]
-    assert said, "nobody got a reply"
-    assert said[-1] == ANSWER or "https://chat.example.com/a/" in said[-1]
+    replies = [sent.delivery.shown for sent in (second, third) if not sent.delivery.fault]
+    assert replies, "no attempt got a reply"
+    assert replies[-1] == ANSWER or "https://chat.example.com/a/" in replies[-1]
     assert len(story.model.calls) == 1
 
 
@@ -90,21 +90,21 @@ def start(story, wechat, url, body, number):
 
     from tests.support.story import Sent
 
-    made = []
+    attempts = []
 
-    async def alone():
+    async def deliver():
         attempt = await wechat.attempt(url, body, "alice", number, story.world_clock.seconds())
-        made.append(attempt)
+        attempts.append(attempt)
         return peer.Delivery((attempt,), attempt.detail, attempt.result != "reply")
 
-    sent = Sent(Deferred.fromCoroutine(alone()))
-    sent.attempts = made
+    sent = Sent(Deferred.fromCoroutine(deliver()))
+    sent.attempts = attempts
     story.flush()
     return sent
 
 
 @pytest.mark.parametrize("seconds", [0.1, 4.5, 4.9, 5.1, 9.9, 12.0, 14.5, 16.0, 40.0])
-def test_a_lost_reply_is_given_again_to_a_late_attempt_word_for_word(seconds):
+def test_a_lost_reply_is_repeated_verbatim_to_a_late_attempt(seconds):
     story = Story(answer_at(seconds, ANSWER))
     story.open()
     url, body = story.wechat().request("alice", messages.text_message("为什么？"))
@@ -119,7 +119,7 @@ def test_a_lost_reply_is_given_again_to_a_late_attempt_word_for_word(seconds):
     assert len(story.model.calls) == 1
 
 
-def test_a_settled_window_says_nothing_more_after_its_time():
+def test_a_settled_window_stops_repeating_its_reply_after_a_minute():
     story = Story(answer_at(0.1, ANSWER))
     story.open()
     url, body = story.wechat().request("alice", messages.text_message("为什么？"))
@@ -127,9 +127,9 @@ def test_a_settled_window_says_nothing_more_after_its_time():
     story.advance(1)
     assert first.reply == ANSWER
     story.advance(58)
-    again = story.attempt(url, body)
+    repeated = story.attempt(url, body)
     story.advance(0.1)
-    assert again.reply == ANSWER
+    assert repeated.reply == ANSWER
     story.advance(3)
     late = story.attempt(url, body)
     story.advance(0.1)
@@ -150,7 +150,7 @@ def msg_id(body: bytes) -> str:
 
 
 @pytest.mark.parametrize("seconds", [16.0, 40.0])
-def test_a_fourth_attempt_gets_what_the_third_one_got(seconds):
+def test_a_fourth_attempt_gets_the_same_reply_as_the_third(seconds):
     story = Story(streamed(seconds, ["第一句。", "第二句。", "第三句。", "第四句。"]))
     story.open()
     url, body = story.wechat().request("alice", messages.text_message("为什么？"))
@@ -187,7 +187,7 @@ def test_a_restart_loses_no_question(seconds, at):
 
 
 @pytest.mark.parametrize("seconds", [12.5, 14.5, 16.0, 40.0])
-def test_a_restart_during_the_last_attempt_leaves_the_answer_to_be_asked_for(seconds):
+def test_continue_fetches_the_answer_after_a_restart_during_the_last_attempt(seconds):
     story = Story(answer_at(seconds, ANSWER))
     story.open()
     sent = story.send("为什么？")
@@ -201,7 +201,7 @@ def test_a_restart_during_the_last_attempt_leaves_the_answer_to_be_asked_for(sec
 
 
 @pytest.mark.parametrize("seconds", [0.1, 16.0])
-def test_a_restart_after_the_reply_gives_late_attempts_the_same_reply(seconds):
+def test_late_attempts_get_the_same_reply_after_a_restart(seconds):
     story = Story(streamed(seconds, ["第一句。", "第二句。"], first_s=0.05))
     story.open()
     fields = messages.text_message("为什么？")
@@ -218,7 +218,7 @@ def test_a_restart_after_the_reply_gives_late_attempts_the_same_reply(seconds):
     assert late.reply == replies[-1]
 
 
-def test_a_restart_before_the_question_is_durable_lets_the_next_attempt_ask_it():
+def test_the_next_attempt_asks_a_question_that_was_not_durable_before_a_restart():
     story = Story(answer_at(1, ANSWER))
     story.open()
     story.store.stalled = True
@@ -232,7 +232,7 @@ def test_a_restart_before_the_question_is_durable_lets_the_next_attempt_ask_it()
     assert len(story.model.calls) == 1
 
 
-def test_an_attempt_that_hangs_on_is_closed_without_a_byte():
+def test_an_attempt_that_never_hangs_up_is_closed_without_a_byte():
     story = Story(answer_at(30, ANSWER))
     story.open()
     patient = peer.Peer(
@@ -250,23 +250,23 @@ def test_an_attempt_that_hangs_on_is_closed_without_a_byte():
     assert sent.results == ["closed"]
 
 
-def test_the_last_attempt_is_known_by_time_where_an_earlier_one_never_came():
+def test_the_last_attempt_is_recognised_by_time_if_an_earlier_one_is_lost():
     story = Story(answer_at(40, ANSWER))
     story.open()
     url, body = story.wechat().request("alice", messages.text_message("为什么？"))
     first = story.attempt(url, body)
     story.advance(10)
     assert first.delivery.fault
-    last = story.attempt(url, body, number=3)  # the second one went astray
+    last = story.attempt(url, body, number=3)  # the second attempt was lost
     story.advance(5)
     assert "https://chat.example.com/a/" in last.reply
 
 
-def test_two_attempts_at_once_join_one_answer():
+def test_simultaneous_attempts_share_one_answer():
     story = Story(answer_at(2, ANSWER))
     story.open()
     url, body = story.wechat().request("alice", messages.text_message("为什么？"))
-    both = [story.attempt(url, body), story.attempt(url, body)]
+    attempts = [story.attempt(url, body), story.attempt(url, body)]
     story.advance(3)
-    assert [one.reply for one in both] == [ANSWER, ANSWER]
+    assert [attempt.reply for attempt in attempts] == [ANSWER, ANSWER]
     assert len(story.model.calls) == 1

@@ -1,4 +1,4 @@
-"""Room for pictures: in order, and never more than there is."""
+"""Memory for pictures is granted in order and never exceeds its limit."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import pytest
 from wxgptd.service.answers.room import Room
 
 
-class Asked:
-    def __init__(self, most: int = 10) -> None:
+class Door:
+    def __init__(self, limit: int = 10) -> None:
         self.full = 0
-        self.room = Room(most, self._full)
+        self.room = Room(limit, self._full)
 
     def _full(self) -> None:
         self.full += 1
@@ -23,61 +23,61 @@ class Asked:
 
 
 @pytest.fixture
-def asked():
-    return Asked()
+def door():
+    return Door()
 
 
-def test_who_fits_enters_at_once(asked):
-    _, first = asked.enter(6)
-    _, second = asked.enter(4)
+def test_a_picture_that_fits_enters_at_once(door):
+    _, first = door.enter(6)
+    _, second = door.enter(4)
     assert first
     assert second
-    assert asked.full == 0
+    assert door.full == 0
 
 
-def test_who_does_not_fit_waits_and_nobody_overtakes(asked):
-    _, first = asked.enter(6)
-    _, large = asked.enter(8)
-    _, small = asked.enter(1)
+def test_a_picture_that_does_not_fit_waits_and_is_not_overtaken(door):
+    _, first = door.enter(6)
+    _, large = door.enter(8)
+    _, small = door.enter(1)
     assert large == small == []
-    assert asked.full == 2
+    assert door.full == 2
     first[0].leave()
     assert large
     assert small
 
 
-def test_what_is_not_needed_is_given_back(asked):
-    _, first = asked.enter(10)
-    _, second = asked.enter(5)
+def test_unneeded_room_is_given_back(door):
+    _, first = door.enter(10)
+    _, second = door.enter(5)
     first[0].shrink(2)
     assert second
-    assert asked.room.taken == 7
+    assert door.room.taken == 7
     first[0].shrink(9)
-    assert asked.room.taken == 7, "a place does not grow"
+    assert door.room.taken == 7, "a place does not grow"
 
 
-def test_who_leaves_the_line_holds_up_nobody(asked):
-    _, first = asked.enter(6)
-    leaving, large = asked.enter(8)
-    _, small = asked.enter(3)
+def test_a_cancelled_wait_does_not_block_the_queue(door):
+    _, first = door.enter(6)
+    leaving, large = door.enter(8)
+    _, small = door.enter(3)
     leaving.cancel()
     assert large == ["left"]
     assert small
     assert first
 
 
-def test_what_is_larger_than_the_room_has_it_for_itself(asked):
-    _, first = asked.enter(1)
-    _, huge = asked.enter(1_000)
+def test_a_picture_larger_than_the_room_gets_all_of_it(door):
+    _, first = door.enter(1)
+    _, huge = door.enter(1_000)
     assert huge == []
     first[0].leave()
     assert huge
     huge[0].leave()
-    assert asked.room.taken == 0
+    assert door.room.taken == 0
 
 
-def test_leaving_twice_gives_back_once(asked):
-    _, first = asked.enter(6)
+def test_leaving_twice_gives_back_once(door):
+    _, first = door.enter(6)
     first[0].leave()
     first[0].leave()
-    assert asked.room.taken == 0
+    assert door.room.taken == 0

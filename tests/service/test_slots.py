@@ -1,4 +1,4 @@
-"""How many answers are written at once, and who waits."""
+"""The limit on answers written at once, and the queue for them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from wxgptd.service.answers.slots import Slots
 A, B = AssistantName("a"), AssistantName("b")
 
 
-class Place:
-    """Slots, and what was started with them."""
+class Runner:
+    """Slots, and the answers started in them."""
 
-    def __init__(self, most: int, **of: int) -> None:
+    def __init__(self, limit: int, **limits: int) -> None:
         self.started: list[str] = []
         self.waited = 0
-        self.slots = Slots(most, lambda name: of.get(name, 0), self._full)
+        self.slots = Slots(limit, lambda name: limits.get(name, 0), self._count_waiting)
 
-    def _full(self) -> None:
+    def _count_waiting(self) -> None:
         self.waited += 1
 
     def take(self, assistant: AssistantName, name: str, *, wanted: bool = True) -> None:
@@ -31,56 +31,56 @@ class Place:
         self.slots.take(assistant, start)
 
 
-def test_there_is_a_bound_in_all():
-    place = Place(2)
+def test_the_total_number_of_running_answers_is_limited():
+    runner = Runner(2)
     for name in ("1", "2", "3"):
-        place.take(A, name)
-    assert place.started == ["1", "2"]
-    assert place.waited == 1
-    place.slots.give(A)
-    assert place.started == ["1", "2", "3"]
+        runner.take(A, name)
+    assert runner.started == ["1", "2"]
+    assert runner.waited == 1
+    runner.slots.give(A)
+    assert runner.started == ["1", "2", "3"]
 
 
-def test_an_assistant_has_a_bound_of_its_own_and_holds_up_no_other():
-    place = Place(10, a=1)
+def test_an_assistant_s_own_limit_does_not_delay_other_assistants():
+    runner = Runner(10, a=1)
     for name in ("a1", "a2", "a3"):
-        place.take(A, name)
-    place.take(B, "b1")
-    assert place.started == ["a1", "b1"]
-    place.slots.give(A)
-    assert place.started == ["a1", "b1", "a2"]
+        runner.take(A, name)
+    runner.take(B, "b1")
+    assert runner.started == ["a1", "b1"]
+    runner.slots.give(A)
+    assert runner.started == ["a1", "b1", "a2"]
 
 
-def test_the_lines_of_assistants_take_turns():
-    place = Place(1)
+def test_the_queues_of_assistants_take_turns():
+    runner = Runner(1)
     for name in ("a1", "a2", "a3"):
-        place.take(A, name)
-    place.take(B, "b1")
-    place.slots.give(A)
-    place.slots.give(A)
-    place.slots.give(A)
-    assert place.started == ["a1", "a2", "b1", "a3"]
+        runner.take(A, name)
+    runner.take(B, "b1")
+    runner.slots.give(A)
+    runner.slots.give(A)
+    runner.slots.give(A)
+    assert runner.started == ["a1", "a2", "b1", "a3"]
 
 
-def test_what_is_no_longer_wanted_takes_no_place():
-    place = Place(1)
-    place.take(A, "1")
-    place.take(A, "gone", wanted=False)
-    place.take(A, "3")
-    place.slots.give(A)
-    assert place.started == ["1", "3"]
+def test_an_abandoned_answer_takes_no_slot():
+    runner = Runner(1)
+    runner.take(A, "1")
+    runner.take(A, "abandoned", wanted=False)
+    runner.take(A, "3")
+    runner.slots.give(A)
+    assert runner.started == ["1", "3"]
 
 
-def test_places_come_back_one_by_one():
-    place = Place(3)
+def test_slots_are_returned_one_by_one():
+    runner = Runner(3)
     for number in range(100):
-        place.take(A, str(number))
+        runner.take(A, str(number))
     for _ in range(97):
-        place.slots.give(A)
-    assert len(place.started) == 100
+        runner.slots.give(A)
+    assert len(runner.started) == 100
 
 
-def test_a_bound_that_is_lifted_lets_all_in_at_once():
+def test_a_lifted_limit_starts_all_waiting_answers():
     bounds = {"a": 1}
     started: list[int] = []
     slots = Slots(100_000, lambda name: bounds[name], lambda: None)
@@ -95,29 +95,29 @@ def test_a_bound_that_is_lifted_lets_all_in_at_once():
 # In the service.
 
 
-def crowd(most: int, users: int, **more) -> Story:
-    assistant = cfg.Assistant(base_url="http://model.test/v1", model="m", max_running=most, **more)
+def crowd(limit: int, users: int, **more) -> Story:
+    assistant = cfg.Assistant(base_url="http://model.test/v1", model="m", max_running=limit, **more)
     story = Story(answer_at(6, "好的。"), configuration(assistant={"chatgpt": assistant}))
     for number in range(users):
         story.open(f"user{number}")
     return story
 
 
-def test_beyond_the_bound_questions_wait_in_line_and_are_told_so():
+def test_questions_beyond_the_limit_are_queued_and_their_replies_mention_it():
     story = crowd(1, 4)
     sent = [story.send(f"问题 {number}", f"user{number}") for number in range(4)]
     story.advance(1)
     assert len(story.model.calls) == 1
     assert story.service.base.fullness.recent().keys() == {"answers"}
     story.advance(14)
-    assert [one.reply for one in sent[:2]] == ["好的。"] * 2, "one after the other"
+    assert [question.reply for question in sent[:2]] == ["好的。"] * 2, "one after the other"
     assert "还在想" in sent[2].reply, "it is being written"
     assert "正在排队" in sent[3].reply
     story.advance(12)
     assert story.say("继续", "user3") == "好的。"
 
 
-def test_who_leaves_the_line_takes_no_place():
+def test_a_cleared_question_takes_no_slot():
     story = crowd(1, 3)
     for number in range(3):
         story.send(f"问题 {number}", f"user{number}")
@@ -127,7 +127,7 @@ def test_who_leaves_the_line_takes_no_place():
     assert asked == ["问题 0", "问题 2"]
 
 
-def test_the_second_question_of_a_user_waits_for_the_first_and_for_no_place():
+def test_a_user_s_second_question_waits_for_the_first_and_not_for_a_slot():
     story = crowd(1, 1)
     story.send("一", "user0")
     story.send("二", "user0")
@@ -137,19 +137,19 @@ def test_the_second_question_of_a_user_waits_for_the_first_and_for_no_place():
     assert len(story.model.calls) == 2
 
 
-def test_after_a_restart_questions_wait_in_line_as_well():
+def test_questions_are_also_queued_after_a_restart():
     story = crowd(1, 3)
     for number in range(3):
         story.send(f"问题 {number}", f"user{number}")
     story.advance(1)
     story.restart()
     story.advance(1)
-    assert len(story.model.calls) == 2, "one of each incarnation"
+    assert len(story.model.calls) == 2, "one call in each process"
     story.advance(20)
     assert len(story.model.calls) == 4
 
 
-def test_an_answer_that_fails_gives_its_place_back():
+def test_a_failed_answer_returns_its_slot():
     from tests.support.model_server import error
 
     assistant = cfg.Assistant(base_url="http://model.test/v1", model="m", max_running=1)

@@ -1,4 +1,4 @@
-"""Snapshots: when they are taken, what a start makes of them, and what history then is."""
+"""Snapshots: when they are taken, how startup uses them, and the history they retain."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ask(story: Story, text: str = "为什么？") -> None:
     story.advance(2)
 
 
-def test_a_snapshot_is_taken_when_enough_has_happened():
+def test_a_snapshot_is_taken_after_enough_events():
     story = story_with(snapshot_every=10)
     assert story.store.snapshots == 0
     while len(story.store._entries) < 10:
@@ -39,7 +39,7 @@ def test_a_snapshot_is_taken_when_enough_has_happened():
     assert control.status().log_snapshot_seq == story.store._snapshot.last_seq
 
 
-def test_a_start_goes_on_from_a_snapshot():
+def test_startup_continues_from_a_snapshot():
     story = story_with(snapshot_every=5)
     ask(story)
     ask(story, "再说一次？")
@@ -54,7 +54,7 @@ def test_a_start_goes_on_from_a_snapshot():
     assert "再说一次" in story.get(link).body
     ask(story, "还在吗？")
     assert story.model.messages()[-1] == ("user", "还在吗？")
-    assert len(story.model.messages()) == 5, "the context came out of the snapshot"
+    assert len(story.model.messages()) == 5, "the context came from the snapshot"
 
 
 def test_a_snapshot_is_never_ahead_of_the_log():
@@ -69,7 +69,7 @@ def test_a_snapshot_is_never_ahead_of_the_log():
     assert story.store.snapshots == 1
 
 
-def test_a_snapshot_that_cannot_be_written_is_tried_again_and_costs_nothing_else():
+def test_a_failed_snapshot_is_retried_and_affects_nothing_else():
     story = story_with(snapshot_every=5)
     story.store.refuses_snapshots = OSError(errno.ENOSPC, "No space left on device")
     ask(story)
@@ -81,7 +81,7 @@ def test_a_snapshot_that_cannot_be_written_is_tried_again_and_costs_nothing_else
     assert story.store.snapshots == 1
 
 
-def test_sessions_that_are_too_old_go_with_the_events_they_rest_on():
+def test_sessions_past_retention_are_deleted_with_their_events():
     story = story_with(snapshot_every=8, keep=7 * DAY_S)
     ask(story, "很久以前的问题")
     story.say("/stop")
@@ -95,12 +95,12 @@ def test_sessions_that_are_too_old_go_with_the_events_they_rest_on():
     assert "很久以前的问题" not in page
     assert "之前的对话已按期删除" in page
     story.restart()
-    again = story.get(re.search(r"/h/\S+", story.say("/history")).group()).body
-    assert "很久以前的问题" not in again
-    assert "之前的对话已按期删除" in again
+    page_after_restart = story.get(re.search(r"/h/\S+", story.say("/history")).group()).body
+    assert "很久以前的问题" not in page_after_restart
+    assert "之前的对话已按期删除" in page_after_restart
 
 
-def test_on_a_full_disk_no_snapshot_takes_the_room():
+def test_no_snapshot_is_taken_on_a_full_disk():
     story = story_with(snapshot_every=5)
     story.store.is_full = True
     for _ in range(6):
@@ -112,7 +112,7 @@ def test_on_a_full_disk_no_snapshot_takes_the_room():
     assert story.store.snapshots == 1
 
 
-def test_whoever_is_erased_while_a_snapshot_is_written_is_not_in_the_next():
+def test_a_user_erased_during_a_snapshot_is_not_in_the_next_one():
     story = story_with(snapshot_every=5)
     ask(story)
     story.advance(12)
@@ -129,7 +129,7 @@ def test_whoever_is_erased_while_a_snapshot_is_written_is_not_in_the_next():
     assert "alice" not in repr(story.store._snapshot)
 
 
-def test_events_that_make_no_sense_end_the_daemon_when_somebody_looks():
+def test_inconsistent_events_stop_the_daemon_when_their_user_is_hydrated():
     story = story_with()
     story.say("/stop")
     at = story.service.base.event_clock.now()
@@ -147,7 +147,7 @@ def test_events_that_make_no_sense_end_the_daemon_when_somebody_looks():
     assert not sent.done
 
 
-def test_where_history_is_kept_for_a_time_there_is_a_snapshot_a_day_however_little_happens():
+def test_retention_takes_a_daily_snapshot_however_few_events_there_are():
     story = story_with(keep=7 * DAY_S)
     before = story.store.snapshots
     for _ in range(3):
@@ -156,7 +156,7 @@ def test_where_history_is_kept_for_a_time_there_is_a_snapshot_a_day_however_litt
     assert story.store.snapshots == before + 3
 
 
-def test_a_user_who_cannot_be_woken_is_told_of_and_not_tried_every_second():
+def test_a_user_that_cannot_be_hydrated_is_reported_and_not_retried_every_second():
     story = story_with(snapshot_every=4)
     story.store.refuses_snapshots = LogDamaged("what user main:1 said cannot be read")
     ask(story)

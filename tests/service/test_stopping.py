@@ -1,4 +1,4 @@
-"""Stop means stop, and 重试 asks again."""
+"""Stopping an answer, and asking again with 重试."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ STOPPED = "已停止回答这个问题。"
 PIECES = ["第一句。", "第二句。", "第三句。", "第四句。"]
 
 
-def writing(**tables) -> Story:
+def writing_story(**tables) -> Story:
     story = Story(lambda _: streamed(20, PIECES, first_s=1), configuration(**tables))
     story.open()
     return story
 
 
 @pytest.mark.parametrize("word", ["停止", "停止。", "停一下", "/stop", "结束对话"])
-def test_each_attempt_and_the_page_say_so_in_the_same_words(word):
-    story = writing()
+def test_each_attempt_reports_the_stop_in_the_same_words(word):
+    story = writing_story()
     url, body = story.wechat().request("alice", messages.text_message("一？"))
     first = story.attempt(url, body)
     story.advance(2)
-    told = story.say(word)
+    confirmation = story.say(word)
     story.advance(0.1)
     assert first.reply == f"第一句。\n\n（{STOPPED}）"
     assert story.attempt(url, body, number=2).reply == first.reply
-    assert told.startswith("已停止回答这个问题")
+    assert confirmation.startswith("已停止回答这个问题")
     assert story.model.hung_up == 1
 
 
-def test_the_page_keeps_what_was_written_and_says_the_same():
-    story = writing()
+def test_the_page_keeps_the_written_part_and_reports_the_stop():
+    story = writing_story()
     sent = story.send("一？")
     story.advance(15)
     path = re.search(r"https://chat.example.com(\S+)", sent.reply)[1]
@@ -50,8 +50,8 @@ def test_the_page_keeps_what_was_written_and_says_the_same():
     assert STOPPED in words_of(story.say("继续"))
 
 
-def test_the_word_leaves_the_session_open_and_the_next_question_runs():
-    story = writing()
+def test_stopping_leaves_the_session_open_and_the_next_question_runs():
+    story = writing_story()
     first, second = story.send("一？"), story.send("二？")
     story.advance(2)
     assert words_of(story.say("停止")) == f"{STOPPED}可以接着提问，也可以重试。"
@@ -63,22 +63,22 @@ def test_the_word_leaves_the_session_open_and_the_next_question_runs():
     assert second.done
 
 
-def test_what_a_stopped_answer_took_is_counted():
+def test_the_usage_of_a_stopped_answer_is_counted():
     prices = cfg.Assistant(
         base_url="http://model.test/v1", model="m-1", price_per_million=cfg.Price(input=1e6)
     )
-    story = writing(assistant={"chatgpt": prices})
+    story = writing_story(assistant={"chatgpt": prices})
     story.send("一？")
     story.advance(2)
     story.say("停止")
-    (failed,) = [one for one in story.store.events() if type(one).__name__ == "AnswerFailed"]
+    (failed,) = [event for event in story.store.events() if type(event).__name__ == "AnswerFailed"]
     assert failed.text == "第一句。"
     assert failed.usage.tokens > 5
     assert failed.usage.cost > 1.0
 
 
-def test_what_was_stopped_can_be_gone_on_with():
-    story = writing()
+def test_a_stopped_answer_stays_in_the_context():
+    story = writing_story()
     story.send("一？")
     story.advance(2)
     story.say("停止")
@@ -93,10 +93,10 @@ def test_what_was_stopped_can_be_gone_on_with():
     ]
 
 
-def test_an_operator_s_stop_keeps_what_was_written_too():
+def test_a_stop_by_the_operator_keeps_the_written_part():
     from wxgptd.domain.model.values import User
 
-    story = writing()
+    story = writing_story()
     sent = story.send("一？")
     story.advance(2)
     control = story.service.admin
@@ -114,7 +114,7 @@ def test_an_operator_s_stop_keeps_what_was_written_too():
 
 
 @pytest.mark.parametrize("words", ["重试", "重试！", "/retry", "重新回答", "再答一次"])
-def test_the_last_question_is_asked_again(words):
+def test_retry_asks_the_last_question_again(words):
     story = Story(lambda _: answer_at(0.1, ANSWER))
     story.open()
     for text in ("一？", "二？"):
@@ -127,10 +127,10 @@ def test_the_last_question_is_asked_again(words):
         ("user", "一？"),
         ("assistant", ANSWER),
         ("user", "二？"),
-    ], "the answer that was not good enough is not told"
+    ], "the retried answer is left out of the prompt"
 
 
-def test_a_failure_offers_it_as_a_tap_and_it_works_again():
+def test_a_failure_offers_a_working_retry_tap():
     scripts = [error(400, "what?"), answer_at(0.1, ANSWER)]
     story = Story(lambda _: scripts.pop(0))
     story.open()
@@ -142,7 +142,7 @@ def test_a_failure_offers_it_as_a_tap_and_it_works_again():
     assert again.reply == ANSWER
 
 
-def test_it_works_after_the_session_has_expired():
+def test_retry_works_after_the_session_has_expired():
     scripts = [error(400, "what?"), answer_at(0.1, ANSWER)]
     story = Story(lambda _: scripts.pop(0))
     story.open()
@@ -153,7 +153,7 @@ def test_it_works_after_the_session_has_expired():
     assert again.reply == ANSWER
 
 
-def test_while_the_answer_is_still_being_written_it_is_waited_for():
+def test_retry_waits_for_an_answer_still_being_written():
     story = Story(lambda _: answer_at(20, ANSWER))
     story.open()
     story.send("一？")
@@ -164,7 +164,7 @@ def test_while_the_answer_is_still_being_written_it_is_waited_for():
     assert len(story.model.calls) == 1
 
 
-def test_with_nothing_to_ask_again_there_is_a_sentence():
+def test_retry_explains_when_there_is_nothing_to_ask_again():
     story = Story(answer_at(0.1, ANSWER))
     story.open()
     assert "没有可以重试的问题" in story.say("重试")
@@ -172,7 +172,7 @@ def test_with_nothing_to_ask_again_there_is_a_sentence():
     assert "没有进行中的对话" in story.say("/retry")
 
 
-def test_it_counts_as_a_question():
+def test_retry_counts_as_a_question():
     story = Story(
         lambda _: answer_at(0.1, ANSWER), configuration(limits=cfg.Limits(questions_per_day=1))
     )
@@ -182,11 +182,11 @@ def test_it_counts_as_a_question():
     assert "提问次数用完" in story.say("重试")
 
 
-# What is left of an answer, and what stops what.
+# Unfinished answers, and the scope of a stop.
 
 
 @pytest.mark.parametrize("ended", ["", "/stop", "later"])
-def test_a_tap_where_nothing_is_left_is_a_sentence_and_the_log_can_be_read(ended):
+def test_continue_after_the_end_is_explained_and_the_log_stays_readable(ended):
     story = Story(lambda _: answer_at(0.1, ANSWER))
     story.open()
     story.send("一？")
@@ -201,7 +201,7 @@ def test_a_tap_where_nothing_is_left_is_a_sentence_and_the_log_can_be_read(ended
     assert "/history" in story.say("/help")
 
 
-def test_an_answer_that_was_cut_short_goes_on_after_the_session_has_expired():
+def test_a_truncated_answer_continues_after_the_session_has_expired():
     scripts = [answer_at(0.1, "前一半", finish="length"), answer_at(0.1, "后一半")]
     story = Story(lambda _: scripts.pop(0))
     story.open()
@@ -216,12 +216,12 @@ def test_an_answer_that_was_cut_short_goes_on_after_the_session_has_expired():
 
 
 @pytest.mark.parametrize("word", ["/stop", "停止"])
-def test_the_answer_of_a_session_that_was_replaced_is_stopped_as_well(word):
+def test_stopping_also_stops_the_answer_of_a_replaced_session(word):
     assistants = {
         name: cfg.Assistant(base_url="http://model.test/v1", model="m-1")
         for name in ("chatgpt", "claude")
     }
-    story = writing(assistant=assistants)
+    story = writing_story(assistant=assistants)
     sent = story.send("一？")
     story.advance(2)
     story.say("/claude")
@@ -231,7 +231,7 @@ def test_the_answer_of_a_session_that_was_replaced_is_stopped_as_well(word):
     assert sent.reply == f"第一句。\n\n（{STOPPED}）"
 
 
-def test_a_session_that_its_user_ends_after_its_expiry_is_not_resumed():
+def test_a_session_ended_after_its_expiry_is_not_resumed():
     story = Story(
         lambda _: answer_at(0.1, ANSWER),
         configuration(session=cfg.Session(after_expiry="resume")),
@@ -244,7 +244,7 @@ def test_a_session_that_its_user_ends_after_its_expiry_is_not_resumed():
 
 
 @pytest.mark.parametrize("words", ["/stop", "停止", "/help", "帮助", "/history", "历史记录"])
-def test_past_a_limit_there_is_still_help_and_an_end(words):
+def test_help_history_and_stop_work_past_a_limit(words):
     story = Story(
         lambda _: answer_at(0.1, ANSWER), configuration(limits=cfg.Limits(messages_per_minute=1))
     )
@@ -253,7 +253,7 @@ def test_past_a_limit_there_is_still_help_and_an_end(words):
     assert "有点快" not in story.say(words)
 
 
-def test_past_a_limit_a_command_is_told_each_time():
+def test_every_command_past_a_limit_gets_a_rejection():
     limits = cfg.Limits(questions_per_day=1)
     story = Story(lambda _: answer_at(0.1, ANSWER), configuration(limits=limits))
     story.open()
@@ -261,11 +261,11 @@ def test_past_a_limit_a_command_is_told_each_time():
     story.advance(1)
     for words in ("重试", "重试", "/retry", "/chatgpt 二？", "/chatgpt 二？"):
         assert "提问次数用完" in story.say(words)
-    assert story.say("二？") is None, "a question was refused less than a minute ago"
+    assert story.say("二？") is None, "a question was rejected less than a minute ago"
     assert len(story.model.calls) == 1
 
 
-def test_a_stranger_who_may_not_ask_does_not_fill_the_log():
+def test_a_stranger_without_permission_does_not_fill_the_log():
     story = Story(
         lambda _: answer_at(0.1, ANSWER), configuration(limits=cfg.Limits(only_allowed=True))
     )
@@ -274,10 +274,10 @@ def test_a_stranger_who_may_not_ask_does_not_fill_the_log():
     assert len(story.store.events()) == 2
 
 
-# What 重试 asks.
+# What 重试 asks again.
 
 
-def test_a_retry_that_fails_leaves_the_answer_before_it_in_the_context():
+def test_a_failed_retry_leaves_the_previous_answer_in_the_context():
     scripts = [answer_at(0.1, ANSWER), error(400, "what?"), answer_at(0.1, "好")]
     story = Story(lambda _: scripts.pop(0))
     story.open()
@@ -287,7 +287,7 @@ def test_a_retry_that_fails_leaves_the_answer_before_it_in_the_context():
     assert story.model.messages() == [("user", "一？"), ("assistant", ANSWER), ("user", "二？")]
 
 
-def test_a_retry_of_a_retry_asks_once():
+def test_a_retry_of_a_retry_asks_the_question_once():
     story = Story(lambda _: answer_at(0.1, ANSWER))
     story.open()
     for text in ("一？", "重试", "重试"):
@@ -296,7 +296,7 @@ def test_a_retry_of_a_retry_asks_once():
     assert story.model.messages() == [("user", "一？")]
 
 
-def test_what_the_words_list_objects_to_by_now_is_not_asked_again(tmp_path):
+def test_a_question_with_a_newly_blocked_word_is_not_retried(tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("")
     story = Story(
@@ -312,7 +312,7 @@ def test_what_the_words_list_objects_to_by_now_is_not_asked_again(tmp_path):
     assert len(story.model.calls) == 1
 
 
-def test_a_picture_is_not_asked_again_of_a_model_that_sees_none():
+def test_a_picture_is_not_retried_with_a_model_without_vision():
     from dataclasses import replace
 
     from tests.support.builders import History, complete, receive
@@ -329,7 +329,7 @@ def test_a_picture_is_not_asked_again_of_a_model_that_sees_none():
     assert asked[0].image == "http://mmbiz.qpic.cn/x"
 
 
-def test_the_model_can_be_chosen_by_a_tap_wherever_it_was_offered():
+def test_a_model_tap_outside_a_session_gets_an_explanation():
     models = cfg.Words(("m-1", "m-2"))
     assistant = cfg.Assistant(base_url="http://model.test/v1", model="m-1", models=models)
     story = Story(lambda _: answer_at(0.1, ANSWER), configuration(assistant={"chatgpt": assistant}))

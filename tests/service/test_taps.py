@@ -1,4 +1,4 @@
-"""Taps from the message to what becomes of it."""
+"""Taps, from the message to its effect."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def tap(story: Story, words: str, user: str = "alice") -> str | None:
     return story.deliver(messages.text_message(words, tapped=True), user).reply
 
 
-def test_what_is_tapped_is_what_was_typed():
+def test_a_tap_acts_like_the_typed_text():
     story = Story(answer_at(0.5, LONG))
     [command] = Client(story.say("/help")).sends[:1]
     assert "我是 AI 助手" in tap(story, command)
@@ -27,13 +27,13 @@ def test_what_is_tapped_is_what_was_typed():
     assert client.sends == ["继续"]
     assert "发送“继续”看下一段" in client.shown
     assert "很长的回答" in tap(story, client.sends[0])
-    assert [one.tapped for one in story.store.events() if hasattr(one, "tapped")] == [
+    assert [event.tapped for event in story.store.events() if hasattr(event, "tapped")] == [
         False, True, False, True,
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("with_id", [True, False])
-def test_decisions_go_by_the_words(with_id):
+def test_a_tap_acts_by_its_text_with_or_without_an_id(with_id):
     story = Story(answer_at(0.5, LONG))
     story.open()
     story.send("为什么？")
@@ -42,18 +42,18 @@ def test_decisions_go_by_the_words(with_id):
     assert "很长的回答" in story.deliver(fields).reply
 
 
-def test_a_tapped_clear_asks_before_it_clears():
+def test_a_tapped_clear_asks_for_confirmation():
     story = Story(answer_at(0.5, "好的。"))
     story.open()
     story.send("为什么？")
     story.advance(1)
-    asked = Client(tap(story, "/clear"))
-    assert asked.sends == ["/clear"]
-    assert "确定清空（或再发送一次 /clear）" in asked.shown
+    confirmation = Client(tap(story, "/clear"))
+    assert confirmation.sends == ["/clear"]
+    assert "确定清空（或再发送一次 /clear）" in confirmation.shown
     assert "已清空" in tap(story, "/clear")
 
 
-def test_a_link_that_never_ended_is_a_link_to_what_there_is():
+def test_a_reply_with_a_link_also_offers_continue_as_a_tap():
     story = Story(answer_at(60, "好的。"))
     story.open()
     sent = story.send("为什么？")
@@ -62,19 +62,19 @@ def test_a_link_that_never_ended_is_a_link_to_what_there_is():
     assert client.sends == ["继续"]
 
 
-def test_without_taps_nothing_is_a_link():
+def test_replies_contain_no_tap_links_when_taps_are_off():
     story = Story(answer_at(0.5, LONG), configuration(reply=cfg.Reply(taps=False)))
-    said = [story.say("/help"), story.say("/chatgpt")]
+    replies = [story.say("/help"), story.say("/chatgpt")]
     sent = story.send("为什么？")
     story.advance(1)
-    for one in (*said, sent.reply):
-        assert "<" not in one
-        assert "weixin:" not in one
+    for reply in (*replies, sent.reply):
+        assert "<" not in reply
+        assert "weixin:" not in reply
     assert "发送“继续”看下一段" in sent.reply
-    assert "已清空" not in (tap(story, "/clear") or ""), "somebody may have an older reply"
+    assert "已清空" not in (tap(story, "/clear") or ""), "older replies may still contain taps"
 
 
-def test_an_account_s_welcome_is_a_menu():
+def test_a_welcome_can_contain_taps():
     welcome = "你好！{tap:/chatgpt|开始对话}，或看看{tap:/help|帮助}。"
     account = cfg.Account(token=cfg.Secret("storytoken"), welcome=welcome)
     story = Story(answer_at(1, "好"), configuration(account={"main": account}))

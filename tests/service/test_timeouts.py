@@ -1,4 +1,4 @@
-"""Deliberate timeouts: what is left of the budget, and how it finds its own size."""
+"""Deliberate timeouts: the remaining budget, and its automatic size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAIN, OTHER = AccountName("main"), AccountName("other")
 
 
 class Account:
-    """One account's timeouts, seconds as its clock, a new message each time."""
+    """One account's deliberate timeouts: times in seconds, and each arrival a new message."""
 
     def __init__(self, fixed: int | None = None) -> None:
         self.responsive_since: float | None = 0.0
@@ -35,11 +35,11 @@ class Account:
             self.timeouts.replay(account_itself(MAIN), changed)
         return name
 
-    def time_out(self, at: float, user: str = "alice", *, comes_again: bool = True) -> bool:
-        """A message arrives at `at`, and is left to time out if that may be."""
+    def time_out(self, at: float, user: str = "alice", *, retried: bool = True) -> bool:
+        """Let a message that arrives at `at` time out if the budget allows; return whether it did."""
         name = self.arrive(at, user)
         spent = self.timeouts.spend(User(MAIN, OpenId(user)), DeliveryKey(name), at + 4.6)
-        if spent and comes_again:
+        if spent and retried:
             self.arrive(at + 5.0, user, name)
         return spent
 
@@ -47,9 +47,9 @@ class Account:
         return self.timeouts.left(MAIN, at)
 
     def silence(self, at: float, users: str = "abcde") -> None:
-        """Attempts that time out, for which WeChat does not come again."""
+        """Let attempts time out that WeChat does not retry."""
         for number, user in enumerate(users):
-            self.time_out(at + 0.1 * number, user, comes_again=False)
+            self.time_out(at + 0.1 * number, user, retried=False)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def spend(timeouts: DeliberateTimeouts, at: float, account: AccountName = MAIN) 
     return timeouts.spend(User(account, OpenId("o")), DeliveryKey(str(at)), at)
 
 
-def test_a_budget_is_of_five_minutes_and_by_account():
+def test_a_budget_covers_five_minutes_per_account():
     timeouts = DeliberateTimeouts(2, lambda: None)
     assert spend(timeouts, 0.0)
     assert spend(timeouts, 1.0)
@@ -75,19 +75,19 @@ def test_a_budget_is_of_five_minutes_and_by_account():
     assert timeouts.left(MAIN, 302.0) == 2
 
 
-def test_that_the_budget_is_spent_is_told_once_each_time(logged):
+def test_a_spent_budget_is_logged_once_each_time(logged):
     account = Account(fixed=8)
     for at in range(16):
         account.time_out(10.0 * at)
     assert len(logged) == 1
-    for at in range(8):  # one is free every ten seconds, and taken at once
+    for at in range(8):  # one becomes free every ten seconds and is spent at once
         account.time_out(300.5 + 10.0 * at)
     assert len(logged) == 1
     assert account.time_out(900.0)
     assert "available again" in str(logged[1]["log_format"])
 
 
-def test_timeouts_that_the_log_proves_count_after_a_restart():
+def test_logged_timeouts_count_after_a_restart():
     history = asked("q1", at=0.0)
     history.say("为什么？", "q1", at=5.0)
     history.say("为什么？", "q1", at=10.0)
@@ -98,7 +98,7 @@ def test_timeouts_that_the_log_proves_count_after_a_restart():
     assert timeouts.left(MAIN, 11.0) == 1
 
 
-def test_an_answer_that_comes_before_wechat_hangs_up_costs_nothing():
+def test_an_answer_before_wechat_hangs_up_costs_nothing():
     account = Account(fixed=1)
     name = account.arrive(0.0)
     user, delivery = User(MAIN, OpenId("alice")), DeliveryKey(name)
@@ -109,7 +109,7 @@ def test_an_answer_that_comes_before_wechat_hangs_up_costs_nothing():
     assert not account.timeouts.is_suspected(MAIN, 30.0)
 
 
-def test_a_budget_that_becomes_automatic_was_not_used_up_yet():
+def test_a_budget_that_becomes_automatic_does_not_count_as_used_up():
     account = Account(fixed=5)
     busy(account, 0.0, 100.0)
     account.timeouts.fixed = None
@@ -117,43 +117,43 @@ def test_a_budget_that_becomes_automatic_was_not_used_up_yet():
     assert account.changes == []
 
 
-# It finds its own size.
+# The automatic size.
 
 
-def busy(account: Account, began: float, seconds: float = 305.0, every_s: float = 2.0) -> None:
-    """More questions than the budget has timeouts for."""
+def busy(account: Account, began_at: float, seconds: float = 305.0, every_s: float = 2.0) -> None:
+    """Let questions time out at a steady rate, by default faster than the budget allows."""
     for number in range(int(seconds / every_s)):
-        account.time_out(began + every_s * number, f"u{number % 9}")
+        account.time_out(began_at + every_s * number, f"u{number % 9}")
 
 
-def test_a_budget_that_is_used_up_doubles_every_five_minutes():
+def test_a_used_up_budget_doubles_every_five_minutes():
     account = Account()
     busy(account, 0.0, 1_000.0)
-    assert [one.size for one in account.changes] == [120, 240]
-    assert all(one.timeouts == 0 for one in account.changes)
+    assert [change.size for change in account.changes] == [120, 240]
+    assert all(change.timeouts == 0 for change in account.changes)
 
 
-def test_a_budget_that_is_enough_stays():
+def test_a_sufficient_budget_keeps_its_size():
     account = Account()
     busy(account, 0.0, 2_000.0, every_s=10.0)
     assert account.changes == []
 
 
-def test_a_fixed_budget_stays_whatever_happens():
+def test_a_fixed_budget_never_changes():
     account = Account(fixed=10)
     busy(account, 0.0, 700.0)
     assert account.changes == []
     assert account.timeouts.size(MAIN) == 10
 
 
-def test_no_growth_where_wechat_does_not_come_again_as_it_should():
+def test_missing_retries_keep_the_budget_from_growing():
     account = Account()
     for number in range(400):
-        account.time_out(2.0 * number, f"u{number % 9}", comes_again=number % 3 > 0)
+        account.time_out(2.0 * number, f"u{number % 9}", retried=number % 3 > 0)
     assert account.changes == []
 
 
-def test_a_suspicion_has_first_attempts_answered_until_somebody_comes():
+def test_a_suspected_suspension_stops_timeouts_until_a_message_arrives():
     account = Account()
     account.silence(100.0)
     assert not account.timeouts.is_suspected(MAIN, 109.0)
@@ -164,20 +164,20 @@ def test_a_suspicion_has_first_attempts_answered_until_somebody_comes():
     assert account.changes == []
 
 
-def test_a_suspension_is_confirmed_by_the_minute_it_takes():
+def test_a_minute_of_silence_confirms_a_suspension():
     account = Account()
     busy(account, 0.0, 100.0)
     account.silence(101.0)
     account.arrive(162.0)
     [change] = account.changes
-    assert change.timeouts == 51  # up to the first one that WeChat did not come again for
+    assert change.timeouts == 51  # up to the first one that WeChat did not retry
     assert change.ceiling == 51
     assert change.size == account.timeouts.size(MAIN) == 43
     assert account.timeouts.suspended_at(MAIN) == 162.0
 
 
 @pytest.mark.parametrize("back_after_s", [20.0, 44.0, 130.0, 3_600.0])
-def test_a_network_that_was_away_leaves_the_budget_alone(back_after_s):
+def test_a_network_outage_leaves_the_budget_alone(back_after_s):
     account = Account()
     account.silence(100.0)
     account.arrive(100.4 + back_after_s)
@@ -185,7 +185,7 @@ def test_a_network_that_was_away_leaves_the_budget_alone(back_after_s):
 
 
 @pytest.mark.parametrize("responsive_since", [None, 130.0])
-def test_a_daemon_that_was_away_itself_blames_nobody(responsive_since):
+def test_an_outage_of_the_daemon_confirms_no_suspension(responsive_since):
     account = Account()
     account.silence(100.0)
     account.responsive_since = responsive_since
@@ -193,7 +193,7 @@ def test_a_daemon_that_was_away_itself_blames_nobody(responsive_since):
     assert account.changes == []
 
 
-def test_others_who_get_through_show_that_nobody_is_suspended():
+def test_a_message_within_the_minute_rules_out_a_suspension():
     account = Account()
     account.silence(100.0)
     account.arrive(112.0)
@@ -201,18 +201,18 @@ def test_others_who_get_through_show_that_nobody_is_suspended():
     assert account.changes == []
 
 
-def test_what_was_found_out_survives_a_restart_and_a_snapshot():
+def test_a_learned_size_survives_a_restart_from_a_snapshot():
     account = Account()
     busy(account, 0.0, 100.0)
     account.silence(101.0)
     account.arrive(162.0)
-    again = DeliberateTimeouts(None, lambda: None)
-    again.restore(account.timeouts.snapshot())
-    assert again.size(MAIN) == 43
-    assert again.left(MAIN, 162.0) == account.left(162.0) == 0
-    assert again.suspended_at(MAIN) == 162.0
-    again.fixed = 7
-    assert again.size(MAIN) == 7
+    restored = DeliberateTimeouts(None, lambda: None)
+    restored.restore(account.timeouts.snapshot())
+    assert restored.size(MAIN) == 43
+    assert restored.left(MAIN, 162.0) == account.left(162.0) == 0
+    assert restored.suspended_at(MAIN) == 162.0
+    restored.fixed = 7
+    assert restored.size(MAIN) == 7
 
 
 # In the service.
@@ -229,7 +229,7 @@ def status(story: Story) -> dict:
     return control.status().deliberate_timeouts["main"]._asdict()
 
 
-def test_a_suspension_is_in_status_log_and_metric_and_leaves_a_smaller_budget():
+def test_a_suspension_shrinks_the_budget_and_shows_in_status_metric_and_log():
     story = Story(answer_at(40, "好的。"))
     crowd(story, 8)
     story.advance(12)
@@ -242,16 +242,16 @@ def test_a_suspension_is_in_status_log_and_metric_and_leaves_a_smaller_budget():
     assert status(story)["budget"] == 6
     assert status(story)["suspended_at"] == pytest.approx(story.wall(), abs=1)
     assert not status(story)["suspected"]
-    counted = story.service.base.metrics.registry.get_sample_value(
+    suspensions = story.service.base.metrics.registry.get_sample_value(
         "wxgptd_suspensions_total", {"account": "main"}
     )
-    assert counted == 1
+    assert suspensions == 1
     story.restart()
     assert status(story)["budget"] == 6
-    assert [one for one in story.store.events() if isinstance(one, e.TimeoutBudgetSet)]
+    assert [event for event in story.store.events() if isinstance(event, e.TimeoutBudgetSet)]
 
 
-def test_a_daemon_that_was_restarted_meanwhile_confirms_nothing():
+def test_no_suspension_is_confirmed_across_a_restart():
     story = Story(answer_at(40, "好的。"))
     crowd(story, 8)
     story.advance(12)
@@ -261,17 +261,17 @@ def test_a_daemon_that_was_restarted_meanwhile_confirms_nothing():
     assert status(story)["budget"] == INITIAL_SIZE
 
 
-def test_a_daemon_that_lagged_meanwhile_confirms_nothing():
+def test_no_suspension_is_confirmed_across_reactor_lag():
     story = Story(answer_at(40, "好的。"))
     crowd(story, 8)
     story.advance(20)
-    story.advance(20, 20)  # its reactor was kept from its work
+    story.advance(20, 20)  # the reactor was blocked
     story.advance(25, 0.5)
     story.say("/help", "late")
     assert status(story)["budget"] == INITIAL_SIZE
 
 
-def test_a_daemon_that_had_no_room_for_connections_meanwhile_confirms_nothing():
+def test_no_suspension_is_confirmed_while_connections_are_full():
     story = Story(answer_at(40, "好的。"))
     crowd(story, 8)
     story.advance(12)
@@ -281,7 +281,7 @@ def test_a_daemon_that_had_no_room_for_connections_meanwhile_confirms_nothing():
     assert status(story)["budget"] == INITIAL_SIZE
 
 
-def test_a_fixed_number_is_what_the_configuration_says():
+def test_status_shows_a_fixed_budget():
     window = cfg.Window(deliberate_timeouts_per_5min=3)
     story = Story(answer_at(40, "好的。"), configuration(window=window))
     assert status(story) == {

@@ -1,4 +1,4 @@
-"""Messages that nobody answers are counted, and seen by the operator."""
+"""Unanswered messages are counted and shown to the operator."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from wxgptd.domain.model import events as e
 
 
 def status(story: Story):
-    http, found = StubTreq(story.service.admin), []
-    http.get("http://admin.test/status").addCallback(found.append)
+    http, responses = StubTreq(story.service.admin), []
+    http.get("http://admin.test/status").addCallback(responses.append)
     http.flush()
-    text = []
-    http.content(found[0]).addCallback(text.append)
+    bodies = []
+    http.content(responses[0]).addCallback(bodies.append)
     http.flush()
-    return json.loads(text[0])["unanswered"]
+    return json.loads(bodies[0])["unanswered"]
 
 
 def counts(story: Story) -> list[int]:
-    return [one.count for one in story.store.events() if isinstance(one, e.MessagesUnanswered)]
+    return [
+        event.count for event in story.store.events() if isinstance(event, e.MessagesUnanswered)
+    ]
 
 
-def test_they_are_recorded_at_once_and_then_once_a_minute_without_a_word_of_theirs():
+def test_counts_are_recorded_at_once_then_every_minute_without_any_text():
     story = Story(answer_at(0.1, "好。"))
     assert story.say("私房话") is None
     story.advance(2)
@@ -45,7 +47,7 @@ def test_they_are_recorded_at_once_and_then_once_a_minute_without_a_word_of_thei
     assert 'wxgptd_messages_unanswered_total{account="main"} 8.0' in text
 
 
-def test_only_messages_of_people_count_and_only_those_that_nobody_answers():
+def test_only_unanswered_user_messages_are_counted():
     rule = cfg.Rule(match="keyword", words=("价格",), reply=cfg.RuleReply(text="十元"))
     story = Story(answer_at(0.1, "好。"), configuration(rule=(rule,)))
     story.say("价格")
@@ -60,7 +62,7 @@ def test_only_messages_of_people_count_and_only_those_that_nobody_answers():
     assert counts(story) == [1]
 
 
-def test_a_restart_remembers_them_until_the_day_after():
+def test_counts_survive_a_restart_and_last_through_the_next_day():
     story = Story(answer_at(0.1, "好。"))
     story.say("在吗")
     story.advance(2)
@@ -72,7 +74,7 @@ def test_a_restart_remembers_them_until_the_day_after():
     assert status(story)["main"] == {"today": 0, "yesterday": 0}
 
 
-def test_what_was_counted_is_recorded_at_a_stop():
+def test_pending_counts_are_recorded_at_shutdown():
     story = Story(answer_at(0.1, "好。"))
     story.say("一")
     story.advance(2)
@@ -80,3 +82,16 @@ def test_what_was_counted_is_recorded_at_a_stop():
         story.say("二")
     story.service.end()
     assert counts(story) == [1, 5]
+
+
+def test_counts_survive_a_restart_from_a_snapshot():
+    story = Story(answer_at(0.1, "好。"), configuration(log=cfg.Log(snapshot_every=5)))
+    assert story.say("在吗") is None
+    story.advance(2)
+    story.open()
+    while not story.store.snapshots:
+        story.send("问题")
+        story.advance(2)
+    story.crash()
+    story.start()
+    assert status(story) == {"main": {"today": 1, "yesterday": 0}}

@@ -1,4 +1,4 @@
-"""Answers that came too late, and that nobody has seen, are told of once."""
+"""Late answers that the user has not seen are announced once."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from tests.support.story import Story
 LATE = "因为空气把蓝光散射得更多。"
 
 
-def late(question: str = "天空为什么是蓝色的？") -> Story:
-    """A story in which a question was answered by a link, and its answer is there by now."""
+def late_story(question: str = "天空为什么是蓝色的？") -> Story:
+    """Return a story in which a question got a link and its answer has since arrived."""
     story = Story(answer_at(20, LATE))
     story.open()
     sent = story.send(question)
@@ -19,17 +19,17 @@ def late(question: str = "天空为什么是蓝色的？") -> Story:
     return story
 
 
-def test_the_next_reply_carries_its_link_once():
-    story = late()
-    said = story.say("/help")
-    assert said.endswith(
+def test_the_next_reply_links_to_a_late_answer_once():
+    story = late_story()
+    reply = story.say("/help")
+    assert reply.endswith(
         f"（你之前问的“天空为什么是蓝色的？”有回答了：\nhttps://chat.example.com{story.link} ）"
     )
     assert "有回答了" not in story.say("/help")
 
 
-def test_an_answer_carries_it_too_and_still_fits():
-    story = late("很长的问题" * 20)
+def test_an_answer_with_the_link_still_fits():
+    story = late_story("很长的问题" * 20)
     text = "".join(f"第 {n:04} 句话在这里说完了。" for n in range(500))
     story.model.respond = lambda _: answer_at(0.1, text)
     sent = story.send("再问？")
@@ -41,7 +41,7 @@ def test_an_answer_carries_it_too_and_still_fits():
 
 
 def test_a_late_attempt_gets_the_same_reply():
-    story = late()
+    story = late_story()
     wechat = story.wechat()
     from wxgpt.wechat import messages
 
@@ -51,35 +51,35 @@ def test_a_late_attempt_gets_the_same_reply():
     assert story.link in second.reply
 
 
-def test_whoever_opened_the_page_is_not_told():
-    story = late()
+def test_an_answer_whose_page_was_opened_is_not_announced():
+    story = late_story()
     story.get(story.link)
     assert "有回答了" not in story.say("/help")
 
 
-def test_whoever_asked_for_it_in_the_chat_is_not_told():
-    story = late()
+def test_an_answer_read_in_the_chat_is_not_announced():
+    story = late_story()
     assert story.say("继续") == LATE
     assert "有回答了" not in story.say("/help")
 
 
-def test_a_cleared_session_s_answer_is_not_told_of():
-    story = late()
+def test_a_cleared_session_s_answer_is_not_announced():
+    story = late_story()
     assert "有回答了" not in story.say("/clear")
     assert "有回答了" not in story.say("/help")
 
 
-def test_an_answer_that_wechat_did_not_come_for_is_told_of():
+def test_an_answer_that_wechat_never_fetches_is_announced():
     story = Story(answer_at(7, LATE))
     story.open()
     story.send("为什么？", attempts=1)
     story.advance(10)
-    assert "有回答了" not in story.say("/help")  # WeChat may come yet
+    assert "有回答了" not in story.say("/help")  # WeChat may still retry
     story.advance(12)
     assert "“为什么？”有回答了" in story.say("/help")
 
 
-def test_a_failure_is_not_told_of():
+def test_a_failure_is_not_announced():
     story = Story(error(500, "{}", at_s=20))
     story.open()
     story.send("为什么？")
@@ -87,14 +87,14 @@ def test_a_failure_is_not_told_of():
     assert "有回答了" not in story.say("/help")
 
 
-def test_it_is_remembered_across_a_restart():
-    story = late()
+def test_a_late_answer_is_announced_after_a_restart():
+    story = late_story()
     story.crash()
     story.start()
     assert story.link in story.say("/help")
 
 
-def test_an_answer_that_came_after_a_restart_without_wechat_is_told_of():
+def test_an_answer_completed_after_a_restart_is_announced():
     story = Story(answer_at(2, LATE))
     story.open()
     story.send("为什么？", attempts=1)
@@ -106,7 +106,7 @@ def test_an_answer_that_came_after_a_restart_without_wechat_is_told_of():
     assert "“为什么？”有回答了" in story.say("/help")
 
 
-def test_a_text_that_fills_a_reply_makes_room_for_it():
+def test_a_full_length_reply_makes_room_for_the_link():
     from tests.support.story import configuration
     from wxgptd.domain.replies.texts import Texts
 
@@ -114,6 +114,6 @@ def test_a_text_that_fills_a_reply_makes_room_for_it():
     story.open()
     story.send("为什么？")
     story.advance(30)
-    said = story.say("/help")
-    assert said.endswith(" ）")
-    assert len(said.encode()) <= 2048
+    reply = story.say("/help")
+    assert reply.endswith(" ）")
+    assert len(reply.encode()) <= 2048

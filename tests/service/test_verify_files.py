@@ -1,4 +1,4 @@
-"""The files by which WeChat learns whose a domain is."""
+"""The files that prove to WeChat who owns a domain."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def serving(directory: Path | None) -> Story:
 @pytest.mark.parametrize(
     ("path", "body"), [("/MP_verify_Ab3dEf.txt", "Ab3dEf"), ("/WW_verify_9xYz.txt", "9xYz\n")]
 )
-def test_both_kinds_are_served_at_the_root(directory, path, body):
+def test_both_kinds_of_verification_file_are_served_at_the_root(directory, path, body):
     response = serving(directory).get(path)
     assert response.code == 200
     assert response.body == body
@@ -62,17 +62,17 @@ def test_both_kinds_are_served_at_the_root(directory, path, body):
         "/MP_verify_pipe.txt",
     ],
 )
-def test_nothing_else_is(directory, path):
+def test_nothing_else_is_served(directory, path):
     assert serving(directory).get(path).code == 404
 
 
-def test_without_a_directory_there_is_none():
+def test_no_file_is_served_without_a_directory():
     assert serving(None).get("/MP_verify_Ab3dEf.txt").code == 404
 
 
-def test_a_directory_that_is_not_there_is_a_mistake(tmp_path):
+def test_a_missing_directory_is_a_configuration_error(tmp_path):
     server = attrs.evolve(configuration().server, verify_files=tmp_path / "gone")
     assert any(
-        "server.verify_files" in one
-        for one in cfg.mistakes(attrs.evolve(configuration(), server=server))
+        "server.verify_files" in mistake
+        for mistake in cfg.mistakes(attrs.evolve(configuration(), server=server))
     )

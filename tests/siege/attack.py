@@ -1,7 +1,7 @@
-"""Attacks on a daemon over real sockets: each goes on until it is told to stop.
+"""Attacks on a daemon over real sockets; each runs until it is stopped.
 
-An attack is a function of its own thread; `Siege.under` runs several at once. Connections speak
-HTTP by hand, because an attacker hangs up, reads nothing and sends what no library would.
+Each attack runs in its own thread, and `Siege.under` runs several at once. HTTP is written by
+hand, because an attacker hangs up, reads nothing and sends what no library would.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 
 CONNECT_WITHIN_S = 2.0
 
-Going = Callable[[], bool]
+Running = Callable[[], bool]
 
 
 def connect(url: str) -> tuple[socket.socket, str]:
-    """Return a connection to the server of `url`, and the path to ask for."""
+    """Return a connection to the server of `url`, and the path to request."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     connection = socket.create_connection((parts.hostname, parts.port or 80), CONNECT_WITHIN_S)
@@ -30,9 +30,9 @@ def request(path: str, *headers: str, method: str = "GET") -> bytes:
     return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *headers, "", ""]).encode()
 
 
-def ask_and_hang_up(url: str, going: Going) -> None:
-    """Ask for a page again and again, and never wait for it."""
-    while going():
+def request_and_hang_up(url: str, running: Running) -> None:
+    """Request a page repeatedly without waiting for the response."""
+    while running():
         with contextlib.suppress(OSError):
             connection, path = connect(url)
             with connection:
@@ -40,9 +40,9 @@ def ask_and_hang_up(url: str, going: Going) -> None:
                 time.sleep(0.01)
 
 
-def read_all(url: str, going: Going) -> None:
-    """Read a page again and again."""
-    while going():
+def read_repeatedly(url: str, running: Running) -> None:
+    """Read a page repeatedly."""
+    while running():
         with contextlib.suppress(OSError):
             connection, path = connect(url)
             with connection:
@@ -52,12 +52,12 @@ def read_all(url: str, going: Going) -> None:
                     pass
 
 
-def take_nothing(url: str, going: Going, begun: list[bytes], count: int = 100) -> None:
-    """Ask for a page on many connections, and take its status (into `begun`) and no more."""
+def read_nothing(url: str, running: Running, statuses: list[bytes], count: int = 100) -> None:
+    """Request a page on many connections and read only its status, into `statuses`."""
     connections: list[socket.socket] = []
     try:
         for _ in range(count):
-            if not going():
+            if not running():
                 return
             with contextlib.suppress(OSError):
                 connection, path = connect(url)
@@ -65,31 +65,31 @@ def take_nothing(url: str, going: Going, begun: list[bytes], count: int = 100) -
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
                 connection.sendall(request(path))
                 connection.settimeout(5)
-                begun.append(connection.recv(len("HTTP/1.1 200"))[-3:])
-        while going():
+                statuses.append(connection.recv(len("HTTP/1.1 200"))[-3:])
+        while running():
             time.sleep(0.05)
     finally:
         for connection in connections:
             connection.close()
 
 
-def ask_ahead(url: str, more: tuple[str, ...], going: Going) -> None:
-    """Send requests for a page, and for what is below it, without waiting for any response."""
-    while going():
+def pipeline(url: str, suffixes: tuple[str, ...], running: Running) -> None:
+    """Send requests for a page and the paths below it without waiting for any response."""
+    while running():
         with contextlib.suppress(OSError):
             connection, path = connect(url)
             with connection:
                 connection.settimeout(0.5)
-                connection.sendall(b"".join(request(path + below) for below in more) * 20)
+                connection.sendall(b"".join(request(path + suffix) for suffix in suffixes) * 20)
                 connection.recv(4_096)
                 time.sleep(0.2)
 
 
-def say_nothing(url: str, going: Going, count: int = 100) -> None:
-    """Connect, and keep the connection without a word, or with half a request."""
+def stay_silent(url: str, running: Running, count: int = 100) -> None:
+    """Keep connections open that send nothing or only half a request."""
     connections: list[socket.socket] = []
     try:
-        while going():
+        while running():
             if len(connections) >= count:
                 connections.pop(0).close()
             with contextlib.suppress(OSError):
@@ -103,10 +103,10 @@ def say_nothing(url: str, going: Going, count: int = 100) -> None:
             connection.close()
 
 
-def forge(url: str, going: Going) -> None:
-    """Post what WeChat never signed, on a connection that is kept."""
+def post_forgeries(url: str, running: Running) -> None:
+    """Post messages that WeChat never signed, on persistent connections."""
     body = b"<xml><ToUserName>x</ToUserName></xml>"
-    while going():
+    while running():
         with contextlib.suppress(OSError):
             connection, path = connect(url)
             with connection:
@@ -115,5 +115,5 @@ def forge(url: str, going: Going) -> None:
                     query = f"?signature={random.randbytes(20).hex()}&timestamp=1700000000&nonce=1"
                     length = f"Content-Length: {len(body)}"
                     connection.sendall(request(path + query, length, method="POST") + body)
-                    if not connection.recv(65_536) or not going():
+                    if not connection.recv(65_536) or not running():
                         break

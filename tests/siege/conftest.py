@@ -1,6 +1,6 @@
-"""A daemon under attack, and other people who go on writing to it.
+"""A daemon under attack, while other users keep writing to it.
 
-What counts is how long those other people wait. `make siege` goes on for longer.
+The measure is how long the other users wait. `make siege` attacks for longer.
 """
 
 from __future__ import annotations
@@ -22,39 +22,41 @@ LONG = "WXGPTD_SIEGE" in os.environ
 SECONDS = float(os.environ.get("WXGPTD_SIEGE", "6"))
 """How long each attack lasts."""
 
-MOST_S = 1.0
-"""How long another person may wait for a reply to what needs no model, while an attack goes on."""
+MAX_WAIT_S = 1.0
+"""The longest that another user may wait for a reply during an attack."""
 
 
 class Bystander:
-    """Other people, who send four messages a second and note how long each reply took.
+    """Other users, who send up to four messages a second and record how long each reply takes.
 
-    Every second message is a command; if they are to ask, the others are questions.
+    Every second message is a command; the others are questions if `asks` is true.
     """
 
-    PEOPLE = 4
+    USERS = 4
     ANSWER = "没有准备。"
-    """What the model says to a question that no test has prepared."""
+    """The model's answer to a question that no test has prepared."""
 
     def __init__(self, stage: Stage, *, asks: bool) -> None:
         self._stage = stage
         self._asks = asks
         if asks:
-            for number in range(self.PEOPLE):
+            for number in range(self.USERS):
                 stage.say("/chatgpt", f"bystander{number}")
-        self._going = True
+        self._running = True
         self.waits: list[float] = []
         self.unanswered: list[str] = []
-        self.unwell: list[object] = []
-        self._threads = [threading.Thread(target=one) for one in (self._talk, self._look)]
+        self.unhealthy: list[object] = []
+        self._threads = [
+            threading.Thread(target=target) for target in (self._talk, self._check_health)
+        ]
         for thread in self._threads:
             thread.start()
 
     def _talk(self) -> None:
         number = 0
-        while self._going:
+        while self._running:
             number += 1
-            user = f"bystander{number // 2 % self.PEOPLE}"
+            user = f"bystander{number // 2 % self.USERS}"
             began = time.monotonic()
             try:
                 if self._asks and number % 2:
@@ -70,24 +72,24 @@ class Bystander:
                 self.unanswered.append(reply)
             time.sleep(0.25)
 
-    def _look(self) -> None:
-        while self._going:
+    def _check_health(self) -> None:
+        while self._running:
             try:
-                well = self._stage.get("/healthz")
+                response = self._stage.get("/healthz")
             except OSError as error:
-                self.unwell.append(repr(error))
+                self.unhealthy.append(repr(error))
             else:
-                self.unwell += [] if well[0] == 200 else [well]
+                self.unhealthy += [] if response[0] == 200 else [response]
             time.sleep(0.5)
 
     def stop(self) -> None:
-        self._going = False
+        self._running = False
         for thread in self._threads:
             thread.join()
 
 
 class Siege:
-    """The daemon, what a follower has there, and the attacks."""
+    """A daemon, its model, and the attacks on them."""
 
     def __init__(self, directory: Path, report: Callable[[str], None]) -> None:
         self.stage = Stage(directory)
@@ -102,7 +104,7 @@ class Siege:
         self.stage.start_daemon(**more)
 
     def ask(self, question: str, answer: str, user: str = "mallory") -> str:
-        """Have a question answered; return the reply."""
+        """Ask a question that the model answers with `answer`; return the reply."""
         self.model.expect(question).write(answer).end()
         return self.stage.say(question, user)
 
@@ -116,10 +118,10 @@ class Siege:
     def under(
         self, name: str, *attacks: Callable[[Callable[[], bool]], None]
     ) -> Iterator[Bystander]:
-        """Attack while the block runs; then judge by how long others had to wait."""
-        going = threading.Event()
-        going.set()
-        threads = [threading.Thread(target=attack, args=(going.is_set,)) for attack in attacks]
+        """Attack while the block runs, then check how long other users had to wait."""
+        running = threading.Event()
+        running.set()
+        threads = [threading.Thread(target=attack, args=(running.is_set,)) for attack in attacks]
         before = self.memory_mb()
         bystander = Bystander(self.stage, asks=not self.model.delay_s)
         for thread in threads:
@@ -128,19 +130,19 @@ class Siege:
             yield bystander
             after = self.memory_mb()
         finally:
-            going.clear()
+            running.clear()
             for thread in threads:
                 thread.join()
             bystander.stop()
-        waits = sorted(bystander.waits)
+        waits_s = sorted(bystander.waits)
         self._report(
-            f"{name}: {len(waits)} messages of others, {len(bystander.unanswered)} unanswered, "
-            f"p50 {waits[len(waits) // 2] * 1000:.0f} ms, longest {waits[-1] * 1000:.0f} ms, "
+            f"{name}: {len(waits_s)} messages from others, {len(bystander.unanswered)} unanswered, "
+            f"p50 {waits_s[len(waits_s) // 2] * 1000:.0f} ms, longest {waits_s[-1] * 1000:.0f} ms, "
             f"memory {before:.0f} -> {after:.0f} MB"
         )
         assert bystander.unanswered == [], self.stage.said()[-2_000:]
-        assert bystander.unwell == [], "/healthz was not 200"
-        assert waits[-1] < MOST_S, waits
+        assert bystander.unhealthy == [], "/healthz was not 200"
+        assert waits_s[-1] < MAX_WAIT_S, waits_s
 
     def end(self) -> None:
         self.model.close()
@@ -149,22 +151,22 @@ class Siege:
 
 @pytest.fixture
 def report(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[str], None]]:
-    """Say what was measured; with `make siege` it is printed."""
-    said: list[str] = []
-    yield said.append
+    """Collect measurements; `make siege` prints them."""
+    lines: list[str] = []
+    yield lines.append
     if LONG:
         with capsys.disabled():
-            for line in said:
+            for line in lines:
                 print(f"\n{line}", flush=True)
 
 
 @pytest.fixture
 def siege(tmp_path: Path, report: Callable[[str], None]) -> Iterator[Siege]:
-    made = Siege(tmp_path, report)
-    yield made
-    made.end()
+    siege = Siege(tmp_path, report)
+    yield siege
+    siege.end()
 
 
 def many(attack: Callable[..., None], count: int, *arguments: object) -> list[Callable]:
-    """Return `count` of an attack, to run at once."""
+    """Return `count` copies of an attack, to run at once."""
     return [partial(attack, *arguments)] * count

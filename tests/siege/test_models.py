@@ -1,4 +1,4 @@
-"""What a server says to one person, and one provider's trouble, stay where they are."""
+"""One user's errors and one provider's failures do not affect other users."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ QUOTED = 400, '{"error": {"message": "cannot parse: 余额不足 insufficient_qu
 BROKEN = 500, "Internal Server Error"
 
 
-def talk(siege, user: str, text: str, going) -> None:
-    while going():
+def talk(siege, user: str, text: str, running) -> None:
+    while running():
         with contextlib.suppress(OSError):
             siege.stage.say(text, user)
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("refused", [FIREWALL, QUOTED, BROKEN], ids=["403", "quoted", "500"])
-def test_one_person_s_messages_silence_nobody_else(siege, refused):
-    siege.model.refuses = lambda asked: refused if "<script>" in asked else None
+@pytest.mark.parametrize("response", [FIREWALL, QUOTED, BROKEN], ids=["403", "quoted", "500"])
+def test_one_user_s_messages_do_not_silence_other_users(siege, response):
+    siege.model.refuses = lambda question: response if "<script>" in question else None
     siege.start()
     others = [f"other{number}" for number in range(4)]
     for user in (*others, "mallory"):
@@ -39,16 +39,16 @@ def test_one_person_s_messages_silence_nobody_else(siege, refused):
     poison = partial(
         talk, siege, "mallory", "<script>alert(1)</script> 余额不足 insufficient_quota"
     )
-    wrong = []
-    with siege.under(f"poison ({refused[0]})", poison):
+    wrong_replies = []
+    with siege.under(f"poison ({response[0]})", poison):
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline:
             for user in others:
                 reply = siege.ask("天为什么是蓝的？", "因为散射。", user)
-                wrong += [reply] if reply != "因为散射。" else []
-    assert wrong == []
+                wrong_replies += [reply] if reply != "因为散射。" else []
+    assert wrong_replies == []
     assert "circuit breaker open" not in siege.stage.said()
-    assert "<script>" not in siege.stage.said(), "words of a user in the log"
+    assert "<script>" not in siege.stage.said(), "text from a user in the log"
     assert "余额不足" not in siege.stage.said()
 
 
@@ -61,23 +61,23 @@ first_token_within = "12s"
 """
 
 
-def test_a_name_that_hangs_holds_up_no_other_assistant(siege):
+def test_a_hanging_name_lookup_does_not_delay_other_assistants(siege):
     environ = {**os.environ, "LD_PRELOAD": str(injected.library("slow_names"))}
     siege.start(extra=SLOW, environ=environ)
     siege.stage.say("/chatgpt", "alice")
     victims = [f"victim{number}" for number in range(30)]
     for user in victims:
         siege.stage.say("/slow", user)
-    asking = [partial(talk, siege, user, "在吗？") for user in victims]
-    took = []
-    with siege.under("a name that hangs", *asking):
+    attacks = [partial(talk, siege, user, "在吗？") for user in victims]
+    waits_s = []
+    with siege.under("a hanging name lookup", *attacks):
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline:
             began = time.monotonic()
             assert siege.ask("天为什么是蓝的？", "因为散射。", "alice") == "因为散射。"
-            took.append(time.monotonic() - began)
+            waits_s.append(time.monotonic() - began)
             time.sleep(0.1)
-    assert max(took) < 1.0, took
+    assert max(waits_s) < 1.0, waits_s
 
 
 def pictures(size: int) -> ThreadingHTTPServer:
@@ -99,7 +99,7 @@ def pictures(size: int) -> ThreadingHTTPServer:
     return server
 
 
-def test_forty_pictures_at_once_take_bounded_memory_and_give_it_back(siege):
+def test_forty_pictures_at_once_use_bounded_memory_and_release_it(siege):
     server = pictures(5_000_000)
     host = f"127.0.0.1:{server.server_address[1]}"
     try:
@@ -108,31 +108,32 @@ def test_forty_pictures_at_once_take_bounded_memory_and_give_it_back(siege):
         senders = [f"sender{number}" for number in range(40)]
         for user in senders:
             siege.stage.say("/chatgpt", user)
-        before, most = siege.memory_mb(), 0.0
+        before, peak = siege.memory_mb(), 0.0
         with siege.under("40 pictures of 5 MB"):
-            sent, replies = [], []
+            threads, replies = [], []
 
-            def show(number: int, user: str) -> None:
+            def send_picture(number: int, user: str) -> None:
                 replies.append(siege.stage.show(f"http://{host}/{number}", user))
 
             for number, user in enumerate(senders):
-                sent.append(Thread(target=show, args=(number, user)))
-                sent[-1].start()
-            while any(one.is_alive() for one in sent):
-                most = max(most, siege.memory_mb())
+                threads.append(Thread(target=send_picture, args=(number, user)))
+                threads[-1].start()
+            while any(thread.is_alive() for thread in threads):
+                peak = max(peak, siege.memory_mb())
                 time.sleep(0.05)
         assert len(replies) == 40
         answered = replies.count("没有准备。")
-        late = sum("/a/" in reply for reply in replies)  # who waited too long for room has a link
-        assert answered + late == 40, Counter(replies)
+        # A picture that waited too long for memory gets a link.
+        linked = sum("/a/" in reply for reply in replies)
+        assert answered + linked == 40, Counter(replies)
         assert answered >= 20, Counter(replies)
         time.sleep(1)
         after = siege.memory_mb()
         siege._report(
-            f"pictures: {before:.0f} MB, at most {most:.0f} MB, afterwards {after:.0f} MB"
+            f"pictures: {before:.0f} MB, at most {peak:.0f} MB, afterwards {after:.0f} MB"
         )
-        assert most < before + 300
-        assert after < before + 80, "32 MB of pictures are remembered, and no more"
+        assert peak < before + 300
+        assert after < before + 80, "at most 32 MB of pictures are cached"
     finally:
         server.shutdown()
         server.server_close()

@@ -1,4 +1,4 @@
-"""The admin socket of a `Story`: commands of the command line speak to a daemon in virtual time."""
+"""The admin socket of a `Story`, so that `wxgpt` can talk to a daemon in virtual time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.story import Story
 
 
 class AdminSocket:
-    """Serves `story`'s control resources at `path`. The story stands still meanwhile."""
+    """Serves the admin resources of `story` at `path`; its clock does not advance meanwhile."""
 
     def __init__(self, story: Story, path: Path) -> None:
         stub = StubTreq(story.service.admin)
@@ -21,18 +21,18 @@ class AdminSocket:
         class Handler(BaseHTTPRequestHandler):
             def _pass_on(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                answered, read = [], []
-                asked = stub.request(self.command, f"http://wxgptd{self.path}", data=body)
-                asked.addCallback(answered.append)
+                responses, bodies = [], []
+                request = stub.request(self.command, f"http://wxgptd{self.path}", data=body)
+                request.addCallback(responses.append)
                 for _ in range(3):
                     stub.flush()
                     story.flush()
-                stub.content(answered[0]).addCallback(read.append)
+                stub.content(responses[0]).addCallback(bodies.append)
                 stub.flush()
-                self.send_response(answered[0].code)
-                self.send_header("Content-Length", str(len(read[0])))
+                self.send_response(responses[0].code)
+                self.send_header("Content-Length", str(len(bodies[0])))
                 self.end_headers()
-                self.wfile.write(read[0])
+                self.wfile.write(bodies[0])
 
             do_GET = do_POST = _pass_on
 

@@ -1,4 +1,4 @@
-"""Values with everything a test does not care about filled in."""
+"""Values with everything that a test does not care about filled in."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ DAY_S = 86_400.0
 
 
 def filled(template: str, **values: Any) -> str:
-    """A text of the catalogue as a user reads it."""
+    """Return a text of the catalogue as a user sees it."""
     return template.format_map({"tap": taps.Placeholder(), **values})
 
 
 def words_of(reply: str | None) -> str | None:
-    """What a client shows that knows no links."""
+    """Return what a client without support for links shows."""
     return re.sub(r"</?a\b[^>]*>", "", reply) if reply is not None else None
 
 

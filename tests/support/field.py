@@ -1,4 +1,4 @@
-"""Inputs that people reported of real servers, models and settings: `tests/fixtures/field`."""
+"""Inputs reported from real servers, models and settings: `tests/fixtures/field`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _BY_TRANSPORT = {"connection", "transfer-encoding", "content-length"}
 
 
 def files(folder: str, pattern: str) -> list[Path]:
-    """The files of a kind of trouble, in order."""
-    found = sorted((FIELD / folder).glob(pattern))
-    assert found, folder
-    return found
+    """Return the files of one kind of problem, sorted."""
+    paths = sorted((FIELD / folder).glob(pattern))
+    assert paths, folder
+    return paths
 
 
 def script(path: Path, at_s: float = 0.1) -> Script:
-    """What a model server sends: its status and headers, and the body with its pauses."""
+    """Return what a model server sends: status, headers, and the body with its pauses."""
     head, _, body = path.read_bytes().partition(b"\n\n")
     status, *lines = head.decode().splitlines()
     headers = dict(line.split(": ", 1) for line in lines)
@@ -38,15 +38,15 @@ def script(path: Path, at_s: float = 0.1) -> Script:
 
 def _repeated(body: bytes) -> bytes:
     return re.sub(
-        rb"@@repeat ([0-9]+) (.*?)@@", lambda found: found[2] * int(found[1]), body, flags=re.DOTALL
+        rb"@@repeat ([0-9]+) (.*?)@@", lambda match: match[2] * int(match[1]), body, flags=re.DOTALL
     )
 
 
 def _dated(value: str) -> str:
-    found = re.fullmatch(r"@@date \+([0-9]+)@@", value)
-    return f"Tue, 14 Nov 2023 22:13:{20 + int(found[1]) % 40:02} GMT" if found else value
+    match = re.fullmatch(r"@@date \+([0-9]+)@@", value)
+    return f"Tue, 14 Nov 2023 22:13:{20 + int(match[1]) % 40:02} GMT" if match else value
 
 
 def written(path: Path) -> str:
-    """What a model writes."""
+    """Return the text that a model wrote."""
     return path.read_text("utf-8").removesuffix("\n")

@@ -1,11 +1,11 @@
-/* Has system calls on files below INJECT_BELOW fail, or the process die, at the n-th of them.
+/* Makes the n-th system call on files below INJECT_BELOW fail, or kills the process there.
 
-   INJECT_AT     which call, counted from 1 over all threads; "3+" is that one and all later ones
+   INJECT_AT     which call, counted from 1 over all threads; "3+" is the third and all later ones
    INJECT_WHAT   kill, torn (half a write, then killed), eio, enospc, short, slow
-   INJECT_CALLS  only these, such as "write,fdatasync"; all if not set
-   INJECT_SLOW   for how many milliseconds a slow call sleeps
-   INJECT_WHILE  only while there is a file of that name
-   INJECT_TOTAL  where to write, at the end, how many such calls there were
+   INJECT_CALLS  only these calls, such as "write,fdatasync"; all if not set
+   INJECT_SLOW   how many milliseconds a slow call sleeps
+   INJECT_WHILE  only while this file exists
+   INJECT_TOTAL  the file to write the number of such calls to, at exit
    Built and used by tests/support/injected.py. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -49,7 +49,7 @@ static int wanted_fd(const char *call, int fd)
     return wanted(call, path);
 }
 
-__attribute__((destructor)) static void tell(void)
+__attribute__((destructor)) static void write_total(void)
 {
     const char *path = getenv("INJECT_TOTAL");
     FILE *file = path != NULL ? fopen(path, "w") : NULL;
@@ -61,11 +61,11 @@ __attribute__((destructor)) static void tell(void)
 
 static int is(const char *what)
 {
-    const char *said = getenv("INJECT_WHAT");
-    return said != NULL && strcmp(said, what) == 0;
+    const char *injury = getenv("INJECT_WHAT");
+    return injury != NULL && strcmp(injury, what) == 0;
 }
 
-/* Returns the error to fail with, or 0 to go on. */
+/* Returns the error to fail with, or 0 to continue. */
 static int injure(void)
 {
     if (is("kill"))

@@ -1,4 +1,4 @@
-"""System calls that fail, or are the process's last: see injected.c."""
+"""System calls that fail or kill the process: see injected.c."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pytest
 
 @cache
 def library(name: str = "injected") -> Path:
-    """Return the library NAME.c to preload; skip the test where there is no C compiler."""
+    """Return the library to preload, built from NAME.c; skip the test without a C compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
-        pytest.skip("there is no C compiler to build the injection with")
+        pytest.skip("there is no C compiler to build the injection")
     built = Path(mkdtemp(prefix="wxgptd-injected-")) / f"{name}.so"
     source = Path(__file__).with_name(f"{name}.c")
     subprocess.run(
@@ -27,7 +27,7 @@ def library(name: str = "injected") -> Path:
 
 
 def variables(below: Path, what: str, at: str, **more: str) -> dict[str, str]:
-    """Return the variables by which call number `at` on a file below `below` is injured.
+    """Return the variables that injure system call number `at` on files below `below`.
 
     `more` are `calls`, `slow`, `while_` and `total`, as in injected.c.
     """
@@ -36,7 +36,7 @@ def variables(below: Path, what: str, at: str, **more: str) -> dict[str, str]:
 
 
 def environment(below: Path, what: str, at: str, **more: str) -> dict[str, str]:
-    """Return the environment of a process that is injured so."""
-    # Coverage would write its data in calls of its own, and be killed as well.
+    """Return the environment of a process with these variables."""
+    # Coverage writes its data with system calls of its own, which would be injured too.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
     return {**inherited, "LD_PRELOAD": str(library()), **variables(below, what, at, **more)}

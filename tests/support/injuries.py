@@ -1,4 +1,4 @@
-"""What can happen to a log directory, as functions of it; and logs to do it to."""
+"""Injuries of a log as functions of its bytes, and logs to injure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Injury = Callable[[bytes], bytes]
 
 
 def conversation(turns: int = 3) -> list[Event]:
-    """The events of one user who asks and is answered."""
+    """Return the events of one user who asks questions and gets answers."""
     history = History()
     history.say("/chatgpt", "m0", session="s1")
     for n in range(turns):
@@ -48,7 +48,7 @@ def write(
     seal: bool = True,
     previous: int = 0,
 ) -> list[bytes]:
-    """Append `events` one commit each; return what the newest segment's bytes were after each."""
+    """Append `events`, one commit each; return the newest segment's bytes after each commit."""
     segments.make_private_directory(directory)
     keys = keyring_of(directory)
     if not keys.is_whole:
@@ -70,9 +70,9 @@ def write(
     sessions = formats.Sessions()
     for number, event in enumerate(events, previous):
         session = sessions.note(Recorded(0, user, "", number, event))
-        known = keys.of(user)
-        key = known or keys.make(user)
-        record = b"" if known else key.record
+        existing = keys.of(user)
+        key = existing or keys.make(user)
+        record = b"" if existing else key.record
         writer.append([codec.encode(key, number, session, event)], None, record)
         writer.flush()
         assert durable.acquire(timeout=10), failures
@@ -89,7 +89,7 @@ def read(directory: Path, after: int = 0) -> list[Recorded]:
 
 
 def keyring_of(directory: Path) -> Keyring:
-    """The keys of the log in `directory`, which lie beside it."""
+    """Return the keys of the log in `directory`, which are stored beside it."""
     segments.make_private_directory(segments.keys_directory(directory.parent))
     return Keyring(segments.keyring_path(directory.parent), MASTER)
 
@@ -120,6 +120,6 @@ def append(junk: bytes) -> Injury:
 
 def injure(path: Path, *injuries: Injury) -> None:
     data = path.read_bytes()
-    for one in injuries:
-        data = one(data)
+    for damage in injuries:
+        data = damage(data)
     path.write_bytes(data)

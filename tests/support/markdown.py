@@ -1,4 +1,4 @@
-"""Random texts of the kind that models write, and of kinds that they should not."""
+"""Random texts of the kinds that models write, and of kinds that they should not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PIECES = (
 
 
 def text(random: Random, most: int = 60) -> str:
-    """A text of up to `most` pieces, now and then with characters from anywhere."""
+    """Return a text of up to `most` pieces, sometimes with characters from all of Unicode."""
     pieces = random.choices(PIECES, k=random.randrange(1, most))
     if random.random() < 0.3:
         place = random.randrange(len(pieces))
@@ -31,5 +31,5 @@ def text(random: Random, most: int = 60) -> str:
 
 
 def blocks(text: str) -> Blocks:
-    """Render a text that is whole."""
+    """Render a complete text."""
     return Document().update(text)

@@ -1,9 +1,9 @@
-"""Keys that are deleted after some time, in memory: what is sealed is a number."""
+"""Short-lived keys in memory: the sealed data is just a number."""
 
 from __future__ import annotations
 
 LIFE_S = 1_200.0
-"""As long as the file may keep a key."""
+"""How long the file keeps a key at most."""
 
 
 class MemoryPassingKeys:
@@ -21,10 +21,10 @@ class MemoryPassingKeys:
 
     def open(self, sealed: bytes, now: float) -> bytes | None:
         self.forget(now)
-        known = self.sealed.get(sealed)
-        return known[0] if known is not None else None
+        entry = self.sealed.get(sealed)
+        return entry[0] if entry is not None else None
 
     def forget(self, now: float) -> None:
         self.sealed = {
-            name: known for name, known in self.sealed.items() if now - known[1] <= LIFE_S
+            name: entry for name, entry in self.sealed.items() if now - entry[1] <= LIFE_S
         }

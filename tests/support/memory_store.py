@@ -1,4 +1,4 @@
-"""The event store in memory: durable at once, or when the test says so."""
+"""The event store in memory: appends are durable at once, or when the test commits them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wxgptd.ports.store import InSession
 
 
 class MemoryStore:
-    """Implements `wxgptd.ports.store.EventStore`; what it keeps went through the codec."""
+    """Implements `wxgptd.ports.store.EventStore`; what it stores has been through the codec."""
 
     def __init__(self) -> None:
         self.keys = Keyring(Path("/nowhere/keys"), b"m" * 32)
@@ -32,7 +32,7 @@ class MemoryStore:
         self.is_full = False
 
     def append(self, user: User, events: Sequence[InSession], expected: int) -> Deferred[int]:
-        assert self._expected.get(user, 0) == expected, "an append rests on another version"
+        assert self._expected.get(user, 0) == expected, "the append is based on another version"
         self._expected[user] = expected + len(events)
         key = self.keys.of(user) or self.keys.make(user)
         for previous, event in enumerate(events, expected):
@@ -58,18 +58,18 @@ class MemoryStore:
             result.errback(error)
 
     def crash(self) -> None:
-        """Lose what is not durable, as a power cut would."""
+        """Lose the events that are not durable, as in a power cut."""
         del self._entries[self._durable :]
         self._waiting = []
         self._expected = {}
         for record in self.scan():
             self._expected[record.user] = record.previous + 1
 
-    def _kept(self) -> Sequence[codec.Entry]:
+    def _stored(self) -> Sequence[codec.Entry]:
         return codec.unpack(codec.join(len(self._entries), [codec.pack(self._entries)]))
 
     def scan(self) -> Iterator[Recorded]:
-        for seq, entry in enumerate(self._kept(), 1):
+        for seq, entry in enumerate(self._stored(), 1):
             yield codec.require(codec.decode(seq, entry, self.keys))
 
     def load(self, since: Mapping[type[Event], float]) -> Loaded:
@@ -78,7 +78,7 @@ class MemoryStore:
         if self._snapshot is not None:
             covered = self._snapshot.last_seq
             index.begin_with(self._snapshot)
-        index.take(1, self._kept(), covered)
+        index.take(1, self._stored(), covered)
         return Loaded(
             last_seq=len(self._entries),
             users=index.users(),
@@ -97,7 +97,9 @@ class MemoryStore:
             if self.refuses_snapshots is not None:
                 self.snapshots_refused += 1
                 raise self.refuses_snapshots
-            assert capture.last_seq <= self._durable, "a snapshot of what is not on disk"
+            assert capture.last_seq <= self._durable, (
+                "the snapshot includes events that are not durable"
+            )
             users = list(loading.frozen(hydrated, capture, self.keys))
             self._snapshot = snapshot.Snapshot(capture.last_seq, 0.0, capture.notes, users)
             self.snapshots += 1

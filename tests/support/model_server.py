@@ -1,4 +1,4 @@
-"""A chat model on a virtual clock, faked at the wire: it is asked over HTTP and streams."""
+"""A fake chat model on a virtual clock: it gets real HTTP requests and streams its answers."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Script:
 
 def chunk(text: str | None = None, finish: str | None = None, **more: Any) -> bytes:
     delta = {} if text is None else {"content": text}
-    said = {
+    event = {
         "model": "m-1",
         "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
         **more,
     }
-    return f"data: {json.dumps(said)}\n\n".encode()
+    return f"data: {json.dumps(event)}\n\n".encode()
 
 
 USAGE = b'data: {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 5}}\n\n'
@@ -46,25 +46,25 @@ DONE = b"data: [DONE]\n\n"
 
 
 def answer_at(seconds: float, text: str, finish: str = "stop") -> Script:
-    """The whole answer at once, `seconds` after the question."""
+    """Return a script that sends the whole answer at once, `seconds` after the question."""
     return Script([Step(seconds, chunk(text) + chunk(finish=finish) + USAGE + DONE, end=True)])
 
 
 def streamed(seconds: float, sentences: Sequence[str], first_s: float = 0.5) -> Script:
-    """The sentences evenly spread, the last of them `seconds` after the question."""
+    """Return a script that spreads the sentences evenly; the last comes after `seconds`."""
     gap = (seconds - first_s) / max(1, len(sentences) - 1)
     steps = [Step(first_s + gap * n, chunk(text)) for n, text in enumerate(sentences)]
     return Script([*steps, Step(seconds, chunk(finish="stop") + USAGE + DONE, end=True)])
 
 
 def error(status: int, body: str, at_s: float = 0.0, **headers: str) -> Script:
-    """An error response."""
+    """Return a script for an error response."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Script([Step(at_s, body.encode(), end=True)], status, named)
 
 
 class ModelServer(Resource):
-    """Answers each request by `respond(messages)`, and remembers what it was asked."""
+    """Answers each request with `respond(messages)`, and records the requests."""
 
     isLeaf = True
 
@@ -79,13 +79,13 @@ class ModelServer(Resource):
         self.hung_up = 0
 
     def messages(self, call: int = -1) -> list[tuple[str, str]]:
-        return [(one["role"], one["content"]) for one in self.calls[call]["messages"]]
+        return [(message["role"], message["content"]) for message in self.calls[call]["messages"]]
 
     def render_POST(self, request: Request) -> int:
-        asked = json.loads(request.content.read())
-        self.calls.append(asked)
+        payload = json.loads(request.content.read())
+        self.calls.append(payload)
         self.headers.append(request.requestHeaders)
-        script = self.respond(asked["messages"])
+        script = self.respond(payload["messages"])
         request.setResponseCode(script.status)
         for name, value in script.headers.items():
             request.setHeader(name, value)
@@ -93,13 +93,13 @@ class ModelServer(Resource):
             self._clock.callLater(step.at_s, self._take, request, step) for step in script.steps
         ]
 
-        def gone(_: object) -> None:
+        def hang_up(_: object) -> None:
             self.hung_up += 1
             for timer in timers:
                 if timer.active():
                     timer.cancel()
 
-        request.notifyFinish().addErrback(gone)
+        request.notifyFinish().addErrback(hang_up)
         return NOT_DONE_YET
 
     def _take(self, request: Request, step: Step) -> None:

@@ -1,4 +1,4 @@
-"""The outside world by host name, for a client that knows no hosts."""
+"""The outside world by host name, for a test client that does not distinguish hosts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wxgptd.outbound.client import IdentityAgent
 
 
 class Outside(Resource):
-    """Hands each request to whoever is there under the name that it was sent to."""
+    """Passes each request to the resource of the host that it was sent to."""
 
     isLeaf = True
 
@@ -32,7 +32,7 @@ class Outside(Resource):
 
 
 class OutsideHttp:
-    """The client that the daemon has, with `outside` at the other end of its wire."""
+    """The HTTP client of the daemon, connected to `outside`."""
 
     def __init__(self, outside: Outside) -> None:
         self._agent = RequestTraversalAgent(outside)
@@ -40,12 +40,12 @@ class OutsideHttp:
         self.get, self.post = client.get, client.post
 
     def flush(self) -> None:
-        """Deliver what is on the wire."""
+        """Deliver everything in transit."""
         self._agent.flush()
 
 
 class Recorder(Resource):
-    """Remembers requests as (url, body, headers), and answers as the test says; or never."""
+    """Records requests as (url, body, headers); they get no response if `answer` returns None."""
 
     isLeaf = True
 
@@ -61,12 +61,12 @@ class Recorder(Resource):
             name.lower(): values[0] for name, values in request.requestHeaders.getAllRawHeaders()
         }
         self.requests.append((request.uri, body, headers))
-        said = self.answer(request, body)
-        if said is None:
+        response = self.answer(request, body)
+        if response is None:
 
-            def gone(_):
+            def count_hang_up(_):
                 self.hung_up += 1
 
-            request.notifyFinish().addErrback(gone)
+            request.notifyFinish().addErrback(count_hang_up)
             return NOT_DONE_YET
-        return said
+        return response

@@ -1,4 +1,4 @@
-"""Real processes on real sockets: the daemon, the demonstration model, the command line."""
+"""Real processes on real sockets: the daemon, the demo model, the command line."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ model = "demo"
 
 
 class Stage:
-    """A directory, a configuration in it, and what runs with it."""
+    """A directory with a configuration, and the processes that use it."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -155,7 +155,7 @@ class Stage:
         return [sys.executable, "-m", "wxgpt", "--config", str(self.config), *arguments]
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a command that goes on while the test does."""
+        """Start a command that runs while the test continues."""
         return subprocess.Popen(
             self.command(*arguments),
             stdout=subprocess.PIPE,
@@ -170,14 +170,14 @@ class Stage:
         return json.loads(done.stdout)
 
     def say(self, text: str, user: str) -> str:
-        """Have WeChat deliver `text`, without starting a command; return the reply to one attempt.
+        """Deliver `text` like WeChat, without starting a command; return the reply to one attempt.
 
-        Returns "" where the message is left to others. Raises OSError if nothing came in time.
+        Returns "" for an empty reply or "success". Raises OSError if no reply came in time.
         """
         return self._deliver(messages.text_message(text), user)
 
     def show(self, url: str, user: str) -> str:
-        """Have WeChat deliver a picture, in as many attempts as it takes; return the reply."""
+        """Deliver a picture like WeChat, with up to `peer.ATTEMPTS` attempts; return the reply."""
         fields = messages.image_message(url)
         for _ in range(peer.ATTEMPTS):
             with contextlib.suppress(OSError):

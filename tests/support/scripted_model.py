@@ -1,4 +1,4 @@
-"""A model server that says what a test has it say, when the test has it say that."""
+"""A model server that sends what a test writes, when the test writes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Answer:
-    """What is answered to one question, piece by piece. The test writes, a connection sends."""
+    """The answer to one question, piece by piece: the test writes it, a connection sends it."""
 
     def __init__(self) -> None:
         self.asked = threading.Event()
@@ -32,7 +32,7 @@ class Answer:
         return self
 
     def refuse(self) -> None:
-        """Break off: where nothing was written, the answer has failed."""
+        """Break off the answer; if nothing was written, it has failed."""
         self.sent.put(None)
 
 
@@ -42,10 +42,10 @@ class ScriptedModel:
     def __init__(self) -> None:
         self._answers: dict[str, list[Answer]] = {}
         self.refuses: Callable[[str], tuple[int, str] | None] = lambda _: None
-        """What status and body a question is refused with, if it is."""
+        """Returns the status and the body to reject a question with, or None."""
         self.asked: list[str] = []
         self.delay_s = 0.0
-        """How long the model takes to begin."""
+        """How long the model takes to respond."""
         model = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -53,10 +53,10 @@ class ScriptedModel:
 
             def do_POST(self) -> None:
                 size = int(self.headers["Content-Length"])
-                asked = _words(json.loads(self.rfile.read(size))["messages"][-1]["content"])
-                model.asked.append(asked)
-                if refused := model.refuses(asked):
-                    self._refuse(*refused)
+                question = _words(json.loads(self.rfile.read(size))["messages"][-1]["content"])
+                model.asked.append(question)
+                if rejection := model.refuses(question):
+                    self._reject(*rejection)
                     return
                 time.sleep(model.delay_s)
                 self.send_response(200)
@@ -64,19 +64,19 @@ class ScriptedModel:
                 self.send_header("Connection", "close")
                 self.end_headers()
                 self.close_connection = True
-                answer = model._next(asked)
+                answer = model._next(question)
                 answer.asked.set()
                 try:
                     finish = None
-                    while (said := answer.sent.get()) is not None:
-                        self._send(json.dumps({"choices": [said]}))
-                        finish = said.get("finish_reason")
+                    while (choice := answer.sent.get()) is not None:
+                        self._send(json.dumps({"choices": [choice]}))
+                        finish = choice.get("finish_reason")
                     if finish:
                         self._send("[DONE]")
                 except OSError:
-                    pass  # the daemon is gone
+                    pass  # the daemon hung up
 
-            def _refuse(self, status: int, body: str) -> None:
+            def _reject(self, status: int, body: str) -> None:
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body.encode())))
                 self.end_headers()
@@ -96,7 +96,7 @@ class ScriptedModel:
         self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def expect(self, question: str) -> Answer:
-        """Return what the next call that asks `question` is answered with."""
+        """Return the answer to the next call that asks `question`, for the test to write."""
         answer = Answer()
         self._answers.setdefault(question, []).append(answer)
         return answer
@@ -114,7 +114,7 @@ class ScriptedModel:
 
 
 def _words(content: Any) -> str:
-    """Return the words of a message, whose pictures are parts of it."""
+    """Return the text of a message, without its pictures."""
     if isinstance(content, str):
         return content
     return "".join(part.get("text", "") for part in content)

@@ -1,4 +1,4 @@
-/* Has getaddrinfo hang for 30 s on every name that ends in .slow.test, as a dead name server does.
+/* Makes getaddrinfo hang for 30 s on names that end in .slow.test, like a dead name server.
    Built and used by tests/support/injected.py. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -9,7 +9,7 @@
 typedef int lookup(const char *, const char *, const struct addrinfo *, struct addrinfo **);
 
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
-                struct addrinfo **found)
+                struct addrinfo **result)
 {
     static const char slow[] = ".slow.test";
     size_t size = node ? strlen(node) : 0;
@@ -17,5 +17,5 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
         sleep(30);
         return EAI_AGAIN;
     }
-    return ((lookup *)dlsym(RTLD_NEXT, "getaddrinfo"))(node, service, hints, found);
+    return ((lookup *)dlsym(RTLD_NEXT, "getaddrinfo"))(node, service, hints, result);
 }

@@ -6,7 +6,7 @@
     story.advance(9)
     assert sent.reply == "..."
 
-An incarnation of the service has a clock of its own that stands still once it has crashed.
+Each incarnation of the service has its own clock, which stops when the incarnation crashes.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ URL = "http://wxgptd.test"
 
 
 def configuration(**changes: Any) -> cfg.Config:
-    """A configuration; `window=`, `session=` and so on replace whole tables.
+    """Return a configuration; `window=`, `session=` and so on replace whole tables.
 
-    Answers are not labelled: most stories are about the answer, and `test_labels` about its label.
+    Answers have no AI label: most stories are about the answer, and `test_labels` covers the label.
     """
     tables: dict[str, Any] = {
         "texts": Texts(ai_label=""),
@@ -69,7 +69,7 @@ def safe_account(**more: Any) -> cfg.Account:
 
 
 class Sent:
-    """A message on its way."""
+    """A message that was sent, and its attempts so far."""
 
     def __init__(self, delivery: Deferred[peer.Delivery]) -> None:
         self.attempts: list[peer.Attempt] = []
@@ -136,7 +136,7 @@ class Story:
         self.begin()
 
     def prepare(self) -> None:
-        """Start to listen; the log is not loaded yet."""
+        """Start listening, without loading the log."""
         self.clock = Clock()
         self.clock.rightNow = self.world_clock.rightNow
         self._model_http = OutsideHttp(self.outside)
@@ -166,28 +166,28 @@ class Story:
         return execute(work)
 
     def through_proxy(self, proxy: str) -> StubTreq:
-        """Requests through a proxy go where the others do; the story remembers which was named."""
+        """Record the proxy, and return the client that is used without one."""
         self.proxies.append(proxy)
         return self._model_http
 
     def begin(self) -> None:
-        """Load the log, and take up work."""
+        """Load the log and start working."""
         self.service.load()
         self.service.begin()
         self.is_down = False
         queued, self.backlog = self.backlog or [], None
-        for one in queued:
-            one.arrive(self._wechat_http)
+        for request in queued:
+            request.arrive(self._wechat_http)
         self.flush()
 
     def wall(self) -> float:
         return WALL + self.world_clock.seconds()
 
     def crash(self) -> None:
-        """End the process without a word: every connection is gone, and what is not durable."""
+        """Kill the process: connections are aborted, and events that are not durable are lost."""
         self._handle.alive = False
         self.store.crash()
-        self.clock = Clock()  # the old one never moves again
+        self.clock = Clock()  # the old clock never advances again
         self.clock.rightNow = self.world_clock.rightNow
         for stub in self._stubs:
             for pump in list(stub._agent._pumps):
@@ -196,7 +196,7 @@ class Story:
         self.flush()
 
     def go_down(self, *, listening: bool = False) -> None:
-        """End the process; who connects until the next start waits in a queue if `listening`."""
+        """End the process; if `listening`, requests are queued until the next start."""
         self.crash()
         self.is_down = True
         self.backlog = [] if listening else None
@@ -265,13 +265,13 @@ class Story:
         self.say("/chatgpt", user, **more)
 
     def attempt(self, url: str, body: bytes, user: str = "alice", number: int = 1) -> Sent:
-        """Make a single attempt of a prepared request."""
+        """Make a single attempt with a prepared request."""
         work = self.wechat().attempt(url, body, user, number, self.world_clock.seconds())
 
         async def alone() -> peer.Delivery:
-            made = await work
-            fault = made.result not in ("reply", "success")
-            return peer.Delivery((made,), None if fault else made.detail, fault)
+            attempt = await work
+            fault = attempt.result not in ("reply", "success")
+            return peer.Delivery((attempt,), None if fault else attempt.detail, fault)
 
         sent = Sent(Deferred.fromCoroutine(alone()))
         self.flush()
@@ -280,11 +280,11 @@ class Story:
     # Pages.
 
     def get(self, path: str, **headers: str) -> Any:
-        """GET a page, and return its response; its text is in `.body`."""
+        """GET a page and return the response, with its text in `.body`."""
         return self._request("GET", path, headers)
 
     def post(self, path: str, form: Mapping[str, str], **headers: str) -> Any:
-        """POST a form as a browser does, and return the response."""
+        """POST a form like a browser and return the response."""
         typed = {"content_type": "application/x-www-form-urlencoded", **headers}
         return self._request("POST", path, typed, urlencode(form).encode())
 
@@ -305,7 +305,7 @@ class Story:
 
 
 class _Handle:
-    """The store as one incarnation has it: what a dead one still appends goes nowhere."""
+    """The store as one incarnation uses it: once that has crashed, its appends have no effect."""
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
@@ -332,7 +332,7 @@ class _Handle:
 
 
 class _Current:
-    """The HTTP client that reaches whichever incarnation runs at the moment."""
+    """The HTTP client that reaches the current incarnation."""
 
     def __init__(self, story: Story) -> None:
         self._story = story
@@ -348,7 +348,7 @@ class _Current:
 
 
 class _Queued:
-    """A request that the kernel has taken and nobody reads yet; it stays if its peer hangs up."""
+    """A request accepted by the kernel but not read yet; it stays even if its peer hangs up."""
 
     def __init__(self, args: Any, kwargs: Any) -> None:
         self._request = args, kwargs

@@ -1,4 +1,4 @@
-"""api.weixin.qq.com as far as customer-service messages go; it counts, and errs like the real one.
+"""A fake api.weixin.qq.com for customer service messages: counts calls, fails like the real one.
 
 Sources: WeChat's "Get stable access token", "Customer service message" and its list of errcodes.
 """
@@ -27,7 +27,7 @@ MESSAGES = {
 
 
 class WeChatApi(Resource):
-    """`errors` are the errcodes of the next messages, in order; 0 is a success."""
+    """`errors` are the errcodes of the next messages, in order; 0 means success."""
 
     isLeaf = True
 
@@ -48,19 +48,19 @@ class WeChatApi(Resource):
         self.held: list[tuple[Request, bytes]] | None = None
 
     def hold(self) -> None:
-        """Answer nothing more until `release`."""
+        """Answer no requests until `release`."""
         self.held = []
 
     def release(self) -> None:
         held, self.held = self.held or [], None
         for request, body in held:
-            said = self._answer(request, body)
+            answer = self._answer(request, body)
             if request.channel is not None:
-                request.write(said)
+                request.write(answer)
                 request.finish()
 
     def revoke(self) -> None:
-        """Somebody else has forced a new token."""
+        """Invalidate the token, as if another client had forced a new one."""
         self._token, self._expires_at = "", 0.0
 
     def render_POST(self, request: Request) -> bytes | int:
@@ -72,30 +72,30 @@ class WeChatApi(Resource):
 
     def _answer(self, request: Request, body: bytes) -> bytes:
         path = urlsplit(request.uri).path.decode()
-        said = json.loads(body)
+        payload = json.loads(body)
         self.calls[path] += 1
         match path:
             case "/cgi-bin/stable_token":
-                return _json(self._stable_token(said))
+                return _json(self._stable_token(payload))
             case "/cgi-bin/message/custom/send":
                 token = request.args.get(b"access_token", [b""])[0].decode()
-                return _json(self._send(token, said))
+                return _json(self._send(token, payload))
             case "/cgi-bin/message/custom/typing":
-                self.typing.append((said["touser"], said["command"]))
+                self.typing.append((payload["touser"], payload["command"]))
                 return _json(_error(self.typing_error))
         request.setResponseCode(404)
         return b"<html>"
 
-    def _stable_token(self, said: dict[str, Any]) -> dict[str, Any]:
+    def _stable_token(self, payload: dict[str, Any]) -> dict[str, Any]:
         if self.token_errors:
             return _error(self.token_errors.pop(0))
-        assert said["grant_type"] == "client_credential"
-        if (said["appid"], said["secret"]) != self._app:
+        assert payload["grant_type"] == "client_credential"
+        if (payload["appid"], payload["secret"]) != self._app:
             return _error(40125)
         left = self._expires_at - self._seconds()
-        if said["force_refresh"]:
+        if payload["force_refresh"]:
             self.calls["forced"] += 1
-        if left <= 300 or said["force_refresh"]:
+        if left <= 300 or payload["force_refresh"]:
             self._issued += 1
             self._token = f"token-{self._issued}"
             self._expires_at = self._seconds() + 7200
@@ -104,19 +104,19 @@ class WeChatApi(Resource):
             "expires_in": int(self._expires_at - self._seconds()),
         }
 
-    def _send(self, token: str, said: dict[str, Any]) -> dict[str, Any]:
+    def _send(self, token: str, payload: dict[str, Any]) -> dict[str, Any]:
         if token != self._token:
             return _error(40001)
         if self._seconds() >= self._expires_at:
             return _error(42001)
         code = self.errors.pop(0) if self.errors else 0
-        if len(said["text"]["content"].encode()) > 2048:
+        if len(payload["text"]["content"].encode()) > 2048:
             code = 45002
         if code:
             return _error(code)
-        assert said["msgtype"] == "text"
-        self.sent.append((said["touser"], said["text"]["content"]))
-        self.labelled.append(said.get("aimsgcontext") == {"is_ai_msg": 1})
+        assert payload["msgtype"] == "text"
+        self.sent.append((payload["touser"], payload["text"]["content"]))
+        self.labelled.append(payload.get("aimsgcontext") == {"is_ai_msg": 1})
         return {"errcode": 0, "errmsg": "ok"}
 
 
@@ -124,5 +124,5 @@ def _error(code: int) -> dict[str, Any]:
     return {"errcode": code, "errmsg": MESSAGES.get(code, "error")}
 
 
-def _json(said: object) -> bytes:
-    return json.dumps(said, ensure_ascii=False).encode()
+def _json(payload: object) -> bytes:
+    return json.dumps(payload, ensure_ascii=False).encode()

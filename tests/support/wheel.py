@@ -1,4 +1,4 @@
-"""The wheel, and a virtual environment with nothing but it: each made once for a run of the tests."""
+"""The wheel, and a virtual environment with only the wheel: each built once per test run."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 SYSTEM_PYTHON = "/usr/bin/python3"
-"""A booted systemd has this interpreter, and not the one of a developer's environment."""
+"""A booted systemd has this interpreter, but not the one of a developer's environment."""
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """Return a directory that the first test process to come has made for all of them."""
+    """Return a directory that the first test process makes for all of them."""
     base = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent
@@ -48,7 +48,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def wheel_environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a virtual environment with the wheel in it; skip where no index can be reached."""
+    """Return a virtual environment with the wheel; skip the test without a package index."""
     python = SYSTEM_PYTHON if _can_make_environments(SYSTEM_PYTHON) else sys.executable
 
     def install(directory: Path) -> None:
@@ -56,7 +56,7 @@ def wheel_environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         command = [str(directory / "bin/python"), "-m", "pip", "install", "--quiet", str(wheel)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if "No matching distribution" in done.stderr:
-            pytest.skip("the package index cannot be reached, and the dependencies are there")
+            pytest.skip("the package index with the dependencies cannot be reached")
         assert done.returncode == 0, done.stderr
 
     return made_once(tmp_path_factory, "wheel-environment", install)

@@ -1,13 +1,13 @@
-"""Appends to a log as fast as it goes, and says what is acknowledged: a program to injure.
+"""A program to injure: append to a log as fast as possible, and print what is acknowledged.
 
     python -m tests.support.workload STATE_DIR [--appends N] [--rest] [--mutant NAME]
 
-It goes on where the log ends. What event number n says is known from n, so that whoever reads the
-log can tell whether it is right. Segments are small, snapshots, retention and erasure frequent.
+It continues where the log ends. The content of event number n follows from n, so a reader of the
+log can verify it. Segments are small; snapshots, retention and erasure are frequent.
 
-Prints `ack N` when everything up to event N is acknowledged, `erased REFERENCE` when the user of
-that name is erased, and `done`. With `--rest` it erases somebody at its end, takes a snapshot, says
-`snapshot N`, and then does nothing any more. Ends with status 75 when the log cannot be written.
+Prints `ack N` when all events up to N are acknowledged, `erased REFERENCE` when the user with that
+reference is erased, and finally `done`. With `--rest`, it erases a user at the end, takes a
+snapshot, prints `snapshot N`, and idles. Exits with 75 if the log cannot be written.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ AT_ONCE = 3
 
 
 class NoSync(Disk):
-    """Takes a write for durable."""
+    """Treats every write as durable."""
 
     def sync(self, descriptor: int) -> None:
         pass
 
 
 class NoDirectorySync(Disk):
-    """Takes a new name for durable."""
+    """Treats every new name as durable."""
 
     def sync_directory(self, descriptor: int) -> None:
         pass
@@ -55,11 +55,11 @@ class NoDirectorySync(Disk):
 
 DISKS: dict[str, type[Disk]] = {"no-sync": NoSync, "no-directory-sync": NoDirectorySync}
 MUTANTS = (*DISKS, "early")
-"""What a writer might leave out: the sync of a file, that of a directory, the waiting for either."""
+"""What a writer might omit: syncing a file, syncing a directory, or waiting for either."""
 
 
 def event(seq: int) -> e.Event:
-    """Return what event number `seq` is, unless it erases."""
+    """Return event number `seq`, if it is not an erasure."""
     return e.MessageDeclined(
         at=1_000.0 * seq,
         delivery=DeliveryKey(f"d{seq}"),
@@ -69,7 +69,7 @@ def event(seq: int) -> e.Event:
 
 
 class Workload:
-    """One run."""
+    """One run of the program."""
 
     def __init__(self, state_dir: Path, mutant: str) -> None:
         self._turns: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -85,7 +85,7 @@ class Workload:
         self._keys = self._store._keys
         loaded = self._store.load({})
         self._states: dict[User, UserState] = {
-            user: one.hydrate() for user, one in loaded.users.items()
+            user: unloaded.hydrate() for user, unloaded in loaded.users.items()
         }
         self._seq = loaded.last_seq
         self._waiting = 0
@@ -93,7 +93,7 @@ class Workload:
         self._store.start()
 
     def run(self, appends: int, *, rest: bool) -> None:
-        """Append so many events."""
+        """Append `appends` events."""
         last = self._seq + appends
         while self._seq < last:
             while self._waiting < AT_ONCE and self._seq < last:
@@ -119,13 +119,13 @@ class Workload:
         state = self._states.get(user, EMPTY)
         erase = (erase or self._seq % ERASE_EVERY == 0) and state.version > 0
         key = self._keys.of(user)
-        what = e.UserErased(at=1_000.0 * self._seq) if erase else event(self._seq)
-        appended = self._store.append(user, [("", what)], state.version)
+        next_event = e.UserErased(at=1_000.0 * self._seq) if erase else event(self._seq)
+        appended = self._store.append(user, [("", next_event)], state.version)
         if erase:
             del self._states[user]
             self._stale = True
         else:
-            self._states[user] = evolve(state, what)
+            self._states[user] = evolve(state, next_event)
         self._waiting += 1
         if self._mutant == "early":
             say(f"ack {self._seq}")
@@ -161,13 +161,13 @@ class Workload:
 
 
 def say(line: str) -> None:
-    """Print a line at once."""
+    """Print a line and flush it."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 def main() -> None:
-    """Run, as the arguments say."""
+    """Run the program with its command-line arguments."""
     parser = argparse.ArgumentParser()
     parser.add_argument("state_dir", type=Path)
     parser.add_argument("--appends", type=int, default=1_000_000)

@@ -1,8 +1,8 @@
-"""Starts workloads by forking a process that has imported everything: 10 ms instead of 300.
+"""Start workloads by forking a process that has imported everything: 10 ms instead of 300 ms.
 
-The injuries start a workload a thousand times, and an interpreter's start would cost more than the
-injury. A zygote is a process of this module: a test sends it a request over a socket, it forks, and
-the child is the workload.
+The injury tests start a workload a thousand times, and starting an interpreter would take longer
+than the injury. A zygote is a process of this module: a test sends it a request over a socket, it
+forks, and the child is the workload.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 MAX_REQUEST_BYTES = 65_536
 NICENESS = 5
-"""The injuries are many and wait for nothing: tests that watch a clock come first."""
+"""The injury tests are many and never wait, so tests that watch a clock take precedence."""
 
 
 class Zygote:
@@ -61,8 +61,8 @@ class Zygote:
 
 @cache
 def zygote(preloaded: str = "") -> Zygote:
-    """Return the zygote of this process whose children have the library `preloaded`."""
-    # Coverage would write its data in system calls of its own, and be killed as well.
+    """Return this process's zygote whose children run with the library `preloaded`."""
+    # Coverage writes its data with system calls of its own, which would be injured too.
     environ = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
     return Zygote({**environ, "LD_PRELOAD": preloaded} if preloaded else environ)
 

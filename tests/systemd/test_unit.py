@@ -22,7 +22,7 @@ def test_a_started_unit_is_ready(running):
     ready = running.machine.run("curl", "-s", "http://127.0.0.1:9005/readyz")
     assert ready.stdout == "ok\n"
     assert running.show("ActiveState") == "active"
-    assert "0 sessions" in running.show("StatusText")
+    assert "open sessions: 0" in running.show("StatusText")
 
 
 def test_a_question_reaches_a_model_over_https(running):

@@ -23,7 +23,7 @@ APP_ID = "wx0123456789abcdef"
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["id"])
-def test_a_published_vector(vector):
+def test_a_published_vector_is_decrypted(vector):
     if "sig" in vector and vector.get("enc"):
         parts = (vector["ts"], vector["nonce"], vector["enc"])
         assert signature.sign(vector["token"], *parts) == vector["sig"]
@@ -32,7 +32,7 @@ def test_a_published_vector(vector):
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=300))
-def test_what_we_encrypt_wechatpy_decrypts(message):
+def test_wechatpy_decrypts_our_messages(message):
     sealed = Key(KEY).encrypt(message, APP_ID)
     theirs = PrpCrypto(base64.b64decode(KEY + "="))
     assert theirs.decrypt(sealed, APP_ID) in (message.encode(), message)
@@ -40,7 +40,7 @@ def test_what_we_encrypt_wechatpy_decrypts(message):
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300))
-def test_what_wechatpy_encrypts_we_decrypt(message):
+def test_we_decrypt_wechatpy_s_messages(message):
     theirs = PrpCrypto(base64.b64decode(KEY + "="))
     sealed = theirs.encrypt(message, APP_ID)
     text = sealed.decode() if isinstance(sealed, bytes) else sealed
@@ -48,7 +48,7 @@ def test_what_wechatpy_encrypts_we_decrypt(message):
 
 
 def raw(plain: bytes) -> str:
-    """Encrypt without any form."""
+    """Encrypt without adding any framing."""
     key = base64.b64decode(KEY + "=")
     encryptor = Cipher(algorithms.AES256(key), modes.CBC(key[:16])).encryptor()
     return base64.b64encode(encryptor.update(plain) + encryptor.finalize()).decode()
@@ -74,22 +74,22 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_whatever_is_wrong_there_is_one_error_that_says_nothing(name):
+def test_every_malformed_message_raises_the_same_error(name):
     with pytest.raises(Undecipherable) as raised:
         Key(KEY).decrypt(MALFORMED[name], APP_ID)
     assert str(raised.value) == "the message cannot be decrypted"
     assert raised.value.__cause__ is None
 
 
-def test_a_message_for_another_app_is_refused():
+def test_a_message_for_another_app_is_rejected():
     with pytest.raises(Undecipherable):
         Key(KEY).decrypt(SEALED, "wxanother")
 
 
-def test_another_key_is_refused():
+def test_a_message_for_another_key_is_rejected():
     with pytest.raises(Undecipherable):
         Key(KEY[::-1].replace("G", "A", 1)).decrypt(SEALED, APP_ID)
 
 
-def test_a_key_shows_itself_to_nobody():
+def test_the_repr_of_a_key_hides_it():
     assert KEY not in repr(Key(KEY))

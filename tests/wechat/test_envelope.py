@@ -1,4 +1,4 @@
-"""WeChat's XML: what is taken, what is refused, and what a reply looks like."""
+"""WeChat's XML: what is accepted, what is rejected, and what a reply looks like."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ TEXT = message(
 )
 
 
-def said(rest: str):
+def content_of(rest: str):
     return envelope.content(envelope.parse(message(rest)))
 
 
-def test_a_text_as_wechat_s_documents_show_it():
+def test_the_documented_text_message_is_parsed():
     fields = envelope.parse(TEXT)
     assert envelope.sender(fields) == "oUser"
     assert envelope.recipient(fields) == "gh_1"
@@ -104,11 +104,11 @@ def test_a_text_as_wechat_s_documents_show_it():
         ("<MsgType>event</MsgType><Event>yet_to_come</Event>", Ignorable("yet_to_come")),
     ],
 )
-def test_each_kind_is_understood(rest, content):
-    assert said(rest) == content
+def test_each_kind_of_message_is_understood(rest, content):
+    assert content_of(rest) == content
 
 
-def test_wechatpy_reads_the_same():
+def test_wechatpy_parses_a_message_to_the_same_fields():
     theirs = parse_message(TEXT)
     fields = envelope.parse(TEXT)
     assert theirs.content == fields["Content"]
@@ -121,7 +121,7 @@ def test_control_characters_that_xml_forbids_are_scrubbed():
     assert envelope.content(envelope.parse(body)) == Text("abc")
 
 
-def test_a_nested_event_is_read_at_its_first_level():
+def test_only_the_first_level_of_a_nested_event_is_read():
     fields = envelope.parse(
         message(
             "<MsgType>event</MsgType><Event>pic_weixin</Event><SendPicsInfo><Count>2</Count>"
@@ -154,7 +154,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("body", BAD.values(), ids=BAD.keys())
-def test_what_wechat_does_not_send_is_refused(body):
+def test_a_malformed_body_is_rejected(body):
     with pytest.raises(Malformed):
         envelope.parse(body)
 
@@ -163,13 +163,13 @@ LISTS = sorted((FIELD / "17-events-with-lists").glob("*.xml"))
 
 
 @pytest.mark.parametrize("path", LISTS, ids=lambda path: path.name)
-def test_events_that_carry_lists_are_read(path):
+def test_events_with_lists_are_parsed(path):
     fields = envelope.parse(path.read_bytes())
     assert envelope.sender(fields) == "OPENID"
     assert not isinstance(envelope.content(fields), Text)
 
 
-def test_of_an_element_that_an_event_repeats_the_first_counts():
+def test_the_first_of_an_event_s_repeated_elements_counts():
     inside = "<Event>subscribe</Event><EventKey>a</EventKey><EventKey><b>c</b>d</EventKey>"
     fields = envelope.parse(message(f"<MsgType>event</MsgType>{inside}<Event>x</Event>"))
     assert fields["EventKey"] == "a"
@@ -177,7 +177,7 @@ def test_of_an_element_that_an_event_repeats_the_first_counts():
 
 
 @pytest.mark.parametrize("missing", ["ToUserName", "FromUserName", "MsgType"])
-def test_what_every_message_has_must_be_there(missing):
+def test_a_message_without_a_required_field_is_rejected(missing):
     fields = envelope.parse(TEXT)
     del fields[missing]
     read = {
@@ -205,7 +205,7 @@ def test_mutations_raise_nothing_but_malformed(junk, at):
 # Delivery keys.
 
 
-def test_what_a_scene_or_a_text_says_is_not_to_be_told_from_its_key():
+def test_a_delivery_key_does_not_reveal_the_scene_or_the_text():
     scene = key(MsgType="event", Event="subscribe", EventKey="qrscene_patient-4711")
     assert "patient" not in scene
     fields = {"FromUserName": "o", "CreateTime": "1", "MsgType": "text", "Content": "a"}
@@ -219,24 +219,24 @@ def key(**fields: str) -> str:
     )
 
 
-def test_messages_without_an_id_are_told_apart_by_what_they_say():
+def test_messages_without_an_id_are_identified_by_their_content():
     assert key(Content="a") == key(Content="a")
     assert key(Content="a") != key(Content="b")
     assert key(Content="a", MsgId="0x1") != "0x1"
 
 
-def test_events_are_known_by_time_name_and_key():
-    one = key(MsgType="event", Event="CLICK", EventKey="k")
-    assert one.startswith("event:1:")
-    assert one != key(MsgType="event", Event="CLICK", EventKey="l")
-    assert one != key(MsgType="event", Event="CLICK", EventKey="k", CreateTime="2")
+def test_events_are_identified_by_time_name_and_key():
+    delivery_key = key(MsgType="event", Event="CLICK", EventKey="k")
+    assert delivery_key.startswith("event:1:")
+    assert delivery_key != key(MsgType="event", Event="CLICK", EventKey="l")
+    assert delivery_key != key(MsgType="event", Event="CLICK", EventKey="k", CreateTime="2")
     assert len(key(MsgType="event", Event="CLICK", EventKey="k" * 5_000)) < 100
 
 
 # Replies.
 
 
-def test_a_reply_is_what_wechatpy_would_write():
+def test_a_text_reply_matches_wechatpy_s():
     ours = envelope.parse(envelope.text_reply("oUser", "gh_1", 1_700_000_000.9, "你好").encode())
     theirs = envelope.parse(
         TextReply(target="oUser", source="gh_1", time=1_700_000_000, content="你好")
@@ -251,10 +251,10 @@ ARTICLE = {"title": "标题", "description": "说明", "image": "http://p/1.jpg"
 
 
 def articles(count: int) -> theirs.ArticlesReply:
-    made = theirs.ArticlesReply(**ADDRESSED)
+    reply = theirs.ArticlesReply(**ADDRESSED)
     for _ in range(count):
-        made.add_article(dict(ARTICLE))
-    return made
+        reply.add_article(dict(ARTICLE))
+    return reply
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def articles(count: int) -> theirs.ArticlesReply:
     ],
     ids=["text", "image", "voice", "video", "music", "news"],
 )
-def test_each_kind_of_reply_is_what_wechatpy_would_write(ours, by_wechatpy):
+def test_each_kind_of_reply_matches_wechatpy_s(ours, by_wechatpy):
     def tree(element):
         children = sorted(tree(child) for child in element)
         return element.tag, (element.text or "").strip(), children
@@ -299,7 +299,7 @@ def test_each_kind_of_reply_is_what_wechatpy_would_write(ours, by_wechatpy):
 
 
 @given(st.text())
-def test_a_reply_is_valid_whatever_the_model_wrote(text):
+def test_a_reply_is_valid_xml_for_any_text(text):
     xml = envelope.text_reply("o", "g", 0.0, text).encode()
     assert envelope.parse(xml)["Content"] == envelope._FORBIDDEN.sub("", text).replace(
         "\r\n", "\n"
@@ -307,5 +307,5 @@ def test_a_reply_is_valid_whatever_the_model_wrote(text):
 
 
 @pytest.mark.parametrize("text", ["]]>", "a]]>b]]>", "]]]]>>", "<xml>", "&amp;", "]]"])
-def test_what_looks_like_xml_stays_text(text):
+def test_text_that_looks_like_xml_stays_text(text):
     assert envelope.parse(envelope.text_reply("o", "g", 0.0, text).encode())["Content"] == text

@@ -1,4 +1,4 @@
-"""The webhook over HTTP, with somebody else answering the messages."""
+"""The webhook over HTTP, with a fake that answers the messages."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ OLD_KEY = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 APP_ID = "wx0123456789abcdef"
 
 
-class Answerer:
-    """Implements `wxgptd.ports.wechat.Conversations` by what the test says."""
+class FakeConversations:
+    """Implements `wxgptd.ports.wechat.Conversations` with the outcome that the test sets."""
 
     def __init__(self, outcome=None) -> None:
         self.outcome = outcome
@@ -44,7 +44,7 @@ class Answerer:
 
 class Hook:
     def __init__(self, outcome=None, keys=()) -> None:
-        self.answerer = Answerer(outcome)
+        self.answerer = FakeConversations(outcome)
         self.forwarded: list = []
         self.answered = None
         credentials = Credentials(
@@ -67,13 +67,13 @@ class Hook:
         return succeed(self.answered)
 
     def ask(self, method: str, query: dict, body: bytes = b""):
-        found: list = []
+        results: list = []
         url = f"http://test.invalid/wx?{urlencode(query)}"
-        self.http.request(method, url, data=body).addBoth(found.append)
+        self.http.request(method, url, data=body).addBoth(results.append)
         self.http.flush()
-        if not found:
+        if not results:
             return None
-        response, text = found[0], []
+        response, text = results[0], []
         if not hasattr(response, "code"):
             return response
         self.http.content(response).addBoth(text.append)
@@ -102,19 +102,19 @@ def sealed(body: bytes, key: str = KEY, nonce: str = "n1") -> tuple[dict[str, st
     return query, wrapped.encode()
 
 
-def test_wechat_s_check_of_the_url_gets_its_echo():
+def test_wechat_s_url_verification_gets_its_echo():
     assert Hook().ask("GET", signed(echostr="echo<>&")) == (200, b"echo<>&")
 
 
 @pytest.mark.parametrize(
     "changes", [{"signature": "0" * 40}, {"timestamp": "1"}, {"echostr": None}]
 )
-def test_a_check_by_somebody_else_is_refused(changes):
+def test_an_unsigned_url_verification_is_rejected(changes):
     query = {k: v for k, v in {**signed(echostr="e"), **changes}.items() if v is not None}
     assert Hook().ask("GET", query)[0] == 403
 
 
-def test_a_reply_goes_back_to_whom_it_came_from():
+def test_a_reply_is_addressed_to_the_sender():
     code, body = Hook(Say("你好 ]]>")).post()
     fields = envelope.parse(body)
     assert code == 200
@@ -124,7 +124,7 @@ def test_a_reply_goes_back_to_whom_it_came_from():
     assert fields["Content"] == "你好 ]]>"
 
 
-def test_what_is_not_for_us_is_success():
+def test_an_ignored_message_is_answered_with_success():
     assert Hook(Ignore()).post() == (200, b"success")
 
 
@@ -143,19 +143,19 @@ def test_a_peer_that_hangs_up_cancels_its_own_attempt():
 
 
 @pytest.mark.parametrize("body", BAD.values(), ids=BAD.keys())
-def test_a_malformed_body_is_a_400_and_nobody_is_asked(body):
+def test_a_malformed_body_is_a_400_and_starts_no_attempt(body):
     hook = Hook(Ignore())
     assert hook.post(body)[0] == 400
     assert hook.answerer.attempts == []
 
 
-def test_a_forged_message_is_a_403_and_nobody_is_asked():
+def test_a_forged_message_is_a_403_and_starts_no_attempt():
     hook = Hook(Ignore())
     assert hook.post(signature="0" * 40)[0] == 403
     assert hook.answerer.attempts == []
 
 
-def test_a_signature_is_good_for_one_message_as_often_as_it_comes():
+def test_a_signature_may_be_reused_only_for_the_same_message():
     hook = Hook(Ignore())
     assert hook.post()[0] == 200
     assert hook.post()[0] == 200
@@ -178,7 +178,7 @@ def test_an_encrypted_message_gets_an_encrypted_reply():
     assert inner["Content"] == "你好"
 
 
-def test_while_a_key_is_changed_the_reply_is_made_with_the_one_that_fits():
+def test_during_a_key_change_a_reply_uses_the_key_of_its_message():
     hook = Hook(Say("你好"), keys=[KEY, OLD_KEY])
     for key in (KEY, OLD_KEY):
         _, body = hook.ask("POST", *sealed(TEXT, key, nonce=key[:8]))
@@ -187,7 +187,7 @@ def test_while_a_key_is_changed_the_reply_is_made_with_the_one_that_fits():
         assert inner["Content"] == "你好"
 
 
-def test_with_a_key_configured_plain_text_is_refused():
+def test_plain_text_is_rejected_if_a_key_is_configured():
     hook = Hook(Ignore(), keys=[KEY])
     assert hook.post()[0] == 403
     assert hook.post(encrypt_type="raw")[0] == 403
@@ -195,18 +195,18 @@ def test_with_a_key_configured_plain_text_is_refused():
 
 
 @pytest.mark.parametrize("body", [b"no xml", b"<xml><a/><a/></xml>"])
-def test_all_that_fails_in_safe_mode_looks_the_same(body):
+def test_every_failure_in_safe_mode_looks_the_same(body):
     hook = Hook(Ignore(), keys=[KEY])
     assert hook.ask("POST", *sealed(body)) == (403, b"")
     query, wrapped = sealed(TEXT, OLD_KEY)
     assert hook.ask("POST", query, wrapped) == (403, b"")
 
 
-def test_credentials_show_themselves_to_nobody():
+def test_the_repr_of_credentials_hides_the_token():
     assert TOKEN not in repr(Credentials("main", TOKEN, "", []))
 
 
-def test_whatever_goes_wrong_no_error_status_is_sent(logged):
+def test_an_unexpected_error_closes_the_connection_without_a_status(logged):
     hook = Hook()
 
     def fail(*_):
@@ -223,16 +223,16 @@ SEALED = b"<xml><ToUserName>gh_1</ToUserName><Encrypt>QUJD</Encrypt></xml>"
 
 
 @pytest.mark.parametrize("body", [(CASE / "safe-text.xml").read_bytes(), SEALED])
-def test_an_encrypted_message_without_a_key_is_named_as_that(body):
+def test_an_encrypted_message_without_a_configured_key_is_reported(body):
     hook = Hook(Ignore())
-    status, said = hook.post(body, encrypt_type="aes")
+    status, response = hook.post(body, encrypt_type="aes")
     assert status == 400
-    assert "no aes_key" in said.decode()
-    assert "EncodingAESKey" in said.decode()
+    assert "no aes_key" in response.decode()
+    assert "EncodingAESKey" in response.decode()
     assert hook.answerer.attempts == []
 
 
-def test_in_compatible_mode_the_plain_message_is_taken():
+def test_a_compatible_mode_message_is_read_as_plain_text():
     hook = Hook(Ignore())
     assert hook.post((CASE / "safe-compat-passes.xml").read_bytes(), encrypt_type="aes")[0] == 200
     assert len(hook.answerer.attempts) == 1

@@ -1,4 +1,4 @@
-"""Who signed a request."""
+"""Whether a request is signed by WeChat."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wxgptd.wechat import signature
 from wxgptd.wechat.signature import Forged, Freshness
 
 NOW = 1_714_037_059.0
-# The vector of WeChat's own documents.
+# The example from WeChat's documentation.
 TOKEN, TIMESTAMP, NONCE = "AAAAA", "1714037059", "486452656"
 SIGNATURE = "899cf89e464efb63f54ddac96b0a0a235f53aa78"
 
@@ -23,8 +23,8 @@ def query(**changes: object) -> dict[bytes, list[bytes]]:
     }
 
 
-def check(asked, token=TOKEN, now=NOW, tolerance_s=300.0):
-    return signature.check(token, asked, Freshness(lambda: now, tolerance_s))
+def check(parameters, token=TOKEN, now=NOW, tolerance_s=300.0):
+    return signature.check(token, parameters, Freshness(lambda: now, tolerance_s))
 
 
 def test_the_documented_vector_is_accepted():
@@ -55,25 +55,25 @@ def test_wechatpy_agrees():
         ({"nonce": [NONCE, "x"]}, "more than once"),
     ],
 )
-def test_anything_else_is_refused_with_its_reason(changes, why):
+def test_an_invalid_request_is_rejected_with_its_reason(changes, why):
     with pytest.raises(Forged, match=why):
         check(query(**changes))
 
 
 def test_digits_cannot_move_from_the_timestamp_to_the_nonce():
-    """Sorted and joined, `1` + `23` is `12` + `3`: the strict forms close that."""
+    """Sorted and joined, `1` + `23` equals `12` + `3`; the strict formats prevent that."""
     with pytest.raises(Forged):
         check(query(timestamp="171403705", nonce="9" + NONCE))
 
 
-def test_an_empty_token_opens_nothing():
+def test_an_empty_token_accepts_no_signature():
     forged = signature.sign("", TIMESTAMP, NONCE)
     with pytest.raises(Forged, match="no token"):
         check(query(signature=forged), token="")
 
 
 @pytest.mark.parametrize(("now", "direction"), [(NOW + 301, "behind"), (NOW - 301, "ahead of")])
-def test_an_old_timestamp_is_refused_with_the_difference_of_the_clocks(now, direction):
+def test_a_timestamp_too_far_off_is_rejected_with_the_clock_difference(now, direction):
     with pytest.raises(Forged, match=f"301 s {direction} this machine's clock"):
         check(query(), now=now)
 
@@ -84,9 +84,10 @@ def test_the_tolerance_can_be_switched_off():
 
 def test_in_safe_mode_the_signature_covers_the_encrypted_message():
     signed = signature.sign(TOKEN, TIMESTAMP, NONCE, "sealed")
-    asked = query(signature=None, msg_signature=signed)
+    parameters = query(signature=None, msg_signature=signed)
     assert (
-        signature.check(TOKEN, asked, Freshness(lambda: NOW, 300.0), encrypted="sealed") == signed
+        signature.check(TOKEN, parameters, Freshness(lambda: NOW, 300.0), encrypted="sealed")
+        == signed
     )
     with pytest.raises(Forged, match="does not match"):
-        signature.check(TOKEN, asked, Freshness(lambda: NOW, 300.0), encrypted="other")
+        signature.check(TOKEN, parameters, Freshness(lambda: NOW, 300.0), encrypted="other")

@@ -1,1 +1,1 @@
-"""The admin socket: what the operator's command line asks of a running daemon."""
+"""The admin socket, through which the operator's command line talks to a running daemon."""

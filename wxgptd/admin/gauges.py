@@ -1,6 +1,7 @@
-"""The daemon's status as gauges, read at the moment that Prometheus asks.
+"""The daemon's status as gauges, read whenever Prometheus scrapes.
 
-Names and units follow Prometheus's conventions; `wxgptd.ports.status` says how the names follow.
+Names and units follow Prometheus's conventions; `wxgptd.ports.status` explains how the metrics are
+named.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ from wxgptd.ports.record import SYNC_BOUNDS_S
 from wxgptd.ports.status import DaemonStatus
 
 PLAIN = {
-    "ready": "Whether the log is read and messages are taken.",
-    "healthy": "Whether the log gets on and threads answer.",
-    "open_sessions": "Sessions that take questions.",
-    "held_attempts": "Requests that wait for an answer, or the log.",
-    "running_answers": "Model calls under way.",
-    "waiting_questions": "Questions that wait for another one.",
-    "page_readers": "Readers of answers while they are written.",
-    "disk_full": "Whether there is no room for new questions.",
-    "log_last_seq": "The newest event.",
-    "log_snapshot_seq": "The last event in a snapshot.",
+    "ready": "Whether the log is loaded and messages are accepted.",
+    "healthy": "Whether commits to the log make progress and threads respond.",
+    "open_sessions": "Open sessions.",
+    "held_attempts": "Requests waiting for an answer or for the log.",
+    "running_answers": "Model calls in progress.",
+    "waiting_questions": "Questions waiting for a slot or for the user's previous question.",
+    "page_readers": "Readers of answers that are still being written.",
+    "disk_full": "Whether the disk is too full for new questions.",
+    "log_last_seq": "Sequence number of the newest event.",
+    "log_snapshot_seq": "Sequence number of the last event in a snapshot.",
     "log_pending_appends": "Appends that are not durable yet.",
-    "replay_s": "How long this start took to read the log.",
-    "replay_events": "How many events this start read.",
+    "replay_s": "How long it took to load the log at startup.",
+    "replay_events": "Events replayed at startup.",
 }
 
 OF_ACCOUNTS = {
@@ -41,9 +42,9 @@ OF_ACCOUNTS = {
 }
 
 OF_ASSISTANTS = {
-    "cost_today": "What answers have cost since midnight.",
-    "circuit_breaker_open": "Whether a model is not asked for a while, because it failed.",
-    "budget_exhausted": "Whether the budget of the day is spent.",
+    "cost_today": "Cost of answers since midnight.",
+    "circuit_breaker_open": "Whether the circuit breaker is open because the model failed.",
+    "budget_exhausted": "Whether the daily budget is spent.",
 }
 
 
@@ -60,7 +61,7 @@ class Gauges(Collector):
             yield GaugeMetricFamily(_metric(name), about, float(getattr(status, name)))
         yield GaugeMetricFamily(
             _metric("clock_offset_s"),
-            "How far our clock is ahead of WeChat's.",
+            "How far the local clock is ahead of WeChat's.",
             max(0.0, status.clock_offset_s or 0.0),
         )
         for label, names in (("account", OF_ACCOUNTS), ("assistant", OF_ASSISTANTS)):
@@ -69,26 +70,28 @@ class Gauges(Collector):
         yield from _timeouts(status)
         yield from _log(status)
         build = GaugeMetricFamily(
-            _metric("build_info"), "What runs.", labels=["version", "python", "twisted"]
+            _metric("build_info"), "Running versions.", labels=["version", "python", "twisted"]
         )
         build.add_metric([status.version, platform.python_version(), twisted.__version__], 1.0)
         yield build
 
 
 def _timeouts(status: DaemonStatus) -> Iterable[Metric]:
-    # An account without a budget has none to spend.
-    of = {name: one for name, one in status.deliberate_timeouts.items() if one.budget}
+    # An account without a budget has nothing to spend.
+    timeouts = {
+        name: timeout for name, timeout in status.deliberate_timeouts.items() if timeout.budget
+    }
     yield _labelled(
         "deliberate_timeouts_budget",
         "Deliberate timeouts allowed per account in five minutes.",
         "account",
-        {name: one.budget for name, one in of.items()},
+        {name: timeout.budget for name, timeout in timeouts.items()},
     )
     yield _labelled(
         "deliberate_timeouts_left",
-        "Deliberate timeouts that are left of that.",
+        "Deliberate timeouts left in the budget.",
         "account",
-        {name: one.left for name, one in of.items()},
+        {name: timeout.left for name, timeout in timeouts.items()},
     )
     suspensions = CounterMetricFamily(
         _metric("suspensions"),
@@ -101,17 +104,17 @@ def _timeouts(status: DaemonStatus) -> Iterable[Metric]:
 
 
 def _log(status: DaemonStatus) -> Iterable[Metric]:
-    written = Metric(_metric("log_events"), "Events written.", "counter")
-    written.add_sample(f"{_metric('log_events')}_total", {}, status.log_events)
-    yield written
-    reached, buckets = 0, []
+    events = Metric(_metric("log_events"), "Events written.", "counter")
+    events.add_sample(f"{_metric('log_events')}_total", {}, status.log_events)
+    yield events
+    cumulative, buckets = 0, []
     bounds = (*map(str, SYNC_BOUNDS_S), "+Inf")
     for bound, count in zip(bounds, status.log_fsync_s.buckets, strict=True):
-        reached += count
-        buckets.append((bound, float(reached)))
+        cumulative += count
+        buckets.append((bound, float(cumulative)))
     yield HistogramMetricFamily(
         _metric("log_fsync_s"),
-        "Time of a commit's fdatasync; its count is that of commits.",
+        "Duration of a commit's fdatasync; the count is the number of commits.",
         buckets=buckets,
         sum_value=status.log_fsync_s.sum_s,
     )
@@ -125,5 +128,5 @@ def _labelled(name: str, about: str, label: str, values: Mapping[str, float]) ->
 
 
 def _metric(name: str) -> str:
-    """Return what Prometheus calls a name of the status."""
+    """Return the Prometheus name of a field of the status."""
     return f"wxgptd_{name.removesuffix('_s')}_seconds" if name.endswith("_s") else f"wxgptd_{name}"

@@ -1,7 +1,6 @@
-"""The admin socket's resources. JSON in and out; metrics in Prometheus's text format.
+"""The admin socket's resources: JSON in and out, metrics in Prometheus's text format.
 
-It listens on a UNIX socket that only the daemon's own user may open; that is all the
-authentication there is, and all that is needed.
+Only the daemon's own user may open the UNIX socket; no other authentication is needed.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ MAX_STANDING_S = 100 * 365 * 86_400.0
 
 
 class Admin(Resource):
-    """What the operator's command line asks for, and metrics: a resource for each below."""
+    """The root resource: one child for each topic of the command line, and the metrics."""
 
     def __init__(self, control: Control, metrics: CollectorRegistry) -> None:
         super().__init__()
@@ -46,7 +45,7 @@ class Admin(Resource):
 
 
 class _OfControl(Resource):
-    """A resource that speaks of what `control` knows and does."""
+    """A resource backed by `control`."""
 
     def __init__(self, control: Control) -> None:
         super().__init__()
@@ -58,21 +57,21 @@ def _not_found(request: Request) -> bytes:
     return _json(request, {"error": "not found"})
 
 
-def _json(request: Request, said: object) -> bytes:
+def _json(request: Request, value: object) -> bytes:
     request.setHeader(b"content-type", b"application/json; charset=utf-8")
-    return json.dumps(_plain(said), ensure_ascii=False).encode("utf-8", "replace")
+    return json.dumps(_plain(value), ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _plain(value: object) -> object:
-    """Return `value` as JSON: by field names, floats rounded."""
+    """Return `value` as JSON types: objects by field name, floats rounded."""
     if is_dataclass(value):
-        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return _plain(value._asdict())
     if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
+        return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     return round(value, MOST_DIGITS) if isinstance(value, float) else value
 
 
@@ -105,7 +104,7 @@ class _Questions(_OfControl):
 
 
 class _Starting(Resource):
-    """While the log is replayed nothing is known yet, and nothing may be changed."""
+    """Answers 503 while the log is loading: nothing is known yet, and nothing may be changed."""
 
     isLeaf = True
 
@@ -117,7 +116,7 @@ class _Starting(Resource):
 
 
 class _Session(Resource):
-    """One session; POST `stop` below it ends it."""
+    """One session; a POST to `stop` below it ends it."""
 
     isLeaf = True
 
@@ -130,31 +129,32 @@ class _Session(Resource):
         if request.postpath != [b"stop"]:
             return _not_found(request)
         stopped = self._control.sessions.stop(self._session)
-        stopped.addCallback(lambda found: self._answer(request, found))
+        stopped.addCallback(lambda success: self._answer(request, success))
         stopped.addErrback(_give_up, request)
         return NOT_DONE_YET
 
-    def _answer(self, request: Request, found: bool) -> None:
-        if not found:
+    def _answer(self, request: Request, stopped: bool) -> None:
+        if not stopped:
             request.setResponseCode(404)
-        request.write(_json(request, {"stopped": found}))
+        request.write(_json(request, {"stopped": stopped}))
         request.finish()
 
 
 def _give_up(failure: Failure, request: Request) -> None:
     """Log why a request could not be answered, and close its connection."""
     if failure.check(CancelledError) is not None:
-        return  # whoever asked has left
+        return  # the client has disconnected
     log.failure("a request on the admin socket failed", failure)
     request.loseConnection()
 
 
 class _Users(_OfControl):
-    """Users, `n` of one `standing`; POST to `ACCOUNT/OPENID` below it changes that.
+    """The users.
 
-    A POST has `standing` and, if not for good, `for_s` in seconds. POST to `ACCOUNT/OPENID/forget`
-    erases a user. GET of `ACCOUNT/OPENID` is a 404 where nothing is known of a user, and POST to
-    `ACCOUNT/OPENID/whose` tells who would handle a message of `kind` with the text in its body.
+    GET returns at most `n` of them, all or those of one `standing`. POST to `ACCOUNT/OPENID` sets
+    the `standing` of a user, permanently or for `for_s` seconds. POST to `ACCOUNT/OPENID/forget`
+    erases a user. GET of `ACCOUNT/OPENID` is a 404 if nothing is known about the user. POST to
+    `ACCOUNT/OPENID/whose` returns who would handle a message of `kind` with the text in the body.
     """
 
     isLeaf = True
@@ -174,11 +174,11 @@ class _Users(_OfControl):
             return _Starting().render_POST(request)
         match request.postpath:
             case [account, openid, b"forget"]:
-                gone = self._control.users.forget(
+                forgotten = self._control.users.forget(
                     account.decode("utf-8", "replace"), openid.decode("utf-8", "replace")
                 )
-                gone.addCallback(lambda found: self._answer(request, found))
-                gone.addErrback(_give_up, request)
+                forgotten.addCallback(lambda changed: self._answer(request, changed))
+                forgotten.addErrback(_give_up, request)
                 return NOT_DONE_YET
             case [account, openid, b"whose"]:
                 assert request.content is not None
@@ -212,21 +212,21 @@ class _Users(_OfControl):
                 raise ValueError
         except (ValueError, KeyError):
             request.setResponseCode(400)
-            return _json(request, {"error": "not understood"})
-        changed = self._control.users.change_standing(account, openid, standing, for_s)
-        changed.addCallback(lambda found: self._answer(request, found))
-        changed.addErrback(_give_up, request)
+            return _json(request, {"error": "invalid request"})
+        change = self._control.users.change_standing(account, openid, standing, for_s)
+        change.addCallback(lambda changed: self._answer(request, changed))
+        change.addErrback(_give_up, request)
         return NOT_DONE_YET
 
-    def _answer(self, request: Request, found: bool) -> None:
-        if not found:
+    def _answer(self, request: Request, changed: bool) -> None:
+        if not changed:
             request.setResponseCode(404)
-        request.write(_json(request, {"changed": found}))
+        request.write(_json(request, {"changed": changed}))
         request.finish()
 
 
 class _Assistants(_OfControl):
-    """POST to `NAME/try` below it asks a model for a single token."""
+    """The assistants; a POST to `NAME/try` asks each model of one for a single token."""
 
     isLeaf = True
 
@@ -236,21 +236,21 @@ class _Assistants(_OfControl):
         path = request.postpath or []
         if len(path) != 2 or path[1] != b"try":
             return _not_found(request)
-        tried = self._control.trials.assistant(path[0].decode("utf-8", "replace"))
-        request.notifyFinish().addErrback(lambda _: tried.cancel())
-        tried.addCallback(lambda said: self._answer(request, said))
-        tried.addErrback(_give_up, request)
+        trial = self._control.trials.assistant(path[0].decode("utf-8", "replace"))
+        request.notifyFinish().addErrback(lambda _: trial.cancel())
+        trial.addCallback(lambda results: self._answer(request, results))
+        trial.addErrback(_give_up, request)
         return NOT_DONE_YET
 
-    def _answer(self, request: Request, said: Sequence[ModelTrial] | None) -> None:
-        if said is None:
+    def _answer(self, request: Request, results: Sequence[ModelTrial] | None) -> None:
+        if results is None:
             request.setResponseCode(404)
-        request.write(_json(request, said))
+        request.write(_json(request, results))
         request.finish()
 
 
 class _Accounts(_OfControl):
-    """POST to `NAME/try` below it asks WeChat's API for a token, where the account may push."""
+    """The accounts; a POST to `NAME/try` asks WeChat's API for a token if the account can push."""
 
     isLeaf = True
 
@@ -258,23 +258,23 @@ class _Accounts(_OfControl):
         if not self._control.ready():
             return _Starting().render_POST(request)
         path = request.postpath or []
-        tried = None
+        trial = None
         if len(path) == 2 and path[1] == b"try":
-            tried = self._control.trials.push(path[0].decode("utf-8", "replace"))
-        if tried is None:
+            trial = self._control.trials.push(path[0].decode("utf-8", "replace"))
+        if trial is None:
             return _not_found(request)
-        request.notifyFinish().addErrback(lambda _: tried.cancel())
-        tried.addCallback(lambda why: self._answer(request, why))
-        tried.addErrback(_give_up, request)
+        request.notifyFinish().addErrback(lambda _: trial.cancel())
+        trial.addCallback(lambda failure: self._answer(request, failure))
+        trial.addErrback(_give_up, request)
         return NOT_DONE_YET
 
-    def _answer(self, request: Request, why: str) -> None:
-        request.write(_json(request, {"ok": not why, "detail": why}))
+    def _answer(self, request: Request, failure: str) -> None:
+        request.write(_json(request, {"ok": not failure, "detail": failure}))
         request.finish()
 
 
 class _Log(_OfControl):
-    """POST to `vacuum` below it takes a snapshot and drops what is not to be kept."""
+    """The log; a POST to `vacuum` takes a snapshot and applies retention."""
 
     isLeaf = True
 
@@ -283,22 +283,22 @@ class _Log(_OfControl):
             return _Starting().render_POST(request)
         if request.postpath != [b"vacuum"]:
             return _not_found(request)
-        done = self._control.maintenance.vacuum()
-        done.addCallback(lambda said: (request.write(_json(request, said)), request.finish()))
-        done.addErrback(_give_up, request)
+        vacuum = self._control.maintenance.vacuum()
+        vacuum.addCallback(lambda result: (request.write(_json(request, result)), request.finish()))
+        vacuum.addErrback(_give_up, request)
         return NOT_DONE_YET
 
 
-def _refused(request: Request, fault: str) -> bytes:
+def _bad_request(request: Request, fault: str) -> bytes:
     request.setResponseCode(400)
     return _json(request, {"faults": [fault]})
 
 
 class _Reload(_OfControl):
-    """POST takes up the configuration in its body, or the daemon's own file.
+    """POST reloads the configuration, from its body or from the daemon's own file.
 
-    `path` and `mode` (in octal) are those of the file that the body was read from; with `dry` it
-    is only said what would change.
+    `path` and `mode` (in octal) are those of the file that the body was read from; with `dry`, the
+    response only lists what would change.
     """
 
     isLeaf = True
@@ -308,23 +308,23 @@ class _Reload(_OfControl):
             return _Starting().render_POST(request)
         assert request.content is not None
         body = request.content.read()
-        given: tuple[str, Path, int] | None = None
-        if b"path" in request.args:  # else the daemon's own file is meant
+        uploaded: tuple[str, Path, int] | None = None
+        if b"path" in request.args:  # otherwise it is the daemon's own file
             path = request.args[b"path"][0].decode("utf-8", "replace").replace("\0", "")
             mode = request.args.get(b"mode", [b"0"])[0]
             try:
                 text = body.decode()
             except UnicodeDecodeError:
-                return _refused(request, "the configuration is not UTF-8")
+                return _bad_request(request, "the configuration is not UTF-8")
             if not re.fullmatch(rb"[0-7]{1,4}", mode):
-                return _refused(request, "the mode of a file is an octal number")
-            given = text, Path(path), int(mode, 8)
+                return _bad_request(request, "mode must be an octal number")
+            uploaded = text, Path(path), int(mode, 8)
         elif body:
-            return _refused(request, "a configuration is handed on with the path that it is from")
-        said = self._control.maintenance.reload(given, dry=b"dry" in request.args)
-        if isinstance(said, Faulty):
+            return _bad_request(request, "a configuration in the body requires its path")
+        result = self._control.maintenance.reload(uploaded, dry=b"dry" in request.args)
+        if isinstance(result, Faulty):
             request.setResponseCode(400)
-        return _json(request, said)
+        return _json(request, result)
 
 
 class Metrics(Resource):

@@ -1,8 +1,8 @@
-"""The configuration: TOML in, one frozen `Config` out, or every mistake at once.
+"""The configuration: TOML in, and out comes one frozen `Config` or a list of every mistake.
 
-`tables` has each key with its default, `values` says how times, sizes and secrets are written,
-`checks` what is wrong, `loading` reads the file. Edges are handed the values they need, never
-this object.
+`tables` defines each key and its default, `values` how times, sizes and secrets are written;
+`checks` finds the mistakes, and `loading` reads the file. The edges receive the values they need,
+never this object.
 """
 
 from __future__ import annotations

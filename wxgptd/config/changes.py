@@ -1,4 +1,4 @@
-"""What differs between two configurations, key by key. Values are not told: some are secrets."""
+"""The keys that differ between two configurations. Never their values: some are secrets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wxgptd.loose import Given
 
 
 def changes(former: Config, fresh: Config) -> Iterator[str]:
-    """Yield the dotted key of everything that is not in `fresh` what it was in `former`."""
+    """Yield the dotted key of every value that differs between `former` and `fresh`."""
     yield from _changes("", former, fresh)
 
 
@@ -33,19 +33,19 @@ def _changes(key: str, former: Given, fresh: Given) -> Iterator[str]:
 
 
 def fields(table: Given) -> dict[str, Given] | None:
-    """Return what a table consists of, by name, or None of what is no table."""
+    """Return the fields of a table by name, or None if `table` is not a table."""
     if isinstance(table, Texts):
         return dataclasses.asdict(table)
     if attrs.has(type(table)):
-        known = attrs.fields(type(table))
-        return {key_of(field.name): getattr(table, field.name) for field in known}
+        attributes = attrs.fields(type(table))
+        return {key_of(field.name): getattr(table, field.name) for field in attributes}
     return None
 
 
 def _inner(value: Given) -> Mapping[Given, Given] | None:
-    """Return what can differ in part, or None of what differs as a whole."""
+    """Return the parts of `value` to compare one by one, or None if it has no parts."""
     if isinstance(value, Mapping):
         return value
-    if isinstance(value, tuple) and any(attrs.has(type(one)) for one in value):
-        return dict(enumerate(value, 1))  # rules, as people count
+    if isinstance(value, tuple) and any(attrs.has(type(item)) for item in value):
+        return dict(enumerate(value, 1))  # rules, counted from 1
     return fields(value)

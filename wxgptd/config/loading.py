@@ -1,4 +1,4 @@
-"""Read a configuration: every mistake at once, each with its key."""
+"""Read a configuration file; report every mistake at once, each with its key."""
 
 from __future__ import annotations
 
@@ -48,30 +48,30 @@ class ConfigError(WxgptError):
 def load(path: Path, environ: Mapping[str, str] = os.environ, *, elsewhere: bool = False) -> Config:
     """Read and check the configuration at `path`.
 
-    If the daemon that it is for runs `elsewhere`, its credentials need not be here.
+    With `elsewhere`, the daemon is another process, and its systemd credentials may be missing.
 
     Raises:
-        ConfigError: with every mistake, each with its key.
+        ConfigError: the file is wrong; lists every mistake with its key.
     """
     text, mode = _read(path)
     handed_on = is_handed_on(path, environ)
     reader = _reader(environ, path.parent, elsewhere=elsewhere, absolute=handed_on)
-    shown = Path(path.name) if handed_on else path  # nobody edits the copy
+    shown = Path(path.name) if handed_on else path  # the copy is not the file to edit
     return _checked(_parsed(text, shown), shown, mode, reader)
 
 
 def read(path: Path) -> str:
-    """Return the text of the configuration at `path`, whatever it says.
+    """Return the text of the configuration at `path`, unchecked.
 
     Raises:
-        ConfigError: it cannot be read, or is no text.
+        ConfigError: the file cannot be read or is not text.
     """
     text, _ = _read(path)
     return text
 
 
 def is_handed_on(path: Path, environ: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether `path` is a copy that systemd has made for this process."""
+    """Return whether `path` is a copy that systemd made for this process."""
     return str(path.parent) == environ.get("CREDENTIALS_DIRECTORY")
 
 
@@ -83,13 +83,13 @@ def parse(
     mode: int = 0,
     absolute: bool = False,
 ) -> Config:
-    """Check a configuration that somebody else has read from `path`, where it has that `mode`.
+    """Parse and check a configuration that the caller read from `path`, a file with that `mode`.
 
-    What a start would refuse is refused: a wrong `mode`, and where systemd hands the file on,
-    paths that are not `absolute`.
+    Rejects what a start would reject: an unsafe `mode` and, with `absolute` (systemd passes the
+    daemon a copy of the file), relative paths.
 
     Raises:
-        ConfigError: with every mistake, each with its key.
+        ConfigError: the text is wrong; lists every mistake with its key.
     """
     document = _parsed(text.removeprefix("\ufeff"), path)
     return _checked(document, path, mode, _reader(environ, path.parent, absolute=absolute))
@@ -98,39 +98,40 @@ def parse(
 def _reader(
     environ: Mapping[str, str], base: Path, *, elsewhere: bool = False, absolute: bool = False
 ) -> Converter:
-    """Return what makes a `Config` of TOML; see `values.converter`."""
-    known = converter(environ, base, elsewhere=elsewhere, absolute=absolute)
-    words = make_dict_structure_fn(Commands, known, continue_=override(rename="continue"))
-    known.register_structure_hook(Commands, words)
-    return known
+    """Return the converter from TOML to `Config`; see `values.converter`."""
+    reader = converter(environ, base, elsewhere=elsewhere, absolute=absolute)
+    structure_commands = make_dict_structure_fn(
+        Commands, reader, continue_=override(rename="continue")
+    )
+    reader.register_structure_hook(Commands, structure_commands)
+    return reader
 
 
 def _checked(document: Table, path: Path, mode: int, reader: Converter) -> Config:
     if isinstance(document.get("rule"), dict):
-        raise ConfigError(path, ["rule: each one begins with [[rule]], in two pairs of brackets"])
+        raise ConfigError(path, ["rule: each rule begins with [[rule]], in double brackets"])
     faults: list[str] = []
     try:
         config = reader.structure(document, Config)
     except ClassValidationError as error:
         malformed = sorted(_faults(error, ""))
-        faults = [f"{key}: {what}" for key, what in malformed]
-        # What is left without the malformed keys is checked as well, to say all at once.
+        faults = [f"{key}: {fault}" for key, fault in malformed]
+        # Check the rest without the malformed keys as well, to report everything at once.
         for key, _ in malformed:
             _remove(document, key.split("."))
         try:
             config = reader.structure(document, Config)
         except ClassValidationError:
             raise ConfigError(path, faults) from None
-        known = tuple(key for key, _ in malformed)
-        # A rule that has lost a key to this would be said to lack it.
-        known += tuple(re.sub(r"^(rule\.[0-9]+)\..*", r"\1:", key) for key in known)
-        faults += [fault for fault in mistakes(config) if not fault.startswith(known)]
+        reported = tuple(key for key, _ in malformed)
+        # A rule that lost a malformed key here would be reported as lacking it.
+        reported += tuple(re.sub(r"^(rule\.[0-9]+)\..*", r"\1:", key) for key in reported)
+        faults += [fault for fault in mistakes(config) if not fault.startswith(reported)]
     else:
         faults = list(mistakes(config))
     if mode & stat.S_IROTH and any(secret.inline for secret in _secrets(config)):
         faults.append(
-            "has secrets in it and can be read by every user of this machine "
-            f"(fix: chmod o= {path})"
+            f"contains secrets and can be read by every user of this machine (fix: chmod o= {path})"
         )
     if mode & stat.S_IWOTH:
         faults.append(f"can be changed by every user of this machine (fix: chmod o-w {path})")
@@ -140,7 +141,7 @@ def _checked(document: Table, path: Path, mode: int, reader: Converter) -> Confi
 
 
 def load_server(path: Path) -> Server:
-    """Read only `[server]`: enough to find the log, with no secret resolved.
+    """Read only `[server]`: enough to find the log, without resolving secrets.
 
     Raises:
         ConfigError: the file cannot be read, or `[server]` is wrong.
@@ -149,7 +150,7 @@ def load_server(path: Path) -> Server:
 
 
 def load_log(path: Path, environ: Mapping[str, str] = os.environ) -> Log:
-    """Read only `[log]`: what it takes to read the log, its master key included.
+    """Read only `[log]`: enough to read the log, including its master key.
 
     Raises:
         ConfigError: the file cannot be read, or `[log]` is wrong.
@@ -179,16 +180,16 @@ def load_account_names(path: Path) -> tuple[str, ...]:
 
 
 def load_system_prompts(path: Path) -> dict[str, str]:
-    """Read only the assistants' system prompts: enough to tell what a model would be told.
+    """Read only the assistants' system prompts: enough to show what a model is sent.
 
     Raises:
         ConfigError: the file cannot be read.
     """
     document = _document(path)
     return {
-        name: str(one.get("system_prompt", ""))
-        for name, one in document.get("assistant", {}).items()
-        if isinstance(one, dict)
+        name: str(assistant.get("system_prompt", ""))
+        for name, assistant in document.get("assistant", {}).items()
+        if isinstance(assistant, dict)
     }
 
 
@@ -198,13 +199,13 @@ def _document(path: Path) -> Table:
 
 
 def _read(path: Path) -> tuple[str, int]:
-    """Return the text at `path`, and the mode of that file."""
+    """Return the text and the mode of the file at `path`."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             return decoded(file.read()), mode
     except PermissionError:
-        why = "may not be read by this user (use sudo)"
+        why = "cannot be read by this user (use sudo)"
         raise ConfigError(path, [why]) from None
     except OSError as error:
         raise ConfigError(path, [f"cannot be read: {error.strerror}"]) from None
@@ -216,15 +217,15 @@ def _parsed(text: str, path: Path) -> Table:
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise ConfigError(path, ["is not TOML: nothing is nested so deeply"]) from None
+        raise ConfigError(path, ["is not TOML: it is nested too deeply"]) from None
     except tomllib.TOMLDecodeError as error:
-        twice = " (it is there already, higher up: put the keys into that one)"
+        twice = " (it exists already, further up: put the keys there)"
         more = twice if "twice" in str(error) else _shown(text, str(error))
         raise ConfigError(path, [f"is not TOML: {error}{more}"]) from None
 
 
 def _shown(text: str, error: str) -> str:
-    """Return the line that `error` speaks of, and what is wrong with it if that is plain."""
+    """Return the key on the line that `error` names, and a hint if its quotes are curly."""
     match = re.search(r"line (\d+)", error)
     lines = text.splitlines()
     if match is None or not 1 <= int(match.group(1)) <= len(lines):
@@ -232,7 +233,7 @@ def _shown(text: str, error: str) -> str:
     line = lines[int(match.group(1)) - 1].strip()
     key = re.match(r"([a-z0-9_]+)\s*=", line)
     curly = ' (quotes must be straight: ")' if re.search("[“”‘’＂]", line) else ""
-    # Only a key that we know: everything else in the line may be a secret.
+    # Show only known keys: everything else on the line may be a secret.
     return f": {key.group(1)} = …{curly}" if key and key.group(1) in _KEYS else curly
 
 
@@ -257,7 +258,7 @@ def _remove(document: Table, keys: list[str]) -> None:
 
 
 def _faults(error: BaseException, path: str) -> Iterator[tuple[str, str]]:
-    """Yield each mistake in the tree of errors that cattrs raises, with its key."""
+    """Yield each mistake in cattrs' tree of errors, with its key."""
     match error:
         case ClassValidationError() | IterableValidationError():
             for inner in error.exceptions:
@@ -269,9 +270,11 @@ def _faults(error: BaseException, path: str) -> Iterator[tuple[str, str]]:
                 else (list(catalogue.names()))
             )
             for key in sorted(error.extra_fields):
-                near = difflib.get_close_matches(key, known, 1, cutoff=0.5)
-                guess = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known)}"
-                yield _dotted(path, key), f"no such key, {guess}"
+                similar = difflib.get_close_matches(key, known, 1, cutoff=0.5)
+                advice = (
+                    f"did you mean `{similar[0]}`?" if similar else f"known: {', '.join(known)}"
+                )
+                yield _dotted(path, key), f"no such key, {advice}"
         case TypeError() | AttributeError():
             last = path.rpartition(".")[2]
             inline = path.count(".") > 1
@@ -287,7 +290,7 @@ def _join(path: str, error: BaseException) -> str:
             case AttributeValidationNote(name=name):
                 return _dotted(path, key_of(name))
             case IterableValidationNote(index=index):
-                # Of a list, as people count; of tables, their names.
+                # List items are counted from 1; tables have names.
                 return _dotted(path, str(index + 1 if isinstance(index, int) else index))
     return path
 

@@ -1,4 +1,4 @@
-"""From the configuration to what the domain decides by."""
+"""The domain's policy, derived from the configuration."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from wxgptd.domain.model.values import AfterExpiry, AssistantName, Limits, Polic
 
 
 def chat_commands(config: Config) -> Mapping[str, AssistantName]:
-    """Return which chat command opens a session with which assistant."""
-    return {chat_command(name, one): AssistantName(name) for name, one in config.assistant.items()}
+    """Return the assistant that each chat command opens a session with."""
+    return {
+        chat_command(name, assistant): AssistantName(name)
+        for name, assistant in config.assistant.items()
+    }
 
 
 def policy(config: Config, account: Account) -> Policy:
-    """Return what decisions about the messages of `account` are held to."""
+    """Return the policy for messages to `account`."""
     return Policy(
         session_ttl_s=config.session.ttl,
         max_waiting=config.session.max_waiting,
@@ -28,12 +31,12 @@ def policy(config: Config, account: Account) -> Policy:
             else ""
         ),
         models={
-            AssistantName(name): one.choice
-            for name, one in config.assistant.items()
-            if len(one.choice) > 1
+            AssistantName(name): assistant.choice
+            for name, assistant in config.assistant.items()
+            if len(assistant.choice) > 1
         },
         sighted=frozenset(
-            AssistantName(name) for name, one in config.assistant.items() if one.vision
+            AssistantName(name) for name, assistant in config.assistant.items() if assistant.vision
         ),
         style=Style(config.reply.style),
         limits=Limits(

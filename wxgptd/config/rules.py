@@ -1,4 +1,4 @@
-"""`[[rule]]` tables made into rules, and what is wrong with those that cannot be."""
+"""Compile `[[rule]]` tables into rules, and find the mistakes in them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REPLIES = ("text", "image", "voice", "video", "music", "news")
 
 
 def compiled(config: Config, account: str) -> tuple[rules.Rule, ...]:
-    """Return the rules for the messages of `account`. The configuration has been checked."""
+    """Return the rules for messages to `account`, from a configuration without mistakes."""
     return tuple(
         rules.Rule(
             number=number,
@@ -59,7 +59,7 @@ def _matcher(rule: Rule) -> rules.Matcher:
             return rules.kind(about)
         case "event":
             name, _, key = about.partition(":")
-            # WeChat's own name for the scene of a new follower has this before it.
+            # WeChat adds this prefix to the scene of a QR code when a new follower scans it.
             return rules.event(name, key.removeprefix("qrscene_"))
         case _:
             return rules.anything
@@ -70,35 +70,38 @@ def _pattern(pattern: str) -> rules.Pattern:
     """Compile `pattern` with RE2, which searches in linear time whatever the pattern.
 
     Raises:
-        ValueError: RE2 does not take it.
+        ValueError: RE2 rejects it.
     """
-    import re2  # noqa: PLC0415 (only where there is something to compile)
+    import re2  # noqa: PLC0415 (import it only if a rule needs it)
 
     options = re2.Options()
     options.log_errors = False
     try:
-        found: rules.Pattern = re2.compile(pattern, options)
+        compiled_pattern: rules.Pattern = re2.compile(pattern, options)
     except re2.error as error:
-        said = error.args[0]
-        why = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        message = error.args[0]
+        why = message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message)
         raise ValueError(why) from None
-    return found
+    return compiled_pattern
 
 
-def _reply(said: RuleReply, *, links: bool) -> rules.RuleReply:
-    """Return what a rule says; the taps of a text as `links`, or as words."""
-    if said.text:
-        return rules.TextReply(taps.filled(said.text, links=links))
-    if said.image:
-        return rules.ImageReply(said.image)
-    if said.voice:
-        return rules.VoiceReply(said.voice)
-    if said.video:
-        return rules.VideoReply(said.video, said.title, said.description)
-    if said.music:
-        return rules.MusicReply(said.music, said.cover, said.title, said.description)
+def _reply(reply: RuleReply, *, links: bool) -> rules.RuleReply:
+    """Return a rule's reply; the taps in a text become links, or plain words without `links`."""
+    if reply.text:
+        return rules.TextReply(taps.filled(reply.text, links=links))
+    if reply.image:
+        return rules.ImageReply(reply.image)
+    if reply.voice:
+        return rules.VoiceReply(reply.voice)
+    if reply.video:
+        return rules.VideoReply(reply.video, reply.title, reply.description)
+    if reply.music:
+        return rules.MusicReply(reply.music, reply.cover, reply.title, reply.description)
     return rules.NewsReply(
-        tuple(rules.Article(one.title, one.url, one.description, one.picture) for one in said.news)
+        tuple(
+            rules.Article(article.title, article.url, article.description, article.picture)
+            for article in reply.news
+        )
     )
 
 
@@ -106,7 +109,7 @@ def _reply(said: RuleReply, *, links: bool) -> rules.RuleReply:
 
 
 def mistakes(config: Config) -> Iterator[str]:
-    """Yield what is wrong with the rules."""
+    """Yield every mistake in the rules, each with its key."""
     for number, rule in enumerate(config.rule, 1):
         where = f"rule.{number}"
         for name in rule.account:
@@ -114,7 +117,7 @@ def mistakes(config: Config) -> Iterator[str]:
                 yield f"{where}.account: there is no [account.{name}]"
         yield from _matching_mistakes(where, rule)
         if rule.forward and rule.reply != RuleReply():
-            yield f"{where}: has both a `reply` and a `forward`, of which a rule has one"
+            yield f"{where}: has both a `reply` and a `forward`; a rule can have only one"
         elif not rule.forward and rule.reply == RuleReply():
             yield f"{where}: has neither a `reply` nor a `forward`"
         elif rule.forward:
@@ -132,7 +135,7 @@ def _matching_mistakes(where: str, rule: Rule) -> Iterator[str]:
         yield from _pattern_mistakes(where, rule.pattern)
     elif kind == "kind" and colon:
         if about not in rules.KINDS:
-            yield f"{where}.match: there is no kind {about}, known: {', '.join(rules.KINDS)}"
+            yield f"{where}.match: no such kind {about}, known: {', '.join(rules.KINDS)}"
     elif kind == "event" and colon:
         if not about.partition(":")[0]:
             yield f"{where}.match: needs the event's name, such as event:CLICK:MENU_KEY"
@@ -159,7 +162,7 @@ def _pattern_mistakes(where: str, pattern: str) -> Iterator[str]:
         try:
             _pattern(pattern)
         except ValueError as error:
-            yield f"{where}.pattern: is no regular expression that RE2 takes: {error}"
+            yield f"{where}.pattern: is not a regular expression that RE2 accepts: {error}"
 
 
 def _forward_mistakes(where: str, url: str, config: Config) -> Iterator[str]:
@@ -168,35 +171,37 @@ def _forward_mistakes(where: str, url: str, config: Config) -> Iterator[str]:
         yield f"{where}.forward: {why_no_address(url)}"
         return
     if address.fragment:
-        yield f"{where}.forward: has a part after #, which is never sent to a server"
+        yield f"{where}.forward: has a part after #, which is never sent to the server"
     if address.username is not None:
-        yield f"{where}.forward: may not have a user or a password in it, it is logged"
+        yield f"{where}.forward: must not contain a user name or password, because it is logged"
     own = urlsplit(config.server.public_url)
     prefix = own.path.rstrip("/")
-    paths = {prefix + webhook_path(name, one) for name, one in config.account.items()}
+    paths = {prefix + webhook_path(name, account) for name, account in config.account.items()}
     if address.netloc == own.netloc and address.path in paths:
-        yield f"{where}.forward: is this daemon's own address, messages would go in circles"
+        yield f"{where}.forward: is this daemon's own address, so messages would loop"
 
 
 def _reply_mistakes(where: str, rule: Rule) -> Iterator[str]:
-    said = rule.reply
-    given = [name for name in _REPLIES if getattr(said, name)]
-    if len(given) > 1:
-        yield f"{where}.reply: has {' and '.join(given)}, of which a reply is one"
+    reply = rule.reply
+    kinds = [name for name in _REPLIES if getattr(reply, name)]
+    if len(kinds) > 1:
+        yield f"{where}.reply: has {' and '.join(kinds)}; a reply can have only one"
         return
-    if not given:
+    if not kinds:
         yield f"{where}.reply: needs one of {', '.join(_REPLIES)}"
         return
-    if len(said.text.encode("utf-8", "replace")) > MAX_REPLY_BYTES:
-        yield f"{where}.reply.text: is longer than the {MAX_REPLY_BYTES} bytes that WeChat takes"
-    if said.music and not said.cover:
-        yield f"{where}.reply.cover: is needed beside music, a media_id"
-    if said.music and web_address(said.music) is None:
-        yield f"{where}.reply.music: {why_no_address(said.music)}"
+    if len(reply.text.encode("utf-8", "replace")) > MAX_REPLY_BYTES:
+        yield f"{where}.reply.text: is longer than the {MAX_REPLY_BYTES} bytes that WeChat accepts"
+    if reply.music and not reply.cover:
+        yield f"{where}.reply.cover: is required with music: a media_id"
+    if reply.music and web_address(reply.music) is None:
+        yield f"{where}.reply.music: {why_no_address(reply.music)}"
     most = MAX_ARTICLES if rule.match.startswith("event:") else 1
-    if len(said.news) > most:
-        taken = f"{most} as a reply to a message, {MAX_ARTICLES} to an event"
-        yield f"{where}.reply.news: WeChat takes {taken}"
-    for number, one in enumerate(said.news, 1):
-        if not one.title or web_address(one.url) is None:
+    if len(reply.news) > most:
+        yield (
+            f"{where}.reply.news: WeChat accepts 1 article in a reply to a message, "
+            f"{MAX_ARTICLES} in a reply to an event"
+        )
+    for number, article in enumerate(reply.news, 1):
+        if not article.title or web_address(article.url) is None:
             yield f"{where}.reply.news.{number}: needs a title and a url"

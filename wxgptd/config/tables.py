@@ -1,6 +1,6 @@
-"""The tables of a configuration: each key, with its default.
+"""The tables of a configuration: every key and its default.
 
-`etc/wxgptd.toml` shows them all, and a test compares the two.
+`etc/wxgptd.toml` lists them all, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Server:
 
     @property
     def admin_socket(self) -> Path:
-        """Where the admin socket is."""
+        """The path of the admin socket."""
         return (
             Path(self.admin.removeprefix("unix:"))
             if self.admin
@@ -70,7 +70,7 @@ class Account:
 
 @attrs.frozen(kw_only=True)
 class Price:
-    """`price_per_million` of an assistant: what a million tokens cost."""
+    """`price_per_million` of an assistant: the price of a million tokens."""
 
     input: float = 0.0
     output: float = 0.0
@@ -118,7 +118,7 @@ class Assistant:
 
 @attrs.frozen(kw_only=True)
 class Article:
-    """One of `news` in a rule's reply."""
+    """One article of `news` in a rule's reply."""
 
     title: str = ""
     description: str = ""
@@ -128,9 +128,9 @@ class Article:
 
 @attrs.frozen(kw_only=True)
 class RuleReply:
-    """A rule's `reply`: one of text, image, voice, video, music and news, and what belongs to it.
+    """A rule's `reply`: one of text, image, voice, video, music and news, with its details.
 
-    Pictures, recordings, films and covers are named by the media_id that WeChat gave them.
+    Pictures, voice messages, videos and covers are given by the media_id that WeChat assigned.
     """
 
     text: str = ""
@@ -189,7 +189,7 @@ class Commands:
 
 
 def key_of(name: str) -> str:
-    """Return the key that the field of that name is: one may be a word of Python's."""
+    """Return the key of the field `name`, which ends in _ if the key is a Python keyword."""
     return name.removesuffix("_")
 
 
@@ -257,7 +257,7 @@ class Log:
 
 @attrs.frozen(kw_only=True)
 class Config:
-    """All of it."""
+    """The whole configuration."""
 
     server: Server = Server()
     account: dict[str, Account] = attrs.field(factory=dict)
@@ -279,7 +279,7 @@ TABLES = (
     Config, Server, Account, Assistant, Price, Rule, RuleReply, Article, Session, Commands, Window,
     Reply, Limits, Moderation, Pictures, Links, Log,
 )  # fmt: skip
-"""All of them."""
+"""Every table."""
 
 
 def webhook_path(name: str, account: Account) -> str:

@@ -1,4 +1,4 @@
-"""The values in a configuration: times, sizes, secrets, and how each is written."""
+"""The types of configuration values: times, sizes, secrets, and how each is written."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from wxgptd.errors import WxgptError
 from wxgptd.loose import Given, Table
 
 Duration = NewType("Duration", float)
-"""Seconds; written as a number of them or as `400ms`, `30s`, `5m`, `2h`, `7d`."""
+"""Seconds; written as a number or as `400ms`, `30s`, `5m`, `2h`, `7d`."""
 
 Size = NewType("Size", int)
-"""Bytes; written as a number of them or as `64KiB`, `64MiB`."""
+"""Bytes; written as a number or as `64KiB`, `64MiB`."""
 
 
 Words = NewType("Words", tuple[str, ...])
-"""Texts; a single one may be written without the brackets."""
+"""A list of texts; a single text needs no brackets."""
 
 
 OptionalNumber = float | None
-"""A number; nothing is written by leaving the key out."""
+"""A number, or None if the key is left out."""
 
 OptionalDuration = Duration | None
-"""A time; an empty text is none."""
+"""A time; an empty string means None."""
 
 OptionalSize = Size | None
-"""A size; an empty text is none."""
+"""A size; an empty string means None."""
 
 AutoOrNumber = int | Literal["auto"]
 """A number, or `auto`."""
 
 OptionalPath = Path | None
-"""A path; nothing is written as an empty text."""
+"""A path; an empty string means None."""
 
 
 Body = NewType("Body", Table)
-"""A table that is sent on as it is."""
+"""A table that is passed on unchanged."""
 
 
 class Secret:
-    """A value that does not show in reprs, logs or tracebacks."""
+    """A value that never shows in reprs, logs or tracebacks."""
 
     __slots__ = ("_value", "inline")
 
@@ -74,7 +74,7 @@ class Secret:
 
 
 class Elsewhere(Secret):
-    """A secret that is there, but only for another process: systemd gives it to the daemon."""
+    """A secret that is set but unavailable here: systemd passes it to the daemon only."""
 
     __slots__ = ("_name",)
 
@@ -83,14 +83,14 @@ class Elsewhere(Secret):
         self._name = name
 
     def reveal(self) -> str:
-        """Refuse.
+        """Raise: this process does not have the value.
 
         Raises:
             NotRevealed: always.
         """
         raise NotRevealed(
-            f"the credential {self._name} is given to the daemon alone",
-            hint="this command needs it: write file:PATH in the configuration instead",
+            f"the credential {self._name} is available only to the daemon",
+            hint="this command needs it: use file:PATH in the configuration instead",
         )
 
     def __bool__(self) -> bool:
@@ -104,7 +104,7 @@ class Elsewhere(Secret):
 
 
 class NotRevealed(WxgptError):
-    """a secret is not to be had here"""
+    """the secret is not available here"""
 
     exit_status = 4
 
@@ -148,7 +148,7 @@ def _size(value: Given, _: object) -> Size:
 def _words(value: Given, _: object) -> Words:
     words = [value] if type(value) is str else value
     if type(words) is not list or any(type(word) is not str for word in words):
-        raise ValueError(f"must be a text in quotes, or a list of them, not {value!r}")
+        raise ValueError(f"must be text in quotes, or a list of such texts, not {value!r}")
     return Words(tuple(words))
 
 
@@ -175,33 +175,33 @@ def _table(value: Given, _: object) -> Given:
 
 
 def web_address(text: str) -> SplitResult | None:
-    """Return the parts of `text` if it is the address of something on the web."""
+    """Return the parts of `text` if it is an http or https address, else None."""
     try:
         url = urlsplit(text)
         host = url.hostname or "%"
-        known = url.scheme in ("http", "https") and "%" not in host and url.port != 0
+        is_web = url.scheme in ("http", "https") and "%" not in host and url.port != 0
     except ValueError:
         return None
-    return url if known and not re.search(r"[\s\0]", text) else None
+    return url if is_web and not re.search(r"[\s\0]", text) else None
 
 
 def why_no_address(text: str) -> str:
-    """Return what is wrong with `text`, which `web_address` refuses."""
+    """Return why `web_address` rejects `text`."""
     if re.search(r"[\s\0]", text):
         return "has a space or an invisible character in it"
-    if odd := re.search(r"[：／．。，]", text):
-        return f'has "{odd[0]}" in it, which is a full-width character: type it in ASCII'
+    if wide := re.search(r"[：／．。，]", text):
+        return f'has "{wide[0]}" in it, a full-width character: type it in ASCII'
     try:
         url = urlsplit(text)
     except ValueError:
-        return "has brackets that are not around an IPv6 address, as in http://[::1]:11434/v1"
+        return "has brackets that do not enclose an IPv6 address, as in http://[::1]:11434/v1"
     if url.scheme not in ("http", "https"):
         return "must be an address that begins with https:// or http://"
     if "%" in (url.hostname or ""):
         return "has a % in its host: addresses with a zone, such as fe80::1%eth0, are not supported"
     if not url.hostname:
         return (
-            f"names no host after {url.scheme}:// (an IPv6 address has brackets around it, as in "
+            f"names no host after {url.scheme}:// (an IPv6 address needs brackets around it, as in "
             "http://[::1]:11434/v1)"
         )
     port = url.netloc.rpartition("@")[2].rpartition(":")[2]
@@ -213,7 +213,9 @@ def _secret_reader(
 ) -> Given:
     def structure(value: Given, _: object) -> Secret:
         if type(value) is not str:
-            raise ValueError("must be a text (env:NAME, file:PATH and credential:NAME work too)")
+            raise ValueError(
+                "must be text in quotes (env:NAME, file:PATH and credential:NAME work too)"
+            )
         scheme, _colon, name = value.partition(":")
         match scheme:
             case "env":
@@ -239,10 +241,10 @@ def _secret_reader(
 
 
 def _below(base: Path, name: str, *, absolute: bool) -> Path:
-    """Return the path `name`, which if relative begins at `base`, unless it may not be."""
+    """Return the path `name`, relative to `base`. With `absolute`, reject relative paths."""
     path = base / name
     if absolute and not Path(name).is_absolute():
-        raise ValueError(f"must be an absolute path, since systemd hands the file on: {name}")
+        raise ValueError(f"must be an absolute path, because systemd passes on a copy: {name}")
     return path
 
 
@@ -251,7 +253,9 @@ def _secret_file(path: Path) -> Secret:
         if path.is_dir():
             raise ValueError(f"{path} is a directory, not a file")
         if path.stat().st_mode & stat.S_IROTH:
-            raise ValueError(f"{path} can be read by every user of this machine (chmod 600 it)")
+            raise ValueError(
+                f"{path} can be read by every user of this machine (fix: chmod 600 {path})"
+            )
         data = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
@@ -266,17 +270,17 @@ _QUOTES = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019", "`": "`"}
 
 
 def _bare(text: str, origin: str) -> Secret:
-    """Return the secret that `origin` holds, without the line end that editors add.
+    """Return the secret read from `origin`, without the newline that editors add.
 
     Raises:
-        ValueError: it is empty, or has quotes around it that some format should have taken off.
+        ValueError: it is empty, or still has quotes that its file format should have removed.
     """
     text = text.strip("\ufeff \t\r\n")
     if not text:
         raise ValueError(f"{origin} is empty")
     if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
         raise ValueError(
-            f"{origin} has quotes around its value: take them off (docker's --env-file does not)"
+            f"{origin} has quotes around its value: remove them (docker's --env-file does not)"
         )
     return Secret(text)
 
@@ -284,35 +288,36 @@ def _bare(text: str, origin: str) -> Secret:
 def converter(
     environ: Mapping[str, str], base: Path, *, elsewhere: bool = False, absolute: bool = False
 ) -> cattrs.Converter:
-    """Return what makes tables of TOML; relative paths begin at `base`, or may not be at all.
+    """Return the converter from TOML to tables.
 
-    Credentials that systemd gives to another process are taken as they are if `elsewhere`.
+    Relative paths start at `base`; with `absolute`, they are mistakes. With `elsewhere`, missing
+    credentials become `Elsewhere`: systemd passes them to the daemon only.
     """
 
     def path(value: Given) -> Path:
         return _below(base, _strict(str, "a path in quotes")(value, str), absolute=absolute)
 
-    known = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
-    known.register_structure_hook(str, _strict(str, "a text in quotes"))
-    known.register_structure_hook(int, _strict(int, "a whole number"))
-    known.register_structure_hook(bool, _strict(bool, "true or false"))
-    known.register_structure_hook(Duration, _duration)
-    known.register_structure_hook(Size, _size)
-    known.register_structure_hook(
+    reader = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
+    reader.register_structure_hook(str, _strict(str, "text in quotes"))
+    reader.register_structure_hook(int, _strict(int, "a whole number"))
+    reader.register_structure_hook(bool, _strict(bool, "true or false"))
+    reader.register_structure_hook(Duration, _duration)
+    reader.register_structure_hook(Size, _size)
+    reader.register_structure_hook(
         OptionalDuration, lambda v, t: _duration(v, t) if v != "" else None
     )
-    known.register_structure_hook(OptionalSize, lambda v, t: _size(v, t) if v != "" else None)
-    known.register_structure_hook(Words, _words)
-    known.register_structure_hook(float, _number)
-    known.register_structure_hook(OptionalNumber, _number)
-    known.register_structure_hook(AutoOrNumber, _auto_or_number)
-    known.register_structure_hook(Body, _table)
-    known.register_structure_hook(
+    reader.register_structure_hook(OptionalSize, lambda v, t: _size(v, t) if v != "" else None)
+    reader.register_structure_hook(Words, _words)
+    reader.register_structure_hook(float, _number)
+    reader.register_structure_hook(OptionalNumber, _number)
+    reader.register_structure_hook(AutoOrNumber, _auto_or_number)
+    reader.register_structure_hook(Body, _table)
+    reader.register_structure_hook(
         Secret, _secret_reader(environ, base, elsewhere=elsewhere, absolute=absolute)
     )
-    known.register_structure_hook(
+    reader.register_structure_hook(
         OptionalPath,
         lambda value, _: path(value) if value != "" else None,
     )
-    known.register_structure_hook(Path, lambda value, _: path(value))
-    return known
+    reader.register_structure_hook(Path, lambda value, _: path(value))
+    return reader

@@ -1,1 +1,1 @@
-"""The process around the service: sockets, threads, systemd, what the log looks like."""
+"""The process around the service: sockets, threads, systemd, the log format."""

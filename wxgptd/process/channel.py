@@ -1,6 +1,6 @@
-"""One HTTP connection, and one request on it, with what twisted.web does not bound.
+"""One HTTP connection and the requests on it, with limits that twisted.web lacks.
 
-twisted.web has no limit on bodies, and a request that trickles in outlives its timeout.
+twisted.web does not limit bodies, and a request that trickles in outlives its timeout.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ _TOO_LARGE = (
 
 
 class BoundedRequest(server.Request):
-    """A request whose body is refused before it is read if it is too long."""
+    """A request that rejects an oversized body before reading it."""
 
     _rejected = False
 
     def render(self, resrc: IResource) -> None:
-        """Have `resrc` answer; one line, without the address, for a method it does not know."""
+        """Render `resrc`; answer an unknown method with one line that does not repeat the URL."""
         try:
             body = resrc.render(self)
         except UnsupportedMethod as error:
             self.setResponseCode(http.NOT_ALLOWED)
             self.setHeader(b"allow", b", ".join(error.allowedMethods))
-            body = self._word(b"method not allowed\n")
+            body = self._plain_text(b"method not allowed\n")
         if body is server.NOT_DONE_YET:
             return
         assert isinstance(body, bytes)
@@ -63,21 +63,21 @@ class BoundedRequest(server.Request):
         self.finish()
 
     def processingFailed(self, reason: Failure) -> Failure:
-        """Say that something went wrong here, and nothing about what."""
+        """Answer with an internal error, without details."""
         log.failure("a request could not be answered", reason, bounded_as="request failed")
         self.setResponseCode(http.INTERNAL_SERVER_ERROR)
-        body = self._word(b"internal error\n")
+        body = self._plain_text(b"internal error\n")
         self.setHeader(b"content-length", b"%d" % len(body))
         self.write(body)
         self.finish()
         return reason
 
-    def _word(self, body: bytes) -> bytes:
+    def _plain_text(self, body: bytes) -> bytes:
         self.setHeader(b"content-type", b"text/plain; charset=utf-8")
         return body
 
     def write(self, data: bytes) -> None:
-        """Write to the peer; every error page gets the headers that all pages have."""
+        """Write to the peer, giving every error page the headers that all pages have."""
         if not self.startedWriting:
             self.responseHeaders.removeHeader(b"server")
             if self.code != http.OK:
@@ -87,7 +87,7 @@ class BoundedRequest(server.Request):
         super().write(data)
 
     def gotLength(self, length: int | None) -> None:
-        if length is not None and length > self._most():
+        if length is not None and length > self._max_body_bytes():
             self._reject()
         else:
             super().gotLength(length)
@@ -96,7 +96,7 @@ class BoundedRequest(server.Request):
         if self._rejected:
             return
         assert self.content is not None
-        if self.content.tell() + len(data) > self._most():
+        if self.content.tell() + len(data) > self._max_body_bytes():
             self._reject()
         else:
             super().handleContentChunk(data)
@@ -105,23 +105,23 @@ class BoundedRequest(server.Request):
         if not self._rejected:
             super().requestReceived(command, path, version)
 
-    def _most(self) -> int:
+    def _max_body_bytes(self) -> int:
         return cast("BoundedChannel", self.channel).site.max_body_bytes
 
     def _reject(self) -> None:
         self._rejected = True
-        self.requestHeaders.removeHeader(b"expect")  # or a 100 would follow
+        self.requestHeaders.removeHeader(b"expect")  # or a 100 Continue would follow
         assert self.channel.transport is not None
         self.channel.transport.write(_TOO_LARGE)
         self.channel.loseConnection()
 
 
 class BoundedChannel(http.HTTPChannel):
-    """A connection on which a request must be complete within its deadline.
+    """A connection on which each request must be complete by its deadline.
 
-    `due` is when it is cut off: the site looks at all connections once a second, which is
-    cheaper than a timer for each request, and Twisted's own two. It `rests` between requests
-    and after the last one.
+    `due` is when the connection is aborted: the site checks all connections once a second, which
+    is cheaper than a timer for each request and Twisted's own two. The connection `rests` between
+    requests and after the last one.
     """
 
     site: BoundedSite
@@ -129,14 +129,14 @@ class BoundedChannel(http.HTTPChannel):
     due = inf
     rests = False
     reads = False
-    """Whether it has one of the seats for readers of pages."""
+    """Whether it holds one of the seats for page readers."""
     _congested = False
-    """Whether the peer takes less than it is sent."""
+    """Whether the peer reads less than it is sent."""
     _host: IAddress | None = None
 
     @property
     def idle_since(self) -> float:
-        """When it began to wait for its peer; infinity while a request is being answered."""
+        """When it started to wait for its peer; infinity while a request is being answered."""
         return self.due - (IDLE_TIMEOUT_S if self.rests else READ_DEADLINE_S)
 
     def connectionMade(self) -> None:
@@ -163,12 +163,12 @@ class BoundedChannel(http.HTTPChannel):
 
     def requestDone(self, request: http.Request) -> None:
         if self._congested:
-            # Requests that were sent ahead would be answered into the memory of this process.
+            # The responses to pipelined requests would pile up in this process's memory.
             self.persistent = False
-        self.site.leave_seat(self)  # before a request that was sent ahead takes one
+        self.site.leave_seat(self)  # before a pipelined request takes one
         super().requestDone(request)
         if not self.persistent:
-            # Closed as soon as the peer has taken the response, which it may never do.
+            # Closed as soon as the peer has read the response, which it may never do.
             self.due = self.site.now() + IDLE_TIMEOUT_S
             self.rests = True
         elif not self._handlingRequest:
@@ -176,7 +176,7 @@ class BoundedChannel(http.HTTPChannel):
             self.rests = True
 
     def forceAbortClient(self) -> None:
-        """Cut the connection; Twisted would log the address of the peer."""
+        """Abort the connection without logging the peer's address, as Twisted would."""
         transport = cast("ITCPTransport | None", self.transport)
         if transport is not None:
             transport.abortConnection()
@@ -193,7 +193,7 @@ class BoundedChannel(http.HTTPChannel):
         super().connectionLost(reason)
 
     def getHost(self) -> IAddress:
-        # Asked for with every request, and a system call each time.
+        # Called for every request, and a system call each time.
         if self._host is None:
             self._host = super().getHost()
         return self._host

@@ -1,4 +1,4 @@
-"""The keys in the state directory that are not the log's own."""
+"""The keys in the state directory that do not belong to the log."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ log = Logger()
 
 
 class KeyUnusable(WxgptError):
-    """the key that links are made with cannot be used"""
+    """the link key cannot be used"""
 
 
 def link_key(state_dir: Path) -> bytes:
-    """Return the key that links are made with; make it at the first start.
+    """Return the link key; create it at the first start.
 
     Raises:
-        KeyUnusable: the file is not what this function wrote.
+        KeyUnusable: the file does not have the length of a key.
     """
     directory = segments.keys_directory(state_dir)
     segments.make_private_directory(directory)
@@ -33,7 +33,7 @@ def link_key(state_dir: Path) -> bytes:
     except FileNotFoundError:
         if segments.list_segments(segments.log_directory(state_dir)):
             log.error(
-                "{path} is missing: a new one is made, and all links sent so far are dead; "
+                "{path} is missing: creating a new key, so all links sent so far are dead; "
                 "restore the file from a backup if you have one",
                 path=str(path),
             )
@@ -45,11 +45,12 @@ def link_key(state_dir: Path) -> bytes:
     if len(key) != links.KEY_BYTES:
         raise KeyUnusable(
             f"{path} is damaged",
-            hint="restore it from a backup; without one delete it: links sent so far die then",
+            hint="restore it from a backup; without a backup, delete it: all links sent so far "
+            "stop working",
         )
     return key
 
 
 def passing_keys(state_dir: Path) -> PassingKeyFile:
-    """Return the keys that messages are held back with."""
+    """Return the keys that encrypt messages while they are held back."""
     return PassingKeyFile(segments.passing_keys_path(state_dir))

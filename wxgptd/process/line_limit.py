@@ -1,9 +1,10 @@
-"""Bounds what other people can write into the log: one line per kind and 10 s, with a count.
+"""Limit what outsiders can write to the log: one line of each kind every 10 s, with a count.
 
-Forged posts and bad requests cost their sender nothing, and at full speed a line for each fills a
-disk in a day. A log line that anybody can cause names its kind (`bounded_as`). The first of a kind
-is written; those of the following 10 s are counted, and the count is written after them. Failures
-inside libraries are limited by their type, since an outsider may have found how to cause one.
+Forged posts and bad requests cost their sender nothing, and at full speed a line for each would
+fill a disk in a day. A log line that an outsider can cause names its kind (`bounded_as`). The first
+line of a kind is written; those of the next 10 s are counted, and then the count is written.
+Failures inside libraries are limited by their type, since an outsider may have found a way to cause
+them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ PERIOD_S = 10.0
 
 @dataclass(slots=True)
 class _Repeated:
-    """The lines of one kind since the first one, which was written."""
+    """The lines of one kind since the first, which was written."""
 
     until: float
     count: int = 0
@@ -29,9 +30,9 @@ class _Repeated:
 
 @implementer(ILogObserver)
 class LineLimit:
-    """Passes events on to `observer`. Threads may log, so it takes no timer: call `flush` often.
+    """Passes events on to `observer`, except those that are only counted.
 
-    `seconds` is a monotonic clock.
+    It sets no timer because threads may log: call `flush` often. `seconds` is a monotonic clock.
     """
 
     def __init__(self, observer: ILogObserver, seconds: Callable[[], float]) -> None:
@@ -62,14 +63,14 @@ class LineLimit:
             ended = [self._kinds.pop(kind) for kind in due]
         for repeated in ended:
             if repeated.last is not None:
-                self._say(repeated)
+                self._write_count(repeated)
 
-    def _say(self, repeated: _Repeated) -> None:
+    def _write_count(self, repeated: _Repeated) -> None:
         last = repeated.last
         assert last is not None
         self._log.emit(
             last.get("log_level", LogLevel.warn),
-            "{count} similar lines in {seconds:g} s left out, the last: {text}",
+            "{count} more like this suppressed in {seconds:g} s, last: {text}",
             count=repeated.count,
             seconds=PERIOD_S,
             text=eventAsText(
@@ -79,7 +80,7 @@ class LineLimit:
 
 
 def _kind(event: LogEvent) -> str:
-    """Return the kind by which an event is limited, or "" where it is not."""
+    """Return the kind by which an event is limited, or "" if it is not limited."""
     kind = str(event.get("bounded_as", ""))
     failure = event.get("log_failure")
     if kind or failure is None or str(event.get("log_namespace", "")).startswith("wxgptd"):

@@ -1,7 +1,7 @@
-"""Where the daemon listens: at its own endpoint, or on what systemd passes; and for its operator.
+"""Listen on the daemon's own endpoint or on sockets from systemd, and on the admin socket.
 
-A socket that systemd passes (`wxgptd.socket`) stays open while the daemon restarts: whoever
-connects meanwhile waits, and is refused by nobody.
+A socket that systemd passes (`wxgptd.socket`) stays open while the daemon restarts: clients that
+connect in the meantime wait instead of being refused.
 """
 
 from __future__ import annotations
@@ -30,65 +30,65 @@ class ListenFailed(WxgptError):
 
 
 class NoEndpoint(WxgptError):
-    """what is configured describes no server endpoint"""
+    """not a server endpoint"""
 
     exit_status = 4
 
 
 def endpoint(reactor: Reactor, key: str, described: str) -> IStreamServerEndpoint:
-    """Return the endpoint that the value of a configuration's `key` describes.
+    """Return the endpoint that `described`, the value of configuration key `key`, stands for.
 
     Raises:
-        NoEndpoint: it describes none.
+        NoEndpoint: it does not describe one.
     """
     try:
-        found: IStreamServerEndpoint = serverFromString(reactor, described)
-        return found
-    except Exception as error:  # noqa: BLE001 (endpoint plugins raise what they like)
+        server: IStreamServerEndpoint = serverFromString(reactor, described)
+        return server
+    except Exception as error:  # noqa: BLE001 (endpoint plugins raise anything)
         why = " ".join(str(error).split()) or type(error).__name__
         raise NoEndpoint(f'{key}: "{described}" is not a server endpoint: {why}') from None
 
 
 def passed_sockets() -> Sequence[int]:
-    """Return the descriptors of the sockets that systemd has passed to this process."""
-    # Twisted takes the variables out of `os.environ` when its endpoints are imported.
+    """Return the descriptors of the sockets that systemd passed to this process."""
+    # Twisted removes the variables from `os.environ` when its endpoints are imported.
     try:
-        began_with = Path("/proc/self/environ").read_bytes()
+        initial = Path("/proc/self/environ").read_bytes()
     except OSError:
-        return ()  # no Linux, and no systemd
-    pairs = (one.partition("=") for one in os.fsdecode(began_with).split("\0") if "=" in one)
+        return ()  # not Linux, so no systemd
+    pairs = (pair.partition("=") for pair in os.fsdecode(initial).split("\0") if "=" in pair)
     environ = {name: value for name, _, value in pairs if name.startswith("LISTEN_")}
     count = environ.get("LISTEN_FDS", "")
-    if re.fullmatch(r"[0-9]{1,4}", count):  # names are systemd's to leave out, and not Twisted's
+    if re.fullmatch(r"[0-9]{1,4}", count):  # systemd may omit the names; Twisted needs them
         environ.setdefault("LISTEN_FDNAMES", ":".join(["unknown"] * int(count)))
     return ListenFDs.fromEnvironment(environ).inheritedDescriptors()
 
 
 async def listen(reactor: Reactor, described: str, site: BoundedSite) -> Sequence[IListeningPort]:
-    """Listen on the sockets that systemd has passed, or if there are none, as `described`.
+    """Listen on the sockets that systemd passed or, if there are none, on the endpoint `described`.
 
     Raises:
-        NoEndpoint: nothing can be described like that.
-        ListenFailed: it cannot be listened there.
+        NoEndpoint: `described` does not describe an endpoint.
+        ListenFailed: the daemon cannot listen there.
     """
     passed = passed_sockets()
     if passed:
         ports = [await _adopt(reactor, descriptor, site) for descriptor in passed]
-        found = ", ".join(where(port) for port in ports)
-        log.info("listening on {where}, passed by systemd", where=found)
+        addresses = ", ".join(where(port) for port in ports)
+        log.info("listening on {where}, passed by systemd", where=addresses)
         if not described.startswith("systemd:") and not any(_is(port, described) for port in ports):
             log.warn(
-                "server.listen says {described}, which is not used: systemd passes {where} "
+                "server.listen = {described} is ignored: systemd passes {where} "
                 "(ListenStream= in wxgptd.socket)",
                 described=described,
-                where=found,
+                where=addresses,
             )
         return ports
     if described.startswith("systemd:"):
         raise ListenFailed(
-            f"server.listen is {described}, but systemd has passed no socket",
-            hint="start it by `systemctl start wxgptd.socket`, or name an address such as "
-            "tcp:9005:interface=127.0.0.1",
+            f"server.listen is {described}, but systemd passed no socket",
+            hint="start it with `systemctl start wxgptd.socket`, or set server.listen to an "
+            "address such as tcp:9005:interface=127.0.0.1",
         )
     return [await listen_at(reactor, "server.listen", described, site)]
 
@@ -99,16 +99,16 @@ async def listen_at(
     described: str,
     site: BoundedSite,
 ) -> IListeningPort:
-    """Listen as the value of `key` describes.
+    """Listen on the endpoint `described`, which is the value of configuration key `key`.
 
     Raises:
-        NoEndpoint: nothing can be described like that.
-        ListenFailed: it cannot be listened there.
+        NoEndpoint: `described` does not describe an endpoint.
+        ListenFailed: the daemon cannot listen there.
     """
-    found = endpoint(reactor, key, described)
+    server = endpoint(reactor, key, described)
     try:
-        port: IListeningPort = await found.listen(site)
-    except Exception as error:  # noqa: BLE001 (what a path or a certificate can be wrong in)
+        port: IListeningPort = await server.listen(site)
+    except Exception as error:  # noqa: BLE001 (paths and certificates can be wrong in many ways)
         why = getattr(error, "socketError", error)
         raise ListenFailed(
             f"cannot listen on {described}: {plainly(why)}", hint=_hint(why, key)
@@ -118,25 +118,25 @@ async def listen_at(
 
 async def _adopt(reactor: Reactor, descriptor: int, site: BoundedSite) -> IListeningPort:
     try:
-        with socket.socket(fileno=os.dup(descriptor)) as known:
-            family = known.family
-            if not known.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        with socket.socket(fileno=os.dup(descriptor)) as passed:
+            family = passed.family
+            if not passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 raise ListenFailed(
-                    "the socket that systemd has passed does not listen for connections",
-                    hint="it is to be a ListenStream= in wxgptd.socket",
+                    "the socket passed by systemd does not listen for connections",
+                    hint="declare it with ListenStream= in wxgptd.socket",
                 )
         adopted = AdoptedStreamServerEndpoint(reactor, descriptor, family)
         port: IListeningPort = await adopted.listen(site)
     except OSError as error:
         raise ListenFailed(
-            f"the socket that systemd has passed cannot be used: {plainly(error)}",
-            hint="see ListenStream= in wxgptd.socket",
+            f"cannot use the socket passed by systemd: {plainly(error)}",
+            hint="check ListenStream= in wxgptd.socket",
         ) from None
     return port
 
 
 def where(port: IListeningPort) -> str:
-    """Return where a port listens, as people write it."""
+    """Return the address that a port listens on, for people to read."""
     address = port.getHost()
     host = getattr(address, "host", None)
     if host is not None:
@@ -146,7 +146,7 @@ def where(port: IListeningPort) -> str:
 
 
 def _is(port: IListeningPort, described: str) -> bool:
-    """Tell whether a port is what an operator's TCP endpoint describes, as far as can be told."""
+    """Return whether a port appears to be the TCP endpoint that the operator described."""
     number = str(getattr(port.getHost(), "port", ""))
     return number in described.removeprefix("tcp:").removeprefix("port=").split(":")[:1]
 
@@ -155,13 +155,13 @@ def listen_for_operator(reactor: Reactor, path: Path, site: BoundedSite) -> Wrap
     """Listen on the admin socket at `path`, which only the daemon's own user may open.
 
     Raises:
-        ListenFailed: it cannot be listened there, or another daemon does.
+        ListenFailed: the daemon cannot listen there, or another daemon already does.
     """
     if path.is_socket():
-        if _somebody_listens(path):
+        if _accepts_connections(path):
             raise ListenFailed(
                 f"another daemon listens on the admin socket {path}",
-                hint="give each daemon a [server] admin, or a state_dir, of its own",
+                hint="give each daemon its own [server] admin or state_dir",
             )
         path.unlink()
     try:
@@ -176,11 +176,11 @@ def listen_for_operator(reactor: Reactor, path: Path, site: BoundedSite) -> Wrap
 
 def _hint(why: object, key: str) -> str:
     if isinstance(why, PermissionError):
-        return "ports below 1024 are root's: keep 9005, and put nginx or Caddy in front"
-    return f"stop what uses the port, or set [{key.replace('.', '] ')} to another one"
+        return "ports below 1024 require root: keep 9005, and put nginx or Caddy in front"
+    return f"stop the process that uses the port, or set [{key.replace('.', '] ')} to another one"
 
 
-def _somebody_listens(path: Path) -> bool:
+def _accepts_connections(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))
@@ -190,5 +190,5 @@ def _somebody_listens(path: Path) -> bool:
 
 
 def plainly(error: object) -> str:
-    """Return what went wrong, in the system's words where there are some."""
+    """Return what went wrong, in the system's words if there are any."""
     return getattr(error, "strerror", None) or str(error)

@@ -1,6 +1,6 @@
-"""What the daemon says on standard error: for people, for the journal, or as JSON, a line each.
+"""Write the log to standard error: for people, for the journal, or as JSON, one line per event.
 
-Of libraries only warnings and worse are said.
+From libraries, only warnings and worse are written.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _PRIORITIES = {
     LogLevel.error: 3,
     LogLevel.critical: 2,
 }
-"""Of syslog, which the journal takes from a prefix (sd-daemon(3))."""
+"""Syslog priorities, which the journal reads from a prefix (sd-daemon(3))."""
 
 
 def observer(name: str, stream: TextIO, environ: Mapping[str, str]) -> ILogObserver:
-    """Return what writes to `stream` in the format of that name.
+    """Return an observer that writes to `stream` in the format `name`.
 
-    `auto` is the journal's where `stream` goes there, else text.
+    `auto` is `journal` if `stream` goes to the journal, else `text`.
     """
     if name == "auto":
         name = "journal" if _is_journal(stream, environ) else "text"
@@ -47,22 +47,22 @@ def observer(name: str, stream: TextIO, environ: Mapping[str, str]) -> ILogObser
 
 
 def last_words(name: str, stream: TextIO, environ: Mapping[str, str]) -> Callable[[str], None]:
-    """Return what says why the daemon cannot even start, in the format of that name."""
+    """Return a function that writes why the daemon cannot even start, in the format `name`."""
     if name == "auto" and not _is_journal(stream, environ):
         name = "text"
     log = Logger(namespace="wxgptd", observer=observer(name, stream, environ))
 
-    def say(text: str) -> None:
+    def write(text: str) -> None:
         if name == "text":
             print(f"wxgptd: {text}", file=stream, flush=True)
         else:
             log.error("{text}", text=text)
 
-    return say
+    return write
 
 
 def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Tell whether `stream` is what systemd connected to the journal (systemd.exec(5))."""
+    """Return whether systemd has connected `stream` to the journal (systemd.exec(5))."""
     try:
         status = os.fstat(stream.fileno())
     except (OSError, ValueError):
@@ -86,25 +86,25 @@ def _for_people(event: LogEvent) -> str:
 
 
 def _for_journal(event: LogEvent) -> str:
-    """Return each line of what is said with its priority; the journal has its own clock."""
+    """Prefix each line with its priority, without a time: the journal has its own clock."""
     priority = _PRIORITIES[_level(event)]
     return "\n".join(f"<{priority}>{line}" for line in _text(event).splitlines() or [""])
 
 
 def _as_json(event: LogEvent) -> str:
     stamp = datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds")
-    said = {
+    record = {
         "at": stamp.replace("+00:00", "Z"),
         "level": _level(event).name,
         "logger": event.get("log_namespace", ""),
         "message": _text(event),
     }
-    named = (name for _, name, _, _ in Formatter().parse(event.get("log_format") or "") if name)
-    for name in named:
+    fields = (name for _, name, _, _ in Formatter().parse(event.get("log_format") or "") if name)
+    for name in fields:
         value = event.get(name)
-        if name not in said and not name.startswith("log_"):
-            said[name] = value if isinstance(value, str | int | float | bool) else str(value)
-    return json.dumps(said, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+        if name not in record and not name.startswith("log_"):
+            record[name] = value if isinstance(value, str | int | float | bool) else str(value)
+    return json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
 _LINES: dict[str, Callable[[LogEvent], str]] = {

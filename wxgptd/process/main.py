@@ -1,7 +1,7 @@
 """`wxgptd --config FILE`: the process around the service, and the only user of the reactor.
 
-Exit status: 0 after a clean stop, 1 on a failure, 4 for a wrong configuration, 5 for a damaged
-log, 75 when the log cannot be written any more (systemd starts the daemon again then).
+Exit status: 0 after a clean stop, 1 on a failure, 4 for an invalid configuration, 5 for a damaged
+log, 75 when the log can no longer be written (systemd then restarts the daemon).
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ from wxgptd.service.wiring import Service
 log = Logger(namespace="wxgptd")
 
 HEARD_WITHIN_S = 1.0
-"""How long a stop waits for the requests of those who have just connected."""
+"""How long a stop waits for requests on connections that have just been opened."""
 
 MAX_CONFIGURATION_BYTES = 4 * 1024 * 1024
-"""What the admin socket takes: a configuration may have many rules."""
+"""What the admin socket accepts: a configuration may have many rules."""
 
 GRACE_S = 5.0
-"""How long a stop waits for held requests: WeChat's patience, then they are gone by themselves."""
+"""How long a stop waits for held requests: WeChat's patience, after which it hangs up anyway."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -86,14 +86,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         "--log-format",
         choices=log_format.FORMATS,
         default="auto",
-        help="what is said on standard error; auto is the journal's format under systemd",
+        help="format of the log on standard error; auto is journal under systemd, else text",
     )
-    parser.add_argument("--check", action="store_true", help="only check the configuration")
+    parser.add_argument("--check", action="store_true", help="check the configuration and exit")
     parser.add_argument("--version", action="version", version=f"wxgptd {__version__}")
     options = parser.parse_args(arguments)
     last_words = log_format.last_words(options.log_format, sys.stderr, os.environ)
     path = options.config or next(
-        (one for one in config.SEARCH_PATH if one.exists()), config.SEARCH_PATH[-1]
+        (candidate for candidate in config.SEARCH_PATH if candidate.exists()),
+        config.SEARCH_PATH[-1],
     )
     path = path.absolute()
     try:
@@ -119,12 +120,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _check_endpoints(path: Path, configured: config.Config) -> None:
-    """See to it that it can be listened where the configuration says.
+    """Check that the configuration describes valid endpoints.
 
     Raises:
-        ConfigError: it describes no endpoint.
+        ConfigError: a value does not describe an endpoint.
     """
-    from twisted.internet import reactor  # noqa: PLC0415 (installed when it is needed)
+    from twisted.internet import reactor  # noqa: PLC0415 (importing it installs it)
 
     server = configured.server
     try:
@@ -146,7 +147,7 @@ def _run(
     reactor.seconds = time.monotonic
 
     def flush() -> None:
-        with contextlib.suppress(OSError):  # a disk that is full for a moment: in a second again
+        with contextlib.suppress(OSError):  # the disk may be full briefly; retried in a second
             limited.flush()
 
     flushing = LoopingCall(flush)
@@ -168,7 +169,7 @@ class _Process:
         self._reload_wanted = False
 
     async def run(self) -> None:
-        """Start, and go on until the process is told to stop or cannot."""
+        """Start, and run until the process is told to stop or cannot continue."""
         try:
             await self._start()
             await self._failed
@@ -176,18 +177,18 @@ class _Process:
             log.error("{error}", error=error)
             if error.hint:
                 log.error("hint: {hint}", hint=error.hint)
-            # Exactly this type: Twisted's `react` knows no subclass of it.
+            # Exactly this type: Twisted's `react` does not recognise subclasses.
             raise SystemExit(error.exit_status) from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             log.error(
-                "the state directory cannot be used: {where}{why}", where=where, why=plainly(error)
+                "cannot use the state directory: {where}{why}", where=where, why=plainly(error)
             )
             raise SystemExit(StoreUnavailable.exit_status) from None
 
     async def _start(self) -> None:
         reactor, server = self._reactor, self._config.server
-        reactor.callWhenRunning(self._take_signals)  # behind the reactor's own handlers
+        reactor.callWhenRunning(self._take_signals)  # after the reactor's own handlers
         reactor.installNameResolver(Names(reactor))
         threads = start_threads(reactor)
         store = self._open_store()
@@ -205,7 +206,7 @@ class _Process:
                 passing_keys=passing_keys(server.state_dir),
                 config_path=self._path,
                 reread=partial(config.load, self._path),
-                on_damage=self._cannot_go_on,
+                on_damage=self._fail,
             ),
         )
         site = BoundedSite(
@@ -219,7 +220,7 @@ class _Process:
             reserved=service.root.is_reserved,
         )
         ports = await self._listen(service, site)
-        # Not before: then only root may read the environment that names the sockets of systemd.
+        # Not earlier: after this only root may read the environment that names systemd's sockets.
         keep_memory_private()
         supervision = Supervision(
             os.environ,
@@ -238,30 +239,30 @@ class _Process:
         service.begin()
         supervision.ready()
         if self._reload_wanted:
-            self._told_to_reload()
+            self._request_reload()
         log.info("ready, listening on {where}", where=", ".join(map(where, ports[:-1])))
         for why in await threads.storage(lambda: store.damage_before(loaded.snapshot_seq)):
-            log.error("older events are damaged, see `wxgpt log verify`: {why}", why=why)
+            log.error("older events are damaged, run `wxgpt log verify`: {why}", why=why)
 
     def _open_store(self) -> LogStore:
         return LogStore(
             self._config.server.state_dir,
             _master_key(self._config),
             Turns(self._reactor.callFromThread, partial(self._reactor.callLater, 0)),
-            Alarms(self._cannot_go_on, _say_full),
+            Alarms(self._fail, _log_full),
             SegmentBounds(
                 self._config.log.segment_size, keeping_period_s(self._config.log.keep or 0.0)
             ),
         )
 
     async def _listen(self, service: Service, site: BoundedSite) -> Sequence[Wrapped]:
-        """Listen for WeChat, for readers of metrics, and (last of all) for the operator."""
+        """Listen for WeChat, for metrics scrapers and, last, for the operator."""
         reactor, server = self._reactor, self._config.server
         ports = list(await listen(reactor, server.listen, site))
         if server.metrics:
-            figures = _few(service.figures(), reactor, MAX_BODY_BYTES)
-            ports.append(await listen_at(reactor, "server.metrics", server.metrics, figures))
-        admin = _few(service.admin, reactor, MAX_CONFIGURATION_BYTES)
+            metrics = _internal_site(service.figures(), reactor, MAX_BODY_BYTES)
+            ports.append(await listen_at(reactor, "server.metrics", server.metrics, metrics))
+        admin = _internal_site(service.admin, reactor, MAX_CONFIGURATION_BYTES)
         ports.append(listen_for_operator(reactor, server.admin_socket, admin))
         return ports
 
@@ -275,17 +276,16 @@ class _Process:
         store.start()
         if (trimmed := store.trimmed) is not None:
             log.warn(
-                "the log ended in {size} bytes that a crash had left unfinished; "
-                "they are kept in {kept}",
+                "trimmed a torn tail of {size} bytes, left by a crash; a copy is in {kept}",
                 size=trimmed.size,
                 kept=trimmed.kept,
             )
             service.note_trimmed(trimmed.segment.name, trimmed.offset, trimmed.size)
         for why in loaded.skipped:
-            log.warn("a snapshot is not used: {why}", why=why)
+            log.warn("snapshot skipped: {why}", why=why)
         log.info(
-            "{count} events of {users} users, {replayed} of them behind the snapshot, "
-            "read in {took:.1f} s",
+            "log loaded in {took:.1f} s; events: {count}, after the snapshot: {replayed}, "
+            "users: {users}",
             count=loaded.last_seq,
             users=len(loaded.users),
             replayed=loaded.last_seq - loaded.snapshot_seq,
@@ -309,60 +309,60 @@ class _Process:
             for port in public:
                 await port.stopListening()
             site.close()
-            # Without a log nobody can be answered any more: there is nothing to wait for.
+            # Without a log no request can be answered, so there is nothing to wait for.
             grace_s = 0.0 if self._failed.called else GRACE_S
             began = self._reactor.seconds()
             while (waited_s := self._reactor.seconds() - began) < grace_s and (
-                self._waits(service) or (site.arriving and waited_s < HEARD_WITHIN_S)
+                self._must_wait(service) or (site.arriving and waited_s < HEARD_WITHIN_S)
             ):
-                await deferLater(self._reactor, 0.05)  # and then what was said is on its way
+                await deferLater(self._reactor, 0.05)  # which also lets the last replies leave
             service.end()
             await service.settled()
             await admin.stopListening()
             try:
                 store.close()
             except StoreUnavailable as error:
-                self._cannot_go_on(error)
+                self._fail(error)
             log.info("stopped")
 
         self._reactor.addSystemEventTrigger(
             "before", "shutdown", lambda: Deferred.fromCoroutine(stop())
         )
 
-    def _waits(self, service: Service) -> bool:
-        """Tell whether somebody may still be answered, if nobody has said to hurry."""
+    def _must_wait(self, service: Service) -> bool:
+        """Return whether to wait for held requests; a second signal to stop ends the wait."""
         return self._stops < 2 and service.held > 0
 
     def _take_signals(self) -> None:
-        taken = dict.fromkeys((signal.SIGTERM, signal.SIGINT), self._told_to_stop)
-        taken[signal.SIGHUP] = self._told_to_stop if in_terminal() else self._told_to_reload
-        for number, act in taken.items():
-            # `nohup` and the shell's `&` have some ignored, and mean it.
+        handlers = dict.fromkeys((signal.SIGTERM, signal.SIGINT), self._request_stop)
+        handlers[signal.SIGHUP] = self._request_stop if in_terminal() else self._request_reload
+        for number, act in handlers.items():
+            # `nohup` and the shell's `&` ignore some signals on purpose.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, lambda *_, act=act: self._reactor.callFromThread(act))
 
-    def _told_to_reload(self) -> None:
-        """Take up the configuration again, as soon as the log is read."""
+    def _request_reload(self) -> None:
+        """Reload the configuration as soon as the log is loaded."""
         service = self._service
         if service is None or not service.ready:
             self._reload_wanted = True
         elif config.is_handed_on(self._path):
             log.warn(
-                "SIGHUP: {path} is the copy that systemd made when it started the daemon; "
-                "`systemctl reload wxgptd` takes up what the configuration says now",
+                "SIGHUP ignored: {path} is the copy that systemd made when it started the daemon; "
+                "run `systemctl reload wxgptd` to apply the current configuration",
                 path=str(self._path),
             )
         else:
-            with contextlib.suppress(WxgptError):  # the log has said what is wrong
+            with contextlib.suppress(WxgptError):  # already logged
                 service.operations.reloading.from_file()
 
-    def _told_to_stop(self) -> None:
-        """Stop; told again, wait for nobody."""
+    def _request_stop(self) -> None:
+        """Stop; the second time, without waiting for held requests."""
         self._stops += 1
         if self._stops == 1:
             self._reactor.stop()
 
-    def _cannot_go_on(self, error: WxgptError) -> None:
+    def _fail(self, error: WxgptError) -> None:
         if not self._failed.called:
             self._failed.errback(error)
 
@@ -374,17 +374,17 @@ def _master_key(configured: config.Config) -> bytes:
     return keyring.own_master(configured.server.state_dir)
 
 
-def _say_full(full: bool) -> None:
+def _log_full(full: bool) -> None:
     if full:
         log.warn(
-            "the disk is full: new questions are refused until there is room ({needed} MB); "
-            "what is being answered goes on",
+            "disk full: rejecting new questions until {needed} MB are free; "
+            "running answers continue",
             needed=ROOM_NEEDED_BYTES >> 20,
         )
     else:
-        log.info("there is room on the disk again: new questions are taken")
+        log.info("disk no longer full: accepting new questions")
 
 
-def _few(root: Resource, reactor: Reactor, max_body_bytes: int) -> BoundedSite:
-    """Return a site for those who look after the daemon: there are few of them."""
+def _internal_site(root: Resource, reactor: Reactor, max_body_bytes: int) -> BoundedSite:
+    """Return a site for operators and scrapers, which open few connections."""
     return BoundedSite(root, reactor, Bounds(64, 64, max_body_bytes))

@@ -1,4 +1,4 @@
-"""What the daemon asks of the system for itself: files, memory, no dumps."""
+"""What the daemon asks of the operating system: open files, memory, no core dumps."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ M_MMAP_THRESHOLD = -3
 LARGE_BYTES = 1024 * 1024
 
 PR_SET_DUMPABLE = 4
-"""prctl(2): whether a process may be dumped, and traced by others of its user."""
+"""prctl(2): whether a process may be dumped, and traced by other processes of its user."""
 
 
 def raise_file_limit() -> None:
-    """Allow as many open files as the machine does: each held request is one, or two."""
+    """Raise the limit on open files to the hard limit: each held request takes one or two."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        with contextlib.suppress(OSError, ValueError):  # in a sandbox that allows no such thing
+        with contextlib.suppress(OSError, ValueError):  # in a sandbox that forbids it
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def keep_memory_private() -> None:
-    """Leave no core dump: memory holds the master key, and words of people who were erased.
+    """Disable core dumps: memory holds the master key, and messages of users who were erased.
 
-    The watchdog ends a daemon that hangs with SIGABRT, which would write one.
+    The watchdog kills a hung daemon with SIGABRT, which would write one.
     """
-    with contextlib.suppress(OSError, ValueError):  # in a sandbox that allows no such thing
+    with contextlib.suppress(OSError, ValueError):  # in a sandbox that forbids it
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError, AttributeError):  # not Linux
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def give_memory_back() -> None:
-    """Have what is large given back to the system once it is not needed any longer.
+    """Return large blocks of memory to the system as soon as they are freed.
 
-    glibc raises its threshold for that with the largest block it has freed: after some pictures it
+    glibc raises its threshold for that to the largest block it has freed: after some pictures it
     would keep hundreds of megabytes (mallopt(3)).
     """
     with contextlib.suppress(OSError, AttributeError):  # another C library
@@ -43,6 +43,6 @@ def give_memory_back() -> None:
 
 
 def connections_possible() -> int:
-    """Return how many connections leave room for as many calls of models, and for files."""
+    """Return how many connections leave descriptors for as many model calls and for files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(4, (soft - min(256, soft // 2)) // 2)

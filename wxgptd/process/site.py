@@ -1,6 +1,6 @@
-"""The daemon's HTTP server, and what no client may do to it.
+"""The daemon's HTTP server, and its limits on what clients can do to it.
 
-The access log would write the signed URL, so there is none.
+There is no access log, because it would contain signed URLs.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from wxgptd.process.channel import BoundedChannel, BoundedRequest
 MAX_BODY_BYTES = 64 * 1024
 
 KEPT_FOR_WEBHOOKS = 0.25
-"""The share of the connections that no reader of a page gets."""
+"""The share of the connections that page readers cannot take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How many connections there may be, in all and from one address, and bytes in a body."""
+    """The maximum number of connections, in total and per address, and of bytes in a body."""
 
     connections: int
     connections_per_address: int
@@ -37,9 +37,9 @@ class Bounds:
 class BoundedSite(server.Site):
     """Serves `root` to a bounded number of connections.
 
-    Some of them are kept for the paths that are `reserved`; `full` is told what there is none of.
+    Some of them are kept for `reserved` paths; `full` is called with the name of what has run out.
 
-    The bound for each address does not hold for loopback: that is where a reverse proxy is.
+    The limit per address does not apply to loopback, where a reverse proxy connects from.
     """
 
     # HTTP/1.1 directly: the stock factory puts a second protocol in front, to negotiate HTTP/2.
@@ -66,8 +66,8 @@ class BoundedSite(server.Site):
         self.max_body_bytes = bounds.body_bytes
         self.closing = False
         self._bounds = bounds
-        kept = max(1, round(bounds.connections * KEPT_FOR_WEBHOOKS))
-        self._max_reading = bounds.connections - kept
+        reserve = max(1, round(bounds.connections * KEPT_FOR_WEBHOOKS))
+        self._max_reading = bounds.connections - reserve
         self._reading = 0
         self._full = full
         self._reserved = reserved
@@ -78,15 +78,15 @@ class BoundedSite(server.Site):
         self._sweep.clock = reactor
 
     def close(self) -> None:
-        """Take one more request at the most from whoever is connected, and none from who rests."""
+        """Close the connections that rest, and take at most one more request from the others."""
         self.closing = True
-        for channel in [one for one in self._channels if one.rests]:
+        for channel in [channel for channel in self._channels if channel.rests]:
             channel.loseConnection()
 
     @property
     def arriving(self) -> int:
-        """How many have connected, or begun to ask, and not been heard to the end yet."""
-        return sum(one.due < inf and not one.rests for one in self._channels)
+        """The number of connections whose request has not arrived completely."""
+        return sum(channel.due < inf and not channel.rests for channel in self._channels)
 
     def now(self) -> float:
         """Return the monotonic time, in seconds."""
@@ -102,7 +102,7 @@ class BoundedSite(server.Site):
 
     def _cut_off(self) -> None:
         now = self.now()
-        for channel in [one for one in self._channels if one.due <= now]:
+        for channel in [channel for channel in self._channels if channel.due <= now]:
             channel.forceAbortClient()
 
     def buildProtocol(self, address: IAddress | None) -> BoundedChannel | None:  # type: ignore[override]
@@ -120,21 +120,22 @@ class BoundedSite(server.Site):
         return channel
 
     def _make_room(self) -> bool:
-        """Give up the connection that has been idle the longest; tell whether there was one.
+        """Abort the connection that has been idle the longest; return whether there was one.
 
-        Idle is who rests, and whose request is incomplete: WeChat's take milliseconds to arrive. To
-        take those who rest first would cut off people whose response has just been sent.
+        A connection is idle while it rests and while its request is incomplete: WeChat's requests
+        take milliseconds to arrive. Aborting those that rest first would cut off readers whose
+        response has just been sent.
         """
-        idle = [one for one in self._channels if one.idle_since < inf]
+        idle = [channel for channel in self._channels if channel.idle_since < inf]
         if not idle:
             return False
-        given_up = min(idle, key=lambda one: one.idle_since)
-        self.release(given_up)
-        given_up.forceAbortClient()
+        longest_idle = min(idle, key=lambda channel: channel.idle_since)
+        self.release(longest_idle)
+        longest_idle.forceAbortClient()
         return True
 
     def take_seat(self, channel: BoundedChannel) -> bool:
-        """Let a connection read a page, unless as many do as may: some are kept for webhooks."""
+        """Let a connection read a page unless all seats are taken: some are kept for webhooks."""
         if not channel.reads:
             if self._reading >= self._max_reading:
                 self._full("readers")
@@ -144,13 +145,13 @@ class BoundedSite(server.Site):
         return True
 
     def leave_seat(self, channel: BoundedChannel) -> None:
-        """Note that a connection reads no page any longer."""
+        """Note that a connection no longer reads a page."""
         if channel.reads:
             channel.reads = False
             self._reading -= 1
 
     def getResourceFor(self, request: http.Request) -> IResource:
-        """Find what answers `request`; readers of pages need a seat."""
+        """Return the resource that answers `request`; page readers need a seat."""
         channel = request.channel
         if (
             isinstance(channel, BoundedChannel)
@@ -158,11 +159,11 @@ class BoundedSite(server.Site):
             and not self.take_seat(channel)
         ):
             return Crowded()
-        found: IResource = super().getResourceFor(request)
-        return found
+        resource: IResource = super().getResourceFor(request)
+        return resource
 
     def release(self, channel: BoundedChannel) -> None:
-        """Count a connection as gone."""
+        """Stop counting a connection."""
         if channel not in self._channels:
             return
         self._channels.discard(channel)
@@ -188,7 +189,7 @@ def _loopback(host: str) -> bool:
 
 
 class Crowded(Resource):
-    """All connections for readers are in use; retry later."""
+    """Answers 503: all connections for page readers are in use."""
 
     isLeaf = True
 

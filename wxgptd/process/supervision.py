@@ -1,7 +1,7 @@
-"""Tell systemd how the daemon is (sd_notify(3)); nothing happens where nobody listens.
+"""Report the daemon's state to systemd (sd_notify(3)); without systemd, do nothing.
 
-The watchdog (`WatchdogSec=` of the unit) is fed as long as the daemon is well, and no longer:
-then systemd ends it and starts it again.
+The watchdog (`WatchdogSec=` of the unit) is fed only while the daemon is healthy: otherwise systemd
+kills it and starts it again.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ TELL_EVERY_S = 5.0
 LEAST_PERIOD_S = 0.1
 
 STARTING_TAKES_S = 60
-"""While the log is read, each word of it gives the start so much more time."""
+"""While the log is loading, each notification extends the start timeout by this much."""
 
 
 def in_terminal() -> bool:
-    """Tell whether the process was started in a terminal: it is to end when that is closed."""
+    """Return whether the process was started in a terminal, and must end when that is closed."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:
-        return any(os.isatty(one) for one in (0, 1, 2))
+        return any(os.isatty(descriptor) for descriptor in (0, 1, 2))
     return True
 
 
 class Supervision:
-    """Speaks to the service manager that `environ` names, if there is one.
+    """Notifies the service manager that `environ` names, if there is one.
 
-    `why_ill` is empty while the daemon is well; `summary` is what it does, in a line.
+    `why_ill` is empty while the daemon is healthy; `summary` is one line about what it is doing.
     """
 
     def __init__(
@@ -60,19 +60,19 @@ class Supervision:
         self._loop.clock = clock
 
     def starting(self) -> None:
-        """Say that the log is read, for as long as that takes."""
+        """Report that the log is loading, for as long as that takes."""
         if self._address:
             self._loop.start(self._period_s)
 
     def ready(self) -> None:
-        """Say that messages are taken from here on."""
+        """Report that the daemon accepts messages from now on."""
         self._ready = True
         self._notify("READY=1")
         if self._loop.running:
             self._tell()
 
     def stopping(self) -> None:
-        """Say that the daemon is about to end."""
+        """Report that the daemon is stopping."""
         if self._loop.running:
             self._loop.stop()
         self._notify("STOPPING=1", "STATUS=stopping")
@@ -80,9 +80,9 @@ class Supervision:
     def _tell(self) -> None:
         if not self._ready:
             extended = f"EXTEND_TIMEOUT_USEC={STARTING_TAKES_S * 1_000_000}"
-            self._notify(extended, "STATUS=reading the log")
+            self._notify(extended, "STATUS=loading the log")
         elif why := self._why_ill():
-            self._notify(f"STATUS=unhealthy: {why}")
+            self._notify(f"STATUS=health check failed: {why}")
         else:
             self._notify(*(("WATCHDOG=1",) if self._watched else ()), f"STATUS={self._summary()}")
 
@@ -98,4 +98,4 @@ class Supervision:
                 peer.connect(address)
                 peer.sendall("\n".join(states).encode())
         except (OSError, ValueError):
-            return  # nobody who listens, or no file left to open: no reason to fail
+            return  # no listener, or no descriptor left: not a reason to fail

@@ -1,7 +1,7 @@
 """The daemon's thread pools: one for each kind of work, and none shared.
 
-With a single pool, a hundred requests for one history page took the threads that resolve names for
-every call of a model, write snapshots and feed the watchdog.
+With a single pool, a hundred requests for one history page occupied the threads that resolve names
+for every model call, write snapshots and feed the watchdog.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from wxgptd.loose import Reactor
 from wxgptd.ports.threads import InThread, T, Threads
 
 PAGES = 1
-"""Rendering holds the interpreter's lock: a second thread would only take more of the reactor's."""
+"""Rendering holds the interpreter lock: a second thread would only take it from the reactor."""
 
 STORAGE = 2
 HEALTH = 1
 
 SWITCH_INTERVAL_S = 0.0002
-"""How long a thread that computes keeps the interpreter to itself.
+"""How long a thread that computes may hold the interpreter lock.
 
-The reactor gives the interpreter up at each system call, and beside a page that is being rendered
-it waited 5 ms, Python's default, to get it back each time: a flood of requests for one page held
-other people's messages up for 1.3 s, and for 17 ms with this.
+The reactor releases the lock at each system call, and while a page was being rendered it waited
+5 ms, Python's default, to get it back each time. A flood of requests for one page delayed other
+users' messages by 1.3 s; with this value, by 17 ms.
 """
 
 
 def start_threads(reactor: Reactor) -> Threads:
-    """Start the pools; they stop with the reactor, and wait for what they are doing."""
+    """Start the pools; they stop with the reactor, once their current work is done."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     return Threads(
         pages=_pool(reactor, PAGES, "pages"),

@@ -1,1 +1,1 @@
-"""The service: the journal that owns all state, and what is done about each event."""
+"""The service: the journal that owns all state, and the effects of each event."""

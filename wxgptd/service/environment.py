@@ -1,4 +1,4 @@
-"""What the service needs of the outside: arguments, which tests fill with fakes."""
+"""What the service needs from the outside; tests pass fakes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wxgptd.ports.threads import Threads
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What the service needs of the outside."""
+    """What the service needs from the outside."""
 
     clock: IReactorTime
     wall: Callable[[], float]

@@ -1,4 +1,4 @@
-"""Whether the service takes messages, and what it took to get there."""
+"""Whether the service accepts messages, and how long it took to start."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Lifecycle:
-    """A service is loaded, begins, and ends.
+    """The lifecycle of a service, which is loaded, begins and ends.
 
-    `ready` is true from `begin` to `end`. `created` is a monotonic time. Reading the log took
-    `replay_s` seconds for `replay_events` events.
+    `ready` is true from `begin` to `end`. `created` is a monotonic time. Loading the log replayed
+    `replay_events` events in `replay_s` seconds.
     """
 
     created: float

@@ -1,4 +1,4 @@
-"""What is where on the daemon's HTTP server."""
+"""The URL paths of the daemon's HTTP server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = Logger(namespace="wxgptd.site")
 
 
 class Root(Resource):
-    """What is where: webhooks by their whole path, all else by its first segment."""
+    """Routes requests: webhooks by their full path, everything else by its first segment."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Root(Resource):
         }
 
     def is_reserved(self, path: bytes) -> bool:
-        """Tell whether `path` is for WeChat, or for who looks whether the daemon is well."""
+        """Return whether `path` is a webhook or a health check."""
         return path in self.webhooks or path in (b"/healthz", b"/readyz")
 
     def getChild(self, path: bytes, request: server.Request) -> Resource:
@@ -46,12 +46,12 @@ class Root(Resource):
             if self._instance and request.method == b"GET":
                 request.setHeader(b"x-wxgptd", self._instance)
             return webhook
-        found = self._others.get(path) or verify_files.find(self._verification, request.path)
-        return found or _Nothing()
+        resource = self._others.get(path) or verify_files.find(self._verification, request.path)
+        return resource or _NotFound()
 
 
 class Word(Resource):
-    """`ok`, or in a word `why` not, with a 503; and the name of the `instance` that says so."""
+    """Answers `ok`, or 503 with the reason from `why`; a header names the `instance`."""
 
     isLeaf = True
 
@@ -72,16 +72,16 @@ class Word(Resource):
         return f"{why}\n".encode()
 
 
-class _Nothing(Resource):
-    """Nothing is here, and that is all to be said."""
+class _NotFound(Resource):
+    """Answers 404, and logs requests that carry a signature."""
 
     isLeaf = True
 
     def render(self, request: server.Request) -> bytes:
         if b"signature" in request.args:
             log.warn(
-                "a signed request to {path}, where no account's webhook is: does the URL in "
-                "WeChat's backend end in a slash, or name another account?",
+                "signed request to {path}, which is not the webhook of any account: check the URL "
+                "in WeChat's backend for a trailing slash or another account's name",
                 path=request.path[:100].decode("ascii", "replace"),
                 bounded_as="no webhook there",
             )

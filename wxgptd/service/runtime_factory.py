@@ -1,4 +1,4 @@
-"""From the configuration to what the service works with: assistants, webhooks, links, limits."""
+"""Build what the service works with from the configuration: assistants, webhooks, links, limits."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ from wxgptd.wechat.signature import Freshness
 
 
 class RuntimeFactory:
-    """Makes of a configuration what the service works with, and of the next one what is new in it.
+    """Builds runtime objects from a configuration, and rebuilds only what the next one changes.
 
-    What has not changed is kept, because it has learned something: models know what their servers
-    take, messengers have a token, webhooks know which signatures they have seen.
+    Unchanged objects are kept because they have learned something: models know what their servers
+    accept, messengers have a token, webhooks know which signatures they have seen.
     """
 
     def __init__(self, environment: Environment, metrics: Metrics) -> None:
@@ -55,7 +55,7 @@ class RuntimeFactory:
         self._webhooks: dict[str, Webhook] = {}
 
     def settings(self, config: cfg.Config) -> Settings:
-        """Return what an operator configures about conversations."""
+        """Return the operator's settings for conversations."""
         timeouts = config.window.deliberate_timeouts_per_5min
         in_words = texts.in_words(config.texts)
         welcome = str if config.reply.taps else taps.in_words
@@ -70,8 +70,10 @@ class RuntimeFactory:
                 for name, account in config.account.items()
             },
             assistants={
-                AssistantName(name): _assistant(name, one, config, self._model(name, one))
-                for name, one in config.assistant.items()
+                AssistantName(name): _assistant(
+                    name, assistant, config, self._model(name, assistant)
+                )
+                for name, assistant in config.assistant.items()
             },
             texts=config.texts if config.reply.taps else in_words,
             page_texts=in_words,
@@ -87,29 +89,30 @@ class RuntimeFactory:
     def _messenger(
         self, name: str, account: cfg.Account, wechat_api: str
     ) -> CustomerService | None:
-        """Return who can push for an account that has what it takes."""
+        """Return the client that pushes for an account, or None if the account cannot push."""
         if account.push != "auto" or not account.app_secret:
             return None
         app = App(name, account.app_id, account.app_secret.reveal())
-        known = self._messengers.get(name)
-        if known is None or known[0] != app:
+        cached = self._messengers.get(name)
+        if cached is None or cached[0] != app:
             environment = self._environment
-            known = app, CustomerService(app, environment.http, environment.clock, wechat_api)
-            self._messengers[name] = known
-        return known[1]
+            cached = app, CustomerService(app, environment.http, environment.clock, wechat_api)
+            self._messengers[name] = cached
+        return cached[1]
 
-    def _model(self, name: str, one: cfg.Assistant) -> Model:
-        environment, proxy, server = self._environment, one.proxy.reveal(), _server(name, one)
-        known = self._models.get(name)
-        if known is None or known[0] != (server, proxy):
+    def _model(self, name: str, assistant: cfg.Assistant) -> Model:
+        environment, proxy = self._environment, assistant.proxy.reveal()
+        server = _server(name, assistant)
+        cached = self._models.get(name)
+        if cached is None or cached[0] != (server, proxy):
             model = Model(
                 server,
                 environment.http_through(proxy) if proxy else environment.http,
                 environment.clock,
-                self._endpoints.of(server.url, one.api_key.reveal()),
+                self._endpoints.of(server.url, assistant.api_key.reveal()),
             )
-            known = self._models[name] = (server, proxy), model
-        return known[1]
+            cached = self._models[name] = (server, proxy), model
+        return cached[1]
 
     def _fetcher(self, pictures: cfg.Pictures) -> WeChatPictures:
         if self._pictures is None or self._pictures[0] != pictures:
@@ -123,14 +126,14 @@ class RuntimeFactory:
     def webhooks(
         self, config: cfg.Config, conversations: Conversations
     ) -> Mapping[bytes, Resource]:
-        """Return each account's webhook, by its path."""
+        """Return the accounts' webhooks by path."""
         environment = self._environment
         patience_s = WECHAT_PATIENCE_S - config.window.reply_margin
         forwarder = Forwarder(
             environment.http, environment.clock, patience_s, self._metrics.forwarded
         )
         forward = forwarder.forward
-        found: dict[bytes, Resource] = {}
+        webhooks: dict[bytes, Resource] = {}
         for name, account in config.account.items():
             keys = [key.reveal() for key in (account.aes_key, account.previous_aes_key) if key]
             credentials = Credentials(
@@ -146,84 +149,87 @@ class RuntimeFactory:
                     conversations,
                     freshness=Freshness(environment.wall, config.server.timestamp_tolerance),
                     forward=forward,
-                    # Of its own: no name of a delivery may ever be a link's token.
+                    # A separate secret, so that no delivery key can ever be a link's token.
                     secret=hmac.digest(environment.link_key, b"\0deliveries", sha256),
                     rejected=self._metrics.rejected,
                 )
             webhook.adopt(credentials, forward)
-            found[cfg.webhook_path(name, account).encode()] = webhook
-        return found
+            webhooks[cfg.webhook_path(name, account).encode()] = webhook
+        return webhooks
 
 
-def _server(name: str, one: cfg.Assistant) -> Server:
-    api_key = one.api_key.reveal()
-    headers = {header.lower(): value.reveal() for header, value in one.extra_headers.items()}
+def _server(name: str, assistant: cfg.Assistant) -> Server:
+    api_key = assistant.api_key.reveal()
+    headers = {header.lower(): value.reveal() for header, value in assistant.extra_headers.items()}
     return Server(
         name=name,
-        url=wire.completions_url(one.base_url),
-        model=one.choice[0],
-        first_text_timeout_s=one.first_text_timeout,
-        idle_timeout_s=one.idle_timeout,
-        total_timeout_s=one.total_timeout,
-        parameters=_parameters(one),
-        headers={**key_headers(one.auth, api_key), **headers},
-        secrets=tuple(filter(None, (api_key, *headers.values(), one.proxy.reveal()))),
+        url=wire.completions_url(assistant.base_url),
+        model=assistant.choice[0],
+        first_text_timeout_s=assistant.first_text_timeout,
+        idle_timeout_s=assistant.idle_timeout,
+        total_timeout_s=assistant.total_timeout,
+        parameters=_parameters(assistant),
+        headers={**key_headers(assistant.auth, api_key), **headers},
+        secrets=tuple(filter(None, (api_key, *headers.values(), assistant.proxy.reveal()))),
     )
 
 
-def _assistant(name: str, one: cfg.Assistant, config: cfg.Config, model: Model) -> Assistant:
-    asked_for = f"Answer in this language: {one.language}" if one.language else ""
+def _assistant(name: str, assistant: cfg.Assistant, config: cfg.Config, model: Model) -> Assistant:
+    language = f"Answer in this language: {assistant.language}" if assistant.language else ""
     return Assistant(
         name=AssistantName(name),
-        command=cfg.chat_command(name, one),
-        title=one.title,
+        command=cfg.chat_command(name, assistant),
+        title=assistant.title,
         model=model,
-        system_prompt="\n\n".join(filter(None, (one.system_prompt, asked_for))),
-        vision=one.vision,
-        fallback=tuple(AssistantName(other) for other in one.fallback),
-        first_token_within_s=one.first_token_within,
-        max_running=one.max_running,
-        fits_window=one.fit == "window",
-        max_context_tokens=one.max_context_tokens or config.session.max_context_tokens,
-        max_tokens=one.max_tokens,
-        models=one.choice,
-        price=Price(one.price_per_million.input, one.price_per_million.output),
-        daily_budget=one.daily_budget,
-        show_reasoning=one.show_reasoning,
+        system_prompt="\n\n".join(filter(None, (assistant.system_prompt, language))),
+        vision=assistant.vision,
+        fallback=tuple(AssistantName(other) for other in assistant.fallback),
+        first_token_within_s=assistant.first_token_within,
+        max_running=assistant.max_running,
+        fits_window=assistant.fit == "window",
+        max_context_tokens=assistant.max_context_tokens or config.session.max_context_tokens,
+        max_tokens=assistant.max_tokens,
+        models=assistant.choice,
+        price=Price(assistant.price_per_million.input, assistant.price_per_million.output),
+        daily_budget=assistant.daily_budget,
+        show_reasoning=assistant.show_reasoning,
     )
 
 
-def _parameters(one: cfg.Assistant) -> Mapping[str, object]:
-    """Return what a request asks for beside the question; what is not configured is not sent."""
-    given = {
-        "temperature": one.temperature,
-        "top_p": one.top_p,
-        "stop": list(one.stop) or None,
-        "seed": int(one.seed) if one.seed is not None else None,
+def _parameters(assistant: cfg.Assistant) -> Mapping[str, object]:
+    """Return the parameters of a request; parameters that are not configured are not sent."""
+    configured = {
+        "temperature": assistant.temperature,
+        "top_p": assistant.top_p,
+        "stop": list(assistant.stop) or None,
+        "seed": int(assistant.seed) if assistant.seed is not None else None,
     }
-    newer = parameters.NEWER_MAX_TOKENS in one.extra_body
+    newer = parameters.NEWER_MAX_TOKENS in assistant.extra_body
     return {
-        **({} if newer else {parameters.MAX_TOKENS: one.max_tokens}),
+        **({} if newer else {parameters.MAX_TOKENS: assistant.max_tokens}),
         parameters.STREAM_OPTIONS: {"include_usage": True},
-        **{name: value for name, value in given.items() if value is not None},
-        **one.extra_body,
+        **{name: value for name, value in configured.items() if value is not None},
+        **assistant.extra_body,
     }
 
 
 def retention(config: cfg.Config) -> Retention:
-    """Return how much is kept."""
+    """Return the retention of the log."""
     log = config.log
     return Retention(log.snapshot_every, log.keep or 0.0, log.max_size or 0, config.links.ttl)
 
 
 def session_ids() -> Callable[[], SessionId]:
-    """Return what makes names for sessions. They are no secrets, and one a message is wanted."""
+    """Return a function that generates session ids.
+
+    They are not secrets, and every message needs one.
+    """
     source = Random(secrets.token_bytes(32))  # noqa: S311
     return lambda: SessionId(f"{source.getrandbits(40):010x}")
 
 
 def made_links(config: cfg.Config, key: bytes) -> Links:
-    """Return how links are made."""
+    """Return the functions that build links."""
     url = config.server.public_url
     return Links(
         token=partial(links.make_token, key),
@@ -235,10 +241,10 @@ def made_links(config: cfg.Config, key: bytes) -> Links:
 
 
 def host_of(public_url: str) -> str:
-    """Return the name of the site that the pages are on."""
+    """Return the host name of the pages."""
     return urlsplit(public_url).hostname or ""
 
 
 def path_of(public_url: str) -> str:
-    """Return the path below which a reverse proxy serves the pages, without its last slash."""
+    """Return the path below which a reverse proxy serves the pages, without a trailing slash."""
     return "/" + public_url.split("/", 3)[3].strip("/") if public_url.count("/") > 2 else ""

@@ -1,6 +1,6 @@
-"""WeChat's domain verification files, served at the root. Nothing else is.
+"""Serve WeChat's domain verification files at the root, and no other files.
 
-WeChat (业务域名, JS接口安全域名) hands out `MP_verify_….txt`, WeCom `WW_verify_….txt`.
+WeChat (业务域名, JS接口安全域名) issues `MP_verify_….txt`, WeCom `WW_verify_….txt`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ log = Logger()
 NAME = re.compile(r"(?:MP|WW)_verify_[A-Za-z0-9_-]{1,64}\.txt")
 
 MAX_BYTES = 4_096
-"""They have some sixteen characters."""
+"""The files have about sixteen characters."""
 
 
 def find(directory: Path | None, path: bytes) -> Resource | None:
-    """Return what serves the file that `path` asks for; None if it asks for no such file."""
+    """Return a resource for the verification file that `path` names, or None if it names none."""
     name = path.decode("ascii", "replace").removeprefix("/")
     if directory is None or not NAME.fullmatch(name):
         return None
@@ -56,12 +56,12 @@ class _File(Resource):
 
 
 def _contents(path: Path) -> bytes:
-    """Return a small regular file's bytes: no link, no device, nothing that blocks."""
+    """Return the bytes of a small regular file; reject links, devices and whatever would block."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
-            raise OSError("it is not a small text file")
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+            raise OSError("not a small regular file")
         return os.read(descriptor, MAX_BYTES)
     finally:
         os.close(descriptor)

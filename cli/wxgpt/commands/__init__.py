@@ -1,1 +1,1 @@
-"""One module a command; each has the click command as `command`."""
+"""One module per command; each defines its click command as `command`."""

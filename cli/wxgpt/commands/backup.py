@@ -1,4 +1,4 @@
-"""`wxgpt backup`: the state directory as one file, while the daemon runs."""
+"""`wxgpt backup`: back up the state directory to one file, while the daemon runs."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from pathlib import Path
 
 import click
 
-from wxgpt import options
+from wxgpt import options, render
 
 
 @click.command("backup")
 @click.argument("target", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 def command(target: Path) -> None:
-    """Write a backup of the log and the keys to FILE. The daemon may go on.
+    """Back up the log and the keys to FILE. The daemon can keep running.
 
-    It has everything up to some event, and is read back before this says so. Whoever has it can
-    read what users asked: keep it as safe as the state directory. Users who are erased later are
-    still in it: delete backups in their time.
+    The backup contains everything up to some event, and is verified by reading it back. Anyone who
+    has it can read users' messages: keep it as safe as the state directory. It still contains users
+    who are erased later: delete old backups.
 
     \b
     Examples:
@@ -26,7 +26,11 @@ def command(target: Path) -> None:
 
     state_dir = options.open_log().state_dir
     master = options.master_key(state_dir)
-    found = archive.backup(state_dir, target, master)
-    click.echo(f"{target}: events up to {found.last_seq} of {found.users} users, read back")
+    contents = archive.backup(state_dir, target, master)
+    users = render.counted(contents.users, "user")
+    click.echo(f"{target}: events up to {contents.last_seq} of {users}, verified")
     if not keyring.master_path(state_dir).exists():
-        click.echo("the master key is not in it ([log] master_key): keep that elsewhere", err=True)
+        click.echo(
+            "note: the master key ([log] master_key) is not in the backup: keep it elsewhere",
+            err=True,
+        )

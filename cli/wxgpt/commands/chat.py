@@ -1,4 +1,4 @@
-"""`wxgpt chat`: `send` as a conversation at a prompt."""
+"""`wxgpt chat`: `wxgpt send` as a conversation at a prompt."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ PROMPT = "> "
 @click.option(
     "--account",
     metavar="NAME",
-    help="Which account; needed if there are several.",
+    help="Account to write to; required if there are several.",
     shell_complete=completing.account,
 )
-@click.option("--url", metavar="URL", help="Deliver here instead of where the daemon listens.")
+@click.option("--url", metavar="URL", help="Deliver to URL instead of where the daemon listens.")
 def command(user: str, account: str | None, url: str | None) -> None:
-    """Talk to the daemon as a person in WeChat would; end with ^D.
+    """Chat with the daemon as a WeChat user would; ^D quits.
 
-    As there, you can write while an answer is on its way: 停止 stops it.
+    As in WeChat, you can keep writing while an answer is in progress: 停止 stops it.
 
     \b
     Examples:
       wxgpt chat
-      wxgpt chat --user somebody
+      wxgpt chat --user alice
     """
     from wxgpt.reactor import run
     from wxgpt.wechat import messages, peer
@@ -60,14 +60,14 @@ def command(user: str, account: str | None, url: str | None) -> None:
 
         async def say(line: str) -> None:
             message = messages.text_message(line)
-            delivery = await wechat.deliver(user, message, tell)
+            delivery = await wechat.deliver(user, message, report)
             silent = delivery.shown is None and url is None
             why = silence.why(config, account, user, message) if silent else None
             deliveries.show_delivery(delivery, why)
 
         await _converse(Prompt(reactor), say)
 
-    def tell(attempt: peer.Attempt) -> None:
+    def report(attempt: peer.Attempt) -> None:
         webhooks.require_somebody(attempt, hook)
         deliveries.show_attempt(attempt)
 
@@ -75,12 +75,12 @@ def command(user: str, account: str | None, url: str | None) -> None:
 
 
 async def _converse(prompt: Prompt, say: Callable[[str], Coroutine[Result, Result, None]]) -> None:
-    """Say each line, while earlier ones may still be answered; raise what goes wrong with one."""
+    """Send each line, even while earlier ones are being answered; raise the first error."""
     from twisted.internet.defer import Deferred, gatherResults
     from twisted.python.failure import Failure
 
     ended: Deferred[None] = Deferred()
-    under_way: list[Deferred[None]] = []
+    pending: list[Deferred[None]] = []
 
     def settle(result: Failure | None) -> None:
         if ended.called:
@@ -90,16 +90,16 @@ async def _converse(prompt: Prompt, say: Callable[[str], Coroutine[Result, Resul
         else:
             ended.callback(None)
 
-    def again(_: None) -> None:
+    def prompt_again(_: None) -> None:
         click.echo(PROMPT, nl=False, err=True)
 
     async def listen() -> None:
-        click.echo("Say something; ^D ends.", err=True)
+        click.echo("Type a message; ^D quits.", err=True)
         while (line := await prompt.ask(PROMPT)) is not None:
             if line.strip():
-                saying = Deferred.fromCoroutine(say(line))
-                under_way.append(saying.addCallbacks(again, settle))
-        await gatherResults(under_way)
+                sending = Deferred.fromCoroutine(say(line))
+                pending.append(sending.addCallbacks(prompt_again, settle))
+        await gatherResults(pending)
 
     Deferred.fromCoroutine(listen()).addBoth(settle)
     await ended

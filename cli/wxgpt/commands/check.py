@@ -1,4 +1,4 @@
-"""`wxgpt check`: the configuration, before the daemon meets it; and who would take a message."""
+"""`wxgpt check`: check the configuration, and show what would handle a message."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ if TYPE_CHECKING:
 @click.command("check")
 @click.option("--effective", is_flag=True, help="Show each value and where it comes from.")
 @click.option(
-    "--backend", is_flag=True, help="Show what to enter in WeChat's backend, secrets too."
+    "--backend", is_flag=True, help="Show what to enter in WeChat's backend, including secrets."
 )
 @options.output_option("text", "json")
-@click.option("--message", metavar="TEXT", help="Say who would take this message.")
-@click.option("--event", metavar="NAME[:KEY]", help="Say who would take this event.")
-@click.option("--kind", metavar="KIND", help="Say who would take an image, a voice and so on.")
+@click.option("--message", metavar="TEXT", help="Show what would handle this message.")
+@click.option("--event", metavar="NAME[:KEY]", help="Show what would handle this event.")
+@click.option(
+    "--kind", metavar="KIND", help="Show what would handle an image, a voice message and so on."
+)
 @click.option(
     "--account",
     metavar="NAME",
-    help="Of which account; needed if there are several.",
+    help="Account that receives it; required if there are several.",
     shell_complete=completing.account,
 )
 def command(
@@ -44,10 +46,10 @@ def command(
     backend: bool,
     output: str,
 ) -> None:
-    """Check the configuration, and say all that is wrong with it.
+    """Check the configuration, and report every error in it.
 
-    With --message, --event or --kind it says who would take that: a rule, a chat command, a
-    session, or nobody.
+    With --message, --event or --kind, show what would handle it: a rule, a chat command, a session,
+    or nothing.
 
     \b
     Examples:
@@ -67,13 +69,11 @@ def command(
     except ConfigError as error:
         for fault in error.faults:
             click.echo(f"{path}: {fault}", err=True)
-        raise ConfigError(
-            path, [f"{len(error.faults)} mistake{'s' if len(error.faults) > 1 else ''}"]
-        ) from None
-    asked = [one for one in (message, event, kind) if one is not None]
-    if len(asked) > 1:
-        raise UsageFailure("give one of --message, --event and --kind")
-    if asked:
+        raise ConfigError(path, [render.counted(len(error.faults), "error")]) from None
+    probes = [probe for probe in (message, event, kind) if probe is not None]
+    if len(probes) > 1:
+        raise UsageFailure("give only one of --message, --event and --kind")
+    if probes:
         _explain(config, account, _content(message, event, kind))
         return
     if backend:
@@ -85,42 +85,42 @@ def command(
     if output == "json":
         click.echo(render.dumps({"ok": True, "path": str(path), "doubts": list(doubts(config))}))
         return
-    for name, one in config.account.items():
-        mode = "safe mode" if one.aes_key else "plain text"
-        click.echo(f"account {name}: {webhook_path(name, one)}, {mode}")
+    for name, settings in config.account.items():
+        mode = "safe mode" if settings.aes_key else "plain text"
+        click.echo(f"account {name}: {webhook_path(name, settings)}, {mode}")
     for name, assistant in config.assistant.items():
         click.echo(f"assistant {name}: {chat_command(name, assistant)} asks {assistant.model}")
     for doubt in doubts(config):
         click.echo(f"warning: {doubt}", err=True)
     if group := group_that_reads(path):
-        click.echo(f"warning: {path} can be read by the group {group}", err=True)
+        click.echo(f"warning: {path} is readable by group {group}", err=True)
     click.echo(f"{path}: ok")
 
 
 def _show_backend(config: Config) -> None:
-    """Show the four values that WeChat's backend wants of each account."""
+    """Show the four values to enter in WeChat's backend for each account."""
     from wxgpt.setup.steps import backend_values
     from wxgptd.config import webhook_path
 
-    for name, one in config.account.items():
-        url = config.server.public_url.rstrip("/") + webhook_path(name, one)
-        key = one.aes_key.reveal() if one.aes_key else "(any · 随机生成)"
+    for name, account in config.account.items():
+        url = config.server.public_url.rstrip("/") + webhook_path(name, account)
+        key = account.aes_key.reveal() if account.aes_key else "(any · 随机生成)"
         click.echo(f"account {name}")
-        click.echo(backend_values(url, one.token.reveal(), key, safe=bool(one.aes_key)))
+        click.echo(backend_values(url, account.token.reveal(), key, safe=bool(account.aes_key)))
 
 
 def _show_effective(config: Config, path: Path, output: str) -> None:
-    """Show every value, secrets masked."""
+    """Show every value, with secrets masked."""
     from wxgpt.effective import values
 
-    found = list(values(config, path))
+    items = list(values(config, path))
     if output == "json":
-        rows = {one.key: {"value": one.value, "from": one.source} for one in found}
+        rows = {item.key: {"value": item.value, "from": item.source} for item in items}
         click.echo(render.dumps(rows))
         return
-    for one in found:
-        shown = "***" if one.value == "***" else render.dumps(one.value)
-        click.echo(f"{one.key} = {shown}  ({one.source})")
+    for item in items:
+        shown = "***" if item.value == "***" else render.dumps(item.value)
+        click.echo(f"{item.key} = {shown}  ({item.source})")
 
 
 def _content(message: str | None, event: str | None, kind: str | None) -> Content:
@@ -146,50 +146,55 @@ def _content(message: str | None, event: str | None, kind: str | None) -> Conten
             case other:
                 return Ignorable(other, key)
     if kind not in rules.KINDS or kind in ("event", "text"):
-        known = ", ".join(one for one in rules.KINDS if one not in ("event", "text"))
-        raise UsageFailure(f"there is no kind {kind}", hint=f"known: {known}; or use --event")
+        kinds = ", ".join(name for name in rules.KINDS if name not in ("event", "text"))
+        raise UsageFailure(f"no such kind: {kind}", hint=f"kinds: {kinds}; or use --event")
     if kind == "image":
         return Picture("")
     return Text("", kind) if kind in ("location", "link") else Unsupported(kind)
 
 
 def _explain(config: Config, name: str | None, content: Content) -> None:
-    """Say whose `content` is: in a session, after one that expired, and outside of one."""
+    """Print what handles `content`: in a session, after one expired, and outside a session."""
     from wxgptd.config import chat_commands, compiled_rules, policy
     from wxgptd.domain.intake import routing, rules
     from wxgptd.domain.intake.phrases import Continue, Vocabulary
     from wxgptd.domain.model.values import DeliveryKey
 
     name, account = options.pick_account(config, name)
-    known, commands = compiled_rules(config, name), chat_commands(config)
+    account_rules, commands = compiled_rules(config, name), chat_commands(config)
     message = routing.Message(
         delivery=DeliveryKey(""),
         content=content,
         phrase=Vocabulary(commands, config.commands.words).read(content),
         assistants=commands,
-        always=rules.first(known, content, always=True),
-        otherwise=rules.first(known, content, always=False, welcome=bool(account.welcome)),
+        always=rules.first(account_rules, content, always=True),
+        otherwise=rules.first(account_rules, content, always=False, welcome=bool(account.welcome)),
     )
-    chosen = policy(config, account)
-    found = {
-        when: _shown(routing.route(state, message, chosen, at), config, name, content)
-        for when, state, at in _situations(config, chosen)
+    account_policy = policy(config, account)
+    handlers = {
+        situation: _describe_handler(
+            routing.route(state, message, account_policy, at), config, name, content
+        )
+        for situation, state, at in _situations(config, account_policy)
     }
     if isinstance(message.phrase.action, Continue):
-        click.echo("first: the next part of an answer, if one of this user's has more; else")
-    if found.get("after one that expired") == found["outside"]:
-        del found["after one that expired"]
-    if len(set(found.values())) == 1:
+        click.echo("first: the next part of an answer, if this user has one with more; otherwise")
+    if handlers.get(AFTER_EXPIRY) == handlers[OUTSIDE]:
+        del handlers[AFTER_EXPIRY]
+    if len(set(handlers.values())) == 1:
         event = rules.kind_of(content) == "event" and message.always is None
-        when = "in a session or outside" if event else "always"
-        click.echo(f"{when}: {found['outside']}")
+        situation = "in or outside a session" if event else "always"
+        click.echo(f"{situation}: {handlers[OUTSIDE]}")
         return
-    for when, whose in found.items():
-        click.echo(f"{when}: {whose}")
+    for situation, handler in handlers.items():
+        click.echo(f"{situation}: {handler}")
+
+
+AFTER_EXPIRY, OUTSIDE = "after a session expired", "outside a session"
 
 
 def _situations(config: Config, policy: Policy) -> Iterator[tuple[str, UserState, float]]:
-    """Yield what a user may be doing, in words, as a state, and at what time."""
+    """Yield each situation a user can be in: its name, the user's state, and the time."""
     from wxgptd.domain.model.session import Session
     from wxgptd.domain.model.state import EMPTY
     from wxgptd.domain.model.values import AssistantName, SessionId
@@ -199,36 +204,36 @@ def _situations(config: Config, policy: Policy) -> Iterator[tuple[str, UserState
     talking = EMPTY._replace(version=1, live=live)
     yield "in a session", talking, 0.0
     if policy.resume_within_s:
-        yield "after one that expired", talking, policy.session_ttl_s
-    yield "outside", EMPTY, 0.0
+        yield AFTER_EXPIRY, talking, policy.session_ttl_s
+    yield OUTSIDE, EMPTY, 0.0
 
 
-def _shown(route: Route, config: Config, name: str, content: Content) -> str:
-    """Return in words whose a message is."""
+def _describe_handler(route: Route, config: Config, name: str, content: Content) -> str:
+    """Describe what handles a message."""
     from wxgptd.domain.intake import phrases, routing
     from wxgptd.domain.model.values import Subscribe
 
     account = config.account[name]
     match route:
         case routing.Ruled(rule=rule) | routing.Membership(rule=rule) if rule is not None:
-            return _told(rule)
+            return _describe_rule(rule)
         case routing.Membership() if account.welcome and isinstance(content, Subscribe):
             return f"the welcome of account {name}"
         case routing.Command(action=phrases.Open(assistant=assistant)):
             return f"the chat command that opens a session with {assistant}"
         case routing.Command(action=phrases.Unknown(nearest=nearest)):
-            return f"no chat command; {nearest or '/help'} is suggested"
+            return f"not a chat command; {nearest or '/help'} is suggested"
         case routing.Command(action=action, resumes=resumes):
-            again = " (the session is resumed)" if resumes else ""
-            return f"the chat command {COMMAND_NAMES[type(action).__name__]}{again}"
+            suffix = " (the session is resumed)" if resumes else ""
+            return f"the chat command {COMMAND_NAMES[type(action).__name__]}{suffix}"
         case routing.Ask(resumes=True):
-            return "resumes the session, and is its next question (after_expiry)"
+            return "resumes the session, as its next question (after_expiry)"
         case routing.Ask():
             return _question(config, name, content)
         case routing.Hint():
-            return "held back; a hint says so, and a tap resumes the session (after_expiry)"
+            return "held; a hint says so, and a tap resumes the session (after_expiry)"
         case _:
-            return "nobody; WeChat is told `success`"
+            return "nothing; WeChat gets `success`"
 
 
 COMMAND_NAMES = {
@@ -255,21 +260,21 @@ def _question(config: Config, name: str, content: Content) -> str:
         case Text():
             return "a question for the model"
         case Picture():
-            return "a question for a model that has vision, else a word that it has none"
+            return "a question for a model with vision, otherwise a reply that it has none"
         case _:
-            return "a word that this kind is not understood"
+            return "a reply that this kind is not supported"
 
 
-def _told(rule: Rule) -> str:
+def _describe_rule(rule: Rule) -> str:
     from wxgptd.domain.intake.rules import Backend, NewsReply, TextReply
 
     match rule.action:
         case Backend(url=url):
-            does = f"forwards to {url.split('?')[0]}"
+            effect = f"forwards to {url.split('?')[0]}"
         case TextReply(text=text):
-            does = f"replies {render.shorten(render.printable(text), 60)}"
+            effect = f"replies {render.shorten(render.printable(text), 60)}"
         case NewsReply(articles=articles):
-            does = f"replies with news: {render.printable(articles[0].title)}"
+            effect = f"replies with news: {render.printable(articles[0].title)}"
         case reply:
-            does = f"replies with {type(reply).__name__.removesuffix('Reply').lower()}"
-    return f"rule {rule.number} ({render.printable(rule.about)}) {does}"
+            effect = f"replies with {type(reply).__name__.removesuffix('Reply').lower()}"
+    return f"rule {rule.number} ({render.printable(rule.about)}) {effect}"

@@ -1,4 +1,4 @@
-"""`wxgpt completion`: have a shell complete commands, options, sessions, kinds and users."""
+"""`wxgpt completion`: shell completion of commands, options, sessions, kinds and users."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ VARIABLE = "_WXGPT_COMPLETE"
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
-    """Print what has a shell complete wxgpt: its commands, and sessions, users and kinds.
+    """Print a shell completion script for wxgpt's commands, sessions, users and kinds.
 
     \b
     Examples:

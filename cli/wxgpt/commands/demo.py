@@ -1,4 +1,4 @@
-"""`wxgpt demo`: the whole thing, with no account and no key."""
+"""`wxgpt demo`: show everything working, without an account or a key."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ system_prompt = "你是一个演示。"
 
 
 class DemoFailed(WxgptError):
-    """the demonstration did not go as it should"""
+    """the demo failed"""
 
 
 @click.command("demo")
-@click.option("--keep", is_flag=True, help="Leave it running, and say what to type next.")
+@click.option("--keep", is_flag=True, help="Keep it running, and show commands to try next.")
 def command(keep: bool) -> None:
-    """Play a short conversation through the real daemon, with a demonstration model.
+    """Play a short conversation through the real daemon, with a demo model.
 
     \b
     Examples:
@@ -59,7 +59,7 @@ def command(keep: bool) -> None:
     from wxgpt.reactor import run
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(143))  # which takes the processes with it
+        signal.signal(number, lambda *_: sys.exit(143))  # which also ends the child processes
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wxgptd-demo-")))
         stage = _Stage(directory)
@@ -71,12 +71,12 @@ def command(keep: bool) -> None:
 
         run(play)
         if keep:
-            _say_what_next(stage)
+            _show_next_steps(stage)
             stage.wait()
 
 
 class _Stage:
-    """The processes of the demonstration, in a directory of their own."""
+    """The demo's processes, in their own temporary directory."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -106,7 +106,7 @@ class _Stage:
         assert self._model.stdout is not None
         line = self._model.stdout.readline()
         if not line.startswith("base_url"):
-            raise DemoFailed("the demonstration model does not start")
+            raise DemoFailed("the demo model did not start")
         self.model_url = line.split('"')[1]
         descriptor = os.open(self.config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -121,7 +121,7 @@ class _Stage:
         self.start_daemon()
 
     def start_daemon(self) -> None:
-        """Start the daemon; returns before it is ready."""
+        """Start the daemon, and return before it is ready."""
         log = (self._directory / "wxgptd.log").open("ab")
         self._daemon = subprocess.Popen(
             [sys.executable, "-m", "wxgptd", "--config", str(self.config)],
@@ -131,13 +131,17 @@ class _Stage:
         log.close()
 
     def kill_daemon(self) -> None:
-        """Kill the daemon as a crash would."""
+        """Kill the daemon, to simulate a crash."""
         assert self._daemon is not None
         self._daemon.kill()
         self._daemon.wait()
 
     def wait_until_ready(self) -> None:
-        """Wait for the daemon to listen, at most 20 s."""
+        """Wait for the daemon to be ready, for at most 20 s.
+
+        Raises:
+            Unreachable: it exited, or is still not ready.
+        """
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             if self._daemon is None or self._daemon.poll() is not None:
@@ -150,12 +154,12 @@ class _Stage:
             except OSError:
                 pass
             time.sleep(0.05)
-        said = (self._directory / "wxgptd.log").read_text("utf-8", "replace").strip()
-        last = said.splitlines()[-1] if said else "it says nothing"
-        raise Unreachable(f"the daemon does not start: {last}")
+        output = (self._directory / "wxgptd.log").read_text("utf-8", "replace").strip()
+        last = output.splitlines()[-1] if output else "nothing was logged"
+        raise Unreachable(f"the daemon did not start: {last}")
 
     def wait(self) -> None:
-        """Wait until ^C, or until the daemon ends."""
+        """Wait until ^C, or until the daemon exits."""
         assert self._daemon is not None
         self._daemon.wait()
 
@@ -190,49 +194,51 @@ async def _play(reactor: Reactor, stage: _Stage) -> None:
     hook = peer.Webhook(url=stage.url, token=stage.token)
     wechat = peer.Peer(hook, http=peer.real_client(reactor), clock=reactor, wall=time.time)
 
-    _chapter("A message outside a session is left to others: `success`, and no model call.")
-    delivery = await _say(wechat, "在吗？")
-    _require(delivery.shown is None and not delivery.fault, "a stray message was answered")
+    _chapter("A message outside a session is not for the AI: `success`, and no model call.")
+    delivery = await _send(wechat, "在吗？")
+    _require(
+        delivery.shown is None and not delivery.fault, "a message outside a session was answered"
+    )
 
-    _chapter("/chatgpt opens a session. A quick answer fits WeChat's first attempt.")
-    await _say(wechat, "/chatgpt")
-    delivery = await _say(wechat, "什么是公众号？")
+    _chapter("/chatgpt opens a session. A quick answer is ready for WeChat's first attempt.")
+    await _send(wechat, "/chatgpt")
+    delivery = await _send(wechat, "什么是公众号？")
     _require(len(delivery.attempts) == 1, "a quick answer took more than one attempt")
-    await _tell_calls(reactor, stage)
+    await _show_calls(reactor, stage)
 
     _chapter(
-        "An answer of 8 seconds: WeChat hangs up after 5 and asks again. The second attempt\n"
-        "joins the answer that the first one started: one model call."
+        "An answer that takes 8 seconds: WeChat hangs up after 5 and asks again. The second\n"
+        "attempt joins the answer that the first one started: one model call."
     )
-    delivery = await _say(wechat, "用 8 秒回答：微信为什么会重试？")
-    _require(len(delivery.attempts) == 2, "an answer of 8 s did not come on the second attempt")
-    await _tell_calls(reactor, stage)
+    delivery = await _send(wechat, "用 8 秒回答：微信为什么会重试？")
+    _require(len(delivery.attempts) == 2, "the 8 s answer was not ready for the second attempt")
+    await _show_calls(reactor, stage)
 
     _chapter(
-        "An answer of 25 seconds: past WeChat's three attempts. What is written by then goes\n"
-        "out, with a link to a page on which the rest appears as it is written."
+        "An answer that takes 25 seconds, longer than WeChat's three attempts. What is written\n"
+        "by then is sent, with a link to a page where the rest appears as it is written."
     )
-    delivery = await _say(wechat, "用 25 秒写 600 字，介绍一下 wxgptd")
+    delivery = await _send(wechat, "用 25 秒写 600 字，介绍一下 wxgptd")
     link = _link(delivery)
     page = await _final_page(reactor, link)
     _require("演示结束" in page, "the page does not have the rest of the answer")
     click.echo(f"  the page {link}")
-    click.echo(f"  has it all now; it ends: … {_last_words(page)}")
-    await _tell_calls(reactor, stage)
+    click.echo(f"  now has the complete answer, which ends: … {_last_words(page)}")
+    await _show_calls(reactor, stage)
 
     _chapter(
-        "The words in [brackets] are blue in WeChat. A tap sends 继续, which nobody has to type:\n"
-        "what comes next of that answer."
+        "The words in [brackets] are blue in WeChat. A tap sends 继续 without typing, and brings\n"
+        "the next part of the answer."
     )
-    delivery = await _say(wechat, "继续", tapped=True)
-    _require(not delivery.fault and bool(delivery.shown), "a tap brought nothing")
+    delivery = await _send(wechat, "继续", tapped=True)
+    _require(not delivery.fault and bool(delivery.shown), "a tap got no reply")
 
     await _survive_a_crash(reactor, stage, wechat)
 
-    _chapter("/stop ends it. That was everything; the log has it all.")
-    await _say(wechat, "/stop")
+    _chapter("/stop ends the session. That was everything, and all of it is in the log.")
+    await _send(wechat, "/stop")
     click.echo()
-    click.echo("To try things yourself, `demo --keep`. For a real account, see README.md.")
+    click.echo("To try it yourself: `wxgpt demo --keep`. For a real account, see README.md.")
 
 
 async def _survive_a_crash(reactor: Reactor, stage: _Stage, wechat: Peer) -> None:
@@ -241,18 +247,18 @@ async def _survive_a_crash(reactor: Reactor, stage: _Stage, wechat: Peer) -> Non
     from twisted.internet.threads import deferToThread
 
     _chapter(
-        "The daemon is killed (SIGKILL) in the middle of an answer, and started again. The\n"
-        "question comes back from the log, and WeChat's next attempt gets its answer."
+        "The daemon is killed (SIGKILL) in the middle of an answer, and restarted. The question\n"
+        "is recovered from the log, and WeChat's next attempt gets the answer."
     )
 
     async def crash_soon() -> None:
         await deferLater(reactor, 2.5)
-        click.echo("  (2.5 s: kill -9; starting again)")
+        click.echo("  (2.5 s: kill -9, then restart)")
         await deferToThread(stage.kill_daemon)
         await deferToThread(stage.start_daemon)
 
     crashing = Deferred.fromCoroutine(crash_soon())
-    delivery = await _say(wechat, "用 4 秒回答：进程崩溃了怎么办？")
+    delivery = await _send(wechat, "用 4 秒回答：进程崩溃了怎么办？")
     await crashing
     _require(not delivery.fault and "崩溃" in (delivery.shown or ""), "the crash lost an answer")
 
@@ -263,7 +269,7 @@ def _chapter(text: str) -> None:
         click.secho(line, bold=True)
 
 
-async def _say(wechat: Peer, text: str, *, tapped: bool = False) -> Delivery:
+async def _send(wechat: Peer, text: str, *, tapped: bool = False) -> Delivery:
     from wxgpt.wechat import deliveries, messages
 
     click.echo(f"  user {'taps, which sends' if tapped else 'says'}: {text}")
@@ -273,15 +279,15 @@ async def _say(wechat: Peer, text: str, *, tapped: bool = False) -> Delivery:
     return delivery
 
 
-def _require(good: bool, otherwise: str) -> None:
-    if not good:
-        raise DemoFailed(otherwise)
+def _require(condition: bool, failure: str) -> None:
+    if not condition:
+        raise DemoFailed(failure)
 
 
 def _link(delivery: Delivery) -> str:
     match = re.search(r"http://\S+/a/[\w-]+", delivery.shown or "")
     if match is None:
-        raise DemoFailed("the last attempt brought no link")
+        raise DemoFailed("the last attempt returned no link")
     return match.group()
 
 
@@ -290,12 +296,12 @@ def _last_words(page: str) -> str:
     return re.sub(r"<[^>]+>|\s+", "", answer)[-40:]
 
 
-async def _tell_calls(reactor: Reactor, stage: _Stage) -> None:
+async def _show_calls(reactor: Reactor, stage: _Stage) -> None:
     from wxgpt.wechat import peer
 
     response = await peer.real_client(reactor).get(stage.model_url)
-    said: str = await response.text()
-    click.echo(f"  (the model has been called {said.split()[-2]} times so far)")
+    page: str = await response.text()
+    click.echo(f"  (model calls so far: {page.split()[-2]})")
 
 
 async def _final_page(reactor: Reactor, link: str) -> str:
@@ -310,20 +316,20 @@ async def _final_page(reactor: Reactor, link: str) -> str:
         if "live.js" not in page:
             return page
         await deferLater(reactor, 0.5)
-    raise DemoFailed("the page never came to its end")
+    raise DemoFailed("the page was never completed")
 
 
-def _say_what_next(stage: _Stage) -> None:
-    called = Path(sys.argv[0])
-    program = f"{sys.executable} -m wxgpt" if called.suffix == ".py" else str(called.absolute())
+def _show_next_steps(stage: _Stage) -> None:
+    path = Path(sys.argv[0])
+    program = f"{sys.executable} -m wxgpt" if path.suffix == ".py" else str(path.absolute())
     click.echo()
-    click.secho("It goes on running. In another terminal:", bold=True)
-    for what in (
+    click.secho("The demo is still running. In another terminal:", bold=True)
+    for arguments in (
         "chat",
         f"send /history --user {USER}",
         "tail -f",
         "replay --as-conversation",
         "status",
     ):
-        click.echo(f"  {program} --config {stage.config} {what}")
-    click.echo("^C ends it, and removes everything.", err=True)
+        click.echo(f"  {program} --config {stage.config} {arguments}")
+    click.echo("^C stops it and removes everything.", err=True)

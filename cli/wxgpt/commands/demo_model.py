@@ -1,4 +1,4 @@
-"""`wxgpt demo-model`: the demonstration model by itself."""
+"""`wxgpt demo-model`: run only the demo model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from wxgptd.loose import Reactor
 
 
 @click.command("demo-model")
-@click.option("--port", default=9008, show_default=True, help="Port on 127.0.0.1; 0 takes any.")
+@click.option(
+    "--port", default=9008, show_default=True, help="Port on 127.0.0.1; 0 picks a free one."
+)
 def command(port: int) -> None:
     """Run an OpenAI-compatible server that needs no model, for trying things out.
 
@@ -19,7 +21,7 @@ def command(port: int) -> None:
       curl -N http://127.0.0.1:9008/v1/chat/completions -d '{"stream": true,
         "messages": [{"role": "user", "content": "用 8 秒写 200 字"}]}'
 
-    How long an answer takes and how long it is, the prompt says: 8 秒, 8s, 200 字.
+    The prompt sets how long an answer takes and how long it is: 8 秒, 8s, 200 字.
     """
     from wxgpt.reactor import run
 

@@ -1,4 +1,4 @@
-"""`wxgpt doctor`: what works and what does not, each with how to fix it."""
+"""`wxgpt doctor`: what works, what does not, and how to fix it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ class ChecksFailed(WxgptError):
 @click.command("doctor")
 @options.output_option("text", "json")
 def command(output: str) -> None:
-    """Check everything between WeChat and the models, and say how to fix it.
+    """Check everything between WeChat and the models, and suggest fixes.
 
     Checks the configuration, the state directory, the daemon and its log, the port, the public
     address as WeChat sees it, certificates, clocks, the unit and versions. Asks each model for one
-    token, which costs that much. Exits with 1 if a check failed (✘); – marks what was not checked.
+    token, which is billed. Exits with 1 if a check failed (✘); – marks skipped checks and
+    notes.
 
     \b
     Examples:
@@ -37,9 +38,9 @@ def command(output: str) -> None:
       sudo wxgpt doctor               sees the daemon's files too
       wxgpt doctor --json
     """
-    found: list[Finding] = []
-    for finding in _look():
-        found.append(finding)
+    findings: list[Finding] = []
+    for finding in _check_all():
+        findings.append(finding)
         if output == "text":
             mark = click.style(MARKS[finding.ok], fg=COLOURS[finding.ok])
             click.echo(f"{mark} {finding.check}: {render.printable(finding.detail)}")
@@ -47,13 +48,13 @@ def command(output: str) -> None:
                 click.echo(f"  fix: {finding.remedy.in_english()}")
                 click.echo(f"  改法: {finding.remedy.in_chinese()}")
     if output == "json":
-        click.echo(render.dumps([finding.as_json() for finding in found]))
-    failed = sum(finding.ok is False for finding in found)
+        click.echo(render.dumps([finding.as_json() for finding in findings]))
+    failed = sum(finding.ok is False for finding in findings)
     if failed:
-        raise ChecksFailed(f"{failed} of {len(found)} checks failed")
+        raise ChecksFailed(f"{failed} of {render.counted(len(findings), 'check')} failed")
 
 
-def _look() -> Iterator[Finding]:
+def _check_all() -> Iterator[Finding]:
     from wxgpt.diagnosis import configuration, daemon, machine, reach
     from wxgpt.diagnosis.finding import bad
     from wxgpt.diagnosis.models import models
@@ -68,34 +69,34 @@ def _look() -> Iterator[Finding]:
         config = options.load_config()
     except ConfigError as error:
         for fault in error.faults:
-            told = re.fullmatch(r"(.*) \(fix: (.*)\)", fault)
-            if told:
-                what, hint = told.groups()
+            match = re.fullmatch(r"(.*) \(fix: (.*)\)", fault)
+            if match:
+                what, hint = match.groups()
                 yield bad("configuration", what, remedy("see-detail", hint=hint))
             else:
                 yield bad("configuration", fault, remedy("configuration-invalid", path=path))
         return
-    yield from _whole("configuration", configuration.doubtful(path, config))
-    yield from _whole("permissions", configuration.permissions(path))
-    yield from _whole("state directory", configuration.state_directory(config))
-    yield from _whole("unit", machine.unit())
+    yield from _guarded("configuration", configuration.doubtful(path, config))
+    yield from _guarded("permissions", configuration.permissions(path))
+    yield from _guarded("state directory", configuration.state_directory(config))
+    yield from _guarded("unit", machine.unit())
     running = daemon.running()
     yield running
     if running.ok:
-        yield from _whole("daemon", daemon.up_to_date(path))
-        yield from _whole("clock", daemon.clock())
-        yield from _whole("messages", daemon.unanswered(config))
-    yield from _whole("log", daemon.log())
-    yield from _whole("port", reach.port(config))
-    yield from _whole("public address", reach.public(config))
-    yield from _whole("clock", reach.clock(config))
-    yield from _whole("push", daemon.pushing(config))
-    yield from _whole("proxy", proxies(config))
-    yield from _whole("assistants", models(config, reachable=bool(running.ok)))
+        yield from _guarded("daemon", daemon.up_to_date(path))
+        yield from _guarded("clock", daemon.clock())
+        yield from _guarded("messages", daemon.unanswered(config))
+    yield from _guarded("log", daemon.log())
+    yield from _guarded("port", reach.port(config))
+    yield from _guarded("public address", reach.public(config))
+    yield from _guarded("clock", reach.clock(config))
+    yield from _guarded("push", daemon.pushing(config))
+    yield from _guarded("proxy", proxies(config))
+    yield from _guarded("assistants", models(config, reachable=bool(running.ok)))
 
 
-def _whole(check: str, findings: Iterator[Finding]) -> Iterator[Finding]:
-    """Yield `findings`; an error in one check is a finding, and stops no other check."""
+def _guarded(check: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Yield `findings`; turn an error in a check into a finding, so that other checks still run."""
     from wxgpt.diagnosis.finding import bad
     from wxgpt.diagnosis.remedies import remedy
 

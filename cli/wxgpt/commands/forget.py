@@ -1,4 +1,4 @@
-"""`wxgpt forget`: a user, and everything that was said, is known no more."""
+"""`wxgpt forget`: erase a user and all their messages."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ TIMEOUT_S = 600.0
 
 @click.command("forget")
 @click.argument("openid", shell_complete=completing.user)
-@click.option("--account", metavar="NAME", help="Needed if there are several.",
+@click.option("--account", metavar="NAME", help="Required if there are several.",
               shell_complete=completing.account)  # fmt: skip
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be erased.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be erased.")
 def command(openid: str, account: str | None, yes: bool, dry_run: bool) -> None:
-    """Erase a user in the running daemon: who it was, and all that was said.
+    """Erase a user in the running daemon, and all their messages.
 
-    The user's key is deleted, so that nobody can read any more what the log has; snapshots are
-    written anew, links are dead. It cannot be taken back. Backups from before still have the user.
+    The user's key is deleted, so that the user's data in the log can no longer be read; snapshots
+    are rewritten, links stop working. This cannot be undone. Older backups still contain the user.
 
     \b
     Examples:
@@ -33,8 +33,8 @@ def command(openid: str, account: str | None, yes: bool, dry_run: bool) -> None:
     """
     name = account or options.only_account()
     plan = (
-        f"{name}/{openid}: the user's key is deleted, all that was said is lost, links are dead, "
-        "an answer being written is given up; a block ends"
+        f"{name}/{openid}: the user's key is deleted, all messages are lost, links stop working, "
+        "an answer being written is cancelled, a block is lifted"
     )
     control.require_known(name, openid)
     if dry_run:
@@ -44,14 +44,14 @@ def command(openid: str, account: str | None, yes: bool, dry_run: bool) -> None:
         click.echo(plan, err=True)
         if not sys.stdin or not sys.stdin.isatty():
             raise UsageFailure(
-                "it cannot be taken back, so it asks", hint="--yes (-y) answers that"
+                "confirmation is required, because this cannot be undone", hint="pass --yes (-y)"
             )
         if not click.confirm(f"Erase everything about {name}/{openid}?"):
-            click.echo("nothing was done")
+            click.echo("nothing was erased")
             sys.exit(1)
     path = f"/users/{quote(name, safe='')}/{quote(openid, safe='')}/forget"
     status, _ = control.request("POST", path, timeout_s=TIMEOUT_S)
     control.require_ready(status)
     if status == 404:
         raise control.unknown(name, openid)
-    click.echo(f"{name}/{openid}: erased (backups from before still have the user)")
+    click.echo(f"{name}/{openid}: erased (older backups still contain the user)")

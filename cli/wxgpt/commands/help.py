@@ -1,4 +1,4 @@
-"""`wxgpt help`: what holds for every command, and the help of each."""
+"""`wxgpt help`: topics that concern every command, and the help of each command."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from wxgpt.topics import TOPICS
 @click.argument("topic", required=False)
 @click.pass_context
 def command(ctx: click.Context, topic: str | None) -> None:
-    """Explain a topic, or a command.
+    """Explain a topic or a command.
 
     \b
     Examples:
-      wxgpt help                  what there is
+      wxgpt help                  list topics and commands
       wxgpt help exit-codes
       wxgpt help time
       wxgpt help output
@@ -32,9 +32,9 @@ def command(ctx: click.Context, topic: str | None) -> None:
         click.echo("\nCommands: " + ", ".join(COMMANDS))
     elif topic in TOPICS:
         click.echo(TOPICS[topic][1], nl=False)
-    elif (found := cli.get_command(ctx, topic)) is not None:
+    elif (target := cli.get_command(ctx, topic)) is not None:
         assert ctx.parent is not None
-        with click.Context(found, parent=ctx.parent, info_name=topic) as inner:
-            click.echo(found.get_help(inner))
+        with click.Context(target, parent=ctx.parent, info_name=topic) as inner:
+            click.echo(target.get_help(inner))
     else:
-        raise UsageFailure(f"there is no topic {topic}", hint=f"topics: {', '.join(TOPICS)}")
+        raise UsageFailure(f"no such topic: {topic}", hint=f"topics: {', '.join(TOPICS)}")

@@ -1,4 +1,4 @@
-"""`wxgpt init`: from nothing to a configuration, units and a site; and an account's key changed."""
+"""`wxgpt init`: write a configuration, units and a site; or rotate an account's EncodingAESKey."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ from wxgpt.setup.providers import PROVIDERS
 
 
 @click.command("init")
-@click.option("--provider", metavar="NAME", help=f"Whose model: {', '.join(PROVIDERS)}.")
-@click.option("--base-url", metavar="URL", help="Where its API is, if not known by --provider.")
+@click.option("--provider", metavar="NAME", help=f"The provider: {', '.join(PROVIDERS)}.")
+@click.option("--base-url", metavar="URL", help="API address, if --provider does not imply it.")
 @click.option("--model", metavar="NAME", help="The model.")
 @click.option("--api-key-file", type=click.File("rb"), metavar="FILE",
               help="A file with the API key; - reads it from standard input.")  # fmt: skip
 @click.option("--daily-budget", type=click.FloatRange(0), metavar="AMOUNT",
-              help="What a day may cost, in the prices' currency; 0: no bound.")  # fmt: skip
+              help="Daily budget, in the currency of the prices; 0: no limit.")  # fmt: skip
 @click.option("--fit/--no-fit", default=False,
               help="Ask the model for answers that fit the time WeChat waits.")  # fmt: skip
 @click.option("--only-ai/--shared", default=None,
-              help="Whether nothing but the AI answers: no command is needed then.")  # fmt: skip
-@click.option("--domain", metavar="HOST", help="The domain that WeChat and phones reach you at.")
+              help="Whether only the AI answers; then no command is needed.")  # fmt: skip
+@click.option("--domain", metavar="HOST", help="The domain at which WeChat and phones reach you.")
 @click.option("--app-id", metavar="ID", help="The account's AppID (开发者ID), for safe mode.")
-@click.option("--plain", is_flag=True, help="Plain text instead of safe mode: needs no AppID.")
-@click.option("--account", metavar="NAME", help="What to call the account.  [default: main]")
+@click.option("--plain", is_flag=True, help="Plain text instead of safe mode; needs no AppID.")
+@click.option("--account", metavar="NAME", help="Name of the account.  [default: main]")
 @click.option("--assistant", default="chatgpt", show_default=True, metavar="NAME",
-              help="What to call the assistant; /NAME opens a session.")  # fmt: skip
+              help="Name of the assistant; /NAME opens a session.")  # fmt: skip
 @click.option("--listen", default="127.0.0.1", show_default=True, metavar="ADDRESS",
-              help="Where the daemon listens; 0.0.0.0 in a container.")  # fmt: skip
+              help="Address the daemon listens on; 0.0.0.0 in a container.")  # fmt: skip
 @click.option("--port", type=click.IntRange(1, 65_535), default=9005, show_default=True,
-              help="And on which port.")  # fmt: skip
+              help="Port the daemon listens on.")  # fmt: skip
 @click.option("--state-dir", type=click.Path(path_type=Path), metavar="DIR",
-              help="Where the log and its keys are.")  # fmt: skip
-@click.option("--systemd/--no-systemd", default=None, help="Write units for systemd, or not.")
+              help="Directory of the log and its keys.")  # fmt: skip
+@click.option("--systemd/--no-systemd", default=None, help="Whether to write systemd units.")
 @click.option("--web", type=click.Choice(["caddy", "nginx", "none"]),
               help="Write a site for the web server in front.")  # fmt: skip
 @click.option("--root", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-              help="Write below DIR instead of /, as for an image.")  # fmt: skip
-@click.option("--rotate-aes-key", is_flag=True, help="Change an account's EncodingAESKey instead.")
-@click.option("--finish", is_flag=True, help="The last step of that: forget the former key.")
+              help="Write below DIR instead of /, for building an image.")  # fmt: skip
+@click.option("--rotate-aes-key", is_flag=True, help="Rotate an account's EncodingAESKey instead.")
+@click.option("--finish", is_flag=True, help="Finish the rotation: remove the previous key.")
 def command(rotate_aes_key: bool, finish: bool, account: str | None, **given: object) -> None:
-    """Write a first configuration, and say what to enter in WeChat's backend.
+    """Write a first configuration, and show what to enter in WeChat's backend.
 
-    It asks for what was not given; without a terminal it asks for nothing, and names the option
-    that is missing. A Token and an EncodingAESKey are made. The API key is never an argument: it
-    is asked for, read from a file, or taken from the environment (WXGPT_API_KEY). Nothing that
-    exists is overwritten.
+    Prompts for options that were not given; without a terminal it fails and names the missing
+    option. The Token and the EncodingAESKey are generated. The API key is never an argument: it is
+    prompted for, read from a file, or taken from the environment (WXGPT_API_KEY). Existing files
+    are never overwritten.
 
-    With --rotate-aes-key the configuration gets a new key beside the former one; the daemon takes
-    both until --finish, so that no message is lost.
+    With --rotate-aes-key the configuration gets a new key in addition to the previous one; the
+    daemon accepts both until --finish, so that no message is lost.
 
     \b
     Examples:
@@ -68,25 +68,25 @@ def command(rotate_aes_key: bool, finish: bool, account: str | None, **given: ob
 
         rotate(account, finish=finish)
     elif finish:
-        raise UsageFailure("--finish is the last step of --rotate-aes-key", hint="give both")
+        raise UsageFailure("--finish requires --rotate-aes-key", hint="pass both")
     else:
         _Setup(account or "main", given).run()
 
 
 class _Setup:
-    """One run of it: what was given, what is asked for, what is written."""
+    """One run of `wxgpt init`: collect the options and answers, and write the files."""
 
     def __init__(self, account: str, given: dict[str, object]) -> None:
         from wxgpt.setup.files import SYSTEM_CONFIG
         from wxgpt.setup.interview import Interview, Place
 
         system = os.geteuid() == 0 or given["root"] is not None
-        named = (click.get_current_context().find_root().obj or {}).get("config")
+        config = (click.get_current_context().find_root().obj or {}).get("config")
         default = SYSTEM_CONFIG if system else Path.cwd() / "wxgptd.toml"
         self._place = Place(
             root=Path(str(given["root"] or "/")),
             system=system,
-            config=Path(named).absolute() if named else default,
+            config=Path(config).absolute() if config else default,
             listen=str(given["listen"]),
             port=int(str(given["port"])),
             account=account,
@@ -95,7 +95,7 @@ class _Setup:
         self._interview = Interview(self._place, given)
 
     def run(self) -> None:
-        """Ask, write, and say what is next."""
+        """Prompt, write the files, and print the next steps."""
         from wxgpt.setup import configuration, files
         from wxgpt.setup.steps import steps
 
@@ -104,18 +104,18 @@ class _Setup:
         if target.exists():
             raise UsageFailure(
                 f"{target} exists; nothing was changed",
-                hint="edit it and run `wxgpt check`, or name another one with --config; "
+                hint="edit it and run `wxgpt check`, or choose another path with --config; "
                 "`wxgpt check --backend` shows what to enter in WeChat's backend",
             )
         try:
             ipaddress.IPv4Address(place.listen)
         except ValueError:
             raise UsageFailure(
-                f"{place.listen!r} is no IPv4 address to listen on", hint="--listen 127.0.0.1"
+                f"{place.listen!r} is not an IPv4 address to listen on", hint="--listen 127.0.0.1"
             ) from None
         for name in (place.account, self._assistant):
             if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
-                raise UsageFailure(f"{name!r} is no name: letters, digits, - and _ make one")
+                raise UsageFailure(f"{name!r} is not a valid name: use letters, digits, - and _")
         wanted = self._interview.wanted()
         units = (
             files.units(place.config, place.listen, place.port)
@@ -125,7 +125,7 @@ class _Setup:
         web = self._interview.wants_web()
         files.write_new(target, configuration.written(wanted), 0o600)
         self._check(target)
-        click.echo(f"written: {target} (only its owner may read it)")
+        click.echo(f"written: {target} (readable only by its owner)")
         for name, text in units.items():
             self._write_beside(Path("/etc/systemd/system") / name, text)
         if web == "nginx":
@@ -133,12 +133,12 @@ class _Setup:
             self._write_beside(Path("/etc/nginx/conf.d/wxgptd.conf"), text)
         elif web == "caddy":
             self._write_caddy(files.site("Caddyfile", wanted.domain, place.upstream))
-        click.echo("\nWhat to do now, in this order · 接下来按顺序：")
+        click.echo("\nNext steps, in this order · 接下来按顺序：")
         for number, step in enumerate(steps(wanted, place, units=bool(units), web=web), 1):
             click.echo(f"  {number}. {step}")
 
     def _check(self, target: Path) -> None:
-        """See to it that what was written is a configuration, or take it away again."""
+        """Ensure that the written configuration is valid; delete it if not."""
         from wxgptd.config import ConfigError, load
 
         try:
@@ -154,7 +154,7 @@ class _Setup:
         try:
             files.write_new(target, text, 0o644)
         except UsageFailure:
-            click.echo(f"left as it was: {target}", err=True)
+            click.echo(f"left unchanged: {target}", err=True)
         except OSError as error:
             click.echo(f"not written: {target}: {error.strerror}", err=True)
         else:
@@ -165,10 +165,10 @@ class _Setup:
         main = self._place.below(Path("/etc/caddy/Caddyfile"))
         line = "import /etc/caddy/wxgptd.Caddyfile"
         try:
-            said = main.read_text("utf-8") if main.exists() else ""
-            if line not in said.splitlines():
+            text_before = main.read_text("utf-8") if main.exists() else ""
+            if line not in text_before.splitlines():
                 with main.open("a", encoding="utf-8") as file:
-                    file.write(f"\n{line}\n" if said else f"{line}\n")
-                click.echo(f"written: {main}, one line: {line}")
+                    file.write(f"\n{line}\n" if text_before else f"{line}\n")
+                click.echo(f"written: {main}, added one line: {line}")
         except (OSError, UnicodeDecodeError) as error:
-            click.echo(f"not written: {main}: {error}; it needs the line: {line}", err=True)
+            click.echo(f"not written: {main}: {error}; add this line to it: {line}", err=True)

@@ -1,4 +1,4 @@
-"""`wxgpt log`: the event log's files."""
+"""`wxgpt log`: inspect, repair, export and import the event log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VACUUM_S = 600.0
 
 @click.group("log")
 def command() -> None:
-    """Look after the event log.
+    """Inspect, repair, export and import the event log.
 
     \b
     Examples:
@@ -37,7 +37,7 @@ def command() -> None:
 @command.command("stat")
 @options.output_option("text", "json")
 def stat(output: str) -> None:
-    """Show the segments: how many events, how large, how they end.
+    """Show each segment: its size, its events and how it ends.
 
     \b
     Examples:
@@ -47,7 +47,7 @@ def stat(output: str) -> None:
     from wxgptd.eventlog import segments, verifying
 
     directory, keys = options.open_log()
-    found = list(verifying.inspect(directory, keys))
+    infos = list(verifying.inspect(directory, keys))
     snapshots = segments.list_snapshots(directory)
     if output == "json":
         rows = [
@@ -58,53 +58,55 @@ def stat(output: str) -> None:
                 "events": info.events,
                 "ends": info.tail.__name__.lower(),
             }
-            for info in found
+            for info in infos
         ]
         rows += [{"snapshot": path.name, "bytes": path.stat().st_size} for path in snapshots]
         click.echo(render.dumps(rows))
         return
-    for info in found:
+    for info in infos:
         click.echo(
             f"{info.path.name}  {info.size:>12,} bytes  {info.frames:>9,} commits"
             f"  {info.events:>9,} events  {info.tail.__name__.lower()}"
         )
     for path in snapshots:
         click.echo(f"{path.name}  {path.stat().st_size:>11,} bytes  snapshot")
-    total = sum(info.events for info in found)
-    size = sum(info.size for info in found)
-    more = sum(path.stat().st_size for path in snapshots)
-    click.echo(
-        f"{len(found)} segments, {size:,} bytes, {total:,} events"
-        + (f"; {len(snapshots)} snapshots, {more:,} bytes" if snapshots else "")
-    )
+    total = sum(info.events for info in infos)
+    size = sum(info.size for info in infos)
+    snapshots_size = sum(path.stat().st_size for path in snapshots)
+    totals = f"{render.counted(len(infos), 'segment')}, {size:,} bytes"
+    totals += f", {render.counted(total, 'event')}"
+    if snapshots:
+        totals += f"; {render.counted(len(snapshots), 'snapshot')}, {snapshots_size:,} bytes"
+    click.echo(totals)
 
 
 @command.command("verify")
 @options.output_option("text", "json")
 def verify(output: str) -> None:
-    """Read everything, and report every damage. (A start reads what follows the newest snapshot.)
+    """Read the whole log, and report all damage.
 
     \b
     Examples:
       wxgpt log verify
       wxgpt log verify --json
 
-    The exit status is 5 if there is any.
+    Startup reads only what follows the newest snapshot; this reads everything. The exit status is
+    5 if the log is damaged.
     """
     from wxgptd.eventlog import framing, reader, verifying
 
     log = options.open_log()
     verdict = verifying.verify(*log)
     for why in verdict.unused:
-        click.echo(f"a snapshot is not used: {why}", err=True)
+        click.echo(f"snapshot not used: {why}", err=True)
     for info in verdict.segments:
         if info.tail is framing.Torn:
             click.echo(
-                f"{info.path.name}: torn at byte {info.offset}: the unfinished end of a write, "
-                "trimmed at the next start",
+                f"{info.path.name}: torn tail at byte {info.offset}: an unfinished write, "
+                "trimmed at the next startup",
                 err=True,
             )
-    known, count = log.keys is not None, len(verdict.segments)
+    has_keys, count = log.keys is not None, len(verdict.segments)
     first = verdict.segments[0].next_seq - verdict.segments[0].events if count else 0
     last = verdict.segments[-1].next_seq - 1 if count else 0
     if output == "json":
@@ -114,27 +116,28 @@ def verify(output: str) -> None:
             for damage in info.damages
         ]
         damages += [{"segment": None, "offset": None, "why": why} for why in verdict.stories]
-        said = {"segments": count, "first_seq": first, "last_seq": last, "damages": damages}
-        click.echo(render.dumps({"ok": verdict.is_sound, **said, "users_read": known}))
+        summary = {"segments": count, "first_seq": first, "last_seq": last, "damages": damages}
+        click.echo(render.dumps({"ok": verdict.is_sound, **summary, "users_read": has_keys}))
     elif verdict.is_sound:
-        unread = "" if known else "; what users said was not looked at"
-        click.echo(f"ok: {count} segments, events {first} to {last}{unread}")
+        unread = "" if has_keys else "; users' messages were not checked"
+        click.echo(f"ok: {render.counted(count, 'segment')}, events {first} to {last}{unread}")
     else:
         for line in verdict.lines:
             click.echo(line)
     if not verdict.is_sound:
         raise reader.LogDamaged(
             "the log is damaged",
-            hint="`wxgpt log repair --dry-run` says what can be saved; a backup may have more",
+            hint="`wxgpt log repair --dry-run` shows what can be recovered; a backup may have more",
         )
 
 
 @command.command("repair")
-@click.option("--dry-run", is_flag=True, help="Only say what would be saved and what is lost.")
+@click.option("--dry-run", is_flag=True, help="Only show what can be recovered and what is lost.")
 def repair(dry_run: bool) -> None:
-    """Make a log that can be read again of one that is damaged. Stop the daemon first.
+    """Repair a damaged log. Stop the daemon first.
 
-    Every commit that is whole is kept; the damaged log is kept beside it, with what was lost.
+    Every intact commit is recovered. The damaged log is moved aside, with a list of the intact
+    events that could not be kept.
 
     \b
     Examples:
@@ -150,9 +153,12 @@ def repair(dry_run: bool) -> None:
     if plan.needed:
         _show_plan(plan)
     if plan.torn and not plan.needed:
-        click.echo(f"{plan.torn} bytes at the end are what a crash left: the next start trims them")
+        click.echo(
+            f"torn tail: a crash left {render.counted(plan.torn, 'byte')} at the end, trimmed at "
+            "the next startup"
+        )
     if not plan.needed:
-        click.echo(f"nothing is damaged: {plan.kept} events")
+        click.echo(f"no damage: {render.counted(plan.kept, 'event')}")
         return
     if dry_run:
         raise reader.LogDamaged("the log is damaged; nothing was changed (--dry-run)")
@@ -162,36 +168,41 @@ def repair(dry_run: bool) -> None:
         while aside.exists():
             aside, number = directory.with_name(f"{directory.name}.damaged.{number}"), number + 1
         plan = repair.repair(directory, aside, keys, options.load_log().segment_size)
-    click.echo(f"{plan.kept} events saved in {directory}")
+    click.echo(f"{render.counted(plan.kept, 'event')} recovered in {directory}")
     click.echo(f"the damaged log is in {aside}" + (" with lost.ndjson" if plan.aside else ""))
     if plan.plain:
-        click.echo("it has what users said in the clear: delete it when nobody needs it", err=True)
+        click.echo(
+            "note: the damaged log contains unencrypted messages: delete it when no longer needed",
+            err=True,
+        )
 
 
 def _show_plan(plan: Plan) -> None:
     for line in plan.refused:
-        click.echo(f"wrong: {line}")
+        click.echo(f"damaged: {line}")
     for gap in plan.gaps:
-        click.echo(f"{gap.segment}: byte {gap.offset}: {gap.size} bytes: {gap.why}")
+        size = render.counted(gap.size, "byte")
+        click.echo(f"{gap.segment}: byte {gap.offset}: {size}: {gap.why}")
     for first, last in plan.lost_seqs:
         click.echo(f"lost: events {first} to {last}" if last > first else f"lost: event {first}")
     if plan.aside:
-        click.echo(f"{plan.aside} events are whole, but rest on lost ones and cannot be kept")
+        aside = render.counted(plan.aside, "event")
+        click.echo(f"intact, but cannot be kept because they depend on lost ones: {aside}")
     if plan.keyless:
-        click.echo(f"{plan.keyless} users are given up: their keys are lost")
+        click.echo(f"erased, because their keys are lost: {render.counted(plan.keyless, 'user')}")
     if plan.begins_at > 1:
         click.echo(
-            f"the log will begin with event {plan.begins_at}: what came before is in a snapshot, "
-            "so that no state is lost, but tail, usage and export will not show it any more"
+            f"the log will begin at event {plan.begins_at}: earlier state is kept in a snapshot, "
+            "but tail, usage and export will no longer show those events"
         )
-    click.echo(f"{plan.kept} events can be saved")
+    click.echo(f"{render.counted(plan.kept, 'event')} can be recovered")
 
 
 @command.command("export")
 def export() -> None:
-    """Write every event as a line of JSON; `log import` makes the log of that again.
+    """Write every event as a line of JSON, which `log import` reads back.
 
-    Of a log that does not begin with event 1 any more only a backup can be taken back.
+    If the log no longer begins at event 1, its export cannot be imported: use `wxgpt backup`.
 
     \b
     Examples:
@@ -202,16 +213,16 @@ def export() -> None:
 
     log = options.open_log()
     if log.keys is None:
-        raise options.NoMasterKey("an export without what was said is none")
+        raise options.NoMasterKey("cannot export: the master key is needed to decrypt messages")
     options.note_beginning(log)
     for line in exchange.lines(reader.scan(log.directory, log.keys)):
-        click.echo(line, nl=False)  # bytes: an export is UTF-8, wherever it is made
+        click.echo(line, nl=False)  # bytes: an export is UTF-8 in any locale
 
 
 @command.command("import")
 @click.argument("source", metavar="FILE", type=click.File("rb"))
 def import_(source: IO[bytes]) -> None:
-    """Make a log of an export. There must be none yet, and no daemon.
+    """Create a log from an export. There must be no log yet, and the daemon must be stopped.
 
     \b
     Examples:
@@ -225,11 +236,11 @@ def import_(source: IO[bytes]) -> None:
     with options.owned_by_daemon(state_dir), _locked(state_dir):
         if not whole.is_empty(directory):
             raise UsageFailure(
-                f"there is a log in {directory} already",
-                hint="import into an empty directory: move that one away first",
+                f"there is already a log in {directory}",
+                hint="import into an empty directory: move that log away first",
             )
         fresh = directory.with_name(f"{directory.name}.importing")
-        shutil.rmtree(fresh, ignore_errors=True)  # of an import that was interrupted
+        shutil.rmtree(fresh, ignore_errors=True)  # left by an interrupted import
         segments.make_private_directory(fresh)
         keys_here = (keyring.master_path(state_dir), segments.keyring_path(state_dir))
         fresh_keys = [path for path in keys_here if not path.exists()]
@@ -239,20 +250,22 @@ def import_(source: IO[bytes]) -> None:
             entries = whole.encoded(exchange.read(source), keys)
             count = whole.write(fresh, entries, options.load_log().segment_size)
             if not count:
-                raise UsageFailure("there is no event in it", hint="is it what `log export` wrote?")
+                raise UsageFailure(
+                    "the export has no events", hint="was it written by `wxgpt log export`?"
+                )
             whole.place(fresh, directory)
         except BaseException:
-            for path in fresh_keys:  # nothing was encrypted with them
+            for path in fresh_keys:  # nothing is encrypted with them
                 path.unlink(missing_ok=True)
             raise
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-    click.echo(f"{directory}: {count} events")
+    click.echo(f"{directory}: {render.counted(count, 'event')}")
 
 
 @contextmanager
 def _locked(state_dir: Path) -> Iterator[None]:
-    """Make the state directory if need be, and keep daemons out of it."""
+    """Create the state directory if necessary, and hold its lock against daemons."""
     from wxgptd.eventlog import segments
 
     segments.make_private_directory(state_dir)
@@ -263,23 +276,24 @@ def _locked(state_dir: Path) -> Iterator[None]:
 @command.command("vacuum")
 @options.output_option("text", "json")
 def vacuum(output: str) -> None:
-    """Have the running daemon take a snapshot now, and drop what is not to be kept.
+    """Take a snapshot in the running daemon now, and drop segments past the retention.
 
-    What is kept, [log] keep and max_size say; without them nothing is dropped.
+    [log] keep and max_size set the retention; without them nothing is dropped.
 
     \b
     Examples:
       wxgpt log vacuum
     """
-    status, said = control.request("POST", "/log/vacuum", timeout_s=VACUUM_S)
+    status, result = control.request("POST", "/log/vacuum", timeout_s=VACUUM_S)
     control.require_ready(status)
     if output == "json":
-        click.echo(render.dumps(said))
+        click.echo(render.dumps(result))
         return
-    kept = options.load_log()
-    if kept.keep is None and kept.max_size is None:
-        click.echo("nothing is to be dropped: [log] keep and max_size are empty", err=True)
+    retention = options.load_log()
+    if retention.keep is None and retention.max_size is None:
+        click.echo("nothing to drop: [log] keep and max_size are not set", err=True)
+    dropped = render.counted(result["dropped_segments"], "segment")
     click.echo(
-        f"snapshot of event {said['snapshot']}; {said['dropped_segments']} segments dropped "
-        f"({said['dropped_bytes']:,} bytes), {said['left_bytes']:,} bytes of log left"
+        f"snapshot at event {result['snapshot']}; {dropped} dropped "
+        f"({result['dropped_bytes']:,} bytes), {result['left_bytes']:,} bytes of log left"
     )

@@ -1,4 +1,4 @@
-"""`wxgpt reload`: have the running daemon take up the configuration as it is now."""
+"""`wxgpt reload`: make the running daemon reload its configuration."""
 
 from __future__ import annotations
 
@@ -8,35 +8,34 @@ from wxgpt import control, options, render
 
 
 @click.command("reload")
-@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @options.output_option("text", "json")
 def command(dry_run: bool, output: str) -> None:
-    """Have the running daemon take up the configuration.
+    """Reload the configuration in the running daemon.
 
-    All of it is checked first: where anything is wrong, nothing changes. Answers under way go on.
-    What is in [server] and [log] takes a restart, and that is said.
+    The whole file is checked first: if it has an error, nothing changes. Answers in flight
+    continue. Changes in [server] and [log] need a restart, and are reported.
 
     \b
     Examples:
       wxgpt reload
       wxgpt reload --dry-run
-      systemctl reload wxgptd         the same as the first, but its words go to the journal
+      systemctl reload wxgptd         the same as the first, but it reports to the journal
     """
     from wxgptd.config import ConfigError
 
     path = options.config_path().absolute()
-    said = control.hand_on(path, options.read_config(path), dry=dry_run)
-    if "faults" in said:
-        for fault in said["faults"]:
+    changes = control.hand_on(path, options.read_config(path), dry=dry_run)
+    if "faults" in changes:
+        for fault in changes["faults"]:
             click.echo(f"{path}: {fault}", err=True)
-        count = len(said["faults"])
-        raise ConfigError(
-            path, [f"{count} mistake{'s' if count > 1 else ''}; the daemon goes on as it was"]
-        )
+        count = len(changes["faults"])
+        errors = render.counted(count, "error")
+        raise ConfigError(path, [f"reload rejected: {errors}; the daemon is unchanged"])
     if output == "json":
-        click.echo(render.dumps(said))
+        click.echo(render.dumps(changes))
         return
-    what = "would be reloaded" if dry_run else "reloaded"
-    click.echo(f"{what}: " + (", ".join(said["changed"]) or "nothing in it has changed"))
-    for key in said["takes_restart"]:
-        click.echo(f"takes a restart: {key}", err=True)
+    outcome = "would be reloaded" if dry_run else "reloaded"
+    click.echo(f"{outcome}: " + (", ".join(changes["changed"]) or "nothing has changed"))
+    for key in changes["takes_restart"]:
+        click.echo(f"restart required: {key}", err=True)

@@ -1,4 +1,4 @@
-"""`wxgpt replay`: the state at any time, the dialogues, or the same messages once more."""
+"""`wxgpt replay`: show the state or the dialogues at any time, or resend logged messages."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 @click.option("--until", metavar="SEQ|TIME", help="Up to and including this event, or this time.")
 @click.option("--user", metavar="OPENID", help="Only this user.", shell_complete=completing.user)
 @click.option("--as-conversation", is_flag=True, help="Print the sessions as dialogues.")
-@click.option("--to", metavar="URL", help="Send the logged messages to this endpoint again.")
-@click.option("--speed", default="1x", show_default=True, metavar="Nx", help="With --to: how fast.")
+@click.option("--to", metavar="URL", help="Resend the logged messages to this endpoint.")
+@click.option("--speed", default="1x", show_default=True, metavar="Nx", help="With --to: speed.")
 @click.option(
     "--account",
     metavar="NAME",
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     shell_complete=completing.account,
 )
 @click.option("--commands", is_flag=True, help="With --to: also send chat commands and follows.")
-@click.option("-y", "--yes", is_flag=True, help="With --to: do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="With --to: do not ask for confirmation.")
 @click.option("--allow-remote", is_flag=True, help="With --to: allow a target on another machine.")
 @options.output_option("text", "json")
 def command(
@@ -47,10 +47,10 @@ def command(
     allow_remote: bool,
     output: str,
 ) -> None:
-    """Fold the log up to some point, and show the state then.
+    """Fold the log up to some point, and show the state at that point.
 
-    With --to it sends the logged questions to another daemon once more, never to the one that wrote
-    the log: that one needs another port and a state directory of its own.
+    With --to it resends the logged questions to another daemon, never to the one that wrote the
+    log. That other daemon needs its own port and state directory.
 
     \b
     Examples:
@@ -80,7 +80,7 @@ def command(
     log = options.open_log()
     options.note_beginning(log)
     states, seq, at = records.fold(log, point)
-    chosen = {who: state for who, state in states.items() if user in (None, who.openid)}
+    chosen = {owner: state for owner, state in states.items() if user in (None, owner.openid)}
     if as_conversation:
         _conversations(chosen, output)
     else:
@@ -96,43 +96,43 @@ def _point(until: str | None) -> Point:
         return None, options.parse_time(until, time.time())
     except ValueError:
         raise UsageFailure(
-            f"{until!r} is neither an event's number nor a time", hint=f"write {options.TIME_FORMS}"
+            f"{until!r} is neither an event number nor a time", hint=f"use {options.TIME_FORMS}"
         ) from None
 
 
 def _speed(given: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)x?", given)
     if match is None or float(match.group(1)) <= 0:
-        raise UsageFailure(f"{given!r} is no speed", hint="write 1x, 10x or 0.5x")
+        raise UsageFailure(f"{given!r} is not a speed", hint="use 1x, 10x or 0.5x")
     return float(match.group(1))
 
 
 def _conversations(states: dict[User, UserState], output: str) -> None:
     from wxgpt.log import dialogues
 
-    found = [(who, session) for who, state in states.items() for session in state.sessions()]
-    found.sort(key=lambda pair: pair[1].opened_at)
+    sessions = [(owner, session) for owner, state in states.items() for session in state.sessions()]
+    sessions.sort(key=lambda pair: pair[1].opened_at)
     if output == "json":
-        click.echo(render.dumps([dialogues.as_json(*pair, turns=True) for pair in found]))
+        click.echo(render.dumps([dialogues.as_json(*pair, turns=True) for pair in sessions]))
         return
-    for who, session in found:
-        dialogues.show_dialogue(who, session)
-    if not found:
-        click.echo("no sessions up to then", err=True)
+    for owner, session in sessions:
+        dialogues.show_dialogue(owner, session)
+    if not sessions:
+        click.echo("no sessions up to that point", err=True)
 
 
 def _state(states: dict[User, UserState], seq: int, at: float, output: str) -> None:
     prompts = options.system_prompts()
-    shown = [_user_state(who, state, at, prompts) for who, state in states.items()]
+    shown = [_user_state(user, state, at, prompts) for user, state in states.items()]
     if output == "json":
-        then = render.rfc3339(at) if seq else None
-        click.echo(render.dumps({"seq": seq, "at": then, "users": shown}))
+        time_text = render.rfc3339(at) if seq else None
+        click.echo(render.dumps({"seq": seq, "at": time_text, "users": shown}))
         return
-    then = render.clock_time(at, utc=False) if seq else "never"
-    click.echo(f"after event {seq} ({then}): {len(shown)} users")
-    for one in shown:
-        session = one["session"]
-        click.echo(f"{one['account']}/{one['user']}  version {one['version']}")
+    time_text = render.clock_time(at, utc=False) if seq else "never"
+    click.echo(f"after event {seq} ({time_text}): {render.counted(len(shown), 'user')}")
+    for row in shown:
+        session = row["session"]
+        click.echo(f"{row['account']}/{row['user']}  version {row['version']}")
         if session is None:
             click.echo("  no session")
         else:
@@ -140,13 +140,13 @@ def _state(states: dict[User, UserState], seq: int, at: float, output: str) -> N
             for message in session["context"]:
                 text = render.shorten(render.printable(message["content"]), 80)
                 click.echo(f"    {message['role']:<9} {text}")
-        for window in one["open_windows"]:
+        for window in row["open_windows"]:
             click.echo(f"  open window {window['delivery']}, attempt {window['attempts']}")
-        for delivery in one["unanswered"]:
+        for delivery in row["unanswered"]:
             click.echo(f"  unanswered {delivery}")
 
 
-def _user_state(who: User, state: UserState, at: float, prompts: Mapping[str, str]) -> Json:
+def _user_state(user: User, state: UserState, at: float, prompts: Mapping[str, str]) -> Json:
     from wxgptd.domain.model.reply_window import Open
     from wxgptd.domain.model.values import DeliveryKey
     from wxgptd.domain.prompt import context
@@ -155,17 +155,17 @@ def _user_state(who: User, state: UserState, at: float, prompts: Mapping[str, st
     session = None
     if live is not None:
         newest = next(reversed(state.unanswered), DeliveryKey(""))
-        told = context.messages(live, newest, prompts.get(live.assistant, ""))
+        prompt = context.messages(live, newest, prompts.get(live.assistant, ""))
         session = {
             "id": live.id,
             "assistant": live.assistant,
             "opened_at": render.rfc3339(live.opened_at),
             "expires_at": render.rfc3339(live.expires_at),
-            "context": [{"role": one.role, "content": one.content} for one in told],
+            "context": [{"role": message.role, "content": message.content} for message in prompt],
         }
     return {
-        "account": who.account,
-        "user": who.openid,
+        "account": user.account,
+        "user": user.openid,
         "version": state.version,
         "session": session,
         "past_sessions": len(state.past),

@@ -1,4 +1,4 @@
-"""`wxgpt restore`: a state directory from a backup."""
+"""`wxgpt restore`: restore the state directory from a backup."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from wxgpt import options
+from wxgpt import options, render
 
 
 @click.command("restore")
 @click.argument("source", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 def command(source: Path) -> None:
-    """Make the state directory of FILE, a backup. There must be no log in it yet.
+    """Restore the state directory from FILE, a backup. There must be no log in the directory yet.
 
-    Run it as root or as the user that the daemon runs as, and with the daemon stopped.
+    Stop the daemon first, and run this as root or as the daemon's user.
 
     \b
     Examples:
@@ -24,5 +24,6 @@ def command(source: Path) -> None:
 
     state_dir = options.load_server().state_dir
     with options.owned_by_daemon(state_dir):
-        found = archive.restore(source, state_dir, options.configured_master_key())
-    click.echo(f"{state_dir}: events up to {found.last_seq} of {found.users} users, verified")
+        contents = archive.restore(source, state_dir, options.configured_master_key())
+    users = render.counted(contents.users, "user")
+    click.echo(f"{state_dir}: events up to {contents.last_seq} of {users}, verified")

@@ -1,4 +1,4 @@
-"""`wxgpt send`: one message, delivered the way WeChat does."""
+"""`wxgpt send`: deliver one message the way WeChat does."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     default=webhooks.DEFAULT_USER,
     show_default=True,
     metavar="OPENID",
-    help="Who sends.",
+    help="The sender.",
     shell_complete=completing.user,
 )
 @click.option(
     "--account",
     metavar="NAME",
-    help="To which account; needed if there are several.",
+    help="Account to send to; required if there are several.",
     shell_complete=completing.account,
 )
-@click.option("--url", metavar="URL", help="Deliver here instead of where the daemon listens.")
+@click.option("--url", metavar="URL", help="Deliver to URL instead of where the daemon listens.")
 @click.option(
-    "--encrypt/--plain", default=None, help="Safe mode or not.  [default: as the account has it]"
+    "--encrypt/--plain", default=None, help="Safe mode or plain text.  [default: as configured]"
 )
 @click.option(
-    "--kind", metavar="KIND", help="Send a voice, a location and so on; TEXT is what it says."
+    "--kind", metavar="KIND", help="Send a voice message, a location, ...; TEXT is its content."
 )
 @click.option("--tap", is_flag=True, help="Send TEXT as if the user had tapped it.")
 @click.option("--image", metavar="URL", help="Send a picture: short for --kind image URL.")
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     "xml_file",
     type=click.File("rb"),
     metavar="FILE",
-    help="Send this XML as it is; - reads it from standard input.",
+    help="Send this XML unchanged; - reads it from standard input.",
 )
 @click.option("--expect", metavar="REGEX", help="Fail with status 6 unless the reply matches.")
 @options.output_option("text", "json")
@@ -71,13 +71,13 @@ def command(
     expect: str | None,
     output: str,
 ) -> None:
-    """Send TEXT the way WeChat does: signed, 5 seconds of patience, up to three attempts.
+    """Send TEXT the way WeChat does: signed, with a 5 s timeout, in up to three attempts.
 
     \b
     Examples:
       wxgpt send /chatgpt
       wxgpt send "为什么天是蓝的？"
-      wxgpt send --user somebody --expect 蓝 "为什么天是蓝的？"
+      wxgpt send --user alice --expect 蓝 "为什么天是蓝的？"
       wxgpt send --tap 继续
       wxgpt send --event subscribe --event-key qrscene_7
       wxgpt send --kind voice "语音识别出来的字"
@@ -96,14 +96,14 @@ def command(
         user, to = _addresses(message)
         hook = replace(hook, to=to)
 
-    def tell(attempt: Attempt) -> None:
+    def report(attempt: Attempt) -> None:
         webhooks.require_somebody(attempt, hook)
         if output == "text":
             deliveries.show_attempt(attempt)
 
     async def deliver(reactor: Reactor) -> Delivery:
         wechat = peer.Peer(hook, http=peer.real_client(reactor), clock=reactor, wall=time.time)
-        return await wechat.deliver(user, message, tell)
+        return await wechat.deliver(user, message, report)
 
     delivery = run(deliver)
     silent = delivery.shown is None and url is None
@@ -128,15 +128,16 @@ def _message(
     from wxgpt.wechat import messages
 
     if kind is not None and kind not in messages.KINDS:
-        raise UsageFailure(f"there is no kind {kind}", hint=f"known: {', '.join(messages.KINDS)}")
+        raise UsageFailure(f"no such kind: {kind}", hint=f"kinds: {', '.join(messages.KINDS)}")
     chosen = text if kind is None else kind
     if tap and (kind is not None or text is None):
-        raise UsageFailure("--tap goes with TEXT", hint="see wxgpt send --help")
+        raise UsageFailure("--tap needs TEXT, without --kind", hint="see wxgpt send --help")
     if sum(given is not None for given in (chosen, image, event, xml_file)) != 1 or (
         kind is None and event_key and event is None
     ):
         raise UsageFailure(
-            "give one of TEXT, --kind, --image, --event and --xml", hint="see wxgpt send --help"
+            "give exactly one of TEXT, --kind, --image, --event and --xml",
+            hint="see wxgpt send --help",
         )
     if xml_file is not None:
         return xml_file.read().decode("utf-8", "replace")
@@ -151,7 +152,11 @@ def _message(
 
 
 def _addresses(xml: str) -> tuple[str, str]:
-    """Return who sends `xml`, and to whom."""
+    """Return the sender and the recipient of `xml`.
+
+    Raises:
+        UsageFailure: it is not a WeChat message.
+    """
     from wxgptd.wechat import envelope
 
     try:
@@ -159,7 +164,7 @@ def _addresses(xml: str) -> tuple[str, str]:
         return envelope.sender(fields), envelope.recipient(fields)
     except envelope.Malformed as error:
         raise UsageFailure(
-            f"that is no message: {error}", hint="WeChat's look like <xml>...</xml>"
+            f"not a WeChat message: {error}", hint="a message looks like <xml>...</xml>"
         ) from None
 
 
@@ -167,7 +172,7 @@ def _compiled(expect: str | None) -> re.Pattern[str] | None:
     try:
         return re.compile(expect, re.DOTALL) if expect is not None else None
     except re.error as error:
-        raise UsageFailure(f"--expect is no regular expression: {error}") from None
+        raise UsageFailure(f"--expect is not a valid regular expression: {error}") from None
 
 
 def _judge(delivery: Delivery, pattern: re.Pattern[str] | None) -> None:

@@ -1,4 +1,4 @@
-"""`wxgpt sessions`: who talks, and what was said."""
+"""`wxgpt sessions`: list, show and stop sessions."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--all", "everything", is_flag=True, help="Closed ones, too.")
-@click.option("--user", metavar="OPENID", help="Of this user.", shell_complete=completing.user)
+@click.option("--all", "everything", is_flag=True, help="Include closed sessions.")
+@click.option("--user", metavar="OPENID", help="Only this user.", shell_complete=completing.user)
 @options.output_option("text", "json", "ndjson")
 def list_(everything: bool, user: str | None, output: str) -> None:
     """List the open sessions, from the log.
@@ -41,21 +41,21 @@ def list_(everything: bool, user: str | None, output: str) -> None:
       wxgpt sessions list
       wxgpt sessions list --all -o ndjson
     """
-    found = [
-        (who, session)
-        for who, session in dialogues.all_sessions()
-        if (everything or session.closed is None) and (user is None or who.openid == user)
+    rows = [
+        (owner, session)
+        for owner, session in dialogues.all_sessions()
+        if (everything or session.closed is None) and (user is None or owner.openid == user)
     ]
-    found.sort(key=lambda pair: pair[1].opened_at)
+    rows.sort(key=lambda pair: pair[1].opened_at)
     if output == "json":
-        click.echo(render.dumps([dialogues.as_json(*pair) for pair in found]))
+        click.echo(render.dumps([dialogues.as_json(*pair) for pair in rows]))
     elif output == "ndjson":
-        for pair in found:
+        for pair in rows:
             click.echo(render.dumps(dialogues.as_json(*pair)))
     else:
-        for who, session in found:
-            click.echo(_line(who, session))
-        if not found:
+        for owner, session in rows:
+            click.echo(_line(owner, session))
+        if not rows:
             click.echo("no sessions" if everything else "no open sessions", err=True)
 
 
@@ -70,15 +70,15 @@ def show(session_id: str, output: str) -> None:
       wxgpt sessions show 1f2e3d4c5b
       wxgpt sessions show 1f2e3d4c5b --json
     """
-    for who, session in dialogues.all_sessions():
+    for owner, session in dialogues.all_sessions():
         if session.id == session_id:
             if output == "json":
-                click.echo(render.dumps(dialogues.as_json(who, session, turns=True)))
+                click.echo(render.dumps(dialogues.as_json(owner, session, turns=True)))
             else:
-                dialogues.show_dialogue(who, session)
+                dialogues.show_dialogue(owner, session)
             return
     raise UsageFailure(
-        f"there is no session {session_id} in the log",
+        f"no session {session_id} in the log",
         hint="`wxgpt sessions list --all` lists them",
     )
 
@@ -98,17 +98,16 @@ def stop(session_id: str) -> None:
     if status == 503:
         raise Unreachable("the daemon is still starting", hint="try again in a few seconds")
     if status != 200:
-        raise UsageFailure(
-            f"there is no open session {session_id}", hint="`wxgpt sessions list` lists them"
-        )
+        raise UsageFailure(f"no open session {session_id}", hint="`wxgpt sessions list` lists them")
     click.echo(f"session {session_id} ended")
 
 
 def _line(user: User, session: Session) -> str:
     opened = render.clock_time(session.opened_at, utc=False)
-    who = f"{user.account}/{user.openid}"
+    name = f"{user.account}/{user.openid}"
     state = str(session.closed or "open")
+    questions = "question " if len(session.questions) == 1 else "questions"
     return (
-        f"{session.id}  {opened}  {render.pad(who, 36)}  {render.pad(session.assistant, 12)}"
-        f"  {len(session.questions):>4} questions  {state}"
+        f"{session.id}  {opened}  {render.pad(name, 36)}  {render.pad(session.assistant, 12)}"
+        f"  {len(session.questions):>4} {questions}  {state}"
     )

@@ -1,4 +1,4 @@
-"""`wxgpt status`: how the daemon is."""
+"""`wxgpt status`: the daemon's status."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from wxgptd.loose import Result
 @click.command("status")
 @options.output_option("text", "json")
 def command(output: str) -> None:
-    """Ask the running daemon how it is.
+    """Show the running daemon's status.
 
     \b
     Examples:
       wxgpt status
       wxgpt status --json
     """
-    _, said = control.request("GET", "/status")
+    _, status = control.request("GET", "/status")
     if output == "json":
-        click.echo(render.dumps(said))
+        click.echo(render.dumps(status))
         return
-    for name, value in said.items():
-        shown = _IN_WORDS.get(name, _shown)(value)
+    for name, value in status.items():
+        shown = _FORMATS.get(name, _shown)(value)
         click.echo(f"{name.removesuffix('_s').replace('_', ' '):<26}{shown}")
 
 
@@ -36,12 +36,12 @@ def _shown(value: object) -> object:
         case bool():
             return "yes" if value else "no"
         case dict():
-            return ", ".join(f"{name} {_shown(one)}" for name, one in value.items()) or "none"
+            return ", ".join(f"{name} {_shown(item)}" for name, item in value.items()) or "none"
         case _:
             return value
 
 
-_IN_WORDS: dict[str, Callable[[Result], object]] = {
+_FORMATS: dict[str, Callable[[Result], object]] = {
     "deliberate_timeouts": render.timeouts,
     "unanswered": render.unanswered,
     "log_fsync_s": render.fsync,

@@ -1,4 +1,4 @@
-"""`wxgpt tail`: the log as it is written, read by itself: the daemon need not be up."""
+"""`wxgpt tail`: show events as they are written; reads the log directly, without the daemon."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from wxgptd.ports.record import AnyRecord
 
 LOOK_AGAIN_S = 30.0
-"""How long to wait at most for the kernel to say that something was written."""
+"""How long to wait at most for the kernel to report a write."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which events to show; an empty criterion admits all."""
+    """Which events to show; an empty criterion admits all events."""
 
     users: frozenset[str]
     sessions: frozenset[str]
@@ -43,20 +43,20 @@ class Filter:
 
     @property
     def searches(self) -> bool:
-        """Whether events are chosen by anything but their number."""
+        """Whether any criterion other than the event number is set."""
         chosen = self.users or self.sessions or self.kinds or self.accounts or self.grep
         return bool(chosen) or self.since is not None or self.until is not None
 
     def over(self, now: float) -> bool:
-        """Tell whether nothing that is still to come can be meant."""
+        """Return whether no future event can match."""
         return self.until is not None and now > self.until
 
     def left(self, now: float, most: float) -> float:
-        """Return how many seconds to wait at most for what is still to come."""
+        """Return how many seconds to wait at most for further events."""
         return most if self.until is None else min(most, max(self.until - now, 0.0) + 0.01)
 
     def admits(self, record: AnyRecord) -> bool:
-        """Tell whether to show the event."""
+        """Return whether to show the event."""
         at = record.event.at
         return (
             record.seq > self.after
@@ -71,13 +71,13 @@ class Filter:
 
 
 @click.command("tail")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
+@click.option("-f", "--follow", is_flag=True, help="Wait for new events and show them.")
 @click.option(
     "-n",
     "--lines",
     "count",
     type=click.IntRange(min=0),
-    help="The last N events.  [default: 20 with text output, else all]",
+    help="Show the last N events.  [default: 20 with text output, otherwise all]",
 )
 @click.option("--since", type=options.Time(), help="From this time on.")
 @click.option("--until", type=options.Time(), help="Up to this time.")
@@ -86,7 +86,7 @@ class Filter:
     "users",
     metavar="OPENID,..",
     default="",
-    help="Of these users.",
+    help="Only these users.",
     shell_complete=completing.users,
 )
 @click.option(
@@ -94,7 +94,7 @@ class Filter:
     "accounts",
     metavar="NAME,..",
     default="",
-    help="Of these accounts.",
+    help="Only these accounts.",
     shell_complete=completing.accounts,
 )
 @click.option(
@@ -102,7 +102,7 @@ class Filter:
     "sessions",
     metavar="ID,..",
     default="",
-    help="Of these sessions.",
+    help="Only these sessions.",
     shell_complete=completing.sessions,
 )
 @click.option(
@@ -110,15 +110,15 @@ class Filter:
     "kinds",
     metavar="KIND,..",
     default="",
-    help="Of these kinds.",
+    help="Only these kinds.",
     shell_complete=completing.kinds,
 )
-@click.option("--grep", default="", metavar="TEXT,..", help="With one of these texts in it.")
-@click.option("--after", type=click.IntRange(min=0), metavar="SEQ", help="Behind this number.")
+@click.option("--grep", default="", metavar="TEXT,..", help="Only events with one of these texts.")
+@click.option("--after", type=click.IntRange(min=0), metavar="SEQ", help="After event number SEQ.")
 @click.option(
     "--cursor-file",
     type=click.Path(path_type=Path),
-    help="Resume behind the number in this file, and keep it there (shown at least once).",
+    help="Resume after the event number in this file, and update it (each is shown at least once).",
 )
 @click.option("-r", "--reverse", is_flag=True, help="Newest first.")
 @click.option("--utc", is_flag=True, help="Times in UTC.")
@@ -139,7 +139,7 @@ def command(
     utc: bool,
     output: str,
 ) -> None:
-    """Show the events of the log, and follow them.
+    """Show the log's events, and follow them.
 
     \b
     Examples:
@@ -151,11 +151,11 @@ def command(
     Times are 10m, 2h, 3d, yesterday, today, a date, RFC 3339 or @epoch.
     """
     if follow and reverse:
-        raise UsageFailure("--follow and --reverse exclude each other")
+        raise UsageFailure("--follow and --reverse are mutually exclusive")
     if follow and output == "json":
-        output = "ndjson"  # a list that never ends is no JSON
-    resumed = _cursor(cursor_file)
-    after = resumed if after is None else after
+        output = "ndjson"  # a list that never ends is not valid JSON
+    cursor = _cursor(cursor_file)
+    after = cursor if after is None else after
     wanted = Filter(
         users=_choice(users),
         accounts=_choice(accounts),
@@ -191,7 +191,7 @@ command.help = f"{inspect.cleandoc(command.help or '')}\n\nKinds are {', '.join(
 def _follow(
     follower: Follower, wanted: Filter, watch: Watch, show: _Printer, cursor_file: Path | None
 ) -> None:
-    """Show what comes, until nothing more can be wanted."""
+    """Show new events, until no future event can match."""
     while not wanted.over(time.time()):
         for record in filter(wanted.admits, follower.poll()):
             show.one(record)
@@ -202,7 +202,7 @@ def _follow(
 def _history(
     follower: Follower, wanted: Filter, count: int | None
 ) -> tuple[list[AnyRecord], set[str]]:
-    """Return the last `count` events that are wanted, and which users no event is of."""
+    """Return the last `count` matching events, and the requested users that have no events."""
     shown: deque[AnyRecord] = deque(maxlen=count)
     unknown = set(wanted.users)
     for record in follower.poll():
@@ -214,21 +214,21 @@ def _history(
 
 
 def _report_unknown(users: set[str], *, give_up: bool) -> None:
-    """Report users of whom there is no event.
+    """Report users that have no events.
 
     Raises:
-        UnknownUser: `give_up`: no more events are waited for.
+        UnknownUser: `give_up` is set, because no further events will be read.
     """
-    said = f"nothing is known of {', '.join(sorted(users))}"
+    message = f"unknown {'user' if len(users) == 1 else 'users'}: {', '.join(sorted(users))}"
     if give_up:
-        raise UnknownUser(said, hint="`wxgpt users list` shows who is known")
-    click.echo(said, err=True)
+        raise UnknownUser(message, hint="list the users: wxgpt users list")
+    click.echo(message, err=True)
 
 
 def _begin(directory: Path, wanted: Filter, count: int | None) -> int:
-    """Return the number of the event after which to begin to read."""
+    """Return the number of the event after which to start reading."""
     if wanted.users:
-        return 0  # only the whole log tells whether a user is known
+        return 0  # only the whole log shows whether a user is known
     if wanted.searches or count is None:
         return wanted.after
     from wxgptd.eventlog.reader import newest_seq
@@ -240,8 +240,8 @@ class _Printer:
     def __init__(self, output: str, *, utc: bool) -> None:
         self._output = output
         self._utc = utc
-        wide = shutil.get_terminal_size((120, 24)).columns
-        self._width = wide if sys.stdout and sys.stdout.isatty() else 100_000
+        columns = shutil.get_terminal_size((120, 24)).columns
+        self._width = columns if sys.stdout and sys.stdout.isatty() else 100_000
 
     def all(self, records: list[AnyRecord]) -> None:
         if self._output == "json":
@@ -263,14 +263,12 @@ def _choice(given: str) -> frozenset[str]:
 
 
 def _kinds(given: str) -> frozenset[str]:
-    known = {kind.lower(): kind for kind in KINDS}
+    kinds = {kind.lower(): kind for kind in KINDS}
     chosen = _choice(given)
-    unknown = sorted(one for one in chosen if one.replace("_", "").lower() not in known)
+    unknown = sorted(name for name in chosen if name.replace("_", "").lower() not in kinds)
     if unknown:
-        raise UsageFailure(
-            f"there is no kind {', '.join(unknown)}", hint=f"known: {', '.join(KINDS)}"
-        )
-    return frozenset(known[one.replace("_", "").lower()] for one in chosen)
+        raise UsageFailure(f"no such kind: {', '.join(unknown)}", hint=f"kinds: {', '.join(KINDS)}")
+    return frozenset(kinds[name.replace("_", "").lower()] for name in chosen)
 
 
 def _cursor(path: Path | None) -> int | None:
@@ -278,7 +276,7 @@ def _cursor(path: Path | None) -> int | None:
         return None
     text = path.read_text("ascii", "replace").strip()
     if not text.isdigit():
-        raise UsageFailure(f"{path} holds no event number", hint="delete it to begin anew")
+        raise UsageFailure(f"{path} has no event number", hint="delete it to start over")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""`wxgpt top`: what the daemon does at this moment, and again every second."""
+"""`wxgpt top`: the daemon's activity, updated every second."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 SHORT_USER = 16
-PROGRESS = {"waiting": "waits its turn", "thinking": "no word yet", "writing": "being written"}
+PROGRESS = {"waiting": "queued", "thinking": "no text yet", "writing": "being written"}
 
 
 @click.command("top")
-@click.option("-n", "--times", type=click.IntRange(min=1), help="Look so many times, then end.")
+@click.option("-n", "--times", type=click.IntRange(min=1), help="Exit after this many updates.")
 @click.option(
     "--every", type=click.FloatRange(min=0.2, max=3_600), default=1.0, show_default=True,
-    metavar="SECONDS", help="How long to wait between two looks.",
+    metavar="SECONDS", help="How long to wait between updates.",
 )  # fmt: skip
 @options.output_option("text", "ndjson")
 def command(times: int | None, every: float, output: str) -> None:
-    """Watch the running daemon: what is held, what is written, how the models do.
+    """Watch the running daemon: held attempts, answers being written, the state of the models.
 
-    Without a terminal it looks once.
+    Without a terminal it prints one update and exits.
 
     \b
     Examples:
@@ -40,7 +40,7 @@ def command(times: int | None, every: float, output: str) -> None:
       wxgpt top -n 60 -o ndjson
     """
     if not isfinite(every):
-        raise UsageFailure("--every is a number of seconds", hint="--every 5")
+        raise UsageFailure("--every must be a number of seconds", hint="--every 5")
     live = sys.stdout.isatty() and output == "text"
     looks = times if times is not None else (0 if live or output == "ndjson" else 1)
     if live:
@@ -49,30 +49,30 @@ def command(times: int | None, every: float, output: str) -> None:
     number = 0
     while True:
         number += 1
-        said = _look()
+        status = _fetch()
         if output == "ndjson":
-            click.echo(render.dumps(said))
+            click.echo(render.dumps(status))
         else:
-            _print(said)
+            _print(status)
         if number == looks:
             return
         time.sleep(every)
 
 
-def _look() -> Json:
+def _fetch() -> Json:
     _, status = control.request("GET", "/status")
-    found, questions = control.request("GET", "/questions")
+    code, questions = control.request("GET", "/questions")
     at = render.rfc3339(time.time())
-    return {"at": at, **status, "questions": questions if found == 200 else []}
+    return {"at": at, **status, "questions": questions if code == 200 else []}
 
 
 def _watch(looks: int, every: float) -> None:
-    """Show it in place, until that was often enough or ^C; a daemon that restarts is waited for."""
+    """Update the display in place, `looks` times or until ^C; wait for a daemon that restarts."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-    shown: RenderableType = _table(_look())
+    shown: RenderableType = _table(_fetch())
     number = 1
     with Live(shown, console=Console(), screen=True, auto_refresh=False) as live:
         live.refresh()
@@ -80,66 +80,70 @@ def _watch(looks: int, every: float) -> None:
             number += 1
             time.sleep(every)
             try:
-                shown = _table(_look())
+                shown = _table(_fetch())
             except Unreachable as error:
-                shown = Text(f"{error}; still looking, ^C to quit")
+                shown = Text(f"{error}; retrying, ^C to quit")
             live.update(shown, refresh=True)
 
 
-def _print(said: Json) -> None:
+def _print(status: Json) -> None:
     from rich.console import Console
 
-    Console(width=120 if not sys.stdout.isatty() else None, highlight=False).print(_table(said))
+    Console(width=120 if not sys.stdout.isatty() else None, highlight=False).print(_table(status))
 
 
-def _table(said: Json) -> RenderableType:
+def _table(status: Json) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    lines = [Text(line) for line in _head(said)]
-    if not said["questions"]:
+    lines = [Text(line) for line in _head(status)]
+    if not status["questions"]:
         return Group(*lines, Text("no question is waiting for an answer"))
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("user", "session", "assistant", "asked", "attempt", "answer"):
         table.add_column(name, justify="right" if name in ("asked", "attempt") else "left")
-    for one in said["questions"]:
-        user = render.shorten(one["user"].removeprefix(f"{one['account']}:"), SHORT_USER)
-        progress = PROGRESS.get(one["progress"], one["progress"])
-        written = f", {one['written_chars']} characters" if one["written_chars"] else ""
+    for question in status["questions"]:
+        user = render.shorten(question["user"].removeprefix(f"{question['account']}:"), SHORT_USER)
+        progress = PROGRESS.get(question["progress"], question["progress"])
+        chars = question["written_chars"]
+        written = f", {render.counted(chars, 'character')}" if chars else ""
         table.add_row(
-            render.printable(f"{one['account']}/{user}"), one["session"], one["assistant"],
-            f"{one['waited_s']:.0f} s ago", str(one["attempts"]), f"{progress}{written}",
+            render.printable(f"{question['account']}/{user}"), question["session"],
+            question["assistant"], f"{question['waited_s']:.0f} s ago",
+            str(question["attempts"]), f"{progress}{written}",
         )  # fmt: skip
     return Group(*lines, table)
 
 
-def _head(said: Json) -> list[str]:
-    state = "ready" if said["ready"] else "reading its log"
-    well = "" if said["healthy"] else f", UNHEALTHY: {said['why_unhealthy']}"
-    up = _span(said["uptime_s"])
+def _head(status: Json) -> list[str]:
+    state = "ready" if status["ready"] else "replaying its log"
+    health = "" if status["healthy"] else f", UNHEALTHY: {status['why_unhealthy']}"
+    up = _span(status["uptime_s"])
     return [
-        f"wxgptd {said['version']}, pid {said['pid']}, up {up}, {state}{well}",
+        f"wxgptd {status['version']}, pid {status['pid']}, up {up}, {state}{health}",
         (
-            f"{said['open_sessions']} sessions · {said['held_attempts']} requests held · "
-            f"{said['running_answers']} answers running, {said['waiting_questions']} waiting · "
-            f"{said['page_readers']} readers"
+            f"{render.counted(status['open_sessions'], 'session')} · "
+            f"{render.counted(status['held_attempts'], 'attempt')} held · "
+            f"{render.counted(status['running_answers'], 'answer')} running, "
+            f"{status['waiting_questions']} queued · "
+            f"{render.counted(status['page_readers'], 'page reader')}"
         ),
-        "models: " + _pairs(said["models"]),
-        "last failures: " + (_pairs(said["model_failures"]) or "none"),
-        "timeouts: " + render.timeouts(said["deliberate_timeouts"]),
-        "messages unanswered: " + render.unanswered(said["unanswered"]),
-        "spent today: " + (_pairs(render.spent(said["cost_today"])) or "nothing"),
+        "models: " + _pairs(status["models"]),
+        "last failures: " + (_pairs(status["model_failures"]) or "none"),
+        "deliberate timeouts: " + render.timeouts(status["deliberate_timeouts"]),
+        "unanswered messages: " + render.unanswered(status["unanswered"]),
+        "spent today: " + (_pairs(render.spent(status["cost_today"])) or "nothing"),
         (
-            f"log: event {said['log_last_seq']}, {render.fsync(said['log_fsync_s'])}"
-            f"{', DISK FULL' if said['disk_full'] else ''}"
+            f"log: event {status['log_last_seq']}, {render.fsync(status['log_fsync_s'])}"
+            f"{', DISK FULL' if status['disk_full'] else ''}"
         ),
         "",
     ]
 
 
-def _pairs(said: Json) -> str:
-    return ", ".join(f"{name} {value}" for name, value in said.items())
+def _pairs(values: Json) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _span(seconds: float) -> str:

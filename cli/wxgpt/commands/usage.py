@@ -1,4 +1,4 @@
-"""`wxgpt usage`: what was asked, what it took, and what it cost."""
+"""`wxgpt usage`: how many questions were answered, their tokens, and their costs."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ COLUMNS = (
 
 @dataclass
 class Row:
-    """What was asked under one heading. Estimated tokens are part of the others.
+    """The totals of one row. `estimated_tokens` are included in the other token counts.
 
-    `unanswered` are messages that nobody answered, which is known of days only.
+    `unanswered` counts messages without a reply; it is available only by day.
     """
 
     answers: int = 0
@@ -46,16 +46,16 @@ class Row:
     type=click.Choice(["day", "user", "assistant", "model"]),
     default="day",
     show_default=True,
-    help="What each row is about.",
+    help="How to group the rows.",
 )
-@click.option("--since", type=options.Time(), metavar="TIME", help="From then on.")
-@click.option("--until", type=options.Time(), metavar="TIME", help="Until then.")
+@click.option("--since", type=options.Time(), metavar="TIME", help="From this time on.")
+@click.option("--until", type=options.Time(), metavar="TIME", help="Up to this time.")
 @options.output_option("text", "json", "csv")
 def command(by: str, since: float | None, until: float | None, output: str) -> None:
-    """Show tokens and costs, from the log.
+    """Show token usage and costs, from the log.
 
-    Costs are by the prices of the day of each answer ([assistant.NAME] price_per_million). Tokens
-    are as servers reported them; where one did not, they are estimated.
+    Costs use the prices in force when each answer was written ([assistant.NAME] price_per_million).
+    Tokens are as reported by the model servers, or estimated where a server reported none.
 
     \b
     Examples:
@@ -75,7 +75,7 @@ def command(by: str, since: float | None, until: float | None, output: str) -> N
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([by, *COLUMNS])
-        writer.writerows([_harmless(name), *_plain(row).values()] for name, row in ordered)
+        writer.writerows([_escaped(name), *_plain(row).values()] for name, row in ordered)
         click.echo(text.getvalue(), nl=False)
     elif ordered:
         titles = ("answers", "failed", "prompt", "completion", "cost")
@@ -83,11 +83,11 @@ def command(by: str, since: float | None, until: float | None, output: str) -> N
         for name, row in ordered:
             click.echo(_line(name, _cells(row, by)))
         if len(ordered) > 1:
-            click.echo(_line("in all", _cells(_sum(rows.values()), by)))
+            click.echo(_line("total", _cells(_sum(rows.values()), by)))
         if any(row.estimated_tokens for row in rows.values()):
-            click.echo("~ estimated, as far as a server did not report it", err=True)
+            click.echo("~ includes estimates, where a server reported no usage", err=True)
     else:
-        click.echo("nothing was asked", err=True)
+        click.echo("no usage", err=True)
 
 
 def count(
@@ -96,7 +96,7 @@ def count(
     since: float | None,
     until: float | None,
 ) -> dict[str, Row]:
-    """Return a row for each heading."""
+    """Return the rows by name: of the day, user, assistant or model that `by` selects."""
     from wxgptd.domain.model import events as e
 
     rows: dict[str, Row] = {}
@@ -118,7 +118,7 @@ def count(
             continue
         names = {
             "day": f"{datetime.fromtimestamp(event.at):%Y-%m-%d}",
-            "user": _whose(record),
+            "user": _user_name(record),
             "assistant": own,
             "model": "?",
         }
@@ -138,16 +138,16 @@ def count(
     return rows
 
 
-def _whose(record: AnyRecord) -> str:
-    """Return the name of a row of a user's; the erased, whom nobody can name, share one."""
+def _user_name(record: AnyRecord) -> str:
+    """Return the name of a user's row; erased users, whose names are lost, share one."""
     from wxgptd.ports.record import Hidden, Recorded
 
     erased = isinstance(record, Recorded) and record.hidden is Hidden.ERASED
     return f"{record.user.account}/{'(erased)' if erased else record.user.openid}"
 
 
-def _harmless(name: str) -> str:
-    """Return a name that no spreadsheet takes for a formula."""
+def _escaped(name: str) -> str:
+    """Return a name that no spreadsheet interprets as a formula."""
     return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
@@ -156,8 +156,8 @@ def _plain(row: Row) -> dict[str, float]:
 
 
 def _sum(rows: Iterable[Row]) -> Row:
-    found = list(rows)
-    return Row(*(sum(getattr(row, name) for row in found) for name in COLUMNS))
+    all_rows = list(rows)
+    return Row(*(sum(getattr(row, name) for row in all_rows) for name in COLUMNS))
 
 
 def _cells(row: Row, by: str) -> tuple[str, ...]:

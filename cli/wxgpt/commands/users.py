@@ -1,4 +1,4 @@
-"""`wxgpt users`: who may ask, who may not, and who asks how much."""
+"""`wxgpt users`: list users and their usage; block and allow them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--standing", type=click.Choice(["allowed", "blocked"]), help="Only these.")
+@click.option(
+    "--standing", type=click.Choice(["allowed", "blocked"]), help="Only users with this standing."
+)
 @click.option(
     "-n",
     "limit",
@@ -33,50 +35,52 @@ def command() -> None:
     default=50,
     show_default=True,
     metavar="N",
-    help="At most so many.",
+    help="At most this many.",
 )
 @options.output_option("text", "json")
 def list_(standing: str | None, limit: int, output: str) -> None:
-    """List users, with what they asked for today; those who were heard of last come first.
+    """List users and their usage today, most recently active first.
 
     \b
     Examples:
       wxgpt users list
       wxgpt users list --standing blocked
     """
-    asked = urlencode({"n": limit, "standing": standing or ""})
-    status, found = control.request("GET", f"/users?{asked}")
+    query = urlencode({"n": limit, "standing": standing or ""})
+    status, users = control.request("GET", f"/users?{query}")
     control.require_ready(status)
     if output == "json":
-        for one in found:
-            one["until"] = one["until"] and render.rfc3339(one["until"])
-            one["last_at"] = one["last_at"] and render.rfc3339(one["last_at"])
-        click.echo(render.dumps(found))
+        for user in users:
+            user["until"] = user["until"] and render.rfc3339(user["until"])
+            user["last_at"] = user["last_at"] and render.rfc3339(user["last_at"])
+        click.echo(render.dumps(users))
         return
-    if found:
-        click.echo(f"{render.pad('account/user', 40)}  last heard of   questions   tokens  today")
-    for one in found:
-        click.echo(_line(one))
-    if not found:
+    if users:
+        click.echo(f"{render.pad('account/user', 40)}  last active     questions   tokens  today")
+    for user in users:
+        click.echo(_line(user))
+    if not users:
         click.echo("no users", err=True)
 
 
-def _line(one: Json) -> str:
-    heard = render.clock_time(one["last_at"], utc=False) if one["last_at"] else "never"
-    standing = "" if one["standing"] == "default" else one["standing"]
-    if standing and one["until"]:
-        standing += f" until {render.clock_time(one['until'], utc=False)}"
+def _line(user: Json) -> str:
+    last_active = render.clock_time(user["last_at"], utc=False) if user["last_at"] else "never"
+    standing = "" if user["standing"] == "default" else user["standing"]
+    if standing and user["until"]:
+        standing += f" until {render.clock_time(user['until'], utc=False)}"
     return (
-        f"{render.pad(one['account'] + '/' + one['user'], 40)}  {heard:<14}  "
-        f"{one['questions_today']:>9}  {one['tokens_today']:>7}         {standing}"
+        f"{render.pad(user['account'] + '/' + user['user'], 40)}  {last_active:<14}  "
+        f"{user['questions_today']:>9}  {user['tokens_today']:>7}         {standing}"
     ).rstrip()
 
 
-_for = click.option("--for", "for_s", type=options.Span(), metavar="TIME", help="Such as 2h or 7d.")
+_for = click.option(
+    "--for", "for_s", type=options.Span(), metavar="TIME", help="For this long, such as 2h or 7d."
+)
 _account = click.option(
     "--account",
     metavar="NAME",
-    help="Needed if there are several.",
+    help="Required if there are several.",
     shell_complete=completing.account,
 )
 
@@ -84,10 +88,10 @@ _account = click.option(
 @command.command("block")
 @click.argument("openid", shell_complete=completing.user)
 @_for
-@click.option("--unseen", is_flag=True, help="Also if no user of that OpenID has been seen.")
+@click.option("--unseen", is_flag=True, help="Even if no user with that OpenID has been seen.")
 @_account
 def block(openid: str, for_s: float | None, unseen: bool, account: str | None) -> None:
-    """Let a user ask nothing more; an open session ends.
+    """Block a user from asking; an open session ends.
 
     \b
     Examples:
@@ -102,9 +106,9 @@ def block(openid: str, for_s: float | None, unseen: bool, account: str | None) -
 @_for
 @_account
 def allow(openid: str, for_s: float | None, account: str | None) -> None:
-    """Let a user ask without limits, and where only those who are allowed may ask.
+    """Let a user ask without limits, even where only allowed users may ask.
 
-    The user need not have written yet: that is how one is invited.
+    The user need not have written yet, so this also works as an invitation.
 
     \b
     Examples:
@@ -117,7 +121,7 @@ def allow(openid: str, for_s: float | None, account: str | None) -> None:
 @click.argument("openid", shell_complete=completing.user)
 @_account
 def reset(openid: str, account: str | None) -> None:
-    """Neither block nor allow a user any more.
+    """Return a user to the default: neither blocked nor allowed.
 
     \b
     Examples:
@@ -132,8 +136,8 @@ def _change(
     name, _ = options.pick_account(options.load_config(), account)
     if not unseen:
         control.require_known(name, openid)
-    said = urlencode({"standing": standing, "for_s": for_s or 0})
-    path = f"/users/{quote(name, safe='')}/{quote(openid, safe='')}?{said}"
+    query = urlencode({"standing": standing, "for_s": for_s or 0})
+    path = f"/users/{quote(name, safe='')}/{quote(openid, safe='')}?{query}"
     status, _ = control.request("POST", path)
     control.require_ready(status)
     if status != 200:

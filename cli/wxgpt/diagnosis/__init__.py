@@ -1,1 +1,1 @@
-"""What `wxgpt doctor` looks at: a module for each corner, and what a finding is."""
+"""The checks of `wxgpt doctor`, one module for each area, and the findings they return."""

@@ -1,4 +1,4 @@
-"""The configuration, who may read it, and the state directory."""
+"""Check the configuration, its permissions, and the state directory."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ ENOUGH_ROOM_BYTES = 200 * 1024 * 1024
 
 
 def doubtful(path: Path, config: Config) -> Iterator[Finding]:
-    """Look at what is allowed in a configuration, but hardly meant.
+    """Check for settings that are allowed but probably not intended.
 
-    A try on one machine and plain text are choices, and nothing to mend.
+    A trial on one machine and plain text mode are choices, and need no fix.
     """
     from wxgptd.config import doubts
 
@@ -37,17 +37,17 @@ def doubtful(path: Path, config: Config) -> Iterator[Finding]:
 
 
 def permissions(path: Path) -> Iterator[Finding]:
-    """Look at who may read and change the configuration."""
+    """Check who may read and change the configuration."""
     status = path.stat()
     mode = stat.S_IMODE(status.st_mode)
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         fix = remedy("mode-wrong", mode="go-w", path=path)
-        yield bad("permissions", f"{path} can be changed by others", fix)
+        yield bad("permissions", f"{path} is writable by other users", fix)
     elif mode & stat.S_IROTH:
         fix = remedy("mode-wrong", mode="o=", path=path)
-        yield bad("permissions", f"{path} can be read by every user of this machine", fix)
+        yield bad("permissions", f"{path} is readable by every user on this machine", fix)
     elif group := group_that_reads(path):
-        yield skipped("permissions", f"{path} can be read by the group {group}; is that meant?")
+        yield skipped("permissions", f"{path} is readable by group {group}; is that intended?")
     else:
         yield good("permissions", f"{path}: {stat.filemode(status.st_mode)}")
 
@@ -64,23 +64,23 @@ def group_that_reads(path: Path) -> str:
 
 
 def state_directory(config: Config) -> Iterator[Finding]:
-    """Look at where the log is: whether there is room, and whose it is."""
+    """Check the state directory's permissions, its owner and the free disk space."""
     path = config.server.state_dir
     try:
         status = path.stat()
     except FileNotFoundError:
-        yield skipped("state directory", f"{path} is made by the first start")
+        yield skipped("state directory", f"{path} will be created when the daemon first starts")
         return
     except PermissionError:
-        yield skipped("state directory", f"{path} may not be looked at; try sudo wxgpt doctor")
+        yield skipped("state directory", f"no access to {path}; try sudo wxgpt doctor")
         return
     if stat.S_IMODE(status.st_mode) & 0o077:
         fix = remedy("mode-wrong", mode="700", path=path)
-        yield bad("state directory", f"{path} is open to others", fix)
+        yield bad("state directory", f"{path} is accessible to other users", fix)
     elif os.geteuid() != 0 and not os.access(path, os.W_OK):
-        yield skipped("state directory", f"{path} is another user's; try sudo wxgpt doctor")
+        yield skipped("state directory", f"{path} belongs to another user; try sudo wxgpt doctor")
     else:
-        yield good("state directory", f"{path} is the daemon's alone")
+        yield good("state directory", f"{path} is accessible only to the daemon")
     free = shutil.disk_usage(path).free
     shown = f"{free / 2**20:,.0f} MiB free"
     if free < ENOUGH_ROOM_BYTES:

@@ -1,4 +1,4 @@
-"""The running daemon: whether it is well, whether it may push, and whether its log is intact."""
+"""Check the running daemon: its health, its push access, and whether its log is intact."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from wxgpt import control, options
+from wxgpt import control, options, render
 from wxgpt.diagnosis.finding import MOST_SKEW_S, Finding, bad, good, noticed, skipped
 from wxgpt.failures import Forbidden, Unreachable
 from wxgptd import __version__
@@ -20,54 +20,54 @@ PUSH_PATIENCE_S = 20.0
 
 
 def running() -> Finding:
-    """Look whether there is a daemon, and how it is."""
+    """Check that the daemon is running and healthy."""
     try:
-        _, said = control.request("GET", "/status")
+        _, status = control.request("GET", "/status")
     except Forbidden as error:
         return bad("daemon", str(error), "daemon-denied")
     except Unreachable as error:
         return bad("daemon", str(error), "daemon-unreachable")
-    version = said.get("version")
+    version = status.get("version")
     if version != __version__:
         what = f"the daemon is version {version}, wxgpt is {__version__}"
         return bad("daemon", what, "daemon-outdated")
-    if not said.get("ready"):
+    if not status.get("ready"):
         return bad("daemon", "still replaying its log", "daemon-starting")
-    if not said.get("healthy", True):
-        what = f"health check failed: {said['why_unhealthy']}"
+    if not status.get("healthy", True):
+        what = f"health check failed: {status['why_unhealthy']}"
         return bad("daemon", what, "daemon-unhealthy")
-    if said.get("disk_full"):
-        return bad("daemon", "disk full: new questions are not taken", "disk-full")
-    return good("daemon", f"version {version}, running for {said.get('uptime_s', 0):.0f} s")
+    if status.get("disk_full"):
+        return bad("daemon", "disk full: new questions are rejected", "disk-full")
+    return good("daemon", f"version {version}, running for {status.get('uptime_s', 0):.0f} s")
 
 
 def up_to_date(path: Path) -> Iterator[Finding]:
-    """Compare the configuration that the daemon runs with the file."""
-    said = control.hand_on(path.absolute(), options.read_config(path), dry=True)
+    """Compare the daemon's configuration with the file."""
+    changes = control.hand_on(path.absolute(), options.read_config(path), dry=True)
     check = "daemon"
-    if faults := said.get("faults"):
+    if faults := changes.get("faults"):
         yield bad(check, f"a reload of {path} would be rejected: {faults[0]}", "reload-rejected")
         return
-    if said["changed"]:
-        keys = ", ".join(said["changed"])
-        yield bad(check, f"not reloaded since these changed: {keys}", "reload-pending")
-    if said["takes_restart"]:
-        keys = ", ".join(said["takes_restart"])
+    if changes["changed"]:
+        keys = ", ".join(changes["changed"])
+        yield bad(check, f"changed since the last reload: {keys}", "reload-pending")
+    if changes["takes_restart"]:
+        keys = ", ".join(changes["takes_restart"])
         yield bad(check, f"restart required: {keys}", "restart-required")
-    if not said["changed"] and not said["takes_restart"]:
-        yield good(check, f"{path} is loaded as it is now")
+    if not changes["changed"] and not changes["takes_restart"]:
+        yield good(check, f"{path}: the daemon has loaded the current version")
 
 
 def clock() -> Iterator[Finding]:
-    """Tell how far the machine's clock is from WeChat's, as the day's messages have shown."""
-    _, said = control.request("GET", "/status")
-    ahead_s = said.get("clock_offset_s")
+    """Report this machine's clock offset from WeChat's, measured from the last 24 h of messages."""
+    _, status = control.request("GET", "/status")
+    ahead_s = status.get("clock_offset_s")
     if ahead_s is None:
         yield skipped("clock", "no message with a usable CreateTime in the last 24 h")
         return
-    # The smallest difference: some of it may be the way that the message took.
-    bound, where = ("at most", "ahead of") if ahead_s > 0 else ("at least", "behind")
-    shown = f"{bound} {abs(ahead_s):.1f} s {where} WeChat's (smallest difference in 24 h)"
+    # The smallest difference: part of it may be the time that the message was in transit.
+    bound, direction = ("at most", "ahead of") if ahead_s > 0 else ("at least", "behind")
+    shown = f"{bound} {abs(ahead_s):.1f} s {direction} WeChat's (smallest difference in 24 h)"
     if abs(ahead_s) > MOST_SKEW_S:
         yield bad("clock", shown, "clock-skew", offset_s=ahead_s)
     else:
@@ -75,22 +75,21 @@ def clock() -> Iterator[Finding]:
 
 
 def unanswered(config: Config) -> Iterator[Finding]:
-    """Tell how many messages went unanswered: people wrote, and got no reply."""
-    _, said = control.request("GET", "/status")
-    for name, counts in said.get("unanswered", {}).items():
+    """Report how many messages went unanswered: people wrote, and got no reply."""
+    _, status = control.request("GET", "/status")
+    for name, counts in status.get("unanswered", {}).items():
         check = f"messages {name}"
         counted = [(day, counts[day]) for day in ("yesterday", "today") if counts[day]]
         if not counted:
             yield good(check, "none went unanswered yesterday or today")
             continue
-        when = " and ".join(
-            f"{count} {'message' if count == 1 else 'messages'} went unanswered {day}"
-            for day, count in counted
+        detail = " and ".join(
+            f"{render.counted(count, 'message')} went unanswered {day}" for day, count in counted
         )
         account = config.account.get(name)
-        alone = account is not None and not account.open_without_command
-        fix = "messages-unanswered" if alone else "messages-without-rule"
-        yield noticed(check, when, fix, **dict(counted))
+        needs_command = account is not None and not account.open_without_command
+        fix = "messages-unanswered" if needs_command else "messages-without-rule"
+        yield noticed(check, detail, fix, **dict(counted))
 
 
 def pushing(config: Config) -> Iterator[Finding]:
@@ -101,16 +100,16 @@ def pushing(config: Config) -> Iterator[Finding]:
         check = f"push {name}"
         path = f"/accounts/{quote(name, safe='')}/try"
         try:
-            status, said = control.request("POST", path, timeout_s=PUSH_PATIENCE_S)
+            status, result = control.request("POST", path, timeout_s=PUSH_PATIENCE_S)
         except Unreachable as error:
             yield bad(check, str(error), "push-timeout")
             continue
         if status != 200:
             yield bad(check, "the daemon has not loaded this account", "reload-pending")
-        elif said["ok"]:
+        elif result["ok"]:
             yield good(check, "WeChat's API accepts this machine")
         else:
-            yield bad(check, said["detail"], "push-rejected")
+            yield bad(check, result["detail"], "push-rejected")
 
 
 def log() -> Iterator[Finding]:
@@ -127,6 +126,6 @@ def log() -> Iterator[Finding]:
             yield skipped("log", str(error))
         return
     if verdict.is_sound:
-        yield good("log", f"{events} events, intact", events=events)
+        yield good("log", f"{render.counted(events, 'event')}, intact", events=events)
     else:
         yield bad("log", next(iter(verdict.lines)), "log-damaged", events=events)

@@ -1,4 +1,4 @@
-"""What a look at something has found."""
+"""The result of a check."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ NOTHING_TO_DO = Remedy("")
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """`check` is what was looked at; `ok` is None where it could not be, or need not be.
+    """`check` names the check; `ok` is None if it was skipped, or if the finding is only a notice.
 
-    `remedy` is what to do where it is not. `more` is for scripts.
+    `remedy` is the fix, if one is needed. `more` holds further JSON keys for scripts.
     """
 
     check: str
@@ -27,7 +27,7 @@ class Finding:
     more: JsonView = dataclasses.field(default_factory=dict)
 
     def as_json(self) -> Json:
-        """Return the finding for scripts; `id` is its remedy's, empty where none is needed."""
+        """Return the finding for scripts; `id` is its remedy's id, empty if it needs none."""
         return {
             **self.more,
             "check": self.check,
@@ -39,22 +39,22 @@ class Finding:
 
 
 def good(check: str, detail: str, **more: object) -> Finding:
-    """Return that all is well."""
+    """Return a finding that passed."""
     return Finding(check=check, ok=True, detail=detail, more=more)
 
 
 def bad(check: str, detail: str, fix: Remedy | str, **more: object) -> Finding:
-    """Return that something is wrong; `fix` is what to do about it, or its id."""
+    """Return a finding that failed; `fix` is its remedy, or the remedy's id."""
     return Finding(check=check, ok=False, detail=detail, remedy=_remedy(fix), more=more)
 
 
 def noticed(check: str, detail: str, fix: Remedy | str, **more: object) -> Finding:
-    """Return what need not be wrong, but explains what may be."""
+    """Return a notice: it need not be a problem, but may explain one."""
     return Finding(check=check, ok=None, detail=detail, remedy=_remedy(fix), more=more)
 
 
 def skipped(check: str, detail: str) -> Finding:
-    """Return that nothing was looked at, and why."""
+    """Return a finding that was not checked; `detail` is why."""
     return Finding(check=check, ok=None, detail=detail)
 
 

@@ -1,4 +1,4 @@
-"""The machine: versions of what wxgptd stands on, its clock, and the unit."""
+"""Check the machine: the versions of wxgptd's dependencies, the time zone, and the systemd unit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wxgpt.diagnosis.finding import Finding, bad, good, skipped
 
 PYTHONS = ((3, 11), (3, 14))
 EXPAT_NEEDED = (2, 4, 0)
-"""From here on it knows entities that multiply by themselves."""
+"""The first version that limits entity expansion (billion laughs)."""
 
 UNIT = "wxgptd.service"
 SOCKET = "wxgptd.socket"
@@ -24,17 +24,17 @@ RESTARTS = 3
 
 
 def versions() -> Iterator[Finding]:
-    """Look at Python, Twisted, OpenSSL and expat."""
+    """Check the versions of Python, Twisted, OpenSSL and expat."""
     least, most = PYTHONS
     number = platform.python_version()
     if not least <= sys.version_info[:2] <= most:
-        known = f"{least[0]}.{least[1]} to {most[0]}.{most[1]}"
-        yield bad("python", f"{number} is not supported ({known} are)", "python-unsupported")
+        supported = f"{least[0]}.{least[1]} to {most[0]}.{most[1]}"
+        yield bad("python", f"{number} is not supported (needs {supported})", "python-unsupported")
     else:
         yield good("python", number)
     from OpenSSL import SSL
 
-    # The version, without the date of its release.
+    # The version, without its release date.
     tls = " ".join(SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode().split()[:2])
     yield good("libraries", f"Twisted {version('twisted')}, treq {version('treq')}, {tls}")
     expat = pyexpat.EXPAT_VERSION.removeprefix("expat_")
@@ -46,7 +46,7 @@ def versions() -> Iterator[Finding]:
 
 
 def zone() -> Iterator[Finding]:
-    """Look at the zone that times are shown in, and days begin by."""
+    """Check the time zone, in which times are shown and days begin."""
     name = time.tzname[0]
     if not time.timezone and not time.daylight:
         yield skipped(
@@ -58,38 +58,39 @@ def zone() -> Iterator[Finding]:
 
 
 def unit() -> Iterator[Finding]:
-    """Look at the unit, where systemd is what runs this machine."""
+    """Check the unit, if this machine runs systemd."""
     names = "LoadState,ActiveState,UnitFileState,NRestarts,Result,ExecMainStatus"
-    found = _properties(UNIT, names)
-    if not found or found.get("LoadState") == "not-found":
+    properties = _properties(UNIT, names)
+    if not properties or properties.get("LoadState") == "not-found":
         yield skipped("unit", f"{UNIT} is not installed")
         return
-    state, after = found.get("ActiveState", ""), found.get("UnitFileState", "")
-    restarts = int(found.get("NRestarts") or 0)
+    state, enablement = properties.get("ActiveState", ""), properties.get("UnitFileState", "")
+    restarts = int(properties.get("NRestarts") or 0)
     if state != "active":
-        how = f"{state} ({found.get('Result')}, exit status {found.get('ExecMainStatus')})"
-        yield bad("unit", f"{UNIT} is {how}", "unit-inactive")
+        result, status = properties.get("Result"), properties.get("ExecMainStatus")
+        detail = f"{UNIT} is {state} ({result}, exit status {status})"
+        yield bad("unit", detail, "unit-inactive")
     elif restarts >= RESTARTS:
-        why = f"{UNIT} has restarted {restarts} times since it was started"
-        yield bad("unit", why, "unit-restarting")
-    elif after not in ("enabled", "enabled-runtime", "static", "generated"):
-        yield bad("unit", f"{UNIT} is {after}", "unit-disabled")
+        detail = f"{UNIT} has restarted {restarts} times since it was started"
+        yield bad("unit", detail, "unit-restarting")
+    elif enablement not in ("enabled", "enabled-runtime", "static", "generated"):
+        yield bad("unit", f"{UNIT} is {enablement}", "unit-disabled")
     else:
-        yield good("unit", f"{UNIT} is {state}, {after}")
+        yield good("unit", f"{UNIT} is {state}, {enablement}")
     socket = _properties(SOCKET, "LoadState,ActiveState")
     if socket.get("LoadState") == "loaded" and socket.get("ActiveState") != "active":
-        how = (
+        detail = (
             f"{SOCKET} is {socket.get('ActiveState')}, so connections are refused during a restart"
         )
-        again = "systemctl stop wxgptd && systemctl enable --now wxgptd.socket wxgptd"
-        yield skipped("unit", f"{how}; to change that: {again}")
+        fix = "systemctl stop wxgptd && systemctl enable --now wxgptd.socket wxgptd"
+        yield skipped("unit", f"{detail}; to change that: {fix}")
 
 
 def passed_socket() -> str:
-    """Return the address that systemd listens on for the daemon, or nothing if it does not."""
-    found = _properties(SOCKET, "ActiveState,Listen")
-    address = re.match(r"([0-9.]+:[0-9]+) \(Stream\)", found.get("Listen", ""))
-    return address.group(1) if address and found.get("ActiveState") == "active" else ""
+    """Return the address that systemd listens on for the daemon, or "" if it does not."""
+    properties = _properties(SOCKET, "ActiveState,Listen")
+    address = re.match(r"([0-9.]+:[0-9]+) \(Stream\)", properties.get("Listen", ""))
+    return address.group(1) if address and properties.get("ActiveState") == "active" else ""
 
 
 def _properties(unit: str, names: str) -> dict[str, str]:
@@ -97,10 +98,10 @@ def _properties(unit: str, names: str) -> dict[str, str]:
     if program is None:
         return {}
     try:
-        said = subprocess.run(
+        process = subprocess.run(
             [program, "show", unit, "-p", names],
             capture_output=True, encoding="utf-8", timeout=10, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    return dict(line.split("=", 1) for line in said.stdout.splitlines() if "=" in line)
+    return dict(line.split("=", 1) for line in process.stdout.splitlines() if "=" in line)

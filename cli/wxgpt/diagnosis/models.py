@@ -1,4 +1,4 @@
-"""Whether each model answers, and what to mend where one does not."""
+"""Check that each model answers, and find a remedy for each that does not."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ REMEDIES = (
     (r"^HTTP 5\d\d", "model-server-error"),
     (r"^HTTP 40[03].*model", "model-forbidden"),
     (r"connection was (?:lost|closed)|without a finish", "model-disconnected"),
-    (r"within [0-9.]+ s", "model-timeout"),
+    (r"within [0-9.]+ s|timed out waiting", "model-timeout"),
 )
-"""What the detail of a failed call says, and the id of what to do; the first that matches."""
+"""A pattern for the detail of a failed call, and the id of its remedy; the first match wins."""
 
 BY_REASON = {
     "misconfigured": "model-misconfigured",
@@ -49,31 +49,31 @@ IN_TIME_S = 12.0
 
 
 def models(config: Config, *, reachable: bool) -> Iterator[Finding]:
-    """Have the daemon ask each model of each assistant for one token, which costs that much."""
-    for name, one in config.assistant.items():
+    """Make the daemon ask each model of each assistant for one token, which is billed."""
+    for name, assistant in config.assistant.items():
         if not reachable:
-            yield skipped(f"assistant {name}", "asked through the daemon, which is not running")
+            yield skipped(f"assistant {name}", "not checked: the daemon is not available")
             continue
-        for said in _try(name, one):
-            yield _found(name, said)
+        for result in _try(name, assistant):
+            yield _finding(name, result)
 
 
-def _found(name: str, said: Json) -> Finding:
-    check, more = f"assistant {name}", {"assistant": name, "model": said["model"]}
-    if not said["ok"]:
-        detail = f"{said['model']}: {render.printable(said['detail'])}"
-        return bad(check, detail, _fix(said), reason=said["reason"], **more)
-    slow = ", too late for WeChat: users get a link" if said["took_s"] > IN_TIME_S else ""
-    detail = f"{said['model']} answers in {said['took_s']:.1f} s{slow}"
-    return good(check, detail, took_s=said["took_s"], **more)
+def _finding(name: str, result: Json) -> Finding:
+    check, more = f"assistant {name}", {"assistant": name, "model": result["model"]}
+    if not result["ok"]:
+        detail = f"{result['model']}: {render.printable(result['detail'])}"
+        return bad(check, detail, remedy_of(result), reason=result["reason"], **more)
+    slow = ", too late for WeChat: users get a link" if result["took_s"] > IN_TIME_S else ""
+    detail = f"{result['model']} answers in {result['took_s']:.1f} s{slow}"
+    return good(check, detail, took_s=result["took_s"], **more)
 
 
 def _try(name: str, configured: Assistant) -> list[Json]:
-    """Have the daemon ask; what it does not know needs a restart."""
+    """Make the daemon ask an assistant's models; those that it has not loaded are `unknown`."""
     path = f"/assistants/{quote(name, safe='')}/try"
     patience_s = max(PATIENCE_S, configured.total_timeout + 10)
     try:
-        status, said = control.request("POST", path, timeout_s=patience_s)
+        status, results = control.request("POST", path, timeout_s=patience_s)
     except Unreachable as error:
         timed_out = "timed out" in str(error)
         why = f"no answer within {patience_s:g} s" if timed_out else str(error)
@@ -85,10 +85,10 @@ def _try(name: str, configured: Assistant) -> list[Json]:
             _unknown(model, "the daemon has not loaded this assistant")
             for model in configured.choice
         ]
-    asked = {one["model"] for one in said}
-    missing = [model for model in configured.choice if model not in asked]
+    tested = {result["model"] for result in results}
+    missing = [model for model in configured.choice if model not in tested]
     return [
-        *(one for one in said if one["model"] in configured.choice),
+        *(result for result in results if result["model"] in configured.choice),
         *(_unknown(model, "the daemon has not loaded this configuration") for model in missing),
     ]
 
@@ -97,8 +97,9 @@ def _unknown(model: str, detail: str) -> Json:
     return {"ok": False, "model": model, "reason": "unknown", "detail": detail}
 
 
-def _fix(said: Json) -> str:
-    known = BY_REASON.get(said["reason"], "model-unavailable")
-    found = (fix for sign, fix in REMEDIES if re.search(sign, said["detail"], re.IGNORECASE))
-    named = said["reason"] in ("unavailable", "misconfigured")
-    return next(found, known) if named else known
+def remedy_of(result: Json) -> str:
+    """Return the id of the remedy for a failed call, by its `reason` and `detail`."""
+    default = BY_REASON.get(result["reason"], "model-unavailable")
+    matches = (fix for sign, fix in REMEDIES if re.search(sign, result["detail"], re.IGNORECASE))
+    is_specific = result["reason"] in ("unavailable", "misconfigured")
+    return next(matches, default) if is_specific else default

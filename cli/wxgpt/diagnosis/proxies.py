@@ -1,4 +1,4 @@
-"""Proxies that other programs take from the environment, and wxgptd does not."""
+"""Proxies in the environment, which other programs use and wxgptd does not."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def proxies(config: Config) -> Iterator[Finding]:
-    """Say which variables name a proxy, if there is an assistant that could mean to use it.
+    """Report variables that name a proxy, if some remote assistant has no proxy of its own.
 
-    The daemon reads none of them: under systemd it does not even get them, and a variable that a
-    shell happens to have must not decide which way the questions of users go.
+    The daemon reads none of them: under systemd it does not even inherit them, and a variable that
+    a shell happens to have must not decide how users' questions are routed.
     """
     names = [name for pair in _VARIABLES for name in (pair, pair.lower()) if os.environ.get(name)]
     direct = [
@@ -40,8 +40,9 @@ def proxies(config: Config) -> Iterator[Finding]:
     yield noticed(
         "proxy",
         f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} set in the environment, but "
-        f"wxgptd ignores {'it' if len(names) == 1 else 'them'}: assistant {', '.join(direct)} has "
-        "no proxy",
+        f"wxgptd ignores {'it' if len(names) == 1 else 'them'}: "
+        + (f"assistant {direct[0]} has" if len(direct) == 1 else f"{', '.join(direct)} have")
+        + " no proxy",
         fix,
         variables=names,
     )

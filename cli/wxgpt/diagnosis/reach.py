@@ -1,4 +1,4 @@
-"""The way from WeChat to the daemon: its port, the web server in front, the certificate, clocks."""
+"""Check the path from WeChat to the daemon: port, web server, certificate, webhooks, clock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CERTIFICATE_DAYS = 14
 
 
 class Unanswered(WxgptError):
-    """nothing came back"""
+    """no response"""
 
     def __init__(self, why: str, fix: str) -> None:
         super().__init__(why)
@@ -35,7 +35,7 @@ class Unanswered(WxgptError):
 
 
 class Answer(NamedTuple):
-    """What came back. `days` is how long the certificate is good for, None without one."""
+    """A response. `days` is how long the certificate remains valid, None without TLS."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -44,10 +44,10 @@ class Answer(NamedTuple):
 
 
 def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
-    """GET `url`, and follow nothing. It may take `patience_s` seconds, once it is connected.
+    """GET `url` without following redirects, within `patience_s` seconds of connecting.
 
     Raises:
-        Unanswered: nothing came back; with the id of what to do.
+        Unanswered: there was no response; `fix` is the id of the remedy.
     """
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
@@ -55,7 +55,7 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
     cut: list[bool] = []
     deadline = threading.Timer(patience_s, _cut_off, (connection, cut))
     deadline.daemon = True
-    late = Unanswered(
+    timeout = Unanswered(
         f"no complete response within {patience_s:g} s",
         "port-filtered",
     )
@@ -64,12 +64,12 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
         deadline.start()
         path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
         connection.request("GET", path, headers={"User-Agent": "wxgpt doctor"})
-        made = connection.sock
-        peer = made.getpeercert() if isinstance(made, ssl.SSLSocket) else None
+        sock = connection.sock
+        peer = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) else None
         response = connection.getresponse()
         answer = Answer(response.status, response.headers, response.read(65_536), _days(peer))
         if cut:
-            raise late
+            raise timeout
         return answer
     except ssl.SSLCertVerificationError as error:
         raise Unanswered(
@@ -77,9 +77,9 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
             "certificate-invalid",
         ) from None
     except ssl.SSLError as error:
-        raise Unanswered(f"no TLS there: {error.reason}", "not-tls") from None
+        raise Unanswered(f"not a TLS server: {error.reason}", "not-tls") from None
     except TimeoutError:
-        raise late from None
+        raise timeout from None
     except ConnectionRefusedError:
         raise Unanswered("connection refused", "connection-refused") from None
     except socket.gaierror as error:
@@ -88,13 +88,13 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
         ) from None
     except OSError as error:
         if cut:
-            raise late from None
+            raise timeout from None
         raise Unanswered(str(error.strerror or error), "unreachable") from None
     except http.client.HTTPException as error:
         if cut:
-            raise late from None
-        said = type(error).__name__
-        raise Unanswered(f"no HTTP there ({said})", "not-http") from None
+            raise timeout from None
+        error_name = type(error).__name__
+        raise Unanswered(f"not an HTTP server ({error_name})", "not-http") from None
     except UnicodeError:
         raise Unanswered("not a valid host name", "name-invalid") from None
     finally:
@@ -103,12 +103,12 @@ def get(url: str, patience_s: float = PATIENCE_S) -> Answer:
 
 
 def _cut_off(connection: http.client.HTTPConnection, cut: list[bool]) -> None:
-    """End an exchange that goes on and on: a timeout is for each piece of it only."""
+    """Abort an exchange that takes too long: a socket timeout covers only a single read."""
     cut.append(True)
-    made = connection.sock
-    if made is not None:
+    sock = connection.sock
+    if sock is not None:
         with contextlib.suppress(OSError):
-            made.shutdown(socket.SHUT_RDWR)
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 def _days(peer: object) -> float | None:
@@ -118,21 +118,21 @@ def _days(peer: object) -> float | None:
 
 
 def _words(answer: Answer) -> str:
-    """Return the beginning of what was said, for showing."""
+    """Return the beginning of a response's body, for display."""
     return " ".join(answer.body[:200].decode("utf-8", "replace").split())
 
 
 def _location(answer: Answer) -> str:
-    """Return where an answer leads; not its query, which has our signature in it."""
+    """Return the target of a redirect, without the query, which contains our signature."""
     return str(answer.headers.get("Location", "elsewhere")).split("?", maxsplit=1)[0][:200]
 
 
 def port(config: Config) -> Iterator[Finding]:
-    """Look whether the daemon answers where it listens."""
-    passed = machine.passed_socket()
+    """Check that the daemon answers where it listens."""
+    passed_address = machine.passed_socket()
     match = re.match(r"tcp:(?:port=)?(\d+)", config.server.listen)
-    if passed:
-        url = f"http://{passed.replace('0.0.0.0', '127.0.0.1')}/healthz"  # noqa: S104
+    if passed_address:
+        url = f"http://{passed_address.replace('0.0.0.0', '127.0.0.1')}/healthz"  # noqa: S104
     elif match is not None:
         host = re.search(r"interface=([0-9.]+)", config.server.listen)
         address = host.group(1) if host and host.group(1) != "0.0.0.0" else "127.0.0.1"  # noqa: S104
@@ -154,7 +154,7 @@ def port(config: Config) -> Iterator[Finding]:
 
 
 def public(config: Config) -> Iterator[Finding]:
-    """Look at the public address: reached, by TLS, not redirected, and led to each webhook."""
+    """Check the public address (reachable, valid certificate, no redirect) and each webhook."""
     base = config.server.public_url.rstrip("/")
     try:
         answer = get(f"{base}/healthz")
@@ -163,15 +163,15 @@ def public(config: Config) -> Iterator[Finding]:
         return
     yield from _certificate(base, answer)
     if 300 <= answer.status < 400:
-        where = _location(answer)
-        what = f"{base}/healthz is redirected to {where}"
-        yield bad("public address", what, "address-redirected")
+        target = _location(answer)
+        detail = f"{base}/healthz is redirected to {target}"
+        yield bad("public address", detail, "address-redirected")
         return
     if answer.body != b"ok\n":
-        what = f"{base}/healthz is not answered by wxgptd (HTTP {answer.status})"
-        yield bad("public address", what, "address-not-forwarded")
+        detail = f"{base}/healthz is not answered by wxgptd (HTTP {answer.status})"
+        yield bad("public address", detail, "address-not-forwarded")
         return
-    yield good("public address", f"{base} leads to this daemon")
+    yield good("public address", f"{base} reaches this daemon")
     for name, account in config.account.items():
         yield _webhook(base, name, account)
 
@@ -186,7 +186,7 @@ def _certificate(base: str, answer: Answer) -> Iterator[Finding]:
 
 
 def _webhook(base: str, name: str, account: Account) -> Finding:
-    """Check the URL the way WeChat's backend does, through everything that is in front."""
+    """Verify the URL as WeChat's backend does, through everything in front of the daemon."""
     from wxgptd.config import Elsewhere, webhook_path
     from wxgptd.wechat import signature
 
@@ -206,25 +206,25 @@ def _webhook(base: str, name: str, account: Account) -> Finding:
     if 300 <= answer.status < 400:
         return bad(check, f"{url} is redirected to {_location(answer)}", "webhook-redirected")
     if answer.status == 403:
-        why = _words(answer) or "rejected"
-        return bad(check, f"{url}: {why}", "webhook-rejected")
-    what = f"{url}: HTTP {answer.status}, and not the string to be echoed"
-    return bad(check, what, "webhook-not-forwarded")
+        detail = _words(answer) or "rejected"
+        return bad(check, f"{url}: {detail}", "webhook-rejected")
+    detail = f"{url}: HTTP {answer.status}, but the response does not echo the test string"
+    return bad(check, detail, "webhook-not-forwarded")
 
 
 def clock(config: Config) -> Iterator[Finding]:
-    """Compare this machine's clock with that of the first model server that tells the time."""
-    for one in config.assistant.values():
-        host = urlsplit(one.base_url)
+    """Compare this machine's clock with the first remote model server that sends a Date header."""
+    for assistant in config.assistant.values():
+        host = urlsplit(assistant.base_url)
         if host.hostname in ("localhost", "127.0.0.1", "::1"):
             continue
         before = time.time()
         try:
             answer = get(f"{host.scheme}://{host.netloc}/")
-            theirs = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+            server_time = parsedate_to_datetime(answer.headers["Date"]).timestamp()
         except (Unanswered, TypeError, ValueError):
             continue
-        skew_s = (before + time.time()) / 2 - theirs
+        skew_s = (before + time.time()) / 2 - server_time
         shown = f"{abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} {host.hostname}"
         if abs(skew_s) > MOST_SKEW_S:
             yield bad("clock", shown, "clock-skew", skew_s=round(skew_s))

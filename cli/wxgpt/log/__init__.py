@@ -1,1 +1,1 @@
-"""Read the log: as events, as states, as an export; and show it."""
+"""Read the log as events, as states or as an export, and show it."""

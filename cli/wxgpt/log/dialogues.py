@@ -1,4 +1,4 @@
-"""Sessions of the log, as dialogues and as JSON."""
+"""The log's sessions, as dialogues and as JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def all_sessions() -> list[tuple[User, Session]]:
 
 def as_json(user: User, session: Session, *, turns: bool = False) -> Json:
     """Return a session for scripts."""
-    said: Json = {
+    fields: Json = {
         "session": session.id,
         "account": user.account,
         "user": user.openid,
@@ -34,7 +34,7 @@ def as_json(user: User, session: Session, *, turns: bool = False) -> Json:
         "questions": len(session.questions),
     }
     if turns:
-        said["turns"] = [
+        fields["turns"] = [
             {
                 "delivery": question.delivery,
                 "asked_at": render.rfc3339(question.asked_at),
@@ -46,7 +46,7 @@ def as_json(user: User, session: Session, *, turns: bool = False) -> Json:
             }
             for question in session.questions.values()
         ]
-    return said
+    return fields
 
 
 def show_dialogue(user: User, session: Session) -> None:

@@ -1,4 +1,4 @@
-"""Events as JSON that can be read back, whole: what `log export` writes and `log import` takes."""
+"""Events as JSON that can be read back without loss, for `log export` and `log import`."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from wxgptd.ports.record import AnyRecord, Hidden, Recorded
 END = "End"
 """The type of the last line."""
 
-_EVENTS: dict[str, type[Any]] = {  # Any: the fields are those of the kind
+_EVENTS: dict[str, type[Any]] = {  # Any: each kind has its own fields
     kind.__name__: kind for kind in get_args(e.Event)
 }
 
 
 def lines(records: Iterable[AnyRecord]) -> Iterator[bytes]:
-    """Yield the lines of an export; the last one says how many there are, and their SHA-256.
+    """Yield the lines of an export; the last one holds the number of events and their SHA-256.
 
     Raises:
-        UnreadableEvent: a newer wxgptd wrote an event.
+        UnreadableEvent: an event was written by a newer wxgptd.
     """
     digest, count = sha256(), 0
     for record in records:
-        known = codec.require(record)
-        said = rendering.as_json(known)
-        # What only a copy of the log needs.
-        said |= {"at_s": known.event.at, "previous": known.previous}
-        line = f"{render.dumps(said)}\n".encode()
+        recorded = codec.require(record)
+        fields = rendering.as_json(recorded)
+        # Only needed to import the log again.
+        fields |= {"at_s": recorded.event.at, "previous": recorded.previous}
+        line = f"{render.dumps(fields)}\n".encode()
         digest.update(line)
         count += 1
         yield line
@@ -53,24 +53,23 @@ def read(exported: Iterable[bytes]) -> Iterator[Recorded]:
     """Yield the events of an export, checked as the daemon would check them.
 
     Raises:
-        UsageFailure: a line is none of an export's, or does not follow the ones before it, or
-            the end is missing.
+        UsageFailure: a line is not part of an export or out of order, or the end is missing.
     """
     states: dict[User, UserState] = {}
-    seq, ended, digest = 0, False, sha256()
+    seq, is_complete, digest = 0, False, sha256()
     for number, line in enumerate(exported, 1):
         if not line.strip():
             continue
         try:
-            said = json.loads(line)
-            if said["type"] == END:
-                ended = said["sha256"] == digest.hexdigest() and said["events"] == seq
+            fields = json.loads(line)
+            if fields["type"] == END:
+                is_complete = fields["sha256"] == digest.hexdigest() and fields["events"] == seq
                 continue
-            record = _record(said)
+            record = _record(fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageFailure(
-                f"line {number} is none of an export: {type(error).__name__}: {error}",
-                hint="`wxgpt log export` writes what this takes",
+                f"line {number} is not part of an export: {type(error).__name__}: {error}",
+                hint="import a file written by `wxgpt log export`",
             ) from None
         digest.update(line)
         state = states.get(record.user, EMPTY)
@@ -78,8 +77,8 @@ def read(exported: Iterable[bytes]) -> Iterator[Recorded]:
         if record.seq != seq or record.previous != state.version:
             raise UsageFailure(
                 f"line {number}: event {seq} expected, {record.seq} found",
-                hint="an export is taken as a whole, in its order; of a log that was shortened "
-                "([log] keep) only a backup can be taken back",
+                hint="an export must be complete and in order; if the log was shortened "
+                "([log] keep), restore a backup instead",
             )
         try:
             states[record.user] = evolve(state, record.event)
@@ -88,44 +87,44 @@ def read(exported: Iterable[bytes]) -> Iterator[Recorded]:
         if isinstance(record.event, e.UserErased):
             del states[record.user]
         yield record
-    if seq and not ended:
+    if seq and not is_complete:
         raise UsageFailure(
-            "the export is not whole, or was changed: its last line does not fit",
-            hint="export once more; `wxgpt log export` must run to its end",
+            "the export is incomplete or was changed: its last line does not match",
+            hint="export again, and let `wxgpt log export` finish",
         )
 
 
-def _record(said: Json) -> Recorded:
-    kind = _EVENTS[said["type"]]
-    optional = {one.name for one in dataclasses.fields(kind) if one.default is not MISSING}
-    carried = {
-        name: _usage(said) if of is AnswerUsage else _value(of, said[name])
-        for name, of in codec.FIELDS[said["type"]].items()
-        if name in said or name not in optional or of is AnswerUsage  # an older export has less
+def _record(fields: Json) -> Recorded:
+    kind = _EVENTS[fields["type"]]
+    optional = {field.name for field in dataclasses.fields(kind) if field.default is not MISSING}
+    values = {
+        name: _usage(fields) if hint is AnswerUsage else _value(hint, fields[name])
+        for name, hint in codec.FIELDS[fields["type"]].items()
+        if name in fields or name not in optional or hint is AnswerUsage  # older exports have fewer
     }
-    user = User(AccountName(said["account"]), OpenId(said["user"]))
-    session = SessionId(said["session"] or "")
-    event = kind(at=_value(float, said["at_s"]), **carried)
-    hidden = Hidden(said.get("hidden", ""))
-    return Recorded(said["seq"], user, session, said["previous"], event, hidden)
+    user = User(AccountName(fields["account"]), OpenId(fields["user"]))
+    session = SessionId(fields["session"] or "")
+    event = kind(at=_value(float, fields["at_s"]), **values)
+    hidden = Hidden(fields.get("hidden", ""))
+    return Recorded(fields["seq"], user, session, fields["previous"], event, hidden)
 
 
-def _usage(said: Json) -> AnswerUsage:
-    known = {name: said[name] for name in AnswerUsage._fields if name in said}
-    if "prompt_tokens" not in said:  # an older export has only the sum of a failure's tokens
-        known |= {"prompt_tokens": said["tokens"], "estimated": said["tokens"] > 0}
-    return AnswerUsage(**known)
+def _usage(fields: Json) -> AnswerUsage:
+    values = {name: fields[name] for name in AnswerUsage._fields if name in fields}
+    if "prompt_tokens" not in fields:  # older exports have only the sum of a failure's tokens
+        values |= {"prompt_tokens": fields["tokens"], "estimated": fields["tokens"] > 0}
+    return AnswerUsage(**values)
 
 
 def _value(hint: Any, value: Any) -> Any:  # noqa: ANN401 (any field of any event)
-    """Return what JSON says as what the event has.
+    """Convert a JSON value to the type of the event's field.
 
     Raises:
-        ValueError: it is no value of that type.
+        ValueError: the value does not have that type.
     """
     kind = getattr(hint, "__supertype__", hint)
     if value is None and kind in (str, bytes):
-        return kind()  # of a user who was erased
+        return kind()  # the user was erased
     if isinstance(kind, EnumType):
         return kind(value)
     if kind is bytes:
@@ -133,5 +132,5 @@ def _value(hint: Any, value: Any) -> Any:  # noqa: ANN401 (any field of any even
     if kind is float and type(value) is int:
         return float(value)
     if kind in (str, int, float, bool) and type(value) is not kind:
-        raise ValueError(f"{value!r} is no {kind.__name__}")
+        raise ValueError(f"{value!r} is not of type {kind.__name__}")
     return value

@@ -1,4 +1,4 @@
-"""The log as the commands that fold it read it: all of it, up to some point."""
+"""Read and fold the whole log up to some point, for the commands that show state."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from wxgpt.options import Log
 
 Point = tuple[int | None, float | None]
-"""A sequence number or a time, whichever is given, to read up to and including."""
+"""A sequence number or a time (the other is None), up to and including which to read."""
 
 
 def read(log: Log, until: Point = (None, None), after: int = 0) -> Iterator[Recorded]:
-    """Yield the events behind number `after` up to `until`."""
+    """Yield the events after number `after`, up to and including `until`."""
     seq, at = until
     for record in reader.scan(log.directory, log.keys, after):
         if seq is not None and record.seq > seq:
             return
-        known = codec.require(record)
-        if at is not None and known.event.at > at:
+        recorded = codec.require(record)
+        if at is not None and recorded.event.at > at:
             return
-        yield known if not known.hidden else _marked(known)
+        yield recorded if not recorded.hidden else _marked(recorded)
 
 
 def _marked(record: Recorded) -> Recorded:
-    """Return an event whose words cannot be read with a word for that in their place."""
+    """Return an event that cannot be decrypted with a placeholder for its text."""
     match record.event:
         case (
             e.QuestionAsked() | e.AnswerCompleted() | e.AnswerFailed() | e.ReplyOffered()
@@ -49,17 +49,17 @@ def _marked(record: Recorded) -> Recorded:
 
 
 def fold(log: Log, until: Point = (None, None)) -> tuple[dict[User, UserState], int, float]:
-    """Return all users' states, and the number and time of the last event in them.
+    """Return all users' states, and the number and time of the last event folded into them.
 
     Raises:
-        UsageFailure: the log does not go back that far.
+        UsageFailure: the log does not go back that far, or an earlier state needs the master key.
     """
     states, seq, at = _beginning(log, until)
     for record in read(log, until, seq):
         seq, at = record.seq, record.event.at
-        untold = record.hidden and record.previous and record.user not in states
-        if not is_follower(record.user) or untold:  # erased since the snapshot that had the rest
-            continue
+        lacks_history = record.hidden and record.previous and record.user not in states
+        if not is_follower(record.user) or lacks_history:
+            continue  # erased after the snapshot with earlier events
         if isinstance(record.event, e.UserErased):
             states.pop(record.user, None)
         else:
@@ -68,9 +68,9 @@ def fold(log: Log, until: Point = (None, None)) -> tuple[dict[User, UserState], 
 
 
 def _beginning(log: Log, until: Point) -> tuple[dict[User, UserState], int, float]:
-    """Return the states to begin with: those of a snapshot, where the log was shortened.
+    """Return the initial states: those of a snapshot, if the log was shortened.
 
-    And the number of the last event in them, and when that was at the latest.
+    Also return the number of the last event in them, and an upper bound of its time.
     """
     first = segments.begins_at(log.directory)
     if first == 1:
@@ -78,25 +78,25 @@ def _beginning(log: Log, until: Point) -> tuple[dict[User, UserState], int, floa
     reader.require_beginning(log.directory)
     if log.keys is None:
         raise UsageFailure(
-            f"the log begins with event {first}, and what came before needs the master key",
+            f"the log begins at event {first}, and reading earlier state needs the master key",
             hint="run wxgpt as the daemon's user, or with sudo",
         )
-    for path in segments.list_snapshots(log.directory):  # the oldest one that will do
+    for path in segments.list_snapshots(log.directory):  # the oldest usable one
         if segments.last_seq_of(path) < first - 1:
             continue
         try:
-            found = snapshot.read(path, log.keys)
+            loaded = snapshot.read(path, log.keys)
         except ValueError:
             continue
         seq, at = until
-        if (seq is not None and found.last_seq > seq) or (at is not None and found.created > at):
-            then = render.clock_time(found.created, utc=False)
+        if (seq is not None and loaded.last_seq > seq) or (at is not None and loaded.created > at):
+            created = render.clock_time(loaded.created, utc=False)
             raise UsageFailure(
-                f"history begins behind event {found.last_seq}, {then}",
+                f"history begins after event {loaded.last_seq}, {created}",
                 hint="older events were dropped ([log] keep, max_size)",
             )
-        states = loading.states(found, log.keys)
+        states = loading.states(loaded, log.keys)
         users = {log.keys.find(reference): state for reference, state in states.items()}
-        known = {key.user: state for key, state in users.items() if key}
-        return known, found.last_seq, found.created
-    raise reader.LogDamaged(f"the log begins with event {first}, and no snapshot is whole")
+        by_user = {key.user: state for key, state in users.items() if key}
+        return by_user, loaded.last_seq, loaded.created
+    raise reader.LogDamaged(f"the log begins at event {first}, and no snapshot is intact")

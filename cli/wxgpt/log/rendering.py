@@ -24,11 +24,11 @@ _COLOURS = {
     "restarted": "yellow",
     "unknown": "yellow",
 }
-"""Of the labels that are looked for; `click.echo` takes them out where no colour is wanted."""
+"""The colours of notable labels; `click.echo` strips them if colour is off."""
 
 
 def names(user: User) -> tuple[str, ...]:
-    """Return how a user may be called: also as lines show one, and without the account."""
+    """Return a user's names: the OpenID, the same without the account, and the form in lines."""
     short = user.openid.removeprefix(f"{user.account}:")
     return user.openid, short, f"{user.account}/{short}"
 
@@ -39,7 +39,7 @@ def kind(record: AnyRecord) -> str:
 
 
 def as_json(record: AnyRecord) -> Json:
-    """Return the event as the JSON that scripts rely on: names may be added, none go away."""
+    """Return the event as the JSON that scripts rely on: names may be added, never removed."""
     event = record.event
     hidden = record.hidden if isinstance(record, Recorded) else Hidden.READABLE
     carried = _carried(event)
@@ -62,7 +62,7 @@ def as_json(record: AnyRecord) -> Json:
 
 
 def _carried(event: e.Event | Unreadable) -> Json:
-    """Return what an event carries, by names; what an answer took is not nested in JSON."""
+    """Return an event's fields by name; an answer's usage is flattened."""
     if isinstance(event, Unreadable):
         return event._asdict()
     carried: Json = {}
@@ -78,7 +78,7 @@ def _carried(event: e.Event | Unreadable) -> Json:
 
 
 def texts(record: AnyRecord) -> str:
-    """Return all texts that the event carries, for searching in."""
+    """Return all texts in the event, for searching."""
     event = record.event
     if isinstance(event, Unreadable):
         return ""
@@ -88,17 +88,17 @@ def texts(record: AnyRecord) -> str:
 
 
 def as_line(record: AnyRecord, *, utc: bool, width: int) -> str:
-    """Return the event as a line for reading, at most `width` columns wide."""
-    name = record.user.openid.removeprefix(f"{record.user.account}:")  # of a reference
+    """Return the event as a line for people, at most `width` columns wide."""
+    name = record.user.openid.removeprefix(f"{record.user.account}:")  # references have it
     who = f"{record.user.account}/{render.shorten(name, 12)}"
-    label, said = _label(record)
+    label, text = _label(record)
     if isinstance(record, Recorded) and record.hidden and PERSONAL[kind(record)]:
-        said = f"[{record.hidden}] {said}".rstrip()
+        text = f"[{record.hidden}] {text}".rstrip()
     head = (
         f"{record.seq:>7}  {render.clock_time(record.event.at, utc=utc)}  {render.pad(who, 18)}"
         f"  {render.pad(record.session, 10)}  "
     )
-    line = render.shorten(f"{head}{render.pad(label, 9)}  {render.printable(said)}", width)
+    line = render.shorten(f"{head}{render.pad(label, 9)}  {render.printable(text)}", width)
     colour = _COLOURS.get(label)
     if colour is None or not line.startswith(f"{head}{label}"):
         return line
@@ -109,7 +109,7 @@ def as_line(record: AnyRecord, *, utc: bool, width: int) -> str:
 def _label(record: AnyRecord) -> tuple[str, str]:
     match record.event:
         case e.SessionOpened(assistant=assistant, ttl_s=ttl_s):
-            return "opened", f"{assistant}, {ttl_s:g} s without activity end it"
+            return "opened", f"{assistant}, expires after {ttl_s:g} s of inactivity"
         case e.SessionClosed(reason=reason):
             return "closed", str(reason)
         case e.SessionResumed():
@@ -151,7 +151,7 @@ def _label(record: AnyRecord) -> tuple[str, str]:
         case e.PushFailed(code=code, detail=detail):
             return "unpushed", f"{detail} ({code})" if code else detail
         case e.ContextTrimmed(turns=turns):
-            return "trimmed", f"{turns} turns left out"
+            return "trimmed", f"{render.counted(turns, 'turn')} left out"
         case e.ModelChosen(model=model):
             return "model", model
         case e.StandingChanged(standing=standing, until=until):
@@ -159,14 +159,21 @@ def _label(record: AnyRecord) -> tuple[str, str]:
         case e.UserErased():
             return "erased", ""
         case e.TailTrimmed(segment=segment, offset=offset, size=size):
-            return "torn", f"{size} bytes that a crash left at {offset} of {segment} were cut off"
+            return "torn", _trimmed(segment, offset, size)
         case e.TimeoutBudgetSet(size=size, timeouts=timeouts):
             return "timeouts", f"budget {size} per 5 min{_suspended_by(timeouts)}"
         case e.MessagesUnanswered(count=count):
-            return "silent", f"{count} {'message' if count == 1 else 'messages'} unanswered"
+            return "silent", f"{render.counted(count, 'message')} unanswered"
         case Unreadable(tag=tag, version=version):
-            return "unknown", f"kind {tag} version {version}: a newer wxgptd wrote it"
+            return "unknown", f"kind {tag} version {version}: written by a newer wxgptd"
+
+
+def _trimmed(segment: str, offset: int, size: int) -> str:
+    left = render.counted(size, "byte")
+    return f"{left} left by a crash at offset {offset} of {segment}, trimmed"
 
 
 def _suspended_by(timeouts: int) -> str:
-    return f", after {timeouts} timeouts caused a suspension" if timeouts else ""
+    if not timeouts:
+        return ""
+    return f", after {render.counted(timeouts, 'timeout')} caused a suspension"

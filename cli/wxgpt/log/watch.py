@@ -1,6 +1,6 @@
-"""Wait until something changes in a directory: inotify where there is it, else a look now and then.
+"""Wait for changes in a directory: by inotify where available, otherwise by polling.
 
-Waiting costs nothing: the kernel wakes the process when the daemon has written.
+With inotify, waiting costs nothing: the kernel wakes the process when the daemon writes.
 """
 
 from __future__ import annotations
@@ -12,40 +12,40 @@ import time
 from pathlib import Path
 
 POLL_S = 0.5
-"""How often to look where the kernel does not tell."""
+"""How often to poll without inotify."""
 
 _CLOEXEC, _NONBLOCK = os.O_CLOEXEC, os.O_NONBLOCK
 _MODIFY, _MOVED_TO, _CREATE, _DELETE = 0x2, 0x80, 0x100, 0x200
 
 
 class Watch:
-    """Watches one directory, until `close`."""
+    """Watches one directory until `close` is called."""
 
     def __init__(self, directory: Path) -> None:
         self._descriptor = _watch(directory)
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until something has changed since the last call, or the time is over.
+        """Wait until something has changed since the last call, or the timeout expires.
 
-        Tell whether something may have changed; where the kernel does not tell, it always may.
+        Return whether something may have changed; without inotify this is always true.
         """
         if self._descriptor < 0:
             time.sleep(min(POLL_S, timeout_s))
             return True
         ready, _, _ = select.select([self._descriptor], [], [], max(timeout_s, 0.0))
         if ready:
-            os.read(self._descriptor, 65_536)  # what has changed is for the reader to see
+            os.read(self._descriptor, 65_536)  # the log's reader finds out what changed
         return bool(ready)
 
     def close(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
 
 def _watch(directory: Path) -> int:
-    """Return a descriptor that is readable when something changes, or -1 if there is no such."""
+    """Return a descriptor that becomes readable on changes, or -1 if inotify is not available."""
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         descriptor: int = libc.inotify_init1(_CLOEXEC | _NONBLOCK)
@@ -56,5 +56,5 @@ def _watch(directory: Path) -> int:
             os.close(descriptor)
             return -1
     except (OSError, AttributeError):
-        return -1  # no Linux, or no such call
+        return -1  # not Linux, or no such system call
     return descriptor

@@ -1,1 +1,1 @@
-"""What `wxgpt init` writes: a configuration, units, a site for the web server; and changed keys."""
+"""What `wxgpt init` does: write a configuration, units and a web server's site; rotate keys."""

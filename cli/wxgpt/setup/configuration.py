@@ -1,4 +1,4 @@
-"""A first configuration: what has to be said, with a word about each, and what is often wanted."""
+"""A first configuration: the required settings and some common ones, each with a comment."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import NamedTuple
 import tomlkit
 
 ONLY_AI_TTL = "2h"
-"""Where nothing else answers, a session is in nobody's way."""
+"""A long session does no harm in an account where only the AI answers."""
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def make_token() -> str:
-    """Return what an account and WeChat's backend share: 32 letters and digits."""
+    """Return a Token to share with WeChat's backend: 32 letters and digits."""
     return "".join(secrets.choice(ALPHABET) for _ in range(32))
 
 
@@ -25,7 +25,7 @@ def make_aes_key() -> str:
 
 
 class Wanted(NamedTuple):
-    """What a first configuration says."""
+    """The values of a first configuration."""
 
     domain: str
     listen: str
@@ -49,12 +49,12 @@ _TEMPLATE = """\
 # The configuration of wxgptd, written by `wxgpt init`. After a change: wxgpt check, then
 # systemctl reload wxgptd.  全部的键 · Every key: docs/configuration.md
 #
-# 里面有密钥，不要给别人看。 · It holds secrets: keep it to yourself.
+# 里面有密钥，不要给别人看。 · Contains secrets: do not share it.
 
 [server]
-# 前面的网站服务器（nginx、Caddy）把请求转到这里。 · The web server in front passes requests on.
+# 前面的网站服务器（nginx、Caddy）把请求转到这里。 · The web server forwards requests here.
 listen = {listen}
-# 手机上能打开的地址，回答页面的链接以它开头。 · What links to answers begin with.
+# 手机上能打开的地址，回答页面的链接以它开头。 · Links to answers begin with this.
 public_url = {public_url}
 # 日志和密钥都在这里，要备份：wxgpt backup FILE。 · The log and its keys. Backup: wxgpt backup FILE
 state_dir = {state_dir}
@@ -66,12 +66,12 @@ token = {token}
 {opening}
 
 [assistant.{assistant}]
-# 在微信里发 /{assistant} 开始对话。 · What opens a session in WeChat.
+# 在微信里发 /{assistant} 开始对话。 · Opens a session in WeChat.
 command = {command}
 base_url = {base_url}
 api_key = {api_key}
 model = {model}
-{more}# 每次对话开头给模型的说明。 · What the model is told at the beginning.
+{more}# 每次对话开头给模型的说明。 · Instructions for the model.
 system_prompt = "你是公众号里的助手，回答简洁。"
 # 让模型在微信等得及的时间里写完，回复 “继续” 再展开。 · Answers that fit the time WeChat waits.
 {fit}fit = "window"
@@ -82,13 +82,13 @@ system_prompt = "你是公众号里的助手，回答简洁。"
 ttl = {ttl}
 
 [limits]
-# 每个用户的限制，0 不限。 · Limits for each user; 0 is no limit.
+# 每个用户的限制，0 不限。 · Limits per user; 0: no limit.
 messages_per_minute = 20
 questions_per_day = 100
 tokens_per_day = 200000
 
 # 不归模型管的消息：关键词回复，或者交给原来的后台。
-# What is not for the model: keyword replies, or another backend.
+# Messages that are not for the model: keyword replies, or another backend.
 #[[rule]]
 #match = "keyword"
 #words = ["价格", "多少钱"]
@@ -114,26 +114,26 @@ aes_key = {aes_key}"""
 
 _PLAIN = """\
 # 明文模式。换成安全模式（推荐）：填上这两个，微信后台也改。
-# Plain text. For safe mode, which is better: these two, and the same in WeChat's backend.
+# Plain text mode. For safe mode (recommended), set these two here and in WeChat's backend.
 #app_id = "wx..."
 #aes_key = {aes_key}"""
 
 
 _BUDGET = """\
-# 每百万 token 的价格：请改成服务商网站上的。 · Prices for a million tokens: put in your provider's.
+# 每百万 token 的价格：请改成服务商网站上的。 · Prices per million tokens: enter your provider's.
 price_per_million = {{ input = 4, output = 16 }}
 # 一天的预算，和上面的价格同一种货币，花完就停到第二天，0 不限。
-# The budget of a day, in the currency of the prices above; 0 is no limit.
+# Daily budget, in the currency of the prices above; 0: no limit.
 daily_budget = {daily_budget:g}"""
 
 _FREE = """\
-# 每百万 token 的价格和一天的预算，0 不限。 · Prices for a million tokens, and a daily budget.
+# 每百万 token 的价格和一天的预算，0 不限。 · Prices per million tokens, and a daily budget.
 #price_per_million = {{ input = 2, output = 8 }}
 #daily_budget = 20"""
 
 
 def written(wanted: Wanted) -> str:
-    """Return the text of the configuration that says what is `wanted`."""
+    """Return the text of the `wanted` configuration."""
 
     def quoted(text: str) -> str:
         return tomlkit.string(text).as_string()

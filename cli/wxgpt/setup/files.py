@@ -1,6 +1,6 @@
-"""Files beside the configuration: units for systemd, a site for nginx or Caddy.
+"""Files besides the configuration: units for systemd, a site for nginx or Caddy.
 
-They are the ones of `etc/`, with this installation's paths and the operator's domain in them.
+They are the files of `etc/`, with this installation's paths and the operator's domain filled in.
 """
 
 from __future__ import annotations
@@ -20,31 +20,35 @@ EXAMPLE_BIN = "/opt/wxgptd/bin"
 
 
 def shipped(name: str) -> str:
-    """Return the text of a file of `etc/`: it is in the package, or in the checkout."""
+    """Return the text of a file of `etc/`, from the package or the checkout.
+
+    Raises:
+        UsageFailure: it is in neither.
+    """
     here = Path(__file__).resolve()
     for base in (here.parent.parent / "etc", here.parents[3] / "etc"):
         if (base / name).exists():
             return (base / name).read_text("utf-8")
-    raise UsageFailure(f"{name} is missing from this installation", hint="install wxgptd again")
+    raise UsageFailure(f"{name} is missing from this installation", hint="reinstall wxgptd")
 
 
 def units(config: Path, listen: str, port: int) -> dict[str, str]:
     """Return the units by name, for this installation.
 
     Raises:
-        UsageFailure: it is where the unit's sandbox lets nobody look, or the configuration has a
-            name that means something to systemd.
+        UsageFailure: the unit's sandbox hides the installation, or the configuration's path has
+            characters that are special to systemd.
     """
     programs = Path(sys.prefix) / "bin"
     if str(programs).startswith(("/home/", "/root/", "/run/user/")):
         raise UsageFailure(
-            f"wxgptd is installed in {programs}, which a service of systemd's may not read",
-            hint=f"python3 -m venv /opt/wxgptd && /opt/wxgptd/bin/pip install wxgptd, and then "
+            f"wxgptd is installed in {programs}, which a systemd service cannot read",
+            hint=f"python3 -m venv /opt/wxgptd && /opt/wxgptd/bin/pip install wxgptd, then "
             f"{EXAMPLE_BIN}/wxgpt init",
         )
     if not re.fullmatch(r"/[A-Za-z0-9_./-]+", str(config)):
         raise UsageFailure(
-            f"{config} has characters in it that mean something to systemd",
+            f"{config} contains characters that are special to systemd",
             hint=f"keep the configuration in {SYSTEM_CONFIG}",
         )
     texts = {name: shipped(name) for name in UNITS}
@@ -62,12 +66,12 @@ def site(name: str, domain: str, upstream: str) -> str:
 
 
 def write_new(path: Path, text: str, mode: int) -> None:
-    """Write a file that is not there yet, whole or not at all.
+    """Write a new file, completely or not at all.
 
     Raises:
-        UsageFailure: it is there.
+        UsageFailure: the file exists.
     """
-    data = text.encode()  # what cannot be written must not leave an empty file
+    data = text.encode()  # first, so that a failure leaves no empty file
     path.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:

@@ -1,4 +1,4 @@
-"""What the operator says of a first configuration: by options, or asked for at a terminal."""
+"""The operator's choices for a first configuration, from options or prompted for at a terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DOMAIN = r"(?=.{4,190}$)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z][a-z0-9-]+"
 
 
 class Place(NamedTuple):
-    """Where things go: `system` is for all of the machine, below `root`."""
+    """Where the files go: below `root`; `system` marks a system-wide installation."""
 
     root: Path
     system: bool
@@ -34,19 +34,19 @@ class Place(NamedTuple):
 
     @property
     def upstream(self) -> str:
-        """Where a web server on this machine reaches the daemon."""
+        """The address at which a web server on this machine reaches the daemon."""
         everywhere = self.listen == "0.0.0.0"  # noqa: S104
         return f"{'127.0.0.1' if everywhere else self.listen}:{self.port}"
 
     def below(self, path: Path) -> Path:
-        """Return where `path` is, seen from here."""
+        """Return the absolute `path`, moved below `root`."""
         return self.root / path.relative_to("/")
 
 
 class Interview:
-    """Asks for what was not `given`, on a terminal; elsewhere it names the option that is missing.
+    """Prompts for options that were not `given`; without a terminal, names the missing option.
 
-    All of it raises UsageFailure for what cannot be.
+    Every method raises UsageFailure for an invalid or a missing value.
     """
 
     def __init__(self, place: Place, given: Mapping[str, object]) -> None:
@@ -55,21 +55,21 @@ class Interview:
         self._units: bool | None = None
 
     def wanted(self) -> configuration.Wanted:
-        """Return what the configuration is to say."""
+        """Return the values for the configuration."""
         state_dir = self._given["state_dir"]
         elsewhere = state_dir and Path(str(state_dir)).absolute() != SYSTEM_STATE
         if elsewhere and self.wants_units():
             raise UsageFailure(
-                f"under systemd the state is in {SYSTEM_STATE}, and nowhere else",
-                hint="leave --state-dir out, or write no units (--no-systemd)",
+                f"under systemd the state directory must be {SYSTEM_STATE}",
+                hint="omit --state-dir, or write no units (--no-systemd)",
             )
         preset = self._provider()
-        address = "Address of the API (base_url) · 接口地址"
+        address = "API address (base_url) · 接口地址"
         base_url = self._value("base_url", address, preset.base_url)
         model = self._value("model", "Model · 模型", preset.model, ask=not self._given["provider"])
         api_key = self._api_key(preset)
         daily_budget = self._daily_budget(preset)
-        domain = self._said("domain", "Domain, such as chat.example.com · 域名", _domain)
+        domain = self._answer("domain", "Domain, such as chat.example.com · 域名", _domain)
         app_id = self._app_id()
         default = SYSTEM_STATE if self._place.system else self._place.config.parent / "state"
         return configuration.Wanted(
@@ -91,13 +91,13 @@ class Interview:
         )
 
     def _only_ai(self) -> bool:
-        """Tell whether nothing but the AI answers the account's messages."""
+        """Return whether only the AI answers the account's messages."""
         given = self._given["only_ai"]
         if given is not None or not _on_terminal():
             return bool(given)
         return _confirmed(
             "Is this account only for talking to the AI · 这个公众号只用来和 AI 对话吗？\n"
-            "  (if it has keyword replies or another backend, say n · "
+            "  (if it has keyword replies or another backend, answer n · "
             "还有关键词回复或别的后台，就选 n)"
         )
 
@@ -105,25 +105,25 @@ class Interview:
         if not self._given["provider"] and self._given["base_url"]:
             return PROVIDERS["other"]
         if not self._given["provider"] and _on_terminal():
-            click.echo("Whose model? A name or a number · 用谁家的模型？填名字或编号", err=True)
-            for number, (known, one) in enumerate(PROVIDERS.items(), 1):
-                click.echo(f"  {number:>2}  {known:<12} {one.title}", err=True)
-        return PROVIDERS[self._said("provider", "Provider · 服务商", _provider, "deepseek")]
+            click.echo("Which provider? A name or number · 用谁家的模型？填名字或编号", err=True)
+            for number, (name, provider) in enumerate(PROVIDERS.items(), 1):
+                click.echo(f"  {number:>2}  {name:<12} {provider.title}", err=True)
+        return PROVIDERS[self._answer("provider", "Provider · 服务商", _provider, "deepseek")]
 
     def _value(self, key: str, prompt: str, default: str, *, ask: bool = False) -> str:
-        """Return what was given, what is known, or what the operator says."""
+        """Return the given value, the default, or the operator's answer."""
         if default and not self._given[key] and not (ask and _on_terminal()):
             return default
-        return self._said(key, prompt, _text, default)
+        return self._answer(key, prompt, _text, default)
 
-    def _said(self, key: str, prompt: str, check: Callable[[str], str], default: str = "") -> str:
-        """Return what was given, or is said at the terminal: asked again until it can be."""
+    def _answer(self, key: str, prompt: str, check: Callable[[str], str], default: str = "") -> str:
+        """Return the given value, or prompt for it until the answer is valid."""
         if given := self._given[key]:
             return check(str(given).strip())
         if not _on_terminal():
             option = f"--{key.replace('_', '-')}"
-            raise UsageFailure(f"{option} is missing, and there is no terminal to ask at")
-        return _asked(prompt, check, default or None)
+            raise UsageFailure(f"{option} is missing, and there is no terminal to prompt on")
+        return _prompted(prompt, check, default or None)
 
     def _api_key(self, preset: Provider) -> str:
         file = self._given["api_key_file"]
@@ -139,18 +139,18 @@ class Interview:
             return ""
         if not _on_terminal():
             raise UsageFailure(
-                "--api-key-file is missing, and there is no terminal to ask at",
+                "--api-key-file is missing, and there is no terminal to prompt on",
                 hint="or set WXGPT_API_KEY in the environment",
             )
         click.echo(
-            f"API key, made at · 在这里创建: {preset.keys}\n"
-            "  (not shown as it is pasted · 粘贴时不显示)",
+            f"API key, create one at · 在这里创建: {preset.keys}\n"
+            "  (hidden while you paste it · 粘贴时不显示)",
             err=True,
         )
-        return _asked("API key · 密钥", _key, None, hidden=True)
+        return _prompted("API key · 密钥", _key, None, hidden=True)
 
     def _daily_budget(self, preset: Provider) -> float:
-        """Return what a day may cost: without a budget, one follower could spend all there is."""
+        """Return the daily budget; without one, a single follower could use up the balance."""
         if self._given["daily_budget"] is not None:
             return _budget(str(self._given["daily_budget"]))
         if not preset.keys:
@@ -158,12 +158,12 @@ class Interview:
         if not _on_terminal():
             return DAILY_BUDGET
         click.echo(
-            "How much may a day cost, in your provider's currency? When it is spent, the bot\n"
-            "  pauses until midnight; 0 is no limit ·\n"
+            "Daily budget, in your provider's currency? Once it is spent, the bot pauses until\n"
+            "  midnight; 0: no limit ·\n"
             "  一天最多花多少钱（服务商收费的货币）？花完就停到第二天，0 不限",
             err=True,
         )
-        return float(_asked("Budget · 每天预算", _amount, f"{DAILY_BUDGET:g}"))
+        return float(_prompted("Budget · 每天预算", _amount, f"{DAILY_BUDGET:g}"))
 
     def _app_id(self) -> str:
         if self._given["plain"]:
@@ -174,7 +174,7 @@ class Interview:
             return _app_id(str(self._given["app_id"]).strip())
         if not _on_terminal():
             raise UsageFailure(
-                "--app-id is missing, and there is no terminal to ask at",
+                "--app-id is missing, and there is no terminal to prompt on",
                 hint="in WeChat's backend: 微信开发者平台 → 公众号 → 基础信息; or --plain",
             )
         click.echo(
@@ -182,25 +182,23 @@ class Interview:
             "Empty: plain text mode · 留空就是明文模式",
             err=True,
         )
-        return _asked("AppID", lambda said: _app_id(said) if said else "", "", shown=False)
+        return _prompted("AppID", lambda answer: _app_id(answer) if answer else "", "", shown=False)
 
     def wants_units(self) -> bool:
-        """Tell whether to write units."""
+        """Return whether to write units."""
         if self._units is None:
-            self._units = self._asked_for_units()
+            self._units = self._decide_units()
         return self._units
 
-    def _asked_for_units(self) -> bool:
+    def _decide_units(self) -> bool:
         wanted = self._given["systemd"]
         if wanted is not None:
             if wanted and not self._place.system:
-                raise UsageFailure("units for systemd are root's to write", hint="sudo wxgpt init")
+                raise UsageFailure("only root can write systemd units", hint="sudo wxgpt init")
             return bool(wanted)
         if not self._place.system or not self._place.below(Path("/etc/systemd/system")).is_dir():
             return False
-        return not _on_terminal() or _confirmed(
-            "Write units for systemd · 装成系统服务，开机自动启动?"
-        )
+        return not _on_terminal() or _confirmed("Write systemd units · 装成系统服务，开机自动启动?")
 
     def wants_web(self) -> str:
         """Return which web server to write a site for: caddy, nginx or none."""
@@ -217,7 +215,7 @@ class Interview:
         )
 
 
-def _asked(
+def _prompted(
     prompt: str,
     check: Callable[[str], str],
     default: str | None,
@@ -225,24 +223,24 @@ def _asked(
     hidden: bool = False,
     shown: bool = True,
 ) -> str:
-    """Ask at the terminal until `check` takes what is said, and return what it makes of that."""
-    said: str = click.prompt(
+    """Prompt at the terminal until `check` accepts the answer, and return its result."""
+    answer: str = click.prompt(
         prompt,
         default=default,
-        value_proc=_taker(check),
+        value_proc=_for_click(check),
         hide_input=hidden,
         show_default=shown,
         err=True,
     )
-    return said
+    return answer
 
 
-def _taker(check: Callable[[str], str]) -> Callable[[str], str]:
-    """Return `check` for click, which asks again where that refuses."""
+def _for_click(check: Callable[[str], str]) -> Callable[[str], str]:
+    """Return `check` for click, which prompts again when it rejects an answer."""
 
-    def take(said: str) -> str:
+    def take(answer: str) -> str:
         try:
-            return check(said.strip())
+            return check(answer.strip())
         except UsageFailure as failure:
             raise click.UsageError(f"{failure}{failure.hint and f' ({failure.hint})'}") from None
 
@@ -250,82 +248,83 @@ def _taker(check: Callable[[str], str]) -> Callable[[str], str]:
 
 
 def _confirmed(prompt: str) -> bool:
-    """Ask for a yes or no, in either language; yes if nothing is said."""
+    """Ask for yes or no, in either language; an empty answer means yes."""
 
-    def check(said: str) -> str:
-        word = said.lower().rstrip("。.!！")
+    def check(answer: str) -> str:
+        word = answer.lower().rstrip("。.!！")
         if word in ("y", "yes", "是", "是的", "对", "好", "嗯"):
             return "y"
         if word in ("n", "no", "否", "不", "不是", "不要"):
             return ""
         raise UsageFailure("answer y or n · 填 y（是）或 n（否）")
 
-    said: str = click.prompt(
-        f"{prompt} [Y/n]", default="y", value_proc=_taker(check), show_default=False, err=True
+    answer: str = click.prompt(
+        f"{prompt} [Y/n]", default="y", value_proc=_for_click(check), show_default=False, err=True
     )
-    return bool(said)
+    return bool(answer)
 
 
-# What can be: each returns it as it is written down, or raises UsageFailure.
+# Checks: each returns the answer in its canonical form, or raises UsageFailure.
 
 
-def _text(said: str) -> str:
-    if not said:
-        raise UsageFailure("that is nothing · 没有填")
-    return said
+def _text(answer: str) -> str:
+    if not answer:
+        raise UsageFailure("a value is required · 没有填")
+    return answer
 
 
-def _provider(said: str) -> str:
+def _provider(answer: str) -> str:
     names = list(PROVIDERS)
-    if re.fullmatch(r"[0-9]{1,3}", said) and 1 <= int(said) <= len(names):
-        return names[int(said) - 1]
-    if said not in PROVIDERS:
-        raise UsageFailure(f"there is no provider {said}", hint=f"known: {', '.join(names)}")
-    return said
+    if re.fullmatch(r"[0-9]{1,3}", answer) and 1 <= int(answer) <= len(names):
+        return names[int(answer) - 1]
+    if answer not in PROVIDERS:
+        raise UsageFailure(f"no such provider: {answer}", hint=f"providers: {', '.join(names)}")
+    return answer
 
 
-def _key(said: str) -> str:
-    if len(said) > 1 and said[0] in "\"'`" and said[0] == said[-1]:
-        raise UsageFailure("the key has quotes around it: take them off · 去掉密钥两边的引号")
-    if not said or re.search(r"[^\x21-\x7e]", said):
+def _key(answer: str) -> str:
+    if len(answer) > 1 and answer[0] in "\"'`" and answer[0] == answer[-1]:
+        raise UsageFailure("remove the quotes around the key · 去掉密钥两边的引号")
+    if not answer or re.search(r"[^\x21-\x7e]", answer):
         raise UsageFailure(
-            "that is no API key, which has no space in it · 这不是密钥：是空的，或者有空格、中文"
+            "not an API key: empty, or has spaces or non-ASCII characters · "
+            "这不是密钥：是空的，或者有空格、中文"
         )
-    return said
+    return answer
 
 
-def _budget(said: str) -> float:
+def _budget(answer: str) -> float:
     try:
-        amount = float(said)
+        amount = float(answer)
     except ValueError:
         amount = -1.0
     if not 0 <= amount < 1e9:
-        raise UsageFailure(f"{said!r} is no amount of money · 要填一个数字，比如 20")
+        raise UsageFailure(f"{answer!r} is not an amount, such as 20 · 要填一个数字，比如 20")
     return amount
 
 
-def _amount(said: str) -> str:
-    return str(_budget(said))
+def _amount(answer: str) -> str:
+    return str(_budget(answer))
 
 
-def _domain(said: str) -> str:
-    host = re.sub(r"^https?://", "", said).strip("/").lower()
+def _domain(answer: str) -> str:
+    host = re.sub(r"^https?://", "", answer).strip("/").lower()
     if not re.fullmatch(_DOMAIN, host):
         raise UsageFailure(
-            f"{said!r} is no domain",
+            f"{answer!r} is not a domain name",
             hint="WeChat and phones need a name such as chat.example.com, without a path · "
             "只填域名，后面不要带路径",
         )
     return host
 
 
-def _app_id(said: str) -> str:
-    if not re.fullmatch(r"wx[0-9a-zA-Z]{6,30}", said):
+def _app_id(answer: str) -> str:
+    if not re.fullmatch(r"wx[0-9a-zA-Z]{6,30}", answer):
         raise UsageFailure(
-            f"{said!r} is no AppID: that is wx, and letters and digits behind it · "
+            f"{answer!r} is not an AppID: it is wx followed by letters and digits · "
             "AppID 以 wx 开头（不是微信号，也不是 gh_ 开头的原始 ID）"
         )
-    return said
+    return answer
 
 
 def _on_terminal() -> bool:

@@ -1,7 +1,7 @@
-"""Change an account's EncodingAESKey without losing a message.
+"""Rotate an account's EncodingAESKey without losing a message.
 
-The configuration is rewritten with a new key beside the former one, comments and all. The daemon
-takes messages made with either, and answers with the one that a message came with.
+The configuration is rewritten with a new key in addition to the previous one; comments are kept.
+The daemon accepts messages encrypted with either, and replies with the key of the message.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
 
 def rotate(account: str | None, *, finish: bool) -> None:
-    """Change the EncodingAESKey of an account, or end such a change.
+    """Rotate an account's EncodingAESKey, or finish a rotation.
 
     Raises:
-        UsageFailure: there is nothing to change, or another change is under way.
+        UsageFailure: there is no key to rotate or to remove, or a rotation is already in progress.
     """
     path = options.config_path().resolve()
     name, configured = options.pick_account(options.load_config(), account)
     if not configured.aes_key:
         raise UsageFailure(
-            f"account {name} has no aes_key to change",
-            hint="it is in plain text mode; for safe mode set app_id and aes_key",
+            f"account {name} has no aes_key to rotate",
+            hint="it is in plain text mode; for safe mode, set app_id and aes_key",
         )
     if finish:
         if not configured.previous_aes_key:
-            raise UsageFailure(f"account {name} has no former key to forget")
+            raise UsageFailure(f"account {name} has no previous key to remove")
         _finish(path, name)
     else:
         if configured.previous_aes_key:
             raise UsageFailure(
-                f"account {name} still has a former key: a change is under way",
+                f"account {name} still has a previous key: a rotation is in progress",
                 hint="finish it first: wxgpt init --rotate-aes-key --finish",
             )
         _begin(path, name, account)
@@ -51,45 +51,45 @@ def _begin(path: Path, name: str, account: str | None) -> None:
     fresh = make_aes_key()
     document = _read(path)
     table = document["account"][name]
-    former = str(table["aes_key"])
-    scheme, colon, where = former.partition(":")
+    previous = str(table["aes_key"])
+    scheme, colon, location = previous.partition(":")
     match scheme if colon else "":
         case "":
-            table["previous_aes_key"] = former
+            table["previous_aes_key"] = previous
             table["aes_key"] = fresh
             _write(path, document.as_string())
         case "file":
-            file = path.parent / where
-            kept = file.with_name(f"{file.name}.previous")
-            if kept.exists():
+            file = path.parent / location
+            backup = file.with_name(f"{file.name}.previous")
+            if backup.exists():
                 raise UsageFailure(
-                    f"{kept} exists: an earlier change was not finished",
-                    hint="if the key in it is in use nowhere any more, delete the file",
+                    f"{backup} exists: an earlier rotation was not finished",
+                    hint="if the key in it is no longer in use, delete the file",
                 )
-            # In this order: interrupted at any point, no key is lost.
-            _write(kept, file.read_text("utf-8"), like=file)
-            table["previous_aes_key"] = f"file:{where}.previous"
+            # In this order, an interruption at any point loses no key.
+            _write(backup, file.read_text("utf-8"), like=file)
+            table["previous_aes_key"] = f"file:{location}.previous"
             _write(path, document.as_string())
             _write(file, f"{fresh}\n")
         case _:
             raise UsageFailure(
-                f"the key of account {name} is {scheme}:{where}, which wxgpt cannot change",
-                hint=f"keep it as previous_aes_key, and put a new one there: {fresh}",
+                f"the key of account {name} is {scheme}:{location}, which wxgpt cannot change",
+                hint=f"keep it as previous_aes_key, and store this new one there: {fresh}",
             )
     given = click.get_current_context().find_root().obj["config"]
     prefix = f"wxgpt --config {given}" if given else "wxgpt"
     finish = f"{prefix} init --rotate-aes-key --finish"
     if account is not None:
         finish += f" --account {account}"
-    click.echo(f"{path}: account {name} has a new aes_key, and the former one beside it.")
+    click.echo(f"{path}: account {name} has a new aes_key and keeps the old one for now.")
     click.echo(
         f"""
-What is left to do, in this order:
+Next steps, in this order:
   1. systemctl reload wxgptd
-  2. In WeChat's backend (微信开发者平台 → 公众号 → 基础信息 → 域名与消息推送配置), put this
-     EncodingAESKey, and 提交:
+  2. In WeChat's backend (微信开发者平台 → 公众号 → 基础信息 → 域名与消息推送配置), enter this
+     EncodingAESKey, then 提交:
        {fresh}
-  3. In ten minutes, when no message comes with the former key any more:
+  3. After ten minutes, when messages no longer arrive with the old key:
        {finish}
        systemctl reload wxgptd
 接下来按顺序：1. systemctl reload wxgptd  2. 在公众号后台把 EncodingAESKey 换成上面这个，“提交”
@@ -100,36 +100,36 @@ What is left to do, in this order:
 def _finish(path: Path, name: str) -> None:
     document = _read(path)
     table = document["account"][name]
-    former = str(table["previous_aes_key"])
+    previous = str(table["previous_aes_key"])
     del table["previous_aes_key"]
     _write(path, document.as_string())
-    if former.startswith("file:"):
-        (path.parent / former.removeprefix("file:")).unlink(missing_ok=True)
-    click.echo(f"{path}: account {name} has forgotten its former key.")
-    click.echo("What is left to do: systemctl reload wxgptd")
+    if previous.startswith("file:"):
+        (path.parent / previous.removeprefix("file:")).unlink(missing_ok=True)
+    click.echo(f"{path}: removed the previous key of account {name}.")
+    click.echo("Next step: systemctl reload wxgptd")
 
 
 def _read(path: Path) -> TOMLDocument:
     import tomlkit
 
-    # As bytes: a file keeps its line ends.
+    # As bytes, so that the file keeps its line endings.
     return tomlkit.parse(path.read_bytes().decode("utf-8-sig"))
 
 
 def _write(path: Path, text: str, like: Path | None = None) -> None:
-    """Replace `path`, whole or not at all, with the owner and the mode that it (or `like`) has."""
+    """Replace `path` atomically, keeping its owner and mode (or those of `like`)."""
     from wxgptd.eventlog.segments import sync_directory
 
-    was = (like or path).stat()
-    # Of a name that nobody can have prepared.
+    status = (like or path).stat()
+    # An unpredictable name, so that no other user can have created the file.
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb", closefd=False) as file:
             file.write(text.encode())
-        if (was.st_uid, was.st_gid) != (os.geteuid(), os.getegid()):
-            os.fchown(descriptor, was.st_uid, was.st_gid)
-        os.fchmod(descriptor, was.st_mode & 0o777)
+        if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+            os.fchown(descriptor, status.st_uid, status.st_gid)
+        os.fchmod(descriptor, status.st_mode & 0o777)
         os.fsync(descriptor)
     except OSError:
         fresh.unlink()

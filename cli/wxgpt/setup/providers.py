@@ -1,4 +1,4 @@
-"""What is known of the providers of models: where they are asked, and what for."""
+"""Presets for model providers: the API's address and a first model."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 
 class Provider(NamedTuple):
-    """One provider. `model` is a good first choice, empty where there is none to be had.
+    """One provider. `model` is a good first choice, or empty if there is none.
 
-    `keys` is where its API keys are made; empty where none is needed. `more` are further lines of
+    `keys` is where to create API keys, or empty if none is needed. `more` holds further lines for
     the assistant's table.
     """
 
@@ -84,6 +84,9 @@ PROVIDERS = {
     "ollama": Provider("Ollama, on this machine · 本机", "http://127.0.0.1:11434/v1", "qwen2.5:7b"),
     "vllm": Provider("vLLM, on this machine · 本机", "http://127.0.0.1:8000/v1", ""),
     "other": Provider(
-        "another one · 其他 (one-api, LiteLLM, …)", "", "", "your provider's site · 服务商的网站"
+        "another provider · 其他 (one-api, LiteLLM, …)",
+        "",
+        "",
+        "your provider's website · 服务商的网站",
     ),
 }

@@ -1,1 +1,1 @@
-"""Play WeChat: messages, where they are delivered, and what comes back."""
+"""Play WeChat: build messages, deliver them, and judge the replies."""

@@ -1,4 +1,4 @@
-"""What became of a message: for people, and for scripts."""
+"""The outcome of a delivery, for people and for scripts."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def show_attempt(attempt: Attempt) -> None:
 
 
 def show_delivery(delivery: Delivery, why: str | None = None) -> None:
-    """Print what the sender sees at the end; `why`, where that is nothing and the reason known."""
+    """Print what the sender sees in the end; if that is nothing, print `why`, unless it is None."""
     if delivery.shown is None:
         click.echo(f"the user sees nothing (the answer was `success`, {delivery.took_s:.1f} s)")
         if why is not None:
-            click.echo(f"  {silence.REASONS.get(why, f'the daemon calls it {why}')}")
+            click.echo(f"  {silence.REASONS.get(why, f'reason: {why}')}")
         return
     seen = "WeChat's fault text" if delivery.fault else "this"
     click.echo(f"the user sees {seen} after {delivery.took_s:.1f} s:")

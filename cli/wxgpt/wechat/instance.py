@@ -1,4 +1,4 @@
-"""Which daemon a server is: the one of a state directory, another one, or none of ours."""
+"""Identify the daemon behind a URL: that of a state directory, another one, or not wxgptd."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ PATIENCE_S = 5.0
 
 
 def asked(url: str) -> str | None:
-    """Return what the server at `url` calls itself, or None where it does not say.
+    """Return the instance name of the daemon at `url`, or None if the server does not send one.
 
-    The webhook itself says it, too: a proxy need not pass anything else.
+    Try the webhook, too: a proxy may forward nothing else.
 
     Raises:
-        Unreachable: nothing listens there.
+        Unreachable: nothing is listening there.
     """
     parts = urlsplit(url)
-    return _asked(parts, "/healthz") or _asked(parts, parts.path or "/")
+    return _instance_header(parts, "/healthz") or _instance_header(parts, parts.path or "/")
 
 
-def _asked(parts: SplitResult, path: str) -> str | None:
+def _instance_header(parts: SplitResult, path: str) -> str | None:
     secure = parts.scheme == "https"
     kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=PATIENCE_S)
@@ -34,7 +34,7 @@ def _asked(parts: SplitResult, path: str) -> str | None:
         return connection.getresponse().getheader("X-Wxgptd")
     except ConnectionRefusedError:
         raise Unreachable(
-            f"nothing listens at {parts.geturl()}", hint="start the target daemon"
+            f"nothing is listening at {parts.geturl()}", hint="start the target daemon"
         ) from None
     except (OSError, ValueError, http.client.HTTPException):
         return None
@@ -43,7 +43,7 @@ def _asked(parts: SplitResult, path: str) -> str | None:
 
 
 def own(state_dir: Path) -> str | None:
-    """Return what the daemon of `state_dir` calls itself, or None if that cannot be told."""
+    """Return the instance name of the daemon of `state_dir`, or None if it cannot be read."""
     try:
         return links.instance_name((segments.keys_directory(state_dir) / "links").read_bytes())
     except OSError:

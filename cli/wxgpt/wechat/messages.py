@@ -1,4 +1,4 @@
-"""Messages of every kind, as WeChat's documents show them: their fields without the addresses."""
+"""The fields of each kind of message, as in WeChat's documentation, without the addresses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ KINDS = ("text", "image", "voice", "video", "shortvideo", "location", "link", "s
 
 
 def text_message(text: str, *, tapped: bool = False) -> dict[str, str]:
-    """Return the fields of a text message: typed, or those of a link that was tapped."""
+    """Return the fields of a text message, either typed or sent by tapping a link."""
     message = {"MsgType": "text", "Content": text, "MsgId": message_id()}
     return {**message, "bizmsgmenuid": "1"} if tapped else message
 
@@ -26,9 +26,9 @@ def event_message(event: str, key: str = "") -> dict[str, str]:
 
 
 def message(kind: str, text: str) -> dict[str, str]:
-    """Return the fields of a message of that kind; `text` is what it says, in its own way.
+    """Return the fields of a message of that kind; `text` is its content.
 
-    That is a picture's address, a recording's words, a place's name, a link's address.
+    That is an image's URL, a voice message's recognised text, a location's label, or a link's URL.
     """
     match kind:
         case "text":
@@ -38,8 +38,8 @@ def message(kind: str, text: str) -> dict[str, str]:
         case "image":
             return image_message(text or "http://mmbiz.qpic.cn/mmbiz_jpg/wxgpt/0")
         case "voice":
-            said = {"Recognition": text} if text else {}
-            fields = {"MediaId": _media_id(), "Format": "amr", **said, "MediaId16K": _media_id()}
+            words = {"Recognition": text} if text else {}
+            fields = {"MediaId": _media_id(), "Format": "amr", **words, "MediaId16K": _media_id()}
         case "location":
             fields = {
                 "Location_X": "23.134521",
@@ -55,7 +55,7 @@ def message(kind: str, text: str) -> dict[str, str]:
 
 
 def message_id() -> str:
-    """Return a message id of WeChat's kind: 64 bits, in decimal."""
+    """Return a message id like WeChat's: 64 bits, in decimal."""
     return str(secrets.randbits(62) | 1 << 62)
 
 

@@ -1,9 +1,9 @@
-"""Play WeChat: sign, encrypt, deliver a message up to three times, and take what it takes.
+"""Play WeChat: sign, encrypt, deliver a message up to three times, and accept what WeChat accepts.
 
-A new connection for each attempt, the same body, timestamp and nonce, 5 s of patience, and
-WeChat's judgement of what comes back: a reply, `success` or an empty body are final, anything
-else is an error. What WeChat does when a connection fails is not published; here the next
-attempt comes when the 5 s are over.
+Each attempt has a new connection, the same body, timestamp and nonce, and a timeout of 5 s. The
+response is judged as by WeChat: a reply, `success` or an empty body is final, anything else is an
+error. What WeChat does when a connection fails is not published; here the next attempt follows
+once the 5 s are over.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FAULT_TEXT = "该公众号提供的服务出现故障，请稍后再试"
 
 
 class Result(StrEnum):
-    """What came of one attempt."""
+    """The result of one attempt."""
 
     REPLY = "reply"
     NOTHING = "success"
@@ -59,7 +59,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message, and what its sender sees: a text, nothing at all, or WeChat's fault text."""
+    """One delivered message, and what its sender sees: a text, nothing, or WeChat's fault text."""
 
     attempts: tuple[Attempt, ...]
     shown: str | None
@@ -74,7 +74,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Where messages are delivered, and the secrets shared with whoever is there."""
+    """Where messages are delivered, and the secrets shared with the server there."""
 
     url: str
     token: str
@@ -84,11 +84,11 @@ class Webhook:
 
 
 Message = Mapping[str, str] | str
-"""The fields of a message, or the whole of its XML."""
+"""The fields of a message, or its complete XML."""
 
 
 class Peer:
-    """WeChat, as far as one account's server can tell."""
+    """WeChat, as seen by one account's server."""
 
     def __init__(
         self,
@@ -112,28 +112,28 @@ class Peer:
         on_attempt: Callable[[Attempt], None] = lambda _: None,
         attempts: int = ATTEMPTS,
     ) -> Delivery:
-        """Deliver one message of `user`'s, as often as it takes and WeChat would."""
+        """Deliver one message from `user`, repeating the attempt as WeChat would."""
         url, body = self.request(user, message)
         began = self._clock.seconds()
-        made: list[Attempt] = []
+        done: list[Attempt] = []
         for number in range(1, attempts + 1):
             attempt = await self.attempt(url, body, user, number, began)
-            made.append(attempt)
+            done.append(attempt)
             on_attempt(attempt)
             match attempt.result:
                 case Result.REPLY:
-                    return Delivery(tuple(made), attempt.detail, fault=False)
+                    return Delivery(tuple(done), attempt.detail, fault=False)
                 case Result.NOTHING:
-                    return Delivery(tuple(made), None, fault=False)
+                    return Delivery(tuple(done), None, fault=False)
                 case Result.CLOSED | Result.REFUSED if number < attempts:
-                    left = self._patience_s - attempt.took_s
-                    await deferLater(self._clock, max(0.0, left))
+                    remaining_s = self._patience_s - attempt.took_s
+                    await deferLater(self._clock, max(0.0, remaining_s))
                 case _:
                     pass
-        return Delivery(tuple(made), FAULT_TEXT, fault=True)
+        return Delivery(tuple(done), FAULT_TEXT, fault=True)
 
     def request(self, user: str, message: Message) -> tuple[str, bytes]:
-        """Return the address and the body that every attempt at a message has in common."""
+        """Return the URL and the body that all attempts at a message share."""
         webhook, now = self._webhook, int(self._wall())
         if not isinstance(message, str):
             head = {"ToUserName": webhook.to, "FromUserName": user, "CreateTime": str(now)}
@@ -146,10 +146,10 @@ class Peer:
             "openid": user,
         }
         if webhook.key is not None:
-            sealed = webhook.key.encrypt(message, webhook.app_id)
+            encrypted = webhook.key.encrypt(message, webhook.app_id)
             query["encrypt_type"] = "aes"
-            query["msg_signature"] = signature.sign(webhook.token, timestamp, nonce, sealed)
-            message = _xml({"ToUserName": webhook.to, "Encrypt": sealed})
+            query["msg_signature"] = signature.sign(webhook.token, timestamp, nonce, encrypted)
+            message = _xml({"ToUserName": webhook.to, "Encrypt": encrypted})
         separator = "&" if "?" in webhook.url else "?"
         return f"{webhook.url}{separator}{urlencode(query)}", message.encode()
 
@@ -158,7 +158,7 @@ class Peer:
         start = self._clock.seconds()
         exchange = Deferred.fromCoroutine(self._exchange(url, body))
         try:
-            # However the client reports that it was cancelled: it was for want of patience.
+            # However the client reports the cancellation, its cause is the timeout.
             status, answer = await exchange.addTimeout(
                 self._patience_s, self._clock, lambda *_: Failure(LostPatience())
             )
@@ -166,16 +166,16 @@ class Peer:
             result, detail = Result.TIMEOUT, "no reply, hung up"
         except CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001 (all that can go wrong with a connection)
+        except Exception as error:  # noqa: BLE001 (anything that can go wrong with a connection)
             cause = _cause(error)
             if isinstance(cause, CancelledError):
-                raise CancelledError from None  # ^C, in whatever the client wraps it
+                raise CancelledError from None  # ^C, however the client wraps it
             refused = isinstance(cause, ConnectionRefused)
             result, detail = Result.REFUSED if refused else Result.CLOSED, _why(cause)
         else:
             result, detail = self._judge(status, answer, user)
-        took = self._clock.seconds() - start
-        return Attempt(number, start - began, took, result, detail)
+        took_s = self._clock.seconds() - start
+        return Attempt(number, start - began, took_s, result, detail)
 
     async def _exchange(self, url: str, body: bytes) -> tuple[int, bytes]:
         headers = {
@@ -188,23 +188,24 @@ class Peer:
 
     def _judge(self, status: int, body: bytes, user: str) -> tuple[Result, str]:
         if status != 200:
-            said = body.decode("utf-8", "replace").strip()
-            return Result.ERROR, f"HTTP {status} {said}"[:200].strip()
+            text = body.decode("utf-8", "replace").strip()
+            return Result.ERROR, f"HTTP {status} {text}"[:200].strip()
         if body in (b"", b"success"):
             return Result.NOTHING, ""
         try:
             xml = self._open(body)
             fields = envelope.parse(xml)
         except (envelope.Malformed, crypto.Undecipherable, signature.Forged) as error:
-            return Result.ERROR, f"the reply is none: {error}"
+            return Result.ERROR, f"invalid reply: {error}"
         if (fields.get("ToUserName"), fields.get("FromUserName")) != (user, self._webhook.to):
-            return Result.ERROR, "the reply is addressed to somebody else"
+            return Result.ERROR, "the reply is addressed to another user or account"
         if fields.get("MsgType") != "text":
-            return Result.REPLY, _shown(fields.get("MsgType", ""), xml)
+            return Result.REPLY, _described(fields.get("MsgType", ""), xml)
         content = fields.get("Content", "")
         size = len(content.encode())
         if not content or size > MAX_REPLY_BYTES:
-            return Result.ERROR, f"the reply has {size} bytes, WeChat takes 1 to {MAX_REPLY_BYTES}"
+            limit = f"WeChat accepts 1 to {MAX_REPLY_BYTES}"
+            return Result.ERROR, f"the reply has {size} bytes, {limit}"
         return Result.REPLY, content
 
     def _open(self, body: bytes) -> bytes:
@@ -212,21 +213,21 @@ class Peer:
         if webhook.key is None:
             return body
         fields = envelope.parse(body)
-        sealed = fields.get("Encrypt", "")
+        encrypted = fields.get("Encrypt", "")
         expected = signature.sign(
-            webhook.token, fields.get("TimeStamp", ""), fields.get("Nonce", ""), sealed
+            webhook.token, fields.get("TimeStamp", ""), fields.get("Nonce", ""), encrypted
         )
         if fields.get("MsgSignature") != expected:
             raise signature.Forged("its signature does not match")
-        return webhook.key.decrypt(sealed, webhook.app_id)
+        return webhook.key.decrypt(encrypted, webhook.app_id)
 
 
-def _shown(kind: str, xml: bytes) -> str:
-    """Return a word for a reply that is no text: its kind, and titles or media ids."""
-    named = re.findall(
+def _described(kind: str, xml: bytes) -> str:
+    """Describe a reply that is not a text: its kind, and its titles or media ids."""
+    details = re.findall(
         r"<(?:Title|MediaId)>(?:<!\[CDATA\[)?(.*?)(?:\]\]>)?</", xml.decode("utf-8", "replace")
     )
-    return " ".join([f"[{kind}]", *named])
+    return " ".join([f"[{kind}]", *details])
 
 
 def _xml(fields: Mapping[str, str]) -> str:
@@ -238,7 +239,7 @@ def _xml(fields: Mapping[str, str]) -> str:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return what is behind an error of Twisted's client, which wraps what it meets."""
+    """Return the error that Twisted's client has wrapped."""
     reasons = getattr(error, "reasons", None)
     return reasons[0].value if reasons else error
 
@@ -247,13 +248,13 @@ def _why(error: BaseException) -> str:
     if isinstance(error, ConnectionDone | ConnectionLost | ResponseNeverReceived):
         return "the connection was closed without a reply"
     if isinstance(error, ConnectionRefused):
-        return "nothing listens there"
-    said = " ".join(str(error).split())
-    if "certificate verify failed" in said:
+        return "connection refused: nothing is listening there"
+    message = " ".join(str(error).split())
+    if "certificate verify failed" in message:
         return "its certificate is not valid: expired, self-signed, or for another name"
     if isinstance(error, DNSLookupError):
-        return "no such host: is the name spelt right?"
-    return said or type(error).__name__
+        return "no such host: check the name"
+    return message or type(error).__name__
 
 
 def real_client(reactor: Reactor) -> Wrapped:

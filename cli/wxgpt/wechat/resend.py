@@ -1,4 +1,4 @@
-"""Send the messages of a log once more, to a local endpoint, and compare the replies' times."""
+"""Resend a log's messages to a local endpoint, and compare how long the replies take."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 WATCH_EVERY_S = 0.5
-"""How often to look whether somebody still reads what is printed."""
+"""How often to check that the output is still being read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a user sent; `logged_s` is how long the first reply to it took then."""
+    """A message that a user sent; `logged_s` is how long its first reply took originally."""
 
     at: float
     user: str
@@ -40,16 +40,15 @@ class Message:
 
     @property
     def label(self) -> str:
-        """What it is called in the summary."""
+        """The text that is shown for it."""
         return self.fields.get("Content") or self.fields.get("Event", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is to be sent again, where to, and how fast.
+    """What to resend, where to, and how fast.
 
-    `commands` tells whether chat commands, follows and unfollows are sent, too; `yes` skips the
-    confirmation.
+    `commands` includes chat commands, follows and unfollows; `yes` skips the confirmation.
     """
 
     to: str
@@ -63,22 +62,22 @@ class Plan:
 
 
 def send_again(plan: Plan, output: str) -> None:
-    """Send the logged messages again as `plan` says; print what becomes of each.
+    """Resend the logged messages as `plan` says, and print the outcome of each.
 
     Raises:
-        UsageFailure: that is not on this machine, or the daemon of this log, or nothing to send.
-        Unreachable: nothing listens there.
-        UnansweredMessage: a message had no reply.
+        UsageFailure: the target is remote or the daemon of this log, or there is nothing to send.
+        Unreachable: nothing is listening there.
+        UnansweredMessage: a message got no reply.
     """
     from wxgpt.reactor import run
     from wxgpt.wechat import deliveries, peer, webhooks
 
     host = webhooks.host_of(plan.to)
     if not plan.allow_remote:
-        _refuse_remote(host)
+        _require_local(host)
     config = options.load_config()
     name, _ = options.pick_account(config, plan.account)
-    who = _require_another(plan.to, config)
+    server = _require_other_daemon(plan.to, config)
     logged = Logged(config, commands=plan.commands)
     for record in records.read(options.open_log(), plan.until):
         if record.user.account == name and plan.user in (None, record.user.openid):
@@ -86,9 +85,9 @@ def send_again(plan: Plan, output: str) -> None:
     messages = logged.messages()
     if not messages:
         hint = "use --commands to include commands" if logged.stripped else ""
-        raise UsageFailure("there are no questions in the log to send again", hint=hint)
+        raise UsageFailure("no questions in the log to resend", hint=hint)
     hook = webhooks.webhook(config, name, plan.to, None)
-    _confirm(plan, logged, messages, who)
+    _confirm(plan, logged, messages, server)
     show = _Rows(output)
 
     async def play(reactor: Reactor) -> list[tuple[Message, Delivery]]:
@@ -99,35 +98,34 @@ def send_again(plan: Plan, output: str) -> None:
     show.summary(done)
     attempts = [attempt for _, delivery in done for attempt in delivery.attempts]
     if all(attempt.result is peer.Result.REFUSED for attempt in attempts):
-        raise Unreachable(
-            f"nothing listens at {plan.to}", hint="start the daemon that is to be tried"
-        )
+        raise Unreachable(f"nothing is listening at {plan.to}", hint="start the target daemon")
     faults = sum(delivery.fault for _, delivery in done)
     if faults:
-        raise deliveries.UnansweredMessage(f"{faults} of {len(done)} messages had no reply")
+        total = render.counted(len(done), "message")
+        raise deliveries.UnansweredMessage(f"{faults} of {total} got no reply")
 
 
-def _require_another(to: str, config: Config) -> str:
-    """Ask the server at `to` who it is; return that in words.
+def _require_other_daemon(to: str, config: Config) -> str:
+    """Return a description of the server at `to`.
 
     Raises:
         UsageFailure: it is the daemon that wrote this log.
     """
     from wxgpt.wechat import instance
 
-    there = instance.asked(to)
-    here = instance.own(config.server.state_dir)
-    if there is not None and there == here:
+    theirs = instance.asked(to)
+    ours = instance.own(config.server.state_dir)
+    if theirs is not None and theirs == ours:
         raise UsageFailure(
             f"{to} is the daemon that wrote this log: it would answer every question again",
-            hint="start another one with a state directory of its own, and name that one",
+            hint="start another daemon with its own state directory, and use its address",
         )
-    if there is None and _same_port(to, config.server.listen):
+    if theirs is None and _same_port(to, config.server.listen):
         raise UsageFailure(
-            f"{to} is where [server] listen has the daemon of this log",
-            hint="start another one on another port, and name that one",
+            f"{to} is the address of the daemon that wrote this log ([server] listen)",
+            hint="start another daemon on another port, and use its address",
         )
-    return f"wxgptd {there}" if there is not None else "a server that does not say who it is"
+    return f"wxgptd {theirs}" if theirs is not None else "an unidentified server"
 
 
 def _same_port(to: str, listen: str) -> bool:
@@ -140,19 +138,19 @@ def _same_port(to: str, listen: str) -> bool:
     return urlsplit(to).port == own
 
 
-def _confirm(plan: Plan, logged: Logged, messages: list[Message], who: str) -> None:
-    """Show what would be done, and ask.
+def _confirm(plan: Plan, logged: Logged, messages: list[Message], server: str) -> None:
+    """Show what will be sent, and ask for confirmation.
 
     Raises:
-        UsageFailure: there is no terminal to ask at, and no --yes.
+        UsageFailure: there is neither a terminal nor --yes.
     """
     users = len({message.user for message in messages})
-    what = f"{len(messages)} {'message' if len(messages) == 1 else 'messages'}"
-    whose = f"{users} {'user' if users == 1 else 'users'}"
+    message_count = render.counted(len(messages), "message")
+    user_count = render.counted(users, "user")
     seconds = (messages[-1].at - messages[0].at) / plan.speed
     click.echo(
-        f"{what} from {whose} will be sent to {plan.to} ({who}) within {seconds:.0f} s, under the "
-        "users' own OpenIDs.\n"
+        f"{message_count} from {user_count} will be sent to {plan.to} ({server}) within "
+        f"{seconds:.0f} s, under the users' own OpenIDs.\n"
         "The target calls its model for each question and logs everything.",
         err=True,
     )
@@ -163,7 +161,8 @@ def _confirm(plan: Plan, logged: Logged, messages: list[Message], who: str) -> N
             err=True,
         )
     if logged.declined:
-        click.echo(f"{logged.declined} declined messages are left out: no text is kept", err=True)
+        declined = render.counted(logged.declined, "declined message")
+        click.echo(f"{declined} left out: the log has no text for them", err=True)
     if plan.yes:
         return
     if not sys.stdin or not sys.stdin.isatty():
@@ -175,7 +174,7 @@ def _confirm(plan: Plan, logged: Logged, messages: list[Message], who: str) -> N
         sys.exit(1)
 
 
-def _refuse_remote(host: str) -> None:
+def _require_local(host: str) -> None:
     try:
         local = ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -183,18 +182,18 @@ def _refuse_remote(host: str) -> None:
     if not local:
         raise UsageFailure(
             f"{host} is not this machine",
-            hint="what users wrote would be sent there; --allow-remote if that is meant",
+            hint="users' messages would be sent there; if that is intended, pass --allow-remote",
         )
 
 
 TYPED = {"interrupt": "停止", "resume": "接着聊", "continue": "继续"}
-"""What is typed for a command that has no slash."""
+"""What a user types for a command that has no slash."""
 
 
 class Logged:
-    """What users sent, from the events that it led to.
+    """What users sent, reconstructed from the resulting events.
 
-    Without `commands`, what opened a session goes with its first question.
+    Without `commands`, the command that opened a session is prefixed to its first question.
     """
 
     def __init__(self, config: Config, *, commands: bool) -> None:
@@ -202,23 +201,25 @@ class Logged:
 
         self.declined = self.stripped = 0
         self._with_commands = commands
-        self._commands = {name: chat_command(name, one) for name, one in config.assistant.items()}
+        self._commands = {
+            name: chat_command(name, assistant) for name, assistant in config.assistant.items()
+        }
         self._fallback = next(iter(self._commands.values()))
         self._sent: dict[tuple[User, str], tuple[float, dict[str, str]]] = {}
         self._replied: dict[tuple[User, str], float] = {}
         self._opened: dict[User, str] = {}
 
     def observe(self, record: Recorded) -> None:
-        """Take note of an event. `SessionOpened` precedes the event that caused it."""
+        """Process an event. `SessionOpened` precedes the event of the message that caused it."""
         from wxgpt.wechat.messages import event_message, image_message
         from wxgptd.domain.model import events as e
 
-        who, event = record.user, record.event
+        user, event = record.user, record.event
         match event:
             case e.SessionOpened(assistant=assistant):
-                self._opened[who] = self._commands.get(assistant, self._fallback)
+                self._opened[user] = self._commands.get(assistant, self._fallback)
             case e.CommandGiven(command="clear unconfirmed"):
-                self.stripped += 1  # sent again, it would be a confirmation
+                self.stripped += 1  # if resent, it would be taken for the confirmation
             case (
                 e.CommandGiven()
                 | e.UserSubscribed()
@@ -227,41 +228,41 @@ class Logged:
             ) if not self._with_commands:
                 self.stripped += not isinstance(event, e.ReplyOffered)
             case e.CommandGiven(command=command):
-                opening = self._opened.pop(who, self._fallback)
+                opening = self._opened.pop(user, self._fallback)
                 typed = TYPED.get(command) or f"/{command.partition(' ')[0]}"
-                self._say(who, event.delivery, event.at, opening if command == "open" else typed)
+                self._say(user, event.delivery, event.at, opening if command == "open" else typed)
             case e.QuestionAsked(image=image) if image:
-                self._sent[who, event.delivery] = event.at, image_message(image)
+                self._sent[user, event.delivery] = event.at, image_message(image)
             case e.QuestionAsked(text=text):
                 self._say(
-                    who, event.delivery, event.at, f"{self._opened.pop(who, '')} {text}".strip()
+                    user, event.delivery, event.at, f"{self._opened.pop(user, '')} {text}".strip()
                 )
             case e.ContinuationAsked():
-                self._say(who, event.delivery, event.at, "继续")
+                self._say(user, event.delivery, event.at, "继续")
             case e.UserSubscribed(scene=scene):
                 key = f"qrscene_{scene}" if scene else ""
-                self._sent[who, event.delivery] = event.at, event_message("subscribe", key)
+                self._sent[user, event.delivery] = event.at, event_message("subscribe", key)
             case e.UserUnsubscribed():
-                self._sent[who, event.delivery] = event.at, event_message("unsubscribe")
+                self._sent[user, event.delivery] = event.at, event_message("unsubscribe")
             case e.MessageDeclined() | e.MessageHeld():
                 self.declined += 1
             case e.ModelChosen(model=model):
                 if self._with_commands:
-                    self._say(who, event.delivery, event.at, f"/model {model}")
+                    self._say(user, event.delivery, event.at, f"/model {model}")
                 self.stripped += not self._with_commands
             case e.ReplyOffered(notice="session_already_open"):
                 command = self._commands.get(event.about, self._fallback)
-                self._say(who, event.delivery, self._sent[who, event.delivery][0], command)
-                self._replied.setdefault((who, event.delivery), event.at)
+                self._say(user, event.delivery, self._sent[user, event.delivery][0], command)
+                self._replied.setdefault((user, event.delivery), event.at)
             case e.ReplyOffered():
-                self._replied.setdefault((who, event.delivery), event.at)
+                self._replied.setdefault((user, event.delivery), event.at)
             case _:
                 pass
 
-    def _say(self, who: User, delivery: str, at: float, text: str) -> None:
+    def _say(self, user: User, delivery: str, at: float, text: str) -> None:
         from wxgpt.wechat.messages import text_message
 
-        self._sent[who, delivery] = at, text_message(text)
+        self._sent[user, delivery] = at, text_message(text)
 
     def messages(self) -> list[Message]:
         """Return the messages, in order."""
@@ -280,14 +281,14 @@ async def _play(
     speed: float,
     show: _Rows,
 ) -> list[tuple[Message, Delivery]]:
-    """Send each message when its time has come; give up once nobody reads what is printed."""
+    """Send each message when it is due; abort once the output is no longer read."""
     from twisted.internet.defer import Deferred, FirstError, gatherResults
     from twisted.internet.task import deferLater
 
     done: list[tuple[Message, Delivery]] = []
     began, first = reactor.seconds(), messages[0].at
 
-    async def one(message: Message) -> None:
+    async def send(message: Message) -> None:
         due = began + (message.at - first) / speed
         await deferLater(reactor, max(0.0, due - reactor.seconds()))
         delivery = await wechat.deliver(message.user, message.fields)
@@ -299,7 +300,7 @@ async def _play(
             show.require_reader()
             await deferLater(reactor, WATCH_EVERY_S)
 
-    work = [watch(), *map(one, messages)]
+    work = [watch(), *map(send, messages)]
     try:
         await gatherResults(map(Deferred.fromCoroutine, work), consumeErrors=True)
     except FirstError as error:
@@ -308,7 +309,7 @@ async def _play(
 
 
 class _Rows:
-    """Prints what becomes of each message, as it does; as JSON all of it at the end."""
+    """Prints the outcome of each message as it is known; as JSON, all of them at the end."""
 
     def __init__(self, output: str) -> None:
         self._output = output
@@ -316,10 +317,10 @@ class _Rows:
             click.echo("  logged      now  attempts  message")
 
     def require_reader(self) -> None:
-        """See to it that somebody still reads.
+        """Ensure that standard output is still being read.
 
         Raises:
-            BrokenPipeError: the pipe that is written to was closed.
+            BrokenPipeError: the reader has closed the pipe.
         """
         pipe = select.poll()
         pipe.register(sys.stdout.fileno(), 0)
@@ -338,23 +339,23 @@ class _Rows:
         sys.stdout.flush()
 
     def summary(self, done: list[tuple[Message, Delivery]]) -> None:
-        """Print how it went."""
+        """Print the totals, or everything as JSON."""
         faults = sum(delivery.fault for _, delivery in done)
         if self._output == "json":
             rows = [_as_json(*pair) for pair in done]
             click.echo(render.dumps({"messages": rows, "faults": faults}))
             return
-        both = [
+        timed = [
             (message.logged_s, delivery.took_s)
             for message, delivery in done
             if message.logged_s is not None
         ]
-        if both:
-            mean_logged = sum(then for then, _ in both) / len(both)
-            mean_now = sum(now for _, now in both) / len(both)
+        if timed:
+            mean_logged = sum(logged for logged, _ in timed) / len(timed)
+            mean_now = sum(now for _, now in timed) / len(timed)
             click.echo(
-                f"{len(done)} messages, {faults} faults; mean {mean_now:.2f} s now, "
-                f"{mean_logged:.2f} s logged"
+                f"{render.counted(len(done), 'message')}, {render.counted(faults, 'fault')}; "
+                f"mean {mean_now:.2f} s now, {mean_logged:.2f} s logged"
             )
 
 

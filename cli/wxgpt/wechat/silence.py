@@ -1,4 +1,4 @@
-"""Why the daemon says nothing to a message: asked of the daemon itself."""
+"""Ask the daemon why it sent no reply to a message."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ if TYPE_CHECKING:
     from wxgptd.config import Config
 
 REASONS = {
-    "outside": "outside a session, and no rule takes it: an assistant's command opens a session, "
+    "outside": "outside a session, and no rule matches: an assistant's command opens a session, "
     "or set open_without_command",
-    "ignored": "the session has expired, and [session] after_expiry leaves such messages to others",
-    "hinted": "the session has expired, and the hint that says so is sent at most once an hour",
-    "event": "an event that no rule takes",
-    "late": "this message was answered before",
+    "ignored": "the session has expired, and [session] after_expiry ignores such messages",
+    "hinted": "the session has expired, and the hint about it is sent at most once an hour",
+    "event": "an event that no rule matches",
+    "late": "this message was already answered",
     "erased": "it was sent before its user was erased",
-    "ruled": "a rule or another backend takes it, and had nothing to say",
-    "ask": "a limit or a block refuses it; the user was told so less than a minute ago",
-    "command": "a block refuses it; the user was told so less than a minute ago",
+    "ruled": "a rule or another backend handles it, and gave no reply",
+    "ask": "blocked or over a limit; the user was notified less than a minute ago",
+    "command": "blocked; the user was notified less than a minute ago",
 }
-"""Why nothing is said, by the name of whose a message is (`wxgptd.domain.intake.routing`)."""
+"""Why there is no reply, by the name of the message's route (`wxgptd.domain.intake.routing`)."""
 
 
 def why(config: Config, account: str | None, user: str, message: Message) -> str | None:
-    """Ask the daemon why it said nothing to a message; None if it cannot be asked."""
+    """Return the daemon's reason for not replying to a message, or None if it cannot be asked."""
     if isinstance(message, str):
         return None
     name, _ = options.pick_account(config, account)
-    kind, text = _said(message)
-    asked = urlencode({"kind": kind, **({"tapped": 1} if "bizmsgmenuid" in message else {})})
-    path = f"/users/{quote(name, safe='')}/{quote(user, safe='')}/whose?{asked}"
+    kind, text = _kind_and_text(message)
+    query = urlencode({"kind": kind, **({"tapped": 1} if "bizmsgmenuid" in message else {})})
+    path = f"/users/{quote(name, safe='')}/{quote(user, safe='')}/whose?{query}"
     try:
-        status, said = control.request("POST", path, text.encode())
+        status, result = control.request("POST", path, text.encode())
     except WxgptError:
         return None
-    return str(said["whose"]) if status == 200 else None
+    return str(result["whose"]) if status == 200 else None
 
 
-def _said(message: Mapping[str, str]) -> tuple[str, str]:
-    """Return the kind of a message, and its words if it has any."""
+def _kind_and_text(message: Mapping[str, str]) -> tuple[str, str]:
+    """Return the kind of a message, and its text, if any."""
     kind = message["MsgType"]
     text = message.get("Content") or message.get("Recognition") or ""
     return ("sticker", "") if text == STICKER else (kind, text)

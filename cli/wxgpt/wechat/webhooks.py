@@ -1,4 +1,4 @@
-"""Where messages are delivered: by the configuration, or as the command line says."""
+"""Where to deliver messages, from the configuration or the command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ DEFAULT_USER = "wxgpt-test-user"
 def webhook(
     config: Config, account_name: str | None, url: str | None, encrypt: bool | None
 ) -> Webhook:
-    """Return the webhook to deliver to, by the configuration and the options."""
+    """Return the webhook to deliver to, from the configuration and the options.
+
+    Raises:
+        UsageFailure: the options do not fit the configuration, or `url` is not valid.
+    """
     from wxgpt.wechat.peer import Webhook
     from wxgptd import config as cfg
     from wxgptd.wechat.crypto import Key
@@ -28,7 +32,7 @@ def webhook(
     if encrypt and not account.aes_key:
         raise UsageFailure(
             f"account {name} has no aes_key to encrypt with",
-            hint=f"set [account.{name}] app_id and aes_key, or leave --encrypt out",
+            hint=f"set [account.{name}] app_id and aes_key, or omit --encrypt",
         )
     if url is not None:
         host_of(url)
@@ -42,10 +46,10 @@ def webhook(
 
 
 def host_of(url: str) -> str:
-    """Return the host that `url` names.
+    """Return the host of `url`.
 
     Raises:
-        UsageFailure: it is no address that messages can be delivered to.
+        UsageFailure: messages cannot be delivered to it.
     """
     try:
         parts = urlsplit(url)
@@ -54,19 +58,23 @@ def host_of(url: str) -> str:
     except ValueError:
         pass
     raise UsageFailure(
-        f"{url!r} is no address to deliver to", hint="write http://127.0.0.1:PORT/wx/NAME"
+        f"{url!r} is not a URL to deliver to", hint="use http://127.0.0.1:PORT/wx/NAME"
     )
 
 
 def local_address(listen: str) -> str:
-    """Return the address on this machine of a server endpoint."""
+    """Return the local URL of a server endpoint.
+
+    Raises:
+        UsageFailure: it is not a TCP endpoint with a port.
+    """
     kind, *rest = re.split(r"(?<!\\):", listen)
     settings = dict(part.split("=", 1) for part in rest if "=" in part)
     port = settings.get("port") or next((part for part in rest if part.isdigit()), "")
     if kind not in ("tcp", "tcp6", "ssl") or not port:
         raise UsageFailure(
-            f"where {listen!r} listens cannot be told from the configuration",
-            hint="name the address with --url http://127.0.0.1:PORT/wx/NAME",
+            f"cannot derive an address from [server] listen = {listen!r}",
+            hint="pass the address: --url http://127.0.0.1:PORT/wx/NAME",
         )
     host = settings.get("interface", "127.0.0.1").replace("\\", "")
     if host in ("", "0.0.0.0", "::"):  # noqa: S104 (to connect to, not to bind)
@@ -76,14 +84,14 @@ def local_address(listen: str) -> str:
 
 
 def require_somebody(attempt: Attempt, hook: Webhook) -> None:
-    """Give up at once where nothing listens.
+    """Abort immediately if nothing is listening.
 
     Raises:
-        Unreachable: the first attempt was refused; later ones may meet a restart.
+        Unreachable: the first attempt was refused (later refusals may be due to a restart).
     """
     from wxgpt.wechat.peer import Result
 
     if attempt.number == 1 and attempt.result is Result.REFUSED:
         raise Unreachable(
-            f"nothing listens at {hook.url}", hint="start the daemon: wxgptd --config FILE"
+            f"nothing is listening at {hook.url}", hint="start the daemon: wxgptd --config FILE"
         )

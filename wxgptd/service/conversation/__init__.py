@@ -1,1 +1,1 @@
-"""The conversation with WeChat and with readers: attempts, their waiting, histories."""
+"""Conversations with WeChat and with page readers: attempts, waiting, histories."""

@@ -10,8 +10,9 @@ from wxgptd.domain.model.values import Content, DeliveryKey, User
 class Attempt(NamedTuple):
     """One of WeChat's attempts to deliver a message.
 
-    `sent_at` is when WeChat sent the message first, by its clock; the attempt arrived at `arrived`
-    by the monotonic clock, which is `at` on the event clock. All are seconds.
+    `sent_at` is when WeChat first sent the message, by WeChat's clock. `arrived` is when this
+    attempt arrived, by the monotonic clock; `at` is the same moment by the event clock. All are in
+    seconds.
     """
 
     user: User

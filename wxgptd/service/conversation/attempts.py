@@ -1,7 +1,7 @@
-"""Answer one attempt: find out who handles its message, have it recorded, and say what follows.
+"""Answer one attempt: route its message, record it, and return the outcome.
 
-Who handles it (`routing`) and what it leads to is decided by the domain. An attempt whose answer is
-still to come is handed to `holding`.
+The domain decides who handles the message (`routing`) and what it leads to. An attempt whose answer
+is still pending is handed to `holding`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from wxgptd.service.state.settings import Settings
 
 
 class Attempts:
-    """Answers attempts, once the log is loaded."""
+    """Answers attempts once the log is loaded."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Attempts:
             case Ruled(rule=rule):
                 return succeed(self._intake.apply(attempt, rule))
             case Full():
-                # Not on record, because that is what there is no room for.
+                # Not recorded, because there is no room on disk to record it.
                 return succeed(Say(wording.storage_full(self._settings.texts)))
             case Known(rule=rule) | Membership(rule=rule):
                 return self._take(attempt, message, rule)
@@ -80,13 +80,13 @@ class Attempts:
                 assert_never(route)
 
     def whose(self, attempt: Attempt) -> Route:
-        """Return who would handle the message of `attempt`; nothing is recorded or counted."""
+        """Return who would handle the message of `attempt`, without recording or counting it."""
         return self._intake.route(attempt, self._intake.read(attempt))
 
     def _take(
         self, attempt: Attempt, message: Message, rule: Rule | None = None, sealed: bytes = b""
     ) -> Deferred[Outcome]:
-        """Record a message, and wait for what is to be said; `rule` replies to an event."""
+        """Record a message and wait for its outcome; `rule` replies to an event."""
         user, delivery = attempt.user, attempt.delivery
         policy = self._settings.account(user).policy
         command = self._receiving.command(
@@ -105,10 +105,10 @@ class Attempts:
                 return succeed(Ignore())
             return self._holding.say(user, delivery)
         if not window.question:
-            said = self._intake.apply(attempt, rule)
-            return self._journal.committed().addCallback(lambda _: said)
+            outcome = self._intake.apply(attempt, rule)
+            return self._journal.committed().addCallback(lambda _: outcome)
         return Deferred.fromCoroutine(self._holding.hold(attempt, window))
 
     def end(self) -> None:
-        """Let every attempt that is held end in silence."""
+        """Make every held attempt end in silence."""
         self._holding.ended = True

@@ -1,6 +1,6 @@
 """WeChat's attempts, from before the log is loaded to after the service has ended.
 
-Implements `wxgptd.ports.wechat.Conversations`. What an attempt leads to is in `attempts`.
+Implements `wxgptd.ports.wechat.Conversations`. See `attempts` for how an attempt is answered.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ T = TypeVar("T")
 
 
 class _Early:
-    """An attempt that came before the log was loaded: also one that has left since.
+    """An attempt that arrived before the log was loaded, even if its peer has since hung up.
 
-    It is recorded with the time of its arrival, or WeChat's later attempts would be miscounted.
+    It is recorded with its arrival time; otherwise WeChat's later attempts would be miscounted.
     """
 
     def __init__(self, attempt: Attempt) -> None:
@@ -38,7 +38,7 @@ class _Early:
             self._answering.cancel()
 
     def follow(self, answering: Deferred[Outcome]) -> None:
-        """Have `answering` decide, unless the peer has left."""
+        """Take the outcome from `answering`, or cancel it if the peer has hung up."""
         if self._left:
             answering.addErrback(lambda _: None)
             answering.cancel()
@@ -48,7 +48,7 @@ class _Early:
 
 
 class Conversations:
-    """Answers attempts, and counts them."""
+    """Answers attempts and counts them."""
 
     def __init__(self, attempts: Attempts, metrics: Metrics, event_clock: EventClock) -> None:
         self._attempts = attempts
@@ -60,17 +60,17 @@ class Conversations:
 
     @property
     def held(self) -> int:
-        """How many attempts are waiting just now, for an answer or for the log."""
+        """The number of attempts waiting for an answer or for the log."""
         return self._held
 
     def begin(self) -> None:
-        """Take up work once the log is loaded."""
+        """Start answering, now that the log is loaded."""
         early, self._early = self._early or [], None
-        for one in early:
-            one.follow(self._answer(one.attempt))
+        for arrival in early:
+            arrival.follow(self._answer(arrival.attempt))
 
     def end(self) -> None:
-        """Let every attempt from here on end in silence, so that WeChat asks the next process."""
+        """End every attempt from now on in silence, so that WeChat asks the next process."""
         self._ended = True
         self._attempts.end()
 
@@ -87,7 +87,7 @@ class Conversations:
         return self._answer(attempt)
 
     def whose(self, user: User, content: Content) -> Route:
-        """Return who would handle a message with that content if it came now."""
+        """Return who would handle a message with this content if it arrived now."""
         at = self._event_clock.now()
         return self._attempts.whose(Attempt(user, DeliveryKey(""), content, 0, 0.0, at))
 

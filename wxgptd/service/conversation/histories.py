@@ -1,7 +1,7 @@
-"""One user's history, in pages that a phone can hold, and searched.
+"""One user's history, searchable and in pages small enough for a phone.
 
-Implements `wxgptd.ports.pages.History`. It is made of values that never change, so another thread
-may read it while the user goes on.
+Implements `wxgptd.ports.pages.History`. It consists of immutable values, so another thread may read
+it while the user's state changes.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from wxgptd.ports.pages import Dialogue, HistoryView, Progress, Turn
 TURNS_PER_PAGE = 20
 
 CHARS_PER_PAGE = 40_000
-"""Where turns are long there are fewer on a page, and one at least."""
+"""A page of long turns has fewer of them, but at least one."""
 
 Part = tuple[Session, Sequence[Question]]
 Page = list[Part]
 
 Standing = tuple[Progress, str, str]
-"""How far an answer is, its text, and the sentence about its failure."""
+"""The progress of an answer, its text, and the sentence about its failure."""
 
 
 class UserHistory:
-    """What is known of one user.
+    """The history of one user.
 
-    `titles` are what users call the assistants; `unfinished` is how far the answers are that are
+    `titles` are the assistants' titles; `unfinished` is the state of each answer that is still
     being written.
     """
 
@@ -56,12 +56,19 @@ class UserHistory:
 
     def page(self, number: int, words: Sequence[str] = ()) -> HistoryView:
         """Return one page; see `wxgptd.ports.pages.History`."""
-        wanted = [word.casefold() for word in words]
+        folded = [word.casefold() for word in words]
         parts: list[Part] = [
-            (session, [one for one in session.questions.values() if self._holds(one, wanted)])
+            (
+                session,
+                [
+                    question
+                    for question in session.questions.values()
+                    if self._matches(question, folded)
+                ],
+            )
             for session in self._sessions
         ]
-        if wanted:
+        if folded:
             parts = [(session, questions) for session, questions in parts if questions]
         pages = _paged(parts)
         number = min(max(number, 1), len(pages))
@@ -74,17 +81,17 @@ class UserHistory:
         )
 
     def whole(self) -> Sequence[Dialogue]:
-        """Return all of it, oldest first."""
+        """Return the complete history, oldest session first."""
         return [
             self._dialogue(session, tuple(session.questions.values()))
             for session in reversed(self._sessions)
         ]
 
-    def _holds(self, question: Question, words: Sequence[str]) -> bool:
-        """Tell whether all of `words`, casefolded, are in a question or its answer."""
+    def _matches(self, question: Question, words: Sequence[str]) -> bool:
+        """Return whether a question and its answer contain all of `words`, casefolded."""
         if not words:
             return True
-        text = f"{asked(question, self._texts)}\n{_said(question)}".casefold()
+        text = f"{asked(question, self._texts)}\n{_answer_text(question)}".casefold()
         return all(word in text for word in words)
 
     def _dialogue(self, session: Session, questions: Sequence[Question]) -> Dialogue:
@@ -109,13 +116,13 @@ class UserHistory:
 
 
 def asked(question: Question, texts: Texts) -> str:
-    """Return a question as it is shown."""
+    """Return a question as the pages show it."""
     picture = texts.page_picture if question.image else ""
     return f"{picture} {without_controls(question.text)}".strip()
 
 
 def standing(answer: Answer, texts: Texts) -> Standing:
-    """Return how far an answer is that nobody writes at the moment."""
+    """Return the progress of an answer that is not being written at the moment."""
     match answer:
         case Completed(text=text, finish=Finish.LENGTH):
             return Progress.CUT_SHORT, text, ""
@@ -130,34 +137,37 @@ def standing(answer: Answer, texts: Texts) -> Standing:
 
 
 def _readable(state: UserState) -> Iterator[Session]:
-    return (one for one in state.sessions() if one.closed is not CloseReason.UNSUBSCRIBED)
+    return (
+        session for session in state.sessions() if session.closed is not CloseReason.UNSUBSCRIBED
+    )
 
 
-def _said(question: Question) -> str:
+def _answer_text(question: Question) -> str:
     return "" if isinstance(question.answer, Pending) else question.answer.text
 
 
 def _paged(parts: Iterable[Part]) -> list[Page]:
-    """Return the sessions, newest first, in pages of bounded size.
+    """Split the sessions, newest first, into pages of bounded size.
 
-    A longer session goes on from page to page, its newest turns first as well.
+    A long session continues on the next page, also with its newest turns first.
     """
     pages: list[Page] = [[]]
     turns = chars = 0
     for session, questions in parts:
-        left = len(questions)
+        remaining = len(questions)
         while True:
-            begin = left
+            begin = remaining
             while begin and turns < TURNS_PER_PAGE:
-                size = len(questions[begin - 1].text) + len(_said(questions[begin - 1]))
+                question = questions[begin - 1]
+                size = len(question.text) + len(_answer_text(question))
                 if turns and chars + size > CHARS_PER_PAGE:
                     break
                 begin, turns, chars = begin - 1, turns + 1, chars + size
-            if begin < left or (not left and turns < TURNS_PER_PAGE):
-                pages[-1].append((session, questions[begin:left]))
-                turns += not questions  # one that was opened, and nothing asked
-                left = begin
-                if not left:
+            if begin < remaining or (not remaining and turns < TURNS_PER_PAGE):
+                pages[-1].append((session, questions[begin:remaining]))
+                turns += not questions  # a session without a question counts as a turn
+                remaining = begin
+                if not remaining:
                     break
             pages.append([])
             turns = chars = 0

@@ -1,4 +1,4 @@
-"""Hold WeChat's attempts on one answer, and say what there is in time.
+"""Hold WeChat's attempts until their answer is ready, and reply in time with what there is.
 
 This is where the reply window meets clocks and connections. The domain decides what a reply
 consists of; `waiting` waits for the answer.
@@ -23,7 +23,7 @@ from wxgptd.service.state.timeouts import DeliberateTimeouts
 
 
 class Holding:
-    """Holds attempts. Once it has `ended`, each one ends in silence."""
+    """Holds attempts; once `ended` is set, they all end in silence."""
 
     def __init__(
         self,
@@ -43,14 +43,14 @@ class Holding:
         self.ended = False
 
     def arrived(self, attempt: Attempt) -> None:
-        """Note that WeChat has come: what may be left to time out depends on that."""
+        """Note that WeChat sent an attempt: the budget for deliberate timeouts depends on it."""
         user, delivery, _, _, _, at = attempt
         changed = self._timeouts.arrived(user, delivery, at)
         if changed is not None:
             self._journal.record(account_itself(user.account), c.Note(changed))
 
     async def hold(self, attempt: Attempt, window: Open) -> Outcome:
-        """Wait for the answer that `window` is about, and say what there is of it in time."""
+        """Wait for the answer that `window` is about, and reply in time with what there is."""
         try:
             return await self._hold(attempt, window)
         finally:
@@ -58,7 +58,7 @@ class Holding:
             self._metrics.held(attempt.user.account, held_s)
 
     def say(self, user: User, delivery: DeliveryKey) -> Deferred[Outcome]:
-        """Fire with the settled reply once everything it rests on is durable."""
+        """Fire with the settled reply once everything it depends on is durable."""
         return self._replying.say(user, delivery)
 
     async def _hold(self, attempt: Attempt, window: Open) -> Outcome:
@@ -76,6 +76,6 @@ class Holding:
         if self.ended:
             return Silence()
         if delivery not in self._journal.state(user).windows:
-            return Ignore()  # erased meanwhile; in silence WeChat would ask once more
+            return Ignore()  # erased meanwhile; after silence, WeChat would retry
         self._replying.offer(user, delivery, self._event_clock.now())
         return await self.say(user, delivery)

@@ -1,7 +1,7 @@
-"""What a message is, and who handles it, apart from what that leads to.
+"""Read a message and route it, without acting on it.
 
-Which rule matches, what a line of chat means and whose a message is, the domain decides
-(`wxgptd.domain.intake`); here it is given what it needs to know.
+The domain (`wxgptd.domain.intake`) decides which rule matches, what a line of chat means and who
+handles the message; this module supplies the facts that it needs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from wxgptd.service.state.unanswered import Unanswered
 
 
 class Intake:
-    """Reads messages, and finds out who handles them. `full` tells whether the disk is."""
+    """Reads and routes messages. `full` returns whether the disk is full."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Intake:
         self._full = full
 
     def read(self, attempt: Attempt) -> Message:
-        """Return the message with what is known about it apart from its sender's state."""
+        """Return the message with everything known about it, except its sender's state."""
         user, content = attempt.user, attempt.content
         account = self._settings.account(user)
         always = otherwise = None
@@ -66,13 +66,13 @@ class Intake:
         return routing.route(self._journal.state(attempt.user), message, policy, attempt.at)
 
     def leave(self, attempt: Attempt, route: Left) -> Outcome:
-        """Leave a message to others; count it if there are none."""
+        """Leave a message unanswered; count it if a person is waiting for an answer."""
         if route.why in routing.UNANSWERED:
             self._unanswered.note(attempt.user.account)
         return Ignore()
 
     def apply(self, attempt: Attempt, rule: Rule | None) -> Outcome:
-        """Return the outcome of a message: what `rule` says, or nothing without a rule."""
+        """Return the outcome that `rule` calls for, or `Ignore` without a rule."""
         if rule is None:
             return Ignore()
         self._metrics.rule(attempt.user.account, rule.number)

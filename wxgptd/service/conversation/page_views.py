@@ -1,4 +1,4 @@
-"""What stands behind the links, for the pages. Implements `wxgptd.ports.pages.PageViews`."""
+"""The answers and histories behind links. Implements `wxgptd.ports.pages.PageViews`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wxgptd.service.state.settings import Links, Settings
 
 
 class Tokens:
-    """Finds what the tokens of links lead to."""
+    """Resolves the tokens of links."""
 
     def __init__(self, index: LinkIndex, links: Links, event_clock: EventClock) -> None:
         self._index = index
@@ -33,11 +33,11 @@ class Tokens:
         return self._index.find(self.hash(token), self._event_clock.now())
 
     def hash(self, token: str) -> LinkHash:
-        """Return the hash of a token, by which state and log know the link."""
+        """Return the hash of a token, which identifies the link in state and log."""
         return self._links.hash(token)
 
     def confirmation(self, token: str) -> str:
-        """Return what a form behind `token` has to bring."""
+        """Return the confirmation that a form behind `token` must submit."""
         return self._links.confirmation(token)
 
 
@@ -62,16 +62,16 @@ class PageViews:
         self._erase = erase
 
     def owner(self, token: str) -> str:
-        """Return what tells whose link it is; see `wxgptd.ports.pages.PageViews`."""
+        """Return an identifier of the link's owner; see `wxgptd.ports.pages.PageViews`."""
         target = self._tokens.find(token)
         return f"{hash(target.user):x}" if target is not None else ""
 
     def answer(self, token: str) -> AnswerView | None:
-        """Return the answer behind `token` as it stands, or None."""
-        found = self._find_answer(token)
-        if found is None:
+        """Return the answer behind `token` as it is now, or None."""
+        answer = self._find_answer(token)
+        if answer is None:
             return None
-        target, question = found
+        target, question = answer
         flight = self._flights.find(target.user, target.question)
         progress, text, failure = self._progress(question, flight)
         return AnswerView(
@@ -86,52 +86,53 @@ class PageViews:
         )
 
     def opened(self, token: str) -> None:
-        """Note that the page behind `token` was asked for."""
-        found = self._find_answer(token)
-        if found is not None and not found[1].page_opened:
-            target, _ = found
+        """Record that the page behind `token` was opened."""
+        answer = self._find_answer(token)
+        if answer is not None and not answer[1].page_opened:
+            target, _ = answer
             opened = e.PageOpened(at=self._event_clock.now(), question=target.question)
             self._journal.record(target.user, c.Note(opened))
 
     def changed(self, token: str) -> Deferred[None]:
-        """Fire when the answer behind `token` is not what it was."""
+        """Fire when the answer behind `token` changes."""
         target = self._tokens.find(token)
         flight = self._flights.find(target.user, target.question) if target is not None else None
         return flight.changed() if flight is not None else succeed(None)
 
     def durable(self) -> Deferred[None]:
-        """Fire when all that was told so far is on record."""
+        """Fire when everything reported so far is durable."""
         return self._journal.committed()
 
     def history(self, token: str) -> UserHistory | None:
         """Return the history behind `token`, or None."""
-        found = self._find_history(token)
-        if found is None:
+        history = self._find_history(token)
+        if history is None:
             return None
-        user, state = found
+        user, state = history
         unfinished = {
             name: self._progress(state.question(name), self._flights.find(user, name))
             for name in state.unanswered
         }
-        titles = {name: one.title for name, one in self._settings.assistants.items()}
+        assistants = self._settings.assistants.items()
+        titles = {name: assistant.title for name, assistant in assistants}
         return UserHistory(state, self._settings.page_texts, titles, unfinished)
 
     def confirmation(self, token: str) -> str:
-        """Return what a form behind `token` has to bring; see `wxgptd.ports.pages.PageViews`."""
+        """Return what a form behind `token` must submit; see `wxgptd.ports.pages.PageViews`."""
         return self._tokens.confirmation(token)
 
     def erase(self, token: str) -> Deferred[bool]:
         """Erase the user whose history is behind `token`."""
-        found = self._find_history(token)
-        return succeed(False) if found is None else self._erase(found[0], CloseReason.CLEARED)
+        history = self._find_history(token)
+        return succeed(False) if history is None else self._erase(history[0], CloseReason.CLEARED)
 
     def _find_history(self, token: str) -> tuple[User, UserState] | None:
         target = self._tokens.find(token)
         if target is None or target.question:
             return None
         state = self._journal.state(target.user)
-        link = self._tokens.hash(token)
-        if not any(link == one for one, _ in state.history_links):
+        token_hash = self._tokens.hash(token)
+        if not any(token_hash == link for link, _ in state.history_links):
             return None
         return target.user, state
 
@@ -139,13 +140,16 @@ class PageViews:
         target = self._tokens.find(token)
         if target is None or not target.question:
             return None
-        found = self._journal.state(target.user).find(target.question)
-        if found is None or found[0].closed in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED):
+        turn = self._journal.state(target.user).find(target.question)
+        if turn is None:
             return None
-        return target, found[1]
+        session, question = turn
+        if session.closed in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED):
+            return None
+        return target, question
 
     def _progress(self, question: Question, flight: Flight | None) -> Standing:
-        """Return how far the answer is, its text, and the sentence about its failure."""
+        """Return the progress of the answer, its text, and the sentence about its failure."""
         if not isinstance(question.answer, Pending):
             return standing(question.answer, self._settings.page_texts)
         if flight is None or not flight.started:

@@ -1,7 +1,7 @@
-"""The command for a message: what the domain needs beyond the message and the sender's state.
+"""Build the command for a message: what the domain needs besides the message and the user's state.
 
-Clock readings, random values and what spans users reach a decision only inside a command: this is
-where that command is made.
+Clock readings, random values and state that spans users reach a decision only inside a command,
+and this is where that command is built.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STOPPING = (phrases.EndSession, phrases.StopAnswer, phrases.Clear)
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
-    """What is new with each message: the name of a session that it may open, and its link."""
+    """What is new for each message: the id of a session that it may open, and its link."""
 
     session: Callable[[], SessionId]
     links: Links
@@ -37,7 +37,7 @@ class Fresh:
 
 @dataclass(frozen=True, slots=True)
 class AcrossUsers:
-    """What a decision needs that is in no user's state."""
+    """What a decision needs that is not part of any user's state."""
 
     moderation: Moderation
     spending: Spending
@@ -45,7 +45,7 @@ class AcrossUsers:
 
 
 class Receiving:
-    """Makes the command for a message. `passing_keys` encrypt what is held back."""
+    """Builds the command for a message. `passing_keys` encrypts what is held back."""
 
     def __init__(
         self,
@@ -70,10 +70,10 @@ class Receiving:
         written: Callable[[], tuple[c.Written, ...]],
         sealed: bytes = b"",
     ) -> c.Receive:
-        """Return the command to receive `message`, whose sender's state is `state`.
+        """Return the command that receives `message`, whose sender's state is `state`.
 
-        `written` tells what the sender's running answers have come to; `sealed` are the words of a
-        message that is held back.
+        `written` returns what has been written so far of the sender's running answers; `sealed` is
+        the encrypted text of a message that is held back.
         """
         user, delivery, _, sent_at, _, at = attempt
         day_began_at, day_ends_at = self._event_clock.day()
@@ -87,7 +87,7 @@ class Receiving:
             link=links.hash(links.token(user, delivery)),
             day_began_at=day_began_at,
             day_ends_at=day_ends_at,
-            moderated=across.moderation.objects(_asked(message, state, held)),
+            moderated=across.moderation.objects(_question_content(message, state, held)),
             spent=across.spending.without_budget(),
             used=across.recently_erased.used(user, day_began_at),
             sent_at=sent_at,
@@ -98,14 +98,14 @@ class Receiving:
         )
 
     def seal(self, content: Content, policy: Policy, at: float) -> bytes:
-        """Return the words of a message that is held back; nothing of one that is too long."""
+        """Encrypt the text of a message to be held back; return b"" if it is too long."""
         words = phrases.spoken(content).strip().encode("utf-8", "surrogatepass")
         if len(words) > policy.max_question_bytes:
             return b""
         return self._passing_keys.seal(words, at)
 
     def _held_back(self, message: Message, state: UserState, at: float) -> str:
-        """Return the words that were held back, where `message` asks for them."""
+        """Return the text that was held back if `message` asks for it, else ""."""
         if not isinstance(message.phrase.action, phrases.Resume):
             return ""
         held = state.held_at(at)
@@ -113,8 +113,8 @@ class Receiving:
         return words.decode("utf-8", "surrogatepass") if words is not None else ""
 
 
-def _asked(message: Message, state: UserState, held: str) -> Content:
-    """Return what a message would ask: its own words, those held back, or the last question."""
+def _question_content(message: Message, state: UserState, held: str) -> Content:
+    """Return what a message would ask: its own text, the text held back, or the last question."""
     if held:
         return Text(held)
     last = state.live or next(iter(state.past[-1:]), None)

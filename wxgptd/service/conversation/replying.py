@@ -1,4 +1,4 @@
-"""What is said in reply to a message, once there is something to say."""
+"""Settle the reply to a message, and render it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wxgptd.service.state.settings import Links, Settings
 
 
 class Replying:
-    """Settles windows, and words their replies."""
+    """Settles windows and renders their replies."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Replying:
         return self._settings.reply_margin_s
 
     def offer(self, user: User, delivery: DeliveryKey, at: float) -> None:
-        """Settle the window of `delivery` with what there is of the answer at `at`."""
+        """Settle the window of `delivery` with as much of the answer as there is at `at`."""
         state = self._journal.state(user)
         window = state.windows[delivery]
         if isinstance(window, Settled):
@@ -62,7 +62,7 @@ class Replying:
         )
 
     def say(self, user: User, delivery: DeliveryKey) -> Deferred[Outcome]:
-        """Fire with the settled reply once everything it rests on is durable."""
+        """Fire with the settled reply once everything it depends on is durable."""
         state = self._journal.state(user)
         window = state.windows[delivery]
         assert isinstance(window, Settled)
@@ -76,14 +76,14 @@ class Replying:
         context = self._settings.reply_context(user)
         reminded = state.find(reply.reminder) if reply.reminder else None
         reminder = self._reminder(user, reminded[1] if reminded is not None else None)
-        said = Say(wording.render(reply, question, link, self._settings.texts, context, reminder))
-        return self._journal.committed().addCallback(lambda _: said)
+        text = wording.render(reply, question, link, self._settings.texts, context, reminder)
+        return self._journal.committed().addCallback(lambda _: Say(text))
 
     def _link(self, user: User, question: DeliveryKey) -> str:
         return self._links.answer(self._links.token(user, question))
 
     def _reminder(self, user: User, unseen: Question | None) -> str:
-        """Return the line about an unseen answer; nothing if there is none."""
+        """Return the line about an unseen answer, or "" if there is none."""
         if unseen is None:
             return ""
         return wording.reminder(unseen, self._link(user, unseen.delivery), self._settings.texts)

@@ -1,4 +1,4 @@
-"""Wait for answers to be on record."""
+"""Wait for answers to be recorded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wxgptd.service.state.journal import Journal
 
 
 class Waiting:
-    """Waits for what is on its way to a user: an answer that is written, or a push of it."""
+    """Waits for an answer that is being written, or for the push of one."""
 
     def __init__(
         self, journal: Journal, flights: InFlight, pushing: Pushing, event_clock: EventClock
@@ -27,9 +27,9 @@ class Waiting:
         self._clock = event_clock.clock
 
     async def by(self, deadline: float, user: User, delivery: DeliveryKey) -> bool:
-        """Wait until the answer that `delivery` is about is on record, or `deadline`.
+        """Wait until the answer that `delivery` is about is recorded, at most until `deadline`.
 
-        That is in seconds of the monotonic clock. Return whether the answer is there.
+        `deadline` is in seconds of the monotonic clock. Return whether the answer is recorded.
         """
         state = self._journal.state(user)
         window = state.windows.get(delivery)
@@ -38,21 +38,21 @@ class Waiting:
         landed = self._landed(user, state, window.question)
         if landed is None:
             return not isinstance(state.question(window.question).answer, Pending)
-        left = deadline - self._clock.seconds()
-        if left <= 0:
+        remaining_s = deadline - self._clock.seconds()
+        if remaining_s <= 0:
             landed.cancel()
             landed.addErrback(lambda _: None)
             return False
         try:
-            await landed.addTimeout(left, self._clock)
+            await landed.addTimeout(remaining_s, self._clock)
         except WaitedLongEnough:
             return False
         return True
 
     def _landed(self, user: User, state: UserState, question: DeliveryKey) -> Deferred[None] | None:
-        """Return what fires when the answer is on record and no push of it is on its way.
+        """Return a Deferred that fires when the answer is recorded and no push of it is pending.
 
-        None if that is so already, or never will be because the service has ended.
+        Return None if that is already so, or never will be because the service has ended.
         """
         if isinstance(state.question(question).answer, Pending):
             flight = self._flights.find(user, question)

@@ -1,1 +1,1 @@
-"""What the operator and systemd see and do: control, health, reloading, what is looked after."""
+"""Operations: the operator's control, health checks, reloading and chores."""

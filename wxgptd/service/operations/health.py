@@ -1,7 +1,7 @@
-"""Whether the daemon can still do its work, looked at every few seconds.
+"""Check every few seconds whether the daemon can still do its work.
 
-It can where its log gets on and its threads answer. That this is looked at at all shows that the
-reactor turns; whoever feeds a watchdog by it feeds it by all three.
+It can if the log makes progress and the threads respond. That the check runs at all shows that the
+reactor turns, so a watchdog that depends on it covers all three.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ log = Logger()
 LOOK_EVERY_S = 5.0
 
 STUCK_AFTER_S = 30.0
-"""A disk may take seconds for a commit, and a thread for a long page: not so many."""
+"""A commit or a long page may take several seconds, but not this long."""
 
 
 class Health:
-    """Knows how the daemon is: `why_ill` is empty while it is well."""
+    """Checks the health of the daemon: `why_ill` is empty while it is healthy."""
 
     def __init__(self, store: EventStore, in_thread: InThread, clock: IReactorTime) -> None:
         self._store = store
@@ -40,51 +40,51 @@ class Health:
 
     @property
     def why_ill(self) -> str:
-        """What is wrong; empty while nothing is."""
+        """Why the daemon is unhealthy; empty while it is healthy."""
         looked_at = self._looked_at
         if looked_at is not None and self._clock.seconds() - looked_at > STUCK_AFTER_S:
-            return "nobody has looked how the daemon is"
+            return f"no health check for more than {STUCK_AFTER_S:.0f} s"
         return self._why_ill
 
     def begin(self) -> None:
-        """Look now, and go on looking."""
+        """Check now, and keep checking."""
         self._loop.start(LOOK_EVERY_S)
 
     def end(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         if self._loop.running:
             self._loop.stop()
         self._looked_at = None
 
     def look(self) -> None:
-        """Find out how the daemon is."""
+        """Check the health of the daemon."""
         now = self._looked_at = self._clock.seconds()
         try:
-            why = self._of_log(now) or self._of_threads(now)
-        except Exception as error:  # noqa: BLE001 (whatever it is, nobody may go on feeding a watchdog)
-            why = f"it cannot be found out: {error!r}"
+            why = self._check_log(now) or self._check_threads(now)
+        except Exception as error:  # noqa: BLE001 (a failed check must not feed the watchdog)
+            why = f"the check itself failed: {error!r}"
         if bool(why) != bool(self._why_ill):
             if why:
-                log.error("unhealthy: {why}", why=why)
+                log.error("health check failed: {why}", why=why)
             else:
-                log.info("healthy again")
+                log.info("health check passed again")
         self._why_ill = why
 
-    def _of_log(self, now: float) -> str:
+    def _check_log(self, now: float) -> str:
         figures = self._store.figures()
-        idle = not figures.pending or self._store.full()  # for want of room it waits on purpose
+        idle = not figures.pending or self._store.full()  # a full disk makes it wait on purpose
         if idle or figures.commits != self._committed:
             self._committed, self._committed_at = figures.commits, now
         stuck_s = now - self._committed_at
-        return f"no commit of the log for {stuck_s:.0f} s" if stuck_s > STUCK_AFTER_S else ""
+        return f"no commit to the log for {stuck_s:.0f} s" if stuck_s > STUCK_AFTER_S else ""
 
-    def _of_threads(self, now: float) -> str:
+    def _check_threads(self, now: float) -> str:
         if not self._asking:
             self._asking, self._asked_at = True, now
             self._in_thread(lambda: None).addBoth(self._answered)
         silent_s = now - self._asked_at
         if self._asking and silent_s > STUCK_AFTER_S:
-            return f"no thread has answered for {silent_s:.0f} s"
+            return f"no thread has responded for {silent_s:.0f} s"
         return ""
 
     def _answered(self, result: Failure | None) -> None:

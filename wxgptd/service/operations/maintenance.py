@@ -1,4 +1,4 @@
-"""Look after the log and the configuration. Implements `ports.control.Maintenance`."""
+"""Maintain the log and the configuration. Implements `ports.control.Maintenance`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from wxgptd.service.state.snapshotter import Snapshotter
 
 
 class Maintenance:
-    """Looks after the log and the configuration, when the operator says so."""
+    """Maintains the log and the configuration at the operator's request."""
 
     def __init__(self, snapshotter: Snapshotter, reloading: Reloading) -> None:
         self._snapshotter = snapshotter
         self._reloading = reloading
 
     def vacuum(self) -> Deferred[Vacuumed]:
-        """Take a snapshot and drop what is not to be kept."""
+        """Take a snapshot and apply retention."""
         return self._snapshotter.vacuum().addCallback(
             lambda retained: Vacuumed(
                 self._snapshotter.snapshot_seq, retained.segments, retained.size, retained.left
@@ -30,7 +30,7 @@ class Maintenance:
     def reload(
         self, given: tuple[str, Path, int] | None, *, dry: bool = False
     ) -> Reloaded | Faulty:
-        """Take up another configuration, or say what that would change."""
+        """Reload the configuration, or with `dry` only return what that would change."""
         try:
             read = self._reloading.reader(*(given or ()))
             adopted = self._reloading.compare(read) if dry else self._reloading.take(read)

@@ -1,7 +1,7 @@
-"""Take up another configuration while the daemon runs: all of it that can be, or nothing.
+"""Reload the configuration while the daemon runs: everything that can change, or nothing.
 
-What cannot be taken up without a restart is said, and stays as it was: where the daemon listens
-and where its log is.
+Changes to where the daemon listens or where its log is need a restart: they are reported but not
+applied.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ from wxgptd import config as cfg
 log = Logger()
 
 TAKES_RESTART = ("server", "log")
-"""The tables that are read once."""
+"""The tables that are read only at startup."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """Which keys are not what they were; `takes_restart` are those that wait for one."""
+    """The keys that have changed; those in `takes_restart` wait for a restart."""
 
     changed: tuple[str, ...]
     takes_restart: tuple[str, ...]
 
     @classmethod
     def of(cls, changes: tuple[str, ...]) -> Adopted:
-        """Sort `changes`, dotted keys, by whether they take a restart."""
-        waiting = tuple(key for key in changes if key.split(".")[0] in TAKES_RESTART)
-        return cls(tuple(key for key in changes if key not in waiting), waiting)
+        """Split `changes`, dotted keys, by whether they need a restart."""
+        postponed = tuple(key for key in changes if key.split(".")[0] in TAKES_RESTART)
+        return cls(tuple(key for key in changes if key not in postponed), postponed)
 
 
 Read = Callable[[], cfg.Config]
-"""Reads a configuration, and raises ConfigError for a wrong one."""
+"""Reads a configuration; raises ConfigError if it is invalid."""
 
 
 class Adoption(Protocol):
-    """Whoever can go by another configuration."""
+    """A service that can adopt another configuration."""
 
     def compare(self, fresh: cfg.Config) -> Adopted:
         """Return what adopting `fresh` would change, and change nothing."""
         ...
 
     def adopt(self, fresh: cfg.Config) -> Adopted:
-        """Go by `fresh` from now on."""
+        """Use `fresh` from now on."""
         ...
 
 
 class Reloading:
-    """Reads a configuration, and has it adopted if there is nothing wrong with it."""
+    """Reads a configuration and, if it is valid, applies it."""
 
     def __init__(self, reread: Read, handed_on: Callable[[], bool], adoption: Adoption) -> None:
         self._reread = reread
@@ -60,13 +60,13 @@ class Reloading:
         self._adoption = adoption
 
     def reader(self, text: str | None = None, path: Path = Path(), mode: int = 0) -> Read:
-        """Return what reads the daemon's own file, or what somebody has read from `path`."""
+        """Return a reader of the daemon's own file, or of the `text` of the file at `path`."""
         if text is None:
             return self._reread
         return lambda: cfg.parse(text, path, mode=mode, absolute=self._handed_on())
 
     def compare(self, read: Read) -> Adopted:
-        """Return what taking that would change, and change nothing.
+        """Return what adopting the configuration would change, and change nothing.
 
         Raises:
             ConfigError: with every mistake.
@@ -74,7 +74,7 @@ class Reloading:
         return self._adoption.compare(read())
 
     def from_file(self) -> Adopted:
-        """Take what is in the file that the daemon was started with.
+        """Reload the file that the daemon was started with.
 
         Raises:
             ConfigError: with every mistake; nothing has changed.
@@ -82,7 +82,7 @@ class Reloading:
         return self.take(self._reread)
 
     def take(self, read: Read) -> Adopted:
-        """Take a configuration, all of it or nothing, and say so in the log.
+        """Adopt a configuration, all of it or nothing, and log the result.
 
         Raises:
             ConfigError: with every mistake; nothing has changed.
@@ -91,9 +91,11 @@ class Reloading:
             adopted = self._adoption.adopt(read())
         except cfg.ConfigError as error:
             for fault in error.faults:
-                log.error("the configuration stays as it was: {fault}", fault=fault)
+                log.error(
+                    "reload rejected: {fault}; the running configuration is unchanged", fault=fault
+                )
             raise
-        log.info("reloaded: {what}", what=", ".join(adopted.changed) or "nothing in it has changed")
+        log.info("reloaded: {what}", what=", ".join(adopted.changed) or "nothing has changed")
         if adopted.takes_restart:
-            log.warn("takes a restart: {what}", what=", ".join(adopted.takes_restart))
+            log.warn("restart required: {what}", what=", ".join(adopted.takes_restart))
         return adopted

@@ -1,4 +1,4 @@
-"""What the operator sees of sessions, and can stop. Implements `ports.control.Sessions`."""
+"""List sessions for the operator, and stop them. Implements `ports.control.Sessions`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wxgptd.service.state.projections import OpenSessions
 
 
 class Sessions:
-    """Knows the sessions."""
+    """Lists and stops sessions."""
 
     def __init__(
         self,
@@ -51,17 +51,17 @@ class Sessions:
         ]
 
     def pending(self) -> Sequence[PendingQuestion]:
-        """Return the questions that have no answer yet, the oldest first."""
+        """Return the questions that have no answer yet, oldest first."""
         now = self._event_clock.now()
-        shown = []
+        pending = []
         for user, name, flight in self._flights:
             state = self._journal.state(user)
-            found = state.find(name)
-            if found is None:
+            turn = state.find(name)
+            if turn is None:
                 continue
-            session, question = found
+            session, question = turn
             window = state.windows.get(name)
-            shown.append(
+            pending.append(
                 PendingQuestion(
                     account=user.account,
                     user=user.openid,
@@ -75,7 +75,7 @@ class Sessions:
                     attempts=window.attempts if window is not None else 0,
                 )
             )
-        return sorted(shown, key=attrgetter("asked_at"))
+        return sorted(pending, key=attrgetter("asked_at"))
 
     def stop(self, session: str) -> Deferred[bool]:
         """End a session."""

@@ -1,4 +1,4 @@
-"""Chores that are done once a second."""
+"""Chores that run once a second."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from wxgptd.service.state.unanswered import Unanswered
 PERIOD_S = 1.0
 
 Chore = Callable[[float], object]
-"""Done once a second, with the time in seconds since the epoch."""
+"""Called once a second with the time in seconds since the epoch."""
 
 
 class Sweeper:
-    """Does `chores` once a second, in their order, and `at_the_end` once."""
+    """Runs `chores` once a second, in order, and `at_the_end` once."""
 
     def __init__(self, event_clock: EventClock, chores: Sequence[Chore], at_the_end: Chore) -> None:
         self._event_clock = event_clock
@@ -31,34 +31,34 @@ class Sweeper:
         self._loop.clock = event_clock.clock
 
     def start(self) -> None:
-        """Begin."""
+        """Start running the chores."""
         self._loop.start(PERIOD_S)
 
     def stop(self) -> None:
-        """Leave things as they are, but for what is due at the end."""
+        """Stop, and run what is due at the end."""
         if self._loop.running:
             self._loop.stop()
             self._at_the_end(self._event_clock.now())
 
     def sweep(self) -> None:
-        """Do each chore once."""
+        """Run each chore once."""
         now = self._event_clock.now()
         for chore in self._chores:
             chore(now)
 
 
 class SessionExpiry:
-    """Closes the sessions whose time is over."""
+    """Closes expired sessions."""
 
     def __init__(self, journal: Journal, sessions: OpenSessions) -> None:
         self._journal = journal
         self._sessions = sessions
 
     def __call__(self, now: float) -> None:
-        """Close those that are due."""
+        """Close the sessions that are due."""
         for user in self._sessions.due(now):
             live = self._journal.state(user).live_at(now)
-            if live is not None:  # or its answer is still being written
+            if live is not None:  # not expired after all, or still being answered
                 self._sessions.keep(user, max(live.expires_at, now + PERIOD_S))
             else:
                 self._journal.record(user, c.ExpireSession(at=now))
@@ -76,7 +76,7 @@ class UnansweredCounts:
         self._record(now, everything=False)
 
     def record_all(self, now: float) -> None:
-        """Record what was counted so far."""
+        """Record everything counted so far."""
         self._record(now, everything=True)
 
     def _record(self, now: float, *, everything: bool) -> None:

@@ -1,4 +1,4 @@
-"""Try out what is configured. Implements `ports.control.Trials`."""
+"""Test the configured models and pushes. Implements `ports.control.Trials`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from wxgptd.service.state.settings import Settings
 
 
 class Trials:
-    """Asks models and WeChat's API for next to nothing."""
+    """Sends minimal requests to models and to WeChat's API."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def push(self, account: str) -> Deferred[str] | None:
-        """Find out whether WeChat's API can be used for an account."""
-        known = self._settings.accounts.get(AccountName(account))
-        return known.messenger.probe() if known is not None and known.messenger else None
+        """Check whether an account can use WeChat's API."""
+        settings = self._settings.accounts.get(AccountName(account))
+        return settings.messenger.probe() if settings is not None and settings.messenger else None
 
     def assistant(self, name: str) -> Deferred[Sequence[ModelTrial] | None]:
         """Ask each model of an assistant for a single token."""
@@ -31,12 +31,12 @@ class Trials:
         if assistant is None:
             return succeed(None)
 
-        def tried(model: str) -> Deferred[ModelTrial]:
+        def probe(model: str) -> Deferred[ModelTrial]:
             prompt = Prompt(messages=(Message("user", "1"),), model=model, probe=True)
-            asked = assistant.model.ask(prompt, ignore)
-            return asked.addCallback(lambda result: _trial(model, result))
+            answer = assistant.model.ask(prompt, ignore)
+            return answer.addCallback(lambda result: _trial(model, result))
 
-        trials = gatherResults([tried(model) for model in assistant.models])
+        trials = gatherResults([probe(model) for model in assistant.models])
         return cast("Deferred[Sequence[ModelTrial] | None]", trials)
 
 

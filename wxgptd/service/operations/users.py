@@ -1,4 +1,4 @@
-"""What the operator sees of users, and decides about them. Implements `ports.control.Users`."""
+"""List, block, allow and erase users for the operator. Implements `ports.control.Users`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from wxgptd.service.state.settings import Settings
 
 
 class Users:
-    """Knows the users."""
+    """Lists users, and changes their standing or erases them."""
 
     def __init__(
         self,
@@ -50,14 +50,14 @@ class Users:
         self._event_clock = event_clock
 
     def newest(self, limit: int, standing: str) -> Sequence[UserSummary]:
-        """Return users, those who were heard of last first."""
+        """Return users, most recently heard from first."""
         now = self._event_clock.now()
         day_began_at, _ = self._event_clock.day()
-        shown = []
-        for heard_at, user in nlargest(limit, self._heard_of(standing, now)):
+        summaries = []
+        for heard_at, user in nlargest(limit, self._last_heard(standing, now)):
             state = self._journal.state(user)
             today = list(limits.questions_since(state, day_began_at))
-            shown.append(
+            summaries.append(
                 UserSummary(
                     account=user.account,
                     user=user.openid,
@@ -68,26 +68,26 @@ class Users:
                     tokens_today=limits.tokens_of(today),
                 )
             )
-        return shown
+        return summaries
 
-    def _heard_of(self, standing: str, now: float) -> Iterator[tuple[float, User]]:
-        """Yield when users were heard of last, those of one standing or all."""
+    def _last_heard(self, standing: str, now: float) -> Iterator[tuple[float, User]]:
+        """Yield the time of last contact and the user, for one standing or for all."""
         default = standing in ("", Standing.DEFAULT)
-        for user, one in tuple(self._journal.unloaded().items()):
-            if one.marked:
-                self._journal.state(user)  # hydrates; of the others the standing is known
+        for user, unloaded in tuple(self._journal.unloaded().items()):
+            if unloaded.marked:
+                self._journal.state(user)  # hydrates; all others have the default standing
             elif default and is_follower(user):
-                yield one.last_at, user
+                yield unloaded.last_at, user
         for user, state in self._journal.hydrated():
             if standing in ("", state.stands(now)) and is_follower(user):
                 yield state.heard_at, user
 
     def knows(self, account: str, openid: str) -> bool:
-        """Tell whether anything is known of a user."""
+        """Return whether anything is known about a user."""
         return bool(self._journal.state(User(AccountName(account), OpenId(openid))).version)
 
     def whose(self, account: str, openid: str, text: str, *, kind: str, tapped: bool) -> str | None:
-        """Return who would handle a message of a user that came now."""
+        """Return who would handle a message from a user if it arrived now."""
         if account not in self._settings.accounts:
             return None
         content: Content

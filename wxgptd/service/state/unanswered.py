@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import EMPTY, UserState
 from wxgptd.domain.model.values import AccountName, User
+from wxgptd.loose import Notes
 from wxgptd.service.state.projections import LONGEST_DAY_S, Projection
 
 RECORD_EVERY_S = 60.0
@@ -22,6 +23,8 @@ REMEMBERED_FOR_S = 2 * LONGEST_DAY_S
 
 class Unanswered(Projection):
     """Counts unanswered messages."""
+
+    name = "unanswered"
 
     def __init__(self) -> None:
         self._pending: Counter[AccountName] = Counter()
@@ -56,6 +59,15 @@ class Unanswered(Projection):
     def replay(self, user: User, event: e.Event) -> None:
         """Add a count from the log."""
         self.on_event(user, event, EMPTY)
+
+    def snapshot(self) -> object:
+        """Return the recorded counts of each account, oldest first."""
+        return {account: list(counts) for account, counts in self._recorded.items()}
+
+    def restore(self, notes: Notes) -> None:
+        """Restore the recorded counts."""
+        for account, counts in (notes or {}).items():
+            self._recorded[account] = deque((at, count) for at, count in counts)
 
     def between(self, account: AccountName, since: float, until: float) -> int:
         """Return how many were recorded from `since` until before `until`."""

@@ -1,7 +1,7 @@
-"""The composition root: from a configuration to a service. Tests call it too, with fakes.
+"""The composition root: build a service from a configuration. Tests call it too, with fakes.
 
-The environment (the store, the HTTP client, clocks, threads) is an argument. Each room of the
-service is built in a module of its own name, upon those below it.
+The environment (the store, the HTTP client, clocks, threads) is an argument. Each package of the
+service is built by the module of the same name here, on top of the packages below it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Service:
             config, self.base, self.state, self.answers, self._lifecycle
         )
         self.operations = operations.build(self.base, self.state, self.answers, self)
-        # In this order: who is erased is forgotten before their answers are called off.
+        # The order matters: erased users are forgotten before their answers are cancelled.
         for effect in (
             self.state.erasing,
             OnErasure(self.conversation.pages.renditions.forget_all),
@@ -64,7 +64,7 @@ class Service:
             webhooks=self.base.runtime_factory.webhooks(config, self.conversation.conversations),
             others=resources(self.conversation.pages),
             ready=lambda: self.ready,
-            # What is wrong is the operator's to know.
+            # The reason is for the operator only.
             why_ill=lambda: "unhealthy" if self.why_unhealthy else "",
             verification=config.server.verify_files,
             instance=links.instance_name(environment.link_key),
@@ -78,7 +78,7 @@ class Service:
         self.admin = Admin(control.build(self._rooms, self.status), registry)
 
     def figures(self) -> Resource:
-        """Return the resource for readers of metrics. It holds nothing that could do harm."""
+        """Return a resource that serves metrics, and nothing that could do harm."""
         root = Resource()
         root.putChild(b"metrics", MetricsPage(self.base.metrics.registry))
         return root
@@ -89,32 +89,32 @@ class Service:
 
     @property
     def why_unhealthy(self) -> str:
-        """What is wrong with the daemon; empty if nothing is."""
+        """Why the daemon is unhealthy; empty if it is healthy."""
         return self.operations.health.why_ill
 
     def note_full(self, what: str) -> None:
-        """Note that a bound was reached; `what` is one of `fullness.WHAT`."""
+        """Note that a limit was reached; `what` is one of `fullness.WHAT`."""
         self.base.fullness.note(what)
 
     def summary(self) -> str:
-        """Return what the daemon does, in a line."""
+        """Return a one-line summary of what the daemon is doing."""
         return (
-            f"{len(self.state.sessions)} sessions, {self.answers.flights.running()} answers being "
-            f"written, {self.held} requests held"
+            f"open sessions: {len(self.state.sessions)}, running answers: "
+            f"{self.answers.flights.running()}, held requests: {self.held}"
         )
 
     @property
     def ready(self) -> bool:
-        """Whether the log is read, and work taken up."""
+        """Whether the log is loaded and the service is working."""
         return self._lifecycle.ready
 
     @property
     def held(self) -> int:
-        """How many of WeChat's attempts are being held."""
+        """The number of WeChat's attempts that are being held."""
         return self.conversation.conversations.held
 
     def load(self) -> Loaded:
-        """Take over what the log has. Not for reactors: it takes a while."""
+        """Load the log. This takes a while: do not call it in the reactor's thread."""
         began, now = self._environment.clock.seconds(), self.base.event_clock.now()
         loaded = self._environment.store.load(self.state.journal.since(now))
         self.state.journal.load(loaded, now)
@@ -124,13 +124,13 @@ class Service:
         return loaded
 
     def note_trimmed(self, segment: str, offset: int, size: int) -> None:
-        """Record that a torn tail was cut off the log."""
+        """Record that a torn tail was trimmed from the log."""
         now = self.base.event_clock.now()
         trimmed = e.TailTrimmed(at=now, segment=segment, offset=offset, size=size)
         self.state.journal.record(LOG_ITSELF, c.Note(trimmed))
 
     def begin(self) -> None:
-        """Take up work: from here on the service is ready."""
+        """Start working: from now on the service is ready."""
         assert self._loaded is not None
         self.state.lines.begin()
         self.state.snapshotter.begin(
@@ -142,13 +142,13 @@ class Service:
         self._lifecycle.ready = True
         self.operations.health.begin()
         self.state.lag.begin()
-        self.answers.recovery.begin()  # first: what it settles is what the stop left, and no more
+        self.answers.recovery.begin()  # first, so that it settles only what the last stop left
         self.answers.pushing.begin()
         self.conversation.conversations.begin()
         self.operations.sweeper.start()
 
     def end(self) -> None:
-        """Stop working; what is unanswered stays so until the next start."""
+        """Stop working; unanswered questions stay unanswered until the next start."""
         self._lifecycle.ready = False
         self.operations.health.end()
         self.state.lag.end()
@@ -158,43 +158,43 @@ class Service:
         self.answers.pushing.end()
 
     async def settled(self) -> None:
-        """Wait for what is still being written beside the log."""
+        """Wait for a snapshot that is still being written."""
         await self.state.snapshotter.settled()
 
-    # Another configuration.
+    # Reloading.
 
     def compare(self, fresh: cfg.Config) -> Adopted:
         """Return what adopting another configuration would change.
 
         Raises:
-            ConfigError: it could not be adopted, as long as what takes a restart waits for one.
+            ConfigError: it cannot be adopted while [server] and [log] wait for a restart.
         """
-        if faults := list(cfg.mistakes(self._with_own(fresh))):
-            restart = "as long as [server] and [log] wait for a restart"
-            told = [f"{one} ({restart})" for one in faults]
-            raise cfg.ConfigError(self._environment.config_path, told)
+        if faults := list(cfg.mistakes(self._without_restart(fresh))):
+            restart = "while changes to [server] and [log] wait for a restart"
+            explained = [f"{fault} ({restart})" for fault in faults]
+            raise cfg.ConfigError(self._environment.config_path, explained)
         return Adopted.of(tuple(cfg.changes(self._config, fresh)))
 
-    def _with_own(self, fresh: cfg.Config) -> cfg.Config:
-        """Return `fresh`, but for what takes a restart."""
+    def _without_restart(self, fresh: cfg.Config) -> cfg.Config:
+        """Return `fresh` with the running values of everything that needs a restart."""
         return attrs.evolve(fresh, server=self._config.server, log=self._config.log)
 
     def adopt(self, fresh: cfg.Config) -> Adopted:
-        """Go by another configuration from now on, but for what takes a restart.
+        """Use another configuration from now on, except for what needs a restart.
 
         Raises:
             ConfigError: see `compare`; nothing has changed.
         """
-        adopted, now = self.compare(fresh), self._with_own(fresh)
-        known, settings = self.base.runtime_factory, self.base.settings
-        settings.adopt(known.settings(now))
-        self.root.webhooks = known.webhooks(now, self.conversation.conversations)
+        adopted, config = self.compare(fresh), self._without_restart(fresh)
+        factory, settings = self.base.runtime_factory, self.base.settings
+        settings.adopt(factory.settings(config))
+        self.root.webhooks = factory.webhooks(config, self.conversation.conversations)
         self.state.timeouts.fixed = settings.deliberate_timeouts_per_5min
         self.state.index.ttl_s = settings.link_ttl_s
-        self.state.snapshotter.retention = runtime_factory.retention(now)
+        self.state.snapshotter.retention = runtime_factory.retention(config)
         self.state.spending.reconsider()
         self.answers.slots.fill()
-        self.answers.moderation.adopt(now.moderation.words_file)
+        self.answers.moderation.adopt(config.moderation.words_file)
         self.conversation.pages.renditions.forget_all()
-        self._config = now
+        self._config = config
         return adopted

@@ -1,4 +1,4 @@
-"""The room of answers: what has questions answered, and answers pushed."""
+"""Build the answers package, which answers questions and pushes answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from wxgptd.service.wiring.state import State
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What has questions answered. `answer_runner` is an effect: it acts on what is recorded."""
+    """The parts of the package. `answer_runner` is an effect: it acts on recorded events."""
 
     flights: InFlight
     slots: Slots
@@ -36,7 +36,7 @@ class Answers:
 
 
 def build(config: cfg.Config, base: Base, state: State) -> Answers:
-    """Build the room."""
+    """Build the package."""
     settings, journal, event_clock = base.settings, state.journal, base.event_clock
     flights = InFlight()
     flights.on_start(TypingIndicator(settings, event_clock.clock).begin)

@@ -1,4 +1,4 @@
-"""What everything else is built with: the configuration as the service uses it, time, metrics."""
+"""Build what all packages share: settings, clocks, metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wxgptd.service.state.settings import Links, Settings
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The ground that the rooms are built on."""
+    """What all packages share."""
 
     environment: Environment
     event_clock: EventClock
@@ -28,15 +28,15 @@ class Base:
 
 
 def build(config: cfg.Config, environment: Environment) -> Base:
-    """Return the ground for a service."""
+    """Build the base of a service."""
     metrics = Metrics()
-    known = RuntimeFactory(environment, metrics)
+    factory = RuntimeFactory(environment, metrics)
     return Base(
         environment=environment,
         event_clock=EventClock(environment.clock, environment.wall),
         metrics=metrics,
         fullness=Fullness(environment.clock.seconds, metrics.full),
-        runtime_factory=known,
-        settings=known.settings(config),
+        runtime_factory=factory,
+        settings=factory.settings(config),
         links=runtime_factory.made_links(config, environment.link_key),
     )

@@ -1,4 +1,4 @@
-"""The room of conversation: WeChat's attempts, and the pages behind links."""
+"""Build the conversation package: WeChat's attempts, and the pages behind links."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from wxgptd.service.wiring.state import State
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What WeChat and the readers of pages speak to."""
+    """What WeChat and page readers talk to."""
 
     conversations: Conversations
     pages: Pages
@@ -33,7 +33,7 @@ class Conversation:
 def build(
     config: cfg.Config, base: Base, state: State, answers: Answers, lifecycle: Lifecycle
 ) -> Conversation:
-    """Build the room."""
+    """Build the package."""
     url = config.server.public_url
     pages = Pages(
         PageViews(

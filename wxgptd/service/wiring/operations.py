@@ -1,4 +1,4 @@
-"""The room of operations: what looks after the service, and what the operator asks of it."""
+"""Build the operations package: health checks, chores and reloading."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wxgptd.service.wiring.state import State
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """What looks after the service."""
+    """The parts of the operations package."""
 
     health: Health
     sweeper: Sweeper
@@ -24,7 +24,7 @@ class Operations:
 
 
 def build(base: Base, state: State, answers: Answers, adoption: Adoption) -> Operations:
-    """Build the room. `adoption` has the service go by another configuration."""
+    """Build the package. `adoption` applies another configuration to the service."""
     environment = base.environment
     reloading = Reloading(
         environment.reread, lambda: cfg.is_handed_on(environment.config_path), adoption
@@ -32,7 +32,7 @@ def build(base: Base, state: State, answers: Answers, adoption: Adoption) -> Ope
     unanswered = UnansweredCounts(state.journal, state.unanswered)
 
     def forget_keys(now: float) -> None:
-        with suppress(OSError):  # it is tried again
+        with suppress(OSError):  # retried by the next sweep
             environment.passing_keys.forget(now)
 
     sweeper = Sweeper(

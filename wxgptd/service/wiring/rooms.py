@@ -1,4 +1,4 @@
-"""All rooms of a service, built."""
+"""All parts of a service, built."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wxgptd.service.wiring.state import State
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """What a service consists of, from the ground up."""
+    """The parts of a service, lowest first."""
 
     base: Base
     state: State

@@ -1,4 +1,4 @@
-"""The room of state: the journal, the projections, and what looks after them."""
+"""Build the state package: the journal, the projections, snapshots and erasing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wxgptd.service.wiring.base import Base
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The journal, and every projection of the log, of whichever room it is."""
+    """The journal and every projection of the log, whichever package uses it."""
 
     index: LinkIndex
     sessions: OpenSessions
@@ -39,7 +39,7 @@ class State:
 
 
 def build(config: cfg.Config, base: Base) -> State:
-    """Build the room."""
+    """Build the package."""
     environment, settings, event_clock = base.environment, base.settings, base.event_clock
     lag = LagMonitor(
         environment.clock, event_clock, lambda: base.fullness.recent().get("connections")

@@ -1,4 +1,4 @@
-"""The daemon's status, collected from the rooms."""
+"""Collect the daemon's status from its parts."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ def read(rooms: Rooms) -> DaemonStatus:
     base, state, answers, lifecycle = rooms.base, rooms.state, rooms.answers, rooms.lifecycle
     now, figures, settings = base.event_clock.now(), base.environment.store.figures(), base.settings
     accounts, assistants = settings.accounts, settings.assistants
+    models = {name: assistant.model for name, assistant in assistants.items()}
     why_unhealthy, running = rooms.operations.health.why_ill, answers.flights.running()
-    # Before that a thread is still reading the log into the projections.
-    told = accounts if lifecycle.ready else ()
+    # Until then a thread is still loading the log into the projections.
+    loaded = accounts if lifecycle.ready else ()
     spent = state.spending.spent() if lifecycle.ready else {}
     exhausted = state.spending.exhausted() if lifecycle.ready else frozenset()
     messengers = {
@@ -45,15 +46,15 @@ def read(rooms: Rooms) -> DaemonStatus:
         running_answers=running,
         waiting_questions=len(answers.flights) - running,
         page_readers=len(rooms.conversation.pages.audiences),
-        deliberate_timeouts={name: _timeouts(state, name, now) for name in told},
-        suspensions={name: state.timeouts.suspensions(name) for name in told},
-        unanswered=_unanswered(base, state, told),
+        deliberate_timeouts={name: _timeouts(state, name, now) for name in loaded},
+        suspensions={name: state.timeouts.suspensions(name) for name in loaded},
+        unanswered=_unanswered(base, state, loaded),
         clock_offset_s=state.clock_offset.measured(now) if lifecycle.ready else None,
         push={name: messenger.state for name, messenger in messengers.items()},
         push_usable={name: messenger.usable() for name, messenger in messengers.items()},
-        models={name: one.model.condition() for name, one in assistants.items()},
-        circuit_breaker_open={name: one.model.circuit_open() for name, one in assistants.items()},
-        model_failures=_known({name: one.model.last_failure() for name, one in assistants.items()}),
+        models={name: model.condition() for name, model in models.items()},
+        circuit_breaker_open={name: model.circuit_open() for name, model in models.items()},
+        model_failures=_nonempty({name: model.last_failure() for name, model in models.items()}),
         cost_today={**dict.fromkeys(assistants, 0.0), **spent},
         budget_exhausted={name: name in exhausted for name in assistants},
         disk_full=base.environment.store.full(),
@@ -68,8 +69,8 @@ def read(rooms: Rooms) -> DaemonStatus:
     )
 
 
-def _known(words: Mapping[K, str]) -> Mapping[K, str]:
-    return {name: said for name, said in words.items() if said}
+def _nonempty(texts: Mapping[K, str]) -> Mapping[K, str]:
+    return {name: text for name, text in texts.items() if text}
 
 
 def _timeouts(state: State, account: AccountName, now: float) -> TimeoutStatus:

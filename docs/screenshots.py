@@ -1,0 +1,109 @@
+"""Take the four screenshots of the READMEs: pages of the real daemon, in a real browser.
+
+Each begins and ends at a whole line. `make pictures` writes docs/page-*.png; it needs chromium.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.browser.conftest import SMALL, Theatre
+from tests.browser.texts import RICH
+
+DOCS = Path(__file__).parent
+SCALE = 2
+WRITTEN_S = 1.5
+
+LINES = """() => {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const lines = [];
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    if (!node.data.trim() || !node.parentElement.checkVisibility()) continue;
+    const range = document.createRange();
+    range.selectNodeContents(node);
+    for (const box of range.getClientRects()) lines.push([box.top + scrollY, box.bottom + scrollY]);
+  }
+  for (const box of document.querySelectorAll("tr, button, input, math, .question p"))
+    { const at = box.getBoundingClientRect(); lines.push([at.top + scrollY, at.bottom + scrollY]); }
+  return lines;
+}"""
+"""Returns the top and bottom of each line and of whatever else should not be cut, in CSS pixels."""
+
+
+def gap(lines: list[tuple[float, float]], near: float, step: int) -> int:
+    """Return the first position from `near` on, in steps, that no line crosses."""
+    position = round(near)
+    while any(top - 4 < position < bottom + 4 for top, bottom in lines):
+        position += step
+    return position
+
+
+def take(page: Page, name: str, top: float = 0) -> None:
+    """Write a picture of one screen of the page, from the first whole line below `top`."""
+    lines = page.evaluate(LINES)
+    first = gap(lines, top, 1) if top else 0
+    height = SMALL["height"]
+    last = gap(lines, first + height, -1)
+    image = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
+    background = image.getpixel((0, 0))
+    shown = image.crop((0, first * SCALE, image.width, last * SCALE))
+    picture = Image.new("RGB", (image.width, height * SCALE), background)
+    picture.paste(shown, (0, 0))
+    picture.save(DOCS / f"page-{name}.png", optimize=True)
+    print(f"page-{name}.png: {first} to {last}")
+
+
+def phone(browser: Browser, link: str, scheme: str = "light") -> Page:
+    """Open a link on a phone."""
+    context = browser.new_context(viewport=SMALL, device_scale_factor=SCALE, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(link)
+    return page
+
+
+def top_of(page: Page, selector: str) -> float:
+    """Return where to begin a picture above an element, in CSS pixels from the top of the page."""
+    box = page.locator(selector).first.bounding_box()
+    assert box is not None, selector
+    return box["y"] - 8
+
+
+def main() -> None:
+    """Write all four."""
+    with tempfile.TemporaryDirectory() as directory, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        theatre = Theatre(Path(directory))
+        answer, link = theatre.ask("用 Python 写一个 LRU 缓存，并比较各种做法的复杂度", "writing")
+        answer.write(RICH[:500])
+        page = phone(browser, link)
+        page.get_by_text("return self._items[key]").wait_for()
+        time.sleep(WRITTEN_S)  # for what the page has not shown yet
+        take(page, "writing")
+        answer.write(RICH[500:]).end()
+        link = theatre.answered(RICH, "done", "用 Python 写一个 LRU 缓存，并比较各种做法的复杂度")
+        for name, scheme in (("done", "light"), ("dark", "dark")):
+            page = phone(browser, link, scheme)
+            take(page, name, top_of(page, "#answer h3, #answer h2 >> nth=1"))
+        for question, text in (
+            ("天为什么是蓝的？", "因为**瑞利散射**：波长短的蓝光散射得最厉害。"),
+            ("写一个 LRU 缓存", RICH),
+        ):
+            theatre.answered(text, "history", question)
+        theatre.stage.say("/stop", "history")
+        theatre.answered("晚安，做个好梦。", "history", "睡了")
+        take(phone(browser, theatre.history("history")), "history")
+        browser.close()
+        theatre.end()
+
+
+if __name__ == "__main__":
+    main()
