@@ -138,8 +138,8 @@ def test_journal_entries_have_a_priority_and_no_timestamp(running):
     priorities = {
         entry["MESSAGE"]: entry["PRIORITY"] for entry in running.entries() if "_COMM" in entry
     }
-    (refused,) = [text for text in priorities if text.startswith("main: refused a request")]
-    assert priorities[refused] == "4"
+    (rejected,) = [text for text in priorities if text.startswith("main: rejected a request")]
+    assert priorities[rejected] == "4"
     assert priorities["ready, listening on 127.0.0.1:9005"] == "6"
 
 
