@@ -96,7 +96,7 @@ def conversation(n: int, turns: int = 7) -> list[Event]:
         if not text.startswith("/"):
             do(receive)  # WeChat's second attempt
             do(
-                c.Note(
+                c.RecordFact(
                     AnswerCompleted(
                         at=at + 6, question=delivery, text=ANSWER, finish=Finish.STOP,
                         model="m-1", first_text_s=0.8, took_s=6.0, usage=USAGE,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from wxgptd.domain.replies.texts import Texts, in_words
+from wxgptd.domain.replies.texts import Texts, without_taps
 
 ROOT = Path(__file__).parent.parent
 MODELS = (ROOT / "docs" / "models.md").read_text("utf-8")
@@ -21,13 +21,13 @@ MODELS = (ROOT / "docs" / "models.md").read_text("utf-8")
     ["misconfigured", "quota", "too_long", "refused", "unavailable"],
 )
 def test_the_documented_failure_texts_match_the_catalogue(name):
-    assert getattr(in_words(Texts()), f"failure_{name}") in MODELS
+    assert getattr(without_taps(Texts()), f"failure_{name}") in MODELS
 
 
 def test_the_documented_texts_for_incomplete_answers_match_the_catalogue():
-    assert in_words(Texts()).interrupted in MODELS
-    assert in_words(Texts()).cut_short in MODELS
-    assert in_words(Texts()).failure_busy.replace("{seconds}", "N") in MODELS
+    assert without_taps(Texts()).interrupted in MODELS
+    assert without_taps(Texts()).cut_short in MODELS
+    assert without_taps(Texts()).failure_busy.replace("{seconds}", "N") in MODELS
 
 
 DOCUMENTS = sorted(

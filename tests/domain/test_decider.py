@@ -125,7 +125,7 @@ def test_opening_another_assistant_closes_the_first_session():
     assert history.state.live.assistant == ASSISTANTS["/claude"]
 
 
-WRITTEN = c.Written(
+WRITTEN = c.PartialAnswer(
     question=DeliveryKey("q1"),
     text="写了一半",
     usage=AnswerUsage(ASSISTANTS["/chatgpt"], prompt_tokens=3, completion_tokens=4, cost=0.5),
@@ -163,7 +163,7 @@ def test_the_word_stop_ends_the_running_answer_but_not_the_session(word):
     assert events[1].text == "写了一半"
     assert events[2].notice == "answer_stopped"
     assert history.state.live is not None
-    assert history.state.heads() == ("q2",)
+    assert history.state.next_questions() == ("q2",)
     history.say(word, "m4")
     assert history.state.unanswered == ()
     assert kinds(history.say(word, "m5")) == ["CommandGiven", "SessionClosed", "ReplyOffered"]
@@ -226,9 +226,9 @@ def test_one_question_runs_while_two_wait_and_a_fourth_is_declined():
     events = history.say("四？", "q4")
     assert kinds(events) == ["MessageDeclined", "ReplyOffered"]
     assert events[1].notice == "too_many_waiting"
-    assert history.state.heads() == ("q1",)
+    assert history.state.next_questions() == ("q1",)
     history.do(complete("q1", "一。"))
-    assert history.state.heads() == ("q2",)
+    assert history.state.next_questions() == ("q2",)
 
 
 # Deliveries.
@@ -476,7 +476,7 @@ def test_recover_restarts_the_running_answer_and_leaves_waiting_questions_queued
     history = asked("q1")
     history.say("二？", "q2")
     assert recover(history.state, 10.0, LINK_TTL) == (
-        c.Note(e.AnswerRestarted(at=10.0, question="q1")),
+        c.RecordFact(e.AnswerRestarted(at=10.0, question="q1")),
     )
 
 
@@ -489,7 +489,7 @@ def test_recover_does_nothing_if_every_question_is_answered():
 def test_a_restarted_answer_is_offered_from_its_beginning():
     history = asked("q1")
     history.do(offer("q1", written="旧的一句。旧的"))
-    history.do(c.Note(e.AnswerRestarted(at=1.0, question=DeliveryKey("q1"))))
+    history.do(c.RecordFact(e.AnswerRestarted(at=1.0, question=DeliveryKey("q1"))))
     history.do(complete("q1", "全新的回答。"))
     history.say("继续", "m2")
     (event,) = history.do(offer("m2"))
@@ -535,7 +535,7 @@ def test_an_operator_closes_only_the_named_session():
 
 def test_the_first_view_of_a_page_is_recorded_once():
     history = asked("q1")
-    command = c.Note(e.PageOpened(at=1.0, question=DeliveryKey("q1")))
+    command = c.RecordFact(e.PageOpened(at=1.0, question=DeliveryKey("q1")))
     assert kinds(history.do(command)) == ["PageOpened"]
     assert history.do(command) == ()
 

@@ -69,7 +69,9 @@ COMMANDS = st.one_of(
     st.builds(lambda d, w, r: offer(d, written=w, room=r), DELIVERIES, TEXTS, st.integers(8, 60)),
     st.builds(complete, DELIVERIES, TEXTS),
     st.builds(fail, DELIVERIES, st.sampled_from(list(FailureReason)), TEXTS),
-    st.builds(lambda q: c.Note(e.AnswerRestarted(at=0.0, question=DeliveryKey(q))), DELIVERIES),
+    st.builds(
+        lambda q: c.RecordFact(e.AnswerRestarted(at=0.0, question=DeliveryKey(q))), DELIVERIES
+    ),
     st.just(c.ExpireSession(at=0.0)),
     st.builds(
         lambda q, r: c.StartPush(at=0.0, question=DeliveryKey(q), room=r, policy=Policy()),
@@ -82,18 +84,18 @@ COMMANDS = st.one_of(
         st.booleans(),
     ),
     st.builds(
-        lambda s: c.Note(e.StandingChanged(at=0.0, standing=s, until=0.0)),
+        lambda s: c.RecordFact(e.StandingChanged(at=0.0, standing=s, until=0.0)),
         st.sampled_from(list(Standing)),
     ),
-    st.builds(lambda q: c.Note(e.PageOpened(at=0.0, question=DeliveryKey(q))), DELIVERIES),
+    st.builds(lambda q: c.RecordFact(e.PageOpened(at=0.0, question=DeliveryKey(q))), DELIVERIES),
 )
 TIMED = st.lists(st.tuples(COMMANDS, st.floats(0.0, 400.0)), max_size=60)
 
 
 def timed(command: c.Command, at: float) -> c.Command:
     """Return the command as if it had been given at that time."""
-    if isinstance(command, c.Note):
-        return c.Note(replace(command.fact, at=at))
+    if isinstance(command, c.RecordFact):
+        return c.RecordFact(replace(command.fact, at=at))
     return replace(command, at=at)
 
 
@@ -120,7 +122,7 @@ def test_a_message_not_for_the_assistant_has_no_effect(commands, text, delivery,
     command = receive(text, delivery, at, policy=policy)
     routed = routing.route(state, command.message, policy, at)
     decided = decide(state, command)
-    if isinstance(routed, routing.Left | routing.Ruled | routing.Full):
+    if isinstance(routed, routing.NotAnswered | routing.ByRule | routing.DiskFull):
         assert kinds(decided) in ([], ["SessionClosed"])
     else:
         assert decided
@@ -130,12 +132,12 @@ def test_a_message_not_for_the_assistant_has_no_effect(commands, text, delivery,
 def test_recovery_restarts_at_most_one_question_per_session(commands, now):
     history = played(commands)
     settled = recover(history.state, now, Policy().link_ttl_s)
-    facts = [command.fact for command in settled if isinstance(command, c.Note)]
+    facts = [command.fact for command in settled if isinstance(command, c.RecordFact)]
     assert len(settled) == len(facts) + (history.state.push is not None)
     restarted = [fact.question for fact in facts if isinstance(fact, e.AnswerRestarted)]
     sessions = [history.state.session_of(question) for question in restarted]
     assert len(sessions) == len(set(sessions))
-    assert {fact.question for fact in facts} >= set(history.state.heads())
+    assert {fact.question for fact in facts} >= set(history.state.next_questions())
     for command in settled:
         assert len(history.do(command)) == 1
 

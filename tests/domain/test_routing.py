@@ -10,15 +10,15 @@ from tests.support.builders import ASSISTANTS, History, complete, offer, receive
 from wxgptd.domain.intake import phrases, routing
 from wxgptd.domain.intake.routing import (
     Ask,
+    ByRule,
     Command,
-    Full,
+    DiskFull,
     Hint,
-    Known,
-    Left,
     Membership,
+    NotAnswered,
+    NotAnsweredReason,
     Proceed,
-    Ruled,
-    Why,
+    Repeated,
 )
 from wxgptd.domain.intake.rules import Rule, TextReply, anything
 from wxgptd.domain.model import events as e
@@ -87,44 +87,44 @@ HELP, STOP = Command(phrases.Help()), Command(phrases.StopAnswer())
 
 TABLE = [
     # user, AI only, after expiry, content, other message fields, expected route
-    (stranger, False, HINT, "你好", {}, Left(Why.OUTSIDE)),
-    (stranger, False, HINT, "帮助", {}, Left(Why.OUTSIDE)),
-    (stranger, False, HINT, "/histroy", {}, Left(Why.OUTSIDE)),
-    (stranger, False, HINT, "/model", {}, Left(Why.OUTSIDE)),
-    (stranger, False, HINT, "继续", {}, Left(Why.OUTSIDE)),
-    (stranger, False, HINT, "接着聊", {}, Left(Why.OUTSIDE)),
+    (stranger, False, HINT, "你好", {}, NotAnswered(NotAnsweredReason.OUTSIDE)),
+    (stranger, False, HINT, "帮助", {}, NotAnswered(NotAnsweredReason.OUTSIDE)),
+    (stranger, False, HINT, "/histroy", {}, NotAnswered(NotAnsweredReason.OUTSIDE)),
+    (stranger, False, HINT, "/model", {}, NotAnswered(NotAnsweredReason.OUTSIDE)),
+    (stranger, False, HINT, "继续", {}, NotAnswered(NotAnsweredReason.OUTSIDE)),
+    (stranger, False, HINT, "接着聊", {}, NotAnswered(NotAnsweredReason.OUTSIDE)),
     (stranger, False, HINT, "/help", {}, HELP),
-    (stranger, False, HINT, "你好", {"otherwise": RULE}, Ruled(RULE)),
+    (stranger, False, HINT, "你好", {"otherwise": RULE}, ByRule(RULE)),
     (stranger, False, HINT, "/help", {"otherwise": RULE}, HELP),
-    (stranger, False, HINT, "/help", {"always": ALWAYS}, Ruled(ALWAYS)),
-    (stranger, False, HINT, Picture("http://p"), {}, Left(Why.OUTSIDE)),
-    (stranger, False, HINT, Ignorable("view"), {}, Left(Why.EVENT)),
-    (stranger, False, HINT, Ignorable("view"), {"otherwise": RULE}, Ruled(RULE)),
+    (stranger, False, HINT, "/help", {"always": ALWAYS}, ByRule(ALWAYS)),
+    (stranger, False, HINT, Picture("http://p"), {}, NotAnswered(NotAnsweredReason.OUTSIDE)),
+    (stranger, False, HINT, Ignorable("view"), {}, NotAnswered(NotAnsweredReason.EVENT)),
+    (stranger, False, HINT, Ignorable("view"), {"otherwise": RULE}, ByRule(RULE)),
     (stranger, False, HINT, Subscribe(), {}, Membership(None)),
     (stranger, False, HINT, Subscribe(), {"always": ALWAYS}, Membership(ALWAYS)),
     (stranger, False, HINT, Unsubscribe(), {"otherwise": RULE}, Membership(RULE)),
-    (stranger, False, HINT, "你好", {"erased": True}, Left(Why.ERASED)),
-    (stranger, False, HINT, "/help", {"erased": True, "always": ALWAYS}, Left(Why.ERASED)),
-    (stranger, False, HINT, "你好", {"full": True}, Left(Why.OUTSIDE)),
-    (stranger, False, HINT, "/chatgpt", {"full": True}, Full()),
+    (stranger, False, HINT, "你好", {"erased": True}, NotAnswered(NotAnsweredReason.ERASED)),
+    (stranger, False, HINT, "/help", {"erased": True, "always": ALWAYS}, NotAnswered(NotAnsweredReason.ERASED)),
+    (stranger, False, HINT, "你好", {"full": True}, NotAnswered(NotAnsweredReason.OUTSIDE)),
+    (stranger, False, HINT, "/chatgpt", {"full": True}, DiskFull()),
     (stranger, False, HINT, "/help", {"full": True}, HELP),
     # An account only for AI.
     (stranger, True, RESUME, "你好", {}, Ask()),
-    (stranger, True, RESUME, "", {}, Left(Why.OUTSIDE)),
+    (stranger, True, RESUME, "", {}, NotAnswered(NotAnsweredReason.OUTSIDE)),
     (stranger, True, RESUME, "帮助", {}, HELP),
     (stranger, True, RESUME, "菜单", {}, HELP),
     (stranger, True, RESUME, "/histroy", {}, Command(phrases.Unknown("/history"))),
     (stranger, True, RESUME, "/model", {}, Command(phrases.ChooseModel(""))),
     (stranger, True, RESUME, Picture("http://p"), {}, Ask()),
-    (stranger, True, RESUME, "你好", {"otherwise": RULE}, Ruled(RULE)),
-    (stranger, True, RESUME, "帮助", {"otherwise": RULE}, Ruled(RULE)),
-    (stranger, True, RESUME, "你好", {"full": True}, Full()),
+    (stranger, True, RESUME, "你好", {"otherwise": RULE}, ByRule(RULE)),
+    (stranger, True, RESUME, "帮助", {"otherwise": RULE}, ByRule(RULE)),
+    (stranger, True, RESUME, "你好", {"full": True}, DiskFull()),
     # In a session.
     (talking, False, HINT, "你好", {}, Ask()),
     (talking, False, HINT, "", {}, Ask()),
     (talking, False, HINT, "你好", {"otherwise": RULE}, Ask()),
-    (talking, False, HINT, "你好", {"always": ALWAYS}, Ruled(ALWAYS)),
-    (talking, False, HINT, "你好", {"full": True}, Full()),
+    (talking, False, HINT, "你好", {"always": ALWAYS}, ByRule(ALWAYS)),
+    (talking, False, HINT, "你好", {"full": True}, DiskFull()),
     (talking, False, HINT, "帮助", {}, HELP),
     (talking, False, HINT, "帮助", {"otherwise": RULE}, HELP),
     (talking, False, HINT, "菜单", {}, Ask()),
@@ -135,7 +135,7 @@ TABLE = [
     (talking, False, HINT, "继续", {}, Ask()),
     (talking, False, HINT, "接着聊", {}, Ask()),
     (talking, False, HINT, "重试", {}, Command(phrases.Retry())),
-    (talking, False, HINT, "重试", {"full": True}, Full()),
+    (talking, False, HINT, "重试", {"full": True}, DiskFull()),
     (talking, False, HINT, Text("继续", tapped=True), {}, Command(phrases.Continue())),
     (talking, False, HINT, "/more", {}, Command(phrases.Continue(may_ask=False))),
     (talking, False, HINT, "/model 是什么意思", {}, Ask()),
@@ -146,47 +146,47 @@ TABLE = [
     (asked, False, HINT, "继续", {"full": True}, Proceed("q1")),
     # After a session.
     (expired, False, HINT, "你好", {}, Hint()),
-    (expired, False, HINT, "你好", {"otherwise": RULE}, Ruled(RULE)),
-    (expired, False, HINT, "你好", {"full": True}, Full()),
-    (expired, False, HINT, "接着聊", {"full": True}, Full()),
+    (expired, False, HINT, "你好", {"otherwise": RULE}, ByRule(RULE)),
+    (expired, False, HINT, "你好", {"full": True}, DiskFull()),
+    (expired, False, HINT, "接着聊", {"full": True}, DiskFull()),
     (expired, False, HINT, "帮助", {}, HELP),
-    (expired, False, HINT, "帮助", {"otherwise": RULE}, Ruled(RULE)),
+    (expired, False, HINT, "帮助", {"otherwise": RULE}, ByRule(RULE)),
     (expired, False, HINT, "接着聊", {}, Command(phrases.Resume(), resumes=True)),
-    (expired, False, HINT, "接着聊", {"otherwise": RULE}, Ruled(RULE)),
+    (expired, False, HINT, "接着聊", {"otherwise": RULE}, ByRule(RULE)),
     (
         expired, False, HINT, Text("重试", tapped=True), {"otherwise": RULE},
         Command(phrases.Retry(), resumes=True),
     ),
     (cut_short, False, HINT, "继续", {}, Ask(resumes=True)),
-    (cut_short, False, HINT, "继续", {"otherwise": RULE}, Ruled(RULE)),
+    (cut_short, False, HINT, "继续", {"otherwise": RULE}, ByRule(RULE)),
     (cut_short, False, HINT, Text("继续", tapped=True), {"otherwise": RULE}, Ask(resumes=True)),
     (expired, False, HINT, Text("继续", tapped=True), {}, Command(phrases.Continue())),
     (expired, False, HINT, "重试", {}, Command(phrases.Retry(), resumes=True)),
     (expired, False, HINT, "/model a", {}, Command(phrases.ChooseModel("a"), resumes=True)),
-    (expired, False, HINT, "", {}, Left(Why.OUTSIDE)),
-    (expired, False, HINT, Picture("http://p"), {}, Left(Why.OUTSIDE)),
-    (expired, False, HINT, Text("长城", "link"), {}, Left(Why.OUTSIDE)),
+    (expired, False, HINT, "", {}, NotAnswered(NotAnsweredReason.OUTSIDE)),
+    (expired, False, HINT, Picture("http://p"), {}, NotAnswered(NotAnsweredReason.OUTSIDE)),
+    (expired, False, HINT, Text("长城", "link"), {}, NotAnswered(NotAnsweredReason.OUTSIDE)),
     (expired, True, RESUME, "历史", {}, Ask(resumes=True)),
     (expired, True, IGNORE, "历史", {}, Command(phrases.History())),
     (expired, False, RESUME, "你好", {}, Ask(resumes=True)),
     (expired, False, RESUME, Picture("http://p"), {}, Ask(resumes=True)),
-    (expired, False, RESUME, "你好", {"otherwise": RULE}, Ruled(RULE)),
-    (expired, False, RESUME, "你好", {"full": True}, Full()),
+    (expired, False, RESUME, "你好", {"otherwise": RULE}, ByRule(RULE)),
+    (expired, False, RESUME, "你好", {"full": True}, DiskFull()),
     (expired, True, RESUME, "你好", {}, Ask(resumes=True)),
     (expired, True, IGNORE, "你好", {}, Ask()),
-    (expired, False, IGNORE, "你好", {}, Left(Why.IGNORED)),
-    (expired, False, IGNORE, "帮助", {}, Left(Why.IGNORED)),
-    (expired, False, IGNORE, "接着聊", {}, Left(Why.IGNORED)),
+    (expired, False, IGNORE, "你好", {}, NotAnswered(NotAnsweredReason.IGNORED)),
+    (expired, False, IGNORE, "帮助", {}, NotAnswered(NotAnsweredReason.IGNORED)),
+    (expired, False, IGNORE, "接着聊", {}, NotAnswered(NotAnsweredReason.IGNORED)),
     (
         expired, False, IGNORE, Text("接着聊", tapped=True), {},
         Command(phrases.Resume(), resumes=True),
     ),
     (expired, False, IGNORE, Text("重试", tapped=True), {}, Command(phrases.Retry(), resumes=True)),
-    (long_expired, False, RESUME, "你好", {}, Left(Why.OUTSIDE)),
-    (long_expired, False, HINT, "你好", {}, Left(Why.OUTSIDE)),
+    (long_expired, False, RESUME, "你好", {}, NotAnswered(NotAnsweredReason.OUTSIDE)),
+    (long_expired, False, HINT, "你好", {}, NotAnswered(NotAnsweredReason.OUTSIDE)),
     (long_expired, True, RESUME, "你好", {}, Ask()),
-    (stopped, False, RESUME, "你好", {}, Left(Why.OUTSIDE)),
-    (stopped, False, HINT, "接着聊", {}, Left(Why.OUTSIDE)),
+    (stopped, False, RESUME, "你好", {}, NotAnswered(NotAnsweredReason.OUTSIDE)),
+    (stopped, False, HINT, "接着聊", {}, NotAnswered(NotAnsweredReason.OUTSIDE)),
     (stopped, False, HINT, Text("接着聊", tapped=True), {}, Command(phrases.Resume())),
     (stopped, True, RESUME, "你好", {}, Ask()),
 ]  # fmt: skip
@@ -205,7 +205,7 @@ def test_each_message_is_routed_as_the_table_states(
     assert routing.route(history.state, message, policy, at) == expected
     decided = history.do(replace(command, message=message))  # evolve accepts it too
     stranger_unsubscribes = isinstance(content, Unsubscribe) and not history.state.version
-    silent = isinstance(expected, Left | Ruled | Full) or stranger_unsubscribes
+    silent = isinstance(expected, NotAnswered | ByRule | DiskFull) or stranger_unsubscribes
     assert (
         bool([event for event in decided if not isinstance(event, e.SessionClosed)]) is not silent
     )
@@ -215,7 +215,7 @@ def test_a_redelivered_message_joins_the_first_attempt():
     history, at = asked()
     for changes in ({}, {"always": ALWAYS}, {"full": True}):
         message = receive("为什么？", "q1", at).message._replace(**changes)
-        assert routing.route(history.state, message, Policy(), at) == Known(None)
+        assert routing.route(history.state, message, Policy(), at) == Repeated(None)
 
 
 def test_a_question_is_never_asked_again_even_after_its_window_is_forgotten():
@@ -229,14 +229,16 @@ def test_a_question_is_never_asked_again_even_after_its_window_is_forgotten():
     history.do(complete("q4", "因为。", 870.0))
     history.say("五？", "q5", 1_100.0)
     message = receive("为什么？", "q1", 1_100.0).message
-    assert routing.route(history.state, message, Policy(), 1_100.0) == Left(Why.LATE)
+    assert routing.route(history.state, message, Policy(), 1_100.0) == NotAnswered(
+        NotAnsweredReason.LATE
+    )
 
 
 def test_a_hint_is_given_once_an_hour():
     history, at = expired()
     policy = Policy(after_expiry=HINT)
     history.say("在吗", "m1", at, policy=policy, sealed=b"sealed")
-    for later, expected in ((10.0, Left(Why.HINTED)), (3_700.0, Hint())):
+    for later, expected in ((10.0, NotAnswered(NotAnsweredReason.HINTED)), (3_700.0, Hint())):
         message = receive("在吗", "m2", at + later).message
         assert routing.route(history.state, message, policy, at + later) == expected
 
@@ -247,10 +249,12 @@ def test_a_session_is_not_resumed_for_a_removed_assistant_or_a_blocked_user():
     without_assistant = receive(
         "你好", "m1", at, assistants={"/claude": ASSISTANTS["/claude"]}
     ).message
-    assert routing.route(history.state, without_assistant, policy, at) == Left(Why.OUTSIDE)
+    assert routing.route(history.state, without_assistant, policy, at) == NotAnswered(
+        NotAnsweredReason.OUTSIDE
+    )
     message = receive("你好", "m1", at).message
     blocked = history.state._replace(standing=Standing.BLOCKED)
-    assert routing.route(blocked, message, policy, at) == Left(Why.OUTSIDE)
+    assert routing.route(blocked, message, policy, at) == NotAnswered(NotAnsweredReason.OUTSIDE)
     assert routing.route(history.state, message, policy, at) == Ask(resumes=True)
 
 
@@ -261,4 +265,4 @@ def test_only_an_expired_session_is_resumed():
         closed = history.state.live.closed_as(reason, 1.0)
         state = history.state._replace(live=None, past=(closed,))
         message = receive("你好", "m1", at).message
-        assert routing.route(state, message, policy, at) == Left(Why.OUTSIDE)
+        assert routing.route(state, message, policy, at) == NotAnswered(NotAnsweredReason.OUTSIDE)

@@ -81,7 +81,7 @@ def test_plain_words_are_not_encoded_in_the_link():
 
 
 @pytest.mark.parametrize(
-    ("template", "in_words"),
+    ("template", "without_taps"),
     [
         ("{tap:继续}", "继续"),
         ("{tap:继续|看下一段}", "看下一段（继续）"),
@@ -93,8 +93,8 @@ def test_plain_words_are_not_encoded_in_the_link():
         ("没有", "没有"),
     ],
 )
-def test_taps_are_replaced_by_words(template, in_words):
-    assert taps.in_words(template) == in_words
+def test_taps_are_replaced_by_words(template, without_taps):
+    assert taps.without_taps(template) == without_taps
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_text_that_mentions_a_command_offers_it_as_a_tap(name):
 
 
 def test_pages_show_words_instead_of_taps():
-    pages = texts.in_words(Texts())
+    pages = texts.without_taps(Texts())
     assert not [name for name in texts.names() if "{tap" in getattr(pages, name)]
     assert pages.failure_interrupted == "回答中断了。发送“继续”接着写，或者重试。"
 
@@ -194,7 +194,7 @@ def test_a_menu_too_long_for_links_is_plain_words():
 
 
 def test_taps_can_be_turned_off():
-    plain = texts.in_words(Texts())
+    plain = texts.without_taps(Texts())
     context = replace(CONTEXT, taps=False)
     for notice, about in (("help", ""), ("models", "a\na\nb"), ("session_opened", "chatgpt")):
         assert "<" not in rendered(notice, about, plain, context)
@@ -397,13 +397,13 @@ def test_a_tap_counts_as_a_menu_click():
     history = asked("q1", at=0.0)
     state = history.state
     for _ in range(5):
-        state = push_quota.with_one_more(state, 100.0)
+        state = push_quota.counted(state, 100.0)
     assert not push_quota.allows(state, 100.0)
     history.do(tapped("继续", "m1", 200.0))
     state = history.state._replace(pushes=5)
     for _ in range(3):
         assert push_quota.allows(state, 230.0)
-        state = push_quota.with_one_more(state, 230.0)
+        state = push_quota.counted(state, 230.0)
     assert not push_quota.allows(state, 230.0)
     assert not push_quota.allows(history.state._replace(pushes=5), 261.0)
     assert push_quota.allows(history.state, 261.0), "a tap does not use up the five pushes either"

@@ -161,10 +161,10 @@ def test_the_watchdog_is_fed_only_while_the_daemon_is_healthy(manager):
     supervision.ready()
     notifications()
     clock.advance(2.0)
-    assert told() == ["WATCHDOG=1\nSTATUS=3 sessions"]
+    assert notifications() == ["WATCHDOG=1\nSTATUS=3 sessions"]
     why[0] = "no commit to the log for 31 s"
     clock.advance(2.0)
-    assert told() == ["STATUS=health check failed: no commit to the log for 31 s"]
+    assert notifications() == ["STATUS=health check failed: no commit to the log for 31 s"]
 
 
 def test_startup_extends_its_timeout_while_the_log_is_read(manager):

@@ -324,7 +324,7 @@ def test_nothing_is_pushed_after_a_block_or_stop():
     from wxgptd.domain.model.values import Standing, User
 
     story = late_story()
-    blocked = c.Note(e.StandingChanged(at=story.wall(), standing=Standing.BLOCKED, until=0.0))
+    blocked = c.RecordFact(e.StandingChanged(at=story.wall(), standing=Standing.BLOCKED, until=0.0))
     story.service.state.journal.record(User("main", "alice"), blocked)
     story.advance(10)
     assert story.api.sent == []

@@ -105,7 +105,7 @@ def complete(question: str, text: str, at: float = 0.0, finish: Finish = Finish.
         took_s=1.5,
         usage=usage,
     )
-    return c.Note(completed)
+    return c.RecordFact(completed)
 
 
 def fail(
@@ -117,7 +117,7 @@ def fail(
     failed = e.AnswerFailed(
         at=at, question=DeliveryKey(question), reason=reason, text=text, detail="why"
     )
-    return c.Note(failed)
+    return c.RecordFact(failed)
 
 
 class History:

@@ -57,8 +57,8 @@ class RuntimeFactory:
     def settings(self, config: cfg.Config) -> Settings:
         """Return the operator's settings for conversations."""
         timeouts = config.window.deliberate_timeouts_per_5min
-        in_words = texts.in_words(config.texts)
-        welcome = str if config.reply.taps else taps.in_words
+        without_taps = texts.without_taps(config.texts)
+        welcome = str if config.reply.taps else taps.without_taps
         return Settings(
             accounts={
                 AccountName(name): Account(
@@ -75,8 +75,8 @@ class RuntimeFactory:
                 )
                 for name, assistant in config.assistant.items()
             },
-            texts=config.texts if config.reply.taps else in_words,
-            page_texts=in_words,
+            texts=config.texts if config.reply.taps else without_taps,
+            page_texts=without_taps,
             taps=config.reply.taps,
             pictures=self._fetcher(config.pictures),
             reply_margin_s=config.window.reply_margin,

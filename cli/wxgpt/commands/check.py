@@ -215,7 +215,7 @@ def _describe_handler(route: Route, config: Config, name: str, content: Content)
 
     account = config.account[name]
     match route:
-        case routing.Ruled(rule=rule) | routing.Membership(rule=rule) if rule is not None:
+        case routing.ByRule(rule=rule) | routing.Membership(rule=rule) if rule is not None:
             return _describe_rule(rule)
         case routing.Membership() if account.welcome and isinstance(content, Subscribe):
             return f"the welcome of account {name}"

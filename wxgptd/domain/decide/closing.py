@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from wxgptd.domain.decide.commands import Written
+from wxgptd.domain.decide.commands import PartialAnswer
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.session import Session
 from wxgptd.domain.model.state import UserState
@@ -25,7 +25,7 @@ def close(
     live: Session,
     reason: CloseReason,
     at: float,
-    written: Sequence[Written] = (),
+    written: Sequence[PartialAnswer] = (),
 ) -> Events:
     """Close `live`, and stop its answers if the user or the operator has ended it.
 
@@ -54,17 +54,17 @@ def dropped(
     questions: Iterable[DeliveryKey],
     reason: CloseReason,
     at: float,
-    written: Sequence[Written] = (),
+    written: Sequence[PartialAnswer] = (),
 ) -> Events:
     """Return the events that stop the answers to `questions` because their session ends."""
     return tuple(stopped(name, f"session {reason}", at, written) for name in questions)
 
 
 def stopped(
-    question: DeliveryKey, why: str, at: float, written: Sequence[Written] = ()
+    question: DeliveryKey, why: str, at: float, written: Sequence[PartialAnswer] = ()
 ) -> e.AnswerFailed:
     """Return the event that stops the answer to `question`, with the text `written` so far."""
-    empty = Written(question, "", AnswerUsage())
+    empty = PartialAnswer(question, "", AnswerUsage())
     partial = next((part for part in written if part.question == question), empty)
     return e.AnswerFailed(
         at=at,

@@ -19,7 +19,7 @@ from wxgptd.domain.model.values import (
 )
 
 
-class Written(NamedTuple):
+class PartialAnswer(NamedTuple):
     """A running answer so far, in case it is stopped; fields are as in `events.AnswerFailed`."""
 
     question: DeliveryKey
@@ -52,7 +52,7 @@ class Receive:
     used: Usage = Usage()
     sent_at: int = 0
     delay_s: float = 0.0
-    written: tuple[Written, ...] = ()
+    written: tuple[PartialAnswer, ...] = ()
     sealed: bytes = b""
     held: str = ""
 
@@ -86,7 +86,7 @@ class OfferReply:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class RecordFact:
     """Record `fact`, unless it comes too late or is on record already."""
 
     fact: Fact
@@ -106,7 +106,7 @@ class CloseSession:
     at: float
     session: SessionId
     reason: CloseReason
-    written: tuple[Written, ...] = ()
+    written: tuple[PartialAnswer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,5 +139,12 @@ class EraseUser:
 
 
 Command = (
-    Receive | OfferReply | Note | ExpireSession | CloseSession | StartPush | SettlePush | EraseUser
+    Receive
+    | OfferReply
+    | RecordFact
+    | ExpireSession
+    | CloseSession
+    | StartPush
+    | SettlePush
+    | EraseUser
 )

@@ -35,7 +35,7 @@ def decide(state: UserState, command: c.Command) -> Events:
         case c.OfferReply():
             settled = offering.offer(state, command)
             return offering.with_reminder(state, settled, command.at, command.policy)
-        case c.Note(fact=fact):
+        case c.RecordFact(fact=fact):
             return _note(state, fact)
         case c.ExpireSession():
             return closing.expired(state, command.at)
@@ -69,14 +69,14 @@ def recover(state: UserState, now: float, link_ttl_s: float) -> tuple[c.Command,
                 detail="the daemon stopped before WeChat answered",
             )
         )
-    heads = state.heads()
+    heads = state.next_questions()
     for name in state.unanswered:
         question = state.question(name)
         if now - question.asked_at > link_ttl_s or (
             name in heads and question.restarts >= MAX_RESTARTS
         ):
             settled.append(
-                c.Note(
+                c.RecordFact(
                     e.AnswerFailed(
                         at=now,
                         question=name,
@@ -87,7 +87,7 @@ def recover(state: UserState, now: float, link_ttl_s: float) -> tuple[c.Command,
                 )
             )
         elif name in heads:
-            settled.append(c.Note(e.AnswerRestarted(at=now, question=name)))
+            settled.append(c.RecordFact(e.AnswerRestarted(at=now, question=name)))
     return tuple(settled)
 
 

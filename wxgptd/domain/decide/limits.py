@@ -43,7 +43,7 @@ def limit_on_message(
     A message that `costs` nothing is not limited per minute. If `silent`, a user who has just had a
     limit notice gets no other.
     """
-    standing = state.stands(command.at)
+    standing = state.standing_at(command.at)
     limits = command.policy.limits
     if standing is Standing.BLOCKED:
         until = state.standing_until
@@ -92,7 +92,7 @@ def limit_on_question(
 ) -> Events | None:
     """Return the events that decline a question, or None; `silent` is as for a message."""
     limits = command.policy.limits
-    if state.stands(command.at) is Standing.ALLOWED or not (
+    if state.standing_at(command.at) is Standing.ALLOWED or not (
         limits.questions_per_day or limits.tokens_per_day
     ):
         return None

@@ -144,8 +144,8 @@ def start_push(state: UserState, command: c.StartPush) -> Events:
         or not (question.late or question.offered == 0)  # its window's reply had the first part
         or session.closed in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED)
         or not push_quota.allows(state, command.at)
-        or state.is_waited_for(question.delivery, command.at)
-        or state.stands(command.at) is Standing.BLOCKED
+        or state.is_awaited(question.delivery, command.at)
+        or state.standing_at(command.at) is Standing.BLOCKED
         or (isinstance(question.answer, Failed) and question.answer.reason is FailureReason.STOPPED)
     ):
         return ()

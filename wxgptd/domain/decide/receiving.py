@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from wxgptd.domain.decide import closing, limits, obeying, questions
+from wxgptd.domain.decide import chat_commands, closing, limits, questions
 from wxgptd.domain.decide import commands as c
 from wxgptd.domain.decide.offering import with_reminder
 from wxgptd.domain.intake import routing
-from wxgptd.domain.intake.routing import Ask, Full, Hint, Known, Left, Membership, Proceed, Ruled
+from wxgptd.domain.intake.routing import (
+    Ask,
+    ByRule,
+    DiskFull,
+    Hint,
+    Membership,
+    NotAnswered,
+    Proceed,
+    Repeated,
+)
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.session import Session
 from wxgptd.domain.model.state import UserState
@@ -24,7 +33,7 @@ def receive(state: UserState, command: c.Receive) -> Events:
     live = None if expired else state.live
     answered: Events | None
     match route:
-        case Known():
+        case Repeated():
             attempts = state.windows[command.delivery].attempts
             return (
                 e.AttemptRepeated(at=command.at, delivery=command.delivery, number=attempts + 1),
@@ -35,9 +44,9 @@ def receive(state: UserState, command: c.Receive) -> Events:
                 return _unfollow(state, command)
             answered = _follow(command, content.scene, welcome=rule is None)
         case routing.Command(action=action, resumes=resumes):
-            answered = obeying.obey(state, live, command, action, resumes=resumes)
+            answered = chat_commands.run_command(state, live, command, action, resumes=resumes)
         case Proceed(question=question):
-            answered = obeying.proceed(state, command, question)
+            answered = chat_commands.proceed(state, command, question)
         case Ask(resumes=resumes):
             answered = limits.limit_on_message(state, command)
             if answered is None:
@@ -47,7 +56,7 @@ def receive(state: UserState, command: c.Receive) -> Events:
                 questions.held_back(command),
                 questions.noticed(command, Notice.EXPIRED_HINT),
             )
-        case Left() | Ruled() | Full():
+        case NotAnswered() | ByRule() | DiskFull():
             answered = ()
         case _:
             assert_never(route)

@@ -73,7 +73,7 @@ class Message(NamedTuple):
         return isinstance(self.content, Text) and self.content.tapped
 
 
-class Why(StrEnum):
+class NotAnsweredReason(StrEnum):
     """Why a message gets no reply."""
 
     ERASED = "erased"
@@ -84,31 +84,33 @@ class Why(StrEnum):
     HINTED = "hinted"
 
 
-UNANSWERED = frozenset({Why.OUTSIDE, Why.IGNORED, Why.HINTED})
+UNANSWERED = frozenset(
+    {NotAnsweredReason.OUTSIDE, NotAnsweredReason.IGNORED, NotAnsweredReason.HINTED}
+)
 """The reasons that leave a person waiting for an answer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class NotAnswered:
     """The message is not answered: WeChat gets `success`."""
 
-    why: Why
+    why: NotAnsweredReason
 
 
 @dataclass(frozen=True, slots=True)
-class Ruled:
+class ByRule:
     """A rule handles the message: the operator's own reply, or another backend."""
 
     rule: Rule
 
 
 @dataclass(frozen=True, slots=True)
-class Full:
+class DiskFull:
     """A fixed reply reports that the disk is full; nothing is recorded."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Repeated:
     """Another attempt at a message on record; if the message is an event, `rule` has the reply."""
 
     rule: Rule | None
@@ -148,24 +150,26 @@ class Hint:
     """The session has expired: the message is held back, and a hint explains how to continue."""
 
 
-Route = Left | Ruled | Full | Known | Membership | Command | Proceed | Ask | Hint
+Route = NotAnswered | ByRule | DiskFull | Repeated | Membership | Command | Proceed | Ask | Hint
 
 
 def route(state: UserState, message: Message, policy: Policy, at: float) -> Route:
     """Return who handles `message`, which arrives at `at`."""
     if message.erased:
-        return Left(Why.ERASED)
+        return NotAnswered(NotAnsweredReason.ERASED)
     membership = isinstance(message.content, Subscribe | Unsubscribe)
     if message.delivery in state.windows:
-        return Known((message.always or message.otherwise) if membership else None)
+        return Repeated((message.always or message.otherwise) if membership else None)
     if membership:
         return Membership(message.always or message.otherwise)
     if message.always is not None:
-        return Ruled(message.always)
+        return ByRule(message.always)
     if isinstance(message.content, Ignorable):
-        return Ruled(message.otherwise) if message.otherwise else Left(Why.EVENT)
+        return (
+            ByRule(message.otherwise) if message.otherwise else NotAnswered(NotAnsweredReason.EVENT)
+        )
     decision = _route_conversation(state, message, policy, at)
-    return Full() if message.full and _needs_space(decision) else decision
+    return DiskFull() if message.full and _needs_space(decision) else decision
 
 
 def _needs_space(decision: Route) -> bool:
@@ -185,13 +189,15 @@ def _route_conversation(state: UserState, message: Message, policy: Policy, at: 
         # The other rules yield to commands only.
         lapsed = lapsed_session(state, message.assistants, policy, at)
         command = _command(state, message, policy, at, lapsed, conversing=False)
-        decision: Route = command or Ruled(message.otherwise)
+        decision: Route = command or ByRule(message.otherwise)
     elif not (live or state.version or policy.open_with) and _is_idle(message):
-        return Left(Why.OUTSIDE)  # most messages of most accounts
+        return NotAnswered(NotAnsweredReason.OUTSIDE)  # most messages of most accounts
     else:
         decision = _route_without_rule(state, live, message, policy, at)
-    if not isinstance(decision, Left | Ruled) and state.find(message.delivery) is not None:
-        return Left(Why.LATE)  # its window was dropped long ago, but it is never asked twice
+    if not isinstance(decision, NotAnswered | ByRule) and state.find(message.delivery) is not None:
+        return NotAnswered(
+            NotAnsweredReason.LATE
+        )  # its window was dropped long ago, but it is never asked twice
     return decision
 
 
@@ -216,8 +222,12 @@ def _route_without_rule(
     if policy.open_with and _has_content(message.content):
         return Ask()
     if lapsed is not None and policy.after_expiry is AfterExpiry.IGNORE:
-        return Left(Why.IGNORED)
-    return Left(Why.HINTED if after is AfterExpiry.HINT and hinted else Why.OUTSIDE)
+        return NotAnswered(NotAnsweredReason.IGNORED)
+    return NotAnswered(
+        NotAnsweredReason.HINTED
+        if after is AfterExpiry.HINT and hinted
+        else NotAnsweredReason.OUTSIDE
+    )
 
 
 def _is_idle(message: Message) -> bool:
@@ -246,8 +256,8 @@ def lapsed_session(
         or at - last.expires_at >= policy.resume_within_s + promised_s
         or state.live_at(at) is not None
         or last.assistant not in assistants.values()
-        or state.stands(at) is Standing.BLOCKED
-        or (policy.limits.only_allowed and state.stands(at) is not Standing.ALLOWED)
+        or state.standing_at(at) is Standing.BLOCKED
+        or (policy.limits.only_allowed and state.standing_at(at) is not Standing.ALLOWED)
     ):
         return None
     return last

@@ -33,7 +33,7 @@ def used(state: UserState, at: float) -> tuple[int, int]:
     return state.pushes, PER_MESSAGE
 
 
-def with_one_more(state: UserState, at: float) -> UserState:
+def counted(state: UserState, at: float) -> UserState:
     """Return the state after a message was sent at `at`."""
     if is_by_tap(state, at):
         return state._replace(tap_pushes=state.tap_pushes + 1)

@@ -157,7 +157,7 @@ class UserState(NamedTuple):
             if at >= since:
                 yield link, _NOTHING, at
 
-    def heads(self) -> tuple[DeliveryKey, ...]:
+    def next_questions(self) -> tuple[DeliveryKey, ...]:
         """Return the questions to be answered now: the oldest unanswered one of each session."""
         heads: dict[SessionId, DeliveryKey] = {}
         for name in self.unanswered:
@@ -175,13 +175,13 @@ class UserState(NamedTuple):
             question = self.question(name)
             if (
                 at - question.asked_at < link_ttl_s
-                and not self.is_waited_for(name, at)
+                and not self.is_awaited(name, at)
                 and (self.push is None or self.push.before.delivery != name)
             ):
                 return question
         return None
 
-    def is_waited_for(self, question: DeliveryKey, at: float) -> bool:
+    def is_awaited(self, question: DeliveryKey, at: float) -> bool:
         """Return whether an open window is waiting for the answer to `question`."""
         return any(
             isinstance(window, Open) and window.question == question and not is_over(window, at)
@@ -200,7 +200,7 @@ class UserState(NamedTuple):
             return self
         return self._replace(past=past, history_since=before)
 
-    def stands(self, at: float) -> Standing:
+    def standing_at(self, at: float) -> Standing:
         """Return the user's standing at `at`: a temporary one may have ended."""
         has_ended = 0 < self.standing_until <= at
         return Standing.DEFAULT if has_ended else self.standing

@@ -69,26 +69,26 @@ def _retried(session: Session, question: DeliveryKey) -> frozenset[DeliveryKey]:
 
 
 def fitted(
-    told: Sequence[Message], limit: int, tokens_of: Callable[[Sequence[Message]], int]
+    messages: Sequence[Message], limit: int, tokens_of: Callable[[Sequence[Message]], int]
 ) -> tuple[Sequence[Message], int]:
     """Return the messages that fit in `limit` tokens, and how many turns were left out.
 
     The oldest turns are left out first, each as a whole; the system prompt and the question never
     are.
     """
-    head = 1 if told and told[0].role == "system" else 0
-    turns = (len(told) - head - 1) // 2
-    if not limit or tokens_of(told) <= limit:
-        return told, 0
+    head = 1 if messages and messages[0].role == "system" else 0
+    turns = (len(messages) - head - 1) // 2
+    if not limit or tokens_of(messages) <= limit:
+        return messages, 0
     # Binary search for the smallest number of turns to leave out.
     low, high = 1, turns
     while low < high:
         middle = (low + high) // 2
-        if tokens_of([*told[:head], *told[head + 2 * middle :]]) <= limit:
+        if tokens_of([*messages[:head], *messages[head + 2 * middle :]]) <= limit:
             high = middle
         else:
             low = middle + 1
-    return ([*told[:head], *told[head + 2 * high :]], high) if turns else (told, 0)
+    return ([*messages[:head], *messages[head + 2 * high :]], high) if turns else (messages, 0)
 
 
 def _retained_answer(turn: Question) -> str:

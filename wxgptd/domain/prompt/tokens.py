@@ -37,9 +37,9 @@ def estimate(text: str) -> int:
     return ceil(narrow / 4 + (len(text) - narrow) / 1.5)
 
 
-def size(told: Sequence[Message]) -> int:
+def size(messages: Sequence[Message]) -> int:
     """Return the length of the messages' text, in bytes of UTF-8."""
-    return sum(len(message.content.encode("utf-8", "replace")) for message in told)
+    return sum(len(message.content.encode("utf-8", "replace")) for message in messages)
 
 
 ModelName = tuple[AssistantName, str]
@@ -60,11 +60,11 @@ class Calibration:
         weight = min(1.0, _REMEMBERED_BYTES / (bytes_seen + prompt_bytes))
         self.known[model] = weight * bytes_seen + prompt_bytes, weight * tokens_seen + prompt_tokens
 
-    def tokens(self, model: ModelName, told: Sequence[Message]) -> int:
+    def tokens(self, model: ModelName, messages: Sequence[Message]) -> int:
         """Return roughly how many tokens the messages have for `model`."""
-        pictures = sum(PICTURE_TOKENS for message in told if message.picture)
+        pictures = sum(PICTURE_TOKENS for message in messages if message.picture)
         bytes_seen, tokens_seen = self.known.get(model, (0.0, 0.0))
         if not bytes_seen:
-            return ceil(size(told) * FIRST_GUESS) + MESSAGE_TOKENS * len(told) + pictures
+            return ceil(size(messages) * FIRST_GUESS) + MESSAGE_TOKENS * len(messages) + pictures
         # The ratio includes the overhead of messages.
-        return ceil(size(told) * tokens_seen / bytes_seen) + pictures
+        return ceil(size(messages) * tokens_seen / bytes_seen) + pictures

@@ -46,7 +46,7 @@ def filled(text: str, *, links: bool = True) -> str:
     return _PLACEHOLDER.sub(lambda match: _in_words(match[1], match[2] or "", surrounding), text)
 
 
-def in_words(template: str) -> str:
+def without_taps(template: str) -> str:
     """Return `template` with its taps replaced by words instead of links.
 
     A tap becomes its label, with the words to send in brackets unless the text names them anyway;

@@ -283,9 +283,9 @@ def faults(name: str, text: str) -> Iterator[str]:
         yield f"uses {{{placeholder}}}, but may use: {choice}"
 
 
-def in_words(texts: Texts) -> Texts:
+def without_taps(texts: Texts) -> Texts:
     """Return the catalogue with its taps replaced by their words."""
-    words = {name: taps.in_words(getattr(texts, name)) for name in names()}
+    words = {name: taps.without_taps(getattr(texts, name)) for name in names()}
     # It accompanies an answer that names the word.
     return replace(texts, **{**words, "offered_more": ""})
 

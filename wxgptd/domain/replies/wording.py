@@ -15,7 +15,7 @@ from wxgptd.domain.model.events import PushStarted
 from wxgptd.domain.model.session import Completed, Failed, Question
 from wxgptd.domain.model.values import FailureReason, Finish, Reply, ReplyKind
 from wxgptd.domain.replies import taps
-from wxgptd.domain.replies.texts import DEFAULT_TITLE, MAX_REPLY_BYTES, Texts, in_words
+from wxgptd.domain.replies.texts import DEFAULT_TITLE, MAX_REPLY_BYTES, Texts, without_taps
 from wxgptd.domain.text import paging
 from wxgptd.domain.text.answer_length import offers_more
 from wxgptd.domain.text.bidi import without_controls
@@ -48,9 +48,9 @@ class ReplyContext:
     taps: bool = True
     several_models: bool = False
 
-    def in_words(self) -> ReplyContext:
+    def without_taps(self) -> ReplyContext:
         """Return the same context without taps."""
-        return replace(self, welcome=taps.in_words(self.welcome), taps=False)
+        return replace(self, welcome=taps.without_taps(self.welcome), taps=False)
 
 
 def history_dropped(date: str, texts: Texts) -> str:
@@ -110,7 +110,9 @@ def render(
     room = MAX_REPLY_BYTES - (len(f"\n\n{reminder}".encode("utf-8", "replace")) if reminder else 0)
     if len(text.encode("utf-8", "replace")) > room:
         # Without taps, so that no link is cut in the middle.
-        text = _render_with_trim_notice(reply, question, link, in_words(texts), context.in_words())
+        text = _render_with_trim_notice(
+            reply, question, link, without_taps(texts), context.without_taps()
+        )
     return _with_footer(text[: paging.cut(text, 0, room)], reminder)
 
 

@@ -25,7 +25,7 @@ def _started(state: UserState, event: e.PushStarted) -> UserState:
     before = state.question(event.question)
     pushed = before.offered_to(event.end, event.style, rest=event.rest)
     live, past = state.sessions_with(pushed)
-    updated = push_quota.with_one_more(state, event.at)
+    updated = push_quota.counted(state, event.at)
     return updated._replace(live=live, past=past, push=Push(before))
 
 

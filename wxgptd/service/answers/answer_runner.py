@@ -56,17 +56,17 @@ class AnswerRunner:
         """Stop all models. Unanswered questions are asked again at the next start."""
         self._flights.cancel_all()
 
-    def written(self, user: User) -> tuple[c.Written, ...]:
+    def written(self, user: User) -> tuple[c.PartialAnswer, ...]:
         """Return what has been written of the answers that the user is waiting for."""
-        heads = self._journal.state(user).heads()
+        heads = self._journal.state(user).next_questions()
         flights = [(question, self._flights.find(user, question)) for question in heads]
         return tuple(
             self._written(question, flight) for question, flight in flights if flight is not None
         )
 
-    def _written(self, question: DeliveryKey, flight: Flight) -> c.Written:
+    def _written(self, question: DeliveryKey, flight: Flight) -> c.PartialAnswer:
         usage = flight.charge() if flight.charge is not None else AnswerUsage()
-        return c.Written(question, flight.written, usage)
+        return c.PartialAnswer(question, flight.written, usage)
 
     def __call__(self, entry: Entry) -> None:
         """Act on `entry`, whether or not anyone is waiting for it."""
@@ -93,7 +93,7 @@ class AnswerRunner:
 
     def _queue_heads(self, user: User, state: UserState) -> None:
         """Request a slot for each question whose turn it is."""
-        for question in state.heads():
+        for question in state.next_questions():
             flight = self._flights.find(user, question)
             if flight is not None and not flight.started and not flight.in_line:
                 flight.in_line = True
@@ -129,7 +129,7 @@ class AnswerRunner:
                 detail="unexpected error, see the log",
             )
         flight.finished()
-        self._journal.record(flight.user, c.Note(answer))
+        self._journal.record(flight.user, c.RecordFact(answer))
 
     async def _ask(self, flight: Flight) -> e.AnswerCompleted | e.AnswerFailed:
         result, usage = await self._router.ask(flight, self._stop_moderated)
@@ -163,7 +163,7 @@ class AnswerRunner:
             detail="the answer contains a word from the moderation list",
         )
         failed = self._failed(flight.question, breakdown, usage)
-        self._journal.record(flight.user, c.Note(failed))
+        self._journal.record(flight.user, c.RecordFact(failed))
 
     def _failed(
         self, question: DeliveryKey, result: Breakdown, usage: AnswerUsage

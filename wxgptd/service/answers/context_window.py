@@ -27,21 +27,21 @@ class ContextWindow:
         self._limits: dict[ModelName, int] = {}
 
     def in_time(
-        self, assistant: Assistant, model: str, told: Sequence[Message], flight: Flight
+        self, assistant: Assistant, model: str, messages: Sequence[Message], flight: Flight
     ) -> Sequence[Message]:
-        """Return `told` with a request for an answer that fits its question's reply window."""
+        """Return `messages` with a request for an answer that fits its question's reply window."""
         name = assistant.name, model
-        return self._pacing.limited(told, flight.user, flight.question, name)
+        return self._pacing.limited(messages, flight.user, flight.question, name)
 
     def fitted(
-        self, assistant: Assistant, model: str, told: Sequence[Message]
+        self, assistant: Assistant, model: str, messages: Sequence[Message]
     ) -> tuple[Sequence[Message], int]:
-        """Return the part of `told` that fits, and how many turns were left out."""
+        """Return the part of `messages` that fits, and how many turns were left out."""
         reported_limit = self._limits.get((assistant.name, model), 0)
         limits = [tokens for tokens in (reported_limit, assistant.max_context_tokens) if tokens]
         limit = min(limits, default=0)
         return context.fitted(
-            told, limit, partial(self._calibration.tokens, (assistant.name, model))
+            messages, limit, partial(self._calibration.tokens, (assistant.name, model))
         )
 
     def with_less(

@@ -229,7 +229,7 @@ class _Question:
         if dropped:
             now, question = self._router.event_clock.now(), self._flight.question
             trimmed = e.ContextTrimmed(at=now, question=question, turns=dropped)
-            self._router.journal.record(self._flight.user, c.Note(trimmed))
+            self._router.journal.record(self._flight.user, c.RecordFact(trimmed))
         prompt = Prompt(
             messages=sent,
             model=model,

@@ -34,14 +34,17 @@ class Pacing:
     may_wait: Callable[[AccountName, float], bool]
 
     def limited(
-        self, told: Sequence[Message], user: User, question: DeliveryKey, model: ModelName
+        self, messages: Sequence[Message], user: User, question: DeliveryKey, model: ModelName
     ) -> Sequence[Message]:
         """Return the messages, with any length limit for the answer appended to the question."""
-        last = told[-1]
+        last = messages[-1]
         chars = self._max_chars(user, question, model)
         if not chars or not last.content:
-            return told
-        return [*told[:-1], replace(last, content=answer_length.with_limit(last.content, chars))]
+            return messages
+        return [
+            *messages[:-1],
+            replace(last, content=answer_length.with_limit(last.content, chars)),
+        ]
 
     def _max_chars(self, user: User, question: DeliveryKey, model: ModelName) -> int:
         """Return how long an answer may be and still fit its window; 0 means any length."""

@@ -79,7 +79,7 @@ class Pushing:
         if not self.would(user):
             return
         now = self._event_clock.now()
-        if self._journal.state(user).is_waited_for(question, now):
+        if self._journal.state(user).is_awaited(question, now):
             self._delayed.append((now + OVER_AFTER_S + 1.0, user, question))
         else:
             self._enqueue(user, question)
@@ -157,7 +157,7 @@ class Pushing:
         return (
             lookup is not None
             and lookup[0].closed not in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED)
-            and state.stands(self._event_clock.now()) is not Standing.BLOCKED
+            and state.standing_at(self._event_clock.now()) is not Standing.BLOCKED
         )
 
     def begin(self) -> None:

@@ -36,12 +36,12 @@ class Recovery:
 
     def _recover(self, user: User, state: UserState) -> None:
         for name in state.unanswered:
-            if name not in state.heads():
+            if name not in state.next_questions():
                 self._flights.open(user, name)  # it keeps waiting for its turn
         policy = self._settings.account(user).policy
         for command in recover(state, self._event_clock.now(), policy.link_ttl_s):
             match command:
-                case c.Note(fact=e.AnswerFailed(question=question, detail=why)):
+                case c.RecordFact(fact=e.AnswerFailed(question=question, detail=why)):
                     log.warn("answer {question} failed: {why}", question=question, why=why)
                 case _:
                     pass

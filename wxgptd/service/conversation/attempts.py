@@ -13,15 +13,15 @@ from twisted.internet.defer import Deferred, succeed
 from wxgptd.domain.intake import routing
 from wxgptd.domain.intake.routing import (
     Ask,
-    Full,
+    ByRule,
+    DiskFull,
     Hint,
-    Known,
-    Left,
     Membership,
     Message,
+    NotAnswered,
     Proceed,
+    Repeated,
     Route,
-    Ruled,
 )
 from wxgptd.domain.intake.rules import Rule
 from wxgptd.domain.model import reply_window
@@ -61,14 +61,14 @@ class Attempts:
         self._holding.arrived(attempt)
         message = self._intake.read(attempt)
         match route := self._intake.route(attempt, message):
-            case Left():
+            case NotAnswered():
                 return succeed(self._intake.leave(attempt, route))
-            case Ruled(rule=rule):
+            case ByRule(rule=rule):
                 return succeed(self._intake.apply(attempt, rule))
-            case Full():
+            case DiskFull():
                 # Not recorded, because there is no room on disk to record it.
                 return succeed(Say(wording.storage_full(self._settings.texts)))
-            case Known(rule=rule) | Membership(rule=rule):
+            case Repeated(rule=rule) | Membership(rule=rule):
                 return self._take(attempt, message, rule)
             case Hint():
                 policy = self._settings.account(attempt.user).policy

@@ -47,7 +47,7 @@ class Holding:
         user, delivery, _, _, _, at = attempt
         changed = self._timeouts.arrived(user, delivery, at)
         if changed is not None:
-            self._journal.record(account_itself(user.account), c.Note(changed))
+            self._journal.record(account_itself(user.account), c.RecordFact(changed))
 
     async def hold(self, attempt: Attempt, window: Open) -> Outcome:
         """Wait for the answer that `window` is about, and reply in time with what there is."""

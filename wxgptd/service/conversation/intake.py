@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from wxgptd.domain.intake import routing, rules
-from wxgptd.domain.intake.routing import Left, Message, Route
+from wxgptd.domain.intake.routing import Message, NotAnswered, Route
 from wxgptd.domain.intake.rules import Backend, Rule
 from wxgptd.ports.wechat import Forward, Ignore, Outcome, Present
 from wxgptd.service.conversation.attempt import Attempt
@@ -65,7 +65,7 @@ class Intake:
         policy = self._settings.account(attempt.user).policy
         return routing.route(self._journal.state(attempt.user), message, policy, attempt.at)
 
-    def leave(self, attempt: Attempt, route: Left) -> Outcome:
+    def leave(self, attempt: Attempt, route: NotAnswered) -> Outcome:
         """Leave a message unanswered; count it if a person is waiting for an answer."""
         if route.why in routing.UNANSWERED:
             self._unanswered.note(attempt.user.account)

@@ -91,7 +91,7 @@ class PageViews:
         if answer is not None and not answer[1].page_opened:
             target, _ = answer
             opened = e.PageOpened(at=self._event_clock.now(), question=target.question)
-            self._journal.record(target.user, c.Note(opened))
+            self._journal.record(target.user, c.RecordFact(opened))
 
     def changed(self, token: str) -> Deferred[None]:
         """Fire when the answer behind `token` changes."""

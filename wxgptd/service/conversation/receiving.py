@@ -67,7 +67,7 @@ class Receiving:
         message: Message,
         state: UserState,
         policy: Policy,
-        written: Callable[[], tuple[c.Written, ...]],
+        written: Callable[[], tuple[c.PartialAnswer, ...]],
         sealed: bytes = b"",
     ) -> c.Receive:
         """Return the command that receives `message`, whose sender's state is `state`.

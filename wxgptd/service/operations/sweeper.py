@@ -82,4 +82,4 @@ class UnansweredCounts:
     def _record(self, now: float, *, everything: bool) -> None:
         for account, count in self._unanswered.due(now, everything=everything):
             unanswered = e.MessagesUnanswered(at=now, count=count)
-            self._journal.record(account_itself(account), c.Note(unanswered))
+            self._journal.record(account_itself(account), c.RecordFact(unanswered))

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from wxgptd.domain.decide import commands as c
 from wxgptd.domain.decide import limits
-from wxgptd.domain.intake.routing import Left
+from wxgptd.domain.intake.routing import NotAnswered
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import (
     AccountName,
@@ -61,7 +61,7 @@ class Users:
                 UserSummary(
                     account=user.account,
                     user=user.openid,
-                    standing=state.stands(now),
+                    standing=state.standing_at(now),
                     until=state.standing_until or None,
                     last_at=heard_at or None,
                     questions_today=len(today),
@@ -79,7 +79,7 @@ class Users:
             elif default and is_follower(user):
                 yield unloaded.last_at, user
         for user, state in self._journal.hydrated():
-            if standing in ("", state.stands(now)) and is_follower(user):
+            if standing in ("", state.standing_at(now)) and is_follower(user):
                 yield state.heard_at, user
 
     def knows(self, account: str, openid: str) -> bool:
@@ -103,7 +103,7 @@ class Users:
             case _:
                 content = Unsupported(kind)
         route = self._conversations.whose(User(AccountName(account), OpenId(openid)), content)
-        return route.why if isinstance(route, Left) else type(route).__name__.lower()
+        return route.why if isinstance(route, NotAnswered) else type(route).__name__.lower()
 
     def change_standing(
         self, account: str, openid: str, standing: str, for_s: float
@@ -115,7 +115,7 @@ class Users:
         changed = e.StandingChanged(
             at=now, standing=Standing(standing), until=now + for_s if for_s else 0.0
         )
-        self._journal.record(User(AccountName(account), OpenId(openid)), c.Note(changed))
+        self._journal.record(User(AccountName(account), OpenId(openid)), c.RecordFact(changed))
         return self._journal.committed().addCallback(lambda _: True)
 
     def forget(self, account: str, openid: str) -> Deferred[bool]:

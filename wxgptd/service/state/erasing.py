@@ -72,10 +72,10 @@ class Erasing:
     def _block_again(self, user: User, before: UserState) -> None:
         """Keep an erased user blocked: erasure must not be a way around a block."""
         now = self._event_clock.now()
-        if before.stands(now) is Standing.BLOCKED:
+        if before.standing_at(now) is Standing.BLOCKED:
             until = before.standing_until
             blocked = e.StandingChanged(at=now, standing=Standing.BLOCKED, until=until)
-            self._journal.record(user, c.Note(blocked))
+            self._journal.record(user, c.RecordFact(blocked))
 
 
 def _erases(entry: Entry) -> bool:

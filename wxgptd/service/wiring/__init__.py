@@ -127,7 +127,7 @@ class Service:
         """Record that a torn tail was trimmed from the log."""
         now = self.base.event_clock.now()
         trimmed = e.TailTrimmed(at=now, segment=segment, offset=offset, size=size)
-        self.state.journal.record(LOG_ITSELF, c.Note(trimmed))
+        self.state.journal.record(LOG_ITSELF, c.RecordFact(trimmed))
 
     def begin(self) -> None:
         """Start working: from now on the service is ready."""

@@ -45,7 +45,7 @@ FREE = (
 answer them."""
 
 
-def obey(
+def run_command(
     state: UserState, live: Session | None, command: c.Receive, action: Action, *, resumes: bool
 ) -> Events:
     """Return the events that a command leads to; with `resumes`, in the last session, resumed."""
@@ -127,7 +127,7 @@ def _end_session(state: UserState, live: Session | None, command: c.Receive) -> 
 
 
 def _stop_answer(state: UserState, live: Session | None, command: c.Receive) -> Events:
-    running = next(reversed(state.heads()), None)
+    running = next(reversed(state.next_questions()), None)
     if running is None:
         return _end_session(state, live, command)
     stopped = closing.stopped(running, "by the user", command.at, command.written)
