@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +26,6 @@ class Follower:
         self._done: tuple[Path, int] | None = None
         self._path: Path | None = None
         self._header: framing.Header | None = None
-        self._inode = 0
         self._offset = framing.HEADER_BYTES
         self._due = 0
 
@@ -62,7 +60,7 @@ class Follower:
                 raise reader.damaged(path, base + tail.end, tail.why)
             if not isinstance(tail, framing.Sealed):
                 return
-            self._done = path, self._inode
+            self._done = path, header.key
             self._path, self._due = None, tail.next_seq
 
     def _enter_segment(self) -> bool:
@@ -84,13 +82,13 @@ class Follower:
             return False  # the last one is sealed, and the next does not exist yet
         try:
             with path.open("rb") as file:
-                inode = os.fstat(file.fileno()).st_ino
                 header = framing.unpack_header(file.read(framing.HEADER_BYTES))
         except FileNotFoundError:
             return self._enter_segment()
-        if header is None or self._done == (path, inode):
-            return False  # an empty one was read; its successor will have its name
+        # After an empty segment its successor has the same name, and perhaps the same inode.
+        if header is None or self._done == (path, header.key):
+            return False
         reader.require_format(path, header)
-        self._path, self._header, self._inode = path, header, inode
+        self._path, self._header = path, header
         self._offset, self._due = framing.HEADER_BYTES, header.first_seq
         return True
