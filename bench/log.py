@@ -30,7 +30,7 @@ from twisted.internet.task import react
 from wxgptd.domain.model.events import QuestionAsked
 from wxgptd.domain.model.values import AccountName, OpenId, User
 from wxgptd.eventlog import codec, framing, reader, segments
-from wxgptd.eventlog.store import Alarms, LogStore, Turns
+from wxgptd.eventlog.store import LogStore, StoreListener, Turns
 
 
 def question() -> QuestionAsked:
@@ -44,7 +44,7 @@ async def append(reactor: Any, state_dir: Path, writers: int, appends: int) -> f
         state_dir,
         replay.MASTER,
         Turns(reactor.callFromThread, lambda call: reactor.callLater(0, call)),
-        Alarms(print, print),
+        StoreListener(print, print),
     )
     store.load({})
     store.start()

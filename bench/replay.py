@@ -52,7 +52,7 @@ from wxgptd.domain.model.values import (
 )
 from wxgptd.eventlog import codec, framing, loading, reader, segments, snapshot
 from wxgptd.eventlog.keyring import Keyring
-from wxgptd.eventlog.store import Alarms, LogStore, Turns
+from wxgptd.eventlog.store import LogStore, StoreListener, Turns
 from wxgptd.ports.record import Capture
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.projections import Calibrated, LinkIndex, OpenSessions
@@ -184,7 +184,7 @@ def started(state_dir: Path, now: float) -> tuple[Journal, LogStore, int]:
         state_dir,
         MASTER,
         Turns(lambda call: call(), lambda call: call()),
-        Alarms(print, print),
+        StoreListener(print, print),
     )
     timeouts = DeliberateTimeouts(None, lambda: None)
     projections = (LinkIndex(7 * 86_400.0), OpenSessions(), timeouts, Calibrated())

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from wxgpt import options
 from wxgpt.failures import Forbidden, Unreachable, UsageFailure
 from wxgptd.errors import WxgptError
-from wxgptd.loose import Json, Result
+from wxgptd.untyped import Json, Result
 
 TIMEOUT_S = 5.0
 

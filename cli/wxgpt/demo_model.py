@@ -19,7 +19,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from wxgptd.domain.text.answer_length import limit_in
-from wxgptd.loose import Packed
+from wxgptd.untyped import Packed
 
 NAME = "demo"
 MAX_SECONDS = 600.0

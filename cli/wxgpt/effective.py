@@ -12,7 +12,7 @@ import attrs
 
 from wxgptd.config import Config, Secret, read
 from wxgptd.config.changes import fields
-from wxgptd.loose import Given, JsonView
+from wxgptd.untyped import Given, JsonView
 
 DEFAULT = "default"
 

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from wxgptd.loose import Reactor
+from wxgptd.untyped import Reactor
 
 
 @implementer(IReadDescriptor)

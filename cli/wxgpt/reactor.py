@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
-from wxgptd.loose import Json, Reactor, Result
+from wxgptd.untyped import Json, Reactor, Result
 
 T = TypeVar("T")
 

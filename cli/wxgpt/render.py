@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import click
 
-from wxgptd.loose import JsonView
+from wxgptd.untyped import JsonView
 
 _ACTED_ON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Characters that JSON may contain unescaped and a terminal would act on: C1 and bidi controls."""

@@ -80,7 +80,7 @@ def test_an_invalid_or_truncated_backup_restores_nothing(state, tmp_path, injury
     if injury == "cut":
         injury = data[: len(data) // 2]
     (tmp_path / "b").write_bytes(injury)
-    with pytest.raises((archive.NoBackup, reader.LogDamaged)):
+    with pytest.raises((archive.InvalidBackup, reader.LogDamaged)):
         archive.restore(tmp_path / "b", tmp_path / "other", MASTER)
     assert not segments.list_segments(tmp_path / "other" / "log")
     assert not (tmp_path / "other" / "restoring").exists()
@@ -98,7 +98,7 @@ def test_a_backup_with_an_inverted_byte_restores_the_same_log_or_nothing(state, 
         (tmp_path / "b").write_bytes(data[:offset] + inverted + data[offset + 1 :])
         try:
             archive.restore(tmp_path / "b", restored, MASTER)
-        except archive.NoBackup:
+        except archive.InvalidBackup:
             rejected += 1
             assert not segments.list_segments(restored / "log"), offset
             assert not (restored / "restoring").exists(), offset
@@ -115,7 +115,7 @@ def test_a_backup_with_an_unexpected_path_is_rejected(state, tmp_path, name):
         info = tarfile.TarInfo(name)
         info.size = 4
         tar.addfile(info, io.BytesIO(b"evil"))
-    with pytest.raises(archive.NoBackup):
+    with pytest.raises(archive.InvalidBackup):
         archive.restore(tmp_path / "b", tmp_path / "other", MASTER)
     assert not list(tmp_path.rglob("evil"))
 
@@ -146,14 +146,14 @@ def repack(backup, change):
 def test_a_modified_backup_is_rejected(state, tmp_path, change):
     archive.backup(state, tmp_path / "b", MASTER)
     repack(tmp_path / "b", change)
-    with pytest.raises(archive.NoBackup):
+    with pytest.raises(archive.InvalidBackup):
         archive.restore(tmp_path / "b", tmp_path / "other", MASTER)
 
 
 def test_a_backup_without_its_gzip_trailer_is_rejected(state, tmp_path):
     archive.backup(state, tmp_path / "b", MASTER)
     (tmp_path / "b").write_bytes((tmp_path / "b").read_bytes()[:-8])
-    with pytest.raises(archive.NoBackup):
+    with pytest.raises(archive.InvalidBackup):
         archive.restore(tmp_path / "b", tmp_path / "other", MASTER)
 
 
@@ -180,7 +180,7 @@ def test_restore_checks_the_whole_backup_before_writing(state, tmp_path, monkeyp
     repack(tmp_path / "b", lambda files: files.update({"log/passwd": b"x"}))
     written = []
     monkeypatch.setattr(archive, "_write", lambda path, data: written.append(path))
-    with pytest.raises(archive.NoBackup, match="log/passwd"):
+    with pytest.raises(archive.InvalidBackup, match="log/passwd"):
         archive.restore(tmp_path / "b", tmp_path / "other", MASTER)
     assert written == []
 
@@ -189,7 +189,7 @@ def test_restore_rejects_a_backup_larger_than_the_free_space(state, tmp_path, mo
     archive.backup(state, tmp_path / "b", MASTER)
     almost_full = SimpleNamespace(free=1)
     monkeypatch.setattr(archive.shutil, "disk_usage", lambda _: almost_full)
-    with pytest.raises(archive.NoRoom, match="1 are free"):
+    with pytest.raises(archive.InsufficientSpace, match="1 are free"):
         archive.restore(tmp_path / "b", tmp_path / "other", MASTER)
     assert sorted(path.name for path in (tmp_path / "other").iterdir()) == ["lock"]
 
@@ -198,5 +198,5 @@ def test_an_oversized_manifest_is_rejected(state, tmp_path):
     archive.backup(state, tmp_path / "b", MASTER)
     endless = b"[" * (archive.MAX_MANIFEST_BYTES + 1)
     repack(tmp_path / "b", lambda files: files.update({archive.MANIFEST: endless}))
-    with pytest.raises(archive.NoBackup, match="too long"):
+    with pytest.raises(archive.InvalidBackup, match="too long"):
         archive.restore(tmp_path / "b", tmp_path / "other", MASTER)

@@ -19,7 +19,7 @@ from wxgptd.domain.model.values import AccountName, OpenId, User
 from wxgptd.eventlog import codec, framing, loading, recovery, repair, segments, verifying
 from wxgptd.eventlog.following import Follower
 from wxgptd.eventlog.reader import LogDamaged
-from wxgptd.eventlog.store import Alarms, LogStore, Turns
+from wxgptd.eventlog.store import LogStore, StoreListener, Turns
 
 SNAPSHOTS = LOGS.parent / "snapshots"
 NEW = User(AccountName("main"), OpenId("new"))
@@ -52,7 +52,7 @@ def append_event(state_dir: Path, event: e.Event) -> None:
         state_dir,
         MASTER,
         Turns(lambda call: call(), lambda call: call()),
-        Alarms(failures.append, failures.append),
+        StoreListener(failures.append, failures.append),
     )
     store.load({})
     store.start()

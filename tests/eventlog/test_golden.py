@@ -20,7 +20,7 @@ from wxgptd.domain.evolve import fold
 from wxgptd.eventlog import codec, reader, segments
 from wxgptd.eventlog.codec import KINDS
 from wxgptd.eventlog.keyring import Keyring
-from wxgptd.eventlog.store import Alarms, LogStore, Turns
+from wxgptd.eventlog.store import LogStore, StoreListener, Turns
 from wxgptd.ports.record import Recorded
 
 LOGS = Path(__file__).parent.parent / "fixtures" / "logs"
@@ -80,7 +80,7 @@ def test_an_unencrypted_log_is_encrypted_at_the_first_start(version, tmp_path):
         (log / path.name).write_bytes(path.read_bytes())
 
     def start() -> LogStore:
-        store = LogStore(tmp_path, MASTER, Turns(print, print), Alarms(print, print))
+        store = LogStore(tmp_path, MASTER, Turns(print, print), StoreListener(print, print))
         store.load({})
         return store
 

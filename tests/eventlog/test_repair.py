@@ -28,7 +28,7 @@ from wxgptd.domain.evolve import evolve, fold
 from wxgptd.domain.model.state import EMPTY
 from wxgptd.domain.model.values import CloseReason
 from wxgptd.eventlog import framing, loading, reader, repair, segments, verifying
-from wxgptd.eventlog.store import Alarms, LogStore, Turns
+from wxgptd.eventlog.store import LogStore, StoreListener, Turns
 
 EVENTS = conversation(6)
 SEGMENT_BYTES = 1 << 20
@@ -183,7 +183,7 @@ def test_state_in_a_snapshot_survives_any_damage_to_segments(log, injury):
     assert repair.repair(log, log.with_name("aside"), keyring_of(log), SEGMENT_BYTES) == plan
     assert states_in(log) == expected
     # The daemon starts on it and continues after the snapshot.
-    store = LogStore(log.parent, MASTER, Turns(print, print), Alarms(print, print))
+    store = LogStore(log.parent, MASTER, Turns(print, print), StoreListener(print, print))
     assert store.load({}).last_seq == last + plan.keyless
     store.start()
     store.close()
@@ -259,7 +259,7 @@ def test_a_log_beyond_repair_is_left_unchanged(log):
     for path in segments.list_segments(log):
         path.write_bytes(b"junk" * 100)
     before = {path.name: path.read_bytes() for path in log.iterdir()}
-    with pytest.raises(repair.NothingToSave):
+    with pytest.raises(repair.NothingToRecover):
         repair.repair(log, log.with_name("aside"), keyring_of(log), SEGMENT_BYTES)
     assert {path.name: path.read_bytes() for path in log.iterdir()} == before
 
@@ -276,7 +276,7 @@ def test_an_interrupted_repair_starts_over(log):
 def test_startup_finishes_a_repair_interrupted_between_its_renames(log):
     before = read(log)
     log.rename(log.with_name("log.repaired"))  # the state between the renames
-    store = LogStore(log.parent, MASTER, Turns(print, print), Alarms(print, print))
+    store = LogStore(log.parent, MASTER, Turns(print, print), StoreListener(print, print))
     store.load({})
     assert read(log) == before
     store.close()

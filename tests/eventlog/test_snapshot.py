@@ -13,13 +13,13 @@ from tests.support.injuries import MASTER, conversation, flip, keyring_of, read,
 from wxgptd.domain.evolve import fold
 from wxgptd.domain.model.events import PageOpened
 from wxgptd.eventlog import (
-    freezing,
     loading,
     reader,
     recovery,
     retention,
     segments,
     snapshot,
+    state_codec,
     verifying,
 )
 from wxgptd.eventlog.following import Follower
@@ -34,7 +34,7 @@ OTHERS = conversation(2)
 @given(TIMED)
 def test_a_state_round_trips(commands):
     state = played(commands).state
-    assert freezing.thaw(freezing.freeze(state)) == state
+    assert state_codec.unpack_state(state_codec.pack_state(state)) == state
 
 
 @pytest.fixture

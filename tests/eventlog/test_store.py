@@ -18,7 +18,7 @@ from wxgptd.eventlog import segments
 from wxgptd.eventlog.codec import Unencodable
 from wxgptd.eventlog.disk import RESERVE_BYTES, ROOM_NEEDED_BYTES, Disk
 from wxgptd.eventlog.segments import StateDirectoryLocked, StateLock
-from wxgptd.eventlog.store import MAX_WAITING, Alarms, LogStore, StoreUnavailable, Turns
+from wxgptd.eventlog.store import MAX_WAITING, LogStore, StoreListener, StoreUnavailable, Turns
 from wxgptd.ports.record import Capture
 
 EVENTS = conversation(2)
@@ -60,7 +60,7 @@ def open_store(tmp_path, reactor, failures=None, fullness=None, **more) -> LogSt
         tmp_path,
         MASTER,
         Turns(reactor.call_from_thread, reactor.call_from_thread),
-        Alarms(
+        StoreListener(
             (failures if failures is not None else []).append,
             (fullness if fullness is not None else []).append,
         ),

@@ -15,7 +15,7 @@ from wxgptd.llm.client import Model
 from wxgptd.llm.probing import PATIENCE_S, PROBE_EVERY_S
 from wxgptd.llm.server import Server
 from wxgptd.outbound.client import IdentityAgent
-from wxgptd.ports.models import Breakdown, Completion, Prompt
+from wxgptd.ports.models import Completion, ModelFailure, Prompt
 
 OK = answer_at(0.1, "天")
 DOWN = error(503, "down")
@@ -239,7 +239,7 @@ def test_models_at_one_endpoint_share_key_failures_but_not_model_failures(script
     prompt = Prompt(messages=[Message("user", "?")])
     neighbour(exchange, "m-2").ask(prompt, lambda _: None).addBoth(results.append)
     exchange.advance(1)
-    assert isinstance(results[0], Breakdown if shared else Completion)
+    assert isinstance(results[0], ModelFailure if shared else Completion)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from wxgptd.llm.client import Model, key_headers
 from wxgptd.llm.probing import Endpoint
 from wxgptd.llm.server import Server
 from wxgptd.outbound.client import IdentityAgent
-from wxgptd.ports.models import Breakdown, Completion, Prompt
+from wxgptd.ports.models import Completion, ModelFailure, Prompt
 
 URL = "http://model.test/v1/chat/completions"
 KEY = "sk-very-secret"
@@ -111,8 +111,8 @@ class Exchange:
         return sum(call["messages"][-1]["content"] == PROBED for call in self.server.calls)
 
 
-def failed(result, reason=FailureReason.UNAVAILABLE) -> Breakdown:
-    assert isinstance(result, Breakdown), result
+def failed(result, reason=FailureReason.UNAVAILABLE) -> ModelFailure:
+    assert isinstance(result, ModelFailure), result
     assert result.reason is reason, result
     assert KEY not in result.detail
     return result

@@ -205,9 +205,9 @@ def test_a_held_message_expires_after_ten_minutes_but_the_session_still_resumes(
     wait(story, 605)
     assert "已接上" in story.deliver(messages.text_message("接着聊", tapped=True)).reply
     assert len(story.model.calls) == 1
-    assert story.passing_keys.sealed, "the key is retained longer"
+    assert story.short_lived_keys.sealed, "the key is retained longer"
     wait(story, 600)
-    assert story.passing_keys.sealed == {}
+    assert story.short_lived_keys.sealed == {}
     story.say("/chatgpt")
     story = held_story()
     wait(story, 605)

@@ -22,7 +22,7 @@ from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from tests.support.memory_passing_keys import MemoryPassingKeys
+from tests.support.memory_short_lived_keys import MemoryShortLivedKeys
 from tests.support.memory_store import MemoryStore
 from tests.support.model_server import ModelServer, Script
 from tests.support.outside import Outside, OutsideHttp
@@ -112,7 +112,7 @@ class Story:
     ) -> None:
         self.config = config or configuration()
         self.store = MemoryStore()
-        self.passing_keys = MemoryPassingKeys()
+        self.short_lived_keys = MemoryShortLivedKeys()
         self.world_clock = Clock()
         script = respond
         self.model = ModelServer(self.world_clock, script if callable(script) else lambda _: script)
@@ -152,7 +152,7 @@ class Story:
                 threads=Threads(self._in_thread, self._in_thread, self._in_thread),
                 max_running=self.max_running,
                 link_key=b"k" * 32,
-                passing_keys=self.passing_keys,
+                short_lived_keys=self.short_lived_keys,
                 config_path=Path("/nowhere/wxgptd.toml"),
                 reread=lambda: self.config,
                 on_damage=self.damages.append,

@@ -27,7 +27,7 @@ from wxgptd.domain.model.state import EMPTY, UserState
 from wxgptd.domain.model.values import DeliveryKey, User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog.disk import Disk
-from wxgptd.eventlog.store import Alarms, LogStore, Turns
+from wxgptd.eventlog.store import LogStore, StoreListener, Turns
 from wxgptd.eventlog.writer import SegmentBounds
 from wxgptd.ports.record import Capture
 
@@ -78,7 +78,7 @@ class Workload:
             state_dir,
             MASTER,
             Turns(self._turns.put, self._turns.put),
-            Alarms(self._failed, lambda full: None),
+            StoreListener(self._failed, lambda full: None),
             SegmentBounds(SEGMENT_BYTES),
             DISKS.get(mutant, Disk)(),
         )

@@ -9,7 +9,7 @@ import attrs
 
 from wxgptd.config.tables import Config, key_of
 from wxgptd.domain.replies.texts import Texts
-from wxgptd.loose import Given
+from wxgptd.untyped import Given
 
 
 def changes(former: Config, fresh: Config) -> Iterator[str]:

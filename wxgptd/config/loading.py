@@ -28,7 +28,7 @@ from wxgptd.config.tables import TABLES, Commands, Config, Log, Server, key_of
 from wxgptd.config.values import Secret, converter
 from wxgptd.domain.replies import texts as catalogue
 from wxgptd.errors import WxgptError
-from wxgptd.loose import Given, Table
+from wxgptd.untyped import Given, Table
 
 T = TypeVar("T")
 

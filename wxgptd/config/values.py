@@ -14,7 +14,7 @@ import cattrs
 
 from wxgptd.config.encodings import decoded
 from wxgptd.errors import WxgptError
-from wxgptd.loose import Given, Table
+from wxgptd.untyped import Given, Table
 
 Duration = NewType("Duration", float)
 """Seconds; written as a number or as `400ms`, `30s`, `5m`, `2h`, `7d`."""

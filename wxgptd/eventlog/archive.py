@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from wxgptd.errors import WxgptError
-from wxgptd.eventlog import framing, keyring, loading, reader, segments, whole
+from wxgptd.eventlog import framing, keyring, loading, log_writing, reader, segments
 
 CHUNK_BYTES = 1 << 20
 MAX_MANIFEST_BYTES = 16 << 20
@@ -47,11 +47,11 @@ class Backup(NamedTuple):
     users: int
 
 
-class NoBackup(WxgptError):
+class InvalidBackup(WxgptError):
     """the file is not a wxgptd backup"""
 
 
-class NoRoom(WxgptError):
+class InsufficientSpace(WxgptError):
     """there is not enough room for the contents of the backup"""
 
 
@@ -101,12 +101,12 @@ def restore(source: Path, state_dir: Path, master: bytes | None) -> Backup:
         LogDamaged: the log in the backup is damaged.
     """
     log = segments.log_directory(state_dir)
-    if not whole.is_empty(log):
+    if not log_writing.is_empty(log):
         raise _not_empty(log)
     segments.make_private_directory(state_dir)
     fresh = state_dir / "restoring"
     with segments.StateLock(state_dir):
-        if not whole.is_empty(log):
+        if not log_writing.is_empty(log):
             raise _not_empty(log)
         if fresh.exists():
             shutil.rmtree(fresh)  # left by an interrupted restore
@@ -120,7 +120,7 @@ def restore(source: Path, state_dir: Path, master: bytes | None) -> Backup:
                 key.rename(state_dir / KEYS / key.name)
             segments.sync_directory(state_dir / KEYS)
             # Last, since the steps before it can be repeated only while there is no log.
-            whole.place(fresh / LOG, log)
+            log_writing.place(fresh / LOG, log)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return contents
@@ -154,7 +154,7 @@ def _contents(state_dir: Path) -> Iterator[tuple[str, bytes]]:
             yield f"{LOG}/{path.name}", path.read_bytes()
     paths = segments.list_segments(log)
     for path in paths:
-        with contextlib.suppress(reader.Dropped), reader.mapped(path) as data:
+        with contextlib.suppress(reader.SegmentDropped), reader.mapped(path) as data:
             end = _complete_bytes(path, data, last=path == paths[-1])
             yield f"{LOG}/{path.name}", bytes(data[:end])
     # Include the keys added while we read, and those deleted: what we have read needs both.
@@ -194,10 +194,10 @@ def _check(source: Path, target: Path) -> None:
     for info, _ in _members(source):
         size += info.size
         if info.name == MANIFEST and info.size > MAX_MANIFEST_BYTES:
-            raise NoBackup(f"{source} has a manifest that is too long for a backup")
+            raise InvalidBackup(f"{source} has a manifest that is too long for a backup")
     free = shutil.disk_usage(target).free
     if size > free:
-        raise NoRoom(
+        raise InsufficientSpace(
             f"{source} needs {size:,} bytes, but only {free:,} are free in {target}",
             hint="free some space, or set [server] state_dir to restore elsewhere",
         )
@@ -218,7 +218,9 @@ def _members(source: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
             for info in archive:
                 name = info.name
                 if info.type != tarfile.REGTYPE or name in seen or not _NAMES.fullmatch(name):
-                    raise NoBackup(f"{source} contains {name}, which does not belong in a backup")
+                    raise InvalidBackup(
+                        f"{source} contains {name}, which does not belong in a backup"
+                    )
                 seen.add(name)
                 data = archive.extractfile(info)
                 assert data is not None
@@ -227,11 +229,11 @@ def _members(source: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
             while rest := unpacked.read(CHUNK_BYTES):  # to the end, where the checksum is
                 padding += len(rest)
                 if padding > MAX_PADDING_BYTES:
-                    raise NoBackup(f"{source} is not a backup: data follows its last file")
+                    raise InvalidBackup(f"{source} is not a backup: data follows its last file")
     except (tarfile.TarError, EOFError, ValueError, zlib.error, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise NoBackup(f"{source} is not a backup or is incomplete: {error}") from None
+        raise InvalidBackup(f"{source} is not a backup or is incomplete: {error}") from None
 
 
 def _extract(source: Path, target: Path) -> None:
@@ -247,7 +249,9 @@ def _extract(source: Path, target: Path) -> None:
         segments.make_private_directory(target / folder)
         digests[info.name] = _write(target / folder / file_name, data)
     if manifest != digests or not any(name.startswith(f"{LOG}/") for name in digests):
-        raise NoBackup(f"{source} is not a backup or is incomplete: its manifest does not match")
+        raise InvalidBackup(
+            f"{source} is not a backup or is incomplete: its manifest does not match"
+        )
     for directory in target.iterdir():
         segments.sync_directory(directory)
 
@@ -256,7 +260,7 @@ def _manifest(source: Path, data: IO[bytes]) -> dict[str, str]:
     try:
         manifest: dict[str, str] = json.loads(data.read(MAX_MANIFEST_BYTES))
     except ValueError:
-        raise NoBackup(f"{source} is not a backup: its manifest is not valid JSON") from None
+        raise InvalidBackup(f"{source} is not a backup: its manifest is not valid JSON") from None
     return manifest
 
 
@@ -287,7 +291,7 @@ def _read(state_dir: Path, master: bytes | None) -> Backup:
     """Read a log as the daemon does at startup, and hydrate every user."""
     if master is None:
         if not keyring.master_path(state_dir).exists():
-            raise NoBackup(
+            raise InvalidBackup(
                 "the master key is not in the backup",
                 hint="it was stored elsewhere: set [log] master_key before restoring",
             )

@@ -26,15 +26,15 @@ from wxgptd.domain.model.values import NO_SESSION, AccountName, AnswerUsage, Ope
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog.keyring import Keyring, UserKey
 from wxgptd.eventlog.upcast import upcast
-from wxgptd.loose import Packed
 from wxgptd.ports.record import AnyRecord, Hidden, Recorded, RecordedUnreadable, Unreadable
+from wxgptd.untyped import Packed
 
 Entry = tuple[int, int, float, str, int, bytes, bytes]
 """Tag, version, time, the user's reference, previous, carried, sealed.
 
 Carried is a packed array: the session, then the event's fields. Where a personal field in it is
 nil, its value is the next one of the encrypted array in sealed. In an entry of format 2 the session
-is nil and sealed is `Unbound`.
+is nil and sealed is `UnboundSealed`.
 """
 
 
@@ -42,7 +42,7 @@ LOST = b"-"
 """Replaces the encrypted part of an event that was moved after its key was lost."""
 
 
-class Unbound(bytes):
+class UnboundSealed(bytes):
     """The encrypted part of an entry of format 2, which is not bound to its place."""
 
 
@@ -266,7 +266,7 @@ def _associated_data(reference: str, previous: int, tag: int, version: int) -> b
 def _decrypt(entry: Entry, key: UserKey) -> bytes:
     tag, version, _, reference, previous, _, sealed = entry
     # The segment's format decides, not the entry itself, which could have been modified.
-    is_bound = not isinstance(sealed, Unbound)
+    is_bound = not isinstance(sealed, UnboundSealed)
     return key.open(
         sealed, _associated_data(reference, previous, tag, version) if is_bound else None
     )
@@ -335,7 +335,7 @@ def event(entry: Entry, key: UserKey | None) -> e.Event:
 def _read(entry: Entry, key: UserKey | None) -> tuple[SessionId | None, e.Event]:
     tag, version, at, _, _, carried, sealed = entry
     session, *body = unpack(carried)
-    if session is None and not isinstance(sealed, Unbound):
+    if session is None and not isinstance(sealed, UnboundSealed):
         raise ValueError("does not name its session")
     missing = [index for index in _DECODE[tag].personal if body[index : index + 1] == [None]]
     if bool(missing) != bool(sealed):

@@ -17,7 +17,7 @@ ROOM_NEEDED_BYTES = 2 * RESERVE_BYTES
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-def says_full(error: Exception) -> bool:
+def is_disk_full(error: Exception) -> bool:
     """Return whether `error` means that the disk is full."""
     return isinstance(error, OSError) and error.errno in _FULL
 
@@ -74,7 +74,7 @@ class Reserve:
         try:
             self._disk.reserve(self._path, RESERVE_BYTES, ROOM_NEEDED_BYTES)
         except OSError as error:
-            return not says_full(error)  # otherwise the file system does not support reserving
+            return not is_disk_full(error)  # otherwise the file system does not support reserving
         return True
 
     def give_up(self) -> bool:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import NO_SESSION, AccountName, DeliveryKey, OpenId, SessionId, User
 from wxgptd.eventlog import codec, framing
-from wxgptd.loose import Packed
 from wxgptd.ports.record import AnyRecord, Recorded, RecordedUnreadable, Unreadable
+from wxgptd.untyped import Packed
 
 LOOK_BACK_EVENTS = 50_000
 """How far back to look for the sessions of events that do not name theirs."""
@@ -29,7 +29,9 @@ def upgraded(version: int, entries: Packed) -> Sequence[codec.Entry]:
     """Return encrypted entries of format `version` in the current one, with None as session."""
     if version == framing.FORMAT_VERSION:
         return entries
-    return [(*entry[:5], _without_session(entry[5]), codec.Unbound(entry[6])) for entry in entries]
+    return [
+        (*entry[:5], _without_session(entry[5]), codec.UnboundSealed(entry[6])) for entry in entries
+    ]
 
 
 def _without_session(body: bytes) -> bytes:

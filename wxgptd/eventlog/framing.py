@@ -182,7 +182,7 @@ def frames(
         part = unpack(data, header.key, position)
         match part:
             case None:
-                if any_valid_after(data, header.key, position + 1):
+                if has_valid_after(data, header.key, position + 1):
                     return Damaged(position, due, "checksum does not match")
                 return Torn(position, due)
             case Frame() if part.first_seq == due:
@@ -223,7 +223,7 @@ def tail_of(data: memoryview, header: Header) -> Tail:
     return walk.tail
 
 
-def any_valid_after(data: memoryview, key: int, start: int) -> bool:
+def has_valid_after(data: memoryview, key: int, start: int) -> bool:
     """Return whether a valid frame or footer begins anywhere in `data` from `start` on."""
     return next_valid(data, key, start) is not None
 

@@ -16,7 +16,7 @@ from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import EMPTY, Inconsistent, UserState
 from wxgptd.domain.model.values import DeliveryKey, LinkHash, User
 from wxgptd.errors import WxgptError
-from wxgptd.eventlog import codec, framing, freezing, reader, segments
+from wxgptd.eventlog import codec, framing, reader, segments, state_codec
 from wxgptd.eventlog import snapshot as snapshots
 from wxgptd.eventlog.keyring import Keyring, UserKey
 from wxgptd.ports.record import Capture, Loaded
@@ -51,7 +51,7 @@ class UnloadedUser:
     def __init__(self, reference: str, key: UserKey | None) -> None:
         self.reference = reference
         self.key = key
-        self.snapshot: snapshots.FrozenUser | None = None
+        self.snapshot: snapshots.SnapshotUser | None = None
         self.entries: list[codec.Entry] = []
         self.version = 0
 
@@ -89,7 +89,7 @@ class UnloadedUser:
         begin = EMPTY
         try:
             if self.snapshot is not None and self.snapshot.frozen and self.key is not None:
-                begin = freezing.thaw(self.key.open(self.snapshot.frozen))
+                begin = state_codec.unpack_state(self.key.open(self.snapshot.frozen))
             return reduce(evolve, (codec.event(entry, self.key) for entry in self.entries), begin)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise reader.LogDamaged(
@@ -97,7 +97,7 @@ class UnloadedUser:
                 hint="`wxgpt log verify` finds the damage, `wxgpt log repair` leaves it out",
             ) from error
 
-    def frozen(self, capture: Capture) -> snapshots.FrozenUser:
+    def frozen(self, capture: Capture) -> snapshots.SnapshotUser:
         """Return the user's entry for a new snapshot; the last one's if nothing has changed."""
         assert self.key is not None
         snapshot, before = self.snapshot, capture.keep_since
@@ -333,7 +333,7 @@ def states(snapshot: snapshots.Snapshot, keys: Keyring) -> dict[str, UserState]:
     for user in snapshot.users:
         key = keys.find(user.reference)
         by_reference[user.reference] = (
-            freezing.thaw(key.open(user.frozen))
+            state_codec.unpack_state(key.open(user.frozen))
             if key is not None and user.frozen
             else EMPTY._replace(version=user.version)
         )
@@ -342,7 +342,7 @@ def states(snapshot: snapshots.Snapshot, keys: Keyring) -> dict[str, UserState]:
 
 def frozen(
     hydrated: Sequence[tuple[UserKey, UserState]], capture: Capture, keys: Keyring
-) -> Iterator[snapshots.FrozenUser]:
+) -> Iterator[snapshots.SnapshotUser]:
     """Yield the users for a snapshot of `capture`.
 
     Users who have been erased since it was taken are included without their state, because the

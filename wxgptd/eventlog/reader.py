@@ -13,8 +13,8 @@ from pathlib import Path
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import codec, formats, framing, segments
 from wxgptd.eventlog.keyring import Keyring
-from wxgptd.loose import Packed
 from wxgptd.ports.record import AnyRecord
+from wxgptd.untyped import Packed
 
 
 class LogDamaged(WxgptError):
@@ -28,7 +28,7 @@ class LogDamaged(WxgptError):
         self.why = why or message
 
 
-class Dropped(WxgptError):
+class SegmentDropped(WxgptError):
     """a segment was dropped while the log was being read"""
 
 
@@ -254,7 +254,7 @@ class mapped:  # noqa: N801 (a context manager that reads as a word)
         try:
             return self._read()
         except FileNotFoundError:
-            raise Dropped(
+            raise SegmentDropped(
                 f"{self._path.name} was dropped while the log was being read",
                 hint="old segments are dropped once a snapshot covers them; try again",
             ) from None

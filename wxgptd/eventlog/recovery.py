@@ -14,8 +14,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from wxgptd.eventlog import codec, framing, reader, segments, whole
-from wxgptd.eventlog.disk import DISK, Reserve, says_full
+from wxgptd.eventlog import codec, framing, log_writing, reader, segments
+from wxgptd.eventlog.disk import DISK, Reserve, is_disk_full
 from wxgptd.eventlog.keyring import Keyring
 
 
@@ -82,7 +82,7 @@ def encrypt(directory: Path, keys: Keyring, segment_bytes: int) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     segments.make_private_directory(fresh)
     records = map(codec.require, reader.scan(directory, keys))
-    whole.write(fresh, whole.encoded(records, keys), segment_bytes)
+    log_writing.write(fresh, log_writing.encoded(records, keys), segment_bytes)
     replace(directory, fresh, _plain(directory))
     shutil.rmtree(_plain(directory))
 
@@ -164,13 +164,13 @@ def _rewrite(path: Path, data: memoryview, footer: bytes = b"") -> None:
         segments.write_durably(fresh, b"".join((data, footer)))
     except OSError as error:
         fresh.unlink(missing_ok=True)
-        if not says_full(error):
+        if not is_disk_full(error):
             raise
         # No room for a copy: write in place, which is as good unless an earlier sync has failed.
         try:
             _write_in_place(path, data, footer)
         except OSError as retry_error:
-            if not says_full(retry_error) or not Reserve(path.parent, DISK).give_up():
+            if not is_disk_full(retry_error) or not Reserve(path.parent, DISK).give_up():
                 raise
             _write_in_place(path, data, footer)
         return
@@ -206,7 +206,7 @@ def _save_tail(path: Path, offset: int, size: int) -> Trimmed:
     try:
         return _copy_tail(path, offset, size)
     except OSError as error:
-        if not says_full(error) or not Reserve(path.parent, DISK).give_up():
+        if not is_disk_full(error) or not Reserve(path.parent, DISK).give_up():
             raise
         return _copy_tail(path, offset, size)
 

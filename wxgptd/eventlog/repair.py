@@ -29,12 +29,12 @@ from wxgptd.eventlog import (
     formats,
     framing,
     loading,
+    log_writing,
     reader,
     recovery,
     segments,
     snapshot,
     verifying,
-    whole,
 )
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.ports.record import AnyRecord, Hidden, Recorded
@@ -83,7 +83,7 @@ class Plan:
         return bool(self.refused or self.gaps or self.lost_seqs or self.aside or self.keyless)
 
 
-class NothingToSave(WxgptError):
+class NothingToRecover(WxgptError):
     """no event in this log can be saved"""
 
     exit_status = 5
@@ -124,10 +124,10 @@ def repair(directory: Path, aside: Path, keys: Keyring, segment_bytes: int) -> P
 
     salvage = _Salvage(directory, keys, put_aside)
     result = salvage.plan
-    result.kept = whole.write(fresh, salvage.entries(), segment_bytes, result.begins_at)
+    result.kept = log_writing.write(fresh, salvage.entries(), segment_bytes, result.begins_at)
     if not result.kept and salvage.snapshot is None:
         shutil.rmtree(fresh)
-        raise NothingToSave(f"no event in {directory} can be saved")
+        raise NothingToRecover(f"no event in {directory} can be saved")
     if salvage.snapshot is not None:
         name = segments.snapshot_name(salvage.snapshot.last_seq)
         segments.write_durably(fresh / name, (directory / name).read_bytes())

@@ -41,7 +41,7 @@ def keyring_path(state_dir: Path) -> Path:
     return keys_directory(state_dir) / "users"
 
 
-def passing_keys_path(state_dir: Path) -> Path:
+def short_lived_keys_path(state_dir: Path) -> Path:
     """Return the path of the file with the short-lived keys."""
     return keys_directory(state_dir) / "passing"
 

@@ -3,7 +3,7 @@
 A snapshot is a file beside the segments, named by the last event that it covers. It is structured
 like a segment: a header with ``WXGPTSNP`` and the number of the next event, frames of users, and a
 footer. The first frame has one element: the version of the states, and the snapshots of the
-projections, encrypted with the master key. A user is the array of `FrozenUser`, with the state
+projections, encrypted with the master key. A user is the array of `SnapshotUser`, with the state
 encrypted with the user's key.
 
 A snapshot is written under a temporary name, synced and renamed, and then the directory is synced.
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from wxgptd.domain.model.state import UserState
-from wxgptd.eventlog import codec, framing, freezing, segments
+from wxgptd.eventlog import codec, framing, segments, state_codec
 from wxgptd.eventlog.disk import DISK, Disk
 from wxgptd.eventlog.keyring import Keyring, UserKey
 
@@ -35,7 +35,7 @@ KEPT = 2
 GROUP_USERS = 256
 
 
-class FrozenUser(NamedTuple):
+class SnapshotUser(NamedTuple):
     """A user in a snapshot.
 
     `balance` counts what is open, as `loading` does; `oldest_at` is when the oldest past session
@@ -60,7 +60,7 @@ class Snapshot(NamedTuple):
     last_seq: int
     created: float
     notes: Mapping[str, object]
-    users: Sequence[FrozenUser]
+    users: Sequence[SnapshotUser]
 
 
 class Newest(NamedTuple):
@@ -73,10 +73,10 @@ class Newest(NamedTuple):
 # Writing.
 
 
-def of_state(key: UserKey, state: UserState, links_since: float) -> FrozenUser:
+def of_state(key: UserKey, state: UserState, links_since: float) -> SnapshotUser:
     """Return a user's entry for a snapshot."""
     links = list(state.links(links_since))
-    return FrozenUser(
+    return SnapshotUser(
         reference=key.reference,
         version=state.version,
         balance=len(state.unanswered) + (state.live is not None) + (state.push is not None),
@@ -84,20 +84,20 @@ def of_state(key: UserKey, state: UserState, links_since: float) -> FrozenUser:
         marked=state.is_marked,
         oldest_at=state.past[0].closed_at if state.past else 0.0,
         links=key.seal(msgpack.packb(links)) if links else b"",
-        frozen=key.seal(freezing.freeze(state)),
+        frozen=key.seal(state_codec.pack_state(state)),
     )
 
 
-def of_erased(reference: str, version: int) -> FrozenUser:
+def of_erased(reference: str, version: int) -> SnapshotUser:
     """Return the entry of a user whose erasure follows the snapshot in the log."""
-    return FrozenUser(reference, version, 0, 0.0, False, 0.0, b"", b"")
+    return SnapshotUser(reference, version, 0, 0.0, False, 0.0, b"", b"")
 
 
 def write(
     directory: Path,
     last_seq: int,
     notes: Mapping[str, object],
-    users: Iterator[FrozenUser],
+    users: Iterator[SnapshotUser],
     keys: Keyring,
     disk: Disk = DISK,
 ) -> Path:
@@ -138,10 +138,10 @@ def drop_all_but(directory: Path, kept: int, disk: Disk = DISK) -> None:
 
 
 def _groups(
-    notes: Mapping[str, object], users: Iterator[FrozenUser], keys: Keyring
+    notes: Mapping[str, object], users: Iterator[SnapshotUser], keys: Keyring
 ) -> Iterator[list[Any]]:  # Any: notes, then users
-    yield [(freezing.STATE_VERSION, keys.seal(msgpack.packb(notes)))]
-    group: list[FrozenUser] = []
+    yield [(state_codec.STATE_VERSION, keys.seal(msgpack.packb(notes)))]
+    group: list[SnapshotUser] = []
     for user in users:
         group.append(user)
         if len(group) == GROUP_USERS:
@@ -195,9 +195,9 @@ def read(path: Path, keys: Keyring) -> Snapshot:
     if not isinstance(walk.tail, framing.Sealed) or not elements:
         raise ValueError(f"it is damaged at byte {walk.tail.end}")
     (version, sealed), *users = elements
-    if version != freezing.STATE_VERSION:
+    if version != state_codec.STATE_VERSION:
         raise ValueError(f"its states have version {version}")
     notes = msgpack.unpackb(keys.open(sealed), use_list=False, strict_map_key=False)
     return Snapshot(
-        header.first_seq - 1, header.created, notes, [FrozenUser(*user) for user in users]
+        header.first_seq - 1, header.created, notes, [SnapshotUser(*user) for user in users]
     )

@@ -25,7 +25,7 @@ from wxgptd.eventlog import (
     snapshot,
     verifying,
 )
-from wxgptd.eventlog.disk import DISK, Disk, says_full
+from wxgptd.eventlog.disk import DISK, Disk, is_disk_full
 from wxgptd.eventlog.keyring import Keyring, UserKey
 from wxgptd.eventlog.writer import Listener, SegmentBounds, Writer
 from wxgptd.ports.record import Capture, Loaded, RetentionResult, StoreFigures
@@ -52,7 +52,7 @@ class Turns(NamedTuple):
     soon: Callable[[Callable[[], None]], object]
 
 
-class Alarms(NamedTuple):
+class StoreListener(NamedTuple):
     """The store's callbacks, called in the reactor's thread.
 
     `on_failure` is called once, when the log can no longer be written; `on_full` whenever the disk
@@ -75,7 +75,7 @@ class LogStore:
         state_dir: Path,
         master: bytes,
         turns: Turns,
-        alarms: Alarms,
+        alarms: StoreListener,
         bounds: SegmentBounds = SegmentBounds(),
         disk: Disk = DISK,
     ) -> None:
@@ -144,7 +144,7 @@ class LogStore:
         try:
             self._keys.write(without=self._erased)
         except OSError as error:
-            if not says_full(error) or not self._keys.path.exists():
+            if not is_disk_full(error) or not self._keys.path.exists():
                 raise
             descriptor = os.open(self._keys.path, os.O_WRONLY | os.O_CLOEXEC)
             try:

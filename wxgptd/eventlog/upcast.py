@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from wxgptd.loose import Packed
+from wxgptd.untyped import Packed
 
 Step = Callable[[Packed], Packed]
 

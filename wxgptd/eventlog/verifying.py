@@ -146,7 +146,7 @@ def damage_before(directory: Path, seq: int) -> Sequence[str]:
                 header = reader.read_header(path, data, last=False)
                 assert header is not None
                 due = reader.require_tail(path, framing.tail_of(data, header), last=False)
-        except reader.Dropped:
+        except reader.SegmentDropped:
             continue
         except reader.LogDamaged as error:
             damages.append(f"{path.name}: byte {error.offset}: {error.why}")

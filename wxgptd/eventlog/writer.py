@@ -24,7 +24,7 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple, TypeVar
 
 from wxgptd.eventlog import codec, framing, segments
-from wxgptd.eventlog.disk import DISK, Disk, Reserve, says_full
+from wxgptd.eventlog.disk import DISK, Disk, Reserve, is_disk_full
 from wxgptd.eventlog.framing import MAX_GROUP_BYTES
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.recovery import Ready
@@ -236,7 +236,7 @@ class Writer:
             try:
                 return action()
             except OSError as error:
-                if not says_full(error):
+                if not is_disk_full(error):
                     raise
                 self._make_room()
 
@@ -281,7 +281,7 @@ class Writer:
                     view = view[self._disk.write(file.descriptor, view) :]
             except OSError as error:
                 # A full disk accepts some bytes first, which are not a complete frame.
-                if says_full(error):
+                if is_disk_full(error):
                     os.ftruncate(file.descriptor, file.size)
                     os.lseek(file.descriptor, file.size, os.SEEK_SET)
                 raise

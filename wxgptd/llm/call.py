@@ -18,8 +18,8 @@ from wxgptd.llm.cleaning import Cleaner, Joiner
 from wxgptd.llm.model_errors import ModelError, unavailable
 from wxgptd.llm.server import Server
 from wxgptd.llm.why import Why, code
-from wxgptd.loose import Result
-from wxgptd.ports.models import Breakdown, Completion, Prompt, ignore
+from wxgptd.ports.models import Completion, ModelFailure, Prompt, ignore
+from wxgptd.untyped import Result
 
 MAX_ANSWER_CHARS = 200_000
 
@@ -115,7 +115,7 @@ class Call:
         if timer is not None and timer.active():
             timer.cancel()
 
-    async def read(self, response: IResponse) -> Completion | Breakdown | ModelError:
+    async def read(self, response: IResponse) -> Completion | ModelFailure | ModelError:
         """Read the whole response and return its result."""
         body = StreamReader(
             self._clock,
@@ -130,7 +130,7 @@ class Call:
         # A server that falls silent after a finish reason has finished.
         return self.conclude(None if body.fell_silent and self._finish else ending)
 
-    def give_up(self, why: Why, *, transient: bool) -> Breakdown | ModelError:
+    def give_up(self, why: Why, *, transient: bool) -> ModelFailure | ModelError:
         """Return the partial answer, or an error if there is no text yet."""
         text = "".join(self._pieces)
         if text:
@@ -244,7 +244,7 @@ class Call:
         self._on_text = self._on_thought = lambda _: None
         self._on_withdrawn = lambda: None
 
-    def conclude(self, ending: Why | None) -> Completion | Breakdown | ModelError:
+    def conclude(self, ending: Why | None) -> Completion | ModelFailure | ModelError:
         """Return the result of the call; `ending` is why the stream ended early, if it did."""
         self._write(self._cleaner.close())
         text = "".join(self._pieces)
@@ -302,5 +302,7 @@ class Call:
         return Why(f"finish_reason {code(self._finish)}")
 
 
-def _interrupted(text: str, why: Why) -> Breakdown:
-    return Breakdown(reason=FailureReason.INTERRUPTED, text=text, detail=str(why), summary=why.said)
+def _interrupted(text: str, why: Why) -> ModelFailure:
+    return ModelFailure(
+        reason=FailureReason.INTERRUPTED, text=text, detail=str(why), summary=why.said
+    )

@@ -36,7 +36,7 @@ from wxgptd.llm.server import Server
 from wxgptd.llm.why import Why, printable
 from wxgptd.outbound.client import HttpClient
 from wxgptd.outbound.reading import Excerpt, cause_of, reason_of, was_cancelled
-from wxgptd.ports.models import Breakdown, Completion, Prompt, ignore
+from wxgptd.ports.models import Completion, ModelFailure, Prompt, ignore
 
 log = Logger()
 
@@ -82,7 +82,7 @@ class Model:
         on_text: Callable[[str], None],
         on_thought: Callable[[str], None] = ignore,
         on_withdrawn: Callable[[], None] = lambda: None,
-    ) -> Deferred[Completion | Breakdown]:
+    ) -> Deferred[Completion | ModelFailure]:
         """Send `prompt` to the model; see `wxgptd.ports.models.ChatModel`."""
         callbacks = Takers(on_text, on_thought, on_withdrawn)
         return Deferred.fromCoroutine(self._ask(prompt, callbacks))
@@ -104,7 +104,7 @@ class Model:
         breakers = self._endpoint.breaker, self._endpoint.model(self._server.model)
         return any(breaker.open for breaker in breakers)
 
-    async def _ask(self, prompt: Prompt, callbacks: Takers) -> Completion | Breakdown:
+    async def _ask(self, prompt: Prompt, callbacks: Takers) -> Completion | ModelFailure:
         name = prompt.model or self._server.model
         self._names.add(name)
         if not prompt.probe:
@@ -112,7 +112,7 @@ class Model:
             for breaker in (self._endpoint.breaker, self._endpoint.model(name)):
                 if breaker.open is not None:
                     detail = f"{breaker.name}: circuit breaker open"
-                    return Breakdown(reason=breaker.open, text="", detail=detail)
+                    return ModelFailure(reason=breaker.open, text="", detail=detail)
         result = self._redacted(await self._ask_with_retries(prompt, callbacks))
         self._failure = None if isinstance(result, Completion) else self._failure_record(result)
         if prompt.probe:
@@ -121,8 +121,8 @@ class Model:
             result = await self._record(result, name, prompt.asker)
         return _breakdown(result) if isinstance(result, ModelError) else result
 
-    def _failure_record(self, result: Breakdown | ModelError) -> tuple[float, str]:
-        why = result.logged if isinstance(result, Breakdown) else result.why.said
+    def _failure_record(self, result: ModelFailure | ModelError) -> tuple[float, str]:
+        why = result.logged if isinstance(result, ModelFailure) else result.why.said
         return self._clock.seconds(), f"{result.reason}: {why}"
 
     # What the result of a call means for the breakers: see `breaker.py`.
@@ -135,8 +135,8 @@ class Model:
             await self._endpoint.probed(name, partial(self._probe, name))
 
     async def _record(
-        self, result: Completion | Breakdown | ModelError, name: str, asker: int
-    ) -> Completion | Breakdown | ModelError:
+        self, result: Completion | ModelFailure | ModelError, name: str, asker: int
+    ) -> Completion | ModelFailure | ModelError:
         """Record the result of a user's call, and probe the server if the result is suspicious."""
         endpoint, model = self._endpoint.breaker, self._endpoint.model(name)
         if isinstance(result, Completion):
@@ -144,7 +144,7 @@ class Model:
             model.succeeded()
             return result
         vouched = self._endpoint.passed_s_ago(name) is not None
-        if isinstance(result, Breakdown):
+        if isinstance(result, ModelFailure):
             endpoint.succeeded()
             model.failed(asker, FailureReason.UNAVAILABLE, result.logged, vouched=vouched)
         elif result.blame in (Blame.NOBODY, Blame.QUESTION):
@@ -173,7 +173,7 @@ class Model:
         prompt = Prompt(messages=(Message("user", "1"),), model=name, probe=True)
         self._judge(self._redacted(await self._ask_with_retries(prompt, NOBODY)), name)
 
-    def _judge(self, result: Completion | Breakdown | ModelError, name: str) -> None:
+    def _judge(self, result: Completion | ModelFailure | ModelError, name: str) -> None:
         """Open or close the breakers according to the result of a probe."""
         endpoint, model = self._endpoint.breaker, self._endpoint.model(name)
         # Without an error, there was at least the beginning of an answer.
@@ -195,14 +195,14 @@ class Model:
 
     async def _ask_with_retries(
         self, prompt: Prompt, callbacks: Takers
-    ) -> Completion | Breakdown | ModelError:
+    ) -> Completion | ModelFailure | ModelError:
         """Ask, and retry where that can help, as long as there is time."""
         began = self._clock.seconds()
         retries = 0
         while True:
             parameters = self._parameters.sent(probe=prompt.probe)
             result = await self._attempt(prompt, parameters, callbacks, began)
-            if isinstance(result, Completion | Breakdown):
+            if isinstance(result, Completion | ModelFailure):
                 return result
             change = ""
             if result.complaint:
@@ -226,7 +226,7 @@ class Model:
 
     async def _attempt(
         self, prompt: Prompt, parameters: Mapping[str, object], callbacks: Takers, began: float
-    ) -> Completion | Breakdown | ModelError:
+    ) -> Completion | ModelFailure | ModelError:
         """Ask once, and time out if the answer takes too long to begin or to finish."""
         call = Call(self._clock, began, callbacks, prompt, self._server)
         left_s = began + self._server.total_timeout_s - self._clock.seconds()
@@ -251,7 +251,7 @@ class Model:
 
     async def _call(
         self, call: Call, prompt: Prompt, parameters: Mapping[str, object]
-    ) -> Completion | Breakdown | ModelError:
+    ) -> Completion | ModelFailure | ModelError:
         server = self._server
         body = wire.request_body(prompt.model or server.model, prompt.messages, parameters)
         headers = {
@@ -297,12 +297,12 @@ class Model:
         return model_error
 
     def _redacted(
-        self, result: Completion | Breakdown | ModelError
-    ) -> Completion | Breakdown | ModelError:
+        self, result: Completion | ModelFailure | ModelError
+    ) -> Completion | ModelFailure | ModelError:
         if isinstance(result, ModelError):
             why = Why(self._redact(result.why.said), self._redact(result.why.quoted))
             return replace(result, why=why)
-        if isinstance(result, Breakdown):
+        if isinstance(result, ModelFailure):
             detail, summary = self._redact(result.detail), self._redact(result.summary)
             return replace(result, detail=detail, summary=summary)
         return result
@@ -318,8 +318,8 @@ class Model:
         return detail
 
 
-def _breakdown(error: ModelError) -> Breakdown:
-    return Breakdown(
+def _breakdown(error: ModelError) -> ModelFailure:
+    return ModelFailure(
         reason=error.reason,
         text="",
         detail=str(error.why),

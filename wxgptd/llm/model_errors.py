@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from wxgptd.domain.model.values import FailureReason
 from wxgptd.llm.why import Why, code, printable
-from wxgptd.loose import Json, JsonView, Result
+from wxgptd.untyped import Json, JsonView, Result
 
 
 class Blame(StrEnum):

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wxgptd.llm.breaker import Breaker, shown_url
-from wxgptd.loose import Result
+from wxgptd.untyped import Result
 
 log = Logger()
 

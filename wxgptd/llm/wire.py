@@ -15,7 +15,7 @@ from wxgptd.domain.prompt.context import Message
 from wxgptd.llm import model_errors
 from wxgptd.llm.model_errors import ModelError, classify
 from wxgptd.llm.why import Why, printable
-from wxgptd.loose import JsonView
+from wxgptd.untyped import JsonView
 
 DONE = "[DONE]"
 MAX_COUNT = 2**53

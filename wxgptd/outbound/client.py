@@ -14,11 +14,11 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from wxgptd.loose import Reactor
 from wxgptd.outbound.addresses import Client
 from wxgptd.outbound.heads import Direct
 from wxgptd.outbound.inflating import inflated
 from wxgptd.outbound.proxy import HttpProxyAgent
+from wxgptd.untyped import Reactor
 
 CONNECT_TIMEOUT_S = 10.0
 

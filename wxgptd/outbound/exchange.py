@@ -11,8 +11,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from wxgptd.errors import WxgptError
-from wxgptd.loose import Result
 from wxgptd.outbound.reading import reason_of, was_cancelled
+from wxgptd.untyped import Result
 
 T = TypeVar("T")
 

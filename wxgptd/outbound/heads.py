@@ -14,8 +14,8 @@ from twisted.web.client import URI, BrowserLikePolicyForHTTPS
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
-from wxgptd.loose import Reactor, Result, Wrapped
 from wxgptd.outbound.addresses import AnyHostEndpoint
+from wxgptd.untyped import Reactor, Result, Wrapped
 
 MAX_HEAD_BYTES = 64 * 1024
 

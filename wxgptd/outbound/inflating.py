@@ -16,7 +16,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
 from wxgptd.errors import WxgptError
-from wxgptd.loose import Wrapped
+from wxgptd.untyped import Wrapped
 
 PIECE_BYTES = 64 * 1024
 

@@ -31,8 +31,8 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-from wxgptd.loose import Reactor
 from wxgptd.outbound.lifetimes import time_to_live
+from wxgptd.untyped import Reactor
 
 KEPT_S = 30.0
 """How long to cache addresses that DNS does not confirm, such as those of /etc/hosts."""

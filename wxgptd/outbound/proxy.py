@@ -26,9 +26,9 @@ from twisted.web.iweb import (
 from zope.interface import implementer
 
 from wxgptd.errors import WxgptError
-from wxgptd.loose import Reactor, Wrapped
 from wxgptd.outbound.addresses import AnyHostEndpoint
 from wxgptd.outbound.heads import Bounded
+from wxgptd.untyped import Reactor, Wrapped
 
 MAX_ANSWER_BYTES = 16 * 1024
 

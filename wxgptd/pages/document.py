@@ -14,8 +14,8 @@ from __future__ import annotations
 from markdown_it.token import Token
 from markupsafe import escape
 
-from wxgptd.loose import References
 from wxgptd.pages.html import parse_blocks, render
+from wxgptd.untyped import References
 
 Blocks = tuple[str, ...]
 

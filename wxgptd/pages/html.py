@@ -17,12 +17,12 @@ from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import escape
 from pygments.token import STANDARD_TYPES
 
-from wxgptd import loose
+from wxgptd import untyped
 from wxgptd.markdown.reading import PICTURE_SIGN, reader
 from wxgptd.pages import formulas
 from wxgptd.pages.code import highlighted
 
-References = Mapping[str, loose.JsonView]
+References = Mapping[str, untyped.JsonView]
 """The link definitions of a text, by their labels."""
 
 _TAGS = formulas.TAGS | {
@@ -109,7 +109,7 @@ _cleaner = nh3.Cleaner(
 _CODE = re.compile(r'<pre>(?=<code(?: class="language-([^"]*)")?>)')
 
 
-def parse_blocks(source: str, references: loose.References) -> list[Token]:
+def parse_blocks(source: str, references: untyped.References) -> list[Token]:
     """Return the block tokens of `source`, without parsing inline content.
 
     Adds the link definitions in `source` to `references`.

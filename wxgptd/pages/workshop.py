@@ -25,9 +25,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from wxgptd.errors import WxgptError
-from wxgptd.loose import Result
 from wxgptd.pages.document import Blocks, Document
 from wxgptd.ports.threads import InThread
+from wxgptd.untyped import Result
 
 T = TypeVar("T")
 

@@ -61,7 +61,7 @@ class ModelTrial(NamedTuple):
     detail: str = ""
 
 
-class Vacuumed(NamedTuple):
+class VacuumResult(NamedTuple):
     """A snapshot was taken of everything up to event `snapshot`, and old segments were dropped."""
 
     snapshot: int
@@ -156,7 +156,7 @@ class Trials(Protocol):
 class Maintenance(Protocol):
     """The log and the configuration."""
 
-    def vacuum(self) -> Deferred[Vacuumed]:
+    def vacuum(self) -> Deferred[VacuumResult]:
         """Take a snapshot and drop what retention does not keep; fires with the result."""
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class PassingKeys(Protocol):
+class ShortLivedKeys(Protocol):
     """Encrypts data that should be readable only for a short time."""
 
     def seal(self, plain: bytes, now: float) -> bytes:

@@ -30,7 +30,7 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Breakdown:
+class ModelFailure:
     """No complete answer: `text` is the part that arrived, `detail` the reason.
 
     A detail may quote the user's words and belongs only in the user's events; `summary` is the part
@@ -88,7 +88,7 @@ class ChatModel(Protocol):
         on_text: Callable[[str], None],
         on_thought: Callable[[str], None] = ignore,
         on_withdrawn: Callable[[], None] = lambda: None,
-    ) -> Deferred[Completion | Breakdown]:
+    ) -> Deferred[Completion | ModelFailure]:
         """Ask for an answer to `prompt`; `on_text` is called with each piece of it.
 
         The joined pieces are the answer's text, except for those before a call of `on_withdrawn`,

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import segments
-from wxgptd.eventlog.passing_keys import PassingKeyFile
+from wxgptd.eventlog.short_lived_keys import ShortLivedKeyFile
 from wxgptd.pages import links
 
 log = Logger()
@@ -51,6 +51,6 @@ def link_key(state_dir: Path) -> bytes:
     return key
 
 
-def passing_keys(state_dir: Path) -> PassingKeyFile:
+def short_lived_keys(state_dir: Path) -> ShortLivedKeyFile:
     """Return the keys that encrypt messages while they are held back."""
-    return PassingKeyFile(segments.passing_keys_path(state_dir))
+    return ShortLivedKeyFile(segments.short_lived_keys_path(state_dir))

@@ -19,8 +19,8 @@ from twisted.logger import Logger
 from twisted.python.systemd import ListenFDs
 
 from wxgptd.errors import WxgptError
-from wxgptd.loose import Reactor, Wrapped
 from wxgptd.process.site import BoundedSite
+from wxgptd.untyped import Reactor, Wrapped
 
 log = Logger(namespace="wxgptd")
 

@@ -28,15 +28,14 @@ from wxgptd import __version__, config
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog import keyring
 from wxgptd.eventlog.disk import ROOM_NEEDED_BYTES
-from wxgptd.eventlog.store import Alarms, LogStore, StoreUnavailable, Turns
+from wxgptd.eventlog.store import LogStore, StoreListener, StoreUnavailable, Turns
 from wxgptd.eventlog.writer import SegmentBounds
-from wxgptd.loose import Reactor, Wrapped
 from wxgptd.outbound.client import http_client
 from wxgptd.outbound.names import Names
 from wxgptd.ports.record import Loaded
 from wxgptd.ports.threads import Threads
 from wxgptd.process import log_format
-from wxgptd.process.keys import link_key, passing_keys
+from wxgptd.process.keys import link_key, short_lived_keys
 from wxgptd.process.line_limit import LineLimit
 from wxgptd.process.listening import (
     endpoint,
@@ -58,6 +57,7 @@ from wxgptd.process.threads import start_threads
 from wxgptd.service.environment import Environment
 from wxgptd.service.state.snapshotter import keeping_period_s
 from wxgptd.service.wiring import Service
+from wxgptd.untyped import Reactor, Wrapped
 
 log = Logger(namespace="wxgptd")
 
@@ -203,7 +203,7 @@ class _Process:
                 threads=threads,
                 max_running=connections_possible(),
                 link_key=link_key(server.state_dir),
-                passing_keys=passing_keys(server.state_dir),
+                short_lived_keys=short_lived_keys(server.state_dir),
                 config_path=self._path,
                 reread=partial(config.load, self._path),
                 on_damage=self._fail,
@@ -249,7 +249,7 @@ class _Process:
             self._config.server.state_dir,
             _master_key(self._config),
             Turns(self._reactor.callFromThread, partial(self._reactor.callLater, 0)),
-            Alarms(self._fail, _log_full),
+            StoreListener(self._fail, _log_full),
             SegmentBounds(
                 self._config.log.segment_size, keeping_period_s(self._config.log.keep or 0.0)
             ),

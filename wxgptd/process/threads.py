@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from wxgptd.loose import Reactor
 from wxgptd.ports.threads import InThread, T, Threads
+from wxgptd.untyped import Reactor
 
 PAGES = 1
 """Rendering holds the interpreter lock: a second thread would only take it from the reactor."""

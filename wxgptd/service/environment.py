@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from wxgptd.config import Config
 from wxgptd.errors import WxgptError
 from wxgptd.outbound.client import HttpClient
-from wxgptd.ports.keys import PassingKeys
+from wxgptd.ports.keys import ShortLivedKeys
 from wxgptd.ports.store import EventStore
 from wxgptd.ports.threads import Threads
 
@@ -28,7 +28,7 @@ class Environment:
     threads: Threads
     max_running: int
     link_key: bytes
-    passing_keys: PassingKeys
+    short_lived_keys: ShortLivedKeys
     config_path: Path
     reread: Callable[[], Config]
     on_damage: Callable[[WxgptError], None]

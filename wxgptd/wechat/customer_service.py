@@ -21,11 +21,11 @@ from twisted.python.failure import Failure
 
 from wxgptd.domain.model.values import OpenId
 from wxgptd.errors import WxgptError
-from wxgptd.loose import Json
 from wxgptd.outbound.client import HttpClient
 from wxgptd.outbound.exchange import within
 from wxgptd.outbound.reading import read_whole
 from wxgptd.ports.messengers import Delivered, Undelivered
+from wxgptd.untyped import Json
 
 log = Logger()
 

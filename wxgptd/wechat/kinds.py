@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
-from wxgptd.loose import JsonView
+from wxgptd.untyped import JsonView
 
 _TABLES = "wechatpy.messages", "wechatpy.events"
 

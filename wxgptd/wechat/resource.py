@@ -18,8 +18,8 @@ from twisted.web.server import NOT_DONE_YET, Request
 from wxgptd.domain.intake.rules import RuleReply, TextReply
 from wxgptd.domain.model.values import AccountName, DeliveryKey, User
 from wxgptd.errors import WxgptError
-from wxgptd.loose import Result
 from wxgptd.ports.wechat import Conversations, Forward, Ignore, Outcome, Present, Say, Silence
+from wxgptd.untyped import Result
 from wxgptd.wechat import crypto, envelope, signature
 from wxgptd.wechat.forwarding import Answered, Original
 from wxgptd.wechat.signature import Freshness

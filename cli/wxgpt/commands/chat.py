@@ -12,7 +12,7 @@ import click
 from wxgpt import completing, options
 from wxgpt.failures import UsageFailure
 from wxgpt.wechat import deliveries, silence, webhooks
-from wxgptd.loose import Reactor, Result
+from wxgptd.untyped import Reactor, Result
 
 if TYPE_CHECKING:
     from wxgpt.prompt import Prompt

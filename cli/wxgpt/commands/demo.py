@@ -19,7 +19,7 @@ import click
 
 from wxgpt.failures import Unreachable
 from wxgptd.errors import WxgptError
-from wxgptd.loose import Reactor
+from wxgptd.untyped import Reactor
 
 if TYPE_CHECKING:
     from wxgpt.wechat.peer import Delivery, Peer

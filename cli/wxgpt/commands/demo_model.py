@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from wxgpt.failures import UsageFailure
-from wxgptd.loose import Reactor
+from wxgptd.untyped import Reactor
 
 
 @click.command("demo-model")

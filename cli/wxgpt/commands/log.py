@@ -229,12 +229,12 @@ def import_(source: IO[bytes]) -> None:
       wxgpt log import events.ndjson
     """
     from wxgpt.log import exchange
-    from wxgptd.eventlog import keyring, segments, whole
+    from wxgptd.eventlog import keyring, log_writing, segments
 
     state_dir = options.load_server().state_dir
     directory = segments.log_directory(state_dir)
     with options.owned_by_daemon(state_dir), _locked(state_dir):
-        if not whole.is_empty(directory):
+        if not log_writing.is_empty(directory):
             raise UsageFailure(
                 f"there is already a log in {directory}",
                 hint="import into an empty directory: move that log away first",
@@ -247,13 +247,13 @@ def import_(source: IO[bytes]) -> None:
         try:
             master = options.configured_master_key() or keyring.own_master(state_dir)
             keys = keyring.Keyring(segments.keyring_path(state_dir), master)
-            entries = whole.encoded(exchange.read(source), keys)
-            count = whole.write(fresh, entries, options.load_log().segment_size)
+            entries = log_writing.encoded(exchange.read(source), keys)
+            count = log_writing.write(fresh, entries, options.load_log().segment_size)
             if not count:
                 raise UsageFailure(
                     "the export has no events", hint="was it written by `wxgpt log export`?"
                 )
-            whole.place(fresh, directory)
+            log_writing.place(fresh, directory)
         except BaseException:
             for path in fresh_keys:  # nothing is encrypted with them
                 path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import click
 
 from wxgpt import completing, options, render
 from wxgpt.failures import UsageFailure
-from wxgptd.loose import Json
+from wxgptd.untyped import Json
 
 if TYPE_CHECKING:
     from wxgpt.log.records import Point

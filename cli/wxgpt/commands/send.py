@@ -12,7 +12,7 @@ import click
 from wxgpt import completing, options, render
 from wxgpt.failures import ExpectationUnmet, UsageFailure
 from wxgpt.wechat import deliveries, silence, webhooks
-from wxgptd.loose import Reactor
+from wxgptd.untyped import Reactor
 
 if TYPE_CHECKING:
     from wxgpt.wechat.peer import Attempt, Delivery, Message

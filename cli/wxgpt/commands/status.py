@@ -7,7 +7,7 @@ from collections.abc import Callable
 import click
 
 from wxgpt import control, options, render
-from wxgptd.loose import Result
+from wxgptd.untyped import Result
 
 
 @click.command("status")

@@ -11,7 +11,7 @@ import click
 
 from wxgpt import control, options, render
 from wxgpt.failures import Unreachable, UsageFailure
-from wxgptd.loose import Json
+from wxgptd.untyped import Json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -8,7 +8,7 @@ import click
 
 from wxgpt import completing, control, options, render
 from wxgpt.failures import UsageFailure
-from wxgptd.loose import Json
+from wxgptd.untyped import Json
 
 
 @click.group("users")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from wxgpt.diagnosis.remedies import Remedy, remedy
-from wxgptd.loose import Json, JsonView
+from wxgptd.untyped import Json, JsonView
 
 MOST_SKEW_S = 60.0
 """Clock skew above this is reported as a failure."""

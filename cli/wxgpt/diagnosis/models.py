@@ -10,7 +10,7 @@ from urllib.parse import quote
 from wxgpt import control, render
 from wxgpt.diagnosis.finding import Finding, bad, good, skipped
 from wxgpt.failures import Unreachable
-from wxgptd.loose import Json
+from wxgptd.untyped import Json
 
 if TYPE_CHECKING:
     from wxgptd.config import Assistant, Config

@@ -8,7 +8,7 @@ import click
 
 from wxgpt import options, render
 from wxgpt.log import records
-from wxgptd.loose import Json
+from wxgptd.untyped import Json
 
 if TYPE_CHECKING:
     from wxgptd.domain.model.session import Session

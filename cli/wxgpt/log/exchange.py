@@ -18,8 +18,8 @@ from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import EMPTY, Inconsistent, UserState
 from wxgptd.domain.model.values import AccountName, AnswerUsage, OpenId, SessionId, User
 from wxgptd.eventlog import codec
-from wxgptd.loose import Json
 from wxgptd.ports.record import AnyRecord, Hidden, Recorded
+from wxgptd.untyped import Json
 
 END = "End"
 """The type of the last line."""

@@ -10,8 +10,8 @@ from wxgpt import render
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.values import AnswerUsage, User
 from wxgptd.eventlog.codec import PERSONAL
-from wxgptd.loose import Json
 from wxgptd.ports.record import AnyRecord, Hidden, Recorded, Unreadable
+from wxgptd.untyped import Json
 
 _COLOURS = {
     "asked": "cyan",

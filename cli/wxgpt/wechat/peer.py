@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseNeverReceived
 
 from wxgptd.domain.replies.texts import MAX_REPLY_BYTES
-from wxgptd.loose import Reactor, Wrapped
+from wxgptd.untyped import Reactor, Wrapped
 from wxgptd.wechat import crypto, envelope, signature
 
 PATIENCE_S = 5.0

@@ -15,7 +15,7 @@ import click
 from wxgpt import options, render
 from wxgpt.failures import Unreachable, UsageFailure
 from wxgpt.log import records
-from wxgptd.loose import Reactor
+from wxgptd.untyped import Reactor
 
 if TYPE_CHECKING:
     from wxgpt.log.records import Point

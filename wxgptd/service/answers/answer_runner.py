@@ -22,7 +22,7 @@ from wxgptd.domain.model.values import (
     User,
 )
 from wxgptd.errors import WxgptError
-from wxgptd.ports.models import Breakdown, Completion
+from wxgptd.ports.models import Completion, ModelFailure
 from wxgptd.service.answers.inflight import Flight, InFlight
 from wxgptd.service.answers.model_router import ModelRouter
 from wxgptd.service.answers.pushing import Pushing
@@ -146,7 +146,7 @@ class AnswerRunner:
                     usage=usage,
                     withdrawn=result.withdrawn,
                 )
-            case Breakdown():
+            case ModelFailure():
                 log.warn(
                     "answer {question} failed: {reason}: {detail}",
                     question=flight.question,
@@ -157,7 +157,7 @@ class AnswerRunner:
                 return self._failed(flight.question, result, usage)
 
     def _stop_moderated(self, flight: Flight, usage: AnswerUsage) -> None:
-        breakdown = Breakdown(
+        breakdown = ModelFailure(
             reason=FailureReason.MODERATED,
             text="",
             detail="the answer contains a word from the moderation list",
@@ -166,7 +166,7 @@ class AnswerRunner:
         self._journal.record(flight.user, c.RecordFact(failed))
 
     def _failed(
-        self, question: DeliveryKey, result: Breakdown, usage: AnswerUsage
+        self, question: DeliveryKey, result: ModelFailure, usage: AnswerUsage
     ) -> e.AnswerFailed:
         return e.AnswerFailed(
             at=self._event_clock.now(),

@@ -9,7 +9,7 @@ from wxgptd.domain.model.values import AnswerUsage
 from wxgptd.domain.prompt import context, tokens
 from wxgptd.domain.prompt.context import Message
 from wxgptd.domain.prompt.tokens import Calibration, ModelName
-from wxgptd.ports.models import Breakdown, Completion
+from wxgptd.ports.models import Completion, ModelFailure
 from wxgptd.service.answers.inflight import Flight
 from wxgptd.service.answers.pacing import Pacing
 from wxgptd.service.state.settings import Assistant
@@ -45,7 +45,7 @@ class ContextWindow:
         )
 
     def with_less(
-        self, assistant: Assistant, model: str, sent: Sequence[Message], refused: Breakdown
+        self, assistant: Assistant, model: str, sent: Sequence[Message], refused: ModelFailure
     ) -> tuple[Sequence[Message], int]:
         """Return half of what was too long, and how many turns were left out.
 
@@ -65,10 +65,10 @@ class ContextWindow:
         assistant: Assistant,
         model: str,
         sent: Sequence[Message],
-        result: Completion | Breakdown,
+        result: Completion | ModelFailure,
     ) -> AnswerUsage:
         """Return the token usage as reported, or else as estimated; none if there was no answer."""
-        if isinstance(result, Breakdown):
+        if isinstance(result, ModelFailure):
             return (
                 self.guessed(assistant, model, sent, result.text)
                 if result.text

@@ -18,7 +18,7 @@ from wxgptd.domain.model import events as e
 from wxgptd.domain.model.session import Question, Session
 from wxgptd.domain.model.values import AnswerUsage, FailureReason
 from wxgptd.domain.prompt.context import Message
-from wxgptd.ports.models import Breakdown, Completion, Prompt, ignore
+from wxgptd.ports.models import Completion, ModelFailure, Prompt, ignore
 from wxgptd.service.answers.candidates import Candidates
 from wxgptd.service.answers.context_window import ContextWindow
 from wxgptd.service.answers.inflight import Flight
@@ -69,7 +69,9 @@ class ModelRouter:
         self.moderation = moderation
         self.event_clock = event_clock
 
-    async def ask(self, flight: Flight, stop: Stop) -> tuple[Completion | Breakdown, AnswerUsage]:
+    async def ask(
+        self, flight: Flight, stop: Stop
+    ) -> tuple[Completion | ModelFailure, AnswerUsage]:
         """Get one question answered; `stop` is called if the answer contains a moderated word."""
         user, question = flight.user, flight.question
         lookup = self.journal.state(user).find(question)
@@ -78,12 +80,12 @@ class ModelRouter:
         own = self.candidates.own(session.assistant)
         if own is None:
             detail = f"[assistant.{session.assistant}] is no longer configured"
-            unconfigured = Breakdown(reason=FailureReason.MISCONFIGURED, text="", detail=detail)
+            unconfigured = ModelFailure(reason=FailureReason.MISCONFIGURED, text="", detail=detail)
             return unconfigured, AnswerUsage(session.assistant)
         async with self.prompting.messages(user, session, question, own) as messages:
             if messages is None:
                 detail = "the picture could not be fetched"
-                missing = Breakdown(reason=FailureReason.PICTURE, text="", detail=detail)
+                missing = ModelFailure(reason=FailureReason.PICTURE, text="", detail=detail)
                 return missing, AnswerUsage(own.name)
             return await _Question(self, flight, stop, session, own, messages).ask()
 
@@ -107,14 +109,14 @@ class _Question:
         self._own = own
         self._messages = messages
         self._cost = 0.0
-        self._partial: tuple[Breakdown, AnswerUsage] | None = None
+        self._partial: tuple[ModelFailure, AnswerUsage] | None = None
 
-    async def ask(self) -> tuple[Completion | Breakdown, AnswerUsage]:
+    async def ask(self) -> tuple[Completion | ModelFailure, AnswerUsage]:
         """Ask one model after another until one answers."""
         candidates = self._router.candidates.of(self._own, self._messages[-1])
         if not candidates:
             detail = "the daily budget is used up"
-            exhausted = Breakdown(reason=FailureReason.QUOTA, text="", detail=detail)
+            exhausted = ModelFailure(reason=FailureReason.QUOTA, text="", detail=detail)
             return exhausted, AnswerUsage(self._own.name)
         several, patient, restarted = len(candidates) > 1, False, False
         failures: list[tuple[str, str]] = []
@@ -151,8 +153,8 @@ class _Question:
             )
 
     def _final_failure(
-        self, failed: Breakdown, usage: AnswerUsage
-    ) -> tuple[Breakdown, AnswerUsage]:
+        self, failed: ModelFailure, usage: AnswerUsage
+    ) -> tuple[ModelFailure, AnswerUsage]:
         """Return the failure, or the partial answer of a model that was asked earlier."""
         if self._partial is None:
             return failed, usage
@@ -178,7 +180,7 @@ class _Question:
 
     async def _ask_one(
         self, assistant: Assistant, others: Sequence[Assistant], *, patient: bool
-    ) -> tuple[Completion | Breakdown, AnswerUsage]:
+    ) -> tuple[Completion | ModelFailure, AnswerUsage]:
         """Ask one model, and once more with fewer turns if the prompt was too long for it."""
         window = self._router.context_window
         chosen = self._session.model_of(assistant.name)
@@ -191,7 +193,7 @@ class _Question:
         sent, dropped = window.fitted(assistant, model, messages)
         began_s = self._waited_s()
         result = await self._call(assistant, model, sent, others, dropped, began_s, patient=patient)
-        if isinstance(result, Breakdown) and result.reason is FailureReason.TOO_LONG:
+        if isinstance(result, ModelFailure) and result.reason is FailureReason.TOO_LONG:
             fewer, newly_dropped = window.with_less(assistant, model, sent, result)
             if newly_dropped:
                 log.info(
@@ -217,7 +219,7 @@ class _Question:
         began_s: float,
         *,
         patient: bool,
-    ) -> Completion | Breakdown:
+    ) -> Completion | ModelFailure:
         """Make one call; its text goes to the flight."""
         waited_s = self._waited_s()
         left_s = max(0.0, RETRY_WITHIN_S - waited_s)
@@ -247,7 +249,7 @@ class _Question:
             raise
         except Exception:  # noqa: BLE001 (a bug of ours must not keep fallbacks from being asked)
             log.failure("asking {assistant} failed unexpectedly", assistant=assistant.name)
-            return Breakdown(
+            return ModelFailure(
                 reason=FailureReason.UNAVAILABLE, text="", detail="unexpected error, see the log"
             )
 

@@ -15,7 +15,7 @@ from wxgptd.domain.intake.routing import Message
 from wxgptd.domain.model import reply_window
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import Content, Policy, SessionId, Text
-from wxgptd.ports.keys import PassingKeys
+from wxgptd.ports.keys import ShortLivedKeys
 from wxgptd.service.answers.moderation import Moderation
 from wxgptd.service.conversation.attempt import Attempt
 from wxgptd.service.state.clock_offset import ClockOffset
@@ -45,19 +45,19 @@ class AcrossUsers:
 
 
 class Receiving:
-    """Builds the command for a message. `passing_keys` encrypts what is held back."""
+    """Builds the command for a message. `short_lived_keys` encrypts what is held back."""
 
     def __init__(
         self,
         across: AcrossUsers,
         fresh: Fresh,
-        passing_keys: PassingKeys,
+        short_lived_keys: ShortLivedKeys,
         clock_offset: ClockOffset,
         event_clock: EventClock,
     ) -> None:
         self._across = across
         self._fresh = fresh
-        self._passing_keys = passing_keys
+        self._passing_keys = short_lived_keys
         self._clock_offset = clock_offset
         self._event_clock = event_clock
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred
 
 from wxgptd.config import ConfigError
-from wxgptd.ports.control import Faulty, Reloaded, Vacuumed
+from wxgptd.ports.control import Faulty, Reloaded, VacuumResult
 from wxgptd.service.operations.reloading import Reloading
 from wxgptd.service.state.snapshotter import Snapshotter
 
@@ -19,10 +19,10 @@ class Maintenance:
         self._snapshotter = snapshotter
         self._reloading = reloading
 
-    def vacuum(self) -> Deferred[Vacuumed]:
+    def vacuum(self) -> Deferred[VacuumResult]:
         """Take a snapshot and apply retention."""
         return self._snapshotter.vacuum().addCallback(
-            lambda retained: Vacuumed(
+            lambda retained: VacuumResult(
                 self._snapshotter.snapshot_seq, retained.segments, retained.size, retained.left
             )
         )

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, gatherResults, succeed
 from wxgptd.domain.model.values import AccountName, AssistantName
 from wxgptd.domain.prompt.context import Message
 from wxgptd.ports.control import ModelTrial
-from wxgptd.ports.models import Breakdown, Completion, Prompt, ignore
+from wxgptd.ports.models import Completion, ModelFailure, Prompt, ignore
 from wxgptd.service.state.settings import Settings
 
 
@@ -40,9 +40,9 @@ class Trials:
         return cast("Deferred[Sequence[ModelTrial] | None]", trials)
 
 
-def _trial(model: str, result: Completion | Breakdown) -> ModelTrial:
+def _trial(model: str, result: Completion | ModelFailure) -> ModelTrial:
     match result:
         case Completion(took_s=took_s):
             return ModelTrial(ok=True, model=model, took_s=took_s)
-        case Breakdown(reason=reason, detail=detail):
+        case ModelFailure(reason=reason, detail=detail):
             return ModelTrial(ok=False, model=model, reason=reason, detail=detail)

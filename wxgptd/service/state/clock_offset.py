@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import User
-from wxgptd.loose import Notes
 from wxgptd.service.state.projections import Projection
+from wxgptd.untyped import Notes
 
 SAMPLE_LIFETIME_S = 86_400.0
 """How long a sample counts."""

@@ -24,8 +24,8 @@ from wxgptd.domain.model.values import (
 )
 from wxgptd.domain.prompt.tokens import Calibration, ModelName
 from wxgptd.domain.text.answer_length import Pace
-from wxgptd.loose import Notes
 from wxgptd.service.state.settings import Settings
+from wxgptd.untyped import Notes
 
 log = Logger()
 

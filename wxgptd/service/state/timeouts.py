@@ -24,8 +24,8 @@ from wxgptd.domain.decide.timeout_budget import (
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import UserState
 from wxgptd.domain.model.values import AccountName, DeliveryKey, OpenId, User
-from wxgptd.loose import Notes
 from wxgptd.service.state.projections import Projection
+from wxgptd.untyped import Notes
 
 log = Logger()
 

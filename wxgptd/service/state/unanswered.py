@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from wxgptd.domain.model import events as e
 from wxgptd.domain.model.state import EMPTY, UserState
 from wxgptd.domain.model.values import AccountName, User
-from wxgptd.loose import Notes
 from wxgptd.service.state.projections import LONGEST_DAY_S, Projection
+from wxgptd.untyped import Notes
 
 RECORD_EVERY_S = 60.0
 

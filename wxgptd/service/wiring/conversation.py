@@ -74,7 +74,7 @@ def _conversations(base: Base, state: State, answers: Answers) -> Conversations:
     receiving = Receiving(
         AcrossUsers(answers.moderation, state.spending, state.recently_erased),
         Fresh(runtime_factory.session_ids(), base.links),
-        environment.passing_keys,
+        environment.short_lived_keys,
         state.clock_offset,
         event_clock,
     )

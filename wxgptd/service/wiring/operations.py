@@ -33,7 +33,7 @@ def build(base: Base, state: State, answers: Answers, adoption: Adoption) -> Ope
 
     def forget_keys(now: float) -> None:
         with suppress(OSError):  # retried by the next sweep
-            environment.passing_keys.forget(now)
+            environment.short_lived_keys.forget(now)
 
     sweeper = Sweeper(
         base.event_clock,

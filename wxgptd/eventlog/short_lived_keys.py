@@ -28,8 +28,8 @@ _PERIOD = struct.Struct(">Q")
 _NONE = bytes(_SLOT.size)
 
 
-class PassingKeyFile:
-    """The keys in the file at `path`. Implements `wxgptd.ports.keys.PassingKeys`."""
+class ShortLivedKeyFile:
+    """The keys in the file at `path`. Implements `wxgptd.ports.keys.ShortLivedKeys`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

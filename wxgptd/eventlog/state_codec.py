@@ -24,21 +24,21 @@ from wxgptd.domain.model.values import (
     Standing,
     Style,
 )
-from wxgptd.loose import Packed
+from wxgptd.untyped import Packed
 
 STATE_VERSION = 1
 
 _PENDING = Pending()
 
 
-def freeze(state: UserState) -> bytes:
+def pack_state(state: UserState) -> bytes:
     """Return the bytes of `state`."""
     packed: bytes = msgpack.packb(state, default=_pack_pending, unicode_errors="surrogatepass")
     return packed
 
 
-def thaw(frozen: bytes) -> UserState:
-    """Return the state that `freeze` was given."""
+def unpack_state(frozen: bytes) -> UserState:
+    """Return the state that `pack_state` was given."""
     values = msgpack.unpackb(frozen, strict_map_key=False, unicode_errors="surrogatepass")
     return _state(UserState(*values))
 

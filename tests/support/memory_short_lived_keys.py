@@ -6,8 +6,8 @@ LIFE_S = 1_200.0
 """How long the file keeps a key at most."""
 
 
-class MemoryPassingKeys:
-    """Implements `wxgptd.ports.keys.PassingKeys`. Like the file, it outlives a crash."""
+class MemoryShortLivedKeys:
+    """Implements `wxgptd.ports.keys.ShortLivedKeys`. Like the file, it outlives a crash."""
 
     def __init__(self) -> None:
         self.sealed: dict[bytes, tuple[bytes, float]] = {}
