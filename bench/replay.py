@@ -55,7 +55,7 @@ from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.store import LogStore, StoreListener, Turns
 from wxgptd.ports.record import Capture
 from wxgptd.service.state.journal import Journal
-from wxgptd.service.state.projections import Calibrated, LinkIndex, OpenSessions
+from wxgptd.service.state.projections import LinkIndex, ModelCalibration, OpenSessions
 from wxgptd.service.state.timeouts import DeliberateTimeouts
 
 GROUP = 32
@@ -187,7 +187,7 @@ def started(state_dir: Path, now: float) -> tuple[Journal, LogStore, int]:
         StoreListener(print, print),
     )
     timeouts = DeliberateTimeouts(None, lambda: None)
-    projections = (LinkIndex(7 * 86_400.0), OpenSessions(), timeouts, Calibrated())
+    projections = (LinkIndex(7 * 86_400.0), OpenSessions(), timeouts, ModelCalibration())
     journal = Journal(store, projections, print)
     loaded = store.load(journal.since(now))
     journal.load(loaded, now)

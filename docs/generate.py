@@ -25,7 +25,7 @@ from wxgptd import __version__, config
 from wxgptd.config.tables import key_of
 from wxgptd.config.values import AutoOrNumber
 from wxgptd.domain.replies import texts
-from wxgptd.service.operations.reloading import TAKES_RESTART
+from wxgptd.service.operations.reloading import RESTART_REQUIRED
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = (ROOT / "etc" / "wxgptd.toml").read_text("utf-8")
@@ -225,7 +225,7 @@ def reference(language: Language) -> str:
     comments = comments_by_key()
     lines = [f"# {language.title}", "", language.opening, ""]
     for table, head, kind in (*TABLES[:3], *RULES, *TABLES[3:]):
-        mark = f" {language.restart}" if table in TAKES_RESTART else ""
+        mark = f" {language.restart}" if table in RESTART_REQUIRED else ""
         lines += [f"## `{head}`{mark}", "", language.head]
         hints = get_type_hints(kind)
         for field in attrs.fields(kind):

@@ -57,25 +57,25 @@ def test_a_log_that_makes_progress_is_healthy(watched):
     for commits in range(100):
         store.now = StoreFigures(commits=commits, pending=3)
         elapse(clock, 5)
-        assert health.why_ill == ""
+        assert health.unhealthy_reason == ""
 
 
 def test_an_idle_log_is_healthy(watched):
     health, _, _, clock = watched
     elapse(clock, 10 * STUCK_AFTER_S)
-    assert health.why_ill == ""
+    assert health.unhealthy_reason == ""
 
 
 def test_a_stuck_commit_is_unhealthy_until_it_finishes(watched, logged):
     health, store, _, clock = watched
     store.now = StoreFigures(commits=7, pending=1)
     elapse(clock, STUCK_AFTER_S - 5)
-    assert health.why_ill == ""
+    assert health.unhealthy_reason == ""
     elapse(clock, 15)
-    assert "no commit to the log" in health.why_ill
+    assert "no commit to the log" in health.unhealthy_reason
     store.now = StoreFigures(commits=8)
     elapse(clock, 5)
-    assert health.why_ill == ""
+    assert health.unhealthy_reason == ""
     assert any("health check passed again" in line for line in logged())
 
 
@@ -83,28 +83,28 @@ def test_a_full_disk_is_not_unhealthy(watched):
     health, store, _, clock = watched
     store.now, store.is_full = StoreFigures(commits=7, pending=1), True
     elapse(clock, 10 * STUCK_AFTER_S)
-    assert health.why_ill == ""
+    assert health.unhealthy_reason == ""
 
 
 def test_an_unresponsive_thread_pool_is_unhealthy(watched):
     health, _, threads, clock = watched
     threads.answers = False
     elapse(clock, STUCK_AFTER_S + 15)
-    assert "no thread has responded" in health.why_ill
+    assert "no thread has responded" in health.unhealthy_reason
     threads.answers = True
     threads.stuck.callback(None)
     elapse(clock, 6)
-    assert health.why_ill == ""
+    assert health.unhealthy_reason == ""
 
 
 def test_a_failing_health_check_is_unhealthy(watched):
     health, store, _, clock = watched
     store.figures = lambda: 1 / 0
     elapse(clock, 6)
-    assert "the check itself failed" in health.why_ill
+    assert "the check itself failed" in health.unhealthy_reason
     store.figures = StoreFigures
     elapse(clock, 6)
-    assert health.why_ill == ""
+    assert health.unhealthy_reason == ""
 
 
 def test_stopped_health_checks_are_unhealthy(watched):
@@ -112,7 +112,7 @@ def test_stopped_health_checks_are_unhealthy(watched):
     elapse(clock, 6)
     health._loop.stop()
     clock.advance(STUCK_AFTER_S + 5)
-    assert "no health check for more than 30 s" in health.why_ill
+    assert "no health check for more than 30 s" in health.unhealthy_reason
 
 
 def test_healthz_reports_an_unhealthy_daemon():
@@ -149,7 +149,7 @@ def manager(tmp_path):
 
 def supervised(address: str, clock: Clock, why: list[str], **environ: str) -> Supervision:
     return Supervision(
-        {"NOTIFY_SOCKET": address, **environ}, clock, why_ill=lambda: why[0], summary=lambda: "3 sessions"
+        {"NOTIFY_SOCKET": address, **environ}, clock, unhealthy_reason=lambda: why[0], summary=lambda: "3 sessions"
     )  # fmt: skip
 
 
@@ -194,7 +194,7 @@ def test_another_process_s_watchdog_is_not_fed(manager):
 
 def test_supervision_does_nothing_without_a_service_manager():
     clock = Clock()
-    supervision = Supervision({}, clock, why_ill=str, summary=str)
+    supervision = Supervision({}, clock, unhealthy_reason=str, summary=str)
     supervision.starting()
     supervision.ready()
     supervision.stopping()

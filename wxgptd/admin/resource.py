@@ -24,7 +24,7 @@ log = Logger()
 
 STANDINGS = ("default", "allowed", "blocked")
 MAX_USERS = 10_000
-MOST_DIGITS = 6
+FLOAT_DIGITS = 6
 MAX_STANDING_S = 100 * 365 * 86_400.0
 
 
@@ -72,7 +72,7 @@ def _plain(value: object) -> object:
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
-    return round(value, MOST_DIGITS) if isinstance(value, float) else value
+    return round(value, FLOAT_DIGITS) if isinstance(value, float) else value
 
 
 class _Status(_OfControl):
@@ -183,16 +183,16 @@ class _Users(_OfControl):
             case [account, openid, b"whose"]:
                 assert request.content is not None
                 text = request.content.read().decode("utf-8", "replace")
-                whose = self._control.users.whose(
+                handler = self._control.users.handler_for(
                     account.decode("utf-8", "replace"),
                     openid.decode("utf-8", "replace"),
                     text,
                     kind=request.args.get(b"kind", [b"text"])[0].decode("utf-8", "replace"),
                     tapped=b"tapped" in request.args,
                 )
-                if whose is None:
+                if handler is None:
                     request.setResponseCode(404)
-                return _json(request, {"whose": whose})
+                return _json(request, {"whose": handler})
             case _:
                 return self._change(request)
 

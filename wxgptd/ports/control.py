@@ -114,7 +114,9 @@ class Users(Protocol):
         """Return whether anything is known about a user."""
         ...
 
-    def whose(self, account: str, openid: str, text: str, *, kind: str, tapped: bool) -> str | None:
+    def handler_for(
+        self, account: str, openid: str, text: str, *, kind: str, tapped: bool
+    ) -> str | None:
         """Return the name of what would handle a message from a user now; see `routing`.
 
         None if the account is not configured.

@@ -46,7 +46,9 @@ def observer(name: str, stream: TextIO, environ: Mapping[str, str]) -> ILogObser
     return cast("ILogObserver", write)
 
 
-def last_words(name: str, stream: TextIO, environ: Mapping[str, str]) -> Callable[[str], None]:
+def startup_error_writer(
+    name: str, stream: TextIO, environ: Mapping[str, str]
+) -> Callable[[str], None]:
     """Return a function that writes why the daemon cannot even start, in the format `name`."""
     if name == "auto" and not _is_journal(stream, environ):
         name = "text"

@@ -47,9 +47,9 @@ from wxgptd.process.listening import (
 )
 from wxgptd.process.process_limits import (
     connections_possible,
-    give_memory_back,
     keep_memory_private,
     raise_file_limit,
+    return_freed_memory,
 )
 from wxgptd.process.site import MAX_BODY_BYTES, BoundedSite, Bounds
 from wxgptd.process.supervision import Supervision, in_terminal
@@ -61,7 +61,7 @@ from wxgptd.untyped import Reactor, Wrapped
 
 log = Logger(namespace="wxgptd")
 
-HEARD_WITHIN_S = 1.0
+FIRST_REQUEST_GRACE_S = 1.0
 """How long a stop waits for requests on connections that have just been opened."""
 
 MAX_CONFIGURATION_BYTES = 4 * 1024 * 1024
@@ -91,7 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("--check", action="store_true", help="check the configuration and exit")
     parser.add_argument("--version", action="version", version=f"wxgptd {__version__}")
     options = parser.parse_args(arguments)
-    last_words = log_format.last_words(options.log_format, sys.stderr, os.environ)
+    startup_error_writer = log_format.startup_error_writer(
+        options.log_format, sys.stderr, os.environ
+    )
     path = options.config or next(
         (candidate for candidate in config.SEARCH_PATH if candidate.exists()),
         config.SEARCH_PATH[-1],
@@ -104,15 +106,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             print(f"{path}: ok")
             sys.exit(0)
     except WxgptError as error:
-        last_words(f"error: {error}")
+        startup_error_writer(f"error: {error}")
         if error.hint:
-            last_words(f"hint: {error.hint}")
+            startup_error_writer(f"hint: {error.hint}")
         sys.exit(error.exit_status)
     written = log_format.observer(options.log_format, sys.stderr, os.environ)
     limited = LineLimit(written, time.monotonic)
     globalLogBeginner.beginLoggingTo([limited], redirectStandardIO=False)
     raise_file_limit()
-    give_memory_back()
+    return_freed_memory()
     try:
         react(_run, (path, configured, limited))
     finally:
@@ -225,7 +227,7 @@ class _Process:
         supervision = Supervision(
             os.environ,
             reactor,
-            why_ill=lambda: service.why_unhealthy,
+            unhealthy_reason=lambda: service.why_unhealthy,
             summary=service.summary,
         )
         globalLogPublisher.addObserver(service.base.metrics.logged)  # type: ignore[arg-type]
@@ -313,7 +315,7 @@ class _Process:
             grace_s = 0.0 if self._failed.called else GRACE_S
             began = self._reactor.seconds()
             while (waited_s := self._reactor.seconds() - began) < grace_s and (
-                self._must_wait(service) or (site.arriving and waited_s < HEARD_WITHIN_S)
+                self._must_wait(service) or (site.arriving and waited_s < FIRST_REQUEST_GRACE_S)
             ):
                 await deferLater(self._reactor, 0.05)  # which also lets the last replies leave
             service.end()

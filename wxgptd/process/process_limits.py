@@ -32,7 +32,7 @@ def keep_memory_private() -> None:
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def give_memory_back() -> None:
+def return_freed_memory() -> None:
     """Return large blocks of memory to the system as soon as they are freed.
 
     glibc raises its threshold for that to the largest block it has freed: after some pictures it

@@ -21,7 +21,7 @@ from wxgptd.process.channel import BoundedChannel, BoundedRequest
 
 MAX_BODY_BYTES = 64 * 1024
 
-KEPT_FOR_WEBHOOKS = 0.25
+WEBHOOK_RESERVE = 0.25
 """The share of the connections that page readers cannot take."""
 
 
@@ -66,7 +66,7 @@ class BoundedSite(server.Site):
         self.max_body_bytes = bounds.body_bytes
         self.closing = False
         self._bounds = bounds
-        reserve = max(1, round(bounds.connections * KEPT_FOR_WEBHOOKS))
+        reserve = max(1, round(bounds.connections * WEBHOOK_RESERVE))
         self._max_reading = bounds.connections - reserve
         self._reading = 0
         self._full = full
@@ -158,7 +158,7 @@ class BoundedSite(server.Site):
             and not self._reserved(request.path)
             and not self.take_seat(channel)
         ):
-            return Crowded()
+            return TooManyReaders()
         resource: IResource = super().getResourceFor(request)
         return resource
 
@@ -188,7 +188,7 @@ def _loopback(host: str) -> bool:
         return False
 
 
-class Crowded(Resource):
+class TooManyReaders(Resource):
     """Answers 503: all connections for page readers are in use."""
 
     isLeaf = True

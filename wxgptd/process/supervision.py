@@ -34,7 +34,8 @@ def in_terminal() -> bool:
 class Supervision:
     """Notifies the service manager that `environ` names, if there is one.
 
-    `why_ill` is empty while the daemon is healthy; `summary` is one line about what it is doing.
+    `unhealthy_reason` is empty while the daemon is healthy; `summary` describes in one line what it
+    is doing.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Supervision:
         environ: Mapping[str, str],
         clock: IReactorTime,
         *,
-        why_ill: Callable[[], str],
+        unhealthy_reason: Callable[[], str],
         summary: Callable[[], str],
     ) -> None:
         self._address = environ.get("NOTIFY_SOCKET", "")
@@ -53,7 +54,7 @@ class Supervision:
             if re.fullmatch(r"[1-9][0-9]{0,14}", watchdog):
                 self._watched = True
                 self._period_s = max(min(TELL_EVERY_S, int(watchdog) / 1e6 / 3), LEAST_PERIOD_S)
-        self._why_ill = why_ill
+        self._why_ill = unhealthy_reason
         self._summary = summary
         self._ready = False
         self._loop = LoopingCall(self._tell)

@@ -22,7 +22,7 @@ class Root(Resource):
         webhooks: Mapping[bytes, Resource],
         others: Mapping[bytes, Resource],
         ready: Callable[[], bool],
-        why_ill: Callable[[], str] = str,
+        unhealthy_reason: Callable[[], str] = str,
         verification: Path | None = None,
         instance: str = "",
     ) -> None:
@@ -32,8 +32,8 @@ class Root(Resource):
         self._instance = instance.encode()
         self._others = {
             **others,
-            b"healthz": Word(why_ill, instance),
-            b"readyz": Word(lambda: why_ill() if ready() else "starting"),
+            b"healthz": ProbeResource(unhealthy_reason, instance),
+            b"readyz": ProbeResource(lambda: unhealthy_reason() if ready() else "starting"),
         }
 
     def is_reserved(self, path: bytes) -> bool:
@@ -50,7 +50,7 @@ class Root(Resource):
         return resource or _NotFound()
 
 
-class Word(Resource):
+class ProbeResource(Resource):
     """Answers `ok`, or 503 with the reason from `why`; a header names the `instance`."""
 
     isLeaf = True

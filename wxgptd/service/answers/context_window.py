@@ -14,7 +14,7 @@ from wxgptd.service.answers.inflight import Flight
 from wxgptd.service.answers.pacing import Pacing
 from wxgptd.service.state.settings import Assistant
 
-MAX_TOKENS_A_BYTE = 4
+MAX_TOKENS_PER_BYTE = 4
 """A server that reports more than this cannot be right: its report is ignored."""
 
 
@@ -26,7 +26,7 @@ class ContextWindow:
         self._pacing = pacing
         self._limits: dict[ModelName, int] = {}
 
-    def in_time(
+    def with_length_limit(
         self, assistant: Assistant, model: str, messages: Sequence[Message], flight: Flight
     ) -> Sequence[Message]:
         """Return `messages` with a request for an answer that fits its question's reply window."""
@@ -44,7 +44,7 @@ class ContextWindow:
             messages, limit, partial(self._calibration.tokens, (assistant.name, model))
         )
 
-    def with_less(
+    def shortened(
         self, assistant: Assistant, model: str, sent: Sequence[Message], refused: ModelFailure
     ) -> tuple[Sequence[Message], int]:
         """Return half of what was too long, and how many turns were left out.
@@ -70,18 +70,18 @@ class ContextWindow:
         """Return the token usage as reported, or else as estimated; none if there was no answer."""
         if isinstance(result, ModelFailure):
             return (
-                self.guessed(assistant, model, sent, result.text)
+                self.estimated_usage(assistant, model, sent, result.text)
                 if result.text
                 else AnswerUsage(assistant.name)
             )
         size = tokens.size(sent)
         has_pictures = any(message.picture for message in sent)
-        plausible = 0 < result.prompt_tokens <= MAX_TOKENS_A_BYTE * (size + 1_000) or has_pictures
-        max_completion = MAX_TOKENS_A_BYTE * max(assistant.max_tokens, len(result.text))
+        plausible = 0 < result.prompt_tokens <= MAX_TOKENS_PER_BYTE * (size + 1_000) or has_pictures
+        max_completion = MAX_TOKENS_PER_BYTE * max(assistant.max_tokens, len(result.text))
         if not (
             plausible and result.prompt_tokens and 0 < result.completion_tokens <= max_completion
         ):
-            return self.guessed(assistant, model, sent, result.text)
+            return self.estimated_usage(assistant, model, sent, result.text)
         prompt, completion = result.prompt_tokens, result.completion_tokens
         return AnswerUsage(
             assistant=assistant.name,
@@ -91,7 +91,7 @@ class ContextWindow:
             cost=assistant.price.of(prompt, completion),
         )
 
-    def guessed(
+    def estimated_usage(
         self, assistant: Assistant, model: str, sent: Sequence[Message], text: str
     ) -> AnswerUsage:
         """Return the estimated token usage, where the server reports none."""

@@ -70,7 +70,7 @@ class Flight:
             self._thought_chars += len(piece)
             self._notify_changed()
 
-    def unthink(self) -> None:
+    def discard_thoughts(self) -> None:
         """Discard the thoughts: they are another model's, or must not be shown."""
         if self._thoughts:
             self._thoughts, self._thought_chars = [], 0

@@ -33,13 +33,13 @@ log = Logger()
 RETRY_WITHIN_S = 12.0
 """A retry later than this after the question would be too late for the chat."""
 
-BEGIN_ANEW_AFTER_S = 0.5
+RESTART_DELAY_S = 0.5
 """Delay before asking the same model again after its answer broke off."""
 
-RETRY_BESIDE_FALLBACK_S = 1.0
+RETRY_WITH_FALLBACK_S = 1.0
 """If a fallback can answer, retrying the same model is not worth a longer wait."""
 
-LEAST_FIRST_TOKEN_S = 1.0
+MIN_FIRST_TOKEN_S = 1.0
 
 _FINAL_FAILURES = frozenset(
     {FailureReason.CONTENT_FILTER, FailureReason.MODERATED, FailureReason.STOPPED}
@@ -136,7 +136,7 @@ class _Question:
                 restarted = True
                 if not candidates:
                     candidates = [assistant]
-                    await deferLater(self._router.event_clock.clock, BEGIN_ANEW_AFTER_S)
+                    await deferLater(self._router.event_clock.clock, RESTART_DELAY_S)
             elif failed.reason in _FINAL_FAILURES:
                 return failed, usage
             elif not candidates and several and not patient and self._waited_s() < RETRY_WITHIN_S:
@@ -189,12 +189,12 @@ class _Question:
         if not assistant.vision:
             messages = [self._router.prompting.blind(message) for message in messages]
         if assistant.fits_window:
-            messages = window.in_time(assistant, model, messages, self._flight)
+            messages = window.with_length_limit(assistant, model, messages, self._flight)
         sent, dropped = window.fitted(assistant, model, messages)
         began_s = self._waited_s()
         result = await self._call(assistant, model, sent, others, dropped, began_s, patient=patient)
         if isinstance(result, ModelFailure) and result.reason is FailureReason.TOO_LONG:
-            fewer, newly_dropped = window.with_less(assistant, model, sent, result)
+            fewer, newly_dropped = window.shortened(assistant, model, sent, result)
             if newly_dropped:
                 log.info(
                     "{assistant}: prompt too long, asking again without the oldest turns ({turns})",
@@ -227,7 +227,7 @@ class _Question:
         if others and not patient and self._own.first_token_within_s:
             # Each assistant after this one needs a share of the time.
             share_s = min(self._own.first_token_within_s, left_s / (len(others) + 1))
-            first_token_within_s = max(share_s - (waited_s - began_s), LEAST_FIRST_TOKEN_S)
+            first_token_within_s = max(share_s - (waited_s - began_s), MIN_FIRST_TOKEN_S)
         if dropped:
             now, question = self._router.event_clock.now(), self._flight.question
             trimmed = e.ContextTrimmed(at=now, question=question, turns=dropped)
@@ -235,7 +235,7 @@ class _Question:
         prompt = Prompt(
             messages=sent,
             model=model,
-            retry_for_s=min(left_s, RETRY_BESIDE_FALLBACK_S) if others else left_s,
+            retry_for_s=min(left_s, RETRY_WITH_FALLBACK_S) if others else left_s,
             first_token_within_s=first_token_within_s,
             asker=hash(self._flight.user),
         )
@@ -261,7 +261,9 @@ class _Question:
         written: list[str] = []
 
         def charge() -> AnswerUsage:
-            usage = self._router.context_window.guessed(assistant, model, sent, "".join(written))
+            usage = self._router.context_window.estimated_usage(
+                assistant, model, sent, "".join(written)
+            )
             return usage._replace(cost=round(self._cost + usage.cost, 9))
 
         self._flight.charge = charge
@@ -282,7 +284,7 @@ class _Question:
 
         If they contain a moderated word, none are shown.
         """
-        self._flight.unthink()
+        self._flight.discard_thoughts()
         if not assistant.show_reasoning:
             return ignore
         watch = self._router.moderation.watch()
@@ -293,7 +295,7 @@ class _Question:
                 return
             if watch.objects(piece):
                 rejected.append(piece)
-                self._flight.unthink()
+                self._flight.discard_thoughts()
             else:
                 self._flight.think(piece)
 

@@ -67,7 +67,7 @@ class Pushing:
         self._settle_observers.setdefault(user, []).append(observer)
         return observer
 
-    def look_again(self) -> None:
+    def reconsider(self) -> None:
         """Reconsider answers whose window was open: WeChat has fetched them by now, or will not."""
         now = self._event_clock.now()
         while self._delayed and self._delayed[0][0] <= now:

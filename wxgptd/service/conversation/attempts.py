@@ -79,7 +79,7 @@ class Attempts:
             case _:
                 assert_never(route)
 
-    def whose(self, attempt: Attempt) -> Route:
+    def handler_for(self, attempt: Attempt) -> Route:
         """Return who would handle the message of `attempt`, without recording or counting it."""
         return self._intake.route(attempt, self._intake.read(attempt))
 

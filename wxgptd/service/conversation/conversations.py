@@ -86,10 +86,10 @@ class Conversations:
             return early.outcome
         return self._answer(attempt)
 
-    def whose(self, user: User, content: Content) -> Route:
+    def handler_for(self, user: User, content: Content) -> Route:
         """Return who would handle a message with this content if it arrived now."""
         at = self._event_clock.now()
-        return self._attempts.whose(Attempt(user, DeliveryKey(""), content, 0, 0.0, at))
+        return self._attempts.handler_for(Attempt(user, DeliveryKey(""), content, 0, 0.0, at))
 
     def _answer(self, attempt: Attempt) -> Deferred[Outcome]:
         account = attempt.user.account

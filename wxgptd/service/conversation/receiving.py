@@ -28,7 +28,7 @@ _STOPPING = (phrases.EndSession, phrases.StopAnswer, phrases.Clear)
 
 
 @dataclass(frozen=True, slots=True)
-class Fresh:
+class NewIds:
     """What is new for each message: the id of a session that it may open, and its link."""
 
     session: Callable[[], SessionId]
@@ -36,7 +36,7 @@ class Fresh:
 
 
 @dataclass(frozen=True, slots=True)
-class AcrossUsers:
+class SharedFacts:
     """What a decision needs that is not part of any user's state."""
 
     moderation: Moderation
@@ -49,8 +49,8 @@ class Receiving:
 
     def __init__(
         self,
-        across: AcrossUsers,
-        fresh: Fresh,
+        across: SharedFacts,
+        fresh: NewIds,
         short_lived_keys: ShortLivedKeys,
         clock_offset: ClockOffset,
         event_clock: EventClock,

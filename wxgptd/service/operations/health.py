@@ -16,14 +16,14 @@ from wxgptd.ports.threads import InThread
 
 log = Logger()
 
-LOOK_EVERY_S = 5.0
+CHECK_INTERVAL_S = 5.0
 
 STUCK_AFTER_S = 30.0
 """A commit or a long page may take several seconds, but not this long."""
 
 
 class Health:
-    """Checks the health of the daemon: `why_ill` is empty while it is healthy."""
+    """Checks the health of the daemon: `unhealthy_reason` is empty while it is healthy."""
 
     def __init__(self, store: EventStore, in_thread: InThread, clock: IReactorTime) -> None:
         self._store = store
@@ -39,7 +39,7 @@ class Health:
         self._loop.clock = clock
 
     @property
-    def why_ill(self) -> str:
+    def unhealthy_reason(self) -> str:
         """Why the daemon is unhealthy; empty while it is healthy."""
         looked_at = self._looked_at
         if looked_at is not None and self._clock.seconds() - looked_at > STUCK_AFTER_S:
@@ -48,7 +48,7 @@ class Health:
 
     def begin(self) -> None:
         """Check now, and keep checking."""
-        self._loop.start(LOOK_EVERY_S)
+        self._loop.start(CHECK_INTERVAL_S)
 
     def end(self) -> None:
         """Stop checking."""

@@ -17,7 +17,7 @@ from wxgptd import config as cfg
 
 log = Logger()
 
-TAKES_RESTART = ("server", "log")
+RESTART_REQUIRED = ("server", "log")
 """The tables that are read only at startup."""
 
 
@@ -31,7 +31,7 @@ class Adopted:
     @classmethod
     def of(cls, changes: tuple[str, ...]) -> Adopted:
         """Split `changes`, dotted keys, by whether they need a restart."""
-        postponed = tuple(key for key in changes if key.split(".")[0] in TAKES_RESTART)
+        postponed = tuple(key for key in changes if key.split(".")[0] in RESTART_REQUIRED)
         return cls(tuple(key for key in changes if key not in postponed), postponed)
 
 

@@ -86,7 +86,9 @@ class Users:
         """Return whether anything is known about a user."""
         return bool(self._journal.state(User(AccountName(account), OpenId(openid))).version)
 
-    def whose(self, account: str, openid: str, text: str, *, kind: str, tapped: bool) -> str | None:
+    def handler_for(
+        self, account: str, openid: str, text: str, *, kind: str, tapped: bool
+    ) -> str | None:
         """Return who would handle a message from a user if it arrived now."""
         if account not in self._settings.accounts:
             return None
@@ -102,7 +104,7 @@ class Users:
                 content = Ignorable("")
             case _:
                 content = Unsupported(kind)
-        route = self._conversations.whose(User(AccountName(account), OpenId(openid)), content)
+        route = self._conversations.handler_for(User(AccountName(account), OpenId(openid)), content)
         return route.why if isinstance(route, NotAnswered) else type(route).__name__.lower()
 
     def change_standing(

@@ -18,7 +18,7 @@ MAX_LAG_S = 2.0
 class LagMonitor:
     """Ticks once a second while the daemon works.
 
-    `turned_away_s_ago` returns how many seconds ago a connection was rejected because the
+    `rejected_s_ago` returns how many seconds ago a connection was rejected because the
     connection limit was reached, or None if that was not recent.
     """
 
@@ -26,10 +26,10 @@ class LagMonitor:
         self,
         clock: IReactorTime,
         event_clock: EventClock,
-        turned_away_s_ago: Callable[[], float | None],
+        rejected_s_ago: Callable[[], float | None],
     ) -> None:
         self._event_clock = event_clock
-        self._turned_away_s_ago = turned_away_s_ago
+        self._rejected_s_ago = rejected_s_ago
         self._responsive_since: float | None = None
         self._last_at = 0.0
         self._loop = LoopingCall(self._tick)
@@ -49,7 +49,7 @@ class LagMonitor:
     def responsive_since(self) -> float | None:
         """Return the time since which connections were served promptly; None if none are served."""
         self._check()
-        rejected_s_ago = self._turned_away_s_ago()
+        rejected_s_ago = self._rejected_s_ago()
         if self._responsive_since is None or rejected_s_ago is None:
             return self._responsive_since
         return max(self._responsive_since, self._event_clock.now() - rejected_s_ago)

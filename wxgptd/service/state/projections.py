@@ -188,7 +188,7 @@ class OpenSessions(Projection):
         heappush(self._heap, (at, user))
 
 
-class Calibrated(Projection):
+class ModelCalibration(Projection):
     """How many tokens each model needs for a text, as reported, and how fast it writes."""
 
     name = "calibration"

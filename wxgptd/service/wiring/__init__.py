@@ -65,7 +65,7 @@ class Service:
             others=resources(self.conversation.pages),
             ready=lambda: self.ready,
             # The reason is for the operator only.
-            why_ill=lambda: "unhealthy" if self.why_unhealthy else "",
+            unhealthy_reason=lambda: "unhealthy" if self.why_unhealthy else "",
             verification=config.server.verify_files,
             instance=links.instance_name(environment.link_key),
         )
@@ -90,7 +90,7 @@ class Service:
     @property
     def why_unhealthy(self) -> str:
         """Why the daemon is unhealthy; empty if it is healthy."""
-        return self.operations.health.why_ill
+        return self.operations.health.unhealthy_reason
 
     def note_full(self, what: str) -> None:
         """Note that a limit was reached; `what` is one of `fullness.WHAT`."""

@@ -13,7 +13,7 @@ from wxgptd.service.conversation.conversations import Conversations
 from wxgptd.service.conversation.holding import Holding
 from wxgptd.service.conversation.intake import Intake
 from wxgptd.service.conversation.page_views import PageViews, Tokens
-from wxgptd.service.conversation.receiving import AcrossUsers, Fresh, Receiving
+from wxgptd.service.conversation.receiving import NewIds, Receiving, SharedFacts
 from wxgptd.service.conversation.replying import Replying
 from wxgptd.service.conversation.waiting import Waiting
 from wxgptd.service.lifecycle import Lifecycle
@@ -72,8 +72,8 @@ def _conversations(base: Base, state: State, answers: Answers) -> Conversations:
         environment.store.full,
     )
     receiving = Receiving(
-        AcrossUsers(answers.moderation, state.spending, state.recently_erased),
-        Fresh(runtime_factory.session_ids(), base.links),
+        SharedFacts(answers.moderation, state.spending, state.recently_erased),
+        NewIds(runtime_factory.session_ids(), base.links),
         environment.short_lived_keys,
         state.clock_offset,
         event_clock,

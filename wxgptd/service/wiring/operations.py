@@ -42,7 +42,7 @@ def build(base: Base, state: State, answers: Answers, adoption: Adoption) -> Ope
             state.index.forget_expired,
             unanswered.record_due,
             forget_keys,
-            lambda _: answers.pushing.look_again(),
+            lambda _: answers.pushing.reconsider(),
             lambda _: state.snapshotter.look(),
         ),
         at_the_end=unanswered.record_all,

@@ -11,7 +11,7 @@ from wxgptd.service.state.erasing import Erasing
 from wxgptd.service.state.event_lines import EventLines
 from wxgptd.service.state.journal import Journal
 from wxgptd.service.state.lag import LagMonitor
-from wxgptd.service.state.projections import Calibrated, LinkIndex, OpenSessions, Spending
+from wxgptd.service.state.projections import LinkIndex, ModelCalibration, OpenSessions, Spending
 from wxgptd.service.state.recently_erased import RecentlyErased
 from wxgptd.service.state.snapshotter import Snapshotter
 from wxgptd.service.state.timeouts import DeliberateTimeouts
@@ -29,7 +29,7 @@ class State:
     lag: LagMonitor
     timeouts: DeliberateTimeouts
     clock_offset: ClockOffset
-    calibrated: Calibrated
+    calibrated: ModelCalibration
     spending: Spending
     unanswered: Unanswered
     journal: Journal
@@ -48,7 +48,7 @@ def build(config: cfg.Config, base: Base) -> State:
         LinkIndex(config.links.ttl), OpenSessions(), EventLines(environment.link_key),
     )  # fmt: skip
     timeouts = DeliberateTimeouts(settings.deliberate_timeouts_per_5min, lag.responsive_since)
-    clock_offset, calibrated, unanswered = ClockOffset(), Calibrated(), Unanswered()
+    clock_offset, calibrated, unanswered = ClockOffset(), ModelCalibration(), Unanswered()
     spending = Spending(settings, event_clock.day)
     projections = (
         index, sessions, lines, timeouts, clock_offset, calibrated, spending, unanswered,

@@ -24,7 +24,7 @@ def read(rooms: Rooms) -> DaemonStatus:
     now, figures, settings = base.event_clock.now(), base.environment.store.figures(), base.settings
     accounts, assistants = settings.accounts, settings.assistants
     models = {name: assistant.model for name, assistant in assistants.items()}
-    why_unhealthy, running = rooms.operations.health.why_ill, answers.flights.running()
+    why_unhealthy, running = rooms.operations.health.unhealthy_reason, answers.flights.running()
     # Until then a thread is still loading the log into the projections.
     loaded = accounts if lifecycle.ready else ()
     spent = state.spending.spent() if lifecycle.ready else {}
