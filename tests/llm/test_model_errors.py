@@ -8,7 +8,7 @@ import pytest
 
 from wxgptd.domain.model.values import FailureReason
 from wxgptd.llm import model_errors
-from wxgptd.llm.why import printable
+from wxgptd.llm.failure_detail import printable
 
 QUOTA, LONG, NO = FailureReason.QUOTA, FailureReason.TOO_LONG, FailureReason.CONTENT_FILTER
 DOWN, WRONG, BUSY = FailureReason.UNAVAILABLE, FailureReason.MISCONFIGURED, FailureReason.BUSY

@@ -9,7 +9,7 @@ import pytest
 from wxgptd.domain.prompt.context import Message
 from wxgptd.llm import wire
 from wxgptd.llm.model_errors import ModelError
-from wxgptd.llm.wire import Chunk, Unintelligible
+from wxgptd.llm.wire import Chunk, InvalidChunk
 
 PARAMETERS = {"max_tokens": 100, "stream_options": {"include_usage": True}}
 
@@ -85,7 +85,7 @@ def test_chunks_are_parsed_liberally(data, chunk):
 
 @pytest.mark.parametrize("data", ["", "{", "[]", "null", "3", "[" * 100_000])
 def test_data_that_is_not_a_chunk_is_rejected(data):
-    with pytest.raises(Unintelligible):
+    with pytest.raises(InvalidChunk):
         wire.parse_chunk(data)
 
 

@@ -143,11 +143,11 @@ def test_a_result_is_cached_for_the_ttl_of_its_record(resolver, life, kept_s):
 def test_a_result_does_not_wait_for_its_ttl(resolver):
     seen = []
 
-    def life_of(name, addresses):
+    def ttl_of(name, addresses):
         seen.append(receiver.hosts)
         raise RuntimeError("whatever a library may do")
 
-    resolver.names = Names(resolver.reactor, resolver._look_up, life_of, resolver.hanging.append)
+    resolver.names = Names(resolver.reactor, resolver._look_up, ttl_of, resolver.hanging.append)
     receiver = resolver.ask("model.test")
     others = [resolver.ask(f"host{number}.test") for number in range(MAX_LOOKUPS)]
     resolver.finish_all()

@@ -12,9 +12,9 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from wxgptd.pages.outflow import PIECE_BYTES, STALLED_S, pour
+from wxgptd.pages.outflow import PIECE_BYTES, STALLED_S, send_all
+from wxgptd.pages.render_queue import TooBusy
 from wxgptd.pages.unsent import MAX_BYTES, MAX_BYTES_PER_OWNER, Unsent
-from wxgptd.pages.workshop import TooBusy
 from wxgptd.process.site import BoundedSite, Bounds
 
 BODY = bytes(range(256)) * 4_000
@@ -52,7 +52,7 @@ class Page(Resource):
 
     def render_GET(self, request):
         request.setHeader("Content-Length", str(len(BODY)))
-        sending = Deferred.fromCoroutine(pour(request, BODY, self._clock))
+        sending = Deferred.fromCoroutine(send_all(request, BODY, self._clock))
         request.notifyFinish().addErrback(lambda _: sending.cancel())
         sending.addCallbacks(
             lambda _: (self.sent.append("all"), request.finish()),

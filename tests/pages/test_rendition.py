@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wxgptd.pages.rendition import Rendition, Sentences, rendition
+from wxgptd.pages.rendition import Rendition, StatusText, rendition
 from wxgptd.ports.pages import AnswerView, Progress
 
 BLOCKS = st.lists(st.text("ab🙂\U0001f1e8é", max_size=6), max_size=5).map(tuple)
@@ -16,7 +16,7 @@ def rendition_of(
     blocks, former=None, *, generation=0, progress=Progress.WRITING, thoughts=""
 ) -> Rendition:
     view = AnswerView("问", 0.0, progress, "".join(blocks), "", generation, thoughts, 1.0)
-    return rendition(view, Sentences("正在写"), tuple(blocks), former)
+    return rendition(view, StatusText("正在写"), tuple(blocks), former)
 
 
 class Reader:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from wxgptd.pages.rendition import Sentences
+from wxgptd.pages.render_queue import RenderQueue
+from wxgptd.pages.rendition import StatusText
 from wxgptd.pages.renditions import IN_THREAD_CHARS, Renditions
-from wxgptd.pages.workshop import Workshop
 from wxgptd.ports.pages import AnswerView, Progress
 
 
@@ -41,8 +41,8 @@ class Thread:
 
 def make_renditions() -> tuple[Renditions, Thread]:
     thread = Thread()
-    workshop = Workshop(thread, Clock())
-    return Renditions(PageViews(), lambda _: Sentences("正在写"), workshop), thread
+    workshop = RenderQueue(thread, Clock())
+    return Renditions(PageViews(), lambda _: StatusText("正在写"), workshop), thread
 
 
 def results(*waiting: Deferred) -> list[list]:

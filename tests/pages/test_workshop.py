@@ -6,13 +6,13 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from wxgptd.pages.workshop import (
+from wxgptd.pages.render_queue import (
     BUDGET_BACK,
     BUDGET_S,
     MAX_WAITING,
     MAX_WAITING_PER_OWNER,
+    RenderQueue,
     TooBusy,
-    Workshop,
     as_written,
 )
 
@@ -26,7 +26,7 @@ class Shop:
         self.cpu = 0.0
         self.takes_s = 0.0
         self.done: list[object] = []
-        self.workshop = Workshop(self._in_thread, self.clock, self._thread_time)
+        self.workshop = RenderQueue(self._in_thread, self.clock, self._thread_time)
 
     def _in_thread(self, work) -> Deferred:
         done: Deferred = Deferred()

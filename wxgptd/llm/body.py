@@ -13,7 +13,7 @@ from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 
 from wxgptd.llm import sse
-from wxgptd.llm.why import Why
+from wxgptd.llm.failure_detail import FailureDetail
 from wxgptd.outbound.reading import BodyReader, lost
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -51,7 +51,7 @@ class StreamReader(BodyReader):
         # A model that thinks first may be silent for a long time; one that is writing may not.
         super().__init__(clock, first_timeout_s)
         self.idle_timeout_s = idle_timeout_s
-        self.finished: Deferred[Why | None] = Deferred(lambda _: self.stop())
+        self.finished: Deferred[FailureDetail | None] = Deferred(lambda _: self.stop())
         self._take = take
         self._answered = answered
         self._parser = sse.Parser()
@@ -68,7 +68,7 @@ class StreamReader(BodyReader):
             return
         self.received += len(data)
         if self.received > MAX_BODY_BYTES:
-            self._finish(Why(f"the answer is longer than {MAX_BODY_BYTES} bytes"))
+            self._finish(FailureDetail(f"the answer is longer than {MAX_BODY_BYTES} bytes"))
             return
         if not self._started:
             data = data.lstrip().removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -83,7 +83,7 @@ class StreamReader(BodyReader):
             else:
                 self._read_events(data)
         except sse.LineTooLong as error:
-            self._finish(Why(str(error)))
+            self._finish(FailureDetail(str(error)))
 
     def _read_events(self, data: bytes) -> None:
         events = self._parser.feed(data)
@@ -111,7 +111,7 @@ class StreamReader(BodyReader):
             self._json = rest
             self._process([line.decode("utf-8", "replace") for line in lines])
         if len(self._json) > MAX_JSON_BYTES:
-            self._finish(Why(f"the answer is longer than {MAX_JSON_BYTES} bytes"))
+            self._finish(FailureDetail(f"the answer is longer than {MAX_JSON_BYTES} bytes"))
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         if self.ended:
@@ -123,7 +123,7 @@ class StreamReader(BodyReader):
             else self._parser.close()
         )
         self._process(events)
-        self._finish(None if is_complete else Why(lost(reason)))
+        self._finish(None if is_complete else FailureDetail(lost(reason)))
 
     def _process(self, events: list[str]) -> None:
         for event in events:
@@ -142,9 +142,9 @@ class StreamReader(BodyReader):
 
     def silent(self) -> None:
         self.fell_silent = True
-        self._finish(None if self._answered() else Why("timed out waiting for data"))
+        self._finish(None if self._answered() else FailureDetail("timed out waiting for data"))
 
-    def _finish(self, why: Why | None) -> None:
+    def _finish(self, why: FailureDetail | None) -> None:
         if not self.ended:
             self.stop()
             self.finished.callback(why)

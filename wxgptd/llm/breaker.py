@@ -128,6 +128,6 @@ class Breaker:
         self._state = Open(self._clock.seconds() + OPEN_S, reason)
 
 
-def shown_url(url: str) -> str:
+def url_without_query(url: str) -> str:
     """Return `url` without its query, for the log: some servers take their key in the query."""
     return url.split("?", maxsplit=1)[0]

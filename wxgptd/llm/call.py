@@ -15,9 +15,9 @@ from wxgptd.domain.model.values import FailureReason, Finish
 from wxgptd.llm import wire
 from wxgptd.llm.body import StreamReader
 from wxgptd.llm.cleaning import Cleaner, Joiner
+from wxgptd.llm.failure_detail import FailureDetail, code
 from wxgptd.llm.model_errors import ModelError, unavailable
 from wxgptd.llm.server import Server
-from wxgptd.llm.why import Why, code
 from wxgptd.ports.models import Completion, ModelFailure, Prompt, ignore
 from wxgptd.untyped import Result
 
@@ -36,7 +36,7 @@ _NON_TEXT_REASONS = {
 }
 
 
-class Takers(NamedTuple):
+class AnswerCallbacks(NamedTuple):
     """Callbacks for text, for thoughts, and for text that turned out to be thoughts."""
 
     text: Callable[[str], None]
@@ -44,7 +44,7 @@ class Takers(NamedTuple):
     withdrawn: Callable[[], None]
 
 
-NOBODY = Takers(ignore, ignore, lambda: None)
+NOBODY = AnswerCallbacks(ignore, ignore, lambda: None)
 
 
 class Call:
@@ -54,7 +54,12 @@ class Call:
     """
 
     def __init__(
-        self, clock: IReactorTime, began: float, takers: Takers, prompt: Prompt, server: Server
+        self,
+        clock: IReactorTime,
+        began: float,
+        takers: AnswerCallbacks,
+        prompt: Prompt,
+        server: Server,
     ) -> None:
         self._clock = clock
         self._server = server
@@ -76,8 +81,8 @@ class Call:
         self._done = False
         self._usage_is_last = False
         self._usages = 0
-        self._unintelligible: Why | None = None
-        self._damaged: Why | None = None
+        self._unintelligible: FailureDetail | None = None
+        self._damaged: FailureDetail | None = None
         self._withdrawn = False
         self._model = prompt.model or server.model
         self._asked = prompt.words
@@ -130,7 +135,7 @@ class Call:
         # A server that falls silent after a finish reason has finished.
         return self.conclude(None if body.fell_silent and self._finish else ending)
 
-    def give_up(self, why: Why, *, transient: bool) -> ModelFailure | ModelError:
+    def give_up(self, why: FailureDetail, *, transient: bool) -> ModelFailure | ModelError:
         """Return the partial answer, or an error if there is no text yet."""
         text = "".join(self._pieces)
         if text:
@@ -147,7 +152,7 @@ class Call:
             return False
         try:
             chunk = wire.parse_chunk(event, self._asked)
-        except wire.Unintelligible as error:
+        except wire.InvalidChunk as error:
             # A heartbeat, or something added by a proxy: the other events may still be fine.
             self._unintelligible = self._unintelligible or error.why
             self._damaged = error.why if error.is_damaged else None
@@ -244,7 +249,7 @@ class Call:
         self._on_text = self._on_thought = lambda _: None
         self._on_withdrawn = lambda: None
 
-    def conclude(self, ending: Why | None) -> Completion | ModelFailure | ModelError:
+    def conclude(self, ending: FailureDetail | None) -> Completion | ModelFailure | ModelError:
         """Return the result of the call; `ending` is why the stream ended early, if it did."""
         self._write(self._cleaner.close())
         text = "".join(self._pieces)
@@ -267,9 +272,9 @@ class Call:
                 return self.give_up(self._unintelligible, transient=True)
             if self._silent and not ending:
                 # Some servers report a prompt that exceeds their context window like this.
-                return ModelError(FailureReason.TOO_LONG, Why("the stream was empty"))
+                return ModelError(FailureReason.TOO_LONG, FailureDetail("the stream was empty"))
             return self.give_up(
-                ending or Why("the stream ended without a finish reason"), transient=True
+                ending or FailureDetail("the stream ended without a finish reason"), transient=True
             )
         if not text.strip() and self._finish == "model_context_window_exceeded":
             return ModelError(FailureReason.TOO_LONG, self._finish_why())
@@ -290,19 +295,19 @@ class Call:
         """Return why a complete answer has no text; asking again would not help."""
         if self._elsewhere:
             reason = _NON_TEXT_REASONS[self._elsewhere]
-            return ModelError(reason, Why(f"the answer contains only {self._elsewhere}"))
+            return ModelError(reason, FailureDetail(f"the answer contains only {self._elsewhere}"))
         if self._thoughts or self._cleaner.thought:
             full = wire.cut_short(self._finish)
             spent = ": thinking used up max_tokens" if full else ""
-            why = Why(f"the answer contains only thoughts{spent}")
+            why = FailureDetail(f"the answer contains only thoughts{spent}")
             return ModelError(FailureReason.ONLY_THOUGHTS, why)
-        return ModelError(FailureReason.EMPTY, Why("the answer is empty"))
+        return ModelError(FailureReason.EMPTY, FailureDetail("the answer is empty"))
 
-    def _finish_why(self) -> Why:
-        return Why(f"finish_reason {code(self._finish)}")
+    def _finish_why(self) -> FailureDetail:
+        return FailureDetail(f"finish_reason {code(self._finish)}")
 
 
-def _interrupted(text: str, why: Why) -> ModelFailure:
+def _interrupted(text: str, why: FailureDetail) -> ModelFailure:
     return ModelFailure(
         reason=FailureReason.INTERRUPTED, text=text, detail=str(why), summary=why.said
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from wxgptd.domain.text import bidi
 from wxgptd.llm.pictures import PictureFilter
-from wxgptd.llm.thoughts import Parting
+from wxgptd.llm.thoughts import ThoughtSplitter
 
 _FORBIDDEN = re.compile(f"[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|{bidi.CONTROLS}")
 """Characters that XML cannot carry, and controls that would reorder the text around them."""
@@ -40,7 +40,7 @@ class Cleaner:
     Removes thoughts, pictures, characters that cannot be shown, and white space before the first
     word; joins characters that were split between pieces.
 
-    Thoughts go to `on_thought` as they arrive; for `on_withdrawn`, see `Parting`.
+    Thoughts go to `on_thought` as they arrive; for `on_withdrawn`, see `ThoughtSplitter`.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Cleaner:
         self._on_thought = on_thought
         self._on_withdrawn = on_withdrawn
         self._joiner = Joiner()
-        self._parting = Parting(self._forward_thought, self._withdraw)
+        self._parting = ThoughtSplitter(self._forward_thought, self._withdraw)
         self._pictures = PictureFilter()
         self._started = False
 

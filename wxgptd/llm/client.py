@@ -26,14 +26,14 @@ from twisted.web.iweb import IResponse
 from wxgptd.domain.model.values import FailureReason
 from wxgptd.domain.prompt.context import Message
 from wxgptd.llm import wire
-from wxgptd.llm.breaker import shown_url
-from wxgptd.llm.call import NOBODY, Call, Takers
+from wxgptd.llm.breaker import url_without_query
+from wxgptd.llm.call import NOBODY, AnswerCallbacks, Call
+from wxgptd.llm.failure_detail import FailureDetail, printable
 from wxgptd.llm.model_errors import Blame, ModelError, classify, unavailable
 from wxgptd.llm.parameters import Parameters
 from wxgptd.llm.probing import Endpoint
 from wxgptd.llm.retry_after import retry_after
 from wxgptd.llm.server import Server
-from wxgptd.llm.why import Why, printable
 from wxgptd.outbound.client import HttpClient
 from wxgptd.outbound.reading import Excerpt, cause_of, reason_of, was_cancelled
 from wxgptd.ports.models import Completion, ModelFailure, Prompt, ignore
@@ -84,7 +84,7 @@ class Model:
         on_withdrawn: Callable[[], None] = lambda: None,
     ) -> Deferred[Completion | ModelFailure]:
         """Send `prompt` to the model; see `wxgptd.ports.models.ChatModel`."""
-        callbacks = Takers(on_text, on_thought, on_withdrawn)
+        callbacks = AnswerCallbacks(on_text, on_thought, on_withdrawn)
         return Deferred.fromCoroutine(self._ask(prompt, callbacks))
 
     def condition(self) -> str:
@@ -104,7 +104,7 @@ class Model:
         breakers = self._endpoint.breaker, self._endpoint.model(self._server.model)
         return any(breaker.open for breaker in breakers)
 
-    async def _ask(self, prompt: Prompt, callbacks: Takers) -> Completion | ModelFailure:
+    async def _ask(self, prompt: Prompt, callbacks: AnswerCallbacks) -> Completion | ModelFailure:
         name = prompt.model or self._server.model
         self._names.add(name)
         if not prompt.probe:
@@ -194,7 +194,7 @@ class Model:
             at_fault.trip(result.reason, str(result.why))
 
     async def _ask_with_retries(
-        self, prompt: Prompt, callbacks: Takers
+        self, prompt: Prompt, callbacks: AnswerCallbacks
     ) -> Completion | ModelFailure | ModelError:
         """Ask, and retry where that can help, as long as there is time."""
         began = self._clock.seconds()
@@ -225,7 +225,11 @@ class Model:
             await deferLater(self._clock, delay)
 
     async def _attempt(
-        self, prompt: Prompt, parameters: Mapping[str, object], callbacks: Takers, began: float
+        self,
+        prompt: Prompt,
+        parameters: Mapping[str, object],
+        callbacks: AnswerCallbacks,
+        began: float,
     ) -> Completion | ModelFailure | ModelError:
         """Ask once, and time out if the answer takes too long to begin or to finish."""
         call = Call(self._clock, began, callbacks, prompt, self._server)
@@ -238,14 +242,16 @@ class Model:
             return await running.addTimeout(max(left_s, 0.0), self._clock, _timed_out)
         except TookTooLong:
             if call.slow:
-                why = Why(f"no first token within {prompt.first_token_within_s:.1f} s")
+                why = FailureDetail(f"no first token within {prompt.first_token_within_s:.1f} s")
                 # A slow server is not broken, but this is no evidence of health either.
                 down = FailureReason.UNAVAILABLE
                 return ModelError(down, why, blame=Blame.NOBODY)
             if call.answered:
                 return call.conclude(None)  # complete; the server only kept the connection open
             seconds = self._server.total_timeout_s
-            return call.give_up(Why(f"not finished within {seconds:g} s"), transient=False)
+            return call.give_up(
+                FailureDetail(f"not finished within {seconds:g} s"), transient=False
+            )
         finally:
             call.release()
 
@@ -283,7 +289,7 @@ class Model:
         response.deliverBody(reader)
         body = (await reader.finished).decode("utf-8", "replace")
         model_error = classify(response.code, body, retry_after(response), words)
-        url = shown_url(self._server.url)
+        url = url_without_query(self._server.url)
         if response.code == 404:
             is_unknown_model = model_error.reason is FailureReason.MISCONFIGURED
             question = "is `model` right?" if is_unknown_model else "is /v1 missing from base_url?"
@@ -291,16 +297,16 @@ class Model:
             return replace(model_error, why=model_error.why._replace(said=said))
         if 300 <= response.code < 400:
             location = response.headers.getRawHeaders(b"location", [b"?"])[0]
-            target = printable(shown_url(location.decode("latin-1")))
+            target = printable(url_without_query(location.decode("latin-1")))
             said = f"HTTP {response.code}: redirect not followed"
-            return replace(model_error, why=Why(said, f"Location: {target}"))
+            return replace(model_error, why=FailureDetail(said, f"Location: {target}"))
         return model_error
 
     def _redacted(
         self, result: Completion | ModelFailure | ModelError
     ) -> Completion | ModelFailure | ModelError:
         if isinstance(result, ModelError):
-            why = Why(self._redact(result.why.said), self._redact(result.why.quoted))
+            why = FailureDetail(self._redact(result.why.said), self._redact(result.why.quoted))
             return replace(result, why=why)
         if isinstance(result, ModelFailure):
             detail, summary = self._redact(result.detail), self._redact(result.summary)
@@ -329,18 +335,18 @@ def _breakdown(error: ModelError) -> ModelFailure:
     )
 
 
-def _why(error: BaseException) -> Why:
+def _why(error: BaseException) -> FailureDetail:
     """Return why there was no response; whatever the server sent instead may quote the prompt."""
     cause = cause_of(error)
     local = OSError, neterror.ConnectError, neterror.ConnectionClosed, neterror.DNSLookupError
     if isinstance(cause, local):
-        return Why(reason_of(error))
-    return Why(type(cause).__name__, printable(str(cause)))
+        return FailureDetail(reason_of(error))
+    return FailureDetail(type(cause).__name__, printable(str(cause)))
 
 
 def _timeout_error(said: str) -> ModelError:
     """Return the error for a response that is late: a retry would take just as long."""
-    return unavailable(Why(said), transient=False)
+    return unavailable(FailureDetail(said), transient=False)
 
 
 def _timed_out(_value: object, _timeout: float) -> Failure:

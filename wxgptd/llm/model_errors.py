@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from wxgptd.domain.model.values import FailureReason
-from wxgptd.llm.why import Why, code, printable
+from wxgptd.llm.failure_detail import FailureDetail, code, printable
 from wxgptd.untyped import Json, JsonView, Result
 
 
@@ -35,7 +35,7 @@ class ModelError:
     """
 
     reason: FailureReason
-    why: Why
+    why: FailureDetail
     transient: bool = False
     retry_after_s: float = 0.0
     complaint: str = ""
@@ -140,7 +140,7 @@ def _is_unknown_model(status: int, body: str, asked: str) -> bool:
     return any(match[0].lower() not in asked for match in matches)
 
 
-def unavailable(why: Why, *, transient: bool) -> ModelError:
+def unavailable(why: FailureDetail, *, transient: bool) -> ModelError:
     """Return the error for a model that did not answer; unless `transient`, it was too slow."""
     return ModelError(
         FailureReason.UNAVAILABLE, why, transient, blame=Blame.MODEL, slow=not transient
@@ -319,7 +319,7 @@ def error_sentence(body: str) -> str:
     return message or (error if isinstance(error, str) else body)
 
 
-def _why(status: int, body: str) -> Why:
+def _why(status: int, body: str) -> FailureDetail:
     parsed = _parse_object(body)
     error = _error(parsed)
     places = [error] if isinstance(error, dict) else [parsed, _base(parsed)]
@@ -331,7 +331,7 @@ def _why(status: int, body: str) -> Why:
     ]
     codes = " ".join(dict.fromkeys(code(name) for name in names))
     head = f"HTTP {status}" if status != 200 else "error in the response"
-    return Why(f"{head} ({codes})" if codes else head, printable(error_sentence(body)))
+    return FailureDetail(f"{head} ({codes})" if codes else head, printable(error_sentence(body)))
 
 
 def _parse_object(body: str) -> Json:

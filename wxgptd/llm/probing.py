@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wxgptd.llm.breaker import Breaker, shown_url
+from wxgptd.llm.breaker import Breaker, url_without_query
 from wxgptd.untyped import Result
 
 log = Logger()
@@ -34,7 +34,7 @@ class Endpoint:
     """An address with a key: its breaker, those of its models, and their probes."""
 
     def __init__(self, url: str, clock: IReactorTime) -> None:
-        self._url = shown_url(url)
+        self._url = url_without_query(url)
         self._clock = clock
         self.breaker = Breaker(self._url, clock)
         self._models: dict[str, Breaker] = {}

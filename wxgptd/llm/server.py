@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wxgptd.llm.breaker import shown_url
+from wxgptd.llm.breaker import url_without_query
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,4 +27,4 @@ class Server:
     secrets: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return f"Server({self.name!r}, {shown_url(self.url)!r}, {self.model!r})"
+        return f"Server({self.name!r}, {url_without_query(self.url)!r}, {self.model!r})"

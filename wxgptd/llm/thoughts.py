@@ -77,7 +77,7 @@ class _State(Enum):
     ANSWER = auto()
 
 
-class Parting:
+class ThoughtSplitter:
     """Separates an answer from thoughts, piece by piece.
 
     Thoughts go to `on_thought` as they arrive. `on_withdrawn` is called when all of the answer so

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from wxgptd.domain.prompt.context import Message
 from wxgptd.llm import model_errors
+from wxgptd.llm.failure_detail import FailureDetail, printable
 from wxgptd.llm.model_errors import ModelError, classify
-from wxgptd.llm.why import Why, printable
 from wxgptd.untyped import JsonView
 
 DONE = "[DONE]"
@@ -78,7 +78,7 @@ class Chunk:
 _OBJECT_BEGINS = re.compile(r'\s*\{\s*"')
 
 
-class Unintelligible(ValueError):
+class InvalidChunk(ValueError):
     """The server sent something that is not a chunk.
 
     `is_damaged` is set if it began like one, in which case a piece of the answer may be lost.
@@ -86,7 +86,7 @@ class Unintelligible(ValueError):
 
     def __init__(self, said: str, data: str, *, is_damaged: bool = False) -> None:
         super().__init__(said)
-        self.why = Why(said, printable(data))
+        self.why = FailureDetail(said, printable(data))
         self.is_damaged = is_damaged
 
 
@@ -102,11 +102,11 @@ def parse_chunk(data: str, asked: str = "") -> Chunk | ModelError:
         parsed = json.loads(data, strict=False)
     except (ValueError, RecursionError):
         damaged = _OBJECT_BEGINS.match(data) is not None
-        raise Unintelligible("not JSON", data, is_damaged=damaged) from None
+        raise InvalidChunk("not JSON", data, is_damaged=damaged) from None
     if isinstance(parsed, list) and len(parsed) == 1:
         parsed = parsed[0]
     if not isinstance(parsed, dict):
-        raise Unintelligible("not a JSON object", data)
+        raise InvalidChunk("not a JSON object", data)
     choices = parsed.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else {}
     if not isinstance(choice, dict) or choice.get("index") not in (None, 0, "0"):

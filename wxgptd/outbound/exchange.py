@@ -17,7 +17,7 @@ from wxgptd.untyped import Result
 T = TypeVar("T")
 
 
-class NoAnswer(WxgptError):
+class NoResponseError(WxgptError):
     """the server did not answer"""
 
 
@@ -36,8 +36,8 @@ async def within(
     except WxgptError:
         raise
     except TookTooLong:
-        raise NoAnswer(f"no answer within {seconds:.3g} s") from None
+        raise NoResponseError(f"no answer within {seconds:.3g} s") from None
     except Exception as error:  # noqa: BLE001 (name resolution, TLS, resets: treated alike)
         if was_cancelled(error):
             raise CancelledError from None
-        raise NoAnswer(reason_of(error)) from None
+        raise NoResponseError(reason_of(error)) from None

@@ -53,7 +53,7 @@ MAX_NAMES = 1_000
 LookUp = Callable[[str], Sequence[str]]
 """Returns the addresses of a name, or raises OSError."""
 
-LifeOf = Callable[[str, Sequence[str]], tuple[float, bool] | None]
+TtlOf = Callable[[str, Sequence[str]], tuple[float, bool] | None]
 """Returns how long the addresses of a name live; see `lifetimes.time_to_live`."""
 
 
@@ -124,13 +124,13 @@ class Names:
         self,
         reactor: Reactor,
         look_up: LookUp = system_addresses,
-        life_of: LifeOf = time_to_live,
+        ttl_of: TtlOf = time_to_live,
         start: Callable[[Callable[[], None]], None] = in_own_thread,
     ) -> None:
         self._clock: IReactorTime = reactor
         self._in_reactor: Callable[..., None] = reactor.callFromThread
         self._look_up = look_up
-        self._life_of = life_of
+        self._life_of = ttl_of
         self._start = start
         self._names: dict[str, _Name] = {}
         self._running = 0

@@ -17,9 +17,9 @@ from twisted.web.server import Request
 from wxgptd.errors import WxgptError
 from wxgptd.pages.limits import MAX_READERS
 from wxgptd.pages.outflow import Outflow
+from wxgptd.pages.render_queue import TooBusy
 from wxgptd.pages.rendition import Rendition
 from wxgptd.pages.renditions import Renditions
-from wxgptd.pages.workshop import TooBusy
 from wxgptd.ports.pages import PageViews
 
 log = Logger()
@@ -27,7 +27,7 @@ log = Logger()
 UPDATE_EVERY_S = 0.3
 """Readers notice no difference at shorter intervals, and each update costs a rendering."""
 
-BUSY_AGAIN_S = 1.0
+RETRY_AFTER_S = 1.0
 """When to retry a rendering that was rejected as `TooBusy`."""
 
 SHARE = 4.0
@@ -93,7 +93,7 @@ class Audience:
             try:
                 rendition = await self._renditions.of(self._token)
             except TooBusy:  # readers keep what they have, and get the next update
-                await deferLater(clock, BUSY_AGAIN_S)
+                await deferLater(clock, RETRY_AFTER_S)
                 continue
             took_s = clock.seconds() - started_at
             if rendition is None:

@@ -18,10 +18,10 @@ from wxgptd.pages import aigc, times
 from wxgptd.pages.document import Blocks
 from wxgptd.pages.download import as_markdown, note
 from wxgptd.pages.limits import CHANGE, DOWNLOAD, HISTORY, SEARCH, Allowance
+from wxgptd.pages.render_queue import as_written
 from wxgptd.pages.rendition import number
 from wxgptd.pages.search import mark, words_of
-from wxgptd.pages.serving import HTML, Linked, pack, prepare, send, serve
-from wxgptd.pages.workshop import as_written
+from wxgptd.pages.serving import HTML, LinkedResource, pack, prepare, send, serve
 from wxgptd.ports.pages import Dialogue, History, HistoryView, Turn
 
 PARAGRAPHS_AT_ONCE = 60
@@ -33,7 +33,7 @@ MAX_QUERY_CHARS = 200
 MAX_FORM_BYTES = 1_024
 
 
-class _OfHistory(Linked):
+class _OfHistory(LinkedResource):
     """A resource reached through a link to a history."""
 
     def _history(self) -> History | None:

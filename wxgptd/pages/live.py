@@ -12,7 +12,7 @@ from wxgptd.pages.limits import LIVE
 from wxgptd.pages.rendition import Rendition
 from wxgptd.pages.serving import (
     LONG_BYTES,
-    Linked,
+    LinkedResource,
     find,
     pack,
     prepare,
@@ -33,7 +33,7 @@ def _position(request: Request) -> str:
     return values[0].decode("ascii", "replace")[:64]
 
 
-class Events(Linked):
+class Events(LinkedResource):
     """The answer as server-sent events."""
 
     isLeaf = True
@@ -53,7 +53,7 @@ class Events(Linked):
         return NOT_DONE_YET
 
 
-class Poll(Linked):
+class Poll(LinkedResource):
     """The answer for readers whose network swallows events: one update per request."""
 
     isLeaf = True

@@ -87,7 +87,7 @@ class Outflow:
             self._timeout.cancel()
 
 
-async def pour(request: Request, body: bytes, clock: IReactorTime) -> None:
+async def send_all(request: Request, body: bytes, clock: IReactorTime) -> None:
     """Send all of `body`; return when the reader has taken it. Cancelling stops sending."""
     taken: Deferred[None] = Deferred()
 

@@ -23,14 +23,14 @@ MAX_MADE_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Sentences:
+class StatusText:
     """The sentences about an answer: its status, and what its reader can do next."""
 
     status: str
     hint: str = ""
 
 
-class Made:
+class RenditionCache:
     """Bytes built from a rendition for one reader, cached for all others at the same position."""
 
     def __init__(self) -> None:
@@ -61,10 +61,10 @@ class Rendition:
     """An answer as it is shown. `digests[n]` is the digest of the first `n` blocks."""
 
     view: AnswerView
-    said: Sentences
+    said: StatusText
     blocks: Blocks
     digests: tuple[int, ...]
-    made: Made = field(default_factory=Made)
+    made: RenditionCache = field(default_factory=RenditionCache)
 
     @property
     def position(self) -> str:
@@ -154,7 +154,7 @@ class Rendition:
 
 
 def rendition(
-    view: AnswerView, said: Sentences, blocks: Blocks, former: Rendition | None = None
+    view: AnswerView, said: StatusText, blocks: Blocks, former: Rendition | None = None
 ) -> Rendition:
     """Return the rendition of `view` with `blocks`; `former` saves hashing all of them again."""
     begin = _common(former.blocks, blocks) if former is not None else 0

@@ -10,8 +10,8 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from wxgptd.pages.code import forget_all as forget_code
 from wxgptd.pages.document import Blocks, Document
-from wxgptd.pages.rendition import Rendition, Sentences, rendition
-from wxgptd.pages.workshop import Workshop, as_written
+from wxgptd.pages.render_queue import RenderQueue, as_written
+from wxgptd.pages.rendition import Rendition, StatusText, rendition
 from wxgptd.ports.pages import AnswerView, PageViews
 
 IN_THREAD_CHARS = 2_000
@@ -42,7 +42,7 @@ class Renditions:
     """The answers with current or recent readers, by the tokens of their links."""
 
     def __init__(
-        self, page_views: PageViews, say: Callable[[AnswerView], Sentences], workshop: Workshop
+        self, page_views: PageViews, say: Callable[[AnswerView], StatusText], workshop: RenderQueue
     ) -> None:
         self._page_views = page_views
         self._say = say

@@ -21,7 +21,7 @@ from wxgptd.pages.serving import (
     LONG_BYTES,
     STATIC,
     STATIC_TYPES,
-    Linked,
+    LinkedResource,
     Pages,
     find,
     pack,
@@ -104,7 +104,7 @@ class _File(Resource):
         return self._content
 
 
-class AnswerPage(Linked):
+class AnswerPage(LinkedResource):
     """`/a/TOKEN`, and below it `events` and `poll`."""
 
     def getChild(self, path: bytes, request: Request) -> IResource:

@@ -21,17 +21,17 @@ from wxgptd.errors import WxgptError
 from wxgptd.pages import links
 from wxgptd.pages.audience import Audiences
 from wxgptd.pages.limits import Allowance, LinkLimits
-from wxgptd.pages.outflow import PIECE_BYTES, pour
-from wxgptd.pages.rendition import Sentences
+from wxgptd.pages.outflow import PIECE_BYTES, send_all
+from wxgptd.pages.render_queue import RenderQueue, TooBusy
+from wxgptd.pages.rendition import StatusText
 from wxgptd.pages.renditions import Renditions
 from wxgptd.pages.unsent import Unsent
-from wxgptd.pages.workshop import TooBusy, Workshop
 from wxgptd.ports.pages import AnswerView, PageViews, Progress
 
 log = Logger()
 
 COMPRESSED_FROM_BYTES = 500
-BUSY_AGAIN_S = 5
+RETRY_AFTER_S = 5
 
 LONG_BYTES = 64 * 1024
 """Building or compressing more takes milliseconds, so it is done in a thread."""
@@ -76,7 +76,7 @@ class Pages:
         self,
         page_views: PageViews,
         texts: Callable[[], Texts],
-        workshop: Workshop,
+        workshop: RenderQueue,
         *,
         ready: Callable[[], bool],
         full: Callable[[str], None],
@@ -117,16 +117,16 @@ class Pages:
         shared = {"texts": self.texts, **self._shared}
         return page.render(**shared, **values).encode("utf-8", "replace")
 
-    def sentences(self, view: AnswerView) -> Sentences:
+    def sentences(self, view: AnswerView) -> StatusText:
         """Return an answer's status, and a hint on what to do next if the status gives none."""
         texts = self.texts
         match view.progress:
             case Progress.DONE:
-                return Sentences(texts.page_done, texts.page_back)
+                return StatusText(texts.page_done, texts.page_back)
             case Progress.FAILED:
-                return Sentences(view.failure, texts.page_back_failed)
+                return StatusText(view.failure, texts.page_back_failed)
             case progress:
-                return Sentences(str(getattr(texts, f"page_{progress}")))
+                return StatusText(str(getattr(texts, f"page_{progress}")))
 
     def gone(self, request: Request) -> bytes:
         """Answer 404 for a link that leads nowhere, whatever the reason."""
@@ -151,19 +151,19 @@ class Pages:
     def crowded(self, request: Request) -> bytes:
         """Answer 429, because the answer has as many readers as it may have."""
         self._full("link")
-        return self._later(request, 429, BUSY_AGAIN_S)
+        return self._later(request, 429, RETRY_AFTER_S)
 
     def busy(self, request: Request) -> bytes:
         """Answer 503, because the pages are too busy."""
         self._full("pages")
-        return self._later(request, 503, BUSY_AGAIN_S)
+        return self._later(request, 503, RETRY_AFTER_S)
 
     def word(self, word: str) -> bytes:
         """Return a page with a single message."""
         return self.render("word.html", title=self.texts.page_title, word=word)
 
 
-class Linked(Resource):
+class LinkedResource(Resource):
     """A resource reached through a link's token."""
 
     def __init__(self, pages: Pages, token: str) -> None:
@@ -207,7 +207,7 @@ async def send(
         return
     with pages.unsent.counted(owner, len(body)):
         request.setHeader("Content-Length", str(len(body)))
-        await pour(request, body, pages.clock)
+        await send_all(request, body, pages.clock)
 
 
 def pack(body: bytes) -> bytes:

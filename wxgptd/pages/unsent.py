@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from wxgptd.pages.workshop import TooBusy
+from wxgptd.pages.render_queue import TooBusy
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_BYTES_PER_OWNER = 8 * 1024 * 1024

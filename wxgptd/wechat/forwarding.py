@@ -31,14 +31,14 @@ class Original:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class BackendReply:
     """The backend's response, to be passed on unchanged."""
 
     content_type: bytes
     body: bytes
 
 
-class Told(Protocol):
+class ForwardObserver(Protocol):
     """Records a message that was forwarded."""
 
     def __call__(self, took_s: float, *, answered: bool) -> None: ...
@@ -51,14 +51,16 @@ class Forwarder:
     """
 
     def __init__(
-        self, http: HttpClient, clock: IReactorTime, patience_s: float, tell: Told
+        self, http: HttpClient, clock: IReactorTime, patience_s: float, tell: ForwardObserver
     ) -> None:
         self._tell = tell
         self._http = http
         self._clock = clock
         self._patience_s = patience_s
 
-    def forward(self, url: str, original: Original, arrived: float) -> Deferred[Answered | None]:
+    def forward(
+        self, url: str, original: Original, arrived: float
+    ) -> Deferred[BackendReply | None]:
         """Post `original` to `url`; fire with None if there was no valid response in time.
 
         `arrived` is when it came in, by the monotonic clock. Cancelling closes the connection.
@@ -66,7 +68,7 @@ class Forwarder:
         within_s = max(arrived + self._patience_s - self._clock.seconds(), 0.0)
         return Deferred.fromCoroutine(self._forward(url, original, within_s))
 
-    async def _forward(self, url: str, original: Original, within_s: float) -> Answered | None:
+    async def _forward(self, url: str, original: Original, within_s: float) -> BackendReply | None:
         started_at, answered = self._clock.seconds(), False
         try:
             answer = await within(within_s, self._clock, self._exchange(url, original, within_s))
@@ -84,7 +86,7 @@ class Forwarder:
         finally:
             self._tell(self._clock.seconds() - started_at, answered=answered)
 
-    async def _exchange(self, url: str, original: Original, within_s: float) -> Answered:
+    async def _exchange(self, url: str, original: Original, within_s: float) -> BackendReply:
         target = f"{url}{'&' if '?' in url else '?'}{original.query.decode('latin-1')}"
         response = await self._http.post(
             target,
@@ -103,7 +105,7 @@ class Forwarder:
             raise BackendError(f"HTTP {response.code}")
         _require_reply(body, encrypted=b"encrypt_type=aes" in original.query)
         kind = response.headers.getRawHeaders(b"content-type", [b"text/plain"])[0]
-        return Answered(kind, body)
+        return BackendReply(kind, body)
 
 
 def _require_reply(body: bytes, *, encrypted: bool) -> None:

@@ -21,7 +21,7 @@ from wxgptd.errors import WxgptError
 from wxgptd.ports.wechat import Conversations, Forward, Ignore, Outcome, Present, Say, Silence
 from wxgptd.untyped import Result
 from wxgptd.wechat import crypto, envelope, signature
-from wxgptd.wechat.forwarding import Answered, Original
+from wxgptd.wechat.forwarding import BackendReply, Original
 from wxgptd.wechat.signature import Freshness
 
 log = Logger()
@@ -48,7 +48,7 @@ class Credentials:
         return "Credentials(***)"
 
 
-HandOn = Callable[[str, Original, float], Deferred[Answered | None]]
+ForwardMessage = Callable[[str, Original, float], Deferred[BackendReply | None]]
 """Forward a message, which arrived at a time of the monotonic clock, to the backend at a URL.
 
 Fires within the time that WeChat allows, with the response to pass on, if any.
@@ -93,7 +93,7 @@ class Webhook(Resource):
         conversations: Conversations,
         *,
         freshness: Freshness,
-        forward: HandOn,
+        forward: ForwardMessage,
         secret: bytes,
         rejected: Callable[[AccountName, str], None],
     ) -> None:
@@ -107,7 +107,7 @@ class Webhook(Resource):
         self._freshness = freshness
         self._seen = _SeenSignatures(REMEMBERED_SIGNATURES, secret)
 
-    def adopt(self, credentials: Credentials, forward: HandOn) -> None:
+    def adopt(self, credentials: Credentials, forward: ForwardMessage) -> None:
         """Use these from now on; a request in progress keeps the credentials it came with."""
         self._credentials = credentials
         self.forward = forward
@@ -276,7 +276,7 @@ class _Exchange:
             user_agent=request.getHeader(b"user-agent") or b"Mozilla/4.0",
         )
 
-    def _pass_on(self, answered: Answered | None) -> None:
+    def _pass_on(self, answered: BackendReply | None) -> None:
         if self._attempt is None:
             return  # too late, the peer has hung up
         self._attempt = None

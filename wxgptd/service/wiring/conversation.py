@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wxgptd import config as cfg
+from wxgptd.pages.render_queue import RenderQueue
 from wxgptd.pages.serving import Pages, Place
-from wxgptd.pages.workshop import Workshop
 from wxgptd.service import runtime_factory
 from wxgptd.service.conversation.attempts import Attempts
 from wxgptd.service.conversation.conversations import Conversations
@@ -45,7 +45,7 @@ def build(
             erase=state.erasing.erase,
         ),
         lambda: base.settings.page_texts,
-        Workshop(base.environment.threads.pages, base.environment.clock),
+        RenderQueue(base.environment.threads.pages, base.environment.clock),
         ready=lambda: lifecycle.ready,
         full=base.fullness.note,
         place=Place(runtime_factory.path_of(url), runtime_factory.host_of(url)),

@@ -68,7 +68,7 @@ class _Budget:
     at: float
 
 
-class Workshop:
+class RenderQueue:
     """Runs the pages' work. `thread_time` returns the CPU time of the calling thread."""
 
     def __init__(

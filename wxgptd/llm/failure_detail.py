@@ -13,7 +13,7 @@ MAX_QUOTED_CHARS = 300
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,60}")
 
 
-class Why(NamedTuple):
+class FailureDetail(NamedTuple):
     """Why a call failed: `said` is safe to log, `quoted` is the server's own message."""
 
     said: str
