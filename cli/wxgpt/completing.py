@@ -15,7 +15,7 @@ from wxgptd.errors import WxgptError
 Offer = Callable[[click.Context, click.Parameter, str], list[str]]
 
 PATIENCE_S = 1.0
-MOST_USERS = 200
+MAX_USERS = 200
 
 
 def _completer(values: Callable[[], Iterable[str]], *, several: bool = False) -> Offer:
@@ -49,7 +49,7 @@ def _sessions() -> Iterable[str]:
 
 
 def _users() -> Iterable[str]:
-    return (row["user"] for row in _fetch(f"/users?n={MOST_USERS}"))
+    return (row["user"] for row in _fetch(f"/users?n={MAX_USERS}"))
 
 
 def _fetch(path: str) -> Sequence[dict[str, str]]:

@@ -84,7 +84,7 @@ def unknown(account: str, openid: str) -> UnknownUser:
     return UnknownUser(f"unknown user: {account}/{openid}", hint="list the users: wxgpt users list")
 
 
-def require_known(account: str, openid: str) -> None:
+def require_known_user(account: str, openid: str) -> None:
     """Ensure that the daemon has seen that user.
 
     Raises:
@@ -97,7 +97,7 @@ def require_known(account: str, openid: str) -> None:
         raise unknown(account, openid)
 
 
-def hand_on(path: Path, text: str, *, dry: bool = False) -> Json:
+def reload(path: Path, text: str, *, dry: bool = False) -> Json:
     """Send the daemon a configuration; return what it changes (or would), or its `faults`.
 
     Raises:

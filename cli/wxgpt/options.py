@@ -146,7 +146,7 @@ def open_log() -> Log:
         return Log(directory, None)
 
 
-def note_beginning(log: Log) -> None:
+def print_log_start(log: Log) -> None:
     """Print where the log begins, unless that is at event 1."""
     from wxgptd.eventlog import segments
 
@@ -230,7 +230,7 @@ def configured_master_key() -> bytes | None:
 
 
 @contextmanager
-def owned_by_daemon(state_dir: Path) -> Iterator[None]:
+def writing_as_daemon(state_dir: Path) -> Iterator[None]:
     """Ensure that files written to the state directory inside the block belong to the daemon.
 
     Root may write there: its new files are given to the directory's owner afterwards.

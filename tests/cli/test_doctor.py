@@ -35,7 +35,7 @@ def used_ids() -> set[str]:
 
 def literal_ids() -> list[str]:
     """Return the ids that are passed to findings and failures as literals."""
-    positions = {"bad": 2, "noticed": 2, "Unanswered": 1, "remedy": 0}
+    positions = {"failed": 2, "notice": 2, "Unanswered": 1, "remedy": 0}
     ids = [*(fix for _, fix in models.REMEDIES), *models.BY_REASON.values()]
     for path in CODE:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):

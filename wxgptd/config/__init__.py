@@ -12,7 +12,7 @@ from wxgptd.config.checks import doubts, mistakes
 from wxgptd.config.loading import (
     SEARCH_PATH,
     ConfigError,
-    is_handed_on,
+    is_systemd_credential,
     load,
     load_account_names,
     load_log,
@@ -44,7 +44,7 @@ from wxgptd.config.tables import (
     chat_command,
     webhook_path,
 )
-from wxgptd.config.values import Duration, Elsewhere, Secret, Size, Words
+from wxgptd.config.values import Duration, Secret, Size, UnavailableSecret, Words
 
 __all__ = [
     "SEARCH_PATH",
@@ -55,7 +55,6 @@ __all__ = [
     "Config",
     "ConfigError",
     "Duration",
-    "Elsewhere",
     "Limits",
     "Links",
     "Log",
@@ -69,6 +68,7 @@ __all__ = [
     "Server",
     "Session",
     "Size",
+    "UnavailableSecret",
     "Window",
     "Words",
     "changes",
@@ -76,7 +76,7 @@ __all__ = [
     "chat_commands",
     "compiled_rules",
     "doubts",
-    "is_handed_on",
+    "is_systemd_credential",
     "load",
     "load_account_names",
     "load_log",

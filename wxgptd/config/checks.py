@@ -22,7 +22,7 @@ from wxgptd.config.tables import (
     chat_command,
     webhook_path,
 )
-from wxgptd.config.values import Elsewhere, Secret, web_address, why_no_address
+from wxgptd.config.values import Secret, UnavailableSecret, address_error, parse_http_url
 from wxgptd.domain.intake import phrases
 from wxgptd.domain.replies import texts as catalogue
 
@@ -35,7 +35,7 @@ _EXAMPLE_KEY = base64.b64encode(bytes(32)).decode()
 
 def _revealed(secret: Secret, otherwise: str = "") -> str:
     """Return the value of `secret`, or `otherwise` if only the daemon has it."""
-    return otherwise if isinstance(secret, Elsewhere) else secret.reveal()
+    return otherwise if isinstance(secret, UnavailableSecret) else secret.reveal()
 
 
 def mistakes(config: Config) -> Iterator[str]:
@@ -114,10 +114,10 @@ def _check_server(server: Server) -> Iterator[str]:
         port = re.match(r"(?:tcp|ssl)6?:(?:port=)?(\d+)", getattr(server, key))
         if port is not None and int(port.group(1)) > 65_535:
             yield f"server.{key}: port {port.group(1)} is out of range, the highest is 65535"
-    url = web_address(server.public_url)
+    url = parse_http_url(server.public_url)
     if url is None:
         yield (
-            f"server.public_url: {why_no_address(server.public_url)}; for example "
+            f"server.public_url: {address_error(server.public_url)}; for example "
             f'"https://chat.example.com", not "{server.public_url}"'
         )
     elif url.query or url.fragment or len(server.public_url) > 200:
@@ -125,8 +125,8 @@ def _check_server(server: Server) -> Iterator[str]:
             "server.public_url: must have no query or fragment and at most 200 characters, "
             "because links begin with it"
         )
-    if web_address(server.wechat_api) is None:
-        yield f"server.wechat_api: {why_no_address(server.wechat_api)}"
+    if parse_http_url(server.wechat_api) is None:
+        yield f"server.wechat_api: {address_error(server.wechat_api)}"
     if server.admin and not server.admin.startswith("unix:/"):
         yield f'server.admin: must be "unix:/PATH", not "{server.admin}"'
     for path in (str(server.state_dir), server.admin):
@@ -196,8 +196,8 @@ def _check_assistant(name: str, assistant: Assistant) -> Iterator[str]:
         yield f"{where}.title: must have 1 to {MAX_TITLE_CHARS} characters, on one line"
     if not assistant.base_url:
         yield f'{where}.base_url: is missing; for example "https://api.openai.com/v1"'
-    elif (address := web_address(assistant.base_url)) is None:
-        yield f"{where}.base_url: {why_no_address(assistant.base_url)}"
+    elif (address := parse_http_url(assistant.base_url)) is None:
+        yield f"{where}.base_url: {address_error(assistant.base_url)}"
     elif address.username is not None:
         yield f"{where}.base_url: must not contain a user name or password; use api_key"
     if not assistant.choice:
@@ -232,7 +232,7 @@ _OWN_HEADERS = frozenset(
 
 
 def _proxy_mistakes(where: str, proxy: str) -> Iterator[str]:
-    address = web_address(proxy)
+    address = parse_http_url(proxy)
     scheme = proxy.partition("://")[0].lower()
     if scheme.startswith("socks"):
         yield (

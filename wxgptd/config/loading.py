@@ -54,7 +54,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ, *, elsewhere: bool
         ConfigError: the file is wrong; lists every mistake with its key.
     """
     text, mode = _read(path)
-    handed_on = is_handed_on(path, environ)
+    handed_on = is_systemd_credential(path, environ)
     reader = _reader(environ, path.parent, elsewhere=elsewhere, absolute=handed_on)
     shown = Path(path.name) if handed_on else path  # the copy is not the file to edit
     return _checked(_parsed(text, shown), shown, mode, reader)
@@ -70,7 +70,7 @@ def read(path: Path) -> str:
     return text
 
 
-def is_handed_on(path: Path, environ: Mapping[str, str] = os.environ) -> bool:
+def is_systemd_credential(path: Path, environ: Mapping[str, str] = os.environ) -> bool:
     """Return whether `path` is a copy that systemd made for this process."""
     return str(path.parent) == environ.get("CREDENTIALS_DIRECTORY")
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from wxgptd.config.tables import Config, Rule, RuleReply, webhook_path
-from wxgptd.config.values import web_address, why_no_address
+from wxgptd.config.values import address_error, parse_http_url
 from wxgptd.domain.intake import rules
 from wxgptd.domain.replies import taps
 from wxgptd.domain.replies.texts import MAX_REPLY_BYTES
@@ -166,9 +166,9 @@ def _pattern_mistakes(where: str, pattern: str) -> Iterator[str]:
 
 
 def _forward_mistakes(where: str, url: str, config: Config) -> Iterator[str]:
-    address = web_address(url)
+    address = parse_http_url(url)
     if address is None:
-        yield f"{where}.forward: {why_no_address(url)}"
+        yield f"{where}.forward: {address_error(url)}"
         return
     if address.fragment:
         yield f"{where}.forward: has a part after #, which is never sent to the server"
@@ -194,8 +194,8 @@ def _reply_mistakes(where: str, rule: Rule) -> Iterator[str]:
         yield f"{where}.reply.text: is longer than the {MAX_REPLY_BYTES} bytes that WeChat accepts"
     if reply.music and not reply.cover:
         yield f"{where}.reply.cover: is required with music: a media_id"
-    if reply.music and web_address(reply.music) is None:
-        yield f"{where}.reply.music: {why_no_address(reply.music)}"
+    if reply.music and parse_http_url(reply.music) is None:
+        yield f"{where}.reply.music: {address_error(reply.music)}"
     most = MAX_ARTICLES if rule.match.startswith("event:") else 1
     if len(reply.news) > most:
         yield (
@@ -203,5 +203,5 @@ def _reply_mistakes(where: str, rule: Rule) -> Iterator[str]:
             f"{MAX_ARTICLES} in a reply to an event"
         )
     for number, article in enumerate(reply.news, 1):
-        if not article.title or web_address(article.url) is None:
+        if not article.title or parse_http_url(article.url) is None:
             yield f"{where}.reply.news.{number}: needs a title and a url"

@@ -73,7 +73,7 @@ class Secret:
         return "***"
 
 
-class Elsewhere(Secret):
+class UnavailableSecret(Secret):
     """A secret that is set but unavailable here: systemd passes it to the daemon only."""
 
     __slots__ = ("_name",)
@@ -88,7 +88,7 @@ class Elsewhere(Secret):
         Raises:
             NotRevealed: always.
         """
-        raise NotRevealed(
+        raise SecretUnavailableError(
             f"the credential {self._name} is available only to the daemon",
             hint="this command needs it: use file:PATH in the configuration instead",
         )
@@ -97,13 +97,13 @@ class Elsewhere(Secret):
         return True
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Elsewhere) and self._name == other._name
+        return isinstance(other, UnavailableSecret) and self._name == other._name
 
     def __hash__(self) -> int:
         return hash(self._name)
 
 
-class NotRevealed(WxgptError):
+class SecretUnavailableError(WxgptError):
     """the secret is not available here"""
 
     exit_status = 4
@@ -174,7 +174,7 @@ def _table(value: Given, _: object) -> Given:
     return value
 
 
-def web_address(text: str) -> SplitResult | None:
+def parse_http_url(text: str) -> SplitResult | None:
     """Return the parts of `text` if it is an http or https address, else None."""
     try:
         url = urlsplit(text)
@@ -185,8 +185,8 @@ def web_address(text: str) -> SplitResult | None:
     return url if is_web and not re.search(r"[\s\0]", text) else None
 
 
-def why_no_address(text: str) -> str:
-    """Return why `web_address` rejects `text`."""
+def address_error(text: str) -> str:
+    """Return why `parse_http_url` rejects `text`."""
     if re.search(r"[\s\0]", text):
         return "has a space or an invisible character in it"
     if wide := re.search(r"[：／．。，]", text):
@@ -227,7 +227,7 @@ def _secret_reader(
             case "credential":
                 directory = environ.get("CREDENTIALS_DIRECTORY")
                 if directory is None and elsewhere:
-                    return Elsewhere(name)
+                    return UnavailableSecret(name)
                 if directory is None:
                     raise ValueError(
                         f"names the credential {name}, but systemd passed none "
@@ -291,7 +291,7 @@ def converter(
     """Return the converter from TOML to tables.
 
     Relative paths start at `base`; with `absolute`, they are mistakes. With `elsewhere`, missing
-    credentials become `Elsewhere`: systemd passes them to the daemon only.
+    credentials become `UnavailableSecret`: systemd passes them to the daemon only.
     """
 
     def path(value: Given) -> Path:

@@ -348,7 +348,7 @@ class _Process:
         service = self._service
         if service is None or not service.ready:
             self._reload_wanted = True
-        elif config.is_handed_on(self._path):
+        elif config.is_systemd_credential(self._path):
             log.warn(
                 "SIGHUP ignored: {path} is the copy that systemd made when it started the daemon; "
                 "run `systemctl reload wxgptd` to apply the current configuration",

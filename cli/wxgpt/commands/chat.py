@@ -68,7 +68,7 @@ def command(user: str, account: str | None, url: str | None) -> None:
         await _converse(Prompt(reactor), say)
 
     def report(attempt: peer.Attempt) -> None:
-        webhooks.require_somebody(attempt, hook)
+        webhooks.require_listening(attempt, hook)
         deliveries.show_attempt(attempt)
 
     run(converse)

@@ -56,7 +56,7 @@ def command(output: str) -> None:
 
 def _check_all() -> Iterator[Finding]:
     from wxgpt.diagnosis import configuration, daemon, machine, reach
-    from wxgpt.diagnosis.finding import bad
+    from wxgpt.diagnosis.finding import failed
     from wxgpt.diagnosis.models import models
     from wxgpt.diagnosis.proxies import proxies
     from wxgpt.diagnosis.remedies import remedy
@@ -72,9 +72,9 @@ def _check_all() -> Iterator[Finding]:
             match = re.fullmatch(r"(.*) \(fix: (.*)\)", fault)
             if match:
                 what, hint = match.groups()
-                yield bad("configuration", what, remedy("see-detail", hint=hint))
+                yield failed("configuration", what, remedy("see-detail", hint=hint))
             else:
-                yield bad("configuration", fault, remedy("configuration-invalid", path=path))
+                yield failed("configuration", fault, remedy("configuration-invalid", path=path))
         return
     yield from _guarded("configuration", configuration.doubtful(path, config))
     yield from _guarded("permissions", configuration.permissions(path))
@@ -97,13 +97,13 @@ def _check_all() -> Iterator[Finding]:
 
 def _guarded(check: str, findings: Iterator[Finding]) -> Iterator[Finding]:
     """Yield `findings`; turn an error in a check into a finding, so that other checks still run."""
-    from wxgpt.diagnosis.finding import bad
+    from wxgpt.diagnosis.finding import failed
     from wxgpt.diagnosis.remedies import remedy
 
     try:
         yield from findings
     except WxgptError as error:
-        yield bad(check, str(error), remedy("see-detail", hint=error.hint or "see above"))
+        yield failed(check, str(error), remedy("see-detail", hint=error.hint or "see above"))
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        yield bad(check, f"could not be checked: {why}", "needs-root")
+        yield failed(check, f"could not be checked: {why}", "needs-root")

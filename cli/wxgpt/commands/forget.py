@@ -36,7 +36,7 @@ def command(openid: str, account: str | None, yes: bool, dry_run: bool) -> None:
         f"{name}/{openid}: the user's key is deleted, all messages are lost, links stop working, "
         "an answer being written is cancelled, a block is lifted"
     )
-    control.require_known(name, openid)
+    control.require_known_user(name, openid)
     if dry_run:
         click.echo(f"would be erased: {plan}")
         return

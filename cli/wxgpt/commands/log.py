@@ -162,7 +162,7 @@ def repair(dry_run: bool) -> None:
         return
     if dry_run:
         raise reader.LogDamaged("the log is damaged; nothing was changed (--dry-run)")
-    with options.owned_by_daemon(state_dir), segments.StateLock(state_dir):
+    with options.writing_as_daemon(state_dir), segments.StateLock(state_dir):
         aside = directory.with_name(f"{directory.name}.damaged")
         number = 1
         while aside.exists():
@@ -214,7 +214,7 @@ def export() -> None:
     log = options.open_log()
     if log.keys is None:
         raise options.NoMasterKey("cannot export: the master key is needed to decrypt messages")
-    options.note_beginning(log)
+    options.print_log_start(log)
     for line in exchange.lines(reader.scan(log.directory, log.keys)):
         click.echo(line, nl=False)  # bytes: an export is UTF-8 in any locale
 
@@ -233,7 +233,7 @@ def import_(source: IO[bytes]) -> None:
 
     state_dir = options.load_server().state_dir
     directory = segments.log_directory(state_dir)
-    with options.owned_by_daemon(state_dir), _locked(state_dir):
+    with options.writing_as_daemon(state_dir), _locked(state_dir):
         if not log_writing.is_empty(directory):
             raise UsageFailure(
                 f"there is already a log in {directory}",

@@ -25,7 +25,7 @@ def command(dry_run: bool, output: str) -> None:
     from wxgptd.config import ConfigError
 
     path = options.config_path().absolute()
-    changes = control.hand_on(path, options.read_config(path), dry=dry_run)
+    changes = control.reload(path, options.read_config(path), dry=dry_run)
     if "faults" in changes:
         for fault in changes["faults"]:
             click.echo(f"{path}: {fault}", err=True)

@@ -61,7 +61,7 @@ def command(
     """
     point = _point(until)
     if to is not None:
-        from wxgpt.wechat.resend import Plan, send_again
+        from wxgpt.wechat.resend import Plan, resend
 
         plan = Plan(
             to=to,
@@ -73,12 +73,12 @@ def command(
             commands=commands,
             yes=yes,
         )
-        send_again(plan, output)
+        resend(plan, output)
         return
     from wxgpt.log import records
 
     log = options.open_log()
-    options.note_beginning(log)
+    options.print_log_start(log)
     states, seq, at = records.fold(log, point)
     chosen = {owner: state for owner, state in states.items() if user in (None, owner.openid)}
     if as_conversation:

@@ -23,7 +23,7 @@ def command(source: Path) -> None:
     from wxgptd.eventlog import archive
 
     state_dir = options.load_server().state_dir
-    with options.owned_by_daemon(state_dir):
+    with options.writing_as_daemon(state_dir):
         contents = archive.restore(source, state_dir, options.configured_master_key())
     users = render.counted(contents.users, "user")
     click.echo(f"{state_dir}: events up to {contents.last_seq} of {users}, verified")

@@ -97,7 +97,7 @@ def command(
         hook = replace(hook, to=to)
 
     def report(attempt: Attempt) -> None:
-        webhooks.require_somebody(attempt, hook)
+        webhooks.require_listening(attempt, hook)
         if output == "text":
             deliveries.show_attempt(attempt)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wxgptd.eventlog.following import Follower
     from wxgptd.ports.record import AnyRecord
 
-LOOK_AGAIN_S = 30.0
+POLL_S = 30.0
 """How long to wait at most for the kernel to report a write."""
 
 
@@ -196,7 +196,7 @@ def _follow(
         for record in filter(wanted.admits, follower.poll()):
             show.one(record)
             _keep_cursor(cursor_file, record.seq)
-        watch.wait(wanted.left(time.time(), LOOK_AGAIN_S))
+        watch.wait(wanted.left(time.time(), POLL_S))
 
 
 def _history(

@@ -66,7 +66,7 @@ def command(by: str, since: float | None, until: float | None, output: str) -> N
     from wxgptd.eventlog import reader
 
     log = options.open_log()
-    options.note_beginning(log)
+    options.print_log_start(log)
     rows = count(reader.scan(log.directory, log.keys), by, since, until)
     ordered = sorted(rows.items(), key=lambda pair: pair[0] if by == "day" else -pair[1].cost)
     if output == "json":

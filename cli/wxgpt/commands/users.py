@@ -135,7 +135,7 @@ def _change(
 ) -> None:
     name, _ = options.pick_account(options.load_config(), account)
     if not unseen:
-        control.require_known(name, openid)
+        control.require_known_user(name, openid)
     query = urlencode({"standing": standing, "for_s": for_s or 0})
     path = f"/users/{quote(name, safe='')}/{quote(openid, safe='')}?{query}"
     status, _ = control.request("POST", path)

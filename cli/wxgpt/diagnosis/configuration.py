@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wxgpt.diagnosis.finding import Finding, bad, good, skipped
+from wxgpt.diagnosis.finding import Finding, failed, passed, skipped
 from wxgpt.diagnosis.remedies import remedy
 
 if TYPE_CHECKING:
     from wxgptd.config import Config
 
-ENOUGH_ROOM_BYTES = 200 * 1024 * 1024
+MIN_FREE_BYTES = 200 * 1024 * 1024
 
 
 def doubtful(path: Path, config: Config) -> Iterator[Finding]:
@@ -26,14 +26,14 @@ def doubtful(path: Path, config: Config) -> Iterator[Finding]:
     """
     from wxgptd.config import doubts
 
-    yield good("configuration", f"{path}: no errors")
+    yield passed("configuration", f"{path}: no errors")
     for doubt in doubts(config):
         key, _, what = doubt.partition(": ")
         if "no phone can open" in what or key.endswith(".aes_key"):
             yield skipped("configuration", doubt)
         else:
             fix = remedy("configuration-doubtful", key=key, path=path)
-            yield bad("configuration", what, fix, key=key)
+            yield failed("configuration", what, fix, key=key)
 
 
 def permissions(path: Path) -> Iterator[Finding]:
@@ -42,14 +42,14 @@ def permissions(path: Path) -> Iterator[Finding]:
     mode = stat.S_IMODE(status.st_mode)
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         fix = remedy("mode-wrong", mode="go-w", path=path)
-        yield bad("permissions", f"{path} is writable by other users", fix)
+        yield failed("permissions", f"{path} is writable by other users", fix)
     elif mode & stat.S_IROTH:
         fix = remedy("mode-wrong", mode="o=", path=path)
-        yield bad("permissions", f"{path} is readable by every user on this machine", fix)
+        yield failed("permissions", f"{path} is readable by every user on this machine", fix)
     elif group := group_that_reads(path):
         yield skipped("permissions", f"{path} is readable by group {group}; is that intended?")
     else:
-        yield good("permissions", f"{path}: {stat.filemode(status.st_mode)}")
+        yield passed("permissions", f"{path}: {stat.filemode(status.st_mode)}")
 
 
 def group_that_reads(path: Path) -> str:
@@ -76,14 +76,14 @@ def state_directory(config: Config) -> Iterator[Finding]:
         return
     if stat.S_IMODE(status.st_mode) & 0o077:
         fix = remedy("mode-wrong", mode="700", path=path)
-        yield bad("state directory", f"{path} is accessible to other users", fix)
+        yield failed("state directory", f"{path} is accessible to other users", fix)
     elif os.geteuid() != 0 and not os.access(path, os.W_OK):
         yield skipped("state directory", f"{path} belongs to another user; try sudo wxgpt doctor")
     else:
-        yield good("state directory", f"{path} is accessible only to the daemon")
+        yield passed("state directory", f"{path} is accessible only to the daemon")
     free = shutil.disk_usage(path).free
     shown = f"{free / 2**20:,.0f} MiB free"
-    if free < ENOUGH_ROOM_BYTES:
-        yield bad("disk", shown, "disk-low", free_bytes=free)
+    if free < MIN_FREE_BYTES:
+        yield failed("disk", shown, "disk-low", free_bytes=free)
     else:
-        yield good("disk", shown, free_bytes=free)
+        yield passed("disk", shown, free_bytes=free)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from wxgpt import control, options, render
-from wxgpt.diagnosis.finding import MOST_SKEW_S, Finding, bad, good, noticed, skipped
+from wxgpt.diagnosis.finding import MAX_SKEW_S, Finding, failed, notice, passed, skipped
 from wxgpt.failures import Forbidden, Unreachable
 from wxgptd import __version__
 from wxgptd.errors import WxgptError
@@ -24,38 +24,38 @@ def running() -> Finding:
     try:
         _, status = control.request("GET", "/status")
     except Forbidden as error:
-        return bad("daemon", str(error), "daemon-denied")
+        return failed("daemon", str(error), "daemon-denied")
     except Unreachable as error:
-        return bad("daemon", str(error), "daemon-unreachable")
+        return failed("daemon", str(error), "daemon-unreachable")
     version = status.get("version")
     if version != __version__:
         what = f"the daemon is version {version}, wxgpt is {__version__}"
-        return bad("daemon", what, "daemon-outdated")
+        return failed("daemon", what, "daemon-outdated")
     if not status.get("ready"):
-        return bad("daemon", "still replaying its log", "daemon-starting")
+        return failed("daemon", "still replaying its log", "daemon-starting")
     if not status.get("healthy", True):
         what = f"health check failed: {status['why_unhealthy']}"
-        return bad("daemon", what, "daemon-unhealthy")
+        return failed("daemon", what, "daemon-unhealthy")
     if status.get("disk_full"):
-        return bad("daemon", "disk full: new questions are rejected", "disk-full")
-    return good("daemon", f"version {version}, running for {status.get('uptime_s', 0):.0f} s")
+        return failed("daemon", "disk full: new questions are rejected", "disk-full")
+    return passed("daemon", f"version {version}, running for {status.get('uptime_s', 0):.0f} s")
 
 
 def up_to_date(path: Path) -> Iterator[Finding]:
     """Compare the daemon's configuration with the file."""
-    changes = control.hand_on(path.absolute(), options.read_config(path), dry=True)
+    changes = control.reload(path.absolute(), options.read_config(path), dry=True)
     check = "daemon"
     if faults := changes.get("faults"):
-        yield bad(check, f"a reload of {path} would be rejected: {faults[0]}", "reload-rejected")
+        yield failed(check, f"a reload of {path} would be rejected: {faults[0]}", "reload-rejected")
         return
     if changes["changed"]:
         keys = ", ".join(changes["changed"])
-        yield bad(check, f"changed since the last reload: {keys}", "reload-pending")
+        yield failed(check, f"changed since the last reload: {keys}", "reload-pending")
     if changes["takes_restart"]:
         keys = ", ".join(changes["takes_restart"])
-        yield bad(check, f"restart required: {keys}", "restart-required")
+        yield failed(check, f"restart required: {keys}", "restart-required")
     if not changes["changed"] and not changes["takes_restart"]:
-        yield good(check, f"{path}: the daemon has loaded the current version")
+        yield passed(check, f"{path}: the daemon has loaded the current version")
 
 
 def clock() -> Iterator[Finding]:
@@ -68,10 +68,10 @@ def clock() -> Iterator[Finding]:
     # The smallest difference: part of it may be the time that the message was in transit.
     bound, direction = ("at most", "ahead of") if ahead_s > 0 else ("at least", "behind")
     shown = f"{bound} {abs(ahead_s):.1f} s {direction} WeChat's (smallest difference in 24 h)"
-    if abs(ahead_s) > MOST_SKEW_S:
-        yield bad("clock", shown, "clock-skew", offset_s=ahead_s)
+    if abs(ahead_s) > MAX_SKEW_S:
+        yield failed("clock", shown, "clock-skew", offset_s=ahead_s)
     else:
-        yield good("clock", shown, offset_s=ahead_s)
+        yield passed("clock", shown, offset_s=ahead_s)
 
 
 def unanswered(config: Config) -> Iterator[Finding]:
@@ -81,7 +81,7 @@ def unanswered(config: Config) -> Iterator[Finding]:
         check = f"messages {name}"
         counted = [(day, counts[day]) for day in ("yesterday", "today") if counts[day]]
         if not counted:
-            yield good(check, "none went unanswered yesterday or today")
+            yield passed(check, "none went unanswered yesterday or today")
             continue
         detail = " and ".join(
             f"{render.counted(count, 'message')} went unanswered {day}" for day, count in counted
@@ -89,7 +89,7 @@ def unanswered(config: Config) -> Iterator[Finding]:
         account = config.account.get(name)
         needs_command = account is not None and not account.open_without_command
         fix = "messages-unanswered" if needs_command else "messages-without-rule"
-        yield noticed(check, detail, fix, **dict(counted))
+        yield notice(check, detail, fix, **dict(counted))
 
 
 def pushing(config: Config) -> Iterator[Finding]:
@@ -102,14 +102,14 @@ def pushing(config: Config) -> Iterator[Finding]:
         try:
             status, result = control.request("POST", path, timeout_s=PUSH_PATIENCE_S)
         except Unreachable as error:
-            yield bad(check, str(error), "push-timeout")
+            yield failed(check, str(error), "push-timeout")
             continue
         if status != 200:
-            yield bad(check, "the daemon has not loaded this account", "reload-pending")
+            yield failed(check, "the daemon has not loaded this account", "reload-pending")
         elif result["ok"]:
-            yield good(check, "WeChat's API accepts this machine")
+            yield passed(check, "WeChat's API accepts this machine")
         else:
-            yield bad(check, result["detail"], "push-rejected")
+            yield failed(check, result["detail"], "push-rejected")
 
 
 def log() -> Iterator[Finding]:
@@ -121,11 +121,11 @@ def log() -> Iterator[Finding]:
         events = sum(info.events for info in verdict.segments)
     except (WxgptError, OSError) as error:
         if isinstance(error, WxgptError) and error.exit_status == 5:
-            yield bad("log", str(error), "log-damaged")
+            yield failed("log", str(error), "log-damaged")
         else:
             yield skipped("log", str(error))
         return
     if verdict.is_sound:
-        yield good("log", f"{render.counted(events, 'event')}, intact", events=events)
+        yield passed("log", f"{render.counted(events, 'event')}, intact", events=events)
     else:
-        yield bad("log", next(iter(verdict.lines)), "log-damaged", events=events)
+        yield failed("log", next(iter(verdict.lines)), "log-damaged", events=events)

@@ -7,7 +7,7 @@ import dataclasses
 from wxgpt.diagnosis.remedies import Remedy, remedy
 from wxgptd.untyped import Json, JsonView
 
-MOST_SKEW_S = 60.0
+MAX_SKEW_S = 60.0
 """Clock skew above this is reported as a failure."""
 
 NOTHING_TO_DO = Remedy("")
@@ -38,17 +38,17 @@ class Finding:
         }
 
 
-def good(check: str, detail: str, **more: object) -> Finding:
+def passed(check: str, detail: str, **more: object) -> Finding:
     """Return a finding that passed."""
     return Finding(check=check, ok=True, detail=detail, more=more)
 
 
-def bad(check: str, detail: str, fix: Remedy | str, **more: object) -> Finding:
+def failed(check: str, detail: str, fix: Remedy | str, **more: object) -> Finding:
     """Return a finding that failed; `fix` is its remedy, or the remedy's id."""
     return Finding(check=check, ok=False, detail=detail, remedy=_remedy(fix), more=more)
 
 
-def noticed(check: str, detail: str, fix: Remedy | str, **more: object) -> Finding:
+def notice(check: str, detail: str, fix: Remedy | str, **more: object) -> Finding:
     """Return a notice: it need not be a problem, but may explain one."""
     return Finding(check=check, ok=None, detail=detail, remedy=_remedy(fix), more=more)
 

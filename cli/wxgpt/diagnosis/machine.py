@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from importlib.metadata import version
 
-from wxgpt.diagnosis.finding import Finding, bad, good, skipped
+from wxgpt.diagnosis.finding import Finding, failed, passed, skipped
 
 PYTHONS = ((3, 11), (3, 14))
 EXPAT_NEEDED = (2, 4, 0)
@@ -29,20 +29,22 @@ def versions() -> Iterator[Finding]:
     number = platform.python_version()
     if not least <= sys.version_info[:2] <= most:
         supported = f"{least[0]}.{least[1]} to {most[0]}.{most[1]}"
-        yield bad("python", f"{number} is not supported (needs {supported})", "python-unsupported")
+        yield failed(
+            "python", f"{number} is not supported (needs {supported})", "python-unsupported"
+        )
     else:
-        yield good("python", number)
+        yield passed("python", number)
     from OpenSSL import SSL
 
     # The version, without its release date.
     tls = " ".join(SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode().split()[:2])
-    yield good("libraries", f"Twisted {version('twisted')}, treq {version('treq')}, {tls}")
+    yield passed("libraries", f"Twisted {version('twisted')}, treq {version('treq')}, {tls}")
     expat = pyexpat.EXPAT_VERSION.removeprefix("expat_")
     numbers = tuple(int(part) for part in re.findall(r"\d+", expat))
     if numbers < EXPAT_NEEDED:
-        yield bad("expat", f"{expat} is too old for untrusted XML", "expat-too-old")
+        yield failed("expat", f"{expat} is too old for untrusted XML", "expat-too-old")
     else:
-        yield good("expat", expat)
+        yield passed("expat", expat)
 
 
 def zone() -> Iterator[Finding]:
@@ -54,7 +56,7 @@ def zone() -> Iterator[Finding]:
             "timedatectl set-timezone Asia/Shanghai && systemctl restart wxgptd",
         )  # fmt: skip
     else:
-        yield good("time zone", name)
+        yield passed("time zone", name)
 
 
 def unit() -> Iterator[Finding]:
@@ -69,14 +71,14 @@ def unit() -> Iterator[Finding]:
     if state != "active":
         result, status = properties.get("Result"), properties.get("ExecMainStatus")
         detail = f"{UNIT} is {state} ({result}, exit status {status})"
-        yield bad("unit", detail, "unit-inactive")
+        yield failed("unit", detail, "unit-inactive")
     elif restarts >= RESTARTS:
         detail = f"{UNIT} has restarted {restarts} times since it was started"
-        yield bad("unit", detail, "unit-restarting")
+        yield failed("unit", detail, "unit-restarting")
     elif enablement not in ("enabled", "enabled-runtime", "static", "generated"):
-        yield bad("unit", f"{UNIT} is {enablement}", "unit-disabled")
+        yield failed("unit", f"{UNIT} is {enablement}", "unit-disabled")
     else:
-        yield good("unit", f"{UNIT} is {state}, {enablement}")
+        yield passed("unit", f"{UNIT} is {state}, {enablement}")
     socket = _properties(SOCKET, "LoadState,ActiveState")
     if socket.get("LoadState") == "loaded" and socket.get("ActiveState") != "active":
         detail = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from wxgpt import control, render
-from wxgpt.diagnosis.finding import Finding, bad, good, skipped
+from wxgpt.diagnosis.finding import Finding, failed, passed, skipped
 from wxgpt.failures import Unreachable
 from wxgptd.untyped import Json
 
@@ -62,10 +62,10 @@ def _finding(name: str, result: Json) -> Finding:
     check, more = f"assistant {name}", {"assistant": name, "model": result["model"]}
     if not result["ok"]:
         detail = f"{result['model']}: {render.printable(result['detail'])}"
-        return bad(check, detail, remedy_of(result), reason=result["reason"], **more)
+        return failed(check, detail, remedy_of(result), reason=result["reason"], **more)
     slow = ", too late for WeChat: users get a link" if result["took_s"] > IN_TIME_S else ""
     detail = f"{result['model']} answers in {result['took_s']:.1f} s{slow}"
-    return good(check, detail, took_s=result["took_s"], **more)
+    return passed(check, detail, took_s=result["took_s"], **more)
 
 
 def _try(name: str, configured: Assistant) -> list[Json]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from wxgpt.diagnosis.finding import Finding, noticed
+from wxgpt.diagnosis.finding import Finding, notice
 from wxgpt.diagnosis.remedies import remedy
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def proxies(config: Config) -> Iterator[Finding]:
     fix = remedy("proxy-unused", assistant=direct[0], address=address)
     if value.lower().startswith("socks"):
         fix = remedy("proxy-socks")
-    yield noticed(
+    yield notice(
         "proxy",
         f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} set in the environment, but "
         f"wxgptd ignores {'it' if len(names) == 1 else 'them'}: "

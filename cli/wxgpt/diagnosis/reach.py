@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from wxgpt.diagnosis import machine
-from wxgpt.diagnosis.finding import MOST_SKEW_S, Finding, bad, good, skipped
+from wxgpt.diagnosis.finding import MAX_SKEW_S, Finding, failed, passed, skipped
 from wxgptd.errors import WxgptError
 
 if TYPE_CHECKING:
@@ -143,14 +143,14 @@ def port(config: Config) -> Iterator[Finding]:
     try:
         answer = get(url)
     except Unanswered as error:
-        yield bad("port", f"{url}: {error}", "daemon-unreachable")
+        yield failed("port", f"{url}: {error}", "daemon-unreachable")
         return
     if answer.body == b"ok\n":
-        yield good("port", f"{url} answers")
+        yield passed("port", f"{url} answers")
     elif answer.status == 503:
-        yield bad("port", f"{url}: {_words(answer)}", "daemon-unhealthy")
+        yield failed("port", f"{url}: {_words(answer)}", "daemon-unhealthy")
     else:
-        yield bad("port", f"{url} is answered by another program", "port-taken")
+        yield failed("port", f"{url} is answered by another program", "port-taken")
 
 
 def public(config: Config) -> Iterator[Finding]:
@@ -159,19 +159,19 @@ def public(config: Config) -> Iterator[Finding]:
     try:
         answer = get(f"{base}/healthz")
     except Unanswered as error:
-        yield bad("public address", f"{base}: {error}", error.fix)
+        yield failed("public address", f"{base}: {error}", error.fix)
         return
     yield from _certificate(base, answer)
     if 300 <= answer.status < 400:
         target = _location(answer)
         detail = f"{base}/healthz is redirected to {target}"
-        yield bad("public address", detail, "address-redirected")
+        yield failed("public address", detail, "address-redirected")
         return
     if answer.body != b"ok\n":
         detail = f"{base}/healthz is not answered by wxgptd (HTTP {answer.status})"
-        yield bad("public address", detail, "address-not-forwarded")
+        yield failed("public address", detail, "address-not-forwarded")
         return
-    yield good("public address", f"{base} reaches this daemon")
+    yield passed("public address", f"{base} reaches this daemon")
     for name, account in config.account.items():
         yield _webhook(base, name, account)
 
@@ -180,18 +180,18 @@ def _certificate(base: str, answer: Answer) -> Iterator[Finding]:
     if answer.days is None:
         yield skipped("certificate", f"{base} is not https")
     elif answer.days < CERTIFICATE_DAYS:
-        yield bad("certificate", f"expires in {answer.days:.0f} days", "certificate-expiring")
+        yield failed("certificate", f"expires in {answer.days:.0f} days", "certificate-expiring")
     else:
-        yield good("certificate", f"valid for {answer.days:.0f} days")
+        yield passed("certificate", f"valid for {answer.days:.0f} days")
 
 
 def _webhook(base: str, name: str, account: Account) -> Finding:
     """Verify the URL as WeChat's backend does, through everything in front of the daemon."""
-    from wxgptd.config import Elsewhere, webhook_path
+    from wxgptd.config import UnavailableSecret, webhook_path
     from wxgptd.wechat import signature
 
     check = f"webhook {name}"
-    if isinstance(account.token, Elsewhere):
+    if isinstance(account.token, UnavailableSecret):
         return skipped(check, "only the daemon can read its token (credential:)")
     url = f"{base}{webhook_path(name, account)}"
     stamp, nonce, echo = str(int(time.time())), secrets.token_hex(8), secrets.token_hex(12)
@@ -200,16 +200,16 @@ def _webhook(base: str, name: str, account: Account) -> Finding:
     try:
         answer = get(f"{url}?{urlencode(query)}")
     except Unanswered as error:
-        return bad(check, f"{url}: {error}", error.fix)
+        return failed(check, f"{url}: {error}", error.fix)
     if answer.status == 200 and answer.body == echo.encode():
-        return good(check, f"{url} passes WeChat's verification")
+        return passed(check, f"{url} passes WeChat's verification")
     if 300 <= answer.status < 400:
-        return bad(check, f"{url} is redirected to {_location(answer)}", "webhook-redirected")
+        return failed(check, f"{url} is redirected to {_location(answer)}", "webhook-redirected")
     if answer.status == 403:
         detail = _words(answer) or "rejected"
-        return bad(check, f"{url}: {detail}", "webhook-rejected")
+        return failed(check, f"{url}: {detail}", "webhook-rejected")
     detail = f"{url}: HTTP {answer.status}, but the response does not echo the test string"
-    return bad(check, detail, "webhook-not-forwarded")
+    return failed(check, detail, "webhook-not-forwarded")
 
 
 def clock(config: Config) -> Iterator[Finding]:
@@ -226,9 +226,9 @@ def clock(config: Config) -> Iterator[Finding]:
             continue
         skew_s = (before + time.time()) / 2 - server_time
         shown = f"{abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} {host.hostname}"
-        if abs(skew_s) > MOST_SKEW_S:
-            yield bad("clock", shown, "clock-skew", skew_s=round(skew_s))
+        if abs(skew_s) > MAX_SKEW_S:
+            yield failed("clock", shown, "clock-skew", skew_s=round(skew_s))
         else:
-            yield good("clock", shown, skew_s=round(skew_s))
+            yield passed("clock", shown, skew_s=round(skew_s))
         return
     yield skipped("clock", "no remote server to compare with (nothing to do)")

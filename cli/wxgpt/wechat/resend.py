@@ -61,7 +61,7 @@ class Plan:
     yes: bool
 
 
-def send_again(plan: Plan, output: str) -> None:
+def resend(plan: Plan, output: str) -> None:
     """Resend the logged messages as `plan` says, and print the outcome of each.
 
     Raises:

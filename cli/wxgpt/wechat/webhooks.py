@@ -83,7 +83,7 @@ def local_address(listen: str) -> str:
     return f"{'https' if kind == 'ssl' else 'http'}://{shown}:{port}"
 
 
-def require_somebody(attempt: Attempt, hook: Webhook) -> None:
+def require_listening(attempt: Attempt, hook: Webhook) -> None:
     """Abort immediately if nothing is listening.
 
     Raises:

@@ -27,7 +27,7 @@ def build(base: Base, state: State, answers: Answers, adoption: Adoption) -> Ope
     """Build the package. `adoption` applies another configuration to the service."""
     environment = base.environment
     reloading = Reloading(
-        environment.reread, lambda: cfg.is_handed_on(environment.config_path), adoption
+        environment.reread, lambda: cfg.is_systemd_credential(environment.config_path), adoption
     )
     unanswered = UnansweredCounts(state.journal, state.unanswered)
 
