@@ -19,6 +19,7 @@ from wxgptd.eventlog.codec import Unencodable
 from wxgptd.eventlog.disk import RESERVE_BYTES, ROOM_NEEDED_BYTES, Disk
 from wxgptd.eventlog.segments import StateDirectoryLocked, StateLock
 from wxgptd.eventlog.store import MAX_WAITING, LogStore, StoreListener, StoreUnavailable, Turns
+from wxgptd.eventlog.writer import System
 from wxgptd.ports.record import Capture
 
 EVENTS = conversation(2)
@@ -101,7 +102,7 @@ class StallingDisk(Disk):
 
 def open_stalled_store(tmp_path, reactor, disk) -> LogStore:
     """Return a store with one event, on a disk that stalls from now on."""
-    store = open_store(tmp_path, reactor, disk=disk)
+    store = open_store(tmp_path, reactor, system=System(disk))
     fired = []
     store.append(ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
@@ -214,7 +215,7 @@ def test_too_many_waiting_appends_count_as_a_full_disk(tmp_path, reactor):
 def test_a_failed_disk_call_is_final(tmp_path, reactor, call):
     failures: list = []
     disk = FailingDisk(OSError(5, "Input/output error"))
-    store = open_store(tmp_path, reactor, failures, disk=disk)
+    store = open_store(tmp_path, reactor, failures, system=System(disk))
     fired = []
     store.append(ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
@@ -234,7 +235,7 @@ def test_a_failed_disk_call_is_final(tmp_path, reactor, call):
 
 
 def test_a_short_write_is_continued(tmp_path, reactor):
-    store = open_store(tmp_path, reactor, disk=HaltingDisk())
+    store = open_store(tmp_path, reactor, system=System(HaltingDisk()))
     fired = []
     store.append(ALICE, in_session(EVENTS), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
@@ -276,7 +277,7 @@ def test_startups_without_events_add_no_segments(tmp_path, reactor):
 
 def test_a_failure_while_sealing_is_reported(tmp_path, reactor):
     disk = FailingDisk(OSError(28, "No space left on device"))
-    store = open_store(tmp_path, reactor, disk=disk)
+    store = open_store(tmp_path, reactor, system=System(disk))
     fired = []
     store.append(ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
@@ -290,7 +291,7 @@ def test_a_full_disk_uses_its_reserve_and_recovers_when_space_is_freed(tmp_path,
     failures: list = []
     fullness: list = []
     disk = SmallDisk(ROOM_NEEDED_BYTES + 100)
-    store = open_store(tmp_path, reactor, failures, fullness, disk=disk)
+    store = open_store(tmp_path, reactor, failures, fullness, system=System(disk))
     fired = []
     store.append(ALICE, in_session(EVENTS[:1]), 0).addCallback(fired.append)
     reactor.run_until(lambda: bool(fired))
@@ -314,7 +315,7 @@ def test_a_full_disk_uses_its_reserve_and_recovers_when_space_is_freed(tmp_path,
 def test_a_commit_waits_for_free_space(tmp_path, reactor):
     failures: list = []
     disk = SmallDisk(300)
-    store = open_store(tmp_path, reactor, failures, disk=disk)
+    store = open_store(tmp_path, reactor, failures, system=System(disk))
     reactor.run_until(store.full)
     fired = []
     store.append(ALICE, in_session(EVENTS), 0).addCallback(fired.append)
@@ -329,7 +330,7 @@ def test_a_commit_waits_for_free_space(tmp_path, reactor):
 
 def test_closing_does_not_wait_for_free_space(tmp_path, reactor):
     disk = SmallDisk(300)
-    store = open_store(tmp_path, reactor, disk=disk)
+    store = open_store(tmp_path, reactor, system=System(disk))
     refused = []
     store.append(ALICE, in_session(EVENTS), 0).addErrback(refused.append)
     reactor.run_until(lambda: disk.writes_refused > 0)

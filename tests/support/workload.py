@@ -28,7 +28,7 @@ from wxgptd.domain.model.values import DeliveryKey, User
 from wxgptd.errors import WxgptError
 from wxgptd.eventlog.disk import Disk
 from wxgptd.eventlog.store import LogStore, StoreListener, Turns
-from wxgptd.eventlog.writer import SegmentBounds
+from wxgptd.eventlog.writer import SegmentBounds, System
 from wxgptd.ports.record import Capture
 
 USERS = 5
@@ -80,7 +80,7 @@ class Workload:
             Turns(self._turns.put, self._turns.put),
             StoreListener(self._failed, lambda full: None),
             SegmentBounds(SEGMENT_BYTES),
-            DISKS.get(mutant, Disk)(),
+            System(DISKS.get(mutant, Disk)()),
         )
         self._keys = self._store._keys
         loaded = self._store.load({})

@@ -25,9 +25,9 @@ from wxgptd.eventlog import (
     snapshot,
     verifying,
 )
-from wxgptd.eventlog.disk import DISK, Disk, is_disk_full
+from wxgptd.eventlog.disk import is_disk_full
 from wxgptd.eventlog.keyring import Keyring, UserKey
-from wxgptd.eventlog.writer import Listener, SegmentBounds, Writer
+from wxgptd.eventlog.writer import Listener, SegmentBounds, System, Writer
 from wxgptd.ports.record import Capture, Loaded, RetentionResult, StoreFigures
 from wxgptd.ports.store import InSession
 
@@ -77,9 +77,10 @@ class LogStore:
         turns: Turns,
         alarms: StoreListener,
         bounds: SegmentBounds = SegmentBounds(),
-        disk: Disk = DISK,
+        system: System = System(),
     ) -> None:
-        self._disk = disk
+        self._disk = system.disk
+        self._system = system
         segments.make_private_directory(state_dir)
         self._lock = segments.StateLock(state_dir)
         self._directory = segments.log_directory(state_dir)
@@ -136,7 +137,7 @@ class LogStore:
                 on_full=lambda full: self._turns.in_reactor(lambda: self._alarms.on_full(full)),
             ),
             self._bounds,
-            self._disk,
+            self._system,
         )
 
     def _write_keys(self) -> None:

@@ -15,12 +15,11 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import NamedTuple, TypeVar
 
 from wxgptd.eventlog import codec, framing, segments
@@ -28,6 +27,7 @@ from wxgptd.eventlog.disk import DISK, Disk, Reserve, is_disk_full
 from wxgptd.eventlog.framing import MAX_GROUP_BYTES
 from wxgptd.eventlog.keyring import Keyring
 from wxgptd.eventlog.recovery import Ready
+from wxgptd.eventlog.workers import WORKERS, Queue, Workers
 from wxgptd.ports.record import SYNC_BOUNDS_S
 
 T = TypeVar("T")
@@ -75,6 +75,13 @@ class SegmentBounds(NamedTuple):
     age_s: float = 0.0
 
 
+class System(NamedTuple):
+    """What the writer runs on."""
+
+    disk: Disk = DISK
+    workers: Workers = WORKERS
+
+
 class Listener(NamedTuple):
     """The writer's callbacks, called in its thread. They must not block.
 
@@ -102,16 +109,16 @@ class Writer:
         keys: Keyring,
         listener: Listener,
         bounds: SegmentBounds = SegmentBounds(),
-        disk: Disk = DISK,
+        system: System = System(),
     ) -> None:
-        self._disk = disk
+        self._disk = system.disk
         self._directory = directory
         self._listener = listener
         self._bounds = bounds
         self._created = ready.header.created if ready.header is not None else 0.0
         self._next_seq = ready.next_seq
         self._pending: list[_Append] = []
-        self._queue: SimpleQueue[list[_Append] | None] = SimpleQueue()
+        self._queue: Queue[list[_Append] | None] = system.workers.queue()
         self._commits = Commits(0, 0, 0.0)
         self._syncs = [0] * (len(SYNC_BOUNDS_S) + 1)
         self.full = False
@@ -123,10 +130,9 @@ class Writer:
         self._key = 0
         self._keys = keys
         self._ready = ready
-        self._closing = threading.Event()
-        self._reserve = Reserve(directory, disk)
-        self._thread = threading.Thread(target=self._run, name="wxgptd-log", daemon=True)
-        self._thread.start()
+        self._closing = system.workers.event()
+        self._reserve = Reserve(directory, system.disk)
+        self._join = system.workers.start(self._run, "wxgptd-log")
 
     @property
     def commits(self) -> Commits:
@@ -186,7 +192,7 @@ class Writer:
         self.flush()
         self._closing.set()
         self._queue.put(None)
-        self._thread.join()
+        self._join()
         return self._error
 
     def _run(self) -> None:
