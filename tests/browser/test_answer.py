@@ -62,7 +62,7 @@ def test_the_page_of_a_queued_question_says_so(theatre, phone):
     second, link = theatre.ask("排在后面的问题", "line", opens=False)
     page = phone()
     page.open(link)
-    page.see("排队中")
+    page.see("正在排队")
     page.look("answer-waiting", full=False)
     first.write("前面的答案。").end()
     second.write("后面的答案。").end()

@@ -165,7 +165,7 @@ def test_help_and_models_are_menus():
     ]  # fmt: skip
     client = Client(rendered("models", "small\nsmall\nBig one"))
     assert client.sends == ["/model small", "/model Big one"]
-    assert "可以换成：small、Big one（" in client.shown
+    assert "可以换成：small、Big one。" in client.shown
 
 
 def test_help_is_correct_if_no_command_is_needed():

@@ -121,7 +121,7 @@ def test_an_interrupted_answer_is_marked():
 
 def test_a_partial_answer_comes_with_the_link():
     reply_text = render(Reply(ReplyKind.PARTIAL, end=4, text="第一句。"), Pending())
-    assert reply_text.startswith(f"第一句。\n\n{LABEL}\n\n──────────\n发送“<a ")
+    assert reply_text.startswith(f"第一句。\n\n{LABEL}\n\n──────────\n还在写……发送“<a ")
     assert LINK in reply_text
 
 

@@ -101,13 +101,13 @@ def test_a_hangup_without_a_terminal_reloads_the_moderation_words(stage):
     stage.configure("http://127.0.0.1:9/v1", extra=f'[moderation]\nwords_file = "{words}"\n')
     stage.start_daemon()
     stage.send("/chatgpt")
-    assert "不能处理" in stage.send("说说旧词")["reply"]
+    assert "无法处理" in stage.send("说说旧词")["reply"]
     words.write_text("新词\n")
     stage.daemon.send_signal(signal.SIGHUP)
     deadline = time.monotonic() + 10
     while stage.said().count("moderation list loaded") < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert "不能处理" in stage.send("说说新词")["reply"]
+    assert "无法处理" in stage.send("说说新词")["reply"]
     assert stage.stop() == 0
 
 

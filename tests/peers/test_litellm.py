@@ -112,5 +112,5 @@ def test_a_server_error_is_reported(stage, litellm):
 def test_a_full_context_window_is_reported(stage, litellm):
     assert (
         words_of(talk(stage, litellm, "full")["reply"])
-        == "这次对话太长了，AI 已经记不下。请清空对话后再问。"
+        == "这次对话太长，AI 记不下了。请清空对话后再问。"
     )

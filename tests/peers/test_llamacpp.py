@@ -110,7 +110,7 @@ def test_old_turns_are_dropped_when_the_context_window_is_full(stage, llamacpp):
 def test_a_question_larger_than_the_context_window_is_reported(stage, llamacpp):
     assert (
         words_of(talk(stage, llamacpp, "x" * 2_000)["reply"])
-        == "这次对话太长了，AI 已经记不下。请清空对话后再问。"
+        == "这次对话太长，AI 记不下了。请清空对话后再问。"
     )
 
 

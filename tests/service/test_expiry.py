@@ -13,7 +13,7 @@ from wxgpt.wechat import messages
 from wxgptd import config as cfg
 
 ANSWER = "因为空气。"
-HINT = "对话已超时，这条没有发给 AI。发送“接着聊”，AI 就会回答。"
+HINT = "对话已超时，这条消息还没有发给 AI。发送“接着聊”就能得到回答。"
 HOUR_S, DAY_S = 3_600.0, 86_400.0
 BACKEND = cfg.Rule(match="any", reply=cfg.RuleReply(text="十元"))
 
@@ -187,7 +187,7 @@ def test_the_hint_s_tap_resumes_the_session_and_asks_the_held_message(tapped):
         "还记得吗？",
     ]
     second_tap = story.deliver(messages.text_message("接着聊", tapped=True))
-    assert "对话已经开着" in second_tap.reply
+    assert "已经在对话中了" in second_tap.reply
     assert len(story.model.calls) == 2
 
 
@@ -237,7 +237,7 @@ def test_a_held_message_is_erased_with_its_user():
     story.deliver(messages.event_message("unsubscribe"))
     story.deliver(messages.event_message("subscribe"))
     reply = story.deliver(messages.text_message("接着聊", tapped=True)).reply
-    assert "没有进行中的对话" in reply
+    assert "不在对话中" in reply
     assert len(story.model.calls) == 1
 
 
@@ -252,7 +252,7 @@ def test_a_held_message_is_moderated_when_it_is_asked(tmp_path):
     wait(story, 400)
     assert ask(story, "违禁词是什么") == HINT
     reply = story.deliver(messages.text_message("接着聊", tapped=True)).reply
-    assert "不能处理的内容" in reply
+    assert "无法处理的内容" in reply
     assert len(story.model.calls) == 1
 
 

@@ -307,7 +307,7 @@ def test_a_prompt_that_is_too_long_is_halved_and_the_limit_is_remembered():
 def test_a_question_that_is_too_long_alone_fails_with_an_explanation():
     story = Story(error(400, '{"error": {"code": "context_length_exceeded"}}'))
     story.open()
-    assert words_of(ask(story, "长" * 500)) == "这次对话太长了，AI 已经记不下。请清空对话后再问。"
+    assert words_of(ask(story, "长" * 500)) == "这次对话太长，AI 记不下了。请清空对话后再问。"
     assert len(story.model.calls) == 1
 
 
@@ -454,14 +454,14 @@ def story_with_two_models() -> Story:
 
 def test_a_user_can_choose_a_model():
     story = story_with_two_models()
-    listed = "可以换成：small、Big（或发送“/model 名字”）"
+    listed = "可以换成：small、Big。发送“/model 名字”即可切换。"
     assert words_of(story.say("/model")) == f"现在用的是 small，{listed}"
     assert story.say("/model big") == "已切换到 Big，接着问吧。"
     assert ask(story) == ANSWER
     assert story.model.calls[-1]["model"] == "Big"
     assert (
         words_of(story.say("/MODEL nobody"))
-        == "没有叫这个名字的模型。现在用的是 Big，可以换成：small、Big（或发送“/model 名字”）"
+        == "没有叫这个名字的模型。现在用的是 Big，可以换成：small、Big。发送“/model 名字”即可切换。"
     )
     story.crash()
     story.start()

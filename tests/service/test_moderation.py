@@ -36,7 +36,7 @@ def in_pieces(*pieces: str, gap_s: float = 0.2) -> Script:
 def test_a_question_with_a_blocked_word_is_rejected_without_calling_the_model(make_story):
     story = make_story(answer_at(0.1, "好的。"))
     story.open()
-    assert story.say("说说badword吧") == "抱歉，这条消息里有不能处理的内容，请换个说法。"
+    assert story.say("说说badword吧") == "抱歉，这条消息包含无法处理的内容，请换个说法再发。"
     assert story.model.calls == []
     sent = story.send("说说别的吧")
     story.advance(1)
@@ -47,14 +47,14 @@ def test_a_question_with_a_blocked_word_is_rejected_without_calling_the_model(ma
 
 def test_a_question_after_an_opening_command_is_moderated(make_story):
     story = make_story(answer_at(0.1, "好的。"))
-    assert "不能处理" in story.say("/chatgpt 违禁词")
+    assert "无法处理" in story.say("/chatgpt 违禁词")
 
 
 @pytest.mark.parametrize("text", ["违**禁**词", "违\u200b禁词", "`BAD`word", "_bad_Word"])
 def test_marks_between_letters_do_not_hide_a_blocked_word(make_story, text):
     story = make_story(answer_at(0.1, "好的。"))
     story.open()
-    assert "不能处理" in story.say(f"说说{text}吧")
+    assert "无法处理" in story.say(f"说说{text}吧")
 
 
 def test_messages_outside_a_session_are_not_moderated(make_story):
@@ -89,16 +89,16 @@ def test_a_reload_rereads_the_word_list(make_story, logged):
     story = make_story(answer_at(0.1, "好的。"))
     story.open()
     story.words.write_text("新词\n")
-    assert "不能处理" in story.say("违禁词")
+    assert "无法处理" in story.say("违禁词")
     story.service.operations.reloading.from_file()
-    assert "不能处理" in story.say("新词")
+    assert "无法处理" in story.say("新词")
     sent = story.send("违禁词")
     story.advance(1)
     assert sent.reply == "好的。"
     story.words.write_bytes(b"\xff\xff")
     with pytest.raises(ConfigError, match="not UTF-8"):
         story.service.operations.reloading.from_file()
-    assert "不能处理" in story.say("新词")
+    assert "无法处理" in story.say("新词")
     assert any("reload rejected: " in line for line in logged())
 
 

@@ -105,8 +105,7 @@ def test_a_configured_host_is_allowed_in_any_notation(host, name, another):
     story.outside.hosts[name] = story.wechat_pictures
     assert send_picture(story, f"http://{host}/0") == "一只猫。"
     assert (
-        send_picture(story, f"http://{another}/0")
-        == "这张图片没能打开，也可能太大了，请换一张再发。"
+        send_picture(story, f"http://{another}/0") == "这张图片打不开，或者太大了，请换一张再发。"
     )
 
 
@@ -127,7 +126,7 @@ def test_a_configured_host_is_allowed_in_any_notation(host, name, another):
 )
 def test_pictures_are_fetched_from_no_other_host(url):
     story = make_story()
-    assert send_picture(story, url) == "这张图片没能打开，也可能太大了，请换一张再发。"
+    assert send_picture(story, url) == "这张图片打不开，或者太大了，请换一张再发。"
     assert story.wechat_pictures.requests == []
 
 
@@ -156,7 +155,7 @@ def test_a_picture_that_cannot_be_fetched_gets_an_explanation(answer):
     story = make_story(answer, max_size=8_000)
     sent = story.deliver(messages.image_message(URL))
     story.advance(12)
-    assert sent.reply == "这张图片没能打开，也可能太大了，请换一张再发。"
+    assert sent.reply == "这张图片打不开，或者太大了，请换一张再发。"
     assert story.model.calls == []
 
 
