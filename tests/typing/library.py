@@ -1,7 +1,7 @@
 """The types of what other programs may import: checked by mypy, never run.
 
 A log can be read, folded and verified without the daemon. What is inferred here is what an editor
-shows to somebody who writes such a program, so a change of these types is a change of the interface.
+shows to the author of such a program, so a change of these types is a change of the interface.
 """
 
 from __future__ import annotations

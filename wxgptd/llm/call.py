@@ -44,7 +44,7 @@ class AnswerCallbacks(NamedTuple):
     withdrawn: Callable[[], None]
 
 
-NOBODY = AnswerCallbacks(ignore, ignore, lambda: None)
+NO_CALLBACKS = AnswerCallbacks(ignore, ignore, lambda: None)
 
 
 class Call:

@@ -27,7 +27,7 @@ from wxgptd.domain.model.values import FailureReason
 from wxgptd.domain.prompt.context import Message
 from wxgptd.llm import wire
 from wxgptd.llm.breaker import url_without_query
-from wxgptd.llm.call import NOBODY, AnswerCallbacks, Call
+from wxgptd.llm.call import NO_CALLBACKS, AnswerCallbacks, Call
 from wxgptd.llm.failure_detail import FailureDetail, printable
 from wxgptd.llm.model_errors import Blame, ModelError, classify, unavailable
 from wxgptd.llm.parameters import Parameters
@@ -147,7 +147,7 @@ class Model:
         if isinstance(result, ModelFailure):
             endpoint.succeeded()
             model.failed(asker, FailureReason.UNAVAILABLE, result.logged, vouched=vouched)
-        elif result.blame in (Blame.NOBODY, Blame.QUESTION):
+        elif result.blame in (Blame.NONE, Blame.QUESTION):
             return result  # one user's rejected questions must not hide failures of others
         elif result.transient or result.slow:
             at_fault = endpoint if result.blame is Blame.ENDPOINT else model
@@ -171,7 +171,7 @@ class Model:
     async def _probe(self, name: str) -> None:
         """Ask for one token, and judge the server by the result."""
         prompt = Prompt(messages=(Message("user", "1"),), model=name, probe=True)
-        self._judge(self._redacted(await self._ask_with_retries(prompt, NOBODY)), name)
+        self._judge(self._redacted(await self._ask_with_retries(prompt, NO_CALLBACKS)), name)
 
     def _judge(self, result: Completion | ModelFailure | ModelError, name: str) -> None:
         """Open or close the breakers according to the result of a probe."""
@@ -180,7 +180,7 @@ class Model:
         blame = result.blame if isinstance(result, ModelError) else Blame.QUESTION
         if blame is not Blame.ENDPOINT:
             endpoint.passed()
-        if blame in (Blame.QUESTION, Blame.NOBODY):
+        if blame in (Blame.QUESTION, Blame.NONE):
             model.passed()
             self._endpoint.note_passed(name)
             return
@@ -245,7 +245,7 @@ class Model:
                 why = FailureDetail(f"no first token within {prompt.first_token_within_s:.1f} s")
                 # A slow server is not broken, but this is no evidence of health either.
                 down = FailureReason.UNAVAILABLE
-                return ModelError(down, why, blame=Blame.NOBODY)
+                return ModelError(down, why, blame=Blame.NONE)
             if call.answered:
                 return call.conclude(None)  # complete; the server only kept the connection open
             seconds = self._server.total_timeout_s

@@ -19,7 +19,7 @@ from wxgptd.untyped import Json, JsonView, Result
 class Blame(StrEnum):
     """What a failure is about, and so whether the next caller would run into it too."""
 
-    NOBODY = "nobody"
+    NONE = "none"
     QUESTION = "question"
     MODEL = "model"
     ENDPOINT = "endpoint"

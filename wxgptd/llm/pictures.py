@@ -1,4 +1,4 @@
-"""Pictures that a model writes into its text as data URIs: megabytes that nobody can read. Pure.
+"""Pictures that a model writes into its text as data URIs: megabytes of unreadable text. Pure.
 
 Neither the chat nor a page shows them, and as part of the conversation they would fill the context
 window of the next question. So each is replaced with a placeholder before anything else sees it.

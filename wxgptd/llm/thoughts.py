@@ -196,7 +196,7 @@ class ThoughtSplitter:
 
     def _think(self, piece: str) -> None:
         if piece and self._thought_chars < MAX_THOUGHT_CHARS:
-            # Nobody reads more than that.
+            # Longer thoughts are cut off.
             self._thought_chars += len(piece)
             self._on_thought(piece)
 

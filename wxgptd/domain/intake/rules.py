@@ -103,7 +103,7 @@ class Pattern(Protocol):
 
 
 MAX_CHARS = 2_000
-"""Only this many characters of a message are matched: nobody types more."""
+"""Only this many characters of a message are matched; typed messages are shorter."""
 
 Matcher = Callable[[Content], bool]
 
