@@ -237,7 +237,7 @@ def test_a_held_message_is_erased_with_its_user():
     story.deliver(messages.event_message("unsubscribe"))
     story.deliver(messages.event_message("subscribe"))
     reply = story.deliver(messages.text_message("接着聊", tapped=True)).reply
-    assert "不在对话中" in reply
+    assert "没有进行中的对话" in reply
     assert len(story.model.calls) == 1
 
 

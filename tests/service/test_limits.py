@@ -82,7 +82,7 @@ def test_an_answer_with_a_blocked_word_still_costs_tokens(tmp_path):
     story = Story(lambda _: answer_at(0.1, "这里有一个违禁词。"), config)
     story.open()
     assert ask(story) == "抱歉，这个问题 AI 回答不了。"
-    assert ask(story).startswith("今天的用量用完了")
+    assert ask(story).startswith("你今天的 AI 额度用完了")
 
 
 def test_a_rejected_question_opens_no_session():
@@ -157,7 +157,7 @@ def test_daily_tokens_are_counted_as_the_server_reports_them():
     story.open()
     assert ask(story) == ANSWER
     assert ask(story) == ANSWER
-    assert ask(story).startswith("今天的用量用完了")
+    assert ask(story).startswith("你今天的 AI 额度用完了")
 
 
 def test_only_allowed_users_may_talk_if_configured():

@@ -360,8 +360,8 @@ def test_a_spent_budget_is_reported_to_users_and_logged_once(logged):
     story = budgeted(own=14.0)
     assert ask(story) == ANSWER
     assert ask(story) == ANSWER
-    assert ask(story) == "今天的 AI 额度用完了，请明天再来。"
-    assert ask(story) == "今天的 AI 额度用完了，请明天再来。"
+    assert ask(story) == "本公众号今天的 AI 额度用完了，请明天再来。"
+    assert ask(story) == "本公众号今天的 AI 额度用完了，请明天再来。"
     assert len(story.model.calls) == 2
     assert len([line for line in logged() if "daily budget of 14 used up" in line]) == 1
     story.say("/other")

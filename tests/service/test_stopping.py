@@ -169,7 +169,7 @@ def test_retry_explains_when_there_is_nothing_to_ask_again():
     story.open()
     assert "没有可以重试的问题" in story.say("重试")
     story.say("/stop")
-    assert "不在对话中" in story.say("/retry")
+    assert "没有进行中的对话" in story.say("/retry")
 
 
 def test_retry_counts_as_a_question():
@@ -336,5 +336,5 @@ def test_a_model_tap_outside_a_session_gets_an_explanation():
     story.open()
     story.say("/stop")
     tapped = story.deliver(messages.text_message("/model m-2", tapped=True))
-    assert "不在对话中" in tapped.reply
+    assert "没有进行中的对话" in tapped.reply
     assert story.say("/model m-2") is None
