@@ -38,13 +38,14 @@ def request(
 
     Raises:
         Unreachable: no daemon is running, or this user may not connect to it.
+        DaemonFailed: the daemon could not carry out the request.
     """
     socket_path = options.load_server().admin_socket
     connection = _Connection(socket_path, timeout_s)
     try:
         connection.request(method, path, body)
         response = connection.getresponse()
-        return response.status, json.loads(response.read() or b"null")
+        result = json.loads(response.read() or b"null")
     except (FileNotFoundError, ConnectionRefusedError):
         raise Unreachable(
             f"no daemon at {socket_path}",
@@ -59,6 +60,9 @@ def request(
         raise Unreachable(f"the daemon at {socket_path} does not answer: {error}") from None
     finally:
         connection.close()
+    if response.status == 500 and result:
+        raise DaemonFailed(result["error"], hint=result["hint"])
+    return response.status, result
 
 
 def require_ready(status: int) -> None:
@@ -73,6 +77,10 @@ def require_ready(status: int) -> None:
         raise Unreachable(
             f"the daemon failed: HTTP {status}", hint="see its log: journalctl -u wxgptd"
         )
+
+
+class DaemonFailed(WxgptError):
+    """the daemon could not carry out the request"""
 
 
 class UnknownUser(WxgptError):

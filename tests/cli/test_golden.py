@@ -22,6 +22,7 @@ from tests.support.model_server import answer_at
 from tests.support.story import Story
 from wxgpt.main import COMMANDS
 from wxgptd import __version__
+from wxgptd.eventlog.store import StoreUnavailable
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 CONFIG = """
@@ -209,19 +210,27 @@ def online(place):
     story.advance(3)
     (place / "state" / "admin.sock").unlink(missing_ok=True)
     socket = AdminSocket(story, place / "state" / "admin.sock")
-    states = [state for _, state in story.service.state.journal.hydrated()]
-    yield place, [state.live.id for state in states if state.live is not None]
+    yield place, story
     socket.close()
 
 
 @pytest.mark.processes
 @pytest.mark.parametrize("name", ONLINE)
 def test_the_output_of_a_command_with_a_running_daemon_is_unchanged(name, online):
-    place, sessions = online
+    place, story = online
+    states = [state for _, state in story.service.state.journal.hydrated()]
+    sessions = [state.live.id for state in states if state.live is not None]
     output = output_of(place, ONLINE[name])
     for session in sessions:
         output = output.replace(session, "SESSION---")
     compare(name, re.sub(r'"delivery": "[^"]+"', '"delivery": "ID"', output))
+
+
+@pytest.mark.processes
+def test_a_change_that_the_daemon_cannot_record_says_why(online):
+    place, story = online
+    story.store.broken = StoreUnavailable("the event log cannot be written", hint="check the disk")
+    compare("users-block-failed", output_of(place, "users block bob"))
 
 
 def test_every_command_has_a_golden_output():

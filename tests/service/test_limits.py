@@ -13,6 +13,7 @@ from tests.support.model_server import answer_at
 from tests.support.story import Story, configuration
 from wxgpt.wechat import messages
 from wxgptd import config as cfg
+from wxgptd.eventlog.store import StoreUnavailable
 
 ANSWER = "因为空气。"
 
@@ -239,3 +240,12 @@ def test_an_invalid_request_changes_nothing(path, status):
     story = limited_story()
     assert admin(story, "POST", path)[0] == status
     assert story.store.events() == []
+
+
+def test_a_request_that_cannot_be_recorded_states_why():
+    story = limited_story()
+    story.open()
+    story.store.broken = StoreUnavailable("the event log cannot be written", hint="check the disk")
+    code, body = change(story, "blocked")
+    assert code == 500
+    assert body == {"error": "the event log cannot be written", "hint": "check the disk"}

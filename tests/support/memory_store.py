@@ -30,6 +30,7 @@ class MemoryStore:
         self.refuses_snapshots: Exception | None = None
         self.stalled = False
         self.is_full = False
+        self.broken: Exception | None = None
 
     def append(self, user: User, events: Sequence[InSession], expected: int) -> Deferred[int]:
         assert self._expected.get(user, 0) == expected, "the append is based on another version"
@@ -41,6 +42,9 @@ class MemoryStore:
             del self._expected[user]
             self.keys.drop(key)
         result: Deferred[int] = Deferred()
+        if self.broken is not None:
+            result.errback(self.broken)
+            return result
         self._waiting.append((result, len(self._entries)))
         if not self.stalled:
             self.commit()

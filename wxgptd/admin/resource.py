@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from wxgptd.errors import WxgptError
 from wxgptd.ports.control import Control, Faulty, ModelTrial
 
 log = Logger()
@@ -141,9 +142,15 @@ class _Session(Resource):
 
 
 def _give_up(failure: Failure, request: Request) -> None:
-    """Log why a request could not be answered, and close its connection."""
+    """Report why a request could not be carried out; a bug is logged, and its connection closed."""
     if failure.check(CancelledError) is not None:
         return  # the client has disconnected
+    if isinstance(error := failure.value, WxgptError):
+        log.warn("a request on the admin socket failed: {error}", error=error)
+        request.setResponseCode(500)
+        request.write(_json(request, {"error": str(error), "hint": error.hint}))
+        request.finish()
+        return
     log.failure("a request on the admin socket failed", failure)
     request.loseConnection()
 
