@@ -1,4 +1,4 @@
-"""The configuration: TOML in, and out comes one frozen `Config` or a list of every mistake.
+"""Turn TOML into one frozen `Config`, or a list of every mistake.
 
 `tables` defines each key and its default, `values` how times, sizes and secrets are written;
 `checks` finds the mistakes, and `loading` reads the file. The edges receive the values they need,

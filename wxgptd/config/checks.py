@@ -92,7 +92,7 @@ def _check_log(config: Config) -> Iterator[str]:
         yield "log.snapshot_every: must be 1 or more"
     least_s = max(config.links.ttl, 86_400.0)
     if log.keep is not None and log.keep < least_s:
-        yield f"log.keep: must be at least {least_s / 86_400:g}d, as long as links live (links.ttl)"
+        yield f"log.keep: must be at least {least_s / 86_400:g}d (the longer of links.ttl and 1d)"
     if log.max_size is not None and log.max_size < 2 * log.segment_size:
         yield "log.max_size: must be at least twice log.segment_size"
 
@@ -327,7 +327,7 @@ def _check_numbers(config: Config) -> Iterator[str]:
     if not 0.05 <= config.window.reply_margin <= 4:
         yield "window.reply_margin: must be from 50ms to 4s"
     if config.window.settled_for < 15:
-        yield "window.settled_for: must be 15s or more, because WeChat asks for that long"
+        yield "window.settled_for: must be 15s or more, because WeChat retries for that long"
     if config.reply.style not in ("plain", "markdown"):
         yield f'reply.style: must be "plain" or "markdown", not "{config.reply.style}"'
     for key in ("messages_per_minute", "questions_per_day", "tokens_per_day"):
@@ -362,15 +362,15 @@ def doubts(config: Config) -> Iterator[str]:
             )
     for number, rule in enumerate(config.rule, 1):
         if rule.match == "any" and rule.always:
-            yield f"rule.{number}: takes everything, even chat commands: no user can reach a model"
+            yield f"rule.{number}: matches everything, even commands: no user can reach a model"
         elif rule.match == "any" and number < len(config.rule) and not rule.account:
             unreached = [later for later in config.rule[number:] if not later.always]
             if unreached:
-                yield f"rule.{number}: takes everything, so the rules after it are never reached"
+                yield f"rule.{number}: matches everything, so the rules after it are never reached"
     if config.limits.daily_budget:
         for name, assistant in config.assistant.items():
             if assistant.price_per_million == Price():
-                yield f"assistant.{name}.price_per_million: is 0, so no budget counts its answers"
+                yield f"assistant.{name}.price_per_million: is 0, so its answers use no budget"
     for name, assistant in config.assistant.items():
         for placeholder in re.findall(r"\{([a-z]+)\}", assistant.system_prompt):
             if placeholder not in ("date", "weekday", "account"):

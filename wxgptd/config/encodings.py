@@ -1,4 +1,4 @@
-"""Decode text files, whatever editor saved them."""
+"""Decode text files, regardless of which editor saved them."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ, *, elsewhere: bool
     With `elsewhere`, the daemon is another process, and its systemd credentials may be missing.
 
     Raises:
-        ConfigError: the file is wrong; lists every mistake with its key.
+        ConfigError: the file is invalid; lists every mistake with its key.
     """
     text, mode = _read(path)
     handed_on = is_systemd_credential(path, environ)
@@ -85,11 +85,11 @@ def parse(
 ) -> Config:
     """Parse and check a configuration that the caller read from `path`, a file with that `mode`.
 
-    Rejects what a start would reject: an unsafe `mode` and, with `absolute` (systemd passes the
+    Rejects what startup would reject: an unsafe `mode` and, with `absolute` (systemd passes the
     daemon a copy of the file), relative paths.
 
     Raises:
-        ConfigError: the text is wrong; lists every mistake with its key.
+        ConfigError: the text is invalid; lists every mistake with its key.
     """
     document = _parsed(text.removeprefix("\ufeff"), path)
     return _checked(document, path, mode, _reader(environ, path.parent, absolute=absolute))
@@ -144,7 +144,7 @@ def load_server(path: Path) -> Server:
     """Read only `[server]`: enough to find the log, without resolving secrets.
 
     Raises:
-        ConfigError: the file cannot be read, or `[server]` is wrong.
+        ConfigError: the file cannot be read, or `[server]` is invalid.
     """
     return _table(path, "server", Server, {})
 
@@ -153,7 +153,7 @@ def load_log(path: Path, environ: Mapping[str, str] = os.environ) -> Log:
     """Read only `[log]`: enough to read the log, including its master key.
 
     Raises:
-        ConfigError: the file cannot be read, or `[log]` is wrong.
+        ConfigError: the file cannot be read, or `[log]` is invalid.
     """
     return _table(path, "log", Log, environ)
 
@@ -219,7 +219,7 @@ def _parsed(text: str, path: Path) -> Table:
     except RecursionError:
         raise ConfigError(path, ["is not TOML: it is nested too deeply"]) from None
     except tomllib.TOMLDecodeError as error:
-        twice = " (it exists already, further up: put the keys there)"
+        twice = " (it already exists further up: put the keys there)"
         more = twice if "twice" in str(error) else _shown(text, str(error))
         raise ConfigError(path, [f"is not TOML: {error}{more}"]) from None
 

@@ -24,7 +24,7 @@ Size = NewType("Size", int)
 
 
 Words = NewType("Words", tuple[str, ...])
-"""A list of texts; a single text needs no brackets."""
+"""A list of strings; a single string needs no brackets."""
 
 
 OptionalNumber = float | None
@@ -48,7 +48,7 @@ Body = NewType("Body", Table)
 
 
 class Secret:
-    """A value that never shows in reprs, logs or tracebacks."""
+    """A value that never appears in reprs, logs or tracebacks."""
 
     __slots__ = ("_value", "inline")
 
@@ -86,7 +86,7 @@ class UnavailableSecret(Secret):
         """Raise: this process does not have the value.
 
         Raises:
-            NotRevealed: always.
+            SecretUnavailableError: always.
         """
         raise SecretUnavailableError(
             f"the credential {self._name} is available only to the daemon",
@@ -290,8 +290,8 @@ def converter(
 ) -> cattrs.Converter:
     """Return the converter from TOML to tables.
 
-    Relative paths start at `base`; with `absolute`, they are mistakes. With `elsewhere`, missing
-    credentials become `UnavailableSecret`: systemd passes them to the daemon only.
+    Relative paths are resolved against `base`, or rejected with `absolute`. With `elsewhere`,
+    missing credentials become `UnavailableSecret`: systemd passes them to the daemon only.
     """
 
     def path(value: Given) -> Path:

@@ -1,7 +1,7 @@
 """How each event changes the state of its user, and which session it belongs to.
 
-`evolve` rejects, with `Inconsistent`, an event that cannot follow: a log that folds is a log that
-makes sense. The details of each event are in `transitions`.
+`evolve` raises `Inconsistent` for an event that cannot follow, so a log that folds is consistent.
+The details of each event are in `transitions`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def evolve(state: UserState, event: e.Event) -> UserState:
     """Return `state` after `event`.
 
     Raises:
-        Inconsistent: `event` cannot follow.
+        Inconsistent: `event` cannot occur in `state`.
     """
     # Hydrating a user and verifying a log call this often; `_replace` takes four times as long.
     return UserState(state.version + 1, *_evolved(state, event)[1:])

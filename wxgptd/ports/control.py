@@ -1,4 +1,4 @@
-"""What the operator can see of a running daemon and ask it to do."""
+"""What the operator can see in a running daemon and ask it to do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class OpenSession(NamedTuple):
 
 
 class PendingQuestion(NamedTuple):
-    """A question without an answer yet; `attempts` is how many times WeChat has asked."""
+    """A question without an answer yet; `attempts` is how often WeChat has delivered it."""
 
     account: str
     user: str
@@ -91,11 +91,11 @@ class Sessions(Protocol):
         ...
 
     def pending(self) -> Sequence[PendingQuestion]:
-        """Return the questions that have no answer yet, the oldest first."""
+        """Return the questions that have no answer yet, oldest first."""
         ...
 
     def stop(self, session: str) -> Deferred[bool]:
-        """End a session; fires with whether it existed, once that is durable."""
+        """End a session; fires with whether it existed, once its end is durable."""
         ...
 
 
@@ -103,10 +103,10 @@ class Users(Protocol):
     """Users, their standing and their erasure."""
 
     def newest(self, limit: int, standing: str) -> Sequence[UserSummary]:
-        """Return users with their standing and what they asked for today.
+        """Return users with their standing and their usage today.
 
-        The most recently active come first, at most `limit` of them; only those with `standing`,
-        unless that is empty.
+        At most `limit` users, most recently active first; only those with `standing`, unless it is
+        empty.
         """
         ...
 
@@ -126,7 +126,7 @@ class Users(Protocol):
     def change_standing(
         self, account: str, openid: str, standing: str, for_s: float
     ) -> Deferred[bool]:
-        """Block or allow a user, or do neither, for `for_s` seconds (0 for good).
+        """Block or allow a user, or lift either, for `for_s` seconds (0: permanently).
 
         Fires with whether the account exists, once the change is durable.
         """
@@ -141,7 +141,7 @@ class Trials(Protocol):
     """Tests of models and of WeChat's API."""
 
     def push(self, account: str) -> Deferred[str] | None:
-        """Test WeChat's API; fires with what is wrong, or an empty string.
+        """Test WeChat's API; fires with the error, or an empty string.
 
         None if pushing is not configured for the account.
         """
@@ -150,7 +150,7 @@ class Trials(Protocol):
     def assistant(self, name: str) -> Deferred[Sequence[ModelTrial] | None]:
         """Ask each model of an assistant for a single token; fires with the results.
 
-        None if there is no such assistant.
+        None if the assistant does not exist.
         """
         ...
 
@@ -159,13 +159,13 @@ class Maintenance(Protocol):
     """The log and the configuration."""
 
     def vacuum(self) -> Deferred[VacuumResult]:
-        """Take a snapshot and drop what retention does not keep; fires with the result."""
+        """Take a snapshot and delete what is past retention; fires with the result."""
         ...
 
     def reload(
         self, given: tuple[str, Path, int] | None, *, dry: bool = False
     ) -> Reloaded | Faulty:
-        """Apply a configuration: `given` (text, path and mode of a file), or the file read again.
+        """Apply a configuration: `given` (text, path and mode of a file), or the reread file.
 
         With `dry`, nothing is changed.
         """

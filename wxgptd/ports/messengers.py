@@ -29,23 +29,23 @@ class Messenger(Protocol):
 
     @property
     def state(self) -> str:
-        """The messenger's state in a word, for the operator; `on` if all is well."""
+        """The messenger's state in a few words, for the operator; `on` if all is well."""
         ...
 
     def probe(self) -> Deferred[str]:
-        """Ask WeChat for a token; fires with what is wrong, or an empty string."""
+        """Request a token from WeChat; fires with the error, or an empty string."""
         ...
 
     def usable(self) -> bool:
-        """Return whether trying to send makes sense, as far as is known."""
+        """Return whether sending is worth trying, as far as is known."""
         ...
 
     def send(
         self, openid: OpenId, text: str, wanted: Callable[[], bool], *, generated: bool
     ) -> Deferred[Delivered | Undelivered]:
-        """Send `text` to a user, at most once as far as is known.
+        """Send `text` to a user, at most once.
 
-        Preparing to send may take a while; `text` is only sent if it is still `wanted` by then.
+        Preparing to send may take a while; `text` is sent only if it is still `wanted` by then.
         Text `generated` by a model is labelled as such.
         """
         ...

@@ -16,7 +16,8 @@ from wxgptd.domain.prompt.context import Message
 class Completion:
     """A complete answer. Tokens are as reported by the server, or 0 if it did not report them.
 
-    `withdrawn` is whether text that was passed on had to be withdrawn, because it was thoughts.
+    `withdrawn` is whether text that was passed on had to be withdrawn, because it turned out to be
+    thoughts.
     """
 
     text: str
@@ -56,10 +57,11 @@ class ModelFailure:
 class Prompt:
     """A request to a model.
 
-    `model` overrides the configured one, if not empty. Where a retry can help, it may begin within
-    `retry_for_s` seconds. If there is no sign of an answer (or of thinking) within
+    `model` overrides the configured one, if not empty. A retry, if it can help, may start within
+    `retry_for_s` seconds. If no sign of an answer (or of thinking) appears within
     `first_token_within_s` seconds, the request is abandoned; 0 means no limit. A `probe` only
-    checks whether the server answers: a single token will do, or none. `asker` distinguishes users.
+    checks whether the server answers: a single token is enough, or none. `asker` distinguishes
+    users.
     """
 
     messages: Sequence[Message]
@@ -91,9 +93,9 @@ class ChatModel(Protocol):
     ) -> Deferred[Completion | ModelFailure]:
         """Ask for an answer to `prompt`; `on_text` is called with each piece of it.
 
-        The joined pieces are the answer's text, except for those before a call of `on_withdrawn`,
-        which turned out to be thoughts. `on_thought` gets the model's thoughts, which are not part
-        of the answer. Cancelling ends the call.
+        The joined pieces are the answer's text, except for those before a call to `on_withdrawn`,
+        which turned out to be thoughts. `on_thought` receives the model's thoughts, which are not
+        part of the answer. Cancelling ends the call.
         """
         ...
 
@@ -118,7 +120,7 @@ class Pictures(Protocol):
 
     @property
     def largest(self) -> int:
-        """The most characters that a picture can have as a data URL."""
+        """The maximum length of a picture as a data URL, in characters."""
         ...
 
     def fetch(self, url: str) -> Deferred[str | None]:

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 
 class Progress(StrEnum):
-    """How far an answer has come, as shown on its page."""
+    """The progress of an answer, as shown on its page."""
 
     WAITING = "waiting"
     THINKING = "thinking"
@@ -48,7 +48,7 @@ class AnswerView:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One question of a history page and its outcome."""
+    """One question on a history page, and its outcome."""
 
     asked_at: float
     question: str
@@ -59,7 +59,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """One session of a history page: its assistant's title, and a label for how it ended."""
+    """One session on a history page: its assistant's title, and a label for how it ended."""
 
     opened_at: float
     assistant: str
@@ -98,10 +98,10 @@ class History(Protocol):
 
 
 class PageViews(Protocol):
-    """Provides what links lead to. A dead link and an unknown one look the same."""
+    """Provides the pages that links lead to. An expired link and an unknown one look the same."""
 
     def owner(self, token: str) -> str:
-        """Return an identifier of the link's owner, or "" if the link leads nowhere.
+        """Return an identifier of the link's owner, or "" if the link is not valid.
 
         A follower has many links: a limit on one link applies to all links of its owner together.
         """
@@ -128,12 +128,12 @@ class PageViews(Protocol):
         ...
 
     def confirmation(self, token: str) -> str:
-        """Return what a form behind `token` has to submit, so that no other page can submit it."""
+        """Return the value that a form behind `token` must submit, so that none can be forged."""
         ...
 
     def erase(self, token: str) -> Deferred[bool]:
         """Erase the user whose history is behind `token`.
 
-        Fires with whether there is one, once nothing is known about them.
+        Fires with whether there was anything to delete, once it is deleted.
         """
         ...

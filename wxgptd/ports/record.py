@@ -20,7 +20,7 @@ class Unreadable(NamedTuple):
 
 
 class Hidden(StrEnum):
-    """Why an event's user and personal fields cannot be read, if they cannot."""
+    """Whether, and why, an event's user and personal fields are unreadable."""
 
     READABLE = ""
     SEALED = "sealed"
@@ -28,12 +28,12 @@ class Hidden(StrEnum):
 
 
 class Recorded(NamedTuple):
-    """One event on record.
+    """One recorded event.
 
     `seq` numbers all events of the log from 1, without gaps. `session` is the session that the
-    event belongs to, or empty. `previous` is the number of earlier events of this user: the version
-    of the state that it was decided on. If it is `hidden`, the user is a pseudonym and personal
-    fields are empty: without the master key it is sealed, without the user's own key it is erased.
+    event belongs to, or empty. `previous` is the number of earlier events of this user: the state
+    version that it was decided on. If it is `hidden`, the user is a pseudonym and personal fields
+    are empty: without the master key it is sealed, without the user's own key it is erased.
     """
 
     seq: int
@@ -45,7 +45,7 @@ class Recorded(NamedTuple):
 
 
 class RecordedUnreadable(NamedTuple):
-    """An event on record that this version cannot read."""
+    """A recorded event that this version cannot read."""
 
     seq: int
     user: User
@@ -58,14 +58,14 @@ AnyRecord = Recorded | RecordedUnreadable
 
 
 SYNC_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
-"""The upper bounds of the buckets for commit times; another bucket takes what took longer."""
+"""The upper bounds of the buckets for commit times; one more bucket counts longer ones."""
 
 
 class StoreFigures(NamedTuple):
     """The store's figures: `last_seq` is its newest event, the others count from the start.
 
-    `syncs` is how many commits fell into each bucket of `SYNC_BOUNDS_S`, and took longer than the
-    last bound; `pending` is how many appends are not durable yet.
+    `syncs` is how many commits fell into each bucket of `SYNC_BOUNDS_S`, and beyond the last;
+    `pending` is how many appends are not durable yet.
     """
 
     last_seq: int = 0
@@ -79,8 +79,8 @@ class StoreFigures(NamedTuple):
 class Unloaded(Protocol):
     """A user whose state has not been needed since the start; its events are not folded until then.
 
-    `events` is how many events have to be folded, `last_at` the time of the newest one. `unsettled`
-    is whether a session, a question or a push may be open; `marked` is whether an operator has ever
+    `events` is how many events must be folded, `last_at` the time of the newest one. `unsettled` is
+    whether a session, a question or a push may be open; `marked` is whether an operator has ever
     changed the user's standing.
     """
 
@@ -121,7 +121,7 @@ class Loaded(NamedTuple):
 
 
 class Capture(NamedTuple):
-    """The contents of a snapshot to be: all states and projections after event `last_seq`.
+    """The contents of a future snapshot: all states and projections after event `last_seq`.
 
     Nothing in it changes. Past sessions that ended before `keep_since` are left out, as are links
     from before `links_since`.
@@ -136,7 +136,7 @@ class Capture(NamedTuple):
 
 
 class RetentionResult(NamedTuple):
-    """What retention has deleted, and how many bytes of the log are left."""
+    """What retention deleted, and how many bytes of the log are left."""
 
     segments: int
     size: int

@@ -1,7 +1,7 @@
-"""The daemon's status at one moment: the only description of it.
+"""The daemon's status at one moment, defined only here.
 
 The admin socket returns it as JSON, Prometheus reads it as gauges, and `wxgpt status` and
-`wxgpt top` show it, all by the names below. Prometheus's names are prefixed with `wxgptd_`, have
+`wxgpt top` show it, all under the names below. Prometheus's names are prefixed with `wxgptd_`, have
 `_seconds` for `_s`, and end in `_total` if the value only increases.
 """
 
@@ -55,8 +55,8 @@ class DaemonStatus:
     clock is ahead of WeChat's, or None if no message has shown it yet; the gauge is 0 then, and
     never negative. Until the daemon is `ready`, values from the log are left out. `push` states
     whether late answers can be pushed, or why not; `models` does the same for model servers, and
-    `model_failures` are their last failures. `seconds_since_full` names what was full within the
-    last minutes.
+    `model_failures` are their last failures. `seconds_since_full` lists what was full in the last
+    few minutes.
     """
 
     version: str

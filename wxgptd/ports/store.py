@@ -41,13 +41,14 @@ class EventStore(Protocol):
     def snapshot(self, capture: Capture, *, only: bool) -> Callable[[], None]:
         """Return a function that stores `capture`, so that later starts can skip its events.
 
-        Call it in any thread, once `capture` is durable. With `only`, it deletes all older ones.
+        Call it from any thread, once `capture` is durable. With `only`, it deletes all older
+        snapshots.
         """
         ...
 
     def retain(self, before: float, most_bytes: int) -> RetentionResult:
-        """Delete events older than `before`, and those above `most_bytes`; 0 means no limit.
+        """Delete events older than `before`, and the oldest beyond `most_bytes`; 0 means no limit.
 
-        Only events that a snapshot covers are deleted. May be called in any thread.
+        Only events that a snapshot covers are deleted. May be called from any thread.
         """
         ...

@@ -23,8 +23,8 @@ class InThread(Protocol):
 class Threads:
     """Threads by purpose, so that no kind of work waits for another.
 
-    `pages` renders pages, `storage` writes snapshots and reads the log, and `health` does nothing
-    but show that threads run.
+    `pages` renders pages, `storage` writes snapshots and reads the log, and `health` only checks
+    that threads still run.
     """
 
     pages: InThread

@@ -25,7 +25,7 @@ class Ignore:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Close the connection without a byte, so that WeChat asks again."""
+    """Close the connection without sending anything, so that WeChat retries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Conversations(Protocol):
         `sent_at` is when WeChat first sent the message, by its own clock: seconds since the epoch,
         or 0.
 
-        Cancel the Deferred when the peer hangs up: this stops the waiting of this attempt, and
-        nothing else.
+        Cancel the Deferred when the peer hangs up: this ends the wait of this attempt, and nothing
+        else.
         """
         ...

@@ -1,4 +1,4 @@
-"""The events that each chat command leads to."""
+"""The events that each chat command produces."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from wxgptd.domain.model.values import AssistantName, CloseReason, DeliveryKey, 
 Events = tuple[e.Event, ...]
 
 CLEAR_SESSION = "clear session"
-"""The name of a `/clear` that leaves the links to the history alone."""
+"""The recorded name of a `/clear` that keeps the history links valid."""
 
 CLEAR_UNCONFIRMED = "clear unconfirmed"
-"""The name of a `/clear` that was tapped, which easily happens by mistake: the user is asked
-first."""
+"""The recorded name of a tapped `/clear` that still needs confirmation: mistaken taps are
+common."""
 
 CONFIRM_WITHIN_S = 300.0
 
@@ -41,14 +41,14 @@ FREE = (
     phrases.EndSession,
     phrases.StopAnswer,
 )
-"""Commands that do not count towards the limit per minute; `limits.FREE` has the notices that
+"""Commands that do not count towards the per-minute limit; `limits.FREE` lists the notices that
 answer them."""
 
 
 def run_command(
     state: UserState, live: Session | None, command: c.Receive, action: Action, *, resumes: bool
 ) -> Events:
-    """Return the events that a command leads to; with `resumes`, in the last session, resumed."""
+    """Return the events that a command produces; with `resumes`, in the resumed last session."""
     limited = limits.limit_on_message(
         state, command, costs=not isinstance(action, FREE), silent=False
     )
@@ -155,7 +155,7 @@ def _clear(state: UserState, live: Session | None, command: c.Receive) -> Events
 
 
 def _was_asked_to_confirm(state: UserState, at: float) -> bool:
-    """Return whether the newest reply to the user asks to confirm a `/clear`, and is recent."""
+    """Return whether the newest reply to the user is a recent request to confirm a `/clear`."""
     newest = next(reversed(state.windows.values()), None)  # type: ignore[call-overload]
     return (
         isinstance(newest, Settled)
@@ -180,7 +180,7 @@ def _assistant_to_reopen(
 
 
 def proceed(state: UserState, command: c.Receive, question: DeliveryKey) -> Events:
-    """Return the events that ask for the next part of the answer to `question`."""
+    """Return the events that request the next part of the answer to `question`."""
     limited = limits.limit_on_message(state, command, costs=False, silent=False)
     if limited is not None:
         return limited

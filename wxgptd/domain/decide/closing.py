@@ -14,7 +14,7 @@ Events = tuple[e.Event, ...]
 
 
 def expired(state: UserState, at: float) -> Events:
-    """Return the event that closes the session, if it has expired at `at`."""
+    """Return the event that closes the session if it has expired by `at`."""
     if state.live is None or state.live_at(at) is not None:
         return ()
     return (session_closed(state.live, CloseReason.EXPIRED, at),)
@@ -27,7 +27,7 @@ def close(
     at: float,
     written: Sequence[PartialAnswer] = (),
 ) -> Events:
-    """Close `live`, and stop its answers if the user or the operator has ended it.
+    """Close `live`, and stop its answers if the user or the operator ended it.
 
     The user's `/stop` also stops answers of earlier sessions. The text `written` so far is kept.
     """

@@ -20,7 +20,7 @@ from wxgptd.domain.model.values import (
 
 
 class PartialAnswer(NamedTuple):
-    """A running answer so far, in case it is stopped; fields are as in `events.AnswerFailed`."""
+    """A running answer as written so far, in case it is stopped; see `events.AnswerFailed`."""
 
     question: DeliveryKey
     text: str
@@ -29,15 +29,14 @@ class PartialAnswer(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receive:
-    """WeChat delivers a message, for the first time or again; only the state knows which.
+    """WeChat delivers a message; only the state shows whether this is a retry.
 
-    `fresh_session` and `link` are used if a session opens or a link is needed. Limits count by the
-    day where the daemon runs; `moderated` means that the word list matches. `spent` are the
-    assistants whose budget for the day is used up. `used` is what the user had asked for today
-    before being erased. `sent_at` is the message's CreateTime, or 0; `delay_s` is how long it was
-    in transit when it first arrived. `written` has the user's running answers so far. `sealed` is
-    the encrypted text, in case the message is held back, and `held` the text of the one held back
-    before.
+    `fresh_session` and `link` are used if a session opens or a link is needed. Daily limits follow
+    the daemon's local day; `moderated` means that the word list matched. `spent` are the assistants
+    whose daily budget is used up. `used` is the user's usage today before being erased. `sent_at`
+    is the message's CreateTime, or 0; `delay_s` is how long it was in transit when it first
+    arrived. `written` holds the user's running answers so far. `sealed` is the encrypted text, in
+    case the message is held back, and `held` the text of the message held back earlier.
     """
 
     at: float
@@ -72,8 +71,8 @@ class OfferReply:
     """Settle the window of `delivery` with what is available.
 
     `written` is everything that a running model has produced so far; `room` is how many bytes of
-    UTF-8 the slice of an answer may take; `pushes` means that the rest will be pushed; `in_line`,
-    that the model has not been asked yet, for lack of a slot.
+    UTF-8 the slice of an answer may take; `pushes` means that the rest will be pushed; `in_line`
+    means that the question is still waiting for a slot.
     """
 
     at: float
@@ -87,7 +86,7 @@ class OfferReply:
 
 @dataclass(frozen=True, slots=True)
 class RecordFact:
-    """Record `fact`, unless it comes too late or is on record already."""
+    """Record `fact`, unless it comes too late or is already recorded."""
 
     fact: Fact
 
@@ -101,7 +100,7 @@ class ExpireSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloseSession:
-    """Close the session, whatever its age; `written` has its running answers so far."""
+    """Close the session, whatever its age; `written` holds its running answers so far."""
 
     at: float
     session: SessionId
@@ -111,7 +110,7 @@ class CloseSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartPush:
-    """Send the next part of a late answer, if there is one and WeChat still allows it."""
+    """Send the next part of a late answer, if any is left and WeChat still allows it."""
 
     at: float
     question: DeliveryKey
@@ -132,7 +131,7 @@ class SettlePush:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EraseUser:
-    """Erase the user and everything they said; `reason` is why an open session ends."""
+    """Erase the user and everything they said; `reason` is why any open session ends."""
 
     at: float
     reason: CloseReason

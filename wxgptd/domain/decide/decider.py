@@ -1,7 +1,7 @@
 """Turn a command and the state of a user into events: none, one or a few.
 
-`decide` proposes only what `evolve` accepts. A command that comes too late, or asks for what is
-already so, leads to no events.
+`decide` proposes only what `evolve` accepts. A command that comes too late, or would change
+nothing, produces no events.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from wxgptd.domain.model.values import (
 )
 
 MAX_RESTARTS = 3
-"""A question that was running at this many stops of the daemon may be their cause."""
+"""A question that was running at this many daemon stops may be causing them."""
 
 Events = tuple[e.Event, ...]
 
 
 def decide(state: UserState, command: c.Command) -> Events:
-    """Return the events that `command` leads to in `state`."""
+    """Return the events that `command` produces in `state`."""
     match command:
         case c.Receive():
             return receive(state, command)
@@ -54,10 +54,10 @@ def decide(state: UserState, command: c.Command) -> Events:
 
 
 def recover(state: UserState, now: float, link_ttl_s: float) -> tuple[c.Command, ...]:
-    """Return the commands that settle what a stop of the daemon left open.
+    """Return the commands that settle what was unfinished when the daemon stopped.
 
-    The running question of each session is asked again; those queued after it keep waiting.
-    Questions whose link has expired are abandoned, and so is one that was running at every stop.
+    The running question of each session is sent to the model again; queued ones keep waiting.
+    Questions whose link has expired are abandoned, and so is one that was restarted too often.
     """
     settled: list[c.Command] = []
     if state.push is not None:

@@ -1,7 +1,8 @@
-"""What one user may ask for, and the notice that declines more.
+"""The limits on one user, and the notices that decline messages beyond them.
 
-Each notice says when the user can try again. At most one is sent per minute, so that a flood of
-messages does not cause a flood of replies; a command over a limit gets a reply each time.
+Each notice says when the user can try again, if that is known. At most one is sent per minute, so
+that a flood of messages does not cause a flood of replies; a command over a limit gets a reply each
+time.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from wxgptd.domain.model.values import EVENT_PREFIX, DeliveryKey, Notice, Standi
 Events = tuple[e.Event, ...]
 
 SILENT_FOR_S = 60.0
-"""How long after a limit notice a user gets no further one."""
+"""How long a user gets no further limit notice after one."""
 
 MINUTE_S = 60.0
 
@@ -38,10 +39,10 @@ LIMIT_NOTICES = frozenset(
 def limit_on_message(
     state: UserState, command: c.Receive, *, costs: bool = True, silent: bool = True
 ) -> Events | None:
-    """Return the events that decline a message for a session, or None if it is within the limits.
+    """Return the events that decline a message, or None if it is within the limits.
 
-    A message that `costs` nothing is not limited per minute. If `silent`, a user who has just had a
-    limit notice gets no other.
+    The per-minute limit applies only to a message that `costs`. If `silent`, a user who has just
+    received a limit notice gets no other.
     """
     standing = state.standing_at(command.at)
     limits = command.policy.limits
@@ -66,7 +67,7 @@ def limit_on_message(
 
 
 def _costs(delivery: DeliveryKey, window: Window) -> bool:
-    """Return whether a message counts towards its minute's limit: help and reading on do not."""
+    """Return whether a message counts towards the per-minute limit, as help, for one, does not."""
     question = window.reply.question if isinstance(window, Settled) else window.question
     if question:
         return question == delivery
@@ -84,13 +85,13 @@ FREE = LIMIT_NOTICES | {
     Notice.ANSWER_STOPPED,
     Notice.EXPIRED_HINT,
 }
-"""Messages that were answered with one of these do not count towards the limit per minute."""
+"""Messages that were answered with one of these do not count towards the per-minute limit."""
 
 
 def limit_on_question(
     state: UserState, command: c.Receive, *, silent: bool = True
 ) -> Events | None:
-    """Return the events that decline a question, or None; `silent` is as for a message."""
+    """Return the events that decline a question, or None; `silent` is as in `limit_on_message`."""
     limits = command.policy.limits
     if state.standing_at(command.at) is Standing.ALLOWED or not (
         limits.questions_per_day or limits.tokens_per_day
@@ -108,7 +109,7 @@ def limit_on_question(
 
 
 def questions_since(state: UserState, at: float) -> Iterator[Question]:
-    """Yield the questions that were asked from `at` on, newest first."""
+    """Yield the questions asked since `at`, newest first."""
     for session in state.sessions():
         if session.last_at < at:
             return
@@ -118,7 +119,7 @@ def questions_since(state: UserState, at: float) -> Iterator[Question]:
 
 
 def tokens_of(questions: list[Question]) -> int:
-    """Return how many tokens the questions used, as reported or else estimated."""
+    """Return how many tokens the questions used, estimated where none were reported."""
     return sum(
         question.answer.tokens
         for question in questions

@@ -25,10 +25,10 @@ from wxgptd.domain.text import paging
 Events = tuple[e.Event, ...]
 
 PUSHED = "pushed"
-"""`about` of a reply that precedes its answer, if the rest will be pushed."""
+"""`about` of a reply sent before its answer is complete, if the rest will be pushed."""
 
 IN_LINE = "in_line"
-"""`about` of a reply that is sent before the model could be asked."""
+"""`about` of a reply sent while its question is still waiting for a slot."""
 
 IN_LINE_PUSHED = "in_line_pushed"
 
@@ -36,7 +36,7 @@ OPEN = "open"
 """`about` of the help notice in a session: no command is needed to open one."""
 
 ANSWER = "answer"
-"""`about` of the notice that a session has ended, if that stopped an answer, too."""
+"""`about` of the notice that a session has ended, if that also stopped an answer."""
 
 
 def notice(
@@ -64,7 +64,7 @@ def notice(
 
 
 def offer(state: UserState, command: c.OfferReply) -> Events:
-    """Settle an open window with what is available of its answer."""
+    """Settle an open window with as much of its answer as is available."""
     window = state.windows.get(command.delivery)
     if window is None or isinstance(window, Settled) or not window.question:
         return ()
@@ -75,7 +75,7 @@ def offer(state: UserState, command: c.OfferReply) -> Events:
     text = paging.readable(command.written if growing else answer.text, style, growing=growing)
     start = question.offered
     if not text[start:].strip() and isinstance(answer, Completed):
-        # Another window, or a push, has delivered all of it meanwhile.
+        # Another window or a push has already delivered all of it.
         if command.delivery != question.delivery or question.pushed:
             return (notice(command.at, command.delivery, Notice.ALL_SAID, "", question.delivery),)
         start = 0
@@ -111,7 +111,7 @@ def _about(command: c.OfferReply, kind: ReplyKind) -> str:
 
 
 def with_reminder(state: UserState, events: Events, at: float, policy: Policy) -> Events:
-    """Add a reminder of an unseen answer to the reply among `events`, if there is one."""
+    """Add a reminder of an unseen answer, if any, to the reply among `events`."""
     if not state.unseen or any(
         isinstance(event, e.SessionClosed) and event.reason is CloseReason.CLEARED
         for event in events
@@ -132,7 +132,7 @@ def with_reminder(state: UserState, events: Events, at: float, policy: Policy) -
 
 
 def start_push(state: UserState, command: c.StartPush) -> Events:
-    """Begin to push the next part of an answer that came too late for its window."""
+    """Start pushing the next part of an answer that came too late for its window."""
     entry = state.find(command.question)
     if entry is None or state.push is not None:
         return ()

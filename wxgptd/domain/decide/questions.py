@@ -23,7 +23,7 @@ Events = tuple[e.Event, ...]
 
 
 def put(state: UserState, live: Session | None, command: c.Receive) -> Events:
-    """Accept a message as a question in `live`, or in a session that opens for it."""
+    """Accept a message as a question in `live`, or in a new session."""
     assistant = live.assistant if live is not None else command.policy.open_with
     match command.message.content:
         case Text(text=text):
@@ -41,7 +41,7 @@ def put(state: UserState, live: Session | None, command: c.Receive) -> Events:
 def resumed(
     state: UserState, command: c.Receive, resumes: bool, then: Callable[[Session | None], Events]
 ) -> Events:
-    """Return what `then` decides, in the last session if it `resumes`, else in the live one."""
+    """Return what `then` decides for the last session if `resumes`, else for the live one."""
     if not resumes:
         return then(state.live_at(command.at))
     last = routing.lapsed_session(state, command.message.assistants, command.policy, command.at)
@@ -74,7 +74,7 @@ def ask(
     *,
     held: bool = False,
 ) -> Events:
-    """Accept a question, in a session that is opened for it if none is `live`."""
+    """Accept a question, opening a session for it if none is `live`."""
     question = text.strip()
     if not question and not image:
         return declined(command, Notice.NOT_UNDERSTOOD, "text")

@@ -1,4 +1,4 @@
-"""The events that a user's message leads to, once it is routed (see `routing`)."""
+"""The events that a user's message produces once it is routed (see `routing`)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Events = tuple[e.Event, ...]
 
 
 def receive(state: UserState, command: c.Receive) -> Events:
-    """Handle a message, delivered for the first time or again."""
+    """Handle one delivery of a message, the first or a retry."""
     route = routing.route(state, command.message, command.policy, command.at)
     expired = closing.expired(state, command.at)
     live = None if expired else state.live
@@ -71,7 +71,7 @@ def _follow(command: c.Receive, scene: str, *, welcome: bool) -> Events:
 
 
 def _unfollow(state: UserState, command: c.Receive) -> Events:
-    """Erase a user who unfollows. For a stranger there is nothing to erase or record."""
+    """Erase a user who unfollows. For an unknown user, nothing is erased or recorded."""
     erased = closing.erased(state, CloseReason.UNSUBSCRIBED, command.at)
     if not erased:
         return ()

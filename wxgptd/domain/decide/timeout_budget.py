@@ -1,9 +1,9 @@
-"""How many deliberate timeouts an account can afford, probed as TCP probes its window.
+"""How many deliberate timeouts an account can afford, probed like a TCP congestion window.
 
-Each attempt that is left to time out counts with WeChat as a failure of the account. After too many
-of them WeChat suspends the account: for about a minute it delivers nothing at all, not even
-expected retries. The threshold is not published and may differ by account. So the budget grows
-while it is used up and WeChat retries as it should, and shrinks with a suspension.
+WeChat counts each attempt that is left to time out as a failure of the account. After too many of
+them it suspends the account: for about a minute it delivers nothing at all, not even expected
+retries. The threshold is not published and may differ by account. So the budget grows when it is
+used up and WeChat still retries as expected, and shrinks after a suspension.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ PERIOD_S = 300.0
 INITIAL_SIZE = 60
 
 MIN_SIZE = 6
-"""Below this a suspension could no longer be detected: that takes SUSPICIOUS_MISSES retries."""
+"""Below this a suspension could not be detected: that takes SUSPICIOUS_MISSES missing retries."""
 
 BACKOFF_FACTOR = 0.85
 """After a suspension the budget is this share of the timeouts that caused it."""
 
 REGROWTH_LIMIT = 0.95
-"""Share of the ceiling that the budget may regrow to..."""
+"""The budget may regrow to this share of the ceiling during SUSPENSION_MEMORY_S."""
 
 SUSPENSION_MEMORY_S = 7 * 86_400.0
-"""...for this long after a suspension."""
+"""How long after a suspension regrowth is limited, and another one halves the budget."""
 
 RETRY_WITHIN_S = 6.0
 """A timeout is counted just before WeChat hangs up. According to reports, the retry follows at once
@@ -36,8 +36,7 @@ or within 5 s."""
 
 SUSPICIOUS_MISSES = 5
 SUSPICIOUS_USERS = 3
-"""This many retries must be missing, from this many users: one user's network is not a
-suspension."""
+"""This many retries must be missing, from this many users: one user's retries prove nothing."""
 
 SHORTEST_SUSPENSION_S = 45.0
 LONGEST_SUSPENSION_S = 120.0
@@ -47,8 +46,8 @@ CONCLUSIVE_ARRIVALS = 10.0
 messages and none arrives, chance is ruled out (Poisson: e^-10, 1 in 22,000)."""
 
 PLAUSIBLE_TIMEOUTS = 20
-"""No suspension has been observed after fewer timeouts than this in five minutes. This many are
-required if traffic alone is the evidence, and for a ceiling to limit regrowth."""
+"""No suspension has been observed after fewer timeouts than this in five minutes. At least this
+many are required if traffic is the only evidence, or for a ceiling to limit regrowth."""
 
 TOLERATED_LOSS = 0.1
 """Share of the expected retries that may be missing while WeChat still counts as healthy."""
@@ -76,7 +75,7 @@ class Budget(NamedTuple):
         return self._replace(size=max(size, self.size))
 
     def after_suspension(self, timeouts: int, at: float) -> Budget:
-        """Return the budget after a suspension that `timeouts` in five minutes caused."""
+        """Return the budget after a suspension that `timeouts` timeouts in five minutes caused."""
         size = int(timeouts * BACKOFF_FACTOR)
         if self.suspended_at and at - self.suspended_at < SUSPENSION_MEMORY_S:
             size = min(size, self.size // 2)
@@ -84,14 +83,14 @@ class Budget(NamedTuple):
 
 
 class ExpectedRetry(NamedTuple):
-    """A retry that WeChat is expected to make, because this user's attempt timed out."""
+    """A retry that WeChat is expected to make because this user's attempt timed out."""
 
     openid: OpenId
     spent_at: float
 
 
 def is_well(came: int, missed: int) -> bool:
-    """Return whether WeChat retried as it should: `came` retries arrived, `missed` did not."""
+    """Return whether WeChat retried as expected: `came` retries arrived, `missed` did not."""
     return came > 0 and missed <= TOLERATED_LOSS * (came + missed)
 
 
@@ -111,7 +110,7 @@ def was_suspension(
 
     `missing` are the retries that did not arrive, `usual_arrivals` is how many messages usually
     arrive in `silent_s`, and `timeouts` is how many there were in the five minutes before. A
-    failing network is silent for any length of time, WeChat for about a minute.
+    network failure can last any length of time, a suspension about a minute.
     """
     if not SHORTEST_SUSPENSION_S <= silent_s <= LONGEST_SUSPENSION_S:
         return False

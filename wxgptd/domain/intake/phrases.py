@@ -1,8 +1,8 @@
-"""What a line of chat means, regardless of state: the only place where one is parsed.
+"""What a line of chat means, regardless of state: the only parser of chat lines.
 
-Phones mangle commands: a Chinese keyboard writes ／ or 、 for the slash, full-width letters, a full
-stop at the end, no space or two. All of these are understood. A word does what a command does if it
-is the whole message: 帮助 is `/help`. Those words are configured (`[commands]`); `routing` decides
+Phones mangle commands: a Chinese keyboard types ／ or 、 for the slash, full-width letters, a
+trailing full stop, no space or two. All of these are understood. A word acts as a command if it is
+the whole message: 帮助 is `/help`. Those words are configured (`[commands]`); `routing` decides
 where they count, since on an account with keyword replies 帮助 may be a keyword. Words after an
 opening command are the session's first question; words after any other command make the line
 ordinary chat, as in "/clear 是什么意思".
@@ -22,7 +22,7 @@ from wxgptd.domain.model.values import AssistantName, Content, Text
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Open a session with `assistant`, and ask `question` if there is one."""
+    """Open a session with `assistant`, and ask `question` if it is not empty."""
 
     assistant: AssistantName
     question: str
@@ -35,7 +35,7 @@ class EndSession:
 
 @dataclass(frozen=True, slots=True)
 class StopAnswer:
-    """Stop the running answer; end the session if there is none."""
+    """Stop the running answer, or end the session if none is running."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Help:
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """Ask for the next part of an answer. If none is left, `may_ask` puts the text to the model."""
+    """Ask for the next part of an answer. If none is left, `may_ask` makes the text a question."""
 
     may_ask: bool = True
 
@@ -67,12 +67,12 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Resume the expired session, and ask the message that was held back."""
+    """Resume the expired session, and answer the message that was held back."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChooseModel:
-    """Switch to another model; empty to list the models."""
+    """Switch to `model`, or list the models if it is empty."""
 
     model: str
 
@@ -106,13 +106,13 @@ Action = (
 
 
 class Reach(StrEnum):
-    """Where a phrase counts as more than ordinary text."""
+    """Where a phrase counts as a command."""
 
     ANYWHERE = "anywhere"
     CONVERSATION = "conversation"
-    """In a session, after an expired one, and on accounts that are only for AI."""
+    """In a session, after an expired one, and on accounts dedicated to AI."""
     OUTSIDE = "outside"
-    """Outside a session, on accounts that are only for AI; in a session it may answer a
+    """Outside a session, on accounts dedicated to AI; in a session it may answer the model's
     question."""
 
 
@@ -126,7 +126,7 @@ class Phrase(NamedTuple):
 SAY = Phrase(Say(), Reach.ANYWHERE)
 
 RESUME_WORDS = "接着聊"
-"""The words sent by the tap in the hint that a session has expired."""
+"""The words that the tap in the session-expired hint sends."""
 
 _COMMANDS: Mapping[str, Action] = {
     "stop": EndSession(),
@@ -199,22 +199,22 @@ OFFERED: Mapping[str, Phrase] = {
 """The words that the catalogue's taps send; always understood."""
 
 OFFERED_BY = {"继续": "continue", "continue": "continue", "重试": "retry", "停止": "stop"}
-"""The `[commands]` key under which each of them can be configured as well."""
+"""The `[commands]` key under which each of them can also be configured."""
 
 MAX_COMMAND_CHARS = 40
-"""A longer message is never a phrase as a whole."""
+"""A longer message is never matched as a phrase."""
 
 _NARROW = {0xFF01 + place: 0x21 + place for place in range(94)} | {0x3000: 0x20}
-"""Full-width letters and punctuation to plain ones, one character for one."""
+"""Maps full-width letters and punctuation to ASCII, one character to one."""
 
 TRADITIONAL = "繼續幫對話會歷記錄換試著說頁單寫講開啟選擇題個別結啓請來"
 _SIMPLIFIED = str.maketrans(TRADITIONAL, "继续帮对话会历记录换试着说页单写讲开启选择题个别结启请来")
 
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200e\u200f\u2060\ufeff\ufe0e\ufe0f\u00ad"))
-"""Invisible characters that keyboards and copying leave; not the joiner inside an emoji."""
+"""Invisible characters that typing and copying leave, except the joiner inside an emoji."""
 
 _SLASHES = "/／、\\"
-"""A Chinese keyboard has 、 where others have the slash."""
+"""On a Chinese keyboard, 、 is where the slash is on others."""
 
 _ENDS = " 。.！!？?～~…，,、;；"
 _QUOTES = dict.fromkeys(map(ord, '“”"＂「」『』‘’【】'))
@@ -237,8 +237,8 @@ def spoken(content: Content) -> str:
 class Vocabulary:
     """The commands and words of one configuration.
 
-    `assistants` maps lower-case commands, slash included, to assistants; `words` has the words of
-    each key of `WORDS`, empty for none.
+    `assistants` maps lower-case commands, slash included, to assistants; `words` maps each key of
+    `WORDS` to its words, if any.
     """
 
     def __init__(
@@ -272,7 +272,7 @@ class Vocabulary:
 
     def _command(self, line: str) -> Phrase:
         """Return what a line that begins with a slash asks for."""
-        plain = line.translate(_NARROW)  # has the length of `line`
+        plain = line.translate(_NARROW)  # as long as `line`
         name = plain[1:].lstrip()
         head = len(plain) - len(name)
         if len(name) <= MAX_COMMAND_CHARS:
@@ -296,7 +296,8 @@ class Vocabulary:
         word = core(name)
         if _ONE_WORD.fullmatch(word):
             nearest = self._nearest(word)
-            if nearest or (plain[0] == "/" and _LATIN.fullmatch(word)):  # else a face or a number
+            # Otherwise it is an emoticon or a number.
+            if nearest or (plain[0] == "/" and _LATIN.fullmatch(word)):
                 return Phrase(Unknown(nearest), Reach.CONVERSATION)
         return SAY
 
@@ -310,5 +311,5 @@ class Vocabulary:
 
 
 def core(line: str) -> str:
-    """Return a line in one spelling, without what phones and habits add around its words."""
+    """Return a line in its normalised spelling, without the punctuation around it."""
     return " ".join(line.translate(_CORE).lower().strip(_ENDS).split())

@@ -1,15 +1,15 @@
 """Who handles a message: the precedence of rules, sessions, commands, a full disk, erased users.
 
-One pure function with a closed result. The first of these that applies decides:
+One pure function with a closed set of results. The first of these that applies decides:
 
 1. a message sent before its user was erased is not answered;
 2. another attempt at a known message is handled like the first;
 3. a rule that is `always` tried handles the message;
 4. following and unfollowing the account are recorded;
-5. commands, and words that do what commands do (see `phrases.Reach`), are obeyed;
+5. commands, and words that act as commands (see `phrases.Reach`), are carried out;
 6. an open session accepts the message as a question;
 7. the other rules, including backends, handle it;
-8. a recently expired session is resumed, or a hint says how, or neither;
+8. after a recently expired session, the message resumes it or gets a hint, if so configured;
 9. an account that opens sessions without a command accepts it as a question;
 10. otherwise it is not answered.
 
@@ -50,9 +50,9 @@ HINT_EVERY_S = 3_600.0
 
 
 class Message(NamedTuple):
-    """A message, and what is known about it apart from its sender's state.
+    """A message, and everything known about it except its sender's state.
 
-    `always` and `otherwise` are the first rules that match, of those that are always tried and of
+    `always` is the first match among the rules that are always tried, `otherwise` the first among
     the others. `erased` means that it was sent before its user was erased, `full` that the disk is
     full. `assistants` maps each chat command to its assistant; the first is the one that `/clear`
     falls back to.
@@ -87,7 +87,7 @@ class NotAnsweredReason(StrEnum):
 UNANSWERED = frozenset(
     {NotAnsweredReason.OUTSIDE, NotAnsweredReason.IGNORED, NotAnsweredReason.HINTED}
 )
-"""The reasons that leave a person waiting for an answer."""
+"""The reasons that leave a user without an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +111,21 @@ class DiskFull:
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """Another attempt at a message on record; if the message is an event, `rule` has the reply."""
+    """Another attempt at a recorded message; for a follow or unfollow, `rule` holds the reply."""
 
     rule: Rule | None
 
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """The user follows or unfollows, which is recorded; `rule` or the welcome replies."""
+    """The user follows or unfollows, which is recorded; `rule` or the welcome is the reply."""
 
     rule: Rule | None
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command, or words that do what one does; `resumes` means that it resumes the session."""
+    """A command, or words that act as one; `resumes` means that it resumes the last session."""
 
     action: Action
     resumes: bool = False
@@ -197,7 +197,7 @@ def _route_conversation(state: UserState, message: Message, policy: Policy, at: 
     if not isinstance(decision, NotAnswered | ByRule) and state.find(message.delivery) is not None:
         return NotAnswered(
             NotAnsweredReason.LATE
-        )  # its window was dropped long ago, but it is never asked twice
+        )  # its window is long gone, but a question is never asked twice
     return decision
 
 
@@ -242,9 +242,9 @@ def _has_content(content: Content) -> bool:
 def lapsed_session(
     state: UserState, assistants: Mapping[str, AssistantName], policy: Policy, at: float
 ) -> Session | None:
-    """Return the session that a message at `at` could resume, if there is one.
+    """Return the session that a message at `at` could resume, or None.
 
-    It is the last one and has expired: a session that its user stopped is not resumed
+    This is the last session, if it expired: a session that its user stopped is not resumed
     automatically.
     """
     last = state.live or next(iter(state.past[-1:]), None)
@@ -315,7 +315,7 @@ def _continue(
     *,
     conversing: bool,
 ) -> Route | None:
-    """Return which answer continues; a tap, or a line with a slash, is never a question."""
+    """Return which answer to continue; a tap, or a line starting with a slash, is no question."""
     action = message.phrase.action
     assert isinstance(action, phrases.Continue)
     live = state.live_at(at)
@@ -336,7 +336,7 @@ def _continue(
 
 
 def _unfinished(state: UserState, since: float) -> Iterator[Question]:
-    """Yield the questions whose answers were not offered completely, newest first."""
+    """Yield the questions whose answers have not been offered in full, newest first."""
     for session in state.sessions():
         if session.closed in (CloseReason.CLEARED, CloseReason.UNSUBSCRIBED):
             continue

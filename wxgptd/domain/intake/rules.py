@@ -1,8 +1,8 @@
-"""Messages that are not for the model: the operator's own replies, and another backend.
+"""Rules for messages that are not for the model: the operator's replies, and other backends.
 
-Turning the server on switches off the keyword replies and menus of WeChat's backend; rules bring
-them back. Rules that are `always` tried come before everything else, the others handle what no
-session accepts; both in the order of the configuration.
+Enabling the server in WeChat's backend disables its keyword replies and menus; rules restore them.
+Rules that are `always` tried come before everything else, the others handle what no session
+accepts; both are tried in configuration order.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from wxgptd.domain.model.values import (
     Unsupported,
 )
 
-# What a rule replies.
+# What a rule replies with.
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ Matcher = Callable[[Content], bool]
 
 
 def keyword(words: Sequence[str]) -> Matcher:
-    """Match words typed or spoken that contain one of `words`, in any case."""
+    """Match typed or spoken text that contains one of `words`, ignoring case."""
     folded = tuple(word.casefold() for word in words)
 
     def match(content: Content) -> bool:
@@ -120,19 +120,19 @@ def keyword(words: Sequence[str]) -> Matcher:
 
 
 def exact(words: Sequence[str]) -> Matcher:
-    """Match words typed or spoken that are one of `words`, ignoring case and final full stops."""
+    """Match typed or spoken text that is one of `words`, ignoring case and final punctuation."""
     phrases = frozenset(_without_final_punctuation(word.casefold()) for word in words)
     return lambda content: _without_final_punctuation(_folded(content)) in phrases
 
 
 def _without_final_punctuation(text: str) -> str:
-    """Return `text` without the punctuation that phone keyboards end sentences with."""
+    """Return `text` without the punctuation that phone keyboards add at the end."""
     text = text.strip()
     return text.rstrip("。！.! ") or text
 
 
 def regex(pattern: Pattern) -> Matcher:
-    """Match words typed or spoken that contain `pattern`."""
+    """Match typed or spoken text in which `pattern` occurs."""
 
     def match(content: Content) -> bool:
         text = _spoken(content)
@@ -142,7 +142,7 @@ def regex(pattern: Pattern) -> Matcher:
 
 
 def event(name: str, key: str = "") -> Matcher:
-    """Match the event of that name, in any case, and its EventKey exactly unless `key` is empty."""
+    """Match the event `name`, ignoring case, and its EventKey exactly unless `key` is empty."""
     folded = name.casefold()
 
     def match(content: Content) -> bool:
@@ -161,7 +161,7 @@ def event(name: str, key: str = "") -> Matcher:
 
 
 def kind(name: str) -> Matcher:
-    """Match messages (or, as `event`, events) of that kind."""
+    """Match messages of the kind `name`; `event` matches all events."""
     return lambda content: kind_of(content) == name
 
 
@@ -176,7 +176,7 @@ KINDS = (
 
 
 def kind_of(content: Content) -> str:
-    """Return WeChat's name for the kind of message that `content` came as."""
+    """Return WeChat's name for the kind of message that `content` was."""
     match content:
         case Text(kind=name) | Unsupported(kind=name):
             return name
@@ -203,7 +203,7 @@ def _folded(content: Content) -> str:
 class Rule:
     """One rule; `number` counts from 1, and `about` describes what it matches.
 
-    `names_event` means that it matches one event by name, rather than everything of some kind.
+    `names_event` means that it matches one event by name, not a whole kind.
     """
 
     number: int
@@ -217,9 +217,9 @@ class Rule:
 def first(
     rules: Iterable[Rule], content: Content, *, always: bool, welcome: bool = False
 ) -> Rule | None:
-    """Return the first rule that matches `content`, of those that are `always` tried or not.
+    """Return the first rule that matches `content`, among those with this value of `always`.
 
-    If there is a `welcome`, only a rule that names the event replaces it.
+    If there is a `welcome`, only a rule that names the event overrides it.
     """
     general = always or not (welcome and isinstance(content, Subscribe))
     return next(

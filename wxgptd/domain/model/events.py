@@ -27,9 +27,9 @@ from wxgptd.domain.model.values import (
 
 @dataclass(frozen=True, slots=True)
 class SessionOpened:
-    """From now on the user's messages go to `assistant`.
+    """From now on, the user's messages go to `assistant`.
 
-    The session lasts until `ttl_s` pass without activity; see `session.Session`.
+    The session lasts until `ttl_s` seconds pass without activity; see `session.Session`.
     """
 
     at: float
@@ -58,7 +58,7 @@ class SessionResumed:
 
 @dataclass(frozen=True, slots=True)
 class MessageHeld:
-    """A message arrived after the session expired; no model sees it unless its sender asks.
+    """A message arrived after the session expired; no model sees it unless its sender resumes.
 
     `sealed` is its text, encrypted with a key that is deleted after a few minutes.
     """
@@ -89,9 +89,9 @@ class CommandGiven:
 class QuestionAsked:
     """A question arrived for the first time. `delivery` identifies it from now on.
 
-    `image` is the address at which WeChat stores the picture that the question is about, if any.
-    `sent_at` is when it was sent by WeChat's clock, in whole seconds since the epoch, or 0 if
-    unknown; `delay_s` is how long it was in transit, as far as `sent_at` shows. `tapped` is as in
+    `image` is the URL at which WeChat stores the picture that the question is about, if any.
+    `sent_at` is when it was sent, by WeChat's clock in whole seconds since the epoch, or 0 if
+    unknown; `delay_s` is how long it was in transit, judging by `sent_at`. `tapped` is as in
     `Text`. `retries` is the question of the same session that this one repeats, if any; `held`
     means that the text is that of a `MessageHeld`.
     """
@@ -111,7 +111,7 @@ class QuestionAsked:
 
 @dataclass(frozen=True, slots=True)
 class ContinuationAsked:
-    """The user asked for the part of the answer to `question` that was not offered yet.
+    """The user asked for the part of the answer to `question` that had not been offered yet.
 
     `sent_at`, `delay_s` and `tapped` are as in `QuestionAsked`.
     """
@@ -154,7 +154,7 @@ class UserUnsubscribed:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRepeated:
-    """WeChat delivered a known message again: it had accepted no reply to the earlier attempts."""
+    """WeChat delivered a known message again, having accepted no reply to earlier attempts."""
 
     at: float
     delivery: DeliveryKey
@@ -194,7 +194,7 @@ class AnswerFailed:
 
 @dataclass(frozen=True, slots=True)
 class AnswerRestarted:
-    """A question that was unanswered when the daemon stopped is asked again."""
+    """A question that was unanswered when the daemon stopped is sent to the model again."""
 
     at: float
     question: DeliveryKey
@@ -242,7 +242,7 @@ class PageOpened:
 class PushStarted:
     """A part of a late answer is about to be sent as a customer-service message.
 
-    Its outcome is a separate event; without one (the daemon stopped in between) it is unknown.
+    Its outcome is a separate event; if there is none (the daemon stopped), it is unknown.
     """
 
     at: float
@@ -273,7 +273,7 @@ class PushFailed:
 
 @dataclass(frozen=True, slots=True)
 class StandingChanged:
-    """The operator blocked or allowed the user, until a given time or (0) permanently."""
+    """The operator changed the user's standing, permanently if `until` is 0."""
 
     at: float
     standing: Standing
@@ -282,7 +282,7 @@ class StandingChanged:
 
 @dataclass(frozen=True, slots=True)
 class UserErased:
-    """The user's key is deleted after this: who the user was and what they said is unreadable."""
+    """The user's key is deleted after this, so their identity and messages become unreadable."""
 
     at: float
 
@@ -291,7 +291,8 @@ class UserErased:
 class TailTrimmed:
     """At startup `size` bytes at `offset` of a segment were trimmed: a torn tail left by a crash.
 
-    No event in them was ever acknowledged. The event belongs to the log itself, not to a user.
+    None of the events in it was ever acknowledged. The event belongs to the log itself, not to a
+    user.
     """
 
     at: float
@@ -316,7 +317,7 @@ class TimeoutBudgetSet:
 
 @dataclass(frozen=True, slots=True)
 class MessagesUnanswered:
-    """`count` messages were not answered since the last such event: no session, no rule.
+    """`count` messages have gone unanswered since the last such event: no session, no rule.
 
     Recorded for the account, not for a user, and without any message text.
     """

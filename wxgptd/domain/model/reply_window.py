@@ -1,11 +1,11 @@
 """The rules of WeChat's three attempts, as constants and pure functions.
 
 WeChat delivers a message, waits 5 s, hangs up and delivers it again, three times in all ("Passive
-user reply message"). An attempt that is not the last is held in silence, because `success`, an
+user reply message"). Every attempt but the last is held without a reply, because `success`, an
 empty body or an error status would be taken as final; the last one is answered just before WeChat
-gives up. Connections and timers are none of this module's business.
+gives up. Connections and timers are handled elsewhere.
 
-WeChat's time runs from when it first sent the message, which may be well before this process saw
+WeChat's timeout starts when it first sends the message, which may be well before this process sees
 it: attempts wait in a queue while the daemon starts, or never arrive. The message states when it
 was sent (CreateTime), in whole seconds of WeChat's clock.
 """
@@ -26,22 +26,21 @@ LAST_NUMBER = 3
 """WeChat makes this many attempts, then shows its error message."""
 
 WINDOW_S = 15.0
-"""How long WeChat waits over all three attempts, from the first sending."""
+"""How long WeChat waits across all three attempts, counted from the first one."""
 
 CREATE_TIME_UNIT_S = 1.0
-"""CreateTime is in whole seconds: a message that seems late by less than this may have come at
-once."""
+"""CreateTime is in whole seconds: a message that seems late by less than this may have arrived
+immediately."""
 
 LAST_AFTER_S = 9.0
-"""After this an attempt is the last, whatever its number: an earlier one may never have reached
-us."""
+"""After this an attempt is taken as the last, whatever its number: earlier ones may be lost."""
 
 
 class Open(NamedTuple):
-    """No reply has been sent. `question` is what the reply will be about, if anything.
+    """No reply has been sent. `question` is the question that the reply will be about, if any.
 
-    `first_at` is when WeChat sent the message for the first time, as far as is known. `session` is
-    the session that the message belongs to, if any.
+    `first_at` is when WeChat first sent the message, as far as is known. `session` is the session
+    that the message belongs to, if any.
     """
 
     first_at: float
@@ -91,7 +90,7 @@ def patience(window: Window, at: float, *, last: bool) -> float:
 
 
 def time_left(window: Window, at: float, *, may_wait: bool) -> float:
-    """Return how many seconds after `at` WeChat will still wait for the reply of `window`.
+    """Return how many seconds after `at` WeChat keeps waiting for the reply of `window`.
 
     With `may_wait` this includes attempts still to come; otherwise it ends with the newest one.
     """
@@ -110,5 +109,5 @@ def still_answers(window: Settled, at: float, settled_for_s: float) -> bool:
 
 
 def is_over(window: Window, at: float) -> bool:
-    """Return whether `window` is settled, or too old for WeChat to fetch its reply."""
+    """Return whether `window` is settled, or too old for WeChat to accept a reply."""
     return isinstance(window, Settled) or at - window.first_at > OVER_AFTER_S

@@ -1,7 +1,7 @@
 """The state of one user: the fold of that user's events.
 
-State is immutable and shared freely between threads. How each event changes it is in `evolve`. Data
-that spans users (links, budgets, metrics) is not here but in projections of the log.
+State is immutable and shared freely between threads. `evolve` defines how each event changes it.
+Data that spans users (links, budgets, metrics) is not here but in projections of the log.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Inconsistent(WxgptError):
 
 
 HELD_FOR_S = 600.0
-"""How long a message that was held back can still be asked."""
+"""How long a held-back message can still be put to a model."""
 
 
 class Held(NamedTuple):
@@ -54,7 +54,7 @@ NO_WINDOWS: Mapping[DeliveryKey, Window] = {}
 
 
 class UserState(NamedTuple):
-    """One user of one account. `version` counts the events that led here.
+    """One user of one account. `version` counts the events folded so far.
 
     `unseen` are the answered questions whose answer has been neither offered nor opened since.
     `spoke_at` is when the user last wrote, and `pushes` how many messages were pushed since;
@@ -119,7 +119,7 @@ class UserState(NamedTuple):
         """Return the question with that name.
 
         Raises:
-            Inconsistent: there is none.
+            Inconsistent: no question has that name.
         """
         entry = self.find(name)
         if entry is None:
@@ -189,7 +189,7 @@ class UserState(NamedTuple):
         )
 
     def trimmed(self, before: float) -> UserState:
-        """Return the state without past sessions that ended before that time with nothing open."""
+        """Return the state without past sessions that ended before `before` with nothing open."""
         past = tuple(
             session
             for session in self.past

@@ -1,7 +1,7 @@
 """The vocabulary of events, commands and state.
 
 A user is one follower of one account: OpenIDs are unique only within an account (WeChat's "UnionID
-mechanism" document), so the pair is the identity, and the boundary of consistency.
+mechanism" document), so the pair is the identity and the consistency boundary.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ NO_SESSION = SessionId("")
 AssistantName = NewType("AssistantName", str)
 
 DeliveryKey = NewType("DeliveryKey", str)
-"""One message of one user, however often WeChat delivers it. A question is identified by the key of
-the delivery that asked it."""
+"""Identifies one message of one user, however often WeChat delivers it. A question is identified by
+the key of the delivery that asked it."""
 
 EVENT_PREFIX = "event:"
 """Prefix of the delivery keys of events; those of messages never have it."""
@@ -154,7 +154,7 @@ class AfterExpiry(StrEnum):
 
 
 class Reply(NamedTuple):
-    """The reply of a settled window. Rendered again for each late attempt, to the same text.
+    """The reply of a settled window. Each late attempt renders the same text again.
 
     `start` and `end` are positions in the answer to `question` as `style` renders it, in
     characters; `rest` means that more follows. `text` holds the written part of an answer that was
@@ -195,7 +195,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Unsupported:
-    """A message of a kind that is never put to a model."""
+    """A message of a kind that is never sent to a model."""
 
     kind: str
 
@@ -214,7 +214,7 @@ class Unsubscribe:
 
 @dataclass(frozen=True, slots=True)
 class Ignorable:
-    """An event that needs no response, including those that WeChat has yet to invent."""
+    """An event that needs no response, including kinds that WeChat has yet to introduce."""
 
     name: str
     key: str = ""
@@ -234,11 +234,12 @@ class Limits:
 
 
 class AnswerUsage(NamedTuple):
-    """Whose model answered a question, and what all calls for it used.
+    """Which assistant answered a question, and what all calls for it used.
 
-    `assistant` is the last one that was asked, which may differ from the session's. Token counts
+    `assistant` is the last one that was called, which may differ from the session's. Token counts
     are as the server reported them or, if `estimated`, estimates. `prompt_bytes` is the length of
-    the prompt in UTF-8, or 0 if it says nothing about tokens. `cost` is in the operator's currency.
+    the prompt in UTF-8, or 0 if it cannot be used to calibrate. `cost` is in the operator's
+    currency.
     """
 
     assistant: AssistantName = AssistantName("")
@@ -264,13 +265,13 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The settings that `decide` obeys. They come from the configuration, inside commands.
+    """The settings that `decide` follows. Commands carry them in from the configuration.
 
-    `open_with` is the assistant with which any text outside a session opens one; empty for none.
-    `sighted` are the assistants whose models accept pictures; `models` are those that a user may
-    choose from, for assistants with more than one. `clear_ends_history` means that `/clear` also
-    invalidates the links to the user's history. `after_expiry` applies to a session that expired
-    less than `resume_within_s` ago.
+    If `open_with` is not empty, any text outside a session opens one with that assistant. `sighted`
+    are the assistants whose models accept pictures; `models` are those that a user may choose from,
+    for assistants with more than one. `clear_ends_history` means that `/clear` also invalidates the
+    links to the user's history. `after_expiry` applies to a session that expired less than
+    `resume_within_s` ago.
     """
 
     session_ttl_s: float = 300.0

@@ -1,1 +1,1 @@
-"""The prompt of a model: the messages of a session, and how many tokens they have."""
+"""A model's prompt: the messages of a session, and their token counts."""

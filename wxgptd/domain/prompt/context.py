@@ -1,4 +1,4 @@
-"""The prompt of a model: the system prompt, the turns of the session, the question.
+"""A model's prompt: the system prompt, the turns of the session, the question.
 
 A failed question leaves no dangling user turn. A question whose answer was interrupted or stopped
 keeps the part that was written, which lets the user say "continue". A moderated turn is left out.
@@ -26,13 +26,13 @@ class Message:
 
 
 MAX_PICTURES = 4
-"""Each picture is paid for with every question, so older ones are left out."""
+"""Every question pays for all pictures again, so older ones are left out."""
 
 
 def messages(session: Session, question: DeliveryKey, system_prompt: str) -> tuple[Message, ...]:
     """Return the messages that put `question` to a model, oldest first.
 
-    Only earlier questions are included: a later one may be answered already. A question that was
+    Only earlier questions are included: a later one may already be answered. A question that was
     retried is included once.
     """
     prompt: list[Message] = [Message("system", system_prompt)] if system_prompt else []

@@ -1,7 +1,7 @@
 """Estimate how many tokens a text has, without any model's vocabulary.
 
 The first estimate is a guess; later ones follow the token usage that the server reports: a model's
-prompts have about as many tokens per byte as its earlier ones had.
+prompts have about as many tokens per byte as its earlier ones.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _REMEMBERED_BYTES = 50_000
 def estimate(text: str) -> int:
     """Return roughly how many tokens `text` has.
 
-    Current vocabularies have about one token for four characters of English, and two for three of
+    Current vocabularies use about one token per four characters of English, and two per three of
     Chinese.
     """
     narrow = len(text.encode("ascii", "ignore"))

@@ -1,4 +1,4 @@
-"""Links in the chat that send words when they are tapped, so that users need not type them.
+"""Links in the chat that send words when they are tapped, so that users do not have to type them.
 
 WeChat shows `<a href="weixin://bizmsgmenu?msgmenucontent=WORDS&msgmenuid=1">LABEL</a>` in a text as
 blue LABEL; a tap on it sends WORDS as a message. WeChat renders its own menu messages this way, but
@@ -24,7 +24,7 @@ _PLACEHOLDER = re.compile(r"(?<!\{)\{tap:([^{}|]*)(?:\|([^{}]*))?\}")
 
 @lru_cache(maxsize=512)
 def link(words: str, label: str = "") -> str:
-    """Return a link shown as `label` that sends `words` when tapped; both are the operator's."""
+    """Return a link shown as `label` that sends `words` when tapped; the operator chose both."""
     sent = _UNSAFE.sub(lambda match: quote(match.group(), safe=""), words)
     shown = (label or words).translate(_FULL_WIDTH)
     return _LINK.format(sent, shown)
@@ -39,7 +39,7 @@ class Placeholder:
 
 
 def filled(text: str, *, links: bool = True) -> str:
-    """Return `text`, which is not a template, with its taps replaced by `links` or by words."""
+    """Return `text`, not a template, with its taps as links, or as words without `links`."""
     if links:
         return _PLACEHOLDER.sub(lambda match: link(match[1], match[2] or ""), text)
     surrounding = _PLACEHOLDER.sub("", text)

@@ -26,7 +26,7 @@ DEFAULT_TITLE = "AI 助手"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Texts:
-    """The catalogue. The defaults are Chinese, as the users are."""
+    """The catalogue. The defaults are in Chinese, the users' language."""
 
     # Replies to commands.
     session_opened: str = (
@@ -251,11 +251,11 @@ MAY_BE_EMPTY = frozenset(
         "history_dropped",
     }
 )
-"""Texts that accompany others, and so may be left out."""
+"""Texts that accompany others, and so may be empty."""
 
 
 def faults(name: str, text: str) -> Iterator[str]:
-    """Yield the mistakes in `text`, as the text `name` of the catalogue."""
+    """Yield the mistakes in `text`, the catalogue's text `name`."""
     allowed = PLACEHOLDERS.get(name, frozenset())
     if len(text.encode("utf-8", "replace")) > MAX_TEXT_BYTES:
         yield f"is longer than {MAX_TEXT_BYTES} bytes"
@@ -291,5 +291,5 @@ def without_taps(texts: Texts) -> Texts:
 
 
 def names() -> tuple[str, ...]:
-    """Return the names in the catalogue, in its order."""
+    """Return the names in the catalogue, in order."""
     return tuple(field.name for field in fields(Texts))

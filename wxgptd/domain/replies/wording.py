@@ -35,12 +35,12 @@ _TAP = taps.Placeholder()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyContext:
-    """What the texts of one account may refer to."""
+    """The values that one account's texts may refer to."""
 
     commands: Mapping[str, str]
-    """The chat command of each assistant, by its name."""
+    """Each assistant's chat command, by assistant name."""
     titles: Mapping[str, str]
-    """The title of each assistant, as users see it, by its name."""
+    """Each assistant's title, as users see it, by assistant name."""
     ttl_s: float
     days: int
     without_command: bool = False
@@ -54,7 +54,7 @@ class ReplyContext:
 
 
 def history_dropped(date: str, texts: Texts) -> str:
-    """Return the line that states before which date the history was deleted."""
+    """Return the line stating that history before `date` was deleted."""
     return _fill(texts.history_dropped, date=date)
 
 
@@ -64,12 +64,12 @@ def history_found(count: int, texts: Texts) -> str:
 
 
 def page_busy(seconds: int, texts: Texts) -> str:
-    """Return the text of a page that is requested more often than allowed."""
+    """Return the text of a page that is requested too often."""
     return _fill(texts.page_busy, seconds=str(seconds))
 
 
 def storage_full(texts: Texts) -> str:
-    """Return the reply that is sent while there is no room for new messages."""
+    """Return the reply that is sent while the disk is full."""
     return _fill(texts.storage_full)
 
 
@@ -177,7 +177,7 @@ def _render(
 
 
 def _labelled(body: str, reply: Reply, texts: Texts) -> str:
-    """Return `body` with the label of AI-generated text, if it is the first part of an answer."""
+    """Return `body` with the AI-generated label, if it is the first part of an answer."""
     first = reply.start == 0 and bool(body.strip())
     return _with_footer(body, _fill(texts.ai_label)) if first else body
 
@@ -231,7 +231,7 @@ def _template(reply: Reply, texts: Texts, context: ReplyContext) -> str:
 
 
 def _span(seconds: float, texts: Texts) -> str:
-    """Return a duration in words, in the largest unit that divides it, to the minute."""
+    """Return a duration in words, rounded to minutes, in the largest unit that divides it."""
     minutes = max(round(seconds / 60), 1)
     if minutes % (24 * 60) == 0:
         return _fill(texts.for_days, count=minutes // (24 * 60))
@@ -245,7 +245,7 @@ def _tappable(words: str, label: str, context: ReplyContext) -> str:
 
 
 def _when(seconds: str, texts: Texts) -> str:
-    """Return in words how far in the future something is."""
+    """Return the time until something happens, in words."""
     if not seconds:
         return ""
     count = int(seconds)
@@ -257,7 +257,7 @@ def _when(seconds: str, texts: Texts) -> str:
 
 
 def failure_text(reason: FailureReason, retry_after_s: float, texts: Texts) -> str:
-    """Return the text that tells a user that a question failed for `reason`."""
+    """Return the text that informs a user that a question failed for `reason`."""
     template: str = getattr(texts, f"failure_{reason}")
     return _fill(template, seconds=ceil(retry_after_s) or 10)
 

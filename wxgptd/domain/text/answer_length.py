@@ -16,24 +16,24 @@ MIN_SAMPLES = 2
 """Minimum number of answers before a pace is trusted."""
 
 MIN_SAMPLE_CHARS = 20
-"""Shorter answers say nothing about a rate."""
+"""Shorter answers are too short to measure a pace."""
 
 LONGEST_S = 86_400.0
 
 LEAST_CHAR_S = 1e-5
-"""The minimum: an answer that arrives in one piece takes no time per character."""
+"""The minimum, because an answer that arrives in one piece takes no time per character."""
 
 SLACK_S = 0.5
 """Allowance for network latency."""
 
 OVERSHOOT = 1.2
-"""How many times the requested length models tend to write."""
+"""Models tend to write this many times the requested length."""
 
 MIN_CHARS = 40
 """Below this a limit is pointless; the answer may be any length."""
 
 OFFER_CHARS = 60
-"""An offer to continue is looked for in this many final characters."""
+"""How many final characters are searched for an offer to continue."""
 
 _OFFER = re.compile(r"(?:回复|发送|输入|说)[：:\s]{0,2}[“\"「『‘'`*]{0,3}继续")
 
@@ -44,7 +44,7 @@ BYTES_PER_CHAR = 3
 class Pace(NamedTuple):
     """How quickly a model writes: seconds to the first text, and seconds per character.
 
-    Each has its mean deviation between answers.
+    Each comes with its mean deviation across answers.
     """
 
     first_s: float = 0.0
@@ -69,10 +69,9 @@ class Pace(NamedTuple):
         )
 
     def chars_in(self, left_s: float, room_bytes: int) -> int:
-        """Return how many characters to ask for, so that they are written in `left_s` seconds.
+        """Return how many characters to ask for, so that most answers finish in `left_s` seconds.
 
-        This holds for most answers, and is limited to what fits in a reply. 0 if that is too few
-        for an answer, or unknown.
+        At most what fits in a reply; 0 if that is too few for an answer, or the pace is unknown.
         """
         if self.answers < MIN_SAMPLES:
             return 0

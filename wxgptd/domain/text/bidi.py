@@ -2,7 +2,7 @@
 
 An override or an embedding that is not terminated extends to the end of its line: it reverses our
 own words, and can show an address backwards. Right-to-left text is readable without any of them
-(Unicode Standard Annex 9), so they are removed wherever text of a model or a user is shown.
+(Unicode Standard Annex 9), so they are removed wherever text from a model or a user is shown.
 """
 
 from __future__ import annotations

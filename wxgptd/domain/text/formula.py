@@ -88,7 +88,7 @@ def formula(tex: str) -> str:
 
 
 def _fraction(match: re.Match[str]) -> str:
-    """Return a fraction on one line, apart from numbers beside it: 1 1/2 is not 11/2."""
+    """Return a fraction on one line, separated from adjacent numbers: 1 1/2 is not 11/2."""
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     gap = " " if before.isdigit() else "·" if before == "}" else ""
     times = "·" if after.isalnum() else ""

@@ -1,4 +1,4 @@
-"""Make text of models and users inert, so that WeChat turns none of it into a link. Pure.
+"""Make text from models and users inert, so that WeChat turns none of it into a link. Pure.
 
 WeChat shows `<a href="…">` in a text reply as a link with any label: one that opens a page, or one
 that sends `/clear` when it is tapped (`weixin://bizmsgmenu`). What a model or a user wrote must not
@@ -6,7 +6,7 @@ become one. So a `<` that could begin such a tag, an entity that could represent
 of WeChat's own schemes are replaced by their full-width forms: an example in HTML still reads as
 HTML. Each character is replaced by exactly one, so that positions in a text do not change.
 
-This must be the last step that is applied to a text: removing anything later may join `<` and `a`.
+This must be the last step applied to a text: removing anything later may join `<` and `a`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _SHOWN = {"<": "＜", "&": "＆", ":": "："}
 def inert(text: str, *, growing: bool = False) -> str:
     """Return `text` with no links except bare addresses, and with its length unchanged.
 
-    Of a `growing` text, return the prefix that no continuation can change.
+    For a `growing` text, return the prefix that no continuation can change.
     """
     shown = _LINK.sub(lambda match: match[0][:-1] + _SHOWN[match[0][-1]], text)
     if growing and (undecided := _UNDECIDED.search(text)):

@@ -1,7 +1,7 @@
-"""Cut an answer into replies that WeChat accepts, where a reader would cut it.
+"""Cut an answer into replies that WeChat accepts, at the places a reader would choose.
 
 `cut` returns positions in the output of `readable`: consecutive slices `text[a:b]` cover all of it,
-with no character lost or repeated; `page` makes a reply of a slice. Bytes are bytes of UTF-8.
+with no character lost or repeated; `page` turns a slice into a reply. Bytes are bytes of UTF-8.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _JOINERS = "\u200d\ufe0e\ufe0f"
 
 @lru_cache(maxsize=16)
 def readable(text: str, style: Style, *, growing: bool = False) -> str:
-    """Return an answer as the chat shows it; of a `growing` one, the part that will not change."""
+    """Return an answer as the chat shows it; for a `growing` one, only what is final."""
     rendered = text if style is Style.MARKDOWN else plain(text, growing=growing)
     return inert(rendered, growing=growing)
 
 
 def page(text: str, start: int, end: int, style: Style) -> str:
-    """Return the slice as a reply of its own: a code block that was cut is fenced in both parts."""
+    """Return the slice as a standalone reply: a code block that was cut is fenced in both parts."""
     body = text[start:end]
     if style is not Style.MARKDOWN:
         return inert(body)  # the part cut off may have kept it from being a link
@@ -53,7 +53,7 @@ def cut(
     """Return the end of the slice that begins at `start` and whose page has at most `room` bytes.
 
     A text that is still `growing` is cut at its last complete sentence even if all of it fits, so
-    that no reply ends in half a word. Advances by at least one character unless at the end.
+    that no reply ends mid-word. Advances by at least one character unless at the end.
     """
     if style is Style.MARKDOWN:
         room = max(room - _dress(text, start), 1)
@@ -102,7 +102,7 @@ def _sticks(before: str, after: str) -> bool:
 def _last(
     text: str, start: int, end: int, min_chars: int, boundaries: tuple[re.Pattern[str], ...]
 ) -> int:
-    """Return the last boundary in (start + least, end], or 0."""
+    """Return the last boundary from `start + min_chars` to `end`, or 0."""
     position = 0
     # Look one character past `end`: a full stop ends a sentence if a space follows.
     window = text[start : end + 1]

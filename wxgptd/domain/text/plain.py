@@ -1,12 +1,12 @@
-"""Markdown as text that reads well in WeChat, which shows text and nothing else.
+"""Markdown as text that reads well in WeChat, which shows only plain text.
 
 It is parsed as for the pages (`wxgptd.markdown`), except for link definitions: they come after the
-text that they change, and would change what has been sent already.
+text that they change, and would change what has already been sent.
 
 An answer can be shown while it is being written: the output for a growing text is a prefix of the
-output for the complete text. Each line decides on its own which block it belongs to, except for the
-head of a table; so all complete lines are parsed, and the last one as far as it can only be words.
-The last paragraph is shown up to the first mark that may still find its other half.
+output for the complete text. Which block a line belongs to does not depend on later lines, except
+for a table header; so all complete lines are parsed, and the last one as far as it is certain to be
+words. The last paragraph is shown up to the first mark that may still be closed.
 
 Code is unchanged. Emphasis loses its marks, links become `text (address)`, tables become lines of
 `column：cell`.
@@ -30,7 +30,7 @@ _MAX_COLUMN, _MAX_COLUMNS = 30, 30
 """The maximum length and number of the column names that are repeated in each row."""
 
 MAX_CHARS = 100_000
-"""Text beyond this is shown unparsed: hostile Markdown of this length takes a second."""
+"""Text beyond this is shown unparsed: hostile Markdown of this length takes a second to parse."""
 
 _NUMBER = re.compile(r"[0-9]")
 
@@ -40,7 +40,7 @@ _parser = reader()
 def plain(text: str, *, growing: bool = False) -> str:
     """Return `text` without its Markdown.
 
-    Of a `growing` text, return the prefix that no continuation can change.
+    For a `growing` text, return the prefix that no continuation can change.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
     text, beyond = text[:MAX_CHARS], text[MAX_CHARS:]
@@ -61,7 +61,7 @@ class _Writer:
         self._margins: list[str] = []
         """The prefix of each line, one part for each enclosing block."""
         self._bullet: str | None = None
-        """What replaces the innermost margin in the first line of an item."""
+        """What replaces the innermost margin on the first line of an item."""
         self._items = 0
         self._apart = False
         """Whether an empty line must follow the lines written so far."""
@@ -120,7 +120,7 @@ class _Writer:
         self._margins.append("  ")
 
     def _is_open(self, token: Token) -> bool:
-        """Return whether following text may belong to the paragraph whose words `token` is."""
+        """Return whether text still to come may belong to the paragraph of `token`."""
         return self._growing and token.map is not None and token.map[1] >= len(self._source) - 1
 
     def _inline(self, token: Token, around: Token, *, is_open: bool) -> None:

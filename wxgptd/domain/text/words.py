@@ -13,7 +13,7 @@ _UNSEEN = dict.fromkeys(map(ord, "*_~`\u200b\u200c\u200d\u2060\ufeff\u00ad"))
 
 
 MAX_WORD_CHARS = 100
-"""Longer words are matched by their beginning."""
+"""Only this many characters of longer words are matched."""
 
 
 def _folded(text: str) -> str:
@@ -21,7 +21,7 @@ def _folded(text: str) -> str:
 
 
 class WordList:
-    """Finds any of many words in one pass over a text, however similar they are."""
+    """Searches a text for many words in one pass, however similar they are."""
 
     def __init__(self, words: Iterable[str] = ()) -> None:
         self._words = {_folded(word.strip())[:MAX_WORD_CHARS] for word in words} - {""}
@@ -50,7 +50,7 @@ class WordList:
         return False
 
     def watch(self) -> Watch:
-        """Return a watch for the words in a text that arrives in pieces."""
+        """Return a `Watch` for the words in a text that arrives in pieces."""
         return Watch(self, max(self._longest - 1, 0))
 
 
@@ -63,7 +63,7 @@ class Watch:
         self._before = ""
 
     def objects(self, piece: str) -> bool:
-        """Return whether the text contains one of the words, now that `piece` is appended to it."""
+        """Append `piece`, and return whether the text now contains one of the words."""
         text = self._before + _folded(piece)
         self._before = text[-self._overlap :] if self._overlap else ""
         return self._words.match_folded(text)

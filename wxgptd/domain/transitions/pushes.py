@@ -37,7 +37,7 @@ def _delivered(state: UserState, event: e.PushDelivered) -> UserState:
 
 
 def _failed(state: UserState, event: e.PushFailed) -> UserState:
-    # Parts requested meanwhile came after this one: better sent twice than never.
+    # Parts requested since come after this one: better to send them twice than never.
     before = _require_push(state, event.question).before
     restored = state.question(event.question)._replace(
         offered=before.offered,

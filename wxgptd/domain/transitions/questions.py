@@ -85,7 +85,7 @@ def _answered(
     unanswered = tuple(other for other in state.unanswered if other != name)
     unseen = state.unseen
     if _is_worth_a_look(answer) and not question.page_opened:
-        unseen = (*unseen, name)  # a window that waits for it removes it at once
+        unseen = (*unseen, name)  # a window waiting for it removes it immediately
     return state._replace(live=live, past=past, unanswered=unanswered, unseen=unseen)
 
 

@@ -1,4 +1,4 @@
-"""Windows: a message arrives, is repeated, and has its reply settled."""
+"""Windows: a message arrives, is repeated, and its reply is settled."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def opened(
     """Return the state with a window for the message that `event` is about."""
     at, delivery = event.at, event.delivery
     if delivery in state.windows:
-        raise Inconsistent(f"delivery {delivery} arrived twice for the first time")
+        raise Inconsistent(f"delivery {delivery} recorded as new twice")
     window = Open(at - delay_s, 1, question, _session_of(state, event))
     windows = {**_remembered(state.windows, at), delivery: window}
     live = state.live.touched(at) if state.live is not None else None
