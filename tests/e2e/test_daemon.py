@@ -264,7 +264,7 @@ def test_the_admin_socket_of_another_daemon_is_left_alone(stage, tmp_path_factor
     text = other.config.read_text()
     taken = stage.state / "admin.sock"
     other.config.write_text(text.replace("[account", f'admin = "unix:{taken}"\n[account', 1))
-    assert "another daemon listens" in refused_start(other, 1)
+    assert "another daemon is already listening" in refused_start(other, 1)
     assert stage.wxgpt("status").returncode == 0
 
 

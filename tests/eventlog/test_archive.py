@@ -198,5 +198,5 @@ def test_an_oversized_manifest_is_rejected(state, tmp_path):
     archive.backup(state, tmp_path / "b", MASTER)
     endless = b"[" * (archive.MAX_MANIFEST_BYTES + 1)
     repack(tmp_path / "b", lambda files: files.update({archive.MANIFEST: endless}))
-    with pytest.raises(archive.InvalidBackup, match="too long"):
+    with pytest.raises(archive.InvalidBackup, match="too large"):
         archive.restore(tmp_path / "b", tmp_path / "other", MASTER)

@@ -128,5 +128,5 @@ def _labelled(name: str, about: str, label: str, values: Mapping[str, float]) ->
 
 
 def _metric(name: str) -> str:
-    """Return the Prometheus name of a field of the status."""
+    """Return the Prometheus name of a status field."""
     return f"wxgptd_{name.removesuffix('_s')}_seconds" if name.endswith("_s") else f"wxgptd_{name}"

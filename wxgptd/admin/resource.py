@@ -160,7 +160,7 @@ class _Users(_OfControl):
 
     GET returns at most `n` of them, all or those of one `standing`. POST to `ACCOUNT/OPENID` sets
     the `standing` of a user, permanently or for `for_s` seconds. POST to `ACCOUNT/OPENID/forget`
-    erases a user. GET of `ACCOUNT/OPENID` is a 404 if nothing is known about the user. POST to
+    erases a user. GET of `ACCOUNT/OPENID` returns 404 if nothing is known about the user. POST to
     `ACCOUNT/OPENID/whose` returns who would handle a message of `kind` with the text in the body.
     """
 
@@ -233,7 +233,7 @@ class _Users(_OfControl):
 
 
 class _Assistants(_OfControl):
-    """The assistants; a POST to `NAME/try` asks each model of one for a single token."""
+    """The assistants; a POST to `NAME/try` requests one token from each of its models."""
 
     isLeaf = True
 
@@ -257,7 +257,7 @@ class _Assistants(_OfControl):
 
 
 class _Accounts(_OfControl):
-    """The accounts; a POST to `NAME/try` asks WeChat's API for a token if the account can push."""
+    """The accounts; a POST to `NAME/try` requests a token from WeChat if the account can push."""
 
     isLeaf = True
 

@@ -8,14 +8,14 @@ A segment is a header, then frames, then a footer once it is sealed:
 ========  =====================================================================================
 header    ``WXGPTLOG``, u16 format version, u16 zero, u64 first sequence number,
           u64 creation time (ms since the epoch), u32 checksum key,
-          u32 CRC-32 of the bytes before
+          u32 CRC-32 of the preceding bytes
 frame     ``WXFR``, u32 length of the payload, u64 sequence number of its first event,
-          u32 number of events, u32 CRC-32 of (checksum key, the 20 bytes before, payload);
+          u32 number of events, u32 CRC-32 of (checksum key, preceding 20 bytes, payload);
           then the payload
 footer    the same 24 bytes with ``WXEN``, length 0, the next sequence number, 0 events
 ========  =====================================================================================
 
-A frame is a *commit group*: everything that one fsync made durable and that was acknowledged
+A frame is a *commit group*: the events that one fsync made durable and that were acknowledged
 together. Each frame has its own checksum, which is not chained to the previous frame's, so that
 damage in one place does not hide the frames after it. The key is random for each segment and goes
 into every checksum, so text that a user sent can never pass for a frame.
@@ -27,17 +27,16 @@ of that user, and the event's content as a packed array: the session that it bel
 empty string, and then its fields. Fields that hold what a user or a model said are nil there;
 their values are in ``sealed``, a packed array encrypted with the user's key. The reference is the
 account, a colon, and a random number; only the keyring (`keyring`), which is not part of the log,
-knows which user it belongs to. Deleting a key from the keyring erases that user from the log and
-from every copy of it.
+knows which user it belongs to. Deleting a user's key from the keyring erases that user from the
+log and from every copy of it.
 
 ``sealed`` is a 12-byte nonce followed by AES-256-GCM ciphertext, with
-``reference:previous:tag:version`` as associated data. It decrypts only in its own place: text that
-was moved there, or that comes from an older copy of another event, does not decrypt. The rest of
-an event is not authenticated.
+``reference:previous:tag:version`` as associated data. It decrypts only in its own event:
+ciphertext moved from another event does not decrypt. The rest of an event is not authenticated.
 
 **Earlier formats** (`formats`). In format 2, ``carried`` has no session, and ``sealed`` has no
-associated data. Such a segment is left unchanged; the next start seals it if it is open, and begins
-a new segment. In format 1, events are ``[tag, version, at, account, openid, previous, fields]`` in
+associated data. Such segments are not rewritten; the next start seals an open one and begins a
+new segment. In format 1, events are ``[tag, version, at, account, openid, previous, fields]`` in
 the clear; the next start rewrites such a log.
 
 **Torn or damaged.** A tail is *torn* if no valid frame or footer follows the first bad byte of
@@ -49,14 +48,13 @@ frame as well.)
 
 **Writing.** Events are durable when the fdatasync that follows their frame has returned, and are
 acknowledged only then. A new segment is durable when its directory has been synced as well. A
-failed write or sync is final: the writer stops, and the next start recovers. Recovery rewrites an
-open segment, because what can be read from it may never have been synced.
+failed write or sync is final: the writer stops, and the next start recovers the log. Recovery
+rewrites an open segment, because its contents may never have been synced.
 
-**Starting.** Beside the segments there may be snapshots (`snapshot`): the states of all users
-after a certain event. A start reads the newest valid one and the events after it (`loading`).
+**Starting.** Snapshots (`snapshot`) may lie beside the segments: the states of all users as of
+one event. Startup reads the newest valid one and the events after it (`loading`).
 Segments that all snapshots cover may be dropped, oldest first (`retention`): the log then begins
 later than event 1, and a snapshot takes the place of the dropped events.
 
-The code for bytes and files, and the writer's thread, does not know about a reactor; only `store`,
-the log as the service sees it, returns Deferreds.
+Only `store`, the log as the service sees it, knows about the reactor and returns Deferreds.
 """

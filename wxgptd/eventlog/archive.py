@@ -1,10 +1,10 @@
-"""Back up a state directory while the daemon writes, and restore one.
+"""Back up a state directory while the daemon is writing, and restore it.
 
 A backup is a tar file of the log's segments and snapshots, and of the keys. The newest segment is
 included up to its last complete commit, so that the backup is a prefix of the log: everything up to
-some event, and nothing after it. It is read back before it counts as a backup.
+some event, and nothing after it. It is read back before it gets its final name.
 
-A user who is erased after a backup is still in it, so backups have to be deleted in due course.
+A user who is erased after a backup is still in it, so old backups must be deleted eventually.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from wxgptd.eventlog import framing, keyring, loading, log_writing, reader, segm
 CHUNK_BYTES = 1 << 20
 MAX_MANIFEST_BYTES = 16 << 20
 MAX_PADDING_BYTES = 1 << 20
-"""The most padding that a tar file may end in: zeros up to the end of a block."""
+"""The maximum padding at the end of a tar file: zeros that fill its last block."""
 
 KEYS = "keys"
 LOG = "log"
 MANIFEST = "manifest.json"
-"""The last file of a backup: the SHA-256 of each of the others."""
+"""The last file of a backup: the SHA-256 of every other file."""
 
 _NAMES = re.compile(r"log/\d{20}\.(wxlog|wxsnap)|keys/(users|links|master)|manifest\.json")
 
 
 class Backup(NamedTuple):
-    """The contents of a backup: its last event's number, and how many users it has."""
+    """The contents of a backup: the number of its last event, and the number of users."""
 
     last_seq: int
     users: int
@@ -52,7 +52,7 @@ class InvalidBackup(WxgptError):
 
 
 class InsufficientSpace(WxgptError):
-    """there is not enough room for the contents of the backup"""
+    """not enough disk space for the contents of the backup"""
 
 
 class NotEmpty(WxgptError):
@@ -83,7 +83,7 @@ def backup(state_dir: Path, target: Path, master: bytes) -> Backup:
             file.flush()
             os.fsync(file.fileno())
         contents = _verify(fresh, target.parent, master)
-        os.link(fresh, target)  # fails if one has appeared since
+        os.link(fresh, target)  # fails if it exists by now
         segments.sync_directory(target.parent)
     finally:
         fresh.unlink(missing_ok=True)
@@ -96,7 +96,7 @@ def restore(source: Path, state_dir: Path, master: bytes | None) -> Backup:
     `master` is the master key if it is not among the keys in the backup.
 
     Raises:
-        NoBackup: `source` is not a backup.
+        InvalidBackup: `source` is not a backup.
         NotEmpty: `state_dir` already has a log.
         LogDamaged: the log in the backup is damaged.
     """
@@ -119,7 +119,7 @@ def restore(source: Path, state_dir: Path, master: bytes | None) -> Backup:
             for key in (fresh / KEYS).iterdir() if (fresh / KEYS).exists() else ():
                 key.rename(state_dir / KEYS / key.name)
             segments.sync_directory(state_dir / KEYS)
-            # Last, since the steps before it can be repeated only while there is no log.
+            # Last, since the earlier steps can be repeated only while no log exists.
             log_writing.place(fresh / LOG, log)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -139,7 +139,7 @@ def _require_no_other_keys(restored: Path, present: Path) -> None:
         if not same.exists() or same.read_bytes() != path.read_bytes():
             raise NotEmpty(
                 f"there is already a key: {path}",
-                hint="move it away if you can do without what is encrypted with it",
+                hint="move it away if you no longer need the data encrypted with it",
             )
 
 
@@ -157,17 +157,17 @@ def _contents(state_dir: Path) -> Iterator[tuple[str, bytes]]:
         with contextlib.suppress(reader.SegmentDropped), reader.mapped(path) as data:
             end = _complete_bytes(path, data, last=path == paths[-1])
             yield f"{LOG}/{path.name}", bytes(data[:end])
-    # Include the keys added while we read, and those deleted: what we have read needs both.
+    # Include the keys added while we read, and those deleted: the data we have read needs both.
     after = ring.read_bytes() if ring.exists() else b""
     yield f"{KEYS}/{ring.name}", keyring.joined(before, after)
-    for name in ("links", "master"):  # other files are not ours
+    for name in ("links", "master"):  # not the short-lived keys
         path = segments.keys_directory(state_dir) / name
         if path.exists():
             yield f"{KEYS}/{name}", path.read_bytes()
 
 
 def _complete_bytes(path: Path, data: memoryview, *, last: bool) -> int:
-    """Return how many bytes of a segment are complete commits."""
+    """Return the length of a segment up to the end of its last complete commit."""
     header = reader.read_header(path, data, last=last)
     if header is None:
         return 0
@@ -187,14 +187,14 @@ def _check(source: Path, target: Path) -> None:
     """Check that `source` looks like a backup and that there is room for its contents.
 
     Raises:
-        NoBackup: `source` contains something else.
-        NoRoom: `source` is larger than the free space at `target`.
+        InvalidBackup: `source` contains something else.
+        InsufficientSpace: the contents of `source` do not fit in the free space at `target`.
     """
     size = 0
     for info, _ in _members(source):
         size += info.size
         if info.name == MANIFEST and info.size > MAX_MANIFEST_BYTES:
-            raise InvalidBackup(f"{source} has a manifest that is too long for a backup")
+            raise InvalidBackup(f"{source} is not a backup: its manifest is too large")
     free = shutil.disk_usage(target).free
     if size > free:
         raise InsufficientSpace(
@@ -207,7 +207,7 @@ def _members(source: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
     """Yield the files of a backup, each with a reader.
 
     Raises:
-        NoBackup: the archive contains something else, or is corrupt.
+        InvalidBackup: the archive contains something else, or is corrupt.
     """
     seen: set[str] = set()
     try:
@@ -237,7 +237,7 @@ def _members(source: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
 
 
 def _extract(source: Path, target: Path) -> None:
-    """Extract the files of a backup, durably; reject any file that is not ours."""
+    """Extract a backup durably, and check it against its manifest."""
     _check(source, target)
     digests: dict[str, str] = {}
     manifest: dict[str, str] | None = None
@@ -278,7 +278,7 @@ def _write(path: Path, data: IO[bytes]) -> str:
 
 
 def _verify(archive: Path, beside: Path, master: bytes) -> Backup:
-    """Read a backup as a restore would; return its contents."""
+    """Extract and read a backup as a restore would; return its contents."""
     trial = Path(tempfile.mkdtemp(prefix=f"{archive.name}.", dir=beside))
     try:
         _extract(archive, trial)

@@ -1,10 +1,10 @@
-"""Events to msgpack arrays and back.
+"""Convert events to msgpack arrays and back.
 
 A tag is permanent: it is never reused for another event. An event's body is its fields in the order
-of its class, without `at`, which is in the entry. A change to them is a new version of the tag,
-and `upcast` converts older bodies to it, so that the rest of the program only knows the newest
-shape. A personal field has the same position in every version, since it is decrypted before
-`upcast`. `formats` converts the entries of earlier formats to the current one.
+in which its class declares them, without `at`, which is in the entry. Changing them makes a new
+version of the tag, and `upcast` converts older bodies to it, so that the rest of the program only
+knows the newest shape. A personal field has the same position in every version, since it is
+decrypted before `upcast`. `formats` converts the entries of earlier formats to the current one.
 
 What users and models say is *personal* and is encrypted with the user's key, as are the hashes of
 links, which are derived from the user's identity. The rest of a body is not encrypted, so that an
@@ -33,8 +33,8 @@ Entry = tuple[int, int, float, str, int, bytes, bytes]
 """Tag, version, time, the user's reference, previous, carried, sealed.
 
 Carried is a packed array: the session, then the event's fields. Where a personal field in it is
-nil, its value is the next one of the encrypted array in sealed. In an entry of format 2 the session
-is nil and sealed is `UnboundSealed`.
+nil, its value is the next element of the array encrypted in sealed. In an entry of format 2 the
+session is nil and sealed is `UnboundSealed`.
 """
 
 
@@ -96,7 +96,7 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {  # Any: a type, or a NewType
     for kind in _KINDS
     for hints in (get_type_hints(kind.event),)
 }
-"""The types of each kind's fields, by the names of the kind and of the field."""
+"""The type of each field, by the names of the event kind and of the field."""
 
 
 # Converting events to bodies and back. Both run millions of times.
@@ -147,7 +147,7 @@ def _builder(event: type[e.Event], types: Packed) -> Callable[[float, Packed], e
 
 
 def _reader(kind: Any) -> Callable[[Any], object] | None:  # noqa: ANN401 (a type, or a NewType)
-    """Return the function that converts msgpack's value to a `kind`; None if none is needed."""
+    """Return the function that converts a msgpack value to a `kind`, or None if none is needed."""
     if kind is AnswerUsage:
         return AnswerUsage._make
     if isinstance(kind, type) and issubclass(kind, StrEnum):
@@ -186,7 +186,7 @@ _PLACEHOLDERS = {
 """Placeholders for unreadable personal fields that are not text."""
 
 KINDS: tuple[str, ...] = tuple(kind.event.__name__ for kind in _KINDS)
-"""The names of all events, as used in JSON and on the command line."""
+"""The names of all event kinds, as used in JSON and on the command line."""
 
 PERSONAL = {kind.event.__name__: kind.personal for kind in _KINDS}
 """The encrypted fields of each kind."""
@@ -241,8 +241,8 @@ def _entry(
 def moved(entry: Entry, previous: int, session: SessionId, key: UserKey | None) -> Entry:
     """Return `entry` as its user's event number `previous`, in `session`, in the current format.
 
-    The encrypted part is bound to its place, so it is encrypted again. Without the key this is
-    impossible, and it is replaced with `LOST`: otherwise it would count as damage if the key were
+    The encrypted part is bound to its place, so it is re-encrypted. Without the key this is
+    impossible, so it is replaced with `LOST`: otherwise it would count as damage if the key were
     found again.
     """
     tag, version, at, reference, before, carried, sealed = entry
@@ -282,7 +282,7 @@ def _packed(value: object) -> bytes:
 
 
 def pack(entries: Sequence[Entry]) -> bytes:
-    """Return the bytes of `entries`, one after the other; `join` turns them into a payload."""
+    """Return `entries`, packed and concatenated; `join` turns them into a payload."""
     return b"".join(map(_packed, entries))
 
 
@@ -300,10 +300,10 @@ def unpack(payload: memoryview | bytes) -> Packed:
 
 
 def decode(seq: int, entry: Entry, keys: Keyring | None) -> AnyRecord:
-    """Return the event in `entry`, as number `seq` of the log.
+    """Return the event in `entry`, which is number `seq` in the log.
 
-    Without the user's key, personal fields are empty and the user is a pseudonym; `hidden` is the
-    reason.
+    Without the user's key, personal fields are empty and the user is a pseudonym; `hidden` gives
+    the reason.
     """
     tag, version, at, reference, previous, carried, _ = entry
     key = keys.find(reference) if keys is not None else None
@@ -346,7 +346,7 @@ def _read(entry: Entry, key: UserKey | None) -> tuple[SessionId | None, e.Event]
 
 
 def _fill(entry: Entry, key: UserKey | None, body: list[object], missing: list[int]) -> None:
-    """Put the decrypted values into their places, or placeholders if there is no key."""
+    """Fill in the decrypted values, or placeholders if there is no key."""
     if key is None or entry[-1] == LOST:
         personal: Packed = [_PLACEHOLDERS.get((entry[0], index), "") for index in missing]
     else:
@@ -356,7 +356,7 @@ def _fill(entry: Entry, key: UserKey | None, body: list[object], missing: list[i
 
 
 def build(tag: int, version: int, at: float, body: Packed) -> e.Event:
-    """Return the event of kind `tag` with that body."""
+    """Return the event of kind `tag` with that `body`."""
     decoding = _DECODE[tag]
     if version != decoding.version:
         body = upcast(tag, version, decoding.version, body)
@@ -366,7 +366,7 @@ def build(tag: int, version: int, at: float, body: Packed) -> e.Event:
 
 
 def is_known(tag: int, version: int) -> bool:
-    """Return whether this wxgptd can read events of that kind and version."""
+    """Return whether this version of wxgptd can read events of that kind and version."""
     return version <= VERSIONS.get(tag, 0)
 
 

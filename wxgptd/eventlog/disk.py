@@ -30,17 +30,17 @@ class Disk:
         return os.write(descriptor, data)
 
     def sync(self, descriptor: int) -> None:
-        """Make what was written durable."""
+        """Make the data written so far durable."""
         os.fdatasync(descriptor)
 
     def sync_directory(self, descriptor: int) -> None:
-        """Make the names in a directory durable."""
+        """Make the entries of a directory durable."""
         os.fsync(descriptor)
 
     def reserve(self, path: Path, size: int, room: int) -> None:
         """Reserve `size` bytes of the disk in a file at `path`, if `room` bytes are free.
 
-        It allocates them to find out, since a quota shows up nowhere else.
+        It allocates them to find out, since nothing else reveals a quota.
 
         Raises:
             OSError: fewer than `room` bytes are free.
@@ -67,14 +67,14 @@ class Reserve:
         self._disk = disk
 
     def keep(self) -> bool:
-        """Reserve the space, if it is not yet; return whether there is room, as far as known."""
+        """Reserve the space unless it is reserved already; return False if the disk is full."""
         with contextlib.suppress(FileNotFoundError):
             if self._path.stat().st_size == RESERVE_BYTES:
                 return True
         try:
             self._disk.reserve(self._path, RESERVE_BYTES, ROOM_NEEDED_BYTES)
         except OSError as error:
-            return not is_disk_full(error)  # otherwise the file system does not support reserving
+            return not is_disk_full(error)  # otherwise the file system cannot reserve space
         return True
 
     def give_up(self) -> bool:

@@ -64,7 +64,7 @@ class Follower:
             self._path, self._due = None, tail.next_seq
 
     def _enter_segment(self) -> bool:
-        """Make the segment to read next the current one; return whether there is one."""
+        """Move to the segment to read next; return whether there is one."""
         if self._path is not None:
             return True
         paths = segments.list_segments(self._directory)
@@ -85,7 +85,7 @@ class Follower:
                 header = framing.unpack_header(file.read(framing.HEADER_BYTES))
         except FileNotFoundError:
             return self._enter_segment()
-        # After an empty segment its successor has the same name, and perhaps the same inode.
+        # The successor of an empty segment has the same name, and perhaps the same inode.
         if header is None or self._done == (path, header.key):
             return False
         reader.require_format(path, header)

@@ -1,8 +1,8 @@
 """Read logs of earlier formats as if they were in the current one.
 
 Format 1 named users by account and OpenID and encrypted nothing; the next start rewrites such a
-log. Format 2 did not record which session an event belongs to, and did not bind what it encrypted
-to its place; such segments are left unchanged, and segments of the current format follow them.
+log. Format 2 did not record which session an event belongs to, and did not bind encrypted fields
+to their event; such segments are not rewritten, and segments of the current format follow them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wxgptd.ports.record import AnyRecord, Recorded, RecordedUnreadable, Unreada
 from wxgptd.untyped import Packed
 
 LOOK_BACK_EVENTS = 50_000
-"""How far back to look for the sessions of events that do not name theirs."""
+"""How far back to look for the sessions of events that do not record theirs."""
 
 
 def is_plain(entries: Sequence[Packed]) -> bool:
@@ -26,7 +26,7 @@ def is_plain(entries: Sequence[Packed]) -> bool:
 
 
 def upgraded(version: int, entries: Packed) -> Sequence[codec.Entry]:
-    """Return encrypted entries of format `version` in the current one, with None as session."""
+    """Convert encrypted entries of format `version` to the current one, with None as session."""
     if version == framing.FORMAT_VERSION:
         return entries
     return [
@@ -36,7 +36,7 @@ def upgraded(version: int, entries: Packed) -> Sequence[codec.Entry]:
 
 def _without_session(body: bytes) -> bytes:
     """Prepend nil to a packed array without unpacking it, since this runs millions of times."""
-    if not 0x90 <= body[0] < 0x9F:  # a msgpack fixarray; no event had fifteen fields
+    if not 0x90 <= body[0] < 0x9F:  # a msgpack fixarray; no event ever had 15 fields
         raise ValueError("the content of an event is not an array")
     return b"%c\xc0%b" % (body[0] + 1, body[1:])
 
@@ -58,7 +58,7 @@ class Sessions:
         self._of_delivery: dict[tuple[User, DeliveryKey], SessionId] = {}
 
     def note(self, record: AnyRecord) -> SessionId:
-        """Take note of `record` and return its session, or an empty string."""
+        """Note `record` and return its session, or an empty string."""
         user, event = record.user, record.event
         match event:
             case e.SessionOpened() | e.SessionResumed():

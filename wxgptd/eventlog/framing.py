@@ -13,7 +13,7 @@ from zlib import crc32
 
 FORMAT_VERSION = 3
 UNBOUND_VERSION = 2
-"""The format before events named their session: still readable."""
+"""The format before events recorded their session: still readable."""
 
 PLAIN_VERSION = 1
 """The format before users had keys: readable, and rewritten at the next start."""
@@ -98,9 +98,9 @@ def pack_header(header: Header, magic: bytes = LOG_MAGIC) -> bytes:
 
 
 def unpack_header(data: bytes | memoryview, magic: bytes = LOG_MAGIC) -> Header | None:
-    """Return the header that `data` begins with, or None if it does not begin with one.
+    """Return the header at the start of `data`, or None if there is none.
 
-    A header of another format version is returned as well: the caller decides.
+    Its format version is not checked: that is up to the caller.
     """
     if len(data) < HEADER_BYTES:
         return None
@@ -160,7 +160,7 @@ def pack_frame(key: int, first_seq: int, count: int, payload: bytes) -> bytes:
 
 
 def is_footer(data: bytes) -> bool:
-    """Return whether `data` begins like a footer."""
+    """Return whether `data` begins with a footer's magic bytes."""
     return data.startswith(_FOOTER_MAGIC)
 
 
@@ -198,7 +198,7 @@ def frames(
 
 
 class Walk:
-    """Iterates over the frames of `data`, like `frames`, and then has their `tail`."""
+    """Iterates over the frames of `data`, like `frames`, and then sets `tail`."""
 
     tail: Tail
 

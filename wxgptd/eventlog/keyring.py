@@ -4,14 +4,14 @@ Each user has a key of their own and a *reference*: the account and a random num
 that the log reveals about the user's identity. The keyring is one file, which holds the account,
 the OpenID and the key for each reference, encrypted with the master key. Once a record is deleted,
 the reference can no longer be traced to a user, and its events can no longer be read; a user who
-comes back gets a new reference.
+returns gets a new reference.
 
 The file is a head (``WXGPTKEY`` and u16 format version) followed by records: ``WXKY``, u32 length,
-u32 CRC-32 of the rest, and the rest: a 12-byte nonce and AES-256-GCM of the msgpack array
-``[reference, account, openid, key]``. The first record has the reference "" and proves the master
-key. A record is durable before any event that is encrypted with its key. New records are appended;
-a deleted record is overwritten with zeros in place, which takes no room on a full disk. Each start
-rewrites the file without gaps, so that everything in it has been synced.
+u32 CRC-32 of the payload, and the payload: a 12-byte nonce and AES-256-GCM of the msgpack array
+``[reference, account, openid, key]``. The first record has the reference "" and serves to check
+the master key. A record is durable before any event that is encrypted with its key. New records are
+appended; a deleted record is overwritten with zeros in place, which needs no space on a full disk.
+Each start rewrites the file without gaps, so that everything in it has been synced.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class UserKey:
         self._cipher: AESGCM | None = None
 
     def seal(self, plain: bytes, bound: bytes | None = None) -> bytes:
-        """Return `plain` encrypted, with a fresh nonce in front.
+        """Return `plain` encrypted, preceded by a fresh nonce.
 
         To decrypt it, `open` needs the same `bound` (associated data, NIST SP 800-38D).
         """
@@ -125,7 +125,7 @@ class Keyring:
         return self._of_user.get(user)
 
     def make(self, user: User) -> UserKey:
-        """Create a key for `user`; the caller has to write its `record`."""
+        """Create a key for `user`; the caller must write its `record`."""
         reference = f"{user.account}:{secrets.token_hex(8)}"
         key = UserKey(reference, user, secrets.token_bytes(KEY_BYTES))
         key.record = self._record(key)
@@ -133,7 +133,7 @@ class Keyring:
         return key
 
     def keep(self, references: Container[str]) -> None:
-        """Discard the keys in memory, except those of `references`.
+        """Discard all keys in memory except those of `references`.
 
         An aborted commit may leave a key that no event was ever encrypted with; its user's events
         are encrypted with another key.
@@ -154,7 +154,7 @@ class Keyring:
         self.forget(key)
 
     def overwrite(self, descriptor: int, references: Iterable[str]) -> None:
-        """Delete the keys of `references` in the open file. Not durable until it is synced.
+        """Delete the keys of `references` from the open file. Not durable until it is synced.
 
         Raises:
             OSError: the file cannot be written.
@@ -295,7 +295,7 @@ def parse_master(text: str, where: str = "[log] master_key") -> bytes:
 
 
 def own_master(state_dir: Path) -> bytes:
-    """Return the master key stored in the state directory, which is created if there is none.
+    """Return the state directory's own master key; create it if there is none.
 
     Raises:
         MasterKeyUnusable: the file does not hold a master key, or others can read it.
@@ -307,7 +307,7 @@ def own_master(state_dir: Path) -> bytes:
         if segments.keyring_path(state_dir).exists():
             raise MasterKeyUnusable(
                 f"the master key {path} is missing: without it, what users said cannot be read",
-                hint="restore it from a backup, or name it with [log] master_key; "
+                hint="restore it from a backup, or configure it with [log] master_key; "
                 "if it is lost, start with another state directory",
             ) from None
     key = secrets.token_bytes(KEY_BYTES)
@@ -316,7 +316,7 @@ def own_master(state_dir: Path) -> bytes:
     segments.make_private_directory(path.parent)
     segments.write_durably(fresh, base64.b64encode(key) + b"\n")
     try:
-        os.link(fresh, path)  # fails if another first start was faster
+        os.link(fresh, path)  # fails if another process was faster
     except FileExistsError:
         key = read_master(path)
     finally:

@@ -1,7 +1,7 @@
-"""Read a log at startup: events are sorted by user, and each user is hydrated on first use.
+"""Read a log at startup: events are grouped by user, and each user is hydrated on first use.
 
-Startup has to know which users exist, whether the log is intact, and what spans users. Folding one
-user's events can wait until that user or a page needs the state; most never do.
+Startup needs to know which users exist, whether the log is intact, and the data that spans users.
+Folding one user's events can wait until that user or a page needs the state; most never do.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class UnloadedUser:
 
     @property
     def events(self) -> int:
-        """How many events have to be folded."""
+        """The number of events to fold."""
         return len(self.entries)
 
     @property
@@ -94,11 +94,11 @@ class UnloadedUser:
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise reader.LogDamaged(
                 f"the events of user {self.reference} cannot be read: {error}",
-                hint="`wxgpt log verify` finds the damage, `wxgpt log repair` leaves it out",
+                hint="`wxgpt log verify` locates the damage, `wxgpt log repair` removes it",
             ) from error
 
     def frozen(self, capture: Capture) -> snapshots.SnapshotUser:
-        """Return the user's entry for a new snapshot; the last one's if nothing has changed."""
+        """Return the user's entry for a new snapshot; reuse the last one if nothing has changed."""
         assert self.key is not None
         snapshot, before = self.snapshot, capture.keep_since
         if snapshot is not None and not self.entries and not 0 < snapshot.oldest_at < before:
@@ -116,7 +116,7 @@ class UnloadedUser:
 
 
 class Index:
-    """Events sorted by user."""
+    """Events grouped by user."""
 
     def __init__(self, keys: Keyring, since: Mapping[type[e.Event], float]) -> None:
         self._keys = keys
@@ -164,7 +164,7 @@ class Index:
             entries = entries[after + 1 - first_seq :]
             first_seq = after + 1
         users, since = self._users, self._since
-        for entry in entries:  # runs millions of times: most of a start is spent here
+        for entry in entries:  # runs millions of times: most of startup is spent here
             tag, version, at, reference, previous, _, _ = entry
             unloaded = users.get(reference) or self._add_user(reference)
             if previous != unloaded.version:
@@ -199,7 +199,7 @@ class Index:
         """
         for unloaded in self._users.values():
             if unloaded.key is None and unloaded.reference not in self.erased:
-                self._keys.refresh()  # it may be newer than our copy of the keys
+                self._keys.refresh()  # the file may be newer than our copy
                 unloaded.key = self._keys.find(unloaded.reference)
         users = {
             unloaded.key.user: unloaded
@@ -218,7 +218,7 @@ class Index:
 
 
 class Found(NamedTuple):
-    """A log that was read.
+    """The result of reading a log.
 
     `erased` are the references of erased users whose keys have yet to be deleted, `references`
     those of all users, and `unreadable` the damaged snapshots.
@@ -239,9 +239,9 @@ def load(
 ) -> Found:
     """Read the log in `directory`: the newest snapshot and the events after it.
 
-    With `everything`, read all events, after the oldest snapshot that they require, if any.
+    With `everything`, read all events, starting from the oldest snapshot that they need, if any.
 
-    `since` maps the kinds of events that `recent` should contain to the time to start from.
+    `since` maps each kind of event that `recent` should contain to the time to start from.
 
     Raises:
         LogDamaged: the log is damaged.
@@ -346,7 +346,7 @@ def frozen(
     """Yield the users for a snapshot of `capture`.
 
     Users who have been erased since it was taken are included without their state, because the
-    erasure, which follows in the log, has to find them.
+    erasure, which follows in the log, refers to them.
     """
     for key, state in hydrated:
         if keys.find(key.reference) is None:

@@ -34,8 +34,8 @@ def write(
 ) -> int:
     """Write `entries`, numbered from `first_seq` without gaps, as sealed segments.
 
-    Returns the number of entries. Durable on return. `directory` is not in the log's place yet: see
-    `place`. Without entries, a segment is written only if a snapshot precedes it.
+    Returns the number of entries. Durable on return. `place` then moves `directory` to its final
+    location. Without entries, a segment is written only if a snapshot precedes it.
     """
     output = _Segments(directory, segment_bytes, first_seq)
     group: list[bytes] = []
@@ -50,7 +50,7 @@ def write(
     if group:
         output.append(group)
     elif output.next_seq == first_seq > 1:
-        output.begin()  # a log continues after a snapshot, even if no event followed
+        output.begin()  # a snapshot needs a segment after it, even an empty one
     output.seal()
     segments.sync_directory(directory)
     return output.next_seq - first_seq
@@ -89,7 +89,7 @@ class _Segments:
 
 
 def is_empty(log: Path) -> bool:
-    """Return whether `log` holds nothing that could be lost."""
+    """Return whether `log` contains nothing that could be lost."""
     return not log.exists() or all(path.name == RESERVE_NAME for path in log.iterdir())
 
 

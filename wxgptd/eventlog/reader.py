@@ -1,6 +1,6 @@
 """Read a log, from its beginning or after an event. `following` reads one that is being written.
 
-Readers take no lock: a frame becomes visible when its checksum is valid. They are given the users'
+Readers take no lock: a frame becomes visible when its checksum is valid. They take the users'
 keys or None; without keys they see everything except the users' identities and what was said.
 """
 
@@ -92,7 +92,7 @@ def entries_of(path: Path, header: framing.Header, frame: framing.Frame) -> Sequ
     """Return the entries of one frame. The segment's format must be one in which users have keys.
 
     Raises:
-        LogDamaged: the checksum is valid, but no wxgptd can have written the payload.
+        LogDamaged: the checksum is valid, but the payload is malformed.
     """
     return formats.upgraded(header.version, raw_entries_of(path, frame))
 
@@ -101,7 +101,7 @@ def raw_entries_of(path: Path, frame: framing.Frame) -> Packed:
     """Return the entries of one frame, in the segment's own format.
 
     Raises:
-        LogDamaged: the checksum is valid, but no wxgptd can have written the payload.
+        LogDamaged: the checksum is valid, but the payload is malformed.
     """
     try:
         entries = codec.unpack(frame.payload)
@@ -113,7 +113,7 @@ def raw_entries_of(path: Path, frame: framing.Frame) -> Packed:
 
 
 class Decoder:
-    """Decodes frames, which must be passed in the log's order."""
+    """Decodes frames, which must be passed in log order."""
 
     def __init__(self, keys: Keyring | None) -> None:
         self._keys = keys
@@ -122,11 +122,11 @@ class Decoder:
     def records(
         self, path: Path, header: framing.Header, frame: framing.Frame, after: int = 0
     ) -> Iterator[AnyRecord]:
-        """Yield the events of one frame whose number is above `after`.
+        """Yield the events of one frame that are numbered above `after`.
 
         Raises:
-            LogDamaged: the checksum is valid, but no wxgptd can have written the payload, or an
-                event is not in the place that it was written for.
+            LogDamaged: the checksum is valid, but the payload is malformed, or an event has
+                been moved.
         """
         last = frame.first_seq + frame.count - 1
         has_sessions = header.version == framing.FORMAT_VERSION
@@ -163,7 +163,7 @@ def read_header(path: Path, data: memoryview, *, last: bool) -> framing.Header |
     """Return the segment's header, or None if a crash left it incomplete.
 
     Raises:
-        LogDamaged: the header is invalid, of another segment, or of a newer format.
+        LogDamaged: the header is invalid, belongs to another segment, or has a newer format.
     """
     header = framing.unpack_header(data)
     if header is None:
@@ -192,10 +192,10 @@ def require_format(path: Path, header: framing.Header) -> None:
 
 
 def require_tail(path: Path, tail: framing.Tail, *, last: bool) -> int:
-    """Return the number of the event due after the segment.
+    """Return the number of the first event after the segment.
 
     Raises:
-        LogDamaged: the segment does not end as its place in the log requires.
+        LogDamaged: the segment does not end as its position in the log requires.
     """
     match tail:
         case framing.Sealed():
@@ -226,7 +226,7 @@ def require_beginning(directory: Path) -> None:
     """Check that a snapshot covers the events before the oldest segment.
 
     Raises:
-        LogDamaged: none does.
+        LogDamaged: no snapshot does.
     """
     for path in segments.list_segments(directory)[:1]:
         if missing := missing_before(path):
@@ -234,16 +234,16 @@ def require_beginning(directory: Path) -> None:
 
 
 def missing_before(path: Path) -> str:
-    """Return which events are missing if `path` is the oldest segment, or an empty string."""
+    """Return which events are missing before the oldest segment, `path`, or an empty string."""
     first = segments.first_seq_of(path)
     covered = max(map(segments.last_seq_of, segments.list_snapshots(path.parent)), default=0)
     return f"events {covered + 1} to {first - 1} are missing" if covered + 1 < first else ""
 
 
-class mapped:  # noqa: N801 (a context manager that reads as a word)
+class mapped:  # noqa: N801 (a context manager, like `suppress`)
     """The bytes of a file for the duration of a `with`, memory-mapped if the file is sealed.
 
-    The start after a crash may truncate an open segment, and reading a map of it would end in
+    The start after a crash may truncate an open segment, and reading a mapping of it would raise
     SIGBUS.
     """
 

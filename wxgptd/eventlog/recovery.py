@@ -1,9 +1,9 @@
 """Make a log writable again after a crash: trim a torn tail, and keep a copy of it.
 
-A repair that was interrupted in its last step is completed as well, and a log from before users had
-keys is encrypted.
+Also complete a repair that was interrupted in its last step, and encrypt a log from before users
+had keys.
 
-Only what was never acknowledged is trimmed. Damage is not repaired here; it is an error.
+Only events that were never acknowledged are trimmed. Damage is not repaired here; it is an error.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def repaired(directory: Path) -> Path:
 def finish_replacing(directory: Path) -> None:
     """Move a repaired log into place if that was interrupted after the old log was moved away.
 
-    Also delete what other interrupted operations left. The caller holds the state directory's lock.
+    Also delete what interrupted operations left. The caller holds the state directory's lock.
     """
     if not directory.exists() and repaired(directory).exists():
         repaired(directory).rename(directory)
@@ -73,7 +73,7 @@ def is_plain(directory: Path) -> bool:
 def encrypt(directory: Path, keys: Keyring, segment_bytes: int) -> None:
     """Replace a plaintext log with an encrypted one, and delete the old one.
 
-    Its torn tail is not kept, since it would be in the clear.
+    A torn tail is not kept, since it would be in the clear.
 
     Raises:
         LogDamaged: the log is damaged.
@@ -96,7 +96,7 @@ def replace(directory: Path, fresh: Path, aside: Path) -> None:
 
     This only renames; if it is interrupted, the next start completes it.
     """
-    shutil.rmtree(repaired(directory), ignore_errors=True)  # left by an interrupted one
+    shutil.rmtree(repaired(directory), ignore_errors=True)  # left by an interrupted replacement
     fresh.rename(repaired(directory))
     segments.sync_directory(directory.parent)
     directory.rename(aside)
@@ -157,7 +157,7 @@ def _rewrite(path: Path, data: memoryview, footer: bytes = b"") -> None:
     """Rewrite the segment at `path` with exactly `data` and `footer`, durably.
 
     Raises:
-        OSError: the disk is full; what the segment has of `data` is still there.
+        OSError: the disk is full; any part of `data` that the segment had is intact.
     """
     fresh = path.with_name(f"{path.name}.new")
     try:
@@ -166,7 +166,7 @@ def _rewrite(path: Path, data: memoryview, footer: bytes = b"") -> None:
         fresh.unlink(missing_ok=True)
         if not is_disk_full(error):
             raise
-        # No room for a copy: write in place, which is as good unless an earlier sync has failed.
+        # No room for a copy: write in place, which is as safe unless an earlier sync failed.
         try:
             _write_in_place(path, data, footer)
         except OSError as retry_error:
@@ -179,7 +179,7 @@ def _rewrite(path: Path, data: memoryview, footer: bytes = b"") -> None:
 
 
 def _write_in_place(path: Path, data: memoryview, footer: bytes) -> None:
-    """Truncate the file to `data`, its beginning or a new header, and append `footer`."""
+    """Truncate the file to `data` (its beginning or a new header) and append `footer`."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         if len(data) == framing.HEADER_BYTES:
@@ -188,7 +188,7 @@ def _write_in_place(path: Path, data: memoryview, footer: bytes) -> None:
         try:
             _write_all(descriptor, footer, len(data))
         except OSError:
-            os.ftruncate(descriptor, len(data))  # half a footer would be damage
+            os.ftruncate(descriptor, len(data))  # a partial footer would be damage
             raise
         os.fsync(descriptor)
     finally:
@@ -228,7 +228,7 @@ def _copy_tail(path: Path, offset: int, size: int) -> Trimmed:
             copy.flush()
             os.fsync(copy.fileno())
     except OSError:
-        kept.unlink()  # the disk is full: half a copy is worthless
+        kept.unlink()  # the disk is full: a partial copy is useless
         raise
     segments.sync_directory(path.parent)
     return Trimmed(path, offset, size - offset, kept)

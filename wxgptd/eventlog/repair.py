@@ -1,15 +1,15 @@
 """Turn a damaged log into a readable one.
 
-Every intact frame is kept, wherever it is. What was between them is lost, as are the events that
-depend on it: an event that can no longer follow (such as the answer to a lost question) is put
-aside. The remaining events are renumbered, since a log has no gaps. Users whose keys are lost are
-abandoned: an event records their erasure.
+Every intact frame is kept, wherever it is. Everything else is lost, as are the events that depend
+on it: an event that can no longer be applied (such as the answer to a lost question) is set aside.
+The remaining events are renumbered, since a log has no gaps. Users whose keys are lost are marked
+as erased.
 
 If there is an intact snapshot, the states continue from it: it has everything up to its event,
 whatever is left of the segments. Of the events before it, the unbroken run that leads up to it
 stays in the log.
 
-Nothing is changed before the new log is complete and durable; the old one is then moved aside.
+Nothing is changed until the new log is complete and durable; the old one is then moved aside.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ class Plan:
     """What can be saved, and what cannot.
 
     `refused` lists what is wrong, one line each; `lost_seqs` are the ranges of event numbers that
-    no frame has; `aside` counts events that are intact but cannot follow what is left before them,
-    `keyless` counts users whose keys are lost. `torn` is how many bytes a crash left at the end:
-    none of their events was ever acknowledged. `plain` is whether the old log has what users said
+    no frame has; `aside` counts events that are intact but cannot follow those kept before them,
+    `keyless` counts users whose keys are lost. `torn` is the size of the tail that a crash left:
+    none of its events was ever acknowledged. `plain` is whether the old log has users' messages
     in the clear. `begins_at` is the first event of the new log; the events before it are in a
     snapshot.
     """
@@ -104,7 +104,7 @@ def repair(directory: Path, aside: Path, keys: Keyring, segment_bytes: int) -> P
     be kept, without their personal fields. The caller holds the state directory's lock.
 
     Raises:
-        NothingToSave: no event can be kept.
+        NothingToRecover: no event can be kept.
     """
     fresh = directory.with_name(f"{directory.name}.repairing")
     if fresh.exists():
@@ -160,7 +160,7 @@ class _Salvage:
                 # The events before the snapshot are inconsistent, and no state depends on them.
                 self.plan.begins_at = self.snapshot.last_seq + 1
             self._states = loading.states(self.snapshot, keys)
-            # The states that their events follow can no longer be read.
+            # The states of these users in the snapshot can no longer be read.
             self._unreadable = {
                 reference for reference in self._states if keys.find(reference) is None
             }
@@ -258,7 +258,7 @@ class _Salvage:
         return self._guess_format(path, data, framing.Header(due, 0.0, key))
 
     def _guess_format(self, path: Path, data: memoryview, header: framing.Header) -> framing.Header:
-        """Return the header with the format in which every frame of the segment can be read."""
+        """Return `header` with a format version in which every frame can be read."""
         for version in (framing.FORMAT_VERSION, framing.UNBOUND_VERSION):
             guess, decoder = header._replace(version=version), reader.Decoder(self._keys)
             try:
@@ -299,7 +299,7 @@ class _Salvage:
         return codec.encode(key, record.previous, record.session, record.event)
 
     def _upgraded(self, entry: codec.Entry, record: AnyRecord) -> codec.Entry:
-        """Return an entry of an earlier format in the current one."""
+        """Return an entry of an earlier format converted to the current one."""
         _, _, _, reference, previous, *_ = entry
         return codec.moved(entry, previous, record.session, self._keys.find(reference))
 
@@ -328,7 +328,7 @@ def _frames(
 
 
 def _rejections(directory: Path, keys: Keyring) -> Iterator[str]:
-    """Yield what startup or hydrating a user rejects although every frame is valid."""
+    """Yield what startup or hydration rejects even though every frame is valid."""
     try:
         if not recovery.is_plain(directory):
             for user in loading.load(directory, keys, {}).loaded.users.values():
@@ -338,7 +338,7 @@ def _rejections(directory: Path, keys: Keyring) -> Iterator[str]:
 
 
 def _history_is_inconsistent(directory: Path, keys: Keyring) -> bool:
-    """Return whether any user's events are inconsistent, including those a start does not read."""
+    """Return whether any user's events are inconsistent, even those startup does not read."""
     try:
         for user in loading.load(directory, keys, {}, everything=True).loaded.users.values():
             user.hydrate()

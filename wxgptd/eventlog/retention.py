@@ -1,4 +1,4 @@
-"""Drop the oldest segments of a log, if snapshots cover them and they are too old or too large."""
+"""Drop a log's oldest segments if snapshots cover them and they are too old or it is too large."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wxgptd.ports.record import RetentionResult
 
 
 def drop(directory: Path, before: float, most_bytes: int, disk: Disk = DISK) -> RetentionResult:
-    """Delete segments whose events are all older than `before`, and those above `most_bytes`.
+    """Delete segments whose events all precede `before`, and the oldest ones beyond `most_bytes`.
 
     0 means no limit. Only sealed segments that every snapshot covers are deleted, oldest first, so
     that the log stays contiguous; the newest segment is always kept.

@@ -37,7 +37,7 @@ def keys_directory(state_dir: Path) -> Path:
 
 
 def keyring_path(state_dir: Path) -> Path:
-    """Return the path of the keyring, which has the users' keys."""
+    """Return the path of the keyring, which holds the users' keys."""
     return keys_directory(state_dir) / "users"
 
 
@@ -101,7 +101,7 @@ def _list(directory: Path, pattern: re.Pattern[str]) -> list[Path]:
 
 
 def sync_directory(directory: Path, sync: Callable[[int], None] = os.fsync) -> None:
-    """Make the names in `directory` durable."""
+    """Make the entries of `directory` durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         sync(descriptor)
@@ -146,7 +146,7 @@ def make_private_directory(path: Path) -> None:
 
 
 class StateLock:
-    """The lock on a state directory: one process may write in it at a time."""
+    """The lock on a state directory: one process at a time may write to it."""
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "lock"

@@ -1,9 +1,9 @@
-"""Short-lived keys: deleting one destroys what was encrypted with it.
+"""Short-lived keys: deleting one destroys everything encrypted with it.
 
 The log retains its events for as long as [log] keep allows. A held message should be readable for
-only ten minutes, so it is first encrypted with the current key. Each period of ten minutes has a
-key, which is deleted when the next period is over. What was encrypted can therefore be read for ten
-to twenty minutes, and not at all after that, even with the master key.
+only ten minutes, so it is first encrypted with the current key. Each ten-minute period has a key,
+which is deleted when the next period is over. The message can therefore be read for ten to twenty
+minutes, and never after that, even with the master key.
 
 The file has two slots, one for even and one for odd period numbers: u64 period number and the
 32-byte key; all zeros means no key. Slots are overwritten in place and synced.

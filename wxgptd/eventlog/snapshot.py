@@ -1,4 +1,4 @@
-"""Snapshots: all users' states after one event, so that startup need not read the events before.
+"""Snapshots: all users' states after one event, so that startup need not read earlier events.
 
 A snapshot is a file beside the segments, named by the last event that it covers. It is structured
 like a segment: a header with ``WXGPTSNP`` and the number of the next event, frames of users, and a
@@ -7,7 +7,8 @@ projections, encrypted with the master key. A user is the array of `SnapshotUser
 encrypted with the user's key.
 
 A snapshot is written under a temporary name, synced and renamed, and then the directory is synced.
-Two are kept, since the segments that one replaces may have been dropped. Invalid ones are not used.
+Two are kept, in case one is damaged: the segments that it covers may be gone. Invalid ones are
+ignored.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class SnapshotUser(NamedTuple):
     """A user in a snapshot.
 
     `balance` counts what is open, as `loading` does; `oldest_at` is when the oldest past session
-    ended, or 0. `frozen` is the state and `links` are the links to it, both encrypted with the
-    user's key. They are empty for a user who was erased while the snapshot was written, since the
+    ended, or 0. `frozen` is the state and `links` its links, both encrypted with the user's
+    key. They are empty for a user who was erased while the snapshot was written, since the
     erasure follows in the log.
     """
 
@@ -104,7 +105,7 @@ def write(
     """Write a snapshot and return its path. Durable on return.
 
     Raises:
-        OSError: the snapshot could not be written; nothing of it is left.
+        OSError: the snapshot could not be written; no part of it remains.
     """
     path = directory / segments.snapshot_name(last_seq)
     fresh = path.with_name(f"{path.name}.new")
@@ -166,7 +167,7 @@ def newest(directory: Path, keys: Keyring) -> Newest:
 
 
 def require(directory: Path, last_seq: int, keys: Keyring) -> None:
-    """Check that a snapshot can be read back, before others are deleted in its favour.
+    """Check that a new snapshot can be read back before older ones are deleted.
 
     Raises:
         OSError: the snapshot cannot be read.
@@ -181,7 +182,7 @@ def read(path: Path, keys: Keyring) -> Snapshot:
     """Return the contents of the snapshot at `path`.
 
     Raises:
-        ValueError: the snapshot is damaged, or of another version.
+        ValueError: the snapshot is damaged or has another version.
         OSError: the file cannot be read.
     """
     data = memoryview(path.read_bytes())

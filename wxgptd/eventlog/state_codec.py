@@ -2,8 +2,8 @@
 
 States are tuples all the way down and are packed as such; where a value has one of two types, its
 third field distinguishes them. New fields are only ever appended, each with a default, which
-applies when an older snapshot is read. All other changes to fields increment `STATE_VERSION`, and
-snapshots of another version are not read.
+applies when an older snapshot is read. Every other change to fields increments `STATE_VERSION`,
+and snapshots of another version are not read.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def pack_state(state: UserState) -> bytes:
 
 
 def unpack_state(frozen: bytes) -> UserState:
-    """Return the state that `pack_state` was given."""
+    """Return the state that `pack_state` packed."""
     values = msgpack.unpackb(frozen, strict_map_key=False, unicode_errors="surrogatepass")
     return _state(UserState(*values))
 

@@ -98,7 +98,7 @@ class LogStore:
         self.trimmed: recovery.Trimmed | None = None
 
     def load(self, since: Mapping[type[Event], float]) -> Loaded:
-        """Read the log, as `wxgptd.eventlog.loading` does. A plaintext log is encrypted first.
+        """Read the log (see `wxgptd.eventlog.loading`); encrypt a plaintext log first.
 
         Raises:
             LogDamaged: the log is damaged.
@@ -115,7 +115,7 @@ class LogStore:
         return log.loaded
 
     def start(self) -> None:
-        """Trim a torn tail, and start writing after what `load` has read.
+        """Trim a torn tail, and start writing after the events that `load` read.
 
         Raises:
             LogDamaged: the newest segment is damaged.
@@ -155,17 +155,17 @@ class LogStore:
                 os.close(descriptor)
 
     def damage_before(self, seq: int) -> Sequence[str]:
-        """Return what is wrong with the events up to `seq`, which a start need not read.
+        """Return what is wrong with the events up to `seq`, which startup does not read.
 
         May be called in any thread. Nothing is decrypted or decoded.
         """
         return verifying.damage_before(self._directory, seq)
 
     def append(self, user: User, events: Sequence[InSession], expected: int) -> Deferred[int]:
-        """Append `events`, each with its session, decided on version `expected` of `user`.
+        """Append `events`, each with its session, based on version `expected` of `user`.
 
-        Fires with the number of the last one once they are durable. They are atomic: after a crash,
-        either all or none of them are there. After `UserErased` the user's key is deleted, and the
+        Fires with the number of the last one once they are durable. The append is atomic: a crash
+        leaves either all or none of them. After `UserErased` the user's key is deleted, and the
         Deferred fires when that is durable too.
 
         Errs:
@@ -191,7 +191,7 @@ class LogStore:
             raise
         erased = ""
         if isinstance(events[-1][1], UserErased):
-            self._keys.forget(key)  # a user who comes back is a new one
+            self._keys.forget(key)  # a user who returns is a new one
             erased = key.reference
         record = key.record if existing is None else b""
         self._waiting[result] = self._writer.append(entries, result, record, erased)
@@ -205,7 +205,7 @@ class LogStore:
             self._writer.flush()
 
     def figures(self) -> StoreFigures:
-        """Return the counts since the start."""
+        """Return the counts since startup."""
         if self._writer is None:
             return StoreFigures()
         commits = self._writer.commits
@@ -219,7 +219,7 @@ class LogStore:
         )
 
     def full(self) -> bool:
-        """Return whether the disk is full or stalled, so that only the essential is appended."""
+        """Return whether the disk is full or stalled, so only essential events are appended."""
         if len(self._waiting) > MAX_WAITING:
             return True
         return self._writer is not None and self._writer.full
@@ -245,7 +245,7 @@ class LogStore:
                 self._directory, capture.last_seq, capture.notes, users, self._keys, self._disk
             )
             snapshot.require(self._directory, capture.last_seq, self._keys)
-            for path in self._unreadable:  # they cover nothing, so segments are not kept for them
+            for path in self._unreadable:  # retention would keep segments for them
                 path.unlink(missing_ok=True)
             snapshot.drop_all_but(self._directory, 1 if only else snapshot.KEPT, self._disk)
 
@@ -260,7 +260,7 @@ class LogStore:
         return retention.drop(self._directory, before, most_bytes, self._disk)
 
     def close(self) -> None:
-        """Commit what is pending, seal the log, unlock the directory. Blocks until then.
+        """Commit what is pending, seal the log, unlock the directory. Blocks until done.
 
         Raises:
             StoreUnavailable: not everything was committed and sealed.

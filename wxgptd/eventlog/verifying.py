@@ -1,6 +1,6 @@
 """Verify a log: every segment, every event, and every user's history. Nothing is changed.
 
-A start only reads what follows the newest snapshot; this reads everything.
+Startup only reads what follows the newest snapshot; this reads everything.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class SegmentInfo(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What is wrong with a log, one line each. `unused` are snapshots that cannot be read."""
+    """The problems in a log, one per line. `unused` are snapshots that cannot be read."""
 
     segments: Sequence[SegmentInfo]
     stories: Sequence[str]
@@ -62,7 +62,7 @@ class Verdict(NamedTuple):
 def verify(directory: Path, keys: Keyring | None) -> Verdict:
     """Read everything. Without `keys`, neither what users said nor their histories are checked.
 
-    Whether each user's events can follow each other is only checked if all events can be read.
+    Users' histories are only checked if all events can be read.
     """
     infos = tuple(inspect(directory, keys))
     if keys is None or any(info.damages for info in infos) or not infos:
@@ -85,7 +85,7 @@ def verify(directory: Path, keys: Keyring | None) -> Verdict:
 
 
 def inspect(directory: Path, keys: Keyring | None = None) -> Iterator[SegmentInfo]:
-    """Yield the contents of each segment, decoding every event. Damage is not raised."""
+    """Yield the contents of each segment, decoding every event. Damage is reported, not raised."""
     paths, due = segments.list_segments(directory), None
     decoder = reader.Decoder(keys)
     for index, path in enumerate(paths):
@@ -122,7 +122,7 @@ def _inspect(path: Path, due: int | None, decoder: reader.Decoder, *, last: bool
 
 
 def _out_of_order(path: Path, due: int | None, first: int) -> str:
-    """Return what is wrong with a segment that begins with `first` when `due` is expected."""
+    """Return what is wrong with a segment that begins with event `first` when `due` is expected."""
     if due is None:
         return reader.missing_before(path)
     if due and due < first:

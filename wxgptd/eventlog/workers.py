@@ -1,4 +1,4 @@
-"""How the log runs its thread, as an argument: the simulation runs it in a single one."""
+"""Threads for the log, passed as an argument: the simulation runs everything in a single one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Queue(Protocol[T]):
-    """As `queue.SimpleQueue`."""
+    """Like `queue.SimpleQueue`."""
 
     def put(self, item: T) -> None:
         """Add an item."""
@@ -27,7 +27,7 @@ class Queue(Protocol[T]):
 
 
 class Event(Protocol):
-    """As `threading.Event`."""
+    """Like `threading.Event`."""
 
     def set(self) -> None:
         """Set the event."""
@@ -39,10 +39,10 @@ class Event(Protocol):
 
 
 class Workers:
-    """Starts threads, and creates what they wait for."""
+    """Starts threads, and creates the objects they wait on."""
 
     def start(self, run: Callable[[], None], name: str) -> Callable[[], None]:
-        """Start a thread; return a function that waits for its end."""
+        """Start a thread; return a function that waits for it to end."""
         thread = threading.Thread(target=run, name=name, daemon=True)
         thread.start()
         return thread.join

@@ -2,12 +2,12 @@
 
 Appends that are flushed together become one frame, one write and one fdatasync.
 Nothing is acknowledged before the sync that follows it has returned. A failed write or sync is
-never retried: the kernel may have dropped the very pages it failed on, so the file can no longer
-be trusted to hold what was written. The writer stops, and the next start recovers.
+never retried: the kernel may have dropped the very pages it failed to write, so the file's contents
+can no longer be trusted. The writer stops, and the next start recovers.
 
-A full disk is the one exception, since it costs nothing but time: the partly written frame is cut
-off again, and the disk reserve is released for the writes that are essential. When the reserve is
-used up as well, the commit waits for room.
+A full disk is the one exception, since it costs nothing but time: the partly written frame is
+truncated, and the disk reserve is released for essential writes. When the reserve is used up as
+well, the commit waits for room.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Listener(NamedTuple):
 class Writer:
     """The only writer of a log directory.
 
-    `full` is whether the disk is full, so that new work should be rejected. It may be read in every
+    `full` is whether the disk is full, so that new work should be rejected. It may be read from any
     thread.
     """
 
@@ -122,7 +122,7 @@ class Writer:
         self._commits = Commits(0, 0, 0.0)
         self._syncs = [0] * (len(SYNC_BOUNDS_S) + 1)
         self.full = False
-        # The attributes below belong to the thread.
+        # The attributes below belong to the writer's thread.
         self._written_seq = ready.next_seq
         self._first_seq = ready.next_seq
         self._error: Exception | None = None
@@ -167,11 +167,11 @@ class Writer:
         return self._next_seq - 1
 
     def flush(self) -> None:
-        """Commit everything that was appended, as one group unless it is very large.
+        """Commit everything appended so far, as one group unless it is very large.
 
-        Call this from the appending thread. Groups come from calling it once for many appends and
-        not again before the commit is durable: handing over to another thread costs more than
-        everything else about an event.
+        Call this from the appending thread. To form groups, call it once for many appends, and not
+        again until the commit is durable: handing over to another thread costs more than all other
+        work for an event.
         """
         group, size = [], 0
         for append in self._pending:
@@ -185,7 +185,7 @@ class Writer:
         self._pending = []
 
     def close(self) -> Exception | None:
-        """Commit what was appended, seal the segment and end the thread. Blocks until then.
+        """Commit what was appended, seal the segment and end the thread. Blocks until done.
 
         Returns the error that occurred, now or earlier, if any.
         """
@@ -286,7 +286,7 @@ class Writer:
                 while view:
                     view = view[self._disk.write(file.descriptor, view) :]
             except OSError as error:
-                # A full disk accepts some bytes first, which are not a complete frame.
+                # A full disk may still accept part of a frame before it fails.
                 if is_disk_full(error):
                     os.ftruncate(file.descriptor, file.size)
                     os.lseek(file.descriptor, file.size, os.SEEK_SET)

@@ -1,4 +1,4 @@
-"""URLs whose hosts are used as written where IDNA would reject them.
+"""URLs whose hosts are used as written if IDNA would reject them.
 
 IP literals, and names with an underscore or a trailing hyphen, are not valid domain names, but
 curl, browsers and operating systems accept them, and docker compose creates such names.

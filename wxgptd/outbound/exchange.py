@@ -1,4 +1,4 @@
-"""Run one exchange with another server within a time limit, and report why it failed."""
+"""Run one exchange with another server within a time limit; if it fails, report why."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def within(
     """Return the result of `exchange` if it finishes within `seconds`; cancelling cancels it.
 
     Raises:
-        NoAnswer: it timed out or failed; the message is suitable for a log line.
+        NoResponseError: it timed out or failed; the message is suitable for a log line.
         WxgptError: raised by `exchange`.
     """
     running = Deferred.fromCoroutine(exchange)

@@ -1,7 +1,7 @@
 """Bound what a server may send before the body of its response.
 
 Twisted's parser limits the length of each header, but not the number of headers: a server that
-sends them without end would fill the memory until a timeout.
+sends them endlessly would fill memory until a timeout.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Inflate bodies that are compressed without our asking, a little at a time.
+"""Inflate bodies that servers compressed unasked, a little at a time.
 
 A 200 KB compression bomb takes half a gigabyte if it is unpacked in one go, as treq does. Here
 readers get 64 KB at a time, and unpacking stops once they have had enough.
@@ -112,7 +112,7 @@ class _Inflating:
     def _new_decoder(self, data: bytes) -> Wrapped:
         if self._encoding != b"deflate":
             return zlib.decompressobj(_GZIP)
-        # By the standard, "deflate" is the zlib format; some servers send raw deflate data.
+        # "deflate" means the zlib format (RFC 9110); some servers send raw deflate data.
         checksum_matches = len(data) < 2 or int.from_bytes(data[:2], "big") % 31 == 0
         is_zlib = data[0] & 0x0F == 8 and checksum_matches
         return zlib.decompressobj(_ZLIB if is_zlib else _RAW)

@@ -2,7 +2,7 @@
 
 `getaddrinfo` finds the addresses but not their TTL. So DNS is queried as well, and trusted only
 about the addresses that `getaddrinfo` found: a DNS answer can make the next lookup of a name happen
-earlier or later, but cannot change where the name leads.
+earlier or later, but cannot change what the name resolves to.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def time_to_live(name: str, addresses: Sequence[str]) -> tuple[float, bool] | No
     are those of /etc/resolv.conf. Blocks for up to `QUERY_S` for each family of `addresses`.
 
     Returns:
-        The seconds, and whether DNS confirms these very `addresses`. It does not if they come from
+        The seconds, and whether DNS confirms all `addresses`. It does not if they come from
         /etc/hosts, or from a load balancer that answers each query differently. None if DNS cannot
         be queried or does not know the name.
     """

@@ -2,13 +2,12 @@
 
 Twisted looks names up in the reactor's one pool of ten threads, again for each connection and even
 for an address that needs no lookup: one name server that does not answer blocks the calls to every
-model. Here an IP literal is its own answer, concurrent requests for a name share one lookup, the
-result is cached for as long as its record lives, and lookups run in threads that nothing else waits
-for.
+model. Here an IP literal needs no lookup, concurrent requests for a name share one lookup, the
+result is cached for its record's TTL, and lookups run in threads that nothing else waits for.
 
 Names are still looked up with `getaddrinfo`, because it knows /etc/hosts, search domains and
-whatever else the machine is configured for. Only afterwards, when the waiters have their answer, is
-DNS asked how long that may be cached (`lifetimes.py`).
+whatever else the machine is configured for. Only after the waiters have their answer is DNS
+queried for how long to cache it (`lifetimes.py`).
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ SHORTEST_S = 1.0
 """For records that must not be cached at all: a burst of connections still shares one lookup."""
 
 LONGEST_S = 3_600.0
-"""For records that live for days or weeks: a correction takes effect within the hour."""
+"""For records with a TTL of days or weeks: a correction takes effect within the hour."""
 
 KEPT_FAILURE_S = 1.0
 
@@ -54,11 +53,11 @@ LookUp = Callable[[str], Sequence[str]]
 """Returns the addresses of a name, or raises OSError."""
 
 TtlOf = Callable[[str, Sequence[str]], tuple[float, bool] | None]
-"""Returns how long the addresses of a name live; see `lifetimes.time_to_live`."""
+"""Returns the TTL of a name's addresses; see `lifetimes.time_to_live`."""
 
 
 def system_addresses(name: str) -> Sequence[str]:
-    """Return the addresses of `name` in the system's order of preference, IPv6 with its scope.
+    """Return the addresses of `name` in the system's order of preference, IPv6 with its scope ID.
 
     Raises:
         OSError: `name` has no addresses, or the lookup failed.
@@ -95,7 +94,7 @@ class _Resolution:
         self._cancelled = True
 
     def answer(self, addresses: Sequence[str]) -> None:
-        """Deliver those of `addresses` that are of a requested type."""
+        """Deliver the `addresses` that have a requested type."""
         if self._cancelled:
             return
         for address in addresses:
@@ -107,7 +106,7 @@ class _Resolution:
 
 @dataclass(slots=True)
 class _Name:
-    """The cached addresses of a name, valid until `until`, and the requests that wait for them."""
+    """The cached addresses of a name, valid until `until`, and the requests waiting for them."""
 
     addresses: Sequence[str] = ()
     found_at: float = 0.0
@@ -164,7 +163,7 @@ class Names:
         return resolution
 
     def _evict_expired(self) -> None:
-        """Drop expired names if there are too many names."""
+        """Drop expired names if the cache is full."""
         if len(self._names) >= MAX_NAMES:
             now = self._clock.seconds()
             current = {k: v for k, v in self._names.items() if v.running or now < v.until}

@@ -1,4 +1,4 @@
-"""Read response bodies within limits on size, silence and time, and report what failed."""
+"""Read response bodies with a size limit and an idle timeout, and report what failed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_REASON = 300
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """Return the cause of an error of Twisted's client, which wraps the original error."""
+    """Return the original error if `error` is a wrapper by Twisted's client."""
     reasons = getattr(error, "reasons", None)
     inner = reasons[0] if reasons else error
     return inner.value or error if isinstance(inner, Failure) else inner
@@ -37,7 +37,7 @@ def reason_of(error: BaseException) -> str:
 
 
 class BodyReader(BytesProtocol):
-    """Reads a body, with a limit on silence. `finished` can be cancelled."""
+    """Reads a body, with an idle timeout. `finished` can be cancelled."""
 
     def __init__(self, clock: IReactorTime, idle_timeout_s: float) -> None:
         self._clock = clock
@@ -49,12 +49,12 @@ class BodyReader(BytesProtocol):
         self.wait(self._first_timeout_s)
 
     def heard(self) -> None:
-        """Restart the timer because something has arrived."""
+        """Restart the timer because data has arrived."""
         if not self.ended:
             self.wait(self.idle_timeout_s)
 
     def wait(self, seconds: float) -> None:
-        """Call `silent` in `seconds`, unless something arrives."""
+        """Call `silent` in `seconds`, unless data arrives first."""
         idle = self._idle
         if idle is not None and idle.active():
             if idle.getTime() <= self._clock.seconds() + seconds:
@@ -65,7 +65,7 @@ class BodyReader(BytesProtocol):
         self._idle = self._clock.callLater(seconds, self.silent)
 
     def silent(self) -> None:
-        """Handle a silence that has lasted too long."""
+        """Handle an idle timeout."""
         raise NotImplementedError
 
     def stop(self) -> None:
@@ -78,7 +78,7 @@ class BodyReader(BytesProtocol):
 
 
 def lost(reason: Failure) -> str:
-    """Return how a response was lost half-way, for a log line."""
+    """Return why a response broke off, for a log line."""
     if reason.check(ResponseFailed):
         return reason_of(reason.value or ResponseFailed([reason]))
     return "the connection was lost"
@@ -95,7 +95,7 @@ class _Collector(BodyReader):
 
 
 class Excerpt(_Collector):
-    """Reads up to `limit` bytes of a body; `finished` fires with them, however the body ended."""
+    """Reads up to `limit` bytes of a body; `finished` fires with them, however the body ends."""
 
     def dataReceived(self, data: bytes) -> None:
         self._body += data
@@ -133,7 +133,7 @@ class _Complete(_Collector):
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         if self.ended:
             return
-        # A body without a length ends with its connection, and cannot be checked any further.
+        # Without a Content-Length, a body ends with its connection: it may be truncated.
         if reason is None or reason.check(ResponseDone, PotentialDataLoss):
             self.stop()
             self.finished.callback(bytes(self._body))
@@ -154,7 +154,7 @@ def read_whole(
     """Fire with the complete body of `response`; cancelling closes the connection.
 
     Errs:
-        Incomplete: it broke off, fell silent for `idle_timeout_s`, or is longer than `limit` bytes.
+        Incomplete: it broke off, stalled for `idle_timeout_s`, or is longer than `limit` bytes.
     """
     reader = _Complete(clock, idle_timeout_s, limit)
     response.deliverBody(reader)

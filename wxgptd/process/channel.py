@@ -77,7 +77,7 @@ class BoundedRequest(server.Request):
         return body
 
     def write(self, data: bytes) -> None:
-        """Write to the peer, giving every error page the headers that all pages have."""
+        """Write to the peer, adding to error pages the headers that all pages have."""
         if not self.startedWriting:
             self.responseHeaders.removeHeader(b"server")
             if self.code != http.OK:
@@ -120,7 +120,7 @@ class BoundedChannel(http.HTTPChannel):
     """A connection on which each request must be complete by its deadline.
 
     `due` is when the connection is aborted: the site checks all connections once a second, which
-    is cheaper than a timer for each request and Twisted's own two. The connection `rests` between
+    is cheaper than a timer for each request plus Twisted's own two. The connection `rests` between
     requests and after the last one.
     """
 
@@ -131,7 +131,7 @@ class BoundedChannel(http.HTTPChannel):
     reads = False
     """Whether it holds one of the seats for page readers."""
     _congested = False
-    """Whether the peer reads less than it is sent."""
+    """Whether the peer reads more slowly than it is sent data."""
     _host: IAddress | None = None
 
     @property
@@ -176,7 +176,7 @@ class BoundedChannel(http.HTTPChannel):
             self.rests = True
 
     def forceAbortClient(self) -> None:
-        """Abort the connection without logging the peer's address, as Twisted would."""
+        """Abort the connection; unlike Twisted, do not log the peer's address."""
         transport = cast("ITCPTransport | None", self.transport)
         if transport is not None:
             transport.abortConnection()
@@ -193,7 +193,7 @@ class BoundedChannel(http.HTTPChannel):
         super().connectionLost(reason)
 
     def getHost(self) -> IAddress:
-        # Called for every request, and a system call each time.
+        # Called for every request; each call would be a system call.
         if self._host is None:
             self._host = super().getHost()
         return self._host

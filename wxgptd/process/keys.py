@@ -23,7 +23,7 @@ def link_key(state_dir: Path) -> bytes:
     """Return the link key; create it at the first start.
 
     Raises:
-        KeyUnusable: the file does not have the length of a key.
+        KeyUnusable: the file has the wrong length for a key.
     """
     directory = segments.keys_directory(state_dir)
     segments.make_private_directory(directory)

@@ -1,10 +1,9 @@
 """Limit what outsiders can write to the log: one line of each kind every 10 s, with a count.
 
 Forged posts and bad requests cost their sender nothing, and at full speed a line for each would
-fill a disk in a day. A log line that an outsider can cause names its kind (`bounded_as`). The first
-line of a kind is written; those of the next 10 s are counted, and then the count is written.
-Failures inside libraries are limited by their type, since an outsider may have found a way to cause
-them.
+fill a disk in a day. A log line that an outsider can trigger names its kind (`bounded_as`). The
+first line of a kind is written; those of the next 10 s are counted, and then the count is written.
+Failures inside libraries are limited by their type, since outsiders may be able to trigger them.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class NoEndpoint(WxgptError):
 
 
 def endpoint(reactor: Reactor, key: str, described: str) -> IStreamServerEndpoint:
-    """Return the endpoint that `described`, the value of configuration key `key`, stands for.
+    """Resolve `described`, the value of the configuration key `key`, to an endpoint.
 
     Raises:
         NoEndpoint: it does not describe one.
@@ -44,7 +44,7 @@ def endpoint(reactor: Reactor, key: str, described: str) -> IStreamServerEndpoin
     try:
         server: IStreamServerEndpoint = serverFromString(reactor, described)
         return server
-    except Exception as error:  # noqa: BLE001 (endpoint plugins raise anything)
+    except Exception as error:  # noqa: BLE001 (endpoint plugins can raise anything)
         why = " ".join(str(error).split()) or type(error).__name__
         raise NoEndpoint(f'{key}: "{described}" is not a server endpoint: {why}') from None
 
@@ -99,7 +99,7 @@ async def listen_at(
     described: str,
     site: BoundedSite,
 ) -> IListeningPort:
-    """Listen on the endpoint `described`, which is the value of configuration key `key`.
+    """Listen on the endpoint `described`, the value of the configuration key `key`.
 
     Raises:
         NoEndpoint: `described` does not describe an endpoint.
@@ -136,7 +136,7 @@ async def _adopt(reactor: Reactor, descriptor: int, site: BoundedSite) -> IListe
 
 
 def where(port: IListeningPort) -> str:
-    """Return the address that a port listens on, for people to read."""
+    """Return the address that a port listens on, in readable form."""
     address = port.getHost()
     host = getattr(address, "host", None)
     if host is not None:
@@ -146,7 +146,7 @@ def where(port: IListeningPort) -> str:
 
 
 def _is(port: IListeningPort, described: str) -> bool:
-    """Return whether a port appears to be the TCP endpoint that the operator described."""
+    """Return whether a port appears to be the TCP endpoint that the operator configured."""
     number = str(getattr(port.getHost(), "port", ""))
     return number in described.removeprefix("tcp:").removeprefix("port=").split(":")[:1]
 
@@ -160,7 +160,7 @@ def listen_for_operator(reactor: Reactor, path: Path, site: BoundedSite) -> Wrap
     if path.is_socket():
         if _accepts_connections(path):
             raise ListenFailed(
-                f"another daemon listens on the admin socket {path}",
+                f"another daemon is already listening on the admin socket {path}",
                 hint="give each daemon its own [server] admin or state_dir",
             )
         path.unlink()
@@ -190,5 +190,5 @@ def _accepts_connections(path: Path) -> bool:
 
 
 def plainly(error: object) -> str:
-    """Return what went wrong, in the system's words if there are any."""
+    """Return what went wrong, preferably as the system's error message."""
     return getattr(error, "strerror", None) or str(error)

@@ -1,6 +1,6 @@
 """Write the log to standard error: for people, for the journal, or as JSON, one line per event.
 
-From libraries, only warnings and worse are written.
+Messages from libraries are only written if they are warnings or worse.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def observer(name: str, stream: TextIO, environ: Mapping[str, str]) -> ILogObser
 def startup_error_writer(
     name: str, stream: TextIO, environ: Mapping[str, str]
 ) -> Callable[[str], None]:
-    """Return a function that writes why the daemon cannot even start, in the format `name`."""
+    """Return a function that logs why the daemon cannot start, in the format `name`."""
     if name == "auto" and not _is_journal(stream, environ):
         name = "text"
     log = Logger(namespace="wxgptd", observer=observer(name, stream, environ))
@@ -88,7 +88,7 @@ def _for_people(event: LogEvent) -> str:
 
 
 def _for_journal(event: LogEvent) -> str:
-    """Prefix each line with its priority, without a time: the journal has its own clock."""
+    """Prefix each line with its priority, without a time: the journal records its own."""
     priority = _PRIORITIES[_level(event)]
     return "\n".join(f"<{priority}>{line}" for line in _text(event).splitlines() or [""])
 

@@ -62,13 +62,13 @@ from wxgptd.untyped import Reactor, Wrapped
 log = Logger(namespace="wxgptd")
 
 FIRST_REQUEST_GRACE_S = 1.0
-"""How long a stop waits for requests on connections that have just been opened."""
+"""How long shutdown waits for requests on connections that have just been opened."""
 
 MAX_CONFIGURATION_BYTES = 4 * 1024 * 1024
-"""What the admin socket accepts: a configuration may have many rules."""
+"""The largest body on the admin socket: a configuration may have many rules."""
 
 GRACE_S = 5.0
-"""How long a stop waits for held requests: WeChat's patience, after which it hangs up anyway."""
+"""How long shutdown waits for held requests: WeChat hangs up after this time anyway."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -317,7 +317,7 @@ class _Process:
             while (waited_s := self._reactor.seconds() - began) < grace_s and (
                 self._must_wait(service) or (site.arriving and waited_s < FIRST_REQUEST_GRACE_S)
             ):
-                await deferLater(self._reactor, 0.05)  # which also lets the last replies leave
+                await deferLater(self._reactor, 0.05)  # which also lets the last replies be sent
             service.end()
             await service.settled()
             await admin.stopListening()
@@ -332,14 +332,14 @@ class _Process:
         )
 
     def _must_wait(self, service: Service) -> bool:
-        """Return whether to wait for held requests; a second signal to stop ends the wait."""
+        """Return whether to wait for held requests; a second stop signal ends the wait."""
         return self._stops < 2 and service.held > 0
 
     def _take_signals(self) -> None:
         handlers = dict.fromkeys((signal.SIGTERM, signal.SIGINT), self._request_stop)
         handlers[signal.SIGHUP] = self._request_stop if in_terminal() else self._request_reload
         for number, act in handlers.items():
-            # `nohup` and the shell's `&` ignore some signals on purpose.
+            # `nohup` and the shell's `&` make processes ignore some signals on purpose.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, lambda *_, act=act: self._reactor.callFromThread(act))
 

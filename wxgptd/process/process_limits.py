@@ -10,11 +10,11 @@ M_MMAP_THRESHOLD = -3
 LARGE_BYTES = 1024 * 1024
 
 PR_SET_DUMPABLE = 4
-"""prctl(2): whether a process may be dumped, and traced by other processes of its user."""
+"""prctl(2): whether a process may dump core and be traced by other processes of its user."""
 
 
 def raise_file_limit() -> None:
-    """Raise the limit on open files to the hard limit: each held request takes one or two."""
+    """Raise the limit on open files to the hard limit: each held request uses one or two."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(OSError, ValueError):  # in a sandbox that forbids it
@@ -24,7 +24,7 @@ def raise_file_limit() -> None:
 def keep_memory_private() -> None:
     """Disable core dumps: memory holds the master key, and messages of users who were erased.
 
-    The watchdog kills a hung daemon with SIGABRT, which would write one.
+    The watchdog kills a hung daemon with SIGABRT, which would dump core.
     """
     with contextlib.suppress(OSError, ValueError):  # in a sandbox that forbids it
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -35,7 +35,7 @@ def keep_memory_private() -> None:
 def return_freed_memory() -> None:
     """Return large blocks of memory to the system as soon as they are freed.
 
-    glibc raises its threshold for that to the largest block it has freed: after some pictures it
+    glibc raises its threshold for that to the largest block it has freed: after a few pictures it
     would keep hundreds of megabytes (mallopt(3)).
     """
     with contextlib.suppress(OSError, AttributeError):  # another C library
@@ -43,6 +43,6 @@ def return_freed_memory() -> None:
 
 
 def connections_possible() -> int:
-    """Return how many connections leave descriptors for as many model calls and for files."""
+    """Return how many connections leave descriptors for as many model calls and some files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(4, (soft - min(256, soft // 2)) // 2)

@@ -1,6 +1,6 @@
 """The daemon's HTTP server, and its limits on what clients can do to it.
 
-There is no access log, because it would contain signed URLs.
+It writes no access log, which would contain signed URLs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from wxgptd.process.channel import BoundedChannel, BoundedRequest
 MAX_BODY_BYTES = 64 * 1024
 
 WEBHOOK_RESERVE = 0.25
-"""The share of the connections that page readers cannot take."""
+"""The share of the connections that page readers cannot use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +78,14 @@ class BoundedSite(server.Site):
         self._sweep.clock = reactor
 
     def close(self) -> None:
-        """Close the connections that rest, and take at most one more request from the others."""
+        """Close idle connections, and take at most one more request from the others."""
         self.closing = True
         for channel in [channel for channel in self._channels if channel.rests]:
             channel.loseConnection()
 
     @property
     def arriving(self) -> int:
-        """The number of connections whose request has not arrived completely."""
+        """The number of connections whose request has not fully arrived."""
         return sum(channel.due < inf and not channel.rests for channel in self._channels)
 
     def now(self) -> float:
@@ -123,7 +123,7 @@ class BoundedSite(server.Site):
         """Abort the connection that has been idle the longest; return whether there was one.
 
         A connection is idle while it rests and while its request is incomplete: WeChat's requests
-        take milliseconds to arrive. Aborting those that rest first would cut off readers whose
+        take milliseconds to arrive. Aborting resting ones first would cut off readers whose
         response has just been sent.
         """
         idle = [channel for channel in self._channels if channel.idle_since < inf]

@@ -1,7 +1,7 @@
 """Report the daemon's state to systemd (sd_notify(3)); without systemd, do nothing.
 
 The watchdog (`WatchdogSec=` of the unit) is fed only while the daemon is healthy: otherwise systemd
-kills it and starts it again.
+kills and restarts the daemon.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STARTING_TAKES_S = 60
 
 
 def in_terminal() -> bool:
-    """Return whether the process was started in a terminal, and must end when that is closed."""
+    """Return whether the process was started in a terminal, and must exit when it closes."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:
@@ -90,7 +90,7 @@ class Supervision:
     def _notify(self, *states: str) -> None:
         if not self._address:
             return
-        # An abstract socket's name begins with a NUL, which an environment cannot have.
+        # An abstract socket's name begins with a NUL, which an environment variable cannot contain.
         address = self._address
         address = "\0" + address[1:] if address.startswith("@") else address
         try:

@@ -1,4 +1,4 @@
-"""The daemon's thread pools: one for each kind of work, and none shared.
+"""The daemon's thread pools: one for each kind of work.
 
 With a single pool, a hundred requests for one history page occupied the threads that resolve names
 for every model call, write snapshots and feed the watchdog.
@@ -23,7 +23,7 @@ STORAGE = 2
 HEALTH = 1
 
 SWITCH_INTERVAL_S = 0.0002
-"""How long a thread that computes may hold the interpreter lock.
+"""How long a CPU-bound thread may hold the interpreter lock.
 
 The reactor releases the lock at each system call, and while a page was being rendered it waited
 5 ms, Python's default, to get it back each time. A flood of requests for one page delayed other
