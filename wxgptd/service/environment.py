@@ -1,4 +1,4 @@
-"""What the service needs from the outside; tests pass fakes."""
+"""What the service needs from outside; tests pass fakes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wxgptd.ports.threads import Threads
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What the service needs from the outside."""
+    """What the service needs from outside."""
 
     clock: IReactorTime
     wall: Callable[[], float]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Lifecycle:
-    """The lifecycle of a service, which is loaded, begins and ends.
+    """The lifecycle of a service: it is loaded, begins and ends.
 
     `ready` is true from `begin` to `end`. `created` is a monotonic time. Loading the log replayed
     `replay_events` events in `replay_s` seconds.

@@ -1,4 +1,4 @@
-"""Build what the service works with from the configuration: assistants, webhooks, links, limits."""
+"""Build runtime objects from the configuration: assistants, webhooks, links, limits."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ from wxgptd.wechat.signature import Freshness
 class RuntimeFactory:
     """Builds runtime objects from a configuration, and rebuilds only what the next one changes.
 
-    Unchanged objects are kept because they have learned something: models know what their servers
-    accept, messengers have a token, webhooks know which signatures they have seen.
+    Unchanged objects are kept because they hold state: models know what their servers accept,
+    messengers have a token, webhooks know which signatures they have seen.
     """
 
     def __init__(self, environment: Environment, metrics: Metrics) -> None:
@@ -214,7 +214,7 @@ def _parameters(assistant: cfg.Assistant) -> Mapping[str, object]:
 
 
 def retention(config: cfg.Config) -> Retention:
-    """Return the retention of the log."""
+    """Return the log's retention settings."""
     log = config.log
     return Retention(log.snapshot_every, log.keep or 0.0, log.max_size or 0, config.links.ttl)
 
@@ -222,7 +222,7 @@ def retention(config: cfg.Config) -> Retention:
 def session_ids() -> Callable[[], SessionId]:
     """Return a function that generates session ids.
 
-    They are not secrets, and every message needs one.
+    Every message needs one, so generating them must be cheap; they are not secrets.
     """
     source = Random(secrets.token_bytes(32))  # noqa: S311
     return lambda: SessionId(f"{source.getrandbits(40):010x}")
@@ -246,5 +246,5 @@ def host_of(public_url: str) -> str:
 
 
 def path_of(public_url: str) -> str:
-    """Return the path below which a reverse proxy serves the pages, without a trailing slash."""
+    """Return the path prefix under which a reverse proxy serves the pages; no trailing slash."""
     return "/" + public_url.split("/", 3)[3].strip("/") if public_url.count("/") > 2 else ""

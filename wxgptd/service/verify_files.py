@@ -19,11 +19,11 @@ log = Logger()
 NAME = re.compile(r"(?:MP|WW)_verify_[A-Za-z0-9_-]{1,64}\.txt")
 
 MAX_BYTES = 4_096
-"""The files have about sixteen characters."""
+"""The files contain about sixteen characters."""
 
 
 def find(directory: Path | None, path: bytes) -> Resource | None:
-    """Return a resource for the verification file that `path` names, or None if it names none."""
+    """Return a resource for the verification file that `path` names, or None."""
     name = path.decode("ascii", "replace").removeprefix("/")
     if directory is None or not NAME.fullmatch(name):
         return None
@@ -56,7 +56,7 @@ class _File(Resource):
 
 
 def _contents(path: Path) -> bytes:
-    """Return the bytes of a small regular file; reject links, devices and whatever would block."""
+    """Return the bytes of a small regular file; reject links, devices and blocking files."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)

@@ -1,1 +1,1 @@
-"""Answers in flight: which model is asked, with what, how many at once, and what is pushed."""
+"""Answers: which model is called, with what prompt, how many run at once, and what is pushed."""

@@ -1,7 +1,7 @@
-"""Runs answers: whose turn it is, and what becomes of the answer.
+"""Runs answers: decides whose turn it is, and records the result.
 
 This acts on events, whether or not an attempt is waiting: every recorded question gets a recorded
-answer, even if WeChat never asks again.
+answer, even if WeChat never retries.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ class AnswerRunner:
         self._event_clock = event_clock
 
     def end(self) -> None:
-        """Stop all models. Unanswered questions are asked again at the next start."""
+        """Stop all models. Unanswered questions are retried at the next start."""
         self._flights.cancel_all()
 
     def written(self, user: User) -> tuple[c.PartialAnswer, ...]:
-        """Return what has been written of the answers that the user is waiting for."""
+        """Return the partial answers that the user is waiting for."""
         heads = self._journal.state(user).next_questions()
         flights = [(question, self._flights.find(user, question)) for question in heads]
         return tuple(
@@ -116,11 +116,11 @@ class AnswerRunner:
             await self._journal.committed()
             answer = await self._ask(flight)
         except CancelledError:
-            return  # by `/clear` or a stop: the canceller settles the rest
+            return  # cancelled by `/clear` or at shutdown; the canceller does the rest
         except WxgptError:
             return  # the log can no longer be written, and the daemon is about to stop
         except Exception:  # noqa: BLE001 (whatever happened, the user must get a reply)
-            log.failure("asking the model failed unexpectedly")
+            log.failure("calling the model failed unexpectedly")
             answer = e.AnswerFailed(
                 at=self._event_clock.now(),
                 question=flight.question,

@@ -1,4 +1,4 @@
-"""Which assistants may be asked a question."""
+"""Which assistants can answer a question."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Candidates:
         return self._settings.assistants.get(name)
 
     def of(self, own: Assistant, question: Message) -> list[Assistant]:
-        """Return `own` and its fallbacks, in order, without those that cannot be asked.
+        """Return `own` and its fallbacks, in order, without those that cannot answer.
 
-        An assistant cannot be asked if its daily budget is spent, or if the question has a picture
-        and the assistant has no vision.
+        An assistant cannot answer if its daily budget is spent, or if the question has a picture
+        and the assistant does not support vision.
         """
         assistants = self._settings.assistants
         fallbacks = [assistants[name] for name in own.fallback if name in assistants]

@@ -15,11 +15,11 @@ from wxgptd.service.answers.pacing import Pacing
 from wxgptd.service.state.settings import Assistant
 
 MAX_TOKENS_PER_BYTE = 4
-"""A server that reports more than this cannot be right: its report is ignored."""
+"""A report of more than this cannot be right, and is ignored."""
 
 
 class ContextWindow:
-    """Fits messages to models; remembers the limits that servers report until a restart."""
+    """Fits messages to models; until a restart, remembers the limits that servers report."""
 
     def __init__(self, calibration: Calibration, pacing: Pacing) -> None:
         self._calibration = calibration
@@ -47,15 +47,15 @@ class ContextWindow:
     def shortened(
         self, assistant: Assistant, model: str, sent: Sequence[Message], refused: ModelFailure
     ) -> tuple[Sequence[Message], int]:
-        """Return half of what was too long, and how many turns were left out.
+        """Return half of a prompt that was too long, and how many turns were left out.
 
-        A limit is remembered only if the server named it: the error may have had another reason.
+        A limit is remembered only if the server named it: the error may have had another cause.
         """
         tokens_of = partial(self._calibration.tokens, (assistant.name, model))
         size, named_limit = tokens_of(sent), refused.context_limit
         fewer, dropped = context.fitted(sent, max(size // 2, 1), tokens_of)
         if named_limit and dropped:
-            # The prompt may have fitted by our own count: then our count is too low.
+            # If the prompt fitted by our own count, our count is too low.
             usable = max(named_limit - assistant.max_tokens, named_limit // 2)
             self._limits[assistant.name, model] = min(usable, size * 3 // 4)
         return fewer, dropped
@@ -67,7 +67,7 @@ class ContextWindow:
         sent: Sequence[Message],
         result: Completion | ModelFailure,
     ) -> AnswerUsage:
-        """Return the token usage as reported, or else as estimated; none if there was no answer."""
+        """Return the reported token usage, or an estimate; none if there was no answer."""
         if isinstance(result, ModelFailure):
             return (
                 self.estimated_usage(assistant, model, sent, result.text)
@@ -94,7 +94,7 @@ class ContextWindow:
     def estimated_usage(
         self, assistant: Assistant, model: str, sent: Sequence[Message], text: str
     ) -> AnswerUsage:
-        """Return the estimated token usage, where the server reports none."""
+        """Return the estimated token usage, for a server that reports none."""
         prompt = self._calibration.tokens((assistant.name, model), sent)
         completion = tokens.estimate(text)
         return AnswerUsage(

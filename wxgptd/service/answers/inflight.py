@@ -1,7 +1,7 @@
 """The single-flight table: the answers being written, and their observers.
 
 Deferreds live here and never in state. Each observer gets its own, so a peer that hangs up cancels
-its own wait and nothing else. (The precedent is synapse's ResponseCache.)
+only its own wait. (Modelled on Synapse's ResponseCache.)
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ MAX_THOUGHT_CHARS = 50_000
 
 
 class Flight:
-    """The answer to `user`'s `question` in flight: the text so far, and its observers.
+    """An in-flight answer to `user`'s `question`: the text so far, and its observers.
 
     `started` is false while the question waits; `in_line` is true while it waits for a slot, rather
     than for another question of the same user. `charge` returns the token usage so far, once a
-    model has been asked.
+    model has been called.
     """
 
     def __init__(self, user: User, question: DeliveryKey) -> None:
@@ -51,14 +51,14 @@ class Flight:
 
     @property
     def progress(self) -> Progress:
-        """How far the answer has progressed."""
+        """The stage that the answer has reached."""
         if not self.started:
             return Progress.WAITING
         return Progress.WRITING if self._pieces else Progress.THINKING
 
     @property
     def thoughts(self) -> str:
-        """The model's thoughts so far, where they may be shown."""
+        """The model's thoughts so far, if they may be shown."""
         if len(self._thoughts) > 1:
             self._thoughts[:] = ["".join(self._thoughts)]
         return self._thoughts[0] if self._thoughts else ""
@@ -83,7 +83,7 @@ class Flight:
             self._notify_changed()
 
     def _notify_changed(self) -> None:
-        """Notify the observers of changes."""
+        """Notify the observers that the answer has changed."""
         _fire(self._changes)
 
     def landed(self) -> Deferred[None]:
@@ -91,7 +91,7 @@ class Flight:
         return _observe(self._landing)
 
     def changed(self) -> Deferred[None]:
-        """Fire at the next piece, or at the end."""
+        """Fire at the next change, or when the answer is recorded."""
         return _observe(self._changes)
 
     def land(self) -> None:
@@ -113,7 +113,7 @@ class Flight:
         self._notify_changed()
 
     def finished(self) -> None:
-        """Note that the model is done, so that there is nothing left to cancel."""
+        """Note that the model is done: nothing is left to cancel."""
         self._run = None
 
     def cancel(self) -> None:
@@ -141,7 +141,7 @@ def _fire(observers: list[Deferred[None]]) -> None:
 
 
 class InFlight:
-    """All flights, by the question that each answers."""
+    """All flights, by user and question."""
 
     def __init__(self) -> None:
         self._flights: dict[tuple[User, DeliveryKey], Flight] = {}
@@ -189,7 +189,7 @@ class InFlight:
         return sum(flight.started for flight in self._flights.values())
 
     def cancel_all(self) -> None:
-        """Stop all models, and leave their questions without a recorded answer."""
+        """Stop all models, and record no answer to their questions."""
         flights, self._flights = list(self._flights.values()), {}
         for flight in flights:
             flight.cancel()

@@ -1,7 +1,7 @@
-"""Routes a question to the models: which is asked first, and which next.
+"""Routes a question to the models: which is called first, and which next.
 
-The session's own assistant is asked first. If it fails, or has not started in time, its fallbacks
-are asked the same question with the same context.
+The session's own assistant comes first. If it fails, or has not started in time, its fallbacks get
+the same question with the same context.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RETRY_WITHIN_S = 12.0
 """A retry later than this after the question would be too late for the chat."""
 
 RESTART_DELAY_S = 0.5
-"""Delay before asking the same model again after its answer broke off."""
+"""Delay before calling the same model again after its answer broke off."""
 
 RETRY_WITH_FALLBACK_S = 1.0
 """If a fallback can answer, retrying the same model is not worth a longer wait."""
@@ -44,14 +44,14 @@ MIN_FIRST_TOKEN_S = 1.0
 _FINAL_FAILURES = frozenset(
     {FailureReason.CONTENT_FILTER, FailureReason.MODERATED, FailureReason.STOPPED}
 )
-"""Failures after which no other model is asked."""
+"""Failures after which no other model is tried."""
 
 Stop = Callable[[Flight, AnswerUsage], None]
-"""Called with an answer that contains a moderated word, and its token usage so far."""
+"""Called with an answer that contains a banned word, and its token usage so far."""
 
 
 class ModelRouter:
-    """Asks models, and their fallbacks."""
+    """Calls models, and their fallbacks."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class ModelRouter:
     async def ask(
         self, flight: Flight, stop: Stop
     ) -> tuple[Completion | ModelFailure, AnswerUsage]:
-        """Get one question answered; `stop` is called if the answer contains a moderated word."""
+        """Get one question answered; `stop` is called if the answer contains a banned word."""
         user, question = flight.user, flight.question
         lookup = self.journal.state(user).find(question)
         assert lookup is not None
@@ -91,7 +91,7 @@ class ModelRouter:
 
 
 class _Question:
-    """One question on its way from one model to the next."""
+    """One question as it passes from one model to the next."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class _Question:
         self._partial: tuple[ModelFailure, AnswerUsage] | None = None
 
     async def ask(self) -> tuple[Completion | ModelFailure, AnswerUsage]:
-        """Ask one model after another until one answers."""
+        """Call one model after another until one answers."""
         candidates = self._router.candidates.of(self._own, self._messages[-1])
         if not candidates:
             detail = "the daily budget is used up"
@@ -145,7 +145,7 @@ class _Question:
             if not candidates:
                 return self._final_failure(failed, usage)
             log.warn(
-                "{assistant} did not answer, asking {other}: {detail}",
+                "{assistant} did not answer, trying {other}: {detail}",
                 assistant=assistant.name,
                 other="it again" if candidates[0] is assistant else candidates[0].name,
                 detail=result.logged,
@@ -155,7 +155,7 @@ class _Question:
     def _final_failure(
         self, failed: ModelFailure, usage: AnswerUsage
     ) -> tuple[ModelFailure, AnswerUsage]:
-        """Return the failure, or the partial answer of a model that was asked earlier."""
+        """Return the failure, or the partial answer of a model that was called earlier."""
         if self._partial is None:
             return failed, usage
         partial, partial_usage = self._partial
@@ -168,7 +168,7 @@ class _Question:
         return self._router.event_clock.now() - self._question().asked_at
 
     def _may_restart(self) -> bool:
-        """Return whether there is time, and no part of the answer has been shown yet."""
+        """Return whether there is still time and no part of the answer has been shown."""
         question = self._question()
         shown = question.offered or question.page_opened
         return not shown and self._waited_s() < RETRY_WITHIN_S
@@ -181,7 +181,7 @@ class _Question:
     async def _ask_one(
         self, assistant: Assistant, others: Sequence[Assistant], *, patient: bool
     ) -> tuple[Completion | ModelFailure, AnswerUsage]:
-        """Ask one model, and once more with fewer turns if the prompt was too long for it."""
+        """Call one model, and retry once with fewer turns if the prompt was too long for it."""
         window = self._router.context_window
         chosen = self._session.model_of(assistant.name)
         model = chosen if chosen in assistant.models else ""
@@ -197,7 +197,7 @@ class _Question:
             fewer, newly_dropped = window.shortened(assistant, model, sent, result)
             if newly_dropped:
                 log.info(
-                    "{assistant}: prompt too long, asking again without the oldest turns ({turns})",
+                    "{assistant}: prompt too long, retrying without the oldest turns ({turns})",
                     assistant=assistant.name,
                     turns=newly_dropped,
                 )
@@ -247,8 +247,8 @@ class _Question:
             )
         except CancelledError:
             raise
-        except Exception:  # noqa: BLE001 (a bug of ours must not keep fallbacks from being asked)
-            log.failure("asking {assistant} failed unexpectedly", assistant=assistant.name)
+        except Exception:  # noqa: BLE001 (a bug here must not stop the fallbacks from being tried)
+            log.failure("calling {assistant} failed unexpectedly", assistant=assistant.name)
             return ModelFailure(
                 reason=FailureReason.UNAVAILABLE, text="", detail="unexpected error, see the log"
             )
@@ -256,7 +256,7 @@ class _Question:
     def _on_text(
         self, assistant: Assistant, model: str, sent: Sequence[Message]
     ) -> Callable[[str], None]:
-        """Return a callback that takes the answer's pieces, and stops it at a moderated word."""
+        """Return a callback that receives the answer in pieces and stops it at a banned word."""
         watch = self._router.moderation.watch()
         written: list[str] = []
 
@@ -280,9 +280,9 @@ class _Question:
         return take
 
     def _on_thought(self, assistant: Assistant) -> Callable[[str], None]:
-        """Return a callback that takes the pieces of the model's thoughts.
+        """Return a callback that receives the model's thoughts in pieces.
 
-        If they contain a moderated word, none are shown.
+        If they contain a banned word, none are shown.
         """
         self._flight.discard_thoughts()
         if not assistant.show_reasoning:

@@ -18,7 +18,7 @@ log = Logger()
 
 
 class Moderation:
-    """The words of one file, or none."""
+    """The words in one file, or none."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -26,7 +26,7 @@ class Moderation:
         self.reload()
 
     def adopt(self, path: Path | None) -> None:
-        """Read the file at `path`, which may be a different one now."""
+        """Use the list at `path` from now on; None means no words."""
         if path is None:
             self._words = WordList()
         self._path = path

@@ -23,7 +23,7 @@ class Pacing:
     """Asks for answers that fit the reply window.
 
     `pace` returns how fast a model writes, and `may_wait` whether an account may let WeChat time
-    out and ask again.
+    out and retry.
     """
 
     settings: Settings

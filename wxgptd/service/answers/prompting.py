@@ -21,7 +21,7 @@ WEEKDAYS = "一二三四五六日"
 
 
 class Prompting:
-    """Builds a session's messages. Pictures on their way to models share `picture_room`."""
+    """Builds a session's messages. Pictures being sent to models share `picture_room`."""
 
     def __init__(self, settings: Settings, event_clock: EventClock, picture_room: Room) -> None:
         self._settings = settings
@@ -32,10 +32,10 @@ class Prompting:
     async def messages(
         self, user: User, session: Session, question: DeliveryKey, own: Assistant
     ) -> AsyncIterator[Sequence[Message] | None]:
-        """Yield the messages for `own`; None if the question's picture cannot be fetched.
+        """Yield the messages for `own`, or None if the question's picture cannot be fetched.
 
         Memory for their pictures stays reserved until the block ends, because each is copied
-        several times on its way to the model.
+        several times as it is sent to the model.
         """
         messages = context.messages(session, question, self._system_prompt(own, user))
         count = sum(bool(message.picture) for message in messages) if own.vision else 0

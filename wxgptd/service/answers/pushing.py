@@ -28,7 +28,7 @@ log = Logger()
 
 
 class Pushing:
-    """Pushes for accounts that have a messenger; one message at a time to each user."""
+    """Pushes answers for accounts that have a messenger, one message at a time per user."""
 
     def __init__(
         self,
@@ -48,12 +48,12 @@ class Pushing:
         self._settle_observers: dict[User, list[Deferred[None]]] = {}
 
     def would(self, user: User) -> bool:
-        """Return whether a late answer will be pushed, as far as is known."""
+        """Return whether a late answer is expected to be pushed."""
         messenger = self._settings.account(user).messenger
         return messenger is not None and messenger.usable()
 
     def settled(self, user: User) -> Deferred[None] | None:
-        """Return a Deferred for the end of the current push to `user`, or None if there is none."""
+        """Return a Deferred that fires when the push to `user` settles, or None without a push."""
         if user not in self._running:
             return None
 
@@ -68,7 +68,7 @@ class Pushing:
         return observer
 
     def reconsider(self) -> None:
-        """Reconsider answers whose window was open: WeChat has fetched them by now, or will not."""
+        """Reconsider answers whose window was open: WeChat has fetched them, or never will."""
         now = self._event_clock.now()
         while self._delayed and self._delayed[0][0] <= now:
             _, user, question = self._delayed.popleft()
@@ -151,7 +151,7 @@ class Pushing:
                 return
 
     def _is_wanted(self, user: User, name: DeliveryKey) -> bool:
-        """Return whether a push is still welcome: not after `/clear`, unsubscribing or a block."""
+        """Return whether a push is still wanted: not after `/clear`, unsubscribing or a block."""
         state = self._journal.state(user)
         lookup = state.find(name)
         return (
@@ -161,7 +161,7 @@ class Pushing:
         )
 
     def begin(self) -> None:
-        """Push answers that were completed just before a stop and never pushed."""
+        """Push answers that were completed just before the daemon stopped and never pushed."""
         for user, state in self._journal.hydrated():
             for name in state.unseen:
                 if state.question(name).pushed is None and state.push is None:

@@ -1,4 +1,4 @@
-"""Settles at startup what a stop of the daemon left open."""
+"""Settles at startup what was open when the daemon stopped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = Logger()
 
 
 class Recovery:
-    """Asks questions again that a stop left unanswered, or abandons them."""
+    """Retries or abandons questions that were unanswered when the daemon stopped."""
 
     def __init__(
         self, settings: Settings, journal: Journal, flights: InFlight, event_clock: EventClock

@@ -51,7 +51,7 @@ class Slots:
                 self._start_next(assistant)
 
     def _start_next(self, assistant: AssistantName) -> None:
-        """Start the queue's first question that is still wanted; then the other queues are next."""
+        """Start the queue's first question that is still wanted; the queue moves to the end."""
         queue = self._queues.get(assistant)
         while queue and self._has_room(assistant):
             start = queue.popleft()

@@ -15,11 +15,11 @@ from wxgptd.service.answers.inflight import Flight
 from wxgptd.service.state.settings import Settings
 
 PAUSES_S = (1.0, 14.0, 13.0)
-"""Delay before each call. An answer within a second never shows it."""
+"""Delay before each call. An answer that is ready within a second never shows it."""
 
 
 class TypingIndicator:
-    """Shows that answers are being written."""
+    """Shows users that an answer is being written."""
 
     def __init__(self, settings: Settings, clock: IReactorTime) -> None:
         self._settings = settings

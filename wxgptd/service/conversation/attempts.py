@@ -1,7 +1,7 @@
 """Answer one attempt: route its message, record it, and return the outcome.
 
-The domain decides who handles the message (`routing`) and what it leads to. An attempt whose answer
-is still pending is handed to `holding`.
+The domain decides who handles the message (`routing`) and with what outcome. An attempt whose
+answer is still pending is handed to `holding`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Attempts:
             case ByRule(rule=rule):
                 return succeed(self._intake.apply(attempt, rule))
             case DiskFull():
-                # Not recorded, because there is no room on disk to record it.
+                # Not recorded, because the disk has no room for it.
                 return succeed(Say(wording.storage_full(self._settings.texts)))
             case Repeated(rule=rule) | Membership(rule=rule):
                 return self._take(attempt, message, rule)
@@ -80,7 +80,7 @@ class Attempts:
                 assert_never(route)
 
     def handler_for(self, attempt: Attempt) -> Route:
-        """Return who would handle the message of `attempt`, without recording or counting it."""
+        """Return how the message of `attempt` would be routed, without recording or counting it."""
         return self._intake.route(attempt, self._intake.read(attempt))
 
     def _take(
@@ -110,5 +110,5 @@ class Attempts:
         return Deferred.fromCoroutine(self._holding.hold(attempt, window))
 
     def end(self) -> None:
-        """Make every held attempt end in silence."""
+        """End every held attempt without a response."""
         self._holding.ended = True

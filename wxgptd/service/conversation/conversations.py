@@ -1,4 +1,4 @@
-"""WeChat's attempts, from before the log is loaded to after the service has ended.
+"""WeChat's attempts, from before the log is loaded until after the service has ended.
 
 Implements `wxgptd.ports.wechat.Conversations`. See `attempts` for how an attempt is answered.
 """
@@ -70,7 +70,7 @@ class Conversations:
             arrival.follow(self._answer(arrival.attempt))
 
     def end(self) -> None:
-        """End every attempt from now on in silence, so that WeChat asks the next process."""
+        """From now on, end attempts without a response: WeChat will retry with the next process."""
         self._ended = True
         self._attempts.end()
 
@@ -87,7 +87,7 @@ class Conversations:
         return self._answer(attempt)
 
     def handler_for(self, user: User, content: Content) -> Route:
-        """Return who would handle a message with this content if it arrived now."""
+        """Return how a message with this content would be routed if it arrived now."""
         at = self._event_clock.now()
         return self._attempts.handler_for(Attempt(user, DeliveryKey(""), content, 0, 0.0, at))
 

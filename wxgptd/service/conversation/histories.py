@@ -25,13 +25,13 @@ from wxgptd.ports.pages import Dialogue, HistoryView, Progress, Turn
 TURNS_PER_PAGE = 20
 
 CHARS_PER_PAGE = 40_000
-"""A page of long turns has fewer of them, but at least one."""
+"""A page of long turns holds fewer of them, but at least one."""
 
 Part = tuple[Session, Sequence[Question]]
 Page = list[Part]
 
 Standing = tuple[Progress, str, str]
-"""The progress of an answer, its text, and the sentence about its failure."""
+"""The progress of an answer, its text, and its failure message."""
 
 
 class UserHistory:
@@ -88,7 +88,7 @@ class UserHistory:
         ]
 
     def _matches(self, question: Question, words: Sequence[str]) -> bool:
-        """Return whether a question and its answer contain all of `words`, casefolded."""
+        """Return whether a question and its answer together contain all the casefolded `words`."""
         if not words:
             return True
         text = f"{asked(question, self._texts)}\n{_answer_text(question)}".casefold()
@@ -149,7 +149,7 @@ def _answer_text(question: Question) -> str:
 def _paged(parts: Iterable[Part]) -> list[Page]:
     """Split the sessions, newest first, into pages of bounded size.
 
-    A long session continues on the next page, also with its newest turns first.
+    A session too long for one page continues on the next, with its older turns.
     """
     pages: list[Page] = [[]]
     turns = chars = 0

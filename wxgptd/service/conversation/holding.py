@@ -1,7 +1,7 @@
-"""Hold WeChat's attempts until their answer is ready, and reply in time with what there is.
+"""Hold WeChat's attempts until their answer is ready, and reply in time even if it is not.
 
 This is where the reply window meets clocks and connections. The domain decides what a reply
-consists of; `waiting` waits for the answer.
+contains; `waiting` waits for the answer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from wxgptd.service.state.timeouts import DeliberateTimeouts
 
 
 class Holding:
-    """Holds attempts; once `ended` is set, they all end in silence."""
+    """Holds attempts; once `ended` is set, they all end without a response."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Holding:
             self._journal.record(account_itself(user.account), c.RecordFact(changed))
 
     async def hold(self, attempt: Attempt, window: Open) -> Outcome:
-        """Wait for the answer that `window` is about, and reply in time with what there is."""
+        """Wait for the answer to `window`'s question; reply in time even if it is unfinished."""
         try:
             return await self._hold(attempt, window)
         finally:
@@ -76,6 +76,6 @@ class Holding:
         if self.ended:
             return Silence()
         if delivery not in self._journal.state(user).windows:
-            return Ignore()  # erased meanwhile; after silence, WeChat would retry
+            return Ignore()  # erased meanwhile; without a response, WeChat would retry
         self._replying.offer(user, delivery, self._event_clock.now())
         return await self.say(user, delivery)

@@ -61,7 +61,7 @@ class Intake:
         )
 
     def route(self, attempt: Attempt, message: Message) -> Route:
-        """Return who handles the message of `attempt`."""
+        """Route the message of `attempt`."""
         policy = self._settings.account(attempt.user).policy
         return routing.route(self._journal.state(attempt.user), message, policy, attempt.at)
 

@@ -33,7 +33,7 @@ class Tokens:
         return self._index.find(self.hash(token), self._event_clock.now())
 
     def hash(self, token: str) -> LinkHash:
-        """Return the hash of a token, which identifies the link in state and log."""
+        """Return the hash of a token, which identifies the link in the state and the log."""
         return self._links.hash(token)
 
     def confirmation(self, token: str) -> str:
@@ -100,7 +100,7 @@ class PageViews:
         return flight.changed() if flight is not None else succeed(None)
 
     def durable(self) -> Deferred[None]:
-        """Fire when everything reported so far is durable."""
+        """Fire when everything returned so far is durable."""
         return self._journal.committed()
 
     def history(self, token: str) -> UserHistory | None:
@@ -149,7 +149,7 @@ class PageViews:
         return target, question
 
     def _progress(self, question: Question, flight: Flight | None) -> Standing:
-        """Return the progress of the answer, its text, and the sentence about its failure."""
+        """Return the progress of the answer, its text, and its failure message."""
         if not isinstance(question.answer, Pending):
             return standing(question.answer, self._settings.page_texts)
         if flight is None or not flight.started:

@@ -1,7 +1,7 @@
-"""Build the command for a message: what the domain needs besides the message and the user's state.
+"""Build the command for a message: all that the domain needs besides the user's state.
 
-Clock readings, random values and state that spans users reach a decision only inside a command,
-and this is where that command is built.
+Clock readings, random values and state shared between users reach a decision only inside a command,
+and this module builds it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STOPPING = (phrases.EndSession, phrases.StopAnswer, phrases.Clear)
 
 @dataclass(frozen=True, slots=True)
 class NewIds:
-    """What is new for each message: the id of a session that it may open, and its link."""
+    """Values generated for each message: the id of a session that it may open, and its link."""
 
     session: Callable[[], SessionId]
     links: Links
@@ -45,7 +45,7 @@ class SharedFacts:
 
 
 class Receiving:
-    """Builds the command for a message. `short_lived_keys` encrypts what is held back."""
+    """Builds the command for a message. `short_lived_keys` encrypts text that is held back."""
 
     def __init__(
         self,
@@ -72,8 +72,8 @@ class Receiving:
     ) -> c.Receive:
         """Return the command that receives `message`, whose sender's state is `state`.
 
-        `written` returns what has been written so far of the sender's running answers; `sealed` is
-        the encrypted text of a message that is held back.
+        `written` returns the text so far of the sender's running answers; `sealed` is the encrypted
+        text of a message that is held back.
         """
         user, delivery, _, sent_at, _, at = attempt
         day_began_at, day_ends_at = self._event_clock.day()
@@ -114,7 +114,7 @@ class Receiving:
 
 
 def _question_content(message: Message, state: UserState, held: str) -> Content:
-    """Return what a message would ask: its own text, the text held back, or the last question."""
+    """Return the question in a message: its own text, the text held back, or the last question."""
     if held:
         return Text(held)
     last = state.live or next(iter(state.past[-1:]), None)

@@ -39,7 +39,7 @@ class Replying:
         return self._settings.reply_margin_s
 
     def offer(self, user: User, delivery: DeliveryKey, at: float) -> None:
-        """Settle the window of `delivery` with as much of the answer as there is at `at`."""
+        """Settle the window of `delivery` at `at`, with as much of the answer as is written."""
         state = self._journal.state(user)
         window = state.windows[delivery]
         if isinstance(window, Settled):
@@ -83,7 +83,7 @@ class Replying:
         return self._links.answer(self._links.token(user, question))
 
     def _reminder(self, user: User, unseen: Question | None) -> str:
-        """Return the line about an unseen answer, or "" if there is none."""
+        """Return the reminder of an unseen answer, or "" if there is none."""
         if unseen is None:
             return ""
         return wording.reminder(unseen, self._link(user, unseen.delivery), self._settings.texts)

@@ -27,9 +27,9 @@ class Waiting:
         self._clock = event_clock.clock
 
     async def by(self, deadline: float, user: User, delivery: DeliveryKey) -> bool:
-        """Wait until the answer that `delivery` is about is recorded, at most until `deadline`.
+        """Wait until the answer for `delivery` is recorded, or until `deadline`.
 
-        `deadline` is in seconds of the monotonic clock. Return whether the answer is recorded.
+        `deadline` is a monotonic time in seconds. Return whether the answer is recorded.
         """
         state = self._journal.state(user)
         window = state.windows.get(delivery)
@@ -52,7 +52,7 @@ class Waiting:
     def _landed(self, user: User, state: UserState, question: DeliveryKey) -> Deferred[None] | None:
         """Return a Deferred that fires when the answer is recorded and no push of it is pending.
 
-        Return None if that is already so, or never will be because the service has ended.
+        Return None if that is already the case, or never will be because the service has ended.
         """
         if isinstance(state.question(question).answer, Pending):
             flight = self._flights.find(user, question)

@@ -1,1 +1,1 @@
-"""Operations: the operator's control, health checks, reloading and chores."""
+"""Operations: operator control, health checks, reloading and chores."""

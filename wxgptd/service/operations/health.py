@@ -1,7 +1,7 @@
 """Check every few seconds whether the daemon can still do its work.
 
-It can if the log makes progress and the threads respond. That the check runs at all shows that the
-reactor turns, so a watchdog that depends on it covers all three.
+It can if the log makes progress and the threads respond. If the check runs at all, so does the
+reactor: a watchdog that depends on the check covers all three.
 """
 
 from __future__ import annotations

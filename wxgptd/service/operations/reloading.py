@@ -1,7 +1,6 @@
 """Reload the configuration while the daemon runs: everything that can change, or nothing.
 
-Changes to where the daemon listens or where its log is need a restart: they are reported but not
-applied.
+Changes to [server] and [log] require a restart: they are reported but not applied.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from wxgptd import config as cfg
 log = Logger()
 
 RESTART_REQUIRED = ("server", "log")
-"""The tables that are read only at startup."""
+"""The tables whose changes apply only at startup."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Adopted:
 
     @classmethod
     def of(cls, changes: tuple[str, ...]) -> Adopted:
-        """Split `changes`, dotted keys, by whether they need a restart."""
+        """Split the dotted keys in `changes` by whether they require a restart."""
         postponed = tuple(key for key in changes if key.split(".")[0] in RESTART_REQUIRED)
         return cls(tuple(key for key in changes if key not in postponed), postponed)
 
@@ -43,7 +42,7 @@ class Adoption(Protocol):
     """A service that can adopt another configuration."""
 
     def compare(self, fresh: cfg.Config) -> Adopted:
-        """Return what adopting `fresh` would change, and change nothing."""
+        """Return what adopting `fresh` would change, without changing anything."""
         ...
 
     def adopt(self, fresh: cfg.Config) -> Adopted:
@@ -60,13 +59,13 @@ class Reloading:
         self._adoption = adoption
 
     def reader(self, text: str | None = None, path: Path = Path(), mode: int = 0) -> Read:
-        """Return a reader of the daemon's own file, or of the `text` of the file at `path`."""
+        """Return a reader for the daemon's own file, or for `text`, the contents of `path`."""
         if text is None:
             return self._reread
         return lambda: cfg.parse(text, path, mode=mode, absolute=self._handed_on())
 
     def compare(self, read: Read) -> Adopted:
-        """Return what adopting the configuration would change, and change nothing.
+        """Return what adopting the configuration would change, without changing anything.
 
         Raises:
             ConfigError: with every mistake.
@@ -82,7 +81,7 @@ class Reloading:
         return self.take(self._reread)
 
     def take(self, read: Read) -> Adopted:
-        """Adopt a configuration, all of it or nothing, and log the result.
+        """Adopt a configuration, all or nothing, and log the result.
 
         Raises:
             ConfigError: with every mistake; nothing has changed.

@@ -21,7 +21,7 @@ Chore = Callable[[float], object]
 
 
 class Sweeper:
-    """Runs `chores` once a second, in order, and `at_the_end` once."""
+    """Runs `chores` once a second, in order, and `at_the_end` when it stops."""
 
     def __init__(self, event_clock: EventClock, chores: Sequence[Chore], at_the_end: Chore) -> None:
         self._event_clock = event_clock
@@ -35,7 +35,7 @@ class Sweeper:
         self._loop.start(PERIOD_S)
 
     def stop(self) -> None:
-        """Stop, and run what is due at the end."""
+        """Stop, and run `at_the_end`."""
         if self._loop.running:
             self._loop.stop()
             self._at_the_end(self._event_clock.now())
@@ -55,7 +55,7 @@ class SessionExpiry:
         self._sessions = sessions
 
     def __call__(self, now: float) -> None:
-        """Close the sessions that are due."""
+        """Close the sessions that have expired."""
         for user in self._sessions.due(now):
             live = self._journal.state(user).live_at(now)
             if live is not None:  # not expired after all, or still being answered

@@ -26,7 +26,7 @@ class Trials:
         return settings.messenger.probe() if settings is not None and settings.messenger else None
 
     def assistant(self, name: str) -> Deferred[Sequence[ModelTrial] | None]:
-        """Ask each model of an assistant for a single token."""
+        """Request a single token from each model of an assistant."""
         assistant = self._settings.assistants.get(AssistantName(name))
         if assistant is None:
             return succeed(None)

@@ -71,7 +71,7 @@ class Users:
         return summaries
 
     def _last_heard(self, standing: str, now: float) -> Iterator[tuple[float, User]]:
-        """Yield the time of last contact and the user, for one standing or for all."""
+        """Yield users and when they were last heard from; an empty `standing` means all users."""
         default = standing in ("", Standing.DEFAULT)
         for user, unloaded in tuple(self._journal.unloaded().items()):
             if unloaded.marked:
@@ -89,7 +89,7 @@ class Users:
     def handler_for(
         self, account: str, openid: str, text: str, *, kind: str, tapped: bool
     ) -> str | None:
-        """Return who would handle a message from a user if it arrived now."""
+        """Return how a message from a user would be routed if it arrived now."""
         if account not in self._settings.accounts:
             return None
         content: Content

@@ -1,1 +1,1 @@
-"""State: the journal, which alone writes it; projections, snapshots, settings and metrics."""
+"""State: the journal (its only writer), projections, snapshots, settings and metrics."""

@@ -22,11 +22,11 @@ SLOT_S = 600.0
 """Only the smallest difference in each ten minutes is stored."""
 
 MIN_PLAUSIBLE_S = -300.0
-"""A message apparently sent further in the future than a signature may be is not usable."""
+"""A message dated further in the future than a signature may be is ignored."""
 
 
 class ClockOffset(Projection):
-    """The clock offset, measured on the first attempts of the last day."""
+    """The clock offset, measured from the first attempts of the last day."""
 
     name = "clock_offset"
 
@@ -35,17 +35,17 @@ class ClockOffset(Projection):
 
     @property
     def replays(self) -> Mapping[type[e.Event], float]:
-        """The messages that carry the time they were sent."""
+        """The events of messages, which carry the time they were sent."""
         kinds = e.QuestionAsked, e.ContinuationAsked, e.CommandGiven
         return dict.fromkeys(kinds, SAMPLE_LIFETIME_S)
 
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
-        """Record how long after it was sent a message arrived."""
+        """Record how late a message arrived, relative to when it was sent."""
         if isinstance(event, e.QuestionAsked | e.ContinuationAsked | e.CommandGiven):
             self.replay(user, event)
 
     def replay(self, user: User, event: e.Event) -> None:
-        """Record how long after it was sent a message arrived."""
+        """Record how late a message arrived, relative to when it was sent."""
         assert isinstance(event, e.QuestionAsked | e.ContinuationAsked | e.CommandGiven)
         late_s = event.at - event.sent_at
         if not event.sent_at or late_s < MIN_PLAUSIBLE_S:

@@ -29,7 +29,7 @@ class OnErasure:
 
 
 class Erasing:
-    """Erases users, and cleans up after each erasure: an effect."""
+    """An effect that erases users and cleans up after each erasure."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
-"""The time that events are stamped with.
+"""The clock that stamps events.
 
-It starts at the wall clock's reading and then follows the monotonic clock: setting the wall clock
-forward or back while the daemon runs ends no session and settles no window. A restart takes a new
-reading.
+It starts at the wall clock's time and then follows the monotonic clock: setting the wall clock
+forward or back while the daemon runs ends no session and settles no window. A restart reads the
+wall clock again.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ log = Logger(namespace="wxgptd.events")
 
 
 class EventLines(Projection):
-    """Writes the lines, but only after `begin`: replaying a log repeats none."""
+    """Writes the lines, but only after `begin`: replaying a log writes none."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
@@ -62,7 +62,7 @@ def _line(event: e.Event, state: UserState) -> str:
         case e.AnswerFailed():
             return f"answer failed: {event.reason}"
         case e.AnswerRestarted():
-            return "question asked again after a restart"
+            return "question retried after a restart"
         case e.PushDelivered():
             count, limit = push_quota.used(state, event.at)
             return f"part of an answer pushed ({count} of {limit})"

@@ -1,7 +1,7 @@
-"""What is full: logged, counted in a metric, and shown by `status`.
+"""Which limits were reached: logged, counted in a metric, and shown by `status`.
 
-Everything that others can fill has a limit. An operator whose users are told "too busy" has to find
-out which limit was reached, and whether it is too low.
+Everything that others can fill has a limit. An operator whose users are told "too busy" must be
+able to find out which limit was reached, and whether it is too low.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from twisted.logger import Logger
 log = Logger()
 
 RECENT_S = 300.0
-"""How long `status` shows that something was full."""
+"""How long `status` shows that a limit was reached."""
 
 WHAT = {
     "connections": "connection limit reached: raise [server] max_connections",
@@ -26,7 +26,7 @@ WHAT = {
 
 
 class Fullness:
-    """Records what is full. `seconds` is a monotonic clock, `count` increments a metric."""
+    """Records limits reached. `seconds` is a monotonic clock, `count` increments a metric."""
 
     def __init__(self, seconds: Callable[[], float], count: Callable[[str], None]) -> None:
         self._seconds = seconds
@@ -40,6 +40,6 @@ class Fullness:
         log.warn("full: {why}", why=WHAT[what], bounded_as=f"full {what}")
 
     def recent(self) -> Mapping[str, float]:
-        """Return what was full recently, and how many seconds ago it last was."""
+        """Return the limits reached recently, and how many seconds ago each was last reached."""
         now = self._seconds()
         return {what: round(now - at, 1) for what, at in self._last.items() if now - at < RECENT_S}

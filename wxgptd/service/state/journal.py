@@ -1,9 +1,9 @@
-"""The journal: the only writer of state, and the owner of the rule of order.
+"""The journal: the only writer of state, which enforces one order of steps.
 
 decide -> append -> evolve -> (durable) -> act. `record` is the only way to change state: it
 decides, appends, applies the new state at once so that the next command sees it, and runs the
 subscribed effects. Before an effect acts outside the process, it awaits `Journal.committed`. The
-new state is computed before the append, so an event that cannot follow is never written.
+new state is computed before the append, so an inconsistent event is never written.
 
 After startup most users are unloaded: their state is folded on first access.
 """
@@ -50,7 +50,7 @@ class Entry:
 
 
 class Effect(Protocol):
-    """Acts on recorded entries. It may record more itself."""
+    """Acts on recorded entries. It may record further entries itself."""
 
     def __call__(self, entry: Entry) -> None: ...
 
@@ -124,7 +124,7 @@ class Journal:
         """Load the log. Hydrate users who were recently active or have something open.
 
         Raises:
-            Inconsistent: an event cannot follow the ones before it.
+            Inconsistent: an event contradicts the ones before it.
         """
         self._unloaded = dict(loaded.users)
         for projection in self._projections:
@@ -168,7 +168,7 @@ class Journal:
         return state
 
     def hydrated(self) -> Iterable[tuple[User, UserState]]:
-        """Return the hydrated users; those with something open are always among them."""
+        """Return the hydrated users, which always include those with something open."""
         return tuple(self._hydrated.items())
 
     def unloaded(self) -> Mapping[User, Unloaded]:
@@ -198,13 +198,13 @@ class Journal:
         """Decide on `command`, append its events, evolve the state, and run the effects.
 
         Raises:
-            Inconsistent: an event cannot follow the user's state; nothing was appended.
+            Inconsistent: an event contradicts the user's state; nothing was appended.
         """
         before = self.state(user)
         events = decide(before, command)
         if not events:
             return Entry(user, command, before, events, before)
-        # Evolve before appending: once in the log, an inconsistent event would fail every startup.
+        # Evolve before appending: once in the log, an inconsistent event breaks every startup.
         states = list(accumulate(events, evolve, initial=before))[1:]
         in_sessions = [(session_of(*pair), pair[1]) for pair in zip(states, events, strict=True)]
         self._newest = _Commit(self._store.append(user, in_sessions, before.version))
@@ -222,7 +222,7 @@ class Journal:
         return entry
 
     def _run_effects(self) -> None:
-        """Run the effects on new entries, in the log's order even if an effect records more."""
+        """Run the effects on new entries, in log order even if an effect records more."""
         if self._running_effects:
             return
         self._running_effects = True

@@ -1,4 +1,4 @@
-"""Detects reactor stalls: since when has this process been responsive?"""
+"""Detects reactor stalls, to track how long this process has been responsive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_LAG_S = 2.0
 
 
 class LagMonitor:
-    """Ticks once a second while the daemon works.
+    """Ticks once a second while the daemon runs.
 
     `rejected_s_ago` returns how many seconds ago a connection was rejected because the
     connection limit was reached, or None if that was not recent.
@@ -47,7 +47,7 @@ class LagMonitor:
         self._responsive_since = None
 
     def responsive_since(self) -> float | None:
-        """Return the time since which connections were served promptly; None if none are served."""
+        """Return when connections began to be served promptly, or None if none are served."""
         self._check()
         rejected_s_ago = self._rejected_s_ago()
         if self._responsive_since is None or rejected_s_ago is None:

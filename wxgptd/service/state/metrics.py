@@ -1,8 +1,8 @@
 """Counters and histograms for Prometheus. The gauges are in `admin/gauges.py`.
 
 Names and units follow Prometheus's conventions. No label contains a user, a text or an address, so
-the number of series depends only on the accounts and assistants. All counts start at zero with the
-process.
+the number of series depends only on the accounts and assistants. All counts start at zero when
+the process starts.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ M = TypeVar("M", Counter, Histogram)
 
 
 class _Series(Generic[M]):
-    """A cache of one metric's series by their labels: `labels()` costs more than counting."""
+    """Caches one metric's series by their labels, because `labels()` is slower than counting."""
 
     def __init__(self, metric: M) -> None:
         self._metric: M = metric
@@ -71,9 +71,9 @@ class _Maker:
 
 
 class Metrics:
-    """Counts what happens at the edges; `events` counts recorded events.
+    """Counts requests, rejections and log messages; `events` counts recorded events.
 
-    `registry` is what gets scraped; more can be registered there.
+    Prometheus scrapes `registry`; other collectors can be registered there.
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class Metrics:
         self.events = EventCounts(make)
         counter, histogram = make.counter, make.histogram
         self._attempts = counter(
-            "attempts", "Requests from WeChat with a message, by outcome.", "account",
+            "attempts", "Message requests from WeChat, by outcome.", "account",
             "outcome",
         )  # fmt: skip
         self._held = histogram(
@@ -95,13 +95,13 @@ class Metrics:
             "reason",
         )  # fmt: skip
         self._rules = counter(
-            "rule_matches", "Messages handled by a rule, by its number.", "account", "rule"
+            "rule_matches", "Messages handled by a rule, by rule number.", "account", "rule"
         )
         self._forwarded = histogram(
             "forward_seconds", "Time other backends took to handle a message.", FORWARD_BOUNDS_S,
             "result",
         )  # fmt: skip
-        self._full = counter("full", "Requests rejected or delayed, by what was full.", "what")
+        self._full = counter("full", "Requests rejected or delayed, by limit reached.", "what")
         self._messages = counter("log_messages", "Warnings and errors in the log.", "level")
         for level in ("warn", "error", "critical"):
             self._messages[level,].inc(0)
@@ -127,7 +127,7 @@ class Metrics:
         self._rules[account, str(number)].inc()
 
     def forwarded(self, took_s: float, *, answered: bool) -> None:
-        """Record how long another backend took for a forwarded message."""
+        """Record how long another backend took to handle a forwarded message."""
         self._forwarded["answered" if answered else "failed",].observe(took_s)
 
     def full(self, what: str) -> None:
@@ -157,9 +157,9 @@ class EventCounts(Projection):
             "Messages that went unanswered: no session and no matching rule.",
             "account",
         )
-        self._restarted = counter("restarted_answers", "Answers asked for again after a restart.")
+        self._restarted = counter("restarted_answers", "Questions retried after a restart.")
         self._answers = counter(
-            "answers", "Settled questions: `completed`, or why there is no answer.",
+            "answers", "Settled questions: `completed`, or the reason for failure.",
             "assistant", "outcome",
         )  # fmt: skip
         self._first_token = histogram(
@@ -174,7 +174,7 @@ class EventCounts(Projection):
         self._cost = counter("cost", "Cost, in the currency of the configured prices.", "assistant")
         self._pages = counter("pages_opened", "Answer pages opened.", "account")
         self._pushes = counter("pushes", "Customer-service messages, by result.", "account", "code")
-        # Any: each handler takes the type of event that is its key.
+        # Any: each handler takes the event type that is its key.
         self._handlers: Mapping[type[e.Event], Callable[[AccountName, Any, UserState], None]] = {
             e.ReplyOffered: self._reply_offered,
             e.QuestionAsked: self._question_asked,

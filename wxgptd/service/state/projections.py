@@ -30,7 +30,7 @@ from wxgptd.untyped import Notes
 log = Logger()
 
 LONGEST_DAY_S = 25 * 3_600.0
-"""The day on which clocks are set back."""
+"""The length of the day on which clocks are set back."""
 
 ENOUGH_REPORTS = 200
 """How many answers to learn from at startup: older ones carry little weight."""
@@ -45,11 +45,11 @@ class States(Protocol):
 
 
 class Projection:
-    """A read model of the events of all users, which are passed to it in order.
+    """A read model of all users' events, which are passed to it in order.
 
     When the log is loaded, `restore` gets the notes from the snapshot. Later events of the kinds in
-    `replays`, if they are no older than that many seconds, are then passed to `replay`. The notes
-    are stored under `name`; a projection without a name stores none. It causes no effects.
+    `replays`, up to the maximum age given there, are then passed to `replay`. The notes are stored
+    under `name`; a projection without a name stores none. A projection causes no effects.
     """
 
     name: ClassVar[str] = ""
@@ -94,7 +94,7 @@ class LinkIndex(Projection):
     """All links that may be valid, by the hash of their token.
 
     Whether a link is still valid depends on its user's state: it dies when its session is cleared
-    with `/clear` (a link to a history, when any session is), and when its user is erased.
+    with `/clear` (a history link, when any session is), and when its user is erased.
     """
 
     def __init__(self, ttl_s: float) -> None:
@@ -103,7 +103,7 @@ class LinkIndex(Projection):
 
     @property
     def replays(self) -> Mapping[type[e.Event], float]:
-        """Links that have not expired."""
+        """The events that issued links, until the links expire."""
         return {e.QuestionAsked: self.ttl_s, e.HistoryLinkIssued: self.ttl_s}
 
     def on_event(self, user: User, event: e.Event, state: UserState) -> None:
@@ -144,7 +144,7 @@ class LinkIndex(Projection):
 
 
 class OpenSessions(Projection):
-    """The users who have an open session, and when each may have to be closed.
+    """The users who have an open session, and when each session may expire.
 
     A session's expiry moves with every message, but its entry in the heap does not: the entry is
     checked when it is due, and put back if the session has not expired.
@@ -173,7 +173,7 @@ class OpenSessions(Projection):
             self._schedule(user, state.live.expires_at)
 
     def due(self, now: float) -> Iterator[User]:
-        """Yield each user whose session may have expired, once; call `keep` if it has not."""
+        """Yield users whose session may have expired, each once; `keep` those that have not."""
         while self._heap and self._heap[0][0] <= now:
             due_at, user = heappop(self._heap)
             if self._due_at.get(user) == due_at:
@@ -189,7 +189,7 @@ class OpenSessions(Projection):
 
 
 class ModelCalibration(Projection):
-    """How many tokens each model needs for a text, as reported, and how fast it writes."""
+    """How many tokens each model reports for a text, and how fast it writes."""
 
     name = "calibration"
 
@@ -212,7 +212,7 @@ class ModelCalibration(Projection):
             self.calibration.learn(model, event.usage.prompt_bytes, event.usage.prompt_tokens)
 
     def pace(self, model: ModelName) -> Pace:
-        """Return how fast a model writes, as far as is known."""
+        """Return how fast a model writes, or a default if unknown."""
         return self._paces.get(model, Pace())
 
     @property
@@ -272,7 +272,7 @@ class Spending(Projection):
 
     @property
     def replays(self) -> Mapping[type[e.Event], float]:
-        """The answers that may be today's."""
+        """The answers that may be from today."""
         return {e.AnswerCompleted: LONGEST_DAY_S, e.AnswerFailed: LONGEST_DAY_S}
 
     def replay(self, user: User, event: e.Event) -> None:
@@ -284,7 +284,7 @@ class Spending(Projection):
         return [self._today(), dict(self._costs)]
 
     def restore(self, notes: Notes) -> None:
-        """Restore the costs if they are today's."""
+        """Restore the costs if they are from today."""
         if notes and notes[0] == self._today():
             self._costs.update(notes[1])
             self._update_exhausted()
@@ -326,7 +326,7 @@ class Spending(Projection):
         return {name: round(cost, 6) for name, cost in self._costs.items()}
 
     def exhausted(self) -> frozenset[AssistantName]:
-        """Return the assistants that may no longer be asked today."""
+        """Return the assistants that may no longer be used today."""
         self._today()
         return self._exhausted
 

@@ -1,8 +1,8 @@
 """Users who were erased recently: in memory only, and for a day at most.
 
-WeChat sends a message up to three times within fifteen seconds. If its sender left after the first
-attempt, the second would otherwise count as a new user's first message. Nor may an erasure be a way
-around the daily limits. Users are remembered by a keyed digest, not by their OpenID.
+WeChat sends a message up to three times within fifteen seconds. If its sender is erased after the
+first attempt, the second would otherwise count as a new user's first message. Nor may an erasure be
+a way around the daily limits. Users are remembered by a keyed digest, not by their OpenID.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wxgptd.domain.model.values import DeliveryKey, Usage, User
 
 
 class RecentlyErased:
-    """Remembers the messages from before each erasure, and what was asked today."""
+    """Remembers the messages received before each erasure, and today's usage."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
@@ -34,7 +34,7 @@ class RecentlyErased:
                 self._until[self._digest(user), delivery] = until
 
     def note_used(self, user: User, before: UserState, day_began_at: float) -> None:
-        """Add what `user` asked on the day that began at `day_began_at`."""
+        """Add the usage of `user` since `day_began_at`."""
         today = list(limits.questions_since(before, day_began_at))
         if today:
             previous = self.used(user, day_began_at)
@@ -48,7 +48,7 @@ class RecentlyErased:
         return bool(self._until) and self._until.get((self._digest(user), delivery), 0.0) > now
 
     def used(self, user: User, day_began_at: float) -> Usage:
-        """Return what `user` asked on the day that began at `day_began_at`, before the erasure."""
+        """Return the usage of `user` on that day, before the erasure."""
         if day_began_at != self._day_began_at:
             self._day_began_at, self._used = day_began_at, {}
         return self._used.get(self._digest(user), _NO_USAGE) if self._used else _NO_USAGE

@@ -23,7 +23,7 @@ from wxgptd.ports.models import ChatModel, Pictures
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a million tokens cost, in the operator's currency."""
+    """The price of a million tokens, in the operator's currency."""
 
     prompt: float = 0.0
     completion: float = 0.0
@@ -76,7 +76,7 @@ class Account:
 class Links:
     """How links are made: a token for each delivery, and the URLs that contain it.
 
-    `confirmation` returns what a form on a token's page must send to prove that it is from there.
+    `confirmation` returns what a form on a token's page must submit to prove its origin.
     """
 
     token: Callable[[User, DeliveryKey], str]
@@ -92,7 +92,7 @@ class Settings:
 
     The whole service shares this one object and copies nothing from it, because a reload replaces
     its entire content at once. `texts` are for the chat, where words can be tapped, `page_texts`
-    for pages, where they cannot. `words` act as chat commands, see `phrases.WORDS`.
+    for pages, where they cannot. `words` act as chat commands; see `phrases.WORDS`.
     """
 
     accounts: Mapping[AccountName, Account]
@@ -117,7 +117,7 @@ class Settings:
         self.vocabulary = Vocabulary(self.commands, self.words)
 
     def adopt(self, fresh: Settings) -> None:
-        """Take over everything from `fresh`."""
+        """Replace all settings with those in `fresh`."""
         for attribute in fields(self):
             setattr(self, attribute.name, getattr(fresh, attribute.name))
 
@@ -150,5 +150,5 @@ class Settings:
     def account(self, user: User) -> Account:
         """Return the user's account."""
         account = self.accounts.get(user.account)
-        # A user of an account that is no longer configured still has a state to settle.
+        # A user of an account that is no longer configured may still have state to settle.
         return account or Account(Policy(), "")

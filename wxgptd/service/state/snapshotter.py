@@ -31,7 +31,7 @@ PAUSE_S = 10.0
 class Retention:
     """How often snapshots are taken (in events), and the maximum age and size of the log.
 
-    For `keep_s` and `max_bytes`, 0 means no limit. Links are dead after `links_s`.
+    For `keep_s` and `max_bytes`, 0 means no limit. Links expire after `links_s`.
     """
 
     snapshot_every: int
@@ -41,12 +41,12 @@ class Retention:
 
 
 def keeping_period_s(keep_s: float) -> float:
-    """Return how often to delete old events: every thirtieth of `keep_s`, at most once a day."""
+    """Return how often to delete old events: every `keep_s` / 30, at most once a day."""
     return max(DAY_S, keep_s / 30) if keep_s else 0.0
 
 
 class Snapshotter:
-    """Takes snapshots, and deletes from the log what is past retention."""
+    """Takes snapshots, and deletes log data that is past retention."""
 
     def __init__(
         self,
@@ -73,19 +73,19 @@ class Snapshotter:
 
     @property
     def snapshot_seq(self) -> int:
-        """The last event covered by a snapshot."""
+        """The sequence number of the last event covered by a snapshot."""
         return self._snapshot_seq
 
     def begin(self, snapshot_seq: int, *, exists: bool, stale: bool) -> None:
         """Start from the log as it was loaded.
 
-        `exists` is whether there is a snapshot, readable or not. A `stale` one is replaced at once.
+        `exists` is whether a snapshot exists, readable or not. A `stale` one is replaced at once.
         """
         self._snapshot_seq, self._exists, self._stale = snapshot_seq, exists, stale
         self.look()
 
     def look(self) -> None:
-        """Take a snapshot if one is due, and then delete what is past retention."""
+        """Take a snapshot if one is due, and then delete log data that is past retention."""
         now = self._event_clock.now()
         if now >= self._not_before and not self._lock.locked and (self._stale or self._is_due(now)):
             Deferred.fromCoroutine(self._snapshot_and_retain()).addErrback(lambda _: None)
@@ -100,7 +100,7 @@ class Snapshotter:
         )
 
     def vacuum(self) -> Deferred[RetentionResult]:
-        """Take a snapshot and delete what is past retention; fires with what was deleted.
+        """Take a snapshot and apply retention; fires with what was deleted.
 
         Errs:
             OSError: the file system does not allow it.
@@ -108,13 +108,13 @@ class Snapshotter:
         return Deferred.fromCoroutine(self._snapshot_and_retain())
 
     def note_erased(self) -> None:
-        """Replace all snapshots soon with one that has no data of erased users."""
+        """Schedule the replacement of all snapshots by one without data of erased users."""
         if self._exists or self._lock.locked:
             self._stale = True
             self.look()
 
     def forgotten(self) -> Deferred[None]:
-        """Fire when no snapshot has any data of erased users.
+        """Fire when no snapshot contains data of erased users.
 
         Errs:
             OSError: the file system does not allow it; it will be retried.

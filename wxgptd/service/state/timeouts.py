@@ -71,7 +71,7 @@ class _Account:
 
     def _overdue(self, now: float) -> list[tuple[tuple[OpenId, DeliveryKey], ExpectedRetry]]:
         overdue = []
-        for key, retry in self.expected.items():  # in the order in which they are due
+        for key, retry in self.expected.items():  # in the order of their due times
             if retry.spent_at + RETRY_WITHIN_S > now:
                 break
             overdue.append((key, retry))
@@ -131,7 +131,7 @@ class _Account:
 class DeliberateTimeouts(Projection):
     """How often each account may still let WeChat time out.
 
-    `fixed` is a budget that does not change, or None for one that finds its own size.
+    `fixed` is a budget that does not change, or None for one that adapts.
     `responsive_since` returns the time since which this process has been up, listening and not
     lagging.
     """
@@ -145,7 +145,7 @@ class DeliberateTimeouts(Projection):
 
     @property
     def fixed(self) -> int | None:
-        """The fixed budget of each account, or None if each finds its own size."""
+        """The fixed budget of each account, or None if budgets adapt."""
         return self._fixed
 
     @fixed.setter
@@ -159,7 +159,7 @@ class DeliberateTimeouts(Projection):
 
     @property
     def replays(self) -> Mapping[type[e.Event], float]:
-        """Budgets, and the timeouts that the log proves: WeChat tried again."""
+        """Budgets, and the timeouts proved by WeChat's retries in the log."""
         return {e.AttemptRepeated: PERIOD_S, e.TimeoutBudgetSet: REMEMBERED_S}
 
     def replay(self, user: User, event: e.Event) -> None:
@@ -234,7 +234,7 @@ class DeliberateTimeouts(Projection):
         """Return whether an attempt may be left to time out.
 
         It may not if the budget is used up, or if WeChat seems to have suspended the account, and
-        so would not ask again for the answer.
+        so would not retry.
         """
         return self.left(account, now) > 0 and not self.is_suspected(account, now)
 
@@ -251,7 +251,7 @@ class DeliberateTimeouts(Projection):
         account.expected[user.openid, delivery] = ExpectedRetry(user.openid, now)
         if account.period_began is None:
             account.period_began = now
-        # Not as soon as one is free again: that would be logged every few seconds.
+        # Not as soon as one timeout is available: that would be logged every few seconds.
         if account.warned_used_up and left - 1 >= size // 4:
             account.warned_used_up = False
             log.info("{account}: deliberate timeouts are available again", account=name)
@@ -278,7 +278,7 @@ class DeliberateTimeouts(Projection):
     # Status.
 
     def size(self, account: AccountName) -> int:
-        """Return how many timeouts `account` has per five minutes."""
+        """Return how many timeouts `account` may spend per five minutes."""
         return self._account(account).budget.size if self.fixed is None else self.fixed
 
     def left(self, account: AccountName, now: float) -> int:

@@ -70,6 +70,6 @@ class Unanswered(Projection):
             self._recorded[account] = deque((at, count) for at, count in counts)
 
     def between(self, account: AccountName, since: float, until: float) -> int:
-        """Return how many were recorded from `since` until before `until`."""
+        """Return how many were recorded from `since` up to, but not including, `until`."""
         counts = tuple(self._recorded.get(account, ()))  # another thread may be loading the log
         return sum(count for at, count in counts if since <= at < until)

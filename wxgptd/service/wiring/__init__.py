@@ -78,7 +78,7 @@ class Service:
         self.admin = Admin(control.build(self._rooms, self.status), registry)
 
     def figures(self) -> Resource:
-        """Return a resource that serves metrics, and nothing that could do harm."""
+        """Return a read-only resource that serves the metrics."""
         root = Resource()
         root.putChild(b"metrics", MetricsPage(self.base.metrics.registry))
         return root
@@ -105,7 +105,7 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether the log is loaded and the service is working."""
+        """Whether the log is loaded and the service is running."""
         return self._lifecycle.ready
 
     @property
@@ -142,7 +142,7 @@ class Service:
         self._lifecycle.ready = True
         self.operations.health.begin()
         self.state.lag.begin()
-        self.answers.recovery.begin()  # first, so that it settles only what the last stop left
+        self.answers.recovery.begin()  # first: it settles only what the last run left open
         self.answers.pushing.begin()
         self.conversation.conversations.begin()
         self.operations.sweeper.start()

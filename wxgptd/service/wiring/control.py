@@ -1,4 +1,4 @@
-"""Build the operator's control on top of all packages."""
+"""Build the operator's control interface on top of all packages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wxgptd.service.wiring.rooms import Rooms
 
 
 def build(rooms: Rooms, status: Callable[[], DaemonStatus]) -> Control:
-    """Return the control that the admin socket serves."""
+    """Return the control interface that the admin socket serves."""
     state, answers, settings = rooms.state, rooms.answers, rooms.base.settings
     journal, event_clock = state.journal, rooms.base.event_clock
     return Control(

@@ -24,7 +24,7 @@ from wxgptd.service.wiring.state import State
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What WeChat and page readers talk to."""
+    """The parts that WeChat and page readers talk to."""
 
     conversations: Conversations
     pages: Pages

@@ -1,4 +1,4 @@
-"""All parts of a service, built."""
+"""All parts of a service, once built."""
 
 from __future__ import annotations
 

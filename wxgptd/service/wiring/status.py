@@ -25,7 +25,7 @@ def read(rooms: Rooms) -> DaemonStatus:
     accounts, assistants = settings.accounts, settings.assistants
     models = {name: assistant.model for name, assistant in assistants.items()}
     why_unhealthy, running = rooms.operations.health.unhealthy_reason, answers.flights.running()
-    # Until then a thread is still loading the log into the projections.
+    # Until the service is ready, a thread is still loading the log into the projections.
     loaded = accounts if lifecycle.ready else ()
     spent = state.spending.spent() if lifecycle.ready else {}
     exhausted = state.spending.exhausted() if lifecycle.ready else frozenset()
