@@ -5,8 +5,8 @@
 This runs the real daemon, a model server that takes six seconds for each answer, and one user per
 question. The users ask within five seconds, so that all questions are held at once. Each user
 behaves like WeChat, with its real timeouts: a new connection for each attempt, five seconds, then
-the next attempt. The delay of a reply runs from the moment the model sent its answer until the
-reply arrived. The model server and WeChat are separate processes on the same machine.
+the next attempt. A reply's delay is the time from the model's answer to the reply's arrival. The
+model server and WeChat are separate processes on the same machine.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ async def model(port: int, at_s: float, control: Connection) -> None:
 
     server = await asyncio.start_server(serve, "127.0.0.1", port, backlog=10_000)
     control.send("listening")
-    while not control.poll():  # noqa: ASYNC110 (another process ends it)
+    while not control.poll():  # noqa: ASYNC110 (the signal comes from another process)
         await asyncio.sleep(0.1)
     control.recv()
     control.send(sent)
@@ -63,7 +63,7 @@ def run_model(port: int, at_s: float, control: Connection) -> None:
 
 
 class Outcome:
-    """What one user saw, and when."""
+    """The reply that one user got, and when."""
 
     def __init__(self) -> None:
         self.attempts = 0

@@ -4,16 +4,17 @@
 
 Each user behaves like WeChat, with its real timeouts: a new connection for each attempt, five
 seconds, then the next attempt, three in all. Users ask, read for a while, and ask again. The
-model's answer times are log-normal: half of the answers within the median, none beyond the tail. A
-question takes the same time for every target. The model streams to the targets that ask for it.
+model's answer times are log-normal: half of the answers take at most the median, and none more than
+the tail. A question takes the same time for every target. The model streams to the targets that ask
+for it.
 
 The targets run one after the other:
 
 - wxgptd, as if its budget of deliberate timeouts had grown to the size it needs;
 - wxgptd with its initial budget, which is far too small for 500 users at once;
-- wxgptd with `fit = "window"`, where the model stays within 20 % of the length it is asked for;
-- the listing that this project began with (WeRoBot, calling the model inline);
-- a thread for each request that calls the model, as in many bots: a stand-in of forty lines.
+- wxgptd with `fit = "window"`, where the model stays within 20 % of the requested length;
+- the script that this project began with (WeRoBot, calling the model inline);
+- a thread for each request that calls the model, as in many bots: a short stand-in.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ READING_S = (5.0, 20.0)
 SENTENCE = "天空是蓝色的，因为空气把蓝光散射得更多。"
 FIRST_S = 0.8
 CHARS_A_SECOND = 13
-"""The time of an answer follows from its length; the longest one just fits into a reply."""
+"""An answer's time follows from its length; the longest one just fits into a reply."""
 MARK = "（完）"
 TOO_MANY = Texts().too_many_waiting
 
@@ -108,7 +109,7 @@ class Latency(NamedTuple):
 def answer(number: int, took_s: float, at_most: int = 0) -> tuple[str, float]:
     """Return the model's answer and how long it takes: `took_s`, or less for a shorter answer.
 
-    If it is asked for `at_most` that many characters, it stays within 20 % of that.
+    If asked for at most `at_most` characters, it stays within 20 % of that.
     """
     chars = max(20, round((took_s - FIRST_S) * CHARS_A_SECOND))
     if at_most:
@@ -151,7 +152,7 @@ async def model(port: int, latency: Latency, control: Connection) -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", port, backlog=10_000)
     control.send("listening")
     while True:
-        while not control.poll():  # noqa: ASYNC110 (another process ends it)
+        while not control.poll():  # noqa: ASYNC110 (the signal comes from another process)
             await asyncio.sleep(0.1)
         if control.recv() == "stop":
             break
@@ -298,7 +299,7 @@ def row(label: str, load: Load, calls: Sequence[tuple[int, float]], watched: Wat
     for number, at in calls:
         if at:
             ready_at.setdefault(number, at)
-    # An answer that was ready before the attempt waited for nothing but the attempt.
+    # An answer that was ready before the attempt waited only for the attempt.
     delays = sorted(
         outcome.at - max(ready_at[outcome.number], outcome.attempt_at)
         for outcome in load.outcomes

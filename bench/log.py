@@ -9,7 +9,7 @@ directory, because temporary directories are often in memory):
 - wxgptd: the event log as the daemon uses it, in a reactor;
 - the bare disk: the same frames as in that run, each with one write and one fdatasync;
 - SQLite, one transaction per commit group: the same groups, in WAL mode with synchronous=FULL;
-- SQLite, one transaction per append: as many writers without group commit.
+- SQLite, one transaction per append: the same writers without group commit.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ async def outage(
 def measure(
     url: str, asked: int, asking_s: float, away_s: float, *, queued: bool
 ) -> tuple[str, int]:
-    """Return the outcomes of one outage as a row of the table, and how many got no reply."""
+    """Return one outage's outcomes as a table row, and how many questions got no reply."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=1_024) if queued else None
     with support.Daemon(
         model=url, extra="[window]\ndeliberate_timeouts_per_5min = 1000000\n", listening=listening
@@ -88,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seconds", type=float, nargs="+", default=[1.0, 3.0, 5.0, 8.0])
     parser.add_argument("--rate", type=float, default=5.0)
-    parser.add_argument("--asking", type=float, default=15.0, help="how many seconds users ask for")
+    parser.add_argument("--asking", type=float, default=15.0, help="how long users ask, in seconds")
     options = parser.parse_args()
     support.raise_file_limit()
     port = support.free_port()

@@ -3,10 +3,10 @@
     python bench/pages.py [--readers 500] [--answers 50] [--seconds 20]
 
 A model writes `answers` answers at once, a chunk every 50 ms. The `readers` are spread evenly over
-them and receive server-sent events. Each chunk contains the time it was sent, so a reader knows how
-late it is. Updates go out at most every 0.3 s, so a steady stream is 0.15 s late on average. For
-comparison, a bare twisted.web resource broadcasts the same bytes at the same times to as many
-readers: it renders nothing, reads from no model and keeps no log.
+them and receive server-sent events. Each chunk contains the time it was sent, so a reader knows
+how late it is. Updates go out at most every 0.3 s, so a steady stream is 0.15 s late on
+average. For comparison, a bare twisted.web resource broadcasts the same bytes at the same times to
+the same number of readers: it renders nothing, reads from no model and keeps no log.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def cpu_s(pid: int) -> float:
 
 
 class Model:
-    """A model that sends chunks with the time they were sent, once `begin` is set."""
+    """A model that sends timestamped chunks once `begin` is set."""
 
     def __init__(self, chunks: int) -> None:
         self.begin = asyncio.Event()
@@ -160,7 +160,7 @@ async def measure_daemon(
         used = cpu_s(daemon.pid) - before
     server.close()
     streams = [b"".join(event for _, event in events) for events in frames]
-    assert all(b'"final":true' in stream for stream in streams), "an answer was not read to its end"
+    assert all(b'"final":true' in stream for stream in streams), "an answer was not read to the end"
     # The first two events are the greeting and the position before the first chunk.
     return (
         used,

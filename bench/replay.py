@@ -2,9 +2,9 @@
 
     python bench/replay.py [--events 1000000] [--rounds 3]
 
-The log has the events of 20,000 users: sessions, questions, repeated attempts, answers and replies,
-with one session every five minutes and 32 events per commit group. These take turns, each in its
-own process:
+The log contains the events of 20,000 users: sessions, questions, repeated attempts, answers and
+replies, with one session every five minutes and 32 events per commit group. These take turns, each
+in its own process:
 
 - msgpack alone: the same events as plain arrays, not encrypted, unpacked and discarded;
 - decoded: every record, decrypted, as `wxgpt tail` reads it;

@@ -112,7 +112,7 @@ class Daemon:
 
 
 def wait_for(port: int, path: str) -> None:
-    """Wait until the server on `port` answers, at most 60 s."""
+    """Wait until the server on `port` answers, for at most 60 s."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
@@ -188,7 +188,7 @@ def rss_bytes(pid: int) -> int:
 
 
 def wait_for_port(port: int) -> None:
-    """Wait until a process listens on `port`, at most 60 s."""
+    """Wait until a process listens on `port`, for at most 60 s."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
@@ -211,7 +211,7 @@ def cpu_ns(pid: int) -> int:
 
 
 def others() -> str | None:
-    """Return a Python with WeRoBot and Flask, or None if they cannot be installed."""
+    """Return a Python interpreter with WeRoBot and Flask, or None if they cannot be installed."""
     python = OTHERS / "bin" / "python"
     if not (OTHERS / "ready").exists():
         venv.create(OTHERS, with_pip=True, clear=True)

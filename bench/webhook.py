@@ -1,13 +1,13 @@
-"""CPU per request of the webhook, as a ratio to a stock twisted.web Site serving a constant.
+"""CPU per webhook request, relative to a stock twisted.web Site that serves a constant.
 
     python bench/webhook.py [--slices 10] [--seconds 0.4]
 
 Every server is a process of its own and gets requests over 32 connections, with keep-alive and with
-a connection for each request. The measure is the CPU time that the kernel accounts to the server
+a connection for each request. The measure is the CPU time that the kernel attributes to the server
 (all its threads), divided by the requests served. The servers take turns in short slices, so that
-noise on the machine affects all of them, and the median slice counts. A ratio above 1 is cheaper
-than the stock Site. WeRoBot, and wechatpy behind Flask, run in a virtual environment that the first
-run creates.
+noise on the machine affects all of them, and the median slice counts. A ratio above 1 means less
+CPU than the stock Site. WeRoBot, and wechatpy behind Flask, run in a virtual environment that the
+first run creates.
 """
 
 from __future__ import annotations

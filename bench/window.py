@@ -1,17 +1,17 @@
-"""How many complete answers does each timeout budget give, for each suspension threshold?
+"""How many complete answers does each timeout budget yield, for each suspension threshold?
 
     python bench/window.py [--hours 2]
 
-This is a simulation on a virtual clock. Questions arrive at random, and answer times are log-normal,
-none beyond 40 s. WeChat makes its three attempts, and suspends an account for a minute when it times
-out more often in five minutes than an unknown threshold. Messages sent to the account during that
-minute, retries included, are lost. The daemon's part is its own code
+This is a simulation on a virtual clock. Questions arrive at random, and answer times are
+log-normal, none beyond 40 s. WeChat makes its three attempts, and suspends an account for a minute
+when it times out more often in five minutes than an unknown threshold. Messages sent to the account
+during that minute, retries included, are lost. The daemon's side is its real code
 (`wxgptd.service.state.timeouts`), with several fixed budgets and with the automatic one.
 
-Each cell describes the last hour: complete answers in percent of all questions, suspensions, and
-lost questions in percent. The last column compares the automatic budget with the best fixed budget
-that was suspended at most once in that hour. The exit status is 1 if the automatic budget is more
-than 5 points worse, or was suspended more than once.
+Each cell describes the last hour: complete answers as a percentage of all questions, suspensions,
+and the percentage of lost questions. The last column compares the automatic budget with the best
+fixed budget that was suspended at most once in that hour. The exit status is 1 if the automatic
+budget is more than 5 points worse, or was suspended more than once.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ MEDIANS_S = (6.0, 12.0, 20.0)
 
 
 class Case(NamedTuple):
-    """A simulation: `rate` questions in five minutes, and a median time for answers."""
+    """A simulation: `rate` questions per five minutes, and the median answer time."""
 
     budget: str
     threshold: str
@@ -60,7 +60,7 @@ class Case(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The last hour: shares of the questions in percent, and the number of suspensions."""
+    """The last hour: percentages of the questions, and the number of suspensions."""
 
     complete: float
     lost: float
@@ -106,7 +106,7 @@ def simulate(case: Case) -> Result:
     end, measured_from = case.hours * HOUR_S, (case.hours - 1) * HOUR_S
     counts = {"complete": 0, "partial": 0, "lost": 0}
     order = itertools.count()
-    # A heap of what comes next: when, a tie-breaker, what happens, and to which attempt.
+    # A heap of pending events: time, tie-breaker, what happens, and to which attempt.
     due: list[tuple[float, int, str, Attempt]] = []
 
     def push(at: float, what: str, attempt: Attempt) -> None:

@@ -1,1 +1,1 @@
-"""The model edge: chat completions from servers that speak OpenAI's dialect."""
+"""The model edge: chat completions from OpenAI-compatible servers."""

@@ -17,13 +17,13 @@ from wxgptd.llm.failure_detail import FailureDetail
 from wxgptd.outbound.reading import BodyReader, lost
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
-"""Size limit of a stream on the wire; each token of an answer takes some 300 bytes of JSON."""
+"""Size limit of a stream on the wire; each token of an answer takes about 300 bytes of JSON."""
 
 MAX_JSON_BYTES = 1024 * 1024
-"""Size limit of an answer that is not streamed, because it is parsed in one go."""
+"""Size limit of an answer that is not streamed, which is parsed in one go."""
 
 _HEARTBEAT = re.compile(rb"\[[A-Za-z]")
-"""Matches a line that begins like a JSON list but is not one, such as [HEARTBEAT]."""
+"""Matches a line that begins like a JSON array but is not one, such as [HEARTBEAT]."""
 
 LINGER_S = 1.0
 """How long to wait after a finish reason for the usage that some servers send last."""
@@ -34,9 +34,9 @@ class StreamReader(BodyReader):
 
     `finished` fires with the reason why the stream ended early, or with None if it did not.
     `fell_silent` is set if the stream was abandoned because no more data arrived.
-    `take` is called with the data of each event and returns whether nothing more is needed.
-    `answered` returns whether only the usage can still be missing. That is not worth a long wait:
-    some servers close the connection only seconds later.
+    `take` is called with the data of each event and returns True once nothing more is needed.
+    `answered` returns whether only the usage can still be missing. It is not worth a long wait:
+    some servers take seconds to close the connection.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class StreamReader(BodyReader):
         take: Callable[[str], bool],
         answered: Callable[[], bool],
     ) -> None:
-        # A model that thinks first may be silent for a long time; one that is writing may not.
+        # A model may think silently for a long time, but once it writes, it must not fall silent.
         super().__init__(clock, first_timeout_s)
         self.idle_timeout_s = idle_timeout_s
         self.finished: Deferred[FailureDetail | None] = Deferred(lambda _: self.stop())
@@ -87,7 +87,7 @@ class StreamReader(BodyReader):
 
     def _read_events(self, data: bytes) -> None:
         events = self._parser.feed(data)
-        # Comments keep the connection alive, but do not show that the model is.
+        # Comments keep the connection alive, but do not show that the model is still working.
         if events and not self._lingering:
             self.heard()
         self._process(events)
@@ -98,7 +98,7 @@ class StreamReader(BodyReader):
         searched = len(self._json)
         self._json += data
         if b"\ndata:" in self._json[max(searched - 6, 0) :]:
-            # It is an event stream after all, with something in front of it.
+            # It is an event stream after all, preceded by something else.
             events, self._json = bytes(self._json), None
             self._read_events(events)
             return

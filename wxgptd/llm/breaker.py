@@ -1,17 +1,18 @@
 """A circuit breaker: suspends calls to a server that fails for every user.
 
-An error in response to one user's prompt may be about that prompt only: a firewall rejects a prompt
+An error in response to one user's prompt may concern only that prompt: a firewall rejects a prompt
 that contains `<script>`, a gateway quotes a user's "余额不足", a proxy rejects a large picture. If
 such errors opened a breaker, one message could silence the assistant for everyone. So:
 
 - Timeouts, resets and 5xx open a breaker after five in a row from at least two users, unless a
-  probe has succeeded in the meantime: two users can agree to send whatever makes a server fail.
-- Every other error, and a third failure of a single user, only raises suspicion: the daemon sends
-  the server a question of its own (`probing.py`), and opens the breaker if that fails.
-- An open breaker is also closed by such a probe, and is never tested with a user's question.
+  probe has succeeded in the meantime: two users could collude to make a server fail.
+- Other errors that are not about the question, and a third failure in a row, only raise suspicion:
+  the daemon sends the server a question of its own (`probing.py`), and opens the breaker if that
+  fails.
+- Only such a probe closes an open breaker, which is never tested with a user's question.
 
 Each endpoint (address and key) has a breaker, and so does each of its models: a model that is not
-loaded is no evidence against the others.
+loaded says nothing about the others.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Closed:
 class Open:
     """Calls are rejected until a probe that was sent after `until` (monotonic) succeeds.
 
-    `reason` is what users are told.
+    `reason` is reported to users.
     """
 
     until: float
@@ -53,7 +54,7 @@ class Open:
 
 
 class Breaker:
-    """The breaker of one endpoint, or of one model there; `name` is for the log."""
+    """The breaker of one endpoint, or of one of its models; `name` is for the log."""
 
     def __init__(self, name: str, clock: IReactorTime) -> None:
         self.name = name
@@ -129,5 +130,5 @@ class Breaker:
 
 
 def url_without_query(url: str) -> str:
-    """Return `url` without its query, for the log: some servers take their key in the query."""
+    """Return `url` without its query, for the log: some servers expect the key in the query."""
     return url.split("?", maxsplit=1)[0]

@@ -24,7 +24,7 @@ from wxgptd.untyped import Result
 MAX_ANSWER_CHARS = 200_000
 
 LEAST_TOTAL_CHARS = 8
-"""A shorter piece may be a genuine repetition; the limit is half that after several pieces."""
+"""A shorter piece may be a genuine repetition; after several pieces, half of this is enough."""
 
 LEAST_ECHO_CHARS = 20
 """A longer piece that equals all the text before it is a total, wherever it occurs."""
@@ -50,7 +50,7 @@ NO_CALLBACKS = AnswerCallbacks(ignore, ignore, lambda: None)
 class Call:
     """One call to one of `server`'s models.
 
-    `began` is when the question was first sent to this model, in seconds of `clock`.
+    `began` is when the question was first sent to this model, in seconds by `clock`.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Call:
         self._finish = ""
         self._finish_is_trusted = True
         self._continued = False
-        """Whether something followed a finish reason, which is then meaningless."""
+        """Whether anything followed a finish reason, which is then meaningless."""
         self._thoughts = False
         self._elsewhere = ""
         self._done = False
@@ -143,7 +143,7 @@ class Call:
         return unavailable(why, transient=transient)
 
     def _take(self, data: str) -> bool:
-        """Process the data of one event; return whether nothing more is needed."""
+        """Process the data of one event; return True once nothing more is needed."""
         event = data.strip()
         if event == wire.DONE:
             self._done = True
@@ -183,7 +183,7 @@ class Call:
         self._done = self._done or chunk.is_whole
         self._usages += chunk.has_usage
         if text or chunk.has_usage:
-            # Usage on every piece is no sign of the end.
+            # Usage sent with every piece does not mark the end.
             is_first_usage = chunk.has_usage and self._usages == 1
             self._usage_is_last = is_first_usage and bool(self._received or not text)
         self._model = chunk.model or self._model
@@ -271,7 +271,7 @@ class Call:
             if self._unintelligible is not None and not self._chunks:
                 return self.give_up(self._unintelligible, transient=True)
             if self._silent and not ending:
-                # Some servers report a prompt that exceeds their context window like this.
+                # This is how some servers report a prompt that exceeds their context window.
                 return ModelError(FailureReason.TOO_LONG, FailureDetail("the stream was empty"))
             return self.give_up(
                 ending or FailureDetail("the stream ended without a finish reason"), transient=True
@@ -292,7 +292,7 @@ class Call:
         )
 
     def _no_text(self) -> ModelError:
-        """Return why a complete answer has no text; asking again would not help."""
+        """Return why a complete answer has no text; a retry would not help."""
         if self._elsewhere:
             reason = _NON_TEXT_REASONS[self._elsewhere]
             return ModelError(reason, FailureDetail(f"the answer contains only {self._elsewhere}"))

@@ -24,7 +24,7 @@ class Joiner:
         return _FORBIDDEN.sub("", self.join(piece))
 
     def join(self, piece: str) -> str:
-        """Return what was held back plus `piece`, holding back half a character at its end."""
+        """Return the held-back text plus `piece`, holding back a trailing half of a character."""
         piece = self._surrogate + piece
         self._surrogate = ""
         if piece and "\ud800" <= piece[-1] <= "\udbff":
@@ -37,8 +37,8 @@ class Joiner:
 class Cleaner:
     """Cleans up an answer, piece by piece, so that it can be shown.
 
-    Removes thoughts, pictures, characters that cannot be shown, and white space before the first
-    word; joins characters that were split between pieces.
+    Removes thoughts, pictures, characters that cannot be shown, and leading white space; joins
+    characters that were split between pieces.
 
     Thoughts go to `on_thought` as they arrive; for `on_withdrawn`, see `ThoughtSplitter`.
     """
@@ -57,12 +57,12 @@ class Cleaner:
 
     @property
     def thought(self) -> bool:
-        """Whether there were any thoughts."""
+        """Whether the model's text contained thoughts."""
         return self._parting.thought
 
     @property
     def holds_text(self) -> bool:
-        """Whether part of the answer is held back because it may be a mark or a picture."""
+        """Whether part of the answer is held back because it may be a marker or a picture."""
         return self._parting.holds_answer or self._pictures.holds
 
     def feed(self, piece: str) -> str:
@@ -78,7 +78,7 @@ class Cleaner:
     def release(self) -> None:
         """Drop the callbacks, which keep the question and its pictures alive.
 
-        The cleaner and its parting refer to each other, so only the garbage collector frees them.
+        The cleaner and its splitter refer to each other, so only the garbage collector frees them.
         """
         self._on_thought = lambda _: None
         self._on_withdrawn = lambda: None

@@ -1,4 +1,4 @@
-"""Ask a model server and read its answer as it arrives.
+"""Call a model server and read its answer as it arrives.
 
 Implements `wxgptd.ports.models.ChatModel`.
 
@@ -169,14 +169,14 @@ class Model:
         return error
 
     async def _probe(self, name: str) -> None:
-        """Ask for one token, and judge the server by the result."""
+        """Request one token, and judge the server by the result."""
         prompt = Prompt(messages=(Message("user", "1"),), model=name, probe=True)
         self._judge(self._redacted(await self._ask_with_retries(prompt, NO_CALLBACKS)), name)
 
     def _judge(self, result: Completion | ModelFailure | ModelError, name: str) -> None:
         """Open or close the breakers according to the result of a probe."""
         endpoint, model = self._endpoint.breaker, self._endpoint.model(name)
-        # Without an error, there was at least the beginning of an answer.
+        # If the result is not an error, at least part of an answer arrived.
         blame = result.blame if isinstance(result, ModelError) else Blame.QUESTION
         if blame is not Blame.ENDPOINT:
             endpoint.passed()
@@ -188,7 +188,7 @@ class Model:
         at_fault = endpoint if blame is Blame.ENDPOINT else model
         may_recover = result.transient or result.slow
         if may_recover and not at_fault.open and not at_fault.suspected:
-            # If another probe may succeed, this is just one more failure and not a verdict.
+            # If another probe may succeed, record a failure instead of opening the breaker.
             at_fault.failed(THE_DAEMON, result.reason, str(result.why))
         else:
             at_fault.trip(result.reason, str(result.why))
@@ -196,7 +196,7 @@ class Model:
     async def _ask_with_retries(
         self, prompt: Prompt, callbacks: AnswerCallbacks
     ) -> Completion | ModelFailure | ModelError:
-        """Ask, and retry where that can help, as long as there is time."""
+        """Call the model, and retry where that can help, as long as time remains."""
         began = self._clock.seconds()
         retries = 0
         while True:
@@ -231,7 +231,7 @@ class Model:
         callbacks: AnswerCallbacks,
         began: float,
     ) -> Completion | ModelFailure | ModelError:
-        """Ask once, and time out if the answer takes too long to begin or to finish."""
+        """Call the model once, and time out if the answer takes too long to begin or to finish."""
         call = Call(self._clock, began, callbacks, prompt, self._server)
         left_s = began + self._server.total_timeout_s - self._clock.seconds()
         running = Deferred.fromCoroutine(self._call(call, prompt, parameters))
@@ -243,7 +243,7 @@ class Model:
         except TookTooLong:
             if call.slow:
                 why = FailureDetail(f"no first token within {prompt.first_token_within_s:.1f} s")
-                # A slow server is not broken, but this is no evidence of health either.
+                # A slow server is not broken, but this does not prove that it is healthy either.
                 down = FailureReason.UNAVAILABLE
                 return ModelError(down, why, blame=Blame.NONE)
             if call.answered:
@@ -336,7 +336,7 @@ def _breakdown(error: ModelError) -> ModelFailure:
 
 
 def _why(error: BaseException) -> FailureDetail:
-    """Return why there was no response; whatever the server sent instead may quote the prompt."""
+    """Return why no response arrived; anything the server sent instead may quote the prompt."""
     cause = cause_of(error)
     local = OSError, neterror.ConnectError, neterror.ConnectionClosed, neterror.DNSLookupError
     if isinstance(cause, local):
@@ -345,7 +345,7 @@ def _why(error: BaseException) -> FailureDetail:
 
 
 def _timeout_error(said: str) -> ModelError:
-    """Return the error for a response that is late: a retry would take just as long."""
+    """Return the error for a late response: a retry would take just as long."""
     return unavailable(FailureDetail(said), transient=False)
 
 

@@ -1,7 +1,7 @@
 """What the errors and failures of model servers mean. Pure.
 
 The order of the checks follows what real servers send (according to the providers' docs, and as
-measured with llama.cpp, vLLM and one-api).
+observed with llama.cpp, vLLM and one-api).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wxgptd.untyped import Json, JsonView, Result
 
 
 class Blame(StrEnum):
-    """What a failure is about, and so whether the next caller would run into it too."""
+    """What is to blame for a failure, and so whether the next caller would run into it too."""
 
     NONE = "none"
     QUESTION = "question"
@@ -31,7 +31,7 @@ class ModelError:
 
     `complaint` is the server's message if it is about the request, so that changing the request may
     help. `context_limit` is the context window in tokens if the server states it, or 0. `blame` is
-    what the failure is about; `slow` is set if it took too long (the next call may not).
+    what caused the failure; `slow` is set if it took too long (the next call may not).
     """
 
     reason: FailureReason
@@ -44,7 +44,7 @@ class ModelError:
     slow: bool = False
 
 
-# What errors mean. Codes are only searched for in code fields, sentences only in messages.
+# What errors mean. Codes are only looked up in code fields, phrases only in messages.
 
 _BUSY_CODES = frozenset({"rate_limit_exceeded", "1302", "1303", "1305", "1312"})
 _BUSY = re.compile(
@@ -101,7 +101,7 @@ _MAX_TOKENS_TOO_LARGE = re.compile(r"max_(?:completion_)?tokens\W{0,4} is too la
 def classify(status: int, body: str, retry_after_s: float = 0.0, asked: str = "") -> ModelError:
     """Return what an error response means. `status` is 200 for an error inside a stream.
 
-    `asked` is what the user wrote: words that a server merely repeats from it are ignored.
+    `asked` is what the user wrote: words that a server merely quotes from it are ignored.
     """
     why = _why(status, body)
     if status == 200:
@@ -120,7 +120,7 @@ def classify(status: int, body: str, retry_after_s: float = 0.0, asked: str = ""
     if reason is FailureReason.TOO_LONG:
         return ModelError(reason, why, context_limit=context_limit(body, asked))
     if reason in (FailureReason.MISCONFIGURED, FailureReason.QUOTA):
-        # A key may be good for one model and not for another.
+        # A key may be valid for one model and not for another.
         return ModelError(reason, why, blame=Blame.MODEL if status == 403 else Blame.ENDPOINT)
     if reason is not None:
         return ModelError(reason, why)
@@ -169,7 +169,7 @@ _UNITS_S = {
 
 
 def _stated_wait_s(body: str, asked: str) -> float:
-    """Return how many seconds an error's text asks to wait, at most one day; 0 if none."""
+    """Return how many seconds an error's text says to wait, at most one day; 0 if none."""
     body = f"{body}\n{error_sentence(body)}"  # Chinese may be escaped in the raw body
     matches = (*_WAIT.finditer(body), *_WAIT_THEN.finditer(body))
     wait = next((match for match in matches if match[0] not in asked), None)
@@ -197,7 +197,7 @@ def _by_content(body: str, asked: str) -> FailureReason | None:
     text, asked = error_sentence(body), asked.lower()
     codes = _error_codes(body)
     if codes & _BUSY_CODES:
-        return FailureReason.BUSY  # the sentences of these errors mention billing too
+        return FailureReason.BUSY  # the messages of these errors mention billing too
     if codes & _MISCONFIGURED_CODES:
         return FailureReason.MISCONFIGURED
     for known_codes, pattern, reason in (
@@ -227,9 +227,9 @@ _SUCCESS = frozenset(
         "keep-alive", "keepalive",
     }
 )  # fmt: skip
-"""Codes and sentences that servers send when all is well."""
+"""Codes and messages that servers send on success."""
 _ERROR_MESSAGE_FIELDS = ("error_message", "error_msg", "errmsg", "err_msg")
-"""Fields that mean an error even next to a choice."""
+"""Fields that indicate an error even in a response with a choice."""
 
 
 def is_error(said: JsonView, *, has_answer: bool) -> bool:
@@ -280,7 +280,7 @@ def _codes(place: JsonView) -> set[str]:
 
 
 def _message(place: JsonView) -> str:
-    """Return the message of an object, unless the message is that all is well."""
+    """Return the message of an object, unless it reports success."""
     values = (place.get(name) for name in _MESSAGE_FIELDS)
     sentences = (value for value in values if isinstance(value, str))
     return next((sentence for sentence in sentences if sentence.lower() not in _SUCCESS), "")
@@ -335,7 +335,7 @@ def _why(status: int, body: str) -> FailureDetail:
 
 
 def _parse_object(body: str) -> Json:
-    """Return the object in an error body, or the first one of a list, or else an empty one."""
+    """Return an error body's object, or the first one in a list, or else an empty one."""
     try:
         parsed = json.loads(body)
     except (ValueError, RecursionError):

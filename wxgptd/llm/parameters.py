@@ -13,16 +13,16 @@ STREAM_OPTIONS = "stream_options"
 class Parameters:
     """The request parameters besides the question, minus those that the server rejected.
 
-    Servers accept different parameters, and report that only when a request has failed. From then
-    on, a parameter that the error names is left out. If the error asks for the newer name of
-    `max_tokens`, that is used instead; if it states a maximum, the number is lowered to that.
+    Servers accept different parameters, and reveal which only by failing a request. From then on,
+    a parameter that the error names is left out. If the error asks for the newer name of
+    `max_tokens`, that is used instead; if it states a maximum, the value is lowered to it.
     """
 
     def __init__(self, parameters: Mapping[str, object]) -> None:
         self._parameters = dict(parameters)
 
     def sent(self, *, probe: bool) -> Mapping[str, object]:
-        """Return the parameters to send; a `probe` asks for a single token."""
+        """Return the parameters to send; a `probe` requests a single token."""
         if not probe:
             return dict(self._parameters)
         return {
@@ -31,7 +31,7 @@ class Parameters:
         }
 
     def give_way(self, complaint: str, sent: Mapping[str, object], asked: str = "") -> str:
-        """Adapt the parameters to an error about `sent`; return the change in words, or "".
+        """Adapt the parameters to an error about `sent`; return the change as text, or "".
 
         If they have changed since, because of another question, nothing is left to change. A name
         that occurs in the question, `asked`, may just be quoted from it, and is no reason to change

@@ -1,7 +1,7 @@
 """Pictures that a model writes into its text as data URIs: megabytes of unreadable text. Pure.
 
-Neither the chat nor a page shows them, and as part of the conversation they would fill the context
-window of the next question. So each is replaced with a placeholder before anything else sees it.
+Neither the chat nor a page can show them, and in the conversation they would fill the context
+window of the next question. So each is replaced with a placeholder before any other code sees it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from wxgptd.markdown.reading import PICTURE_SIGN
 
 LEAST_CHARS = 200
-"""Shorter data URIs outside Markdown's picture syntax are taken for examples in code."""
+"""Shorter data URIs outside Markdown's picture syntax are assumed to be code examples."""
 
 _PICTURE = r"!?\[[^\[\]\n]{0,200}\]\([ ]?<?data:[a-z]{1,20}/"
 _BARE = (
@@ -24,12 +24,12 @@ _UNDECIDED = re.compile(
     rf"|d(?:a(?:t(?:a(?::[\w.+;=/-]{{0,160}}(?:,[\w+/=%-]{{0,{LEAST_CHARS - 1}}})?)?)?)?)?)\Z",
     re.IGNORECASE | re.ASCII,
 )
-"""Matches the end of a text that may turn out to be the beginning of a picture."""
+"""Matches trailing text that may turn out to be the start of a picture."""
 
 _PICTURE_END = re.compile(
     r"\)|\n\s*(?=[^\w+/=%)\s])|\n[^\S\n]*\n|(?=[\u3000-\u303f\uff00-\uffef])", re.ASCII
 )
-"""The closing bracket or, if that is missing, a line that cannot be more data."""
+"""The closing parenthesis or, if it is missing, text that cannot be more data."""
 _BARE_END = re.compile(r"[^\w+/=%-]", re.ASCII)
 
 
@@ -47,7 +47,7 @@ class PictureFilter:
         return bool(self._held)
 
     def feed(self, piece: str) -> str:
-        """Return the text that is now certain, given the next `piece`."""
+        """Return the text that is now final, given the next `piece`."""
         text = self._held + piece
         self._held = ""
         output: list[str] = []
@@ -74,7 +74,7 @@ class PictureFilter:
         if end is None:
             line_end = text.rfind("\n")
             if line_end >= 0 and not text[line_end:].strip():
-                self._held = text[line_end:]  # the next piece decides whether the picture ends
+                self._held = text[line_end:]  # the next piece determines whether the picture ends
             return ""
         is_its_own = self._end is _PICTURE_END and end[0] == ")"
         self._end = None

@@ -1,6 +1,6 @@
 """Endpoints, and the daemon's own probes of their models, which open and close the breakers.
 
-A probe asks for one token. Each model of an endpoint is probed at most once in 30 s, and all
+A probe requests one token. Each model of an endpoint is probed at most once in 30 s, and all
 waiters share the result.
 """
 
@@ -65,7 +65,7 @@ class Endpoint:
         return ago_s if ago_s <= PROBE_EVERY_S else None
 
     async def probed(self, model: str, probe: Probe) -> None:
-        """Probe `model`, unless that was done recently, and wait briefly for the result."""
+        """Probe `model`, unless it was probed recently, and wait briefly for the result."""
         self.begin_probe(model, probe)
         if model not in self._waiters:
             return

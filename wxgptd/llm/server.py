@@ -1,4 +1,4 @@
-"""What an operator configures about a model server: where and how to ask it."""
+"""What an operator configures about a model server: where and how to call it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wxgptd.llm.breaker import url_without_query
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where and how to ask a model.
+    """Where and how to call a model.
 
     `name` is the assistant's name, for the log. `headers` include the key; `parameters` are part of
     the request body. `secrets` never appear in an error detail.

@@ -1,6 +1,6 @@
 """Server-sent events, parsed as bytes arrive. Pure; no I/O.
 
-Source: the HTML standard's "Server-sent events", read liberally: lines end in CR, LF or CRLF,
+Source: the HTML standard's "Server-sent events", parsed leniently: lines end in CR, LF or CRLF,
 `data:` comes with or without a space, an event whose data is a complete JSON object needs no blank
 line after it, and `close` returns an event that the end of the stream left unterminated. Chat
 completions only use `data`.
@@ -31,7 +31,7 @@ def _looks_complete(data: str) -> bool:
 
 
 def _is_complete(lines: list[str]) -> bool:
-    """Return whether an event's data is certainly complete."""
+    """Return whether an event's data is definitely complete."""
     data = "\n".join(lines).strip()
     if data == DONE:
         return True
@@ -103,7 +103,7 @@ class Parser:
             value = line[6:] if line.startswith(b"data: ") else line[5:]
             text = value.decode("utf-8", "replace")
             if self._data and (_is_complete(self._data) or _begins_event(self._data[0], text)):
-                # Some servers leave out the empty line that ends an event.
+                # Some servers omit the blank line that ends an event.
                 events.append("\n".join(self._data))
                 self._data = []
             self._data.append(text)

@@ -1,10 +1,10 @@
 """Separate a model's thoughts from its answer. Pure.
 
-Servers with a parser for thoughts send them in a field of their own; others send them in the text,
-between marks that differ from model to model. Marks count only at the beginning of an answer:
-further on they are words, in a sentence about such models or in code. Where the opening mark is in
-the prompt, only the closing mark arrives: the text before it, which was taken for the answer, is
-then withdrawn.
+Servers with a parser for thoughts send them in a separate field; others send them in the text,
+between markers that differ from model to model. Markers count only at the beginning of an answer:
+later on they are plain text, in a sentence about such models or in code. Where the opening marker
+is in the prompt, only the closing marker arrives: the text before it, which was taken for the
+answer, is then withdrawn.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OPENINGS: tuple[tuple[re.Pattern[str], str], ...] = (
         "</details>",
     ),
 )
-"""Marks that open thoughts, and the marks that close them."""
+"""Markers that open thoughts, and the markers that close them."""
 
 _HARMONY = re.compile(
     r"(?:<\|start\|>\s{0,2}assistant)?\s{0,2}<\|channel\|>\s{0,2}(?P<channel>[a-z]{1,20})"
@@ -37,7 +37,7 @@ _HARMONY = re.compile(
 """How gpt-oss begins a message: https://github.com/openai/harmony."""
 _HARMONY_END = re.compile(r"<\|(?:end|return|call)\|>")
 _HARMONY_ENDS = re.compile(rf"{_HARMONY_END.pattern}|(?=<\|start\|>|<\|channel\|>)")
-"""Where thoughts end: at their end mark, or at the next message if that mark is missing."""
+"""Where thoughts end: at their end marker, or at the next message if that marker is missing."""
 _FINAL = "final"
 
 _BEGINNINGS = (
@@ -54,10 +54,10 @@ _CLOSE = re.compile(
 _ANY_CLOSE = rf"</(?:{_NAMES}|details)>"
 _LONGEST_CLOSE = 20
 MAX_WORDS = 20
-"""A text with this many closing marks is about them."""
+"""A text with this many closing markers is assumed to be about them."""
 
 _STRIPPED = "analysis"
-"""What a harmony message begins with if its marks were lost on the way..."""
+"""What a harmony message begins with if its markers were stripped..."""
 _STRIPPED_END = "assistantfinal"
 """...and what then precedes the answer."""
 
@@ -68,7 +68,7 @@ _FENCE = re.compile(r"^[\s>]*(?:```|~~~)", re.MULTILINE)
 
 
 _BLANK = " \t\r\n\v\f\x85\xa0\u2028\u2029\u3000\ufeff\u200b"
-"""Characters that may precede a mark at the beginning."""
+"""Characters that may precede a marker at the beginning."""
 
 
 class _State(Enum):
@@ -81,7 +81,7 @@ class ThoughtSplitter:
     """Separates an answer from thoughts, piece by piece.
 
     Thoughts go to `on_thought` as they arrive. `on_withdrawn` is called when all of the answer so
-    far turns out to have been thoughts; what that call of `feed` or `close` returns comes after it.
+    far turns out to have been thoughts; the current `feed` or `close` returns the text after them.
     """
 
     def __init__(
@@ -97,23 +97,23 @@ class ThoughtSplitter:
         self._harmony = False
         self._thought_chars = 0
         self._may_be_thought = True
-        """Whether a closing mark without an opening one can still occur."""
+        """Whether a closing marker without an opening one can still occur."""
         self._answer_pieces: list[str] = []
         self._start = ""
         self._marks_in_text = 0
-        """How many closing marks were just words of the answer."""
+        """How many closing markers were just part of the answer."""
         self._scanned = 0
         """The position in `_pending` up to which they have been counted."""
         self.thought = False
-        """Whether there were any thoughts."""
+        """Whether the text contained thoughts."""
 
     @property
     def holds_answer(self) -> bool:
-        """Whether part of the answer is held back because it may be a mark."""
+        """Whether part of the answer is held back because it may be a marker."""
         return self._state is _State.ANSWER and bool(self._pending)
 
     def feed(self, piece: str) -> str:
-        """Return the text that is now certain to be the answer, given the next `piece`."""
+        """Return the text now known to be part of the answer, given the next `piece`."""
         self._pending += piece
         return self._advance(last=False)
 
@@ -142,7 +142,7 @@ class ThoughtSplitter:
     # At the beginning.
 
     def _find_opening(self, *, last: bool) -> bool:
-        """Determine what the answer begins with; return whether that is decided."""
+        """Determine what the answer begins with; return whether that is known yet."""
         text = self._pending.lstrip(_BLANK)
         harmony = _HARMONY.match(text)
         if harmony is not None:
@@ -196,7 +196,7 @@ class ThoughtSplitter:
 
     def _think(self, piece: str) -> None:
         if piece and self._thought_chars < MAX_THOUGHT_CHARS:
-            # Longer thoughts are cut off.
+            # Longer thoughts are truncated.
             self._thought_chars += len(piece)
             self._on_thought(piece)
 
@@ -240,7 +240,7 @@ class ThoughtSplitter:
         return answer[: len(answer) - held_chars]
 
     def _closing_mark(self, *, last: bool) -> tuple[int, int] | None:
-        """Return the position of a mark that closes thoughts without an opening mark."""
+        """Return the span of a marker that closes thoughts without an opening marker."""
         stripped_at = self._pending.find(_STRIPPED_END) if self._is_stripped() else -1
         for mark in _CLOSE.finditer(self._pending, self._scanned):
             if 0 <= stripped_at < mark.start():
@@ -263,7 +263,7 @@ class ThoughtSplitter:
             return False
         opening = mark.group().replace("/", "", 1).lower()
         if opening in before.lower():
-            return False  # the text is about both marks
+            return False  # the text is about both markers
         line = before.rpartition("\n")[2]
         if line.count("`") % 2 or (line.strip() and _WORD_AFTER.match(after)):
             return False
@@ -286,7 +286,7 @@ class ThoughtSplitter:
 
 
 def _may_open(text: str) -> bool:
-    """Return whether `said` may be the beginning of an opening mark."""
+    """Return whether `text` may be the beginning of an opening marker."""
     lowered = text.lower()
     if any(mark.startswith(lowered) for mark in _BEGINNINGS):
         return True
@@ -300,7 +300,7 @@ def _may_open(text: str) -> bool:
 
 
 def _partial_mark_chars(text: str, longest: int, firsts: tuple[str, ...]) -> int:
-    """Return how many characters at the end of `text` may be the beginning of a mark."""
+    """Return how many characters at the end of `text` may be the beginning of a marker."""
     tail = text[-longest:] if longest else ""
     places = [at for at in (tail.rfind(first) for first in firsts) if at >= 0]
     return len(tail) - max(places) if places else 0

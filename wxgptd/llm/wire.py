@@ -1,6 +1,6 @@
 """Requests to a model server, and what it sends back. Pure.
 
-Chat completions in OpenAI's dialect, parsed liberally: servers leave out whatever they like.
+OpenAI-style chat completions, parsed leniently: servers omit all kinds of fields.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from wxgptd.untyped import JsonView
 
 DONE = "[DONE]"
 MAX_COUNT = 2**53
-"""JSON numbers are not exact beyond this, so a larger count is not a real one."""
+"""JSON numbers are not exact beyond this, so a larger count is ignored."""
 
 
 def completions_url(base_url: str) -> str:
-    """Return the URL of chat completions, without inserting a version or dropping the query."""
+    """Return the chat completions URL, without inserting a version or dropping the query."""
     parts = urlsplit(base_url)
     path = parts.path.rstrip("/")
     if not path.endswith("/chat/completions"):
@@ -55,12 +55,12 @@ def _content(message: Message) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The contents of one chunk, or of a whole body. Fields are empty where it lacks them.
+    """The contents of one chunk, or of a whole body. Fields that it lacks are empty.
 
     `text` is a piece of the answer, or all of it if `is_total`: some servers repeat it at the end.
     `thoughts` is a piece of reasoning, which is not part of the answer. `finish` is in lower case.
-    `has_usage` tells whether token usage is included; `is_whole` whether this is a body that was
-    not streamed, or an event marked as the last. `elsewhere` names what came instead of text.
+    `has_usage` indicates whether token usage is included; `is_whole`, whether this is a body that
+    was not streamed, or an event marked as the last. `elsewhere` names what came instead of text.
     """
 
     text: str = ""
@@ -96,7 +96,7 @@ def parse_chunk(data: str, asked: str = "") -> Chunk | ModelError:
     `asked` is what the user wrote; see `classify`.
 
     Raises:
-        Unintelligible: `data` is not JSON, or not an object.
+        InvalidChunk: `data` is not JSON, or not an object.
     """
     try:
         parsed = json.loads(data, strict=False)

@@ -1,15 +1,15 @@
 """Emphasis that works next to Chinese, and leaves names, products and paths alone. Pure.
 
-CommonMark sees no emphasis in `**注意：**后面`, because the closing marks follow punctuation and
-precede a letter. Here Han characters and their punctuation count as neither, following the proposal
-"CommonMark CJK-friendly".
+CommonMark sees no emphasis in `**注意：**后面`, because the closing delimiters follow punctuation
+and precede a letter. Here Han characters and their punctuation count as neither, following the
+proposal "CommonMark CJK-friendly".
 
 CommonMark sees emphasis in `2*3*4`, `(a+b)*(c+d)*e`, `/usr/*/bin/*` and `__init__.py`, and a number
-that is struck out in `价格~~100~~80元`. Models do not mean that, and a number that loses its marks
-becomes another number. So an asterisk is not emphasis between two letters or digits that are not
-Han, next to a digit, between brackets, or with a slash or a dot on its inner side; but two
-asterisks after a letter may open emphasis, for `iPhone**Pro**版`. Tildes between two letters or
-digits are plain text.
+that is struck out in `价格~~100~~80元`. Models do not mean that, and a number that loses its
+delimiters becomes a different number. So an asterisk is not emphasis between two letters or digits
+that are not Han, next to a digit, between brackets, or with a slash or a dot on its inner side; but
+two asterisks after a letter may open emphasis, as in `iPhone**Pro**版`. Tildes between two letters
+or digits are plain text.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _DUNDER = re.compile(r"__[A-Za-z0-9]\w{0,60}?__(?![\w_])", re.ASCII)
 _TILDES = re.compile(r"~+")
 _BRACKETS = frozenset("()[]{}（）")
 _NEVER_BEGINS = frozenset("/.,;:?+)|=*")
-"""After an asterisk, these mean that it belongs to a path, a pattern, a product or a pointer."""
+"""An asterisk before one of these belongs to a path, a pattern, a product or a pointer."""
 
 
 def enable(markdown: MarkdownIt) -> None:
-    """Make `markdown` see emphasis next to Han characters, and none in names."""
+    """Make `markdown` recognise emphasis next to Han characters, but not in names."""
     markdown.inline.ruler.at("emphasis", _tokenize)
     markdown.inline.ruler.before("strikethrough", "tildes", _tildes)
 
@@ -98,7 +98,7 @@ def _is_word(char: str) -> bool:
 
 
 def _may_attach(outside: str, inside: str) -> bool:
-    """Return whether marks between the characters `outside` and `inside` may belong to `inside`."""
+    """Return whether delimiters between `outside` and `inside` may belong to `inside`."""
     if isWhiteSpace(ord(inside)):
         return False
     if _CJK.match(inside) or not _is_punctuation(inside):

@@ -1,10 +1,10 @@
-r"""LaTeX in Markdown: `\(x\)` and `$x$` in a line, `\[x\]` and `$$x$$` as blocks. Pure.
+r"""LaTeX in Markdown: `\(x\)` and `$x$` inline, `\[x\]` and `$$x$$` as blocks. Pure.
 
-A block begins at a line that starts with an opening mark, and ends at its closing mark or at the
-first blank line, as in LaTeX: what follows never changes what came before.
+A block begins at a line that starts with an opening delimiter, and ends at its closing delimiter or
+at the first blank line, as in LaTeX: what follows never changes what came before.
 
-The tokens are `formula` and `formula_block`. Their content is the LaTeX; `meta["closed"]` tells
-whether a block has its closing mark, and `info` is the text after it.
+The tokens are `formula` and `formula_block`. Their content is the LaTeX; `meta["closed"]` indicates
+whether a block has its closing delimiter, and `info` is the text after it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _block(state: StateBlock, begin: int, end: int, silent: bool) -> bool:
     rest = first if environment else first[opening.end() :]
     before, closed, after = rest.partition(closing)
     if closed and after.strip(" \t.,;。，；"):
-        return False  # words follow, so it is inline
+        return False  # text follows, so it is inline
     if silent:
         return True
     lines, line = [before], begin + 1
@@ -103,12 +103,12 @@ def _is_formula(source: str, begin: int, end: int, content: str) -> bool:
 
 
 def as_written(block: Token) -> str:
-    """Return the source of a `formula_block` that has no closing mark."""
+    """Return the source of a `formula_block` that has no closing delimiter."""
     return block.content if block.markup.startswith("\\begin") else block.markup + block.content
 
 
 def may_become_formula(rest: str, before: str) -> bool:
-    """Return whether `rest`, which does not begin with a formula yet, may do so with more text."""
+    """Return whether `rest`, which does not yet begin with a formula, may do so with more text."""
     opening = next((mark for mark in _CLOSING if rest.startswith(mark)), "")
     if not opening:
         return rest == "\\"

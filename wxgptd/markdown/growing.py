@@ -1,7 +1,7 @@
 """Which part of a growing text is final, whatever follows. Pure.
 
-`held` returns how much of the text is sure to keep its blocks; `decided`, the part of the last
-paragraph without marks that may still be closed.
+`held` returns how much of the text will certainly keep its blocks; `decided`, the part of the last
+paragraph before any delimiter that may still be closed.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from wxgptd.markdown.formulas import may_become_formula
 from wxgptd.markdown.notes import address_at
 
 _CONTAINERS = re.compile(r"[\s>]*(?:(?:[-*+]|[0-9]{1,9}[.)])[ \t]+[\s>]*)*")
-"""The quote and list marks at the beginning of a line."""
+"""The block quote and list markers at the start of a line."""
 _MAY_BECOME = re.compile(r"(?:[#>|`~$\\&].*|\[[ xX^].*|[-*+_=\d.)\s]*)", re.DOTALL)
-"""Beginnings of lines that may still turn into something other than words."""
+"""Starts of lines that may still become something other than plain text."""
 _DELIMITERS = re.compile(r"[\s|:>-]*")
-"""The characters of the line below a table's head."""
+"""The characters of a table's delimiter row."""
 _TAIL = "`*_~$()[]{}!<>&\\:|^\"'"
-"""Characters that may form a mark together with what follows."""
+"""Characters that may form markup together with what follows."""
 _BRACKETS = re.compile(r"!?\[(?:[^\[\]\\]|\\.)*+\](?=[^(\[])", re.DOTALL)
 _TAG = re.compile(r"<(?:[A-Za-z][^\s<>]*|/[^\s<>]*|br? ?/?)?\Z", re.IGNORECASE)
 _ENTITY = re.compile(r"&#?\w{0,31}\Z")
@@ -130,7 +130,7 @@ def _undecided(state: StateInline) -> bool:
 
 
 def _address(state: StateInline, silent: bool) -> bool:
-    """Match an address that may continue, so that its last characters are not taken for marks."""
+    """Match a URL that may continue, so that its last characters are not taken for markup."""
     if silent or not state.env.get("growing"):
         return False
     written = address_at(state)
@@ -183,7 +183,7 @@ def _other(state: StateInline, silent: bool) -> bool:
 
 
 def _emphasis(state: StateInline) -> None:
-    """Turn emphasis marks that may still be closed into undecided tokens."""
+    """Turn emphasis delimiters that may still be closed into undecided tokens."""
     if state.env.get("growing"):
         for mark in state.delimiters:
             if mark.open and mark.end < 0:

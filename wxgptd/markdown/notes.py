@@ -1,10 +1,10 @@
-"""What models write besides CommonMark: addresses, footnotes, citations, tasks, line breaks. Pure.
+"""What models write besides CommonMark: URLs, footnotes, citations, tasks, line breaks. Pure.
 
-Addresses are found before emphasis, so that `__main__` in one is left alone, and end at the first
-character that is not ASCII: Chinese follows them without a space, and WeChat does the same.
+URLs are found before emphasis, so that `__main__` in one is left alone, and end at the first
+character that is not ASCII: Chinese follows them without a space, and WeChat ends them there too.
 
-Footnotes are parsed line by line, because an answer is shown while it grows. The plugins for them
-number footnotes over the whole text and collect them at its end.
+Footnotes are parsed line by line, because an answer is shown while it grows. The existing plugins
+number footnotes across the whole text and collect them at its end.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from markdown_it.rules_inline import StateInline
 
 _SCHEME = re.compile(r"(?<![A-Za-z0-9])https?\Z", re.IGNORECASE)
 _ASCII = re.compile(r"[!-;=?-_a-z~]*")
-"""The characters of an address, which exclude `<`, `>`, backticks and braces."""
+"""The characters of a URL, which exclude `<`, `>`, backticks and braces."""
 _BR = re.compile(r"<br ?/?>", re.IGNORECASE)
 _FOOTNOTE = re.compile(r"\[\^([^\s\[\]]{1,40})\]")
 _DEFINITION = re.compile(r"\[\^([^\s\[\]]{1,40})\]:[ \t]*")
@@ -44,7 +44,7 @@ def enable(markdown: MarkdownIt) -> None:
 
 
 def address_at(state: StateInline) -> re.Match[str] | None:
-    """Return the longest possible address whose scheme ends at the position of `state`, if any."""
+    """Return the longest possible URL whose scheme ends at the position of `state`, if any."""
     if not state.src.startswith("://", state.pos) or state.linkLevel > 0:
         return None
     scheme = _SCHEME.search(state.pending[-6:])
@@ -73,7 +73,7 @@ def _address(state: StateInline, silent: bool) -> bool:
 
 
 def _line_break(state: StateInline, silent: bool) -> bool:
-    """Match `<br>`, the one tag that models write: Markdown has no line breaks within a cell."""
+    """Match `<br>`, the only tag that models write: Markdown has no line breaks in table cells."""
     match = _BR.match(state.src, state.pos)
     if match is None:
         return False
@@ -99,7 +99,7 @@ def _citation(state: StateInline, silent: bool) -> bool:
     """Match `[1]` and keep its brackets in the text.
 
     In CommonMark, `[1][2]` is one link, to the target of 2, and a link loses its brackets: 第[1]条
-    would become another number.
+    would become a different number.
     """
     match = _CITATION.match(state.src, state.pos, state.posMax)
     if match is None:
@@ -151,7 +151,7 @@ def _footnote(state: StateBlock, begin: int, _end: int, silent: bool) -> bool:
 
 
 def _tasks(state: StateCore) -> None:
-    """Replace `[ ]` or `[x]` at the beginning of list items with a box."""
+    """Replace `[ ]` or `[x]` at the start of list items with a checkbox."""
     for item, paragraph, inline in zip(
         state.tokens, state.tokens[1:], state.tokens[2:], strict=False
     ):
@@ -160,6 +160,6 @@ def _tasks(state: StateCore) -> None:
             if match is not None:
                 box = "☐" if match[1] == " " else "☑"
                 item.meta = {"task": box}
-                if not item.info:  # the box replaces the bullet
+                if not item.info:  # the checkbox replaces the bullet
                     item.attrs["class"] = "task"
                 inline.content = f"{box} {inline.content[match.end() :]}"

@@ -11,7 +11,7 @@ from markdown_it.rules_core import StateCore
 from wxgptd.markdown import emphasis, formulas, notes
 
 PICTURE_SIGN = "[图片]"
-"""The placeholder for a picture that cannot be shown and has no alternative text."""
+"""The placeholder for a picture that cannot be shown and has no alt text."""
 
 MAX_NESTING = 60
 MIN_TABLE_LINES = 2
@@ -23,12 +23,12 @@ sys.modules["markdown_it.rules_block.table"].MAX_AUTOCOMPLETED_CELLS = 1_000  # 
 
 
 def reader() -> MarkdownIt:
-    """Return a parser of what models write.
+    """Return a parser for what models write.
 
-    HTML is text. A paragraph above dashes is not a heading, and an indented paragraph is not code:
-    models write `#` and fences for those, and mean a rule and a paragraph here. Lines of a table
-    begin with `|`, so that its first character shows whether a line can belong to a table; any
-    other line ends the table.
+    HTML is plain text. A paragraph above dashes is not a heading, and an indented paragraph is not
+    code: models write `#` and fences for those, and mean a rule and a paragraph here. Table rows
+    must begin with `|`, so that a line's first character shows whether it can belong to a table;
+    any other line ends the table.
     """
     markdown = MarkdownIt("commonmark", {"html": False, "maxNesting": MAX_NESTING})
     markdown.enable(["table", "strikethrough"])

@@ -1,7 +1,7 @@
 """The metadata required in files with generated text.
 
 人工智能生成合成内容标识办法 and GB 45438-2025, in force since 2025-09-01, require a visible label
-and metadata named AIGC. The label is in the catalogue of texts; this module is the metadata.
+and metadata named AIGC. The label is among the texts; this module produces the metadata.
 """
 
 from __future__ import annotations

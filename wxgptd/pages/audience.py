@@ -1,6 +1,6 @@
 """The readers of one answer while it is being written: it is rendered once and sent to all.
 
-What is sent depends on what the reader was sent before, so readers who keep up get the same bytes.
+An update depends only on what the reader already has, so readers who keep up get the same bytes.
 Slower readers get fewer updates, each complete, and nothing is queued for any of them.
 """
 
@@ -34,7 +34,7 @@ SHARE = 4.0
 """The pause after a rendering is at least this many times as long as the rendering took."""
 
 HEARTBEAT_S = 12.0
-"""Proxies and phones drop connections that are silent for longer."""
+"""Proxies and phones drop connections that are idle for longer."""
 
 
 class Audience:
@@ -82,7 +82,7 @@ class Audience:
         self._send(reader, shown)
 
     def is_empty(self) -> bool:
-        """Return whether there are no readers."""
+        """Return whether no readers are left."""
         return not self._readers
 
     async def _show_all(self) -> None:
@@ -123,7 +123,7 @@ class Audience:
 
     def _send(self, reader: Reader, rendition: Rendition) -> None:
         if reader.is_behind:
-            return  # it catches up once it can take more
+            return  # it catches up once it can receive more
         if reader.at is not rendition:
             reader.write(rendition.event(reader.at or reader.position))
             reader.at = rendition
@@ -166,7 +166,7 @@ class Reader:
 
     @property
     def is_behind(self) -> bool:
-        """Whether it has not yet taken everything that was written."""
+        """Whether the reader has not yet received everything that was written."""
         return self._outflow.behind
 
     def write(self, data: bytes) -> None:
@@ -184,12 +184,12 @@ class Reader:
         self._outflow.end()
 
     def abort(self) -> None:
-        """Abort the connection: a reader who takes nothing is not worth the memory."""
+        """Abort the connection without finishing the response."""
         self._request.channel.forceAbortClient()
 
 
 class Audiences:
-    """All audiences, by the tokens of their links."""
+    """All audiences, by link token."""
 
     def __init__(self, renditions: Renditions, page_views: PageViews, clock: IReactorTime) -> None:
         self._renditions = renditions
@@ -202,7 +202,7 @@ class Audiences:
         return sum(len(audience) for audience in self._audiences.values())
 
     def crowded(self, token: str) -> bool:
-        """Return whether an answer has as many readers as it may have."""
+        """Return whether an answer has reached its limit of readers."""
         audience = self._audiences.get(token)
         return audience is not None and len(audience) >= MAX_READERS
 

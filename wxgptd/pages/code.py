@@ -1,7 +1,7 @@
 """Syntax highlighting: code as HTML. Pure.
 
 Pygments lexers can take quadratic time on hostile input, so they are given a block in pieces of
-bounded size, and only if the lexer of its language stays below half a second on the worst piece.
+bounded size, and only if the language's lexer takes less than half a second on the worst piece.
 Pieces end at line breaks and do not depend on the text after them, so all but the last piece of
 a growing block come from the cache.
 """
@@ -58,7 +58,7 @@ def _safe_alias(language: str) -> str:
 
 
 def _pieces(code: str) -> list[str]:
-    """Split `code` at line breaks, preferably blank lines; text added later moves no split."""
+    """Split `code` at line breaks, preferably blank lines; later text does not move the splits."""
     pieces: list[str] = []
     begin = 0
     while len(code) - begin > MAX_PIECE_CHARS:

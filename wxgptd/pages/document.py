@@ -1,8 +1,8 @@
-"""Growing Markdown as the HTML of its top-level blocks. Pure.
+"""Render growing Markdown as the HTML of its top-level blocks. Pure.
 
 While an answer is being written, all but its last blocks are settled: no later text can change
 them. They are rendered once, and only the open blocks are rendered again. The result never
-depends on the pieces in which the text arrived: it equals that of the complete text.
+depends on the pieces in which the text arrived: it equals the result for the complete text.
 
 A block is settled once the first two lines of the next one are complete. (In CommonMark a block
 ends where the next one begins, and only tables look ahead further than one line.) After that, only
@@ -87,7 +87,7 @@ class Document:
                 return True
         if len(self._text) - self._begin <= self._max_open_chars:
             return False
-        # After the reopened fence, or no text would be settled.
+        # Cut after the reopened fence; otherwise no text would be settled.
         cut = source.rfind("\n", max(len(source) // 2, len(self._reopened))) + 1 or len(source)
         self._settle_source(source[:cut])
         return True

@@ -13,7 +13,7 @@ from wxgptd.ports.pages import Dialogue, Progress, Turn
 def as_markdown(dialogues: Sequence[Dialogue], texts: Texts, aigc: str) -> Iterator[str]:
     """Yield the paragraphs of the complete history, oldest first.
 
-    Questions become quotations; answers stay as they were written. `aigc` is the file's metadata
+    Questions become block quotes; answers stay as they were written. `aigc` is the file's metadata
     as JSON, which is also YAML.
     """
     yield f"---\nAIGC: {aigc}\n---"
@@ -33,7 +33,7 @@ def as_markdown(dialogues: Sequence[Dialogue], texts: Texts, aigc: str) -> Itera
 
 
 def note(turn: Turn, texts: Texts) -> str:
-    """Return the note on why an answer is incomplete, or ""."""
+    """Return a note that explains why an answer is incomplete, or ""."""
     match turn.progress:
         case Progress.DONE | Progress.CUT_SHORT:
             return ""

@@ -44,13 +44,13 @@ ATTRIBUTES: dict[str, set[str]] = {
 _ENVIRONMENT = re.compile(
     r"\\(begin|end)\{(?:(align|aligned|alignat|eqnarray|flalign)|gather|gathered|multline)\*?\}"
 )
-"""Environments that the converter lacks or would number, to be replaced by one that it has."""
+"""Environments that the converter lacks or would number, to be replaced by one it supports."""
 _FUNCTION = re.compile(r"<mi>([a-z]{2,})</mi>(?!</m(?:sub|sup|under))")
 """Function names such as log, which would otherwise be set without space around them."""
 _ENTITY = re.compile(r"&#x([0-9A-F]{2,6});")
 """How the converter writes non-ASCII characters, even in text."""
 _DEFINITION = re.compile(r"\\(?:(?:re)?new(?:command|environment)|def|DeclareMathOperator)")
-"""Macro definitions, which are rejected: macros that use macros grow without bound."""
+"""Macro definitions, which are rejected: nested macros expand without bound."""
 
 
 def enable(markdown: MarkdownIt) -> None:
@@ -88,7 +88,7 @@ def _shown(source: str, display: str) -> str:
     math = "" if len(source) > MAX_FORMULA_CHARS else _as_mathml(source, display)
     if not math:
         return f'<code class="written">{escape(source)}</code>'
-    # A formula that may be wider than a phone scrolls, so the keyboard must be able to focus it.
+    # A formula that may be wider than a phone scrolls, so it must be focusable by keyboard.
     focusable = ' tabindex="0"' if display == "block" or len(source) > MAX_NARROW_CHARS else ""
     hidden_source = f'<span class="source">{escape(source)}</span>'
     return f'<span class="formula {display}"{focusable}>{math}{hidden_source}</span>'
@@ -105,7 +105,7 @@ def _as_mathml(source: str, display: str) -> str:
         source = _ENVIRONMENT.sub(_substitute, source)
         formula = Converter(display=display).convert_to_element(source)
         math = _serialised(formula)
-    except Exception:  # noqa: BLE001 (it raises all sorts of things on invalid input)
+    except Exception:  # noqa: BLE001 (it raises all sorts of exceptions on invalid input)
         return ""
     if "<mi>\\" in math:
         return ""  # an unknown command
@@ -113,10 +113,10 @@ def _as_mathml(source: str, display: str) -> str:
 
 
 def _serialised(formula: Element) -> str:
-    r"""Return MathML in which no text of the formula can become a tag.
+    r"""Return MathML in which no text from the formula can become a tag.
 
     The converter's own serialisation unescapes everything, which makes `\text{<b>}` a tag, and it
-    has commands that set any class, style and address.
+    has commands that set arbitrary classes, styles and URLs.
     """
     for element in formula.iter():
         element.text, element.tail = _decoded(element.text), _decoded(element.tail)

@@ -105,7 +105,7 @@ class HistoryPage(_OfHistory):
     def _page(
         self, view: HistoryView, rendered: dict[str, Blocks], query: str, words: tuple[str, ...]
     ) -> bytes:
-        """Return a page's bytes. Runs in a thread, because there may be many matches to mark."""
+        """Return a page's bytes. Runs in a thread, because it may have many matches to mark."""
         pages, texts = self._pages, self._pages.texts
         is_cut_off = view.since and view.page == view.pages
         return pages.render(
@@ -189,7 +189,7 @@ class Erase(_OfHistory):
     isLeaf = True
 
     def render_GET(self, request: Request) -> bytes:
-        """Ask for confirmation. A GET must not erase, because machines follow links too."""
+        """Ask for confirmation. A GET must not erase, because bots follow links too."""
         prepare(request, HTML, forms=True)
         if response := self._over_limit(request, HISTORY):
             return response

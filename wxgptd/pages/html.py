@@ -1,6 +1,6 @@
 """A model's text as HTML that is safe in any browser. Pure.
 
-There are two walls: markdown-it with HTML switched off, and nh3 with our own allow-list (its
+Two walls ensure this: markdown-it with HTML switched off, and nh3 with our own allow-list (its
 default one lets remote images through). The frames around code and tables are added after the
 second wall, and are the same whatever the content.
 """
@@ -23,7 +23,7 @@ from wxgptd.pages import formulas
 from wxgptd.pages.code import highlighted
 
 References = Mapping[str, untyped.JsonView]
-"""The link definitions of a text, by their labels."""
+"""The link definitions of a text, by label."""
 
 _TAGS = formulas.TAGS | {
     "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li",
@@ -51,7 +51,7 @@ _CLASSES = {
     "td": _ALIGNMENTS,
     "th": _ALIGNMENTS,
 }
-"""The `class` values allowed for each element: with others, a text could imitate the page."""
+"""The `class` values allowed for each element: others would let a text imitate the page."""
 _LANGUAGE = re.compile(r"language-[^\s\"<>]{1,60}")
 _WIDTH = re.compile(r"[+-]?[0-9]?(\.[0-9]{1,4})?(em|px)?|[a-z]+")
 _ALIGNMENT_OF_STYLE = {
@@ -68,7 +68,7 @@ def _highlighted(code: str, language: str, _attributes: str) -> str:
 def _picture(
     self: RendererProtocol, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
 ) -> str:
-    """Return a link instead of a picture, which would be fetched from anywhere."""
+    """Return a link instead of a picture, which could be fetched from any server."""
     token = tokens[index]
     words = self.renderInlineAsText(token.children or [], options, env) or PICTURE_SIGN  # type: ignore[attr-defined]
     return f'<a href="{escape(str(token.attrs.get("src", "")))}">{escape(words)}</a>'
@@ -126,7 +126,7 @@ def render(source: str, references: References) -> str:
 
 
 def first_wall(source: str, references: References) -> str:
-    """Return `source` as HTML before cleaning, which already has no tags but our own."""
+    """Return `source` as HTML before cleaning, which already contains no tags but our own."""
     tokens = _markdown.parse(source, {"references": dict(references)})
     for token in tokens:
         if token.type in ("td_open", "th_open"):  # nh3 rightly removes style attributes
@@ -138,7 +138,7 @@ def first_wall(source: str, references: References) -> str:
 
 
 def _framed(html: str) -> str:
-    """Add the frames of code and tables. Text cannot contain these tags: there they are escaped."""
+    """Add the frames around code and tables, whose tags are escaped if they occur in text."""
     if "<pre>" in html:
         html = _CODE.sub(_code_frame, html).replace("</pre>", "</pre></div>")
     if "<table>" in html:

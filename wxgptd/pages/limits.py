@@ -1,9 +1,9 @@
 """How often the links of one owner may be used, and by how many readers at once.
 
-Links get into the wrong hands, and a follower has many of them. All links of one owner share an
+Links fall into the wrong hands, and a follower has many of them. All links of one owner share an
 allowance for each kind of request: a burst, and the rate at which it refills. A link posted in a
 group of five hundred people is opened eight times a second, well below the limit; a script that
-loads one page over and over is not.
+keeps reloading a page exceeds it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 
 
 class Allowance(NamedTuple):
-    """`burst` requests at once, and `per_s` more each second."""
+    """`burst` requests at once, plus `per_s` more each second."""
 
     burst: float
     per_s: float

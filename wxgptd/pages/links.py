@@ -1,8 +1,8 @@
-"""Links to pages: capabilities, unguessable and never written down. Pure.
+"""Links to pages: capabilities that are unguessable and never stored. Pure.
 
 The page cannot know who opens it (a personal account has no OAuth), so the link itself grants the
 right to read. A token is 128 bits of HMAC-SHA-256 over the delivery, under a key that never
-leaves the state directory. The same link can therefore be made again after a restart, although
+leaves the state directory. The same link can therefore be regenerated after a restart, although
 the log holds only its hash.
 """
 
@@ -21,14 +21,14 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
 def make_token(key: bytes, user: User, delivery: DeliveryKey) -> str:
-    """Return the token of the page that `delivery` asked for."""
+    """Return the token of the page for `delivery`."""
     message = f"{user.account}\0{user.openid}\0{delivery}".encode("utf-8", "surrogatepass")
     digest = hmac.digest(key, message, sha256)
     return base64.urlsafe_b64encode(digest[:_TOKEN_BYTES]).rstrip(b"=").decode("ascii")
 
 
 def hash_token(token: str) -> LinkHash:
-    """Return the hash of `token`, which is all that the log holds of it."""
+    """Return the hash of `token`, which the log holds instead of the token."""
     return LinkHash(sha256(token.encode("ascii", "replace")).digest())
 
 
@@ -44,7 +44,7 @@ def instance_name(key: bytes) -> str:
 
 
 def well_formed(token: str) -> bool:
-    """Return whether `token` has the form of our tokens."""
+    """Return whether `token` has the format of our tokens."""
     return _TOKEN.fullmatch(token) is not None
 
 

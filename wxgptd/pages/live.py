@@ -59,7 +59,7 @@ class Poll(LinkedResource):
     isLeaf = True
 
     def render_GET(self, request: Request) -> bytes | int:
-        """Send one update as soon as there is something that the reader has not seen."""
+        """Send one update as soon as the answer is past the reader's position."""
         prepare(request, "application/json; charset=utf-8")
         if find(self._pages, self._token) is None:
             request.setResponseCode(404)
@@ -94,7 +94,7 @@ class Poll(LinkedResource):
         await send(pages, self._owner, request, rendition.json(seen), packed)
 
     async def _packed(self, request: Request, rendition: Rendition, seen: str) -> bytes:
-        """Return a long update compressed, in a thread and once for all its readers."""
+        """Return a long update, compressed in a thread once for all its readers."""
         update = rendition.json(seen)
         if len(update) < LONG_BYTES or not takes_gzip(request):
             return b""

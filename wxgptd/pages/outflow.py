@@ -1,7 +1,7 @@
-"""Write to readers as fast as they read: one who reads nothing costs a few kilobytes.
+"""Write to readers as fast as they read: one who reads nothing costs a few pieces of the page.
 
 A transport copies everything written to it into its buffer. 200 readers who request a long page
-and read none of it would cost 200 copies. Here each has one piece in its buffer, and the page
+and read none of it would cost 200 copies. Here each has a few pieces in its buffer, and the page
 itself is shared.
 """
 
@@ -18,12 +18,12 @@ from zope.interface import implementer
 PIECE_BYTES = 32 * 1024
 
 STALLED_S = 60.0
-"""A reader who takes nothing for this long is gone or hostile."""
+"""A reader who reads nothing for this long is gone or hostile."""
 
 
 @implementer(IPushProducer)
 class Outflow:
-    """The unsent data of one request. `drained` is called when the reader has taken it all."""
+    """The unsent data of one request. `drained` is called when the reader has received it all."""
 
     def __init__(
         self, request: Request, clock: IReactorTime, drained: Callable[[], None] = lambda: None
@@ -38,7 +38,7 @@ class Outflow:
 
     @property
     def behind(self) -> bool:
-        """Whether the reader has not yet taken everything that was written."""
+        """Whether the reader has not yet received everything that was written."""
         return self._paused or bool(self._waiting)
 
     def write(self, data: bytes) -> None:
@@ -60,7 +60,7 @@ class Outflow:
         self._timeout = self._clock.callLater(STALLED_S, self._abort)
 
     def resumeProducing(self) -> None:
-        """Continue, now that the reader has taken what was in the buffer."""
+        """Continue, now that the reader has received what was in the buffer."""
         self._paused = False
         self._stop_waiting()
         self._pump()
@@ -88,7 +88,7 @@ class Outflow:
 
 
 async def send_all(request: Request, body: bytes, clock: IReactorTime) -> None:
-    """Send all of `body`; return when the reader has taken it. Cancelling stops sending."""
+    """Send all of `body`; return when the reader has received it. Cancelling stops sending."""
     taken: Deferred[None] = Deferred()
 
     def drained() -> None:

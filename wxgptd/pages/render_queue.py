@@ -1,4 +1,4 @@
-"""Run the pages' work in its own thread: in turn, once for all waiters, within a CPU budget.
+"""Run the pages' work in its own thread: one by one, once for all waiters, within a CPU budget.
 
 Rendering a long answer takes a tenth of a second, searching a long history about the same, and
 anyone with a link can request either as often as they like. So:
@@ -32,7 +32,7 @@ from wxgptd.untyped import Result
 T = TypeVar("T")
 
 MAX_WAITING = 256
-"""Work items queued for all owners together; beyond that, pages are answered with 503."""
+"""Work items queued for all owners together; beyond that, requests are answered with 503."""
 
 MAX_WAITING_PER_OWNER = 32
 

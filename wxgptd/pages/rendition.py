@@ -1,4 +1,4 @@
-"""An answer as it is shown at one moment, and the updates that bring a reader there. Pure.
+"""An answer as it is shown at one moment, and the updates that bring readers up to date. Pure.
 
 A reader's position consists of the answer's generation (it may start over), how many blocks the
 reader has that will not change, a digest of them, the lengths of the model's thoughts and of the
@@ -19,7 +19,7 @@ from wxgptd.ports.pages import AnswerView
 Update = dict[str, object]
 
 MAX_MADE_BYTES = 8 * 1024 * 1024
-"""The cache of one rendition: a page, and updates for readers at different positions."""
+"""Limits the cache of one rendition: a page, and updates for different positions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,12 @@ class RenditionCache:
         self._bytes = 0
 
     def once(self, name: object, make: Callable[[], bytes]) -> bytes:
-        """Return the bytes stored as `name`, calling `make` the first time."""
+        """Return the bytes stored under `name`, calling `make` the first time."""
         made = self._kept.get(name)
         return made if made is not None else self.keep(name, make())
 
     def find(self, name: object) -> bytes | None:
-        """Return the bytes stored as `name`, or None."""
+        """Return the bytes stored under `name`, or None."""
         return self._kept.get(name)
 
     def keep(self, name: object, made: bytes) -> bytes:
@@ -82,7 +82,7 @@ class Rendition:
         return (number(generation), number(written)) > here
 
     def since(self, position: str) -> Update:
-        """Return the update for a reader at `position`, as far as that position is known here.
+        """Return the update for a reader at `position`, or everything if that position is unknown.
 
         If later text has changed a block (by defining its link further down), the reader's digest
         no longer matches, and all blocks are sent again.
@@ -165,7 +165,7 @@ def rendition(
 
 
 def number(text: str) -> int:
-    """Return `text` as a number, or 0 if it is not one: anyone with the link can send it."""
+    """Return `text` as a number, or 0 if it is not one: anyone with the link can send anything."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else 0
 
 

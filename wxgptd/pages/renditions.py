@@ -39,7 +39,7 @@ class _Answer:
 
 
 class Renditions:
-    """The answers with current or recent readers, by the tokens of their links."""
+    """The answers with current or recent readers, by link token."""
 
     def __init__(
         self, page_views: PageViews, say: Callable[[AnswerView], StatusText], workshop: RenderQueue
@@ -87,7 +87,7 @@ class Renditions:
             except Exception as error:  # noqa: BLE001 (every waiter gets it)
                 answer.work = None
                 for waiter in answer.served:
-                    if not waiter.called:  # or it was cancelled meanwhile
+                    if not waiter.called:  # unless it was cancelled in the meantime
                         waiter.errback(error)
                 continue
             answer.work = None

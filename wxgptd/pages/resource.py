@@ -33,7 +33,7 @@ from wxgptd.pages.serving import (
 
 
 def resources(pages: Pages) -> dict[bytes, Resource]:
-    """Return the resources by the first segment of their paths."""
+    """Return the resources by the first segments of their paths."""
     return {
         b"a": _Tokens(pages, lambda token: AnswerPage(pages, token)),
         b"h": _Tokens(pages, lambda token: HistoryPage(pages, token)),
@@ -42,7 +42,7 @@ def resources(pages: Pages) -> dict[bytes, Resource]:
 
 
 class _Tokens(Resource):
-    """The level of the path that is a token."""
+    """The path segment that holds the token."""
 
     def __init__(self, pages: Pages, page: Callable[[str], Resource]) -> None:
         super().__init__()

@@ -149,7 +149,7 @@ class Pages:
         return self.word(wording.page_busy(again_s, self.texts))
 
     def crowded(self, request: Request) -> bytes:
-        """Answer 429, because the answer has as many readers as it may have."""
+        """Answer 429, because the answer has reached its limit of readers."""
         self._full("link")
         return self._later(request, 429, RETRY_AFTER_S)
 
@@ -195,7 +195,7 @@ async def send(
     `packed` is the compressed body, if it exists already.
 
     Raises:
-        TooBusy: too much is on its way to readers of this owner's links, or to all readers.
+        TooBusy: too much is still unsent for this owner's links, or in total.
     """
     request.setHeader("Vary", "Accept-Encoding")
     if len(body) > COMPRESSED_FROM_BYTES and takes_gzip(request):
@@ -230,7 +230,7 @@ def serve(pages: Pages, request: Request, work: Deferred[None]) -> int:
 
     def finish(result: object) -> None:
         if isinstance(result, Failure) and result.check(TooBusy) and not request.startedWriting:
-            result.cleanFailure()  # its frames hold the unsent page
+            result.cleanFailure()  # its stack frames hold the unsent page
             if not left:
                 request.responseHeaders.removeHeader("content-encoding")
                 request.write(pages.busy(request))

@@ -10,11 +10,11 @@ from wxgptd.pages.render_queue import TooBusy
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_BYTES_PER_OWNER = 8 * 1024 * 1024
-"""A page is about 100 KB, and a reader who takes nothing holds it for a minute."""
+"""A page is about 100 KB, and a reader who reads nothing holds it for a minute."""
 
 
 class Unsent:
-    """Counts the bytes that readers have requested but not taken yet."""
+    """Counts the bytes that readers have requested but not yet received."""
 
     def __init__(self) -> None:
         self.bytes = 0

@@ -1,8 +1,8 @@
-"""Safe mode: AES-256-CBC as WeChat does it. Pure.
+"""Safe mode: AES-256-CBC as WeChat uses it. Pure.
 
 Source: WeChat's "Message encryption and decryption". The IV is the first half of the key, so
 echoing decrypted garbage would reveal that half. Every failure therefore raises the same error
-without details, and nothing that was decrypted gets out.
+without details, and no decrypted data leaks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from wxgptd.errors import WxgptError
 
 BLOCK_BYTES = 32
-"""WeChat pads to 32 bytes, twice the block size of AES."""
+"""WeChat pads to a multiple of 32 bytes, twice the block size of AES."""
 
 _PREFIX_BYTES = 16
 _LENGTH = struct.Struct(">I")

@@ -2,7 +2,7 @@
 
 Source: WeChat's "Customer service message" and "Get stable access token". A token is valid for two
 hours. Until five minutes before it expires, `stable_token` returns the same one however often it
-is called, so that several programs of one account do not invalidate each other's tokens.
+is called, so that several programs using one account do not invalidate each other's tokens.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 64 * 1024
 
 REFRESH_BEFORE_S = 300.0
-"""WeChat issues a new token from five minutes before the old one expires."""
+"""WeChat issues a new token once the old one expires in less than five minutes."""
 
 PAUSE_S = 600.0
 """How long to stop sending after an error that only the operator can fix."""
@@ -45,7 +45,7 @@ NOT_WANTED = "the user has left, cleared the session or was blocked"
 _TOKEN_EXPIRED = frozenset({40001, 40014, 42001})
 _OPERATOR_S = frozenset({40013, 40125, 40164, 41002, 41004})
 _LIMITS = frozenset({45015, 45047})
-"""WeChat's own limits, which are reached now and then; the operator need not act."""
+"""WeChat's own limits, which are reached occasionally; the operator need not act."""
 
 _MEANINGS = {
     40001: "WeChat rejects the tokens issued for the app_secret: check whether it was changed",
@@ -197,7 +197,7 @@ class CustomerService:
         raise AssertionError("the second error is raised")
 
     async def _replace_token(self, revoked: str) -> None:
-        """Get a token other than `revoked`, by force if WeChat would return that one again."""
+        """Get a token other than `revoked`, forcing a refresh if WeChat returns that one again."""
         self._refresh_at = 0.0
         if await self._current_token() == revoked:
             self._refresh_at = 0.0
@@ -295,7 +295,7 @@ class _Api:
 
         Raises:
             ApiError: WeChat rejected the call.
-            NoAnswer, Incomplete: whether WeChat acted on it is unknown.
+            NoAnswer, Incomplete: WeChat may or may not have acted on it.
         """
         return await within(TIMEOUT_S, self._clock, self._exchange(path, payload))
 

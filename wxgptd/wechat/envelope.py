@@ -1,9 +1,9 @@
-"""WeChat's XML, strictly: read messages and write replies. Pure.
+"""WeChat's XML: parse messages strictly, and write replies. Pure.
 
 The parser accepts what WeChat sends and nothing else: no DTD, no processing instruction, no other
 encoding, with limits on size, depth and number of tags. Control characters that XML forbids do
 occur in real messages and are removed first. In a reply, `]]>` is split and characters that XML 1.0
-cannot carry are left out. wechatpy does neither; everything else is tested against it.
+cannot carry are left out. wechatpy does neither; all else is tested against it.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def sender(fields: Fields) -> OpenId:
 
 
 def recipient(fields: Fields) -> str:
-    """Return the account that the message was sent to, by WeChat's own name for it.
+    """Return WeChat's own name for the account that the message was sent to.
 
     Raises:
         Malformed: ToUserName is missing or too long.
@@ -161,7 +161,7 @@ def delivery_key(fields: Fields, secret: bytes) -> DeliveryKey:
 
     WeChat's rule is to identify messages by MsgId, and events, which have none, by sender and
     CreateTime. A message without MsgId is identified by its content, because two such messages
-    must never be taken for one. Without `secret`, the key reveals neither the content nor the
+    must never be treated as one. Without `secret`, the key reveals neither the content nor the
     EventKey (the scene of a QR code may name a person).
     """
     message_id = fields.get("MsgId", "")

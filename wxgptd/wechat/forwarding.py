@@ -17,7 +17,7 @@ from wxgptd.outbound.reading import read_whole
 log = Logger()
 
 MAX_ANSWER_BYTES = 256 * 1024
-"""Far more than any reply that WeChat accepts, even in safe mode."""
+"""Far larger than any reply that WeChat accepts, even in safe mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class ForwardObserver(Protocol):
 class Forwarder:
     """Forwards messages to backends, allowing `patience_s` seconds from a message's arrival.
 
-    `tell` is called with how long each took, in seconds, and whether it `answered`.
+    `tell` is called with how long each one took, in seconds, and whether the backend `answered`.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Forwarder:
             answered = True
             return answer
         except WxgptError as error:
-            # The query holds a signature, and the URLs of some backends have secrets in theirs.
+            # The query contains a signature, and some backends' URLs have secrets in the query too.
             log.warn(
                 "forwarding to {url} failed: {why}; answering WeChat with `success`",
                 url=url.split("?", maxsplit=1)[0],

@@ -1,8 +1,8 @@
 """WeChat's kinds of messages and events, from wechatpy's two tables.
 
-Importing wechatpy also imports its HTTP client, requests and a hundred and seventy modules, none of
-which is used here. So its two modules are imported under a stub of the package, whose own
-`__init__` never runs.
+Importing wechatpy also imports its HTTP client, requests, and 170 other modules, none of which are
+used here. So the two modules are imported under a stub of the package, whose own `__init__` never
+runs.
 """
 
 from __future__ import annotations

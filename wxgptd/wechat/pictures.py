@@ -71,7 +71,7 @@ class WeChatPictures:
     async def _fetch(self, url: str) -> str | None:
         cached = self._remembered.get(url)
         if cached is not None:
-            return cached  # another caller has fetched it meanwhile
+            return cached  # another caller has fetched it in the meantime
         if not self._is_allowed(url):
             host = url.split("/")[2][:80] if url.count("/") > 2 else "no host"
             log.warn(
@@ -121,7 +121,7 @@ def data_url(body: bytes) -> str:
     """Return a picture as a data URL.
 
     Raises:
-        NoPicture: it does not begin like a picture in a format that models accept.
+        NoPicture: it does not begin with the signature of a format that models accept.
     """
     kind = next((kind for signature, kind in _SIGNATURES if body.startswith(signature)), "")
     if body[:4] == b"RIFF" and body[8:12] == b"WEBP":

@@ -27,7 +27,7 @@ from wxgptd.wechat.signature import Freshness
 log = Logger()
 
 SUCCESS = b"success"
-"""The body that tells WeChat: received, there will be no reply."""
+"""The body that acknowledges a message without replying to it."""
 
 REMEMBERED_SIGNATURES = 50_000
 
@@ -37,7 +37,7 @@ MAX_KEY_BYTES = 64
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The secrets an account shares with WeChat. Without keys, messages come in plain text."""
+    """The secrets an account shares with WeChat. Without keys, messages arrive in plain text."""
 
     account: AccountName
     token: str
@@ -49,7 +49,7 @@ class Credentials:
 
 
 ForwardMessage = Callable[[str, Original, float], Deferred[BackendReply | None]]
-"""Forward a message, which arrived at a time of the monotonic clock, to the backend at a URL.
+"""Forwards a message to the backend at a URL, given its arrival time by the monotonic clock.
 
 Fires within the time that WeChat allows, with the response to pass on, if any.
 """
@@ -59,8 +59,8 @@ class _SeenSignatures:
     """The message that each signature came with.
 
     In plain mode a signature covers the query but not the body, so anyone who has seen one could
-    send another message with it. The same message again is one of WeChat's attempts. Most senders
-    are strangers, and some were erased, so messages are remembered by keyed digests, not OpenIDs.
+    send another message with it. The same message again is a retry by WeChat. Most senders are
+    strangers, and some were erased, so messages are remembered as keyed digests, not OpenIDs.
     """
 
     def __init__(self, remembered: int, secret: bytes) -> None:
@@ -142,14 +142,14 @@ class Webhook(Resource):
         except crypto.Undecipherable as error:
             return self._reject(request, FORBIDDEN, "encryption", str(error), reveal=False)
         except envelope.Malformed as error:
-            # In safe mode this was decrypted, so nothing of it may get out.
+            # In safe mode this was decrypted, so none of it may leak.
             return self._reject(request, BAD_REQUEST, "malformed", str(error), reveal=not encrypted)
         if not self._seen.belongs(signed, user, delivery):
             why = "the signature has already been used for another message"
             return self._reject(request, FORBIDDEN, "replayed", why)
         received = _Received(body, user.openid, source, key, self._credentials)
         exchange = _Exchange(self, request, received)
-        # An exception must not escape: an error status would burn all of WeChat's attempts.
+        # An exception must not escape: an error status would use up all of WeChat's attempts.
         exchange.follow(
             maybeDeferred(self._conversations.attempt, user, delivery, content, sent_at)
         )
@@ -179,7 +179,7 @@ class Webhook(Resource):
             except crypto.Undecipherable:
                 continue
             except envelope.Malformed:
-                break  # the error would reveal something of the plaintext
+                break  # the error would reveal something about the plaintext
         raise crypto.Undecipherable
 
     def _reject(
@@ -198,7 +198,7 @@ class Webhook(Resource):
         return f"{why}\n".encode() if reveal else b""
 
     def _seal(self, reply: str, key: crypto.Key, credentials: Credentials) -> str:
-        """Return `reply` in safe mode, with the credentials that the message came with."""
+        """Return `reply` encrypted with the credentials that the message came with."""
         timestamp = str(int(self._freshness.wall()))
         nonce = timestamp[::-1]
         sealed = key.encrypt(reply, credentials.app_id)
@@ -213,7 +213,7 @@ class Webhook(Resource):
 
 
 class _Received(NamedTuple):
-    """A message and the credentials that it came with, which a reload may replace meanwhile."""
+    """A message and the credentials that it came with, even if a reload has replaced them."""
 
     body: bytes
     sender: str
@@ -293,7 +293,7 @@ class _Exchange:
         self._request.finish()
 
     def _fail(self, failure: Failure) -> None:
-        # An error status would burn all of WeChat's attempts within a second; silence leaves
+        # An error status would use up all of WeChat's attempts within a second; silence gives
         # the next one a chance.
         if failure.check(WxgptError):
             log.error(
