@@ -173,7 +173,7 @@ def test_help_is_correct_if_no_command_is_needed():
     client = Client(rendered("help", context=context))
     assert "/chatgpt" not in client.sends
     assert client.sends[-1] == "/model"
-    assert client.shown.startswith("直接提问就能开始，")
+    assert client.shown.startswith("直接提问就行，")
     for notice in ("session_stopped", "no_session"):
         assert "直接提问" in rendered(notice, context=context)
         assert "直接提问" not in rendered(notice)

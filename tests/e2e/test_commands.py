@@ -354,7 +354,7 @@ def test_send_delivers_a_file_unchanged(running):
     done = running.wxgpt("send", "--xml", str(path), "--json")
     sent = json.loads(done.stdout)
     assert sent["user"] == "oFromFile"
-    assert "发送 /chatgpt 就能开始" in words_of(sent["reply"])
+    assert "发送 /chatgpt 开始对话" in words_of(sent["reply"])
     path.write_text("<html>")
     done = running.wxgpt("send", "--xml", str(path))
     assert done.returncode == 2

@@ -117,6 +117,15 @@ def test_questions_beyond_the_limit_are_queued_and_their_replies_mention_it():
     assert story.say("继续", "user3") == "好的。"
 
 
+def test_a_question_queued_after_the_users_own_is_reported_as_queued():
+    story = Story(answer_at(20, "好的。"))
+    story.open()
+    sent = [story.send("一？"), story.send("二？")]
+    story.advance(15)
+    assert "还在想" in sent[0].reply
+    assert "正在排队" in sent[1].reply
+
+
 def test_a_cleared_question_takes_no_slot():
     story = crowd(1, 3)
     for number in range(3):

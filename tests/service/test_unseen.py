@@ -23,7 +23,7 @@ def test_the_next_reply_links_to_a_late_answer_once():
     story = late_story()
     reply = story.say("/help")
     assert reply.endswith(
-        f"（你之前问的“天空为什么是蓝色的？”已有回答：\nhttps://chat.example.com{story.link} ）"
+        f"（你之前问的“天空为什么是蓝色的？”已经写完：\nhttps://chat.example.com{story.link} ）"
     )
     assert "有回答了" not in story.say("/help")
 
@@ -76,7 +76,7 @@ def test_an_answer_that_wechat_never_fetches_is_announced():
     story.advance(10)
     assert "有回答了" not in story.say("/help")  # WeChat may still retry
     story.advance(12)
-    assert "“为什么？”已有回答" in story.say("/help")
+    assert "“为什么？”已经写完" in story.say("/help")
 
 
 def test_a_failure_is_not_announced():
@@ -103,7 +103,7 @@ def test_an_answer_completed_after_a_restart_is_announced():
     story.world_clock.rightNow += 60
     story.start()
     story.advance(5)
-    assert "“为什么？”已有回答" in story.say("/help")
+    assert "“为什么？”已经写完" in story.say("/help")
 
 
 def test_a_full_length_reply_makes_room_for_the_link():

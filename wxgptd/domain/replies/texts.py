@@ -40,8 +40,8 @@ class Texts:
     session_cleared: str = "好的，前面的内容已清空，直接提问就行。"
     session_resumed: str = "好的，已接上之前的对话，直接提问就行。"
     no_session: str = "现在没有进行中的对话。{start}。"
-    start: str = "发送 {commands} 就能开始"
-    start_directly: str = "直接提问就能开始"
+    start: str = "发送 {commands} 开始对话"
+    start_directly: str = "直接提问就行"
     start_open: str = "直接提问就行"
     history: str = "点开链接查看你的历史对话（{days} 天内有效，请勿转发）：\n{link}"
     help: str = (
@@ -100,7 +100,7 @@ class Texts:
 
     # Shown with an answer.
     ai_label: str = "内容由 AI 生成"
-    unseen: str = "（你之前问的“{question}”已有回答：\n{link} ）"
+    unseen: str = "（你之前问的“{question}”已经写完：\n{link} ）"
     trimmed: str = "（对话较长，AI 不再参考最早的内容。想重新开始，可以{tap:/clear|清空对话}）"
     more: str = "──────────\n发送“{tap:继续}”看下一段\n全文：{link}"
     still_writing: str = "──────────\n还在写……发送“{tap:继续}”看下文\n全文：{link}"

@@ -57,7 +57,7 @@ class Replying:
                 room=max(room - len(reminder.encode("utf-8", "replace")), wording.LEAST_ROOM_BYTES),
                 policy=policy,
                 pushes=self._pushing.would(user),
-                in_line=flight is not None and flight.in_line,
+                in_line=flight is not None and not flight.started,
             ),
         )
 
