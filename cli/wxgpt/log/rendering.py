@@ -158,14 +158,20 @@ def _label(record: AnyRecord) -> tuple[str, str]:
             return "standing", str(standing) + (f" until {render.rfc3339(until)}" if until else "")
         case e.UserErased():
             return "erased", ""
+        case e.TailTrimmed() | e.TimeoutBudgetSet() | e.MessagesUnanswered():
+            return _label_of_account(record.event)
+        case Unreadable(tag=tag, version=version):
+            return "unknown", f"kind {tag} version {version}: written by a newer wxgptd"
+
+
+def _label_of_account(fact: e.AccountFact) -> tuple[str, str]:
+    match fact:
         case e.TailTrimmed(segment=segment, offset=offset, size=size):
             return "torn", _trimmed(segment, offset, size)
         case e.TimeoutBudgetSet(size=size, timeouts=timeouts):
             return "timeouts", f"budget {size} per 5 min{_suspended_by(timeouts)}"
         case e.MessagesUnanswered(count=count):
             return "silent", f"{render.counted(count, 'message')} unanswered"
-        case Unreadable(tag=tag, version=version):
-            return "unknown", f"kind {tag} version {version}: written by a newer wxgptd"
 
 
 def _trimmed(segment: str, offset: int, size: int) -> str:

@@ -10,6 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from wxgptd.domain.model.account_facts import AccountFact as AccountFact  # noqa: PLC0414
+from wxgptd.domain.model.account_facts import MessagesUnanswered as MessagesUnanswered  # noqa: PLC0414
+from wxgptd.domain.model.account_facts import TailTrimmed as TailTrimmed  # noqa: PLC0414
+from wxgptd.domain.model.account_facts import TimeoutBudgetSet as TimeoutBudgetSet  # noqa: PLC0414
 from wxgptd.domain.model.values import (
     AnswerUsage,
     AssistantName,
@@ -288,45 +292,6 @@ class UserErased:
 
 
 @dataclass(frozen=True, slots=True)
-class TailTrimmed:
-    """At startup `size` bytes at `offset` of a segment were trimmed: a torn tail left by a crash.
-
-    None of the events in it was ever acknowledged. The event belongs to the log itself, not to a
-    user.
-    """
-
-    at: float
-    segment: str
-    offset: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class TimeoutBudgetSet:
-    """From now on the account lets WeChat time out at most `size` times in five minutes.
-
-    `timeouts` is how many led to a suspension that had just ended, or 0 if there was none;
-    `ceiling` is that number for the latest suspension. Recorded for the account, not for a user.
-    """
-
-    at: float
-    size: int
-    ceiling: int
-    timeouts: int
-
-
-@dataclass(frozen=True, slots=True)
-class MessagesUnanswered:
-    """`count` messages have gone unanswered since the last such event: no session, no rule.
-
-    Recorded for the account, not for a user, and without any message text.
-    """
-
-    at: float
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
 class ContextTrimmed:
     """For the first time in a session, older turns were left out of the prompt."""
 
@@ -375,9 +340,6 @@ Event = (
     | TimeoutBudgetSet
     | MessagesUnanswered
 )
-
-AccountFact = TailTrimmed | TimeoutBudgetSet | MessagesUnanswered
-"""Facts about an account, or about the log itself. No user's state can contradict them."""
 
 Fact = (
     AnswerCompleted
