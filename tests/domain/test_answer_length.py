@@ -24,17 +24,17 @@ def test_a_steady_model_may_fill_the_time_left():
 @pytest.mark.parametrize(
     ("pace", "left_s", "chars"),
     [
-        (steady(1.0, 500.0), 14.6, 450),  # limited by the room in a reply
-        (steady(14.0, 30.0), 14.6, 0),  # it thinks until the window closes
+        (steady(1.0, 500.0), 14.6, 450),  # Limited by the room in a reply.
+        (steady(14.0, 30.0), 14.6, 0),  # Still thinking when the window closes.
         (steady(20.0, 30.0), 14.6, 0),
-        (steady(1.0, 30.0), 2.0, 0),  # too few characters for an answer
+        (steady(1.0, 30.0), 2.0, 0),  # Too few characters for an answer.
         (steady(1.0, 30.0), -3.0, 0),
-        (Pace(), 14.6, 0),  # no samples
+        (Pace(), 14.6, 0),  # No samples.
         (steady(1.0, 30.0, answers=1), 14.6, 0),
         (steady(0.0, 1e9), 14.6, 450),
     ],
 )
-def test_an_answer_length_fits_the_time_left(pace, left_s, chars):
+def test_the_answer_length_fits_the_time_left(pace, left_s, chars):
     assert pace.chars_in(left_s, 1_650) == chars
 
 
@@ -47,7 +47,7 @@ def test_an_unsteady_model_is_asked_for_less():
     assert pace.chars_in(14.6, 1_650) < steady(3.0, 30.0).chars_in(14.6, 1_650)
 
 
-def test_pace_follows_recent_answers():
+def test_the_pace_follows_recent_answers():
     pace = steady(1.0, 100.0, answers=50)
     for _ in range(15):
         pace = pace.learned(6.0, 6.0 + 300 / 20.0, 300)
@@ -62,7 +62,7 @@ def test_an_uninformative_answer_leaves_the_pace_unchanged(first_s, took_s, char
     assert Pace().learned(first_s, took_s, chars) == Pace()
 
 
-def test_the_length_limit_follows_the_question():
+def test_the_length_limit_is_appended_to_the_question():
     prompt = with_limit("为什么天是蓝的？", 390)
     assert prompt.startswith("为什么天是蓝的？\n\n")
     assert "390" in prompt

@@ -28,7 +28,7 @@ def test_all_turns_of_the_session_precede_the_question():
     ]
 
 
-def test_without_a_system_prompt_there_is_no_system_message():
+def test_no_system_message_is_sent_without_a_system_prompt():
     assert sent(asked("q1", "一？"), "q1", prompt="") == [("user", "一？")]
 
 

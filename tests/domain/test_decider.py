@@ -1,4 +1,4 @@
-"""Commands to a user's state and the events they produce."""
+"""Commands applied to a user's state, and the events they produce."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_continue_outside_a_session_is_ignored_if_there_is_nothing_to_continue()
     assert History().say("继续", "m1") == []
 
 
-def test_any_text_opens_a_session_and_asks_if_no_command_is_needed():
+def test_any_text_opens_a_session_and_is_asked_if_no_command_is_needed():
     policy = Policy(open_with=ASSISTANTS["/claude"])
     history = History()
     events = history.say("为什么？", "m1", policy=policy)
@@ -201,7 +201,7 @@ def test_an_empty_message_is_declined():
     assert kinds(opened().say(" \n", "m2")) == ["MessageDeclined", "ReplyOffered"]
 
 
-def test_a_question_over_the_limit_is_declined():
+def test_an_overlong_question_is_declined():
     events = opened().say("长" * 6_000, "m2")
     assert events[-1].notice == "question_too_long"
 
@@ -214,7 +214,7 @@ def test_closing_sessions_does_not_raise_the_limit_on_running_questions():
     assert kinds(history.say("/claude 第四个？", "q4"))[-2:] == ["MessageDeclined", "ReplyOffered"]
 
 
-def test_a_question_over_the_limit_is_declined_after_an_opening_command_too():
+def test_an_overlong_question_after_an_opening_command_is_declined_too():
     events = History().say("/chatgpt " + "长" * 6_000, "m1")
     assert kinds(events) == ["MessageDeclined", "ReplyOffered"]
 
@@ -351,7 +351,7 @@ def test_a_failed_answer_is_offered_as_a_failure():
     assert event.kind is ReplyKind.FAILURE
 
 
-def test_an_interrupted_answer_is_offered_as_far_as_it_got():
+def test_the_text_of_an_interrupted_answer_is_offered():
     history = asked("q1")
     history.do(fail("q1", FailureReason.INTERRUPTED, "写了一半"))
     (event,) = history.do(offer("q1"))
@@ -463,7 +463,7 @@ def test_an_answer_to_an_unknown_question_is_ignored():
     assert opened().do(complete("q9", "什么？")) == ()
 
 
-def test_an_answer_is_recorded_after_its_session_has_ended():
+def test_an_answer_is_recorded_even_after_its_session_has_ended():
     history = asked("q1")
     history.say("/claude", "m2")
     assert kinds(history.do(complete("q1", "因为。", finish=Finish.LENGTH))) == ["AnswerCompleted"]
@@ -496,7 +496,7 @@ def test_a_restarted_answer_is_offered_from_its_beginning():
     assert (event.start, event.end) == (0, 6)
 
 
-def test_a_question_present_at_every_crash_is_abandoned():
+def test_a_question_restarted_too_often_is_abandoned():
     history = asked("q1")
     for n in range(MAX_RESTARTS):
         (command,) = recover(history.state, float(n), LINK_TTL)

@@ -56,7 +56,7 @@ UNSEEN = r"[^\x21-\x7e\u00a1-\u00ac\u2e80-\ud7ff\uff01-\uff5e]*"
 
 
 def has_link(text: str) -> bool:
-    """Judge as leniently as any client might: resolve entities, skip invisible characters."""
+    """Parse as leniently as any client might: resolve entities, skip invisible characters."""
     decoded = unescape(text)
     joined = re.sub(r"[\x00-\x20\x7f\u200b\u202e\ud800-\udfff]", "", text)
     tag = re.search(rf"<{UNSEEN}a(?![0-9a-z])", decoded, re.IGNORECASE)
@@ -72,7 +72,7 @@ def test_no_spelling_of_a_link_reaches_the_chat(text, style):
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("text", SPELLINGS, ids=range(len(SPELLINGS)))
-def test_text_shown_from_a_growing_answer_never_changes(text, style):
+def test_text_already_shown_never_changes_as_an_answer_grows(text, style):
     whole = paging.readable(text, style)
     for end in range(len(text) + 1):
         shown = paging.readable(text[:end], style, growing=True)

@@ -97,12 +97,12 @@ def test_a_hundred_thousand_texts_are_complete_page_by_page(style):
         if style is Style.MARKDOWN:
             read, shown = fences.sub("", read), fences.sub("", shown)
             if len(rendered) > 1 and re.search("```|~~~", answer):
-                continue  # pages change what counts as a fence and what is inside one
+                continue  # paging changes what counts as a fence and what is inside one
         assert squeezed(read) == squeezed(shown)
 
 
-def test_a_conversation_receives_the_complete_answer_page_by_page():
-    """The same through the decider: the question, then `继续` until nothing is left."""
+def test_a_user_receives_the_complete_answer_page_by_page():
+    """Ask through the decider, then send `继续` until nothing is left."""
     random = Random(27_182)
     for _ in range(300):
         answer = text(random, 500).strip() or "天"

@@ -1,4 +1,4 @@
-"""What a line of chat means, however a phone spells it."""
+"""What a chat message means, however a phone spells it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ANYWHERE, CONVERSATION, OUTSIDE = Reach.ANYWHERE, Reach.CONVERSATION, Reach.OUTS
 VOCABULARY = Vocabulary(ASSISTANTS)
 
 SPELLINGS = [
-    # Commands, as keyboards type them.
+    # Commands as keyboards produce them.
     ("/chatgpt", Open(CHATGPT, ""), ANYWHERE),
     ("/ChatGPT", Open(CHATGPT, ""), ANYWHERE),
     ("  /CHATGPT\n", Open(CHATGPT, ""), ANYWHERE),
@@ -91,11 +91,11 @@ SPELLINGS = [
     ("重试。", Retry(), CONVERSATION),
     ("重新回答", Retry(), CONVERSATION),
     ("接着聊", Resume(), CONVERSATION),
-    # Words that may also be an answer to the model.
+    # Words that may also answer the model's question.
     ("历史", History(), OUTSIDE),
     ("模型", ChooseModel(""), OUTSIDE),
     ("菜单", Help(), OUTSIDE),
-    # Unknown commands, with the suggestion.
+    # Unknown commands, with their suggestions.
     ("/histroy", Unknown("/history"), CONVERSATION),
     ("/hlep", Unknown("/help"), CONVERSATION),
     ("/ stpo", Unknown("/stop"), CONVERSATION),
@@ -106,7 +106,7 @@ SPELLINGS = [
     ("/modeldemo-pro", Unknown("/model"), CONVERSATION),
     ("、histroy", Unknown("/history"), CONVERSATION),
     ("/清空对化", Unknown("清空对话"), CONVERSATION),
-    # Invisible characters left by copying and by keyboards.
+    # Invisible characters left by keyboards or by copy and paste.
     ("停止\u200b", StopAnswer(), CONVERSATION),
     ("\ufeff停止", StopAnswer(), CONVERSATION),
     ("停止\ufe0f", StopAnswer(), CONVERSATION),

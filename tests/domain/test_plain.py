@@ -101,7 +101,7 @@ def test_markdown_is_rendered_as_plain_text(markdown, shown):
         (r"\vec{v} \cdot \hat{n}，\sum_{i=1}^{n} y_{i}", "v · n，∑_{i=1}ⁿ y_i"),
     ],
 )
-def test_a_formula_is_rendered_as_people_type_it(tex, shown):
+def test_a_formula_is_rendered_as_people_would_type_it(tex, shown):
     assert formula(tex) == shown
 
 
@@ -111,18 +111,18 @@ TEXTS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text(ma
 @pytest.mark.parametrize(
     "whole", ["---]", '--- "', "- - -:", "甲\n\n---&", "123)", "a\n=]", "1.)x", "- [ ]("]
 )
-def test_text_shown_from_a_growing_line_of_markup_never_changes(whole):
+def test_text_already_shown_never_changes_as_a_line_of_markup_grows(whole):
     for at in range(len(whole) + 1):
         assert plain(whole).startswith(plain(whole[:at], growing=True))
 
 
 @given(TEXTS, st.data())
-def test_text_shown_from_a_growing_text_never_changes(whole, data):
+def test_text_already_shown_never_changes_as_a_text_grows(whole, data):
     at = data.draw(st.integers(0, len(whole)))
     assert plain(whole).startswith(plain(whole[:at], growing=True))
 
 
-def test_text_shown_from_ten_thousand_growing_texts_never_changes():
+def test_text_already_shown_never_changes_as_ten_thousand_texts_grow():
     random = Random(20_261)
     for _ in range(10_000):
         whole = text(random, 25)

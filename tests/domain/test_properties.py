@@ -110,7 +110,7 @@ def played(commands) -> History:
 
 @given(TIMED)
 def test_evolve_accepts_every_decided_event(commands):
-    history = played(commands)  # `do` evolves the state, which raises for an inconsistent event
+    history = played(commands)  # `do` evolves the state, which raises on an inconsistent event
     assert history.state.version == len(history.events)
 
 
@@ -143,7 +143,7 @@ def test_recovery_restarts_at_most_one_question_per_session(commands, now):
 
 
 @given(TIMED)
-def test_every_event_s_session_follows_from_the_events_before_it(commands):
+def test_every_event_s_session_can_be_derived_from_earlier_events(commands):
     state, tracker = EMPTY, Sessions()
     for seq, event in enumerate(played(commands).events, 1):
         state = evolve(state, event)
@@ -152,7 +152,7 @@ def test_every_event_s_session_follows_from_the_events_before_it(commands):
 
 
 @given(TIMED)
-def test_no_delivery_is_asked_twice(commands):
+def test_no_question_is_asked_twice(commands):
     events = played(commands).events
     asked = [event.delivery for event in events if type(event).__name__ == "QuestionAsked"]
     assert len(asked) == len(set(asked))

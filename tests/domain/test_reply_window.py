@@ -16,16 +16,16 @@ QUESTION = DeliveryKey("q")
     ("arrival", "sent_at", "offset", "delay"),
     [
         (SENT + 0.4, SENT, 0.0, 0.0),
-        (SENT + 0.99, SENT, 0.0, 0.0),  # sent within this second
+        (SENT + 0.99, SENT, 0.0, 0.0),  # Sent within this second.
         (SENT + 1.5, SENT, 0.0, 1.5),
         (SENT + 14.0, SENT, 0.0, 14.0),
         (SENT + 14.9, SENT, 0.0, 14.9),
-        (SENT + 15.0, SENT, 0.0, 0.0),  # WeChat would have given up
+        (SENT + 15.0, SENT, 0.0, 0.0),  # WeChat would have given up.
         (SENT + 3_600.0, SENT, 0.0, 0.0),
-        (SENT - 1.0, SENT, 0.0, 0.0),  # from the future
-        (SENT + 0.4, 0, 0.0, 0.0),  # no timestamp
-        (SENT + 7.9, SENT, 7.5, 0.0),  # our clock is ahead
-        (SENT + 12.5, SENT, 7.5, 6.0),  # because the offset may be only 6.5
+        (SENT - 1.0, SENT, 0.0, 0.0),  # Sent in the future.
+        (SENT + 0.4, 0, 0.0, 0.0),  # No timestamp.
+        (SENT + 7.9, SENT, 7.5, 0.0),  # Our clock is ahead.
+        (SENT + 12.5, SENT, 7.5, 6.0),  # The offset may be only 6.5 s.
         (SENT + 6.3, SENT, 0.3, 6.3),
         (SENT + 3_600.2, SENT, 3_600.0, 0.0),
     ],
@@ -41,12 +41,12 @@ def test_a_message_s_delay_is_measured_from_its_timestamp(arrival, sent_at, offs
         (2, 5.0, False, 5.0),
         (3, 10.0, True, 5.0),
         (1, 8.9, False, 5.0),
-        (1, 9.0, True, 5.0),  # two attempts never arrived
+        (1, 9.0, True, 5.0),  # Two attempts never arrived.
         (2, 10.0, True, 5.0),
-        (1, 12.5, True, 2.5),  # and this one waited in a queue
+        (1, 12.5, True, 2.5),  # This one also waited in a queue.
         (3, 12.5, True, 2.5),
-        (3, 2.0, True, 5.0),  # the others were answered with an error
-        (3, 16.0, True, -1.0),  # WeChat has given up
+        (3, 2.0, True, 5.0),  # The others were answered with an error.
+        (3, 16.0, True, -1.0),  # WeChat has given up.
     ],
 )
 def test_patience_is_how_long_wechat_still_waits(attempts, age, last, patience):

@@ -108,7 +108,7 @@ TABLE = [
     (stranger, False, HINT, "你好", {"full": True}, NotAnswered(NotAnsweredReason.OUTSIDE)),
     (stranger, False, HINT, "/chatgpt", {"full": True}, DiskFull()),
     (stranger, False, HINT, "/help", {"full": True}, HELP),
-    # An account only for AI.
+    # An AI-only account.
     (stranger, True, RESUME, "你好", {}, Ask()),
     (stranger, True, RESUME, "", {}, NotAnswered(NotAnsweredReason.OUTSIDE)),
     (stranger, True, RESUME, "帮助", {}, HELP),
@@ -234,7 +234,7 @@ def test_a_question_is_never_asked_again_even_after_its_window_is_forgotten():
     )
 
 
-def test_a_hint_is_given_once_an_hour():
+def test_a_hint_is_sent_at_most_once_an_hour():
     history, at = expired()
     policy = Policy(after_expiry=HINT)
     history.say("在吗", "m1", at, policy=policy, sealed=b"sealed")

@@ -56,7 +56,7 @@ def rule(number: int, matcher, *, always: bool = False) -> rules.Rule:
     return rules.Rule(number, "", matcher, always, rules.TextReply(str(number)))
 
 
-def test_the_first_matching_rule_of_the_same_rank_wins():
+def test_the_first_of_several_matching_rules_of_equal_precedence_wins():
     configured = [
         rule(1, rules.keyword(["x"])),
         rule(2, rules.anything, always=True),

@@ -126,7 +126,7 @@ VOCABULARY = Vocabulary({})
 
 
 @pytest.mark.parametrize("name", texts.names())
-def test_the_words_of_a_tap_can_be_typed_from_its_text(name):
+def test_a_text_shows_what_to_type_instead_of_each_tap(name):
     text = getattr(Texts(), name)
     rest = TAPS.sub("", text)
     for words, label in TAPS.findall(text):
@@ -159,7 +159,7 @@ def rendered(notice: str, about: str = "", catalogue: Texts = Texts(), context=C
     )
 
 
-def test_help_and_models_are_menus():
+def test_help_and_the_model_list_are_menus():
     assert Client(rendered("help")).sends == [
         "/chatgpt", "/claude", "继续", "重试", "停止", "/clear", "/history", "/stop",
     ]  # fmt: skip
@@ -185,7 +185,7 @@ def test_help_is_correct_in_a_session():
     assert "/chatgpt" not in client.sends
 
 
-def test_a_menu_too_long_for_links_is_plain_words():
+def test_a_menu_too_long_for_links_is_sent_as_plain_text():
     names = [f"vendor/model-{number:02}-instruct" for number in range(40)]
     reply_text = rendered("models", "\n".join((names[0], *names)))
     assert Client(reply_text).sends == []
@@ -211,7 +211,7 @@ def answered(text: str) -> Question:
 
 @given(st.lists(st.sampled_from(PIECES), max_size=60).map("".join), st.integers(0, 80))
 def test_a_reply_has_no_links_except_our_taps(text, end):
-    """Without our own taps, no client sees a link in any reply."""
+    """Apart from our own taps, no client sees a link in any reply."""
     question = answered(text)
     footers = {filled(getattr(Texts(), name), link=LINK, failure="") for name in (
         "more", "cut_short", "interrupted", "failed_midway",

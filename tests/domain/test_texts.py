@@ -78,7 +78,7 @@ def test_the_text_for_an_unsupported_message_depends_on_its_kind(kind):
 LABEL = "内容由 AI 生成"
 
 
-def test_a_complete_answer_has_only_its_label():
+def test_only_a_label_is_added_to_a_complete_answer():
     whole = Reply(ReplyKind.ANSWER, start=0, end=3)
     assert render(whole, completed("因为。")) == f"因为。\n\n{LABEL}"
     assert render(whole, completed("因为。"), Texts(ai_label="")) == "因为。"
@@ -125,7 +125,7 @@ def test_a_partial_answer_comes_with_the_link():
     assert LINK in reply_text
 
 
-def test_an_account_s_welcome_may_name_the_commands():
+def test_an_account_s_welcome_may_list_the_commands():
     context = replace(CONTEXT, welcome="欢迎！发送 {commands}")
     reply_text = wording.render(
         Reply(ReplyKind.NOTICE, notice="welcome"), None, LINK, Texts(), context

@@ -78,11 +78,11 @@ def test_a_silence_is_suspicious_if_enough_users_miss_retries(users, suspicious)
         ("abcab", 60.0, 3.0, True),
         ("abcab", 45.0, 3.0, True),
         ("abcab", 120.0, 3.0, True),
-        ("abcab", 44.0, 3.0, False),  # too short: a network hiccup
-        ("abcab", 121.0, 3.0, False),  # too long: a network failure
-        ("ab", 60.0, 3.0, False),  # too little evidence
-        ("ab", 60.0, 20.0, True),  # but 20 other messages should have arrived
-        ("", 60.0, 20.0, False),  # no retries were expected
+        ("abcab", 44.0, 3.0, False),  # Too short: a network hiccup.
+        ("abcab", 121.0, 3.0, False),  # Too long: a network failure.
+        ("ab", 60.0, 3.0, False),  # Too little evidence.
+        ("ab", 60.0, 20.0, True),  # 20 other messages should have arrived.
+        ("", 60.0, 20.0, False),  # No retries were expected.
     ],
 )
 def test_a_suspension_is_distinguished_from_other_silences(
@@ -91,7 +91,7 @@ def test_a_suspension_is_distinguished_from_other_silences(
     assert was_suspension(missing(*users), silent_s, usual_arrivals, 50) is suspended
 
 
-def test_traffic_alone_is_no_evidence_after_few_timeouts():
+def test_missing_traffic_is_no_evidence_after_few_timeouts():
     assert was_suspension(missing("a"), 60.0, 30.0, 20)
     assert not was_suspension(missing("a"), 60.0, 30.0, 19)
 

@@ -101,7 +101,7 @@ def test_a_single_user_s_failures_open_the_breaker_if_the_probe_fails():
     assert exchange.probes == 1
 
 
-def test_five_failures_of_two_users_open_the_breaker_without_a_probe_result():
+def test_five_failures_for_two_users_open_the_breaker_without_a_probe_result():
     exchange = Exchange(DOWN, probe=HANGS)
     fail_by(exchange, 1, 2, 1, 2)
     assert "HTTP 503" in exchange.model.condition()
@@ -109,7 +109,7 @@ def test_five_failures_of_two_users_open_the_breaker_without_a_probe_result():
     assert "circuit breaker open" in failed(exchange.result).detail
 
 
-def test_five_failures_of_one_user_do_not_open_the_breaker():
+def test_five_failures_for_one_user_do_not_open_the_breaker():
     exchange = Exchange(DOWN, probe=OK)
     fail_by(exchange, *[1] * FAILURES_TO_OPEN)
     assert exchange.model.condition() == "ok"
@@ -173,7 +173,7 @@ def test_a_model_is_probed_at_most_once_per_interval():
 
 
 def after_pause(probe=OK) -> Exchange:
-    """Return an exchange after the breaker's pause, whose server has recovered."""
+    """Return an exchange whose breaker's pause is over and whose server has recovered."""
     exchange = Exchange(error(404, "no such model"))
     exchange.advance(1)
     assert exchange.model.condition() != "ok"
@@ -261,7 +261,7 @@ def test_a_failure_unrelated_to_the_server_is_not_counted(script, prompt):
     assert exchange.probes == 0
 
 
-def test_the_operator_s_probe_passes_an_open_breaker():
+def test_the_operator_s_probe_bypasses_an_open_breaker():
     exchange = Exchange(error(401, "no"))
     exchange.advance(1)
     assert exchange.model.condition() != "ok"

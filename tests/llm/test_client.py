@@ -103,7 +103,7 @@ class Exchange:
 
     @property
     def calls(self) -> int:
-        """How many requests came from users, not from probes."""
+        """The number of requests from users, excluding probes."""
         return len(self.server.calls) - self.probes
 
     @property
@@ -152,7 +152,7 @@ def test_the_finish_reason_length_is_reported():
     assert result.finish is Finish.LENGTH
 
 
-def test_a_finish_reason_completes_the_answer_although_the_connection_stays_open():
+def test_a_finish_reason_completes_the_answer_even_if_the_connection_stays_open():
     steps = [Step(0.1, chunk("天") + chunk(finish="stop")), Step(50.0, end=True)]
     exchange = Exchange(Script(steps))
     assert exchange.advance(0.5) is None, "the usage may still arrive"
@@ -208,7 +208,7 @@ def test_a_finish_reason_in_a_chunk_with_thoughts_does_not_end_the_answer():
     assert Exchange(Script(steps)).advance(6).text == "天"
 
 
-def test_an_untrusted_finish_reason_counts_after_the_idle_timeout():
+def test_an_untrusted_finish_reason_takes_effect_after_the_idle_timeout():
     exchange = Exchange(Script([Step(0.1, chunk("天", "stop"))]), idle_timeout_s=5.0)
     assert exchange.advance(3) is None
     assert exchange.advance(3).text == "天"
@@ -255,13 +255,13 @@ def test_truncated_json_counts_as_lost_text(cut, first):
     {"delta": {"content": "天是蓝的，因为散射。"}},
     {"delta": {}, "message": {"content": [{"type": "text", "text": "天是蓝的，因为散射。"}]}},
 ])  # fmt: skip
-def test_a_final_total_is_not_appended_to_the_answer(total):
+def test_a_final_full_text_is_not_appended_to_the_answer(total):
     last = json.dumps({"choices": [{"index": 0, "finish_reason": "stop", **total}]})
     body = chunk("天是蓝的，") + chunk("因为散射。") + f"data: {last}\n\n".encode() + DONE
     assert Exchange(Script([Step(0.1, body, end=True)])).advance(3).text == "天是蓝的，因为散射。"
 
 
-def test_a_total_without_earlier_pieces_is_the_answer():
+def test_a_full_text_without_earlier_pieces_is_the_answer():
     last = json.dumps({"choices": [{"message": {"content": "天"}, "finish_reason": "stop"}]})
     assert (
         Exchange(Script([Step(0.1, f"data: {last}\n\n".encode(), end=True)])).advance(3).text
@@ -270,7 +270,7 @@ def test_a_total_without_earlier_pieces_is_the_answer():
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\n\n"])
-def test_json_lines_are_a_stream(end):
+def test_json_lines_are_read_as_a_stream(end):
     lines = [chunk(text).removeprefix(b"data: ").strip() for text in "天是蓝的"]
     exchange = Exchange(Script([Step(0.5 * n, line + end) for n, line in enumerate(lines)] + [
         Step(3.0, chunk(finish="stop").removeprefix(b"data: ").strip() + end, end=True)]))  # fmt: skip
@@ -422,7 +422,7 @@ def test_a_404_names_the_requested_url():
     assert URL in failed(Exchange(error(404, "no")).advance(1)).detail
 
 
-def test_retry_after_is_obeyed_if_the_time_suffices():
+def test_retry_after_is_obeyed_if_time_allows():
     exchange = Exchange(error(429, "slow down", retry_after="3"), answer_at(0.1, "天"))
     exchange.advance(2.8)
     assert exchange.calls == 1
@@ -549,7 +549,7 @@ def test_a_compressed_answer_is_streamed():
     assert exchange.advance(5).text == "天是"
 
 
-def test_several_gzip_members_are_one_body():
+def test_several_gzip_members_are_read_as_one_body():
     headers, body = compressed("gzip", chunk("天"))
     body += gzip.compress(chunk("是", "stop") + DONE)
     exchange = Exchange(Script([Step(0.1, body, end=True)], headers=headers))
@@ -578,7 +578,7 @@ def test_a_compression_bomb_is_decompressed_only_up_to_the_limit(encoding, conte
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, gzip", "nonsense"])
-def test_an_unknown_content_encoding_is_named(encoding):
+def test_the_error_names_an_unknown_content_encoding(encoding):
     headers = {"content-type": "text/event-stream", "content-encoding": encoding}
     exchange = Exchange(Script([Step(0.1, b"\x8b\x08packed", end=True)], headers=headers))
     assert f"unsupported Content-Encoding: {encoding}" in failed(exchange.advance(20)).detail
@@ -818,7 +818,7 @@ def test_json_with_a_byte_order_mark_is_an_answer():
         (502, FailureReason.UNAVAILABLE),
     ],
 )
-def test_an_error_code_inside_a_stream_counts_like_an_http_status(code, reason):
+def test_an_error_code_inside_a_stream_is_treated_like_an_http_status(code, reason):
     body = json.dumps({"error": {"code": code, "message": "no"}}).encode()
     exchange = Exchange(Script([Step(0.1, b"data: " + body + b"\n\n", end=True)]))
     failed(exchange.advance(20), reason)
@@ -884,14 +884,14 @@ def test_done_needs_no_blank_line_after_it():
 
 
 @pytest.mark.parametrize("held", ["[1, 2]", "太好了!", "d", "[图"])
-def test_text_held_back_as_a_possible_picture_is_released_at_the_finish(held):
+def test_text_held_back_as_a_possible_picture_is_released_at_the_end(held):
     exchange = Exchange(
         Script([Step(0.1, chunk(held) + chunk(finish="stop")), Step(60.0, end=True)])
     )
     assert exchange.advance(1.5).text == held
 
 
-def test_a_total_with_thoughts_repeats_nothing():
+def test_a_full_text_with_thoughts_repeats_nothing():
     thought = b'data: {"choices": [{"delta": {"reasoning_content": "T"}}]}\n\n'
     total = {"reasoning_content": "T", "content": "天是蓝的"}
     body = {"choices": [{"message": total, "finish_reason": "stop"}]}
@@ -902,7 +902,7 @@ def test_a_total_with_thoughts_repeats_nothing():
     assert exchange.advance(2).text == "天是蓝的"
 
 
-def test_a_short_total_in_a_delta_is_not_appended_to_earlier_pieces():
+def test_a_short_full_text_in_a_delta_is_not_appended_to_earlier_pieces():
     steps = [Step(0.1, chunk("答案") + chunk("是42") + chunk("答案是42", "stop") + DONE, end=True)]
     assert Exchange(Script(steps)).advance(2).text == "答案是42"
 
@@ -974,7 +974,7 @@ def test_an_error_field_that_reports_success_is_ignored(error):
     assert Exchange(Script([Step(0.1, body, end=True)])).advance(3).text == "a\tb"
 
 
-def test_a_long_total_is_never_appended_to_the_answer():
+def test_a_long_full_text_is_never_appended_to_the_answer():
     total = "春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。"
     pieces = [chunk(total[:12]), chunk(total[12:]), chunk(total), chunk(finish="stop"), DONE]
     assert Exchange(Script([Step(0.1, b"".join(pieces), end=True)])).advance(3).text == total

@@ -23,7 +23,7 @@ def parsed(pieces: list[bytes]) -> list[str]:
     return events + parser.close()
 
 
-def test_every_form_of_event_is_parsed():
+def test_events_in_every_format_are_parsed():
     assert parsed([STREAM]) == EVENTS
 
 

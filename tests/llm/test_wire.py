@@ -79,7 +79,7 @@ def test_any_user_text_can_be_sent():
         ({"choices": "none"}, Chunk()),
     ],
 )
-def test_chunks_are_parsed_liberally(data, chunk):
+def test_chunks_are_parsed_leniently(data, chunk):
     assert wire.parse_chunk(json.dumps(data)) == chunk
 
 

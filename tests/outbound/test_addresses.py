@@ -1,4 +1,4 @@
-"""Hosts that IDNA rejects although other programs accept them, on real sockets."""
+"""Hosts that IDNA rejects but other programs accept, on real sockets."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_valid_international_name_is_sent_in_its_idna_form(port):
     assert response.partition(":")[0] == ("xn--xgs754b.example" if "." in host else "[")
 
 
-def test_a_proxy_receives_such_hosts_unchanged(port):
+def test_a_proxy_receives_unusual_hosts_unchanged(port):
     family, number = port
     address = f"http://[{family}]:{number}" if ":" in family else f"http://pro_xy:{number}"
     [literal, name] = fetch(["http://[2001:db8::1]:81/v1", "http://one_api:3000/v1"], address)

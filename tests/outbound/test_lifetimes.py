@@ -1,4 +1,4 @@
-"""How long the addresses of a name may be cached, according to a DNS server."""
+"""How long a name's addresses may be cached, according to a DNS server."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ def dns_server(monkeypatch):
         ("model.test", ["192.0.2.2", "192.0.2.1"], (60.0, True)),
         ("model.test", ["192.0.2.1", "2001:db8::1"], (20.0, True)),
         ("model.test", ["2001:db8::1"], (20.0, True)),
-        ("model.test", ["10.0.0.7"], (60.0, False)),  # from /etc/hosts
+        ("model.test", ["10.0.0.7"], (60.0, False)),  # From /etc/hosts.
         ("model.test", ["192.0.2.1", "10.0.0.7"], (60.0, False)),
-        ("alias.test", ["192.0.2.1"], (5.0, True)),  # the shortest TTL in the chain
-        ("gpu", ["192.0.2.9"], (7.0, True)),  # found through a search domain
+        ("alias.test", ["192.0.2.1"], (5.0, True)),  # The shortest TTL in the chain.
+        ("gpu", ["192.0.2.9"], (7.0, True)),  # Found through a search domain.
         ("missing.test", ["10.0.0.7"], None),
         ("two..dots", ["10.0.0.7"], None),
         ("x" * 70, ["10.0.0.7"], None),
@@ -76,7 +76,7 @@ def test_a_name_s_ttl_is_read_from_dns(dns_server, name, addresses, ttl):
     assert time_to_live(name, addresses) == ttl
 
 
-def test_a_machine_without_dns_has_no_ttl(monkeypatch):
+def test_a_machine_without_dns_finds_no_ttl(monkeypatch):
     def no_configuration():
         raise dns.resolver.NoResolverConfiguration("no nameservers")
 

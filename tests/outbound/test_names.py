@@ -120,10 +120,10 @@ def test_a_result_is_cached_for_a_limited_time(resolver):
     [
         ((5.0, True), 5.0),
         ((300.0, True), 300.0),
-        ((0.0, True), SHORTEST_S),  # must not be cached at all
+        ((0.0, True), SHORTEST_S),  # Must not be cached at all.
         ((604_800.0, True), LONGEST_S),
-        ((5.0, False), 5.0),  # a load balancer that answers each query differently
-        ((300.0, False), KEPT_S),  # /etc/hosts disagrees with DNS
+        ((5.0, False), 5.0),  # A load balancer that answers each query differently.
+        ((300.0, False), KEPT_S),  # /etc/hosts disagrees with DNS.
         (None, KEPT_S),
     ],
 )

@@ -34,7 +34,7 @@ def test_messages_outside_a_session_are_ignored():
     assert story.store.events() == []
 
 
-def test_the_prompt_is_the_whole_session_and_nothing_else():
+def test_the_prompt_contains_the_whole_session_and_nothing_else():
     config = configuration(
         assistant={
             "chatgpt": cfg.Assistant(
@@ -73,7 +73,7 @@ def test_a_session_expires_and_each_message_extends_it():
     assert len(story.model.calls) == 3
 
 
-def test_an_account_can_open_sessions_without_a_command():
+def test_a_question_opens_a_session_if_no_command_is_needed():
     account = cfg.Account(token=cfg.Secret("storytoken"), open_without_command=True)
     story = Story(answer_at(0.1, ANSWER), configuration(account={"main": account}))
     sent = story.send("为什么？")
@@ -106,7 +106,7 @@ def test_safe_mode_works_end_to_end():
     assert sent.results == ["timeout", "reply"]
 
 
-def test_a_retried_subscription_gets_the_same_welcome_and_one_event():
+def test_a_retried_subscription_gets_the_same_welcome_and_records_one_event():
     account = cfg.Account(token=cfg.Secret("storytoken"), welcome="欢迎！")
     story = Story(answer_at(1, ANSWER), configuration(account={"main": account}))
     url, body = story.wechat().request("alice", messages.event_message("subscribe"))
@@ -118,7 +118,7 @@ def test_a_retried_subscription_gets_the_same_welcome_and_one_event():
 # One question at a time.
 
 
-def test_a_second_question_waits_its_turn_in_its_own_window():
+def test_a_second_question_waits_its_turn_within_its_own_window():
     story = Story(lambda m: answer_at(3, f"答：{m[-1]['content']}"))
     story.open()
     first, second = story.send("一？"), story.send("二？")
@@ -200,7 +200,7 @@ def test_continue_pages_through_a_long_answer_without_losing_a_character():
     assert "".join(page.split("\n\n──")[0] for page in pages) == text
 
 
-def test_continue_waits_in_its_own_window_for_an_unfinished_answer():
+def test_continue_waits_within_its_own_window_for_an_unfinished_answer():
     story = Story(streamed(22, [f"第{n}句。" for n in range(22)], first_s=1))
     story.open()
     sent = story.send("一？")
@@ -259,7 +259,7 @@ def test_each_failure_is_explained_within_the_window(script, text):
     assert "sk-secret" not in str(story.store.events())
 
 
-def test_a_failed_question_adds_no_turn():
+def test_a_failed_question_is_left_out_of_the_context():
     story = Story(
         lambda m: error(400, "no") if m[-1]["content"] == "一？" else answer_at(0.1, "好")
     )
@@ -325,8 +325,8 @@ def test_replaying_the_log_calls_no_model_and_restores_the_live_state():
     assert len(story.model.calls) == calls
 
 
-def test_an_attempt_during_replay_counts_from_its_arrival():
-    """An attempt that hung up before the log was loaded still counts as WeChat's first."""
+def test_an_attempt_during_replay_is_timed_from_its_arrival():
+    """An attempt that timed out before the log was loaded still counts as the first."""
     story = Story(answer_at(40, ANSWER))
     story.open()
     story.crash()
@@ -351,7 +351,7 @@ def test_a_queued_question_is_not_retried_past_its_own_window():
     assert len(story.model.calls) == 2
 
 
-# The budget of deliberate timeouts.
+# The deliberate timeout budget.
 
 
 def budgeted(timeouts: int) -> Story:
@@ -359,7 +359,7 @@ def budgeted(timeouts: int) -> Story:
     return Story(answer_at(30, ANSWER), configuration(window=window))
 
 
-def test_a_spent_budget_makes_the_first_attempt_the_last():
+def test_the_first_attempt_gets_a_link_once_the_budget_is_spent():
     story = budgeted(2)
     story.open()
     spent = story.send("一？")
@@ -374,7 +374,7 @@ def test_a_spent_budget_makes_the_first_attempt_the_last():
     assert "/a/" in sent.reply
 
 
-def test_the_account_s_budget_recovers_over_time():
+def test_the_budget_recovers_over_time():
     story = budgeted(2)
     story.open()
     story.send("一？")

@@ -79,7 +79,7 @@ def test_erasure_drops_the_running_answer_and_releases_its_attempt():
     assert kinds(story)[-1] == "UserErased"
 
 
-def test_retries_of_the_event_are_acknowledged_and_record_nothing():
+def test_a_retried_unsubscription_is_acknowledged_and_records_nothing():
     story = open_story()
     fields = messages.event_message("unsubscribe")
     assert story.deliver(fields).reply is None
@@ -113,7 +113,7 @@ def test_an_unknown_user_cannot_be_erased():
     assert kinds(story)[-1] != "UserErased"
 
 
-def test_erasure_keeps_the_costs_of_the_day():
+def test_erasure_keeps_today_s_costs():
     price = cfg.Price(input=1e6, output=1e6)
     assistant = cfg.Assistant(base_url="http://model.test/v1", model="m", price_per_million=price)
     story = Story(answer_at(1, ANSWER), configuration(assistant={"chatgpt": assistant}))

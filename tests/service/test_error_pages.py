@@ -1,4 +1,4 @@
-"""What a stranger gets from the HTTP server, on the wire: no request reveals anything."""
+"""HTTP responses to strangers, checked on the wire: none reveals private data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOKEN = "A" * 22
 
 
 class Wire:
-    """A connection to the whole service, byte for byte."""
+    """A connection to the whole service that exchanges raw bytes."""
 
     def __init__(self, story: Story) -> None:
         self._story = story
@@ -67,7 +67,7 @@ def head_of(response: bytes) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_an_error_page_is_as_private_as_a_page(story, path):
+def test_error_pages_have_the_privacy_headers_of_other_pages(story, path):
     wire = Wire(story)
     for method in METHODS:
         response = wire.exchange(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -78,14 +78,14 @@ def test_an_error_page_is_as_private_as_a_page(story, path):
         assert TOKEN.encode() not in body, (method, body)
         if status != 200:
             for name, value in PRIVATE_HEADERS.items():
-                # Pages with a form may submit it to this server only.
+                # Pages with a form may submit it only to this server.
                 assert (
                     head[name.lower()].replace("form-action 'self'", "form-action 'none'") == value
                 )
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_no_part_of_a_url_is_logged_for_any_method(story, links, path):
+def test_neither_queries_nor_link_tokens_are_logged(story, links, path):
     events = []
     globalLogPublisher.addObserver(events.append)
     try:
@@ -114,7 +114,7 @@ def test_no_header_value_causes_a_server_error(story, links, name, logged):
         for value in (b"\xff", b"\xc3\x28", b"gzip;q=\xff", b"\x01", b" ", b"'" * 2_000):
             request = b"GET %s HTTP/1.1\r\nHost: x\r\n%s: %s\r\n\r\n"
             response = wire.exchange(request % (path.encode(), name.encode(), value))
-            if response:  # empty if a stream is only starting or a bad header closed the connection
+            if response:  # empty if a stream has just started or a bad header closed the connection
                 assert int(response.split(b" ")[1]) < 500, (path, value)
     assert not [line for line in logged() if "Traceback" in line]
 

@@ -1,4 +1,4 @@
-"""Session expiry after the last activity, and the handling of messages after that."""
+"""Session expiry, and how later messages are handled."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_picture_resumes_a_session_but_gets_no_hint():
 # Activity.
 
 
-def test_the_ttl_counts_from_the_end_of_the_answer():
+def test_the_ttl_starts_at_the_end_of_the_answer():
     story = expiry_story("ignore", lambda _: answer_at(100, ANSWER))
     story.say("/chatgpt")
     story.send("一？")
@@ -176,7 +176,7 @@ def held_story(after: str = "hint", **session) -> Story:
 
 
 @pytest.mark.parametrize("tapped", [True, False])
-def test_the_hint_s_tap_resumes_the_session_and_asks_the_held_message(tapped):
+def test_accepting_the_hint_resumes_the_session_and_releases_the_held_message(tapped):
     story = held_story()
     assert len(story.model.calls) == 1
     sent = story.deliver(messages.text_message("接着聊", tapped=tapped))
@@ -216,7 +216,7 @@ def test_a_held_message_expires_after_ten_minutes_but_the_session_still_resumes(
     assert [text for role, text in story.model.messages() if role == "user"] == ["一？", "二？"]
 
 
-def test_a_hint_is_given_once_an_hour_and_holds_its_own_message():
+def test_a_hint_is_sent_at_most_hourly_and_holds_the_message_it_answers():
     story = held_story()
     assert story.say("别的事") is None
     sent = story.deliver(messages.text_message("接着聊", tapped=True))
@@ -241,7 +241,7 @@ def test_a_held_message_is_erased_with_its_user():
     assert len(story.model.calls) == 1
 
 
-def test_a_held_message_is_moderated_when_it_is_asked(tmp_path):
+def test_a_held_message_is_moderated_when_it_is_released(tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("违禁词")
     story = Story(
@@ -263,7 +263,7 @@ def test_a_message_that_is_too_long_is_not_held():
     assert "已接上" in story.deliver(messages.text_message("接着聊", tapped=True)).reply
 
 
-def test_help_costs_nothing_after_expiry():
+def test_help_works_after_expiry_without_calling_the_model():
     story = after_one_answer(expiry_story("hint"))
     wait(story, 400)
     assert "/chatgpt" in story.say("帮助")
@@ -271,7 +271,7 @@ def test_help_costs_nothing_after_expiry():
     assert len(story.model.calls) == 1
 
 
-def test_a_held_message_can_be_asked_after_another_session_opens():
+def test_a_held_message_can_be_released_after_another_session_opens():
     story = held_story()
     story.send("/chatgpt 别的？")
     story.advance(1)

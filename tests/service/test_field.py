@@ -72,7 +72,7 @@ def test_the_answer_is_complete_and_appears_exactly_once(path):
     assert THOUGHT not in prompt
 
 
-def test_text_after_tool_calls_belongs_to_the_answer():
+def test_text_after_tool_calls_is_part_of_the_answer():
     [path] = files("01-stop-in-every-chunk", "c-*")
     assert Outcome(path).reply == HALF
 
@@ -162,7 +162,7 @@ def test_an_inline_picture_becomes_a_placeholder_everywhere(path):
     assert "base64" not in outcome.next_prompt
 
 
-# A model's markup, as the chat and the page show it.
+# How the chat and the page render a model's markup.
 
 
 class Rendered:
@@ -237,7 +237,7 @@ def test_the_chat_and_the_page_show_the_intended_text(case, size):
 
 @pytest.mark.parametrize("path", files("26-links-that-a-model-writes", "*.md"), ids=ids)
 @pytest.mark.parametrize("size", [1, 5])
-def test_no_model_text_becomes_a_labelled_link_in_the_chat(path, size):
+def test_no_model_text_becomes_an_html_link_in_the_chat(path, size):
     rendered = Rendered(written(path), size)
     assert "<a" not in rendered.raw
     assert "查看完整答案" in rendered.raw

@@ -1,4 +1,4 @@
-"""`fit = "window"`: answers that are complete within the time WeChat waits."""
+"""`fit = "window"`: answers short enough to finish while WeChat waits."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def prompts(story: Story) -> list[str]:
 
 
 def teach_pace(story: Story) -> None:
-    """Ask two questions, whose answers establish the model's pace."""
+    """Ask two questions to establish the model's pace."""
     story.open()
     for _ in range(2):
         story.send("先问一个。")
         story.advance(40, 0.25)
 
 
-def test_a_prompt_limits_the_length_once_the_model_s_pace_is_known():
+def test_the_prompt_limits_the_answer_s_length_once_the_model_s_pace_is_known():
     story = Story(obedient_model, fitting_config())
     teach_pace(story)
     assert prompts(story) == ["先问一个。", "先问一个。"]
@@ -92,7 +92,7 @@ def test_fitting_is_off_by_default():
     assert "/a/" in sent.reply
 
 
-def test_an_answer_fits_the_first_attempt_when_no_timeouts_are_left():
+def test_an_answer_fits_within_the_first_attempt_when_no_timeouts_are_left():
     story = Story(obedient_model, fitting_config(window=cfg.Window(deliberate_timeouts_per_5min=0)))
     teach_pace(story)
     sent = story.send("为什么？")

@@ -79,14 +79,14 @@ def test_a_stuck_commit_is_unhealthy_until_it_finishes(watched, logged):
     assert any("health check passed again" in line for line in logged())
 
 
-def test_a_full_disk_is_not_unhealthy(watched):
+def test_a_full_disk_does_not_make_the_daemon_unhealthy(watched):
     health, store, _, clock = watched
     store.now, store.is_full = StoreFigures(commits=7, pending=1), True
     elapse(clock, 10 * STUCK_AFTER_S)
     assert health.unhealthy_reason == ""
 
 
-def test_an_unresponsive_thread_pool_is_unhealthy(watched):
+def test_the_daemon_is_unhealthy_if_the_thread_pool_does_not_respond(watched):
     health, _, threads, clock = watched
     threads.answers = False
     elapse(clock, STUCK_AFTER_S + 15)
@@ -97,7 +97,7 @@ def test_an_unresponsive_thread_pool_is_unhealthy(watched):
     assert health.unhealthy_reason == ""
 
 
-def test_a_failing_health_check_is_unhealthy(watched):
+def test_the_daemon_is_unhealthy_if_a_health_check_crashes(watched):
     health, store, _, clock = watched
     store.figures = lambda: 1 / 0
     elapse(clock, 6)
@@ -107,7 +107,7 @@ def test_a_failing_health_check_is_unhealthy(watched):
     assert health.unhealthy_reason == ""
 
 
-def test_stopped_health_checks_are_unhealthy(watched):
+def test_the_daemon_is_unhealthy_if_health_checks_stop(watched):
     health, _, _, clock = watched
     elapse(clock, 6)
     health._loop.stop()

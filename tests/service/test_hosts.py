@@ -1,4 +1,4 @@
-"""Hosts that IDNA rejects work for outbound requests; test_pictures.py covers pictures."""
+"""Outbound requests to hosts that IDNA rejects; test_pictures.py covers pictures."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_message_is_forwarded_to_an_unusual_host(address, host):
 
 
 @pytest.mark.parametrize(("address", "host"), HOSTS)
-def test_a_late_answer_is_pushed_through_an_unusual_host(address, host):
+def test_a_late_answer_is_pushed_via_an_unusual_host(address, host):
     account = cfg.Account(
         token=cfg.Secret("storytoken"), app_id=APP_ID, app_secret=cfg.Secret(SECRET)
     )

@@ -64,7 +64,7 @@ def record_all(commands, users, snapshot_after=None) -> tuple[MemoryStore, Servi
 
 
 @given(TIMED, USERS)
-def test_the_fold_of_the_log_is_the_live_state_and_replay_appends_nothing(commands, users):
+def test_replaying_the_log_gives_the_live_state_and_appends_nothing(commands, users):
     store, live, now = record_all(commands, users)
     before = store.events()
     replayed = Service(store).load(now)
@@ -73,7 +73,7 @@ def test_the_fold_of_the_log_is_the_live_state_and_replay_appends_nothing(comman
 
 
 @given(TIMED, USERS, st.data())
-def test_a_snapshot_plus_the_rest_of_the_log_is_the_live_state(commands, users, data):
+def test_a_snapshot_plus_the_rest_of_the_log_gives_the_live_state(commands, users, data):
     snapshot_after = data.draw(st.integers(0, max(0, len(commands) - 1)))
     store, live, now = record_all(commands, users, snapshot_after=snapshot_after)
     replayed = Service(store).load(now)

@@ -30,7 +30,7 @@ def test_an_answer_is_labelled_in_the_chat():
     assert reply_to_question(labelled_story(answer_at(1, ANSWER))) == f"{ANSWER}\n\n{LABEL}"
 
 
-def test_a_waiting_link_is_not_labelled():
+def test_a_link_to_a_pending_answer_is_not_labelled():
     assert LABEL not in reply_to_question(labelled_story(answer_at(40, ANSWER)))
 
 
@@ -89,7 +89,7 @@ def test_pages_and_files_carry_aigc_metadata():
     assert Texts().page_ai_notice in file
 
 
-def test_a_file_is_labelled_when_the_page_notice_is_turned_off():
+def test_a_download_is_labelled_even_if_the_page_notice_is_off():
     story = Story(answer_at(1, ANSWER), configuration(texts=Texts(page_ai_notice="")))
     reply_to_question(story)
     page = re.search(r"/h/[\w-]+", story.say("/history")).group()

@@ -1,4 +1,4 @@
-"""Rate limits per user, and permission to ask at all."""
+"""Per-user limits, and permission to use the assistants."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_daily_tokens_are_counted_as_the_server_reports_them():
     assert ask(story).startswith("你今天的 AI 额度用完了")
 
 
-def test_only_allowed_users_may_talk_if_configured():
+def test_only_allowed_users_may_chat_if_configured():
     story = limited_story(only_allowed=True)
     assert (
         story.say("/chatgpt") == "抱歉，AI 对话目前只对受邀用户开放。如有疑问，请联系公众号运营者。"
@@ -198,7 +198,7 @@ def test_a_blocked_user_is_notified_once_and_the_session_ends():
     assert ask(story) == ANSWER
 
 
-def test_a_temporary_block_states_its_duration_and_ends():
+def test_a_temporary_block_states_its_duration_and_expires():
     story = limited_story()
     change(story, "blocked", for_s=7_200)
     assert story.say("/chatgpt") == "抱歉，你暂时无法使用 AI 对话，请 2 小时后再来。"

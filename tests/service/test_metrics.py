@@ -1,4 +1,4 @@
-"""The metrics that Prometheus reads."""
+"""The metrics that Prometheus scrapes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_windows_are_counted_by_outcome_and_attempt(story):
     assert value(story, "windows_total", account="main", outcome="answer", attempt="2") == 1
 
 
-def test_every_attempt_and_its_hold_time_are_counted(story):
+def test_attempts_are_counted_and_their_hold_times_are_recorded(story):
     story.open()
     story.send("问题")
     story.advance(10)
@@ -45,7 +45,7 @@ def test_every_attempt_and_its_hold_time_are_counted(story):
     assert 7.9 < value(story, "hold_seconds_sum", account="main") < 8.5
 
 
-def test_the_model_s_times_tokens_and_cost_are_counted():
+def test_answer_times_tokens_and_costs_are_recorded():
     priced = cfg.Assistant(
         base_url="http://model.test/v1", model="m-1", price_per_million=cfg.Price(output=1e6)
     )
@@ -80,7 +80,7 @@ def test_failures_are_counted_by_reason():
     assert value(story, "circuit_breaker_open", assistant="chatgpt") == 0
 
 
-def test_rules_and_backends_are_counted():
+def test_rule_matches_and_forwards_are_counted():
     rules = (
         cfg.Rule(match="keyword", words=cfg.Words(("价格",)), reply=cfg.RuleReply(text="十元")),
         cfg.Rule(match="any", forward="http://nobody.test/wx"),
@@ -102,7 +102,7 @@ def test_rejected_requests_are_counted_by_reason(story):
     assert value(story, "rejected_requests_total", account="main", reason="signature") == 1
 
 
-def test_running_and_waiting_work_has_gauges(story):
+def test_running_and_waiting_work_is_exported_as_gauges(story):
     story.open()
     story.send("一")
     story.send("二")
@@ -123,7 +123,7 @@ def test_replaying_a_log_counts_nothing(story):
     assert value(story, "replay_events") > 0
 
 
-def test_no_label_contains_a_user_or_text(story):
+def test_no_label_contains_a_user_id_or_message_text(story):
     story.open(user="oCanaryUser")
     story.send("canary text", user="oCanaryUser")
     story.advance(10)

@@ -92,7 +92,7 @@ def test_a_fallback_answers_when_the_first_token_is_late():
     assert story.model.hung_up == 1
 
 
-def test_a_model_that_has_started_is_left_to_finish():
+def test_a_model_that_has_started_answering_may_finish():
     story = story_with_fallback(
         streamed(12, ["因为", "空气。"], first_s=3), answer_at(0.5, "不"), first_token_within=4.0
     )
@@ -131,14 +131,14 @@ def test_a_partial_answer_is_kept_when_the_fallback_fails():
     assert "回答中断" in reply
 
 
-def test_a_slow_model_is_asked_again_when_its_fallback_fails():
+def test_a_slow_model_is_called_again_when_its_fallback_fails():
     story = story_with_fallback(
         streamed(8, ["慢。"], first_s=7), error(503, "down"), first_token_within=2.0
     )
     assert ask(story, seconds=14.9) == "慢。"
 
 
-def test_a_fallback_has_its_own_budget_and_replaces_a_spent_assistant():
+def test_a_fallback_has_its_own_budget_and_replaces_an_assistant_over_budget():
     story = story_with_fallback(error(500, "down"), answer_at(0.1, ANSWER))
     story.config.assistant["other"] = assistant(
         "other.test", daily_budget=7.0, price_per_million=cfg.Price(input=1e6, output=0)
@@ -176,7 +176,7 @@ def test_an_interrupted_answer_is_charged_for_its_usage():
     assert failure.usage.assistant == "chatgpt"
 
 
-def test_a_fallback_without_vision_is_not_asked_about_a_picture():
+def test_a_fallback_without_vision_is_not_called_for_a_picture():
     from tests.support.outside import Recorder
     from wxgpt.wechat import messages
 
@@ -188,7 +188,7 @@ def test_a_fallback_without_vision_is_not_asked_about_a_picture():
     assert story.other.calls == []
 
 
-def test_each_candidate_gets_a_share_of_the_time():
+def test_each_model_gets_a_share_of_the_time():
     story = story_with_fallback(Script([]), answer_at(4, ANSWER), first_token_within=6.0)
     assert ask(story, seconds=14) == ANSWER
 
@@ -245,7 +245,7 @@ def test_the_oldest_turns_are_trimmed_first_and_the_user_is_notified_once():
     messages = story.model.messages()
     assert messages[0] == ("system", "你是助手")
     assert messages[-1][1].startswith("4：")
-    assert len(messages) == 4  # the prompt, one turn, the question
+    assert len(messages) == 4  # the system prompt, one turn, the question
     assert [reply.count("不再参考") for reply in replies].count(1) == 1
     trimmed = [e for e in story.store.events() if type(e).__name__ == "ContextTrimmed"]
     assert len(trimmed) == 1
@@ -304,7 +304,7 @@ def test_a_prompt_that_is_too_long_is_halved_and_the_limit_is_remembered():
     assert sum("不再参考" in reply for reply in replies) == 1
 
 
-def test_a_question_that_is_too_long_alone_fails_with_an_explanation():
+def test_a_question_too_long_on_its_own_fails_with_an_explanation():
     story = Story(error(400, '{"error": {"code": "context_length_exceeded"}}'))
     story.open()
     assert words_of(ask(story, "长" * 500)) == "这次对话太长，AI 记不下了。请清空对话后再问。"
@@ -314,7 +314,7 @@ def test_a_question_that_is_too_long_alone_fails_with_an_explanation():
 # Costs.
 
 
-def test_an_answer_s_recorded_cost_comes_from_reported_usage():
+def test_an_answer_s_cost_is_computed_from_reported_usage():
     config = configuration(
         assistant={"chatgpt": assistant(price_per_million=cfg.Price(input=2.0, output=8.0))}
     )
@@ -380,7 +380,7 @@ def test_a_total_budget_covers_all_assistants(logged):
     assert any("all assistants together" in line for line in logged())
 
 
-def test_the_budget_is_renewed_the_next_day():
+def test_the_budget_resets_the_next_day():
     story = budgeted(own=7.0)
     ask(story)
     assert "额度用完" in ask(story)

@@ -51,7 +51,7 @@ def test_a_question_after_an_opening_command_is_moderated(make_story):
 
 
 @pytest.mark.parametrize("text", ["违**禁**词", "违\u200b禁词", "`BAD`word", "_bad_Word"])
-def test_marks_between_letters_do_not_hide_a_blocked_word(make_story, text):
+def test_markup_and_invisible_characters_do_not_hide_a_blocked_word(make_story, text):
     story = make_story(answer_at(0.1, "好的。"))
     story.open()
     assert "无法处理" in story.say(f"说说{text}吧")
@@ -106,7 +106,7 @@ WORDS = st.lists(st.text(st.sampled_from("abAB天"), min_size=1, max_size=4), ma
 
 
 @given(WORDS, st.lists(st.text(st.sampled_from("abAB天c"), max_size=5), max_size=8))
-def test_a_word_is_found_however_the_text_is_split(words, pieces):
+def test_a_blocked_word_is_found_however_the_text_is_split(words, pieces):
     expected = any(word.casefold() in "".join(pieces).casefold() for word in words)
     word_list = WordList(words)
     assert word_list.match("".join(pieces)) is expected

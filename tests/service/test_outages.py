@@ -25,8 +25,8 @@ def can_be_answered(up_s: float, *, listening: bool) -> bool:
 
 
 def stories(length: float, *, listening: bool, clock_offset: float) -> Iterator[tuple[float, str]]:
-    """Yield phases and replies; a phase is an outage's start, relative to the message's sending."""
-    # No phase is at the instant of an attempt.
+    """Yield phases and replies; a phase is an outage's start relative to the message."""
+    # No phase coincides with an attempt.
     for phase in (0.25 + 0.75 * step for step in range(-20, 13)):
         if phase + length < 0 or not can_be_answered(phase + length, listening=listening):
             continue
@@ -65,7 +65,7 @@ def test_a_clock_that_is_ahead_is_detected(length, clock_offset):
 
 
 @pytest.mark.parametrize("clock_offset", [0.0, 0.9, 7.3, 200.0, -0.9, -200.0])
-def test_an_undisturbed_question_keeps_its_full_window(clock_offset):
+def test_a_question_without_an_outage_gets_its_full_window(clock_offset):
     story = Story(answer_at(13.9, "刚好。"), clock_offset=clock_offset)
     for tenths in range(0, 10, 3):  # at any point within a second
         story.open()
@@ -127,7 +127,7 @@ def test_the_clock_offset_is_learned_and_survives_a_restart():
     assert offset_s() == 0.0  # samples older than a day do not count
 
 
-def test_the_log_records_the_sending_time_and_delay():
+def test_the_log_records_when_a_message_was_sent_and_its_delay():
     story = Story(SLOW)
     story.open()
     story.advance(10)

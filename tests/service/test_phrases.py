@@ -123,7 +123,7 @@ TABLE = [
     ("talks", "/::)", "asks: /::)"),
     ("talks", "、这个不对", "asks: 、这个不对"),
     ("talks", "继续", "asks: 继续"),
-    # While an answer is being written, or has more parts to read.
+    # While an answer is being written or has parts left to read.
     ("waits", "停止", "stops the answer"),
     ("waits", "停一下！", "stops the answer"),
     ("waits", "别说了……", "stops the answer"),

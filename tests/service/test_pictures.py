@@ -1,4 +1,4 @@
-"""Pictures are sent to the models with vision."""
+"""Pictures are sent to models with vision."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_picture_is_sent_to_the_model_as_a_data_url():
     ]
 
 
-def test_follow_up_questions_include_the_picture_fetched_once():
+def test_follow_up_questions_include_the_picture_without_fetching_it_again():
     story = make_story()
     send_picture(story)
     story.send("它什么颜色？")
@@ -65,7 +65,7 @@ def test_only_the_newest_pictures_are_sent_again():
     assert len(with_picture) == 4
 
 
-def test_an_earlier_picture_that_is_unavailable_is_left_out():
+def test_an_earlier_picture_no_longer_available_is_left_out():
     story = make_story()
     send_picture(story)
     story.crash()
@@ -185,7 +185,7 @@ def test_a_picture_question_is_asked_again_after_a_crash():
     assert sent.reply == "一只猫。"
 
 
-def test_a_model_that_lost_vision_gets_no_pictures():
+def test_no_pictures_are_sent_once_vision_is_turned_off():
     story = make_story()
     send_picture(story)
     story.crash()
@@ -209,7 +209,7 @@ def test_a_shared_picture_is_fetched_and_cached_once():
     assert len(story.wechat_pictures.requests) == 1
 
 
-def test_picture_questions_beyond_the_memory_limit_wait_and_others_do_not(monkeypatch):
+def test_picture_questions_over_the_memory_limit_wait_but_others_do_not(monkeypatch):
     monkeypatch.setattr("wxgptd.service.wiring.answers.PICTURE_BYTES", 3_000_000)
     story = make_story(max_size=1_000_000)
     story.model.respond = lambda _: answer_at(4, "一只猫。")

@@ -27,7 +27,7 @@ def test_a_link_leads_to_its_answer_until_it_expires():
     assert index.find(link("q1"), 5.0) is None
 
 
-def test_sessions_are_due_in_order_of_expiry_whatever_their_length():
+def test_sessions_are_due_in_order_of_expiry_whatever_their_ttl():
     sessions = OpenSessions()
     long = History()
     long.say("/chatgpt", "m1", at=0.0, policy=Policy(session_ttl_s=7_200.0))

@@ -1,4 +1,4 @@
-"""Late answers are pushed as customer-service messages where the account may send them."""
+"""Late answers are pushed as customer-service messages if the account may send them."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_user_message_renews_the_push_quota():
     assert len(story.api.sent) == 6
 
 
-def test_an_answer_in_time_is_not_pushed():
+def test_an_on_time_answer_is_not_pushed():
     story = pushing_story(answer_at(8, LATE))
     story.open()
     sent = story.send("为什么？")
@@ -101,7 +101,7 @@ def test_an_answer_in_time_is_not_pushed():
     assert story.api.sent == []
 
 
-def test_an_answer_with_a_waiting_attempt_is_not_pushed():
+def test_an_answer_that_an_attempt_is_waiting_for_is_not_pushed():
     story = late_story()
     continuation = story.send("继续")
     story.advance(10)
@@ -214,7 +214,7 @@ def test_an_account_without_push_permission_is_tried_once(logged):
     assert story.say("继续") is not None
 
 
-def test_an_error_for_the_operator_is_logged_with_its_fix_and_pauses_pushing(logged):
+def test_an_error_the_operator_must_fix_is_logged_with_a_hint_and_pauses_pushing(logged):
     story = pushing_story(answer_at(16, LATE))
     story.api.token_errors = [40164] * 9
     for _ in range(2):
@@ -307,7 +307,7 @@ def test_an_answer_that_wechat_never_fetches_is_pushed():
     assert story.api.sent == [("alice", LATE)]
 
 
-def test_the_rest_of_a_long_answer_in_time_is_not_pushed():
+def test_the_rest_of_a_long_on_time_answer_is_not_pushed():
     story = pushing_story(
         answer_at(3, "".join(f"第 {n:04} 句话在这里说完了。" for n in range(500)))
     )
@@ -360,7 +360,7 @@ def test_repeated_token_errors_pause_pushing(logged):
 
 
 @pytest.mark.parametrize("exit_message", ["/clear", "unsubscribe"])
-def test_leaving_or_clearing_cancels_a_push_in_progress(exit_message, monkeypatch):
+def test_unsubscribing_or_clearing_cancels_a_push_in_progress(exit_message, monkeypatch):
     # Otherwise a token would already be cached.
     monkeypatch.setattr(typing_indicator, "PAUSES_S", ())
     story = late_story("".join(f"第 {n:04} 句话在这里说完了。" for n in range(500)))

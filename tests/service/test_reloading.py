@@ -1,4 +1,4 @@
-"""A running daemon applies as much of a changed configuration as it can, or none of it."""
+"""A reload applies what needs no restart, or nothing if the configuration is invalid."""
 
 import re
 
@@ -16,7 +16,7 @@ def assistant(**more):
 
 
 def reload_with(story, **tables):
-    """Reload the story's daemon with these `tables` of its configuration replaced."""
+    """Reload the story's daemon with these configuration `tables` replaced."""
     story.config = attrs.evolve(story.config, **tables)
     return story.service.operations.reloading.from_file()
 
@@ -114,7 +114,7 @@ def test_a_raised_budget_lets_questions_through():
     assert sent.reply == "好的。"
 
 
-def test_a_setting_that_needs_a_restart_is_logged_and_unchanged(story, logged):
+def test_a_setting_that_needs_a_restart_is_logged_but_not_applied(story, logged):
     server = attrs.evolve(story.config.server, public_url="https://elsewhere.example.com")
     adopted = reload_with(story, server=server)
     assert adopted.changed == ()
@@ -143,7 +143,7 @@ def test_an_unchanged_model_keeps_its_state(story):
     assert story.service.base.settings.assistants["chatgpt"].model is not before
 
 
-def test_changes_list_keys_and_no_values():
+def test_changes_list_keys_but_no_values():
     old = configuration()
     new = configuration(account={"main": cfg.Account(token=cfg.Secret("another"))})
     assert list(cfg.changes(old, new)) == ["account.main.token"]
@@ -163,7 +163,7 @@ def test_a_held_attempt_is_answered_with_the_old_credentials():
     assert sent.results == ["reply"]
 
 
-def test_a_setting_that_depends_on_new_retention_waits_for_the_restart():
+def test_a_setting_that_depends_on_a_new_retention_is_rejected_until_a_restart():
     day = 86_400.0
     story = Story(answer_at(1, "x"), configuration(log=cfg.Log(keep=cfg.Duration(8 * day))))
     before = story.service.base.settings.link_ttl_s
@@ -193,7 +193,7 @@ def test_a_changed_prompt_keeps_the_model_s_state(story):
     assert story.service.base.settings.assistants["chatgpt"].model is before
 
 
-def test_costs_of_earlier_days_do_not_log_a_spent_budget(logged):
+def test_costs_from_earlier_days_do_not_log_a_spent_budget(logged):
     spent = assistant(price_per_million=cfg.Price(output=1e6), daily_budget=1.0)
     story = Story(answer_at(0.1, "好的。"), configuration(assistant={"chatgpt": spent}))
     story.open()
@@ -205,7 +205,7 @@ def test_costs_of_earlier_days_do_not_log_a_spent_budget(logged):
     assert not any("used up" in line for line in logged()[logged_before:])
 
 
-def test_users_see_the_assistant_s_title_and_never_its_table_name(story):
+def test_users_see_the_assistant_s_title_but_never_its_table_name(story):
     titled = cfg.Assistant(base_url="http://model.test/v1", model="m", title="小明")
     reload_with(story, assistant={"chatgpt": titled})
     assert "我是 小明，" in story.say("/chatgpt")

@@ -1,4 +1,4 @@
-"""The reply window: WeChat's three attempts against answers of every duration."""
+"""The reply window: WeChat's three attempts, and answers that take from 0.1 s to 40 s."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOO_LATE = [16.0, 40.0]
 
 
 @pytest.mark.parametrize(("seconds", "attempts"), IN_TIME)
-def test_an_answer_in_time_goes_to_the_open_attempt(seconds, attempts):
+def test_an_on_time_answer_goes_to_the_open_attempt(seconds, attempts):
     story = Story(answer_at(seconds, ANSWER))
     story.open()
     sent = story.send("为什么？")
@@ -61,7 +61,7 @@ def path_of(reply: str) -> str:
 
 
 @pytest.mark.parametrize(("seconds", "attempts"), [*IN_TIME, (16.0, 3), (40.0, 3)])
-def test_an_early_hang_up_does_not_cost_the_answer(seconds, attempts):
+def test_an_early_hang_up_does_not_lose_the_answer(seconds, attempts):
     story = Story(answer_at(seconds, ANSWER))
     story.open()
     wechat = peer.Peer(
@@ -232,7 +232,7 @@ def test_the_next_attempt_asks_a_question_that_was_not_durable_before_a_restart(
     assert len(story.model.calls) == 1
 
 
-def test_an_attempt_that_never_hangs_up_is_closed_without_a_byte():
+def test_an_attempt_that_never_hangs_up_is_closed_without_a_response():
     story = Story(answer_at(30, ANSWER))
     story.open()
     patient = peer.Peer(
@@ -250,7 +250,7 @@ def test_an_attempt_that_never_hangs_up_is_closed_without_a_byte():
     assert sent.results == ["closed"]
 
 
-def test_the_last_attempt_is_recognised_by_time_if_an_earlier_one_is_lost():
+def test_the_last_attempt_is_recognised_by_its_timing_if_an_earlier_one_is_lost():
     story = Story(answer_at(40, ANSWER))
     story.open()
     url, body = story.wechat().request("alice", messages.text_message("为什么？"))

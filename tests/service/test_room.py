@@ -46,7 +46,7 @@ def test_a_picture_that_does_not_fit_waits_and_is_not_overtaken(door):
     assert small
 
 
-def test_unneeded_room_is_given_back(door):
+def test_unneeded_room_is_released(door):
     _, first = door.enter(10)
     _, second = door.enter(5)
     first[0].shrink(2)
@@ -76,7 +76,7 @@ def test_a_picture_larger_than_the_room_gets_all_of_it(door):
     assert door.room.taken == 0
 
 
-def test_leaving_twice_gives_back_once(door):
+def test_leaving_twice_releases_the_room_once(door):
     _, first = door.enter(6)
     first[0].leave()
     first[0].leave()

@@ -1,4 +1,4 @@
-"""Messages that rules keep from the model, as WeChat and another backend see them."""
+"""Messages handled by rules, as WeChat and another backend see them."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_an_event_belongs_to_no_session():
     assert story.deliver(messages.event_message("CLICK", "LATEST")).reply == "菜单"
 
 
-def test_the_backend_s_time_limit_counts_from_arrival():
+def test_the_backend_s_timeout_starts_when_the_message_arrives():
     story = make_story(forward_all(OLD), answer=lambda *_: None)
     story.crash()
     story.prepare()
@@ -165,7 +165,7 @@ def test_an_unsubscription_is_recorded_and_forwarded():
     assert len(story.backend.requests) == 2
 
 
-def test_a_menu_click_is_answered_and_other_events_are_not():
+def test_only_menu_clicks_that_match_a_rule_are_answered():
     news = cfg.RuleReply(news=(cfg.Article(title="最新", url="https://e.example/1"),))
     story = make_story(cfg.Rule(match="event:CLICK:LATEST", reply=news))
     assert story.deliver(messages.event_message("CLICK", "LATEST")).reply == "[news] 最新"
@@ -205,7 +205,7 @@ def test_the_backend_s_response_is_returned_unchanged():
     assert bodies == [b"\n<xml>\xff\x00 anything"]
 
 
-def test_a_silent_backend_ends_in_success_before_wechat_retries():
+def test_wechat_gets_success_before_it_retries_if_the_backend_is_silent():
     story = make_story(forward_all(OLD), answer=lambda *_: None)
     sent = story.send("你好")
     assert not sent.done
@@ -215,7 +215,7 @@ def test_a_silent_backend_ends_in_success_before_wechat_retries():
 
 
 @pytest.mark.parametrize("status", [201, 301, 404, 500])
-def test_a_failing_backend_ends_in_success(status):
+def test_wechat_gets_success_if_the_backend_fails(status):
     def answer(request, _):
         request.setResponseCode(status)
         request.setHeader(b"location", b"http://elsewhere.example/")
@@ -227,7 +227,7 @@ def test_a_failing_backend_ends_in_success(status):
 
 
 @pytest.mark.parametrize("account", [TOKEN_ACCOUNT, safe_account()], ids=["plain", "safe"])
-def test_a_reply_that_wechat_would_reject_ends_in_success(account, logged):
+def test_wechat_gets_success_instead_of_a_reply_it_would_reject(account, logged):
     story = make_story(forward_all(OLD), account=account, answer=lambda *_: b"<html>oops</html>")
     assert story.send("你好").results == ["success"]
     assert any("not a reply that WeChat accepts" in line for line in logged())
@@ -235,7 +235,7 @@ def test_a_reply_that_wechat_would_reject_ends_in_success(account, logged):
     assert story.send("你好").results == ["success"]
 
 
-def test_an_oversized_backend_response_ends_in_success():
+def test_wechat_gets_success_instead_of_an_oversized_backend_response():
     story = make_story(forward_all(OLD), answer=lambda *_: b"x" * 300_000)
     assert story.send("你好").results == ["success"]
 
@@ -256,13 +256,13 @@ def test_a_catastrophic_pattern_does_not_stall_the_daemon():
     story = make_story(rule)
     began = time.process_time()
     assert story.say("a" * 1_500 + "b") is None
-    assert time.process_time() - began < 5  # Python's own engine would not finish this year
+    assert time.process_time() - began < 5  # Python's `re` would run for years
     assert story.say("baaa") == "x"
 
 
 @pytest.mark.processes
-def test_a_response_that_ends_with_the_connection_is_complete(tmp_path):
-    """Over a real socket, a body without a length is complete when the connection closes."""
+def test_a_response_that_ends_when_the_connection_closes_is_complete(tmp_path):
+    """On a real socket, a body without a Content-Length is complete when the connection closes."""
     import socket
     import subprocess
     import sys

@@ -1,4 +1,4 @@
-"""The limit on answers written at once, and the queue for them."""
+"""The limit on concurrent answers, and the queue for them."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_slots_are_returned_one_by_one():
     assert len(runner.started) == 100
 
 
-def test_a_lifted_limit_starts_all_waiting_answers():
+def test_lifting_a_limit_starts_all_waiting_answers():
     bounds = {"a": 1}
     started: list[int] = []
     slots = Slots(100_000, lambda name: bounds[name], lambda: None)
@@ -103,7 +103,7 @@ def crowd(limit: int, users: int, **more) -> Story:
     return story
 
 
-def test_questions_beyond_the_limit_are_queued_and_their_replies_mention_it():
+def test_questions_over_the_limit_are_queued_and_their_replies_say_so():
     story = crowd(1, 4)
     sent = [story.send(f"问题 {number}", f"user{number}") for number in range(4)]
     story.advance(1)

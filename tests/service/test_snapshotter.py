@@ -147,7 +147,7 @@ def test_inconsistent_events_stop_the_daemon_when_their_user_is_hydrated():
     assert not sent.done
 
 
-def test_retention_takes_a_daily_snapshot_however_few_events_there_are():
+def test_retention_triggers_a_daily_snapshot_even_with_few_events():
     story = story_with(keep=7 * DAY_S)
     before = story.store.snapshots
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""The daemon's status: one description, with the same names wherever it is read."""
+"""The daemon's status has the same field names on the admin socket and in the metrics."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ NOT_GAUGES = {
 
 
 def gauges(story: Story) -> dict[str, dict[tuple[str, ...], float]]:
-    """Return what Prometheus reads: values by status name and labels."""
+    """Return what Prometheus scrapes: values by status name and labels."""
     values: dict[str, dict[tuple[str, ...], float]] = {}
     for metric in Gauges(story.service.status).collect():
         for sample in metric.samples:
@@ -69,7 +69,7 @@ def gauges(story: Story) -> dict[str, dict[tuple[str, ...], float]]:
 
 
 def flat(status: dict) -> dict[str, dict[tuple[str, ...], float]]:
-    """Return the status in the same form."""
+    """Return the status in the format of `gauges`."""
     values: dict[str, dict[tuple[str, ...], float]] = {}
     for name in set(NAMES) - NOT_GAUGES:
         match status[name]:

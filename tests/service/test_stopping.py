@@ -37,7 +37,7 @@ def test_each_attempt_reports_the_stop_in_the_same_words(word):
     assert story.model.hung_up == 1
 
 
-def test_the_page_keeps_the_written_part_and_reports_the_stop():
+def test_the_page_keeps_the_partial_answer_and_reports_the_stop():
     story = writing_story()
     sent = story.send("一？")
     story.advance(15)
@@ -50,7 +50,7 @@ def test_the_page_keeps_the_written_part_and_reports_the_stop():
     assert STOPPED in words_of(story.say("继续"))
 
 
-def test_stopping_leaves_the_session_open_and_the_next_question_runs():
+def test_stopping_leaves_the_session_open_and_starts_the_next_question():
     story = writing_story()
     first, second = story.send("一？"), story.send("二？")
     story.advance(2)
@@ -93,7 +93,7 @@ def test_a_stopped_answer_stays_in_the_context():
     ]
 
 
-def test_a_stop_by_the_operator_keeps_the_written_part():
+def test_a_stop_by_the_operator_keeps_the_partial_answer():
     from wxgptd.domain.model.values import User
 
     story = writing_story()
@@ -164,7 +164,7 @@ def test_retry_waits_for_an_answer_still_being_written():
     assert len(story.model.calls) == 1
 
 
-def test_retry_explains_when_there_is_nothing_to_ask_again():
+def test_retry_explains_that_there_is_nothing_to_retry():
     story = Story(answer_at(0.1, ANSWER))
     story.open()
     assert "没有可以重试的问题" in story.say("重试")
@@ -186,7 +186,7 @@ def test_retry_counts_as_a_question():
 
 
 @pytest.mark.parametrize("ended", ["", "/stop", "later"])
-def test_continue_after_the_end_is_explained_and_the_log_stays_readable(ended):
+def test_continue_explains_that_the_answer_is_complete_and_the_log_stays_readable(ended):
     story = Story(lambda _: answer_at(0.1, ANSWER))
     story.open()
     story.send("一？")
@@ -244,7 +244,7 @@ def test_a_session_ended_after_its_expiry_is_not_resumed():
 
 
 @pytest.mark.parametrize("words", ["/stop", "停止", "/help", "帮助", "/history", "历史记录"])
-def test_help_history_and_stop_work_past_a_limit(words):
+def test_help_history_and_stop_work_even_over_a_limit(words):
     story = Story(
         lambda _: answer_at(0.1, ANSWER), configuration(limits=cfg.Limits(messages_per_minute=1))
     )
@@ -253,7 +253,7 @@ def test_help_history_and_stop_work_past_a_limit(words):
     assert "有点快" not in story.say(words)
 
 
-def test_every_command_past_a_limit_gets_a_rejection():
+def test_every_command_that_asks_a_question_over_a_limit_gets_a_rejection():
     limits = cfg.Limits(questions_per_day=1)
     story = Story(lambda _: answer_at(0.1, ANSWER), configuration(limits=limits))
     story.open()

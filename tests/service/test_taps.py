@@ -33,7 +33,7 @@ def test_a_tap_acts_like_the_typed_text():
 
 
 @pytest.mark.parametrize("with_id", [True, False])
-def test_a_tap_acts_by_its_text_with_or_without_an_id(with_id):
+def test_a_tap_works_with_or_without_an_id(with_id):
     story = Story(answer_at(0.5, LONG))
     story.open()
     story.send("为什么？")

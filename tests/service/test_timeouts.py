@@ -18,7 +18,7 @@ MAIN, OTHER = AccountName("main"), AccountName("other")
 
 
 class Account:
-    """One account's deliberate timeouts: times in seconds, and each arrival a new message."""
+    """One account's deliberate timeouts; each arrival is a new message, and times are in seconds."""
 
     def __init__(self, fixed: int | None = None) -> None:
         self.responsive_since: float | None = 0.0
@@ -47,7 +47,7 @@ class Account:
         return self.timeouts.left(MAIN, at)
 
     def silence(self, at: float, users: str = "abcde") -> None:
-        """Let attempts time out that WeChat does not retry."""
+        """Let attempts time out without WeChat retrying them."""
         for number, user in enumerate(users):
             self.time_out(at + 0.1 * number, user, retried=False)
 
@@ -75,7 +75,7 @@ def test_a_budget_covers_five_minutes_per_account():
     assert timeouts.left(MAIN, 302.0) == 2
 
 
-def test_a_spent_budget_is_logged_once_each_time(logged):
+def test_a_spent_budget_is_logged_once_until_it_recovers(logged):
     account = Account(fixed=8)
     for at in range(16):
         account.time_out(10.0 * at)
@@ -87,7 +87,7 @@ def test_a_spent_budget_is_logged_once_each_time(logged):
     assert "available again" in str(logged[1]["log_format"])
 
 
-def test_logged_timeouts_count_after_a_restart():
+def test_timeouts_in_the_log_still_count_after_a_restart():
     history = asked("q1", at=0.0)
     history.say("为什么？", "q1", at=5.0)
     history.say("为什么？", "q1", at=10.0)
@@ -177,7 +177,7 @@ def test_a_minute_of_silence_confirms_a_suspension():
 
 
 @pytest.mark.parametrize("back_after_s", [20.0, 44.0, 130.0, 3_600.0])
-def test_a_network_outage_leaves_the_budget_alone(back_after_s):
+def test_a_network_outage_leaves_the_budget_unchanged(back_after_s):
     account = Account()
     account.silence(100.0)
     account.arrive(100.4 + back_after_s)
@@ -185,7 +185,7 @@ def test_a_network_outage_leaves_the_budget_alone(back_after_s):
 
 
 @pytest.mark.parametrize("responsive_since", [None, 130.0])
-def test_an_outage_of_the_daemon_confirms_no_suspension(responsive_since):
+def test_a_daemon_outage_does_not_confirm_a_suspension(responsive_since):
     account = Account()
     account.silence(100.0)
     account.responsive_since = responsive_since
@@ -229,7 +229,7 @@ def status(story: Story) -> dict:
     return control.status().deliberate_timeouts["main"]._asdict()
 
 
-def test_a_suspension_shrinks_the_budget_and_shows_in_status_metric_and_log():
+def test_a_suspension_shrinks_the_budget_and_appears_in_status_metrics_and_log():
     story = Story(answer_at(40, "好的。"))
     crowd(story, 8)
     story.advance(12)
@@ -261,7 +261,7 @@ def test_no_suspension_is_confirmed_across_a_restart():
     assert status(story)["budget"] == INITIAL_SIZE
 
 
-def test_no_suspension_is_confirmed_across_reactor_lag():
+def test_no_suspension_is_confirmed_if_the_reactor_was_blocked():
     story = Story(answer_at(40, "好的。"))
     crowd(story, 8)
     story.advance(20)
@@ -271,7 +271,7 @@ def test_no_suspension_is_confirmed_across_reactor_lag():
     assert status(story)["budget"] == INITIAL_SIZE
 
 
-def test_no_suspension_is_confirmed_while_connections_are_full():
+def test_no_suspension_is_confirmed_at_the_connection_limit():
     story = Story(answer_at(40, "好的。"))
     crowd(story, 8)
     story.advance(12)

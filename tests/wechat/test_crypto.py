@@ -86,7 +86,7 @@ def test_a_message_for_another_app_is_rejected():
         Key(KEY).decrypt(SEALED, "wxanother")
 
 
-def test_a_message_for_another_key_is_rejected():
+def test_a_message_encrypted_with_another_key_is_rejected():
     with pytest.raises(Undecipherable):
         Key(KEY[::-1].replace("G", "A", 1)).decrypt(SEALED, APP_ID)
 

@@ -169,7 +169,7 @@ def test_events_with_lists_are_parsed(path):
     assert not isinstance(envelope.content(fields), Text)
 
 
-def test_the_first_of_an_event_s_repeated_elements_counts():
+def test_the_first_of_repeated_elements_in_an_event_is_used():
     inside = "<Event>subscribe</Event><EventKey>a</EventKey><EventKey><b>c</b>d</EventKey>"
     fields = envelope.parse(message(f"<MsgType>event</MsgType>{inside}<Event>x</Event>"))
     assert fields["EventKey"] == "a"
@@ -190,7 +190,7 @@ def test_a_message_without_a_required_field_is_rejected(missing):
 
 
 @given(st.binary(max_size=200), st.integers(0, len(TEXT)))
-def test_mutations_raise_nothing_but_malformed(junk, at):
+def test_mutated_bodies_raise_only_malformed(junk, at):
     for body in (junk, TEXT[:at] + junk + TEXT[at:], TEXT[:at] + junk):
         try:
             fields = envelope.parse(body)

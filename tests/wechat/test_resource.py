@@ -1,4 +1,4 @@
-"""The webhook over HTTP, with a fake that answers the messages."""
+"""The webhook over HTTP, backed by fake conversations."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def sealed(body: bytes, key: str = KEY, nonce: str = "n1") -> tuple[dict[str, st
     return query, wrapped.encode()
 
 
-def test_wechat_s_url_verification_gets_its_echo():
+def test_wechat_s_url_verification_is_echoed():
     assert Hook().ask("GET", signed(echostr="echo<>&")) == (200, b"echo<>&")
 
 
@@ -128,7 +128,7 @@ def test_an_ignored_message_is_answered_with_success():
     assert Hook(Ignore()).post() == (200, b"success")
 
 
-def test_silence_closes_the_connection_without_a_byte():
+def test_silence_closes_the_connection_without_a_response():
     failure = Hook(Silence()).post()
     assert not isinstance(failure, tuple)
 
@@ -143,13 +143,13 @@ def test_a_peer_that_hangs_up_cancels_its_own_attempt():
 
 
 @pytest.mark.parametrize("body", BAD.values(), ids=BAD.keys())
-def test_a_malformed_body_is_a_400_and_starts_no_attempt(body):
+def test_a_malformed_body_gets_a_400_and_starts_no_attempt(body):
     hook = Hook(Ignore())
     assert hook.post(body)[0] == 400
     assert hook.answerer.attempts == []
 
 
-def test_a_forged_message_is_a_403_and_starts_no_attempt():
+def test_a_forged_message_gets_a_403_and_starts_no_attempt():
     hook = Hook(Ignore())
     assert hook.post(signature="0" * 40)[0] == 403
     assert hook.answerer.attempts == []
